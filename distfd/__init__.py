@@ -1,0 +1,1 @@
+"""distfd: finite-difference derivatives of expensive black boxes, every evaluation a Ray task."""

@@ -1,0 +1,56 @@
+"""The errors that distfd raises, each with the exit code that the command line answers with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from distfd.records import Evaluation
+
+
+class DistfdError(Exception):
+    """Base of all errors that distfd raises on purpose."""
+
+    exit_code = 1
+
+
+class InputError(DistfdError, ValueError):
+    """An argument, option or configuration value that cannot be used."""
+
+    exit_code = 2
+
+
+class ConfigError(InputError):
+    """A configuration file or override that cannot be used; says file, line, column and key."""
+
+
+class MissingSimulatorError(InputError):
+    """The program or module that computes J is not installed; says what to install."""
+
+
+class EvaluationError(DistfdError):
+    """One or more evaluations of J failed for good.
+
+    Attributes
+    ----------
+    evaluation : Evaluation or None
+        The record of the failed evaluation that the message describes.
+    """
+
+    exit_code = 3
+
+    def __init__(self, message: str, evaluation: Evaluation | None = None) -> None:
+        super().__init__(message)
+        self.evaluation = evaluation
+
+
+class ClusterError(DistfdError):
+    """The Ray cluster cannot be reached, was lost, or can never fit an evaluation."""
+
+    exit_code = 4
+
+
+class StoreError(DistfdError):
+    """The store cannot be read, written or locked."""
+
+    exit_code = 5

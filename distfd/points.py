@@ -1,0 +1,90 @@
+"""Points as changes against one x, never a dense n x d array, and their identity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+_LANES = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F)
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    """n points: point k is ``x`` with ``x[indices[s]] = values[s]`` for s in ``indptr[k]:indptr[k + 1]``.
+
+    The layout is that of a compressed sparse row matrix. A point without changes is x itself (the baseline).
+    """
+
+    x: NDArray[np.float64]
+    indptr: NDArray[np.int64]
+    indices: NDArray[np.int64]
+    values: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.indptr) - 1
+
+    def changes(self, k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Changed coordinates and their new values at point k."""
+        part = slice(int(self.indptr[k]), int(self.indptr[k + 1]))
+        return self.indices[part], self.values[part]
+
+    def dense(self, k: int) -> NDArray[np.float64]:
+        """Point k as a fresh, writable (d,) array."""
+        at = self.x.copy()
+        indices, values = self.changes(k)
+        at[indices] = values
+        return at
+
+    def take(self, numbers: NDArray[np.int64]) -> Points:
+        """The points with these numbers, in this order, against the same x."""
+        starts, ends = self.indptr[numbers], self.indptr[numbers + 1]
+        counts = ends - starts
+        indptr = np.concatenate(([0], np.cumsum(counts)))
+        flat = np.arange(indptr[-1]) + np.repeat(starts - indptr[:-1], counts)
+        return Points(self.x, indptr, self.indices[flat], self.values[flat])
+
+    def keys(self, salt: int = 0) -> NDArray[np.uint64]:
+        """Identity of each point as two 64-bit numbers, (n, 2).
+
+        A key is the sum of a hash for each coordinate's index and bits, so it does not depend on which x the point is
+        written against and costs O(changes), not O(d). Sums wrap at 2^64. ``salt`` separates objectives.
+        """
+        lanes = []
+        for lane in _LANES:
+            seed = np.uint64((lane ^ salt ^ (salt >> 64)) & 0xFFFFFFFFFFFFFFFF)
+            base = _hash(np.arange(len(self.x)), self.x, seed).sum(dtype=np.uint64)
+            change = _hash(self.indices, self.values, seed) - _hash(self.indices, self.x[self.indices], seed)
+            total = np.concatenate((np.zeros(1, np.uint64), np.cumsum(change, dtype=np.uint64)))
+            lanes.append(base + total[self.indptr[1:]] - total[self.indptr[:-1]])
+        return np.stack(lanes, axis=1)
+
+
+def dense_points(rows: Sequence[NDArray[np.float64]]) -> Points:
+    """Arbitrary (d,) points, written as changes against the first."""
+    x = np.asarray(rows[0], dtype=np.float64)
+    # Bits, not values, decide what changed: -0.0 is not 0.0 to every J.
+    changed = [np.flatnonzero(row.view(np.uint64) != x.view(np.uint64)) for row in rows]
+    indptr = np.cumsum([0, *(len(c) for c in changed)], dtype=np.int64)
+    return Points(
+        x, indptr, np.concatenate(changed), np.concatenate([row[c] for row, c in zip(rows, changed, strict=True)])
+    )
+
+
+def _hash(index: NDArray[np.int64], value: NDArray[np.float64], seed: np.uint64) -> NDArray[np.uint64]:
+    """Hash (index, bits of value) with two rounds of the splitmix64 finaliser (Steele, Lea & Flood 2014)."""
+    with np.errstate(over="ignore"):
+        z = _mix(index.astype(np.uint64) * np.uint64(_LANES[0]) + seed)
+        return _mix(z ^ np.ascontiguousarray(value).view(np.uint64))
+
+
+def _mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))

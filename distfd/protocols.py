@@ -1,0 +1,130 @@
+"""The seams between the loop and its adapters: small protocols, one or two methods each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from distfd.events import Event
+    from distfd.points import Points
+    from distfd.records import Batch, Failure
+
+
+class Model(Protocol):
+    """A live J inside one worker process."""
+
+    def evaluate(self, x: NDArray[np.float64], *, timeout: float | None) -> Any:
+        """J at x, (d,), which it may keep or write to. Whatever it raises becomes a failed evaluation."""
+
+    def close(self) -> None:
+        """Free what the model holds; called once, when the worker ends in good order."""
+
+
+class Objective(Protocol):
+    """The description of J that the driver holds: picklable, without live state."""
+
+    @property
+    def limits_itself(self) -> bool:
+        """Whether ``Model.evaluate`` ends itself at its timeout; if not, the executor ends its process."""
+
+    def fingerprint(self) -> str | None:
+        """A digest of all that J's value depends on beside x; None where that cannot be told across processes."""
+
+    def make(self) -> Model:
+        """Make the live J; called once in each worker process."""
+
+
+@dataclass(frozen=True, eq=False)
+class Chunk:
+    """Points that one slot evaluates in a row, handed back after ``budget`` seconds at the latest.
+
+    The budget is looked at between points: what was not begun by then comes back unevaluated.
+    """
+
+    id: int
+    index: NDArray[np.int64]
+    points: Points
+    vector: bool
+    timeout: float | None
+    budget: float
+
+
+@dataclass(frozen=True)
+class SlotUp:
+    """A slot is ready for chunks."""
+
+    slot: int
+    host: str
+    pid: int
+
+
+@dataclass(frozen=True, eq=False)
+class ChunkDone:
+    """What a slot made of a chunk: the first ``len(batch)`` of its points."""
+
+    slot: int
+    chunk: int
+    batch: Batch
+
+
+@dataclass(frozen=True)
+class SlotLost:
+    """A slot's process is gone with all the chunks it had; the executor is starting another in its place."""
+
+    slot: int
+    failure: Failure
+
+
+Report = SlotUp | ChunkDone | SlotLost
+
+
+class Executor(Protocol):
+    """Slots that evaluate chunks; one driver thread calls it."""
+
+    def open(self, objective: Objective) -> None:
+        """Start the slots; returns before they are up. Each announces itself by a SlotUp from ``wait``."""
+
+    @property
+    def slots(self) -> int:
+        """How many slots there are, up or starting."""
+
+    def submit(self, slot: int, chunk: Chunk) -> None:
+        """Queue a chunk on a slot."""
+
+    def wait(self, seconds: float) -> Sequence[Report]:
+        """What happened since the last call; returns at the first news, or empty after that many seconds."""
+
+    def kill(self, slot: int) -> None:
+        """End a slot's process and all it started, at once, and start another in its place.
+
+        No report follows but the SlotUp of the new one.
+        """
+
+    def close(self) -> None:
+        """Give every slot back."""
+
+
+class Store(Protocol):
+    """Values by the identity of their points (see `Points.keys`)."""
+
+    def get(self, keys: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+        """(rows, size, flat): which of the (n, 2) keys have a value, and the values, ragged as in `Batch`."""
+
+    def put(self, keys: NDArray[np.uint64], batch: Batch) -> None:
+        """Keep finished attempts; ``keys`` has a row for each row of the batch. Durable when it returns."""
+
+    def close(self) -> None:
+        """Release the store."""
+
+
+class Observer(Protocol):
+    """Sees what happens and changes nothing."""
+
+    def __call__(self, event: Event) -> None:
+        """Take one event."""

@@ -1,0 +1,132 @@
+"""What is known of evaluations and results: frozen records and columns, no I/O, no clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+
+class Status(IntEnum):
+    """How an evaluation ended."""
+
+    NOT_RUN = 0
+    OK = 1
+    ERROR = 2
+    """J raised, or returned what is no value (NaN, inf, a string, the wrong shape)."""
+    CRASH = 3
+    """The process that ran J died: a signal, an exit, no memory left."""
+    TIMEOUT = 4
+    LOST = 5
+    """The node went away; never J's fault and never charged."""
+    CANCELLED = 6
+
+    @property
+    def word(self) -> str:
+        """The status as files and messages spell it."""
+        return self.name.lower().replace("_", " ")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why an attempt failed.
+
+    ``text`` is one line (``ValueError: negative width``), ``detail`` the traceback of J or the last lines of the
+    program's output, ``exception`` the original exception where it could be carried to the driver.
+    """
+
+    status: Status
+    text: str
+    detail: str = ""
+    exception: BaseException | None = None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Finished evaluations as columns; row r is evaluation ``index[r]`` of its request.
+
+    Values are ragged: row r has ``size[r]`` consecutive numbers of ``flat`` (0 where it failed, 1 for a scalar J).
+    Times are seconds since the epoch by the clock of ``host``.
+    """
+
+    index: NDArray[np.int64]
+    status: NDArray[np.uint8]
+    size: NDArray[np.int64]
+    flat: NDArray[np.float64]
+    started: NDArray[np.float64]
+    ended: NDArray[np.float64]
+    attempt: NDArray[np.int32]
+    """1 for a first try."""
+    host: str
+    pid: int
+    slot: int
+    failures: Mapping[int, Failure] = field(default_factory=dict)
+    """By number in the request (``index``), failed rows only."""
+    reused: bool = False
+    """Whether the rows come from the store."""
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def offsets(self) -> NDArray[np.int64]:
+        """Where each row starts in ``flat``: row r is ``flat[offsets[r]:offsets[r + 1]]``."""
+        return np.concatenate(([0], np.cumsum(self.size)))
+
+    def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> Batch:
+        """The same columns with only these rows."""
+        rows = np.arange(len(self))[rows]
+        size = self.size[rows]
+        ends = np.cumsum(size)
+        flat = np.arange(size.sum()) + np.repeat(self.offsets[rows] - (ends - size), size)
+        index = self.index[rows]
+        kept = set(index.tolist()) if self.failures else set()
+        return Batch(
+            index=index,
+            status=self.status[rows],
+            size=size,
+            flat=self.flat[flat],
+            started=self.started[rows],
+            ended=self.ended[rows],
+            attempt=self.attempt[rows],
+            host=self.host,
+            pid=self.pid,
+            slot=self.slot,
+            failures={k: f for k, f in self.failures.items() if k in kept},
+            reused=self.reused,
+        )
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One attempt at one point, as an object (made on demand; the program itself works on columns).
+
+    ``changes`` are the coordinates in which the point differs from the request's x, as (index, value) pairs.
+    Times are seconds since the epoch by the clock of ``host``.
+    """
+
+    index: int
+    label: str
+    status: Status
+    value: float | NDArray[np.float64] | None
+    changes: tuple[tuple[int, float], ...]
+    attempt: int
+    started: float
+    ended: float
+    host: str
+    pid: int
+    slot: int
+    reused: bool
+    failure: Failure | None = None
+
+    @property
+    def seconds(self) -> float:
+        """How long J took, in seconds."""
+        return self.ended - self.started
