@@ -1,0 +1,37 @@
+"""The last, linear step of every finite-difference derivative."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Terms:
+    """Entry a = sum of coefficient (F[point] - F_0) / divisor over the terms t with row[t] = a, in their order.
+
+    Dividing by the realised step, not multiplying by its inverse, makes the forward difference the source formula's
+    own bits. Subtracting F_0 first keeps the digits that a weighted sum with a baseline weight loses.
+    """
+
+    n_rows: int
+    row: NDArray[np.int64]
+    point: NDArray[np.int64]
+    coefficient: NDArray[np.float64]
+    divisor: NDArray[np.float64]
+
+
+def assemble(terms: Terms, values: NDArray[np.float64], baseline: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The rows, (n_rows, m), from values (n, m) and the baseline's value (m,).
+
+    The same values give the same bits whatever order they arrived in. A row with a missing value (NaN) is NaN.
+    """
+    rows = np.zeros((terms.n_rows, len(baseline)))
+    part = terms.coefficient[:, None] * (values[terms.point] - baseline) / terms.divisor[:, None]
+    np.add.at(rows, terms.row, part)
+    return rows

@@ -1,0 +1,105 @@
+"""Schemes are data: a stencil is its nodes, and its weights, order and default step follow from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from distfd.errors import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+EPS = float(np.finfo(np.float64).eps)
+
+
+@dataclass(frozen=True)
+class Stencil:
+    """Nodes c_i, in units of the step h, of a formula for the first derivative.
+
+    J'(x) ~ sum_i w_i (J(x + c_i h) - J(x)) / h, with the weights that make it exact for polynomials of the highest
+    degree (Fornberg, Math. Comp. 51, 1988). The baseline J(x) is always part of it and has no node.
+
+    Parameters
+    ----------
+    name : str
+        What results and messages call it.
+    nodes : tuple of float
+        Distinct, finite, none of them 0.
+
+    Raises
+    ------
+    InputError
+        If the nodes cannot make a formula.
+    """
+
+    name: str
+    nodes: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        nodes = self.nodes
+        if not nodes or 0 in nodes or len(set(nodes)) != len(nodes) or not np.all(np.isfinite(nodes)):
+            raise InputError(f"stencil {self.name!r}: nodes must be distinct, finite and not 0, but are {nodes}")
+
+    @property
+    def order(self) -> int:
+        """The p of the truncation error O(h^p): one for each node."""
+        return len(self.nodes)
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """w_i, for equal steps."""
+        nodes = np.array(self.nodes, dtype=float)
+        return tuple((coefficients(nodes) / nodes).tolist())
+
+    @property
+    def relative_step(self) -> float:
+        """eps^(1/(p+1)), which balances truncation against round-off (SciPy's default for p = 1 and 2)."""
+        # The same powers as SciPy's, bit for bit.
+        return float(EPS**0.5 if self.order == 1 else EPS ** (1 / (self.order + 1)))
+
+
+def coefficients(offsets: NDArray[np.float64]) -> NDArray[np.float64]:
+    """c_i = prod_{j != i} o_j / (o_j - o_i) for offsets o (..., n), so that J' ~ sum_i c_i (J_i - J_0) / o_i.
+
+    This is the derivative at 0 of the polynomial through (0, J_0) and all (o_i, J_i) in Lagrange's form. Each summand
+    is a coefficient times a secant slope; a single node has the coefficient 1 exactly, and so the plain difference
+    quotient.
+    """
+    n = offsets.shape[-1]
+    result = np.ones_like(offsets)
+    for i in range(n):
+        for j in range(n):
+            if j != i:
+                result[..., i] *= offsets[..., j] / (offsets[..., j] - offsets[..., i])
+    return result
+
+
+SCHEMES = {
+    stencil.name: stencil
+    for stencil in (
+        Stencil("forward", (1,)),
+        Stencil("backward", (-1,)),
+        Stencil("forward2", (1, 2)),
+        Stencil("backward2", (-1, -2)),
+        Stencil("central", (-1, 1)),
+        Stencil("central4", (-2, -1, 1, 2)),
+    )
+}
+
+
+def resolve_scheme(scheme: str | Stencil) -> Stencil:
+    """The stencil of that name, or the stencil itself.
+
+    Raises
+    ------
+    InputError
+        If there is none of that name.
+    """
+    if isinstance(scheme, Stencil):
+        return scheme
+    if scheme not in SCHEMES:
+        raise InputError(f"scheme: there is no {scheme!r}; use one of {', '.join(SCHEMES)}, or a distfd.Stencil")
+    return SCHEMES[scheme]
