@@ -87,8 +87,11 @@ Report = SlotUp | ChunkDone | SlotLost
 class Executor(Protocol):
     """Slots that evaluate chunks; one driver thread calls it."""
 
-    def open(self, objective: Objective) -> None:
-        """Start the slots; returns before they are up. Each announces itself by a SlotUp from ``wait``."""
+    def open(self, objective: Objective) -> bool:
+        """Start the slots, if they are not there already; whether they were started anew.
+
+        Returns before they are up. Each announces itself by a SlotUp from ``wait``.
+        """
 
     @property
     def slots(self) -> int:

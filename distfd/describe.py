@@ -1,0 +1,71 @@
+"""Words for points and failures: which coordinate, what x, why, and what to do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from distfd.records import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from distfd.points import Points
+    from distfd.records import Batch, Failure
+
+_REMEDIES = {
+    Status.ERROR: "correct J, its bounds or its step, or accept a missing component (on_failure: nan)",
+    Status.CRASH: "look for the crash in J (memory, a signal, an exit), or allow more tries (retries: {crash: n})",
+    Status.TIMEOUT: "raise the timeout, or allow more tries (retries: {timeout: n})",
+}
+
+
+def coordinate_label(names: Sequence[str] | None) -> Callable[[int], str]:
+    """Coordinate number -> ``coordinate 3 ('mass')``, or without the name where there are none."""
+    if names is None:
+        return lambda k: f"coordinate {k}"
+    return lambda k: f"coordinate {k} ({names[k]!r})"
+
+
+def point_label(points: Points, k: int, label: Callable[[int], str]) -> str:
+    """What sets point k apart from x, in a few words."""
+    indices, values = points.changes(k)
+    if not len(indices):
+        return "x itself (the baseline)"
+    if len(indices) > 1:
+        return f"point {k}, which changes {len(indices)} coordinates of x"
+    i, value = int(indices[0]), float(values[0])
+    return f"{label(i)}, x = {value!r} (baseline {float(points.x[i])!r}, moved by {value - float(points.x[i]):.3g})"
+
+
+def short_vector(x: NDArray[np.float64]) -> str:
+    """All of a short x; the ends of a long one."""
+    if len(x) <= 12:
+        return "[" + ", ".join(f"{v:.10g}" for v in x) + "]"
+    head, tail = (", ".join(f"{v:.6g}" for v in part) for part in (x[:4], x[-2:]))
+    return f"[{head}, ... {len(x) - 6} more ..., {tail}]"
+
+
+def failure_message(
+    points: Points, k: int, failure: Failure, label: Callable[[int], str], *, attempts: int, place: str
+) -> str:
+    """What failed, where, why, and what to do."""
+    lines = [
+        f"J failed at {point_label(points, k, label)}",
+        f"  why:   {failure.text}",
+        f"  x:     {short_vector(points.dense(k))}",
+        f"  where: {place or 'never started'}, {attempts} {'attempt' if attempts == 1 else 'attempts'}",
+    ]
+    last = [line for line in failure.detail.strip().splitlines() if line.strip()][-8:]
+    if last:
+        lines += ["  J said:", *("    " + line for line in last)]
+    if failure.status in _REMEDIES:
+        lines.append(f"  to do: {_REMEDIES[failure.status]}")
+    return "\n".join(lines)
+
+
+def where(batch: Batch) -> str:
+    """Host and process of a batch."""
+    return f"{batch.host} pid {batch.pid}" if batch.host else ""

@@ -1,0 +1,228 @@
+"""Evaluations on a Ray cluster: one actor a slot.
+
+An actor keeps its process, and with it J's model, for the whole session; a chunk of points goes to it by one call, and
+a second one may wait behind the first. Ray's own retries are off: the scheduler counts attempts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distfd.errors import InputError
+from distfd.executors.ray_join import Resources, count_slots, join, make_resources
+from distfd.executors.ray_worker import PickledObjective, RayWorker, SlimChunk, pickled_bytes
+from distfd.protocols import ChunkDone, SlotLost, SlotUp
+from distfd.records import Failure, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from distfd.protocols import Chunk, Objective, Report
+
+_BY_VALUE = 65_536
+"""Bytes of x up to which it travels with each chunk; above, once a wave."""
+_CLOSE_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class _Call:
+    """What an outstanding Ray reference stands for; ``chunk`` is None for a worker's hello."""
+
+    slot: int
+    chunk: int | None
+
+
+class RayExecutor:
+    """Slots on a Ray cluster, joined or started when first needed.
+
+    Parameters
+    ----------
+    address : str, optional
+        "local" (always a private cluster), "auto" (one running on this machine), "host:port", "ray://host:port".
+        None takes the cluster this process is connected to, else RAY_ADDRESS, else starts a private one, which ends
+        with the process.
+    num_cpus : int, optional
+        CPUs that a private cluster counts; all cores by default. Evaluations that mostly wait can share cores: count
+        more than there are.
+    max_slots : int, optional
+        Evaluations at once, at most.
+    resources : Resources or mapping, optional
+        What one evaluation needs: ``num_cpus`` (1), ``num_gpus`` (0), ``memory`` (bytes), ``custom`` ({name: amount}).
+    **needs
+        ``num_gpus``, ``memory`` and ``custom`` may also be given here, for short.
+
+    Raises
+    ------
+    InputError
+        If an argument makes no sense.
+    """
+
+    def __init__(
+        self,
+        *,
+        address: str | None = None,
+        num_cpus: int | None = None,
+        max_slots: int | None = None,
+        resources: Resources | Mapping[str, Any] | None = None,
+        **needs: Any,
+    ) -> None:
+        for name, value in (("num_cpus", num_cpus), ("max_slots", max_slots)):
+            if value is not None and value < 1:
+                raise InputError(f"{name}: must be at least 1 (was {value})")
+        self._address, self._num_cpus, self._max_slots = address, num_cpus, max_slots
+        self._resources = (
+            resources if isinstance(resources, Resources) else make_resources({**(resources or {}), **needs})
+        )
+        self._objective: Objective | None = None
+        self._actors: list[Any] = []
+        self._idle: set[int] = set()
+        self._calls: dict[Any, _Call] = {}
+        self._job: str | None = None
+        self._make: Any = None
+        self._x: NDArray[np.float64] | None = None
+        self._x_ref: Any = None
+
+    @property
+    def slots(self) -> int:
+        """Evaluations at once; 0 before `open`."""
+        return len(self._actors)
+
+    def open(self, objective: Objective) -> bool:
+        """Join or start the cluster and start a worker in each slot.
+
+        Raises
+        ------
+        ClusterError
+            If the cluster cannot be reached, or can never run an evaluation.
+        """
+        import ray
+
+        join(self._address, self._num_cpus)
+        job = ray.get_runtime_context().get_job_id()
+        if self._objective is objective and self._actors and self._job == job:
+            return False
+        if self._job == job:
+            self.close()
+        slots = count_slots(self._resources, self._max_slots)
+        self._forget()
+        self._objective, self._job = objective, job
+        pickled = ray.put(PickledObjective(pickled_bytes(objective), objective.limits_itself))
+        paths = [str(Path(path).resolve()) for path in sys.path]
+        threads = max(1, int(self._resources.num_cpus))
+        actor = ray.remote(RayWorker).options(
+            num_cpus=self._resources.num_cpus,
+            num_gpus=self._resources.num_gpus,
+            memory=self._resources.memory,
+            resources=dict(self._resources.custom) or None,
+            max_restarts=0,
+            max_task_retries=0,
+            scheduling_strategy="SPREAD",
+        )
+        self._make = lambda slot: actor.remote(pickled, slot, threads, paths)
+        self._actors = [None] * slots
+        for slot in range(slots):
+            self._start(slot)
+        return True
+
+    def submit(self, slot: int, chunk: Chunk) -> None:
+        """Queue a chunk on a slot's worker."""
+        x = chunk.points.x
+        ref = self._actors[slot].run.remote(SlimChunk.of(chunk), x if x.nbytes <= _BY_VALUE else self._shared(x))
+        self._calls[ref] = _Call(slot, chunk.id)
+        self._idle.discard(slot)
+
+    def wait(self, seconds: float) -> Sequence[Report]:
+        """What the workers reported."""
+        import ray
+
+        if not self._calls:
+            time.sleep(min(seconds, 0.05))
+            return []
+        calls = list(self._calls)
+        ready, _ = ray.wait(calls, num_returns=1, timeout=seconds, fetch_local=False)
+        if ready and len(calls) > 1:
+            ready, _ = ray.wait(calls, num_returns=len(calls), timeout=0, fetch_local=False)
+        reports = [self._report(ref) for ref in ready]
+        return [report for report in reports if report is not None]
+
+    def kill(self, slot: int) -> None:
+        """End a slot's process and start another."""
+        import ray
+
+        with contextlib.suppress(Exception):  # it may be gone already
+            ray.kill(self._actors[slot], no_restart=True)
+        self._drop_calls(slot)
+        self._start(slot)
+
+    def close(self) -> None:
+        """End all workers; the cluster stays, for the next call of this process."""
+        import ray
+
+        if self._actors and ray.is_initialized() and ray.get_runtime_context().get_job_id() == self._job:
+            bye = [self._actors[slot].close.remote() for slot in self._idle]
+            if bye:
+                ray.wait(bye, num_returns=len(bye), timeout=_CLOSE_SECONDS)
+            for actor in self._actors:
+                with contextlib.suppress(Exception):  # it may be gone already
+                    ray.kill(actor, no_restart=True)
+        self._forget()
+
+    def _forget(self) -> None:
+        self._actors, self._calls, self._objective = [], {}, None
+        self._idle.clear()
+        self._x = self._x_ref = None
+
+    def _start(self, slot: int) -> None:
+        self._actors[slot] = self._make(slot)
+        self._calls[self._actors[slot].hello.remote()] = _Call(slot, None)
+        self._idle.discard(slot)
+
+    def _drop_calls(self, slot: int) -> None:
+        self._calls = {ref: call for ref, call in self._calls.items() if call.slot != slot}
+
+    def _shared(self, x: NDArray[np.float64]) -> Any:
+        """A reference to x, put into the object store once a wave."""
+        import ray
+
+        if self._x is not x:
+            self._x, self._x_ref = x, ray.put(x)
+        return self._x_ref
+
+    def _report(self, ref: Any) -> Report | None:
+        import ray
+
+        call = self._calls.pop(ref, None)
+        if call is None:
+            return None  # its slot was lost a moment ago
+        try:
+            result = ray.get(ref)
+        except ray.exceptions.RayError as error:
+            self._drop_calls(call.slot)
+            self._start(call.slot)
+            return SlotLost(call.slot, _failure(error))
+        if not any(other.slot == call.slot for other in self._calls.values()):
+            self._idle.add(call.slot)
+        return SlotUp(call.slot, *result) if call.chunk is None else ChunkDone(call.slot, call.chunk, result)
+
+
+def _failure(error: Exception) -> Failure:
+    """What a lost worker means."""
+    from ray import exceptions
+
+    text = " ".join(str(error).split())
+    if isinstance(error, exceptions.OutOfMemoryError) or "OUT_OF_MEMORY" in text or "running low on memory" in text:
+        return Failure(Status.CRASH, "the worker was killed because its node ran out of memory", str(error))
+    # Ray tells a lost node from a lost process by these words alone.
+    if isinstance(error, exceptions.ActorUnavailableError) or "its node has died" in text:
+        return Failure(Status.LOST, "the node of the worker was lost", str(error))
+    if isinstance(error, exceptions.RayTaskError):
+        return Failure(Status.CRASH, f"the worker failed outside J: {type(error).__name__}", str(error))
+    return Failure(Status.CRASH, "the worker process died (a signal, os._exit, or no memory left)", str(error))

@@ -1,0 +1,183 @@
+"""Joining a Ray cluster, or starting a private one."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import threading
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distfd.errors import ClusterError, InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_PROBE_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one evaluation needs.
+
+    Parameters
+    ----------
+    num_cpus, num_gpus : float
+    memory : int or None
+        Bytes.
+    custom : mapping
+        Ray's custom resources, such as licences: {name: amount}.
+    """
+
+    num_cpus: float = 1
+    num_gpus: float = 0
+    memory: int | None = None
+    custom: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        amounts = {"num_cpus": self.num_cpus, "num_gpus": self.num_gpus, "memory": self.memory or 0, **self.custom}
+        for name, amount in amounts.items():
+            if amount < 0:
+                raise InputError(f"resources: {name} must be >= 0 (was {amount})")
+
+    @property
+    def needs(self) -> dict[str, float]:
+        """By Ray's names of resources, what is not 0."""
+        wanted = {"CPU": self.num_cpus, "GPU": self.num_gpus, "memory": self.memory or 0, **self.custom}
+        return {name: float(amount) for name, amount in wanted.items() if amount}
+
+
+def make_resources(given: Mapping[str, Any]) -> Resources:
+    """Resources from plain data.
+
+    Raises
+    ------
+    InputError
+        If there is a key that no resource has.
+    """
+    known = [f.name for f in fields(Resources)]
+    for key in given:
+        if key not in known:
+            raise InputError(f"resources: there is no {key!r}; use {', '.join(known)}")
+    return Resources(**given)
+
+
+def join(address: str | None, num_cpus: int | None) -> None:
+    """Have this process connected to Ray.
+
+    A connection that the caller made is used as it is, unless ``address`` asks for a private cluster.
+
+    Parameters
+    ----------
+    address : str or None
+        None: RAY_ADDRESS if set, else a private cluster. "local": a private one. "auto": one that runs on this
+        machine. "host:port" or "ray://host:port".
+    num_cpus : int or None
+        CPUs that a private cluster counts; None for all cores.
+
+    Raises
+    ------
+    ClusterError
+        If the cluster cannot be reached.
+    """
+    import ray
+
+    if ray.is_initialized():
+        return
+    target = address or os.environ.get("RAY_ADDRESS") or "local"
+    if target == "local":
+        _start_private(num_cpus)
+        return
+    _probe(target)
+    try:
+        with _kept_sigterm():
+            ray.init(address=target, logging_level=logging.ERROR)
+    except Exception as error:  # Ray raises many types here
+        raise ClusterError(
+            f"cluster.address {target!r}: cannot join ({type(error).__name__}: {_first_line(error)}); is Ray running "
+            "there, of the same version, and with the same token (RAY_AUTH_MODE)?"
+        ) from error
+
+
+def count_slots(resources: Resources, max_slots: int | None) -> int:
+    """How many evaluations the cluster can run at once.
+
+    Raises
+    ------
+    ClusterError
+        If no node could ever run one.
+    """
+    import ray
+
+    needs = resources.needs
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]  # Ray lacks types
+    if not needs:
+        return max_slots or max(1, int(sum(node.get("CPU", 0) for node in nodes)))
+    fitting = [min(int(node.get(name, 0) / amount + 1e-9) for name, amount in needs.items()) for node in nodes]
+    total = sum(fitting)
+    if total == 0:
+        largest = {name: max((node.get(name, 0) for node in nodes), default=0) for name in needs}
+        raise ClusterError(
+            f"resources: no node can run an evaluation: it needs {_amounts(needs)}, the most that a node has is "
+            f"{_amounts(largest)}"
+        )
+    return min(total, max_slots) if max_slots else total
+
+
+def _start_private(num_cpus: int | None) -> None:
+    import ray
+
+    # A private cluster reports to nobody, and its programs run at the priority of the program that started it.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_worker_niceness", "0")
+    # Ray's default of hiding GPUs from workers that asked for none is about to change; take the new one without a word.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        with _kept_sigterm():
+            ray.init(
+                address="local",
+                num_cpus=num_cpus or os.cpu_count(),
+                include_dashboard=False,
+                logging_level=logging.ERROR,
+            )
+    except Exception as error:  # Ray raises many types here
+        raise ClusterError(
+            f"a private Ray cluster did not start: {type(error).__name__}: {_first_line(error)}"
+        ) from error
+    # Whoever holds the token runs code in this cluster; Ray writes it for all to read.
+    with contextlib.suppress(OSError):
+        (Path.home() / ".ray" / "auth_token").chmod(0o600)
+
+
+def _probe(target: str) -> None:
+    """Fail at once where nothing listens: Ray itself takes minutes to say so."""
+    host, _, port = target.removeprefix("ray://").rpartition(":")
+    if target == "auto":
+        return
+    if not host or not port.isdigit():
+        raise InputError(f"cluster.address: must be local, auto, host:port or ray://host:port (was {target!r})")
+    try:
+        socket.create_connection((host, int(port)), timeout=_PROBE_SECONDS).close()
+    except OSError as error:
+        raise ClusterError(f"cluster.address {target!r}: nothing answers there ({error})") from error
+
+
+@contextlib.contextmanager
+def _kept_sigterm() -> Iterator[None]:
+    """Keep the caller's own SIGTERM handler: ray.init replaces it."""
+    before: Any = signal.getsignal(signal.SIGTERM)
+    yield
+    if callable(before) and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)
+
+
+def _amounts(amounts: Mapping[str, float]) -> str:
+    return ", ".join(f"{amount:g} {name}" for name, amount in amounts.items())
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [""])[0]

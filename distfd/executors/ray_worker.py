@@ -1,0 +1,116 @@
+"""The worker's side of the Ray executor: what runs inside each slot's process."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from distfd.points import Points
+from distfd.protocols import Chunk
+from distfd.threads import pin_threads
+from distfd.work import Worker
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from distfd.protocols import Model, Objective
+    from distfd.records import Batch
+
+
+@dataclass(frozen=True)
+class PickledObjective:
+    """An objective as bytes, read only where it is made, so that what goes wrong there is a failed evaluation."""
+
+    payload: bytes
+    limits_itself: bool
+
+    def fingerprint(self) -> str | None:
+        """The driver knows it; a worker has no use for it."""
+        return None
+
+    def make(self) -> Model:
+        """Read the objective and make its model."""
+        objective: Objective = pickle.loads(self.payload)  # noqa: S301  # from the driver, by Ray
+        return objective.make()
+
+
+@dataclass(frozen=True, eq=False)
+class SlimChunk:
+    """A chunk without its x, which travels by itself."""
+
+    id: int
+    index: NDArray[np.int64]
+    indptr: NDArray[np.int64]
+    indices: NDArray[np.int64]
+    values: NDArray[np.float64]
+    vector: bool
+    timeout: float | None
+    budget: float
+
+    @classmethod
+    def of(cls, chunk: Chunk) -> SlimChunk:
+        """The chunk without x."""
+        points = chunk.points
+        return cls(
+            chunk.id,
+            chunk.index,
+            points.indptr,
+            points.indices,
+            points.values,
+            chunk.vector,
+            chunk.timeout,
+            chunk.budget,
+        )
+
+    def with_x(self, x: NDArray[np.float64]) -> Chunk:
+        """The chunk again."""
+        points = Points(x, self.indptr, self.indices, self.values)
+        return Chunk(self.id, self.index, points, self.vector, self.timeout, self.budget)
+
+
+class RayWorker:
+    """One slot's process; made a Ray actor by the executor."""
+
+    def __init__(self, objective: PickledObjective, slot: int, threads: int, paths: list[str]) -> None:
+        pin_threads(threads)
+        # What the driver can import, the worker can, where the files are there too.
+        sys.path += [path for path in paths if path not in sys.path]
+        self._worker = Worker(objective, slot)
+
+    def hello(self) -> tuple[str, int]:
+        """Make J ready; host and process id."""
+        self._worker.prepare()
+        return self._worker.host, self._worker.pid
+
+    def run(self, chunk: SlimChunk, x: NDArray[np.float64]) -> Batch:
+        """Evaluate a chunk."""
+        batch = self._worker.run(chunk.with_x(x))
+        if not batch.failures:
+            return batch
+        portable = {
+            k: replace(failure, exception=_portable(failure.exception)) for k, failure in batch.failures.items()
+        }
+        return replace(batch, failures=portable)
+
+    def close(self) -> None:
+        """End J in good order."""
+        self._worker.close()
+
+
+def pickled_bytes(thing: object) -> bytes:
+    """Pickle by Ray's cloudpickle, which takes lambdas, notebook functions and classes by value."""
+    from ray import cloudpickle
+
+    return bytes(cloudpickle.dumps(thing))  # type: ignore[no-untyped-call]  # Ray's own lacks types
+
+
+def _portable(error: BaseException | None) -> BaseException | None:
+    """The exception if it survives the way to the driver, else nothing: its text and traceback go anyway."""
+    try:
+        pickle.loads(pickled_bytes(error))  # noqa: S301  # made one line above
+    except Exception:
+        return None
+    return error

@@ -1,0 +1,78 @@
+"""Evaluations in the caller's own process, one after the other: for debugging, tests and cheap functions.
+
+A crash of J is a crash of the program here, and a Python function that hangs cannot be ended; use the Ray executor
+where J may do either.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from distfd.protocols import ChunkDone, SlotUp
+from distfd.threads import limited_threads
+from distfd.work import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from distfd.protocols import Chunk, Objective, Report
+
+
+class SerialExecutor:
+    """One slot, in this process.
+
+    Parameters
+    ----------
+    num_threads : int
+        Threads that BLAS and OpenMP may use in J; the same everywhere, as round-off depends on it.
+    """
+
+    slots = 1
+
+    def __init__(self, *, num_threads: int = 1) -> None:
+        self._num_threads = num_threads
+        self._objective: Objective | None = None
+        self._worker: Worker | None = None
+        self._queue: deque[Chunk] = deque()
+        self._announced = False
+
+    def open(self, objective: Objective) -> bool:
+        """Take the objective; its model is made with the first point."""
+        self._queue.clear()
+        if self._worker is not None and self._objective is objective:
+            return False
+        self.close()
+        self._objective = objective
+        self._worker = Worker(objective)
+        self._announced = False
+        return True
+
+    def submit(self, slot: int, chunk: Chunk) -> None:  # noqa: ARG002  # there is only slot 0
+        """Queue a chunk."""
+        self._queue.append(chunk)
+
+    def wait(self, seconds: float) -> Sequence[Report]:  # noqa: ARG002  # it never waits
+        """Evaluate one chunk."""
+        if self._worker is None:
+            raise RuntimeError("the executor is not open")
+        if not self._announced:
+            self._announced = True
+            return [SlotUp(0, self._worker.host, self._worker.pid)]
+        if not self._queue:
+            return []
+        chunk = self._queue.popleft()
+        with limited_threads(self._num_threads):
+            batch = self._worker.run(chunk)
+        return [ChunkDone(0, chunk.id, batch)]
+
+    def kill(self, slot: int) -> None:  # noqa: ARG002  # there is only slot 0
+        """Forget what is queued; nothing can be running."""
+        self._queue.clear()
+        self._announced = False
+
+    def close(self) -> None:
+        """End the model."""
+        if self._worker is not None:
+            self._worker.close()
+            self._worker = None

@@ -1,0 +1,323 @@
+"""The scheduler: a state machine over points, attempts and slots. Time is an argument; nothing here does I/O."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from distfd.protocols import ChunkDone, SlotLost, SlotUp
+from distfd.records import Batch, Failure, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+    from distfd.protocols import Report
+
+_CHUNK_OVERHEAD = 0.002
+"""Seconds that handing a chunk to a slot costs; a chunk should last 50 times that."""
+_CHUNK_SECONDS = 1.0
+"""The longest chunk of several points: what is lost, or held back, when its slot dies."""
+_QUEUE_BELOW = 0.5
+"""A second chunk waits on a slot only if chunks are shorter than this many seconds."""
+_MIN_BUDGET = 0.2
+_GRACE = 3.0
+"""Seconds past its timeout that a model which limits itself is given to say so."""
+_DEAD_STARTS = 5
+"""So many workers in a row that die before they are up, and it is no accident."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What is tried again, and when an evaluation has run too long."""
+
+    retries: dict[Status, int]
+    """Further tries after the first, by the status that ended it."""
+    timeout: float | None = None
+    """Seconds from the start of J."""
+    limits_itself: bool = False
+    """Whether the model ends itself at the timeout; the slot is then ended only `_GRACE` later."""
+
+
+@dataclass
+class Pool:
+    """What a session knows of its slots, from one wave to the next."""
+
+    slots: int
+    up: dict[int, SlotUp] = field(default_factory=dict)
+    seconds: float = 0.0
+    """Time spent in `count` successful evaluations."""
+    count: int = 0
+    dead_starts: int = 0
+
+    @property
+    def mean(self) -> float | None:
+        """Mean seconds of an evaluation; None until one has ended."""
+        return self.seconds / self.count if self.count else None
+
+
+@dataclass(frozen=True, eq=False)
+class Submit:
+    """Give these points to that slot."""
+
+    slot: int
+    chunk: int
+    index: NDArray[np.int64]
+    budget: float
+
+
+@dataclass(frozen=True)
+class Kill:
+    """End that slot's process; another is to take its place."""
+
+    slot: int
+
+
+@dataclass(frozen=True, eq=False)
+class Attempts:
+    """Attempts that ended; ``final`` marks those that are not tried again."""
+
+    batch: Batch
+    final: NDArray[np.bool_]
+
+
+@dataclass(eq=False)
+class _Issued:
+    chunk: int
+    index: NDArray[np.int64]
+    budget: float
+    started: float | None = None
+
+
+class Scheduler:
+    """One wave: which points go to which slot, what is tried again, and when it is over.
+
+    A chunk of several points that dies or hangs blames nobody: what it had not handed back goes out again point by
+    point, uncharged, and the culprit, now alone, is charged.
+
+    Parameters
+    ----------
+    index : (n,) ndarray
+        Numbers of the points to evaluate, in the order in which to issue them.
+    baseline : int or None
+        The point that goes first, alone, and whose failure ends the wave.
+    policy : Policy
+    pool : Pool
+        Outlives the wave.
+    epoch : float
+        Seconds to add to the ``now`` of all calls (a monotonic clock) to get time since the epoch.
+    """
+
+    def __init__(
+        self, index: NDArray[np.int64], baseline: int | None, policy: Policy, pool: Pool, epoch: float = 0.0
+    ) -> None:
+        self._fresh = index
+        self._cursor = 0
+        self._again: deque[NDArray[np.int64]] = deque()
+        if baseline is not None and baseline in index:
+            self._again.append(np.array([baseline]))
+            self._fresh = index[index != baseline]
+        self._baseline = baseline
+        self._policy = policy
+        self._pool = pool
+        self._epoch = epoch
+        self._queues: dict[int, deque[_Issued]] = {}
+        self._tries: dict[int, dict[Status, int]] = {}
+        self._unfinished = len(index)
+        self._waiting = len(index)
+        self._next_chunk = 0
+        self._baseline_failed = False
+        self.broken: str | None = None
+        """Why no slot can be had, once that is certain."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether every point is final, or the baseline has failed for good, or no slot can be had."""
+        return self._unfinished == 0 or self._baseline_failed or self.broken is not None
+
+    @property
+    def running(self) -> int:
+        """Points handed to slots and not yet back."""
+        return sum(len(issued.index) for queue in self._queues.values() for issued in queue)
+
+    def take(self, report: Report, now: float) -> Attempts | None:
+        """Take in what a slot reported; the attempts that ended by it, if any."""
+        if isinstance(report, SlotUp):
+            self._pool.up[report.slot] = report
+            self._pool.dead_starts = 0
+            self._start_head(report.slot, now)
+            return None
+        if isinstance(report, SlotLost):
+            return self._lost(report.slot, report.failure, now)
+        return self._done(report, now)
+
+    def overdue(self, now: float) -> tuple[list[Kill], list[Attempts]]:
+        """Slots whose evaluation has run past its timeout, and the attempts that ends."""
+        kills, ended = [], []
+        for slot in list(self._queues):
+            limit = self._deadline(slot)
+            if limit is not None and now >= limit:
+                kills.append(Kill(slot))
+                text = f"timeout: still running after {self._policy.timeout:g} s; its process was killed"
+                attempts = self._lost(slot, Failure(Status.TIMEOUT, text), now)
+                ended += [attempts] if attempts else []
+        return kills, ended
+
+    def issue(self, now: float) -> list[Submit]:
+        """Work for the slots that want it."""
+        if self.finished:
+            return []
+        submits: list[Submit] = []
+        for depth in (0, 1):
+            for slot in self._pool.up:
+                queue = self._queues.setdefault(slot, deque())
+                if len(queue) != depth or (depth and not self._may_queue()):
+                    continue
+                index = self._next_points()
+                if index is None:
+                    return submits
+                issued = _Issued(self._next_chunk, index, self._budget(len(index)), None if depth else now)
+                self._next_chunk += 1
+                queue.append(issued)
+                submits.append(Submit(slot, issued.chunk, index, issued.budget))
+        return submits
+
+    def abandon(self) -> list[Kill]:
+        """End the wave: nothing more is issued, and the slots that are still at it are to be killed."""
+        self._unfinished = 0
+        busy = [Kill(slot) for slot, queue in self._queues.items() if queue]
+        for kill in busy:
+            self._pool.up.pop(kill.slot, None)
+        self._queues.clear()
+        return busy
+
+    def next_deadline(self) -> float | None:
+        """When `overdue` has to be asked next."""
+        limits = [limit for slot in self._queues if (limit := self._deadline(slot)) is not None]
+        return min(limits, default=None)
+
+    def _deadline(self, slot: int) -> float | None:
+        queue = self._queues.get(slot)
+        if self._policy.timeout is None or not queue or queue[0].started is None:
+            return None
+        head = queue[0]
+        # Between points a slot looks at its budget, so at any time one evaluation is running that began in it.
+        slack = head.budget if len(head.index) > 1 else 0.0
+        return queue[0].started + self._policy.timeout + slack + (_GRACE if self._policy.limits_itself else 0.0)
+
+    def _start_head(self, slot: int, now: float) -> None:
+        queue = self._queues.get(slot)
+        if queue:
+            queue[0].started = now
+
+    def _done(self, report: ChunkDone, now: float) -> Attempts | None:
+        queue = self._queues.get(report.slot)
+        if not queue or queue[0].chunk != report.chunk:
+            return None  # of a chunk given up since
+        issued = queue.popleft()
+        self._start_head(report.slot, now)
+        batch = report.batch
+        if len(batch) < len(issued.index):
+            self._requeue(issued.index[len(batch) :])
+        ok = batch.status == Status.OK
+        self._pool.seconds += float((batch.ended - batch.started)[ok].sum())
+        self._pool.count += int(ok.sum())
+        return self._charge(batch)
+
+    def _lost(self, slot: int, failure: Failure, now: float) -> Attempts | None:
+        up = self._pool.up.pop(slot, None)
+        queue = self._queues.pop(slot, None)
+        if up is None:
+            self._pool.dead_starts += 1
+            if self._pool.dead_starts >= _DEAD_STARTS:
+                self.broken = f"{_DEAD_STARTS} workers in a row died while starting: {failure.text}"
+        if not queue:
+            return None
+        head, *behind = queue
+        for issued in behind:
+            self._requeue(issued.index)
+        if len(head.index) > 1 or failure.status == Status.LOST:
+            for k in range(len(head.index)):
+                self._requeue(head.index[k : k + 1])
+            return None
+        return self._charge(self._ended_by(failure, head, up, slot, now))
+
+    def _ended_by(self, failure: Failure, head: _Issued, up: SlotUp | None, slot: int, now: float) -> Batch:
+        """The record of an attempt whose process died under it."""
+        started = now if head.started is None else head.started
+        return Batch(
+            index=head.index,
+            status=np.array([failure.status], dtype=np.uint8),
+            size=np.zeros(1, dtype=np.int64),
+            flat=np.empty(0),
+            started=np.array([self._epoch + started]),
+            ended=np.array([self._epoch + now]),
+            attempt=np.ones(1, dtype=np.int32),
+            host=up.host if up else "",
+            pid=up.pid if up else 0,
+            slot=slot,
+            failures={int(head.index[0]): failure},
+        )
+
+    def _charge(self, batch: Batch) -> Attempts:
+        """Count the attempts and decide which are final."""
+        final = np.ones(len(batch), dtype=bool)
+        attempt = batch.attempt.copy()
+        for r in self._charged_rows(batch):
+            k, status = int(batch.index[r]), Status(int(batch.status[r]))
+            tries = self._tries.setdefault(k, {})
+            attempt[r] = 1 + sum(tries.values())
+            tries[status] = tries.get(status, 0) + 1
+            if status != Status.OK and tries[status] <= self._policy.retries.get(status, 0):
+                final[r] = False
+                self._requeue(batch.index[r : r + 1])
+        self._unfinished -= int(final.sum())
+        if batch.failures and self._baseline is not None:
+            self._baseline_failed |= bool(np.any(final & (batch.index == self._baseline) & (batch.status != Status.OK)))
+        return Attempts(replace(batch, attempt=attempt), final)
+
+    def _charged_rows(self, batch: Batch) -> Iterable[int]:
+        """Rows that failed now or before; the rest, nearly all, are first tries that went well."""
+        if not batch.failures and not self._tries:
+            return ()
+        return [r for r in range(len(batch)) if batch.status[r] != Status.OK or int(batch.index[r]) in self._tries]
+
+    def _requeue(self, index: NDArray[np.int64]) -> None:
+        self._again.append(index)
+        self._waiting += len(index)
+
+    def _next_points(self) -> NDArray[np.int64] | None:
+        size = self._chunk_size()
+        if self._again:
+            index = self._again.popleft()
+            if len(index) > size:
+                self._again.appendleft(index[size:])
+                index = index[:size]
+        else:
+            index = self._fresh[self._cursor : self._cursor + size]
+            self._cursor += len(index)
+        self._waiting -= len(index)
+        return index if len(index) else None
+
+    def _chunk_size(self) -> int:
+        """Points a chunk: one until a time is known, then as many as last long enough, ever fewer at the end."""
+        mean = self._pool.mean
+        if mean is None:
+            return 1
+        mean = max(mean, 1e-9)
+        fair = math.ceil(self._waiting / self._pool.slots)
+        enough = math.ceil(_CHUNK_OVERHEAD / (0.02 * mean))
+        most = min(math.ceil(self._waiting / (4 * self._pool.slots)), int(_CHUNK_SECONDS / mean))
+        return max(1, min(fair, max(enough, most)))
+
+    def _budget(self, points: int) -> float:
+        return max(_MIN_BUDGET, 2 * points * (self._pool.mean or 0.0))
+
+    def _may_queue(self) -> bool:
+        mean = self._pool.mean
+        return mean is not None and self._chunk_size() * mean < _QUEUE_BELOW

@@ -1,0 +1,161 @@
+"""What a worker does with a chunk: evaluate its points in a row, check each value, record each failure."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import traceback
+from numbers import Real
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from distfd.failures import EvaluationFailure
+from distfd.records import Batch, Failure, Status
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from distfd.protocols import Chunk, Model, Objective
+
+_DETAIL_LIMIT = 20_000
+
+
+class Worker:
+    """One process's J: made at the first use, then kept."""
+
+    def __init__(self, objective: Objective, slot: int = 0) -> None:
+        self._objective = objective
+        self._slot = slot
+        self._model: Model | None = None
+        self.host = socket.gethostname()
+        self.pid = os.getpid()
+
+    def prepare(self) -> None:
+        """Make the live J ahead of the first point; what goes wrong here is told by the first point."""
+        try:
+            self._live()
+        except Exception:
+            self._model = None
+
+    def run(self, chunk: Chunk) -> Batch:
+        """Evaluate the chunk's points in order until all are done or its budget is spent."""
+        begin = time.monotonic()
+        rows: list[tuple[float, float, Status, NDArray[np.float64]]] = []
+        failures: dict[int, Failure] = {}
+        for k, number in enumerate(chunk.index.tolist()):
+            if k and time.monotonic() - begin > chunk.budget:
+                break
+            started = time.time()
+            tick = time.monotonic()
+            outcome = self._evaluate(chunk, k)
+            ended = started + (time.monotonic() - tick)
+            if isinstance(outcome, Failure):
+                failures[number] = outcome
+                rows.append((started, ended, outcome.status, np.empty(0)))
+            else:
+                rows.append((started, ended, Status.OK, outcome))
+        started_, ended_, status, values = zip(*rows, strict=True)
+        return Batch(
+            index=chunk.index[: len(rows)],
+            status=np.array(status, dtype=np.uint8),
+            size=np.array([len(v) for v in values], dtype=np.int64),
+            flat=np.concatenate(values),
+            started=np.array(started_),
+            ended=np.array(ended_),
+            attempt=np.ones(len(rows), dtype=np.int32),
+            host=self.host,
+            pid=self.pid,
+            slot=self._slot,
+            failures=failures,
+        )
+
+    def close(self) -> None:
+        """End the live J."""
+        if self._model is not None:
+            self._model.close()
+            self._model = None
+
+    def _live(self) -> Model:
+        if self._model is None:
+            self._model = self._objective.make()
+        return self._model
+
+    def _evaluate(self, chunk: Chunk, k: int) -> NDArray[np.float64] | Failure:
+        try:
+            # A copy for each point: J may keep its x or write to it.
+            raw = self._live().evaluate(chunk.points.dense(k), timeout=chunk.timeout)
+            return as_value(raw, vector=chunk.vector)
+        except EvaluationFailure as error:
+            return Failure(error.status, str(error), error.detail, error)
+        except KeyboardInterrupt:
+            raise
+        except SystemExit as error:
+            return Failure(Status.ERROR, f"J called sys.exit({error.code!r})", own_traceback(error), error)
+        except BaseException as error:
+            return Failure(Status.ERROR, one_line(error), own_traceback(error), error)
+
+
+class BadValueError(EvaluationFailure):
+    """J returned what is no value."""
+
+
+def as_value(raw: Any, *, vector: bool) -> NDArray[np.float64]:
+    """What J returned as a fresh (m,) float64 array; m is 1 unless ``vector``.
+
+    Raises
+    ------
+    BadValueError
+        If it is not finite and real, or not a number (int, float, numpy real, 0-d or (1,) array); for a vector J,
+        if it is not one-dimensional.
+    """
+    kind = f"{type(raw).__module__}.{type(raw).__qualname__}".removeprefix("builtins.")
+    wanted = "a number or a one-dimensional array" if vector else "a number"
+    if isinstance(raw, (bool, np.bool_)) or not isinstance(raw, (Real, np.ndarray, list, tuple)):
+        # Arrays of other libraries (torch, jax) are welcome where numpy can read them.
+        if not hasattr(raw, "__array__") or isinstance(raw, (bool, np.bool_, np.generic)):
+            raise BadValueError(f"J must return {wanted}; it returned {_short(raw)} ({kind})")
+        raw = np.asarray(raw)
+    if isinstance(raw, (list, tuple)) and not vector:
+        raise BadValueError(f"J must return {wanted}; it returned {_short(raw)} ({kind})")
+    try:
+        array = np.array(raw)
+    except (TypeError, ValueError) as error:
+        raise BadValueError(f"J must return {wanted}; it returned {_short(raw)} ({kind}): {error}") from error
+    if array.dtype.kind not in "fiu":
+        raise BadValueError(f"J must return {wanted}; it returned {_short(raw)} (of type {kind}, dtype {array.dtype})")
+    if array.ndim > 1 or (array.size != 1 and not vector) or array.size == 0:
+        raise BadValueError(
+            f"J must return {wanted}; it returned an array of shape {array.shape}"
+            + ("" if vector or array.ndim > 1 else "; for several outputs use jacobian")
+        )
+    value = array.astype(np.float64).reshape(-1)
+    if not np.isfinite(value).all():
+        at = "" if value.size == 1 else f" at output {int(np.flatnonzero(~np.isfinite(value))[0])}"
+        raise BadValueError(f"J returned {value[~np.isfinite(value)][0]}{at}")
+    return value
+
+
+def one_line(error: BaseException) -> str:
+    """Type and message of an exception, on one line of bounded length."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:500]}" if text else type(error).__name__
+
+
+def own_traceback(error: BaseException) -> str:
+    """The traceback from J's first frame on: distfd's own frames above it say nothing to the user."""
+    frame = error.__traceback__
+    here = Path(__file__).parent
+    while frame is not None and Path(frame.tb_frame.f_code.co_filename).is_relative_to(here):
+        frame = frame.tb_next
+    return "".join(traceback.format_exception(type(error), error, frame))[-_DETAIL_LIMIT:]
+
+
+def _short(raw: Any) -> str:
+    try:
+        text = " ".join(repr(raw).split())
+    except Exception:
+        return "a value whose repr fails"
+    return text if len(text) <= 80 else text[:77] + "..."
