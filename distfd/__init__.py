@@ -1,1 +1,66 @@
 """distfd: finite-difference derivatives of expensive black boxes, every evaluation a Ray task."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from distfd.api import differentiate, gradient, jacobian, value_and_gradient
+    from distfd.errors import (
+        ClusterError,
+        ConfigError,
+        DistfdError,
+        EvaluationError,
+        InputError,
+        MissingSimulatorError,
+        StoreError,
+    )
+    from distfd.evaluator import Evaluator
+    from distfd.executors.ray import RayExecutor
+    from distfd.executors.serial import SerialExecutor
+    from distfd.objectives.command import CommandObjective
+    from distfd.optimize import minimize
+    from distfd.records import Evaluation, Status
+    from distfd.results import DerivativeResult
+    from distfd.stencils import Stencil
+    from distfd.steps import AbsoluteStep
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "AbsoluteStep": "distfd.steps",
+    "ClusterError": "distfd.errors",
+    "CommandObjective": "distfd.objectives.command",
+    "ConfigError": "distfd.errors",
+    "DerivativeResult": "distfd.results",
+    "DistfdError": "distfd.errors",
+    "Evaluation": "distfd.records",
+    "EvaluationError": "distfd.errors",
+    "Evaluator": "distfd.evaluator",
+    "InputError": "distfd.errors",
+    "MissingSimulatorError": "distfd.errors",
+    "RayExecutor": "distfd.executors.ray",
+    "SerialExecutor": "distfd.executors.serial",
+    "Status": "distfd.records",
+    "Stencil": "distfd.stencils",
+    "StoreError": "distfd.errors",
+    "differentiate": "distfd.api",
+    "gradient": "distfd.api",
+    "jacobian": "distfd.api",
+    "minimize": "distfd.optimize",
+    "value_and_gradient": "distfd.api",
+}
+
+__all__ = [*_HOMES, "__version__"]  # noqa: PLE0604  # they are names; ruff cannot see through the star
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that ``import distfd`` costs next to nothing."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'distfd' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -16,7 +16,7 @@ from distfd.records import Batch, Status
 from distfd.scheduler import Policy, Pool, Scheduler
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -61,7 +61,7 @@ class Session:
         self.pool.slots = max(1, self.executor.slots)
 
 
-def evaluate(session: Session, request: Request, task: str = "values") -> Iterator[Batch]:
+def evaluate(session: Session, request: Request, task: str = "values") -> Generator[Batch, None, None]:
     """Evaluate a request's points, those that the store does not have.
 
     Yields what is final as it becomes so: first, in one batch, what the store had. Ends early where the baseline fails

@@ -93,11 +93,10 @@ class FirstDerivative:
     Parameters
     ----------
     x, lower, upper : (d,) ndarrays
+        Where lower == upper the coordinate does not move: its derivative is 0 and costs nothing.
     stencil : Stencil
     step, scale
         As in `distfd.steps.nominal_steps`.
-    fixed : (d,) ndarray of bool
-        Coordinates that do not move: their derivative is 0 and costs nothing. So is it where lower == upper.
     vector : bool
     label : callable
         Coordinate number -> what messages call it.
@@ -109,7 +108,6 @@ class FirstDerivative:
     scale: ArrayLike | None
     lower: NDArray[np.float64]
     upper: NDArray[np.float64]
-    fixed: NDArray[np.bool_]
     vector: bool
     label: Callable[[int], str]
 
@@ -134,7 +132,7 @@ class FirstDerivative:
 
     @cached_property
     def _moving(self) -> NDArray[np.int64]:
-        return np.flatnonzero(~(self.fixed | (self.lower == self.upper)))
+        return np.flatnonzero(self.lower != self.upper)
 
     @cached_property
     def _placed(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:

@@ -1,0 +1,311 @@
+"""The session that users hold: one objective, its slots and its store, over many calls."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+import warnings
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from distfd import events
+from distfd.describe import coordinate_label, failure_message, where
+from distfd.errors import EvaluationError, InputError
+from distfd.evaluate import Session, evaluate
+from distfd.executors.registry import make_executor
+from distfd.objectives.resolve import as_objective
+from distfd.options import DerivativeOptions, EvaluationOptions
+from distfd.placement import as_bounds
+from distfd.plan import Answer, FirstDerivative, Request, Values, check_x
+from distfd.points import dense_points
+from distfd.records import Status
+from distfd.results import DerivativeResult, Evaluations, Tally, evaluation, gather
+from distfd.scheduler import Pool
+from distfd.stores.memory import MemoryStore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from distfd.plan import Method, Wave
+    from distfd.protocols import Executor, Objective, Observer, Store
+    from distfd.records import Batch
+    from distfd.stencils import Stencil
+    from distfd.steps import AbsoluteStep
+
+KINDS = ("gradient", "jacobian")
+
+
+class Evaluator:
+    """Evaluates J and its derivatives, many times over, with the same slots and memory.
+
+    A value known at a point is not computed again: ``value`` and ``gradient`` at one x share the baseline.
+
+    Parameters
+    ----------
+    fun : callable, class or objective
+        ``fun(x, *args, **kwargs)`` with x (d,), a simulator class (see `distfd.objectives.simulator`), or an objective
+        such as `CommandObjective`. Returns a number, or for Jacobians a one-dimensional array.
+    scheme : str or Stencil
+        "forward", "backward", "forward2", "backward2", "central", "central4".
+    step : None, float, (d,) array or AbsoluteStep
+        A relative step, for all coordinates or each; None for the scheme's default.
+    bounds : scipy.optimize.Bounds or d (lower, upper) pairs
+        No point is evaluated outside.
+    scale : (d,) array, optional
+        Typical sizes of the coordinates, for steps alone.
+    args, kwargs
+        Further arguments of ``fun``.
+    executor : "ray", "serial" or an Executor
+    store : path, Store or None
+        A path keeps values in an SQLite file; None keeps them in memory for the life of the Evaluator.
+    timeout, retries, on_failure
+        See `distfd.options.EvaluationOptions`.
+    deterministic : bool
+        False says that J gives other values when asked again, so that no evaluation may be duplicated.
+    observers : sequence of callables
+        Each is given every event (`distfd.events`).
+    names : sequence of str, optional
+        Of the coordinates, for messages.
+    version : str, optional
+        Stands for what J depends on where that cannot be found out.
+
+    Raises
+    ------
+    InputError
+        If an option makes no sense.
+    """
+
+    def __init__(
+        self,
+        fun: Any,
+        *,
+        scheme: str | Stencil = "forward",
+        step: ArrayLike | AbsoluteStep | None = None,
+        bounds: Any = None,
+        scale: ArrayLike | None = None,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        executor: str | Executor = "ray",
+        store: str | os.PathLike[str] | Store | None = None,
+        timeout: float | None = None,
+        retries: int | Mapping[str, int] | None = None,
+        on_failure: str = "raise",
+        deterministic: bool = True,
+        observers: Sequence[Observer] = (),
+        names: Sequence[str] | None = None,
+        version: str | None = None,
+    ) -> None:
+        self._options = DerivativeOptions(scheme, step, scale, bounds, names)
+        treatment = EvaluationOptions(timeout, retries, on_failure)
+        self._raises = treatment.on_failure == "raise"
+        self._label = coordinate_label(names)
+        self.deterministic = deterministic
+        objective = as_objective(fun, args, kwargs, version)
+        opened, salt, self._owns_store = _open_store(store, objective)
+        self._session = Session(
+            objective=objective,
+            executor=make_executor(executor),
+            store=opened,
+            observers=tuple(observers),
+            policy=treatment.policy(limits_itself=objective.limits_itself),
+            salt=salt,
+            names=names,
+            pool=Pool(slots=1),
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the slots back and release the store; an Evaluator may be used again afterwards only in memory."""
+        self._session.executor.close()
+        self._session.pool.up.clear()
+        if self._owns_store:
+            self._session.store.close()
+
+    def start(self) -> None:
+        """Start the slots now, instead of with the first call, so that they are up when it comes."""
+        self._session.start()
+
+    @property
+    def slots(self) -> int:
+        """Evaluations at once; 1 before the first call."""
+        return self._session.pool.slots
+
+    def value(self, x: ArrayLike) -> Any:
+        """J(x): a float, or (m,) for a J with several outputs.
+
+        Raises
+        ------
+        EvaluationError
+            If J fails there for good.
+        """
+        answer, _ = self._solve(Values(dense_points([self._at(x)]), vector=True, baseline=0), "value")
+        return _scalar(answer.value[0])
+
+    def gradient(self, x: ArrayLike) -> NDArray[np.float64]:
+        """dJ/dx at x, (d,).
+
+        Raises
+        ------
+        EvaluationError
+            If a component has no value (unless on_failure="nan").
+        """
+        return self.differentiate(x).derivative
+
+    def value_and_gradient(self, x: ArrayLike) -> tuple[float, NDArray[np.float64]]:
+        """J(x) and dJ/dx, from one wave."""
+        result = self.differentiate(x)
+        return float(result.value), result.derivative
+
+    def jacobian(self, x: ArrayLike) -> NDArray[np.float64]:
+        """dJ/dx of a J with m outputs, (m, d)."""
+        return self.differentiate(x, kind="jacobian").derivative
+
+    def map(self, points: Iterable[ArrayLike]) -> NDArray[np.float64]:
+        """J at each of n points: (n,), or (n, m) for several outputs; NaN where on_failure="nan" lets it fail."""
+        rows = [self._at(x) for x in points]
+        if not rows:
+            return np.empty(0)
+        if len({len(x) for x in rows}) > 1:
+            raise InputError("points: all must have the same number of coordinates")
+        answer, _ = self._solve(Values(dense_points(rows), vector=True), "values")
+        return answer.value[:, 0] if answer.value.shape[1] == 1 else answer.value
+
+    def differentiate(self, x: ArrayLike, *, kind: str = "gradient") -> DerivativeResult:
+        """The derivative with all that is known of it.
+
+        Parameters
+        ----------
+        x : (d,) array
+        kind : str
+            "gradient" or "jacobian".
+
+        Raises
+        ------
+        InputError
+            If x is not finite, or outside the bounds, or a step cannot be held.
+        EvaluationError
+            If a component has no value (unless on_failure="nan"), or J fails at x itself.
+        """
+        method = self.method(x, kind)
+        answer, tally = self._solve(method, kind)
+        return DerivativeResult(
+            derivative=answer.derivative,
+            value=_scalar(answer.value) if kind == "gradient" else answer.value,
+            error=answer.error,
+            step=answer.step,
+            scheme=self._options.stencil.name,
+            missing=answer.missing,
+            n_evaluations=tally.n_evaluations,
+            n_reused=tally.n_reused,
+            n_failed=tally.n_failed,
+            n_retried=tally.n_retried,
+            wall_seconds=tally.wall_seconds,
+            efficiency=tally.efficiency,
+            evaluations=Evaluations(tally.waves, self._label),
+            ideal_seconds=tally.ideal_seconds,
+            slots=self.slots,
+        )
+
+    def method(self, x: ArrayLike, kind: str = "gradient") -> FirstDerivative:
+        """The plan of a derivative at x; nothing is evaluated."""
+        if kind not in KINDS:
+            raise InputError(f"kind: must be one of {', '.join(KINDS)} (was {kind!r})")
+        options = self._options
+        at = check_x(x)
+        lower, upper = as_bounds(options.bounds, len(at))
+        check_x(at, lower, upper, self._label)
+        return FirstDerivative(
+            x=at,
+            stencil=options.stencil,
+            step=options.step,
+            scale=options.scale,
+            lower=lower,
+            upper=upper,
+            vector=kind == "jacobian",
+            label=self._label,
+        )
+
+    def _at(self, x: ArrayLike) -> NDArray[np.float64]:
+        at = check_x(x)
+        return check_x(at, *as_bounds(self._options.bounds, len(at)), self._label)
+
+    def _solve(self, method: Method, task: str) -> tuple[Answer, Tally]:
+        """Evaluate what the method asks for until it answers."""
+        waves: list[Wave] = []
+        tally = Tally()
+        while isinstance(step := method.advance(waves), Request):
+            waves.append(self._wave(step, task, tally))
+        return step, tally
+
+    def _wave(self, request: Request, task: str, tally: Tally) -> Wave:
+        begin = time.monotonic()
+        batches: list[Batch] = []
+        with contextlib.closing(evaluate(self._session, request, task)) as finished:
+            batches.extend(finished)
+        seconds = time.monotonic() - begin
+        before = tally.n_evaluations, tally.n_failed, tally.ideal_seconds
+        tally.add(request, batches, self.slots, seconds)
+        now = tally.n_evaluations, tally.n_failed, tally.ideal_seconds
+        self._session.emit(events.WaveEnded(task, now[0] - before[0], now[1] - before[1], seconds, now[2] - before[2]))
+        wave = gather(request, batches)
+        self._check(wave, batches)
+        return wave
+
+    def _check(self, wave: Wave, batches: Sequence[Batch]) -> None:
+        """Raise where a failure is one: at the baseline always, elsewhere as on_failure has it."""
+        failed = np.flatnonzero(wave.status != Status.OK)
+        baseline = wave.request.baseline
+        if not len(failed):
+            return
+        baseline_failed = baseline is not None and wave.status[baseline] != Status.OK
+        if not (baseline_failed or self._raises):
+            return
+        k = int(baseline) if baseline is not None and baseline_failed else int(failed[0])
+        raise self._error(wave, batches, k, len(failed) if not baseline_failed else 1)
+
+    def _error(self, wave: Wave, batches: Sequence[Batch], k: int, count: int) -> EvaluationError:
+        failure = wave.failures[k]
+        batch, r = next((b, int(np.flatnonzero(b.index == k)[0])) for b in batches if np.any(b.index == k))
+        text = failure_message(
+            wave.request.points, k, failure, self._label, attempts=int(batch.attempt[r]), place=where(batch)
+        )
+        if count > 1:
+            text += f"\n  {count - 1} other {'point' if count == 2 else 'points'} failed too"
+        error = EvaluationError(text, evaluation(wave.request, batch, r, self._label))
+        error.__cause__ = failure.exception
+        return error
+
+
+def _open_store(store: str | os.PathLike[str] | Store | None, objective: Objective) -> tuple[Store, int, bool]:
+    """The store, the salt of this objective's keys, and whether the store is ours to close."""
+    if store is None:
+        return MemoryStore(), 0, True
+    digest = objective.fingerprint()
+    if digest is None:
+        # Nothing from another process may be taken for a value of this J, nor the other way round.
+        salt = int.from_bytes(os.urandom(16))
+        warnings.warn(
+            "J cannot be recognised in another process, so its stored values will not be used again; give version=... "
+            "to say that they may",
+            stacklevel=3,
+        )
+    else:
+        salt = int(digest[:32], 16)
+    if isinstance(store, (str, os.PathLike)):
+        from distfd.stores.sqlite import SQLiteStore
+
+        return SQLiteStore(store), salt, True
+    return store, salt, False
+
+
+def _scalar(value: NDArray[np.float64]) -> Any:
+    return float(value[0]) if len(value) == 1 else value

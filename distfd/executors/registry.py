@@ -1,0 +1,31 @@
+"""Executors by name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from distfd.errors import InputError
+
+if TYPE_CHECKING:
+    from distfd.protocols import Executor
+
+
+def make_executor(executor: str | Executor) -> Executor:
+    """The executor of that name, or the executor itself.
+
+    Raises
+    ------
+    InputError
+        If there is none of that name.
+    """
+    if not isinstance(executor, str):
+        return executor
+    if executor == "ray":
+        from distfd.executors.ray import RayExecutor
+
+        return RayExecutor()
+    if executor == "serial":
+        from distfd.executors.serial import SerialExecutor
+
+        return SerialExecutor()
+    raise InputError(f"executor: there is no {executor!r}; use ray, serial, or an executor object")

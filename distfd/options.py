@@ -1,0 +1,90 @@
+"""How evaluations are treated: checked once, when made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from distfd.errors import InputError
+from distfd.records import Status
+from distfd.scheduler import Policy
+from distfd.stencils import Stencil, resolve_scheme
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike
+
+    from distfd.steps import AbsoluteStep
+
+CAUSES = {"error": Status.ERROR, "crash": Status.CRASH, "timeout": Status.TIMEOUT}
+DEFAULT_RETRIES = {"error": 0, "crash": 2, "timeout": 0}
+ON_FAILURE = ("raise", "nan")
+
+
+@dataclass(frozen=True, eq=False)
+class DerivativeOptions:
+    """How a derivative is formed; see `distfd.steps.nominal_steps` for step and scale."""
+
+    scheme: str | Stencil = "forward"
+    step: ArrayLike | AbsoluteStep | None = None
+    scale: ArrayLike | None = None
+    bounds: Any = None
+    names: Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        resolve_scheme(self.scheme)
+        if isinstance(self.step, str):
+            raise InputError(f"step: must be None, a number, an array or an AbsoluteStep (was {self.step!r})")
+
+    @property
+    def stencil(self) -> Stencil:
+        """The scheme as a stencil."""
+        return resolve_scheme(self.scheme)
+
+
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """Retries, timeouts, and what a failure means.
+
+    Parameters
+    ----------
+    timeout : float or None
+        Seconds from the start of J at one point.
+    retries : int or mapping
+        Further tries after the first: one number for all causes, or by cause ("error", "crash", "timeout"; those not
+        named keep their default of 0, 2 and 0).
+    on_failure : str
+        "raise": a component without a value is an EvaluationError; "nan": it is NaN, and listed as missing.
+    """
+
+    timeout: float | None = None
+    retries: int | Mapping[str, int] | None = None
+    on_failure: str = "raise"
+    _tries: dict[str, int] = field(init=False, repr=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.timeout is not None and not self.timeout > 0:
+            raise InputError(f"timeout: must be > 0 seconds, or None (was {self.timeout})")
+        if self.on_failure not in ON_FAILURE:
+            raise InputError(f"on_failure: must be one of {', '.join(ON_FAILURE)} (was {self.on_failure!r})")
+        self._tries.update(_tries(self.retries))
+
+    def policy(self, *, limits_itself: bool) -> Policy:
+        """What the scheduler is told."""
+        return Policy({CAUSES[cause]: n for cause, n in self._tries.items()}, self.timeout, limits_itself)
+
+
+def _tries(retries: int | Mapping[str, int] | None) -> dict[str, int]:
+    if isinstance(retries, Mapping):
+        unknown = set(retries) - set(CAUSES)
+        if unknown:
+            raise InputError(f"retries: there is no cause {min(unknown)!r}; use {', '.join(CAUSES)}")
+        tries = {**DEFAULT_RETRIES, **retries}
+    else:
+        tries = DEFAULT_RETRIES if retries is None else dict.fromkeys(CAUSES, retries)
+    for cause, n in tries.items():
+        if isinstance(n, bool) or not isinstance(n, int) or n < 0:
+            raise InputError(f"retries: must be whole numbers >= 0 ({cause} was {n!r})")
+    return tries

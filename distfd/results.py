@@ -1,0 +1,180 @@
+"""From finished batches to waves, tallies and results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, overload
+
+import numpy as np
+
+from distfd.describe import point_label
+from distfd.plan import Wave
+from distfd.records import Batch, Evaluation, Failure, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from distfd.plan import Request
+
+
+def gather(request: Request, batches: Sequence[Batch]) -> Wave:
+    """One wave from its batches, the same whatever the order in which they came.
+
+    The baseline (or, without one, the first point with a value) says how many outputs J has; a point with another
+    number of them has failed.
+    """
+    n = len(request.points)
+    status = np.full(n, Status.NOT_RUN, dtype=np.uint8)
+    size = np.zeros(n, dtype=np.int64)
+    failures: dict[int, Failure] = {}
+    for batch in batches:
+        status[batch.index] = batch.status
+        size[batch.index] = batch.size
+        failures.update(batch.failures)
+    good = np.flatnonzero(status == Status.OK)
+    lead = request.baseline if request.baseline is not None else (int(good[0]) if len(good) else 0)
+    outputs = (int(size[lead]) if request.vector else 1) or 1
+    for k in good[size[good] != outputs].tolist():
+        text = (
+            f"J returned {size[k]} outputs here and {outputs} at {'x' if request.baseline == lead else 'other points'}"
+        )
+        if not request.vector:
+            text = f"J must return a number; it returned {size[k]} (for several outputs use jacobian)"
+        failures[k] = Failure(Status.ERROR, text)
+        status[k] = Status.ERROR
+    values = np.full((n, outputs), np.nan)
+    for batch in batches:
+        fits = (status[batch.index] == Status.OK) & (batch.size == outputs)
+        part = batch if fits.all() else batch.take(fits)
+        values[part.index] = part.flat.reshape(-1, outputs)
+    return Wave(request, values, status, failures)
+
+
+class Evaluations(Sequence[Evaluation]):
+    """All evaluations of a result, made into objects only when looked at."""
+
+    def __init__(self, waves: Sequence[tuple[Request, Sequence[Batch]]], label: Callable[[int], str]) -> None:
+        self._batches = [(request, batch) for request, batches in waves for batch in batches]
+        self._ends = np.cumsum([len(batch) for _, batch in self._batches], dtype=np.int64)
+        self._label = label
+
+    def __len__(self) -> int:
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    @overload
+    def __getitem__(self, i: int) -> Evaluation: ...
+    @overload
+    def __getitem__(self, i: slice) -> list[Evaluation]: ...
+    def __getitem__(self, i: int | slice) -> Evaluation | list[Evaluation]:
+        if isinstance(i, slice):
+            return [self[k] for k in range(*i.indices(len(self)))]
+        row = range(len(self))[i]
+        at = int(np.searchsorted(self._ends, row, side="right"))
+        request, batch = self._batches[at]
+        return evaluation(request, batch, row - int(self._ends[at]) + len(batch), self._label)
+
+
+def evaluation(request: Request, batch: Batch, r: int, label: Callable[[int], str]) -> Evaluation:
+    """Row r of a batch as an object."""
+    k = int(batch.index[r])
+    start = int(batch.offsets[r])
+    numbers = batch.flat[start : start + int(batch.size[r])]
+    indices, values = request.points.changes(k)
+    return Evaluation(
+        index=k,
+        label=point_label(request.points, k, label),
+        status=Status(int(batch.status[r])),
+        value=None if not len(numbers) else float(numbers[0]) if len(numbers) == 1 else numbers,
+        changes=tuple(zip(indices.tolist(), values.tolist(), strict=True)),
+        attempt=int(batch.attempt[r]),
+        started=float(batch.started[r]),
+        ended=float(batch.ended[r]),
+        host=batch.host,
+        pid=batch.pid,
+        slot=batch.slot,
+        reused=batch.reused,
+        failure=batch.failures.get(k),
+    )
+
+
+@dataclass
+class Tally:
+    """What one call has cost so far."""
+
+    waves: list[tuple[Request, list[Batch]]] = field(default_factory=list)
+    n_evaluations: int = 0
+    n_reused: int = 0
+    n_failed: int = 0
+    n_retried: int = 0
+    ideal_seconds: float = 0.0
+    wall_seconds: float = 0.0
+
+    def add(self, request: Request, batches: list[Batch], slots: int, wall_seconds: float) -> None:
+        """Count one wave."""
+        self.waves.append((request, batches))
+        self.wall_seconds += wall_seconds
+        longest = total = 0.0
+        for batch in batches:
+            if batch.reused:
+                self.n_reused += len(batch)
+                continue
+            self.n_evaluations += len(batch)
+            self.n_failed += int((batch.status != Status.OK).sum())
+            self.n_retried += int((batch.attempt - 1).sum())
+            seconds = batch.ended - batch.started
+            longest, total = max(longest, float(seconds.max())), total + float(seconds.sum())
+        self.ideal_seconds += max(longest, total / slots)
+
+    @property
+    def efficiency(self) -> float | None:
+        """Ideal over wall time; None where nothing was computed."""
+        return self.ideal_seconds / self.wall_seconds if self.n_evaluations and self.wall_seconds else None
+
+
+@dataclass(frozen=True, eq=False)
+class DerivativeResult:
+    """A derivative and what is known of it.
+
+    Attributes
+    ----------
+    derivative : ndarray
+        (d,) for a gradient, (m, d) for a Jacobian; NaN at the missing coordinates.
+    value : float or (m,) ndarray
+        J(x).
+    error : ndarray or None
+        Half width of an interval meant to hold the derivative with at least 95 %; None where nothing is known.
+    step : (d,) ndarray
+        Realised steps; 0 at coordinates that do not move.
+    scheme : str
+    missing : (n,) ndarray of int
+        Coordinates without a derivative.
+    n_evaluations : int
+        Points computed in this call, the baseline included.
+    n_reused : int
+        Points whose values were known before.
+    n_failed, n_retried : int
+        Points that failed for good, and further tries.
+    wall_seconds : float
+    efficiency : float or None
+        Ideal time over wall time, where the ideal is max(longest evaluation, total / slots), summed over waves.
+    evaluations : sequence of Evaluation
+    """
+
+    derivative: NDArray[np.float64]
+    value: float | NDArray[np.float64]
+    error: NDArray[np.float64] | None
+    step: NDArray[np.float64]
+    scheme: str
+    missing: NDArray[np.int64]
+    n_evaluations: int
+    n_reused: int
+    n_failed: int
+    n_retried: int
+    wall_seconds: float
+    efficiency: float | None
+    evaluations: Sequence[Evaluation] = field(repr=False)
+    ideal_seconds: float = 0.0
+    slots: int = 1
