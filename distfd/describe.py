@@ -58,8 +58,9 @@ def failure_message(
         f"  x:     {short_vector(points.dense(k))}",
         f"  where: {place or 'never started'}, {attempts} {'attempt' if attempts == 1 else 'attempts'}",
     ]
+    # A process that died said nothing; the detail is then Ray's, and long.
     last = [line for line in failure.detail.strip().splitlines() if line.strip()][-8:]
-    if last:
+    if last and failure.status != Status.CRASH:
         lines += ["  J said:", *("    " + line for line in last)]
     if failure.status in _REMEDIES:
         lines.append(f"  to do: {_REMEDIES[failure.status]}")

@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
 _LANES = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F)
 
@@ -54,11 +54,11 @@ class Points:
         """Identity of each point as two 64-bit numbers, (n, 2).
 
         A key is the sum of a hash for each coordinate's index and bits, so it does not depend on which x the point is
-        written against and costs O(changes), not O(d). Sums wrap at 2^64. ``salt`` separates objectives.
+        written against and costs O(changes), not O(d). Sums wrap at 2^64. ``salt`` (128 bits) separates objectives.
         """
         lanes = []
-        for lane in _LANES:
-            seed = np.uint64((lane ^ salt ^ (salt >> 64)) & 0xFFFFFFFFFFFFFFFF)
+        for lane, part in zip(_LANES, (salt, salt >> 64), strict=True):
+            seed = np.uint64((lane ^ part) & 0xFFFFFFFFFFFFFFFF)
             base = _hash(np.arange(len(self.x)), self.x, seed).sum(dtype=np.uint64)
             change = _hash(self.indices, self.values, seed) - _hash(self.indices, self.x[self.indices], seed)
             total = np.concatenate((np.zeros(1, np.uint64), np.cumsum(change, dtype=np.uint64)))
@@ -66,14 +66,15 @@ class Points:
         return np.stack(lanes, axis=1)
 
 
-def dense_points(rows: Sequence[NDArray[np.float64]]) -> Points:
-    """Arbitrary (d,) points, written as changes against the first."""
-    x = np.asarray(rows[0], dtype=np.float64)
+def dense_points(rows: Sequence[ArrayLike]) -> Points:
+    """At least one (d,) point, written as changes against the first."""
+    at = [np.array(row, dtype=np.float64) for row in rows]
+    x = at[0]
     # Bits, not values, decide what changed: -0.0 is not 0.0 to every J.
-    changed = [np.flatnonzero(row.view(np.uint64) != x.view(np.uint64)) for row in rows]
+    changed = [np.flatnonzero(row.view(np.uint64) != x.view(np.uint64)) for row in at]
     indptr = np.cumsum([0, *(len(c) for c in changed)], dtype=np.int64)
     return Points(
-        x, indptr, np.concatenate(changed), np.concatenate([row[c] for row, c in zip(rows, changed, strict=True)])
+        x, indptr, np.concatenate(changed), np.concatenate([row[c] for row, c in zip(at, changed, strict=True)])
     )
 
 

@@ -48,7 +48,7 @@ class Failure:
     exception: BaseException | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Batch:
     """Finished evaluations as columns; row r is evaluation ``index[r]`` of its request.
 
@@ -104,7 +104,7 @@ class Batch:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Evaluation:
     """One attempt at one point, as an object (made on demand; the program itself works on columns).
 
