@@ -134,6 +134,10 @@ class Evaluator:
         """Start the slots now, instead of with the first call, so that they are up when it comes."""
         self._session.start()
 
+    def emit(self, event: events.Event) -> None:
+        """Show an event to the observers."""
+        self._session.emit(event)
+
     @property
     def slots(self) -> int:
         """Evaluations at once; 1 before the first call."""

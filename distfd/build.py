@@ -1,0 +1,142 @@
+"""From a configuration to the objective and the Evaluator that it describes."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from distfd.errors import InputError
+from distfd.evaluator import Evaluator
+from distfd.objectives.python import PythonObjective, load_name
+from distfd.objectives.simulator import SimulatorObjective
+from distfd.steps import AbsoluteStep
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from distfd.config.load import LoadedConfig
+    from distfd.config.problem import Problem
+    from distfd.config.schema import Config
+    from distfd.protocols import Executor, Objective, Observer, Store
+
+
+def make_objective(loaded: LoadedConfig, problem: Problem, work: Path | None = None) -> Objective:
+    """J; its module is imported, or its program looked for.
+
+    Parameters
+    ----------
+    work : Path, optional
+        Where external programs get their work directories.
+
+    Raises
+    ------
+    MissingSimulatorError
+        If the module or program is not there.
+    InputError
+        If it is there and cannot be used.
+    """
+    given = loaded.config.objective
+    if given.python is not None:
+        fun = load_name(given.python, loaded.folder)
+        if inspect.isclass(fun) and hasattr(fun, "evaluate"):
+            raise InputError(f"objective.python: {given.python} is a simulator class; write objective.simulator")
+        if not callable(fun):
+            raise InputError(f"objective.python: {given.python} is a {type(fun).__name__} and cannot be called")
+        return PythonObjective(fun, given.args, given.kwargs, given.version)
+    if given.simulator is not None:
+        simulator = load_name(given.simulator, loaded.folder)
+        if not inspect.isclass(simulator) or not hasattr(simulator, "evaluate"):
+            raise InputError(f"objective.simulator: {given.simulator} is no class with a method evaluate(x)")
+        return SimulatorObjective(simulator, given.args, given.kwargs, given.version)
+    return _command(loaded, problem, work)
+
+
+def make_evaluator(
+    config: Config,
+    problem: Problem,
+    objective: Objective,
+    *,
+    executor: Executor | None = None,
+    store: Store | None = None,
+    observers: Sequence[Observer] = (),
+) -> Evaluator:
+    """The Evaluator that a configuration describes; the executor is its ``cluster``, unless one is given."""
+    evaluation = config.evaluation
+    return Evaluator(
+        objective,
+        scheme=config.derivative.scheme,
+        step=steps(config, problem),
+        bounds=list(zip(*movable(problem), strict=True)),
+        scale=None if np.isnan(problem.scale).all() else problem.scale,
+        executor=executor or make_executor(config),
+        store=store,
+        timeout=evaluation.timeout,
+        retries=evaluation.retries.model_dump(),
+        on_failure=evaluation.on_failure,
+        deterministic=config.duplicates,
+        observers=observers,
+        names=problem.names,
+    )
+
+
+def movable(problem: Problem) -> tuple[list[float], list[float]]:
+    """Bounds in which a fixed coordinate has nowhere to go."""
+    lower = np.where(problem.fixed, problem.x0, problem.lower)
+    upper = np.where(problem.fixed, problem.x0, problem.upper)
+    return lower.tolist(), upper.tolist()
+
+
+def steps(config: Config, problem: Problem) -> Any:
+    """``derivative.step``, with each parameter's own step, of the same kind, in its place."""
+    given = config.derivative.step
+    absolute = hasattr(given, "absolute")
+    common = given.absolute if hasattr(given, "absolute") else given
+    own = ~np.isnan(problem.step)
+    if not own.any():
+        numbers = common if common is None else np.asarray(common, dtype=float)
+    else:
+        rest = np.full(problem.x0.shape, np.nan) if common is None else np.broadcast_to(common, problem.x0.shape)
+        numbers = np.where(own, problem.step, rest)
+    return AbsoluteStep(numbers) if absolute and numbers is not None else numbers
+
+
+def make_executor(config: Config) -> Executor:
+    """Ray, as ``cluster`` and ``resources`` say."""
+    from distfd.executors.ray import RayExecutor
+
+    cluster = config.cluster
+    return RayExecutor(
+        address=cluster.address,
+        num_cpus=cluster.num_cpus,
+        max_slots=cluster.max_slots,
+        resources=config.resources.model_dump(),
+    )
+
+
+def _command(loaded: LoadedConfig, problem: Problem, work: Path | None) -> Objective:
+    from distfd.objectives.command import CommandObjective
+
+    command = loaded.config.objective.command
+    assert command is not None, "the schema asks for one of three"
+    objective = CommandObjective(
+        list(command.argv) if command.argv is not None else None,
+        commands=None if command.commands is None else [list(argv) for argv in command.commands],
+        inputs=command.inputs,
+        outputs={name: output.model_dump(by_alias=True, exclude_none=True) for name, output in command.outputs.items()},
+        value=command.value if isinstance(command.value, str) or command.value is None else list(command.value),
+        copy=command.copy_,
+        link=command.link,
+        env=command.env,
+        pass_env=command.pass_env,
+        hint=command.hint,
+        fails_if=command.fails_if,
+        names=None if loaded.config.parameters is None else problem.names,
+        base=loaded.folder,
+        work=work,
+        version=loaded.config.objective.version,
+    )
+    objective.check(problem.x0)
+    return objective

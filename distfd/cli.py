@@ -1,0 +1,138 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import traceback
+import warnings
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+app = typer.Typer(
+    name="distfd",
+    help="Finite-difference derivatives of expensive black boxes, every evaluation a Ray task.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+ConfigFile = Annotated[str, typer.Argument(metavar="CONFIG", help="The YAML file that describes the job.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY.PATH=VALUE]...", help="Values to put over the file's, such as derivative.step=1e-4."),
+]
+Debug = Annotated[bool, typer.Option("--debug", help="Show distfd's own traceback where something fails.")]
+
+
+@app.command()
+def run(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    *,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Put an earlier run aside and begin anew.")] = False,
+    debug: Debug = False,  # noqa: ARG001  # read by main()
+) -> None:
+    """Do what CONFIG says; run it again to resume."""
+    from distfd.config.load import load_config
+    from distfd.observers.progress import ProgressLines
+    from distfd.report import summary
+    from distfd.run import Job
+
+    progress = ProgressLines()
+    result = Job(load_config(config, overrides or ()), progress, progress.say).run(fresh=fresh)
+    print(summary(result))  # noqa: T201  # the result is what standard output is for
+    if result["status"] != "done":
+        raise typer.Exit(3)
+
+
+@app.command()
+def plan(config: ConfigFile, overrides: Overrides = None, *, debug: Debug = False) -> None:  # noqa: ARG001  # see run
+    """Show evaluations, rounds and resources without running any."""
+    from distfd.config.load import load_config
+    from distfd.preview import preview
+
+    print(preview(load_config(config, overrides or ())))  # noqa: T201  # the answer
+
+
+@app.command()
+def validate(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    *,
+    no_import: Annotated[
+        bool, typer.Option("--no-import", help="Do not import the objective's module or look for its program.")
+    ] = False,
+    debug: Debug = False,  # noqa: ARG001  # see run
+) -> None:
+    """Check CONFIG, import its objective, look for its program; run nothing."""
+    from distfd.config.load import load_config
+
+    loaded = load_config(config, overrides or ())
+    if not no_import:
+        from distfd.build import make_objective
+
+        make_objective(loaded, loaded.config.problem())
+    print(f"{config}: valid")  # noqa: T201  # the answer
+
+
+@app.command()
+def status(
+    directory: Annotated[str, typer.Argument(metavar="RUN", help="The directory of a run.")],
+    *,
+    debug: Debug = False,  # noqa: ARG001  # see run
+) -> None:
+    """Tell how far a run is, without disturbing it."""
+    from distfd.preview import status_text
+
+    print(status_text(directory))  # noqa: T201  # the answer
+
+
+def main() -> None:
+    """Entry point: run a command and exit with its code."""
+    sys.exit(_guarded(lambda: app(standalone_mode=False), debug="--debug" in sys.argv))
+
+
+def _guarded(command: Callable[[], Any], *, debug: bool) -> int:
+    """Run a command; whatever it raises becomes a message and an exit code."""
+    import click
+
+    from distfd.errors import DistfdError
+
+    warnings.showwarning = _show_warning
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        code = command()
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        return _fail("interrupted; run the same command again to go on", 130, debug=debug)
+    except DistfdError as error:
+        return _fail(str(error), error.exit_code, debug=debug)
+    except Exception as error:  # what is left is a fault of distfd
+        text = f"this is a bug in distfd: {type(error).__name__}: {error}\nplease report it with what --debug shows"
+        return _fail(text, 1, debug=debug)
+    return int(code or 0)
+
+
+def _fail(text: str, code: int, *, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    print(f"distfd: {text}", file=sys.stderr)  # noqa: T201  # the answer
+    return code
+
+
+def _terminated(signum: int, frame: object) -> None:  # noqa: ARG001  # as signal calls it
+    """End as with Ctrl-C: children dead, store closed, resumable."""
+    raise KeyboardInterrupt
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    print(f"warning: {message}", file=sys.stderr)  # noqa: T201  # for the user, not for a log

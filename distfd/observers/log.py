@@ -1,0 +1,81 @@
+"""The run's log: one JSON object a line."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Self
+
+from distfd import events
+from distfd.errors import StoreError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class JsonLog:
+    """Appends events to a file; J's tracebacks go in whole.
+
+    Parameters
+    ----------
+    path : Path
+        Made where it is missing.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._file = path.open("a", encoding="utf-8")
+        except OSError as error:
+            raise StoreError(f"the log {path} cannot be opened: {error.strerror}") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._file.close()
+
+    def __call__(self, event: events.Event) -> None:
+        """Take one event; single evaluations are in the store and not repeated here."""
+        if not isinstance(event, events.BatchFinished):
+            self.write(_kind(event), **_fields(event))
+
+    def write(self, kind: str, **fields: Any) -> None:
+        """One line."""
+        line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": kind, **fields}
+        try:
+            self._file.write(json.dumps(line, allow_nan=False, default=str) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise StoreError(
+                f"the log {self._path} cannot be written: {error.strerror}; make room and run again"
+            ) from error
+
+
+def _kind(event: events.Event) -> str:
+    """WaveStarted -> wave_started."""
+    name = type(event).__name__
+    return "".join("_" + c.lower() if c.isupper() else c for c in name).lstrip("_")
+
+
+def _fields(event: events.Event) -> dict[str, Any]:
+    if isinstance(event, events.AttemptFailed):
+        failure = event.failure
+        return {
+            "point": event.label,
+            "attempt": event.attempt,
+            "status": failure.status.word,
+            "cause": failure.text,
+            "detail": failure.detail,
+            "again": event.again,
+            "host": event.host,
+            "pid": event.pid,
+        }
+    if isinstance(event, events.Iterated):
+        return {"iteration": event.iteration, "value": event.value, "x": event.x.tolist()}
+    return dict(vars(event))

@@ -1,0 +1,106 @@
+"""What a job would cost, and how far a run is: nothing is evaluated here."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distfd.build import make_evaluator, make_objective
+from distfd.errors import InputError
+from distfd.executors.serial import SerialExecutor
+from distfd.plan import Request
+from distfd.report import summary
+from distfd.rundir import RunDirectory
+from distfd.stores.lock import holder
+from distfd.stores.summary import read_summary
+
+if TYPE_CHECKING:
+    from distfd.config.load import LoadedConfig
+    from distfd.config.schema import Config
+
+
+def preview(loaded: LoadedConfig) -> str:
+    """Evaluations, rounds and resources of a job, as text.
+
+    Raises
+    ------
+    InputError
+        If the objective cannot be used, or a step cannot be held.
+    """
+    config, problem = loaded.config, loaded.config.problem()
+    objective = make_objective(loaded, problem)
+    with make_evaluator(config, problem, objective, executor=SerialExecutor()) as evaluator:
+        kind = "gradient" if config.task == "minimize" else config.task
+        request = evaluator.method(problem.x0, kind).advance(())
+    assert isinstance(request, Request), "a first derivative begins with a request"
+    n = len(request.points)
+    slots, where = _slots(config)
+    moving = int((~problem.fixed).sum())
+    rows = [
+        ("task", config.task),
+        ("parameters", f"{len(problem.names)}, of which {moving} move"),
+        ("scheme", f"{config.derivative.scheme}: {_per_coordinate(n, moving)}"),
+        ("evaluations", f"{n}" + (" for each gradient of the minimisation" if config.task == "minimize" else "")),
+        ("slots", f"{slots} ({where})" if slots else where),
+        ("rounds", f"{math.ceil(n / slots)}, all in one request" if slots else "as many as the cluster's slots need"),
+        ("each needs", _needs(config)),
+        ("output", f"{config.output}{_so_far(config)}" if config.output else "none given; run asks for one"),
+    ]
+    return "\n".join(f"{title + ':':<13} {text}" for title, text in rows)
+
+
+def status_text(directory: str) -> str:
+    """How far a run is.
+
+    Raises
+    ------
+    InputError
+        If there is no run.
+    """
+    run = RunDirectory(Path(directory).absolute())
+    if not run.store.exists():
+        raise InputError(f"{directory}: no run is there (no {run.store.name})")
+    held = holder(run.store.with_name(run.store.name + ".lock"))
+    counts = read_summary(run.store)
+    result = run.result()
+    if held is None and result is not None:
+        lines = [summary(result)]
+        if result.get("message") and result["task"] != "minimize":
+            lines.append(result["message"])
+        return "\n".join(lines)
+    state = f"running ({held})" if held is not None else "ended without a result; run the same command again to go on"
+    return f"{state}: {counts.n_computed} evaluations so far, {counts.n_failed_attempts} failed attempts"
+
+
+def _per_coordinate(n: int, moving: int) -> str:
+    each = (n - 1) // moving if moving else 0
+    return f"{each} evaluation{'s' if each != 1 else ''} a parameter, and the baseline"
+
+
+def _slots(config: Config) -> tuple[int | None, str]:
+    """Slots of a private cluster, which are known beforehand; those of another are not."""
+    cluster, needs = config.cluster, config.resources
+    address = cluster.address or os.environ.get("RAY_ADDRESS") or "local"
+    if address != "local":
+        most = f", at most {cluster.max_slots}" if cluster.max_slots else ""
+        return None, f"those of the cluster at {address}{most}"
+    cpus = cluster.num_cpus or os.cpu_count() or 1
+    slots = int(cpus / needs.num_cpus) if needs.num_cpus else cpus
+    return max(1, min(slots, cluster.max_slots or slots)), f"a private cluster that counts {cpus} cores"
+
+
+def _needs(config: Config) -> str:
+    needs: dict[str, Any] = config.resources.model_dump()
+    parts = [f"{needs['num_cpus']:g} cores", f"{needs['num_gpus']:g} GPUs" if needs["num_gpus"] else ""]
+    parts.append(f"{needs['memory'] / 2**20:.0f} MiB" if needs["memory"] else "")
+    parts += [f"{amount:g} {name}" for name, amount in needs["custom"].items()]
+    return ", ".join(part for part in parts if part)
+
+
+def _so_far(config: Config) -> str:
+    store = RunDirectory(Path(config.output or "").absolute()).store
+    if not store.exists():
+        return ""
+    return f" (holds {read_summary(store).n_computed} evaluations, of which those of the same points are reused)"

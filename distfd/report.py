@@ -1,0 +1,120 @@
+"""What a run found, as the dictionary of result.json and as text."""
+
+from __future__ import annotations
+
+import math
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+    from scipy.optimize import OptimizeResult
+
+    from distfd.results import DerivativeResult
+
+_ROWS = 40
+"""Coordinates up to which a table has all rows."""
+
+
+def derivative_fields(result: DerivativeResult, x: NDArray[Any], names: Sequence[str]) -> dict[str, Any]:
+    """result.json's fields for a derivative at x."""
+    return {
+        "x": x,
+        "value": result.value,
+        "derivative": result.derivative,
+        "error": result.error,
+        "step": result.step,
+        "scheme": result.scheme,
+        "missing": [names[k] for k in result.missing],
+        "repaired": {},
+        "n_reused": result.n_reused,
+        "n_failed": result.n_failed,
+        "n_retried": result.n_retried,
+        "ideal_seconds": result.ideal_seconds,
+        "slots": result.slots,
+    }
+
+
+def minimize_fields(result: OptimizeResult, x0: NDArray[Any], names: Sequence[str]) -> dict[str, Any]:
+    """result.json's fields for a minimisation that began at x0."""
+    totals = result.totals
+    return {
+        **derivative_fields(result.derivative, result.x, names),
+        "x0": x0,
+        "value0": result.first.value,
+        "iterations": int(result.nit),
+        "message": str(result.message),
+        "converged": bool(result.success),
+        "n_reused": result.n_reused,
+        "n_failed": int(totals["n_failed"]),
+        "n_retried": int(totals["n_retried"]),
+        "ideal_seconds": totals["ideal_seconds"],
+    }
+
+
+def versions() -> dict[str, str]:
+    """What computed it."""
+    found = {"python": platform.python_version()}
+    for name in ("distfd", "ray", "numpy", "scipy"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def summary(result: Mapping[str, Any]) -> str:
+    """A result.json as text for a terminal."""
+    lines = []
+    if result.get("derivative") is not None:
+        lines += [*_table(result), ""]
+    if result["task"] == "minimize" and result.get("value0") is not None:
+        ended = "converged" if result["converged"] else "not converged"
+        lines.append(f"J = {_number(result['value0'])} before, {_number(result['value'])} after")
+        lines.append(f"{ended} after {result['iterations']} iterations: {result['message']}")
+    elif isinstance(result.get("value"), (int, float)):
+        lines.append(f"J = {_number(result['value'])}")
+    if result["missing"]:
+        lines.append(f"missing, as J failed there: {', '.join(result['missing'][:20])}")
+    lines.append(_effort(result))
+    return "\n".join(lines)
+
+
+def _effort(result: Mapping[str, Any]) -> str:
+    failed = f", {result['n_failed']} failed" if result["n_failed"] else ""
+    text = f"{result['status']}: {result['n_evaluations']} evaluations, {result['n_reused']} reused{failed}"
+    if result.get("wall_seconds") is not None:
+        text += f", {result['wall_seconds']:.1f} s on {result['slots']} slots"
+    if result.get("efficiency") is not None:
+        text += f", efficiency {result['efficiency']:.2f}"
+    return text
+
+
+def _table(result: Mapping[str, Any]) -> list[str]:
+    names = result["names"]
+    if result["task"] == "jacobian":
+        m = len(result["derivative"])
+        columns = {"x": result["x"], **{f"dJ{a}/dx": result["derivative"][a] for a in range(min(m, 6))}}
+    elif "x0" in result:
+        columns = {"before": result["x0"], "after": result["x"], "dJ/dx": result["derivative"]}
+    else:
+        columns = {"x": result["x"], "dJ/dx": result["derivative"]}
+        if result.get("error") is not None:
+            columns["error"] = result["error"]
+        columns["step"] = result["step"]
+    shown = list(range(len(names)))
+    if len(shown) > _ROWS:
+        shown = shown[: _ROWS // 2] + shown[-_ROWS // 2 :]
+    width = max(4, *(len(names[k]) for k in shown))
+    lines = [f"{'':{width}}" + "".join(f"{title:>16}" for title in columns)]
+    lines += [f"{names[k]:{width}}" + "".join(f"{_number(c[k]):>16}" for c in columns.values()) for k in shown]
+    if len(names) > _ROWS:
+        lines.insert(1 + _ROWS // 2, f"... {len(names) - _ROWS} more in result.json ...")
+    return lines
+
+
+def _number(value: Any) -> str:
+    return "-" if value is None or not math.isfinite(value) else f"{value:.8g}"

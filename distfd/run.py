@@ -1,0 +1,184 @@
+"""What ``distfd run`` does: one job, in one directory, resumable."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from distfd.build import make_evaluator, make_objective, movable
+from distfd.config.dump import dump_yaml
+from distfd.errors import ConfigError, DistfdError
+from distfd.observers.log import JsonLog
+from distfd.optimize import Limits, minimize
+from distfd.report import derivative_fields, minimize_fields, versions
+from distfd.rundir import RunDirectory
+from distfd.stores.sqlite import SQLiteStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from distfd.config.load import LoadedConfig
+    from distfd.config.problem import Problem
+    from distfd.evaluator import Evaluator
+    from distfd.protocols import Observer
+
+
+@dataclass
+class Job:
+    """A configuration on its way to a result."""
+
+    loaded: LoadedConfig
+    observer: Observer
+    say: Callable[[str], None]
+    problem: Problem = field(init=False)
+    directory: RunDirectory = field(init=False)
+
+    def __post_init__(self) -> None:
+        config = self.loaded.config
+        if config.output is None:
+            raise ConfigError(f"{self.loaded.path}: output: is missing; say where the run's directory goes")
+        self.problem = config.problem()
+        self.directory = RunDirectory(Path(config.output).absolute())
+
+    def run(self, *, fresh: bool = False) -> dict[str, Any]:
+        """Do what is missing, and write and return the result.
+
+        Parameters
+        ----------
+        fresh : bool
+            Put an earlier run in the same place aside, and begin anew.
+
+        Returns
+        -------
+        dict
+            What result.json holds; its status is "done", or "partial" where components are missing.
+
+        Raises
+        ------
+        DistfdError
+            Of the kinds and exit codes of `distfd.errors`; result.json then says "failed".
+        KeyboardInterrupt
+            result.json then says "interrupted".
+        """
+        directory = self.directory
+        objective = make_objective(self.loaded, self.problem, directory.work)
+        if fresh and (aside := directory.archive()):
+            self.say(f"the earlier run is kept as {aside}")
+        directory.make()
+        names = self.problem.names
+        store = SQLiteStore(directory.store, fingerprint=objective.fingerprint(), names=names)
+        try:
+            if store.quarantined:
+                self.say(f"the store was damaged; it is kept as {store.quarantined}, and a new one begun")
+            text = dump_yaml(self.loaded.config)
+            earlier = directory.result()
+            if earlier and earlier.get("status") == "done" and directory.config_text() == text:
+                self.say("this run is finished; nothing is evaluated (--fresh begins anew)")
+                return earlier
+            directory.write_config(text)
+            directory.forget_result()
+            with JsonLog(directory.log) as log:
+                log.write(
+                    "run_started", task=self.loaded.config.task, config=str(self.loaded.path), versions=versions()
+                )
+                with make_evaluator(
+                    self.loaded.config, self.problem, objective, store=store, observers=(log, self.observer)
+                ) as evaluator:
+                    result = self._finish(store, evaluator, log)
+                log.write("run_ended", status=result["status"])
+            return result
+        finally:
+            store.close()
+
+    def _finish(self, store: SQLiteStore, evaluator: Evaluator, log: JsonLog) -> dict[str, Any]:
+        """Compute, and write down how it ended, whichever way that is."""
+        begin, started = time.monotonic(), _now()
+
+        def close(status: str, found: dict[str, Any]) -> dict[str, Any]:
+            wall = time.monotonic() - begin
+            ideal = found.get("ideal_seconds")
+            result = {
+                **_nothing(),
+                "task": self.loaded.config.task,
+                "status": status,
+                "names": list(self.problem.names),
+                "x": self.problem.x0,
+                **found,
+                "n_evaluations": store.n_computed(),
+                "wall_seconds": wall,
+                "efficiency": ideal / wall if ideal else None,
+                "started": started,
+                "finished": _now(),
+                "versions": versions(),
+            }
+            self.directory.write_result(result)
+            return self.directory.result() or result
+
+        try:
+            found = self._compute(evaluator)
+        except KeyboardInterrupt:
+            log.write("run_ended", status="interrupted")
+            close("interrupted", {"message": "interrupted; run again to go on"})
+            raise
+        except DistfdError as error:
+            log.write("run_ended", status="failed", message=str(error))
+            close("failed", {"message": str(error), "slots": evaluator.slots})
+            raise
+        self.directory.write_arrays(
+            derivative=found["derivative"],
+            value=found["value"],
+            x=found["x"],
+            step=found["step"],
+            error=found["error"],
+            names=np.array(self.problem.names),
+        )
+        return close("partial" if found["missing"] else "done", found)
+
+    def _compute(self, evaluator: Evaluator) -> dict[str, Any]:
+        config, problem = self.loaded.config, self.problem
+        if config.task != "minimize":
+            result = evaluator.differentiate(problem.x0, kind=config.task)
+            return derivative_fields(result, problem.x0, problem.names)
+        wanted = config.minimize
+        found = minimize(
+            evaluator,
+            problem.x0,
+            method=wanted.method,
+            bounds=list(zip(*movable(problem), strict=True)) if _bounded(problem) else None,
+            options=wanted.options,
+            limits=Limits(wanted.max_iterations, wanted.max_evaluations, wanted.target, wanted.tolerance),
+        )
+        return minimize_fields(found, problem.x0, problem.names)
+
+
+def _bounded(problem: Problem) -> bool:
+    """Whether there is any bound; some of SciPy's methods take none."""
+    return bool(np.isfinite(problem.lower).any() or np.isfinite(problem.upper).any() or problem.fixed.any())
+
+
+def _nothing() -> dict[str, Any]:
+    """The fields that a run has even when it found nothing."""
+    return {
+        "value": None,
+        "derivative": None,
+        "error": None,
+        "step": None,
+        "scheme": None,
+        "missing": [],
+        "repaired": {},
+        "n_reused": 0,
+        "n_failed": 0,
+        "n_retried": 0,
+        "ideal_seconds": None,
+        "slots": None,
+        "message": "",
+    }
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,145 @@
+"""The directory of one run: what is in it, and how it is written."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from distfd.errors import InputError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """Where a run keeps what it is and what it found."""
+
+    path: Path
+
+    @property
+    def store(self) -> Path:
+        """Every evaluation."""
+        return self.path / "evaluations.sqlite"
+
+    @property
+    def log(self) -> Path:
+        """Events, one JSON object a line."""
+        return self.path / "log.jsonl"
+
+    @property
+    def work(self) -> Path:
+        """Work directories of external programs."""
+        return self.path / "work"
+
+    @property
+    def _config(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def _result(self) -> Path:
+        return self.path / "result.json"
+
+    def make(self) -> None:
+        """Make it, for its owner's eyes alone.
+
+        Raises
+        ------
+        InputError
+            If something else is in its place.
+        StoreError
+            If it cannot be made.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise InputError(f"output: {self.path} is a file; give a directory")
+        try:
+            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise StoreError(f"output: {self.path} cannot be made: {error.strerror}") from error
+
+    def archive(self) -> Path | None:
+        """Put an earlier run aside, beside where it was; its new path, or None where there was none."""
+        if not self.path.exists():
+            return None
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
+        aside = self.path.with_name(f"{self.path.name}.{stamp}")
+        self.path.rename(aside)
+        return aside
+
+    def config_text(self) -> str | None:
+        """The resolved configuration of the last session."""
+        return self._config.read_text(encoding="utf-8") if self._config.exists() else None
+
+    def result(self) -> dict[str, Any] | None:
+        """What result.json holds; None where there is none that can be read."""
+        try:
+            found = json.loads(self._result.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return found if isinstance(found, dict) else None
+
+    def write_config(self, text: str) -> None:
+        """Replace config.yaml."""
+        self._replace(self._config, text.encode())
+
+    def forget_result(self) -> None:
+        """Take away the result of an earlier session, which is no longer this run's."""
+        for path in (self._result, self.path / "derivative.npz"):
+            path.unlink(missing_ok=True)
+
+    def write_result(self, result: Mapping[str, Any]) -> None:
+        """Replace result.json; what is not finite is null in it."""
+        self._replace(self._result, (json.dumps(_plain(result), indent=1, allow_nan=False) + "\n").encode())
+
+    def write_arrays(self, **arrays: Any) -> None:
+        """Replace derivative.npz."""
+        path = self.path / "derivative.npz"
+        part = path.with_suffix(".part.npz")
+        with _named(path):
+            np.savez(part, allow_pickle=False, **{name: np.asarray(a) for name, a in arrays.items() if a is not None})
+            part.replace(path)
+
+    def _replace(self, path: Path, content: bytes) -> None:
+        part = path.with_suffix(path.suffix + ".part")
+        with _named(path):
+            with part.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+
+
+class _named:  # noqa: N801  # used like a function
+    """Turns an OSError into a StoreError that names the file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError):
+            raise StoreError(
+                f"{self._path} cannot be written: {error.strerror}; the evaluations are kept, make room and run again"
+            ) from error
+
+
+def _plain(value: Any) -> Any:
+    """JSON's own types, with null for what is not finite."""
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, (np.floating, np.integer)):
+        return _plain(value.item())
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value
