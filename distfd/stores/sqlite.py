@@ -138,23 +138,29 @@ class SQLiteStore:
     def _open(self, fingerprint: str | None, names: tuple[str, ...] | None) -> None:
         with sqlite_file.storage_errors(self.path):
             if not self.path.exists():
+                if sqlite_file.has_companions(self.path):
+                    # SQLite would read the log of the file that is gone into the one that takes its place.
+                    self._put_aside("a log is there without its file")
                 sqlite_file.create(self.path, fingerprint, names)
             try:
                 opened = sqlite_file.connect(self.path)
             except sqlite_file.DamagedFileError as error:
-                self.quarantined = sqlite_file.quarantine(self.path)
-                warnings.warn(
-                    f"{self.path} is damaged or no store of distfd ({error}); it was renamed to "
-                    f"{self.quarantined.name} and a new one begun",
-                    RuntimeWarning,
-                    stacklevel=3,
-                )
+                self._put_aside(str(error))
                 sqlite_file.create(self.path, fingerprint, names)
                 opened = sqlite_file.connect(self.path)
             self._connection, meta, self.bad_rows = opened
             now = self.path.stat()
             self._identity = (now.st_dev, now.st_ino)
             self._compare(meta, fingerprint, names)
+
+    def _put_aside(self, reason: str) -> None:
+        self.quarantined = sqlite_file.quarantine(self.path)
+        warnings.warn(
+            f"{self.path} is damaged or no store of distfd ({reason}); it was renamed to {self.quarantined.name} "
+            "and a new one begun",
+            RuntimeWarning,
+            stacklevel=4,
+        )
 
     def _compare(self, meta: Meta, fingerprint: str | None, names: tuple[str, ...] | None) -> None:
         remedy = "start afresh with --fresh (the old run is kept beside), or choose another output"

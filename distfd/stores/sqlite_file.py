@@ -23,8 +23,8 @@ from distfd.stores.schema import (
 )
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from collections.abc import Iterator
+    from pathlib import Path
 
 BUSY_SECONDS = 30
 """How long a write waits for someone who reads or writes the file with another tool."""
@@ -108,11 +108,16 @@ def connect_read_only(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def has_companions(path: Path) -> bool:
+    """Whether a log or journal of the file is there."""
+    return any(path.with_name(path.name + companion).exists() for companion in _COMPANIONS[1:])
+
+
 def quarantine(path: Path) -> Path:
     """Rename the file and its companions to a name that says so; returns the new path."""
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     aside, n = path.with_name(f"{path.name}.damaged-{stamp}"), 1
-    while aside.exists():
+    while aside.exists() or has_companions(aside):
         n += 1
         aside = path.with_name(f"{path.name}.damaged-{stamp}-{n}")
     with storage_errors(path):
