@@ -1,0 +1,124 @@
+"""Where a module comes from: installed, and known by its version, or local, and known by its source."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import importlib.util
+import sys
+import sysconfig
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from importlib.machinery import ModuleSpec
+
+
+@dataclass(frozen=True)
+class Origin:
+    """``version`` is that of the distribution, None for a local module; ``file`` is None where it has none."""
+
+    name: str
+    version: str | None
+    file: Path | None
+
+
+def origin(name: str) -> Origin | None:
+    """Where the module of that name comes from, without importing it; None if it is not there."""
+    top = name.partition(".")[0]
+    module = sys.modules.get(name)
+    spec = getattr(module, "__spec__", None) or _find(name)
+    if spec is None and module is None:
+        return None
+    place = getattr(module, "__file__", None) or getattr(spec, "origin", None)
+    file = Path(place) if place and place not in ("built-in", "frozen", "namespace") else None
+    if file is None and spec is not None and spec.submodule_search_locations:
+        # A package without a file of its own is where its parts are.
+        return Origin(name, _version(top, next(iter(spec.submodule_search_locations), None)), None)
+    return Origin(name, _version(top, None if file is None else str(file)), file)
+
+
+def source_digest(path: Path) -> bytes:
+    """What the source says: its syntax tree, so that comments and the place of lines do not count."""
+    tree = _parse(path)
+    # An extension module has no source, only its bytes.
+    return path.read_bytes() if tree is None else ast.dump(tree).encode(errors="surrogatepass")
+
+
+def imported_by(name: str, path: Path) -> list[str]:
+    """Full names of the modules that a local module imports anywhere in its source."""
+    tree = _parse(path)
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    names: set[str] = set()
+    for node in () if tree is None else ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            names.update(resolve(node.module or "", node.level, [alias.name for alias in node.names], package))
+    return sorted(names - {name})
+
+
+def resolve(name: str, level: int, fromlist: Sequence[str], package: str) -> list[str]:
+    """Full names of the modules in ``from name import fromlist``, as far as these are modules."""
+    try:
+        full = importlib.util.resolve_name("." * level + name, package)
+    except ImportError:
+        return []
+    parts = [f"{full}.{part}" for part in fromlist if part != "*"]
+    return [full, *(part for part in parts if part in sys.modules or _find(part) is not None)]
+
+
+def _find(name: str) -> ModuleSpec | None:
+    # Unlike importlib.util.find_spec, which imports the packages above.
+    path = None
+    spec: ModuleSpec | None = None
+    parts = name.split(".")
+    for depth in range(1, len(parts) + 1):
+        part = ".".join(parts[:depth])
+        spec = None
+        for finder in sys.meta_path:
+            spec = finder.find_spec(part, path)
+            if spec is not None:
+                break
+        if spec is None or (depth < len(parts) and spec.submodule_search_locations is None):
+            return None
+        path = spec.submodule_search_locations
+    return spec
+
+
+def _version(top: str, place: str | None) -> str | None:
+    if top == "distfd":
+        # A checkout of distfd itself is no part of a user's objective.
+        return _distribution_version(top) or "0"
+    python = f"python {sys.version_info.major}.{sys.version_info.minor}"
+    if place is None:
+        return python if top in sys.stdlib_module_names else None
+    parts = Path(place).parts
+    if "site-packages" in parts or "dist-packages" in parts:
+        return _distribution_version(top)
+    stdlib = {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")}
+    return python if any(Path(place).is_relative_to(directory) for directory in stdlib) else None
+
+
+@cache
+def _distribution_version(top: str) -> str | None:
+    try:
+        return importlib.metadata.version(top)
+    except importlib.metadata.PackageNotFoundError:
+        pass
+    # Slow, and needed only where the module's name is not the distribution's: yaml is of PyYAML.
+    for distribution in importlib.metadata.packages_distributions().get(top, ()):
+        return importlib.metadata.version(distribution)
+    return None
+
+
+def _parse(path: Path) -> ast.Module | None:
+    if path.suffix != ".py":
+        return None
+    try:
+        return ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError):
+        return None

@@ -1,0 +1,56 @@
+"""Values that live as long as the call or the session that computed them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from distfd.stores.columns import found, key_blobs, valid_rows
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from distfd.records import Batch
+
+
+class MemoryStore:
+    """Values in a dictionary (`distfd.protocols.Store`).
+
+    The first valid value of a point stays: later ones come from duplicates of stragglers, and a value that was handed
+    out must not change under its reader.
+    """
+
+    def __init__(self) -> None:
+        self._values: dict[bytes, float | NDArray[np.float64]] = {}
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def get(self, keys: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+        """(rows, size, flat): which of the (n, 2) keys have a value, and the values, ragged as in `Batch`."""
+        known = self._values.get
+        values = [known(key) for key in key_blobs(keys)]
+        rows = [row for row, value in enumerate(values) if value is not None]
+        return found(rows, [values[row] for row in rows])
+
+    def put(self, keys: NDArray[np.uint64], batch: Batch) -> None:
+        """Keep the values of the rows that are OK and finite."""
+        if len(keys) != len(batch):
+            raise ValueError(f"{len(keys)} keys for {len(batch)} evaluations")
+        rows = np.flatnonzero(valid_rows(batch))
+        keep = self._values.setdefault
+        blobs = key_blobs(keys[rows])
+        starts = batch.offsets[:-1][rows]
+        sizes = batch.size[rows]
+        if np.all(sizes == 1):
+            for key, value in zip(blobs, batch.flat[starts].tolist(), strict=True):
+                keep(key, value)
+            return
+        for key, start, size in zip(blobs, starts.tolist(), sizes.tolist(), strict=True):
+            # A copy, so that one kept value does not keep the whole batch alive.
+            keep(key, batch.flat[start : start + size].copy())
+
+    def close(self) -> None:
+        """Forget all values."""
+        self._values.clear()

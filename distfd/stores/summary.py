@@ -1,0 +1,100 @@
+"""A look at a store file from outside, while it is written or after."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from distfd.errors import StoreError
+from distfd.stores import sqlite_file
+from distfd.stores.lock import holder
+from distfd.stores.schema import read_meta
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Mapping
+
+# The second condition is true of all these, and tells SQLite that its index of failures serves.
+_FAILED_ATTEMPTS = (
+    "SELECT count(*) FROM attempts WHERE status IN ('error', 'crash', 'timeout', 'lost') AND status <> 'ok'"
+)
+_ONLY_FAILED = """SELECT count(DISTINCT key) FROM attempts f
+WHERE status IN ('error', 'crash', 'timeout', 'lost') AND status <> 'ok'
+AND NOT EXISTS (SELECT 1 FROM attempts v WHERE v.key = f.key AND v.status = 'ok')"""
+
+
+@dataclass(frozen=True)
+class StoreSummary:
+    """What a store holds, and who writes it.
+
+    Times are seconds since the epoch; ``attempts`` counts by the status' word.
+    """
+
+    path: Path
+    fingerprint: str | None
+    names: tuple[str, ...] | None
+    created: str
+    n_computed: int
+    n_values: int
+    n_failed_attempts: int
+    attempts: Mapping[str, int]
+    first_started: float | None
+    last_ended: float | None
+    writer: str | None
+    """The process that has the store open, in words."""
+
+
+def read_summary(path: str | Path) -> StoreSummary:
+    """What the store at ``path`` holds; takes no lock and changes nothing.
+
+    Raises
+    ------
+    StoreError
+        If there is no store there, or it is damaged.
+    """
+    path = Path(path).resolve()
+    if not path.exists():
+        raise StoreError(f"there is no store at {path}; is this the output of a run?")
+    with sqlite_file.storage_errors(path):
+        connection = sqlite_file.connect_read_only(path)
+        try:
+            # One transaction, so that all numbers are of one moment.
+            connection.execute("BEGIN")
+            return _summary(connection, path)
+        finally:
+            connection.close()
+
+
+def count_computed(connection: sqlite3.Connection) -> int:
+    """Points with a value, and points with nothing but failed attempts."""
+    return _count_values(connection) + int(connection.execute(_ONLY_FAILED).fetchone()[0])
+
+
+def count_failed_attempts(connection: sqlite3.Connection) -> int:
+    """Attempts that ended as an error, a crash, a timeout, or with their node."""
+    return int(connection.execute(_FAILED_ATTEMPTS).fetchone()[0])
+
+
+def _count_values(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("SELECT count(*) FROM attempts WHERE status = 'ok'").fetchone()[0])
+
+
+def _summary(connection: sqlite3.Connection, path: Path) -> StoreSummary:
+    meta = read_meta(connection)
+    if meta is None:
+        raise StoreError(f"the store {path} is damaged; run again, and it is put aside and a new one begun")
+    first, last = connection.execute("SELECT min(started), max(ended) FROM attempts").fetchone()
+    return StoreSummary(
+        path=path,
+        fingerprint=meta.fingerprint,
+        names=meta.names,
+        created=meta.created,
+        n_computed=count_computed(connection),
+        n_values=_count_values(connection),
+        n_failed_attempts=count_failed_attempts(connection),
+        attempts=dict(connection.execute("SELECT status, count(*) FROM attempts GROUP BY status")),
+        first_started=first,
+        last_ended=last,
+        writer=holder(path.with_name(path.name + ".lock")),
+    )
