@@ -106,7 +106,7 @@ class Output(Section):
 
     file: WorkFile
     """In the work directory; stdout and stderr are the program's own."""
-    json_: Pointer | None = Field(None, alias="json")
+    json_: Pointer | None = Field(default=None, alias="json")
     """A JSON pointer: /mass/0."""
     csv: Cell | None = None
     """A cell of a table."""
@@ -125,7 +125,7 @@ class Command(Section):
 
     one_of = ("argv", "commands")
 
-    copy_: InputFiles = Field((), alias="copy")
+    copy_: InputFiles = Field(default=(), alias="copy")
     """Files copied into the work directory."""
     link: InputFiles = ()
     """Files linked into the work directory."""
@@ -133,9 +133,9 @@ class Command(Section):
     """The program and its arguments."""
     commands: Programs | None = None
     """Several programs, run in a row."""
-    inputs: dict[WorkFile, InputFile] = Field({})
+    inputs: dict[WorkFile, InputFile] = Field(default={})
     """Jinja templates, each by the file that is made from it in the work directory."""
-    env: dict[Variable, str | None] = Field({})
+    env: dict[Variable, str | None] = Field(default={})
     """Variables set, or with null unset, in the program."""
     pass_env: DistinctTexts = ()
     """Variables of the driver that the program gets on other nodes too."""

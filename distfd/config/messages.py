@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
     from pydantic import ValidationError
 
+    from distfd.config.document import Document
     from distfd.config.section import Section
-    from distfd.config.yaml_source import Document
 
 _TEXTS = {
     "float_type": "must be a number",
@@ -30,6 +30,8 @@ _TEXTS = {
     "too_short": "must not be empty",
     "string_too_short": "must not be empty",
 }
+_MOST_TRANSLATED = 300
+"""Many more than are shown; a file of ten megabytes can hold a million, and each costs microseconds."""
 _UNION_TAGS = ("<mapping>", "<list>", "<text>", "<flag>", "<number>", "<other>")
 """See `distfd.config.fields.kind_of`."""
 _WORDS_FOR_TRUE = ("on", "yes", "y", "1")
@@ -37,10 +39,10 @@ _WORDS_FOR_FALSE = ("off", "no", "n", "0")
 
 
 def translated(error: ValidationError, document: Document, model: type[Section]) -> Iterator[Mistake]:
-    """One mistake for each of pydantic's errors."""
+    """One mistake for each of pydantic's errors, the first hundreds of them."""
     from distfd.config.keys import words_at
 
-    for detail in error.errors(include_url=False):
+    for detail in error.errors(include_url=False)[:_MOST_TRANSLATED]:
         path, at_key = _path(detail["loc"])
         kind, given, context = detail["type"], detail["input"], detail.get("ctx", {})
         match kind:

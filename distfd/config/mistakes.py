@@ -53,7 +53,7 @@ def config_error(mistakes: Iterable[Mistake]) -> ConfigError:
     kept.sort(key=lambda mistake: mistake.at)
     lines = [str(mistake) for mistake in kept[:MOST_SHOWN]]
     if len(kept) > MOST_SHOWN:
-        lines.append(f"... and {len(kept) - MOST_SHOWN} more mistakes")
+        lines.append(f"... and {len(kept) - MOST_SHOWN} more mistakes, at least")
     return ConfigError("\n".join(lines))
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from distfd.config.document import Document, Spot
 from distfd.config.mistakes import KeyPath, Mistake, nearest, shown, shown_path
-from distfd.config.yaml_source import MOST_DEPTH, Document, Spot, read_text
+from distfd.config.yaml_source import read_text
 from distfd.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _MOST_TEXT = 80
+_MOST_KEYS = 50
 
 
 class _RefusedError(Exception):
@@ -43,10 +45,10 @@ def apply_override(document: Document, override: str) -> Mistake | None:
 def _split(override: str) -> tuple[list[str], Any]:
     path, equals, text = override.partition("=")
     keys = path.strip().split(".")
-    if not equals or not all(keys):
+    if not equals or not all(keys) or not path.isprintable():
         raise _RefusedError((), "must be key.path=value")
-    if len(keys) > MOST_DEPTH:
-        raise _RefusedError((), f"nested more than {MOST_DEPTH} deep")
+    if len(keys) > _MOST_KEYS:
+        raise _RefusedError((), f"nested more than {_MOST_KEYS} deep")
     if not text.strip():
         return keys, None
     try:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from distfd.config.schema import Config, Parameter
+    from distfd.config.schema import Config
+    from distfd.config.sections import Parameter
 
 _MOST_TOLD = 5
 

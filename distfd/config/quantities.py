@@ -8,8 +8,8 @@ SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 BYTES: dict[str, int] = {"B": 1, **{f"{p}B": 1000**k for k, p in enumerate(("k", "M", "G", "T"), 1)}} | {
     f"{p}iB": 1024**k for k, p in enumerate(("K", "M", "G", "T"), 1)
 }
-DURATION = r"\d+(\.\d*)? *(s|min|h|d)"
-SIZE = rf"\d+(\.\d*)? *({'|'.join(BYTES)})"
+DURATION = r"([0-9]{1,15}(?:\.[0-9]{0,15})?) *(s|min|h|d)"
+SIZE = rf"([0-9]{{1,15}}(?:\.[0-9]{{0,15}})?) *({'|'.join(BYTES)})"
 
 
 def seconds(text: str) -> float:
@@ -20,10 +20,9 @@ def seconds(text: str) -> float:
     ValueError
         If it is none of these.
     """
-    if not re.fullmatch(DURATION, text):
+    if not (found := re.fullmatch(DURATION, text)):
         raise ValueError("must be a number of seconds, or text such as 30s, 10min, 1.5h, 2d")
-    number, unit = _split(text)
-    return number * SECONDS[unit]
+    return float(found[1]) * SECONDS[found[2]]
 
 
 def size(text: str) -> int:
@@ -34,12 +33,6 @@ def size(text: str) -> int:
     ValueError
         If it is none of these.
     """
-    if not re.fullmatch(SIZE, text):
+    if not (found := re.fullmatch(SIZE, text)):
         raise ValueError("must be a number of bytes, or text such as 512MiB, 4GiB, 4GB")
-    number, unit = _split(text)
-    return round(number * BYTES[unit])
-
-
-def _split(text: str) -> tuple[float, str]:
-    number = text.rstrip("BKMGTikdhmins")
-    return float(number), text[len(number) :]
+    return round(float(found[1]) * BYTES[found[2]])

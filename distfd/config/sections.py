@@ -78,7 +78,7 @@ class Objective(Section):
     """An external program."""
     args: Annotated[tuple[Any, ...], Strict(strict=False)] = ()
     """Further arguments of the function, or those of the class."""
-    kwargs: dict[str, Any] = Field({})
+    kwargs: dict[str, Any] = Field(default={})
     """The same by name."""
     version: Annotated[Text, BeforeValidator(_version)] | None = None
     """Vouches for what cannot be told from the source: values are reused while it stays the same."""
@@ -113,11 +113,11 @@ class Parameter(Section):
     def _in_order(self) -> Self:
         lower, upper, value = self.lower, self.upper, self.value
         if lower is not None and upper is not None and lower > upper:
-            refuse("parameter", [(("lower",), f"of {self.name} is above its upper, which is {upper:g}", lower)])
+            refuse("parameter", [(("lower",), f"{self.name} has its lower above its upper, which is {upper:g}", lower)])
         if lower is not None and value < lower:
-            refuse("parameter", [(("value",), f"of {self.name} is outside its bounds: lower is {lower:g}", value)])
+            refuse("parameter", [(("value",), f"{self.name} is outside its bounds: lower is {lower:g}", value)])
         if upper is not None and value > upper:
-            refuse("parameter", [(("value",), f"of {self.name} is outside its bounds: upper is {upper:g}", value)])
+            refuse("parameter", [(("value",), f"{self.name} is outside its bounds: upper is {upper:g}", value)])
         return self
 
 
@@ -200,7 +200,7 @@ class Resources(Section):
     """GPUs; above 1 only whole ones."""
     memory: Size | None = None
     """Bytes, or text such as 4GiB."""
-    custom: Annotated[dict[Text, Positive], AfterValidator(_own_resources)] = Field({})
+    custom: Annotated[dict[Text, Positive], AfterValidator(_own_resources)] = Field(default={})
     """The cluster's own resources by name, such as licences."""
 
     @model_validator(mode="after")
@@ -240,5 +240,5 @@ class Minimize(Section):
     """SciPy's tol."""
     speculative: Speculative = "auto"
     """Take the gradient along with the value at a point that may yet be refused."""
-    options: dict[str, Any] = Field({})
+    options: dict[str, Any] = Field(default={})
     """Further options of the method, as SciPy names them."""

@@ -9,7 +9,7 @@ from distfd.config.mistakes import KeyPath, Mistake, shown
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from distfd.config.yaml_source import Document
+    from distfd.config.document import Document
 
 _ANY = object()
 """Any value but null and 0, which ask for nothing."""

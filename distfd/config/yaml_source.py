@@ -1,79 +1,21 @@
-"""YAML read safely, with the position of every key and value.
-
-PyYAML only turns text into events here. The tree is built from them by hand, because that is where a safe loader is
-still unsafe: aliases grow without bound, equal keys overwrite one another, deep nesting ends in a RecursionError,
-and ``1e-6`` is text.
-"""
+"""YAML files read to a `Document`, or refused at their first unreadable character."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from distfd.config.mistakes import KeyPath, Mistake, Place, config_error, nearest, shown
-from distfd.config.scalars import resolve
+from distfd.config.mistakes import Mistake, Place, config_error, nearest, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
+    from distfd.config.document import Document
+
 MOST_BYTES = 10_000_000
-MOST_DEPTH = 50
-
+_LINE_ENDS = re.compile("[\n\x85\u2028\u2029]")
+"""Those of YAML 1.1, by which PyYAML counts lines."""
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
-_NOT_TEXT = re.compile("[\x00\ud800-\udfff]")
-
-
-@dataclass(slots=True)
-class Spot:
-    """Where a value stands, its key, and what is inside it.
-
-    ``override`` is the override that the value came from, if it did.
-    """
-
-    at: Place
-    key: Place | None = None
-    inside: dict[str, Spot] | list[Spot] | None = None
-    override: str | None = None
-
-    def child(self, part: str | int) -> Spot | None:
-        """The spot of one key or item, if it is there."""
-        if isinstance(self.inside, dict):
-            return self.inside.get(part) if isinstance(part, str) else None
-        if isinstance(self.inside, list) and isinstance(part, int) and 0 <= part < len(self.inside):
-            return self.inside[part]
-        return None
-
-
-@dataclass
-class Document:
-    """What a file says: plain data, where each part of it stands, and what was wrong with it as YAML."""
-
-    name: str
-    data: Any
-    spot: Spot
-    mistakes: list[Mistake] = field(default_factory=list)
-
-    def mistake(
-        self, path: KeyPath, text: str, given: str = "", suggestion: str = "", *, key: bool = False, hides: bool = False
-    ) -> Mistake:
-        """A mistake at this path, or at the nearest one above it that is there.
-
-        With ``key`` it stands at the key, else at the value.
-        """
-        spot, override = self.spot, self.spot.override
-        for part in path:
-            below = spot.child(part)
-            if below is None:
-                key = True
-                break
-            spot = below
-            override = spot.override or override
-        if override is not None:
-            return Mistake(f"override {override}", path, text, given, suggestion, hides=hides)
-        at = spot.key if key and spot.key else spot.at
-        return Mistake(f"{self.name}:{at[0]}:{at[1]}", path, text, given, suggestion, at, hides)
 
 
 def read_file(path: Path) -> Document:
@@ -102,6 +44,8 @@ def read_text(text: str, name: str) -> Document:
     """Read YAML text; ``name`` stands for the file in messages."""
     import yaml
 
+    from distfd.config.yaml_tree import TreeBuilder
+
     bad = _UNPRINTABLE.search(text)
     if bad:
         line, column = _place(text, bad.start())
@@ -111,136 +55,9 @@ def read_text(text: str, name: str) -> Document:
     # libyaml, where PyYAML was built with it, gives the same events some 25 times as fast.
     events = yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     try:
-        return _Builder(events, name).document()
+        return TreeBuilder(events, name).document()
     except yaml.YAMLError as error:
         raise config_error([_syntax_mistake(error, text, name)]) from None
-
-
-class _Builder:
-    """Makes the tree of one document from PyYAML's events."""
-
-    def __init__(self, events: Iterator[Any], name: str) -> None:
-        self.events = events
-        self.name = name
-        self.mistakes: list[Mistake] = []
-
-    def document(self) -> Document:
-        import yaml
-
-        next(self.events)
-        if isinstance(next(self.events), yaml.StreamEndEvent):
-            raise config_error([Mistake(f"{self.name}:1:1", (), "the file is empty")])
-        data, spot = self.node(next(self.events), ())
-        next(self.events)
-        after = next(self.events)
-        if not isinstance(after, yaml.StreamEndEvent):
-            raise config_error([self.mistake(after, (), "a second document begins here; a file holds one")])
-        return Document(self.name, data, spot, self.mistakes)
-
-    def node(self, event: Any, path: KeyPath) -> tuple[Any, Spot]:
-        """The value that begins with this event, and its spot."""
-        import yaml
-
-        spot = Spot(_mark(event))
-        if isinstance(event, yaml.AliasEvent):
-            self.mistakes.append(
-                self.mistake(event, path, "aliases are not read; write the value out", f"*{event.anchor}")
-            )
-            return None, spot
-        if len(path) >= MOST_DEPTH:
-            raise config_error([self.mistake(event, path[:3], f"nested more than {MOST_DEPTH} deep")])
-        if event.anchor is not None:
-            self.mistakes.append(
-                self.mistake(event, path, "anchors are not read; write values out", f"&{event.anchor}")
-            )
-        if event.tag is not None:
-            self.mistakes.append(self.mistake(event, path, "tags are not read", event.tag))
-        if isinstance(event, yaml.ScalarEvent):
-            return self.scalar(event, path), spot
-        if isinstance(event, yaml.SequenceStartEvent):
-            return self.sequence(path, spot), spot
-        return self.mapping(path, spot), spot
-
-    def scalar(self, event: Any, path: KeyPath) -> Any:
-        if _NOT_TEXT.search(event.value):
-            self.mistakes.append(self.mistake(event, path, "holds a character that is none", shown(event.value)))
-        if event.style:
-            return event.value
-        try:
-            return resolve(event.value)
-        except ValueError as error:
-            self.mistakes.append(self.mistake(event, path, str(error), event.value[:60]))
-            return None
-
-    def sequence(self, path: KeyPath, spot: Spot) -> list[Any]:
-        import yaml
-
-        values: list[Any] = []
-        spots: list[Spot] = []
-        while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
-            value, inside = self.node(event, (*path, len(values)))
-            values.append(value)
-            spots.append(inside)
-        spot.inside = spots
-        return values
-
-    def mapping(self, path: KeyPath, spot: Spot) -> dict[str, Any]:
-        import yaml
-
-        values: dict[str, Any] = {}
-        spots: dict[str, Spot] = {}
-        while not isinstance(event := next(self.events), yaml.MappingEndEvent):
-            key = self.key(event, path, spots)
-            empty = next(self.events)
-            value, inside = self.node(empty, (*path, key))
-            inside.key = _mark(event)
-            if isinstance(empty, yaml.ScalarEvent) and not empty.style and not empty.value:
-                # Nothing stands after the key, so the key is what there is to point at.
-                inside.at = inside.key
-            if key not in values:
-                values[key], spots[key] = value, inside
-        spot.inside = spots
-        return values
-
-    def key(self, event: Any, path: KeyPath, before: dict[str, Spot]) -> str:
-        """The key that this event is; what is none still gets a name, so that the rest can be read."""
-        import yaml
-
-        wrong = ""
-        if isinstance(event, yaml.ScalarEvent):
-            key = str(event.value)
-            if event.tag is not None or event.anchor is not None:
-                wrong = "tags and anchors are not read"
-            elif not event.style and key == "<<":
-                wrong = "merge keys are not read; write the keys out"
-            elif not event.style and not _is_text(key):
-                wrong = "a key must be text; put it in quotes"
-            elif _NOT_TEXT.search(key):
-                wrong = "a key holds a character that is none"
-            elif key in before and (first := before[key].key):
-                wrong = f"given twice, first at line {first[0]}"
-        else:
-            key, wrong = "?", "a key must be text"
-            if not isinstance(event, yaml.AliasEvent):
-                self.node(event, (*path, key))
-        if wrong:
-            self.mistakes.append(self.mistake(event, (*path, key), wrong))
-        return key
-
-    def mistake(self, event: Any, path: KeyPath, text: str, given: str = "") -> Mistake:
-        at = _mark(event)
-        return Mistake(f"{self.name}:{at[0]}:{at[1]}", path, text, given, at=at, hides=True)
-
-
-def _is_text(plain: str) -> bool:
-    try:
-        return isinstance(resolve(plain), str)
-    except ValueError:
-        return False
-
-
-def _mark(event: Any) -> Place:
-    return event.start_mark.line + 1, event.start_mark.column + 1
 
 
 def _place(text: str, index: int) -> Place:
@@ -249,23 +66,23 @@ def _place(text: str, index: int) -> Place:
 
 def _decoded(raw: bytes, name: str) -> str:
     try:
-        return raw.decode("utf-8").removeprefix("\ufeff")
+        text = raw.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         before = raw[: error.start].decode("utf-8")
         line, column = _place(before, len(before))
         given = f"byte 0x{raw[error.start]:02x}"
         raise config_error([Mistake(f"{name}:{line}:{column}", (), "not UTF-8 text", given)]) from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _syntax_mistake(error: Any, text: str, name: str) -> Mistake:
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     if mark is None:
         return Mistake(f"{name}:1:1", (), f"not valid YAML: {error}".replace("\n", " "))
-    line, column = mark.line + 1, mark.column + 1
-    end = _place(text.rstrip("\n"), len(text.rstrip("\n")))
+    lines = _LINE_ENDS.split(text.rstrip("\n"))
     # libyaml puts the end of a file on a line that does not exist.
-    line, column = min((line, column), end)
-    words = f"not valid YAML: {error.problem}"
+    line, column = min((mark.line + 1, mark.column + 1), (len(lines), len(lines[-1]) + 1))
+    words = f"not valid YAML: {error.problem[:200]}"
     if error.context and error.context_mark:
         words += f" {error.context} that begins at line {error.context_mark.line + 1}"
     return Mistake(f"{name}:{line}:{column}", (), words)
