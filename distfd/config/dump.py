@@ -1,0 +1,52 @@
+"""A configuration as YAML that reads back to the same one."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from distfd.config.scalars import resolve
+
+if TYPE_CHECKING:
+    import yaml
+
+    from distfd.config.schema import Config
+
+_PLAIN = re.compile(r"[A-Za-z_/][\w./-]*", re.ASCII)
+
+
+def dump_yaml(config: Config) -> str:
+    """The whole configuration, defaults included, with its paths absolute as `load_config` made them.
+
+    ``load_config`` reads it back to an equal `Config` from any folder. Only modules are still looked for in the
+    folder of the first file.
+    """
+    import yaml
+
+    class Dumper(yaml.SafeDumper):
+        """Without anchors, and with quotes wherever YAML 1.1 and 1.2 might differ."""
+
+        def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - PyYAML's signature
+            return True
+
+    Dumper.add_representer(str, _represent_text)
+    return yaml.dump(
+        _plain(config), Dumper=Dumper, sort_keys=False, allow_unicode=True, width=float("inf"), default_flow_style=False
+    )
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    plain = _PLAIN.fullmatch(text) and isinstance(resolve(text), str)
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if plain else '"')
+
+
+def _plain(value: Any) -> Any:
+    """Dicts, lists and scalars; keys that are null by choice of another are left out, other nulls are kept."""
+    from distfd.config.section import Section
+
+    if isinstance(value, Section):
+        pairs = ((field.alias or name, getattr(value, name)) for name, field in type(value).model_fields.items())
+        return {key: _plain(inside) for key, inside in pairs if inside is not None}
+    if isinstance(value, dict):
+        return {key: _plain(inside) for key, inside in value.items()}
+    return [_plain(inside) for inside in value] if isinstance(value, (tuple, list)) else value

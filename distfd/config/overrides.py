@@ -1,0 +1,121 @@
+"""``key.path=value`` from the command line, put into what the file says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from distfd.config.document import Document, Spot
+from distfd.config.mistakes import KeyPath, Mistake, nearest, shown, shown_path
+from distfd.config.yaml_source import read_text
+from distfd.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_MOST_TEXT = 80
+_MOST_KEYS = 50
+
+
+class _RefusedError(Exception):
+    """Why an override cannot be applied."""
+
+    def __init__(self, path: KeyPath, text: str, given: str = "", suggestion: str = "") -> None:
+        super().__init__(text)
+        self.path = path
+        self.text = text
+        self.given = given
+        self.suggestion = suggestion
+
+
+def apply_override(document: Document, override: str) -> Mistake | None:
+    """Put one override into the document, or say why that cannot be.
+
+    Items of a list are named by their number, or by their ``name`` where they have one.
+    """
+    label = override if len(override) <= _MOST_TEXT else override[: _MOST_TEXT - 3] + "..."
+    label = "".join(c if c.isprintable() else "?" for c in label)
+    try:
+        keys, value = _split(override)
+        _put(document, keys, value, Spot((0, 0), override=label))
+    except _RefusedError as no:
+        return Mistake(f"override {label}", no.path, no.text, no.given, no.suggestion, hides=bool(no.path))
+    return None
+
+
+def _split(override: str) -> tuple[list[str], Any]:
+    path, equals, text = override.partition("=")
+    keys = path.strip().split(".")
+    if not equals or not all(keys) or not path.isprintable():
+        raise _RefusedError((), "must be key.path=value")
+    if len(keys) > _MOST_KEYS:
+        raise _RefusedError((), f"nested more than {_MOST_KEYS} deep")
+    if not text.strip():
+        return keys, None
+    try:
+        document = read_text(text, "value")
+    except ConfigError as error:
+        raise _RefusedError(tuple(keys), str(error).replace("\n", "; ")) from None
+    if document.mistakes:
+        raise _RefusedError(tuple(keys), "; ".join(str(mistake) for mistake in document.mistakes))
+    return keys, document.data
+
+
+def _put(document: Document, keys: list[str], value: Any, spot: Spot) -> None:
+    """Set the value; mappings that are not there yet are made on the way."""
+    data, at = document.data, document.spot
+    steps = list(_steps(data, keys))
+    for part in steps[:-1]:
+        below = at.child(part)
+        if below is None or data[part] is None:
+            # What stood there was nothing, so what is now there comes from the override.
+            data[part], below = {}, Spot(spot.at, None, {}, spot.override)
+            _attach(at, part, below)
+        data, at = data[part], below
+    data[steps[-1]] = value
+    _attach(at, steps[-1], spot)
+
+
+def _attach(parent: Spot, part: str | int, spot: Spot) -> None:
+    # Where there is a path there is a mapping or a list; `_steps` has seen to it.
+    if isinstance(parent.inside, dict):
+        parent.inside[str(part)] = spot
+    elif isinstance(parent.inside, list) and isinstance(part, int):
+        parent.inside[part] = spot
+
+
+def _steps(data: Any, keys: list[str]) -> Iterator[str | int]:
+    """The keys as they are to be looked up: item names become numbers, and dots may belong to a key."""
+    done: KeyPath = ()
+    rest = keys
+    while rest:
+        if data is None:
+            data = {}
+        part: str | int
+        if isinstance(data, dict):
+            # model.inp is two steps by the dots, and one key where the mapping has it.
+            used = next((n for n in range(len(rest), 1, -1) if ".".join(rest[:n]) in data), 1)
+            part = ".".join(rest[:used])
+            data = data.get(part)
+        elif isinstance(data, list):
+            used, part = 1, _item(data, rest[0], done)
+            data = data[part]
+        else:
+            text = f"{shown_path(done)} is no mapping here, so it has no key {rest[0]}"
+            raise _RefusedError((*done, *rest), text, shown(data))
+        yield part
+        done, rest = (*done, part), rest[used:]
+
+
+def _item(items: list[Any], word: str, path: KeyPath) -> int:
+    if word.isdecimal() and word.isascii():
+        number = int(word[:9])
+        if number < len(items):
+            return number
+        raise _RefusedError((*path, number), f"{shown_path(path)} has {len(items)} items, the first is 0")
+    names = [str(item.get("name")) if isinstance(item, dict) else "" for item in items]
+    if word in names:
+        return names.index(word)
+    near = nearest(word, names)
+    raise _RefusedError(
+        (*path, word), f"no item of {shown_path(path)} has this name", "", shown_path((*path, near)) if near else ""
+    )

@@ -1,0 +1,133 @@
+"""The whole configuration file. Import this late: it needs pydantic."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, Strict, ValidationInfo, field_validator
+
+from distfd.config.fields import OutputFolder, Start
+from distfd.config.problem import Problem, bounds_mistakes, count, make_problem
+from distfd.config.section import KeyPath, Section, refuse
+from distfd.config.sections import (
+    AbsoluteStep,
+    Bounds,
+    Cluster,
+    Derivative,
+    Evaluation,
+    Minimize,
+    Objective,
+    Parameter,
+    Resources,
+)
+
+TASKS = Literal["gradient", "jacobian", "hessian", "minimize", "least_squares", "noise"]
+UNBOUNDED_METHODS = ("BFGS", "CG", "Newton-CG")
+"""Those of SciPy's methods that would walk across bounds."""
+
+
+def _empty(value: Any) -> Any:
+    """A section whose keys are all commented out is null to YAML."""
+    return {} if value is None else value
+
+
+def _distinct_names(parameters: tuple[Parameter, ...]) -> tuple[Parameter, ...]:
+    first: dict[str, int] = {}
+    found: list[tuple[KeyPath, str, Any]] = []
+    for k, parameter in enumerate(parameters):
+        if parameter.name in first:
+            found.append(((k, "name"), f"is the name of parameters.{first[parameter.name]} too", parameter.name))
+        first.setdefault(parameter.name, k)
+    refuse("parameters", found)
+    return parameters
+
+
+Parameters = Annotated[
+    tuple[Parameter, ...], Strict(strict=False), Field(min_length=1), AfterValidator(_distinct_names)
+]
+
+
+class Config(Section):
+    """A whole configuration file."""
+
+    one_of = ("parameters", "x0")
+
+    task: TASKS = "gradient"
+    """What to compute."""
+    objective: Objective
+    """J."""
+    parameters: Parameters | None = None
+    """The coordinates of x by name."""
+    x0: Start | None = None
+    """The coordinates of x as a list or an .npy file."""
+    bounds: Annotated[Bounds, BeforeValidator(_empty)] = Bounds()
+    """Bounds of x0; parameters have their own."""
+    derivative: Annotated[Derivative, BeforeValidator(_empty)] = Derivative()
+    """How derivatives are taken."""
+    evaluation: Annotated[Evaluation, BeforeValidator(_empty)] = Evaluation()
+    """How each evaluation is run."""
+    resources: Annotated[Resources, BeforeValidator(_empty)] = Resources()
+    """What one evaluation holds while it runs."""
+    cluster: Annotated[Cluster, BeforeValidator(_empty)] = Cluster()
+    """Where evaluations run."""
+    minimize: Annotated[Minimize, BeforeValidator(_empty)] = Minimize()
+    """How J is minimised."""
+    output: OutputFolder | None = None
+    """The run's directory, relative to the current one."""
+
+    def problem(self) -> Problem:
+        """The coordinates as arrays; reads the .npy files that are named.
+
+        Raises
+        ------
+        ValueError
+            If an .npy file is no longer what it was when the configuration was loaded.
+        """
+        return make_problem(self)
+
+    @property
+    def duplicates(self) -> bool:
+        """Whether stragglers may be evaluated a second time elsewhere."""
+        asked = self.evaluation.deterministic
+        return not self.resources.custom if asked is None else asked
+
+    # What concerns two sections is checked by the later one as soon as both are right, whatever else is wrong.
+
+    @field_validator("objective")
+    @classmethod
+    def _one_number(cls, objective: Objective, info: ValidationInfo) -> Objective:
+        value = objective.command.value if objective.command else None
+        if isinstance(value, tuple) and len(value) > 1 and info.data.get("task") in ("gradient", "hessian", "minimize"):
+            text = f"a list makes a vector, and task {info.data['task']} needs one number; use task jacobian"
+            refuse("objective", [(("command", "value"), text, value)])
+        return objective
+
+    @field_validator("bounds")
+    @classmethod
+    def _around_x0(cls, bounds: Bounds, info: ValidationInfo) -> Bounds:
+        x0 = info.data.get("x0")
+        if info.data.get("parameters") is not None and bounds != Bounds():
+            refuse("bounds", [((), "belongs to x0; parameters have lower and upper of their own", None)])
+        if x0 is not None:
+            refuse("bounds", bounds_mistakes(x0, bounds.lower, bounds.upper))
+        return bounds
+
+    @field_validator("derivative")
+    @classmethod
+    def _one_step_each(cls, derivative: Derivative, info: ValidationInfo) -> Derivative:
+        step = derivative.step
+        path: KeyPath = ("step",)
+        if isinstance(step, AbsoluteStep):
+            step, path = step.absolute, ("step", "absolute")
+        d = count(info.data.get("parameters"), info.data.get("x0"))
+        if isinstance(step, tuple) and d and len(step) != d:
+            refuse("derivative", [(path, f"has {len(step)} numbers for {d} parameters", step)])
+        return derivative
+
+    @field_validator("minimize")
+    @classmethod
+    def _keeps_bounds(cls, minimize: Minimize, info: ValidationInfo) -> Minimize:
+        parameters, bounds = info.data.get("parameters") or (), info.data.get("bounds", Bounds())
+        bounded = bounds != Bounds() or any((p.lower, p.upper) != (None, None) for p in parameters)
+        if info.data.get("task") == "minimize" and minimize.method in UNBOUNDED_METHODS and bounded:
+            text = "does not keep to bounds, and there are some; use L-BFGS-B, TNC, SLSQP or trust-constr"
+            refuse("minimize", [(("method",), text, minimize.method)])
+        return minimize

@@ -1,0 +1,74 @@
+"""The base of all parts of a configuration: strict, frozen, and telling of every mistake at once."""
+
+# Annotations of models are read at run time, so this file and the other models do without the __future__ import.
+
+from typing import Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+KeyPath = tuple[str | int, ...]
+
+
+def wrong(text: str, suggestion: str = "") -> PydanticCustomError:
+    """An error whose text is for the user as it is; raise it in a validator."""
+    return PydanticCustomError("distfd", "{text}", {"text": text, "suggestion": suggestion})
+
+
+def refuse(title: str, found: list[tuple[KeyPath, str, Any]]) -> None:
+    """Raise these (path below the validated value, text, given) as one error, if there are any."""
+    if found:
+        details = [InitErrorDetails(type=wrong(text), loc=path, input=given) for path, text, given in found]
+        raise ValidationError.from_exception_data(title, details)
+
+
+def _choice_in_schema(schema: dict[str, Any], model: type[Any]) -> None:
+    if model.one_of:
+        schema["oneOf"] = [{"required": [key]} for key in model.one_of]
+
+
+class Section(BaseModel):
+    """A mapping with known keys."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+        json_schema_extra=_choice_in_schema,
+    )
+
+    one_of: ClassVar[tuple[str, ...]] = ()
+    """Keys of which exactly one is to be given; null is as good as absent."""
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _every_mistake(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        # Pydantic runs checks of a whole model only once all its fields are right; a choice is told of at once.
+        choice = cls._choice_mistakes(data) if isinstance(data, dict) else []
+        try:
+            made = handler(data)
+        except ValidationError as error:
+            if not choice:
+                raise
+            raise ValidationError.from_exception_data(cls.__name__, [*map(_relayed, error.errors()), *choice]) from None
+        if choice:
+            raise ValidationError.from_exception_data(cls.__name__, choice)
+        return made
+
+    @classmethod
+    def _choice_mistakes(cls, data: dict[str, Any]) -> list[InitErrorDetails]:
+        given = [key for key in data if key in cls.one_of and data[key] is not None]
+        names = f"{', '.join(cls.one_of[:-1])} and {cls.one_of[-1]}" if cls.one_of else ""
+        if not cls.one_of or len(given) == 1:
+            return []
+        kind = "conflict" if given else "no_choice"
+        context = {"names": names, "given": given}
+        return [InitErrorDetails(type=PydanticCustomError(kind, kind, context), loc=tuple(given[-1:]), input=data)]
+
+
+def _relayed(error: Any) -> InitErrorDetails:
+    """A line of an error that was caught, to be raised again."""
+    kind = PydanticCustomError(error["type"], "{msg}", {**error.get("ctx", {}), "msg": error["msg"]})
+    return InitErrorDetails(type=kind, loc=error["loc"], input=error["input"])

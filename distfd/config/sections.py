@@ -1,0 +1,244 @@
+"""The sections of the configuration file: keys, types and defaults."""
+
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    Strict,
+    Tag,
+    model_validator,
+)
+
+from distfd.config.command import Command
+from distfd.config.fields import (
+    Count,
+    Duration,
+    Limit,
+    ModuleName,
+    Name,
+    NotNegative,
+    Positive,
+    Positives,
+    Regex,
+    Size,
+    Steps,
+    Text,
+    only,
+    union,
+)
+from distfd.config.section import Section, refuse, wrong
+
+SCHEMES = Literal["forward", "backward", "forward2", "backward2", "central", "central4", "complex-step"]
+METHODS = Literal["L-BFGS-B", "BFGS", "CG", "Newton-CG", "TNC", "SLSQP", "trust-constr"]
+
+
+def _version(value: Any) -> Any:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _every_cause(value: Any) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return {"error": value, "crash": value, "timeout": value}
+    if value is not None and not isinstance(value, (dict, Retries)):
+        raise wrong("must be a whole number, or a mapping with error, crash and timeout")
+    return {} if value is None else value
+
+
+def _address(text: str) -> str:
+    if text in ("local", "auto"):
+        return text
+    found = re.fullmatch(r"(?:ray://)?(?:[\w.-]+|\[[0-9a-fA-F:.]+\])(?::(\d{1,5}))?", text)
+    if not found or not found[1] or not 0 < int(found[1]) < 2**16:
+        port = "10001" if text.startswith("ray://") else "6379"
+        near = f"{text}:{port}" if found and not found[1] else ""
+        raise wrong("must be local, auto, host:port or ray://host:port", near)
+    return text
+
+
+def _own_resources(custom: dict[str, float]) -> dict[str, float]:
+    builtin = {"CPU": "num_cpus", "GPU": "num_gpus", "memory": "memory"}
+    taken = [name for name in custom if name in builtin]
+    refuse("custom", [((name,), f"belongs in resources.{builtin[name]}", custom[name]) for name in taken])
+    return custom
+
+
+class Objective(Section):
+    """J: a Python function, a simulator class, or a program."""
+
+    one_of = ("python", "simulator", "command")
+
+    python: ModuleName | None = None
+    """A function, as module:qualname."""
+    simulator: ModuleName | None = None
+    """A class with evaluate(x), as module:qualname; made once in each worker process."""
+    command: Command | None = None
+    """An external program."""
+    args: Annotated[tuple[Any, ...], Strict(strict=False)] = ()
+    """Further arguments of the function, or those of the class."""
+    kwargs: dict[str, Any] = Field(default={})
+    """The same by name."""
+    version: Annotated[Text, BeforeValidator(_version)] | None = None
+    """Vouches for what cannot be told from the source: values are reused while it stays the same."""
+
+    @model_validator(mode="after")
+    def _arguments_reach(self) -> Self:
+        if self.command is not None:
+            given = [(key, getattr(self, key)) for key in ("args", "kwargs") if getattr(self, key)]
+            refuse("objective", [((key,), "a command takes none; put it into argv or env", v) for key, v in given])
+        return self
+
+
+class Parameter(Section):
+    """One coordinate of x."""
+
+    name: Name
+    """As templates and messages call it."""
+    value: float
+    """Where the derivative is wanted, or the search begins."""
+    lower: float | None = None
+    """Never evaluated below; null is no bound."""
+    upper: float | None = None
+    """Never evaluated above; null is no bound."""
+    scale: Positive | None = None
+    """Typical size, by which relative steps are multiplied."""
+    step: Positive | None = None
+    """The step of this parameter alone."""
+    fixed: bool = False
+    """Keep it as it is: derivative 0, no evaluation."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        lower, upper, value = self.lower, self.upper, self.value
+        if lower is not None and upper is not None and lower > upper:
+            refuse("parameter", [(("lower",), f"{self.name} has its lower above its upper, which is {upper:g}", lower)])
+        if lower is not None and value < lower:
+            refuse("parameter", [(("value",), f"{self.name} is outside its bounds: lower is {lower:g}", value)])
+        if upper is not None and value > upper:
+            refuse("parameter", [(("value",), f"{self.name} is outside its bounds: upper is {upper:g}", value)])
+        return self
+
+
+class Bounds(Section):
+    """Bounds of x0: one number for all, a list, or an .npy file."""
+
+    lower: Limit | None = None
+    """Never evaluated below; null, whole or in a list, is no bound."""
+    upper: Limit | None = None
+    """Never evaluated above."""
+
+
+class AbsoluteStep(Section):
+    """Steps taken as they are, without regard to the size or sign of x."""
+
+    absolute: Steps
+    """One for all, or a list."""
+
+
+_STEP = "must be null, a number > 0, a list of them, {absolute: number or list}, or auto"
+Step = Annotated[
+    Annotated[Positive, Tag("<number>")]
+    | Annotated[Positives, Tag("<list>")]
+    | Annotated[AbsoluteStep, Tag("<mapping>")]
+    | Annotated[Literal["auto"], only("auto", _STEP), Tag("<text>")],
+    union(_STEP),
+]
+_SPECULATIVE = "must be true, false or auto"
+Speculative = Annotated[
+    Annotated[bool, Tag("<flag>")] | Annotated[Literal["auto"], only("auto", _SPECULATIVE), Tag("<text>")],
+    union(_SPECULATIVE),
+]
+
+
+class Derivative(Section):
+    """How derivatives are taken."""
+
+    scheme: SCHEMES = "forward"
+    """The finite-difference scheme."""
+    step: Step | None = None
+    """Relative steps (a number or a list), {absolute: h}, auto; null for the scheme's own."""
+    accuracy: Positive | None = None
+    """The error that is asked for."""
+
+
+class Retries(Section):
+    """Further tries after the first, by cause. Lost nodes never count."""
+
+    error: Annotated[int, Field(ge=0)] = 0
+    """J raised, or returned what is no value."""
+    crash: Annotated[int, Field(ge=0)] = 2
+    """J's process died."""
+    timeout: Annotated[int, Field(ge=0)] = 0
+    """J took longer than evaluation.timeout."""
+
+
+class Evaluation(Section):
+    """How each evaluation is run."""
+
+    timeout: Annotated[Duration, Field(gt=0)] | None = None
+    """Seconds, or text such as 10min; the clock starts when the evaluation does."""
+    retries: Annotated[Retries, BeforeValidator(_every_cause)] = Retries()
+    """One number for all causes, or a mapping."""
+    on_failure: Literal["raise", "nan", "repair"] = "raise"
+    """What becomes of a component whose evaluations failed for good."""
+    deterministic: bool | None = None
+    """false: never evaluate a straggler twice. null: true, but without duplicates where resources.custom is held."""
+    retry_if: Regex | None = None
+    """A log in which this is found means: wait and try again."""
+    retry_delay: Annotated[Duration, Field(ge=0)] = 0.0
+    """How long to wait then."""
+
+
+class Resources(Section):
+    """What one evaluation holds while it runs."""
+
+    num_cpus: NotNegative = 1.0
+    """CPU cores."""
+    num_gpus: NotNegative = 0.0
+    """GPUs; above 1 only whole ones."""
+    memory: Size | None = None
+    """Bytes, or text such as 4GiB."""
+    custom: Annotated[dict[Text, Positive], AfterValidator(_own_resources)] = Field(default={})
+    """The cluster's own resources by name, such as licences."""
+
+    @model_validator(mode="after")
+    def _countable(self) -> Self:
+        if self.num_gpus > 1 and not self.num_gpus.is_integer():
+            refuse("resources", [(("num_gpus",), "above 1 must be whole", self.num_gpus)])
+        if not (self.num_cpus or self.num_gpus or self.memory or self.custom):
+            refuse("resources", [(("num_cpus",), "an evaluation must hold something, or no slot would count", 0)])
+        return self
+
+
+class Cluster(Section):
+    """Where evaluations run."""
+
+    address: Annotated[str, AfterValidator(_address)] | None = None
+    """null: RAY_ADDRESS if set, else a private cluster; local: a private one; auto: a running one; or host:port."""
+    num_cpus: Count | None = None
+    """Cores of a private cluster; null for all."""
+    max_slots: Count | None = None
+    """Never more evaluations at a time than this."""
+    stop_before: Annotated[Duration, Field(gt=0)] | None = None
+    """Stop this long before the cluster's time is up."""
+
+
+class Minimize(Section):
+    """How J is minimised."""
+
+    method: METHODS = "L-BFGS-B"
+    """One of scipy.optimize.minimize's."""
+    max_iterations: Count | None = None
+    """Stop after so many."""
+    max_evaluations: Count | None = None
+    """Stop after so many evaluations of J, those of gradients included."""
+    target: float | None = None
+    """Stop at a value as low as this."""
+    tolerance: Positive | None = None
+    """SciPy's tol."""
+    speculative: Speculative = "auto"
+    """Take the gradient along with the value at a point that may yet be refused."""
+    options: dict[str, Any] = Field(default={})
+    """Further options of the method, as SciPy names them."""

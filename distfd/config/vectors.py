@@ -1,0 +1,34 @@
+"""Vectors in .npy files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def read_vector(path: str) -> NDArray[np.float64]:
+    """A (d,) array of real numbers, infinite ones included, from an .npy file.
+
+    Raises
+    ------
+    ValueError
+        If the file is not there, or holds anything else. Pickles are never read.
+    """
+    try:
+        # Mapped, a header that promises more than the file holds is refused instead of allocated.
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError, SyntaxError, TypeError, OverflowError, MemoryError) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise ValueError(f"{path} cannot be read as an .npy file: {reason}") from None
+    if not isinstance(found, np.ndarray):
+        raise ValueError(f"{path} is an archive, not an .npy file")  # noqa: TRY004 - the value is wrong, not its type
+    if found.ndim != 1 or found.size == 0 or found.dtype.kind not in "fiu":
+        raise ValueError(f"{path} must hold a (d,) array of real numbers, and holds {found.dtype} {found.shape}")
+    vector = np.array(found, dtype=np.float64)
+    if np.isnan(vector).any():
+        raise ValueError(f"{path} holds NaN at index {int(np.argmax(np.isnan(vector)))}")
+    return vector
