@@ -6,24 +6,27 @@ import hashlib
 import json
 import os
 import re
-import shlex
 import shutil
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distfd.errors import InputError, MissingSimulatorError
-from distfd.objectives.expression import Expression
-from distfd.objectives.outputs import Output, parse_output
-from distfd.objectives.templates import Deck, Template, read_template
+from distfd.objectives import options
+from distfd.objectives.outputs import parse_output
+from distfd.objectives.templates import Deck, read_template
 from distfd.objectives.userfunction import UserFunction
 from distfd.objectives.workdir import check_layout, digest, inside
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
     from numpy.typing import ArrayLike
 
+    from distfd.objectives.expression import Expression
+    from distfd.objectives.outputs import Output
     from distfd.objectives.program import ProgramModel
+    from distfd.objectives.templates import Template
 
 _KEEP = ("failed", "all", "none")
 _SCRIPTS = {".py", ".sh", ".bash", ".pl", ".rb", ".jl", ".m", ".r", ".tcl", ".lua"}
@@ -117,7 +120,7 @@ class CommandObjective:
                 raise InputError(f"fails_if: {self.fails_if!r} is no regex: {error}") from error
         decks = {inside(name, "input"): read_template(base / file) for name, file in self.inputs.items()}
         taken = tuple(parse_output(name, spec, str(base)) for name, spec in self.outputs.items())
-        copied, linked = _files("copy", self.copy, base), _files("link", self.link, base)
+        copied, linked = options.files("copy", self.copy, base), options.files("link", self.link, base)
         local = (*decks, *(Path(path).name for path in copied))
         check_layout(
             decks, local[len(decks) :], [Path(path).name for path in linked], [o.file for o in taken if o.file]
@@ -128,12 +131,12 @@ class CommandObjective:
             "names": names,
             "copy": copied,
             "link": linked,
-            "env": _environment(self.env),
+            "env": options.environment(self.env),
             "decks": decks,
             "taken": taken,
-            "formula": _formula(self.value, tuple(self.outputs)),
-            "steps": _steps(self.argv, self.commands, base, {*local, *(Path(path).name for path in linked)}),
-            "shipped": _shipped(self.pass_env),
+            "formula": options.formula(self.value, tuple(self.outputs)),
+            "steps": options.steps(self.argv, self.commands, base, {*local, *(Path(path).name for path in linked)}),
+            "shipped": options.shipped(self.pass_env),
         }.items():
             object.__setattr__(self, name, made)
 
@@ -187,8 +190,8 @@ class CommandObjective:
         variables = self.variables(x0)
         for template in self.decks.values():
             Deck(template).render(variables)
-        _files("copy", self.copy, Path(self.base))
-        _files("link", self.link, Path(self.base))
+        options.files("copy", self.copy, Path(self.base))
+        options.files("link", self.link, Path(self.base))
         for output in self.taken:
             if isinstance(output.extractor, UserFunction):
                 output.extractor.load()
@@ -235,7 +238,7 @@ class CommandObjective:
             "names": self.names,
             "version": self.version,
         }
-        return hashlib.sha256(json.dumps(told, sort_keys=True, default=list).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
 
     def _scripts(self) -> list[Path]:
         given = [self.argv] if self.argv is not None else list(self.commands or ())
@@ -243,72 +246,3 @@ class CommandObjective:
         named = [Path(argument) for step in self.steps for argument in step[1:]]
         named = [path for path in named if path.is_absolute() and path.suffix.lower() in _SCRIPTS]
         return [path for path in (*local, *named) if path.is_file()]
-
-
-def _steps(
-    argv: Sequence[str] | None, commands: Sequence[Sequence[str]] | None, base: Path, local: set[str]
-) -> tuple[tuple[str, ...], ...]:
-    if (argv is None) == (commands is None):
-        raise InputError("exactly one of argv and commands says what to run")
-    given = [argv] if argv is not None else list(commands or ())
-    if not given:
-        raise InputError("commands is empty: nothing to run")
-    return tuple(_step(step, base, local) for step in given)
-
-
-def _step(argv: Any, base: Path, local: set[str]) -> tuple[str, ...]:
-    if isinstance(argv, str):
-        raise InputError(f"argv is a list, as no shell splits it: {json.dumps(shlex.split(argv))} (given {argv!r})")
-    step = [str(part) if isinstance(part, (int, float, Path)) and not isinstance(part, bool) else part for part in argv]
-    if not step or not all(isinstance(part, str) and "\0" not in part for part in step) or not step[0]:
-        raise InputError(f"argv is a list of texts, the program first (given {argv!r})")
-    program = step[0]
-    if "/" in program:
-        within = os.path.normpath(program)
-        # Where the same name is beside the configuration too, that one is a file and already executable.
-        in_work = within in local and not (base / program).is_file()
-        step[0] = f"./{within}" if in_work else str(base / Path(program).expanduser())
-    return tuple(step)
-
-
-def _files(what: str, given: Sequence[str | Path], base: Path) -> tuple[str, ...]:
-    if isinstance(given, (str, Path)):
-        raise InputError(f"{what} is a list of files (given {given!r})")
-    paths = [base / Path(file).expanduser() for file in given]
-    for path in paths:
-        if not path.exists():
-            raise InputError(f"{what}: {path} does not exist")
-    return tuple(map(str, paths))
-
-
-def _environment(env: Mapping[str, Any]) -> dict[str, str | None]:
-    for name, value in env.items():
-        if not isinstance(name, str) or not name or "=" in name or "\0" in name:
-            raise InputError(f"env: {name!r} is not the name of a variable")
-        if isinstance(value, bool) or not isinstance(value, (str, int, float, type(None))) or "\0" in str(value):
-            raise InputError(f"env: {name} is a text or null (given {value!r}); write it in quotes")
-    return {name: None if value is None else str(value) for name, value in env.items()}
-
-
-def _shipped(names: Sequence[str]) -> dict[str, str]:
-    if isinstance(names, str):
-        raise InputError(f"pass_env is a list of names (given {names!r})")
-    for name in names:
-        if name not in os.environ:
-            raise InputError(f"pass_env: {name} is not set here")
-    return {name: os.environ[name] for name in names}
-
-
-def _formula(value: Any, names: tuple[str, ...]) -> tuple[Expression, ...]:
-    if not names:
-        raise InputError("outputs is empty: say where J is to be found")
-    if callable(value):
-        return ()
-    if value is None:
-        if len(names) > 1:
-            raise InputError(f"value must say how J follows from the outputs {', '.join(names)}")
-        return ()
-    listed = [value] if isinstance(value, str) else value
-    if not isinstance(listed, (list, tuple)) or not listed or not all(isinstance(text, str) for text in listed):
-        raise InputError(f"value is an expression, a list of them, or a function (given {value!r})")
-    return tuple(Expression(text, names) for text in listed)

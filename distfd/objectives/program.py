@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 import shlex
 import signal
 import subprocess
 import time
+import traceback
 import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from distfd.errors import InputError
 from distfd.failures import EvaluationFailure, ProgramCrash, ProgramError, ProgramTimeout
 from distfd.objectives.processes import kill_evaluation, run_program, start_reaper
 from distfd.objectives.templates import Deck
@@ -151,7 +150,9 @@ class ProgramModel:
             except Exception as error:
                 reader = getattr(output.extractor, "name", "")
                 text = f"output {output.name}{of}: {reader} raised {type(error).__name__}: {error}"
-                raise trial.failure(ProgramError, text, self._objective.steps[-1]) from error
+                failure = trial.failure(ProgramError, text, self._objective.steps[-1])
+                failure.detail = "\n".join(filter(None, (traceback.format_exc(), failure.detail)))
+                raise failure from error
         return found
 
     def _value(self, trial: _Trial, outputs: dict[str, Value]) -> Value:

@@ -60,14 +60,14 @@ def check_layout(targets: Iterable[str], copied: Iterable[str], linked: Iterable
             )
 
 
-def make_folder(work: str | None) -> Path:
+def make_folder(work: str | Path | None) -> Path:
     """A fresh, empty, private folder with a name of its own."""
     if work is not None:
         Path(work).mkdir(parents=True, exist_ok=True)
     return Path(tempfile.mkdtemp(prefix="evaluation-" if work else "distfd-", dir=work))
 
 
-def fill(folder: Path, parameters: Mapping[str, float], copy: Iterable[str], link: Iterable[str]) -> None:
+def fill(folder: Path, parameters: Mapping[str, float], copy: Iterable[str | Path], link: Iterable[str | Path]) -> None:
     """Put parameters, copies and links into a folder."""
     (folder / PARAMETERS).write_text(json.dumps(parameters, indent=1) + "\n", encoding="utf-8")
     for source in map(Path, copy):
