@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 EVALUATION = "DISTFD_EVALUATION"
 WORKER = "DISTFD_WORKER"
 
+_ENDLESS = 2e6
+"""Seconds; poll takes 32 bits of milliseconds."""
+
 _REAPER = Path(__file__).with_name("reaper.py")
 
 
@@ -127,7 +130,8 @@ def _await_end(process: subprocess.Popen[bytes], timeout: float | None) -> None:
         # Popen.wait(timeout) looks every 50 ms, which would double the time of short programs.
         poll = select.poll()
         poll.register(handle, select.POLLIN)
-        if not poll.poll(None if timeout is None else max(0.0, timeout) * 1000):
+        limited = timeout is not None and timeout < _ENDLESS
+        if not poll.poll(max(0.0, timeout or 0.0) * 1000 if limited else None):
             raise subprocess.TimeoutExpired(process.args, timeout or 0.0)
     finally:
         os.close(handle)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -17,6 +16,9 @@ from distfd.errors import InputError
 from distfd.objectives.outputs import parse_output
 from distfd.objectives.userfunction import UserFunction
 from distfd.objectives.values import LARGEST, OutputError, as_value, number
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def read(tmp_path: Path, content: str | bytes, **kind: Any) -> Any:
@@ -32,7 +34,9 @@ def npy(tmp_path: Path, array: Any) -> bytes:
     return (tmp_path / "made.npy").read_bytes()
 
 
-DOCUMENT = json.dumps({"a": {"b": [1, {"c/d": 2.5, "e~f": 3}]}, "": 4, "list": [1, 2.5], "s": "1.5", "t": True, "n": None})
+DOCUMENT = json.dumps(
+    {"a": {"b": [1, {"c/d": 2.5, "e~f": 3}]}, "": 4, "list": [1, 2.5], "s": "1.5", "t": True, "n": None}
+)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +110,9 @@ def test_regex(tmp_path: Path) -> None:
     assert read(tmp_path, b"caf\xe9 mass = 2\xff\n", regex=r"mass = ([0-9]+)") == 2
 
 
-@pytest.mark.parametrize("text", ["", "mass = 1\nmass = 2\n", "Mass = 1\n", "mass = ****\n", "mass = 1_0\n", "mass = 1.2.3\n"])
+@pytest.mark.parametrize(
+    "text", ["", "mass = 1\nmass = 2\n", "Mass = 1\n", "mass = ****\n", "mass = 1_0\n", "mass = 1.2.3\n"]
+)
 def test_regex_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(OutputError):
         read(tmp_path, text, regex=r"^mass = (\S+)$")
@@ -258,7 +264,9 @@ def test_what_is_read_is_what_python_reads(text: str) -> None:
     assert found == expected or (math.isnan(found) and math.isnan(expected))
 
 
-@pytest.mark.parametrize("found", [None, True, "1", 1j, [True], [1, "a"], [[1], [1, 2]], {"a": 1}, object(), [None], [1, True]])
+@pytest.mark.parametrize(
+    "found", [None, True, "1", 1j, [True], [1, "a"], [[1], [1, 2]], {"a": 1}, object(), [None], [1, True]]
+)
 def test_what_is_no_value(found: Any) -> None:
     with pytest.raises(OutputError):
         as_value(found)
@@ -270,7 +278,8 @@ def test_function_is_found_beside_the_config_and_reloaded_by_text(tmp_path: Path
         folder.mkdir()
         (folder / "helper_of_mine.py").write_text("def twice(a):\n    return 2 * a\n")
         (folder / "extract.py").write_text(
-            f"from helper_of_mine import twice\n\ndef read(folder):\n    return twice(float((folder / 'f').read_text())) + {k}\n"
+            "from helper_of_mine import twice\n\ndef read(folder):\n"
+            f"    return twice(float((folder / 'f').read_text())) + {k}\n"
         )
         (folder / "f").write_text("1.5")
     one, two = (UserFunction("extract:read", str(tmp_path / k)) for k in "12")
@@ -284,5 +293,5 @@ def test_function_of_an_installed_module(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["no_such_module_here:f", "math:no_such_function", "math:pi"])
 def test_function_that_is_not_there(tmp_path: Path, name: str) -> None:
-    with pytest.raises(InputError, match=name.split(":")[0]):
+    with pytest.raises(InputError, match=name.partition(":")[0]):
         UserFunction(name, str(tmp_path)).load()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -11,6 +10,9 @@ from hypothesis import strategies as st
 
 from distfd.errors import InputError
 from distfd.objectives.templates import Deck, Template, read_template
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def render(text: str, **variables: Any) -> str:
@@ -38,11 +40,15 @@ def test_bad_fmt_is_named(spec: str) -> None:
 
 
 def test_unknown_name_tells_line_and_known_names() -> None:
-    with pytest.raises(InputError, match=r"deck\.j2:3: 'widht' is undefined; known: height, width; did you mean width\?"):
+    with pytest.raises(
+        InputError, match=r"deck\.j2:3: 'widht' is undefined; known: height, width; did you mean width\?"
+    ):
         render("one\n{{ width }}\n{{ widht }}\n", width=1.0, height=2.0)
 
 
-@pytest.mark.parametrize("text", ["{{ x[9] }}", "{{ nothing.at.all }}", "{% for k in nothing %}{% endfor %}", "{{ x }}", "{{ none }}"])
+@pytest.mark.parametrize(
+    "text", ["{{ x[9] }}", "{{ nothing.at.all }}", "{% for k in nothing %}{% endfor %}", "{{ x }}", "{{ none }}"]
+)
 def test_nothing_is_written_in_silence(text: str) -> None:
     with pytest.raises(InputError, match=r"deck\.j2:1"):
         render(text, x=(1.0, 2.0))
