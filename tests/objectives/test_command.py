@@ -270,8 +270,7 @@ def test_a_failed_program_leaves_no_process_in_another_session(tmp_path: Path) -
 
 
 def test_detail_has_the_last_lines(tmp_path: Path) -> None:
-    argv = shell(r"seq 0 999 | sed 's/^/out /'; printf 'bad ÿ
-' >&2; exit 1")
+    argv = shell(r"seq 0 999 | sed 's/^/out /'; printf 'bad \377\n' >&2; exit 1")
     with pytest.raises(ProgramError) as caught:
         evaluate(program(tmp_path, argv))
     lines = caught.value.detail.splitlines()
