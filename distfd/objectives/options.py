@@ -1,0 +1,89 @@
+"""The options of a `CommandObjective`, checked and brought into one form."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distfd.errors import InputError
+from distfd.objectives.expression import Expression
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+def steps(
+    argv: Sequence[str] | None, commands: Sequence[Sequence[str]] | None, base: Path, local: set[str]
+) -> tuple[tuple[str, ...], ...]:
+    """The commands to run in a row; ``local`` are the names of what will be in the work directory."""
+    if (argv is None) == (commands is None):
+        raise InputError("exactly one of argv and commands says what to run")
+    given = [argv] if argv is not None else list(commands or ())
+    if not given:
+        raise InputError("commands is empty: nothing to run")
+    return tuple(_step(step, base, local) for step in given)
+
+
+def _step(argv: Any, base: Path, local: set[str]) -> tuple[str, ...]:
+    if isinstance(argv, str):
+        raise InputError(f"argv is a list, as no shell splits it: {json.dumps(shlex.split(argv))} (given {argv!r})")
+    step = [str(part) if isinstance(part, (int, float, Path)) and not isinstance(part, bool) else part for part in argv]
+    if not step or not all(isinstance(part, str) and "\0" not in part for part in step) or not step[0]:
+        raise InputError(f"argv is a list of texts, the program first (given {argv!r})")
+    program = step[0]
+    if "/" in program:
+        within = os.path.normpath(program)
+        # Where the same name is beside the configuration too, that one is a file and already executable.
+        in_work = within in local and not (base / program).is_file()
+        step[0] = f"./{within}" if in_work else str(base / Path(program).expanduser())
+    return tuple(step)
+
+
+def files(what: str, given: Sequence[str | Path], base: Path) -> tuple[str, ...]:
+    """Absolute paths of files or folders that exist."""
+    if isinstance(given, (str, Path)):
+        raise InputError(f"{what} is a list of files (given {given!r})")
+    paths = [base / Path(file).expanduser() for file in given]
+    for path in paths:
+        if not path.exists():
+            raise InputError(f"{what}: {path} does not exist")
+    return tuple(map(str, paths))
+
+
+def environment(env: Mapping[str, Any]) -> dict[str, str | None]:
+    """Variables as text, None where one is to be unset."""
+    for name, value in env.items():
+        if not isinstance(name, str) or not name or "=" in name or "\0" in name:
+            raise InputError(f"env: {name!r} is not the name of a variable")
+        if isinstance(value, bool) or not isinstance(value, (str, int, float, type(None))) or "\0" in str(value):
+            raise InputError(f"env: {name} is a text or null (given {value!r}); write it in quotes")
+    return {name: None if value is None else str(value) for name, value in env.items()}
+
+
+def shipped(names: Sequence[str]) -> dict[str, str]:
+    """The values that these variables have here."""
+    if isinstance(names, str):
+        raise InputError(f"pass_env is a list of names (given {names!r})")
+    for name in names:
+        if name not in os.environ:
+            raise InputError(f"pass_env: {name} is not set here")
+    return {name: os.environ[name] for name in names}
+
+
+def formula(value: Any, names: tuple[str, ...]) -> tuple[Expression, ...]:
+    """The expressions of ``value``; empty for a function or the only output."""
+    if not names:
+        raise InputError("outputs is empty: say where J is to be found")
+    if callable(value):
+        return ()
+    if value is None:
+        if len(names) > 1:
+            raise InputError(f"value must say how J follows from the outputs {', '.join(names)}")
+        return ()
+    listed = [value] if isinstance(value, str) else value
+    if not isinstance(listed, (list, tuple)) or not listed or not all(isinstance(text, str) for text in listed):
+        raise InputError(f"value is an expression, a list of them, or a function (given {value!r})")
+    return tuple(Expression(text, names) for text in listed)

@@ -1,0 +1,211 @@
+"""Run one program so that neither it nor anything it starts outlives the evaluation, or the worker."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from distfd.objectives.reaper import kill_marked
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, MutableMapping, Sequence
+
+EVALUATION = "DISTFD_EVALUATION"
+WORKER = "DISTFD_WORKER"
+
+_ENDLESS = 2e6
+"""Seconds; poll takes 32 bits of milliseconds."""
+
+_REAPER = Path(__file__).with_name("reaper.py")
+
+
+def run_program(
+    argv: Sequence[str],
+    *,
+    cwd: Path,
+    environ: Mapping[str, str],
+    stdout: Path,
+    stderr: Path,
+    mark: str,
+    timeout: float | None,
+) -> int:
+    """Run a program in a session of its own, and end its whole process tree in every case.
+
+    Parameters
+    ----------
+    argv : sequence of str
+        The program and its arguments; no shell sees them.
+    cwd : Path
+        The folder it runs in.
+    environ : mapping
+        Its whole environment, beside the mark.
+    stdout, stderr : Path
+        Files that its output is added to. It never passes through this process.
+    mark : str
+        Unique; set as DISTFD_EVALUATION in its environment, so that whatever it starts can be found.
+    timeout : float or None
+        Seconds until all of it is killed.
+
+    Returns
+    -------
+    int
+        The return code, negative for a signal.
+
+    Raises
+    ------
+    OSError
+        If the program cannot be started.
+    subprocess.TimeoutExpired
+        If it had not ended in time; nothing of it is left then.
+    """
+    process = None
+    try:
+        with stdout.open("ab") as out, stderr.open("ab") as err:
+            process = subprocess.Popen(  # noqa: S603  # running the user's program is the purpose; never by a shell
+                list(argv),
+                cwd=cwd,
+                env={**environ, EVALUATION: mark},
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                start_new_session=True,
+            )
+        _await_end(process, timeout)
+        # Before the program is reaped its number cannot be another's, so its group is surely its own.
+        _kill_group(process.pid)
+        return process.wait()
+    except BaseException:
+        # KeyboardInterrupt too: whoever stops the evaluation wants no program left behind.
+        kill_tree(process, mark)
+        raise
+
+
+def kill_tree(process: subprocess.Popen[bytes] | None, mark: str) -> None:
+    """SIGKILL a program, its descendants, and every process that carries the evaluation's mark.
+
+    The descendants are listed before the kill, as orphans forget whose they were; the mark finds those that were
+    orphans already.
+    """
+    if process is not None and process.returncode is None:
+        import psutil
+
+        descendants: list[psutil.Process] = []
+        with contextlib.suppress(psutil.Error):
+            descendants = psutil.Process(process.pid).children(recursive=True)
+        _kill_group(process.pid)
+        for descendant in descendants:
+            # psutil compares start times, so a reused number is safe.
+            with contextlib.suppress(psutil.Error):
+                descendant.kill()
+    kill_evaluation(mark)
+    if process is not None:
+        # A process stuck in the kernel does not die of SIGKILL; the evaluation must end all the same.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=5)
+
+
+def kill_evaluation(mark: str) -> bool:
+    """SIGKILL every process that carries the evaluation's mark; whether none is left."""
+    return kill_marked(f"{EVALUATION}={mark}".encode())
+
+
+def _await_end(process: subprocess.Popen[bytes], timeout: float | None) -> None:
+    """Wait until the program has ended, if possible without reaping it."""
+    try:
+        handle = os.pidfd_open(process.pid)
+    except (AttributeError, OSError):  # no Linux, or forbidden inside a container
+        process.wait(timeout)
+        return
+    try:
+        # Popen.wait(timeout) looks every 50 ms, which would double the time of short programs.
+        poll = select.poll()
+        poll.register(handle, select.POLLIN)
+        limited = timeout is not None and timeout < _ENDLESS
+        if not poll.poll(max(0.0, timeout or 0.0) * 1000 if limited else None):
+            raise subprocess.TimeoutExpired(process.args, timeout or 0.0)
+    finally:
+        os.close(handle)
+
+
+def _kill_group(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+@dataclass(frozen=True)
+class _Reaper:
+    owner: int
+    mark: str
+    process: subprocess.Popen[bytes] | None
+
+    @property
+    def alive(self) -> bool:
+        return self.owner == os.getpid() and (self.process is None or self.process.poll() is None)
+
+
+_lock = threading.Lock()
+_reaper: _Reaper | None = None
+
+
+def start_reaper(environ: MutableMapping[str, str]) -> str:
+    """Have every process started with this environment killed when the calling process ends, however it ends.
+
+    A helper process waits for the end of this one, once for each process however often this is called, and then kills
+    what carries this process's mark. It ends with the last of them.
+
+    Parameters
+    ----------
+    environ : mutable mapping
+        Gets the mark DISTFD_WORKER. With ``os.environ`` itself all programs that this process starts from now on carry
+        it, and children that it forks without starting a program are killed as well. Only the first call decides that.
+
+    Returns
+    -------
+    str
+        The mark's value. Where there is no /proc (macOS), it is set but nobody acts on it.
+    """
+    global _reaper  # noqa: PLW0603  # one helper for each process, whoever asks
+    with _lock:
+        if _reaper is None or not _reaper.alive:
+            mine = _reaper is not None and _reaper.owner == os.getpid()
+            mark = _reaper.mark if _reaper is not None and mine else uuid.uuid4().hex
+            _reaper = _Reaper(os.getpid(), mark, _spawn_reaper(mark, forks=environ is os.environ))
+        environ[WORKER] = _reaper.mark
+        return _reaper.mark
+
+
+def _spawn_reaper(mark: str, *, forks: bool) -> subprocess.Popen[bytes] | None:
+    if not Path("/proc/self/environ").exists():
+        return None
+    process = subprocess.Popen(  # noqa: S603  # our own script
+        [sys.executable, "-I", "-S", str(_REAPER), str(os.getpid()), f"{WORKER}={mark}", "forks" if forks else "-"],
+        # Without any mark, or the reaper of a worker further up would kill this one before its work is done.
+        env={name: value for name, value in os.environ.items() if name not in (WORKER, EVALUATION)},
+        # Our end of this pipe closes when this process ends, by kill -9 too; programs do not inherit it.
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd="/",
+        start_new_session=True,
+    )
+    atexit.register(_dismiss, os.getpid(), process)
+    return process
+
+
+def _dismiss(owner: int, process: subprocess.Popen[bytes]) -> None:
+    """Let the reaper end in order when this process does, so that it is no zombie in a container without init."""
+    if owner != os.getpid() or process.stdin is None:
+        return
+    process.stdin.close()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=5)

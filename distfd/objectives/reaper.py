@@ -1,0 +1,97 @@
+"""Kill every process that carries a mark in its environment; run as a script, do so once a worker is gone.
+
+A program with a session of its own outlives its worker and cannot be found by parent or group any more, but it still
+carries the environment that it was started with. Standard library only: the script runs without site-packages.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import time
+
+_PROC = "/proc"
+_POLL = 1.0
+_PATIENCE = 60.0
+
+
+def kill_marked(mark: bytes, pipe: str = "", seconds: float = 5.0) -> bool:
+    """SIGKILL all processes marked ``NAME=value``, again and again until none is left.
+
+    Parameters
+    ----------
+    mark : bytes
+        An entry of the environment, such as ``b"DISTFD_WORKER=0123"``; it must be unique.
+    pipe : str
+        Where given (``pipe:[123]``), processes that hold this pipe open are killed as well.
+    seconds : float
+        When to give up: a process inside a system call that cannot be interrupted does not die.
+
+    Returns
+    -------
+    bool
+        Whether none is left, as far as /proc tells; True where there is no /proc.
+    """
+    if not os.path.isdir(_PROC):  # noqa: PTH112  # pathlib would double the script's start-up time
+        return True
+    give_up = time.monotonic() + seconds
+    # A process may start another while we look, so only a look that finds nobody ends the loop.
+    while found := [pid for pid in _others() if _carries(pid, mark) or (pipe and _holds(pid, pipe))]:
+        if time.monotonic() > give_up:
+            return False
+        for pid in found:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except OSError:
+                continue
+        time.sleep(0.005)
+    return True
+
+
+def _others() -> list[int]:
+    me = os.getpid()
+    return [int(name) for name in os.listdir(_PROC) if name.isdigit() and int(name) != me]  # noqa: PTH208  # as above
+
+
+def _carries(pid: int, mark: bytes) -> bool:
+    """Whether the process was started with this mark; a zombie's environment is empty."""
+    try:
+        with open(f"{_PROC}/{pid}/environ", "rb") as file:  # noqa: PTH123  # as above
+            return mark in file.read().split(b"\0")
+    except OSError:
+        return False
+
+
+def _holds(pid: int, pipe: str) -> bool:
+    """Whether the process has this pipe open: forks without exec do, and have no environment of their own in /proc."""
+    folder = f"{_PROC}/{pid}/fd"
+    try:
+        return any(os.readlink(f"{folder}/{fd}") == pipe for fd in os.listdir(folder))  # noqa: PTH115, PTH208  # as above
+    except OSError:
+        return False
+
+
+def _watch(worker: int) -> None:
+    """Return once the worker is gone: its end of the pipe on stdin is closed, or we have another parent.
+
+    The second is for workers whose forked children keep the pipe open.
+    """
+    while os.getppid() == worker:
+        readable, _, _ = select.select([0], [], [], _POLL)
+        if readable and not os.read(0, 1):
+            return
+
+
+def main(worker: int, mark: str, forks: bool) -> None:
+    """Wait for the worker's end and kill what carries its mark; with ``forks``, what was forked off it too."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    pipe = os.readlink(f"{_PROC}/self/fd/0") if forks else ""  # noqa: PTH115  # as above
+    _watch(worker)
+    kill_marked(mark.encode(), pipe, _PATIENCE)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2], sys.argv[3] == "forks")

@@ -1,0 +1,162 @@
+"""Input decks as Jinja templates: sandboxed, strict about names, numbers written so that they round-trip."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from distfd.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    import jinja2
+
+_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Template:
+    """The text of one template file, read once on the driver.
+
+    Attributes
+    ----------
+    file : str
+        Where it was read, as messages name it.
+    text : str
+        Its text; bytes that are not UTF-8 are kept as surrogates and written back as they were.
+    mode : int
+        The file's permissions, which what is written from it gets too.
+    """
+
+    file: str
+    text: str
+    mode: int
+
+
+def read_template(path: Path) -> Template:
+    """Read a template file.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8", "surrogateescape")
+        return Template(str(path), text, path.stat().st_mode & 0o777)
+    except OSError as error:
+        raise InputError(f"template {path}: {error.strerror or error}") from error
+
+
+class Deck:
+    """A compiled template.
+
+    Parameters
+    ----------
+    template : Template
+        Its text.
+
+    Raises
+    ------
+    InputError
+        If the text is no template: names file and line.
+    """
+
+    def __init__(self, template: Template) -> None:
+        import jinja2
+
+        self._template = template
+        environment = _environment(template)
+        try:
+            self._compiled = environment.get_template(template.file)
+        except jinja2.TemplateSyntaxError as error:
+            raise InputError(f"template {template.file}:{error.lineno}: {error.message}") from error
+
+    def write(self, path: Path, variables: Mapping[str, Any]) -> None:
+        """Render the deck into a file."""
+        path.write_bytes(self.render(variables).encode("utf-8", "surrogateescape"))
+        path.chmod(self._template.mode | 0o600)
+
+    def render(self, variables: Mapping[str, Any]) -> str:
+        """The deck's text with these variables.
+
+        Raises
+        ------
+        InputError
+            If a name is unknown or an expression fails: says file, line and the names there are.
+        """
+        import jinja2
+
+        try:
+            return self._compiled.render(variables)
+        except Exception as error:
+            where = f"template {self._template.file}:{_line(error, self._template.file)}"
+            text = str(error) or type(error).__name__
+            if isinstance(error, jinja2.UndefinedError):
+                text += f"; {_known(text, variables)}"
+            elif isinstance(error, jinja2.TemplateNotFound):
+                text = f"templates cannot include others ({text})"
+            raise InputError(f"{where}: {text}") from error
+
+
+def _environment(template: Template) -> jinja2.Environment:
+    import jinja2
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    def load(name: str) -> tuple[str, str, None] | None:
+        # The file's name makes Jinja's tracebacks point into the template, which is where lines come from.
+        return (template.text, template.file, None) if name == template.file else None
+
+    environment = ImmutableSandboxedEnvironment(
+        loader=jinja2.FunctionLoader(load),
+        undefined=jinja2.StrictUndefined,
+        finalize=_write,
+        keep_trailing_newline=True,
+        newline_sequence="\r\n" if "\r\n" in template.text else "\n",
+    )
+    environment.filters["fmt"] = _fmt
+    return environment
+
+
+def _write(value: Any) -> Any:
+    """What ``{{ value }}`` writes: 17 digits tell every double from its neighbours."""
+    if value is None:
+        raise TypeError("the expression between {{ }} is None")
+    if isinstance(value, float):
+        return f"{value:.17g}"
+    if isinstance(value, (list, tuple)):
+        raise TypeError("the expression between {{ }} is a list; write its elements one by one: {{ x[0] }}")
+    return value
+
+
+def _fmt(value: Any, spec: Any) -> str:
+    """``{{ a | fmt("12.6e") }}``: Python's format specification, an error where it does not fit the value."""
+    if not isinstance(spec, str):
+        raise TypeError(f"fmt needs a format in quotes, such as '12.6e', not {spec!r}")
+    try:
+        return format(value, spec)
+    except ValueError as error:
+        raise ValueError(f"fmt({spec!r}) cannot write {value!r}: {error}") from error
+
+
+def _line(error: BaseException, file: str) -> int | str:
+    """The line of the template in which an error arose; '?' where it cannot be told."""
+    line: int | str = "?"
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == file:
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return line
+
+
+def _known(text: str, names: Iterable[str]) -> str:
+    """What names there are, and the one that was probably meant."""
+    known = sorted(names)
+    shown = ", ".join(known[:_SHOWN]) + (f", ... ({len(known)} names)" if len(known) > _SHOWN else "")
+    quoted = text.split("'")
+    close = difflib.get_close_matches(quoted[1], known, 1) if len(quoted) > 1 else []
+    return f"known: {shown}" + (f"; did you mean {close[0]}?" if close else "")

@@ -1,0 +1,79 @@
+"""Numbers out of text and files: what does not parse is named, never cut short or guessed."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LARGEST = 64 * 2**20
+
+Value: TypeAlias = float | NDArray[np.float64]
+
+_NUMBER = re.compile(r"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eEdD][+-]?[0-9]+)?|inf(?:inity)?|nan)", re.IGNORECASE)
+
+
+class OutputError(ValueError):
+    """An output that is missing or does not parse; says what was found."""
+
+
+def number(text: str) -> float:
+    """A printed number, Fortran's ``1.5D-3`` included; what is not wholly a number is refused, never cut short.
+
+    Raises
+    ------
+    OutputError
+        With the text.
+    """
+    text = text.strip()
+    if not _NUMBER.fullmatch(text):
+        raise OutputError(f"{short(text)} is not a number" if text else "there is only blank space")
+    return float(re.sub("[dD]", "e", text) if text[-1].isdigit() else text)
+
+
+def as_value(found: Any) -> Value:
+    """A number or an array of numbers as double precision; whether it is finite is for others to judge.
+
+    Raises
+    ------
+    OutputError
+        If it is anything else, a bool, a string or a complex number included.
+    """
+    try:
+        array = np.asarray(found)
+    except ValueError as error:  # ragged lists
+        raise OutputError(f"{short(found)} is no array of numbers: {error}") from error
+    if array.dtype.kind not in "iuf" or _has_bool(found):
+        raise OutputError(f"{short(found)} is not a number or an array of numbers")
+    if array.ndim == 0:
+        return float(array)
+    return array.astype(np.float64)
+
+
+def _has_bool(found: Any) -> bool:
+    """Whether a list mixes in a bool, which numpy would quietly make 1."""
+    return isinstance(found, bool) or (isinstance(found, (list, tuple)) and any(map(_has_bool, found)))
+
+
+def read_text(path: Path) -> str:
+    """A whole file's text, lines ended by newline alone."""
+    return read_bytes(path).decode("utf-8", "replace").replace("\r\n", "\n")
+
+
+def read_bytes(path: Path) -> bytes:
+    """A whole file, if it is not too large to be read into memory."""
+    size = path.stat().st_size
+    if size > LARGEST:
+        raise OutputError(f"it is too large: {size / 2**20:.0f} MiB, the limit is {LARGEST // 2**20} MiB")
+    return path.read_bytes()
+
+
+def short(found: Any) -> str:
+    """What was found, quoted and cut to fit a message."""
+    text = found if isinstance(found, str) else repr(found)
+    return repr(text if len(text) <= 80 else text[:77] + "...")
