@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import mujoco
 import numpy as np
 
 if TYPE_CHECKING:
@@ -44,16 +45,13 @@ class TwoJointArm:
 
     def setup(self) -> None:
         """Compile the model; once, and not for each of the 41 evaluations."""
-        import mujoco
-
-        self.mujoco: Any = mujoco
         self.model = mujoco.MjModel.from_xml_string(MODEL)
         self.data = mujoco.MjData(self.model)
         self.tip = self.data.site("finger tip")
 
     def reset(self) -> None:
         """Put the arm back to where every evaluation starts."""
-        self.mujoco.mj_resetData(self.model, self.data)
+        mujoco.mj_resetData(self.model, self.data)
         self.data.qpos[:] = START
 
     def evaluate(self, x: NDArray[np.float64]) -> float:
@@ -70,7 +68,7 @@ class TwoJointArm:
         distance = 0.0
         for torque in torques:
             self.data.ctrl[:] = torque
-            self.mujoco.mj_step(self.model, self.data)
+            mujoco.mj_step(self.model, self.data)
             distance += float(np.sum((self.tip.xpos - TARGET) ** 2))
         return distance / STEPS + TORQUE_PRICE * float(np.mean(torques**2))
 

@@ -30,8 +30,8 @@ def fingerprint(obj: Any, *, version: str | None = None) -> Fingerprint:
 
     Of a function: its bytecode, defaults, closure, and the globals it names, with all that these refer to in turn; of
     an instance its class and state; of a local module its source and that of the local modules it imports; of an
-    installed one its name and version. Names of files that J opens, and what it reaches by other ways than names (``eval``,
-    ``importlib``), are not seen: for these there is ``version``.
+    installed one its name and version. Names of files that J opens, and what it reaches by other ways than names
+    (``eval``, ``importlib``), are not seen: for these there is ``version``.
 
     Parameters
     ----------

@@ -30,7 +30,9 @@ class ProgressLines:
         self._stream = stream or sys.stderr
         self._clock = clock
         self._total = self._done = self._failed = 0
-        self._began = self._last = clock()
+        self._last = clock()
+        self._first: float | None = None
+        self._done_before = 0
         self._slots: set[int] = set()
 
     def __call__(self, event: events.Event) -> None:
@@ -59,16 +61,20 @@ class ProgressLines:
 
     def _started(self, event: events.WaveStarted) -> None:
         self._total, self._done, self._failed = event.n_points - event.n_reused, 0, 0
-        self._began = self._last = self._clock()
+        self._last, self._first = self._clock(), None
 
     def _tick(self) -> None:
         now = self._clock()
+        if self._first is None:
+            # Starting workers takes a while once; it says nothing of the rate.
+            self._first, self._done_before = now, self._done
         if now - self._last < _EVERY or self._done >= self._total:
             return
         self._last = now
-        left = (now - self._began) / self._done * (self._total - self._done)
+        since = self._done - self._done_before
+        left = f", about {(now - self._first) / since * (self._total - self._done):.0f} s left" if since else ""
         failed = f", {self._failed} failed" if self._failed else ""
-        self.say(f"{self._done}/{self._total} evaluations{failed}, {len(self._slots)} slots, about {left:.0f} s left")
+        self.say(f"{self._done}/{self._total} evaluations{failed}, {len(self._slots)} slots{left}")
 
     def _ended(self, event: events.WaveEnded) -> None:
         if event.wall_seconds < _EVERY:

@@ -1,0 +1,24 @@
+# Sourced by the scripts beside it: makes a virtual environment in .venv, once, and puts it on the PATH.
+# usage: environment EXTRAS   (such as "" or "[test,examples]")
+
+environment() {
+    python=${PYTHON:-python3}
+    if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+        echo "distfd needs Python 3.11 or newer; set PYTHON to one" >&2
+        exit 2
+    fi
+    if [ ! -x .venv/bin/python ]; then
+        # Debian keeps venv in a package of its own.
+        "$python" -m venv .venv || {
+            rm -rf .venv
+            [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || {
+                echo "python3 -m venv failed; on Debian: apt-get install python3-venv" >&2
+                exit 2
+            }
+            apt-get update -qq && apt-get install -y -qq python3-venv && "$python" -m venv .venv
+        }
+    fi
+    PATH="$PWD/.venv/bin:$PATH"
+    export PATH
+    python -m pip install --quiet --disable-pip-version-check --editable ".$1"
+}
