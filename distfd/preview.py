@@ -93,7 +93,7 @@ def _slots(config: Config) -> tuple[int | None, str]:
 
 def _needs(config: Config) -> str:
     needs: dict[str, Any] = config.resources.model_dump()
-    parts = [f"{needs['num_cpus']:g} cores", f"{needs['num_gpus']:g} GPUs" if needs["num_gpus"] else ""]
+    parts = [f"{needs['num_cpus']:g} CPU", f"{needs['num_gpus']:g} GPUs" if needs["num_gpus"] else ""]
     parts.append(f"{needs['memory'] / 2**20:.0f} MiB" if needs["memory"] else "")
     parts += [f"{amount:g} {name}" for name, amount in needs["custom"].items()]
     return ", ".join(part for part in parts if part)
