@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from distfd.anatomy import Anatomy, ModuleName, atom, describe
-from distfd.digest import Node, graph_digest
+from distfd.identity.anatomy import describe
+from distfd.identity.digest import Node, graph_digest
+from distfd.identity.parts import Anatomy, ModuleName, atom
 
 _MOST_PARTS = 2_000_000
 
@@ -30,8 +31,8 @@ def fingerprint(obj: Any, *, version: str | None = None) -> Fingerprint:
 
     Of a function: its bytecode, defaults, closure, and the globals it names, with all that these refer to in turn; of
     an instance its class and state; of a local module its source and that of the local modules it imports; of an
-    installed one its name and version. Names of files that J opens, and what it reaches by other ways than names (``eval``,
-    ``importlib``), are not seen: for these there is ``version``.
+    installed one its name and version. What J reads from files, and what it reaches by other ways than names
+    (``eval``, ``importlib``), is not seen: for that there is ``version``.
 
     Parameters
     ----------
@@ -56,7 +57,7 @@ def _digest(root: Any, *, vouched: bool) -> Fingerprint:
     unstable: str | None = None
 
     def number(part: Any, parent: int, place: str) -> int:
-        key: object = part if isinstance(part, ModuleName) else id(part)
+        key: object = part if type(part) is ModuleName else id(part)
         if key not in numbers:
             numbers[key] = len(nodes)
             waiting.append(len(nodes))
