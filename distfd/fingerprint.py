@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 from functools import partial
+from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 
 from distfd.identity.anatomy import describe
@@ -12,6 +13,7 @@ from distfd.identity.digest import Node, graph_digest
 from distfd.identity.parts import Anatomy, ModuleName, atom
 
 _MOST_PARTS = 2_000_000
+_NAMED = (type, FunctionType, BuiltinFunctionType, MethodType)
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,8 @@ def _digest(root: Any, *, vouched: bool) -> Fingerprint:
             unstable = f"{_where(met, k)} is {anatomy.unstable}"
     if waiting:
         nodes, unstable = [Node(b"vast")], f"{_name(root)} refers to more than {_MOST_PARTS} objects"
-    if unstable is None or vouched:
+    # Not even a version speaks for arguments that were not seen.
+    if unstable is None or (vouched and not waiting):
         return Fingerprint(graph_digest(nodes).hex(), stable=True)
     return Fingerprint(
         graph_digest(nodes).hex(),
@@ -113,4 +116,4 @@ def _name(obj: Any) -> str:
         return _name(obj.func)
     if isinstance(obj, tuple):
         return _name(obj[0]) if obj else "()"
-    return str(getattr(obj, "__qualname__", None) or type(obj).__qualname__)
+    return str(obj.__qualname__ if isinstance(obj, _NAMED) else type(obj).__qualname__)

@@ -49,7 +49,11 @@ def describe(obj: object) -> Anatomy:
 
 def _installed(obj: object) -> Anatomy | None:
     """What an installed package gives by name is known by that name and the package's version."""
-    module, name = getattr(obj, "__module__", None), getattr(obj, "__qualname__", None)
+    try:
+        module, name = getattr(obj, "__module__", None), getattr(obj, "__qualname__", None)
+    except Exception:
+        # An instance that answers for attributes that it does not have.
+        return None
     if isinstance(obj, types.MethodType | types.BuiltinMethodType) and module is None:
         # random.gauss and numpy.random.normal are methods of an object that their module keeps.
         module, name = type(obj.__self__).__module__, obj.__name__
