@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 from functools import partial
+from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 
-from distfd.anatomy import Anatomy, ModuleName, atom, describe
-from distfd.digest import Node, graph_digest
+from distfd.identity.anatomy import describe
+from distfd.identity.digest import Node, graph_digest
+from distfd.identity.parts import Anatomy, ModuleName, atom
 
 _MOST_PARTS = 2_000_000
+_NAMED = (type, FunctionType, BuiltinFunctionType, MethodType)
 
 
 @dataclass(frozen=True)
@@ -30,8 +33,8 @@ def fingerprint(obj: Any, *, version: str | None = None) -> Fingerprint:
 
     Of a function: its bytecode, defaults, closure, and the globals it names, with all that these refer to in turn; of
     an instance its class and state; of a local module its source and that of the local modules it imports; of an
-    installed one its name and version. Names of files that J opens, and what it reaches by other ways than names
-    (``eval``, ``importlib``), are not seen: for these there is ``version``.
+    installed one its name and version. What J reads from files, and what it reaches by other ways than names
+    (``eval``, ``importlib``), is not seen: for that there is ``version``.
 
     Parameters
     ----------
@@ -56,7 +59,7 @@ def _digest(root: Any, *, vouched: bool) -> Fingerprint:
     unstable: str | None = None
 
     def number(part: Any, parent: int, place: str) -> int:
-        key: object = part if isinstance(part, ModuleName) else id(part)
+        key: object = part if type(part) is ModuleName else id(part)
         if key not in numbers:
             numbers[key] = len(nodes)
             waiting.append(len(nodes))
@@ -79,7 +82,8 @@ def _digest(root: Any, *, vouched: bool) -> Fingerprint:
             unstable = f"{_where(met, k)} is {anatomy.unstable}"
     if waiting:
         nodes, unstable = [Node(b"vast")], f"{_name(root)} refers to more than {_MOST_PARTS} objects"
-    if unstable is None or vouched:
+    # Not even a version speaks for arguments that were not seen.
+    if unstable is None or (vouched and not waiting):
         return Fingerprint(graph_digest(nodes).hex(), stable=True)
     return Fingerprint(
         graph_digest(nodes).hex(),
@@ -112,4 +116,4 @@ def _name(obj: Any) -> str:
         return _name(obj.func)
     if isinstance(obj, tuple):
         return _name(obj[0]) if obj else "()"
-    return str(getattr(obj, "__qualname__", None) or type(obj).__qualname__)
+    return str(obj.__qualname__ if isinstance(obj, _NAMED) else type(obj).__qualname__)

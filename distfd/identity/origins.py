@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import importlib.metadata
 import importlib.util
 import sys
 import sysconfig
@@ -105,13 +104,15 @@ def _version(top: str, place: str | None) -> str | None:
 
 @cache
 def _distribution_version(top: str) -> str | None:
+    from importlib import metadata
+
     try:
-        return importlib.metadata.version(top)
-    except importlib.metadata.PackageNotFoundError:
+        return metadata.version(top)
+    except metadata.PackageNotFoundError:
         pass
     # Slow, and needed only where the module's name is not the distribution's: yaml is of PyYAML.
-    for distribution in importlib.metadata.packages_distributions().get(top, ()):
-        return importlib.metadata.version(distribution)
+    for distribution in metadata.packages_distributions().get(top, ()):
+        return metadata.version(distribution)
     return None
 
 

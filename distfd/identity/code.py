@@ -6,7 +6,7 @@ import dis
 from types import CodeType
 from typing import TYPE_CHECKING
 
-from distfd.origins import resolve
+from distfd.identity.origins import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
