@@ -73,8 +73,6 @@ class Job:
         names = self.problem.names
         store = SQLiteStore(directory.store, fingerprint=objective.fingerprint(), names=names)
         try:
-            if store.quarantined:
-                self.say(f"the store was damaged; it is kept as {store.quarantined}, and a new one begun")
             text = dump_yaml(self.loaded.config)
             earlier = directory.result()
             if earlier and earlier.get("status") == "done" and directory.config_text() == text:

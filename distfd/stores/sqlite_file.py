@@ -183,6 +183,9 @@ def _checked(connection: sqlite3.Connection, path: Path) -> Meta:
     connection.execute("PRAGMA trusted_schema = OFF")
     connection.execute("PRAGMA cell_size_check = ON")
     if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if tables and not tables & {"attempts", "meta"}:
+            raise StoreError(f"{path} is the database of another program, and is left alone; choose another path")
         raise DamagedFileError("it is an SQLite file, but not one of distfd's")
     meta = read_meta(connection)
     if meta is None:

@@ -221,17 +221,15 @@ def test_a_damaged_file_is_renamed_and_named(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("s.sqlite.damaged-*"))) == 3
 
 
-def test_a_foreign_database_is_put_aside_whole(tmp_path: Path) -> None:
+def test_a_foreign_database_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "s.sqlite"
     with sqlite3.connect(path) as con:
         con.execute("CREATE TABLE mine (a)")
         con.execute("INSERT INTO mine VALUES (42)")
     con.close()
-    with pytest.warns(RuntimeWarning, match="not one of distfd's"):
-        store = SQLiteStore(path)
-    store.close()
-    assert store.quarantined is not None
-    con = sqlite3.connect(store.quarantined)
+    with pytest.raises(StoreError, match="database of another program"):
+        SQLiteStore(path)
+    con = sqlite3.connect(path)
     assert con.execute("SELECT a FROM mine").fetchone() == (42,)
     con.close()
 
