@@ -52,7 +52,30 @@ _HOMES = {
     "value_and_gradient": "distfd.api",
 }
 
-__all__ = [*_HOMES, "__version__"]  # noqa: PLE0604  # they are names; ruff cannot see through the star
+__all__ = [
+    "AbsoluteStep",
+    "ClusterError",
+    "CommandObjective",
+    "ConfigError",
+    "DerivativeResult",
+    "DistfdError",
+    "Evaluation",
+    "EvaluationError",
+    "Evaluator",
+    "InputError",
+    "MissingSimulatorError",
+    "RayExecutor",
+    "SerialExecutor",
+    "Status",
+    "Stencil",
+    "StoreError",
+    "__version__",
+    "differentiate",
+    "gradient",
+    "jacobian",
+    "minimize",
+    "value_and_gradient",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -56,8 +56,7 @@ class Session:
 
     def start(self) -> None:
         """Have the executor start its slots, if it has not yet."""
-        if self.executor.open(self.objective):
-            self.pool.up.clear()
+        self.pool.up = {up.slot: up for up in self.executor.open(self.objective)}
         self.pool.slots = max(1, self.executor.slots)
 
 

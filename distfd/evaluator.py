@@ -126,7 +126,6 @@ class Evaluator:
     def close(self) -> None:
         """Give the slots back and release the store; an Evaluator may be used again afterwards only in memory."""
         self._session.executor.close()
-        self._session.pool.up.clear()
         if self._owns_store:
             self._session.store.close()
 

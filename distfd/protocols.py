@@ -87,10 +87,10 @@ Report = SlotUp | ChunkDone | SlotLost
 class Executor(Protocol):
     """Slots that evaluate chunks; one driver thread calls it."""
 
-    def open(self, objective: Objective) -> bool:
-        """Start the slots, if they are not there already; whether they were started anew.
+    def open(self, objective: Objective) -> Sequence[SlotUp]:
+        """Start the slots, if they are not there already for this objective; those that are up.
 
-        Returns before they are up. Each announces itself by a SlotUp from ``wait``.
+        Returns before the others are up. Each of them announces itself by a SlotUp from ``wait``.
         """
 
     @property

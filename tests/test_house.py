@@ -127,6 +127,7 @@ def test_importing_is_light(statement: str, absent: set[str]) -> None:
 def test_public_names_are_there_and_documented() -> None:
     import distfd
 
+    assert set(distfd.__all__) == {*distfd._HOMES, "__version__"}
     for name in distfd.__all__:
         assert getattr(distfd, name) is not None
         if name != "__version__":

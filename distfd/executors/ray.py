@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distfd.errors import InputError
-from distfd.executors.ray_join import Resources, count_slots, join, make_resources
+from distfd.executors.ray_join import Resources, connection, count_slots, join, make_resources
 from distfd.executors.ray_worker import PickledObjective, RayWorker, SlimChunk, pickled_bytes
 from distfd.protocols import ChunkDone, SlotLost, SlotUp
 from distfd.records import Failure, Status
@@ -83,9 +83,9 @@ class RayExecutor:
         )
         self._objective: Objective | None = None
         self._actors: list[Any] = []
-        self._idle: set[int] = set()
+        self._up: dict[int, SlotUp] = {}
         self._calls: dict[Any, _Call] = {}
-        self._job: str | None = None
+        self._cluster: str | None = None
         self._make: Any = None
         self._x: NDArray[np.float64] | None = None
         self._x_ref: Any = None
@@ -95,8 +95,8 @@ class RayExecutor:
         """Evaluations at once; 0 before `open`."""
         return len(self._actors)
 
-    def open(self, objective: Objective) -> bool:
-        """Join or start the cluster and start a worker in each slot.
+    def open(self, objective: Objective) -> Sequence[SlotUp]:
+        """Join or start the cluster and start a worker in each slot; those that are up already.
 
         Raises
         ------
@@ -106,14 +106,14 @@ class RayExecutor:
         import ray
 
         join(self._address, self._num_cpus)
-        job = ray.get_runtime_context().get_job_id()
-        if self._objective is objective and self._actors and self._job == job:
-            return False
-        if self._job == job:
+        cluster = connection()
+        if self._objective is objective and self._actors and self._cluster == cluster:
+            return list(self._up.values())
+        if self._cluster == cluster:
             self.close()
         slots = count_slots(self._resources, self._max_slots)
         self._forget()
-        self._objective, self._job = objective, job
+        self._objective, self._cluster = objective, cluster
         pickled = ray.put(PickledObjective(pickled_bytes(objective), objective.limits_itself))
         paths = [str(Path(path).resolve()) for path in sys.path]
         threads = max(1, int(self._resources.num_cpus))
@@ -130,14 +130,13 @@ class RayExecutor:
         self._actors = [None] * slots
         for slot in range(slots):
             self._start(slot)
-        return True
+        return []
 
     def submit(self, slot: int, chunk: Chunk) -> None:
         """Queue a chunk on a slot's worker."""
         x = chunk.points.x
         ref = self._actors[slot].run.remote(SlimChunk.of(chunk), x if x.nbytes <= _BY_VALUE else self._shared(x))
         self._calls[ref] = _Call(slot, chunk.id)
-        self._idle.discard(slot)
 
     def wait(self, seconds: float) -> Sequence[Report]:
         """What the workers reported."""
@@ -166,8 +165,9 @@ class RayExecutor:
         """End all workers; the cluster stays, for the next call of this process."""
         import ray
 
-        if self._actors and ray.is_initialized() and ray.get_runtime_context().get_job_id() == self._job:
-            bye = [self._actors[slot].close.remote() for slot in self._idle]
+        if self._actors and ray.is_initialized() and connection() == self._cluster:
+            busy = {call.slot for call in self._calls.values()}
+            bye = [self._actors[slot].close.remote() for slot in self._up if slot not in busy]
             if bye:
                 ray.wait(bye, num_returns=len(bye), timeout=_CLOSE_SECONDS)
             for actor in self._actors:
@@ -177,13 +177,13 @@ class RayExecutor:
 
     def _forget(self) -> None:
         self._actors, self._calls, self._objective = [], {}, None
-        self._idle.clear()
+        self._up.clear()
         self._x = self._x_ref = None
 
     def _start(self, slot: int) -> None:
         self._actors[slot] = self._make(slot)
         self._calls[self._actors[slot].hello.remote()] = _Call(slot, None)
-        self._idle.discard(slot)
+        self._up.pop(slot, None)
 
     def _drop_calls(self, slot: int) -> None:
         self._calls = {ref: call for ref, call in self._calls.items() if call.slot != slot}
@@ -208,9 +208,10 @@ class RayExecutor:
             self._drop_calls(call.slot)
             self._start(call.slot)
             return SlotLost(call.slot, _failure(error))
-        if not any(other.slot == call.slot for other in self._calls.values()):
-            self._idle.add(call.slot)
-        return SlotUp(call.slot, *result) if call.chunk is None else ChunkDone(call.slot, call.chunk, result)
+        if call.chunk is not None:
+            return ChunkDone(call.slot, call.chunk, result)
+        self._up[call.slot] = SlotUp(call.slot, *result)
+        return self._up[call.slot]
 
 
 def _failure(error: Exception) -> Failure:

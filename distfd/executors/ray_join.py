@@ -103,6 +103,14 @@ def join(address: str | None, num_cpus: int | None) -> None:
         ) from error
 
 
+def connection() -> str:
+    """What tells this process's connection to Ray from an earlier one: job numbers begin anew in each cluster."""
+    import ray
+
+    context = ray.get_runtime_context()
+    return f"{context.get_node_id()} {context.get_job_id()}"
+
+
 def count_slots(resources: Resources, max_slots: int | None) -> int:
     """How many evaluations the cluster can run at once.
 

@@ -35,18 +35,17 @@ class SerialExecutor:
         self._objective: Objective | None = None
         self._worker: Worker | None = None
         self._queue: deque[Chunk] = deque()
-        self._announced = False
+        self._news: deque[SlotUp] = deque()
 
-    def open(self, objective: Objective) -> bool:
+    def open(self, objective: Objective) -> Sequence[SlotUp]:
         """Take the objective; its model is made with the first point."""
         self._queue.clear()
-        if self._worker is not None and self._objective is objective:
-            return False
-        self.close()
-        self._objective = objective
-        self._worker = Worker(objective)
-        self._announced = False
-        return True
+        if self._worker is None or self._objective is not objective:
+            self.close()
+            self._objective = objective
+            self._worker = Worker(objective)
+        self._news.clear()
+        return [SlotUp(0, self._worker.host, self._worker.pid)]
 
     def submit(self, slot: int, chunk: Chunk) -> None:  # noqa: ARG002  # there is only slot 0
         """Queue a chunk."""
@@ -56,9 +55,8 @@ class SerialExecutor:
         """Evaluate one chunk."""
         if self._worker is None:
             raise RuntimeError("the executor is not open")
-        if not self._announced:
-            self._announced = True
-            return [SlotUp(0, self._worker.host, self._worker.pid)]
+        if self._news:
+            return [self._news.popleft()]
         if not self._queue:
             return []
         chunk = self._queue.popleft()
@@ -69,7 +67,8 @@ class SerialExecutor:
     def kill(self, slot: int) -> None:  # noqa: ARG002  # there is only slot 0
         """Forget what is queued; nothing can be running."""
         self._queue.clear()
-        self._announced = False
+        if self._worker is not None:
+            self._news.append(SlotUp(0, self._worker.host, self._worker.pid))
 
     def close(self) -> None:
         """End the model."""
