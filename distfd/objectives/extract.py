@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 from dataclasses import dataclass
@@ -161,12 +162,11 @@ class Columns:
     def read(self, path: Path) -> float:
         """The number in these columns."""
         lines = read_text(path).split("\n")
-        whole = lines.pop() == ""  # of the last line: whether its newline is there
-        if not whole:
-            lines = read_text(path).split("\n")
+        if ended := lines[-1] == "":
+            lines.pop()
         at = self._find(lines)
         line = lines[at]
-        cut = not whole and at == len(lines) - 1
+        cut = not ended and at == len(lines) - 1
         if len(line) < self.first or (cut and len(line) < self.last):
             raise OutputError(f"line {at + 1} ends at column {len(line)}: {short(line)}")
         try:
@@ -200,9 +200,9 @@ class NpyElement:
 
     def read(self, path: Path) -> Any:
         """The element."""
-        read_bytes(path)
+        content = io.BytesIO(read_bytes(path))
         try:
-            array = np.load(path, allow_pickle=False)
+            array = np.load(content, allow_pickle=False)
         except (ValueError, EOFError, OSError) as error:
             raise OutputError(f"it is no .npy file, or was cut: {error}") from error
         if not isinstance(array, np.ndarray):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import os
 import select
@@ -146,11 +145,17 @@ def _kill_group(pid: int) -> None:
 class _Reaper:
     owner: int
     mark: str
-    process: subprocess.Popen[bytes] | None
+    pipe: int | None
+    """Our end, held open as long as this process lives; None where there is no reaper."""
 
     @property
     def alive(self) -> bool:
-        return self.owner == os.getpid() and (self.process is None or self.process.poll() is None)
+        if self.owner != os.getpid() or self.pipe is None:
+            return self.owner == os.getpid()
+        # Only the reaper holds the other end, so an error here means that it is gone.
+        poll = select.poll()
+        poll.register(self.pipe, 0)
+        return not poll.poll(0)
 
 
 _lock = threading.Lock()
@@ -179,33 +184,28 @@ def start_reaper(environ: MutableMapping[str, str]) -> str:
         if _reaper is None or not _reaper.alive:
             mine = _reaper is not None and _reaper.owner == os.getpid()
             mark = _reaper.mark if _reaper is not None and mine else uuid.uuid4().hex
+            if _reaper is not None and _reaper.pipe is not None:
+                os.close(_reaper.pipe)  # of a reaper that died, or our copy of the one of the process we forked off
             _reaper = _Reaper(os.getpid(), mark, _spawn_reaper(mark, forks=environ is os.environ))
         environ[WORKER] = _reaper.mark
         return _reaper.mark
 
 
-def _spawn_reaper(mark: str, *, forks: bool) -> subprocess.Popen[bytes] | None:
+def _spawn_reaper(mark: str, *, forks: bool) -> int | None:
     if not Path("/proc/self/environ").exists():
         return None
-    process = subprocess.Popen(  # noqa: S603  # our own script
+    # Our end of this pipe closes when this process ends, by kill -9 too; programs do not inherit it.
+    theirs, ours = os.pipe()
+    subprocess.run(  # noqa: S603  # our own script
         [sys.executable, "-I", "-S", str(_REAPER), str(os.getpid()), f"{WORKER}={mark}", "forks" if forks else "-"],
         # Without any mark, or the reaper of a worker further up would kill this one before its work is done.
         env={name: value for name, value in os.environ.items() if name not in (WORKER, EVALUATION)},
-        # Our end of this pipe closes when this process ends, by kill -9 too; programs do not inherit it.
-        stdin=subprocess.PIPE,
+        stdin=theirs,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         cwd="/",
         start_new_session=True,
+        check=True,  # it goes on in a child of its own
     )
-    atexit.register(_dismiss, os.getpid(), process)
-    return process
-
-
-def _dismiss(owner: int, process: subprocess.Popen[bytes]) -> None:
-    """Let the reaper end in order when this process does, so that it is no zombie in a container without init."""
-    if owner != os.getpid() or process.stdin is None:
-        return
-    process.stdin.close()
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(timeout=5)
+    os.close(theirs)
+    return ours

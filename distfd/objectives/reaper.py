@@ -13,7 +13,6 @@ import sys
 import time
 
 _PROC = "/proc"
-_POLL = 1.0
 _PATIENCE = 60.0
 
 
@@ -74,18 +73,28 @@ def _holds(pid: int, pipe: str) -> bool:
 
 
 def _watch(worker: int) -> None:
-    """Return once the worker is gone: its end of the pipe on stdin is closed, or we have another parent.
+    """Return once the worker is gone: its end of the pipe on stdin is closed, or its process has ended.
 
     The second is for workers whose forked children keep the pipe open.
     """
-    while os.getppid() == worker:
-        readable, _, _ = select.select([0], [], [], _POLL)
-        if readable and not os.read(0, 1):
+    ends = [0]
+    try:
+        ends.append(os.pidfd_open(worker))
+    except ProcessLookupError:
+        return
+    except OSError:  # forbidden inside some containers: the pipe must do
+        pass
+    while not (set(select.select(ends, [], [])[0]) - {0}):
+        # Nothing is ever sent, so what can be read is the end.
+        if not os.read(0, 1):
             return
 
 
 def main(worker: int, mark: str, forks: bool) -> None:
     """Wait for the worker's end and kill what carries its mark; with ``forks``, what was forked off it too."""
+    if os.fork():
+        # Ray kills a leaving worker's direct children, which must not include the reaper: be nobody's child.
+        os._exit(0)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     pipe = os.readlink(f"{_PROC}/self/fd/0") if forks else ""  # noqa: PTH115  # as above

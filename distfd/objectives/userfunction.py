@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import sys
 from dataclasses import dataclass, field
@@ -78,8 +79,9 @@ class UserFunction:
         folder = str(Path(self.file).parents[name.count(".")])
         if folder not in sys.path:
             sys.path.append(folder)  # for its own imports from beside it
-        module = ModuleType(name)
+        module = ModuleType(f"{name}_{hashlib.sha256(self.file.encode() + self.source).hexdigest()[:16]}")
         module.__file__ = self.file
         module.__package__ = name.rpartition(".")[0]
+        sys.modules[module.__name__] = module  # where dataclasses and pickle look for it
         exec(compile(self.source, self.file, "exec"), module.__dict__)  # noqa: S102  # it is the user's own code
         return module

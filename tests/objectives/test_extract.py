@@ -295,3 +295,11 @@ def test_function_of_an_installed_module(tmp_path: Path) -> None:
 def test_function_that_is_not_there(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match=name.partition(":")[0]):
         UserFunction(name, str(tmp_path)).load()
+
+
+def test_function_may_use_a_dataclass(tmp_path: Path) -> None:
+    (tmp_path / "extract.py").write_text(
+        "from __future__ import annotations\nfrom dataclasses import dataclass\n\n"
+        "@dataclass\nclass Found:\n    J: float\n\ndef read(folder):\n    return Found(2.5).J\n"
+    )
+    assert UserFunction("extract:read", str(tmp_path)).load()(tmp_path) == 2.5

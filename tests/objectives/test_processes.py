@@ -147,7 +147,12 @@ def worker(folder: Path, code: str) -> subprocess.Popen[bytes]:
 
 
 def reapers_of(pid: int) -> list[int]:
-    return [child.pid for child in psutil.Process(pid).children() if "reaper.py" in " ".join(child.cmdline())]
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        words = process.info["cmdline"] or []
+        if len(words) > 4 and words[3].endswith("reaper.py") and words[4] == str(pid):
+            found.append(process.pid)
+    return found
 
 
 def test_kill_9_of_the_worker_kills_its_programs(tmp_path: Path) -> None:
@@ -199,13 +204,27 @@ def test_one_reaper_for_each_worker_which_ends_with_it(tmp_path: Path) -> None:
         threads = [threading.Thread(target=lambda: marks.add(start_reaper({}))) for _ in range(8)]
         [t.start() for t in threads]; [t.join() for t in threads]
         assert len(marks) == 1
-        import psutil
-        (folder / "pids").write_text(" ".join(str(c.pid) for c in psutil.Process().children()))
+        (folder / "up").write_text("")
+        while not (folder / "end").exists():
+            time.sleep(0.01)
     """,
     )
+    await_that("it is up", (tmp_path / "up").exists)
+    (reaper,) = reapers_of(process.pid)
+    assert reaper not in [child.pid for child in psutil.Process(process.pid).children()]
+    (tmp_path / "end").write_text("")
     assert process.wait(timeout=PATIENCE) == 0
-    (reaper,) = numbers(tmp_path / "pids")
-    assert not running(reaper)
+    await_that("the reaper has ended", lambda: not running(reaper))
+
+
+def test_a_lost_reaper_is_replaced_under_the_same_mark() -> None:
+    mark = start_reaper({})
+    (first,) = reapers_of(os.getpid())
+    os.kill(first, signal.SIGKILL)
+    await_that("it is gone", lambda: not running(first))
+    assert start_reaper({}) == mark
+    (second,) = (pid for pid in reapers_of(os.getpid()) if running(pid))
+    assert second != first
 
 
 def test_programs_of_an_idle_worker_are_left_alone(tmp_path: Path) -> None:
