@@ -126,6 +126,16 @@ def _program(argv: tuple[str, ...]) -> tuple[str, ...]:
     return argv
 
 
+def _finite_npy(text: str, info: ValidationInfo) -> str:
+    from distfd.config.vectors import first_not_finite, read_vector
+
+    path = _npy(text, info)
+    vector = read_vector(path)
+    if (k := first_not_finite(vector)) is not None:
+        raise wrong(f"{path} holds {vector[k]} at index {k}, where a finite number is needed")
+    return path
+
+
 def _seconds(value: Any) -> Any:
     if not isinstance(value, str):
         return value
@@ -189,7 +199,7 @@ Steps = Annotated[
     union("must be a number > 0 or a list of them"),
 ]
 Start = Annotated[
-    Annotated[Numbers, Tag("<list>")] | Annotated[NpyFile, Tag("<text>")],
+    Annotated[Numbers, Tag("<list>")] | Annotated[str, AfterValidator(_finite_npy), Tag("<text>")],
     union("must be a list of numbers, or the name of an .npy file"),
 ]
 Limit = Annotated[
