@@ -3,6 +3,7 @@
 import keyword
 import os
 import re
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -70,7 +71,10 @@ def _module_name(text: str) -> str:
 
 def _regex(text: str) -> str:
     try:
-        re.compile(text)
+        with warnings.catch_warnings():
+            # Of what a later Python may read otherwise; it is no mistake.
+            warnings.simplefilter("ignore")
+            re.compile(text)
     except (re.error, RecursionError, OverflowError) as error:
         raise wrong(f"not a regular expression: {error}") from None
     return text

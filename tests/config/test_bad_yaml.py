@@ -168,7 +168,9 @@ BOMBS = {
     "anchors": "a: " + "&a " * 3_000_000,
     "one anchor": "a: &" + "a" * 9_000_000 + " 1\n",
     "one tag": "a: !" + "a" * 9_000_000 + " 1\n",
-    "brackets of a regular expression": GOOD + "evaluation: {retry_if: '" + "(" * 100_000 + "'}\n",
+    "brackets of a regular expression": "objective: {command: {argv: [a], outputs: {a: {file: a, npy: 0}}, fails_if: '"
+    + "(" * 100_000
+    + "'}}\n",
     "parentheses of an expression": "objective: {command: {argv: [a], outputs: {a: {file: a, npy: 0}}, value: '"
     + "(" * 100_000
     + "'}}\n",
@@ -193,3 +195,14 @@ def test_bombs_end_soon_and_without_a_traceback(tmp_path: Path, name: str) -> No
     assert (done.returncode, done.stderr) == (2, "")
     assert re.match(rf"{re.escape(str(path))}:\d+:\d+: ", done.stdout)
     assert len(done.stdout) < 10_000
+
+
+@pytest.mark.parametrize("name", ["fails_if", "value"])
+def test_what_is_nested_too_deep_to_be_compiled_is_said_to_be(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "c.yaml"
+    text = "x0: [1]\nobjective: {command: {NAME: '((', argv: [a], outputs: {a: {file: a, npy: 0}}}}\n"
+    path.write_text(text.replace("NAME", name).replace("((", "(" * 100_000))
+    with pytest.raises(
+        ConfigError, match=rf"c\.yaml:2:\d+: objective\.command\.{name}: not an? (regular )?expression: "
+    ):
+        load_config(path)

@@ -87,6 +87,7 @@ GOOD: list[tuple[str, str, Any]] = [
     (HEAD + "resources: {custom: {licence: 1}}\n", "duplicates", False),
     (HEAD + "resources: {custom: {licence: 1}}\nevaluation: {deterministic: true}\n", "duplicates", True),
     (HEAD + "evaluation: {deterministic: false}\n", "duplicates", False),
+    ("x0: [1]\nobjective: {command: {argv: [a], fails_if: '[[a]', outputs: {a: {file: a, npy: 0}}}}\n", "x0", (1.0,)),
     (HEAD + "cluster: {address: local}\n", "cluster.address", "local"),
     (HEAD + "cluster: {address: 'head-1.x:6379'}\n", "cluster.address", "head-1.x:6379"),
     (HEAD + "cluster: {address: 'ray://[::1]:10001'}\n", "cluster.address", "ray://[::1]:10001"),
