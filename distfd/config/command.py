@@ -2,6 +2,7 @@
 
 import ast
 import os
+import warnings
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -36,7 +37,9 @@ def _pointer(text: str) -> str:
 
 def _expression(text: str) -> str:
     try:
-        ast.parse(text.strip(), mode="eval")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ast.parse(text.strip(), mode="eval")
     except SyntaxError as error:
         raise wrong(f"not an expression: {error.msg}") from None
     except (ValueError, RecursionError, MemoryError):

@@ -3,6 +3,7 @@
 import keyword
 import os
 import re
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -70,7 +71,10 @@ def _module_name(text: str) -> str:
 
 def _regex(text: str) -> str:
     try:
-        re.compile(text)
+        with warnings.catch_warnings():
+            # Of what a later Python may read otherwise; it is no mistake.
+            warnings.simplefilter("ignore")
+            re.compile(text)
     except (re.error, RecursionError, OverflowError) as error:
         raise wrong(f"not a regular expression: {error}") from None
     return text
@@ -124,6 +128,16 @@ def _npy(text: str, info: ValidationInfo) -> str:
 def _program(argv: tuple[str, ...]) -> tuple[str, ...]:
     refuse("argv", [] if argv[0] else [((0,), "must be the program's name", argv[0])])
     return argv
+
+
+def _finite_npy(text: str, info: ValidationInfo) -> str:
+    from distfd.config.vectors import first_not_finite, read_vector
+
+    path = _npy(text, info)
+    vector = read_vector(path)
+    if (k := first_not_finite(vector)) is not None:
+        raise wrong(f"{path} holds {vector[k]} at index {k}, where a finite number is needed")
+    return path
 
 
 def _seconds(value: Any) -> Any:
@@ -189,7 +203,7 @@ Steps = Annotated[
     union("must be a number > 0 or a list of them"),
 ]
 Start = Annotated[
-    Annotated[Numbers, Tag("<list>")] | Annotated[NpyFile, Tag("<text>")],
+    Annotated[Numbers, Tag("<list>")] | Annotated[str, AfterValidator(_finite_npy), Tag("<text>")],
     union("must be a list of numbers, or the name of an .npy file"),
 ]
 Limit = Annotated[

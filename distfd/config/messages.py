@@ -22,8 +22,8 @@ _TEXTS = {
     "string_type": "must be text",
     "tuple_type": "must be a list",
     "list_type": "must be a list",
-    "dict_type": "must be a mapping {key: value}",
-    "model_type": "must be a mapping {key: value}",
+    "dict_type": "must be a mapping {{key: value}}",
+    "model_type": "must be a mapping {{key: value}}",
     "finite_number": "must be a finite number",
     "greater_than": "must be > {gt:g}",
     "greater_than_equal": "must be >= {ge:g}",
@@ -113,5 +113,6 @@ def _meant_key(path: KeyPath, model: type[Section]) -> str:
     near = nearest(word, keys_at(model, path[:-1]))
     if near:
         return shown_path((*path[:-1], near))
-    elsewhere = [shown_path(known) for known in key_paths(model) if known[-1] == word]
-    return elsewhere[0] if len(elsewhere) == 1 else ""
+    elsewhere = sorted((known for known in key_paths(model) if known[-1] == word), key=len)
+    clear = len(elsewhere) == 1 or len({len(known) for known in elsewhere[:2]}) == 2
+    return shown_path(elsewhere[0]) if clear else ""

@@ -35,14 +35,16 @@ def apply_override(document: Document, override: str) -> Mistake | None:
     label = override if len(override) <= _MOST_TEXT else override[: _MOST_TEXT - 3] + "..."
     label = "".join(c if c.isprintable() else "?" for c in label)
     try:
-        keys, value = _split(override)
-        _put(document, keys, value, Spot((0, 0), override=label))
+        keys, value, spot = _split(override)
+        spot.override = label
+        _put(document, keys, value, spot)
     except _RefusedError as no:
         return Mistake(f"override {label}", no.path, no.text, no.given, no.suggestion, hides=bool(no.path))
     return None
 
 
-def _split(override: str) -> tuple[list[str], Any]:
+def _split(override: str) -> tuple[list[str], Any, Spot]:
+    """The path, the value, and the spots in the value."""
     path, equals, text = override.partition("=")
     keys = path.strip().split(".")
     if not equals or not all(keys) or not path.isprintable():
@@ -50,14 +52,14 @@ def _split(override: str) -> tuple[list[str], Any]:
     if len(keys) > _MOST_KEYS:
         raise _RefusedError((), f"nested more than {_MOST_KEYS} deep")
     if not text.strip():
-        return keys, None
+        return keys, None, Spot((1, 1))
     try:
         document = read_text(text, "value")
     except ConfigError as error:
         raise _RefusedError(tuple(keys), str(error).replace("\n", "; ")) from None
     if document.mistakes:
         raise _RefusedError(tuple(keys), "; ".join(str(mistake) for mistake in document.mistakes))
-    return keys, document.data
+    return keys, document.data, document.spot
 
 
 def _put(document: Document, keys: list[str], value: Any, spot: Spot) -> None:

@@ -40,10 +40,10 @@ def _version(value: Any) -> Any:
 
 
 def _every_cause(value: Any) -> Any:
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return {"error": value, "crash": value, "timeout": value}
     if value is not None and not isinstance(value, (dict, Retries)):
-        raise wrong("must be a whole number, or a mapping with error, crash and timeout")
+        raise wrong("must be a whole number >= 0, or a mapping with error, crash and timeout")
     return {} if value is None else value
 
 
@@ -113,11 +113,11 @@ class Parameter(Section):
     def _in_order(self) -> Self:
         lower, upper, value = self.lower, self.upper, self.value
         if lower is not None and upper is not None and lower > upper:
-            refuse("parameter", [(("lower",), f"{self.name} has its lower above its upper, which is {upper:g}", lower)])
+            refuse("parameter", [(("lower",), f"{self.name} has its lower above its upper, which is {upper!r}", lower)])
         if lower is not None and value < lower:
-            refuse("parameter", [(("value",), f"{self.name} is outside its bounds: lower is {lower:g}", value)])
+            refuse("parameter", [(("value",), f"{self.name} is outside its bounds: lower is {lower!r}", value)])
         if upper is not None and value > upper:
-            refuse("parameter", [(("value",), f"{self.name} is outside its bounds: upper is {upper:g}", value)])
+            refuse("parameter", [(("value",), f"{self.name} is outside its bounds: upper is {upper!r}", value)])
         return self
 
 

@@ -29,6 +29,13 @@ def read_vector(path: str) -> NDArray[np.float64]:
     if found.ndim != 1 or found.size == 0 or found.dtype.kind not in "fiu":
         raise ValueError(f"{path} must hold a (d,) array of real numbers, and holds {found.dtype} {found.shape}")
     vector = np.array(found, dtype=np.float64)
-    if np.isnan(vector).any():
-        raise ValueError(f"{path} holds NaN at index {int(np.argmax(np.isnan(vector)))}")
+    nan = np.flatnonzero(np.isnan(vector))
+    if nan.size:
+        raise ValueError(f"{path} holds NaN at index {nan[0]}")
     return vector
+
+
+def first_not_finite(vector: NDArray[np.float64]) -> int | None:
+    """The index of the first number that is infinite or NaN."""
+    bad = np.flatnonzero(~np.isfinite(vector))
+    return int(bad[0]) if bad.size else None

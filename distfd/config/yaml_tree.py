@@ -48,12 +48,12 @@ class TreeBuilder:
         """The value that begins with this event, and its spot."""
         spot = Spot(_mark(event))
         if isinstance(event, yaml.AliasEvent):
-            self.refuse(event, path, "aliases are not read; write the value out", f"*{event.anchor[:60]}")
+            self.refuse(event, path, "aliases are not read; write the value out", f"*{str(event.anchor)[:60]}")
             return None, spot
         if len(path) >= MOST_DEPTH:
             raise config_error([self.mistake(event, path[:3], f"nested more than {MOST_DEPTH} deep")])
         if event.anchor is not None:
-            self.refuse(event, path, "anchors are not read; write values out", f"&{event.anchor[:60]}")
+            self.refuse(event, path, "anchors are not read; write values out", f"&{str(event.anchor)[:60]}")
         if event.tag is not None:
             self.refuse(event, path, "tags are not read", event.tag[:60])
         if isinstance(event, yaml.ScalarEvent):
