@@ -91,9 +91,9 @@ def movable(problem: Problem) -> tuple[list[float], list[float]]:
 
 def steps(config: Config, problem: Problem) -> Any:
     """``derivative.step``, with each parameter's own step, of the same kind, in its place."""
-    given = config.derivative.step
+    given: Any = config.derivative.step
     absolute = hasattr(given, "absolute")
-    common = given.absolute if hasattr(given, "absolute") else given
+    common = given.absolute if absolute else given
     own = ~np.isnan(problem.step)
     if not own.any():
         numbers = common if common is None else np.asarray(common, dtype=float)

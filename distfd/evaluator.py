@@ -306,7 +306,7 @@ def _open_store(store: str | os.PathLike[str] | Store | None, objective: Objecti
     if isinstance(store, (str, os.PathLike)):
         from distfd.stores.sqlite import SQLiteStore
 
-        return SQLiteStore(store), salt, True
+        return SQLiteStore(os.fspath(store)), salt, True
     return store, salt, False
 
 

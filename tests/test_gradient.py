@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import time
@@ -30,7 +31,7 @@ def cluster() -> Iterator[None]:
     import ray
 
     ray.shutdown()
-    ray.init(address="local", num_cpus=16, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+    ray.init(address="local", num_cpus=16, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
     yield
     ray.shutdown()
 
@@ -193,7 +194,9 @@ def test_ray_shut_down_and_started_again_between_calls() -> None:
     with distfd.Evaluator(fun, executor=distfd.RayExecutor(max_slots=2)) as evaluator:
         first = evaluator.gradient([3.0, 4.0])
         ray.shutdown()
-        ray.init(address="local", num_cpus=16, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+        ray.init(
+            address="local", num_cpus=16, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False
+        )
         second = evaluator.gradient([3.0, 4.0 + 1e-3])
     np.testing.assert_allclose(first, [0.6, 0.8], rtol=1e-6)
     np.testing.assert_allclose(second, [0.6, 0.8], rtol=1e-3)
@@ -275,7 +278,7 @@ def test_nothing_answers_at_a_dead_address() -> None:
     ray.shutdown()
     with pytest.raises(distfd.ClusterError, match="nothing answers"):
         distfd.gradient(np.sum, [1.0], executor=distfd.RayExecutor(address="127.0.0.1:1"))
-    ray.init(address="local", num_cpus=16, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+    ray.init(address="local", num_cpus=16, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
 
 
 @pytest.mark.parametrize(

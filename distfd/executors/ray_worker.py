@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import sys
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from distfd.points import Points
+from distfd.processes import start_reaper
 from distfd.protocols import Chunk
 from distfd.threads import pin_threads
 from distfd.work import Worker
@@ -76,8 +78,11 @@ class RayWorker:
 
     def __init__(self, objective: PickledObjective, slot: int, threads: int, paths: list[str]) -> None:
         pin_threads(threads)
-        # What the driver can import, the worker can, where the files are there too.
-        sys.path += [path for path in paths if path not in sys.path]
+        # Programs that J starts die with this process, however it ends.
+        start_reaper(os.environ)
+        # What the driver can import, the worker can, where the files are there too; in the driver's order, or a name
+        # could mean another module here than there.
+        sys.path[:] = [*paths, *(path for path in sys.path if path not in paths)]
         self._worker = Worker(objective, slot)
 
     def hello(self) -> tuple[str, int]:

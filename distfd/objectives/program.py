@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from distfd.failures import EvaluationFailure, ProgramCrash, ProgramError, ProgramTimeout
-from distfd.objectives.processes import kill_evaluation, run_program, start_reaper
 from distfd.objectives.templates import Deck
 from distfd.objectives.userfunction import UserFunction
 from distfd.objectives.values import OutputError, Value, as_value
 from distfd.objectives.workdir import STDERR, STDOUT, age, fill, fresh, make_folder, remove
+from distfd.processes import kill_evaluation, run_program, start_reaper
 
 if TYPE_CHECKING:
     from collections.abc import Callable

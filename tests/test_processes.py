@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from distfd.objectives.processes import EVALUATION, WORKER, kill_evaluation, run_program, start_reaper
+from distfd.processes import EVALUATION, WORKER, kill_evaluation, run_program, start_reaper
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="processes are found by /proc")
 
@@ -133,14 +133,14 @@ def worker(folder: Path, code: str) -> subprocess.Popen[bytes]:
     head = """
         import os, signal, subprocess, sys, time, threading
         from pathlib import Path
-        from distfd.objectives.processes import run_program, start_reaper
+        from distfd.processes import run_program, start_reaper
         folder = Path(sys.argv[1])
         def run(argv, environ, timeout=None):
             return run_program(argv, cwd=folder, environ=environ, stdout=folder / "stdout", stderr=folder / "stderr",
                                mark="m", timeout=timeout)
     """
     text = textwrap.dedent(head) + textwrap.dedent(code)
-    root = str(Path(__file__).parents[2])
+    root = str(Path(__file__).parents[1])
     return subprocess.Popen(
         [sys.executable, "-c", text, str(folder)], env={**os.environ, "PYTHONPATH": root}, start_new_session=True
     )
@@ -244,7 +244,7 @@ def test_a_nested_worker_still_cleans_up(tmp_path: Path) -> None:
     """The inner reaper bears no outer mark, so it lives to see the outer one kill the inner worker."""
     inner = """
 import os, subprocess, sys, time
-from distfd.objectives.processes import start_reaper
+from distfd.processes import start_reaper
 start_reaper(os.environ)
 subprocess.Popen(["setsid", "sh", "-c", "echo $$ >> pids; exec sleep 600"])
 print("up", flush=True)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distfd.objectives.reaper import kill_marked
+from distfd.reaper import kill_marked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, MutableMapping, Sequence
