@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _PROBE_SECONDS = 5.0
+_TOKEN = Path.home() / ".ray" / "auth_token"
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,9 @@ def join(address: str | None, num_cpus: int | None) -> None:
         _start_private(num_cpus)
         return
     _probe(target)
+    if any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")) or _TOKEN.exists():
+        # Ray has a token at hand but uses it only if told to; without, a cluster that wants one is not to be joined.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     try:
         with _kept_sigterm():
             ray.init(address=target, logging_level=logging.ERROR)
@@ -158,7 +162,7 @@ def _start_private(num_cpus: int | None) -> None:
         ) from error
     # Whoever holds the token runs code in this cluster; Ray writes it for all to read.
     with contextlib.suppress(OSError):
-        (Path.home() / ".ray" / "auth_token").chmod(0o600)
+        _TOKEN.chmod(0o600)
 
 
 def _probe(target: str) -> None:
