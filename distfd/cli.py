@@ -99,27 +99,25 @@ def main() -> None:
 
 def _guarded(command: Callable[[], Any], *, debug: bool) -> int:
     """Run a command; whatever it raises becomes a message and an exit code."""
-    import click
-
     from distfd.errors import DistfdError
 
     warnings.showwarning = _show_warning
     signal.signal(signal.SIGTERM, _terminated)
     try:
-        code = command()
-    except click.exceptions.Exit as stop:
+        return int(command() or 0)
+    except typer.Exit as stop:
         return stop.exit_code
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (KeyboardInterrupt, click.exceptions.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         return _fail("interrupted; run the same command again to go on", 130, debug=debug)
     except DistfdError as error:
         return _fail(str(error), error.exit_code, debug=debug)
-    except Exception as error:  # what is left is a fault of distfd
+    except Exception as error:
+        if hasattr(error, "show") and hasattr(error, "exit_code"):
+            # A mistake in the command itself. Its class has another home in each version of typer.
+            error.show()
+            return int(error.exit_code)
         text = f"this is a bug in distfd: {type(error).__name__}: {error}\nplease report it with what --debug shows"
         return _fail(text, 1, debug=debug)
-    return int(code or 0)
 
 
 def _fail(text: str, code: int, *, debug: bool) -> int:

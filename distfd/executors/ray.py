@@ -103,9 +103,9 @@ class RayExecutor:
         ClusterError
             If the cluster cannot be reached, or can never run an evaluation.
         """
+        join(self._address, self._num_cpus)
         import ray
 
-        join(self._address, self._num_cpus)
         cluster = connection()
         if self._objective is objective and self._actors and self._cluster == cluster:
             return list(self._up.values())
@@ -224,6 +224,13 @@ def _failure(error: Exception) -> Failure:
     # Ray tells a lost node from a lost process by these words alone.
     if isinstance(error, exceptions.ActorUnavailableError) or "its node has died" in text:
         return Failure(Status.LOST, "the node of the worker was lost", str(error))
+    if "creation task" in text:
+        last = next(line for line in reversed(str(error).splitlines()) if line.strip())
+        return Failure(Status.CRASH, f"the worker could not start: {last.strip()}{_missing_here(last)}", str(error))
     if isinstance(error, exceptions.RayTaskError):
         return Failure(Status.CRASH, f"the worker failed outside J: {type(error).__name__}", str(error))
     return Failure(Status.CRASH, "the worker process died (a signal, os._exit, or no memory left)", str(error))
+
+
+def _missing_here(line: str) -> str:
+    return "; install distfd on the nodes of the cluster, in its Python" if "'distfd'" in line else ""

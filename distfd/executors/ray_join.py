@@ -85,6 +85,10 @@ def join(address: str | None, num_cpus: int | None) -> None:
     ClusterError
         If the cluster cannot be reached.
     """
+    if any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")) or _TOKEN.exists():
+        # Ray has a token at hand but uses it only if told to, and looks once, on import; without it, a cluster that
+        # wants one is not to be joined.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     import ray
 
     if ray.is_initialized():
@@ -94,9 +98,6 @@ def join(address: str | None, num_cpus: int | None) -> None:
         _start_private(num_cpus)
         return
     _probe(target)
-    if any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")) or _TOKEN.exists():
-        # Ray has a token at hand but uses it only if told to; without, a cluster that wants one is not to be joined.
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
     try:
         with _kept_sigterm():
             ray.init(address=target, logging_level=logging.ERROR)
