@@ -1,9 +1,46 @@
-"""Settings of all tests."""
+"""Settings and fixtures of all tests."""
 
 from __future__ import annotations
 
+import importlib.util
+import logging
+import os
+import shutil
+from typing import TYPE_CHECKING, TypeAlias
+
+import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    RequireSimulator: TypeAlias = Callable[[str], None]
 
 # A deadline is a timed assertion: on a loaded machine it fails a test that is right.
 settings.register_profile("distfd", deadline=None)
 settings.load_profile("distfd")
+
+
+@pytest.fixture
+def require_simulator() -> RequireSimulator:
+    """Skip, loudly, where a simulator is missing; in CI that is a failure."""
+
+    def require(name: str) -> None:
+        if shutil.which(name) is None and importlib.util.find_spec(name) is None:
+            message = f"NOT tested: {name} is missing"
+            if os.environ.get("CI"):
+                pytest.fail(message)
+            pytest.skip(message)
+
+    return require
+
+
+@pytest.fixture(scope="module")
+def ray_address() -> Iterator[str]:
+    """A running cluster for commands to join: starting one for each would take minutes."""
+    import ray
+
+    ray.shutdown()
+    ray.init(address="local", num_cpus=4, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+    yield ray.get_runtime_context().gcs_address
+    ray.shutdown()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import signal
 import sqlite3
@@ -11,14 +10,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
 import yaml
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 ROOT = Path(__file__).parent.parent
 MODEL = """
@@ -51,17 +47,6 @@ class Counter:
 
 number = 3
 """
-
-
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    """A running cluster, joined by RAY_ADDRESS: starting one for every command would take minutes."""
-    import ray
-
-    ray.shutdown()
-    ray.init(address="local", num_cpus=2, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
-    yield ray.get_runtime_context().gcs_address
-    ray.shutdown()
 
 
 @pytest.fixture
@@ -105,9 +90,9 @@ def result(folder: Path) -> dict[str, Any]:
     return found
 
 
-def test_a_gradient_from_a_file(folder: Path, address: str) -> None:
+def test_a_gradient_from_a_file(folder: Path, ray_address: str) -> None:
     write(folder)
-    ran = distfd(folder, "run", "job.yaml", address=address)
+    ran = distfd(folder, "run", "job.yaml", address=ray_address)
     assert ran.returncode == 0, ran.stderr
     assert "mass" in ran.stdout
     assert "done: 4 evaluations, 0 reused" in ran.stdout
@@ -129,37 +114,37 @@ def test_a_gradient_from_a_file(folder: Path, address: str) -> None:
     assert (folder / "run").stat().st_mode & 0o777 == 0o700
 
 
-def test_running_again_evaluates_only_what_is_missing(folder: Path, address: str) -> None:
+def test_running_again_evaluates_only_what_is_missing(folder: Path, ray_address: str) -> None:
     log = folder / "calls"
     write(folder, objective={"python": "model:parabola", "kwargs": {"log": str(log)}})
 
     def calls() -> int:
         return len(log.read_text().splitlines())
 
-    assert distfd(folder, "run", "job.yaml", address=address).returncode == 0
+    assert distfd(folder, "run", "job.yaml", address=ray_address).returncode == 0
     assert calls() == 4
-    again = distfd(folder, "run", "job.yaml", address=address)
+    again = distfd(folder, "run", "job.yaml", address=ray_address)
     assert (again.returncode, calls()) == (0, 4)
     assert "finished" in again.stderr
     assert "done: 4 evaluations" in again.stdout
-    central = distfd(folder, "run", "job.yaml", "derivative.scheme=central", address=address)
+    central = distfd(folder, "run", "job.yaml", "derivative.scheme=central", address=ray_address)
     assert (central.returncode, calls()) == (0, 4 + 6)
     assert (result(folder)["n_evaluations"], result(folder)["n_reused"]) == (10, 1)
     (folder / "run" / "result.json").unlink()  # as after a kill between the last evaluation and the result
-    back = distfd(folder, "run", "job.yaml", address=address)
+    back = distfd(folder, "run", "job.yaml", address=ray_address)
     assert (back.returncode, calls()) == (0, 10)
     assert result(folder)["n_reused"] == 4
-    fresh = distfd(folder, "run", "job.yaml", "--fresh", address=address)
+    fresh = distfd(folder, "run", "job.yaml", "--fresh", address=ray_address)
     assert (fresh.returncode, calls()) == (0, 14)
     assert len(list(folder.glob("run.*"))) == 1, "the earlier run is kept beside it"
 
 
-def test_another_objective_or_other_names_are_refused(folder: Path, address: str) -> None:
+def test_another_objective_or_other_names_are_refused(folder: Path, ray_address: str) -> None:
     write(folder)
-    assert distfd(folder, "run", "job.yaml", address=address).returncode == 0
+    assert distfd(folder, "run", "job.yaml", address=ray_address).returncode == 0
     before = (folder / "run" / "result.json").read_bytes()
     for override in ("objective.python=model:picky", "parameters.mass.name=weight"):
-        ran = distfd(folder, "run", "job.yaml", override, address=address)
+        ran = distfd(folder, "run", "job.yaml", override, address=ray_address)
         assert ran.returncode == 2
         assert "--fresh" in ran.stderr
         assert "Traceback" not in ran.stderr
@@ -167,9 +152,9 @@ def test_another_objective_or_other_names_are_refused(folder: Path, address: str
 
 
 @pytest.mark.parametrize("on_failure", ["raise", "nan"])
-def test_a_failed_component_is_exit_3(folder: Path, address: str, on_failure: str) -> None:
+def test_a_failed_component_is_exit_3(folder: Path, ray_address: str, on_failure: str) -> None:
     write(folder, objective={"python": "model:picky"}, evaluation={"on_failure": on_failure})
-    ran = distfd(folder, "run", "job.yaml", address=address)
+    ran = distfd(folder, "run", "job.yaml", address=ray_address)
     assert ran.returncode == 3
     assert "width" in ran.stdout + ran.stderr
     assert "Traceback" not in ran.stdout + ran.stderr.replace("Traceback (most recent call last):\n      File", "")
@@ -188,16 +173,16 @@ def test_a_failed_component_is_exit_3(folder: Path, address: str, on_failure: st
     con.close()
 
 
-def test_a_failed_baseline_is_exit_3(folder: Path, address: str) -> None:
+def test_a_failed_baseline_is_exit_3(folder: Path, ray_address: str) -> None:
     write(folder, objective={"python": "model:nowhere"}, evaluation={"on_failure": "nan"})
-    ran = distfd(folder, "run", "job.yaml", address=address)
+    ran = distfd(folder, "run", "job.yaml", address=ray_address)
     assert ran.returncode == 3
     assert "ArithmeticError: no solution" in ran.stderr
 
 
-def test_minimize_from_a_file(folder: Path, address: str) -> None:
+def test_minimize_from_a_file(folder: Path, ray_address: str) -> None:
     write(folder, task="minimize", derivative={"scheme": "central"})
-    ran = distfd(folder, "run", "job.yaml", address=address)
+    ran = distfd(folder, "run", "job.yaml", address=ray_address)
     assert ran.returncode == 0, ran.stderr
     found = result(folder)
     np.testing.assert_allclose(found["x"], 1.0, atol=1e-5)
@@ -209,26 +194,26 @@ def test_minimize_from_a_file(folder: Path, address: str) -> None:
     assert "before" in ran.stdout
 
 
-def test_minimize_stops_at_its_limits(folder: Path, address: str) -> None:
+def test_minimize_stops_at_its_limits(folder: Path, ray_address: str) -> None:
     write(folder, task="minimize", minimize={"max_evaluations": 5})
-    ran = distfd(folder, "run", "job.yaml", address=address)
+    ran = distfd(folder, "run", "job.yaml", address=ray_address)
     assert ran.returncode == 0, ran.stderr
     assert "max_evaluations" in result(folder)["message"]
 
 
-def test_a_simulator_is_made_once_a_worker_and_reset_before_each_point(folder: Path, address: str) -> None:
+def test_a_simulator_is_made_once_a_worker_and_reset_before_each_point(folder: Path, ray_address: str) -> None:
     log = folder / "log"
     write(folder, objective={"simulator": "model:Counter", "kwargs": {"log": str(log)}}, cluster={"max_slots": 1})
-    ran = distfd(folder, "run", "job.yaml", address=address)
+    ran = distfd(folder, "run", "job.yaml", address=ray_address)
     assert ran.returncode == 0, ran.stderr
     np.testing.assert_allclose(result(folder)["derivative"], [3.0, 4.0, -6.0], rtol=1e-6)
     assert [line.split()[0] for line in log.read_text().splitlines()] == ["setup", "close"]
 
 
-def test_fixed_parameters_have_derivative_zero(folder: Path, address: str) -> None:
+def test_fixed_parameters_have_derivative_zero(folder: Path, ray_address: str) -> None:
     parameters = [{"name": "a", "value": 2.0, "fixed": True}, {"name": "b", "value": 3.0, "step": 1e-3}]
     write(folder, parameters=parameters)
-    ran = distfd(folder, "run", "job.yaml", address=address)
+    ran = distfd(folder, "run", "job.yaml", address=ray_address)
     assert ran.returncode == 0, ran.stderr
     found = result(folder)
     assert found["derivative"][0] == 0
@@ -297,12 +282,12 @@ def test_a_missing_program_says_what_to_install(folder: Path) -> None:
         assert "apt-get install no-such" in ran.stderr
 
 
-def started(folder: Path, address: str, *overrides: str) -> subprocess.Popen[str]:
+def started(folder: Path, ray_address: str, *overrides: str) -> subprocess.Popen[str]:
     """A run that is under way: some evaluations are in its store."""
     process = subprocess.Popen(
         command(("run", "job.yaml", *overrides)),
         cwd=folder,
-        env=environment(address),
+        env=environment(ray_address),
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -329,12 +314,12 @@ def committed(folder: Path) -> int:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_interrupted_and_resumed(folder: Path, address: str, number: signal.Signals) -> None:
+def test_interrupted_and_resumed(folder: Path, ray_address: str, number: signal.Signals) -> None:
     slow(folder)
-    process = started(folder, address)
+    process = started(folder, ray_address)
     status = distfd(folder, "status", "run")
     assert "running" in status.stdout, status.stderr
-    second = distfd(folder, "run", "job.yaml", address=address)
+    second = distfd(folder, "run", "job.yaml", address=ray_address)
     assert second.returncode == 5, "two drivers on one directory"
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
@@ -345,7 +330,7 @@ def test_interrupted_and_resumed(folder: Path, address: str, number: signal.Sign
     kept = committed(folder)
     assert kept >= 1
     begun = len((folder / "calls").read_text().splitlines())
-    ran = distfd(folder, "run", "job.yaml", address=address)
+    ran = distfd(folder, "run", "job.yaml", address=ray_address)
     assert ran.returncode == 0, ran.stderr
     found = result(folder)
     assert (found["n_evaluations"], found["n_reused"]) == (21, kept)
