@@ -72,7 +72,8 @@ def check_offsets(offsets: NDArray[np.float64], label: Callable[[int], str]) -> 
     ordered = np.sort(np.concatenate((offsets, np.zeros((len(offsets), 1))), axis=1), axis=1)
     with np.errstate(over="ignore", invalid="ignore"):
         gaps = np.diff(ordered, axis=1)
-    bad = np.flatnonzero(~np.all((gaps > 0) & np.isfinite(gaps), axis=1))
+        spread = ordered[:, -1] - ordered[:, 0]
+    bad = np.flatnonzero(np.any(gaps == 0, axis=1) | ~np.isfinite(spread))
     if not len(bad):
         return
     first = int(bad[0])
