@@ -68,7 +68,7 @@ class EvaluationOptions:
     on_failure: str = "raise"
 
     def __post_init__(self) -> None:
-        if self.timeout is not None and not (isinstance(self.timeout, Real) and 0 < self.timeout < math.inf):
+        if self.timeout is not None and not _is_duration(self.timeout):
             raise InputError(f"timeout: must be a number of seconds > 0, or None (was {self.timeout!r})")
         if self.on_failure not in ON_FAILURE:
             raise InputError(f"on_failure: must be one of {', '.join(ON_FAILURE)} (was {self.on_failure!r})")
@@ -77,6 +77,10 @@ class EvaluationOptions:
     def policy(self, *, limits_itself: bool) -> Policy:
         """What the scheduler is told."""
         return Policy({CAUSES[cause]: n for cause, n in _tries(self.retries).items()}, self.timeout, limits_itself)
+
+
+def _is_duration(seconds: Any) -> bool:
+    return isinstance(seconds, Real) and not isinstance(seconds, bool) and 0 < float(seconds) < math.inf
 
 
 def _tries(retries: int | Mapping[str, int] | None) -> dict[str, int]:

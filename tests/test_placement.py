@@ -44,12 +44,10 @@ def cases(draw: st.DrawFn) -> Case:
     h = draw(st.sampled_from([size, -size, size * x])) or size
 
     def edge(to: float) -> float:
-        room = draw(st.sampled_from(["none", "ulp", "1e-12", "some h", "inf"]) | st.floats(0, 1e3))
-        if room == "ulp":
-            at = math.nextafter(x, to)
-            return at if math.isfinite(at) else x
-        gap = {"none": 0.0, "1e-12": 1e-12, "some h": draw(st.floats(0, 5)) * abs(h), "inf": math.inf}.get(room, room)  # type: ignore[arg-type]  # room is a float where it is no key
-        return x + math.copysign(float(gap), to)
+        gap = draw(
+            st.sampled_from([0.0, 1e-12, math.inf]) | st.floats(0, 5).map(lambda n: n * abs(h)) | st.floats(0, 1e3)
+        )
+        return draw(st.sampled_from([x + math.copysign(gap, to), math.nextafter(x, to)]))
 
     lower, upper = edge(-math.inf), edge(math.inf)
     return Case(x, h, lower, upper if upper > lower else math.nextafter(lower, math.inf))

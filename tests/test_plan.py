@@ -201,7 +201,7 @@ def test_x_is_a_read_only_copy_in_float64(x0: Any) -> None:
     assert not np.shares_memory(check_x(mine), mine)
 
 
-NO_NUMBERS = ["1", ["1"], [True], None, [None], 1j, np.array([1 + 0j]), {}, [math.nan], math.inf]
+NO_NUMBERS: list[Any] = ["1", ["1"], [True], None, [None], 1j, np.array([1 + 0j]), {}, [math.nan], math.inf]
 
 
 @pytest.mark.parametrize("x0", [[], [[1.0]], [[1.0], [1.0, 2.0]], *NO_NUMBERS])
