@@ -29,9 +29,11 @@ class Terms:
 def assemble(terms: Terms, values: NDArray[np.float64], baseline: NDArray[np.float64]) -> NDArray[np.float64]:
     """The rows, (n_rows, m), from values (n, m) and the baseline's value (m,).
 
-    The same values give the same bits whatever order they arrived in. A row with a missing value (NaN) is NaN.
+    The same values give the same bits whatever order they arrived in. A row with a missing value (NaN) is NaN, one
+    that is past what floating point holds is infinite or NaN.
     """
-    rows = np.zeros((terms.n_rows, len(baseline)))
-    part = terms.coefficient[:, None] * (values[terms.point] - baseline) / terms.divisor[:, None]
-    np.add.at(rows, terms.row, part)
+    rows = np.full((terms.n_rows, len(baseline)), -0.0)  # -0.0 + a is a, bit for bit; 0.0 + -0.0 is not
+    with np.errstate(over="ignore", invalid="ignore"):
+        part = terms.coefficient[:, None] * (values[terms.point] - baseline) / terms.divisor[:, None]
+        np.add.at(rows, terms.row, part)
     return rows

@@ -25,8 +25,13 @@ _REMEDIES = {
 def coordinate_label(names: Sequence[str] | None) -> Callable[[int], str]:
     """Coordinate number -> ``coordinate 3 ('mass')``, or without the name where there are none."""
     if names is None:
-        return lambda k: f"coordinate {k}"
+        return numbered
     return lambda k: f"coordinate {k} ({names[k]!r})"
+
+
+def numbered(k: int) -> str:
+    """What a coordinate without a name is called."""
+    return f"coordinate {k}"
 
 
 def point_label(points: Points, k: int, label: Callable[[int], str]) -> str:

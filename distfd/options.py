@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 from distfd.errors import InputError
 from distfd.records import Status
 from distfd.scheduler import Policy
 from distfd.stencils import Stencil, resolve_scheme
+from distfd.steps import AbsoluteStep, positive
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import ArrayLike
-
-    from distfd.steps import AbsoluteStep
 
 CAUSES = {"error": Status.ERROR, "crash": Status.CRASH, "timeout": Status.TIMEOUT}
 DEFAULT_RETRIES = {"error": 0, "crash": 2, "timeout": 0}
@@ -35,8 +36,11 @@ class DerivativeOptions:
 
     def __post_init__(self) -> None:
         resolve_scheme(self.scheme)
-        if isinstance(self.step, str):
-            raise InputError(f"step: must be None, a number, an array or an AbsoluteStep (was {self.step!r})")
+        # How many there must be is known only with x.
+        if self.step is not None and not isinstance(self.step, AbsoluteStep):
+            positive("step", self.step, gaps=True)
+        if self.scale is not None:
+            positive("scale", self.scale, gaps=True)
 
     @property
     def stencil(self) -> Stencil:
@@ -62,29 +66,32 @@ class EvaluationOptions:
     timeout: float | None = None
     retries: int | Mapping[str, int] | None = None
     on_failure: str = "raise"
-    _tries: dict[str, int] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.timeout is not None and not self.timeout > 0:
-            raise InputError(f"timeout: must be > 0 seconds, or None (was {self.timeout})")
+        if self.timeout is not None and not _is_duration(self.timeout):
+            raise InputError(f"timeout: must be a number of seconds > 0, or None (was {self.timeout!r})")
         if self.on_failure not in ON_FAILURE:
             raise InputError(f"on_failure: must be one of {', '.join(ON_FAILURE)} (was {self.on_failure!r})")
-        self._tries.update(_tries(self.retries))
+        _tries(self.retries)
 
     def policy(self, *, limits_itself: bool) -> Policy:
         """What the scheduler is told."""
-        return Policy({CAUSES[cause]: n for cause, n in self._tries.items()}, self.timeout, limits_itself)
+        return Policy({CAUSES[cause]: n for cause, n in _tries(self.retries).items()}, self.timeout, limits_itself)
+
+
+def _is_duration(seconds: Any) -> bool:
+    return isinstance(seconds, Real) and not isinstance(seconds, bool) and 0 < float(seconds) < math.inf
 
 
 def _tries(retries: int | Mapping[str, int] | None) -> dict[str, int]:
     if isinstance(retries, Mapping):
         unknown = set(retries) - set(CAUSES)
         if unknown:
-            raise InputError(f"retries: there is no cause {min(unknown)!r}; use {', '.join(CAUSES)}")
+            raise InputError(f"retries: there is no cause {min(unknown, key=str)!r}; use {', '.join(CAUSES)}")
         tries = {**DEFAULT_RETRIES, **retries}
     else:
         tries = DEFAULT_RETRIES if retries is None else dict.fromkeys(CAUSES, retries)
     for cause, n in tries.items():
-        if isinstance(n, bool) or not isinstance(n, int) or n < 0:
+        if isinstance(n, bool) or not isinstance(n, Integral) or n < 0:
             raise InputError(f"retries: must be whole numbers >= 0 ({cause} was {n!r})")
     return tries

@@ -40,27 +40,27 @@ def place(
     values : (a, n) ndarray
         x_k + c_i h_k as floating point has it, never outside the bounds, one column a node.
     step : (a,) ndarray
-        The steps in use, shrunk where they had to be.
+        The realised steps: negative where an arrangement is mirrored, shrunk where it had to be.
     """
     options = _arrangements(stencil.nodes)
-    values, step = np.empty((len(x), len(stencil.nodes))), h.copy()
-    open_ = np.ones(len(x), dtype=bool)
-    for nodes in options:
-        if not open_.any():
-            return values, step
-        tried = x[open_, None] + h[open_, None] * nodes
-        fits = np.all((tried >= lower[open_, None]) & (tried <= upper[open_, None]), axis=1)
-        taken = np.flatnonzero(open_)[fits]
-        values[taken] = tried[fits]
-        open_[taken] = False
-    tight = np.flatnonzero(open_)
-    if len(tight):
-        values[tight], step[tight] = _shrink(x[tight], h[tight], options, lower[tight], upper[tight])
+    values, step = np.empty((len(x), len(stencil.nodes))), np.empty(len(x))
+    left = np.arange(len(x))
+    with np.errstate(over="ignore"):
+        for direction, nodes in options:
+            tried = x[left, None] + h[left, None] * (direction * nodes)
+            inside = (tried >= lower[left, None]) & (tried <= upper[left, None]) & np.isfinite(tried)
+            fits = inside.all(axis=1)
+            taken, left = left[fits], left[~fits]
+            values[taken] = tried[fits]
+            step[taken] = (tried[fits, 0] - x[taken]) / nodes[0]
+            if not len(left):
+                return values, step
+        values[left], step[left] = _shrink(x[left], h[left], options, lower[left], upper[left])
     return values, step
 
 
 def check_offsets(offsets: NDArray[np.float64], label: Callable[[int], str]) -> None:
-    """Raise InputError where points of one coordinate coincide, with each other or with x, in floating point.
+    """Raise InputError where points of one coordinate coincide, with each other or with x, or are infinitely far.
 
     Parameters
     ----------
@@ -70,13 +70,21 @@ def check_offsets(offsets: NDArray[np.float64], label: Callable[[int], str]) -> 
         Row number -> what a message calls that coordinate.
     """
     ordered = np.sort(np.concatenate((offsets, np.zeros((len(offsets), 1))), axis=1), axis=1)
-    bad = np.flatnonzero(np.any(np.diff(ordered, axis=1) == 0, axis=1))
-    if len(bad):
-        more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
-        raise InputError(
-            f"step: at {label(int(bad[0]))}{more} the step is too small: x + h is x in floating point, or two points "
-            "of the scheme coincide; use a larger step or wider bounds"
+    with np.errstate(over="ignore", invalid="ignore"):
+        gaps = np.diff(ordered, axis=1)
+        spread = ordered[:, -1] - ordered[:, 0]
+    bad = np.flatnonzero(np.any(gaps == 0, axis=1) | ~np.isfinite(spread))
+    if not len(bad):
+        return
+    first = int(bad[0])
+    why = "large: x + h is past what floating point holds; use a smaller one"
+    if np.any(gaps[first] == 0):
+        why = (
+            "small: x + h is x in floating point, or two points of the scheme coincide; "
+            "use a larger one, or wider bounds"
         )
+    more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+    raise InputError(f"step: at {label(first)}{more} the step is too {why}")
 
 
 def as_bounds(bounds: Any, d: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -114,39 +122,31 @@ def _from_pairs(bounds: Any, d: int) -> tuple[NDArray[np.float64], NDArray[np.fl
     return lower, upper
 
 
-def _arrangements(nodes: tuple[float, ...]) -> list[NDArray[np.float64]]:
-    """The stencil, its mirror image, and all windows {-a .. -1, 1 .. n - a}, most symmetric first, + before -."""
+def _arrangements(nodes: tuple[float, ...]) -> list[tuple[float, NDArray[np.float64]]]:
+    """(direction, nodes): the stencil, then all windows {-a .. -1, 1 .. n - a}, most symmetric first; + before -."""
     n = len(nodes)
-    windows = [[i for i in range(-a, n - a + 1) if i] for a in range(n + 1)]
-    windows.sort(key=lambda window: (abs(sum(1 if i > 0 else -1 for i in window)), -sum(window)))
-    seen: list[tuple[float, ...]] = []
-    for candidate in [nodes, tuple(-c for c in nodes), *(tuple(float(i) for i in w) for w in windows)]:
-        if sorted(candidate) not in [sorted(other) for other in seen]:
-            seen.append(candidate)
-    return [np.array(candidate, dtype=float) for candidate in seen]
+    windows = [tuple(float(i) for i in range(-a, n - a + 1) if i) for a in range(n // 2, -1, -1)]
+    kept: dict[frozenset[float], tuple[float, NDArray[np.float64]]] = {}
+    for candidate in (nodes, *windows):
+        for direction in (1.0, -1.0):
+            kept.setdefault(frozenset(direction * c for c in candidate), (direction, np.array(candidate)))
+    return list(kept.values())
 
 
 def _shrink(
     x: NDArray[np.float64],
     h: NDArray[np.float64],
-    options: list[NDArray[np.float64]],
+    options: list[tuple[float, NDArray[np.float64]]],
     lower: NDArray[np.float64],
     upper: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    sign = np.where(h >= 0, 1.0, -1.0)
-    above, below = np.where(h >= 0, upper - x, x - lower), np.where(h >= 0, x - lower, upper - x)
-    room = []
-    for nodes in options:
-        reach_above, reach_below = max(0.0, nodes.max()), max(0.0, -nodes.min())
-        with np.errstate(divide="ignore", invalid="ignore"):
-            room.append(
-                np.minimum(
-                    above / reach_above if reach_above else np.full(x.shape, np.inf),
-                    below / reach_below if reach_below else np.full(x.shape, np.inf),
-                )
-            )
-    best = np.argmax(np.stack(room), axis=0)
-    step = sign * np.take_along_axis(np.stack(room), best[None], axis=0)[0]
-    values = x[:, None] + step[:, None] * np.stack(options)[best]
-    # x + (upper - x) may round to one ulp past upper.
-    return np.clip(values, lower[:, None], upper[:, None]), step
+    """The arrangement with the most room for its step, stretched to the nearer bound."""
+    values, step, most = np.repeat(x[:, None], len(options[0][1]), axis=1), np.zeros(len(x)), np.zeros(len(x))
+    for direction, nodes in options:
+        reach = np.copysign(direction, direction * h)[:, None] * nodes
+        room = np.min(np.where(reach > 0, (upper - x)[:, None], (lower - x)[:, None]) / reach, axis=1)
+        more = np.flatnonzero(room > most)
+        # x + (upper - x) may round to one ulp past upper.
+        at = np.clip(x[more, None] + room[more, None] * reach[more], lower[more, None], upper[more, None])
+        values[more], most[more], step[more] = at, room[more], (at[:, 0] - x[more]) / nodes[0]
+    return values, step

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from distfd.assemble import Terms, assemble
+from distfd.describe import numbered
 from distfd.errors import InputError
 from distfd.placement import check_offsets, place
 from distfd.points import Points
 from distfd.records import Status
 from distfd.stencils import Stencil, coefficients
-from distfd.steps import nominal_steps
+from distfd.steps import as_real, nominal_steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -52,8 +53,9 @@ class Wave:
 class Answer:
     """What a method found.
 
-    ``derivative`` is (d,) or (m, d) with NaN at the ``missing`` coordinates; ``value`` is J(x), (m,); ``step`` is (d,),
-    0 at coordinates that do not move; ``error`` is None, or of the derivative's shape.
+    ``derivative`` is (d,) or (m, d) with NaN at the ``missing`` coordinates, those that lack a value or whose
+    difference is past what floating point holds; ``value`` is J(x), (m,); ``step`` is (d,), 0 at coordinates that do
+    not move; ``error`` is None, or of the derivative's shape.
     """
 
     derivative: NDArray[np.float64]
@@ -121,13 +123,13 @@ class FirstDerivative:
         d, moving = len(self.x), self._moving
         derivative = np.zeros((d, len(baseline)))
         derivative[moving] = rows
-        failed = (wave.status[1:] != Status.OK).reshape(len(moving), -1).any(axis=1)
-        derivative[moving[failed]] = np.nan
+        missing = moving[~np.isfinite(rows).all(axis=1)]
+        derivative[missing] = np.nan
         return Answer(
             derivative=derivative.T if self.vector else derivative[:, 0],
             value=baseline,
-            step=self._step,
-            missing=moving[failed],
+            step=self._placed[2],
+            missing=missing,
         )
 
     @cached_property
@@ -136,21 +138,16 @@ class FirstDerivative:
 
     @cached_property
     def _placed(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """New values (a, n), realised offsets (a, n) and steps (d,)."""
+        """New values (a, n), realised offsets (a, n) and realised steps (d,)."""
         moving = self._moving
         h = nominal_steps(self.x, self.stencil, self.step, self.scale)
         x = self.x[moving]
-        values, used = place(x, h[moving], self.stencil, self.lower[moving], self.upper[moving])
+        step = np.zeros(len(self.x))
+        values, step[moving] = place(x, h[moving], self.stencil, self.lower[moving], self.upper[moving])
         # What J is moved by is what floating point made of x + h, so that is what the difference is divided by.
         offsets = values - x[:, None]
         check_offsets(offsets, lambda a: self.label(int(moving[a])))
-        step = np.zeros(len(self.x))
-        step[moving] = used if offsets.shape[1] > 1 else offsets[:, 0] / self.stencil.nodes[0]
         return values, offsets, step
-
-    @property
-    def _step(self) -> NDArray[np.float64]:
-        return self._placed[2]
 
     @cached_property
     def _points(self) -> Points:
@@ -176,7 +173,7 @@ def check_x(
     x0: ArrayLike,
     lower: NDArray[np.float64] | None = None,
     upper: NDArray[np.float64] | None = None,
-    label: Callable[[int], str] = str,
+    label: Callable[[int], str] = numbered,
 ) -> NDArray[np.float64]:
     """Take x as a read-only (d,) float64 copy.
 
@@ -185,10 +182,7 @@ def check_x(
     InputError
         If it is not one finite real number or a one-dimensional array of them, or lies outside the bounds.
     """
-    try:
-        x = np.atleast_1d(np.array(x0, dtype=np.float64))
-    except (TypeError, ValueError) as error:
-        raise InputError(f"x0: must be a one-dimensional array of real numbers ({error})") from error
+    x = np.atleast_1d(as_real("x0", x0))
     if x.ndim != 1 or not len(x):
         raise InputError(f"x0: must be a one-dimensional array of real numbers (had shape {x.shape})")
     bad = np.flatnonzero(~np.isfinite(x))

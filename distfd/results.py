@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 def gather(request: Request, batches: Sequence[Batch]) -> Wave:
     """One wave from its batches, the same whatever the order in which they came.
 
-    The baseline (or, without one, the first point with a value) says how many outputs J has; a point with another
-    number of them has failed.
+    The baseline (or, without one that has a value, the first point that has) says how many outputs J has; a point with
+    another number of them has failed.
     """
     n = len(request.points)
     status = np.full(n, Status.NOT_RUN, dtype=np.uint8)
@@ -35,12 +35,11 @@ def gather(request: Request, batches: Sequence[Batch]) -> Wave:
         size[batch.index] = batch.size
         failures.update(batch.failures)
     good = np.flatnonzero(status == Status.OK)
-    lead = request.baseline if request.baseline is not None else (int(good[0]) if len(good) else 0)
-    outputs = (int(size[lead]) if request.vector else 1) or 1
+    at_baseline = request.baseline is not None and bool(status[request.baseline] == Status.OK)
+    first = size[request.baseline] if at_baseline else size[good[0]] if len(good) else 1
+    outputs = int(first) if request.vector else 1
     for k in good[size[good] != outputs].tolist():
-        text = (
-            f"J returned {size[k]} outputs here and {outputs} at {'x' if request.baseline == lead else 'other points'}"
-        )
+        text = f"J returned {size[k]} outputs here and {outputs} at {'x' if at_baseline else 'other points'}"
         if not request.vector:
             text = f"J must return a number; it returned {size[k]} (for several outputs use jacobian)"
         failures[k] = Failure(Status.ERROR, text)
@@ -60,6 +59,7 @@ class Evaluations(Sequence[Evaluation]):
         self._batches = [(request, batch) for request, batches in waves for batch in batches]
         self._ends = np.cumsum([len(batch) for _, batch in self._batches], dtype=np.int64)
         self._label = label
+        self._offsets: dict[int, NDArray[np.int64]] = {}
 
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0
@@ -74,14 +74,23 @@ class Evaluations(Sequence[Evaluation]):
         row = range(len(self))[i]
         at = int(np.searchsorted(self._ends, row, side="right"))
         request, batch = self._batches[at]
-        return evaluation(request, batch, row - int(self._ends[at]) + len(batch), self._label)
+        if at not in self._offsets:  # once a batch, or looking at all of a long one takes the square of its length
+            self._offsets[at] = batch.offsets
+        r = row - int(self._ends[at]) + len(batch)
+        return evaluation(request, batch, r, self._label, self._offsets[at])
 
 
-def evaluation(request: Request, batch: Batch, r: int, label: Callable[[int], str]) -> Evaluation:
-    """Row r of a batch as an object."""
+def evaluation(
+    request: Request,
+    batch: Batch,
+    r: int,
+    label: Callable[[int], str],
+    offsets: NDArray[np.int64] | None = None,
+) -> Evaluation:
+    """Row r of a batch as an object; ``offsets`` are the batch's, where they are at hand."""
     k = int(batch.index[r])
-    start = int(batch.offsets[r])
-    numbers = batch.flat[start : start + int(batch.size[r])]
+    offsets = batch.offsets if offsets is None else offsets
+    numbers = batch.flat[offsets[r] : offsets[r + 1]]
     indices, values = request.points.changes(k)
     return Evaluation(
         index=k,

@@ -26,8 +26,8 @@ class Stencil:
     ----------
     name : str
         What results and messages call it.
-    nodes : tuple of float
-        Distinct, finite, none of them 0.
+    nodes : sequence of float
+        Distinct, finite, none of them 0; kept as a tuple.
 
     Raises
     ------
@@ -39,9 +39,13 @@ class Stencil:
     nodes: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        nodes = self.nodes
+        try:
+            nodes = tuple(float(node) for node in self.nodes)
+        except (TypeError, ValueError):
+            nodes = ()
         if not nodes or 0 in nodes or len(set(nodes)) != len(nodes) or not np.all(np.isfinite(nodes)):
-            raise InputError(f"stencil {self.name!r}: nodes must be distinct, finite and not 0, but are {nodes}")
+            raise InputError(f"stencil {self.name!r}: nodes must be distinct, finite and not 0 (were {self.nodes!r})")
+        object.__setattr__(self, "nodes", nodes)
 
     @property
     def order(self) -> int:
@@ -57,8 +61,7 @@ class Stencil:
     @property
     def relative_step(self) -> float:
         """eps^(1/(p+1)), which balances truncation against round-off (SciPy's default for p = 1 and 2)."""
-        # The same powers as SciPy's, bit for bit.
-        return float(EPS**0.5 if self.order == 1 else EPS ** (1 / (self.order + 1)))
+        return float(EPS ** (1 / (self.order + 1)))
 
 
 def coefficients(offsets: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -100,6 +103,6 @@ def resolve_scheme(scheme: str | Stencil) -> Stencil:
     """
     if isinstance(scheme, Stencil):
         return scheme
-    if scheme not in SCHEMES:
+    if not isinstance(scheme, str) or scheme not in SCHEMES:
         raise InputError(f"scheme: there is no {scheme!r}; use one of {', '.join(SCHEMES)}, or a distfd.Stencil")
     return SCHEMES[scheme]

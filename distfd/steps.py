@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import reprlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -28,10 +29,7 @@ class AbsoluteStep:
     h: ArrayLike
 
     def __post_init__(self) -> None:
-        check_positive("step", np.asarray(self.h, dtype=float))
-
-
-Step = float | AbsoluteStep | None
+        positive("step", self.h)
 
 
 def nominal_steps(
@@ -56,6 +54,7 @@ def nominal_steps(
     Returns
     -------
     (d,) ndarray
+        Infinite where a given r times s is past what floating point holds.
 
     Raises
     ------
@@ -63,35 +62,62 @@ def nominal_steps(
         If a step or scale is not finite and > 0, or has the wrong length.
     """
     if isinstance(step, AbsoluteStep):
-        return _spread("step", step.h, x).copy()
+        return _spread("step", positive("step", step.h), x)
     sign = np.where(x >= 0, 1.0, -1.0)
-    size = np.maximum(1.0, np.abs(x))
-    given_scale = np.full(x.shape, np.nan) if scale is None else _spread("scale", scale, x)
-    check_positive("scale", given_scale, allow_nan=True)
-    has_scale = ~np.isnan(given_scale)
+    size, default_size = np.abs(x), np.maximum(1.0, np.abs(x))
+    if scale is not None:
+        given_scale = _spread("scale", positive("scale", scale, gaps=True), x)
+        has_scale = ~np.isnan(given_scale)
+        size, default_size = (np.where(has_scale, given_scale, s) for s in (size, default_size))
     # SciPy multiplies in this order; another one differs in the last bit.
-    default = stencil.relative_step * sign * np.where(has_scale, given_scale, size)
+    default = stencil.relative_step * sign * default_size
     if step is None:
         return default
-    given = _spread("step", step, x)
-    check_positive("step", given, allow_nan=True)
-    asked = given * sign * np.where(has_scale, given_scale, np.abs(x))
-    unusable = np.isnan(given) | ((x + asked) - x == 0)
+    given = _spread("step", positive("step", step, gaps=True), x)
+    with np.errstate(over="ignore"):
+        asked = given * sign * size
+        unusable = np.isnan(given) | ((x + asked) - x == 0)
     return np.where(unusable, default, asked)
 
 
-def check_positive(what: str, values: NDArray[np.float64], *, allow_nan: bool = False) -> None:
-    """Raise InputError where a value is not finite and > 0."""
-    bad = ~(np.isfinite(values) & (values > 0))
-    if allow_nan:
-        bad &= ~np.isnan(values)
+def as_real(what: str, values: Any) -> NDArray[np.float64]:
+    """A fresh float64 array of one number or several.
+
+    Raises
+    ------
+    InputError
+        If they are anything but real numbers: text, truth values and complex numbers are mistakes, not numbers.
+    """
+    wanted = f"{what}: must be a real number or a one-dimensional array of them"
+    try:
+        given = np.asarray(values)
+        array = np.array(given, dtype=np.float64) if given.dtype.kind in "iufO" else None
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{wanted} ({error})") from error
+    if array is None:
+        raise InputError(f"{wanted} (was {reprlib.repr(values)})")
+    return array
+
+
+def positive(what: str, values: ArrayLike, *, gaps: bool = False) -> NDArray[np.float64]:
+    """A float64 array of finite numbers > 0; with ``gaps``, an array (not a lone number) may have NaN for "not given".
+
+    Raises
+    ------
+    InputError
+        If they are not.
+    """
+    array = as_real(what, values)
+    bad = ~(np.isfinite(array) & (array > 0))
+    if gaps and array.ndim:
+        bad &= ~np.isnan(array)
     if np.any(bad):
-        worst = np.atleast_1d(values)[np.atleast_1d(bad)][0]
-        raise InputError(f"{what}: must be finite and > 0 (was {worst})")
+        where = f" at coordinate {np.flatnonzero(bad)[0]}" if array.ndim else ""
+        raise InputError(f"{what}: must be finite and > 0 (was {array[bad].flat[0]}{where})")
+    return array
 
 
-def _spread(what: str, values: ArrayLike, x: NDArray[np.float64]) -> NDArray[np.float64]:
-    array = np.asarray(values, dtype=float)
+def _spread(what: str, array: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64]:
     if array.ndim and array.shape != x.shape:
         raise InputError(f"{what}: needs one number or {len(x)}, one for each coordinate (had shape {array.shape})")
     return np.broadcast_to(array, x.shape)

@@ -1,0 +1,58 @@
+"""First derivatives without an executor: the points are evaluated here, one after another."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from distfd.describe import numbered
+from distfd.placement import as_bounds
+from distfd.plan import Answer, FirstDerivative, Request, Wave
+from distfd.records import Status
+from distfd.stencils import Stencil, resolve_scheme
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+
+def method(
+    x: Any, scheme: str | Stencil = "forward", *, step: Any = None, bounds: Any = None, vector: bool = False
+) -> FirstDerivative:
+    x = np.asarray(x, dtype=float)
+    return FirstDerivative(x, resolve_scheme(scheme), step, None, *as_bounds(bounds, len(x)), vector, numbered)
+
+
+def ask(plan: FirstDerivative) -> Request:
+    request = plan.advance(())
+    assert isinstance(request, Request)
+    return request
+
+
+def wave(request: Request, fun: Callable[[Floats], Any]) -> Wave:
+    n = len(request.points)
+    values = np.array([np.atleast_1d(fun(request.points.dense(k))) for k in range(n)], dtype=float)
+    return Wave(request, values, np.full(n, Status.OK, dtype=np.uint8))
+
+
+def solve(plan: FirstDerivative, fun: Callable[[Floats], Any]) -> Answer:
+    answer = plan.advance([wave(ask(plan), fun)])
+    assert isinstance(answer, Answer)
+    return answer
+
+
+def bits(values: Floats) -> list[int]:
+    numbers: list[int] = np.ascontiguousarray(values).view(np.uint64).ravel().tolist()
+    return numbers
+
+
+def rosenbrock(x: Floats) -> float:
+    return float(np.sum(100.0 * (x[1:] - x[:-1] ** 2.0) ** 2.0 + (1 - x[:-1]) ** 2.0))
+
+
+def trigonometric(x: Floats) -> Floats:
+    return np.array([np.sin(x).sum(), np.exp(0.1 * x[0]) * x[-1], 1 / (1 + x @ x)])
