@@ -200,6 +200,9 @@ class Evaluator:
         """
         method = self.method(x, kind)
         answer, tally = self._solve(method, kind)
+        if self._raises and len(answer.missing):
+            first = self._label(int(answer.missing[0]))
+            raise EvaluationError(f"the difference at {first} is past what floating point holds; use a larger step")
         return DerivativeResult(
             derivative=answer.derivative,
             value=_scalar(answer.value) if kind == "gradient" else answer.value,

@@ -303,6 +303,15 @@ def test_bad_options_cost_no_evaluation(options: dict[str, Any], message: str, t
     assert not fun.calls
 
 
+def test_a_difference_past_floating_point_is_no_derivative() -> None:
+    def cliff(x: NDArray[np.float64]) -> float:
+        return 1e308 if x[1] > 0 else -1e308
+
+    with pytest.raises(distfd.EvaluationError, match="coordinate 1 is past what floating point holds"):
+        distfd.gradient(cliff, [1.0, 0.0], executor="serial")
+    assert distfd.differentiate(cliff, [1.0, 0.0], executor="serial", on_failure="nan").missing.tolist() == [1]
+
+
 @pytest.mark.parametrize("x0", [[], [[1.0]], [math.nan], [math.inf], ["a"], [1j], None])
 def test_bad_points(x0: Any) -> None:
     with pytest.raises(distfd.InputError, match="x0"):
