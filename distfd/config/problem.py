@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from distfd.config.schema import Config
-    from distfd.config.sections import Parameter
+    from distfd.config.sections import Bounds, Parameter
 
 _MOST_TOLD = 5
 
@@ -37,15 +36,15 @@ class Problem:
     fixed: NDArray[np.bool_]
 
 
-def make_problem(config: Config) -> Problem:
-    """The arrays of a valid configuration."""
-    parameters = config.parameters
+def make_problem(
+    parameters: tuple[Parameter, ...] | None, start: str | tuple[float, ...] | None, bounds: Bounds
+) -> Problem:
+    """The arrays of a valid configuration, which has either ``parameters`` or ``x0`` (the start, with its bounds)."""
     if parameters is None:
-        # A valid configuration has one of the two.
-        assert config.x0 is not None
-        x0 = _vector(config.x0)
+        assert start is not None
+        x0 = _vector(start)
         names = tuple(f"x{k}" for k in range(len(x0)))
-        lower, upper = _limits(config.bounds.lower, config.bounds.upper, len(x0))
+        lower, upper = _limits(bounds.lower, bounds.upper, len(x0))
         unknown = np.full(len(x0), np.nan)
         return Problem(names, x0, lower, upper, unknown, unknown.copy(), lower == upper)
     lower = _filled((p.lower for p in parameters), -np.inf)

@@ -81,7 +81,7 @@ class Config(Section):
         ValueError
             If an .npy file is no longer what it was when the configuration was loaded.
         """
-        return make_problem(self)
+        return make_problem(self.parameters, self.x0, self.bounds)
 
     @property
     def duplicates(self) -> bool:
