@@ -245,7 +245,7 @@ class Scheduler:
             return None
         if failure.status == Status.LOST:
             for issued in queue:
-                self._requeue(issued.index)
+                (self._isolate if issued.lone else self._requeue)(issued.index)
             return None
         head, *behind = queue
         suspects = head.index
