@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import deque
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,7 @@ from distfd.protocols import ChunkDone, SlotLost, SlotUp
 from distfd.records import Batch, Failure, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
 
@@ -29,7 +30,7 @@ _MIN_BUDGET = 0.2
 _GRACE = 3.0
 """Seconds past its timeout that a model which limits itself is given to say so."""
 _DEAD_STARTS = 5
-"""So many workers in a row that die before they are up, and it is no accident."""
+"""So many workers in a row that die before they are up, while none is, and it is no accident."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class Pool:
     """Time spent in `count` successful evaluations."""
     count: int = 0
     dead_starts: int = 0
+    chunks: Iterator[int] = field(default_factory=itertools.count)
+    """Numbers of chunks: never the same twice, so that a late report of an earlier wave is known as such."""
 
     @property
     def mean(self) -> float | None:
@@ -91,14 +94,18 @@ class _Issued:
     chunk: int
     index: NDArray[np.int64]
     budget: float
-    started: float | None = None
+    started: float
+    """When it came to the head of its slot's queue; infinite before."""
+    lone: bool
+    """Whether nothing may be queued behind it."""
 
 
 class Scheduler:
     """One wave: which points go to which slot, what is tried again, and when it is over.
 
-    A chunk of several points that dies or hangs blames nobody: what it had not handed back goes out again point by
-    point, uncharged, and the culprit, now alone, is charged.
+    A process that dies blames a point only if it had been given that one alone. Where there were more, in its chunk or
+    in one queued behind (the report of a chunk that was done can die with the process), none is charged; each goes out
+    again alone, and the culprit is charged then. So it is with a chunk of several points that hangs.
 
     Parameters
     ----------
@@ -119,8 +126,9 @@ class Scheduler:
         self._fresh = index
         self._cursor = 0
         self._again: deque[NDArray[np.int64]] = deque()
+        self._lone: deque[int] = deque()
         if baseline is not None and baseline in index:
-            self._again.append(np.array([baseline]))
+            self._lone.append(baseline)
             self._fresh = index[index != baseline]
         self._baseline = baseline
         self._policy = policy
@@ -130,7 +138,6 @@ class Scheduler:
         self._tries: dict[int, dict[Status, int]] = {}
         self._unfinished = len(index)
         self._waiting = len(index)
-        self._next_chunk = 0
         self._baseline_failed = False
         self.broken: str | None = None
         """Why no slot can be had, once that is certain."""
@@ -140,17 +147,11 @@ class Scheduler:
         """Whether every point is final, or the baseline has failed for good, or no slot can be had."""
         return self._unfinished == 0 or self._baseline_failed or self.broken is not None
 
-    @property
-    def running(self) -> int:
-        """Points handed to slots and not yet back."""
-        return sum(len(issued.index) for queue in self._queues.values() for issued in queue)
-
     def take(self, report: Report, now: float) -> Attempts | None:
         """Take in what a slot reported; the attempts that ended by it, if any."""
         if isinstance(report, SlotUp):
             self._pool.up[report.slot] = report
             self._pool.dead_starts = 0
-            self._start_head(report.slot, now)
             return None
         if isinstance(report, SlotLost):
             return self._lost(report.slot, report.failure, now)
@@ -170,21 +171,16 @@ class Scheduler:
 
     def issue(self, now: float) -> list[Submit]:
         """Work for the slots that want it."""
-        if self.finished:
+        if self.finished or not self._waiting:
             return []
         submits: list[Submit] = []
-        for depth in (0, 1):
-            for slot in self._pool.up:
-                queue = self._queues.setdefault(slot, deque())
-                if len(queue) != depth or (depth and not self._may_queue()):
-                    continue
-                index = self._next_points()
-                if index is None:
-                    return submits
-                issued = _Issued(self._next_chunk, index, self._budget(len(index)), None if depth else now)
-                self._next_chunk += 1
-                queue.append(issued)
-                submits.append(Submit(slot, issued.chunk, index, issued.budget))
+        for slot in self._pool.up:
+            if not self._queues.get(slot):
+                submits += self._give(slot, now)
+        for slot in self._pool.up:
+            queue = self._queues.get(slot)
+            if queue and len(queue) == 1 and not queue[0].lone and self._may_queue():
+                submits += self._give(slot, math.inf)
         return submits
 
     def abandon(self) -> list[Kill]:
@@ -203,24 +199,33 @@ class Scheduler:
 
     def _deadline(self, slot: int) -> float | None:
         queue = self._queues.get(slot)
-        if self._policy.timeout is None or not queue or queue[0].started is None:
+        if self._policy.timeout is None or not queue:
             return None
         head = queue[0]
         # Between points a slot looks at its budget, so at any time one evaluation is running that began in it.
         slack = head.budget if len(head.index) > 1 else 0.0
-        return queue[0].started + self._policy.timeout + slack + (_GRACE if self._policy.limits_itself else 0.0)
+        return head.started + self._policy.timeout + slack + (_GRACE if self._policy.limits_itself else 0.0)
 
-    def _start_head(self, slot: int, now: float) -> None:
-        queue = self._queues.get(slot)
-        if queue:
-            queue[0].started = now
+    def _give(self, slot: int, started: float) -> list[Submit]:
+        """One more chunk for a slot, if there is any."""
+        # A lone point only ever goes to an idle slot.
+        lone = started < math.inf and bool(self._lone)
+        index = np.array([self._lone.popleft()], dtype=np.int64) if lone else self._next_points()
+        if not len(index):
+            return []
+        self._waiting -= len(index)
+        issued = _Issued(next(self._pool.chunks), index, self._budget(len(index)), started, lone)
+        self._queues.setdefault(slot, deque()).append(issued)
+        return [Submit(slot, issued.chunk, index, issued.budget)]
 
     def _done(self, report: ChunkDone, now: float) -> Attempts | None:
-        queue = self._queues.get(report.slot)
-        if not queue or queue[0].chunk != report.chunk:
+        queue = self._queues.get(report.slot, deque())
+        issued = next((issued for issued in queue if issued.chunk == report.chunk), None)
+        if issued is None:
             return None  # of a chunk given up since
-        issued = queue.popleft()
-        self._start_head(report.slot, now)
+        queue.remove(issued)
+        if queue:
+            queue[0].started = min(queue[0].started, now)
         batch = report.batch
         if len(batch) < len(issued.index):
             self._requeue(issued.index[len(batch) :])
@@ -232,30 +237,36 @@ class Scheduler:
     def _lost(self, slot: int, failure: Failure, now: float) -> Attempts | None:
         up = self._pool.up.pop(slot, None)
         queue = self._queues.pop(slot, None)
-        if up is None:
+        if up is None and not self._pool.up and failure.status != Status.LOST:
             self._pool.dead_starts += 1
             if self._pool.dead_starts >= _DEAD_STARTS:
                 self.broken = f"{_DEAD_STARTS} workers in a row died while starting: {failure.text}"
         if not queue:
             return None
+        if failure.status == Status.LOST:
+            for issued in queue:
+                (self._isolate if issued.lone else self._requeue)(issued.index)
+            return None
         head, *behind = queue
+        suspects = head.index
         for issued in behind:
-            self._requeue(issued.index)
-        if len(head.index) > 1 or failure.status == Status.LOST:
-            for k in range(len(head.index)):
-                self._requeue(head.index[k : k + 1])
+            if failure.status == Status.TIMEOUT:  # what hangs is the head
+                self._requeue(issued.index)
+            else:
+                suspects = np.concatenate((suspects, issued.index))
+        if len(suspects) > 1:
+            self._isolate(suspects)
             return None
         return self._charge(self._ended_by(failure, head, up, slot, now))
 
     def _ended_by(self, failure: Failure, head: _Issued, up: SlotUp | None, slot: int, now: float) -> Batch:
         """The record of an attempt whose process died under it."""
-        started = now if head.started is None else head.started
         return Batch(
             index=head.index,
             status=np.array([failure.status], dtype=np.uint8),
             size=np.zeros(1, dtype=np.int64),
             flat=np.empty(0),
-            started=np.array([self._epoch + started]),
+            started=np.array([self._epoch + head.started]),
             ended=np.array([self._epoch + now]),
             attempt=np.ones(1, dtype=np.int32),
             host=up.host if up else "",
@@ -275,7 +286,7 @@ class Scheduler:
             tries[status] = tries.get(status, 0) + 1
             if status != Status.OK and tries[status] <= self._policy.retries.get(status, 0):
                 final[r] = False
-                self._requeue(batch.index[r : r + 1])
+                self._isolate(batch.index[r : r + 1])
         self._unfinished -= int(final.sum())
         if batch.failures and self._baseline is not None:
             self._baseline_failed |= bool(np.any(final & (batch.index == self._baseline) & (batch.status != Status.OK)))
@@ -291,18 +302,21 @@ class Scheduler:
         self._again.append(index)
         self._waiting += len(index)
 
-    def _next_points(self) -> NDArray[np.int64] | None:
+    def _isolate(self, index: NDArray[np.int64]) -> None:
+        """Have each of these points evaluated alone."""
+        self._lone.extend(index.tolist())
+        self._waiting += len(index)
+
+    def _next_points(self) -> NDArray[np.int64]:
         size = self._chunk_size()
         if self._again:
             index = self._again.popleft()
             if len(index) > size:
                 self._again.appendleft(index[size:])
-                index = index[:size]
-        else:
-            index = self._fresh[self._cursor : self._cursor + size]
-            self._cursor += len(index)
-        self._waiting -= len(index)
-        return index if len(index) else None
+            return index[:size]
+        index = self._fresh[self._cursor : self._cursor + size]
+        self._cursor += len(index)
+        return index
 
     def _chunk_size(self) -> int:
         """Points a chunk: one until a time is known, then as many as last long enough, ever fewer at the end."""
