@@ -43,9 +43,11 @@ def cases(draw: st.DrawFn) -> Case:
     size = draw(st.sampled_from([1.5e-8, 6e-6, 1e-3, 5e-324, 1.0]) | st.floats(1e-12, 1e3))
     h = draw(st.sampled_from([size, -size, size * x])) or size
 
+    reach = min(abs(h), LARGEST)  # h may be infinite, as a user's step times x may be
+
     def edge(to: float) -> float:
         gap = draw(
-            st.sampled_from([0.0, 1e-12, math.inf]) | st.floats(0, 5).map(lambda n: n * abs(h)) | st.floats(0, 1e3)
+            st.sampled_from([0.0, 1e-12, math.inf]) | st.floats(0, 5).map(lambda n: n * reach) | st.floats(0, 1e3)
         )
         return draw(st.sampled_from([x + math.copysign(gap, to), math.nextafter(x, to)]))
 
@@ -172,6 +174,13 @@ def test_what_is_done_at_a_bound(name: str, lower: float, upper: float, nodes: l
     # A mirrored arrangement has the opposite step; a backward difference is x - h with the same h.
     sign = -1 if sum(nodes) * (sum(SCHEMES[name].nodes) or 1) < 0 else 1
     assert step == sign * 0.25 * min(abs(c) for c in nodes)
+
+
+@pytest.mark.parametrize(("x", "upper"), [(-1.26, 3.4), (1.32, 3.4), (-0.29, 63.8)])
+def test_a_step_that_is_shrunk_to_the_bound_is_not_rounded_past_it(x: float, upper: float) -> None:
+    assert x + (upper - x) > upper
+    assert place_one(Case(x, 1e3, x, upper), SCHEMES["forward"])[0] == [upper]
+    assert place_one(Case(-x, 1e3, -upper, -x), SCHEMES["backward"])[0] == [-upper]
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
