@@ -1,0 +1,88 @@
+"""Progress lines: few, and true."""
+
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from distfd import events
+from distfd.observers.progress import ProgressLines
+from distfd.records import Batch, Failure, Status
+
+
+@dataclass
+class Screen:
+    now: float = 0.0
+    stream: io.StringIO = field(default_factory=io.StringIO)
+
+    def __post_init__(self) -> None:
+        self.lines = ProgressLines(self.stream, clock=lambda: self.now)
+
+    @property
+    def text(self) -> list[str]:
+        printed = self.stream.getvalue().splitlines()
+        assert all(re.match(r"\d\d:\d\d:\d\d ", line) for line in printed)
+        return [line[9:] for line in printed]
+
+
+def batch(n: int, failed: int = 0) -> Batch:
+    status = np.full(n, Status.OK, dtype=np.uint8)
+    status[:failed] = Status.ERROR
+    return Batch(
+        index=np.arange(n),
+        status=status,
+        size=(status == Status.OK).astype(np.int64),
+        flat=np.zeros(n - failed),
+        started=np.zeros(n),
+        ended=np.ones(n),
+        attempt=np.ones(n, dtype=np.int32),
+        host="here",
+        pid=1,
+        slot=0,
+        failures={k: Failure(Status.ERROR, "no") for k in range(failed)},
+    )
+
+
+def test_a_long_wave_is_told_every_few_seconds() -> None:
+    screen = Screen()
+    screen.lines(events.WaveStarted("gradient", 101, 1, 2))
+    for slot in range(2):
+        screen.lines(events.SlotStarted(slot, "here", 7))
+    for second in range(1, 21):
+        screen.now = float(second)
+        screen.lines(events.BatchFinished(batch(5, failed=1 if second == 1 else 0)))
+    screen.lines(events.WaveEnded("gradient", 100, 1, 20.0, 19.0))
+    assert screen.text == [
+        "gradient: 100 evaluations to begin with, 1 more are known; starting workers",
+        "25/100 evaluations, 1 failed, 2 slots, about 15 s left",
+        "50/100 evaluations, 1 failed, 2 slots, about 10 s left",
+        "75/100 evaluations, 1 failed, 2 slots, about 5 s left",
+        "gradient: 100 evaluations, 1 failed in 20.0 s",
+    ]
+
+
+def test_an_optimizer_has_a_line_an_iteration() -> None:
+    screen = Screen()
+    for iteration in range(1, 4):
+        screen.lines(events.WaveStarted("gradient", 5, 0, 2))
+        screen.lines(events.BatchFinished(batch(5)))
+        screen.lines(events.WaveEnded("gradient", 5, 0, 0.1, 0.1))
+        screen.lines(events.Iterated(iteration, np.zeros(4), 1.0 / iteration))
+    assert screen.text[0].startswith("gradient: 5 evaluations")
+    assert screen.text[1:] == ["iteration 1: J = 1", "iteration 2: J = 0.5", "iteration 3: J = 0.33333333"]
+
+
+def test_failures_and_waiting_are_told() -> None:
+    screen = Screen()
+    failure = Failure(Status.CRASH, "the worker process died")
+    screen.lines(events.AttemptFailed("coordinate 3", 1, failure, again=True, host="here", pid=1))
+    screen.lines(events.AttemptFailed("coordinate 3", 2, failure, again=False, host="here", pid=1))
+    screen.lines(events.Waiting(31.0, "no slot is up"))
+    assert screen.text == [
+        "failed: coordinate 3: the worker process died (attempt 1; trying again)",
+        "failed: coordinate 3: the worker process died (attempt 2)",
+        "waiting for 31 s: no slot is up",
+    ]
