@@ -46,7 +46,7 @@ def gather(request: Request, batches: Sequence[Batch]) -> Wave:
         status[k] = Status.ERROR
     values = np.full((n, outputs), np.nan)
     for batch in batches:
-        fits = (status[batch.index] == Status.OK) & (batch.size == outputs)
+        fits = batch.size == outputs
         part = batch if fits.all() else batch.take(fits)
         values[part.index] = part.flat.reshape(-1, outputs)
     return Wave(request, values, status, failures)

@@ -183,6 +183,11 @@ def test_a_step_that_is_shrunk_to_the_bound_is_not_rounded_past_it(x: float, upp
     assert place_one(Case(-x, 1e3, -upper, -x), SCHEMES["backward"])[0] == [-upper]
 
 
+def test_with_equal_room_a_shrunk_step_keeps_its_direction() -> None:
+    assert place_one(Case(1.0, 0.25, 0.875, 1.125), SCHEMES["forward"]) == ([1.125], 0.125)
+    assert place_one(Case(-1.0, -0.25, -1.125, -0.875), SCHEMES["forward"]) == ([-1.125], -0.125)
+
+
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_infinity_is_never_asked_for(scheme: str) -> None:
     values, _ = place_one(Case(LARGEST, 1e300, -math.inf, math.inf), SCHEMES[scheme])

@@ -139,6 +139,9 @@ def test_several_outputs_for_a_gradient_are_failures_that_say_what_to_do() -> No
     wave = gather(request, [batch(outcomes)])
     assert wave.status.tolist() == [Status.OK, Status.OK, Status.ERROR, Status.OK]
     assert wave.failures[2].text == "J must return a number; it returned 3 (for several outputs use jacobian)"
+    wave = gather(request, [batch(evaluated(request, vector=True))])
+    assert wave.status.tolist() == [Status.ERROR] * 4
+    assert sorted(wave.failures) == [0, 1, 2, 3]
 
 
 def test_nothing_at_all_is_a_wave_too() -> None:
