@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from distfd import events
-from distfd.describe import coordinate_label, failure_message, where
+from distfd.describe import coordinate_label, failure_message, numbered, where
 from distfd.errors import EvaluationError, InputError
 from distfd.evaluate import Session, evaluate
 from distfd.executors.registry import make_executor
@@ -226,9 +226,7 @@ class Evaluator:
         if kind not in KINDS:
             raise InputError(f"kind: must be one of {', '.join(KINDS)} (was {kind!r})")
         options = self._options
-        at = check_x(x)
-        lower, upper = as_bounds(options.bounds, len(at))
-        check_x(at, lower, upper, self._label)
+        at, lower, upper = self._place(x)
         return FirstDerivative(
             x=at,
             stencil=options.stencil,
@@ -241,8 +239,16 @@ class Evaluator:
         )
 
     def _at(self, x: ArrayLike) -> NDArray[np.float64]:
-        at = check_x(x)
-        return check_x(at, *as_bounds(self._options.bounds, len(at)), self._label)
+        return self._place(x)[0]
+
+    def _place(self, x: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """X checked, and its bounds."""
+        names = self._options.names
+        at = check_x(x, label=self._label if names is None or len(names) == np.size(np.asarray(x)) else numbered)
+        if names is not None and len(names) != len(at):
+            raise InputError(f"names: there are {len(names)} for {len(at)} coordinates")
+        lower, upper = as_bounds(self._options.bounds, len(at))
+        return check_x(at, lower, upper, self._label), lower, upper
 
     def _solve(self, method: Method, task: str) -> tuple[Answer, Tally]:
         """Evaluate what the method asks for until it answers."""

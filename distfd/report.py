@@ -7,6 +7,8 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -25,7 +27,8 @@ def derivative_fields(result: DerivativeResult, x: NDArray[Any], names: Sequence
         "x": x,
         "value": result.value,
         "derivative": result.derivative,
-        "error": result.error,
+        # Nothing honest can be said where it is not known, and that is null in each place.
+        "error": np.full(result.derivative.shape, np.nan) if result.error is None else result.error,
         "step": result.step,
         "scheme": result.scheme,
         "missing": [names[k] for k in result.missing],
@@ -102,7 +105,7 @@ def _table(result: Mapping[str, Any]) -> list[str]:
         columns = {"before": result["x0"], "after": result["x"], "dJ/dx": result["derivative"]}
     else:
         columns = {"x": result["x"], "dJ/dx": result["derivative"]}
-        if result.get("error") is not None:
+        if any(bar is not None for bar in result["error"]):
             columns["error"] = result["error"]
         columns["step"] = result["step"]
     shown = list(range(len(names)))

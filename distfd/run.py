@@ -12,11 +12,12 @@ import numpy as np
 
 from distfd.build import make_evaluator, make_objective, movable
 from distfd.config.dump import dump_yaml
-from distfd.errors import ConfigError, DistfdError
+from distfd.errors import ConfigError, DistfdError, StoreError
 from distfd.observers.log import JsonLog
 from distfd.optimize import Limits, minimize
 from distfd.report import derivative_fields, minimize_fields, versions
 from distfd.rundir import RunDirectory
+from distfd.stores.lock import holder
 from distfd.stores.sqlite import SQLiteStore
 
 if TYPE_CHECKING:
@@ -67,8 +68,8 @@ class Job:
         """
         directory = self.directory
         objective = make_objective(self.loaded, self.problem, directory.work)
-        if fresh and (aside := directory.archive()):
-            self.say(f"the earlier run is kept as {aside}")
+        if fresh:
+            self._put_aside()
         directory.make()
         names = self.problem.names
         store = SQLiteStore(directory.store, fingerprint=objective.fingerprint(), names=names)
@@ -92,6 +93,13 @@ class Job:
             return result
         finally:
             store.close()
+
+    def _put_aside(self) -> None:
+        store = self.directory.store
+        if writer := holder(store.with_name(store.name + ".lock")):
+            raise StoreError(f"{self.directory.path} is in use by {writer}; --fresh cannot put it aside")
+        if aside := self.directory.archive():
+            self.say(f"the earlier run is kept as {aside}")
 
     def _finish(self, store: SQLiteStore, evaluator: Evaluator, log: JsonLog) -> dict[str, Any]:
         """Compute, and write down how it ended, whichever way that is."""

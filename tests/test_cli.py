@@ -102,6 +102,7 @@ def test_a_gradient_from_a_file(folder: Path, ray_address: str) -> None:
     keys += " wall_seconds ideal_seconds efficiency slots started finished versions repaired"
     assert set(keys.split()) <= set(found)
     assert (found["status"], found["task"], found["value"]) == ("done", "gradient", 17.25)
+    assert found["error"] == [None, None, None]
     arrays = np.load(folder / "run" / "derivative.npz")
     assert arrays["derivative"].tolist() == found["derivative"]
     assert arrays["names"].tolist() == ["mass", "width", "depth"]
@@ -321,6 +322,7 @@ def test_interrupted_and_resumed(folder: Path, ray_address: str, number: signal.
     assert "running" in status.stdout, status.stderr
     second = distfd(folder, "run", "job.yaml", address=ray_address)
     assert second.returncode == 5, "two drivers on one directory"
+    assert distfd(folder, "run", "job.yaml", "--fresh", address=ray_address).returncode == 5
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     if number != signal.SIGKILL:

@@ -293,6 +293,7 @@ def test_nothing_answers_at_a_dead_address() -> None:
         ({"on_failure": "ignore"}, "on_failure"),
         ({"retries": {"oops": 1}}, "there is no cause 'oops'"),
         ({"timeout": 0}, "timeout"),
+        ({"names": ["a", "b"]}, "2 for 3 coordinates"),
         ({"step": distfd.AbsoluteStep(1e-30)}, "coordinate 0"),
     ],
 )

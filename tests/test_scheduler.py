@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from simulated_slots import FOREVER, Plan, SimulatedSlots, batch_of
 
 from distfd.protocols import ChunkDone, SlotLost, SlotUp
 from distfd.records import Failure, Status
 from distfd.scheduler import Policy, Pool, Scheduler, Submit
-from simulated_slots import FOREVER, Plan, SimulatedSlots, batch_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
@@ -38,7 +39,9 @@ class JsonLog:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._file.close()
+        # Every line was flushed when it was written, or has been told as an error then.
+        with contextlib.suppress(OSError):
+            self._file.close()
 
     def __call__(self, event: events.Event) -> None:
         """Take one event; single evaluations are in the store and not repeated here."""

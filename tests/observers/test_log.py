@@ -36,6 +36,5 @@ def test_events_become_lines(tmp_path: Path) -> None:
 def test_a_log_that_cannot_be_written_is_a_store_error(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="cannot be opened"):
         JsonLog(tmp_path / "missing" / "log.jsonl")
-    log = JsonLog(Path("/dev/full"))
-    with pytest.raises(StoreError, match=r"No space left.*make room"):
+    with JsonLog(Path("/dev/full")) as log, pytest.raises(StoreError, match=r"No space left.*make room"):
         log(events.Waiting(1.0, "nothing"))
