@@ -58,7 +58,13 @@ class Session:
         """Have the executor start its slots, if it has not yet."""
         if self.executor.open(self.objective):
             self.pool.up.clear()
+            self.pool.dead_starts = 0
         self.pool.slots = max(1, self.executor.slots)
+
+    def stop(self) -> None:
+        """Give the slots back; the next wave starts others."""
+        self.executor.close()
+        self.pool.up.clear()
 
 
 def evaluate(session: Session, request: Request, task: str = "values") -> Generator[Batch, None, None]:
@@ -80,12 +86,13 @@ def evaluate(session: Session, request: Request, task: str = "values") -> Genera
     todo = np.ones(len(points), dtype=bool)
     todo[reused.index] = False
     index = np.flatnonzero(todo)
+    if len(index):
+        session.start()
     session.emit(events.WaveStarted(task, len(points), len(reused), session.pool.slots))
     if len(reused):
         yield reused
     if not len(index):
         return
-    session.start()
     scheduler = Scheduler(index, request.baseline, session.policy, session.pool, epoch=time.time() - time.monotonic())
     name = _namer(request, session)
     try:
@@ -99,9 +106,19 @@ def evaluate(session: Session, request: Request, task: str = "values") -> Genera
                 if len(final):
                     session.emit(events.BatchFinished(final))
                     yield final
-    finally:
-        for kill in scheduler.abandon():
-            session.executor.kill(kill.slot)
+    except GeneratorExit:
+        _kill_busy(session, scheduler)
+        raise
+    except BaseException:
+        # A report may have been lost on the way (Ctrl-C while it was taken in): only new slots are sure to be known.
+        session.stop()
+        raise
+    _kill_busy(session, scheduler)
+
+
+def _kill_busy(session: Session, scheduler: Scheduler) -> None:
+    for kill in scheduler.abandon():
+        session.executor.kill(kill.slot)
 
 
 def _run(session: Session, scheduler: Scheduler, request: Request) -> Iterator[list[Attempts]]:
@@ -133,7 +150,7 @@ def _take(session: Session, scheduler: Scheduler, wait: float) -> list[Attempts]
     """Attempts that ended within a while, by report or by running too long."""
     ended = []
     for report in session.executor.wait(wait):
-        if isinstance(report, SlotUp):
+        if isinstance(report, SlotUp) and session.pool.up.get(report.slot) != report:
             session.emit(events.SlotStarted(report.slot, report.host, report.pid))
         attempts = scheduler.take(report, time.monotonic())
         if attempts is not None:

@@ -156,7 +156,11 @@ class SimulatedSlots:
         seconds = self.start(slot)
         self._processes[slot] = _Process(next(self._serial))
         died = SlotLost(slot, Failure(Status.CRASH, "died while starting"))
-        self._push(self.now + (1.0 if seconds is None else seconds), slot, died if seconds is None else SlotUp(slot, "simulated", 1))
+        self._push(
+            self.now + (1.0 if seconds is None else seconds),
+            slot,
+            died if seconds is None else SlotUp(slot, "simulated", 1),
+        )
 
     def _push(self, at: float, slot: int, report: Report) -> None:
         heapq.heappush(self._events, (at, next(self._serial), slot, self._processes[slot].life, report))

@@ -83,7 +83,8 @@ class RayExecutor:
         )
         self._objective: Objective | None = None
         self._actors: list[Any] = []
-        self._idle: set[int] = set()
+        self._up: dict[int, SlotUp] = {}
+        self._news: list[Report] = []
         self._calls: dict[Any, _Call] = {}
         self._job: str | None = None
         self._make: Any = None
@@ -108,12 +109,14 @@ class RayExecutor:
         join(self._address, self._num_cpus)
         job = ray.get_runtime_context().get_job_id()
         if self._objective is objective and self._actors and self._job == job:
+            # Whoever opens it now may not have been there when they came up.
+            self._news = list(self._up.values())
             return False
         if self._job == job:
             self.close()
         slots = count_slots(self._resources, self._max_slots)
         self._forget()
-        self._objective, self._job = objective, job
+        self._job = job
         pickled = ray.put(PickledObjective(pickled_bytes(objective), objective.limits_itself))
         paths = [str(Path(path).resolve()) for path in sys.path]
         threads = max(1, int(self._resources.num_cpus))
@@ -130,6 +133,7 @@ class RayExecutor:
         self._actors = [None] * slots
         for slot in range(slots):
             self._start(slot)
+        self._objective = objective  # only now: an interrupt on the way leaves nothing that looks open
         return True
 
     def submit(self, slot: int, chunk: Chunk) -> None:
@@ -137,12 +141,14 @@ class RayExecutor:
         x = chunk.points.x
         ref = self._actors[slot].run.remote(SlimChunk.of(chunk), x if x.nbytes <= _BY_VALUE else self._shared(x))
         self._calls[ref] = _Call(slot, chunk.id)
-        self._idle.discard(slot)
 
     def wait(self, seconds: float) -> Sequence[Report]:
         """What the workers reported."""
         import ray
 
+        if self._news:
+            news, self._news = self._news, []
+            return news
         if not self._calls:
             time.sleep(min(seconds, 0.05))
             return []
@@ -150,7 +156,9 @@ class RayExecutor:
         ready, _ = ray.wait(calls, num_returns=1, timeout=seconds, fetch_local=False)
         if ready and len(calls) > 1:
             ready, _ = ray.wait(calls, num_returns=len(calls), timeout=0, fetch_local=False)
-        reports = [self._report(ref) for ref in ready]
+        # In the order of submission: what a worker did before it died comes before its death.
+        came = set(ready)
+        reports = [self._report(ref) for ref in calls if ref in came]
         return [report for report in reports if report is not None]
 
     def kill(self, slot: int) -> None:
@@ -159,7 +167,7 @@ class RayExecutor:
 
         with contextlib.suppress(Exception):  # it may be gone already
             ray.kill(self._actors[slot], no_restart=True)
-        self._drop_calls(slot)
+        self._calls = {ref: call for ref, call in self._calls.items() if call.slot != slot}
         self._start(slot)
 
     def close(self) -> None:
@@ -167,7 +175,8 @@ class RayExecutor:
         import ray
 
         if self._actors and ray.is_initialized() and ray.get_runtime_context().get_job_id() == self._job:
-            bye = [self._actors[slot].close.remote() for slot in self._idle]
+            busy = {call.slot for call in self._calls.values()}
+            bye = [self._actors[slot].close.remote() for slot in self._up if slot not in busy]
             if bye:
                 ray.wait(bye, num_returns=len(bye), timeout=_CLOSE_SECONDS)
             for actor in self._actors:
@@ -177,16 +186,13 @@ class RayExecutor:
 
     def _forget(self) -> None:
         self._actors, self._calls, self._objective = [], {}, None
-        self._idle.clear()
+        self._up, self._news = {}, []
         self._x = self._x_ref = None
 
     def _start(self, slot: int) -> None:
         self._actors[slot] = self._make(slot)
         self._calls[self._actors[slot].hello.remote()] = _Call(slot, None)
-        self._idle.discard(slot)
-
-    def _drop_calls(self, slot: int) -> None:
-        self._calls = {ref: call for ref, call in self._calls.items() if call.slot != slot}
+        self._up.pop(slot, None)
 
     def _shared(self, x: NDArray[np.float64]) -> Any:
         """A reference to x, put into the object store once a wave."""
@@ -205,12 +211,13 @@ class RayExecutor:
         try:
             result = ray.get(ref)
         except ray.exceptions.RayError as error:
-            self._drop_calls(call.slot)
-            self._start(call.slot)
+            # It may live on where only the call failed.
+            self.kill(call.slot)
             return SlotLost(call.slot, _failure(error))
-        if not any(other.slot == call.slot for other in self._calls.values()):
-            self._idle.add(call.slot)
-        return SlotUp(call.slot, *result) if call.chunk is None else ChunkDone(call.slot, call.chunk, result)
+        if call.chunk is not None:
+            return ChunkDone(call.slot, call.chunk, result)
+        self._up[call.slot] = SlotUp(call.slot, *result)
+        return self._up[call.slot]
 
 
 def _failure(error: Exception) -> Failure:

@@ -39,13 +39,12 @@ class SerialExecutor:
 
     def open(self, objective: Objective) -> bool:
         """Take the objective; its model is made with the first point."""
-        self._queue.clear()
+        self._announced = False
         if self._worker is not None and self._objective is objective:
             return False
         self.close()
         self._objective = objective
         self._worker = Worker(objective)
-        self._announced = False
         return True
 
     def submit(self, slot: int, chunk: Chunk) -> None:  # noqa: ARG002  # there is only slot 0
@@ -73,6 +72,7 @@ class SerialExecutor:
 
     def close(self) -> None:
         """End the model."""
+        self._queue.clear()
         if self._worker is not None:
             self._worker.close()
             self._worker = None
