@@ -58,6 +58,12 @@ class Session:
         """Have the executor start its slots, if it has not yet."""
         self.pool.up = {up.slot: up for up in self.executor.open(self.objective)}
         self.pool.slots = max(1, self.executor.slots)
+        self.pool.dead_starts = 0
+
+    def stop(self) -> None:
+        """Give the slots back; the next wave starts others."""
+        self.executor.close()
+        self.pool.up.clear()
 
 
 def evaluate(session: Session, request: Request, task: str = "values") -> Generator[Batch, None, None]:
@@ -79,12 +85,13 @@ def evaluate(session: Session, request: Request, task: str = "values") -> Genera
     todo = np.ones(len(points), dtype=bool)
     todo[reused.index] = False
     index = np.flatnonzero(todo)
+    if len(index):
+        session.start()
     session.emit(events.WaveStarted(task, len(points), len(reused), session.pool.slots))
     if len(reused):
         yield reused
     if not len(index):
         return
-    session.start()
     scheduler = Scheduler(index, request.baseline, session.policy, session.pool, epoch=time.time() - time.monotonic())
     name = _namer(request, session)
     try:
@@ -98,9 +105,19 @@ def evaluate(session: Session, request: Request, task: str = "values") -> Genera
                 if len(final):
                     session.emit(events.BatchFinished(final))
                     yield final
-    finally:
-        for kill in scheduler.abandon():
-            session.executor.kill(kill.slot)
+    except GeneratorExit:
+        _kill_busy(session, scheduler)
+        raise
+    except BaseException:
+        # A report may have been lost on the way (Ctrl-C while it was taken in): only new slots are sure to be known.
+        session.stop()
+        raise
+    _kill_busy(session, scheduler)
+
+
+def _kill_busy(session: Session, scheduler: Scheduler) -> None:
+    for kill in scheduler.abandon():
+        session.executor.kill(kill.slot)
 
 
 def _run(session: Session, scheduler: Scheduler, request: Request) -> Iterator[list[Attempts]]:

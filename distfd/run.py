@@ -81,6 +81,7 @@ class Job:
                 return earlier
             directory.write_config(text)
             directory.forget_result()
+            self.say(f"{self.loaded.config.task} of {self.loaded.path.name}; starting Ray, which takes a few seconds")
             with JsonLog(directory.log) as log:
                 log.write(
                     "run_started", task=self.loaded.config.task, config=str(self.loaded.path), versions=versions()

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from distfd.protocols import Report
 
-_CHUNK_OVERHEAD = 0.002
-"""Seconds that handing a chunk to a slot costs; a chunk should last 50 times that."""
+_CHUNK_OVERHEAD = 0.02
+"""Seconds that one more chunk costs, where driver and workers share few cores; less elsewhere."""
 _CHUNK_SECONDS = 1.0
 """The longest chunk of several points: what is lost, or held back, when its slot dies."""
 _QUEUE_BELOW = 0.5
@@ -319,19 +319,23 @@ class Scheduler:
         return index
 
     def _chunk_size(self) -> int:
-        """Points a chunk: one until a time is known, then as many as last long enough, ever fewer at the end."""
+        """Points a chunk: one until a time t is known, then as many as cost least.
+
+        In chunks of c, n points cost each of S slots o n / (S c) seconds between chunks, and about c t at the end, when
+        others are still at their last; the sum is least at c = sqrt(n o / (S t)).
+        """
         mean = self._pool.mean
         if mean is None:
             return 1
         mean = max(mean, 1e-9)
-        fair = math.ceil(self._waiting / self._pool.slots)
-        enough = math.ceil(_CHUNK_OVERHEAD / (0.02 * mean))
-        most = min(math.ceil(self._waiting / (4 * self._pool.slots)), int(_CHUNK_SECONDS / mean))
-        return max(1, min(fair, max(enough, most)))
+        share = self._waiting / self._pool.slots
+        cheapest = math.sqrt(share * _CHUNK_OVERHEAD / mean)
+        return max(1, min(math.ceil(share), math.ceil(cheapest), int(_CHUNK_SECONDS / mean)))
 
     def _budget(self, points: int) -> float:
         return max(_MIN_BUDGET, 2 * points * (self._pool.mean or 0.0))
 
     def _may_queue(self) -> bool:
+        """Whether a chunk may wait behind another: a short one, and while there is more for slots that become idle."""
         mean = self._pool.mean
-        return mean is not None and self._chunk_size() * mean < _QUEUE_BELOW
+        return mean is not None and self._waiting > self._pool.slots and self._chunk_size() * mean < _QUEUE_BELOW

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import time
 import traceback
+import warnings
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,10 +37,8 @@ class Worker:
 
     def prepare(self) -> None:
         """Make the live J ahead of the first point; what goes wrong here is told by the first point."""
-        try:
+        with contextlib.suppress(Exception, SystemExit):
             self._live()
-        except Exception:
-            self._model = None
 
     def run(self, chunk: Chunk) -> Batch:
         """Evaluate the chunk's points in order until all are done or its budget is spent."""
@@ -73,10 +73,13 @@ class Worker:
         )
 
     def close(self) -> None:
-        """End the live J."""
-        if self._model is not None:
-            self._model.close()
-            self._model = None
+        """End the live J; what goes wrong here cannot change a value any more."""
+        model, self._model = self._model, None
+        try:
+            if model is not None:
+                model.close()
+        except Exception as error:
+            warnings.warn(f"J's close() failed: {one_line(error)}", stacklevel=2)
 
     def _live(self) -> Model:
         if self._model is None:
@@ -89,11 +92,11 @@ class Worker:
             raw = self._live().evaluate(chunk.points.dense(k), timeout=chunk.timeout)
             return as_value(raw, vector=chunk.vector)
         except EvaluationFailure as error:
-            return Failure(error.status, str(error), error.detail, error)
+            return Failure(error.status, _text(error), error.detail, error)
         except KeyboardInterrupt:
             raise
         except SystemExit as error:
-            return Failure(Status.ERROR, f"J called sys.exit({error.code!r})", own_traceback(error), error)
+            return Failure(Status.ERROR, f"J called sys.exit({_short(error.code)})", own_traceback(error), error)
         except BaseException as error:
             return Failure(Status.ERROR, one_line(error), own_traceback(error), error)
 
@@ -111,37 +114,59 @@ def as_value(raw: Any, *, vector: bool) -> NDArray[np.float64]:
         If it is not finite and real, or not a number (int, float, numpy real, 0-d or (1,) array); for a vector J,
         if it is not one-dimensional.
     """
-    kind = f"{type(raw).__module__}.{type(raw).__qualname__}".removeprefix("builtins.")
-    wanted = "a number or a one-dimensional array" if vector else "a number"
-    if isinstance(raw, (bool, np.bool_)) or not isinstance(raw, (Real, np.ndarray, list, tuple)):
-        # Arrays of other libraries (torch, jax) are welcome where numpy can read them.
-        if not hasattr(raw, "__array__") or isinstance(raw, (bool, np.bool_, np.generic)):
-            raise BadValueError(f"J must return {wanted}; it returned {_short(raw)} ({kind})")
-        raw = np.asarray(raw)
-    if isinstance(raw, (list, tuple)) and not vector:
-        raise BadValueError(f"J must return {wanted}; it returned {_short(raw)} ({kind})")
+    if not _may_be_numbers(raw, vector=vector):
+        raise _refused(_returned(raw), vector)
     try:
-        array = np.array(raw)
-    except (TypeError, ValueError) as error:
-        raise BadValueError(f"J must return {wanted}; it returned {_short(raw)} ({kind}): {error}") from error
+        # A whole number of any size is a number; numpy takes those past 64 bits for objects.
+        array = np.array(float(raw) if isinstance(raw, int) else raw)
+    except Exception as error:  # raw may be of a class that has its own ideas
+        raise _refused(f"{_returned(raw)}: {_text(error)}", vector) from error
     if array.dtype.kind not in "fiu":
-        raise BadValueError(f"J must return {wanted}; it returned {_short(raw)} (of type {kind}, dtype {array.dtype})")
-    if array.ndim > 1 or (array.size != 1 and not vector) or array.size == 0:
-        raise BadValueError(
-            f"J must return {wanted}; it returned an array of shape {array.shape}"
-            + ("" if vector or array.ndim > 1 else "; for several outputs use jacobian")
-        )
-    value = array.astype(np.float64).reshape(-1)
-    if not np.isfinite(value).all():
-        at = "" if value.size == 1 else f" at output {int(np.flatnonzero(~np.isfinite(value))[0])}"
-        raise BadValueError(f"J returned {value[~np.isfinite(value)][0]}{at}")
+        raise _refused(f"{_returned(raw)} of dtype {array.dtype}", vector)
+    if array.ndim > 1 or array.size == 0 or (array.size > 1 and not vector):
+        hint = "; for several outputs use jacobian" if array.ndim == 1 and array.size else ""
+        raise _refused(f"an array of shape {array.shape}{hint}", vector)
+    with np.errstate(over="ignore"):  # of a long double; it is then infinite, and refused
+        value = array.astype(np.float64, copy=False).reshape(-1)
+    bad = np.flatnonzero(~np.isfinite(value))
+    if len(bad):
+        at = "" if value.size == 1 else f" at output {bad[0]}"
+        raise BadValueError(f"J returned {value[bad[0]]}{at}")
     return value
+
+
+def _may_be_numbers(raw: Any, *, vector: bool) -> bool:
+    if isinstance(raw, (bool, np.bool_)):
+        return False
+    if isinstance(raw, (list, tuple)):
+        return vector and not any(isinstance(entry, (bool, np.bool_)) for entry in raw)
+    if isinstance(raw, np.ma.MaskedArray):
+        return not np.ma.is_masked(raw)  # numpy would give what lies under the mask, often a 0
+    # Arrays of other libraries (torch, jax) are welcome where numpy can read them.
+    return isinstance(raw, (Real, np.ndarray)) or (hasattr(raw, "__array__") and not isinstance(raw, np.generic))
+
+
+def _refused(what: str, vector: bool) -> BadValueError:
+    wanted = "a number or a one-dimensional array" if vector else "a number"
+    return BadValueError(f"J must return {wanted}; it returned {what}")
+
+
+def _returned(raw: Any) -> str:
+    kind = f"{type(raw).__module__}.{type(raw).__qualname__}".removeprefix("builtins.")
+    return f"{_short(raw)} ({kind})"
 
 
 def one_line(error: BaseException) -> str:
     """Type and message of an exception, on one line of bounded length."""
-    text = " ".join(str(error).split())
+    text = _text(error)
     return f"{type(error).__name__}: {text[:500]}" if text else type(error).__name__
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return " ".join(str(error).split())
+    except Exception:
+        return "(its message cannot be read)"
 
 
 def own_traceback(error: BaseException) -> str:

@@ -221,7 +221,8 @@ def test_a_lost_node_is_never_charged() -> None:
         assert points(scheduler.issue(float(k))) == [[0]]
         assert scheduler.take(SlotLost(0, LOST), k + 0.5) is None
     up(scheduler, 0)
-    attempts = scheduler.take(done(*scheduler.issue(99.0)), 100.0)
+    (submit,) = scheduler.issue(99.0)
+    attempts = scheduler.take(done(submit), 100.0)
     assert attempts is not None
     assert attempts.batch.attempt.tolist() == [1]
 
@@ -236,7 +237,7 @@ def test_what_a_lost_node_had_goes_out_again_as_it_was() -> None:
 
 
 def test_a_chunk_that_dies_blames_nobody_and_its_points_go_out_alone() -> None:
-    scheduler = wave(12, 1, baseline=None, retries={}, mean=0.1)
+    scheduler = wave(60, 1, baseline=None, retries={}, mean=0.1)
     up(scheduler, 0)
     first, second = scheduler.issue(0.0)
     assert len(first.index) > 1
@@ -253,7 +254,7 @@ def test_a_chunk_that_dies_blames_nobody_and_its_points_go_out_alone() -> None:
 
 def test_a_point_is_not_blamed_while_another_is_queued_behind_it() -> None:
     """The report of a chunk can die with the process that the next chunk ended (seen with Ray)."""
-    scheduler = wave(2, 1, baseline=None, retries={}, mean=0.1)
+    scheduler = wave(3, 1, baseline=None, retries={}, mean=0.3)
     up(scheduler, 0)
     assert points(scheduler.issue(0.0)) == [[0], [1]]
     assert scheduler.take(SlotLost(0, CRASH), 0.1) is None
@@ -280,6 +281,17 @@ def test_what_failed_once_is_tried_again_alone() -> None:
     assert all(len(issued.index) == 1 for issued in world_chunks)
 
 
+def test_a_suspect_stays_alone_though_its_node_goes() -> None:
+    scheduler = wave(60, 1, baseline=None, mean=0.1)
+    up(scheduler, 0)
+    scheduler.issue(0.0)
+    for failure in (CRASH, LOST):
+        scheduler.take(SlotLost(0, failure), 1.0)
+        up(scheduler, 0)
+        (submit,) = scheduler.issue(2.0)
+        assert len(submit.index) == 1
+
+
 def test_the_record_of_a_dead_attempt() -> None:
     scheduler = Scheduler(np.array([3]), None, Policy({}), Pool(slots=1), epoch=1000.0)
     up(scheduler, 4)
@@ -294,7 +306,7 @@ def test_the_record_of_a_dead_attempt() -> None:
 
 
 def test_a_chunk_handed_back_early_goes_on_where_it_stopped() -> None:
-    scheduler = wave(12, 1, baseline=None, mean=0.1)
+    scheduler = wave(60, 1, baseline=None, mean=0.1)
     up(scheduler, 0)
     first, _ = scheduler.issue(0.0)
     assert len(first.index) > 1
@@ -333,12 +345,24 @@ def test_the_report_of_an_earlier_wave_is_ignored() -> None:
     assert not scheduler.finished
 
 
+def test_a_slot_that_was_killed_gets_no_work_until_it_is_up_again() -> None:
+    pool = Pool(slots=2)
+    earlier = Scheduler(np.arange(3), None, Policy({}), pool)
+    up(earlier, 0, 1)
+    earlier.take(done(earlier.issue(0.0)[0]), 1.0)
+    assert [kill.slot for kill in earlier.abandon()] == [1]
+    scheduler = Scheduler(np.arange(3), None, Policy({}), pool)
+    assert [submit.slot for submit in scheduler.issue(2.0)] == [0]
+
+
 def test_chunks_of_a_slot_may_be_reported_in_any_order() -> None:
-    scheduler = wave(2, 1, baseline=None, mean=0.1)
+    scheduler = wave(3, 1, baseline=None, mean=0.3)
     up(scheduler, 0)
     first, second = scheduler.issue(0.0)
     for submit in (second, first):
         assert scheduler.take(done(submit), 1.0) is not None
+    (last,) = scheduler.issue(1.0)
+    scheduler.take(done(last), 2.0)
     assert scheduler.finished
 
 
@@ -346,7 +370,7 @@ def test_chunks_of_a_slot_may_be_reported_in_any_order() -> None:
 
 
 def test_a_timeout_counts_from_the_head_of_the_queue() -> None:
-    scheduler = wave(2, 1, baseline=None, timeout=10.0, mean=0.1)
+    scheduler = wave(3, 1, baseline=None, timeout=10.0, mean=0.3)
     up(scheduler, 0, now=50.0)
     assert scheduler.next_deadline() is None
     first, _ = scheduler.issue(100.0)
@@ -369,9 +393,9 @@ def test_a_slot_that_says_it_is_up_once_more_gains_no_time() -> None:
 
 
 def test_what_waits_behind_a_point_that_hangs_goes_out_again_as_it_was() -> None:
-    scheduler = wave(2, 1, baseline=None, timeout=10.0, retries={}, mean=0.1)
+    scheduler = wave(3, 1, baseline=None, timeout=10.0, retries={}, mean=0.3)
     up(scheduler, 0)
-    scheduler.issue(0.0)
+    assert len(scheduler.issue(0.0)) == 2
     _, ended = scheduler.overdue(10.0)
     assert [attempts.batch.index.tolist() for attempts in ended] == [[0]]
     up(scheduler, 0, now=11.0)
@@ -504,6 +528,15 @@ def test_a_slots_first_chunk_is_one_point_until_a_time_is_known() -> None:
     assert points(scheduler.issue(0.5)) == [[2]]
     scheduler.take(done(first, seconds=1e-3), 0.6)
     assert len(scheduler.issue(0.6)[0].index) > 1
+
+
+def test_nothing_is_queued_while_it_may_find_an_idle_slot_soon() -> None:
+    scheduler = wave(12, 4, baseline=None, mean=0.3)
+    up(scheduler, 0, 1, 2, 3)
+    assert [s.slot for s in scheduler.issue(0.0)] == [0, 1, 2, 3, 0, 1, 2, 3]
+    scheduler = wave(8, 4, baseline=None, mean=0.3)
+    up(scheduler, 0, 1, 2, 3)
+    assert [s.slot for s in scheduler.issue(0.0)] == [0, 1, 2, 3]
 
 
 def test_long_evaluations_are_not_queued_behind_one_another() -> None:

@@ -113,7 +113,7 @@ class RayExecutor:
             self.close()
         slots = count_slots(self._resources, self._max_slots)
         self._forget()
-        self._objective, self._cluster = objective, cluster
+        self._cluster = cluster
         pickled = ray.put(PickledObjective(pickled_bytes(objective), objective.limits_itself))
         paths = [str(Path(path).resolve()) for path in sys.path]
         threads = max(1, int(self._resources.num_cpus))
@@ -130,6 +130,7 @@ class RayExecutor:
         self._actors = [None] * slots
         for slot in range(slots):
             self._start(slot)
+        self._objective = objective  # only now: an interrupt on the way leaves nothing that looks open
         return []
 
     def submit(self, slot: int, chunk: Chunk) -> None:
@@ -149,7 +150,9 @@ class RayExecutor:
         ready, _ = ray.wait(calls, num_returns=1, timeout=seconds, fetch_local=False)
         if ready and len(calls) > 1:
             ready, _ = ray.wait(calls, num_returns=len(calls), timeout=0, fetch_local=False)
-        reports = [self._report(ref) for ref in ready]
+        # In the order of submission: what a worker did before it died comes before its death.
+        came = set(ready)
+        reports = [self._report(ref) for ref in calls if ref in came]
         return [report for report in reports if report is not None]
 
     def kill(self, slot: int) -> None:
@@ -158,7 +161,7 @@ class RayExecutor:
 
         with contextlib.suppress(Exception):  # it may be gone already
             ray.kill(self._actors[slot], no_restart=True)
-        self._drop_calls(slot)
+        self._calls = {ref: call for ref, call in self._calls.items() if call.slot != slot}
         self._start(slot)
 
     def close(self) -> None:
@@ -185,9 +188,6 @@ class RayExecutor:
         self._calls[self._actors[slot].hello.remote()] = _Call(slot, None)
         self._up.pop(slot, None)
 
-    def _drop_calls(self, slot: int) -> None:
-        self._calls = {ref: call for ref, call in self._calls.items() if call.slot != slot}
-
     def _shared(self, x: NDArray[np.float64]) -> Any:
         """A reference to x, put into the object store once a wave."""
         import ray
@@ -205,8 +205,7 @@ class RayExecutor:
         try:
             result = ray.get(ref)
         except ray.exceptions.RayError as error:
-            self._drop_calls(call.slot)
-            self._start(call.slot)
+            self.kill(call.slot)  # it may live on where only the call failed
             return SlotLost(call.slot, _failure(error))
         if call.chunk is not None:
             return ChunkDone(call.slot, call.chunk, result)

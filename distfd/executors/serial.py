@@ -72,6 +72,7 @@ class SerialExecutor:
 
     def close(self) -> None:
         """End the model."""
+        self._queue.clear()
         if self._worker is not None:
             self._worker.close()
             self._worker = None
