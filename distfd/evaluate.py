@@ -56,7 +56,10 @@ class Session:
 
     def start(self) -> None:
         """Have the executor start its slots, if it has not yet."""
-        self.pool.up = {up.slot: up for up in self.executor.open(self.objective)}
+        before, self.pool.up = self.pool.up, {up.slot: up for up in self.executor.open(self.objective)}
+        for up in self.pool.up.values():
+            if before.get(up.slot) != up:
+                self.emit(events.SlotStarted(up.slot, up.host, up.pid))
         self.pool.slots = max(1, self.executor.slots)
         self.pool.dead_starts = 0
 

@@ -43,16 +43,17 @@ class FaultyExecutor:
         self.evaluated: list[int] = []
         self._objective: Objective | None = None
         self._queues: dict[int, deque[Chunk]] = {}
+        self._up: dict[int, SlotUp] = {}
         self._news: list[Report] = []
 
-    def open(self, objective: Objective) -> bool:
+    def open(self, objective: Objective) -> Sequence[SlotUp]:
         if self._objective is objective:
-            return False
+            return list(self._up.values())
         self.opened += 1
         self._objective = objective
         for slot in range(self.slots):
             self._start(slot)
-        return True
+        return []
 
     def submit(self, slot: int, chunk: Chunk) -> None:
         assert slot in self._queues, "work for a slot that is not up"
@@ -66,6 +67,7 @@ class FaultyExecutor:
             for report in news:
                 if isinstance(report, SlotUp):
                     self._queues[report.slot] = deque()
+                    self._up[report.slot] = report
             return news
         faults = ("run", "run", ("crash", "lost", "quiet")[self.calls // 3 % 3])
         deed = self.script.popleft() if self.script else faults[self.calls % 3]
@@ -90,10 +92,12 @@ class FaultyExecutor:
         self.closed += 1
         self._objective = None
         self._queues.clear()
+        self._up.clear()
         self._news.clear()
 
     def _start(self, slot: int) -> None:
         self._queues.pop(slot, None)
+        self._up.pop(slot, None)
         self._news.append(SlotUp(slot, "memory", 100 + self.calls))
 
 

@@ -63,9 +63,7 @@ class ProgressLines:
         if self._total == 0 and self._first is None and event.n_points > event.n_reused:
             # The first of a run, which has workers to start; an optimizer's later ones go by too fast to be told.
             known = f", {event.n_reused} more are known" if event.n_reused else ""
-            self.say(
-                f"{event.task}: {event.n_points - event.n_reused} evaluations to begin with{known}; starting workers"
-            )
+            self.say(f"{event.task}: {event.n_points - event.n_reused} evaluations to begin with{known}")
         self._total, self._done, self._failed = event.n_points - event.n_reused, 0, 0
         self._last, self._first = self._clock(), None
 
