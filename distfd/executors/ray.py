@@ -230,6 +230,12 @@ def _failure(error: Exception) -> Failure:
     # Ray tells a lost node from a lost process by these words alone.
     if isinstance(error, exceptions.ActorUnavailableError) or "its node has died" in text:
         return Failure(Status.LOST, "the node of the worker was lost", str(error))
+    if "creation task" in text:
+        return Failure(Status.CRASH, f"the worker could not start: {_last_line(error)}", str(error))
     if isinstance(error, exceptions.RayTaskError):
         return Failure(Status.CRASH, f"the worker failed outside J: {type(error).__name__}", str(error))
     return Failure(Status.CRASH, "the worker process died (a signal, os._exit, or no memory left)", str(error))
+
+
+def _last_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[-1]
