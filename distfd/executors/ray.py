@@ -84,7 +84,7 @@ class RayExecutor:
         self._objective: Objective | None = None
         self._actors: list[Any] = []
         self._up: dict[int, SlotUp] = {}
-        self._news: list[Report] = []
+        self._announce = False
         self._calls: dict[Any, _Call] = {}
         self._job: str | None = None
         self._make: Any = None
@@ -110,7 +110,7 @@ class RayExecutor:
         job = ray.get_runtime_context().get_job_id()
         if self._objective is objective and self._actors and self._job == job:
             # Whoever opens it now may not have been there when they came up.
-            self._news = list(self._up.values())
+            self._announce = True
             return False
         if self._job == job:
             self.close()
@@ -146,9 +146,9 @@ class RayExecutor:
         """What the workers reported."""
         import ray
 
-        if self._news:
-            news, self._news = self._news, []
-            return news
+        if self._announce:
+            self._announce = False
+            return list(self._up.values())
         if not self._calls:
             time.sleep(min(seconds, 0.05))
             return []
@@ -186,7 +186,7 @@ class RayExecutor:
 
     def _forget(self) -> None:
         self._actors, self._calls, self._objective = [], {}, None
-        self._up, self._news = {}, []
+        self._up, self._announce = {}, False
         self._x = self._x_ref = None
 
     def _start(self, slot: int) -> None:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from distfd.protocols import Executor, Objective, Report
+    from distfd.protocols import Executor, Report
 
 PATIENCE = 120
 """Seconds after which a test stops waiting for a report."""
@@ -583,8 +583,8 @@ def test_only_a_point_that_ends_its_process_is_charged(ray_bench: Bench, allowed
 
         points = dense_points([[float(k)] for k in range(n)])
         found = wave(ray_bench.executor, fun, points, retries={Status.CRASH: allowed})
-        bad, good = (Status.CRASH, allowed + 1, []), Status.OK
-        assert found == {k: bad if k in deadly else (good, 1, [float(k)]) for k in range(n)}
+        bad: tuple[Status, int, list[float]] = (Status.CRASH, allowed + 1, [])
+        assert found == {k: bad if k in deadly else (Status.OK, 1, [float(k)]) for k in range(n)}
 
 
 def test_only_the_point_that_hangs_is_charged(ray_bench: Bench) -> None:
