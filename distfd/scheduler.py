@@ -68,13 +68,6 @@ class Submit:
     budget: float
 
 
-@dataclass(frozen=True)
-class Kill:
-    """End that slot's process; another is to take its place."""
-
-    slot: int
-
-
 @dataclass(frozen=True, eq=False)
 class Attempts:
     """Attempts that ended; ``final`` marks those that are not tried again."""
@@ -151,13 +144,13 @@ class Scheduler:
             return self._lost(report.slot, report.failure, now)
         return self._done(report, now)
 
-    def overdue(self, now: float) -> tuple[list[Kill], list[Attempts]]:
-        """Slots whose evaluation has run past its timeout, and the attempts that ends."""
+    def overdue(self, now: float) -> tuple[list[int], list[Attempts]]:
+        """Slots to kill, as their evaluation has run past its timeout, and the attempts that ends."""
         kills, ended = [], []
         for slot in list(self._queues):
             limit = self._deadline(slot)
             if limit is not None and now >= limit:
-                kills.append(Kill(slot))
+                kills.append(slot)
                 text = f"timeout: still running after {self._policy.timeout:g} s; its process was killed"
                 attempts = self._lost(slot, Failure(Status.TIMEOUT, text), now)
                 ended += [attempts] if attempts else []
@@ -172,17 +165,17 @@ class Scheduler:
             if not self._queues.get(slot):
                 submits += self._give(slot, now)
         for slot in self._pool.up:
-            queue = self._queues.get(slot, ())
+            queue = self._queues.setdefault(slot, deque())
             if len(queue) == 1 and not queue[0].lone and may_queue(self._waiting, self._pool.slots, self._pool.mean):
                 submits += self._give(slot, math.inf)
         return submits
 
-    def abandon(self) -> list[Kill]:
+    def abandon(self) -> list[int]:
         """End the wave: nothing more is issued, and the slots that are still at it are to be killed."""
         self._unfinished = 0
-        busy = [Kill(slot) for slot, queue in self._queues.items() if queue]
-        for kill in busy:
-            self._pool.up.pop(kill.slot, None)
+        busy = [slot for slot, queue in self._queues.items() if queue]
+        for slot in busy:
+            self._pool.up.pop(slot, None)
         self._queues.clear()
         return busy
 
