@@ -119,8 +119,8 @@ def evaluate(session: Session, request: Request, task: str = "values") -> Genera
 
 
 def _kill_busy(session: Session, scheduler: Scheduler) -> None:
-    for kill in scheduler.abandon():
-        session.executor.kill(kill.slot)
+    for slot in scheduler.abandon():
+        session.executor.kill(slot)
 
 
 def _run(session: Session, scheduler: Scheduler, request: Request) -> Iterator[list[Attempts]]:
@@ -158,8 +158,8 @@ def _take(session: Session, scheduler: Scheduler, wait: float) -> list[Attempts]
         if attempts is not None:
             ended.append(attempts)
     kills, overran = scheduler.overdue(time.monotonic())
-    for kill in kills:
-        session.executor.kill(kill.slot)
+    for slot in kills:
+        session.executor.kill(slot)
     return ended + overran
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from distfd.chunks import budget, chunk_size, may_queue
 from distfd.protocols import ChunkDone, SlotLost, SlotUp
 from distfd.records import Batch, Failure, Status
 
@@ -20,13 +21,6 @@ if TYPE_CHECKING:
 
     from distfd.protocols import Report
 
-_CHUNK_OVERHEAD = 0.02
-"""Seconds that one more chunk costs, where driver and workers share few cores; less elsewhere."""
-_CHUNK_SECONDS = 1.0
-"""The longest chunk of several points: what is lost, or held back, when its slot dies."""
-_QUEUE_BELOW = 0.5
-"""A second chunk waits on a slot only if chunks are shorter than this many seconds."""
-_MIN_BUDGET = 0.2
 _GRACE = 3.0
 """Seconds past its timeout that a model which limits itself is given to say so."""
 _DEAD_STARTS = 5
@@ -72,13 +66,6 @@ class Submit:
     chunk: int
     index: NDArray[np.int64]
     budget: float
-
-
-@dataclass(frozen=True)
-class Kill:
-    """End that slot's process; another is to take its place."""
-
-    slot: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,13 +144,13 @@ class Scheduler:
             return self._lost(report.slot, report.failure, now)
         return self._done(report, now)
 
-    def overdue(self, now: float) -> tuple[list[Kill], list[Attempts]]:
-        """Slots whose evaluation has run past its timeout, and the attempts that ends."""
+    def overdue(self, now: float) -> tuple[list[int], list[Attempts]]:
+        """Slots to kill, as their evaluation has run past its timeout, and the attempts that ends."""
         kills, ended = [], []
         for slot in list(self._queues):
             limit = self._deadline(slot)
             if limit is not None and now >= limit:
-                kills.append(Kill(slot))
+                kills.append(slot)
                 text = f"timeout: still running after {self._policy.timeout:g} s; its process was killed"
                 attempts = self._lost(slot, Failure(Status.TIMEOUT, text), now)
                 ended += [attempts] if attempts else []
@@ -178,17 +165,17 @@ class Scheduler:
             if not self._queues.get(slot):
                 submits += self._give(slot, now)
         for slot in self._pool.up:
-            queue = self._queues.get(slot)
-            if queue and len(queue) == 1 and not queue[0].lone and self._may_queue():
+            queue = self._queues.setdefault(slot, deque())
+            if len(queue) == 1 and not queue[0].lone and may_queue(self._waiting, self._pool.slots, self._pool.mean):
                 submits += self._give(slot, math.inf)
         return submits
 
-    def abandon(self) -> list[Kill]:
+    def abandon(self) -> list[int]:
         """End the wave: nothing more is issued, and the slots that are still at it are to be killed."""
         self._unfinished = 0
-        busy = [Kill(slot) for slot, queue in self._queues.items() if queue]
-        for kill in busy:
-            self._pool.up.pop(kill.slot, None)
+        busy = [slot for slot, queue in self._queues.items() if queue]
+        for slot in busy:
+            self._pool.up.pop(slot, None)
         self._queues.clear()
         return busy
 
@@ -214,7 +201,7 @@ class Scheduler:
         if not len(index):
             return []
         self._waiting -= len(index)
-        issued = _Issued(next(self._pool.chunks), index, self._budget(len(index)), started, lone)
+        issued = _Issued(next(self._pool.chunks), index, budget(len(index), self._pool.mean), started, lone)
         self._queues.setdefault(slot, deque()).append(issued)
         return [Submit(slot, issued.chunk, index, issued.budget)]
 
@@ -308,7 +295,7 @@ class Scheduler:
         self._waiting += len(index)
 
     def _next_points(self) -> NDArray[np.int64]:
-        size = self._chunk_size()
+        size = chunk_size(self._waiting, self._pool.slots, self._pool.mean)
         if self._again:
             index = self._again.popleft()
             if len(index) > size:
@@ -317,25 +304,3 @@ class Scheduler:
         index = self._fresh[self._cursor : self._cursor + size]
         self._cursor += len(index)
         return index
-
-    def _chunk_size(self) -> int:
-        """Points a chunk: one until a time t is known, then as many as cost least.
-
-        In chunks of c, n points cost each of S slots o n / (S c) seconds between chunks, and about c t at the end, when
-        others are still at their last; the sum is least at c = sqrt(n o / (S t)).
-        """
-        mean = self._pool.mean
-        if mean is None:
-            return 1
-        mean = max(mean, 1e-9)
-        share = self._waiting / self._pool.slots
-        cheapest = math.sqrt(share * _CHUNK_OVERHEAD / mean)
-        return max(1, min(math.ceil(share), math.ceil(cheapest), int(_CHUNK_SECONDS / mean)))
-
-    def _budget(self, points: int) -> float:
-        return max(_MIN_BUDGET, 2 * points * (self._pool.mean or 0.0))
-
-    def _may_queue(self) -> bool:
-        """Whether a chunk may wait behind another: a short one, and while there is more for slots that become idle."""
-        mean = self._pool.mean
-        return mean is not None and self._waiting > self._pool.slots and self._chunk_size() * mean < _QUEUE_BELOW

@@ -35,6 +35,30 @@ def require_simulator() -> RequireSimulator:
     return require
 
 
+CPUS = 8
+"""More than most machines have: what the tests evaluate mostly waits."""
+
+
+@pytest.fixture(scope="session")
+def _ray_ends() -> Iterator[None]:
+    yield
+    import ray
+
+    ray.shutdown()
+
+
+@pytest.fixture
+def private_ray(_ray_ends: None) -> None:
+    """A private Ray cluster with `CPUS` CPUs, connected; started once unless a test ends it."""
+    import ray
+
+    if ray.is_initialized():
+        if ray.cluster_resources().get("CPU", 0) >= CPUS:  # type: ignore[no-untyped-call]  # Ray lacks types
+            return
+        ray.shutdown()
+    ray.init(address="local", num_cpus=CPUS, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+
+
 @pytest.fixture(scope="module")
 def ray_address() -> Iterator[str]:
     """A running cluster for commands to join: starting one for each would take minutes."""

@@ -249,11 +249,11 @@ class SimulatedSlots:
         kills, ended = self.scheduler.overdue(self.now)
         assert bool(kills) == (deadline is not None and deadline <= self.now)
         timeout = self.scheduler._policy.timeout or math.inf
-        for kill in kills:
-            process = self._processes[kill.slot]
+        for slot in kills:
+            process = self._processes[slot]
             assert self.now - process.since >= timeout - 1e-9, "ended before its time"
             assert self.now - process.since <= timeout + process.chunks[0].budget + self.lag + 1e-9, "ended too late"
-            self.lost.update(self._bury(kill.slot))
+            self.lost.update(self._bury(slot))
             head = process.chunks[0].index.tolist()
             self.suspected.update(head if len(head) > 1 else [])
         for attempts in ended:

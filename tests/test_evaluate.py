@@ -419,3 +419,11 @@ def test_values_do_not_depend_on_slots_and_faults() -> None:
 
     executors: list[Callable[[], Any]] = [SerialExecutor, lambda: FaultyExecutor(1), lambda: FaultyExecutor(5)]
     assert len({bits(make()) for make in executors}) == 1
+
+
+def test_slots_that_others_have_ended_are_waited_for() -> None:
+    executor = FaultyExecutor(2, ["run"] * 99)
+    own = session(executor)
+    list(evaluate(own, request(1, 2)))
+    executor.close()
+    assert values(list(evaluate(own, request(3, 4)))) == {0: 9.0, 1: 16.0}
