@@ -112,6 +112,8 @@ def make_executor(config: Config) -> Executor:
         address=cluster.address,
         num_cpus=cluster.num_cpus,
         max_slots=cluster.max_slots,
+        # Standard output is the result's.
+        show_output=False,
         resources=config.resources.model_dump(),
     )
 

@@ -13,6 +13,8 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_INTERRUPTED = "interrupted; what was finished is kept, and the same command again goes on from there"
+
 app = typer.Typer(
     name="distfd",
     help="Finite-difference derivatives of expensive black boxes, every evaluation a Ray task.",
@@ -97,18 +99,18 @@ def main() -> None:
     sys.exit(_guarded(lambda: app(standalone_mode=False), debug="--debug" in sys.argv))
 
 
-def _guarded(command: Callable[[], Any], *, debug: bool) -> int:
+def _guarded(command: Callable[[], Any], *, debug: bool) -> int:  # noqa: PLR0911  # one return an exit code
     """Run a command; whatever it raises becomes a message and an exit code."""
     from distfd.errors import DistfdError
 
     warnings.showwarning = _show_warning
     signal.signal(signal.SIGTERM, _terminated)
     try:
-        return int(command() or 0)
+        code = int(command() or 0)
     except typer.Exit as stop:
         return stop.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        return _fail("interrupted; run the same command again to go on", 130, debug=debug)
+        return _fail(_INTERRUPTED, 130, debug=debug)
     except DistfdError as error:
         return _fail(str(error), error.exit_code, debug=debug)
     except Exception as error:
@@ -118,6 +120,12 @@ def _guarded(command: Callable[[], Any], *, debug: bool) -> int:
             return int(error.exit_code)
         text = f"this is a bug in distfd: {type(error).__name__}: {error}\nplease report it with what --debug shows"
         return _fail(text, 1, debug=debug)
+    if code == 130:  # typer answers so where it caught the interrupt itself
+        return _fail(_INTERRUPTED, 130, debug=False)
+    # What there was to do is done: a signal from here on could only spoil the ending.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return code
 
 
 def _fail(text: str, code: int, *, debug: bool) -> int:

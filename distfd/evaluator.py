@@ -6,6 +6,7 @@ import contextlib
 import os
 import time
 import warnings
+import weakref
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -24,6 +25,7 @@ from distfd.records import Status
 from distfd.results import DerivativeResult, Evaluations, Tally, evaluation, gather
 from distfd.scheduler import Pool
 from distfd.stores.memory import MemoryStore
+from distfd.threads import Turn
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -105,13 +107,18 @@ class Evaluator:
         self._label = coordinate_label(names)
         self.deterministic = deterministic
         objective = as_objective(fun, args, kwargs, version)
+        made, policy = make_executor(executor), treatment.policy(limits_itself=objective.limits_itself)
         opened, salt, self._owns_store = _open_store(store, objective)
+        if self._owns_store:
+            # An Evaluator that is dropped gives its file back.
+            weakref.finalize(self, opened.close)
+        self._turn = Turn()
         self._session = Session(
             objective=objective,
-            executor=make_executor(executor),
+            executor=made,
             store=opened,
             observers=tuple(observers),
-            policy=treatment.policy(limits_itself=objective.limits_itself),
+            policy=policy,
             salt=salt,
             names=names,
             pool=Pool(slots=1),
@@ -125,9 +132,11 @@ class Evaluator:
 
     def close(self) -> None:
         """Give the slots back and release the store; an Evaluator may be used again afterwards only in memory."""
-        self._session.executor.close()
-        if self._owns_store:
-            self._session.store.close()
+        try:
+            self._session.stop()
+        finally:
+            if self._owns_store:
+                self._session.store.close()
 
     def start(self) -> None:
         """Start the slots now, instead of with the first call, so that they are up when it comes."""
@@ -254,8 +263,9 @@ class Evaluator:
         """Evaluate what the method asks for until it answers."""
         waves: list[Wave] = []
         tally = Tally()
-        while isinstance(step := method.advance(waves), Request):
-            waves.append(self._wave(step, task, tally))
+        with self._turn:
+            while isinstance(step := method.advance(waves), Request):
+                waves.append(self._wave(step, task, tally))
         return step, tally
 
     def _wave(self, request: Request, task: str, tally: Tally) -> Wave:
@@ -264,11 +274,11 @@ class Evaluator:
         with contextlib.closing(evaluate(self._session, request, task)) as finished:
             batches.extend(finished)
         seconds = time.monotonic() - begin
+        wave = gather(request, batches)
         before = tally.n_evaluations, tally.n_failed, tally.ideal_seconds
-        tally.add(request, batches, self.slots, seconds)
+        tally.add(wave, batches, self.slots, seconds)
         now = tally.n_evaluations, tally.n_failed, tally.ideal_seconds
         self._session.emit(events.WaveEnded(task, now[0] - before[0], now[1] - before[1], seconds, now[2] - before[2]))
-        wave = gather(request, batches)
         self._check(wave, batches)
         return wave
 

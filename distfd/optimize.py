@@ -10,6 +10,7 @@ import numpy as np
 
 from distfd.evaluator import Evaluator
 from distfd.events import Iterated
+from distfd.placement import as_bounds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from scipy.optimize import OptimizeResult
 
     from distfd.results import DerivativeResult
-
-ITERATION_OPTION = "maxiter"
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,11 @@ class Limits:
 
 
 class _Stop(Exception):  # noqa: N818  # it ends SciPy's loop in good order and is no error
-    """A limit was reached."""
+    """A limit was reached; ``reached`` where that is what was wanted."""
+
+    def __init__(self, text: str, *, reached: bool = False) -> None:
+        super().__init__(text)
+        self.reached = reached
 
 
 @dataclass
@@ -82,7 +85,7 @@ class _Run:
         if self.best is None:
             return
         if limits.target is not None and self.best.value <= limits.target:
-            raise _Stop(f"J reached the target of {limits.target:g}")
+            raise _Stop(f"J reached the target of {limits.target:g}", reached=True)
         if limits.max_evaluations is not None and self.n_evaluations + self.n_reused >= limits.max_evaluations:
             raise _Stop(f"max_evaluations of {limits.max_evaluations} reached")
 
@@ -157,25 +160,26 @@ def _minimize(  # noqa: PLR0917  # private, called twice above
         run.iterations += 1
         value = run.best.value if run.best is not None else np.nan
         evaluator.emit(Iterated(run.iterations, np.array(x), float(value)))
-        return callback(x) if callback else None
+        stop = callback(x) if callback else None
+        if run.iterations == limits.max_iterations:
+            # Not all of SciPy's methods have such an option.
+            raise _Stop(f"max_iterations of {limits.max_iterations} reached")
+        return stop
 
-    settings = dict(options or {})
-    if limits.max_iterations is not None:
-        settings[ITERATION_OPTION] = limits.max_iterations
     try:
         result = scipy_minimize(
             run.value_and_gradient,
             np.asarray(x0, dtype=float),
             jac=True,
             method=method,
-            bounds=bounds,
+            bounds=_kept(bounds, np.size(x0)),
             constraints=constraints,
             tol=limits.tolerance,
             callback=after_iteration,
-            options=settings,
+            options=dict(options or {}),
         )
     except _Stop as stop:
-        result = OptimizeResult(success=True, status=99, message=str(stop), nit=run.iterations)
+        result = OptimizeResult(success=stop.reached, status=99, message=str(stop), nit=run.iterations)
     best = run.best
     if best is not None:
         result.x, result.fun, result.jac = run.best_x, float(best.value), best.derivative
@@ -185,3 +189,12 @@ def _minimize(  # noqa: PLR0917  # private, called twice above
     result.totals = run.totals
     result.wall_seconds = time.monotonic() - begin
     return result
+
+
+def _kept(bounds: Any, d: int) -> Any:
+    """Bounds that SciPy's methods keep to at every point, not only at the last: nothing is evaluated outside."""
+    if bounds is None:
+        return None
+    from scipy.optimize import Bounds
+
+    return Bounds(*as_bounds(bounds, d), keep_feasible=True)

@@ -121,8 +121,9 @@ class Tally:
     ideal_seconds: float = 0.0
     wall_seconds: float = 0.0
 
-    def add(self, request: Request, batches: list[Batch], slots: int, wall_seconds: float) -> None:
+    def add(self, wave: Wave, batches: list[Batch], slots: int, wall_seconds: float) -> None:
         """Count one wave."""
+        request = wave.request
         self.waves.append((request, batches))
         self.wall_seconds += wall_seconds
         longest = total = 0.0
@@ -131,7 +132,8 @@ class Tally:
                 self.n_reused += len(batch)
                 continue
             self.n_evaluations += len(batch)
-            self.n_failed += int((batch.status != Status.OK).sum())
+            # By the wave: a value of another size than the baseline's is a failure that the batch does not know of.
+            self.n_failed += int((wave.status[batch.index] != Status.OK).sum())
             self.n_retried += int((batch.attempt - 1).sum())
             seconds = batch.ended - batch.started
             longest, total = max(longest, float(seconds.max())), total + float(seconds.sum())

@@ -117,6 +117,7 @@ class Job:
                 "x": self.problem.x0,
                 **found,
                 "n_evaluations": store.n_computed(),
+                "slots": evaluator.slots,
                 "wall_seconds": wall,
                 "efficiency": ideal / wall if ideal else None,
                 "started": started,

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from distfd.errors import InputError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+_one_at_a_time = threading.RLock()
 
 VARIABLES = (
     "OMP_NUM_THREADS",
@@ -18,22 +23,46 @@ VARIABLES = (
 )
 
 
+class Turn:
+    """One thread at a time; a thread that comes back while it has the turn is refused, as it would wait for itself."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._owner: int | None = None
+
+    def __enter__(self) -> None:
+        if self._owner == threading.get_ident():
+            raise InputError(
+                "this Evaluator is evaluating already: J, observers and callbacks cannot call it meanwhile"
+            )
+        self._lock.acquire()
+        self._owner = threading.get_ident()
+
+    def __exit__(self, *exc: object) -> None:
+        self._owner = None
+        self._lock.release()
+
+
 @contextmanager
 def limited_threads(threads: int) -> Iterator[None]:
-    """Inside, libraries that are loaded use that many threads, and child processes are told to."""
+    """Inside, libraries that are loaded use that many threads, and child processes are told to.
+
+    The limit is the whole process's, so one thread at a time is inside.
+    """
     from threadpoolctl import threadpool_limits
 
-    before = {name: os.environ.get(name) for name in VARIABLES}
-    os.environ.update(dict.fromkeys(VARIABLES, str(threads)))
-    try:
-        with threadpool_limits(limits=threads):
-            yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+    with _one_at_a_time:
+        before = {name: os.environ.get(name) for name in VARIABLES}
+        os.environ.update(dict.fromkeys(VARIABLES, str(threads)))
+        try:
+            with threadpool_limits(limits=threads):
+                yield
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
 
 
 def pin_threads(threads: int) -> None:

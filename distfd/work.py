@@ -51,6 +51,9 @@ class Worker:
             started = time.time()
             tick = time.monotonic()
             outcome = self._evaluate(chunk, k)
+            if isinstance(outcome, Failure) and outcome.exception is not None and failures:
+                # Frames hold what J had at hand, x first of all: those of one failure will do.
+                traceback.clear_frames(outcome.exception.__traceback__)
             ended = started + (time.monotonic() - tick)
             if isinstance(outcome, Failure):
                 failures[number] = outcome

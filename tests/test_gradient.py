@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import math
 import os
+import threading
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -317,3 +319,78 @@ def test_a_difference_past_floating_point_is_no_derivative() -> None:
 def test_bad_points(x0: Any) -> None:
     with pytest.raises(distfd.InputError, match="x0"):
         distfd.gradient(np.sum, x0, executor="serial")
+
+
+def test_two_evaluators_in_turn_share_the_machine() -> None:
+    """The idle slots of the first would keep the CPUs that the second waits for."""
+    with distfd.Evaluator(np.sum, executor=distfd.RayExecutor(resources={"num_cpus": 16})) as one:
+        two = distfd.Evaluator(np.linalg.norm, executor=distfd.RayExecutor(resources={"num_cpus": 16}))
+        with two:
+            for x in ([3.0, 4.0], [6.0, 8.0]):
+                np.testing.assert_allclose(one.gradient(x), [1.0, 1.0], rtol=1e-6)
+                np.testing.assert_allclose(two.gradient(x), [0.6, 0.8], rtol=1e-6)
+
+
+def test_an_evaluator_inside_an_evaluation_is_refused() -> None:
+    def nested(x: NDArray[np.float64]) -> float:
+        return float(distfd.gradient(np.sum, x)[0])
+
+    with pytest.raises(distfd.EvaluationError, match="executor='serial'"):
+        distfd.gradient(nested, [1.0, 2.0], executor=distfd.RayExecutor(max_slots=1))
+
+
+def test_threads_take_turns_on_one_evaluator() -> None:
+    found: list[NDArray[np.float64]] = []
+    with distfd.Evaluator(np.linalg.norm, executor=distfd.RayExecutor(max_slots=2)) as evaluator:
+        threads = [
+            threading.Thread(target=lambda k=k: found.append(evaluator.gradient([3.0 + k, 4.0]))) for k in range(4)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+    assert len(found) == 4
+
+
+def test_an_observer_that_calls_back_is_refused() -> None:
+    def meddler(event: object) -> None:
+        evaluator.value([1.0])
+
+    evaluator = distfd.Evaluator(np.sum, executor="serial", observers=[meddler])
+    with pytest.raises(distfd.InputError, match="evaluating already"):
+        evaluator.gradient([1.0])
+
+
+def test_another_cluster_beside_the_connected_one_is_refused() -> None:
+    with pytest.raises(distfd.InputError, match="connected to Ray at"):
+        distfd.gradient(np.sum, [1.0], executor=distfd.RayExecutor(address="local"))
+
+
+def test_what_cannot_travel_is_said_plainly() -> None:
+    lock = threading.Lock()
+
+    def locked(x: NDArray[np.float64]) -> float:
+        with lock:
+            return float(x.sum())
+
+    with pytest.raises(distfd.InputError, match="cannot be sent to another process"):
+        distfd.gradient(locked, [1.0], executor=distfd.RayExecutor(max_slots=1))
+
+
+def test_a_store_is_given_back_whatever_happens(tmp_path: Path) -> None:
+    store = tmp_path / "run.sqlite"
+    with pytest.raises(distfd.InputError):
+        distfd.Evaluator(np.sum, store=store, executor="rya")
+    dropped = distfd.Evaluator(np.sum, store=store, executor="serial")
+    dropped.gradient([1.0])
+    del dropped
+    gc.collect()
+    assert distfd.differentiate(np.sum, [1.0], store=store, executor="serial").n_reused == 2
+
+
+def test_another_number_of_outputs_is_a_counted_failure() -> None:
+    def ragged(x: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.ones(3 if x[1] != 2.0 else 2)
+
+    result = distfd.differentiate(ragged, [1.0, 2.0], kind="jacobian", executor="serial", on_failure="nan")
+    assert (result.missing.tolist(), result.n_failed) == ([1], 1)

@@ -195,12 +195,12 @@ def test_a_tally_counts_points_retries_failures_and_ideal_time() -> None:
     request, batches = mixed()
     tally = Tally()
     assert tally.efficiency is None
-    tally.add(request, [batches[1]], slots=2, wall_seconds=0.5)
+    tally.add(gather(request, [batches[1]]), [batches[1]], slots=2, wall_seconds=0.5)
     assert (tally.n_evaluations, tally.n_reused, tally.ideal_seconds) == (0, 1, 0.0)
     assert tally.efficiency is None
-    tally.add(request, batches, slots=2, wall_seconds=3.5)  # 1 + 2 + 3 s on two slots: 3 s at best
-    assert (tally.n_evaluations, tally.n_reused, tally.n_failed, tally.n_retried) == (3, 2, 1, 3)
+    tally.add(gather(request, batches), batches, slots=2, wall_seconds=3.5)  # 1 + 2 + 3 s on two slots: 3 s at best
+    assert (tally.n_evaluations, tally.n_reused, tally.n_failed, tally.n_retried) == (3, 2, 2, 3)
     assert [tally.ideal_seconds, tally.wall_seconds, tally.efficiency] == [3.0, 4.0, 0.75]
-    tally.add(request, [batches[0]], slots=1, wall_seconds=12.0)
+    tally.add(gather(request, [batches[0]]), [batches[0]], slots=1, wall_seconds=12.0)
     assert [tally.ideal_seconds, tally.efficiency] == [9.0, 9 / 16]
     assert [len(batches) for _, batches in tally.waves] == [1, 2, 1]

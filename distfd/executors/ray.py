@@ -12,10 +12,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from distfd.errors import InputError
+from distfd.executors import ray_worker
 from distfd.executors.ray_join import Resources, connection, count_slots, join, make_resources
-from distfd.executors.ray_worker import PickledObjective, RayWorker, SlimChunk, pickled_bytes
+from distfd.executors.ray_worker import PickledObjective, RayWorker, SlimChunk, pickled_bytes, unpacked
 from distfd.protocols import ChunkDone, SlotLost, SlotUp
 from distfd.records import Failure, Status
 
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
 _BY_VALUE = 65_536
 """Bytes of x up to which it travels with each chunk; above, once a wave."""
 _CLOSE_SECONDS = 5.0
+
+
+_opened: WeakSet[RayExecutor] = WeakSet()
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,8 @@ class RayExecutor:
         Evaluations at once, at most.
     resources : Resources or mapping, optional
         What one evaluation needs: ``num_cpus`` (1), ``num_gpus`` (0), ``memory`` (bytes), ``custom`` ({name: amount}).
+    show_output : bool
+        Whether what J prints is printed here too; Ray's log files have it in any case.
     **needs
         ``num_gpus``, ``memory`` and ``custom`` may also be given here, for short.
 
@@ -72,11 +79,13 @@ class RayExecutor:
         num_cpus: int | None = None,
         max_slots: int | None = None,
         resources: Resources | Mapping[str, Any] | None = None,
+        show_output: bool = True,
         **needs: Any,
     ) -> None:
         for name, value in (("num_cpus", num_cpus), ("max_slots", max_slots)):
             if value is not None and value < 1:
                 raise InputError(f"{name}: must be at least 1 (was {value})")
+        self._show_output = show_output
         self._address, self._num_cpus, self._max_slots = address, num_cpus, max_slots
         self._resources = (
             resources if isinstance(resources, Resources) else make_resources({**(resources or {}), **needs})
@@ -103,8 +112,16 @@ class RayExecutor:
         ClusterError
             If the cluster cannot be reached, or can never run an evaluation.
         """
-        join(self._address, self._num_cpus)
+        if ray_worker.inside:
+            raise InputError("the ray executor cannot be used inside an evaluation; use executor='serial' there")
+        join(self._address, self._num_cpus, show_output=self._show_output)
         import ray
+
+        for other in list(_opened):
+            # Idle slots of another executor of this process would keep the CPUs that this one waits for.
+            if other is not self and not any(call.chunk is not None for call in other._calls.values()):  # noqa: SLF001  # of its own kind
+                other.close()
+        _opened.add(self)
 
         cluster = connection()
         if self._objective is objective and self._actors and self._cluster == cluster:
@@ -166,6 +183,9 @@ class RayExecutor:
 
     def close(self) -> None:
         """End all workers; the cluster stays, for the next call of this process."""
+        if not self._actors:
+            self._forget()
+            return
         import ray
 
         if self._actors and ray.is_initialized() and connection() == self._cluster:
@@ -208,7 +228,7 @@ class RayExecutor:
             self.kill(call.slot)  # it may live on where only the call failed
             return SlotLost(call.slot, _failure(error))
         if call.chunk is not None:
-            return ChunkDone(call.slot, call.chunk, result)
+            return ChunkDone(call.slot, call.chunk, unpacked(result))
         self._up[call.slot] = SlotUp(call.slot, *result)
         return self._up[call.slot]
 

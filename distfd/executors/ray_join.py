@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _PROBE_SECONDS = 5.0
+_private: set[str] = set()
+"""Connections to clusters that were started here."""
 _TOKEN = Path.home() / ".ray" / "auth_token"
 
 
@@ -67,7 +70,7 @@ def make_resources(given: Mapping[str, Any]) -> Resources:
     return Resources(**given)
 
 
-def join(address: str | None, num_cpus: int | None) -> None:
+def join(address: str | None, num_cpus: int | None, *, show_output: bool = True) -> None:
     """Have this process connected to Ray.
 
     A connection that the caller made is used as it is, unless ``address`` asks for a private cluster.
@@ -79,28 +82,35 @@ def join(address: str | None, num_cpus: int | None) -> None:
         machine. "host:port" or "ray://host:port".
     num_cpus : int or None
         CPUs that a private cluster counts; None for all cores.
+    show_output : bool
+        Whether what J prints in its workers is printed here too.
 
     Raises
     ------
     ClusterError
         If the cluster cannot be reached.
+    InputError
+        If this process is connected to another cluster than the one asked for.
     """
-    if any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")) or _TOKEN.exists():
-        # Ray has a token at hand but uses it only if told to, and looks once, on import; without it, a cluster that
-        # wants one is not to be joined.
+    token = any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")) or _TOKEN.exists()
+    if token and "ray" not in sys.modules:
+        # Ray has a token at hand but uses it only if told to; without it, a cluster that wants one is not to be joined.
+        # It looks once, on import: to tell it later would have its own parts disagree.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
     import ray
 
     if ray.is_initialized():
+        _check_same(address)
         return
     target = address or os.environ.get("RAY_ADDRESS") or "local"
     if target == "local":
-        _start_private(num_cpus)
+        _start_private(num_cpus, show_output=show_output)
+        _private.add(connection())
         return
     _probe(target)
     try:
         with _kept_sigterm():
-            ray.init(address=target, logging_level=logging.ERROR)
+            ray.init(address=target, logging_level=logging.ERROR, log_to_driver=show_output)
     except Exception as error:  # Ray raises many types here
         raise ClusterError(
             f"cluster.address {target!r}: cannot join ({type(error).__name__}: {_first_line(error)}); is Ray running "
@@ -141,7 +151,20 @@ def count_slots(resources: Resources, max_slots: int | None) -> int:
     return min(total, max_slots) if max_slots else total
 
 
-def _start_private(num_cpus: int | None) -> None:
+def _check_same(address: str | None) -> None:
+    """A process has one connection to Ray; another cluster cannot be had beside it."""
+    import ray
+
+    here = ray.get_runtime_context().gcs_address
+    if address in (None, "auto", here) or (address == "local" and connection() in _private):
+        return
+    raise InputError(
+        f"cluster.address {address!r}: this process is connected to Ray at {here} already; leave address out to use "
+        "that, or call ray.shutdown() first"
+    )
+
+
+def _start_private(num_cpus: int | None, *, show_output: bool) -> None:
     import ray
 
     # A private cluster reports to nobody, and its programs run at the priority of the program that started it.
@@ -156,6 +179,7 @@ def _start_private(num_cpus: int | None) -> None:
                 num_cpus=num_cpus or os.cpu_count(),
                 include_dashboard=False,
                 logging_level=logging.ERROR,
+                log_to_driver=show_output,
             )
     except Exception as error:  # Ray raises many types here
         raise ClusterError(
@@ -183,9 +207,15 @@ def _probe(target: str) -> None:
 def _kept_sigterm() -> Iterator[None]:
     """Keep the caller's own SIGTERM handler: ray.init replaces it."""
     before: Any = signal.getsignal(signal.SIGTERM)
-    yield
-    if callable(before) and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, before)
+    try:
+        yield
+    except SystemExit as stop:
+        if stop.code == signal.SIGTERM and callable(before):
+            before(signal.SIGTERM, None)  # it came while Ray's handler was in place
+        raise
+    finally:
+        if callable(before) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def _amounts(amounts: Mapping[str, float]) -> str:

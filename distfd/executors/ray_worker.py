@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
+import subprocess
 import sys
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from distfd.errors import InputError
 from distfd.points import Points
 from distfd.processes import start_reaper
 from distfd.protocols import Chunk
@@ -20,6 +23,10 @@ if TYPE_CHECKING:
 
     from distfd.protocols import Model, Objective
     from distfd.records import Batch
+
+
+inside = False
+"""Whether this process is a worker."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +84,13 @@ class RayWorker:
     """One slot's process; made a Ray actor by the executor."""
 
     def __init__(self, objective: PickledObjective, slot: int, threads: int, paths: list[str]) -> None:
+        global inside  # noqa: PLW0603  # it says what this process is
+        inside = True
         pin_threads(threads)
         # Programs that J starts die with this process, however it ends.
-        start_reaper(os.environ)
+        with contextlib.suppress(subprocess.CalledProcessError):
+            # Ray kills a leaving worker's children, and so this one where it ends while it begins.
+            start_reaper(os.environ)
         # What the driver can import, the worker can, where the files are there too; in the driver's order, or a name
         # could mean another module here than there.
         sys.path[:] = [*paths, *(path for path in sys.path if path not in paths)]
@@ -91,14 +102,12 @@ class RayWorker:
         return self._worker.host, self._worker.pid
 
     def run(self, chunk: SlimChunk, x: NDArray[np.float64]) -> Batch:
-        """Evaluate a chunk."""
+        """Evaluate a chunk; exceptions travel as bytes, as the driver may not be able to read them."""
         batch = self._worker.run(chunk.with_x(x))
         if not batch.failures:
             return batch
-        portable = {
-            k: replace(failure, exception=_portable(failure.exception)) for k, failure in batch.failures.items()
-        }
-        return replace(batch, failures=portable)
+        packed = {k: replace(failure, exception=_packed(failure.exception)) for k, failure in batch.failures.items()}
+        return replace(batch, failures=packed)
 
     def close(self) -> None:
         """End J in good order."""
@@ -106,16 +115,45 @@ class RayWorker:
 
 
 def pickled_bytes(thing: object) -> bytes:
-    """Pickle by Ray's cloudpickle, which takes lambdas, notebook functions and classes by value."""
+    """Pickle by Ray's cloudpickle, which takes lambdas, notebook functions and classes by value.
+
+    Raises
+    ------
+    InputError
+        If it cannot be pickled.
+    """
     from ray import cloudpickle
 
-    return bytes(cloudpickle.dumps(thing))  # type: ignore[no-untyped-call]  # Ray's own lacks types
-
-
-def _portable(error: BaseException | None) -> BaseException | None:
-    """The exception if it survives the way to the driver, else nothing: its text and traceback go anyway."""
     try:
-        pickle.loads(pickled_bytes(error))  # noqa: S301  # made one line above
-    except Exception:
-        return None
-    return error
+        return bytes(cloudpickle.dumps(thing))  # type: ignore[no-untyped-call]  # Ray's own lacks types
+    except Exception as error:  # pickling runs code of whatever is pickled
+        raise InputError(
+            f"J cannot be sent to another process: {type(error).__name__}: {error}; make what cannot travel (open "
+            "files, locks, connections) inside J, or in a simulator's setup()"
+        ) from error
+
+
+class _Packed(Exception):  # noqa: N818  # it stands for an exception on its way
+    """An exception as bytes."""
+
+
+def _packed(error: BaseException | None) -> BaseException | None:
+    try:
+        return None if error is None else _Packed(pickled_bytes(error))
+    except InputError:
+        return None  # its text and traceback go anyway
+
+
+def unpacked(batch: Batch) -> Batch:
+    """The batch with its exceptions again, those that can be read here."""
+    if not batch.failures:
+        return batch
+    failures = {}
+    for k, failure in batch.failures.items():
+        error = None
+        if isinstance(failure.exception, _Packed):
+            # The module of its class may not be there, or its own unpickling may fail.
+            with contextlib.suppress(Exception):
+                error = pickle.loads(failure.exception.args[0])  # noqa: S301  # from a worker, by Ray
+        failures[k] = replace(failure, exception=error if isinstance(error, BaseException) else None)
+    return replace(batch, failures=failures)

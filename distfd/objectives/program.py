@@ -12,6 +12,8 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from distfd.failures import EvaluationFailure, ProgramCrash, ProgramError, ProgramTimeout
 from distfd.objectives.templates import Deck
 from distfd.objectives.userfunction import UserFunction
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from distfd.objectives.command import CommandObjective
@@ -77,6 +78,7 @@ class ProgramModel:
         try:
             self._run(trial, x, timeout)
             value = self._value(trial, self._outputs(trial))
+            self._check(trial, value)
         except BaseException as error:
             kill_evaluation(trial.mark)
             # An interrupt says nothing against the evaluation, so there is nothing in it to look at.
@@ -154,6 +156,11 @@ class ProgramModel:
                 failure.detail = "\n".join(filter(None, (traceback.format_exc(), failure.detail)))
                 raise failure from error
         return found
+
+    def _check(self, trial: _Trial, value: Value) -> None:
+        """Refuse what is not finite here, not where all values are checked, so that the folder is kept for a look."""
+        if not np.isfinite(value).all():
+            raise trial.failure(ProgramError, f"J is {value}", self._objective.steps[-1])
 
     def _value(self, trial: _Trial, outputs: dict[str, Value]) -> Value:
         objective = self._objective

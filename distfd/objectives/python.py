@@ -86,7 +86,7 @@ def load_name(name: str, folder: Path) -> Any:
         found: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         raise MissingSimulatorError(_not_found(name, module_name, error, folder)) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(f"{name!r}: importing {module_name} failed: {type(error).__name__}: {error}") from error
     for part in qualname.split("."):
         if not hasattr(found, part):

@@ -183,8 +183,13 @@ def test_python_extractor(tmp_path: Path) -> None:
     assert "loadtxt" in caught.value.detail
 
 
-def test_non_finite_values_are_left_to_the_caller(tmp_path: Path) -> None:
-    assert np.isnan(evaluate(program(tmp_path, shell('echo "{\\"J\\": NaN}" > out.json'))))
+def test_a_value_that_is_not_finite_keeps_its_folder(tmp_path: Path) -> None:
+    with pytest.raises(ProgramError, match="J is nan; work directory") as caught:
+        evaluate(program(tmp_path, shell('echo said; echo "{\\"J\\": NaN}" > out.json')))
+    assert "said" in caught.value.detail
+    (folder,) = (tmp_path / "work").iterdir()
+    assert str(folder) in str(caught.value)
+    assert (folder / "out.json").exists()
 
 
 # ---- failures
