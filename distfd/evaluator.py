@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
-import warnings
 import weakref
 from typing import TYPE_CHECKING, Any, Self
 
@@ -24,16 +22,17 @@ from distfd.points import dense_points
 from distfd.records import Status
 from distfd.results import DerivativeResult, Evaluations, Tally, evaluation, gather
 from distfd.scheduler import Pool
-from distfd.stores.memory import MemoryStore
+from distfd.stores.registry import open_store
 from distfd.threads import Turn
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
     from distfd.plan import Method, Wave
-    from distfd.protocols import Executor, Objective, Observer, Store
+    from distfd.protocols import Executor, Observer, Store
     from distfd.records import Batch
     from distfd.stencils import Stencil
     from distfd.steps import AbsoluteStep
@@ -108,7 +107,7 @@ class Evaluator:
         self.deterministic = deterministic
         objective = as_objective(fun, args, kwargs, version)
         made, policy = make_executor(executor), treatment.policy(limits_itself=objective.limits_itself)
-        opened, salt, self._owns_store = _open_store(store, objective)
+        opened, salt, self._owns_store = open_store(store, objective)
         if self._owns_store:
             # An Evaluator that is dropped gives its file back.
             weakref.finalize(self, opened.close)
@@ -305,28 +304,6 @@ class Evaluator:
         error = EvaluationError(text, evaluation(wave.request, batch, r, self._label))
         error.__cause__ = failure.exception
         return error
-
-
-def _open_store(store: str | os.PathLike[str] | Store | None, objective: Objective) -> tuple[Store, int, bool]:
-    """The store, the salt of this objective's keys, and whether the store is ours to close."""
-    if store is None:
-        return MemoryStore(), 0, True
-    digest = objective.fingerprint()
-    if digest is None:
-        # Nothing from another process may be taken for a value of this J, nor the other way round.
-        salt = int.from_bytes(os.urandom(16))
-        warnings.warn(
-            "J cannot be recognised in another process, so its stored values will not be used again; give version=... "
-            "to say that they may",
-            stacklevel=3,
-        )
-    else:
-        salt = int(digest[:32], 16)
-    if isinstance(store, (str, os.PathLike)):
-        from distfd.stores.sqlite import SQLiteStore
-
-        return SQLiteStore(os.fspath(store)), salt, True
-    return store, salt, False
 
 
 def _scalar(value: NDArray[np.float64]) -> Any:

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import warnings
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -190,6 +191,7 @@ class CommandObjective:
         variables = self.variables(x0)
         for template in self.decks.values():
             Deck(template).render(variables)
+        self._warn_of_unused()
         options.files("copy", self.copy, Path(self.base))
         options.files("link", self.link, Path(self.base))
         for output in self.taken:
@@ -199,6 +201,18 @@ class CommandObjective:
             # A program from the work directory is not there yet.
             if not step[0].startswith("./") and shutil.which(step[0], path=self.environ().get("PATH")) is None:
                 raise MissingSimulatorError(self.missing(step[0]))
+
+    def _warn_of_unused(self) -> None:
+        """Say which parameters no template mentions: their derivative would be 0 without a word."""
+        texts = [template.text for template in self.decks.values()]
+        if not texts or any(re.search(r"\bx\b", text) for text in texts):
+            return
+        unused = [name for name in self.names or () if not any(re.search(rf"\b{name}\b", text) for text in texts)]
+        if unused:
+            warnings.warn(
+                f"no template uses {', '.join(unused)}: J cannot depend on it, unless by parameters.json",
+                stacklevel=2,
+            )
 
     def missing(self, program: str) -> str:
         """The message for a program that is not there."""

@@ -133,7 +133,7 @@ def test_work_defaults_to_the_folder_for_temporary_files(tmp_path: Path, monkeyp
 
 def test_a_program_beside_the_config_and_one_written_from_a_template(tmp_path: Path) -> None:
     for name in ("solver", "deck.j2"):
-        (tmp_path / name).write_text('#!/bin/sh\necho "{\\"J\\": 1}" > out.json\n')
+        (tmp_path / name).write_text('#!/bin/sh\n# of a and b\necho "{\\"J\\": 1}" > out.json\n')
         (tmp_path / name).chmod(0o755)
     for argv, inputs in ((["./solver"], {}), (["./made"], {"made": "deck.j2"})):
         objective = program(tmp_path, argv, inputs=inputs)
@@ -456,3 +456,14 @@ def test_failures_are_exceptions_with_a_status() -> None:
         failure = pickle.loads(pickle.dumps(kind("text", "detail")))
         assert isinstance(failure, EvaluationFailure)
         assert (failure.status, str(failure), failure.detail) == (status, "text", "detail")
+
+
+def test_a_parameter_that_no_template_uses_is_told(tmp_path: Path) -> None:
+    (tmp_path / "deck.j2").write_text("A = {{ mass }}\n")
+    options: dict[str, Any] = {"inputs": {"deck": "deck.j2"}, "outputs": {"J": {"file": "stdout", "regex": "(.*)"}}}
+    made = CommandObjective(["true"], base=tmp_path, names=("mass", "width"), **options)
+    with pytest.warns(UserWarning, match="no template uses width"):
+        made.check([1.0, 2.0])
+    CommandObjective(["true"], base=tmp_path, names=("mass",), **options).check([1.0])
+    (tmp_path / "deck.j2").write_text("A = {{ x | join(' ') }}\n")
+    CommandObjective(["true"], base=tmp_path, names=("mass", "width"), **options).check([1.0, 2.0])

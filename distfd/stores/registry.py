@@ -1,0 +1,34 @@
+"""Stores as users name them."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from typing import TYPE_CHECKING
+
+from distfd.stores.memory import MemoryStore
+
+if TYPE_CHECKING:
+    from distfd.protocols import Objective, Store
+
+
+def open_store(store: str | os.PathLike[str] | Store | None, objective: Objective) -> tuple[Store, int, bool]:
+    """The store, the salt of this objective's keys, and whether the store is ours to close."""
+    if store is None:
+        return MemoryStore(), 0, True
+    digest = objective.fingerprint()
+    if digest is None:
+        # Nothing from another process may be taken for a value of this J, nor the other way round.
+        salt = int.from_bytes(os.urandom(16))
+        warnings.warn(
+            "J cannot be recognised in another process, so its stored values will not be used again; give version=... "
+            "to say that they may",
+            stacklevel=4,
+        )
+    else:
+        salt = int(digest[:32], 16)
+    if isinstance(store, (str, os.PathLike)):
+        from distfd.stores.sqlite import SQLiteStore
+
+        return SQLiteStore(os.fspath(store)), salt, True
+    return store, salt, False
