@@ -6,6 +6,7 @@ import importlib.util
 import logging
 import os
 import shutil
+import signal
 from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
@@ -34,6 +35,9 @@ def require_simulator() -> RequireSimulator:
 
     return require
 
+
+# Programs that a shell starts in the background ignore Ctrl-C, and so would all that the tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 CPUS = 8
 """More than most machines have: what the tests evaluate mostly waits."""

@@ -140,6 +140,7 @@ def test_running_again_evaluates_only_what_is_missing(folder: Path, ray_address:
     assert len(list(folder.glob("run.*"))) == 1, "the earlier run is kept beside it"
 
 
+@pytest.mark.slow
 def test_another_objective_or_other_names_are_refused(folder: Path, ray_address: str) -> None:
     write(folder)
     assert distfd(folder, "run", "job.yaml", address=ray_address).returncode == 0
@@ -195,6 +196,7 @@ def test_minimize_from_a_file(folder: Path, ray_address: str) -> None:
     assert "before" in ran.stdout
 
 
+@pytest.mark.slow
 def test_minimize_stops_at_its_limits(folder: Path, ray_address: str) -> None:
     write(folder, task="minimize", minimize={"max_evaluations": 5})
     ran = distfd(folder, "run", "job.yaml", address=ray_address)
@@ -248,7 +250,9 @@ def test_plan_validate_and_status(folder: Path) -> None:
         (["parameters.mass.lower=2"], 2, "mass"),
         (["derivative.step=0"], 2, "derivative.step"),
         (["cluster.address=127.0.0.1:1"], 4, "nothing answers"),
-        (["resources.num_cpus=100000", "cluster.address=local"], 4, "no node can run"),
+        pytest.param(
+            ["resources.num_cpus=100000", "cluster.address=local"], 4, "no node can run", marks=pytest.mark.slow
+        ),
         (["output=model.py"], 2, "is a file"),
     ],
 )
@@ -314,7 +318,9 @@ def committed(folder: Path) -> int:
     return int(count)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL]
+)
 def test_interrupted_and_resumed(folder: Path, ray_address: str, number: signal.Signals) -> None:
     slow(folder)
     process = started(folder, ray_address)

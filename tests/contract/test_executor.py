@@ -567,6 +567,7 @@ def test_values_are_equal_to_the_bit_in_every_executor(bench: Bench) -> None:
     assert wave(bench.executor, fun, points, retries={}) == wave(SerialExecutor(), fun, points, retries={})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("allowed", [0, 1])
 def test_only_a_point_that_ends_its_process_is_charged(ray_bench: Bench, allowed: int) -> None:
     """Whether it comes in a chunk with others (n = 40), or alone but queued behind another (n = 12)."""
@@ -584,6 +585,7 @@ def test_only_a_point_that_ends_its_process_is_charged(ray_bench: Bench, allowed
         assert found == {k: bad if k in deadly else (Status.OK, 1, [float(k)]) for k in range(n)}
 
 
+@pytest.mark.slow
 def test_only_the_point_that_hangs_is_charged(ray_bench: Bench) -> None:
     def fun(x: NDArray[np.float64]) -> float:
         if x[0] == 5:
