@@ -175,6 +175,7 @@ def test_a_failed_component_is_exit_3(folder: Path, ray_address: str, on_failure
     con.close()
 
 
+@pytest.mark.slow
 def test_a_failed_baseline_is_exit_3(folder: Path, ray_address: str) -> None:
     write(folder, objective={"python": "model:nowhere"}, evaluation={"on_failure": "nan"})
     ran = distfd(folder, "run", "job.yaml", address=ray_address)

@@ -99,7 +99,7 @@ def expected(world: SimulatedSlots, k: int) -> tuple[Status, int]:
     return (plan.status, allowed + 1) if plan.times > allowed else (Status.OK, plan.times + 1)
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(worlds())
 def test_every_point_ends_once_as_planned_and_only_culprits_are_charged(world: SimulatedSlots) -> None:
     world.run()
@@ -111,7 +111,7 @@ def test_every_point_ends_once_as_planned_and_only_culprits_are_charged(world: S
         assert len(world.final) == len(world.scheduler._fresh) + (baseline is not None)
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(worlds())
 def test_no_evaluation_is_repeated_without_cause(world: SimulatedSlots) -> None:
     world.run()

@@ -78,6 +78,7 @@ class Body:
         return self.mass * factor * float(x @ x)
 
 
+@pytest.mark.slow
 def test_all_kinds_of_callables_on_ray(ray_address: str) -> None:
     offset = 3.0
 

@@ -141,7 +141,7 @@ def mutate(data: bytes, rng: random.Random) -> bytes:
     return bytes(changed)
 
 
-@pytest.mark.parametrize("seed", [*range(3), *(pytest.param(s, marks=pytest.mark.slow) for s in range(3, 8))])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(s, marks=pytest.mark.slow) for s in range(1, 8))])
 def test_a_damaged_file_is_never_silently_wrong(tmp_path: Path, seed: int) -> None:
     good = tmp_path / "good.sqlite"
     numbers = make(good)
