@@ -188,7 +188,7 @@ class RayExecutor:
             return
         import ray
 
-        if self._actors and ray.is_initialized() and connection() == self._cluster:
+        if ray.is_initialized() and connection() == self._cluster:
             busy = {call.slot for call in self._calls.values()}
             bye = [self._actors[slot].close.remote() for slot in self._up if slot not in busy]
             if bye:
