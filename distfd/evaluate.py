@@ -13,7 +13,8 @@ from distfd.describe import coordinate_label, point_label
 from distfd.errors import ClusterError
 from distfd.protocols import Chunk, SlotUp
 from distfd.records import Batch, Status
-from distfd.scheduler import Policy, Pool, Scheduler
+from distfd.scheduling.pool import Pool
+from distfd.scheduling.scheduler import Scheduler
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
     from distfd.plan import Request
     from distfd.protocols import Executor, Objective, Observer, Store
-    from distfd.scheduler import Attempts
+    from distfd.scheduling.ledger import Attempts
+    from distfd.scheduling.policy import Policy
 
 _TICK = 1.0
 """Seconds after which the loop looks round even if nothing was reported."""
@@ -56,17 +58,17 @@ class Session:
 
     def start(self) -> None:
         """Have the executor start its slots, if it has not yet."""
-        before, self.pool.up = self.pool.up, {up.slot: up for up in self.executor.open(self.objective)}
-        for up in self.pool.up.values():
+        before = self.pool.up
+        now = {up.slot: up for up in self.executor.open(self.objective)}
+        self.pool.opened(max(1, self.executor.slots), now)
+        for up in now.values():
             if before.get(up.slot) != up:
                 self.emit(events.SlotStarted(up.slot, up.host, up.pid))
-        self.pool.slots = max(1, self.executor.slots)
-        self.pool.dead_starts = 0
 
     def stop(self) -> None:
         """Give the slots back; the next wave starts others."""
         self.executor.close()
-        self.pool.up.clear()
+        self.pool.opened(self.pool.slots, {})
 
 
 def evaluate(session: Session, request: Request, task: str = "values") -> Generator[Batch, None, None]:
@@ -95,7 +97,14 @@ def evaluate(session: Session, request: Request, task: str = "values") -> Genera
         yield reused
     if not len(index):
         return
-    scheduler = Scheduler(index, request.baseline, session.policy, session.pool, epoch=time.time() - time.monotonic())
+    scheduler = Scheduler(
+        index,
+        request.baseline,
+        session.policy,
+        session.pool,
+        epoch=time.time() - time.monotonic(),
+        total=len(points),
+    )
     name = _namer(request, session)
     try:
         for ended in _run(session, scheduler, request):
@@ -119,7 +128,7 @@ def evaluate(session: Session, request: Request, task: str = "values") -> Genera
 
 
 def _kill_busy(session: Session, scheduler: Scheduler) -> None:
-    for slot in scheduler.abandon():
+    for slot in scheduler.abandon(time.monotonic()):
         session.executor.kill(slot)
 
 
@@ -133,9 +142,7 @@ def _run(session: Session, scheduler: Scheduler, request: Request) -> Iterator[l
             executor.submit(
                 submit.slot, Chunk(submit.chunk, submit.index, part, request.vector, timeout, submit.budget)
             )
-        deadline = scheduler.next_deadline()
-        wait = _TICK if deadline is None else min(_TICK, max(0.0, deadline - time.monotonic()))
-        ended = _take(session, scheduler, wait)
+        ended = _take(session, scheduler, _patience(scheduler, time.monotonic()))
         if ended:
             yield ended
         now = time.monotonic()
@@ -146,6 +153,12 @@ def _run(session: Session, scheduler: Scheduler, request: Request) -> Iterator[l
             last_seen = now
     if scheduler.broken is not None:
         raise ClusterError(scheduler.broken)
+
+
+def _patience(scheduler: Scheduler, now: float) -> float:
+    """Seconds to wait for news."""
+    looks = (scheduler.next_deadline(), scheduler.next_issue(now))
+    return min((max(0.0, min(look - now, _TICK)) for look in looks if look is not None), default=_TICK)
 
 
 def _take(session: Session, scheduler: Scheduler, wait: float) -> list[Attempts]:

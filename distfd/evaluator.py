@@ -21,7 +21,7 @@ from distfd.plan import Answer, FirstDerivative, Request, Values, check_x
 from distfd.points import dense_points
 from distfd.records import Status
 from distfd.results import DerivativeResult, Evaluations, Tally, evaluation, gather
-from distfd.scheduler import Pool
+from distfd.scheduling.pool import Pool
 from distfd.stores.registry import open_store
 from distfd.threads import Turn
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from distfd.errors import InputError
 from distfd.records import Status
-from distfd.scheduler import Policy
+from distfd.scheduling.policy import Policy
 from distfd.stencils import Stencil, resolve_scheme
 from distfd.steps import AbsoluteStep, positive
 
@@ -74,9 +74,10 @@ class EvaluationOptions:
             raise InputError(f"on_failure: must be one of {', '.join(ON_FAILURE)} (was {self.on_failure!r})")
         _tries(self.retries)
 
-    def policy(self, *, limits_itself: bool) -> Policy:
+    def policy(self, *, limits_itself: bool, backups: bool = False) -> Policy:
         """What the scheduler is told."""
-        return Policy({CAUSES[cause]: n for cause, n in _tries(self.retries).items()}, self.timeout, limits_itself)
+        tries = {CAUSES[cause]: n for cause, n in _tries(self.retries).items()}
+        return Policy(tries, self.timeout, limits_itself, backups)
 
 
 def _is_duration(seconds: Any) -> bool:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from distfd.protocols import Report
-    from distfd.scheduler import Attempts, Scheduler, Submit
+    from distfd.scheduling.ledger import Attempts
+    from distfd.scheduling.scheduler import Scheduler, Submit
 
 FOREVER = 10**9
 
@@ -81,6 +82,8 @@ class SimulatedSlots:
         Longest time that the report of a finished chunk is on its way; a death of the process overtakes it.
     losses : sequence of (time, slot)
         When a slot's node goes away.
+    slowness : callable
+        Slot -> by what its evaluations take longer.
     """
 
     def __init__(
@@ -94,9 +97,11 @@ class SimulatedSlots:
         lag: float = 0.0,
         losses: Sequence[tuple[float, int]] = (),
         overhead: float = 0.0,
+        slowness: Callable[[int], float] = lambda _: 1.0,
         seed: int = 0,
     ) -> None:
         self.scheduler = scheduler
+        self.slowness = slowness
         self.seconds = seconds
         self.plans = dict(plans or {})
         self.start = start
@@ -116,8 +121,10 @@ class SimulatedSlots:
         """How often a slot ended with the point in its queue, uncharged."""
         self.suspected: Counter[int] = Counter()
         """How often that was because the point might have ended it."""
+        self.backups: Counter[int] = Counter()
+        """How often a point went out while it was with a slot."""
         self.busy_until: dict[int, float] = {}
-        self._in_flight: set[int] = set()
+        self._in_flight: Counter[int] = Counter()
         self._events: list[tuple[float, int, int, int, Report]] = []
         self._serial = itertools.count()
         self._processes: dict[int, _Process] = {}
@@ -125,7 +132,7 @@ class SimulatedSlots:
         for slot in range(slots):
             self._launch(slot)
 
-    def run(self, limit: int = 100_000) -> SimulatedSlots:
+    def run(self, limit: int = 20_000) -> SimulatedSlots:
         """Go on until the wave is over."""
         while not self.scheduler.finished:
             self.step()
@@ -138,10 +145,10 @@ class SimulatedSlots:
         for submit in self.scheduler.issue(self.now):
             self._accept(submit)
         assert not self.scheduler.issue(self.now), "all that could be issued was not"
-        deadline = self.scheduler.next_deadline()
         upcoming = [self._events[0][0]] if self._events else []
         upcoming += [self._losses[0][0]] if self._losses else []
-        upcoming += [deadline] if deadline is not None else []
+        looks = self.scheduler.next_deadline(), self.scheduler.next_issue(self.now)
+        upcoming += [look for look in looks if look is not None]
         assert upcoming, "nothing will ever happen again"
         self.now = max(self.now, min(upcoming))
         while self._losses and self._losses[0][0] <= self.now:
@@ -168,12 +175,17 @@ class SimulatedSlots:
     def _accept(self, submit: Submit) -> None:
         process = self._processes[submit.slot]
         points = set(submit.index.tolist())
+        twice = {k for k in points if self._in_flight[k]}
         assert submit.slot in self.scheduler._pool.up, "work for a slot that is not up"
+        assert submit.slot not in self.scheduler._pool.draining, "work for a slot that is not idle"
         assert points, "an empty chunk"
         assert len(points) == len(submit.index)
-        assert not points & self._in_flight, "a point is at two places"
+        assert not twice or self.scheduler._policy.backups, "a point is at two places"
+        assert not twice or not process.chunks, "a backup waits"
+        assert all(self._in_flight[k] == 1 for k in twice), "a point is at three places"
         assert not points & self.final.keys(), "a final point goes out again"
-        self._in_flight |= points
+        self._in_flight.update(points)
+        self.backups.update(twice)
         process.chunks.append(submit)
         assert len(process.chunks) <= 2, "more than two chunks on a slot"
         self.submitted.append(submit)
@@ -196,7 +208,7 @@ class SimulatedSlots:
             if outcome == Status.TIMEOUT:
                 process.since = at
                 return
-            at += self.seconds(k)
+            at += self.seconds(k) * self.slowness(slot)
             if outcome == Status.CRASH:
                 self._push(at, slot, SlotLost(slot, Failure(Status.CRASH, "died")))
                 return
@@ -221,7 +233,7 @@ class SimulatedSlots:
         else:
             chunk = next(c for c in process.chunks if c.chunk == report.chunk)
             process.chunks.remove(chunk)
-            self._in_flight -= set(chunk.index.tolist())
+            self._in_flight.subtract(chunk.index.tolist())
             self._record(self.scheduler.take(report, self.now))
             if self.lag:
                 process.unreported -= 1
@@ -240,7 +252,7 @@ class SimulatedSlots:
         """Put another process in the place of one, and tell which points that had."""
         chunks = self._processes[slot].chunks
         queue = [k for chunk in chunks for k in chunk.index.tolist()]
-        self._in_flight -= set(queue)
+        self._in_flight.subtract(queue)
         self._launch(slot)
         return queue
 
@@ -251,6 +263,9 @@ class SimulatedSlots:
         timeout = self.scheduler._policy.timeout or math.inf
         for slot in kills:
             process = self._processes[slot]
+            if all(k in self.final for chunk in process.chunks for k in chunk.index.tolist()):
+                self._bury(slot)
+                continue
             assert self.now - process.since >= timeout - 1e-9, "ended before its time"
             assert self.now - process.since <= timeout + process.chunks[0].budget + self.lag + 1e-9, "ended too late"
             self.lost.update(self._bury(slot))

@@ -15,7 +15,8 @@ from distfd.plan import Request
 from distfd.points import dense_points
 from distfd.protocols import ChunkDone, SlotLost, SlotUp
 from distfd.records import Batch, Failure, Status
-from distfd.scheduler import Policy, Pool
+from distfd.scheduling.policy import Policy
+from distfd.scheduling.pool import Pool
 from distfd.stores.memory import MemoryStore
 from distfd.work import Worker
 
@@ -406,9 +407,9 @@ def test_what_waits_for_a_slot_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_pool_outlives_its_waves() -> None:
     own = session(FaultyExecutor(2, ["run"] * 999), pool=Pool(slots=1))
     list(evaluate(own, request(*range(20))))
-    assert own.pool.count == 20
+    assert own.pool.times.count == 20
     list(evaluate(own, request(*range(20, 40))))
-    assert own.pool.count == 40
+    assert own.pool.times.count == 40
     assert own.pool.slots == 2
 
 

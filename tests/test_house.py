@@ -16,7 +16,7 @@ PACKAGE = ROOT / "distfd"
 FLOORS: dict[str, int] = {
     **dict.fromkeys(("errors", "records", "failures", "events", "points", "stencils", "steps", "placement"), 0),
     **dict.fromkeys(("assemble", "plan", "describe", "results"), 0),
-    **dict.fromkeys(("protocols", "scheduler", "options", "work", "threads", "chunks", "processes", "reaper"), 1),
+    **dict.fromkeys(("protocols", "scheduling", "options", "work", "threads", "processes", "reaper"), 1),
     **dict.fromkeys(("fingerprint", "identity"), 1),
     **dict.fromkeys(("objectives", "executors", "stores", "observers"), 2),
     **dict.fromkeys(("evaluate", "evaluator"), 3),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -14,8 +14,11 @@ from distfd.records import Status
 from distfd.stencils import SCHEMES, Stencil
 from distfd.steps import AbsoluteStep
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
-def tries(retries: Any) -> dict[Status, int]:
+
+def tries(retries: Any) -> Mapping[Status, int]:
     return EvaluationOptions(retries=retries).policy(limits_itself=False).retries
 
 

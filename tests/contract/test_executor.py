@@ -27,7 +27,7 @@ from distfd.plan import Request
 from distfd.points import Points, dense_points
 from distfd.protocols import Chunk, ChunkDone, SlotLost, SlotUp
 from distfd.records import Batch, Status
-from distfd.scheduler import Policy
+from distfd.scheduling.policy import Policy
 from distfd.stores.memory import MemoryStore
 
 if TYPE_CHECKING:

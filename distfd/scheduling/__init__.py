@@ -1,0 +1,1 @@
+"""Which points go to which slot, and when: pure state, no I/O, no clock."""

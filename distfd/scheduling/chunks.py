@@ -1,0 +1,46 @@
+"""How much work goes to a slot at once: enough to be worth the journey, little enough to keep all slots busy."""
+
+from __future__ import annotations
+
+import math
+
+_OVERHEAD = 0.02
+"""Seconds that one more chunk costs, where driver and workers share few cores; less elsewhere."""
+_LONGEST = 1.0
+"""Seconds of the longest chunk of several points: what is lost, or held back, when its slot dies."""
+_QUEUE_BELOW = 0.5
+"""A second chunk waits on a slot only if chunks are shorter than this many seconds."""
+_AHEAD = 0.06
+"""So many seconds before a slot is done it is given its next chunk. Sooner, and slots that have just been woken would
+share the processor with a driver that need not be in a hurry."""
+_MIN_BUDGET = 0.2
+_STRAGGLES = 3.0
+"""An evaluation that takes this many times what was to be expected may have a backup (the rule of cubed, and of
+MapReduce before it: Dean & Ghemawat 2004)."""
+_STRAGGLES_BY = 0.2
+"""Seconds; less is an accident of scheduling."""
+
+
+def chunk_seconds(waiting: float, slots: int) -> float:
+    """Seconds of work for the next chunk, where that many seconds of work wait for all slots.
+
+    In chunks of s seconds, R seconds of work cost each of S slots o R / (S s) between chunks, with o the overhead of
+    one, and about s at the end, when others are still at their last; the sum is least at s = sqrt(o R / S).
+    """
+    share = waiting / slots
+    return min(share, math.sqrt(share * _OVERHEAD), _LONGEST)
+
+
+def next_due(started: float, expected: float) -> float:
+    """When a slot that began then, with that much to do, is to be given its next chunk; infinite if once it is done."""
+    return started + expected - _AHEAD if expected < _QUEUE_BELOW else math.inf
+
+
+def backup_due(started: float, expected: float) -> float:
+    """When an evaluation that began then is so late that an idle slot may try it too."""
+    return started + max(_STRAGGLES * expected, expected + _STRAGGLES_BY)
+
+
+def budget(expected: float) -> float:
+    """Seconds after which a slot hands a chunk back, done or not."""
+    return max(_MIN_BUDGET, 2 * expected)

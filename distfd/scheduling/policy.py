@@ -1,0 +1,25 @@
+"""What is tried again, when an evaluation has run too long, and whether it may be duplicated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from distfd.records import Status
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How the evaluations of a session are treated."""
+
+    retries: Mapping[Status, int]
+    """Further tries after the first, by the status that ended it."""
+    timeout: float | None = None
+    """Seconds from the start of J."""
+    limits_itself: bool = False
+    """Whether the model ends itself at the timeout; the slot is then ended only a little later."""
+    backups: bool = False
+    """Whether an idle slot may try what another is late with: J gives the same value again, and a duplicate is free."""

@@ -1,0 +1,50 @@
+"""What a session knows of its slots, from one wave to the next."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from distfd.scheduling.times import Times
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from distfd.protocols import SlotUp
+
+
+@dataclass
+class Pool:
+    """Slots, what is known of them, and what they still do for a wave that is over."""
+
+    slots: int
+    up: dict[int, SlotUp] = field(default_factory=dict)
+    times: Times = field(default_factory=Times)
+    dead_starts: int = 0
+    chunks: Iterator[int] = field(default_factory=itertools.count)
+    """Numbers of chunks: never the same twice, so that a late report of an earlier wave is known as such."""
+    draining: dict[int, tuple[float, set[int]]] = field(default_factory=dict)
+    """Slots at work on what another slot was quicker with: since when, and the chunks still to be reported."""
+
+    def reported(self, slot: int, chunk: int) -> None:
+        """A chunk of which nobody wants to know any more is done."""
+        if slot in self.draining:
+            chunks = self.draining[slot][1]
+            chunks.discard(chunk)
+            if not chunks:
+                del self.draining[slot]
+
+    def gone(self, slot: int) -> SlotUp | None:
+        """A slot's process has ended; what it was, if it was up."""
+        self.draining.pop(slot, None)
+        return self.up.pop(slot, None)
+
+    def idle(self) -> list[int]:
+        """Slots that are up and owe nothing to an earlier wave."""
+        return [slot for slot in self.up if slot not in self.draining] if self.draining else list(self.up)
+
+    def opened(self, slots: int, up: dict[int, SlotUp]) -> None:
+        """Take the slots as the executor has them at the beginning of a wave."""
+        self.draining = {slot: owed for slot, owed in self.draining.items() if self.up.get(slot) == up.get(slot)}
+        self.slots, self.up, self.dead_starts = slots, up, 0

@@ -1,0 +1,73 @@
+"""How long evaluations take, as far as a session has seen: hints for order and size of chunks, never for results."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_RECENT = 256
+"""Evaluations of which the median is taken."""
+_WAVES = 4
+"""So many kinds of wave are told apart, by their number of points."""
+_UNEVEN = 1.5
+"""Times differ by point if the longest is so many times the median."""
+
+
+class Times:
+    """Mean, median, and the seconds that each point of a wave took when a wave of that size was last evaluated."""
+
+    def __init__(self) -> None:
+        self._sum = 0.0
+        self._count = 0
+        self._recent: NDArray[np.float64] = np.empty(0)
+        self._median: float | None = None
+        self._by_wave: dict[int, NDArray[np.float32]] = {}
+
+    @property
+    def mean(self) -> float | None:
+        """Mean seconds of an evaluation; None until one has ended."""
+        return self._sum / self._count if self._count else None
+
+    @property
+    def count(self) -> int:
+        """Evaluations seen."""
+        return self._count
+
+    @property
+    def median(self) -> float | None:
+        """Median seconds of the latest evaluations; None until one has ended."""
+        if self._median is None and len(self._recent):
+            self._median = float(np.median(self._recent))
+        return self._median
+
+    def note(self, wave: int, index: NDArray[np.int64], seconds: NDArray[np.float64]) -> None:
+        """Points ``index`` of a wave of that many points took these (n,) seconds."""
+        if not len(seconds):
+            return
+        self._sum += float(seconds.sum())
+        self._count += len(seconds)
+        self._recent = np.concatenate((self._recent, seconds[-_RECENT:]))[-_RECENT:]
+        self._median = None
+        known = self._by_wave.pop(wave, None)
+        if known is None:
+            known = np.full(wave, np.nan, dtype=np.float32)
+        before = known[index]
+        # Down at once and up slowly: what a slow slot has made of a point is soon forgotten.
+        known[index] = np.where(before < seconds, (before + seconds) / 2, seconds)
+        self._by_wave[wave] = known
+        while len(self._by_wave) > _WAVES:
+            del self._by_wave[next(iter(self._by_wave))]
+
+    def expected(self, wave: int) -> NDArray[np.float64] | None:
+        """Seconds to expect of each point of a wave of that many points; None where they are alike or not known."""
+        known = self._by_wave.get(wave)
+        if known is None:
+            return None
+        seen = known[~np.isnan(known)]
+        if len(seen) < wave / 2 or float(seen.max()) <= _UNEVEN * float(np.median(seen)):
+            return None
+        return np.where(np.isnan(known), np.median(seen), known).astype(np.float64)
