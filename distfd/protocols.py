@@ -97,6 +97,10 @@ class Executor(Protocol):
     def slots(self) -> int:
         """How many slots there are, up or starting."""
 
+    @property
+    def duplicates_are_free(self) -> bool:
+        """Whether what an idle slot does in vain costs nothing, no licence among it."""
+
     def submit(self, slot: int, chunk: Chunk) -> None:
         """Queue a chunk on a slot."""
 

@@ -104,6 +104,11 @@ class RayExecutor:
         """Evaluations at once; 0 before `open`."""
         return len(self._actors)
 
+    @property
+    def duplicates_are_free(self) -> bool:
+        """False where custom resources, such as licences, are asked for: a duplicate takes another."""
+        return not self._resources.custom
+
     def open(self, objective: Objective) -> Sequence[SlotUp]:
         """Join or start the cluster and start a worker in each slot; those that are up already.
 

@@ -29,6 +29,7 @@ class SerialExecutor:
     """
 
     slots = 1
+    duplicates_are_free = False
 
     def __init__(self, *, num_threads: int = 1) -> None:
         self._num_threads = num_threads
