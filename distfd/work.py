@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distfd.failures import EvaluationFailure
+from distfd.lending import Lender
 from distfd.records import Batch, Failure, Status
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Worker:
         self._objective = objective
         self._slot = slot
         self._model: Model | None = None
+        self._lender = Lender()
         self.host = socket.gethostname()
         self.pid = os.getpid()
 
@@ -60,6 +62,7 @@ class Worker:
                 rows.append((started, ended, outcome.status, np.empty(0)))
             else:
                 rows.append((started, ended, Status.OK, outcome))
+        self._lender.end()
         started_, ended_, status, values = zip(*rows, strict=True)
         return Batch(
             index=chunk.index[: len(rows)],
@@ -91,8 +94,8 @@ class Worker:
 
     def _evaluate(self, chunk: Chunk, k: int) -> NDArray[np.float64] | Failure:
         try:
-            # A copy for each point: J may keep its x or write to it.
-            raw = self._live().evaluate(chunk.points.dense(k), timeout=chunk.timeout)
+            model = self._live()
+            raw = self._lender.call(lambda x: model.evaluate(x, timeout=chunk.timeout), chunk.points, k)
             return as_value(raw, vector=chunk.vector)
         except EvaluationFailure as error:
             return Failure(error.status, _text(error), error.detail, error)

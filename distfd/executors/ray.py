@@ -17,7 +17,7 @@ from weakref import WeakSet
 from distfd.errors import InputError
 from distfd.executors import ray_worker
 from distfd.executors.ray_join import Resources, connection, count_slots, join, make_resources
-from distfd.executors.ray_worker import PickledObjective, RayWorker, SlimChunk, pickled_bytes, unpacked
+from distfd.executors.ray_worker import PickledObjective, RayWorker, packed_chunk, pickled_bytes, unpacked_batch
 from distfd.protocols import ChunkDone, SlotLost, SlotUp
 from distfd.records import Failure, Status
 
@@ -158,7 +158,8 @@ class RayExecutor:
     def submit(self, slot: int, chunk: Chunk) -> None:
         """Queue a chunk on a slot's worker."""
         x = chunk.points.x
-        ref = self._actors[slot].run.remote(SlimChunk.of(chunk), x if x.nbytes <= _BY_VALUE else self._shared(x))
+        small = x.nbytes <= _BY_VALUE
+        ref = self._actors[slot].run.remote(packed_chunk(chunk, with_x=small), None if small else self._shared(x))
         self._calls[ref] = _Call(slot, chunk.id)
 
     def wait(self, seconds: float) -> Sequence[Report]:
@@ -233,7 +234,7 @@ class RayExecutor:
             self.kill(call.slot)  # it may live on where only the call failed
             return SlotLost(call.slot, _failure(error))
         if call.chunk is not None:
-            return ChunkDone(call.slot, call.chunk, unpacked(result))
+            return ChunkDone(call.slot, call.chunk, unpacked_batch(result))
         self._up[call.slot] = SlotUp(call.slot, *result)
         return self._up[call.slot]
 
