@@ -251,7 +251,7 @@ def test_what_a_lost_node_had_goes_out_again_as_it_was() -> None:
 
 
 def test_a_chunk_that_dies_blames_nobody_and_its_points_go_out_alone() -> None:
-    scheduler = wave(60, 1, baseline=None, retries={}, mean=0.1)
+    scheduler = wave(40, 1, baseline=None, retries={}, mean=0.1)
     up(scheduler, 0)
     first, second = fill(scheduler)
     assert len(first.index) > 1
@@ -296,7 +296,7 @@ def test_what_failed_once_is_tried_again_alone() -> None:
 
 
 def test_a_suspect_stays_alone_though_its_node_goes() -> None:
-    scheduler = wave(60, 1, baseline=None, mean=0.1)
+    scheduler = wave(40, 1, baseline=None, mean=0.1)
     up(scheduler, 0)
     scheduler.issue(0.0)
     for failure in (CRASH, LOST):
@@ -320,7 +320,7 @@ def test_the_record_of_a_dead_attempt() -> None:
 
 
 def test_a_chunk_handed_back_early_goes_on_where_it_stopped() -> None:
-    scheduler = wave(60, 1, baseline=None, mean=0.1)
+    scheduler = wave(40, 1, baseline=None, mean=0.1)
     up(scheduler, 0)
     first, _ = fill(scheduler)
     assert len(first.index) > 1

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 
-_OVERHEAD = 0.02
+_OVERHEAD = 0.04
 """Seconds that one more chunk costs, where driver and workers share few cores; less elsewhere."""
 _LONGEST = 1.0
 """Seconds of the longest chunk of several points: what is lost, or held back, when its slot dies."""
 _QUEUE_BELOW = 0.5
 """A second chunk waits on a slot only if chunks are shorter than this many seconds."""
-_AHEAD = 0.06
+_AHEAD = 0.1
 """So many seconds before a slot is done it is given its next chunk. Sooner, and slots that have just been woken would
 share the processor with a driver that need not be in a hurry."""
 _MIN_BUDGET = 0.2

@@ -116,14 +116,14 @@ class Scheduler:
         if self.finished:
             return []
         submits = [submit for slot in self._idle() for submit in self._give(slot, now)]
-        for slot in [slot for due, slot in self._may_queue() if due <= now]:
+        for slot in [slot for due, slot in self._may_queue(now) if due <= now]:
             if len(self._backlog) > self._pool.slots:
                 submits += self._give(slot, math.inf)
         return submits + self._back_up(now)
 
     def next_issue(self, now: float) -> float | None:
         """When `issue` has to be asked next, if nothing happens before."""
-        times = [due for due, _ in self._may_queue()]
+        times = [due for due, _ in self._may_queue(now)]
         if self._idle():
             times += [due for due, _ in self._late()]
         return min((due for due in times if due > now), default=None)
@@ -212,14 +212,18 @@ class Scheduler:
         median = self._pool.times.median
         return math.inf if median is None else median * len(index)
 
-    def _may_queue(self) -> Iterator[tuple[float, int]]:
-        """Slots that may be given a chunk before they are done with what they have, and when."""
+    def _may_queue(self, now: float) -> Iterator[tuple[float, int]]:
+        """Slots that may be given a chunk before they are done with what they have, and when.
+
+        Not one that is late: nobody knows for how long what is queued behind it would wait.
+        """
         if len(self._backlog) <= self._pool.slots:
             return  # there may not be enough for slots that become idle
         for slot, queue in self._queues:
             if len(queue) == 1 and not queue[0].lone and slot in self._pool.up:
-                due = next_due(queue[0].started, self._expect(queue[0]))
-                if due < math.inf:
+                expected = self._expect(queue[0])
+                due = next_due(queue[0].started, expected)
+                if due < math.inf and now < queue[0].started + expected:
                     yield due, slot
 
     def _late(self) -> Iterator[tuple[float, Issued]]:
