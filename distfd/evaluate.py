@@ -13,6 +13,7 @@ from distfd.describe import coordinate_label, point_label
 from distfd.errors import ClusterError
 from distfd.protocols import Chunk, SlotUp
 from distfd.records import Batch, Status
+from distfd.repeats import find_repeats, repeated
 from distfd.scheduling.pool import Pool
 from distfd.scheduling.scheduler import Scheduler
 
@@ -87,9 +88,8 @@ def evaluate(session: Session, request: Request, task: str = "values") -> Genera
     points, store = request.points, session.store
     keys = points.keys(session.salt)
     reused = _from_store(store.get(keys))
-    todo = np.ones(len(points), dtype=bool)
-    todo[reused.index] = False
-    index = np.flatnonzero(todo)
+    repeats = find_repeats(keys)
+    index = np.setdiff1d(np.arange(len(points)), np.concatenate((reused.index, *repeats.values())), assume_unique=True)
     if len(index):
         session.start()
     session.emit(events.WaveStarted(task, len(points), len(reused), session.pool.slots))
@@ -117,6 +117,7 @@ def evaluate(session: Session, request: Request, task: str = "values") -> Genera
                 if len(final):
                     session.emit(events.BatchFinished(final))
                     yield final
+                    yield from repeated(final, repeats)
     except GeneratorExit:
         _kill_busy(session, scheduler)
         raise

@@ -428,3 +428,22 @@ def test_slots_that_others_have_ended_are_waited_for() -> None:
     list(evaluate(own, request(1, 2)))
     executor.close()
     assert values(list(evaluate(own, request(3, 4)))) == {0: 9.0, 1: 16.0}
+
+
+def test_what_is_asked_for_twice_is_evaluated_once() -> None:
+    executor = FaultyExecutor(2, ["run"] * 99)
+    batches = list(evaluate(session(executor), request(3, 4, 3, 3, 4)))
+    assert sorted(executor.evaluated) == [0, 1]
+    assert values(batches) == {0: 9.0, 1: 16.0, 2: 9.0, 3: 9.0, 4: 16.0}
+    assert {int(k) for batch in batches if batch.reused for k in batch.index} == {2, 3, 4}
+
+
+def test_what_is_asked_for_twice_fails_twice() -> None:
+    def fails(x: Any) -> float:
+        raise ValueError(f"at {x[0]}")
+
+    batches = list(evaluate(session(FaultyExecutor(1, ["run"] * 99), objective=PythonObjective(fails)), request(3, 3)))
+    assert [(batch.index.tolist(), batch.failures[int(batch.index[0])].text) for batch in batches] == [
+        ([0], "ValueError: at 3.0"),
+        ([1], "ValueError: at 3.0"),
+    ]

@@ -15,7 +15,7 @@ PACKAGE = ROOT / "distfd"
 
 FLOORS: dict[str, int] = {
     **dict.fromkeys(("errors", "records", "failures", "events", "points", "stencils", "steps", "placement"), 0),
-    **dict.fromkeys(("assemble", "plan", "site", "lines", "first_derivative", "describe", "results"), 0),
+    **dict.fromkeys(("assemble", "plan", "site", "lines", "first_derivative", "describe", "results", "repeats"), 0),
     **dict.fromkeys(("protocols", "scheduling", "options", "work", "lending", "threads", "processes", "reaper"), 1),
     **dict.fromkeys(("fingerprint", "identity"), 1),
     **dict.fromkeys(("objectives", "executors", "stores", "observers"), 2),
