@@ -89,7 +89,8 @@ def evaluate(session: Session, request: Request, task: str = "values") -> Genera
     keys = points.keys(session.salt)
     reused = _from_store(store.get(keys))
     repeats = find_repeats(keys)
-    index = np.setdiff1d(np.arange(len(points)), np.concatenate((reused.index, *repeats.values())), assume_unique=True)
+    known = np.concatenate((reused.index, *repeats.values()))
+    index = np.flatnonzero(~np.isin(np.arange(len(points)), known))
     if len(index):
         session.start()
     session.emit(events.WaveStarted(task, len(points), len(reused), session.pool.slots))
