@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,12 +26,17 @@ class Terms:
     divisor: NDArray[np.float64]
 
 
-def assemble(terms: Terms, values: NDArray[np.float64], baseline: NDArray[np.float64]) -> NDArray[np.float64]:
+def assemble(terms: Terms, values: NDArray[Any], baseline: NDArray[np.float64]) -> NDArray[np.float64]:
     """The rows, (n_rows, m), from values (n, m) and the baseline's value (m,).
+
+    Complex values are those of imaginary steps: their weights are coefficient / (i divisor), of which the real part is
+    taken, so that the real parts of the values, the baseline's too, drop out.
 
     The same values give the same bits whatever order they arrived in. A row with a missing value (NaN) is NaN, one
     that is past what floating point holds is infinite or NaN.
     """
+    if np.iscomplexobj(values):
+        values, baseline = values.imag, np.zeros(len(baseline))
     rows = np.full((terms.n_rows, len(baseline)), -0.0)  # -0.0 + a is a, bit for bit; 0.0 + -0.0 is not
     with np.errstate(over="ignore", invalid="ignore"):
         part = terms.coefficient[:, None] * (values[terms.point] - baseline) / terms.divisor[:, None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -26,20 +26,24 @@ class Request:
     """Points whose values a method wants.
 
     ``baseline`` is the number of the point without which no other is of use: it is issued first, and its failure ends
-    the wave. ``vector`` says whether J may have more than one output.
+    the wave. ``vector`` says whether J may have more than one output, ``lenient`` whether a NaN or inf is a value.
     """
 
     points: Points
     baseline: int | None = None
     vector: bool = False
+    lenient: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class Wave:
-    """A request and what came of it: values (n, m), NaN where there is none, and the status of each point."""
+    """A request and what came of it: values (n, m), NaN where there is none, and the status of each point.
+
+    The values are complex where the request has complex points.
+    """
 
     request: Request
-    values: NDArray[np.float64]
+    values: NDArray[Any]
     status: NDArray[np.uint8]
     failures: Mapping[int, Failure] = field(default_factory=dict)
 

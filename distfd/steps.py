@@ -49,7 +49,8 @@ def nominal_steps(
         r; NaN in an array stands for None. An AbsoluteStep is h itself, with no sign.
     scale : None, float or (d,) array
         s, the typical size of each coordinate; where None or NaN, s = max(1, abs(x)) for a default r and abs(x) for a
-        given one. A given r for which x + h == x in floating point gives way to the default, as in SciPy.
+        given one. A given r for which x + h == x in floating point gives way to the default, as in SciPy (an imaginary
+        step only where it is 0).
 
     Returns
     -------
@@ -76,7 +77,8 @@ def nominal_steps(
     given = _spread("step", positive("step", step, gaps=True), x)
     with np.errstate(over="ignore"):
         asked = given * sign * size
-        unusable = np.isnan(given) | ((x + asked) - x == 0)
+        # An imaginary step is lost in no sum with x.
+        unusable = np.isnan(given) | ((asked if stencil.imaginary else (x + asked) - x) == 0)
     return np.where(unusable, default, asked)
 
 

@@ -15,7 +15,9 @@ PACKAGE = ROOT / "distfd"
 
 FLOORS: dict[str, int] = {
     **dict.fromkeys(("errors", "records", "failures", "events", "points", "stencils", "steps", "placement"), 0),
-    **dict.fromkeys(("assemble", "plan", "site", "lines", "first_derivative", "describe", "results"), 0),
+    **dict.fromkeys(
+        ("assemble", "plan", "site", "lines", "complex_step", "first_derivative", "describe", "results"), 0
+    ),
     **dict.fromkeys(("protocols", "scheduler", "options", "work", "threads", "chunks", "processes", "reaper"), 1),
     **dict.fromkeys(("fingerprint", "identity"), 1),
     **dict.fromkeys(("objectives", "executors", "stores", "observers"), 2),
