@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from distfd.api import differentiate, gradient, jacobian, value_and_gradient
+    from distfd.api import differentiate, directional, gradient, hessian, hvp, jacobian, jvp, value_and_gradient
     from distfd.errors import (
         ClusterError,
         ConfigError,
@@ -48,8 +48,12 @@ _HOMES = {
     "Stencil": "distfd.stencils",
     "StoreError": "distfd.errors",
     "differentiate": "distfd.api",
+    "directional": "distfd.api",
     "gradient": "distfd.api",
+    "hessian": "distfd.api",
+    "hvp": "distfd.api",
     "jacobian": "distfd.api",
+    "jvp": "distfd.api",
     "minimize": "distfd.optimize",
     "value_and_gradient": "distfd.api",
 }
@@ -74,8 +78,12 @@ __all__ = [
     "StoreError",
     "__version__",
     "differentiate",
+    "directional",
     "gradient",
+    "hessian",
+    "hvp",
     "jacobian",
+    "jvp",
     "minimize",
     "value_and_gradient",
 ]

@@ -37,7 +37,7 @@ def check_imaginary_parts(wave: Wave) -> None:
     if seen.any() and not wave.values[seen].imag.any():
         raise EvaluationError(
             "complex-step: J gave no imaginary part at any of the complex points\n"
-            f"  why:   it casts x or its result to a real type (float, abs, .real), or all its {len(wave.values[0])} "
-            "outputs have derivative 0, which cannot be told apart\n"
+            "  why:   it casts x or its result to a real type (float, abs, .real); or every derivative is exactly 0, "
+            "which cannot be told from that\n"
             "  to do: let J take complex x and return what it computes with it, or use another scheme (central)"
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
@@ -52,19 +52,22 @@ class Wave:
 class Answer:
     """What a method found.
 
-    ``derivative`` is (d,) or (m, d) with NaN at the ``missing`` coordinates, those that lack a value or whose
-    difference is past what floating point holds; ``value`` is J(x), (m,); ``step`` is (d,), 0 at coordinates that do
-    not move; ``error`` is None, or of the derivative's shape; ``warnings`` are sentences for the user, by coordinate
-    name; ``noise`` is the noise level of J where it was used.
+    ``derivative`` is (d,), (m, d), or what its kind says, perhaps sparse, with NaN at the ``missing`` coordinates, those
+    that lack a value or whose difference is past what floating point holds; ``value`` is J(x), (m,); ``step`` is (d,),
+    0 at coordinates that do not move; ``error`` is None, or of the derivative's shape; ``warnings`` are sentences for
+    the user, by coordinate name; ``noise`` is the noise level of J where it was used; ``scheme`` names the scheme where
+    it is not the one that was asked for. ``axis`` is what steps and missing components are counted by.
     """
 
-    derivative: NDArray[np.float64]
+    derivative: Any
     value: NDArray[np.float64]
     step: NDArray[np.float64]
     missing: NDArray[np.int64]
     error: NDArray[np.float64] | None = None
     warnings: tuple[str, ...] = ()
     noise: float | None = None
+    scheme: str | None = None
+    axis: Literal["coordinate", "direction"] = "coordinate"
 
 
 class Method(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -166,17 +166,18 @@ class DerivativeResult:
 
     Attributes
     ----------
-    derivative : ndarray
-        (d,) for a gradient, (m, d) for a Jacobian; NaN at the missing coordinates.
+    derivative : ndarray or sparse array
+        (d,) for a gradient or Hessian-vector product, (m, d) for a Jacobian (csr where its sparsity was given), (d, d)
+        for a Hessian, (p,) or (p, m) for p directions, (m,) for a Jacobian-vector product; NaN where missing.
     value : float or (m,) ndarray
         J(x).
     error : ndarray or None
         Half width of an interval meant to hold the derivative with at least 95 %; None where nothing is known.
     step : (d,) ndarray
-        Realised steps; 0 at coordinates that do not move.
+        Realised steps; 0 at coordinates that do not move. Along directions: (p,).
     scheme : str
     missing : (n,) ndarray of int
-        Coordinates without a derivative.
+        Coordinates (or directions) without a derivative.
     n_evaluations : int
         Points computed in this call, the baseline included.
     n_reused : int
@@ -193,7 +194,7 @@ class DerivativeResult:
         The noise level of J, where it was measured or given.
     """
 
-    derivative: NDArray[np.float64]
+    derivative: Any
     value: float | NDArray[np.float64]
     error: NDArray[np.float64] | None
     step: NDArray[np.float64]

@@ -31,6 +31,8 @@ class Stencil:
     imaginary : bool
         The complex step (Squire & Trapp, SIAM Rev. 40, 1998): dJ/dx ~ Im J(x + i c h) / (c h), one node. No
         subtraction, so h may be as small as it likes; J must be analytic and take complex x.
+    default_step : float, optional
+        The relative step where none is given; follows from the order where None.
 
     Raises
     ------
@@ -41,6 +43,7 @@ class Stencil:
     name: str
     nodes: tuple[float, ...]
     imaginary: bool = False
+    default_step: float | None = None
 
     def __post_init__(self) -> None:
         try:
@@ -71,6 +74,8 @@ class Stencil:
         An imaginary step has no round-off to balance; eps^(1/2), SciPy's again, leaves h^2/6 = 4e-17 times the third
         derivative.
         """
+        if self.default_step is not None:
+            return self.default_step
         return float(EPS ** (1 / 2 if self.imaginary else 1 / (self.order + 1)))
 
 
@@ -87,6 +92,22 @@ def coefficients(offsets: NDArray[np.float64]) -> NDArray[np.float64]:
         for j in range(n):
             if j != i:
                 result[..., i] *= offsets[..., j] / (offsets[..., j] - offsets[..., i])
+    return result
+
+
+def curvature_coefficients(offsets: NDArray[np.float64]) -> NDArray[np.float64]:
+    """c_i = 2 sum_{k != i} 1 / (o_i - o_k) prod_{j != i, k} o_j / (o_j - o_i), for J'' ~ sum_i c_i (J_i - J_0) / o_i.
+
+    The second derivative at 0 of the polynomial through (0, J_0) and all (o_i, J_i), offsets o (..., n), n >= 2.
+    """
+    n = offsets.shape[-1]
+    result = np.zeros_like(offsets)
+    for i in range(n):
+        for k in set(range(n)) - {i}:
+            part = 2 / (offsets[..., i] - offsets[..., k])
+            for j in set(range(n)) - {i, k}:
+                part = part * (offsets[..., j] / (offsets[..., j] - offsets[..., i]))
+            result[..., i] += part
     return result
 
 
