@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from distfd.optimize import minimize
     from distfd.records import Evaluation, Status
     from distfd.results import DerivativeResult
+    from distfd.scipy_derivative import approx_derivative
     from distfd.stencils import Stencil
     from distfd.steps import AbsoluteStep
 
@@ -47,6 +48,7 @@ _HOMES = {
     "Status": "distfd.records",
     "Stencil": "distfd.stencils",
     "StoreError": "distfd.errors",
+    "approx_derivative": "distfd.scipy_derivative",
     "differentiate": "distfd.api",
     "directional": "distfd.api",
     "gradient": "distfd.api",
@@ -77,6 +79,7 @@ __all__ = [
     "Stencil",
     "StoreError",
     "__version__",
+    "approx_derivative",
     "differentiate",
     "directional",
     "gradient",

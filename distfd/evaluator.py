@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from distfd.plan import Method, Wave
+    from distfd.points import Points
     from distfd.protocols import Executor, Observer, Store
     from distfd.records import Batch
     from distfd.stencils import Stencil
@@ -174,6 +175,13 @@ class Evaluator(Kinds):
             raise InputError("points: all must have the same number of coordinates")
         answer, _ = self._solve(Values(dense_points(rows), vector=True), "values")
         return answer.value[:, 0] if answer.value.shape[1] == 1 else answer.value
+
+    def at(self, points: Points, *, lenient: bool = False) -> NDArray[Any]:
+        """J at points that are written against one x, (n, m); bounds are the caller's affair.
+
+        ``lenient`` lets NaN and inf pass as values.
+        """
+        return self._solve(Values(points, vector=True, lenient=lenient), "values")[0].value
 
     def differentiate(self, x: ArrayLike, *, kind: str = "gradient", **particulars: Any) -> DerivativeResult:
         """The derivative with all that is known of it.

@@ -18,7 +18,7 @@ from distfd.directions import Ray, place_rays
 from distfd.hessian import SECOND
 from distfd.placement import check_offsets, place
 from distfd.plan import Answer, Request, Wave
-from distfd.points import Points
+from distfd.points import Points, dense_points
 from distfd.site import Site
 from distfd.stencils import coefficients
 
@@ -120,20 +120,15 @@ class HessianVector:
     def _requests(self) -> list[Request]:
         site, bases = self.site, self._bases
         if not bases:
-            return [Request(Points(site.x, np.zeros(2, np.int64), np.zeros(0, np.int64), np.zeros(0)), 0)]
+            return [Request(dense_points([site.x]), 0)]
         per_base = [self._points(base) for base in bases]
-        first = bases[0].coordinates
-        back = Points(
-            per_base[0].x, np.array([0, len(first)]), first, site.x[first]
-        )  # x, written against the first base
-        if (
-            sum(len(points) * len(base.coordinates) for points, base in zip(per_base, bases, strict=True))
-            > _MOST_CHANGES
-        ):
-            return [Request(_joined([back, per_base[0]]), 0), *(Request(points) for points in per_base[1:])]
-        origin = Points(site.x, np.zeros(2, np.int64), np.zeros(0, np.int64), np.zeros(0))
-        rebased = [_rebased(points, base, site.x) for points, base in zip(per_base, bases, strict=True)]
-        return [Request(_joined([origin, *rebased]), 0)]
+        if len(bases[0].coordinates) * sum(len(points) for points in per_base) <= _MOST_CHANGES:
+            rebased = [_rebased(points, base, site.x) for points, base in zip(per_base, bases, strict=True)]
+            return [Request(_joined([dense_points([site.x]), *rebased]), 0)]
+        # The baseline goes with the first gradient, written against that one's point.
+        back = bases[0].coordinates
+        origin = Points(per_base[0].x, np.array([0, len(back)]), back, site.x[back])
+        return [Request(_joined([origin, per_base[0]]), 0), *(Request(points) for points in per_base[1:])]
 
     def _points(self, base: _Base) -> Points:
         """The base itself, where a coordinate is one-sided, then the nodes of each coordinate, against the base."""

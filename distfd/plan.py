@@ -52,11 +52,11 @@ class Wave:
 class Answer:
     """What a method found.
 
-    ``derivative`` is (d,), (m, d), or what its kind says, perhaps sparse, with NaN at the ``missing`` coordinates, those
-    that lack a value or whose difference is past what floating point holds; ``value`` is J(x), (m,); ``step`` is (d,),
-    0 at coordinates that do not move; ``error`` is None, or of the derivative's shape; ``warnings`` are sentences for
-    the user, by coordinate name; ``noise`` is the noise level of J where it was used; ``scheme`` names the scheme where
-    it is not the one that was asked for. ``axis`` is what steps and missing components are counted by.
+    ``derivative`` is (d,), (m, d), or what its kind says, perhaps sparse, with NaN at the ``missing`` coordinates,
+    those that lack a value or whose difference is past what floating point holds; ``value`` is J(x), (m,); ``step`` is
+    (d,), 0 at coordinates that do not move; ``error`` is None, or of the derivative's shape; ``warnings`` are sentences
+    for the user, by coordinate name; ``noise`` is the noise level of J where it was used; ``scheme`` names the scheme
+    where it is not the one that was asked for. ``axis`` is what steps and missing components are counted by.
     """
 
     derivative: Any
@@ -84,11 +84,12 @@ class Values:
     points: Points
     vector: bool = False
     baseline: int | None = None
+    lenient: bool = False
 
     def advance(self, waves: Sequence[Wave]) -> Request | Answer:
         """All points at once."""
         if not waves:
-            return Request(self.points, self.baseline, self.vector)
+            return Request(self.points, self.baseline, self.vector, self.lenient)
         failed = np.flatnonzero(waves[0].status != Status.OK)
         return Answer(np.empty(0), waves[0].values, np.zeros(len(self.points.x)), failed)
 

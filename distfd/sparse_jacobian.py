@@ -58,45 +58,43 @@ class SparseJacobian:
     def advance(self, waves: Sequence[Wave]) -> Request | Answer:
         """One request, then the answer."""
         if not waves:
-            return Request(self._points, 0, vector=True)
+            return Request(group_points(self._lines, self.structure), 0, vector=True)
         wave, structure = waves[0], self.structure
         check_imaginary_parts(wave)
         baseline = wave.values[0].real
         if len(baseline) != structure.shape[0]:
             raise InputError(f"sparsity: has {structure.shape[0]} rows, and J has {len(baseline)} outputs")
-        entries = assemble(self._terms, wave.values, baseline)
+        entries = assemble(group_terms(self._lines, structure), wave.values, baseline)
         missing = np.unique(structure.columns[~np.isfinite(entries)])
         entries[np.isin(structure.columns, missing)] = np.nan
         step = np.zeros(len(self.site.x))
         step[self._lines.moving] = self._lines.step
         return Answer(structure.filled(entries), baseline, step, missing)
 
-    @property
-    def _points(self) -> Points:
-        """X itself, then for each group its nodes in turn."""
-        lines = self._lines
-        a, n = lines.values.shape
-        group = self.structure.group[lines.moving]
-        # By group, then by node: a stable sort keeps the columns of each point in their order.
-        number = (group[:, None] * n + np.arange(n)).ravel()
-        order = np.argsort(number, kind="stable")
-        counts = np.bincount(number, minlength=self.structure.n_groups * n)
-        indptr = np.concatenate(([0, 0], np.cumsum(counts)))
-        return Points(self.site.x, indptr, np.repeat(lines.moving, n)[order], lines.values.reshape(a * n)[order])
 
-    @property
-    def _terms(self) -> Terms:
-        lines, structure = self._lines, self.structure
-        n = lines.values.shape[1]
-        at = np.searchsorted(lines.moving, structure.columns)
-        return Terms(
-            n_rows=len(at),
-            row=np.repeat(np.arange(len(at)), n),
-            point=(1 + structure.group[structure.columns][:, None] * n + np.arange(n)).ravel(),
-            coefficient=coefficients(lines.offsets)[at].ravel(),
-            divisor=lines.offsets[at].ravel(),
-            output=np.repeat(structure.rows, n),
-        )
+def group_points(lines: Lines, structure: Structure) -> Points:
+    """The point x, then for each group its nodes in turn; ``lines`` has the columns that are in a group."""
+    a, n = lines.values.shape
+    # By group, then by node: a stable sort keeps the columns of each point in their order.
+    number = (structure.group[lines.moving][:, None] * n + np.arange(n)).ravel()
+    order = np.argsort(number, kind="stable")
+    counts = np.bincount(number, minlength=structure.n_groups * n)
+    indptr = np.concatenate(([0, 0], np.cumsum(counts)))
+    return Points(lines.x, indptr, np.repeat(lines.moving, n)[order], lines.values.reshape(a * n)[order])
+
+
+def group_terms(lines: Lines, structure: Structure) -> Terms:
+    """First derivatives, a row for each entry of the structure, from the values at `group_points`."""
+    n = lines.values.shape[1]
+    at = np.searchsorted(lines.moving, structure.columns)
+    return Terms(
+        n_rows=len(at),
+        row=np.repeat(np.arange(len(at)), n),
+        point=(1 + structure.group[structure.columns][:, None] * n + np.arange(n)).ravel(),
+        coefficient=coefficients(lines.offsets)[at].ravel(),
+        divisor=lines.offsets[at].ravel(),
+        output=np.repeat(structure.rows, n),
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,7 +22,7 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(("fingerprint", "identity"), 1),
     **dict.fromkeys(("objectives", "executors", "stores", "observers"), 2),
     **dict.fromkeys(("evaluate", "evaluator", "kinds", "methods", "outcome"), 3),
-    **dict.fromkeys(("api", "optimize", "report", "rundir"), 4),
+    **dict.fromkeys(("api", "optimize", "report", "rundir", "scipy_derivative", "scipy_sources"), 4),
     **dict.fromkeys(("config", "build", "run", "preview", "cli", "__main__"), 5),
 }
 ADAPTERS = {"objectives", "executors", "stores", "observers"}
