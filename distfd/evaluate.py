@@ -141,9 +141,8 @@ def _run(session: Session, scheduler: Scheduler, request: Request) -> Iterator[l
     while not scheduler.finished:
         for submit in scheduler.issue(time.monotonic()):
             part = request.points.take(submit.index)
-            executor.submit(
-                submit.slot, Chunk(submit.chunk, submit.index, part, request.vector, timeout, submit.budget)
-            )
+            chunk = Chunk(submit.chunk, submit.index, part, request.vector, timeout, submit.budget, request.lenient)
+            executor.submit(submit.slot, chunk)
         ended = _take(session, scheduler, _patience(scheduler, time.monotonic()))
         if ended:
             yield ended
