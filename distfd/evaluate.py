@@ -2,74 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from distfd import events
 from distfd.describe import coordinate_label, point_label
-from distfd.errors import ClusterError
-from distfd.protocols import Chunk, SlotUp
+from distfd.drive import drive
+from distfd.protocols import Chunk
 from distfd.records import Batch, Status
 from distfd.repeats import find_repeats, repeated
-from distfd.scheduling.pool import Pool
 from distfd.scheduling.scheduler import Scheduler
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Sequence
+    from collections.abc import Callable, Generator
 
     from numpy.typing import NDArray
 
     from distfd.plan import Request
-    from distfd.protocols import Executor, Objective, Observer, Store
     from distfd.scheduling.ledger import Attempts
-    from distfd.scheduling.policy import Policy
-
-_TICK = 1.0
-"""Seconds after which the loop looks round even if nothing was reported."""
-_QUIET = 30.0
-"""Seconds without any slot after which that is said."""
-
-
-@dataclass
-class Session:
-    """What stays from one wave to the next: the slots, the store and who watches.
-
-    Attributes
-    ----------
-    salt : int
-        Separates this objective's values from others' in the store.
-    """
-
-    objective: Objective
-    executor: Executor
-    store: Store
-    observers: Sequence[Observer]
-    policy: Policy
-    salt: int = 0
-    names: Sequence[str] | None = None
-    pool: Pool = field(default_factory=lambda: Pool(slots=1))
-
-    def emit(self, event: events.Event) -> None:
-        """Show an event to every observer."""
-        for observer in self.observers:
-            observer(event)
-
-    def start(self) -> None:
-        """Have the executor start its slots, if it has not yet."""
-        before = self.pool.up
-        now = {up.slot: up for up in self.executor.open(self.objective)}
-        self.pool.opened(max(1, self.executor.slots), now)
-        for up in now.values():
-            if before.get(up.slot) != up:
-                self.emit(events.SlotStarted(up.slot, up.host, up.pid))
-
-    def stop(self) -> None:
-        """Give the slots back; the next wave starts others."""
-        self.executor.close()
-        self.pool.opened(self.pool.slots, {})
+    from distfd.scheduling.scheduler import Submit
+    from distfd.session import Session
 
 
 def evaluate(session: Session, request: Request, task: str = "values") -> Generator[Batch, None, None]:
@@ -107,8 +62,14 @@ def evaluate(session: Session, request: Request, task: str = "values") -> Genera
         total=len(points),
     )
     name = _namer(request, session)
-    try:
-        for ended in _run(session, scheduler, request):
+    timeout = session.policy.timeout
+
+    def chunk(submit: Submit) -> Chunk:
+        part = points.take(submit.index)
+        return Chunk(submit.chunk, submit.index, part, request.vector, timeout, submit.budget, request.lenient)
+
+    with contextlib.closing(drive(session, scheduler, chunk)) as driven:
+        for ended in driven:
             # All that has come in is stored before the caller, who may stop here, sees any of it.
             for attempts in ended:
                 store.put(keys[attempts.batch.index], attempts.batch)
@@ -119,62 +80,6 @@ def evaluate(session: Session, request: Request, task: str = "values") -> Genera
                     session.emit(events.BatchFinished(final))
                     yield final
                     yield from repeated(final, repeats)
-    except GeneratorExit:
-        _kill_busy(session, scheduler)
-        raise
-    except BaseException:
-        # A report may have been lost on the way (Ctrl-C while it was taken in): only new slots are sure to be known.
-        session.stop()
-        raise
-    _kill_busy(session, scheduler)
-
-
-def _kill_busy(session: Session, scheduler: Scheduler) -> None:
-    for slot in scheduler.abandon(time.monotonic()):
-        session.executor.kill(slot)
-
-
-def _run(session: Session, scheduler: Scheduler, request: Request) -> Iterator[list[Attempts]]:
-    """Drive the scheduler and the executor until the wave is over."""
-    executor, timeout = session.executor, session.policy.timeout
-    last_seen = time.monotonic()
-    while not scheduler.finished:
-        for submit in scheduler.issue(time.monotonic()):
-            part = request.points.take(submit.index)
-            chunk = Chunk(submit.chunk, submit.index, part, request.vector, timeout, submit.budget, request.lenient)
-            executor.submit(submit.slot, chunk)
-        ended = _take(session, scheduler, _patience(scheduler, time.monotonic()))
-        if ended:
-            yield ended
-        now = time.monotonic()
-        if session.pool.up:
-            last_seen = now
-        elif now - last_seen > _QUIET:
-            session.emit(events.Waiting(now - last_seen, "no slot is up; the cluster may be busy with other work"))
-            last_seen = now
-    if scheduler.broken is not None:
-        raise ClusterError(scheduler.broken)
-
-
-def _patience(scheduler: Scheduler, now: float) -> float:
-    """Seconds to wait for news."""
-    looks = (scheduler.next_deadline(), scheduler.next_issue(now))
-    return min((max(0.0, min(look - now, _TICK)) for look in looks if look is not None), default=_TICK)
-
-
-def _take(session: Session, scheduler: Scheduler, wait: float) -> list[Attempts]:
-    """Attempts that ended within a while, by report or by running too long."""
-    ended = []
-    for report in session.executor.wait(wait):
-        if isinstance(report, SlotUp):
-            session.emit(events.SlotStarted(report.slot, report.host, report.pid))
-        attempts = scheduler.take(report, time.monotonic())
-        if attempts is not None:
-            ended.append(attempts)
-    kills, overran = scheduler.overdue(time.monotonic())
-    for slot in kills:
-        session.executor.kill(slot)
-    return ended + overran
 
 
 def _from_store(found: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]) -> Batch:

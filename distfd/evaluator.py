@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from distfd import events
+from distfd.calls import call_each
 from distfd.describe import coordinate_label, numbered
 from distfd.errors import InputError
-from distfd.evaluate import Session, evaluate
+from distfd.evaluate import evaluate
 from distfd.executors.registry import make_executor
 from distfd.kinds import Kinds
 from distfd.methods import Setting, make_method
@@ -24,13 +25,14 @@ from distfd.plan import Answer, Request, Values, check_x
 from distfd.points import dense_points
 from distfd.results import DerivativeResult, Tally, gather
 from distfd.scheduling.pool import Pool
+from distfd.session import Session
 from distfd.site import Site
 from distfd.stores.registry import open_store
 from distfd.threads import Turn
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -180,6 +182,20 @@ class Evaluator(Kinds):
             raise InputError("points: all must have the same number of coordinates")
         answer, _ = self._solve(Values(dense_points(rows), vector=True), "values")
         return answer.value[:, 0] if answer.value.shape[1] == 1 else answer.value
+
+    def map_function(self, fun: Callable[[Any], Any], iterable: Iterable[Any]) -> list[Any]:
+        """``list(map(fun, iterable))`` on the slots, past the store: for wherever SciPy takes ``workers=``.
+
+        Raises
+        ------
+        Exception
+            What ``fun`` raised, at the first of the items at which it did.
+        EvaluationError
+            If a call came to nothing otherwise: its process died, or it ran past the timeout.
+        """
+        items = list(iterable)
+        with self._turn:
+            return call_each(self._session, fun, items)
 
     def at(self, points: Points, *, lenient: bool = False) -> NDArray[Any]:
         """J at points that are written against one x, (n, m); bounds are the caller's affair.

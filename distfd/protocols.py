@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -44,6 +44,14 @@ class Objective(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
+class Calls:
+    """Calls of a function that is not J, with items that are no points."""
+
+    fun: Callable[[Any], Any]
+    items: tuple[Any, ...]
+
+
+@dataclass(frozen=True, eq=False)
 class Chunk:
     """Points that one slot evaluates in a row, handed back after ``budget`` seconds at the latest.
 
@@ -58,6 +66,8 @@ class Chunk:
     budget: float
     lenient: bool = False
     """Whether a NaN or inf is a value."""
+    calls: Calls | None = None
+    """Made in the place of evaluations, if given; ``points`` are then without meaning."""
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,8 @@ class Batch:
     """By number in the request (``index``), failed rows only."""
     reused: bool = False
     """Whether the rows come from the store."""
+    returned: Mapping[int, Any] = field(default_factory=dict)
+    """What calls gave back that are no evaluations, by number."""
 
     def __len__(self) -> int:
         return len(self.index)
@@ -102,6 +104,7 @@ class Batch:
             slot=self.slot,
             failures={k: f for k, f in self.failures.items() if k in kept},
             reused=self.reused,
+            returned=self.returned,
         )
 
 

@@ -19,11 +19,14 @@ from distfd.lending import Lender
 from distfd.records import Batch, Failure, Status
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
-    from distfd.protocols import Chunk, Model, Objective
+    from distfd.protocols import Calls, Chunk, Model, Objective
 
 _DETAIL_LIMIT = 20_000
+_NOTHING = np.empty(0)
 
 
 class Worker:
@@ -47,12 +50,13 @@ class Worker:
         begin = time.monotonic()
         rows: list[tuple[float, float, Status, NDArray[np.float64]]] = []
         failures: dict[int, Failure] = {}
+        returned: dict[int, Any] = {}
         for k, number in enumerate(chunk.index.tolist()):
             if k and time.monotonic() - begin > chunk.budget:
                 break
             started = time.time()
             tick = time.monotonic()
-            outcome = self._evaluate(chunk, k)
+            outcome = self._evaluate(chunk, k) if chunk.calls is None else self._call(chunk.calls, k, number, returned)
             if isinstance(outcome, Failure) and outcome.exception is not None and failures:
                 # Frames hold what J had at hand, x first of all: those of one failure will do.
                 traceback.clear_frames(outcome.exception.__traceback__)
@@ -76,6 +80,7 @@ class Worker:
             pid=self.pid,
             slot=self._slot,
             failures=failures,
+            returned=returned,
         )
 
     def close(self) -> None:
@@ -93,19 +98,35 @@ class Worker:
         return self._model
 
     def _evaluate(self, chunk: Chunk, k: int) -> NDArray[np.float64] | Failure:
-        try:
+        def value() -> NDArray[np.float64]:
             model = self._live()
             raw = self._lender.call(lambda x: model.evaluate(x, timeout=chunk.timeout), chunk.points, k)
             complex_ = chunk.points.changes(k)[1].dtype.kind == "c"
             return as_value(raw, vector=chunk.vector, complex_=complex_, lenient=chunk.lenient)
-        except EvaluationFailure as error:
-            return Failure(error.status, _text(error), error.detail, error)
-        except KeyboardInterrupt:
-            raise
-        except SystemExit as error:
-            return Failure(Status.ERROR, f"J called sys.exit({_short(error.code)})", own_traceback(error), error)
-        except BaseException as error:
-            return Failure(Status.ERROR, one_line(error), own_traceback(error), error)
+
+        return _attempt(value)
+
+    @staticmethod
+    def _call(calls: Calls, k: int, number: int, returned: dict[int, Any]) -> NDArray[np.float64] | Failure:
+        def value() -> NDArray[np.float64]:
+            returned[number] = calls.fun(calls.items[k])
+            return _NOTHING
+
+        return _attempt(value)
+
+
+def _attempt(value: Callable[[], NDArray[np.float64]]) -> NDArray[np.float64] | Failure:
+    """A value, or why there is none."""
+    try:
+        return value()
+    except EvaluationFailure as error:
+        return Failure(error.status, _text(error), error.detail, error)
+    except KeyboardInterrupt:
+        raise
+    except SystemExit as error:
+        return Failure(Status.ERROR, f"J called sys.exit({_short(error.code)})", own_traceback(error), error)
+    except BaseException as error:
+        return Failure(Status.ERROR, one_line(error), own_traceback(error), error)
 
 
 class BadValueError(EvaluationFailure):

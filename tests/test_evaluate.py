@@ -8,7 +8,7 @@ import pytest
 
 from distfd import events
 from distfd.errors import ClusterError, StoreError
-from distfd.evaluate import Session, evaluate
+from distfd.evaluate import evaluate
 from distfd.executors.serial import SerialExecutor
 from distfd.objectives.python import PythonObjective
 from distfd.plan import Request
@@ -17,6 +17,7 @@ from distfd.protocols import ChunkDone, SlotLost, SlotUp
 from distfd.records import Batch, Failure, Status
 from distfd.scheduling.policy import Policy
 from distfd.scheduling.pool import Pool
+from distfd.session import Session
 from distfd.stores.memory import MemoryStore
 from distfd.work import Worker
 

@@ -21,7 +21,7 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(("protocols", "scheduling", "options", "work", "lending", "threads", "processes", "reaper"), 1),
     **dict.fromkeys(("fingerprint", "identity"), 1),
     **dict.fromkeys(("objectives", "executors", "stores", "observers"), 2),
-    **dict.fromkeys(("evaluate", "evaluator", "kinds", "methods", "outcome"), 3),
+    **dict.fromkeys(("session", "drive", "evaluate", "calls", "evaluator", "kinds", "methods", "outcome"), 3),
     **dict.fromkeys(("api", "optimize", "report", "rundir", "scipy_derivative", "scipy_sources"), 4),
     **dict.fromkeys(("config", "build", "run", "preview", "cli", "__main__"), 5),
 }

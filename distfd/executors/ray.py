@@ -17,7 +17,8 @@ from weakref import WeakSet
 from distfd.errors import InputError
 from distfd.executors import ray_worker
 from distfd.executors.ray_join import Resources, connection, count_slots, join, make_resources
-from distfd.executors.ray_worker import PickledObjective, RayWorker, packed_chunk, pickled_bytes, unpacked_batch
+from distfd.executors.ray_pickling import pickled_bytes
+from distfd.executors.ray_worker import PickledObjective, RayWorker, packed_chunk, unpacked_batch
 from distfd.protocols import ChunkDone, SlotLost, SlotUp
 from distfd.records import Failure, Status
 

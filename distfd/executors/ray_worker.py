@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from distfd.errors import InputError
+from distfd.executors.ray_calls import packed_calls, unpacked_returns
+from distfd.executors.ray_pickling import pickled_bytes
 from distfd.processes import start_reaper
 from distfd.threads import pin_threads
 from distfd.work import Worker
@@ -52,7 +54,8 @@ _ELSEWHERE = np.empty(0)
 def packed_chunk(chunk: Chunk, *, with_x: bool) -> bytes:
     """A chunk as bytes: Ray passes them on as they are, which takes a third of what it spends on objects."""
     points = chunk.points if with_x else replace(chunk.points, x=_ELSEWHERE)
-    return pickle.dumps(replace(chunk, points=points), protocol=5)
+    calls = packed_calls(chunk.calls) if chunk.calls else None
+    return pickle.dumps(replace(chunk, points=points, calls=calls), protocol=5)
 
 
 def unpacked_chunk(payload: bytes, x: NDArray[np.float64] | None) -> Chunk:
@@ -91,25 +94,6 @@ class RayWorker:
         self._worker.close()
 
 
-def pickled_bytes(thing: object) -> bytes:
-    """Pickle by Ray's cloudpickle, which takes lambdas, notebook functions and classes by value.
-
-    Raises
-    ------
-    InputError
-        If it cannot be pickled.
-    """
-    from ray import cloudpickle
-
-    try:
-        return bytes(cloudpickle.dumps(thing))  # type: ignore[no-untyped-call]  # Ray's own lacks types
-    except Exception as error:  # pickling runs code of whatever is pickled
-        raise InputError(
-            f"J cannot be sent to another process: {type(error).__name__}: {error}; make what cannot travel (open "
-            "files, locks, connections) inside J, or in a simulator's setup()"
-        ) from error
-
-
 class _Packed(Exception):  # noqa: N818  # it stands for an exception on its way
     """An exception as bytes."""
 
@@ -131,7 +115,7 @@ def packed_batch(batch: Batch) -> bytes:
 
 def unpacked_batch(payload: bytes) -> Batch:
     """The batch again, with its exceptions, those that can be read here."""
-    batch: Batch = pickle.loads(payload)  # noqa: S301  # from a worker, by Ray
+    batch: Batch = unpacked_returns(pickle.loads(payload))  # noqa: S301  # from a worker, by Ray
     if not batch.failures:
         return batch
     failures = {}

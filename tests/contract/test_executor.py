@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import os
@@ -16,7 +17,8 @@ import numpy as np
 import psutil
 import pytest
 
-from distfd.evaluate import Session, evaluate
+from distfd import Evaluator
+from distfd.evaluate import evaluate
 from distfd.executors.ray import RayExecutor
 from distfd.executors.ray import _failure as failure_of
 from distfd.executors.ray_worker import PickledObjective, RayWorker
@@ -28,6 +30,7 @@ from distfd.points import Points, dense_points
 from distfd.protocols import Chunk, ChunkDone, SlotLost, SlotUp
 from distfd.records import Batch, Status
 from distfd.scheduling.policy import Policy
+from distfd.session import Session
 from distfd.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
@@ -596,3 +599,38 @@ def test_only_the_point_that_hangs_is_charged(ray_bench: Bench) -> None:
     found = wave(ray_bench.executor, fun, points, retries={}, timeout=2.0)
     assert found.pop(5) == (Status.TIMEOUT, 1, [])
     assert found == {k: (Status.OK, 1, [float(k)]) for k in range(12) if k != 5}
+
+
+# Stragglers
+
+
+@pytest.mark.usefixtures("private_ray")
+@pytest.mark.parametrize("deterministic", [None, False])
+def test_a_straggler_is_tried_on_another_slot(tmp_path: Path, deterministic: bool | None) -> None:
+    """The first process that takes a certain point is very slow with it; another is not."""
+
+    def fun(x: NDArray[np.float64]) -> float:
+        time.sleep(0.3)
+        if x[5] != 5.0:
+            with contextlib.suppress(FileExistsError):
+                (tmp_path / "taken").touch(exist_ok=False)
+                time.sleep(20.0 if deterministic is None else 3.0)
+        return float(x @ x)
+
+    x = np.arange(7.0)
+    with Evaluator(fun, executor=RayExecutor(max_slots=8), deterministic=deterministic) as evaluator:
+        evaluator.start()
+        result = evaluator.differentiate(x)
+        alone = Evaluator(lambda x: float(x @ x), executor="serial").gradient(x)
+        assert result.derivative.tobytes() == alone.tobytes()
+        assert (result.n_evaluations, result.n_failed, result.n_retried) == (8, 0, 0)
+        slowest = max(evaluation.seconds for evaluation in result.evaluations)
+        assert (slowest < 3.0) == (deterministic is None)
+        # The slot of the loser is of use again.
+        assert evaluator.gradient(x + 1.0)[0] == pytest.approx(2.0)
+
+
+def test_licences_are_not_taken_twice() -> None:
+    assert not RayExecutor(resources={"custom": {"licence": 1}}).duplicates_are_free
+    assert RayExecutor().duplicates_are_free
+    assert not SerialExecutor().duplicates_are_free

@@ -1,0 +1,96 @@
+"""The scheduler at the wheel of an executor, until a wave is over."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from distfd import events
+from distfd.errors import ClusterError
+from distfd.protocols import SlotUp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
+
+    from distfd.protocols import Chunk
+    from distfd.scheduling.ledger import Attempts
+    from distfd.scheduling.scheduler import Scheduler, Submit
+    from distfd.session import Session
+
+_TICK = 1.0
+"""Seconds after which one looks round even if nothing was reported."""
+_QUIET = 30.0
+"""Seconds without any slot after which that is said."""
+
+
+def drive(
+    session: Session, scheduler: Scheduler, chunk: Callable[[Submit], Chunk]
+) -> Generator[list[Attempts], None, None]:
+    """Have slots evaluate what the scheduler gives out; the attempts that end, as they do.
+
+    Closing the generator ends what runs.
+
+    Parameters
+    ----------
+    chunk : callable
+        What a slot is sent for a `Submit`.
+
+    Raises
+    ------
+    ClusterError
+        If no slot can be had.
+    """
+    try:
+        yield from _run(session, scheduler, chunk)
+    except GeneratorExit:
+        _kill_busy(session, scheduler)
+        raise
+    except BaseException:
+        # A report may have been lost on the way (Ctrl-C while it was taken in): only new slots are sure to be known.
+        session.stop()
+        raise
+    _kill_busy(session, scheduler)
+
+
+def _kill_busy(session: Session, scheduler: Scheduler) -> None:
+    for slot in scheduler.abandon(time.monotonic()):
+        session.executor.kill(slot)
+
+
+def _run(session: Session, scheduler: Scheduler, chunk: Callable[[Submit], Chunk]) -> Iterator[list[Attempts]]:
+    last_seen = time.monotonic()
+    while not scheduler.finished:
+        for submit in scheduler.issue(time.monotonic()):
+            session.executor.submit(submit.slot, chunk(submit))
+        ended = _take(session, scheduler, _patience(scheduler, time.monotonic()))
+        if ended:
+            yield ended
+        now = time.monotonic()
+        if session.pool.up:
+            last_seen = now
+        elif now - last_seen > _QUIET:
+            session.emit(events.Waiting(now - last_seen, "no slot is up; the cluster may be busy with other work"))
+            last_seen = now
+    if scheduler.broken is not None:
+        raise ClusterError(scheduler.broken)
+
+
+def _patience(scheduler: Scheduler, now: float) -> float:
+    """Seconds to wait for news."""
+    looks = (scheduler.next_deadline(), scheduler.next_issue(now))
+    return min((max(0.0, min(look - now, _TICK)) for look in looks if look is not None), default=_TICK)
+
+
+def _take(session: Session, scheduler: Scheduler, wait: float) -> list[Attempts]:
+    """Attempts that ended within a while, by report or by running too long."""
+    ended = []
+    for report in session.executor.wait(wait):
+        if isinstance(report, SlotUp):
+            session.emit(events.SlotStarted(report.slot, report.host, report.pid))
+        attempts = scheduler.take(report, time.monotonic())
+        if attempts is not None:
+            ended.append(attempts)
+    kills, overran = scheduler.overdue(time.monotonic())
+    for slot in kills:
+        session.executor.kill(slot)
+    return ended + overran

@@ -1,0 +1,54 @@
+"""What stays from one wave to the next: the slots, the store and who watches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from distfd import events
+from distfd.scheduling.pool import Pool
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from distfd.protocols import Executor, Objective, Observer, Store
+    from distfd.scheduling.policy import Policy
+
+
+@dataclass
+class Session:
+    """What stays from one wave to the next: the slots, the store and who watches.
+
+    Attributes
+    ----------
+    salt : int
+        Separates this objective's values from others' in the store.
+    """
+
+    objective: Objective
+    executor: Executor
+    store: Store
+    observers: Sequence[Observer]
+    policy: Policy
+    salt: int = 0
+    names: Sequence[str] | None = None
+    pool: Pool = field(default_factory=lambda: Pool(slots=1))
+
+    def emit(self, event: events.Event) -> None:
+        """Show an event to every observer."""
+        for observer in self.observers:
+            observer(event)
+
+    def start(self) -> None:
+        """Have the executor start its slots, if it has not yet."""
+        before = self.pool.up
+        now = {up.slot: up for up in self.executor.open(self.objective)}
+        self.pool.opened(max(1, self.executor.slots), now)
+        for up in now.values():
+            if before.get(up.slot) != up:
+                self.emit(events.SlotStarted(up.slot, up.host, up.pid))
+
+    def stop(self) -> None:
+        """Give the slots back; the next wave starts others."""
+        self.executor.close()
+        self.pool.opened(self.pool.slots, {})
