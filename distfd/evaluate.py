@@ -53,6 +53,8 @@ def evaluate(session: Session, request: Request, task: str = "values") -> Genera
         yield reused
     if not len(index):
         return
+    if not session.pool.times.count:
+        session.pool.times.recall(len(points), *store.seconds())
     scheduler = Scheduler(
         index,
         request.baseline,

@@ -149,9 +149,18 @@ class Evaluator(Kinds):
             if self._owns_store:
                 self._session.store.close()
 
-    def start(self) -> None:
-        """Start the slots now, instead of with the first call, so that they are up when it comes."""
-        self._session.start()
+    def start(self, *, wait: bool = False) -> None:
+        """Start the slots now, instead of with the first call, so that they are up when it comes.
+
+        Parameters
+        ----------
+        wait : bool
+            Whether to wait until all are up; else the first call begins with those that are.
+        """
+        with self._turn:
+            self._session.start()
+            if wait:
+                self._session.wait_until_up()
 
     def emit(self, event: events.Event) -> None:
         """Show an event to the observers."""

@@ -141,6 +141,12 @@ class Store(Protocol):
     def put(self, keys: NDArray[np.uint64], batch: Batch) -> None:
         """Keep finished attempts; ``keys`` has a row for each row of the batch. Durable when it returns."""
 
+    def seconds(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """(index, seconds): number in its request, and duration, of the latest evaluations kept by earlier processes.
+
+        A hint for the order of work, no more; empty where none is at hand.
+        """
+
     def close(self) -> None:
         """Release the store."""
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from distfd import events
+from distfd.protocols import SlotUp
 from distfd.scheduling.pool import Pool
 
 if TYPE_CHECKING:
@@ -47,6 +48,15 @@ class Session:
         for up in now.values():
             if before.get(up.slot) != up:
                 self.emit(events.SlotStarted(up.slot, up.host, up.pid))
+
+    def wait_until_up(self) -> None:
+        """Wait until every slot is up, or one of them was lost."""
+        while len(self.pool.up) < self.pool.slots:
+            for report in self.executor.wait(1.0):
+                if not isinstance(report, SlotUp):
+                    return  # the next wave finds out what is the matter
+                self.pool.up[report.slot] = report
+                self.emit(events.SlotStarted(report.slot, report.host, report.pid))
 
     def stop(self) -> None:
         """Give the slots back; the next wave starts others."""

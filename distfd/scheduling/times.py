@@ -62,6 +62,10 @@ class Times:
         while len(self._by_wave) > _WAVES:
             del self._by_wave[next(iter(self._by_wave))]
 
+    def recall(self, wave: int, index: NDArray[np.int64], seconds: NDArray[np.float64]) -> None:
+        """What an earlier process noted of its points; of a wave of this size, as far as one can tell."""
+        self.note(wave, index[index < wave], seconds[index < wave])
+
     def expected(self, wave: int) -> NDArray[np.float64] | None:
         """Seconds to expect of each point of a wave of that many points; None where they are alike or not known."""
         known = self._by_wave.get(wave)

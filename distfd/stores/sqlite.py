@@ -35,6 +35,9 @@ _LOOKUP = "SELECT id, key, value, checksum FROM attempts WHERE status = 'ok' AND
 _LOOKUP_KEYS = 500
 """Keys in one query; SQLite's own limit on its parameters was 999 for long."""
 
+_SECONDS = """SELECT point, ended - started FROM attempts
+WHERE status = 'ok' AND ended >= started AND point >= 0 ORDER BY id DESC LIMIT 10000"""
+
 _UNKEPT = "the value is not finite, so it is not used again"
 
 
@@ -115,6 +118,12 @@ class SQLiteStore:
                     "run again to begin where the file that is there ends"
                 )
             connection.executemany(_INSERT, _attempts(keys, batch))
+
+    def seconds(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """(index, seconds) of the latest evaluations that are kept, oldest first."""
+        with self._transaction() as connection:
+            rows = connection.execute(_SECONDS).fetchall()[::-1]
+        return np.array([row[0] for row in rows], np.int64), np.array([row[1] for row in rows], np.float64)
 
     def n_computed(self) -> int:
         """How many points were computed in all sessions: those with a value, and those that only failed."""

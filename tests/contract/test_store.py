@@ -173,3 +173,24 @@ def test_bit_for_bit(
     assert size.tolist() == [len(part) for part in parts]
     assert got.tobytes() == np.concatenate(parts).tobytes()
     store.close()
+
+
+def test_seconds_of_earlier_processes(tmp_path: Path) -> None:
+    """A store of this process alone has none to tell; one that outlives it has those of valid values."""
+    path = tmp_path / "s.sqlite"
+    keys = np.arange(8, dtype=np.uint64).reshape(4, 2)
+    times = {"started": np.full(4, 1.7e9), "ended": 1.7e9 + np.array([1.0, 2.0, 3.0, 4.0])}
+    failed = {2: Failure(Status.ERROR, "no")}
+    status = [Status.OK, Status.OK, Status.ERROR, Status.OK]
+    rows = batch([[1.0], [2.0], [], [3.0]], status, failures=failed, index=np.array([5, 6, 2, 9]), **times)
+    memory = MemoryStore()
+    memory.put(keys, rows)
+    assert [len(column) for column in memory.seconds()] == [0, 0]
+    store = SQLiteStore(path)
+    store.put(keys, rows)
+    store.close()
+    again = SQLiteStore(path)
+    index, seconds = again.seconds()
+    again.close()
+    assert index.tolist() == [5, 6, 9]
+    assert seconds == pytest.approx([1.0, 2.0, 4.0])

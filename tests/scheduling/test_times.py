@@ -67,3 +67,12 @@ def test_few_kinds_of_wave_are_kept() -> None:
     for wave in range(2, 20):
         times.note(wave, np.arange(wave), np.linspace(1.0, wave, wave))
     assert [wave for wave in range(2, 20) if times.expected(wave) is not None] == [16, 17, 18, 19]
+
+
+def test_what_an_earlier_process_noted_counts_for_the_points_that_are_there() -> None:
+    times = Times()
+    times.recall(3, np.array([0, 1, 2, 7]), np.array([1.0, 9.0, 1.0, 500.0]))
+    expected = times.expected(3)
+    assert expected is not None
+    assert expected.tolist() == [1.0, 9.0, 1.0]
+    assert times.count == 3

@@ -1,0 +1,110 @@
+"""What a coordinate costs where there are very many of them, in time and in the driver's memory.
+
+    python scripts/bench_scale.py            # a minute or two; SciPy with a Pool beside it at d = 10,000
+
+Each line is measured in a process of its own, as the peak of memory is the process's. "Peak" is above what the process
+held after its imports.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import multiprocessing
+import os
+import resource
+import subprocess
+import sys
+import time
+from typing import Any
+
+import numpy as np
+
+SLOTS = 2
+
+
+def dot(x: Any) -> float:
+    """Next to nothing."""
+    return float(x @ x)
+
+
+def few(x: Any) -> float:
+    """About 20 us, and reads a few of its coordinates."""
+    total = 0.0
+    for k in range(0, 1_000_000, 6_000):
+        total += float(x[k]) * 1e-3
+    return total
+
+
+CASES = {
+    "distfd 10000 dot": (10_000, dot),
+    "scipy 10000 dot": (10_000, dot),
+    "distfd 100000 few": (100_000, lambda x: few(np.broadcast_to(x[:1], 1_000_000)) + float(x[-1])),
+    "distfd 1000000 few": (1_000_000, few),
+}
+
+
+def peak() -> float:
+    """Peak memory of this process, MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+
+
+def run(case: str) -> None:
+    """One case, in this process."""
+    d, fun = CASES[case]
+    x = np.linspace(1.0, 2.0, d)
+    begin = time.perf_counter()
+    n = 2000
+    for _ in range(n):
+        fun(x)
+    serial = (time.perf_counter() - begin) / n
+    wall, base = with_scipy(fun, x) if case.startswith("scipy") else with_distfd(fun, x)
+    system = case.partition(" ")[0]
+    points = f"{wall:6.1f} s, {1e6 * wall / d:6.1f} us a point beside {1e6 * serial:5.1f} us of J"
+    print(f"{system:7} d {d:>9,}: {points}, serial loop / wall {serial * d / wall:5.2f}, peak {peak() - base:5.0f} MB")
+
+
+def with_distfd(fun: Any, x: Any) -> tuple[float, float]:
+    """Seconds of a gradient, and memory before it."""
+    import ray
+
+    import distfd
+
+    os.environ.setdefault("RAY_worker_niceness", "0")
+    ray.init(address="local", num_cpus=SLOTS, include_dashboard=False, logging_level=logging.ERROR)
+    with distfd.Evaluator(fun, executor=distfd.RayExecutor(max_slots=SLOTS)) as evaluator:
+        evaluator.start(wait=True)
+        evaluator.map_function(abs, [1.0])
+        base = peak()
+        begin = time.perf_counter()
+        evaluator.gradient(x)
+        return time.perf_counter() - begin, base
+
+
+def with_scipy(fun: Any, x: Any) -> tuple[float, float]:
+    """The same from SciPy with a Pool."""
+    from scipy.optimize._numdiff import approx_derivative
+
+    with multiprocessing.Pool(SLOTS) as pool:
+        pool.map(abs, [1.0])
+        base = peak()
+        begin = time.perf_counter()
+        approx_derivative(fun, x, method="2-point", workers=pool.map)
+        return time.perf_counter() - begin, base
+
+
+def main() -> None:
+    """Every case, or one."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--case", choices=CASES)
+    case = parser.parse_args().case
+    if case:
+        run(case)
+        return
+    print(f"{os.cpu_count()} cores, {SLOTS} slots")
+    for name in CASES:
+        subprocess.run([sys.executable, __file__, "--case", name], check=True)
+
+
+if __name__ == "__main__":
+    main()
