@@ -83,8 +83,9 @@ class FaultyExecutor:
             self._start(slot)
             return [SlotLost(slot, Failure(Status.CRASH if deed == "crash" else Status.LOST, "gone"))]
         chunk = self._queues[slot].popleft()
-        self.evaluated += chunk.index.tolist()
-        return [ChunkDone(slot, chunk.id, Worker(self._objective, slot).run(chunk))]
+        batch = Worker(self._objective, slot).run(chunk)
+        self.evaluated += batch.index.tolist()
+        return [ChunkDone(slot, chunk.id, batch)]
 
     def kill(self, slot: int) -> None:
         self.killed.append(slot)
