@@ -25,12 +25,16 @@ class Site:
         Checked: x finite, lower <= x <= upper.
     label : callable
         Coordinate number -> what messages call it.
+    written : callable, optional
+        ``written(x, index, values)``: offsets (a, n) from x, as J reads them, of coordinates (a,) that become values
+        (a, n); for a J that gets its numbers in writing. By default J reads what floating point holds.
     """
 
     x: NDArray[np.float64]
     lower: NDArray[np.float64]
     upper: NDArray[np.float64]
     label: Callable[[int], str] = numbered
+    written: Callable[[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]], NDArray[np.float64]] | None = None
 
     @property
     def moving(self) -> NDArray[np.int64]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from distfd.describe import PRINTED
 from distfd.objectives.rerun import RERUN
 from distfd.objectives.workdir import STDERR, STDOUT
 
@@ -76,7 +77,7 @@ class Trial:
         with path.open("rb") as log:
             log.seek(max(0, path.stat().st_size - _TAIL_BYTES))
             lines = log.read(_TAIL_BYTES).decode("utf-8", "replace").splitlines()[-_TAIL_LINES:]
-        return "\n".join([f"--- the last lines of {name}:", *lines]) if lines else ""
+        return "\n".join([f"{PRINTED}{name}:", *lines]) if lines else ""
 
 
 def _cut(text: str, most: int) -> str:
