@@ -108,8 +108,8 @@ class _Viewer:
             title += f" ({len(lines)} lines; those that are not the template's own{more})"
         self.say("\n".join([title, *(f"{k:>5}  {line}" for k, line in numbered[:_MOST])]))
 
-    def command(self, argv: tuple[str, ...], folder: str) -> None:
-        self.say(f"--- in {folder}\n$ {shlex.join(argv)}")
+    def command(self, argv: tuple[str, ...], stdin: str | None, folder: str) -> None:
+        self.say(f"--- in {folder}\n$ {shlex.join(argv)}" + (f" < {shlex.quote(stdin)}" if stdin else ""))
 
     def outputs(self, found: Mapping[str, Any]) -> None:
         self.say("\n".join(["--- outputs", *(f"{name} = {_shown(value)}" for name, value in found.items())]))

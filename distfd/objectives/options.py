@@ -32,7 +32,7 @@ def commands(
 
 def steps(given: Sequence[tuple[str, ...]], base: Path, local: set[str]) -> tuple[tuple[str, ...], ...]:
     """The commands to run in a row; ``local`` are the names of what will be in the work directory."""
-    return tuple(_step(step, base, local) for step in given)
+    return tuple(_step(step, base, local, first=not k) for k, step in enumerate(given))
 
 
 def listed(what: str, given: Any) -> list[Any]:
@@ -63,13 +63,15 @@ def _argv(argv: Any) -> tuple[str, ...]:
     return tuple(step)
 
 
-def _step(argv: tuple[str, ...], base: Path, local: set[str]) -> tuple[str, ...]:
+def _step(argv: tuple[str, ...], base: Path, local: set[str], *, first: bool) -> tuple[str, ...]:
     step = list(argv)
     program = step[0]
     if "/" in program:
         within = os.path.normpath(program)
-        # Where the same name is beside the configuration too, that one is a file and already executable.
-        in_work = within in local and not (base / program).is_file()
+        # Where the same name is beside the configuration too, that one is a file and already executable. What is
+        # neither here nor there can only be what an earlier command will have built.
+        built = not first and not Path(program).is_absolute() and not within.startswith("..")
+        in_work = (within in local or built) and not (base / program).is_file()
         step[0] = f"./{within}" if in_work else str(base / Path(program).expanduser())
     return tuple(step)
 

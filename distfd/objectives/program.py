@@ -38,8 +38,8 @@ class Viewer(Protocol):
     def deck(self, name: str, text: str) -> None:
         """An input as it is written."""
 
-    def command(self, argv: tuple[str, ...], folder: str) -> None:
-        """A program that is started, and where."""
+    def command(self, argv: tuple[str, ...], stdin: str | None, folder: str) -> None:
+        """A program that is started, what it reads, and where."""
 
     def outputs(self, found: dict[str, Value]) -> None:
         """What was taken from what they wrote."""
@@ -179,10 +179,11 @@ class ProgramModel:
         start_reaper(environ)
         try:
             for k, argv in enumerate(objective.steps):
+                stdin = objective.stdin if k in objective.fed else None
                 if viewer is not None:
-                    viewer.command(argv, str(trial.folder))
+                    viewer.command(argv, stdin, str(trial.folder))
                 left = None if deadline is None else deadline - time.monotonic()
-                self._run_one(trial, argv, environ, left, timeout, objective.stdin if k in objective.fed else None)
+                self._run_one(trial, argv, environ, left, timeout, stdin)
         except (ProgramError, ProgramCrash):
             self._await_turn(trial)
             raise
