@@ -98,7 +98,15 @@ def test_ray_stays_in_its_rooms(name: str) -> None:
 def test_slow_packages_are_imported_where_they_are_used(name: str) -> None:
     # The command line is typer's; the schema's modules are themselves imported late (a test of config holds that).
     allowed = {"cli": {"typer"}}
-    late = {"config.schema", "config.sections", "config.command", "config.outputs", "config.fields", "config.section", "config.messages"}
+    late = {
+        "config.schema",
+        "config.sections",
+        "config.command",
+        "config.outputs",
+        "config.fields",
+        "config.section",
+        "config.messages",
+    }
     if name in late:
         return
     top = [node for node in MODULES[name].body if isinstance(node, (ast.Import, ast.ImportFrom))]

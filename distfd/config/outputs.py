@@ -167,5 +167,3 @@ class Data(_Numbers):
 
     file: InputFile
     """Relative to the configuration."""
-
-

@@ -6,12 +6,13 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distfd.objectives.workdir import STDERR, STDOUT, remove
+from distfd.objectives.workdir import PARAMETERS, STDERR, STDOUT, remove
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -23,7 +24,7 @@ MOST_KEPT = 100
 """Directories of failed evaluations that are kept in one place."""
 
 _LARGEST_LOG = 64 * 2**20
-_IN_WORK, _IN_TEMPORARY = "evaluation-", "distfd-"
+_IN_WORK, _IN_TEMPORARY = "evaluation-", "distfd-evaluation-"
 
 
 class WorkFolder:
@@ -67,7 +68,8 @@ class WorkFolder:
 def sweep(work: str | Path | None) -> None:
     """Remove the directories of evaluations that were cut off: their process is gone, and left no outcome."""
     for path in list(_folders(work)):
-        if (path / OUTCOME).exists():
+        # The name alone is no proof that it is ours.
+        if (path / OUTCOME).exists() or not ((path / PARAMETERS).exists() or not any(path.iterdir())):
             continue
         with contextlib.suppress(OSError):
             handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
@@ -89,10 +91,11 @@ def make_room(work: str | Path | None, since: float) -> bool:
 
 
 def _folders(work: str | Path | None) -> Iterator[Path]:
-    prefix = _IN_WORK if work else _IN_TEMPORARY
+    # As mkdtemp makes them.
+    ours = re.compile(f"{_IN_WORK if work else _IN_TEMPORARY}[a-z0-9_]{{8}}")
     with contextlib.suppress(OSError), os.scandir(work or tempfile.gettempdir()) as entries:
         for entry in entries:
-            if entry.name.startswith(prefix) and entry.is_dir(follow_symlinks=False):
+            if ours.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False):
                 yield Path(entry.path)
 
 

@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 
 def _csv(spec: Any, which: Any) -> CsvCell:
     _no_which(which)
-    return CsvCell(
-        **_keys("csv", spec, needed=("column",), optional=("row", "where", "delimiter", "skip", "header"))
-    )
+    return CsvCell(**_keys("csv", spec, needed=("column",), optional=("row", "where", "delimiter", "skip", "header")))
 
 
 def _columns(spec: Any, which: Any) -> Columns:
@@ -107,7 +105,9 @@ def parse_output(name: str, spec: Any, base: str) -> Output:
 def _parse(spec: Any, base: str) -> tuple[str | None, Extractor | UserFunction]:
     kinds = (*KINDS, "python")
     given = {
-        key: value for key, value in _keys("an output", spec, optional=("file", "which", *kinds)).items() if value is not None
+        key: value
+        for key, value in _keys("an output", spec, optional=("file", "which", *kinds)).items()
+        if value is not None
     }
     asked = [kind for kind in kinds if kind in given]
     if len(asked) != 1:

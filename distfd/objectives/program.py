@@ -7,6 +7,7 @@ import subprocess
 import time
 import traceback
 import uuid
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import numpy as np
@@ -43,6 +44,18 @@ class Viewer(Protocol):
 
     def outputs(self, found: dict[str, Value]) -> None:
         """What was taken from what they wrote."""
+
+
+@dataclass(frozen=True)
+class _Clock:
+    """How long an evaluation may still take; ``limit`` is None where it may take for ever."""
+
+    limit: float | None
+    begin: float = field(default_factory=time.monotonic)
+
+    @property
+    def left(self) -> float | None:
+        return None if self.limit is None else self.begin + self.limit - time.monotonic()
 
 
 class _BusyError(Exception):
@@ -93,15 +106,15 @@ class ProgramModel:
         InputError
             If a template cannot be written at x.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
+        clock = _Clock(timeout)
         for tries in range(2**31):
             folder = WorkFolder(self._objective.work)
             trial = Trial(folder.path, uuid.uuid4().hex, self._objective.log, self._refuse)
             try:
-                value = self._try(trial, x, deadline, timeout, viewer)
+                value = self._try(trial, x, clock, viewer)
             except _BusyError as busy:
                 delay = self._objective.retry_delay or min(_SHORTEST_DELAY * 2**tries, _LONGEST_DELAY)
-                if deadline is not None and time.monotonic() + delay > deadline:
+                if clock.left is not None and clock.left < delay:
                     text = f"within {timeout:g} s and {tries + 1} tries it always printed what retry_if names: {busy}"
                     failure = trial.failure(ProgramTimeout, text, self._objective.steps[-1])
                     self._end(folder, trial, failure)
@@ -141,20 +154,13 @@ class ProgramModel:
             status = error.status.word if isinstance(error, EvaluationFailure) else "error"
             folder.keep({"status": status, "failure": str(error)})
 
-    def _try(
-        self,
-        trial: Trial,
-        x: NDArray[np.float64],
-        deadline: float | None,
-        timeout: float | None,
-        viewer: Viewer | None,
-    ) -> Value:
+    def _try(self, trial: Trial, x: NDArray[np.float64], clock: _Clock, viewer: Viewer | None) -> Value:
         try:
             self._fill(trial, x, viewer)
         except OSError as error:
             text = f"its work directory cannot be filled: {error.strerror or error} ({error.filename})"
             raise trial.failure(ProgramError, text, self._objective.steps[0]) from error
-        self._run(trial, deadline, timeout, viewer)
+        self._run(trial, clock, viewer)
         outputs = self._outputs(trial)
         if viewer is not None:
             viewer.outputs(outputs)
@@ -173,7 +179,7 @@ class ProgramModel:
                 viewer.deck(name, text)
         age(trial.folder, {output.file for output in objective.taken if output.file})
 
-    def _run(self, trial: Trial, deadline: float | None, timeout: float | None, viewer: Viewer | None) -> None:
+    def _run(self, trial: Trial, clock: _Clock, viewer: Viewer | None) -> None:
         objective = self._objective
         environ = objective.environ()
         start_reaper(environ)
@@ -182,8 +188,7 @@ class ProgramModel:
                 stdin = objective.stdin if k in objective.fed else None
                 if viewer is not None:
                     viewer.command(argv, stdin, str(trial.folder))
-                left = None if deadline is None else deadline - time.monotonic()
-                self._run_one(trial, argv, environ, left, timeout, stdin)
+                self._run_one(trial, argv, environ, clock, stdin)
         except (ProgramError, ProgramCrash):
             self._await_turn(trial)
             raise
@@ -197,13 +202,7 @@ class ProgramModel:
             raise _BusyError(line)
 
     def _run_one(
-        self,
-        trial: Trial,
-        argv: tuple[str, ...],
-        environ: dict[str, str],
-        left: float | None,
-        timeout: float | None,
-        stdin: str | None,
+        self, trial: Trial, argv: tuple[str, ...], environ: dict[str, str], clock: _Clock, stdin: str | None
     ) -> None:
         def fail(kind: type[EvaluationFailure], text: str, cause: BaseException | None = None) -> NoReturn:
             raise trial.failure(kind, text, argv) from cause
@@ -219,7 +218,7 @@ class ProgramModel:
                 stdout=trial.folder / STDOUT,
                 stderr=trial.folder / STDERR,
                 mark=trial.mark,
-                timeout=left,
+                timeout=clock.left,
             )
         except FileNotFoundError as error:
             fail(ProgramError, self._objective.missing(argv[0]), error)
@@ -228,7 +227,7 @@ class ProgramModel:
         except FloodError as error:
             fail(ProgramError, f"{error} and was killed", error)
         except subprocess.TimeoutExpired as error:
-            fail(ProgramTimeout, f"it still ran after {timeout:g} s and was killed", error)
+            fail(ProgramTimeout, f"it still ran after {clock.limit:g} s and was killed", error)
         if code < 0:
             fail(ProgramCrash, f"it was ended by signal {-code} ({_signal_name(-code)})")
         if code:

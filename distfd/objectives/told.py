@@ -30,9 +30,7 @@ def fingerprint(objective: CommandObjective) -> str | None:
         "commands": objective.given,
         "scripts": [digest(path) for path in _scripts(objective)],
         "inputs": {name: hashlib.sha256(repr(t.text).encode()).hexdigest() for name, t in objective.decks.items()},
-        "files": [
-            (kind, Path(p).name, digest(Path(p))) for kind in ("copy", "link") for p in getattr(objective, kind)
-        ],
+        "files": [(kind, Path(p).name, digest(Path(p))) for kind in ("copy", "link") for p in getattr(objective, kind)],
         "stdin": objective.stdin,
         "outputs": {name: dict(spec) for name, spec in objective.outputs.items()},
         "functions": [o.extractor.source.hex() for o in objective.taken if isinstance(o.extractor, UserFunction)],

@@ -6,8 +6,6 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from distfd.errors import InputError
 from distfd.objectives.inputs import compiled, variables
 from distfd.objectives.traced import Note, Traced, parsed
@@ -15,6 +13,7 @@ from distfd.objectives.traced import Note, Traced, parsed
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from distfd.objectives.command import CommandObjective

@@ -51,9 +51,7 @@ def test_a_format_rounds_the_step(tmp_path: Path, text: str) -> None:
     np.testing.assert_allclose(found, [1.236 - 1.234, 1.233 - 1.234], rtol=1e-9)
 
 
-@given(
-    x=st.floats(-1e3, 1e3).filter(lambda v: abs(v) > 1e-3), step=st.floats(1e-2, 1.0), digits=st.integers(4, 9)
-)
+@given(x=st.floats(-1e3, 1e3).filter(lambda v: abs(v) > 1e-3), step=st.floats(1e-2, 1.0), digits=st.integers(4, 9))
 def test_what_is_read_back_is_what_was_written(
     tmp_path_factory: pytest.TempPathFactory, x: float, step: float, digits: int
 ) -> None:
@@ -119,9 +117,11 @@ def test_the_gradient_of_a_coarse_deck_is_right(tmp_path: Path) -> None:
 
 def test_many_parameters_in_full_cost_one_look(tmp_path: Path) -> None:
     d = 2000
-    made = CommandObjective(["cat", "deck"], inputs={"deck": "deck.j2"}, outputs=OUTPUTS, base=tmp_path) if (
-        (tmp_path / "deck.j2").write_text("{% for v in x %}{{ v }}\n{% endfor %}{{ x | sum }}")
-    ) else None
+    made = (
+        CommandObjective(["cat", "deck"], inputs={"deck": "deck.j2"}, outputs=OUTPUTS, base=tmp_path)
+        if ((tmp_path / "deck.j2").write_text("{% for v in x %}{{ v }}\n{% endfor %}{{ x | sum }}"))
+        else None
+    )
     assert made is not None
     x = np.linspace(1, 2, d)
     np.testing.assert_array_equal(made.written(x, np.arange(d), x[:, None] + 1e-6), (x[:, None] + 1e-6) - x[:, None])
