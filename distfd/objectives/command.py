@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import KW_ONLY, dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -126,6 +127,8 @@ class CommandObjective:
     """The expressions of ``value``; empty where it is a function."""
     shipped: Mapping[str, str] = field(init=False, repr=False)
     """The values of ``pass_env``; never shown."""
+    made: float = field(init=False, repr=False)
+    """When this object was made, in seconds since the epoch: work directories from before are of earlier runs."""
 
     def __post_init__(self) -> None:
         base = Path(self.base).expanduser().absolute()
@@ -159,6 +162,7 @@ class CommandObjective:
             "steps": options.steps(given, base, {*decks, *brought, *shared}),
             "fed": fed,
             "shipped": options.shipped(self.pass_env),
+            "made": time.time(),
         }.items():
             object.__setattr__(self, name, made)
 

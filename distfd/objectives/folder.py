@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import re
+import socket
 import tempfile
 import time
 from pathlib import Path
@@ -39,7 +40,7 @@ class WorkFolder:
     def __init__(self, work: str | Path | None) -> None:
         if work is not None:
             Path(work).mkdir(parents=True, exist_ok=True)
-        self.path = Path(tempfile.mkdtemp(prefix=_IN_WORK if work else _IN_TEMPORARY, dir=work))
+        self.path = Path(tempfile.mkdtemp(prefix=f"{_IN_WORK if work else _IN_TEMPORARY}{_host()}-", dir=work))
         self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
         # A file system without locks only keeps `sweep` from knowing what is left over.
         with contextlib.suppress(OSError):
@@ -67,7 +68,8 @@ class WorkFolder:
 
 def sweep(work: str | Path | None) -> None:
     """Remove the directories of evaluations that were cut off: their process is gone, and left no outcome."""
-    for path in list(_folders(work)):
+    # Those of other hosts may be in use there: not every shared file system shares locks.
+    for path in list(_folders(work, _host())):
         # The name alone is no proof that it is ours.
         if (path / OUTCOME).exists() or not ((path / PARAMETERS).exists() or not any(path.iterdir())):
             continue
@@ -90,13 +92,19 @@ def make_room(work: str | Path | None, since: float) -> bool:
     return len(kept) < MOST_KEPT
 
 
-def _folders(work: str | Path | None) -> Iterator[Path]:
-    # As mkdtemp makes them.
-    ours = re.compile(f"{_IN_WORK if work else _IN_TEMPORARY}[a-z0-9_]{{8}}")
+def _folders(work: str | Path | None, host: str = ".+") -> Iterator[Path]:
+    """Directories of this user that are named as `WorkFolder` names them."""
+    named = re.compile(f"{_IN_WORK if work else _IN_TEMPORARY}{host}-[a-z0-9_]{{8}}")
     with contextlib.suppress(OSError), os.scandir(work or tempfile.gettempdir()) as entries:
         for entry in entries:
-            if ours.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False):
+            if not named.fullmatch(entry.name) or not entry.is_dir(follow_symlinks=False):
+                continue
+            if entry.stat(follow_symlinks=False).st_uid == os.getuid():
                 yield Path(entry.path)
+
+
+def _host() -> str:
+    return re.sub(r"[^A-Za-z0-9]", "-", socket.gethostname())
 
 
 def _cut(log: Path) -> None:

@@ -80,7 +80,6 @@ class ProgramModel:
             if isinstance(output.extractor, UserFunction)
         }
         self._rerun = rerun_script(objective)
-        self._since = time.time()
         sweep(objective.work)
 
     def evaluate(self, x: NDArray[np.float64], *, timeout: float | None = None, viewer: Viewer | None = None) -> Value:
@@ -139,7 +138,7 @@ class ProgramModel:
         """Why the directory of an evaluation that failed is not kept."""
         if self._objective.keep == "none":
             return "keep: none"
-        if self._objective.keep == "failed" and not make_room(self._objective.work, self._since):
+        if self._objective.keep == "failed" and not make_room(self._objective.work, self._objective.made):
             return f"{MOST_KEPT} of this run are kept already"
         return ""
 

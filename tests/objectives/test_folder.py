@@ -20,6 +20,9 @@ from distfd.objectives import folder
 from distfd.objectives.command import CommandObjective
 
 X = np.array([1.0])
+MAKES = (
+    "import sys, time; from distfd.objectives.folder import WorkFolder as W; print(W(sys.argv[1]).path, flush=True);"
+)
 ROOT = Path(__file__).parents[2]
 
 
@@ -50,8 +53,7 @@ def test_directories_of_killed_runs_are_swept_and_others_are_not(tmp_path: Path)
         [
             sys.executable,
             "-c",
-            "import sys, time; from distfd.objectives.folder import WorkFolder; "
-            "print(WorkFolder(sys.argv[1]).path, flush=True); time.sleep(600)",
+            f"{MAKES} time.sleep(600)",
             str(tmp_path),
         ],
         stdout=subprocess.PIPE,
@@ -73,14 +75,18 @@ def test_directories_of_killed_runs_are_swept_and_others_are_not(tmp_path: Path)
 
 
 def test_a_new_worker_sweeps(tmp_path: Path) -> None:
-    left, similar, used = (tmp_path / f"evaluation-{name}" for name in ("left0000", "notes", "notes000"))
-    for path in (left, similar, used):
+    host = folder._host()
+    left, similar, used, away = (
+        tmp_path / f"evaluation-{name}" for name in (f"{host}-left0000", "notes", f"{host}-notes000", "x-other000")
+    )
+    for path in (left, similar, used, away):
         path.mkdir()
     (left / "parameters.json").write_text("{}")
+    (away / "parameters.json").write_text("{}")
     (used / "results.csv").write_text("1")
     old(left)
     program(tmp_path, "echo 1").make()
-    assert sorted(tmp_path.iterdir()) == [similar, used], "a name alone proves nothing"
+    assert sorted(tmp_path.iterdir()) == sorted([similar, used, away]), "a name alone proves nothing"
 
 
 def test_the_outcome_is_told(tmp_path: Path) -> None:
