@@ -86,7 +86,7 @@ def _value(objective: Objective, x: NDArray[np.float64], timeout: float | None, 
         raise EvaluationError("\n".join(filter(None, (f"J failed: {error}", error.detail)))) from error
     except DistfdError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise EvaluationError(f"J failed: {one_line(error)}\n{own_traceback(error)}") from error
 
 

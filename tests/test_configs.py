@@ -20,6 +20,13 @@ if TYPE_CHECKING:
     from conftest import RequireSimulator
 
 ROOT = Path(__file__).parent.parent
+NEEDS = {
+    "ladder.yaml": "ngspice",
+    "bandpass.yaml": "ngspice",
+    "arm.yaml": "mujoco",
+    "beam.yaml": "calculix-ccx",
+    "fin.yaml": "gfortran",
+}
 CONFIGS = sorted(path.name for path in (ROOT / "configs").glob("*.yaml"))
 
 
@@ -66,7 +73,7 @@ def test_a_missing_simulator_is_exit_2_and_says_what_to_install(name: str, tmp_p
     ran = run("run", str(ROOT / "configs" / name), cwd=tmp_path, env=env)
     assert ran.returncode == 2
     assert "install" in ran.stderr
-    assert {"ladder.yaml": "ngspice", "arm.yaml": "mujoco"}[name] in ran.stderr
+    assert NEEDS[name] in ran.stderr
     assert not (tmp_path / "runs").exists()
 
 

@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-NEEDS = {"configs/ladder.yaml": "ngspice", "configs/arm.yaml": "mujoco"}
+NEEDS = {
+    "configs/ladder.yaml": "ngspice",
+    "configs/bandpass.yaml": "ngspice",
+    "configs/arm.yaml": "mujoco",
+    "configs/beam.yaml": "ccx",
+    "configs/fin.yaml": "gfortran",
+}
 
 
 def blocks(language: str) -> list[str]:
