@@ -58,7 +58,7 @@ def evaluate_once(loaded: LoadedConfig, at: str, say: Callable[[str], None]) -> 
     begin = time.monotonic()
     with limited_threads(max(1, int(loaded.config.resources.num_cpus))):
         value = _value(objective, x, loaded.config.evaluation.timeout, say)
-    say(f"J = {_shown(value)}    ({time.monotonic() - begin:.3g} s)")
+    say(f"J = {_shown(value)}\ntook {time.monotonic() - begin:.3g} s")
 
 
 def _point(at: str, problem: Problem) -> NDArray[np.float64]:

@@ -69,7 +69,7 @@ def test_a_missing_simulator_is_exit_2_and_says_what_to_install(name: str, tmp_p
     hidden = tmp_path / "hidden"
     hidden.mkdir()
     (hidden / "mujoco.py").write_text("raise ModuleNotFoundError(\"No module named 'mujoco'\", name='mujoco')\n")
-    env = {"PATH": str(Path(sys.executable).parent), "PYTHONPATH": str(hidden)}
+    env = {"PATH": str(Path(sys.executable).parent), "PYTHONPATH": f"{hidden}{os.pathsep}{ROOT}"}
     ran = run("run", str(ROOT / "configs" / name), cwd=tmp_path, env=env)
     assert ran.returncode == 2
     assert "install" in ran.stderr

@@ -47,7 +47,7 @@ def test_what_is_drafted_is_valid_and_runs(folder: Path) -> None:
     assert command.copy_ == (str(folder / "solve.sh"),)
     said: list[str] = []
     evaluate_once(loaded, "x0", said.append)
-    assert said[-1].startswith("J = 0.25")
+    assert said[-1].startswith("J = 0.25\n")
     assert "    2  load   20.000 # of 0.25\n    3  {% odd %} {#1}" in said[1], "what is Jinja's by chance is kept"
 
 
