@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from distfd.errors import InputError
+from distfd import Evaluator
+from distfd.errors import EvaluationError, InputError
 from distfd.failures import ProgramError, ProgramTimeout
 from distfd.objectives.command import CommandObjective
 
@@ -235,3 +236,40 @@ def test_a_script_that_the_program_would_not_find(
     else:
         with pytest.raises(InputError, match=pattern):
             objective.check(X)
+
+
+# ---- what the user is told
+
+
+FAULTS = {
+    "missing": ("no-such-program", "is not installed"),
+    "exit code": ("seq 100; exit 3", "return code 3"),
+    "no output": ("seq 100", "the program did not write it"),
+    "cut output": ("seq 100; printf '{\"J\": 1' > out.json", "not JSON, or was cut"),
+    "not UTF-8": ("seq 100; printf '{\"J\": \\377}' > out.json", "not JSON"),
+    "signal": ("seq 100; kill -SEGV $$", r"signal 11 \(SIGSEGV\)"),
+    "not finite": ("seq 100; echo '{\"J\": NaN}' > out.json", "J is nan"),
+    "hang": ("seq 100; sleep 600", "still ran after 0.5 s"),
+}
+
+
+@pytest.mark.parametrize("fault", list(FAULTS))
+@pytest.mark.parametrize("where", ["baseline", "last"])
+def test_a_failure_names_coordinate_x_directory_and_the_last_lines(tmp_path: Path, fault: str, where: str) -> None:
+    code, why = FAULTS[fault]
+    (tmp_path / "deck.j2").write_text("{{ b }}")
+    moved = "test 1 = 1" if where == "baseline" else "test $(cat deck) != 2"
+    argv = shell(f"{moved} && {{ {code}; exit; }}; echo '{{\"J\": 1}}' > out.json")
+    if fault == "missing":
+        argv = ["no-such-program"]
+    objective = program(tmp_path, argv, inputs={"deck": "deck.j2"}, outputs={"J": {"file": "out.json", "json": "/J"}})
+    evaluator = Evaluator(objective, executor="serial", names=("a", "b"), timeout=0.5, retries=0)
+    with evaluator, pytest.raises(EvaluationError, match=why) as caught:
+        evaluator.gradient([1.0, 2.0])
+    text = str(caught.value)
+    at_baseline = where == "baseline" or fault == "missing"
+    assert ("x itself (the baseline)" if at_baseline else "coordinate 1 ('b')") in text
+    assert f"work directory {tmp_path}/work/evaluation-" in text
+    if fault != "missing":
+        said = [line.strip() for line in text.splitlines()]
+        assert [line for line in said if line.isdigit()] == [str(k) for k in range(81, 101)]

@@ -101,7 +101,7 @@ def test_what_is_not_written_is_as_it_is(tmp_path: Path) -> None:
 
 
 def test_the_gradient_of_a_coarse_deck_is_right(tmp_path: Path) -> None:
-    """J = a^2 of a number with three digits: by the nominal step it would be wrong by a quarter."""
+    """J = a^2 of a number with three digits: by the nominal step it would be 2.86."""
     argv = ["awk", '{printf "%.17g\\n", $1 * $1}', "deck"]
     made = objective(tmp_path, '{{ a | fmt(".3f") }}', ("a",), argv=argv)
     with distfd.Evaluator(made, executor="serial", scheme="central", step=distfd.AbsoluteStep(0.0014)) as ev:
