@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from distfd.errors import InputError
@@ -87,7 +88,7 @@ class EditedDeck:
         """The permissions of the file that is written."""
         return self._edit.base.mode
 
-    @property
+    @cached_property
     def names(self) -> frozenset[str]:
         """The variables that the expressions mention."""
         return frozenset().union(*(deck.names for _, deck in self._values))

@@ -11,7 +11,7 @@ from distfd.objectives.inputs import compiled, variables
 from distfd.objectives.traced import Note, Traced, parsed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -94,9 +94,20 @@ def _study(objective: CommandObjective, name: str, source: Any, x: NDArray[np.fl
     return studied
 
 
-def _unseen(deck: _Deck, names: Sequence[str], coordinates: Any) -> bool:
-    """Whether the deck mentions one of these coordinates by its name, and never wrote it in a way that was noted."""
-    return any(names[k] in deck.deck.names and k not in deck.noted for k in coordinates)
+def _unseen(deck: _Deck, names: Sequence[str] | Mapping[int, str], coordinates: Iterable[int]) -> bool:
+    """Whether the deck mentions one of these coordinates, and never wrote it in a way that was noted."""
+    mentioned = deck.deck.names
+    return any(k not in deck.noted and ("x" in mentioned or names[k] in mentioned) for k in coordinates)
+
+
+def _heeds(deck: _Deck, k: int, name: str, x: float) -> bool:
+    """Whether the deck would follow the coordinate if it went far; x may be mentioned for the sake of others."""
+    if name in deck.deck.names:
+        return True
+    try:
+        return deck.render({k: x + 1e3 * max(1.0, abs(x))})[0] != deck.text
+    except InputError:  # it cannot be written that far away, so it is heeded
+        return True
 
 
 def _places(deck: _Deck, k: int, name: str, x: float, value: float) -> list[_Place]:
@@ -106,12 +117,13 @@ def _places(deck: _Deck, k: int, name: str, x: float, value: float) -> list[_Pla
         before, after = note.read(x), note.read(value)
         if before is not None and after is not None:
             found.append(_Place(deck.name, how, after - before))
-    unseen = name in deck.deck.names and k not in deck.noted
+    unseen = _unseen(deck, {k: name}, (k,))
     if unseen or any(note.touches(k) for note in deck.formatted):
         text, notes = deck.render({k: value})
         if text == deck.text and not found:
             hows = {note.how for note in deck.formatted if note.touches(k) and note.coordinates is not None}
-            found.append(_Place(deck.name, ", ".join(sorted(hows)), 0.0)) if unseen or hows else None
+            if hows or (unseen and _heeds(deck, k, name, x)):
+                found.append(_Place(deck.name, ", ".join(sorted(hows)), 0.0))
         elif len(notes) == len(deck.notes):
             pairs = zip(deck.notes, notes, strict=True)
             found += [place for before, after in pairs if (place := _ratio(deck.name, before, after, value - x))]

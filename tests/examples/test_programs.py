@@ -55,7 +55,7 @@ def bending(depth: NDArray[np.float64]) -> float:
     def bay(s: float) -> float:
         return float(500 * (1000 - s) ** 2 / (210000 * 20 * np.interp(s, stations, depth) ** 3 / 12))
 
-    return sum(quad(bay, a, b)[0] for a, b in itertools.pairwise(stations))
+    return float(sum(quad(bay, a, b)[0] for a, b in itertools.pairwise(stations)))
 
 
 def shearing(depth: NDArray[np.float64]) -> float:
@@ -65,7 +65,7 @@ def shearing(depth: NDArray[np.float64]) -> float:
     def bay(s: float) -> float:
         return float(500 / (5 / 6 * 210000 / 2.6 * 20 * np.interp(s, stations, depth)))
 
-    return sum(quad(bay, a, b)[0] for a, b in itertools.pairwise(stations))
+    return float(sum(quad(bay, a, b)[0] for a, b in itertools.pairwise(stations)))
 
 
 @pytest.mark.parametrize("depth", [np.full(10, 30.0), np.linspace(40, 22, 10), np.array([40, 30] * 5, dtype=float)])

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 OUTPUTS = {"J": {"file": "stdout", "regex": "(.+)"}}
 
 
-def objective(folder: Path, template: str, names: tuple[str, ...] = ("a", "b"), **options: Any) -> CommandObjective:
+def objective(
+    folder: Path, template: str, names: tuple[str, ...] | None = ("a", "b"), **options: Any
+) -> CommandObjective:
     (folder / "deck.j2").write_text(template)
     options = {"inputs": {"deck": "deck.j2"}, "outputs": OUTPUTS, "names": names, "base": folder, **options}
     return CommandObjective(options.pop("argv", ["cat", "deck"]), **options)
@@ -98,6 +100,15 @@ def test_what_is_not_written_is_as_it_is(tmp_path: Path) -> None:
     """It may be read from parameters.json, which has all digits."""
     made = objective(tmp_path, '{{ a | fmt(".3f") }}')
     assert offsets(made, [1.0, 2.0], 1, 2.0 + 1e-8) == (2.0 + 1e-8) - 2.0
+
+
+def test_a_list_without_names(tmp_path: Path) -> None:
+    made = objective(tmp_path, "{{ x[0] | int }}{% if x[1] > 0 %}on{% endif %}{{ x[2] }}", names=None)
+    x = [1.0, 2.0, 3.0, 4.0]
+    with pytest.raises(InputError, match=r"x\[0\] \(coordinate 0\) .* swallows"):
+        offsets(made, x, 0, 1.5)
+    for k in (1, 2, 3):  # the last is for parameters.json, which has all digits
+        assert offsets(made, x, k, x[k] + 0.25) == 0.25
 
 
 def test_the_gradient_of_a_coarse_deck_is_right(tmp_path: Path) -> None:
