@@ -85,7 +85,7 @@ def place_lines(site: Site, moving: NDArray[np.int64], h: NDArray[np.float64], s
     offsets = values - at[:, None]
     check_offsets(offsets, lambda a: site.label(int(moving[a])))
     if site.written is not None:
-        read = site.written(site.x, moving, values)
+        read = site.offsets(moving, values)
         check_offsets(read, lambda a: site.label(int(moving[a])))
         offsets, step = read, step * (read[:, 0] / offsets[:, 0])
     return Lines(site.x, moving, values, offsets, step)

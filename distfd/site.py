@@ -40,3 +40,13 @@ class Site:
     def moving(self) -> NDArray[np.int64]:
         """The coordinates that may move; where lower == upper the derivative is 0 and costs nothing."""
         return np.flatnonzero(self.lower != self.upper)
+
+    def offsets(self, index: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """How far J sees coordinates (a,) moved that become values (a, n): what differences are divided by, (a, n).
+
+        Raises
+        ------
+        InputError
+            If J cannot see them move, because of the way in which its numbers are written.
+        """
+        return values - self.x[index, None] if self.written is None else self.written(self.x, index, values)

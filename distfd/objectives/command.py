@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from distfd.errors import InputError
 from distfd.objectives import options
-from distfd.objectives.inputs import read_input, variables
+from distfd.objectives.inputs import read_input, refuse_complex, variables
 from distfd.objectives.measured import read_measured
 from distfd.objectives.outputs import parse_output
 from distfd.objectives.workdir import check_layout, inside
@@ -191,8 +191,7 @@ class CommandObjective:
         """
         import numpy as np  # importing distfd alone must stay light
 
-        if np.iscomplexobj(x):
-            raise InputError("an external program takes no complex numbers: use another scheme than complex-step")
+        refuse_complex(x)
         values = np.asarray(x, dtype=np.float64).ravel().tolist()
         names = self.names if self.names is not None else [f"x{k}" for k in range(len(values))]
         if len(names) != len(values):

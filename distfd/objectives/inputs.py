@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
 from distfd.errors import InputError
 from distfd.objectives.edits import Edit, EditedDeck, read_edit
 from distfd.objectives.templates import Deck, Template, read_template
@@ -82,3 +84,9 @@ def variables(values: Sequence[float], names: Sequence[str] | None) -> dict[str,
     """What inputs may mention: ``x``, and the parameters whose names are identifiers."""
     named = {name: value for name, value in zip(names or (), values, strict=False) if name.isidentifier()}
     return {"x": tuple(values), **named}
+
+
+def refuse_complex(x: Any) -> None:
+    """Raise InputError where x is complex: no text that programs read has such numbers."""
+    if np.iscomplexobj(x):
+        raise InputError("an external program takes no complex numbers: use another scheme than complex-step")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from distfd.errors import InputError
-from distfd.objectives.inputs import compiled, variables
+from distfd.objectives.inputs import compiled, refuse_complex, variables
 from distfd.objectives.traced import Note, Traced, parsed
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ def written(
     objective: CommandObjective, x: NDArray[np.float64], index: NDArray[np.int64], values: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Offsets of coordinates from x, (a, n), as the program's input files have them; see `CommandObjective.written`."""
+    refuse_complex(values)
     offsets = values - x[index, None]
     decks = [_study(objective, name, source, x) for name, source in objective.decks.items()]
     names = objective.names or [f"x[{k}]" for k in range(len(x))]

@@ -102,6 +102,11 @@ def test_what_is_not_written_is_as_it_is(tmp_path: Path) -> None:
     assert offsets(made, [1.0, 2.0], 1, 2.0 + 1e-8) == (2.0 + 1e-8) - 2.0
 
 
+def test_complex_steps_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no complex numbers"):
+        objective(tmp_path, "{{ a }}").written(np.ones(2), np.array([0]), np.array([[1 + 1e-20j]]))
+
+
 def test_a_list_without_names(tmp_path: Path) -> None:
     made = objective(tmp_path, "{{ x[0] | int }}{% if x[1] > 0 %}on{% endif %}{{ x[2] }}", names=None)
     x = [1.0, 2.0, 3.0, 4.0]
