@@ -126,8 +126,15 @@ def _command(loaded: LoadedConfig, problem: Problem, work: Path | None) -> Objec
     objective = CommandObjective(
         list(command.argv) if command.argv is not None else None,
         commands=None if command.commands is None else [list(argv) for argv in command.commands],
-        inputs=command.inputs,
+        pre=command.pre,
+        post=command.post,
+        stdin=command.stdin,
+        inputs={
+            name: given if isinstance(given, str) else {"edit": given.edit, "set": dict(given.set)}
+            for name, given in command.inputs.items()
+        },
         outputs={name: output.model_dump(by_alias=True, exclude_none=True) for name, output in command.outputs.items()},
+        data={name: data.model_dump(by_alias=True, exclude_none=True) for name, data in command.data.items()},
         value=command.value if isinstance(command.value, str) or command.value is None else list(command.value),
         copy=command.copy_,
         link=command.link,
@@ -135,9 +142,13 @@ def _command(loaded: LoadedConfig, problem: Problem, work: Path | None) -> Objec
         pass_env=command.pass_env,
         hint=command.hint,
         fails_if=command.fails_if,
+        retry_if=loaded.config.evaluation.retry_if,
+        retry_delay=loaded.config.evaluation.retry_delay,
+        log=command.log,
         names=None if loaded.config.parameters is None else problem.names,
         base=loaded.folder,
-        work=work,
+        work=command.work or work,
+        keep=command.keep,
         version=loaded.config.objective.version,
     )
     objective.check(problem.x0)

@@ -37,10 +37,22 @@ def run(
     overrides: Overrides = None,
     *,
     fresh: Annotated[bool, typer.Option("--fresh", help="Put an earlier run aside and begin anew.")] = False,
+    evaluate: Annotated[
+        str | None,
+        typer.Option(
+            "--evaluate", metavar="X", help="Only evaluate J once, at x0 or 1,2,3, and show how; nothing is stored."
+        ),
+    ] = None,
     debug: Debug = False,  # noqa: ARG001  # read by main()
 ) -> None:
     """Do what CONFIG says; run it again to resume."""
     from distfd.config.load import load_config
+
+    if evaluate is not None:
+        from distfd.single import evaluate_once
+
+        evaluate_once(load_config(config, overrides or ()), evaluate, _say)
+        return
     from distfd.observers.progress import ProgressLines
     from distfd.report import summary
     from distfd.run import Job
@@ -92,6 +104,36 @@ def status(
     from distfd.preview import status_text
 
     print(status_text(directory))  # noqa: T201  # the answer
+
+
+@app.command()
+def init(
+    *,
+    command: Annotated[
+        str | None, typer.Option("--command", help="The program and its arguments, as you type them: 'ccx beam'.")
+    ] = None,
+    deck: Annotated[
+        list[str] | None,
+        typer.Option("--deck", help="Its input file, with numbers marked {{ width = 0.3 }}; may be given again."),
+    ] = None,
+    to: Annotated[str | None, typer.Option("--to", help="The YAML file to write; templates go beside it.")] = None,
+    debug: Debug = False,  # noqa: ARG001  # see run
+) -> None:
+    """Draft a configuration for a program from its input files."""
+    from distfd.draft import draft
+    from distfd.errors import InputError
+
+    if command is None:
+        raise InputError("init: say what to run: --command 'solver deck.inp' --deck deck.inp")
+    made = draft(command, deck or (), to)
+    for path, text in made.files.items():
+        path.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
+    _say(f"wrote {', '.join(map(str, made.files))}")
+    _say(f"next: change its outputs, then   distfd run {made.config} --evaluate x0")
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)  # noqa: T201  # the answer
 
 
 def main() -> None:

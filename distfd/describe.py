@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from distfd.points import Points
     from distfd.records import Batch, Failure
 
+PRINTED = "--- the last lines of "
+"""How the detail of a program's failure begins: it is short, and shown whole."""
+
 _REMEDIES = {
     Status.ERROR: "correct J, its bounds or its step, or accept a missing component (on_failure: nan)",
     Status.CRASH: "look for the crash in J (memory, a signal, an exit), or allow more tries (retries: {crash: n})",
@@ -63,9 +66,11 @@ def failure_message(
         f"  x:     {short_vector(points.dense(k))}",
         f"  where: {place or 'never started'}, {attempts} {'attempt' if attempts == 1 else 'attempts'}",
     ]
-    # A process that died said nothing; the detail is then Ray's, and long.
-    last = [line for line in failure.detail.strip().splitlines() if line.strip()][-8:]
-    if last and failure.status != Status.CRASH:
+    said = [line for line in failure.detail.strip().splitlines() if line.strip()]
+    program = bool(said) and said[0].startswith(PRINTED)
+    last = said if program else said[-8:]
+    # A worker that died said nothing; the detail is then Ray's, and long.
+    if last and (program or failure.status != Status.CRASH):
         lines += ["  J said:", *("    " + line for line in last)]
     if failure.status in _REMEDIES:
         unreal = failure.status == Status.ERROR and points.imaginary[k]

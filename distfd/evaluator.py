@@ -258,7 +258,8 @@ class Evaluator(Kinds):
         if names is not None and len(names) != len(at):
             raise InputError(f"names: there are {len(names)} for {len(at)} coordinates")
         lower, upper = as_bounds(self._options.bounds, len(at))
-        return Site(check_x(at, lower, upper, self._label), lower, upper, self._label)
+        written = getattr(self._session.objective, "written", None)  # only objectives that write x as text have it
+        return Site(check_x(at, lower, upper, self._label), lower, upper, self._label, written)
 
     def _solve(self, method: Method, task: str) -> tuple[Answer, Tally]:
         """Evaluate what the method asks for until it answers."""

@@ -32,8 +32,8 @@ class Lines:
     values : (a, n) ndarray
         What they become, one column a node; complex for an imaginary stencil.
     offsets : (a, n) ndarray
-        By how much J is moved: what floating point made of x + h, less x. The differences are divided by these. For an
-        imaginary stencil, the imaginary parts.
+        By how much J is moved: what floating point, or the text that J reads, made of x + h, less x. The differences
+        are divided by these. For an imaginary stencil, the imaginary parts.
     step : (a,) ndarray
         Realised steps.
     """
@@ -79,7 +79,7 @@ def place_lines(site: Site, moving: NDArray[np.int64], h: NDArray[np.float64], s
     Raises
     ------
     InputError
-        If points coincide in floating point, or are past what it holds.
+        If points coincide in floating point, or in the text that J reads, or are past what floating point holds.
     """
     at = site.x[moving]
     values: NDArray[Any]
@@ -92,4 +92,8 @@ def place_lines(site: Site, moving: NDArray[np.int64], h: NDArray[np.float64], s
         values, step = place(at, h, stencil, site.lower[moving], site.upper[moving])
         offsets = values - at[:, None]
     check_offsets(offsets, lambda a: site.label(int(moving[a])))
+    if site.written is not None and not stencil.imaginary:
+        read = site.offsets(moving, values)
+        check_offsets(read, lambda a: site.label(int(moving[a])))
+        offsets, step = read, step * (read[:, 0] / offsets[:, 0])
     return Lines(site.x, moving, values, offsets, step)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import select
 import signal
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +24,17 @@ if TYPE_CHECKING:
 EVALUATION = "DISTFD_EVALUATION"
 WORKER = "DISTFD_WORKER"
 
-_ENDLESS = 2e6
-"""Seconds; poll takes 32 bits of milliseconds."""
+MOST_PRINTED = 4 * 2**30
+"""Bytes of stdout or stderr at which a program is killed: it would fill the disk of all evaluations."""
+
+_LOOK = 1.0
+"""Seconds between looks at how much a program has printed."""
 
 _REAPER = Path(__file__).with_name("reaper.py")
+
+
+class FloodError(Exception):
+    """A program printed without end."""
 
 
 def run_program(
@@ -37,6 +46,7 @@ def run_program(
     stderr: Path,
     mark: str,
     timeout: float | None,
+    stdin: Path | None = None,
 ) -> int:
     """Run a program in a session of its own, and end its whole process tree in every case.
 
@@ -54,6 +64,8 @@ def run_program(
         Unique; set as DISTFD_EVALUATION in its environment, so that whatever it starts can be found.
     timeout : float or None
         Seconds until all of it is killed.
+    stdin : Path, optional
+        What it reads; nothing by default.
 
     Returns
     -------
@@ -66,20 +78,22 @@ def run_program(
         If the program cannot be started.
     subprocess.TimeoutExpired
         If it had not ended in time; nothing of it is left then.
+    FloodError
+        If it printed more than a disk should have to hold; nothing of it is left then.
     """
     process = None
     try:
-        with stdout.open("ab") as out, stderr.open("ab") as err:
+        with stdout.open("ab") as out, stderr.open("ab") as err, (stdin or Path(os.devnull)).open("rb") as source:
             process = subprocess.Popen(  # noqa: S603  # running the user's program is the purpose; never by a shell
                 list(argv),
                 cwd=cwd,
                 env={**environ, EVALUATION: mark},
-                stdin=subprocess.DEVNULL,
+                stdin=source,
                 stdout=out,
                 stderr=err,
                 start_new_session=True,
             )
-        _await_end(process, timeout)
+        _await_end(process, timeout, (stdout, stderr))
         # Before the program is reaped its number cannot be another's, so its group is surely its own.
         _kill_group(process.pid)
         return process.wait()
@@ -118,20 +132,25 @@ def kill_evaluation(mark: str) -> bool:
     return kill_marked(f"{EVALUATION}={mark}".encode())
 
 
-def _await_end(process: subprocess.Popen[bytes], timeout: float | None) -> None:
+def _await_end(process: subprocess.Popen[bytes], timeout: float | None, logs: Sequence[Path]) -> None:
     """Wait until the program has ended, if possible without reaping it."""
     try:
         handle = os.pidfd_open(process.pid)
     except (AttributeError, OSError):  # no Linux, or forbidden inside a container
         process.wait(timeout)
         return
+    deadline = math.inf if timeout is None else time.monotonic() + timeout
     try:
         # Popen.wait(timeout) looks every 50 ms, which would double the time of short programs.
         poll = select.poll()
         poll.register(handle, select.POLLIN)
-        limited = timeout is not None and timeout < _ENDLESS
-        if not poll.poll(max(0.0, timeout or 0.0) * 1000 if limited else None):
-            raise subprocess.TimeoutExpired(process.args, timeout or 0.0)
+        while not poll.poll(max(0.0, min(_LOOK, deadline - time.monotonic())) * 1000):
+            if time.monotonic() >= deadline:
+                raise subprocess.TimeoutExpired(process.args, timeout or 0.0)
+            for log in logs:
+                # What is on the disk, not the size: files can have holes.
+                if log.stat().st_blocks * 512 > MOST_PRINTED:
+                    raise FloodError(f"it printed more than {MOST_PRINTED / 2**30:g} GiB to {log.name}")
     finally:
         os.close(handle)
 

@@ -20,6 +20,13 @@ if TYPE_CHECKING:
     from conftest import RequireSimulator
 
 ROOT = Path(__file__).parent.parent
+NEEDS = {
+    "ladder.yaml": "ngspice",
+    "bandpass.yaml": "ngspice",
+    "arm.yaml": "mujoco",
+    "beam.yaml": "calculix-ccx",
+    "fin.yaml": "gfortran",
+}
 CONFIGS = sorted(path.name for path in (ROOT / "configs").glob("*.yaml"))
 
 
@@ -62,11 +69,11 @@ def test_a_missing_simulator_is_exit_2_and_says_what_to_install(name: str, tmp_p
     hidden = tmp_path / "hidden"
     hidden.mkdir()
     (hidden / "mujoco.py").write_text("raise ModuleNotFoundError(\"No module named 'mujoco'\", name='mujoco')\n")
-    env = {"PATH": str(Path(sys.executable).parent), "PYTHONPATH": str(hidden)}
+    env = {"PATH": str(Path(sys.executable).parent), "PYTHONPATH": f"{hidden}{os.pathsep}{ROOT}"}
     ran = run("run", str(ROOT / "configs" / name), cwd=tmp_path, env=env)
     assert ran.returncode == 2
     assert "install" in ran.stderr
-    assert {"ladder.yaml": "ngspice", "arm.yaml": "mujoco"}[name] in ran.stderr
+    assert NEEDS[name] in ran.stderr
     assert not (tmp_path / "runs").exists()
 
 

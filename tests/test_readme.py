@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-NEEDS = {"configs/ladder.yaml": "ngspice", "configs/arm.yaml": "mujoco"}
+NEEDS = {
+    "configs/ladder.yaml": "ngspice",
+    "configs/bandpass.yaml": "ngspice",
+    "configs/arm.yaml": "mujoco",
+    "configs/beam.yaml": "ccx",
+    "configs/fin.yaml": "gfortran",
+}
 
 
 def blocks(language: str) -> list[str]:
@@ -35,6 +41,7 @@ def commands() -> Iterator[tuple[str, list[str]]]:
 
 
 COMMANDS = [(line, shown) for line, shown in commands() if line.startswith("distfd")]
+SLOW = {f"distfd run configs/{name}.yaml" for name in ("beam", "fin", "bandpass")}
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +49,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the commands are given: README's reader stands in a clone, and so do we."""
     path = tmp_path_factory.mktemp("clone")
     (path / "configs").symlink_to(ROOT / "configs")
+    (path / "deck.inp").write_text("width = {{ width = 0.3 }}\n")
     return path
 
 
@@ -49,7 +57,10 @@ def numbers(line: str) -> list[float]:
     return [float(word) for word in re.findall(r"(?<![\w.])-?\d+\.?\d*(?:e[+-]?\d+)?(?![\w.])", line)]
 
 
-@pytest.mark.parametrize(("line", "shown"), COMMANDS, ids=[line for line, _ in COMMANDS])
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [pytest.param(line, shown, id=line, marks=[pytest.mark.slow] * (line in SLOW)) for line, shown in COMMANDS],
+)
 def test_commands_print_what_is_shown(
     line: str, shown: list[str], folder: Path, ray_address: str, require_simulator: RequireSimulator
 ) -> None:

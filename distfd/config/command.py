@@ -4,18 +4,15 @@ import ast
 import os
 import warnings
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, Strict, Tag, ValidationInfo, field_validator, model_validator
 
 from distfd.config.fields import (
-    Count,
     DistinctTexts,
     InputFile,
     InputFiles,
-    ModuleName,
     Name,
-    OneGroup,
     Program,
     Programs,
     Regex,
@@ -24,15 +21,8 @@ from distfd.config.fields import (
     beside_config,
     union,
 )
+from distfd.config.outputs import Data, Output, Pointer
 from distfd.config.section import KeyPath, Section, refuse, wrong
-
-
-def _pointer(text: str) -> str:
-    if (text and not text.startswith("/")) or any(part[:1] not in ("0", "1") for part in text.split("~")[1:]):
-        raise wrong(
-            "must be a JSON pointer (RFC 6901): /key/0/key, with ~1 for / and ~0 for ~ inside a key", f"/{text}"
-        )
-    return text
 
 
 def _expression(text: str) -> str:
@@ -53,74 +43,42 @@ def _variable(text: str) -> str:
     return text
 
 
-Pointer = Annotated[str, AfterValidator(_pointer)]
 Expression = Annotated[Text, AfterValidator(_expression)]
 Expressions = Annotated[tuple[Expression, ...], Strict(strict=False), Field(min_length=1)]
 Variable = Annotated[str, AfterValidator(_variable)]
-Index = Annotated[int, Field(ge=0)]
-Indices = Annotated[tuple[Index, ...], Strict(strict=False), Field(min_length=1)]
-Column = Annotated[
-    Annotated[Count, Tag("<number>")] | Annotated[Text, Tag("<text>")], union("must be a column's name or number")
+EditValue = Annotated[
+    Annotated[Text, Tag("<text>")] | Annotated[float, Tag("<number>")],
+    union("must be a parameter's name, an expression, or a number"),
 ]
-Line = Annotated[
-    Annotated[Count, Tag("<number>")] | Annotated[Regex, Tag("<text>")],
-    union("must be a line's number, or a regular expression that finds it"),
-]
-At = Annotated[
-    Annotated[Index, Tag("<number>")] | Annotated[Indices, Tag("<list>")],
-    union("must be an index from 0, or a list with one for each dimension"),
-]
+Steps = Annotated[tuple[Program, ...], Strict(strict=False)]
+DistinctFiles = Annotated[tuple[WorkFile, ...], Strict(strict=False)]
+Folder = Annotated[Text, AfterValidator(beside_config)]
 Value = Annotated[
     Annotated[Expression, Tag("<text>")] | Annotated[Expressions, Tag("<list>")],
     union("must be an expression of output names, or a list of them"),
 ]
 
 
-class Cell(Section):
-    """A cell of a CSV file."""
+class Edit(Section):
+    """A JSON or YAML file in which numbers are replaced."""
 
-    column: Column
-    """The column's name in the header, or its number from 1."""
-    row: Count
-    """From 1, below the header."""
+    edit: InputFile
+    """The file as it is; .json, .yaml or .yml."""
+    set: Annotated[dict[Pointer, EditValue], Field(min_length=1)]
+    """What is written where: {/path/to/number: parameter, or an expression as between the braces of a template}."""
 
-
-class Columns(Section):
-    """Characters of one line of a fixed-width file."""
-
-    line: Line
-    """The line's number from 1, or a regular expression that finds it."""
-    from_: Count = Field(alias="from")
-    """First character, from 1."""
-    to: Count
-    """Last character, inclusive."""
-
-    @model_validator(mode="after")
-    def _forward(self) -> Self:
-        if self.to < self.from_:
-            refuse("columns", [(("to",), f"is before from, which is {self.from_}", self.to)])
-        return self
+    @field_validator("edit")
+    @classmethod
+    def _known_format(cls, file: str) -> str:
+        if Path(file).suffix.lower() not in (".json", ".yaml", ".yml"):
+            raise wrong("must be a .json or .yaml file; another kind is written by a template")
+        return file
 
 
-class Output(Section):
-    """Where to find one number of what the program wrote."""
-
-    one_of = ("json", "csv", "regex", "columns", "npy", "python")
-
-    file: WorkFile
-    """In the work directory; stdout and stderr are the program's own."""
-    json_: Pointer | None = Field(default=None, alias="json")
-    """A JSON pointer: /mass/0."""
-    csv: Cell | None = None
-    """A cell of a table."""
-    regex: OneGroup | None = None
-    """With one group, which holds the number; must match exactly once. ^ and $ match at every line."""
-    columns: Columns | None = None
-    """Characters of one line."""
-    npy: At | None = None
-    """An index from 0, or a list with one for each dimension."""
-    python: ModuleName | None = None
-    """A function that is given the file's path."""
+Input = Annotated[
+    Annotated[InputFile, Tag("<text>")] | Annotated[Edit, Tag("<mapping>")],
+    union("must be a template, or {edit: file, set: {/path: parameter}}"),
+]
 
 
 class Command(Section):
@@ -136,8 +94,14 @@ class Command(Section):
     """The program and its arguments."""
     commands: Programs | None = None
     """Several programs, run in a row."""
-    inputs: dict[WorkFile, InputFile] = Field(default={})
-    """Jinja templates, each by the file that is made from it in the work directory."""
+    pre: Steps = ()
+    """Programs to run before those."""
+    post: Steps = ()
+    """Programs to run after them."""
+    stdin: WorkFile | None = None
+    """A file in the work directory that argv, or each of commands, reads as its standard input."""
+    inputs: dict[WorkFile, Input] = Field(default={})
+    """Files to write in the work directory: from a Jinja template, or {edit: file, set: {/path: parameter}}."""
     env: dict[Variable, str | None] = Field(default={})
     """Variables set, or with null unset, in the program."""
     pass_env: DistinctTexts = ()
@@ -146,10 +110,18 @@ class Command(Section):
     """What to install when the program is missing."""
     fails_if: Regex | None = None
     """A log in which this is found means failure."""
+    log: DistinctFiles = ()
+    """Files in the work directory that are logs beside stdout and stderr."""
     outputs: Annotated[dict[Name, Output], Field(min_length=1)]
     """What to read from the program's files, by name."""
+    data: dict[Name, Data] = Field(default={})
+    """Measurements that value may name beside the outputs."""
     value: Value | None = None
-    """J as an expression of the outputs; a list makes a vector. By default the only output."""
+    """J as an expression of outputs and data; a list makes a vector. By default the only output."""
+    keep: Literal["failed", "all", "none"] = "failed"
+    """Which work directories are kept."""
+    work: Folder | None = None
+    """Where they are made, such as a node's fast disk; null: in the run's directory."""
 
     @property
     def programs(self) -> tuple[tuple[str, ...], ...]:
@@ -161,7 +133,7 @@ class Command(Section):
     def _argv_beside(cls, argv: tuple[str, ...] | None, info: ValidationInfo) -> tuple[str, ...] | None:
         return None if argv is None else _program_beside(argv, info)
 
-    @field_validator("commands")
+    @field_validator("commands", "pre", "post")
     @classmethod
     def _commands_beside(
         cls, commands: tuple[tuple[str, ...], ...] | None, info: ValidationInfo
@@ -187,6 +159,9 @@ class Command(Section):
         ]
         if self.value is None and len(self.outputs) > 1:
             found.append((("value",), f"is needed, as there are several outputs: {', '.join(self.outputs)}", None))
+        elif self.value is None and self.data:
+            found.append((("value",), "is needed, as there are data beside the output", None))
+        found += [(("data", name), "is the name of an output too", name) for name in self.data if name in self.outputs]
         refuse("command", found)
         return self
 

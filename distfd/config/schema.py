@@ -126,6 +126,14 @@ class Config(Section):
             refuse("derivative", [(path, f"has {len(step)} numbers for {d} parameters", step)])
         return derivative
 
+    @field_validator("evaluation")
+    @classmethod
+    def _has_a_log(cls, evaluation: Evaluation, info: ValidationInfo) -> Evaluation:
+        objective = info.data.get("objective")
+        if evaluation.retry_if is not None and objective is not None and objective.command is None:
+            refuse("evaluation", [(("retry_if",), "belongs to objective.command: only programs have a log", None)])
+        return evaluation
+
     @field_validator("minimize")
     @classmethod
     def _keeps_bounds(cls, minimize: Minimize, info: ValidationInfo) -> Minimize:

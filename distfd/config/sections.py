@@ -188,7 +188,7 @@ class Evaluation(Section):
     retry_if: Regex | None = None
     """A log in which this is found means: wait and try again."""
     retry_delay: Annotated[Duration, Field(ge=0)] = 0.0
-    """How long to wait then."""
+    """How long to wait then, within the timeout; 0: 0.1 s, doubled each time up to 10 s."""
 
 
 class Resources(Section):

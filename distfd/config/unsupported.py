@@ -20,8 +20,6 @@ TABLE: tuple[tuple[KeyPath, Any, str], ...] = (
     (("derivative", "step"), "auto", "leave it out for the scheme's own step, or give a number"),
     (("derivative", "accuracy"), _ANY, "choose derivative.scheme and derivative.step"),
     (("evaluation", "on_failure"), "repair", "use nan or raise"),
-    (("evaluation", "retry_if"), _ANY, "use evaluation.retries"),
-    (("evaluation", "retry_delay"), _ANY, "use evaluation.retries"),
     (("cluster", "stop_before"), _ANY, "interrupt the run with SIGTERM; it resumes where it was"),
     (("minimize", "speculative"), True, "use auto or false"),
 )

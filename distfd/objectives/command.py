@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import re
-import shutil
-import warnings
+import time
 from dataclasses import KW_ONLY, dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distfd.errors import InputError, MissingSimulatorError
+from distfd.errors import InputError
 from distfd.objectives import options
+from distfd.objectives.inputs import read_input, refuse_complex, variables
+from distfd.objectives.measured import read_measured
 from distfd.objectives.outputs import parse_output
-from distfd.objectives.templates import Deck, read_template
-from distfd.objectives.userfunction import UserFunction
-from distfd.objectives.workdir import check_layout, digest, inside
+from distfd.objectives.workdir import check_layout, inside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from numpy.typing import ArrayLike
+    import numpy as np
+    from numpy.typing import ArrayLike, NDArray
 
     from distfd.objectives.expression import Expression
+    from distfd.objectives.inputs import Source
     from distfd.objectives.outputs import Output
     from distfd.objectives.program import ProgramModel
-    from distfd.objectives.templates import Template
+    from distfd.objectives.values import Value
 
 _KEEP = ("failed", "all", "none")
-_SCRIPTS = {".py", ".sh", ".bash", ".pl", ".rb", ".jl", ".m", ".r", ".tcl", ".lua"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,24 +42,35 @@ class CommandObjective:
         (or, if it is one of the files put there, in the work directory); one without on the PATH.
     commands : list of lists of str
         In place of ``argv``: programs to run in a row.
-    inputs : mapping of str to path
-        Files to write in the work directory, and the Jinja templates that they are written from. ``parameters.json``
-        ({name: value}) is always written.
+    pre, post : lists of lists of str
+        Programs to run before and after those.
+    stdin : str, optional
+        A file in the work directory that ``argv``, or each of ``commands``, reads as its standard input.
+    inputs : mapping of str to path or mapping
+        Files to write in the work directory: a Jinja template each, or ``{"edit": file, "set": {pointer: expression}}``
+        for numbers to replace in a JSON or YAML file. ``parameters.json`` ({name: value}) is always written.
     outputs : mapping of str to mapping
         By name: ``file`` and exactly one of ``json``, ``csv``, ``regex``, ``columns``, ``npy``, ``python``.
+    data : mapping of str to mapping
+        Measurements, which ``value`` may name beside the outputs: as for outputs, with ``file`` relative to ``base``.
     value : str, list of str, or callable, optional
-        J as an expression of the output names, a list of expressions for a vector, or a picklable function that gets
-        the outputs as keywords. Default: the only output.
+        J as an expression of the names of outputs and data, a list of expressions for a vector, or a picklable function
+        that gets them as keywords. Default: the only output.
     copy, link : sequence of path
         Files or folders to copy or link into the work directory under their own names.
     env : mapping of str to str or None
-        Variables to set (or, with None, to unset) in the program, which inherits the worker's environment.
+        Variables to set (or, with None, to unset) in the program, which inherits the worker's environment. The name of
+        one to be unset may end with ``*``.
     pass_env : sequence of str
         Variables of this process to hand on to workers on other nodes.
     hint : str, optional
         What to install when the program is missing.
-    fails_if : str, optional
-        A regular expression; the evaluation failed if it is found in a line of the program's stdout or stderr.
+    fails_if, retry_if : str, optional
+        Regular expressions; the evaluation failed, or is to be tried again, if one is found in a line of the logs.
+    retry_delay : float
+        Seconds to wait then; 0 for 0.1 s, doubled each time up to 10 s. The wait counts as part of the evaluation.
+    log : sequence of str
+        Files in the work directory that are logs beside stdout and stderr.
     names : sequence of str, optional
         Names of the parameters. Those that are identifiers are variables of the templates; ``x`` is always the whole
         vector, unless a parameter has that name.
@@ -70,7 +79,7 @@ class CommandObjective:
     work : path, optional
         The folder for work directories; default: that for temporary files.
     keep : {"failed", "all", "none"}
-        Which work directories are kept.
+        Which work directories are kept; of failed evaluations 100 in one folder.
     version : str, optional
         Changes the fingerprint: for what it cannot see, such as another version of an installed program. Needed for
         evaluations to be reused across processes if ``value`` is a function.
@@ -83,8 +92,9 @@ class CommandObjective:
 
     argv: Sequence[str] | None = None
     _: KW_ONLY
-    inputs: Mapping[str, str | Path] = field(default_factory=dict)
+    inputs: Mapping[str, str | Path | Mapping[str, Any]] = field(default_factory=dict)
     outputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    data: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     value: str | Sequence[str] | Callable[..., Any] | None = None
     copy: Sequence[str | Path] = ()
     link: Sequence[str | Path] = ()
@@ -92,20 +102,33 @@ class CommandObjective:
     pass_env: Sequence[str] = ()
     hint: str | None = None
     fails_if: str | None = None
+    retry_if: str | None = None
+    retry_delay: float = 0.0
+    log: Sequence[str] = ()
     names: Sequence[str] | None = None
     base: str | Path = "."
     work: str | Path | None = None
     keep: str = "failed"
     version: str | None = None
     commands: Sequence[Sequence[str]] | None = None
+    pre: Sequence[Sequence[str]] = ()
+    post: Sequence[Sequence[str]] = ()
+    stdin: str | None = None
+    given: tuple[tuple[str, ...], ...] = field(init=False, repr=False)
+    """All commands, as they were given."""
     steps: tuple[tuple[str, ...], ...] = field(init=False, repr=False)
-    """The commands, programs with a slash by their absolute paths."""
-    decks: Mapping[str, Template] = field(init=False, repr=False)
+    """The same, programs with a slash by their absolute paths."""
+    fed: range = field(init=False, repr=False)
+    """Which of them read ``stdin``."""
+    decks: Mapping[str, Source] = field(init=False, repr=False)
     taken: tuple[Output, ...] = field(init=False, repr=False)
+    measured: Mapping[str, Value] = field(init=False, repr=False)
     formula: tuple[Expression, ...] = field(init=False, repr=False)
     """The expressions of ``value``; empty where it is a function."""
     shipped: Mapping[str, str] = field(init=False, repr=False)
     """The values of ``pass_env``; never shown."""
+    made: float = field(init=False, repr=False)
+    """When this object was made, in seconds since the epoch: work directories from before are of earlier runs."""
 
     def __post_init__(self) -> None:
         base = Path(self.base).expanduser().absolute()
@@ -114,30 +137,32 @@ class CommandObjective:
         names = None if self.names is None else tuple(self.names)
         if names is not None and len(set(names)) != len(names):
             raise InputError(f"names must differ (given {names})")
-        if self.fails_if is not None:
-            try:
-                re.compile(self.fails_if)
-            except re.error as error:
-                raise InputError(f"fails_if: {self.fails_if!r} is no regex: {error}") from error
-        decks = {inside(name, "input"): read_template(base / file) for name, file in self.inputs.items()}
+        options.patterns(fails_if=self.fails_if, retry_if=self.retry_if)
+        decks = dict(read_input(name, spec, base) for name, spec in self.inputs.items())
         taken = tuple(parse_output(name, spec, str(base)) for name, spec in self.outputs.items())
         copied, linked = options.files("copy", self.copy, base), options.files("link", self.link, base)
-        local = (*decks, *(Path(path).name for path in copied))
-        check_layout(
-            decks, local[len(decks) :], [Path(path).name for path in linked], [o.file for o in taken if o.file]
-        )
+        logs = [inside(name, "log") for name in options.listed("log", self.log)]
+        brought, shared = ([Path(path).name for path in paths] for paths in (copied, linked))
+        check_layout(decks, brought, shared, [*(o.file for o in taken if o.file), *logs])
+        given, fed = options.commands(self.argv, self.commands, self.pre, self.post)
         for name, made in {
             "base": str(base),
             "work": None if self.work is None else str(Path(self.work).expanduser().absolute()),
             "names": names,
             "copy": copied,
             "link": linked,
+            "log": tuple(logs),
             "env": options.environment(self.env),
+            "stdin": None if self.stdin is None else inside(self.stdin, "stdin"),
             "decks": decks,
             "taken": taken,
-            "formula": options.formula(self.value, tuple(self.outputs)),
-            "steps": options.steps(self.argv, self.commands, base, {*local, *(Path(path).name for path in linked)}),
+            "measured": {name: read_measured(name, spec, base) for name, spec in self.data.items()},
+            "formula": options.formula(self.value, tuple(self.outputs), tuple(self.data)),
+            "given": given,
+            "steps": options.steps(given, base, {*decks, *brought, *shared}),
+            "fed": fed,
             "shipped": options.shipped(self.pass_env),
+            "made": time.time(),
         }.items():
             object.__setattr__(self, name, made)
 
@@ -156,9 +181,7 @@ class CommandObjective:
 
     def variables(self, x: ArrayLike) -> dict[str, Any]:
         """What the templates may use at x, (d,)."""
-        values = tuple(map(float, self.parameters(x).values()))
-        named = {name: value for name, value in zip(self.names or (), values, strict=False) if name.isidentifier()}
-        return {"x": values, **named}
+        return variables(list(self.parameters(x).values()), self.names)
 
     def parameters(self, x: ArrayLike) -> dict[str, float]:
         """x, (d,), by the parameters' names (x0, x1, ... where there are none).
@@ -168,10 +191,9 @@ class CommandObjective:
         InputError
             If x is complex or has another length than there are names.
         """
-        import numpy as np
+        import numpy as np  # importing distfd alone must stay light
 
-        if np.iscomplexobj(x):
-            raise InputError("an external program takes no complex numbers: use another scheme than complex-step")
+        refuse_complex(x)
         values = np.asarray(x, dtype=np.float64).ravel().tolist()
         names = self.names if self.names is not None else [f"x{k}" for k in range(len(values))]
         if len(names) != len(values):
@@ -181,7 +203,8 @@ class CommandObjective:
     def check(self, x0: ArrayLike) -> None:
         """See, without running anything, whether an evaluation at x0 could start.
 
-        Renders every template, and looks for the programs, the files to copy or link, and the Python functions.
+        Writes every input in memory, and looks for the programs, the files to copy or link, scripts named in argv, and
+        the Python functions.
 
         Raises
         ------
@@ -190,31 +213,36 @@ class CommandObjective:
         InputError
             If a template, file or function is wrong.
         """
-        variables = self.variables(x0)
-        for template in self.decks.values():
-            Deck(template).render(variables)
-        self._warn_of_unused()
-        options.files("copy", self.copy, Path(self.base))
-        options.files("link", self.link, Path(self.base))
-        for output in self.taken:
-            if isinstance(output.extractor, UserFunction):
-                output.extractor.load()
-        for step in self.steps:
-            # A program from the work directory is not there yet.
-            if not step[0].startswith("./") and shutil.which(step[0], path=self.environ().get("PATH")) is None:
-                raise MissingSimulatorError(self.missing(step[0]))
+        from distfd.objectives.precheck import check
 
-    def _warn_of_unused(self) -> None:
-        """Say which parameters no template mentions: their derivative would be 0 without a word."""
-        texts = [template.text for template in self.decks.values()]
-        if not texts or any(re.search(r"\bx\b", text) for text in texts):
-            return
-        unused = [name for name in self.names or () if not any(re.search(rf"\b{name}\b", text) for text in texts)]
-        if unused:
-            warnings.warn(
-                f"no template uses {', '.join(unused)}: J cannot depend on it, unless by parameters.json",
-                stacklevel=2,
-            )
+        check(self, x0)
+
+    def written(
+        self, x: NDArray[np.float64], index: NDArray[np.int64], values: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """How far the program sees coordinates moved, by the numbers as they stand in its input files.
+
+        Parameters
+        ----------
+        x : (d,) ndarray
+        index : (a,) ndarray
+            Coordinates.
+        values : (a, n) ndarray
+            New values of each, one at a time.
+
+        Returns
+        -------
+        (a, n) ndarray
+            Offsets from x, as read back from the files.
+
+        Raises
+        ------
+        InputError
+            If a format swallows a perturbation: names coordinate, file and format.
+        """
+        from distfd.objectives.written import written
+
+        return written(self, x, index, values)
 
     def missing(self, program: str) -> str:
         """The message for a program that is not there."""
@@ -227,38 +255,14 @@ class CommandObjective:
         """The program's environment, in the process that calls this."""
         environ = {**os.environ, **self.shipped}
         for name, value in self.env.items():
-            environ.pop(name, None)
+            for unset in [known for known in environ if fnmatchcase(known, name)] if name.endswith("*") else [name]:
+                environ.pop(unset, None)
             if value is not None:
                 environ[name] = str(value)
         return environ
 
     def fingerprint(self) -> str | None:
-        """SHA-256 of the commands, templates, files, outputs, value, env, names and version.
+        """A digest of all that J's value depends on; see `distfd.objectives.told`."""
+        from distfd.objectives.told import fingerprint
 
-        Scripts are read: programs given by a relative path, and arguments that are absolute paths of scripts. Installed
-        programs are not; say ``version`` for those. None if ``value`` is a function and there is no ``version``.
-        """
-        if callable(self.value) and self.version is None:
-            return None
-        told = {
-            "commands": self.commands if self.argv is None else [self.argv],
-            "scripts": [digest(path) for path in self._scripts()],
-            "inputs": {name: hashlib.sha256(repr(t.text).encode()).hexdigest() for name, t in self.decks.items()},
-            "files": [(kind, Path(p).name, digest(Path(p))) for kind in ("copy", "link") for p in getattr(self, kind)],
-            "outputs": {name: dict(spec) for name, spec in self.outputs.items()},
-            "functions": [o.extractor.source.hex() for o in self.taken if isinstance(o.extractor, UserFunction)],
-            "value": getattr(self.value, "__qualname__", "") if callable(self.value) else self.value,
-            "env": dict(self.env),
-            "pass_env": list(self.pass_env),
-            "fails_if": self.fails_if,
-            "names": self.names,
-            "version": self.version,
-        }
-        return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
-
-    def _scripts(self) -> list[Path]:
-        given = [self.argv] if self.argv is not None else list(self.commands or ())
-        local = [Path(step[0]) for step, argv in zip(self.steps, given, strict=True) if step[0] != argv[0]]
-        named = [Path(argument) for step in self.steps for argument in step[1:]]
-        named = [path for path in named if path.is_absolute() and path.suffix.lower() in _SCRIPTS]
-        return [path for path in (*local, *named) if path.is_file()]
+        return fingerprint(self)

@@ -152,7 +152,11 @@ def _evaluate(node: ast.expr, values: Mapping[str, Any]) -> Any:
         case ast.Name(id=name):
             return np.asarray(values[name], dtype=np.float64)[()]
         case ast.BinOp(left=left, op=op, right=right):
-            return _BINARY[type(op)](_evaluate(left, values), _evaluate(right, values))
+            a, b = _evaluate(left, values), _evaluate(right, values)
+            # numpy would stretch the shorter one where it can: a misfit with a cut file would then look like one.
+            if np.ndim(a) and np.ndim(b) and np.shape(a) != np.shape(b):
+                raise ValueError(f"arrays of shapes {np.shape(a)} and {np.shape(b)} meet in {ast.unparse(node)[:80]}")
+            return _BINARY[type(op)](a, b)
         case ast.UnaryOp(op=sign, operand=operand):
             return _UNARY[type(sign)](_evaluate(operand, values))
         case ast.Call(func=ast.Name(id=name), args=args):

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-
 from distfd.errors import InputError
-from distfd.objectives.values import OutputError, number, read_bytes, read_text, short
+from distfd.objectives.values import OutputError, number, read_text, short
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 
@@ -43,13 +40,23 @@ class JsonPointer:
             at = json.loads(read_text(path))
         except (json.JSONDecodeError, RecursionError) as error:
             raise OutputError(f"it is not JSON, or was cut: {error}") from error
-        walked = ""
-        for part in self.pointer.split("/")[1:]:
-            at = self._step(at, part.replace("~1", "/").replace("~0", "~"), walked)
-            walked += "/" + part
+        return self.walk(at, self.parts)
+
+    @property
+    def parts(self) -> list[str]:
+        """The keys and indices on the way."""
+        return [part.replace("~1", "/").replace("~0", "~") for part in self.pointer.split("/")[1:]]
+
+    @classmethod
+    def walk(cls, document: Any, parts: Sequence[str]) -> Any:
+        """What is there at the end of this way; OutputError where there is nothing."""
+        at = document
+        for k, part in enumerate(parts):
+            at = cls._step(at, part, "".join(f"/{above}" for above in parts[:k]))
         return at
 
-    def _step(self, at: Any, key: str, walked: str) -> Any:
+    @staticmethod
+    def _step(at: Any, key: str, walked: str) -> Any:
         where = walked or "the document"
         if isinstance(at, dict):
             if key not in at:
@@ -63,110 +70,68 @@ class JsonPointer:
 
 
 @dataclass(frozen=True)
-class CsvCell:
-    """``csv: {column: stress, row: 1}``: a header's name or a number from 1; rows from 1 below the header.
+class Regex:
+    r"""``regex: "mass = (\S+)"``: must match exactly once; its one group is the number. ^ and $ match at lines.
 
-    Row -1 is the last; without a row it is the whole column, as an array. ``delimiter`` is a comma by default.
+    ``which`` says which match is meant where there are several: "first", "last", a number from 1 (from the end: -1),
+    or "all" for an array of all of them.
     """
 
-    column: str | int
-    row: int | None = None
-    delimiter: str = ","
-
-    def __post_init__(self) -> None:
-        if not (isinstance(self.column, str) or (_is_int(self.column) and self.column >= 1)):
-            raise InputError(f"csv: column is a name in the header or a number from 1 (given {self.column!r})")
-        if self.row is not None and (not _is_int(self.row) or self.row == 0):
-            raise InputError(f"csv: row is a number from 1 below the header, or -1 for the last (given {self.row!r})")
-        if not isinstance(self.delimiter, str) or len(self.delimiter) != 1:
-            raise InputError(f"csv: delimiter is one character (given {self.delimiter!r})")
-
-    def read(self, path: Path) -> Any:
-        """The cell, or the column."""
-        try:
-            reader = csv.reader(read_text(path).splitlines(), delimiter=self.delimiter, strict=True)
-            rows = [row for row in reader if row]
-        except csv.Error as error:
-            raise OutputError(f"it is not CSV, or was cut: {error}") from error
-        if not rows:
-            raise OutputError("it is empty")
-        header, body = [name.strip() for name in rows[0]], rows[1:]
-        column = self._find(header)
-        if self.row is None:
-            return [self._cell(header, body, k, column) for k in range(len(body))]
-        row = self.row - 1 if self.row > 0 else len(body) + self.row
-        if not 0 <= row < len(body):
-            raise OutputError(f"it has no row {self.row}, only {len(body)} below the header")
-        return self._cell(header, body, row, column)
-
-    def _find(self, header: list[str]) -> int:
-        if isinstance(self.column, int):
-            if self.column > len(header):
-                raise OutputError(f"it has no column {self.column}, only {len(header)}")
-            return self.column - 1
-        if header.count(self.column) != 1:
-            raise OutputError(
-                f"{header.count(self.column)} columns are called {self.column!r}; header: {short(header)}"
-            )
-        return header.index(self.column)
-
-    def _cell(self, header: list[str], body: list[list[str]], row: int, column: int) -> float:
-        if len(body[row]) != len(header):
-            raise OutputError(f"row {row + 1} has {len(body[row])} cells, the header {len(header)}: was the file cut?")
-        try:
-            return number(body[row][column])
-        except OutputError as error:
-            raise OutputError(f"row {row + 1}, column {self.column!r}: {error}") from error
-
-
-@dataclass(frozen=True)
-class Regex:
-    r"""``regex: "mass = (\S+)"``: must match exactly once; its one group is the number. ^ and $ match at lines."""
-
     pattern: str
+    which: int | str | None = None
 
     def __post_init__(self) -> None:
+        _check_which(self.which)
         groups = _compile("regex", self.pattern).groups
         if groups != 1:
             raise InputError(f"regex: {self.pattern!r} has {groups} groups (...), and needs one: the number")
 
-    def read(self, path: Path) -> float:
-        """The number in the one match."""
+    def read(self, path: Path) -> Any:
+        """The number in the match that is meant, or an array of all."""
         found = [match.group(1) for match in re.finditer(self.pattern, read_text(path), re.MULTILINE)]
-        if len(found) != 1:
-            raise OutputError(f"the regex {self.pattern!r} matches {len(found)} times, and must match exactly once")
-        if found[0] is None:
+        meant = [self._number(found[k]) for k in _meant(len(found), self.which, f"the regex {self.pattern!r} matches")]
+        return meant if self.which == "all" else meant[0]
+
+    def _number(self, text: str | None) -> float:
+        if text is None:
             raise OutputError(f"the regex {self.pattern!r} matches, but its group is empty")
-        return number(found[0])
+        return number(text)
 
 
 @dataclass(frozen=True)
 class Columns:
     """``columns: {line: 12, from: 21, to: 32}``: characters of a line, both inclusive; all count from 1.
 
-    The line may be a regex that matches within exactly one line; line -1 is the last.
+    The line may be a regex that matches within exactly one line, or, with ``which`` as for `Regex`, within several;
+    line -1 is the last.
     """
 
     line: int | str
     first: int
     last: int
+    which: int | str | None = None
 
     def __post_init__(self) -> None:
+        _check_which(self.which)
         if isinstance(self.line, str):
             _compile("columns: line", self.line)
         elif not _is_int(self.line) or self.line == 0:
             raise InputError(f"columns: line is a number from 1, or a regex (given {self.line!r})")
+        elif self.which is not None:
+            raise InputError("which: goes with a line that is found by a regex")
         if not (_is_int(self.first) and _is_int(self.last) and 1 <= self.first <= self.last):
             raise InputError(f"columns: 1 <= from <= to must hold (given {self.first!r}, {self.last!r})")
 
-    def read(self, path: Path) -> float:
-        """The number in these columns."""
+    def read(self, path: Path) -> Any:
+        """The number in these columns, or an array of those of all lines."""
         lines = read_text(path).split("\n")
         if ended := lines[-1] == "":
             lines.pop()
-        at = self._find(lines)
+        meant = [self._cell(lines, at, cut=not ended and at == len(lines) - 1) for at in self._find(lines)]
+        return meant if self.which == "all" else meant[0]
+
+    def _cell(self, lines: list[str], at: int, *, cut: bool) -> float:
         line = lines[at]
-        cut = not ended and at == len(lines) - 1
         if len(line) < self.first or (cut and len(line) < self.last):
             raise OutputError(f"line {at + 1} ends at column {len(line)}: {short(line)}")
         try:
@@ -174,45 +139,34 @@ class Columns:
         except OutputError as error:
             raise OutputError(f"line {at + 1}, columns {self.first}-{self.last}: {error}") from error
 
-    def _find(self, lines: list[str]) -> int:
+    def _find(self, lines: list[str]) -> list[int]:
         if isinstance(self.line, str):
             found = [k for k, line in enumerate(lines) if re.search(self.line, line)]
-            if len(found) != 1:
-                raise OutputError(f"{len(found)} lines match {self.line!r}, and exactly one must")
-            return found[0]
+            return [found[k] for k in _meant(len(found), self.which, f"the regex {self.line!r} of the line matches")]
         at = self.line - 1 if self.line > 0 else len(lines) + self.line
         if not 0 <= at < len(lines):
             raise OutputError(f"it has no line {self.line}, only {len(lines)}")
-        return at
+        return [at]
 
 
-@dataclass(frozen=True)
-class NpyElement:
-    """``npy: 3`` or ``npy: [0, 2]``: an element of a NumPy array, from 0; ``npy: []`` is the whole array."""
+def _check_which(which: Any) -> None:
+    if not (which in (None, "first", "last", "all") or (_is_int(which) and which != 0)):
+        raise InputError(f"which: first, last, all, or a number from 1 or, from the end, -1 (given {which!r})")
 
-    index: int | tuple[int, ...]
 
-    def __post_init__(self) -> None:
-        index = tuple(self.index) if isinstance(self.index, (list, tuple)) else (self.index,)
-        if not all(map(_is_int, index)):
-            raise InputError(f"npy: an index is a whole number from 0 or a list of them (given {self.index!r})")
-        object.__setattr__(self, "index", index)
-
-    def read(self, path: Path) -> Any:
-        """The element."""
-        content = io.BytesIO(read_bytes(path))
-        try:
-            array = np.load(content, allow_pickle=False)
-        except (ValueError, EOFError, OSError) as error:
-            raise OutputError(f"it is no .npy file, or was cut: {error}") from error
-        if not isinstance(array, np.ndarray):
-            raise OutputError("it is an .npz archive, not one array")
-        if array.ndim == 0 and self.index == (0,):
-            return array[()]
-        try:
-            return array[self.index]
-        except IndexError as error:
-            raise OutputError(f"its array has the shape {array.shape}: {error}") from error
+def _meant(n: int, which: int | str | None, what: str) -> list[int]:
+    """Which of n matches are meant, counted from 0."""
+    if which == "all" and n:
+        return list(range(n))
+    if which is None:
+        if n != 1:
+            more = "; `which` can say which is meant: first, last, all or a number" if n else ""
+            raise OutputError(f"{what} {n} times, and must match exactly once{more}")
+        return [0]
+    at = {"first": 1, "last": -1, "all": 1}.get(which, 0) if isinstance(which, str) else which
+    if abs(at) > n:
+        raise OutputError(f"{what} {n} times, and match {which} is asked for")
+    return [at - 1 if at > 0 else n + at]
 
 
 def _compile(what: str, pattern: Any) -> re.Pattern[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,29 +16,62 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-def steps(
-    argv: Sequence[str] | None, commands: Sequence[Sequence[str]] | None, base: Path, local: set[str]
-) -> tuple[tuple[str, ...], ...]:
-    """The commands to run in a row; ``local`` are the names of what will be in the work directory."""
-    if (argv is None) == (commands is None):
+def commands(
+    argv: Any, several: Sequence[Any] | None, pre: Sequence[Any], post: Sequence[Any]
+) -> tuple[tuple[tuple[str, ...], ...], range]:
+    """All commands in the order in which they run, and which of them are the program itself, not pre or post."""
+    if (argv is None) == (several is None):
         raise InputError("exactly one of argv and commands says what to run")
-    given = [argv] if argv is not None else list(commands or ())
-    if not given:
+    main = [argv] if argv is not None else listed("commands", several)
+    if not main:
         raise InputError("commands is empty: nothing to run")
-    return tuple(_step(step, base, local) for step in given)
+    before, after = listed("pre", pre), listed("post", post)
+    whole = tuple(_argv(step) for step in (*before, *main, *after))
+    return whole, range(len(before), len(before) + len(main))
 
 
-def _step(argv: Any, base: Path, local: set[str]) -> tuple[str, ...]:
+def steps(given: Sequence[tuple[str, ...]], base: Path, local: set[str]) -> tuple[tuple[str, ...], ...]:
+    """The commands to run in a row; ``local`` are the names of what will be in the work directory."""
+    return tuple(_step(step, base, local, first=not k) for k, step in enumerate(given))
+
+
+def listed(what: str, given: Any) -> list[Any]:
+    """A list, refused where it is a lone text."""
+    if isinstance(given, (str, bytes)) or not hasattr(given, "__iter__"):
+        raise InputError(f"{what} is a list (given {given!r})")
+    return list(given)
+
+
+def patterns(**given: Any) -> None:
+    """See that these are regular expressions."""
+    for what, pattern in given.items():
+        try:
+            re.compile(pattern or "")
+        except (re.error, TypeError) as error:
+            raise InputError(f"{what}: {pattern!r} is no regex: {error}") from error
+
+
+def _argv(argv: Any) -> tuple[str, ...]:
     if isinstance(argv, str):
         raise InputError(f"argv is a list, as no shell splits it: {json.dumps(shlex.split(argv))} (given {argv!r})")
-    step = [str(part) if isinstance(part, (int, float, Path)) and not isinstance(part, bool) else part for part in argv]
+    step = [
+        str(part) if isinstance(part, (int, float, Path)) and not isinstance(part, bool) else part
+        for part in listed("argv", argv)
+    ]
     if not step or not all(isinstance(part, str) and "\0" not in part for part in step) or not step[0]:
         raise InputError(f"argv is a list of texts, the program first (given {argv!r})")
+    return tuple(step)
+
+
+def _step(argv: tuple[str, ...], base: Path, local: set[str], *, first: bool) -> tuple[str, ...]:
+    step = list(argv)
     program = step[0]
     if "/" in program:
         within = os.path.normpath(program)
-        # Where the same name is beside the configuration too, that one is a file and already executable.
-        in_work = within in local and not (base / program).is_file()
+        # Where the same name is beside the configuration too, that one is a file and already executable. What is
+        # neither here nor there can only be what an earlier command will have built.
+        built = not first and not Path(program).is_absolute() and not within.startswith("..")
+        in_work = (within in local or built) and not (base / program).is_file()
         step[0] = f"./{within}" if in_work else str(base / Path(program).expanduser())
     return tuple(step)
 
@@ -58,6 +92,8 @@ def environment(env: Mapping[str, Any]) -> dict[str, str | None]:
     for name, value in env.items():
         if not isinstance(name, str) or not name or "=" in name or "\0" in name:
             raise InputError(f"env: {name!r} is not the name of a variable")
+        if name.endswith("*") and value is not None:
+            raise InputError(f"env: {name}: names with * can only be unset, with null (given {value!r})")
         if isinstance(value, bool) or not isinstance(value, (str, int, float, type(None))) or "\0" in str(value):
             raise InputError(f"env: {name} is a text or null (given {value!r}); write it in quotes")
     return {name: None if value is None else str(value) for name, value in env.items()}
@@ -73,12 +109,16 @@ def shipped(names: Sequence[str]) -> dict[str, str]:
     return {name: os.environ[name] for name in names}
 
 
-def formula(value: Any, names: tuple[str, ...]) -> tuple[Expression, ...]:
-    """The expressions of ``value``; empty for a function or the only output."""
+def formula(value: Any, names: tuple[str, ...], data: tuple[str, ...] = ()) -> tuple[Expression, ...]:
+    """The expressions of ``value``, of outputs and data; empty for a function or the only output."""
     if not names:
         raise InputError("outputs is empty: say where J is to be found")
+    if both := set(names) & set(data):
+        raise InputError(f"data: {min(both)} is the name of an output too")
     if callable(value):
         return ()
+    if value is None and data:
+        raise InputError(f"value must say how J follows from the outputs and data {', '.join((*names, *data))}")
     if value is None:
         if len(names) > 1:
             raise InputError(f"value must say how J follows from the outputs {', '.join(names)}")
@@ -86,4 +126,4 @@ def formula(value: Any, names: tuple[str, ...]) -> tuple[Expression, ...]:
     listed = [value] if isinstance(value, str) else value
     if not isinstance(listed, (list, tuple)) or not listed or not all(isinstance(text, str) for text in listed):
         raise InputError(f"value is an expression, a list of them, or a function (given {value!r})")
-    return tuple(Expression(text, names) for text in listed)
+    return tuple(Expression(text, (*names, *data)) for text in listed)

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from distfd.errors import InputError
-from distfd.objectives.extract import Columns, CsvCell, Extractor, JsonPointer, NpyElement, Regex
+from distfd.objectives.arrays import NpyElement
+from distfd.objectives.extract import Columns, Extractor, JsonPointer, Regex
+from distfd.objectives.tables import CsvCell
 from distfd.objectives.userfunction import UserFunction
 from distfd.objectives.workdir import inside
 
@@ -16,23 +18,45 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 
-def _csv(spec: Any) -> CsvCell:
-    return CsvCell(**_keys("csv", spec, needed=("column",), optional=("row", "delimiter")))
+def _csv(spec: Any, which: Any) -> CsvCell:
+    _no_which(which)
+    return CsvCell(**_keys("csv", spec, needed=("column",), optional=("row", "where", "delimiter", "skip", "header")))
 
 
-def _columns(spec: Any) -> Columns:
+def _columns(spec: Any, which: Any) -> Columns:
     given = _keys("columns", spec, needed=("line", "from", "to"))
-    return Columns(given["line"], given["from"], given["to"])
+    return Columns(given["line"], given["from"], given["to"], which)
 
 
-KINDS: dict[str, Callable[[Any], Extractor]] = {
-    "json": JsonPointer,
+def _json(spec: Any, which: Any) -> JsonPointer:
+    _no_which(which)
+    return JsonPointer(spec)
+
+
+def _npy(spec: Any, which: Any) -> NpyElement:
+    _no_which(which)
+    if isinstance(spec, Mapping):
+        given = _keys("npy", spec, needed=("array",), optional=("index",))
+        return NpyElement(given.get("index", "all"), given["array"])
+    return NpyElement(spec)
+
+
+def _no_which(which: Any) -> None:
+    if which is not None:
+        raise InputError("which goes with regex, or with columns whose line is found by a regex")
+
+
+KINDS: dict[str, Callable[[Any, Any], Extractor]] = {
+    "json": _json,
     "csv": _csv,
     "regex": Regex,
     "columns": _columns,
-    "npy": NpyElement,
+    "npy": _npy,
 }
-"""Extractors of one file by the key that asks for them; ``python`` is the one that sees the whole folder."""
+"""Extractors of one file by the key that asks for them; ``python`` is the one that sees the whole folder.
+
+Each is given what stands under its key, and what stands under ``which``.
+"""
 
 
 @dataclass(frozen=True)
@@ -62,7 +86,7 @@ def parse_output(name: str, spec: Any, base: str) -> Output:
     name : str
         The output's name.
     spec : mapping
-        ``file``, and exactly one of json, csv, regex, columns, npy, python.
+        ``file``, and exactly one of json, csv, regex, columns, npy, python; with some of them ``which``.
     base : str
         The folder in which a Python function's module is looked for first.
 
@@ -81,18 +105,22 @@ def parse_output(name: str, spec: Any, base: str) -> Output:
 def _parse(spec: Any, base: str) -> tuple[str | None, Extractor | UserFunction]:
     kinds = (*KINDS, "python")
     given = {
-        key: value for key, value in _keys("an output", spec, optional=("file", *kinds)).items() if value is not None
+        key: value
+        for key, value in _keys("an output", spec, optional=("file", "which", *kinds)).items()
+        if value is not None
     }
     asked = [kind for kind in kinds if kind in given]
     if len(asked) != 1:
         raise InputError(f"needs exactly one of {', '.join(kinds)} (given {', '.join(asked) or 'none'})")
     kind = asked[0]
     file = inside(given["file"], "file") if "file" in given else None
+    which = given.get("which")
     if kind == "python":
+        _no_which(which)
         return file, UserFunction(given[kind], base)
     if file is None:
         raise InputError("needs file: the file to read, or stdout, or stderr")
-    return file, KINDS[kind](given[kind])
+    return file, KINDS[kind](given[kind], which)
 
 
 def _keys(what: str, spec: Any, *, needed: Collection[str] = (), optional: Collection[str] = ()) -> dict[str, Any]:

@@ -2,36 +2,64 @@
 
 from __future__ import annotations
 
-import re
-import shlex
 import signal
 import subprocess
 import time
 import traceback
 import uuid
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import numpy as np
 
 from distfd.failures import EvaluationFailure, ProgramCrash, ProgramError, ProgramTimeout
-from distfd.objectives.templates import Deck
+from distfd.objectives.folder import MOST_KEPT, WorkFolder, make_room, sweep
+from distfd.objectives.inputs import compiled, write
+from distfd.objectives.rerun import RERUN, rerun_script
+from distfd.objectives.trial import Trial
 from distfd.objectives.userfunction import UserFunction
 from distfd.objectives.values import OutputError, Value, as_value
-from distfd.objectives.workdir import STDERR, STDOUT, age, fill, fresh, make_folder, remove
-from distfd.processes import kill_evaluation, run_program, start_reaper
+from distfd.objectives.workdir import STDERR, STDOUT, age, fill, fresh
+from distfd.processes import FloodError, kill_evaluation, run_program, start_reaper
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from distfd.objectives.command import CommandObjective
 
-_TAIL_BYTES = 64 * 1024
-_TAIL_LINES = 20
-_LINE_BYTES = 1024 * 1024
+_SHORTEST_DELAY, _LONGEST_DELAY = 0.1, 10.0
+"""Seconds to wait where ``retry_delay`` is 0: doubled each time, from the one to the other."""
+
+
+class Viewer(Protocol):
+    """Is shown an evaluation while it runs."""
+
+    def deck(self, name: str, text: str) -> None:
+        """An input as it is written."""
+
+    def command(self, argv: tuple[str, ...], stdin: str | None, folder: str) -> None:
+        """A program that is started, what it reads, and where."""
+
+    def outputs(self, found: dict[str, Value]) -> None:
+        """What was taken from what they wrote."""
+
+
+@dataclass(frozen=True)
+class _Clock:
+    """How long an evaluation may still take; ``limit`` is None where it may take for ever."""
+
+    limit: float | None
+    begin: float = field(default_factory=time.monotonic)
+
+    @property
+    def left(self) -> float | None:
+        return None if self.limit is None else self.begin + self.limit - time.monotonic()
+
+
+class _BusyError(Exception):
+    """The log has what ``retry_if`` names: the program is to be run again later. Its text is the line."""
 
 
 class ProgramModel:
@@ -45,22 +73,26 @@ class ProgramModel:
 
     def __init__(self, objective: CommandObjective) -> None:
         self._objective = objective
-        self._decks = {name: Deck(template) for name, template in objective.decks.items()}
+        self._decks = {name: compiled(source) for name, source in objective.decks.items()}
         self._functions: dict[str, Callable[..., Any]] = {
             output.name: output.extractor.load()
             for output in objective.taken
             if isinstance(output.extractor, UserFunction)
         }
+        self._rerun = rerun_script(objective)
+        sweep(objective.work)
 
-    def evaluate(self, x: NDArray[np.float64], *, timeout: float | None = None) -> Value:
-        """J at x, (d,), by one run of the program.
+    def evaluate(self, x: NDArray[np.float64], *, timeout: float | None = None, viewer: Viewer | None = None) -> Value:
+        """J at x, (d,), by one run of the program, or several where ``retry_if`` asks for them.
 
         Parameters
         ----------
         x : ndarray of shape (d,)
             The point.
         timeout : float, optional
-            Seconds that all commands together may take.
+            Seconds that all commands together may take, waiting for ``retry_if`` included.
+        viewer : Viewer, optional
+            Is shown what happens.
 
         Raises
         ------
@@ -73,70 +105,134 @@ class ProgramModel:
         InputError
             If a template cannot be written at x.
         """
-        folder = make_folder(self._objective.work)
-        trial = _Trial(folder, uuid.uuid4().hex, shown=self._objective.keep != "none")
-        try:
-            self._run(trial, x, timeout)
-            value = self._value(trial, self._outputs(trial))
-            self._check(trial, value)
-        except BaseException as error:
-            kill_evaluation(trial.mark)
-            # An interrupt says nothing against the evaluation, so there is nothing in it to look at.
-            if self._objective.keep == "none" or (
-                self._objective.keep == "failed" and not isinstance(error, Exception)
-            ):
-                remove(folder)
-            raise
-        if self._objective.keep != "all":
-            remove(folder)
-        return value
+        clock = _Clock(timeout)
+        for tries in range(2**31):
+            folder = WorkFolder(self._objective.work)
+            trial = Trial(folder.path, uuid.uuid4().hex, self._objective.log, self._refuse)
+            try:
+                value = self._try(trial, x, clock, viewer)
+            except _BusyError as busy:
+                delay = self._objective.retry_delay or min(_SHORTEST_DELAY * 2**tries, _LONGEST_DELAY)
+                if clock.left is not None and clock.left < delay:
+                    text = f"within {timeout:g} s and {tries + 1} tries it always printed what retry_if names: {busy}"
+                    failure = trial.failure(ProgramTimeout, text, self._objective.steps[-1])
+                    self._end(folder, trial, failure)
+                    raise failure from None
+                folder.discard()
+                time.sleep(delay)
+            except BaseException as error:
+                self._end(folder, trial, error)
+                raise
+            else:
+                if self._objective.keep == "all":
+                    folder.keep({"status": "ok", "value": np.asarray(value).tolist()})
+                else:
+                    folder.discard()
+                return value
+        raise AssertionError("2**31 tries")
 
     def close(self) -> None:
         """Nothing to free: no program outlives its evaluation."""
 
-    def _run(self, trial: _Trial, x: NDArray[np.float64], timeout: float | None) -> None:
+    def _refuse(self) -> str:
+        """Why the directory of an evaluation that failed is not kept."""
+        if self._objective.keep == "none":
+            return "keep: none"
+        if self._objective.keep == "failed" and not make_room(self._objective.work, self._objective.made):
+            return f"{MOST_KEPT} of this run are kept already"
+        return ""
+
+    def _end(self, folder: WorkFolder, trial: Trial, error: BaseException) -> None:
+        """End what still runs, and keep the directory or not."""
+        kill_evaluation(trial.mark)
+        # An interrupt says nothing against the evaluation, so there is nothing in it to look at.
+        interrupted = not isinstance(error, Exception) and self._objective.keep != "all"
+        if interrupted or trial.removed:
+            folder.discard()
+        else:
+            status = error.status.word if isinstance(error, EvaluationFailure) else "error"
+            folder.keep({"status": status, "failure": str(error)})
+
+    def _try(self, trial: Trial, x: NDArray[np.float64], clock: _Clock, viewer: Viewer | None) -> Value:
+        try:
+            self._fill(trial, x, viewer)
+        except OSError as error:
+            text = f"its work directory cannot be filled: {error.strerror or error} ({error.filename})"
+            raise trial.failure(ProgramError, text, self._objective.steps[0]) from error
+        self._run(trial, clock, viewer)
+        outputs = self._outputs(trial)
+        if viewer is not None:
+            viewer.outputs(outputs)
+        value = self._value(trial, outputs)
+        self._check(trial, value)
+        return value
+
+    def _fill(self, trial: Trial, x: NDArray[np.float64], viewer: Viewer | None) -> None:
         objective = self._objective
         fill(trial.folder, objective.parameters(x), objective.copy, objective.link)
+        (trial.folder / RERUN).write_text(self._rerun, encoding="utf-8", errors="surrogateescape")
         variables = objective.variables(x)
         for name, deck in self._decks.items():
-            path = trial.folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            deck.write(path, variables)
+            text = write(deck, trial.folder / name, variables)
+            if viewer is not None:
+                viewer.deck(name, text)
         age(trial.folder, {output.file for output in objective.taken if output.file})
+
+    def _run(self, trial: Trial, clock: _Clock, viewer: Viewer | None) -> None:
+        objective = self._objective
         environ = objective.environ()
         start_reaper(environ)
-        deadline = None if timeout is None else time.monotonic() + timeout
-        for argv in objective.steps:
-            left = None if deadline is None else deadline - time.monotonic()
-            self._run_one(trial, argv, environ, left, timeout)
+        try:
+            for k, argv in enumerate(objective.steps):
+                stdin = objective.stdin if k in objective.fed else None
+                if viewer is not None:
+                    viewer.command(argv, stdin, str(trial.folder))
+                self._run_one(trial, argv, environ, clock, stdin)
+        except (ProgramError, ProgramCrash):
+            self._await_turn(trial)
+            raise
+        self._await_turn(trial)
         if objective.fails_if is not None and (line := trial.find(objective.fails_if)):
             raise trial.failure(ProgramError, f"it printed what fails_if names: {line}", objective.steps[-1])
 
+    def _await_turn(self, trial: Trial) -> None:
+        pattern = self._objective.retry_if
+        if pattern is not None and (line := trial.find(pattern)):
+            raise _BusyError(line)
+
     def _run_one(
-        self, trial: _Trial, argv: tuple[str, ...], environ: dict[str, str], left: float | None, timeout: float | None
+        self, trial: Trial, argv: tuple[str, ...], environ: dict[str, str], clock: _Clock, stdin: str | None
     ) -> None:
+        def fail(kind: type[EvaluationFailure], text: str, cause: BaseException | None = None) -> NoReturn:
+            raise trial.failure(kind, text, argv) from cause
+
+        if stdin is not None and not (trial.folder / stdin).is_file():
+            fail(ProgramError, f"stdin: {stdin} is not in its work directory; see inputs and copy")
         try:
             code = run_program(
                 argv,
                 cwd=trial.folder,
                 environ=environ,
+                stdin=None if stdin is None else trial.folder / stdin,
                 stdout=trial.folder / STDOUT,
                 stderr=trial.folder / STDERR,
                 mark=trial.mark,
-                timeout=left,
+                timeout=clock.left,
             )
         except FileNotFoundError as error:
-            raise trial.failure(ProgramError, self._objective.missing(argv[0]), argv) from error
+            fail(ProgramError, self._objective.missing(argv[0]), error)
         except OSError as error:
-            raise trial.failure(ProgramError, f"it cannot be started: {error.strerror or error}", argv) from error
+            fail(ProgramError, f"it cannot be started: {error.strerror or error}", error)
+        except FloodError as error:
+            fail(ProgramError, f"{error} and was killed", error)
         except subprocess.TimeoutExpired as error:
-            raise trial.failure(ProgramTimeout, f"it still ran after {timeout:g} s and was killed", argv) from error
+            fail(ProgramTimeout, f"it still ran after {clock.limit:g} s and was killed", error)
         if code < 0:
-            raise trial.failure(ProgramCrash, f"it was ended by signal {-code} ({_signal_name(-code)})", argv)
+            fail(ProgramCrash, f"it was ended by signal {-code} ({_signal_name(-code)})")
         if code:
-            raise trial.failure(ProgramError, f"it ended with return code {code}", argv)
+            fail(ProgramError, f"it ended with return code {code}")
 
-    def _outputs(self, trial: _Trial) -> dict[str, Value]:
+    def _outputs(self, trial: Trial) -> dict[str, Value]:
         found = {}
         for output in self._objective.taken:
             of = f" of {output.file}" if output.file else ""
@@ -157,58 +253,24 @@ class ProgramModel:
                 raise failure from error
         return found
 
-    def _check(self, trial: _Trial, value: Value) -> None:
+    def _check(self, trial: Trial, value: Value) -> None:
         """Refuse what is not finite here, not where all values are checked, so that the folder is kept for a look."""
         if not np.isfinite(value).all():
             raise trial.failure(ProgramError, f"J is {value}", self._objective.steps[-1])
 
-    def _value(self, trial: _Trial, outputs: dict[str, Value]) -> Value:
+    def _value(self, trial: Trial, outputs: dict[str, Value]) -> Value:
         objective = self._objective
+        known = {**outputs, **objective.measured}
         try:
             if callable(objective.value):
-                return as_value(objective.value(**outputs))
-            values = [as_value(expression(outputs)) for expression in objective.formula]
+                return as_value(objective.value(**known))
+            values = [as_value(expression(known)) for expression in objective.formula]
             if isinstance(objective.value, str):
                 return values[0]
-            return as_value(values) if values else next(iter(outputs.values()))
+            return np.concatenate([np.ravel(value) for value in values]) if values else next(iter(outputs.values()))
         except Exception as error:
             text = f"value cannot be computed from the outputs: {type(error).__name__}: {error}"
             raise trial.failure(ProgramError, text, objective.steps[-1]) from error
-
-
-@dataclass(frozen=True)
-class _Trial:
-    """One evaluation's folder and mark, and how its failures are told."""
-
-    folder: Path
-    mark: str
-    shown: bool
-
-    def failure(self, kind: type[EvaluationFailure], text: str, argv: tuple[str, ...]) -> EvaluationFailure:
-        """The exception for this evaluation, with what the program printed last."""
-        where = f"work directory {self.folder}" if self.shown else "work directory removed (keep: none)"
-        line = " ".join(f"{_cut(shlex.join(argv), 300)}: {_cut(text, 1000)}; {where}".split("\n"))
-        return kind(line, "\n".join(filter(None, (self._tail(STDERR), self._tail(STDOUT)))))
-
-    def find(self, pattern: str) -> str | None:
-        """The first line of the logs in which the pattern is found, read a line at a time: logs can be huge."""
-        seeker = re.compile(pattern)
-        for path in (self.folder / STDERR, self.folder / STDOUT):
-            with path.open("rb") as log:
-                while line := log.readline(_LINE_BYTES):
-                    text = line.decode("utf-8", "replace").rstrip("\r\n")
-                    if seeker.search(text):
-                        return _cut(text.strip(), 300) or "(an empty line)"
-        return None
-
-    def _tail(self, name: str) -> str:
-        path = self.folder / name
-        if not path.exists():
-            return ""
-        with path.open("rb") as log:
-            log.seek(max(0, path.stat().st_size - _TAIL_BYTES))
-            lines = log.read(_TAIL_BYTES).decode("utf-8", "replace").splitlines()[-_TAIL_LINES:]
-        return "\n".join([f"--- the last lines of {name}:", *lines]) if lines else ""
 
 
 def _signal_name(number: int) -> str:
@@ -216,7 +278,3 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return "real-time"
-
-
-def _cut(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: most - 4] + " ..."

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from distfd.errors import InputError
+from distfd.objectives.traced import EXACT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -75,10 +77,17 @@ class Deck:
         except jinja2.TemplateSyntaxError as error:
             raise InputError(f"template {template.file}:{error.lineno}: {error.message}") from error
 
-    def write(self, path: Path, variables: Mapping[str, Any]) -> None:
-        """Render the deck into a file."""
-        path.write_bytes(self.render(variables).encode("utf-8", "surrogateescape"))
-        path.chmod(self._template.mode | 0o600)
+    @property
+    def mode(self) -> int:
+        """The permissions of the file that is written."""
+        return self._template.mode
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """The variables that the template mentions."""
+        from jinja2 import meta
+
+        return frozenset(meta.find_undeclared_variables(_environment(self._template).parse(self._template.text)))
 
     def render(self, variables: Mapping[str, Any]) -> str:
         """The deck's text with these variables.
@@ -126,7 +135,7 @@ def _write(value: Any) -> Any:
     if value is None:
         raise TypeError("the expression between {{ }} is None")
     if isinstance(value, float):
-        return f"{value:.17g}"
+        return format(value, EXACT)
     if isinstance(value, (list, tuple)):
         raise TypeError("the expression between {{ }} is a list; write its elements one by one: {{ x[0] }}")
     return value

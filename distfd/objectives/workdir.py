@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 STDOUT, STDERR, PARAMETERS = "stdout", "stderr", "parameters.json"
+RESERVED = (STDOUT, STDERR, PARAMETERS, "rerun.sh", "distfd-outcome.json")
 
 _CHUNK = 2**20
 
@@ -48,8 +48,10 @@ def check_layout(targets: Iterable[str], copied: Iterable[str], linked: Iterable
         would share it.
     """
     links = {PurePosixPath(name) for name in linked}
-    taken: set[PurePosixPath] = {PurePosixPath(name) for name in (STDOUT, STDERR, PARAMETERS)}
+    taken: set[PurePosixPath] = {PurePosixPath(name) for name in RESERVED}
     for name in (*targets, *copied, *linked):
+        if name in ("", ".."):
+            raise InputError(f"copy, link: {name!r} is no name that a file in the work directory can have")
         if (path := PurePosixPath(name)) in taken:
             raise InputError(f"two files of the work directory would be called {name!r}")
         taken.add(path)
@@ -58,13 +60,6 @@ def check_layout(targets: Iterable[str], copied: Iterable[str], linked: Iterable
             raise InputError(
                 f"{name!r} would be written through the link {str(shared.pop())!r}: use copy in place of link"
             )
-
-
-def make_folder(work: str | Path | None) -> Path:
-    """A fresh, empty, private folder with a name of its own."""
-    if work is not None:
-        Path(work).mkdir(parents=True, exist_ok=True)
-    return Path(tempfile.mkdtemp(prefix="evaluation-" if work else "distfd-", dir=work))
 
 
 def fill(folder: Path, parameters: Mapping[str, float], copy: Iterable[str | Path], link: Iterable[str | Path]) -> None:

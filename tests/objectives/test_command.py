@@ -133,8 +133,9 @@ def test_work_defaults_to_the_folder_for_temporary_files(tmp_path: Path, monkeyp
 
 def test_a_program_beside_the_config_and_one_written_from_a_template(tmp_path: Path) -> None:
     for name in ("solver", "deck.j2"):
-        (tmp_path / name).write_text('#!/bin/sh\n# of a and b\necho "{\\"J\\": 1}" > out.json\n')
+        (tmp_path / name).write_text('#!/bin/sh\n# of {{ a }} and {{ b }}\necho "{\\"J\\": 1}" > out.json\n')
         (tmp_path / name).chmod(0o755)
+    (tmp_path / "solver").write_text("#!/bin/sh\necho '{\"J\": 1}' > out.json\n")
     for argv, inputs in ((["./solver"], {}), (["./made"], {"made": "deck.j2"})):
         objective = program(tmp_path, argv, inputs=inputs)
         objective.check(X)

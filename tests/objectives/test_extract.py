@@ -303,3 +303,120 @@ def test_function_may_use_a_dataclass(tmp_path: Path) -> None:
         "@dataclass\nclass Found:\n    J: float\n\ndef read(folder):\n    return Found(2.5).J\n"
     )
     assert UserFunction("extract:read", str(tmp_path)).load()(tmp_path) == 2.5
+
+
+# ---- which of several
+
+
+@given(values=st.lists(st.integers(-99, 99), min_size=1, max_size=6), data=st.data())
+def test_which_match_is_meant(tmp_path_factory: pytest.TempPathFactory, values: list[int], data: st.DataObject) -> None:
+    folder = tmp_path_factory.mktemp("which")
+    text = "".join(f"step {k}\nJ = {value:4d}\n" for k, value in enumerate(values))
+    kinds: tuple[dict[str, Any], ...] = ({"regex": r"^J = +(\S+)$"}, {"columns": {"line": "^J", "from": 5, "to": 8}})
+    for kind in kinds:
+        assert read(folder, text, **kind, which="first") == values[0]
+        assert read(folder, text, **kind, which="last") == values[-1]
+        assert list(read(folder, text, **kind, which="all")) == values
+        k = data.draw(st.integers(1, len(values)))
+        assert read(folder, text, **kind, which=k) == values[k - 1]
+        assert read(folder, text, **kind, which=-k) == values[-k]
+        with pytest.raises(OutputError, match=f"{len(values)} times, and match {len(values) + 1} is asked for"):
+            read(folder, text, **kind, which=len(values) + 1)
+
+
+def test_several_matches_without_which_say_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"matches 2 times.*`which` can say"):
+        read(tmp_path, "J = 1\nJ = 2\n", regex="J = (.)")
+    with pytest.raises(OutputError, match="matches 0 times, and match all is asked for"):
+        read(tmp_path, "none\n", regex="J = (.)", which="all")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {"regex": "(.)", "which": 0},
+        {"regex": "(.)", "which": "second"},
+        {"regex": "(.)", "which": True},
+        {"json": "/a", "which": 1},
+        {"python": "m:f", "which": 1},
+        {"columns": {"line": 1, "from": 1, "to": 2}, "which": 1},
+    ],
+)
+def test_which_is_checked(tmp_path: Path, kind: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="which"):
+        read(tmp_path, "", **kind)
+
+
+# ---- tables
+
+CASES = "# made by a program\ncase,mach,drag\ncruise,0.80,1.5\nclimb,0.8,2.5\ncruise,0.85,3.5\n"
+BLANKS = "  case    mach   drag\n cruise   0.80    1.5\n\tclimb 0.8 2.5\n\ncruise\t0.85\t3.5\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "cell", "value"),
+    [
+        (CASES, {"column": "drag", "where": {"case": "climb"}, "skip": 1}, 2.5),
+        (CASES, {"column": 3, "where": {"case": "cruise", "mach": 0.8}, "skip": 1}, 1.5),
+        (CASES, {"column": "drag", "where": {"mach": "0.850"}, "skip": 1}, 3.5),
+        (BLANKS, {"column": "drag", "where": {"case": "climb"}, "delimiter": "whitespace"}, 2.5),
+        (BLANKS, {"column": "mach", "row": -1, "delimiter": "whitespace"}, 0.85),
+        (BLANKS, {"column": "drag", "row": "all", "delimiter": "whitespace"}, [1.5, 2.5, 3.5]),
+        ("1 2\n3 4\n", {"column": 2, "row": 1, "delimiter": "whitespace", "header": False}, 2),
+        ("1;2\n3;4\n", {"column": 2, "row": "all", "delimiter": ";", "header": False}, [2, 4]),
+    ],
+)
+def test_table_cells(tmp_path: Path, text: str, cell: dict[str, Any], value: Any) -> None:
+    np.testing.assert_array_equal(read(tmp_path, text, csv=cell), value)
+
+
+@pytest.mark.parametrize(
+    ("cell", "pattern"),
+    [
+        ({"where": {"case": "descent"}}, "0 rows have case = descent, and exactly one must"),
+        ({"where": {"case": "cruise"}}, "2 rows have case = cruise"),
+        ({"where": {"kase": "cruise"}}, "0 columns are called 'kase'"),
+    ],
+)
+def test_no_row_or_several_are_named(tmp_path: Path, cell: dict[str, Any], pattern: str) -> None:
+    with pytest.raises(OutputError, match=pattern):
+        read(tmp_path, CASES, csv={"column": "drag", "skip": 1, **cell})
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        {"where": {}},
+        {"where": {"a": 1}, "row": 1},
+        {"row": "last"},
+        {"delimiter": "  "},
+        {"skip": -1},
+        {"header": False, "row": 1},
+    ],
+)
+def test_table_options_are_checked(tmp_path: Path, cell: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="csv: "):
+        read(tmp_path, CASES, csv={"column": "drag", **cell})
+
+
+# ---- arrays in archives
+
+
+def test_npz(tmp_path: Path) -> None:
+    np.savez(tmp_path / "made.npz", p=np.arange(6.0).reshape(2, 3), q=7.0)
+    content = (tmp_path / "made.npz").read_bytes()
+    assert read(tmp_path, content, npy={"array": "p", "index": [1, 2]}) == 5
+    assert read(tmp_path, content, npy={"array": "q"}) == 7
+    np.testing.assert_array_equal(read(tmp_path, content, npy={"array": "p", "index": 0}), [0, 1, 2])
+    with pytest.raises(OutputError, match="no array 'r'; it has: 'p, q'"):
+        read(tmp_path, content, npy={"array": "r"})
+    with pytest.raises(OutputError, match=r"an .npz archive, not one array; write npy: \{array: one of 'p, q'\}"):
+        read(tmp_path, content, npy=0)
+    with pytest.raises(OutputError, match=r"no .npz file, or was cut"):
+        read(tmp_path, content[:-30], npy={"array": "p"})
+    with pytest.raises(OutputError, match="it is one array"):
+        read(tmp_path, npy(tmp_path, np.arange(3.0)), npy={"array": "p"})
+    np.testing.assert_array_equal(read(tmp_path, npy(tmp_path, np.arange(3.0)), npy="all"), [0, 1, 2])
+    np.savez(tmp_path / "evil.npz", p=np.array([{}], dtype=object), allow_pickle=True)
+    with pytest.raises(OutputError, match="or was cut"):
+        read(tmp_path, (tmp_path / "evil.npz").read_bytes(), npy={"array": "p"})

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distfd.errors import InputError
+from distfd.objectives.inputs import write
 from distfd.objectives.templates import Deck, Template, read_template
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def test_text_is_kept_to_the_byte(tmp_path: Path) -> None:
     source, target = tmp_path / "deck.j2", tmp_path / "deck"
     source.write_bytes(b"caf\xe9 \xc3\xa9\r\n{{ a }}\r\n\r\nlast\r\n")
     source.chmod(0o755)
-    Deck(read_template(source)).write(target, {"a": 0.5})
+    write(Deck(read_template(source)), target, {"a": 0.5})
     assert target.read_bytes() == b"caf\xe9 \xc3\xa9\r\n0.5\r\n\r\nlast\r\n"
     assert target.stat().st_mode & 0o100
 

@@ -1,0 +1,84 @@
+"""One attempt at an evaluation: its directory and mark, and how its failures are told."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from distfd.describe import PRINTED
+from distfd.objectives.rerun import RERUN
+from distfd.objectives.workdir import STDERR, STDOUT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from distfd.failures import EvaluationFailure
+
+_TAIL_BYTES = 64 * 1024
+_TAIL_LINES = 20
+_LINE_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One attempt.
+
+    Attributes
+    ----------
+    folder : Path
+        Its work directory.
+    mark : str
+        What its processes carry in their environment.
+    logs : sequence of str
+        Files beside stdout and stderr in which the program logs.
+    refuse : callable
+        Why the directory will not be kept if the attempt fails, empty where it will; asked once, when it does.
+    """
+
+    folder: Path
+    mark: str
+    logs: Sequence[str]
+    refuse: Callable[[], str]
+
+    @cached_property
+    def removed(self) -> str:
+        """Why the directory of this failed attempt is not kept; empty where it is."""
+        return self.refuse()
+
+    def failure(self, kind: type[EvaluationFailure], text: str, argv: Sequence[str]) -> EvaluationFailure:
+        """The exception for this attempt, with what the program printed last."""
+        where = f"work directory {self.folder} (sh {RERUN} there runs it again)"
+        if self.removed:
+            where = f"work directory removed ({self.removed})"
+        line = " ".join(f"{_cut(shlex.join(argv), 300)}: {_cut(text, 1000)}; {where}".split("\n"))
+        return kind(line, "\n".join(filter(None, map(self._tail, (*self.logs, STDERR, STDOUT)))))
+
+    def find(self, pattern: str) -> str | None:
+        """The first line of the logs in which the pattern is found, read a line at a time: logs can be huge."""
+        seeker = re.compile(pattern)
+        for path in (self.folder / name for name in (STDERR, STDOUT, *self.logs)):
+            if not path.is_file():
+                continue
+            with path.open("rb") as log:
+                while line := log.readline(_LINE_BYTES):
+                    text = line.decode("utf-8", "replace").rstrip("\r\n")
+                    if seeker.search(text):
+                        return _cut(text.strip(), 300) or "(an empty line)"
+        return None
+
+    def _tail(self, name: str) -> str:
+        path = self.folder / name
+        if not path.is_file():
+            return ""
+        with path.open("rb") as log:
+            log.seek(max(0, path.stat().st_size - _TAIL_BYTES))
+            lines = log.read(_TAIL_BYTES).decode("utf-8", "replace").splitlines()[-_TAIL_LINES:]
+        return "\n".join([f"{PRINTED}{name}:", *lines]) if lines else ""
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 4] + " ..."
