@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distfd.coloring import make_structure
-from distfd.directional import Directional
 from distfd.directions import lengths
 from distfd.errors import InputError
 from distfd.first_derivative import FirstDerivative
-from distfd.hessian import SECOND, Hessian
 from distfd.hessian_vector import HessianVector
+from distfd.second_derivative import SECOND, Hessian
+from distfd.slopes import Directional
 from distfd.sparse_jacobian import ProbedJacobian, SparseJacobian
 from distfd.steps import AbsoluteStep, as_real, nominal_steps, positive, typical_sizes
 

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from solving import bits, drive, method, plan, solve
 
+import distfd
 import distfd.hessian_vector
 from distfd.directions import lengths
 from distfd.errors import InputError
@@ -115,6 +116,7 @@ def test_the_complex_step_is_of_second_order_and_needs_no_large_one() -> None:
 
 @pytest.mark.parametrize("kind", ["hessian", "hvp"])
 @SURROUNDED
+@settings(max_examples=15)
 @given(data=st.data())
 def test_second_derivatives_of_cubics_have_no_error_but_round_off(kind: str, bounds: Any, data: st.DataObject) -> None:
     """Second order is exact up to degree 3, mixed terms included, one-sided ones too."""
@@ -164,6 +166,7 @@ def boxes(draw: st.DrawFn) -> tuple[Floats, list[tuple[float, float]]]:
 
 
 @pytest.mark.parametrize("kind", ["hessian", "hvp", "directional", "central4"])
+@settings(max_examples=50)
 @given(boxes(), st.data())
 def test_no_point_is_outside_by_one_ulp(kind: str, box: tuple[Floats, list[Any]], data: st.DataObject) -> None:
     x, bounds = box
@@ -189,6 +192,7 @@ def test_no_point_is_outside_by_one_ulp(kind: str, box: tuple[Floats, list[Any]]
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
+@settings(max_examples=25)
 @given(hnp.arrays(np.float64, 3, elements=st.floats(0, 1e6)), st.sampled_from([None, 1e-4, AbsoluteStep(1e-3)]))
 def test_along_an_axis_the_slope_is_the_gradients_component_bit_for_bit(scheme: str, x: Floats, step: Any) -> None:
     def fun(at: Floats) -> float:
@@ -257,6 +261,7 @@ def test_a_long_direction_takes_a_request_for_each_gradient_with_the_same_bits(
 
 
 @pytest.mark.parametrize("kind", ["hessian", "hvp", "directional", "jvp"])
+@settings(max_examples=25)
 @given(st.data())
 def test_a_missing_value_is_missing_where_it_is_used(kind: str, data: st.DataObject) -> None:
     particulars = {"hessian": {}, "directional": {"directions": np.eye(3)}}.get(kind, {"v": V})
@@ -302,3 +307,32 @@ def test_steps_along_directions_that_cannot_be_held_name_the_direction() -> None
         asked.advance(())
     with pytest.raises(InputError, match="needs one number, or 1"):
         plan("jvp", X, v=V, step=AbsoluteStep([1e-3, 1e-3, 1e-3]))
+
+
+def test_the_kinds_by_their_own_names() -> None:
+    on: dict[str, Any] = {"executor": "serial"}
+    np.testing.assert_allclose(distfd.hessian(smooth, X, **on), hessian(X), atol=1e-6)
+    np.testing.assert_allclose(distfd.hvp(smooth, X, V, **on), hessian(X) @ V, atol=1e-6)
+    np.testing.assert_allclose(distfd.directional(smooth, X, [V, V], **on), [gradient(X) @ V] * 2, rtol=1e-6)
+    assert type(distfd.jvp(smooth, X, V, **on)) is float
+    assert distfd.jvp(smooth, X, V, **on) == pytest.approx(gradient(X) @ V, rel=1e-6)
+    with distfd.Evaluator(smooth, executor="serial", scheme="central") as evaluator:
+        assert bits(evaluator.hessian(X)) == bits(distfd.hessian(smooth, X, **on)), "the scheme is for slopes"
+        assert bits(evaluator.hvp(X, V)) == bits(distfd.hvp(smooth, X, V, **on))
+        assert evaluator.directional(X, [V]).tolist() == [evaluator.jvp(X, V)]
+        result = evaluator.differentiate(X, kind="hessian")
+    assert (result.scheme, result.value, result.missing.tolist()) == ("central", smooth(X), [])
+    assert result.step.shape == (3,)
+
+
+def test_a_hessian_of_several_outputs_is_refused() -> None:
+    with pytest.raises(distfd.EvaluationError, match="J must return a number"):
+        distfd.hessian(lambda x: x, X, executor="serial")
+
+
+def test_a_slope_past_floating_point_names_its_direction() -> None:
+    def cliff(x: Floats) -> float:
+        return 1e308 if x[1] > 0 else -1e308
+
+    with pytest.raises(distfd.EvaluationError, match="the difference at direction 1 is past"):
+        distfd.directional(cliff, [1.0, 0.0], [[1, 0], [0, 1]], executor="serial")
