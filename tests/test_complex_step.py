@@ -71,7 +71,7 @@ def test_only_a_point_with_an_imaginary_part_is_complex() -> None:
     assert points.dense(2).tolist() == [1e-20j, -1.2, 7.0]
     assert math.copysign(1, points.dense(2)[0].real) == -1
     assert points.take(np.array([2, 0])).imaginary.tolist() == [True, False]
-    assert point_label(points, 2, coordinate_label(None)) == "point 2, which changes 2 coordinates of x"
+    assert point_label(points, 2, coordinate_label(None)) == "point 2, which changes coordinate 0 and coordinate 2"
 
 
 def test_a_real_zero_keeps_its_sign() -> None:

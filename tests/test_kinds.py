@@ -19,6 +19,7 @@ from distfd.directions import lengths
 from distfd.errors import InputError
 from distfd.plan import Request, Wave
 from distfd.records import Status
+from distfd.second_derivative import _PAIRS
 from distfd.stencils import COMPLEX_STEP, SCHEMES
 from distfd.steps import AbsoluteStep
 
@@ -67,6 +68,14 @@ def falls(error: Callable[[float], float], order: int, steps: tuple[float, ...])
     errors = [error(h) for h in steps]
     for (coarse, fine), (h, smaller) in zip(pairwise(errors), pairwise(steps), strict=True):
         assert abs(math.log(coarse / fine) / math.log(h / smaller) - order) < 0.3
+
+
+@pytest.mark.parametrize("sides", list(_PAIRS))
+def test_the_weights_of_pairs_meet_the_moment_conditions_of_second_order(sides: tuple[bool, bool]) -> None:
+    offsets = {False: (-1.0, 1.0), True: (1.0, 2.0)}
+    nodes, others, weights = _PAIRS[sides]
+    a, b = ([offsets[side][k] for k in ks] for side, ks in zip(sides, (nodes, others), strict=True))
+    assert (sum(weights), np.dot(weights, a), np.dot(weights, b)) == (1, 0, 0)
 
 
 @SURROUNDED
@@ -213,8 +222,9 @@ def test_directions_are_measured_in_the_coordinates_own_steps() -> None:
 
 def test_a_coordinate_too_large_to_move_along_leaves_the_others_slope_right() -> None:
     """x + t v leaves 1e10 as it is; the slope of the rest must not be divided by a t that counts it."""
-    slope = drive(plan("jvp", [1e10, 1.0], v=[1.0, 1.0]), lambda x: np.sin(x[1]))[0].derivative
-    assert slope[0] == pytest.approx(math.cos(1), rel=1e-6)
+    for step in (None, AbsoluteStep(1e-8)):
+        slope = drive(plan("jvp", [1e10, 1.0], v=[1.0, 1.0], step=step), lambda x: np.sin(x[1]))[0].derivative
+        assert slope[0] == pytest.approx(math.cos(1), rel=1e-6)
 
 
 def test_coordinates_that_do_not_move_have_no_part() -> None:
@@ -231,6 +241,29 @@ def test_coordinates_that_do_not_move_have_no_part() -> None:
             answer.derivative[1:], block @ V[1:] if kind == "hvp" else np.c_[[0, 0], block], atol=1e-6
         )
         assert np.all(answer.derivative[0] == 0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "particulars"),
+    [
+        ("hessian", {}),
+        ("hvp", {"v": V}),
+        ("directional", {"directions": [V]}),
+        ("jacobian", {"sparsity": np.ones((1, 3))}),
+        ("jacobian", {"sparsity": "probe"}),
+        ("jacobian", {"sparsity": np.zeros((1, 3))}),
+    ],
+)
+@pytest.mark.parametrize("scheme", ["central", "complex-step"])
+def test_where_nothing_moves_there_is_the_baseline_alone(kind: str, particulars: dict[str, Any], scheme: str) -> None:
+    bounds = [(v, v) for v in X] if np.any(particulars.get("sparsity", 1)) else None
+    answer, waves = drive(plan(kind, X, bounds=bounds, scheme=scheme, **particulars), smooth)
+    assert {len(wave.request.points) for wave in waves} == {1}
+    derivative = answer.derivative.toarray() if kind == "jacobian" else answer.derivative
+    assert not derivative.any()
+    assert answer.value.tolist() == [smooth(X)]
+    assert not answer.step.any()
+    assert answer.missing.tolist() == []
 
 
 def test_several_outputs_along_directions() -> None:
@@ -305,8 +338,12 @@ def test_steps_along_directions_that_cannot_be_held_name_the_direction() -> None
     asked = plan("directional", [1.0, 1.0], step=AbsoluteStep(1e-30), directions=[[0, 0], [1, 1]])
     with pytest.raises(InputError, match="direction 1 the step is too small"):
         asked.advance(())
-    with pytest.raises(InputError, match="needs one number, or 1"):
-        plan("jvp", X, v=V, step=AbsoluteStep([1e-3, 1e-3, 1e-3]))
+
+
+def test_one_step_for_all_is_the_same_as_equal_ones_for_each() -> None:
+    for kind in ("jvp", "hvp"):
+        found = [drive(plan(kind, X, v=V, step=AbsoluteStep(h)), smooth)[0] for h in (1e-3, [1e-3] * 3)]
+        assert bits(found[0].derivative) == bits(found[1].derivative)
 
 
 def test_the_kinds_by_their_own_names() -> None:
