@@ -33,6 +33,7 @@ class Ray:
     offsets : (n,) ndarray
         How far along u each node really is.
     step : float
+        The realised step.
     """
 
     row: int
@@ -45,7 +46,9 @@ class Ray:
 def lengths(directions: NDArray[np.float64], h: NDArray[np.float64]) -> NDArray[np.float64]:
     """T = 1 / |v / h|_2 for directions v (p, d) and steps h (d,) > 0: where v is e_k, t is h_k, bit for bit; 0 for 0.
 
-    Measured in its coordinates' own steps, x + t v is as far from x as x + h_k e_k is.
+    Measured in its coordinates' own steps, x + t v is as far from x as x + h_k e_k is. A sum of functions of one
+    coordinate each would rather have the largest norm of v / h (each coordinate moves by its own step), a function of
+    the coordinates' sum the 1-norm; this one is the same factor, at most sqrt(d), from both.
     """
     t = np.zeros(len(directions))
     for p, v in enumerate(directions):
@@ -132,7 +135,8 @@ def _ray(  # noqa: PLR0917  # private, called once
     with np.errstate(over="ignore", invalid="ignore"):
         # x + (upper - x) / u * u may round to one ulp past upper.
         values = np.clip(x + nodes[0][:, None] * u, site.lower[at], site.upper[at])
-        return Ray(row, at, values, _realised(values - x, u, h[at]), float(step[0]))
+        offsets = _realised(values - x, u, h[at])
+        return Ray(row, at, values, offsets, float(offsets[0] / (nodes[0, 0] / step[0])))
 
 
 def _realised(displaced: NDArray[np.float64], u: NDArray[np.float64], h: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -15,10 +15,10 @@ import numpy as np
 
 from distfd.assemble import Terms, assemble
 from distfd.directions import Ray, place_rays
-from distfd.hessian import SECOND
 from distfd.placement import check_offsets, place
 from distfd.plan import Answer, Request, Wave
 from distfd.points import Points, dense_points
+from distfd.second_derivative import SECOND
 from distfd.site import Site
 from distfd.stencils import coefficients
 
@@ -107,7 +107,7 @@ class HessianVector:
     @cached_property
     def _one_sided(self) -> NDArray[np.bool_]:
         offsets = self._placed[0]
-        return np.asarray(offsets[:, 0] * offsets[:, 1] > 0)
+        return np.asarray((offsets[:, 0] > 0) == (offsets[:, 1] > 0))
 
     def _moved(self, base: _Base) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """What coordinates become at a base (a, 2), and by how much that moves them."""
@@ -168,12 +168,14 @@ class HessianVector:
 def _weighed(ray: Ray, x: NDArray[np.float64]) -> list[_Base]:
     """The bases of one ray: its two nodes, and x where they are on one side."""
     o, at = ray.offsets, ray.coordinates
-    if o[0] * o[1] < 0:
+    if (o[0] < 0) != (o[1] < 0):
         span = float(o[1] - o[0])
         return [_Base(at, ray.values[1], 1.0, span), _Base(at, ray.values[0], -1.0, span)]
-    c = coefficients(o)
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # what is past floating point is missing then
+        c = coefficients(o)
+        rest = -float(c[0] / o[0] + c[1] / o[1])
     nodes = [_Base(at, ray.values[k], float(c[k]), float(o[k])) for k in (0, 1)]
-    return [*nodes, _Base(at, x[at], -float(c[0] / o[0] + c[1] / o[1]), 1.0)]
+    return [*nodes, _Base(at, x[at], rest, 1.0)]
 
 
 def _rebased(points: Points, base: _Base, x: NDArray[np.float64]) -> Points:

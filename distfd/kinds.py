@@ -63,7 +63,10 @@ class Kinds(ABC):
         return hessian
 
     def hvp(self, x: ArrayLike, v: ArrayLike) -> NDArray[np.float64]:
-        """The Hessian times v, (d,), in 4 d evaluations and the baseline; step and scheme as for `hessian`."""
+        """The Hessian times v, (d,), in 4 d evaluations and the baseline; step and scheme as for `hessian`.
+
+        Where bounds let v go one way only, it takes 6 d. Coordinates that bounds fix count as 0.
+        """
         product: NDArray[np.float64] = self.differentiate(x, kind="hvp", v=v).derivative
         return product
 
@@ -74,8 +77,8 @@ class Kinds(ABC):
     def directional(self, x: ArrayLike, directions: ArrayLike) -> NDArray[np.float64]:
         """dJ(x + t v)/dt at 0 for directions v (p, d): (p,), or (p, m) for a J with m outputs.
 
-        A relative step is counted in the coordinates' own: t = 1 / |v / h|_2. An AbsoluteStep is t itself, for all or
-        each. "forward" is towards v. Bounds are kept along the line; where they let v go neither way far enough, what
+        The step is t = 1 / |v / h|_2 with h the coordinates' own steps: where v is e_k, t is h_k. "forward" is towards
+        v. Bounds are kept along the line; where they let v go neither way far enough, what
         can go forward and what cannot are differenced by themselves and added. Coordinates that bounds fix count as 0.
 
         Every coordinate of x + t v rounds by itself, so no t is exact: the one nearest to the realised displacement

@@ -82,17 +82,16 @@ def place_lines(site: Site, moving: NDArray[np.int64], h: NDArray[np.float64], s
         If points coincide in floating point, or in the text that J reads, or are past what floating point holds.
     """
     at = site.x[moving]
-    values: NDArray[Any]
     if stencil.imaginary:
         # Real parts stay where they are, and so within their bounds.
         step = h * stencil.nodes[0]
         offsets = step[:, None]
-        values = imaginary_step(at[:, None], offsets)
-    else:
-        values, step = place(at, h, stencil, site.lower[moving], site.upper[moving])
-        offsets = values - at[:, None]
+        check_offsets(offsets, lambda a: site.label(int(moving[a])))
+        return Lines(site.x, moving, imaginary_step(at[:, None], offsets), offsets, step)
+    values, step = place(at, h, stencil, site.lower[moving], site.upper[moving])
+    offsets = values - at[:, None]
     check_offsets(offsets, lambda a: site.label(int(moving[a])))
-    if site.written is not None and not stencil.imaginary:
+    if site.written is not None:
         read = site.offsets(moving, values)
         check_offsets(read, lambda a: site.label(int(moving[a])))
         offsets, step = read, step * (read[:, 0] / offsets[:, 0])

@@ -19,7 +19,7 @@ from distfd.lending import Lender
 from distfd.records import Batch, Failure, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -100,8 +100,9 @@ class Worker:
     def _evaluate(self, chunk: Chunk, k: int) -> NDArray[np.float64] | Failure:
         def value() -> NDArray[np.float64]:
             model = self._live()
-            raw = self._lender.call(lambda x: model.evaluate(x, timeout=chunk.timeout), chunk.points, k)
             complex_ = chunk.points.changes(k)[1].dtype.kind == "c"
+            with _casts_are_errors() if complex_ and not chunk.lenient else contextlib.nullcontext():
+                raw = self._lender.call(lambda x: model.evaluate(x, timeout=chunk.timeout), chunk.points, k)
             return as_value(raw, vector=chunk.vector, complex_=complex_, lenient=chunk.lenient)
 
         return _attempt(value)
@@ -127,6 +128,14 @@ def _attempt(value: Callable[[], NDArray[np.float64]]) -> NDArray[np.float64] | 
         return Failure(Status.ERROR, f"J called sys.exit({_short(error.code)})", own_traceback(error), error)
     except BaseException as error:
         return Failure(Status.ERROR, one_line(error), own_traceback(error), error)
+
+
+@contextlib.contextmanager
+def _casts_are_errors() -> Iterator[None]:
+    """Inside, numpy's warning that an imaginary part is thrown away is raised: the derivative would be a silent 0."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", np.exceptions.ComplexWarning)
+        yield
 
 
 class BadValueError(EvaluationFailure):
