@@ -7,7 +7,7 @@ only, each g by second-order differences with the same offsets, so that their er
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -19,13 +19,14 @@ from distfd.placement import check_offsets, place
 from distfd.plan import Answer, Request, Wave
 from distfd.points import Points, dense_points
 from distfd.second_derivative import SECOND
-from distfd.site import Site
 from distfd.stencils import coefficients
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+    from distfd.site import Site
 
 _MOST_CHANGES = 2**22
 """Changes against x up to which all points go in one request; above, each gradient has a request of its own."""
@@ -85,7 +86,7 @@ class HessianVector:
     def _bases(self) -> list[_Base]:
         """Where gradients are taken. Half of the room is for v: coordinates move from there on."""
         site = self.site
-        half = Site(site.x, (site.x + site.lower) / 2, (site.x + site.upper) / 2, site.label)
+        half = replace(site, lower=(site.x + site.lower) / 2, upper=(site.x + site.upper) / 2)
         rays = place_rays(half, self.v[None], np.array([self.t]), SECOND, np.abs(self.h))
         return [base for ray in rays for base in _weighed(ray, site.x)]
 

@@ -44,8 +44,8 @@ class Kinds(ABC):
         ----------
         sparsity : (m, d) mask, sparse array, (structure, groups), or "probe"
             Where the Jacobian may be other than 0. Columns that share no row are then moved together: a tridiagonal
-            one takes 3 evaluations and the baseline, whatever d is, in the order that the scheme's nodes ask for, and
-            the result is a scipy.sparse csr_array (csr_matrix for a matrix).
+            one takes 3 evaluations for each node of the scheme, and the baseline, whatever d is. The result is a
+            scipy.sparse csr_array (csr_matrix for a matrix).
 
             "probe" looks for the structure first, once in an Evaluator's life: plain forward differences at two
             points near x, displaced at random (the same in every run), 2 (d + 1) evaluations in two rounds, and d x m

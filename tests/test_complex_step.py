@@ -63,6 +63,18 @@ def test_gradients_are_exact_to_round_off_and_never_of_a_point_with_two_types() 
     assert "moved by 0+1.49e-08j" in found.evaluations[1].label
 
 
+def test_complex_points_differ_from_x_in_their_imaginary_parts_alone() -> None:
+    seen: list[Any] = []
+
+    def fun(x: Any) -> Any:
+        seen.append(x.copy())
+        return x[0] + x[1]
+
+    x = np.array([-0.0, 3.0])
+    distfd.gradient(fun, x, **SERIAL)
+    assert [bits(np.ascontiguousarray(at.real)) for at in seen] == [bits(x)] * 3
+
+
 def test_only_a_point_with_an_imaginary_part_is_complex() -> None:
     points = points_of(X, [{}, {1: 3.0 + 0j}, {0: complex(-0.0, 1e-20), 2: 7 + 0j}])
     assert points.imaginary.tolist() == [False, False, True]

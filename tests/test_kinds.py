@@ -61,6 +61,8 @@ SURROUNDINGS: dict[str, Any] = {
     "corner": [(X[0], 9), (X[1], 9), (None, None)],
     "near": [(v - 1e-12, v + 9) for v in X],
 }
+TIGHT = [(v - 0.02, v + 0.02) for v in X]
+"""Less room than a step: v has to leave some of it to the coordinates."""
 SURROUNDED = pytest.mark.parametrize("bounds", SURROUNDINGS.values(), ids=SURROUNDINGS)
 
 
@@ -124,7 +126,7 @@ def test_the_complex_step_is_of_second_order_and_needs_no_large_one() -> None:
 
 
 @pytest.mark.parametrize("kind", ["hessian", "hvp"])
-@SURROUNDED
+@pytest.mark.parametrize("bounds", [*SURROUNDINGS.values(), TIGHT], ids=[*SURROUNDINGS, "tight"])
 @settings(max_examples=15)
 @given(data=st.data())
 def test_second_derivatives_of_cubics_have_no_error_but_round_off(kind: str, bounds: Any, data: st.DataObject) -> None:
@@ -198,6 +200,17 @@ def test_no_point_is_outside_by_one_ulp(kind: str, box: tuple[Floats, list[Any]]
     for k in range(len(request.points)):
         at = request.points.dense(k)
         assert np.all((lower <= at) & (at <= upper))
+
+
+def test_products_stay_inside_boxes_that_rounding_nearly_leaves() -> None:
+    random = np.random.default_rng(0)
+    for _ in range(200):
+        x, width = random.normal(size=3), 10.0 ** random.uniform(-9, 3)
+        bounds = [(v - width * random.random(), v + width * random.random()) for v in x.tolist()]
+        request = plan("hvp", x, v=random.normal(size=3), bounds=bounds, step=AbsoluteStep(1e3)).advance(())
+        assert isinstance(request, Request)
+        at = np.array([request.points.dense(k) for k in range(len(request.points))])
+        assert np.all((at >= np.array(bounds)[:, 0]) & (at <= np.array(bounds)[:, 1]))
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

@@ -47,7 +47,7 @@ def where(request: pytest.FixtureRequest) -> dict[str, Any]:
 @pytest.mark.parametrize("method", ["2-point", "cs"])
 @settings(max_examples=30)
 @given(
-    hnp.arrays(np.float64, 3, elements=st.floats(-50, 50)),
+    hnp.arrays(np.float64, 3, elements=st.floats(-50, 50)).map(lambda x: x + 0.0),  # SciPy's sum loses the sign of -0.0
     st.none() | st.sampled_from([1e-6, -1e-4, 0.0]),
     st.sampled_from([(-np.inf, np.inf), (-50.0, 50.0)]),
 )
@@ -89,6 +89,21 @@ def test_x_keeps_its_type_and_steps_match_it(dtype: Any, where: dict[str, Any]) 
     assert abs(float(moved)) == pytest.approx(float(np.finfo(dtype).eps) ** 0.5, rel=0.01)
     np.testing.assert_allclose(found, np.cos(x.astype(float)), rtol=5 * float(np.finfo(dtype).eps) ** 0.5)
     assert found.dtype == np.float64
+
+
+def test_differences_are_divided_by_the_steps_that_float32_made(where: dict[str, Any]) -> None:
+    x = np.array([0.1, -7.3], dtype=np.float32)
+    for method in ("2-point", "3-point"):
+        found = distfd.approx_derivative(lambda at: 3.0 * float(at[0]) + 5.0 * float(at[1]), x, method=method, **where)
+        np.testing.assert_allclose(found, [3, 5], rtol=1e-6)
+
+
+def test_float32_points_are_inside_float64_bounds() -> None:
+    x = np.array([0.1], dtype=np.float32)
+    recorder = Recorder()
+    high = float(x[0]) + 2.49 * float(np.spacing(x[0]))
+    distfd.approx_derivative(recorder, x, method="2-point", bounds=(float(x[0]), high))
+    assert float(x[0]) < float(recorder.seen[1][0]) <= high
 
 
 @pytest.mark.parametrize("inner", [np.float32, np.float64])
@@ -161,6 +176,13 @@ def test_a_mask_of_two_rows_is_no_pair() -> None:
     for given_mask in (mask, mask.tolist(), (mask, np.arange(3))):
         found = distfd.approx_derivative(fun, X, sparsity=given_mask)
         np.testing.assert_allclose(found.toarray(), mask * scipys(fun, X), rtol=1e-9)
+
+
+def test_in_this_process_a_function_that_looks_the_same_is_another() -> None:
+    executor, first, second = distfd.SerialExecutor(), Recorder(), Recorder()
+    for recorder in (first, second):
+        distfd.approx_derivative(recorder, X, executor=executor)
+    assert len(first.seen) == len(second.seen) == 7
 
 
 @pytest.mark.slow
