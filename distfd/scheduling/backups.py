@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from numpy.typing import NDArray
+
+    from distfd.scheduling.queues import Issued
 
 
 class Backups:
@@ -38,3 +43,29 @@ class Backups:
                     self._copies[k] = left
                     alone[r] = False
         return alone
+
+
+def portions(
+    late: Sequence[Issued],
+    single: Callable[[NDArray[np.int64]], NDArray[np.int64]],
+    at_once: Callable[[int], int],
+) -> list[NDArray[np.int64]]:
+    """What is late, in portions for one slot each, the most promising first.
+
+    Parameters
+    ----------
+    late : sequence of Issued
+    single : callable
+        Which of some points may have a backup.
+    at_once : callable
+        How many of so many points go to a slot at once.
+    """
+    # What has not begun is sure to gain by a second slot; of the rest, what has taken longest is likeliest to.
+    late = sorted(late, key=lambda issued: (issued.started < math.inf, issued.started))
+    alone = [single(issued.index) for issued in late if issued.lone]
+    others = [single(issued.index) for issued in late if not issued.lone]
+    if not others:
+        return alone
+    # A point that went alone goes alone again; short ones may share a slot.
+    index, size = np.concatenate(others), at_once(sum(map(len, others)))
+    return alone + [index[begin : begin + size] for begin in range(0, len(index), size)]

@@ -11,7 +11,7 @@ import numpy as np
 from distfd.protocols import ChunkDone, SlotLost, SlotUp
 from distfd.records import Batch, Failure, Status
 from distfd.scheduling.backlog import Backlog
-from distfd.scheduling.backups import Backups
+from distfd.scheduling.backups import Backups, portions
 from distfd.scheduling.chunks import backup_due, budget, chunk_seconds, next_due
 from distfd.scheduling.ledger import Ledger
 from distfd.scheduling.queues import Issued, Queues
@@ -244,17 +244,17 @@ class Scheduler:
         """What is late, spread over slots that have nothing else to do."""
         idle = self._idle()
         late = [issued for due, issued in self._late() if due <= now] if idle else []
-        parts = [self._single(issued.index) for issued in late if issued.lone][: len(idle)]
-        rest = [issued.index for issued in late if not issued.lone]
-        left = len(idle) - len(parts)
-        if rest and left:
-            # A point that went alone goes alone again; the others may share a slot.
-            index = self._single(np.concatenate(rest))
-            size = -(-len(index) // left)
-            parts += [index[begin : begin + size] for begin in range(0, len(index), size)]
-        for part in parts:
+        parts = portions(late, self._single, self._points_at_once)
+        submits = []
+        for slot, part in zip(idle, parts, strict=False):
             self._backups.add(part)
-        return [self._submit(slot, part, now, len(part) == 1) for slot, part in zip(idle, parts, strict=False)]
+            submits.append(self._submit(slot, part, now, len(part) == 1))
+        return submits
+
+    def _points_at_once(self, waiting: int) -> int:
+        """How many of so many points go to a slot at once."""
+        median = max(self._pool.times.median or 0.0, 1e-9)
+        return max(1, round(chunk_seconds(waiting * median, self._pool.slots) / median))
 
     def _single(self, index: NDArray[np.int64]) -> NDArray[np.int64]:
         """Those of the points that are not final and have no backup."""
