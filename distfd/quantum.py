@@ -1,0 +1,63 @@
+"""The unit in which output is rounded, read off its digits."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_DIGITS = 12
+"""A float64 that was computed has 15 to 17 digits; of a dozen of them none has so few by chance."""
+_LEAST = 4
+"""Values that it takes to say so."""
+
+
+def quantum(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The unit of each output's last digit, (m,), from values (n, m); 0 where they have all the digits of a float64.
+
+    Three kinds are seen: few decimal digits (printed output), single precision, and multiples of one unit.
+    """
+    # A vector of outputs may be long, and what is not rounded is told by a few values.
+    return np.array([_quantum(column[np.isfinite(column)]) for column in values.T], dtype=np.float64)
+
+
+def _quantum(values: NDArray[np.float64]) -> float:
+    different = np.unique(values)
+    if len(values) < _LEAST or not different.any():
+        return 0.0
+    # The first that has all its digits settles it, at no cost for the rest.
+    units = []
+    for value in different[different != 0].tolist():
+        unit = _last_digit(value)
+        if unit is None:
+            return _single(different) or _lattice(different)
+        units.append(unit)
+    return min(units)
+
+
+def _last_digit(value: float) -> float | None:
+    """The unit of the last digit of the shortest decimal that reads back as this number; None where that is long."""
+    number = Decimal(repr(value)).normalize().as_tuple()
+    assert isinstance(number.exponent, int), "finite numbers have a whole exponent"
+    return float(f"1e{number.exponent}") if len(number.digits) <= _DIGITS else None
+
+
+def _single(values: NDArray[np.float64]) -> float:
+    with np.errstate(over="ignore"):
+        held = values.astype(np.float32)
+    return float(np.spacing(np.abs(held).max())) if np.array_equal(held.astype(np.float64), values) else 0.0
+
+
+def _lattice(values: NDArray[np.float64]) -> float:
+    """The smallest gap where all gaps are multiples of it, and are far above rounding."""
+    gaps = np.diff(values)
+    if len(gaps) < _LEAST:
+        return 0.0
+    unit = float(gaps.min())
+    counts = (values - values[0]) / unit
+    coarse = unit > 1e6 * float(np.spacing(np.abs(values).max()))
+    return unit if coarse and counts[-1] < 1e4 and np.all(np.abs(counts - np.rint(counts)) < 1e-4) else 0.0
