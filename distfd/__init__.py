@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from distfd.errors import (
         ClusterError,
         ConfigError,
+        DerivativeWarning,
         DistfdError,
         EvaluationError,
         InputError,
@@ -34,6 +35,7 @@ _HOMES = {
     "CommandObjective": "distfd.objectives.command",
     "ConfigError": "distfd.errors",
     "DerivativeResult": "distfd.results",
+    "DerivativeWarning": "distfd.errors",
     "DistfdError": "distfd.errors",
     "Evaluation": "distfd.records",
     "EvaluationError": "distfd.errors",
@@ -58,6 +60,7 @@ __all__ = [
     "CommandObjective",
     "ConfigError",
     "DerivativeResult",
+    "DerivativeWarning",
     "DistfdError",
     "Evaluation",
     "EvaluationError",

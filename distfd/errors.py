@@ -54,3 +54,7 @@ class StoreError(DistfdError):
     """The store cannot be read, written or locked."""
 
     exit_code = 5
+
+
+class DerivativeWarning(UserWarning):
+    """A derivative was computed, and there is reason to doubt it."""

@@ -10,18 +10,20 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from distfd import events
-from distfd.describe import coordinate_label, failure_message, numbered, where
-from distfd.errors import EvaluationError, InputError
+from distfd.describe import coordinate_label, numbered
+from distfd.errors import InputError
 from distfd.evaluate import Session, evaluate
 from distfd.executors.registry import make_executor
+from distfd.methods import Setting, make_method
 from distfd.objectives.resolve import as_objective
 from distfd.options import DerivativeOptions, EvaluationOptions
+from distfd.outcome import failure_error, make_result, out_of_range_error, scalar, tell
 from distfd.placement import as_bounds
-from distfd.plan import Answer, FirstDerivative, Request, Values, check_x
+from distfd.plan import Answer, Request, Values, check_x
 from distfd.points import dense_points
-from distfd.records import Status
-from distfd.results import DerivativeResult, Evaluations, Tally, evaluation, gather
+from distfd.results import DerivativeResult, Tally, gather
 from distfd.scheduler import Pool
+from distfd.site import Site
 from distfd.stores.registry import open_store
 from distfd.threads import Turn
 
@@ -36,8 +38,6 @@ if TYPE_CHECKING:
     from distfd.records import Batch
     from distfd.stencils import Stencil
     from distfd.steps import AbsoluteStep
-
-KINDS = ("gradient", "jacobian")
 
 
 class Evaluator:
@@ -159,7 +159,7 @@ class Evaluator:
             If J fails there for good.
         """
         answer, _ = self._solve(Values(dense_points([self._at(x)]), vector=True, baseline=0), "value")
-        return _scalar(answer.value[0])
+        return scalar(answer.value[0])
 
     def gradient(self, x: ArrayLike) -> NDArray[np.float64]:
         """dJ/dx at x, (d,).
@@ -190,7 +190,7 @@ class Evaluator:
         answer, _ = self._solve(Values(dense_points(rows), vector=True), "values")
         return answer.value[:, 0] if answer.value.shape[1] == 1 else answer.value
 
-    def differentiate(self, x: ArrayLike, *, kind: str = "gradient") -> DerivativeResult:
+    def differentiate(self, x: ArrayLike, *, kind: str = "gradient", **particulars: Any) -> DerivativeResult:
         """The derivative with all that is known of it.
 
         Parameters
@@ -198,6 +198,8 @@ class Evaluator:
         x : (d,) array
         kind : str
             "gradient" or "jacobian".
+        **particulars
+            What that kind needs beside x.
 
         Raises
         ------
@@ -206,57 +208,29 @@ class Evaluator:
         EvaluationError
             If a component has no value (unless on_failure="nan"), or J fails at x itself.
         """
-        method = self.method(x, kind)
-        answer, tally = self._solve(method, kind)
+        answer, tally = self._solve(self.method(x, kind, **particulars), kind)
         if self._raises and len(answer.missing):
-            first = self._label(int(answer.missing[0]))
-            raise EvaluationError(f"the difference at {first} is past what floating point holds; use a larger step")
-        return DerivativeResult(
-            derivative=answer.derivative,
-            value=_scalar(answer.value) if kind == "gradient" else answer.value,
-            error=answer.error,
-            step=answer.step,
-            scheme=self._options.stencil.name,
-            missing=answer.missing,
-            n_evaluations=tally.n_evaluations,
-            n_reused=tally.n_reused,
-            n_failed=tally.n_failed,
-            n_retried=tally.n_retried,
-            wall_seconds=tally.wall_seconds,
-            efficiency=tally.efficiency,
-            evaluations=Evaluations(tally.waves, self._label),
-            ideal_seconds=tally.ideal_seconds,
-            slots=self.slots,
+            raise out_of_range_error(answer, self._label)
+        tell(answer.warnings)
+        return make_result(
+            answer, tally, self._options.stencil.name, self._label, slots=self.slots, vector=kind == "jacobian"
         )
 
-    def method(self, x: ArrayLike, kind: str = "gradient") -> FirstDerivative:
+    def method(self, x: ArrayLike, kind: str = "gradient", **particulars: Any) -> Method:
         """The plan of a derivative at x; nothing is evaluated."""
-        if kind not in KINDS:
-            raise InputError(f"kind: must be one of {', '.join(KINDS)} (was {kind!r})")
-        options = self._options
-        at, lower, upper = self._place(x)
-        return FirstDerivative(
-            x=at,
-            stencil=options.stencil,
-            step=options.step,
-            scale=options.scale,
-            lower=lower,
-            upper=upper,
-            vector=kind == "jacobian",
-            label=self._label,
-        )
+        return make_method(kind, Setting(self._site(x), self._options), **particulars)
 
     def _at(self, x: ArrayLike) -> NDArray[np.float64]:
-        return self._place(x)[0]
+        return self._site(x).x
 
-    def _place(self, x: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """X checked, and its bounds."""
+    def _site(self, x: ArrayLike) -> Site:
+        """The point checked, and its surroundings."""
         names = self._options.names
         at = check_x(x, label=self._label if names is None or len(names) == np.size(np.asarray(x)) else numbered)
         if names is not None and len(names) != len(at):
             raise InputError(f"names: there are {len(names)} for {len(at)} coordinates")
         lower, upper = as_bounds(self._options.bounds, len(at))
-        return check_x(at, lower, upper, self._label), lower, upper
+        return Site(check_x(at, lower, upper, self._label), lower, upper, self._label)
 
     def _solve(self, method: Method, task: str) -> tuple[Answer, Tally]:
         """Evaluate what the method asks for until it answers."""
@@ -278,33 +252,7 @@ class Evaluator:
         tally.add(wave, batches, self.slots, seconds)
         now = tally.n_evaluations, tally.n_failed, tally.ideal_seconds
         self._session.emit(events.WaveEnded(task, now[0] - before[0], now[1] - before[1], seconds, now[2] - before[2]))
-        self._check(wave, batches)
+        error = failure_error(wave, batches, self._label, always=self._raises)
+        if error is not None:
+            raise error
         return wave
-
-    def _check(self, wave: Wave, batches: Sequence[Batch]) -> None:
-        """Raise where a failure is one: at the baseline always, elsewhere as on_failure has it."""
-        failed = np.flatnonzero(wave.status != Status.OK)
-        baseline = wave.request.baseline
-        if not len(failed):
-            return
-        baseline_failed = baseline is not None and wave.status[baseline] != Status.OK
-        if not (baseline_failed or self._raises):
-            return
-        k = int(baseline) if baseline is not None and baseline_failed else int(failed[0])
-        raise self._error(wave, batches, k, len(failed) if not baseline_failed else 1)
-
-    def _error(self, wave: Wave, batches: Sequence[Batch], k: int, count: int) -> EvaluationError:
-        failure = wave.failures[k]
-        batch, r = next((b, int(np.flatnonzero(b.index == k)[0])) for b in batches if np.any(b.index == k))
-        text = failure_message(
-            wave.request.points, k, failure, self._label, attempts=int(batch.attempt[r]), place=where(batch)
-        )
-        if count > 1:
-            text += f"\n  {count - 1} other {'point' if count == 2 else 'points'} failed too"
-        error = EvaluationError(text, evaluation(wave.request, batch, r, self._label))
-        error.__cause__ = failure.exception
-        return error
-
-
-def _scalar(value: NDArray[np.float64]) -> Any:
-    return float(value[0]) if len(value) == 1 else value

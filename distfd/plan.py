@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from distfd.assemble import Terms, assemble
 from distfd.describe import numbered
 from distfd.errors import InputError
-from distfd.placement import check_offsets, place
-from distfd.points import Points
 from distfd.records import Status
-from distfd.stencils import Stencil, coefficients
-from distfd.steps import as_real, nominal_steps
+from distfd.steps import as_real
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
+    from distfd.points import Points
     from distfd.records import Failure
-    from distfd.steps import AbsoluteStep
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +50,8 @@ class Answer:
 
     ``derivative`` is (d,) or (m, d) with NaN at the ``missing`` coordinates, those that lack a value or whose
     difference is past what floating point holds; ``value`` is J(x), (m,); ``step`` is (d,), 0 at coordinates that do
-    not move; ``error`` is None, or of the derivative's shape.
+    not move; ``error`` is None, or of the derivative's shape; ``warnings`` are sentences for the user, by coordinate
+    name; ``noise`` is the noise level of J where it was used.
     """
 
     derivative: NDArray[np.float64]
@@ -63,6 +59,8 @@ class Answer:
     step: NDArray[np.float64]
     missing: NDArray[np.int64]
     error: NDArray[np.float64] | None = None
+    warnings: tuple[str, ...] = ()
+    noise: float | None = None
 
 
 class Method(Protocol):
@@ -86,87 +84,6 @@ class Values:
             return Request(self.points, self.baseline, self.vector)
         failed = np.flatnonzero(waves[0].status != Status.OK)
         return Answer(np.empty(0), waves[0].values, np.zeros(len(self.points.x)), failed)
-
-
-@dataclass(frozen=True, eq=False)
-class FirstDerivative:
-    """Gradient, or Jacobian where ``vector``: one stencil along each coordinate.
-
-    Parameters
-    ----------
-    x, lower, upper : (d,) ndarrays
-        Where lower == upper the coordinate does not move: its derivative is 0 and costs nothing.
-    stencil : Stencil
-    step, scale
-        As in `distfd.steps.nominal_steps`.
-    vector : bool
-    label : callable
-        Coordinate number -> what messages call it.
-    """
-
-    x: NDArray[np.float64]
-    stencil: Stencil
-    step: ArrayLike | AbsoluteStep | None
-    scale: ArrayLike | None
-    lower: NDArray[np.float64]
-    upper: NDArray[np.float64]
-    vector: bool
-    label: Callable[[int], str]
-
-    def advance(self, waves: Sequence[Wave]) -> Request | Answer:
-        """One request, then the answer."""
-        if not waves:
-            return Request(self._points, 0, self.vector)
-        wave = waves[0]
-        baseline = wave.values[0]
-        rows = assemble(self._terms, wave.values, baseline)
-        d, moving = len(self.x), self._moving
-        derivative = np.zeros((d, len(baseline)))
-        derivative[moving] = rows
-        missing = moving[~np.isfinite(rows).all(axis=1)]
-        derivative[missing] = np.nan
-        return Answer(
-            derivative=derivative.T if self.vector else derivative[:, 0],
-            value=baseline,
-            step=self._placed[2],
-            missing=missing,
-        )
-
-    @cached_property
-    def _moving(self) -> NDArray[np.int64]:
-        return np.flatnonzero(self.lower != self.upper)
-
-    @cached_property
-    def _placed(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """New values (a, n), realised offsets (a, n) and realised steps (d,)."""
-        moving = self._moving
-        h = nominal_steps(self.x, self.stencil, self.step, self.scale)
-        x = self.x[moving]
-        step = np.zeros(len(self.x))
-        values, step[moving] = place(x, h[moving], self.stencil, self.lower[moving], self.upper[moving])
-        # What J is moved by is what floating point made of x + h, so that is what the difference is divided by.
-        offsets = values - x[:, None]
-        check_offsets(offsets, lambda a: self.label(int(moving[a])))
-        return values, offsets, step
-
-    @cached_property
-    def _points(self) -> Points:
-        values, moving = self._placed[0], self._moving
-        n = values.shape[1]
-        indptr = np.concatenate(([0, 0], np.arange(1, values.size + 1)))
-        return Points(self.x, indptr, np.repeat(moving, n), values.ravel())
-
-    @cached_property
-    def _terms(self) -> Terms:
-        offsets = self._placed[1]
-        a, n = offsets.shape
-        return Terms(
-            n_rows=a,
-            row=np.repeat(np.arange(a), n),
-            point=np.arange(1, a * n + 1),
-            coefficient=coefficients(offsets).ravel(),
-            divisor=offsets.ravel(),
-        )
 
 
 def check_x(

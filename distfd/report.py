@@ -33,6 +33,7 @@ def derivative_fields(result: DerivativeResult, x: NDArray[Any], names: Sequence
         "scheme": result.scheme,
         "missing": [names[k] for k in result.missing],
         "repaired": {},
+        "warnings": list(result.warnings),
         "n_reused": result.n_reused,
         "n_failed": result.n_failed,
         "n_retried": result.n_retried,

@@ -172,6 +172,10 @@ class DerivativeResult:
     efficiency : float or None
         Ideal time over wall time, where the ideal is max(longest evaluation, total / slots), summed over waves.
     evaluations : sequence of Evaluation
+    warnings : tuple of str
+        Reasons to doubt it, by coordinate name.
+    noise : float or None
+        The noise level of J, where it was measured or given.
     """
 
     derivative: NDArray[np.float64]
@@ -189,3 +193,5 @@ class DerivativeResult:
     evaluations: Sequence[Evaluation] = field(repr=False)
     ideal_seconds: float = 0.0
     slots: int = 1
+    warnings: tuple[str, ...] = ()
+    noise: float | None = None

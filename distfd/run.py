@@ -179,6 +179,7 @@ def _nothing() -> dict[str, Any]:
         "scheme": None,
         "missing": [],
         "repaired": {},
+        "warnings": [],
         "n_reused": 0,
         "n_failed": 0,
         "n_retried": 0,

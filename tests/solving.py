@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from distfd.describe import numbered
+from distfd.first_derivative import FirstDerivative
 from distfd.placement import as_bounds
-from distfd.plan import Answer, FirstDerivative, Request, Wave
+from distfd.plan import Answer, Request, Wave
 from distfd.records import Status
+from distfd.site import Site
 from distfd.stencils import Stencil, resolve_scheme
+from distfd.steps import nominal_steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +26,9 @@ def method(
     x: Any, scheme: str | Stencil = "forward", *, step: Any = None, bounds: Any = None, vector: bool = False
 ) -> FirstDerivative:
     x = np.asarray(x, dtype=float)
-    return FirstDerivative(x, resolve_scheme(scheme), step, None, *as_bounds(bounds, len(x)), vector, numbered)
+    stencil = resolve_scheme(scheme)
+    h = nominal_steps(x, stencil, step)
+    return FirstDerivative(Site(x, *as_bounds(bounds, len(x))), stencil, h, vector)
 
 
 def ask(plan: FirstDerivative) -> Request:

@@ -15,11 +15,11 @@ PACKAGE = ROOT / "distfd"
 
 FLOORS: dict[str, int] = {
     **dict.fromkeys(("errors", "records", "failures", "events", "points", "stencils", "steps", "placement"), 0),
-    **dict.fromkeys(("assemble", "plan", "describe", "results"), 0),
+    **dict.fromkeys(("assemble", "plan", "site", "lines", "first_derivative", "describe", "results"), 0),
     **dict.fromkeys(("protocols", "scheduler", "options", "work", "threads", "chunks", "processes", "reaper"), 1),
     **dict.fromkeys(("fingerprint", "identity"), 1),
     **dict.fromkeys(("objectives", "executors", "stores", "observers"), 2),
-    **dict.fromkeys(("evaluate", "evaluator"), 3),
+    **dict.fromkeys(("evaluate", "evaluator", "methods", "outcome"), 3),
     **dict.fromkeys(("api", "optimize", "report", "rundir"), 4),
     **dict.fromkeys(("config", "build", "run", "preview", "cli", "__main__"), 5),
 }

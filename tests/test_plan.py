@@ -16,10 +16,12 @@ from solving import ask, bits, method, rosenbrock, solve, trigonometric, wave
 
 from distfd.describe import coordinate_label
 from distfd.errors import InputError
+from distfd.first_derivative import FirstDerivative
 from distfd.placement import as_bounds
-from distfd.plan import Answer, FirstDerivative, Request, Values, Wave, check_x
+from distfd.plan import Answer, Request, Values, Wave, check_x
 from distfd.points import dense_points
 from distfd.records import Status
+from distfd.site import Site
 from distfd.stencils import SCHEMES
 from distfd.steps import AbsoluteStep
 
@@ -140,13 +142,14 @@ def test_points_are_inside_the_bounds_and_apart_or_the_coordinate_is_named(
 
 def test_a_step_too_small_to_hold_names_its_coordinate() -> None:
     plan = FirstDerivative(
-        np.array([1.0, 1e20, 1.0]),
+        Site(
+            np.array([1.0, 1e20, 1.0]),
+            *as_bounds([(1, 1), (None, None), (None, None)], 3),
+            label=coordinate_label(["a", "b", "c"]),
+        ),
         SCHEMES["central"],
-        AbsoluteStep(1e-3),
-        None,
-        *as_bounds([(1, 1), (None, None), (None, None)], 3),
+        np.full(3, 1e-3),
         vector=False,
-        label=coordinate_label(["a", "b", "c"]),
     )
     with pytest.raises(InputError, match=r"coordinate 1 \('b'\) the step is too small"):
         plan.advance(())

@@ -1,0 +1,62 @@
+"""Gradients and dense Jacobians: one stencil along each coordinate, all in one request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from distfd.assemble import assemble
+from distfd.lines import Lines, place_lines
+from distfd.plan import Answer, Request
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from distfd.plan import Wave
+    from distfd.site import Site
+    from distfd.stencils import Stencil
+
+
+@dataclass(frozen=True, eq=False)
+class FirstDerivative:
+    """Gradient, or Jacobian where ``vector``.
+
+    Parameters
+    ----------
+    site : Site
+    stencil : Stencil
+    h : (d,) ndarray
+        Signed steps, those of `distfd.steps.nominal_steps` or any other; bounds and rounding may change them.
+    vector : bool
+    """
+
+    site: Site
+    stencil: Stencil
+    h: NDArray[np.float64]
+    vector: bool
+
+    @cached_property
+    def lines(self) -> Lines:
+        """Where the points are, and how they are weighed."""
+        moving = self.site.moving
+        return place_lines(self.site, moving, self.h[moving], self.stencil)
+
+    def advance(self, waves: Sequence[Wave]) -> Request | Answer:
+        """One request, then the answer."""
+        lines = self.lines
+        if not waves:
+            return Request(lines.points, 0, self.vector)
+        wave = waves[0]
+        baseline = wave.values[0]
+        rows = assemble(lines.terms, wave.values, baseline)
+        d = len(self.site.x)
+        derivative, step = np.zeros((d, len(baseline))), np.zeros(d)
+        derivative[lines.moving], step[lines.moving] = rows, lines.step
+        missing = lines.moving[~np.isfinite(rows).all(axis=1)]
+        derivative[missing] = np.nan
+        return Answer(derivative.T if self.vector else derivative[:, 0], baseline, step, missing)

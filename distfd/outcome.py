@@ -1,0 +1,93 @@
+"""How a call ends: its result, its error, its warnings."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from distfd.describe import failure_message, where
+from distfd.errors import DerivativeWarning, EvaluationError
+from distfd.records import Status
+from distfd.results import DerivativeResult, Evaluations, evaluation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    from distfd.plan import Answer, Wave
+    from distfd.records import Batch
+    from distfd.results import Tally
+
+
+def make_result(
+    answer: Answer, tally: Tally, scheme: str, label: Callable[[int], str], *, slots: int, vector: bool
+) -> DerivativeResult:
+    """The answer, and what it took."""
+    return DerivativeResult(
+        derivative=answer.derivative,
+        value=answer.value if vector else scalar(answer.value),
+        error=answer.error,
+        step=answer.step,
+        scheme=scheme,
+        missing=answer.missing,
+        n_evaluations=tally.n_evaluations,
+        n_reused=tally.n_reused,
+        n_failed=tally.n_failed,
+        n_retried=tally.n_retried,
+        wall_seconds=tally.wall_seconds,
+        efficiency=tally.efficiency,
+        evaluations=Evaluations(tally.waves, label),
+        ideal_seconds=tally.ideal_seconds,
+        slots=slots,
+        warnings=answer.warnings,
+        noise=answer.noise,
+    )
+
+
+def failure_error(
+    wave: Wave, batches: Sequence[Batch], label: Callable[[int], str], *, always: bool
+) -> EvaluationError | None:
+    """The error where a failure is one: at the baseline in any case, elsewhere where ``always``."""
+    failed = np.flatnonzero(wave.status != Status.OK)
+    if not len(failed):
+        return None
+    baseline = wave.request.baseline
+    if baseline is not None and wave.status[baseline] != Status.OK:
+        return _error(wave, batches, label, baseline, others=0)
+    return _error(wave, batches, label, int(failed[0]), others=len(failed) - 1) if always else None
+
+
+def out_of_range_error(answer: Answer, label: Callable[[int], str]) -> EvaluationError:
+    """The error where all points have values, and yet a component has none."""
+    first = label(int(answer.missing[0]))
+    return EvaluationError(f"the difference at {first} is past what floating point holds; use a larger step")
+
+
+def tell(texts: Iterable[str]) -> None:
+    """Warn whoever called distfd, in their own line of code."""
+    level, frame = 2, sys._getframe(1)  # noqa: SLF001  # warnings.warn has skip_file_prefixes from Python 3.12 on
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == "distfd":
+        level, frame = level + 1, frame.f_back
+    for text in texts:
+        warnings.warn(text, DerivativeWarning, stacklevel=level)
+
+
+def scalar(value: NDArray[np.float64]) -> Any:
+    """A float where there is one number."""
+    return float(value[0]) if len(value) == 1 else value
+
+
+def _error(wave: Wave, batches: Sequence[Batch], label: Callable[[int], str], k: int, others: int) -> EvaluationError:
+    failure = wave.failures[k]
+    batch, r = next((b, int(np.flatnonzero(b.index == k)[0])) for b in batches if np.any(b.index == k))
+    attempts = int(batch.attempt[r])
+    text = failure_message(wave.request.points, k, failure, label, attempts=attempts, place=where(batch))
+    if others:
+        text += f"\n  {others} other {'point' if others == 1 else 'points'} failed too"
+    error = EvaluationError(text, evaluation(wave.request, batch, r, label))
+    error.__cause__ = failure.exception
+    return error
