@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-from distfd.bars import Probes
 from distfd.noise_lines import line_points
 from distfd.noise import LINE, UNKNOWN, Noise, estimate, next_spacing
+from distfd.pairs import Pairs
 from distfd.placement import place
 from distfd.plan import Answer, Request
 from distfd.points import Points
 from distfd.stencils import SCHEMES
 
 CAP=0.1
-FAR=3.0
 SPACINGS = ((0, 1e-6), (1, 3e-3))
 CF=0.72
-P=dict(bar='sum', redo=1.5, target=.15, redomin=2.0, zf=1.0, incon=.5, cub=1.0)
+P=dict(redo=1.5, target=.15, incon=.5, t=5.0, te=5.0, exp=1.3, rounds=3, expgain=1.5, minsamp=3,z=1.0,s=0.4, qf=2.0, qmin=.1)
 
 @dataclass(frozen=True, eq=False)
 class AutoStep:
@@ -42,6 +39,7 @@ class AutoStep:
         points = Points(x, np.concatenate(([0], lines.indptr)), lines.indices, lines.values)
         wave = yield Request(points, 0, self.vector)
         base = wave.values[0]
+        m = len(base)
         used = len(points)
         vals = [np.concatenate((base[None], wave.values[1 + i*6: 7 + i*6])) for i in range(2)]
         noise = estimate(vals)
@@ -55,114 +53,112 @@ class AutoStep:
             vals += [np.concatenate((base[None], wave.values[i*6: 6 + i*6])) for i in range(2)]
             noise = estimate(vals)
         sig = np.where(np.isfinite(noise.level), noise.level, np.spacing(abs(base)))
-        # scale of J
         F1 = abs(far[-1]-far[0])/(6*hB); F2 = abs(np.diff(far,2,axis=0).mean(axis=0))/hB**2
         n2 = 2.45*sig/hB**2/2
         F = np.maximum(F1, np.where(F2 > 3*n2, F2, 0))
         F = np.maximum(F, sig*1.4/(6*hB))
-        k = CF*np.median((sig/F)**(1/3)) 
+        k = CF*np.median((sig/F)**(1/3))
         moving = np.flatnonzero(self.lower != self.upper)
         a = len(moving)
         xm, L, lo, hi = x[moving], self.scale[moving], self.lower[moving], self.upper[moving]
-        k = np.minimum(k, CAP)*L
-        values, step = place(xm, k, SCHEMES["central"], lo, hi)
-        wave = yield self._req(moving[:, None]+0*values.astype(int), values)
+        cap = CAP*L
+        pairs = Pairs(np.empty((a,0,2)), np.empty((a,0,2,m)))
+        def ask(rows, k):
+            v, _ = place(xm[rows], k, SCHEMES["central"], lo[rows], hi[rows])
+            return v
+        def take(rows, v, wave):
+            o = np.full((a,2), np.nan); r = np.full((a,2,m), np.nan)
+            o[rows] = v - xm[rows][:,None]; r[rows] = wave.values.reshape(len(rows),2,m)-base
+            return o, r
+        rows = np.arange(a)
+        k0 = np.minimum(k*L, cap)
+        v = ask(rows, k0)
+        wave = yield self._req(np.repeat(moving,2), v)
         used += 2*a
-        pr = Probes(values - xm[:, None], wave.values.reshape(a, 2, len(base)) - base)
+        pairs = pairs.add(*take(rows, v, wave))
         # model
-        pair = pr.slope([0,1]); curv = pr.curvature()
-        J1 = abs(pair.value); s1 = pair.noise(noise)/noise.factor
-        J2 = abs(curv.value); s2 = curv.noise(noise)/noise.factor
-        ksq = (abs(pr.offsets[:,0]*pr.offsets[:,1])/6)[:, None]
+        (w, J1), (w2, J2) = pairs.weigh(0), pairs.curvature(0)
+        one = lambda w: noise.part(w, np.ones_like(w))/noise.factor
+        s1, s2 = one(w), one(w2)
+        J1, J2 = abs(J1), abs(J2)
+        ksq = (abs(pairs.offsets[:,0].prod(axis=1))/6)[:, None]
         Lc = L[:, None]
-        pool = np.sqrt(((J1*Lc)**2).mean(axis=0)/(((J2*Lc**2)**2).mean(axis=0)+1e-300))
+        with np.errstate(all='ignore'):
+            pool = np.sqrt(((J1*Lc)**2).mean(axis=0)/(((J2*Lc**2)**2).mean(axis=0)+1e-300))
         pool = np.clip(pool, .1, 1)
-        model = np.maximum((J2+s2)/(pool*Lc), np.maximum(J1,s1)/(pool*Lc)**2)
-        Tm = model*ksq
-        sd = s1
-        worry = (Tm/np.maximum(sd,1e-300)).max(axis=1)
-        budget = max(0, 2*d+20 - used)
-        pick = np.argsort(-worry, kind='stable')[:budget] if budget < a else np.arange(a)
-        fo = np.full(a, np.nan)
-        def faroff(rows):
-            o = pr.offsets[rows]
-            want = FAR*np.abs(o[:,0])
-            # same side as first if fits
-            two = np.where(np.sign(o[:,0])==np.sign(o[:,1]), 4/3, 1.0)
-            want = want*two
-            plus = xm[rows] + want; minus = xm[rows]-want
-            res = np.where(plus <= hi[rows], plus, np.where(minus>=lo[rows], minus, np.nan))
-            # no room: halfway of the first
-            return np.where(np.isnan(res), xm[rows]+o[:,0]/2, res)
-        farv = np.full(a, np.nan)
-        if len(pick):
-            farv[pick] = faroff(pick)
-            wave = yield self._req(moving[pick][:,None], farv[pick][:,None])
-            used += len(pick)
-            r = np.full((a,1,len(base)), np.nan); r[pick] = wave.values[:,None,:]-base
-        else:
-            r = np.full((a,1,len(base)), np.nan)
-        pr = pr.with_columns((farv-xm)[:,None], r)
-        def T3(pr):
-            D = pr.slope([0,1])-pr.slope([0,1,2])
-            return abs(D.value), D.noise(noise)/noise.factor
-        T, sT = T3(pr)
-        got = np.isfinite(T)
-        c = np.where(got, np.maximum(T-sT,0)/np.maximum(Tm,1e-300), 0).max(axis=0) if got.any() else np.ones(len(base))
-        c = np.clip(c, .3, None)
-        Tm = Tm*c
-        # round 4: redo for large T, far for inconclusive
-        def redo_rows(T, done):
-            big = (np.nan_to_num(T)/np.maximum(sd,1e-300)).max(axis=1)
-            rows = np.flatnonzero((big > P['redo']) & ~done)
-            room = max(0,(4*d+38-used))//2
-            rows = rows[np.argsort(-big[rows], kind='stable')][:room]
-            return np.sort(rows), big
-        done = np.zeros(a, bool)
-        o2 = np.full((a,2), np.nan); r2 = np.full((a,2,len(base)), np.nan)
-        for _ in range(2):
-            need = np.flatnonzero((~got).any(axis=1) & (np.isnan(farv)) & ((Tm/sd).max(axis=1) > P['incon']))
-            need = need[:max(0, 4*d+38-used)]
-            used_f = len(need)
-            rows, big = redo_rows(np.where(got, T, 0), done)
-            if not len(need) and not len(rows): break
-            shrink = (P['target']/np.maximum(big[rows],1e-300))**(1/3)
-            k2 = np.abs(pr.offsets[rows,0])*np.clip(shrink, 1e-3, 1)
-            v2, _s = place(xm[rows], k2, SCHEMES["central"], lo[rows], hi[rows])
-            fv = faroff(need)
-            wave = yield self._req(np.concatenate((moving[need], np.repeat(moving[rows],2))), np.concatenate((fv, v2.ravel())))
-            used += len(need)+2*len(rows)
-            nn=len(need)
-            off = pr.offsets.copy(); ri = pr.rises.copy()
-            off[need,2] = fv - xm[need]; ri[need,2] = wave.values[:nn]-base
-            farv[need]=fv
-            pr = Probes(off, ri)
-            o2[rows] = v2 - xm[rows][:,None]
-            r2[rows] = wave.values[nn:].reshape(len(rows),2,len(base))-base
-            done[rows]=True
-            T, sT = T3(pr); got = np.isfinite(T)
-        pr = pr.with_columns(o2, r2)
-        # candidates
-        cands = []
-        def bar(n, t):
-            return n*P['zf'] + t if P['bar']=='sum' else np.hypot(n, t)
-        pair = pr.slope([0,1])
-        t1 = np.where(got, T, Tm)
-        cands.append((pair.value, bar(pair.noise(noise), t1)))
-        cub = pr.slope([0,1,2])
-        half = J2*np.sqrt(ksq*6)/2 + s1
-        tc = P['cub']*np.minimum(T, 3*T**2/half)
-        cands.append((cub.value, bar(cub.noise(noise), tc)))
-        p2 = pr.slope([3,4]); q = pr.slope([0,1,3,4])
-        cands.append((p2.value, bar(p2.noise(noise), abs((p2-q).value))))
-        V = np.array([v for v,b in cands]); B = np.array([np.where(np.isfinite(b)&np.isfinite(v), b, np.inf) for v,b in cands])
+        Tm = np.maximum((J2+s2)/(pool*Lc), np.maximum(J1,s1)/(pool*Lc)**2)*ksq
+        worry = (Tm/s1).max(axis=1)
+        first = True
+        tries = np.ones(a, int)
+        for rnd in range(P['rounds']):
+            V,N,T,S = pairs.candidates(noise)
+            size = pairs.size
+            count = np.isfinite(size).sum(axis=1)
+            checked = count > 1
+            K = np.full(a, np.nan)
+            prio = np.zeros(a)
+            sm = np.nanmin(size, axis=1)
+            lg = np.nanmax(size, axis=1)
+            if first:
+                budget = max(0, 2*d+20-used)//2
+                pick = np.argsort(-worry, kind='stable')[:budget] if budget < a else np.arange(a)
+                K[pick] = np.where(k0[pick]*P['t'] <= cap[pick]*1.01, k0[pick]*P['t'], np.where(k0[pick]*2<=cap[pick], cap[pick], k0[pick]/2.5))
+                prio[pick] = np.inf
+                first = False
+            else:
+                T0 = np.median(T[0]/N[0], axis=1)  # smallest
+                TS = S
+                # calibrate
+                with np.errstate(all='ignore'):
+                    Tk0 = T[0]*(k0**2/sm**2)[:,None]
+                    Sk0 = S[0]*(k0**2/sm**2)[:,None]
+                    c = np.nanmax(np.where(checked[:,None], np.maximum(Tk0-Sk0,0)/Tm, np.nan), axis=0) if checked.any() else np.ones(m)
+                c = np.clip(c, .05, None)
+                last = np.isfinite(size).sum(axis=1)-1
+                Tl = T[last, np.arange(a)]; Sl=S[last,np.arange(a)]
+                cons = checked & (np.median(Tl/Sl,axis=1) <= P['exp']) & (lg*P['expgain'] < cap)
+                q = pairs.quartics(noise,V,T,P['qf'],P['qmin'])
+                tq = np.median(q[0][2]/N[0],axis=1) if q else np.full(a,np.nan)
+                shrink = checked & (np.fmin(tq,T0) > P['redo'])
+                K[shrink] = (sm*np.maximum(1e-3,(P['target']/np.maximum(T0,1e-300))**(1/3)))[shrink]
+                prio[shrink] = T0[shrink]+10
+                ex = cons & ~shrink
+                K[ex] = np.minimum(cap, lg*P['te'])[ex]; prio[ex] = 1
+                un = ~checked
+                tm = np.median(Tm*c/s1, axis=1)
+                need = un & (tm > P['incon'])
+                # if all samples consistent: expand all
+                allc = checked.any() and (cons | (lg*P['expgain']>=cap))[checked].mean() > .67 and cons.any()
+                if allc: need |= un & (k0*P['expgain'] < cap)
+                K[need] = np.where(tm[need]>P['redo'], k0[need]*np.maximum(.01,(P['target']/np.maximum(tm[need],1e-300))**(1/3)), np.where(k0[need]*P['t']<=cap[need]*1.01, k0[need]*P['t'], np.where(k0[need]*2<=cap[need], cap[need], k0[need]/2.5)))
+                prio[need] = 5+tm[need]
+            rows = np.flatnonzero(prio > 0)
+            room = max(0, 4*d+38-used)//2
+            rows = np.sort(rows[np.argsort(-prio[rows], kind='stable')][:room])
+            if not len(rows): break
+            v = ask(rows, K[rows])
+            wave = yield self._req(np.repeat(moving[rows],2), v)
+            used += 2*len(rows)
+            pairs = pairs.add(*take(rows, v, wave))
+        V,N,T,S = pairs.candidates(noise)
+        count = np.isfinite(pairs.size).sum(axis=1); checked=count>1; sm=np.nanmin(pairs.size,axis=1)
+        with np.errstate(all='ignore'):
+            Tk0 = T[0]*(k0**2/sm**2)[:,None]; Sk0=S[0]*(k0**2/sm**2)[:,None]
+            c = np.nanmax(np.where(checked[:,None], np.maximum(Tk0-Sk0,0)/Tm, np.nan), axis=0) if checked.any() else np.ones(m)
+        c = np.clip(c, .05, None)
+        T[0] = np.where(checked[:,None], T[0], Tm*c)
+        for v,n,t in pairs.quartics(noise,V,T,P['qf'],P['qmin']):
+            V=np.concatenate((V,v[None])); N=np.concatenate((N,n[None])); T=np.concatenate((T,t[None])); S=np.concatenate((S,np.zeros_like(n)[None]))
+        B = N*noise.factor*P['z'] + T
+        B = np.where(np.isfinite(B)&np.isfinite(V), B, np.inf)
         best = B.argmin(axis=0)
         val = np.take_along_axis(V, best[None], 0)[0]; err = np.take_along_axis(B, best[None], 0)[0]
-        D = np.zeros((d,len(base))); E = np.zeros((d,len(base)))
+        err = err + P['s']*np.nan_to_num(np.take_along_axis(S, best[None], 0)[0])
+        D = np.zeros((d,m)); E = np.zeros((d,m))
         D[moving]=val; E[moving]=np.where(np.isfinite(err), err, np.nan)
         st = np.zeros(d); st[moving]=k
         a_ = Answer(D.T if self.vector else D[:,0], base, st, np.empty(0,int), E.T if self.vector else E[:,0])
-        object.__setattr__(a_, 'extra', (noise, best, pr, moving))
+        object.__setattr__(a_, 'extra', (noise, best, pairs, moving))
         return a_
 
     def _req(self, idx, values):

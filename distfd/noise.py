@@ -97,21 +97,29 @@ def difference_levels(values: Floats) -> tuple[Floats, NDArray[np.bool_]]:
     return np.array(levels), np.array(changes)
 
 
-def line_noise(values: Floats) -> Floats:
-    """The noise that one line shows, (m,); NaN where it shows none.
+def line_noise(values: Floats) -> tuple[Floats, NDArray[np.int64]]:
+    """Squares of the noise that one line shows, summed, and of how many degrees of freedom: (m,) both, 0 for none.
 
-    The first three successive levels within a factor of 4, with a change of sign in the first, are noise. The range of
-    the values is not asked first, as More & Wild do: where J is near 0 that finds nothing (measured: 0 of 300).
+    The first three successive levels within a factor of 4, with a change of sign in the first, are noise, and what
+    comes before is a polynomial of that degree: the squares are those of the residuals from its fit (measured: they
+    scatter less than the differences, which use each value more than once). The range of the values is not asked
+    first, as More & Wild do: where J is near 0 that finds nothing (measured: 0 of 300).
     """
-    found = np.full(values.shape[1], np.nan)
+    n, m = values.shape
+    squares, freedom = np.zeros(m), np.zeros(m, dtype=np.int64)
     if not np.isfinite(values).all():
-        return found
+        return squares, freedom
     levels, changes = difference_levels(values)
+    basis = np.linalg.qr(np.vander(np.linspace(-1, 1, n), _TRUSTED + 1, increasing=True))[0]
+    centred = values - values.mean(axis=0)
     for k in reversed(range(_TRUSTED)):
         three = levels[k : k + 3]
         plateau = (three.max(axis=0) <= _ALIKE * three.min(axis=0)) & (three.min(axis=0) > 0) & changes[k]
-        found = np.where(plateau, levels[k], found)
-    return found
+        trend = basis[:, : k + 2]
+        rest = centred - trend @ (trend.T @ centred)
+        squares = np.where(plateau, (rest**2).sum(axis=0), squares)
+        freedom = np.where(plateau, n - k - 2, freedom)
+    return squares, freedom
 
 
 def estimate(lines: Sequence[Floats]) -> Noise:
@@ -120,23 +128,29 @@ def estimate(lines: Sequence[Floats]) -> Noise:
     Lines that agree within a factor of 4 are pooled. Where they do not, the largest is right: noise that is alike at
     near points (an adaptive step, an inner iteration) is seen whole only by the longer line.
     """
-    found = np.array([line_noise(values) for values in lines])
+    found = [line_noise(values) for values in lines]
+    squares, freedom = np.array([s for s, _ in found]), np.array([f for _, f in found])
+    each = np.sqrt(squares / np.maximum(freedom, 1))
+    agree = (freedom > 0) & (each * _ALIKE >= each.max(axis=0))
+    total = np.where(agree, freedom, 0).sum(axis=0)
+    level = np.sqrt(np.where(agree, squares, 0.0).sum(axis=0) / np.maximum(total, 1))
     everything = np.concatenate(lines)
-    seen = np.where(np.isfinite(found), found, 0.0)
-    largest = seen.max(axis=0)
-    agree = (seen > 0) & (seen * _ALIKE >= largest)
-    count = agree.sum(axis=0)
-    level = np.sqrt((np.where(agree, seen, 0.0) ** 2).sum(axis=0) / np.maximum(count, 1))
     unit = quantum(everything)
     flat = (everything == everything[0]).all(axis=0)
     # The last digit that a float64 holds is a quantum too, below which there is nothing.
     floor = np.spacing(np.abs(np.where(np.isfinite(everything), everything, 0.0)).max(axis=0)) / np.sqrt(12)
     rounding = unit / np.sqrt(12)
     status = np.select(
-        [(unit > 0) & (level <= 1.5 * rounding), count > 0, flat], [QUANTISED, FOUND, FLAT], default=UNKNOWN
+        [(unit > 0) & (level <= 1.5 * rounding), total > 0, flat], [QUANTISED, FOUND, FLAT], default=UNKNOWN
     )
     level = np.where(status == QUANTISED, rounding, np.where(status == UNKNOWN, np.nan, np.maximum(level, floor)))
-    return Noise(level, unit, np.where(count > 1, 2.5, 3.0), tuple(status.tolist()))
+    return Noise(level, unit, student(total), tuple(status.tolist()))
+
+
+TP=.98
+def student(freedom):
+    from scipy.special import stdtrit
+    return stdtrit(np.maximum(freedom, 3), (1+TP)/2)
 
 
 def next_spacing(values: Floats, spacing: float) -> float:
