@@ -23,6 +23,9 @@ _TRUSTED = LINE - 3
 _ALIKE = 4.0
 """How far apart levels may be that are one and the same noise."""
 
+_STUDENT = (21.20, 5.643, 3.896, 3.298, 3.003, 2.829, 2.715, 2.634, 2.574, 2.527)
+"""Student's t at 98.5 %, for 1 to 10 degrees of freedom."""
+
 FOUND, QUANTISED, FLAT, UNKNOWN = "found", "quantised", "flat", "unknown"
 STATUSES = {
     FOUND: "the differences along a line show noise",
@@ -43,8 +46,7 @@ class Noise:
     quantum : (m,) ndarray
         The unit in which output is rounded; 0 where nothing says that it is.
     factor : (m,) ndarray
-        How many levels hold 95 % of the noise: 2.5 where two lines agree, 3 where one alone speaks, 2 where the level
-        was given. A level of few differences is itself uncertain (measured: of one line 3 cover 95 %).
+        How many levels hold the noise with some 97 %; see `confidence`.
     status : tuple of str
         Keys of `STATUSES`.
     """
@@ -54,24 +56,33 @@ class Noise:
     factor: Floats
     status: tuple[str, ...]
 
-    def part(self, coefficient: Floats, divisor: Floats) -> Floats:
-        """The noise part of the bar of sum c_i (F_i - F_0) / o_i, for (..., n) coefficients and divisors: (..., m).
+    def shown_by(self, line: Floats) -> bool:
+        """Whether a line, (n, m) values, is one of those that showed the noise, in most outputs."""
+        squares, freedom = line_noise(line)
+        each = np.sqrt(squares / np.maximum(freedom, 1))
+        return bool(np.mean((freedom > 0) & (each * _ALIKE >= np.nan_to_num(self.level))) > 0.5)
 
-        z sigma sqrt(sum W^2 + (sum W)^2) with W = c / o; where output is only rounded q/2 (sum abs(W) + abs(sum W)),
-        which no error can pass.
-        """
-        weights = coefficient / divisor
+    def deviation(self, weights: Floats) -> Floats:
+        """Standard deviation of sum W_i (F_i - F_0), for weights (..., n): (..., m)."""
         total = weights.sum(axis=-1)
-        spread = np.sqrt((weights**2).sum(axis=-1) + total**2)[..., None]
+        return self.level * np.sqrt((weights**2).sum(axis=-1) + total**2)[..., None]
+
+    def part(self, weights: Floats) -> Floats:
+        """The noise part of the bar of sum W_i (F_i - F_0), for weights (..., n): (..., m).
+
+        z sigma sqrt(sum W^2 + (sum W)^2); where output is only rounded q/2 (sum abs(W) + abs(sum W)), which no error
+        can pass.
+        """
+        total = weights.sum(axis=-1)
         reach = (np.abs(weights).sum(axis=-1) + np.abs(total))[..., None]
         rounded = np.array([status == QUANTISED for status in self.status])
-        return np.where(rounded, self.quantum / 2 * reach, self.factor * self.level * spread)
+        return np.where(rounded, self.quantum / 2 * reach, self.factor * self.deviation(weights))
 
 
 def known_noise(level: Floats | float, outputs: int = 1) -> Noise:
     """A level that the user vouches for."""
     levels = np.broadcast_to(np.asarray(level, dtype=float), (outputs,)).copy()
-    return Noise(levels, np.zeros(outputs), np.full(outputs, 2.0), (FOUND,) * outputs)
+    return Noise(levels, np.zeros(outputs), np.full(outputs, 2.2), (FOUND,) * outputs)
 
 
 def difference_levels(values: Floats) -> tuple[Floats, NDArray[np.bool_]]:
@@ -144,13 +155,16 @@ def estimate(lines: Sequence[Floats]) -> Noise:
         [(unit > 0) & (level <= 1.5 * rounding), total > 0, flat], [QUANTISED, FOUND, FLAT], default=UNKNOWN
     )
     level = np.where(status == QUANTISED, rounding, np.where(status == UNKNOWN, np.nan, np.maximum(level, floor)))
-    return Noise(level, unit, student(total), tuple(status.tolist()))
+    return Noise(level, unit, confidence(total), tuple(status.tolist()))
 
 
-TP=.98
-def student(freedom):
-    from scipy.special import stdtrit
-    return stdtrit(np.maximum(freedom, 3), (1+TP)/2)
+def confidence(freedom: NDArray[np.int64]) -> Floats:
+    """How many estimated standard deviations hold 97 % of the noise: Student's t for these degrees of freedom.
+
+    A level that was read off few values is itself uncertain: of a single line, 2 cover 86 % and 3 cover 95 %.
+    """
+    at = np.clip(freedom, 1, len(_STUDENT)) - 1
+    return np.where(freedom > 0, np.asarray(_STUDENT)[at], 3.0)
 
 
 def next_spacing(values: Floats, spacing: float) -> float:

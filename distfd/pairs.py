@@ -1,4 +1,4 @@
-"""Pairs of probes around x at several distances, coordinate by coordinate, and the best slope they give."""
+"""Pairs of probes around x at several distances, coordinate by coordinate, and the slopes that they give."""
 
 from __future__ import annotations
 
@@ -16,61 +16,154 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
+_CLOSE = 1.2
+"""Pairs whose sizes differ by less say nothing about each other."""
+
+
+@dataclass(frozen=True, eq=False)
+class Slopes:
+    """What g formulas say of a coordinates and m outputs: (g, a, m) each, (g, a) for ``size``; NaN where they cannot.
+
+    Attributes
+    ----------
+    value : ndarray
+        The derivative.
+    noise : ndarray
+        The noise part of its bar.
+    deviation : ndarray
+        The standard deviation of its noise.
+    truncation : ndarray
+        How far it is from what the next larger pair corrects it to.
+    doubt : ndarray
+        The standard deviation of that distance.
+    size : ndarray
+        The distance of the (smaller) pair.
+    """
+
+    value: Floats
+    noise: Floats
+    deviation: Floats
+    truncation: Floats
+    doubt: Floats
+    size: Floats
+
+    def take(self, formula: NDArray[np.int64]) -> Slopes:
+        """One formula for each coordinate and output, (a, m): arrays (1, a, m), the size by its first output."""
+
+        def pick(part: Floats) -> Floats:
+            return np.take_along_axis(part, formula[None], axis=0)
+
+        size = np.take_along_axis(self.size, formula[None, :, 0], axis=0)
+        parts = (self.value, self.noise, self.deviation, self.truncation, self.doubt)
+        return Slopes(*(pick(part) for part in parts), size)
+
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    offsets: Floats  # (a, g, 2) sorted by size, NaN absent last
-    rises: Floats  # (a, g, 2, m)
+    """Pairs of a coordinates, those of each in order of size; what a coordinate lacks is NaN and comes last.
+
+    Near a bound a "pair" is two probes at h and 2 h on the same side; nothing here depends on which it is.
+
+    Attributes
+    ----------
+    size : (a, g) ndarray
+    offsets : (a, g, 2) ndarray
+    rises : (a, g, 2, m) ndarray
+        J there minus J(x).
+    """
+
+    size: Floats
+    offsets: Floats
+    rises: Floats
 
     @property
-    def size(self) -> Floats:
-        return np.abs(self.offsets).max(axis=2)
+    def count(self) -> NDArray[np.int64]:
+        """How many pairs each coordinate has, (a,)."""
+        return np.isfinite(self.size).sum(axis=1)
 
-    def add(self, offsets: Floats, rises: Floats) -> Pairs:
-        """offsets (a, 2) NaN where none; rises (a, 2, m)"""
-        bad = ~np.isfinite(rises).all(axis=(1, 2))
-        offsets = np.where(bad[:, None], np.nan, offsets)
-        o = np.concatenate((self.offsets, offsets[:, None]), axis=1)
-        r = np.concatenate((self.rises, rises[:, None]), axis=1)
-        order = np.argsort(np.abs(o).max(axis=2), axis=1, kind="stable")
-        return Pairs(np.take_along_axis(o, order[:, :, None], 1), np.take_along_axis(r, order[:, :, None, None], 1))
+    def add(self, size: Floats, offsets: Floats, rises: Floats) -> Pairs:
+        """One pair more, (a,), (a, 2) and (a, 2, m), NaN for the coordinates that get none.
 
-    def weigh(self, *which: int):
-        o = np.concatenate([self.offsets[:, g] for g in which], axis=1)
-        r = np.concatenate([self.rises[:, g] for g in which], axis=1)
-        with np.errstate(all='ignore'):
-            w = coefficients(o) / o
-            return w, (w[..., None] * r).sum(axis=1)
+        A pair without a value, with its points on each other, or next to one that is there is left out.
+        """
+        with np.errstate(invalid="ignore"):
+            near = ((self.size < _CLOSE * size[:, None]) & (size[:, None] < _CLOSE * self.size)).any(axis=1)
+            apart = (offsets[:, 0] != offsets[:, 1]) & (offsets != 0).all(axis=1)
+        good = np.isfinite(rises).all(axis=(1, 2)) & apart & ~near
+        sizes = np.concatenate((self.size, np.where(good, size, np.nan)[:, None]), axis=1)
+        order = np.argsort(sizes, axis=1, kind="stable")
+        return Pairs(
+            np.take_along_axis(sizes, order, axis=1),
+            _sorted(self.offsets, np.where(good[:, None], offsets, np.nan), order),
+            _sorted(self.rises, np.where(good[:, None, None], rises, np.nan), order),
+        )
 
-    def candidates(self, noise: Noise):
-        """value, noise part sd, truncation (NaN unknown), truncation's noise sd: (g, a, m) each."""
-        G = self.offsets.shape[1]
-        V, N, T, S = [], [], [], []
-        one = lambda w: noise.part(w, np.ones_like(w)) / noise.factor
-        for i in range(G):
-            w, v = self.weigh(i)
-            t = np.full_like(v, np.nan); s = np.full_like(v, np.nan)
-            for j in ([i + 1] if i + 1 < G else []) + ([i - 1] if i else []):
-                w2, v2 = self.weigh(i, j)
-                dw = w2.copy(); dw[:, :2] -= w
-                use = np.isnan(t)
-                t = np.where(use, np.abs(v - v2), t); s = np.where(use, one(dw), s)
-            V.append(v); N.append(one(w)); T.append(t); S.append(s)
-        return np.array(V), np.array(N), np.array(T), np.array(S)
+    def slopes(self, noise: Noise) -> Slopes:
+        """Of each pair, then of each pair with the next larger one (fourth order).
 
-    def quartics(self, noise, V, T, QF=2.0, QMIN=.1):
-        G = self.offsets.shape[1]
-        one = lambda w: noise.part(w, np.ones_like(w)) / noise.factor
-        out = []
-        for i in range(G-1):
-            w, v = self.weigh(i, i+1)
-            _, c = self.curvature(i)
-            with np.errstate(all='ignore'):
-                g = np.abs(V[i+1]-V[i])/(np.abs(v)+np.abs(c)*self.size[:, i+1][:, None])
-            out.append((v, one(w), T[i]*np.clip(QF*g, QMIN, 1)))
-        return out
+        The truncation of a pair is its distance from the formula of both, which is Richardson's correction; the
+        largest pair is held against the next smaller one. The formula of both keeps the part of that correction by
+        which J bends between the pairs, and at least a tenth.
+        """
+        n = self.size.shape[1]
+        single = [self._formula(g) for g in range(n)]
+        double = [self._formula(g, g + 1) for g in range(n - 1)]
+        found = []
+        for g, (weights, value) in enumerate(single):
+            unknown = np.full_like(value, np.nan)
+            truncation, doubt = unknown, unknown
+            for other in [double[g]] if g < n - 1 else []:
+                truncation, doubt = np.abs(value - other[1]), noise.deviation(other[0] - _widened(weights, 0))
+            for other in [double[g - 1]] if g else []:
+                last = np.isnan(truncation)
+                truncation = np.where(last, np.abs(value - other[1]), truncation)
+                doubt = np.where(last, noise.deviation(other[0] - _widened(weights, 1)), doubt)
+            found.append((value, weights, truncation, doubt, self.size[:, g]))
+        for g, (weights, value) in enumerate(double):
+            bend = self._bend(g, single[g][1], single[g + 1][1])
+            truncation = found[g][2] * np.clip(2 * bend, 0.1, 1.0)
+            found.append((value, weights, truncation, np.zeros_like(value), self.size[:, g]))
+        return Slopes(
+            *(np.array([f[0] for f in found]), np.array([noise.part(f[1]) for f in found])),
+            np.array([noise.deviation(f[1]) for f in found]),
+            *(np.array([f[k] for f in found]) for k in (2, 3, 4)),
+        )
 
-    def curvature(self, g):
-        o1, o2 = self.offsets[:, g, 0], self.offsets[:, g, 1]
-        w = np.stack((2/(o1*(o1-o2)), -2/(o2*(o1-o2))), axis=1)
-        return w, (w[..., None]*self.rises[:, g]).sum(axis=1)
+    def curvature(self, g: int, noise: Noise) -> tuple[Floats, Floats]:
+        """J'' by pair g (twice the second divided difference) and its standard deviation, (a, m) both."""
+        one, two = self.offsets[:, g, 0], self.offsets[:, g, 1]
+        weights = np.stack((2 / (one * (one - two)), -2 / (two * (one - two))), axis=1)
+        return (weights[..., None] * self.rises[:, g]).sum(axis=1), noise.deviation(weights)
+
+    def _formula(self, *pairs: int) -> tuple[Floats, Floats]:
+        """Weights and value of the derivative at 0 of the polynomial through x and these pairs."""
+        offsets = np.concatenate([self.offsets[:, g] for g in pairs], axis=1)
+        rises = np.concatenate([self.rises[:, g] for g in pairs], axis=1)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            weights = coefficients(offsets) / offsets
+            return weights, (weights[..., None] * rises).sum(axis=1)
+
+    def _bend(self, g: int, near: Floats, far: Floats) -> Floats:
+        """By what part the slope changes from pair g to the next, against all that J changes there."""
+        one, two = self.offsets[:, g, 0], self.offsets[:, g, 1]
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            rise = (self.rises[:, g] / self.offsets[:, g, :, None] * np.array([[[1.0], [-1.0]]])).sum(axis=1)
+            curvature = 2 * rise / (one - two)[:, None]
+            return np.abs(far - near) / (np.abs(near) + np.abs(curvature) * self.size[:, g + 1, None])
+
+
+def no_pairs(coordinates: int, outputs: int) -> Pairs:
+    """Where one begins."""
+    return Pairs(np.empty((coordinates, 0)), np.empty((coordinates, 0, 2)), np.empty((coordinates, 0, 2, outputs)))
+
+
+def _sorted(there: Floats, new: Floats, order: NDArray[np.int64]) -> Floats:
+    both = np.concatenate((there, new[:, None]), axis=1)
+    return np.take_along_axis(both, order.reshape(order.shape + (1,) * (both.ndim - 2)), axis=1)
+
+
+def _widened(weights: Floats, place: int) -> Floats:
+    """The weights of a pair among those of two, of which it is the first or the second."""
+    wide = np.zeros((len(weights), 4))
+    wide[:, 2 * place : 2 * place + 2] = weights
+    return wide

@@ -1,0 +1,79 @@
+"""``step="auto"``: read the noise, probe each coordinate where it allows, and give every slope an error bar."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from distfd.course import follow
+from distfd.plan import Answer
+from distfd.refine import refine
+from distfd.survey import EVALUATIONS, survey
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from distfd.course import Course
+    from distfd.pairs import Slopes
+    from distfd.plan import Request, Wave
+    from distfd.site import Site
+
+    Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class AutoStep:
+    """Gradient, or Jacobian where ``vector``, with steps from the noise.
+
+    Parameters
+    ----------
+    site : Site
+    scale : (d,) ndarray
+        Typical sizes; no probe is farther from x than a tenth of them.
+    vector : bool
+    noise : float, optional
+        The standard deviation of the noise, where the user knows it.
+    """
+
+    site: Site
+    scale: Floats
+    vector: bool = False
+    noise: float | None = None
+
+    def advance(self, waves: Sequence[Wave]) -> Request | Answer:
+        """Two lines, a pair for each coordinate, and up to three rounds for those that are in doubt."""
+        return follow(self._course(), waves)
+
+    def _course(self) -> Course:
+        site, moving = self.site, self.site.moving
+        found = yield from survey(site, self.scale, vector=self.vector, given=self.noise)
+        search, slopes = yield from refine(site, moving, self.scale, found, self.vector, EVALUATIONS)
+        value, bar, size = best(slopes)
+        d, m = len(site.x), len(found.baseline)
+        derivative, error, step = np.zeros((d, m)), np.zeros((d, m)), np.zeros(d)
+        derivative[moving], error[moving], step[moving] = value, bar, size
+        missing = moving[~np.isfinite(value).all(axis=1)]
+        derivative[missing] = error[missing] = np.nan
+        return Answer(
+            derivative=derivative.T if self.vector else derivative[:, 0],
+            value=found.baseline,
+            step=step,
+            missing=missing,
+            error=error.T if self.vector else error[:, 0],
+        )
+
+
+def best(slopes: Slopes) -> tuple[Floats, Floats, Floats]:
+    """For each coordinate and output the slope with the smallest bar, that bar, and the coordinate's step.
+
+    The bar is its noise and its truncation, and a part of what noise adds to the latter: a truncation that was read
+    off noisy values comes out too small as often as too large.
+    """
+    bars = slopes.noise + slopes.truncation
+    formula = np.where(np.isfinite(bars) & np.isfinite(slopes.value), bars, np.inf).argmin(axis=0)
+    taken = slopes.take(formula)
+    return taken.value[0], (taken.noise + taken.truncation + 0.3 * taken.doubt)[0], taken.size[0]
