@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from distfd.course import follow
-from distfd.plan import Answer
 from distfd.refine import refine
 from distfd.survey import EVALUATIONS, survey
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
     from distfd.course import Course
     from distfd.pairs import Slopes
-    from distfd.plan import Request, Wave
+    from distfd.plan import Answer, Request, Wave
     from distfd.site import Site
 
     Floats = NDArray[np.float64]
@@ -53,18 +52,8 @@ class AutoStep:
         found = yield from survey(site, self.scale, vector=self.vector, given=self.noise)
         search, slopes = yield from refine(site, moving, self.scale, found, self.vector, EVALUATIONS)
         value, bar, size = best(slopes)
-        d, m = len(site.x), len(found.baseline)
-        derivative, error, step = np.zeros((d, m)), np.zeros((d, m)), np.zeros(d)
-        derivative[moving], error[moving], step[moving] = value, bar, size
-        missing = moving[~np.isfinite(value).all(axis=1)]
-        derivative[missing] = error[missing] = np.nan
-        return Answer(
-            derivative=derivative.T if self.vector else derivative[:, 0],
-            value=found.baseline,
-            step=step,
-            missing=missing,
-            error=error.T if self.vector else error[:, 0],
-        )
+        answer = found.answer(site, moving, value, bar, size, vector=self.vector)
+        return replace(answer, warnings=answer.warnings + search.doubts())
 
 
 def best(slopes: Slopes) -> tuple[Floats, Floats, Floats]:

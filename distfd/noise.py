@@ -56,6 +56,12 @@ class Noise:
     factor: Floats
     status: tuple[str, ...]
 
+    @property
+    def bound(self) -> Floats:
+        """What the noise hardly ever passes, (m,): half a quantum, or as many levels as hold some 97 % of it."""
+        rounded = np.array([status == QUANTISED for status in self.status])
+        return np.where(rounded, self.quantum / 2, self.factor * self.level)
+
     def shown_by(self, line: Floats) -> bool:
         """Whether a line, (n, m) values, is one of those that showed the noise, in most outputs."""
         squares, freedom = line_noise(line)

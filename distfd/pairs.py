@@ -132,7 +132,8 @@ class Pairs:
     def curvature(self, g: int, noise: Noise) -> tuple[Floats, Floats]:
         """J'' by pair g (twice the second divided difference) and its standard deviation, (a, m) both."""
         one, two = self.offsets[:, g, 0], self.offsets[:, g, 1]
-        weights = np.stack((2 / (one * (one - two)), -2 / (two * (one - two))), axis=1)
+        with np.errstate(over="ignore"):
+            weights = np.stack((2 / (one * (one - two)), -2 / (two * (one - two))), axis=1)
         return (weights[..., None] * self.rises[:, g]).sum(axis=1), noise.deviation(weights)
 
     def _formula(self, *pairs: int) -> tuple[Floats, Floats]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from distfd.doubts import kink_doubts, still_doubts
 from distfd.pairs import Pairs, no_pairs
 from distfd.placement import place
 from distfd.plan import Request
@@ -88,6 +89,32 @@ class Search:
         bent = np.sqrt(np.mean((curvature * scale**2) ** 2, axis=0))
         length = np.clip(np.sqrt(np.mean((slope * scale) ** 2, axis=0)) / np.maximum(bent, 1e-300), 0.1, 1.0) * scale
         return np.asarray(np.maximum(curvature / length, slope / length**2) * self.first[:, None] ** 2 / 6)
+
+    def doubts(self) -> tuple[str, ...]:
+        """Coordinates along which J does not change, or has a kink, as sentences."""
+        pairs, noise, site = self.pairs, self.found.noise, self.site
+        if not pairs.size.shape[1] or not len(self.rows):
+            return ()
+        farthest = np.abs(np.nan_to_num(pairs.offsets)).max(axis=(1, 2))
+        still = (np.nan_to_num(pairs.rises, nan=0.0) == 0).all(axis=(1, 2, 3)) & (pairs.count > 0)
+        texts = still_doubts(site.label, self.rows[still], farthest[still], float(noise.quantum.max()))
+        return texts + kink_doubts(site.label, self.rows[self._kinked()])
+
+    def _kinked(self) -> NDArray[np.bool_]:
+        """Where the slopes on both sides differ as much near x as far from it, and by more than noise: (a,).
+
+        Of a smooth J the difference of the two slopes falls with the distance.
+        """
+        pairs, noise = self.pairs, self.found.noise
+        last, every = np.maximum(pairs.count - 1, 0), np.arange(len(self.rows))
+        ratio = pairs.size[every, last] / pairs.size[:, 0]
+        near, deviation = pairs.curvature(0, noise)
+        far = np.zeros_like(near)
+        for g in range(pairs.size.shape[1]):
+            far = np.where((last == g)[:, None], pairs.curvature(g, noise)[0], far)
+        with np.errstate(invalid="ignore"):
+            sharp = (np.abs(near) > 0.6 * ratio[:, None] * np.abs(far)) & (np.abs(near) > 6 * deviation)
+            return np.asarray((ratio > 3) & sharp.any(axis=1))
 
     def _first_derivatives(self) -> tuple[Floats, Floats]:
         """Sizes of J' and J'' by the smallest pair, not below their noise; 0 where there is no pair."""

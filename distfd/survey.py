@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from distfd.doubts import noise_doubts
 from distfd.noise import LINE, UNKNOWN, Noise, estimate, known_noise, next_spacing
 from distfd.noise_lines import line_points
-from distfd.plan import Request
+from distfd.plan import Answer, Request
 from distfd.points import Points, join_points
 
 if TYPE_CHECKING:
@@ -57,6 +58,30 @@ class Survey:
         rounding = np.maximum(np.spacing(np.abs(self.baseline)), np.finfo(float).tiny)
         return np.where(np.isfinite(self.noise.level), np.maximum(self.noise.level, rounding / 4), rounding)
 
+    def answer(
+        self, site: Site, rows: NDArray[np.int64], value: Floats, bar: Floats, step: Floats, *, vector: bool
+    ) -> Answer:
+        """The answer where coordinates ``rows`` have slopes and bars (a, m) and steps (a,), and the others are fixed.
+
+        Where the noise is not known nothing honest can be said of the error.
+        """
+        d, m = len(site.x), len(self.baseline)
+        derivative, error, steps = np.zeros((d, m)), np.zeros((d, m)), np.zeros(d)
+        known = np.isfinite(bar) & np.isfinite(self.noise.level)
+        derivative[rows], error[rows], steps[rows] = value, np.where(known, bar, np.nan), step
+        missing = rows[~np.isfinite(value).all(axis=1)]
+        derivative[missing] = error[missing] = np.nan
+        level = self.noise.level[np.isfinite(self.noise.level)]
+        return Answer(
+            derivative=derivative.T if vector else derivative[:, 0],
+            value=self.baseline,
+            step=steps,
+            missing=missing,
+            error=error.T if vector else error[:, 0],
+            warnings=noise_doubts(site.label, rows, value, error[rows]),
+            noise=float(level.max()) if len(level) else None,
+        )
+
 
 def survey(
     site: Site, scale: Floats, *, vector: bool, given: float | None = None, extra: Points | None = None
@@ -82,7 +107,9 @@ def survey(
     far, others = values[1], wave.values[EVALUATIONS:]
     noise = estimate(values) if given is None else known_noise(given, len(baseline))
     if np.mean([status == UNKNOWN for status in noise.status]) > 0.5:
-        again = [(lane + 2, next_spacing(line, spacing)) for line, (lane, spacing) in zip(values, spacings, strict=True)]
+        again = [
+            (lane + 2, next_spacing(line, spacing)) for line, (lane, spacing) in zip(values, spacings, strict=True)
+        ]
         wave = yield Request(line_points(site.x, scale, site.lower, site.upper, again), None, vector)
         values, spacings = values + _split(baseline, wave.values), spacings + again
         noise = estimate(values)

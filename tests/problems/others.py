@@ -129,7 +129,9 @@ def _logistic() -> tuple[Any, Any]:
     rows, labels = rng.normal(size=(30, 12)), rng.integers(0, 2, 30)
 
     def margins(x: Columns) -> list[Any]:
-        return [sum(a * v for a, v in zip(row, x, strict=True)) * (2 * y - 1) for row, y in zip(rows, labels, strict=True)]
+        return [
+            sum(a * v for a, v in zip(row, x, strict=True)) * (2 * y - 1) for row, y in zip(rows, labels, strict=True)
+        ]
 
     def gradient(x: Columns) -> Any:
         pull = [-(2 * y - 1) / (1 + exp(m)) / 30 for y, m in zip(labels, margins(x), strict=True)]
