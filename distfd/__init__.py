@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from distfd.api import differentiate, gradient, jacobian, value_and_gradient
+    from distfd.api import differentiate, directional, gradient, hessian, hvp, jacobian, jvp, value_and_gradient
     from distfd.errors import (
         ClusterError,
         ConfigError,
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from distfd.optimize import minimize
     from distfd.records import Evaluation, Status
     from distfd.results import DerivativeResult
+    from distfd.scipy_derivative import approx_derivative
     from distfd.stencils import Stencil
     from distfd.steps import AbsoluteStep
 
@@ -47,9 +48,14 @@ _HOMES = {
     "Status": "distfd.records",
     "Stencil": "distfd.stencils",
     "StoreError": "distfd.errors",
+    "approx_derivative": "distfd.scipy_derivative",
     "differentiate": "distfd.api",
+    "directional": "distfd.api",
     "gradient": "distfd.api",
+    "hessian": "distfd.api",
+    "hvp": "distfd.api",
     "jacobian": "distfd.api",
+    "jvp": "distfd.api",
     "minimize": "distfd.optimize",
     "value_and_gradient": "distfd.api",
 }
@@ -73,9 +79,14 @@ __all__ = [
     "Stencil",
     "StoreError",
     "__version__",
+    "approx_derivative",
     "differentiate",
+    "directional",
     "gradient",
+    "hessian",
+    "hvp",
     "jacobian",
+    "jvp",
     "minimize",
     "value_and_gradient",
 ]

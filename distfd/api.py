@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from distfd.results import DerivativeResult
 
 
+_PARTICULARS = ("sparsity", "v", "directions")
+
+
 def differentiate(fun: Any, x0: ArrayLike, *, kind: str = "gradient", **options: Any) -> DerivativeResult:
     """The derivative of J at x0 with all that is known of it.
 
@@ -22,9 +25,9 @@ def differentiate(fun: Any, x0: ArrayLike, *, kind: str = "gradient", **options:
         ``fun(x, *args, **kwargs)``, x (d,), to a number, or for a Jacobian to (m,).
     x0 : (d,) array
     kind : str
-        "gradient" or "jacobian".
+        "gradient", "jacobian", "hessian", "hvp", "jvp" or "directional".
     **options
-        Of `distfd.Evaluator`.
+        Of `distfd.Evaluator`; and what the kind needs: ``sparsity``, ``v`` or ``directions``.
 
     Returns
     -------
@@ -39,8 +42,9 @@ def differentiate(fun: Any, x0: ArrayLike, *, kind: str = "gradient", **options:
     ClusterError
         If Ray cannot be reached or started.
     """
+    particulars = {name: options.pop(name) for name in _PARTICULARS if name in options}
     with Evaluator(fun, **options) as evaluator:
-        return evaluator.differentiate(x0, kind=kind)
+        return evaluator.differentiate(x0, kind=kind, **particulars)
 
 
 def gradient(fun: Any, x0: ArrayLike, **options: Any) -> NDArray[np.float64]:
@@ -48,15 +52,56 @@ def gradient(fun: Any, x0: ArrayLike, **options: Any) -> NDArray[np.float64]:
 
     See `differentiate` for parameters and errors.
     """
-    return differentiate(fun, x0, **options).derivative
+    with Evaluator(fun, **options) as evaluator:
+        return evaluator.gradient(x0)
 
 
 def value_and_gradient(fun: Any, x0: ArrayLike, **options: Any) -> tuple[float, NDArray[np.float64]]:
     """J(x0) and dJ/dx there, from one wave. See `differentiate` for parameters and errors."""
-    result = differentiate(fun, x0, **options)
-    return float(result.value), result.derivative
+    with Evaluator(fun, **options) as evaluator:
+        return evaluator.value_and_gradient(x0)
 
 
-def jacobian(fun: Any, x0: ArrayLike, **options: Any) -> NDArray[np.float64]:
-    """dJ/dx of a J with m outputs, (m, d). See `differentiate` for parameters and errors."""
-    return differentiate(fun, x0, kind="jacobian", **options).derivative
+def jacobian(fun: Any, x0: ArrayLike, *, sparsity: Any = None, **options: Any) -> Any:
+    """dJ/dx of a J with m outputs, (m, d), sparse where ``sparsity`` is given: a mask, a structure, or "probe".
+
+    See `distfd.Evaluator.jacobian` for ``sparsity``, and `differentiate` for parameters and errors.
+    """
+    with Evaluator(fun, **options) as evaluator:
+        return evaluator.jacobian(x0, sparsity=sparsity)
+
+
+def hessian(fun: Any, x0: ArrayLike, **options: Any) -> NDArray[np.float64]:
+    """d^2 J/dx^2, (d, d), symmetric: second order, from d^2 + d evaluations of J and the baseline.
+
+    See `distfd.Evaluator.hessian`, and `differentiate` for parameters and errors.
+    """
+    with Evaluator(fun, **options) as evaluator:
+        return evaluator.hessian(x0)
+
+
+def hvp(fun: Any, x0: ArrayLike, v: ArrayLike, **options: Any) -> NDArray[np.float64]:
+    """The Hessian times v, (d,), without the Hessian: 4 d evaluations of J and the baseline.
+
+    See `distfd.Evaluator.hvp`, and `differentiate` for parameters and errors.
+    """
+    with Evaluator(fun, **options) as evaluator:
+        return evaluator.hvp(x0, v)
+
+
+def jvp(fun: Any, x0: ArrayLike, v: ArrayLike, **options: Any) -> Any:
+    """The Jacobian times v, (m,) or a float, without the Jacobian: as many evaluations as one coordinate takes.
+
+    See `distfd.Evaluator.directional` for steps along v, and `differentiate` for parameters and errors.
+    """
+    with Evaluator(fun, **options) as evaluator:
+        return evaluator.jvp(x0, v)
+
+
+def directional(fun: Any, x0: ArrayLike, directions: ArrayLike, **options: Any) -> NDArray[np.float64]:
+    """dJ(x0 + t v)/dt at t = 0 for directions v (p, d): (p,), or (p, m) for a J with m outputs.
+
+    See `distfd.Evaluator.directional` for steps along v, and `differentiate` for parameters and errors.
+    """
+    with Evaluator(fun, **options) as evaluator:
+        return evaluator.directional(x0, directions)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,9 @@ class Terms:
 
     Dividing by the realised step, not multiplying by its inverse, makes the forward difference the source formula's
     own bits. Subtracting F_0 first keeps the digits that a weighted sum with a baseline weight loses.
+
+    ``output`` says which output j of J each term takes, F[point, j] - F_0[j], where a row is one number (a mask over
+    points that move several coordinates); without it a row has all outputs.
     """
 
     n_rows: int
@@ -24,16 +27,26 @@ class Terms:
     point: NDArray[np.int64]
     coefficient: NDArray[np.float64]
     divisor: NDArray[np.float64]
+    output: NDArray[np.int64] | None = None
 
 
-def assemble(terms: Terms, values: NDArray[np.float64], baseline: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The rows, (n_rows, m), from values (n, m) and the baseline's value (m,).
+def assemble(terms: Terms, values: NDArray[Any], baseline: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The rows, (n_rows, m), or (n_rows,) where terms take one output, from values (n, m) and J(x), (m,).
+
+    Complex values are those of imaginary steps: their weights are coefficient / (i divisor), of which the real part is
+    taken, so that the real parts of the values, the baseline's too, drop out.
 
     The same values give the same bits whatever order they arrived in. A row with a missing value (NaN) is NaN, one
     that is past what floating point holds is infinite or NaN.
     """
-    rows = np.full((terms.n_rows, len(baseline)), -0.0)  # -0.0 + a is a, bit for bit; 0.0 + -0.0 is not
-    with np.errstate(over="ignore", invalid="ignore"):
-        part = terms.coefficient[:, None] * (values[terms.point] - baseline) / terms.divisor[:, None]
+    if np.iscomplexobj(values):
+        values, baseline = values.imag, np.zeros(len(baseline))
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        if terms.output is None:
+            part = terms.coefficient[:, None] * (values[terms.point] - baseline) / terms.divisor[:, None]
+        else:
+            change = values[terms.point, terms.output] - baseline[terms.output]
+            part = terms.coefficient * change / terms.divisor
+        rows = np.full((terms.n_rows, *part.shape[1:]), -0.0)  # -0.0 + a is a, bit for bit; 0.0 + -0.0 is not
         np.add.at(rows, terms.row, part)
     return rows

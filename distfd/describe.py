@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from distfd.records import Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from distfd.points import Points
@@ -20,6 +19,7 @@ _REMEDIES = {
     Status.CRASH: "look for the crash in J (memory, a signal, an exit), or allow more tries (retries: {crash: n})",
     Status.TIMEOUT: "raise the timeout, or allow more tries (retries: {timeout: n})",
 }
+_COMPLEX_REMEDY = "let J take complex x (no float(), no math.), or use a scheme other than complex-step"
 
 
 def coordinate_label(names: Sequence[str] | None) -> Callable[[int], str]:
@@ -41,11 +41,11 @@ def point_label(points: Points, k: int, label: Callable[[int], str]) -> str:
         return "x itself (the baseline)"
     if len(indices) > 1:
         return f"point {k}, which changes {len(indices)} coordinates of x"
-    i, value = int(indices[0]), float(values[0])
+    i, value = int(indices[0]), values[0].item()
     return f"{label(i)}, x = {value!r} (baseline {float(points.x[i])!r}, moved by {value - float(points.x[i]):.3g})"
 
 
-def short_vector(x: NDArray[np.float64]) -> str:
+def short_vector(x: NDArray[Any]) -> str:
     """All of a short x; the ends of a long one."""
     if len(x) <= 12:
         return "[" + ", ".join(f"{v:.10g}" for v in x) + "]"
@@ -68,7 +68,8 @@ def failure_message(
     if last and failure.status != Status.CRASH:
         lines += ["  J said:", *("    " + line for line in last)]
     if failure.status in _REMEDIES:
-        lines.append(f"  to do: {_REMEDIES[failure.status]}")
+        unreal = failure.status == Status.ERROR and points.imaginary[k]
+        lines.append(f"  to do: {_COMPLEX_REMEDY if unreal else _REMEDIES[failure.status]}")
     return "\n".join(lines)
 
 

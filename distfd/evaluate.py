@@ -130,9 +130,8 @@ def _run(session: Session, scheduler: Scheduler, request: Request) -> Iterator[l
     while not scheduler.finished:
         for submit in scheduler.issue(time.monotonic()):
             part = request.points.take(submit.index)
-            executor.submit(
-                submit.slot, Chunk(submit.chunk, submit.index, part, request.vector, timeout, submit.budget)
-            )
+            chunk = Chunk(submit.chunk, submit.index, part, request.vector, timeout, submit.budget, request.lenient)
+            executor.submit(submit.slot, chunk)
         deadline = scheduler.next_deadline()
         wait = _TICK if deadline is None else min(_TICK, max(0.0, deadline - time.monotonic()))
         ended = _take(session, scheduler, wait)

@@ -14,6 +14,7 @@ from distfd.describe import coordinate_label, numbered
 from distfd.errors import InputError
 from distfd.evaluate import Session, evaluate
 from distfd.executors.registry import make_executor
+from distfd.kinds import Kinds
 from distfd.methods import Setting, make_method
 from distfd.objectives.resolve import as_objective
 from distfd.options import DerivativeOptions, EvaluationOptions
@@ -34,13 +35,14 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from distfd.plan import Method, Wave
+    from distfd.points import Points
     from distfd.protocols import Executor, Observer, Store
     from distfd.records import Batch
     from distfd.stencils import Stencil
     from distfd.steps import AbsoluteStep
 
 
-class Evaluator:
+class Evaluator(Kinds):
     """Evaluates J and its derivatives, many times over, with the same slots and memory.
 
     A value known at a point is not computed again: ``value`` and ``gradient`` at one x share the baseline.
@@ -51,7 +53,7 @@ class Evaluator:
         ``fun(x, *args, **kwargs)`` with x (d,), a simulator class (see `distfd.objectives.simulator`), or an objective
         such as `CommandObjective`. Returns a number, or for Jacobians a one-dimensional array.
     scheme : str or Stencil
-        "forward", "backward", "forward2", "backward2", "central", "central4".
+        "forward", "backward", "forward2", "backward2", "central", "central4", "complex-step".
     step : None, float, (d,) array or AbsoluteStep
         A relative step, for all coordinates or each; None for the scheme's default.
     bounds : scipy.optimize.Bounds or d (lower, upper) pairs
@@ -106,12 +108,15 @@ class Evaluator:
         self._label = coordinate_label(names)
         self.deterministic = deterministic
         objective = as_objective(fun, args, kwargs, version)
+        if self._options.stencil.imaginary and not getattr(objective, "takes_complex", True):
+            raise InputError("scheme: complex-step gives J complex x, and a program reads real numbers; use central")
         made, policy = make_executor(executor), treatment.policy(limits_itself=objective.limits_itself)
         opened, salt, self._owns_store = open_store(store, objective)
         if self._owns_store:
             # An Evaluator that is dropped gives its file back.
             weakref.finalize(self, opened.close)
         self._turn = Turn()
+        self._structure: Any = None
         self._session = Session(
             objective=objective,
             executor=made,
@@ -161,25 +166,6 @@ class Evaluator:
         answer, _ = self._solve(Values(dense_points([self._at(x)]), vector=True, baseline=0), "value")
         return scalar(answer.value[0])
 
-    def gradient(self, x: ArrayLike) -> NDArray[np.float64]:
-        """dJ/dx at x, (d,).
-
-        Raises
-        ------
-        EvaluationError
-            If a component has no value (unless on_failure="nan").
-        """
-        return self.differentiate(x).derivative
-
-    def value_and_gradient(self, x: ArrayLike) -> tuple[float, NDArray[np.float64]]:
-        """J(x) and dJ/dx, from one wave."""
-        result = self.differentiate(x)
-        return float(result.value), result.derivative
-
-    def jacobian(self, x: ArrayLike) -> NDArray[np.float64]:
-        """dJ/dx of a J with m outputs, (m, d)."""
-        return self.differentiate(x, kind="jacobian").derivative
-
     def map(self, points: Iterable[ArrayLike]) -> NDArray[np.float64]:
         """J at each of n points: (n,), or (n, m) for several outputs; NaN where on_failure="nan" lets it fail."""
         rows = [self._at(x) for x in points]
@@ -190,6 +176,13 @@ class Evaluator:
         answer, _ = self._solve(Values(dense_points(rows), vector=True), "values")
         return answer.value[:, 0] if answer.value.shape[1] == 1 else answer.value
 
+    def at(self, points: Points, *, lenient: bool = False) -> NDArray[Any]:
+        """J at points that are written against one x, (n, m); bounds are the caller's affair.
+
+        ``lenient`` lets NaN and inf pass as values.
+        """
+        return self._solve(Values(points, vector=True, lenient=lenient), "values")[0].value
+
     def differentiate(self, x: ArrayLike, *, kind: str = "gradient", **particulars: Any) -> DerivativeResult:
         """The derivative with all that is known of it.
 
@@ -197,9 +190,9 @@ class Evaluator:
         ----------
         x : (d,) array
         kind : str
-            "gradient" or "jacobian".
+            "gradient", "jacobian", "hessian", "hvp", "jvp" or "directional".
         **particulars
-            What that kind needs beside x.
+            What that kind needs beside x: ``sparsity``, ``v``, ``directions``.
 
         Raises
         ------
@@ -208,7 +201,12 @@ class Evaluator:
         EvaluationError
             If a component has no value (unless on_failure="nan"), or J fails at x itself.
         """
+        probing = isinstance(particulars.get("sparsity"), str)
+        if probing and self._structure is not None and self._structure.shape[1] == np.size(np.asarray(x)):
+            particulars = {"sparsity": self._structure}
         answer, tally = self._solve(self.method(x, kind, **particulars), kind)
+        if probing:
+            self._structure = answer.derivative
         if self._raises and len(answer.missing):
             raise out_of_range_error(answer, self._label)
         tell(answer.warnings)

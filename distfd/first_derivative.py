@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from distfd.assemble import assemble
+from distfd.complex_step import check_imaginary_parts
 from distfd.lines import Lines, place_lines
 from distfd.plan import Answer, Request
 
@@ -52,7 +53,8 @@ class FirstDerivative:
         if not waves:
             return Request(lines.points, 0, self.vector)
         wave = waves[0]
-        baseline = wave.values[0]
+        check_imaginary_parts(wave)
+        baseline = wave.values[0].real
         rows = assemble(lines.terms, wave.values, baseline)
         d = len(self.site.x)
         derivative, step = np.zeros((d, len(baseline))), np.zeros(d)

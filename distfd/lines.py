@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from distfd.assemble import Terms
+from distfd.complex_step import imaginary_step
 from distfd.placement import check_offsets, place
 from distfd.points import Points
 from distfd.stencils import coefficients
@@ -29,16 +30,17 @@ class Lines:
     moving : (a,) ndarray of int
         The coordinates.
     values : (a, n) ndarray
-        What they become, one column a node.
+        What they become, one column a node; complex for an imaginary stencil.
     offsets : (a, n) ndarray
-        By how much J is moved: what floating point made of x + h, less x. The differences are divided by these.
+        By how much J is moved: what floating point made of x + h, less x. The differences are divided by these. For an
+        imaginary stencil, the imaginary parts.
     step : (a,) ndarray
         Realised steps.
     """
 
     x: NDArray[np.float64]
     moving: NDArray[np.int64]
-    values: NDArray[np.float64]
+    values: NDArray[Any]
     offsets: NDArray[np.float64]
     step: NDArray[np.float64]
 
@@ -80,7 +82,14 @@ def place_lines(site: Site, moving: NDArray[np.int64], h: NDArray[np.float64], s
         If points coincide in floating point, or are past what it holds.
     """
     at = site.x[moving]
-    values, step = place(at, h, stencil, site.lower[moving], site.upper[moving])
-    offsets = values - at[:, None]
+    values: NDArray[Any]
+    if stencil.imaginary:
+        # Real parts stay where they are, and so within their bounds.
+        step = h * stencil.nodes[0]
+        offsets = step[:, None]
+        values = imaginary_step(at[:, None], offsets)
+    else:
+        values, step = place(at, h, stencil, site.lower[moving], site.upper[moving])
+        offsets = values - at[:, None]
     check_offsets(offsets, lambda a: site.label(int(moving[a])))
     return Lines(site.x, moving, values, offsets, step)

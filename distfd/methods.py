@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from distfd.coloring import make_structure
+from distfd.directional import Directional
+from distfd.directions import lengths
 from distfd.errors import InputError
 from distfd.first_derivative import FirstDerivative
-from distfd.steps import nominal_steps
+from distfd.hessian import SECOND, Hessian
+from distfd.hessian_vector import HessianVector
+from distfd.sparse_jacobian import ProbedJacobian, SparseJacobian
+from distfd.steps import AbsoluteStep, as_real, nominal_steps, positive, typical_sizes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from numpy.typing import NDArray
+
     from distfd.options import DerivativeOptions
     from distfd.plan import Method
     from distfd.site import Site
+    from distfd.stencils import Stencil
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +61,10 @@ def make_method(kind: str, setting: Setting, **particulars: Any) -> Method:
     """
     if kind not in KINDS:
         raise InputError(f"kind: must be one of {', '.join(KINDS)} (was {kind!r})")
+    try:
+        inspect.signature(KINDS[kind]).bind(setting, **particulars)
+    except TypeError as error:
+        raise InputError(f"{kind}: {error}") from error
     return KINDS[kind](setting, **particulars)
 
 
@@ -56,15 +72,93 @@ def _gradient(setting: Setting) -> Method:
     return _first_derivative(setting, vector=False)
 
 
-def _jacobian(setting: Setting) -> Method:
-    return _first_derivative(setting, vector=True)
+def _jacobian(setting: Setting, *, sparsity: Any = None) -> Method:
+    site, stencil = setting.site, setting.options.stencil
+    if sparsity is None:
+        return _first_derivative(setting, vector=True)
+    if isinstance(sparsity, str):
+        if sparsity != "probe":
+            raise InputError(
+                f"sparsity: must be a mask, a sparse array, (structure, groups) or 'probe' (was {sparsity!r})"
+            )
+        size = typical_sizes(site.x, setting.options.scale)
+        return ProbedJacobian(site, stencil, _steps(setting, stencil), size)
+    structure = make_structure(sparsity, site.moving, len(site.x))
+    return SparseJacobian(site, stencil, _steps(setting, stencil), structure)
+
+
+def _hessian(setting: Setting) -> Method:
+    return Hessian(setting.site, _steps(setting, SECOND))
+
+
+def _hvp(setting: Setting, *, v: Any) -> Method:
+    site = setting.site
+    direction = _vector("v", v, len(site.x))
+    h = _steps(setting, SECOND)
+    return HessianVector(site, direction, float(_lengths(setting, direction[None], SECOND)[0]), h)
+
+
+def _jvp(setting: Setting, *, v: Any) -> Method:
+    return _along(setting, _vector("v", v, len(setting.site.x))[None], single=True)
+
+
+def _directional(setting: Setting, *, directions: Any) -> Method:
+    rows = as_real("directions", directions)
+    d = len(setting.site.x)
+    if rows.ndim != 2 or rows.shape[1] != d or not len(rows):
+        raise InputError(f"directions: must be (p, {d}), one row a direction (had shape {rows.shape}); jvp takes one")
+    if not np.isfinite(rows).all():
+        raise InputError("directions: must be finite")
+    return _along(setting, rows, single=False)
+
+
+def _along(setting: Setting, directions: NDArray[np.float64], *, single: bool) -> Method:
+    stencil = setting.options.stencil
+    t, h = _lengths(setting, directions, stencil), _typical_steps(setting, stencil)
+    return Directional(setting.site, stencil, directions, t, h, single)
 
 
 def _first_derivative(setting: Setting, *, vector: bool) -> Method:
     """The one place where steps are decided: methods that find them first take FirstDerivative's place here."""
-    site, options = setting.site, setting.options
-    h = nominal_steps(site.x, options.stencil, options.step, options.scale)
-    return FirstDerivative(site, options.stencil, h, vector)
+    stencil = setting.options.stencil
+    return FirstDerivative(setting.site, stencil, _steps(setting, stencil), vector)
 
 
-KINDS: Mapping[str, Callable[..., Method]] = {"gradient": _gradient, "jacobian": _jacobian}
+def _steps(setting: Setting, stencil: Stencil) -> NDArray[np.float64]:
+    """Signed steps along the coordinates."""
+    return nominal_steps(setting.site.x, stencil, setting.options.step, setting.options.scale)
+
+
+def _typical_steps(setting: Setting, stencil: Stencil) -> NDArray[np.float64]:
+    """Steps > 0 that make coordinates comparable; an absolute step, which belongs to the direction, does not."""
+    options = setting.options
+    step = None if isinstance(options.step, AbsoluteStep) else options.step
+    return np.abs(nominal_steps(setting.site.x, stencil, step, options.scale))
+
+
+def _lengths(setting: Setting, directions: NDArray[np.float64], stencil: Stencil) -> NDArray[np.float64]:
+    """How far to go along each direction; an AbsoluteStep is that itself, one number or one for each direction."""
+    step = setting.options.step
+    if not isinstance(step, AbsoluteStep):
+        return lengths(directions, _typical_steps(setting, stencil))
+    h = positive("step", step.h)
+    if h.ndim and h.shape != (len(directions),):
+        raise InputError(f"step: along directions needs one number, or {len(directions)} (had shape {h.shape})")
+    return np.broadcast_to(h, (len(directions),))
+
+
+def _vector(what: str, v: Any, d: int) -> NDArray[np.float64]:
+    vector = as_real(what, v)
+    if vector.shape != (d,) or not np.isfinite(vector).all():
+        raise InputError(f"{what}: must be {d} finite numbers (had shape {vector.shape})")
+    return vector
+
+
+KINDS: Mapping[str, Callable[..., Method]] = {
+    "gradient": _gradient,
+    "jacobian": _jacobian,
+    "hessian": _hessian,
+    "hvp": _hvp,
+    "jvp": _jvp,
+    "directional": _directional,
+}

@@ -32,7 +32,7 @@ def make_result(
         value=answer.value if vector else scalar(answer.value),
         error=answer.error,
         step=answer.step,
-        scheme=scheme,
+        scheme=answer.scheme or scheme,
         missing=answer.missing,
         n_evaluations=tally.n_evaluations,
         n_reused=tally.n_reused,
@@ -63,7 +63,8 @@ def failure_error(
 
 def out_of_range_error(answer: Answer, label: Callable[[int], str]) -> EvaluationError:
     """The error where all points have values, and yet a component has none."""
-    first = label(int(answer.missing[0]))
+    k = int(answer.missing[0])
+    first = label(k) if answer.axis == "coordinate" else f"direction {k}"
     return EvaluationError(f"the difference at {first} is past what floating point holds; use a larger step")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from distfd.stencils import Stencil
+
+
+Arrangements: TypeAlias = "list[tuple[float, NDArray[np.float64]]]"
 
 
 def place(
@@ -42,8 +45,18 @@ def place(
     step : (a,) ndarray
         The realised steps: negative where an arrangement is mirrored, shrunk where it had to be.
     """
-    options = _arrangements(stencil.nodes)
-    values, step = np.empty((len(x), len(stencil.nodes))), np.empty(len(x))
+    return arrange(x, h, _arrangements(stencil.nodes), lower, upper)
+
+
+def arrange(
+    x: NDArray[np.float64],
+    h: NDArray[np.float64],
+    options: Arrangements,
+    lower: NDArray[np.float64],
+    upper: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """As `place`, among these arrangements: (direction, n nodes) each, the most wanted first."""
+    values, step = np.empty((len(x), len(options[0][1]))), np.empty(len(x))
     left = np.arange(len(x))
     with np.errstate(over="ignore"):
         for direction, nodes in options:
@@ -122,7 +135,7 @@ def _from_pairs(bounds: Any, d: int) -> tuple[NDArray[np.float64], NDArray[np.fl
     return lower, upper
 
 
-def _arrangements(nodes: tuple[float, ...]) -> list[tuple[float, NDArray[np.float64]]]:
+def _arrangements(nodes: tuple[float, ...]) -> Arrangements:
     """(direction, nodes): the stencil, then all windows {-a .. -1, 1 .. n - a}, most symmetric first; + before -."""
     n = len(nodes)
     windows = [tuple(float(i) for i in range(-a, n - a + 1) if i) for a in range(n // 2, -1, -1)]
@@ -136,7 +149,7 @@ def _arrangements(nodes: tuple[float, ...]) -> list[tuple[float, NDArray[np.floa
 def _shrink(
     x: NDArray[np.float64],
     h: NDArray[np.float64],
-    options: list[tuple[float, NDArray[np.float64]]],
+    options: Arrangements,
     lower: NDArray[np.float64],
     upper: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

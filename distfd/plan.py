@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
@@ -26,20 +26,24 @@ class Request:
     """Points whose values a method wants.
 
     ``baseline`` is the number of the point without which no other is of use: it is issued first, and its failure ends
-    the wave. ``vector`` says whether J may have more than one output.
+    the wave. ``vector`` says whether J may have more than one output, ``lenient`` whether a NaN or inf is a value.
     """
 
     points: Points
     baseline: int | None = None
     vector: bool = False
+    lenient: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class Wave:
-    """A request and what came of it: values (n, m), NaN where there is none, and the status of each point."""
+    """A request and what came of it: values (n, m), NaN where there is none, and the status of each point.
+
+    The values are complex where the request has complex points.
+    """
 
     request: Request
-    values: NDArray[np.float64]
+    values: NDArray[Any]
     status: NDArray[np.uint8]
     failures: Mapping[int, Failure] = field(default_factory=dict)
 
@@ -48,19 +52,22 @@ class Wave:
 class Answer:
     """What a method found.
 
-    ``derivative`` is (d,) or (m, d) with NaN at the ``missing`` coordinates, those that lack a value or whose
-    difference is past what floating point holds; ``value`` is J(x), (m,); ``step`` is (d,), 0 at coordinates that do
-    not move; ``error`` is None, or of the derivative's shape; ``warnings`` are sentences for the user, by coordinate
-    name; ``noise`` is the noise level of J where it was used.
+    ``derivative`` is (d,), (m, d), or what its kind says, perhaps sparse, with NaN at the ``missing`` coordinates,
+    those that lack a value or whose difference is past what floating point holds; ``value`` is J(x), (m,); ``step`` is
+    (d,), 0 at coordinates that do not move; ``error`` is None, or of the derivative's shape; ``warnings`` are sentences
+    for the user, by coordinate name; ``noise`` is the noise level of J where it was used; ``scheme`` names the scheme
+    where it is not the one that was asked for. ``axis`` is what steps and missing components are counted by.
     """
 
-    derivative: NDArray[np.float64]
+    derivative: Any
     value: NDArray[np.float64]
     step: NDArray[np.float64]
     missing: NDArray[np.int64]
     error: NDArray[np.float64] | None = None
     warnings: tuple[str, ...] = ()
     noise: float | None = None
+    scheme: str | None = None
+    axis: Literal["coordinate", "direction"] = "coordinate"
 
 
 class Method(Protocol):
@@ -77,11 +84,12 @@ class Values:
     points: Points
     vector: bool = False
     baseline: int | None = None
+    lenient: bool = False
 
     def advance(self, waves: Sequence[Wave]) -> Request | Answer:
         """All points at once."""
         if not waves:
-            return Request(self.points, self.baseline, self.vector)
+            return Request(self.points, self.baseline, self.vector, self.lenient)
         failed = np.flatnonzero(waves[0].status != Status.OK)
         return Answer(np.empty(0), waves[0].values, np.zeros(len(self.points.x)), failed)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,32 +13,45 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 _LANES = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F)
+_IMAGINARY = np.uint64(0x165667B19E3779F9)
 
 
 @dataclass(frozen=True, eq=False)
 class Points:
     """n points: point k is ``x`` with ``x[indices[s]] = values[s]`` for s in ``indptr[k]:indptr[k + 1]``.
 
-    The layout is that of a compressed sparse row matrix. A point without changes is x itself (the baseline).
+    The layout is that of a compressed sparse row matrix. A point without changes is x itself (the baseline). Where the
+    values are complex, a point is complex if one of its own has an imaginary part; others are real points.
     """
 
     x: NDArray[np.float64]
     indptr: NDArray[np.int64]
     indices: NDArray[np.int64]
-    values: NDArray[np.float64]
+    values: NDArray[Any]
 
     def __len__(self) -> int:
         return len(self.indptr) - 1
 
-    def changes(self, k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Changed coordinates and their new values at point k."""
-        part = slice(int(self.indptr[k]), int(self.indptr[k + 1]))
-        return self.indices[part], self.values[part]
+    @property
+    def imaginary(self) -> NDArray[np.bool_]:
+        """Which points are complex, (n,)."""
+        if self.values.dtype.kind != "c":
+            return np.zeros(len(self), dtype=bool)
+        counts = np.concatenate(([0], np.cumsum(self.values.imag != 0)))
+        return np.asarray(counts[self.indptr[1:]] > counts[self.indptr[:-1]])
 
-    def dense(self, k: int) -> NDArray[np.float64]:
+    def changes(self, k: int) -> tuple[NDArray[np.int64], NDArray[Any]]:
+        """Changed coordinates and their new values at point k, complex only where that point is."""
+        part = slice(int(self.indptr[k]), int(self.indptr[k + 1]))
+        values = self.values[part]
+        if values.dtype.kind == "c" and not values.imag.any():
+            values = values.real
+        return self.indices[part], values
+
+    def dense(self, k: int) -> NDArray[Any]:
         """Point k as a fresh, writable (d,) array."""
-        at = self.x.copy()
         indices, values = self.changes(k)
+        at = self.x.astype(values.dtype)
         at[indices] = values
         return at
 
@@ -55,12 +68,15 @@ class Points:
 
         A key is the sum of a hash for each coordinate's index and bits, so it does not depend on which x the point is
         written against and costs O(changes), not O(d). Sums wrap at 2^64. ``salt`` (128 bits) separates objectives.
+        An imaginary part that is not 0 adds a hash of its own: a real point has one key, whatever else is asked for.
         """
+        unreal = np.flatnonzero(self.values.imag) if self.values.dtype.kind == "c" else np.zeros(0, np.int64)
         lanes = []
         for lane, part in zip(_LANES, (salt, salt >> 64), strict=True):
             seed = np.uint64((lane ^ part) & 0xFFFFFFFFFFFFFFFF)
             base = _hash(np.arange(len(self.x)), self.x, seed).sum(dtype=np.uint64)
-            change = _hash(self.indices, self.values, seed) - _hash(self.indices, self.x[self.indices], seed)
+            change = _hash(self.indices, self.values.real, seed) - _hash(self.indices, self.x[self.indices], seed)
+            change[unreal] += _hash(self.indices[unreal], self.values.imag[unreal], seed ^ _IMAGINARY)
             total = np.concatenate((np.zeros(1, np.uint64), np.cumsum(change, dtype=np.uint64)))
             lanes.append(base + total[self.indptr[1:]] - total[self.indptr[:-1]])
         return np.stack(lanes, axis=1)

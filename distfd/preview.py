@@ -41,7 +41,7 @@ def preview(loaded: LoadedConfig) -> str:
     rows = [
         ("task", config.task),
         ("parameters", f"{len(problem.names)}, of which {moving} move"),
-        ("scheme", f"{config.derivative.scheme}: {_per_coordinate(n, moving)}"),
+        ("scheme", _scheme(config, n, moving)),
         ("evaluations", f"{n}" + (" for each gradient of the minimisation" if config.task == "minimize" else "")),
         ("slots", f"{slots} ({where})" if slots else where),
         ("rounds", f"{math.ceil(n / slots)}, all in one request" if slots else "as many as the cluster's slots need"),
@@ -72,6 +72,12 @@ def status_text(directory: str) -> str:
         return "\n".join(lines)
     state = f"running ({held})" if held is not None else "ended without a result; run the same command again to go on"
     return f"{state}: {counts.n_computed} evaluations so far, {counts.n_failed_attempts} failed attempts"
+
+
+def _scheme(config: Config, n: int, moving: int) -> str:
+    if config.task == "hessian":
+        return f"second-order differences: {n - 1} evaluations for {moving} x {moving} entries, and the baseline"
+    return f"{config.derivative.scheme}: {_per_coordinate(n, moving)}"
 
 
 def _per_coordinate(n: int, moving: int) -> str:

@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 class Model(Protocol):
     """A live J inside one worker process."""
 
-    def evaluate(self, x: NDArray[np.float64], *, timeout: float | None) -> Any:
-        """J at x, (d,), which it may keep or write to. Whatever it raises becomes a failed evaluation."""
+    def evaluate(self, x: NDArray[Any], *, timeout: float | None) -> Any:
+        """J at x, (d,), float64 or (for the complex step) complex128, which it may keep or write to.
+
+        Whatever it raises becomes a failed evaluation.
+        """
 
     def close(self) -> None:
         """Free what the model holds; called once, when the worker ends in good order."""
@@ -53,6 +56,8 @@ class Chunk:
     vector: bool
     timeout: float | None
     budget: float
+    lenient: bool = False
+    """Whether a NaN or inf is a value."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -52,7 +52,8 @@ class Failure:
 class Batch:
     """Finished evaluations as columns; row r is evaluation ``index[r]`` of its request.
 
-    Values are ragged: row r has ``size[r]`` consecutive numbers of ``flat`` (0 where it failed, 1 for a scalar J).
+    Values are ragged: row r has ``size[r]`` consecutive numbers of ``flat`` (0 where it failed, 1 for a scalar J). A
+    complex number is two of them, real part first.
     Times are seconds since the epoch by the clock of ``host``.
     """
 
@@ -108,15 +109,16 @@ class Batch:
 class Evaluation:
     """One attempt at one point, as an object (made on demand; the program itself works on columns).
 
-    ``changes`` are the coordinates in which the point differs from the request's x, as (index, value) pairs.
+    ``changes`` are the coordinates in which the point differs from the request's x, as (index, value) pairs. Numbers
+    are complex at the points of a complex step, and floats elsewhere.
     Times are seconds since the epoch by the clock of ``host``.
     """
 
     index: int
     label: str
     status: Status
-    value: float | NDArray[np.float64] | None
-    changes: tuple[tuple[int, float], ...]
+    value: complex | NDArray[Any] | None
+    changes: tuple[tuple[int, complex], ...]
     attempt: int
     started: float
     ended: float

@@ -99,9 +99,13 @@ def _effort(result: Mapping[str, Any]) -> str:
 
 def _table(result: Mapping[str, Any]) -> list[str]:
     names = result["names"]
-    if result["task"] == "jacobian":
-        m = len(result["derivative"])
-        columns = {"x": result["x"], **{f"dJ{a}/dx": result["derivative"][a] for a in range(min(m, 6))}}
+    if result["task"] in ("jacobian", "hessian"):
+        # A Hessian is symmetric, so its rows are its columns.
+        titles = [f"dJ{a}/dx" for a in range(len(result["derivative"]))]
+        if result["task"] == "hessian":
+            titles = [f"d2J/dx d{name}" for name in names]
+        rows = zip(titles[:6], result["derivative"], strict=False)
+        columns = {"x": result["x"], **dict(rows)}
     elif "x0" in result:
         columns = {"before": result["x0"], "after": result["x"], "dJ/dx": result["derivative"]}
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 def gather(request: Request, batches: Sequence[Batch]) -> Wave:
     """One wave from its batches, the same whatever the order in which they came.
 
-    The baseline (or, without one that has a value, the first point that has) says how many outputs J has; a point with
-    another number of them has failed.
+    A complex value is two numbers of its batch. The baseline (or, without one that has a value, the first point that
+    has) says how many outputs J has; a point with another number of them has failed.
     """
     n = len(request.points)
     status = np.full(n, Status.NOT_RUN, dtype=np.uint8)
@@ -34,6 +34,8 @@ def gather(request: Request, batches: Sequence[Batch]) -> Wave:
         status[batch.index] = batch.status
         size[batch.index] = batch.size
         failures.update(batch.failures)
+    complex_ = request.points.imaginary
+    size[complex_] //= 2
     good = np.flatnonzero(status == Status.OK)
     at_baseline = request.baseline is not None and bool(status[request.baseline] == Status.OK)
     first = size[request.baseline] if at_baseline else size[good[0]] if len(good) else 1
@@ -44,12 +46,23 @@ def gather(request: Request, batches: Sequence[Batch]) -> Wave:
             text = f"J must return a number; it returned {size[k]} (for several outputs use jacobian)"
         failures[k] = Failure(Status.ERROR, text)
         status[k] = Status.ERROR
-    values = np.full((n, outputs), np.nan)
-    for batch in batches:
-        fits = batch.size == outputs
-        part = batch if fits.all() else batch.take(fits)
-        values[part.index] = part.flat.reshape(-1, outputs)
+    if not complex_.any():
+        return Wave(request, _table(batches, np.full(n, outputs), np.full((n, outputs), np.nan)), status, failures)
+    values = np.full((n, outputs), complex(np.nan, np.nan))
+    real = np.full((n, outputs), np.nan)
+    values[~complex_] = _table(batches, np.where(complex_, -1, outputs), real)[~complex_]
+    _table(batches, np.where(complex_, 2 * outputs, -1), values.view(np.float64))
     return Wave(request, values, status, failures)
+
+
+def _table(batches: Sequence[Batch], wanted: NDArray[np.int64], table: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Put the values that are ``wanted[k]`` numbers long into row k of the table."""
+    for batch in batches:
+        fits = batch.size == wanted[batch.index]
+        part = batch if fits.all() else batch.take(fits)
+        if len(part):
+            table[part.index] = part.flat.reshape(len(part), -1)
+    return table
 
 
 class Evaluations(Sequence[Evaluation]):
@@ -92,11 +105,13 @@ def evaluation(
     offsets = batch.offsets if offsets is None else offsets
     numbers = batch.flat[offsets[r] : offsets[r + 1]]
     indices, values = request.points.changes(k)
+    if values.dtype.kind == "c":
+        numbers = np.ascontiguousarray(numbers).view(np.complex128)
     return Evaluation(
         index=k,
         label=point_label(request.points, k, label),
         status=Status(int(batch.status[r])),
-        value=None if not len(numbers) else float(numbers[0]) if len(numbers) == 1 else numbers,
+        value=None if not len(numbers) else numbers[0].item() if len(numbers) == 1 else numbers,
         changes=tuple(zip(indices.tolist(), values.tolist(), strict=True)),
         attempt=int(batch.attempt[r]),
         started=float(batch.started[r]),
@@ -151,17 +166,18 @@ class DerivativeResult:
 
     Attributes
     ----------
-    derivative : ndarray
-        (d,) for a gradient, (m, d) for a Jacobian; NaN at the missing coordinates.
+    derivative : ndarray or sparse array
+        (d,) for a gradient or Hessian-vector product, (m, d) for a Jacobian (csr where its sparsity was given), (d, d)
+        for a Hessian, (p,) or (p, m) for p directions, (m,) for a Jacobian-vector product; NaN where missing.
     value : float or (m,) ndarray
         J(x).
     error : ndarray or None
         Half width of an interval meant to hold the derivative with at least 95 %; None where nothing is known.
     step : (d,) ndarray
-        Realised steps; 0 at coordinates that do not move.
+        Realised steps; 0 at coordinates that do not move. Along directions: (p,).
     scheme : str
     missing : (n,) ndarray of int
-        Coordinates without a derivative.
+        Coordinates (or directions) without a derivative.
     n_evaluations : int
         Points computed in this call, the baseline included.
     n_reused : int
@@ -178,7 +194,7 @@ class DerivativeResult:
         The noise level of J, where it was measured or given.
     """
 
-    derivative: NDArray[np.float64]
+    derivative: Any
     value: float | NDArray[np.float64]
     error: NDArray[np.float64] | None
     step: NDArray[np.float64]

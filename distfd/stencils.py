@@ -28,6 +28,11 @@ class Stencil:
         What results and messages call it.
     nodes : sequence of float
         Distinct, finite, none of them 0; kept as a tuple.
+    imaginary : bool
+        The complex step (Squire & Trapp, SIAM Rev. 40, 1998): dJ/dx ~ Im J(x + i c h) / (c h), one node. No
+        subtraction, so h may be as small as it likes; J must be analytic and take complex x.
+    default_step : float, optional
+        The relative step where none is given; follows from the order where None.
 
     Raises
     ------
@@ -37,6 +42,8 @@ class Stencil:
 
     name: str
     nodes: tuple[float, ...]
+    imaginary: bool = False
+    default_step: float | None = None
 
     def __post_init__(self) -> None:
         try:
@@ -45,12 +52,14 @@ class Stencil:
             nodes = ()
         if not nodes or 0 in nodes or len(set(nodes)) != len(nodes) or not np.all(np.isfinite(nodes)):
             raise InputError(f"stencil {self.name!r}: nodes must be distinct, finite and not 0 (were {self.nodes!r})")
+        if self.imaginary and len(nodes) > 1:
+            raise InputError(f"stencil {self.name!r}: an imaginary one has one node (there were {len(nodes)})")
         object.__setattr__(self, "nodes", nodes)
 
     @property
     def order(self) -> int:
-        """The p of the truncation error O(h^p): one for each node."""
-        return len(self.nodes)
+        """The p of the truncation error O(h^p): one for each node, two for an imaginary one."""
+        return 2 if self.imaginary else len(self.nodes)
 
     @property
     def weights(self) -> tuple[float, ...]:
@@ -60,8 +69,14 @@ class Stencil:
 
     @property
     def relative_step(self) -> float:
-        """eps^(1/(p+1)), which balances truncation against round-off (SciPy's default for p = 1 and 2)."""
-        return float(EPS ** (1 / (self.order + 1)))
+        """eps^(1/(p+1)), which balances truncation against round-off (SciPy's default for p = 1 and 2).
+
+        An imaginary step has no round-off to balance; eps^(1/2), SciPy's again, leaves h^2/6 = 4e-17 times the third
+        derivative.
+        """
+        if self.default_step is not None:
+            return self.default_step
+        return float(EPS ** (1 / 2 if self.imaginary else 1 / (self.order + 1)))
 
 
 def coefficients(offsets: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -80,6 +95,22 @@ def coefficients(offsets: NDArray[np.float64]) -> NDArray[np.float64]:
     return result
 
 
+def curvature_coefficients(offsets: NDArray[np.float64]) -> NDArray[np.float64]:
+    """c_i = 2 sum_{k != i} 1 / (o_i - o_k) prod_{j != i, k} o_j / (o_j - o_i), for J'' ~ sum_i c_i (J_i - J_0) / o_i.
+
+    The second derivative at 0 of the polynomial through (0, J_0) and all (o_i, J_i), offsets o (..., n), n >= 2.
+    """
+    n = offsets.shape[-1]
+    result = np.zeros_like(offsets)
+    for i in range(n):
+        for k in set(range(n)) - {i}:
+            part = 2 / (offsets[..., i] - offsets[..., k])
+            for j in set(range(n)) - {i, k}:
+                part = part * (offsets[..., j] / (offsets[..., j] - offsets[..., i]))
+            result[..., i] += part
+    return result
+
+
 SCHEMES = {
     stencil.name: stencil
     for stencil in (
@@ -92,6 +123,10 @@ SCHEMES = {
     )
 }
 
+"""Real stencils by name."""
+
+COMPLEX_STEP = Stencil("complex-step", (1,), imaginary=True)
+
 
 def resolve_scheme(scheme: str | Stencil) -> Stencil:
     """The stencil of that name, or the stencil itself.
@@ -103,6 +138,7 @@ def resolve_scheme(scheme: str | Stencil) -> Stencil:
     """
     if isinstance(scheme, Stencil):
         return scheme
-    if not isinstance(scheme, str) or scheme not in SCHEMES:
-        raise InputError(f"scheme: there is no {scheme!r}; use one of {', '.join(SCHEMES)}, or a distfd.Stencil")
-    return SCHEMES[scheme]
+    named = {**SCHEMES, COMPLEX_STEP.name: COMPLEX_STEP}
+    if not isinstance(scheme, str) or scheme not in named:
+        raise InputError(f"scheme: there is no {scheme!r}; use one of {', '.join(named)}, or a distfd.Stencil")
+    return named[scheme]

@@ -49,7 +49,8 @@ def nominal_steps(
         r; NaN in an array stands for None. An AbsoluteStep is h itself, with no sign.
     scale : None, float or (d,) array
         s, the typical size of each coordinate; where None or NaN, s = max(1, abs(x)) for a default r and abs(x) for a
-        given one. A given r for which x + h == x in floating point gives way to the default, as in SciPy.
+        given one. A given r for which x + h == x in floating point gives way to the default, as in SciPy (an imaginary
+        step only where it is 0).
 
     Returns
     -------
@@ -64,11 +65,8 @@ def nominal_steps(
     if isinstance(step, AbsoluteStep):
         return _spread("step", positive("step", step.h), x)
     sign = np.where(x >= 0, 1.0, -1.0)
-    size, default_size = np.abs(x), np.maximum(1.0, np.abs(x))
-    if scale is not None:
-        given_scale = _spread("scale", positive("scale", scale, gaps=True), x)
-        has_scale = ~np.isnan(given_scale)
-        size, default_size = (np.where(has_scale, given_scale, s) for s in (size, default_size))
+    default_size = typical_sizes(x, scale)
+    size = np.abs(x) if scale is None else np.where(np.isnan(_scales(x, scale)), np.abs(x), default_size)
     # SciPy multiplies in this order; another one differs in the last bit.
     default = stencil.relative_step * sign * default_size
     if step is None:
@@ -76,8 +74,18 @@ def nominal_steps(
     given = _spread("step", positive("step", step, gaps=True), x)
     with np.errstate(over="ignore"):
         asked = given * sign * size
-        unusable = np.isnan(given) | ((x + asked) - x == 0)
+        # An imaginary step is lost in no sum with x.
+        unusable = np.isnan(given) | ((asked if stencil.imaginary else (x + asked) - x) == 0)
     return np.where(unusable, default, asked)
+
+
+def typical_sizes(x: NDArray[np.float64], scale: ArrayLike | None = None) -> NDArray[np.float64]:
+    """Each coordinate's ``scale`` where there is one, else max(1, abs(x)), (d,)."""
+    default = np.maximum(1.0, np.abs(x))
+    if scale is None:
+        return default
+    given = _scales(x, scale)
+    return np.where(np.isnan(given), default, given)
 
 
 def as_real(what: str, values: Any) -> NDArray[np.float64]:
@@ -115,6 +123,10 @@ def positive(what: str, values: ArrayLike, *, gaps: bool = False) -> NDArray[np.
         where = f" at coordinate {np.flatnonzero(bad)[0]}" if array.ndim else ""
         raise InputError(f"{what}: must be finite and > 0 (was {array[bad].flat[0]}{where})")
     return array
+
+
+def _scales(x: NDArray[np.float64], scale: ArrayLike) -> NDArray[np.float64]:
+    return _spread("scale", positive("scale", scale, gaps=True), x)
 
 
 def _spread(what: str, array: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64]:

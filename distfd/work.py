@@ -8,7 +8,7 @@ import socket
 import time
 import traceback
 import warnings
-from numbers import Real
+from numbers import Complex, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,8 +92,10 @@ class Worker:
     def _evaluate(self, chunk: Chunk, k: int) -> NDArray[np.float64] | Failure:
         try:
             # A copy for each point: J may keep its x or write to it.
-            raw = self._live().evaluate(chunk.points.dense(k), timeout=chunk.timeout)
-            return as_value(raw, vector=chunk.vector)
+            x = chunk.points.dense(k)
+            complex_ = x.dtype.kind == "c"
+            raw = self._live().evaluate(x, timeout=chunk.timeout)
+            return as_value(raw, vector=chunk.vector, complex_=complex_, lenient=chunk.lenient)
         except EvaluationFailure as error:
             return Failure(error.status, _text(error), error.detail, error)
         except KeyboardInterrupt:
@@ -108,8 +110,15 @@ class BadValueError(EvaluationFailure):
     """J returned what is no value."""
 
 
-def as_value(raw: Any, *, vector: bool) -> NDArray[np.float64]:
+def as_value(raw: Any, *, vector: bool, complex_: bool = False, lenient: bool = False) -> NDArray[np.float64]:
     """What J returned as a fresh (m,) float64 array; m is 1 unless ``vector``.
+
+    Parameters
+    ----------
+    complex_ : bool
+        The point is complex, so the value may be; it is given as 2m numbers, real and imaginary parts in turn.
+    lenient : bool
+        NaN and inf are values too.
 
     Raises
     ------
@@ -117,28 +126,28 @@ def as_value(raw: Any, *, vector: bool) -> NDArray[np.float64]:
         If it is not finite and real, or not a number (int, float, numpy real, 0-d or (1,) array); for a vector J,
         if it is not one-dimensional.
     """
-    if not _may_be_numbers(raw, vector=vector):
+    if not _may_be_numbers(raw, Complex if complex_ else Real, vector=vector):
         raise _refused(_returned(raw), vector)
     try:
         # A whole number of any size is a number; numpy takes those past 64 bits for objects.
         array = np.array(float(raw) if isinstance(raw, int) else raw)
     except Exception as error:  # raw may be of a class that has its own ideas
         raise _refused(f"{_returned(raw)}: {_text(error)}", vector) from error
-    if array.dtype.kind not in "fiu":
+    if array.dtype.kind not in ("fiuc" if complex_ else "fiu"):
         raise _refused(f"{_returned(raw)} of dtype {array.dtype}", vector)
     if array.ndim > 1 or array.size == 0 or (array.size > 1 and not vector):
         hint = "; for several outputs use jacobian" if array.ndim == 1 and array.size else ""
         raise _refused(f"an array of shape {array.shape}{hint}", vector)
     with np.errstate(over="ignore"):  # of a long double; it is then infinite, and refused
-        value = array.astype(np.float64, copy=False).reshape(-1)
+        value = array.astype(np.complex128 if complex_ else np.float64, copy=False).reshape(-1)
     bad = np.flatnonzero(~np.isfinite(value))
-    if len(bad):
+    if len(bad) and not lenient:
         at = "" if value.size == 1 else f" at output {bad[0]}"
         raise BadValueError(f"J returned {value[bad[0]]}{at}")
-    return value
+    return value.view(np.float64)
 
 
-def _may_be_numbers(raw: Any, *, vector: bool) -> bool:
+def _may_be_numbers(raw: Any, number: type, *, vector: bool) -> bool:
     if isinstance(raw, (bool, np.bool_)):
         return False
     if isinstance(raw, (list, tuple)):
@@ -146,7 +155,7 @@ def _may_be_numbers(raw: Any, *, vector: bool) -> bool:
     if isinstance(raw, np.ma.MaskedArray):
         return not np.ma.is_masked(raw)  # numpy would give what lies under the mask, often a 0
     # Arrays of other libraries (torch, jax) are welcome where numpy can read them.
-    return isinstance(raw, (Real, np.ndarray)) or (hasattr(raw, "__array__") and not isinstance(raw, np.generic))
+    return isinstance(raw, (number, np.ndarray)) or (hasattr(raw, "__array__") and not isinstance(raw, np.generic))
 
 
 def _refused(what: str, vector: bool) -> BadValueError:

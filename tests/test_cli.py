@@ -90,6 +90,21 @@ def result(folder: Path) -> dict[str, Any]:
     return found
 
 
+def test_a_hessian_from_a_file(folder: Path, ray_address: str) -> None:
+    write(folder, task="hessian")
+    plan = distfd(folder, "plan", "job.yaml", address=ray_address)
+    assert "second-order differences: 12 evaluations for 3 x 3 entries" in plan.stdout
+    ran = distfd(folder, "run", "job.yaml", address=ray_address)
+    assert ran.returncode == 0, ran.stderr
+    assert "done: 13 evaluations, 0 reused" in ran.stdout
+    assert "d2J/dx dwidth" in ran.stdout
+    found = result(folder)
+    np.testing.assert_allclose(found["derivative"], np.load(folder / "run" / "derivative.npz")["derivative"])
+    np.testing.assert_allclose(found["derivative"], np.diag(np.diag(found["derivative"])), atol=1e-6)
+    assert np.shape(found["error"]) == (3, 3)
+    assert found["scheme"] == "central"
+
+
 def test_a_gradient_from_a_file(folder: Path, ray_address: str) -> None:
     write(folder)
     ran = distfd(folder, "run", "job.yaml", address=ray_address)
@@ -247,7 +262,7 @@ def test_plan_validate_and_status(folder: Path) -> None:
         (["objective.python=modle:parabola"], 2, "there is no module 'modle'"),
         (["objective.python=model:number"], 2, "cannot be called"),
         (["objective.python=model:Counter"], 2, "objective.simulator"),
-        (["task=hessian"], 2, "not supported"),
+        (["cluster.stop_before=10min"], 2, "not supported"),
         (["parameters.mass.lower=2"], 2, "mass"),
         (["derivative.step=0"], 2, "derivative.step"),
         (["cluster.address=127.0.0.1:1"], 4, "nothing answers"),

@@ -15,12 +15,14 @@ PACKAGE = ROOT / "distfd"
 
 FLOORS: dict[str, int] = {
     **dict.fromkeys(("errors", "records", "failures", "events", "points", "stencils", "steps", "placement"), 0),
-    **dict.fromkeys(("assemble", "plan", "site", "lines", "first_derivative", "describe", "results"), 0),
+    **dict.fromkeys(("site", "lines", "complex_step", "assemble", "plan", "coloring", "describe", "results"), 0),
+    **dict.fromkeys(("first_derivative", "sparse_jacobian", "hessian"), 0),
+    **dict.fromkeys(("directions", "directional", "hessian_vector"), 0),
     **dict.fromkeys(("protocols", "scheduler", "options", "work", "threads", "chunks", "processes", "reaper"), 1),
     **dict.fromkeys(("fingerprint", "identity"), 1),
     **dict.fromkeys(("objectives", "executors", "stores", "observers"), 2),
-    **dict.fromkeys(("evaluate", "evaluator", "methods", "outcome"), 3),
-    **dict.fromkeys(("api", "optimize", "report", "rundir"), 4),
+    **dict.fromkeys(("evaluate", "evaluator", "kinds", "methods", "outcome"), 3),
+    **dict.fromkeys(("api", "optimize", "report", "rundir", "scipy_derivative", "scipy_sources"), 4),
     **dict.fromkeys(("config", "build", "run", "preview", "cli", "__main__"), 5),
 }
 ADAPTERS = {"objectives", "executors", "stores", "observers"}

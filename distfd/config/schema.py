@@ -112,11 +112,15 @@ class Config(Section):
 
     @field_validator("derivative")
     @classmethod
-    def _one_step_each(cls, derivative: Derivative, info: ValidationInfo) -> Derivative:
+    def _fits_objective_and_x(cls, derivative: Derivative, info: ValidationInfo) -> Derivative:
         step = derivative.step
         path: KeyPath = ("step",)
         if isinstance(step, AbsoluteStep):
             step, path = step.absolute, ("step", "absolute")
+        objective = info.data.get("objective")
+        if derivative.scheme == "complex-step" and objective is not None and objective.command is not None:
+            text = "gives J complex x, and a program reads real numbers; use central or central4"
+            refuse("derivative", [(("scheme",), text, derivative.scheme)])
         d = count(info.data.get("parameters"), info.data.get("x0"))
         if isinstance(step, tuple) and d and len(step) != d:
             refuse("derivative", [(path, f"has {len(step)} numbers for {d} parameters", step)])

@@ -15,10 +15,8 @@ _ANY = object()
 """Any value but null and 0, which ask for nothing."""
 
 TABLE: tuple[tuple[KeyPath, Any, str], ...] = (
-    (("task",), "hessian", "use gradient"),
     (("task",), "least_squares", "use minimize with the sum of squares, or jacobian"),
     (("task",), "noise", ""),
-    (("derivative", "scheme"), "complex-step", "use central or central4"),
     (("derivative", "step"), "auto", "leave it out for the scheme's own step, or give a number"),
     (("derivative", "accuracy"), _ANY, "choose derivative.scheme and derivative.step"),
     (("evaluation", "on_failure"), "repair", "use nan or raise"),

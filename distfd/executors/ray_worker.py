@@ -58,6 +58,7 @@ class SlimChunk:
     vector: bool
     timeout: float | None
     budget: float
+    lenient: bool
 
     @classmethod
     def of(cls, chunk: Chunk) -> SlimChunk:
@@ -72,12 +73,13 @@ class SlimChunk:
             chunk.vector,
             chunk.timeout,
             chunk.budget,
+            chunk.lenient,
         )
 
     def with_x(self, x: NDArray[np.float64]) -> Chunk:
         """The chunk again."""
         points = Points(x, self.indptr, self.indices, self.values)
-        return Chunk(self.id, self.index, points, self.vector, self.timeout, self.budget)
+        return Chunk(self.id, self.index, points, self.vector, self.timeout, self.budget, self.lenient)
 
 
 class RayWorker:

@@ -141,6 +141,8 @@ class CommandObjective:
         }.items():
             object.__setattr__(self, name, made)
 
+    takes_complex = False
+
     @property
     def limits_itself(self) -> bool:
         """True: a program is killed at its timeout without an end to the worker."""

@@ -285,11 +285,10 @@ BAD: list[tuple[str, str, str]] = [
     (OUTPUT + "{file: a, npy: -1}\n", "6:25", "outputs.a.npy: must be >= 0 (-1)"),
     (OUTPUT + "{file: a, python: f}\n", "6:28", "outputs.a.python: must be module:name"),
     (OUTPUT.replace(" a: ", " a-b: ") + "{file: a, npy: 0}\n", "6:7", "objective.command.outputs.a-b: must be a name"),
+    (COMMAND + "derivative: {scheme: complex-step}\n", "6:22", "derivative.scheme: gives J complex x, and a program"),
     # What is not there yet.
-    (HEAD + "task: hessian\n", "3:7", "task hessian is not supported by this version of distfd; use gradient"),
     (HEAD + "task: least_squares\n", "3:7", "task least_squares is not supported by this version of distfd"),
     (HEAD + "task: noise\n", "3:7", "task noise is not supported by this version of distfd"),
-    (HEAD + "derivative: {scheme: complex-step}\n", "3:22", "scheme complex-step is not supported by this version"),
     (HEAD + "derivative: {step: auto}\n", "3:20", "step auto is not supported by this version of distfd"),
     (HEAD + "derivative: {accuracy: 1e-3}\n", "3:24", "derivative.accuracy is not supported by this version"),
     (HEAD + "evaluation: {on_failure: repair}\n", "3:26", "on_failure repair is not supported by this version"),
@@ -342,7 +341,7 @@ def test_all_mistakes_at_once_in_the_order_of_the_file(folder: Path) -> None:
         "objective:\n"
         "  simulator: m.S\n"
         "  python: m:f\n"
-        "derivative: {scheme: complex-step, step: 0}\n"
+        "derivative: {scheme: centrl, step: 0}\n"
         "x0: [1]\n"
     )
     with pytest.raises(ConfigError) as caught:
@@ -356,6 +355,6 @@ def test_all_mistakes_at_once_in_the_order_of_the_file(folder: Path) -> None:
         ["7:14", "objective.simulator"],
         ["8:3", "objective.python"],
         ["9:22", "derivative.scheme"],
-        ["9:42", "derivative.step"],
+        ["9:36", "derivative.step"],
         ["10:1", "x0"],
     ]
