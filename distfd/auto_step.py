@@ -50,10 +50,10 @@ class AutoStep:
     def _course(self) -> Course:
         site, moving = self.site, self.site.moving
         found = yield from survey(site, self.scale, vector=self.vector, given=self.noise)
-        search, slopes = yield from refine(site, moving, self.scale, found, self.vector, EVALUATIONS)
+        search, slopes = yield from refine(site, moving, self.scale, found, vector=self.vector, spent=EVALUATIONS)
         value, bar, size = best(slopes)
         answer = found.answer(site, moving, value, bar, size, vector=self.vector)
-        return replace(answer, warnings=answer.warnings + search.doubts())
+        return replace(answer, warnings=answer.warnings + search.doubts(), scheme="auto")
 
 
 def best(slopes: Slopes) -> tuple[Floats, Floats, Floats]:

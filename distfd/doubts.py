@@ -49,10 +49,8 @@ def kink_doubts(label: Label, rows: NDArray[np.int64]) -> tuple[str, ...]:
     """For coordinates (a,) along which J has one slope on one side of x, and another on the other."""
     if not len(rows):
         return ()
-    return (
-        f"J seems to have a kink at x along {_listed(label, rows)}: its slopes on the two sides disagree, however near "
-        "they are taken, and the derivative is their mean",
-    )
+    why = "its slopes on the two sides disagree, however near they are taken, and the derivative is their mean"
+    return (f"J seems to have a kink at x along {_listed(label, rows)}: {why}",)
 
 
 def _listed(label: Label, rows: NDArray[np.int64]) -> str:

@@ -78,8 +78,8 @@ class GillStep:
             doubt[at] = np.where(lost[:, None], doubt[at], deviation)
             moved = np.where(lost | (condition < LEAST), np.abs(step) / 10, np.abs(step) * 10)
             moved = np.minimum(moved, CAP * scale[at])
-            good = (condition >= LEAST) & (condition <= MOST)
-            more = ~good & (lost | (np.abs(moved - np.abs(step)) > 0.01 * moved))
+            good = np.asarray((condition >= LEAST) & (condition <= MOST))
+            more = np.flatnonzero(~good & (lost | (np.abs(moved - np.abs(step)) > 0.01 * moved)))
             wanted = wanted.copy()
             wanted[at[more]] = moved[more]
             at = at[more]

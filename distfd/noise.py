@@ -71,7 +71,7 @@ class Noise:
     def deviation(self, weights: Floats) -> Floats:
         """Standard deviation of sum W_i (F_i - F_0), for weights (..., n): (..., m)."""
         total = weights.sum(axis=-1)
-        return self.level * np.sqrt((weights**2).sum(axis=-1) + total**2)[..., None]
+        return np.asarray(self.level * np.sqrt((weights**2).sum(axis=-1) + total**2)[..., None])
 
     def part(self, weights: Floats) -> Floats:
         """The noise part of the bar of sum W_i (F_i - F_0), for weights (..., n): (..., m).

@@ -54,8 +54,9 @@ class Slopes:
             return np.take_along_axis(part, formula[None], axis=0)
 
         size = np.take_along_axis(self.size, formula[None, :, 0], axis=0)
-        parts = (self.value, self.noise, self.deviation, self.truncation, self.doubt)
-        return Slopes(*(pick(part) for part in parts), size)
+        return Slopes(
+            pick(self.value), pick(self.noise), pick(self.deviation), pick(self.truncation), pick(self.doubt), size
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +80,7 @@ class Pairs:
     @property
     def count(self) -> NDArray[np.int64]:
         """How many pairs each coordinate has, (a,)."""
-        return np.isfinite(self.size).sum(axis=1)
+        return np.asarray(np.isfinite(self.size).sum(axis=1))
 
     def add(self, size: Floats, offsets: Floats, rises: Floats) -> Pairs:
         """One pair more, (a,), (a, 2) and (a, 2, m), NaN for the coordinates that get none.
@@ -124,9 +125,12 @@ class Pairs:
             truncation = found[g][2] * np.clip(2 * bend, 0.1, 1.0)
             found.append((value, weights, truncation, np.zeros_like(value), self.size[:, g]))
         return Slopes(
-            *(np.array([f[0] for f in found]), np.array([noise.part(f[1]) for f in found])),
-            np.array([noise.deviation(f[1]) for f in found]),
-            *(np.array([f[k] for f in found]) for k in (2, 3, 4)),
+            value=np.array([f[0] for f in found]),
+            noise=np.array([noise.part(f[1]) for f in found]),
+            deviation=np.array([noise.deviation(f[1]) for f in found]),
+            truncation=np.array([f[2] for f in found]),
+            doubt=np.array([f[3] for f in found]),
+            size=np.array([f[4] for f in found]),
         )
 
     def curvature(self, g: int, noise: Noise) -> tuple[Floats, Floats]:
@@ -150,7 +154,7 @@ class Pairs:
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             rise = (self.rises[:, g] / self.offsets[:, g, :, None] * np.array([[[1.0], [-1.0]]])).sum(axis=1)
             curvature = 2 * rise / (one - two)[:, None]
-            return np.abs(far - near) / (np.abs(near) + np.abs(curvature) * self.size[:, g + 1, None])
+            return np.asarray(np.abs(far - near) / (np.abs(near) + np.abs(curvature) * self.size[:, g + 1, None]))
 
 
 def no_pairs(coordinates: int, outputs: int) -> Pairs:

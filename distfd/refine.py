@@ -131,7 +131,7 @@ class Search:
 
 
 def refine(
-    site: Site, rows: NDArray[np.int64], scale: Floats, found: Survey, vector: bool, spent: int
+    site: Site, rows: NDArray[np.int64], scale: Floats, found: Survey, *, vector: bool, spent: int
 ) -> Generator[Request, Wave, tuple[Search, Slopes]]:
     """Probe coordinates until their slopes are known as well as their noise lets them be.
 

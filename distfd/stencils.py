@@ -111,6 +111,9 @@ def curvature_coefficients(offsets: NDArray[np.float64]) -> NDArray[np.float64]:
     return result
 
 
+RICHARDSON = "richardson"
+"""Central differences at h, 2 h and 4 h, extrapolated: `distfd.richardson` adds the error that their table tells."""
+
 SCHEMES = {
     stencil.name: stencil
     for stencil in (
@@ -120,6 +123,7 @@ SCHEMES = {
         Stencil("backward2", (-1, -2)),
         Stencil("central", (-1, 1)),
         Stencil("central4", (-2, -1, 1, 2)),
+        Stencil(RICHARDSON, (-4, -2, -1, 1, 2, 4)),
     )
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
 from problems.table import problem
 
 if TYPE_CHECKING:
@@ -173,12 +174,6 @@ problem(
         -x[0] * 8.314 * x[1] / (x[2] - 0.04 * x[0]) ** 2 + 0.28 * x[0] ** 2 / x[2] ** 3,
     ],
 )
-problem(
-    "damped oscillation",
-    [1.5, 0.3, 2.0, 0.7],
-    lambda x: sum((x[0] * exp(-x[1] * t) * cos(x[2] * t + x[3]) - 0.5 * cos(t)) ** 2 for t in np.linspace(0, 3, 16)),
-    lambda x: _oscillation_gradient(x),
-)
 
 
 def _oscillation_gradient(x: Columns) -> Any:
@@ -192,6 +187,12 @@ def _oscillation_gradient(x: Columns) -> Any:
     return parts
 
 
+problem(
+    "damped oscillation",
+    [1.5, 0.3, 2.0, 0.7],
+    lambda x: sum((x[0] * exp(-x[1] * t) * cos(x[2] * t + x[3]) - 0.5 * cos(t)) ** 2 for t in np.linspace(0, 3, 16)),
+    _oscillation_gradient,
+)
 problem("sphere", [1.0, -2.0, 0.5, 3.0, 0.0], lambda x: sum(v**2 for v in x), lambda x: [2 * v for v in x], "quadratic")
 problem(
     "ill conditioned quadratic",

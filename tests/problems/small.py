@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
 from problems.table import problem, squares
 
 if TYPE_CHECKING:
@@ -73,8 +74,8 @@ def bard(x: Columns) -> tuple[Any, Any]:
     return r, slopes
 
 
-GAUSSIAN = (0.0009, 0.0044, 0.0175, 0.0540, 0.1295, 0.2420, 0.3521, 0.3989)
-GAUSSIAN = GAUSSIAN + GAUSSIAN[-2::-1]
+PEAK = (0.0009, 0.0044, 0.0175, 0.0540, 0.1295, 0.2420, 0.3521, 0.3989)
+GAUSSIAN = PEAK + PEAK[-2::-1]
 
 
 def gaussian(x: Columns) -> tuple[Any, Any]:

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    Columns = Sequence[Any]
-    """x by coordinate: numbers, or (n,) arrays where J is wanted at n points at once."""
+    Columns = Any
+    """A sequence of d: x by coordinate, numbers, or (n,) arrays where J is wanted at n points at once."""
 
 
 @dataclass(frozen=True, eq=False)
