@@ -33,6 +33,7 @@ class Ray:
     offsets : (n,) ndarray
         How far along u each node really is.
     step : float
+        The realised step.
     """
 
     row: int
@@ -132,7 +133,8 @@ def _ray(  # noqa: PLR0917  # private, called once
     with np.errstate(over="ignore", invalid="ignore"):
         # x + (upper - x) / u * u may round to one ulp past upper.
         values = np.clip(x + nodes[0][:, None] * u, site.lower[at], site.upper[at])
-        return Ray(row, at, values, _realised(values - x, u, h[at]), float(step[0]))
+        offsets = _realised(values - x, u, h[at])
+        return Ray(row, at, values, offsets, float(offsets[0] / (nodes[0, 0] / step[0])))
 
 
 def _realised(displaced: NDArray[np.float64], u: NDArray[np.float64], h: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -84,7 +84,8 @@ def approx_derivative(  # noqa: PLR0917  # SciPy's signature
     workers : int or map-like, optional
         Processes, or ``workers(fun, iterable)``.
     executor : "ray", "serial" or an Executor, optional
-        Evaluates by distfd; ``fun`` must then be picklable by cloudpickle.
+        Evaluates by distfd; ``fun`` must then be picklable by cloudpickle. An Executor keeps its slots for the next
+        call; close it at the end.
 
     Returns
     -------

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from distfd.errors import EvaluationError, InputError
 from distfd.evaluator import Evaluator
+from distfd.executors.serial import SerialExecutor
+from distfd.objectives.python import PythonObjective
 from distfd.points import dense_points
 
 if TYPE_CHECKING:
@@ -89,7 +92,9 @@ class _Mapped:
 class _Evaluated:
     """By an Evaluator."""
 
-    evaluator: Evaluator = field(repr=False)
+    evaluator: Evaluator
+    keeps: bool
+    """Whether the slots are left to the next call."""
 
     def baseline(self, x: NDArray[Any]) -> NDArray[Any]:
         """A wave of one point."""
@@ -101,8 +106,9 @@ class _Evaluated:
         return self._at(points)[:, :-1]
 
     def close(self) -> None:
-        """Give the slots back."""
-        self.evaluator.close()
+        """Give the slots back, those of an executor that was made for this call."""
+        if not self.keeps:
+            self.evaluator.close()
 
     def _at(self, points: Points) -> NDArray[Any]:
         try:
@@ -111,6 +117,23 @@ class _Evaluated:
             if error.__cause__ is None:
                 raise  # its process died, or the exception cannot travel
             raise error.__cause__ from None
+
+
+_last: WeakKeyDictionary[Executor, tuple[str, PythonObjective]] = WeakKeyDictionary()
+
+
+def _known(objective: PythonObjective, executor: Executor) -> PythonObjective:
+    """The objective of the last call, if it is the same function with the same data: its workers can go on then.
+
+    Not in this process, where a function that looks the same may be another object, which its caller looks at.
+    """
+    digest = None if isinstance(executor, SerialExecutor) else objective.fingerprint()
+    before = _last.get(executor)
+    if digest is not None and before is not None and before[0] == digest:
+        return before[1]
+    if digest is not None:
+        _last[executor] = digest, objective
+    return objective
 
 
 def make_source(
@@ -138,7 +161,10 @@ def make_source(
     if executor is not None:
         if workers is not None:
             raise InputError("executor: give either this or workers")
-        return _Evaluated(Evaluator(_Typed(wrapped), executor=executor))
+        objective = PythonObjective(_Typed(wrapped))
+        if isinstance(executor, str):
+            return _Evaluated(Evaluator(objective, executor=executor), keeps=False)
+        return _Evaluated(Evaluator(_known(objective, executor), executor=executor), keeps=True)
     if workers is None or workers == 1:
         return _Mapped(wrapped, map)
     if callable(workers):

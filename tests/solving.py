@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distfd.first_derivative import FirstDerivative
+from distfd.methods import Setting, make_method
+from distfd.options import DerivativeOptions
 from distfd.placement import as_bounds
 from distfd.plan import Answer, Request, Wave
 from distfd.records import Status
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
+
+    from distfd.plan import Method
 
     Floats = NDArray[np.float64]
 
@@ -47,6 +51,31 @@ def solve(plan: FirstDerivative, fun: Callable[[Floats], Any]) -> Answer:
     answer = plan.advance([wave(ask(plan), fun)])
     assert isinstance(answer, Answer)
     return answer
+
+
+def drive(plan: Method, fun: Callable[[Any], Any]) -> tuple[Answer, list[Wave]]:
+    """Answer any method, complex points and several requests included."""
+    waves: list[Wave] = []
+    while isinstance(asked := plan.advance(waves), Request):
+        points = asked.points
+        values = np.array([np.atleast_1d(fun(points.dense(k))) for k in range(len(points))])
+        waves.append(Wave(asked, values, np.full(len(points), Status.OK, dtype=np.uint8)))
+    return asked, waves
+
+
+def plan(
+    kind: str,
+    x: Any,
+    *,
+    bounds: Any = None,
+    scheme: str | Stencil = "forward",
+    step: Any = None,
+    **particulars: Any,
+) -> Method:
+    """The method of a kind."""
+    x = np.asarray(x, dtype=float)
+    setting = Setting(Site(x, *as_bounds(bounds, len(x))), DerivativeOptions(scheme, step))
+    return make_method(kind, setting, **particulars)
 
 
 def bits(values: Floats) -> list[int]:

@@ -23,19 +23,25 @@ globals().update({name: thing for name, thing in vars(theirs).items() if name.lo
     autouse=True, params=["caller", "serial", pytest.param("ray", marks=pytest.mark.slow)], scope="module", name="_ours"
 )
 def in_scipys_place(request: pytest.FixtureRequest) -> Iterator[None]:
-    if request.param == "caller":
-        ours: Any = distfd.approx_derivative
-    else:
-        executor: Any = "serial" if request.param == "serial" else distfd.RayExecutor(max_slots=2)
+    executor: Any = None
+    if request.param != "caller":
+        executor = distfd.SerialExecutor() if request.param == "serial" else distfd.RayExecutor(max_slots=2)
+    calls = 0
 
-        def ours(*args: Any, workers: Any = None, **keywords: Any) -> Any:
-            return distfd.approx_derivative(*args, executor=executor, **keywords)
+    def ours(*args: Any, workers: Any = None, **keywords: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        keywords |= {"workers": workers} if executor is None else {"executor": executor}
+        return distfd.approx_derivative(*args, **keywords)
 
     with pytest.MonkeyPatch.context() as patch:
         # Their helpers and classes find it by name, in their module and in SciPy's.
         patch.setattr(theirs, "approx_derivative", ours)
         patch.setattr(scipys, "approx_derivative", ours)
         yield
+    if executor is not None:
+        executor.close()
+    assert calls, "SciPy's tests no longer call what was put in its place"
 
 
 @pytest.fixture(autouse=True)
