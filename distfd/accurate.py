@@ -89,7 +89,7 @@ class Accurate:
             value = (there - found.baseline) / offsets
         curvature = self._expected(found, value)
         bar = _bar(found, offsets, curvature)
-        spent, done = EVALUATIONS + len(rows), np.zeros(len(rows), dtype=bool)
+        done = np.zeros(len(rows), dtype=bool)
         texts: tuple[str, ...] = ()
         more = np.zeros(len(found.baseline))
         for _ in range(2):
@@ -99,7 +99,7 @@ class Accurate:
             at = np.union1d(wanting, sample)
             if not len(at):
                 break
-            search, slopes = yield from refine(site, rows[at], scale, found, vector=self.vector, spent=spent)
+            search, slopes = yield from refine(site, rows[at], scale, found, vector=self.vector, spent=EVALUATIONS)
             value[at], bar[at], step[at] = best(slopes)
             done[at] = True
             texts += search.doubts()
@@ -141,5 +141,5 @@ def _more_curved(search: Search, found: Survey, expected: Floats) -> Floats:
     """How often the expected curvature was seen at most, (m,)."""
     seen, deviation = search.pairs.curvature(0, found.noise)
     with np.errstate(invalid="ignore", divide="ignore"):
-            ratio = np.nan_to_num(np.abs(seen) / np.maximum(expected, deviation))
+        ratio = np.nan_to_num(np.abs(seen) / np.maximum(expected, deviation))
     return np.asarray(_SAFETY * ratio.max(axis=0).clip(0.3))

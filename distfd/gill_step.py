@@ -73,13 +73,13 @@ class GillStep:
             phi, deviation = pair.curvature(0, noise)
             with np.errstate(invalid="ignore", divide="ignore"):
                 condition = np.median(4 * bound / (step[:, None] ** 2 * np.abs(phi)), axis=1)
-            lost = ~np.isfinite(phi).all(axis=1)
+            lost = np.asarray(~np.isfinite(phi).all(axis=1))
             curvature[at] = np.where(lost[:, None], curvature[at], phi)
             doubt[at] = np.where(lost[:, None], doubt[at], deviation)
             moved = np.where(lost | (condition < LEAST), np.abs(step) / 10, np.abs(step) * 10)
             moved = np.minimum(moved, CAP * scale[at])
-            good = np.asarray((condition >= LEAST) & (condition <= MOST))
-            more = np.flatnonzero(~good & (lost | (np.abs(moved - np.abs(step)) > 0.01 * moved)))
+            off = ~((condition >= LEAST) & (condition <= MOST))
+            more = np.flatnonzero(off & (lost | (np.abs(moved - np.abs(step)) > 0.01 * moved)))
             wanted = wanted.copy()
             wanted[at[more]] = moved[more]
             at = at[more]

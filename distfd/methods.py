@@ -134,7 +134,7 @@ def _first_derivative(setting: Setting, *, vector: bool) -> Method:
         return Accurate(site, size, float(options.accuracy), h, vector, given.noise if given else None)
     if isinstance(options.step, NoiseStep):
         return _noise_step(options.step, stencil, site, size, vector=vector)
-    if stencil.name == RICHARDSON:
+    if stencil == RICHARDSON:
         return Richardson(site, stencil, _steps(setting, stencil), size, vector)
     return FirstDerivative(site, stencil, _steps(setting, stencil), vector)
 

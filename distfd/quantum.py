@@ -12,38 +12,41 @@ if TYPE_CHECKING:
 
 _DIGITS = 12
 """A float64 that was computed has 15 to 17 digits; of a dozen of them none has so few by chance."""
+_FEW = 3
 _LEAST = 4
 """Values that it takes to say so."""
 
 
-def quantum(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def quantum(values: NDArray[np.float64], *, printed: bool = False) -> NDArray[np.float64]:
     """The unit of each output's last digit, (m,), from values (n, m); 0 where they have all the digits of a float64.
 
-    Three kinds are seen: few decimal digits (printed output), single precision, and multiples of one unit.
+    Three kinds are seen: few decimal digits (printed output), single precision, and multiples of one unit. At points
+    that are round numbers in binary, as those of fixed steps often are, only ``printed`` output is told from chance.
     """
-    # A vector of outputs may be long, and what is not rounded is told by a few values.
-    return np.array([_quantum(column[np.isfinite(column)]) for column in values.T], dtype=np.float64)
+    return np.array([_quantum(column[np.isfinite(column)], printed) for column in values.T], dtype=np.float64)
 
 
-def _quantum(values: NDArray[np.float64]) -> float:
-    different = np.unique(values)
-    if len(values) < _LEAST or not different.any():
+def _quantum(values: NDArray[np.float64], printed: bool) -> float:
+    different = np.unique(values[values != 0])
+    if len(values) < _LEAST or not len(different):
         return 0.0
+    units, most = [], 0
     # The first that has all its digits settles it, at no cost for the rest.
-    units = []
-    for value in different[different != 0].tolist():
-        unit = _last_digit(value)
-        if unit is None:
-            return _single(different) or _lattice(different)
+    for value in different.tolist():
+        unit, digits = _last_digit(value)
+        if digits > _DIGITS:
+            return 0.0 if printed else _single(different) or _lattice(different)
         units.append(unit)
-    return min(units)
+        most = max(most, digits)
+    # A J that is 1 wherever one looks is not printed with one digit: it is 1.
+    return min(units) if most >= _FEW or len(different) >= _FEW else 0.0
 
 
-def _last_digit(value: float) -> float | None:
-    """The unit of the last digit of the shortest decimal that reads back as this number; None where that is long."""
+def _last_digit(value: float) -> tuple[float, int]:
+    """The unit of the last digit of the shortest decimal that reads back as this number, and how many it has."""
     number = Decimal(repr(value)).normalize().as_tuple()
     assert isinstance(number.exponent, int), "finite numbers have a whole exponent"
-    return float(f"1e{number.exponent}") if len(number.digits) <= _DIGITS else None
+    return float(f"1e{number.exponent}"), len(number.digits)
 
 
 def _single(values: NDArray[np.float64]) -> float:
