@@ -129,13 +129,19 @@ def line_noise(values: Floats) -> tuple[Floats, NDArray[np.int64]]:
     levels, changes = difference_levels(values)
     basis = np.linalg.qr(np.vander(np.linspace(-1, 1, n), _TRUSTED + 1, increasing=True))[0]
     centred = values - values.mean(axis=0)
+    left = [(centred - basis[:, :c] @ (basis[:, :c].T @ centred)) for c in range(1, _TRUSTED + 2)]
+    with np.errstate(over="ignore"):
+        rest = [np.sum(part**2, axis=0) for part in left]
     for k in reversed(range(_TRUSTED)):
         three = levels[k : k + 3]
         plateau = (three.max(axis=0) <= _ALIKE * three.min(axis=0)) & (three.min(axis=0) > 0) & changes[k]
-        trend = basis[:, : k + 2]
-        rest = centred - trend @ (trend.T @ centred)
-        squares = np.where(plateau, (rest**2).sum(axis=0), squares)
-        freedom = np.where(plateau, n - k - 2, freedom)
+        # Of a plateau that still slopes a little the trend goes one degree higher.
+        bent = (
+            np.zeros(m, dtype=bool) if k == _TRUSTED - 1 else rest[k + 1] / (n - k - 2) > 3 * rest[k + 2] / (n - k - 3)
+        )
+        higher = rest[min(k + 2, _TRUSTED)]
+        squares = np.where(plateau, np.where(bent, higher, rest[k + 1]), squares)
+        freedom = np.where(plateau, n - k - 2 - bent, freedom)
     return squares, freedom
 
 
