@@ -161,7 +161,7 @@ def estimate(lines: Sequence[Floats]) -> Noise:
     unit = quantum(everything)
     flat = (everything == everything[0]).all(axis=0)
     # The last digit that a float64 holds is a quantum too, below which there is nothing.
-    floor = np.spacing(np.abs(np.where(np.isfinite(everything), everything, 0.0)).max(axis=0)) / np.sqrt(12)
+    floor = np.spacing(np.abs(np.nan_to_num(lines[0][0], posinf=0.0, neginf=0.0))) / np.sqrt(12)
     rounding = unit / np.sqrt(12)
     status = np.select(
         [(unit > 0) & (level <= 1.5 * rounding), total > 0, flat], [QUANTISED, FOUND, FLAT], default=UNKNOWN

@@ -38,8 +38,8 @@ def _quantum(values: NDArray[np.float64], printed: bool) -> float:
             return 0.0 if printed else _single(different) or _lattice(different)
         units.append(unit)
         most = max(most, digits)
-    # A J that is 1 wherever one looks is not printed with one digit: it is 1.
-    return min(units) if most >= _FEW or len(different) >= _FEW else 0.0
+    # A J that is 1 wherever one looks may be rounded to whole numbers, but nobody should be told so.
+    return 0.0 if printed and most < _FEW and len(different) < _FEW else min(units)
 
 
 def _last_digit(value: float) -> tuple[float, int]:

@@ -70,10 +70,10 @@ def test_noise_that_only_the_wider_line_sees_counts() -> None:
 
 
 def test_a_function_that_stands_still_is_flat_and_looked_at_more_widely() -> None:
-    still = np.full((LINE, 1), 1.0)
+    still = np.full((LINE, 1), np.pi)
     noise = estimate([still, still])
     assert noise.status == (FLAT,)
-    assert noise.level[0] == pytest.approx(np.spacing(1.0) / np.sqrt(12))
+    assert noise.level[0] == pytest.approx(np.spacing(np.pi) / np.sqrt(12))
     assert next_spacing(still, 1e-6) == pytest.approx(1e-4)
     assert next_spacing(np.exp(STEPS), 1.0) == pytest.approx(1e-2)
 
@@ -111,7 +111,8 @@ def test_single_precision_and_lattices_are_read() -> None:
     steps = third * np.array([1.0, 4.0, 5.0, 9.0, 11.0, 12.0])
     assert quantum(steps[:, None])[0] == pytest.approx(third)
     assert quantum(steps[:, None], printed=True)[0] == 0
-    assert quantum(np.ones((9, 1)))[0] == quantum(np.zeros((9, 1)))[0] == 0
+    assert quantum(np.zeros((9, 1)))[0] == quantum(np.ones((9, 1)), printed=True)[0] == 0
+    assert quantum(np.ones((9, 1)))[0] == 1
 
 
 def test_rounded_output_is_quantised_and_its_bars_are_bounds() -> None:
