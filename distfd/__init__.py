@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from distfd.evaluator import Evaluator
     from distfd.executors.ray import RayExecutor
     from distfd.executors.serial import SerialExecutor
-    from distfd.noise_level import NoiseResult
+    from distfd.noise_result import NoiseResult
     from distfd.objectives.command import CommandObjective
     from distfd.optimize import minimize
     from distfd.records import Evaluation, Status
@@ -44,7 +44,7 @@ _HOMES = {
     "Evaluator": "distfd.evaluator",
     "InputError": "distfd.errors",
     "MissingSimulatorError": "distfd.errors",
-    "NoiseResult": "distfd.noise_level",
+    "NoiseResult": "distfd.noise_result",
     "NoiseStep": "distfd.steps",
     "RayExecutor": "distfd.executors.ray",
     "SerialExecutor": "distfd.executors.serial",

@@ -72,6 +72,9 @@ class Accurate:
 
     def _course(self) -> Course:
         site, rows, scale = self.site, self.site.moving, self.scale
+        if not len(rows):
+            found = yield from survey(site, scale, vector=self.vector)
+            return found.unmoved(site, vector=self.vector)
         if self.h is None:
             found = yield from survey(site, scale, vector=self.vector, given=self.noise)
             ratio = float(np.median(found.level / found.variation))

@@ -50,6 +50,8 @@ class AutoStep:
     def _course(self) -> Course:
         site, moving = self.site, self.site.moving
         found = yield from survey(site, self.scale, vector=self.vector, given=self.noise)
+        if not len(moving):
+            return found.unmoved(site, vector=self.vector)
         search, slopes = yield from refine(site, moving, self.scale, found, vector=self.vector, spent=EVALUATIONS)
         value, bar, size = best(slopes)
         answer = found.answer(site, moving, value, bar, size, vector=self.vector)

@@ -16,7 +16,7 @@ from distfd.evaluate import Session, evaluate
 from distfd.executors.registry import make_executor
 from distfd.kinds import Kinds
 from distfd.methods import Setting, make_method
-from distfd.noise_level import NoiseLevel, NoiseResult
+from distfd.noise_result import NoiseLevel, NoiseResult
 from distfd.objectives.resolve import as_objective
 from distfd.options import DerivativeOptions, EvaluationOptions
 from distfd.outcome import failure_error, make_result, out_of_range_error, scalar, tell

@@ -57,6 +57,8 @@ class GillStep:
     def _course(self) -> Course:
         site, rows = self.site, self.site.moving
         found = yield from survey(site, self.scale, vector=self.vector, given=self.noise)
+        if not len(rows):
+            return found.unmoved(site, vector=self.vector)
         x, noise, m = site.x[rows], found.noise, len(found.baseline)
         low, high, scale = site.lower[rows], site.upper[rows], self.scale[rows]
         bound = np.fmax(noise.bound, found.level)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from scipy.optimize import OptimizeResult
 
-    from distfd.noise_level import NoiseResult
+    from distfd.noise_result import NoiseResult
     from distfd.results import DerivativeResult
 
 _ROWS = 40

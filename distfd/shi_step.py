@@ -68,6 +68,8 @@ class ShiStep:
     def _course(self) -> Course:
         site, rows = self.site, self.site.moving
         found = yield from survey(site, self.scale, vector=self.vector, given=self.noise)
+        if not len(rows):
+            return found.unmoved(site, vector=self.vector)
         x, noise, m = site.x[rows], found.noise, len(found.baseline)
         bound = noise.bound
         up, down = site.upper[rows] - x, x - site.lower[rows]
@@ -93,10 +95,13 @@ class ShiStep:
             wave = yield Request(points, None, self.vector)
             new = np.zeros((len(at), 4, m))
             new[there] = wave.values - found.baseline
-            rises[at], offsets[at] = new, moved - x[at, None]
-            test[at] = np.abs((_TEST[kind[at]][..., None] * new).sum(axis=1))
+            seen = np.abs((_TEST[kind[at]][..., None] * new).sum(axis=1))
             with np.errstate(invalid="ignore", divide="ignore"):
-                search.judge(at, np.median(test[at] / (8 * bound), axis=1))
+                search.judge(at, np.median(seen / (8 * bound), axis=1))
+            # Where a probe has no value, what was seen before still counts.
+            good = np.isfinite(seen).all(axis=1)
+            kept = at[good]
+            rises[kept], offsets[kept], test[kept] = new[good], (moved - x[at, None])[good], seen[good]
         # Floating point moved x by the realised offset, and by that the difference is divided.
         first, second = offsets[:, 0], np.where(kind == 1, -offsets[:, 1], 0.0)
         h = np.where(kind == 1, (first + second) / 2, first)

@@ -82,6 +82,11 @@ class Survey:
             noise=float(level.max()) if len(level) else None,
         )
 
+    def unmoved(self, site: Site, *, vector: bool) -> Answer:
+        """The answer where no coordinate may move."""
+        empty = np.empty((0, len(self.baseline)))
+        return self.answer(site, site.moving, empty, empty, np.empty(0), vector=vector)
+
 
 def survey(
     site: Site, scale: Floats, *, vector: bool, given: float | None = None, extra: Points | None = None
@@ -100,6 +105,11 @@ def survey(
     spacings = [(0, NEAR), (1, FAR)]
     lines = line_points(site.x, scale, site.lower, site.upper, spacings)
     alone = Points(site.x, np.zeros(2, dtype=np.int64), lines.indices[:0], lines.values[:0])
+    if not len(site.moving):
+        wave = yield Request(alone, 0, vector)
+        m = wave.values.shape[1]
+        silent = Noise(np.full(m, np.nan), np.zeros(m), np.full(m, np.nan), (UNKNOWN,) * m)
+        return Survey(silent, wave.values[0], np.ones(m), np.nan, wave.values[1:])
     parts = [alone, lines] if extra is None else [alone, lines, extra]
     wave = yield Request(join_points(parts), 0, vector)
     baseline = wave.values[0]

@@ -19,7 +19,7 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(("first_derivative", "sparse_jacobian", "hessian"), 0),
     **dict.fromkeys(("directions", "directional", "hessian_vector"), 0),
     **dict.fromkeys(("quantum", "noise", "noise_lines", "course", "doubts", "survey", "pairs", "refine"), 0),
-    **dict.fromkeys(("noise_level", "auto_step", "accurate", "shi_step", "gill_step", "richardson"), 0),
+    **dict.fromkeys(("noise_result", "auto_step", "accurate", "shi_step", "gill_step", "richardson"), 0),
     **dict.fromkeys(("protocols", "scheduler", "options", "work", "threads", "chunks", "processes", "reaper"), 1),
     **dict.fromkeys(("fingerprint", "identity"), 1),
     **dict.fromkeys(("objectives", "executors", "stores", "observers"), 2),

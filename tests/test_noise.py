@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from distfd.noise import FLAT, FOUND, LINE, QUANTISED, UNKNOWN, difference_levels, estimate, known_noise, next_spacing
-from distfd.noise_level import NoiseLevel
 from distfd.noise_lines import direction, line_points
+from distfd.noise_result import NoiseLevel
 from distfd.plan import Answer, Request, Wave
 from distfd.quantum import quantum
 from distfd.site import Site
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-STEPS = np.arange(LINE)[:, None]
+STEPS = np.arange(LINE, dtype=np.float64)[:, None]
 
 
 def lines(level: float, rng: np.random.Generator, smooth: Callable[[Floats], Floats]) -> list[Floats]:
-    return [smooth(h * STEPS) + level * rng.normal(size=(LINE, 1)) for h in (1e-6, 3e-3)]
+    return [np.asarray(smooth(h * STEPS)) + level * rng.normal(size=(LINE, 1)) for h in (1e-6, 3e-3)]
 
 
 def site(x: Floats, bounds: list[tuple[float, float]] | None = None) -> Site:
@@ -58,7 +58,7 @@ def test_levels_of_differences_are_those_of_independent_noise() -> None:
 
 @pytest.mark.parametrize("smooth", [np.exp, np.sin, lambda t: 1 / (1 + t**2), lambda t: (t - 0.1) ** 3])
 def test_a_smooth_function_has_no_noise_above_its_rounding(smooth: Callable[[Floats], Floats]) -> None:
-    noise = estimate([smooth(h * STEPS + 0.7) for h in (1e-6, 3e-3)])
+    noise = estimate([np.asarray(smooth(h * STEPS + 0.7), dtype=np.float64) for h in (1e-6, 3e-3)])
     assert noise.status[0] == FOUND
     assert noise.level[0] < 1e-15
 
@@ -117,7 +117,7 @@ def test_single_precision_and_lattices_are_read() -> None:
 
 def test_rounded_output_is_quantised_and_its_bars_are_bounds() -> None:
     rng = np.random.default_rng(4)
-    rounded = [np.round(np.exp(h * STEPS + rng.random()), 5) for h in (1e-6, 3e-3)]
+    rounded: list[Floats] = [np.round(np.exp(h * STEPS + rng.random()), 5) for h in (1e-6, 3e-3)]
     noise = estimate(rounded)
     assert noise.status == (QUANTISED,)
     assert noise.quantum[0] == pytest.approx(1e-5)

@@ -74,8 +74,7 @@ def test_commands_print_what_is_shown(
 
 
 def test_python_runs(ray_address: str) -> None:
-    assert len(blocks("python")) == 1
-    program = blocks("python")[0] + "\nprint(gradient.tolist(), best.x.tolist())"
+    program = "\n".join(blocks("python")) + "\nprint(gradient.tolist(), best.x.tolist())"
     ran = subprocess.run(
         [sys.executable, "-W", "error", "-c", program],
         check=False,
@@ -85,6 +84,11 @@ def test_python_runs(ray_address: str) -> None:
         timeout=120,
     )
     assert ran.returncode == 0, ran.stderr
+    bars = [numbers(line.replace("+-", " ")) for line in ran.stdout.splitlines() if "+-" in line]
+    assert len(bars) == 3
+    for (slope, bar), exact in zip(bars, [5.0, 6.0, 6.0], strict=True):
+        assert bar < 0.1
+        assert abs(slope - exact) <= 3 * bar  # the bar of one draw in twenty may miss
     last = numbers(ran.stdout.splitlines()[-1])
     assert last == pytest.approx([5.0, 6.0, 6.0, 2 / 3, 2 / 3, 1.0], abs=1e-4)
 
