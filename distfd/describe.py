@@ -19,6 +19,9 @@ _REMEDIES = {
     Status.CRASH: "look for the crash in J (memory, a signal, an exit), or allow more tries (retries: {crash: n})",
     Status.TIMEOUT: "raise the timeout, or allow more tries (retries: {timeout: n})",
 }
+_FEW = 3
+"""Changed coordinates that are named one by one."""
+
 _COMPLEX_REMEDY = "let J take complex x (no float(), no math.), or use a scheme other than complex-step"
 
 
@@ -40,7 +43,10 @@ def point_label(points: Points, k: int, label: Callable[[int], str]) -> str:
     if not len(indices):
         return "x itself (the baseline)"
     if len(indices) > 1:
-        return f"point {k}, which changes {len(indices)} coordinates of x"
+        few = len(indices) <= _FEW
+        return f"point {k}, which changes " + (
+            " and ".join(label(int(i)) for i in indices) if few else f"{len(indices)} coordinates of x"
+        )
     i, value = int(indices[0]), values[0].item()
     return f"{label(i)}, x = {value!r} (baseline {float(points.x[i])!r}, moved by {value - float(points.x[i]):.3g})"
 

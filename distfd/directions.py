@@ -46,7 +46,9 @@ class Ray:
 def lengths(directions: NDArray[np.float64], h: NDArray[np.float64]) -> NDArray[np.float64]:
     """T = 1 / |v / h|_2 for directions v (p, d) and steps h (d,) > 0: where v is e_k, t is h_k, bit for bit; 0 for 0.
 
-    Measured in its coordinates' own steps, x + t v is as far from x as x + h_k e_k is.
+    Measured in its coordinates' own steps, x + t v is as far from x as x + h_k e_k is. A sum of functions of one
+    coordinate each would rather have the largest norm of v / h (each coordinate moves by its own step), a function of
+    the coordinates' sum the 1-norm; this one is the same factor, at most sqrt(d), from both.
     """
     t = np.zeros(len(directions))
     for p, v in enumerate(directions):

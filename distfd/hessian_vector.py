@@ -7,7 +7,7 @@ only, each g by second-order differences with the same offsets, so that their er
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -15,17 +15,18 @@ import numpy as np
 
 from distfd.assemble import Terms, assemble
 from distfd.directions import Ray, place_rays
-from distfd.hessian import SECOND
 from distfd.placement import check_offsets, place
 from distfd.plan import Answer, Request, Wave
 from distfd.points import Points, dense_points
-from distfd.site import Site
+from distfd.second_derivative import SECOND
 from distfd.stencils import coefficients
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+    from distfd.site import Site
 
 _MOST_CHANGES = 2**22
 """Changes against x up to which all points go in one request; above, each gradient has a request of its own."""
@@ -85,7 +86,7 @@ class HessianVector:
     def _bases(self) -> list[_Base]:
         """Where gradients are taken. Half of the room is for v: coordinates move from there on."""
         site = self.site
-        half = Site(site.x, (site.x + site.lower) / 2, (site.x + site.upper) / 2, site.label)
+        half = replace(site, lower=(site.x + site.lower) / 2, upper=(site.x + site.upper) / 2)
         rays = place_rays(half, self.v[None], np.array([self.t]), SECOND, np.abs(self.h))
         return [base for ray in rays for base in _weighed(ray, site.x)]
 
@@ -107,7 +108,7 @@ class HessianVector:
     @cached_property
     def _one_sided(self) -> NDArray[np.bool_]:
         offsets = self._placed[0]
-        return np.asarray(offsets[:, 0] * offsets[:, 1] > 0)
+        return np.asarray((offsets[:, 0] > 0) == (offsets[:, 1] > 0))
 
     def _moved(self, base: _Base) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """What coordinates become at a base (a, 2), and by how much that moves them."""
@@ -168,12 +169,14 @@ class HessianVector:
 def _weighed(ray: Ray, x: NDArray[np.float64]) -> list[_Base]:
     """The bases of one ray: its two nodes, and x where they are on one side."""
     o, at = ray.offsets, ray.coordinates
-    if o[0] * o[1] < 0:
+    if (o[0] < 0) != (o[1] < 0):
         span = float(o[1] - o[0])
         return [_Base(at, ray.values[1], 1.0, span), _Base(at, ray.values[0], -1.0, span)]
-    c = coefficients(o)
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # what is past floating point is missing then
+        c = coefficients(o)
+        rest = -float(c[0] / o[0] + c[1] / o[1])
     nodes = [_Base(at, ray.values[k], float(c[k]), float(o[k])) for k in (0, 1)]
-    return [*nodes, _Base(at, x[at], -float(c[0] / o[0] + c[1] / o[1]), 1.0)]
+    return [*nodes, _Base(at, x[at], rest, 1.0)]
 
 
 def _rebased(points: Points, base: _Base, x: NDArray[np.float64]) -> Points:

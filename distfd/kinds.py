@@ -44,8 +44,8 @@ class Kinds(ABC):
         ----------
         sparsity : (m, d) mask, sparse array, (structure, groups), or "probe"
             Where the Jacobian may be other than 0. Columns that share no row are then moved together: a tridiagonal
-            one takes 3 evaluations and the baseline, whatever d is, in the order that the scheme's nodes ask for, and
-            the result is a scipy.sparse csr_array (csr_matrix for a matrix).
+            one takes 3 evaluations for each node of the scheme, and the baseline, whatever d is. The result is a
+            scipy.sparse csr_array (csr_matrix for a matrix).
 
             "probe" looks for the structure first, once in an Evaluator's life: plain forward differences at two
             points near x, displaced at random (the same in every run), 2 (d + 1) evaluations in two rounds, and d x m
@@ -63,7 +63,10 @@ class Kinds(ABC):
         return hessian
 
     def hvp(self, x: ArrayLike, v: ArrayLike) -> NDArray[np.float64]:
-        """The Hessian times v, (d,), in 4 d evaluations and the baseline; step and scheme as for `hessian`."""
+        """The Hessian times v, (d,), in 4 d evaluations and the baseline; step and scheme as for `hessian`.
+
+        Where bounds let v go one way only, it takes 6 d. Coordinates that bounds fix count as 0.
+        """
         product: NDArray[np.float64] = self.differentiate(x, kind="hvp", v=v).derivative
         return product
 
@@ -74,8 +77,8 @@ class Kinds(ABC):
     def directional(self, x: ArrayLike, directions: ArrayLike) -> NDArray[np.float64]:
         """dJ(x + t v)/dt at 0 for directions v (p, d): (p,), or (p, m) for a J with m outputs.
 
-        A relative step is counted in the coordinates' own: t = 1 / |v / h|_2. An AbsoluteStep is t itself, for all or
-        each. "forward" is towards v. Bounds are kept along the line; where they let v go neither way far enough, what
+        The step is t = 1 / |v / h|_2 with h the coordinates' own steps: where v is e_k, t is h_k. "forward" is towards
+        v. Bounds are kept along the line; where they let v go neither way far enough, what
         can go forward and what cannot are differenced by themselves and added. Coordinates that bounds fix count as 0.
 
         Every coordinate of x + t v rounds by itself, so no t is exact: the one nearest to the realised displacement

@@ -11,18 +11,18 @@ import numpy as np
 from distfd.accurate import Accurate
 from distfd.auto_step import AutoStep
 from distfd.coloring import make_structure
-from distfd.directional import Directional
 from distfd.directions import lengths
 from distfd.errors import InputError
 from distfd.first_derivative import FirstDerivative
 from distfd.gill_step import GillStep
-from distfd.hessian import SECOND, Hessian
 from distfd.hessian_vector import HessianVector
 from distfd.richardson import Richardson
+from distfd.second_derivative import SECOND, Hessian
 from distfd.shi_step import ShiStep
+from distfd.slopes import Directional
 from distfd.sparse_jacobian import ProbedJacobian, SparseJacobian
 from distfd.stencils import RICHARDSON
-from distfd.steps import AbsoluteStep, NoiseStep, as_real, nominal_steps, positive, typical_sizes
+from distfd.steps import AbsoluteStep, NoiseStep, as_real, nominal_steps, typical_sizes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -67,6 +67,9 @@ def make_method(kind: str, setting: Setting, **particulars: Any) -> Method:
     """
     if kind not in KINDS:
         raise InputError(f"kind: must be one of {', '.join(KINDS)} (was {kind!r})")
+    sparse = particulars.get("sparsity") is not None
+    if setting.options.accuracy is not None and (sparse or kind not in ("gradient", "jacobian")):
+        raise InputError("accuracy: is for gradients and dense Jacobians; choose scheme and step for other kinds")
     try:
         inspect.signature(KINDS[kind]).bind(setting, **particulars)
     except TypeError as error:
@@ -99,9 +102,8 @@ def _hessian(setting: Setting) -> Method:
 
 def _hvp(setting: Setting, *, v: Any) -> Method:
     site = setting.site
-    direction = _vector("v", v, len(site.x))
-    h = _steps(setting, SECOND)
-    return HessianVector(site, direction, float(_lengths(setting, direction[None], SECOND)[0]), h)
+    direction, h = _vector("v", v, len(site.x)), _steps(setting, SECOND)
+    return HessianVector(site, direction, float(lengths(direction[None], np.abs(h))[0]), h)
 
 
 def _jvp(setting: Setting, *, v: Any) -> Method:
@@ -120,8 +122,8 @@ def _directional(setting: Setting, *, directions: Any) -> Method:
 
 def _along(setting: Setting, directions: NDArray[np.float64], *, single: bool) -> Method:
     stencil = setting.options.stencil
-    t, h = _lengths(setting, directions, stencil), _typical_steps(setting, stencil)
-    return Directional(setting.site, stencil, directions, t, h, single)
+    t = lengths(directions, np.abs(_steps(setting, stencil)))
+    return Directional(setting.site, stencil, directions, t, _typical_steps(setting, stencil), single)
 
 
 def _first_derivative(setting: Setting, *, vector: bool) -> Method:
@@ -159,21 +161,10 @@ def _steps(setting: Setting, stencil: Stencil) -> NDArray[np.float64]:
 
 
 def _typical_steps(setting: Setting, stencil: Stencil) -> NDArray[np.float64]:
-    """Steps > 0 that make coordinates comparable; an absolute step, which belongs to the direction, does not."""
+    """Steps > 0 that make coordinates comparable, which one absolute step for all does not."""
     options = setting.options
     step = None if isinstance(options.step, AbsoluteStep) else _fixed(options.step)
     return np.abs(nominal_steps(setting.site.x, stencil, step, options.scale))
-
-
-def _lengths(setting: Setting, directions: NDArray[np.float64], stencil: Stencil) -> NDArray[np.float64]:
-    """How far to go along each direction; an AbsoluteStep is that itself, one number or one for each direction."""
-    step = setting.options.step
-    if not isinstance(step, AbsoluteStep):
-        return lengths(directions, _typical_steps(setting, stencil))
-    h = positive("step", step.h)
-    if h.ndim and h.shape != (len(directions),):
-        raise InputError(f"step: along directions needs one number, or {len(directions)} (had shape {h.shape})")
-    return np.broadcast_to(h, (len(directions),))
 
 
 def _fixed(step: Any) -> Any:

@@ -209,7 +209,8 @@ def _sparse(plan: _Plan, source: Source, h: NDArray[np.float64], sparsity: Any) 
     from scipy.sparse import find, issparse, isspmatrix
 
     structure, groups = sparsity, None
-    if not issparse(sparsity) and len(sparsity) == 2:
+    # SciPy takes any two rows for a pair, a mask of two rows too, and fails.
+    if not issparse(sparsity) and len(sparsity) == 2 and (issparse(sparsity[0]) or np.ndim(sparsity[0]) == 2):
         structure, groups = sparsity
     if not issparse(structure):
         structure = np.atleast_2d(structure)

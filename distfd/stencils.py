@@ -52,6 +52,8 @@ class Stencil:
             nodes = ()
         if not nodes or 0 in nodes or len(set(nodes)) != len(nodes) or not np.all(np.isfinite(nodes)):
             raise InputError(f"stencil {self.name!r}: nodes must be distinct, finite and not 0 (were {self.nodes!r})")
+        if self.default_step is not None and not 0 < self.default_step < np.inf:
+            raise InputError(f"stencil {self.name!r}: default_step must be finite and > 0 (was {self.default_step!r})")
         if self.imaginary and len(nodes) > 1:
             raise InputError(f"stencil {self.name!r}: an imaginary one has one node (there were {len(nodes)})")
         object.__setattr__(self, "nodes", nodes)

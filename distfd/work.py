@@ -18,6 +18,8 @@ from distfd.failures import EvaluationFailure
 from distfd.records import Batch, Failure, Status
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from distfd.protocols import Chunk, Model, Objective
@@ -94,7 +96,8 @@ class Worker:
             # A copy for each point: J may keep its x or write to it.
             x = chunk.points.dense(k)
             complex_ = x.dtype.kind == "c"
-            raw = self._live().evaluate(x, timeout=chunk.timeout)
+            with _casts_are_errors() if complex_ and not chunk.lenient else contextlib.nullcontext():
+                raw = self._live().evaluate(x, timeout=chunk.timeout)
             return as_value(raw, vector=chunk.vector, complex_=complex_, lenient=chunk.lenient)
         except EvaluationFailure as error:
             return Failure(error.status, _text(error), error.detail, error)
@@ -104,6 +107,14 @@ class Worker:
             return Failure(Status.ERROR, f"J called sys.exit({_short(error.code)})", own_traceback(error), error)
         except BaseException as error:
             return Failure(Status.ERROR, one_line(error), own_traceback(error), error)
+
+
+@contextlib.contextmanager
+def _casts_are_errors() -> Iterator[None]:
+    """Inside, numpy's warning that an imaginary part is thrown away is raised: the derivative would be a silent 0."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", np.exceptions.ComplexWarning)
+        yield
 
 
 class BadValueError(EvaluationFailure):

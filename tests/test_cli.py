@@ -90,6 +90,7 @@ def result(folder: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_a_hessian_from_a_file(folder: Path, ray_address: str) -> None:
     write(folder, task="hessian")
     plan = distfd(folder, "plan", "job.yaml", address=ray_address)

@@ -27,7 +27,9 @@ def test_a_point_is_told_by_what_sets_it_apart() -> None:
     assert point_label(POINTS, 0, label) == "x itself (the baseline)"
     assert point_label(POINTS, 2, label) == "coordinate 1 ('b'), x = 2.5 (baseline 2.0, moved by 0.5)"
     several = dense_points([X, X + 1])
-    assert point_label(several, 1, label) == "point 1, which changes 2 coordinates of x"
+    assert point_label(several, 1, label) == "point 1, which changes coordinate 0 ('a') and coordinate 1 ('b')"
+    many = dense_points([np.zeros(4), np.ones(4)])
+    assert point_label(many, 1, label) == "point 1, which changes 4 coordinates of x"
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False), st.floats(allow_nan=False, allow_infinity=False))

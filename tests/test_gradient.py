@@ -25,6 +25,21 @@ if TYPE_CHECKING:
 
 SCHEMES = {"forward": 1, "backward": 1, "forward2": 2, "backward2": 2, "central": 2, "central4": 4}
 X = np.array([1.0, -2.0, 0.0, 3.5, 1e-9, -40.0, 0.3])
+V = np.array([0.3, 1.0, -2.0, 0.0, 0.7, 1e-3, 5.0])
+
+KINDS: dict[str, tuple[int, str, dict[str, Any]]] = {
+    **{scheme: (1 + nodes * 7, scheme, {}) for scheme, nodes in SCHEMES.items()},
+    "complex step": (8, "complex-step", {}),
+    "jacobian": (15, "central", {"kind": "jacobian"}),
+    "sparse": (8, "forward", {"kind": "jacobian", "sparsity": np.ones((1, 7))}),
+    "probed": (8 + 8 + 8, "forward", {"kind": "jacobian", "sparsity": "probe"}),
+    "hessian": (1 + 7 * 7 + 7, "forward", {"kind": "hessian"}),
+    "hvp": (1 + 4 * 7, "forward", {"kind": "hvp", "v": V}),
+    "jvp": (3, "central", {"kind": "jvp", "v": V}),
+    "directional": (9, "central4", {"kind": "directional", "directions": [V, X]}),
+    "complex directional": (3, "complex-step", {"kind": "directional", "directions": [V, X]}),
+}
+"""Evaluations, scheme, and what is asked for beside x."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -44,10 +59,10 @@ class Counting:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def __call__(self, x: NDArray[np.float64]) -> float:
+    def __call__(self, x: NDArray[Any]) -> Any:
         with self.path.open("a") as file:
             file.write(x.tobytes().hex() + "\n")
-        return float(np.sin(x) @ np.cos(x) + np.exp(-((x - 1) @ (x - 1)) / 50) + x[0] * x[3])
+        return np.sin(x) @ np.cos(x) + np.exp(-((x - 1) @ (x - 1)) / 50) + x[0] * x[3]
 
     @property
     def calls(self) -> Counter[str]:
@@ -55,19 +70,19 @@ class Counting:
 
 
 def test_same_bits_and_counted_evaluations_on_every_executor(tmp_path: Path) -> None:
-    """Serial, and Ray with 1, 2 and 8 slots; every scheme."""
-    found: dict[str, set[tuple[Any, ...]]] = {scheme: set() for scheme in SCHEMES}
+    """Serial, and Ray with 1, 2 and 8 slots; every scheme and kind."""
+    found: dict[str, set[tuple[Any, ...]]] = {name: set() for name in KINDS}
     executors: list[Any] = [distfd.SerialExecutor(), *(distfd.RayExecutor(max_slots=n) for n in (1, 2, 8))]
     for k, executor in enumerate(executors):
         fun = Counting(tmp_path / f"calls{k}")
         objective = PythonObjective(fun)  # the same for all schemes, so that the workers stay
-        for scheme, nodes in SCHEMES.items():
+        for name, (expected, scheme, particulars) in KINDS.items():
             fun.path.unlink(missing_ok=True)
-            result = distfd.Evaluator(objective, scheme=scheme, executor=executor).differentiate(X)
-            expected = 1 + nodes * len(X)
+            result = distfd.Evaluator(objective, scheme=scheme, executor=executor).differentiate(X, **particulars)
             assert result.n_evaluations == len(result.evaluations) == expected
             assert sum(fun.calls.values()) == len(fun.calls) == expected, "each point once, and no other"
-            found[scheme].add((result.derivative.tobytes(), result.value, result.step.tobytes()))
+            numbers = result.derivative.toarray() if "sparsity" in particulars else result.derivative
+            found[name].add((numbers.tobytes(), np.asarray(result.value).tobytes(), result.step.tobytes()))
         executor.close()
     assert all(len(bits) == 1 for bits in found.values())
 

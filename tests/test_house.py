@@ -16,8 +16,8 @@ PACKAGE = ROOT / "distfd"
 FLOORS: dict[str, int] = {
     **dict.fromkeys(("errors", "records", "failures", "events", "points", "stencils", "steps", "placement"), 0),
     **dict.fromkeys(("site", "lines", "complex_step", "assemble", "plan", "coloring", "describe", "results"), 0),
-    **dict.fromkeys(("first_derivative", "sparse_jacobian", "hessian"), 0),
-    **dict.fromkeys(("directions", "directional", "hessian_vector"), 0),
+    **dict.fromkeys(("first_derivative", "second_derivative", "sparse_jacobian"), 0),
+    **dict.fromkeys(("directions", "slopes", "hessian_vector"), 0),
     **dict.fromkeys(("quantum", "noise", "noise_lines", "course", "doubts", "survey", "pairs", "refine"), 0),
     **dict.fromkeys(("noise_result", "auto_step", "accurate", "shi_step", "gill_step", "richardson"), 0),
     **dict.fromkeys(("protocols", "scheduler", "options", "work", "threads", "chunks", "processes", "reaper"), 1),
@@ -136,5 +136,7 @@ def test_public_names_are_there_and_documented() -> None:
         assert getattr(distfd, name) is not None
         if name != "__version__":
             assert getattr(distfd, name).__doc__, f"{name} has no docstring"
+    # A module would take the place of the function of its name as soon as it is imported.
+    assert not set(distfd.__all__) & set(MODULES)
     with pytest.raises(AttributeError, match="no attribute 'gradiant'"):
         _ = distfd.gradiant

@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from solving import bits, drive, method, plan, solve
 
+import distfd
 import distfd.hessian_vector
 from distfd.directions import lengths
 from distfd.errors import InputError
 from distfd.plan import Request, Wave
 from distfd.records import Status
+from distfd.second_derivative import _PAIRS
 from distfd.stencils import COMPLEX_STEP, SCHEMES
 from distfd.steps import AbsoluteStep
 
@@ -59,6 +61,8 @@ SURROUNDINGS: dict[str, Any] = {
     "corner": [(X[0], 9), (X[1], 9), (None, None)],
     "near": [(v - 1e-12, v + 9) for v in X],
 }
+TIGHT = [(v - 0.02, v + 0.02) for v in X]
+"""Less room than a step: v has to leave some of it to the coordinates."""
 SURROUNDED = pytest.mark.parametrize("bounds", SURROUNDINGS.values(), ids=SURROUNDINGS)
 
 
@@ -66,6 +70,14 @@ def falls(error: Callable[[float], float], order: int, steps: tuple[float, ...])
     errors = [error(h) for h in steps]
     for (coarse, fine), (h, smaller) in zip(pairwise(errors), pairwise(steps), strict=True):
         assert abs(math.log(coarse / fine) / math.log(h / smaller) - order) < 0.3
+
+
+@pytest.mark.parametrize("sides", list(_PAIRS))
+def test_the_weights_of_pairs_meet_the_moment_conditions_of_second_order(sides: tuple[bool, bool]) -> None:
+    offsets = {False: (-1.0, 1.0), True: (1.0, 2.0)}
+    nodes, others, weights = _PAIRS[sides]
+    a, b = ([offsets[side][k] for k in ks] for side, ks in zip(sides, (nodes, others), strict=True))
+    assert (sum(weights), np.dot(weights, a), np.dot(weights, b)) == (1, 0, 0)
 
 
 @SURROUNDED
@@ -114,7 +126,8 @@ def test_the_complex_step_is_of_second_order_and_needs_no_large_one() -> None:
 
 
 @pytest.mark.parametrize("kind", ["hessian", "hvp"])
-@SURROUNDED
+@pytest.mark.parametrize("bounds", [*SURROUNDINGS.values(), TIGHT], ids=[*SURROUNDINGS, "tight"])
+@settings(max_examples=15)
 @given(data=st.data())
 def test_second_derivatives_of_cubics_have_no_error_but_round_off(kind: str, bounds: Any, data: st.DataObject) -> None:
     """Second order is exact up to degree 3, mixed terms included, one-sided ones too."""
@@ -164,6 +177,7 @@ def boxes(draw: st.DrawFn) -> tuple[Floats, list[tuple[float, float]]]:
 
 
 @pytest.mark.parametrize("kind", ["hessian", "hvp", "directional", "central4"])
+@settings(max_examples=50)
 @given(boxes(), st.data())
 def test_no_point_is_outside_by_one_ulp(kind: str, box: tuple[Floats, list[Any]], data: st.DataObject) -> None:
     x, bounds = box
@@ -188,7 +202,19 @@ def test_no_point_is_outside_by_one_ulp(kind: str, box: tuple[Floats, list[Any]]
         assert np.all((lower <= at) & (at <= upper))
 
 
+def test_products_stay_inside_boxes_that_rounding_nearly_leaves() -> None:
+    random = np.random.default_rng(0)
+    for _ in range(200):
+        x, width = random.normal(size=3), 10.0 ** random.uniform(-9, 3)
+        bounds = [(v - width * random.random(), v + width * random.random()) for v in x.tolist()]
+        request = plan("hvp", x, v=random.normal(size=3), bounds=bounds, step=AbsoluteStep(1e3)).advance(())
+        assert isinstance(request, Request)
+        at = np.array([request.points.dense(k) for k in range(len(request.points))])
+        assert np.all((at >= np.array(bounds)[:, 0]) & (at <= np.array(bounds)[:, 1]))
+
+
 @pytest.mark.parametrize("scheme", SCHEMES)
+@settings(max_examples=25)
 @given(hnp.arrays(np.float64, 3, elements=st.floats(0, 1e6)), st.sampled_from([None, 1e-4, AbsoluteStep(1e-3)]))
 def test_along_an_axis_the_slope_is_the_gradients_component_bit_for_bit(scheme: str, x: Floats, step: Any) -> None:
     def fun(at: Floats) -> float:
@@ -209,8 +235,9 @@ def test_directions_are_measured_in_the_coordinates_own_steps() -> None:
 
 def test_a_coordinate_too_large_to_move_along_leaves_the_others_slope_right() -> None:
     """x + t v leaves 1e10 as it is; the slope of the rest must not be divided by a t that counts it."""
-    slope = drive(plan("jvp", [1e10, 1.0], v=[1.0, 1.0]), lambda x: np.sin(x[1]))[0].derivative
-    assert slope[0] == pytest.approx(math.cos(1), rel=1e-6)
+    for step in (None, AbsoluteStep(1e-8)):
+        slope = drive(plan("jvp", [1e10, 1.0], v=[1.0, 1.0], step=step), lambda x: np.sin(x[1]))[0].derivative
+        assert slope[0] == pytest.approx(math.cos(1), rel=1e-6)
 
 
 def test_coordinates_that_do_not_move_have_no_part() -> None:
@@ -227,6 +254,29 @@ def test_coordinates_that_do_not_move_have_no_part() -> None:
             answer.derivative[1:], block @ V[1:] if kind == "hvp" else np.c_[[0, 0], block], atol=1e-6
         )
         assert np.all(answer.derivative[0] == 0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "particulars"),
+    [
+        ("hessian", {}),
+        ("hvp", {"v": V}),
+        ("directional", {"directions": [V]}),
+        ("jacobian", {"sparsity": np.ones((1, 3))}),
+        ("jacobian", {"sparsity": "probe"}),
+        ("jacobian", {"sparsity": np.zeros((1, 3))}),
+    ],
+)
+@pytest.mark.parametrize("scheme", ["central", "complex-step"])
+def test_where_nothing_moves_there_is_the_baseline_alone(kind: str, particulars: dict[str, Any], scheme: str) -> None:
+    bounds = [(v, v) for v in X] if np.any(particulars.get("sparsity", 1)) else None
+    answer, waves = drive(plan(kind, X, bounds=bounds, scheme=scheme, **particulars), smooth)
+    assert {len(wave.request.points) for wave in waves} == {1}
+    derivative = answer.derivative.toarray() if kind == "jacobian" else answer.derivative
+    assert not derivative.any()
+    assert answer.value.tolist() == [smooth(X)]
+    assert not answer.step.any()
+    assert answer.missing.tolist() == []
 
 
 def test_several_outputs_along_directions() -> None:
@@ -257,6 +307,7 @@ def test_a_long_direction_takes_a_request_for_each_gradient_with_the_same_bits(
 
 
 @pytest.mark.parametrize("kind", ["hessian", "hvp", "directional", "jvp"])
+@settings(max_examples=25)
 @given(st.data())
 def test_a_missing_value_is_missing_where_it_is_used(kind: str, data: st.DataObject) -> None:
     particulars = {"hessian": {}, "directional": {"directions": np.eye(3)}}.get(kind, {"v": V})
@@ -300,5 +351,38 @@ def test_steps_along_directions_that_cannot_be_held_name_the_direction() -> None
     asked = plan("directional", [1.0, 1.0], step=AbsoluteStep(1e-30), directions=[[0, 0], [1, 1]])
     with pytest.raises(InputError, match="direction 1 the step is too small"):
         asked.advance(())
-    with pytest.raises(InputError, match="needs one number, or 1"):
-        plan("jvp", X, v=V, step=AbsoluteStep([1e-3, 1e-3, 1e-3]))
+
+
+def test_one_step_for_all_is_the_same_as_equal_ones_for_each() -> None:
+    for kind in ("jvp", "hvp"):
+        found = [drive(plan(kind, X, v=V, step=AbsoluteStep(h)), smooth)[0] for h in (1e-3, [1e-3] * 3)]
+        assert bits(found[0].derivative) == bits(found[1].derivative)
+
+
+def test_the_kinds_by_their_own_names() -> None:
+    on: dict[str, Any] = {"executor": "serial"}
+    np.testing.assert_allclose(distfd.hessian(smooth, X, **on), hessian(X), atol=1e-6)
+    np.testing.assert_allclose(distfd.hvp(smooth, X, V, **on), hessian(X) @ V, atol=1e-6)
+    np.testing.assert_allclose(distfd.directional(smooth, X, [V, V], **on), [gradient(X) @ V] * 2, rtol=1e-6)
+    assert type(distfd.jvp(smooth, X, V, **on)) is float
+    assert distfd.jvp(smooth, X, V, **on) == pytest.approx(gradient(X) @ V, rel=1e-6)
+    with distfd.Evaluator(smooth, executor="serial", scheme="central") as evaluator:
+        assert bits(evaluator.hessian(X)) == bits(distfd.hessian(smooth, X, **on)), "the scheme is for slopes"
+        assert bits(evaluator.hvp(X, V)) == bits(distfd.hvp(smooth, X, V, **on))
+        assert evaluator.directional(X, [V]).tolist() == [evaluator.jvp(X, V)]
+        result = evaluator.differentiate(X, kind="hessian")
+    assert (result.scheme, result.value, result.missing.tolist()) == ("central", smooth(X), [])
+    assert result.step.shape == (3,)
+
+
+def test_a_hessian_of_several_outputs_is_refused() -> None:
+    with pytest.raises(distfd.EvaluationError, match="J must return a number"):
+        distfd.hessian(lambda x: x, X, executor="serial")
+
+
+def test_a_slope_past_floating_point_names_its_direction() -> None:
+    def cliff(x: Floats) -> float:
+        return 1e308 if x[1] > 0 else -1e308
+
+    with pytest.raises(distfd.EvaluationError, match="the difference at direction 1 is past"):
+        distfd.directional(cliff, [1.0, 0.0], [[1, 0], [0, 1]], executor="serial")

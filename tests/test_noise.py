@@ -117,7 +117,7 @@ def test_single_precision_and_lattices_are_read() -> None:
 
 def test_rounded_output_is_quantised_and_its_bars_are_bounds() -> None:
     rng = np.random.default_rng(4)
-    rounded: list[Floats] = [np.round(np.exp(h * STEPS + rng.random()), 5) for h in (1e-6, 3e-3)]
+    rounded = [np.array(np.exp(h * STEPS + rng.random()), dtype=np.float64).round(5) for h in (1e-6, 3e-3)]
     noise = estimate(rounded)
     assert noise.status == (QUANTISED,)
     assert noise.quantum[0] == pytest.approx(1e-5)

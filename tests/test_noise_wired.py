@@ -100,6 +100,8 @@ def test_other_kinds_need_a_step_that_is_known() -> None:
         for kind, particulars in (("hessian", {}), ("hvp", {"v": X}), ("jvp", {"v": X})):
             with pytest.raises(distfd.InputError, match="auto finds the steps of gradients"):
                 ev.differentiate(X, kind=kind, **particulars)
+    with pytest.raises(distfd.InputError, match="accuracy: is for gradients and dense Jacobians"):
+        distfd.hessian(rough, X, accuracy=1e-3, executor="serial")
 
 
 def test_a_noise_step_is_checked_when_made() -> None:

@@ -74,7 +74,12 @@ def test_commands_print_what_is_shown(
 
 
 def test_python_runs(ray_address: str) -> None:
-    program = "\n".join(blocks("python")) + "\nprint(gradient.tolist(), best.x.tolist())"
+    assert blocks("python")
+    # One program: what a section makes, those below it go on with.
+    last_line = (
+        "print(gradient.tolist(), best.x.tolist(), hessian[0].tolist(), product.tolist(), (dense - sparse).sum())"
+    )
+    program = "\n".join([*blocks("python"), last_line])
     ran = subprocess.run(
         [sys.executable, "-W", "error", "-c", program],
         check=False,
@@ -90,7 +95,7 @@ def test_python_runs(ray_address: str) -> None:
         assert bar < 0.1
         assert abs(slope - exact) <= 3 * bar  # the bar of one draw in twenty may miss
     last = numbers(ran.stdout.splitlines()[-1])
-    assert last == pytest.approx([5.0, 6.0, 6.0, 2 / 3, 2 / 3, 1.0], abs=1e-4)
+    assert last == pytest.approx([5.0, 6.0, 6.0, 2 / 3, 2 / 3, 1.0, 2.0, 1.0, 0.0, -1.0, -8.0, 0.0], abs=1e-4)
 
 
 def test_the_two_commands_are_there_and_ci_runs_them() -> None:

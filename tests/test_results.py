@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from solving import ask, bits, method, rosenbrock, trigonometric
+from solving import ask, bits, method, plan, rosenbrock, trigonometric
 
 from distfd.describe import coordinate_label, numbered
 from distfd.plan import Answer, Request
@@ -86,6 +86,45 @@ def test_any_order_of_arrival_gives_the_same_bits(scheme: str, vector: bool, dat
     assert isinstance(whole, Answer)
     assert bits(answer.derivative) == bits(whole.derivative)
     assert answer.missing.tolist() == sorted({int(request.points.changes(k)[0][0]) for k in failed})
+
+
+EVERY_KIND: dict[str, tuple[str, dict[str, Any]]] = {
+    "complex step": ("complex-step", {"kind": "jacobian"}),
+    "sparse": ("central", {"kind": "jacobian", "sparsity": np.array([[1, 0, 1], [0, 1, 0], [1, 1, 1]])}),
+    "sparse complex": ("complex-step", {"kind": "jacobian", "sparsity": np.eye(3)}),
+    "hessian": ("forward", {"kind": "hessian"}),
+    "hvp": ("forward", {"kind": "hvp", "v": X}),
+    "directional": ("central", {"kind": "directional", "directions": np.array([X, X[::-1]])}),
+    "complex jvp": ("complex-step", {"kind": "jvp", "v": X}),
+}
+
+
+@pytest.mark.parametrize(("scheme", "particulars"), EVERY_KIND.values(), ids=EVERY_KIND)
+@settings(max_examples=25)
+@given(st.data())
+def test_any_order_of_arrival_gives_the_same_bits_for_every_kind(
+    scheme: str, particulars: dict[str, Any], data: st.DataObject
+) -> None:
+    asked = plan(x=X, scheme=scheme, **particulars)
+    request = asked.advance(())
+    assert isinstance(request, Request)
+    fun = trigonometric if request.vector else rosenbrock
+    # Complex values travel as twice as many numbers.
+    outcomes: dict[int, Outcome] = {
+        k: np.atleast_1d(fun(request.points.dense(k))).view(np.float64) for k in range(len(request.points))
+    }
+    lost = data.draw(st.sets(st.integers(1, len(outcomes) - 1), max_size=min(2, len(outcomes) - 2)))
+    outcomes |= dict.fromkeys(lost, Status.CRASH)
+    waves = [gather(request, [batch(outcomes)]), gather(request, data.draw(arrivals(outcomes)))]
+    assert waves[0].values.dtype.kind == ("c" if scheme == "complex-step" else "f")
+    assert bits(waves[0].values) == bits(waves[1].values)
+    whole, other = (asked.advance([wave]) for wave in waves)
+    assert isinstance(whole, Answer)
+    assert isinstance(other, Answer)
+    derivatives = [a.derivative.data if hasattr(a.derivative, "nnz") else a.derivative for a in (whole, other)]
+    assert bits(derivatives[0]) == bits(derivatives[1])
+    assert whole.missing.tolist() == other.missing.tolist()
+    assert np.isnan(derivatives[0]).any() == bool(len(whole.missing)) == bool(lost)
 
 
 @given(st.data())

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distfd.errors import InputError
-from distfd.stencils import EPS, SCHEMES, Stencil, coefficients, resolve_scheme
+from distfd.stencils import COMPLEX_STEP, EPS, SCHEMES, Stencil, coefficients, curvature_coefficients, resolve_scheme
 
 U = Fraction(1, 2**53)
 """The unit round-off."""
@@ -94,6 +94,40 @@ def test_coefficients_know_no_unit_and_no_order(nodes: tuple[float, ...], power:
     np.testing.assert_allclose(coefficients(offsets[order]), coefficients(offsets)[order], rtol=8 * len(nodes) * EPS)
 
 
+@given(st.lists(st.integers(-12, 12).filter(bool), min_size=2, max_size=5, unique=True), st.floats(1e-9, 1e3))
+def test_curvature_meets_the_moment_conditions(nodes: list[int], unit: float) -> None:
+    """J = (x / unit)^q has the second derivative 2 / unit^2 at 0 for q = 2, and 0 for the other q up to the order."""
+    offsets = np.array(nodes) * unit
+    c = curvature_coefficients(offsets)
+    for q in range(1, len(nodes) + 1):
+        parts = [
+            Fraction(a) * Fraction(o) ** (q - 1) / Fraction(unit) ** (q - 2) for a, o in zip(c, offsets, strict=True)
+        ]
+        error = sum(parts, Fraction(-2 if q == 2 else 0))
+        assert abs(error) <= 64 * EPS * sum(map(abs, parts), Fraction(0))
+
+
+def test_the_textbooks_second_differences() -> None:
+    """(J(-1) - 2 J(0) + J(1)), and (2 J(0) - 5 J(1) + 4 J(2) - J(3)); each c_i is for a secant's slope."""
+    assert curvature_coefficients(np.array([-1.0, 1.0])).tolist() == [-1.0, 1.0]
+    np.testing.assert_allclose(curvature_coefficients(np.array([1.0, 2.0, 3.0])) / [1, 2, 3], [-5, 4, -1], rtol=4 * EPS)
+
+
+def test_an_imaginary_stencil_is_of_second_order_with_scipys_step() -> None:
+    assert (COMPLEX_STEP.order, COMPLEX_STEP.weights) == (2, (1.0,))
+    assert COMPLEX_STEP.relative_step == EPS**0.5
+    assert resolve_scheme("complex-step") is COMPLEX_STEP
+    with pytest.raises(InputError, match="an imaginary one has one node"):
+        Stencil("mine", (1, 2), imaginary=True)
+
+
+def test_a_stencil_may_have_a_default_step_of_its_own() -> None:
+    assert Stencil("mine", (1,), default_step=1e-3).relative_step == 1e-3
+    for step in (0.0, -1e-3, math.inf, math.nan):
+        with pytest.raises(InputError, match="default_step must be finite and > 0"):
+            Stencil("mine", (1,), default_step=step)
+
+
 def test_coefficients_of_many_coordinates_are_those_of_each() -> None:
     offsets = np.random.default_rng(0).normal(size=(7, 3))
     assert coefficients(offsets).tolist() == [coefficients(row).tolist() for row in offsets]
@@ -123,5 +157,5 @@ def test_a_scheme_is_a_name_or_a_stencil() -> None:
 
 @pytest.mark.parametrize("scheme", ["centrl", "", None, 1, ["forward"]])
 def test_what_is_no_scheme_is_refused_with_the_names_of_those_there_are(scheme: Any) -> None:
-    with pytest.raises(InputError, match="forward2, backward2, central, central4"):
+    with pytest.raises(InputError, match="forward2, backward2, central, central4, complex-step"):
         resolve_scheme(scheme)

@@ -37,7 +37,7 @@ class Directional:
     t : (p,) ndarray
         Steps: x + t v.
     h : (d,) ndarray
-        Typical steps > 0 of the coordinates (see `distfd.directions.place_rays`).
+        Typical steps > 0 of the coordinates, for `distfd.directions.place_rays`.
     single : bool
         The one direction's derivative by itself: (m,).
     """
