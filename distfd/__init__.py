@@ -20,13 +20,14 @@ if TYPE_CHECKING:
     from distfd.evaluator import Evaluator
     from distfd.executors.ray import RayExecutor
     from distfd.executors.serial import SerialExecutor
+    from distfd.noise_result import NoiseResult
     from distfd.objectives.command import CommandObjective
     from distfd.optimize import minimize
     from distfd.records import Evaluation, Status
     from distfd.results import DerivativeResult
     from distfd.scipy_derivative import approx_derivative
     from distfd.stencils import Stencil
-    from distfd.steps import AbsoluteStep
+    from distfd.steps import AbsoluteStep, NoiseStep
 
 __version__ = "0.1.0"
 
@@ -43,6 +44,8 @@ _HOMES = {
     "Evaluator": "distfd.evaluator",
     "InputError": "distfd.errors",
     "MissingSimulatorError": "distfd.errors",
+    "NoiseResult": "distfd.noise_result",
+    "NoiseStep": "distfd.steps",
     "RayExecutor": "distfd.executors.ray",
     "SerialExecutor": "distfd.executors.serial",
     "Status": "distfd.records",
@@ -57,6 +60,7 @@ _HOMES = {
     "jacobian": "distfd.api",
     "jvp": "distfd.api",
     "minimize": "distfd.optimize",
+    "noise_level": "distfd.api",
     "value_and_gradient": "distfd.api",
 }
 
@@ -73,6 +77,8 @@ __all__ = [
     "Evaluator",
     "InputError",
     "MissingSimulatorError",
+    "NoiseResult",
+    "NoiseStep",
     "RayExecutor",
     "SerialExecutor",
     "Status",
@@ -88,6 +94,7 @@ __all__ = [
     "jacobian",
     "jvp",
     "minimize",
+    "noise_level",
     "value_and_gradient",
 ]
 

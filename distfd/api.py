@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
 
+    from distfd.noise_result import NoiseResult
     from distfd.results import DerivativeResult
 
 
@@ -45,6 +46,15 @@ def differentiate(fun: Any, x0: ArrayLike, *, kind: str = "gradient", **options:
     particulars = {name: options.pop(name) for name in _PARTICULARS if name in options}
     with Evaluator(fun, **options) as evaluator:
         return evaluator.differentiate(x0, kind=kind, **particulars)
+
+
+def noise_level(fun: Any, x0: ArrayLike, **options: Any) -> NoiseResult:
+    """How noisy J is at x0, by ECnoise (More & Wild 2011) on two lines: level, status, spacing, n_evaluations.
+
+    See `distfd.Evaluator.noise_level`, and `differentiate` for parameters and errors.
+    """
+    with Evaluator(fun, **options) as evaluator:
+        return evaluator.noise_level(x0)
 
 
 def gradient(fun: Any, x0: ArrayLike, **options: Any) -> NDArray[np.float64]:

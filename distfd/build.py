@@ -73,6 +73,7 @@ def make_evaluator(
         scale=None if np.isnan(problem.scale).all() else problem.scale,
         executor=executor or make_executor(config),
         store=store,
+        accuracy=config.derivative.accuracy,
         timeout=evaluation.timeout,
         retries=evaluation.retries.model_dump(),
         on_failure=evaluation.on_failure,
@@ -92,6 +93,11 @@ def movable(problem: Problem) -> tuple[list[float], list[float]]:
 def steps(config: Config, problem: Problem) -> Any:
     """``derivative.step``, with each parameter's own step, of the same kind, in its place."""
     given: Any = config.derivative.step
+    if given == "auto":
+        if not np.isnan(problem.step).all():
+            first = problem.names[int(np.flatnonzero(~np.isnan(problem.step))[0])]
+            raise InputError(f"derivative.step: auto finds the step of every parameter, and {first} has its own")
+        return given
     absolute = hasattr(given, "absolute")
     common = given.absolute if absolute else given
     own = ~np.isnan(problem.step)

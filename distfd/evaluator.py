@@ -17,6 +17,7 @@ from distfd.evaluate import evaluate
 from distfd.executors.registry import make_executor
 from distfd.kinds import Kinds
 from distfd.methods import Setting, make_method
+from distfd.noise_result import NoiseLevel, NoiseResult
 from distfd.objectives.resolve import as_objective
 from distfd.options import DerivativeOptions, EvaluationOptions
 from distfd.outcome import failure_error, make_result, out_of_range_error, scalar, tell
@@ -27,6 +28,7 @@ from distfd.results import DerivativeResult, Tally, gather
 from distfd.scheduling.pool import Pool
 from distfd.session import Session
 from distfd.site import Site
+from distfd.steps import typical_sizes
 from distfd.stores.registry import open_store
 from distfd.threads import Turn
 
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
     from distfd.protocols import Executor, Observer, Store
     from distfd.records import Batch
     from distfd.stencils import Stencil
-    from distfd.steps import AbsoluteStep
+    from distfd.steps import AbsoluteStep, NoiseStep
 
 
 class Evaluator(Kinds):
@@ -55,9 +57,14 @@ class Evaluator(Kinds):
         ``fun(x, *args, **kwargs)`` with x (d,), a simulator class (see `distfd.objectives.simulator`), or an objective
         such as `CommandObjective`. Returns a number, or for Jacobians a one-dimensional array.
     scheme : str or Stencil
-        "forward", "backward", "forward2", "backward2", "central", "central4", "complex-step".
-    step : None, float, (d,) array or AbsoluteStep
-        A relative step, for all coordinates or each; None for the scheme's default.
+        "forward", "backward", "forward2", "backward2", "central", "central4", "complex-step",
+        "richardson" (sixth order, with an error).
+    step : None, float, (d,) array, AbsoluteStep, NoiseStep or "auto"
+        A relative step, for all coordinates or each; None for the scheme's default. "auto" is NoiseStep(): the steps
+        of gradients and dense Jacobians are found from the noise of J, and every component has an error bar.
+    accuracy : float, optional
+        The relative error that is wanted: forward differences first, then better ones for the components that are not
+        known as well as that. The steps are the given ones, or with "auto" those of the noise.
     bounds : scipy.optimize.Bounds or d (lower, upper) pairs
         No point is evaluated outside.
     scale : (d,) array, optional
@@ -91,7 +98,8 @@ class Evaluator(Kinds):
         fun: Any,
         *,
         scheme: str | Stencil = "forward",
-        step: ArrayLike | AbsoluteStep | None = None,
+        step: ArrayLike | AbsoluteStep | NoiseStep | str | None = None,
+        accuracy: float | None = None,
         bounds: Any = None,
         scale: ArrayLike | None = None,
         args: tuple[Any, ...] = (),
@@ -106,7 +114,7 @@ class Evaluator(Kinds):
         names: Sequence[str] | None = None,
         version: str | None = None,
     ) -> None:
-        self._options = DerivativeOptions(scheme, step, scale, bounds, names)
+        self._options = DerivativeOptions(scheme, step, scale, bounds, names, accuracy)
         treatment = EvaluationOptions(timeout, retries, on_failure)
         self._raises = treatment.on_failure == "raise"
         self._label = coordinate_label(names)
@@ -243,6 +251,19 @@ class Evaluator(Kinds):
         return make_result(
             answer, tally, self._options.stencil.name, self._label, slots=self.slots, vector=kind == "jacobian"
         )
+
+    def noise_level(self, x: ArrayLike) -> NoiseResult:
+        """How noisy J is at x: two lines of 7 points (13 evaluations), two more where these do not tell.
+
+        Raises
+        ------
+        EvaluationError
+            If J fails at x, or at any point where on_failure="raise".
+        """
+        site = self._site(x)
+        method = NoiseLevel(site, typical_sizes(site.x, self._options.scale))
+        _, tally = self._solve(method, "noise")
+        return method.result([gather(request, batches) for request, batches in tally.waves], tally.n_evaluations)
 
     def method(self, x: ArrayLike, kind: str = "gradient", **particulars: Any) -> Method:
         """The plan of a derivative at x; nothing is evaluated."""

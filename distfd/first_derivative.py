@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from distfd.assemble import assemble
 from distfd.complex_step import check_imaginary_parts
+from distfd.doubts import still_doubts
 from distfd.lines import Lines, place_lines
 from distfd.plan import Answer, Request
+from distfd.quantum import quantum
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,4 +63,21 @@ class FirstDerivative:
         derivative[lines.moving], step[lines.moving] = rows, lines.step
         missing = lines.moving[~np.isfinite(rows).all(axis=1)]
         derivative[missing] = np.nan
-        return Answer(derivative.T if self.vector else derivative[:, 0], baseline, step, missing)
+        return Answer(
+            derivative=derivative.T if self.vector else derivative[:, 0],
+            value=baseline,
+            step=step,
+            missing=missing,
+            warnings=self._doubts(wave.values, baseline),
+        )
+
+    def _doubts(self, values: NDArray[Any], baseline: NDArray[np.float64]) -> tuple[str, ...]:
+        """Coordinates along which J did not change, as sentences."""
+        if self.stencil.imaginary:
+            return ()
+        offsets, moving = self.lines.offsets, self.lines.moving
+        still = (values[1:] == baseline).all(axis=1).reshape(offsets.shape).all(axis=1)
+        if not still.any():
+            return ()
+        farthest = np.abs(offsets[still]).max(axis=1)
+        return still_doubts(self.site.label, moving[still], farthest, float(quantum(values.real, printed=True).max()))

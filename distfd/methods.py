@@ -8,15 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from distfd.accurate import Accurate
+from distfd.auto_step import AutoStep
 from distfd.coloring import make_structure
 from distfd.directions import lengths
 from distfd.errors import InputError
 from distfd.first_derivative import FirstDerivative
+from distfd.gill_step import GillStep
 from distfd.hessian_vector import HessianVector
+from distfd.richardson import Richardson
 from distfd.second_derivative import SECOND, Hessian
+from distfd.shi_step import ShiStep
 from distfd.slopes import Directional
 from distfd.sparse_jacobian import ProbedJacobian, SparseJacobian
-from distfd.steps import AbsoluteStep, as_real, nominal_steps, typical_sizes
+from distfd.stencils import RICHARDSON
+from distfd.steps import AbsoluteStep, NoiseStep, as_real, nominal_steps, typical_sizes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -61,6 +67,9 @@ def make_method(kind: str, setting: Setting, **particulars: Any) -> Method:
     """
     if kind not in KINDS:
         raise InputError(f"kind: must be one of {', '.join(KINDS)} (was {kind!r})")
+    sparse = particulars.get("sparsity") is not None
+    if setting.options.accuracy is not None and (sparse or kind not in ("gradient", "jacobian")):
+        raise InputError("accuracy: is for gradients and dense Jacobians; choose scheme and step for other kinds")
     try:
         inspect.signature(KINDS[kind]).bind(setting, **particulars)
     except TypeError as error:
@@ -119,20 +128,50 @@ def _along(setting: Setting, directions: NDArray[np.float64], *, single: bool) -
 
 def _first_derivative(setting: Setting, *, vector: bool) -> Method:
     """The one place where steps are decided: methods that find them first take FirstDerivative's place here."""
-    stencil = setting.options.stencil
-    return FirstDerivative(setting.site, stencil, _steps(setting, stencil), vector)
+    site, options, stencil = setting.site, setting.options, setting.options.stencil
+    size = typical_sizes(site.x, options.scale)
+    if options.accuracy is not None:
+        given = options.step if isinstance(options.step, NoiseStep) else None
+        h = None if given else _steps(setting, stencil)
+        return Accurate(site, size, float(options.accuracy), h, vector, given.noise if given else None)
+    if isinstance(options.step, NoiseStep):
+        return _noise_step(options.step, stencil, site, size, vector=vector)
+    if stencil == RICHARDSON:
+        return Richardson(site, stencil, _steps(setting, stencil), size, vector)
+    return FirstDerivative(site, stencil, _steps(setting, stencil), vector)
+
+
+def _noise_step(step: NoiseStep, stencil: Stencil, site: Site, size: NDArray[np.float64], *, vector: bool) -> Method:
+    if step.method == "probe":
+        if stencil.imaginary:
+            raise InputError("step: the complex step has no noise to choose its size by; leave step out")
+        return AutoStep(site, size, vector, step.noise)
+    if stencil.name not in ("forward", "central"):
+        raise InputError(f"step: NoiseStep({step.method!r}) takes the scheme forward or central (was {stencil.name})")
+    if step.method == "shi":
+        return ShiStep(site, size, stencil.name == "central", vector, step.noise)
+    if stencil.name == "central":
+        raise InputError("step: NoiseStep('gill') takes forward differences; use 'shi' or 'probe' for central ones")
+    return GillStep(site, size, vector, step.noise)
 
 
 def _steps(setting: Setting, stencil: Stencil) -> NDArray[np.float64]:
     """Signed steps along the coordinates."""
-    return nominal_steps(setting.site.x, stencil, setting.options.step, setting.options.scale)
+    return nominal_steps(setting.site.x, stencil, _fixed(setting.options.step), setting.options.scale)
 
 
 def _typical_steps(setting: Setting, stencil: Stencil) -> NDArray[np.float64]:
     """Steps > 0 that make coordinates comparable, which one absolute step for all does not."""
     options = setting.options
-    step = None if isinstance(options.step, AbsoluteStep) else options.step
+    step = None if isinstance(options.step, AbsoluteStep) else _fixed(options.step)
     return np.abs(nominal_steps(setting.site.x, stencil, step, options.scale))
+
+
+def _fixed(step: Any) -> Any:
+    """A step that is known beforehand."""
+    if isinstance(step, NoiseStep):
+        raise InputError("step: auto finds the steps of gradients and dense Jacobians; give numbers, or leave it out")
+    return step
 
 
 def _vector(what: str, v: Any, d: int) -> NDArray[np.float64]:

@@ -12,12 +12,13 @@ from distfd.errors import InputError
 from distfd.records import Status
 from distfd.scheduling.policy import Policy
 from distfd.stencils import Stencil, resolve_scheme
-from distfd.steps import AbsoluteStep, positive
+from distfd.steps import AbsoluteStep, NoiseStep, positive
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import ArrayLike
+    import numpy as np
+    from numpy.typing import ArrayLike, NDArray
 
 CAUSES = {"error": Status.ERROR, "crash": Status.CRASH, "timeout": Status.TIMEOUT}
 DEFAULT_RETRIES = {"error": 0, "crash": 2, "timeout": 0}
@@ -29,18 +30,33 @@ class DerivativeOptions:
     """How a derivative is formed; see `distfd.steps.nominal_steps` for step and scale."""
 
     scheme: str | Stencil = "forward"
-    step: ArrayLike | AbsoluteStep | None = None
+    step: ArrayLike | AbsoluteStep | NoiseStep | str | None = None
     scale: ArrayLike | None = None
     bounds: Any = None
     names: Sequence[str] | None = None
+    accuracy: float | None = None
 
     def __post_init__(self) -> None:
         resolve_scheme(self.scheme)
+        if isinstance(self.step, str):
+            if self.step != "auto":
+                raise InputError(f"step: must be 'auto', None, numbers > 0 or a step object (was {self.step!r})")
+            object.__setattr__(self, "step", NoiseStep())
+        if self.accuracy is not None:
+            self._check_accuracy(positive("accuracy", self.accuracy))
         # How many there must be is known only with x.
-        if self.step is not None and not isinstance(self.step, AbsoluteStep):
+        if self.step is not None and not isinstance(self.step, (AbsoluteStep, NoiseStep)):
             positive("step", self.step, gaps=True)
         if self.scale is not None:
             positive("scale", self.scale, gaps=True)
+
+    def _check_accuracy(self, given: NDArray[np.float64]) -> None:
+        if given.ndim:
+            raise InputError(f"accuracy: must be one number (was {self.accuracy!r})")
+        if self.stencil.name != "forward":
+            raise InputError(f"accuracy: begins with forward differences; the scheme cannot be {self.stencil.name}")
+        if isinstance(self.step, NoiseStep) and self.step.method != "probe":
+            raise InputError(f"accuracy: goes with NoiseStep's method probe alone (was {self.step.method})")
 
     @property
     def stencil(self) -> Stencil:

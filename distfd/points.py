@@ -82,6 +82,20 @@ class Points:
         return np.stack(lanes, axis=1)
 
 
+def join_points(parts: Sequence[Points]) -> Points:
+    """The points of several, one after another; all are written against the same x."""
+    indptr = [np.zeros(1, dtype=np.int64)]
+    for part in parts:
+        indptr.append(part.indptr[1:] + indptr[-1][-1])
+    indices, values = (np.concatenate([getattr(part, name) for part in parts]) for name in ("indices", "values"))
+    return Points(parts[0].x, np.concatenate(indptr), indices, values)
+
+
+def single_points(x: NDArray[np.float64], coordinates: NDArray[np.int64], values: NDArray[np.float64]) -> Points:
+    """Points that change one coordinate each, (n,) of them to (n,) values."""
+    return Points(x, np.arange(len(values) + 1), coordinates, values)
+
+
 def dense_points(rows: Sequence[ArrayLike]) -> Points:
     """At least one (d,) point, written as changes against the first."""
     at = [np.array(row, dtype=np.float64) for row in rows]

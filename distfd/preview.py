@@ -15,6 +15,7 @@ from distfd.report import summary
 from distfd.rundir import RunDirectory
 from distfd.stores.lock import holder
 from distfd.stores.summary import read_summary
+from distfd.survey import EVALUATIONS
 
 if TYPE_CHECKING:
     from distfd.config.load import LoadedConfig
@@ -33,18 +34,19 @@ def preview(loaded: LoadedConfig) -> str:
     objective = make_objective(loaded, problem)
     with make_evaluator(config, problem, objective, executor=SerialExecutor()) as evaluator:
         kind = "gradient" if config.task == "minimize" else config.task
-        request = evaluator.method(problem.x0, kind).advance(())
-    assert isinstance(request, Request), "a first derivative begins with a request"
-    n = len(request.points)
+        request = None if kind == "noise" else evaluator.method(problem.x0, kind).advance(())
+    assert request is None or isinstance(request, Request), "a derivative begins with a request"
+    n = EVALUATIONS if request is None else len(request.points)
     slots, where = _slots(config)
     moving = int((~problem.fixed).sum())
+    evaluations, rounds = _effort(config, n, moving, slots)
     rows = [
         ("task", config.task),
         ("parameters", f"{len(problem.names)}, of which {moving} move"),
         ("scheme", _scheme(config, n, moving)),
-        ("evaluations", f"{n}" + (" for each gradient of the minimisation" if config.task == "minimize" else "")),
+        ("evaluations", evaluations + (" for each gradient of the minimisation" if config.task == "minimize" else "")),
         ("slots", f"{slots} ({where})" if slots else where),
-        ("rounds", f"{math.ceil(n / slots)}, all in one request" if slots else "as many as the cluster's slots need"),
+        ("rounds", rounds),
         ("each needs", _needs(config)),
         ("output", f"{config.output}{_so_far(config)}" if config.output else "none given; run asks for one"),
     ]
@@ -74,9 +76,35 @@ def status_text(directory: str) -> str:
     return f"{state}: {counts.n_computed} evaluations so far, {counts.n_failed_attempts} failed attempts"
 
 
+def _effort(config: Config, n: int, moving: int, slots: int | None) -> tuple[str, str]:
+    """Evaluations and rounds; of methods that find their points as they go, what they mostly take and the most."""
+    unknown = "as many as the cluster's slots need"
+    if config.task == "noise":
+        again = f"{n}, or {2 * n - 1} where these do not tell"
+        return again, f"{math.ceil(n / slots)}, or twice that" if slots else unknown
+    if config.task == "hessian" or (config.derivative.step != "auto" and config.derivative.accuracy is None):
+        return f"{n}", f"{math.ceil(n / slots)}, all in one request" if slots else unknown
+    if config.derivative.accuracy is not None:
+        least = EVALUATIONS + moving
+        text = f"{least} for the noise and forward differences, and 2 or more for each parameter that needs better ones"
+        return text, f"{math.ceil(least / slots)} or more, in 1 to 10 requests" if slots else unknown
+    usual = EVALUATIONS + 2 * moving + 2 * min(moving, 3)
+    text = (
+        f"about {usual}, at most {4 * moving + 38} (noise, then a pair of probes a parameter, then the doubtful ones)"
+    )
+    waves = (EVALUATIONS, 2 * moving, 2 * min(moving, 3))
+    return text, f"{sum(math.ceil(w / slots) for w in waves)} or more, in 3 to 6 requests" if slots else unknown
+
+
 def _scheme(config: Config, n: int, moving: int) -> str:
     if config.task == "hessian":
         return f"second-order differences: {n - 1} evaluations for {moving} x {moving} entries, and the baseline"
+    if config.task == "noise":
+        return "two lines of equally spaced points"
+    if config.derivative.accuracy is not None:
+        return f"forward, and central where the error is above {config.derivative.accuracy:g} of the component"
+    if config.derivative.step == "auto":
+        return "central, of second or fourth order, with steps from the noise"
     return f"{config.derivative.scheme}: {_per_coordinate(n, moving)}"
 
 

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from distfd.noise import STATUSES
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
     from scipy.optimize import OptimizeResult
 
+    from distfd.noise_result import NoiseResult
     from distfd.results import DerivativeResult
 
 _ROWS = 40
@@ -34,11 +37,26 @@ def derivative_fields(result: DerivativeResult, x: NDArray[Any], names: Sequence
         "missing": [names[k] for k in result.missing],
         "repaired": {},
         "warnings": list(result.warnings),
+        "noise": result.noise,
         "n_reused": result.n_reused,
         "n_failed": result.n_failed,
         "n_retried": result.n_retried,
         "ideal_seconds": result.ideal_seconds,
         "slots": result.slots,
+    }
+
+
+def noise_fields(result: NoiseResult) -> dict[str, Any]:
+    """result.json's fields for a noise level: there is no derivative."""
+    return {
+        "derivative": None,
+        "noise": {
+            "level": result.level,
+            "status": result.status,
+            "spacing": result.spacing,
+            "quantum": result.quantum,
+            "n_evaluations": result.n_evaluations,
+        },
     }
 
 
@@ -79,6 +97,9 @@ def summary(result: Mapping[str, Any]) -> str:
         ended = "converged" if result["converged"] else "not converged"
         lines.append(f"J = {_number(result['value0'])} before, {_number(result['value'])} after")
         lines.append(f"{ended} after {result['iterations']} iterations: {result['message']}")
+    elif result["task"] == "noise" and result.get("noise"):
+        noise = result["noise"]
+        lines.append(f"noise of J: {_number(noise['level'])} ({noise['status']}: {STATUSES[noise['status']]})")
     elif isinstance(result.get("value"), (int, float)):
         lines.append(f"J = {_number(result['value'])}")
     if result["missing"]:

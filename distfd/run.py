@@ -15,7 +15,7 @@ from distfd.config.dump import dump_yaml
 from distfd.errors import ConfigError, DistfdError, StoreError
 from distfd.observers.log import JsonLog
 from distfd.optimize import Limits, minimize
-from distfd.report import derivative_fields, minimize_fields, versions
+from distfd.report import derivative_fields, minimize_fields, noise_fields, versions
 from distfd.rundir import RunDirectory
 from distfd.stores.lock import holder
 from distfd.stores.sqlite import SQLiteStore
@@ -137,6 +137,8 @@ class Job:
             log.write("run_ended", status="failed", message=str(error))
             close("failed", {"message": str(error), "slots": evaluator.slots})
             raise
+        if found["derivative"] is None:
+            return close("done", found)
         self.directory.write_arrays(
             derivative=found["derivative"],
             value=found["value"],
@@ -149,6 +151,8 @@ class Job:
 
     def _compute(self, evaluator: Evaluator) -> dict[str, Any]:
         config, problem = self.loaded.config, self.problem
+        if config.task == "noise":
+            return noise_fields(evaluator.noise_level(problem.x0))
         if config.task != "minimize":
             result = evaluator.differentiate(problem.x0, kind=config.task)
             return derivative_fields(result, problem.x0, problem.names)
@@ -180,6 +184,7 @@ def _nothing() -> dict[str, Any]:
         "missing": [],
         "repaired": {},
         "warnings": [],
+        "noise": None,
         "n_reused": 0,
         "n_failed": 0,
         "n_retried": 0,

@@ -127,6 +127,9 @@ SCHEMES = {
 
 """Real stencils by name."""
 
+RICHARDSON = Stencil("richardson", (-4, -2, -1, 1, 2, 4))
+"""Central differences at h, 2 h and 4 h, extrapolated: `distfd.richardson` adds the error that their table tells."""
+
 COMPLEX_STEP = Stencil("complex-step", (1,), imaginary=True)
 
 
@@ -140,7 +143,7 @@ def resolve_scheme(scheme: str | Stencil) -> Stencil:
     """
     if isinstance(scheme, Stencil):
         return scheme
-    named = {**SCHEMES, COMPLEX_STEP.name: COMPLEX_STEP}
+    named = {**SCHEMES, COMPLEX_STEP.name: COMPLEX_STEP, RICHARDSON.name: RICHARDSON}
     if not isinstance(scheme, str) or scheme not in named:
         raise InputError(f"scheme: there is no {scheme!r}; use one of {', '.join(named)}, or a distfd.Stencil")
     return named[scheme]

@@ -32,6 +32,40 @@ class AbsoluteStep:
         positive("step", self.h)
 
 
+METHODS = ("probe", "shi", "gill")
+
+
+@dataclass(frozen=True)
+class NoiseStep:
+    """Steps from the measured noise of J, which give every component an error bar.
+
+    Parameters
+    ----------
+    method : str
+        "probe": a pair of probes for each coordinate where its noise allows, further ones for those in doubt; 2 d + 19
+        evaluations for most J, in 3 to 6 rounds. "shi": bisection on a test ratio (Shi, Xie, Xuan & Nocedal 2022), and
+        "gill": a second difference for each coordinate (Gill, Murray, Saunders & Wright 1983), more evaluations and
+        rounds. "probe" chooses between central differences of second and fourth order by itself; "shi" takes forward
+        differences, or central ones where the scheme says so; "gill" forward ones.
+    noise : float, optional
+        The standard deviation of the noise, where it is known; it is measured otherwise.
+
+    Raises
+    ------
+    InputError
+        If there is no such method, or the noise is not a finite number > 0.
+    """
+
+    method: str = "probe"
+    noise: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise InputError(f"step: NoiseStep's method must be one of {', '.join(METHODS)} (was {self.method!r})")
+        if self.noise is not None and positive("noise", self.noise).ndim:
+            raise InputError(f"noise: must be one number (was {self.noise!r})")
+
+
 def nominal_steps(
     x: NDArray[np.float64],
     stencil: Stencil,

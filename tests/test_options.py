@@ -71,7 +71,7 @@ def test_what_a_failure_means_is_one_of_the_words(on_failure: Any) -> None:
         EvaluationOptions(on_failure=on_failure)
 
 
-@pytest.mark.parametrize("bad", [0, -1, math.nan, math.inf, [1, -1], "auto", "1e-3", True, 1j, {}])
+@pytest.mark.parametrize("bad", [0, -1, math.nan, math.inf, [1, -1], "automatic", "1e-3", True, 1j, {}])
 @pytest.mark.parametrize("what", ["step", "scale"])
 def test_steps_and_scales_are_checked_before_there_is_an_x(what: str, bad: Any) -> None:
     with pytest.raises(InputError, match=f"^{what}: must be"):

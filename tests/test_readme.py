@@ -100,6 +100,11 @@ def test_python_runs(ray_address: str) -> None:
         timeout=120,
     )
     assert ran.returncode == 0, ran.stderr
+    bars = [numbers(line.replace("+-", " ")) for line in ran.stdout.splitlines() if "+-" in line]
+    assert len(bars) == 3
+    for (slope, bar), exact in zip(bars, [5.0, 6.0, 6.0], strict=True):
+        assert bar < 0.1
+        assert abs(slope - exact) <= 3 * bar  # the bar of one draw in twenty may miss
     last = numbers(ran.stdout.splitlines()[-1])
     assert last == pytest.approx([5.0, 6.0, 6.0, 2 / 3, 2 / 3, 1.0, 2.0, 1.0, 0.0, -1.0, -8.0, 0.0], abs=1e-4)
 

@@ -31,7 +31,7 @@ from distfd.config.fields import (
 )
 from distfd.config.section import Section, refuse, wrong
 
-SCHEMES = Literal["forward", "backward", "forward2", "backward2", "central", "central4", "complex-step"]
+SCHEMES = Literal["forward", "backward", "forward2", "backward2", "central", "central4", "complex-step", "richardson"]
 METHODS = Literal["L-BFGS-B", "BFGS", "CG", "Newton-CG", "TNC", "SLSQP", "trust-constr"]
 
 
@@ -160,7 +160,7 @@ class Derivative(Section):
     step: Step | None = None
     """Relative steps (a number or a list), {absolute: h}, auto; null for the scheme's own."""
     accuracy: Positive | None = None
-    """The error that is asked for."""
+    """The relative error that is asked for: better differences for the components that are not known so well."""
 
 
 class Retries(Section):
