@@ -18,8 +18,8 @@ _NAMED = 5
 """Coordinates that a sentence names; of more it gives the number."""
 
 
-def still_doubts(label: Label, rows: NDArray[np.int64], moved: Floats, quantum: float) -> tuple[str, ...]:
-    """For coordinates (a,) that were moved, by as much as (a,), without any change in J.
+def still_doubts(label: Label, rows: NDArray[np.int64], quantum: float) -> tuple[str, ...]:
+    """For coordinates (a,) that were moved without any change in J.
 
     ``quantum`` is the unit in which J is rounded, 0 where it has all its digits.
     """
@@ -27,9 +27,9 @@ def still_doubts(label: Label, rows: NDArray[np.int64], moved: Floats, quantum: 
         return ()
     if quantum > 0:
         why = f"J has few digits (it is a multiple of {quantum:.3g}), and smaller changes are lost: use a larger step"
-        return (f"J did not change at all along {_listed(label, rows)}, moved by at most {moved.max():.3g}. {why}",)
+        return (f"J did not change at all along {_listed(label, rows)}. {why}",)
     why = "either J does not depend on it, or the step is too small to show it"
-    return (f"J did not change at all along {_listed(label, rows)}, moved by at most {moved.max():.3g}: {why}",)
+    return (f"J did not change at all along {_listed(label, rows)}: {why}",)
 
 
 def noise_doubts(label: Label, rows: NDArray[np.int64], value: Floats, bar: Floats) -> tuple[str, ...]:

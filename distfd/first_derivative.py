@@ -79,5 +79,4 @@ class FirstDerivative:
         still = (values[1:] == baseline).all(axis=1).reshape(offsets.shape).all(axis=1)
         if not still.any():
             return ()
-        farthest = np.abs(offsets[still]).max(axis=1)
-        return still_doubts(self.site.label, moving[still], farthest, float(quantum(values.real, printed=True).max()))
+        return still_doubts(self.site.label, moving[still], float(quantum(values.real, printed=True).max()))

@@ -95,9 +95,8 @@ class Search:
         pairs, noise, site = self.pairs, self.found.noise, self.site
         if not pairs.size.shape[1] or not len(self.rows):
             return ()
-        farthest = np.abs(np.nan_to_num(pairs.offsets)).max(axis=(1, 2))
         still = (np.nan_to_num(pairs.rises, nan=0.0) == 0).all(axis=(1, 2, 3)) & (pairs.count > 0)
-        texts = still_doubts(site.label, self.rows[still], farthest[still], float(noise.quantum.max()))
+        texts = still_doubts(site.label, self.rows[still], float(noise.quantum.max()))
         return texts + kink_doubts(site.label, self.rows[self._kinked()])
 
     def _kinked(self) -> NDArray[np.bool_]:

@@ -10,7 +10,7 @@ _LONGEST = 1.0
 """Seconds of the longest chunk of several points: what is lost, or held back, when its slot dies."""
 _QUEUE_BELOW = 0.5
 """A second chunk waits on a slot only if chunks are shorter than this many seconds."""
-_AHEAD = 0.1
+_AHEAD = 0.05
 """So many seconds before a slot is done it is given its next chunk. Sooner, and slots that have just been woken would
 share the processor with a driver that need not be in a hurry."""
 _MIN_BUDGET = 0.2
@@ -31,6 +31,22 @@ def chunk_seconds(waiting: float, slots: int) -> float:
     return min(share, math.sqrt(share * _OVERHEAD), _LONGEST)
 
 
+def even_seconds(unfinished: float, slots: int, own: float) -> float:
+    """The same where all evaluations take the same time: each slot's share of what is not done, in one piece.
+
+    Then nobody waits for another at the end, and a slot that needs longer hands back what it has not begun.
+
+    Parameters
+    ----------
+    unfinished : float
+        Seconds of work that wait, or that slots still have before them.
+    slots : int
+    own : float
+        Those of the slot in question.
+    """
+    return min(max(0.0, unfinished / slots - own), _LONGEST)
+
+
 def next_due(started: float, expected: float) -> float:
     """When a slot that began then, with that much to do, is to be given its next chunk; infinite if once it is done."""
     return started + expected - _AHEAD if expected < _QUEUE_BELOW else math.inf
@@ -41,6 +57,6 @@ def backup_due(started: float, expected: float) -> float:
     return started + max(_STRAGGLES * expected, expected + _STRAGGLES_BY)
 
 
-def budget(expected: float) -> float:
-    """Seconds after which a slot hands a chunk back, done or not."""
-    return max(_MIN_BUDGET, 2 * expected)
+def budget(expected: float, *, even: bool) -> float:
+    """Seconds after which a slot hands a chunk back, done or not; soon, where every chunk takes what it should."""
+    return max(_MIN_BUDGET, (1.25 if even else 2.0) * expected)

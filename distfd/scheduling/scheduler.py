@@ -12,7 +12,8 @@ from distfd.protocols import ChunkDone, SlotLost, SlotUp
 from distfd.records import Batch, Failure, Status
 from distfd.scheduling.backlog import Backlog
 from distfd.scheduling.backups import Backups, portions
-from distfd.scheduling.chunks import backup_due, budget, chunk_seconds, next_due
+from distfd.scheduling.chunks import backup_due, next_due
+from distfd.scheduling.estimates import Estimates
 from distfd.scheduling.ledger import Ledger
 from distfd.scheduling.queues import Issued, Queues
 
@@ -82,9 +83,9 @@ class Scheduler:
         total: int | None = None,
     ) -> None:
         self._total = total or int(index.max(initial=-1)) + 1
-        self._expected = pool.times.expected(self._total)
+        self._estimates = Estimates(pool.times, self._total)
         first = baseline is not None and baseline in index
-        self._backlog = Backlog(index[index != baseline] if first else index, self._expected)
+        self._backlog = Backlog(index[index != baseline] if first else index, self._estimates.by_point)
         if first:
             self._backlog.alone(np.array([baseline]))
         self._policy = policy
@@ -115,10 +116,10 @@ class Scheduler:
         """Work for the slots that want it."""
         if self.finished:
             return []
-        submits = [submit for slot in self._idle() for submit in self._give(slot, now)]
+        submits = [submit for slot in self._idle() for submit in self._give(slot, now, now)]
         for slot in [slot for due, slot in self._may_queue(now) if due <= now]:
             if len(self._backlog) > self._pool.slots:
-                submits += self._give(slot, math.inf)
+                submits += self._give(slot, math.inf, now)
         return submits + self._back_up(now)
 
     def next_issue(self, now: float) -> float | None:
@@ -181,36 +182,21 @@ class Scheduler:
     def _idle(self) -> list[int]:
         return [slot for slot in self._pool.idle() if slot not in self._queues]
 
-    def _give(self, slot: int, started: float) -> list[Submit]:
+    def _give(self, slot: int, started: float, now: float) -> list[Submit]:
         """One more chunk for a slot, if there is any."""
         # A lone point only ever goes to an idle slot.
         index = self._backlog.take_alone() if started < math.inf else np.empty(0, dtype=np.int64)
         lone = bool(len(index))
         if not lone:
-            mean = self._pool.times.mean
-            waiting = self._backlog.seconds(mean or 0.0)
-            index = self._backlog.take(chunk_seconds(waiting, self._pool.slots), mean)
+            share = self._estimates.share(slot, now, self._backlog, self._queues, self._pool.slots)
+            index = self._backlog.take(share, self._pool.times.mean)
         return [self._submit(slot, index, started, lone)] if len(index) else []
 
     def _submit(self, slot: int, index: NDArray[np.int64], started: float, lone: bool) -> Submit:
-        times = self._pool.times
-        expected = self._seconds(index)
-        spend = budget(max(len(index) * (times.mean or 0.0), expected if expected < math.inf else 0.0))
-        issued = Issued(next(self._pool.chunks), index, expected, spend, started, lone)
+        spend = self._estimates.budget(index)
+        issued = Issued(next(self._pool.chunks), index, self._estimates.of(index), spend, started, lone)
         self._queues.add(slot, issued)
         return Submit(slot, issued.chunk, index, spend)
-
-    def _expect(self, issued: Issued) -> float:
-        if issued.expected == math.inf:  # nothing was known when it went out
-            issued.expected = self._seconds(issued.index)
-        return issued.expected
-
-    def _seconds(self, index: NDArray[np.int64]) -> float:
-        """What these points should take, one after the other."""
-        if self._expected is not None:
-            return float(self._expected[index].sum())
-        median = self._pool.times.median
-        return math.inf if median is None else median * len(index)
 
     def _may_queue(self, now: float) -> Iterator[tuple[float, int]]:
         """Slots that may be given a chunk before they are done with what they have, and when.
@@ -221,7 +207,7 @@ class Scheduler:
             return  # there may not be enough for slots that become idle
         for slot, queue in self._queues:
             if len(queue) == 1 and not queue[0].lone and slot in self._pool.up:
-                expected = self._expect(queue[0])
+                expected = self._estimates.chunk(queue[0])
                 due = next_due(queue[0].started, expected)
                 if due < math.inf and now < queue[0].started + expected:
                     yield due, slot
@@ -236,7 +222,7 @@ class Scheduler:
             due = -math.inf
             for issued in queue:
                 if issued.started < math.inf:
-                    due = backup_due(issued.started, self._expect(issued))
+                    due = backup_due(issued.started, self._estimates.chunk(issued))
                 if len(self._single(issued.index)):
                     yield due, issued
 
@@ -244,17 +230,12 @@ class Scheduler:
         """What is late, spread over slots that have nothing else to do."""
         idle = self._idle()
         late = [issued for due, issued in self._late() if due <= now] if idle else []
-        parts = portions(late, self._single, self._points_at_once)
+        parts = portions(late, self._single, lambda n: self._estimates.points(n, self._pool.slots))
         submits = []
         for slot, part in zip(idle, parts, strict=False):
             self._backups.add(part)
             submits.append(self._submit(slot, part, now, len(part) == 1))
         return submits
-
-    def _points_at_once(self, waiting: int) -> int:
-        """How many of so many points go to a slot at once."""
-        median = max(self._pool.times.median or 0.0, 1e-9)
-        return max(1, round(chunk_seconds(waiting * median, self._pool.slots) / median))
 
     def _single(self, index: NDArray[np.int64]) -> NDArray[np.int64]:
         """Those of the points that are not final and have no backup."""

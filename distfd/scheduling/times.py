@@ -13,6 +13,10 @@ _RECENT = 256
 """Evaluations of which the median is taken."""
 _WAVES = 4
 """So many kinds of wave are told apart, by their number of points."""
+_ALIKE = 1.2
+"""Evaluations take the same time if nine of ten take at most so many times the median."""
+_ENOUGH = 8
+"""Evaluations after which that can be said."""
 _UNEVEN = 1.5
 """Times differ by point if the longest is so many times the median."""
 
@@ -25,6 +29,7 @@ class Times:
         self._count = 0
         self._recent: NDArray[np.float64] = np.empty(0)
         self._median: float | None = None
+        self._even = False
         self._by_wave: dict[int, NDArray[np.float32]] = {}
 
     @property
@@ -40,9 +45,19 @@ class Times:
     @property
     def median(self) -> float | None:
         """Median seconds of the latest evaluations; None until one has ended."""
-        if self._median is None and len(self._recent):
-            self._median = float(np.median(self._recent))
+        self._look()
         return self._median
+
+    @property
+    def even(self) -> bool:
+        """Whether evaluations, on all the slots, take about the same time."""
+        self._look()
+        return self._even
+
+    def _look(self) -> None:
+        if self._median is None and len(self._recent):
+            self._median, most = (float(value) for value in np.quantile(self._recent, (0.5, 0.9)))
+            self._even = len(self._recent) >= _ENOUGH and most <= _ALIKE * self._median
 
     def note(self, wave: int, index: NDArray[np.int64], seconds: NDArray[np.float64]) -> None:
         """Points ``index`` of a wave of that many points took these (n,) seconds."""

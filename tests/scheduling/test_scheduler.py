@@ -36,7 +36,8 @@ def wave(
 ) -> Scheduler:
     pool = Pool(slots=slots)
     if mean is not None:
-        pool.times.note(1, np.zeros(100, dtype=np.int64), np.full(100, mean))
+        # On average; were they alike, each slot would be given its share in one piece.
+        pool.times.note(1, np.zeros(300, dtype=np.int64), mean * np.tile([0.5, 1.0, 1.5], 100))
     policy = Policy(RETRIES if retries is None else retries, timeout, limits_itself, backups)
     return Scheduler(np.arange(n), baseline, policy, pool)
 
@@ -566,3 +567,38 @@ def test_a_chunk_is_handed_back_before_long(mean: float) -> None:
     for submit in scheduler.issue(0.0):
         assert submit.budget <= 3.0
         assert submit.budget >= len(submit.index) * mean
+
+
+# Evaluations that take the same time
+
+
+def alike(pool: Pool, seconds: float) -> None:
+    pool.times.note(1, np.zeros(20, dtype=np.int64), np.full(20, seconds))
+
+
+@pytest.mark.parametrize(("n", "slots", "seconds"), [(64, 16, 0.1), (256, 8, 0.01), (1024, 4, 1e-3), (68, 16, 0.1)])
+def test_each_slot_has_its_share_in_one_piece(n: int, slots: int, seconds: float) -> None:
+    pool = Pool(slots=slots)
+    alike(pool, seconds)
+    world = SimulatedSlots(
+        Scheduler(np.arange(n), 0, Policy({}), pool), slots, lambda _: seconds, overhead=0.002, lag=0.001
+    ).run()
+    # The baseline goes alone; else one chunk a slot, and what does not divide.
+    assert len(world.submitted) <= 2 * slots + n % slots
+    assert world.now <= seconds * math.ceil(n / slots) + 0.02
+
+
+def test_a_piece_is_never_long() -> None:
+    pool = Pool(slots=2)
+    alike(pool, 0.1)
+    world = SimulatedSlots(Scheduler(np.arange(200), None, Policy({}), pool), 2, lambda _: 0.1).run()
+    assert max(len(submit.index) for submit in world.submitted) == 10
+    assert world.now == pytest.approx(10.0)
+
+
+def test_a_slot_that_turns_slow_hands_its_share_back() -> None:
+    pool = Pool(slots=4)
+    alike(pool, 0.01)
+    scheduler = Scheduler(np.arange(400), None, Policy({}), pool)
+    world = SimulatedSlots(scheduler, 4, lambda _: 0.01, slowness=lambda slot: 10.0 if slot == 1 else 1.0).run()
+    assert world.now < 1.4 * 4.0 / 3
