@@ -601,4 +601,4 @@ def test_a_slot_that_turns_slow_hands_its_share_back() -> None:
     alike(pool, 0.01)
     scheduler = Scheduler(np.arange(400), None, Policy({}), pool)
     world = SimulatedSlots(scheduler, 4, lambda _: 0.01, slowness=lambda slot: 10.0 if slot == 1 else 1.0).run()
-    assert world.now < 1.4 * 4.0 / 3
+    assert world.now < 2.1, "of 1.33 s at best, and 10 s with the share it was given"
