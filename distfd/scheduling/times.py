@@ -17,8 +17,12 @@ _ALIKE = 1.2
 """Evaluations take the same time if nine of ten take at most so many times the median."""
 _ENOUGH = 8
 """Evaluations after which that can be said."""
+_JITTER = 0.001
+"""Seconds, more or less, that say nothing."""
 _UNEVEN = 1.5
-"""Times differ by point if the longest is so many times the median."""
+"""Times differ by point if the longest is so many times the median,"""
+_MATTERS = 0.05
+"""and so many seconds longer: of less, order cannot make anything."""
 
 
 class Times:
@@ -57,7 +61,7 @@ class Times:
     def _look(self) -> None:
         if self._median is None and len(self._recent):
             self._median, most = (float(value) for value in np.quantile(self._recent, (0.5, 0.9)))
-            self._even = len(self._recent) >= _ENOUGH and most <= _ALIKE * self._median
+            self._even = len(self._recent) >= _ENOUGH and most <= _ALIKE * self._median + _JITTER
 
     def note(self, wave: int, index: NDArray[np.int64], seconds: NDArray[np.float64]) -> None:
         """Points ``index`` of a wave of that many points took these (n,) seconds."""
@@ -87,6 +91,9 @@ class Times:
         if known is None:
             return None
         seen = known[~np.isnan(known)]
-        if len(seen) < wave / 2 or float(seen.max()) <= _UNEVEN * float(np.median(seen)):
+        if len(seen) < wave / 2:
             return None
-        return np.where(np.isnan(known), np.median(seen), known).astype(np.float64)
+        usual, longest = float(np.median(seen)), float(seen.max())
+        if longest <= max(_UNEVEN * usual, usual + _MATTERS):
+            return None
+        return np.where(np.isnan(known), usual, known).astype(np.float64)

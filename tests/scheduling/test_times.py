@@ -76,3 +76,19 @@ def test_what_an_earlier_process_noted_counts_for_the_points_that_are_there() ->
     assert expected is not None
     assert expected.tolist() == [1.0, 9.0, 1.0]
     assert times.count == 3
+
+
+def test_short_evaluations_whose_times_jitter_are_alike() -> None:
+    times = Times()
+    times.note(300, np.arange(300), 0.001 + 0.002 * (np.arange(300) % 20 == 0) + 0.0008 * (np.arange(300) % 3 == 0))
+    assert times.expected(300) is None
+    assert times.even
+
+
+def test_evaluations_that_take_the_same_time() -> None:
+    times = Times()
+    assert not times.even
+    times.note(20, np.arange(20), np.full(20, 1.0))
+    assert times.even
+    times.note(20, np.arange(20), np.where(np.arange(20) < 5, 3.0, 1.0))
+    assert not times.even
