@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import socket
 import time
@@ -100,7 +101,7 @@ class Worker:
     def _evaluate(self, chunk: Chunk, k: int) -> NDArray[np.float64] | Failure:
         def value() -> NDArray[np.float64]:
             model = self._live()
-            complex_ = chunk.points.changes(k)[1].dtype.kind == "c"
+            complex_ = chunk.points.values.dtype.kind == "c" and chunk.points.changes(k)[1].dtype.kind == "c"
             with _casts_are_errors() if complex_ and not chunk.lenient else contextlib.nullcontext():
                 raw = self._lender.call(lambda x: model.evaluate(x, timeout=chunk.timeout), chunk.points, k)
             return as_value(raw, vector=chunk.vector, complex_=complex_, lenient=chunk.lenient)
@@ -158,6 +159,8 @@ def as_value(raw: Any, *, vector: bool, complex_: bool = False, lenient: bool = 
         If it is not finite and real, or not a number (int, float, numpy real, 0-d or (1,) array); for a vector J,
         if it is not one-dimensional.
     """
+    if type(raw) is float and not complex_ and math.isfinite(raw):
+        return np.array((raw,))  # what nearly every J returns, and soon done
     if not _may_be_numbers(raw, Complex if complex_ else Real, vector=vector):
         raise _refused(_returned(raw), vector)
     try:
