@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,6 @@ from distfd.lines import Lines, place_lines
 from distfd.plan import Answer, Request
 from distfd.points import Points
 from distfd.records import Status
-from distfd.site import Site
 from distfd.stencils import EPS, SCHEMES, coefficients
 
 if TYPE_CHECKING:
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from distfd.plan import Wave
+    from distfd.site import Site
     from distfd.stencils import Stencil
 
 PROBE_REACH = EPS**0.25
@@ -124,13 +124,12 @@ class ProbedJacobian:
 
     def _probe(self, seed: int) -> Lines:
         """Each coordinate moved from a point displaced at random, the same in every run so that values are reused."""
-        site, reach = self.site, PROBE_REACH * self.size
+        # Where the step is larger, the user has a reason: such as digits that would swallow less.
+        site, reach = self.site, np.maximum(PROBE_REACH * self.size, np.abs(self.h))
         low, high = np.maximum(site.lower, site.x - reach), np.minimum(site.upper, site.x + reach)
         share = np.random.default_rng(seed).random(len(site.x))
         displaced = np.clip(low + share * (high - low), low, high)
-        return place_lines(
-            Site(displaced, site.lower, site.upper, site.label), site.moving, reach[site.moving], SCHEMES["forward"]
-        )
+        return place_lines(replace(site, x=displaced), site.moving, reach[site.moving], SCHEMES["forward"])
 
 
 def _seen(waves: Sequence[Wave], site: Site) -> Structure:
