@@ -44,7 +44,7 @@ def preview(loaded: LoadedConfig) -> str:
         ("scheme", _scheme(config, n, moving)),
         ("evaluations", f"{n}" + (" for each gradient of the minimisation" if config.task == "minimize" else "")),
         ("slots", f"{slots} ({where})" if slots else where),
-        ("rounds", f"{math.ceil(n / slots)}, all in one request" if slots else "as many as the cluster's slots need"),
+        ("rounds", _rounds(config, n, slots)),
         ("each needs", _needs(config)),
         ("output", f"{config.output}{_so_far(config)}" if config.output else "none given; run asks for one"),
     ]
@@ -74,6 +74,15 @@ def status_text(directory: str) -> str:
     return f"{state}: {counts.n_computed} evaluations so far, {counts.n_failed_attempts} failed attempts"
 
 
+def _rounds(config: Config, n: int, slots: int | None) -> str:
+    first = config.objective.warm == "baseline"
+    if slots is None:
+        return "as many as the cluster's slots need" + (", the baseline alone in the first" if first else "")
+    if first:
+        return f"{1 + math.ceil((n - 1) / slots)}: the baseline first, alone; the others start from its state"
+    return f"{math.ceil(n / slots)}, all in one request"
+
+
 def _scheme(config: Config, n: int, moving: int) -> str:
     if config.task == "hessian":
         return f"second-order differences: {n - 1} evaluations for {moving} x {moving} entries, and the baseline"
@@ -101,6 +110,7 @@ def _needs(config: Config) -> str:
     needs: dict[str, Any] = config.resources.model_dump()
     parts = [f"{needs['num_cpus']:g} CPU", f"{needs['num_gpus']:g} GPUs" if needs["num_gpus"] else ""]
     parts.append(f"{needs['memory'] / 2**20:.0f} MiB" if needs["memory"] else "")
+    parts[0] += f" on each of {needs['nodes']} nodes" if needs["nodes"] > 1 else ""
     parts += [f"{amount:g} {name}" for name, amount in needs["custom"].items()]
     return ", ".join(part for part in parts if part)
 
