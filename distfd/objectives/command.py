@@ -208,7 +208,7 @@ class CommandObjective:
 
     def variables(self, x: ArrayLike, *, warm: bool = False) -> dict[str, Any]:
         """What the templates may use at x, (d,), in a cold start or a warm one."""
-        return variables(list(self.parameters(x).values()), self.names, warm=warm)
+        return variables(list(self.parameters(x).values()), self.names, warm=warm if self.restart else None)
 
     def parameters(self, x: ArrayLike) -> dict[str, float]:
         """x, (d,), by the parameters' names (x0, x1, ... where there are none).

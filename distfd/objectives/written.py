@@ -89,7 +89,7 @@ def _study(objective: CommandObjective, name: str, source: Any, x: NDArray[np.fl
         notes: list[Note] = []
         traced = [Traced.of(changes.get(k, value), k, notes) for k, value in enumerate(at)]
         # Where there are warm starts, points are compared with x by the decks of those: x alone starts cold.
-        return deck.render(variables(traced, objective.names, warm=bool(objective.restart))), notes
+        return deck.render(variables(traced, objective.names, warm=True if objective.restart else None)), notes
 
     studied = _Deck(name, deck, render)
     studied.study()
