@@ -80,6 +80,8 @@ def make_evaluator(
         deterministic=config.duplicates,
         observers=observers,
         names=problem.names,
+        warm=config.objective.warm,
+        recycle=evaluation.recycle.model_dump(),
     )
 
 
@@ -151,6 +153,7 @@ def _command(loaded: LoadedConfig, problem: Problem, work: Path | None) -> Objec
         retry_if=loaded.config.evaluation.retry_if,
         retry_delay=loaded.config.evaluation.retry_delay,
         log=command.log,
+        restart=command.restart,
         names=None if loaded.config.parameters is None else problem.names,
         base=loaded.folder,
         work=command.work or work,

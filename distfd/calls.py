@@ -65,4 +65,13 @@ def call_each(session: Session, fun: Callable[[Any], Any], items: Sequence[Any])
 
 def _chunk(submit: Submit, fun: Callable[[Any], Any], items: Sequence[Any], session: Session) -> Chunk:
     calls = Calls(fun, tuple(items[k] for k in submit.index.tolist()))
-    return Chunk(submit.chunk, submit.index, _NO_POINTS, True, session.policy.timeout, submit.budget, calls=calls)
+    return Chunk(
+        submit.chunk,
+        submit.index,
+        _NO_POINTS,
+        True,
+        session.policy.timeout,
+        submit.budget,
+        calls=calls,
+        recycle=session.recycle,
+    )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distfd.complex_step import imaginary_step
+from distfd.errors import InputError
 from distfd.placement import check_offsets, place
 
 if TYPE_CHECKING:
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 
     from distfd.site import Site
     from distfd.stencils import Stencil
+
+
+_STRAIGHT = 0.01
+"""How far aside, relatively, numbers as written may move J from the direction that is differenced."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,8 +140,34 @@ def _ray(  # noqa: PLR0917  # private, called once
     with np.errstate(over="ignore", invalid="ignore"):
         # x + (upper - x) / u * u may round to one ulp past upper.
         values = np.clip(x + nodes[0][:, None] * u, site.lower[at], site.upper[at])
-        offsets = _realised(values - x, u, h[at])
+        displaced = values - x if site.written is None else _as_written(site, row, at, values, u, h[at])
+        offsets = _realised(displaced, u, h[at])
         return Ray(row, at, values, offsets, float(offsets[0] / (nodes[0, 0] / step[0])))
+
+
+def _as_written(  # noqa: PLR0917  # private, called once
+    site: Site,
+    row: int,
+    at: NDArray[np.int64],
+    values: NDArray[np.float64],
+    u: NDArray[np.float64],
+    h: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """What each node (n, s) is displaced by as J reads it.
+
+    Each coordinate is rounded to its own digits, which may turn the displacement away from the direction: what is
+    differenced would then be another derivative.
+    """
+    displaced = site.offsets(at, values.T).T
+    along = _realised(displaced, u, h)[:, None] * u
+    far = np.maximum(np.linalg.norm(displaced / h, axis=1), np.finfo(float).tiny)
+    turned = np.linalg.norm((displaced - along) / h, axis=1) / far
+    if turned.max() > _STRAIGHT:
+        raise InputError(
+            f"step: along direction {row} the numbers as they are written move J {turned.max():.0%} aside of it: their "
+            "formats have too few digits for this step; use a larger one, or more digits"
+        )
+    return displaced
 
 
 def _realised(displaced: NDArray[np.float64], u: NDArray[np.float64], h: NDArray[np.float64]) -> NDArray[np.float64]:

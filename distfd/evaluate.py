@@ -27,11 +27,28 @@ if TYPE_CHECKING:
     from distfd.session import Session
 
 
-def evaluate(session: Session, request: Request, task: str = "values") -> Generator[Batch, None, None]:
+def evaluate(
+    session: Session,
+    request: Request,
+    task: str = "values",
+    *,
+    keys: NDArray[np.uint64] | None = None,
+    begin: Callable[[], NDArray[np.uint8]] | None = None,
+    capture: int | None = None,
+) -> Generator[Batch, None, None]:
     """Evaluate a request's points, those that the store does not have.
 
     Yields what is final as it becomes so: first, in one batch, what the store had. Ends early where the baseline fails
     for good. Closing the generator ends what runs; what was yielded is in the store.
+
+    Parameters
+    ----------
+    keys : (n, 2) ndarray of uint64, optional
+        The points' keys, where these are not those of the session.
+    begin : callable, optional
+        The state from which each point is evaluated (see `Chunk`); asked for only if there is something to evaluate.
+    capture : int, optional
+        The point after which J's state is wanted, in the ``states`` of its batch.
 
     Raises
     ------
@@ -41,11 +58,12 @@ def evaluate(session: Session, request: Request, task: str = "values") -> Genera
         If a result cannot be stored.
     """
     points, store = request.points, session.store
-    keys = points.keys(session.salt)
+    keys = points.keys(session.salt) if keys is None else keys
     reused = _from_store(store.get(keys))
     repeats = find_repeats(keys)
     known = np.concatenate((reused.index, *repeats.values()))
     index = np.flatnonzero(~np.isin(np.arange(len(points)), known))
+    state = begin() if len(index) and begin is not None else None
     if len(index):
         session.start()
     session.emit(events.WaveStarted(task, len(points), len(reused), session.pool.slots))
@@ -68,7 +86,18 @@ def evaluate(session: Session, request: Request, task: str = "values") -> Genera
 
     def chunk(submit: Submit) -> Chunk:
         part = points.take(submit.index)
-        return Chunk(submit.chunk, submit.index, part, request.vector, timeout, submit.budget, request.lenient)
+        return Chunk(
+            submit.chunk,
+            submit.index,
+            part,
+            request.vector,
+            timeout,
+            submit.budget,
+            request.lenient,
+            state=state,
+            capture=capture,
+            recycle=session.recycle,
+        )
 
     with contextlib.closing(drive(session, scheduler, chunk)) as driven:
         for ended in driven:

@@ -3,45 +3,47 @@
 from __future__ import annotations
 
 import contextlib
-import time
 import weakref
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from distfd import events
 from distfd.calls import call_each
 from distfd.describe import coordinate_label, numbered
 from distfd.errors import InputError
-from distfd.evaluate import evaluate
 from distfd.executors.registry import make_executor
 from distfd.kinds import Kinds
 from distfd.methods import Setting, make_method
 from distfd.noise_result import NoiseLevel, NoiseResult
 from distfd.objectives.resolve import as_objective
 from distfd.options import DerivativeOptions, EvaluationOptions
-from distfd.outcome import failure_error, make_result, out_of_range_error, scalar, tell
+from distfd.outcome import make_result, out_of_range_error, scalar, tell
 from distfd.placement import as_bounds
-from distfd.plan import Answer, Request, Values, check_x
+from distfd.plan import Values, check_x
 from distfd.points import dense_points
-from distfd.results import DerivativeResult, Tally, gather
+from distfd.recycle import as_recycle
+from distfd.results import gather
 from distfd.scheduling.pool import Pool
 from distfd.session import Session
 from distfd.site import Site
+from distfd.solve import solve
 from distfd.steps import typical_sizes
 from distfd.stores.registry import open_store
 from distfd.threads import Turn
+from distfd.warm import make_warm
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
-    from distfd.plan import Method, Wave
+    from distfd import events
+    from distfd.plan import Answer, Method
     from distfd.points import Points
     from distfd.protocols import Executor, Observer, Store
-    from distfd.records import Batch
+    from distfd.recycle import Recycle
+    from distfd.results import DerivativeResult, Tally
     from distfd.stencils import Stencil
     from distfd.steps import AbsoluteStep, NoiseStep
 
@@ -86,6 +88,13 @@ class Evaluator(Kinds):
         Of the coordinates, for messages.
     version : str, optional
         Stands for what J depends on where that cannot be found out.
+    warm : "baseline", "iterate" or None
+        From what state a simulator with ``snapshot`` and ``restore``, or a program with ``restart`` files, evaluates.
+        None: every point from the first one. "baseline": J(x) from the first one, in a round before the others; all
+        others from the state that it left. "iterate": all points, J(x) too, from the state that the last accepted
+        baseline left: that of the x asked for before, or, in `distfd.minimize`, of the last iterate.
+    recycle : Recycle or mapping, optional
+        When a worker's process is replaced by a fresh one: ``{"evaluations": n, "memory": bytes}``.
 
     Raises
     ------
@@ -113,12 +122,16 @@ class Evaluator(Kinds):
         observers: Sequence[Observer] = (),
         names: Sequence[str] | None = None,
         version: str | None = None,
+        warm: str | None = None,
+        recycle: Recycle | Mapping[str, Any] | None = None,
     ) -> None:
         self._options = DerivativeOptions(scheme, step, scale, bounds, names, accuracy)
         treatment = EvaluationOptions(timeout, retries, on_failure)
         self._raises = treatment.on_failure == "raise"
         self._label = coordinate_label(names)
         objective = as_objective(fun, args, kwargs, version)
+        warmth = make_warm(warm, objective)
+        tell(getattr(objective, "doubts", ()))
         if self._options.stencil.imaginary and not getattr(objective, "takes_complex", True):
             raise InputError("scheme: complex-step gives J complex x, and a program reads real numbers; use central")
         made = make_executor(executor)
@@ -141,6 +154,8 @@ class Evaluator(Kinds):
             salt=salt,
             names=names,
             pool=Pool(slots=1),
+            recycle=as_recycle(recycle),
+            warm=warmth,
         )
 
     def __enter__(self) -> Self:
@@ -214,6 +229,23 @@ class Evaluator(Kinds):
         with self._turn:
             return call_each(self._session, fun, items)
 
+    @contextlib.contextmanager
+    def accepting(self) -> Iterator[None]:
+        """Inside, with warm="iterate", points start from what J left where `accept` was last called.
+
+        Outside, a baseline counts as accepted as soon as another x is asked for.
+        """
+        with contextlib.nullcontext() if self._session.warm is None else self._session.warm.held():
+            yield
+
+    def accept(self, x: ArrayLike) -> None:
+        """Take x, of which J and its derivative are known, for the iterate from whose state what follows starts.
+
+        Without warm="iterate" it says nothing.
+        """
+        if self._session.warm is not None:
+            self._session.warm.accept(dense_points([x]))
+
     def at(self, points: Points, *, lenient: bool = False) -> NDArray[Any]:
         """J at points that are written against one x, (n, m); bounds are the caller's affair.
 
@@ -283,26 +315,5 @@ class Evaluator(Kinds):
         return Site(check_x(at, lower, upper, self._label), lower, upper, self._label, written)
 
     def _solve(self, method: Method, task: str) -> tuple[Answer, Tally]:
-        """Evaluate what the method asks for until it answers."""
-        waves: list[Wave] = []
-        tally = Tally()
         with self._turn:
-            while isinstance(step := method.advance(waves), Request):
-                waves.append(self._wave(step, task, tally))
-        return step, tally
-
-    def _wave(self, request: Request, task: str, tally: Tally) -> Wave:
-        begin = time.monotonic()
-        batches: list[Batch] = []
-        with contextlib.closing(evaluate(self._session, request, task)) as finished:
-            batches.extend(finished)
-        seconds = time.monotonic() - begin
-        wave = gather(request, batches)
-        before = tally.n_evaluations, tally.n_failed, tally.ideal_seconds
-        tally.add(wave, batches, self.slots, seconds)
-        now = tally.n_evaluations, tally.n_failed, tally.ideal_seconds
-        self._session.emit(events.WaveEnded(task, now[0] - before[0], now[1] - before[1], seconds, now[2] - before[2]))
-        error = failure_error(wave, batches, self._label, always=self._raises)
-        if error is not None:
-            raise error
-        return wave
+            return solve(self._session, method, task, self._label, raises=self._raises)

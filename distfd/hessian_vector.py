@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 _MOST_CHANGES = 2**22
 """Changes against x up to which all points go in one request; above, each gradient has a request of its own."""
+_EVEN = 1e-9
+"""Relative difference of two offsets, as written, up to which a central difference may drop the value between."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +79,8 @@ class HessianVector:
         derivative, step = np.zeros(d), np.zeros(d)
         if self._bases:
             derivative[moving] = assemble(self._terms, values, values[0])[:, 0]
-            step[moving] = self._placed[1]
+            read = 1.0 if self.site.written is None else self._moves[0][1][:, 0] / self._placed[0][:, 0]
+            step[moving] = self._placed[1] * read
         missing = np.flatnonzero(~np.isfinite(derivative))
         derivative[missing] = np.nan
         return Answer(derivative, values[0], step, missing, scheme=SECOND.name)
@@ -110,19 +113,35 @@ class HessianVector:
         offsets = self._placed[0]
         return np.asarray((offsets[:, 0] > 0) == (offsets[:, 1] > 0))
 
-    def _moved(self, base: _Base) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """What coordinates become at a base (a, 2), and by how much that moves them."""
+    @cached_property
+    def _moves(self) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+        """By base: what coordinates become there (a, 2), and by how much J sees them moved."""
         site, moving = self.site, self.site.moving
-        at = base.point(site.x)[moving]
-        values = np.clip(at[:, None] + self._placed[0], site.lower[moving, None], site.upper[moving, None])
-        return values, values - at[:, None]
+        found = []
+        for base in self._bases:
+            at = replace(site, x=base.point(site.x))
+            values = at.x[moving, None] + self._placed[0]
+            values = np.clip(values, site.lower[moving, None], site.upper[moving, None])
+            found.append((values, at.offsets(moving, values)))
+            if site.written is not None:
+                check_offsets(found[-1][1], lambda a: site.label(int(moving[a])))
+        return found
+
+    @cached_property
+    def _needs_base(self) -> NDArray[np.bool_]:
+        """Coordinates whose differences take J at the base itself: central ones with equal offsets drop it."""
+        uneven = self._one_sided.copy()
+        if self.site.written is not None:
+            for _, offsets in self._moves:
+                uneven |= np.abs(offsets.sum(axis=1)) > _EVEN * np.abs(offsets[:, 1] - offsets[:, 0])
+        return uneven
 
     @cached_property
     def _requests(self) -> list[Request]:
         site, bases = self.site, self._bases
         if not bases:
             return [Request(dense_points([site.x]), 0)]
-        per_base = [self._points(base) for base in bases]
+        per_base = [self._points(k) for k in range(len(bases))]
         if len(bases[0].coordinates) * sum(len(points) for points in per_base) <= _MOST_CHANGES:
             rebased = [_rebased(points, base, site.x) for points, base in zip(per_base, bases, strict=True)]
             return [Request(_joined([dense_points([site.x]), *rebased]), 0)]
@@ -131,30 +150,29 @@ class HessianVector:
         origin = Points(per_base[0].x, np.array([0, len(back)]), back, site.x[back])
         return [Request(_joined([origin, per_base[0]]), 0), *(Request(points) for points in per_base[1:])]
 
-    def _points(self, base: _Base) -> Points:
-        """The base itself, where a coordinate is one-sided, then the nodes of each coordinate, against the base."""
-        values, moving = self._moved(base)[0], self.site.moving
-        alone = [0] if self._one_sided.any() else []
+    def _points(self, k: int) -> Points:
+        """Base k itself, where a coordinate takes J there, then the nodes of each coordinate, against the base."""
+        base, values, moving = self._bases[k], self._moves[k][0], self.site.moving
+        alone = [0] if self._needs_base.any() else []
         indptr = np.concatenate((alone, np.arange(values.size + 1))).astype(np.int64)
         return Points(base.point(self.site.x), indptr, np.repeat(moving, 2), values.ravel())
 
     @property
     def _terms(self) -> Terms:
-        a, one_sided = len(self.site.moving), self._one_sided
-        alone = int(one_sided.any())
+        a, needs_base = len(self.site.moving), self._needs_base
+        alone = int(needs_base.any())
         parts = []
         for k, base in enumerate(self._bases):
-            offsets = self._moved(base)[1]
+            offsets = self._moves[k][1]
             start = 1 + k * (2 * a + alone)
             span = offsets[:, 1] - offsets[:, 0]
             central = np.stack((-np.ones(a), np.ones(a)), axis=1), np.stack((span, span), axis=1)
-            # One-sided differences need J at the base, which central ones drop; with unequal offsets they would not.
-            weights = np.where(one_sided[:, None], coefficients(offsets), central[0])
-            divisors = np.where(one_sided[:, None], offsets, central[1])
+            weights = np.where(needs_base[:, None], coefficients(offsets), central[0])
+            divisors = np.where(needs_base[:, None], offsets, central[1])
             point = start + alone + np.arange(2 * a)
             parts.append((np.repeat(np.arange(a), 2), point, weights.ravel(), divisors.ravel(), base))
             for column in (0, 1) if alone else ():
-                rows = np.flatnonzero(one_sided)
+                rows = np.flatnonzero(needs_base)
                 own = np.full(len(rows), start)
                 parts.append((rows, own, -weights[rows, column], divisors[rows, column], base))
         row, point, coefficient, divisor = (

@@ -160,6 +160,7 @@ def _minimize(  # noqa: PLR0917  # private, called twice above
         run.iterations += 1
         value = run.best.value if run.best is not None else np.nan
         evaluator.emit(Iterated(run.iterations, np.array(x), float(value)))
+        evaluator.accept(x)
         stop = callback(x) if callback else None
         if run.iterations == limits.max_iterations:
             # Not all of SciPy's methods have such an option.
@@ -167,17 +168,18 @@ def _minimize(  # noqa: PLR0917  # private, called twice above
         return stop
 
     try:
-        result = scipy_minimize(
-            run.value_and_gradient,
-            np.asarray(x0, dtype=float),
-            jac=True,
-            method=method,
-            bounds=_kept(bounds, np.size(x0)),
-            constraints=constraints,
-            tol=limits.tolerance,
-            callback=after_iteration,
-            options=dict(options or {}),
-        )
+        with evaluator.accepting():
+            result = scipy_minimize(
+                run.value_and_gradient,
+                np.asarray(x0, dtype=float),
+                jac=True,
+                method=method,
+                bounds=_kept(bounds, np.size(x0)),
+                constraints=constraints,
+                tol=limits.tolerance,
+                callback=after_iteration,
+                options=dict(options or {}),
+            )
     except _Stop as stop:
         result = OptimizeResult(success=stop.reached, status=99, message=str(stop), nit=run.iterations)
     best = run.best

@@ -83,7 +83,7 @@ def _effort(config: Config, n: int, moving: int, slots: int | None) -> tuple[str
         again = f"{n}, or {2 * n - 1} where these do not tell"
         return again, f"{math.ceil(n / slots)}, or twice that" if slots else unknown
     if config.task == "hessian" or (config.derivative.step != "auto" and config.derivative.accuracy is None):
-        return f"{n}", f"{math.ceil(n / slots)}, all in one request" if slots else unknown
+        return f"{n}", _rounds(config, n, slots)
     if config.derivative.accuracy is not None:
         least = EVALUATIONS + moving
         text = f"{least} for the noise and forward differences, and 2 or more for each parameter that needs better ones"
@@ -94,6 +94,15 @@ def _effort(config: Config, n: int, moving: int, slots: int | None) -> tuple[str
     )
     waves = (EVALUATIONS, 2 * moving, 2 * min(moving, 3))
     return text, f"{sum(math.ceil(w / slots) for w in waves)} or more, in 3 to 6 requests" if slots else unknown
+
+
+def _rounds(config: Config, n: int, slots: int | None) -> str:
+    first = config.objective.warm == "baseline"
+    if slots is None:
+        return "as many as the cluster's slots need" + (", the baseline alone in the first" if first else "")
+    if first:
+        return f"{1 + math.ceil((n - 1) / slots)}: the baseline first, alone; the others start from its state"
+    return f"{math.ceil(n / slots)}, all in one request"
 
 
 def _scheme(config: Config, n: int, moving: int) -> str:
@@ -129,6 +138,7 @@ def _needs(config: Config) -> str:
     needs: dict[str, Any] = config.resources.model_dump()
     parts = [f"{needs['num_cpus']:g} CPU", f"{needs['num_gpus']:g} GPUs" if needs["num_gpus"] else ""]
     parts.append(f"{needs['memory'] / 2**20:.0f} MiB" if needs["memory"] else "")
+    parts[0] += f" on each of {needs['nodes']} nodes" if needs["nodes"] > 1 else ""
     parts += [f"{amount:g} {name}" for name, amount in needs["custom"].items()]
     return ", ".join(part for part in parts if part)
 

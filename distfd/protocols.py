@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from distfd.events import Event
     from distfd.points import Points
     from distfd.records import Batch, Failure
+    from distfd.recycle import Recycle
 
 
 class Model(Protocol):
@@ -27,6 +28,22 @@ class Model(Protocol):
 
     def close(self) -> None:
         """Free what the model holds; called once, when the worker ends in good order."""
+
+
+class WarmModel(Model, Protocol):
+    """A live J that can begin an evaluation where another has ended."""
+
+    def evaluate_from(self, x: NDArray[Any], state: Any, *, timeout: float | None, capture: bool) -> tuple[Any, Any]:
+        """J at x, and the state that it is in then.
+
+        Parameters
+        ----------
+        state : object or None
+            What an earlier call gave back, in whatever process, as a copy that is this call's own; None for the state
+            in which every evaluation begins otherwise.
+        capture : bool
+            Whether the state afterwards is asked for: plain data, which goes to other processes.
+        """
 
 
 class Objective(Protocol):
@@ -68,6 +85,13 @@ class Chunk:
     """Whether a NaN or inf is a value."""
     calls: Calls | None = None
     """Made in the place of evaluations, if given; ``points`` are then without meaning."""
+    state: NDArray[np.uint8] | None = None
+    """The state from which each of the points is evaluated, pickled; None for J's own first one. J is then a
+    `WarmModel`."""
+    capture: int | None = None
+    """Number of the point after which J's state is wanted, in ``Batch.states``. J is then a `WarmModel`."""
+    recycle: Recycle | None = None
+    """When the process that evaluates is to be replaced."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +105,10 @@ class SlotUp:
 
 @dataclass(frozen=True, eq=False)
 class ChunkDone:
-    """What a slot made of a chunk: the first ``len(batch)`` of its points."""
+    """What a slot made of a chunk: the first ``len(batch)`` of its points.
+
+    After a batch that is its process's last the slot is lost (LOST, as nobody is to blame) and comes up again.
+    """
 
     slot: int
     chunk: int

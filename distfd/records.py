@@ -74,6 +74,10 @@ class Batch:
     """Whether the rows come from the store."""
     returned: Mapping[int, Any] = field(default_factory=dict)
     """What calls gave back that are no evaluations, by number."""
+    states: Mapping[int, NDArray[np.uint8]] = field(default_factory=dict)
+    """States in which evaluations left J, pickled, by number: those that were asked for."""
+    last: bool = False
+    """Whether its process is to be replaced now; it evaluates nothing more."""
 
     def __len__(self) -> int:
         return len(self.index)
@@ -105,6 +109,8 @@ class Batch:
             failures={k: f for k, f in self.failures.items() if k in kept},
             reused=self.reused,
             returned=self.returned,
+            states=self.states,
+            last=self.last,
         )
 
 

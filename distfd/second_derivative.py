@@ -77,10 +77,11 @@ class Hessian:
 
     def advance(self, waves: Sequence[Wave]) -> Request | Answer:
         """One request, then the answer."""
+        offsets = self._offsets  # before anything is evaluated: it may refuse the step
         if not waves:
             return Request(self._points, 0)
         moving, wave = self.site.moving, waves[0]
-        entries = assemble(self._terms, wave.values, wave.values[0])[:, 0]
+        entries = assemble(self._terms(offsets), wave.values, wave.values[0])[:, 0]
         a, d = len(moving), len(self.site.x)
         part = np.zeros((a, a))
         first, second = np.triu_indices(a, 1)
@@ -88,7 +89,7 @@ class Hessian:
         part[first, second] = part[second, first] = np.where(np.isfinite(entries[a:]), entries[a:], np.nan)
         derivative, step = np.zeros((d, d)), np.zeros(d)
         derivative[np.ix_(moving, moving)] = part
-        step[moving] = self._placed[1]
+        step[moving] = self._step
         missing = moving[~np.isfinite(part).all(axis=1)]
         return Answer(derivative, wave.values[0], step, missing, scheme=SECOND.name)
 
@@ -102,6 +103,23 @@ class Hessian:
             offsets = (values - at[:, None])[rows, :width]
             check_offsets(offsets, lambda k, rows=rows: site.label(int(moving[rows][k])))  # type: ignore[misc]  # bound now
         return values, step
+
+    @cached_property
+    def _offsets(self) -> NDArray[np.float64]:
+        """How far J sees each coordinate moved by its nodes, (a, 3)."""
+        site, moving, values = self.site, self.site.moving, self._placed[0]
+        read = site.offsets(moving, values)
+        if site.written is not None:
+            for rows, width in ((~self._one_sided(values), 2), (self._one_sided(values), 3)):
+                check_offsets(read[rows, :width], lambda k, rows=rows: site.label(int(moving[rows][k])))  # type: ignore[misc]  # bound now
+        return read
+
+    @property
+    def _step(self) -> NDArray[np.float64]:
+        """Realised steps, (a,), as J reads them."""
+        values, step = self._placed
+        nominal = values[:, 0] - self.site.x[self.site.moving]
+        return step if self.site.written is None else step * (self._offsets[:, 0] / nominal)
 
     @staticmethod
     def _one_sided(values: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -139,10 +157,8 @@ class Hessian:
         indptr = np.concatenate(([0], singles, singles[-1] + 2 * np.arange(1, len(both) + 1)))
         return Points(self.site.x, indptr, indices, np.concatenate((values[own], values[both, nodes].ravel())))
 
-    @property
-    def _terms(self) -> Terms:
+    def _terms(self, offsets: NDArray[np.float64]) -> Terms:
         values, pairs, start = self._placed[0], self._pairs, self._start
-        offsets = values - self.site.x[self.site.moving][:, None]
         a, one_sided = len(offsets), self._one_sided(values)
         parts = []
         for rows, width in ((np.flatnonzero(~one_sided), 2), (np.flatnonzero(one_sided), 3)):

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from distfd.protocols import Executor, Objective, Observer, Store
+    from distfd.recycle import Recycle
     from distfd.scheduling.policy import Policy
+    from distfd.warm import Warm
 
 
 @dataclass
@@ -24,6 +26,10 @@ class Session:
     ----------
     salt : int
         Separates this objective's values from others' in the store.
+    recycle : Recycle or None
+        When workers' processes are replaced.
+    warm : Warm or None
+        From which states points start, where not from J's own first one.
     """
 
     objective: Objective
@@ -34,6 +40,8 @@ class Session:
     salt: int = 0
     names: Sequence[str] | None = None
     pool: Pool = field(default_factory=lambda: Pool(slots=1))
+    recycle: Recycle | None = None
+    warm: Warm | None = None
 
     def emit(self, event: events.Event) -> None:
         """Show an event to every observer."""

@@ -124,7 +124,8 @@ class ProbedJacobian:
 
     def _probe(self, seed: int) -> Lines:
         """Each coordinate moved from a point displaced at random, the same in every run so that values are reused."""
-        site, reach = self.site, PROBE_REACH * self.size
+        # Where the step is larger, the user has a reason: such as digits that would swallow less.
+        site, reach = self.site, np.maximum(PROBE_REACH * self.size, np.abs(self.h))
         low, high = np.maximum(site.lower, site.x - reach), np.minimum(site.upper, site.x + reach)
         share = np.random.default_rng(seed).random(len(site.x))
         displaced = np.clip(low + share * (high - low), low, high)

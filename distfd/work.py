@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import pickle
 import socket
 import time
 import traceback
 import warnings
 from numbers import Complex, Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from distfd.protocols import Calls, Chunk, Model, Objective
+    from distfd.protocols import Calls, Chunk, Model, Objective, WarmModel
 
 _DETAIL_LIMIT = 20_000
 _NOTHING = np.empty(0)
@@ -38,6 +39,8 @@ class Worker:
         self._slot = slot
         self._model: Model | None = None
         self._lender = Lender()
+        self._evaluations = 0
+        self._worn = False
         self.host = socket.gethostname()
         self.pid = os.getpid()
 
@@ -47,17 +50,24 @@ class Worker:
             self._live()
 
     def run(self, chunk: Chunk) -> Batch:
-        """Evaluate the chunk's points in order until all are done or its budget is spent."""
+        """Evaluate the chunk's points in order until all are done, its budget is spent, or this process has to go.
+
+        One that has to go (see ``Chunk.recycle``) ends J in good order, and evaluates none of what it is given then.
+        """
         begin = time.monotonic()
         rows: list[tuple[float, float, Status, NDArray[np.float64]]] = []
         failures: dict[int, Failure] = {}
         returned: dict[int, Any] = {}
+        states: dict[int, NDArray[np.uint8]] = {}
         for k, number in enumerate(chunk.index.tolist()):
-            if k and time.monotonic() - begin > chunk.budget:
+            if self._worn or (k and time.monotonic() - begin > chunk.budget):
                 break
             started = time.time()
             tick = time.monotonic()
-            outcome = self._evaluate(chunk, k) if chunk.calls is None else self._call(chunk.calls, k, number, returned)
+            if chunk.calls is None:
+                outcome = self._evaluate(chunk, k, states)
+            else:
+                outcome = self._call(chunk.calls, k, number, returned)
             if isinstance(outcome, Failure) and outcome.exception is not None and failures:
                 # Frames hold what J had at hand, x first of all: those of one failure will do.
                 traceback.clear_frames(outcome.exception.__traceback__)
@@ -67,13 +77,17 @@ class Worker:
                 rows.append((started, ended, outcome.status, np.empty(0)))
             else:
                 rows.append((started, ended, Status.OK, outcome))
+            self._evaluations += 1
+            self._worn = chunk.recycle is not None and chunk.recycle.due(self._evaluations)
         self._lender.end()
-        started_, ended_, status, values = zip(*rows, strict=True)
+        if self._worn:
+            self.close()
+        started_, ended_, status, values = zip(*rows, strict=True) if rows else ((), (), (), ())
         return Batch(
             index=chunk.index[: len(rows)],
             status=np.array(status, dtype=np.uint8),
             size=np.array([len(v) for v in values], dtype=np.int64),
-            flat=np.concatenate(values),
+            flat=np.concatenate([_NOTHING, *values]),
             started=np.array(started_),
             ended=np.array(ended_),
             attempt=np.ones(len(rows), dtype=np.int32),
@@ -82,6 +96,8 @@ class Worker:
             slot=self._slot,
             failures=failures,
             returned=returned,
+            states=states,
+            last=self._worn,
         )
 
     def close(self) -> None:
@@ -98,13 +114,31 @@ class Worker:
             self._model = self._objective.make()
         return self._model
 
-    def _evaluate(self, chunk: Chunk, k: int) -> NDArray[np.float64] | Failure:
-        def value() -> NDArray[np.float64]:
+    def _evaluate(self, chunk: Chunk, k: int, states: dict[int, NDArray[np.uint8]]) -> NDArray[np.float64] | Failure:
+        number = int(chunk.index[k])
+        left: list[Any] = []
+
+        def called(x: NDArray[Any]) -> Any:
             model = self._live()
+            if chunk.state is None and chunk.capture is None:
+                return model.evaluate(x, timeout=chunk.timeout)
+            # Read again for each point, so that none has in hand what another may change.
+            state = None if chunk.state is None else pickle.loads(chunk.state.data)  # noqa: S301  # from a worker
+            capture = number == chunk.capture
+            warm = cast("WarmModel", model)
+            raw, after = warm.evaluate_from(x, state, timeout=chunk.timeout, capture=capture)
+            if capture:
+                left.append(after)
+            return raw
+
+        def value() -> NDArray[np.float64]:
+            self._live()
             complex_ = chunk.points.values.dtype.kind == "c" and chunk.points.changes(k)[1].dtype.kind == "c"
             with _casts_are_errors() if complex_ and not chunk.lenient else contextlib.nullcontext():
-                raw = self._lender.call(lambda x: model.evaluate(x, timeout=chunk.timeout), chunk.points, k)
-            return as_value(raw, vector=chunk.vector, complex_=complex_, lenient=chunk.lenient)
+                raw = self._lender.call(called, chunk.points, k)
+            found = as_value(raw, vector=chunk.vector, complex_=complex_, lenient=chunk.lenient)
+            states.update((number, _packed_state(state)) for state in left)
+            return found
 
         return _attempt(value)
 
@@ -115,6 +149,18 @@ class Worker:
             return _NOTHING
 
         return _attempt(value)
+
+
+def _packed_state(state: Any) -> NDArray[np.uint8]:
+    """The state as bytes, at once: what the simulator handed out may be a view of what it changes next."""
+    try:
+        packed = pickle.dumps(state, protocol=5)
+    except Exception as error:
+        raise EvaluationFailure(
+            f"the state that snapshot() returned ({type(state).__qualname__}) cannot be pickled, and so no other "
+            f"worker can start from it: {one_line(error)}; return arrays, numbers, bytes, or lists and dicts of these"
+        ) from error
+    return np.frombuffer(packed, dtype=np.uint8)
 
 
 def _attempt(value: Callable[[], NDArray[np.float64]]) -> NDArray[np.float64] | Failure:

@@ -26,7 +26,11 @@ NEEDS = {
     "arm.yaml": "mujoco",
     "beam.yaml": "calculix-ccx",
     "fin.yaml": "gfortran",
+    "pose.yaml": "mujoco",
+    "openmdao_beam.yaml": "openmdao",
 }
+OWN = ("quickstart.yaml", "tanks.yaml")
+"""Need nothing but distfd."""
 CONFIGS = sorted(path.name for path in (ROOT / "configs").glob("*.yaml"))
 
 
@@ -42,8 +46,8 @@ def result(folder: Path) -> dict[str, Any]:
     return found
 
 
-def test_readme_runs_every_config() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_documentation_runs_every_config() -> None:
+    readme = "".join((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/simulators.md"))
     assert set(CONFIGS) == set(re.findall(r"distfd run configs/([\w-]+\.yaml)", readme))
 
 
@@ -64,11 +68,13 @@ def test_quickstart_on_a_cluster_of_its_own(tmp_path: Path) -> None:
     assert again.stdout == ran.stdout, "the same result, from the directory"
 
 
-@pytest.mark.parametrize("name", [name for name in CONFIGS if name != "quickstart.yaml"])
+@pytest.mark.parametrize("name", [name for name in CONFIGS if name not in OWN])
 def test_a_missing_simulator_is_exit_2_and_says_what_to_install(name: str, tmp_path: Path) -> None:
     hidden = tmp_path / "hidden"
     hidden.mkdir()
-    (hidden / "mujoco.py").write_text("raise ModuleNotFoundError(\"No module named 'mujoco'\", name='mujoco')\n")
+    for module in ("mujoco", "openmdao"):
+        text = f"raise ModuleNotFoundError(\"No module named '{module}'\", name='{module}')\n"
+        (hidden / f"{module}.py").write_text(text)
     env = {"PATH": str(Path(sys.executable).parent), "PYTHONPATH": f"{hidden}{os.pathsep}{ROOT}"}
     ran = run("run", str(ROOT / "configs" / name), cwd=tmp_path, env=env)
     assert ran.returncode == 2

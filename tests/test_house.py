@@ -21,9 +21,11 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(("quantum", "noise", "noise_lines", "course", "doubts", "survey", "pairs", "refine"), 0),
     **dict.fromkeys(("noise_result", "auto_step", "accurate", "shi_step", "gill_step", "richardson"), 0),
     **dict.fromkeys(("protocols", "scheduling", "options", "work", "lending", "threads", "processes", "reaper"), 1),
-    **dict.fromkeys(("fingerprint", "identity"), 1),
+    **dict.fromkeys(("fingerprint", "identity", "recycle", "hosts"), 1),
     **dict.fromkeys(("objectives", "executors", "stores", "observers"), 2),
-    **dict.fromkeys(("session", "drive", "evaluate", "calls", "evaluator", "kinds", "methods", "outcome"), 3),
+    **dict.fromkeys(
+        ("session", "drive", "evaluate", "warm", "solve", "calls", "evaluator", "kinds", "methods", "outcome"), 3
+    ),
     **dict.fromkeys(("api", "optimize", "report", "rundir", "scipy_derivative", "scipy_sources"), 4),
     **dict.fromkeys(("config", "build", "run", "preview", "single", "draft", "cli", "__main__"), 5),
 }

@@ -112,6 +112,8 @@ class Command(Section):
     """A log in which this is found means failure."""
     log: DistinctFiles = ()
     """Files in the work directory that are logs beside stdout and stderr."""
+    restart: DistinctFiles = ()
+    """Files that carry the program's state: with objective.warm, copied from where J(x) wrote them to other points."""
     outputs: Annotated[dict[Name, Output], Field(min_length=1)]
     """What to read from the program's files, by name."""
     data: dict[Name, Data] = Field(default={})

@@ -82,12 +82,28 @@ class Objective(Section):
     """The same by name."""
     version: Annotated[Text, BeforeValidator(_version)] | None = None
     """Vouches for what cannot be told from the source: values are reused while it stays the same."""
+    warm: Literal["baseline", "iterate"] | None = None
+    """baseline: all points start from the state that J(x) left; iterate: all from that of the last accepted x."""
 
     @model_validator(mode="after")
     def _arguments_reach(self) -> Self:
         if self.command is not None:
             given = [(key, getattr(self, key)) for key in ("args", "kwargs") if getattr(self, key)]
             refuse("objective", [((key,), "a command takes none; put it into argv or env", v) for key, v in given])
+        return self
+
+    @model_validator(mode="after")
+    def _has_a_state(self) -> Self:
+        restart = () if self.command is None else self.command.restart
+        if self.warm is not None and self.python is not None:
+            text = "needs a state: a simulator with snapshot() and restore(state), or a program with restart files"
+            refuse("objective", [(("warm",), text, self.warm)])
+        if self.warm is not None and self.command is not None and not restart:
+            text = "needs objective.command.restart, the files from which the program can start again"
+            refuse("objective", [(("warm",), text, self.warm)])
+        if self.warm is None and restart:
+            text = "is of use with objective.warm alone; set that to baseline or iterate"
+            refuse("objective", [(("command", "restart"), text, restart[0])])
         return self
 
 
@@ -174,6 +190,15 @@ class Retries(Section):
     """J took longer than evaluation.timeout."""
 
 
+class Recycle(Section):
+    """When a worker's process is replaced by a fresh one; looked at after each evaluation."""
+
+    evaluations: Count | None = None
+    """After so many; 1 gives each evaluation a process of its own."""
+    memory: Size | None = None
+    """Once it holds so much: bytes, or text such as 2GiB."""
+
+
 class Evaluation(Section):
     """How each evaluation is run."""
 
@@ -189,6 +214,8 @@ class Evaluation(Section):
     """A log in which this is found means: wait and try again."""
     retry_delay: Annotated[Duration, Field(ge=0)] = 0.0
     """How long to wait then, within the timeout; 0: 0.1 s, doubled each time up to 10 s."""
+    recycle: Annotated[Recycle, BeforeValidator(lambda value: {} if value is None else value)] = Recycle()
+    """When workers' processes are replaced."""
 
 
 class Resources(Section):
@@ -202,6 +229,8 @@ class Resources(Section):
     """Bytes, or text such as 4GiB."""
     custom: Annotated[dict[Text, Positive], AfterValidator(_own_resources)] = Field(default={})
     """The cluster's own resources by name, such as licences."""
+    nodes: Count = 1
+    """Nodes that one evaluation spans, for MPI; num_cpus, num_gpus and memory are then those of each."""
 
     @model_validator(mode="after")
     def _countable(self) -> Self:

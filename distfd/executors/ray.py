@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
@@ -18,14 +18,15 @@ from distfd.errors import InputError
 from distfd.executors import ray_worker
 from distfd.executors.ray_join import Resources, connection, count_slots, join, make_resources
 from distfd.executors.ray_pickling import pickled_bytes
+from distfd.executors.ray_places import Places
 from distfd.executors.ray_worker import PickledObjective, RayWorker, packed_chunk, unpacked_batch
 from distfd.protocols import ChunkDone, SlotLost, SlotUp
 from distfd.records import Failure, Status
+from distfd.recycle import RECYCLED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from distfd.protocols import Chunk, Objective, Report
@@ -61,11 +62,13 @@ class RayExecutor:
     max_slots : int, optional
         Evaluations at once, at most.
     resources : Resources or mapping, optional
-        What one evaluation needs: ``num_cpus`` (1), ``num_gpus`` (0), ``memory`` (bytes), ``custom`` ({name: amount}).
+        What one evaluation needs: ``num_cpus`` (1), ``num_gpus`` (0), ``memory`` (bytes), ``custom`` ({name: amount}),
+        ``nodes`` (1): with several, it holds the first three on each, and J finds the nodes' names, with commas
+        between them, in the environment variable DISTFD_HOSTS, and a program in the file hosts.txt too.
     show_output : bool
         Whether what J prints is printed here too; Ray's log files have it in any case.
     **needs
-        ``num_gpus``, ``memory`` and ``custom`` may also be given here, for short.
+        ``num_gpus``, ``memory``, ``custom`` and ``nodes`` may also be given here, for short.
 
     Raises
     ------
@@ -97,8 +100,9 @@ class RayExecutor:
         self._calls: dict[Any, _Call] = {}
         self._cluster: str | None = None
         self._make: Any = None
-        self._x: NDArray[np.float64] | None = None
-        self._x_ref: Any = None
+        self._put: dict[str, tuple[NDArray[Any], Any]] = {}
+        self._worn: set[int] = set()
+        self._places = Places(self._resources)
 
     @property
     def slots(self) -> int:
@@ -140,16 +144,19 @@ class RayExecutor:
         pickled = ray.put(PickledObjective(pickled_bytes(objective), objective.limits_itself))
         paths = [str(Path(path).resolve()) for path in sys.path]
         threads = max(1, int(self._resources.num_cpus))
-        actor = ray.remote(RayWorker).options(
-            num_cpus=self._resources.num_cpus,
-            num_gpus=self._resources.num_gpus,
-            memory=self._resources.memory,
-            resources=dict(self._resources.custom) or None,
-            max_restarts=0,
-            max_task_retries=0,
-            scheduling_strategy="SPREAD",
+        actor, nodes = ray.remote(RayWorker), self._resources.nodes
+        options: dict[str, Any] = {
+            "num_cpus": self._resources.num_cpus,
+            "num_gpus": self._resources.num_gpus,
+            "memory": self._resources.memory,
+            "resources": dict(self._resources.custom) or None,
+            "max_restarts": 0,
+            "max_task_retries": 0,
+        }
+        place = self._places.strategy
+        self._make = lambda slot: actor.options(**options, scheduling_strategy=place(slot)).remote(
+            pickled, slot, threads, paths, nodes
         )
-        self._make = lambda slot: actor.remote(pickled, slot, threads, paths)
         self._actors = [None] * slots
         for slot in range(slots):
             self._start(slot)
@@ -160,7 +167,16 @@ class RayExecutor:
         """Queue a chunk on a slot's worker."""
         x = chunk.points.x
         small = x.nbytes <= _BY_VALUE
-        ref = self._actors[slot].run.remote(packed_chunk(chunk, with_x=small), None if small else self._shared(x))
+        state = chunk.state
+        if state is not None and state.nbytes > _BY_VALUE:
+            chunk = replace(chunk, state=None)
+        else:
+            state = None
+        ref = self._actors[slot].run.remote(
+            packed_chunk(chunk, with_x=small),
+            None if small else self._shared("x", x),
+            None if state is None else self._shared("state", state),
+        )
         self._calls[ref] = _Call(slot, chunk.id)
 
     def wait(self, seconds: float) -> Sequence[Report]:
@@ -177,7 +193,7 @@ class RayExecutor:
         # In the order of submission: what a worker did before it died comes before its death.
         came = set(ready)
         reports = [self._report(ref) for ref in calls if ref in came]
-        return [report for report in reports if report is not None]
+        return [report for report in reports if report is not None] + self._recycled()
 
     def kill(self, slot: int) -> None:
         """End a slot's process and start another."""
@@ -203,25 +219,40 @@ class RayExecutor:
             for actor in self._actors:
                 with contextlib.suppress(Exception):  # it may be gone already
                     ray.kill(actor, no_restart=True)
+            self._places.free()
         self._forget()
 
     def _forget(self) -> None:
         self._actors, self._calls, self._objective = [], {}, None
         self._up.clear()
-        self._x = self._x_ref = None
+        self._put.clear()
+        self._worn.clear()
 
     def _start(self, slot: int) -> None:
         self._actors[slot] = self._make(slot)
         self._calls[self._actors[slot].hello.remote()] = _Call(slot, None)
         self._up.pop(slot, None)
+        self._worn.discard(slot)
 
-    def _shared(self, x: NDArray[np.float64]) -> Any:
-        """A reference to x, put into the object store once a wave."""
+    def _recycled(self) -> list[Report]:
+        """Slots whose processes have had their time, once all that they were given is in; others take their place.
+
+        A report may come before that of an earlier chunk, so none is killed that still owes one. What it was given
+        since it knew comes back at once, untouched.
+        """
+        owing = {call.slot for call in self._calls.values()}
+        worn = [slot for slot in self._worn if slot not in owing]
+        for slot in worn:
+            self.kill(slot)
+        return [SlotLost(slot, RECYCLED) for slot in worn]
+
+    def _shared(self, what: str, array: NDArray[Any]) -> Any:
+        """A reference to an x or a state, put into the object store once a wave, from where each node gets it once."""
         import ray
 
-        if self._x is not x:
-            self._x, self._x_ref = x, ray.put(x)
-        return self._x_ref
+        if what not in self._put or self._put[what][0] is not array:
+            self._put[what] = array, ray.put(array)
+        return self._put[what][1]
 
     def _report(self, ref: Any) -> Report | None:
         import ray
@@ -235,7 +266,11 @@ class RayExecutor:
             self.kill(call.slot)  # it may live on where only the call failed
             return SlotLost(call.slot, _failure(error))
         if call.chunk is not None:
-            return ChunkDone(call.slot, call.chunk, unpacked_batch(result))
+            batch = unpacked_batch(result)
+            if batch.last:
+                self._worn.add(call.slot)
+            # Untouched points are not handed back, or they would go to the same process again.
+            return ChunkDone(call.slot, call.chunk, batch) if len(batch) else None
         self._up[call.slot] = SlotUp(call.slot, *result)
         return self._up[call.slot]
 

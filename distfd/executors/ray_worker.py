@@ -15,6 +15,7 @@ import numpy as np
 from distfd.errors import InputError
 from distfd.executors.ray_calls import packed_calls, unpacked_returns
 from distfd.executors.ray_pickling import pickled_bytes
+from distfd.executors.ray_places import publish_hosts
 from distfd.processes import start_reaper
 from distfd.threads import pin_threads
 from distfd.work import Worker
@@ -67,10 +68,11 @@ def unpacked_chunk(payload: bytes, x: NDArray[np.float64] | None) -> Chunk:
 class RayWorker:
     """One slot's process; made a Ray actor by the executor."""
 
-    def __init__(self, objective: PickledObjective, slot: int, threads: int, paths: list[str]) -> None:
+    def __init__(self, objective: PickledObjective, slot: int, threads: int, paths: list[str], nodes: int = 1) -> None:
         global inside  # noqa: PLW0603  # it says what this process is
         inside = True
         pin_threads(threads)
+        publish_hosts(nodes)
         # Programs that J starts die with this process, however it ends.
         with contextlib.suppress(subprocess.CalledProcessError):
             # Ray kills a leaving worker's children, and so this one where it ends while it begins.
@@ -85,9 +87,10 @@ class RayWorker:
         self._worker.prepare()
         return self._worker.host, self._worker.pid
 
-    def run(self, payload: bytes, x: NDArray[np.float64] | None) -> bytes:
-        """Evaluate a chunk; x is None where it is in the chunk."""
-        return packed_batch(self._worker.run(unpacked_chunk(payload, x)))
+    def run(self, payload: bytes, x: NDArray[np.float64] | None, state: NDArray[np.uint8] | None = None) -> bytes:
+        """Evaluate a chunk; x and state are None where they are in the chunk."""
+        chunk = unpacked_chunk(payload, x)
+        return packed_batch(self._worker.run(chunk if state is None else replace(chunk, state=state)))
 
     def close(self) -> None:
         """End J in good order."""

@@ -7,9 +7,11 @@ where J may do either.
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from distfd.protocols import ChunkDone, SlotUp
+from distfd.protocols import ChunkDone, SlotLost, SlotUp
+from distfd.recycle import RECYCLED, as_recycle
 from distfd.threads import limited_threads
 from distfd.work import Worker
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from distfd.protocols import Chunk, Objective, Report
+    from distfd.recycle import Recycle
 
 
 class SerialExecutor:
@@ -54,7 +57,7 @@ class SerialExecutor:
 
     def wait(self, seconds: float) -> Sequence[Report]:  # noqa: ARG002  # it never waits
         """Evaluate one chunk."""
-        if self._worker is None:
+        if self._worker is None or self._objective is None:
             raise RuntimeError("the executor is not open")
         if self._news:
             return [self._news.popleft()]
@@ -62,8 +65,15 @@ class SerialExecutor:
             return []
         chunk = self._queue.popleft()
         with limited_threads(self._num_threads):
-            batch = self._worker.run(chunk)
-        return [ChunkDone(0, chunk.id, batch)]
+            batch = self._worker.run(replace(chunk, recycle=_without_memory(chunk.recycle)))
+        done = ChunkDone(0, chunk.id, batch)
+        if not batch.last:
+            return [done]
+        # In the place of a fresh process there is at least a fresh model.
+        self._worker = Worker(self._objective)
+        self._queue.clear()
+        self._news.append(SlotUp(0, self._worker.host, self._worker.pid))
+        return [done, SlotLost(0, RECYCLED)]
 
     def kill(self, slot: int) -> None:  # noqa: ARG002  # there is only slot 0
         """Forget what is queued; nothing can be running."""
@@ -77,3 +87,8 @@ class SerialExecutor:
         if self._worker is not None:
             self._worker.close()
             self._worker = None
+
+
+def _without_memory(recycle: Recycle | None) -> Recycle | None:
+    """The limit on memory left out: the process is the caller's, and no fresh model makes it smaller."""
+    return None if recycle is None else as_recycle(replace(recycle, memory=None))

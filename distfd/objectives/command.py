@@ -14,7 +14,7 @@ from distfd.objectives import options
 from distfd.objectives.inputs import read_input, refuse_complex, variables
 from distfd.objectives.measured import read_measured
 from distfd.objectives.outputs import parse_output
-from distfd.objectives.workdir import check_layout, inside
+from distfd.objectives.workdir import RESERVED, check_layout, inside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -80,6 +80,9 @@ class CommandObjective:
         The folder for work directories; default: that for temporary files.
     keep : {"failed", "all", "none"}
         Which work directories are kept; of failed evaluations 100 in one folder.
+    restart : sequence of str
+        Files in which the program leaves the state that another run can start from: with a warm start, those that the
+        baseline wrote are copied into the work directories of the others. Templates can tell by ``warm``.
     version : str, optional
         Changes the fingerprint: for what it cannot see, such as another version of an installed program. Needed for
         evaluations to be reused across processes if ``value`` is a function.
@@ -114,6 +117,7 @@ class CommandObjective:
     pre: Sequence[Sequence[str]] = ()
     post: Sequence[Sequence[str]] = ()
     stdin: str | None = None
+    restart: Sequence[str] = ()
     given: tuple[tuple[str, ...], ...] = field(init=False, repr=False)
     """All commands, as they were given."""
     steps: tuple[tuple[str, ...], ...] = field(init=False, repr=False)
@@ -141,9 +145,12 @@ class CommandObjective:
         decks = dict(read_input(name, spec, base) for name, spec in self.inputs.items())
         taken = tuple(parse_output(name, spec, str(base)) for name, spec in self.outputs.items())
         copied, linked = options.files("copy", self.copy, base), options.files("link", self.link, base)
+        restart = [inside(name, "restart") for name in options.listed("restart", self.restart)]
         logs = [inside(name, "log") for name in options.listed("log", self.log)]
         brought, shared = ([Path(path).name for path in paths] for paths in (copied, linked))
-        check_layout(decks, brought, shared, [*(o.file for o in taken if o.file), *logs])
+        check_layout(decks, brought, shared, [*(o.file for o in taken if o.file), *logs, *restart])
+        if both := sorted({*decks, *RESERVED} & set(restart)):
+            raise InputError(f"restart: {both[0]} is written by distfd itself")
         given, fed = options.commands(self.argv, self.commands, self.pre, self.post)
         for name, made in {
             "base": str(base),
@@ -152,6 +159,7 @@ class CommandObjective:
             "copy": copied,
             "link": linked,
             "log": tuple(logs),
+            "restart": tuple(restart),
             "env": options.environment(self.env),
             "stdin": None if self.stdin is None else inside(self.stdin, "stdin"),
             "decks": decks,
@@ -179,9 +187,28 @@ class CommandObjective:
 
         return ProgramModel(self)
 
-    def variables(self, x: ArrayLike) -> dict[str, Any]:
-        """What the templates may use at x, (d,)."""
-        return variables(list(self.parameters(x).values()), self.names)
+    def check_warm(self, mode: str | None) -> None:
+        """See that it can start from a state, if that is asked for, and only then says how.
+
+        Raises
+        ------
+        InputError
+            If there are no ``restart`` files, or nobody asks for them.
+        """
+        if mode is not None and not self.restart:
+            raise InputError(
+                f"warm: {mode} needs the program's restart files: name those that it writes, and reads if they are "
+                "there, in objective.command.restart"
+            )
+        if mode is None and self.restart:
+            raise InputError(
+                f"restart: {self.restart[0]} is of use with a warm start alone: set objective.warm to baseline or "
+                "iterate (in Python, Evaluator(warm=...))"
+            )
+
+    def variables(self, x: ArrayLike, *, warm: bool = False) -> dict[str, Any]:
+        """What the templates may use at x, (d,), in a cold start or a warm one."""
+        return variables(list(self.parameters(x).values()), self.names, warm=warm if self.restart else None)
 
     def parameters(self, x: ArrayLike) -> dict[str, float]:
         """x, (d,), by the parameters' names (x0, x1, ... where there are none).

@@ -80,10 +80,13 @@ def write(deck: Written, path: Path, variables: Mapping[str, Any]) -> str:
     return text
 
 
-def variables(values: Sequence[float], names: Sequence[str] | None) -> dict[str, Any]:
-    """What inputs may mention: ``x``, and the parameters whose names are identifiers."""
+def variables(values: Sequence[float], names: Sequence[str] | None, *, warm: bool | None = None) -> dict[str, Any]:
+    """What inputs may mention: ``x``, the parameters whose names are identifiers, and ``warm`` unless that is None.
+
+    ``warm`` says whether restart files of another evaluation are there.
+    """
     named = {name: value for name, value in zip(names or (), values, strict=False) if name.isidentifier()}
-    return {"x": tuple(values), **named}
+    return {**({} if warm is None else {"warm": warm}), "x": tuple(values), **named}
 
 
 def refuse_complex(x: Any) -> None:

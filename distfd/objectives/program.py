@@ -7,8 +7,7 @@ import subprocess
 import time
 import traceback
 import uuid
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -16,7 +15,8 @@ from distfd.failures import EvaluationFailure, ProgramCrash, ProgramError, Progr
 from distfd.objectives.folder import MOST_KEPT, WorkFolder, make_room, sweep
 from distfd.objectives.inputs import compiled, write
 from distfd.objectives.rerun import RERUN, rerun_script
-from distfd.objectives.trial import Trial
+from distfd.objectives.restart import Restart
+from distfd.objectives.trial import Clock, Trial
 from distfd.objectives.userfunction import UserFunction
 from distfd.objectives.values import OutputError, Value, as_value
 from distfd.objectives.workdir import STDERR, STDOUT, age, fill, fresh
@@ -28,34 +28,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from distfd.objectives.command import CommandObjective
+    from distfd.objectives.viewer import Viewer
 
 _SHORTEST_DELAY, _LONGEST_DELAY = 0.1, 10.0
 """Seconds to wait where ``retry_delay`` is 0: doubled each time, from the one to the other."""
-
-
-class Viewer(Protocol):
-    """Is shown an evaluation while it runs."""
-
-    def deck(self, name: str, text: str) -> None:
-        """An input as it is written."""
-
-    def command(self, argv: tuple[str, ...], stdin: str | None, folder: str) -> None:
-        """A program that is started, what it reads, and where."""
-
-    def outputs(self, found: dict[str, Value]) -> None:
-        """What was taken from what they wrote."""
-
-
-@dataclass(frozen=True)
-class _Clock:
-    """How long an evaluation may still take; ``limit`` is None where it may take for ever."""
-
-    limit: float | None
-    begin: float = field(default_factory=time.monotonic)
-
-    @property
-    def left(self) -> float | None:
-        return None if self.limit is None else self.begin + self.limit - time.monotonic()
 
 
 class _BusyError(Exception):
@@ -105,12 +81,37 @@ class ProgramModel:
         InputError
             If a template cannot be written at x.
         """
-        clock = _Clock(timeout)
+        return self._evaluate(x, timeout, viewer, None)[0]
+
+    def evaluate_from(
+        self, x: NDArray[np.float64], state: Any, *, timeout: float | None, capture: bool
+    ) -> tuple[Value, dict[str, bytes] | None]:
+        """J at x by a run of the program that starts from restart files, and those that it leaves.
+
+        Parameters
+        ----------
+        state : dict of str to bytes, or None
+            The files by name, which are put into the work directory.
+        capture : bool
+            Whether those that the program wrote are asked for.
+
+        Raises
+        ------
+        ProgramError, ProgramCrash, ProgramTimeout, InputError
+            As for `evaluate`; and if a restart file that is asked for was not written.
+        """
+        return self._evaluate(x, timeout, None, Restart(self._objective.restart, state, capture))
+
+    def _evaluate(
+        self, x: NDArray[np.float64], timeout: float | None, viewer: Viewer | None, restart: Restart | None
+    ) -> tuple[Value, dict[str, bytes] | None]:
+        clock = Clock(timeout)
         for tries in range(2**31):
             folder = WorkFolder(self._objective.work)
             trial = Trial(folder.path, uuid.uuid4().hex, self._objective.log, self._refuse)
             try:
-                value = self._try(trial, x, clock, viewer)
+                value = self._try(trial, x, clock, viewer, restart)
+                left = None if restart is None else self._left(trial, restart)
             except _BusyError as busy:
                 delay = self._objective.retry_delay or min(_SHORTEST_DELAY * 2**tries, _LONGEST_DELAY)
                 if clock.left is not None and clock.left < delay:
@@ -128,7 +129,7 @@ class ProgramModel:
                     folder.keep({"status": "ok", "value": np.asarray(value).tolist()})
                 else:
                     folder.discard()
-                return value
+                return value, left
         raise AssertionError("2**31 tries")
 
     def close(self) -> None:
@@ -153,9 +154,18 @@ class ProgramModel:
             status = error.status.word if isinstance(error, EvaluationFailure) else "error"
             folder.keep({"status": status, "failure": str(error)})
 
-    def _try(self, trial: Trial, x: NDArray[np.float64], clock: _Clock, viewer: Viewer | None) -> Value:
+    def _left(self, trial: Trial, restart: Restart) -> dict[str, bytes] | None:
         try:
-            self._fill(trial, x, viewer)
+            return restart.taken(trial.folder)
+        except OutputError as error:
+            text = f"it ended with return code 0, but {error}"
+            raise trial.failure(ProgramError, text, self._objective.steps[-1]) from error
+
+    def _try(
+        self, trial: Trial, x: NDArray[np.float64], clock: Clock, viewer: Viewer | None, restart: Restart | None
+    ) -> Value:
+        try:
+            self._fill(trial, x, viewer, restart)
         except OSError as error:
             text = f"its work directory cannot be filled: {error.strerror or error} ({error.filename})"
             raise trial.failure(ProgramError, text, self._objective.steps[0]) from error
@@ -167,18 +177,20 @@ class ProgramModel:
         self._check(trial, value)
         return value
 
-    def _fill(self, trial: Trial, x: NDArray[np.float64], viewer: Viewer | None) -> None:
+    def _fill(self, trial: Trial, x: NDArray[np.float64], viewer: Viewer | None, restart: Restart | None) -> None:
         objective = self._objective
         fill(trial.folder, objective.parameters(x), objective.copy, objective.link)
         (trial.folder / RERUN).write_text(self._rerun, encoding="utf-8", errors="surrogateescape")
-        variables = objective.variables(x)
+        if restart is not None:
+            restart.put(trial.folder)
+        variables = objective.variables(x, warm=restart is not None and restart.state is not None)
         for name, deck in self._decks.items():
             text = write(deck, trial.folder / name, variables)
             if viewer is not None:
                 viewer.deck(name, text)
-        age(trial.folder, {output.file for output in objective.taken if output.file})
+        age(trial.folder, {*(output.file for output in objective.taken if output.file), *objective.restart})
 
-    def _run(self, trial: Trial, clock: _Clock, viewer: Viewer | None) -> None:
+    def _run(self, trial: Trial, clock: Clock, viewer: Viewer | None) -> None:
         objective = self._objective
         environ = objective.environ()
         start_reaper(environ)
@@ -201,7 +213,7 @@ class ProgramModel:
             raise _BusyError(line)
 
     def _run_one(
-        self, trial: Trial, argv: tuple[str, ...], environ: dict[str, str], clock: _Clock, stdin: str | None
+        self, trial: Trial, argv: tuple[str, ...], environ: dict[str, str], clock: Clock, stdin: str | None
     ) -> None:
         def fail(kind: type[EvaluationFailure], text: str, cause: BaseException | None = None) -> NoReturn:
             raise trial.failure(kind, text, argv) from cause

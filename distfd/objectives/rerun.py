@@ -6,6 +6,7 @@ import os
 import shlex
 from typing import TYPE_CHECKING
 
+from distfd.hosts import HOSTS
 from distfd.threads import VARIABLES
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def rerun_script(objective: CommandObjective) -> str:
         "# Runs this evaluation's commands again in this directory, as distfd did.",
         'cd "$(dirname "$0")" || exit 1',
     ]
-    lines += [f"export {name}={shlex.quote(os.environ[name])}" for name in VARIABLES if name in os.environ]
+    lines += [f"export {name}={shlex.quote(os.environ[name])}" for name in (*VARIABLES, HOSTS) if name in os.environ]
     for name in objective.shipped:
         lines.append(f': "${{{name}:?is handed on by pass_env; set it first}}"; export {name}')
     for name, value in objective.env.items():

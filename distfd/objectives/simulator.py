@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from distfd.errors import InputError
 from distfd.fingerprint import fingerprint
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     import numpy as np
     from numpy.typing import NDArray
@@ -23,7 +25,8 @@ class SimulatorObjective:
     simulator : class
         With ``evaluate(x)``, and optionally ``setup()`` (once, after it is made), ``reset()`` (before each point),
         ``snapshot()`` and ``restore(state)`` (without ``reset``: the state after ``setup`` is restored before each
-        point), and ``close()``.
+        point; with a warm start, that of another evaluation, after ``reset``), and ``close()``. A state is anything
+        that can be pickled.
     args, kwargs
         What the class is called with.
     version : str, optional
@@ -36,6 +39,33 @@ class SimulatorObjective:
     version: str | None = None
 
     limits_itself = False
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Reasons to doubt what it says, for whoever asks for it."""
+        if any(callable(getattr(self.simulator, name, None)) for name in ("reset", "restore")):
+            return ()
+        text = (
+            f"{self.simulator.__name__} has neither reset() nor restore(state): if evaluate() changes anything in it, "
+            "J depends on what was evaluated before, and its differences mean nothing; give it a reset(), an empty one "
+            "if it keeps no state"
+        )
+        return (text,)
+
+    def check_warm(self, mode: str | None) -> None:
+        """See that it can start from a state, if that is asked for.
+
+        Raises
+        ------
+        InputError
+            If it has no ``snapshot()`` or no ``restore(state)``.
+        """
+        lacking = [f for f in ("snapshot", "restore") if not callable(getattr(self.simulator, f, None))]
+        if mode is not None and lacking:
+            raise InputError(
+                f"warm: {mode} needs snapshot() and restore(state), and {self.simulator.__name__} has no "
+                f"{' and no '.join(lacking)}"
+            )
 
     def fingerprint(self) -> str | None:
         """Digest of the class and its arguments."""
@@ -53,20 +83,50 @@ class SimulatorModel:
     def __init__(self, simulator: Any) -> None:
         self._simulator = simulator
         _call(simulator, "setup")
-        self._restores = hasattr(simulator, "restore") and not hasattr(simulator, "reset")
-        self._state = simulator.snapshot() if self._restores else None
+        restores = hasattr(simulator, "restore") and not hasattr(simulator, "reset")
+        self._first = _copier(simulator.snapshot()) if restores else None
 
     def evaluate(self, x: NDArray[np.float64], *, timeout: float | None) -> Any:  # noqa: ARG002  # ended from outside
         """Bring it back to its first state, then evaluate."""
-        if self._restores:
-            self._simulator.restore(self._state)
-        else:
-            _call(self._simulator, "reset")
+        self._begin()
         return self._simulator.evaluate(x)
+
+    def evaluate_from(
+        self,
+        x: NDArray[np.float64],
+        state: Any,
+        *,
+        timeout: float | None,  # noqa: ARG002  # ended from outside
+        capture: bool,
+    ) -> tuple[Any, Any]:
+        """J at x from a state (None: its first one), and the state that it is in then, if that is asked for."""
+        self._begin()
+        if state is not None:
+            self._simulator.restore(state)
+        value = self._simulator.evaluate(x)
+        return value, self._simulator.snapshot() if capture else None
+
+    def _begin(self) -> None:
+        if self._first is None:
+            _call(self._simulator, "reset")
+        else:
+            self._simulator.restore(self._first())
 
     def close(self) -> None:
         """Close it."""
         _call(self._simulator, "close")
+
+
+def _copier(state: Any) -> Callable[[], Any]:
+    """A function that gives a copy of the state each time, or the state itself where it cannot be copied.
+
+    It may be a view of what ``evaluate`` changes, and ``restore`` may hold on to what it is given.
+    """
+    try:
+        packed = pickle.dumps(state, protocol=5)
+    except Exception:
+        return lambda: state
+    return lambda: pickle.loads(packed)  # noqa: S301  # packed here
 
 
 def _call(simulator: Any, method: str) -> None:

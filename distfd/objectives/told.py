@@ -43,6 +43,8 @@ def fingerprint(objective: CommandObjective) -> str | None:
         "names": objective.names,
         "version": objective.version,
     }
+    if objective.restart:
+        told["restart"] = list(objective.restart)
     return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
 
 

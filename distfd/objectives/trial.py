@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,19 @@ if TYPE_CHECKING:
 _TAIL_BYTES = 64 * 1024
 _TAIL_LINES = 20
 _LINE_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Clock:
+    """How long an evaluation may still take; ``limit`` is None where it may take for ever."""
+
+    limit: float | None
+    begin: float = field(default_factory=time.monotonic)
+
+    @property
+    def left(self) -> float | None:
+        """Seconds that remain."""
+        return None if self.limit is None else self.begin + self.limit - time.monotonic()
 
 
 @dataclass(frozen=True)

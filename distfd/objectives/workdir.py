@@ -11,13 +11,14 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from distfd.errors import InputError
+from distfd.hosts import HOSTS_FILE, hosts
 from distfd.objectives.values import OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 STDOUT, STDERR, PARAMETERS = "stdout", "stderr", "parameters.json"
-RESERVED = (STDOUT, STDERR, PARAMETERS, "rerun.sh", "distfd-outcome.json")
+RESERVED = (STDOUT, STDERR, PARAMETERS, "rerun.sh", "distfd-outcome.json", HOSTS_FILE)
 
 _CHUNK = 2**20
 
@@ -63,8 +64,10 @@ def check_layout(targets: Iterable[str], copied: Iterable[str], linked: Iterable
 
 
 def fill(folder: Path, parameters: Mapping[str, float], copy: Iterable[str | Path], link: Iterable[str | Path]) -> None:
-    """Put parameters, copies and links into a folder."""
+    """Put parameters, copies and links into a folder, and the names of the nodes where there are several."""
     (folder / PARAMETERS).write_text(json.dumps(parameters, indent=1) + "\n", encoding="utf-8")
+    if nodes := hosts():
+        (folder / HOSTS_FILE).write_text("\n".join(nodes) + "\n", encoding="utf-8")
     for source in map(Path, copy):
         # With their old times, so that a copied file which the program then writes is seen to be new.
         if source.is_dir():

@@ -88,7 +88,8 @@ def _study(objective: CommandObjective, name: str, source: Any, x: NDArray[np.fl
     def render(changes: dict[int, float]) -> tuple[str, list[Note]]:
         notes: list[Note] = []
         traced = [Traced.of(changes.get(k, value), k, notes) for k, value in enumerate(at)]
-        return deck.render(variables(traced, objective.names)), notes
+        # Where there are warm starts, points are compared with x by the decks of those: x alone starts cold.
+        return deck.render(variables(traced, objective.names, warm=True if objective.restart else None)), notes
 
     studied = _Deck(name, deck, render)
     studied.study()

@@ -77,8 +77,13 @@ def test_every_point_starts_from_the_same_state(simulator: type, tmp_path: Path)
     assert notes(log) == ["made", "setup", "close"]
 
 
-def test_without_a_reset_the_state_leaks_and_that_is_the_simulators_own(tmp_path: Path) -> None:
-    found = distfd.gradient(Drifting, X, args=(tmp_path / "log",), scheme="central", executor="serial")
+def test_without_a_reset_the_state_leaks_and_that_is_told_once(tmp_path: Path) -> None:
+    with pytest.warns(distfd.DerivativeWarning, match=r"Drifting has neither reset\(\) nor restore") as told:
+        evaluator = distfd.Evaluator(Drifting, args=(tmp_path / "log",), scheme="central", executor="serial")
+    with evaluator:
+        found = evaluator.gradient(X)  # and no warning again
+    assert len(told) == 1
+    assert told[0].filename == __file__
     assert not np.allclose(found, 1.5 * 2 * X)
 
 
@@ -101,6 +106,9 @@ def test_a_setup_that_fails_is_told_with_its_cause(executor: str, tmp_path: Path
     class Broken:
         def setup(self) -> None:
             raise FileNotFoundError("mesh.msh")
+
+        def reset(self) -> None:
+            pass
 
         def evaluate(self, x: NDArray[np.float64]) -> float:
             return float(x.sum())

@@ -1,0 +1,83 @@
+"""From a method to its answer: what it asks for is evaluated, counted and told, wave by wave."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import TYPE_CHECKING
+
+from distfd import events
+from distfd.evaluate import evaluate
+from distfd.outcome import failure_error
+from distfd.plan import Answer, Request
+from distfd.results import Tally, gather
+from distfd.warm import evaluate_warm
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from distfd.plan import Method, Wave
+    from distfd.records import Batch
+    from distfd.session import Session
+
+
+def solve(
+    session: Session, method: Method, task: str, label: Callable[[int], str], *, raises: bool
+) -> tuple[Answer, Tally]:
+    """Evaluate what the method asks for until it answers.
+
+    Parameters
+    ----------
+    label : callable
+        Coordinate number -> what messages call it.
+    raises : bool
+        Whether any failure is an error, and not only one of the baseline.
+
+    Raises
+    ------
+    EvaluationError
+        Where a failure is an error.
+    """
+    waves: list[Wave] = []
+    tally = Tally()
+    if session.warm is not None:
+        session.warm.begin()
+    while isinstance(step := method.advance(waves), Request):
+        waves.append(_wave(session, step, task, tally, label, raises=raises))
+    return step, tally
+
+
+def _wave(
+    session: Session, request: Request, task: str, tally: Tally, label: Callable[[int], str], *, raises: bool
+) -> Wave:
+    begin, warm = time.monotonic(), session.warm
+    batches: list[Batch] = []
+    source = evaluate(session, request, task) if warm is None else evaluate_warm(session, warm, request, task)
+    again = 0.0
+    try:
+        with contextlib.closing(source) as finished:
+            batches.extend(finished)
+    finally:
+        for wave, made, seconds in warm.taken_again() if warm is not None else ():
+            again += seconds
+            _count(session, wave, made, "state", seconds, tally)
+            _refuse(wave, made, label, raises=True)
+    wave = gather(request, batches)
+    _count(session, wave, batches, task, time.monotonic() - begin - again, tally)
+    _refuse(wave, batches, label, raises=raises)
+    return wave
+
+
+def _count(  # noqa: PLR0917  # private, called twice above
+    session: Session, wave: Wave, batches: list[Batch], task: str, seconds: float, tally: Tally
+) -> None:
+    before = tally.n_evaluations, tally.n_failed, tally.ideal_seconds
+    tally.add(wave, batches, session.pool.slots, seconds)
+    now = tally.n_evaluations, tally.n_failed, tally.ideal_seconds
+    session.emit(events.WaveEnded(task, now[0] - before[0], now[1] - before[1], seconds, now[2] - before[2]))
+
+
+def _refuse(wave: Wave, batches: list[Batch], label: Callable[[int], str], *, raises: bool) -> None:
+    error = failure_error(wave, batches, label, always=raises)
+    if error is not None:
+        raise error
