@@ -60,6 +60,7 @@ def test_groups_that_fit_nowhere_are_refused() -> None:
         Resources(num_cpus=0, nodes=2)
 
 
+@pytest.mark.slow
 def test_programs_have_the_threads_that_their_worker_has(tmp_path: Path, private_ray: None) -> None:
     argv = ["sh", "-c", "echo $OMP_NUM_THREADS $MKL_NUM_THREADS $OPENBLAS_NUM_THREADS > threads; echo 1"]
     outputs = {"J": {"file": "stdout", "regex": "(.+)"}}
