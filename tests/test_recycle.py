@@ -106,6 +106,7 @@ def test_on_ray_each_evaluation_has_a_process_of_its_own(
     assert {evaluation.attempt for evaluation in found.evaluations} == {1}
 
 
+@pytest.mark.slow
 def test_on_ray_no_report_is_lost_where_chunks_wait_behind(tmp_path: Path, private_ray: None) -> None:
     """Short evaluations travel in long chunks, with more queued behind; a limit cuts right through them."""
     x = np.linspace(-1, 1, 400)

@@ -152,7 +152,7 @@ def test_a_product_in_several_requests_starts_each_from_the_same_baseline(monkey
         assert bits(ev.hvp(X, [1.0, 0.0, -1.0])) == bits(wanted)
 
 
-@pytest.mark.parametrize("warm", ["baseline", "iterate"])
+@pytest.mark.parametrize("warm", ["baseline", pytest.param("iterate", marks=pytest.mark.slow)])
 def test_on_ray_it_is_the_same_bit_for_bit(warm: str, private_ray: None) -> None:
     found = {}
     for slots in (0, 2):
@@ -249,7 +249,7 @@ def test_an_optimisation_that_was_cut_off_goes_on_as_if_it_had_not_been(tmp_path
 POINTS = [X, X + 0.25, X - 0.25]
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(st.lists(st.tuples(st.sampled_from(["value", "gradient", "new"]), st.integers(0, 2)), max_size=6))
 def test_whatever_is_asked_again_after_a_cut_has_the_same_bits(
     tmp_path_factory: pytest.TempPathFactory, calls: list[tuple[str, int]]

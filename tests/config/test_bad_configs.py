@@ -50,6 +50,15 @@ BAD: list[tuple[str, str, str]] = [
     (HEAD + "derivative:\n  stpe: 1\n", "4:3", "derivative.stpe: unknown key (1); did you mean derivative.step"),
     (HEAD + "qwertz: {a: [1, {b: yes}]}\n", "3:1", 'qwertz: unknown key ({a: [1, {b: "yes"}]})'),
     (HEAD + '"a.b\\ec": 1\n', "3:1", '"a.b\\x1bc": unknown key (1)'),
+    # Warm starts, and what they start from.
+    (PYTHON[:-2] + ", warm: baseline}\nx0: [1]\n", "1:32", "objective.warm: needs a state: a simulator with snapshot"),
+    (COMMAND + "  warm: iterate\n", "6:9", "objective.warm: needs objective.command.restart"),
+    (COMMAND + "    restart: [state]\n", "6:14", "objective.command.restart: is of use with objective.warm alone"),
+    ("x0: [1]\nobjective: {simulator: m:S, warm: first}\n", "2:35", "must be one of baseline"),
+    (COMMAND + "    restart: [../state]\n  warm: baseline\n", "6:15", "objective.command.restart"),
+    (HEAD + "evaluation: {recycle: {evaluations: 0}}\n", "3:37", "evaluation.recycle.evaluations"),
+    (HEAD + "evaluation: {recycle: {memory: lots}}\n", "3:32", "evaluation.recycle.memory: must be a number of bytes"),
+    (HEAD + "resources: {nodes: 0}\n", "3:20", "resources.nodes"),
     # Types.
     (HEAD + "task: 3\n", "3:7", "task: must be one of gradient, jacobian"),
     (HEAD + "task:\n", "3:1", "task: must be one of gradient, jacobian"),

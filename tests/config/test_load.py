@@ -306,3 +306,26 @@ def test_the_schema_knows_the_keys_as_yaml_has_them() -> None:
     assert {"json", "csv"} <= set(schema["$defs"]["Output"]["properties"])
     assert schema["$defs"]["Objective"]["oneOf"] == [{"required": [k]} for k in ("python", "simulator", "command")]
     assert schema["$defs"]["Derivative"]["properties"]["scheme"]["description"] == "The finite-difference scheme."
+
+
+def test_warm_starts_recycling_and_nodes(tmp_path: Path) -> None:
+    text = """\
+x0: [1]
+objective:
+  warm: baseline
+  command: {argv: [p], outputs: {a: {file: f, json: /a}}, restart: [state, out/mesh]}
+evaluation: {recycle: {evaluations: 100, memory: 2GiB}}
+resources: {nodes: 3}
+"""
+    (tmp_path / "c.yaml").write_text(text)
+    config = load_config(tmp_path / "c.yaml").config
+    assert config.objective.warm == "baseline"
+    assert config.objective.command is not None
+    assert config.objective.command.restart == ("state", "out/mesh")
+    assert config.evaluation.recycle.model_dump() == {"evaluations": 100, "memory": 2 * 2**30}
+    assert config.resources.nodes == 3
+    (tmp_path / "plain.yaml").write_text("x0: [1]\nobjective: {python: m:f}\nevaluation: {recycle: null}\n")
+    plain = load_config(tmp_path / "plain.yaml").config
+    assert plain.objective.warm is None
+    assert plain.evaluation.recycle.model_dump() == {"evaluations": None, "memory": None}
+    assert plain.resources.nodes == 1

@@ -60,6 +60,7 @@ def test_groups_that_fit_nowhere_are_refused() -> None:
         Resources(num_cpus=0, nodes=2)
 
 
+@pytest.mark.slow
 def test_programs_have_the_threads_that_their_worker_has(tmp_path: Path, private_ray: None) -> None:
     argv = ["sh", "-c", "echo $OMP_NUM_THREADS $MKL_NUM_THREADS $OPENBLAS_NUM_THREADS > threads; echo 1"]
     outputs = {"J": {"file": "stdout", "regex": "(.+)"}}
@@ -100,10 +101,17 @@ def nodes(_ray_ends: None) -> Iterator[Any]:
     for _ in range(2):
         cluster.add_node(num_cpus=2)
     cluster.wait_for_nodes()
-    cluster.connect()
+    cluster.connect()  # type: ignore[no-untyped-call]  # Ray lacks types
     yield cluster
     ray.shutdown()
-    cluster.shutdown()
+    cluster.shutdown()  # type: ignore[no-untyped-call]  # Ray lacks types
+
+
+def free_cpus() -> float:
+    import ray
+
+    free: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]  # Ray lacks types
+    return free.get("CPU", 0)
 
 
 class Overlaps:
@@ -140,23 +148,20 @@ def test_two_licences_are_never_held_by_three(nodes: Any, tmp_path: Path) -> Non
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # Ray's own, of a cluster within this process
 def test_an_evaluation_spans_nodes_and_is_told_which(nodes: Any, tmp_path: Path) -> None:
-    import ray
-
     argv = ["sh", "-c", f"cp hosts.txt {tmp_path}/$$; echo $DISTFD_HOSTS > {tmp_path}/env-$$; echo 1"]
     program = CommandObjective(argv, outputs={"J": {"file": "stdout", "regex": "(.+)"}}, base=tmp_path)
     executor = distfd.RayExecutor(resources={"num_cpus": 1, "nodes": 3})
     with distfd.Evaluator(program, executor=executor) as ev:
         assert ev.map([[1.0], [2.0], [3.0], [4.0]]).tolist() == [1.0] * 4
         assert ev.slots == 2, "two CPUs on each of three nodes"
-        free = ray.available_resources()
-        assert free.get("CPU", 0) == 0, "what the program is to start on the other nodes is held for it"
+        assert free_cpus() == 0, "what the program is to start on the other nodes is held for it"
     lists = [path.read_text().split() for path in tmp_path.iterdir() if path.name.isdigit()]
     assert len(lists) == 4
     assert all(len(found) == 3 for found in lists)
     for path in tmp_path.glob("env-*"):
         assert len(path.read_text().strip().split(",")) == 3
     give_up = time.monotonic() + 30
-    while ray.available_resources().get("CPU", 0) < 6:
+    while free_cpus() < 6:
         assert time.monotonic() < give_up, "the places are given back"
         time.sleep(0.1)
     with pytest.raises(ClusterError, match=r"on each of 4 nodes; of the cluster's 3 nodes 3 have that"):
