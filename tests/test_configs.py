@@ -51,6 +51,7 @@ def test_the_documentation_runs_every_config() -> None:
     assert set(CONFIGS) == set(re.findall(r"distfd run configs/([\w-]+\.yaml)", readme))
 
 
+@pytest.mark.slow
 def test_quickstart_on_a_cluster_of_its_own(tmp_path: Path) -> None:
     """As a new user runs it: no cluster is there, so it starts one, and ends it."""
     env = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}

@@ -206,6 +206,7 @@ def test_values_of_points() -> None:
         assert evaluator.map([]).shape == (0,)
 
 
+@pytest.mark.slow
 def test_ray_shut_down_and_started_again_between_calls() -> None:
     import ray
 

@@ -112,7 +112,7 @@ def test_a_noise_step_is_checked_when_made() -> None:
 
 
 def test_warnings_reach_the_caller_and_the_result() -> None:
-    with pytest.warns(distfd.DerivativeWarning, match="did not change at all along coordinate 1, "):
+    with pytest.warns(distfd.DerivativeWarning, match="did not change at all along coordinate 1: "):
         result = distfd.differentiate(lambda x: float(np.exp(x[0])), X, executor="serial")
     assert len(result.warnings) == 1
 
