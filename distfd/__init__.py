@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from distfd.api import differentiate, directional, gradient, hessian, hvp, jacobian, jvp, value_and_gradient
+    from distfd.checking import step_sweep
     from distfd.errors import (
         ClusterError,
         ConfigError,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from distfd.scipy_derivative import approx_derivative
     from distfd.stencils import Stencil
     from distfd.steps import AbsoluteStep, NoiseStep
+    from distfd.sweep_result import StepSweep
 
 __version__ = "0.1.0"
 
@@ -50,6 +52,7 @@ _HOMES = {
     "SerialExecutor": "distfd.executors.serial",
     "Status": "distfd.records",
     "Stencil": "distfd.stencils",
+    "StepSweep": "distfd.sweep_result",
     "StoreError": "distfd.errors",
     "approx_derivative": "distfd.scipy_derivative",
     "differentiate": "distfd.api",
@@ -61,6 +64,7 @@ _HOMES = {
     "jvp": "distfd.api",
     "minimize": "distfd.optimize",
     "noise_level": "distfd.api",
+    "step_sweep": "distfd.checking",
     "value_and_gradient": "distfd.api",
 }
 
@@ -83,6 +87,7 @@ __all__ = [
     "SerialExecutor",
     "Status",
     "Stencil",
+    "StepSweep",
     "StoreError",
     "__version__",
     "approx_derivative",
@@ -95,6 +100,7 @@ __all__ = [
     "jvp",
     "minimize",
     "noise_level",
+    "step_sweep",
     "value_and_gradient",
 ]
 

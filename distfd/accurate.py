@@ -87,7 +87,7 @@ class Accurate:
             extra = single_points(site.x, rows, values.ravel())
             found = yield from survey(site, scale, vector=self.vector, given=self.noise, extra=extra)
             there = found.extra
-        offsets = values - site.x[rows, None]
+        offsets = site.offsets(rows, values)
         with np.errstate(over="ignore", invalid="ignore"):
             value = (there - found.baseline) / offsets
         curvature = self._expected(found, value)

@@ -71,7 +71,7 @@ class GillStep:
             values, step = place(x[at], wanted[at], SCHEMES["central"], low[at], high[at])
             wave = yield Request(single_points(site.x, np.repeat(rows[at], 2), values.ravel()), None, self.vector)
             rises = wave.values.reshape(len(at), 2, m) - found.baseline
-            pair = no_pairs(len(at), m).add(np.abs(step), values - x[at, None], rises)
+            pair = no_pairs(len(at), m).add(np.abs(step), site.offsets(rows[at], values), rises)
             phi, deviation = pair.curvature(0, noise)
             with np.errstate(invalid="ignore", divide="ignore"):
                 condition = np.median(4 * bound / (step[:, None] ** 2 * np.abs(phi)), axis=1)
@@ -91,7 +91,7 @@ class GillStep:
         h = np.maximum(np.where(np.isfinite(h), h, CAP * scale), 8 * np.spacing(np.abs(x)))
         values, step = place(x, h, SCHEMES["forward"], low, high)
         wave = yield Request(single_points(site.x, rows, values.ravel()), None, self.vector)
-        offsets = values - x[:, None]
+        offsets = site.offsets(rows, values)
         with np.errstate(invalid="ignore", divide="ignore"):
             value = (wave.values - found.baseline) / offsets
             bar = noise.part(1 / offsets) + (np.abs(curvature) + 2 * doubt) * np.abs(offsets) / 2
