@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from distfd.evaluator import Evaluator
     from distfd.executors.ray import RayExecutor
     from distfd.executors.serial import SerialExecutor
+    from distfd.gradient_check import GradientCheck, check_gradient
     from distfd.noise_result import NoiseResult
     from distfd.objectives.command import CommandObjective
     from distfd.optimize import minimize
@@ -44,6 +45,7 @@ _HOMES = {
     "Evaluation": "distfd.records",
     "EvaluationError": "distfd.errors",
     "Evaluator": "distfd.evaluator",
+    "GradientCheck": "distfd.gradient_check",
     "InputError": "distfd.errors",
     "MissingSimulatorError": "distfd.errors",
     "NoiseResult": "distfd.noise_result",
@@ -55,6 +57,7 @@ _HOMES = {
     "StepSweep": "distfd.sweep_result",
     "StoreError": "distfd.errors",
     "approx_derivative": "distfd.scipy_derivative",
+    "check_gradient": "distfd.gradient_check",
     "differentiate": "distfd.api",
     "directional": "distfd.api",
     "gradient": "distfd.api",
@@ -79,6 +82,7 @@ __all__ = [
     "Evaluation",
     "EvaluationError",
     "Evaluator",
+    "GradientCheck",
     "InputError",
     "MissingSimulatorError",
     "NoiseResult",
@@ -91,6 +95,7 @@ __all__ = [
     "StoreError",
     "__version__",
     "approx_derivative",
+    "check_gradient",
     "differentiate",
     "directional",
     "gradient",

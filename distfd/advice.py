@@ -21,14 +21,14 @@ _LONGEST = 20
 """Steps that fit on a line."""
 
 
-def advice(sweep: StepSweep, x: Floats, scale: Floats, relative: Floats, scheme: str, tolerance: float) -> str:
+def advice(sweep: StepSweep, scale: Floats, relative: Floats, *, scheme: str, tolerance: float) -> str:
     """A line of YAML: one step for all that were swept, in the same scheme if that is good enough; else auto.
 
     Parameters
     ----------
     sweep : StepSweep
-    x, scale : (d,) ndarrays
-        The point, and what the steps of the sweep are relative to.
+    scale : (d,) ndarray
+        What the steps of the sweep are relative to.
     relative : (d,) ndarray
         What the YAML's relative steps are relative to.
     scheme : str
@@ -48,7 +48,7 @@ def advice(sweep: StepSweep, x: Floats, scale: Floats, relative: Floats, scheme:
         step = _number(r)
     elif len(set(scale.tolist())) == 1:
         step = f"{{absolute: {_number(r * float(scale[0]))}}}"
-    elif len(x) <= _LONGEST:
+    elif len(scale) <= _LONGEST:
         step = f"{{absolute: [{', '.join(_number(r * s) for s in scale.tolist())}]}}"
     else:
         return AUTO

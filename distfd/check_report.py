@@ -26,7 +26,9 @@ def check_text(check: Check) -> str:
         lines += ["", *coordinate_lines(sweep, row, check.tolerance)]
     lines.append("")
     if check.doubtful:
-        few = ", ".join(check.doubtful[:10]) + (f" and {len(check.doubtful) - 10} more" if len(check.doubtful) > 10 else "")
+        few = ", ".join(check.doubtful[:10]) + (
+            f" and {len(check.doubtful) - 10} more" if len(check.doubtful) > 10 else ""
+        )
         lines.append(f"not swept, and noise alone may spoil them: {few}")
     lines.append("nothing to change" if check.advice is None else f"set this, and check again:\n  {check.advice}")
     lines.append(f"{check.n_evaluations} evaluations, {check.n_reused} reused")

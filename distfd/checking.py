@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 MOST = 5
 """Coordinates that are swept where none are named."""
+_LEAST = 1e-300
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,14 +174,15 @@ def check_derivative(
         value, noise = _table(result), _noise_part(method, result, sweep.bars)
         components = judge(sweep, value[rows], noise[rows], scale[rows], tolerance)
         rest = np.setdiff1d(site.moving, rows)
-        spoilt = ~(noise <= tolerance * np.maximum(sizes(value, scale), 1e-300)).all(axis=1) | np.isnan(value).any(axis=1)
+        quiet = (noise <= tolerance * np.maximum(sizes(value, scale), _LEAST)).all(axis=1)
+        spoilt = np.asarray(~quiet | np.isnan(value).any(axis=1))
         doubtful = rest[spoilt[rest]].tolist()
         verdict = overall(components, doubtful)
         sentence = first_line(verdict, components, doubtful, site.label, how)
     better = None
     if verdict != TRUST:
         relative = np.abs(site.x) if setting.options.scale is None else _relative(site.x, setting)
-        better = advice(sweep, site.x, scale, relative, setting.options.stencil.name, tolerance)
+        better = advice(sweep, scale, relative, scheme=setting.options.stencil.name, tolerance=tolerance)
     return Check(
         verdict=verdict,
         sentence=sentence,
@@ -213,7 +215,9 @@ def _numbers(setting: Setting, coordinates: Sequence[int | str]) -> NDArray[np.i
         elif str(given).isdigit() and int(given) < len(site.x):
             k = int(given)
         else:
-            known = f"; there are {', '.join(names[:20])}" if names else f"; they are numbered from 0 to {len(site.x) - 1}"
+            known = (
+                f"; there are {', '.join(names[:20])}" if names else f"; they are numbered from 0 to {len(site.x) - 1}"
+            )
             raise InputError(f"coordinates: there is no {given!r}{known}")
         if k not in site.moving:
             raise InputError(f"coordinates: {site.label(k)} is fixed, and its derivative is 0")

@@ -1,4 +1,4 @@
-"""A step sweep: differences at steps in decades, along a few coordinates, in one request with the lines of the noise."""
+"""A step sweep: differences at steps in decades, along a few coordinates, and the noise, in one request."""
 
 from __future__ import annotations
 

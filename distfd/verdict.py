@@ -77,8 +77,19 @@ def judge(sweep: StepSweep, configured: Floats, noise: Floats, scale: Floats, to
         ]
         rank = {DISTRUST: 0, UNTOLD: 1, TRUST: 2}
         verdict, why, _, j = min(entries, key=lambda entry: (rank[entry[0]], -entry[2]))
-        numbers = (float(part[row, j]) for part in (configured, known, bar, noise))
-        found.append(Component(int(sweep.coordinates[row]), j, sweep.labels[row], *numbers, verdict, why))
+        found.append(
+            Component(
+                coordinate=int(sweep.coordinates[row]),
+                output=j,
+                label=sweep.labels[row],
+                configured=float(configured[row, j]),
+                known=float(known[row, j]),
+                bar=float(bar[row, j]),
+                noise=float(noise[row, j]),
+                verdict=verdict,
+                why=why,
+            )
+        )
     return found
 
 
@@ -95,12 +106,11 @@ def _one(configured: float, known: float, bar: float, noise: float, allowed: flo
     parts = allowed if allowed > 0 else np.inf
     if np.isnan(configured):
         return DISTRUST, "it has no value", np.inf
-    if not np.isfinite(known):
-        return UNTOLD, "the sweep has no two steps that tell it", np.inf
-    if not np.isfinite(bar):
-        return UNTOLD, "the noise is not known, so nothing has an error bar", np.inf
+    if not np.isfinite(known) or not np.isfinite(bar):
+        why = "the noise is not known, so nothing has an error bar" if np.isfinite(known) else "no two steps tell it"
+        return UNTOLD, why, np.inf
     if gap > max(allowed, bar):
-        off = f"{gap / abs(known):.2g} of it" if known else f"{gap:.2g}"
+        off = f"{100 * gap / abs(known):.2g} %" if known else f"{gap:.2g}"
         return DISTRUST, f"it is off by {off}", gap / parts
     if bar > allowed:
         return UNTOLD, f"no step tells it better than +- {bar:.2g}", bar / parts
