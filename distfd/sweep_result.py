@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
+_PART = 0.3
+"""Of the noise in a pair's correction, what counts for the formula that has been corrected by it."""
 _APART = 1.5
 """A formula is out where it is farther from one with a smaller step than its bar and so many of that one's noises."""
 
@@ -104,7 +106,10 @@ def plateau(pairs: Pairs, noise: Noise) -> tuple[Floats, Floats, Floats]:
     if not n:
         return np.full((a, m), np.nan), np.full((a, m), np.nan), np.full(a, np.nan)
     slopes = pairs.slopes(noise)
-    bars = slopes.noise + slopes.truncation + 0.3 * slopes.doubt
+    # A formula of two has no doubt of its own: its correction is as noisy as that of its smaller pair.
+    doubt = slopes.doubt.copy()
+    doubt[n:] = _PART * np.nan_to_num(slopes.doubt[: n - 1])
+    bars = slopes.noise + slopes.truncation + doubt
     agrees = np.isfinite(bars) & np.isfinite(slopes.value)
     for g in range(n):
         with np.errstate(invalid="ignore"):
