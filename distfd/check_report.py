@@ -10,6 +10,8 @@ from distfd.sweep_table import coordinate_lines, noise_line
 if TYPE_CHECKING:
     from distfd.checking import Check
 
+_FEW = 10
+
 
 def check_text(check: Check) -> str:
     """The verdict in the first line; then each coordinate's, the sweep, what to set, and what it took."""
@@ -26,9 +28,8 @@ def check_text(check: Check) -> str:
         lines += ["", *coordinate_lines(sweep, row, check.tolerance)]
     lines.append("")
     if check.doubtful:
-        few = ", ".join(check.doubtful[:10]) + (
-            f" and {len(check.doubtful) - 10} more" if len(check.doubtful) > 10 else ""
-        )
+        few = ", ".join(check.label(k) for k in check.doubtful[:_FEW])
+        few += f" and {len(check.doubtful) - _FEW} more" if len(check.doubtful) > _FEW else ""
         lines.append(f"not swept, and noise alone may spoil them: {few}")
     lines.append("nothing to change" if check.advice is None else f"set this, and check again:\n  {check.advice}")
     lines.append(f"{check.n_evaluations} evaluations, {check.n_reused} reused")
@@ -47,7 +48,7 @@ def check_fields(check: Check, names: tuple[str, ...]) -> dict[str, Any]:
         "noise": {"level": noise.level, "status": noise.status, "quantum": noise.quantum, "spacing": noise.spacing},
         "warnings": list(check.warnings),
         "components": [{"name": names[one.coordinate], **asdict(one)} for one in check.components],
-        "doubtful": list(check.doubtful),
+        "doubtful": [names[k] for k in check.doubtful],
         "missing": [] if result is None else [names[k] for k in result.missing],
         "sweep": [
             {

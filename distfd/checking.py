@@ -19,7 +19,7 @@ from distfd.sweeping import Sweep
 from distfd.verdict import DISTRUST, FLOOR, TRUST, Component, first_line, judge, overall, sizes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -48,8 +48,10 @@ class Check:
         The verdict, and on what it rests.
     components : list of Component
         Those that were swept.
-    doubtful : tuple of str
-        Others that noise alone may spoil.
+    doubtful : tuple of int
+        Other coordinates, which noise alone may spoil.
+    label : callable
+        Coordinate number -> what messages call it.
     advice : str or None
         A line of YAML that does better; None where the configuration is good enough.
     sweep : StepSweep
@@ -64,7 +66,8 @@ class Check:
     verdict: str
     sentence: str
     components: list[Component]
-    doubtful: tuple[str, ...]
+    doubtful: tuple[int, ...]
+    label: Callable[[int], str]
     advice: str | None
     sweep: StepSweep
     result: DerivativeResult | None
@@ -187,7 +190,8 @@ def check_derivative(
         verdict=verdict,
         sentence=sentence,
         components=components,
-        doubtful=tuple(site.label(k) for k in doubtful),
+        doubtful=tuple(doubtful),
+        label=site.label,
         advice=better,
         sweep=sweep,
         result=result,

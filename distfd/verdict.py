@@ -110,7 +110,7 @@ def _one(configured: float, known: float, bar: float, noise: float, allowed: flo
         why = "the noise is not known, so nothing has an error bar" if np.isfinite(known) else "no two steps tell it"
         return UNTOLD, why, np.inf
     if gap > max(allowed, bar):
-        off = f"{100 * gap / abs(known):.2g} %" if known else f"{gap:.2g}"
+        off = f"{100 * gap / abs(known):.3g} %" if known else f"{gap:.2g}"
         return DISTRUST, f"it is off by {off}", gap / parts
     if bar > allowed:
         return UNTOLD, f"no step tells it better than +- {bar:.2g}", bar / parts
@@ -132,7 +132,10 @@ def first_line(
 ) -> str:
     """The verdict as one sentence, worst coordinates first."""
     if verdict == TRUST:
-        return f"trust the derivative as configured ({how}): all {len(components)} coordinates that were swept agree"
+        swept = (
+            f"all {len(components)} coordinates that were swept agree" if len(components) > 1 else "the sweep agrees"
+        )
+        return f"trust the derivative as configured ({how}): {swept}"
     bad = [component for component in components if component.verdict == verdict]
     reasons = [f"{component.label}: {component.why}" for component in bad[:3]]
     if len(bad) > 3:

@@ -299,7 +299,8 @@ def test_known_noise_takes_the_place_of_the_measured() -> None:
 def test_any_order_of_completion_gives_the_same_bits(name: str, seed: int) -> None:
     x, fun = noisy("wood", 1e-6, 3)
     straight, seen = solve(METHODS[name](site(x), False), fun)
-    method, waves = METHODS[name](site(x), False), []
+    method = METHODS[name](site(x), False)
+    waves: list[Wave] = []
     rng = np.random.default_rng(seed)
     for wave in seen:
         request = method.advance(waves)
