@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from distfd.api import differentiate, directional, gradient, hessian, hvp, jacobian, jvp, value_and_gradient
+    from distfd.checking import step_sweep
     from distfd.errors import (
         ClusterError,
         ConfigError,
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from distfd.evaluator import Evaluator
     from distfd.executors.ray import RayExecutor
     from distfd.executors.serial import SerialExecutor
+    from distfd.gradient_check import GradientCheck, check_gradient
     from distfd.noise_result import NoiseResult
     from distfd.objectives.command import CommandObjective
     from distfd.optimize import minimize
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from distfd.scipy_derivative import approx_derivative
     from distfd.stencils import Stencil
     from distfd.steps import AbsoluteStep, NoiseStep
+    from distfd.sweep_result import StepSweep
 
 __version__ = "0.1.0"
 
@@ -42,6 +45,7 @@ _HOMES = {
     "Evaluation": "distfd.records",
     "EvaluationError": "distfd.errors",
     "Evaluator": "distfd.evaluator",
+    "GradientCheck": "distfd.gradient_check",
     "InputError": "distfd.errors",
     "MissingSimulatorError": "distfd.errors",
     "NoiseResult": "distfd.noise_result",
@@ -50,8 +54,10 @@ _HOMES = {
     "SerialExecutor": "distfd.executors.serial",
     "Status": "distfd.records",
     "Stencil": "distfd.stencils",
+    "StepSweep": "distfd.sweep_result",
     "StoreError": "distfd.errors",
     "approx_derivative": "distfd.scipy_derivative",
+    "check_gradient": "distfd.gradient_check",
     "differentiate": "distfd.api",
     "directional": "distfd.api",
     "gradient": "distfd.api",
@@ -61,6 +67,7 @@ _HOMES = {
     "jvp": "distfd.api",
     "minimize": "distfd.optimize",
     "noise_level": "distfd.api",
+    "step_sweep": "distfd.checking",
     "value_and_gradient": "distfd.api",
 }
 
@@ -75,6 +82,7 @@ __all__ = [
     "Evaluation",
     "EvaluationError",
     "Evaluator",
+    "GradientCheck",
     "InputError",
     "MissingSimulatorError",
     "NoiseResult",
@@ -83,9 +91,11 @@ __all__ = [
     "SerialExecutor",
     "Status",
     "Stencil",
+    "StepSweep",
     "StoreError",
     "__version__",
     "approx_derivative",
+    "check_gradient",
     "differentiate",
     "directional",
     "gradient",
@@ -95,6 +105,7 @@ __all__ = [
     "jvp",
     "minimize",
     "noise_level",
+    "step_sweep",
     "value_and_gradient",
 ]
 

@@ -95,6 +95,46 @@ def validate(
 
 
 @app.command()
+def check(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    *,
+    coordinates: Annotated[
+        str | None,
+        typer.Option("--coordinates", metavar="NAME,NAME", help="Which to sweep; by default up to 5, doubtful first."),
+    ] = None,
+    tolerance: Annotated[
+        float | None,
+        typer.Option("--tolerance", help="The relative error that is good enough; derivative.accuracy, or 0.01."),
+    ] = None,
+    plot: Annotated[
+        str | None, typer.Option("--plot", metavar="FILE.png", help="Draw the step sweep (needs matplotlib).")
+    ] = None,
+    json_file: Annotated[str | None, typer.Option("--json", metavar="FILE", help="Write what was found.")] = None,
+    debug: Debug = False,  # noqa: ARG001  # see run
+) -> None:
+    """Measure the noise, sweep the step, and say whether the derivative can be trusted and which step to set."""
+    from distfd.check_job import check_job
+    from distfd.check_report import check_text
+    from distfd.config.load import load_config
+    from distfd.observers.progress import ProgressLines
+
+    progress = ProgressLines()
+    found = check_job(
+        load_config(config, overrides or ()),
+        coordinates=None if coordinates is None else [name.strip() for name in coordinates.split(",") if name.strip()],
+        tolerance=tolerance,
+        plot=plot,
+        json_file=json_file,
+        observer=progress,
+        say=progress.say,
+    )
+    print(check_text(found))  # noqa: T201  # the answer
+    if found.result is not None and len(found.result.missing):
+        raise typer.Exit(3)
+
+
+@app.command()
 def status(
     directory: Annotated[str, typer.Argument(metavar="RUN", help="The directory of a run.")],
     *,

@@ -202,7 +202,7 @@ class Evaluator(Kinds):
         EvaluationError
             If J fails there for good.
         """
-        answer, _ = self._solve(Values(dense_points([self._at(x)]), vector=True, baseline=0), "value")
+        answer, _ = self.solve(Values(dense_points([self._at(x)]), vector=True, baseline=0), "value")
         return scalar(answer.value[0])
 
     def map(self, points: Iterable[ArrayLike]) -> NDArray[np.float64]:
@@ -212,7 +212,7 @@ class Evaluator(Kinds):
             return np.empty(0)
         if len({len(x) for x in rows}) > 1:
             raise InputError("points: all must have the same number of coordinates")
-        answer, _ = self._solve(Values(dense_points(rows), vector=True), "values")
+        answer, _ = self.solve(Values(dense_points(rows), vector=True), "values")
         return answer.value[:, 0] if answer.value.shape[1] == 1 else answer.value
 
     def map_function(self, fun: Callable[[Any], Any], iterable: Iterable[Any]) -> list[Any]:
@@ -251,7 +251,7 @@ class Evaluator(Kinds):
 
         ``lenient`` lets NaN and inf pass as values.
         """
-        return self._solve(Values(points, vector=True, lenient=lenient), "values")[0].value
+        return self.solve(Values(points, vector=True, lenient=lenient), "values")[0].value
 
     def differentiate(self, x: ArrayLike, *, kind: str = "gradient", **particulars: Any) -> DerivativeResult:
         """The derivative with all that is known of it.
@@ -274,7 +274,7 @@ class Evaluator(Kinds):
         probing = isinstance(particulars.get("sparsity"), str)
         if probing and self._structure is not None and self._structure.shape[1] == np.size(np.asarray(x)):
             particulars = {"sparsity": self._structure}
-        answer, tally = self._solve(self.method(x, kind, **particulars), kind)
+        answer, tally = self.solve(self.method(x, kind, **particulars), kind)
         if probing:
             self._structure = answer.derivative
         if self._raises and len(answer.missing):
@@ -294,12 +294,16 @@ class Evaluator(Kinds):
         """
         site = self._site(x)
         method = NoiseLevel(site, typical_sizes(site.x, self._options.scale))
-        _, tally = self._solve(method, "noise")
+        _, tally = self.solve(method, "noise")
         return method.result([gather(request, batches) for request, batches in tally.waves], tally.n_evaluations)
 
     def method(self, x: ArrayLike, kind: str = "gradient", **particulars: Any) -> Method:
         """The plan of a derivative at x; nothing is evaluated."""
-        return make_method(kind, Setting(self._site(x), self._options), **particulars)
+        return make_method(kind, self.setting(x), **particulars)
+
+    def setting(self, x: ArrayLike) -> Setting:
+        """What every method at x is made from: x checked, its surroundings, and the options of derivatives."""
+        return Setting(self._site(x), self._options)
 
     def _at(self, x: ArrayLike) -> NDArray[np.float64]:
         return self._site(x).x
@@ -314,6 +318,7 @@ class Evaluator(Kinds):
         written = getattr(self._session.objective, "written", None)  # only objectives that write x as text have it
         return Site(check_x(at, lower, upper, self._label), lower, upper, self._label, written)
 
-    def _solve(self, method: Method, task: str) -> tuple[Answer, Tally]:
+    def solve(self, method: Method, task: str) -> tuple[Answer, Tally]:
+        """Evaluate what any method asks for until it answers; ``task`` is what observers are told of it."""
         with self._turn:
             return solve(self._session, method, task, self._label, raises=self._raises)

@@ -192,8 +192,8 @@ def _place(search: Search, asked: NDArray[np.int64], size: Floats) -> tuple[Floa
 def _take(search: Search, asked: NDArray[np.int64], values: Floats, wave: Wave) -> Search:
     a, m = len(search.rows), len(search.found.baseline)
     size, offsets, rises = np.full(a, np.nan), np.full((a, 2), np.nan), np.full((a, 2, m), np.nan)
-    size[asked] = search.tried[asked]
     offsets[asked] = search.site.offsets(search.rows[asked], values)
+    size[asked] = np.abs(offsets[asked, 0])
     rises[asked] = wave.values.reshape(len(asked), 2, m) - search.found.baseline
     return replace(search, pairs=search.pairs.add(size, offsets, rises))
 

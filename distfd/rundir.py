@@ -95,7 +95,7 @@ class RunDirectory:
 
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Replace result.json; what is not finite is null in it."""
-        self._replace(self._result, (json.dumps(_plain(result), indent=1, allow_nan=False) + "\n").encode())
+        self._replace(self._result, (json.dumps(plain(result), indent=1, allow_nan=False) + "\n").encode())
 
     def write_arrays(self, **arrays: Any) -> None:
         """Replace derivative.npz."""
@@ -130,16 +130,16 @@ class _named:  # noqa: N801  # used like a function
             ) from error
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """JSON's own types, with null for what is not finite."""
     if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, (np.floating, np.integer)):
-        return _plain(value.item())
+        return plain(value.item())
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, float) and not np.isfinite(value):
         return None
     return value

@@ -101,7 +101,8 @@ class ShiStep:
             # Where a probe has no value, what was seen before still counts.
             good = np.isfinite(seen).all(axis=1)
             kept = at[good]
-            rises[kept], offsets[kept], test[kept] = new[good], (moved - x[at, None])[good], seen[good]
+            realised = site.offsets(rows[at], np.where(there, moved, x[at, None]))
+            rises[kept], offsets[kept], test[kept] = new[good], realised[good], seen[good]
         # Floating point moved x by the realised offset, and by that the difference is divided.
         first, second = offsets[:, 0], np.where(kind == 1, -offsets[:, 1], 0.0)
         h = np.where(kind == 1, (first + second) / 2, first)

@@ -99,6 +99,18 @@ def test_the_error_falls_with_the_order(scheme: str, side: str) -> None:
         assert abs(math.log2(coarse / fine) - order) < 0.25
 
 
+@pytest.mark.parametrize("side", ["free", "lower", "upper"])
+def test_richardsons_error_falls_with_the_sixth_order(side: str) -> None:
+    x = 0.7
+    bounds = {"free": (-9, 9), "lower": (x, 9), "upper": (-9, x)}[side]
+    errors = []
+    for h in (0.16, 0.08, 0.04) if side == "free" else (0.02, 0.01):
+        plan = method([x], "richardson", step=AbsoluteStep(h), bounds=[bounds])
+        errors.append(abs(float(solve(plan, lambda at: 1 / (3 - at[0])).derivative[0]) - 1 / (3 - x) ** 2))
+    for coarse, fine in pairwise(errors):
+        assert abs(math.log2(coarse / fine) - 6) < 0.5
+
+
 @pytest.mark.parametrize("fun", [rosenbrock, trigonometric, lambda at: at[:2] * 3])
 @pytest.mark.parametrize("x", [[0.5, -1.2, 2.0], [0.0, -0.0, 1e3], [1e-9, -1e-9, 1.0]])
 @pytest.mark.parametrize("rel_step", [None, 1e-5, [1e-3, 1e-4, 1e-6]])

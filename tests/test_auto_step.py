@@ -9,15 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from problems import PROBLEMS
-from solving import rosenbrock, trigonometric
+from solving import bits, rosenbrock, trigonometric
 
 from distfd.accurate import Accurate
 from distfd.auto_step import AutoStep
 from distfd.describe import coordinate_label
 from distfd.gill_step import GillStep
 from distfd.plan import Answer, Request, Wave
-from distfd.records import Status
+from distfd.records import Batch, Status
 from distfd.refine import CAP
+from distfd.results import gather
 from distfd.richardson import Richardson
 from distfd.shi_step import ShiStep
 from distfd.site import Site
@@ -84,7 +85,9 @@ def noisy(name: str, level: float, seed: int) -> tuple[Floats, Callable[[Floats]
 SOME = ["rosenbrock", "exponentials", "styblinski tang", "hartmann three", "log sum exp", "wood"]
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name not in ("auto", "accurate"))) for name in METHODS]
+)
 def test_components_are_inside_their_bars_and_bars_are_not_wide(name: str) -> None:
     errors, bars = [], []
     for k, function in enumerate(SOME):
@@ -135,7 +138,7 @@ def test_auto_is_as_good_as_the_best_fixed_step(function: str) -> None:
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("vector", [False, True])
 @given(st.lists(st.sampled_from(["free", "lower", "upper", "narrow", "fixed"]), min_size=1, max_size=3))
-@settings(max_examples=25)
+@settings(max_examples=10)
 def test_points_are_inside_the_bounds(name: str, vector: bool, kinds: list[str]) -> None:
     x = np.linspace(0.5, 1.5, len(kinds))
     room = {"free": (9, 9), "lower": (0, 9), "upper": (9, 0), "narrow": (1e-5, 3e-5), "fixed": (0, 0)}
@@ -288,3 +291,75 @@ def test_known_noise_takes_the_place_of_the_measured() -> None:
     assert given.noise == 1e-4
     assert measured.noise is not None
     assert 2e-5 < measured.noise < 5e-4
+
+
+@pytest.mark.parametrize("name", METHODS)
+@given(st.integers(0, 2**31))
+@settings(max_examples=5)
+def test_any_order_of_completion_gives_the_same_bits(name: str, seed: int) -> None:
+    x, fun = noisy("wood", 1e-6, 3)
+    straight, seen = solve(METHODS[name](site(x), False), fun)
+    method = METHODS[name](site(x), False)
+    waves: list[Wave] = []
+    rng = np.random.default_rng(seed)
+    for wave in seen:
+        request = method.advance(waves)
+        assert isinstance(request, Request)
+        waves.append(gather(request, one_by_one(wave.values[:, 0], rng.permutation(len(wave.values)))))
+    answer = method.advance(waves)
+    assert isinstance(answer, Answer)
+    for ours, theirs in zip(
+        (answer.derivative, answer.error, answer.step),
+        (straight.derivative, straight.error, straight.step),
+        strict=True,
+    ):
+        assert ours is not None
+        assert theirs is not None
+        assert bits(ours) == bits(theirs)
+
+
+def one_by_one(values: Floats, order: NDArray[np.int64]) -> list[Batch]:
+    """Finished evaluations, each by itself, in this order."""
+    one, time = np.ones(1, dtype=np.int64), np.zeros(1)
+    return [
+        Batch(
+            index=np.array([k]),
+            status=np.array([Status.OK], dtype=np.uint8),
+            size=one,
+            flat=values[k : k + 1],
+            started=time,
+            ended=time,
+            attempt=np.ones(1, dtype=np.int32),
+            host="here",
+            pid=1,
+            slot=0,
+        )
+        for k in order.tolist()
+    ]
+
+
+def grainy(x: Floats) -> float:
+    """Noise that is the same in every process, after a while that differs from point to point."""
+    from time import sleep
+
+    whole = float(np.sin(1e7 * x).sum())
+    sleep(0.01 * abs(whole % 1.0))
+    return float(np.exp(x).sum() + x[0] * x[1] + 1e-5 * whole)
+
+
+@pytest.mark.slow
+def test_auto_has_the_same_bits_on_every_executor(private_ray: None) -> None:
+    import distfd
+
+    x = np.array([0.5, -1.2, 2.0, 0.1])
+    wanted = distfd.differentiate(grainy, x, step="auto", executor="serial")
+    for slots in (1, 2, 8):
+        executor = distfd.RayExecutor(max_slots=slots)
+        found = distfd.differentiate(grainy, x, step="auto", executor=executor)
+        assert found.slots == slots
+        assert bits(found.derivative) == bits(wanted.derivative)
+        assert found.error is not None
+        assert wanted.error is not None
+        assert bits(found.error) == bits(wanted.error)
+        assert bits(found.step) == bits(wanted.step)
+        assert found.noise == wanted.noise

@@ -20,6 +20,7 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(("directions", "slopes", "hessian_vector"), 0),
     **dict.fromkeys(("quantum", "noise", "noise_lines", "course", "doubts", "survey", "pairs", "refine"), 0),
     **dict.fromkeys(("noise_result", "auto_step", "accurate", "shi_step", "gill_step", "richardson"), 0),
+    **dict.fromkeys(("sweeping", "sweep_result", "sweep_table", "verdict", "advice"), 0),
     **dict.fromkeys(("protocols", "scheduling", "options", "work", "lending", "threads", "processes", "reaper"), 1),
     **dict.fromkeys(("fingerprint", "identity", "recycle", "hosts"), 1),
     **dict.fromkeys(("objectives", "executors", "stores", "observers"), 2),
@@ -27,7 +28,8 @@ FLOORS: dict[str, int] = {
         ("session", "drive", "evaluate", "warm", "solve", "calls", "evaluator", "kinds", "methods", "outcome"), 3
     ),
     **dict.fromkeys(("api", "optimize", "report", "rundir", "scipy_derivative", "scipy_sources"), 4),
-    **dict.fromkeys(("config", "build", "run", "preview", "single", "draft", "cli", "__main__"), 5),
+    **dict.fromkeys(("checking", "check_report", "sweep_plot", "gradient_check", "along"), 4),
+    **dict.fromkeys(("config", "build", "run", "preview", "single", "draft", "check_job", "cli", "__main__"), 5),
 }
 ADAPTERS = {"objectives", "executors", "stores", "observers"}
 SLOW = {"ray", "scipy", "pydantic", "jinja2", "matplotlib", "rich", "threadpoolctl", "typer"}

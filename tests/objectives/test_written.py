@@ -141,3 +141,15 @@ def test_many_parameters_in_full_cost_one_look(tmp_path: Path) -> None:
     assert made is not None
     x = np.linspace(1, 2, d)
     np.testing.assert_array_equal(made.written(x, np.arange(d), x[:, None] + 1e-6), (x[:, None] + 1e-6) - x[:, None])
+
+
+@pytest.mark.parametrize("step", ["auto", distfd.NoiseStep("shi"), distfd.NoiseStep("gill")])
+def test_steps_from_noise_divide_by_what_was_written(tmp_path: Path, step: object) -> None:
+    argv = ["awk", '{printf "%.17g\\n", $1 * $1 + $1}', "deck"]
+    made = objective(tmp_path, '{{ a | fmt(".4f") }}', ("a",), argv=argv)
+    found = distfd.differentiate(made, [2.0], step=step, executor="serial")
+    assert found.error is not None
+    assert np.abs(found.derivative[0] - 5.0) <= found.error[0]
+    # Of a parabola a central difference by the true steps is exact, whatever the format makes of them.
+    if step == "auto":
+        np.testing.assert_allclose(found.derivative, [5.0], rtol=1e-9)

@@ -1,0 +1,68 @@
+"""A step sweep as text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from distfd.noise import STATUSES
+
+if TYPE_CHECKING:
+    from distfd.sweep_result import StepSweep
+
+TOLERANCE = 0.01
+"""The relative error up to which a difference counts as right, where nothing else is asked for."""
+
+_WIDTH = 15
+
+
+def sweep_text(sweep: StepSweep, tolerance: float = TOLERANCE) -> str:
+    """The noise, and a table for each coordinate."""
+    tables = [line for row in range(len(sweep.coordinates)) for line in ["", *coordinate_lines(sweep, row, tolerance)]]
+    return "\n".join([noise_line(sweep), *tables, *(f"warning: {text}" for text in sweep.warnings)])
+
+
+def noise_line(sweep: StepSweep) -> str:
+    """The noise level, and why it is that."""
+    noise = sweep.noise
+    level = f"{noise.level:.3g}" if np.isfinite(noise.level) else "not known"
+    unit = f"; J is a multiple of {noise.quantum:.3g}" if noise.quantum > 0 else ""
+    return f"noise of J: {level} ({noise.status}: {STATUSES[noise.status]}{unit})"
+
+
+def coordinate_lines(sweep: StepSweep, row: int, tolerance: float) -> list[str]:
+    """One coordinate: what is known of its derivative, and the differences at every step, with what is right of them.
+
+    Of several outputs of J the one with the largest derivative is shown.
+    """
+    output = worst_output(sweep, row)
+    derivative, error = sweep.column("derivative", output)[row], sweep.column("error", output)[row]
+    which = f", output {output} of J" if sweep.derivative.ndim > 1 else ""
+    bar = f"+- {error:.2g}" if np.isfinite(error) else "(no error bar: the noise is not known)"
+    lines = [f"{sweep.labels[row]} = {sweep.x[row]:.10g}{which}: derivative {derivative:.8g} {bar}"]
+    titles = ("step", "forward", "its noise", "central", "its noise", "right within")
+    lines.append("".join(f"{title:>{_WIDTH}}" for title in titles))
+    columns = [sweep.column(name, output)[row] for name in ("forward", "forward_noise", "central", "central_noise")]
+    off = {name: sweep.off(name, output)[row] for name in ("forward", "central")}
+    for i, h in enumerate(sweep.step[row]):
+        if not np.isfinite(h):
+            break
+        values = [column[i] for column in columns]
+        formats = (".8g", ".1e", ".8g", ".1e")
+        cells = [f"{h:.3g}", *(f"{value:{form}}" for value, form in zip(values, formats, strict=True))]
+        marks = [name for name in off if off[name][i] <= tolerance * abs(derivative)]
+        cells.append(" and ".join(marks) and f"{tolerance:g}: {'both' if len(marks) > 1 else marks[0]}")
+        lines.append("".join(f"{cell:>{_WIDTH}}" for cell in cells).rstrip())
+    if sweep.failed[row]:
+        lines.append(f"    at {sweep.failed[row]} more steps J has no value")
+    if sweep.unseen[row]:
+        lines.append(f"    {sweep.unseen[row]} more steps are too small to be held or written, or past the bounds")
+    return lines
+
+
+def worst_output(sweep: StepSweep, row: int) -> int:
+    """The output of J that has the largest derivative along a coordinate."""
+    if sweep.derivative.ndim == 1:
+        return 0
+    return int(np.argmax(np.abs(np.nan_to_num(sweep.derivative[row]))))
