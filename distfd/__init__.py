@@ -22,20 +22,20 @@ if TYPE_CHECKING:
     from distfd.executors.ray import RayExecutor
     from distfd.executors.serial import SerialExecutor
     from distfd.gradient_check import GradientCheck, check_gradient
-    from distfd.noise_result import NoiseResult
+    from distfd.numerics.noise_result import NoiseResult
+    from distfd.numerics.stencils import Stencil
+    from distfd.numerics.steps import AbsoluteStep, NoiseStep
+    from distfd.numerics.sweep_result import StepSweep
     from distfd.objectives.command import CommandObjective
     from distfd.optimize import minimize
     from distfd.records import Evaluation, Status
     from distfd.results import DerivativeResult
     from distfd.scipy_derivative import approx_derivative
-    from distfd.stencils import Stencil
-    from distfd.steps import AbsoluteStep, NoiseStep
-    from distfd.sweep_result import StepSweep
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "AbsoluteStep": "distfd.steps",
+    "AbsoluteStep": "distfd.numerics.steps",
     "ClusterError": "distfd.errors",
     "CommandObjective": "distfd.objectives.command",
     "ConfigError": "distfd.errors",
@@ -48,13 +48,13 @@ _HOMES = {
     "GradientCheck": "distfd.gradient_check",
     "InputError": "distfd.errors",
     "MissingSimulatorError": "distfd.errors",
-    "NoiseResult": "distfd.noise_result",
-    "NoiseStep": "distfd.steps",
+    "NoiseResult": "distfd.numerics.noise_result",
+    "NoiseStep": "distfd.numerics.steps",
     "RayExecutor": "distfd.executors.ray",
     "SerialExecutor": "distfd.executors.serial",
     "Status": "distfd.records",
-    "Stencil": "distfd.stencils",
-    "StepSweep": "distfd.sweep_result",
+    "Stencil": "distfd.numerics.stencils",
+    "StepSweep": "distfd.numerics.sweep_result",
     "StoreError": "distfd.errors",
     "approx_derivative": "distfd.scipy_derivative",
     "check_gradient": "distfd.gradient_check",

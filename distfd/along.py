@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from distfd.describe import numbered
-from distfd.plan import Request
+from distfd.numerics.plan import Request
+from distfd.numerics.site import Site
 from distfd.points import dense_points
-from distfd.site import Site
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
-    from distfd.plan import Answer, Method, Wave
+    from distfd.numerics.plan import Answer, Method, Wave
     from distfd.points import Points
 
     Floats = NDArray[np.float64]

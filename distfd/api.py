@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
 
-    from distfd.noise_result import NoiseResult
+    from distfd.numerics.noise_result import NoiseResult
     from distfd.results import DerivativeResult
 
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from distfd.errors import InputError
 from distfd.evaluator import Evaluator
+from distfd.numerics.steps import AbsoluteStep
 from distfd.objectives.python import PythonObjective, load_name
 from distfd.objectives.simulator import SimulatorObjective
-from distfd.steps import AbsoluteStep
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

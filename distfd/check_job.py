@@ -13,11 +13,11 @@ from distfd.build import make_evaluator, make_objective
 from distfd.check_report import check_fields
 from distfd.checking import Check, check_derivative
 from distfd.errors import InputError
+from distfd.numerics.sweep_table import TOLERANCE
 from distfd.observers.log import JsonLog
 from distfd.rundir import RunDirectory, plain
 from distfd.stores.sqlite import SQLiteStore
 from distfd.sweep_plot import need_matplotlib, plot_sweep
-from distfd.sweep_table import TOLERANCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from distfd.advice import advice
 from distfd.errors import DerivativeWarning, InputError
 from distfd.evaluator import Evaluator
-from distfd.first_derivative import FirstDerivative
+from distfd.numerics.advice import advice
+from distfd.numerics.first_derivative import FirstDerivative
+from distfd.numerics.stencils import coefficients
+from distfd.numerics.steps import AbsoluteStep, NoiseStep, typical_sizes
+from distfd.numerics.sweeping import Sweep
+from distfd.numerics.verdict import DISTRUST, FLOOR, TRUST, Component, first_line, judge, overall, sizes
 from distfd.results import gather
-from distfd.stencils import coefficients
-from distfd.steps import AbsoluteStep, NoiseStep, typical_sizes
-from distfd.sweeping import Sweep
-from distfd.verdict import DISTRUST, FLOOR, TRUST, Component, first_line, judge, overall, sizes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from distfd.methods import Setting
-    from distfd.noise import Noise
-    from distfd.plan import Method
+    from distfd.numerics.noise import Noise
+    from distfd.numerics.plan import Method
+    from distfd.numerics.sweep_result import StepSweep
     from distfd.results import DerivativeResult
-    from distfd.sweep_result import StepSweep
 
     Floats = NDArray[np.float64]
 

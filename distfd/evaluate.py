@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from distfd.plan import Request
+    from distfd.numerics.plan import Request
     from distfd.scheduling.ledger import Attempts
     from distfd.scheduling.scheduler import Submit
     from distfd.session import Session

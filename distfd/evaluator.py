@@ -14,20 +14,20 @@ from distfd.errors import InputError
 from distfd.executors.registry import make_executor
 from distfd.kinds import Kinds
 from distfd.methods import Setting, make_method
-from distfd.noise_result import NoiseLevel, NoiseResult
+from distfd.numerics.noise_result import NoiseLevel, NoiseResult
+from distfd.numerics.placement import as_bounds
+from distfd.numerics.plan import Values, check_x
+from distfd.numerics.site import Site
+from distfd.numerics.steps import typical_sizes
 from distfd.objectives.resolve import as_objective
 from distfd.options import DerivativeOptions, EvaluationOptions
 from distfd.outcome import make_result, out_of_range_error, scalar, tell
-from distfd.placement import as_bounds
-from distfd.plan import Values, check_x
 from distfd.points import dense_points
 from distfd.recycle import as_recycle
 from distfd.results import gather
 from distfd.scheduling.pool import Pool
 from distfd.session import Session
-from distfd.site import Site
 from distfd.solve import solve
-from distfd.steps import typical_sizes
 from distfd.stores.registry import open_store
 from distfd.threads import Turn
 from distfd.warm import make_warm
@@ -39,13 +39,13 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from distfd import events
-    from distfd.plan import Answer, Method
+    from distfd.numerics.plan import Answer, Method
+    from distfd.numerics.stencils import Stencil
+    from distfd.numerics.steps import AbsoluteStep, NoiseStep
     from distfd.points import Points
     from distfd.protocols import Executor, Observer, Store
     from distfd.recycle import Recycle
     from distfd.results import DerivativeResult, Tally
-    from distfd.stencils import Stencil
-    from distfd.steps import AbsoluteStep, NoiseStep
 
 
 class Evaluator(Kinds):

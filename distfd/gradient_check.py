@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distfd.along import Along, line_site, random_directions
-from distfd.auto_step import AutoStep
 from distfd.errors import DerivativeWarning, InputError
 from distfd.evaluator import Evaluator
-from distfd.steps import NoiseStep, as_real, typical_sizes
+from distfd.numerics.auto_step import AutoStep
+from distfd.numerics.steps import NoiseStep, as_real, typical_sizes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from distfd.methods import Setting
-    from distfd.plan import Answer
+    from distfd.numerics.plan import Answer
 
     Floats = NDArray[np.float64]
 

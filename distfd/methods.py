@@ -8,31 +8,31 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from distfd.accurate import Accurate
-from distfd.auto_step import AutoStep
-from distfd.coloring import make_structure
-from distfd.directions import lengths
 from distfd.errors import InputError
-from distfd.first_derivative import FirstDerivative
-from distfd.gill_step import GillStep
-from distfd.hessian_vector import HessianVector
-from distfd.richardson import Richardson
-from distfd.second_derivative import SECOND, Hessian
-from distfd.shi_step import ShiStep
-from distfd.slopes import Directional
-from distfd.sparse_jacobian import ProbedJacobian, SparseJacobian
-from distfd.stencils import RICHARDSON
-from distfd.steps import AbsoluteStep, NoiseStep, as_real, nominal_steps, typical_sizes
+from distfd.numerics.accurate import Accurate
+from distfd.numerics.auto_step import AutoStep
+from distfd.numerics.coloring import make_structure
+from distfd.numerics.directions import lengths
+from distfd.numerics.first_derivative import FirstDerivative
+from distfd.numerics.gill_step import GillStep
+from distfd.numerics.hessian_vector import HessianVector
+from distfd.numerics.richardson import Richardson
+from distfd.numerics.second_derivative import SECOND, Hessian
+from distfd.numerics.shi_step import ShiStep
+from distfd.numerics.slopes import Directional
+from distfd.numerics.sparse_jacobian import ProbedJacobian, SparseJacobian
+from distfd.numerics.stencils import RICHARDSON
+from distfd.numerics.steps import AbsoluteStep, NoiseStep, as_real, nominal_steps, typical_sizes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
+    from distfd.numerics.plan import Method
+    from distfd.numerics.site import Site
+    from distfd.numerics.stencils import Stencil
     from distfd.options import DerivativeOptions
-    from distfd.plan import Method
-    from distfd.site import Site
-    from distfd.stencils import Stencil
 
 
 @dataclass(frozen=True, eq=False)

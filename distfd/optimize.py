@@ -10,7 +10,7 @@ import numpy as np
 
 from distfd.evaluator import Evaluator
 from distfd.events import Iterated
-from distfd.placement import as_bounds
+from distfd.numerics.placement import as_bounds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -9,10 +9,10 @@ from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 from distfd.errors import InputError
+from distfd.numerics.stencils import Stencil, resolve_scheme
+from distfd.numerics.steps import AbsoluteStep, NoiseStep, positive
 from distfd.records import Status
 from distfd.scheduling.policy import Policy
-from distfd.stencils import Stencil, resolve_scheme
-from distfd.steps import AbsoluteStep, NoiseStep, positive
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +27,7 @@ ON_FAILURE = ("raise", "nan")
 
 @dataclass(frozen=True, eq=False)
 class DerivativeOptions:
-    """How a derivative is formed; see `distfd.steps.nominal_steps` for step and scale."""
+    """How a derivative is formed; see `distfd.numerics.steps.nominal_steps` for step and scale."""
 
     scheme: str | Stencil = "forward"
     step: ArrayLike | AbsoluteStep | NoiseStep | str | None = None

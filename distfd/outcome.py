@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from distfd.plan import Answer, Wave
+    from distfd.numerics.plan import Answer, Wave
     from distfd.records import Batch
     from distfd.results import Tally
 

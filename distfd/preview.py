@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from distfd.build import make_evaluator, make_objective
 from distfd.errors import InputError
 from distfd.executors.serial import SerialExecutor
-from distfd.plan import Request
+from distfd.numerics.plan import Request
+from distfd.numerics.survey import EVALUATIONS
 from distfd.report import summary
 from distfd.rundir import RunDirectory
 from distfd.stores.lock import holder
 from distfd.stores.summary import read_summary
-from distfd.survey import EVALUATIONS
 
 if TYPE_CHECKING:
     from distfd.config.load import LoadedConfig

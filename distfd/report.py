@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from distfd.noise import STATUSES
+from distfd.numerics.noise import STATUSES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from scipy.optimize import OptimizeResult
 
-    from distfd.noise_result import NoiseResult
+    from distfd.numerics.noise_result import NoiseResult
     from distfd.results import DerivativeResult
 
 _ROWS = 40

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from distfd.describe import point_label
-from distfd.plan import Wave
+from distfd.numerics.plan import Wave
 from distfd.records import Batch, Evaluation, Failure, Status
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from distfd.plan import Request
+    from distfd.numerics.plan import Request
 
 
 def gather(request: Request, batches: Sequence[Batch]) -> Wave:

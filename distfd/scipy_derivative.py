@@ -12,24 +12,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from distfd.assemble import assemble
-from distfd.coloring import Structure, find_groups
-from distfd.complex_step import imaginary_step
-from distfd.lines import Lines
-from distfd.placement import place
+from distfd.numerics.assemble import assemble
+from distfd.numerics.coloring import Structure, find_groups
+from distfd.numerics.complex_step import imaginary_step
+from distfd.numerics.lines import Lines
+from distfd.numerics.placement import place
+from distfd.numerics.sparse_jacobian import group_points, group_terms
+from distfd.numerics.stencils import COMPLEX_STEP, SCHEMES
 from distfd.points import Points, dense_points
 from distfd.scipy_sources import make_source
-from distfd.sparse_jacobian import group_points, group_terms
-from distfd.stencils import COMPLEX_STEP, SCHEMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from numpy.typing import ArrayLike, NDArray
 
+    from distfd.numerics.stencils import Stencil
     from distfd.protocols import Executor
     from distfd.scipy_sources import Source
-    from distfd.stencils import Stencil
 
 METHODS: Mapping[str, Stencil] = {
     "2-point": SCHEMES["forward"],

@@ -13,8 +13,8 @@ from distfd.build import make_objective
 from distfd.describe import coordinate_label
 from distfd.errors import DistfdError, EvaluationError, InputError
 from distfd.failures import EvaluationFailure
+from distfd.numerics.plan import check_x
 from distfd.objectives.command import CommandObjective
-from distfd.plan import check_x
 from distfd.threads import limited_threads
 from distfd.work import as_value, one_line, own_traceback
 

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 from distfd import events
 from distfd.evaluate import evaluate
+from distfd.numerics.plan import Answer, Request
 from distfd.outcome import failure_error
-from distfd.plan import Answer, Request
 from distfd.results import Tally, gather
 from distfd.warm import evaluate_warm
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from distfd.plan import Method, Wave
+    from distfd.numerics.plan import Method, Wave
     from distfd.records import Batch
     from distfd.session import Session
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from distfd.errors import InputError
-from distfd.sweep_table import worst_output
+from distfd.numerics.sweep_table import worst_output
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from distfd.sweep_result import StepSweep
+    from distfd.numerics.sweep_result import StepSweep
 
 _LEAST = 1e-300
 

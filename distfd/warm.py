@@ -22,7 +22,7 @@ import numpy as np
 
 from distfd.errors import InputError
 from distfd.evaluate import evaluate
-from distfd.plan import Request, Wave
+from distfd.numerics.plan import Request, Wave
 from distfd.records import Status
 from distfd.results import gather
 

@@ -6,22 +6,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from distfd.first_derivative import FirstDerivative
 from distfd.methods import Setting, make_method
+from distfd.numerics.first_derivative import FirstDerivative
+from distfd.numerics.placement import as_bounds
+from distfd.numerics.plan import Answer, Request, Wave
+from distfd.numerics.site import Site
+from distfd.numerics.stencils import Stencil, resolve_scheme
+from distfd.numerics.steps import nominal_steps
 from distfd.options import DerivativeOptions
-from distfd.placement import as_bounds
-from distfd.plan import Answer, Request, Wave
 from distfd.records import Status
-from distfd.site import Site
-from distfd.stencils import Stencil, resolve_scheme
-from distfd.steps import nominal_steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
-    from distfd.plan import Method
+    from distfd.numerics.plan import Method
 
     Floats = NDArray[np.float64]
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from solving import ask, bits, method, rosenbrock, solve, trigonometric, wave
 
-from distfd.plan import Answer, Wave
-from distfd.stencils import EPS, SCHEMES, Stencil, coefficients
-from distfd.steps import AbsoluteStep, nominal_steps
+from distfd.numerics.plan import Answer, Wave
+from distfd.numerics.stencils import EPS, SCHEMES, Stencil, coefficients
+from distfd.numerics.steps import AbsoluteStep, nominal_steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from solving import bits
 
-from distfd.assemble import Terms, assemble
+from distfd.numerics.assemble import Terms, assemble
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -11,26 +11,26 @@ from hypothesis import strategies as st
 from problems import PROBLEMS
 from solving import bits, rosenbrock, trigonometric
 
-from distfd.accurate import Accurate
-from distfd.auto_step import AutoStep
 from distfd.describe import coordinate_label
-from distfd.gill_step import GillStep
-from distfd.plan import Answer, Request, Wave
+from distfd.numerics.accurate import Accurate
+from distfd.numerics.auto_step import AutoStep
+from distfd.numerics.gill_step import GillStep
+from distfd.numerics.plan import Answer, Request, Wave
+from distfd.numerics.refine import CAP
+from distfd.numerics.richardson import Richardson
+from distfd.numerics.shi_step import ShiStep
+from distfd.numerics.site import Site
+from distfd.numerics.stencils import RICHARDSON, SCHEMES
+from distfd.numerics.steps import nominal_steps
 from distfd.records import Batch, Status
-from distfd.refine import CAP
 from distfd.results import gather
-from distfd.richardson import Richardson
-from distfd.shi_step import ShiStep
-from distfd.site import Site
-from distfd.stencils import RICHARDSON, SCHEMES
-from distfd.steps import nominal_steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
-    from distfd.plan import Method
+    from distfd.numerics.plan import Method
 
     Floats = NDArray[np.float64]
 

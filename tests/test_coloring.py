@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from distfd.coloring import find_groups, make_structure
 from distfd.errors import InputError
+from distfd.numerics.coloring import find_groups, make_structure
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

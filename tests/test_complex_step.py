@@ -14,9 +14,9 @@ from hypothesis.extra import numpy as hnp
 from solving import bits
 
 import distfd
-from distfd.complex_step import imaginary_step
 from distfd.describe import coordinate_label, point_label
 from distfd.errors import EvaluationError, InputError
+from distfd.numerics.complex_step import imaginary_step
 from distfd.objectives.command import CommandObjective
 from distfd.points import Points
 from distfd.work import BadValueError, as_value

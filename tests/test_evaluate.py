@@ -10,8 +10,8 @@ from distfd import events
 from distfd.errors import ClusterError, StoreError
 from distfd.evaluate import evaluate
 from distfd.executors.serial import SerialExecutor
+from distfd.numerics.plan import Request
 from distfd.objectives.python import PythonObjective
-from distfd.plan import Request
 from distfd.points import dense_points
 from distfd.protocols import ChunkDone, SlotLost, SlotUp
 from distfd.records import Batch, Failure, Status

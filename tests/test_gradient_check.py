@@ -10,8 +10,8 @@ from solving import drive
 
 import distfd
 from distfd.along import Along, line_site, random_directions
-from distfd.auto_step import AutoStep
-from distfd.site import Site
+from distfd.numerics.auto_step import AutoStep
+from distfd.numerics.site import Site
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,13 +14,8 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "distfd"
 
 FLOORS: dict[str, int] = {
-    **dict.fromkeys(("errors", "records", "failures", "events", "points", "stencils", "steps", "placement"), 0),
-    **dict.fromkeys(("site", "lines", "complex_step", "assemble", "plan", "coloring", "describe", "results"), 0),
-    **dict.fromkeys(("first_derivative", "second_derivative", "sparse_jacobian", "repeats"), 0),
-    **dict.fromkeys(("directions", "slopes", "hessian_vector"), 0),
-    **dict.fromkeys(("quantum", "noise", "noise_lines", "course", "doubts", "survey", "pairs", "refine"), 0),
-    **dict.fromkeys(("noise_result", "auto_step", "accurate", "shi_step", "gill_step", "richardson"), 0),
-    **dict.fromkeys(("sweeping", "sweep_result", "sweep_table", "verdict", "advice"), 0),
+    **dict.fromkeys(("errors", "records", "failures", "events", "points", "describe", "results", "repeats"), 0),
+    "numerics": 0,
     **dict.fromkeys(("protocols", "scheduling", "options", "work", "lending", "threads", "processes", "reaper"), 1),
     **dict.fromkeys(("fingerprint", "identity", "recycle", "hosts"), 1),
     **dict.fromkeys(("objectives", "executors", "stores", "observers"), 2),

@@ -14,14 +14,14 @@ from hypothesis.extra import numpy as hnp
 from solving import bits, drive, method, plan, solve
 
 import distfd
-import distfd.hessian_vector
-from distfd.directions import lengths
+import distfd.numerics.hessian_vector
 from distfd.errors import InputError
-from distfd.plan import Request, Wave
+from distfd.numerics.directions import lengths
+from distfd.numerics.plan import Request, Wave
+from distfd.numerics.second_derivative import _PAIRS
+from distfd.numerics.stencils import COMPLEX_STEP, SCHEMES
+from distfd.numerics.steps import AbsoluteStep
 from distfd.records import Status
-from distfd.second_derivative import _PAIRS
-from distfd.stencils import COMPLEX_STEP, SCHEMES
-from distfd.steps import AbsoluteStep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -297,7 +297,7 @@ def test_a_long_direction_takes_a_request_for_each_gradient_with_the_same_bits(
 ) -> None:
     one, waves = drive(plan("hvp", X, bounds=bounds, v=v), smooth)
     assert len(waves) == 1
-    monkeypatch.setattr(distfd.hessian_vector, "_MOST_CHANGES", 0)
+    monkeypatch.setattr(distfd.numerics.hessian_vector, "_MOST_CHANGES", 0)
     several, parts = drive(plan("hvp", X, bounds=bounds, v=v), smooth)
     assert bits(several.derivative) == bits(one.derivative)
     assert bits(several.value) == bits(one.value)

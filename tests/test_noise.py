@@ -10,12 +10,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from distfd.noise import FLAT, FOUND, LINE, QUANTISED, UNKNOWN, difference_levels, estimate, known_noise, next_spacing
-from distfd.noise_lines import direction, line_points
-from distfd.noise_result import NoiseLevel
-from distfd.plan import Answer, Request, Wave
-from distfd.quantum import quantum
-from distfd.site import Site
+from distfd.numerics.noise import (
+    FLAT,
+    FOUND,
+    LINE,
+    QUANTISED,
+    UNKNOWN,
+    difference_levels,
+    estimate,
+    known_noise,
+    next_spacing,
+)
+from distfd.numerics.noise_lines import direction, line_points
+from distfd.numerics.noise_result import NoiseLevel
+from distfd.numerics.plan import Answer, Request, Wave
+from distfd.numerics.quantum import quantum
+from distfd.numerics.site import Site
 
 if TYPE_CHECKING:
     from collections.abc import Callable

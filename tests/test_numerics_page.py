@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from distfd.stencils import COMPLEX_STEP, RICHARDSON, SCHEMES
+from distfd.numerics.stencils import COMPLEX_STEP, RICHARDSON, SCHEMES
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "numerics.md").read_text(encoding="utf-8")

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from distfd.errors import InputError
+from distfd.numerics.stencils import SCHEMES, Stencil
+from distfd.numerics.steps import AbsoluteStep
 from distfd.options import DerivativeOptions, EvaluationOptions
 from distfd.records import Status
-from distfd.stencils import SCHEMES, Stencil
-from distfd.steps import AbsoluteStep
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

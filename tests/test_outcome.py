@@ -11,13 +11,13 @@ import pytest
 
 import distfd
 from distfd import methods
-from distfd.plan import Answer
+from distfd.numerics.plan import Answer
 from distfd.report import derivative_fields
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from distfd.plan import Method, Request, Wave
+    from distfd.numerics.plan import Method, Request, Wave
 
 TEXT = "coordinate 1 ('b'): J(x + h) is J(x) exactly"
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from scipy.optimize import Bounds
 
 from distfd.errors import InputError
-from distfd.placement import as_bounds, check_offsets, place
-from distfd.stencils import SCHEMES, Stencil
+from distfd.numerics.placement import as_bounds, check_offsets, place
+from distfd.numerics.stencils import SCHEMES, Stencil
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

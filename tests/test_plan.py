@@ -16,14 +16,14 @@ from solving import ask, bits, method, rosenbrock, solve, trigonometric, wave
 
 from distfd.describe import coordinate_label
 from distfd.errors import InputError
-from distfd.first_derivative import FirstDerivative
-from distfd.placement import as_bounds
-from distfd.plan import Answer, Request, Values, Wave, check_x
+from distfd.numerics.first_derivative import FirstDerivative
+from distfd.numerics.placement import as_bounds
+from distfd.numerics.plan import Answer, Request, Values, Wave, check_x
+from distfd.numerics.site import Site
+from distfd.numerics.stencils import SCHEMES
+from distfd.numerics.steps import AbsoluteStep
 from distfd.points import dense_points
 from distfd.records import Status
-from distfd.site import Site
-from distfd.stencils import SCHEMES
-from distfd.steps import AbsoluteStep
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

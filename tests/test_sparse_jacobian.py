@@ -15,9 +15,9 @@ from solving import bits, drive, plan
 
 import distfd
 from distfd.errors import InputError
-from distfd.plan import Request, Wave
+from distfd.numerics.plan import Request, Wave
+from distfd.numerics.stencils import SCHEMES
 from distfd.records import Status
-from distfd.stencils import SCHEMES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -12,7 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distfd.errors import InputError
-from distfd.stencils import COMPLEX_STEP, EPS, SCHEMES, Stencil, coefficients, curvature_coefficients, resolve_scheme
+from distfd.numerics.stencils import (
+    COMPLEX_STEP,
+    EPS,
+    SCHEMES,
+    Stencil,
+    coefficients,
+    curvature_coefficients,
+    resolve_scheme,
+)
 
 U = Fraction(1, 2**53)
 """The unit round-off."""

@@ -14,8 +14,8 @@ from scipy.optimize import _numdiff
 from solving import bits
 
 from distfd.errors import InputError
-from distfd.stencils import SCHEMES
-from distfd.steps import AbsoluteStep, as_real, nominal_steps
+from distfd.numerics.stencils import SCHEMES
+from distfd.numerics.steps import AbsoluteStep, as_real, nominal_steps
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

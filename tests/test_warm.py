@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from solving import bits
 
 import distfd
-import distfd.hessian_vector
+import distfd.numerics.hessian_vector
 from distfd.objectives.command import CommandObjective
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def test_a_simulator_without_reset_goes_back_by_restore() -> None:
 def test_a_product_in_several_requests_starts_each_from_the_same_baseline(monkeypatch: pytest.MonkeyPatch) -> None:
     with evaluator("baseline") as ev:
         wanted = ev.hvp(X, [1.0, 0.0, -1.0])
-    monkeypatch.setattr(distfd.hessian_vector, "_MOST_CHANGES", 1)
+    monkeypatch.setattr(distfd.numerics.hessian_vector, "_MOST_CHANGES", 1)
     with evaluator("baseline") as ev:
         assert bits(ev.hvp(X, [1.0, 0.0, -1.0])) == bits(wanted)
 

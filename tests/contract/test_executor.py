@@ -23,9 +23,9 @@ from distfd.executors.ray import RayExecutor
 from distfd.executors.ray import _failure as failure_of
 from distfd.executors.ray_worker import PickledObjective, RayWorker
 from distfd.executors.serial import SerialExecutor
+from distfd.numerics.plan import Request
 from distfd.objectives.python import PythonObjective
 from distfd.objectives.simulator import SimulatorObjective
-from distfd.plan import Request
 from distfd.points import Points, dense_points
 from distfd.protocols import Chunk, ChunkDone, SlotLost, SlotUp
 from distfd.records import Batch, Status

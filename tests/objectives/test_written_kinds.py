@@ -11,19 +11,19 @@ import scipy.sparse
 import distfd
 from distfd.errors import InputError
 from distfd.methods import Setting, make_method
+from distfd.numerics.placement import as_bounds
+from distfd.numerics.plan import Request, Wave
+from distfd.numerics.site import Site
+from distfd.numerics.stencils import resolve_scheme
 from distfd.objectives.command import CommandObjective
 from distfd.options import DerivativeOptions
-from distfd.placement import as_bounds
-from distfd.plan import Request, Wave
 from distfd.records import Status
-from distfd.site import Site
-from distfd.stencils import resolve_scheme
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from distfd.plan import Answer
+    from distfd.numerics.plan import Answer
 
 DECK = '{{ a | fmt(".3f") }}\n{{ b | fmt(".3f") }}\n'
 X = np.array([0.5, -0.25])

@@ -128,7 +128,7 @@ SCHEMES = {
 """Real stencils by name."""
 
 RICHARDSON = Stencil("richardson", (-4, -2, -1, 1, 2, 4))
-"""Central differences at h, 2 h and 4 h, extrapolated: `distfd.richardson` adds the error that their table tells."""
+"""Central differences at h, 2 h and 4 h, extrapolated; `distfd.numerics.richardson` adds an error from their table."""
 
 COMPLEX_STEP = Stencil("complex-step", (1,), imaginary=True)
 

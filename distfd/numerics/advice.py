@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from distfd.sweeping import DECADES
-from distfd.verdict import sizes
+from distfd.numerics.sweeping import DECADES
+from distfd.numerics.verdict import sizes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from distfd.sweep_result import StepSweep
+    from distfd.numerics.sweep_result import StepSweep
 
     Floats = NDArray[np.float64]
 

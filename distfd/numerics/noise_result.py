@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from distfd.course import follow
-from distfd.plan import Answer
-from distfd.survey import survey
+from distfd.numerics.course import follow
+from distfd.numerics.plan import Answer
+from distfd.numerics.survey import survey
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from distfd.course import Course
-    from distfd.plan import Request, Wave
-    from distfd.site import Site
-    from distfd.survey import Survey
+    from distfd.numerics.course import Course
+    from distfd.numerics.plan import Request, Wave
+    from distfd.numerics.site import Site
+    from distfd.numerics.survey import Survey
 
 
 @dataclass(frozen=True)

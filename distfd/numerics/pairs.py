@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from distfd.stencils import coefficients
+from distfd.numerics.stencils import coefficients
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from distfd.noise import Noise
+    from distfd.numerics.noise import Noise
 
     Floats = NDArray[np.float64]
 

@@ -10,9 +10,9 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from distfd.noise import Noise
-    from distfd.noise_result import NoiseResult
-    from distfd.pairs import Pairs
+    from distfd.numerics.noise import Noise
+    from distfd.numerics.noise_result import NoiseResult
+    from distfd.numerics.pairs import Pairs
 
     Floats = NDArray[np.float64]
 
@@ -89,7 +89,7 @@ class StepSweep:
         return np.asarray(np.maximum(apart + bar, self.column(f"{scheme}_noise", output)))
 
     def __str__(self) -> str:
-        from distfd.sweep_table import sweep_text
+        from distfd.numerics.sweep_table import sweep_text
 
         return sweep_text(self)
 

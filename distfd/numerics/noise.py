@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from distfd.quantum import quantum
+from distfd.numerics.quantum import quantum
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from distfd.stencils import Stencil
+    from distfd.numerics.stencils import Stencil
 
 
 Arrangements: TypeAlias = "list[tuple[float, NDArray[np.float64]]]"

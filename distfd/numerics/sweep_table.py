@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from distfd.noise import STATUSES
+from distfd.numerics.noise import STATUSES
 
 if TYPE_CHECKING:
-    from distfd.sweep_result import StepSweep
+    from distfd.numerics.sweep_result import StepSweep
 
 TOLERANCE = 0.01
 """The relative error up to which a difference counts as right, where nothing else is asked for."""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from distfd.sweep_result import StepSweep
+    from distfd.numerics.sweep_result import StepSweep
 
     Floats = NDArray[np.float64]
 

@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from distfd.assemble import Terms, assemble
-from distfd.directions import Ray, place_rays
-from distfd.placement import check_offsets, place
-from distfd.plan import Answer, Request, Wave
+from distfd.numerics.assemble import Terms, assemble
+from distfd.numerics.directions import Ray, place_rays
+from distfd.numerics.placement import check_offsets, place
+from distfd.numerics.plan import Answer, Request, Wave
+from distfd.numerics.second_derivative import SECOND
+from distfd.numerics.stencils import coefficients
 from distfd.points import Points, dense_points
-from distfd.second_derivative import SECOND
-from distfd.stencils import coefficients
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from distfd.site import Site
+    from distfd.numerics.site import Site
 
 _MOST_CHANGES = 2**22
 """Changes against x up to which all points go in one request; above, each gradient has a request of its own."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import TYPE_CHECKING, TypeAlias
 
-from distfd.plan import Answer, Request, Wave
+from distfd.numerics.plan import Answer, Request, Wave
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from distfd.assemble import Terms
-from distfd.complex_step import imaginary_step
-from distfd.placement import check_offsets, place
+from distfd.numerics.assemble import Terms
+from distfd.numerics.complex_step import imaginary_step
+from distfd.numerics.placement import check_offsets, place
+from distfd.numerics.stencils import coefficients
 from distfd.points import Points
-from distfd.stencils import coefficients
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from distfd.site import Site
-    from distfd.stencils import Stencil
+    from distfd.numerics.site import Site
+    from distfd.numerics.stencils import Stencil
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,24 +8,24 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from distfd.assemble import Terms, assemble
-from distfd.coloring import Structure, find_groups
-from distfd.complex_step import check_imaginary_parts
 from distfd.errors import InputError
-from distfd.lines import Lines, place_lines
-from distfd.plan import Answer, Request
+from distfd.numerics.assemble import Terms, assemble
+from distfd.numerics.coloring import Structure, find_groups
+from distfd.numerics.complex_step import check_imaginary_parts
+from distfd.numerics.lines import Lines, place_lines
+from distfd.numerics.plan import Answer, Request
+from distfd.numerics.stencils import EPS, SCHEMES, coefficients
 from distfd.points import Points
 from distfd.records import Status
-from distfd.stencils import EPS, SCHEMES, coefficients
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from distfd.plan import Wave
-    from distfd.site import Site
-    from distfd.stencils import Stencil
+    from distfd.numerics.plan import Wave
+    from distfd.numerics.site import Site
+    from distfd.numerics.stencils import Stencil
 
 PROBE_REACH = EPS**0.25
 """How far a probe goes, in typical sizes: enough that a product of two such changes is seen in J."""

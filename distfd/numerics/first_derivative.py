@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from distfd.assemble import assemble
-from distfd.complex_step import check_imaginary_parts
-from distfd.doubts import still_doubts
-from distfd.lines import Lines, place_lines
-from distfd.plan import Answer, Request
-from distfd.quantum import quantum
+from distfd.numerics.assemble import assemble
+from distfd.numerics.complex_step import check_imaginary_parts
+from distfd.numerics.doubts import still_doubts
+from distfd.numerics.lines import Lines, place_lines
+from distfd.numerics.plan import Answer, Request
+from distfd.numerics.quantum import quantum
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from distfd.plan import Wave
-    from distfd.site import Site
-    from distfd.stencils import Stencil
+    from distfd.numerics.plan import Wave
+    from distfd.numerics.site import Site
+    from distfd.numerics.stencils import Stencil
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +34,7 @@ class FirstDerivative:
     site : Site
     stencil : Stencil
     h : (d,) ndarray
-        Signed steps, those of `distfd.steps.nominal_steps` or any other; bounds and rounding may change them.
+        Signed steps, those of `distfd.numerics.steps.nominal_steps` or any other; bounds and rounding may change them.
     vector : bool
     """
 

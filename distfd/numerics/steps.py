@@ -13,7 +13,7 @@ from distfd.errors import InputError
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-    from distfd.stencils import Stencil
+    from distfd.numerics.stencils import Stencil
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,27 +8,27 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from distfd.course import follow
-from distfd.doubts import kink_doubts, still_doubts
 from distfd.errors import InputError
-from distfd.noise import UNKNOWN, Noise, known_noise
-from distfd.noise_result import NoiseResult
-from distfd.pairs import Pairs, no_pairs
-from distfd.placement import place
-from distfd.plan import Answer
+from distfd.numerics.course import follow
+from distfd.numerics.doubts import kink_doubts, still_doubts
+from distfd.numerics.noise import UNKNOWN, Noise, known_noise
+from distfd.numerics.noise_result import NoiseResult
+from distfd.numerics.pairs import Pairs, no_pairs
+from distfd.numerics.placement import place
+from distfd.numerics.plan import Answer
+from distfd.numerics.stencils import SCHEMES
+from distfd.numerics.survey import survey
+from distfd.numerics.sweep_result import StepSweep, plateau
 from distfd.points import single_points
-from distfd.stencils import SCHEMES
-from distfd.survey import survey
-from distfd.sweep_result import StepSweep, plateau
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
     from numpy.typing import NDArray
 
-    from distfd.plan import Request, Wave
-    from distfd.site import Site
-    from distfd.survey import Survey
+    from distfd.numerics.plan import Request, Wave
+    from distfd.numerics.site import Site
+    from distfd.numerics.survey import Survey
 
     Floats = NDArray[np.float64]
 

@@ -16,20 +16,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from distfd.assemble import Terms, assemble
-from distfd.placement import arrange, check_offsets
-from distfd.plan import Answer, Request
+from distfd.numerics.assemble import Terms, assemble
+from distfd.numerics.placement import arrange, check_offsets
+from distfd.numerics.plan import Answer, Request
+from distfd.numerics.stencils import EPS, Stencil, curvature_coefficients
 from distfd.points import Points
-from distfd.stencils import EPS, Stencil, curvature_coefficients
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from distfd.placement import Arrangements
-    from distfd.plan import Wave
-    from distfd.site import Site
+    from distfd.numerics.placement import Arrangements
+    from distfd.numerics.plan import Wave
+    from distfd.numerics.site import Site
 
 SECOND = Stencil("central", (-1, 1), default_step=EPS**0.25)
 """What second derivatives are made of, and its step, which balances h^2 against eps / h^2."""

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from distfd.doubts import noise_doubts
-from distfd.noise import LINE, UNKNOWN, Noise, estimate, known_noise, next_spacing
-from distfd.noise_lines import line_points
-from distfd.plan import Answer, Request
+from distfd.numerics.doubts import noise_doubts
+from distfd.numerics.noise import LINE, UNKNOWN, Noise, estimate, known_noise, next_spacing
+from distfd.numerics.noise_lines import line_points
+from distfd.numerics.plan import Answer, Request
 from distfd.points import Points, join_points
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from distfd.plan import Wave
-    from distfd.site import Site
+    from distfd.numerics.plan import Wave
+    from distfd.numerics.site import Site
 
     Floats = NDArray[np.float64]
 

@@ -12,22 +12,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from distfd.doubts import kink_doubts, still_doubts
-from distfd.pairs import Pairs, no_pairs
-from distfd.placement import place
-from distfd.plan import Request
+from distfd.numerics.doubts import kink_doubts, still_doubts
+from distfd.numerics.pairs import Pairs, no_pairs
+from distfd.numerics.placement import place
+from distfd.numerics.plan import Request
+from distfd.numerics.stencils import SCHEMES
 from distfd.points import single_points
-from distfd.stencils import SCHEMES
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
     from numpy.typing import NDArray
 
-    from distfd.pairs import Slopes
-    from distfd.plan import Wave
-    from distfd.site import Site
-    from distfd.survey import Survey
+    from distfd.numerics.pairs import Slopes
+    from distfd.numerics.plan import Wave
+    from distfd.numerics.site import Site
+    from distfd.numerics.survey import Survey
 
     Floats = NDArray[np.float64]
 

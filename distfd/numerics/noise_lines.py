@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from distfd.noise import LINE
+from distfd.numerics.noise import LINE
 from distfd.points import Points
 
 if TYPE_CHECKING:

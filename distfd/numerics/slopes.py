@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from distfd.assemble import Terms, assemble
-from distfd.complex_step import check_imaginary_parts
-from distfd.directions import Ray, place_rays
-from distfd.plan import Answer, Request
+from distfd.numerics.assemble import Terms, assemble
+from distfd.numerics.complex_step import check_imaginary_parts
+from distfd.numerics.directions import Ray, place_rays
+from distfd.numerics.plan import Answer, Request
+from distfd.numerics.stencils import coefficients
 from distfd.points import Points
-from distfd.stencils import coefficients
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from distfd.plan import Wave
-    from distfd.site import Site
-    from distfd.stencils import Stencil
+    from distfd.numerics.plan import Wave
+    from distfd.numerics.site import Site
+    from distfd.numerics.stencils import Stencil
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +37,7 @@ class Directional:
     t : (p,) ndarray
         Steps: x + t v.
     h : (d,) ndarray
-        Typical steps > 0 of the coordinates, for `distfd.directions.place_rays`.
+        Typical steps > 0 of the coordinates, for `distfd.numerics.directions.place_rays`.
     single : bool
         The one direction's derivative by itself: (m,).
     """

@@ -9,8 +9,8 @@ import numpy as np
 
 from distfd.describe import numbered
 from distfd.errors import InputError
+from distfd.numerics.steps import as_real
 from distfd.records import Status
-from distfd.steps import as_real
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

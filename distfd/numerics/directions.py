@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from distfd.complex_step import imaginary_step
 from distfd.errors import InputError
-from distfd.placement import check_offsets, place
+from distfd.numerics.complex_step import imaginary_step
+from distfd.numerics.placement import check_offsets, place
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from distfd.site import Site
-    from distfd.stencils import Stencil
+    from distfd.numerics.site import Site
+    from distfd.numerics.stencils import Stencil
 
 
 _STRAIGHT = 0.01

@@ -12,7 +12,7 @@ from distfd.records import Status
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from distfd.plan import Wave
+    from distfd.numerics.plan import Wave
 
 
 def imaginary_step(x: NDArray[np.float64], h: NDArray[np.float64]) -> NDArray[np.complex128]:

@@ -7,23 +7,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from distfd.course import follow
-from distfd.pairs import no_pairs
-from distfd.placement import place
-from distfd.plan import Answer, Request
+from distfd.numerics.course import follow
+from distfd.numerics.pairs import no_pairs
+from distfd.numerics.placement import place
+from distfd.numerics.plan import Answer, Request
+from distfd.numerics.refine import CAP
+from distfd.numerics.stencils import SCHEMES
+from distfd.numerics.survey import survey
 from distfd.points import single_points
-from distfd.refine import CAP
-from distfd.stencils import SCHEMES
-from distfd.survey import survey
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from distfd.course import Course
-    from distfd.plan import Wave
-    from distfd.site import Site
+    from distfd.numerics.course import Course
+    from distfd.numerics.plan import Wave
+    from distfd.numerics.site import Site
 
     Floats = NDArray[np.float64]
 

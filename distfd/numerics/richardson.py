@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from distfd.course import follow
-from distfd.lines import place_lines
-from distfd.stencils import coefficients
-from distfd.survey import survey
+from distfd.numerics.course import follow
+from distfd.numerics.lines import place_lines
+from distfd.numerics.stencils import coefficients
+from distfd.numerics.survey import survey
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from distfd.course import Course
-    from distfd.plan import Answer, Request, Wave
-    from distfd.site import Site
-    from distfd.stencils import Stencil
+    from distfd.numerics.course import Course
+    from distfd.numerics.plan import Answer, Request, Wave
+    from distfd.numerics.site import Site
+    from distfd.numerics.stencils import Stencil
 
     Floats = NDArray[np.float64]
 

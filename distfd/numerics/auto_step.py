@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from distfd.course import follow
-from distfd.refine import refine
-from distfd.survey import EVALUATIONS, survey
+from distfd.numerics.course import follow
+from distfd.numerics.refine import refine
+from distfd.numerics.survey import EVALUATIONS, survey
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from distfd.course import Course
-    from distfd.pairs import Slopes
-    from distfd.plan import Answer, Request, Wave
-    from distfd.site import Site
+    from distfd.numerics.course import Course
+    from distfd.numerics.pairs import Slopes
+    from distfd.numerics.plan import Answer, Request, Wave
+    from distfd.numerics.site import Site
 
     Floats = NDArray[np.float64]
 

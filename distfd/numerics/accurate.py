@@ -7,25 +7,25 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from distfd.auto_step import best
-from distfd.course import follow
-from distfd.placement import check_offsets, place
-from distfd.plan import Request
+from distfd.numerics.auto_step import best
+from distfd.numerics.course import follow
+from distfd.numerics.placement import check_offsets, place
+from distfd.numerics.plan import Request
+from distfd.numerics.refine import CAP, refine
+from distfd.numerics.stencils import SCHEMES
+from distfd.numerics.survey import EVALUATIONS, survey
 from distfd.points import single_points
-from distfd.refine import CAP, refine
-from distfd.stencils import SCHEMES
-from distfd.survey import EVALUATIONS, survey
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from distfd.course import Course
-    from distfd.plan import Answer, Wave
-    from distfd.refine import Search
-    from distfd.site import Site
-    from distfd.survey import Survey
+    from distfd.numerics.course import Course
+    from distfd.numerics.plan import Answer, Wave
+    from distfd.numerics.refine import Search
+    from distfd.numerics.site import Site
+    from distfd.numerics.survey import Survey
 
     Floats = NDArray[np.float64]
 
@@ -67,7 +67,7 @@ class Accurate:
     noise: float | None = None
 
     def advance(self, waves: Sequence[Wave]) -> Request | Answer:
-        """Lines and forward differences, then the rounds of `distfd.refine` for some coordinates."""
+        """Lines and forward differences, then the rounds of `distfd.numerics.refine` for some coordinates."""
         return follow(self._course(), waves)
 
     def _course(self) -> Course:

@@ -1,0 +1,1 @@
+"""Derivatives as plans over known values: pure functions, no I/O, no clock."""
