@@ -271,13 +271,14 @@ def _hint(check: GradientCheck, x: Floats, scale: Floats) -> str:
     ratio, loose = given / own, 2 * (_SURE * bar / np.abs(own) + 1e-6)
 
     def is_alike(wanted: Any) -> bool:
-        return bool((np.abs(ratio / wanted - 1) <= loose).all())
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return bool((np.abs(ratio / wanted - 1) <= loose).all())
 
     if is_alike(-1.0):
         return "the sign is wrong"
     if len(ratio) > 1 and is_alike(np.median(ratio)):
         return f"all components are {np.median(ratio):.6g} times those of J"
-    units = {"x": x[told], "1 / x": 1 / np.where(x == 0, np.nan, x)[told], "scale": scale[told]}
+    units = {"x": x[told], "1 / x": 1 / np.where(x[told] == 0, np.nan, x[told]), "scale": scale[told]}
     for name, unit in {**units, "1 / scale": 1 / scale[told]}.items():
         if len(ratio) > 1 and np.ptp(unit) > 0 and is_alike(unit):
             return f"each component is {name} times that of J: it may be meant for other units"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from distfd.sweep_plot import plot_sweep
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from conftest import RequireSimulator
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
@@ -260,8 +260,8 @@ def test_without_matplotlib_a_plot_says_what_to_install(tmp_path: Path, monkeypa
         plot_sweep(sweep(smooth), tmp_path / "sweep.png")
 
 
-@pytest.mark.skipif(importlib.util.find_spec("matplotlib") is None, reason="NOT tested: matplotlib is missing")
-def test_the_plot_is_a_picture(tmp_path: Path) -> None:
+def test_the_plot_is_a_picture(tmp_path: Path, require_simulator: RequireSimulator) -> None:
+    require_simulator("matplotlib")
     plot_sweep(sweep(smooth), tmp_path / "sweep.png")
     assert (tmp_path / "sweep.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(distfd.InputError, match="cannot be written"):

@@ -183,3 +183,9 @@ def test_a_given_gradient_may_not_change_x() -> None:
         return found
 
     assert check(spoils).ok
+
+
+def test_zeros_in_x_and_in_the_gradient_are_no_trouble() -> None:
+    found = check([2.0, 0.0, 3.0], [0.0, 1.0, 0.0], lambda x: float(2 * x[0] + x[2]))
+    assert found.differing.tolist() == [2]
+    assert found.status[1] == "agrees"
