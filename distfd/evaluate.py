@@ -73,32 +73,10 @@ def evaluate(
         return
     if not session.pool.times.count:
         session.pool.times.recall(len(points), *store.seconds())
-    scheduler = Scheduler(
-        index,
-        request.baseline,
-        session.policy,
-        session.pool,
-        epoch=time.time() - time.monotonic(),
-        total=len(points),
-    )
+    epoch = time.time() - time.monotonic()
+    scheduler = Scheduler(index, request.baseline, session.policy, session.pool, epoch=epoch, total=len(points))
     name = _namer(request, session)
-    timeout = session.policy.timeout
-
-    def chunk(submit: Submit) -> Chunk:
-        part = points.take(submit.index)
-        return Chunk(
-            submit.chunk,
-            submit.index,
-            part,
-            request.vector,
-            timeout,
-            submit.budget,
-            request.lenient,
-            state=state,
-            capture=capture,
-            recycle=session.recycle,
-        )
-
+    chunk = _chunks(session, request, state, capture)
     with contextlib.closing(drive(session, scheduler, chunk)) as driven:
         for ended in driven:
             # All that has come in is stored before the caller, who may stop here, sees any of it.
@@ -111,6 +89,28 @@ def evaluate(
                     session.emit(events.BatchFinished(final))
                     yield final
                     yield from repeated(final, repeats)
+
+
+def _chunks(
+    session: Session, request: Request, state: NDArray[np.uint8] | None, capture: int | None
+) -> Callable[[Submit], Chunk]:
+    """What a slot is sent for a `Submit`."""
+
+    def chunk(submit: Submit) -> Chunk:
+        return Chunk(
+            submit.chunk,
+            submit.index,
+            request.points.take(submit.index),
+            request.vector,
+            session.policy.timeout,
+            submit.budget,
+            request.lenient,
+            state=state,
+            capture=capture,
+            recycle=session.recycle,
+        )
+
+    return chunk
 
 
 def _from_store(found: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]) -> Batch:

@@ -14,17 +14,14 @@ from distfd.errors import InputError
 from distfd.executors.registry import make_executor
 from distfd.kinds import Kinds
 from distfd.methods import Setting, make_method
-from distfd.numerics.noise_result import NoiseLevel, NoiseResult
 from distfd.numerics.placement import as_bounds
 from distfd.numerics.plan import Values, check_x
 from distfd.numerics.site import Site
-from distfd.numerics.steps import typical_sizes
 from distfd.objectives.resolve import as_objective
 from distfd.options import DerivativeOptions, EvaluationOptions
 from distfd.outcome import make_result, out_of_range_error, scalar, tell
 from distfd.points import dense_points
 from distfd.recycle import as_recycle
-from distfd.results import gather
 from distfd.scheduling.pool import Pool
 from distfd.session import Session
 from distfd.solve import solve
@@ -283,19 +280,6 @@ class Evaluator(Kinds):
         return make_result(
             answer, tally, self._options.stencil.name, self._label, slots=self.slots, vector=kind == "jacobian"
         )
-
-    def noise_level(self, x: ArrayLike) -> NoiseResult:
-        """How noisy J is at x: two lines of 7 points (13 evaluations), two more where these do not tell.
-
-        Raises
-        ------
-        EvaluationError
-            If J fails at x, or at any point where on_failure="raise".
-        """
-        site = self._site(x)
-        method = NoiseLevel(site, typical_sizes(site.x, self._options.scale))
-        _, tally = self.solve(method, "noise")
-        return method.result([gather(request, batches) for request, batches in tally.waves], tally.n_evaluations)
 
     def method(self, x: ArrayLike, kind: str = "gradient", **particulars: Any) -> Method:
         """The plan of a derivative at x; nothing is evaluated."""

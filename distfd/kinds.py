@@ -5,13 +5,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
+from distfd.numerics.noise_result import NoiseLevel, NoiseResult
+from distfd.numerics.steps import typical_sizes
 from distfd.outcome import scalar
+from distfd.results import gather
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
 
-    from distfd.results import DerivativeResult
+    from distfd.methods import Setting
+    from distfd.numerics.plan import Answer, Method
+    from distfd.results import DerivativeResult, Tally
 
 
 class Kinds(ABC):
@@ -20,6 +25,14 @@ class Kinds(ABC):
     @abstractmethod
     def differentiate(self, x: ArrayLike, *, kind: str = "gradient", **particulars: Any) -> DerivativeResult:
         """The derivative with all that is known of it."""
+
+    @abstractmethod
+    def setting(self, x: ArrayLike) -> Setting:
+        """What every method at x is made from."""
+
+    @abstractmethod
+    def solve(self, method: Method, task: str) -> tuple[Answer, Tally]:
+        """Evaluate what a method asks for until it answers."""
 
     def gradient(self, x: ArrayLike) -> NDArray[np.float64]:
         """dJ/dx at x, (d,).
@@ -86,3 +99,16 @@ class Kinds(ABC):
         """
         slopes: NDArray[np.float64] = self.differentiate(x, kind="directional", directions=directions).derivative
         return slopes
+
+    def noise_level(self, x: ArrayLike) -> NoiseResult:
+        """How noisy J is at x: two lines of 7 points (13 evaluations), two more where these do not tell.
+
+        Raises
+        ------
+        EvaluationError
+            If J fails at x, or at any point where on_failure="raise".
+        """
+        setting = self.setting(x)
+        method = NoiseLevel(setting.site, typical_sizes(setting.site.x, setting.options.scale))
+        _, tally = self.solve(method, "noise")
+        return method.result([gather(request, batches) for request, batches in tally.waves], tally.n_evaluations)
