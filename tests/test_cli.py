@@ -328,6 +328,15 @@ def slow(folder: Path) -> None:
     )
 
 
+def settled(log: Path) -> list[str]:
+    """All calls, once the workers that a killed driver left behind have ended: Ray takes a moment to see it."""
+    seen: list[str] = []
+    while len(calls := log.read_text().splitlines()) > len(seen):
+        seen = calls
+        time.sleep(1.5)
+    return seen
+
+
 def committed(folder: Path) -> int:
     with sqlite3.connect(folder / "run" / "evaluations.sqlite") as con:
         (count,) = con.execute("SELECT count(*) FROM evaluations WHERE status = 'ok'").fetchone()
@@ -354,7 +363,7 @@ def test_interrupted_and_resumed(folder: Path, ray_address: str, number: signal.
         assert result(folder)["status"] == "interrupted"
     kept = committed(folder)
     assert kept >= 1
-    begun = len((folder / "calls").read_text().splitlines())
+    begun = len(settled(folder / "calls"))
     ran = distfd(folder, "run", "job.yaml", address=ray_address)
     assert ran.returncode == 0, ran.stderr
     found = result(folder)
