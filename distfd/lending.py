@@ -47,14 +47,14 @@ class Lender:
     def _with_copy(self, fun: Callable[[NDArray[Any]], Any], points: Points, k: int) -> Any:
         begin = time.perf_counter()
         x = points.dense(k)
+        ours = sys.getrefcount(x)  # how many that is depends on the Python
         called = time.perf_counter()
         value = fun(x)
         ended = time.perf_counter()
         # The latest evaluation decides; the first of a process has imports and caches in it.
         self._copying, self._calling = called - begin, ended - called
         if not self._careful and self._copying > _SHOWS * self._calling:
-            # Two references are ours: the name, and the argument of this very call.
-            self._careful = sys.getrefcount(x) > 2 or not _same_bits(x, points.dense(k))
+            self._careful = sys.getrefcount(x) > ours or not _same_bits(x, points.dense(k))
         return value
 
     def _in_place(self, fun: Callable[[NDArray[Any]], Any], points: Points, k: int) -> Any:
@@ -65,6 +65,7 @@ class Lender:
         base[indices] = values
         view = base.view()
         view.flags.writeable = False
+        ours = sys.getrefcount(view), sys.getrefcount(base)
         try:
             value = fun(view)
         except ValueError as error:
@@ -76,8 +77,7 @@ class Lender:
         except BaseException:
             self._base = None  # the traceback may hold it
             raise
-        # Ours are: the attribute, the name and the argument of the base, and the view's own hold on it.
-        if sys.getrefcount(view) > 2 or sys.getrefcount(base) > 4:
+        if sys.getrefcount(view) > ours[0] or sys.getrefcount(base) > ours[1]:
             self._careful, self._base = True, None  # J keeps this one as it is
         else:
             base[indices] = points.x[indices]
