@@ -12,6 +12,8 @@ from distfd.errors import InputError
 from distfd.executors.serial import SerialExecutor
 from distfd.numerics.plan import Request
 from distfd.numerics.survey import EVALUATIONS
+from distfd.objectives.archive import count_archives
+from distfd.objectives.folder import count_kept
 from distfd.report import summary
 from distfd.rundir import RunDirectory
 from distfd.stores.lock import holder
@@ -71,9 +73,17 @@ def status_text(directory: str) -> str:
         lines = [summary(result)]
         if result.get("message") and result["task"] != "minimize":
             lines.append(result["message"])
-        return "\n".join(lines)
+        return "\n".join([*lines, *_kept(run)])
     state = f"running ({held})" if held is not None else "ended without a result; run the same command again to go on"
-    return f"{state}: {counts.n_computed} evaluations so far, {counts.n_failed_attempts} failed attempts"
+    state += f": {counts.n_computed} evaluations so far, {counts.n_failed_attempts} failed attempts"
+    return "\n".join([state, *_kept(run)])
+
+
+def _kept(run: RunDirectory) -> list[str]:
+    """Where a program's work directories can be looked at, if any are kept."""
+    failed, packed = count_kept(run.work), count_archives(run.archives)
+    lines = [f"{failed} work directories are kept in {run.work}"] if failed else []
+    return lines + ([f"{packed} work directories are packed in {run.archives}"] if packed else [])
 
 
 def _effort(config: Config, n: int, moving: int, slots: int | None) -> tuple[str, str]:

@@ -63,13 +63,16 @@ class Trial:
         """Why the directory of this failed attempt is not kept; empty where it is."""
         return self.refuse()
 
-    def failure(self, kind: type[EvaluationFailure], text: str, argv: Sequence[str]) -> EvaluationFailure:
-        """The exception for this attempt, with what the program printed last."""
+    def failure(
+        self, kind: type[EvaluationFailure], text: str, argv: Sequence[str], read: str | None = None
+    ) -> EvaluationFailure:
+        """The exception for this attempt, with what the program printed last, and the end of a file that was read."""
         where = f"work directory {self.folder} (sh {RERUN} there runs it again)"
         if self.removed:
             where = f"work directory removed ({self.removed})"
         line = " ".join(f"{_cut(shlex.join(argv), 300)}: {_cut(text, 1000)}; {where}".split("\n"))
-        return kind(line, "\n".join(filter(None, map(self._tail, (*self.logs, STDERR, STDOUT)))))
+        names = dict.fromkeys((*([read] if read else []), *self.logs, STDERR, STDOUT))
+        return kind(line, "\n".join(filter(None, map(self._tail, names))))
 
     def find(self, pattern: str) -> str | None:
         """The first line of the logs in which the pattern is found, read a line at a time: logs can be huge."""
@@ -90,7 +93,10 @@ class Trial:
             return ""
         with path.open("rb") as log:
             log.seek(max(0, path.stat().st_size - _TAIL_BYTES))
-            lines = log.read(_TAIL_BYTES).decode("utf-8", "replace").splitlines()[-_TAIL_LINES:]
+            end = log.read(_TAIL_BYTES)
+            if b"\0" in end and name not in (*self.logs, STDERR, STDOUT):
+                return ""  # no text
+            lines = end.decode("utf-8", "replace").splitlines()[-_TAIL_LINES:]
         return "\n".join([f"{PRINTED}{name}:", *lines]) if lines else ""
 
 

@@ -227,7 +227,7 @@ BAD: list[tuple[str, str, str]] = [
     (
         "x0: [1]\nobjective: {command: {argv: a b, outputs: {}}}\n",
         "2:29",
-        'argv: must be a list ("a b"); did you mean ["a b"]',
+        'argv: must be a list ("a b"); did you mean ["a", "b"]',
     ),
     ("x0: [1]\nobjective: {command: {argv: [], outputs: {}}}\n", "2:29", "argv: must not be empty ([])"),
     ("x0: [1]\nobjective: {command: {argv: [''], outputs: {}}}\n", "2:30", "argv.0: must be the program's name"),
