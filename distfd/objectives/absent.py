@@ -31,7 +31,8 @@ def absent(program: str, base: Path, hint: str | None) -> str:
         return f"{program} is a folder, not a program"
     if path.is_file():
         return f"{program} is not marked executable: chmod +x it, or name its interpreter first in argv"
-    return _hinted(f"{program} does not exist{_close(path)}", hint)
+    near = _close(path)
+    return f"{program} does not exist{near}" if near else _hinted(f"{program} does not exist", hint)
 
 
 def _hinted(text: str, hint: str | None) -> str:

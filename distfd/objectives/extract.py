@@ -93,12 +93,12 @@ class Regex:
     def read(self, path: Path) -> Any:
         """The number in the match that is meant, or an array of all."""
         found = [match.group(1) for match in re.finditer(self.pattern, read_text(path), re.MULTILINE)]
-        meant = [self._number(found[k]) for k in _meant(len(found), self.which, f"the regex {self.pattern!r} matches")]
+        meant = [self._number(found[k]) for k in _meant(len(found), self.which, f"the regex '{self.pattern}' matches")]
         return meant if self.which == "all" else meant[0]
 
     def _number(self, text: str | None) -> float:
         if text is None:
-            raise OutputError(f"the regex {self.pattern!r} matches, but its group is empty")
+            raise OutputError(f"the regex '{self.pattern}' matches, but its group is empty")
         return number(text)
 
 
@@ -151,7 +151,7 @@ class Columns:
     def _find(self, lines: list[str]) -> list[int]:
         if isinstance(self.line, str):
             found = [k for k, line in enumerate(lines) if re.search(self.line, line)]
-            return [found[k] for k in _meant(len(found), self.which, f"the regex {self.line!r} of the line matches")]
+            return [found[k] for k in _meant(len(found), self.which, f"the regex '{self.line}' of the line matches")]
         at = self.line - 1 if self.line > 0 else len(lines) + self.line
         if not 0 <= at < len(lines):
             raise OutputError(f"it has no line {self.line}, only {len(lines)}")

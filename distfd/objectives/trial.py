@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 _TAIL_BYTES = 64 * 1024
 _TAIL_LINES = 20
+_TAIL_LINE = 1000
 _LINE_BYTES = 1024 * 1024
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]+")
 
 
 @dataclass(frozen=True)
@@ -96,8 +98,14 @@ class Trial:
             end = log.read(_TAIL_BYTES)
             if b"\0" in end and name not in (*self.logs, STDERR, STDOUT):
                 return ""  # no text
-            lines = end.decode("utf-8", "replace").splitlines()[-_TAIL_LINES:]
+            lines = [_shown(line) for line in end.decode("utf-8", "replace").splitlines()[-_TAIL_LINES:]]
         return "\n".join([f"{PRINTED}{name}:", *lines]) if lines else ""
+
+
+def _shown(line: str) -> str:
+    """A line as a terminal can show it: nothing that would steer the terminal, and of a long line its end."""
+    text = _UNPRINTABLE.sub("\ufffd", line)
+    return text if len(text) <= _TAIL_LINE else "... " + text[-_TAIL_LINE:]
 
 
 def _cut(text: str, most: int) -> str:

@@ -308,7 +308,11 @@ BAD: list[tuple[str, str, str]] = [
     (COMMAND + "    data: {m: {file: no.csv, npy: 0}}\n", "6:22", "no such file"),
     (COMMAND + "    stdin: ../a\n", "6:12", "must be a file inside the evaluation's work directory"),
     (COMMAND + "    pre: [solver]\n", "6:11", "must be a list"),
-    (COMMAND + "    keep: some\n", "6:11", "must be one of failed, all, none"),
+    (COMMAND + "    keep: some\n", "6:11", "must be one of failed, all, none, archive"),
+    (COMMAND + "    value: 2 * b\n", "6:12", "command.value: expression '2 * b': 'b' is no output; known: mass"),
+    (COMMAND + "    value: [mass, mass ^ 2]\n", "6:19", "uses ^; a power is written **"),
+    ("x0: [1]\nobjective: {command: ./solver 'a b'}\n", "2:22", 'did you mean {argv: ["./solver", "a b"], ...}'),
+    ("x0: [1]\nobjective: {command: it's}\n", "2:22", 'did you mean {argv: ["it\'s"], ...}'),
     (HEAD + "evaluation: {retry_if: busy}\n", "3:24", "evaluation.retry_if: belongs to objective.command"),
     # What is not there yet.
     (HEAD + "task: least_squares\n", "3:7", "task least_squares is not supported by this version of distfd"),

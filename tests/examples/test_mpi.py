@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +14,8 @@ from distfd.failures import ProgramTimeout
 from distfd.objectives.command import CommandObjective
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from conftest import RequireSimulator
 
 # Midpoint rule for the integral of a sin(b t) over [0, 1]: rank r takes every second of 1000 panels. Each rank leaves
