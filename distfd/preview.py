@@ -82,8 +82,8 @@ def status_text(directory: str) -> str:
 def _kept(run: RunDirectory) -> list[str]:
     """Where a program's work directories can be looked at, if any are kept."""
     failed, packed = count_kept(run.work), count_archives(run.archives)
-    lines = [f"{failed} work directories are kept in {run.work}"] if failed else []
-    return lines + ([f"{packed} work directories are packed in {run.archives}"] if packed else [])
+    told = ((failed, f"kept in {run.work}"), (packed, f"packed in {run.archives}"))
+    return [f"{n} work {'directory is' if n == 1 else 'directories are'} {where}" for n, where in told if n]
 
 
 def _effort(config: Config, n: int, moving: int, slots: int | None) -> tuple[str, str]:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from distfd.objectives.command import CommandObjective
+from distfd.preview import status_text
 from distfd.records import Batch, Failure, Status
 from distfd.rundir import RunDirectory
 from distfd.stores.sqlite import SQLiteStore
@@ -54,3 +56,23 @@ def test_a_damaged_store_is_left_to_the_store(tmp_path: Path) -> None:
     directory = RunDirectory(tmp_path)
     directory.store.write_text("no database")
     assert not directory.is_worthless("g", NAMES)
+
+
+def test_status_says_where_work_directories_are(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path)
+    SQLiteStore(directory.store, fingerprint="f", names=NAMES).close()
+    assert "directories" not in status_text(str(tmp_path))
+    for keep in ("archive", "archive", "all"):
+        objective = CommandObjective(
+            ["sh", "-c", "echo 3"],
+            outputs={"J": {"file": "stdout", "regex": "(3)"}},
+            base=tmp_path,
+            work=directory.work,
+            archive=directory.archives,
+            keep=keep,
+        )
+        objective.make().evaluate(np.ones(2))
+    assert status_text(str(tmp_path)).splitlines()[1:] == [
+        f"1 work directory is kept in {directory.work}",
+        f"1 work directory is packed in {directory.archives}",
+    ]
