@@ -120,6 +120,12 @@ class Deck:
                 text = f"templates cannot include others ({text})"
             raise InputError(f"{where}: {text}") from error
 
+    def moved(self, variables: Mapping[str, Any]) -> list[str]:
+        """Numbers wider than their format with something behind them on their line: in fixed columns it is moved."""
+        parts = self._compiled.render(variables).split(_WIDE)
+        behind = ("".join(parts[k + 1 :]).split("\n")[0] for k in range(1, len(parts), 2))
+        return [text for text, rest in zip(parts[1::2], behind, strict=True) if rest.strip()]
+
 
 def _environment(template: Template) -> jinja2.Environment:
     import jinja2
