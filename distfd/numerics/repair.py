@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-_WORDS = 120
+_WORDS = 300
 """Characters of a failure's text that are kept."""
 
 
