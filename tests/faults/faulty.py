@@ -7,6 +7,7 @@ import math
 import os
 import resource
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,10 +27,7 @@ class LockedError(Exception):
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
-        self.lock = open(os.devnull)  # noqa: SIM115, PTH123  # what cannot travel
-
-    def __del__(self) -> None:
-        self.lock.close()
+        self.lock = threading.Lock()
 
 
 RETURNS: dict[str, tuple[Callable[[], Any], str]] = {
@@ -82,7 +80,7 @@ CRASHES: dict[str, tuple[Callable[[], Any], str]] = {
     "memory": (_exhaust, r"MemoryError"),
     "os._exit": (lambda: os._exit(3), r"the worker process died"),
     "SIGSEGV": (lambda: ctypes.string_at(0), r"the worker process died"),
-    "KeyboardInterrupt": (_interrupt, r"KeyboardInterrupt|the worker process died"),
+    "KeyboardInterrupt": (_interrupt, r"KeyboardInterrupt|TaskCancelledError"),
 }
 """How J ends in place of returning, and what is said of it."""
 
