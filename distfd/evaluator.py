@@ -287,7 +287,9 @@ class Evaluator(Kinds):
 
     def setting(self, x: ArrayLike) -> Setting:
         """What every method at x is made from: x checked, its surroundings, and the options of derivatives."""
-        return Setting(self._site(x), self._options, self._repairs)
+        warm = self._session.warm
+        drifts = warm is not None and warm.mode == "baseline"
+        return Setting(self._site(x), self._options, self._repairs, drifts)
 
     def _at(self, x: ArrayLike) -> NDArray[np.float64]:
         return self._site(x).x

@@ -46,11 +46,14 @@ class Setting:
     options : DerivativeOptions
     repair : bool
         Whether components whose points have no value are formed from others.
+    drifts : bool
+        Whether J(x) starts from another state than the points beside it do.
     """
 
     site: Site
     options: DerivativeOptions
     repair: bool = False
+    drifts: bool = False
 
 
 _UNREPAIRED = "repair is for gradients and dense Jacobians, whose components have points of their own; use nan or raise"
@@ -144,8 +147,10 @@ def _first_derivative(setting: Setting, *, vector: bool) -> Method:
     if finds_steps or stencil.imaginary:
         # What fails at complex points may well take real ones, at steps that suit these.
         central, size = SCHEMES["central"], typical_sizes(site.x, options.scale) if finds_steps else None
-        return Repaired(method, site, central, nominal_steps(site.x, central, None, options.scale), vector, size)
-    return Repaired(method, site, stencil, _steps(setting, stencil), vector)
+        return Repaired(
+            method, site, central, nominal_steps(site.x, central, None, options.scale), vector, size, setting.drifts
+        )
+    return Repaired(method, site, stencil, _steps(setting, stencil), vector, drifts=setting.drifts)
 
 
 def _along_coordinates(setting: Setting, *, vector: bool) -> Method:

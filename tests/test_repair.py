@@ -304,6 +304,35 @@ def test_text_that_swallows_small_steps_ends_the_halving() -> None:
 # ---- sessions, retries and kinds
 
 
+class Slow:
+    """A simulator that has not quite come to rest when it stops, so that J depends a little on where it started."""
+
+    def reset(self) -> None:
+        self.state = 0.0
+
+    def evaluate(self, x: Floats) -> float:
+        if x[1] > X[1]:
+            raise ValueError("negative width")
+        for _ in range(20):
+            self.state += 0.5 * (float(x @ x) - self.state)
+        return self.state
+
+    def snapshot(self) -> float:
+        return self.state
+
+    def restore(self, state: float) -> None:
+        self.state = state
+
+
+@pytest.mark.parametrize("warm", ["baseline", "iterate"])
+def test_a_one_sided_repair_does_not_show_by_how_much_a_warm_start_has_moved_j(warm: str) -> None:
+    """J(x) from rest and the points from its state differ by 1e-6 of J, a tenth of what the step changes."""
+    result = repaired(Slow, scheme="central", warm=warm)
+    assert list(result.repaired) == [1]
+    np.testing.assert_allclose(result.derivative, 2 * X, rtol=1e-5)
+    assert result.n_evaluations == 8 + (warm == "baseline")
+
+
 class Noting:
     """A J that writes down each call."""
 

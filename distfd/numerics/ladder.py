@@ -16,7 +16,7 @@ from distfd.numerics.assemble import Terms, assemble
 from distfd.numerics.placement import arrangements
 from distfd.numerics.plan import Request
 from distfd.numerics.stencils import coefficients
-from distfd.points import single_points
+from distfd.points import Points, join_points, single_points
 from distfd.records import Status
 
 if TYPE_CHECKING:
@@ -77,6 +77,9 @@ class Ladder:
     samples : Samples
         Points that J was asked for before.
     baseline : (m,) ndarray
+    drifts : bool
+        Whether J(x) started from another state than the points do. A central difference does not have it in it, and a
+        one-sided one would show by how much J still changed since: x is then asked for again, with the points.
     slope : (a, m) ndarray
         The derivatives; NaN until there is one.
     step : (a,) ndarray
@@ -91,6 +94,7 @@ class Ladder:
     stencil: Stencil
     samples: Samples
     baseline: Floats
+    drifts: bool = False
 
     def __post_init__(self) -> None:
         self.slope = np.full((len(self.rows), len(self.baseline)), np.nan)
@@ -101,8 +105,7 @@ class Ladder:
     def climb(self, *, vector: bool) -> Generator[Request, Wave, None]:
         """Ask for points, rung by rung, until every coordinate has a derivative or no rung is left."""
         options = arrangements(self.stencil.nodes)
-        self._settle(options, 1.0, "other points at the same step")
-        yield from self._ask(self._aside(options), vector=vector)
+        yield from self._ask(self._aside(options), vector=vector, again=self.drifts)
         self._settle(options, 1.0, "other points at the same step")
         near = {sign * c for c in self.stencil.nodes for sign in (1, -1)}
         for k in range(1, HALVINGS + 1):
@@ -130,17 +133,25 @@ class Ladder:
                 wanted[c] = wanted.get(c, np.zeros(len(self.rows), dtype=bool)) | chosen
         return wanted
 
-    def _ask(self, wanted: dict[float, Flags], *, vector: bool) -> Generator[Request, Wave, None]:
-        """One request for the points that are not known, if there are any; ``wanted`` says of whom, by node."""
+    def _ask(self, wanted: dict[float, Flags], *, vector: bool, again: bool = False) -> Generator[Request, Wave, None]:
+        """One request for the points that are not known, if there are any; ``wanted`` says of whom, by node.
+
+        With ``again`` it begins with x itself.
+        """
         # In the order of nodes, not of a set, so that a request is the same in every process.
         asked = {c: np.flatnonzero(rows & self._node(c).open) for c, rows in sorted(wanted.items())}
-        if not any(len(a) for a in asked.values()):
+        if not again and not any(len(a) for a in asked.values()):
             return
         every = np.concatenate(list(asked.values()))
         at = np.concatenate([self._nodes[c].at[a] for c, a in asked.items()])
         points = single_points(self.site.x, self.rows[every], at)
+        if again:
+            alone = Points(self.site.x, np.zeros(2, dtype=np.int64), points.indices[:0], points.values[:0])
+            points = join_points([alone, points])
         wave = yield Request(points, None, vector, outputs=len(self.baseline))
-        start = 0
+        start = int(again)
+        if again and wave.status[0] == Status.OK:
+            self.baseline = wave.values[0]
         for c, a in asked.items():
             node, part = self._nodes[c], slice(start, start + len(a))
             node.asked[a], node.ok[a] = True, wave.status[part] == Status.OK

@@ -50,6 +50,8 @@ class Repaired:
     scale : (d,) ndarray, optional
         Typical sizes, for a method that finds its own steps: the ladder then begins with those that it found for the
         other coordinates (their median, by size), and with ``h`` only where it found none.
+    drifts : bool
+        See `distfd.numerics.ladder.Ladder`.
     """
 
     method: Method
@@ -58,6 +60,7 @@ class Repaired:
     h: Floats
     vector: bool
     scale: Floats | None = None
+    drifts: bool = False
 
     def advance(self, waves: Sequence[Wave]) -> Request | Answer:
         """The method's own requests, then one for each rung."""
@@ -74,8 +77,12 @@ class Repaired:
         mended = {k: _text(*failed[k], "its other points were used") for k in failed.keys() - answer.missing.tolist()}
         rows = np.array([k for k in answer.missing.tolist() if k in failed], dtype=np.int64)
         baseline = np.asarray(answer.value.real, dtype=np.float64)
+        if not len(rows):
+            return replace(answer, repaired=dict(sorted(mended.items())))
         samples = gather_samples(waves, self.site.x, rows, len(baseline))
-        ladder = Ladder(self.site, rows, self._steps(rows, samples, answer), self.stencil, samples, baseline)
+        ladder = Ladder(
+            self.site, rows, self._steps(rows, samples, answer), self.stencil, samples, baseline, self.drifts
+        )
         yield from ladder.climb(vector=self.vector)
         return _merged(answer, ladder, mended, failed, vector=self.vector)
 
