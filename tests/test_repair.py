@@ -241,12 +241,13 @@ def climbed(fun: Callable[[Floats], float], x: Floats, scheme: str, bounds: Any)
 
 
 reals = st.floats(-100, 100)
+rooms = st.just(0.0) | st.floats(1e-12, 1e-3)
 
 
 @given(
     x=reals,
     scheme=st.sampled_from([name for name in ORDERS if name != "richardson"]),
-    room=st.tuples(st.floats(0, 1e-3), st.floats(0, 1e-3)),
+    room=st.tuples(rooms, rooms),
     hole=st.tuples(st.floats(-1e-3, 1e-3), st.floats(-1e-3, 1e-3)),
 )
 def test_bounds_are_kept_and_values_are_used_where_there_are_any(

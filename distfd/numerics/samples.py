@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     Flags = NDArray[np.bool_]
 
 _SAME = 1e-6
-"""Two points that are nearer to each other than this part of the step are one: a bound may have cost an ulp."""
+"""Two points that are nearer to each other than this part of the step, or two ulps, are one: rounding at a bound, and
+of the step that follows from it, costs as much."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,8 +55,9 @@ class Samples:
         a = len(at)
         ok, asked = np.zeros(a, dtype=bool), np.zeros(a, dtype=bool)
         values, known = np.full((a, self.values.shape[1]), np.nan), np.full(a, np.nan)
+        apart = _SAME * h + 2 * np.spacing(np.abs(self.x))
         with np.errstate(invalid="ignore"):
-            same = np.flatnonzero(np.abs(self.at - at[self.row]) <= _SAME * h[self.row])
+            same = np.flatnonzero(np.abs(self.at - at[self.row]) <= apart[self.row])
         row = self.row[same]
         ok[row], asked[row], values[row], known[row] = self.ok[same], True, self.values[same], self.at[same]
         return ok, asked, values, known
