@@ -363,6 +363,41 @@ def test_a_new_session_repeats_only_what_failed(tmp_path: Path) -> None:
     assert again.repaired == first.repaired
 
 
+class Valley:
+    """A J with values near x alone along one coordinate; it is interrupted at its n-th call."""
+
+    def __init__(self) -> None:
+        self.values: list[bytes] = []
+        self.left = math.inf
+
+    def __call__(self, x: Floats) -> float:
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+        if abs(x[1] - X[1]) > 2e-6:
+            raise ValueError("too far")
+        self.values.append(x.tobytes())
+        return float(smooth(x))
+
+
+def test_cut_off_anywhere_and_begun_again_it_is_the_same(tmp_path: Path) -> None:
+    fun = Valley()
+    whole = repaired(fun, scheme="central")
+    assert "the step halved" in whole.repaired[1]
+    for calls in range(whole.n_evaluations):
+        fun.values, fun.left = [], calls
+        options: dict[str, Any] = {"scheme": "central", "store": tmp_path / f"{calls}.sqlite", "version": "1"}
+        with pytest.raises(KeyboardInterrupt):
+            repaired(fun, **options)
+        fun.left = math.inf
+        result = repaired(fun, **options)
+        assert bits(result.derivative) == bits(whole.derivative)
+        assert result.repaired == whole.repaired
+        # A chunk that was being evaluated is evaluated again; what was committed is not.
+        assert len(set(fun.values)) == whole.n_evaluations - whole.n_failed
+        assert result.n_reused + result.n_evaluations == whole.n_evaluations
+
+
 def test_what_is_tried_again_with_success_is_no_repair() -> None:
     tries = []
 
