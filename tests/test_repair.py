@@ -71,7 +71,7 @@ def test_a_wall_on_one_side_costs_no_accuracy(scheme: str, side: int) -> None:
     broken = scheme in ("central", "central4", "richardson") or (side > 0) == (scheme in ("forward", "forward2"))
     assert list(result.repaired) == ([1] if broken else [])
     if broken:
-        assert "(error: ValueError: negative width); other points at the same step" in result.repaired[1]
+        assert "(error: ValueError: negative width); other points at full step" in result.repaired[1]
         # As at a bound: the step of a scheme that was mirrored is negative.
         assert ORDERS[scheme] > 2 or np.sign(result.step[1]) == (-side if scheme == "central" else -1)
 

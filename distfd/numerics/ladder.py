@@ -106,7 +106,7 @@ class Ladder:
         """Ask for points, rung by rung, until every coordinate has a derivative or no rung is left."""
         options = arrangements(self.stencil.nodes)
         yield from self._ask(self._aside(options), vector=vector, again=self.drifts)
-        self._settle(options, 1.0, "other points at the same step")
+        self._settle(options, 1.0, "other points at full step")
         near = {sign * c for c in self.stencil.nodes for sign in (1, -1)}
         for k in range(1, HALVINGS + 1):
             scale = 0.5**k
