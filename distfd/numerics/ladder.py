@@ -112,6 +112,8 @@ class Ladder:
             scale = 0.5**k
             yield from self._ask({c * scale: self._unsettled() for c in near}, vector=vector)
             self._settle(options, scale, f"the step halved {k} times" if k > 1 else "the step halved")
+            if not self._unsettled().any():
+                return
         self._lower_order()
 
     def _unsettled(self) -> Flags:
@@ -196,9 +198,7 @@ class Ladder:
                 self._settle(options, 0.5**k, f"a formula of order {n} in place of {self.stencil.order}")
         # A secant to any point at all, one step away if there is a choice.
         for c in sorted(self._nodes, key=lambda c: (abs(np.log2(abs(c))), -c)):
-            self._settle(
-                [(np.sign(c), np.array([abs(c)]))], 1.0, f"a formula of order 1 in place of {self.stencil.order}"
-            )
+            self._settle([(np.sign(c), np.ones(1))], abs(c), f"a formula of order 1 in place of {self.stencil.order}")
 
     def _node(self, c: float) -> Node:
         if c not in self._nodes:
