@@ -15,9 +15,10 @@ from distfd.protocols import Chunk
 from distfd.records import Batch, Status
 from distfd.repeats import find_repeats, repeated
 from distfd.scheduling.scheduler import Scheduler
+from distfd.spool import Spool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Mapping
 
     from numpy.typing import NDArray
 
@@ -59,13 +60,14 @@ def evaluate(
     """
     points, store = request.points, session.store
     keys = points.keys(session.salt) if keys is None else keys
-    reused = _from_store(store.get(keys))
     repeats = find_repeats(keys)
-    known = np.concatenate((reused.index, *repeats.values()))
-    index = np.flatnonzero(~np.isin(np.arange(len(points)), known))
-    state = begin() if len(index) and begin is not None else None
+    reused, index = _known(session, keys, repeats)
     if len(index):
         session.start()
+        if session.awaits_leftovers:
+            # Starting takes a while, in which the workers of a driver that was killed may have left what they were at.
+            reused, index = _known(session, keys, repeats)
+    state = begin() if len(index) and begin is not None else None
     session.emit(events.WaveStarted(task, len(points), len(reused), session.pool.slots))
     if len(reused):
         yield reused
@@ -73,10 +75,11 @@ def evaluate(
         return
     if not session.pool.times.count:
         session.pool.times.recall(len(points), *store.seconds())
+    spool = _announced(session, request, task, keys, len(reused))
     epoch = time.time() - time.monotonic()
     scheduler = Scheduler(index, request.baseline, session.policy, session.pool, epoch=epoch, total=len(points))
     name = _namer(request, session)
-    chunk = _chunks(session, request, state, capture)
+    chunk = _chunks(session, request, state, capture, spool)
     with contextlib.closing(drive(session, scheduler, chunk)) as driven:
         for ended in driven:
             # All that has come in is stored before the caller, who may stop here, sees any of it.
@@ -91,8 +94,30 @@ def evaluate(
                     yield from repeated(final, repeats)
 
 
+def _known(
+    session: Session, keys: NDArray[np.uint64], repeats: Mapping[int, NDArray[np.int64]]
+) -> tuple[Batch, NDArray[np.int64]]:
+    """What the store has, and the numbers of the points that are to be evaluated."""
+    reused = _from_store(session.store.get(keys))
+    known = np.concatenate((reused.index, *repeats.values()))
+    return reused, np.flatnonzero(~np.isin(np.arange(len(keys)), known))
+
+
+def _announced(session: Session, request: Request, task: str, keys: NDArray[np.uint64], n_reused: int) -> Spool | None:
+    """Tell the store what is coming; where workers leave what this process may not live to take."""
+    announce = getattr(session.store, "begin_wave", None)  # a store of the user's own need not have it
+    if announce is not None:
+        announce(request.points, task, reused=n_reused)
+    place = session.spool_place()
+    return None if place is None else Spool(place, keys)
+
+
 def _chunks(
-    session: Session, request: Request, state: NDArray[np.uint8] | None, capture: int | None
+    session: Session,
+    request: Request,
+    state: NDArray[np.uint8] | None,
+    capture: int | None,
+    spool: Spool | None,
 ) -> Callable[[Submit], Chunk]:
     """What a slot is sent for a `Submit`."""
 
@@ -108,6 +133,7 @@ def _chunks(
             state=state,
             capture=capture,
             recycle=session.recycle,
+            spool=None if spool is None else Spool(spool.place, spool.keys[submit.index]),
         )
 
     return chunk
