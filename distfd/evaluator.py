@@ -166,6 +166,8 @@ class Evaluator(Kinds):
         """Give the slots back and release the store; an Evaluator may be used again afterwards only in memory."""
         try:
             self._session.stop()
+            if (tidy := getattr(self._session.objective, "tidy", None)) is not None:  # what runs programs has it
+                tidy()
         finally:
             if self._owns_store:
                 self._session.store.close()

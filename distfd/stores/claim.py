@@ -28,9 +28,7 @@ def claimed(meta: Meta, path: Path, fingerprint: str | None, names: tuple[str, .
             f"{fingerprint}): its code, arguments or the data it refers to differ; {remedy}"
         )
     if names is not None and meta.names is not None and names != meta.names:
-        raise InputError(
-            f"{path} holds evaluations for other parameter names ({_differ(meta.names, names)}); {remedy}"
-        )
+        raise InputError(f"{path} holds evaluations for other parameter names ({_differ(meta.names, names)}); {remedy}")
     return replace(meta, fingerprint=fingerprint or meta.fingerprint, names=names or meta.names)
 
 

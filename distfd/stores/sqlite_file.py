@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 BUSY_SECONDS = 30
 """How long a write waits for someone who reads or writes the file with another tool."""
 
+_LITTLE_ROOM = 65_536
+"""Bytes; SQLite asks for memory that is shared in pieces of half of it."""
+
 _COMPANIONS = ("", "-wal", "-shm", "-journal")
 
 
@@ -161,8 +164,11 @@ def storage_errors(path: Path) -> Iterator[None]:
         yield
     except (sqlite3.Error, OSError) as error:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        remedy = _REMEDIES.get(code, "see to the disk, or choose another output")
         text = (isinstance(error, OSError) and error.strerror) or str(error)
+        if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN) and _room(path.parent) < _LITTLE_ROOM:
+            # SQLite says that a disk is full only where it was the database or its log that found no space.
+            code, text = sqlite3.SQLITE_FULL, f"{text}, as its disk is full"
+        remedy = _REMEDIES.get(code, "see to its disk (a quota, a limit on the size of files), or choose another output")
         raise StoreError(f"the store {path}: {text}; {remedy}; what was committed before is kept") from error
 
 
@@ -244,6 +250,15 @@ def _mark_bad_rows(connection: sqlite3.Connection) -> int:
         mark_damaged(connection, bad)
         connection.execute("COMMIT")
     return len(bad)
+
+
+def _room(directory: Path) -> float:
+    """Bytes that are free; infinite where that cannot be told."""
+    try:
+        found = os.statvfs(directory)
+    except OSError:
+        return float("inf")
+    return found.f_bavail * found.f_frsize if found.f_favail or not found.f_files else 0.0
 
 
 def _uri(path: Path, mode: str) -> str:
