@@ -139,8 +139,8 @@ class _named:  # noqa: N801  # used like a function
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, OSError):
             raise StoreError(
-                f"{self._path} cannot be written: {error.strerror or error}; the evaluations are kept, make room and run "
-                "again"
+                f"{self._path} cannot be written: {error.strerror or error}; the evaluations are kept, make room and "
+                "run again"
             ) from error
 
 

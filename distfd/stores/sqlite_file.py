@@ -168,7 +168,9 @@ def storage_errors(path: Path) -> Iterator[None]:
         if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN) and _room(path.parent) < _LITTLE_ROOM:
             # SQLite says that a disk is full only where it was the database or its log that found no space.
             code, text = sqlite3.SQLITE_FULL, f"{text}, as its disk is full"
-        remedy = _REMEDIES.get(code, "see to its disk (a quota, a limit on the size of files), or choose another output")
+        remedy = _REMEDIES.get(
+            code, "see to its disk (a quota, a limit on the size of files), or choose another output"
+        )
         raise StoreError(f"the store {path}: {text}; {remedy}; what was committed before is kept") from error
 
 
