@@ -72,13 +72,17 @@ def calls(folder: Path) -> list[tuple[str, int, int]]:
 
 
 def committed(folder: Path) -> set[int]:
-    """Points with a value in the store."""
-    with contextlib.suppress(sqlite3.OperationalError):
-        connection = sqlite3.connect(f"file:{folder}/s.sqlite?mode=ro", uri=True)
+    """Points with a value in the store, of which a copy is read: after a kill SQLite has to write to read."""
+    if not (folder / "s.sqlite").exists():
+        return set()
+    with tempfile.TemporaryDirectory() as aside:
+        for end in ("", "-wal", "-journal"):
+            with contextlib.suppress(FileNotFoundError):
+                shutil.copy(f"{folder}/s.sqlite{end}", aside)
+        connection = sqlite3.connect(f"{aside}/s.sqlite")
         rows = connection.execute("SELECT point FROM evaluations WHERE status = 'ok'").fetchall()
         connection.close()
         return {point for (point,) in rows}
-    return set()
 
 
 def kills(times: int, executor: str, seconds: float, longest: float, points: int, **environment: str) -> Iterator[Row]:
