@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from distfd.numerics.plan import Request
+    from distfd.protocols import Store
     from distfd.scheduling.ledger import Attempts
     from distfd.scheduling.scheduler import Submit
     from distfd.session import Session
@@ -83,8 +84,7 @@ def evaluate(
     with contextlib.closing(drive(session, scheduler, chunk)) as driven:
         for ended in driven:
             # All that has come in is stored before the caller, who may stop here, sees any of it.
-            for attempts in ended:
-                store.put(keys[attempts.batch.index], attempts.batch)
+            _keep(store, keys, [*(attempts.batch for attempts in ended), *scheduler.uncounted()])
             for attempts in ended:
                 _tell_failures(session, attempts, name)
                 final = attempts.batch if attempts.final.all() else attempts.batch.take(attempts.final)
@@ -92,6 +92,12 @@ def evaluate(
                     session.emit(events.BatchFinished(final))
                     yield final
                     yield from repeated(final, repeats)
+    _keep(store, keys, scheduler.uncounted())
+
+
+def _keep(store: Store, keys: NDArray[np.uint64], batches: list[Batch]) -> None:
+    for batch in batches:
+        store.put(keys[batch.index], batch)
 
 
 def _known(
