@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import distfd
 from distfd import processes
 from distfd.failures import ProgramError
 from distfd.objectives import folder
@@ -159,4 +160,13 @@ def test_what_was_just_killed_is_swept_when_it_lets_go(tmp_path: Path) -> None:
     os.close(other._lock)
     other._lock = -1
     folder.sweep_all(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_end_of_a_session_sweeps(tmp_path: Path) -> None:
+    cut_off = folder.WorkFolder(tmp_path)
+    os.close(cut_off._lock)
+    cut_off._lock = -1
+    with distfd.Evaluator(program(tmp_path, "echo 1"), executor="serial"):
+        assert cut_off.path.exists()
     assert list(tmp_path.iterdir()) == []
