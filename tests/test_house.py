@@ -14,10 +14,10 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "distfd"
 
 FLOORS: dict[str, int] = {
-    **dict.fromkeys(("errors", "records", "failures", "events", "points", "describe", "results", "repeats"), 0),
+    **dict.fromkeys(("errors", "home", "records", "failures", "events", "points", "describe", "results", "repeats"), 0),
     "numerics": 0,
     **dict.fromkeys(("protocols", "scheduling", "options", "work", "lending", "threads", "processes", "reaper"), 1),
-    **dict.fromkeys(("fingerprint", "identity", "recycle", "hosts"), 1),
+    **dict.fromkeys(("fingerprint", "identity", "recycle", "hosts", "spool"), 1),
     **dict.fromkeys(("objectives", "executors", "stores", "observers"), 2),
     **dict.fromkeys(
         ("session", "drive", "evaluate", "warm", "solve", "calls", "evaluator", "kinds", "methods", "outcome"), 3
