@@ -17,7 +17,7 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(("errors", "home", "records", "failures", "events", "points", "describe", "results", "repeats"), 0),
     "numerics": 0,
     **dict.fromkeys(("protocols", "scheduling", "options", "work", "lending", "threads", "processes", "reaper"), 1),
-    **dict.fromkeys(("fingerprint", "identity", "recycle", "hosts", "spool"), 1),
+    **dict.fromkeys(("fingerprint", "identity", "recycle", "hosts", "spool", "modes"), 1),
     **dict.fromkeys(("objectives", "executors", "stores", "observers"), 2),
     **dict.fromkeys(
         ("session", "drive", "evaluate", "warm", "solve", "calls", "evaluator", "kinds", "methods", "outcome"), 3
@@ -109,6 +109,7 @@ def test_slow_packages_are_imported_where_they_are_used(name: str) -> None:
         "config.fields",
         "config.section",
         "config.messages",
+        "objectives.sandbox",
     }
     if name in late:
         return
