@@ -28,6 +28,8 @@ _TEXTS = {
     "finite_number": "must be a finite number",
     "greater_than": "must be > {gt:g}",
     "greater_than_equal": "must be >= {ge:g}",
+    "less_than": "must be < {lt:g}",
+    "less_than_equal": "must be <= {le:g}",
     "too_short": "must not be empty",
     "string_too_short": "must not be empty",
 }

@@ -33,11 +33,8 @@ def apply_override(document: Document, override: str) -> Mistake | None:
     Items of a list are named by their number, or by their ``name`` where they have one.
     """
     key, equals, _ = override.partition("=")
-    if equals and is_secret(tuple(key.strip().split("."))):
-        override_shown = f"{key}=..."
-    else:
-        override_shown = override
-    label = override_shown if len(override_shown) <= _MOST_TEXT else override_shown[: _MOST_TEXT - 3] + "..."
+    told = f"{key}=..." if equals and is_secret(tuple(key.strip().split("."))) else override
+    label = told if len(told) <= _MOST_TEXT else told[: _MOST_TEXT - 3] + "..."
     label = "".join(c if c.isprintable() else "?" for c in label)
     try:
         keys, value, spot = _split(override)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import jinja2
 from jinja2 import nodes
+from jinja2.filters import FILTERS
 from jinja2.sandbox import ImmutableSandboxedEnvironment, safe_range
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def _limited(filter_: Callable[..., Any]) -> Callable[..., Any]:
 
 @functools.cache
 def _filters() -> dict[str, Callable[..., Any]]:
-    known = {name: _limited(made) for name, made in jinja2.defaults.DEFAULT_FILTERS.items() if name not in _RANDOM}
+    known = {name: _limited(made) for name, made in FILTERS.items() if name not in _RANDOM}
     inner = known["format"]
 
     def format_(value: Any, *args: Any, **kwargs: Any) -> Any:
