@@ -65,7 +65,7 @@ objective:
       measured:
         file: table.csv
         csv:
-          column: 1
+          column: v
           where:
             name: b
     value: mass + tip
@@ -168,7 +168,7 @@ def lines(text: str) -> Iterator[Line]:
         item = "0." if found[2] or (above and above[-1][1] == "parameters") else ""
         key = found[3] if re.fullmatch(r"[\w-]+", found[3]) else f'"{found[3]}"'
         path = ".".join([part for _, part in above] + [item + key])
-        above.append((indent, found[3]))
+        above.append((indent, key))
         yield Line(number, indent + 1, path, found[4])
 
 
