@@ -74,7 +74,7 @@ def check_job(
             store = SQLiteStore(directory.store, fingerprint=objective.fingerprint(), names=problem.names)
             stack.callback(store.close)
             observers.insert(0, stack.enter_context(JsonLog(directory.log)))
-        say(f"check of {loaded.path.name}; starting Ray, which takes a few seconds")
+        say(f"check of {loaded.path.name}")
         evaluator = stack.enter_context(
             make_evaluator(lenient, problem, objective, store=store, observers=tuple(observers))
         )

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import sys
-import traceback
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from distfd import terminal
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from distfd.observers.display import Progress
+    from distfd.rundir import RunDirectory
 
 _INTERRUPTED = "interrupted; what was finished is kept, and the same command again goes on from there"
 
@@ -28,7 +35,13 @@ Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="[KEY.PATH=VALUE]...", help="Values to put over the file's, such as derivative.step=1e-4."),
 ]
-Debug = Annotated[bool, typer.Option("--debug", help="Show distfd's own traceback where something fails.")]
+Debug = Annotated[
+    bool, typer.Option("--debug", help="Show distfd's own traceback where something fails, and what Ray says.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress: the result, warnings and errors alone.")]
+LogFormat = Annotated[
+    str, typer.Option("--log-format", metavar="text|json", help="json: progress and errors as an object a line.")
+]
 
 
 @app.command()
@@ -43,7 +56,12 @@ def run(
             "--evaluate", metavar="X", help="Only evaluate J once, at x0 or 1,2,3, and show how; nothing is stored."
         ),
     ] = None,
-    debug: Debug = False,  # noqa: ARG001  # read by main()
+    show_output: Annotated[
+        bool, typer.Option("--show-output", help="Print what J prints, on standard error; else it is in output.log.")
+    ] = False,
+    quiet: Quiet = False,
+    log_format: LogFormat = "text",
+    debug: Debug = False,
 ) -> None:
     """Do what CONFIG says; run it again to resume."""
     from distfd.config.load import load_config
@@ -53,15 +71,48 @@ def run(
 
         evaluate_once(load_config(config, overrides or ()), evaluate, _say)
         return
-    from distfd.observers.progress import ProgressLines
-    from distfd.report import summary
     from distfd.run import Job
 
-    progress = ProgressLines()
-    result = Job(load_config(config, overrides or ()), progress, progress.say).run(fresh=fresh)
-    print(summary(result))  # noqa: T201  # the result is what standard output is for
+    with _progress(quiet, log_format, printing=show_output) as progress:
+        loaded = load_config(config, overrides or ())
+
+        def prepare(directory: RunDirectory) -> None:
+            if not debug:
+                terminal.divert(directory.noise)
+            progress.say(f"{loaded.config.task} of {loaded.path.name}")
+            progress.hold("starting workers")
+
+        job = Job(loaded, progress, progress.say, show_output=show_output, prepare=prepare)
+        with terminal.outputs_shown() if show_output else contextlib.nullcontext():
+            result = job.run(fresh=fresh)
+    _say_result(result, job.directory)
     if result["status"] != "done":
         raise typer.Exit(3)
+
+
+@contextlib.contextmanager
+def _progress(quiet: bool, log_format: str, *, printing: bool = False) -> Iterator[Progress]:
+    """What shows how far the command is; where J prints too, not in a panel that this would tear."""
+    from distfd.errors import InputError
+    from distfd.observers.display import Progress
+
+    if log_format not in ("text", "json"):
+        raise InputError(f"--log-format: must be text or json (given {log_format!r})")
+    if log_format == "json":
+        terminal.speak_json()
+    style = "none" if quiet else "json" if log_format == "json" else "lines" if printing else "auto"
+    with Progress(terminal.stream(), style=style) as progress:
+        if quiet:
+            yield progress
+        else:
+            with terminal.spoken_by(progress.say):
+                yield progress
+
+
+def _say_result(result: dict[str, Any], directory: RunDirectory) -> None:
+    from distfd.report import summary
+
+    _say(summary(result))
 
 
 @app.command()
@@ -111,24 +162,30 @@ def check(
         str | None, typer.Option("--plot", metavar="FILE.png", help="Draw the step sweep (needs matplotlib).")
     ] = None,
     json_file: Annotated[str | None, typer.Option("--json", metavar="FILE", help="Write what was found.")] = None,
-    debug: Debug = False,  # noqa: ARG001  # see run
+    quiet: Quiet = False,
+    log_format: LogFormat = "text",
+    debug: Debug = False,
 ) -> None:
     """Measure the noise, sweep the step, and say whether the derivative can be trusted and which step to set."""
     from distfd.check_job import check_job
     from distfd.check_report import check_text
     from distfd.config.load import load_config
-    from distfd.observers.progress import ProgressLines
 
-    progress = ProgressLines()
-    found = check_job(
-        load_config(config, overrides or ()),
-        coordinates=None if coordinates is None else [name.strip() for name in coordinates.split(",") if name.strip()],
-        tolerance=tolerance,
-        plot=plot,
-        json_file=json_file,
-        observer=progress,
-        say=progress.say,
-    )
+    names = None if coordinates is None else [name.strip() for name in coordinates.split(",") if name.strip()]
+    with _progress(quiet, log_format) as progress:
+        loaded = load_config(config, overrides or ())
+        if not debug:
+            terminal.divert(Path(os.devnull))
+        progress.hold("starting workers")
+        found = check_job(
+            loaded,
+            coordinates=names,
+            tolerance=tolerance,
+            plot=plot,
+            json_file=json_file,
+            observer=progress,
+            say=progress.say,
+        )
     print(check_text(found))  # noqa: T201  # the answer
     if found.result is not None and len(found.result.missing):
         raise typer.Exit(3)
@@ -185,7 +242,7 @@ def _guarded(command: Callable[[], Any], *, debug: bool) -> int:  # noqa: PLR091
     """Run a command; whatever it raises becomes a message and an exit code."""
     from distfd.errors import DistfdError
 
-    warnings.showwarning = _show_warning
+    warnings.showwarning = terminal.show_warning
     signal.signal(signal.SIGTERM, _terminated)
     try:
         code = int(command() or 0)
@@ -211,16 +268,10 @@ def _guarded(command: Callable[[], Any], *, debug: bool) -> int:  # noqa: PLR091
 
 
 def _fail(text: str, code: int, *, debug: bool) -> int:
-    if debug:
-        traceback.print_exc()
-    print(f"distfd: {text}", file=sys.stderr)  # noqa: T201  # the answer
+    terminal.error(text, code, debug=debug)
     return code
 
 
 def _terminated(signum: int, frame: object) -> None:  # noqa: ARG001  # as signal calls it
     """End as with Ctrl-C: children dead, store closed, resumable."""
     raise KeyboardInterrupt
-
-
-def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    print(f"warning: {message}", file=sys.stderr)  # noqa: T201  # for the user, not for a log

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -10,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from distfd.build import make_evaluator, make_objective, movable
+from distfd.build import make_evaluator, make_executor, make_objective, movable
 from distfd.config.dump import dump_yaml
 from distfd.errors import ConfigError, DistfdError, StoreError
 from distfd.observers.log import JsonLog
+from distfd.observers.outputs import WorkerOutputs
 from distfd.optimize import Limits, minimize
 from distfd.report import derivative_fields, minimize_fields, noise_fields, versions
 from distfd.rundir import RunDirectory
@@ -31,11 +33,25 @@ if TYPE_CHECKING:
 
 @dataclass
 class Job:
-    """A configuration on its way to a result."""
+    """A configuration on its way to a result.
+
+    Attributes
+    ----------
+    loaded : LoadedConfig
+    observer : Observer
+    say : callable
+        Gets a line of text for the user.
+    show_output : bool
+        Whether what J prints is printed here too; else it is gathered in the directory's output.log.
+    prepare : callable
+        Called with the directory once that is there, before anything runs.
+    """
 
     loaded: LoadedConfig
     observer: Observer
     say: Callable[[str], None]
+    show_output: bool = False
+    prepare: Callable[[RunDirectory], None] = field(default=lambda _directory: None)
     problem: Problem = field(init=False)
     directory: RunDirectory = field(init=False)
 
@@ -81,13 +97,20 @@ class Job:
                 return earlier
             directory.write_config(text)
             directory.forget_result()
-            self.say(f"{self.loaded.config.task} of {self.loaded.path.name}; starting Ray, which takes a few seconds")
-            with JsonLog(directory.log) as log:
+            self.prepare(directory)
+            printed = WorkerOutputs()
+            with JsonLog(directory.log) as log, contextlib.ExitStack() as last:
+                last.callback(printed.gather, directory.printed)
                 log.write(
                     "run_started", task=self.loaded.config.task, config=str(self.loaded.path), versions=versions()
                 )
                 with make_evaluator(
-                    self.loaded.config, self.problem, objective, store=store, observers=(log, self.observer)
+                    self.loaded.config,
+                    self.problem,
+                    objective,
+                    executor=make_executor(self.loaded.config, show_output=self.show_output),
+                    store=store,
+                    observers=(log, self.observer, printed),
                 ) as evaluator:
                     result = self._finish(store, evaluator, log)
                 log.write("run_ended", status=result["status"])
