@@ -20,14 +20,21 @@ if TYPE_CHECKING:
     from distfd.observers.display import Progress
     from distfd.rundir import RunDirectory
 
+
+def examples(*commands: str) -> str:
+    """What stands below a command's help; the first mark keeps its lines as they are."""
+    return "\b\nExamples:\n" + "\n".join(f"  {command}" for command in commands)
+
+
 _INTERRUPTED = "interrupted; what was finished is kept, and the same command again goes on from there"
 
 app = typer.Typer(
     name="distfd",
-    help="Finite-difference derivatives of expensive black boxes, every evaluation a Ray task.",
+    epilog=examples("distfd init && distfd run config.yaml", "distfd COMMAND --help"),
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 ConfigFile = Annotated[str, typer.Argument(metavar="CONFIG", help="The YAML file that describes the job.")]
@@ -44,7 +51,27 @@ LogFormat = Annotated[
 ]
 
 
-@app.command()
+@app.callback(invoke_without_command=True)
+def distfd(
+    *,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    """Finite-difference derivatives of expensive black boxes, every evaluation a Ray task."""
+    if version:
+        from distfd.report import versions
+
+        found = versions()
+        _say(f"distfd {found.pop('distfd', '')} ({', '.join(f'{name} {number}' for name, number in found.items())})")
+        raise typer.Exit(0)
+
+
+@app.command(
+    epilog=examples(
+        "distfd run job.yaml",
+        "distfd run job.yaml derivative.scheme=central output=runs/central",
+        "distfd run job.yaml --evaluate x0      one evaluation, shown step by step",
+    )
+)
 def run(
     config: ConfigFile,
     overrides: Overrides = None,
@@ -71,6 +98,7 @@ def run(
 
         evaluate_once(load_config(config, overrides or ()), evaluate, _say)
         return
+    from distfd.result_table import show_result
     from distfd.run import Job
 
     with _progress(quiet, log_format, printing=show_output) as progress:
@@ -85,7 +113,7 @@ def run(
         job = Job(loaded, progress, progress.say, show_output=show_output, prepare=prepare)
         with terminal.outputs_shown() if show_output else contextlib.nullcontext():
             result = job.run(fresh=fresh)
-    _say_result(result, job.directory)
+    show_result(result, job.directory)
     if result["status"] != "done":
         raise typer.Exit(3)
 
@@ -109,14 +137,8 @@ def _progress(quiet: bool, log_format: str, *, printing: bool = False) -> Iterat
                 yield progress
 
 
-def _say_result(result: dict[str, Any], directory: RunDirectory) -> None:
-    from distfd.report import summary
-
-    _say(summary(result))
-
-
-@app.command()
-def plan(config: ConfigFile, overrides: Overrides = None, *, debug: Debug = False) -> None:  # noqa: ARG001  # see run
+@app.command(epilog=examples("distfd plan job.yaml derivative.scheme=central4"))
+def plan(config: ConfigFile, overrides: Overrides = None, *, debug: Debug = False) -> None:  # noqa: ARG001  # see main()
     """Show evaluations, rounds and resources without running any."""
     from distfd.config.load import load_config
     from distfd.preview import preview
@@ -124,7 +146,7 @@ def plan(config: ConfigFile, overrides: Overrides = None, *, debug: Debug = Fals
     print(preview(load_config(config, overrides or ())))  # noqa: T201  # the answer
 
 
-@app.command()
+@app.command(epilog=examples("distfd validate job.yaml"))
 def validate(
     config: ConfigFile,
     overrides: Overrides = None,
@@ -132,7 +154,7 @@ def validate(
     no_import: Annotated[
         bool, typer.Option("--no-import", help="Do not import the objective's module or look for its program.")
     ] = False,
-    debug: Debug = False,  # noqa: ARG001  # see run
+    debug: Debug = False,  # noqa: ARG001  # see main()
 ) -> None:
     """Check CONFIG, import its objective, look for its program; run nothing."""
     from distfd.config.load import load_config
@@ -145,7 +167,9 @@ def validate(
     print(f"{config}: valid")  # noqa: T201  # the answer
 
 
-@app.command()
+@app.command(
+    epilog=examples("distfd check job.yaml", "distfd check job.yaml --coordinates mass,width --plot sweep.png")
+)
 def check(
     config: ConfigFile,
     overrides: Overrides = None,
@@ -191,42 +215,92 @@ def check(
         raise typer.Exit(3)
 
 
-@app.command()
+@app.command(epilog=examples("distfd status runs/quickstart", "distfd status runs/quickstart --follow"))
 def status(
     directory: Annotated[str, typer.Argument(metavar="RUN", help="The directory of a run.")],
     *,
-    debug: Debug = False,  # noqa: ARG001  # see run
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on until the run ends, and exit with its code.")
+    ] = False,
+    debug: Debug = False,  # noqa: ARG001  # see main()
 ) -> None:
     """Tell how far a run is, without disturbing it."""
-    from distfd.preview import status_text
+    from distfd import watch
 
-    print(status_text(directory))  # noqa: T201  # the answer
+    if not follow:
+        _say(str(watch.run_status(directory)))
+        return
+    try:
+        ended = watch.follow(directory, _say)
+    except KeyboardInterrupt:  # of the watching, not of the run
+        raise typer.Exit(130) from None
+    _say(str(ended))
+    raise typer.Exit(ended.exit_code)
 
 
-@app.command()
+@app.command(
+    epilog=examples("distfd init && distfd run config.yaml", "distfd init --command 'solver deck.inp' --deck deck.inp")
+)
 def init(
     *,
     command: Annotated[
-        str | None, typer.Option("--command", help="The program and its arguments, as you type them: 'ccx beam'.")
+        str | None, typer.Option("--command", help="A program and its arguments, as you type them: 'ccx beam'.")
     ] = None,
     deck: Annotated[
         list[str] | None,
         typer.Option("--deck", help="Its input file, with numbers marked {{ width = 0.3 }}; may be given again."),
     ] = None,
-    to: Annotated[str | None, typer.Option("--to", help="The YAML file to write; templates go beside it.")] = None,
-    debug: Debug = False,  # noqa: ARG001  # see run
+    to: Annotated[str | None, typer.Option("--to", help="The YAML file to write; the others go beside it.")] = None,
+    debug: Debug = False,  # noqa: ARG001  # see main()
 ) -> None:
-    """Draft a configuration for a program from its input files."""
+    """Write a first configuration: with a small model, or for a program."""
     from distfd.draft import draft
     from distfd.errors import InputError
+    from distfd.starter import starter
 
-    if command is None:
-        raise InputError("init: say what to run: --command 'solver deck.inp' --deck deck.inp")
-    made = draft(command, deck or (), to)
+    if command is None and deck:
+        raise InputError("init: say what reads the deck: --command 'solver deck.inp'")
+    made = starter(to) if command is None else draft(command, deck or (), to)
     for path, text in made.files.items():
         path.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
     _say(f"wrote {', '.join(map(str, made.files))}")
-    _say(f"next: change its outputs, then   distfd run {made.config} --evaluate x0")
+    then = "" if command is None else "change its outputs, then   "
+    _say(f"next: {then}distfd run {made.config}{'' if command is None else ' --evaluate x0'}")
+
+
+@app.command(epilog=examples("distfd doctor", "distfd doctor job.yaml", "distfd doctor --json"))
+def doctor(
+    config: Annotated[
+        str | None, typer.Argument(metavar="CONFIG", help="A job, whose cluster, program and output are looked at.")
+    ] = None,
+    overrides: Overrides = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    debug: Debug = False,  # noqa: ARG001  # see main()
+) -> None:
+    """Look at all that runs depend on, and say what to do about it."""
+    from distfd.config.load import load_config
+    from distfd.doctor.examine import examine
+    from distfd.doctor.finding import exit_code, findings_fields, findings_text
+
+    found = examine(None if config is None else load_config(config, overrides or ()).config)
+    if as_json:
+        import json
+
+        _say(json.dumps(findings_fields(found), indent=1))
+    else:
+        _say(findings_text(found))
+    raise typer.Exit(exit_code(found))
+
+
+@app.command(epilog=examples("distfd schema > distfd.schema.json"))
+def schema(*, debug: Debug = False) -> None:  # noqa: ARG001  # see main()
+    """Print the JSON schema of configuration files, for editors."""
+    import json
+
+    from distfd.config.load import json_schema
+
+    _say(json.dumps(json_schema(), indent=1))
 
 
 def _say(text: str) -> None:
@@ -235,7 +309,7 @@ def _say(text: str) -> None:
 
 def main() -> None:
     """Entry point: run a command and exit with its code."""
-    sys.exit(_guarded(lambda: app(standalone_mode=False), debug="--debug" in sys.argv))
+    sys.exit(_guarded(lambda: app(standalone_mode=False, prog_name="distfd"), debug="--debug" in sys.argv))
 
 
 def _guarded(command: Callable[[], Any], *, debug: bool) -> int:  # noqa: PLR0911  # one return an exit code

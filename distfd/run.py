@@ -136,6 +136,7 @@ class Job:
                 **_nothing(),
                 "task": self.loaded.config.task,
                 "status": status,
+                "exit_code": {"done": 0, "partial": 3}.get(status),
                 "names": list(self.problem.names),
                 "x": self.problem.x0,
                 **found,
@@ -154,11 +155,11 @@ class Job:
             found = self._compute(evaluator)
         except KeyboardInterrupt:
             log.write("run_ended", status="interrupted")
-            close("interrupted", {"message": "interrupted; run again to go on"})
+            close("interrupted", {"message": "interrupted; run again to go on", "exit_code": 130})
             raise
         except DistfdError as error:
             log.write("run_ended", status="failed", message=str(error))
-            close("failed", {"message": str(error), "slots": evaluator.slots})
+            close("failed", {"message": str(error), "exit_code": error.exit_code})
             raise
         if found["derivative"] is None:
             return close("done", found)

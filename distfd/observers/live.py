@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
 
 _TIMES_A_SECOND = 4
+_WORTH_SHOWING = 0.3
+"""Seconds that a wave takes before the panel is put up, where it is not held."""
 _WORTH_TELLING = 1.0
 """Seconds that a wave takes before it is told of after its end."""
 
@@ -39,9 +41,9 @@ class LivePanel:
     def __call__(self, event: events.Event) -> None:
         """Take one event."""
         said = self._standing.take(event)
-        if isinstance(event, events.WaveStarted):
-            self._show()
-        elif isinstance(event, events.Stopped) or (isinstance(event, events.WaveEnded) and not self._held):
+        if self._live is None and (self._held or self._standing.elapsed > _WORTH_SHOWING):
+            self._show(event)
+        if isinstance(event, events.Stopped) or (isinstance(event, events.WaveEnded) and not self._held):
             self._hide()
         if isinstance(event, events.WaveEnded) and not self._held and event.wall_seconds > _WORTH_TELLING:
             failed = f", {event.n_failed} failed" if event.n_failed else ""
@@ -56,16 +58,19 @@ class LivePanel:
     def hold(self, title: str) -> None:
         """Keep the panel up between waves, from now until `close`; the title stands there until the first begins."""
         self._held = title
-        self._show()
+        self._start()
 
     def close(self) -> None:
         """Take the panel away."""
         self._held = ""
         self._hide()
 
-    def _show(self) -> None:
-        if self._live is not None:
-            return
+    def _show(self, event: events.Event) -> None:
+        """Put the panel up for a wave, once it has taken a while: to start it takes some ten milliseconds."""
+        if isinstance(event, (events.WaveStarted, events.BatchFinished, events.Running)):
+            self._start()
+
+    def _start(self) -> None:
         from rich.live import Live
 
         # What else is printed here, such as by J in the caller's process, goes above the panel.
@@ -103,21 +108,24 @@ class _View:
             yield Text(f"{self._panel._held}, {duration(standing.elapsed)}", style="dim")  # noqa: SLF001  # as above
             return
         head, *below = panel_lines(standing, width)
-        grid = Table.grid(padding=(0, 1), expand=True)
-        grid.add_column(no_wrap=True)
-        grid.add_column(ratio=1)
-        grid.add_column(no_wrap=True, justify="right")
         bar = ProgressBar(total=max(1, standing.total), completed=standing.done)
+        grid = Table.grid(padding=(0, 1, 0, 0))
         if width < _NARROW:
-            yield Text(f"{standing.task} {head}", no_wrap=True, overflow="ellipsis")
-            yield bar
+            yield Text(f"{standing.task} {head}", no_wrap=True, overflow="ellipsis", style="bold")
+            grid.add_column(width=width)
+            grid.add_row(bar)
         else:
-            grid.add_row(Text(standing.task, style="bold"), bar, Text(head))
-            yield grid
+            grid.add_column(no_wrap=True, style="bold")
+            grid.add_column(width=min(_BAR, width - len(standing.task) - len(head) - 3))
+            grid.add_column(no_wrap=True)
+            grid.add_row(Text(standing.task), bar, Text(head))
+        yield grid
         for line in below:
             yield Text(line, no_wrap=True, overflow="ellipsis", style="dim")
 
 
+_BAR = 50
+"""Columns of the bar at most."""
 _NARROW = 60
 """Columns below which the bar has a line of its own."""
 
