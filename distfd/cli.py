@@ -13,17 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from distfd import terminal
+from distfd.cli_aside import add_commands, say
+from distfd.cli_options import ConfigFile, Debug, LogFormat, Overrides, Quiet, examples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from distfd.observers.display import Progress
     from distfd.rundir import RunDirectory
-
-
-def examples(*commands: str) -> str:
-    """What stands below a command's help; the first mark keeps its lines as they are."""
-    return "\b\nExamples:\n" + "\n".join(f"  {command}" for command in commands)
 
 
 _INTERRUPTED = "interrupted; what was finished is kept, and the same command again goes on from there"
@@ -37,19 +34,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-ConfigFile = Annotated[str, typer.Argument(metavar="CONFIG", help="The YAML file that describes the job.")]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="[KEY.PATH=VALUE]...", help="Values to put over the file's, such as derivative.step=1e-4."),
-]
-Debug = Annotated[
-    bool, typer.Option("--debug", help="Show distfd's own traceback where something fails, and what Ray says.")
-]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress: the result, warnings and errors alone.")]
-LogFormat = Annotated[
-    str, typer.Option("--log-format", metavar="text|json", help="json: progress and errors as an object a line.")
-]
-
 
 @app.callback(invoke_without_command=True)
 def distfd(
@@ -61,7 +45,7 @@ def distfd(
         from distfd.report import versions
 
         found = versions()
-        _say(f"distfd {found.pop('distfd', '')} ({', '.join(f'{name} {number}' for name, number in found.items())})")
+        say(f"distfd {found.pop('distfd', '')} ({', '.join(f'{name} {number}' for name, number in found.items())})")
         raise typer.Exit(0)
 
 
@@ -96,7 +80,7 @@ def run(
     if evaluate is not None:
         from distfd.single import evaluate_once
 
-        evaluate_once(load_config(config, overrides or ()), evaluate, _say)
+        evaluate_once(load_config(config, overrides or ()), evaluate, say)
         return
     from distfd.result_table import show_result
     from distfd.run import Job
@@ -215,96 +199,7 @@ def check(
         raise typer.Exit(3)
 
 
-@app.command(epilog=examples("distfd status runs/quickstart", "distfd status runs/quickstart --follow"))
-def status(
-    directory: Annotated[str, typer.Argument(metavar="RUN", help="The directory of a run.")],
-    *,
-    follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on until the run ends, and exit with its code.")
-    ] = False,
-    debug: Debug = False,  # noqa: ARG001  # see main()
-) -> None:
-    """Tell how far a run is, without disturbing it."""
-    from distfd import watch
-
-    if not follow:
-        _say(str(watch.run_status(directory)))
-        return
-    try:
-        ended = watch.follow(directory, _say)
-    except KeyboardInterrupt:  # of the watching, not of the run
-        raise typer.Exit(130) from None
-    _say(str(ended))
-    raise typer.Exit(ended.exit_code)
-
-
-@app.command(
-    epilog=examples("distfd init && distfd run config.yaml", "distfd init --command 'solver deck.inp' --deck deck.inp")
-)
-def init(
-    *,
-    command: Annotated[
-        str | None, typer.Option("--command", help="A program and its arguments, as you type them: 'ccx beam'.")
-    ] = None,
-    deck: Annotated[
-        list[str] | None,
-        typer.Option("--deck", help="Its input file, with numbers marked {{ width = 0.3 }}; may be given again."),
-    ] = None,
-    to: Annotated[str | None, typer.Option("--to", help="The YAML file to write; the others go beside it.")] = None,
-    debug: Debug = False,  # noqa: ARG001  # see main()
-) -> None:
-    """Write a first configuration: with a small model, or for a program."""
-    from distfd.draft import draft
-    from distfd.errors import InputError
-    from distfd.starter import starter
-
-    if command is None and deck:
-        raise InputError("init: say what reads the deck: --command 'solver deck.inp'")
-    made = starter(to) if command is None else draft(command, deck or (), to)
-    for path, text in made.files.items():
-        path.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
-    _say(f"wrote {', '.join(map(str, made.files))}")
-    then = "" if command is None else "change its outputs, then   "
-    _say(f"next: {then}distfd run {made.config}{'' if command is None else ' --evaluate x0'}")
-
-
-@app.command(epilog=examples("distfd doctor", "distfd doctor job.yaml", "distfd doctor --json"))
-def doctor(
-    config: Annotated[
-        str | None, typer.Argument(metavar="CONFIG", help="A job, whose cluster, program and output are looked at.")
-    ] = None,
-    overrides: Overrides = None,
-    *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    debug: Debug = False,  # noqa: ARG001  # see main()
-) -> None:
-    """Look at all that runs depend on, and say what to do about it."""
-    from distfd.config.load import load_config
-    from distfd.doctor.examine import examine
-    from distfd.doctor.finding import exit_code, findings_fields, findings_text
-
-    found = examine(None if config is None else load_config(config, overrides or ()).config)
-    if as_json:
-        import json
-
-        _say(json.dumps(findings_fields(found), indent=1))
-    else:
-        _say(findings_text(found))
-    raise typer.Exit(exit_code(found))
-
-
-@app.command(epilog=examples("distfd schema > distfd.schema.json"))
-def schema(*, debug: Debug = False) -> None:  # noqa: ARG001  # see main()
-    """Print the JSON schema of configuration files, for editors."""
-    import json
-
-    from distfd.config.load import json_schema
-
-    _say(json.dumps(json_schema(), indent=1))
-
-
-def _say(text: str) -> None:
-    print(text, flush=True)  # noqa: T201  # the answer
+add_commands(app)
 
 
 def main() -> None:

@@ -23,8 +23,9 @@ _LONGEST = 14
 def show_result(result: Mapping[str, Any], directory: RunDirectory) -> None:
     """Print a result.json on standard output: a table on a terminal, plain text elsewhere."""
     where = files_text(directory)
+    message = result.get("message") if result["task"] != "minimize" else None
     if not sys.stdout.isatty():
-        sys.stdout.write(f"{summary(result)}\n{where}\n")
+        sys.stdout.write("\n".join(filter(None, (summary(result), message, where))) + "\n")
         sys.stdout.flush()
         return
     from rich.console import Console
@@ -37,6 +38,8 @@ def show_result(result: Mapping[str, Any], directory: RunDirectory) -> None:
     for line in found:
         console.print(Text(line))
     done = result["status"] == "done"
+    if message:
+        console.print(Text(message))
     console.print(Text(effort, style="green" if done else "yellow"))
     console.print(Text(where, style="dim"), soft_wrap=True)
 

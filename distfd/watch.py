@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from distfd.errors import InputError
 from distfd.observers.standing import duration
-from distfd.report import summary
 from distfd.rundir import RunDirectory
 from distfd.stores.lock import holder
 from distfd.stores.summary import count_since, read_summary
@@ -69,9 +68,6 @@ class RunStatus:
         return int(self.result.get("exit_code") or _STATUSES.get(self.result.get("status", ""), 3))
 
     def __str__(self) -> str:
-        if self.ended and self.result is not None:
-            told = self.result.get("message") if self.result.get("task") != "minimize" else None
-            return "\n".join(filter(None, (summary(self.result), told)))
         return "\n".join(filter(None, (self._headline(), self._wave(), self.iterated, self.last_failure)))
 
     def _headline(self) -> str:

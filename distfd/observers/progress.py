@@ -36,6 +36,7 @@ class ProgressLines:
         self._clock = clock
         self._standing = Standing(clock)
         self._last = clock()
+        self._told = False
 
     def __call__(self, event: events.Event) -> None:
         """Take one event."""
@@ -67,6 +68,7 @@ class ProgressLines:
             known = f", {event.n_reused} more are known" if event.n_reused else ""
             slots = f"{event.slots} slot{'s' if event.slots != 1 else ''}"
             self.say(f"{event.task}: {new} evaluations to begin with on {slots}{known}")
+        self._told = False
         if self._standing.iteration is None:
             self._last = self._clock()
 
@@ -74,12 +76,12 @@ class ProgressLines:
         standing, now = self._standing, self._clock()
         if now - self._last < max(_EVERY, standing.elapsed / 10) or standing.done >= standing.total:
             return
-        self._last = now
+        self._last, self._told = now, True
         self.say(progress_text(standing))
 
     def _ended(self, event: events.WaveEnded) -> None:
-        if event.wall_seconds < _EVERY:
-            return
+        if not self._told:
+            return  # who reads has seen no more than its beginning, and is about to see the result
         failed = f", {event.n_failed} failed" if event.n_failed else ""
         self.say(f"{event.task}: {event.n_evaluations} evaluations{failed} in {duration(event.wall_seconds)}")
 

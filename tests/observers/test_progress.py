@@ -56,11 +56,11 @@ def test_a_long_wave_is_told_every_few_seconds() -> None:
         screen.lines(events.BatchFinished(batch(5, failed=1 if second == 1 else 0)))
     screen.lines(events.WaveEnded("gradient", 100, 1, 20.0, 19.0))
     assert screen.text == [
-        "gradient: 100 evaluations to begin with, 1 more are known",
+        "gradient: 100 evaluations to begin with on 2 slots, 1 more are known",
         "25/100 evaluations, 1 failed, 2 slots, about 15 s left",
         "50/100 evaluations, 1 failed, 2 slots, about 10 s left",
         "75/100 evaluations, 1 failed, 2 slots, about 5 s left",
-        "gradient: 100 evaluations, 1 failed in 20.0 s",
+        "gradient: 100 evaluations, 1 failed in 20 s",
     ]
 
 
