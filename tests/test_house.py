@@ -24,22 +24,8 @@ FLOORS: dict[str, int] = {
     ),
     **dict.fromkeys(("api", "optimize", "report", "rundir", "scipy_derivative", "scipy_sources"), 4),
     **dict.fromkeys(("checking", "check_report", "sweep_plot", "gradient_check", "along"), 4),
-    **dict.fromkeys(
-        (
-            "config",
-            "build",
-            "run",
-            "preview",
-            "single",
-            "draft",
-            "check_job",
-            "cli",
-            "terminal",
-            "result_table",
-            "__main__",
-        ),
-        5,
-    ),
+    **dict.fromkeys(("config", "build", "run", "preview", "single", "draft", "check_job", "cli", "__main__"), 5),
+    **dict.fromkeys(("cli_options", "cli_aside", "terminal", "result_table", "starter", "watch", "doctor"), 5),
 }
 ADAPTERS = {"objectives", "executors", "stores", "observers"}
 SLOW = {"ray", "scipy", "pydantic", "jinja2", "matplotlib", "rich", "threadpoolctl", "typer"}
