@@ -90,13 +90,12 @@ def run(
 
         def prepare(directory: RunDirectory) -> None:
             if not debug:
-                terminal.divert(directory.noise)
+                terminal.divert(directory.noise, show_output=show_output)
             progress.say(f"{loaded.config.task} of {loaded.path.name}")
             progress.hold("starting workers")
 
         job = Job(loaded, progress, progress.say, show_output=show_output, prepare=prepare)
-        with terminal.outputs_shown() if show_output else contextlib.nullcontext():
-            result = job.run(fresh=fresh)
+        result = job.run(fresh=fresh)
     show_result(result, job.directory)
     if result["status"] != "done":
         raise typer.Exit(3)
@@ -127,7 +126,7 @@ def plan(config: ConfigFile, overrides: Overrides = None, *, debug: Debug = Fals
     from distfd.config.load import load_config
     from distfd.preview import preview
 
-    print(preview(load_config(config, overrides or ())))  # noqa: T201  # the answer
+    say(preview(load_config(config, overrides or ())))
 
 
 @app.command(epilog=examples("distfd validate job.yaml"))
@@ -148,7 +147,7 @@ def validate(
         from distfd.build import make_objective
 
         make_objective(loaded, loaded.config.problem())
-    print(f"{config}: valid")  # noqa: T201  # the answer
+    say(f"{config}: valid")
 
 
 @app.command(
@@ -194,7 +193,7 @@ def check(
             observer=progress,
             say=progress.say,
         )
-    print(check_text(found))  # noqa: T201  # the answer
+    say(check_text(found))
     if found.result is not None and len(found.result.missing):
         raise typer.Exit(3)
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from distfd import terminal
 from distfd.cli_options import Debug, Overrides, examples
 
 
@@ -108,4 +109,4 @@ def schema(*, debug: Debug = False) -> None:  # noqa: ARG001  # see main()
 
 def say(text: str) -> None:
     """Print what was asked for."""
-    print(text, flush=True)  # noqa: T201  # the answer
+    print(text, file=terminal.answers(), flush=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import sys
 from typing import TYPE_CHECKING, Any
 
 from distfd.report import findings, number_text, summary, table_columns, table_rows
+from distfd.terminal import answers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,14 +24,15 @@ def show_result(result: Mapping[str, Any], directory: RunDirectory) -> None:
     """Print a result.json on standard output: a table on a terminal, plain text elsewhere."""
     where = files_text(directory)
     message = result.get("message") if result["task"] != "minimize" else None
-    if not sys.stdout.isatty():
-        sys.stdout.write("\n".join(filter(None, (summary(result), message, where))) + "\n")
-        sys.stdout.flush()
+    out = answers()
+    if not out.isatty():
+        out.write("\n".join(filter(None, (summary(result), message, where))) + "\n")
+        out.flush()
         return
     from rich.console import Console
     from rich.text import Text
 
-    console = Console(highlight=False)
+    console = Console(file=out, highlight=False)
     if result.get("derivative") is not None:
         console.print(result_table(result, console.width))
     *found, effort = findings(result)

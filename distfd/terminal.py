@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import io
 import json
 import os
 import sys
@@ -20,8 +21,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+_DAEMONS = ("(raylet", "(gcs_server", "(autoscaler")
+"""How lines begin, behind a colour, that are about Ray and not about J."""
+
+
 class _Terminal:
     own: TextIO | None = None
+    answers: TextIO | None = None
     json: bool = False
     above: Callable[[str], None] | None = None
 
@@ -55,9 +61,25 @@ def spoken_by(say: Callable[[str], None]) -> Iterator[None]:
         _state.above = None
 
 
-def divert(log: Path) -> None:
-    """From now on what anyone else writes to standard error is added to a file; it goes at the end if it is empty."""
-    stream()
+def answers() -> TextIO:
+    """Where results go: standard output as it was when the command began."""
+    return _state.answers or sys.stdout
+
+
+def divert(log: Path, *, show_output: bool = False) -> None:
+    """From now on what anyone else writes to standard error or, in Python, to standard output is added to a file.
+
+    The file goes at the end if it is empty. Ray prints from threads of its own until the process ends, so there is no
+    way back.
+
+    Parameters
+    ----------
+    log : Path
+    show_output : bool
+        Whether what is printed in Python, as Ray does with what J prints, is shown after all, but for Ray's own words.
+    """
+    _state.answers = answers()
+    own = stream()
     sys.stderr.flush()
     with contextlib.suppress(OSError):  # without the file the noise stays where it was
         file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -65,13 +87,28 @@ def divert(log: Path) -> None:
         os.close(file)
         # Before Ray is imported, so after Ray has said its last word: such functions run last in, first out.
         atexit.register(_remove_if_empty, log)
+    if show_output:
+        os.environ.setdefault("RAY_DEDUP_LOGS", "0")
+        sys.stdout = sys.stderr = _Printed(own, sys.stderr)
+    else:
+        sys.stdout = sys.stderr
 
 
-@contextlib.contextmanager
-def outputs_shown() -> Iterator[None]:
-    """Inside, what is printed in Python goes to the user's terminal: standard output is the result's."""
-    with contextlib.redirect_stdout(stream()), contextlib.redirect_stderr(stream()):
-        yield
+class _Printed(io.TextIOBase):
+    """Takes what Ray prints in Python: J's words to the user, the words of Ray's own daemons to the file."""
+
+    def __init__(self, own: TextIO, rest: TextIO) -> None:
+        self._own, self._rest, self._last = own, rest, own
+
+    def write(self, text: str) -> int:
+        """Ray prints a line, and then its end."""
+        if text.strip():
+            self._last = self._rest if any(daemon in text[:60] for daemon in _DAEMONS) else self._own
+        return self._last.write(text)
+
+    def flush(self) -> None:
+        self._own.flush()
+        self._rest.flush()
 
 
 def error(text: str, code: int, *, debug: bool) -> None:
