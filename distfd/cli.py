@@ -82,6 +82,7 @@ def run(
 
         evaluate_once(load_config(config, overrides or ()), evaluate, say)
         return
+    from distfd.errors import EvaluationError
     from distfd.result_table import show_result
     from distfd.run import Job
 
@@ -95,7 +96,12 @@ def run(
             progress.hold("starting workers")
 
         job = Job(loaded, progress, progress.say, show_output=show_output, prepare=prepare)
-        result = job.run(fresh=fresh)
+        try:
+            result = job.run(fresh=fresh)
+        except EvaluationError as error:
+            printed = job.directory.printed
+            note = f"\n  printed: what J printed is in {printed}" if printed.exists() and not show_output else ""
+            raise EvaluationError(f"{error}{note}", error.evaluation) from error
     show_result(result, job.directory)
     if result["status"] != "done":
         raise typer.Exit(3)

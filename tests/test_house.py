@@ -15,6 +15,7 @@ PACKAGE = ROOT / "distfd"
 
 FLOORS: dict[str, int] = {
     **dict.fromkeys(("errors", "records", "failures", "events", "points", "describe", "results", "repeats"), 0),
+    "suggestions": 0,
     "numerics": 0,
     **dict.fromkeys(("protocols", "scheduling", "options", "work", "lending", "threads", "processes", "reaper"), 1),
     **dict.fromkeys(("fingerprint", "identity", "recycle", "hosts"), 1),

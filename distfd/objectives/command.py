@@ -15,6 +15,7 @@ from distfd.objectives.inputs import read_input, refuse_complex, variables
 from distfd.objectives.measured import read_measured
 from distfd.objectives.outputs import parse_output
 from distfd.objectives.workdir import RESERVED, check_layout, inside
+from distfd.suggestions import did_you_mean, programs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -274,9 +275,10 @@ class CommandObjective:
     def missing(self, program: str) -> str:
         """The message for a program that is not there."""
         what = "is no program that can be run" if os.path.exists(program) else "is not installed"  # noqa: PTH110  # a name
-        return f"{program} {what}" + (
-            f": {self.hint}" if self.hint else "; set objective.command.hint to say how to get it"
-        )
+        if self.hint:
+            return f"{program} {what}: {self.hint}"
+        meant = "" if "/" in program else did_you_mean(program, programs(self.environ().get("PATH")))
+        return f"{program} {what}; set objective.command.hint to say how to get it{meant}"
 
     def environ(self) -> dict[str, str]:
         """The program's environment, in the process that calls this."""
