@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from distfd import terminal
 from distfd.cli_options import Debug, Overrides, examples
+
+if TYPE_CHECKING:
+    from distfd.watch import RunStatus
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -37,7 +40,7 @@ def status(
     from distfd.rundir import RunDirectory
 
     try:
-        found = watch.follow(directory, say) if follow else watch.run_status(directory)
+        found = _followed(directory) if follow else watch.run_status(directory)
     except KeyboardInterrupt:  # of the watching, not of the run
         raise typer.Exit(130) from None
     if found.ended and found.result is not None:
@@ -45,6 +48,21 @@ def status(
     else:
         say(str(found))
     raise typer.Exit(found.exit_code if follow else 0)
+
+
+def _followed(directory: str) -> RunStatus:
+    """The run's end; on a terminal what is said of it until then stands in one place, elsewhere in lines."""
+    from distfd import watch
+
+    out = terminal.answers()
+    if not out.isatty():
+        return watch.follow(directory, say)
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    with Live(console=Console(file=out), transient=True, auto_refresh=False) as live:
+        return watch.follow(directory, lambda text: live.update(Text(text), refresh=True), every=0)
 
 
 def init(

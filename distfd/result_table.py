@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 
     from distfd.rundir import RunDirectory
 
-_LONGEST = 14
-"""Characters of a number with 8 digits, and the gap before it."""
+_AROUND = 8
+"""Characters around a number's digits: sign, point, exponent, and the gap to the next."""
+_FEWEST = 3
+"""Digits below which a column is left out rather than cut short."""
 
 
 def show_result(result: Mapping[str, Any], directory: RunDirectory) -> None:
@@ -50,12 +52,15 @@ def result_table(result: Mapping[str, Any], width: int) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    names, columns = result["names"], table_columns(result)
+    names, columns = result["names"], dict(table_columns(result))
     shown, left_out = table_rows(len(names))
-    longest = max((len(names[k]) for k in shown), default=0)
-    digits = max(3, min(8, 8 - _LONGEST + (width - min(longest, width // 3) - 4) // max(1, len(columns))))
+    named = min(max((len(names[k]) for k in shown), default=0), max(8, width // 3))
+    named = max(named, 14) if left_out else named
+    while (digits := (width - named - 2) // len(columns) - _AROUND) < _FEWEST and len(columns) > 2:
+        columns.pop(list(columns)[-1])  # the least of them comes last
+    digits = max(_FEWEST, min(8, digits))
     table = Table(box=SIMPLE_HEAD, padding=(0, 2, 0, 0), pad_edge=False, show_edge=False)
-    table.add_column("", no_wrap=True, overflow="ellipsis", max_width=max(8, width // 3))
+    table.add_column("", no_wrap=True, overflow="ellipsis", max_width=named + 2)
     for title in columns:
         table.add_column(title, justify="right", no_wrap=True, overflow="ellipsis")
     for row, k in enumerate(shown):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from dataclasses import dataclass
 from datetime import datetime
@@ -128,16 +129,32 @@ def run_status(directory: str | Path, now: Callable[[], float] = time.time) -> R
     )
 
 
-def follow(directory: str, say: Callable[[str], None], wait: Callable[[float], None] = time.sleep) -> RunStatus:
-    """Say how far a run is whenever that changes, until it ends; how it ended."""
-    before = ""
-    while not (status := run_status(directory)).ended:
-        text = str(status)
-        # The time since the start changes with every look; only what has been done is news.
-        news = text.partition("(")[2]
-        if news != before:
-            say(text)
-            before = news
+def follow(
+    directory: str,
+    say: Callable[[str], None],
+    *,
+    every: float = 5.0,
+    wait: Callable[[float], None] = time.sleep,
+    now: Callable[[], float] = time.time,
+) -> RunStatus:
+    """Say how far a run is as that changes, until it ends; how it ended.
+
+    Parameters
+    ----------
+    directory : path
+    say : callable
+        Gets a few lines of text.
+    every : float
+        Seconds at least between two words; a twentieth of the run's time if that is more, and 0 for all changes.
+    """
+    before: tuple[object, ...] = ()
+    said = -math.inf
+    while not (status := run_status(directory, now)).ended:
+        news = status.n_computed, status.n_failed_attempts, status.total, status.iterated
+        pause = max(every, (status.running_seconds or 0) / 20) if every else 0
+        if news != before and now() - said >= pause:
+            say(str(status))
+            before, said = news, now()
         wait(_LOOK)
     return status
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from distfd import events
 from distfd.observers.standing import Standing, duration
@@ -33,7 +33,8 @@ class LivePanel:
     def __init__(self, stream: TextIO | None = None) -> None:
         from rich.console import Console
 
-        self._console = Console(file=stream or sys.stderr, highlight=False)
+        self._file = stream or sys.stderr
+        self._console = Console(file=cast("TextIO", _Lasting(self._file)), highlight=False)
         self._standing = Standing()
         self._live: Any = None
         self._held = ""
@@ -74,7 +75,7 @@ class LivePanel:
         from rich.live import Live
 
         # What else is printed here, such as by J in the caller's process, goes above the panel.
-        ours = self._console.file is sys.stderr
+        ours = self._file is sys.stderr
         self._live = Live(
             _View(self),
             console=self._console,
@@ -88,8 +89,26 @@ class LivePanel:
     def _hide(self) -> None:
         live, self._live = self._live, None
         if live is not None:
-            with contextlib.suppress(OSError):  # the terminal may be gone
-                live.stop()
+            live.stop()
+
+
+class _Lasting:
+    """A terminal that may go: rich would end the whole program where it cannot write."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError, ValueError):
+            return self._file.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._file.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
 
 
 class _View:
