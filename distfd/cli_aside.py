@@ -43,10 +43,13 @@ def status(
         found = _followed(directory) if follow else watch.run_status(directory)
     except KeyboardInterrupt:  # of the watching, not of the run
         raise typer.Exit(130) from None
+    run = RunDirectory(Path(directory).absolute())
     if found.ended and found.result is not None:
-        show_result(found.result, RunDirectory(Path(directory).absolute()))
+        show_result(found.result, run)
     else:
         say(str(found))
+    for line in watch.kept_text(run):
+        say(line)
     raise typer.Exit(found.exit_code if follow else 0)
 
 

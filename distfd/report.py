@@ -35,7 +35,7 @@ def derivative_fields(result: DerivativeResult, x: NDArray[Any], names: Sequence
         "step": result.step,
         "scheme": result.scheme,
         "missing": [names[k] for k in result.missing],
-        "repaired": {},
+        "repaired": {names[k]: text for k, text in result.repaired.items()},
         "warnings": list(result.warnings),
         "noise": result.noise,
         "n_reused": result.n_reused,
@@ -108,6 +108,10 @@ def findings(result: Mapping[str, Any]) -> list[str]:
         lines.append(f"J = {number_text(result['value'])}")
     if result["missing"]:
         lines.append(f"missing, as J failed there: {', '.join(result['missing'][:20])}")
+    repaired = list((result.get("repaired") or {}).items())
+    lines += [f"repaired: {name}: {text}" for name, text in repaired[:20]]
+    if len(repaired) > 20:
+        lines.append(f"... and {len(repaired) - 20} more repaired, in result.json")
     lines.append(_effort(result))
     return lines
 

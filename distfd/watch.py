@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distfd.errors import InputError
+from distfd.objectives.archive import count_archives
+from distfd.objectives.folder import count_kept
 from distfd.observers.standing import duration
 from distfd.rundir import RunDirectory
 from distfd.stores.lock import holder
@@ -157,6 +159,13 @@ def follow(
             before, said = news, now()
         wait(_LOOK)
     return status
+
+
+def kept_text(run: RunDirectory) -> list[str]:
+    """Where a program's work directories can be looked at, if any are kept."""
+    failed, packed = count_kept(run.work), count_archives(run.archives)
+    told = ((failed, f"kept in {run.work}"), (packed, f"packed in {run.archives}"))
+    return [f"{n} work {'directory is' if n == 1 else 'directories are'} {where}" for n, where in told if n]
 
 
 def _last_events(log: Path) -> dict[str, dict[str, Any]]:

@@ -15,7 +15,6 @@ from distfd.objectives.inputs import read_input, refuse_complex, variables
 from distfd.objectives.measured import read_measured
 from distfd.objectives.outputs import parse_output
 from distfd.objectives.workdir import RESERVED, check_layout, inside
-from distfd.suggestions import did_you_mean, programs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from distfd.objectives.program import ProgramModel
     from distfd.objectives.values import Value
 
-_KEEP = ("failed", "all", "none")
+_KEEP = ("failed", "all", "none", "archive")
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,8 +78,11 @@ class CommandObjective:
         The folder from which relative paths are resolved, and Python functions are found.
     work : path, optional
         The folder for work directories; default: that for temporary files.
-    keep : {"failed", "all", "none"}
-        Which work directories are kept; of failed evaluations 100 in one folder.
+    keep : {"failed", "all", "none", "archive"}
+        Which work directories are kept; of failed evaluations 100 in one folder. "archive" packs those of the others
+        into a .tar.gz for each point, the latest 1000 and 10 GiB of them.
+    archive : path, optional
+        The folder for these; default: ``work``.
     restart : sequence of str
         Files in which the program leaves the state that another run can start from: with a warm start, those that the
         baseline wrote are copied into the work directories of the others. Templates can tell by ``warm``.
@@ -113,6 +115,7 @@ class CommandObjective:
     base: str | Path = "."
     work: str | Path | None = None
     keep: str = "failed"
+    archive: str | Path | None = None
     version: str | None = None
     commands: Sequence[Sequence[str]] | None = None
     pre: Sequence[Sequence[str]] = ()
@@ -156,6 +159,7 @@ class CommandObjective:
         for name, made in {
             "base": str(base),
             "work": None if self.work is None else str(Path(self.work).expanduser().absolute()),
+            "archive": None if self.archive is None else str(Path(self.archive).expanduser().absolute()),
             "names": names,
             "copy": copied,
             "link": linked,
@@ -274,11 +278,9 @@ class CommandObjective:
 
     def missing(self, program: str) -> str:
         """The message for a program that is not there."""
-        what = "is no program that can be run" if os.path.exists(program) else "is not installed"  # noqa: PTH110  # a name
-        if self.hint:
-            return f"{program} {what}: {self.hint}"
-        meant = "" if "/" in program else did_you_mean(program, programs(self.environ().get("PATH")))
-        return f"{program} {what}; set objective.command.hint to say how to get it{meant}"
+        from distfd.objectives.absent import absent
+
+        return absent(program, Path(self.base), self.hint)
 
     def environ(self) -> dict[str, str]:
         """The program's environment, in the process that calls this."""
