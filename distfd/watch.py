@@ -161,6 +161,11 @@ def follow(
     return status
 
 
+def status_text(directory: str | Path) -> str:
+    """How far a run is, and which work directories it has kept; of a result that is there `show_result` tells more."""
+    return "\n".join([str(run_status(directory)), *kept_text(RunDirectory(Path(directory).absolute()))])
+
+
 def kept_text(run: RunDirectory) -> list[str]:
     """Where a program's work directories can be looked at, if any are kept."""
     failed, packed = count_kept(run.work), count_archives(run.archives)
