@@ -78,7 +78,7 @@ def check_job(
             )
             stack.callback(store.close)
             observers.insert(0, stack.enter_context(JsonLog(directory.log)))
-        say(f"check of {loaded.path.name}; starting Ray, which takes a few seconds")
+        say(f"check of {loaded.path.name}")
         evaluator = stack.enter_context(
             make_evaluator(lenient, problem, objective, store=store, observers=tuple(observers))
         )

@@ -21,10 +21,15 @@ _TICK = 1.0
 """Seconds after which one looks round even if nothing was reported."""
 _QUIET = 30.0
 """Seconds without any slot after which that is said."""
+_TOLD = 0.5
+"""Seconds at least between two words on what is running."""
 
 
 def drive(
-    session: Session, scheduler: Scheduler, chunk: Callable[[Submit], Chunk]
+    session: Session,
+    scheduler: Scheduler,
+    chunk: Callable[[Submit], Chunk],
+    name: Callable[[int], str] = str,
 ) -> Generator[list[Attempts], None, None]:
     """Have slots evaluate what the scheduler gives out; the attempts that end, as they do.
 
@@ -34,6 +39,8 @@ def drive(
     ----------
     chunk : callable
         What a slot is sent for a `Submit`.
+    name : callable
+        Number of a point -> what observers are told of it.
 
     Raises
     ------
@@ -41,7 +48,7 @@ def drive(
         If no slot can be had.
     """
     try:
-        yield from _run(session, scheduler, chunk)
+        yield from _run(session, scheduler, chunk, name)
     except GeneratorExit:
         _kill_busy(session, scheduler)
         raise
@@ -57,8 +64,10 @@ def _kill_busy(session: Session, scheduler: Scheduler) -> None:
         session.executor.kill(slot)
 
 
-def _run(session: Session, scheduler: Scheduler, chunk: Callable[[Submit], Chunk]) -> Iterator[list[Attempts]]:
-    last_seen = time.monotonic()
+def _run(
+    session: Session, scheduler: Scheduler, chunk: Callable[[Submit], Chunk], name: Callable[[int], str]
+) -> Iterator[list[Attempts]]:
+    last_seen = told = time.monotonic()
     while not scheduler.finished:
         for submit in scheduler.issue(time.monotonic()):
             session.executor.submit(submit.slot, chunk(submit))
@@ -66,6 +75,9 @@ def _run(session: Session, scheduler: Scheduler, chunk: Callable[[Submit], Chunk
         if ended:
             yield ended
         now = time.monotonic()
+        if now - told > _TOLD:
+            _tell_running(session, scheduler, name, now)
+            told = now
         if session.pool.up:
             last_seen = now
         elif now - last_seen > _QUIET:
@@ -73,6 +85,17 @@ def _run(session: Session, scheduler: Scheduler, chunk: Callable[[Submit], Chunk
             last_seen = now
     if scheduler.broken is not None:
         raise ClusterError(scheduler.broken)
+
+
+def _tell_running(session: Session, scheduler: Scheduler, name: Callable[[int], str], now: float) -> None:
+    at_work = scheduler.at_work()
+    if not at_work:
+        return
+    longest = min(at_work, key=lambda issued: issued.started)
+    n = len(longest.index)
+    what = name(int(longest.index[0])) if n == 1 else f"{n} points in a row"
+    points = sum(len(issued.index) for issued in at_work)
+    session.emit(events.Running(points, len(at_work), what, now - longest.started))
 
 
 def _patience(scheduler: Scheduler, now: float) -> float:
@@ -86,7 +109,7 @@ def _take(session: Session, scheduler: Scheduler, wait: float) -> list[Attempts]
     ended = []
     for report in session.executor.wait(wait):
         if isinstance(report, SlotUp):
-            session.emit(events.SlotStarted(report.slot, report.host, report.pid))
+            session.emit(events.SlotStarted(report.slot, report.host, report.pid, report.output))
         attempts = scheduler.take(report, time.monotonic())
         if attempts is not None:
             ended.append(attempts)

@@ -104,6 +104,8 @@ class SlotUp:
     slot: int
     host: str
     pid: int
+    output: str = ""
+    """The file on its host that its standard output goes to, where that is one."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -89,7 +89,7 @@ class Session:
         self.pool.opened(max(1, self.executor.slots), now)
         for up in now.values():
             if before.get(up.slot) != up:
-                self.emit(events.SlotStarted(up.slot, up.host, up.pid))
+                self.emit(events.SlotStarted(up.slot, up.host, up.pid, up.output))
 
     def wait_until_up(self) -> None:
         """Wait until every slot is up, or one of them was lost."""
@@ -98,9 +98,12 @@ class Session:
                 if not isinstance(report, SlotUp):
                     return  # the next wave finds out what is the matter
                 self.pool.up[report.slot] = report
-                self.emit(events.SlotStarted(report.slot, report.host, report.pid))
+                self.emit(events.SlotStarted(report.slot, report.host, report.pid, report.output))
 
     def stop(self) -> None:
         """Give the slots back; the next wave starts others."""
-        self.executor.close()
-        self.pool.opened(self.pool.slots, {})
+        try:
+            self.executor.close()
+        finally:
+            self.pool.opened(self.pool.slots, {})
+            self.emit(events.Stopped())

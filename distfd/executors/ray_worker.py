@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -82,10 +83,10 @@ class RayWorker:
         sys.path[:] = [*paths, *(path for path in sys.path if path not in paths)]
         self._worker = Worker(objective, slot)
 
-    def hello(self) -> tuple[str, int]:
-        """Make J ready; host and process id."""
+    def hello(self) -> tuple[str, int, str]:
+        """Make J ready; host, process id, and the file that what J prints goes to."""
         self._worker.prepare()
-        return self._worker.host, self._worker.pid
+        return self._worker.host, self._worker.pid, _printed_to()
 
     def run(self, payload: bytes, x: NDArray[np.float64] | None, state: NDArray[np.uint8] | None = None) -> bytes:
         """Evaluate a chunk; x and state are None where they are in the chunk."""
@@ -95,6 +96,14 @@ class RayWorker:
     def close(self) -> None:
         """End J in good order."""
         self._worker.close()
+
+
+def _printed_to() -> str:
+    """The file of Ray's that standard output is; there is no such link on macOS."""
+    with contextlib.suppress(OSError):
+        file = Path("/proc/self/fd/1").readlink()
+        return str(file) if file.suffix == ".out" else ""
+    return ""
 
 
 class _Packed(Exception):  # noqa: N818  # it stands for an exception on its way

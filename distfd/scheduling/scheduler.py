@@ -150,6 +150,10 @@ class Scheduler:
         """When `overdue` has to be asked next."""
         return min((limit for _, limit in self._limits()), default=None)
 
+    def at_work(self) -> list[Issued]:
+        """The chunks that slots are at, one for each that has any."""
+        return [queue[0] for _, queue in self._queues]
+
     def abandon(self, now: float) -> list[int]:
         """End the wave: nothing more is issued, and the slots that are still at it are to be killed.
 
