@@ -12,15 +12,27 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
+from weakref import WeakSet, finalize
 
-from distfd.errors import InputError
+from distfd.errors import ClusterLostError, InputError
 from distfd.executors import ray_worker
-from distfd.executors.ray_join import Resources, connection, count_slots, join, make_resources
+from distfd.executors.ray_failures import HUNG, IDLE, failure_of, node_lost
+from distfd.executors.ray_join import (
+    Resources,
+    connection,
+    count_slots,
+    is_private,
+    join,
+    make_resources,
+    raylets,
+    vital_servers,
+)
+from distfd.executors.ray_leave import leave
 from distfd.executors.ray_pickling import pickled_bytes
 from distfd.executors.ray_places import Places
+from distfd.executors.ray_watch import Watch
 from distfd.executors.ray_worker import PickledObjective, RayWorker, packed_chunk, unpacked_batch
-from distfd.protocols import ChunkDone, SlotLost, SlotUp
+from distfd.protocols import ChunkDone, SlotLost, SlotStarting, SlotUp
 from distfd.records import Failure, Status
 from distfd.recycle import RECYCLED
 
@@ -29,6 +41,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from distfd.executors.ray_probe import Address
     from distfd.protocols import Chunk, Objective, Report
 
 _BY_VALUE = 65_536
@@ -41,10 +54,14 @@ _opened: WeakSet[RayExecutor] = WeakSet()
 
 @dataclass(frozen=True)
 class _Call:
-    """What an outstanding Ray reference stands for; ``chunk`` is None for a worker's hello."""
+    """What an outstanding Ray reference stands for; ``chunk`` is None while a worker makes itself and J ready."""
 
     slot: int
-    chunk: int | None
+    chunk: int | None = None
+    ready: bool = False
+    """Whether J is ready once it returns."""
+    asked: Any = None
+    """A call made just before, to a worker that was idle: if that one did not come through, this did not begin."""
 
 
 class RayExecutor:
@@ -103,6 +120,10 @@ class RayExecutor:
         self._put: dict[str, tuple[NDArray[Any], Any]] = {}
         self._worn: set[int] = set()
         self._places = Places(self._resources)
+        self._starting: dict[int, SlotStarting] = {}
+        self._watch: Watch | None = None
+        self._raylets: dict[str, Address] = {}
+        self._at: dict[int, Address | None] = {}
 
     @property
     def slots(self) -> int:
@@ -114,16 +135,17 @@ class RayExecutor:
         """False where custom resources, such as licences, are asked for: a duplicate takes another."""
         return not self._resources.custom
 
-    def open(self, objective: Objective) -> Sequence[SlotUp]:
-        """Join or start the cluster and start a worker in each slot; those that are up already.
+    def open(self, objective: Objective) -> Sequence[SlotUp | SlotStarting]:
+        """Join or start the cluster and start a worker in each slot; those that are there already.
 
         Raises
         ------
         ClusterError
-            If the cluster cannot be reached, or can never run an evaluation.
+            If the cluster cannot be reached, was lost since, or can never run an evaluation.
         """
         if ray_worker.inside:
             raise InputError("the ray executor cannot be used inside an evaluation; use executor='serial' there")
+        self._check()
         join(self._address, self._num_cpus, show_output=self._show_output)
         import ray
 
@@ -135,12 +157,15 @@ class RayExecutor:
 
         cluster = connection()
         if self._objective is objective and self._actors and self._cluster == cluster:
-            return list(self._up.values())
+            return [*self._up.values(), *self._starting.values()]
         if self._cluster == cluster:
             self.close()
         slots = count_slots(self._resources, self._max_slots)
         self._forget()
         self._cluster = cluster
+        self._raylets = raylets()
+        self._watch = Watch(vital_servers()).start()
+        finalize(self, self._watch.stop)
         pickled = ray.put(PickledObjective(pickled_bytes(objective), objective.limits_itself))
         paths = [str(Path(path).resolve()) for path in sys.path]
         threads = max(1, int(self._resources.num_cpus))
@@ -167,33 +192,42 @@ class RayExecutor:
         """Queue a chunk on a slot's worker."""
         x = chunk.points.x
         small = x.nbytes <= _BY_VALUE
-        state = chunk.state
+        worker, state = self._actors[slot], chunk.state
         if state is not None and state.nbytes > _BY_VALUE:
             chunk = replace(chunk, state=None)
         else:
             state = None
-        ref = self._actors[slot].run.remote(
+        asked = worker.here.remote() if len(chunk.index) == 1 and not self._owes(slot) else None
+        ref = worker.run.remote(
             packed_chunk(chunk, with_x=small),
             None if small else self._shared("x", x),
             None if state is None else self._shared("state", state),
         )
-        self._calls[ref] = _Call(slot, chunk.id)
+        self._calls[ref] = _Call(slot, chunk.id, asked=asked)
 
     def wait(self, seconds: float) -> Sequence[Report]:
-        """What the workers reported."""
+        """What the workers reported.
+
+        Raises
+        ------
+        ClusterLostError
+            If the cluster is gone; `close` then leaves it without a word to its servers.
+        """
         import ray
 
+        self._check()
         if not self._calls:
             time.sleep(min(seconds, 0.05))
             return []
         calls = list(self._calls)
-        ready, _ = ray.wait(calls, num_returns=1, timeout=seconds, fetch_local=False)
+        # Ready is what is here: what lies on a node that hangs could be waited for without end.
+        ready, _ = ray.wait(calls, num_returns=1, timeout=seconds)
         if ready and len(calls) > 1:
-            ready, _ = ray.wait(calls, num_returns=len(calls), timeout=0, fetch_local=False)
+            ready, _ = ray.wait(calls, num_returns=len(calls), timeout=0)
         # In the order of submission: what a worker did before it died comes before its death.
         came = set(ready)
         reports = [self._report(ref) for ref in calls if ref in came]
-        return [report for report in reports if report is not None] + self._recycled()
+        return [report for report in reports if report is not None] + self._recycled() + self._hung()
 
     def kill(self, slot: int) -> None:
         """End a slot's process and start another."""
@@ -206,8 +240,11 @@ class RayExecutor:
 
     def close(self) -> None:
         """End all workers; the cluster stays, for the next call of this process."""
-        if not self._actors:
+        lost = self._watch is not None and self._watch.lost is not None
+        if not self._actors or lost:
             self._forget()
+            if lost:
+                leave(private=is_private(self._cluster))
             return
         import ray
 
@@ -222,17 +259,45 @@ class RayExecutor:
             self._places.free()
         self._forget()
 
+    def _check(self) -> None:
+        """See that the cluster is still there; if it is not, leave it."""
+        if self._watch is None:
+            return
+        try:
+            self._watch.check()
+        except ClusterLostError:
+            self.close()
+            raise
+
     def _forget(self) -> None:
         self._actors, self._calls, self._objective = [], {}, None
+        if self._watch is not None:
+            self._watch.stop()
+        self._watch = None
+        self._starting.clear()
+        self._at.clear()
         self._up.clear()
         self._put.clear()
         self._worn.clear()
 
     def _start(self, slot: int) -> None:
-        self._actors[slot] = self._make(slot)
-        self._calls[self._actors[slot].hello.remote()] = _Call(slot, None)
-        self._up.pop(slot, None)
+        self._actors[slot] = worker = self._make(slot)
+        self._calls[worker.here.remote()] = _Call(slot)
+        self._calls[worker.hello.remote()] = _Call(slot, ready=True)
+        for known in (self._up, self._starting, self._at):
+            known.pop(slot, None)
         self._worn.discard(slot)
+
+    def _owes(self, slot: int) -> bool:
+        return any(call.slot == slot for call in self._calls.values())
+
+    def _hung(self) -> list[Report]:
+        """Slots on nodes that do not answer any more; Ray starts their workers elsewhere, at the latest when it sees."""
+        hung = self._watch.hung if self._watch is not None else frozenset()
+        slots = [slot for slot, at in self._at.items() if at in hung]
+        for slot in slots:
+            self.kill(slot)
+        return [SlotLost(slot, HUNG) for slot in slots]
 
     def _recycled(self) -> list[Report]:
         """Slots whose processes have had their time, once all that they were given is in; others take their place.
@@ -263,35 +328,49 @@ class RayExecutor:
         try:
             result = ray.get(ref)
         except ray.exceptions.RayError as error:
+            failure = self._blame(call, error)
             self.kill(call.slot)  # it may live on where only the call failed
-            return SlotLost(call.slot, _failure(error))
+            return SlotLost(call.slot, failure)
         if call.chunk is not None:
             batch = unpacked_batch(result)
             if batch.last:
                 self._worn.add(call.slot)
             # Untouched points are not handed back, or they would go to the same process again.
             return ChunkDone(call.slot, call.chunk, batch) if len(batch) else None
-        self._up[call.slot] = SlotUp(call.slot, *result)
-        return self._up[call.slot]
+        return self._came(call, *result)
+
+    def _came(self, call: _Call, host: str, pid: int, node: str) -> SlotUp | SlotStarting:
+        """A worker is there, and with the second call J is."""
+        slot = call.slot
+        if call.ready:
+            self._starting.pop(slot, None)
+            self._up[slot] = SlotUp(slot, host, pid)
+            return self._up[slot]
+        if node not in self._raylets:
+            self._raylets.update(raylets())
+        self._at[slot] = at = self._raylets.get(node)
+        if at is not None and self._watch is not None:
+            self._watch.add(at)
+        self._starting[slot] = SlotStarting(slot, host, pid)
+        return self._starting[slot]
+
+    def _blame(self, call: _Call, error: Exception) -> Failure:
+        """Why a worker was lost: by itself, while it was idle, or with its node."""
+        failure = failure_of(error)
+        if failure.status != Status.CRASH:
+            return failure
+        at = self._at.get(call.slot)
+        if at is not None and self._watch is not None and self._watch.gone(at):
+            return node_lost(failure.detail)
+        return IDLE if call.asked is not None and _failed(call.asked) else failure
 
 
-def _failure(error: Exception) -> Failure:
-    """What a lost worker means."""
-    from ray import exceptions
+def _failed(ref: Any) -> bool:
+    """Whether a call that was made before one that failed had failed as well."""
+    import ray
 
-    text = " ".join(str(error).split())
-    if isinstance(error, exceptions.OutOfMemoryError) or "OUT_OF_MEMORY" in text or "running low on memory" in text:
-        return Failure(Status.CRASH, "the worker was killed because its node ran out of memory", str(error))
-    # Ray tells a lost node from a lost process by these words alone.
-    if isinstance(error, exceptions.ActorUnavailableError) or "its node has died" in text:
-        return Failure(Status.LOST, "the node of the worker was lost", str(error))
-    if "creation task" in text:
-        last = next(line for line in reversed(str(error).splitlines()) if line.strip())
-        return Failure(Status.CRASH, f"the worker could not start: {last.strip()}{_missing_here(last)}", str(error))
-    if isinstance(error, exceptions.RayTaskError):
-        return Failure(Status.CRASH, f"the worker failed outside J: {type(error).__name__}", str(error))
-    return Failure(Status.CRASH, "the worker process died (a signal, os._exit, or no memory left)", str(error))
-
-
-def _missing_here(line: str) -> str:
-    return "; install distfd on the nodes of the cluster, in its Python" if "'distfd'" in line else ""
+    try:
+        ray.get(ref, timeout=_CLOSE_SECONDS)
+    except ray.exceptions.RayError:
+        return True
+    return False

@@ -14,13 +14,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distfd.errors import ClusterError, InputError
+from distfd.executors.ray_probe import as_address
+from distfd.executors.ray_watch import head, raylet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from distfd.executors.ray_probe import Address
+    from distfd.executors.ray_watch import Vital
+
 _PROBE_SECONDS = 5.0
 _private: set[str] = set()
 """Connections to clusters that were started here."""
+_HEALTH = {
+    "RAY_health_check_initial_delay_ms": "3000",
+    "RAY_health_check_period_ms": "3000",
+    "RAY_health_check_timeout_ms": "7000",
+    "RAY_health_check_failure_threshold": "4",
+}
+"""How the head looks after its nodes: every 3 s, and four times in a row without an answer for 7 s is the end."""
 _TOKEN = Path.home() / ".ray" / "auth_token"
 
 
@@ -140,6 +152,31 @@ def connection() -> str:
     return f"{context.get_node_id()} {context.get_job_id()}"
 
 
+def is_private(cluster: str | None) -> bool:
+    """Whether a connection is to a cluster that was started here."""
+    return cluster in _private
+
+
+def raylets() -> dict[str, Address]:
+    """Where each node's raylet listens, by the node's id."""
+    import ray
+
+    nodes = ray.nodes()  # type: ignore[no-untyped-call]  # Ray lacks types
+    return {node["NodeID"]: (node["NodeManagerAddress"], node["NodeManagerPort"]) for node in nodes if node["Alive"]}
+
+
+def vital_servers() -> list[Vital]:
+    """The servers without which this process cannot go on."""
+    import ray
+
+    context = ray.get_runtime_context()
+    if ray.util.client.ray.is_connected():
+        return []  # a proxy stands between, and Ray's client tells by itself when that is lost
+    own = raylets().get(context.get_node_id())
+    vital = [head(as_address(context.gcs_address), private=is_private(connection()))]
+    return vital if own is None else [*vital, raylet(own)]
+
+
 def count_slots(resources: Resources, max_slots: int | None) -> int:
     """How many evaluations the cluster can run at once.
 
@@ -206,6 +243,9 @@ def _start_private(num_cpus: int | None, *, show_output: bool) -> None:
     # A private cluster reports to nobody, and its programs run at the priority of the program that started it.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_worker_niceness", "0")
+    # A node that hangs is lost within 40 s, not after 65.
+    for name, value in _HEALTH.items():
+        os.environ.setdefault(name, value)
     # Ray's default of hiding GPUs from workers that asked for none is about to change; take the new one without a word.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:

@@ -20,7 +20,7 @@ import pytest
 from distfd import Evaluator
 from distfd.evaluate import evaluate
 from distfd.executors.ray import RayExecutor
-from distfd.executors.ray import _failure as failure_of
+from distfd.executors.ray_failures import failure_of
 from distfd.executors.ray_worker import PickledObjective, RayWorker
 from distfd.executors.serial import SerialExecutor
 from distfd.numerics.plan import Request
