@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from distfd import events
 from distfd.errors import ClusterError
 from distfd.protocols import SlotUp
+from distfd.silence import Silence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 _TICK = 1.0
 """Seconds after which one looks round even if nothing was reported."""
-_QUIET = 30.0
-"""Seconds without any slot after which that is said."""
 
 
 def drive(
@@ -58,19 +57,14 @@ def _kill_busy(session: Session, scheduler: Scheduler) -> None:
 
 
 def _run(session: Session, scheduler: Scheduler, chunk: Callable[[Submit], Chunk]) -> Iterator[list[Attempts]]:
-    last_seen = time.monotonic()
+    silence = Silence(time.monotonic())
     while not scheduler.finished:
         for submit in scheduler.issue(time.monotonic()):
             session.executor.submit(submit.slot, chunk(submit))
         ended = _take(session, scheduler, _patience(scheduler, time.monotonic()))
         if ended:
             yield ended
-        now = time.monotonic()
-        if session.pool.up:
-            last_seen = now
-        elif now - last_seen > _QUIET:
-            session.emit(events.Waiting(now - last_seen, "no slot is up; the cluster may be busy with other work"))
-            last_seen = now
+        session.tell_silence(silence, time.monotonic(), going=bool(session.pool.up))
     if scheduler.broken is not None:
         raise ClusterError(scheduler.broken)
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from distfd.build import make_evaluator, make_objective, movable
 from distfd.config.dump import dump_yaml
-from distfd.errors import ConfigError, DistfdError, StoreError
+from distfd.errors import ClusterLostError, ConfigError, DistfdError, StoreError
 from distfd.observers.log import JsonLog
 from distfd.optimize import Limits, minimize
 from distfd.report import derivative_fields, minimize_fields, noise_fields, versions
@@ -132,6 +132,11 @@ class Job:
         except KeyboardInterrupt:
             log.write("run_ended", status="interrupted")
             close("interrupted", {"message": "interrupted; run again to go on"})
+            raise
+        except ClusterLostError as error:
+            text = f"{error}; what was finished is kept, run again to go on"
+            log.write("run_ended", status="interrupted", message=text)
+            close("interrupted", {"message": text, "slots": evaluator.slots})
             raise
         except DistfdError as error:
             log.write("run_ended", status="failed", message=str(error))

@@ -157,7 +157,6 @@ class Worker:
 
         return self._attempt(value)
 
-
     def _attempt(self, value: Callable[[], NDArray[np.float64]]) -> NDArray[np.float64] | Failure:
         """A value, or why there is none."""
         try:

@@ -7,31 +7,20 @@ a second one may wait behind the first. Ray's own retries are off: the scheduler
 from __future__ import annotations
 
 import contextlib
-import sys
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet, finalize
+from weakref import WeakSet
 
-from distfd.errors import ClusterLostError, InputError
+from distfd.errors import InputError
 from distfd.executors import ray_worker
 from distfd.executors.ray_failures import HUNG, IDLE, failure_of, node_lost
-from distfd.executors.ray_join import (
-    Resources,
-    connection,
-    count_slots,
-    is_private,
-    join,
-    make_resources,
-    raylets,
-    vital_servers,
-)
+from distfd.executors.ray_join import Resources, connection, count_slots, is_private, join, make_resources
 from distfd.executors.ray_leave import leave
-from distfd.executors.ray_pickling import pickled_bytes
+from distfd.executors.ray_nodes import Nodes
 from distfd.executors.ray_places import Places
-from distfd.executors.ray_watch import Watch
-from distfd.executors.ray_worker import PickledObjective, RayWorker, packed_chunk, unpacked_batch
+from distfd.executors.ray_start import starter
+from distfd.executors.ray_worker import packed_chunk, unpacked_batch
 from distfd.protocols import ChunkDone, SlotLost, SlotStarting, SlotUp
 from distfd.records import Failure, Status
 from distfd.recycle import RECYCLED
@@ -41,12 +30,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from distfd.executors.ray_probe import Address
     from distfd.protocols import Chunk, Objective, Report
 
 _BY_VALUE = 65_536
 """Bytes of x up to which it travels with each chunk; above, once a wave."""
 _CLOSE_SECONDS = 5.0
+_IDLE = 0.05
+"""Seconds without a word of a worker after which it is asked whether it is there before it gets a point alone."""
 
 
 _opened: WeakSet[RayExecutor] = WeakSet()
@@ -60,8 +50,8 @@ class _Call:
     chunk: int | None = None
     ready: bool = False
     """Whether J is ready once it returns."""
-    asked: Any = None
-    """A call made just before, to a worker that was idle: if that one did not come through, this did not begin."""
+    held: Chunk | None = None
+    """What goes out once it returns: nobody knows whether a worker that was idle is still there."""
 
 
 class RayExecutor:
@@ -121,9 +111,8 @@ class RayExecutor:
         self._worn: set[int] = set()
         self._places = Places(self._resources)
         self._starting: dict[int, SlotStarting] = {}
-        self._watch: Watch | None = None
-        self._raylets: dict[str, Address] = {}
-        self._at: dict[int, Address | None] = {}
+        self._nodes: Nodes | None = None
+        self._heard: dict[int, float] = {}
 
     @property
     def slots(self) -> int:
@@ -147,7 +136,6 @@ class RayExecutor:
             raise InputError("the ray executor cannot be used inside an evaluation; use executor='serial' there")
         self._check()
         join(self._address, self._num_cpus, show_output=self._show_output)
-        import ray
 
         for other in list(_opened):
             # Idle slots of another executor of this process would keep the CPUs that this one waits for.
@@ -163,25 +151,8 @@ class RayExecutor:
         slots = count_slots(self._resources, self._max_slots)
         self._forget()
         self._cluster = cluster
-        self._raylets = raylets()
-        self._watch = Watch(vital_servers()).start()
-        finalize(self, self._watch.stop)
-        pickled = ray.put(PickledObjective(pickled_bytes(objective), objective.limits_itself))
-        paths = [str(Path(path).resolve()) for path in sys.path]
-        threads = max(1, int(self._resources.num_cpus))
-        actor, nodes = ray.remote(RayWorker), self._resources.nodes
-        options: dict[str, Any] = {
-            "num_cpus": self._resources.num_cpus,
-            "num_gpus": self._resources.num_gpus,
-            "memory": self._resources.memory,
-            "resources": dict(self._resources.custom) or None,
-            "max_restarts": 0,
-            "max_task_retries": 0,
-        }
-        place = self._places.strategy
-        self._make = lambda slot: actor.options(**options, scheduling_strategy=place(slot)).remote(
-            pickled, slot, threads, paths, nodes
-        )
+        self._nodes = Nodes(private=is_private(cluster))
+        self._make = starter(objective, self._resources, self._places)
         self._actors = [None] * slots
         for slot in range(slots):
             self._start(slot)
@@ -190,20 +161,26 @@ class RayExecutor:
 
     def submit(self, slot: int, chunk: Chunk) -> None:
         """Queue a chunk on a slot's worker."""
-        x = chunk.points.x
+        idle = time.monotonic() - self._heard.get(slot, 0.0) > _IDLE and not self._owes(slot)
+        if idle and len(chunk.index) == 1:
+            # If it has died since, the point must not be blamed.
+            self._calls[self._actors[slot].here.remote()] = _Call(slot, chunk.id, held=chunk)
+        else:
+            self._send(slot, chunk)
+
+    def _send(self, slot: int, chunk: Chunk) -> None:
+        x, state, number = chunk.points.x, chunk.state, chunk.id
         small = x.nbytes <= _BY_VALUE
-        worker, state = self._actors[slot], chunk.state
         if state is not None and state.nbytes > _BY_VALUE:
             chunk = replace(chunk, state=None)
         else:
             state = None
-        asked = worker.here.remote() if len(chunk.index) == 1 and not self._owes(slot) else None
-        ref = worker.run.remote(
+        ref = self._actors[slot].run.remote(
             packed_chunk(chunk, with_x=small),
             None if small else self._shared("x", x),
             None if state is None else self._shared("state", state),
         )
-        self._calls[ref] = _Call(slot, chunk.id, asked=asked)
+        self._calls[ref] = _Call(slot, number)
 
     def wait(self, seconds: float) -> Sequence[Report]:
         """What the workers reported.
@@ -240,11 +217,13 @@ class RayExecutor:
 
     def close(self) -> None:
         """End all workers; the cluster stays, for the next call of this process."""
-        lost = self._watch is not None and self._watch.lost is not None
-        if not self._actors or lost:
+        if self._nodes is not None and self._nodes.lost:
+            private = self._nodes.private
             self._forget()
-            if lost:
-                leave(private=is_private(self._cluster))
+            leave(private=private)
+            return
+        if not self._actors:
+            self._forget()
             return
         import ray
 
@@ -261,21 +240,18 @@ class RayExecutor:
 
     def _check(self) -> None:
         """See that the cluster is still there; if it is not, leave it."""
-        if self._watch is None:
-            return
-        try:
-            self._watch.check()
-        except ClusterLostError:
+        if self._nodes is not None and self._nodes.lost:
+            nodes = self._nodes
             self.close()
-            raise
+            nodes.check()
 
     def _forget(self) -> None:
         self._actors, self._calls, self._objective = [], {}, None
-        if self._watch is not None:
-            self._watch.stop()
-        self._watch = None
+        if self._nodes is not None:
+            self._nodes.stop()
+        self._nodes = None
         self._starting.clear()
-        self._at.clear()
+        self._heard.clear()
         self._up.clear()
         self._put.clear()
         self._worn.clear()
@@ -284,17 +260,18 @@ class RayExecutor:
         self._actors[slot] = worker = self._make(slot)
         self._calls[worker.here.remote()] = _Call(slot)
         self._calls[worker.hello.remote()] = _Call(slot, ready=True)
-        for known in (self._up, self._starting, self._at):
-            known.pop(slot, None)
+        self._up.pop(slot, None)
+        self._starting.pop(slot, None)
+        if self._nodes is not None:
+            self._nodes.left(slot)
         self._worn.discard(slot)
 
     def _owes(self, slot: int) -> bool:
         return any(call.slot == slot for call in self._calls.values())
 
     def _hung(self) -> list[Report]:
-        """Slots on nodes that do not answer any more; Ray starts their workers elsewhere, at the latest when it sees."""
-        hung = self._watch.hung if self._watch is not None else frozenset()
-        slots = [slot for slot, at in self._at.items() if at in hung]
+        """Slots on nodes that do not answer; Ray starts their workers elsewhere, once it sees it too."""
+        slots = self._nodes.hung() if self._nodes is not None else []
         for slot in slots:
             self.kill(slot)
         return [SlotLost(slot, HUNG) for slot in slots]
@@ -328,16 +305,20 @@ class RayExecutor:
         try:
             result = ray.get(ref)
         except ray.exceptions.RayError as error:
-            failure = self._blame(call, error)
+            failure = self._blame(call, failure_of(error))
             self.kill(call.slot)  # it may live on where only the call failed
             return SlotLost(call.slot, failure)
-        if call.chunk is not None:
-            batch = unpacked_batch(result)
-            if batch.last:
-                self._worn.add(call.slot)
-            # Untouched points are not handed back, or they would go to the same process again.
-            return ChunkDone(call.slot, call.chunk, batch) if len(batch) else None
-        return self._came(call, *result)
+        self._heard[call.slot] = time.monotonic()
+        if call.held is not None:
+            self._send(call.slot, call.held)
+            return None
+        if call.chunk is None:
+            return self._came(call, *result)
+        batch = unpacked_batch(result)
+        if batch.last:
+            self._worn.add(call.slot)
+        # Untouched points are not handed back, or they would go to the same process again.
+        return ChunkDone(call.slot, call.chunk, batch) if len(batch) else None
 
     def _came(self, call: _Call, host: str, pid: int, node: str) -> SlotUp | SlotStarting:
         """A worker is there, and with the second call J is."""
@@ -346,31 +327,15 @@ class RayExecutor:
             self._starting.pop(slot, None)
             self._up[slot] = SlotUp(slot, host, pid)
             return self._up[slot]
-        if node not in self._raylets:
-            self._raylets.update(raylets())
-        self._at[slot] = at = self._raylets.get(node)
-        if at is not None and self._watch is not None:
-            self._watch.add(at)
+        if self._nodes is not None:
+            self._nodes.came(slot, node)
         self._starting[slot] = SlotStarting(slot, host, pid)
         return self._starting[slot]
 
-    def _blame(self, call: _Call, error: Exception) -> Failure:
-        """Why a worker was lost: by itself, while it was idle, or with its node."""
-        failure = failure_of(error)
+    def _blame(self, call: _Call, failure: Failure) -> Failure:
+        """Why a worker was lost: by what it did, while it did nothing, or with its node."""
         if failure.status != Status.CRASH:
             return failure
-        at = self._at.get(call.slot)
-        if at is not None and self._watch is not None and self._watch.gone(at):
+        if self._nodes is not None and self._nodes.gone(call.slot):
             return node_lost(failure.detail)
-        return IDLE if call.asked is not None and _failed(call.asked) else failure
-
-
-def _failed(ref: Any) -> bool:
-    """Whether a call that was made before one that failed had failed as well."""
-    import ray
-
-    try:
-        ray.get(ref, timeout=_CLOSE_SECONDS)
-    except ray.exceptions.RayError:
-        return True
-    return False
+        return failure if call.held is None else IDLE

@@ -14,14 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distfd.errors import ClusterError, InputError
-from distfd.executors.ray_probe import as_address
-from distfd.executors.ray_watch import head, raylet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-    from distfd.executors.ray_probe import Address
-    from distfd.executors.ray_watch import Vital
 
 _PROBE_SECONDS = 5.0
 _private: set[str] = set()
@@ -155,26 +150,6 @@ def connection() -> str:
 def is_private(cluster: str | None) -> bool:
     """Whether a connection is to a cluster that was started here."""
     return cluster in _private
-
-
-def raylets() -> dict[str, Address]:
-    """Where each node's raylet listens, by the node's id."""
-    import ray
-
-    nodes = ray.nodes()  # type: ignore[no-untyped-call]  # Ray lacks types
-    return {node["NodeID"]: (node["NodeManagerAddress"], node["NodeManagerPort"]) for node in nodes if node["Alive"]}
-
-
-def vital_servers() -> list[Vital]:
-    """The servers without which this process cannot go on."""
-    import ray
-
-    context = ray.get_runtime_context()
-    if ray.util.client.ray.is_connected():
-        return []  # a proxy stands between, and Ray's client tells by itself when that is lost
-    own = raylets().get(context.get_node_id())
-    vital = [head(as_address(context.gcs_address), private=is_private(connection()))]
-    return vital if own is None else [*vital, raylet(own)]
 
 
 def count_slots(resources: Resources, max_slots: int | None) -> int:

@@ -1,8 +1,8 @@
 """Whether servers of Ray answer, told without Ray: its own calls to a server that hangs never return.
 
-All of Ray's servers speak gRPC, which is HTTP/2 (RFC 9113, section 3.4): whoever connects and sends the preface is sent
-the server's settings, before anything about tokens is asked. A process that is stopped, or a host that is cut off, sends
-nothing, though its kernel may take the connection.
+All of Ray's servers speak gRPC, which is HTTP/2 (RFC 9113, section 3.4): whoever connects and sends the preface is
+sent the server's settings, before anything about tokens is asked. A process that is stopped, or a host that is cut off,
+sends nothing, though its kernel may take the connection.
 """
 
 from __future__ import annotations

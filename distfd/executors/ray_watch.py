@@ -65,7 +65,7 @@ class Streaks:
 
     def note(self, found: dict[Address, Pulse], seconds: float) -> None:
         """Take in what was found, so many seconds after the time before."""
-        bad = {}
+        bad: dict[Address, tuple[Pulse, float]] = {}
         for address, pulse in found.items():
             if pulse is not Pulse.ANSWERS:
                 before, since = self._bad.get(address, (pulse, -seconds))

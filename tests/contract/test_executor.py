@@ -57,7 +57,7 @@ class Bench:
     def open(self, fun: Any) -> Bench:
         """Open with a function or an objective, and wait until all slots are up."""
         opened = self.executor.open(fun if hasattr(fun, "make") else PythonObjective(fun))
-        self.up = {up.slot: up for up in opened}
+        self.up = {up.slot: up for up in opened if isinstance(up, SlotUp)}
         self.wait_until(lambda: len(self.up) == self.executor.slots)
         return self
 
@@ -151,7 +151,7 @@ def gone(pid: int) -> bool:
 def test_each_slot_announces_itself(bench: Bench) -> None:
     bench.open(total)
     assert sorted(bench.up) == list(range(bench.executor.slots))
-    announced = [report.slot for report in bench.reports]
+    announced = [report.slot for report in bench.reports if isinstance(report, SlotUp)]
     assert len(set(announced)) == len(announced)
     assert len({up.pid for up in bench.up.values()}) == bench.executor.slots
     assert all(up.host for up in bench.up.values())
