@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _BY_VALUE = 65_536
 """Bytes of x up to which it travels with each chunk; above, once a wave."""
 _CLOSE_SECONDS = 5.0
-_IDLE = 0.05
+_IDLE = 0.02
 """Seconds without a word of a worker after which it is asked whether it is there before it gets a point alone."""
 
 

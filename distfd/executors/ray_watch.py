@@ -26,9 +26,9 @@ _ANSWER = 3.0
 """Seconds that a server has to answer."""
 _RESTART = 20.0
 """Seconds that the head of a cluster that was joined may take to come back: some clusters start it again."""
-_HANGS = 35.0
+_HANGS = 25.0
 """Seconds of silence after which the head or the own raylet is given up,"""
-_NODE_HANGS = 20.0
+_NODE_HANGS = 15.0
 """and any other node, where only work is lost."""
 _GONE = 1.0
 """Seconds for which a refused connection may be an accident."""
