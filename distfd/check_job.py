@@ -71,7 +71,9 @@ def check_job(
         store = None
         if directory is not None:
             directory.make()
-            store = SQLiteStore(directory.store, fingerprint=objective.fingerprint(), names=problem.names)
+            store = SQLiteStore(
+                directory.store, fingerprint=objective.fingerprint(), names=problem.names, spool=directory.spool
+            )
             stack.callback(store.close)
             observers.insert(0, stack.enter_context(JsonLog(directory.log)))
         say(f"check of {loaded.path.name}; starting Ray, which takes a few seconds")

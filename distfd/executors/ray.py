@@ -114,6 +114,9 @@ class RayExecutor:
         self._nodes: Nodes | None = None
         self._heard: dict[int, float] = {}
 
+    apart = True
+    """Evaluations run in other processes, which may end one after this process has died."""
+
     @property
     def slots(self) -> int:
         """Evaluations at once; 0 before `open`."""

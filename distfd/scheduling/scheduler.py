@@ -10,6 +10,7 @@ import numpy as np
 
 from distfd.protocols import ChunkDone, SlotLost, SlotStarting, SlotUp
 from distfd.records import Failure, Status
+from distfd.scheduling.aside import Aside
 from distfd.scheduling.backlog import Backlog
 from distfd.scheduling.backups import Backups, portions
 from distfd.scheduling.chunks import backup_due, next_due
@@ -94,6 +95,7 @@ class Scheduler:
         self._epoch = epoch
         self._queues = Queues()
         self._backups = Backups()
+        self._aside = Aside(epoch)
         self._ledger = Ledger(self._total, len(index), baseline, policy.retries)
         self.broken: str | None = None
         """Why no slot can be had, once that is certain."""
@@ -111,6 +113,10 @@ class Scheduler:
         if isinstance(report, SlotLost):
             return self._lost(report.slot, report.failure, now)
         return self._done(report, now)
+
+    def uncounted(self) -> list[Batch]:
+        """Attempts that have ended since this was asked last, and are neither tried again nor anybody's value."""
+        return self._aside.take()
 
     def issue(self, now: float) -> list[Submit]:
         """Work for the slots that want it."""
@@ -151,7 +157,9 @@ class Scheduler:
                 self._pool.draining[slot] = queue[0].started, {issued.chunk for issued in queue}
             else:
                 busy.append(slot)
-                self._pool.gone(slot)
+                up = self._pool.gone(slot)
+                if self._unwanted(queue):
+                    self._aside.given_up(queue[0], up, slot, now)
         self._ledger.unfinished = 0
         self._queues = Queues()
         return busy
@@ -254,7 +262,9 @@ class Scheduler:
         self._pool.times.note(self._total, batch.index[ok], (batch.ended - batch.started)[ok])
         if self._backups:
             alone = self._backups.release(batch.index)
-            batch = batch.take(self._ledger.open(batch.index) & (ok | alone))
+            counts = self._ledger.open(batch.index) & (ok | alone)
+            self._aside.too_late(batch.take(~counts))
+            batch = batch.take(counts)
         return self._charge(batch)
 
     def _charge(self, batch: Batch, *, last: bool = False) -> Attempts:
@@ -277,6 +287,7 @@ class Scheduler:
             return None
         head, *behind = queue
         if failure.status == Status.LOST:
+            self._aside.lost(head, failure, up, slot, now)
             for issued in queue:
                 (self._backlog.alone if issued.lone else self._backlog.again)(self._released(issued.index))
             return None
@@ -292,6 +303,7 @@ class Scheduler:
             self._backlog.alone(left)
             return None
         if not len(left):
+            self._aside.given_up(head, up, slot, now)
             return None
         started = self._epoch + head.started
         return self._charge(record(failure, index, up, slot, started=started, ended=self._epoch + now))

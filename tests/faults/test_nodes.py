@@ -28,21 +28,29 @@ pytestmark = [
 X = np.arange(1.0, 13.0)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cluster(_ray_ends: None) -> Iterator[Any]:
-    """A head without CPUs and two nodes with two each."""
+    """A head without CPUs and a node with two."""
     import ray
     from ray.cluster_utils import Cluster
 
     ray.shutdown()
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
-    for _ in range(2):
-        made.add_node(num_cpus=2)
-    made.wait_for_nodes()
     made.connect()  # type: ignore[no-untyped-call]  # Ray lacks types
+    made.add_node(num_cpus=2)
     yield made
     ray.shutdown()
     made.shutdown()  # type: ignore[no-untyped-call]  # Ray lacks types
+
+
+def await_cpus(count: int) -> None:
+    """Until the cluster has so many."""
+    import ray
+
+    end = time.monotonic() + 120
+    while sum(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]) != count:  # type: ignore[no-untyped-call]  # Ray lacks types
+        assert time.monotonic() < end
+        time.sleep(0.1)
 
 
 def raylet_of(node: Any) -> psutil.Process:
@@ -76,8 +84,10 @@ def test_the_others_finish_what_a_node_had(cluster: Any, tmp_path: Path, fault: 
         return float(x @ x)
 
     seen: list[events.Event] = []
-    node = cluster.list_all_nodes()[-1]
-    victims = [raylet_of(node), *raylet_of(node).children(recursive=True)]
+    await_cpus(2)
+    node = cluster.add_node(num_cpus=2)
+    await_cpus(4)
+    victims: list[psutil.Process] = []
     under_way = threading.Event()
 
     def observer(event: events.Event) -> None:
@@ -87,7 +97,7 @@ def test_the_others_finish_what_a_node_had(cluster: Any, tmp_path: Path, fault: 
 
     def act() -> None:
         assert under_way.wait(120)
-        victims.extend(raylet_of(node).children(recursive=True))
+        victims.extend([raylet_of(node), *raylet_of(node).children(recursive=True)])
         fault(cluster, node)
 
     thread = threading.Thread(target=act)
@@ -115,24 +125,24 @@ def test_a_cluster_that_can_never_fit_is_an_error_at_once(cluster: Any) -> None:
 def test_a_busy_cluster_is_waited_for_and_that_is_said(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     import ray
 
+    class Holder:
+        def here(self) -> None:
+            pass
+
     monkeypatch.setattr("distfd.silence._FIRST", 1.0)
-    holders = [ray.remote(num_cpus=2)(Holder).remote() for _ in range(2)]  # type: ignore[attr-defined]  # Ray lacks types
-    ray.get([holder.here.remote() for holder in holders])
+    await_cpus(2)
+    actor: Any = ray.remote(Holder)
+    holder = actor.options(num_cpus=2).remote()
+    ray.get(holder.here.remote())
     told: list[events.Waiting] = []
 
     def observer(event: events.Event) -> None:
         if isinstance(event, events.Waiting):
             told.append(event)
-            for holder in holders:
-                ray.kill(holder)
+            ray.kill(holder)
 
     with distfd.Evaluator(lambda x: float(x @ x), observers=[observer]) as ev:
         ev.start(wait=True)
         np.testing.assert_allclose(ev.gradient(X), 2 * X, rtol=1e-6)
     assert told
     assert "no slot is up; the cluster may be busy with other work" in told[0].reason
-
-
-class Holder:
-    def here(self) -> None:
-        pass
