@@ -178,28 +178,45 @@ def command(script: str, folder: Path) -> Any:
     )
 
 
-def overdue(folder: Path, begun: dict[str, float], late: dict[int, float], over: threading.Event) -> None:
-    """Note, for each process, how long after its evaluation began it was last seen."""
-    while not over.wait(0.1):
-        now = time.monotonic()
-        for file in folder.iterdir():
-            since = begun.setdefault(file.name, now)
+class Processes:
+    """What the programs started, by the numbers that they wrote down."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.known: dict[int, psutil.Process | None] = {}
+        self.begun: dict[str, float] = {}
+        self.longest: dict[int, float] = {}
+
+    def watch(self, over: threading.Event) -> None:
+        """Note, for each process, how long after its evaluation began it was last seen."""
+        while not over.wait(0.1):
+            self.alive()
+
+    def alive(self) -> int:
+        """How many are alive now."""
+        now, count = time.monotonic(), 0
+        for file in list(self.folder.iterdir()):
+            since = self.begun.setdefault(file.name, now)
             for pid in map(int, file.read_text().split()):
-                if alive(pid, str(file)):
-                    late[pid] = now - since
+                if pid not in self.known:
+                    self.known[pid] = process_of(pid)
+                process = self.known[pid]
+                if process is not None and process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                    self.longest[pid] = now - since
+                    count += 1
+        return count
 
 
-def alive(pid: int, mark: str) -> bool:
+def process_of(pid: int) -> psutil.Process | None:
     try:
-        process = psutil.Process(pid)
-        return process.status() != psutil.STATUS_ZOMBIE and process.environ().get("PIDS") == mark
+        return psutil.Process(pid)
     except psutil.Error:
-        return False
+        return None
 
 
 @section("programs", 50)
 def programs(times: int) -> Iterator[Row]:
-    """Programs that do not end, by themselves and from a Python objective: dead by timeout + 5 s, with all they began."""
+    """Programs that do not end, by themselves and from a Python objective: dead by timeout + 5 s, with all of it."""
     local(4)
     for kind in ("program", "Python objective"):
         for what, script in PROGRAMS.items():
@@ -207,9 +224,8 @@ def programs(times: int) -> Iterator[Row]:
                 folder = Path(name)
                 objective: Any = command(script, folder) if kind == "program" else Spawns
                 more = {} if kind == "program" else {"args": (script, folder)}
-                late: dict[int, float] = {}
-                over = threading.Event()
-                thread = threading.Thread(target=overdue, args=(folder, {}, late, over))
+                over, processes = threading.Event(), Processes(folder)
+                thread = threading.Thread(target=processes.watch, args=(over,))
                 thread.start()
                 with distfd.Evaluator(objective, timeout=TIMEOUT, on_failure="nan", deterministic=False, **more) as ev:
                     ev.start(wait=True)
@@ -217,10 +233,10 @@ def programs(times: int) -> Iterator[Row]:
                     time.sleep(GRACE)
                     over.set()
                     thread.join()
-                began = len(list(folder.iterdir()))
-                left = sum(alive(int(pid), str(f)) for f in folder.iterdir() for pid in f.read_text().split())
-                longest = max(late.values(), default=0.0)
-                slow = sum(seconds > TIMEOUT + GRACE for seconds in late.values())
-                missing = times - began + int(np.isfinite(values).sum())
-                seen = f"{len(late)} processes, the last gone {longest - TIMEOUT:.1f} s after its time, {left} left"
+                left, longest = processes.alive(), max(processes.longest.values(), default=0.0)
+                slow = sum(seconds > TIMEOUT + GRACE for seconds in processes.longest.values())
+                missing = times - len(processes.begun) + int(np.isfinite(values).sum())
+                seen = (
+                    f"{len(processes.known)} processes, the last {longest - TIMEOUT:+.1f} s after its time, {left} left"
+                )
                 yield Row(f"{kind} {what}: late, left over or not run", times, slow + left + missing, seen)

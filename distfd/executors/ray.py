@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
@@ -18,9 +18,10 @@ from distfd.executors.ray_failures import HUNG, IDLE, failure_of, node_lost
 from distfd.executors.ray_join import Resources, connection, count_slots, is_private, join, make_resources
 from distfd.executors.ray_leave import leave
 from distfd.executors.ray_nodes import Nodes
+from distfd.executors.ray_parcels import Parcels
 from distfd.executors.ray_places import Places
 from distfd.executors.ray_start import starter
-from distfd.executors.ray_worker import packed_chunk, unpacked_batch
+from distfd.executors.ray_worker import unpacked_batch
 from distfd.protocols import ChunkDone, SlotLost, SlotStarting, SlotUp
 from distfd.records import Failure, Status
 from distfd.recycle import RECYCLED
@@ -28,12 +29,8 @@ from distfd.recycle import RECYCLED
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from numpy.typing import NDArray
-
     from distfd.protocols import Chunk, Objective, Report
 
-_BY_VALUE = 65_536
-"""Bytes of x up to which it travels with each chunk; above, once a wave."""
 _CLOSE_SECONDS = 5.0
 _IDLE = 0.02
 """Seconds without a word of a worker after which it is asked whether it is there before it gets a point alone."""
@@ -107,7 +104,7 @@ class RayExecutor:
         self._calls: dict[Any, _Call] = {}
         self._cluster: str | None = None
         self._make: Any = None
-        self._put: dict[str, tuple[NDArray[Any], Any]] = {}
+        self._parcels = Parcels()
         self._worn: set[int] = set()
         self._places = Places(self._resources)
         self._starting: dict[int, SlotStarting] = {}
@@ -172,18 +169,7 @@ class RayExecutor:
             self._send(slot, chunk)
 
     def _send(self, slot: int, chunk: Chunk) -> None:
-        x, state, number = chunk.points.x, chunk.state, chunk.id
-        small = x.nbytes <= _BY_VALUE
-        if state is not None and state.nbytes > _BY_VALUE:
-            chunk = replace(chunk, state=None)
-        else:
-            state = None
-        ref = self._actors[slot].run.remote(
-            packed_chunk(chunk, with_x=small),
-            None if small else self._shared("x", x),
-            None if state is None else self._shared("state", state),
-        )
-        self._calls[ref] = _Call(slot, number)
+        self._calls[self._actors[slot].run.remote(*self._parcels.pack(chunk))] = _Call(slot, chunk.id)
 
     def wait(self, seconds: float) -> Sequence[Report]:
         """What the workers reported.
@@ -221,16 +207,17 @@ class RayExecutor:
     def close(self) -> None:
         """End all workers; the cluster stays, for the next call of this process."""
         if self._nodes is not None and self._nodes.lost:
-            private = self._nodes.private
+            if self._connected():
+                leave(private=self._nodes.private)
+            self._places = Places(self._resources)
             self._forget()
-            leave(private=private)
             return
         if not self._actors:
             self._forget()
             return
         import ray
 
-        if ray.is_initialized() and connection() == self._cluster:
+        if self._connected():
             busy = {call.slot for call in self._calls.values()}
             bye = [self._actors[slot].close.remote() for slot in self._up if slot not in busy]
             if bye:
@@ -244,9 +231,15 @@ class RayExecutor:
     def _check(self) -> None:
         """See that the cluster is still there; if it is not, leave it."""
         if self._nodes is not None and self._nodes.lost:
-            nodes = self._nodes
+            nodes, connected = self._nodes, self._connected()
             self.close()
-            nodes.check()
+            if connected:  # or the caller has left it, and it may be gone for that reason
+                nodes.check()
+
+    def _connected(self) -> bool:
+        import ray
+
+        return bool(ray.is_initialized()) and connection() == self._cluster
 
     def _forget(self) -> None:
         self._actors, self._calls, self._objective = [], {}, None
@@ -256,7 +249,7 @@ class RayExecutor:
         self._starting.clear()
         self._heard.clear()
         self._up.clear()
-        self._put.clear()
+        self._parcels.clear()
         self._worn.clear()
 
     def _start(self, slot: int) -> None:
@@ -290,14 +283,6 @@ class RayExecutor:
         for slot in worn:
             self.kill(slot)
         return [SlotLost(slot, RECYCLED) for slot in worn]
-
-    def _shared(self, what: str, array: NDArray[Any]) -> Any:
-        """A reference to an x or a state, put into the object store once a wave, from where each node gets it once."""
-        import ray
-
-        if what not in self._put or self._put[what][0] is not array:
-            self._put[what] = array, ray.put(array)
-        return self._put[what][1]
 
     def _report(self, ref: Any) -> Report | None:
         import ray

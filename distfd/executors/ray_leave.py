@@ -8,7 +8,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from distfd.executors.ray_probe import Pulse, probe
+from distfd.executors.ray_probe import Pulse, as_address, probe
 
 if TYPE_CHECKING:
     from distfd.executors.ray_probe import Address
@@ -59,7 +59,7 @@ def _at_exit() -> None:
     import ray
 
     (at,) = _last
-    if not ray.is_initialized():
+    if not ray.is_initialized() or as_address(ray.get_runtime_context().gcs_address) not in at.servers:
         return
     if all(pulse is Pulse.ANSWERS for pulse in probe(at.servers, _ANSWER).values()):
         return
