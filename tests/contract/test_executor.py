@@ -479,15 +479,10 @@ def test_kill_ends_what_does_not_end_itself(ray_bench: Bench) -> None:
     assert ray_bench.batch(ray_bench.submit(0, 0.0)).flat.tolist() == [0.0]
 
 
-def interrupt() -> None:
-    raise KeyboardInterrupt
-
-
 DEATHS: dict[str, Callable[[], Any]] = {
     "os._exit": lambda: os._exit(3),
     "SIGKILL": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "SIGSEGV": lambda: ctypes.string_at(0),
-    "KeyboardInterrupt": interrupt,
 }
 
 
