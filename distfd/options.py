@@ -24,7 +24,7 @@ CAUSES = {"error": Status.ERROR, "crash": Status.CRASH, "timeout": Status.TIMEOU
 DEFAULT_RETRIES = {"error": 0, "crash": 2, "timeout": 0}
 _SETUP = 30.0
 """Seconds that J has to be made ready in any case: to import a package may take longer than an evaluation."""
-ON_FAILURE = ("raise", "nan")
+ON_FAILURE = ("raise", "nan", "repair")
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,12 +73,16 @@ class EvaluationOptions:
     Parameters
     ----------
     timeout : float or None
-        Seconds from the start of J at one point.
+        Seconds from the start of J at one point. The serial executor cannot end a Python function that runs longer, and
+        does not survive one that ends its process: what may hang or crash belongs on Ray.
     retries : int or mapping
         Further tries after the first: one number for all causes, or by cause ("error", "crash", "timeout"; those not
         named keep their default of 0, 2 and 0).
     on_failure : str
-        "raise": a component without a value is an EvaluationError; "nan": it is NaN, and listed as missing.
+        "raise": a component without a value is an EvaluationError; "nan": it is NaN, and listed as missing; "repair":
+        it is formed from other points, if J has values there (see `distfd.numerics.ladder`), and listed as repaired.
+        Further tries of the same point come first, as ``retries`` says. For gradients and dense Jacobians; values
+        alone are NaN then.
     setup_timeout : float or None
         Seconds that J's constructor and setup() may take in a process. None: as many as an evaluation, 30 at least; no
         limit where there is no timeout.

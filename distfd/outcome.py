@@ -45,6 +45,7 @@ def make_result(
         slots=slots,
         warnings=answer.warnings,
         noise=answer.noise,
+        repaired=answer.repaired,
     )
 
 

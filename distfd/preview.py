@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from distfd.build import make_evaluator, make_objective
 from distfd.errors import InputError
 from distfd.executors.serial import SerialExecutor
+from distfd.numerics.ladder import HALVINGS
 from distfd.numerics.plan import Request
 from distfd.numerics.survey import EVALUATIONS
 from distfd.report import summary
@@ -102,7 +103,10 @@ def _rounds(config: Config, n: int, slots: int | None) -> str:
         return "as many as the cluster's slots need" + (", the baseline alone in the first" if first else "")
     if first:
         return f"{1 + math.ceil((n - 1) / slots)}: the baseline first, alone; the others start from its state"
-    return f"{math.ceil(n / slots)}, all in one request"
+    text = f"{math.ceil(n / slots)}, all in one request"
+    if config.evaluation.on_failure == "repair":
+        text += f"; where J fails, up to {HALVINGS + 1} more, of a few evaluations each"
+    return text
 
 
 def _scheme(config: Config, n: int, moving: int) -> str:

@@ -13,7 +13,7 @@ from distfd.numerics.plan import Wave
 from distfd.records import Batch, Evaluation, Failure, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 def gather(request: Request, batches: Sequence[Batch]) -> Wave:
     """One wave from its batches, the same whatever the order in which they came.
 
-    A complex value is two numbers of its batch. The baseline (or, without one that has a value, the first point that
-    has) says how many outputs J has; a point with another number of them has failed.
+    A complex value is two numbers of its batch. The request (else the baseline; else the first point that has a value)
+    says how many outputs J has; a point with another number of them has failed.
     """
     n = len(request.points)
     status = np.full(n, Status.NOT_RUN, dtype=np.uint8)
@@ -39,9 +39,10 @@ def gather(request: Request, batches: Sequence[Batch]) -> Wave:
     good = np.flatnonzero(status == Status.OK)
     at_baseline = request.baseline is not None and bool(status[request.baseline] == Status.OK)
     first = size[request.baseline] if at_baseline else size[good[0]] if len(good) else 1
-    outputs = int(first) if request.vector else 1
+    outputs = (request.outputs or int(first)) if request.vector else 1
     for k in good[size[good] != outputs].tolist():
-        text = f"J returned {size[k]} outputs here and {outputs} at {'x' if at_baseline else 'other points'}"
+        known = "x" if at_baseline or request.outputs else "other points"
+        text = f"J returned {size[k]} outputs here and {outputs} at {known}"
         if not request.vector:
             text = f"J must return a number; it returned {size[k]} (for several outputs use jacobian)"
         failures[k] = Failure(Status.ERROR, text)
@@ -192,6 +193,9 @@ class DerivativeResult:
         Reasons to doubt it, by coordinate name.
     noise : float or None
         The noise level of J, where it was measured or given.
+    repaired : mapping of int to str
+        With on_failure="repair": coordinates along which J failed, and what their derivatives were formed from
+        instead. Where there are error bars, theirs are NaN: nothing is known of them.
     """
 
     derivative: Any
@@ -211,3 +215,4 @@ class DerivativeResult:
     slots: int = 1
     warnings: tuple[str, ...] = ()
     noise: float | None = None
+    repaired: Mapping[int, str] = field(default_factory=dict)
