@@ -92,6 +92,7 @@ def test_a_worker_that_dies_idle_costs_nothing() -> None:
     assert not seen.of(events.AttemptFailed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("retries", [0, 1])
 def test_a_worker_killed_at_work_is_charged_as_often_as_that_happens(tmp_path: Path, retries: int) -> None:
     def fun(x: NDArray[np.float64]) -> float:
@@ -164,7 +165,7 @@ class Hangs:
         return float(x @ x)
 
 
-@pytest.mark.parametrize("where", ["constructor", "setup"])
+@pytest.mark.parametrize("where", [pytest.param("constructor", marks=pytest.mark.slow), "setup"])
 def test_a_constructor_or_setup_that_hangs_fails_the_evaluation(tmp_path: Path, where: str) -> None:
     with (
         distfd.Evaluator(
@@ -176,6 +177,7 @@ def test_a_constructor_or_setup_that_hangs_fails_the_evaluation(tmp_path: Path, 
     await_that("it is dead", lambda: not any(map(running, notes(tmp_path, "made"))))
 
 
+@pytest.mark.slow
 def test_a_crash_in_setup_fails_the_evaluation_after_its_retries(tmp_path: Path) -> None:
     with (
         distfd.Evaluator(
@@ -188,6 +190,7 @@ def test_a_crash_in_setup_fails_the_evaluation_after_its_retries(tmp_path: Path)
     assert len(notes(tmp_path, "made")) in (2, 3)
 
 
+@pytest.mark.slow
 def test_a_wait_for_slots_ends_where_setup_hangs(tmp_path: Path) -> None:
     with distfd.Evaluator(
         Hangs, args=(tmp_path, "setup"), executor=distfd.RayExecutor(max_slots=1), setup_timeout=1.0
