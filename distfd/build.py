@@ -83,6 +83,7 @@ def make_evaluator(
         names=problem.names,
         warm=config.objective.warm,
         recycle=evaluation.recycle.model_dump(),
+        setup_timeout=evaluation.setup_timeout,
     )
 
 

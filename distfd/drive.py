@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from distfd import events
 from distfd.errors import ClusterError
 from distfd.protocols import SlotUp
+from distfd.silence import Silence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 _TICK = 1.0
 """Seconds after which one looks round even if nothing was reported."""
-_QUIET = 30.0
-"""Seconds without any slot after which that is said."""
 _TOLD = 0.5
 """Seconds at least between two words on what is running."""
 
@@ -67,7 +66,8 @@ def _kill_busy(session: Session, scheduler: Scheduler) -> None:
 def _run(
     session: Session, scheduler: Scheduler, chunk: Callable[[Submit], Chunk], name: Callable[[int], str]
 ) -> Iterator[list[Attempts]]:
-    last_seen = told = time.monotonic()
+    told = time.monotonic()
+    silence = Silence(told)
     while not scheduler.finished:
         for submit in scheduler.issue(time.monotonic()):
             session.executor.submit(submit.slot, chunk(submit))
@@ -78,11 +78,7 @@ def _run(
         if now - told > _TOLD:
             _tell_running(session, scheduler, name, now)
             told = now
-        if session.pool.up:
-            last_seen = now
-        elif now - last_seen > _QUIET:
-            session.emit(events.Waiting(now - last_seen, "no slot is up; the cluster may be busy with other work"))
-            last_seen = now
+        session.tell_silence(silence, now, going=bool(session.pool.up))
     if scheduler.broken is not None:
         raise ClusterError(scheduler.broken)
 

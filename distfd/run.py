@@ -13,7 +13,7 @@ import numpy as np
 
 from distfd.build import make_evaluator, make_executor, make_objective, movable
 from distfd.config.dump import dump_yaml
-from distfd.errors import ConfigError, DistfdError, StoreError
+from distfd.errors import ClusterLostError, ConfigError, DistfdError, StoreError
 from distfd.observers.log import JsonLog
 from distfd.observers.outputs import WorkerOutputs
 from distfd.observers.tally import RunTally
@@ -165,6 +165,11 @@ class Job:
             found = self._compute(evaluator)
         except KeyboardInterrupt:
             stop("interrupted", "interrupted; run again to go on", 130)
+            raise
+        except ClusterLostError as error:
+            text = f"{error}; what was finished is kept, run again to go on"
+            log.write("run_ended", status="interrupted", message=text)
+            close("interrupted", {"message": text, "slots": evaluator.slots})
             raise
         except DistfdError as error:
             stop("failed", str(error), error.exit_code)

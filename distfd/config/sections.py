@@ -204,6 +204,8 @@ class Evaluation(Section):
 
     timeout: Annotated[Duration, Field(gt=0)] | None = None
     """Seconds, or text such as 10min; the clock starts when the evaluation does."""
+    setup_timeout: Annotated[Duration, Field(gt=0)] | None = None
+    """For J's constructor and setup() in each process; null: as timeout, but 30 s at least."""
     retries: Annotated[Retries, BeforeValidator(_every_cause), OR_NULL, Also({"type": "integer", "minimum": 0})] = (
         Retries()
     )

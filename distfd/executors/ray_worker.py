@@ -81,12 +81,18 @@ class RayWorker:
         # What the driver can import, the worker can, where the files are there too; in the driver's order, or a name
         # could mean another module here than there.
         sys.path[:] = [*paths, *(path for path in sys.path if path not in paths)]
-        self._worker = Worker(objective, slot)
+        self._worker = Worker(objective, slot, own_process=True)
 
-    def hello(self) -> tuple[str, int, str]:
-        """Make J ready; host, process id, and the file that what J prints goes to."""
+    def here(self) -> tuple[str, int, str, str]:
+        """That this process is there: host, process id, Ray's id of the node, and the file that J's prints go to."""
+        import ray
+
+        return self._worker.host, self._worker.pid, ray.get_runtime_context().get_node_id(), _printed_to()
+
+    def hello(self) -> tuple[str, int, str, str]:
+        """Make J ready, and say so."""
         self._worker.prepare()
-        return self._worker.host, self._worker.pid, _printed_to()
+        return self.here()
 
     def run(self, payload: bytes, x: NDArray[np.float64] | None, state: NDArray[np.uint8] | None = None) -> bytes:
         """Evaluate a chunk; x and state are None where they are in the chunk."""
