@@ -22,7 +22,7 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(
         ("session", "drive", "evaluate", "warm", "solve", "calls", "evaluator", "kinds", "methods", "outcome"), 3
     ),
-    **dict.fromkeys(("api", "optimize", "report", "rundir", "scipy_derivative", "scipy_sources"), 4),
+    **dict.fromkeys(("api", "optimize", "optimizing", "report", "rundir", "scipy_derivative", "scipy_sources"), 4),
     **dict.fromkeys(("checking", "check_report", "sweep_plot", "gradient_check", "along"), 4),
     **dict.fromkeys(("config", "build", "run", "preview", "single", "draft", "check_job", "cli", "__main__"), 5),
 }
