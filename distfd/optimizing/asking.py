@@ -47,6 +47,8 @@ class Asker:
         self._used = False
         """Whether the derivative at this x was asked for."""
         self._counted = False
+        self._shared = 0
+        """Evaluations of the open wave that were counted before."""
 
     def value(self, x: ArrayLike) -> Any:
         """J(x); the derivative's points go out with it where that is worthwhile.
@@ -82,6 +84,7 @@ class Asker:
         if not self._is_open(at) or not self._whole:
             same = self._is_open(at)
             self._turn_to(at, whole=True, judged=not same)
+            self._shared = int(same)
         assert self._open is not None, "just opened"
         if not self._used:
             self._used = True
@@ -113,6 +116,8 @@ class Asker:
         if self._open is not None and not self._counted:
             self._counted = True
             self._record.count(self._open.tally)
+            # The value that was asked for just before is no second evaluation.
+            self._record.n_reused -= self._shared
 
     def _is_open(self, x: NDArray[np.float64]) -> bool:
         return self._open is not None and self._open.x.tobytes() == x.tobytes()
@@ -121,6 +126,7 @@ class Asker:
         self.close(judged=judged)
         kind = self._kind if whole else "value"
         self._used, self._whole, self._counted = False, whole, False
+        self._shared = 0
         self._open = self._evaluator.begin(x, kind=kind, **(self._particulars if whole else {}))
 
     def _learn(self, tally: Tally) -> None:

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
     Vector = NDArray[np.float64]
 
+_REMEMBERED = 100
+"""Failed trials that are remembered."""
+
 
 @dataclass(eq=False)
 class Scalar:
@@ -52,8 +55,9 @@ class Scalar:
 
     def __post_init__(self) -> None:
         self._asker = Asker(self.evaluator, self.record, self.speculation, "jacobian" if self.outputs else "gradient")
-        self._failed: tuple[bytes, Vector, Any] | None = None
-        """A trial without a value, and what stands for value and derivative there."""
+        self._last: DerivativeResult | None = None
+        self._walls: dict[bytes, tuple[Vector, Any]] = {}
+        """Trials without a value, and what stands for value and derivative there: trust-constr comes back to them."""
 
     def value(self, x: Vector) -> float:
         """J(x)."""
@@ -91,9 +95,8 @@ class Scalar:
         self._asker.close()
 
     def _value(self, x: Vector) -> Any:
-        if self._has_failed(x):
-            assert self._failed is not None, "just seen"
-            return self._failed[1]
+        if (stands := self._wall(x)) is not None:
+            return stands[0]
         try:
             value = self._asker.value(x)
         except EvaluationError:
@@ -104,16 +107,15 @@ class Scalar:
         return value
 
     def _derivative(self, x: Vector) -> Any:
-        if self._has_failed(x):
-            assert self._failed is not None, "just seen"
-            return self._failed[2]
+        # Its value first, as J may fail there: trust-constr asks for gradients at new points before it does for values.
+        self._value(x)
+        if (stands := self._wall(x)) is not None:
+            return stands[1]
         result = self._asker.derivative(x)
         if self._last is not result:
             self._last = result
             self.record.see(self._seen(np.array(x, dtype=np.float64), result))
         return result.derivative
-
-    _last: Any = None
 
     def _seen(self, x: Vector, result: DerivativeResult) -> Seen:
         violation = given_violation(self.constraints, x)
@@ -123,8 +125,8 @@ class Scalar:
         violation = max(violation, self.outputs.violation(value[1:]))
         return Seen(x, float(value[0]), result, violation)
 
-    def _has_failed(self, x: Vector) -> bool:
-        return self._failed is not None and self._failed[0] == np.asarray(x, dtype=np.float64).tobytes()
+    def _wall(self, x: Vector) -> tuple[Vector, Any] | None:
+        return self._walls.get(np.asarray(x, dtype=np.float64).tobytes()) if self._walls else None
 
     def _turned_back(self, x: Vector) -> Any:
         """J failed at a trial."""
@@ -135,15 +137,14 @@ class Scalar:
         at = np.array(x, dtype=np.float64)
         height, slope = wall(best.x, best.value, derivative[0], at)
         if self.outputs is None:
-            self._failed = at.tobytes(), np.array([height]), slope
+            stands = np.array([height]), slope
         else:
             # What the constraints are there nobody knows; the value alone turns the method back.
-            self._failed = (
-                at.tobytes(),
-                np.concatenate(([height], value[1:])),
-                np.concatenate((slope[None], derivative[1:])),
-            )
-        return self._failed[1]
+            stands = np.concatenate(([height], value[1:])), np.concatenate((slope[None], derivative[1:]))
+        self._walls[at.tobytes()] = stands
+        while len(self._walls) > _REMEMBERED:
+            del self._walls[next(iter(self._walls))]
+        return stands[0]
 
 
 def minimize_by_scipy(
@@ -155,7 +156,10 @@ def minimize_by_scipy(
     constraints = list(problem.constraints)
     if problem.outputs is not None:
         constraints.append(as_scipy(problem.outputs, problem.constrained, problem.constraint_jacobian))
-    second: dict[str, Any] = {"": {}, "hvp": {"hessp": problem.product}, "hessian": {"hess": problem.hessian}}[METHODS[method].second]
+    needed = METHODS[method].second
+    second: dict[str, Any] = {}
+    if needed:
+        second = {"hessp": problem.product} if needed == "hvp" else {"hess": problem.hessian}
 
     def run(x0: Vector) -> Any:
         try:

@@ -17,8 +17,8 @@ def wall(x: Vector, value: float, gradient: Vector, trial: Vector) -> tuple[floa
 
     They are those of the parabola along s = trial - x that has J's value and slope at x and its least value at s / 4:
     J(trial) = J(x) + a and dJ/dx = 3 a s / |s|^2 there, with a = |gradient . s|. The value is above J(x), so that no
-    method of descent accepts it; and it is finite, as +inf ends the line searches of L-BFGS-B, BFGS, CG and TNC (their
-    interpolation makes a NaN of it), where the trust regions and SLSQP would cope.
+    method of descent accepts it; and it is finite with a slope, as TNC does not come back from +inf, and a NaN for the
+    gradient there, which line searches ask for too, is nowhere safe.
 
     Parameters
     ----------
