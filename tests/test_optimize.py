@@ -97,5 +97,5 @@ def test_a_failed_component_ends_it() -> None:
         return float(rosen(x))
 
     for on_failure in ("raise", "nan"):
-        with pytest.raises(distfd.EvaluationError, match="coordinate 0|first of them number 0"):
+        with pytest.raises(distfd.EvaluationError, match=r"coordinate 0|first of them number 0"):
             distfd.minimize(fun, X0, executor="serial", on_failure=on_failure)

@@ -85,5 +85,5 @@ def test_a_method_that_is_none_or_takes_no_bounds_is_refused() -> None:
         distfd.minimize(rosen, X0, method="Powell", executor="serial")
     with pytest.raises(distfd.InputError, match="BFGS takes no bounds"):
         distfd.minimize(rosen, X0, method="bfgs", bounds=[(0, 1), (0, 1)], executor="serial")
-    with pytest.raises(distfd.InputError, match="L-BFGS-B takes no constraints, .* SLSQP"):
+    with pytest.raises(distfd.InputError, match=r"L-BFGS-B takes no constraints, .* SLSQP"):
         distfd.minimize(rosen, X0, constraints=distfd.Outputs(), executor="serial")
