@@ -144,6 +144,7 @@ class Waits:
         return float(x.sum())
 
 
+@pytest.mark.slow
 def test_on_ray_the_value_does_not_wait_and_cancelled_processes_are_replaced(tmp_path: Path) -> None:
     with distfd.Evaluator(Waits(tmp_path), executor=distfd.RayExecutor(max_slots=2)) as ev:
         ev.start(wait=True)

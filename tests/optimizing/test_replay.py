@@ -71,7 +71,8 @@ test_replay.run(Path(sys.argv[1]), test_replay.mortal)
 """
 
 
-@pytest.mark.parametrize("after", [6, pytest.param(41, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("after", [6, 41])
 def test_a_killed_run_is_replayed(tmp_path: Path, after: int) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
