@@ -41,7 +41,7 @@ def stops(x, log, after, error):
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
     """Run a configuration in this process; what result.json says."""
-    monkeypatch.setattr("distfd.build.make_executor", lambda config: SerialExecutor())
+    monkeypatch.setattr("distfd.run.make_executor", lambda *_, **__: SerialExecutor())
     (tmp_path / "run_ends_model.py").write_text(MODEL)
 
     def go(raises: type[BaseException] | None = None, **document: Any) -> dict[str, Any]:
