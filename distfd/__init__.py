@@ -27,7 +27,10 @@ if TYPE_CHECKING:
     from distfd.numerics.steps import AbsoluteStep, NoiseStep
     from distfd.numerics.sweep_result import StepSweep
     from distfd.objectives.command import CommandObjective
-    from distfd.optimize import minimize
+    from distfd.optimize import least_squares, minimize
+    from distfd.optimizing.constraints import Outputs
+    from distfd.optimizing.limits import Limits
+    from distfd.pending import Pending
     from distfd.records import Evaluation, Status
     from distfd.results import DerivativeResult
     from distfd.scipy_derivative import approx_derivative
@@ -47,9 +50,12 @@ _HOMES = {
     "Evaluator": "distfd.evaluator",
     "GradientCheck": "distfd.gradient_check",
     "InputError": "distfd.errors",
+    "Limits": "distfd.optimizing.limits",
     "MissingSimulatorError": "distfd.errors",
     "NoiseResult": "distfd.numerics.noise_result",
     "NoiseStep": "distfd.numerics.steps",
+    "Outputs": "distfd.optimizing.constraints",
+    "Pending": "distfd.pending",
     "RayExecutor": "distfd.executors.ray",
     "SerialExecutor": "distfd.executors.serial",
     "Status": "distfd.records",
@@ -65,6 +71,7 @@ _HOMES = {
     "hvp": "distfd.api",
     "jacobian": "distfd.api",
     "jvp": "distfd.api",
+    "least_squares": "distfd.optimize",
     "minimize": "distfd.optimize",
     "noise_level": "distfd.api",
     "step_sweep": "distfd.checking",
@@ -84,9 +91,12 @@ __all__ = [
     "Evaluator",
     "GradientCheck",
     "InputError",
+    "Limits",
     "MissingSimulatorError",
     "NoiseResult",
     "NoiseStep",
+    "Outputs",
+    "Pending",
     "RayExecutor",
     "SerialExecutor",
     "Status",
@@ -103,6 +113,7 @@ __all__ = [
     "hvp",
     "jacobian",
     "jvp",
+    "least_squares",
     "minimize",
     "noise_level",
     "step_sweep",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -114,8 +115,10 @@ class Pending:
         try:
             request, batch = next(self._steps)
         except StopIteration as ended:
-            self.done, self._answer = True, ended.value
-            self._value = ended.value.value[0] if ended.value.value.ndim > 1 else ended.value.value
+            answer: Answer = ended.value
+            if answer.value.ndim > 1:  # of points, of which there is one
+                answer = replace(answer, value=answer.value[0])
+            self.done, self._answer, self._value = True, answer, answer.value
         except BaseException as error:
             self.done, self._error = True, error
             if not isinstance(error, Exception):

@@ -29,6 +29,11 @@ class RunDirectory:
         return self.path / "evaluations.sqlite"
 
     @property
+    def iterates(self) -> Path:
+        """The journal of an optimisation."""
+        return self.path / "iterates.jsonl"
+
+    @property
     def log(self) -> Path:
         """Events, one JSON object a line."""
         return self.path / "log.jsonl"

@@ -20,7 +20,20 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(("fingerprint", "identity", "recycle", "hosts"), 1),
     **dict.fromkeys(("objectives", "executors", "stores", "observers"), 2),
     **dict.fromkeys(
-        ("session", "drive", "evaluate", "warm", "solve", "calls", "evaluator", "kinds", "methods", "outcome", "pending"), 3
+        (
+            "session",
+            "drive",
+            "evaluate",
+            "warm",
+            "solve",
+            "calls",
+            "evaluator",
+            "kinds",
+            "methods",
+            "outcome",
+            "pending",
+        ),
+        3,
     ),
     **dict.fromkeys(("api", "optimize", "optimizing", "report", "rundir", "scipy_derivative", "scipy_sources"), 4),
     **dict.fromkeys(("checking", "check_report", "sweep_plot", "gradient_check", "along"), 4),

@@ -62,6 +62,8 @@ class Record:
         How often the method asked for either: ``nfev`` and ``njev``.
     n_rejected : int
         Values after which no derivative was asked for there.
+    n_failed_trials : int
+        Points where J failed and the method was turned back.
     iterations : int
     totals : dict
         n_failed, n_retried, wall_seconds and ideal_seconds of all waves.
@@ -75,13 +77,14 @@ class Record:
     n_values: int = 0
     n_gradients: int = 0
     n_rejected: int = 0
+    n_failed_trials: int = 0
     iterations: int = 0
     totals: dict[str, float] = field(
         default_factory=lambda: {"n_failed": 0, "n_retried": 0, "wall_seconds": 0.0, "ideal_seconds": 0.0}
     )
     begun: float = field(default_factory=time.monotonic)
 
-    def count(self, tally: Tally) -> None:
+    def count(self, tally: Tally | DerivativeResult) -> None:
         """Add what some points took."""
         self.n_evaluations += tally.n_evaluations
         self.n_reused += tally.n_reused

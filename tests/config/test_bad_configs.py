@@ -311,10 +311,8 @@ BAD: list[tuple[str, str, str]] = [
     (COMMAND + "    keep: some\n", "6:11", "must be one of failed, all, none"),
     (HEAD + "evaluation: {retry_if: busy}\n", "3:24", "evaluation.retry_if: belongs to objective.command"),
     # What is not there yet.
-    (HEAD + "task: least_squares\n", "3:7", "task least_squares is not supported by this version of distfd"),
     (HEAD + "evaluation: {on_failure: repair}\n", "3:26", "on_failure repair is not supported by this version"),
     (HEAD + "cluster: {stop_before: 10min}\n", "3:24", "cluster.stop_before is not supported by this version"),
-    (HEAD + "minimize: {speculative: true}\n", "3:25", "speculative true is not supported by this version"),
 ]
 
 
