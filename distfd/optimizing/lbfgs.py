@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _ARMIJO, _WOLFE = 1e-4, 0.9
 _FIRST = 1e-3
 """How far the first round's other points are from x0, against its length: near enough for curvature at x0."""
-_EVEN = 0.6
+_EVEN = 0.3
 _PATIENCE = 3
 """After so many rounds without a step the model is begun anew."""
 
@@ -77,6 +77,8 @@ class Search:
     tolerances : Tolerances
     noise : float
         A bound for the noise of J, by twice which a step may fail to descend.
+    seed : int
+        Of the directions that are tried beside the steps.
     """
 
     x: Floats
@@ -85,6 +87,7 @@ class Search:
     memory: int = 40
     tolerances: Tolerances = field(default_factory=Tolerances)
     noise: float = 0.0
+    seed: int = 0
     value: float = np.nan
     gradient: Floats | None = None
     error: Floats | None = None
@@ -100,7 +103,7 @@ class Search:
 
     def ask(self, trials: int, values: int = 0) -> list[tuple[Floats, bool]]:
         """Points of the next round, and whether the gradient is wanted there: the same for the same values."""
-        seed = int.from_bytes(hashlib.blake2b(self.x.tobytes(), digest_size=8).digest(), "little")
+        seed = int.from_bytes(hashlib.blake2b(self.x.tobytes(), digest_size=8).digest(), "little") ^ self.seed
         if self.gradient is None:
             return self._first(trials, seed)
         steps = self._steps(self.gradient)
@@ -223,7 +226,8 @@ class Search:
             if each is centre or each.gradient is None or centre.gradient is None:
                 continue
             s, y = centre.x - each.x, centre.gradient - each.gradient
-            if np.isfinite(y).all() and self._clear(s, y, centre.error, each.error) and _bends_evenly(centre, each):
+            made = each.x is self.x
+            if self._clear(s, y, centre.error, each.error) and (made or _bends_evenly(centre, each)):
                 pairs.append((s, y))
         self.model.learn(pairs[:1] + sorted(pairs[1:], key=lambda pair: float(np.linalg.norm(pair[0]))))
 
