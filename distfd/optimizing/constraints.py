@@ -101,8 +101,17 @@ def _violation(constraint: Any, x: Vector) -> float:
     return worst(np.atleast_1d(constraint.fun(x)), constraint.lb, constraint.ub)
 
 
-def as_scipy(outputs: Outputs, value: Callable[[Vector], Vector], jacobian: Callable[[Vector], Any]) -> Any:
-    """The outputs as a constraint of SciPy's."""
+def as_scipy(outputs: Outputs, value: Callable[[Vector], Vector], jacobian: Callable[[Vector], Any]) -> list[Any]:
+    """The outputs as constraints of SciPy's, equations apart from the others, as SLSQP wants them."""
     from scipy.optimize import NonlinearConstraint
 
-    return NonlinearConstraint(value, outputs.lower, outputs.upper, jac=jacobian)
+    lower, upper = np.asarray(outputs.lower), np.asarray(outputs.upper)
+    equal = lower == upper
+    if equal.all() or not equal.any():
+        return [NonlinearConstraint(value, lower, upper, jac=jacobian)]
+    lower, upper = np.broadcast_arrays(lower, upper)
+
+    def part(rows: NDArray[np.int64]) -> Any:
+        return NonlinearConstraint(lambda x: value(x)[rows], lower[rows], upper[rows], jac=lambda x: jacobian(x)[rows])
+
+    return [part(np.flatnonzero(equal)), part(np.flatnonzero(~equal))]

@@ -64,28 +64,33 @@ class Scalar:
         return float(np.atleast_1d(self._value(x))[0])
 
     def gradient(self, x: Vector) -> Vector:
-        """dJ/dx."""
+        """dJ/dx; a copy, as some methods write to what they are given."""
         derivative = self._derivative(x)
-        return np.asarray(derivative[0] if self.outputs else derivative)
+        return np.array(derivative[0] if self.outputs else derivative)
 
     def constrained(self, x: Vector) -> Vector:
         """The outputs that are constraints."""
-        return np.asarray(self._value(x)[1:])
+        return np.array(self._value(x)[1:])
 
     def constraint_jacobian(self, x: Vector) -> Any:
         """Their derivatives."""
-        return self._derivative(x)[1:]
+        return np.array(self._derivative(x)[1:])
 
     def product(self, x: Vector, v: Vector) -> Vector:
         """The Hessian times v."""
         if not np.any(v):
             return np.zeros(len(x))
+        if self._wall(x) is not None:
+            return np.asarray(v)
         result = self.evaluator.differentiate(x, kind="hvp", v=v)
         self.record.count(result)
         return np.asarray(result.derivative)
 
     def hessian(self, x: Vector) -> Any:
         """All of the Hessian."""
+        self._value(x)  # trust-exact asks for it at trials, and J may fail there
+        if self._wall(x) is not None:
+            return np.eye(len(x))
         result = self.evaluator.differentiate(x, kind="hessian")
         self.record.count(result)
         return result.derivative
@@ -155,7 +160,7 @@ def minimize_by_scipy(
 
     constraints = list(problem.constraints)
     if problem.outputs is not None:
-        constraints.append(as_scipy(problem.outputs, problem.constrained, problem.constraint_jacobian))
+        constraints += as_scipy(problem.outputs, problem.constrained, problem.constraint_jacobian)
     needed = METHODS[method].second
     second: dict[str, Any] = {}
     if needed:

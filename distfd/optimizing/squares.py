@@ -78,7 +78,7 @@ class Squares:
             self.course.record.see(seen)
             if accepted:
                 self.course.iterated(at, seen.value)
-        return result.derivative
+        return result.derivative.copy()
 
     def close(self) -> None:
         """Cancel what runs, and count it."""

@@ -49,11 +49,11 @@ def test_a_trial_that_fails_is_a_step_refused(method: str) -> None:
     failed: list[Any] = []
 
     def fun(x: Any) -> float:
-        # A valley whose first steps, from far up the slope, go past it.
+        # A valley with straight slopes: steps from far away go past it.
         if x[0] > 1.5 or x[1] > 1.5:
             failed.append(x.copy())
             raise ArithmeticError("diverged")
-        return float(np.sum(np.cosh(x - np.array([1.0, 0.5]))))
+        return float(np.sum(np.sqrt(1 + (x - np.array([1.0, 0.5])) ** 2)))
 
     options = {"initial_tr_radius": 20.0} if method == "trust-constr" else {}
     if METHODS[method].second and method != "Newton-CG":
