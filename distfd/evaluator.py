@@ -366,12 +366,8 @@ class Evaluator(Kinds):
         """
         with self._turn:
             self._settle()
-            return solve(
-                self._session, method, task, self._label, raises=self._raises if raises is None else raises
-            )
+            return solve(self._session, method, task, self._label, raises=self._raises if raises is None else raises)
 
     def result(self, answer: Answer, tally: Tally) -> DerivativeResult:
         """A gradient's answer as a result."""
-        return make_result(
-            answer, tally, self._options.stencil.name, self._label, slots=self.slots, vector=False
-        )
+        return make_result(answer, tally, self._options.stencil.name, self._label, slots=self.slots, vector=False)

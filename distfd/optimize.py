@@ -14,9 +14,9 @@ from distfd.numerics.plan import check_x
 from distfd.optimizing import scalar, squares
 from distfd.optimizing.constraints import split
 from distfd.optimizing.course import Course, open_journal
+from distfd.optimizing.lbfgs_run import minimize_by_lbfgs
 from distfd.optimizing.limits import Limits
 from distfd.optimizing.losses import Loss
-from distfd.optimizing.lbfgs_run import minimize_by_lbfgs
 from distfd.optimizing.methods import OWN, find_method
 from distfd.optimizing.record import Record
 from distfd.optimizing.speculation import Speculation

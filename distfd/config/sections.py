@@ -34,7 +34,8 @@ from distfd.config.section import Section, refuse, wrong
 SCHEMES = Literal["forward", "backward", "forward2", "backward2", "central", "central4", "complex-step", "richardson"]
 FITTERS = ("trf", "dogbox", "lm")
 """Methods of task least_squares; the others are those of task minimize."""
-METHODS = Literal["L-BFGS", 
+METHODS = Literal[
+    "L-BFGS",
     "L-BFGS-B",
     "BFGS",
     "CG",

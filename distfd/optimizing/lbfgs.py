@@ -137,7 +137,7 @@ class Search:
 
     @property
     def projected_gradient(self) -> Floats:
-        """x - P(x - g), which is 0 at a solution."""
+        """X - P(x - g), which is 0 at a solution."""
         assert self.gradient is not None, "the first round comes first"
         return np.asarray(self.x - np.clip(self.x - self.gradient, self.lower, self.upper))
 

@@ -33,6 +33,10 @@ _CHANGES = 2**24
 class Gradients(Protocol):
     """How gradients are taken."""
 
+    @property
+    def warns(self) -> bool:
+        """Whether what is doubtful about a gradient is told; where error bars decide, it is what is expected."""
+
     def plan(self, x: Floats) -> Method:
         """The plan of the gradient at x."""
 
@@ -107,7 +111,8 @@ class Rounds:
             elif plan is None:
                 found.append(Found(x, float(np.ravel(answer.value)[0])))
             else:
-                self._warn(answer)
+                if gradients.warns:
+                    self._warn(answer)
                 found.append(gradients.found(x, answer))
         # The best first: a target that is reached ends it at once.
         for k in sorted(range(len(found)), key=lambda k: found[k].value):

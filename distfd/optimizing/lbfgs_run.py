@@ -11,7 +11,7 @@ from distfd.errors import InputError
 from distfd.numerics.steps import NoiseStep
 from distfd.optimizing.lbfgs import Found, Search, Tolerances
 from distfd.optimizing.lbfgs_rounds import Rounds
-from distfd.optimizing.noisy_gradients import NoisyGradients, measure
+from distfd.optimizing.noisy_gradients import measure
 from distfd.optimizing.plain_gradients import PlainGradients
 
 if TYPE_CHECKING:
@@ -93,9 +93,7 @@ def minimize_by_lbfgs(
 class _Run:
     """One search from one start."""
 
-    def __init__(
-        self, course: Course, options: LbfgsOptions, bounds: tuple[Floats, Floats] | None, x0: Floats
-    ) -> None:
+    def __init__(self, course: Course, options: LbfgsOptions, bounds: tuple[Floats, Floats] | None, x0: Floats) -> None:
         setting = course.evaluator.setting(x0)
         lower, upper = setting.site.lower, setting.site.upper
         if bounds is not None:
@@ -117,7 +115,9 @@ class _Run:
         iterations = 0
         while not (end := self._end()):
             if iterations == self._options.maxiter:
-                return OptimizeResult(success=False, status=1, message=f"maxiter of {iterations} reached", nit=iterations)
+                return OptimizeResult(
+                    success=False, status=1, message=f"maxiter of {iterations} reached", nit=iterations
+                )
             if self._round():
                 iterations += 1
                 self._course.iterated(self._search.x, self._search.value)
@@ -142,8 +142,7 @@ class _Run:
         """One round of trials; whether x has moved."""
         search = self._search
         trials, values = self._rounds.room(self._gradients, search.x, self._options.trials)
-        moved = search.tell(self._rounds.evaluate(search.ask(trials, values), self._gradients))
-        return moved
+        return search.tell(self._rounds.evaluate(search.ask(trials, values), self._gradients))
 
     def _end(self) -> tuple[bool, str] | None:
         """Whether it has converged, and what to say; better gradients are taken first where they may go further."""

@@ -53,6 +53,11 @@ class NoisyGradients:
     fine: bool = False
 
     @property
+    def warns(self) -> bool:
+        """No: a component that is not told from 0 is what it ends with."""
+        return False
+
+    @property
     def bound(self) -> float:
         """What the noise seldom passes."""
         return _BOUND * self.level

@@ -28,6 +28,8 @@ class PlainGradients:
     evaluator : Evaluator
     """
 
+    warns = True
+
     def __init__(self, evaluator: Evaluator) -> None:
         self._evaluator = evaluator
         self._central = False
