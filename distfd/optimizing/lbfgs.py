@@ -234,7 +234,7 @@ class Search:
     def _clear(self, s: Floats, y: Floats, *errors: Floats | None) -> bool:
         """Whether s'y stands out of what the gradients' errors add to it (Xie, Byrd & Nocedal, SIOPT 30(1), 2020)."""
         variance = sum(float(np.sum((s * np.nan_to_num(e) / 2) ** 2)) for e in errors if e is not None)
-        return abs(float(s @ y)) > 2 * np.sqrt(variance)
+        return bool(abs(float(s @ y)) > 2 * np.sqrt(variance))
 
     def _least_side(self) -> float:
         """How long a step to the side must be for its curvature to stand out of the noise."""
