@@ -13,7 +13,7 @@ from distfd.numerics.placement import as_bounds
 from distfd.numerics.plan import check_x
 from distfd.optimizing import scalar, squares
 from distfd.optimizing.constraints import split
-from distfd.optimizing.course import Course, open_journal
+from distfd.optimizing.course import STOPPED, Course, open_journal
 from distfd.optimizing.lbfgs_run import minimize_by_lbfgs
 from distfd.optimizing.limits import Limits
 from distfd.optimizing.losses import Loss
@@ -88,7 +88,8 @@ def minimize(
     Returns
     -------
     scipy.optimize.OptimizeResult
-        x, fun and jac are those of the best point (feasible, if any is) of those whose gradient is known;
+        x, fun and jac are those of the best point (feasible, if any is) of those whose gradient is known, or, where a
+        method has converged under constraints, of its own end;
         ``derivative`` is its DerivativeResult, ``first`` that of x0; ``outputs`` the constraints' values there and
         ``violation`` how far the worst is from its limit; ``n_evaluations`` and ``n_reused`` count points, gradients
         included, ``n_rejected`` trials without a gradient, ``n_failed_trials`` those at which J failed. Ctrl-C ends it
@@ -120,7 +121,10 @@ def minimize(
             options=options or {},
             tolerance=record.limits.tolerance,
         )
-        return scalar.finished(course.run(start, run), record, outputs)
+        result = course.run(start, run)
+        if result.success and result.status != STOPPED and (outputs or given):
+            problem.end_at(result.x)
+        return scalar.finished(result, record, outputs)
 
 
 def least_squares(

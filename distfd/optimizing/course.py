@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     Vector = NDArray[np.float64]
     Callback = Callable[[Vector], Any]
 
+STOPPED = 99
+"""Status of an optimisation that a limit or the callback has ended; SciPy's for callbacks."""
+
 
 @dataclass(eq=False)
 class Course:
@@ -82,7 +85,9 @@ class Course:
                 with self.evaluator.accepting():
                     return method(start)
             except Stop as stop:
-                return OptimizeResult(success=stop.reached, status=99, message=str(stop), nit=self.record.iterations)
+                return OptimizeResult(
+                    success=stop.reached, status=STOPPED, message=str(stop), nit=self.record.iterations
+                )
             except Diverged as error:
                 tell([f"{error}; the optimisation goes on from the best that is recorded, x = {_short(error.x)}"])
                 start = error.x

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from distfd.errors import EvaluationError
 from distfd.optimizing.asking import Asker
 from distfd.optimizing.constraints import as_scipy, given_violation
+from distfd.optimizing.limits import Stop
 from distfd.optimizing.methods import METHODS
 from distfd.optimizing.record import Seen
 from distfd.optimizing.wall import wall
@@ -56,6 +58,7 @@ class Scalar:
     def __post_init__(self) -> None:
         self._asker = Asker(self.evaluator, self.record, self.speculation, "jacobian" if self.outputs else "gradient")
         self._last: DerivativeResult | None = None
+        self._last_seen: Seen | None = None
         self._walls: dict[bytes, tuple[Vector, Any]] = {}
         """Trials without a value, and what stands for value and derivative there: trust-constr comes back to them."""
 
@@ -95,6 +98,14 @@ class Scalar:
         self.record.count(result)
         return result.derivative
 
+    def end_at(self, x: Vector) -> None:
+        """Take x for the best point: a method that has converged judges by its own tolerance what keeps constraints."""
+        with contextlib.suppress(Stop):
+            self._derivative(x)
+        if self._last_seen is not None and np.array_equal(self._last_seen.x, x):
+            self.record.best = self._last_seen
+        self.close()
+
     def close(self) -> None:
         """Cancel what runs, and count it."""
         self._asker.close()
@@ -119,7 +130,8 @@ class Scalar:
         result = self._asker.derivative(x)
         if self._last is not result:
             self._last = result
-            self.record.see(self._seen(np.array(x, dtype=np.float64), result))
+            self._last_seen = self._seen(np.array(x, dtype=np.float64), result)
+            self.record.see(self._last_seen)
         return result.derivative
 
     def _seen(self, x: Vector, result: DerivativeResult) -> Seen:

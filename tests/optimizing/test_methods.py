@@ -21,7 +21,10 @@ def start(method: str) -> Any:
     return NEAR if method == "dogleg" else X0
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "method",
+    [pytest.param(name, marks=[pytest.mark.slow] if traits.second else []) for name, traits in METHODS.items()],
+)
 def test_speculation_changes_no_bit(method: str) -> None:
     iterates: list[list[bytes]] = []
     counts: list[int] = []
