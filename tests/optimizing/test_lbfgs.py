@@ -54,6 +54,10 @@ def search(
     return made, least, points
 
 
+def slope(x: Floats) -> Floats:
+    return np.asarray(rosen_der(x))
+
+
 def spd(d: int, condition: float, seed: int = 1) -> Floats:
     rng = np.random.default_rng(seed)
     q, _ = np.linalg.qr(rng.normal(size=(d, d)))
@@ -97,7 +101,10 @@ def test_a_quadratic_takes_as_many_rounds_as_its_directions_need() -> None:
     # Four gradients a round tell four columns of the Hessian at most: d = 20 takes seven rounds and not hundreds.
     a = spd(20, 1e6)
     x0 = np.random.default_rng(2).normal(size=20)
-    fun = lambda x: float(x @ a @ x) / 2  # noqa: E731
+
+    def fun(x: Floats) -> float:
+        return float(x @ a @ x) / 2
+
     _, least, _ = search(fun, lambda x: a @ x, x0, 4, 20)
     assert min(least) < 1e-9 * fun(x0)
     _, alone, _ = search(fun, lambda x: a @ x, x0, 1, 20)
@@ -106,7 +113,7 @@ def test_a_quadratic_takes_as_many_rounds_as_its_directions_need() -> None:
 
 @pytest.mark.parametrize(("trials", "values"), [(1, 0), (1, 3), (2, 0), (4, 0), (9, 2)])
 def test_it_descends_to_a_minimum_whatever_it_has_room_for(trials: int, values: int) -> None:
-    made, _, _ = search(rosen, rosen_der, [-1.2, 1.0, 0.5], trials, 90, values=values)
+    made, _, _ = search(rosen, slope, [-1.2, 1.0, 0.5], trials, 90, values=values)
     np.testing.assert_allclose(made.x, 1.0, atol=1e-4)
 
 
@@ -144,7 +151,7 @@ def test_values_never_rise() -> None:
     made = Search(x, np.full(2, -np.inf), np.full(2, np.inf))
     before = math.inf
     for _ in range(30):
-        made.tell([Found(at, float(rosen(at)), np.asarray(rosen_der(at))) for at, _ in made.ask(3)])
+        made.tell([Found(at, float(rosen(at)), slope(at)) for at, _ in made.ask(3)])
         assert made.value <= before
         before = made.value
 
