@@ -368,8 +368,15 @@ class Evaluator(Kinds):
         written = getattr(self._session.objective, "written", None)  # only objectives that write x as text have it
         return Site(check_x(at, lower, upper, self._label), lower, upper, self._label, written)
 
-    def solve(self, method: Method, task: str) -> tuple[Answer, Tally]:
-        """Evaluate what any method asks for until it answers; ``task`` is what observers are told of it."""
+    def solve(self, method: Method, task: str, *, raises: bool | None = None) -> tuple[Answer, Tally]:
+        """Evaluate what any method asks for until it answers; ``task`` is what observers are told of it.
+
+        ``raises`` says whether any failure is an error; None: as on_failure has it.
+        """
         with self._turn:
             self._settle()
-            return solve(self._session, method, task, self._label, raises=self._raises)
+            return solve(self._session, method, task, self._label, raises=self._raises if raises is None else raises)
+
+    def result(self, answer: Answer, tally: Tally) -> DerivativeResult:
+        """A gradient's answer as a result."""
+        return make_result(answer, tally, self._options.stencil.name, self._label, slots=self.slots, vector=False)

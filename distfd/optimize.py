@@ -14,9 +14,10 @@ from distfd.numerics.plan import check_x
 from distfd.optimizing import scalar, squares
 from distfd.optimizing.constraints import split
 from distfd.optimizing.course import STOPPED, Course, open_journal
+from distfd.optimizing.lbfgs_run import minimize_by_lbfgs
 from distfd.optimizing.limits import Limits
 from distfd.optimizing.losses import Loss
-from distfd.optimizing.methods import find_method
+from distfd.optimizing.methods import OWN, find_method
 from distfd.optimizing.record import Record
 from distfd.optimizing.speculation import Speculation
 
@@ -61,7 +62,9 @@ def minimize(
         As for `distfd.Evaluator`; or an Evaluator, which then stays open.
     x0 : (d,) array
     method : str
-        Of scipy.optimize.minimize, one that takes a gradient. Newton-CG, trust-ncg and trust-krylov get products with
+        "L-BFGS" is distfd's own, which tries several points at once where there are slots for their gradients, and
+        knows of noise (`distfd.optimizing.lbfgs_run`). The others are of scipy.optimize.minimize, those that take a
+        gradient. Newton-CG, trust-ncg and trust-krylov get products with
         the Hessian (4 d + 1 evaluations each), dogleg and trust-exact all of it (d^2 + d + 1).
     bounds : scipy.optimize.Bounds or d pairs
         For the method and for every point that is evaluated.
@@ -106,6 +109,9 @@ def minimize(
         record = Record(limits or Limits())
         how = {"method": name, "options": dict(options or {}), "tolerance": record.limits.tolerance}
         course = Course(session, record, open_journal(journal, session, start, how), callback)
+        if name == OWN:
+            own = minimize_by_lbfgs(course, _limits(bounds, len(start)), options or {}, record.limits.tolerance)
+            return scalar.finished(course.run(start, own), record, None)
         problem = scalar.Scalar(session, record, Speculation(speculative), outputs, given)
         run = scalar.minimize_by_scipy(
             name,
@@ -208,6 +214,10 @@ def _kept(bounds: Any, d: int) -> Any:
     from scipy.optimize import Bounds
 
     return Bounds(*as_bounds(bounds, d), keep_feasible=True)
+
+
+def _limits(bounds: Any, d: int) -> Any:
+    return None if bounds is None else as_bounds(bounds, d)
 
 
 def _pairs(bounds: Any, d: int) -> Any:

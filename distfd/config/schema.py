@@ -21,8 +21,8 @@ from distfd.config.sections import (
 )
 
 TASKS = Literal["gradient", "jacobian", "hessian", "minimize", "least_squares", "noise"]
-BOUNDED_METHODS = ("L-BFGS-B", "TNC", "SLSQP", "trust-constr", "trf", "dogbox")
-"""Those of SciPy's methods that keep to bounds."""
+BOUNDED_METHODS = ("L-BFGS", "L-BFGS-B", "TNC", "SLSQP", "trust-constr", "trf", "dogbox")
+"""Those that keep to bounds."""
 CONSTRAINED_METHODS = ("SLSQP", "trust-constr")
 
 

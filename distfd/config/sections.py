@@ -35,6 +35,7 @@ SCHEMES = Literal["forward", "backward", "forward2", "backward2", "central", "ce
 FITTERS = ("trf", "dogbox", "lm")
 """Methods of task least_squares; the others are those of task minimize."""
 METHODS = Literal[
+    "L-BFGS",
     "L-BFGS-B",
     "BFGS",
     "CG",

@@ -24,7 +24,10 @@ class Traits:
     second: Literal["", "hvp", "hessian"] = ""
 
 
+OWN = "L-BFGS"
+"""The one that is not SciPy's."""
 METHODS: dict[str, Traits] = {
+    OWN: Traits(bounds=True),
     "L-BFGS-B": Traits(bounds=True),
     "BFGS": Traits(),
     "CG": Traits(),
