@@ -278,7 +278,14 @@ class Evaluator(Kinds):
             raise out_of_range_error(answer, self._label)
         tell(answer.warnings)
         return make_result(
-            answer, tally, self._options.stencil.name, self._label, slots=self.slots, vector=kind == "jacobian"
+            answer,
+            tally,
+            self._options.stencil.name,
+            self._label,
+            slots=self.slots,
+            kind=kind,
+            x=self._at(x),
+            names=self._options.names,
         )
 
     def method(self, x: ArrayLike, kind: str = "gradient", **particulars: Any) -> Method:

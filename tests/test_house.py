@@ -15,6 +15,7 @@ PACKAGE = ROOT / "distfd"
 
 FLOORS: dict[str, int] = {
     **dict.fromkeys(("errors", "records", "failures", "events", "points", "describe", "results", "repeats"), 0),
+    **dict.fromkeys(("attempt_array", "evaluations", "display", "csv_file"), 0),
     "numerics": 0,
     **dict.fromkeys(("protocols", "scheduling", "options", "work", "lending", "threads", "processes", "reaper"), 1),
     **dict.fromkeys(("fingerprint", "identity", "recycle", "hosts"), 1),
@@ -23,11 +24,12 @@ FLOORS: dict[str, int] = {
         ("session", "drive", "evaluate", "warm", "solve", "calls", "evaluator", "kinds", "methods", "outcome"), 3
     ),
     **dict.fromkeys(("api", "optimize", "report", "rundir", "scipy_derivative", "scipy_sources"), 4),
-    **dict.fromkeys(("checking", "check_report", "sweep_plot", "gradient_check", "along"), 4),
+    **dict.fromkeys(("checking", "check_report", "gradient_check", "along"), 4),
+    **dict.fromkeys(("reporting", "plot"), 4),
     **dict.fromkeys(("config", "build", "run", "preview", "single", "draft", "check_job", "cli", "__main__"), 5),
 }
 ADAPTERS = {"objectives", "executors", "stores", "observers"}
-SLOW = {"ray", "scipy", "pydantic", "jinja2", "matplotlib", "rich", "threadpoolctl", "typer"}
+SLOW = {"ray", "scipy", "pydantic", "jinja2", "matplotlib", "rich", "threadpoolctl", "typer", "pandas", "markupsafe"}
 
 
 def modules() -> dict[str, ast.Module]:
