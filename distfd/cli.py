@@ -147,6 +147,30 @@ def status(
 
 
 @app.command()
+def report(
+    directory: Annotated[str, typer.Argument(metavar="RUN", help="The directory of a run.")],
+    *,
+    csv: Annotated[bool, typer.Option("--csv", help="Write derivative.csv and evaluations.csv there as well.")] = False,
+    show: Annotated[bool, typer.Option("--open", help="Show the page in the browser.")] = False,
+    debug: Debug = False,  # noqa: ARG001  # see run
+) -> None:
+    """Make report.html anew from what a run's directory holds, while it runs or after."""
+    from pathlib import Path
+
+    from distfd.reporting.write import write_report, write_tables
+    from distfd.rundir import RunDirectory
+
+    run = RunDirectory(Path(directory).absolute())
+    made = [write_report(run), *(write_tables(run) if csv else ())]
+    for path in made:
+        _say(str(path))
+    if show:
+        import webbrowser
+
+        webbrowser.open(made[0].as_uri())
+
+
+@app.command()
 def init(
     *,
     command: Annotated[

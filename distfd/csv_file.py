@@ -30,7 +30,9 @@ def write_csv(path: str | os.PathLike[str], columns: Mapping[str, Any]) -> None:
             writer.writerow(columns)
             writer.writerows(zip(*cells, strict=True))
     except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror}; give a path in a directory that exists") from error
+        raise InputError(
+            f"{path} cannot be written: {error.strerror}; give a path in a directory that exists"
+        ) from error
 
 
 def data_frame(columns: Mapping[str, Any]) -> Any:

@@ -142,7 +142,9 @@ def _notes(result: DerivativeResult) -> list[str]:
     names = result.names
     lines = [f"warning: {text}" for text in result.warnings]
     if len(result.missing):
-        few = ", ".join(f"x{k}" if names is None or not _by_coordinate(result) else names[k] for k in result.missing[:10])
+        few = ", ".join(
+            f"x{k}" if names is None or not _by_coordinate(result) else names[k] for k in result.missing[:10]
+        )
         more = f" and {len(result.missing) - 10} more" if len(result.missing) > 10 else ""
         lines.append(f"missing, as J failed there: {few}{more}")
     effort = f"{result.n_evaluations} evaluations, {result.n_reused} reused, {result.n_failed} failed"

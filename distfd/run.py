@@ -16,6 +16,7 @@ from distfd.errors import ConfigError, DistfdError, StoreError
 from distfd.observers.log import JsonLog
 from distfd.optimize import Limits, minimize
 from distfd.report import derivative_fields, minimize_fields, noise_fields, versions
+from distfd.reporting.write import refresh_report
 from distfd.rundir import RunDirectory
 from distfd.stores.lock import holder
 from distfd.stores.sqlite import SQLiteStore
@@ -94,6 +95,8 @@ class Job:
             return result
         finally:
             store.close()
+            # Once the store is closed: what it had still to write is then in it.
+            refresh_report(directory, self.say)
 
     def _put_aside(self) -> None:
         store = self.directory.store

@@ -39,6 +39,15 @@ class RunDirectory:
         return self.path / "work"
 
     @property
+    def report(self) -> Path:
+        """The page for people."""
+        return self.path / "report.html"
+
+    @property
+    def _check(self) -> Path:
+        return self.path / "check.json"
+
+    @property
     def _config(self) -> Path:
         return self.path / "config.yaml"
 
@@ -78,11 +87,7 @@ class RunDirectory:
 
     def result(self) -> dict[str, Any] | None:
         """What result.json holds; None where there is none that can be read."""
-        try:
-            found = json.loads(self._result.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-        return found if isinstance(found, dict) else None
+        return _read(self._result)
 
     def write_config(self, text: str) -> None:
         """Replace config.yaml."""
@@ -92,6 +97,18 @@ class RunDirectory:
         """Take away the result of an earlier session, which is no longer this run's."""
         for path in (self._result, self.path / "derivative.npz"):
             path.unlink(missing_ok=True)
+
+    def check(self) -> dict[str, Any] | None:
+        """What check.json holds; None where there is none that can be read."""
+        return _read(self._check)
+
+    def write_check(self, found: Mapping[str, Any]) -> None:
+        """Replace check.json; what is not finite is null in it."""
+        self._replace(self._check, (json.dumps(plain(found), indent=1, allow_nan=False) + "\n").encode())
+
+    def write_report(self, page: str) -> None:
+        """Replace report.html."""
+        self._replace(self.report, page.encode("utf-8", errors="replace"))
 
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Replace result.json; what is not finite is null in it."""
@@ -113,6 +130,14 @@ class RunDirectory:
                 file.flush()
                 os.fsync(file.fileno())
             part.replace(path)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 class _named:  # noqa: N801  # used like a function

@@ -29,7 +29,7 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(("config", "build", "run", "preview", "single", "draft", "check_job", "cli", "__main__"), 5),
 }
 ADAPTERS = {"objectives", "executors", "stores", "observers"}
-SLOW = {"ray", "scipy", "pydantic", "jinja2", "matplotlib", "rich", "threadpoolctl", "typer", "pandas", "markupsafe"}
+SLOW = {"ray", "scipy", "pydantic", "jinja2", "matplotlib", "rich", "threadpoolctl", "typer", "pandas"}
 
 
 def modules() -> dict[str, ast.Module]:
