@@ -122,14 +122,15 @@ def _columns(found: list[tuple[Any, ...]]) -> tuple[NDArray[Any], tuple[str, ...
 def _failed(row: tuple[Any, ...]) -> FailedAttempt:
     point, coordinate, attempt, status, message, detail, started, ended, host, pid, slot = row
     return FailedAttempt(
-        *(
-            int(point),
-            UNKNOWN if coordinate is None else int(coordinate),
-            int(attempt or 0),
-            str(status),
-            str(message),
-            str(detail),
-        ),
-        *(np.nan if cell is None else float(cell) for cell in (started, ended)),
-        *(str(host or ""), -1 if pid is None else int(pid), -1 if slot is None else int(slot)),
+        point=int(point),
+        coordinate=UNKNOWN if coordinate is None else int(coordinate),
+        attempt=int(attempt or 0),
+        status=str(status),
+        message=str(message),
+        detail=str(detail),
+        started=np.nan if started is None else float(started),
+        ended=np.nan if ended is None else float(ended),
+        host=str(host or ""),
+        pid=-1 if pid is None else int(pid),
+        slot=-1 if slot is None else int(slot),
     )

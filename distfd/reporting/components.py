@@ -39,6 +39,8 @@ def components_section(data: RunData) -> Markup:
             f"{len(shown)} of {count(len(data.names), 'parameter')}: the ends, the largest components, and those that "
             "are missing or repaired; derivative.npz and result.json have all"
         )
+    if derivative.ndim == 2 and len(derivative) > _OUTPUTS:
+        caption += f"; {_OUTPUTS} of {len(derivative)} columns, result.json has all"
     notes = _notes(data)
     rows = ([data.names[k], *(cell(k) for cell in columns), notes.get(k, "")] for k in shown)
     wordy = (len(titles) + 1,)

@@ -29,6 +29,10 @@ def convergence_section(data: RunData) -> Markup:
         return Markup("")
     steps, values, norms = _columns(data, ways[-1])
     parts = [_curve("convergence", "J", "J by iteration", steps, values)]
+    above = values - np.nanmin(values)
+    above[above <= 0] = np.nan
+    if np.isfinite(above).sum() > 2:
+        parts.append(_curve("above", "J above its lowest value", "How far J was above its lowest value", steps, above))
     if np.isfinite(norms).sum() > 1:
         parts.append(_curve("norms", "|g|", "Size of the gradient by iteration", steps, norms))
     return Markup("").join([*parts, _table(steps, values, norms)])
@@ -43,17 +47,17 @@ def _columns(data: RunData, way: list[tuple[int, float, float | None]]) -> tuple
 
 
 def _curve(key: str, name: str, title: str, steps: Floats, values: Floats) -> Markup:
+    """Logarithmic where all values are positive and range far."""
     known = values[np.isfinite(values)]
     if not len(known):
         return Markup("")
     decades = bool((known > 0).all() and known.max() > 30 * known.min())
-    x = svg.linear(steps, 100, 940)
-    x = svg.Scale(float(steps.min()), max(float(steps.max()), float(steps.min()) + 1), 100, 940)
+    x = svg.Scale(float(steps.min()), max(float(steps.max()), float(steps.min()) + 1), 100, 930)
     y = svg.logarithmic(known, 220, 30) if decades else svg.linear(known, 220, 30)
     with np.errstate(invalid="ignore", divide="ignore"):
         ys = y(values)
     parts = [
-        svg.left_axis(y, 100, 940, f"{name}, logarithmic" if decades else name),
+        svg.left_axis(y, 100, 930, f"{name}, logarithmic" if decades else name),
         svg.bottom_axis(x, 220, 30, "iteration", _whole),
         svg.polyline(x(steps), ys, "curve"),
     ]

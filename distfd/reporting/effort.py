@@ -25,7 +25,7 @@ _BINS = 40
 def effort_section(data: RunData, clock: RunClock | None) -> Markup:
     """Each part where it is known."""
     shares = where_time_went(data, clock) if clock is not None else []
-    parts = [_against_ideal(data), _shares(shares), _lengths(data), _places(data)]
+    parts = [_against_ideal(data), _once_up(shares), _shares(shares), _lengths(data), _places(data)]
     return Markup("").join(part for part in parts if part) or Markup("<p>Nothing is known of it.</p>\n")
 
 
@@ -38,6 +38,15 @@ def _against_ideal(data: RunData) -> Markup:
         "<p>The last session took {} where {} would be ideal: an efficiency of <strong>{}</strong>. The ideal is the "
         "longest evaluation of each wave, or all of them shared among the slots, whichever is more.</p>\n"
     ).format(duration(wall), duration(ideal), percent(efficiency))
+
+
+def _once_up(shares: list[Share]) -> Markup:
+    """What a longer run would see: starting is paid once."""
+    spent = {share.kind: share.seconds for share in shares}
+    rest = sum(spent.values()) - spent.get("start", 0.0)
+    if not shares or rest <= 0 or spent["start"] < 0.05 * rest:
+        return Markup("")
+    return Markup("<p>Once they were up, slots spent {} of their time in J.</p>\n").format(percent(spent["useful"] / rest))
 
 
 def _shares(shares: list[Share]) -> Markup:
@@ -95,7 +104,7 @@ def _histogram(seconds: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Markup:
     least = max(float(seconds.min()), 1e-7)
     edges = np.geomspace(least, float(seconds.max()) * 1.001, _BINS + 1) if wide else None
     counts, edges = np.histogram(np.maximum(seconds, least), bins=_BINS if edges is None else edges)
-    x = svg.Scale(float(edges[0]), float(edges[-1]), 88, 948, log=wide)
+    x = svg.Scale(float(edges[0]), float(edges[-1]), 88, 930, log=wide)
     y = svg.Scale(0, max(1, int(counts.max())), 150, 30)
     bars = [
         svg.rect(x(edges[k]), y(n), x(edges[k + 1]) - x(edges[k]) - 1, 150 - y(n), "bar up",
@@ -103,7 +112,7 @@ def _histogram(seconds: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Markup:
         for k, n in enumerate(counts.tolist())
         if n
     ]  # fmt: skip
-    parts = [svg.left_axis(y, 88, 948, "evaluations", 3), svg.bottom_axis(x, 150, 30, "seconds"), *bars]
+    parts = [svg.left_axis(y, 88, 930, "evaluations", 3), svg.bottom_axis(x, 150, 30, "seconds"), *bars]
     told = f"A histogram of {count(len(seconds), 'evaluation')}."
     return svg.chart("lengths", "How long evaluations took", told, 192, parts)
 

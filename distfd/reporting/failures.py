@@ -24,7 +24,7 @@ def failures_section(data: RunData) -> Markup:
     """Nothing where nothing failed."""
     parts = []
     if data.attempts.causes:
-        rows = [(message or status, status, str(n), str(points)) for status, message, n, points in data.attempts.causes]
+        rows = [(cause, status, str(n), str(points)) for (status, cause), (n, points) in _causes(data).items()]
         parts.append(table("Causes", ["cause", "kind", "attempts", "points"], rows, words=(1,)))
         parts += [_detail(data, one) for one in data.attempts.failed[:_DETAILS]]
         left = sum(n for _, _, n, _ in data.attempts.causes) - len(data.attempts.failed[:_DETAILS])
@@ -37,15 +37,30 @@ def failures_section(data: RunData) -> Markup:
     return Markup("").join(parts)
 
 
+def _causes(data: RunData) -> dict[tuple[str, str], tuple[int, int]]:
+    """(status, cause) -> attempts and points; of programs, the same cause in whichever directory."""
+    found: dict[tuple[str, str], tuple[int, int]] = {}
+    for status, message, n, points in data.attempts.causes:
+        key = status, _cause(message) or status
+        before = found.get(key, (0, 0))
+        found[key] = before[0] + n, before[1] + points
+    return found
+
+
+def _cause(message: str) -> str:
+    return message.partition("; work directory ")[0]
+
+
 def _detail(data: RunData, one: FailedAttempt) -> Markup:
     place = f"attempt {one.attempt}, slot {one.slot}, {one.host or 'unknown host'} pid {one.pid}"
     took = one.ended - one.started
     place += f", after {duration(took)}" if np.isfinite(took) else ""
+    place += one.message[len(_cause(one.message)) :]
     said = one.detail if len(one.detail) <= _LONGEST else "[cut]\n" + one.detail[-_LONGEST:]
     body = Markup('<pre tabindex="0">{}</pre>').format(said) if said.strip() else Markup("<p>It left no word.</p>")
     return Markup(
         '<details><summary><span class="status bad">{}</span> {}: {}</summary><p>{}</p>{}</details>\n'
-    ).format(one.status, _label(data, one), one.message or "no message", place, body)
+    ).format(one.status, _label(data, one), _cause(one.message) or "no message", place, body)
 
 
 def _label(data: RunData, one: FailedAttempt) -> str:
@@ -57,7 +72,7 @@ def _label(data: RunData, one: FailedAttempt) -> str:
 
 def _folders(folders: tuple[KeptFolder, ...]) -> Markup:
     rows = [
-        (Markup('<a href="{}/">{}</a>').format(quote(folder.path), folder.path), folder.status, folder.failure)
+        (Markup('<a href="{}/">{}</a>').format(quote(folder.path), folder.path), folder.status, _cause(folder.failure))
         for folder in folders
     ]
     return table("Work directories that were kept", ["directory", "status", "failure"], rows, words=(1, 2))

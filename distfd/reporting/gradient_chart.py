@@ -67,28 +67,31 @@ def _bars(data: RunData, gradient: Floats, error: Floats, shown: NDArray[np.int6
         if np.isfinite(bar) and bar > 0:
             parts.append(_whisker(float(scale(value - bar)), float(scale(value + bar)), y + _ROW / 2 - 2))
             reach = float(scale(value + bar if value >= 0 else value - bar))
-        parts.append(_label(reach, y + 13, value))
+        parts.append(_label(reach, y + 13, value, zero))
     parts.append(svg.line(float(scale(0.0)), 6, float(scale(0.0)), bottom, "zero"))
     told = f"Bars for {count(len(shown), 'component')}, the numbers are in the table."
     whiskers = [("whisker", "error bar: holds the derivative with some 95 %")] if np.isfinite(error).any() else []
     drawing = svg.chart("gradient", title, told, bottom + 44, parts)
-    return Markup("<h3>{}</h3>\n{}{}").format(title, drawing, svg.legend(whiskers) if whiskers else "")
+    heading = Markup("<h3>{}</h3>\n").format(title) if len(shown) < len(gradient) else Markup("")
+    return heading + drawing + (svg.legend(whiskers) if whiskers else Markup(""))
 
 
 def _whisker(x1: float, x2: float, y: float) -> Markup:
     return svg.path([f"M{x1:.1f} {y - 4:.1f}v8m0 -4H{x2:.1f}m0 -4v8"], "error")
 
 
-def _label(x: float, y: float, value: float) -> Markup:
-    """The number at the end of its bar; on the inner side where the outer has no room."""
+def _label(x: float, y: float, value: float, zero: float) -> Markup:
+    """The number at the end of its bar; across the line of 0 where there is no room."""
     if value >= 0:
         return svg.text(min(x + 8, svg.WIDTH - 90), y, number(value, 4), "label")
-    return svg.text(x - 8, y, number(value, 4), "label", "end") if x - _LEFT > 80 else svg.text(_LEFT, y, "", "label")
+    if x - _LEFT > 80:
+        return svg.text(x - 8, y, number(value, 4), "label", "end")
+    return svg.text(zero + 8, y, number(value, 4), "label")
 
 
 def _profile(gradient: Floats) -> Markup:
     """The least and the greatest component in each stretch of parameters."""
-    x = svg.Scale(0, len(gradient), 88, 948)
+    x = svg.Scale(0, len(gradient), 88, 930)
     y = svg.linear(gradient, 210, 30, zero=True)
     edges = np.unique(np.linspace(0, len(gradient), _BINS + 1).astype(int))
     commands = []
@@ -98,10 +101,10 @@ def _profile(gradient: Floats) -> Markup:
             low, high = min(float(part.min()), 0.0), max(float(part.max()), 0.0)
             commands.append(f"M{x(a):.1f} {y(low):.1f}V{y(high):.1f}H{x(b):.1f}V{y(low):.1f}Z")
     parts = [
-        svg.left_axis(y, 88, 948, "dJ/dx"),
+        svg.left_axis(y, 88, 930, "dJ/dx"),
         svg.bottom_axis(x, 210, 30, "number of the parameter"),
         svg.path(commands, "profile"),
-        svg.line(88, float(y(0.0)), 948, float(y(0.0)), "zero"),
+        svg.line(88, float(y(0.0)), 930, float(y(0.0)), "zero"),
     ]
     title = "All components, by parameter"
     told = f"From {number(float(np.nanmin(gradient)), 4)} to {number(float(np.nanmax(gradient)), 4)}."
@@ -116,14 +119,16 @@ def _sizes(gradient: Floats, error: Floats) -> Markup:
     order = np.argsort(-np.abs(gradient[known]), kind="stable")
     sizes, bars = np.abs(gradient[known])[order], error[known][order]
     at = np.unique(np.linspace(0, len(sizes) - 1, min(len(sizes), 600)).astype(int))
-    x = svg.Scale(0, len(gradient), 88, 948)
+    x = svg.Scale(0, len(gradient), 88, 930)
     y = svg.logarithmic(np.concatenate((sizes, bars)), 210, 30)
     with np.errstate(invalid="ignore", divide="ignore"):
         lines = [svg.polyline(x(at), y(sizes[at]), "curve")]
         if np.isfinite(bars).any():
             lines.append(svg.polyline(x(at), y(bars[at]), "curve second"))
-    parts = [svg.left_axis(y, 88, 948, "|dJ/dx|"), svg.bottom_axis(x, 210, 30, "components, the largest first"), *lines]
+    parts = [svg.left_axis(y, 88, 930, "|dJ/dx|"), svg.bottom_axis(x, 210, 30, "components, the largest first"), *lines]
     title = "Sizes of the components"
     told = f"Largest {number(float(sizes[0]), 3)}, median {number(float(np.median(sizes)), 3)}, smallest {number(float(sizes[-1]), 3)}."
-    entries = [("curve", "size")] + ([("second", "its error bar")] if np.isfinite(bars).any() else [])
-    return Markup("<h3>{}</h3>\n{}{}").format(title, svg.chart("sizes", title, told, 254, parts), svg.legend(entries))
+    drawing = svg.chart("sizes", title, told, 254, parts)
+    if np.isfinite(bars).any():
+        drawing += svg.legend([("curve", "size"), ("second", "its error bar")])
+    return Markup("<h3>{}</h3>\n{}").format(title, drawing)

@@ -26,7 +26,7 @@ STATES = {
 }
 """Class, word and remark of each status."""
 
-_COUNTS = (("n_reused", "reused"), ("n_retried", "retries"), ("n_failed", "failed"))
+_COUNTS = (("n_reused", "reused"), ("n_retried", "retried"), ("n_failed", "failed"))
 
 
 def headline_section(data: RunData) -> Markup:
@@ -46,6 +46,7 @@ def _title(data: RunData) -> str:
     of = f" of {count(d, 'parameter')}" if d else ""
     scheme = data.result.get("scheme") or (data.config.get("derivative") or {}).get("scheme")
     by = f", {scheme} differences" if scheme and data.task not in ("noise", "hessian") else ""
+    by = ", steps from the noise" if scheme == "auto" else by
     return f"{data.task.replace('_', ' ').capitalize()}{of}{by}"
 
 
@@ -81,7 +82,7 @@ def _facts(data: RunData) -> list[tuple[str, str | Markup]]:
     if result.get("efficiency") is not None:
         pairs.append(("Efficiency", percent(result["efficiency"])))
     if result.get("started"):
-        pairs.append(("Started", _when(result["started"])))
+        pairs.append(("Started", Markup('<span class="wide">{}</span>').format(_when(result["started"]))))
     return pairs
 
 
@@ -90,7 +91,7 @@ def _evaluations(data: RunData) -> str:
     n = result.get("n_evaluations")
     done = int((rows["status"] == Status.OK).sum()) if n is None else int(n)
     more = [f"{result[name]} {word}" for name, word in _COUNTS if result.get(name)]
-    return ", ".join([count(done, "").strip(), *more])
+    return ", ".join([count(done, "", " ").strip(), *more])
 
 
 def _when(text: Any) -> str:

@@ -88,8 +88,8 @@ def _take(log: RunLog, entry: dict[str, Any], at: float) -> None:
     session = log.sessions[-1]
     session.last = max(session.last, at)
     if kind == "wave_started":
-        counts = (int(entry[name]) for name in ("n_points", "n_reused", "slots"))
-        session.waves.append(LoggedWave(str(entry["task"]), *counts, started=at))
+        n_points, n_reused, slots = (int(entry[name]) for name in ("n_points", "n_reused", "slots"))
+        session.waves.append(LoggedWave(str(entry["task"]), n_points, n_reused, slots, at))
     elif kind == "wave_ended" and session.waves:
         session.waves[-1].ended = at
         session.waves[-1].ideal_seconds = float(entry["ideal_seconds"])

@@ -42,6 +42,16 @@ class RunClock:
         length = self.ends[session] - self.begins[session]
         return np.asarray(self.joints[session] + np.clip(epoch - self.begins[session], 0, length))
 
+    def from_first(self, started: NDArray[np.float64]) -> RunClock:
+        """The same without what each session did before its first evaluation: starting takes longer than short runs."""
+        begins = self.begins.copy()
+        for s, (begin, end) in enumerate(zip(self.begins.tolist(), self.ends.tolist(), strict=True)):
+            mine = started[(started >= begin) & (started < end)]
+            if len(mine):
+                first = float(mine.min())
+                begins[s] = max(begin, first - 0.02 * (end - first))
+        return RunClock(begins, self.ends)
+
 
 def run_clock(data: RunData) -> RunClock | None:
     """The clock of a run; None where nothing is known to have happened."""

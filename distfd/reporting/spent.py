@@ -61,6 +61,8 @@ def _session(session: LoggedSession, rows: NDArray[Any], begin: float, end: floa
     if len(rows):
         first[: len(numbers)] = np.inf
         np.minimum.at(first, slot, rows["started"])
+        # A slot that was given nothing waited for it like the others.
+        first[len(numbers) :] = first[: len(numbers)].min()
     seconds = rows["ended"] - rows["started"]
     ok = rows["status"] == Status.OK
     starts = np.array([wave.started for wave in session.waves])

@@ -71,10 +71,10 @@ def logarithmic(values: Any, start: float, end: float) -> Scale:
 def chart(key: str, title: str, description: str, height: float, parts: Iterable[Markup]) -> Markup:
     """A chart with a name and a description for those who do not see it, in a frame that scrolls where it is narrow."""
     return Markup(
-        '<div class="chart" role="group" tabindex="0" aria-label="{}">'
+        '<div class="chart" id="{}-chart" role="group" tabindex="0" aria-label="{}">'
         '<svg viewBox="0 0 {} {}" role="img" aria-labelledby="{}-title {}-desc">'
         '<title id="{}-title">{}</title><desc id="{}-desc">{}</desc>{}</svg></div>\n'
-    ).format(f"Chart: {title}", WIDTH, round(height), key, key, key, title, key, description, Markup("").join(parts))
+    ).format(key, f"Chart: {title}", WIDTH, round(height), key, key, key, title, key, description, Markup("").join(parts))
 
 
 def text(x: float, y: float, words: str, kind: str = "", anchor: str = "start") -> Markup:

@@ -42,7 +42,7 @@ def _sentence(level: Any, why: str) -> Markup:
 
 def _check(check: dict[str, Any]) -> list[Markup]:
     """Verdict, components and sweeps of check.json."""
-    parts = [Markup("<h3>Check of the derivative</h3>\n<p>{}</p>\n").format(str(check.get("message", "")))]
+    parts = [Markup("<h3>Check of the derivative</h3>\n<p>{}</p>\n").format(_sentence_case(str(check.get("message", ""))))]
     noise = check.get("noise")
     if isinstance(noise, dict):
         parts.append(_sentence(noise.get("level"), str(noise.get("status", ""))))
@@ -74,8 +74,8 @@ def _curve(k: int, one: dict[str, Any]) -> Markup:
         return Markup("")
     title = f"Step sweep of {one.get('name')}"
     shown = np.concatenate([part for _, values, noise in schemes for part in (np.abs(values - best), noise)])
-    x, y = svg.logarithmic(step, 100, 940), svg.logarithmic(shown, 230, 30)
-    parts = [svg.left_axis(y, 100, 940, "distance from the best value"), svg.bottom_axis(x, 230, 30, "step")]
+    x, y = svg.logarithmic(step, 100, 930), svg.logarithmic(shown, 230, 30)
+    parts = [svg.left_axis(y, 100, 930, "distance from the best value"), svg.bottom_axis(x, 230, 30, "step")]
     for name, values, noise in schemes:
         apart = np.abs(values - best)
         apart[apart == 0] = np.nan
@@ -85,7 +85,7 @@ def _curve(k: int, one: dict[str, Any]) -> Markup:
         parts.append(svg.dots(x(step), y(apart), told, f"dot {name}"))
     bar = _array(one.get("error"))
     if not bar.ndim and bar > 0 and y.low < bar < y.high:
-        parts.append(svg.line(100, float(y(float(bar))), 940, float(y(float(bar))), "limit"))
+        parts.append(svg.line(100, float(y(float(bar))), 930, float(y(float(bar))), "limit"))
     told_ = f"The best value is {number(float(best))} ± {number(float(bar) if not bar.ndim else None, 2)}."
     names = (
         ("forward", "forward"),
@@ -96,6 +96,10 @@ def _curve(k: int, one: dict[str, Any]) -> Markup:
     return Markup("<h3>{}</h3>\n<p>{}</p>\n{}{}").format(
         title, told_, svg.chart(f"sweep{k}", title, told_, 274, parts), svg.legend(names)
     )
+
+
+def _sentence_case(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _array(value: Any) -> Floats:

@@ -9,6 +9,9 @@ from markupsafe import Markup
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+_WHOLE = 45
+"""Rows up to which a table does not scroll."""
+
 
 def table(
     caption: str, titles: Sequence[str], rows: Iterable[Sequence[str | Markup]], *, words: Sequence[int] = ()
@@ -25,10 +28,13 @@ def table(
         Markup('<th scope="col" class="{}">{}</th>').format(kind, title)
         for kind, title in zip(kinds, titles, strict=True)
     )
+    rows = list(rows)
+    # A short table is shown whole; a long one scrolls, and its head stays.
+    kind = "table long" if len(rows) > _WHOLE else "table"
     return Markup(
-        '<div class="table" role="region" tabindex="0" aria-label="{}"><table><caption>{}</caption>'
+        '<div class="{}" role="region" tabindex="0" aria-label="{}"><table><caption>{}</caption>'
         "<thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>\n"
-    ).format(f"Table: {caption}", caption, head, _join(_row(row, kinds) for row in rows))
+    ).format(kind, f"Table: {caption}", caption, head, _join(_row(row, kinds) for row in rows))
 
 
 def facts(pairs: Iterable[tuple[str, str | Markup]]) -> Markup:

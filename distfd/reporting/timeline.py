@@ -25,7 +25,7 @@ _BINS = 440
 _LEVELS = 4
 _MARKS = 400
 _WAVES = 60
-_LEFT, _RIGHT, _BUSY = 88, 948, 54
+_LEFT, _RIGHT, _BUSY = 88, 930, 54
 
 
 def timeline_section(data: RunData, clock: RunClock | None) -> Markup:
@@ -34,6 +34,7 @@ def timeline_section(data: RunData, clock: RunClock | None) -> Markup:
     rows = rows[np.isfinite(rows["started"]) & np.isfinite(rows["ended"]) & (rows["slot"] >= 0)]
     if clock is None or not len(rows):
         return Markup("<p>{}</p>").format(data.attempts.trouble or "Nothing was evaluated.")
+    whole, clock = clock.total, clock.from_first(rows["started"])
     begin, end = clock(rows["started"]), clock(rows["ended"])
     slots = np.unique(rows["slot"])
     lane = np.searchsorted(slots, rows["slot"])
@@ -42,7 +43,7 @@ def timeline_section(data: RunData, clock: RunClock | None) -> Markup:
     what = kinds(rows)
     parts = [
         _busy(begin, end, scale, len(slots)),
-        svg.bottom_axis(scale, lanes.bottom, 20, "time of running", _time_label),
+        svg.bottom_axis(scale, lanes.bottom, 20, "seconds since the slots began", _time_label),
         lanes.labels(),
     ]
     if len(rows) <= _EACH:
@@ -50,7 +51,7 @@ def timeline_section(data: RunData, clock: RunClock | None) -> Markup:
     else:
         parts += _density(begin, end, lane, scale, lanes)
         parts += _marks(what, begin, lane, scale, lanes)
-    parts += [_waves(data, clock, scale, lanes), _joints(clock, scale, lanes)]
+    parts += [_waves(data, clock, scale, lanes), _joints(data, clock, scale, lanes)]
     counts = np.bincount(what, minlength=len(WORDS))
     told = f"{count(len(rows), 'evaluation')} on {count(len(slots), 'slot')} within {duration(clock.total)} of running"
     told += "".join(
@@ -59,7 +60,11 @@ def timeline_section(data: RunData, clock: RunClock | None) -> Markup:
         if counts[k]
     )
     drawing = svg.chart("timeline", "Worker timeline", told, lanes.bottom + 44, parts)
-    return drawing + _legend(counts, len(rows) > _EACH)
+    left_out = Markup("")
+    if whole > 1.05 * clock.total:
+        words = f"Without the {duration(whole - clock.total)} before the first evaluation, in which Ray and workers started."
+        left_out = Markup("<p>{}</p>\n").format(words)
+    return drawing + _legend(counts, len(rows) > _EACH) + left_out
 
 
 class _Lanes:
@@ -137,7 +142,9 @@ def _bars(  # noqa: PLR0917  # columns of one table
         name, took = data.point_name(point, coordinate), duration(float(end[r] - begin[r]))
         told = f"{name}: {took}, {WORDS[what[r]]}; attempt {attempt}, {data.attempts.hosts[host]} pid {pid}"
         y = lanes.y(int(lane[r])) + (lanes.height - lanes.bar) / 2
-        parts.append(svg.rect(x1[r], y, x2[r] - x1[r], lanes.bar, f"bar {CLASSES[what[r]]}", told))
+        width = x2[r] - x1[r]
+        width -= 0.9 if width > 3 else 0  # so that neighbours can be told apart
+        parts.append(svg.rect(x1[r], y, width, lanes.bar, f"bar {CLASSES[what[r]]}", told))
         if what[r] == FAILED:
             parts.append(_cross((x1[r] + x2[r]) / 2, y + lanes.bar / 2))
     return parts
@@ -193,12 +200,15 @@ def _waves(data: RunData, clock: RunClock, scale: svg.Scale, lanes: _Lanes) -> M
     return svg.path([f"M{x:.1f} 20V{lanes.bottom:.1f}" for x in xs], "wave")
 
 
-def _joints(clock: RunClock, scale: svg.Scale, lanes: _Lanes) -> Markup:
+def _joints(data: RunData, clock: RunClock, scale: svg.Scale, lanes: _Lanes) -> Markup:
     """A line where a later session begins."""
     parts = []
-    for at in clock.joints[1:]:
-        x = float(scale(at))
-        parts += [svg.line(x, 8, x, lanes.bottom, "joint"), svg.text(x + 4, 14, "resumed", "tick")]
+    checks = [session.started for session in data.log.sessions if session.task == "check"]
+    for at, begin, end in zip(clock.joints[1:], clock.begins[1:], clock.ends[1:], strict=True):
+        x, checked = float(scale(at)), any(begin - 60 <= started <= end for started in checks)
+        late = x > _RIGHT - 60
+        words = svg.text(x - 4 if late else x + 4, 14, "check" if checked else "resumed", "tick", "end" if late else "start")
+        parts += [svg.line(x, 4, x, lanes.bottom, "joint"), words]
     return Markup("").join(parts)
 
 
@@ -215,4 +225,4 @@ def _legend(counts: NDArray[np.int64], dense: bool) -> Markup:
 
 
 def _time_label(seconds: float) -> str:
-    return "0" if not seconds else f"{number(seconds, 4)} s" if seconds < 120 or seconds % 60 else duration(seconds)
+    return number(seconds, 4) if seconds < 600 else duration(seconds)
