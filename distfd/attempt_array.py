@@ -32,8 +32,8 @@ def evaluation_array(waves: Waves) -> NDArray[Any]:
         ``wave`` and ``point`` (its number there); ``coordinate`` that was moved (-1 at the baseline, -2 where several
         were) and its ``displacement`` (NaN for several); ``value``, a float, complex at the points of a complex step,
         or (m,) where J has m outputs, NaN where it failed; ``status``, to be compared with `distfd.Status`;
-        ``attempt`` (1 for a first try, 0 where the value was known before); ``started`` and ``ended``, seconds since the
-        epoch by the clock of ``host``; ``pid``, ``slot``, ``reused``.
+        ``attempt`` (1 for a first try, 0 where the value was known before); ``started`` and ``ended``, seconds since
+        the epoch by the clock of ``host``; ``pid``, ``slot``, ``reused``.
     """
     waves = [(request, full) for request, batches in waves if (full := [batch for batch in batches if len(batch)])]
     array = np.zeros(sum(len(batch) for _, batches in waves for batch in batches), dtype=_dtype(waves))

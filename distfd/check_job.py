@@ -15,10 +15,10 @@ from distfd.checking import Check, check_derivative
 from distfd.errors import InputError
 from distfd.numerics.sweep_table import TOLERANCE
 from distfd.observers.log import JsonLog
+from distfd.plot import need_matplotlib, plot_sweep
 from distfd.reporting.write import refresh_report
 from distfd.rundir import RunDirectory, plain
 from distfd.stores.sqlite import SQLiteStore
-from distfd.plot import need_matplotlib, plot_sweep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

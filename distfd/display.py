@@ -131,7 +131,7 @@ def _cell(title: str, value: Any) -> str:
 
 def _headline(result: DerivativeResult) -> str:
     shape = " x ".join(map(str, result.derivative.shape))
-    value = f", J = {result.value:.10g}" if np.ndim(result.value) == 0 else f", J has {len(result.value)} outputs"
+    value = f", J = {result.value:.10g}" if np.ndim(result.value) == 0 else f", J has {np.size(result.value)} outputs"
     parts = f"{result.kind} ({shape}) by {result.scheme}{value}"
     if result.kind == "gradient":
         parts += f", |g| = {float(np.linalg.norm(np.nan_to_num(result.derivative))):.6g}"

@@ -231,7 +231,7 @@ def _bars(axes: Any, rows: NDArray[Any], begin: float, colour: str, name: str) -
     corners = np.stack(
         [np.stack(pair, axis=1) for pair in ((x1, y - 0.4), (x2, y - 0.4), (x2, y + 0.4), (x1, y + 0.4))]
     )
-    bars = PolyCollection(corners.swapaxes(0, 1), facecolor=colour, edgecolor="white", linewidth=0.4, label=name)
+    bars = PolyCollection(list(corners.swapaxes(0, 1)), facecolor=colour, edgecolor="white", linewidth=0.4, label=name)
     axes.add_collection(bars)
     axes.autoscale_view()
 

@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 _SHOWN = 200
 """Failed attempts that are read with their causes, of as many kinds as can be."""
 
-_COLUMNS = "SELECT point, {place}, attempt, status, first, started, ended, host, pid, slot FROM attempts ORDER BY id"
+_COLUMNS = """SELECT point, {place}, attempt, status, first, started, ended, host, pid, slot
+FROM attempts ORDER BY id"""
 _CAUSES = """SELECT status, coalesce(message, ''), count(*), count(DISTINCT key) FROM attempts
 WHERE status <> 'ok' GROUP BY 1, 2 ORDER BY 3 DESC LIMIT 50"""
-_FAILED = """SELECT point, {place}, attempt, status, coalesce(message, ''), coalesce(detail, ''), started, ended, host, pid, slot
+_FAILED = """SELECT point, {place}, attempt, status, coalesce(message, ''), coalesce(detail, ''), started, ended,
+host, pid, slot
 FROM (SELECT *, row_number() OVER (PARTITION BY status, message ORDER BY id) AS nth FROM attempts WHERE status <> 'ok')
 ORDER BY nth, id LIMIT ?"""
 # Stores of version 1 say only which number a point had in its request.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from markupsafe import Markup
 
-from distfd.reporting.table import table
+from distfd.reporting.table import fold, table
 from distfd.reporting.words import count, number
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ _ALL = 400
 """Parameters up to which the table has all rows."""
 _LARGEST, _TROUBLED, _ENDS = 100, 200, 20
 _OUTPUTS = 6
-_WARNINGS = 50
+_WARNINGS, _AT_ONCE = 200, 6
 
 
 def components_section(data: RunData) -> Markup:
@@ -42,9 +42,10 @@ def components_section(data: RunData) -> Markup:
     if derivative.ndim == 2 and len(derivative) > _OUTPUTS:
         caption += f"; {_OUTPUTS} of {len(derivative)} columns, result.json has all"
     notes = _notes(data)
-    rows = ([data.names[k], *(cell(k) for cell in columns), notes.get(k, "")] for k in shown)
-    wordy = (len(titles) + 1,)
-    return Markup("").join([*parts, table(caption, ["parameter", *titles, "note"], rows, words=wordy)])
+    noted = any(k in notes for k in shown)
+    rows = ([data.names[k], *(cell(k) for cell in columns), *([notes.get(k, "")] if noted else [])] for k in shown)
+    heads = ["parameter", *titles, *(["note"] if noted else [])]
+    return Markup("").join([*parts, table(caption, heads, rows, words=(len(titles) + 1,))])
 
 
 def _choice(data: RunData, derivative: NDArray[np.float64]) -> list[int]:
@@ -102,8 +103,9 @@ def _names(given: Any, known: dict[str, int]) -> Iterator[str]:
 
 
 def _warnings(warnings: list[str]) -> Markup:
-    items = Markup("").join(Markup("<li>{}</li>").format(text) for text in warnings[:_WARNINGS])
-    more = count(len(warnings) - _WARNINGS, "more warning") if len(warnings) > _WARNINGS else ""
-    return Markup('<div class="warnings"><h3>{}</h3><ul>{}</ul><p>{}</p></div>\n').format(
-        count(len(warnings), "warning"), items, more
+    items = [Markup("<p>{}</p>\n").format(text) for text in warnings[:_WARNINGS]]
+    if len(warnings) > _WARNINGS:
+        items.append(Markup("<p>{} more in result.json</p>\n").format(count(len(warnings) - _WARNINGS, "warning")))
+    return Markup('<div class="warnings"><h3>{}</h3>{}</div>\n').format(
+        count(len(warnings), "warning"), fold(items, _AT_ONCE, f"{len(items) - _AT_ONCE} more")
     )

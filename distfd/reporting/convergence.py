@@ -64,7 +64,8 @@ def _curve(key: str, name: str, title: str, steps: Floats, values: Floats) -> Ma
     if len(steps) <= _DOTS:
         told = [f"iteration {int(k)}: {name} = {number(float(v))}" for k, v in zip(steps, values, strict=True)]
         parts.append(svg.dots(x(steps), ys, told, "dot"))
-    told_ = f"{name} goes from {number(float(known[0]), 5)} to {number(float(known[-1]), 5)} in {count(int(steps[-1]), 'iteration')}."
+    ends = number(float(known[0]), 5), number(float(known[-1]), 5)
+    told_ = f"{name} goes from {ends[0]} to {ends[1]} in {count(int(steps[-1]), 'iteration')}."
     return Markup("<h3>{}</h3>\n<p>{}</p>\n{}").format(title, told_, svg.chart(key, title, told_, 264, parts))
 
 

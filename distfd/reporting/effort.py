@@ -46,7 +46,9 @@ def _once_up(shares: list[Share]) -> Markup:
     rest = sum(spent.values()) - spent.get("start", 0.0)
     if not shares or rest <= 0 or spent["start"] < 0.05 * rest:
         return Markup("")
-    return Markup("<p>Once they were up, slots spent {} of their time in J.</p>\n").format(percent(spent["useful"] / rest))
+    return Markup("<p>Once they were up, slots spent {} of their time in J.</p>\n").format(
+        percent(spent["useful"] / rest)
+    )
 
 
 def _shares(shares: list[Share]) -> Markup:

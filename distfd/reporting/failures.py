@@ -8,14 +8,14 @@ from urllib.parse import quote
 import numpy as np
 from markupsafe import Markup
 
-from distfd.reporting.table import table
+from distfd.reporting.table import fold, table
 from distfd.reporting.words import count, duration
 
 if TYPE_CHECKING:
     from distfd.reporting.attempts import FailedAttempt
     from distfd.reporting.data import KeptFolder, RunData
 
-_DETAILS = 40
+_DETAILS, _AT_ONCE = 60, 8
 _LONGEST = 8000
 """Characters of a traceback that are shown."""
 
@@ -26,11 +26,12 @@ def failures_section(data: RunData) -> Markup:
     if data.attempts.causes:
         rows = [(cause, status, str(n), str(points)) for (status, cause), (n, points) in _causes(data).items()]
         parts.append(table("Causes", ["cause", "kind", "attempts", "points"], rows, words=(1,)))
-        parts += [_detail(data, one) for one in data.attempts.failed[:_DETAILS]]
+        details = [_detail(data, one) for one in data.attempts.failed[:_DETAILS]]
+        parts.append(fold(details, _AT_ONCE, count(len(details) - _AT_ONCE, "more attempt")))
         left = sum(n for _, _, n, _ in data.attempts.causes) - len(data.attempts.failed[:_DETAILS])
         if left > 0:
             parts.append(
-                Markup("<p>{}, in log.jsonl and evaluations.sqlite.</p>\n").format(count(left, "more attempt"))
+                Markup("<p>{} in log.jsonl and evaluations.sqlite.</p>\n").format(count(left, "more attempt"))
             )
     if data.folders:
         parts.append(_folders(data.folders))

@@ -127,7 +127,9 @@ def _sizes(gradient: Floats, error: Floats) -> Markup:
             lines.append(svg.polyline(x(at), y(bars[at]), "curve second"))
     parts = [svg.left_axis(y, 88, 930, "|dJ/dx|"), svg.bottom_axis(x, 210, 30, "components, the largest first"), *lines]
     title = "Sizes of the components"
-    told = f"Largest {number(float(sizes[0]), 3)}, median {number(float(np.median(sizes)), 3)}, smallest {number(float(sizes[-1]), 3)}."
+    told = "Largest {}, median {}, smallest {}.".format(
+        *(number(float(size), 3) for size in (sizes[0], np.median(sizes), sizes[-1]))
+    )
     drawing = svg.chart("sizes", title, told, 254, parts)
     if np.isfinite(bars).any():
         drawing += svg.legend([("curve", "size"), ("second", "its error bar")])

@@ -35,7 +35,8 @@ def headline_section(data: RunData) -> Markup:
     kind, word, remark = STATES.get(data.status, ("plain", data.status, ""))
     message = str(result.get("message") or "")
     return Markup(
-        '<header><p class="task">{} <span class="status {}">{}</span></p>\n<h1>{}</h1>\n<p class="remark">{}</p>\n{}{}</header>\n'
+        '<header><p class="task">{} <span class="status {}">{}</span></p>\n<h1>{}</h1>\n'
+        '<p class="remark">{}</p>\n{}{}</header>\n'
     ).format(
         _title(data), kind, word, data.path.name or "run", remark, _message(data.status, message), facts(_facts(data))
     )

@@ -39,8 +39,9 @@ def matrix_section(data: RunData) -> Markup:
             shades[shade].append(f"M{x:.1f} {y:.1f}H{_LEFT + past * side:.1f}v{side:.1f}H{x:.1f}Z")
     parts = [svg.path(shades[k], f"shade shade{k}") for k in range(1, _SHADES + 1)]
     parts += [svg.path(shades[_SHADES + 1], "absent"), *_edges(data, cells, side, row_edges, column_edges)]
-    title = f"Sizes of the entries, {matrix.shape[0]} × {matrix.shape[1]}"
-    told = f"Rows are {'parameters' if data.task == 'hessian' else 'outputs of J'}, columns parameters; the largest size is {number(top, 3)}."
+    title = f"Sizes of the entries, {matrix.shape[0]} by {matrix.shape[1]}"
+    rows = "parameters" if data.task == "hessian" else "outputs of J"
+    told = f"Rows are {rows}, columns parameters; the largest size is {number(top, 3)}."
     entries = [(f"shade{k}", f"over {number(top * 10.0 ** (k - 1 - _SHADES), 2)}") for k in range(_SHADES, 0, -1)]
     drawing = svg.chart("matrix", title, told, _TOP + cells.shape[0] * side + 26, parts)
     return Markup("<h3>{}</h3>\n{}{}").format(title, drawing, svg.legend(entries))

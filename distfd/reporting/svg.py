@@ -74,7 +74,9 @@ def chart(key: str, title: str, description: str, height: float, parts: Iterable
         '<div class="chart" id="{}-chart" role="group" tabindex="0" aria-label="{}">'
         '<svg viewBox="0 0 {} {}" role="img" aria-labelledby="{}-title {}-desc">'
         '<title id="{}-title">{}</title><desc id="{}-desc">{}</desc>{}</svg></div>\n'
-    ).format(key, f"Chart: {title}", WIDTH, round(height), key, key, key, title, key, description, Markup("").join(parts))
+    ).format(
+        key, f"Chart: {title}", WIDTH, round(height), key, key, key, title, key, description, Markup("").join(parts)
+    )
 
 
 def text(x: float, y: float, words: str, kind: str = "", anchor: str = "start") -> Markup:
@@ -82,7 +84,7 @@ def text(x: float, y: float, words: str, kind: str = "", anchor: str = "start") 
     return Markup('<text x="{:.1f}" y="{:.1f}" class="{}" text-anchor="{}">{}</text>').format(x, y, kind, anchor, words)
 
 
-def rect(x: float, y: float, width: float, height: float, kind: str, told: str = "") -> Markup:
+def rect(x: float, y: float, width: float, height: float, kind: str, told: str = "") -> Markup:  # noqa: PLR0917  # x, y, width, height
     """A rectangle; ``told`` is shown when one points at it."""
     shape = f'<rect x="{x:.1f}" y="{y:.1f}" width="{max(width, 0.6):.1f}" height="{height:.1f}" class="{kind}"'
     return Markup(shape + "/>") if not told else Markup(shape + "><title>{}</title></rect>").format(told)  # noqa: S704  # numbers and a class of ours

@@ -42,7 +42,9 @@ def _sentence(level: Any, why: str) -> Markup:
 
 def _check(check: dict[str, Any]) -> list[Markup]:
     """Verdict, components and sweeps of check.json."""
-    parts = [Markup("<h3>Check of the derivative</h3>\n<p>{}</p>\n").format(_sentence_case(str(check.get("message", ""))))]
+    parts = [
+        Markup("<h3>Check of the derivative</h3>\n<p>{}</p>\n").format(_sentence_case(str(check.get("message", ""))))
+    ]
     noise = check.get("noise")
     if isinstance(noise, dict):
         parts.append(_sentence(noise.get("level"), str(noise.get("status", ""))))

@@ -37,6 +37,14 @@ def table(
     ).format(kind, f"Table: {caption}", caption, head, _join(_row(row, kinds) for row in rows))
 
 
+def fold(shown: Sequence[Markup], few: int, words: str) -> Markup:
+    """Some at once, the others when asked for; ``words`` say what these are."""
+    if len(shown) <= few + 1:
+        return _join(shown)
+    rest = Markup("<details><summary>{}</summary>{}</details>\n").format(words, _join(shown[few:]))
+    return _join(shown[:few]) + rest
+
+
 def facts(pairs: Iterable[tuple[str, str | Markup]]) -> Markup:
     """Names and what they are."""
     return Markup("<dl>{}</dl>\n").format(

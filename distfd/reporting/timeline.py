@@ -62,7 +62,8 @@ def timeline_section(data: RunData, clock: RunClock | None) -> Markup:
     drawing = svg.chart("timeline", "Worker timeline", told, lanes.bottom + 44, parts)
     left_out = Markup("")
     if whole > 1.05 * clock.total:
-        words = f"Without the {duration(whole - clock.total)} before the first evaluation, in which Ray and workers started."
+        lead = duration(whole - clock.total)
+        words = f"Without the {lead} before the first evaluation, in which Ray and workers started."
         left_out = Markup("<p>{}</p>\n").format(words)
     return drawing + _legend(counts, len(rows) > _EACH) + left_out
 
@@ -207,7 +208,9 @@ def _joints(data: RunData, clock: RunClock, scale: svg.Scale, lanes: _Lanes) -> 
     for at, begin, end in zip(clock.joints[1:], clock.begins[1:], clock.ends[1:], strict=True):
         x, checked = float(scale(at)), any(begin - 60 <= started <= end for started in checks)
         late = x > _RIGHT - 60
-        words = svg.text(x - 4 if late else x + 4, 14, "check" if checked else "resumed", "tick", "end" if late else "start")
+        words = svg.text(
+            x - 4 if late else x + 4, 14, "check" if checked else "resumed", "tick", "end" if late else "start"
+        )
         parts += [svg.line(x, 4, x, lanes.bottom, "joint"), words]
     return Markup("").join(parts)
 

@@ -6,7 +6,7 @@ import math
 from datetime import UTC, datetime
 from typing import Any
 
-UNKNOWN = "–"
+UNKNOWN = "\N{EN DASH}"
 
 
 def number(value: Any, digits: int = 8) -> str:
