@@ -47,7 +47,7 @@ def data_frame(columns: Mapping[str, Any]) -> Any:
         import pandas as pd
     except ImportError as error:
         raise InputError(
-            "to_dataframe: needs pandas, which is not installed; pip install pandas, or use to_csv or numpy"
+            "to_dataframe: needs pandas, which is not installed; pip install 'distfd[report]', or use to_csv or numpy"
         ) from error
     return pd.DataFrame(dict(columns))
 

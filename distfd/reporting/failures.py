@@ -24,28 +24,16 @@ def failures_section(data: RunData) -> Markup:
     """Nothing where nothing failed."""
     parts = []
     if data.attempts.causes:
-        rows = [(cause, status, str(n), str(points)) for (status, cause), (n, points) in _causes(data).items()]
+        rows = [(cause or status, status, str(n), str(points)) for status, cause, n, points in data.attempts.causes]
         parts.append(table("Causes", ["cause", "kind", "attempts", "points"], rows, words=(1,)))
         details = [_detail(data, one) for one in data.attempts.failed[:_DETAILS]]
         parts.append(fold(details, _AT_ONCE, count(len(details) - _AT_ONCE, "more attempt")))
         left = sum(n for _, _, n, _ in data.attempts.causes) - len(data.attempts.failed[:_DETAILS])
         if left > 0:
-            parts.append(
-                Markup("<p>{} in log.jsonl and evaluations.sqlite.</p>\n").format(count(left, "more attempt"))
-            )
+            parts.append(Markup("<p>{} in log.jsonl and evaluations.sqlite.</p>\n").format(count(left, "more attempt")))
     if data.folders:
         parts.append(_folders(data.folders))
     return Markup("").join(parts)
-
-
-def _causes(data: RunData) -> dict[tuple[str, str], tuple[int, int]]:
-    """(status, cause) -> attempts and points; of programs, the same cause in whichever directory."""
-    found: dict[tuple[str, str], tuple[int, int]] = {}
-    for status, message, n, points in data.attempts.causes:
-        key = status, _cause(message) or status
-        before = found.get(key, (0, 0))
-        found[key] = before[0] + n, before[1] + points
-    return found
 
 
 def _cause(message: str) -> str:
