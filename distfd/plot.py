@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _LEAST = 1e-300
 _BARS = 40
 """Components up to which each has a bar with its name."""
+_EDGED = 3000
+"""Evaluations up to which bars have edges."""
 _COLOURS = ("#4a7ea9", "#c99700", "#8a6bb0", "#9aa1a9", "#c0392b")
 """Of values, retries, stragglers, duplicates and failures."""
 
@@ -231,7 +233,10 @@ def _bars(axes: Any, rows: NDArray[Any], begin: float, colour: str, name: str) -
     corners = np.stack(
         [np.stack(pair, axis=1) for pair in ((x1, y - 0.4), (x2, y - 0.4), (x2, y + 0.4), (x1, y + 0.4))]
     )
-    bars = PolyCollection(list(corners.swapaxes(0, 1)), facecolor=colour, edgecolor="white", linewidth=0.4, label=name)
+    # Edges tell neighbours apart; of very many they would cover the bars.
+    edge = ("white", 0.4) if len(rows) < _EDGED else ("none", 0.0)
+    sides = {"edgecolor": edge[0], "linewidth": edge[1]}
+    bars = PolyCollection(list(corners.swapaxes(0, 1)), facecolor=colour, label=name, **sides)
     axes.add_collection(bars)
     axes.autoscale_view()
 
