@@ -21,11 +21,12 @@ MODEL = """
 import math, os, time
 from pathlib import Path
 
-def parabola(x, sleep=0.0, log=None):
+def parabola(x, log=None, gate=None):
     if log:
         with open(log, "a") as file:
             file.write(x.tobytes().hex() + "\\n")
-    time.sleep(sleep)
+        while gate and len(Path(log).read_text().splitlines()) > 9 and not Path(gate).exists():
+            time.sleep(0.02)
     return float((x - 1) @ (x - 1))
 
 def picky(x):
@@ -324,16 +325,20 @@ def started(folder: Path, ray_address: str, *overrides: str) -> subprocess.Popen
         text=True,
     )
     log = folder / "calls"
-    while not log.exists() or len(log.read_text().splitlines()) < 6:
+    while not log.exists() or len(log.read_text().splitlines()) < 6 or committed(folder) < 1:
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.02)
     return process
 
 
-def slow(folder: Path) -> None:
+def gated(folder: Path) -> None:
+    """A job that comes to its tenth evaluation and no further, until the gate is there."""
     write(
         folder,
-        objective={"python": "model:parabola", "kwargs": {"sleep": 0.3, "log": str(folder / "calls")}},
+        objective={
+            "python": "model:parabola",
+            "kwargs": {"log": str(folder / "calls"), "gate": str(folder / "gate")},
+        },
         parameters=[{"name": f"p{k}", "value": float(k)} for k in range(20)],
     )
 
@@ -358,7 +363,7 @@ def committed(folder: Path) -> int:
     "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL]
 )
 def test_interrupted_and_resumed(folder: Path, ray_address: str, number: signal.Signals) -> None:
-    slow(folder)
+    gated(folder)
     process = started(folder, ray_address)
     status = distfd(folder, "status", "run")
     assert "running" in status.stdout, status.stderr
@@ -375,6 +380,7 @@ def test_interrupted_and_resumed(folder: Path, ray_address: str, number: signal.
     kept = committed(folder)
     assert kept >= 1
     begun = len(settled(folder / "calls"))
+    (folder / "gate").touch()
     ran = distfd(folder, "run", "job.yaml", address=ray_address)
     assert ran.returncode == 0, ran.stderr
     found = result(folder)

@@ -78,7 +78,8 @@ def test_same_bits_and_counted_evaluations_on_every_executor(tmp_path: Path) -> 
         objective = PythonObjective(fun)  # the same for all schemes, so that the workers stay
         for name, (expected, scheme, particulars) in KINDS.items():
             fun.path.unlink(missing_ok=True)
-            result = distfd.Evaluator(objective, scheme=scheme, executor=executor).differentiate(X, **particulars)
+            evaluator = distfd.Evaluator(objective, scheme=scheme, executor=executor, deterministic=False)
+            result = evaluator.differentiate(X, **particulars)
             assert result.n_evaluations == len(result.evaluations) == expected
             assert sum(fun.calls.values()) == len(fun.calls) == expected, "each point once, and no other"
             numbers = result.derivative.toarray() if "sparsity" in particulars else result.derivative
@@ -105,8 +106,9 @@ def test_a_warm_gradient_takes_one_round() -> None:
         time.sleep(0.5)
         return float(x @ x)
 
-    with distfd.Evaluator(sleeper, executor=distfd.RayExecutor(max_slots=8)) as evaluator:
-        evaluator.map(np.arange(64.0).reshape(16, 4) * 100)  # until every slot has worked
+    with distfd.Evaluator(sleeper, executor=distfd.RayExecutor(max_slots=8), deterministic=False) as evaluator:
+        evaluator.start(wait=True)
+        evaluator.map(np.arange(64.0).reshape(16, 4) * 100)
         evaluations = evaluator.differentiate(np.arange(7.0)).evaluations
     assert len(evaluations) == 8
     assert len({e.slot for e in evaluations}) == 8
