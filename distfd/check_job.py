@@ -72,7 +72,9 @@ def check_job(
         store, log = None, None
         if directory is not None:
             directory.make()
-            store = SQLiteStore(directory.store, fingerprint=objective.fingerprint(), names=problem.names)
+            store = SQLiteStore(
+                directory.store, fingerprint=objective.fingerprint(), names=problem.names, spool=directory.spool
+            )
             stack.callback(store.close)
             log = stack.enter_context(JsonLog(directory.log))
             log.write("check_started", task="check", config=str(loaded.path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
 import traceback
@@ -247,4 +248,5 @@ def _terminated(signum: int, frame: object) -> None:  # noqa: ARG001  # as signa
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    print(f"warning: {message}", file=sys.stderr)  # noqa: T201  # for the user, not for a log
+    with contextlib.suppress(OSError):  # nobody reads standard error any more, which ends nothing
+        print(f"warning: {message}", file=sys.stderr)  # noqa: T201  # for the user, not for a log

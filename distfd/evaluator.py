@@ -11,6 +11,7 @@ import numpy as np
 from distfd.calls import call_each
 from distfd.describe import coordinate_label, numbered
 from distfd.errors import InputError
+from distfd.events import Differentiated
 from distfd.executors.registry import make_executor
 from distfd.kinds import Kinds
 from distfd.methods import Setting, make_method
@@ -165,6 +166,8 @@ class Evaluator(Kinds):
         """Give the slots back and release the store; an Evaluator may be used again afterwards only in memory."""
         try:
             self._session.stop()
+            if (tidy := getattr(self._session.objective, "tidy", None)) is not None:  # what runs programs has it
+                tidy()
         finally:
             if self._owns_store:
                 self._session.store.close()
@@ -277,7 +280,7 @@ class Evaluator(Kinds):
         if self._raises and len(answer.missing):
             raise out_of_range_error(answer, self._label)
         tell(answer.warnings)
-        return make_result(
+        result = make_result(
             answer,
             tally,
             self._options.stencil.name,
@@ -287,6 +290,8 @@ class Evaluator(Kinds):
             x=self._at(x),
             names=self._options.names,
         )
+        self.emit(Differentiated(self._at(x), result))
+        return result
 
     def method(self, x: ArrayLike, kind: str = "gradient", **particulars: Any) -> Method:
         """The plan of a derivative at x; nothing is evaluated."""

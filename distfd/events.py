@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from distfd.records import Batch, Failure
+    from distfd.results import DerivativeResult
 
 
 @dataclass(frozen=True)
@@ -79,4 +80,12 @@ class Iterated:
     value: float
 
 
-Event = WaveStarted | BatchFinished | AttemptFailed | SlotStarted | Waiting | WaveEnded | Iterated
+@dataclass(frozen=True, eq=False)
+class Differentiated:
+    """A derivative at x (d,) is known."""
+
+    x: NDArray[np.float64]
+    result: DerivativeResult
+
+
+Event = WaveStarted | BatchFinished | AttemptFailed | SlotStarted | Waiting | WaveEnded | Iterated | Differentiated

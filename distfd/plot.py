@@ -234,9 +234,9 @@ def _bars(axes: Any, rows: NDArray[Any], begin: float, colour: str, name: str) -
         [np.stack(pair, axis=1) for pair in ((x1, y - 0.4), (x2, y - 0.4), (x2, y + 0.4), (x1, y + 0.4))]
     )
     # Edges tell neighbours apart; of very many they would cover the bars.
-    edge = ("white", 0.4) if len(rows) < _EDGED else ("none", 0.0)
-    sides = {"edgecolor": edge[0], "linewidth": edge[1]}
-    bars = PolyCollection(list(corners.swapaxes(0, 1)), facecolor=colour, label=name, **sides)
+    edge, width = ("white", 0.4) if len(rows) < _EDGED else ("none", 0.0)
+    shapes = list(corners.swapaxes(0, 1))
+    bars = PolyCollection(shapes, facecolor=colour, edgecolor=edge, linewidth=width, label=name)
     axes.add_collection(bars)
     axes.autoscale_view()
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from distfd.points import Points
     from distfd.records import Batch, Failure
     from distfd.recycle import Recycle
+    from distfd.spool import Spool
 
 
 class Model(Protocol):
@@ -92,6 +93,8 @@ class Chunk:
     """Number of the point after which J's state is wanted, in ``Batch.states``. J is then a `WarmModel`."""
     recycle: Recycle | None = None
     """When the process that evaluates is to be replaced."""
+    spool: Spool | None = None
+    """Where long evaluations are left as files too, in case the driver dies."""
 
 
 @dataclass(frozen=True)

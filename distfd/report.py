@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from scipy.optimize import OptimizeResult
 
     from distfd.numerics.noise_result import NoiseResult
+    from distfd.observers.tally import RunTally
     from distfd.results import DerivativeResult
 
 _ROWS = 40
@@ -75,6 +76,21 @@ def minimize_fields(result: OptimizeResult, x0: NDArray[Any], names: Sequence[st
         "n_retried": int(totals["n_retried"]),
         "ideal_seconds": totals["ideal_seconds"],
     }
+
+
+def stopped_fields(task: str, tally: RunTally, x0: NDArray[Any], names: Sequence[str]) -> dict[str, Any]:
+    """result.json's fields for a run that ended before its time: its counts, and the best point of a minimisation."""
+    fields: dict[str, Any] = {}
+    if task == "minimize" and tally.best is not None and tally.first is not None and tally.best_x is not None:
+        fields = {
+            **derivative_fields(tally.best, tally.best_x, names),
+            "x0": x0,
+            "value0": tally.first.value,
+            "iterations": tally.iterations,
+            "converged": False,
+        }
+    counts = {name: getattr(tally, name) for name in ("n_reused", "n_failed", "n_retried")}
+    return {**fields, **counts, "ideal_seconds": tally.ideal_seconds or None}
 
 
 def versions() -> dict[str, str]:

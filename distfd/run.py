@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,8 +15,9 @@ from distfd.build import make_evaluator, make_objective, movable
 from distfd.config.dump import dump_yaml
 from distfd.errors import ConfigError, DistfdError, StoreError
 from distfd.observers.log import JsonLog
+from distfd.observers.tally import RunTally
 from distfd.optimize import Limits, minimize
-from distfd.report import derivative_fields, minimize_fields, noise_fields, versions
+from distfd.report import derivative_fields, minimize_fields, noise_fields, stopped_fields, versions
 from distfd.reporting.write import refresh_report
 from distfd.rundir import RunDirectory
 from distfd.stores.lock import holder
@@ -73,7 +75,7 @@ class Job:
             self._put_aside()
         directory.make()
         names = self.problem.names
-        store = SQLiteStore(directory.store, fingerprint=objective.fingerprint(), names=names)
+        store = SQLiteStore(directory.store, fingerprint=objective.fingerprint(), names=names, spool=directory.spool)
         try:
             text = dump_yaml(self.loaded.config)
             earlier = directory.result()
@@ -87,10 +89,11 @@ class Job:
                 log.write(
                     "run_started", task=self.loaded.config.task, config=str(self.loaded.path), versions=versions()
                 )
+                tally = RunTally()
                 with make_evaluator(
-                    self.loaded.config, self.problem, objective, store=store, observers=(log, self.observer)
+                    self.loaded.config, self.problem, objective, store=store, observers=(log, tally, self.observer)
                 ) as evaluator:
-                    result = self._finish(store, evaluator, log)
+                    result = self._finish(store, evaluator, log, tally)
                 log.write("run_ended", status=result["status"])
             return result
         finally:
@@ -105,7 +108,7 @@ class Job:
         if aside := self.directory.archive():
             self.say(f"the earlier run is kept as {aside}")
 
-    def _finish(self, store: SQLiteStore, evaluator: Evaluator, log: JsonLog) -> dict[str, Any]:
+    def _finish(self, store: SQLiteStore, evaluator: Evaluator, log: JsonLog, tally: RunTally) -> dict[str, Any]:
         """Compute, and write down how it ended, whichever way that is."""
         begin, started = time.monotonic(), _now()
 
@@ -130,15 +133,21 @@ class Job:
             self.directory.write_result(result)
             return self.directory.result() or result
 
+        def stop(status: str, message: str) -> None:
+            stopped = stopped_fields(self.loaded.config.task, tally, self.problem.x0, self.problem.names)
+            # Where the disk is full these fail too, and what is told is why the run stopped.
+            with contextlib.suppress(StoreError):
+                log.write("run_ended", status=status, message=message)
+            with contextlib.suppress(StoreError):
+                close(status, {**stopped, "message": message})
+
         try:
             found = self._compute(evaluator)
         except KeyboardInterrupt:
-            log.write("run_ended", status="interrupted")
-            close("interrupted", {"message": "interrupted; run again to go on"})
+            stop("interrupted", "interrupted; run again to go on")
             raise
         except DistfdError as error:
-            log.write("run_ended", status="failed", message=str(error))
-            close("failed", {"message": str(error), "slots": evaluator.slots})
+            stop("failed", str(error))
             raise
         if found["derivative"] is None:
             return close("done", found)

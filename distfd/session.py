@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from distfd import events
+from distfd.errors import StoreError
 from distfd.protocols import SlotUp
 from distfd.scheduling.pool import Pool
 
@@ -42,11 +44,42 @@ class Session:
     pool: Pool = field(default_factory=lambda: Pool(slots=1))
     recycle: Recycle | None = None
     warm: Warm | None = None
+    _troubled: set[int] = field(default_factory=set)
+    """Observers that have failed."""
 
     def emit(self, event: events.Event) -> None:
-        """Show an event to every observer."""
-        for observer in self.observers:
-            observer(event)
+        """Show an event to every observer; one that fails is told of once, and the wave goes on.
+
+        Raises
+        ------
+        StoreError
+            If an observer that keeps what happened (the log) cannot write it: that is no matter of looks.
+        """
+        for k, observer in enumerate(self.observers):
+            try:
+                observer(event)
+            except StoreError:
+                raise
+            except Exception as error:
+                if k not in self._troubled:
+                    self._troubled.add(k)
+                    warnings.warn(
+                        f"an observer ({type(observer).__qualname__}) failed at {type(event).__name__}: "
+                        f"{type(error).__name__}: {error}; the evaluations go on, and this is not told again",
+                        RuntimeWarning,
+                        stacklevel=2,
+                    )
+
+    @property
+    def awaits_leftovers(self) -> bool:
+        """Whether workers of an earlier driver may still add to the store's values."""
+        return bool(getattr(self.store, "awaits_leftovers", False))
+
+    def spool_place(self) -> str | None:
+        """Where workers leave long evaluations, in case this process dies; None where they die with it."""
+        # Both are hints that a store or executor of the user's own need not know of.
+        place = getattr(self.store, "spool_place", None)
+        return place() if place is not None and getattr(self.executor, "apart", False) else None
 
     def start(self) -> None:
         """Have the executor start its slots, if it has not yet."""

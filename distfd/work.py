@@ -10,6 +10,7 @@ import socket
 import time
 import traceback
 import warnings
+from dataclasses import replace
 from numbers import Complex, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -19,6 +20,7 @@ import numpy as np
 from distfd.failures import EvaluationFailure
 from distfd.lending import Lender
 from distfd.records import Batch, Failure, Status
+from distfd.spool import SECONDS, leave
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -77,27 +79,35 @@ class Worker:
                 rows.append((started, ended, outcome.status, np.empty(0)))
             else:
                 rows.append((started, ended, Status.OK, outcome))
+            if chunk.spool is not None and ended - started >= SECONDS:
+                leave(chunk.spool, k, self._batch(chunk.index[k : k + 1], rows[-1:], failures))
             self._evaluations += 1
             self._worn = chunk.recycle is not None and chunk.recycle.due(self._evaluations)
         self._lender.end()
         if self._worn:
             self.close()
-        started_, ended_, status, values = zip(*rows, strict=True) if rows else ((), (), (), ())
+        batch = self._batch(chunk.index[: len(rows)], rows, failures)
+        return replace(batch, returned=returned, states=states, last=self._worn)
+
+    def _batch(
+        self,
+        index: NDArray[np.int64],
+        rows: list[tuple[float, float, Status, NDArray[np.float64]]],
+        failures: dict[int, Failure],
+    ) -> Batch:
+        started, ended, status, values = zip(*rows, strict=True) if rows else ((), (), (), ())
         return Batch(
-            index=chunk.index[: len(rows)],
+            index=index,
             status=np.array(status, dtype=np.uint8),
             size=np.array([len(v) for v in values], dtype=np.int64),
             flat=np.concatenate([_NOTHING, *values]),
-            started=np.array(started_),
-            ended=np.array(ended_),
+            started=np.array(started),
+            ended=np.array(ended),
             attempt=np.ones(len(rows), dtype=np.int32),
             host=self.host,
             pid=self.pid,
             slot=self._slot,
             failures=failures,
-            returned=returned,
-            states=states,
-            last=self._worn,
         )
 
     def close(self) -> None:

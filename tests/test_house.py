@@ -18,7 +18,7 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(("attempt_array", "evaluations", "display", "csv_file"), 0),
     "numerics": 0,
     **dict.fromkeys(("protocols", "scheduling", "options", "work", "lending", "threads", "processes", "reaper"), 1),
-    **dict.fromkeys(("fingerprint", "identity", "recycle", "hosts"), 1),
+    **dict.fromkeys(("fingerprint", "identity", "recycle", "hosts", "spool"), 1),
     **dict.fromkeys(("objectives", "executors", "stores", "observers"), 2),
     **dict.fromkeys(
         ("session", "drive", "evaluate", "warm", "solve", "calls", "evaluator", "kinds", "methods", "outcome"), 3

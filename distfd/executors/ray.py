@@ -104,6 +104,9 @@ class RayExecutor:
         self._worn: set[int] = set()
         self._places = Places(self._resources)
 
+    apart = True
+    """Evaluations run in other processes, which may end one after this process has died."""
+
     @property
     def slots(self) -> int:
         """Evaluations at once; 0 before `open`."""

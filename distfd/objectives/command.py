@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from distfd.errors import InputError
 from distfd.objectives import options
+from distfd.objectives.folder import sweep, sweep_all
 from distfd.objectives.inputs import read_input, refuse_complex, variables
 from distfd.objectives.measured import read_measured
 from distfd.objectives.outputs import parse_output
@@ -186,6 +187,13 @@ class CommandObjective:
         from distfd.objectives.program import ProgramModel
 
         return ProgramModel(self)
+
+    def tidy(self) -> None:
+        """Remove the work directories of evaluations that were cut off, now that all workers have ended."""
+        if self.work is None:
+            sweep(None)
+        else:
+            sweep_all(self.work)
 
     def check_warm(self, mode: str | None) -> None:
         """See that it can start from a state, if that is asked for, and only then says how.

@@ -44,8 +44,8 @@ class JsonLog:
             self._file.close()
 
     def __call__(self, event: events.Event) -> None:
-        """Take one event; single evaluations are in the store and not repeated here."""
-        if not isinstance(event, events.BatchFinished):
+        """Take one event; evaluations are in the store, and results in their own files, and not repeated here."""
+        if not isinstance(event, (events.BatchFinished, events.Differentiated)):
             self.write(_kind(event), **_fields(event))
 
     def write(self, kind: str, **fields: Any) -> None:

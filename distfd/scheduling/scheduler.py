@@ -10,6 +10,7 @@ import numpy as np
 
 from distfd.protocols import ChunkDone, SlotLost, SlotUp
 from distfd.records import Batch, Failure, Status
+from distfd.scheduling.aside import Aside
 from distfd.scheduling.backlog import Backlog
 from distfd.scheduling.backups import Backups, portions
 from distfd.scheduling.chunks import backup_due, next_due
@@ -93,6 +94,7 @@ class Scheduler:
         self._epoch = epoch
         self._queues = Queues()
         self._backups = Backups()
+        self._aside = Aside(epoch)
         self._ledger = Ledger(self._total, len(index), baseline, policy.retries)
         self.broken: str | None = None
         """Why no slot can be had, once that is certain."""
@@ -111,6 +113,10 @@ class Scheduler:
         if isinstance(report, SlotLost):
             return self._lost(report.slot, report.failure, now)
         return self._done(report, now)
+
+    def uncounted(self) -> list[Batch]:
+        """Attempts that have ended since this was asked last, and are neither tried again nor anybody's value."""
+        return self._aside.take()
 
     def issue(self, now: float) -> list[Submit]:
         """Work for the slots that want it."""
@@ -155,7 +161,9 @@ class Scheduler:
                 self._pool.draining[slot] = queue[0].started, {issued.chunk for issued in queue}
             else:
                 busy.append(slot)
-                self._pool.gone(slot)
+                up = self._pool.gone(slot)
+                if self._unwanted(queue):
+                    self._aside.given_up(queue[0], up, slot, now)
         self._ledger.unfinished = 0
         self._queues = Queues()
         return busy
@@ -252,7 +260,9 @@ class Scheduler:
         self._pool.times.note(self._total, batch.index[ok], (batch.ended - batch.started)[ok])
         if self._backups:
             alone = self._backups.release(batch.index)
-            batch = batch.take(self._ledger.open(batch.index) & (ok | alone))
+            counts = self._ledger.open(batch.index) & (ok | alone)
+            self._aside.too_late(batch.take(~counts))
+            batch = batch.take(counts)
         return self._charge(batch)
 
     def _charge(self, batch: Batch) -> Attempts:
@@ -276,6 +286,7 @@ class Scheduler:
             return None
         head, *behind = queue
         if failure.status == Status.LOST:
+            self._aside.lost(head, failure, up, slot, now)
             for issued in queue:
                 (self._backlog.alone if issued.lone else self._backlog.again)(self._released(issued.index))
             return None
@@ -290,6 +301,8 @@ class Scheduler:
         if len(index) > 1:
             self._backlog.alone(left)
             return None
+        if not len(left):
+            self._aside.given_up(head, up, slot, now)
         return self._charge(self._ended_by(failure, head, up, slot, now)) if len(left) else None
 
     def _ended_by(self, failure: Failure, head: Issued, up: SlotUp | None, slot: int, now: float) -> Batch:
