@@ -90,7 +90,7 @@ class RunDirectory:
 
     def config_text(self) -> str | None:
         """The resolved configuration of the last session."""
-        return self._config.read_text(encoding="utf-8") if self._config.exists() else None
+        return self._config.read_text(encoding="utf-8") if self._config.is_file() else None
 
     def result(self) -> dict[str, Any] | None:
         """What result.json holds; None where there is none that can be read."""
@@ -147,6 +147,8 @@ class RunDirectory:
 
 
 def _read(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():  # a device in its place may have no end
+        return None
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -34,7 +34,10 @@ host, pid, slot
 FROM (SELECT *, row_number() OVER (PARTITION BY status, {cause} ORDER BY id) AS nth FROM attempts WHERE {failure})
 ORDER BY nth, id LIMIT ?"""
 # Stores of version 1 say only which number a point had in its request.
-_PLACES = {True: "CASE moved WHEN 0 THEN -1 WHEN 1 THEN coordinate ELSE -2 END", False: "-3"}
+_PLACES = {
+    True: "CASE WHEN moved IS NULL THEN -3 WHEN moved = 0 THEN -1 WHEN moved = 1 THEN coordinate ELSE -2 END",
+    False: "-3",
+}
 BASELINE, SEVERAL, UNKNOWN = -1, -2, -3
 """What stands for a coordinate where none was moved, where several were, and where nothing tells."""
 
@@ -100,10 +103,8 @@ def read_attempts(path: Path) -> Attempts:
             place = _PLACES["moved" in known]
             found = connection.execute(_COLUMNS.format(place=place)).fetchall()
             causes = tuple(connection.execute(_CAUSES))
-            failed = tuple(
-                _failed(row)
-                for row in connection.execute(_FAILED.format(place=place, cause=_CAUSE, failure=_FAILURE), (_SHOWN,))
-            )
+            asked = _FAILED.format(place=place, cause=_CAUSE, failure=_FAILURE)
+            failed = tuple(_failed(row) for row in connection.execute(asked, (_SHOWN,)))
         finally:
             connection.close()
     except (sqlite3.Error, OSError) as error:

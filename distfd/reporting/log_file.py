@@ -66,6 +66,8 @@ def read_log(path: Path) -> RunLog:
 
 
 def _entries(path: Path) -> Iterator[dict[str, Any]]:
+    if not path.is_file():  # a device in its place may have no end
+        return
     try:
         with path.open(encoding="utf-8", errors="replace") as file:
             for line in file:

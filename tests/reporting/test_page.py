@@ -129,6 +129,14 @@ def test_what_is_damaged_is_told(tmp_path: Path) -> None:
     assert "task: [gradient" in section(root, "setup").text
 
 
+def test_devices_are_not_read(tmp_path: Path) -> None:
+    run = Made(FOUR, LOG, GRADIENT).write(tmp_path / "run")
+    for name in ("log.jsonl", "config.yaml", "result.json", "check.json"):
+        (run.path / name).unlink(missing_ok=True)
+        (run.path / name).symlink_to("/dev/zero")  # which has no end
+    assert "cut off" in read(render(read_run(run.path))).all("header")[0].text
+
+
 def test_where_there_is_no_run_that_is_said(tmp_path: Path) -> None:
     with pytest.raises(distfd.InputError, match="no run is there"):
         write_report(RunDirectory(tmp_path))
