@@ -39,7 +39,7 @@ def differentiate(fun: Any, x0: ArrayLike, *, kind: str = "gradient", **options:
     InputError
         If an argument makes no sense.
     EvaluationError
-        If J fails at x0, or a component has no value (unless on_failure="nan").
+        If J fails at x0, or a component has no value (where on_failure="raise").
     ClusterError
         If Ray cannot be reached or started.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,10 +13,10 @@ from distfd.evaluator import Evaluator
 from distfd.numerics.steps import AbsoluteStep
 from distfd.objectives.python import PythonObjective, load_name
 from distfd.objectives.simulator import SimulatorObjective
+from distfd.rundir import RunDirectory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from distfd.config.load import LoadedConfig
     from distfd.config.problem import Problem
@@ -131,6 +132,7 @@ def _command(loaded: LoadedConfig, problem: Problem, work: Path | None) -> Objec
 
     command = loaded.config.objective.command
     assert command is not None, "the schema asks for one of three"
+    output = loaded.config.output
     objective = CommandObjective(
         list(command.argv) if command.argv is not None else None,
         commands=None if command.commands is None else [list(argv) for argv in command.commands],
@@ -158,6 +160,7 @@ def _command(loaded: LoadedConfig, problem: Problem, work: Path | None) -> Objec
         base=loaded.folder,
         work=command.work or work,
         keep=command.keep,
+        archive=None if output is None else RunDirectory(Path(output).absolute()).archives,
         version=loaded.config.objective.version,
     )
     objective.check(problem.x0)

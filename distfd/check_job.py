@@ -71,6 +71,8 @@ def check_job(
         observers: list[Observer] = [observer]
         store, log = None, None
         if directory is not None:
+            if directory.is_worthless(objective.fingerprint(), problem.names) and (aside := directory.archive()):
+                say(f"the earlier run is kept as {aside}")
             directory.make()
             store = SQLiteStore(
                 directory.store, fingerprint=objective.fingerprint(), names=problem.names, spool=directory.spool

@@ -18,7 +18,7 @@ PRINTED = "--- the last lines of "
 """How the detail of a program's failure begins: it is short, and shown whole."""
 
 _REMEDIES = {
-    Status.ERROR: "correct J, its bounds or its step, or accept a missing component (on_failure: nan)",
+    Status.ERROR: "correct J, its bounds or step, or let a component be missing or repaired (on_failure: nan, repair)",
     Status.CRASH: "look for the crash in J (memory, a signal, an exit), or allow more tries (retries: {crash: n})",
     Status.TIMEOUT: "raise the timeout, or allow more tries (retries: {timeout: n})",
 }

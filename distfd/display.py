@@ -147,6 +147,10 @@ def _notes(result: DerivativeResult) -> list[str]:
         )
         more = f" and {len(result.missing) - 10} more" if len(result.missing) > 10 else ""
         lines.append(f"missing, as J failed there: {few}{more}")
+    if result.repaired:
+        k, how = next(iter(result.repaired.items()))
+        more = f" and {len(result.repaired) - 1} more" if len(result.repaired) > 1 else ""
+        lines.append(f"repaired: {f'x{k}' if names is None else names[k]} ({how}){more}")
     effort = f"{result.n_evaluations} evaluations, {result.n_reused} reused, {result.n_failed} failed"
     effort += f"; {result.wall_seconds:.3g} s on {result.slots} slot{'s' if result.slots != 1 else ''}"
     return [*lines, effort + (f", efficiency {result.efficiency:.2f}" if result.efficiency is not None else "")]

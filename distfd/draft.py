@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 _MARK = re.compile(r"\{\{\s*(\w+)\s*=\s*([^|{}]*?)\s*(\|[^{}]*?)?\s*\}\}")
 """``{{ width = 0.3 }}``, or with a format ``{{ width = 0.3 | fmt("8.3f") }}``."""
 
+_AGAIN = re.compile(r"\{\{\s*(\w+)\s*(\|[^{}]*?)?\s*\}\}")
+"""``{{ width }}``, where the number is marked elsewhere."""
+
 _JINJA = re.compile(r"\{\{|\{%|\{#")
 
 
@@ -56,12 +59,13 @@ def draft(command: str, decks: Sequence[str], to: str | None = None) -> Draft:
         raise InputError("--command: is empty")
     config = Path(to) if to else Path(decks[0]).with_suffix(".yaml")
     values: dict[str, float] = {}
-    files: dict[Path, str] = {}
+    texts: dict[Path, list[str]] = {}
     inputs: dict[str, str] = {}
     for deck in decks:
         template = config.parent / f"{Path(deck).name}.j2"
-        files[template] = _template(Path(deck), values)
+        texts[template] = _template(Path(deck), values)
         inputs[_target(deck)] = template.name
+    files = {path: _plain(text, values) for path, text in texts.items()}
     if not values:
         raise InputError(f"{', '.join(decks)}: no number is marked; write {{{{ width = 0.3 }}}} in place of 0.3")
     files[config] = _config(argv, inputs, values, _beside(argv[1:], inputs, config.parent))
@@ -71,23 +75,24 @@ def draft(command: str, decks: Sequence[str], to: str | None = None) -> Draft:
     return Draft(config, files)
 
 
-def _template(deck: Path, values: dict[str, float]) -> str:
+def _template(deck: Path, values: dict[str, float]) -> list[str]:
+    """The deck's text in parts: what stands between marks, and each mark as a template has it, in turn."""
     try:
         text = deck.read_bytes().decode("utf-8", "surrogateescape")
     except OSError as error:
         raise InputError(f"--deck: {deck}: {error.strerror or error}") from error
-    made, end = "", 0
+    made, end = [], 0
     for mark in _MARK.finditer(text):
         name, written, form = mark[1], mark[2], mark[3]
         line = text.count("\n", 0, mark.start()) + 1
-        made += _plain(text[end : mark.start()]) + f"{{{{ {name} {form.strip() + ' ' if form else ''}}}}}"
+        made += [text[end : mark.start()], f"{{{{ {name} {form.strip() + ' ' if form else ''}}}}}"]
         end = mark.end()
         if not name.isidentifier() or keyword.iskeyword(name):
             raise InputError(f"{deck}:{line}: {name!r} is no name: letters, digits and _, no digit first")
         value = _number(written, f"{deck}:{line}")
         if values.setdefault(name, value) != value:
             raise InputError(f"{deck}:{line}: {name} = {written}, and elsewhere it is {values[name]!r}")
-    return made + _plain(text[end:])
+    return [*made, text[end:]]
 
 
 def _number(text: str, where: str) -> float:
@@ -97,9 +102,32 @@ def _number(text: str, where: str) -> float:
         raise InputError(f"{where}: {error}; a mark is {{{{ name = number }}}}") from error
 
 
-def _plain(text: str) -> str:
-    """Text that Jinja leaves as it is."""
-    return _JINJA.sub(lambda found: f"{{{{ '{found[0]}' }}}}", text)
+def _plain(parts: list[str], values: dict[str, float]) -> str:
+    """A template in which Jinja touches nothing but the marks, and parameters that are named a second time."""
+
+    def kept(text: str) -> str:
+        end, made = 0, ""
+        for again in _AGAIN.finditer(text):
+            if again[1] in values:
+                made += _JINJA.sub(_escaped, text[end : again.start()]) + again[0]
+                end = again.end()
+        return made + _JINJA.sub(_escaped, text[end:])
+
+    return "".join(part if k % 2 else kept(part) for k, part in enumerate(parts))
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return f"{{{{ '{found[0]}' }}}}"
+
+
+def _other_tasks() -> list[str]:
+    from typing import get_args
+
+    from distfd.config.schema import TASKS
+    from distfd.config.unsupported import TABLE
+
+    refused = {value for path, value, _ in TABLE if path == ("task",)}
+    return [task for task in get_args(TASKS) if task != "gradient" and task not in refused]
 
 
 def _target(deck: str) -> str:
@@ -125,7 +153,7 @@ def _config(argv: Sequence[str], inputs: dict[str, str], values: dict[str, float
         "# Drafted by distfd init. Change the outputs, then try one evaluation:  distfd run THIS --evaluate x0",
         "# Then:  distfd plan THIS   and   distfd run THIS",
         "",
-        "task: gradient                      # others: jacobian, minimize",
+        f"task: gradient                      # others: {', '.join(_other_tasks())}",
         "",
         "objective:",
         "  command:",

@@ -125,7 +125,7 @@ class Evaluator(Kinds):
     ) -> None:
         self._options = DerivativeOptions(scheme, step, scale, bounds, names, accuracy)
         treatment = EvaluationOptions(timeout, retries, on_failure)
-        self._raises = treatment.on_failure == "raise"
+        self._raises, self._repairs = treatment.on_failure == "raise", treatment.on_failure == "repair"
         self._label = coordinate_label(names)
         objective = as_objective(fun, args, kwargs, version)
         warmth = make_warm(warm, objective)
@@ -206,7 +206,7 @@ class Evaluator(Kinds):
         return scalar(answer.value[0])
 
     def map(self, points: Iterable[ArrayLike]) -> NDArray[np.float64]:
-        """J at each of n points: (n,), or (n, m) for several outputs; NaN where on_failure="nan" lets it fail."""
+        """J at each of n points: (n,), or (n, m) for several outputs; NaN where on_failure lets it fail."""
         rows = [self._at(x) for x in points]
         if not rows:
             return np.empty(0)
@@ -269,7 +269,7 @@ class Evaluator(Kinds):
         InputError
             If x is not finite, or outside the bounds, or a step cannot be held.
         EvaluationError
-            If a component has no value (unless on_failure="nan"), or J fails at x itself.
+            If a component has no value (where on_failure="raise"), or J fails at x itself.
         """
         probing = isinstance(particulars.get("sparsity"), str)
         if probing and self._structure is not None and self._structure.shape[1] == np.size(np.asarray(x)):
@@ -299,7 +299,9 @@ class Evaluator(Kinds):
 
     def setting(self, x: ArrayLike) -> Setting:
         """What every method at x is made from: x checked, its surroundings, and the options of derivatives."""
-        return Setting(self._site(x), self._options)
+        warm = self._session.warm
+        drifts = warm is not None and warm.mode == "baseline"
+        return Setting(self._site(x), self._options, self._repairs, drifts)
 
     def _at(self, x: ArrayLike) -> NDArray[np.float64]:
         return self._site(x).x

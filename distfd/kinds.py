@@ -40,7 +40,7 @@ class Kinds(ABC):
         Raises
         ------
         EvaluationError
-            If a component has no value (unless on_failure="nan").
+            If a component has no value (where on_failure="raise").
         """
         gradient: NDArray[np.float64] = self.differentiate(x).derivative
         return gradient

@@ -16,12 +16,13 @@ from distfd.numerics.directions import lengths
 from distfd.numerics.first_derivative import FirstDerivative
 from distfd.numerics.gill_step import GillStep
 from distfd.numerics.hessian_vector import HessianVector
+from distfd.numerics.repair import Repaired
 from distfd.numerics.richardson import Richardson
 from distfd.numerics.second_derivative import SECOND, Hessian
 from distfd.numerics.shi_step import ShiStep
 from distfd.numerics.slopes import Directional
 from distfd.numerics.sparse_jacobian import ProbedJacobian, SparseJacobian
-from distfd.numerics.stencils import RICHARDSON
+from distfd.numerics.stencils import RICHARDSON, SCHEMES
 from distfd.numerics.steps import AbsoluteStep, NoiseStep, as_real, nominal_steps, typical_sizes
 
 if TYPE_CHECKING:
@@ -43,10 +44,19 @@ class Setting:
     ----------
     site : Site
     options : DerivativeOptions
+    repair : bool
+        Whether components whose points have no value are formed from others.
+    drifts : bool
+        Whether J(x) starts from another state than the points beside it do.
     """
 
     site: Site
     options: DerivativeOptions
+    repair: bool = False
+    drifts: bool = False
+
+
+_UNREPAIRED = "repair is for gradients and dense Jacobians, whose components have points of their own; use nan or raise"
 
 
 def make_method(kind: str, setting: Setting, **particulars: Any) -> Method:
@@ -70,6 +80,8 @@ def make_method(kind: str, setting: Setting, **particulars: Any) -> Method:
     sparse = particulars.get("sparsity") is not None
     if setting.options.accuracy is not None and (sparse or kind not in ("gradient", "jacobian")):
         raise InputError("accuracy: is for gradients and dense Jacobians; choose scheme and step for other kinds")
+    if setting.repair and (sparse or kind not in ("gradient", "jacobian")):
+        raise InputError(f"on_failure: {_UNREPAIRED}")
     try:
         inspect.signature(KINDS[kind]).bind(setting, **particulars)
     except TypeError as error:
@@ -127,6 +139,21 @@ def _along(setting: Setting, directions: NDArray[np.float64], *, single: bool) -
 
 
 def _first_derivative(setting: Setting, *, vector: bool) -> Method:
+    method = _along_coordinates(setting, vector=vector)
+    if not setting.repair:
+        return method
+    site, options, stencil = setting.site, setting.options, setting.options.stencil
+    finds_steps = options.accuracy is not None or isinstance(options.step, NoiseStep)
+    if finds_steps or stencil.imaginary:
+        # What fails at complex points may well take real ones, at steps that suit these.
+        central, size = SCHEMES["central"], typical_sizes(site.x, options.scale) if finds_steps else None
+        return Repaired(
+            method, site, central, nominal_steps(site.x, central, None, options.scale), vector, size, setting.drifts
+        )
+    return Repaired(method, site, stencil, _steps(setting, stencil), vector, drifts=setting.drifts)
+
+
+def _along_coordinates(setting: Setting, *, vector: bool) -> Method:
     """The one place where steps are decided: methods that find them first take FirstDerivative's place here."""
     site, options, stencil = setting.site, setting.options, setting.options.stencil
     size = typical_sizes(site.x, options.scale)

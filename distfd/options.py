@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 CAUSES = {"error": Status.ERROR, "crash": Status.CRASH, "timeout": Status.TIMEOUT}
 DEFAULT_RETRIES = {"error": 0, "crash": 2, "timeout": 0}
-ON_FAILURE = ("raise", "nan")
+ON_FAILURE = ("raise", "nan", "repair")
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,12 +71,16 @@ class EvaluationOptions:
     Parameters
     ----------
     timeout : float or None
-        Seconds from the start of J at one point.
+        Seconds from the start of J at one point. The serial executor cannot end a Python function that runs longer, and
+        does not survive one that ends its process: what may hang or crash belongs on Ray.
     retries : int or mapping
         Further tries after the first: one number for all causes, or by cause ("error", "crash", "timeout"; those not
         named keep their default of 0, 2 and 0).
     on_failure : str
-        "raise": a component without a value is an EvaluationError; "nan": it is NaN, and listed as missing.
+        "raise": a component without a value is an EvaluationError; "nan": it is NaN, and listed as missing; "repair":
+        it is formed from other points, if J has values there (see `distfd.numerics.ladder`), and listed as repaired.
+        Further tries of the same point come first, as ``retries`` says. For gradients and dense Jacobians; values
+        alone are NaN then.
     """
 
     timeout: float | None = None

@@ -57,6 +57,7 @@ def make_result(
         x=x,
         names=None if names is None else tuple(names),
         kind=kind,
+        repaired=answer.repaired,
     )
 
 

@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any
 from distfd.build import make_evaluator, make_objective
 from distfd.errors import InputError
 from distfd.executors.serial import SerialExecutor
+from distfd.numerics.ladder import HALVINGS
 from distfd.numerics.plan import Request
 from distfd.numerics.survey import EVALUATIONS
+from distfd.objectives.archive import count_archives
+from distfd.objectives.folder import count_kept
 from distfd.report import summary
 from distfd.rundir import RunDirectory
 from distfd.stores.lock import holder
@@ -71,9 +74,17 @@ def status_text(directory: str) -> str:
         lines = [summary(result)]
         if result.get("message") and result["task"] != "minimize":
             lines.append(result["message"])
-        return "\n".join(lines)
+        return "\n".join([*lines, *_kept(run)])
     state = f"running ({held})" if held is not None else "ended without a result; run the same command again to go on"
-    return f"{state}: {counts.n_computed} evaluations so far, {counts.n_failed_attempts} failed attempts"
+    state += f": {counts.n_computed} evaluations so far, {counts.n_failed_attempts} failed attempts"
+    return "\n".join([state, *_kept(run)])
+
+
+def _kept(run: RunDirectory) -> list[str]:
+    """Where a program's work directories can be looked at, if any are kept."""
+    failed, packed = count_kept(run.work), count_archives(run.archives)
+    told = ((failed, f"kept in {run.work}"), (packed, f"packed in {run.archives}"))
+    return [f"{n} work {'directory is' if n == 1 else 'directories are'} {where}" for n, where in told if n]
 
 
 def _effort(config: Config, n: int, moving: int, slots: int | None) -> tuple[str, str]:
@@ -102,7 +113,10 @@ def _rounds(config: Config, n: int, slots: int | None) -> str:
         return "as many as the cluster's slots need" + (", the baseline alone in the first" if first else "")
     if first:
         return f"{1 + math.ceil((n - 1) / slots)}: the baseline first, alone; the others start from its state"
-    return f"{math.ceil(n / slots)}, all in one request"
+    text = f"{math.ceil(n / slots)}, all in one request"
+    if config.evaluation.on_failure == "repair":
+        text += f"; where J fails, up to {HALVINGS + 1} more, of a few evaluations each"
+    return text
 
 
 def _scheme(config: Config, n: int, moving: int) -> str:

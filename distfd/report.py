@@ -36,7 +36,7 @@ def derivative_fields(result: DerivativeResult, x: NDArray[Any], names: Sequence
         "step": result.step,
         "scheme": result.scheme,
         "missing": [names[k] for k in result.missing],
-        "repaired": {},
+        "repaired": {names[k]: text for k, text in result.repaired.items()},
         "warnings": list(result.warnings),
         "noise": result.noise,
         "n_reused": result.n_reused,
@@ -120,6 +120,10 @@ def summary(result: Mapping[str, Any]) -> str:
         lines.append(f"J = {_number(result['value'])}")
     if result["missing"]:
         lines.append(f"missing, as J failed there: {', '.join(result['missing'][:20])}")
+    repaired = list((result.get("repaired") or {}).items())
+    lines += [f"repaired: {name}: {text}" for name, text in repaired[:20]]
+    if len(repaired) > 20:
+        lines.append(f"... and {len(repaired) - 20} more repaired, in result.json")
     lines.append(_effort(result))
     return "\n".join(lines)
 

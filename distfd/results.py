@@ -14,7 +14,7 @@ from distfd.records import Failure, Status
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 def gather(request: Request, batches: Sequence[Batch]) -> Wave:
     """One wave from its batches, the same whatever the order in which they came.
 
-    A complex value is two numbers of its batch. The baseline (or, without one that has a value, the first point that
-    has) says how many outputs J has; a point with another number of them has failed.
+    A complex value is two numbers of its batch. The request (else the baseline; else the first point that has a value)
+    says how many outputs J has; a point with another number of them has failed.
     """
     n = len(request.points)
     status = np.full(n, Status.NOT_RUN, dtype=np.uint8)
@@ -42,9 +42,10 @@ def gather(request: Request, batches: Sequence[Batch]) -> Wave:
     good = np.flatnonzero(status == Status.OK)
     at_baseline = request.baseline is not None and bool(status[request.baseline] == Status.OK)
     first = size[request.baseline] if at_baseline else size[good[0]] if len(good) else 1
-    outputs = int(first) if request.vector else 1
+    outputs = (request.outputs or int(first)) if request.vector else 1
     for k in good[size[good] != outputs].tolist():
-        text = f"J returned {size[k]} outputs here and {outputs} at {'x' if at_baseline else 'other points'}"
+        known = "x" if at_baseline or request.outputs else "other points"
+        text = f"J returned {size[k]} outputs here and {outputs} at {known}"
         if not request.vector:
             text = f"J must return a number; it returned {size[k]} (for several outputs use jacobian)"
         failures[k] = Failure(Status.ERROR, text)
@@ -143,6 +144,9 @@ class DerivativeResult:
         The coordinates' names, where they have any.
     kind : str
         As for `Evaluator.differentiate`.
+    repaired : mapping of int to str
+        With on_failure="repair": coordinates along which J failed, and what their derivatives were formed from
+        instead. Where there are error bars, theirs are NaN: nothing is known of them.
     """
 
     derivative: Any
@@ -165,6 +169,7 @@ class DerivativeResult:
     x: NDArray[np.float64] | None = None
     names: tuple[str, ...] | None = None
     kind: str = "gradient"
+    repaired: Mapping[int, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return result_text(self)

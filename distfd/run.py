@@ -71,11 +71,11 @@ class Job:
         """
         directory = self.directory
         objective = make_objective(self.loaded, self.problem, directory.work)
-        if fresh:
+        names, fingerprint = self.problem.names, objective.fingerprint()
+        if fresh or directory.is_worthless(fingerprint, names):
             self._put_aside()
         directory.make()
-        names = self.problem.names
-        store = SQLiteStore(directory.store, fingerprint=objective.fingerprint(), names=names, spool=directory.spool)
+        store = SQLiteStore(directory.store, fingerprint=fingerprint, names=names, spool=directory.spool)
         try:
             text = dump_yaml(self.loaded.config)
             earlier = directory.result()

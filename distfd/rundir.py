@@ -12,9 +12,10 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from distfd.errors import InputError, StoreError
+from distfd.stores.summary import read_summary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
 
@@ -54,6 +55,11 @@ class RunDirectory:
         return self.path / "check.json"
 
     @property
+    def archives(self) -> Path:
+        """Packed ones (``keep: archive``)."""
+        return self.path / "archive"
+
+    @property
     def _config(self) -> Path:
         return self.path / "config.yaml"
 
@@ -87,6 +93,21 @@ class RunDirectory:
         with _named(self.path):
             self.path.rename(aside)
         return aside
+
+    def is_worthless(self, fingerprint: str | None, names: Sequence[str]) -> bool:
+        """Whether an earlier run is there, of another J than this, that has found no value: nothing is lost without it.
+
+        A first try or two fail nearly always, and what is mended then (a template, a regex) makes another J.
+        """
+        if not self.store.exists():
+            return False
+        try:
+            found = read_summary(self.store)
+        except StoreError:
+            return False  # opening it says more
+        other = None not in (fingerprint, found.fingerprint) and fingerprint != found.fingerprint
+        other = other or (found.names is not None and tuple(names) != found.names)
+        return other and not found.n_values and found.writer is None
 
     def config_text(self) -> str | None:
         """The resolved configuration of the last session."""

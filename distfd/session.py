@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from distfd import events
-from distfd.errors import StoreError
+from distfd.errors import DistfdError
 from distfd.protocols import SlotUp
 from distfd.scheduling.pool import Pool
 
@@ -52,13 +52,14 @@ class Session:
 
         Raises
         ------
-        StoreError
-            If an observer that keeps what happened (the log) cannot write it: that is no matter of looks.
+        DistfdError
+            If an observer that keeps what happened (the log) cannot write it, or one uses distfd in a way that is
+            refused: these are no matter of looks.
         """
         for k, observer in enumerate(self.observers):
             try:
                 observer(event)
-            except StoreError:
+            except DistfdError:
                 raise
             except Exception as error:
                 if k not in self._troubled:

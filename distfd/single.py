@@ -14,6 +14,7 @@ from distfd.describe import coordinate_label
 from distfd.errors import DistfdError, EvaluationError, InputError
 from distfd.failures import EvaluationFailure
 from distfd.numerics.plan import check_x
+from distfd.objectives.afterwards import kept_or_not
 from distfd.objectives.command import CommandObjective
 from distfd.threads import limited_threads
 from distfd.work import as_value, one_line, own_traceback
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from distfd.config.problem import Problem
     from distfd.protocols import Objective
 
+_SOME = 8
 _MOST = 40
 """Lines of a deck, or coordinates, that are shown whole."""
 
@@ -69,7 +71,8 @@ def _point(at: str, problem: Problem) -> NDArray[np.float64]:
     except ValueError as error:
         raise InputError(f"--evaluate: takes x0, or numbers with commas between them (given {at!r})") from error
     if len(x) != len(problem.names):
-        raise InputError(f"--evaluate: has {len(x)} numbers for {len(problem.names)} parameters")
+        names = ", ".join(problem.names[:_SOME]) + (", ..." if len(problem.names) > _SOME else "")
+        raise InputError(f"--evaluate: has {len(x)} numbers for {len(problem.names)} parameters ({names})")
     return check_x(x, problem.lower, problem.upper, coordinate_label(problem.names))
 
 
@@ -109,7 +112,10 @@ class _Viewer:
         self.say("\n".join([title, *(f"{k:>5}  {line}" for k, line in numbered[:_MOST])]))
 
     def command(self, argv: tuple[str, ...], stdin: str | None, folder: str) -> None:
-        self.say(f"--- in {folder}\n$ {shlex.join(argv)}" + (f" < {shlex.quote(stdin)}" if stdin else ""))
+        self.say(
+            f"--- in {folder}{kept_or_not(self.objective)}\n$ {shlex.join(argv)}"
+            + (f" < {shlex.quote(stdin)}" if stdin else "")
+        )
 
     def outputs(self, found: Mapping[str, Any]) -> None:
         self.say("\n".join(["--- outputs", *(f"{name} = {_shown(value)}" for name, value in found.items())]))

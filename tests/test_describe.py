@@ -67,7 +67,7 @@ def test_a_failure_says_what_where_why_and_what_to_do() -> None:
         "    Traceback",
         "      in J",
         "    ValueError: negative width",
-        "  to do: correct J, its bounds or its step, or accept a missing component (on_failure: nan)",
+        "  to do: correct J, its bounds or step, or let a component be missing or repaired (on_failure: nan, repair)",
     ]
 
 

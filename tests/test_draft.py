@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -10,9 +10,6 @@ from distfd.config.load import load_config
 from distfd.draft import draft
 from distfd.errors import InputError
 from distfd.single import evaluate_once
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 DECK = 'width {{ width = 0.25 }}\nload {{load=2.0D1 | fmt("8.3f")}} # of {{ width = 0.25 }}\n{% odd %} {#1}\n'
 
@@ -75,6 +72,24 @@ def test_wrong_marks_are_named(folder: Path, deck: str, pattern: str) -> None:
     (folder / "deck.inp").write_text(deck)
     with pytest.raises(InputError, match=pattern):
         draft("solver deck.inp", ["deck.inp"])
+
+
+def test_a_parameter_may_be_named_again(folder: Path) -> None:
+    """As a template has it; what else looks like Jinja is the deck's own."""
+    (folder / "deck.inp").write_text("{{ again }} {{ a | fmt('.3f') }}\n{{ a = 3 }}\n")
+    (folder / "second.inp").write_text("{{a}} {{ b }} {{ b = 1 }}")
+    files = draft("solver", ["deck.inp", "second.inp"]).files
+    texts = {path.name: text for path, text in files.items()}
+    assert texts["deck.inp.j2"] == "{{ '{{' }} again }} {{ a | fmt('.3f') }}\n{{ a }}\n"
+    assert texts["second.inp.j2"] == "{{a}} {{ b }} {{ b }}"
+
+
+def test_the_draft_names_the_tasks_that_there_are(folder: Path) -> None:
+    line = next(line for line in draft("solver", ["deck.inp"]).files[Path("deck.yaml")].splitlines() if "task:" in line)
+    for task in line.split("others: ")[1].split(", "):
+        (folder / "c.yaml").write_text(f"task: {task}\nobjective: {{python: m:f}}\nx0: [1]\n")
+        load_config(folder / "c.yaml")
+    assert {"jacobian", "hessian", "minimize", "noise"} <= set(line.split("others: ")[1].split(", "))
 
 
 def test_nothing_is_overwritten(folder: Path) -> None:

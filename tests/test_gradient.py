@@ -276,7 +276,7 @@ def test_a_failed_component_is_named_and_the_others_are_kept(fun: Callable[..., 
     assert result.n_retried == attempts - 1
 
 
-@pytest.mark.parametrize("on_failure", ["raise", "nan"])
+@pytest.mark.parametrize("on_failure", ["raise", "nan", "repair"])
 def test_a_failed_baseline_ends_the_wave(on_failure: str, tmp_path: Path) -> None:
     counting = Counting(tmp_path / "calls")
 

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "distfd"
 
 FLOORS: dict[str, int] = {
-    **dict.fromkeys(("errors", "records", "failures", "events", "points", "describe", "results", "repeats"), 0),
+    **dict.fromkeys(("errors", "home", "records", "failures", "events", "points", "describe", "results", "repeats"), 0),
     **dict.fromkeys(("attempt_array", "evaluations", "display", "csv_file"), 0),
     "numerics": 0,
     **dict.fromkeys(("protocols", "scheduling", "options", "work", "lending", "threads", "processes", "reaper"), 1),

@@ -44,6 +44,26 @@ def test_deck_command_outputs_and_value_are_shown(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["c.yaml", "deck.j2"]
 
 
+@pytest.mark.parametrize(
+    ("keep", "said"),
+    [("failed", "removed if all goes well"), ("all", ""), ("archive", "afterwards packed into {folder}/run/archive")],
+)
+def test_what_becomes_of_the_directory_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: str, said: str
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (tmp_path / "deck.j2").write_text("{{ a * b }}\n")
+    (tmp_path / "c.yaml").write_text(PROGRAM.format(then="true"))
+    lines: list[str] = []
+    overrides = [f"objective.command.keep={keep}", f"output={tmp_path / 'run'}"]
+    evaluate_once(load_config(tmp_path / "c.yaml", overrides), "x0", lines.append)
+    (told,) = [line.split("\n")[0] for line in lines if line.startswith("--- in ")]
+    directory = Path(told.removeprefix("--- in ").split(" (")[0])
+    assert said.format(folder=tmp_path) in told
+    assert directory.exists() == (keep == "all")
+    assert len(list((tmp_path / "run").glob("archive/*.tar.gz"))) == (keep == "archive")
+
+
 def test_of_a_long_deck_what_distfd_wrote(tmp_path: Path) -> None:
     (tmp_path / "deck.j2").write_text("{{ a }}\n" + "fixed\n" * 500 + "b = {{ b }}\n")
     said = shown(tmp_path, PROGRAM.format(then="true"))

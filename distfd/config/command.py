@@ -23,6 +23,7 @@ from distfd.config.fields import (
 )
 from distfd.config.outputs import Data, Output, Pointer
 from distfd.config.section import KeyPath, Section, refuse, wrong
+from distfd.errors import InputError
 
 
 def _expression(text: str) -> str:
@@ -120,8 +121,8 @@ class Command(Section):
     """Measurements that value may name beside the outputs."""
     value: Value | None = None
     """J as an expression of outputs and data; a list makes a vector. By default the only output."""
-    keep: Literal["failed", "all", "none"] = "failed"
-    """Which work directories are kept."""
+    keep: Literal["failed", "all", "none", "archive"] = "failed"
+    """Which work directories are kept; archive packs those of evaluations that went well into the run's archive/."""
     work: Folder | None = None
     """Where they are made, such as a node's fast disk; null: in the run's directory."""
 
@@ -163,9 +164,23 @@ class Command(Section):
             found.append((("value",), f"is needed, as there are several outputs: {', '.join(self.outputs)}", None))
         elif self.value is None and self.data:
             found.append((("value",), "is needed, as there are data beside the output", None))
+        found += self._unreadable_values()
         found += [(("data", name), "is the name of an output too", name) for name in self.data if name in self.outputs]
         refuse("command", found)
         return self
+
+    def _unreadable_values(self) -> list[tuple[KeyPath, str, Any]]:
+        """Where ``value`` is wrong, or names what is no output."""
+        from distfd.objectives.expression import Expression as Parsed
+
+        several = not isinstance(self.value, str)
+        found: list[tuple[KeyPath, str, Any]] = []
+        for k, text in enumerate((self.value or ()) if several else (self.value,)):
+            try:
+                Parsed(str(text), (*self.outputs, *self.data))
+            except InputError as error:
+                found.append((("value", k) if several else ("value",), str(error), text))
+        return found
 
 
 def _program_beside(argv: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:

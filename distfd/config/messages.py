@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Any
 
 from distfd.config.mistakes import KeyPath, Mistake, nearest, shown, shown_path
@@ -61,7 +62,7 @@ def translated(error: ValidationError, document: Document, model: type[Section])
                 continue
             case _:
                 text = _TEXTS[kind].format(**context) if kind in _TEXTS else context.get("text", detail["msg"])
-                suggestion = context.get("suggestion") or _suggestion(kind, given)
+                suggestion = context.get("suggestion") or _as_argv(given, path) or _suggestion(kind, given)
                 there = _is_there(document.data, path)
                 yield document.mistake(path, text, shown(given) if there else "", suggestion, key=at_key)
 
@@ -91,6 +92,21 @@ def _choice_mistake(document: Document, path: KeyPath, kind: str, context: dict[
         unset = " ".join(f"{shown_path((*path[:-1], other))}=null" for other in others)
         return document.mistake(path, f"{text}; to replace it add {unset}", key=True)
     return mistake
+
+
+def _words(command: str) -> list[str]:
+    try:
+        return shlex.split(command)
+    except ValueError:  # a quote without its partner
+        return command.split()
+
+
+def _as_argv(given: Any, path: KeyPath) -> str:
+    """A command that was written as one text, as argv has it."""
+    if not isinstance(given, str) or (path[-1:] != ("argv",) and path != ("objective", "command")):
+        return ""
+    words = f"[{', '.join(map(shown, _words(given)))}]"
+    return words if path[-1] == "argv" else f"{{argv: {words}, ...}}"
 
 
 def _suggestion(kind: str, given: Any) -> str:

@@ -128,10 +128,13 @@ class Config(Section):
 
     @field_validator("evaluation")
     @classmethod
-    def _has_a_log(cls, evaluation: Evaluation, info: ValidationInfo) -> Evaluation:
+    def _fits_objective_and_task(cls, evaluation: Evaluation, info: ValidationInfo) -> Evaluation:
         objective = info.data.get("objective")
         if evaluation.retry_if is not None and objective is not None and objective.command is None:
             refuse("evaluation", [(("retry_if",), "belongs to objective.command: only programs have a log", None)])
+        if evaluation.on_failure == "repair" and info.data.get("task") in ("hessian", "noise"):
+            text = f"is for gradients and Jacobians, and the task is {info.data['task']}; use nan or raise"
+            refuse("evaluation", [(("on_failure",), text, "repair")])
         return evaluation
 
     @field_validator("minimize")

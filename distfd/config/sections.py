@@ -207,7 +207,8 @@ class Evaluation(Section):
     retries: Annotated[Retries, BeforeValidator(_every_cause)] = Retries()
     """One number for all causes, or a mapping."""
     on_failure: Literal["raise", "nan", "repair"] = "raise"
-    """What becomes of a component whose evaluations failed for good."""
+    """What becomes of a component whose evaluations failed for good: raise: an error; nan: it is missing, and named;
+    repair: it is formed from other points (of gradients and dense Jacobians), and named."""
     deterministic: bool | None = None
     """false: never evaluate a straggler twice. null: true, but without duplicates where resources.custom is held."""
     retry_if: Regex | None = None

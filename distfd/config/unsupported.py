@@ -16,7 +16,6 @@ _ANY = object()
 
 TABLE: tuple[tuple[KeyPath, Any, str], ...] = (
     (("task",), "least_squares", "use minimize with the sum of squares, or jacobian"),
-    (("evaluation", "on_failure"), "repair", "use nan or raise"),
     (("cluster", "stop_before"), _ANY, "interrupt the run with SIGTERM; it resumes where it was"),
     (("minimize", "speculative"), True, "use auto or false"),
 )

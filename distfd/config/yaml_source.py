@@ -85,6 +85,11 @@ def _syntax_mistake(error: Any, text: str, name: str) -> Mistake:
     words = f"not valid YAML: {error.problem[:200]}"
     if error.context and error.context_mark:
         words += f" {error.context} that begins at line {error.context_mark.line + 1}"
+    at = lines[line - 1]
+    if "\t" in at[:column]:
+        words += "; indent with blanks, not with tabs"
+    elif "escape" in words:
+        words += "; in single quotes a backslash is only itself: '(\\S+)'"
     return Mistake(f"{name}:{line}:{column}", (), words)
 
 

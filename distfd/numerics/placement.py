@@ -45,7 +45,7 @@ def place(
     step : (a,) ndarray
         The realised steps: negative where an arrangement is mirrored, shrunk where it had to be.
     """
-    return arrange(x, h, _arrangements(stencil.nodes), lower, upper)
+    return arrange(x, h, arrangements(stencil.nodes), lower, upper)
 
 
 def arrange(
@@ -70,6 +70,20 @@ def arrange(
                 return values, step
         values[left], step[left] = _shrink(x[left], h[left], options, lower[left], upper[left])
     return values, step
+
+
+def arrangements(nodes: tuple[float, ...]) -> Arrangements:
+    """(direction, nodes) of formulas of one order, as many nodes each, every set of points once.
+
+    The stencil itself, then all windows {-a .. -1, 1 .. n - a} of neighbouring nodes, most symmetric first; + before -.
+    """
+    n = len(nodes)
+    windows = [tuple(float(i) for i in range(-a, n - a + 1) if i) for a in range(n // 2, -1, -1)]
+    kept: dict[frozenset[float], tuple[float, NDArray[np.float64]]] = {}
+    for candidate in (nodes, *windows):
+        for direction in (1.0, -1.0):
+            kept.setdefault(frozenset(direction * c for c in candidate), (direction, np.array(candidate)))
+    return list(kept.values())
 
 
 def check_offsets(offsets: NDArray[np.float64], label: Callable[[int], str]) -> None:
@@ -133,17 +147,6 @@ def _from_pairs(bounds: Any, d: int) -> tuple[NDArray[np.float64], NDArray[np.fl
     lower = np.array([-np.inf if low is None else low for low, _ in pairs], dtype=np.float64)
     upper = np.array([np.inf if high is None else high for _, high in pairs], dtype=np.float64)
     return lower, upper
-
-
-def _arrangements(nodes: tuple[float, ...]) -> Arrangements:
-    """(direction, nodes): the stencil, then all windows {-a .. -1, 1 .. n - a}, most symmetric first; + before -."""
-    n = len(nodes)
-    windows = [tuple(float(i) for i in range(-a, n - a + 1) if i) for a in range(n // 2, -1, -1)]
-    kept: dict[frozenset[float], tuple[float, NDArray[np.float64]]] = {}
-    for candidate in (nodes, *windows):
-        for direction in (1.0, -1.0):
-            kept.setdefault(frozenset(direction * c for c in candidate), (direction, np.array(candidate)))
-    return list(kept.values())
 
 
 def _shrink(

@@ -26,13 +26,15 @@ class Request:
     """Points whose values a method wants.
 
     ``baseline`` is the number of the point without which no other is of use: it is issued first, and its failure ends
-    the wave. ``vector`` says whether J may have more than one output, ``lenient`` whether a NaN or inf is a value.
+    the wave. ``vector`` says whether J may have more than one output, ``lenient`` whether a NaN or inf is a value,
+    ``outputs`` how many J has, where an earlier request has shown it and this one has no baseline.
     """
 
     points: Points
     baseline: int | None = None
     vector: bool = False
     lenient: bool = False
+    outputs: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +59,7 @@ class Answer:
     (d,), 0 at coordinates that do not move; ``error`` is None, or of the derivative's shape; ``warnings`` are sentences
     for the user, by coordinate name; ``noise`` is the noise level of J where it was used; ``scheme`` names the scheme
     where it is not the one that was asked for. ``axis`` is what steps and missing components are counted by.
+    ``repaired`` says of components that were formed from other points than they were to be what was done.
     """
 
     derivative: Any
@@ -68,6 +71,7 @@ class Answer:
     noise: float | None = None
     scheme: str | None = None
     axis: Literal["coordinate", "direction"] = "coordinate"
+    repaired: Mapping[int, str] = field(default_factory=dict)
 
 
 class Method(Protocol):

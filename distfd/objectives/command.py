@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distfd.errors import InputError
+from distfd.home import at_home
 from distfd.objectives import options
 from distfd.objectives.folder import sweep, sweep_all
 from distfd.objectives.inputs import read_input, refuse_complex, variables
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from distfd.objectives.program import ProgramModel
     from distfd.objectives.values import Value
 
-_KEEP = ("failed", "all", "none")
+_KEEP = ("failed", "all", "none", "archive")
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,8 +80,11 @@ class CommandObjective:
         The folder from which relative paths are resolved, and Python functions are found.
     work : path, optional
         The folder for work directories; default: that for temporary files.
-    keep : {"failed", "all", "none"}
-        Which work directories are kept; of failed evaluations 100 in one folder.
+    keep : {"failed", "all", "none", "archive"}
+        Which work directories are kept; of failed evaluations 100 in one folder. "archive" packs those of the others
+        into a .tar.gz for each point, the latest 1000 and 10 GiB of them.
+    archive : path, optional
+        The folder for these; default: ``work``.
     restart : sequence of str
         Files in which the program leaves the state that another run can start from: with a warm start, those that the
         baseline wrote are copied into the work directories of the others. Templates can tell by ``warm``.
@@ -113,6 +117,7 @@ class CommandObjective:
     base: str | Path = "."
     work: str | Path | None = None
     keep: str = "failed"
+    archive: str | Path | None = None
     version: str | None = None
     commands: Sequence[Sequence[str]] | None = None
     pre: Sequence[Sequence[str]] = ()
@@ -136,7 +141,7 @@ class CommandObjective:
     """When this object was made, in seconds since the epoch: work directories from before are of earlier runs."""
 
     def __post_init__(self) -> None:
-        base = Path(self.base).expanduser().absolute()
+        base = at_home(self.base).absolute()
         if self.keep not in _KEEP:
             raise InputError(f"keep is one of {', '.join(_KEEP)} (given {self.keep!r})")
         names = None if self.names is None else tuple(self.names)
@@ -155,7 +160,8 @@ class CommandObjective:
         given, fed = options.commands(self.argv, self.commands, self.pre, self.post)
         for name, made in {
             "base": str(base),
-            "work": None if self.work is None else str(Path(self.work).expanduser().absolute()),
+            "work": None if self.work is None else str(at_home(self.work).absolute()),
+            "archive": None if self.archive is None else str(at_home(self.archive).absolute()),
             "names": names,
             "copy": copied,
             "link": linked,
@@ -281,10 +287,9 @@ class CommandObjective:
 
     def missing(self, program: str) -> str:
         """The message for a program that is not there."""
-        what = "is no program that can be run" if os.path.exists(program) else "is not installed"  # noqa: PTH110  # a name
-        return f"{program} {what}" + (
-            f": {self.hint}" if self.hint else "; set objective.command.hint to say how to get it"
-        )
+        from distfd.objectives.absent import absent
+
+        return absent(program, Path(self.base), self.hint)
 
     def environ(self) -> dict[str, str]:
         """The program's environment, in the process that calls this."""

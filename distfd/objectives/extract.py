@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+_NUMERIC_END, _NUMERIC_BEGIN = re.compile(r"[-+.0-9eEdD]+\Z"), re.compile(r"[-+.0-9eEdD]+")
+"""What can be in a number, at the end or at the beginning of a text."""
+
+
 class Extractor(Protocol):
     """Takes a value from one file."""
 
@@ -89,12 +93,12 @@ class Regex:
     def read(self, path: Path) -> Any:
         """The number in the match that is meant, or an array of all."""
         found = [match.group(1) for match in re.finditer(self.pattern, read_text(path), re.MULTILINE)]
-        meant = [self._number(found[k]) for k in _meant(len(found), self.which, f"the regex {self.pattern!r} matches")]
+        meant = [self._number(found[k]) for k in _meant(len(found), self.which, f"the regex '{self.pattern}' matches")]
         return meant if self.which == "all" else meant[0]
 
     def _number(self, text: str | None) -> float:
         if text is None:
-            raise OutputError(f"the regex {self.pattern!r} matches, but its group is empty")
+            raise OutputError(f"the regex '{self.pattern}' matches, but its group is empty")
         return number(text)
 
 
@@ -134,6 +138,11 @@ class Columns:
         line = lines[at]
         if len(line) < self.first or (cut and len(line) < self.last):
             raise OutputError(f"line {at + 1} ends at column {len(line)}: {short(line)}")
+        if whole := _cut_number(line, self.first - 1, self.last):
+            raise OutputError(
+                f"line {at + 1}: columns {self.first}-{self.last} cut the number {short(whole)}; widen them, or take a "
+                "regex if these are two numbers"
+            )
         try:
             return number(line[self.first - 1 : self.last])
         except OutputError as error:
@@ -142,11 +151,35 @@ class Columns:
     def _find(self, lines: list[str]) -> list[int]:
         if isinstance(self.line, str):
             found = [k for k, line in enumerate(lines) if re.search(self.line, line)]
-            return [found[k] for k in _meant(len(found), self.which, f"the regex {self.line!r} of the line matches")]
+            return [found[k] for k in _meant(len(found), self.which, f"the regex '{self.line}' of the line matches")]
         at = self.line - 1 if self.line > 0 else len(lines) + self.line
         if not 0 <= at < len(lines):
             raise OutputError(f"it has no line {self.line}, only {len(lines)}")
         return [at]
+
+
+def _cut_number(line: str, first: int, last: int) -> str:
+    """The number of which line[first:last] is only a part; empty where its ends are those of a number.
+
+    Full columns leave no blank between two numbers, so a digit beside the field is no proof: it is where both together
+    are one number. 12345.6789 beside 0.1234 is none.
+    """
+    inside = line[first:last]
+    begin = _NUMERIC_END.search(line, 0, first) if inside[:1].strip() else None
+    end = _NUMERIC_BEGIN.match(line, last) if inside[-1:].strip() else None
+    left, right = (found[0] if found else "" for found in (begin, end))
+    for whole in (left + inside + right, left + inside, inside + right):
+        if len(whole) > len(inside) and _is_number(whole):
+            return whole.strip()
+    return ""
+
+
+def _is_number(text: str) -> bool:
+    try:
+        number(text)
+    except OutputError:
+        return False
+    return True
 
 
 def _check_which(which: Any) -> None:

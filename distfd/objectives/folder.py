@@ -115,6 +115,11 @@ def make_room(work: str | Path | None, since: float) -> bool:
     return len(kept) < MOST_KEPT
 
 
+def count_kept(work: str | Path) -> int:
+    """How many directories of ended evaluations are kept in a folder."""
+    return sum((path / OUTCOME).exists() for path in _folders(work))
+
+
 def _folders(work: str | Path | None, host: str = ".+") -> Iterator[Path]:
     """Directories of this user that are named as `WorkFolder` names them."""
     named = re.compile(f"{_IN_WORK if work else _IN_TEMPORARY}{host}-[a-z0-9_]{{8}}")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from distfd.errors import InputError, MissingSimulatorError
 from distfd.objectives import options
 from distfd.objectives.inputs import compiled
+from distfd.objectives.templates import Deck
 from distfd.objectives.told import SCRIPTS
 from distfd.objectives.userfunction import UserFunction
 
@@ -33,8 +34,15 @@ def check(objective: CommandObjective, x0: ArrayLike) -> None:
         If an input, file or function is wrong.
     """
     variables = objective.variables(x0)
-    for source in objective.decks.values():
-        compiled(source).render(variables)
+    for name, source in objective.decks.items():
+        deck = compiled(source)
+        deck.render(variables)
+        if isinstance(deck, Deck) and (moved := deck.moved(variables)):
+            warnings.warn(
+                f"{name}: {moved[0]} is wider than its format: if this file has fixed columns, what follows on the "
+                "line is moved; widen the columns, or use fewer digits or other units",
+                stacklevel=3,
+            )
     _warn_of_unused(objective)
     base = Path(objective.base)
     options.files("copy", objective.copy, base)

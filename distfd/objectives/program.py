@@ -7,12 +7,14 @@ import subprocess
 import time
 import traceback
 import uuid
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from distfd.failures import EvaluationFailure, ProgramCrash, ProgramError, ProgramTimeout
-from distfd.objectives.folder import MOST_KEPT, WorkFolder, make_room, sweep
+from distfd.objectives.afterwards import after_failure, after_success, why_removed
+from distfd.objectives.folder import WorkFolder, sweep
 from distfd.objectives.inputs import compiled, write
 from distfd.objectives.rerun import RERUN, rerun_script
 from distfd.objectives.restart import Restart
@@ -20,7 +22,7 @@ from distfd.objectives.trial import Clock, Trial
 from distfd.objectives.userfunction import UserFunction
 from distfd.objectives.values import OutputError, Value, as_value
 from distfd.objectives.workdir import STDERR, STDOUT, age, fill, fresh
-from distfd.processes import FloodError, kill_evaluation, run_program, start_reaper
+from distfd.processes import FloodError, run_program, start_reaper
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -108,7 +110,7 @@ class ProgramModel:
         clock = Clock(timeout)
         for tries in range(2**31):
             folder = WorkFolder(self._objective.work)
-            trial = Trial(folder.path, uuid.uuid4().hex, self._objective.log, self._refuse)
+            trial = Trial(folder.path, uuid.uuid4().hex, self._objective.log, partial(why_removed, self._objective))
             try:
                 value = self._try(trial, x, clock, viewer, restart)
                 left = None if restart is None else self._left(trial, restart)
@@ -117,42 +119,20 @@ class ProgramModel:
                 if clock.left is not None and clock.left < delay:
                     text = f"within {timeout:g} s and {tries + 1} tries it always printed what retry_if names: {busy}"
                     failure = trial.failure(ProgramTimeout, text, self._objective.steps[-1])
-                    self._end(folder, trial, failure)
+                    after_failure(self._objective, folder, trial, failure)
                     raise failure from None
                 folder.discard()
                 time.sleep(delay)
             except BaseException as error:
-                self._end(folder, trial, error)
+                after_failure(self._objective, folder, trial, error)
                 raise
             else:
-                if self._objective.keep == "all":
-                    folder.keep({"status": "ok", "value": np.asarray(value).tolist()})
-                else:
-                    folder.discard()
+                after_success(self._objective, folder, x, value)
                 return value, left
         raise AssertionError("2**31 tries")
 
     def close(self) -> None:
         """Nothing to free: no program outlives its evaluation."""
-
-    def _refuse(self) -> str:
-        """Why the directory of an evaluation that failed is not kept."""
-        if self._objective.keep == "none":
-            return "keep: none"
-        if self._objective.keep == "failed" and not make_room(self._objective.work, self._objective.made):
-            return f"{MOST_KEPT} of this run are kept already"
-        return ""
-
-    def _end(self, folder: WorkFolder, trial: Trial, error: BaseException) -> None:
-        """End what still runs, and keep the directory or not."""
-        kill_evaluation(trial.mark)
-        # An interrupt says nothing against the evaluation, so there is nothing in it to look at.
-        interrupted = not isinstance(error, Exception) and self._objective.keep != "all"
-        if interrupted or trial.removed:
-            folder.discard()
-        else:
-            status = error.status.word if isinstance(error, EvaluationFailure) else "error"
-            folder.keep({"status": status, "failure": str(error)})
 
     def _left(self, trial: Trial, restart: Restart) -> dict[str, bytes] | None:
         try:
@@ -256,7 +236,7 @@ class ProgramModel:
                     found[output.name] = as_value(output.extractor.read(path))
             except OutputError as error:
                 text = f"it ended with return code 0, but output {output.name}{of}: {error}"
-                raise trial.failure(ProgramError, text, self._objective.steps[-1]) from error
+                raise trial.failure(ProgramError, text, self._objective.steps[-1], output.file) from error
             except Exception as error:
                 reader = getattr(output.extractor, "name", "")
                 text = f"output {output.name}{of}: {reader} raised {type(error).__name__}: {error}"

@@ -85,7 +85,8 @@ class CsvCell:
                 raise OutputError(f"it has no column {column}, only {len(header)}")
             return column - 1
         if header.count(column) != 1:
-            raise OutputError(f"{header.count(column)} columns are called {column!r}; header: {short(header)}")
+            names = short(", ".join(header))
+            raise OutputError(f"{header.count(column)} columns are called {column!r}; the header is {names}")
         return header.index(column)
 
     def _row_where(self, header: list[str], body: list[list[str]], where: Mapping[str, str | float]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,14 @@ if TYPE_CHECKING:
     import jinja2
 
 _SHOWN = 20
+_WIDTH = re.compile(r"(?:.?[<>=^])?[-+ ]?z?#?0?([1-9][0-9]*)")
+"""The width in a format specification."""
+
+_WIDE = "\ue0d1"
+"""Stands on both sides of a number that is wider than its format, until the deck is whole; for private use."""
+
+_BEFORE, _AFTER = tuple("0123456789."), tuple("+-.0123456789")
+"""What belongs to another number there. A minus before may be the template's own."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +109,8 @@ class Deck:
         import jinja2
 
         try:
-            return self._compiled.render(variables)
+            text = self._compiled.render(variables)
+            return _checked_widths(text) if _WIDE in text else text
         except Exception as error:
             where = f"template {self._template.file}:{_line(error, self._template.file)}"
             text = str(error) or type(error).__name__
@@ -109,6 +119,12 @@ class Deck:
             elif isinstance(error, jinja2.TemplateNotFound):
                 text = f"templates cannot include others ({text})"
             raise InputError(f"{where}: {text}") from error
+
+    def moved(self, variables: Mapping[str, Any]) -> list[str]:
+        """Numbers wider than their format with something behind them on their line: in fixed columns it is moved."""
+        parts = self._compiled.render(variables).split(_WIDE)
+        behind = ("".join(parts[k + 1 :]).split("\n")[0] for k in range(1, len(parts), 2))
+        return [text for text, rest in zip(parts[1::2], behind, strict=True) if rest.strip()]
 
 
 def _environment(template: Template) -> jinja2.Environment:
@@ -143,12 +159,38 @@ def _write(value: Any) -> Any:
 
 def _fmt(value: Any, spec: Any) -> str:
     """``{{ a | fmt("12.6e") }}``: Python's format specification, an error where it does not fit the value."""
+    import jinja2
+
     if not isinstance(spec, str):
         raise TypeError(f"fmt needs a format in quotes, such as '12.6e', not {spec!r}")
+    if isinstance(value, jinja2.Undefined):
+        return str(value)  # raises, and says which name it is
     try:
-        return format(value, spec)
+        text = format(value, spec)
     except ValueError as error:
         raise ValueError(f"fmt({spec!r}) cannot write {value!r}: {error}") from error
+    width = _WIDTH.match(spec)
+    return f"{_WIDE}{text}{_WIDE}" if width and len(text) > int(width[1]) else text
+
+
+def _checked_widths(text: str) -> str:
+    """The text without the marks of numbers wider than their format, none of which may run into another number.
+
+    Raises
+    ------
+    ValueError
+        If one does: a program that reads fixed columns would take wrong numbers without a word.
+    """
+    parts = text.split(_WIDE)
+    for k in range(1, len(parts), 2):
+        before, after = ("".join(parts[:k]))[-1:], ("".join(parts[k + 1 :]))[:1]
+        if before in _BEFORE or after in _AFTER:
+            line = "".join(parts[:k]).count("\n") + 1
+            raise ValueError(
+                f"{parts[k]} is wider than its format and runs into the number beside it (line {line} of what is "
+                "written); widen the columns, or use fewer digits or other units"
+            )
+    return "".join(parts)
 
 
 def _line(error: BaseException, file: str) -> int | str:

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 _TAIL_BYTES = 64 * 1024
 _TAIL_LINES = 20
+_TAIL_LINE = 1000
 _LINE_BYTES = 1024 * 1024
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]+")
 
 
 @dataclass(frozen=True)
@@ -63,13 +65,16 @@ class Trial:
         """Why the directory of this failed attempt is not kept; empty where it is."""
         return self.refuse()
 
-    def failure(self, kind: type[EvaluationFailure], text: str, argv: Sequence[str]) -> EvaluationFailure:
-        """The exception for this attempt, with what the program printed last."""
+    def failure(
+        self, kind: type[EvaluationFailure], text: str, argv: Sequence[str], read: str | None = None
+    ) -> EvaluationFailure:
+        """The exception for this attempt, with what the program printed last, and the end of a file that was read."""
         where = f"work directory {self.folder} (sh {RERUN} there runs it again)"
         if self.removed:
             where = f"work directory removed ({self.removed})"
         line = " ".join(f"{_cut(shlex.join(argv), 300)}: {_cut(text, 1000)}; {where}".split("\n"))
-        return kind(line, "\n".join(filter(None, map(self._tail, (*self.logs, STDERR, STDOUT)))))
+        names = dict.fromkeys((*([read] if read else []), *self.logs, STDERR, STDOUT))
+        return kind(line, "\n".join(filter(None, map(self._tail, names))))
 
     def find(self, pattern: str) -> str | None:
         """The first line of the logs in which the pattern is found, read a line at a time: logs can be huge."""
@@ -90,8 +95,17 @@ class Trial:
             return ""
         with path.open("rb") as log:
             log.seek(max(0, path.stat().st_size - _TAIL_BYTES))
-            lines = log.read(_TAIL_BYTES).decode("utf-8", "replace").splitlines()[-_TAIL_LINES:]
+            end = log.read(_TAIL_BYTES)
+            if b"\0" in end and name not in (*self.logs, STDERR, STDOUT):
+                return ""  # no text
+            lines = [_shown(line) for line in end.decode("utf-8", "replace").splitlines()[-_TAIL_LINES:]]
         return "\n".join([f"{PRINTED}{name}:", *lines]) if lines else ""
+
+
+def _shown(line: str) -> str:
+    """A line as a terminal can show it: nothing that would steer the terminal, and of a long line its end."""
+    text = _UNPRINTABLE.sub("\ufffd", line)
+    return text if len(text) <= _TAIL_LINE else "... " + text[-_TAIL_LINE:]
 
 
 def _cut(text: str, most: int) -> str:

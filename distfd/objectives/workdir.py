@@ -95,14 +95,18 @@ def fresh(folder: Path, name: str) -> Path:
     """
     path = folder / name
     if not path.is_file():
-        there = sorted(str(p.relative_to(folder)) for p in folder.iterdir())
-        raise OutputError(f"the program did not write it; there are: {', '.join(there[:20])}")
+        raise OutputError(f"the program did not write it; {_there(folder)}")
     stat = path.stat()
     if stat.st_mtime_ns == 0:
         raise OutputError("it is stale: the copy that was there before, which the program did not write")
     if stat.st_size == 0:
-        raise OutputError("it is empty")
+        raise OutputError(f"it is empty; {_there(folder)}")
     return path
+
+
+def _there(folder: Path) -> str:
+    found = sorted(path.name for path in folder.iterdir())
+    return f"there are: {', '.join(found[:20])}" + (f" ... ({len(found)})" if len(found) > 20 else "")
 
 
 def remove(folder: Path) -> None:

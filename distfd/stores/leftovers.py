@@ -35,10 +35,9 @@ class Leftovers:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._own: Path | None = None
+        self._before: list[Path] = []
         with contextlib.suppress(OSError):
             self._before = [path for path in root.glob("session-*") if path.is_dir()]
-
-    _before: list[Path] = []  # noqa: RUF012  # none where the folder cannot be read; never changed in place
 
     @property
     def of_earlier_sessions(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 from itertools import pairwise, repeat
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
@@ -25,6 +26,8 @@ _NUMBERS = np.dtype(
     + [(name, "<f8") for name in ("x", "started", "ended")]
 )
 _PACK = struct.Struct("<7q3d").pack
+_FIRST = struct.Struct("<d").unpack_from
+_NAN, _INFINITY = float("nan"), float("inf")
 _NONE = -1
 """In the checksum, in the place of a whole number that is NULL."""
 _UNKEPT = "the value is not finite, so it is not used again"
@@ -73,9 +76,12 @@ def row_checksum(*columns: Any) -> int | None:
     key, wave, point, moved, coordinate, x, attempt, status, value, first = columns[:10]
     started, ended, host, pid, slot, message, detail = columns[10:]
     try:
-        whole = (_NONE if number is None else number for number in (wave, point, moved, coordinate, attempt, pid, slot))
-        real = (np.nan if number is None else number + 0.0 for number in (x, started, ended))
-        packed = _PACK(*whole, *real)
+        packed = _PACK(
+            *(_NONE if wave is None else wave, point),
+            *(_NONE if moved is None else moved, _NONE if coordinate is None else coordinate),
+            *(attempt, pid, slot),
+            *(_NAN if x is None else x + 0.0, _NAN if started is None else started, _NAN if ended is None else ended),
+        )
         if first != first_number(value):
             return None
         return crc32(_end(status, host, message, detail), crc32(packed, crc32(value, crc32(key))))
@@ -87,8 +93,8 @@ def first_number(value: bytes) -> float | None:
     """The first number of a value for people to read; None where there is none, or no finite one."""
     if len(value) < 8:
         return None
-    (number,) = struct.unpack_from("<d", value)
-    return number if abs(number) < float("inf") else None
+    (number,) = _FIRST(value)
+    return number if abs(number) < _INFINITY else None
 
 
 def _numbers(batch: Batch, wave: int | None, points: Points | None) -> NDArray[Any]:
@@ -131,6 +137,7 @@ def _texts(
     return words, messages, details, ends
 
 
+@lru_cache(maxsize=128)
 def _end(status: str, host: str, message: str | None, detail: str | None) -> bytes:
     return repr((status, host, message, detail)).encode()
 

@@ -34,6 +34,8 @@ BUSY_SECONDS = 30
 _LITTLE_ROOM = 65_536
 """Bytes; SQLite asks for memory that is shared in pieces of half of it."""
 
+_HALF_DONE = (sqlite3.SQLITE_READONLY_ROLLBACK, sqlite3.SQLITE_READONLY_RECOVERY)
+
 _COMPANIONS = ("", "-wal", "-shm", "-journal")
 
 
@@ -107,8 +109,11 @@ def connect_read_only(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(_uri(path, "ro"), uri=True, isolation_level=None, timeout=BUSY_SECONDS)
     try:
         connection.execute("PRAGMA schema_version")
-    except sqlite3.OperationalError:
+    except sqlite3.OperationalError as error:
         connection.close()
+        if error.sqlite_errorcode in _HALF_DONE:
+            # A killed driver left a change half done, which whoever reads next takes back.
+            return sqlite3.connect(_uri(path, "rw"), uri=True, isolation_level=None, timeout=BUSY_SECONDS)
         if path.with_name(path.name + "-wal").exists():
             raise
         # A directory without write permission: SQLite cannot make its shared memory there, and needs none.

@@ -227,7 +227,7 @@ BAD: list[tuple[str, str, str]] = [
     (
         "x0: [1]\nobjective: {command: {argv: a b, outputs: {}}}\n",
         "2:29",
-        'argv: must be a list ("a b"); did you mean ["a b"]',
+        'argv: must be a list ("a b"); did you mean ["a", "b"]',
     ),
     ("x0: [1]\nobjective: {command: {argv: [], outputs: {}}}\n", "2:29", "argv: must not be empty ([])"),
     ("x0: [1]\nobjective: {command: {argv: [''], outputs: {}}}\n", "2:30", "argv.0: must be the program's name"),
@@ -308,11 +308,19 @@ BAD: list[tuple[str, str, str]] = [
     (COMMAND + "    data: {m: {file: no.csv, npy: 0}}\n", "6:22", "no such file"),
     (COMMAND + "    stdin: ../a\n", "6:12", "must be a file inside the evaluation's work directory"),
     (COMMAND + "    pre: [solver]\n", "6:11", "must be a list"),
-    (COMMAND + "    keep: some\n", "6:11", "must be one of failed, all, none"),
+    (COMMAND + "    keep: some\n", "6:11", "must be one of failed, all, none, archive"),
+    (COMMAND + "    value: 2 * b\n", "6:12", "command.value: expression '2 * b': 'b' is no output; known: mass"),
+    (COMMAND + "    value: [mass, mass ^ 2]\n", "6:19", "uses ^; a power is written **"),
+    ("x0: [1]\nobjective: {command: ./solver 'a b'}\n", "2:22", 'did you mean {argv: ["./solver", "a b"], ...}'),
+    ("x0: [1]\nobjective: {command: it's}\n", "2:22", 'did you mean {argv: ["it\'s"], ...}'),
     (HEAD + "evaluation: {retry_if: busy}\n", "3:24", "evaluation.retry_if: belongs to objective.command"),
     # What is not there yet.
     (HEAD + "task: least_squares\n", "3:7", "task least_squares is not supported by this version of distfd"),
-    (HEAD + "evaluation: {on_failure: repair}\n", "3:26", "on_failure repair is not supported by this version"),
+    (
+        HEAD + "task: hessian\nevaluation: {on_failure: repair}\n",
+        "4:26",
+        "is for gradients and Jacobians, and the task is hessian",
+    ),
     (HEAD + "cluster: {stop_before: 10min}\n", "3:24", "cluster.stop_before is not supported by this version"),
     (HEAD + "minimize: {speculative: true}\n", "3:25", "speculative true is not supported by this version"),
 ]

@@ -61,7 +61,7 @@ BAD: list[tuple[str, bytes, str, str]] = [
     ("unclosed list", b"x0: [1, 2\ntask: gradient\n", "2:5", "not valid YAML: "),
     ("unclosed quote", b"task: 'gradient\n", "1:16", "not valid YAML: found unexpected end of stream"),
     ("unclosed mapping", b"cluster: {address\n", "1:18", "not valid YAML: "),
-    ("tab", b"cluster:\n\taddress: local\n", "2:1", "not valid YAML: "),
+    ("tab", b"cluster:\n\taddress: local\n", "2:1", "indent with blanks, not with tabs"),
     ("two colons", b"task: gradient: 1\n", "1:15", "not valid YAML: mapping values are not allowed"),
     ("wrong indent", b"cluster:\n  address: local\n num_cpus: 1\n", "3:2", "not valid YAML: "),
     ("no colon", b"task: gradient\nx0\n", "2:3", "not valid YAML: could not find expected ':'"),
@@ -97,6 +97,14 @@ def parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.delattr(yaml, "CSafeLoader", raising=False)
     elif not hasattr(yaml, "CSafeLoader"):
         pytest.skip("PyYAML without libyaml")
+
+
+@pytest.mark.usefixtures("parser")
+def test_a_backslash_in_double_quotes_says_how_to_write_it(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text('task: "\\S+"\n')
+    with pytest.raises(ConfigError, match=r"c\.yaml:1:[89]: .*in single quotes a backslash is only itself"):
+        load_config(path)
 
 
 @pytest.mark.usefixtures("parser")

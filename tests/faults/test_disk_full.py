@@ -38,9 +38,9 @@ def fun(x, log):
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run of D + 1 evaluations in this process; it counts its calls."""
     monkeypatch.setattr("distfd.build.make_executor", lambda config: SerialExecutor())
-    (tmp_path / "model.py").write_text(MODEL)
+    (tmp_path / "full_disk_model.py").write_text(MODEL)
     document = {
-        "objective": {"python": "model:fun", "kwargs": {"log": str(tmp_path / "calls")}},
+        "objective": {"python": "full_disk_model:fun", "kwargs": {"log": str(tmp_path / "calls")}},
         "x0": [0.5 + k for k in range(D)],
         "output": str(tmp_path / "disk" / "run"),
     }

@@ -42,7 +42,7 @@ def stops(x, log, after, error):
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
     """Run a configuration in this process; what result.json says."""
     monkeypatch.setattr("distfd.build.make_executor", lambda config: SerialExecutor())
-    (tmp_path / "model.py").write_text(MODEL)
+    (tmp_path / "run_ends_model.py").write_text(MODEL)
 
     def go(raises: type[BaseException] | None = None, **document: Any) -> dict[str, Any]:
         document = {"output": str(tmp_path / "run"), **document}
@@ -63,7 +63,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[s
 def test_a_failed_run_counts_what_failed(run: Callable[..., dict[str, Any]]) -> None:
     found = run(
         EvaluationError,
-        objective={"python": "model:picky"},
+        objective={"python": "run_ends_model:picky"},
         x0=[1.5, 2.0, -3.0],
         evaluation={"retries": 1},
         derivative={"scheme": "central"},
@@ -80,7 +80,10 @@ def test_a_stopped_minimisation_keeps_its_best_point(
 ) -> None:
     kwargs = {"log": str(tmp_path / "calls"), "after": 7, "error": error}
     found = run(
-        raises, task="minimize", objective={"python": "model:stops", "kwargs": kwargs, "version": "1"}, x0=[0.0, 1.0]
+        raises,
+        task="minimize",
+        objective={"python": "run_ends_model:stops", "kwargs": kwargs, "version": "1"},
+        x0=[0.0, 1.0],
     )
     # Two gradients of three evaluations are known.
     assert found["status"] == ("interrupted" if error == "interrupt" else "failed")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -155,6 +156,62 @@ def test_columns(tmp_path: Path, spec: dict[str, Any], expected: float) -> None:
 def test_columns_refused(tmp_path: Path, spec: dict[str, Any]) -> None:
     with pytest.raises(OutputError):
         read(tmp_path, FIXED, columns=spec)
+
+
+@pytest.mark.parametrize(
+    ("line", "first", "last", "whole"),
+    [
+        ("dp    8798.179", 8, 14, "8798.179"),
+        ("dp    8798.179", 7, 13, "8798.179"),
+        ("dp   -8798.179", 7, 14, "-8798.179"),
+        ("1.5E-03 2.0", 1, 4, "1.5E-03"),
+        ("1.5E-03 2.0", 7, 7, "1.5E-03"),
+        ("1.5D+03", 1, 3, "1.5D+03"),
+        ("12345", 2, 4, "12345"),
+        ("x=12345", 4, 7, "12345"),
+    ],
+)
+def test_columns_that_cut_a_number_are_refused(tmp_path: Path, line: str, first: int, last: int, whole: str) -> None:
+    with pytest.raises(OutputError, match=re.escape(f"line 1: columns {first}-{last} cut the number {whole!r}")):
+        read(tmp_path, line + "\n", columns={"line": 1, "from": first, "to": last})
+
+
+@pytest.mark.parametrize(
+    ("line", "first", "last", "expected"),
+    [
+        ("12345.67812345.678", 10, 18, 12345.678),  # full columns leave no blank between them
+        ("-1.142272E+01-1.5E+00", 1, 13, -11.42272),
+        ("-1.142272E+01-1.5E+00", 14, 21, -1.5),
+        ("mass12.5kg", 5, 8, 12.5),
+        ("a=3,b=4", 3, 3, 3),
+        ("deep 7 9", 5, 7, 7),
+    ],
+)
+def test_what_touches_a_number_need_not_belong_to_it(
+    tmp_path: Path, line: str, first: int, last: int, expected: float
+) -> None:
+    assert read(tmp_path, line + "\n", columns={"line": 1, "from": first, "to": last}) == expected
+
+
+@given(
+    st.floats(0.001, 99999.0),
+    st.sampled_from([".3f", ".4e", ".10g"]),
+    st.integers(0, 20),
+    st.integers(1, 20),
+)
+def test_columns_give_the_printed_number_or_an_error(
+    tmp_path_factory: pytest.TempPathFactory, value: float, form: str, before: int, width: int
+) -> None:
+    """Never a part of it."""
+    text = format(value, form)
+    line = " " * 5 + text + " " * 20 + "\n"
+    try:
+        found = read(
+            tmp_path_factory.mktemp("columns"), line, columns={"line": 1, "from": before + 1, "to": before + width}
+        )
+    except OutputError:
+        return
+    assert found == float(text)
 
 
 @pytest.mark.parametrize(

@@ -241,6 +241,35 @@ def test_a_script_that_the_program_would_not_find(
 # ---- what the user is told
 
 
+def test_the_file_that_does_not_parse_is_shown(tmp_path: Path) -> None:
+    output = {"J": {"file": "out.txt", "regex": r"^J = (\S+)"}}
+    with pytest.raises(ProgramError, match=r"the regex '\^J = \(\\S\+\)' matches 0 times") as caught:
+        evaluate(program(tmp_path, shell("seq 100 > out.txt; echo J=1 >> out.txt; echo bye"), outputs=output))
+    assert caught.value.detail.startswith("--- the last lines of out.txt:\n82\n83\n")
+    assert caught.value.detail.endswith("\nJ=1\n--- the last lines of stdout:\nbye")
+
+
+def test_what_would_steer_the_terminal_is_not_shown(tmp_path: Path) -> None:
+    code = "printf 'a\\033[2Jb\\tc\\0\\0d\\n'; head -c 5000 /dev/zero | tr '\\0' x; echo end; exit 1"
+    with pytest.raises(ProgramError) as caught:
+        evaluate(program(tmp_path, shell(code)))
+    steered, long = caught.value.detail.splitlines()[-2:]
+    assert steered == "a\ufffd[2Jb\tc\ufffdd"
+    assert long == "... " + "x" * 997 + "end"
+
+
+def test_a_binary_file_that_does_not_parse_is_not_shown(tmp_path: Path) -> None:
+    output = {"J": {"file": "out.npy", "npy": 0}}
+    with pytest.raises(ProgramError) as caught:
+        evaluate(program(tmp_path, shell("head -c 100 /dev/zero > out.npy; echo bye"), outputs=output))
+    assert caught.value.detail == "--- the last lines of stdout:\nbye"
+
+
+def test_an_empty_output_says_what_else_there_is(tmp_path: Path) -> None:
+    with pytest.raises(ProgramError, match=r"output J of stdout: it is empty; there are: .*results\.csv"):
+        evaluate(program(tmp_path, shell("touch results.csv"), outputs={"J": {"file": "stdout", "regex": "(1)"}}))
+
+
 FAULTS = {
     "missing": ("no-such-program", "is not installed"),
     "exit code": ("seq 100; exit 3", "return code 3"),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from distfd.errors import InputError
+from distfd.objectives.command import CommandObjective
 from distfd.objectives.inputs import write
 from distfd.objectives.templates import Deck, Template, read_template
 
@@ -38,6 +40,58 @@ def test_fmt_writes_as_asked() -> None:
 def test_bad_fmt_is_named(spec: str) -> None:
     with pytest.raises(InputError, match=r"deck\.j2:2: .*fmt"):
         render("first\n{{ a | fmt(" + spec + ") }}", a=1.0)
+
+
+def test_fmt_of_an_unknown_name_says_which() -> None:
+    with pytest.raises(InputError, match=r":2: 'q' is undefined; known: d"):
+        render("first\n{{ q | fmt('10.3f') }}", d=1.0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "50.000{{ a | fmt('8.3f') }}",
+        "{{ a | fmt('8.3f') }}50.000",
+        "{{ a | fmt('8.3f') }}-3",
+        "{{ b | fmt('8.3f') }}{{ a | fmt('8.3f') }}",
+        "{{ a | fmt('8.3f') }}{{ a | fmt('8.3f') }}",
+    ],
+)
+def test_a_number_too_wide_for_its_columns_must_not_run_into_another(text: str) -> None:
+    with pytest.raises(InputError, match=r"12345\.000 is wider than its format .* \(line 2 of what is written\)"):
+        render("title\n" + text, a=12345.0, b=1.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("{{ a | fmt('8.3f') }} 50.000", "12345.000 50.000"),
+        ("x={{ a | fmt('8.3f') }}mm", "x=12345.000mm"),
+        ("{{ a | fmt('9.3f') }}50.000", "12345.00050.000"),  # it has its columns, and no more
+        ("-{{ a | fmt('.3f') }}", "-12345.000"),
+        ("1{{ a | fmt('.3f') }}", "112345.000"),  # no width was asked for
+        ("{{ a | fmt('<+08.3f') }}\n7", "+12345.000\n7"),
+    ],
+)
+def test_a_number_wider_than_its_format_is_written_whole(text: str, written: str) -> None:
+    assert render(text, a=12345.0) == written
+
+
+def test_what_a_wide_number_moves_is_told(tmp_path: Path) -> None:
+    (tmp_path / "deck.j2").write_text(
+        '{{ a | fmt("8.3f") }}  {{ b | fmt("8.3f") }}\n{{ b | fmt("3.3f") }}  \n{{ b }}\n'
+    )
+
+    def check(x: list[float]) -> None:
+        outputs = {"J": {"file": "stdout", "regex": "(1)"}}
+        objective = CommandObjective(
+            ["true"], inputs={"deck": "deck.j2"}, outputs=outputs, names=("a", "b"), base=tmp_path
+        )
+        objective.check(np.array(x))
+
+    check([1234.0, 12345.0])  # b moves nothing
+    with pytest.warns(UserWarning, match=r"^deck: -1234\.000 is wider than its format: .* what follows on the line"):
+        check([-1234.0, 1.0])
 
 
 def test_unknown_name_tells_line_and_known_names() -> None:

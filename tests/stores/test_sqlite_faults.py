@@ -158,6 +158,29 @@ def test_a_damaged_log_is_never_silently_wrong(tmp_path: Path, seed: int) -> Non
         store.close()
 
 
+HALF_DONE = """
+    import os, sqlite3, sys
+    con = sqlite3.connect(sys.argv[1], isolation_level=None)
+    con.execute("PRAGMA cache_size = 1")
+    con.execute("BEGIN")
+    con.execute("UPDATE attempts SET host = hex(randomblob(900))")
+    os.kill(os.getpid(), 9)
+"""
+
+
+def test_what_a_killed_driver_left_half_done_can_be_looked_at(tmp_path: Path) -> None:
+    """A journal that has to be rolled back before the file can be read."""
+    path = tmp_path / "s.sqlite"
+    numbers = make(path)
+    subprocess.run([sys.executable, "-c", textwrap.dedent(HALF_DONE), str(path)], check=False)
+    assert Path(f"{path}-journal").stat().st_size > 0
+    assert read_summary(path).n_computed == len(numbers)
+    store = SQLiteStore(path, fingerprint="f")
+    assert wrong_values(store, numbers) == (len(numbers), 0)
+    assert store.bad_rows == 0
+    store.close()
+
+
 def test_a_damaged_index_is_made_again(tmp_path: Path) -> None:
     path = tmp_path / "s.sqlite"
     numbers = make(path)
