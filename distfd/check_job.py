@@ -81,7 +81,7 @@ def check_job(
             log = stack.enter_context(JsonLog(directory.log))
             log.write("check_started", task="check", config=str(loaded.path))
             observers.insert(0, log)
-        say(f"check of {loaded.path.name}; starting Ray, which takes a few seconds")
+        say(f"check of {loaded.path.name}")
         evaluator = stack.enter_context(
             make_evaluator(lenient, problem, objective, store=store, observers=tuple(observers))
         )

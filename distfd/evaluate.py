@@ -81,7 +81,7 @@ def evaluate(
     scheduler = Scheduler(index, request.baseline, session.policy, session.pool, epoch=epoch, total=len(points))
     name = _namer(request, session)
     chunk = _chunks(session, request, state, capture, spool)
-    with contextlib.closing(drive(session, scheduler, chunk)) as driven:
+    with contextlib.closing(drive(session, scheduler, chunk, name)) as driven:
         for ended in driven:
             # All that has come in is stored before the caller, who may stop here, sees any of it.
             _keep(store, keys, [*(attempts.batch for attempts in ended), *scheduler.uncounted()])

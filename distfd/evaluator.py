@@ -74,7 +74,7 @@ class Evaluator(Kinds):
     executor : "ray", "serial" or an Executor
     store : path, Store or None
         A path keeps values in an SQLite file; None keeps them in memory for the life of the Evaluator.
-    timeout, retries, on_failure
+    timeout, retries, on_failure, setup_timeout
         See `distfd.options.EvaluationOptions`.
     deterministic : bool, optional
         Whether J gives the same value when asked again: a straggler is then tried again on a slot that is idle, and the
@@ -122,9 +122,10 @@ class Evaluator(Kinds):
         version: str | None = None,
         warm: str | None = None,
         recycle: Recycle | Mapping[str, Any] | None = None,
+        setup_timeout: float | None = None,
     ) -> None:
         self._options = DerivativeOptions(scheme, step, scale, bounds, names, accuracy)
-        treatment = EvaluationOptions(timeout, retries, on_failure)
+        treatment = EvaluationOptions(timeout, retries, on_failure, setup_timeout)
         self._raises, self._repairs = treatment.on_failure == "raise", treatment.on_failure == "repair"
         self._label = coordinate_label(names)
         objective = as_objective(fun, args, kwargs, version)

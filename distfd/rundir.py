@@ -41,14 +41,24 @@ class RunDirectory:
         return self.path / "spool"
 
     @property
-    def work(self) -> Path:
-        """Work directories of external programs."""
-        return self.path / "work"
+    def noise(self) -> Path:
+        """What Ray and other libraries wrote to standard error."""
+        return self.path / "ray.log"
+
+    @property
+    def printed(self) -> Path:
+        """What J printed in its workers, those of this host."""
+        return self.path / "output.log"
 
     @property
     def report(self) -> Path:
-        """The page for people."""
+        """The page for people, where one was written."""
         return self.path / "report.html"
+
+    @property
+    def work(self) -> Path:
+        """Work directories of external programs."""
+        return self.path / "work"
 
     @property
     def _check(self) -> Path:

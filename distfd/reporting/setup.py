@@ -19,6 +19,8 @@ _FILES = {
     "derivative.npz": "the derivative as NumPy arrays",
     "evaluations.sqlite": "every attempt",
     "log.jsonl": "what happened, one JSON object a line",
+    "output.log": "what J printed",
+    "ray.log": "what Ray said",
     "config.yaml": "the configuration, resolved",
     "check.json": "the check",
     "work": "work directories of programs",
