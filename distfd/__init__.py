@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from distfd import plot as plot
     from distfd.api import differentiate, directional, gradient, hessian, hvp, jacobian, jvp, value_and_gradient
     from distfd.checking import step_sweep
     from distfd.errors import (
@@ -126,6 +127,9 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used, so that ``import distfd`` costs next to nothing."""
+    if name == "plot":
+        # A module, and so no public name of its own; it is there without an import of its own.
+        return importlib.import_module("distfd.plot")
     if name not in _HOMES:
         raise AttributeError(f"module 'distfd' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

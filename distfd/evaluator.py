@@ -340,9 +340,9 @@ class Evaluator(Kinds):
         if self._raises and len(answer.missing):
             raise out_of_range_error(answer, self._label)
         tell(answer.warnings)
-        scheme, vector = self._options.stencil.name, kind == "jacobian"
-        result = make_result(answer, tally, scheme, self._label, slots=self.slots, vector=vector)
-        self.emit(Differentiated(at, result))
+        result = self.result(at, answer, tally, kind)
+        if kind != "value":
+            self.emit(Differentiated(at, result))
         return result
 
     def method(self, x: ArrayLike, kind: str = "gradient", **particulars: Any) -> Method:
@@ -377,6 +377,8 @@ class Evaluator(Kinds):
             self._settle()
             return solve(self._session, method, task, self._label, raises=self._raises if raises is None else raises)
 
-    def result(self, answer: Answer, tally: Tally) -> DerivativeResult:
-        """A gradient's answer as a result."""
-        return make_result(answer, tally, self._options.stencil.name, self._label, slots=self.slots, vector=False)
+    def result(self, x: NDArray[np.float64], answer: Answer, tally: Tally, kind: str = "gradient") -> DerivativeResult:
+        """A method's answer at x as a result."""
+        options, scheme = self._options, self._options.stencil.name
+        slots = self.slots
+        return make_result(answer, tally, scheme, self._label, slots=slots, kind=kind, x=x, names=options.names)

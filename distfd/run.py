@@ -20,6 +20,7 @@ from distfd.observers.tally import RunTally
 from distfd.optimize import Limits, least_squares, minimize
 from distfd.optimizing.constraints import Outputs
 from distfd.report import derivative_fields, minimize_fields, noise_fields, stopped_fields, versions
+from distfd.reporting.write import refresh_report
 from distfd.rundir import RunDirectory
 from distfd.stores.lock import holder
 from distfd.stores.sqlite import SQLiteStore
@@ -121,6 +122,8 @@ class Job:
             return result
         finally:
             store.close()
+            # Once the store is closed: what it had still to write is then in it.
+            refresh_report(directory, self.say)
 
     def _put_aside(self) -> None:
         store = self.directory.store

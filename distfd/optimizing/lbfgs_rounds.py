@@ -118,7 +118,7 @@ class Rounds:
         for k in sorted(range(len(found)), key=lambda k: found[k].value):
             answer = answers[k]
             if answer is not None and found[k].gradient is not None:
-                record.see(Seen(found[k].x, found[k].value, evaluator.result(answer, tally)))
+                record.see(Seen(found[k].x, found[k].value, evaluator.result(found[k].x, answer, tally)))
         record.check()
         return found, together.waves(waves)
 
