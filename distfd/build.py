@@ -83,6 +83,7 @@ def make_evaluator(
         names=problem.names,
         warm=config.objective.warm,
         recycle=evaluation.recycle.model_dump(),
+        setup_timeout=evaluation.setup_timeout,
     )
 
 
@@ -112,8 +113,8 @@ def steps(config: Config, problem: Problem) -> Any:
     return AbsoluteStep(numbers) if absolute and numbers is not None else numbers
 
 
-def make_executor(config: Config) -> Executor:
-    """Ray, as ``cluster`` and ``resources`` say."""
+def make_executor(config: Config, *, show_output: bool = False) -> Executor:
+    """Ray, as ``cluster`` and ``resources`` say; what J prints is shown only if asked for."""
     from distfd.executors.ray import RayExecutor
 
     cluster = config.cluster
@@ -121,8 +122,7 @@ def make_executor(config: Config) -> Executor:
         address=cluster.address,
         num_cpus=cluster.num_cpus,
         max_slots=cluster.max_slots,
-        # Standard output is the result's.
-        show_output=False,
+        show_output=show_output,
         resources=config.resources.model_dump(),
     )
 
@@ -145,7 +145,7 @@ def _command(loaded: LoadedConfig, problem: Problem, work: Path | None) -> Objec
         },
         outputs={name: output.model_dump(by_alias=True, exclude_none=True) for name, output in command.outputs.items()},
         data={name: data.model_dump(by_alias=True, exclude_none=True) for name, data in command.data.items()},
-        value=command.value if isinstance(command.value, str) or command.value is None else list(command.value),
+        value=_value(loaded.config),
         copy=command.copy_,
         link=command.link,
         env=command.env,
@@ -165,3 +165,17 @@ def _command(loaded: LoadedConfig, problem: Problem, work: Path | None) -> Objec
     )
     objective.check(problem.x0)
     return objective
+
+
+def _value(config: Config) -> str | list[str] | None:
+    """J's expression or expressions, those of constraints behind it."""
+    command = config.objective.command
+    assert command is not None, "only commands have expressions"
+    value = command.value if isinstance(command.value, str) or command.value is None else list(command.value)
+    constraints = config.minimize.constraints if config.task == "minimize" else ()
+    if not constraints:
+        return value
+    if value is None and len(command.outputs) > 1:
+        raise InputError("objective.command.value: must say which of the outputs is J")
+    first = [value] if isinstance(value, str) else value or [next(iter(command.outputs))]
+    return [*first, *(constraint.value or "" for constraint in constraints)]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from distfd import events
 from distfd.errors import ClusterError
 from distfd.protocols import SlotUp
+from distfd.silence import Silence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -19,21 +20,31 @@ if TYPE_CHECKING:
 
 _TICK = 1.0
 """Seconds after which one looks round even if nothing was reported."""
-_QUIET = 30.0
-"""Seconds without any slot after which that is said."""
+_TOLD = 0.5
+"""Seconds at least between two words on what is running."""
+
+_SOON = 1.0
+"""Seconds for which a slot may go on with a wave that is given up: to start another process takes as long."""
 
 
 def drive(
-    session: Session, scheduler: Scheduler, chunk: Callable[[Submit], Chunk]
+    session: Session,
+    scheduler: Scheduler,
+    chunk: Callable[[Submit], Chunk],
+    name: Callable[[int], str] = str,
 ) -> Generator[list[Attempts], None, None]:
     """Have slots evaluate what the scheduler gives out; the attempts that end, as they do.
 
-    Closing the generator ends what runs.
+    The first list is empty: slots that are up have work then.
+
+    Closing the generator ends what runs: slots that are soon done anyway are left to it, and their results dropped.
 
     Parameters
     ----------
     chunk : callable
         What a slot is sent for a `Submit`.
+    name : callable
+        Number of a point -> what observers are told of it.
 
     Raises
     ------
@@ -41,9 +52,9 @@ def drive(
         If no slot can be had.
     """
     try:
-        yield from _run(session, scheduler, chunk)
+        yield from _run(session, scheduler, chunk, name)
     except GeneratorExit:
-        _kill_busy(session, scheduler)
+        _kill_busy(session, scheduler, 0.0 if getattr(session.executor, "kills_are_free", False) else _SOON)
         raise
     except BaseException:
         # A report may have been lost on the way (Ctrl-C while it was taken in): only new slots are sure to be known.
@@ -52,27 +63,43 @@ def drive(
     _kill_busy(session, scheduler)
 
 
-def _kill_busy(session: Session, scheduler: Scheduler) -> None:
-    for slot in scheduler.abandon(time.monotonic()):
+def _kill_busy(session: Session, scheduler: Scheduler, patience: float = 0.0) -> None:
+    for slot in scheduler.abandon(time.monotonic(), patience):
         session.executor.kill(slot)
 
 
-def _run(session: Session, scheduler: Scheduler, chunk: Callable[[Submit], Chunk]) -> Iterator[list[Attempts]]:
-    last_seen = time.monotonic()
+def _run(
+    session: Session, scheduler: Scheduler, chunk: Callable[[Submit], Chunk], name: Callable[[int], str]
+) -> Iterator[list[Attempts]]:
+    told = time.monotonic()
+    silence, first = Silence(told), True
     while not scheduler.finished:
         for submit in scheduler.issue(time.monotonic()):
             session.executor.submit(submit.slot, chunk(submit))
+        if first:
+            first = False
+            yield []
         ended = _take(session, scheduler, _patience(scheduler, time.monotonic()))
         if ended:
             yield ended
         now = time.monotonic()
-        if session.pool.up:
-            last_seen = now
-        elif now - last_seen > _QUIET:
-            session.emit(events.Waiting(now - last_seen, "no slot is up; the cluster may be busy with other work"))
-            last_seen = now
+        if now - told > _TOLD:
+            _tell_running(session, scheduler, name, now)
+            told = now
+        session.tell_silence(silence, now, going=bool(session.pool.up))
     if scheduler.broken is not None:
         raise ClusterError(scheduler.broken)
+
+
+def _tell_running(session: Session, scheduler: Scheduler, name: Callable[[int], str], now: float) -> None:
+    at_work = scheduler.at_work()
+    if not at_work:
+        return
+    longest = min(at_work, key=lambda issued: issued.started)
+    n = len(longest.index)
+    what = name(int(longest.index[0])) if n == 1 else f"{n} points in a row"
+    points = sum(len(issued.index) for issued in at_work)
+    session.emit(events.Running(points, len(at_work), what, now - longest.started))
 
 
 def _patience(scheduler: Scheduler, now: float) -> float:
@@ -86,7 +113,7 @@ def _take(session: Session, scheduler: Scheduler, wait: float) -> list[Attempts]
     ended = []
     for report in session.executor.wait(wait):
         if isinstance(report, SlotUp):
-            session.emit(events.SlotStarted(report.slot, report.host, report.pid))
+            session.emit(events.SlotStarted(report.slot, report.host, report.pid, report.output))
         attempts = scheduler.take(report, time.monotonic())
         if attempts is not None:
             ended.append(attempts)

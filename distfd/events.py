@@ -50,6 +50,22 @@ class SlotStarted:
     slot: int
     host: str
     pid: int
+    output: str = ""
+    """The file on its host that its standard output goes to, where that is one."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """What slots are at; told about once a second while evaluations take longer than that."""
+
+    n_points: int
+    """Points that are with slots, running or next."""
+    busy: int
+    """Slots that are at work."""
+    longest: str
+    """What the slot that has been at it for longest evaluates, or how many points."""
+    seconds: float
+    """For how long."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +94,8 @@ class Iterated:
     iteration: int
     x: NDArray[np.float64]
     value: float
+    gradient_norm: float | None = None
+    """Euclidean norm of the gradient at x, where it is known."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,4 +106,20 @@ class Differentiated:
     result: DerivativeResult
 
 
-Event = WaveStarted | BatchFinished | AttemptFailed | SlotStarted | Waiting | WaveEnded | Iterated | Differentiated
+@dataclass(frozen=True)
+class Stopped:
+    """The slots were given back: nothing runs any more, whether all went well or not."""
+
+
+Event = (
+    WaveStarted
+    | BatchFinished
+    | AttemptFailed
+    | SlotStarted
+    | Running
+    | Waiting
+    | WaveEnded
+    | Iterated
+    | Differentiated
+    | Stopped
+)

@@ -1,4 +1,4 @@
-"""What a job would cost, and how far a run is: nothing is evaluated here."""
+"""What a job would cost: nothing is evaluated here."""
 
 from __future__ import annotations
 
@@ -8,16 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distfd.build import make_evaluator, make_objective
-from distfd.errors import InputError
 from distfd.executors.serial import SerialExecutor
 from distfd.numerics.ladder import HALVINGS
 from distfd.numerics.plan import Request
 from distfd.numerics.survey import EVALUATIONS
-from distfd.objectives.archive import count_archives
-from distfd.objectives.folder import count_kept
-from distfd.report import summary
 from distfd.rundir import RunDirectory
-from distfd.stores.lock import holder
 from distfd.stores.summary import read_summary
 
 if TYPE_CHECKING:
@@ -36,7 +31,9 @@ def preview(loaded: LoadedConfig) -> str:
     config, problem = loaded.config, loaded.config.problem()
     objective = make_objective(loaded, problem)
     with make_evaluator(config, problem, objective, executor=SerialExecutor()) as evaluator:
-        kind = "gradient" if config.task == "minimize" else config.task
+        kind = {"minimize": "gradient", "least_squares": "jacobian"}.get(config.task, config.task)
+        if config.task == "minimize" and config.minimize.constraints:
+            kind = "jacobian"
         request = None if kind == "noise" else evaluator.method(problem.x0, kind).advance(())
     assert request is None or isinstance(request, Request), "a derivative begins with a request"
     n = EVALUATIONS if request is None else len(request.points)
@@ -47,7 +44,7 @@ def preview(loaded: LoadedConfig) -> str:
         ("task", config.task),
         ("parameters", f"{len(problem.names)}, of which {moving} move"),
         ("scheme", _scheme(config, n, moving)),
-        ("evaluations", evaluations + (" for each gradient of the minimisation" if config.task == "minimize" else "")),
+        ("evaluations", evaluations + _times(config)),
         ("slots", f"{slots} ({where})" if slots else where),
         ("rounds", rounds),
         ("each needs", _needs(config)),
@@ -56,35 +53,11 @@ def preview(loaded: LoadedConfig) -> str:
     return "\n".join(f"{title + ':':<13} {text}" for title, text in rows)
 
 
-def status_text(directory: str) -> str:
-    """How far a run is.
-
-    Raises
-    ------
-    InputError
-        If there is no run.
-    """
-    run = RunDirectory(Path(directory).absolute())
-    if not run.store.exists():
-        raise InputError(f"{directory}: no run is there (no {run.store.name})")
-    held = holder(run.store.with_name(run.store.name + ".lock"))
-    counts = read_summary(run.store)
-    result = run.result()
-    if held is None and result is not None:
-        lines = [summary(result)]
-        if result.get("message") and result["task"] != "minimize":
-            lines.append(result["message"])
-        return "\n".join([*lines, *_kept(run)])
-    state = f"running ({held})" if held is not None else "ended without a result; run the same command again to go on"
-    state += f": {counts.n_computed} evaluations so far, {counts.n_failed_attempts} failed attempts"
-    return "\n".join([state, *_kept(run)])
-
-
-def _kept(run: RunDirectory) -> list[str]:
-    """Where a program's work directories can be looked at, if any are kept."""
-    failed, packed = count_kept(run.work), count_archives(run.archives)
-    told = ((failed, f"kept in {run.work}"), (packed, f"packed in {run.archives}"))
-    return [f"{n} work {'directory is' if n == 1 else 'directories are'} {where}" for n, where in told if n]
+def _times(config: Config) -> str:
+    return {
+        "minimize": " for each gradient of the minimisation",
+        "least_squares": " for each Jacobian of the fit",
+    }.get(config.task, "")
 
 
 def _effort(config: Config, n: int, moving: int, slots: int | None) -> tuple[str, str]:

@@ -104,6 +104,17 @@ class SlotUp:
     slot: int
     host: str
     pid: int
+    output: str = ""
+    """The file on its host that its standard output goes to, where that is one."""
+
+
+@dataclass(frozen=True)
+class SlotStarting:
+    """A slot's process is there and makes J ready; chunks come once it is up."""
+
+    slot: int
+    host: str
+    pid: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,16 +137,17 @@ class SlotLost:
     failure: Failure
 
 
-Report = SlotUp | ChunkDone | SlotLost
+Report = SlotStarting | SlotUp | ChunkDone | SlotLost
 
 
 class Executor(Protocol):
     """Slots that evaluate chunks; one driver thread calls it."""
 
-    def open(self, objective: Objective) -> Sequence[SlotUp]:
-        """Start the slots, if they are not there already for this objective; those that are up.
+    def open(self, objective: Objective) -> Sequence[SlotUp | SlotStarting]:
+        """Start the slots, if they are not there already for this objective; those that are up, or about to be.
 
-        Returns before the others are up. Each of them announces itself by a SlotUp from ``wait``.
+        Returns before the others are up. Each of them announces itself by a SlotUp from ``wait``, after a SlotStarting
+        where to make J ready happens in a process of its own.
         """
 
     @property

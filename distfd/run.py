@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from distfd.build import make_evaluator, make_objective, movable
+from distfd.build import make_evaluator, make_executor, make_objective, movable
 from distfd.config.dump import dump_yaml
-from distfd.errors import ConfigError, DistfdError, StoreError
+from distfd.errors import ClusterLostError, ConfigError, DistfdError, StoreError
 from distfd.observers.log import JsonLog
+from distfd.observers.outputs import WorkerOutputs
 from distfd.observers.tally import RunTally
-from distfd.optimize import Limits, minimize
+from distfd.optimize import Limits, least_squares, minimize
+from distfd.optimizing.constraints import Outputs
 from distfd.report import derivative_fields, minimize_fields, noise_fields, stopped_fields, versions
+from distfd.reporting.write import refresh_report
 from distfd.rundir import RunDirectory
 from distfd.stores.lock import holder
 from distfd.stores.sqlite import SQLiteStore
@@ -27,17 +30,32 @@ if TYPE_CHECKING:
 
     from distfd.config.load import LoadedConfig
     from distfd.config.problem import Problem
+    from distfd.config.sections import Minimize
     from distfd.evaluator import Evaluator
     from distfd.protocols import Observer
 
 
 @dataclass
 class Job:
-    """A configuration on its way to a result."""
+    """A configuration on its way to a result.
+
+    Attributes
+    ----------
+    loaded : LoadedConfig
+    observer : Observer
+    say : callable
+        Gets a line of text for the user.
+    show_output : bool
+        Whether what J prints is printed here too; else it is gathered in the directory's output.log.
+    prepare : callable
+        Called with the directory once that is there, before anything runs.
+    """
 
     loaded: LoadedConfig
     observer: Observer
     say: Callable[[str], None]
+    show_output: bool = False
+    prepare: Callable[[RunDirectory], None] = field(default=lambda _directory: None)
     problem: Problem = field(init=False)
     directory: RunDirectory = field(init=False)
 
@@ -83,20 +101,29 @@ class Job:
                 return earlier
             directory.write_config(text)
             directory.forget_result()
-            self.say(f"{self.loaded.config.task} of {self.loaded.path.name}; starting Ray, which takes a few seconds")
-            with JsonLog(directory.log) as log:
+            self.prepare(directory)
+            printed = WorkerOutputs()
+            with JsonLog(directory.log) as log, contextlib.ExitStack() as last:
+                last.callback(printed.gather, directory.printed)
                 log.write(
                     "run_started", task=self.loaded.config.task, config=str(self.loaded.path), versions=versions()
                 )
                 tally = RunTally()
                 with make_evaluator(
-                    self.loaded.config, self.problem, objective, store=store, observers=(log, tally, self.observer)
+                    self.loaded.config,
+                    self.problem,
+                    objective,
+                    executor=make_executor(self.loaded.config, show_output=self.show_output),
+                    store=store,
+                    observers=(log, tally, self.observer, printed),
                 ) as evaluator:
                     result = self._finish(store, evaluator, log, tally)
                 log.write("run_ended", status=result["status"])
             return result
         finally:
             store.close()
+            # Once the store is closed: what it had still to write is then in it.
+            refresh_report(directory, self.say)
 
     def _put_aside(self) -> None:
         store = self.directory.store
@@ -116,6 +143,7 @@ class Job:
                 **_nothing(),
                 "task": self.loaded.config.task,
                 "status": status,
+                "exit_code": {"done": 0, "partial": 3}.get(status),
                 "names": list(self.problem.names),
                 "x": self.problem.x0,
                 **found,
@@ -130,22 +158,30 @@ class Job:
             self.directory.write_result(result)
             return self.directory.result() or result
 
-        def stop(status: str, message: str) -> None:
+        def stop(status: str, message: str, exit_code: int) -> None:
             stopped = stopped_fields(self.loaded.config.task, tally, self.problem.x0, self.problem.names)
             # Where the disk is full these fail too, and what is told is why the run stopped.
             with contextlib.suppress(StoreError):
                 log.write("run_ended", status=status, message=message)
             with contextlib.suppress(StoreError):
-                close(status, {**stopped, "message": message})
+                close(status, {**stopped, "message": message, "exit_code": exit_code})
 
         try:
             found = self._compute(evaluator)
         except KeyboardInterrupt:
-            stop("interrupted", "interrupted; run again to go on")
+            stop("interrupted", "interrupted; run again to go on", 130)
+            raise
+        except ClusterLostError as error:
+            stop("interrupted", f"{error}; what was finished is kept, run again to go on", error.exit_code)
             raise
         except DistfdError as error:
-            stop("failed", str(error))
+            stop("failed", str(error), error.exit_code)
             raise
+        if found.get("interrupted"):
+            # An optimisation gives what it has; the caller is to know that it was to have more.
+            log.write("run_ended", status="interrupted")
+            close("interrupted", {**found, "exit_code": 130})
+            raise KeyboardInterrupt
         if found["derivative"] is None:
             return close("done", found)
         self.directory.write_arrays(
@@ -162,19 +198,42 @@ class Job:
         config, problem = self.loaded.config, self.problem
         if config.task == "noise":
             return noise_fields(evaluator.noise_level(problem.x0))
-        if config.task != "minimize":
+        if config.task not in ("minimize", "least_squares"):
             result = evaluator.differentiate(problem.x0, kind=config.task)
             return derivative_fields(result, problem.x0, problem.names)
         wanted = config.minimize
-        found = minimize(
-            evaluator,
-            problem.x0,
-            method=wanted.method,
-            bounds=list(zip(*movable(problem), strict=True)) if _bounded(problem) else None,
-            options=wanted.options,
-            limits=Limits(wanted.max_iterations, wanted.max_evaluations, wanted.target, wanted.tolerance),
-        )
+        common: dict[str, Any] = {
+            "method": wanted.method,
+            "limits": Limits(
+                wanted.max_iterations, wanted.max_evaluations, wanted.target, wanted.tolerance, wanted.max_wall_time
+            ),
+            "speculative": wanted.speculative,
+            "journal": self.directory.iterates,
+        }
+        lower, upper = movable(problem)
+        if config.task == "least_squares":
+            limited = (lower, upper) if _bounded(problem) else None
+            found = least_squares(evaluator, problem.x0, bounds=limited, **_own(wanted.options), **common)
+        else:
+            bounds = list(zip(lower, upper, strict=True)) if _bounded(problem) else None
+            constraints = _outputs(wanted) if wanted.constraints else ()
+            found = minimize(
+                evaluator, problem.x0, bounds=bounds, constraints=constraints, options=wanted.options, **common
+            )
         return minimize_fields(found, problem.x0, problem.names)
+
+
+def _own(options: dict[str, Any]) -> dict[str, Any]:
+    """SciPy's options of a fit, as distfd's function takes them: some are arguments of their own."""
+    apart: dict[str, Any] = {key: options[key] for key in ("loss", "f_scale", "x_scale") if key in options}
+    return {**apart, "options": {key: value for key, value in options.items() if key not in apart}}
+
+
+def _outputs(wanted: Minimize) -> Outputs:
+    return Outputs(
+        [-np.inf if each.lower is None else each.lower for each in wanted.constraints],
+        [np.inf if each.upper is None else each.upper for each in wanted.constraints],
+    )
 
 
 def _bounded(problem: Problem) -> bool:

@@ -34,11 +34,19 @@ _NOTHING = np.empty(0)
 
 
 class Worker:
-    """One process's J: made at the first use, then kept."""
+    """One process's J: made at the first use, then kept.
 
-    def __init__(self, objective: Objective, slot: int = 0) -> None:
+    Parameters
+    ----------
+    own_process : bool
+        Whether the process does nothing else. A KeyboardInterrupt in it is then J's own doing; elsewhere it is the
+        user's Ctrl-C, and is let through.
+    """
+
+    def __init__(self, objective: Objective, slot: int = 0, *, own_process: bool = False) -> None:
         self._objective = objective
         self._slot = slot
+        self._own_process = own_process
         self._model: Model | None = None
         self._lender = Lender()
         self._evaluations = 0
@@ -48,7 +56,7 @@ class Worker:
 
     def prepare(self) -> None:
         """Make the live J ahead of the first point; what goes wrong here is told by the first point."""
-        with contextlib.suppress(Exception, SystemExit):
+        with contextlib.suppress(Exception, SystemExit, *(KeyboardInterrupt,) * self._own_process):
             self._live()
 
     def run(self, chunk: Chunk) -> Batch:
@@ -150,15 +158,27 @@ class Worker:
             states.update((number, _packed_state(state)) for state in left)
             return found
 
-        return _attempt(value)
+        return self._attempt(value)
 
-    @staticmethod
-    def _call(calls: Calls, k: int, number: int, returned: dict[int, Any]) -> NDArray[np.float64] | Failure:
+    def _call(self, calls: Calls, k: int, number: int, returned: dict[int, Any]) -> NDArray[np.float64] | Failure:
         def value() -> NDArray[np.float64]:
             returned[number] = calls.fun(calls.items[k])
             return _NOTHING
 
-        return _attempt(value)
+        return self._attempt(value)
+
+    def _attempt(self, value: Callable[[], NDArray[np.float64]]) -> NDArray[np.float64] | Failure:
+        """A value, or why there is none."""
+        try:
+            return value()
+        except EvaluationFailure as error:
+            return Failure(error.status, _text(error), error.detail, error)
+        except SystemExit as error:
+            return Failure(Status.ERROR, f"J called sys.exit({_short(error.code)})", own_traceback(error), error)
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) and not self._own_process:
+                raise
+            return Failure(Status.ERROR, one_line(error), own_traceback(error), error)
 
 
 def _packed_state(state: Any) -> NDArray[np.uint8]:
@@ -171,20 +191,6 @@ def _packed_state(state: Any) -> NDArray[np.uint8]:
             f"worker can start from it: {one_line(error)}; return arrays, numbers, bytes, or lists and dicts of these"
         ) from error
     return np.frombuffer(packed, dtype=np.uint8)
-
-
-def _attempt(value: Callable[[], NDArray[np.float64]]) -> NDArray[np.float64] | Failure:
-    """A value, or why there is none."""
-    try:
-        return value()
-    except EvaluationFailure as error:
-        return Failure(error.status, _text(error), error.detail, error)
-    except KeyboardInterrupt:
-        raise
-    except SystemExit as error:
-        return Failure(Status.ERROR, f"J called sys.exit({_short(error.code)})", own_traceback(error), error)
-    except BaseException as error:
-        return Failure(Status.ERROR, one_line(error), own_traceback(error), error)
 
 
 @contextlib.contextmanager
