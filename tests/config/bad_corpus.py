@@ -88,6 +88,7 @@ derivative:
   accuracy: 1e-4
 evaluation:
   timeout: 10min
+  setup_timeout: 10min
   retries:
     error: 0
     crash: 2
@@ -130,6 +131,7 @@ minimize:
   method: L-BFGS-B
   max_iterations: 3
   max_evaluations: 10
+  max_wall_time: 8h
   target: 0.1
   tolerance: 1e-3
   speculative: auto

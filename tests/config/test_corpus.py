@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import signal
+import sys
 import warnings
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from bad_corpus import ANY, GOOD, PROGRAM, SEARCH, Line, lines, replaced
 
+from distfd import terminal
 from distfd.cli import _guarded, app
 from distfd.config import load_config
 
@@ -43,8 +45,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _handlers() -> Iterator[None]:
-    """The command line sets signal handlers, and how warnings are shown, for its process."""
+def _handlers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The command line sets signal handlers, how warnings are shown, and where it speaks, for its whole process."""
+    monkeypatch.setattr(terminal, "stream", lambda: sys.stderr)
     before, shown = {s: signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)}, warnings.showwarning
     yield
     for number, handler in before.items():
@@ -337,6 +340,7 @@ def test_the_good_ones_have_every_key() -> None:
     known = {".".join(map(str, path)) for path in key_paths(Config)}
     told: set[str] = {line.path for _, line in CASES}
     other: dict[str, Any] = dict.fromkeys(
-        ("objective.command.commands", "objective.simulator", "cluster.stop_before"), "the other choice"
+        ("objective.command.commands", "objective.simulator", "cluster.stop_before", "minimize.constraints"),
+        "elsewhere",
     )
     assert known - told - set(other) == set()
