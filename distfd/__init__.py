@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from distfd.numerics.steps import AbsoluteStep, NoiseStep
     from distfd.numerics.sweep_result import StepSweep
     from distfd.objectives.command import CommandObjective
+    from distfd.observers.display import Progress
     from distfd.optimize import minimize
     from distfd.records import Evaluation, Status
     from distfd.results import DerivativeResult
@@ -50,6 +51,7 @@ _HOMES = {
     "MissingSimulatorError": "distfd.errors",
     "NoiseResult": "distfd.numerics.noise_result",
     "NoiseStep": "distfd.numerics.steps",
+    "Progress": "distfd.observers.display",
     "RayExecutor": "distfd.executors.ray",
     "SerialExecutor": "distfd.executors.serial",
     "Status": "distfd.records",
@@ -87,6 +89,7 @@ __all__ = [
     "MissingSimulatorError",
     "NoiseResult",
     "NoiseStep",
+    "Progress",
     "RayExecutor",
     "SerialExecutor",
     "Status",

@@ -83,6 +83,7 @@ def make_evaluator(
         names=problem.names,
         warm=config.objective.warm,
         recycle=evaluation.recycle.model_dump(),
+        setup_timeout=evaluation.setup_timeout,
     )
 
 
@@ -112,8 +113,8 @@ def steps(config: Config, problem: Problem) -> Any:
     return AbsoluteStep(numbers) if absolute and numbers is not None else numbers
 
 
-def make_executor(config: Config) -> Executor:
-    """Ray, as ``cluster`` and ``resources`` say."""
+def make_executor(config: Config, *, show_output: bool = False) -> Executor:
+    """Ray, as ``cluster`` and ``resources`` say; what J prints is shown only if asked for."""
     from distfd.executors.ray import RayExecutor
 
     cluster = config.cluster
@@ -121,8 +122,7 @@ def make_executor(config: Config) -> Executor:
         address=cluster.address,
         num_cpus=cluster.num_cpus,
         max_slots=cluster.max_slots,
-        # Standard output is the result's.
-        show_output=False,
+        show_output=show_output,
         resources=config.resources.model_dump(),
     )
 

@@ -73,10 +73,12 @@ def check_job(
             if directory.is_worthless(objective.fingerprint(), problem.names) and (aside := directory.archive()):
                 say(f"the earlier run is kept as {aside}")
             directory.make()
-            store = SQLiteStore(directory.store, fingerprint=objective.fingerprint(), names=problem.names)
+            store = SQLiteStore(
+                directory.store, fingerprint=objective.fingerprint(), names=problem.names, spool=directory.spool
+            )
             stack.callback(store.close)
             observers.insert(0, stack.enter_context(JsonLog(directory.log)))
-        say(f"check of {loaded.path.name}; starting Ray, which takes a few seconds")
+        say(f"check of {loaded.path.name}")
         evaluator = stack.enter_context(
             make_evaluator(lenient, problem, objective, store=store, observers=tuple(observers))
         )

@@ -2,36 +2,60 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import sys
-import traceback
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from distfd import terminal
+from distfd.cli_aside import add_commands, say
+from distfd.cli_options import ConfigFile, Debug, LogFormat, Overrides, Quiet, examples
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from distfd.observers.display import Progress
+    from distfd.rundir import RunDirectory
+
 
 _INTERRUPTED = "interrupted; what was finished is kept, and the same command again goes on from there"
 
 app = typer.Typer(
     name="distfd",
-    help="Finite-difference derivatives of expensive black boxes, every evaluation a Ray task.",
+    epilog=examples("distfd init && distfd run config.yaml", "distfd COMMAND --help"),
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-ConfigFile = Annotated[str, typer.Argument(metavar="CONFIG", help="The YAML file that describes the job.")]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="[KEY.PATH=VALUE]...", help="Values to put over the file's, such as derivative.step=1e-4."),
-]
-Debug = Annotated[bool, typer.Option("--debug", help="Show distfd's own traceback where something fails.")]
+
+@app.callback(invoke_without_command=True)
+def distfd(
+    *,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    """Finite-difference derivatives of expensive black boxes, every evaluation a Ray task."""
+    if version:
+        from distfd.report import versions
+
+        found = versions()
+        say(f"distfd {found.pop('distfd', '')} ({', '.join(f'{name} {number}' for name, number in found.items())})")
+        raise typer.Exit(0)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "distfd run job.yaml",
+        "distfd run job.yaml derivative.scheme=central output=runs/central",
+        "distfd run job.yaml --evaluate x0      one evaluation, shown step by step",
+    )
+)
 def run(
     config: ConfigFile,
     overrides: Overrides = None,
@@ -43,7 +67,12 @@ def run(
             "--evaluate", metavar="X", help="Only evaluate J once, at x0 or 1,2,3, and show how; nothing is stored."
         ),
     ] = None,
-    debug: Debug = False,  # noqa: ARG001  # read by main()
+    show_output: Annotated[
+        bool, typer.Option("--show-output", help="Print what J prints, on standard error; else it is in output.log.")
+    ] = False,
+    quiet: Quiet = False,
+    log_format: LogFormat = "text",
+    debug: Debug = False,
 ) -> None:
     """Do what CONFIG says; run it again to resume."""
     from distfd.config.load import load_config
@@ -51,29 +80,62 @@ def run(
     if evaluate is not None:
         from distfd.single import evaluate_once
 
-        evaluate_once(load_config(config, overrides or ()), evaluate, _say)
+        evaluate_once(load_config(config, overrides or ()), evaluate, say)
         return
-    from distfd.observers.progress import ProgressLines
-    from distfd.report import summary
+    from distfd.errors import EvaluationError
+    from distfd.result_table import show_result
     from distfd.run import Job
 
-    progress = ProgressLines()
-    result = Job(load_config(config, overrides or ()), progress, progress.say).run(fresh=fresh)
-    print(summary(result))  # noqa: T201  # the result is what standard output is for
+    with _progress(quiet, log_format, printing=show_output) as progress:
+        loaded = load_config(config, overrides or ())
+
+        def prepare(directory: RunDirectory) -> None:
+            if not debug:
+                terminal.divert(directory.noise, show_output=show_output)
+            progress.say(f"{loaded.config.task} of {loaded.path.name}")
+            progress.hold("starting workers")
+
+        job = Job(loaded, progress, progress.say, show_output=show_output, prepare=prepare)
+        try:
+            result = job.run(fresh=fresh)
+        except EvaluationError as error:
+            printed = job.directory.printed
+            note = f"\n  printed: what J printed is in {printed}" if printed.exists() and not show_output else ""
+            raise EvaluationError(f"{error}{note}", error.evaluation) from error
+    show_result(result, job.directory)
     if result["status"] != "done":
         raise typer.Exit(3)
 
 
-@app.command()
-def plan(config: ConfigFile, overrides: Overrides = None, *, debug: Debug = False) -> None:  # noqa: ARG001  # see run
+@contextlib.contextmanager
+def _progress(quiet: bool, log_format: str, *, printing: bool = False) -> Iterator[Progress]:
+    """What shows how far the command is; where J prints too, not in a panel that this would tear."""
+    from distfd.errors import InputError
+    from distfd.observers.display import Progress
+
+    if log_format not in ("text", "json"):
+        raise InputError(f"--log-format: must be text or json (given {log_format!r})")
+    if log_format == "json":
+        terminal.speak_json()
+    style = "none" if quiet else "json" if log_format == "json" else "lines" if printing else "auto"
+    with Progress(terminal.stream(), style=style) as progress:
+        if quiet:
+            yield progress
+        else:
+            with terminal.spoken_by(progress.say):
+                yield progress
+
+
+@app.command(epilog=examples("distfd plan job.yaml derivative.scheme=central4"))
+def plan(config: ConfigFile, overrides: Overrides = None, *, debug: Debug = False) -> None:  # noqa: ARG001  # see main()
     """Show evaluations, rounds and resources without running any."""
     from distfd.config.load import load_config
     from distfd.preview import preview
 
-    print(preview(load_config(config, overrides or ())))  # noqa: T201  # the answer
+    say(preview(load_config(config, overrides or ())))
 
 
-@app.command()
+@app.command(epilog=examples("distfd validate job.yaml"))
 def validate(
     config: ConfigFile,
     overrides: Overrides = None,
@@ -81,7 +143,7 @@ def validate(
     no_import: Annotated[
         bool, typer.Option("--no-import", help="Do not import the objective's module or look for its program.")
     ] = False,
-    debug: Debug = False,  # noqa: ARG001  # see run
+    debug: Debug = False,  # noqa: ARG001  # see main()
 ) -> None:
     """Check CONFIG, import its objective, look for its program; run nothing."""
     from distfd.config.load import load_config
@@ -91,10 +153,12 @@ def validate(
         from distfd.build import make_objective
 
         make_objective(loaded, loaded.config.problem())
-    print(f"{config}: valid")  # noqa: T201  # the answer
+    say(f"{config}: valid")
 
 
-@app.command()
+@app.command(
+    epilog=examples("distfd check job.yaml", "distfd check job.yaml --coordinates mass,width --plot sweep.png")
+)
 def check(
     config: ConfigFile,
     overrides: Overrides = None,
@@ -111,81 +175,48 @@ def check(
         str | None, typer.Option("--plot", metavar="FILE.png", help="Draw the step sweep (needs matplotlib).")
     ] = None,
     json_file: Annotated[str | None, typer.Option("--json", metavar="FILE", help="Write what was found.")] = None,
-    debug: Debug = False,  # noqa: ARG001  # see run
+    quiet: Quiet = False,
+    log_format: LogFormat = "text",
+    debug: Debug = False,
 ) -> None:
     """Measure the noise, sweep the step, and say whether the derivative can be trusted and which step to set."""
     from distfd.check_job import check_job
     from distfd.check_report import check_text
     from distfd.config.load import load_config
-    from distfd.observers.progress import ProgressLines
 
-    progress = ProgressLines()
-    found = check_job(
-        load_config(config, overrides or ()),
-        coordinates=None if coordinates is None else [name.strip() for name in coordinates.split(",") if name.strip()],
-        tolerance=tolerance,
-        plot=plot,
-        json_file=json_file,
-        observer=progress,
-        say=progress.say,
-    )
-    print(check_text(found))  # noqa: T201  # the answer
+    names = None if coordinates is None else [name.strip() for name in coordinates.split(",") if name.strip()]
+    with _progress(quiet, log_format) as progress:
+        loaded = load_config(config, overrides or ())
+        if not debug:
+            terminal.divert(Path(os.devnull))
+        progress.hold("starting workers")
+        found = check_job(
+            loaded,
+            coordinates=names,
+            tolerance=tolerance,
+            plot=plot,
+            json_file=json_file,
+            observer=progress,
+            say=progress.say,
+        )
+    say(check_text(found))
     if found.result is not None and len(found.result.missing):
         raise typer.Exit(3)
 
 
-@app.command()
-def status(
-    directory: Annotated[str, typer.Argument(metavar="RUN", help="The directory of a run.")],
-    *,
-    debug: Debug = False,  # noqa: ARG001  # see run
-) -> None:
-    """Tell how far a run is, without disturbing it."""
-    from distfd.preview import status_text
-
-    print(status_text(directory))  # noqa: T201  # the answer
-
-
-@app.command()
-def init(
-    *,
-    command: Annotated[
-        str | None, typer.Option("--command", help="The program and its arguments, as you type them: 'ccx beam'.")
-    ] = None,
-    deck: Annotated[
-        list[str] | None,
-        typer.Option("--deck", help="Its input file, with numbers marked {{ width = 0.3 }}; may be given again."),
-    ] = None,
-    to: Annotated[str | None, typer.Option("--to", help="The YAML file to write; templates go beside it.")] = None,
-    debug: Debug = False,  # noqa: ARG001  # see run
-) -> None:
-    """Draft a configuration for a program from its input files."""
-    from distfd.draft import draft
-    from distfd.errors import InputError
-
-    if command is None:
-        raise InputError("init: say what to run: --command 'solver deck.inp' --deck deck.inp")
-    made = draft(command, deck or (), to)
-    for path, text in made.files.items():
-        path.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
-    _say(f"wrote {', '.join(map(str, made.files))}")
-    _say(f"next: change its outputs, then   distfd run {made.config} --evaluate x0")
-
-
-def _say(text: str) -> None:
-    print(text, flush=True)  # noqa: T201  # the answer
+add_commands(app)
 
 
 def main() -> None:
     """Entry point: run a command and exit with its code."""
-    sys.exit(_guarded(lambda: app(standalone_mode=False), debug="--debug" in sys.argv))
+    sys.exit(_guarded(lambda: app(standalone_mode=False, prog_name="distfd"), debug="--debug" in sys.argv))
 
 
 def _guarded(command: Callable[[], Any], *, debug: bool) -> int:  # noqa: PLR0911  # one return an exit code
     """Run a command; whatever it raises becomes a message and an exit code."""
     from distfd.errors import DistfdError
 
-    warnings.showwarning = _show_warning
+    warnings.showwarning = terminal.show_warning
     signal.signal(signal.SIGTERM, _terminated)
     try:
         code = int(command() or 0)
@@ -211,16 +242,10 @@ def _guarded(command: Callable[[], Any], *, debug: bool) -> int:  # noqa: PLR091
 
 
 def _fail(text: str, code: int, *, debug: bool) -> int:
-    if debug:
-        traceback.print_exc()
-    print(f"distfd: {text}", file=sys.stderr)  # noqa: T201  # the answer
+    terminal.error(text, code, debug=debug)
     return code
 
 
 def _terminated(signum: int, frame: object) -> None:  # noqa: ARG001  # as signal calls it
     """End as with Ctrl-C: children dead, store closed, resumable."""
     raise KeyboardInterrupt
-
-
-def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    print(f"warning: {message}", file=sys.stderr)  # noqa: T201  # for the user, not for a log

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from distfd import events
 from distfd.errors import ClusterError
 from distfd.protocols import SlotUp
+from distfd.silence import Silence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -19,12 +20,15 @@ if TYPE_CHECKING:
 
 _TICK = 1.0
 """Seconds after which one looks round even if nothing was reported."""
-_QUIET = 30.0
-"""Seconds without any slot after which that is said."""
+_TOLD = 0.5
+"""Seconds at least between two words on what is running."""
 
 
 def drive(
-    session: Session, scheduler: Scheduler, chunk: Callable[[Submit], Chunk]
+    session: Session,
+    scheduler: Scheduler,
+    chunk: Callable[[Submit], Chunk],
+    name: Callable[[int], str] = str,
 ) -> Generator[list[Attempts], None, None]:
     """Have slots evaluate what the scheduler gives out; the attempts that end, as they do.
 
@@ -34,6 +38,8 @@ def drive(
     ----------
     chunk : callable
         What a slot is sent for a `Submit`.
+    name : callable
+        Number of a point -> what observers are told of it.
 
     Raises
     ------
@@ -41,7 +47,7 @@ def drive(
         If no slot can be had.
     """
     try:
-        yield from _run(session, scheduler, chunk)
+        yield from _run(session, scheduler, chunk, name)
     except GeneratorExit:
         _kill_busy(session, scheduler)
         raise
@@ -57,8 +63,11 @@ def _kill_busy(session: Session, scheduler: Scheduler) -> None:
         session.executor.kill(slot)
 
 
-def _run(session: Session, scheduler: Scheduler, chunk: Callable[[Submit], Chunk]) -> Iterator[list[Attempts]]:
-    last_seen = time.monotonic()
+def _run(
+    session: Session, scheduler: Scheduler, chunk: Callable[[Submit], Chunk], name: Callable[[int], str]
+) -> Iterator[list[Attempts]]:
+    told = time.monotonic()
+    silence = Silence(told)
     while not scheduler.finished:
         for submit in scheduler.issue(time.monotonic()):
             session.executor.submit(submit.slot, chunk(submit))
@@ -66,13 +75,23 @@ def _run(session: Session, scheduler: Scheduler, chunk: Callable[[Submit], Chunk
         if ended:
             yield ended
         now = time.monotonic()
-        if session.pool.up:
-            last_seen = now
-        elif now - last_seen > _QUIET:
-            session.emit(events.Waiting(now - last_seen, "no slot is up; the cluster may be busy with other work"))
-            last_seen = now
+        if now - told > _TOLD:
+            _tell_running(session, scheduler, name, now)
+            told = now
+        session.tell_silence(silence, now, going=bool(session.pool.up))
     if scheduler.broken is not None:
         raise ClusterError(scheduler.broken)
+
+
+def _tell_running(session: Session, scheduler: Scheduler, name: Callable[[int], str], now: float) -> None:
+    at_work = scheduler.at_work()
+    if not at_work:
+        return
+    longest = min(at_work, key=lambda issued: issued.started)
+    n = len(longest.index)
+    what = name(int(longest.index[0])) if n == 1 else f"{n} points in a row"
+    points = sum(len(issued.index) for issued in at_work)
+    session.emit(events.Running(points, len(at_work), what, now - longest.started))
 
 
 def _patience(scheduler: Scheduler, now: float) -> float:
@@ -86,7 +105,7 @@ def _take(session: Session, scheduler: Scheduler, wait: float) -> list[Attempts]
     ended = []
     for report in session.executor.wait(wait):
         if isinstance(report, SlotUp):
-            session.emit(events.SlotStarted(report.slot, report.host, report.pid))
+            session.emit(events.SlotStarted(report.slot, report.host, report.pid, report.output))
         attempts = scheduler.take(report, time.monotonic())
         if attempts is not None:
             ended.append(attempts)

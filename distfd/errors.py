@@ -50,6 +50,10 @@ class ClusterError(DistfdError):
     exit_code = 4
 
 
+class ClusterLostError(ClusterError):
+    """The Ray cluster was there and is gone, or answers no more; what was finished is kept."""
+
+
 class StoreError(DistfdError):
     """The store cannot be read, written or locked."""
 

@@ -15,13 +15,15 @@ from distfd.protocols import Chunk
 from distfd.records import Batch, Status
 from distfd.repeats import find_repeats, repeated
 from distfd.scheduling.scheduler import Scheduler
+from distfd.spool import Spool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Mapping
 
     from numpy.typing import NDArray
 
     from distfd.numerics.plan import Request
+    from distfd.protocols import Store
     from distfd.scheduling.ledger import Attempts
     from distfd.scheduling.scheduler import Submit
     from distfd.session import Session
@@ -59,13 +61,14 @@ def evaluate(
     """
     points, store = request.points, session.store
     keys = points.keys(session.salt) if keys is None else keys
-    reused = _from_store(store.get(keys))
     repeats = find_repeats(keys)
-    known = np.concatenate((reused.index, *repeats.values()))
-    index = np.flatnonzero(~np.isin(np.arange(len(points)), known))
-    state = begin() if len(index) and begin is not None else None
+    reused, index = _known(session, keys, repeats)
     if len(index):
         session.start()
+        if session.awaits_leftovers:
+            # Starting takes a while, in which the workers of a driver that was killed may have left what they were at.
+            reused, index = _known(session, keys, repeats)
+    state = begin() if len(index) and begin is not None else None
     session.emit(events.WaveStarted(task, len(points), len(reused), session.pool.slots))
     if len(reused):
         yield reused
@@ -73,15 +76,15 @@ def evaluate(
         return
     if not session.pool.times.count:
         session.pool.times.recall(len(points), *store.seconds())
+    spool = _announced(session, request, task, keys, len(reused))
     epoch = time.time() - time.monotonic()
     scheduler = Scheduler(index, request.baseline, session.policy, session.pool, epoch=epoch, total=len(points))
     name = _namer(request, session)
-    chunk = _chunks(session, request, state, capture)
-    with contextlib.closing(drive(session, scheduler, chunk)) as driven:
+    chunk = _chunks(session, request, state, capture, spool)
+    with contextlib.closing(drive(session, scheduler, chunk, name)) as driven:
         for ended in driven:
             # All that has come in is stored before the caller, who may stop here, sees any of it.
-            for attempts in ended:
-                store.put(keys[attempts.batch.index], attempts.batch)
+            _keep(store, keys, [*(attempts.batch for attempts in ended), *scheduler.uncounted()])
             for attempts in ended:
                 _tell_failures(session, attempts, name)
                 final = attempts.batch if attempts.final.all() else attempts.batch.take(attempts.final)
@@ -89,10 +92,38 @@ def evaluate(
                     session.emit(events.BatchFinished(final))
                     yield final
                     yield from repeated(final, repeats)
+    _keep(store, keys, scheduler.uncounted())
+
+
+def _keep(store: Store, keys: NDArray[np.uint64], batches: list[Batch]) -> None:
+    for batch in batches:
+        store.put(keys[batch.index], batch)
+
+
+def _known(
+    session: Session, keys: NDArray[np.uint64], repeats: Mapping[int, NDArray[np.int64]]
+) -> tuple[Batch, NDArray[np.int64]]:
+    """What the store has, and the numbers of the points that are to be evaluated."""
+    reused = _from_store(session.store.get(keys))
+    known = np.concatenate((reused.index, *repeats.values()))
+    return reused, np.flatnonzero(~np.isin(np.arange(len(keys)), known))
+
+
+def _announced(session: Session, request: Request, task: str, keys: NDArray[np.uint64], n_reused: int) -> Spool | None:
+    """Tell the store what is coming; where workers leave what this process may not live to take."""
+    announce = getattr(session.store, "begin_wave", None)  # a store of the user's own need not have it
+    if announce is not None:
+        announce(request.points, task, reused=n_reused)
+    place = session.spool_place()
+    return None if place is None else Spool(place, keys)
 
 
 def _chunks(
-    session: Session, request: Request, state: NDArray[np.uint8] | None, capture: int | None
+    session: Session,
+    request: Request,
+    state: NDArray[np.uint8] | None,
+    capture: int | None,
+    spool: Spool | None,
 ) -> Callable[[Submit], Chunk]:
     """What a slot is sent for a `Submit`."""
 
@@ -108,6 +139,7 @@ def _chunks(
             state=state,
             capture=capture,
             recycle=session.recycle,
+            spool=None if spool is None else Spool(spool.place, spool.keys[submit.index]),
         )
 
     return chunk

@@ -11,6 +11,7 @@ import numpy as np
 from distfd.calls import call_each
 from distfd.describe import coordinate_label, numbered
 from distfd.errors import InputError
+from distfd.events import Differentiated
 from distfd.executors.registry import make_executor
 from distfd.kinds import Kinds
 from distfd.methods import Setting, make_method
@@ -73,7 +74,7 @@ class Evaluator(Kinds):
     executor : "ray", "serial" or an Executor
     store : path, Store or None
         A path keeps values in an SQLite file; None keeps them in memory for the life of the Evaluator.
-    timeout, retries, on_failure
+    timeout, retries, on_failure, setup_timeout
         See `distfd.options.EvaluationOptions`.
     deterministic : bool, optional
         Whether J gives the same value when asked again: a straggler is then tried again on a slot that is idle, and the
@@ -121,9 +122,10 @@ class Evaluator(Kinds):
         version: str | None = None,
         warm: str | None = None,
         recycle: Recycle | Mapping[str, Any] | None = None,
+        setup_timeout: float | None = None,
     ) -> None:
         self._options = DerivativeOptions(scheme, step, scale, bounds, names, accuracy)
-        treatment = EvaluationOptions(timeout, retries, on_failure)
+        treatment = EvaluationOptions(timeout, retries, on_failure, setup_timeout)
         self._raises, self._repairs = treatment.on_failure == "raise", treatment.on_failure == "repair"
         self._label = coordinate_label(names)
         objective = as_objective(fun, args, kwargs, version)
@@ -165,6 +167,8 @@ class Evaluator(Kinds):
         """Give the slots back and release the store; an Evaluator may be used again afterwards only in memory."""
         try:
             self._session.stop()
+            if (tidy := getattr(self._session.objective, "tidy", None)) is not None:  # what runs programs has it
+                tidy()
         finally:
             if self._owns_store:
                 self._session.store.close()
@@ -277,9 +281,10 @@ class Evaluator(Kinds):
         if self._raises and len(answer.missing):
             raise out_of_range_error(answer, self._label)
         tell(answer.warnings)
-        return make_result(
-            answer, tally, self._options.stencil.name, self._label, slots=self.slots, vector=kind == "jacobian"
-        )
+        scheme, vector = self._options.stencil.name, kind == "jacobian"
+        result = make_result(answer, tally, scheme, self._label, slots=self.slots, vector=vector)
+        self.emit(Differentiated(self._at(x), result))
+        return result
 
     def method(self, x: ArrayLike, kind: str = "gradient", **particulars: Any) -> Method:
         """The plan of a derivative at x; nothing is evaluated."""

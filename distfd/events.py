@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from distfd.records import Batch, Failure
+    from distfd.results import DerivativeResult
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,22 @@ class SlotStarted:
     slot: int
     host: str
     pid: int
+    output: str = ""
+    """The file on its host that its standard output goes to, where that is one."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """What slots are at; told about once a second while evaluations take longer than that."""
+
+    n_points: int
+    """Points that are with slots, running or next."""
+    busy: int
+    """Slots that are at work."""
+    longest: str
+    """What the slot that has been at it for longest evaluates, or how many points."""
+    seconds: float
+    """For how long."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +94,32 @@ class Iterated:
     iteration: int
     x: NDArray[np.float64]
     value: float
+    gradient_norm: float | None = None
+    """Euclidean norm of the gradient at x, where it is known."""
 
 
-Event = WaveStarted | BatchFinished | AttemptFailed | SlotStarted | Waiting | WaveEnded | Iterated
+@dataclass(frozen=True, eq=False)
+class Differentiated:
+    """A derivative at x (d,) is known."""
+
+    x: NDArray[np.float64]
+    result: DerivativeResult
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """The slots were given back: nothing runs any more, whether all went well or not."""
+
+
+Event = (
+    WaveStarted
+    | BatchFinished
+    | AttemptFailed
+    | SlotStarted
+    | Running
+    | Waiting
+    | WaveEnded
+    | Iterated
+    | Differentiated
+    | Stopped
+)

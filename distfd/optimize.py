@@ -159,7 +159,8 @@ def _minimize(  # noqa: PLR0917  # private, called twice above
     def after_iteration(x: NDArray[np.float64], *_: Any) -> Any:
         run.iterations += 1
         value = run.best.value if run.best is not None else np.nan
-        evaluator.emit(Iterated(run.iterations, np.array(x), float(value)))
+        norm = None if run.best is None else float(np.linalg.norm(run.best.derivative))
+        evaluator.emit(Iterated(run.iterations, np.array(x), float(value), norm))
         evaluator.accept(x)
         stop = callback(x) if callback else None
         if run.iterations == limits.max_iterations:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 CAUSES = {"error": Status.ERROR, "crash": Status.CRASH, "timeout": Status.TIMEOUT}
 DEFAULT_RETRIES = {"error": 0, "crash": 2, "timeout": 0}
+_SETUP = 30.0
+"""Seconds that J has to be made ready in any case: to import a package may take longer than an evaluation."""
 ON_FAILURE = ("raise", "nan", "repair")
 
 
@@ -81,15 +83,20 @@ class EvaluationOptions:
         it is formed from other points, if J has values there (see `distfd.numerics.ladder`), and listed as repaired.
         Further tries of the same point come first, as ``retries`` says. For gradients and dense Jacobians; values
         alone are NaN then.
+    setup_timeout : float or None
+        Seconds that J's constructor and setup() may take in a process. None: as many as an evaluation, 30 at least; no
+        limit where there is no timeout.
     """
 
     timeout: float | None = None
     retries: int | Mapping[str, int] | None = None
     on_failure: str = "raise"
+    setup_timeout: float | None = None
 
     def __post_init__(self) -> None:
-        if self.timeout is not None and not _is_duration(self.timeout):
-            raise InputError(f"timeout: must be a number of seconds > 0, or None (was {self.timeout!r})")
+        for name, given in (("timeout", self.timeout), ("setup_timeout", self.setup_timeout)):
+            if given is not None and not _is_duration(given):
+                raise InputError(f"{name}: must be a number of seconds > 0, or None (was {given!r})")
         if self.on_failure not in ON_FAILURE:
             raise InputError(f"on_failure: must be one of {', '.join(ON_FAILURE)} (was {self.on_failure!r})")
         _tries(self.retries)
@@ -97,7 +104,10 @@ class EvaluationOptions:
     def policy(self, *, limits_itself: bool, backups: bool = False) -> Policy:
         """What the scheduler is told."""
         tries = {CAUSES[cause]: n for cause, n in _tries(self.retries).items()}
-        return Policy(tries, self.timeout, limits_itself, backups)
+        limit = self.setup_timeout
+        if limit is None and self.timeout is not None:
+            limit = max(self.timeout, _SETUP)
+        return Policy(tries, self.timeout, limits_itself, backups, limit)
 
 
 def _is_duration(seconds: Any) -> bool:

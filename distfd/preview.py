@@ -1,4 +1,4 @@
-"""What a job would cost, and how far a run is: nothing is evaluated here."""
+"""What a job would cost: nothing is evaluated here."""
 
 from __future__ import annotations
 
@@ -8,16 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distfd.build import make_evaluator, make_objective
-from distfd.errors import InputError
 from distfd.executors.serial import SerialExecutor
 from distfd.numerics.ladder import HALVINGS
 from distfd.numerics.plan import Request
 from distfd.numerics.survey import EVALUATIONS
-from distfd.objectives.archive import count_archives
-from distfd.objectives.folder import count_kept
-from distfd.report import summary
 from distfd.rundir import RunDirectory
-from distfd.stores.lock import holder
 from distfd.stores.summary import read_summary
 
 if TYPE_CHECKING:
@@ -54,37 +49,6 @@ def preview(loaded: LoadedConfig) -> str:
         ("output", f"{config.output}{_so_far(config)}" if config.output else "none given; run asks for one"),
     ]
     return "\n".join(f"{title + ':':<13} {text}" for title, text in rows)
-
-
-def status_text(directory: str) -> str:
-    """How far a run is.
-
-    Raises
-    ------
-    InputError
-        If there is no run.
-    """
-    run = RunDirectory(Path(directory).absolute())
-    if not run.store.exists():
-        raise InputError(f"{directory}: no run is there (no {run.store.name})")
-    held = holder(run.store.with_name(run.store.name + ".lock"))
-    counts = read_summary(run.store)
-    result = run.result()
-    if held is None and result is not None:
-        lines = [summary(result)]
-        if result.get("message") and result["task"] != "minimize":
-            lines.append(result["message"])
-        return "\n".join([*lines, *_kept(run)])
-    state = f"running ({held})" if held is not None else "ended without a result; run the same command again to go on"
-    state += f": {counts.n_computed} evaluations so far, {counts.n_failed_attempts} failed attempts"
-    return "\n".join([state, *_kept(run)])
-
-
-def _kept(run: RunDirectory) -> list[str]:
-    """Where a program's work directories can be looked at, if any are kept."""
-    failed, packed = count_kept(run.work), count_archives(run.archives)
-    told = ((failed, f"kept in {run.work}"), (packed, f"packed in {run.archives}"))
-    return [f"{n} work {'directory is' if n == 1 else 'directories are'} {where}" for n, where in told if n]
 
 
 def _effort(config: Config, n: int, moving: int, slots: int | None) -> tuple[str, str]:

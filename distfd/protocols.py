@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from distfd.points import Points
     from distfd.records import Batch, Failure
     from distfd.recycle import Recycle
+    from distfd.spool import Spool
 
 
 class Model(Protocol):
@@ -92,11 +93,24 @@ class Chunk:
     """Number of the point after which J's state is wanted, in ``Batch.states``. J is then a `WarmModel`."""
     recycle: Recycle | None = None
     """When the process that evaluates is to be replaced."""
+    spool: Spool | None = None
+    """Where long evaluations are left as files too, in case the driver dies."""
 
 
 @dataclass(frozen=True)
 class SlotUp:
     """A slot is ready for chunks."""
+
+    slot: int
+    host: str
+    pid: int
+    output: str = ""
+    """The file on its host that its standard output goes to, where that is one."""
+
+
+@dataclass(frozen=True)
+class SlotStarting:
+    """A slot's process is there and makes J ready; chunks come once it is up."""
 
     slot: int
     host: str
@@ -123,16 +137,17 @@ class SlotLost:
     failure: Failure
 
 
-Report = SlotUp | ChunkDone | SlotLost
+Report = SlotStarting | SlotUp | ChunkDone | SlotLost
 
 
 class Executor(Protocol):
     """Slots that evaluate chunks; one driver thread calls it."""
 
-    def open(self, objective: Objective) -> Sequence[SlotUp]:
-        """Start the slots, if they are not there already for this objective; those that are up.
+    def open(self, objective: Objective) -> Sequence[SlotUp | SlotStarting]:
+        """Start the slots, if they are not there already for this objective; those that are up, or about to be.
 
-        Returns before the others are up. Each of them announces itself by a SlotUp from ``wait``.
+        Returns before the others are up. Each of them announces itself by a SlotUp from ``wait``, after a SlotStarting
+        where to make J ready happens in a process of its own.
         """
 
     @property

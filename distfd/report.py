@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from scipy.optimize import OptimizeResult
 
     from distfd.numerics.noise_result import NoiseResult
+    from distfd.observers.tally import RunTally
     from distfd.results import DerivativeResult
 
 _ROWS = 40
@@ -77,6 +78,21 @@ def minimize_fields(result: OptimizeResult, x0: NDArray[Any], names: Sequence[st
     }
 
 
+def stopped_fields(task: str, tally: RunTally, x0: NDArray[Any], names: Sequence[str]) -> dict[str, Any]:
+    """result.json's fields for a run that ended before its time: its counts, and the best point of a minimisation."""
+    fields: dict[str, Any] = {}
+    if task == "minimize" and tally.best is not None and tally.first is not None and tally.best_x is not None:
+        fields = {
+            **derivative_fields(tally.best, tally.best_x, names),
+            "x0": x0,
+            "value0": tally.first.value,
+            "iterations": tally.iterations,
+            "converged": False,
+        }
+    counts = {name: getattr(tally, name) for name in ("n_reused", "n_failed", "n_retried")}
+    return {**fields, **counts, "ideal_seconds": tally.ideal_seconds or None}
+
+
 def versions() -> dict[str, str]:
     """What computed it."""
     found = {"python": platform.python_version()}
@@ -89,19 +105,23 @@ def versions() -> dict[str, str]:
 
 
 def summary(result: Mapping[str, Any]) -> str:
-    """A result.json as text for a terminal."""
+    """A result.json as text for a file or a pipe."""
+    table = [*_table(result), ""] if result.get("derivative") is not None else []
+    return "\n".join([*table, *findings(result)])
+
+
+def findings(result: Mapping[str, Any]) -> list[str]:
+    """What a result.json says beside its table: J, how a search ended, what is missing, and the effort."""
     lines = []
-    if result.get("derivative") is not None:
-        lines += [*_table(result), ""]
     if result["task"] == "minimize" and result.get("value0") is not None:
         ended = "converged" if result["converged"] else "not converged"
-        lines.append(f"J = {_number(result['value0'])} before, {_number(result['value'])} after")
+        lines.append(f"J = {number_text(result['value0'])} before, {number_text(result['value'])} after")
         lines.append(f"{ended} after {result['iterations']} iterations: {result['message']}")
     elif result["task"] == "noise" and result.get("noise"):
         noise = result["noise"]
-        lines.append(f"noise of J: {_number(noise['level'])} ({noise['status']}: {STATUSES[noise['status']]})")
+        lines.append(f"noise of J: {number_text(noise['level'])} ({noise['status']}: {STATUSES[noise['status']]})")
     elif isinstance(result.get("value"), (int, float)):
-        lines.append(f"J = {_number(result['value'])}")
+        lines.append(f"J = {number_text(result['value'])}")
     if result["missing"]:
         lines.append(f"missing, as J failed there: {', '.join(result['missing'][:20])}")
     repaired = list((result.get("repaired") or {}).items())
@@ -109,7 +129,7 @@ def summary(result: Mapping[str, Any]) -> str:
     if len(repaired) > 20:
         lines.append(f"... and {len(repaired) - 20} more repaired, in result.json")
     lines.append(_effort(result))
-    return "\n".join(lines)
+    return lines
 
 
 def _effort(result: Mapping[str, Any]) -> str:
@@ -122,32 +142,41 @@ def _effort(result: Mapping[str, Any]) -> str:
     return text
 
 
-def _table(result: Mapping[str, Any]) -> list[str]:
-    names = result["names"]
+def table_columns(result: Mapping[str, Any]) -> dict[str, Sequence[Any]]:
+    """The columns of a result's table, each with a number for each coordinate."""
     if result["task"] in ("jacobian", "hessian"):
         # A Hessian is symmetric, so its rows are its columns.
         titles = [f"dJ{a}/dx" for a in range(len(result["derivative"]))]
         if result["task"] == "hessian":
-            titles = [f"d2J/dx d{name}" for name in names]
+            titles = [f"d2J/dx d{name}" for name in result["names"]]
         rows = zip(titles[:6], result["derivative"], strict=False)
-        columns = {"x": result["x"], **dict(rows)}
-    elif "x0" in result:
-        columns = {"before": result["x0"], "after": result["x"], "dJ/dx": result["derivative"]}
-    else:
-        columns = {"x": result["x"], "dJ/dx": result["derivative"]}
-        if any(bar is not None for bar in result["error"]):
-            columns["error"] = result["error"]
-        columns["step"] = result["step"]
-    shown = list(range(len(names)))
-    if len(shown) > _ROWS:
-        shown = shown[: _ROWS // 2] + shown[-_ROWS // 2 :]
+        return {"x": result["x"], **dict(rows)}
+    if "x0" in result:
+        return {"before": result["x0"], "after": result["x"], "dJ/dx": result["derivative"]}
+    columns = {"x": result["x"], "dJ/dx": result["derivative"]}
+    if any(bar is not None for bar in result["error"]):
+        columns["error"] = result["error"]
+    return {**columns, "step": result["step"]}
+
+
+def table_rows(n: int) -> tuple[list[int], int]:
+    """The coordinates that have a row, and how many are left out in the middle."""
+    if n <= _ROWS:
+        return list(range(n)), 0
+    return [*range(_ROWS // 2), *range(n - _ROWS // 2, n)], n - _ROWS
+
+
+def _table(result: Mapping[str, Any]) -> list[str]:
+    names, columns = result["names"], table_columns(result)
+    shown, left_out = table_rows(len(names))
     width = max(4, *(len(names[k]) for k in shown))
     lines = [f"{'':{width}}" + "".join(f"{title:>16}" for title in columns)]
-    lines += [f"{names[k]:{width}}" + "".join(f"{_number(c[k]):>16}" for c in columns.values()) for k in shown]
-    if len(names) > _ROWS:
-        lines.insert(1 + _ROWS // 2, f"... {len(names) - _ROWS} more in result.json ...")
+    lines += [f"{names[k]:{width}}" + "".join(f"{number_text(c[k]):>16}" for c in columns.values()) for k in shown]
+    if left_out:
+        lines.insert(1 + _ROWS // 2, f"... {left_out} more in result.json ...")
     return lines
 
 
-def _number(value: Any) -> str:
-    return "-" if value is None or not math.isfinite(value) else f"{value:.8g}"
+def number_text(value: Any, digits: int = 8) -> str:
+    """A number for people; - where there is none."""
+    return "-" if value is None or not math.isfinite(value) else f"{value:.{digits}g}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -10,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from distfd.build import make_evaluator, make_objective, movable
+from distfd.build import make_evaluator, make_executor, make_objective, movable
 from distfd.config.dump import dump_yaml
-from distfd.errors import ConfigError, DistfdError, StoreError
+from distfd.errors import ClusterLostError, ConfigError, DistfdError, StoreError
 from distfd.observers.log import JsonLog
+from distfd.observers.outputs import WorkerOutputs
+from distfd.observers.tally import RunTally
 from distfd.optimize import Limits, minimize
-from distfd.report import derivative_fields, minimize_fields, noise_fields, versions
+from distfd.report import derivative_fields, minimize_fields, noise_fields, stopped_fields, versions
 from distfd.rundir import RunDirectory
 from distfd.stores.lock import holder
 from distfd.stores.sqlite import SQLiteStore
@@ -31,11 +34,25 @@ if TYPE_CHECKING:
 
 @dataclass
 class Job:
-    """A configuration on its way to a result."""
+    """A configuration on its way to a result.
+
+    Attributes
+    ----------
+    loaded : LoadedConfig
+    observer : Observer
+    say : callable
+        Gets a line of text for the user.
+    show_output : bool
+        Whether what J prints is printed here too; else it is gathered in the directory's output.log.
+    prepare : callable
+        Called with the directory once that is there, before anything runs.
+    """
 
     loaded: LoadedConfig
     observer: Observer
     say: Callable[[str], None]
+    show_output: bool = False
+    prepare: Callable[[RunDirectory], None] = field(default=lambda _directory: None)
     problem: Problem = field(init=False)
     directory: RunDirectory = field(init=False)
 
@@ -72,7 +89,7 @@ class Job:
         if fresh or directory.is_worthless(fingerprint, names):
             self._put_aside()
         directory.make()
-        store = SQLiteStore(directory.store, fingerprint=fingerprint, names=names)
+        store = SQLiteStore(directory.store, fingerprint=fingerprint, names=names, spool=directory.spool)
         try:
             text = dump_yaml(self.loaded.config)
             earlier = directory.result()
@@ -81,15 +98,23 @@ class Job:
                 return earlier
             directory.write_config(text)
             directory.forget_result()
-            self.say(f"{self.loaded.config.task} of {self.loaded.path.name}; starting Ray, which takes a few seconds")
-            with JsonLog(directory.log) as log:
+            self.prepare(directory)
+            printed = WorkerOutputs()
+            with JsonLog(directory.log) as log, contextlib.ExitStack() as last:
+                last.callback(printed.gather, directory.printed)
                 log.write(
                     "run_started", task=self.loaded.config.task, config=str(self.loaded.path), versions=versions()
                 )
+                tally = RunTally()
                 with make_evaluator(
-                    self.loaded.config, self.problem, objective, store=store, observers=(log, self.observer)
+                    self.loaded.config,
+                    self.problem,
+                    objective,
+                    executor=make_executor(self.loaded.config, show_output=self.show_output),
+                    store=store,
+                    observers=(log, tally, self.observer, printed),
                 ) as evaluator:
-                    result = self._finish(store, evaluator, log)
+                    result = self._finish(store, evaluator, log, tally)
                 log.write("run_ended", status=result["status"])
             return result
         finally:
@@ -102,7 +127,7 @@ class Job:
         if aside := self.directory.archive():
             self.say(f"the earlier run is kept as {aside}")
 
-    def _finish(self, store: SQLiteStore, evaluator: Evaluator, log: JsonLog) -> dict[str, Any]:
+    def _finish(self, store: SQLiteStore, evaluator: Evaluator, log: JsonLog, tally: RunTally) -> dict[str, Any]:
         """Compute, and write down how it ended, whichever way that is."""
         begin, started = time.monotonic(), _now()
 
@@ -113,6 +138,7 @@ class Job:
                 **_nothing(),
                 "task": self.loaded.config.task,
                 "status": status,
+                "exit_code": {"done": 0, "partial": 3}.get(status),
                 "names": list(self.problem.names),
                 "x": self.problem.x0,
                 **found,
@@ -127,15 +153,26 @@ class Job:
             self.directory.write_result(result)
             return self.directory.result() or result
 
+        def stop(status: str, message: str, exit_code: int) -> None:
+            stopped = stopped_fields(self.loaded.config.task, tally, self.problem.x0, self.problem.names)
+            # Where the disk is full these fail too, and what is told is why the run stopped.
+            with contextlib.suppress(StoreError):
+                log.write("run_ended", status=status, message=message)
+            with contextlib.suppress(StoreError):
+                close(status, {**stopped, "message": message, "exit_code": exit_code})
+
         try:
             found = self._compute(evaluator)
         except KeyboardInterrupt:
-            log.write("run_ended", status="interrupted")
-            close("interrupted", {"message": "interrupted; run again to go on"})
+            stop("interrupted", "interrupted; run again to go on", 130)
+            raise
+        except ClusterLostError as error:
+            text = f"{error}; what was finished is kept, run again to go on"
+            log.write("run_ended", status="interrupted", message=text)
+            close("interrupted", {"message": text, "slots": evaluator.slots})
             raise
         except DistfdError as error:
-            log.write("run_ended", status="failed", message=str(error))
-            close("failed", {"message": str(error), "slots": evaluator.slots})
+            stop("failed", str(error), error.exit_code)
             raise
         if found["derivative"] is None:
             return close("done", found)

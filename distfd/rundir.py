@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from distfd.errors import InputError, StoreError
 from distfd.stores.summary import read_summary
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
 
@@ -33,6 +34,26 @@ class RunDirectory:
     def log(self) -> Path:
         """Events, one JSON object a line."""
         return self.path / "log.jsonl"
+
+    @property
+    def spool(self) -> Path:
+        """Long evaluations on their way from a worker to the store (`distfd.spool`)."""
+        return self.path / "spool"
+
+    @property
+    def noise(self) -> Path:
+        """What Ray and other libraries wrote to standard error."""
+        return self.path / "ray.log"
+
+    @property
+    def printed(self) -> Path:
+        """What J printed in its workers, those of this host."""
+        return self.path / "output.log"
+
+    @property
+    def report(self) -> Path:
+        """The report for a browser, where one was written."""
+        return self.path / "report.html"
 
     @property
     def work(self) -> Path:
@@ -75,7 +96,8 @@ class RunDirectory:
             return None
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
         aside = self.path.with_name(f"{self.path.name}.{stamp}")
-        self.path.rename(aside)
+        with _named(self.path):
+            self.path.rename(aside)
         return aside
 
     def is_worthless(self, fingerprint: str | None, names: Sequence[str]) -> bool:
@@ -107,33 +129,39 @@ class RunDirectory:
 
     def write_config(self, text: str) -> None:
         """Replace config.yaml."""
-        self._replace(self._config, text.encode())
+        self._replace(self._config, lambda file: file.write(text.encode()))
 
     def forget_result(self) -> None:
         """Take away the result of an earlier session, which is no longer this run's."""
         for path in (self._result, self.path / "derivative.npz"):
-            path.unlink(missing_ok=True)
+            with _named(path):
+                path.unlink(missing_ok=True)
 
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Replace result.json; what is not finite is null in it."""
-        self._replace(self._result, (json.dumps(plain(result), indent=1, allow_nan=False) + "\n").encode())
+        text = json.dumps(plain(result), indent=1, allow_nan=False) + "\n"
+        self._replace(self._result, lambda file: file.write(text.encode()))
 
     def write_arrays(self, **arrays: Any) -> None:
         """Replace derivative.npz."""
-        path = self.path / "derivative.npz"
-        part = path.with_suffix(".part.npz")
-        with _named(path):
-            np.savez(part, allow_pickle=False, **{name: np.asarray(a) for name, a in arrays.items() if a is not None})
-            part.replace(path)
+        known = {name: np.asarray(array) for name, array in arrays.items() if array is not None}
+        self._replace(self.path / "derivative.npz", lambda file: np.savez(file, allow_pickle=False, **known))
 
-    def _replace(self, path: Path, content: bytes) -> None:
-        part = path.with_suffix(path.suffix + ".part")
+    def _replace(self, path: Path, write: Callable[[IO[bytes]], object]) -> None:
+        """Write a file whole or not at all: what was there before stays until the new one is on the disk."""
+        part = path.with_name(path.name + ".part")
         with _named(path):
-            with part.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
+            try:
+                with part.open("wb") as file:
+                    write(file)
+                    file.flush()
+                    os.fsync(file.fileno())
+                part.replace(path)
+            except OSError:
+                # On a disk that is full it would take the room that the evaluations need.
+                with contextlib.suppress(OSError):
+                    part.unlink(missing_ok=True)
+                raise
 
 
 class _named:  # noqa: N801  # used like a function
@@ -147,7 +175,8 @@ class _named:  # noqa: N801  # used like a function
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, OSError):
             raise StoreError(
-                f"{self._path} cannot be written: {error.strerror}; the evaluations are kept, make room and run again"
+                f"{self._path} cannot be written: {error.strerror or error}; the evaluations are kept, make room and "
+                "run again"
             ) from error
 
 

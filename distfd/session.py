@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
+import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from distfd import events
-from distfd.protocols import SlotUp
+from distfd.errors import DistfdError
+from distfd.protocols import SlotStarting, SlotUp
 from distfd.scheduling.pool import Pool
+from distfd.silence import Silence, why_waiting
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,31 +46,82 @@ class Session:
     pool: Pool = field(default_factory=lambda: Pool(slots=1))
     recycle: Recycle | None = None
     warm: Warm | None = None
+    _troubled: set[int] = field(default_factory=set)
+    """Observers that have failed."""
 
     def emit(self, event: events.Event) -> None:
-        """Show an event to every observer."""
-        for observer in self.observers:
-            observer(event)
+        """Show an event to every observer; one that fails is told of once, and the wave goes on.
+
+        Raises
+        ------
+        DistfdError
+            If an observer that keeps what happened (the log) cannot write it, or one uses distfd in a way that is
+            refused: these are no matter of looks.
+        """
+        for k, observer in enumerate(self.observers):
+            try:
+                observer(event)
+            except DistfdError:
+                raise
+            except Exception as error:
+                if k not in self._troubled:
+                    self._troubled.add(k)
+                    warnings.warn(
+                        f"an observer ({type(observer).__qualname__}) failed at {type(event).__name__}: "
+                        f"{type(error).__name__}: {error}; the evaluations go on, and this is not told again",
+                        RuntimeWarning,
+                        stacklevel=2,
+                    )
+
+    @property
+    def awaits_leftovers(self) -> bool:
+        """Whether workers of an earlier driver may still add to the store's values."""
+        return bool(getattr(self.store, "awaits_leftovers", False))
+
+    def spool_place(self) -> str | None:
+        """Where workers leave long evaluations, in case this process dies; None where they die with it."""
+        # Both are hints that a store or executor of the user's own need not know of.
+        place = getattr(self.store, "spool_place", None)
+        return place() if place is not None and getattr(self.executor, "apart", False) else None
 
     def start(self) -> None:
         """Have the executor start its slots, if it has not yet."""
         before = self.pool.up
-        now = {up.slot: up for up in self.executor.open(self.objective)}
-        self.pool.opened(max(1, self.executor.slots), now)
-        for up in now.values():
+        reports = self.executor.open(self.objective)
+        self.pool.opened(max(1, self.executor.slots), reports, time.monotonic())
+        for up in self.pool.up.values():
             if before.get(up.slot) != up:
-                self.emit(events.SlotStarted(up.slot, up.host, up.pid))
+                self.emit(events.SlotStarted(up.slot, up.host, up.pid, up.output))
+
+    def take(self, report: SlotStarting | SlotUp) -> None:
+        """A slot's process is there, or J is ready in it."""
+        self.pool.take(report, time.monotonic())
+        if isinstance(report, SlotUp):
+            self.emit(events.SlotStarted(report.slot, report.host, report.pid, report.output))
 
     def wait_until_up(self) -> None:
-        """Wait until every slot is up, or one of them was lost."""
-        while len(self.pool.up) < self.pool.slots:
+        """Wait until every slot is up, or one of them was lost, or took too long to make J ready."""
+        silence = Silence(time.monotonic())
+        while (up := len(self.pool.up)) < self.pool.slots:
             for report in self.executor.wait(1.0):
-                if not isinstance(report, SlotUp):
+                if not isinstance(report, (SlotStarting, SlotUp)):
                     return  # the next wave finds out what is the matter
-                self.pool.up[report.slot] = report
-                self.emit(events.SlotStarted(report.slot, report.host, report.pid))
+                self.take(report)
+            limit, now = self.policy.setup_limit, time.monotonic()
+            if limit is not None and any(now - since > limit for _, since in self.pool.starting.values()):
+                return
+            self.tell_silence(silence, now, going=len(self.pool.up) > up)
+
+    def tell_silence(self, silence: Silence, now: float, *, going: bool) -> None:
+        """Say so, where for long nothing has been going on."""
+        seconds = silence.look(now, going=going)
+        if seconds is not None:
+            self.emit(events.Waiting(seconds, why_waiting(self.pool)))
 
     def stop(self) -> None:
         """Give the slots back; the next wave starts others."""
-        self.executor.close()
-        self.pool.opened(self.pool.slots, {})
+        try:
+            self.executor.close()
+        finally:
+            self.pool.opened(self.pool.slots, (), time.monotonic())
+            self.emit(events.Stopped())

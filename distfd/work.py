@@ -10,6 +10,7 @@ import socket
 import time
 import traceback
 import warnings
+from dataclasses import replace
 from numbers import Complex, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -19,6 +20,7 @@ import numpy as np
 from distfd.failures import EvaluationFailure
 from distfd.lending import Lender
 from distfd.records import Batch, Failure, Status
+from distfd.spool import SECONDS, leave
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,11 +34,19 @@ _NOTHING = np.empty(0)
 
 
 class Worker:
-    """One process's J: made at the first use, then kept."""
+    """One process's J: made at the first use, then kept.
 
-    def __init__(self, objective: Objective, slot: int = 0) -> None:
+    Parameters
+    ----------
+    own_process : bool
+        Whether the process does nothing else. A KeyboardInterrupt in it is then J's own doing; elsewhere it is the
+        user's Ctrl-C, and is let through.
+    """
+
+    def __init__(self, objective: Objective, slot: int = 0, *, own_process: bool = False) -> None:
         self._objective = objective
         self._slot = slot
+        self._own_process = own_process
         self._model: Model | None = None
         self._lender = Lender()
         self._evaluations = 0
@@ -46,7 +56,7 @@ class Worker:
 
     def prepare(self) -> None:
         """Make the live J ahead of the first point; what goes wrong here is told by the first point."""
-        with contextlib.suppress(Exception, SystemExit):
+        with contextlib.suppress(Exception, SystemExit, *(KeyboardInterrupt,) * self._own_process):
             self._live()
 
     def run(self, chunk: Chunk) -> Batch:
@@ -77,27 +87,35 @@ class Worker:
                 rows.append((started, ended, outcome.status, np.empty(0)))
             else:
                 rows.append((started, ended, Status.OK, outcome))
+            if chunk.spool is not None and ended - started >= SECONDS:
+                leave(chunk.spool, k, self._batch(chunk.index[k : k + 1], rows[-1:], failures))
             self._evaluations += 1
             self._worn = chunk.recycle is not None and chunk.recycle.due(self._evaluations)
         self._lender.end()
         if self._worn:
             self.close()
-        started_, ended_, status, values = zip(*rows, strict=True) if rows else ((), (), (), ())
+        batch = self._batch(chunk.index[: len(rows)], rows, failures)
+        return replace(batch, returned=returned, states=states, last=self._worn)
+
+    def _batch(
+        self,
+        index: NDArray[np.int64],
+        rows: list[tuple[float, float, Status, NDArray[np.float64]]],
+        failures: dict[int, Failure],
+    ) -> Batch:
+        started, ended, status, values = zip(*rows, strict=True) if rows else ((), (), (), ())
         return Batch(
-            index=chunk.index[: len(rows)],
+            index=index,
             status=np.array(status, dtype=np.uint8),
             size=np.array([len(v) for v in values], dtype=np.int64),
             flat=np.concatenate([_NOTHING, *values]),
-            started=np.array(started_),
-            ended=np.array(ended_),
+            started=np.array(started),
+            ended=np.array(ended),
             attempt=np.ones(len(rows), dtype=np.int32),
             host=self.host,
             pid=self.pid,
             slot=self._slot,
             failures=failures,
-            returned=returned,
-            states=states,
-            last=self._worn,
         )
 
     def close(self) -> None:
@@ -140,15 +158,27 @@ class Worker:
             states.update((number, _packed_state(state)) for state in left)
             return found
 
-        return _attempt(value)
+        return self._attempt(value)
 
-    @staticmethod
-    def _call(calls: Calls, k: int, number: int, returned: dict[int, Any]) -> NDArray[np.float64] | Failure:
+    def _call(self, calls: Calls, k: int, number: int, returned: dict[int, Any]) -> NDArray[np.float64] | Failure:
         def value() -> NDArray[np.float64]:
             returned[number] = calls.fun(calls.items[k])
             return _NOTHING
 
-        return _attempt(value)
+        return self._attempt(value)
+
+    def _attempt(self, value: Callable[[], NDArray[np.float64]]) -> NDArray[np.float64] | Failure:
+        """A value, or why there is none."""
+        try:
+            return value()
+        except EvaluationFailure as error:
+            return Failure(error.status, _text(error), error.detail, error)
+        except SystemExit as error:
+            return Failure(Status.ERROR, f"J called sys.exit({_short(error.code)})", own_traceback(error), error)
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) and not self._own_process:
+                raise
+            return Failure(Status.ERROR, one_line(error), own_traceback(error), error)
 
 
 def _packed_state(state: Any) -> NDArray[np.uint8]:
@@ -161,20 +191,6 @@ def _packed_state(state: Any) -> NDArray[np.uint8]:
             f"worker can start from it: {one_line(error)}; return arrays, numbers, bytes, or lists and dicts of these"
         ) from error
     return np.frombuffer(packed, dtype=np.uint8)
-
-
-def _attempt(value: Callable[[], NDArray[np.float64]]) -> NDArray[np.float64] | Failure:
-    """A value, or why there is none."""
-    try:
-        return value()
-    except EvaluationFailure as error:
-        return Failure(error.status, _text(error), error.detail, error)
-    except KeyboardInterrupt:
-        raise
-    except SystemExit as error:
-        return Failure(Status.ERROR, f"J called sys.exit({_short(error.code)})", own_traceback(error), error)
-    except BaseException as error:
-        return Failure(Status.ERROR, one_line(error), own_traceback(error), error)
 
 
 @contextlib.contextmanager

@@ -15,7 +15,9 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -41,6 +43,7 @@ CASES = {
     "scipy 10000 dot": (10_000, dot),
     "distfd 100000 few": (100_000, lambda x: few(np.broadcast_to(x[:1], 1_000_000)) + float(x[-1])),
     "distfd 1000000 few": (1_000_000, few),
+    "store 10000 dot": (10_000, dot),
 }
 
 
@@ -58,6 +61,9 @@ def run(case: str) -> None:
     for _ in range(n):
         fun(x)
     serial = (time.perf_counter() - begin) / n
+    if case.startswith("store"):
+        print(f"store   d {d:>9,}: {with_store(fun, x)}")
+        return
     wall, base = with_scipy(fun, x) if case.startswith("scipy") else with_distfd(fun, x)
     system = case.partition(" ")[0]
     points = f"{wall:6.1f} s, {1e6 * wall / d:6.1f} us a point beside {1e6 * serial:5.1f} us of J"
@@ -79,6 +85,30 @@ def with_distfd(fun: Any, x: Any) -> tuple[float, float]:
         begin = time.perf_counter()
         evaluator.gradient(x)
         return time.perf_counter() - begin, base
+
+
+def with_store(fun: Any, x: Any) -> str:
+    """What it costs to keep each attempt in a file, beside keeping its value in memory; serial, best of five."""
+    import distfd
+
+    def seconds(store: Any) -> float:
+        with distfd.Evaluator(fun, executor="serial", store=store) as evaluator:
+            evaluator.value(x)
+            begin = time.perf_counter()
+            evaluator.gradient(x)
+            return time.perf_counter() - begin
+
+    with tempfile.TemporaryDirectory(dir=".") as folder:
+        memory = min(seconds(None) for _ in range(5))
+        file = min(seconds(Path(folder) / f"{k}.sqlite") for k in range(5))
+        begin = time.perf_counter()
+        seconds(Path(folder) / "0.sqlite")
+        again = time.perf_counter() - begin
+    point = 1e6 / len(x)
+    return (
+        f"{point * file:5.1f} us a point with a file, {point * memory:5.1f} in memory: {point * (file - memory):5.1f} "
+        f"us an attempt; to open, check and read it again {point * again:5.1f}"
+    )
 
 
 def with_scipy(fun: Any, x: Any) -> tuple[float, float]:

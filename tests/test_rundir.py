@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from distfd.objectives.command import CommandObjective
-from distfd.preview import status_text
 from distfd.records import Batch, Failure, Status
 from distfd.rundir import RunDirectory
 from distfd.stores.sqlite import SQLiteStore
+from distfd.watch import status_text
 
 if TYPE_CHECKING:
     from pathlib import Path

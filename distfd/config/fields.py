@@ -21,6 +21,7 @@ from pydantic import (
 from distfd.config import quantities
 from distfd.config.mistakes import nearest
 from distfd.config.section import Section, refuse, wrong
+from distfd.home import at_home
 
 
 def kind_of(value: Any) -> str:
@@ -97,12 +98,12 @@ def _inside_work(text: str) -> str:
 def beside_config(text: str, info: ValidationInfo) -> str:
     """The path, made absolute against the folder of the configuration where that is known."""
     folder = (info.context or {}).get("folder")
-    return text if folder is None else os.path.abspath(Path(folder, Path(text).expanduser()))  # noqa: PTH100 - resolve() would follow links
+    return text if folder is None else os.path.abspath(Path(folder, at_home(text)))  # noqa: PTH100 - resolve() would follow links
 
 
 def _here(text: str, info: ValidationInfo) -> str:
     known = (info.context or {}).get("folder") is not None
-    return os.path.abspath(Path(text).expanduser()) if known else text  # noqa: PTH100 - resolve() would follow links
+    return os.path.abspath(at_home(text)) if known else text  # noqa: PTH100 - resolve() would follow links
 
 
 def _existing(text: str, info: ValidationInfo) -> str:

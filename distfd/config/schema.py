@@ -6,7 +6,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, Strict, ValidationI
 
 from distfd.config.fields import OutputFolder, Start
 from distfd.config.problem import Problem, bounds_mistakes, count, make_problem
-from distfd.config.section import KeyPath, Section, refuse
+from distfd.config.section import OR_NULL, KeyPath, Section, refuse
 from distfd.config.sections import (
     AbsoluteStep,
     Bounds,
@@ -58,17 +58,17 @@ class Config(Section):
     """The coordinates of x by name."""
     x0: Start | None = None
     """The coordinates of x as a list or an .npy file."""
-    bounds: Annotated[Bounds, BeforeValidator(_empty)] = Bounds()
+    bounds: Annotated[Bounds, BeforeValidator(_empty), OR_NULL] = Bounds()
     """Bounds of x0; parameters have their own."""
-    derivative: Annotated[Derivative, BeforeValidator(_empty)] = Derivative()
+    derivative: Annotated[Derivative, BeforeValidator(_empty), OR_NULL] = Derivative()
     """How derivatives are taken."""
-    evaluation: Annotated[Evaluation, BeforeValidator(_empty)] = Evaluation()
+    evaluation: Annotated[Evaluation, BeforeValidator(_empty), OR_NULL] = Evaluation()
     """How each evaluation is run."""
-    resources: Annotated[Resources, BeforeValidator(_empty)] = Resources()
+    resources: Annotated[Resources, BeforeValidator(_empty), OR_NULL] = Resources()
     """What one evaluation holds while it runs."""
-    cluster: Annotated[Cluster, BeforeValidator(_empty)] = Cluster()
+    cluster: Annotated[Cluster, BeforeValidator(_empty), OR_NULL] = Cluster()
     """Where evaluations run."""
-    minimize: Annotated[Minimize, BeforeValidator(_empty)] = Minimize()
+    minimize: Annotated[Minimize, BeforeValidator(_empty), OR_NULL] = Minimize()
     """How J is minimised."""
     output: OutputFolder | None = None
     """The run's directory, relative to the current one."""

@@ -2,11 +2,13 @@
 
 # Annotations of models are read at run time, so this file and the other models do without the __future__ import.
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, ValidationError, model_validator
 from pydantic.functional_validators import ModelWrapValidatorHandler
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError
 
 KeyPath = tuple[str | int, ...]
 
@@ -25,7 +27,22 @@ def refuse(title: str, found: list[tuple[KeyPath, str, Any]]) -> None:
 
 def _choice_in_schema(schema: dict[str, Any], model: type[Any]) -> None:
     if model.one_of:
-        schema["oneOf"] = [{"required": [key]} for key in model.one_of]
+        given = {"not": {"type": "null"}}
+        schema["oneOf"] = [{"required": [key], "properties": {key: given}} for key in model.one_of]
+
+
+@dataclass(frozen=True, eq=False)
+class Also:
+    """Tells the JSON schema what a validator takes beside the type, such as null for a section that is left empty."""
+
+    schema: Mapping[str, Any]
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Either of the two."""
+        return {"anyOf": [handler(core), dict(self.schema)]}
+
+
+OR_NULL = Also({"type": "null"})
 
 
 class Section(BaseModel):

@@ -29,7 +29,7 @@ from distfd.config.fields import (
     only,
     union,
 )
-from distfd.config.section import Section, refuse, wrong
+from distfd.config.section import OR_NULL, Also, Section, refuse, wrong
 
 SCHEMES = Literal["forward", "backward", "forward2", "backward2", "central", "central4", "complex-step", "richardson"]
 METHODS = Literal["L-BFGS-B", "BFGS", "CG", "Newton-CG", "TNC", "SLSQP", "trust-constr"]
@@ -80,7 +80,7 @@ class Objective(Section):
     """Further arguments of the function, or those of the class."""
     kwargs: dict[str, Any] = Field(default={})
     """The same by name."""
-    version: Annotated[Text, BeforeValidator(_version)] | None = None
+    version: Annotated[Text, BeforeValidator(_version), Also({"type": "integer"})] | None = None
     """Vouches for what cannot be told from the source: values are reused while it stays the same."""
     warm: Literal["baseline", "iterate"] | None = None
     """baseline: all points start from the state that J(x) left; iterate: all from that of the last accepted x."""
@@ -204,7 +204,11 @@ class Evaluation(Section):
 
     timeout: Annotated[Duration, Field(gt=0)] | None = None
     """Seconds, or text such as 10min; the clock starts when the evaluation does."""
-    retries: Annotated[Retries, BeforeValidator(_every_cause)] = Retries()
+    setup_timeout: Annotated[Duration, Field(gt=0)] | None = None
+    """For J's constructor and setup() in each process; null: as timeout, but 30 s at least."""
+    retries: Annotated[Retries, BeforeValidator(_every_cause), OR_NULL, Also({"type": "integer", "minimum": 0})] = (
+        Retries()
+    )
     """One number for all causes, or a mapping."""
     on_failure: Literal["raise", "nan", "repair"] = "raise"
     """What becomes of a component whose evaluations failed for good: raise: an error; nan: it is missing, and named;
@@ -215,7 +219,7 @@ class Evaluation(Section):
     """A log in which this is found means: wait and try again."""
     retry_delay: Annotated[Duration, Field(ge=0)] = 0.0
     """How long to wait then, within the timeout; 0: 0.1 s, doubled each time up to 10 s."""
-    recycle: Annotated[Recycle, BeforeValidator(lambda value: {} if value is None else value)] = Recycle()
+    recycle: Annotated[Recycle, BeforeValidator(lambda value: {} if value is None else value), OR_NULL] = Recycle()
     """When workers' processes are replaced."""
 
 

@@ -7,33 +7,33 @@ a second one may wait behind the first. Ray's own retries are off: the scheduler
 from __future__ import annotations
 
 import contextlib
-import sys
 import time
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from distfd.errors import InputError
 from distfd.executors import ray_worker
-from distfd.executors.ray_join import Resources, connection, count_slots, join, make_resources
-from distfd.executors.ray_pickling import pickled_bytes
+from distfd.executors.ray_failures import HUNG, IDLE, failure_of, node_lost
+from distfd.executors.ray_join import Resources, connection, count_slots, is_private, join, make_resources
+from distfd.executors.ray_leave import leave
+from distfd.executors.ray_nodes import Nodes
+from distfd.executors.ray_parcels import Parcels
 from distfd.executors.ray_places import Places
-from distfd.executors.ray_worker import PickledObjective, RayWorker, packed_chunk, unpacked_batch
-from distfd.protocols import ChunkDone, SlotLost, SlotUp
+from distfd.executors.ray_start import starter
+from distfd.executors.ray_worker import unpacked_batch
+from distfd.protocols import ChunkDone, SlotLost, SlotStarting, SlotUp
 from distfd.records import Failure, Status
 from distfd.recycle import RECYCLED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from numpy.typing import NDArray
-
     from distfd.protocols import Chunk, Objective, Report
 
-_BY_VALUE = 65_536
-"""Bytes of x up to which it travels with each chunk; above, once a wave."""
 _CLOSE_SECONDS = 5.0
+_IDLE = 0.02
+"""Seconds without a word of a worker after which it is asked whether it is there before it gets a point alone."""
 
 
 _opened: WeakSet[RayExecutor] = WeakSet()
@@ -41,10 +41,14 @@ _opened: WeakSet[RayExecutor] = WeakSet()
 
 @dataclass(frozen=True)
 class _Call:
-    """What an outstanding Ray reference stands for; ``chunk`` is None for a worker's hello."""
+    """What an outstanding Ray reference stands for; ``chunk`` is None while a worker makes itself and J ready."""
 
     slot: int
-    chunk: int | None
+    chunk: int | None = None
+    ready: bool = False
+    """Whether J is ready once it returns."""
+    held: Chunk | None = None
+    """What goes out once it returns: nobody knows whether a worker that was idle is still there."""
 
 
 class RayExecutor:
@@ -100,9 +104,15 @@ class RayExecutor:
         self._calls: dict[Any, _Call] = {}
         self._cluster: str | None = None
         self._make: Any = None
-        self._put: dict[str, tuple[NDArray[Any], Any]] = {}
+        self._parcels = Parcels()
         self._worn: set[int] = set()
         self._places = Places(self._resources)
+        self._starting: dict[int, SlotStarting] = {}
+        self._nodes: Nodes | None = None
+        self._heard: dict[int, float] = {}
+
+    apart = True
+    """Evaluations run in other processes, which may end one after this process has died."""
 
     @property
     def slots(self) -> int:
@@ -114,18 +124,18 @@ class RayExecutor:
         """False where custom resources, such as licences, are asked for: a duplicate takes another."""
         return not self._resources.custom
 
-    def open(self, objective: Objective) -> Sequence[SlotUp]:
-        """Join or start the cluster and start a worker in each slot; those that are up already.
+    def open(self, objective: Objective) -> Sequence[SlotUp | SlotStarting]:
+        """Join or start the cluster and start a worker in each slot; those that are there already.
 
         Raises
         ------
         ClusterError
-            If the cluster cannot be reached, or can never run an evaluation.
+            If the cluster cannot be reached, was lost since, or can never run an evaluation.
         """
         if ray_worker.inside:
             raise InputError("the ray executor cannot be used inside an evaluation; use executor='serial' there")
+        self._check()
         join(self._address, self._num_cpus, show_output=self._show_output)
-        import ray
 
         for other in list(_opened):
             # Idle slots of another executor of this process would keep the CPUs that this one waits for.
@@ -135,28 +145,14 @@ class RayExecutor:
 
         cluster = connection()
         if self._objective is objective and self._actors and self._cluster == cluster:
-            return list(self._up.values())
+            return [*self._up.values(), *self._starting.values()]
         if self._cluster == cluster:
             self.close()
         slots = count_slots(self._resources, self._max_slots)
         self._forget()
         self._cluster = cluster
-        pickled = ray.put(PickledObjective(pickled_bytes(objective), objective.limits_itself))
-        paths = [str(Path(path).resolve()) for path in sys.path]
-        threads = max(1, int(self._resources.num_cpus))
-        actor, nodes = ray.remote(RayWorker), self._resources.nodes
-        options: dict[str, Any] = {
-            "num_cpus": self._resources.num_cpus,
-            "num_gpus": self._resources.num_gpus,
-            "memory": self._resources.memory,
-            "resources": dict(self._resources.custom) or None,
-            "max_restarts": 0,
-            "max_task_retries": 0,
-        }
-        place = self._places.strategy
-        self._make = lambda slot: actor.options(**options, scheduling_strategy=place(slot)).remote(
-            pickled, slot, threads, paths, nodes
-        )
+        self._nodes = Nodes(private=is_private(cluster))
+        self._make = starter(objective, self._resources, self._places)
         self._actors = [None] * slots
         for slot in range(slots):
             self._start(slot)
@@ -165,35 +161,39 @@ class RayExecutor:
 
     def submit(self, slot: int, chunk: Chunk) -> None:
         """Queue a chunk on a slot's worker."""
-        x = chunk.points.x
-        small = x.nbytes <= _BY_VALUE
-        state = chunk.state
-        if state is not None and state.nbytes > _BY_VALUE:
-            chunk = replace(chunk, state=None)
+        idle = time.monotonic() - self._heard.get(slot, 0.0) > _IDLE and not self._owes(slot)
+        if idle and len(chunk.index) == 1:
+            # If it has died since, the point must not be blamed.
+            self._calls[self._actors[slot].here.remote()] = _Call(slot, chunk.id, held=chunk)
         else:
-            state = None
-        ref = self._actors[slot].run.remote(
-            packed_chunk(chunk, with_x=small),
-            None if small else self._shared("x", x),
-            None if state is None else self._shared("state", state),
-        )
-        self._calls[ref] = _Call(slot, chunk.id)
+            self._send(slot, chunk)
+
+    def _send(self, slot: int, chunk: Chunk) -> None:
+        self._calls[self._actors[slot].run.remote(*self._parcels.pack(chunk))] = _Call(slot, chunk.id)
 
     def wait(self, seconds: float) -> Sequence[Report]:
-        """What the workers reported."""
+        """What the workers reported.
+
+        Raises
+        ------
+        ClusterLostError
+            If the cluster is gone; `close` then leaves it without a word to its servers.
+        """
         import ray
 
+        self._check()
         if not self._calls:
             time.sleep(min(seconds, 0.05))
             return []
         calls = list(self._calls)
-        ready, _ = ray.wait(calls, num_returns=1, timeout=seconds, fetch_local=False)
+        # Ready is what is here: what lies on a node that hangs could be waited for without end.
+        ready, _ = ray.wait(calls, num_returns=1, timeout=seconds)
         if ready and len(calls) > 1:
-            ready, _ = ray.wait(calls, num_returns=len(calls), timeout=0, fetch_local=False)
+            ready, _ = ray.wait(calls, num_returns=len(calls), timeout=0)
         # In the order of submission: what a worker did before it died comes before its death.
         came = set(ready)
         reports = [self._report(ref) for ref in calls if ref in came]
-        return [report for report in reports if report is not None] + self._recycled()
+        return [report for report in reports if report is not None] + self._recycled() + self._hung()
 
     def kill(self, slot: int) -> None:
         """End a slot's process and start another."""
@@ -206,12 +206,18 @@ class RayExecutor:
 
     def close(self) -> None:
         """End all workers; the cluster stays, for the next call of this process."""
+        if self._nodes is not None and self._nodes.lost:
+            if self._connected():
+                leave(private=self._nodes.private)
+            self._places = Places(self._resources)
+            self._forget()
+            return
         if not self._actors:
             self._forget()
             return
         import ray
 
-        if ray.is_initialized() and connection() == self._cluster:
+        if self._connected():
             busy = {call.slot for call in self._calls.values()}
             bye = [self._actors[slot].close.remote() for slot in self._up if slot not in busy]
             if bye:
@@ -222,17 +228,49 @@ class RayExecutor:
             self._places.free()
         self._forget()
 
+    def _check(self) -> None:
+        """See that the cluster is still there; if it is not, leave it."""
+        if self._nodes is not None and self._nodes.lost:
+            nodes, connected = self._nodes, self._connected()
+            self.close()
+            if connected:  # or the caller has left it, and it may be gone for that reason
+                nodes.check()
+
+    def _connected(self) -> bool:
+        import ray
+
+        return bool(ray.is_initialized()) and connection() == self._cluster
+
     def _forget(self) -> None:
         self._actors, self._calls, self._objective = [], {}, None
+        if self._nodes is not None:
+            self._nodes.stop()
+        self._nodes = None
+        self._starting.clear()
+        self._heard.clear()
         self._up.clear()
-        self._put.clear()
+        self._parcels.clear()
         self._worn.clear()
 
     def _start(self, slot: int) -> None:
-        self._actors[slot] = self._make(slot)
-        self._calls[self._actors[slot].hello.remote()] = _Call(slot, None)
+        self._actors[slot] = worker = self._make(slot)
+        self._calls[worker.here.remote()] = _Call(slot)
+        self._calls[worker.hello.remote()] = _Call(slot, ready=True)
         self._up.pop(slot, None)
+        self._starting.pop(slot, None)
+        if self._nodes is not None:
+            self._nodes.left(slot)
         self._worn.discard(slot)
+
+    def _owes(self, slot: int) -> bool:
+        return any(call.slot == slot for call in self._calls.values())
+
+    def _hung(self) -> list[Report]:
+        """Slots on nodes that do not answer; Ray starts their workers elsewhere, once it sees it too."""
+        slots = self._nodes.hung() if self._nodes is not None else []
+        for slot in slots:
+            self.kill(slot)
+        return [SlotLost(slot, HUNG) for slot in slots]
 
     def _recycled(self) -> list[Report]:
         """Slots whose processes have had their time, once all that they were given is in; others take their place.
@@ -246,14 +284,6 @@ class RayExecutor:
             self.kill(slot)
         return [SlotLost(slot, RECYCLED) for slot in worn]
 
-    def _shared(self, what: str, array: NDArray[Any]) -> Any:
-        """A reference to an x or a state, put into the object store once a wave, from where each node gets it once."""
-        import ray
-
-        if what not in self._put or self._put[what][0] is not array:
-            self._put[what] = array, ray.put(array)
-        return self._put[what][1]
-
     def _report(self, ref: Any) -> Report | None:
         import ray
 
@@ -263,35 +293,37 @@ class RayExecutor:
         try:
             result = ray.get(ref)
         except ray.exceptions.RayError as error:
+            failure = self._blame(call, failure_of(error))
             self.kill(call.slot)  # it may live on where only the call failed
-            return SlotLost(call.slot, _failure(error))
-        if call.chunk is not None:
-            batch = unpacked_batch(result)
-            if batch.last:
-                self._worn.add(call.slot)
-            # Untouched points are not handed back, or they would go to the same process again.
-            return ChunkDone(call.slot, call.chunk, batch) if len(batch) else None
-        self._up[call.slot] = SlotUp(call.slot, *result)
-        return self._up[call.slot]
+            return SlotLost(call.slot, failure)
+        self._heard[call.slot] = time.monotonic()
+        if call.held is not None:
+            self._send(call.slot, call.held)
+            return None
+        if call.chunk is None:
+            return self._came(call, *result)
+        batch = unpacked_batch(result)
+        if batch.last:
+            self._worn.add(call.slot)
+        # Untouched points are not handed back, or they would go to the same process again.
+        return ChunkDone(call.slot, call.chunk, batch) if len(batch) else None
 
+    def _came(self, call: _Call, host: str, pid: int, node: str, output: str) -> SlotUp | SlotStarting:
+        """A worker is there, and with the second call J is."""
+        slot = call.slot
+        if call.ready:
+            self._starting.pop(slot, None)
+            self._up[slot] = SlotUp(slot, host, pid, output)
+            return self._up[slot]
+        if self._nodes is not None:
+            self._nodes.came(slot, node)
+        self._starting[slot] = SlotStarting(slot, host, pid)
+        return self._starting[slot]
 
-def _failure(error: Exception) -> Failure:
-    """What a lost worker means."""
-    from ray import exceptions
-
-    text = " ".join(str(error).split())
-    if isinstance(error, exceptions.OutOfMemoryError) or "OUT_OF_MEMORY" in text or "running low on memory" in text:
-        return Failure(Status.CRASH, "the worker was killed because its node ran out of memory", str(error))
-    # Ray tells a lost node from a lost process by these words alone.
-    if isinstance(error, exceptions.ActorUnavailableError) or "its node has died" in text:
-        return Failure(Status.LOST, "the node of the worker was lost", str(error))
-    if "creation task" in text:
-        last = next(line for line in reversed(str(error).splitlines()) if line.strip())
-        return Failure(Status.CRASH, f"the worker could not start: {last.strip()}{_missing_here(last)}", str(error))
-    if isinstance(error, exceptions.RayTaskError):
-        return Failure(Status.CRASH, f"the worker failed outside J: {type(error).__name__}", str(error))
-    return Failure(Status.CRASH, "the worker process died (a signal, os._exit, or no memory left)", str(error))
-
-
-def _missing_here(line: str) -> str:
-    return "; install distfd on the nodes of the cluster, in its Python" if "'distfd'" in line else ""
+    def _blame(self, call: _Call, failure: Failure) -> Failure:
+        """Why a worker was lost: by what it did, while it did nothing, or with its node."""
+        if failure.status != Status.CRASH:
+            return failure
+        if self._nodes is not None and self._nodes.gone(call.slot):
+            return node_lost(failure.detail)
+        return failure if call.held is None else IDLE

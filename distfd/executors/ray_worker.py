@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -80,12 +81,18 @@ class RayWorker:
         # What the driver can import, the worker can, where the files are there too; in the driver's order, or a name
         # could mean another module here than there.
         sys.path[:] = [*paths, *(path for path in sys.path if path not in paths)]
-        self._worker = Worker(objective, slot)
+        self._worker = Worker(objective, slot, own_process=True)
 
-    def hello(self) -> tuple[str, int]:
-        """Make J ready; host and process id."""
+    def here(self) -> tuple[str, int, str, str]:
+        """That this process is there: host, process id, Ray's id of the node, and the file that J's prints go to."""
+        import ray
+
+        return self._worker.host, self._worker.pid, ray.get_runtime_context().get_node_id(), _printed_to()
+
+    def hello(self) -> tuple[str, int, str, str]:
+        """Make J ready, and say so."""
         self._worker.prepare()
-        return self._worker.host, self._worker.pid
+        return self.here()
 
     def run(self, payload: bytes, x: NDArray[np.float64] | None, state: NDArray[np.uint8] | None = None) -> bytes:
         """Evaluate a chunk; x and state are None where they are in the chunk."""
@@ -95,6 +102,14 @@ class RayWorker:
     def close(self) -> None:
         """End J in good order."""
         self._worker.close()
+
+
+def _printed_to() -> str:
+    """The file of Ray's that standard output is; there is no such link on macOS."""
+    with contextlib.suppress(OSError):
+        file = Path("/proc/self/fd/1").readlink()
+        return str(file) if file.suffix == ".out" else ""
+    return ""
 
 
 class _Packed(Exception):  # noqa: N818  # it stands for an exception on its way

@@ -6,6 +6,8 @@ import difflib
 import os
 from typing import TYPE_CHECKING
 
+from distfd.suggestions import did_you_mean, programs
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -25,7 +27,8 @@ def absent(program: str, base: Path, hint: str | None) -> str:
     if "/" not in program:
         if (base / program).is_file():
             return f"{program} is not on the PATH; the one that stands in {base} is written ./{program} in argv"
-        return _hinted(f"{program} is not installed", hint)
+        near = "" if hint else did_you_mean(program, programs(os.environ.get("PATH"))).rstrip("?")
+        return _hinted(f"{program} is not installed{near}", hint)
     path = base / program
     if path.is_dir():
         return f"{program} is a folder, not a program"

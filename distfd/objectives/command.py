@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distfd.errors import InputError
+from distfd.home import at_home
 from distfd.objectives import options
+from distfd.objectives.folder import sweep, sweep_all
 from distfd.objectives.inputs import read_input, refuse_complex, variables
 from distfd.objectives.measured import read_measured
 from distfd.objectives.outputs import parse_output
@@ -139,7 +141,7 @@ class CommandObjective:
     """When this object was made, in seconds since the epoch: work directories from before are of earlier runs."""
 
     def __post_init__(self) -> None:
-        base = Path(self.base).expanduser().absolute()
+        base = at_home(self.base).absolute()
         if self.keep not in _KEEP:
             raise InputError(f"keep is one of {', '.join(_KEEP)} (given {self.keep!r})")
         names = None if self.names is None else tuple(self.names)
@@ -158,8 +160,8 @@ class CommandObjective:
         given, fed = options.commands(self.argv, self.commands, self.pre, self.post)
         for name, made in {
             "base": str(base),
-            "work": None if self.work is None else str(Path(self.work).expanduser().absolute()),
-            "archive": None if self.archive is None else str(Path(self.archive).expanduser().absolute()),
+            "work": None if self.work is None else str(at_home(self.work).absolute()),
+            "archive": None if self.archive is None else str(at_home(self.archive).absolute()),
             "names": names,
             "copy": copied,
             "link": linked,
@@ -191,6 +193,13 @@ class CommandObjective:
         from distfd.objectives.program import ProgramModel
 
         return ProgramModel(self)
+
+    def tidy(self) -> None:
+        """Remove the work directories of evaluations that were cut off, now that all workers have ended."""
+        if self.work is None:
+            sweep(None)
+        else:
+            sweep_all(self.work)
 
     def check_warm(self, mode: str | None) -> None:
         """See that it can start from a state, if that is asked for, and only then says how.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from distfd.errors import InputError
 from distfd.objectives.values import OutputError, number, read_text, short
+from distfd.suggestions import did_you_mean, pointers_to
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,7 +45,11 @@ class JsonPointer:
             at = json.loads(read_text(path))
         except (json.JSONDecodeError, RecursionError) as error:
             raise OutputError(f"it is not JSON, or was cut: {error}") from error
-        return self.walk(at, self.parts)
+        try:
+            return self.walk(at, self.parts)
+        except OutputError as error:
+            others = [] if "did you mean" in str(error) else pointers_to(at, self.parts[-1])
+            raise OutputError(f"{error}; did you mean json: {others[0]}" if others else str(error)) from None
 
     @property
     def parts(self) -> list[str]:
@@ -64,7 +69,8 @@ class JsonPointer:
         where = walked or "the document"
         if isinstance(at, dict):
             if key not in at:
-                raise OutputError(f"{where} has no {key!r}; it has: {short(', '.join(map(str, at)))}")
+                meant = did_you_mean(key, map(str, at))
+                raise OutputError(f"{where} has no {key!r}; it has: {short(', '.join(map(str, at)))}{meant}")
             return at[key]
         if isinstance(at, list):
             if not re.fullmatch("0|[1-9][0-9]*", key) or int(key) >= len(at):

@@ -66,22 +66,45 @@ class WorkFolder:
             self._lock = -1
 
 
-def sweep(work: str | Path | None) -> None:
-    """Remove the directories of evaluations that were cut off: their process is gone, and left no outcome."""
+def sweep(work: str | Path | None) -> int:
+    """Remove the directories of evaluations that were cut off: their process is gone, and left no outcome.
+
+    Returns
+    -------
+    int
+        How many more there are on this host that somebody holds, or that were made just now.
+    """
+    left = 0
     # Those of other hosts may be in use there: not every shared file system shares locks.
     for path in list(_folders(work, _host())):
-        # The name alone is no proof that it is ours.
-        if (path / OUTCOME).exists() or not ((path / PARAMETERS).exists() or not any(path.iterdir())):
-            continue
-        with contextlib.suppress(OSError):
-            handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                # Nobody holds it; but one that was made just now may be about to be locked.
-                if time.time() - os.fstat(handle).st_ctime > 1.0:
-                    remove(path)
-            finally:
-                os.close(handle)
+        with contextlib.suppress(OSError):  # another worker may be sweeping too
+            # The name alone is no proof that it is ours.
+            if (path / OUTCOME).exists() or not ((path / PARAMETERS).exists() or not any(path.iterdir())):
+                continue
+            left += 1
+            left -= _removed(path)
+    return left
+
+
+def _removed(path: Path) -> bool:
+    """Remove a directory that nobody holds; whether it was."""
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Nobody holds it; but one that was made just now may be about to be locked.
+        free = time.time() - os.fstat(handle).st_ctime > 1.0
+        if free:
+            remove(path)
+        return free
+    finally:
+        os.close(handle)
+
+
+def sweep_all(work: str | Path, seconds: float = 3.0) -> None:
+    """Sweep until nothing is left that was cut off: processes that were just killed hold theirs a moment longer."""
+    give_up = time.monotonic() + seconds
+    while sweep(work) and time.monotonic() < give_up:
+        time.sleep(0.1)
 
 
 def make_room(work: str | Path | None, since: float) -> bool:

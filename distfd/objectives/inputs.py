@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from distfd.errors import InputError
+from distfd.home import at_home
 from distfd.objectives.edits import Edit, EditedDeck, read_edit
 from distfd.objectives.templates import Deck, Template, read_template
 from distfd.objectives.workdir import inside
@@ -54,10 +55,10 @@ def read_input(target: Any, spec: Any, base: Path) -> tuple[str, Source]:
     """
     name = inside(target, "input")
     if isinstance(spec, (str, Path)):
-        return name, read_template(base / Path(spec).expanduser())
+        return name, read_template(base / at_home(spec))
     if not isinstance(spec, Mapping) or set(spec) != {"edit", "set"} or not isinstance(spec["set"], Mapping):
         raise InputError(f"inputs: {name}: needs a template, or {{edit: file, set: {{/path: expression}}}} ({spec!r})")
-    return name, read_edit(base / Path(spec["edit"]).expanduser(), spec["set"])
+    return name, read_edit(base / at_home(spec["edit"]), spec["set"])
 
 
 def compiled(source: Source) -> Written:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distfd.errors import InputError
+from distfd.home import at_home
 from distfd.objectives.outputs import parse_output
 from distfd.objectives.userfunction import UserFunction
 from distfd.objectives.values import OutputError, as_value
@@ -36,7 +37,7 @@ def read_measured(name: str, spec: Any, base: Path) -> Value:
     """
     if not isinstance(spec, Mapping) or not isinstance(spec.get("file"), (str, Path)):
         raise InputError(f"data: {name}: needs file, and one of json, csv, regex, columns, npy (given {spec!r})")
-    path = base / Path(spec["file"]).expanduser()
+    path = base / at_home(spec["file"])
     # The name stands for the file: where it is does not matter to the extractor.
     output = parse_output(name, {**spec, "file": path.name}, str(base))
     if isinstance(output.extractor, UserFunction):

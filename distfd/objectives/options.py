@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distfd.errors import InputError
+from distfd.home import at_home
 from distfd.objectives.expression import Expression
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def _step(argv: tuple[str, ...], base: Path, local: set[str], *, first: bool) ->
         # neither here nor there can only be what an earlier command will have built.
         built = not first and not Path(program).is_absolute() and not within.startswith("..")
         in_work = (within in local or built) and not (base / program).is_file()
-        step[0] = f"./{within}" if in_work else str(base / Path(program).expanduser())
+        step[0] = f"./{within}" if in_work else str(base / at_home(program))
     return tuple(step)
 
 
@@ -80,7 +81,7 @@ def files(what: str, given: Sequence[str | Path], base: Path) -> tuple[str, ...]
     """Absolute paths of files or folders that exist."""
     if isinstance(given, (str, Path)):
         raise InputError(f"{what} is a list of files (given {given!r})")
-    paths = [base / Path(file).expanduser() for file in given]
+    paths = [base / at_home(file) for file in given]
     for path in paths:
         if not path.exists():
             raise InputError(f"{what}: {path} does not exist")

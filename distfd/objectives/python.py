@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from distfd.errors import InputError, MissingSimulatorError
 from distfd.fingerprint import fingerprint
+from distfd.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -91,15 +92,19 @@ def load_name(name: str, folder: Path) -> Any:
     for part in qualname.split("."):
         if not hasattr(found, part):
             public = [n for n in dir(found) if not n.startswith("_")]
-            raise InputError(f"{name!r}: {module_name} has no {part!r}; it has {', '.join(public[:20])}")
+            raise InputError(
+                f"{name!r}: {module_name} has no {part!r}; it has {', '.join(public[:20])}{did_you_mean(part, public)}"
+            )
         found = getattr(found, part)
     return found
 
 
 def _not_found(name: str, module_name: str, error: ModuleNotFoundError, folder: Path) -> str:
     if error.name and (module_name == error.name or module_name.startswith(error.name + ".")):
+        folders = list(dict.fromkeys((folder.resolve(), Path.cwd())))
+        there = [path.stem for place in folders for path in sorted(place.glob("*.py"))]
         return (
-            f"{name!r}: there is no module {error.name!r} in {folder.resolve()}, in {Path.cwd()}, or among the "
-            "installed packages"
+            f"{name!r}: there is no module {error.name!r} in {', in '.join(map(str, folders))}, or among the "
+            f"installed packages{did_you_mean(error.name, there)}"
         )
     return f"{name!r}: {module_name} needs {error.name!r}, which is not installed; try: pip install {error.name}"

@@ -44,8 +44,8 @@ class JsonLog:
             self._file.close()
 
     def __call__(self, event: events.Event) -> None:
-        """Take one event; single evaluations are in the store and not repeated here."""
-        if not isinstance(event, events.BatchFinished):
+        """Take one event; what is in the store or in files of its own is not repeated here; what runs is soon past."""
+        if not isinstance(event, (events.BatchFinished, events.Differentiated, events.Running, events.Stopped)):
             self.write(_kind(event), **_fields(event))
 
     def write(self, kind: str, **fields: Any) -> None:
@@ -80,5 +80,6 @@ def _fields(event: events.Event) -> dict[str, Any]:
             "pid": event.pid,
         }
     if isinstance(event, events.Iterated):
-        return {"iteration": event.iteration, "value": event.value, "x": event.x.tolist()}
+        found = {"iteration": event.iteration, "value": event.value, "gradient_norm": event.gradient_norm}
+        return {**found, "x": event.x.tolist()}
     return dict(vars(event))

@@ -7,12 +7,17 @@ import time
 from typing import TYPE_CHECKING, TextIO
 
 from distfd import events
+from distfd.observers.standing import Standing, duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _EVERY = 5.0
-"""Seconds between two lines about one wave."""
+"""Seconds between two lines about one wave, until it has taken ten times that; then a tenth of what it has taken."""
+_MANY = 10
+"""Iterations that have a line each, however fast they come."""
+_SLOW = 10.0
+"""Seconds from which on the evaluation that runs longest is named."""
 
 
 class ProgressLines:
@@ -29,59 +34,65 @@ class ProgressLines:
     def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream or sys.stderr
         self._clock = clock
-        self._total = self._done = self._failed = 0
+        self._standing = Standing(clock)
         self._last = clock()
-        self._first: float | None = None
-        self._done_before = 0
-        self._slots: set[int] = set()
+        self._told = False
 
     def __call__(self, event: events.Event) -> None:
         """Take one event."""
-        if isinstance(event, events.WaveStarted):
-            self._started(event)
-        elif isinstance(event, events.BatchFinished):
-            self._done += len(event.batch)
-            self._failed += len(event.batch.failures)
+        said = self._standing.take(event)
+        if isinstance(event, (events.BatchFinished, events.Running)):
             self._tick()
-        elif isinstance(event, events.AttemptFailed):
-            again = "; trying again" if event.again else ""
-            self.say(f"failed: {event.label}: {event.failure.text} (attempt {event.attempt}{again})")
-        elif isinstance(event, events.SlotStarted):
-            self._slots.add(event.slot)
-        elif isinstance(event, events.Waiting):
-            self.say(f"waiting for {event.seconds:.0f} s: {event.reason}")
+        elif isinstance(event, events.WaveStarted):
+            self._started(event)
         elif isinstance(event, events.Iterated):
-            self.say(f"iteration {event.iteration}: J = {event.value:.8g}")
+            if event.iteration <= _MANY or self._clock() - self._last >= _EVERY:
+                self._last = self._clock()
+                self.say(said or "")
         elif isinstance(event, events.WaveEnded):
             self._ended(event)
+        elif said:
+            self.say(said)
 
     def say(self, text: str) -> None:
         """Print one line."""
         print(time.strftime("%H:%M:%S"), text, file=self._stream, flush=True)
 
+    def close(self) -> None:
+        """Nothing is left open by lines."""
+
     def _started(self, event: events.WaveStarted) -> None:
-        if self._total == 0 and self._first is None and event.n_points > event.n_reused:
+        new = event.n_points - event.n_reused
+        if self._standing.waves == 1 and new:
             # The first of a run, which has workers to start; an optimizer's later ones go by too fast to be told.
             known = f", {event.n_reused} more are known" if event.n_reused else ""
-            self.say(f"{event.task}: {event.n_points - event.n_reused} evaluations to begin with{known}")
-        self._total, self._done, self._failed = event.n_points - event.n_reused, 0, 0
-        self._last, self._first = self._clock(), None
+            slots = f"{event.slots} slot{'s' if event.slots != 1 else ''}"
+            self.say(f"{event.task}: {new} evaluations to begin with on {slots}{known}")
+        self._told = False
+        if self._standing.iteration is None:
+            self._last = self._clock()
 
     def _tick(self) -> None:
-        now = self._clock()
-        if self._first is None:
-            # Starting workers takes a while once; it says nothing of the rate.
-            self._first, self._done_before = now, self._done
-        if now - self._last < _EVERY or self._done >= self._total:
+        standing, now = self._standing, self._clock()
+        if now - self._last < max(_EVERY, standing.elapsed / 10) or standing.done >= standing.total:
             return
-        self._last = now
-        since = self._done - self._done_before
-        left = f", about {(now - self._first) / since * (self._total - self._done):.0f} s left" if since else ""
-        failed = f", {self._failed} failed" if self._failed else ""
-        self.say(f"{self._done}/{self._total} evaluations{failed}, {len(self._slots)} slots{left}")
+        self._last, self._told = now, True
+        self.say(progress_text(standing))
 
     def _ended(self, event: events.WaveEnded) -> None:
-        if event.wall_seconds < _EVERY:
-            return
+        if not self._told:
+            return  # who reads has seen no more than its beginning, and is about to see the result
         failed = f", {event.n_failed} failed" if event.n_failed else ""
-        self.say(f"{event.task}: {event.n_evaluations} evaluations{failed} in {event.wall_seconds:.1f} s")
+        self.say(f"{event.task}: {event.n_evaluations} evaluations{failed} in {duration(event.wall_seconds)}")
+
+
+def progress_text(standing: Standing) -> str:
+    """One line on how far the wave is."""
+    parts = [f"{standing.done}/{standing.total} evaluations"]
+    parts += [f"{standing.failed} failed"] if standing.failed else []
+    parts += [f"{len(standing.up)} slots"]
+    parts += [f"about {duration(standing.left)} left"] if standing.left is not None else []
+    longest = standing.longest
+    if longest is not None and longest[1] >= _SLOW:
+        parts.append(f"longest at work: {longest[0]}, {duration(longest[1])}")
+    return ", ".join(parts)

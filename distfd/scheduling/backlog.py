@@ -78,6 +78,15 @@ class Backlog:
         self._count -= len(index)
         return index
 
+    def take_all(self) -> NDArray[np.int64]:
+        """All that waits."""
+        alone = np.array(self._alone, dtype=np.int64)
+        index = np.concatenate((alone, *self._again, self._fresh[self._cursor :]))
+        self._alone.clear()
+        self._again.clear()
+        self._cursor, self._count = len(self._fresh), 0
+        return index
+
     def _fitting(self, seconds: float, mean: float | None) -> int:
         if self._ends is None:
             return _points(seconds, mean)

@@ -56,8 +56,8 @@ class Ledger:
         """Which of these points are not final."""
         return ~self._final[index]
 
-    def charge(self, batch: Batch) -> Attempts:
-        """Count attempts and decide which are final."""
+    def charge(self, batch: Batch, *, last: bool = False) -> Attempts:
+        """Count attempts and decide which are final: all of them, if these are the last that are made."""
         final = np.ones(len(batch), dtype=bool)
         attempt = batch.attempt.copy()
         for r in self._charged_rows(batch):
@@ -65,12 +65,16 @@ class Ledger:
             tries = self._tries.setdefault(k, {})
             attempt[r] = 1 + sum(tries.values())
             tries[status] = tries.get(status, 0) + 1
-            final[r] = status == Status.OK or tries[status] > self._retries.get(status, 0)
+            final[r] = last or status == Status.OK or tries[status] > self._retries.get(status, 0)
         self._final[batch.index[final]] = True
         self.unfinished -= int(final.sum())
         if batch.failures and self._baseline is not None:
             self.baseline_failed |= bool(np.any(final & (batch.index == self._baseline) & (batch.status != Status.OK)))
         return Attempts(replace(batch, attempt=attempt), final)
+
+    def is_last(self, k: int, status: Status) -> bool:
+        """Whether an attempt at a point that ends so is not followed by another."""
+        return self._tries.get(k, {}).get(status, 0) >= self._retries.get(status, 0)
 
     def _charged_rows(self, batch: Batch) -> Iterable[int]:
         """Rows that failed now or before; the rest, nearly all, are first tries that went well."""

@@ -23,3 +23,5 @@ class Policy:
     """Whether the model ends itself at the timeout; the slot is then ended only a little later."""
     backups: bool = False
     """Whether an idle slot may try what another is late with: J gives the same value again, and a duplicate is free."""
+    setup_limit: float | None = None
+    """Seconds that J's constructor and setup() may take in a process."""

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from distfd.protocols import ChunkDone, SlotLost, SlotUp
-from distfd.records import Batch, Failure, Status
+from distfd.protocols import ChunkDone, SlotLost, SlotStarting, SlotUp
+from distfd.records import Failure, Status
+from distfd.scheduling.aside import Aside
 from distfd.scheduling.backlog import Backlog
 from distfd.scheduling.backups import Backups, portions
 from distfd.scheduling.chunks import backup_due, next_due
+from distfd.scheduling.deaths import DEAD_STARTS, overran, record, setup_died, setup_overran
 from distfd.scheduling.estimates import Estimates
 from distfd.scheduling.ledger import Ledger
 from distfd.scheduling.queues import Issued, Queues
@@ -23,14 +25,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from distfd.protocols import Report
+    from distfd.records import Batch
     from distfd.scheduling.ledger import Attempts
     from distfd.scheduling.policy import Policy
     from distfd.scheduling.pool import Pool
 
 _GRACE = 3.0
 """Seconds past its timeout that a model which limits itself is given to say so."""
-_DEAD_STARTS = 5
-"""So many workers in a row that die before they are up, while none is, and it is no accident."""
 _WORTH_ENDING = 1.0
 """Seconds that a slot may go on with what nobody wants any more: to start another process takes as long."""
 _SEEN = 3
@@ -88,11 +89,13 @@ class Scheduler:
         self._backlog = Backlog(index[index != baseline] if first else index, self._estimates.by_point)
         if first:
             self._backlog.alone(np.array([baseline]))
+        self._baseline = baseline
         self._policy = policy
         self._pool = pool
         self._epoch = epoch
         self._queues = Queues()
         self._backups = Backups()
+        self._aside = Aside(epoch)
         self._ledger = Ledger(self._total, len(index), baseline, policy.retries)
         self.broken: str | None = None
         """Why no slot can be had, once that is certain."""
@@ -104,13 +107,16 @@ class Scheduler:
 
     def take(self, report: Report, now: float) -> Attempts | None:
         """Take in what a slot reported; the attempts that ended by it, if any."""
-        if isinstance(report, SlotUp):
-            self._pool.up[report.slot] = report
-            self._pool.dead_starts = 0
+        if isinstance(report, (SlotStarting, SlotUp)):
+            self._pool.take(report, now)
             return None
         if isinstance(report, SlotLost):
             return self._lost(report.slot, report.failure, now)
         return self._done(report, now)
+
+    def uncounted(self) -> list[Batch]:
+        """Attempts that have ended since this was asked last, and are neither tried again nor anybody's value."""
+        return self._aside.take()
 
     def issue(self, now: float) -> list[Submit]:
         """Work for the slots that want it."""
@@ -131,18 +137,18 @@ class Scheduler:
 
     def overdue(self, now: float) -> tuple[list[int], list[Attempts]]:
         """Slots to kill, as what they do is past its timeout or wanted no more, and the attempts that ends."""
-        kills, ended = [], []
-        for slot, limit in self._limits():
-            if now >= limit:
-                kills.append(slot)
-                text = f"timeout: still running after {self._policy.timeout or 0:g} s; its process was killed"
-                attempts = self._lost(slot, Failure(Status.TIMEOUT, text), now)
-                ended += [attempts] if attempts else []
-        return kills, ended
+        late = [(slot, overran(self._policy.timeout or 0)) for slot, limit in self._limits() if now >= limit]
+        late += [(slot, setup_overran(self._policy.setup_limit or 0)) for slot, due in self._setups() if now >= due]
+        ended = [self._lost(slot, failure, now) for slot, failure in late]
+        return [slot for slot, _ in late], [attempts for attempts in ended if attempts]
 
     def next_deadline(self) -> float | None:
         """When `overdue` has to be asked next."""
-        return min((limit for _, limit in self._limits()), default=None)
+        return min((limit for _, limit in (*self._limits(), *self._setups())), default=None)
+
+    def at_work(self) -> list[Issued]:
+        """The chunks that slots are at, one for each that has any."""
+        return [queue[0] for _, queue in self._queues]
 
     def abandon(self, now: float) -> list[int]:
         """End the wave: nothing more is issued, and the slots that are still at it are to be killed.
@@ -155,7 +161,9 @@ class Scheduler:
                 self._pool.draining[slot] = queue[0].started, {issued.chunk for issued in queue}
             else:
                 busy.append(slot)
-                self._pool.gone(slot)
+                up = self._pool.gone(slot)
+                if self._unwanted(queue):
+                    self._aside.given_up(queue[0], up, slot, now)
         self._ledger.unfinished = 0
         self._queues = Queues()
         return busy
@@ -175,6 +183,12 @@ class Scheduler:
                 # Between points a slot looks at its budget, so at any time one evaluation is running that began in it.
                 slack = head.budget if len(head.index) > 1 else 0.0
                 yield slot, head.started + timeout + slack + (_GRACE if self._policy.limits_itself else 0.0)
+
+    def _setups(self) -> Iterator[tuple[int, float]]:
+        """Slots whose J is being made ready, and when each is to be killed."""
+        if self._policy.setup_limit is not None:
+            for slot, (_, since) in self._pool.starting.items():
+                yield slot, since + self._policy.setup_limit
 
     def _unwanted(self, queue: Iterable[Issued]) -> bool:
         return not any(self._ledger.open(issued.index).any() for issued in queue)
@@ -252,11 +266,13 @@ class Scheduler:
         self._pool.times.note(self._total, batch.index[ok], (batch.ended - batch.started)[ok])
         if self._backups:
             alone = self._backups.release(batch.index)
-            batch = batch.take(self._ledger.open(batch.index) & (ok | alone))
+            counts = self._ledger.open(batch.index) & (ok | alone)
+            self._aside.too_late(batch.take(~counts))
+            batch = batch.take(counts)
         return self._charge(batch)
 
-    def _charge(self, batch: Batch) -> Attempts:
-        attempts = self._ledger.charge(batch)
+    def _charge(self, batch: Batch, *, last: bool = False) -> Attempts:
+        attempts = self._ledger.charge(batch, last=last)
         if not attempts.final.all():
             self._backlog.alone(batch.index[~attempts.final])
         return attempts
@@ -266,16 +282,16 @@ class Scheduler:
         return index[self._backups.release(index) & self._ledger.open(index)] if self._backups else index
 
     def _lost(self, slot: int, failure: Failure, now: float) -> Attempts | None:
+        starting = self._pool.starting.get(slot)
         up = self._pool.gone(slot)
         queue = self._queues.drop(slot)
         if up is None and not self._pool.up and failure.status != Status.LOST:
-            self._pool.dead_starts += 1
-            if self._pool.dead_starts >= _DEAD_STARTS:
-                self.broken = f"{_DEAD_STARTS} workers in a row died while starting: {failure.text}"
+            return self._dead_start(slot, starting, failure, now)
         if not queue:
             return None
         head, *behind = queue
         if failure.status == Status.LOST:
+            self._aside.lost(head, failure, up, slot, now)
             for issued in queue:
                 (self._backlog.alone if issued.lone else self._backlog.again)(self._released(issued.index))
             return None
@@ -290,20 +306,33 @@ class Scheduler:
         if len(index) > 1:
             self._backlog.alone(left)
             return None
-        return self._charge(self._ended_by(failure, head, up, slot, now)) if len(left) else None
+        if not len(left):
+            self._aside.given_up(head, up, slot, now)
+            return None
+        started = self._epoch + head.started
+        return self._charge(record(failure, index, up, slot, started=started, ended=self._epoch + now))
 
-    def _ended_by(self, failure: Failure, head: Issued, up: SlotUp | None, slot: int, now: float) -> Batch:
-        """The record of an attempt whose process died under it."""
-        return Batch(
-            index=head.index,
-            status=np.array([failure.status], dtype=np.uint8),
-            size=np.zeros(1, dtype=np.int64),
-            flat=np.empty(0),
-            started=np.array([self._epoch + head.started]),
-            ended=np.array([self._epoch + now]),
-            attempt=np.ones(1, dtype=np.int32),
-            host=up.host if up else "",
-            pid=up.pid if up else 0,
-            slot=slot,
-            failures={int(head.index[0]): failure},
-        )
+    def _dead_start(
+        self, slot: int, starting: tuple[SlotStarting, float] | None, failure: Failure, now: float
+    ) -> Attempts | None:
+        """A process ended before it was of any use, and no other is up.
+
+        Where that was J's doing it is an attempt at the point that would have been the next: once for each time that
+        all slots, or five of them, went the same way.
+        """
+        self._pool.dead_starts += 1
+        if starting is None:
+            if self._pool.dead_starts >= DEAD_STARTS:
+                self.broken = f"{DEAD_STARTS} workers in a row died while starting: {failure.text}"
+            return None
+        if self._pool.dead_starts % min(self._pool.slots, DEAD_STARTS) or not len(self._backlog):
+            return None
+        process, since = starting
+        index = self._backlog.take_alone()
+        index = index if len(index) else self._backlog.take(0.0, None)
+        last = self._ledger.is_last(int(index[0]), failure.status)
+        if last and index[0] != self._baseline:
+            # No other point would fare better, and there may be a million.
+            index = np.concatenate((index, self._backlog.take_all()))
+        times = {"started": self._epoch + since, "ended": self._epoch + now}
+        return self._charge(record(setup_died(failure), index, process, slot, **times), last=last)

@@ -1,4 +1,4 @@
-"""The tables of a store file, and the checksums that guard what is in them."""
+"""The tables of a store file: what each column means, and what the file says of itself."""
 
 from __future__ import annotations
 
@@ -9,19 +9,32 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 
-VERSION = 1
+VERSION = 2
 APPLICATION_ID = int.from_bytes(b"dFD1", "big")
 """Marks the file as ours in the SQLite header, where file(1) sees it too."""
 
 DAMAGED = "damaged"
 """The status of a row whose checksum did not match: kept, and never used again."""
 
+COLUMNS = (
+    *("key", "wave", "point", "moved", "coordinate", "x", "attempt", "status", "value", "first"),
+    *("started", "ended", "host", "pid", "slot", "message", "detail", "checksum"),
+)
+"""Of the table of attempts, in the order in which rows are written and read."""
+
+INDEXES = {"value_of_key": "status = 'ok'", "failures_of_key": "status <> 'ok'"}
+"""One value a point. Partial, so that failed attempts cost the lookup nothing."""
+
 _SCHEMA = (
     """CREATE TABLE attempts (
     id INTEGER PRIMARY KEY,
     key BLOB NOT NULL, -- the point's identity, 16 bytes
+    wave INTEGER, -- the request it belonged to
     point INTEGER NOT NULL, -- its number in its request
-    attempt INTEGER NOT NULL,
+    moved INTEGER, -- how many coordinates differ from the request's x
+    coordinate INTEGER, -- the first of these
+    x REAL, -- and its value
+    attempt INTEGER NOT NULL, -- 1 for a first try
     status TEXT NOT NULL,
     value BLOB NOT NULL, -- float64, little endian
     first REAL, -- the first number of value, for people
@@ -32,22 +45,35 @@ _SCHEMA = (
     slot INTEGER,
     message TEXT,
     detail TEXT,
-    checksum INTEGER NOT NULL -- crc32 of key, value, status
+    checksum INTEGER NOT NULL -- crc32 of all the others
 )""",
-    # One value a point. Partial, so that failed attempts cost the lookup nothing.
-    "CREATE UNIQUE INDEX value_of_key ON attempts (key) WHERE status = 'ok'",
-    "CREATE INDEX failures_of_key ON attempts (key, status) WHERE status <> 'ok'",
+    f"CREATE UNIQUE INDEX value_of_key ON attempts (key) WHERE {INDEXES['value_of_key']}",
+    f"CREATE INDEX failures_of_key ON attempts (key, status) WHERE {INDEXES['failures_of_key']}",
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT)",
+    "CREATE TABLE parameters (coordinate INTEGER PRIMARY KEY, name TEXT NOT NULL)",
+    """CREATE TABLE waves (
+    id INTEGER PRIMARY KEY,
+    task TEXT NOT NULL, -- gradient, jacobian, values ...
+    points INTEGER NOT NULL, -- in the request
+    reused INTEGER NOT NULL, -- of them, those whose values were known
+    started REAL NOT NULL, -- seconds since the epoch
+    x TEXT -- the request's x as JSON, where it is short
+)""",
     """CREATE VIEW evaluations AS SELECT
-    id, point, attempt, status,
-    first AS value,
-    length(value) / 8 AS numbers,
-    strftime('%Y-%m-%dT%H:%M:%fZ', started, 'unixepoch') AS started,
-    strftime('%Y-%m-%dT%H:%M:%fZ', ended, 'unixepoch') AS ended,
-    round(ended - started, 6) AS seconds,
-    host, pid, slot, message,
-    lower(hex(key)) AS key
-FROM attempts""",
+    a.id, a.wave, a.point,
+    coalesce(p.name, 'x' || a.coordinate)
+        || CASE WHEN a.moved > 1 THEN ' and ' || (a.moved - 1) || ' more' ELSE '' END AS parameter,
+    a.x, a.attempt, a.status,
+    a.first AS value,
+    length(a.value) / 8 AS numbers,
+    strftime('%Y-%m-%dT%H:%M:%fZ', a.started, 'unixepoch') AS started,
+    strftime('%Y-%m-%dT%H:%M:%fZ', a.ended, 'unixepoch') AS ended,
+    round(a.ended - a.started, 6) AS seconds,
+    a.host, a.pid, a.slot,
+    a.message AS cause,
+    a.message, a.detail,
+    lower(hex(a.key)) AS key
+FROM attempts a LEFT JOIN parameters p ON p.coordinate = a.coordinate""",
 )
 
 
@@ -64,10 +90,15 @@ class Meta:
 def write_schema(connection: sqlite3.Connection, fingerprint: str | None, names: tuple[str, ...] | None) -> None:
     """Make the tables in an empty database."""
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-    for statement in _SCHEMA:
-        connection.execute(statement)
+    make_tables(connection)
     created = datetime.now(UTC).isoformat(timespec="seconds")
     write_meta(connection, Meta(VERSION, fingerprint, names, created))
+
+
+def make_tables(connection: sqlite3.Connection) -> None:
+    """Make the tables, indexes and the view, all empty."""
+    for statement in _SCHEMA:
+        connection.execute(statement)
 
 
 def has_schema(connection: sqlite3.Connection) -> bool:
@@ -81,6 +112,9 @@ def write_meta(connection: sqlite3.Connection, meta: Meta) -> None:
     values = {"schema": str(meta.version), "fingerprint": meta.fingerprint, "names": names, "created": meta.created}
     values["checksum"] = _checksum_of(values)
     connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", values.items())
+    # For the view alone: what counts is what stands in meta, with its checksum.
+    connection.execute("DELETE FROM parameters")
+    connection.executemany("INSERT INTO parameters VALUES (?, ?)", enumerate(meta.names or ()))
 
 
 def read_meta(connection: sqlite3.Connection) -> Meta | None:
@@ -95,11 +129,6 @@ def read_meta(connection: sqlite3.Connection) -> Meta | None:
         names=None if names is None else tuple(json.loads(names)),
         created=values["created"],
     )
-
-
-def row_checksum(key: bytes, value: bytes, status: str) -> int:
-    """The checksum of a row; SQLite itself has none for what it stores."""
-    return zlib.crc32(status.encode(), zlib.crc32(value, zlib.crc32(key)))
 
 
 def _checksum_of(values: dict[str, str | None]) -> str:

@@ -10,13 +10,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from distfd.errors import InputError, StoreError
-from distfd.records import Status
+from distfd import spool
+from distfd.errors import StoreError
 from distfd.stores import sqlite_file
-from distfd.stores.columns import key_blobs, valid_rows
+from distfd.stores.claim import claimed
+from distfd.stores.columns import key_blobs
+from distfd.stores.leftovers import Leftovers
 from distfd.stores.lock import FileLock
-from distfd.stores.schema import Meta, row_checksum, write_meta
+from distfd.stores.rows import row_checksum, rows_of
+from distfd.stores.schema import COLUMNS, Meta, write_meta
 from distfd.stores.summary import count_computed, count_failed_attempts
+from distfd.stores.wave import Wave
 
 if TYPE_CHECKING:
     import sqlite3
@@ -24,28 +28,34 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from distfd.points import Points
     from distfd.records import Batch
 
-_INSERT = """INSERT INTO attempts
-(key, point, attempt, status, value, first, started, ended, host, pid, slot, message, detail, checksum)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (key) WHERE status = 'ok' DO NOTHING"""
+_INSERT = f"""INSERT INTO attempts ({", ".join(COLUMNS)}) VALUES ({", ".join("?" * len(COLUMNS))})
+ON CONFLICT (key) WHERE status = 'ok' DO NOTHING"""  # noqa: S608  # our own names
 
-_LOOKUP = "SELECT id, key, value, checksum FROM attempts WHERE status = 'ok' AND key IN ({})"
+_LOOKUP = f"SELECT id, {', '.join(COLUMNS)} FROM attempts WHERE status = 'ok' AND key IN ({{}})"  # noqa: S608  # as above
 _LOOKUP_KEYS = 500
 """Keys in one query; SQLite's own limit on its parameters was 999 for long."""
+
+_KEY, _VALUE = COLUMNS.index("key"), COLUMNS.index("value")
+
+_TRIES = """SELECT count(*) FILTER (WHERE status <> 'ok'), count(*) FILTER (WHERE status = 'ok')
+FROM attempts WHERE key = ?"""
 
 _SECONDS = """SELECT point, ended - started FROM attempts
 WHERE status = 'ok' AND ended >= started AND point >= 0 ORDER BY id DESC LIMIT 10000"""
 
-_UNKEPT = "the value is not finite, so it is not used again"
+_WORTH_SYNCING = 1.0
+"""Seconds of evaluations that are worth waiting for the disk."""
 
 
 class SQLiteStore:
     """Attempts in an SQLite file, values bit for bit (`distfd.protocols.Store`).
 
     One process at a time, one thread at a time; others look with `distfd.stores.summary.read_summary` or the sqlite3
-    tool (``SELECT * FROM evaluations``). What `put` was given is on the disk when it returns.
+    tool (``SELECT * FROM evaluations``). What `put` was given survives the process when it returns; it survives the
+    machine too, but for the last second's worth of evaluations that take less than a second.
 
     Parameters
     ----------
@@ -56,6 +66,9 @@ class SQLiteStore:
         Identity of the objective whose values these are; not compared where None.
     names : sequence of str, optional
         The parameters' names; not compared where None.
+    spool : path, optional
+        A folder in which workers leave long evaluations that a killed driver cannot take (`distfd.spool`); they are
+        taken in when the store is opened again. Default: beside the file.
 
     Attributes
     ----------
@@ -73,21 +86,37 @@ class SQLiteStore:
         If another process has it open, or it cannot be read or written.
     """
 
-    def __init__(self, path: str | Path, *, fingerprint: str | None = None, names: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        fingerprint: str | None = None,
+        names: Sequence[str] | None = None,
+        spool: str | Path | None = None,
+    ) -> None:
         # Resolved, so that a change of directory or a second name for the file leads to the same file and lock.
         self.path = Path(path).resolve()
         self.quarantined: Path | None = None
         self.bad_rows = 0
         self._connection: sqlite3.Connection | None = None
+        self._wave: Wave | None = None
+        self._unsynced = 0.0
+        self._logs = self._waits = True
+        self._leftovers: Leftovers | None = None
         self._lock = FileLock(self.path.with_name(self.path.name + ".lock"))
         try:
             self._open(fingerprint, None if names is None else tuple(names))
+            root = self.path.with_name(self.path.name + ".spool") if spool is None else Path(spool).resolve()
+            self._leftovers = Leftovers(root)
+            self._take_in(self._leftovers)
         except BaseException:
             self.close()
             raise
 
     def get(self, keys: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
         """(rows, size, flat): which of the (n, 2) keys have a value, and the values, ragged as in `Batch`."""
+        if self._leftovers is not None and self.awaits_leftovers:
+            self._take_in(self._leftovers)
         blobs = key_blobs(keys)
         values: dict[bytes, bytes] = {}
         bad: list[int] = []
@@ -95,9 +124,9 @@ class SQLiteStore:
             for start in range(0, len(blobs), _LOOKUP_KEYS):
                 part = blobs[start : start + _LOOKUP_KEYS]
                 hits = connection.execute(_LOOKUP.format(",".join("?" * len(part))), part)
-                for id_, key, value, checksum in hits:
-                    if row_checksum(key, value, Status.OK.word) == checksum:
-                        values[key] = value
+                for id_, *columns, checksum in hits:
+                    if row_checksum(*columns) == checksum:
+                        values[columns[_KEY]] = columns[_VALUE]
                     else:
                         bad.append(id_)
             sqlite_file.mark_damaged(connection, bad)
@@ -107,17 +136,27 @@ class SQLiteStore:
         flat = np.frombuffer(b"".join(parts), dtype="<f8").astype(np.float64)
         return np.array(rows, np.int64), np.array([len(part) // 8 for part in parts], np.int64), flat
 
+    def begin_wave(self, points: Points, task: str, *, reused: int) -> None:
+        """Say to which points the batches belong that are put from now on, for those who read the file."""
+        self._wave = Wave(points, task, reused)
+
     def put(self, keys: NDArray[np.uint64], batch: Batch) -> None:
         """Keep finished attempts, the failed ones too; the first valid value of a point stays."""
         if len(keys) != len(batch):
             raise ValueError(f"{len(keys)} keys for {len(batch)} evaluations")
-        with self._transaction() as connection:
-            if not self._is_in_place():
-                raise StoreError(
-                    f"the store {self.path} was removed or replaced while in use; "
-                    "run again to begin where the file that is there ends"
-                )
-            connection.executemany(_INSERT, _attempts(keys, batch))
+        seconds = batch.ended - batch.started
+        self._put(keys, batch, self._wave, float(np.nansum(seconds)))
+        if self._leftovers is not None and (long := seconds >= spool.SECONDS).any():
+            self._leftovers.forget(key.hex() for key in key_blobs(keys[long]))
+
+    @property
+    def awaits_leftovers(self) -> bool:
+        """Whether workers of an earlier session may still leave evaluations, which `get` then finds."""
+        return self._leftovers is not None and self._leftovers.of_earlier_sessions
+
+    def spool_place(self) -> str | None:
+        """A folder for workers to leave in what this process may not live to take; None where there can be none."""
+        return None if self._leftovers is None else self._leftovers.place()
 
     def seconds(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """(index, seconds) of the latest evaluations that are kept, oldest first."""
@@ -137,12 +176,58 @@ class SQLiteStore:
 
     def close(self) -> None:
         """Release the file and its lock; a second call does nothing."""
+        leftovers, self._leftovers = self._leftovers, None
+        try:
+            if leftovers is not None and self._connection is not None:
+                self._close_spool(leftovers)
+        finally:
+            self._disconnect()
+
+    def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         try:
             if connection is not None:
                 sqlite_file.disconnect(connection)
         finally:
             self._lock.release()
+
+    def _put(self, keys: NDArray[np.uint64], batch: Batch, wave: Wave | None, seconds: float) -> None:
+        """One commit; ``seconds`` is what it cost to compute."""
+        self._unsynced += seconds
+        self._sync(durable=self._unsynced >= _WORTH_SYNCING)
+        with self._transaction() as connection:
+            if not self._is_in_place():
+                raise StoreError(
+                    f"the store {self.path} was removed or replaced while in use; "
+                    "run again to begin where the file that is there ends"
+                )
+            number = None if wave is None else wave.enter(connection)
+            connection.executemany(_INSERT, rows_of(keys, batch, number, None if wave is None else wave.points))
+        if self._unsynced >= _WORTH_SYNCING:
+            self._unsynced = 0.0
+
+    def _sync(self, *, durable: bool) -> None:
+        """Whether the next commit waits for the disk. One that does not is with the kernel: a kill cannot undo it."""
+        if self._connection is not None and self._waits != durable and self._logs:
+            self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            self._waits = durable
+
+    def _take_in(self, leftovers: Leftovers, *, own: bool = False) -> None:
+        """Commit what workers left, then remove it."""
+        for path, key, batch in leftovers.found(own=own):
+            with self._transaction() as connection:
+                tries, known = connection.execute(_TRIES, (key_blobs(key)[0],)).fetchone()
+            if not known:
+                numbered = replace(batch, attempt=np.array([1 + tries], np.int32))
+                self._put(key, numbered, None, float((batch.ended - batch.started)[0]))
+            path.unlink(missing_ok=True)
+
+    def _close_spool(self, leftovers: Leftovers) -> None:
+        try:
+            self._take_in(leftovers, own=True)
+        except StoreError:
+            return  # it has been told, or will be when this is taken in by the next session
+        leftovers.close()
 
     def _open(self, fingerprint: str | None, names: tuple[str, ...] | None) -> None:
         with sqlite_file.storage_errors(self.path):
@@ -160,7 +245,19 @@ class SQLiteStore:
             self._connection, meta, self.bad_rows = opened
             now = self.path.stat()
             self._identity = (now.st_dev, now.st_ino)
-            self._compare(meta, fingerprint, names)
+            # Without a write-ahead log only FULL keeps a file whole.
+            (journal,) = self._connection.execute("PRAGMA journal_mode").fetchone()
+            self._logs = journal == "wal"
+            self._claim(meta, fingerprint, names)
+            self._tell_bad_rows()
+
+    def _tell_bad_rows(self) -> None:
+        if self.bad_rows:
+            warnings.warn(
+                f"{self.bad_rows} evaluations in {self.path} are damaged; they are kept, marked, and evaluated again",
+                RuntimeWarning,
+                stacklevel=5,
+            )
 
     def _put_aside(self, reason: str) -> None:
         self.quarantined = sqlite_file.quarantine(self.path)
@@ -171,21 +268,11 @@ class SQLiteStore:
             stacklevel=4,
         )
 
-    def _compare(self, meta: Meta, fingerprint: str | None, names: tuple[str, ...] | None) -> None:
-        remedy = "start afresh with --fresh (the old run is kept beside), or choose another output"
-        if None not in (fingerprint, meta.fingerprint) and fingerprint != meta.fingerprint:
-            raise InputError(
-                f"{self.path} holds evaluations of another objective (fingerprint {meta.fingerprint:.12}, now "
-                f"{fingerprint:.12}): its code, arguments, files or the data it refers to differ; {remedy}"
-            )
-        if names is not None and meta.names is not None and names != meta.names:
-            raise InputError(
-                f"{self.path} holds evaluations for other parameter names ({_differ(meta.names, names)}); {remedy}"
-            )
-        claimed = replace(meta, fingerprint=fingerprint or meta.fingerprint, names=names or meta.names)
-        if claimed != meta:
+    def _claim(self, meta: Meta, fingerprint: str | None, names: tuple[str, ...] | None) -> None:
+        mine = claimed(meta, self.path, fingerprint, names)
+        if mine != meta:
             with self._transaction() as connection:
-                write_meta(connection, claimed)
+                write_meta(connection, mine)
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -207,40 +294,3 @@ class SQLiteStore:
         except FileNotFoundError:
             return False
         return (now.st_dev, now.st_ino) == self._identity
-
-
-def _attempts(keys: NDArray[np.uint64], batch: Batch) -> Iterator[tuple[object, ...]]:
-    """The rows of a batch; what was never begun is no attempt."""
-    data = np.ascontiguousarray(batch.flat, dtype="<f8").tobytes()
-    ends = (8 * batch.offsets[1:]).tolist()
-    starts = (8 * batch.offsets[:-1]).tolist()
-    host, pid, slot = _text(batch.host), int(batch.pid), int(batch.slot)
-    columns = (key_blobs(keys), batch.index, batch.attempt, batch.status, valid_rows(batch), batch.started, batch.ended)
-    for r, (key, index, attempt, code, valid, started, ended) in enumerate(
-        zip(*(c if isinstance(c, list) else c.tolist() for c in columns), strict=True)
-    ):
-        status = Status(code)
-        if status is Status.NOT_RUN:
-            continue
-        failure = batch.failures.get(index)
-        message, detail = (failure.text, failure.detail) if failure else (None, None)
-        if status is Status.OK and not valid:
-            status, message = Status.ERROR, _UNKEPT
-        value = data[starts[r] : ends[r]]
-        yield (
-            *(key, index, attempt, status.word, value, sqlite_file.first_number(value)),
-            *(started, ended, host, pid, slot, _text(message), _text(detail)),
-            row_checksum(key, value, status.word),
-        )
-
-
-def _text(text: str | None) -> str | None:
-    # A program's output may hold what is not UTF-8; SQLite takes nothing else.
-    return None if text is None else text.encode(errors="backslashreplace").decode()
-
-
-def _differ(old: tuple[str, ...], new: tuple[str, ...]) -> str:
-    if len(old) != len(new):
-        return f"{len(old)} there, {len(new)} now"
-    at = next(k for k, (a, b) in enumerate(zip(old, new, strict=True)) if a != b)
-    return f"number {at} is {old[at]!r} there and {new[at]!r} now"

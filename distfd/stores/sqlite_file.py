@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import struct
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from distfd.errors import StoreError
 from distfd.stores.filesystem import network_filesystem
+from distfd.stores.rows import row_checksum
 from distfd.stores.schema import (
     APPLICATION_ID,
+    COLUMNS,
     DAMAGED,
+    INDEXES,
     VERSION,
     Meta,
     has_schema,
     read_meta,
-    row_checksum,
     write_schema,
 )
+from distfd.stores.upgrade import upgrade
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +30,11 @@ if TYPE_CHECKING:
 
 BUSY_SECONDS = 30
 """How long a write waits for someone who reads or writes the file with another tool."""
+
+_LITTLE_ROOM = 65_536
+"""Bytes; SQLite asks for memory that is shared in pieces of half of it."""
+
+_HALF_DONE = (sqlite3.SQLITE_READONLY_ROLLBACK, sqlite3.SQLITE_READONLY_RECOVERY)
 
 _COMPANIONS = ("", "-wal", "-shm", "-journal")
 
@@ -64,7 +71,8 @@ def connect(path: Path) -> tuple[sqlite3.Connection, Meta, int]:
     Returns
     -------
     connection, meta, bad_rows
-        In autocommit mode; ``bad_rows`` counts the rows whose checksum does not match, which are marked as damaged.
+        In autocommit mode; ``bad_rows`` counts rows that are gone, and those whose checksum does not match, which are
+        marked as damaged.
 
     Raises
     ------
@@ -79,10 +87,12 @@ def connect(path: Path) -> tuple[sqlite3.Connection, Meta, int]:
     connection = sqlite3.connect(
         _uri(path, "rw"), uri=True, isolation_level=None, timeout=BUSY_SECONDS, check_same_thread=False
     )
+    # Damaged text need not be UTF-8, and is to fail its checksum rather than the query.
+    connection.text_factory = lambda raw: raw.decode(errors="surrogateescape")
     try:
-        meta = _checked(connection, path)
+        meta, lost = _checked(connection, path)
         _make_durable(connection, path)
-        bad_rows = _mark_bad_rows(connection)
+        bad_rows = lost + _mark_bad_rows(connection)
     except (sqlite3.Error, ValueError, KeyError, TypeError) as error:
         connection.close()
         if is_damage(error):
@@ -99,8 +109,11 @@ def connect_read_only(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(_uri(path, "ro"), uri=True, isolation_level=None, timeout=BUSY_SECONDS)
     try:
         connection.execute("PRAGMA schema_version")
-    except sqlite3.OperationalError:
+    except sqlite3.OperationalError as error:
         connection.close()
+        if error.sqlite_errorcode in _HALF_DONE:
+            # A killed driver left a change half done, which whoever reads next takes back.
+            return sqlite3.connect(_uri(path, "rw"), uri=True, isolation_level=None, timeout=BUSY_SECONDS)
         if path.with_name(path.name + "-wal").exists():
             raise
         # A directory without write permission: SQLite cannot make its shared memory there, and needs none.
@@ -156,8 +169,13 @@ def storage_errors(path: Path) -> Iterator[None]:
         yield
     except (sqlite3.Error, OSError) as error:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        remedy = _REMEDIES.get(code, "see to the disk, or choose another output")
         text = (isinstance(error, OSError) and error.strerror) or str(error)
+        if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN) and _room(path.parent) < _LITTLE_ROOM:
+            # SQLite says that a disk is full only where it was the database or its log that found no space.
+            code, text = sqlite3.SQLITE_FULL, f"{text}, as its disk is full"
+        remedy = _REMEDIES.get(
+            code, "see to its disk (a quota, a limit on the size of files), or choose another output"
+        )
         raise StoreError(f"the store {path}: {text}; {remedy}; what was committed before is kept") from error
 
 
@@ -179,7 +197,7 @@ _REMEDIES = {
 }
 
 
-def _checked(connection: sqlite3.Connection, path: Path) -> Meta:
+def _checked(connection: sqlite3.Connection, path: Path) -> tuple[Meta, int]:
     connection.execute("PRAGMA trusted_schema = OFF")
     connection.execute("PRAGMA cell_size_check = ON")
     if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
@@ -195,15 +213,26 @@ def _checked(connection: sqlite3.Connection, path: Path) -> Meta:
             f"the store {path} was written by a newer distfd (schema {meta.version}, known {VERSION}); "
             "upgrade distfd, or choose another output"
         )
-    if not has_schema(connection):
-        raise DamagedFileError("its tables are not those of a store")
+    lost = 0
     if _complaint(connection, "integrity_check"):
         complaint = _complaint(connection, "quick_check")
         if complaint:
             raise DamagedFileError(complaint)
-        # The tables are sound and only an index is not: it holds nothing of its own.
+        # The tables are sound and an index is not: it holds nothing of its own, but may know of rows that are gone.
+        lost = sum(max(0, _count(connection, index) - _count(connection, None, index)) for index in INDEXES)
         connection.execute("REINDEX")
-    return meta
+    if meta.version < VERSION:
+        meta = upgrade(connection, meta)
+    if not has_schema(connection):
+        raise DamagedFileError("its tables are not those of a store")
+    return meta, lost
+
+
+def _count(connection: sqlite3.Connection, index: str | None, like: str | None = None) -> int:
+    """Rows that an index has, or that the table has of those which an index should have."""
+    by = "NOT INDEXED" if index is None else f"INDEXED BY {index}"
+    query = f"SELECT count(*) FROM attempts {by} WHERE {INDEXES[like or index or '']}"  # noqa: S608  # our own names
+    return int(connection.execute(query).fetchone()[0])
 
 
 def _complaint(connection: sqlite3.Connection, check: str) -> str | None:
@@ -221,9 +250,8 @@ def _make_durable(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _mark_bad_rows(connection: sqlite3.Connection) -> int:
-    # The text is read as bytes: a damaged status need not be UTF-8.
-    rows = connection.execute("SELECT id, key, value, CAST(status AS BLOB), checksum, first FROM attempts")
-    bad = [id_ for id_, *row in rows if row[2] != DAMAGED.encode() and not _sound(*row)]
+    rows = connection.execute(f"SELECT id, {', '.join(COLUMNS)} FROM attempts WHERE status <> ?", (DAMAGED,))  # noqa: S608  # our own names
+    bad = [id_ for id_, *columns, checksum in rows if row_checksum(*columns) != checksum]
     if bad:
         connection.execute("BEGIN IMMEDIATE")
         mark_damaged(connection, bad)
@@ -231,19 +259,13 @@ def _mark_bad_rows(connection: sqlite3.Connection) -> int:
     return len(bad)
 
 
-def _sound(key: object, value: object, status: object, checksum: object, first: object) -> bool:
-    if not (isinstance(key, bytes) and isinstance(value, bytes) and isinstance(status, bytes)):
-        return False
-    text = status.decode(errors="replace")
-    return row_checksum(key, value, text) == checksum and first == first_number(value)
-
-
-def first_number(value: bytes) -> float | None:
-    """The first number of a value for people to read; None where there is none, or no finite one."""
-    if len(value) < 8:
-        return None
-    (number,) = struct.unpack_from("<d", value)
-    return number if abs(number) < float("inf") else None
+def _room(directory: Path) -> float:
+    """Bytes that are free; infinite where that cannot be told."""
+    try:
+        found = os.statvfs(directory)
+    except OSError:
+        return float("inf")
+    return found.f_bavail * found.f_frsize if found.f_favail or not found.f_files else 0.0
 
 
 def _uri(path: Path, mode: str) -> str:

@@ -66,6 +66,23 @@ def read_summary(path: str | Path) -> StoreSummary:
             connection.close()
 
 
+def count_since(path: str | Path, since: float) -> int:
+    """Values that were found at or after a time, in seconds since the epoch; takes no lock and changes nothing.
+
+    Raises
+    ------
+    StoreError
+        If the store is damaged.
+    """
+    with sqlite_file.storage_errors(Path(path)):
+        connection = sqlite_file.connect_read_only(Path(path))
+        try:
+            query = "SELECT count(*) FROM attempts WHERE status = 'ok' AND ended >= ?"
+            return int(connection.execute(query, (since,)).fetchone()[0])
+        finally:
+            connection.close()
+
+
 def count_computed(connection: sqlite3.Connection) -> int:
     """Points with a value, and points with nothing but failed attempts."""
     return _count_values(connection) + int(connection.execute(_ONLY_FAILED).fetchone()[0])

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import distfd
 from distfd import processes
 from distfd.failures import ProgramError
 from distfd.objectives import folder
@@ -145,3 +146,27 @@ def test_a_directory_that_cannot_be_filled_is_named(tmp_path: Path) -> None:
     objective = program(tmp_path / "work", "echo 1", copy=["data"], base=tmp_path)
     (tmp_path / "data").unlink()
     assert "its work directory cannot be filled: No such file" in fail(objective)
+
+
+def test_what_was_just_killed_is_swept_when_it_lets_go(tmp_path: Path) -> None:
+    killed = folder.WorkFolder(tmp_path)
+    other = folder.WorkFolder(tmp_path)
+    old(other.path)
+    # One still holds its own, as a process that is about to die does.
+    os.close(killed._lock)
+    killed._lock = -1
+    assert folder.sweep(tmp_path) == 1
+    assert [path.name for path in tmp_path.iterdir()] == [other.path.name]
+    os.close(other._lock)
+    other._lock = -1
+    folder.sweep_all(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_end_of_a_session_sweeps(tmp_path: Path) -> None:
+    cut_off = folder.WorkFolder(tmp_path)
+    os.close(cut_off._lock)
+    cut_off._lock = -1
+    with distfd.Evaluator(program(tmp_path, "echo 1"), executor="serial"):
+        assert cut_off.path.exists()
+    assert list(tmp_path.iterdir()) == []

@@ -7,10 +7,11 @@ import re
 from dataclasses import dataclass, field
 
 import numpy as np
+from batches import batch
 
 from distfd import events
 from distfd.observers.progress import ProgressLines
-from distfd.records import Batch, Failure, Status
+from distfd.records import Failure, Status
 
 
 @dataclass
@@ -28,24 +29,6 @@ class Screen:
         return [line[9:] for line in printed]
 
 
-def batch(n: int, failed: int = 0) -> Batch:
-    status = np.full(n, Status.OK, dtype=np.uint8)
-    status[:failed] = Status.ERROR
-    return Batch(
-        index=np.arange(n),
-        status=status,
-        size=(status == Status.OK).astype(np.int64),
-        flat=np.zeros(n - failed),
-        started=np.zeros(n),
-        ended=np.ones(n),
-        attempt=np.ones(n, dtype=np.int32),
-        host="here",
-        pid=1,
-        slot=0,
-        failures={k: Failure(Status.ERROR, "no") for k in range(failed)},
-    )
-
-
 def test_a_long_wave_is_told_every_few_seconds() -> None:
     screen = Screen()
     screen.lines(events.WaveStarted("gradient", 101, 1, 2))
@@ -56,11 +39,11 @@ def test_a_long_wave_is_told_every_few_seconds() -> None:
         screen.lines(events.BatchFinished(batch(5, failed=1 if second == 1 else 0)))
     screen.lines(events.WaveEnded("gradient", 100, 1, 20.0, 19.0))
     assert screen.text == [
-        "gradient: 100 evaluations to begin with, 1 more are known",
+        "gradient: 100 evaluations to begin with on 2 slots, 1 more are known",
         "25/100 evaluations, 1 failed, 2 slots, about 15 s left",
         "50/100 evaluations, 1 failed, 2 slots, about 10 s left",
         "75/100 evaluations, 1 failed, 2 slots, about 5 s left",
-        "gradient: 100 evaluations, 1 failed in 20.0 s",
+        "gradient: 100 evaluations, 1 failed in 20 s",
     ]
 
 
@@ -86,3 +69,32 @@ def test_failures_and_waiting_are_told() -> None:
         "failed: coordinate 3: the worker process died (attempt 2)",
         "waiting for 31 s: no slot is up",
     ]
+
+
+def test_only_the_first_failures_are_told_one_by_one() -> None:
+    screen = Screen()
+    for k in range(1000):
+        failure = Failure(Status.ERROR, "no")
+        screen.lines(events.AttemptFailed(f"coordinate {k}", 1, failure, again=False, host="here", pid=1))
+    assert len(screen.text) == 6
+    assert screen.text[-1] == "further failures are counted, and not told one by one"
+
+
+def test_what_takes_long_is_named_and_lines_become_fewer() -> None:
+    screen = Screen()
+    screen.lines(events.WaveStarted("gradient", 3, 0, 2))
+    for second in range(1, 3601):
+        screen.now = float(second)
+        screen.lines(events.Running(1, 1, "coordinate 2 ('width'), x = 3.1 (baseline 3.0)", float(second)))
+    assert len(screen.text) < 60, "an hour of one evaluation"
+    assert screen.text[-1].startswith("0/3 evaluations")
+    assert re.search(r"longest at work: coordinate 2 \('width'\), \d+ min", screen.text[-1])
+
+
+def test_a_fast_optimizer_does_not_flood() -> None:
+    screen = Screen()
+    for iteration in range(1, 1001):
+        screen.now = 0.1 * iteration
+        screen.lines(events.Iterated(iteration, np.zeros(4), 1.0 / iteration, 0.5))
+    assert len(screen.text) <= 10 + 100 / 5
+    assert screen.text[0] == "iteration 1: J = 1, |g| = 0.5"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from distfd.protocols import ChunkDone, SlotLost, SlotUp
+from distfd.protocols import ChunkDone, SlotLost, SlotStarting, SlotUp
 from distfd.records import Batch, Failure, Status
 
 if TYPE_CHECKING:
@@ -228,7 +228,7 @@ class SimulatedSlots:
             process.unreported += 1
             if len(process.chunks) > process.unreported:
                 self._work(slot)
-        elif isinstance(report, SlotUp):
+        elif isinstance(report, (SlotStarting, SlotUp)):
             assert self.scheduler.take(report, self.now) is None
         else:
             chunk = next(c for c in process.chunks if c.chunk == report.chunk)

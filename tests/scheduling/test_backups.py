@@ -105,10 +105,10 @@ def test_a_slot_left_to_end_gets_no_work_before_it_has_and_is_killed_if_it_does_
 
 def test_a_slot_that_was_left_to_end_and_is_another_process_now_is_free() -> None:
     pool = Pool(slots=1, up={0: SlotUp(0, "host", 1)}, draining={0: (0.0, {7})})
-    pool.opened(1, {0: SlotUp(0, "host", 2)})
+    pool.opened(1, [SlotUp(0, "host", 2)], 0.0)
     assert pool.idle() == [0]
     pool = Pool(slots=1, up={0: SlotUp(0, "host", 1)}, draining={0: (0.0, {7})})
-    pool.opened(1, {0: SlotUp(0, "host", 1)})
+    pool.opened(1, [SlotUp(0, "host", 1)], 0.0)
     assert pool.idle() == []
 
 

@@ -299,6 +299,29 @@ def test_the_journal_fits_the_file_system(tmp_path: Path, monkeypatch: pytest.Mo
     store.close()
 
 
+def waits(store: SQLiteStore, seconds: float, number: int) -> bool:
+    """Whether the commit of an evaluation that took so long waited for the disk (FULL, or else NORMAL)."""
+    store.put(keys(number), scalars([1.0], ended=np.array([1.7e9 + seconds])))
+    assert store._connection is not None
+    return bool(store._connection.execute("PRAGMA synchronous").fetchone() == (2,))
+
+
+def test_short_evaluations_wait_for_the_disk_once_a_second_and_long_ones_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = SQLiteStore(tmp_path / "s.sqlite")
+    assert [waits(store, 0.25, k) for k in range(8)] == [False, False, False, True] * 2
+    assert waits(store, 1.0, 8)
+    assert waits(store, 60.0, 9)
+    assert not waits(store, 0.25, 10)
+    store.close()
+    # A rollback journal keeps the file whole only if it waits each time.
+    monkeypatch.setattr("distfd.stores.sqlite_file.network_filesystem", lambda path: "nfs4")
+    store = SQLiteStore(tmp_path / "s.sqlite")
+    assert waits(store, 0.25, 11)
+    store.close()
+
+
 MOUNTS = r"""22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
 23 22 0:40 / /home rw - nfs4 server:/home rw,vers=4.2
 24 22 0:41 / /home/me/local\040disk rw - xfs /dev/sdb1 rw

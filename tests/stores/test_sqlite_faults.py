@@ -15,54 +15,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
+from storing import keys, vectors, wrong_values
 
 from distfd.errors import InputError, StoreError
-from distfd.records import Batch, Status
 from distfd.stores.sqlite import SQLiteStore
 from distfd.stores.summary import read_summary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from numpy.typing import NDArray
-
-
-def vectors(numbers: list[int], size: int = 2) -> Batch:
-    """Values that tell which key they belong to."""
-    n = len(numbers)
-    return Batch(
-        index=np.arange(n),
-        status=np.full(n, Status.OK, np.uint8),
-        size=np.full(n, size),
-        flat=np.repeat(np.array(numbers, np.float64) * 1.1, size),
-        started=np.full(n, 1.7e9),
-        ended=np.full(n, 1.7e9),
-        attempt=np.ones(n, np.int32),
-        host="node",
-        pid=1,
-        slot=0,
-    )
-
-
-def keys(numbers: list[int]) -> NDArray[np.uint64]:
-    return np.array([(n, n * 7919 + 1) for n in numbers], np.uint64).reshape(-1, 2)
-
-
-def wrong_values(store: SQLiteStore, numbers: list[int], size: int = 2) -> tuple[int, int]:
-    """(how many are known, how many of these are not what was put)."""
-    rows, sizes, flat = store.get(keys(numbers))
-    right = vectors([numbers[row] for row in rows.tolist()], size)
-    if sizes.tolist() == right.size.tolist() and flat.tobytes() == right.flat.tobytes():
-        return len(rows), 0
-    return len(rows), 1
-
 
 WRITER = """
     import sys
     sys.path.insert(0, sys.argv[2])
-    from test_sqlite_faults import keys, vectors
+    from storing import keys, vectors
     from distfd.stores.sqlite import SQLiteStore
     store = SQLiteStore(sys.argv[1])
     n = int(sys.argv[3])
@@ -86,7 +53,7 @@ def test_nothing_acknowledged_is_lost_at_kill_9(tmp_path: Path, network: bool) -
     rng = random.Random(7)
     acknowledged = 0
     for _ in range(12):
-        command = [sys.executable, "-c", script, str(path), str(here), str(acknowledged)]
+        command = [sys.executable, "-c", script, str(path), str(here.parent), str(acknowledged)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as writer:
             assert writer.stdout is not None
             # The first acknowledgement, so that every round writes; then any moment.
@@ -191,6 +158,29 @@ def test_a_damaged_log_is_never_silently_wrong(tmp_path: Path, seed: int) -> Non
         store.close()
 
 
+HALF_DONE = """
+    import os, sqlite3, sys
+    con = sqlite3.connect(sys.argv[1], isolation_level=None)
+    con.execute("PRAGMA cache_size = 1")
+    con.execute("BEGIN")
+    con.execute("UPDATE attempts SET host = hex(randomblob(900))")
+    os.kill(os.getpid(), 9)
+"""
+
+
+def test_what_a_killed_driver_left_half_done_can_be_looked_at(tmp_path: Path) -> None:
+    """A journal that has to be rolled back before the file can be read."""
+    path = tmp_path / "s.sqlite"
+    numbers = make(path)
+    subprocess.run([sys.executable, "-c", textwrap.dedent(HALF_DONE), str(path)], check=False)
+    assert Path(f"{path}-journal").stat().st_size > 0
+    assert read_summary(path).n_computed == len(numbers)
+    store = SQLiteStore(path, fingerprint="f")
+    assert wrong_values(store, numbers) == (len(numbers), 0)
+    assert store.bad_rows == 0
+    store.close()
+
+
 def test_a_damaged_index_is_made_again(tmp_path: Path) -> None:
     path = tmp_path / "s.sqlite"
     numbers = make(path)
@@ -203,6 +193,24 @@ def test_a_damaged_index_is_made_again(tmp_path: Path) -> None:
     store = SQLiteStore(path, fingerprint="f")
     assert wrong_values(store, numbers) == (len(numbers), 0)
     assert (store.quarantined, store.bad_rows) == (None, 0)
+    store.close()
+
+
+def test_rows_that_are_gone_are_told(tmp_path: Path) -> None:
+    """The page of the table is emptied; its index knows better."""
+    path = tmp_path / "s.sqlite"
+    make(path)
+    con = sqlite3.connect(path)
+    (root,) = con.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'attempts'").fetchone()
+    (size,) = con.execute("PRAGMA page_size").fetchone()
+    con.close()
+    data = bytearray(path.read_bytes())
+    # An empty leaf: its kind, no free block, no cells, content from the end of the page on (0 for 65536).
+    data[(root - 1) * size : root * size] = bytes([13, 0, 0, 0, 0, size >> 8, size & 255, 0]).ljust(size, b"\0")
+    path.write_bytes(data)
+    with pytest.warns(RuntimeWarning, match="are damaged"):
+        store = SQLiteStore(path, fingerprint="f")
+    assert store.bad_rows or store.quarantined
     store.close()
 
 
@@ -266,6 +274,13 @@ def test_the_log_of_a_file_that_is_gone_is_not_read_into_its_successor(tmp_path:
         "status = CAST(x'ff6b' AS TEXT)",
         "first = 0.5",
         "value = 'text'",
+        "host = 'other'",
+        "host = NULL",
+        "started = started + 1",
+        "attempt = 2",
+        "slot = 1e300",
+        "message = CAST(x'ff' AS TEXT)",
+        "wave = 7",
     ],
 )
 def test_a_row_whose_checksum_does_not_match_is_not_used(tmp_path: Path, damage: str) -> None:
@@ -275,7 +290,8 @@ def test_a_row_whose_checksum_does_not_match_is_not_used(tmp_path: Path, damage:
     con.execute(f"UPDATE attempts SET {damage} WHERE point = 5")
     con.commit()
     con.close()
-    store = SQLiteStore(path, fingerprint="f")
+    with pytest.warns(RuntimeWarning, match=r"1 evaluations in .*s\.sqlite are damaged; they are kept, marked"):
+        store = SQLiteStore(path, fingerprint="f")
     assert store.bad_rows == 1
     assert wrong_values(store, numbers) == (len(numbers) - 1, 0)
     assert store.n_failed_attempts() == 0
@@ -309,11 +325,11 @@ def test_a_newer_file_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "s.sqlite"
     make(path)
     con = sqlite3.connect(path)
-    write_meta(con, Meta(2, None, None, "2030-01-01T00:00:00+00:00"))
+    write_meta(con, Meta(3, None, None, "2030-01-01T00:00:00+00:00"))
     con.commit()
     con.close()
     before = path.read_bytes()
-    with pytest.raises(StoreError, match=r"newer distfd \(schema 2, known 1\); upgrade"):
+    with pytest.raises(StoreError, match=r"newer distfd \(schema 3, known 2\); upgrade"):
         SQLiteStore(path)
     assert path.read_bytes() == before
 

@@ -1,0 +1,36 @@
+"""What Ray's errors mean."""
+
+from __future__ import annotations
+
+from distfd.records import Failure, Status
+
+IDLE = Failure(Status.LOST, "the worker's process ended while it was idle")
+"""Nobody is to blame for that."""
+HUNG = Failure(Status.LOST, "the node of the worker does not answer")
+
+
+def failure_of(error: Exception) -> Failure:
+    """What a lost worker means."""
+    from ray import exceptions
+
+    text = " ".join(str(error).split())
+    if isinstance(error, exceptions.OutOfMemoryError) or "OUT_OF_MEMORY" in text or "running low on memory" in text:
+        return Failure(Status.CRASH, "the worker was killed because its node ran out of memory", str(error))
+    # Ray tells a lost node from a lost process by these words alone.
+    if isinstance(error, exceptions.ActorUnavailableError) or "its node has died" in text:
+        return node_lost(str(error))
+    if "creation task" in text:
+        last = next(line for line in reversed(str(error).splitlines()) if line.strip())
+        return Failure(Status.CRASH, f"the worker could not start: {last.strip()}{_missing_here(last)}", str(error))
+    if isinstance(error, exceptions.RayTaskError):
+        return Failure(Status.CRASH, f"the worker failed outside J: {type(error).__name__}", str(error))
+    return Failure(Status.CRASH, "the worker process died (a signal, os._exit, or no memory left)", str(error))
+
+
+def node_lost(detail: str) -> Failure:
+    """The worker went with its node."""
+    return Failure(Status.LOST, "the node of the worker was lost", detail)
+
+
+def _missing_here(line: str) -> str:
+    return "; install distfd on the nodes of the cluster, in its Python" if "'distfd'" in line else ""

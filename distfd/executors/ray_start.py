@@ -1,0 +1,47 @@
+"""How a slot's worker is started."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distfd.executors.ray_pickling import pickled_bytes
+from distfd.executors.ray_worker import PickledObjective, RayWorker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from distfd.executors.ray_join import Resources
+    from distfd.executors.ray_places import Places
+    from distfd.protocols import Objective
+
+
+def starter(objective: Objective, resources: Resources, places: Places) -> Callable[[int], Any]:
+    """A function that starts the worker of a slot; the objective is in the cluster then.
+
+    Raises
+    ------
+    InputError
+        If the objective cannot be pickled.
+    """
+    import ray
+
+    pickled = ray.put(PickledObjective(pickled_bytes(objective), objective.limits_itself))
+    paths = [str(Path(path).resolve()) for path in sys.path]
+    threads = max(1, int(resources.num_cpus))
+    actor: Any = ray.remote(RayWorker)
+    options: dict[str, Any] = {
+        "num_cpus": resources.num_cpus,
+        "num_gpus": resources.num_gpus,
+        "memory": resources.memory,
+        "resources": dict(resources.custom) or None,
+        "max_restarts": 0,
+        "max_task_retries": 0,
+    }
+
+    def start(slot: int) -> Any:
+        made = actor.options(**options, scheduling_strategy=places.strategy(slot))
+        return made.remote(pickled, slot, threads, paths, resources.nodes)
+
+    return start

@@ -1,0 +1,90 @@
+"""The head or the driver's own raylet goes: a clear error, exit 4, a result that says so, and a run that can go on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+PATIENCE = 120.0
+
+MODEL = """
+import pathlib, time
+
+def fun(x):
+    folder = pathlib.Path(__file__).parent
+    time.sleep(0.5)
+    while (folder / "begun").exists() and not (folder / "gate").exists():
+        time.sleep(0.05)
+    return float(x @ x)
+"""
+CONFIG = """
+objective: {python: "model:fun"}
+x0: [1, 2, 3, 4, 5, 6, 7, 8]
+cluster: {address: local, num_cpus: 2}
+output: out
+"""
+
+
+def start(folder: Path) -> subprocess.Popen[str]:
+    argv = [sys.executable, "-m", "distfd", "run", "job.yaml"]
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(argv, cwd=folder, env=environ, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def stored(folder: Path) -> int:
+    try:
+        with sqlite3.connect(f"file:{folder / 'out' / 'evaluations.sqlite'}?mode=ro", uri=True) as base:
+            return int(base.execute("SELECT count(*) FROM evaluations").fetchone()[0])
+    except sqlite3.Error:
+        return 0
+
+
+def below(pid: int, name: str) -> psutil.Process:
+    return next(child for child in psutil.Process(pid).children(recursive=True) if child.name() == name)
+
+
+@pytest.mark.parametrize("server", ["gcs_server", "raylet"])
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # of sqlite3, where the file is not there yet
+def test_a_lost_head_is_exit_4_and_the_run_goes_on(tmp_path: Path, server: str) -> None:
+    (tmp_path / "model.py").write_text(MODEL)
+    (tmp_path / "job.yaml").write_text(CONFIG)
+    run = start(tmp_path)
+    end = time.monotonic() + PATIENCE
+    while stored(tmp_path) < 2:
+        assert time.monotonic() < end
+        assert run.poll() is None
+        time.sleep(0.1)
+    (tmp_path / "begun").touch()
+    family = psutil.Process(run.pid).children(recursive=True)
+    below(run.pid, server).send_signal(signal.SIGKILL)
+    _, told = run.communicate(timeout=60)
+    assert run.returncode == 4, told
+    assert "is gone" in told.splitlines()[-1]
+    assert "Traceback" not in told
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert result["status"] == "interrupted"
+    assert "run again to go on" in result["message"]
+    _, alive = psutil.wait_procs(family, timeout=30)
+    assert not alive
+
+    known = stored(tmp_path)
+    (tmp_path / "gate").touch()
+    again = start(tmp_path)
+    again.communicate(timeout=PATIENCE)
+    assert again.returncode == 0
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert result["derivative"] == pytest.approx([2, 4, 6, 8, 10, 12, 14, 16], rel=1e-6)
+    assert result["n_evaluations"] == 9
+    assert result["n_reused"] == known
