@@ -31,7 +31,25 @@ def command_line() -> str:
     command = main.get_command(app)
     text = get_docs_for_click(obj=command, ctx=command.make_context("distfd", [], resilient_parsing=True), name="distfd")
     text = re.sub(r"\A# .*\n", "", text)
+    text = re.sub(r"\x08\s*Examples?:\s*\n((?:[ \t]*\S.*\n?)+)", _examples, text)
     return re.sub(r"^##? `(distfd[^`]*)`", r"## `\1`", text, flags=re.MULTILINE)
+
+
+def _examples(found: re.Match[str]) -> str:
+    """The end of a command's help, which typer leaves as plain text."""
+    lines = "\n".join(f"$ {line.strip()}" for line in found[1].splitlines())
+    return f"**Examples**:\n\n```console\n{lines}\n```\n"
+
+
+def on_page_content(content: str, **_: Any) -> str:
+    """Names in docstrings lead to where they are, if that is the same page."""
+    here = dict((name.rpartition(".")[2], name) for name in re.findall(r'id="(distfd\.[\w.]+)"', content)[::-1])
+
+    def linked(found: re.Match[str]) -> str:
+        name = found[1] if f'id="{found[1]}"' in content else here.get(found[1])
+        return f'<a href="#{name}">{found[0]}</a>' if name else found[0]
+
+    return re.sub(r"(?<!\">)<code>([\w.]+)</code>", linked, content) if here else content
 
 
 def configuration() -> str:
@@ -40,7 +58,7 @@ def configuration() -> str:
 
     schema = Config.model_json_schema()
     made: list[str] = []
-    _section("the file", schema, schema["$defs"], (), made, set())
+    _section("The file", schema, schema["$defs"], (), made, set())
     return "\n".join(made)
 
 
