@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from distfd import plot as plot
     from distfd.api import (
         differentiate,
         directional,
@@ -38,7 +39,10 @@ if TYPE_CHECKING:
     from distfd.numerics.sweep_result import StepSweep
     from distfd.objectives.command import CommandObjective
     from distfd.observers.display import Progress
-    from distfd.optimize import minimize
+    from distfd.optimize import least_squares, minimize
+    from distfd.optimizing.constraints import Outputs
+    from distfd.optimizing.limits import Limits
+    from distfd.pending import Pending
     from distfd.records import Evaluation, Status
     from distfd.results import DerivativeResult
     from distfd.scipy_derivative import approx_derivative
@@ -58,9 +62,12 @@ _HOMES = {
     "Evaluator": "distfd.evaluator",
     "GradientCheck": "distfd.gradient_check",
     "InputError": "distfd.errors",
+    "Limits": "distfd.optimizing.limits",
     "MissingSimulatorError": "distfd.errors",
     "NoiseResult": "distfd.numerics.noise_result",
     "NoiseStep": "distfd.numerics.steps",
+    "Outputs": "distfd.optimizing.constraints",
+    "Pending": "distfd.pending",
     "Progress": "distfd.observers.display",
     "RayExecutor": "distfd.executors.ray",
     "SerialExecutor": "distfd.executors.serial",
@@ -77,6 +84,7 @@ _HOMES = {
     "hvp": "distfd.api",
     "jacobian": "distfd.api",
     "jvp": "distfd.api",
+    "least_squares": "distfd.optimize",
     "minimize": "distfd.optimize",
     "noise_level": "distfd.api",
     "step_sweep": "distfd.checking",
@@ -96,9 +104,12 @@ __all__ = [
     "Evaluator",
     "GradientCheck",
     "InputError",
+    "Limits",
     "MissingSimulatorError",
     "NoiseResult",
     "NoiseStep",
+    "Outputs",
+    "Pending",
     "Progress",
     "RayExecutor",
     "SerialExecutor",
@@ -116,6 +127,7 @@ __all__ = [
     "hvp",
     "jacobian",
     "jvp",
+    "least_squares",
     "minimize",
     "noise_level",
     "step_sweep",
@@ -125,6 +137,9 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used, so that ``import distfd`` costs next to nothing."""
+    if name == "plot":
+        # A module, and so no public name of its own; it is there without an import of its own.
+        return importlib.import_module("distfd.plot")
     if name not in _HOMES:
         raise AttributeError(f"module 'distfd' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

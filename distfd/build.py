@@ -145,7 +145,7 @@ def _command(loaded: LoadedConfig, problem: Problem, work: Path | None) -> Objec
         },
         outputs={name: output.model_dump(by_alias=True, exclude_none=True) for name, output in command.outputs.items()},
         data={name: data.model_dump(by_alias=True, exclude_none=True) for name, data in command.data.items()},
-        value=command.value if isinstance(command.value, str) or command.value is None else list(command.value),
+        value=_value(loaded.config),
         copy=command.copy_,
         link=command.link,
         env=command.env,
@@ -165,3 +165,17 @@ def _command(loaded: LoadedConfig, problem: Problem, work: Path | None) -> Objec
     )
     objective.check(problem.x0)
     return objective
+
+
+def _value(config: Config) -> str | list[str] | None:
+    """J's expression or expressions, those of constraints behind it."""
+    command = config.objective.command
+    assert command is not None, "only commands have expressions"
+    value = command.value if isinstance(command.value, str) or command.value is None else list(command.value)
+    constraints = config.minimize.constraints if config.task == "minimize" else ()
+    if not constraints:
+        return value
+    if value is None and len(command.outputs) > 1:
+        raise InputError("objective.command.value: must say which of the outputs is J")
+    first = [value] if isinstance(value, str) else value or [next(iter(command.outputs))]
+    return [*first, *(constraint.value or "" for constraint in constraints)]

@@ -15,9 +15,10 @@ from distfd.checking import Check, check_derivative
 from distfd.errors import InputError
 from distfd.numerics.sweep_table import TOLERANCE
 from distfd.observers.log import JsonLog
+from distfd.plot import need_matplotlib, plot_sweep
+from distfd.reporting.write import refresh_report
 from distfd.rundir import RunDirectory, plain
 from distfd.stores.sqlite import SQLiteStore
-from distfd.sweep_plot import need_matplotlib, plot_sweep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -68,7 +69,7 @@ def check_job(
     objective = make_objective(loaded, problem, None if directory is None else directory.work)
     with contextlib.ExitStack() as stack:
         observers: list[Observer] = [observer]
-        store = None
+        store, log = None, None
         if directory is not None:
             if directory.is_worthless(objective.fingerprint(), problem.names) and (aside := directory.archive()):
                 say(f"the earlier run is kept as {aside}")
@@ -77,7 +78,9 @@ def check_job(
                 directory.store, fingerprint=objective.fingerprint(), names=problem.names, spool=directory.spool
             )
             stack.callback(store.close)
-            observers.insert(0, stack.enter_context(JsonLog(directory.log)))
+            log = stack.enter_context(JsonLog(directory.log))
+            log.write("check_started", task="check", config=str(loaded.path))
+            observers.insert(0, log)
         say(f"check of {loaded.path.name}")
         evaluator = stack.enter_context(
             make_evaluator(lenient, problem, objective, store=store, observers=tuple(observers))
@@ -89,6 +92,12 @@ def check_job(
             kind=kind,
             tolerance=tolerance or config.derivative.accuracy or TOLERANCE,
         )
+        if directory is not None and log is not None:
+            # Beside the run, whose report shows it.
+            directory.write_check(check_fields(check, problem.names))
+            log.write("check_ended", verdict=check.verdict)
+    if directory is not None:
+        refresh_report(directory, say)
     if json_file is not None:
         _write(json_file, check, problem)
     if plot is not None:

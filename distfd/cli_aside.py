@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 def add_commands(app: typer.Typer) -> None:
     """Give the app these commands."""
     app.command(epilog=examples("distfd status runs/quickstart", "distfd status runs/quickstart --follow"))(status)
+    app.command(epilog=examples("distfd report runs/quickstart --open", "distfd report runs/quickstart --csv"))(report)
     app.command(
         epilog=examples(
             "distfd init && distfd run config.yaml", "distfd init --command 'solver deck.inp' --deck deck.inp"
@@ -66,6 +67,27 @@ def _followed(directory: str) -> RunStatus:
 
     with Live(console=Console(file=out), transient=True, auto_refresh=False) as live:
         return watch.follow(directory, lambda text: live.update(Text(text), refresh=True), every=0)
+
+
+def report(
+    directory: Annotated[str, typer.Argument(metavar="RUN", help="The directory of a run.")],
+    *,
+    csv: Annotated[bool, typer.Option("--csv", help="Write derivative.csv and evaluations.csv there as well.")] = False,
+    show: Annotated[bool, typer.Option("--open", help="Show the page in the browser.")] = False,
+    debug: Debug = False,  # noqa: ARG001  # see main()
+) -> None:
+    """Make report.html anew from what a run's directory holds, while it runs or after."""
+    from distfd.reporting.write import write_report, write_tables
+    from distfd.rundir import RunDirectory
+
+    run = RunDirectory(Path(directory).absolute())
+    made = [write_report(run), *(write_tables(run) if csv else ())]
+    for path in made:
+        say(str(path))
+    if show:
+        import webbrowser
+
+        webbrowser.open(made[0].as_uri())
 
 
 def init(

@@ -23,6 +23,9 @@ _TICK = 1.0
 _TOLD = 0.5
 """Seconds at least between two words on what is running."""
 
+_SOON = 1.0
+"""Seconds for which a slot may go on with a wave that is given up: to start another process takes as long."""
+
 
 def drive(
     session: Session,
@@ -32,7 +35,9 @@ def drive(
 ) -> Generator[list[Attempts], None, None]:
     """Have slots evaluate what the scheduler gives out; the attempts that end, as they do.
 
-    Closing the generator ends what runs.
+    The first list is empty: slots that are up have work then.
+
+    Closing the generator ends what runs: slots that are soon done anyway are left to it, and their results dropped.
 
     Parameters
     ----------
@@ -49,7 +54,7 @@ def drive(
     try:
         yield from _run(session, scheduler, chunk, name)
     except GeneratorExit:
-        _kill_busy(session, scheduler)
+        _kill_busy(session, scheduler, 0.0 if getattr(session.executor, "kills_are_free", False) else _SOON)
         raise
     except BaseException:
         # A report may have been lost on the way (Ctrl-C while it was taken in): only new slots are sure to be known.
@@ -58,8 +63,8 @@ def drive(
     _kill_busy(session, scheduler)
 
 
-def _kill_busy(session: Session, scheduler: Scheduler) -> None:
-    for slot in scheduler.abandon(time.monotonic()):
+def _kill_busy(session: Session, scheduler: Scheduler, patience: float = 0.0) -> None:
+    for slot in scheduler.abandon(time.monotonic(), patience):
         session.executor.kill(slot)
 
 
@@ -67,10 +72,13 @@ def _run(
     session: Session, scheduler: Scheduler, chunk: Callable[[Submit], Chunk], name: Callable[[int], str]
 ) -> Iterator[list[Attempts]]:
     told = time.monotonic()
-    silence = Silence(told)
+    silence, first = Silence(told), True
     while not scheduler.finished:
         for submit in scheduler.issue(time.monotonic()):
             session.executor.submit(submit.slot, chunk(submit))
+        if first:
+            first = False
+            yield []
         ended = _take(session, scheduler, _patience(scheduler, time.monotonic()))
         if ended:
             yield ended

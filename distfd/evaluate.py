@@ -37,6 +37,7 @@ def evaluate(
     keys: NDArray[np.uint64] | None = None,
     begin: Callable[[], NDArray[np.uint8]] | None = None,
     capture: int | None = None,
+    announce: bool = False,
 ) -> Generator[Batch, None, None]:
     """Evaluate a request's points, those that the store does not have.
 
@@ -51,6 +52,8 @@ def evaluate(
         The state from which each point is evaluated (see `Chunk`); asked for only if there is something to evaluate.
     capture : int, optional
         The point after which J's state is wanted, in the ``states`` of its batch.
+    announce : bool
+        Whether to yield an empty batch when the first points are with their slots.
 
     Raises
     ------
@@ -83,6 +86,8 @@ def evaluate(
     chunk = _chunks(session, request, state, capture, spool)
     with contextlib.closing(drive(session, scheduler, chunk, name)) as driven:
         for ended in driven:
+            if announce and not ended:
+                yield _from_store((np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0)))
             # All that has come in is stored before the caller, who may stop here, sees any of it.
             _keep(store, keys, [*(attempts.batch for attempts in ended), *scheduler.uncounted()])
             for attempts in ended:

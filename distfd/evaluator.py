@@ -21,11 +21,13 @@ from distfd.numerics.site import Site
 from distfd.objectives.resolve import as_objective
 from distfd.options import DerivativeOptions, EvaluationOptions
 from distfd.outcome import make_result, out_of_range_error, scalar, tell
+from distfd.pending import Pending
 from distfd.points import dense_points
 from distfd.recycle import as_recycle
+from distfd.results import Tally
 from distfd.scheduling.pool import Pool
 from distfd.session import Session
-from distfd.solve import solve
+from distfd.solve import solve, solving
 from distfd.stores.registry import open_store
 from distfd.threads import Turn
 from distfd.warm import make_warm
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
     from distfd.points import Points
     from distfd.protocols import Executor, Observer, Store
     from distfd.recycle import Recycle
-    from distfd.results import DerivativeResult, Tally
+    from distfd.results import DerivativeResult
 
 
 class Evaluator(Kinds):
@@ -144,6 +146,7 @@ class Evaluator(Kinds):
             weakref.finalize(self, opened.close)
         self._turn = Turn()
         self._structure: Any = None
+        self._open: Pending | None = None
         self._session = Session(
             objective=objective,
             executor=made,
@@ -166,6 +169,8 @@ class Evaluator(Kinds):
     def close(self) -> None:
         """Give the slots back and release the store; an Evaluator may be used again afterwards only in memory."""
         try:
+            if self._open is not None:
+                self._open.close()
             self._session.stop()
             if (tidy := getattr(self._session.objective, "tidy", None)) is not None:  # what runs programs has it
                 tidy()
@@ -182,6 +187,7 @@ class Evaluator(Kinds):
             Whether to wait until all are up; else the first call begins with those that are.
         """
         with self._turn:
+            self._settle()
             self._session.start()
             if wait:
                 self._session.wait_until_up()
@@ -228,6 +234,7 @@ class Evaluator(Kinds):
         """
         items = list(iterable)
         with self._turn:
+            self._settle()
             return call_each(self._session, fun, items)
 
     @contextlib.contextmanager
@@ -272,18 +279,70 @@ class Evaluator(Kinds):
         EvaluationError
             If a component has no value (where on_failure="raise"), or J fails at x itself.
         """
-        probing = isinstance(particulars.get("sparsity"), str)
-        if probing and self._structure is not None and self._structure.shape[1] == np.size(np.asarray(x)):
-            particulars = {"sparsity": self._structure}
-        answer, tally = self.solve(self.method(x, kind, **particulars), kind)
-        if probing:
+        return self._derivative(self._at(x), kind, particulars, *self.solve(self._planned(x, kind, particulars), kind))
+
+    def begin(self, x: ArrayLike, *, kind: str = "gradient", **particulars: Any) -> Pending:
+        """Send out all points of a derivative at x, and come back at once; arguments as for `differentiate`.
+
+        The value can then be had before the rest, and the rest be cancelled if that is not wanted any more. One is open
+        at a time: whatever else the Evaluator is asked for finishes it first. ``kind="value"`` is J(x) alone.
+
+        Returns
+        -------
+        Pending
+            With ``value()``, ``result()`` and ``cancel()``.
+
+        Raises
+        ------
+        InputError
+            As `differentiate`.
+        """
+        if kind == "value":
+            at = self._at(x)
+            method: Method = Values(dense_points([at]), vector=True, baseline=0)
+        else:
+            method = self._planned(x, kind, particulars)
+            at = self._at(x)
+        tally = Tally()
+        with self._turn:
+            self._settle()
+            self._open = Pending(
+                at,
+                solving(self._session, method, kind, self._label, tally, raises=self._raises, announce=True),
+                tally,
+                self._turn,
+                lambda answer, tally: self._derivative(at, kind, particulars, answer, tally),
+                vector=kind == "jacobian",
+            )
+            if self._session.warm is None:
+                self._open.pull()  # until the first points are with their slots
+            return self._open
+
+    def _settle(self) -> None:
+        """Finish the open wave, if there is one."""
+        if self._open is not None:
+            pending, self._open = self._open, None
+            pending.settle()
+
+    def _planned(self, x: ArrayLike, kind: str, particulars: dict[str, Any]) -> Method:
+        if isinstance(particulars.get("sparsity"), str):
+            structure = self._structure
+            if structure is not None and structure.shape[1] == np.size(np.asarray(x)):
+                particulars["sparsity"] = structure
+        return self.method(x, kind, **particulars)
+
+    def _derivative(  # private
+        self, at: NDArray[np.float64], kind: str, particulars: dict[str, Any], answer: Answer, tally: Tally
+    ) -> DerivativeResult:
+        """The result of a call that asked for a derivative."""
+        if isinstance(particulars.get("sparsity"), str):
             self._structure = answer.derivative
         if self._raises and len(answer.missing):
             raise out_of_range_error(answer, self._label)
         tell(answer.warnings)
-        scheme, vector = self._options.stencil.name, kind == "jacobian"
-        result = make_result(answer, tally, scheme, self._label, slots=self.slots, vector=vector)
-        self.emit(Differentiated(self._at(x), result))
+        result = self.result(at, answer, tally, kind)
+        if kind != "value":
+            self.emit(Differentiated(at, result))
         return result
 
     def method(self, x: ArrayLike, kind: str = "gradient", **particulars: Any) -> Method:
@@ -309,7 +368,17 @@ class Evaluator(Kinds):
         written = getattr(self._session.objective, "written", None)  # only objectives that write x as text have it
         return Site(check_x(at, lower, upper, self._label), lower, upper, self._label, written)
 
-    def solve(self, method: Method, task: str) -> tuple[Answer, Tally]:
-        """Evaluate what any method asks for until it answers; ``task`` is what observers are told of it."""
+    def solve(self, method: Method, task: str, *, raises: bool | None = None) -> tuple[Answer, Tally]:
+        """Evaluate what any method asks for until it answers; ``task`` is what observers are told of it.
+
+        ``raises`` says whether any failure is an error; None: as on_failure has it.
+        """
         with self._turn:
-            return solve(self._session, method, task, self._label, raises=self._raises)
+            self._settle()
+            return solve(self._session, method, task, self._label, raises=self._raises if raises is None else raises)
+
+    def result(self, x: NDArray[np.float64], answer: Answer, tally: Tally, kind: str = "gradient") -> DerivativeResult:
+        """A method's answer at x as a result."""
+        options, scheme = self._options, self._options.stencil.name
+        slots = self.slots
+        return make_result(answer, tally, scheme, self._label, slots=slots, kind=kind, x=x, names=options.names)

@@ -1,93 +1,39 @@
-"""Minimisation: one Evaluator's value and gradient, handed to SciPy."""
+"""Optimisation by SciPy's methods, each value and its derivative in one wave of one Evaluator."""
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, field
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from distfd.errors import InputError
 from distfd.evaluator import Evaluator
-from distfd.events import Iterated
 from distfd.numerics.placement import as_bounds
+from distfd.numerics.plan import check_x
+from distfd.optimizing import scalar, squares
+from distfd.optimizing.constraints import split
+from distfd.optimizing.course import STOPPED, Course, open_journal
+from distfd.optimizing.lbfgs_run import minimize_by_lbfgs
+from distfd.optimizing.limits import Limits
+from distfd.optimizing.losses import Loss
+from distfd.optimizing.methods import OWN, find_method
+from distfd.optimizing.record import Record
+from distfd.optimizing.speculation import Speculation
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Mapping
 
     from numpy.typing import ArrayLike, NDArray
     from scipy.optimize import OptimizeResult
 
-    from distfd.results import DerivativeResult
+    from distfd.optimizing.journal import Journal
 
+__all__ = ["Limits", "least_squares", "minimize"]
 
-@dataclass(frozen=True)
-class Limits:
-    """When to stop before the method itself would.
-
-    Parameters
-    ----------
-    max_iterations : int, optional
-        Iterations of the method.
-    max_evaluations : int, optional
-        Evaluations of J, those for gradients included; looked at after each gradient.
-    target : float, optional
-        A value of J that is good enough.
-    tolerance : float, optional
-        SciPy's ``tol``.
-    """
-
-    max_iterations: int | None = None
-    max_evaluations: int | None = None
-    target: float | None = None
-    tolerance: float | None = None
-
-
-class _Stop(Exception):  # noqa: N818  # it ends SciPy's loop in good order and is no error
-    """A limit was reached; ``reached`` where that is what was wanted."""
-
-    def __init__(self, text: str, *, reached: bool = False) -> None:
-        super().__init__(text)
-        self.reached = reached
-
-
-@dataclass
-class _Run:
-    """What an optimisation has seen."""
-
-    evaluator: Evaluator
-    limits: Limits
-    best: DerivativeResult | None = None
-    best_x: NDArray[np.float64] | None = None
-    first: DerivativeResult | None = None
-    n_evaluations: int = 0
-    n_reused: int = 0
-    n_gradients: int = 0
-    iterations: int = 0
-    totals: dict[str, float] = field(default_factory=dict)
-
-    def value_and_gradient(self, x: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        """What SciPy asks for."""
-        result = self.evaluator.differentiate(x)
-        self.n_gradients += 1
-        self.n_evaluations += result.n_evaluations
-        self.n_reused += result.n_reused
-        for name in ("n_failed", "n_retried", "wall_seconds", "ideal_seconds"):
-            self.totals[name] = self.totals.get(name, 0) + getattr(result, name)
-        self.first = self.first or result
-        if self.best is None or result.value < self.best.value:
-            self.best, self.best_x = result, np.array(x)
-        self._look_at_limits()
-        return float(result.value), result.derivative
-
-    def _look_at_limits(self) -> None:
-        limits = self.limits
-        if self.best is None:
-            return
-        if limits.target is not None and self.best.value <= limits.target:
-            raise _Stop(f"J reached the target of {limits.target:g}", reached=True)
-        if limits.max_evaluations is not None and self.n_evaluations + self.n_reused >= limits.max_evaluations:
-            raise _Stop(f"max_evaluations of {limits.max_evaluations} reached")
+FITTERS = ("trf", "dogbox", "lm")
+"""Methods of scipy.optimize.least_squares."""
 
 
 def minimize(
@@ -100,9 +46,15 @@ def minimize(
     callback: Callable[[NDArray[np.float64]], Any] | None = None,
     limits: Limits | None = None,
     constraints: Any = (),
+    speculative: bool | str = "auto",
+    journal: str | os.PathLike[str] | Journal | None = None,
     **evaluator: Any,
 ) -> OptimizeResult:
     """Minimise J from x0 by a gradient method of scipy.optimize.minimize.
+
+    A trial's value and the points of its gradient go out as one wave. The value is given to the method as soon as it is
+    there; if the method then turns to another point, what has not finished is cancelled. A trial at which J fails is a
+    step that is refused, not an error, except at x0.
 
     Parameters
     ----------
@@ -110,7 +62,10 @@ def minimize(
         As for `distfd.Evaluator`; or an Evaluator, which then stays open.
     x0 : (d,) array
     method : str
-        Of scipy.optimize.minimize, one that takes a gradient.
+        "L-BFGS" is distfd's own, which tries several points at once where there are slots for their gradients, and
+        knows of noise (`distfd.optimizing.lbfgs_run`). The others are of scipy.optimize.minimize, those that take a
+        gradient. Newton-CG, trust-ncg and trust-krylov get products with
+        the Hessian (4 d + 1 evaluations each), dogleg and trust-exact all of it (d^2 + d + 1).
     bounds : scipy.optimize.Bounds or d pairs
         For the method and for every point that is evaluated.
     options : mapping
@@ -118,80 +73,138 @@ def minimize(
     callback : callable
         Given x after each iteration; StopIteration ends the run.
     limits : Limits
-    constraints
-        SciPy's.
+    constraints : Outputs, or SciPy's, or a list of both
+        With `distfd.Outputs` fun returns [J, c_1, ... c_m]. The functions of SciPy's constraints are called here, and
+        should be cheap.
+    speculative : bool or "auto"
+        Whether the gradient's points go out with the value of a trial that may yet be refused. "auto": where they cost
+        no round by the trials so far. The result does not depend on it.
+    journal : path, optional
+        A file for the iterates: with it, and a ``store``, a run that was killed is replayed to the same iterates bit
+        for bit, and goes on. A replay that comes to another x says so and goes on from the best recorded one.
     **evaluator
         Options of `distfd.Evaluator`.
 
     Returns
     -------
     scipy.optimize.OptimizeResult
-        x, fun and jac are those of the best point that was evaluated; ``derivative`` is its DerivativeResult, ``first``
-        that of x0; ``n_evaluations`` and ``n_reused`` count points, gradients included.
+        x, fun and jac are those of the best point (feasible, if any is) of those whose gradient is known, or, where a
+        method has converged under constraints, of its own end;
+        ``derivative`` is its DerivativeResult, ``first`` that of x0; ``outputs`` the constraints' values there and
+        ``violation`` how far the worst is from its limit; ``n_evaluations`` and ``n_reused`` count points, gradients
+        included, ``n_rejected`` trials without a gradient, ``n_failed_trials`` those at which J failed. Ctrl-C ends it
+        with the best point so far, and status 130.
 
     Raises
     ------
     EvaluationError
-        If J fails at a point that the method asks for.
+        If J fails at x0, or a component of a gradient has no value.
+    InputError
+        If an option makes no sense.
     """
-    if isinstance(fun, Evaluator):
-        return _minimize(fun, x0, method, bounds, options, callback, limits or Limits(), constraints)
-    with Evaluator(fun, bounds=bounds, **evaluator) as session:
-        return _minimize(session, x0, method, bounds, options, callback, limits or Limits(), constraints)
+    with _session(fun, bounds, evaluator) as session:
+        start = check_x(x0)
+        outputs, given = split(constraints)
+        name = find_method(method, bounded=bounds is not None, constrained=bool(outputs or given))
+        record = Record(limits or Limits())
+        how = {"method": name, "options": dict(options or {}), "tolerance": record.limits.tolerance}
+        course = Course(session, record, open_journal(journal, session, start, how), callback)
+        if name == OWN:
+            own = minimize_by_lbfgs(course, _limits(bounds, len(start)), options or {}, record.limits.tolerance)
+            return scalar.finished(course.run(start, own), record, None)
+        problem = scalar.Scalar(session, record, Speculation(speculative), outputs, given)
+        run = scalar.minimize_by_scipy(
+            name,
+            problem,
+            course,
+            bounds=_kept(bounds, len(start)),
+            options=options or {},
+            tolerance=record.limits.tolerance,
+        )
+        result = course.run(start, run)
+        if result.success and result.status != STOPPED and (outputs or given):
+            problem.end_at(result.x)
+        return scalar.finished(result, record, outputs)
 
 
-def _minimize(  # noqa: PLR0917  # private, called twice above
-    evaluator: Evaluator,
+def least_squares(
+    residuals: Any,
     x0: ArrayLike,
-    method: str,
-    bounds: Any,
-    options: Mapping[str, Any] | None,
-    callback: Callable[[NDArray[np.float64]], Any] | None,
-    limits: Limits,
-    constraints: Any,
+    *,
+    method: str = "trf",
+    bounds: Any = None,
+    loss: Any = "linear",
+    f_scale: float = 1.0,
+    x_scale: Any = 1.0,
+    sparsity: Any = None,
+    options: Mapping[str, Any] | None = None,
+    callback: Callable[[NDArray[np.float64]], Any] | None = None,
+    limits: Limits | None = None,
+    speculative: bool | str = "auto",
+    journal: str | os.PathLike[str] | Journal | None = None,
+    **evaluator: Any,
 ) -> OptimizeResult:
-    from scipy.optimize import OptimizeResult
-    from scipy.optimize import minimize as scipy_minimize
+    """Minimise the cost of residuals, half the sum of their squares, by scipy.optimize.least_squares.
 
-    run = _Run(evaluator, limits)
-    begin = time.monotonic()
+    Parameters
+    ----------
+    residuals : callable, class or objective
+        fun(x) to (m,), as for `distfd.Evaluator`; or an Evaluator, which then stays open.
+    x0 : (d,) array
+    method : "trf", "dogbox" or "lm"
+        With lm J may not fail at a trial.
+    bounds : scipy.optimize.Bounds or (lower, upper)
+        As SciPy's function has them; for every point that is evaluated.
+    loss, f_scale, x_scale
+        SciPy's.
+    sparsity
+        Where the Jacobian may be other than 0, as for `Evaluator.jacobian`.
+    options : mapping
+        Further arguments of SciPy's function: ftol, xtol, gtol, max_nfev, tr_solver, tr_options.
+    callback, limits, speculative, journal
+        As for `minimize`; the target is one of the cost, and ``tolerance`` stands for ftol, xtol and gtol. An iteration
+        is a step that was accepted.
+    **evaluator
+        Options of `distfd.Evaluator`.
 
-    def after_iteration(x: NDArray[np.float64], *_: Any) -> Any:
-        run.iterations += 1
-        value = run.best.value if run.best is not None else np.nan
-        norm = None if run.best is None else float(np.linalg.norm(run.best.derivative))
-        evaluator.emit(Iterated(run.iterations, np.array(x), float(value), norm))
-        evaluator.accept(x)
-        stop = callback(x) if callback else None
-        if run.iterations == limits.max_iterations:
-            # Not all of SciPy's methods have such an option.
-            raise _Stop(f"max_iterations of {limits.max_iterations} reached")
-        return stop
+    Returns
+    -------
+    scipy.optimize.OptimizeResult
+        x, cost, fun, jac and grad of the best point; the rest as for `minimize`, where ``derivative`` and ``first`` are
+        those of the cost.
 
-    try:
-        with evaluator.accepting():
-            result = scipy_minimize(
-                run.value_and_gradient,
-                np.asarray(x0, dtype=float),
-                jac=True,
-                method=method,
-                bounds=_kept(bounds, np.size(x0)),
-                constraints=constraints,
-                tol=limits.tolerance,
-                callback=after_iteration,
-                options=dict(options or {}),
-            )
-    except _Stop as stop:
-        result = OptimizeResult(success=stop.reached, status=99, message=str(stop), nit=run.iterations)
-    best = run.best
-    if best is not None:
-        result.x, result.fun, result.jac = run.best_x, float(best.value), best.derivative
-    result.derivative, result.first = best, run.first
-    result.nfev = result.njev = run.n_gradients
-    result.n_evaluations, result.n_reused = run.n_evaluations, run.n_reused
-    result.totals = run.totals
-    result.wall_seconds = time.monotonic() - begin
-    return result
+    Raises
+    ------
+    EvaluationError, InputError
+        As `minimize`.
+    """
+    start = check_x(x0)
+    limited = _pairs(bounds, len(start))
+    with _session(residuals, limited, evaluator) as session:
+        if method not in FITTERS:
+            raise InputError(f"method: must be one of {', '.join(FITTERS)} (was {method!r})")
+        record = Record(limits or Limits())
+        tolerance = record.limits.tolerance
+        tolerances = {} if tolerance is None else dict.fromkeys(("ftol", "xtol", "gtol"), tolerance)
+        given = {**tolerances, **(options or {}), "loss": loss, "f_scale": f_scale, "x_scale": x_scale}
+        how = {"method": method, "options": given}
+        course = Course(session, record, open_journal(journal, session, start, how), callback)
+        weigh = Loss(loss, f_scale)
+        problem = squares.Squares(session, course, Speculation(speculative), weigh, sparsity, method != "lm")
+        run = squares.fit_by_scipy(problem, method=method, bounds=_open_ended(limited, len(start)), options=given)
+        return squares.finished(course.run(start, run), record, weigh)
+
+
+@contextlib.contextmanager
+def _session(fun: Any, bounds: Any, options: Mapping[str, Any]) -> Any:
+    """The Evaluator that was given, or one for this call."""
+    if isinstance(fun, Evaluator):
+        if options:
+            raise InputError(f"{min(options)}: belongs to the Evaluator; give it where that is made")
+        yield fun
+        return
+    with Evaluator(fun, bounds=bounds, **options) as made:
+        yield made
 
 
 def _kept(bounds: Any, d: int) -> Any:
@@ -201,3 +214,21 @@ def _kept(bounds: Any, d: int) -> Any:
     from scipy.optimize import Bounds
 
     return Bounds(*as_bounds(bounds, d), keep_feasible=True)
+
+
+def _limits(bounds: Any, d: int) -> Any:
+    return None if bounds is None else as_bounds(bounds, d)
+
+
+def _pairs(bounds: Any, d: int) -> Any:
+    """The bounds of scipy.optimize.least_squares as d pairs; a Bounds as it is."""
+    if bounds is None or hasattr(bounds, "lb"):
+        return bounds
+    if len(bounds) != 2:
+        raise InputError("bounds: must be a scipy.optimize.Bounds or a pair (lower, upper), each a number or d of them")
+    lower, upper = (np.broadcast_to(np.asarray(limit, dtype=np.float64), (d,)) for limit in bounds)
+    return list(zip(lower.tolist(), upper.tolist(), strict=True))
+
+
+def _open_ended(bounds: Any, d: int) -> Any:
+    return (-np.inf, np.inf) if bounds is None else as_bounds(bounds, d)

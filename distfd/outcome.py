@@ -10,8 +10,9 @@ import numpy as np
 
 from distfd.describe import failure_message, where
 from distfd.errors import DerivativeWarning, EvaluationError
+from distfd.evaluations import Evaluations, evaluation
 from distfd.records import Status
-from distfd.results import DerivativeResult, Evaluations, evaluation
+from distfd.results import DerivativeResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -24,12 +25,20 @@ if TYPE_CHECKING:
 
 
 def make_result(
-    answer: Answer, tally: Tally, scheme: str, label: Callable[[int], str], *, slots: int, vector: bool
+    answer: Answer,
+    tally: Tally,
+    scheme: str,
+    label: Callable[[int], str],
+    *,
+    slots: int,
+    kind: str,
+    x: NDArray[np.float64],
+    names: Sequence[str] | None,
 ) -> DerivativeResult:
     """The answer, and what it took."""
     return DerivativeResult(
         derivative=answer.derivative,
-        value=answer.value if vector else scalar(answer.value),
+        value=answer.value if kind == "jacobian" else scalar(answer.value),
         error=answer.error,
         step=answer.step,
         scheme=answer.scheme or scheme,
@@ -45,6 +54,9 @@ def make_result(
         slots=slots,
         warnings=answer.warnings,
         noise=answer.noise,
+        x=x,
+        names=None if names is None else tuple(names),
+        kind=kind,
         repaired=answer.repaired,
     )
 

@@ -31,7 +31,9 @@ def preview(loaded: LoadedConfig) -> str:
     config, problem = loaded.config, loaded.config.problem()
     objective = make_objective(loaded, problem)
     with make_evaluator(config, problem, objective, executor=SerialExecutor()) as evaluator:
-        kind = "gradient" if config.task == "minimize" else config.task
+        kind = {"minimize": "gradient", "least_squares": "jacobian"}.get(config.task, config.task)
+        if config.task == "minimize" and config.minimize.constraints:
+            kind = "jacobian"
         request = None if kind == "noise" else evaluator.method(problem.x0, kind).advance(())
     assert request is None or isinstance(request, Request), "a derivative begins with a request"
     n = EVALUATIONS if request is None else len(request.points)
@@ -42,13 +44,20 @@ def preview(loaded: LoadedConfig) -> str:
         ("task", config.task),
         ("parameters", f"{len(problem.names)}, of which {moving} move"),
         ("scheme", _scheme(config, n, moving)),
-        ("evaluations", evaluations + (" for each gradient of the minimisation" if config.task == "minimize" else "")),
+        ("evaluations", evaluations + _times(config)),
         ("slots", f"{slots} ({where})" if slots else where),
         ("rounds", rounds),
         ("each needs", _needs(config)),
         ("output", f"{config.output}{_so_far(config)}" if config.output else "none given; run asks for one"),
     ]
     return "\n".join(f"{title + ':':<13} {text}" for title, text in rows)
+
+
+def _times(config: Config) -> str:
+    return {
+        "minimize": " for each gradient of the minimisation",
+        "least_squares": " for each Jacobian of the fit",
+    }.get(config.task, "")
 
 
 def _effort(config: Config, n: int, moving: int, slots: int | None) -> tuple[str, str]:

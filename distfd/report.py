@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from distfd.observers.tally import RunTally
     from distfd.results import DerivativeResult
 
+INTERRUPTED = 130
+"""Status of an optimisation that Ctrl-C has ended."""
 _ROWS = 40
 """Coordinates up to which a table has all rows."""
 
@@ -62,10 +64,19 @@ def noise_fields(result: NoiseResult) -> dict[str, Any]:
 
 
 def minimize_fields(result: OptimizeResult, x0: NDArray[Any], names: Sequence[str]) -> dict[str, Any]:
-    """result.json's fields for a minimisation that began at x0."""
+    """result.json's fields for a minimisation or a fit that began at x0."""
     totals = result.totals
+    more: dict[str, Any] = {}
+    if "cost" in result:
+        jacobian = result.jac.toarray() if hasattr(result.jac, "toarray") else result.jac
+        more = {"residuals": result.fun, "jacobian": jacobian}
+    elif result.outputs is not None:
+        more = {"constraints": result.outputs, "violation": result.violation}
     return {
         **derivative_fields(result.derivative, result.x, names),
+        **more,
+        "n_failed_trials": result.n_failed_trials,
+        "interrupted": result.status == INTERRUPTED,
         "x0": x0,
         "value0": result.first.value,
         "iterations": int(result.nit),
@@ -113,9 +124,12 @@ def summary(result: Mapping[str, Any]) -> str:
 def findings(result: Mapping[str, Any]) -> list[str]:
     """What a result.json says beside its table: J, how a search ended, what is missing, and the effort."""
     lines = []
-    if result["task"] == "minimize" and result.get("value0") is not None:
+    if result["task"] in ("minimize", "least_squares") and result.get("value0") is not None:
         ended = "converged" if result["converged"] else "not converged"
-        lines.append(f"J = {number_text(result['value0'])} before, {number_text(result['value'])} after")
+        what = "cost" if result["task"] == "least_squares" else "J"
+        lines.append(f"{what} = {number_text(result['value0'])} before, {number_text(result['value'])} after")
+        if result.get("violation") is not None:
+            lines.append(f"constraints kept to within {number_text(result['violation'])}")
         lines.append(f"{ended} after {result['iterations']} iterations: {result['message']}")
     elif result["task"] == "noise" and result.get("noise"):
         noise = result["noise"]

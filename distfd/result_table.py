@@ -25,7 +25,7 @@ _FEWEST = 3
 def show_result(result: Mapping[str, Any], directory: RunDirectory) -> None:
     """Print a result.json on standard output: a table on a terminal, plain text elsewhere."""
     where = files_text(directory)
-    message = result.get("message") if result["task"] != "minimize" else None
+    message = result.get("message") if result["task"] not in ("minimize", "least_squares") else None
     out = answers()
     if not out.isatty():
         out.write("\n".join(filter(None, (summary(result), message, where))) + "\n")

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from distfd.describe import point_label
+from distfd.csv_file import data_frame, write_csv
+from distfd.display import result_columns, result_html, result_text
 from distfd.numerics.plan import Wave
-from distfd.records import Batch, Evaluation, Failure, Status
+from distfd.records import Failure, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    import os
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from distfd.evaluations import Evaluations
     from distfd.numerics.plan import Request
+    from distfd.records import Batch
 
 
 def gather(request: Request, batches: Sequence[Batch]) -> Wave:
@@ -66,65 +69,6 @@ def _table(batches: Sequence[Batch], wanted: NDArray[np.int64], table: NDArray[n
     return table
 
 
-class Evaluations(Sequence[Evaluation]):
-    """All evaluations of a result, made into objects only when looked at."""
-
-    def __init__(self, waves: Sequence[tuple[Request, Sequence[Batch]]], label: Callable[[int], str]) -> None:
-        self._batches = [(request, batch) for request, batches in waves for batch in batches]
-        self._ends = np.cumsum([len(batch) for _, batch in self._batches], dtype=np.int64)
-        self._label = label
-        self._offsets: dict[int, NDArray[np.int64]] = {}
-
-    def __len__(self) -> int:
-        return int(self._ends[-1]) if len(self._ends) else 0
-
-    @overload
-    def __getitem__(self, i: int) -> Evaluation: ...
-    @overload
-    def __getitem__(self, i: slice) -> list[Evaluation]: ...
-    def __getitem__(self, i: int | slice) -> Evaluation | list[Evaluation]:
-        if isinstance(i, slice):
-            return [self[k] for k in range(*i.indices(len(self)))]
-        row = range(len(self))[i]
-        at = int(np.searchsorted(self._ends, row, side="right"))
-        request, batch = self._batches[at]
-        if at not in self._offsets:  # once a batch, or looking at all of a long one takes the square of its length
-            self._offsets[at] = batch.offsets
-        r = row - int(self._ends[at]) + len(batch)
-        return evaluation(request, batch, r, self._label, self._offsets[at])
-
-
-def evaluation(
-    request: Request,
-    batch: Batch,
-    r: int,
-    label: Callable[[int], str],
-    offsets: NDArray[np.int64] | None = None,
-) -> Evaluation:
-    """Row r of a batch as an object; ``offsets`` are the batch's, where they are at hand."""
-    k = int(batch.index[r])
-    offsets = batch.offsets if offsets is None else offsets
-    numbers = batch.flat[offsets[r] : offsets[r + 1]]
-    indices, values = request.points.changes(k)
-    if values.dtype.kind == "c":
-        numbers = np.ascontiguousarray(numbers).view(np.complex128)
-    return Evaluation(
-        index=k,
-        label=point_label(request.points, k, label),
-        status=Status(int(batch.status[r])),
-        value=None if not len(numbers) else numbers[0].item() if len(numbers) == 1 else numbers,
-        changes=tuple(zip(indices.tolist(), values.tolist(), strict=True)),
-        attempt=int(batch.attempt[r]),
-        started=float(batch.started[r]),
-        ended=float(batch.ended[r]),
-        host=batch.host,
-        pid=batch.pid,
-        slot=batch.slot,
-        reused=batch.reused,
-        failure=batch.failures.get(k),
-    )
-
-
 @dataclass
 class Tally:
     """What one call has cost so far."""
@@ -161,7 +105,7 @@ class Tally:
         return self.ideal_seconds / self.wall_seconds if self.n_evaluations and self.wall_seconds else None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class DerivativeResult:
     """A derivative and what is known of it.
 
@@ -188,11 +132,18 @@ class DerivativeResult:
     wall_seconds : float
     efficiency : float or None
         Ideal time over wall time, where the ideal is max(longest evaluation, total / slots), summed over waves.
-    evaluations : sequence of Evaluation
+    evaluations : Evaluations
+        A sequence of `Evaluation`; ``evaluations.array`` is a structured array, ``evaluations["seconds"]`` a column.
     warnings : tuple of str
         Reasons to doubt it, by coordinate name.
     noise : float or None
         The noise level of J, where it was measured or given.
+    x : (d,) ndarray or None
+        Where the derivative was taken.
+    names : tuple of str or None
+        The coordinates' names, where they have any.
+    kind : str
+        As for `Evaluator.differentiate`.
     repaired : mapping of int to str
         With on_failure="repair": coordinates along which J failed, and what their derivatives were formed from
         instead. Where there are error bars, theirs are NaN: nothing is known of them.
@@ -210,9 +161,41 @@ class DerivativeResult:
     n_retried: int
     wall_seconds: float
     efficiency: float | None
-    evaluations: Sequence[Evaluation] = field(repr=False)
+    evaluations: Evaluations
     ideal_seconds: float = 0.0
     slots: int = 1
     warnings: tuple[str, ...] = ()
     noise: float | None = None
+    x: NDArray[np.float64] | None = None
+    names: tuple[str, ...] | None = None
+    kind: str = "gradient"
     repaired: Mapping[int, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return result_text(self)
+
+    def _repr_html_(self) -> str:
+        """What notebooks show."""
+        return result_html(self)
+
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write the derivative as a table, one line a coordinate (or direction); NaN is an empty cell.
+
+        The evaluations have a ``to_csv`` of their own.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be written.
+        """
+        write_csv(path, result_columns(self))
+
+    def to_dataframe(self) -> Any:
+        """The derivative as a pandas.DataFrame, one row a coordinate (or direction).
+
+        Raises
+        ------
+        InputError
+            If pandas is not installed.
+        """
+        return data_frame(result_columns(self))

@@ -17,8 +17,10 @@ from distfd.errors import ClusterLostError, ConfigError, DistfdError, StoreError
 from distfd.observers.log import JsonLog
 from distfd.observers.outputs import WorkerOutputs
 from distfd.observers.tally import RunTally
-from distfd.optimize import Limits, minimize
+from distfd.optimize import Limits, least_squares, minimize
+from distfd.optimizing.constraints import Outputs
 from distfd.report import derivative_fields, minimize_fields, noise_fields, stopped_fields, versions
+from distfd.reporting.write import refresh_report
 from distfd.rundir import RunDirectory
 from distfd.stores.lock import holder
 from distfd.stores.sqlite import SQLiteStore
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
     from distfd.config.load import LoadedConfig
     from distfd.config.problem import Problem
+    from distfd.config.sections import Minimize
     from distfd.evaluator import Evaluator
     from distfd.protocols import Observer
 
@@ -119,6 +122,8 @@ class Job:
             return result
         finally:
             store.close()
+            # Once the store is closed: what it had still to write is then in it.
+            refresh_report(directory, self.say)
 
     def _put_aside(self) -> None:
         store = self.directory.store
@@ -167,13 +172,16 @@ class Job:
             stop("interrupted", "interrupted; run again to go on", 130)
             raise
         except ClusterLostError as error:
-            text = f"{error}; what was finished is kept, run again to go on"
-            log.write("run_ended", status="interrupted", message=text)
-            close("interrupted", {"message": text, "slots": evaluator.slots})
+            stop("interrupted", f"{error}; what was finished is kept, run again to go on", error.exit_code)
             raise
         except DistfdError as error:
             stop("failed", str(error), error.exit_code)
             raise
+        if found.get("interrupted"):
+            # An optimisation gives what it has; the caller is to know that it was to have more.
+            log.write("run_ended", status="interrupted")
+            close("interrupted", {**found, "exit_code": 130})
+            raise KeyboardInterrupt
         if found["derivative"] is None:
             return close("done", found)
         self.directory.write_arrays(
@@ -190,19 +198,42 @@ class Job:
         config, problem = self.loaded.config, self.problem
         if config.task == "noise":
             return noise_fields(evaluator.noise_level(problem.x0))
-        if config.task != "minimize":
+        if config.task not in ("minimize", "least_squares"):
             result = evaluator.differentiate(problem.x0, kind=config.task)
             return derivative_fields(result, problem.x0, problem.names)
         wanted = config.minimize
-        found = minimize(
-            evaluator,
-            problem.x0,
-            method=wanted.method,
-            bounds=list(zip(*movable(problem), strict=True)) if _bounded(problem) else None,
-            options=wanted.options,
-            limits=Limits(wanted.max_iterations, wanted.max_evaluations, wanted.target, wanted.tolerance),
-        )
+        common: dict[str, Any] = {
+            "method": wanted.method,
+            "limits": Limits(
+                wanted.max_iterations, wanted.max_evaluations, wanted.target, wanted.tolerance, wanted.max_wall_time
+            ),
+            "speculative": wanted.speculative,
+            "journal": self.directory.iterates,
+        }
+        lower, upper = movable(problem)
+        if config.task == "least_squares":
+            limited = (lower, upper) if _bounded(problem) else None
+            found = least_squares(evaluator, problem.x0, bounds=limited, **_own(wanted.options), **common)
+        else:
+            bounds = list(zip(lower, upper, strict=True)) if _bounded(problem) else None
+            constraints = _outputs(wanted) if wanted.constraints else ()
+            found = minimize(
+                evaluator, problem.x0, bounds=bounds, constraints=constraints, options=wanted.options, **common
+            )
         return minimize_fields(found, problem.x0, problem.names)
+
+
+def _own(options: dict[str, Any]) -> dict[str, Any]:
+    """SciPy's options of a fit, as distfd's function takes them: some are arguments of their own."""
+    apart: dict[str, Any] = {key: options[key] for key in ("loss", "f_scale", "x_scale") if key in options}
+    return {**apart, "options": {key: value for key, value in options.items() if key not in apart}}
+
+
+def _outputs(wanted: Minimize) -> Outputs:
+    return Outputs(
+        [-np.inf if each.lower is None else each.lower for each in wanted.constraints],
+        [np.inf if each.upper is None else each.upper for each in wanted.constraints],
+    )
 
 
 def _bounded(problem: Problem) -> bool:

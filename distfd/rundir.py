@@ -31,6 +31,11 @@ class RunDirectory:
         return self.path / "evaluations.sqlite"
 
     @property
+    def iterates(self) -> Path:
+        """The journal of an optimisation."""
+        return self.path / "iterates.jsonl"
+
+    @property
     def log(self) -> Path:
         """Events, one JSON object a line."""
         return self.path / "log.jsonl"
@@ -52,13 +57,17 @@ class RunDirectory:
 
     @property
     def report(self) -> Path:
-        """The report for a browser, where one was written."""
+        """The page for people, where one was written."""
         return self.path / "report.html"
 
     @property
     def work(self) -> Path:
         """Work directories of external programs."""
         return self.path / "work"
+
+    @property
+    def _check(self) -> Path:
+        return self.path / "check.json"
 
     @property
     def archives(self) -> Path:
@@ -117,15 +126,11 @@ class RunDirectory:
 
     def config_text(self) -> str | None:
         """The resolved configuration of the last session."""
-        return self._config.read_text(encoding="utf-8") if self._config.exists() else None
+        return self._config.read_text(encoding="utf-8") if self._config.is_file() else None
 
     def result(self) -> dict[str, Any] | None:
         """What result.json holds; None where there is none that can be read."""
-        try:
-            found = json.loads(self._result.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-        return found if isinstance(found, dict) else None
+        return _read(self._result)
 
     def write_config(self, text: str) -> None:
         """Replace config.yaml."""
@@ -136,6 +141,19 @@ class RunDirectory:
         for path in (self._result, self.path / "derivative.npz"):
             with _named(path):
                 path.unlink(missing_ok=True)
+
+    def check(self) -> dict[str, Any] | None:
+        """What check.json holds; None where there is none that can be read."""
+        return _read(self._check)
+
+    def write_check(self, found: Mapping[str, Any]) -> None:
+        """Replace check.json; what is not finite is null in it."""
+        text = json.dumps(plain(found), indent=1, allow_nan=False) + "\n"
+        self._replace(self._check, lambda file: file.write(text.encode()))
+
+    def write_report(self, page: str) -> None:
+        """Replace report.html."""
+        self._replace(self.report, lambda file: file.write(page.encode(errors="replace")))
 
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Replace result.json; what is not finite is null in it."""
@@ -162,6 +180,16 @@ class RunDirectory:
                 with contextlib.suppress(OSError):
                     part.unlink(missing_ok=True)
                 raise
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():  # a device in its place may have no end
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 class _named:  # noqa: N801  # used like a function

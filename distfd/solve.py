@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from distfd import events
 from distfd.evaluate import evaluate
@@ -14,7 +14,7 @@ from distfd.results import Tally, gather
 from distfd.warm import evaluate_warm
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     from distfd.numerics.plan import Method, Wave
     from distfd.records import Batch
@@ -38,32 +38,75 @@ def solve(
     EvaluationError
         Where a failure is an error.
     """
-    waves: list[Wave] = []
     tally = Tally()
+    steps = solving(session, method, task, label, tally, raises=raises)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as ended:
+            return cast("Answer", ended.value), tally
+
+
+def solving(
+    session: Session,
+    method: Method,
+    task: str,
+    label: Callable[[int], str],
+    tally: Tally,
+    *,
+    raises: bool,
+    announce: bool = False,
+) -> Generator[tuple[Request, Batch], None, Answer]:
+    """As `solve`, by and by: yields what is final as it becomes so, with the request that it belongs to.
+
+    Closing the generator ends what runs; the tally then counts what was finished.
+
+    Parameters
+    ----------
+    tally : Tally
+        Is added to, wave by wave.
+    announce : bool
+        Whether to yield an empty batch as soon as a wave's first points are with their slots (not in warm starts).
+    """
+    waves: list[Wave] = []
     if session.warm is not None:
         session.warm.begin()
     while isinstance(step := method.advance(waves), Request):
-        waves.append(_wave(session, step, task, tally, label, raises=raises))
-    return step, tally
+        waves.append((yield from _wave(session, step, task, label, tally, raises=raises, announce=announce)))
+    return step
 
 
 def _wave(
-    session: Session, request: Request, task: str, tally: Tally, label: Callable[[int], str], *, raises: bool
-) -> Wave:
+    session: Session,
+    request: Request,
+    task: str,
+    label: Callable[[int], str],
+    tally: Tally,
+    *,
+    raises: bool,
+    announce: bool,
+) -> Generator[tuple[Request, Batch], None, Wave]:
     begin, warm = time.monotonic(), session.warm
     batches: list[Batch] = []
-    source = evaluate(session, request, task) if warm is None else evaluate_warm(session, warm, request, task)
+    if warm is None:
+        source = evaluate(session, request, task, announce=announce)
+    else:
+        source = evaluate_warm(session, warm, request, task)
     again = 0.0
     try:
         with contextlib.closing(source) as finished:
-            batches.extend(finished)
+            for batch in finished:
+                if len(batch):
+                    batches.append(batch)
+                yield request, batch
     finally:
         for wave, made, seconds in warm.taken_again() if warm is not None else ():
             again += seconds
             _count(session, wave, made, "state", seconds, tally)
             _refuse(wave, made, label, raises=True)
-    wave = gather(request, batches)
-    _count(session, wave, batches, task, time.monotonic() - begin - again, tally)
+        # In any case: what was finished before a wave was cancelled or interrupted counts as well.
+        wave = gather(request, batches)
+        _count(session, wave, batches, task, time.monotonic() - begin - again, tally)
     _refuse(wave, batches, label, raises=raises)
     return wave
 

@@ -14,7 +14,7 @@ import distfd
 from distfd.check_report import check_fields, check_text
 from distfd.checking import check_derivative
 from distfd.numerics.sweeping import DECADES
-from distfd.sweep_plot import plot_sweep
+from distfd.plot import plot_sweep
 
 if TYPE_CHECKING:
     from pathlib import Path

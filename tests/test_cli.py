@@ -130,6 +130,14 @@ def test_a_gradient_from_a_file(folder: Path, ray_address: str) -> None:
         assert con.execute("SELECT count(*) FROM evaluations WHERE status = 'ok'").fetchone() == (4,)
     con.close()
     assert (folder / "run").stat().st_mode & 0o777 == 0o700
+    assert "width" in (folder / "run" / "report.html").read_text(encoding="utf-8")
+    (folder / "run" / "report.html").unlink()
+    made = distfd(folder, "report", "run", "--csv")
+    assert made.returncode == 0, made.stderr
+    assert [Path(line).name for line in made.stdout.split()] == ["report.html", "derivative.csv", "evaluations.csv"]
+    assert all(Path(line).stat().st_size for line in made.stdout.split())
+    derivatives = [line.split(",")[2] for line in (folder / "run" / "derivative.csv").read_text().splitlines()[1:]]
+    assert [float(cell) for cell in derivatives] == found["derivative"], "after name and x"
 
 
 def test_running_again_evaluates_only_what_is_missing(folder: Path, ray_address: str) -> None:
@@ -185,6 +193,7 @@ def test_a_failed_component_is_exit_3(folder: Path, ray_address: str, on_failure
         assert found["status"] == "failed"
         assert "ValueError: negative width" in ran.stderr
         assert "coordinate 1 ('width')" in found["message"]
+    assert "negative width" in (folder / "run" / "report.html").read_text(encoding="utf-8")
     failures = [json.loads(line) for line in (folder / "run" / "log.jsonl").read_text().splitlines()]
     assert any("raise ValueError" in line.get("detail", "") for line in failures), "J's traceback is in the log whole"
     with sqlite3.connect(folder / "run" / "evaluations.sqlite") as con:
@@ -254,6 +263,7 @@ def test_plan_validate_and_status(folder: Path) -> None:
     missing = distfd(folder, "status", "run")
     assert missing.returncode == 2
     assert "no run is there" in missing.stderr
+    assert distfd(folder, "report", "run").returncode == 2
 
 
 @pytest.mark.parametrize(
@@ -366,6 +376,7 @@ def test_interrupted_and_resumed(folder: Path, ray_address: str, number: signal.
         assert process.returncode == 130, errors
         assert "Traceback" not in errors
         assert result(folder)["status"] == "interrupted"
+        assert "interrupted" in (folder / "run" / "report.html").read_text(encoding="utf-8")
     kept = committed(folder)
     assert kept >= 1
     begun = len(settled(folder / "calls"))

@@ -15,21 +15,36 @@ PACKAGE = ROOT / "distfd"
 
 FLOORS: dict[str, int] = {
     **dict.fromkeys(("errors", "home", "records", "failures", "events", "points", "describe", "results", "repeats"), 0),
+    **dict.fromkeys(("attempt_array", "evaluations", "display", "csv_file"), 0),
     "suggestions": 0,
     "numerics": 0,
     **dict.fromkeys(("protocols", "scheduling", "options", "work", "lending", "threads", "processes", "reaper"), 1),
     **dict.fromkeys(("fingerprint", "identity", "recycle", "hosts", "silence", "spool"), 1),
     **dict.fromkeys(("objectives", "executors", "stores", "observers"), 2),
     **dict.fromkeys(
-        ("session", "drive", "evaluate", "warm", "solve", "calls", "evaluator", "kinds", "methods", "outcome"), 3
+        (
+            "session",
+            "drive",
+            "evaluate",
+            "warm",
+            "solve",
+            "calls",
+            "evaluator",
+            "kinds",
+            "methods",
+            "outcome",
+            "pending",
+        ),
+        3,
     ),
-    **dict.fromkeys(("api", "optimize", "report", "rundir", "scipy_derivative", "scipy_sources"), 4),
-    **dict.fromkeys(("checking", "check_report", "sweep_plot", "gradient_check", "along"), 4),
+    **dict.fromkeys(("api", "optimize", "optimizing", "report", "rundir", "scipy_derivative", "scipy_sources"), 4),
+    **dict.fromkeys(("checking", "check_report", "gradient_check", "along"), 4),
+    **dict.fromkeys(("reporting", "plot"), 4),
     **dict.fromkeys(("config", "build", "run", "preview", "single", "draft", "check_job", "cli", "__main__"), 5),
     **dict.fromkeys(("cli_options", "cli_aside", "terminal", "result_table", "starter", "watch", "doctor"), 5),
 }
 ADAPTERS = {"objectives", "executors", "stores", "observers"}
-SLOW = {"ray", "scipy", "pydantic", "jinja2", "matplotlib", "rich", "threadpoolctl", "typer"}
+SLOW = {"ray", "scipy", "pydantic", "jinja2", "matplotlib", "rich", "threadpoolctl", "typer", "pandas"}
 
 
 def modules() -> dict[str, ast.Module]:

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from solving import ask, bits, method, plan, rosenbrock, trigonometric
 
 from distfd.describe import coordinate_label, numbered
+from distfd.evaluations import Evaluations, evaluation
 from distfd.numerics.plan import Answer, Request
 from distfd.numerics.stencils import SCHEMES
 from distfd.points import dense_points
 from distfd.records import Batch, Failure, Status
-from distfd.results import Evaluations, Tally, evaluation, gather
+from distfd.results import Tally, gather
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -8,6 +8,7 @@ from distfd.config.fields import OutputFolder, Start
 from distfd.config.problem import Problem, bounds_mistakes, count, make_problem
 from distfd.config.section import OR_NULL, KeyPath, Section, refuse
 from distfd.config.sections import (
+    FITTERS,
     AbsoluteStep,
     Bounds,
     Cluster,
@@ -20,13 +21,27 @@ from distfd.config.sections import (
 )
 
 TASKS = Literal["gradient", "jacobian", "hessian", "minimize", "least_squares", "noise"]
-UNBOUNDED_METHODS = ("BFGS", "CG", "Newton-CG")
-"""Those of SciPy's methods that would walk across bounds."""
+BOUNDED_METHODS = ("L-BFGS", "L-BFGS-B", "TNC", "SLSQP", "trust-constr", "trf", "dogbox")
+"""Those that keep to bounds."""
+CONSTRAINED_METHODS = ("SLSQP", "trust-constr")
 
 
 def _empty(value: Any) -> Any:
     """A section whose keys are all commented out is null to YAML."""
     return {} if value is None else value
+
+
+def _constraint_mistakes(minimize: Minimize, objective: Objective | None) -> list[tuple[KeyPath, str, Any]]:
+    """Expressions are for programs, and for each of their constraints."""
+    if objective is None:
+        return []
+    if objective.command is not None:
+        text = "is missing: an expression of the program's outputs"
+        return [
+            (("constraints", k, "value"), text, None) for k, c in enumerate(minimize.constraints) if c.value is None
+        ]
+    text = "is for programs; a Python function returns [J, c1, c2 ...]"
+    return [(("constraints", k, "value"), text, c.value) for k, c in enumerate(minimize.constraints) if c.value]
 
 
 def _distinct_names(parameters: tuple[Parameter, ...]) -> tuple[Parameter, ...]:
@@ -68,8 +83,8 @@ class Config(Section):
     """What one evaluation holds while it runs."""
     cluster: Annotated[Cluster, BeforeValidator(_empty), OR_NULL] = Cluster()
     """Where evaluations run."""
-    minimize: Annotated[Minimize, BeforeValidator(_empty), OR_NULL] = Minimize()
-    """How J is minimised."""
+    minimize: Annotated[Minimize, BeforeValidator(_empty), OR_NULL, Field(validate_default=True)] = Minimize()
+    """How J is minimised, or residuals are fitted."""
     output: OutputFolder | None = None
     """The run's directory, relative to the current one."""
 
@@ -139,10 +154,24 @@ class Config(Section):
 
     @field_validator("minimize")
     @classmethod
-    def _keeps_bounds(cls, minimize: Minimize, info: ValidationInfo) -> Minimize:
+    def _fits_task(cls, minimize: Minimize, info: ValidationInfo) -> Minimize:
+        task = info.data.get("task")
+        if task not in ("minimize", "least_squares"):
+            return minimize
+        if task == "least_squares" and "method" not in minimize.model_fields_set:
+            minimize = minimize.model_copy(update={"method": "trf"})
+        if (minimize.method in FITTERS) != (task == "least_squares"):
+            fitting = ", ".join(FITTERS)
+            text = f"belongs to task least_squares ({fitting})" if task == "minimize" else f"must be one of {fitting}"
+            refuse("minimize", [(("method",), text, minimize.method)])
         parameters, bounds = info.data.get("parameters") or (), info.data.get("bounds", Bounds())
         bounded = bounds != Bounds() or any((p.lower, p.upper) != (None, None) for p in parameters)
-        if info.data.get("task") == "minimize" and minimize.method in UNBOUNDED_METHODS and bounded:
-            text = "does not keep to bounds, and there are some; use L-BFGS-B, TNC, SLSQP or trust-constr"
+        if bounded and minimize.method not in BOUNDED_METHODS:
+            others = "trf or dogbox" if task == "least_squares" else "L-BFGS-B, TNC, SLSQP or trust-constr"
+            text = f"does not keep to bounds, and there are some; use {others}"
             refuse("minimize", [(("method",), text, minimize.method)])
+        if minimize.constraints and minimize.method not in CONSTRAINED_METHODS:
+            text = "takes no constraints, and there are some; use SLSQP or trust-constr"
+            refuse("minimize", [(("method",), text, minimize.method)])
+        refuse("minimize", _constraint_mistakes(minimize, info.data.get("objective")))
         return minimize

@@ -32,7 +32,25 @@ from distfd.config.fields import (
 from distfd.config.section import OR_NULL, Also, Section, refuse, wrong
 
 SCHEMES = Literal["forward", "backward", "forward2", "backward2", "central", "central4", "complex-step", "richardson"]
-METHODS = Literal["L-BFGS-B", "BFGS", "CG", "Newton-CG", "TNC", "SLSQP", "trust-constr"]
+FITTERS = ("trf", "dogbox", "lm")
+"""Methods of task least_squares; the others are those of task minimize."""
+METHODS = Literal[
+    "L-BFGS",
+    "L-BFGS-B",
+    "BFGS",
+    "CG",
+    "Newton-CG",
+    "TNC",
+    "SLSQP",
+    "trust-constr",
+    "trust-ncg",
+    "trust-krylov",
+    "dogleg",
+    "trust-exact",
+    "trf",
+    "dogbox",
+    "lm",
+]
 
 
 def _version(value: Any) -> Any:
@@ -259,19 +277,42 @@ class Cluster(Section):
     """Stop this long before the cluster's time is up."""
 
 
+class Constraint(Section):
+    """One more number from each evaluation, and its limits."""
+
+    value: Text | None = None
+    """Of a program: an expression of its outputs. A Python function returns [J, c1, c2 ...] and has none here."""
+    lower: float | None = None
+    """Not below; null is no limit."""
+    upper: float | None = None
+    """Not above; null is no limit. Equal to lower: an equation."""
+
+    @model_validator(mode="after")
+    def _limits(self) -> Self:
+        if self.lower is None and self.upper is None:
+            refuse("constraint", [(("lower",), "a constraint needs lower, upper or both", None)])
+        if self.lower is not None and self.upper is not None and self.lower > self.upper:
+            refuse("constraint", [(("lower",), f"is above upper, which is {self.upper!r}", self.lower)])
+        return self
+
+
 class Minimize(Section):
-    """How J is minimised."""
+    """How J is minimised, or residuals are fitted."""
 
     method: METHODS = "L-BFGS-B"
-    """One of scipy.optimize.minimize's."""
+    """One of scipy.optimize.minimize's; for task least_squares trf (its default), dogbox or lm."""
     max_iterations: Count | None = None
     """Stop after so many."""
     max_evaluations: Count | None = None
     """Stop after so many evaluations of J, those of gradients included."""
+    max_wall_time: Annotated[Duration, Field(gt=0)] | None = None
+    """Stop after so many seconds of this session, or text such as 8h."""
     target: float | None = None
-    """Stop at a value as low as this."""
+    """Stop at a value as low as this; for least squares, at such a cost (half the sum of squares)."""
     tolerance: Positive | None = None
-    """SciPy's tol."""
+    """SciPy's tol; for least squares ftol, xtol and gtol."""
+    constraints: Annotated[tuple[Constraint, ...], Strict(strict=False)] = ()
+    """Further numbers of each evaluation, with limits; for SLSQP and trust-constr."""
     speculative: Speculative = "auto"
     """Take the gradient along with the value at a point that may yet be refused."""
     options: dict[str, Any] = Field(default={})

@@ -15,9 +15,7 @@ _ANY = object()
 """Any value but null and 0, which ask for nothing."""
 
 TABLE: tuple[tuple[KeyPath, Any, str], ...] = (
-    (("task",), "least_squares", "use minimize with the sum of squares, or jacobian"),
     (("cluster", "stop_before"), _ANY, "interrupt the run with SIGTERM; it resumes where it was"),
-    (("minimize", "speculative"), True, "use auto or false"),
 )
 """Path, the value that is refused there, and what to do instead. To support one, take its line away."""
 

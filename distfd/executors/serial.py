@@ -33,6 +33,8 @@ class SerialExecutor:
 
     slots = 1
     duplicates_are_free = False
+    kills_are_free = True
+    """Nothing runs between two calls, so there is no process to start again."""
 
     def __init__(self, *, num_threads: int = 1) -> None:
         self._num_threads = num_threads

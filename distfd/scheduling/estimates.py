@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from distfd.scheduling.chunks import budget, chunk_seconds, even_seconds
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -58,7 +60,7 @@ class Estimates:
         waiting = backlog.seconds(mean)
         if self.by_point is not None or not self._times.even:
             return chunk_seconds(waiting, slots)
-        left = {busy: sum(self._left(issued, now) for issued in queue) for busy, queue in queues}
+        left = {busy: self.left(queue, now) for busy, queue in queues}
         return even_seconds(waiting + sum(left.values()), slots, left.get(slot, 0.0))
 
     def points(self, waiting: int, slots: int) -> int:
@@ -66,5 +68,6 @@ class Estimates:
         median = max(self._times.median or 0.0, 1e-9)
         return max(1, round(chunk_seconds(waiting * median, slots) / median))
 
-    def _left(self, issued: Issued, now: float) -> float:
-        return max(0.0, self.chunk(issued) - max(0.0, now - issued.started))
+    def left(self, queue: Iterable[Issued], now: float) -> float:
+        """Seconds that a slot should still take for what it has; infinite where nothing is known."""
+        return sum(max(0.0, self.chunk(issued) - max(0.0, now - issued.started)) for issued in queue)

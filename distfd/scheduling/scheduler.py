@@ -150,15 +150,18 @@ class Scheduler:
         """The chunks that slots are at, one for each that has any."""
         return [queue[0] for _, queue in self._queues]
 
-    def abandon(self, now: float) -> list[int]:
+    def abandon(self, now: float, patience: float = 0.0) -> list[int]:
         """End the wave: nothing more is issued, and the slots that are still at it are to be killed.
 
-        One that has only just begun on what another was quicker with is left to end it; `Pool.draining` has it.
+        One that has only just begun on what another was quicker with is left to end it, and so is one that should be
+        done in ``patience`` seconds; `Pool.draining` has them.
         """
         busy = []
         for slot, queue in self._queues:
             if self._unwanted(queue) and now < queue[0].started + _WORTH_ENDING:
                 self._pool.draining[slot] = queue[0].started, {issued.chunk for issued in queue}
+            elif patience and self._estimates.left(queue, now) <= patience:
+                self._pool.draining[slot] = now, {issued.chunk for issued in queue}
             else:
                 busy.append(slot)
                 up = self._pool.gone(slot)

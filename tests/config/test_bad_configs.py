@@ -315,14 +315,12 @@ BAD: list[tuple[str, str, str]] = [
     ("x0: [1]\nobjective: {command: it's}\n", "2:22", 'did you mean {argv: ["it\'s"], ...}'),
     (HEAD + "evaluation: {retry_if: busy}\n", "3:24", "evaluation.retry_if: belongs to objective.command"),
     # What is not there yet.
-    (HEAD + "task: least_squares\n", "3:7", "task least_squares is not supported by this version of distfd"),
     (
         HEAD + "task: hessian\nevaluation: {on_failure: repair}\n",
         "4:26",
         "is for gradients and Jacobians, and the task is hessian",
     ),
     (HEAD + "cluster: {stop_before: 10min}\n", "3:24", "cluster.stop_before is not supported by this version"),
-    (HEAD + "minimize: {speculative: true}\n", "3:25", "speculative true is not supported by this version"),
 ]
 
 

@@ -37,7 +37,7 @@ def fun(x, log):
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run of D + 1 evaluations in this process; it counts its calls."""
-    monkeypatch.setattr("distfd.build.make_executor", lambda config: SerialExecutor())
+    monkeypatch.setattr("distfd.run.make_executor", lambda *_, **__: SerialExecutor())
     (tmp_path / "full_disk_model.py").write_text(MODEL)
     document = {
         "objective": {"python": "full_disk_model:fun", "kwargs": {"log": str(tmp_path / "calls")}},

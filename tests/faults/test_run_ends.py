@@ -41,7 +41,7 @@ def stops(x, log, after, error):
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
     """Run a configuration in this process; what result.json says."""
-    monkeypatch.setattr("distfd.build.make_executor", lambda config: SerialExecutor())
+    monkeypatch.setattr("distfd.run.make_executor", lambda *_, **__: SerialExecutor())
     (tmp_path / "run_ends_model.py").write_text(MODEL)
 
     def go(raises: type[BaseException] | None = None, **document: Any) -> dict[str, Any]:
@@ -116,7 +116,7 @@ def test_an_observer_that_fails_is_told_of_once_and_ends_nothing() -> None:
     (warning,) = caught
     assert "an observer (function) failed at" in str(warning.message)
     assert "OSError: nobody looks at this" in str(warning.message)
-    assert seen[-1] == "Differentiated"
+    assert seen[-2:] == ["Differentiated", "Stopped"]
     assert {"WaveStarted", "BatchFinished", "WaveEnded"} < set(seen)
 
 

@@ -1,0 +1,115 @@
+"""An optimisation on its way: what is the same for all methods, from the first point to the result."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from distfd.events import Iterated
+from distfd.fingerprint import fingerprint
+from distfd.optimizing.journal import Diverged, Journal
+from distfd.optimizing.limits import Stop
+from distfd.outcome import tell
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from distfd.evaluator import Evaluator
+    from distfd.optimizing.record import Record
+
+    Vector = NDArray[np.float64]
+    Callback = Callable[[Vector], Any]
+
+STOPPED = 99
+"""Status of an optimisation that a limit or the callback has ended; SciPy's for callbacks."""
+
+
+@dataclass(eq=False)
+class Course:
+    """What a method's iterations go through.
+
+    Parameters
+    ----------
+    evaluator : Evaluator
+    record : Record
+    journal : Journal
+    callback : callable, optional
+    """
+
+    evaluator: Evaluator
+    record: Record
+    journal: Journal
+    callback: Callback | None = None
+
+    def iterated(self, x: Vector, value: float) -> Any:
+        """The method has come to x: written down, shown, and perhaps enough.
+
+        Raises
+        ------
+        Stop
+            If it is, or the callback says so by StopIteration.
+        Diverged
+            If the run that is replayed came to another x.
+        """
+        at = np.array(x, dtype=np.float64)
+        self.journal.iterate(at, value)
+        self.evaluator.emit(Iterated(self.record.iterations + 1, at, value, self.record.slope(at)))
+        self.evaluator.accept(at)
+        try:
+            stop = self.callback(at.copy()) if self.callback else None
+        except StopIteration:
+            self.record.iterations += 1
+            raise Stop("the callback stopped it") from None
+        self.record.iterated()
+        return stop
+
+    def run(self, x0: Vector, method: Callable[[Vector], Any]) -> Any:
+        """Have a method go from x0 on, or from where the replay diverged, to its own end or that of the limits.
+
+        Parameters
+        ----------
+        method : callable
+            Of the start; SciPy's result.
+        """
+        from scipy.optimize import OptimizeResult
+
+        start = self.journal.start(x0)
+        while True:
+            try:
+                with self.evaluator.accepting():
+                    return method(start)
+            except Stop as stop:
+                return OptimizeResult(
+                    success=stop.reached, status=STOPPED, message=str(stop), nit=self.record.iterations
+                )
+            except Diverged as error:
+                tell([f"{error}; the optimisation goes on from the best that is recorded, x = {_short(error.x)}"])
+                start = error.x
+                self.journal.restart(start)
+            except KeyboardInterrupt:
+                if self.record.best is None:
+                    raise
+                text = "interrupted; x is the best point so far"
+                return OptimizeResult(success=False, status=130, message=text, nit=self.record.iterations)
+
+
+def open_journal(path: str | os.PathLike[str] | Journal | None, evaluator: Evaluator, x0: Vector, how: Any) -> Journal:
+    """The journal of this optimisation; ``how`` is what else than J, x0 and the derivative's options it depends on."""
+    if isinstance(path, Journal):
+        return path
+    if path is None:
+        return Journal()
+    from pathlib import Path
+
+    about = fingerprint((x0, evaluator.setting(x0).options, json.dumps(how, sort_keys=True, default=repr)))
+    return Journal(Path(path), about.digest)
+
+
+def _short(x: Vector) -> str:
+    return np.array2string(x, threshold=6, edgeitems=3)

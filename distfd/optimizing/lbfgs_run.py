@@ -1,0 +1,172 @@
+"""The method "L-BFGS" from its start to its end: rounds of as many trials as the slots hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from distfd.errors import InputError
+from distfd.numerics.steps import NoiseStep
+from distfd.optimizing.lbfgs import Found, Search, Tolerances
+from distfd.optimizing.lbfgs_rounds import Rounds
+from distfd.optimizing.noisy_gradients import measure
+from distfd.optimizing.plain_gradients import PlainGradients
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
+
+    from distfd.optimizing.course import Course
+    from distfd.optimizing.lbfgs_rounds import Gradients
+
+    Floats = NDArray[np.float64]
+
+_PATIENCE = 2
+"""Rounds without a step after which better gradients are taken, if there are any."""
+
+
+@dataclass(frozen=True)
+class LbfgsOptions:
+    """What ``options`` may hold.
+
+    Parameters
+    ----------
+    gtol, ftol : float
+        As for SciPy's L-BFGS-B.
+    maxiter : int
+    maxcor : int
+        Pairs of steps and changes of the gradient that are kept: 2 d numbers each, and several come of one round.
+    noise : float, optional
+        The standard deviation of the noise in J, where it is known; then, and with step="auto", the method is the one
+        for noisy J.
+    trials : int, optional
+        At most so many gradients at once.
+
+    Raises
+    ------
+    InputError
+        If one of them makes no sense.
+    """
+
+    gtol: float = 1e-5
+    ftol: float = 2.220446049250313e-09
+    maxiter: int = 15000
+    maxcor: int = 40
+    noise: float | None = None
+    trials: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (("gtol", 0), ("ftol", 0), ("maxiter", 1), ("maxcor", 1), ("trials", 1)):
+            given = getattr(self, name)
+            if given is not None and not given >= least:
+                raise InputError(f"options: {name} must be >= {least} (was {given!r})")
+        if self.noise is not None and not self.noise > 0:
+            raise InputError(f"options: noise must be > 0 (was {self.noise!r})")
+
+
+def minimize_by_lbfgs(
+    course: Course, bounds: tuple[Floats, Floats] | None, options: Mapping[str, Any], tolerance: float | None
+) -> Callable[[Floats], Any]:
+    """A function of the start: the result from there, as SciPy's `OptimizeResult`.
+
+    Raises
+    ------
+    InputError
+        If an option is none of `LbfgsOptions`.
+    """
+    known = [each.name for each in fields(LbfgsOptions)]
+    for name in options:
+        if name not in known:
+            raise InputError(f"options: {name!r} is none of L-BFGS, which are {', '.join(known)}")
+    common = {} if tolerance is None else {"gtol": tolerance, "ftol": tolerance}
+    chosen = LbfgsOptions(**{**common, **options})
+
+    def run(x0: Floats) -> Any:
+        return _Run(course, chosen, bounds, x0).to_its_end()
+
+    return run
+
+
+class _Run:
+    """One search from one start."""
+
+    def __init__(self, course: Course, options: LbfgsOptions, bounds: tuple[Floats, Floats] | None, x0: Floats) -> None:
+        setting = course.evaluator.setting(x0)
+        lower, upper = setting.site.lower, setting.site.upper
+        if bounds is not None:
+            lower, upper = np.maximum(lower, bounds[0]), np.minimum(upper, bounds[1])
+        self._course, self._options = course, options
+        self._rounds = Rounds(course)
+        tolerances = Tolerances(options.gtol, options.ftol)
+        self._search = Search(np.array(x0), lower, upper, options.maxcor, tolerances)
+        step = setting.options.step
+        self._noisy = options.noise is not None or isinstance(step, NoiseStep)
+        self._given = options.noise or (step.noise if isinstance(step, NoiseStep) else None)
+        self._gradients: Gradients = PlainGradients(course.evaluator)
+
+    def to_its_end(self) -> Any:
+        """Round after round."""
+        from scipy.optimize import OptimizeResult
+
+        self._begin()
+        iterations = 0
+        while not (end := self._end()):
+            if iterations == self._options.maxiter:
+                return OptimizeResult(
+                    success=False, status=1, message=f"maxiter of {iterations} reached", nit=iterations
+                )
+            if self._round():
+                iterations += 1
+                self._course.iterated(self._search.x, self._search.value)
+        success, message = end
+        return OptimizeResult(success=success, status=0 if success else 2, message=message, nit=iterations)
+
+    def _begin(self) -> None:
+        """The first round, at x0."""
+        search = self._search
+        if self._noisy:
+            gradients, found = measure(self._rounds, search.x, self._course.evaluator, self._given)
+            self._gradients, search.noise = gradients, gradients.bound
+            search.tell([found])
+            return
+        self._round()
+        if search.gradient is None:
+            # The error says what failed; where J has thought better of it, this is as good.
+            result = self._course.evaluator.differentiate(search.x)
+            search.tell([Found(search.x, float(result.value), result.derivative, result.error)])
+
+    def _round(self) -> bool:
+        """One round of trials; whether x has moved."""
+        search = self._search
+        trials, values = self._rounds.room(self._gradients, search.x, self._options.trials)
+        return search.tell(self._rounds.evaluate(search.ask(trials, values), self._gradients))
+
+    def _end(self) -> tuple[bool, str] | None:
+        """Whether it has converged, and what to say; better gradients are taken first where they may go further."""
+        search = self._search
+        while True:
+            if search.converged and not self._noisy:
+                return True, search.converged
+            within = self._within_error()
+            if not within and search.failed < _PATIENCE:
+                return None
+            if not self._gradients.refine():
+                break
+            found = self._rounds.evaluate([(search.x, True)], self._gradients)[0]
+            if found.gradient is not None:
+                search.refine(found)
+        if within:
+            return True, "every component of the gradient is within its error bar: J is at its noise"
+        if self._noisy:
+            return True, "no step descends by more than the noise of J"
+        return (False, "no step was found along which J falls") if search.stuck else None
+
+    def _within_error(self) -> bool:
+        """Whether the gradient is 0 as far as can be told."""
+        search = self._search
+        if search.error is None or not self._noisy:
+            return False
+        return bool((np.abs(search.projected_gradient) <= search.error).all())

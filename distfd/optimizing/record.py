@@ -1,0 +1,154 @@
+"""What an optimisation has seen: the best point, what it took, and whether it is enough."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from distfd.optimizing.limits import Limits, Stop
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from distfd.results import DerivativeResult, Tally
+
+FEASIBLE = 1e-6
+"""A violation of constraints up to which a point counts as feasible: SciPy's methods end at about 1e-8 to 1e-6."""
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """A point with its value and its derivative.
+
+    Attributes
+    ----------
+    x : (d,) ndarray
+    value : float
+        What is minimised.
+    result : DerivativeResult
+    violation : float
+        How far the worst constraint is from being kept; 0 where there is none.
+    """
+
+    x: NDArray[np.float64]
+    value: float
+    result: DerivativeResult
+    violation: float = 0.0
+
+    def better_than(self, other: Seen | None) -> bool:
+        """Whether it is nearer to being feasible, or both are feasible and its value is lower."""
+        return other is None or self.rank < other.rank
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """By which points are ordered, the best one first."""
+        return (0.0 if self.violation <= FEASIBLE else self.violation, self.value)
+
+
+@dataclass(eq=False)
+class Record:
+    """What an optimisation has seen.
+
+    Attributes
+    ----------
+    first, best : Seen or None
+        At x0, and at the best point of those whose derivative is known too.
+    n_evaluations, n_reused : int
+        Points computed, and points known before, derivatives' included.
+    n_values, n_gradients : int
+        How often the method asked for either: ``nfev`` and ``njev``.
+    n_rejected : int
+        Values after which no derivative was asked for there.
+    n_failed_trials : int
+        Points where J failed and the method was turned back.
+    iterations : int
+    totals : dict
+        n_failed, n_retried, wall_seconds and ideal_seconds of all waves.
+    """
+
+    limits: Limits = field(default_factory=Limits)
+    first: Seen | None = None
+    best: Seen | None = None
+    n_evaluations: int = 0
+    n_reused: int = 0
+    n_values: int = 0
+    n_gradients: int = 0
+    n_rejected: int = 0
+    n_failed_trials: int = 0
+    iterations: int = 0
+    totals: dict[str, float] = field(
+        default_factory=lambda: {"n_failed": 0, "n_retried": 0, "wall_seconds": 0.0, "ideal_seconds": 0.0}
+    )
+    begun: float = field(default_factory=time.monotonic)
+
+    def count(self, tally: Tally | DerivativeResult) -> None:
+        """Add what some points took."""
+        self.n_evaluations += tally.n_evaluations
+        self.n_reused += tally.n_reused
+        for name in self.totals:
+            self.totals[name] += getattr(tally, name)
+
+    def see(self, seen: Seen) -> None:
+        """Take a point in, and stop if that is enough.
+
+        Raises
+        ------
+        Stop
+            If the target or another limit is reached.
+        """
+        self.n_gradients += 1
+        self.first = self.first or seen
+        if seen.better_than(self.best):
+            self.best = seen
+        target = self.limits.target
+        if target is not None and seen.violation <= FEASIBLE and seen.value <= target:
+            raise Stop(f"J reached the target of {target:g}", reached=True)
+        self.check()
+
+    def slope(self, x: NDArray[np.float64]) -> float | None:
+        """Euclidean norm of the gradient at x, if x is the best point."""
+        if self.best is None or self.best.x.tobytes() != x.tobytes() or np.ndim(self.best.result.derivative) != 1:
+            return None
+        return float(np.linalg.norm(self.best.result.derivative))
+
+    def check(self) -> None:
+        """Stop if too much was spent; not before there is a point that can be given back.
+
+        Raises
+        ------
+        Stop
+            If a limit is reached.
+        """
+        limits = self.limits
+        if self.best is None:
+            return
+        if limits.max_evaluations is not None and self.n_evaluations + self.n_reused >= limits.max_evaluations:
+            raise Stop(f"max_evaluations of {limits.max_evaluations} reached")
+        if limits.max_wall_time is not None and self.wall_seconds >= limits.max_wall_time:
+            raise Stop(f"max_wall_time of {limits.max_wall_time:g} s reached")
+
+    def iterated(self) -> None:
+        """One more iteration is done.
+
+        Raises
+        ------
+        Stop
+            If these were enough; not all methods have an option for it.
+        """
+        self.iterations += 1
+        if self.iterations == self.limits.max_iterations:
+            raise Stop(f"max_iterations of {self.limits.max_iterations} reached")
+
+    @property
+    def wall_seconds(self) -> float:
+        """Since it began."""
+        return time.monotonic() - self.begun
+
+    @property
+    def value(self) -> float:
+        """The best one's; NaN before there is one."""
+        return math.nan if self.best is None else self.best.value

@@ -1,0 +1,148 @@
+"""Every attempt that a run's store holds, as columns, and the failed ones with their causes."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from distfd.records import Status
+from distfd.stores import sqlite_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+_SHOWN = 200
+"""Failed attempts that are read with their causes, of as many kinds as can be."""
+
+_COLUMNS = """SELECT point, {place}, attempt, status, first, started, ended, host, pid, slot
+FROM attempts ORDER BY id"""
+# A duplicate that was not needed is no failure. The second half lets SQLite use its index.
+_FAILURE = "status NOT IN ('ok', 'cancelled') AND status <> 'ok'"
+# Where a program's directory was is no part of why it failed.
+_CAUSE = (
+    "substr(coalesce(message, ''), 1, coalesce(nullif(instr(message, '; work directory '), 0) - 1, length(message)))"
+)
+_CAUSES = f"""SELECT status, {_CAUSE}, count(*), count(DISTINCT key) FROM attempts
+WHERE {_FAILURE} GROUP BY 1, 2 ORDER BY 3 DESC LIMIT 50"""  # noqa: S608  # of our own words
+_FAILED = """SELECT point, {place}, attempt, status, coalesce(message, ''), coalesce(detail, ''), started, ended,
+host, pid, slot
+FROM (SELECT *, row_number() OVER (PARTITION BY status, {cause} ORDER BY id) AS nth FROM attempts WHERE {failure})
+ORDER BY nth, id LIMIT ?"""
+# Stores of version 1 say only which number a point had in its request.
+_PLACES = {
+    True: "CASE WHEN moved IS NULL THEN -3 WHEN moved = 0 THEN -1 WHEN moved = 1 THEN coordinate ELSE -2 END",
+    False: "-3",
+}
+BASELINE, SEVERAL, UNKNOWN = -1, -2, -3
+"""What stands for a coordinate where none was moved, where several were, and where nothing tells."""
+
+DTYPE = np.dtype(
+    [
+        ("point", np.int64),
+        ("coordinate", np.int64),
+        ("attempt", np.int32),
+        ("status", np.uint8),
+        ("value", np.float64),
+        ("started", np.float64),
+        ("ended", np.float64),
+        ("host", np.int32),
+        ("pid", np.int64),
+        ("slot", np.int32),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class FailedAttempt:
+    """One attempt that failed; times are seconds since the epoch."""
+
+    point: int
+    coordinate: int
+    attempt: int
+    status: str
+    message: str
+    detail: str
+    started: float
+    ended: float
+    host: str
+    pid: int
+    slot: int
+
+
+@dataclass(frozen=True, eq=False)
+class Attempts:
+    """What a store holds.
+
+    ``rows`` are of `DTYPE`, in the order in which they were stored; ``host`` is a number in ``hosts``; ``value`` is the
+    first number of J; ``causes`` are (status, message, attempts, points).
+    """
+
+    rows: NDArray[Any] = field(default_factory=lambda: np.zeros(0, DTYPE))
+    hosts: tuple[str, ...] = ()
+    causes: tuple[tuple[str, str, int, int], ...] = ()
+    failed: tuple[FailedAttempt, ...] = ()
+    trouble: str = ""
+    """Why the store could not be read."""
+
+
+def read_attempts(path: Path) -> Attempts:
+    """All attempts; none, and why, where there is no store that can be read."""
+    if not path.exists():
+        return Attempts(trouble=f"there is no {path.name}")
+    try:
+        connection = sqlite_file.connect_read_only(path)
+        try:
+            connection.text_factory = lambda raw: raw.decode(errors="replace")
+            connection.execute("BEGIN")
+            known = {column for _, column, *_ in connection.execute("PRAGMA table_info(attempts)")}
+            place = _PLACES["moved" in known]
+            found = connection.execute(_COLUMNS.format(place=place)).fetchall()
+            causes = tuple(connection.execute(_CAUSES))
+            asked = _FAILED.format(place=place, cause=_CAUSE, failure=_FAILURE)
+            failed = tuple(_failed(row) for row in connection.execute(asked, (_SHOWN,)))
+        finally:
+            connection.close()
+    except (sqlite3.Error, OSError) as error:
+        return Attempts(trouble=f"{path.name} cannot be read: {error}")
+    rows, hosts = _columns(found)
+    return Attempts(rows, hosts, causes, failed)
+
+
+def _columns(found: list[tuple[Any, ...]]) -> tuple[NDArray[Any], tuple[str, ...]]:
+    rows = np.zeros(len(found), DTYPE)
+    if not found:
+        return rows, ()
+    point, coordinate, attempt, status, first, started, ended, host, pid, slot = zip(*found, strict=True)
+    words = {one.word: int(one) for one in Status}
+    hosts = tuple(sorted({name or "" for name in set(host)}))
+    number = {name: k for k, name in enumerate(hosts)}
+    rows["status"] = [words.get(word, int(Status.ERROR)) for word in status]
+    rows["host"] = [number[name or ""] for name in host]
+    for name, column in (("point", point), ("attempt", attempt), ("pid", pid), ("slot", slot)):
+        rows[name] = [-1 if cell is None else cell for cell in column]
+    rows["coordinate"] = [UNKNOWN if cell is None else cell for cell in coordinate]
+    for name, column in (("value", first), ("started", started), ("ended", ended)):
+        rows[name] = np.array(column, dtype=np.float64)  # None becomes NaN
+    return rows, hosts
+
+
+def _failed(row: tuple[Any, ...]) -> FailedAttempt:
+    point, coordinate, attempt, status, message, detail, started, ended, host, pid, slot = row
+    return FailedAttempt(
+        point=int(point),
+        coordinate=UNKNOWN if coordinate is None else int(coordinate),
+        attempt=int(attempt or 0),
+        status=str(status),
+        message=str(message),
+        detail=str(detail),
+        started=np.nan if started is None else float(started),
+        ended=np.nan if ended is None else float(ended),
+        host=str(host or ""),
+        pid=-1 if pid is None else int(pid),
+        slot=-1 if slot is None else int(slot),
+    )

@@ -1,0 +1,136 @@
+"""Efficiency against the ideal, where the slots' time went, and how long evaluations took."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from markupsafe import Markup
+
+from distfd.records import Status
+from distfd.reporting import svg
+from distfd.reporting.spent import where_time_went
+from distfd.reporting.table import table
+from distfd.reporting.words import count, duration, percent
+
+if TYPE_CHECKING:
+    from distfd.reporting.data import RunData
+    from distfd.reporting.run_clock import RunClock
+    from distfd.reporting.spent import Share
+
+_SLOWEST = 5
+_BINS = 40
+
+
+def effort_section(data: RunData, clock: RunClock | None) -> Markup:
+    """Each part where it is known."""
+    shares = where_time_went(data, clock) if clock is not None else []
+    parts = [_against_ideal(data), _once_up(shares), _shares(shares), _lengths(data), _places(data)]
+    return Markup("").join(part for part in parts if part) or Markup("<p>Nothing is known of it.</p>\n")
+
+
+def _against_ideal(data: RunData) -> Markup:
+    result = data.result
+    ideal, wall, efficiency = (result.get(name) for name in ("ideal_seconds", "wall_seconds", "efficiency"))
+    if not ideal or not wall or efficiency is None:
+        return Markup("")
+    return Markup(
+        "<p>The last session took {} where {} would be ideal: an efficiency of <strong>{}</strong>. The ideal is the "
+        "longest evaluation of each wave, or all of them shared among the slots, whichever is more.</p>\n"
+    ).format(duration(wall), duration(ideal), percent(efficiency))
+
+
+def _once_up(shares: list[Share]) -> Markup:
+    """What a longer run would see: starting is paid once."""
+    spent = {share.kind: share.seconds for share in shares}
+    rest = sum(spent.values()) - spent.get("start", 0.0)
+    if not shares or rest <= 0 or spent["start"] < 0.05 * rest:
+        return Markup("")
+    return Markup("<p>Once they were up, slots spent {} of their time in J.</p>\n").format(
+        percent(spent["useful"] / rest)
+    )
+
+
+def _shares(shares: list[Share]) -> Markup:
+    total = sum(share.seconds for share in shares)
+    if not total:
+        return Markup("")
+    x, parts = 0.0, []
+    for share in shares:
+        width = share.seconds / total * svg.WIDTH
+        if width > 0.3:
+            told = f"{share.title}: {percent(share.seconds / total)}"
+            parts.append(svg.rect(x, 4, width, 34, f"part {share.kind}", told))
+            if width > 60:
+                parts.append(svg.text(x + width / 2, 26, percent(share.seconds / total), f"on {share.kind}", "middle"))
+        x += width
+    told = ", ".join(f"{share.title} {percent(share.seconds / total)}" for share in shares)
+    rows = [
+        (
+            Markup('<span class="swatch {}"></span>{}').format(share.kind, share.title),
+            share.meaning,
+            duration(share.seconds) if share.seconds else "0",
+            percent(share.seconds / total),
+        )
+        for share in shares
+    ]
+    caption = "Time of all slots together, in all sessions"
+    return Markup("<h3>Where the time went</h3>\n{}{}").format(
+        svg.chart("spent", "Where the time went", told, 42, parts),
+        table(caption, ["part", "what it is", "slot time", "share"], rows, words=(1,)),
+    )
+
+
+def _lengths(data: RunData) -> Markup:
+    rows = data.attempts.rows
+    rows = rows[rows["status"] == Status.OK]
+    seconds = rows["ended"] - rows["started"]
+    known = np.isfinite(seconds) & (seconds >= 0)
+    rows, seconds = rows[known], seconds[known]
+    if len(seconds) < 2:
+        return Markup("")
+    marks = np.quantile(seconds, [0.0, 0.5, 0.9, 1.0]).tolist()
+    words = "shortest {}, median {}, nine of ten within {}, longest {}".format(*map(duration, marks))
+    slowest = np.argsort(-seconds, kind="stable")[:_SLOWEST].tolist()
+    named = ", ".join(
+        f"{data.point_name(int(rows['point'][r]), int(rows['coordinate'][r]))} ({duration(float(seconds[r]))})"
+        for r in slowest
+    )
+    return Markup("<h3>How long evaluations took</h3>\n<p>{}. The slowest: {}.</p>\n{}").format(
+        words[0].upper() + words[1:], named, _histogram(seconds) if len(seconds) >= 20 else ""
+    )
+
+
+def _histogram(seconds: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Markup:
+    wide = seconds.max() > 20 * max(float(np.median(seconds)), 1e-9)
+    least = max(float(seconds.min()), 1e-7)
+    edges = np.geomspace(least, float(seconds.max()) * 1.001, _BINS + 1) if wide else None
+    counts, edges = np.histogram(np.maximum(seconds, least), bins=_BINS if edges is None else edges)
+    x = svg.Scale(float(edges[0]), float(edges[-1]), 88, 930, log=wide)
+    y = svg.Scale(0, max(1, int(counts.max())), 150, 30)
+    bars = [
+        svg.rect(x(edges[k]), y(n), x(edges[k + 1]) - x(edges[k]) - 1, 150 - y(n), "bar up",
+                 f"{duration(float(edges[k]))} to {duration(float(edges[k + 1]))}: {count(int(n), 'evaluation')}")
+        for k, n in enumerate(counts.tolist())
+        if n
+    ]  # fmt: skip
+    parts = [svg.left_axis(y, 88, 930, "evaluations", 3), svg.bottom_axis(x, 150, 30, "seconds"), *bars]
+    told = f"A histogram of {count(len(seconds), 'evaluation')}."
+    return svg.chart("lengths", "How long evaluations took", told, 192, parts)
+
+
+def _places(data: RunData) -> Markup:
+    """Work by host, where there are several."""
+    rows, hosts = data.attempts.rows, data.attempts.hosts
+    if len(hosts) < 2:
+        return Markup("")
+    cells = []
+    for k, host in enumerate(hosts):
+        mine = rows[rows["host"] == k]
+        ok = mine[mine["status"] == Status.OK]
+        seconds = ok["ended"] - ok["started"]
+        median = duration(float(np.median(seconds))) if len(seconds) else duration(None)
+        cells.append(
+            (host or "unknown", str(len(mine)), str(len(mine) - len(ok)), str(len(np.unique(mine["slot"]))), median)
+        )
+    return table("By host", ["host", "attempts", "failed", "slots", "median"], cells)

@@ -1,0 +1,102 @@
+"""What the run was, how it ended, and its numbers at a glance."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from markupsafe import Markup
+
+from distfd.records import Status
+from distfd.reporting.table import facts
+from distfd.reporting.words import count, duration, moment, number, percent
+
+if TYPE_CHECKING:
+    from distfd.reporting.data import RunData
+
+STATES = {
+    "done": ("good", "done", "Everything that was asked for has a value."),
+    "partial": ("poor", "partial", "Some components have no value."),
+    "failed": ("bad", "failed", ""),
+    "interrupted": ("poor", "interrupted", "The same command again goes on from here."),
+    "running": ("plain", "running", "This page shows what there was when it was made."),
+    "checked": ("plain", "checked", "Only a check was run here."),
+    "cut off": ("bad", "cut off", "It ended without a word, as when it is killed; the same command again goes on."),
+}
+"""Class, word and remark of each status."""
+
+_COUNTS = (("n_reused", "reused"), ("n_retried", "retried"), ("n_failed", "failed"))
+
+
+def headline_section(data: RunData) -> Markup:
+    """Status, message, and the numbers that one looks for first."""
+    result = data.result
+    kind, word, remark = STATES.get(data.status, ("plain", data.status, ""))
+    message = str(result.get("message") or "")
+    return Markup(
+        '<header><p class="task">{} <span class="status {}">{}</span></p>\n<h1>{}</h1>\n'
+        '<p class="remark">{}</p>\n{}{}</header>\n'
+    ).format(
+        _title(data), kind, word, data.path.name or "run", remark, _message(data.status, message), facts(_facts(data))
+    )
+
+
+def _title(data: RunData) -> str:
+    d = len(data.names)
+    of = f" of {count(d, 'parameter')}" if d else ""
+    scheme = data.result.get("scheme") or (data.config.get("derivative") or {}).get("scheme")
+    by = f", {scheme} differences" if scheme and data.task not in ("noise", "hessian") else ""
+    by = ", steps from the noise" if scheme == "auto" else by
+    return f"{data.task.replace('_', ' ').capitalize()}{of}{by}"
+
+
+def _message(status: str, message: str) -> Markup:
+    if not message:
+        return Markup("")
+    if "\n" in message or status == "failed":
+        return Markup('<pre class="message" tabindex="0">{}</pre>\n').format(message)
+    return Markup('<p class="message">{}</p>\n').format(message)
+
+
+def _facts(data: RunData) -> list[tuple[str, str | Markup]]:
+    result = data.result
+    pairs: list[tuple[str, str | Markup]] = []
+    if "value0" in result and result["value0"] is not None:
+        pairs.append(("J before", number(result["value0"])))
+    value = result.get("value")
+    if isinstance(value, (int, float)):
+        pairs.append(("J", number(value)))
+    elif isinstance(value, list):
+        pairs.append(("J", count(len(value), "output")))
+    gradient = data.numbers("derivative")
+    if gradient is not None and gradient.ndim == 1:
+        pairs.append(("|g|", number(float(np.sqrt(np.nansum(gradient**2))), 6)))
+    if result.get("iterations") is not None:
+        ended = "converged" if result.get("converged") else "not converged"
+        pairs.append(("Iterations", f"{result['iterations']}, {ended}"))
+    pairs.append(("Evaluations", _evaluations(data)))
+    if data.result.get("wall_seconds") is not None:
+        pairs.append(("Wall time", duration(result["wall_seconds"])))
+    if result.get("slots") is not None:
+        pairs.append(("Slots", number(result["slots"])))
+    if result.get("efficiency") is not None:
+        pairs.append(("Efficiency", percent(result["efficiency"])))
+    if result.get("started"):
+        pairs.append(("Started", Markup('<span class="wide">{}</span>').format(_when(result["started"]))))
+    return pairs
+
+
+def _evaluations(data: RunData) -> str:
+    result, rows = data.result, data.attempts.rows
+    n = result.get("n_evaluations")
+    done = int((rows["status"] == Status.OK).sum()) if n is None else int(n)
+    more = [f"{result[name]} {word}" for name, word in _COUNTS if result.get(name)]
+    return ", ".join([count(done, "", " ").strip(), *more])
+
+
+def _when(text: Any) -> str:
+    try:
+        return moment(datetime.fromisoformat(str(text)).timestamp())
+    except ValueError:
+        return str(text)

@@ -1,0 +1,77 @@
+"""The time of a run: its sessions one after the other, without the hours or days between them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from distfd.reporting.data import RunData
+    from distfd.reporting.log_file import LoggedSession
+
+
+@dataclass(frozen=True, eq=False)
+class RunClock:
+    """Seconds since the epoch to seconds of running.
+
+    Session s is from ``begins[s]`` to ``ends[s]``; what lies between two sessions counts as the end of the first.
+    """
+
+    begins: NDArray[np.float64]
+    ends: NDArray[np.float64]
+
+    @property
+    def total(self) -> float:
+        """Seconds of running, in all sessions."""
+        return float((self.ends - self.begins).sum())
+
+    @property
+    def joints(self) -> NDArray[np.float64]:
+        """Where each session begins, in seconds of running."""
+        lengths = self.ends - self.begins
+        return np.asarray(np.cumsum(lengths) - lengths)
+
+    def __call__(self, epoch: Any) -> NDArray[np.float64]:
+        """Seconds of running at these times."""
+        epoch = np.asarray(epoch, dtype=float)
+        session = np.clip(np.searchsorted(self.begins, epoch, side="right") - 1, 0, None)
+        length = self.ends[session] - self.begins[session]
+        return np.asarray(self.joints[session] + np.clip(epoch - self.begins[session], 0, length))
+
+    def from_first(self, started: NDArray[np.float64]) -> RunClock:
+        """The same without what each session did before its first evaluation: starting takes longer than short runs."""
+        begins = self.begins.copy()
+        for s, (begin, end) in enumerate(zip(self.begins.tolist(), self.ends.tolist(), strict=True)):
+            mine = started[(started >= begin) & (started < end)]
+            if len(mine):
+                first = float(mine.min())
+                begins[s] = max(begin, first - 0.02 * (end - first))
+        return RunClock(begins, self.ends)
+
+
+def run_clock(data: RunData) -> RunClock | None:
+    """The clock of a run; None where nothing is known to have happened."""
+    rows = data.attempts.rows
+    known = rows[np.isfinite(rows["started"]) & np.isfinite(rows["ended"])]
+    begins = [session.started for session in data.log.sessions]
+    ends = [_end(session) for session in data.log.sessions]
+    if not begins:
+        if not len(known):
+            return None
+        begins, ends = [float(known["started"].min())], [float(known["ended"].max())]
+    for s, begin in enumerate(begins):
+        # The clocks of other hosts may be a little off, and a session that was killed said nothing at its end.
+        after = begins[s + 1] if s + 1 < len(begins) else np.inf
+        mine = known["ended"][(known["started"] >= begin) & (known["started"] < after)]
+        if len(mine) and not (data.log.sessions and data.log.sessions[s].ended is not None):
+            ends[s] = max(ends[s], min(float(mine.max()), after))
+    keep = [s for s in range(len(begins)) if ends[s] > begins[s]]
+    return RunClock(np.array([begins[s] for s in keep]), np.array([ends[s] for s in keep])) if keep else None
+
+
+def _end(session: LoggedSession) -> float:
+    return session.last if session.ended is None else session.ended

@@ -1,0 +1,62 @@
+"""What was run: the configuration, the versions, the files beside the page."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup
+
+from distfd.reporting.table import facts
+from distfd.reporting.words import duration, moment
+
+if TYPE_CHECKING:
+    from distfd.reporting.data import RunData
+
+_LONGEST = 60_000
+"""Characters of a configuration that are shown."""
+_FILES = {
+    "result.json": "the result",
+    "derivative.npz": "the derivative as NumPy arrays",
+    "evaluations.sqlite": "every attempt",
+    "log.jsonl": "what happened, one JSON object a line",
+    "output.log": "what J printed",
+    "ray.log": "what Ray said",
+    "config.yaml": "the configuration, resolved",
+    "check.json": "the check",
+    "work": "work directories of programs",
+}
+
+
+def setup_section(data: RunData) -> Markup:
+    """Configuration, sessions, versions, files."""
+    text = data.config_text
+    if len(text) > _LONGEST:
+        text = text[:_LONGEST] + "\n... the rest is in config.yaml"
+    versions = data.result.get("versions")
+    pairs = [(str(name), str(value)) for name, value in versions.items()] if isinstance(versions, dict) else []
+    files = [name for name in _FILES if (data.path / name).exists()]
+    links = Markup("").join(Markup('<li><a href="{}">{}</a>: {}</li>').format(n, n, _FILES[n]) for n in files)
+    return Markup(
+        '<h3>Configuration</h3>\n<pre tabindex="0">{}</pre>\n{}{}<h3>Files of this run</h3>\n<ul>{}</ul>\n'
+    ).format(
+        text or "There is none.",
+        Markup("<h3>Versions</h3>\n{}").format(facts(pairs)) if pairs else "",
+        _sessions(data),
+        links,
+    )
+
+
+def _sessions(data: RunData) -> Markup:
+    sessions = data.log.sessions
+    if len(sessions) < 2:
+        return Markup("")
+    items = []
+    for session in sessions:
+        end = session.last if session.ended is None else session.ended
+        how = session.status or ("ended" if session.ended is not None else "cut off")
+        items.append(
+            Markup("<li>{}: {} for {}, {}</li>").format(
+                moment(session.started), session.task or "run", duration(end - session.started), how
+            )
+        )
+    return Markup("<h3>Sessions</h3>\n<ol>{}</ol>\n").format(Markup("").join(items))

@@ -1,0 +1,58 @@
+"""Writing the page of a run, and its tables."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from distfd.csv_file import write_csv
+from distfd.errors import DistfdError
+from distfd.reporting.data import read_run
+from distfd.reporting.export import derivative_columns, evaluation_columns
+from distfd.reporting.page import render
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from distfd.rundir import RunDirectory
+
+
+def write_report(run: RunDirectory) -> Path:
+    """Make report.html from what the directory holds, and return its path.
+
+    Raises
+    ------
+    InputError
+        If there is no run.
+    StoreError
+        If it cannot be written.
+    """
+    run.write_report(render(read_run(run.path)))
+    return run.report
+
+
+def write_tables(run: RunDirectory) -> list[Path]:
+    """Write derivative.csv and evaluations.csv; the paths of what there was to write.
+
+    Raises
+    ------
+    InputError
+        If there is no run, or they cannot be written.
+    """
+    data = read_run(run.path)
+    made = []
+    for name, columns in (("derivative.csv", derivative_columns(data)), ("evaluations.csv", evaluation_columns(data))):
+        if columns:
+            write_csv(run.path / name, columns)
+            made.append(run.path / name)
+    return made
+
+
+def refresh_report(run: RunDirectory, say: Callable[[str], None]) -> None:
+    """Make the page at the end of a run; a run is no worse for lacking it, so trouble is only told."""
+    try:
+        write_report(run)
+    except DistfdError as error:
+        say(f"no report.html: {error}")
+    except Exception as error:
+        say(f"no report.html, which is a bug in distfd: {type(error).__name__}: {error}")

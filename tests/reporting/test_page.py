@@ -1,0 +1,241 @@
+"""The page of a run: whole, without a request, and true to the directory, whatever that holds."""
+
+from __future__ import annotations
+
+import json
+import re
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from reading import Element, read
+from runs import FOUR, GRADIENT, Attempt, Made, session
+
+import distfd
+from distfd.records import Status
+from distfd.reporting.data import read_run
+from distfd.reporting.page import render
+from distfd.reporting.write import refresh_report, write_report
+from distfd.rundir import RunDirectory
+
+FOREIGN = """<script>alert('1')</script>"><img src=x onerror=alert(2)>{title}%s&lt;</style></title>"""
+LOG = session(0.0, 6.0, (1.5, 5.5))
+
+
+def page(made: Made, path: Path) -> Element:
+    return read(render(read_run(made.write(path).path)))
+
+
+def section(root: Element, key: str) -> Element:
+    return next(s for s in root.all("section") if s.attributes["aria-labelledby"] == key)
+
+
+def cells(table: Element) -> list[list[str]]:
+    return [[cell.text for cell in row.children] for row in table.all("tr")]
+
+
+def test_the_page_tells_what_the_run_found(tmp_path: Path) -> None:
+    root = page(Made(FOUR, LOG, GRADIENT), tmp_path / "fin")
+    assert root.all("h1")[0].text == "fin"
+    facts = {d.children[0].text: d.children[1].text for d in root.all("header")[0].all("dl")[0].children}
+    assert facts["J"] == "0.25"
+    assert facts["|g|"] == f"{np.hypot(1, 20):.6g}"
+    assert facts["Efficiency"] == "40 %"
+    assert cells(section(root, "result").all("table")[0]) == [
+        ["parameter", "x", "dJ/dx", "± error", "step", "note"],
+        ["a", "1", "1", "0.1", "1e−08", ""],  # noqa: RUF001  # a minus sign
+        ["b", "2", "−20", "0.2", "1e−08", ""],  # noqa: RUF001  # the same
+        ["c", "3", "–", "–", "0", "does not move"],  # noqa: RUF001  # dashes
+    ]
+    bars = [rect.text for rect in section(root, "gradient").all("rect")]
+    assert bars == ["a: 1 ± 0.1", "b: −20 ± 0.2"]  # noqa: RUF001  # the same
+    assert "missing" in section(root, "gradient").text
+
+
+def test_every_evaluation_has_a_bar_of_its_kind(tmp_path: Path) -> None:
+    attempts = [
+        *FOUR,
+        Attempt(4, 0, 4.0, 9.0),
+        Attempt(5, 1, 5.0, 6.0, Status.TIMEOUT, message="timeout"),
+        Attempt(5, 1, 6.0, 7.0, attempt=2),
+        Attempt(6, 1, 7.0, 8.0, Status.CANCELLED),
+    ]
+    root = page(Made(attempts, session(0.0, 10.0, (1.0, 9.5), points=7), GRADIENT), tmp_path / "run")
+    chart = section(root, "timeline")
+    kinds = [rect.attributes["class"].removeprefix("bar ") for rect in chart.all("rect")]
+    assert kinds == ["value"] * 4 + ["straggler", "failed", "retry", "duplicate"]
+    assert "attempt 2" in chart.all("rect")[6].text
+    legend = [item.text for item in chart.all("li")]
+    assert any(text.startswith("failed") and "(1)" in text for text in legend)
+
+
+def test_what_is_foreign_stays_text(tmp_path: Path) -> None:
+    result = {
+        **GRADIENT,
+        "status": "failed",
+        "message": FOREIGN,
+        "task": FOREIGN,
+        "scheme": FOREIGN,
+        "started": FOREIGN,
+        "versions": {FOREIGN: FOREIGN},
+        "warnings": [FOREIGN],
+        "missing": [FOREIGN],
+        "repaired": {FOREIGN: FOREIGN},
+        "noise": {"level": 1.0, "status": FOREIGN},
+    }
+    attempts = [*FOUR, Attempt(1, 0, 5.0, 6.0, Status.ERROR, host=FOREIGN, message=FOREIGN, detail=FOREIGN)]
+    made = Made(attempts, [*LOG, (6.0, "run_started", {"task": FOREIGN})], result, FOREIGN, (FOREIGN, "b", "c"))
+    run = made.write(tmp_path / FOREIGN.replace("/", ""))
+    folder = run.work / "evaluation-x"
+    folder.mkdir(parents=True)
+    (folder / "distfd-outcome.json").write_text(json.dumps({"status": FOREIGN, "failure": FOREIGN}))
+    run.write_check(
+        {
+            "message": FOREIGN,
+            "advice": FOREIGN,
+            "noise": {"level": 1.0, "status": FOREIGN},
+            "components": [{"name": FOREIGN, "configured": 1.0, "known": 1.0, "bar": 1.0, "verdict": FOREIGN}],
+            "sweep": [{"name": FOREIGN, "derivative": 1.0, "error": 0.1, **{key: [1.0, 2.0] for key in SWEPT}}],
+        }
+    )
+    html = render(read_run(run.path))
+    root = read(html)  # which refuses scripts, images and handlers
+    assert "<script" not in html
+    assert root.text.count("<script>alert('1')</script>") > 15
+
+
+SWEPT = ("step", "forward", "forward_noise", "central", "central_noise")
+
+
+@pytest.mark.parametrize("lack", ["log.jsonl", "result.json", "config.yaml", "evaluations.sqlite"])
+def test_what_is_not_there_is_done_without(tmp_path: Path, lack: str) -> None:
+    run = Made(FOUR, LOG, GRADIENT).write(tmp_path / "run")
+    (run.path / lack).unlink()
+    root = read(render(read_run(run.path)))
+    assert section(root, "timeline")
+    if lack == "result.json":
+        assert "cut off" in root.all("header")[0].text
+
+
+def test_what_is_damaged_is_told(tmp_path: Path) -> None:
+    run = Made(FOUR, LOG, GRADIENT, "task: [gradient").write(tmp_path / "run")
+    run.store.write_bytes(b"no store")
+    with run.log.open("a") as log:
+        log.write('{"time": "2027-01-15T08:00:00+00:00", "event": "wave_start')
+    root = read(render(read_run(run.path)))
+    assert "cannot be read" in section(root, "timeline").text
+    assert "task: [gradient" in section(root, "setup").text
+
+
+def test_devices_are_not_read(tmp_path: Path) -> None:
+    run = Made(FOUR, LOG, GRADIENT).write(tmp_path / "run")
+    for name in ("log.jsonl", "config.yaml", "result.json", "check.json"):
+        (run.path / name).unlink(missing_ok=True)
+        (run.path / name).symlink_to("/dev/zero")  # which has no end
+    assert "cut off" in read(render(read_run(run.path))).all("header")[0].text
+
+
+def test_where_there_is_no_run_that_is_said(tmp_path: Path) -> None:
+    with pytest.raises(distfd.InputError, match="no run is there"):
+        write_report(RunDirectory(tmp_path))
+
+
+def test_a_run_is_no_worse_for_lacking_its_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    refresh_report(RunDirectory(tmp_path), said.append)
+    run = Made(FOUR, LOG, GRADIENT).write(tmp_path / "run")
+    run.report.mkdir()
+    refresh_report(run, said.append)
+    monkeypatch.setattr("distfd.reporting.write.render", lambda data: data.nothing)
+    refresh_report(run, said.append)
+    assert ["no run is there" in said[0], "cannot be written" in said[1], "bug" in said[2]] == [True] * 3
+
+
+def test_failures_are_grouped_by_cause_and_named(tmp_path: Path) -> None:
+    program = "solver: return code 7; work directory /run/work/evaluation-{} (sh rerun.sh there runs it again)"
+    attempts = [Attempt(1, 0, k, k + 1, Status.ERROR, k + 1, message=program.format(k)) for k in range(3)]
+    attempts.append(Attempt(2, 0, 3, 4, Status.TIMEOUT, message="timeout after 1 s"))
+    root = page(Made(attempts, LOG, {**GRADIENT, "status": "partial", "missing": ["a"]}), tmp_path / "run")
+    failures = section(root, "failures")
+    assert root.all("section")[0].attributes["aria-labelledby"] == "failures"
+    assert cells(failures.all("table")[0])[1:] == [
+        ["solver: return code 7", "error", "3", "1"],
+        ["timeout after 1 s", "timeout", "1", "1"],
+    ]
+    # The scheme is forward and all waves have its layout, so that point 1 is the first parameter's.
+    assert any("a : solver" in s.text or "a: solver" in s.text for s in failures.all("summary"))
+    assert "/run/work/evaluation-2" in failures.text
+
+
+def test_an_optimizers_way_is_drawn(tmp_path: Path) -> None:
+    way = [(2.0 + k, "iterated", {"iteration": k, "value": 10.0**-k, "gradient_norm": 2.0**-k}) for k in range(1, 5)]
+    result = {**GRADIENT, "task": "minimize", "x0": [0.0, 0.0, 0.0], "value0": 8.0, "iterations": 4, "converged": True}
+    root = page(Made(FOUR, [*LOG[:1], *way], result), tmp_path / "run")
+    convergence = section(root, "convergence")
+    assert len(convergence.all("svg")) == 3
+    assert cells(convergence.all("table")[0])[:3] == [
+        ["iteration", "J", "|g|"],
+        ["0", "8", "–"],  # noqa: RUF001  # a dash
+        ["1", "0.1", "0.5"],
+    ]
+    assert "x before" in section(root, "result").text
+
+
+def test_a_matrix_is_a_map(tmp_path: Path) -> None:
+    rows = np.diag([1.0, 10.0, 1000.0]).tolist()
+    rows[0][2] = None
+    result = {**GRADIENT, "task": "jacobian", "derivative": rows, "error": None, "value": [1.0, 2.0, 3.0]}
+    root = page(Made(FOUR, LOG, result), tmp_path / "run")
+    shades = [p.attributes["class"] for p in section(root, "matrix").all("path")]
+    assert shades == ["shade shade2", "shade shade3", "shade shade5", "absent"]
+
+
+def test_many_of_everything_stay_readable(tmp_path: Path) -> None:
+    d, n = 10_000, 100_000
+    names = tuple(f"p{k}" for k in range(d))
+    result = {**GRADIENT, **{name: np.linspace(-1, 1, d) for name in ("x", "derivative", "error", "step")}}
+    result |= {"missing": list(names[:5000]), "warnings": ["doubt"] * 5000}
+    run = Made(FOUR, session(0.0, 5000.0, (1.0, 4990.0), points=n), result, names=names).write(tmp_path / "run")
+    data = read_run(run.path)
+    rows = np.zeros(n, data.attempts.rows.dtype)
+    rows["status"], rows["slot"], rows["attempt"] = Status.OK, np.arange(n) % 200, 1
+    rows["started"] = data.log.sessions[0].started + 2 + np.arange(n) // 200 * 9
+    rows["ended"] = rows["started"] + 8
+    rows["status"][::7] = Status.ERROR
+    object.__setattr__(data.attempts, "rows", rows)
+    html = render(data)
+    root = read(html)
+    assert len(html) < 1_000_000
+    assert 100 < len(section(root, "result").all("tr")) < 500
+    assert len(section(root, "timeline").all()) < 2000
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_words_stand_out_from_what_they_stand_on(scheme: str) -> None:
+    css = (Path(distfd.__file__).parent / "reporting" / "page.css").read_text(encoding="utf-8")
+    light, dark = (
+        dict(re.findall(r"--([\w-]+): (#\w{6})", block)) for block in re.findall(r":root \{(.*?)\}", css, re.DOTALL)
+    )
+    colours: dict[str, Any] = {**light, **(dark if scheme == "dark" else {})}
+    pairs = [*product(("ink", "soft", "link"), ("paper", "panel")), ("ink", "plain-paper"), ("bad", "paper")]
+    pairs += [("good", "good-paper"), ("poor", "poor-paper"), ("bad", "bad-paper"), ("ink", "poor-paper")]
+    low = {f"{a} on {b}": contrast(colours[a], colours[b]) for a, b in pairs}
+    # Numbers on the parts of a bar are of one colour in both schemes.
+    on = re.search(r"text\.on \{ fill: (#\w{6})", css)
+    assert on is not None
+    low |= {part: contrast(on[1], colours[part]) for part in ("useful", "lost", "start", "tail", "between", "handing")}
+    assert min(low.values()) >= 4.5, low
+
+
+def contrast(a: str, b: str) -> float:
+    """WCAG 2.2: (L1 + 0.05) / (L2 + 0.05) of relative luminances."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)]
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+        return float(np.dot([0.2126, 0.7152, 0.0722], linear))
+
+    high, low = sorted((luminance(a), luminance(b)), reverse=True)
+    return (high + 0.05) / (low + 0.05)

@@ -1,0 +1,103 @@
+"""Time: sessions without what lies between them, and every slot's second accounted for once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from runs import BEGIN, FOUR, Attempt, Made, session
+
+from distfd.records import Status
+from distfd.reporting.data import read_run
+from distfd.reporting.run_clock import RunClock, run_clock
+from distfd.reporting.spent import where_time_went
+from distfd.reporting.timeline import _covered
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def spent(made: Made, path: Path) -> dict[str, float]:
+    data = read_run(made.write(path).path)
+    clock = run_clock(data)
+    assert clock is not None
+    return {share.kind: round(share.seconds, 6) for share in where_time_went(data, clock)}
+
+
+def test_every_second_of_every_slot_is_accounted_for(tmp_path: Path) -> None:
+    # Slot 0: starts 2, works 2-3 and 3-4, waits for the end of the wave at 5.5. Slot 1: starts 2.5, works until 3.5,
+    # is idle until 4, works until 5, waits 0.5. Then both are between waves for half a second.
+    assert spent(Made(FOUR, session(0.0, 6.0, (1.5, 5.5))), tmp_path / "run") == {
+        "useful": 4.0,
+        "lost": 0.0,
+        "start": 4.5,
+        "tail": 2.0,
+        "between": 1.0,
+        "handing": 0.5,
+    }
+
+
+def test_failures_gaps_between_waves_and_sessions(tmp_path: Path) -> None:
+    attempts = [
+        Attempt(0, 0, 1.0, 2.0, Status.ERROR),
+        Attempt(0, 0, 2.0, 4.0),
+        Attempt(1, 0, 6.0, 7.0),
+        Attempt(2, 0, 1001.0, 1002.0),
+    ]
+    log = [*session(0.0, 8.0, (0.5, 4.0), (6.0, 7.0), slots=1), *session(1000.0, 1002.5, (1000.5, 1002.0), slots=1)]
+    assert spent(Made(attempts, log), tmp_path / "run") == {
+        "useful": 4.0,
+        "lost": 1.0,
+        "start": 2.0,
+        "tail": 0.0,
+        "between": 3.5,
+        "handing": 0.0,
+    }
+
+
+def test_a_slot_without_work_starts_and_waits_like_the_others(tmp_path: Path) -> None:
+    shares = spent(Made([Attempt(0, 0, 2.0, 5.0)], session(0.0, 5.0, (1.0, 5.0), slots=2)), tmp_path / "run")
+    assert (shares["start"], shares["tail"], shares["useful"]) == (4.0, 3.0, 3.0)
+
+
+def test_what_lies_between_sessions_takes_no_time(tmp_path: Path) -> None:
+    data = read_run(Made([], [*session(0.0, 10.0), *session(5000.0, 5003.0)]).write(tmp_path / "run").path)
+    clock = run_clock(data)
+    assert clock is not None
+    assert clock.total == pytest.approx(13.0)
+    at = clock(BEGIN + np.array([-1.0, 4.0, 10.0, 2000.0, 5000.0, 5002.0, 6000.0]))
+    np.testing.assert_allclose(at, [0, 4, 10, 10, 10, 12, 13], atol=1e-3)
+
+
+def test_a_session_that_was_killed_lasts_until_its_last_evaluation(tmp_path: Path) -> None:
+    data = read_run(Made([Attempt(0, 0, 2.0, 7.0)], session(0.0, None)).write(tmp_path / "run").path)
+    clock = run_clock(data)
+    assert clock is not None
+    assert clock.total == pytest.approx(7.0)
+
+
+def test_without_a_log_the_evaluations_tell_the_time(tmp_path: Path) -> None:
+    run = Made(FOUR).write(tmp_path / "run")
+    run.log.unlink()
+    clock = run_clock(read_run(run.path))
+    assert clock is not None
+    assert clock.total == pytest.approx(3.0)
+    assert run_clock(read_run(Made([], [], {"task": "gradient"}).write(tmp_path / "empty").path)) is None
+
+
+def test_starting_is_left_out_of_the_timeline() -> None:
+    clock = RunClock(np.array([0.0, 100.0]), np.array([20.0, 130.0])).from_first(np.array([10.0, 12.0, 120.0]))
+    np.testing.assert_allclose(clock.begins, [9.8, 119.8])
+
+
+TIMES = st.floats(0, 10)
+
+
+@given(st.lists(st.tuples(TIMES, TIMES), max_size=20), st.lists(TIMES, min_size=1, max_size=10))
+def test_time_covered_is_that_of_each_interval(intervals: list[Any], at: list[float]) -> None:
+    begin, end = np.sort(np.array(intervals).reshape(-1, 2), axis=1).T
+    wanted = [sum(max(0.0, min(t, e) - b) for b, e in zip(begin, end, strict=True)) for t in at]
+    np.testing.assert_allclose(_covered(begin, end, np.array(at)), wanted, atol=1e-9)

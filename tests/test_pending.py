@@ -1,0 +1,167 @@
+"""Open waves: the value before the rest, the rest cancelled, one at a time."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from scipy.optimize import rosen, rosen_der
+
+import distfd
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+X = np.array([-1.2, 1.0, 0.5])
+
+
+class Counted:
+    """Rosenbrock's function, with the points at which it was asked."""
+
+    def __init__(self) -> None:
+        self.seen: list[NDArray[np.float64]] = []
+
+    def __call__(self, x: NDArray[np.float64]) -> float:
+        self.seen.append(np.array(x))
+        return float(rosen(x))
+
+
+def test_the_value_comes_before_the_rest() -> None:
+    fun = Counted()
+    with distfd.Evaluator(fun, executor="serial") as ev:
+        pending = ev.begin(X)
+        assert pending.value() == rosen(X)
+        assert len(fun.seen) == 1, "only the baseline"
+        result = pending.result()
+        assert len(fun.seen) == 4
+        np.testing.assert_allclose(result.derivative, rosen_der(X), rtol=1e-5)
+        assert result.derivative.tobytes() == ev.gradient(X).tobytes()
+        assert len(fun.seen) == 4
+        assert result.n_evaluations == 4
+        assert pending.result() is result
+        assert pending.value() == rosen(X)
+
+
+def test_what_is_cancelled_is_not_evaluated_and_what_was_is_kept() -> None:
+    fun = Counted()
+    with distfd.Evaluator(fun, executor="serial") as ev:
+        pending = ev.begin(X)
+        pending.value()
+        pending.cancel()
+        assert pending.done
+        assert pending.tally.n_evaluations == 1
+        assert pending.value() == rosen(X)
+        with pytest.raises(distfd.InputError, match="cancelled"):
+            pending.result()
+        assert len(fun.seen) == 1
+        assert ev.differentiate(X).n_reused == 1
+        assert len(fun.seen) == 4
+        pending.cancel()
+        assert len(fun.seen) == 4
+
+
+def test_another_call_finishes_the_open_wave_first() -> None:
+    fun = Counted()
+    with distfd.Evaluator(fun, executor="serial") as ev:
+        first = ev.begin(X)
+        ev.value(X + 1)
+        assert first.done
+        assert len(fun.seen) == 5
+        assert fun.seen[-1].tolist() == (X + 1).tolist()
+        second = ev.begin(X + 2)
+        third = ev.begin(X + 3)
+        assert second.done
+        assert not third.done
+        np.testing.assert_allclose(second.result().derivative, rosen_der(X + 2), rtol=1e-5)
+    assert third.done, "closing the Evaluator ends it"
+
+
+def test_failures_are_told_by_whoever_asks() -> None:
+    def fun(x: NDArray[np.float64]) -> float:
+        if x[0] > 1 or x[1] > 2:
+            raise ArithmeticError("too far")
+        return float(rosen(x))
+
+    with distfd.Evaluator(fun, executor="serial") as ev:
+        bad = ev.begin([1.5, 0.0])
+        with pytest.raises(distfd.EvaluationError, match="too far"):
+            bad.value()
+        with pytest.raises(distfd.EvaluationError, match="too far"):
+            bad.result()
+        edge = ev.begin([0.0, 2.0])
+        assert edge.value() == rosen([0.0, 2.0])
+        with pytest.raises(distfd.EvaluationError, match="coordinate 1"):
+            edge.result()
+        unasked = ev.begin([1.5, 0.0])
+        assert ev.value([0.0, 0.0]) == 1.0
+        with pytest.raises(distfd.EvaluationError, match="too far"):
+            unasked.value()
+
+
+def test_kinds() -> None:
+    def fun(x: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.array([x[0] ** 2, x[0] * x[1]])
+
+    with distfd.Evaluator(fun, executor="serial") as ev:
+        assert ev.begin([2.0, 3.0], kind="value").value().tolist() == [4.0, 6.0]
+        pending = ev.begin([2.0, 3.0], kind="jacobian")
+        assert pending.value().tolist() == [4.0, 6.0]
+        np.testing.assert_allclose(pending.result().derivative, [[4, 0], [3, 2]], atol=1e-6)
+    with distfd.Evaluator(rosen, executor="serial") as ev:
+        assert ev.begin(X, kind="value").value() == rosen(X)
+
+
+def test_observers_cannot_come_in_between() -> None:
+    caught: list[BaseException] = []
+
+    def observer(event: Any) -> None:
+        if type(event).__name__ == "BatchFinished" and not caught:
+            try:
+                ev.begin(X + 1)
+            except distfd.InputError as error:
+                caught.append(error)
+
+    with distfd.Evaluator(rosen, executor="serial", observers=[observer]) as ev:
+        ev.begin(X).result()
+    assert "evaluating already" in str(caught[0])
+
+
+class Waits:
+    """Never ends where x is not whole; says by a file that it has begun there."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(self, x: NDArray[np.float64]) -> float:
+        if x.tolist() != np.round(x).tolist():
+            (self.folder / str(os.getpid())).touch()
+            time.sleep(600)
+        return float(x.sum())
+
+
+@pytest.mark.slow
+def test_on_ray_the_value_does_not_wait_and_cancelled_processes_are_replaced(tmp_path: Path) -> None:
+    with distfd.Evaluator(Waits(tmp_path), executor=distfd.RayExecutor(max_slots=2)) as ev:
+        ev.start(wait=True)
+        pending = ev.begin([1.0, 1.0])
+        assert pending.value() == 2.0
+        end = time.monotonic() + 60
+        while not list(tmp_path.iterdir()) and time.monotonic() < end:
+            time.sleep(0.01)
+        pending.cancel()
+        assert pending.tally.n_evaluations == 1
+        assert ev.value([3.0, 1.0]) == 4.0
+        hung = int(next(tmp_path.iterdir()).name)
+        second = ev.begin([5.0, 1.0])
+        assert second.value() == 6.0
+        second.cancel()
+        assert ev.map([[k, 0.0] for k in range(8)]).tolist() == list(range(8))
+        k, end = 8, time.monotonic() + 60
+        while os.path.exists(f"/proc/{hung}") and time.monotonic() < end:  # noqa: PTH110  # a name
+            assert ev.value([k := k + 1, 0.0]) == k
+        assert not os.path.exists(f"/proc/{hung}")  # noqa: PTH110  # the same
