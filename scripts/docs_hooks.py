@@ -29,7 +29,9 @@ def command_line() -> str:
     from distfd.cli import app
 
     command = main.get_command(app)
-    text = get_docs_for_click(obj=command, ctx=command.make_context("distfd", [], resilient_parsing=True), name="distfd")
+    text = get_docs_for_click(
+        obj=command, ctx=command.make_context("distfd", [], resilient_parsing=True), name="distfd"
+    )
     text = re.sub(r"\A# .*\n", "", text)
     text = re.sub(r"\x08\s*Examples?:\s*\n((?:[ \t]*\S.*\n?)+)", _examples, text)
     return re.sub(r"^##? `(distfd[^`]*)`", r"## `\1`", text, flags=re.MULTILINE)
@@ -43,7 +45,7 @@ def _examples(found: re.Match[str]) -> str:
 
 def on_page_content(content: str, **_: Any) -> str:
     """Names in docstrings lead to where they are, if that is the same page."""
-    here = dict((name.rpartition(".")[2], name) for name in re.findall(r'id="(distfd\.[\w.]+)"', content)[::-1])
+    here = {name.rpartition(".")[2]: name for name in re.findall(r'id="(distfd\.[\w.]+)"', content)[::-1]}
 
     def linked(found: re.Match[str]) -> str:
         name = found[1] if f'id="{found[1]}"' in content else here.get(found[1])
@@ -58,12 +60,12 @@ def configuration() -> str:
 
     schema = Config.model_json_schema()
     made: list[str] = []
-    _section("The file", schema, schema["$defs"], (), made, set())
+    _section("The file", schema, schema["$defs"], path=(), made=made, done=set())
     return "\n".join(made)
 
 
 def _section(
-    title: str, schema: dict[str, Any], known: dict[str, Any], path: tuple[str, ...], made: list[str], done: set[str]
+    title: str, schema: dict[str, Any], known: dict[str, Any], *, path: tuple[str, ...], made: list[str], done: set[str]
 ) -> None:
     """A table for a mapping, then one for each mapping below it that has had none yet."""
     level = "##" if len(path) < 2 else "###"
@@ -87,7 +89,7 @@ def _section(
     for ref, place in below:
         if ref not in done:
             done.add(ref)
-            _section(".".join(place), known[ref], known, place, made, done)
+            _section(".".join(place), known[ref], known, path=place, made=made, done=done)
 
 
 def _default(schema: dict[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """What a page of documentation shows, as something to run.
 
-A block is ```language ...```; with `name` alone on the line above it is a file that those below it use. Commands are the
-lines of console blocks that begin with "$ distfd", and what stands below a command is a part of what it prints.
+A block is ```language ...```; with `name` alone on the line above it is a file that those below it use. Commands are
+the lines of console blocks that begin with "$ distfd", and what stands below a command is a part of what it prints.
 """
 
 from __future__ import annotations

@@ -68,7 +68,9 @@ def test_each_neighbour_has_a_program_that_runs(
     if library == "torch":
         pytest.importorskip("torch", reason="NOT tested: torch is missing; CI leaves it out, as it is several GB")
     require_simulator(library.partition(".")[0])
-    (block,) = [block for block in blocks(NEIGHBOURS, "python") if re.search(rf"^import {library}\b", block.text, re.MULTILINE)]
+    (block,) = [
+        block for block in blocks(NEIGHBOURS, "python") if re.search(rf"^import {library}\b", block.text, re.MULTILINE)
+    ]
     run_program(block.text, tmp_path)
 
 
