@@ -40,6 +40,7 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(("api", "optimize", "optimizing", "report", "rundir", "scipy_derivative", "scipy_sources"), 4),
     **dict.fromkeys(("checking", "check_report", "gradient_check", "along"), 4),
     **dict.fromkeys(("reporting", "plot"), 4),
+    **dict.fromkeys(("torch", "jax", "openmdao", "optimagic"), 4),
     **dict.fromkeys(("config", "build", "run", "preview", "single", "draft", "check_job", "cli", "__main__"), 5),
     **dict.fromkeys(("cli_options", "cli_aside", "terminal", "result_table", "starter", "watch", "doctor"), 5),
 }
