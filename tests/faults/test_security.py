@@ -80,7 +80,9 @@ def test_a_secret_that_fails_if_finds_is_not_told(tmp_path: Path, monkeypatch: p
 
 def test_a_secret_is_in_no_file_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KEY", SECRET)
-    objective = program(tmp_path / "work", 'test "$KEY" && echo J=1', pass_env=["KEY"])
+    outputs = {"J": {"file": "out.json", "json": "/x0"}}
+    code = 'test "$KEY" && cp parameters.json out.json'
+    objective = program(tmp_path / "work", code, pass_env=["KEY"], outputs=outputs, keep="all")
     store = SQLiteStore(tmp_path / "run.sqlite", fingerprint=objective.fingerprint(), names=("a",))
     with contextlib.closing(store), Evaluator(objective, executor="serial", store=store, on_failure="nan") as evaluator:
         evaluator.differentiate(X)
@@ -195,7 +197,7 @@ def test_a_run_is_its_owners(tmp_path: Path) -> None:
     (tmp_path / "job.py").write_text("def f(x):\n    return float(x[0])\n")
     code = (
         "import os, sys\nos.umask(0)\nfrom distfd import build, evaluator\nfrom distfd.executors.serial import "
-        "SerialExecutor\nbuild.make_executor = lambda config: SerialExecutor()\n"
+        "SerialExecutor\nbuild.make_executor = lambda *_, **__: SerialExecutor()\n"
         "from distfd.cli import main\nsys.argv = ['distfd', 'run', 'job.yaml']\nmain()\n"
     )
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -354,7 +356,8 @@ def test_the_source_has_no_shell_and_no_pickle_of_a_file() -> None:
             called, keywords = ast.unparse(node.func), {k.arg: ast.unparse(k.value) for k in node.keywords}
             assert called not in FORBIDDEN, f"{name}: {called}"
             assert "shell" not in keywords, f"{name}: {called} with shell"
-            assert called not in ("yaml.load", "yaml.unsafe_load", "yaml.full_load"), name
+            if called in ("yaml.load", "yaml.unsafe_load", "yaml.full_load"):
+                assert "Safe" in ast.unparse(node), f"{name}: {ast.unparse(node)}"
             assert not called.endswith("extractall"), name
             if called in ("pickle.loads", "exec", "cloudpickle.loads"):
                 assert name in PICKLES, f"{name}: {called}"
