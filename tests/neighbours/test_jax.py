@@ -58,7 +58,12 @@ def test_several_x_and_no_derivative(jax: Any) -> None:
     from distfd.jax import differentiable
 
     seen = []
-    with distfd.Evaluator(lambda x: seen.append(1) or bowl(x), executor="serial") as ev:
+
+    def counted(x: Any) -> float:
+        seen.append(1)
+        return bowl(x)
+
+    with distfd.Evaluator(counted, executor="serial") as ev:
         found = jax.vmap(differentiable(ev))(jax.numpy.array([[1.0, 3.0], [2.0, 0.0]]))
     assert np.asarray(found).tolist() == [13.0, 4.0]
     assert len(seen) == 2

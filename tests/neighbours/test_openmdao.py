@@ -47,7 +47,12 @@ def test_a_driver_finds_the_minimum_and_the_baseline_is_shared(require_simulator
     from distfd.openmdao import BlackBox
 
     seen: list[bytes] = []
-    with distfd.Evaluator(lambda x: seen.append(x.tobytes()) or rosenbrock(x), executor="serial") as ev:
+
+    def counted(x: Any) -> float:
+        seen.append(x.tobytes())
+        return rosenbrock(x)
+
+    with distfd.Evaluator(counted, executor="serial") as ev:
         problem = om.Problem(reports=False)
         problem.model.add_subsystem("box", BlackBox(evaluator=ev, x=[-0.5, 0.5]), promotes=["*"])
         problem.model.add_design_var("x", lower=-2, upper=2)

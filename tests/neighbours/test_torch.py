@@ -53,6 +53,11 @@ def test_without_a_gradient_j_alone_is_evaluated() -> None:
     from distfd.torch import differentiable
 
     seen = []
-    with distfd.Evaluator(lambda x: seen.append(1) or bowl(x), executor="serial") as ev:
+
+    def counted(x: Any) -> float:
+        seen.append(1)
+        return bowl(x)
+
+    with distfd.Evaluator(counted, executor="serial") as ev:
         differentiable(ev)(torch.tensor([1.0, 3.0], dtype=torch.float64))
     assert len(seen) == 1
