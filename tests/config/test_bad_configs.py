@@ -203,7 +203,7 @@ BAD: list[tuple[str, str, str]] = [
     (HEAD + "cluster: {address: 'head:99999'}\n", "3:20", "must be local, auto, host:port"),
     # Minimize.
     (HEAD + "minimize: {method: bfgs}\n", "3:20", '("bfgs"); did you mean BFGS'),
-    (HEAD + "minimize: {method: Nelder-Mead}\n", "3:20", "must be one of L-BFGS-B, BFGS, CG"),
+    (HEAD + "minimize: {method: Nelder-Mead}\n", "3:20", "must be one of L-BFGS, L-BFGS-B, BFGS"),
     (HEAD + "minimize: {tolerance: 0}\n", "3:23", "minimize.tolerance: must be > 0 (0)"),
     (HEAD + "minimize: {target: low}\n", "3:20", 'minimize.target: must be a number ("low")'),
     (HEAD + "minimize: {max_evaluations: 1e3}\n", "3:29", "must be a whole number (1000.0); did you mean 1000"),
