@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distfd.errors import ClusterError, InputError
+from distfd.executors.ray_probe import Pulse, probe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _PROBE_SECONDS = 5.0
+_SILENT_SECONDS = 20.0
 _private: set[str] = set()
 """Connections to clusters that were started here."""
 _HEALTH = {
@@ -252,6 +254,12 @@ def _probe(target: str) -> None:
         socket.create_connection((host, int(port)), timeout=_PROBE_SECONDS).close()
     except OSError as error:
         raise ClusterError(f"cluster.address {target!r}: nothing answers there ({error})") from error
+    at = (host.strip("[]"), int(port))
+    if probe([at], _SILENT_SECONDS)[at] is Pulse.SILENT:
+        # The kernel of a head that hangs takes connections, and Ray would wait for ever.
+        raise ClusterError(
+            f"cluster.address {target!r}: it takes connections and has not answered for {_SILENT_SECONDS:g} s"
+        )
 
 
 @contextlib.contextmanager

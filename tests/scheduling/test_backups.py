@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -13,7 +14,6 @@ from distfd.records import Failure, Status
 from distfd.scheduling.policy import Policy
 from distfd.scheduling.pool import Pool
 from distfd.scheduling.scheduler import Scheduler
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from distfd.scheduling.issuing import Submit

@@ -16,8 +16,9 @@ from distfd.scheduling.pool import Pool
 from distfd.scheduling.scheduler import Scheduler
 
 if TYPE_CHECKING:
-    from distfd.scheduling.issuing import Submit
     from collections.abc import Sequence
+
+    from distfd.scheduling.issuing import Submit
 
 RETRIES = {Status.ERROR: 0, Status.CRASH: 2, Status.TIMEOUT: 0}
 CRASH = Failure(Status.CRASH, "signal 11")
