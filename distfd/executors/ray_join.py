@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from distfd.errors import ClusterError, InputError
 from distfd.executors.ray_probe import Pulse, probe
+from distfd.processes import reaped_cluster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -225,8 +226,12 @@ def _start_private(num_cpus: int | None, *, show_output: bool) -> None:
         os.environ.setdefault(name, value)
     # Ray's default of hiding GPUs from workers that asked for none is about to change; take the new one without a word.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if Path("/proc").exists():
+        # distfd's reaper ends what workers start, once they are gone. Ray would do so while J still runs, and a J that
+        # does not look how its program ended would then return a value.
+        os.environ.setdefault("RAY_kill_child_processes_on_worker_exit", "false")
     try:
-        with _kept_sigterm():
+        with _kept_sigterm(), reaped_cluster():
             ray.init(
                 address="local",
                 num_cpus=num_cpus or os.cpu_count(),
