@@ -30,6 +30,8 @@ FLOORS: dict[str, int] = {
             "solve",
             "calls",
             "evaluator",
+            "opening",
+            "surroundings",
             "kinds",
             "methods",
             "outcome",

@@ -45,7 +45,8 @@ def fun(x):
         (here / "first").mkdir()
     except FileExistsError:
         if not (here / "gate").exists():
-            subprocess.run(["sh", "-c", (here / "program").read_text()], env={**os.environ, "HERE": str(here)}, check=True)
+            environ = {**os.environ, "HERE": str(here)}
+            subprocess.run(["sh", "-c", (here / "program").read_text()], env=environ, check=True)
     return float(x[-1])
 """
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -127,7 +128,8 @@ def test_a_joined_cluster_that_hangs_is_exit_4(tmp_path: Path, server: str, chec
             time.sleep(0.1)
         (tmp_path / "begun").touch()
         name = server.split(maxsplit=1)[0]
-        (info,) = made.head_node.all_processes[name]
+        node: Any = made.head_node
+        (info,) = node.all_processes[name]
         stopped.append(psutil.Process(info.process.pid))
         if server != name:
             stopped += stopped[0].children(recursive=True)
