@@ -603,7 +603,7 @@ def test_only_the_point_that_hangs_is_charged(ray_bench: Bench) -> None:
 
 
 @pytest.mark.usefixtures("private_ray")
-@pytest.mark.parametrize("deterministic", [None, False])
+@pytest.mark.parametrize("deterministic", [None, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_straggler_is_tried_on_another_slot(tmp_path: Path, deterministic: bool | None) -> None:
     """The first process that takes a certain point is very slow with it; another is not."""
 

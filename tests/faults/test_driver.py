@@ -20,6 +20,8 @@ import yaml
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 PATIENCE = 120.0
 SOON = 30.0
@@ -123,11 +125,7 @@ def goes_on(folder: Path, address: str | None, kept: int) -> None:
     assert (found["n_evaluations"], found["n_reused"]) == (4, kept)
 
 
-CASES = [
-    pytest.param(kind, number, marks=() if (kind, number) == ("python", signal.SIGTERM) else pytest.mark.slow)
-    for kind in ("program", "python")
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
-]
+CASES = [(kind, number) for kind in ("program", "python") for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)]
 
 
 @pytest.mark.parametrize(("kind", "number"), CASES)
@@ -153,7 +151,6 @@ def test_nothing_that_it_started_is_left(tmp_path: Path, ray_address: str, kind:
     goes_on(tmp_path, ray_address, kept)
 
 
-@pytest.mark.slow
 def test_a_private_cluster_goes_with_its_driver(tmp_path: Path) -> None:
     write(tmp_path, "python", address="local", num_cpus=2)
     run = start(tmp_path, None)
