@@ -13,6 +13,7 @@ from distfd.fingerprint import fingerprint
 from distfd.optimizing.journal import Diverged, Journal
 from distfd.optimizing.limits import Stop
 from distfd.outcome import tell
+from distfd.threads import one_blas_thread
 
 if TYPE_CHECKING:
     import os
@@ -82,7 +83,7 @@ class Course:
         start = self.journal.start(x0)
         while True:
             try:
-                with self.evaluator.accepting():
+                with self.evaluator.accepting(), one_blas_thread():
                     return method(start)
             except Stop as stop:
                 return OptimizeResult(

@@ -206,7 +206,9 @@ class Scheduler:
         lone = bool(len(index))
         if not lone:
             share = self._estimates.share(slot, now, self._backlog, self._queues, self._pool.slots)
-            index = self._backlog.take(share, self._pool.times.mean)
+            if started == math.inf and not share and self._estimates.each:
+                return []
+            index = self._backlog.take(share, self._estimates.each)
         return [self._submit(slot, index, started, lone)] if len(index) else []
 
     def _submit(self, slot: int, index: NDArray[np.int64], started: float, lone: bool) -> Submit:
