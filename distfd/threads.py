@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,7 +26,16 @@ class _Blas:
     limits: Any = None
 
 
+@dataclass
+class _Found:
+    """Libraries, and how many modules there were when they were found."""
+
+    libraries: Any = None
+    modules: int = 0
+
+
 _blas = _Blas()
+_found = _Found()
 
 VARIABLES = (
     "OMP_NUM_THREADS",
@@ -56,19 +66,27 @@ class Turn:
         self._lock.release()
 
 
+def _libraries() -> Any:
+    """The libraries that have threads; looked for anew only once more was imported, as to read what is mapped takes
+    4 ms, and a wave of short evaluations less."""
+    from threadpoolctl import ThreadpoolController
+
+    if _found.modules != len(sys.modules):
+        _found.libraries, _found.modules = ThreadpoolController(), len(sys.modules)
+    return _found.libraries
+
+
 @contextmanager
 def limited_threads(threads: int) -> Iterator[None]:
     """Inside, libraries that are loaded use that many threads, and child processes are told to.
 
     The limit is the whole process's, so one thread at a time is inside.
     """
-    from threadpoolctl import threadpool_limits
-
     with _one_at_a_time:
         before = {name: os.environ.get(name) for name in VARIABLES}
         os.environ.update(dict.fromkeys(VARIABLES, str(threads)))
         try:
-            with threadpool_limits(limits=threads):
+            with _libraries().limit(limits=threads):
                 yield
         finally:
             for name, value in before.items():
@@ -85,12 +103,10 @@ def one_blas_thread() -> Iterator[None]:
     SciPy's L-BFGS-B solves systems of ten equations, for which OpenBLAS wakes a thread a core: 4.2 ms a step in place
     of 0.02, where other processes want these cores. And round-off no longer depends on their number.
     """
-    from threadpoolctl import threadpool_limits
-
     with _blas.lock:
         _blas.inside += 1
         if _blas.inside == 1:
-            _blas.limits = threadpool_limits(limits=1, user_api="blas")
+            _blas.limits = _libraries().limit(limits=1, user_api="blas")
     try:
         yield
     finally:

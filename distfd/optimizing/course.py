@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 STOPPED = 99
 """Status of an optimisation that a limit or the callback has ended; SciPy's for callbacks."""
+INTERRUPTED = 130
+"""... and of one that Ctrl-C has ended."""
 
 
 @dataclass(eq=False)
@@ -65,9 +67,9 @@ class Course:
         try:
             stop = self.callback(at.copy()) if self.callback else None
         except StopIteration:
-            self.record.iterations += 1
+            self.record.iterated(at, value)
             raise Stop("the callback stopped it") from None
-        self.record.iterated()
+        self.record.iterated(at, value)
         return stop
 
     def run(self, x0: Vector, method: Callable[[Vector], Any]) -> Any:
@@ -97,7 +99,7 @@ class Course:
                 if self.record.best is None:
                     raise
                 text = "interrupted; x is the best point so far"
-                return OptimizeResult(success=False, status=130, message=text, nit=self.record.iterations)
+                return OptimizeResult(success=False, status=INTERRUPTED, message=text, nit=self.record.iterations)
 
 
 def open_journal(path: str | os.PathLike[str] | Journal | None, evaluator: Evaluator, x0: Vector, how: Any) -> Journal:

@@ -35,6 +35,11 @@ class PlainGradients:
         self._central = False
         self._options: DerivativeOptions | None = None
 
+    @property
+    def scheme(self) -> str | None:
+        """Central ones are not what was asked for."""
+        return "central" if self._central else None
+
     def plan(self, x: Floats) -> Method:
         """The plan of the gradient at x."""
         setting = self._evaluator.setting(x)
