@@ -68,7 +68,8 @@ class Turn:
 
 def _libraries() -> Any:
     """The libraries that have threads; looked for anew only once more was imported, as to read what is mapped takes
-    4 ms, and a wave of short evaluations less."""
+    4 ms, and a wave of short evaluations less.
+    """
     from threadpoolctl import ThreadpoolController
 
     if _found.modules != len(sys.modules):

@@ -168,7 +168,8 @@ class _Run:
 
     def _checked(self) -> str:
         """Why it has converged, if central differences say so too: one-sided ones are off by half of h J'' each, which
-        can hide a slope as well as make one. One round, once; what follows is then central."""
+        can hide a slope as well as make one. One round, once; what follows is then central.
+        """
         search, why, before = self._search, self._search.converged, self._search.gradient
         if not self._gradients.refine():
             return why
