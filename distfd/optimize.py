@@ -113,8 +113,8 @@ def minimize(
         if name == OWN:
             if session.warm is not None:
                 raise InputError(
-                    f"warm: {session.warm} starts points from the state of one x, and L-BFGS evaluates several x in one "
-                    "wave; use method L-BFGS-B, or no warm"
+                    f"warm: {session.warm} starts points from the state of one x, and L-BFGS evaluates several x in "
+                    "one wave; use method L-BFGS-B, or no warm"
                 )
             own = minimize_by_lbfgs(course, _limits(bounds, len(start)), options or {}, record.limits.tolerance)
             return scalar.finished(course.run(start, own), record, None)

@@ -197,6 +197,7 @@ RUNS: tuple[dict[str, Any], ...] = (
     {"method": "L-BFGS-B", "step": "auto"},
     {"method": "L-BFGS-B"},
 )
+LIMIT = distfd.Limits(max_evaluations=20000)
 
 
 def noise() -> None:
@@ -212,12 +213,6 @@ def noise() -> None:
             for options in RUNS:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
-                    found = distfd.minimize(
-                        Noisy(fun, sigma, kind),
-                        x0,
-                        executor="serial",
-                        limits=distfd.Limits(max_evaluations=20000),
-                        **options,
-                    )
+                    found = distfd.minimize(Noisy(fun, sigma, kind), x0, executor="serial", limits=LIMIT, **options)
                 cells.append(f"{(fun(found.x) - best) / sigma:.3g} ({found.n_evaluations})")
             print(f"| {name} | {kind}, {part:g} | " + " | ".join(cells) + " |", flush=True)

@@ -4,8 +4,8 @@
 
 ``counted`` counts rounds on as many problems as there are, with W = d + 4 slots on paper: a wave of n new points takes
 ceil(n / W), a call by itself one. ``wall`` takes wall time over the time of one evaluation, which sleeps, in processes.
-``overhead`` is what an iteration costs beyond its evaluations. ``rounds``, ``lbfgs_wall`` and ``noise`` are those of the
-method "L-BFGS" (`bench_lbfgs`). Beside distfd: SciPy's own L-BFGS-B with ``workers``
+``overhead`` is what an iteration costs beyond its evaluations. ``rounds``, ``lbfgs_wall`` and ``noise`` are those of
+the method "L-BFGS" (`bench_lbfgs`). Beside distfd: SciPy's own L-BFGS-B with ``workers``
 (SciPy >= 1.17), optimparallel, and optimagic (pip install optimparallel optimagic); those that are not installed are
 left out. ``rounds`` needs optimparallel. More tables are functions of no arguments in ``TABLES``.
 """

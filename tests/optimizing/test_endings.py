@@ -116,6 +116,21 @@ def test_a_failure_at_the_second_look_is_told() -> None:
     assert "J fails at points of central ones" in result.message
 
 
+def test_a_lone_trial_at_which_j_fails_takes_its_stencil_with_it() -> None:
+    made: list[float] = []
+
+    def fun(x: Any) -> float:
+        made.append(float(x[0]))
+        if x[0] > 0.5:
+            raise ArithmeticError("too far")
+        return float((x[0] - 0.4) ** 2 + x[1:] @ x[1:])
+
+    distfd.minimize(fun, [-3.0, *[1.0] * 7], method="L-BFGS", executor="serial", options={"trials": 1})
+    beyond = [x for x in made if x > 0.5]
+    assert beyond, "it went there"
+    assert len(beyond) == len(set(beyond)), "J(x) alone at each of them, and none of the points beside it"
+
+
 class Restarting:
     """A simulator with states."""
 
@@ -137,7 +152,7 @@ def test_warm_starts_are_refused_by_the_method_of_many_points(warm: str) -> None
 
 @pytest.mark.parametrize("on_failure", ["nan", "repair"])
 def test_an_accepted_trial_whose_gradient_is_broken_is_refused(on_failure: str) -> None:
-    # x is never at 0.25 itself, and points of the stencil beyond it fail: the trial's value is good, its gradient is not.
+    # Points of a stencil may fall into it while the trial itself has a value.
     def fun(x: Any) -> float:
         if 0.25 < x[0] < 0.2500001:
             raise ArithmeticError("a crack")
