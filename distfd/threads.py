@@ -67,8 +67,9 @@ class Turn:
 
 
 def _libraries() -> Any:
-    """The libraries that have threads; looked for anew only once more was imported, as to read what is mapped takes
-    4 ms, and a wave of short evaluations less.
+    """The libraries that have threads; looked for anew only once more was imported.
+
+    To read what is mapped takes 4 ms, and a wave of short evaluations less.
     """
     from threadpoolctl import ThreadpoolController
 

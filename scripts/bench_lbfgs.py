@@ -91,7 +91,7 @@ def least(fun: Any, grad: Any, x0: Floats) -> float:
     tight = {"ftol": 0.0, "gtol": 1e-11, "maxiter": 20000, "maxfun": 20000, "maxcor": 30}
     runs = [minimize(fun, x0, jac=grad, method="BFGS", options={"gtol": 1e-11, "maxiter": 3000})]
     runs.append(minimize(fun, x0, jac=grad, method="L-BFGS-B", options=tight))
-    return float(min(run.fun for run in runs))
+    return float(np.nanmin([run.fun for run in runs]))
 
 
 def by_lbfgs(fun: Any, x0: Floats, target: float, slots: int) -> float:
@@ -138,8 +138,8 @@ def rounds() -> None:
         )
     every = [ratio for column in ratios.values() for ratio in column]
     for kind, column in (*ratios.items(), ("all", every)):
-        print(f"{kind}: median {statistics.median(column):.2f} of {len(column)}; at most 0.8 on "
-              f"{sum(ratio <= 0.8 for ratio in column)}, more than 1 on {sum(ratio > 1 for ratio in column)}")  # fmt: skip
+        few, many = sum(ratio <= 0.8 for ratio in column), sum(ratio > 1 for ratio in column)
+        print(f"{kind}: median {statistics.median(column):.2f} of {len(column)}; {few} at most 0.8, {many} above 1")
 
 
 class Sleeping:

@@ -167,8 +167,9 @@ class _Run:
         return (False, "no step was found along which J falls") if search.stuck else None
 
     def _checked(self) -> str:
-        """Why it has converged, if central differences say so too: one-sided ones are off by half of h J'' each, which
-        can hide a slope as well as make one. One round, once; what follows is then central.
+        """Why it has converged, if central differences say so too; one round, once, and what follows is central.
+
+        One-sided ones are off by half of h J'' each, which can hide a slope as well as make one.
         """
         search, why, before = self._search, self._search.converged, self._search.gradient
         if not self._gradients.refine():

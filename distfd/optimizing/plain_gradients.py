@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from distfd.methods import Setting, make_method
+from distfd.methods import make_method
 from distfd.optimizing.lbfgs import Found
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class PlainGradients:
         setting = self._evaluator.setting(x)
         self._options = setting.options
         if self._central:
-            setting = Setting(setting.site, replace(setting.options, scheme="central"))
+            setting = replace(setting, options=replace(setting.options, scheme="central"))
         return make_method("gradient", setting)
 
     def found(self, x: Floats, answer: Answer) -> Found:
