@@ -10,10 +10,10 @@ import socket
 import sys
 import threading
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distfd.errors import ClusterError, InputError
+from distfd.executors.ray_token import has_token, keep_token_private, private_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -28,7 +28,6 @@ _HEALTH = {
     "RAY_health_check_failure_threshold": "4",
 }
 """How the head looks after its nodes: every 3 s, and four times in a row without an answer for 7 s is the end."""
-_TOKEN = Path.home() / ".ray" / "auth_token"
 
 
 @dataclass(frozen=True)
@@ -113,8 +112,7 @@ def join(address: str | None, num_cpus: int | None, *, show_output: bool = True)
     InputError
         If this process is connected to another cluster than the one asked for.
     """
-    token = any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")) or _TOKEN.exists()
-    if token and "ray" not in sys.modules:
+    if has_token() and "ray" not in sys.modules:
         # Ray has a token at hand but uses it only if told to; without it, a cluster that wants one is not to be joined.
         # It looks once, on import: to tell it later would have its own parts disagree.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
@@ -223,6 +221,7 @@ def _start_private(num_cpus: int | None, *, show_output: bool) -> None:
         os.environ.setdefault(name, value)
     # Ray's default of hiding GPUs from workers that asked for none is about to change; take the new one without a word.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    keep_token_private()
     try:
         with _kept_sigterm():
             ray.init(
@@ -231,14 +230,12 @@ def _start_private(num_cpus: int | None, *, show_output: bool) -> None:
                 include_dashboard=False,
                 logging_level=logging.ERROR,
                 log_to_driver=show_output,
+                _temp_dir=private_folder(),
             )
     except Exception as error:  # Ray raises many types here
         raise ClusterError(
             f"a private Ray cluster did not start: {type(error).__name__}: {_first_line(error)}"
         ) from error
-    # Whoever holds the token runs code in this cluster; Ray writes it for all to read.
-    with contextlib.suppress(OSError):
-        _TOKEN.chmod(0o600)
 
 
 def _probe(target: str) -> None:
