@@ -32,7 +32,7 @@ TUNED = (
 )  # fmt: skip
 HELD_OUT = (
     "extended powell", "brown almost linear", "integral equation", "broyden banded", "bard", "box", "freudenstein roth",
-    "jennrich sampson", "penalty two", "log sum exp", "mccormick", "styblinski tang", "gaussian", "branin",
+    "jennrich sampson", "penalty two", "mccormick", "styblinski tang", "gaussian", "branin",
 )  # fmt: skip
 """Not looked at when the method was made."""
 CLOSE = 1e-6

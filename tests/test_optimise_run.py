@@ -107,7 +107,7 @@ def test_lbfgs_by_yaml(tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPat
     found = run(tmp_path, text, monkeypatch)
     assert found["status"] == "done"
     assert found["converged"] is True
-    assert found["message"] == "gradient below gtol"
+    assert found["message"] in ("gradient below gtol", "J falls by less than ftol")
     np.testing.assert_allclose(found["x"], 1.0, atol=1e-4)
     again = run(tmp_path, text.replace("1.0e-6", "1.0e-7"), monkeypatch)
     assert again["converged"] is True

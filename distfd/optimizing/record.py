@@ -115,6 +115,7 @@ class Record:
     iterations: int = 0
     history: list[Iterate] = field(default_factory=list)
     latest: Seen | None = None
+    _unknown: bytes = b""
     totals: dict[str, float] = field(
         default_factory=lambda: {"n_failed": 0, "n_retried": 0, "wall_seconds": 0.0, "ideal_seconds": 0.0}
     )
@@ -137,6 +138,8 @@ class Record:
         """
         self.n_gradients += 1
         self.latest = seen
+        if self._unknown == seen.x.tobytes():  # some methods ask for the slope after they have told of the iterate
+            self.history[-1] = self.history[-1]._replace(gradient_norm=float(np.linalg.norm(seen.gradient)))
         if self.first is None:
             self.first = seen
             self._write_down(seen.x, seen.value)
@@ -197,6 +200,7 @@ class Record:
     def _write_down(self, x: NDArray[np.float64], value: float) -> None:
         self.trials = self.failures = 0
         norm = self.slope(x)
+        self._unknown = x.tobytes() if norm is None else b""
         spent = self.n_evaluations + self.n_reused
         self.history.append(Iterate(self.iterations, value, math.nan if norm is None else norm, spent))
 

@@ -60,13 +60,18 @@ class Scalar:
         self._asker = Asker(self.evaluator, self.record, self.speculation, "jacobian" if self.outputs else "gradient")
         self._last: DerivativeResult | None = None
         self._last_seen: Seen | None = None
-        self._tried = b""
+        self._tried, self._height = b"", np.nan
         self._walls: dict[bytes, tuple[Vector, Any]] = {}
         """Trials without a value, and what stands for value and derivative there: trust-constr comes back to them."""
 
     def value(self, x: Vector) -> float:
         """J(x)."""
         return float(np.atleast_1d(self._value(x))[0])
+
+    def known(self, x: Vector) -> float:
+        """J(x) where that was the last value but for gradients; else the best one."""
+        same = self._tried == np.asarray(x, dtype=np.float64).tobytes()
+        return self._height if same else self.record.value
 
     def gradient(self, x: Vector) -> Vector:
         """dJ/dx; a copy, as some methods write to what they are given."""
@@ -122,7 +127,7 @@ class Scalar:
                 raise
             return self._turned_back(x)
         if self._tried != (here := np.asarray(x, dtype=np.float64).tobytes()):
-            self._tried = here
+            self._tried, self._height = here, float(np.atleast_1d(value)[0])
             self.record.tried(failed=False)
         self.record.check()
         return value
@@ -193,7 +198,7 @@ def minimize_by_scipy(
                 bounds=bounds,
                 constraints=constraints,
                 tol=tolerance,
-                callback=lambda x, *_: course.iterated(x, problem.record.value),
+                callback=lambda x, *_: course.iterated(x, problem.known(x)),
                 options=dict(options),
                 **second,
             )

@@ -73,7 +73,7 @@ class Island:
 
 @pytest.mark.parametrize("method", ["L-BFGS-B", "L-BFGS", "BFGS", "TNC", "SLSQP"])
 def test_a_search_that_failures_stop_says_so(method: str) -> None:
-    result = distfd.minimize(Island(), X0, method=method, executor=Wide(12), options={"maxiter": 3})
+    result = distfd.minimize(Island(), X0, method=method, executor=Wide(12))
     if np.array_equal(result.x, X0):
         assert not result.success, result.message
         assert "J failed at " in result.message
@@ -121,12 +121,13 @@ def test_a_lone_trial_at_which_j_fails_takes_its_stencil_with_it() -> None:
 
     def fun(x: Any) -> float:
         made.append(float(x[0]))
-        if x[0] > 0.5:
+        if x[0] > 0.3:
             raise ArithmeticError("too far")
         return float((x[0] - 0.4) ** 2 + x[1:] @ x[1:])
 
-    distfd.minimize(fun, [-3.0, *[1.0] * 7], method="L-BFGS", executor="serial", options={"trials": 1})
-    beyond = [x for x in made if x > 0.5]
+    limits = distfd.Limits(max_iterations=6)
+    distfd.minimize(fun, [-3.0, *[1.0] * 7], method="L-BFGS", executor="serial", options={"trials": 1}, limits=limits)
+    beyond = [x for x in made if x > 0.3]
     assert beyond, "it went there"
     assert len(beyond) == len(set(beyond)), "J(x) alone at each of them, and none of the points beside it"
 
