@@ -236,6 +236,11 @@ class Evaluator(Kinds):
         with contextlib.nullcontext() if self._session.warm is None else self._session.warm.held():
             yield
 
+    @property
+    def warm(self) -> str | None:
+        """From what state J starts, as it was given."""
+        return None if self._session.warm is None else self._session.warm.mode
+
     def accept(self, x: ArrayLike) -> None:
         """Take x, of which J and its derivative are known, for the iterate from whose state what follows starts.
 

@@ -57,7 +57,9 @@ def _give(wave: WaveState, slot: int, started: float, now: float) -> list[Submit
     lone = bool(len(index))
     if not lone:
         share = wave.estimates.share(slot, now, wave.backlog, wave.queues, wave.pool.slots)
-        index = wave.backlog.take(share, wave.pool.times.mean)
+        if started == math.inf and not share and wave.estimates.each:
+            return []
+        index = wave.backlog.take(share, wave.estimates.each)
     return [_submit(wave, slot, index, started, lone)] if len(index) else []
 
 
