@@ -14,6 +14,7 @@ import typer
 
 from distfd import terminal
 from distfd.cli_aside import add_commands, say
+from distfd.cli_launch import add_submit
 from distfd.cli_options import ConfigFile, Debug, LogFormat, Overrides, Quiet, examples
 
 if TYPE_CHECKING:
@@ -205,6 +206,7 @@ def check(
 
 
 add_commands(app)
+add_submit(app)
 
 
 def main() -> None:

@@ -91,6 +91,15 @@ def make_resources(given: Mapping[str, Any]) -> Resources:
     return Resources(**given)
 
 
+def use_token() -> None:
+    """Have Ray, before it is imported, use the token that is at hand."""
+    token = any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")) or _TOKEN.exists()
+    if token and "ray" not in sys.modules:
+        # Ray has a token at hand but uses it only if told to; without it, a cluster that wants one is not to be joined.
+        # It looks once, on import: to tell it later would have its own parts disagree.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+
 def join(address: str | None, num_cpus: int | None, *, show_output: bool = True) -> None:
     """Have this process connected to Ray.
 
@@ -113,11 +122,7 @@ def join(address: str | None, num_cpus: int | None, *, show_output: bool = True)
     InputError
         If this process is connected to another cluster than the one asked for.
     """
-    token = any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")) or _TOKEN.exists()
-    if token and "ray" not in sys.modules:
-        # Ray has a token at hand but uses it only if told to; without it, a cluster that wants one is not to be joined.
-        # It looks once, on import: to tell it later would have its own parts disagree.
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
+    use_token()
     import ray
 
     if ray.is_initialized():
