@@ -114,7 +114,7 @@ class SlurmJob:
             if looks % _LOOKS == 0 and (waits := self._waits_for()) != waited:
                 waited = waits
                 if waits:
-                    say(f"waiting: {waits}")
+                    say(f"waiting, says Slurm: {waits}")
             looks += 1
             time.sleep(_LOOK)
         try:
@@ -161,7 +161,7 @@ class SlurmJob:
 
     def _waits_for(self) -> str:
         shown = _slurm("squeue", "--noheader", "--jobs", self.number, "--format=%T %r").split(maxsplit=1)
-        return f"{shown[1].strip()} (Slurm's reason)" if len(shown) > 1 and shown[0] == "PENDING" else ""
+        return shown[1].strip() if len(shown) > 1 and shown[0] == "PENDING" and shown[1].strip() != "None" else ""
 
 
 def _slurm(*command: str) -> str:
