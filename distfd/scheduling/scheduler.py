@@ -197,6 +197,8 @@ class Scheduler:
         return not any(self._ledger.open(issued.index).any() for issued in queue)
 
     def _idle(self) -> list[int]:
+        if len(self._queues) >= len(self._pool.up):  # as nearly always; looking at each of 10,000 slots takes 2 ms
+            return []
         return [slot for slot in self._pool.idle() if slot not in self._queues]
 
     def _give(self, slot: int, started: float, now: float) -> list[Submit]:
@@ -222,6 +224,8 @@ class Scheduler:
         """
         if len(self._backlog) <= self._pool.slots:
             return  # there may not be enough for slots that become idle
+        if self._estimates.long:
+            return
         for slot, queue in self._queues:
             if len(queue) == 1 and not queue[0].lone and slot in self._pool.up:
                 expected = self._estimates.chunk(queue[0])

@@ -16,6 +16,9 @@ import psutil
 import pytest
 from ray_head import ray_head
 
+from distfd.config.load import load_config
+from distfd.launch.order import Order
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -97,10 +100,11 @@ def test_a_job_that_was_killed_goes_on_when_it_is_submitted_again(address: str, 
     # A second command finds the job, and submits no other; interrupted, it leaves it alone.
     second = distfd("submit", "job.yaml", "--to", address, "--detach", cwd=tmp_path)
     assert "it runs already" in second.communicate(timeout=60)[0]
-    (runs,) = (home / "distfd").iterdir()
+    name = Order(load_config(tmp_path / "job.yaml", [f"output={tmp_path / 'run'}"])).name
     (driver,) = [
-        process for process in psutil.process_iter(["cmdline"])
-        if f"output=~/distfd/{runs.name}" in (process.info["cmdline"] or [])
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if f"output=~/distfd/{name}" in (process.info["cmdline"] or ())
         and process.info["cmdline"][1:3] == ["-m", "distfd"]
     ]
     driver.send_signal(signal.SIGKILL)
