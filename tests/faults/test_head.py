@@ -127,7 +127,6 @@ def test_a_joined_cluster_that_hangs_is_exit_4(tmp_path: Path, server: str, chec
             assert run.poll() is None, run.communicate()[1]
             time.sleep(0.1)
         (tmp_path / "begun").touch()
-        name = server.split(maxsplit=1)[0]
         node: Any = made.head_node
         (info,) = node.all_processes[server]
         stopped.append(psutil.Process(info.process.pid))
