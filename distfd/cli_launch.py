@@ -31,7 +31,9 @@ def submit(
         typer.Option("--to", metavar="WHERE", help="http://HEAD:8265 or ray://HEAD:10001 of Ray, slurm, or kuberay."),
     ],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be submitted, and do nothing.")] = False,
-    detach: Annotated[bool, typer.Option("--detach", help="Do not follow the job; the same command can later.")] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Do not follow the job; the same command can later.")
+    ] = False,
     debug: Debug = False,  # noqa: ARG001  # see main()
 ) -> None:
     """Run CONFIG on a cluster: submit it, follow its log, and bring its run's directory back."""

@@ -37,7 +37,7 @@ class Assumed:
             raise InputError(f"--slots: must be >= 1 (was {self.slots})")
         if not self.duration > 0:
             raise InputError(f"--duration: must be > 0 (was {self.duration:g} s)")
-        if not 0 <= self.spread <= 10:  # noqa: PLR2004  # beyond, the longest of a few is all there is
+        if not 0 <= self.spread <= 10:  # beyond, the longest of a few is all there is
             raise InputError(f"--spread: must be between 0 and 10 (was {self.spread:g})")
 
 
@@ -61,9 +61,18 @@ def forecast(points: int, dimension: int, assumed: Assumed) -> list[tuple[str, s
         driver += ": MORE SLOTS THAN THAT ARE IDLE"
     part = f" (of which {found.simulated:,} one by one)" if found.simulated < points else ""
     return [
-        ("simulated", f"{points:,} evaluations of {_time(duration)}, spread {assumed.spread:g}, on {slots:,} slots{part}"),
-        ("wall time", f"{_time(found.wall)}, {found.wall / duration:.2f} rounds; efficiency {found.ideal / found.wall:.2f}"),
-        ("tail", f"{_time(found.tail)} in which slots run out of work; {found.backups} backups, {found.killed} slots killed"),
+        (
+            "simulated",
+            f"{points:,} evaluations of {_time(duration)}, spread {assumed.spread:g}, on {slots:,} slots{part}",
+        ),
+        (
+            "wall time",
+            f"{_time(found.wall)}, {found.wall / duration:.2f} rounds; efficiency {found.ideal / found.wall:.2f}",
+        ),
+        (
+            "tail",
+            f"{_time(found.tail)} in which slots run out of work; {found.backups} backups, {found.killed} slots killed",
+        ),
         ("cost", f"{slots * found.wall / 3600:,.1f} slot-hours, {points * duration / 3600:,.1f} of them in J"),
         ("store", f"{_size(points * _ROW)}, {rate:,.3g} rows/s"),
         ("driver", driver),

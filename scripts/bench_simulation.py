@@ -1,6 +1,6 @@
 """How near the simulation of `distfd plan --slots` comes to waves that are measured: J sleeps, spread 0.3.
 
-    python scripts/bench_simulation.py            # less than a minute
+python scripts/bench_simulation.py            # less than a minute
 """
 
 from __future__ import annotations

@@ -33,7 +33,12 @@ def dump_yaml(config: Config) -> str:
 
     Dumper.add_representer(str, _represent_text)
     return yaml.dump(
-        _plain(config.model_copy(update={"launch": None})), Dumper=Dumper, sort_keys=False, allow_unicode=True, width=float("inf"), default_flow_style=False
+        _plain(config.model_copy(update={"launch": None})),
+        Dumper=Dumper,
+        sort_keys=False,
+        allow_unicode=True,
+        width=float("inf"),
+        default_flow_style=False,
     )
 
 

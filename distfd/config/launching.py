@@ -39,9 +39,7 @@ def _empty(value: Any) -> Any:
 
 
 Lines = Annotated[tuple[Annotated[Text, AfterValidator(_line)], ...], Strict(strict=False)]
-Options = Annotated[
-    tuple[Annotated[Text, AfterValidator(_line), AfterValidator(_option)], ...], Strict(strict=False)
-]
+Options = Annotated[tuple[Annotated[Text, AfterValidator(_line), AfterValidator(_option)], ...], Strict(strict=False)]
 ResourceName = Annotated[Text, AfterValidator(_resource_name)]
 
 

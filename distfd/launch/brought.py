@@ -48,7 +48,9 @@ def unpack(archive: IO[bytes], output: Path, job: str) -> None:
         part.rename(output)
         shutil.rmtree(old, ignore_errors=True)
     except (OSError, tarfile.TarError) as error:
-        raise StoreError(f"output: {output} cannot be written: {error}; submit again to have it sent once more") from error
+        raise StoreError(
+            f"output: {output} cannot be written: {error}; submit again to have it sent once more"
+        ) from error
 
 
 def _owner(output: Path) -> str | None:

@@ -95,7 +95,9 @@ class KubeRayJob:
         chosen = f"ray.io/cluster={cluster},ray.io/node-type=head"
         pod = self.kubectl("get", "pod", "-l", chosen, "-o", "jsonpath={.items[0].metadata.name}") if cluster else ""
         if not pod:
-            raise ClusterError(f"the head is gone; the run's directory is {directory(self.order)} on claim {self._claim}")
+            raise ClusterError(
+                f"the head is gone; the run's directory is {directory(self.order)} on claim {self._claim}"
+            )
         command = self._command("exec", pod, "-c", "ray-head", "--", "tar", "-C", directory(self.order), "-cz")
         command += ["--exclude=./work", "--exclude=./spool", "."]
         ran = subprocess.run(command, check=False, stdout=archive, stderr=subprocess.PIPE)  # noqa: S603  # no shell
@@ -119,7 +121,9 @@ class KubeRayJob:
         try:
             ran = subprocess.run(command, check=False, capture_output=True, text=True, input=given)  # noqa: S603  # no shell
         except FileNotFoundError:
-            raise ClusterError("--to kuberay: kubectl is not there; install it, or apply what --dry-run prints") from None
+            raise ClusterError(
+                "--to kuberay: kubectl is not there; install it, or apply what --dry-run prints"
+            ) from None
         if ran.returncode:
             raise ClusterError(f"{shlex.join(command)}: {ran.stderr.strip() or f'exit code {ran.returncode}'}")
         return ran.stdout.strip()

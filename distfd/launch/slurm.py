@@ -145,8 +145,17 @@ class SlurmJob:
 
     def _has_ended(self) -> bool:
         state = self._state()
-        return state is None or state in ("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL",
-                                          "OUT_OF_MEMORY", "REVOKED", "TIMEOUT")
+        return state is None or state in (
+            "BOOT_FAIL",
+            "CANCELLED",
+            "COMPLETED",
+            "DEADLINE",
+            "FAILED",
+            "NODE_FAIL",
+            "OUT_OF_MEMORY",
+            "REVOKED",
+            "TIMEOUT",
+        )
 
     def _state(self) -> str | None:
         """Slurm's word; None where it has forgotten the job."""
