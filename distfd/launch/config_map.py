@@ -32,7 +32,7 @@ def config_map(order: Order) -> dict[str, Any]:
         total += len(content)
         if total > _MOST:
             raise InputError(
-                f"{order.folder} has more than {_MOST // 1000} kB, the most that Kubernetes takes along with a job; put "
+                f"{order.folder} has more than {_MOST // 1000} kB, the most that Kubernetes takes with a job; put "
                 "it on the claim or into the image, and say where: launch.kuberay.folder"
             )
         try:

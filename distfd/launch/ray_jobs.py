@@ -138,7 +138,7 @@ class RayJob:
         with _told("the run's directory could not be brought back"):
             name = self.client.submit_job(entrypoint=command, runtime_env=launcher.runtime_env)
             fetching = RayJob(self.client, name, launcher)
-            fetching._ended()  # of the same class
+            fetching._ended()
             text = self.client.get_job_logs(name)
         read_printed(text, archive)
         return True
@@ -209,7 +209,7 @@ def _client(address: str) -> Any:
 
 @contextlib.contextmanager
 def _told(what: str) -> Iterator[None]:
-    """Ray's client raises whatever happens to it: RuntimeError with a page of text, ConnectionError, those of requests."""
+    """Ray's client raises whatever happens to it: RuntimeError with a page of text, ConnectionError and others."""
     try:
         yield
     except (InputError, ClusterError):

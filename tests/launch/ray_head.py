@@ -1,4 +1,4 @@
-"""A Ray cluster with a job server, as a process of the test, that no other program of this machine takes for its own."""
+"""A Ray cluster with a job server, as a process of the test, that no other program here takes for its own."""
 
 from __future__ import annotations
 

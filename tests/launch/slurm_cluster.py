@@ -81,7 +81,7 @@ def slurm() -> Iterator[dict[str, str]]:
         files["seed-file"] = "munge.seed"
         munge = ["munged", "-F", "--force", *(f"--{key}={folder / file}" for key, file in files.items())]
         stack.enter_context(_process(munge, folder, env))
-        _await(lambda: (folder / "munge.sock").exists(), "munge", folder)
+        _await((folder / "munge.sock").exists, "munge", folder)
         stack.enter_context(_process(["slurmctld", "-D", "-c"], folder, env))
         stack.enter_context(_process(["slurmd", "-D"], folder, env))
         _await(lambda: "idle" in _answer(["sinfo", "-h", "-o", "%T"], env), "the node", folder)

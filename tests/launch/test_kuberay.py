@@ -86,7 +86,7 @@ def test_the_shape_refuses_what_kuberay_would_drop(order: Order) -> None:
 
 def test_a_folder_that_is_too_large_is_refused_unless_it_is_there_already(order: Order, tmp_path: Path) -> None:
     (tmp_path / "mesh.bin").write_bytes(bytes(1_000_000))
-    with pytest.raises(InputError, match="launch.kuberay.folder"):
+    with pytest.raises(InputError, match=r"launch\.kuberay\.folder"):
         described(order)
     (only,) = described(Order(load_config("job.yaml", ["launch.kuberay.folder=/opt/job"])))
     jsonschema.validate(only, SHAPE)

@@ -1,4 +1,4 @@
-"""The script for Slurm, run by a real shell with programs of Slurm's and Ray's names that only pass on what they get."""
+"""The script for Slurm, run by a real shell; programs of Slurm's and Ray's names only pass on what they get."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from distfd.config.load import load_config
 from distfd.launch.order import Order
 from distfd.launch.slurm import SlurmLauncher
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 CONFIG = "objective: {python: 'model:square'}\nx0: [1.0]\noutput: runs/one\n"
 TOOLS = {
