@@ -19,7 +19,7 @@ FLOORS: dict[str, int] = {
     "suggestions": 0,
     "numerics": 0,
     **dict.fromkeys(("protocols", "scheduling", "options", "work", "lending", "threads", "processes", "reaper"), 1),
-    **dict.fromkeys(("fingerprint", "identity", "recycle", "hosts", "silence", "spool", "modes"), 1),
+    **dict.fromkeys(("fingerprint", "identity", "recycle", "hosts", "silence", "spool", "modes", "last_resort"), 1),
     **dict.fromkeys(("objectives", "executors", "stores", "observers"), 2),
     **dict.fromkeys(
         (
@@ -30,6 +30,8 @@ FLOORS: dict[str, int] = {
             "solve",
             "calls",
             "evaluator",
+            "opening",
+            "surroundings",
             "kinds",
             "methods",
             "outcome",

@@ -10,15 +10,19 @@ import socket
 import sys
 import threading
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distfd.errors import ClusterError, InputError
+from distfd.executors.ray_probe import Pulse, probe
 from distfd.executors.ray_token import has_token, keep_token_private, private_folder
+from distfd.processes import reaped_cluster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _PROBE_SECONDS = 5.0
+_SILENT_SECONDS = 20.0
 _private: set[str] = set()
 """Connections to clusters that were started here."""
 _HEALTH = {
@@ -221,9 +225,13 @@ def _start_private(num_cpus: int | None, *, show_output: bool) -> None:
         os.environ.setdefault(name, value)
     # Ray's default of hiding GPUs from workers that asked for none is about to change; take the new one without a word.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if Path("/proc").exists():
+        # distfd's reaper ends what workers start, once they are gone. Ray would do so while J still runs, and a J that
+        # does not look how its program ended would then return a value.
+        os.environ.setdefault("RAY_kill_child_processes_on_worker_exit", "false")
     keep_token_private()
     try:
-        with _kept_sigterm():
+        with _kept_sigterm(), reaped_cluster():
             ray.init(
                 address="local",
                 num_cpus=num_cpus or os.cpu_count(),
@@ -249,6 +257,12 @@ def _probe(target: str) -> None:
         socket.create_connection((host, int(port)), timeout=_PROBE_SECONDS).close()
     except OSError as error:
         raise ClusterError(f"cluster.address {target!r}: nothing answers there ({error})") from error
+    at = (host.strip("[]"), int(port))
+    if probe([at], _SILENT_SECONDS)[at] is Pulse.SILENT:
+        # The kernel of a head that hangs takes connections, and Ray would wait for ever.
+        raise ClusterError(
+            f"cluster.address {target!r}: it takes connections and has not answered for {_SILENT_SECONDS:g} s"
+        )
 
 
 @contextlib.contextmanager

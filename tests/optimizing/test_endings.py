@@ -89,7 +89,7 @@ def tilted(x: Any) -> float:
 def test_a_biased_gradient_below_gtol_is_looked_at_again() -> None:
     h = 1e-4
     start = np.array([1e-3 - h / 2])
-    options = {"step": distfd.AbsoluteStep(h), "executor": "serial"}
+    options: dict[str, Any] = {"step": distfd.AbsoluteStep(h), "executor": "serial"}
     assert abs(distfd.gradient(tilted, start, **options)[0]) < 1e-5
     assert distfd.minimize(tilted, start, **options).fun == tilted(start), "SciPy's methods stop there"
     result = distfd.minimize(tilted, start, method="L-BFGS", **options)
