@@ -14,11 +14,13 @@ import typer
 
 from distfd import terminal
 from distfd.cli_aside import add_commands, say
+from distfd.cli_launch import add_submit
 from distfd.cli_options import ConfigFile, Debug, LogFormat, Overrides, Quiet, examples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from distfd.forecast import Assumed
     from distfd.observers.display import Progress
     from distfd.run import Job
     from distfd.rundir import RunDirectory
@@ -131,13 +133,47 @@ def _progress(quiet: bool, log_format: str, *, printing: bool = False) -> Iterat
                 yield progress
 
 
-@app.command(epilog=examples("distfd plan job.yaml derivative.scheme=central4"))
-def plan(config: ConfigFile, overrides: Overrides = None, *, debug: Debug = False) -> None:  # noqa: ARG001  # see main()
+@app.command(
+    epilog=examples(
+        "distfd plan job.yaml derivative.scheme=central4",
+        "distfd plan job.yaml --slots 10000 --duration 5min --spread 0.3",
+    )
+)
+def plan(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    *,
+    slots: Annotated[int | None, typer.Option("--slots", help="Simulate the wave on so many slots.")] = None,
+    duration: Annotated[
+        str | None, typer.Option("--duration", help="What an evaluation then takes: seconds, or 5min.")
+    ] = None,
+    spread: Annotated[
+        float, typer.Option("--spread", help="Standard deviation of that over the mean; lognormal.")
+    ] = 0.0,
+    debug: Debug = False,  # noqa: ARG001  # see main()
+) -> None:
     """Show evaluations, rounds and resources without running any."""
     from distfd.config.load import load_config
     from distfd.preview import preview
 
-    say(preview(load_config(config, overrides or ())))
+    say(preview(load_config(config, overrides or ()), _assumed(slots, duration, spread)))
+
+
+def _assumed(slots: int | None, duration: str | None, spread: float) -> Assumed | None:
+    """What a wave is to be simulated with, if it is."""
+    if slots is None and duration is None:
+        return None
+    from distfd.config.quantities import seconds
+    from distfd.errors import InputError
+    from distfd.forecast import Assumed
+
+    if slots is None or duration is None:
+        raise InputError("plan: --slots and --duration go together")
+    try:
+        each = float(duration) if duration.replace(".", "", 1).isdigit() else seconds(duration)
+    except ValueError as error:
+        raise InputError(f"--duration: {error}") from None
+    return Assumed(slots, each, spread)
 
 
 @app.command(epilog=examples("distfd validate job.yaml"))
@@ -210,6 +246,7 @@ def check(
 
 
 add_commands(app)
+add_submit(app)
 
 
 def main() -> None:

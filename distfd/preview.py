@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from distfd.build import make_evaluator, make_objective
 from distfd.executors.serial import SerialExecutor
+from distfd.forecast import forecast
 from distfd.numerics.ladder import HALVINGS
 from distfd.numerics.plan import Request
 from distfd.numerics.survey import EVALUATIONS
@@ -18,10 +19,17 @@ from distfd.stores.summary import read_summary
 if TYPE_CHECKING:
     from distfd.config.load import LoadedConfig
     from distfd.config.schema import Config
+    from distfd.forecast import Assumed
 
 
-def preview(loaded: LoadedConfig) -> str:
+def preview(loaded: LoadedConfig, assumed: Assumed | None = None) -> str:
     """Evaluations, rounds and resources of a job, as text.
+
+    Parameters
+    ----------
+    loaded : LoadedConfig
+    assumed : Assumed, optional
+        A cluster and a duration of J for which the first wave is simulated.
 
     Raises
     ------
@@ -37,7 +45,7 @@ def preview(loaded: LoadedConfig) -> str:
         request = None if kind == "noise" else evaluator.method(problem.x0, kind).advance(())
     assert request is None or isinstance(request, Request), "a derivative begins with a request"
     n = EVALUATIONS if request is None else len(request.points)
-    slots, where = _slots(config)
+    slots, where = _slots(config) if assumed is None else (assumed.slots, "assumed")
     moving = int((~problem.fixed).sum())
     evaluations, rounds = _effort(config, n, moving, slots)
     rows = [
@@ -50,6 +58,8 @@ def preview(loaded: LoadedConfig) -> str:
         ("each needs", _needs(config)),
         ("output", f"{config.output}{_so_far(config)}" if config.output else "none given; run asks for one"),
     ]
+    if assumed is not None:
+        rows += forecast(n, len(problem.names), assumed)
     return "\n".join(f"{title + ':':<13} {text}" for title, text in rows)
 
 

@@ -16,9 +16,11 @@ _PLAIN = re.compile(r"[A-Za-z_/][\w./-]*", re.ASCII)
 
 
 def dump_yaml(config: Config) -> str:
-    """The whole configuration, defaults included, with its paths absolute as `load_config` made them.
+    """The whole configuration but ``launch``, defaults included, with its paths absolute as `load_config` made them.
 
-    ``load_config`` reads it back to an equal `Config` from any folder. Only modules are still looked for in the
+    What was launched in one way is the same run when it goes on in another.
+
+    ``load_config`` reads the rest back to an equal `Config` from any folder. Only modules are still looked for in the
     folder of the first file.
     """
     import yaml
@@ -31,7 +33,12 @@ def dump_yaml(config: Config) -> str:
 
     Dumper.add_representer(str, _represent_text)
     return yaml.dump(
-        _plain(config), Dumper=Dumper, sort_keys=False, allow_unicode=True, width=float("inf"), default_flow_style=False
+        _plain(config.model_copy(update={"launch": None})),
+        Dumper=Dumper,
+        sort_keys=False,
+        allow_unicode=True,
+        width=float("inf"),
+        default_flow_style=False,
     )
 
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, Strict, ValidationInfo, field_validator
 
 from distfd.config.fields import OutputFolder, Start
+from distfd.config.launching import Launch
 from distfd.config.problem import Problem, bounds_mistakes, count, make_problem
 from distfd.config.section import OR_NULL, KeyPath, Section, refuse
 from distfd.config.sections import (
@@ -85,6 +86,8 @@ class Config(Section):
     """Where evaluations run."""
     minimize: Annotated[Minimize, BeforeValidator(_empty), OR_NULL, Field(validate_default=True)] = Minimize()
     """How J is minimised, or residuals are fitted."""
+    launch: Annotated[Launch, BeforeValidator(_empty), OR_NULL] = Launch()
+    """How distfd submit hands the job to a cluster."""
     output: OutputFolder | None = None
     """The run's directory, relative to the current one."""
 

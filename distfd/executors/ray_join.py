@@ -94,6 +94,14 @@ def make_resources(given: Mapping[str, Any]) -> Resources:
     return Resources(**given)
 
 
+def use_token() -> None:
+    """Have Ray, before it is imported, use the token that is at hand."""
+    if has_token() and "ray" not in sys.modules:
+        # Ray has a token at hand but uses it only if told to; without it, a cluster that wants one is not to be joined.
+        # It looks once, on import: to tell it later would have its own parts disagree.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+
 def join(address: str | None, num_cpus: int | None, *, show_output: bool = True) -> None:
     """Have this process connected to Ray.
 
@@ -116,10 +124,7 @@ def join(address: str | None, num_cpus: int | None, *, show_output: bool = True)
     InputError
         If this process is connected to another cluster than the one asked for.
     """
-    if has_token() and "ray" not in sys.modules:
-        # Ray has a token at hand but uses it only if told to; without it, a cluster that wants one is not to be joined.
-        # It looks once, on import: to tell it later would have its own parts disagree.
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
+    use_token()
     import ray
 
     if ray.is_initialized():

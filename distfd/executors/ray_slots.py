@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from distfd.executors.ray_failures import HUNG, IDLE, failure_of, node_lost
@@ -33,8 +33,8 @@ class Call:
     chunk: int | None = None
     ready: bool = False
     """Whether J is ready once it returns."""
-    held: Chunk | None = None
-    """What goes out once it returns: nobody knows whether a worker that was idle is still there."""
+    held: list[Chunk] = field(default_factory=list)
+    """What goes out once it returns, in this order: nobody knows whether a worker that was idle is still there."""
 
 
 class Slots:
@@ -79,10 +79,14 @@ class Slots:
 
     def submit(self, slot: int, chunk: Chunk) -> None:
         """Queue a chunk on a slot's worker."""
+        asked = next((call for call in self._calls.values() if call.slot == slot and call.held), None)
+        if asked is not None:
+            asked.held.append(chunk)
+            return
         idle = time.monotonic() - self._heard.get(slot, 0.0) > _IDLE and not self._owes(slot)
         if idle and len(chunk.index) == 1:
             # If it has died since, the point must not be blamed.
-            self._calls[self._actors[slot].here.remote()] = Call(slot, chunk.id, held=chunk)
+            self._calls[self._actors[slot].here.remote()] = Call(slot, chunk.id, held=[chunk])
         else:
             self._send(slot, chunk)
 
@@ -173,8 +177,9 @@ class Slots:
             self.kill(call.slot)  # it may live on where only the call failed
             return SlotLost(call.slot, failure)
         self._heard[call.slot] = time.monotonic()
-        if call.held is not None:
-            self._send(call.slot, call.held)
+        if call.held:
+            for chunk in call.held:
+                self._send(call.slot, chunk)
             return None
         if call.chunk is None:
             return self._came(call, *result)
@@ -201,4 +206,4 @@ class Slots:
             return failure
         if self._nodes.gone(call.slot):
             return node_lost(failure.detail)
-        return failure if call.held is None else IDLE
+        return IDLE if call.held else failure

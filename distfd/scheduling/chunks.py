@@ -54,6 +54,11 @@ def even_seconds(unfinished: float, slots: int, own: float) -> float:
     return min(max(0.0, unfinished / slots - own), _LONGEST)
 
 
+def alone(mean: float) -> bool:
+    """Whether an evaluation takes so long that a chunk never has two of them."""
+    return mean >= 2 * _LONGEST
+
+
 def next_due(started: float, expected: float) -> float:
     """When a slot that began then, with that much to do, is to be given its next chunk; infinite if once it is done."""
     return started + expected - _AHEAD if expected < _QUEUE_BELOW else math.inf

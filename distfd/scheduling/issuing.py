@@ -77,6 +77,8 @@ def _may_queue(wave: WaveState, now: float) -> Iterator[tuple[float, int]]:
     """
     if len(wave.backlog) <= wave.pool.slots:
         return  # there may not be enough for slots that become idle
+    if wave.estimates.long:
+        return
     for slot, queue in wave.queues:
         if len(queue) == 1 and not queue[0].lone and slot in wave.pool.up:
             expected = wave.estimates.chunk(queue[0])

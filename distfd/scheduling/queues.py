@@ -34,6 +34,9 @@ class Queues:
     def __init__(self) -> None:
         self._of: dict[int, deque[Issued]] = {}
 
+    def __len__(self) -> int:
+        return len(self._of)
+
     def __contains__(self, slot: int) -> bool:
         return slot in self._of
 
