@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         InputError,
         MissingSimulatorError,
         StoreError,
+        TimeUpError,
     )
     from distfd.evaluator import Evaluator
     from distfd.executors.ray import RayExecutor
@@ -65,6 +66,7 @@ _HOMES = {
     "Stencil": "distfd.numerics.stencils",
     "StepSweep": "distfd.numerics.sweep_result",
     "StoreError": "distfd.errors",
+    "TimeUpError": "distfd.errors",
     "approx_derivative": "distfd.scipy_derivative",
     "check_gradient": "distfd.gradient_check",
     "differentiate": "distfd.api",
@@ -107,6 +109,7 @@ __all__ = [
     "Stencil",
     "StepSweep",
     "StoreError",
+    "TimeUpError",
     "__version__",
     "approx_derivative",
     "check_gradient",

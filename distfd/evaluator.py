@@ -139,6 +139,7 @@ class Evaluator(Kinds):
         policy = treatment.policy(
             limits_itself=objective.limits_itself,
             backups=made.duplicates_are_free if deterministic is None else deterministic,
+            limit=getattr(made, "time_limit", None),  # an executor of the user's own need not have one
         )
         opened, salt, self._owns_store = open_store(store, objective)
         if self._owns_store:

@@ -7,24 +7,30 @@ a second one may wait behind the first. Ray's own retries are off: the scheduler
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
-from distfd.errors import InputError
+from distfd.errors import ClusterError, InputError
 from distfd.executors import ray_worker
-from distfd.executors.ray_failures import HUNG, IDLE, failure_of, node_lost
-from distfd.executors.ray_join import Resources, connection, count_slots, is_private, join, make_resources
+from distfd.executors.ray_capacity import Resources, count_slots, live_nodes, make_resources
+from distfd.executors.ray_census import Census
+from distfd.executors.ray_failures import HUNG, IDLE, RETURNED, failure_of, node_lost
+from distfd.executors.ray_join import connection, is_private, join
 from distfd.executors.ray_leave import leave
 from distfd.executors.ray_nodes import Nodes
+from distfd.executors.ray_options import ClusterOptions
 from distfd.executors.ray_parcels import Parcels
 from distfd.executors.ray_places import Places
+from distfd.executors.ray_share import slots_to_leave
 from distfd.executors.ray_start import starter
 from distfd.executors.ray_worker import unpacked_batch
 from distfd.protocols import ChunkDone, SlotLost, SlotStarting, SlotUp
-from distfd.records import Failure, Status
+from distfd.records import NOTHING, Failure, Status
 from distfd.recycle import RECYCLED
+from distfd.time_limit import find_time_limit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -65,14 +71,22 @@ class RayExecutor:
         more than there are.
     max_slots : int, optional
         Evaluations at once, at most.
+    request_slots : int, optional
+        Evaluations at once for which an autoscaler is to make room.
+    stop_before, max_wall_time : float, optional
+        Seconds. `TimeUpError` is raised so long before the Slurm job's end, or that of the time that may be taken from
+        now on; no evaluation is begun that should take longer than what is left until then.
+    runtime_env : mapping, optional
+        Ray's, for the workers. Modules of your own, and a program's files, reach other hosts without it.
     resources : Resources or mapping, optional
         What one evaluation needs: ``num_cpus`` (1), ``num_gpus`` (0), ``memory`` (bytes), ``custom`` ({name: amount}),
         ``nodes`` (1): with several, it holds the first three on each, and J finds the nodes' names, with commas
-        between them, in the environment variable DISTFD_HOSTS, and a program in the file hosts.txt too.
+        between them, in the environment variable DISTFD_HOSTS, and a program in the file hosts.txt too. ``labels``:
+        those of the nodes it may run on.
     show_output : bool
         Whether what J prints is printed here too; Ray's log files have it in any case.
     **needs
-        ``num_gpus``, ``memory``, ``custom`` and ``nodes`` may also be given here, for short.
+        ``num_gpus``, ``memory``, ``custom``, ``nodes`` and ``labels`` may also be given here, for short.
 
     Raises
     ------
@@ -86,20 +100,22 @@ class RayExecutor:
         address: str | None = None,
         num_cpus: int | None = None,
         max_slots: int | None = None,
+        request_slots: int | None = None,
+        stop_before: float | None = None,
+        max_wall_time: float | None = None,
+        runtime_env: Mapping[str, Any] | None = None,
         resources: Resources | Mapping[str, Any] | None = None,
         show_output: bool = True,
         **needs: Any,
     ) -> None:
-        for name, value in (("num_cpus", num_cpus), ("max_slots", max_slots)):
-            if value is not None and value < 1:
-                raise InputError(f"{name}: must be at least 1 (was {value})")
+        self._options = ClusterOptions(address, num_cpus, max_slots, request_slots, runtime_env or {})
+        self.time_limit = find_time_limit(stop_before, max_wall_time)
         self._show_output = show_output
-        self._address, self._num_cpus, self._max_slots = address, num_cpus, max_slots
         self._resources = (
             resources if isinstance(resources, Resources) else make_resources({**(resources or {}), **needs})
         )
         self._objective: Objective | None = None
-        self._actors: list[Any] = []
+        self._actors: dict[int, Any] = {}
         self._up: dict[int, SlotUp] = {}
         self._calls: dict[Any, _Call] = {}
         self._cluster: str | None = None
@@ -110,6 +126,9 @@ class RayExecutor:
         self._starting: dict[int, SlotStarting] = {}
         self._nodes: Nodes | None = None
         self._heard: dict[int, float] = {}
+        self._census: Census | None = None
+        self._leaving: set[int] = set()
+        self._refused: list[ChunkDone] = []
 
     apart = True
     """Evaluations run in other processes, which may end one after this process has died."""
@@ -135,7 +154,7 @@ class RayExecutor:
         if ray_worker.inside:
             raise InputError("the ray executor cannot be used inside an evaluation; use executor='serial' there")
         self._check()
-        join(self._address, self._num_cpus, show_output=self._show_output)
+        join(self._options.address, self._options.num_cpus, show_output=self._show_output)
 
         for other in list(_opened):
             # Idle slots of another executor of this process would keep the CPUs that this one waits for.
@@ -148,12 +167,18 @@ class RayExecutor:
             return [*self._up.values(), *self._starting.values()]
         if self._cluster == cluster:
             self.close()
-        slots = count_slots(self._resources, self._max_slots)
+        private = is_private(cluster)
+        slots = count_slots(self._resources, live_nodes(), self._options.max_slots) if private else None
         self._forget()
         self._cluster = cluster
-        self._nodes = Nodes(private=is_private(cluster))
-        self._make = starter(objective, self._resources, self._places)
-        self._actors = [None] * slots
+        self._nodes = Nodes(private=private)
+        if slots is None:
+            self._census = Census(self._resources, self._options, self._connected)
+            self._census.start()
+            slots = self._census.target
+        self._make = starter(
+            objective, self._resources, self._places, runtime_env=self._options.runtime_env, ship=not private
+        )
         for slot in range(slots):
             self._start(slot)
         self._objective = objective  # only now: an interrupt on the way leaves nothing that looks open
@@ -161,6 +186,9 @@ class RayExecutor:
 
     def submit(self, slot: int, chunk: Chunk) -> None:
         """Queue a chunk on a slot's worker."""
+        if slot in self._leaving:
+            self._refused.append(ChunkDone(slot, chunk.id, NOTHING))
+            return
         idle = time.monotonic() - self._heard.get(slot, 0.0) > _IDLE and not self._owes(slot)
         if idle and len(chunk.index) == 1:
             # If it has died since, the point must not be blamed.
@@ -184,7 +212,7 @@ class RayExecutor:
         self._check()
         if not self._calls:
             time.sleep(min(seconds, 0.05))
-            return []
+            return self._resized()
         calls = list(self._calls)
         # Ready is what is here: what lies on a node that hangs could be waited for without end.
         ready, _ = ray.wait(calls, num_returns=1, timeout=seconds)
@@ -193,16 +221,20 @@ class RayExecutor:
         # In the order of submission: what a worker did before it died comes before its death.
         came = set(ready)
         reports = [self._report(ref) for ref in calls if ref in came]
-        return [report for report in reports if report is not None] + self._recycled() + self._hung()
+        return [report for report in reports if report is not None] + self._recycled() + self._hung() + self._resized()
 
     def kill(self, slot: int) -> None:
         """End a slot's process and start another."""
+        self._kill(slot)
+        self._start(slot)
+
+    def _kill(self, slot: int) -> None:
         import ray
 
         with contextlib.suppress(Exception):  # it may be gone already
             ray.kill(self._actors[slot], no_restart=True)
         self._calls = {ref: call for ref, call in self._calls.items() if call.slot != slot}
-        self._start(slot)
+        self._refused = [done for done in self._refused if done.slot != slot]
 
     def close(self) -> None:
         """End all workers; the cluster stays, for the next call of this process."""
@@ -222,7 +254,7 @@ class RayExecutor:
             bye = [self._actors[slot].close.remote() for slot in self._up if slot not in busy]
             if bye:
                 ray.wait(bye, num_returns=len(bye), timeout=_CLOSE_SECONDS)
-            for actor in self._actors:
+            for actor in self._actors.values():
                 with contextlib.suppress(Exception):  # it may be gone already
                     ray.kill(actor, no_restart=True)
             self._places.free()
@@ -242,7 +274,12 @@ class RayExecutor:
         return bool(ray.is_initialized()) and connection() == self._cluster
 
     def _forget(self) -> None:
-        self._actors, self._calls, self._objective = [], {}, None
+        self._actors, self._calls, self._objective = {}, {}, None
+        if self._census is not None:
+            self._census.stop()
+        self._census = None
+        self._leaving.clear()
+        self._refused.clear()
         if self._nodes is not None:
             self._nodes.stop()
         self._nodes = None
@@ -256,6 +293,10 @@ class RayExecutor:
         self._actors[slot] = worker = self._make(slot)
         self._calls[worker.here.remote()] = _Call(slot)
         self._calls[worker.hello.remote()] = _Call(slot, ready=True)
+        self._clear(slot)
+
+    def _clear(self, slot: int) -> None:
+        """Forget what a slot's process was."""
         self._up.pop(slot, None)
         self._starting.pop(slot, None)
         if self._nodes is not None:
@@ -271,6 +312,35 @@ class RayExecutor:
         for slot in slots:
             self.kill(slot)
         return [SlotLost(slot, HUNG) for slot in slots]
+
+    def _resized(self) -> list[Report]:
+        """Start slots where the cluster has more for this driver; give back, once they are idle, those that are over.
+
+        What was refused meanwhile goes back untouched, before its slot is lost.
+        """
+        if self._census is None:
+            return []
+        if self._census.hopeless is not None:
+            raise ClusterError(self._census.hopeless)
+        staying = [slot for slot in self._actors if slot not in self._leaving]
+        busy = {call.slot for call in self._calls.values() if call.chunk is not None}
+        over = len(staying) - self._census.target
+        self._leaving.update(slots_to_leave(staying, over, self._up, busy))
+        for slot in itertools.islice((k for k in itertools.count() if k not in self._actors), max(0, -over)):
+            self._start(slot)
+        gone = [slot for slot in self._leaving if slot not in busy]
+        back: list[Report] = [done for done in self._refused if done.slot in gone]
+        self._refused = [done for done in self._refused if done.slot not in gone]
+        for slot in gone:
+            self._drop(slot)
+        return [*back, *(SlotLost(slot, RETURNED) for slot in gone)]
+
+    def _drop(self, slot: int) -> None:
+        self._kill(slot)
+        self._leaving.discard(slot)
+        self._places.free(slot)
+        self._clear(slot)
+        del self._actors[slot]
 
     def _recycled(self) -> list[Report]:
         """Slots whose processes have had their time, once all that they were given is in; others take their place.

@@ -7,6 +7,7 @@ from distfd.records import Failure, Status
 IDLE = Failure(Status.LOST, "the worker's process ended while it was idle")
 """Nobody is to blame for that."""
 HUNG = Failure(Status.LOST, "the node of the worker does not answer")
+RETURNED = Failure(Status.LOST, "the slot was given back to the cluster")
 
 
 def failure_of(error: Exception) -> Failure:

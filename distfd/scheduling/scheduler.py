@@ -129,8 +129,9 @@ class Scheduler:
         return submits + self._back_up(now)
 
     def next_issue(self, now: float) -> float | None:
-        """When `issue` has to be asked next, if nothing happens before."""
-        times = [due for due, _ in self._may_queue(now)]
+        """When `issue` or `out_of_time` has to be asked next, if nothing happens before."""
+        times = [] if self._policy.limit is None else [self._policy.limit.until]
+        times += [due for due, _ in self._may_queue(now)]
         if self._idle():
             times += [due for due, _ in self._late()]
         return min((due for due in times if due > now), default=None)
@@ -141,6 +142,13 @@ class Scheduler:
         late += [(slot, setup_overran(self._policy.setup_limit or 0)) for slot, due in self._setups() if now >= due]
         ended = [self._lost(slot, failure, now) for slot, failure in late]
         return [slot for slot, _ in late], [attempts for attempts in ended if attempts]
+
+    def out_of_time(self, now: float) -> bool:
+        """Whether the job's time is up: at its limit, or before, if nothing runs and nothing can be done any more."""
+        limit = self._policy.limit
+        if limit is None or self.finished:
+            return False
+        return now >= limit.until or (not self._queues and not self._in_time(now))
 
     def next_deadline(self) -> float | None:
         """When `overdue` has to be asked next."""
@@ -201,19 +209,37 @@ class Scheduler:
 
     def _give(self, slot: int, started: float, now: float) -> list[Submit]:
         """One more chunk for a slot, if there is any."""
+        begin = started if started < math.inf else now + self._estimates.left(self._queues.of(slot), now)
+        if not self._in_time(begin, lone=started < math.inf):
+            return []
         # A lone point only ever goes to an idle slot.
         index = self._backlog.take_alone() if started < math.inf else np.empty(0, dtype=np.int64)
         lone = bool(len(index))
         if not lone:
             share = self._estimates.share(slot, now, self._backlog, self._queues, self._pool.slots)
+            share = min(share, self._time_from(begin))
             index = self._backlog.take(share, self._pool.times.mean)
-        return [self._submit(slot, index, started, lone)] if len(index) else []
+        return [self._submit(slot, index, started, begin, lone=lone)] if len(index) else []
 
-    def _submit(self, slot: int, index: NDArray[np.int64], started: float, lone: bool) -> Submit:
-        spend = self._estimates.budget(index)
+    def _submit(self, slot: int, index: NDArray[np.int64], started: float, begin: float, *, lone: bool) -> Submit:
+        last = self._time_from(begin) - self._estimates.one(int(index[0]))  # when the last of them may begin
+        spend = min(self._estimates.budget(index), max(0.0, last))
         issued = Issued(next(self._pool.chunks), index, self._estimates.of(index), spend, started, lone)
         self._queues.add(slot, issued)
         return Submit(slot, issued.chunk, index, spend)
+
+    def _time_from(self, begin: float) -> float:
+        """Seconds from then to the end of the job's time."""
+        limit = self._policy.limit
+        return math.inf if limit is None or begin == math.inf else max(0.0, limit.until - begin)
+
+    def _in_time(self, begin: float, *, lone: bool = True) -> bool:
+        """Whether the next point, begun then, should be done before the job's time is up."""
+        if self._policy.limit is None:
+            return True
+        point = self._backlog.next(lone=lone)
+        left = self._time_from(begin)
+        return left > 0 and (point is None or self._estimates.one(point) <= left)
 
     def _may_queue(self, now: float) -> Iterator[tuple[float, int]]:
         """Slots that may be given a chunk before they are done with what they have, and when.
@@ -247,11 +273,13 @@ class Scheduler:
         """What is late, spread over slots that have nothing else to do."""
         idle = self._idle()
         late = [issued for due, issued in self._late() if due <= now] if idle else []
+        left = self._time_from(now)
+        late = [issued for issued in late if self._estimates.one(int(issued.index[0])) <= left]
         parts = portions(late, self._single, lambda n: self._estimates.points(n, self._pool.slots))
         submits = []
         for slot, part in zip(idle, parts, strict=False):
             self._backups.add(part)
-            submits.append(self._submit(slot, part, now, len(part) == 1))
+            submits.append(self._submit(slot, part, now, now, lone=len(part) == 1))
         return submits
 
     def _single(self, index: NDArray[np.int64]) -> NDArray[np.int64]:
