@@ -7,13 +7,12 @@ a second one may wait behind the first. Ray's own retries are off: the scheduler
 from __future__ import annotations
 
 import contextlib
-import itertools
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
-from distfd.errors import ClusterError, InputError
+from distfd.errors import InputError
 from distfd.executors import ray_worker
 from distfd.executors.ray_capacity import Resources, count_slots, live_nodes, make_resources
 from distfd.executors.ray_census import Census
@@ -24,11 +23,11 @@ from distfd.executors.ray_nodes import Nodes
 from distfd.executors.ray_options import ClusterOptions
 from distfd.executors.ray_parcels import Parcels
 from distfd.executors.ray_places import Places
-from distfd.executors.ray_share import slots_to_leave
+from distfd.executors.ray_resize import Resizing
 from distfd.executors.ray_start import starter
 from distfd.executors.ray_worker import unpacked_batch
 from distfd.protocols import ChunkDone, SlotLost, SlotStarting, SlotUp
-from distfd.records import NOTHING, Failure, Status
+from distfd.records import Failure, Status
 from distfd.recycle import RECYCLED
 from distfd.time_limit import find_time_limit
 
@@ -126,9 +125,7 @@ class RayExecutor:
         self._starting: dict[int, SlotStarting] = {}
         self._nodes: Nodes | None = None
         self._heard: dict[int, float] = {}
-        self._census: Census | None = None
-        self._leaving: set[int] = set()
-        self._refused: list[ChunkDone] = []
+        self._resizing: Resizing | None = None
 
     apart = True
     """Evaluations run in other processes, which may end one after this process has died."""
@@ -173,9 +170,9 @@ class RayExecutor:
         self._cluster = cluster
         self._nodes = Nodes(private=private)
         if slots is None:
-            self._census = Census(self._resources, self._options, self._connected)
-            self._census.start()
-            slots = self._census.target
+            census = Census(self._resources, self._options, self._connected)
+            census.start()
+            slots, self._resizing = census.target, Resizing(census)
         self._make = starter(
             objective, self._resources, self._places, runtime_env=self._options.runtime_env, ship=not private
         )
@@ -186,8 +183,7 @@ class RayExecutor:
 
     def submit(self, slot: int, chunk: Chunk) -> None:
         """Queue a chunk on a slot's worker."""
-        if slot in self._leaving:
-            self._refused.append(ChunkDone(slot, chunk.id, NOTHING))
+        if self._resizing is not None and self._resizing.refuses(slot, chunk.id):
             return
         idle = time.monotonic() - self._heard.get(slot, 0.0) > _IDLE and not self._owes(slot)
         if idle and len(chunk.index) == 1:
@@ -234,7 +230,8 @@ class RayExecutor:
         with contextlib.suppress(Exception):  # it may be gone already
             ray.kill(self._actors[slot], no_restart=True)
         self._calls = {ref: call for ref, call in self._calls.items() if call.slot != slot}
-        self._refused = [done for done in self._refused if done.slot != slot]
+        if self._resizing is not None:
+            self._resizing.lost(slot)
 
     def close(self) -> None:
         """End all workers; the cluster stays, for the next call of this process."""
@@ -275,11 +272,9 @@ class RayExecutor:
 
     def _forget(self) -> None:
         self._actors, self._calls, self._objective = {}, {}, None
-        if self._census is not None:
-            self._census.stop()
-        self._census = None
-        self._leaving.clear()
-        self._refused.clear()
+        if self._resizing is not None:
+            self._resizing.stop()
+        self._resizing = None
         if self._nodes is not None:
             self._nodes.stop()
         self._nodes = None
@@ -314,33 +309,19 @@ class RayExecutor:
         return [SlotLost(slot, HUNG) for slot in slots]
 
     def _resized(self) -> list[Report]:
-        """Start slots where the cluster has more for this driver; give back, once they are idle, those that are over.
-
-        What was refused meanwhile goes back untouched, before its slot is lost.
-        """
-        if self._census is None:
+        """Start slots where the cluster has more for this driver; end those that are over, once they are idle."""
+        if self._resizing is None:
             return []
-        if self._census.hopeless is not None:
-            raise ClusterError(self._census.hopeless)
-        staying = [slot for slot in self._actors if slot not in self._leaving]
         busy = {call.slot for call in self._calls.values() if call.chunk is not None}
-        over = len(staying) - self._census.target
-        self._leaving.update(slots_to_leave(staying, over, self._up, busy))
-        for slot in itertools.islice((k for k in itertools.count() if k not in self._actors), max(0, -over)):
+        change = self._resizing.change(self._actors, self._up, busy)
+        for slot in change.start:
             self._start(slot)
-        gone = [slot for slot in self._leaving if slot not in busy]
-        back: list[Report] = [done for done in self._refused if done.slot in gone]
-        self._refused = [done for done in self._refused if done.slot not in gone]
-        for slot in gone:
-            self._drop(slot)
-        return [*back, *(SlotLost(slot, RETURNED) for slot in gone)]
-
-    def _drop(self, slot: int) -> None:
-        self._kill(slot)
-        self._leaving.discard(slot)
-        self._places.free(slot)
-        self._clear(slot)
-        del self._actors[slot]
+        for slot in change.end:
+            self._kill(slot)
+            self._places.free(slot)
+            self._clear(slot)
+            del self._actors[slot]
+        return [*change.back, *(SlotLost(slot, RETURNED) for slot in change.end)]
 
     def _recycled(self) -> list[Report]:
         """Slots whose processes have had their time, once all that they were given is in; others take their place.

@@ -27,6 +27,11 @@ _HEALTH = {
     "RAY_health_check_failure_threshold": "4",
 }
 """How the head looks after its nodes: every 3 s, and four times in a row without an answer for 7 s is the end."""
+_STARTS = {"RAY_worker_register_timeout_seconds": "600", "RAY_prestart_worker_first_driver": "0"}
+"""Where there are many more slots than cores their workers start few at a time: all at once they hold each other up
+until Ray, after 60 s, ends those that have not reported, and starts others."""
+_MANY = 8
+"""Slots a core from which that is so."""
 _TOKEN = Path.home() / ".ray" / "auth_token"
 
 
@@ -113,6 +118,10 @@ def _start_private(num_cpus: int | None, *, show_output: bool) -> None:
     # A node that hangs is lost within 40 s, not after 65.
     for name, value in _HEALTH.items():
         os.environ.setdefault(name, value)
+    cores = os.cpu_count() or 1
+    if num_cpus is not None and num_cpus > _MANY * cores:
+        for name, value in {**_STARTS, "RAY_worker_maximum_startup_concurrency": str(2 * cores)}.items():
+            os.environ.setdefault(name, value)
     # Ray's default of hiding GPUs from workers that asked for none is about to change; take the new one without a word.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:

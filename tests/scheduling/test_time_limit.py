@@ -15,18 +15,18 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from simulated_slots import SimulatedSlots
 
 import distfd
 from distfd.scheduling.policy import Policy
 from distfd.scheduling.pool import Pool
 from distfd.scheduling.scheduler import Scheduler
 from distfd.time_limit import TimeLimit, find_time_limit
-from tests.scheduling.simulated_slots import SimulatedSlots
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def test_the_first_of_all_ends_counts() -> None:
