@@ -254,7 +254,11 @@ BAD: list[tuple[str, str, str]] = [
         "7:12",
         "another file of this name goes into the work directory",
     ),
-    (COMMAND + "    env: {OMP_NUM_THREADS: 1}\n", "6:28", 'must be text (1); did you mean "1", in quotes'),
+    (
+        COMMAND + "    env: {OMP_NUM_THREADS: 1}\n",
+        "6:28",
+        "env.OMP_NUM_THREADS: must be text; did you mean it in quotes",
+    ),
     (COMMAND + "    env: {A=B: x}\n", "6:11", "must be the name of an environment variable"),
     (COMMAND + "    pass_env: [A, B, A]\n", "6:22", 'pass_env.2: given twice ("A")'),
     (
