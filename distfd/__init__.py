@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         InputError,
         MissingSimulatorError,
         StoreError,
+        TimeUpError,
     )
     from distfd.evaluator import Evaluator
     from distfd.executors.ray import RayExecutor
@@ -75,6 +76,7 @@ _HOMES = {
     "Stencil": "distfd.numerics.stencils",
     "StepSweep": "distfd.numerics.sweep_result",
     "StoreError": "distfd.errors",
+    "TimeUpError": "distfd.errors",
     "approx_derivative": "distfd.scipy_derivative",
     "check_gradient": "distfd.gradient_check",
     "differentiate": "distfd.api",
@@ -117,6 +119,7 @@ __all__ = [
     "Stencil",
     "StepSweep",
     "StoreError",
+    "TimeUpError",
     "__version__",
     "approx_derivative",
     "check_gradient",

@@ -122,6 +122,10 @@ def make_executor(config: Config, *, show_output: bool = False) -> Executor:
         address=cluster.address,
         num_cpus=cluster.num_cpus,
         max_slots=cluster.max_slots,
+        request_slots=cluster.request_slots,
+        runtime_env=cluster.runtime_env,
+        stop_before=cluster.stop_before,
+        max_wall_time=cluster.max_wall_time,
         show_output=show_output,
         resources=config.resources.model_dump(),
     )

@@ -124,10 +124,8 @@ def _other_tasks() -> list[str]:
     from typing import get_args
 
     from distfd.config.schema import TASKS
-    from distfd.config.unsupported import TABLE
 
-    refused = {value for path, value, _ in TABLE if path == ("task",)}
-    return [task for task in get_args(TASKS) if task != "gradient" and task not in refused]
+    return [task for task in get_args(TASKS) if task != "gradient"]
 
 
 def _target(deck: str) -> str:

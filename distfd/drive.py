@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from distfd import events
-from distfd.errors import ClusterError
+from distfd.errors import ClusterError, TimeUpError
 from distfd.protocols import SlotUp
 from distfd.silence import Silence
 
@@ -51,6 +51,8 @@ def drive(
     ------
     ClusterError
         If no slot can be had.
+    TimeUpError
+        If the job's time is up before all is done.
     """
     try:
         yield from _run(session, scheduler, chunk, name)
@@ -77,6 +79,7 @@ def _run(
     while not scheduler.finished:
         for submit in scheduler.issue(time.monotonic()):
             session.executor.submit(submit.slot, chunk(submit))
+        _check_time(session, scheduler)
         if first:
             first = False
             yield []
@@ -90,6 +93,12 @@ def _run(
         session.tell_silence(silence, now, going=bool(session.pool.up))
     if scheduler.broken is not None:
         raise ClusterError(scheduler.broken)
+
+
+def _check_time(session: Session, scheduler: Scheduler) -> None:
+    limit = session.policy.limit
+    if limit is not None and scheduler.out_of_time(time.monotonic()):
+        raise TimeUpError(f"the time is up ({limit.why}); what was finished is kept, run again to go on")
 
 
 def _tell_running(session: Session, scheduler: Scheduler, name: Callable[[int], str], now: float) -> None:
@@ -112,7 +121,7 @@ def _patience(scheduler: Scheduler, now: float) -> float:
 def _take(session: Session, scheduler: Scheduler, wait: float) -> list[Attempts]:
     """Attempts that ended within a while, by report or by running too long."""
     ended = []
-    for report in session.executor.wait(wait):
+    for report in session.wait(wait):
         if isinstance(report, SlotUp):
             session.emit(events.SlotStarted(report.slot, report.host, report.pid, report.output))
         attempts = scheduler.take(report, time.monotonic())

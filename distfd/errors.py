@@ -54,6 +54,12 @@ class ClusterLostError(ClusterError):
     """The Ray cluster was there and is gone, or answers no more; what was finished is kept."""
 
 
+class TimeUpError(DistfdError):
+    """The time of the job is up before all was evaluated; what was finished is kept, and the same call goes on."""
+
+    exit_code = 130
+
+
 class StoreError(DistfdError):
     """The store cannot be read, written or locked."""
 

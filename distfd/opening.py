@@ -62,6 +62,7 @@ def open_session(
     policy = treatment.policy(
         limits_itself=objective.limits_itself,
         backups=made.duplicates_are_free if deterministic is None else deterministic,
+        limit=getattr(made, "time_limit", None),  # an executor of the user's own need not have one
     )
     opened, salt, owned = open_store(store, objective)
     session = Session(

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
 
+    from distfd.time_limit import TimeLimit
+
 CAUSES = {"error": Status.ERROR, "crash": Status.CRASH, "timeout": Status.TIMEOUT}
 DEFAULT_RETRIES = {"error": 0, "crash": 2, "timeout": 0}
 _SETUP = 30.0
@@ -101,13 +103,13 @@ class EvaluationOptions:
             raise InputError(f"on_failure: must be one of {', '.join(ON_FAILURE)} (was {self.on_failure!r})")
         _tries(self.retries)
 
-    def policy(self, *, limits_itself: bool, backups: bool = False) -> Policy:
+    def policy(self, *, limits_itself: bool, backups: bool = False, limit: TimeLimit | None = None) -> Policy:
         """What the scheduler is told."""
         tries = {CAUSES[cause]: n for cause, n in _tries(self.retries).items()}
-        limit = self.setup_timeout
-        if limit is None and self.timeout is not None:
-            limit = max(self.timeout, _SETUP)
-        return Policy(tries, self.timeout, limits_itself, backups, limit)
+        setup = self.setup_timeout
+        if setup is None and self.timeout is not None:
+            setup = max(self.timeout, _SETUP)
+        return Policy(tries, self.timeout, limits_itself, backups, setup, limit)
 
 
 def _is_duration(seconds: Any) -> bool:

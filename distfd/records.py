@@ -114,6 +114,22 @@ class Batch:
         )
 
 
+_NONE: NDArray[Any] = np.empty(0)
+NOTHING = Batch(
+    index=_NONE.astype(np.int64),
+    status=_NONE.astype(np.uint8),
+    size=_NONE.astype(np.int64),
+    flat=_NONE,
+    started=_NONE,
+    ended=_NONE,
+    attempt=_NONE.astype(np.int32),
+    host="",
+    pid=0,
+    slot=-1,
+)
+"""What a slot makes of points that it did not begin."""
+
+
 @dataclass(frozen=True, eq=False)
 class Evaluation:
     """One attempt at one point, as an object (made on demand; the program itself works on columns).

@@ -13,7 +13,7 @@ import numpy as np
 
 from distfd.build import make_evaluator, make_executor, make_objective, movable
 from distfd.config.dump import dump_yaml
-from distfd.errors import ClusterLostError, ConfigError, DistfdError, StoreError
+from distfd.errors import ClusterLostError, ConfigError, DistfdError, StoreError, TimeUpError
 from distfd.observers.log import JsonLog
 from distfd.observers.outputs import WorkerOutputs
 from distfd.observers.tally import RunTally
@@ -183,6 +183,9 @@ class Job:
             found = self._compute(evaluator)
         except KeyboardInterrupt:
             stop("interrupted", "interrupted; run again to go on", 130)
+            raise
+        except TimeUpError as error:
+            stop("interrupted", str(error), error.exit_code)
             raise
         except ClusterLostError as error:
             stop("interrupted", f"{error}; {_KEPT}", error.exit_code)

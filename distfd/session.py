@@ -16,7 +16,7 @@ from distfd.silence import Silence, why_waiting
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from distfd.protocols import Executor, Objective, Observer, Store
+    from distfd.protocols import Executor, Objective, Observer, Report, Store
     from distfd.recycle import Recycle
     from distfd.scheduling.policy import Policy
     from distfd.warm import Warm
@@ -93,6 +93,12 @@ class Session:
             if before.get(up.slot) != up:
                 self.emit(events.SlotStarted(up.slot, up.host, up.pid, up.output))
 
+    def wait(self, seconds: float) -> Sequence[Report]:
+        """What the slots report; there may be more or fewer of them since."""
+        reports = self.executor.wait(seconds)
+        self.pool.slots = max(1, self.executor.slots)
+        return reports
+
     def take(self, report: SlotStarting | SlotUp) -> None:
         """A slot's process is there, or J is ready in it."""
         self.pool.take(report, time.monotonic())
@@ -103,7 +109,7 @@ class Session:
         """Wait until every slot is up, or one of them was lost, or took too long to make J ready."""
         silence = Silence(time.monotonic())
         while (up := len(self.pool.up)) < self.pool.slots:
-            for report in self.executor.wait(1.0):
+            for report in self.wait(1.0):
                 if not isinstance(report, (SlotStarting, SlotUp)):
                     return  # the next wave finds out what is the matter
                 self.take(report)

@@ -1,6 +1,7 @@
 """What a coordinate costs where there are very many of them, in time and in the driver's memory.
 
     python scripts/bench_scale.py            # a minute or two; SciPy with a Pool beside it at d = 10,000
+    python scripts/bench_scale.py --slots 256                # that many slots of evaluations that sleep, alone
 
 Each line is measured in a process of its own, as the peak of memory is the process's. "Peak" is above what the process
 held after its imports.
@@ -87,6 +88,42 @@ def with_distfd(fun: Any, x: Any) -> tuple[float, float]:
         return time.perf_counter() - begin, base
 
 
+def with_many_slots(slots: int) -> None:
+    """Waves of eight rounds of 0.5 s on more slots than cores: how close to ideal, and what the driver spends."""
+    import psutil
+    import ray
+
+    import distfd
+
+    def sleeping(x: Any) -> float:
+        time.sleep(0.5)
+        return float(x[0])
+
+    me = psutil.Process()
+    begin = time.perf_counter()
+    with distfd.Evaluator(
+        sleeping, executor=distfd.RayExecutor(address="local", num_cpus=slots), deterministic=False
+    ) as evaluator:
+        evaluator.start(wait=True)
+        workers = [p for p in psutil.process_iter(["name"]) if (p.info["name"] or "").startswith("ray::RayWorker")]
+        memory = sum(p.memory_full_info().pss for p in workers) / 1e6
+        print(f"{slots} slots up after {time.perf_counter() - begin:.0f} s, {memory / slots:.0f} MB each (pss)")
+        x = np.zeros(8 * slots - 1)
+        for wave in range(3):
+            evaluator.start(wait=True)
+            before = sum(me.cpu_times()[:2])
+            began = time.perf_counter()
+            result = evaluator.differentiate(x + wave)
+            wall = time.perf_counter() - began
+            spent = sum(me.cpu_times()[:2]) - before
+            print(
+                f"d {len(x):,}: {wall:.2f} s, {wall / 4.0:.3f} of the ideal; driver {spent:.2f} s "
+                f"of processor, {me.memory_info().rss / 1e6:.0f} MB; {result.n_evaluations} evaluations",
+                flush=True,
+            )
+    ray.shutdown()
+
+
 def with_store(fun: Any, x: Any) -> str:
     """What it costs to keep each attempt in a file, beside keeping its value in memory; serial, best of five."""
     import distfd
@@ -127,7 +164,12 @@ def main() -> None:
     """Every case, or one."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--case", choices=CASES)
-    case = parser.parse_args().case
+    parser.add_argument("--slots", type=int, help="measure so many slots of sleeping evaluations instead")
+    given = parser.parse_args()
+    if given.slots:
+        with_many_slots(given.slots)
+        return
+    case = given.case
     if case:
         run(case)
         return

@@ -274,7 +274,6 @@ def test_plan_validate_and_status(folder: Path) -> None:
         (["objective.python=modle:parabola"], 2, "there is no module 'modle'"),
         (["objective.python=model:number"], 2, "cannot be called"),
         (["objective.python=model:Counter"], 2, "objective.simulator"),
-        (["cluster.stop_before=10min"], 2, "not supported"),
         (["parameters.mass.lower=2"], 2, "mass"),
         (["derivative.step=0"], 2, "derivative.step"),
         (["cluster.address=127.0.0.1:1"], 4, "nothing answers"),

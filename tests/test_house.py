@@ -20,6 +20,7 @@ FLOORS: dict[str, int] = {
     "numerics": 0,
     **dict.fromkeys(("protocols", "scheduling", "options", "work", "lending", "threads", "processes", "reaper"), 1),
     **dict.fromkeys(("fingerprint", "identity", "recycle", "hosts", "silence", "spool", "modes", "last_resort"), 1),
+    **dict.fromkeys(("time_limit", "shipment", "local_code"), 1),
     **dict.fromkeys(("objectives", "executors", "stores", "observers"), 2),
     **dict.fromkeys(
         (

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from distfd.config.messages import translated
 from distfd.config.mistakes import config_error, shown
 from distfd.config.overrides import apply_override
-from distfd.config.unsupported import unsupported
 from distfd.config.yaml_source import read_file
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> LoadedConfig
         first = document.mistake((), "a configuration is a mapping {key: value}", shown(document.data))
         raise config_error([*document.mistakes, first])
     refused = [apply_override(document, override) for override in overrides]
-    mistakes = [*document.mistakes, *(mistake for mistake in refused if mistake), *unsupported(document)]
+    mistakes = [*document.mistakes, *(mistake for mistake in refused if mistake)]
 
     # Pydantic takes longer to import than a file with a syntax error takes to refuse.
     from pydantic import ValidationError

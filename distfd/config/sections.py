@@ -32,6 +32,8 @@ from distfd.config.fields import (
     union,
 )
 from distfd.config.section import OR_NULL, Also, Section, refuse, wrong
+from distfd.errors import InputError
+from distfd.executors.ray_options import check_growth, check_runtime_env
 
 SCHEMES = Literal["forward", "backward", "forward2", "backward2", "central", "central4", "complex-step", "richardson"]
 FITTERS = ("trf", "dogbox", "lm")
@@ -254,6 +256,8 @@ class Resources(Section):
     """Bytes, or text such as 4GiB."""
     custom: Annotated[dict[Text, Positive], AfterValidator(_own_resources)] = Field(default={})
     """The cluster's own resources by name, such as licences."""
+    labels: dict[Text, Text] = Field(default={})
+    """Labels of the nodes it may run on, as Ray has them: {label: value}; also !value, in(a, b) and !in(a, b)."""
     nodes: Count = 1
     """Nodes that one evaluation spans, for MPI; num_cpus, num_gpus and memory are then those of each."""
 
@@ -275,8 +279,29 @@ class Cluster(Section):
     """Cores of a private cluster; null for all."""
     max_slots: Count | None = None
     """Never more evaluations at a time than this."""
+    request_slots: Count | None = None
+    """Have an autoscaler make room for so many evaluations at a time; others that come are used as well."""
     stop_before: Annotated[Duration, Field(gt=0)] | None = None
-    """Stop this long before the cluster's time is up."""
+    """Begin nothing that cannot be done so long before the end of the Slurm job, or of max_wall_time; then stop."""
+    max_wall_time: Annotated[Duration, Field(gt=0)] | None = None
+    """Seconds, or text such as 8h, that this session of the run may take; it ends as interrupted, and resumes."""
+    runtime_env: dict[str, Any] = Field(default={})
+    """Ray's, for the workers: env_vars, pip, uv, working_dir, py_modules ... (all but env_vars need ray[default])."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.stop_before and self.max_wall_time and self.stop_before >= self.max_wall_time:
+            text = f"leaves nothing of max_wall_time, which is {self.max_wall_time:g} s"
+            refuse("cluster", [(("stop_before",), text, self.stop_before)])
+        try:
+            key = "request_slots"
+            check_growth(self.address, self.max_slots, self.request_slots)
+            key = "runtime_env"
+            check_runtime_env(self.runtime_env)
+        except InputError as error:
+            text = str(error).removeprefix(f"{key}: ").removeprefix(f"{key}.")
+            refuse("cluster", [((key,), text, getattr(self, key))])
+        return self
 
 
 class Constraint(Section):

@@ -12,12 +12,17 @@ from weakref import WeakSet
 
 from distfd.errors import InputError
 from distfd.executors import ray_worker
-from distfd.executors.ray_join import Resources, connection, count_slots, is_private, join, make_resources
+from distfd.executors.ray_capacity import Resources, count_slots, live_nodes, make_resources
+from distfd.executors.ray_census import Census
+from distfd.executors.ray_join import connection, is_private, join
 from distfd.executors.ray_leave import leave
 from distfd.executors.ray_nodes import Nodes
+from distfd.executors.ray_options import ClusterOptions
 from distfd.executors.ray_places import Places
+from distfd.executors.ray_resize import Resizing
 from distfd.executors.ray_slots import Slots
 from distfd.executors.ray_start import starter
+from distfd.time_limit import find_time_limit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,14 +46,22 @@ class RayExecutor:
         more than there are.
     max_slots : int, optional
         Evaluations at once, at most.
+    request_slots : int, optional
+        Evaluations at once for which an autoscaler is to make room.
+    stop_before, max_wall_time : float, optional
+        Seconds. `TimeUpError` is raised so long before the Slurm job's end, or that of the time that may be taken from
+        now on; no evaluation is begun that should take longer than what is left until then.
+    runtime_env : mapping, optional
+        Ray's, for the workers. Modules of your own, and a program's files, reach other hosts without it.
     resources : Resources or mapping, optional
         What one evaluation needs: ``num_cpus`` (1), ``num_gpus`` (0), ``memory`` (bytes), ``custom`` ({name: amount}),
         ``nodes`` (1): with several, it holds the first three on each, and J finds the nodes' names, with commas
-        between them, in the environment variable DISTFD_HOSTS, and a program in the file hosts.txt too.
+        between them, in the environment variable DISTFD_HOSTS, and a program in the file hosts.txt too. ``labels``:
+        those of the nodes it may run on.
     show_output : bool
         Whether what J prints is printed here too; Ray's log files have it in any case.
     **needs
-        ``num_gpus``, ``memory``, ``custom`` and ``nodes`` may also be given here, for short.
+        ``num_gpus``, ``memory``, ``custom``, ``nodes`` and ``labels`` may also be given here, for short.
 
     Raises
     ------
@@ -62,15 +75,17 @@ class RayExecutor:
         address: str | None = None,
         num_cpus: int | None = None,
         max_slots: int | None = None,
+        request_slots: int | None = None,
+        stop_before: float | None = None,
+        max_wall_time: float | None = None,
+        runtime_env: Mapping[str, Any] | None = None,
         resources: Resources | Mapping[str, Any] | None = None,
         show_output: bool = True,
         **needs: Any,
     ) -> None:
-        for name, value in (("num_cpus", num_cpus), ("max_slots", max_slots)):
-            if value is not None and value < 1:
-                raise InputError(f"{name}: must be at least 1 (was {value})")
+        self._options = ClusterOptions(address, num_cpus, max_slots, request_slots, runtime_env or {})
+        self.time_limit = find_time_limit(stop_before, max_wall_time)
         self._show_output = show_output
-        self._address, self._num_cpus, self._max_slots = address, num_cpus, max_slots
         self._resources = (
             resources if isinstance(resources, Resources) else make_resources({**(resources or {}), **needs})
         )
@@ -104,7 +119,7 @@ class RayExecutor:
         if ray_worker.inside:
             raise InputError("the ray executor cannot be used inside an evaluation; use executor='serial' there")
         self._check()
-        join(self._address, self._num_cpus, show_output=self._show_output)
+        join(self._options.address, self._options.num_cpus, show_output=self._show_output)
 
         for other in list(_opened):
             # Idle slots of another executor of this process would keep the CPUs that this one waits for.
@@ -121,11 +136,23 @@ class RayExecutor:
         self._nodes = nodes = Nodes(private=is_private(cluster))
         self._cluster = cluster
         with nodes.explained():
-            count = count_slots(self._resources, self._max_slots)
-            self._slots = Slots(starter(objective, self._resources, self._places), nodes)
-            self._slots.fill(count)
+            self._fill(objective, nodes)
         self._objective = objective  # only now: an interrupt on the way leaves nothing that looks open
         return []
+
+    def _fill(self, objective: Objective, nodes: Nodes) -> None:
+        """Start as many workers as a private cluster holds, or as are this driver's share of one that was joined."""
+        resizing = None
+        if nodes.private:
+            count = count_slots(self._resources, live_nodes(), self._options.max_slots)
+        else:
+            census = Census(self._resources, self._options, self._connected)
+            census.start()
+            resizing, count = Resizing(census), census.target
+        env, ship = self._options.runtime_env, not nodes.private
+        make = starter(objective, self._resources, self._places, runtime_env=env, ship=ship)
+        self._slots = Slots(make, nodes, self._places, resizing)
+        self._slots.fill(count)
 
     def submit(self, slot: int, chunk: Chunk) -> None:
         """Queue a chunk on a slot's worker."""
@@ -187,6 +214,8 @@ class RayExecutor:
         return bool(ray.is_initialized()) and connection() == self._cluster
 
     def _forget(self) -> None:
+        if self._slots is not None:
+            self._slots.stop()
         self._slots, self._objective = None, None
         if self._nodes is not None:
             self._nodes.stop()

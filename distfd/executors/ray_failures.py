@@ -7,6 +7,7 @@ from distfd.records import Failure, Status
 IDLE = Failure(Status.LOST, "the worker's process ended while it was idle")
 """Nobody is to blame for that."""
 HUNG = Failure(Status.LOST, "the node of the worker does not answer")
+RETURNED = Failure(Status.LOST, "the slot was given back to the cluster")
 
 _DISOWNED = (
     "the head of the cluster cannot ask this process about its workers and ended them; do both use the same token, or "

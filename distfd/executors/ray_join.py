@@ -9,7 +9,6 @@ import signal
 import socket
 import sys
 import threading
-from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,7 @@ from distfd.executors.ray_token import has_token, keep_token_private, private_fo
 from distfd.processes import reaped_cluster
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
 _PROBE_SECONDS = 5.0
 _SILENT_SECONDS = 20.0
@@ -32,66 +31,11 @@ _HEALTH = {
     "RAY_health_check_failure_threshold": "4",
 }
 """How the head looks after its nodes: every 3 s, and four times in a row without an answer for 7 s is the end."""
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What one evaluation needs.
-
-    Parameters
-    ----------
-    num_cpus, num_gpus : float
-    memory : int or None
-        Bytes.
-    custom : mapping
-        Ray's custom resources, such as licences: {name: amount}.
-    nodes : int
-        Different nodes that the evaluation spans, as MPI programs do; ``num_cpus``, ``num_gpus`` and ``memory`` are
-        then those of each, ``custom`` those of the evaluation.
-    """
-
-    num_cpus: float = 1
-    num_gpus: float = 0
-    memory: int | None = None
-    custom: Mapping[str, float] = field(default_factory=dict)
-    nodes: int = 1
-
-    def __post_init__(self) -> None:
-        amounts = {"num_cpus": self.num_cpus, "num_gpus": self.num_gpus, "memory": self.memory or 0, **self.custom}
-        for name, amount in amounts.items():
-            if amount < 0:
-                raise InputError(f"resources: {name} must be >= 0 (was {amount})")
-        if isinstance(self.nodes, bool) or int(self.nodes) != self.nodes or self.nodes < 1:
-            raise InputError(f"resources: nodes must be a whole number >= 1 (was {self.nodes!r})")
-        if self.nodes > 1 and not (self.num_cpus or self.num_gpus or self.memory):
-            raise InputError("resources: on each of several nodes an evaluation must hold CPUs, GPUs or memory")
-
-    @property
-    def on_each_node(self) -> dict[str, float]:
-        """By Ray's names of resources, what it holds on each of its nodes."""
-        wanted = {"CPU": self.num_cpus, "GPU": self.num_gpus, "memory": self.memory or 0}
-        return {name: float(amount) for name, amount in wanted.items() if amount}
-
-    @property
-    def needs(self) -> dict[str, float]:
-        """By Ray's names of resources, what is not 0."""
-        wanted = {"CPU": self.num_cpus, "GPU": self.num_gpus, "memory": self.memory or 0, **self.custom}
-        return {name: float(amount) for name, amount in wanted.items() if amount}
-
-
-def make_resources(given: Mapping[str, Any]) -> Resources:
-    """Resources from plain data.
-
-    Raises
-    ------
-    InputError
-        If there is a key that no resource has.
-    """
-    known = [f.name for f in fields(Resources)]
-    for key in given:
-        if key not in known:
-            raise InputError(f"resources: there is no {key!r}; use {', '.join(known)}")
-    return Resources(**given)
+_STARTS = {"RAY_worker_register_timeout_seconds": "600", "RAY_prestart_worker_first_driver": "0"}
+"""Where there are many more slots than cores their workers start few at a time: all at once they hold each other up
+until Ray, after 60 s, ends those that have not reported, and starts others."""
+_MANY = 8
+"""Slots a core from which that is so."""
 
 
 def use_token() -> None:
@@ -159,53 +103,6 @@ def is_private(cluster: str | None) -> bool:
     return cluster in _private
 
 
-def count_slots(resources: Resources, max_slots: int | None) -> int:
-    """How many evaluations the cluster can run at once.
-
-    Raises
-    ------
-    ClusterError
-        If no node could ever run one.
-    """
-    import ray
-
-    needs = resources.needs
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]  # Ray lacks types
-    if not needs:
-        return max_slots or max(1, int(sum(node.get("CPU", 0) for node in nodes)))
-    if resources.nodes > 1:
-        return _groups(resources, nodes, max_slots)
-    fitting = [min(int(node.get(name, 0) / amount + 1e-9) for name, amount in needs.items()) for node in nodes]
-    total = sum(fitting)
-    if total == 0:
-        largest = {name: max((node.get(name, 0) for node in nodes), default=0) for name in needs}
-        raise ClusterError(
-            f"resources: no node can run an evaluation: it needs {_amounts(needs)}, the most that a node has is "
-            f"{_amounts(largest)}"
-        )
-    return min(total, max_slots) if max_slots else total
-
-
-def _groups(resources: Resources, nodes: list[dict[str, float]], max_slots: int | None) -> int:
-    """How many evaluations that span several nodes fit at once.
-
-    s groups of n different nodes fit if each node gives at most one place to each group: if the sum of min(places, s)
-    is at least n s.
-    """
-    each, n = resources.on_each_node, resources.nodes
-    places = [min(int(node.get(name, 0) / amount + 1e-9) for name, amount in each.items()) for node in nodes]
-    total = max((s for s in range(1, sum(places) // n + 1) if sum(min(p, s) for p in places) >= n * s), default=0)
-    for name, amount in resources.custom.items():
-        total = min(total, int(sum(node.get(name, 0) for node in nodes) / amount + 1e-9))
-    if total == 0:
-        raise ClusterError(
-            f"resources: an evaluation needs {_amounts(each)} on each of {n} nodes"
-            + (f", and {_amounts(resources.custom)}" if resources.custom else "")
-            + f"; of the cluster's {len(nodes)} nodes {sum(p > 0 for p in places)} have that"
-        )
-    return min(total, max_slots) if max_slots else total
-
-
 def _check_same(address: str | None) -> None:
     """A process has one connection to Ray; another cluster cannot be had beside it."""
     import ray
@@ -228,6 +125,10 @@ def _start_private(num_cpus: int | None, *, show_output: bool) -> None:
     # A node that hangs is lost within 40 s, not after 65.
     for name, value in _HEALTH.items():
         os.environ.setdefault(name, value)
+    cores = os.cpu_count() or 1
+    if num_cpus is not None and num_cpus > _MANY * cores:
+        for name, value in {**_STARTS, "RAY_worker_maximum_startup_concurrency": str(2 * cores)}.items():
+            os.environ.setdefault(name, value)
     # Ray's default of hiding GPUs from workers that asked for none is about to change; take the new one without a word.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if Path("/proc").exists():
@@ -283,10 +184,6 @@ def _kept_sigterm() -> Iterator[None]:
     finally:
         if callable(before) and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, before)
-
-
-def _amounts(amounts: Mapping[str, float]) -> str:
-    return ", ".join(f"{amount:g} {name}" for name, amount in amounts.items())
 
 
 def _first_line(error: BaseException) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from distfd.hosts import HOSTS
 
 if TYPE_CHECKING:
-    from distfd.executors.ray_join import Resources
+    from distfd.executors.ray_capacity import Resources
 
 
 class Places:
@@ -36,13 +36,13 @@ class Places:
             each = self._resources.on_each_node
             # The worker is in the first; the others are held for what it starts there.
             bundles = [{**each, **self._resources.custom}, *(dict(each) for _ in range(self._resources.nodes - 1))]
-            self._groups[slot] = placement_group(bundles, strategy="STRICT_SPREAD")
+            labels = [dict(self._resources.labels)] * len(bundles) if self._resources.labels else None
+            self._groups[slot] = placement_group(bundles, strategy="STRICT_SPREAD", bundle_label_selector=labels)
         return PlacementGroupSchedulingStrategy(self._groups[slot], placement_group_bundle_index=0)
 
-    def free(self) -> None:
-        """Give all places back."""
-        groups, self._groups = self._groups, {}
-        for group in groups.values():
+    def free(self, *slots: int) -> None:
+        """Give places back, those of these slots or all."""
+        for group in [self._groups.pop(slot) for slot in slots or tuple(self._groups) if slot in self._groups]:
             from ray.util.placement_group import remove_placement_group
 
             with contextlib.suppress(Exception):  # its cluster may be gone

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from distfd.executors.ray_failures import HUNG, IDLE, failure_of, node_lost
+from distfd.executors.ray_failures import HUNG, IDLE, RETURNED, failure_of, node_lost
 from distfd.executors.ray_parcels import Parcels
 from distfd.executors.ray_worker import unpacked_batch
 from distfd.protocols import ChunkDone, SlotLost, SlotStarting, SlotUp
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from distfd.executors.ray_nodes import Nodes
+    from distfd.executors.ray_places import Places
+    from distfd.executors.ray_resize import Resizing
     from distfd.protocols import Chunk, Report
 
 _CLOSE_SECONDS = 5.0
@@ -46,11 +48,17 @@ class Slots:
         Starts the worker of a slot.
     nodes : Nodes
         Told where each worker is.
+    places : Places, optional
+        Told which of them are given up.
+    resizing : Resizing, optional
+        Which are to come and to go; None where that never changes.
     """
 
-    def __init__(self, make: Callable[[int], Any], nodes: Nodes) -> None:
-        self._make, self._nodes = make, nodes
-        self._actors: list[Any] = []
+    def __init__(
+        self, make: Callable[[int], Any], nodes: Nodes, places: Places | None = None, resizing: Resizing | None = None
+    ) -> None:
+        self._make, self._nodes, self._places, self._resizing = make, nodes, places, resizing
+        self._actors: dict[int, Any] = {}
         self._up: dict[int, SlotUp] = {}
         self._starting: dict[int, SlotStarting] = {}
         self._calls: dict[Any, Call] = {}
@@ -73,12 +81,13 @@ class Slots:
 
     def fill(self, count: int) -> None:
         """Start so many."""
-        self._actors = [None] * count
         for slot in range(count):
             self._start(slot)
 
     def submit(self, slot: int, chunk: Chunk) -> None:
         """Queue a chunk on a slot's worker."""
+        if self._resizing is not None and self._resizing.refuses(slot, chunk.id):
+            return
         asked = next((call for call in self._calls.values() if call.slot == slot and call.held), None)
         if asked is not None:
             asked.held.append(chunk)
@@ -96,7 +105,7 @@ class Slots:
 
         if not self._calls:
             time.sleep(min(seconds, 0.05))
-            return []
+            return self._resized()
         calls = list(self._calls)
         # Ready is what is here: what lies on a node that hangs could be waited for without end.
         ready, _ = ray.wait(calls, num_returns=1, timeout=seconds)
@@ -105,13 +114,17 @@ class Slots:
         # In the order of submission: what a worker did before it died comes before its death.
         came = set(ready)
         reports = [self._report(ref) for ref in calls if ref in came]
-        return [report for report in reports if report is not None] + self._recycled() + self._hung()
+        return [report for report in reports if report is not None] + self._recycled() + self._hung() + self._resized()
 
     def kill(self, slot: int) -> None:
         """End a slot's process and start another."""
-        self._end(slot)
-        self._calls = {ref: call for ref, call in self._calls.items() if call.slot != slot}
+        self._give_up(slot)
         self._start(slot)
+
+    def stop(self) -> None:
+        """Follow the cluster no more."""
+        if self._resizing is not None:
+            self._resizing.stop()
 
     def close(self) -> None:
         """End all workers, the idle ones in good order."""
@@ -121,7 +134,7 @@ class Slots:
         bye = [self._actors[slot].close.remote() for slot in self._up if slot not in busy]
         if bye:
             ray.wait(bye, num_returns=len(bye), timeout=_CLOSE_SECONDS)
-        for slot in range(len(self._actors)):
+        for slot in self._actors:
             self._end(slot)
 
     def _end(self, slot: int) -> None:
@@ -130,6 +143,17 @@ class Slots:
         with contextlib.suppress(Exception):  # it may be gone already
             ray.kill(self._actors[slot], no_restart=True)
 
+    def _give_up(self, slot: int) -> None:
+        """End a slot's process, and forget what it was and owed."""
+        self._end(slot)
+        self._calls = {ref: call for ref, call in self._calls.items() if call.slot != slot}
+        self._up.pop(slot, None)
+        self._starting.pop(slot, None)
+        self._nodes.left(slot)
+        self._worn.discard(slot)
+        if self._resizing is not None:
+            self._resizing.lost(slot)
+
     def _send(self, slot: int, chunk: Chunk) -> None:
         self._calls[self._actors[slot].run.remote(*self._parcels.pack(chunk))] = Call(slot, chunk.id)
 
@@ -137,10 +161,6 @@ class Slots:
         self._actors[slot] = worker = self._make(slot)
         self._calls[worker.here.remote()] = Call(slot)
         self._calls[worker.hello.remote()] = Call(slot, ready=True)
-        self._up.pop(slot, None)
-        self._starting.pop(slot, None)
-        self._nodes.left(slot)
-        self._worn.discard(slot)
 
     def _owes(self, slot: int) -> bool:
         return any(call.slot == slot for call in self._calls.values())
@@ -151,6 +171,21 @@ class Slots:
         for slot in slots:
             self.kill(slot)
         return [SlotLost(slot, HUNG) for slot in slots]
+
+    def _resized(self) -> list[Report]:
+        """Start slots where the cluster has more for this driver; end those that are over, once they are idle."""
+        if self._resizing is None:
+            return []
+        busy = {call.slot for call in self._calls.values() if call.chunk is not None}
+        change = self._resizing.change(self._actors, self._up, busy)
+        for slot in change.start:
+            self._start(slot)
+        for slot in change.end:
+            self._give_up(slot)
+            if self._places is not None:
+                self._places.free(slot)
+            del self._actors[slot]
+        return [*change.back, *(SlotLost(slot, RETURNED) for slot in change.end)]
 
     def _recycled(self) -> list[Report]:
         """Slots whose processes have had their time, once all that they were given is in; others take their place.

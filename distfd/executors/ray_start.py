@@ -6,19 +6,34 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from distfd.executors.ray_luggage import packed_luggage
 from distfd.executors.ray_pickling import pickled_bytes
 from distfd.executors.ray_worker import PickledObjective, RayWorker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-    from distfd.executors.ray_join import Resources
+    from distfd.executors.ray_capacity import Resources
     from distfd.executors.ray_places import Places
     from distfd.protocols import Objective
 
 
-def starter(objective: Objective, resources: Resources, places: Places) -> Callable[[int], Any]:
+def starter(
+    objective: Objective,
+    resources: Resources,
+    places: Places,
+    *,
+    runtime_env: Mapping[str, Any] | None = None,
+    ship: bool = False,
+) -> Callable[[int], Any]:
     """A function that starts the worker of a slot; the objective is in the cluster then.
+
+    Parameters
+    ----------
+    runtime_env : mapping, optional
+        Ray's, for the workers.
+    ship : bool
+        Whether workers may be on other hosts, which do not see the user's modules and files.
 
     Raises
     ------
@@ -28,6 +43,8 @@ def starter(objective: Objective, resources: Resources, places: Places) -> Calla
     import ray
 
     pickled = ray.put(PickledObjective(pickled_bytes(objective), objective.limits_itself))
+    files = getattr(objective, "shipped_files", tuple)  # only programs have files
+    luggage = ray.put(packed_luggage(files())) if ship else None
     paths = [str(Path(path).resolve()) for path in sys.path]
     threads = max(1, int(resources.num_cpus))
     actor: Any = ray.remote(RayWorker)
@@ -36,12 +53,14 @@ def starter(objective: Objective, resources: Resources, places: Places) -> Calla
         "num_gpus": resources.num_gpus,
         "memory": resources.memory,
         "resources": dict(resources.custom) or None,
+        "label_selector": dict(resources.labels) or None,
+        "runtime_env": dict(runtime_env) if runtime_env else None,
         "max_restarts": 0,
         "max_task_retries": 0,
     }
 
     def start(slot: int) -> Any:
         made = actor.options(**options, scheduling_strategy=places.strategy(slot))
-        return made.remote(pickled, slot, threads, paths, resources.nodes)
+        return made.remote(pickled, slot, threads, paths, nodes=resources.nodes, luggage=luggage)
 
     return start

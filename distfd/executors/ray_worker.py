@@ -7,9 +7,9 @@ import os
 import pickle
 import subprocess
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,9 +22,12 @@ from distfd.threads import pin_threads
 from distfd.work import Worker
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
-    from distfd.protocols import Chunk, Model, Objective
+    from distfd.executors.ray_luggage import Luggage
+    from distfd.protocols import Chunk, Model
     from distfd.records import Batch
 
 
@@ -38,6 +41,8 @@ class PickledObjective:
 
     payload: bytes
     limits_itself: bool
+    places: Mapping[str, str] = field(default_factory=dict)
+    """Where the driver's files are on this node, those that are elsewhere."""
 
     def fingerprint(self) -> str | None:
         """The driver knows it; a worker has no use for it."""
@@ -45,8 +50,9 @@ class PickledObjective:
 
     def make(self) -> Model:
         """Read the objective and make its model."""
-        objective: Objective = pickle.loads(self.payload)  # noqa: S301  # from the driver, by Ray
-        return objective.make()
+        objective: Any = pickle.loads(self.payload)  # noqa: S301  # from the driver, by Ray
+        made: Model = (objective.with_files_at(self.places) if self.places else objective).make()
+        return made
 
 
 _ELSEWHERE = np.empty(0)
@@ -69,7 +75,16 @@ def unpacked_chunk(payload: bytes, x: NDArray[np.float64] | None) -> Chunk:
 class RayWorker:
     """One slot's process; made a Ray actor by the executor."""
 
-    def __init__(self, objective: PickledObjective, slot: int, threads: int, paths: list[str], nodes: int = 1) -> None:
+    def __init__(
+        self,
+        objective: PickledObjective,
+        slot: int,
+        threads: int,
+        paths: list[str],
+        *,
+        nodes: int = 1,
+        luggage: Luggage | None = None,
+    ) -> None:
         global inside  # noqa: PLW0603  # it says what this process is
         inside = True
         pin_threads(threads)
@@ -78,6 +93,9 @@ class RayWorker:
         with contextlib.suppress(subprocess.CalledProcessError):
             # Ray kills a leaving worker's children, and so this one where it ends while it begins.
             start_reaper(os.environ)
+        if luggage is not None:
+            paths, places = luggage.unpacked(paths)
+            objective = replace(objective, places=places)
         # What the driver can import, the worker can, where the files are there too; in the driver's order, or a name
         # could mean another module here than there.
         sys.path[:] = [*paths, *(path for path in sys.path if path not in paths)]

@@ -301,6 +301,18 @@ class CommandObjective:
                 environ[name] = str(value)
         return environ
 
+    def shipped_files(self) -> tuple[str, ...]:
+        """Files and folders that other nodes may not see."""
+        from distfd.objectives.shipping import shipped_files
+
+        return shipped_files(self)
+
+    def with_files_at(self, places: Mapping[str, str]) -> CommandObjective:
+        """The same, with files taken from where they are on a node: {path here: path there}."""
+        from distfd.objectives.shipping import with_files_at
+
+        return with_files_at(self, places)
+
     def fingerprint(self) -> str | None:
         """A digest of all that J's value depends on; see `distfd.objectives.told`."""
         from distfd.objectives.told import fingerprint

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -39,7 +40,12 @@ class WorkFolder:
 
     def __init__(self, work: str | Path | None) -> None:
         if work is not None:
-            Path(work).mkdir(parents=True, exist_ok=True)
+            try:
+                Path(work).mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                    raise
+                work = None  # another node, where the driver's path is nobody's to make
         self.path = Path(tempfile.mkdtemp(prefix=f"{_IN_WORK if work else _IN_TEMPORARY}{_host()}-", dir=work))
         self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
         # A file system without locks only keeps `sweep` from knowing what is left over.

@@ -28,7 +28,7 @@ def fingerprint(objective: CommandObjective) -> str | None:
         return None
     told = {
         "commands": objective.given,
-        "scripts": [digest(path) for path in _scripts(objective)],
+        "scripts": [digest(path) for path in scripts(objective)],
         "inputs": {name: hashlib.sha256(repr(t.text).encode()).hexdigest() for name, t in objective.decks.items()},
         "files": [(kind, Path(p).name, digest(Path(p))) for kind in ("copy", "link") for p in getattr(objective, kind)],
         "stdin": objective.stdin,
@@ -48,7 +48,8 @@ def fingerprint(objective: CommandObjective) -> str | None:
     return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def _scripts(objective: CommandObjective) -> list[Path]:
+def scripts(objective: CommandObjective) -> list[Path]:
+    """Programs given by a relative path, and arguments that are absolute paths of scripts, which are there."""
     pairs = zip(objective.steps, objective.given, strict=True)
     local = [Path(step[0]) for step, argv in pairs if step[0] != argv[0]]
     named = [Path(argument) for step in objective.steps for argument in step[1:]]

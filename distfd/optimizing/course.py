@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from distfd.errors import TimeUpError
 from distfd.events import Iterated
 from distfd.fingerprint import fingerprint
 from distfd.optimizing.journal import Diverged, Journal
@@ -95,10 +96,10 @@ class Course:
                 tell([f"{error}; the optimisation goes on from the best that is recorded, x = {_short(error.x)}"])
                 start = error.x
                 self.journal.restart(start)
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, TimeUpError) as stop:
                 if self.record.best is None:
                     raise
-                text = "interrupted; x is the best point so far"
+                text = f"{str(stop) or 'interrupted'}; x is the best point so far"
                 return OptimizeResult(success=False, status=INTERRUPTED, message=text, nit=self.record.iterations)
 
 

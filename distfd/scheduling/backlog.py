@@ -56,6 +56,14 @@ class Backlog:
         self._alone.extend(index.tolist())
         self._count += len(index)
 
+    def next(self, *, lone: bool = True) -> int | None:
+        """The point that goes out next, if there is any; the next of those that need not go alone, if not ``lone``."""
+        if lone and self._alone:
+            return self._alone[0]
+        if self._again:
+            return int(self._again[0][0])
+        return int(self._fresh[self._cursor]) if self._cursor < len(self._fresh) else None
+
     def take_alone(self) -> NDArray[np.int64]:
         """The next that must go alone; empty where there is none."""
         if not self._alone:

@@ -50,6 +50,12 @@ class Estimates:
         median = self._times.median
         return math.inf if median is None else median * len(index)
 
+    def one(self, point: int) -> float:
+        """What a point should take; 0 where nothing is known."""
+        if self.by_point is not None:
+            return float(self.by_point[point])
+        return self._times.median or 0.0
+
     def chunk(self, issued: Issued) -> float:
         """What a chunk should take."""
         if issued.expected == math.inf:  # nothing was known when it went out

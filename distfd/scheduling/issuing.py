@@ -10,6 +10,7 @@ import numpy as np
 
 from distfd.scheduling.backups import portions
 from distfd.scheduling.chunks import backup_due, next_due
+from distfd.scheduling.in_time import in_time, time_from
 from distfd.scheduling.queues import Issued
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ def issue(wave: WaveState, now: float) -> list[Submit]:
 
 def next_issue(wave: WaveState, now: float) -> float | None:
     """When `issue` has to be asked next, if nothing happens before."""
-    times = [due for due, _ in _may_queue(wave, now)]
+    times = [] if wave.policy.limit is None else [wave.policy.limit.until]
+    times += [due for due, _ in _may_queue(wave, now)]
     if wave.idle():
         times += [due for due, _ in _late(wave)]
     return min((due for due in times if due > now), default=None)
@@ -52,6 +54,9 @@ def next_issue(wave: WaveState, now: float) -> float | None:
 
 def _give(wave: WaveState, slot: int, started: float, now: float) -> list[Submit]:
     """One more chunk for a slot, if there is any."""
+    begin = started if started < math.inf else now + wave.estimates.left(wave.queues.of(slot), now)
+    if not in_time(wave, begin, lone=started < math.inf):
+        return []
     # A lone point only ever goes to an idle slot.
     index = wave.backlog.take_alone() if started < math.inf else np.empty(0, dtype=np.int64)
     lone = bool(len(index))
@@ -59,12 +64,15 @@ def _give(wave: WaveState, slot: int, started: float, now: float) -> list[Submit
         share = wave.estimates.share(slot, now, wave.backlog, wave.queues, wave.pool.slots)
         if started == math.inf and not share and wave.estimates.each:
             return []
-        index = wave.backlog.take(share, wave.estimates.each)
-    return [_submit(wave, slot, index, started, lone)] if len(index) else []
+        index = wave.backlog.take(min(share, time_from(wave, begin)), wave.estimates.each)
+    return [_submit(wave, slot, index, started, begin, lone=lone)] if len(index) else []
 
 
-def _submit(wave: WaveState, slot: int, index: NDArray[np.int64], started: float, lone: bool) -> Submit:
-    spend = wave.estimates.budget(index)
+def _submit(
+    wave: WaveState, slot: int, index: NDArray[np.int64], started: float, begin: float, *, lone: bool
+) -> Submit:
+    last = time_from(wave, begin) - wave.estimates.one(int(index[0]))  # when the last of them may begin
+    spend = min(wave.estimates.budget(index), max(0.0, last))
     issued = Issued(next(wave.pool.chunks), index, wave.estimates.of(index), spend, started, lone)
     wave.queues.add(slot, issued)
     return Submit(slot, issued.chunk, index, spend)
@@ -106,9 +114,11 @@ def _back_up(wave: WaveState, now: float) -> list[Submit]:
     """What is late, spread over slots that have nothing else to do."""
     idle = wave.idle()
     late = [issued for due, issued in _late(wave) if due <= now] if idle else []
+    left = time_from(wave, now)
+    late = [issued for issued in late if wave.estimates.one(int(issued.index[0])) <= left]
     parts = portions(late, wave.single, lambda n: wave.estimates.points(n, wave.pool.slots))
     submits = []
     for slot, part in zip(idle, parts, strict=False):
         wave.backups.add(part)
-        submits.append(_submit(wave, slot, part, now, len(part) == 1))
+        submits.append(_submit(wave, slot, part, now, now, lone=len(part) == 1))
     return submits

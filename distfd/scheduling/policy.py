@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from distfd.records import Status
+    from distfd.time_limit import TimeLimit
 
 
 @dataclass(frozen=True)
@@ -25,3 +26,5 @@ class Policy:
     """Whether an idle slot may try what another is late with: J gives the same value again, and a duplicate is free."""
     setup_limit: float | None = None
     """Seconds that J's constructor and setup() may take in a process."""
+    limit: TimeLimit | None = None
+    """When the job's time is up: nothing is begun that cannot be done by then."""

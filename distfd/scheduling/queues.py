@@ -44,6 +44,13 @@ class Queues:
         """Slots that have something, and what."""
         return iter(list(self._of.items()))
 
+    def __bool__(self) -> bool:
+        return bool(self._of)
+
+    def of(self, slot: int) -> deque[Issued]:
+        """What a slot has."""
+        return self._of.get(slot, deque())
+
     def add(self, slot: int, issued: Issued) -> None:
         """Queue a chunk on a slot."""
         self._of.setdefault(slot, deque()).append(issued)

@@ -8,6 +8,7 @@ from distfd.protocols import SlotLost, SlotStarting, SlotUp
 from distfd.records import Status
 from distfd.scheduling.deadlines import WORTH_ENDING, setup_limits, work_limits
 from distfd.scheduling.deaths import overran, setup_overran
+from distfd.scheduling.in_time import out_of_time
 from distfd.scheduling.issuing import issue, next_issue
 from distfd.scheduling.losses import Losses
 from distfd.scheduling.queues import Queues
@@ -93,7 +94,7 @@ class Scheduler:
         return [] if self.finished else issue(self._wave, now)
 
     def next_issue(self, now: float) -> float | None:
-        """When `issue` has to be asked next, if nothing happens before."""
+        """When `issue` or `out_of_time` has to be asked next, if nothing happens before."""
         return next_issue(self._wave, now)
 
     def overdue(self, now: float) -> tuple[list[int], list[Attempts]]:
@@ -103,6 +104,10 @@ class Scheduler:
         late += [(slot, setup_overran(policy.setup_limit or 0)) for slot, due in setup_limits(wave) if now >= due]
         ended = [self._losses.take(slot, failure, now) for slot, failure in late]
         return [slot for slot, _ in late], [attempts for attempts in ended if attempts]
+
+    def out_of_time(self, now: float) -> bool:
+        """Whether the job's time is up: at its limit, or before, if nothing runs and nothing can be done any more."""
+        return not self.finished and out_of_time(self._wave, now)
 
     def next_deadline(self) -> float | None:
         """When `overdue` has to be asked next."""

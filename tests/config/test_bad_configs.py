@@ -318,13 +318,16 @@ BAD: list[tuple[str, str, str]] = [
     ("x0: [1]\nobjective: {command: ./solver 'a b'}\n", "2:22", 'did you mean {argv: ["./solver", "a b"], ...}'),
     ("x0: [1]\nobjective: {command: it's}\n", "2:22", 'did you mean {argv: ["it\'s"], ...}'),
     (HEAD + "evaluation: {retry_if: busy}\n", "3:24", "evaluation.retry_if: belongs to objective.command"),
-    # What is not there yet.
     (
         HEAD + "task: hessian\nevaluation: {on_failure: repair}\n",
         "4:26",
         "is for gradients and Jacobians, and the task is hessian",
     ),
-    (HEAD + "cluster: {stop_before: 10min}\n", "3:24", "cluster.stop_before is not supported by this version"),
+    (HEAD + "cluster: {stop_before: 10min, max_wall_time: 5min}\n", "3:24", "leaves nothing of max_wall_time"),
+    (HEAD + "cluster: {max_slots: 2, request_slots: 3}\n", "3:40", "is more than max_slots"),
+    (HEAD + "cluster: {runtime_env: {pipp: [a]}}\n", "3:24", "there is no 'pipp'"),
+    (HEAD + "cluster: {runtime_env: {env_vars: {A: 1}}}\n", "3:24", "env_vars: must be texts by name"),
+    (HEAD + "cluster: {address: local, request_slots: 3}\n", "3:42", "a private cluster does not grow"),
 ]
 
 

@@ -243,7 +243,6 @@ BAD_OVERRIDES = [
     ("=1", "must be key.path=value"),
     ("a..b=1", "must be key.path=value"),
     ("--fresh=1", "--fresh: unknown key (1)"),
-    ("cluster.stop_before=10min", "cluster.stop_before is not supported by this version of distfd"),
     ("parameters.a.value=1", "parameters.a: no item of parameters has this name"),
     ("parameters.log_b.value=1", "no item of parameters has this name; did you mean parameters.log_a"),
     ("parameters.2.value=1", "parameters.2: parameters has 2 items, the first is 0"),

@@ -13,7 +13,7 @@ import pytest
 
 import distfd
 from distfd.errors import ClusterError, InputError
-from distfd.executors.ray_join import Resources, _groups
+from distfd.executors.ray_capacity import Resources, _groups
 from distfd.hosts import HOSTS_FILE, hosts
 from distfd.objectives.command import CommandObjective
 from distfd.objectives.workdir import fill

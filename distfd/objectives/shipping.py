@@ -1,0 +1,29 @@
+"""The files of the driver's that a program needs, and the program as it is where these have another place."""
+
+from __future__ import annotations
+
+from copy import copy
+from typing import TYPE_CHECKING
+
+from distfd.objectives.told import scripts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from distfd.objectives.command import CommandObjective
+
+
+def shipped_files(objective: CommandObjective) -> tuple[str, ...]:
+    """Files and folders: what is copied or linked, programs given by a relative path, scripts in argv."""
+    return tuple(dict.fromkeys(map(str, (*objective.copy, *objective.link, *scripts(objective)))))
+
+
+def with_files_at(objective: CommandObjective, places: Mapping[str, str]) -> CommandObjective:
+    """The same objective, with files taken from where they are here."""
+    there = copy(objective)
+    for name in ("copy", "link"):
+        paths = tuple(places.get(str(path), str(path)) for path in getattr(objective, name))
+        object.__setattr__(there, name, paths)
+    steps = tuple(tuple(places.get(argument, argument) for argument in step) for step in objective.steps)
+    object.__setattr__(there, "steps", steps)
+    return there
