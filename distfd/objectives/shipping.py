@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distfd.objectives.told import scripts
@@ -14,8 +15,11 @@ if TYPE_CHECKING:
 
 
 def shipped_files(objective: CommandObjective) -> tuple[str, ...]:
-    """Files and folders: what is copied or linked, programs given by a relative path, scripts in argv."""
-    return tuple(dict.fromkeys(map(str, (*objective.copy, *objective.link, *scripts(objective)))))
+    """Files and folders: what is copied or linked, programs beside the configuration, scripts in argv."""
+    # A configuration makes its programs' paths absolute, so how they were given does not tell which are the user's own.
+    programs = [path for path in (Path(step[0]) for step in objective.steps) if path.is_absolute() and path.is_file()]
+    own = [path for path in programs if path.is_relative_to(objective.base)]
+    return tuple(dict.fromkeys(map(str, (*objective.copy, *objective.link, *own, *scripts(objective)))))
 
 
 def with_files_at(objective: CommandObjective, places: Mapping[str, str]) -> CommandObjective:
