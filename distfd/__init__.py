@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from distfd import plot as plot
-    from distfd.api import differentiate, directional, gradient, hessian, hvp, jacobian, jvp, value_and_gradient
+    from distfd.api import (
+        differentiate,
+        directional,
+        gradient,
+        hessian,
+        hvp,
+        jacobian,
+        jvp,
+        noise_level,
+        value_and_gradient,
+    )
     from distfd.checking import step_sweep
     from distfd.errors import (
         ClusterError,

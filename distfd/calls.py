@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from distfd.records import Batch
-    from distfd.scheduling.scheduler import Submit
+    from distfd.scheduling.issuing import Submit
     from distfd.session import Session
 
 _NO_POINTS = Points(np.empty(0), np.zeros(1, np.int64), np.empty(0, np.int64), np.empty(0))

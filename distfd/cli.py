@@ -22,10 +22,13 @@ if TYPE_CHECKING:
 
     from distfd.forecast import Assumed
     from distfd.observers.display import Progress
+    from distfd.run import Job
     from distfd.rundir import RunDirectory
 
 
 _INTERRUPTED = "interrupted; what was finished is kept, and the same command again goes on from there"
+_LEAVING = 10.0
+"""Seconds in which a process whose cluster is lost is to end: Ray's own farewell may wait for servers that hang."""
 
 app = typer.Typer(
     name="distfd",
@@ -85,6 +88,7 @@ def run(
         evaluate_once(load_config(config, overrides or ()), evaluate, say)
         return
     from distfd.errors import EvaluationError
+    from distfd.last_resort import last_resort
     from distfd.result_table import show_result
     from distfd.run import Job
 
@@ -99,7 +103,8 @@ def run(
 
         job = Job(loaded, progress, progress.say, show_output=show_output, prepare=prepare)
         try:
-            result = job.run(fresh=fresh)
+            with last_resort(lambda reason: _end_lost(job, reason)):
+                result = job.run(fresh=fresh)
         except EvaluationError as error:
             printed = job.directory.printed
             note = f"\n  printed: what J printed is in {printed}" if printed.exists() and not show_output else ""
@@ -251,7 +256,8 @@ def main() -> None:
 
 def _guarded(command: Callable[[], Any], *, debug: bool) -> int:  # noqa: PLR0911  # one return an exit code
     """Run a command; whatever it raises becomes a message and an exit code."""
-    from distfd.errors import DistfdError
+    from distfd.errors import ClusterLostError, DistfdError
+    from distfd.last_resort import end_within
 
     warnings.showwarning = terminal.show_warning
     signal.signal(signal.SIGTERM, _terminated)
@@ -262,6 +268,8 @@ def _guarded(command: Callable[[], Any], *, debug: bool) -> int:  # noqa: PLR091
     except (KeyboardInterrupt, typer.Abort):
         return _fail(_INTERRUPTED, 130, debug=debug)
     except DistfdError as error:
+        if isinstance(error, ClusterLostError):
+            end_within(_LEAVING, error.exit_code)
         return _fail(str(error), error.exit_code, debug=debug)
     except Exception as error:
         if hasattr(error, "show") and hasattr(error, "exit_code"):
@@ -276,6 +284,14 @@ def _guarded(command: Callable[[], Any], *, debug: bool) -> int:  # noqa: PLR091
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     return code
+
+
+def _end_lost(job: Job, reason: str) -> None:
+    """The cluster is lost, and Ray holds the main thread for good."""
+    from distfd.errors import ClusterLostError
+
+    job.lost(reason)
+    os._exit(_fail(reason, ClusterLostError.exit_code, debug=False))
 
 
 def _fail(text: str, code: int, *, debug: bool) -> int:

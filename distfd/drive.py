@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
     from distfd.protocols import Chunk
+    from distfd.scheduling.issuing import Submit
     from distfd.scheduling.ledger import Attempts
-    from distfd.scheduling.scheduler import Scheduler, Submit
+    from distfd.scheduling.scheduler import Scheduler
     from distfd.session import Session
 
 _TICK = 1.0

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from distfd.numerics.plan import Request
     from distfd.protocols import Store
+    from distfd.scheduling.issuing import Submit
     from distfd.scheduling.ledger import Attempts
-    from distfd.scheduling.scheduler import Submit
     from distfd.session import Session
 
 

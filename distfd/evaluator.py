@@ -9,28 +9,21 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from distfd.calls import call_each
-from distfd.describe import coordinate_label, numbered
+from distfd.describe import coordinate_label
 from distfd.errors import InputError
 from distfd.events import Differentiated
-from distfd.executors.registry import make_executor
 from distfd.kinds import Kinds
-from distfd.methods import Setting, make_method
-from distfd.numerics.placement import as_bounds
-from distfd.numerics.plan import Values, check_x
-from distfd.numerics.site import Site
-from distfd.objectives.resolve import as_objective
+from distfd.methods import make_method
+from distfd.numerics.plan import Values
+from distfd.opening import open_session
 from distfd.options import DerivativeOptions, EvaluationOptions
 from distfd.outcome import make_result, out_of_range_error, scalar, tell
 from distfd.pending import Pending
 from distfd.points import dense_points
-from distfd.recycle import as_recycle
 from distfd.results import Tally
-from distfd.scheduling.pool import Pool
-from distfd.session import Session
 from distfd.solve import solve, solving
-from distfd.stores.registry import open_store
+from distfd.surroundings import Surroundings
 from distfd.threads import Turn
-from distfd.warm import make_warm
 
 if TYPE_CHECKING:
     import os
@@ -39,6 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from distfd import events
+    from distfd.methods import Setting
     from distfd.numerics.plan import Answer, Method
     from distfd.numerics.stencils import Stencil
     from distfd.numerics.steps import AbsoluteStep, NoiseStep
@@ -128,37 +122,33 @@ class Evaluator(Kinds):
     ) -> None:
         self._options = DerivativeOptions(scheme, step, scale, bounds, names, accuracy)
         treatment = EvaluationOptions(timeout, retries, on_failure, setup_timeout)
-        self._raises, self._repairs = treatment.on_failure == "raise", treatment.on_failure == "repair"
+        self._raises = treatment.on_failure == "raise"
         self._label = coordinate_label(names)
-        objective = as_objective(fun, args, kwargs, version)
-        warmth = make_warm(warm, objective)
-        tell(getattr(objective, "doubts", ()))
-        if self._options.stencil.imaginary and not getattr(objective, "takes_complex", True):
-            raise InputError("scheme: complex-step gives J complex x, and a program reads real numbers; use central")
-        made = make_executor(executor)
-        policy = treatment.policy(
-            limits_itself=objective.limits_itself,
-            backups=made.duplicates_are_free if deterministic is None else deterministic,
+        self._session, self._owns_store = open_session(
+            fun,
+            treatment,
+            args=args,
+            kwargs=kwargs,
+            version=version,
+            imaginary=self._options.stencil.imaginary,
+            executor=executor,
+            store=store,
+            deterministic=deterministic,
+            observers=observers,
+            names=names,
+            warm=warm,
+            recycle=recycle,
         )
-        opened, salt, self._owns_store = open_store(store, objective)
         if self._owns_store:
             # An Evaluator that is dropped gives its file back.
-            weakref.finalize(self, opened.close)
+            weakref.finalize(self, self._session.store.close)
+        drifts = self._session.warm is not None and self._session.warm.mode == "baseline"
+        written = getattr(self._session.objective, "written", None)  # only objectives that write x as text have it
+        repair = treatment.on_failure == "repair"
+        self._around = Surroundings(self._options, self._label, repair, drifts, written)
         self._turn = Turn()
         self._structure: Any = None
         self._open: Pending | None = None
-        self._session = Session(
-            objective=objective,
-            executor=made,
-            store=opened,
-            observers=tuple(observers),
-            policy=policy,
-            salt=salt,
-            names=names,
-            pool=Pool(slots=1),
-            recycle=as_recycle(recycle),
-            warm=warmth,
-        )
 
     def __enter__(self) -> Self:
         return self
@@ -245,6 +235,11 @@ class Evaluator(Kinds):
         """
         with contextlib.nullcontext() if self._session.warm is None else self._session.warm.held():
             yield
+
+    @property
+    def warm(self) -> str | None:
+        """From what state J starts, as it was given."""
+        return None if self._session.warm is None else self._session.warm.mode
 
     def accept(self, x: ArrayLike) -> None:
         """Take x, of which J and its derivative are known, for the iterate from whose state what follows starts.
@@ -351,22 +346,10 @@ class Evaluator(Kinds):
 
     def setting(self, x: ArrayLike) -> Setting:
         """What every method at x is made from: x checked, its surroundings, and the options of derivatives."""
-        warm = self._session.warm
-        drifts = warm is not None and warm.mode == "baseline"
-        return Setting(self._site(x), self._options, self._repairs, drifts)
+        return self._around.setting(x)
 
     def _at(self, x: ArrayLike) -> NDArray[np.float64]:
-        return self._site(x).x
-
-    def _site(self, x: ArrayLike) -> Site:
-        """The point checked, and its surroundings."""
-        names = self._options.names
-        at = check_x(x, label=self._label if names is None or len(names) == np.size(np.asarray(x)) else numbered)
-        if names is not None and len(names) != len(at):
-            raise InputError(f"names: there are {len(names)} for {len(at)} coordinates")
-        lower, upper = as_bounds(self._options.bounds, len(at))
-        written = getattr(self._session.objective, "written", None)  # only objectives that write x as text have it
-        return Site(check_x(at, lower, upper, self._label), lower, upper, self._label, written)
+        return self._around.site(x).x
 
     def solve(self, method: Method, task: str, *, raises: bool | None = None) -> tuple[Answer, Tally]:
         """Evaluate what any method asks for until it answers; ``task`` is what observers are told of it.

@@ -92,7 +92,8 @@ def minimize(
         method has converged under constraints, of its own end;
         ``derivative`` is its DerivativeResult, ``first`` that of x0; ``outputs`` the constraints' values there and
         ``violation`` how far the worst is from its limit; ``n_evaluations`` and ``n_reused`` count points, gradients
-        included, ``n_rejected`` trials without a gradient, ``n_failed_trials`` those at which J failed. Ctrl-C ends it
+        included, ``history`` has a row (iteration, value, gradient_norm, n_evaluations) for x0 and each iterate,
+        ``n_rejected`` counts trials without a gradient, ``n_failed_trials`` those at which J failed. Ctrl-C ends it
         with the best point so far, and status 130.
 
     Raises
@@ -110,6 +111,11 @@ def minimize(
         how = {"method": name, "options": dict(options or {}), "tolerance": record.limits.tolerance}
         course = Course(session, record, open_journal(journal, session, start, how), callback)
         if name == OWN:
+            if session.warm is not None:
+                raise InputError(
+                    f"warm: {session.warm} starts points from the state of one x, and L-BFGS evaluates several x in "
+                    "one wave; use method L-BFGS-B, or no warm"
+                )
             own = minimize_by_lbfgs(course, _limits(bounds, len(start)), options or {}, record.limits.tolerance)
             return scalar.finished(course.run(start, own), record, None)
         problem = scalar.Scalar(session, record, Speculation(speculative), outputs, given)

@@ -70,6 +70,8 @@ def failure_error(
         return None
     baseline = wave.request.baseline
     if baseline is not None and wave.status[baseline] != Status.OK:
+        if not wave.request.fatal and not always:
+            return None
         return _error(wave, batches, label, baseline, others=0)
     return _error(wave, batches, label, int(failed[0]), others=len(failed) - 1) if always else None
 

@@ -262,7 +262,7 @@ def _history(result: Any) -> tuple[NDArray[np.float64], ...]:
         way = getattr(result, "history", None)
         if way is None:
             raise InputError("convergence: that has no history; give the directory of a run, or what minimize returned")
-    columns = zip(*way, strict=True) if len(way) else ((), (), ())
+    columns = zip(*(row[:3] for row in way), strict=True) if len(way) else ((), (), ())
     steps, values, norms = (np.array(column, dtype=np.float64) for column in columns)
     return steps, values, np.nan_to_num(norms)
 

@@ -19,10 +19,14 @@ from typing import TYPE_CHECKING
 from distfd.reaper import kill_marked
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, MutableMapping, Sequence
+    from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 
 EVALUATION = "DISTFD_EVALUATION"
 WORKER = "DISTFD_WORKER"
+CLUSTER = "DISTFD_CLUSTER"
+
+_CLUSTER_GRACE = 8.0
+"""Seconds in which a private cluster may end by itself once its driver is gone."""
 
 MOST_PRINTED = 4 * 2**30
 """Bytes of stdout or stderr at which a program is killed: it would fill the disk of all evaluations."""
@@ -205,20 +209,39 @@ def start_reaper(environ: MutableMapping[str, str]) -> str:
             mark = _reaper.mark if _reaper is not None and mine else uuid.uuid4().hex
             if _reaper is not None and _reaper.pipe is not None:
                 os.close(_reaper.pipe)  # of a reaper that died, or our copy of the one of the process we forked off
-            _reaper = _Reaper(os.getpid(), mark, _spawn_reaper(mark, forks=environ is os.environ))
+            _reaper = _Reaper(os.getpid(), mark, _spawn_reaper(f"{WORKER}={mark}", forks=environ is os.environ))
         environ[WORKER] = _reaper.mark
         return _reaper.mark
 
 
-def _spawn_reaper(mark: str, *, forks: bool) -> int | None:
+@contextlib.contextmanager
+def reaped_cluster() -> Iterator[None]:
+    """Have the servers that are started inside killed a few seconds after this process has ended, however it ends.
+
+    Ray's own agents were seen to live on for over half a minute where the driver is killed. It is told of the end by
+    Ray itself too, and workers may use the seconds to leave what they have finished.
+    """
+    before, mark = os.environ.get(CLUSTER), uuid.uuid4().hex
+    # Their end of the pipe is never closed: it goes with this process.
+    _spawn_reaper(f"{CLUSTER}={mark}", forks=False, grace=_CLUSTER_GRACE)
+    os.environ[CLUSTER] = mark
+    try:
+        yield
+    finally:
+        os.environ.pop(CLUSTER)
+        if before is not None:
+            os.environ[CLUSTER] = before
+
+
+def _spawn_reaper(entry: str, *, forks: bool, grace: float = 0.0) -> int | None:
     if not Path("/proc/self/environ").exists():
         return None
     # Our end of this pipe closes when this process ends, by kill -9 too; programs do not inherit it.
     theirs, ours = os.pipe()
     subprocess.run(  # noqa: S603  # our own script
-        [sys.executable, "-I", "-S", str(_REAPER), str(os.getpid()), f"{WORKER}={mark}", "forks" if forks else "-"],
+        [*(sys.executable, "-I", "-S", str(_REAPER), str(os.getpid()), entry, "forks" if forks else "-"), str(grace)],
         # Without any mark, or the reaper of a worker further up would kill this one before its work is done.
-        env={name: value for name, value in os.environ.items() if name not in (WORKER, EVALUATION)},
+        env={name: value for name, value in os.environ.items() if name not in (WORKER, EVALUATION, CLUSTER)},
         stdin=theirs,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

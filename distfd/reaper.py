@@ -90,8 +90,11 @@ def _watch(worker: int) -> None:
             return
 
 
-def main(worker: int, mark: str, forks: bool) -> None:
-    """Wait for the worker's end and kill what carries its mark; with ``forks``, what was forked off it too."""
+def main(worker: int, mark: str, forks: bool, grace: float = 0.0) -> None:
+    """Wait for the worker's end and kill what carries its mark; with ``forks``, what was forked off it too.
+
+    After ``grace`` seconds, in which it may end by itself.
+    """
     if os.fork():
         # Ray kills a leaving worker's direct children, which must not include the reaper: be nobody's child.
         os._exit(0)
@@ -99,8 +102,9 @@ def main(worker: int, mark: str, forks: bool) -> None:
         signal.signal(number, signal.SIG_IGN)
     pipe = os.readlink(f"{_PROC}/self/fd/0") if forks else ""  # noqa: PTH115  # as above
     _watch(worker)
+    time.sleep(grace)
     kill_marked(mark.encode(), pipe, _PATIENCE)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2], sys.argv[3] == "forks")
+    main(int(sys.argv[1]), sys.argv[2], sys.argv[3] == "forks", float(sys.argv[4]))

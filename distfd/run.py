@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from distfd.evaluator import Evaluator
     from distfd.protocols import Observer
 
+_KEPT = "what was finished is kept, run again to go on"
+
 
 @dataclass
 class Job:
@@ -58,6 +60,7 @@ class Job:
     prepare: Callable[[RunDirectory], None] = field(default=lambda _directory: None)
     problem: Problem = field(init=False)
     directory: RunDirectory = field(init=False)
+    _stop: Callable[[str, str, int], None] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         config = self.loaded.config
@@ -125,6 +128,15 @@ class Job:
             # Once the store is closed: what it had still to write is then in it.
             refresh_report(directory, self.say)
 
+    def lost(self, reason: str) -> None:
+        """The cluster is lost and Ray holds the thread that `run` was called in: write down what there is.
+
+        What was finished is committed already, so the store is left as a kill would leave it.
+        """
+        if self._stop is not None:
+            with contextlib.suppress(Exception):  # whatever that thread holds, the process is to end
+                self._stop("interrupted", f"{reason}; {_KEPT}", ClusterLostError.exit_code)
+
     def _put_aside(self) -> None:
         store = self.directory.store
         if writer := holder(store.with_name(store.name + ".lock")):
@@ -166,16 +178,20 @@ class Job:
             with contextlib.suppress(StoreError):
                 close(status, {**stopped, "message": message, "exit_code": exit_code})
 
+        self._stop = stop
         try:
             found = self._compute(evaluator)
         except KeyboardInterrupt:
             stop("interrupted", "interrupted; run again to go on", 130)
             raise
         except ClusterLostError as error:
-            stop("interrupted", f"{error}; what was finished is kept, run again to go on", error.exit_code)
+            stop("interrupted", f"{error}; {_KEPT}", error.exit_code)
             raise
         except DistfdError as error:
             stop("failed", str(error), error.exit_code)
+            raise
+        except Exception as error:
+            stop("failed", f"a bug in distfd: {type(error).__name__}: {error}", 1)
             raise
         if found.get("interrupted"):
             # An optimisation gives what it has; the caller is to know that it was to have more.

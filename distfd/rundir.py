@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from distfd.errors import InputError, StoreError
+from distfd.modes import owner_only
 from distfd.stores.summary import read_summary
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ class RunDirectory:
         part = path.with_name(path.name + ".part")
         with _named(path):
             try:
-                with part.open("wb") as file:
+                with open(part, "wb", opener=owner_only) as file:
                     write(file)
                     file.flush()
                     os.fsync(file.fileno())
@@ -187,7 +188,7 @@ def _read(path: Path) -> dict[str, Any] | None:
         return None
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
 

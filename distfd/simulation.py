@@ -19,7 +19,7 @@ from distfd.scheduling.scheduler import Scheduler
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from distfd.scheduling.scheduler import Submit
+    from distfd.scheduling.issuing import Submit
 
 CHUNK_COST = 0.001
 """Seconds of the driver for a chunk, there and back: 0.9 ms of it are Ray's (docs/architecture.md)."""

@@ -17,6 +17,7 @@ from zlib import crc32
 
 import numpy as np
 
+from distfd.modes import owner_only
 from distfd.records import Batch, Failure, Status
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def leave(spool: Spool, k: int, batch: Batch) -> None:
     part = path.with_suffix(f".part-{batch.pid}")
     with contextlib.suppress(OSError):
         try:
-            with part.open("x", encoding="ascii") as file:
+            with open(part, "x", encoding="ascii", opener=owner_only) as file:
                 json.dump({**record, "checksum": _checksum(record)}, file)
             part.replace(path)
         except OSError:
@@ -94,7 +95,7 @@ def read(path: Path) -> tuple[NDArray[np.uint64], Batch]:
         key = np.frombuffer(bytes.fromhex(record["key"]), "<u8").astype(np.uint64).reshape(1, 2)
         flat = np.frombuffer(bytes.fromhex(record["value"]), "<f8").astype(np.float64)
         status = Status(record["status"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedSpoolError(f"it is not what a worker writes: {error}") from error
     point = record["point"]
     failures = {} if record["cause"] is None else {point: Failure(status, record["cause"], record["detail"])}

@@ -4,9 +4,10 @@
 
 ``counted`` counts rounds on as many problems as there are, with W = d + 4 slots on paper: a wave of n new points takes
 ceil(n / W), a call by itself one. ``wall`` takes wall time over the time of one evaluation, which sleeps, in processes.
-``overhead`` is what an iteration costs beyond its evaluations. Beside distfd: SciPy's own L-BFGS-B with ``workers``
+``overhead`` is what an iteration costs beyond its evaluations. ``rounds``, ``lbfgs_wall`` and ``noise`` are those of
+the method "L-BFGS" (`bench_lbfgs`). Beside distfd: SciPy's own L-BFGS-B with ``workers``
 (SciPy >= 1.17), optimparallel, and optimagic (pip install optimparallel optimagic); those that are not installed are
-left out. More tables are functions of no arguments in ``TABLES``.
+left out. ``rounds`` needs optimparallel. More tables are functions of no arguments in ``TABLES``.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import bench_lbfgs
 import numpy as np
 
 import distfd
@@ -256,9 +258,14 @@ class Sleeper:
 
 def wall() -> None:
     """Rounds by the clock: wall time over one evaluation's."""
+    for seconds in (0.1, 0.5):
+        _wall(seconds)
+
+
+def _wall(seconds: float) -> None:
     from scipy.optimize import minimize
 
-    seconds, d, target = 0.1, 8, 1e-3
+    d, target = 8, 1e-3
     fun, x0 = Sleeper(seconds), np.array([-1.2, 1.0] * (d // 2))
     one = statistics.mean(clock(partial(fun, x0)) for _ in range(5))
     nfev = minimize(Sleeper(0), x0, method="L-BFGS-B", jac="2-point", callback=None).nfev // (d + 1)
@@ -285,22 +292,41 @@ def wall() -> None:
     print(f"  distfd: {rows[0][1] / one / rows[0][2]:.3f} rounds a function evaluation")
 
 
+def cheap(x: Any) -> float:
+    """A J of a few microseconds, which no gradient method has done with at once."""
+    return float(x @ x) ** 2 + float(x[::2].sum()) ** 2
+
+
 def overhead() -> None:
     """What an iteration costs beyond its evaluations, at d = 1000."""
+    import scipy.optimize  # noqa: F401  # half a second, once, and no iteration's
+
     d = 1000
-    x0 = np.tile([-1.2, 1.0], d // 2)
-    with distfd.Evaluator(Sleeper(0), executor=distfd.RayExecutor(max_slots=2)) as ev:
+    x0 = np.linspace(-1, 1, d)
+    with distfd.Evaluator(cheap, executor=distfd.RayExecutor(max_slots=2)) as ev:
         ev.start(wait=True)
-        ev.gradient(x0 + 1)
+        for k in (1, 2, 3):
+            ev.gradient(x0 + k)
+        spent = clock(partial(ev.gradient, x0 + 4))
+        print(f"\nd {d}, J takes some us, 2 slots: a gradient alone {1000 * spent:.1f} ms")
         begin = time.perf_counter()
-        found = distfd.minimize(ev, x0, limits=distfd.Limits(max_iterations=20))
+        found = distfd.minimize(ev, x0, limits=distfd.Limits(max_iterations=20), options={"ftol": 0, "gtol": 0})
         spent = time.perf_counter() - begin
     busy = found.totals["ideal_seconds"]
-    print(f"\nd {d}, J takes nothing, 2 slots: {1000 * (spent - busy) / found.nit:.1f} ms an iteration beyond")
-    print(f"  its evaluations ({found.nfev / found.nit:.2f} gradients each)")
+    print(
+        f"  an iteration {1000 * spent / found.nit:.1f} ms, {1000 * (spent - busy) / found.nit:.1f} of them beyond its"
+    )
+    print(f"  evaluations ({found.nfev / found.nit:.2f} gradients each)")
 
 
-TABLES: dict[str, Callable[[], None]] = {"counted": counted, "wall": wall, "overhead": overhead}
+TABLES: dict[str, Callable[[], None]] = {
+    "counted": counted,
+    "wall": wall,
+    "overhead": overhead,
+    "rounds": bench_lbfgs.rounds,
+    "lbfgs_wall": bench_lbfgs.lbfgs_wall,
+    "noise": bench_lbfgs.noise,
+}
 
 
 def clock(call: Callable[[], Any]) -> float:

@@ -200,8 +200,7 @@ class Processes:
             for pid in map(int, file.read_text().split()):
                 if pid not in self.known:
                     self.known[pid] = process_of(pid)
-                process = self.known[pid]
-                if process is not None and process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                if lives(self.known[pid]):
                     self.longest[pid] = now - since
                     count += 1
         return count
@@ -212,6 +211,13 @@ def process_of(pid: int) -> psutil.Process | None:
         return psutil.Process(pid)
     except psutil.Error:
         return None
+
+
+def lives(process: psutil.Process | None) -> bool:
+    try:
+        return process is not None and process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:  # it went between the two questions
+        return False
 
 
 @section("programs", 50)

@@ -84,6 +84,7 @@ def test_a_missing_simulator_is_exit_2_and_says_what_to_install(name: str, tmp_p
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_ladder_killed_in_the_middle_and_run_again(
     tmp_path: Path, ray_address: str, require_simulator: RequireSimulator
 ) -> None:

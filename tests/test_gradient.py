@@ -255,7 +255,14 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("fun", FAULTS, ids=lambda f: f.__name__)
+_ELSEWHERE_TOO = (crash_at_one, hang_at_one)
+"""What workers that die and hang come to is in tests/contract and tests/faults as well."""
+
+
+@pytest.mark.parametrize(
+    "fun",
+    [pytest.param(fun, id=fun.__name__, marks=pytest.mark.slow if fun in _ELSEWHERE_TOO else ()) for fun in FAULTS],
+)
 def test_a_failed_component_is_named_and_the_others_are_kept(fun: Callable[..., float]) -> None:
     status, text, attempts = FAULTS[fun]
     names = ["mass", "width", "depth"]

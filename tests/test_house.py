@@ -19,7 +19,7 @@ FLOORS: dict[str, int] = {
     "suggestions": 0,
     "numerics": 0,
     **dict.fromkeys(("protocols", "scheduling", "options", "work", "lending", "threads", "processes", "reaper"), 1),
-    **dict.fromkeys(("fingerprint", "identity", "recycle", "hosts", "silence", "spool"), 1),
+    **dict.fromkeys(("fingerprint", "identity", "recycle", "hosts", "silence", "spool", "modes", "last_resort"), 1),
     **dict.fromkeys(("objectives", "executors", "stores", "observers"), 2),
     **dict.fromkeys(
         (
@@ -30,6 +30,8 @@ FLOORS: dict[str, int] = {
             "solve",
             "calls",
             "evaluator",
+            "opening",
+            "surroundings",
             "kinds",
             "methods",
             "outcome",
@@ -40,6 +42,7 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(("api", "optimize", "optimizing", "report", "rundir", "scipy_derivative", "scipy_sources"), 4),
     **dict.fromkeys(("checking", "check_report", "gradient_check", "along"), 4),
     **dict.fromkeys(("reporting", "plot"), 4),
+    **dict.fromkeys(("torch", "jax", "openmdao", "optimagic"), 4),
     **dict.fromkeys(("config", "build", "run", "preview", "single", "draft", "check_job", "cli", "__main__"), 5),
     **dict.fromkeys(("launch", "simulation", "forecast", "cli_launch"), 5),
     **dict.fromkeys(("cli_options", "cli_aside", "terminal", "result_table", "starter", "watch", "doctor"), 5),
@@ -128,6 +131,7 @@ def test_slow_packages_are_imported_where_they_are_used(name: str) -> None:
         "config.section",
         "config.launching",
         "config.messages",
+        "objectives.sandbox",
     }
     if name in late:
         return

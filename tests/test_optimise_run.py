@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,9 +19,6 @@ from distfd.config.load import load_config
 from distfd.preview import preview
 from distfd.report import summary
 from distfd.run import Job
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 MODEL = """
 import numpy as np
@@ -96,6 +99,46 @@ def test_constraints_of_a_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     np.testing.assert_allclose(found["x"], [60 / 160, 4.0], rtol=1e-3)
     assert found["value"] == pytest.approx(1.5, rel=1e-3)
     assert found["constraints"] == pytest.approx([0.0], abs=1e-5)
+
+
+def test_lbfgs_by_yaml(tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = f"task: minimize\nobjective: {{python: '{model}:rosen'}}\nx0: [-1.2, 1.0]\n"
+    text += "derivative: {scheme: central}\nminimize: {method: L-BFGS, options: {maxcor: 20, gtol: 1.0e-6}}\n"
+    found = run(tmp_path, text, monkeypatch)
+    assert found["status"] == "done"
+    assert found["converged"] is True
+    assert found["message"] in ("gradient below gtol", "J falls by less than ftol")
+    np.testing.assert_allclose(found["x"], 1.0, atol=1e-4)
+    again = run(tmp_path, text.replace("1.0e-6", "1.0e-7"), monkeypatch)
+    assert again["converged"] is True
+    assert again["n_reused"] > 10, "what was known is not computed again"
+    with pytest.raises(distfd.InputError, match=r"'maxfun' is none of L-BFGS"):
+        run(tmp_path, text.replace("maxcor", "maxfun"), monkeypatch)
+
+
+@pytest.mark.slow
+def test_a_minimisation_that_is_ended_exits_with_130(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(
+        "import time\nfrom pathlib import Path\n"
+        "def J(x):\n    Path(__file__).with_name('going').touch()\n    time.sleep(0.02)\n"
+        "    return float(100 * (x[1] - x[0] ** 2) ** 2 + (1 - x[0]) ** 2)\n"
+    )
+    (tmp_path / "job.yaml").write_text(
+        "task: minimize\nobjective: {python: 'slow:J'}\nx0: [-1.2, 1.0]\n"
+        "minimize: {method: L-BFGS}\ncluster: {address: local, num_cpus: 2}\noutput: run\n"
+    )
+    command = [sys.executable, "-m", "distfd", "run", "job.yaml"]
+    root = str(Path(distfd.__file__).parents[1])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL)
+    iterates = tmp_path / "run" / "iterates.jsonl"
+    while process.poll() is None and not (iterates.exists() and b'"iterate": 2' in iterates.read_bytes()):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    assert process.wait() == 130
+    found = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert found["status"] == "interrupted"
+    assert found["value"] < found["value0"]
 
 
 def test_an_interrupted_run_has_its_best_point_and_goes_on(

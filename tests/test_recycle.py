@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from solving import bits
 
 import distfd
 from distfd.errors import InputError
-from distfd.executors.ray import _Call
+from distfd.executors.ray_slots import Call, Slots
 from distfd.objectives.simulator import SimulatorObjective
 from distfd.points import dense_points
 from distfd.protocols import Chunk, SlotLost
@@ -144,18 +145,18 @@ def test_limits_that_make_no_sense_are_refused() -> None:
 
 def test_no_process_is_ended_that_still_owes_a_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of two chunks the second's report, which says that it was the last, may come first."""
-    executor = distfd.RayExecutor()
+    slots = Slots(Mock(), Mock())
     killed: list[int] = []
 
     def kill(slot: int) -> None:
         killed.append(slot)
-        executor._worn.discard(slot)
+        slots._worn.discard(slot)
 
-    monkeypatch.setattr(executor, "kill", kill)
-    executor._worn = {0, 1}
-    executor._calls = {"a reference": _Call(0, 7)}
-    assert executor._recycled() == [SlotLost(1, RECYCLED)]
-    executor._calls = {}
-    assert executor._recycled() == [SlotLost(0, RECYCLED)]
-    assert executor._recycled() == []
+    monkeypatch.setattr(slots, "kill", kill)
+    slots._worn = {0, 1}
+    slots._calls = {"a reference": Call(0, 7)}
+    assert slots._recycled() == [SlotLost(1, RECYCLED)]
+    slots._calls = {}
+    assert slots._recycled() == [SlotLost(0, RECYCLED)]
+    assert slots._recycled() == []
     assert killed == [1, 0]

@@ -25,8 +25,13 @@ from distfd.config.outputs import Data, Output, Pointer
 from distfd.config.section import KeyPath, Section, refuse, wrong
 from distfd.errors import InputError
 
+_LONGEST = 10_000
+"""Characters: what is longer takes Python's own parser too long."""
+
 
 def _expression(text: str) -> str:
+    if len(text) > _LONGEST:
+        raise wrong(f"not an expression: it has {len(text)} characters, and {_LONGEST} are the most")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -23,6 +23,9 @@ from distfd.config.mistakes import nearest
 from distfd.config.section import Section, refuse, wrong
 from distfd.home import at_home
 
+_LONGEST_NAME = 255
+"""On Linux and macOS."""
+
 
 def kind_of(value: Any) -> str:
     """Which member of a union a value is meant to be: by its type alone, so that a mistake is told of once.
@@ -92,6 +95,12 @@ def _inside_work(text: str) -> str:
     path = Path(text)
     if path.is_absolute() or ".." in path.parts or path == Path():
         raise wrong("must be a file inside the evaluation's work directory: a relative path without ..")
+    return _short(text)
+
+
+def _short(text: str) -> str:
+    if any(len(os.fsencode(part)) > _LONGEST_NAME for part in Path(text).parts):
+        raise wrong(f"a file's name has at most {_LONGEST_NAME} bytes")
     return text
 
 
@@ -111,6 +120,19 @@ def _existing(text: str, info: ValidationInfo) -> str:
     if (info.context or {}).get("folder") is not None and not os.path.exists(path):  # noqa: PTH110 - never raises
         raise wrong(f"no such file: {path}")
     return path
+
+
+def _plain_file(text: str, info: ValidationInfo) -> str:
+    path = _existing(text, info)
+    # To read a pipe or a device may take for ever.
+    if (info.context or {}).get("folder") is not None and not os.path.isfile(path):  # noqa: PTH113 - never raises
+        raise wrong(f"not a plain file: {path}")
+    return path
+
+
+def _file_or_folder(text: str, info: ValidationInfo) -> str:
+    path = _existing(text, info)
+    return path if os.path.isdir(path) else _plain_file(text, info)  # noqa: PTH112 - never raises
 
 
 def _npy(text: str, info: ValidationInfo) -> str:
@@ -172,27 +194,32 @@ ModuleName = Annotated[str, AfterValidator(_module_name)]
 Regex = Annotated[Text, AfterValidator(_regex)]
 OneGroup = Annotated[Text, AfterValidator(_one_group)]
 WorkFile = Annotated[Text, AfterValidator(_inside_work)]
-InputFile = Annotated[Text, AfterValidator(_existing)]
-OutputFolder = Annotated[Text, AfterValidator(_here)]
+InputFile = Annotated[Text, AfterValidator(_plain_file)]
+BroughtFile = Annotated[Text, AfterValidator(_file_or_folder)]
+OutputFolder = Annotated[Text, AfterValidator(_short), AfterValidator(_here)]
 NpyFile = Annotated[str, AfterValidator(_npy)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
+MOST = 10**9
+"""Of what is counted: more than any machine does, and less than what overflows somewhere."""
+Count = Annotated[int, Field(ge=1, le=MOST)]
+FromZero = Annotated[int, Field(ge=0, le=MOST)]
 Duration = Annotated[
     float,
+    Field(le=1e9),
     BeforeValidator(_seconds),
     WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string", "pattern": f"^{quantities.DURATION}$"}]}),
 ]
 Size = Annotated[
     int,
-    Field(gt=0),
+    Field(gt=0, lt=2**63),
     BeforeValidator(_bytes),
     WithJsonSchema({"anyOf": [{"type": "integer"}, {"type": "string", "pattern": f"^{quantities.SIZE}$"}]}),
 ]
 # Lists of YAML become tuples, because what is frozen must not be changed from within.
 Texts = Annotated[tuple[Text, ...], Strict(strict=False)]
 DistinctTexts = Annotated[Texts, AfterValidator(_distinct)]
-InputFiles = Annotated[tuple[InputFile, ...], Strict(strict=False)]
+InputFiles = Annotated[tuple[BroughtFile, ...], Strict(strict=False)]
 Program = Annotated[tuple[str, ...], Strict(strict=False), Field(min_length=1), AfterValidator(_program)]
 Programs = Annotated[tuple[Program, ...], Strict(strict=False), Field(min_length=1)]
 Numbers = Annotated[tuple[float, ...], Strict(strict=False), Field(min_length=1)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, Any
 
-from distfd.config.mistakes import KeyPath, Mistake, nearest, shown, shown_path
+from distfd.config.mistakes import ENVIRONMENT, KeyPath, Mistake, is_secret, nearest, shown, shown_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +28,8 @@ _TEXTS = {
     "finite_number": "must be a finite number",
     "greater_than": "must be > {gt:g}",
     "greater_than_equal": "must be >= {ge:g}",
+    "less_than": "must be < {lt:g}",
+    "less_than_equal": "must be <= {le:g}",
     "too_short": "must not be empty",
     "string_too_short": "must not be empty",
 }
@@ -50,7 +52,9 @@ def translated(error: ValidationError, document: Document, model: type[Section])
             case "missing":
                 yield document.mistake(path, "is missing")
             case "extra_forbidden":
-                yield document.mistake(path, "unknown key", shown(given), _meant_key(path, model), key=True)
+                meant = _meant_key(path, model)
+                told = "" if is_secret(path) or meant == shown_path(ENVIRONMENT) else shown(given)
+                yield document.mistake(path, "unknown key", told, meant, key=True)
             case "conflict" | "no_choice":
                 yield _choice_mistake(document, path, kind, context)
             case "literal_error":
@@ -64,6 +68,9 @@ def translated(error: ValidationError, document: Document, model: type[Section])
                 text = _TEXTS[kind].format(**context) if kind in _TEXTS else context.get("text", detail["msg"])
                 suggestion = context.get("suggestion") or _as_argv(given, path) or _suggestion(kind, given)
                 there = _is_there(document.data, path)
+                if is_secret(path) and there and not at_key:
+                    # Values of variables may be secret, and messages end up in logs.
+                    there, suggestion = False, "it in quotes" if kind == "string_type" else ""
                 yield document.mistake(path, text, shown(given) if there else "", suggestion, key=at_key)
 
 

@@ -19,6 +19,9 @@ KeyPath = tuple[str | int, ...]
 Place = tuple[int, int]
 """Line and column, both from 1."""
 
+ENVIRONMENT: KeyPath = ("objective", "command", "env")
+"""Where values stand that are not to be told: variables may be secret."""
+
 MOST_SHOWN = 20
 _MOST_TEXT = 60
 _PLAIN_KEY = re.compile(r"[\w-]{1,60}")
@@ -55,6 +58,11 @@ def config_error(mistakes: Iterable[Mistake]) -> ConfigError:
     if len(kept) > MOST_SHOWN:
         lines.append(f"... and {len(kept) - MOST_SHOWN} more mistakes, at least")
     return ConfigError("\n".join(lines))
+
+
+def is_secret(path: KeyPath) -> bool:
+    """Whether the value at this path is not to be told."""
+    return path[: len(ENVIRONMENT)] == ENVIRONMENT
 
 
 def shown_path(path: KeyPath) -> str:

@@ -4,7 +4,19 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, Strict, Tag, model_validator
 
-from distfd.config.fields import Count, InputFile, ModuleName, OneGroup, Regex, Text, WorkFile, only, union
+from distfd.config.fields import (
+    MOST,
+    Count,
+    FromZero,
+    InputFile,
+    ModuleName,
+    OneGroup,
+    Regex,
+    Text,
+    WorkFile,
+    only,
+    union,
+)
 from distfd.config.section import Section, refuse, wrong
 
 
@@ -23,9 +35,9 @@ def _from_an_end(number: int) -> int:
 
 
 Pointer = Annotated[str, AfterValidator(_pointer)]
-Index = Annotated[int, Field(ge=0)]
+Index = FromZero
 Indices = Annotated[tuple[Index, ...], Strict(strict=False), Field(min_length=1)]
-Ordinal = Annotated[int, AfterValidator(_from_an_end)]
+Ordinal = Annotated[int, Field(ge=-MOST, le=MOST), AfterValidator(_from_an_end)]
 """From 1, or from the end by -1."""
 Column = Annotated[
     Annotated[Count, Tag("<number>")] | Annotated[Text, Tag("<text>")], union("must be a column's name or number")
@@ -83,7 +95,7 @@ class Cell(Section):
     """In place of row: the one row that has these values, {header: value}."""
     delimiter: Text = ","
     """One character, or whitespace for any run of blanks."""
-    skip: Annotated[int, Field(ge=0)] = 0
+    skip: FromZero = 0
     """Lines before the header."""
     header: bool = True
     """false: there is none, and columns have numbers alone."""

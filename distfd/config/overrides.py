@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from distfd.config.document import Document, Spot
-from distfd.config.mistakes import KeyPath, Mistake, nearest, shown, shown_path
+from distfd.config.mistakes import KeyPath, Mistake, is_secret, nearest, shown, shown_path
 from distfd.config.yaml_source import read_text
 from distfd.errors import ConfigError
 
@@ -32,7 +32,9 @@ def apply_override(document: Document, override: str) -> Mistake | None:
 
     Items of a list are named by their number, or by their ``name`` where they have one.
     """
-    label = override if len(override) <= _MOST_TEXT else override[: _MOST_TEXT - 3] + "..."
+    key, equals, _ = override.partition("=")
+    told = f"{key}=..." if equals and is_secret(tuple(key.strip().split("."))) else override
+    label = told if len(told) <= _MOST_TEXT else told[: _MOST_TEXT - 3] + "..."
     label = "".join(c if c.isprintable() else "?" for c in label)
     try:
         keys, value, spot = _split(override)

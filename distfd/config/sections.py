@@ -14,8 +14,10 @@ from pydantic import (
 
 from distfd.config.command import Command
 from distfd.config.fields import (
+    MOST,
     Count,
     Duration,
+    FromZero,
     Limit,
     ModuleName,
     Name,
@@ -58,7 +60,7 @@ def _version(value: Any) -> Any:
 
 
 def _every_cause(value: Any) -> Any:
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST:
         return {"error": value, "crash": value, "timeout": value}
     if value is not None and not isinstance(value, (dict, Retries)):
         raise wrong("must be a whole number >= 0, or a mapping with error, crash and timeout")
@@ -200,11 +202,11 @@ class Derivative(Section):
 class Retries(Section):
     """Further tries after the first, by cause. Lost nodes never count."""
 
-    error: Annotated[int, Field(ge=0)] = 0
+    error: FromZero = 0
     """J raised, or returned what is no value."""
-    crash: Annotated[int, Field(ge=0)] = 2
+    crash: FromZero = 2
     """J's process died."""
-    timeout: Annotated[int, Field(ge=0)] = 0
+    timeout: FromZero = 0
     """J took longer than evaluation.timeout."""
 
 

@@ -6,49 +6,25 @@ a second one may wait behind the first. Ray's own retries are off: the scheduler
 
 from __future__ import annotations
 
-import contextlib
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from distfd.errors import InputError
 from distfd.executors import ray_worker
-from distfd.executors.ray_failures import HUNG, IDLE, failure_of, node_lost
 from distfd.executors.ray_join import Resources, connection, count_slots, is_private, join, make_resources
 from distfd.executors.ray_leave import leave
 from distfd.executors.ray_nodes import Nodes
-from distfd.executors.ray_parcels import Parcels
 from distfd.executors.ray_places import Places
+from distfd.executors.ray_slots import Slots
 from distfd.executors.ray_start import starter
-from distfd.executors.ray_worker import unpacked_batch
-from distfd.protocols import ChunkDone, SlotLost, SlotStarting, SlotUp
-from distfd.records import Failure, Status
-from distfd.recycle import RECYCLED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from distfd.protocols import Chunk, Objective, Report
-
-_CLOSE_SECONDS = 5.0
-_IDLE = 0.02
-"""Seconds without a word of a worker after which it is asked whether it is there before it gets a point alone."""
-
+    from distfd.protocols import Chunk, Objective, Report, SlotStarting, SlotUp
 
 _opened: WeakSet[RayExecutor] = WeakSet()
-
-
-@dataclass(frozen=True)
-class _Call:
-    """What an outstanding Ray reference stands for; ``chunk`` is None while a worker makes itself and J ready."""
-
-    slot: int
-    chunk: int | None = None
-    ready: bool = False
-    """Whether J is ready once it returns."""
-    held: Chunk | None = None
-    """What goes out once it returns: nobody knows whether a worker that was idle is still there."""
 
 
 class RayExecutor:
@@ -99,17 +75,10 @@ class RayExecutor:
             resources if isinstance(resources, Resources) else make_resources({**(resources or {}), **needs})
         )
         self._objective: Objective | None = None
-        self._actors: list[Any] = []
-        self._up: dict[int, SlotUp] = {}
-        self._calls: dict[Any, _Call] = {}
+        self._slots: Slots | None = None
         self._cluster: str | None = None
-        self._make: Any = None
-        self._parcels = Parcels()
-        self._worn: set[int] = set()
         self._places = Places(self._resources)
-        self._starting: dict[int, SlotStarting] = {}
         self._nodes: Nodes | None = None
-        self._heard: dict[int, float] = {}
 
     apart = True
     """Evaluations run in other processes, which may end one after this process has died."""
@@ -117,7 +86,7 @@ class RayExecutor:
     @property
     def slots(self) -> int:
         """Evaluations at once; 0 before `open`."""
-        return len(self._actors)
+        return len(self._slots or ())
 
     @property
     def duplicates_are_free(self) -> bool:
@@ -139,37 +108,30 @@ class RayExecutor:
 
         for other in list(_opened):
             # Idle slots of another executor of this process would keep the CPUs that this one waits for.
-            if other is not self and not any(call.chunk is not None for call in other._calls.values()):  # noqa: SLF001  # of its own kind
+            if other is not self and not (other._slots is not None and other._slots.busy):  # noqa: SLF001  # of its own kind
                 other.close()
         _opened.add(self)
 
         cluster = connection()
-        if self._objective is objective and self._actors and self._cluster == cluster:
-            return [*self._up.values(), *self._starting.values()]
+        if self._objective is objective and self._slots and self._cluster == cluster:
+            return self._slots.known
         if self._cluster == cluster:
             self.close()
-        slots = count_slots(self._resources, self._max_slots)
         self._forget()
+        self._nodes = nodes = Nodes(private=is_private(cluster))
         self._cluster = cluster
-        self._nodes = Nodes(private=is_private(cluster))
-        self._make = starter(objective, self._resources, self._places)
-        self._actors = [None] * slots
-        for slot in range(slots):
-            self._start(slot)
+        with nodes.explained():
+            count = count_slots(self._resources, self._max_slots)
+            self._slots = Slots(starter(objective, self._resources, self._places), nodes)
+            self._slots.fill(count)
         self._objective = objective  # only now: an interrupt on the way leaves nothing that looks open
         return []
 
     def submit(self, slot: int, chunk: Chunk) -> None:
         """Queue a chunk on a slot's worker."""
-        idle = time.monotonic() - self._heard.get(slot, 0.0) > _IDLE and not self._owes(slot)
-        if idle and len(chunk.index) == 1:
-            # If it has died since, the point must not be blamed.
-            self._calls[self._actors[slot].here.remote()] = _Call(slot, chunk.id, held=chunk)
-        else:
-            self._send(slot, chunk)
-
-    def _send(self, slot: int, chunk: Chunk) -> None:
-        self._calls[self._actors[slot].run.remote(*self._parcels.pack(chunk))] = _Call(slot, chunk.id)
+        slots, nodes = self._opened_slots()
+        with nodes.explained():
+            slots.submit(slot, chunk)
 
     def wait(self, seconds: float) -> Sequence[Report]:
         """What the workers reported.
@@ -179,54 +141,37 @@ class RayExecutor:
         ClusterLostError
             If the cluster is gone; `close` then leaves it without a word to its servers.
         """
-        import ray
-
         self._check()
-        if not self._calls:
+        if self._slots is None or self._nodes is None or self._nodes.doubted:
+            # Ray ends this process at a word to a raylet of its own that is gone: silence, until the watch is sure.
             time.sleep(min(seconds, 0.05))
             return []
-        calls = list(self._calls)
-        # Ready is what is here: what lies on a node that hangs could be waited for without end.
-        ready, _ = ray.wait(calls, num_returns=1, timeout=seconds)
-        if ready and len(calls) > 1:
-            ready, _ = ray.wait(calls, num_returns=len(calls), timeout=0)
-        # In the order of submission: what a worker did before it died comes before its death.
-        came = set(ready)
-        reports = [self._report(ref) for ref in calls if ref in came]
-        return [report for report in reports if report is not None] + self._recycled() + self._hung()
+        with self._nodes.explained():
+            return self._slots.wait(seconds)
 
     def kill(self, slot: int) -> None:
         """End a slot's process and start another."""
-        import ray
-
-        with contextlib.suppress(Exception):  # it may be gone already
-            ray.kill(self._actors[slot], no_restart=True)
-        self._calls = {ref: call for ref, call in self._calls.items() if call.slot != slot}
-        self._start(slot)
+        slots, nodes = self._opened_slots()
+        with nodes.explained():
+            slots.kill(slot)
 
     def close(self) -> None:
         """End all workers; the cluster stays, for the next call of this process."""
+        connected = self._nodes is not None and self._connected()
         if self._nodes is not None and self._nodes.lost:
-            if self._connected():
+            if connected:
                 leave(private=self._nodes.private)
             self._places = Places(self._resources)
-            self._forget()
-            return
-        if not self._actors:
-            self._forget()
-            return
-        import ray
-
-        if self._connected():
-            busy = {call.slot for call in self._calls.values()}
-            bye = [self._actors[slot].close.remote() for slot in self._up if slot not in busy]
-            if bye:
-                ray.wait(bye, num_returns=len(bye), timeout=_CLOSE_SECONDS)
-            for actor in self._actors:
-                with contextlib.suppress(Exception):  # it may be gone already
-                    ray.kill(actor, no_restart=True)
-            self._places.free()
+        elif self._slots is not None and self._nodes is not None and connected:
+            with self._nodes.explained():
+                self._slots.close()
+                self._places.free()
         self._forget()
+
+    def _opened_slots(self) -> tuple[Slots, Nodes]:
+        assert self._slots is not None, "the executor is not open"
+        assert self._nodes is not None, "the executor is not open"
+        return self._slots, self._nodes
 
     def _check(self) -> None:
         """See that the cluster is still there; if it is not, leave it."""
@@ -242,88 +187,7 @@ class RayExecutor:
         return bool(ray.is_initialized()) and connection() == self._cluster
 
     def _forget(self) -> None:
-        self._actors, self._calls, self._objective = [], {}, None
+        self._slots, self._objective = None, None
         if self._nodes is not None:
             self._nodes.stop()
         self._nodes = None
-        self._starting.clear()
-        self._heard.clear()
-        self._up.clear()
-        self._parcels.clear()
-        self._worn.clear()
-
-    def _start(self, slot: int) -> None:
-        self._actors[slot] = worker = self._make(slot)
-        self._calls[worker.here.remote()] = _Call(slot)
-        self._calls[worker.hello.remote()] = _Call(slot, ready=True)
-        self._up.pop(slot, None)
-        self._starting.pop(slot, None)
-        if self._nodes is not None:
-            self._nodes.left(slot)
-        self._worn.discard(slot)
-
-    def _owes(self, slot: int) -> bool:
-        return any(call.slot == slot for call in self._calls.values())
-
-    def _hung(self) -> list[Report]:
-        """Slots on nodes that do not answer; Ray starts their workers elsewhere, once it sees it too."""
-        slots = self._nodes.hung() if self._nodes is not None else []
-        for slot in slots:
-            self.kill(slot)
-        return [SlotLost(slot, HUNG) for slot in slots]
-
-    def _recycled(self) -> list[Report]:
-        """Slots whose processes have had their time, once all that they were given is in; others take their place.
-
-        A report may come before that of an earlier chunk, so none is killed that still owes one. What it was given
-        since it knew comes back at once, untouched.
-        """
-        owing = {call.slot for call in self._calls.values()}
-        worn = [slot for slot in self._worn if slot not in owing]
-        for slot in worn:
-            self.kill(slot)
-        return [SlotLost(slot, RECYCLED) for slot in worn]
-
-    def _report(self, ref: Any) -> Report | None:
-        import ray
-
-        call = self._calls.pop(ref, None)
-        if call is None:
-            return None  # its slot was lost a moment ago
-        try:
-            result = ray.get(ref)
-        except ray.exceptions.RayError as error:
-            failure = self._blame(call, failure_of(error))
-            self.kill(call.slot)  # it may live on where only the call failed
-            return SlotLost(call.slot, failure)
-        self._heard[call.slot] = time.monotonic()
-        if call.held is not None:
-            self._send(call.slot, call.held)
-            return None
-        if call.chunk is None:
-            return self._came(call, *result)
-        batch = unpacked_batch(result)
-        if batch.last:
-            self._worn.add(call.slot)
-        # Untouched points are not handed back, or they would go to the same process again.
-        return ChunkDone(call.slot, call.chunk, batch) if len(batch) else None
-
-    def _came(self, call: _Call, host: str, pid: int, node: str, output: str) -> SlotUp | SlotStarting:
-        """A worker is there, and with the second call J is."""
-        slot = call.slot
-        if call.ready:
-            self._starting.pop(slot, None)
-            self._up[slot] = SlotUp(slot, host, pid, output)
-            return self._up[slot]
-        if self._nodes is not None:
-            self._nodes.came(slot, node)
-        self._starting[slot] = SlotStarting(slot, host, pid)
-        return self._starting[slot]
-
-    def _blame(self, call: _Call, failure: Failure) -> Failure:
-        """Why a worker was lost: by what it did, while it did nothing, or with its node."""
-        if failure.status != Status.CRASH:
-            return failure
-        if self._nodes is not None and self._nodes.gone(call.slot):
-            return node_lost(failure.detail)
-        return failure if call.held is None else IDLE

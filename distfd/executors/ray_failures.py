@@ -8,6 +8,11 @@ IDLE = Failure(Status.LOST, "the worker's process ended while it was idle")
 """Nobody is to blame for that."""
 HUNG = Failure(Status.LOST, "the node of the worker does not answer")
 
+_DISOWNED = (
+    "the head of the cluster cannot ask this process about its workers and ended them; do both use the same token, or "
+    "none (RAY_AUTH_MODE=token or disabled), and is there no firewall between them?"
+)
+
 
 def failure_of(error: Exception) -> Failure:
     """What a lost worker means."""
@@ -19,6 +24,9 @@ def failure_of(error: Exception) -> Failure:
     # Ray tells a lost node from a lost process by these words alone.
     if isinstance(error, exceptions.ActorUnavailableError) or "its node has died" in text:
         return node_lost(str(error))
+    if "references to the actor were removed" in text:
+        # Nobody here let go of it: the head asks this process after its actors, and took no answer for an answer.
+        return Failure(Status.CRASH, _DISOWNED, str(error))
     if "creation task" in text:
         last = next(line for line in reversed(str(error).splitlines()) if line.strip())
         return Failure(Status.CRASH, f"the worker could not start: {last.strip()}{_missing_here(last)}", str(error))

@@ -14,11 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distfd.errors import ClusterError, InputError
+from distfd.executors.ray_probe import Pulse, probe
+from distfd.executors.ray_token import has_token, keep_token_private, private_folder
+from distfd.processes import reaped_cluster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _PROBE_SECONDS = 5.0
+_SILENT_SECONDS = 20.0
 _private: set[str] = set()
 """Connections to clusters that were started here."""
 _HEALTH = {
@@ -28,7 +32,6 @@ _HEALTH = {
     "RAY_health_check_failure_threshold": "4",
 }
 """How the head looks after its nodes: every 3 s, and four times in a row without an answer for 7 s is the end."""
-_TOKEN = Path.home() / ".ray" / "auth_token"
 
 
 @dataclass(frozen=True)
@@ -93,8 +96,7 @@ def make_resources(given: Mapping[str, Any]) -> Resources:
 
 def use_token() -> None:
     """Have Ray, before it is imported, use the token that is at hand."""
-    token = any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")) or _TOKEN.exists()
-    if token and "ray" not in sys.modules:
+    if has_token() and "ray" not in sys.modules:
         # Ray has a token at hand but uses it only if told to; without it, a cluster that wants one is not to be joined.
         # It looks once, on import: to tell it later would have its own parts disagree.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
@@ -228,22 +230,25 @@ def _start_private(num_cpus: int | None, *, show_output: bool) -> None:
         os.environ.setdefault(name, value)
     # Ray's default of hiding GPUs from workers that asked for none is about to change; take the new one without a word.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if Path("/proc").exists():
+        # distfd's reaper ends what workers start, once they are gone. Ray would do so while J still runs, and a J that
+        # does not look how its program ended would then return a value.
+        os.environ.setdefault("RAY_kill_child_processes_on_worker_exit", "false")
+    keep_token_private()
     try:
-        with _kept_sigterm():
+        with _kept_sigterm(), reaped_cluster():
             ray.init(
                 address="local",
                 num_cpus=num_cpus or os.cpu_count(),
                 include_dashboard=False,
                 logging_level=logging.ERROR,
                 log_to_driver=show_output,
+                _temp_dir=private_folder(),
             )
     except Exception as error:  # Ray raises many types here
         raise ClusterError(
             f"a private Ray cluster did not start: {type(error).__name__}: {_first_line(error)}"
         ) from error
-    # Whoever holds the token runs code in this cluster; Ray writes it for all to read.
-    with contextlib.suppress(OSError):
-        _TOKEN.chmod(0o600)
 
 
 def _probe(target: str) -> None:
@@ -257,6 +262,12 @@ def _probe(target: str) -> None:
         socket.create_connection((host, int(port)), timeout=_PROBE_SECONDS).close()
     except OSError as error:
         raise ClusterError(f"cluster.address {target!r}: nothing answers there ({error})") from error
+    at = (host.strip("[]"), int(port))
+    if probe([at], _SILENT_SECONDS)[at] is Pulse.SILENT:
+        # The kernel of a head that hangs takes connections, and Ray would wait for ever.
+        raise ClusterError(
+            f"cluster.address {target!r}: it takes connections and has not answered for {_SILENT_SECONDS:g} s"
+        )
 
 
 @contextlib.contextmanager

@@ -30,7 +30,7 @@ def leave(*, private: bool) -> None:
     if not ray.is_initialized():
         return
     if private:
-        _end_servers()
+        end_servers()
     thread = threading.Thread(target=_shut_down, name="distfd leaves Ray", daemon=True)
     thread.start()
     thread.join(_PATIENCE)
@@ -64,12 +64,12 @@ def _at_exit() -> None:
     if all(pulse is Pulse.ANSWERS for pulse in probe(at.servers, _ANSWER).values()):
         return
     if at.private:
-        _end_servers()  # to ask one that is gone fails soon
+        end_servers()  # to ask one that is gone fails soon
     else:
         atexit.unregister(ray.shutdown)
 
 
-def _end_servers() -> None:
+def end_servers() -> None:
     """Kill what is left of a cluster that this process started; what workers started goes with these."""
     import psutil
     import ray

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import weakref
+from functools import partial
 from typing import TYPE_CHECKING
 
-from distfd.executors.ray_leave import joined
+from distfd.errors import ClusterError, DistfdError
+from distfd.executors.ray_leave import end_servers, joined
 from distfd.executors.ray_probe import as_address
 from distfd.executors.ray_watch import Watch, head, raylet
+from distfd.last_resort import resort
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from distfd.executors.ray_probe import Address
     from distfd.executors.ray_watch import Vital
 
@@ -25,11 +31,13 @@ class Nodes:
 
     def __init__(self, *, private: bool) -> None:
         self.private = private
+        # Ray's own first question to a head that hangs would never return.
+        Watch(_heads(private=private)).settle()
         self._raylets = _raylets()
         self._at: dict[int, Address] = {}
-        vital = _vital(self._raylets, private=private)
-        joined(tuple(each.address for each in vital), private=private)
-        self._watch = Watch(vital).start()
+        self._vital = _vital(self._raylets, private=private)
+        joined(tuple(each.address for each in self._vital), private=private)
+        self._watch = Watch(self._vital, unheard=partial(_unheard, private=private)).start()
         weakref.finalize(self, self._watch.stop)
 
     @property
@@ -46,6 +54,45 @@ class Nodes:
             If it is not.
         """
         self._watch.check()
+
+    @property
+    def doubted(self) -> bool:
+        """Whether a server that this process depends on seems to be gone, though that is not sure yet."""
+        return self._watch.refusing
+
+    def assure(self) -> None:
+        """See that the servers answer now; where they do not, wait until they do.
+
+        Raises
+        ------
+        ClusterLostError
+            If they never do.
+        """
+        Watch(self._vital).settle(self._watch.check)
+
+    @contextlib.contextmanager
+    def explained(self) -> Iterator[None]:
+        """Inside, what Ray raises because the cluster is lost is told as that, and never as a bug.
+
+        Raises
+        ------
+        ClusterLostError
+            If the cluster is gone.
+        ClusterError
+            If it is there and Ray failed all the same.
+        """
+        from ray.exceptions import RayError
+
+        try:
+            yield
+        except DistfdError:
+            raise
+        except Exception as error:
+            self.assure()
+            if isinstance(error, (RayError, ConnectionError)):
+                first = next(iter(str(error).strip().splitlines()), "")
+                raise ClusterError(f"Ray failed: {type(error).__name__}: {first}") from error
+            raise
 
     def came(self, slot: int, node: str) -> None:
         """A slot's worker has started on a node, by Ray's id of it."""
@@ -74,6 +121,12 @@ class Nodes:
         self._watch.stop()
 
 
+def _unheard(reason: str, *, private: bool) -> None:
+    if private:
+        end_servers()
+    resort(reason)
+
+
 def _raylets() -> dict[str, Address]:
     """Where each node's raylet listens, by the node's id."""
     import ray
@@ -82,13 +135,19 @@ def _raylets() -> dict[str, Address]:
     return {node["NodeID"]: (node["NodeManagerAddress"], node["NodeManagerPort"]) for node in nodes if node["Alive"]}
 
 
+def _heads(*, private: bool) -> list[Vital]:
+    """The head; none where a proxy stands between, and Ray's client tells by itself when that is lost."""
+    import ray
+
+    if ray.util.client.ray.is_connected():  # type: ignore[no-untyped-call]  # Ray lacks types
+        return []
+    return [head(as_address(ray.get_runtime_context().gcs_address), private=private)]
+
+
 def _vital(raylets: dict[str, Address], *, private: bool) -> list[Vital]:
     """The servers without which this process cannot go on."""
     import ray
 
-    if ray.util.client.ray.is_connected():  # type: ignore[no-untyped-call]  # Ray lacks types
-        return []  # a proxy stands between, and Ray's client tells by itself when that is lost
-    context = ray.get_runtime_context()
-    own = raylets.get(context.get_node_id())
-    vital = [head(as_address(context.gcs_address), private=private)]
-    return vital if own is None else [*vital, raylet(own)]
+    heads = _heads(private=private)
+    own = raylets.get(ray.get_runtime_context().get_node_id()) if heads else None
+    return heads if own is None else [*heads, raylet(own)]

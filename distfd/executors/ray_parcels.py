@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from distfd.executors.ray_worker import packed_chunk
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from distfd.protocols import Chunk
@@ -17,9 +19,16 @@ _BY_VALUE = 65_536
 
 
 class Parcels:
-    """Packs chunks; an x or a state that is large is put into the object store once a wave."""
+    """Packs chunks; an x or a state that is large is put into the object store once a wave.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    assure : callable
+        Sees that the cluster is there: where this node's raylet is gone, Ray ends the process that puts something.
+    """
+
+    def __init__(self, assure: Callable[[], None]) -> None:
+        self._assure = assure
         self._put: dict[str, tuple[NDArray[Any], Any]] = {}
 
     def pack(self, chunk: Chunk) -> tuple[bytes, Any, Any]:
@@ -33,14 +42,11 @@ class Parcels:
         payload = packed_chunk(chunk, with_x=small)
         return payload, None if small else self._shared("x", x), None if state is None else self._shared("state", state)
 
-    def clear(self) -> None:
-        """Let go of what was put."""
-        self._put.clear()
-
     def _shared(self, what: str, array: NDArray[Any]) -> Any:
         """A reference from which each node gets the array once."""
         import ray
 
         if what not in self._put or self._put[what][0] is not array:
+            self._assure()
             self._put[what] = array, ray.put(array)
         return self._put[what][1]

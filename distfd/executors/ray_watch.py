@@ -32,6 +32,8 @@ _NODE_HANGS = 15.0
 """and any other node, where only work is lost."""
 _GONE = 1.0
 """Seconds for which a refused connection may be an accident."""
+_HEARD = 20.0
+"""Seconds after the end by which somebody should have taken notice; whoever has not is held by Ray for good."""
 
 
 @dataclass(frozen=True)
@@ -89,13 +91,17 @@ class Watch:
     vital : collection of Vital
     look : callable
         As `probe`.
+    unheard : callable, optional
+        Called in the watch's thread, with the reason, where the cluster is lost and nobody takes notice.
     """
 
     def __init__(
         self,
         vital: Collection[Vital],
         look: Callable[[Collection[Address], float], dict[Address, Pulse]] = probe,
+        unheard: Callable[[str], None] = lambda _: None,
     ) -> None:
+        self._unheard = unheard
         self._vital = tuple(vital)
         self._look = look
         self._streaks = Streaks()
@@ -148,6 +154,35 @@ class Watch:
                 self.lost = f"{each.name} at {host}:{port} has not answered for {silent:.0f} s"
         self.hung = frozenset(n for n in self._nodes - vital if self._streaks.of(n, Pulse.SILENT) >= _NODE_HANGS)
 
+    @property
+    def refusing(self) -> bool:
+        """Whether a server without which this process cannot go on was gone at the last look."""
+        return any(self._streaks.of(each.address, Pulse.REFUSED) >= 0 for each in self._vital)
+
+    def settle(self, meanwhile: Callable[[], None] = lambda: None) -> None:
+        """Look until all answer; in the caller's thread.
+
+        Parameters
+        ----------
+        meanwhile : callable
+            Called after each look at which one did not; may raise.
+
+        Raises
+        ------
+        ClusterLostError
+            If one is lost.
+        """
+        before = time.monotonic()
+        while True:
+            now = time.monotonic()
+            self.tick(now - before)
+            before = now
+            self.check()
+            if not self._streaks:
+                return
+            meanwhile()
+            time.sleep(_EVERY / 10)
+
     def _run(self) -> None:
         before = time.monotonic()
         while self.lost is None and not self._ended.is_set():
@@ -156,3 +191,5 @@ class Watch:
             self.tick(min(now - before, _EVERY + 2 * _ANSWER))
             before = now
             self._ended.wait(_EVERY / 10 if self._streaks else _EVERY)
+        if self.lost is not None and not self._ended.wait(_HEARD):
+            self._unheard(self.lost)

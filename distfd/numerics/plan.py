@@ -27,7 +27,8 @@ class Request:
 
     ``baseline`` is the number of the point without which no other is of use: it is issued first, and its failure ends
     the wave. ``vector`` says whether J may have more than one output, ``lenient`` whether a NaN or inf is a value,
-    ``outputs`` how many J has, where an earlier request has shown it and this one has no baseline.
+    ``outputs`` how many J has, where an earlier request has shown it and this one has no baseline. ``fatal`` says
+    whether the baseline's failure is an error, or ends the wave alone.
     """
 
     points: Points
@@ -35,6 +36,7 @@ class Request:
     vector: bool = False
     lenient: bool = False
     outputs: int | None = None
+    fatal: bool = True
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,7 +26,8 @@ class Together:
 
     What one asks for in a wave is evaluated with what the others ask for. The points of the first that still asks are
     written as it writes them; those of others as changes against its x, up to d for each point: keep to a few x where
-    d is large. No baseline ends a wave: a method whose baseline fails is given up, and the others go on.
+    d is large. Of several methods no baseline ends a wave: one whose baseline fails is given up, and
+    the others go on. Of one alone it does, as nothing else is wanted then.
 
     Parameters
     ----------
@@ -44,9 +45,9 @@ class Together:
             nothing = np.empty(0)
             return Answer(nothing, nothing, nothing, np.empty(0, dtype=np.int64))
         points = joined([request.points for request in requests])
-        return Request(
-            points, None, any(request.vector for request in requests), any(request.lenient for request in requests)
-        )
+        vector, lenient = (any(getattr(request, name) for request in requests) for name in ("vector", "lenient"))
+        baseline = requests[0].baseline if len(self.methods) == 1 else None
+        return Request(points, baseline, vector, lenient, fatal=False)
 
     def answers(self, waves: Sequence[Wave]) -> list[Answer | None]:
         """Each method's answer; None where its baseline has failed, or it is not through yet."""

@@ -12,7 +12,9 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
+from distfd.modes import owner_only
 from distfd.objectives.folder import OUTCOME
+from distfd.objectives.workdir import contains
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -44,7 +46,8 @@ def pack(folder: Path, target: Path, outcome: Mapping[str, Any]) -> None:
     Parameters
     ----------
     folder : Path
-        What is packed: plain files, and links as links; files beyond 64 MiB are left out and named.
+        What is packed: plain files, and links as links. Left out and named are files beyond 64 MiB, and links that are
+        absolute or lead out of the folder: another archive unpacked on top could write through them.
     target : Path
         The archive; one that is there is replaced, and the oldest beside it give way where there are too many.
     outcome : mapping
@@ -60,17 +63,29 @@ def pack(folder: Path, target: Path, outcome: Mapping[str, Any]) -> None:
     try:
         left_out = []
         # Level 1: text is a fifth of its size with it, and the slot waits.
-        with tarfile.open(part, "x:gz", compresslevel=1) as archive:
+        with (
+            open(part, "xb", opener=owner_only) as file,
+            tarfile.open(fileobj=file, mode="w:gz", compresslevel=1) as archive,
+        ):
             for path in sorted(folder.rglob("*")):
-                if path.is_file() and not path.is_symlink() and path.stat().st_size > _LARGEST:
-                    left_out.append(str(path.relative_to(folder)))
-                else:
-                    archive.add(path, str(path.relative_to(folder)), recursive=False)
+                name = str(path.relative_to(folder))
+                if _leads_out(folder, path) or (not path.is_symlink() and path.is_file() and _is_huge(path)):
+                    left_out.append(name)
+                elif name != OUTCOME:  # a link of that name would have our own file written through it
+                    archive.add(path, name, recursive=False)
             _add_outcome(archive, {**outcome, "left_out": left_out, "ended": time.time()})
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
     _make_room(target)
+
+
+def _is_huge(file: Path) -> bool:
+    return file.stat().st_size > _LARGEST
+
+
+def _leads_out(folder: Path, path: Path) -> bool:
+    return path.is_symlink() and (path.readlink().is_absolute() or not contains(folder, path))
 
 
 def count_archives(folder: Path) -> int:

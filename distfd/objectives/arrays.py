@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distfd.errors import InputError
-from distfd.objectives.values import OutputError, read_bytes, short
+from distfd.objectives.values import LARGEST, OutputError, read_bytes, short
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,4 +59,9 @@ class NpyElement:
             raise OutputError(f"it is an .npz archive, not one array; write npy: {{array: one of {short(names)}}}")
         if self.array not in archive.files:
             raise OutputError(f"it has no array {self.array!r}; it has: {short(names)}")
+        # Compressed zeros grow a thousandfold.
+        entries = (self.array, f"{self.array}.npy")
+        size = max(entry.file_size for entry in archive.zip.infolist() if entry.filename in entries)
+        if size > LARGEST:
+            raise OutputError(f"its array is too large: {size / 2**20:.0f} MiB, the limit is {LARGEST // 2**20} MiB")
         return archive[self.array]

@@ -106,7 +106,7 @@ class CommandObjective:
     value: str | Sequence[str] | Callable[..., Any] | None = None
     copy: Sequence[str | Path] = ()
     link: Sequence[str | Path] = ()
-    env: Mapping[str, str | float | None] = field(default_factory=dict)
+    env: Mapping[str, str | float | None] = field(default_factory=dict, repr=False)
     pass_env: Sequence[str] = ()
     hint: str | None = None
     fails_if: str | None = None

@@ -140,7 +140,7 @@ class _YamlPlaces:
 
         try:
             root = yaml.compose(edit.base.text, Loader=yaml.SafeLoader)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise InputError(f"{edit.base.file} is not YAML: {' '.join(str(error).split())}") from error
         seen: dict[int, int] = {}
         _count(root, seen)

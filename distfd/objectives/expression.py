@@ -94,7 +94,7 @@ class Expression:
         try:
             return ast.parse(self.text.strip(), mode="eval").body
         except SyntaxError as error:
-            raise InputError(f"expression {self.text!r}: {error.msg} at character {error.offset}") from error
+            raise InputError(f"expression {_short(self.text)}: {error.msg} at character {error.offset}") from error
         except (ValueError, RecursionError, MemoryError) as error:
             raise InputError(f"expression {_short(self.text)}: cannot be read ({error})") from error
 

@@ -52,6 +52,8 @@ class WorkFolder:
             for name in (STDOUT, STDERR):
                 _cut(self.path / name)
             text = json.dumps({**outcome, "ended": time.time()}, indent=1, default=str)
+            # The program may have put a link in its place, through which another file would be written.
+            (self.path / OUTCOME).unlink(missing_ok=True)
             (self.path / OUTCOME).write_text(text + "\n", encoding="utf-8")
         self._release()
 
@@ -136,7 +138,7 @@ def _host() -> str:
 
 
 def _cut(log: Path) -> None:
-    if not log.is_file() or log.stat().st_size <= _LARGEST_LOG:
+    if log.is_symlink() or not log.is_file() or log.stat().st_size <= _LARGEST_LOG:
         return
     with log.open("rb") as stream:
         stream.seek(-_LARGEST_LOG // 4, os.SEEK_END)

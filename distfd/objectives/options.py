@@ -94,9 +94,9 @@ def environment(env: Mapping[str, Any]) -> dict[str, str | None]:
         if not isinstance(name, str) or not name or "=" in name or "\0" in name:
             raise InputError(f"env: {name!r} is not the name of a variable")
         if name.endswith("*") and value is not None:
-            raise InputError(f"env: {name}: names with * can only be unset, with null (given {value!r})")
+            raise InputError(f"env: {name}: names with * can only be unset, with null")
         if isinstance(value, bool) or not isinstance(value, (str, int, float, type(None))) or "\0" in str(value):
-            raise InputError(f"env: {name} is a text or null (given {value!r}); write it in quotes")
+            raise InputError(f"env: {name} is a text or null, not {type(value).__name__}; write it in quotes")
     return {name: None if value is None else str(value) for name, value in env.items()}
 
 

@@ -18,6 +18,7 @@ from distfd.objectives.folder import WorkFolder, sweep
 from distfd.objectives.inputs import compiled, write
 from distfd.objectives.rerun import RERUN, rerun_script
 from distfd.objectives.restart import Restart
+from distfd.objectives.secrets import secrets
 from distfd.objectives.trial import Clock, Trial
 from distfd.objectives.userfunction import UserFunction
 from distfd.objectives.values import OutputError, Value, as_value
@@ -58,6 +59,7 @@ class ProgramModel:
             if isinstance(output.extractor, UserFunction)
         }
         self._rerun = rerun_script(objective)
+        self._secrets = secrets(objective.shipped, objective.env)
         sweep(objective.work)
 
     def evaluate(self, x: NDArray[np.float64], *, timeout: float | None = None, viewer: Viewer | None = None) -> Value:
@@ -110,7 +112,8 @@ class ProgramModel:
         clock = Clock(timeout)
         for tries in range(2**31):
             folder = WorkFolder(self._objective.work)
-            trial = Trial(folder.path, uuid.uuid4().hex, self._objective.log, partial(why_removed, self._objective))
+            refuse = partial(why_removed, self._objective)
+            trial = Trial(folder.path, uuid.uuid4().hex, self._objective.log, refuse, self._secrets)
             try:
                 value = self._try(trial, x, clock, viewer, restart)
                 left = None if restart is None else self._left(trial, restart)
@@ -241,7 +244,7 @@ class ProgramModel:
                 reader = getattr(output.extractor, "name", "")
                 text = f"output {output.name}{of}: {reader} raised {type(error).__name__}: {error}"
                 failure = trial.failure(ProgramError, text, self._objective.steps[-1])
-                failure.detail = "\n".join(filter(None, (traceback.format_exc(), failure.detail)))
+                failure.detail = "\n".join(filter(None, (trial.hidden(traceback.format_exc()), failure.detail)))
                 raise failure from error
         return found
 

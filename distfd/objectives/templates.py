@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import jinja2
 
 _SHOWN = 20
+_ENDLESS = re.compile(r"[0-9]{5}")
+"""A width or a number of digits that no column has, and that would fill the memory."""
 _WIDTH = re.compile(r"(?:.?[<>=^])?[-+ ]?z?#?0?([1-9][0-9]*)")
 """The width in a format specification."""
 
@@ -85,6 +87,8 @@ class Deck:
             self._compiled = environment.get_template(template.file)
         except jinja2.TemplateSyntaxError as error:
             raise InputError(f"template {template.file}:{error.lineno}: {error.message}") from error
+        except (RecursionError, MemoryError, SyntaxError) as error:
+            raise InputError(f"template {template.file}: is nested too deeply") from error
 
     @property
     def mode(self) -> int:
@@ -109,33 +113,41 @@ class Deck:
         import jinja2
 
         try:
-            text = self._compiled.render(variables)
+            text = self._text(variables)
             return _checked_widths(text) if _WIDE in text else text
         except Exception as error:
             where = f"template {self._template.file}:{_line(error, self._template.file)}"
             text = str(error) or type(error).__name__
+            if isinstance(error, RecursionError):
+                text = "it calls or includes itself without end"
             if isinstance(error, jinja2.UndefinedError):
                 text += f"; {_known(text, variables)}"
             elif isinstance(error, jinja2.TemplateNotFound):
                 text = f"templates cannot include others ({text})"
             raise InputError(f"{where}: {text}") from error
 
+    def _text(self, variables: Mapping[str, Any]) -> str:
+        from distfd.objectives.sandbox import BUDGET, Budget, whole
+
+        return whole(self._compiled.generate(variables, **{BUDGET: Budget()}))
+
     def moved(self, variables: Mapping[str, Any]) -> list[str]:
         """Numbers wider than their format with something behind them on their line: in fixed columns it is moved."""
-        parts = self._compiled.render(variables).split(_WIDE)
+        parts = self._text(variables).split(_WIDE)
         behind = ("".join(parts[k + 1 :]).split("\n")[0] for k in range(1, len(parts), 2))
         return [text for text, rest in zip(parts[1::2], behind, strict=True) if rest.strip()]
 
 
 def _environment(template: Template) -> jinja2.Environment:
     import jinja2
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    from distfd.objectives.sandbox import DeckEnvironment
 
     def load(name: str) -> tuple[str, str, None] | None:
         # The file's name makes Jinja's tracebacks point into the template, which is where lines come from.
         return (template.text, template.file, None) if name == template.file else None
 
-    environment = ImmutableSandboxedEnvironment(
+    environment = DeckEnvironment(
         loader=jinja2.FunctionLoader(load),
         undefined=jinja2.StrictUndefined,
         finalize=_write,
@@ -154,15 +166,23 @@ def _write(value: Any) -> Any:
         return format(value, EXACT)
     if isinstance(value, (list, tuple)):
         raise TypeError("the expression between {{ }} is a list; write its elements one by one: {{ x[0] }}")
+    if callable(value) and not isinstance(value, _undefined()):
+        raise TypeError("the expression between {{ }} is a function; call it, or give a name of another kind")
     return value
+
+
+def _undefined() -> type:
+    import jinja2
+
+    return jinja2.Undefined
 
 
 def _fmt(value: Any, spec: Any) -> str:
     """``{{ a | fmt("12.6e") }}``: Python's format specification, an error where it does not fit the value."""
     import jinja2
 
-    if not isinstance(spec, str):
-        raise TypeError(f"fmt needs a format in quotes, such as '12.6e', not {spec!r}")
+    if not isinstance(spec, str) or _ENDLESS.search(spec):
+        raise TypeError(f"fmt needs a format in quotes, such as '12.6e', not {str(spec)[:40]!r}")
     if isinstance(value, jinja2.Undefined):
         return str(value)  # raises, and says which name it is
     try:

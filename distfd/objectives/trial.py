@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 from distfd.describe import PRINTED
 from distfd.objectives.rerun import RERUN
-from distfd.objectives.workdir import STDERR, STDOUT
+from distfd.objectives.secrets import hidden
+from distfd.objectives.workdir import STDERR, STDOUT, contains
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from distfd.failures import EvaluationFailure
@@ -53,12 +54,15 @@ class Trial:
         Files beside stdout and stderr in which the program logs.
     refuse : callable
         Why the directory will not be kept if the attempt fails, empty where it will; asked once, when it does.
+    secrets : mapping of str to str
+        Values that must not be told, and what to say in their place.
     """
 
     folder: Path
     mark: str
     logs: Sequence[str]
     refuse: Callable[[], str]
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @cached_property
     def removed(self) -> str:
@@ -72,33 +76,39 @@ class Trial:
         where = f"work directory {self.folder} (sh {RERUN} there runs it again)"
         if self.removed:
             where = f"work directory removed ({self.removed})"
-        line = " ".join(f"{_cut(shlex.join(argv), 300)}: {_cut(text, 1000)}; {where}".split("\n"))
+        line = f"{_cut(self.hidden(shlex.join(argv)), 300)}: {_cut(self.hidden(text), 1000)}; {where}"
+        line = " ".join(line.split("\n"))
         names = dict.fromkeys((*([read] if read else []), *self.logs, STDERR, STDOUT))
         return kind(line, "\n".join(filter(None, map(self._tail, names))))
+
+    def hidden(self, text: str) -> str:
+        """The text without what must not be told."""
+        return hidden(text, self.secrets)
 
     def find(self, pattern: str) -> str | None:
         """The first line of the logs in which the pattern is found, read a line at a time: logs can be huge."""
         seeker = re.compile(pattern)
         for path in (self.folder / name for name in (STDERR, STDOUT, *self.logs)):
-            if not path.is_file():
+            if not path.is_file() or not contains(self.folder, path):
                 continue
             with path.open("rb") as log:
                 while line := log.readline(_LINE_BYTES):
                     text = line.decode("utf-8", "replace").rstrip("\r\n")
                     if seeker.search(text):
-                        return _cut(text.strip(), 300) or "(an empty line)"
+                        return _cut(self.hidden(text.strip()), 300) or "(an empty line)"
         return None
 
     def _tail(self, name: str) -> str:
         path = self.folder / name
-        if not path.is_file():
+        if not path.is_file() or not contains(self.folder, path):
             return ""
         with path.open("rb") as log:
             log.seek(max(0, path.stat().st_size - _TAIL_BYTES))
             end = log.read(_TAIL_BYTES)
             if b"\0" in end and name not in (*self.logs, STDERR, STDOUT):
                 return ""  # no text
-            lines = [_shown(line) for line in end.decode("utf-8", "replace").splitlines()[-_TAIL_LINES:]]
+            text = self.hidden(end.decode("utf-8", "replace"))
+            lines = [_shown(line) for line in text.splitlines()[-_TAIL_LINES:]]
         return "\n".join([f"{PRINTED}{name}:", *lines]) if lines else ""
 
 

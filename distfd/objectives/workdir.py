@@ -21,6 +21,8 @@ STDOUT, STDERR, PARAMETERS = "stdout", "stderr", "parameters.json"
 RESERVED = (STDOUT, STDERR, PARAMETERS, "rerun.sh", "distfd-outcome.json", HOSTS_FILE)
 
 _CHUNK = 2**20
+_LONGEST_NAME = 255
+"""Bytes of a file's name on Linux and macOS."""
 
 
 def inside(name: Any, what: str) -> str:
@@ -36,7 +38,19 @@ def inside(name: Any, what: str) -> str:
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or not path.parts:
         raise InputError(f"{what} {name!r} would leave the work directory; give a relative path without ..")
+    if too_long(path.parts):
+        raise InputError(f"{what} {name[:40]!r}... is too long for a file's name")
     return str(path)
+
+
+def too_long(parts: Iterable[str]) -> bool:
+    """Whether a path has a part that no file system takes for a name."""
+    return any(len(os.fsencode(part)) > _LONGEST_NAME for part in parts)
+
+
+def contains(folder: Path, path: Path) -> bool:
+    """Whether the path, with all links in it followed, is inside the folder."""
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
 def check_layout(targets: Iterable[str], copied: Iterable[str], linked: Iterable[str], outputs: Iterable[str]) -> None:
@@ -94,6 +108,8 @@ def fresh(folder: Path, name: str) -> Path:
         If it is missing, no plain file, empty, or only the copy that was there before.
     """
     path = folder / name
+    if not contains(folder, path):
+        raise OutputError(f"it is a link that leads out of the work directory, to {os.path.realpath(path)}")
     if not path.is_file():
         raise OutputError(f"the program did not write it; {_there(folder)}")
     stat = path.stat()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from distfd import events
 from distfd.errors import StoreError
+from distfd.modes import owner_only
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +32,7 @@ class JsonLog:
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
-            self._file = path.open("a", encoding="utf-8")
+            self._file = open(path, "a", encoding="utf-8", opener=owner_only)  # noqa: SIM115  # closed by __exit__
         except OSError as error:
             raise StoreError(f"the log {path} cannot be opened: {error.strerror}") from error
 

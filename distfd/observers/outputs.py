@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distfd import events
+from distfd.modes import owner_only
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +38,7 @@ class WorkerOutputs:
             for file, title in self._files.items():
                 printed = b"".join(_lines(Path(file)))
                 if printed.strip():
-                    with path.open("ab") as gathered:
+                    with open(path, "ab", opener=owner_only) as gathered:
                         gathered.write(f"--- {title}\n".encode() + printed)
         self._files.clear()
 

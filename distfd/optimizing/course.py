@@ -13,6 +13,7 @@ from distfd.fingerprint import fingerprint
 from distfd.optimizing.journal import Diverged, Journal
 from distfd.optimizing.limits import Stop
 from distfd.outcome import tell
+from distfd.threads import one_blas_thread
 
 if TYPE_CHECKING:
     import os
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 STOPPED = 99
 """Status of an optimisation that a limit or the callback has ended; SciPy's for callbacks."""
+INTERRUPTED = 130
+"""... and of one that Ctrl-C has ended."""
 
 
 @dataclass(eq=False)
@@ -64,9 +67,9 @@ class Course:
         try:
             stop = self.callback(at.copy()) if self.callback else None
         except StopIteration:
-            self.record.iterations += 1
+            self.record.iterated(at, value)
             raise Stop("the callback stopped it") from None
-        self.record.iterated()
+        self.record.iterated(at, value)
         return stop
 
     def run(self, x0: Vector, method: Callable[[Vector], Any]) -> Any:
@@ -82,7 +85,7 @@ class Course:
         start = self.journal.start(x0)
         while True:
             try:
-                with self.evaluator.accepting():
+                with self.evaluator.accepting(), one_blas_thread():
                     return method(start)
             except Stop as stop:
                 return OptimizeResult(
@@ -96,7 +99,7 @@ class Course:
                 if self.record.best is None:
                     raise
                 text = "interrupted; x is the best point so far"
-                return OptimizeResult(success=False, status=130, message=text, nit=self.record.iterations)
+                return OptimizeResult(success=False, status=INTERRUPTED, message=text, nit=self.record.iterations)
 
 
 def open_journal(path: str | os.PathLike[str] | Journal | None, evaluator: Evaluator, x0: Vector, how: Any) -> Journal:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distfd.errors import StoreError
+from distfd.modes import owner_only
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -130,7 +131,7 @@ class Journal:
         try:
             for line in whole:
                 self._take(json.loads(line))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise StoreError(f"{path} is damaged ({error}); move it away to begin the optimisation anew") from error
 
     def _take(self, entry: dict[str, Any]) -> None:
@@ -149,7 +150,7 @@ class Journal:
         if self._path is None:
             return
         try:
-            with self._path.open("ab") as file:
+            with open(self._path, "ab", opener=owner_only) as file:
                 file.write(json.dumps(entry, allow_nan=False).encode() + b"\n")
                 file.flush()
                 os.fsync(file.fileno())

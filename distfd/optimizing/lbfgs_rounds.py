@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -36,6 +37,10 @@ class Gradients(Protocol):
     @property
     def warns(self) -> bool:
         """Whether what is doubtful about a gradient is told; where error bars decide, it is what is expected."""
+
+    @property
+    def scheme(self) -> str | None:
+        """Of the gradients, where it is not the one that was asked for."""
 
     def plan(self, x: Floats) -> Method:
         """The plan of the gradient at x."""
@@ -81,6 +86,13 @@ class Rounds:
             journal.decide(f"round {self._number}: values", values),
         )
 
+    def again(self, x: Floats, gradients: Gradients) -> Found:
+        """The gradient at the iterate itself, as it is taken now."""
+        trials, failures = self._course.record.trials, self._course.record.failures
+        found, _ = self.solve([(x, gradients.plan(x))], gradients)
+        self._course.record.trials, self._course.record.failures = trials, failures  # it was no trial
+        return found[0]
+
     def evaluate(self, points: Sequence[tuple[Floats, bool]], gradients: Gradients) -> list[Found]:
         """Values at all points, and gradients where they are wanted, in one wave or as few as their plans need.
 
@@ -106,7 +118,6 @@ class Rounds:
         found = []
         for (x, plan), answer in zip(points, answers, strict=True):
             if answer is None or not np.isfinite(answer.value).all():
-                record.n_failed_trials += 1
                 found.append(Found(x, np.nan))
             elif plan is None:
                 found.append(Found(x, float(np.ravel(answer.value)[0])))
@@ -114,11 +125,16 @@ class Rounds:
                 if gradients.warns:
                     self._warn(answer)
                 found.append(gradients.found(x, answer))
+        for each in found:
+            record.tried(failed=not np.isfinite(each.value))
         # The best first: a target that is reached ends it at once.
         for k in sorted(range(len(found)), key=lambda k: found[k].value):
             answer = answers[k]
             if answer is not None and found[k].gradient is not None:
-                record.see(Seen(found[k].x, found[k].value, evaluator.result(found[k].x, answer, tally)))
+                result = evaluator.result(found[k].x, answer, tally)
+                if gradients.scheme is not None:
+                    result = replace(result, scheme=gradients.scheme)
+                record.see(Seen(found[k].x, found[k].value, result, result.derivative))
         record.check()
         return found, together.waves(waves)
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
+_HALF = 0.5
+"""Of the gradient: by how much central differences may differ from one-sided ones that were right."""
 _PATIENCE = 2
 """Rounds without a step after which better gradients are taken, if there are any."""
 
@@ -148,14 +150,14 @@ class _Run:
         """Whether it has converged, and what to say; better gradients are taken first where they may go further."""
         search = self._search
         while True:
-            if search.converged and not self._noisy:
-                return True, search.converged
+            if search.converged and not self._noisy and (why := self._checked()):
+                return True, why
             within = self._within_error()
             if not within and search.failed < _PATIENCE:
                 return None
             if not self._gradients.refine():
                 break
-            found = self._rounds.evaluate([(search.x, True)], self._gradients)[0]
+            found = self._rounds.again(search.x, self._gradients)
             if found.gradient is not None:
                 search.refine(found)
         if within:
@@ -163,6 +165,25 @@ class _Run:
         if self._noisy:
             return True, "no step descends by more than the noise of J"
         return (False, "no step was found along which J falls") if search.stuck else None
+
+    def _checked(self) -> str:
+        """Why it has converged, if central differences say so too; one round, once, and what follows is central.
+
+        One-sided ones are off by half of h J'' each, which can hide a slope as well as make one.
+        """
+        search, why, before = self._search, self._search.converged, self._search.gradient
+        if not self._gradients.refine():
+            return why
+        found = self._rounds.again(search.x, self._gradients)
+        if found.gradient is None or before is None:
+            return f"{why} (by one-sided differences; J fails at points of central ones)"
+        bias = float(np.abs(found.gradient - before).max())
+        search.refine(found)
+        if search.converged:
+            return search.converged
+        # J fell by next to nothing along what was the gradient: then there is no more to be had by a better one.
+        by_value = "ftol" in why and bias <= _HALF * float(np.abs(search.projected_gradient).max())
+        return why if by_value else ""
 
     def _within_error(self) -> bool:
         """Whether the gradient is 0 as far as can be told."""

@@ -58,6 +58,11 @@ class NoisyGradients:
         return False
 
     @property
+    def scheme(self) -> str | None:
+        """The answers say it."""
+        return None
+
+    @property
     def bound(self) -> float:
         """What the noise seldom passes."""
         return _BOUND * self.level

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from distfd.methods import Setting, make_method
+from distfd.methods import make_method
 from distfd.optimizing.lbfgs import Found
 
 if TYPE_CHECKING:
@@ -35,12 +35,17 @@ class PlainGradients:
         self._central = False
         self._options: DerivativeOptions | None = None
 
+    @property
+    def scheme(self) -> str | None:
+        """Central ones are not what was asked for."""
+        return "central" if self._central else None
+
     def plan(self, x: Floats) -> Method:
         """The plan of the gradient at x."""
         setting = self._evaluator.setting(x)
         self._options = setting.options
         if self._central:
-            setting = Setting(setting.site, replace(setting.options, scheme="central"))
+            setting = replace(setting, options=replace(setting.options, scheme="central"))
         return make_method("gradient", setting)
 
     def found(self, x: Floats, answer: Answer) -> Found:

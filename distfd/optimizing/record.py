@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,27 @@ FEASIBLE = 1e-6
 """A violation of constraints up to which a point counts as feasible: SciPy's methods end at about 1e-8 to 1e-6."""
 
 
+class Iterate(NamedTuple):
+    """One row of a history.
+
+    Attributes
+    ----------
+    iteration : int
+        0 for x0.
+    value : float
+        What is minimised.
+    gradient_norm : float
+        Euclidean; NaN where it is not known.
+    n_evaluations : int
+        So far, those known from the store included.
+    """
+
+    iteration: int
+    value: float
+    gradient_norm: float
+    n_evaluations: int
+
+
 @dataclass(frozen=True, eq=False)
 class Seen:
     """A point with its value and its derivative.
@@ -30,6 +51,8 @@ class Seen:
     value : float
         What is minimised.
     result : DerivativeResult
+    gradient : (d,) ndarray
+        Of what is minimised.
     violation : float
         How far the worst constraint is from being kept; 0 where there is none.
     """
@@ -37,11 +60,16 @@ class Seen:
     x: NDArray[np.float64]
     value: float
     result: DerivativeResult
+    gradient: NDArray[np.float64]
     violation: float = 0.0
 
     def better_than(self, other: Seen | None) -> bool:
         """Whether it is nearer to being feasible, or both are feasible and its value is lower."""
         return other is None or self.rank < other.rank
+
+    def replaces(self, other: Seen | None) -> bool:
+        """Whether it is the same point, looked at again: its derivative is then the better one."""
+        return other is not None and self.rank == other.rank and self.x.tobytes() == other.x.tobytes()
 
     @property
     def rank(self) -> tuple[float, float]:
@@ -65,7 +93,10 @@ class Record:
         Values after which no derivative was asked for there.
     n_failed_trials : int
         Points where J failed and the method was turned back.
+    trials, failures : int
+        Points tried since the last iterate, and at how many of them J failed.
     iterations : int
+    history : list of Iterate
     totals : dict
         n_failed, n_retried, wall_seconds and ideal_seconds of all waves.
     """
@@ -79,7 +110,12 @@ class Record:
     n_gradients: int = 0
     n_rejected: int = 0
     n_failed_trials: int = 0
+    trials: int = 0
+    failures: int = 0
     iterations: int = 0
+    history: list[Iterate] = field(default_factory=list)
+    latest: Seen | None = None
+    _unknown: bytes = b""
     totals: dict[str, float] = field(
         default_factory=lambda: {"n_failed": 0, "n_retried": 0, "wall_seconds": 0.0, "ideal_seconds": 0.0}
     )
@@ -101,19 +137,36 @@ class Record:
             If the target or another limit is reached.
         """
         self.n_gradients += 1
-        self.first = self.first or seen
-        if seen.better_than(self.best):
+        self.latest = seen
+        if self._unknown == seen.x.tobytes():  # some methods ask for the slope after they have told of the iterate
+            self.history[-1] = self.history[-1]._replace(gradient_norm=float(np.linalg.norm(seen.gradient)))
+        if self.first is None:
+            self.first = seen
+            self._write_down(seen.x, seen.value)
+        if seen.better_than(self.best) or seen.replaces(self.best):
             self.best = seen
         target = self.limits.target
         if target is not None and seen.violation <= FEASIBLE and seen.value <= target:
             raise Stop(f"J reached the target of {target:g}", reached=True)
         self.check()
 
+    def tried(self, *, failed: bool) -> None:
+        """J was asked for at one more point that the method may go to."""
+        self.trials += 1
+        self.failures += failed
+        self.n_failed_trials += failed
+
+    @property
+    def walled_in(self) -> bool:
+        """Whether J failed wherever the method has tried to go since the last iterate."""
+        return 0 < self.trials == self.failures
+
     def slope(self, x: NDArray[np.float64]) -> float | None:
-        """Euclidean norm of the gradient at x, if x is the best point."""
-        if self.best is None or self.best.x.tobytes() != x.tobytes() or np.ndim(self.best.result.derivative) != 1:
-            return None
-        return float(np.linalg.norm(self.best.result.derivative))
+        """Euclidean norm of the gradient at x, if x is the best point or the latest."""
+        for seen in (self.best, self.latest):
+            if seen is not None and seen.x.tobytes() == x.tobytes():
+                return float(np.linalg.norm(seen.gradient))
+        return None
 
     def check(self) -> None:
         """Stop if too much was spent; not before there is a point that can be given back.
@@ -131,7 +184,7 @@ class Record:
         if limits.max_wall_time is not None and self.wall_seconds >= limits.max_wall_time:
             raise Stop(f"max_wall_time of {limits.max_wall_time:g} s reached")
 
-    def iterated(self) -> None:
+    def iterated(self, x: NDArray[np.float64], value: float) -> None:
         """One more iteration is done.
 
         Raises
@@ -140,8 +193,16 @@ class Record:
             If these were enough; not all methods have an option for it.
         """
         self.iterations += 1
+        self._write_down(x, value)
         if self.iterations == self.limits.max_iterations:
             raise Stop(f"max_iterations of {self.limits.max_iterations} reached")
+
+    def _write_down(self, x: NDArray[np.float64], value: float) -> None:
+        self.trials = self.failures = 0
+        norm = self.slope(x)
+        self._unknown = x.tobytes() if norm is None else b""
+        spent = self.n_evaluations + self.n_reused
+        self.history.append(Iterate(self.iterations, value, math.nan if norm is None else norm, spent))
 
     @property
     def wall_seconds(self) -> float:

@@ -11,6 +11,7 @@ import numpy as np
 from distfd.errors import EvaluationError
 from distfd.optimizing.asking import Asker
 from distfd.optimizing.constraints import as_scipy, given_violation
+from distfd.optimizing.course import INTERRUPTED, STOPPED
 from distfd.optimizing.limits import Stop
 from distfd.optimizing.methods import METHODS
 from distfd.optimizing.record import Seen
@@ -59,12 +60,18 @@ class Scalar:
         self._asker = Asker(self.evaluator, self.record, self.speculation, "jacobian" if self.outputs else "gradient")
         self._last: DerivativeResult | None = None
         self._last_seen: Seen | None = None
+        self._tried, self._height = b"", np.nan
         self._walls: dict[bytes, tuple[Vector, Any]] = {}
         """Trials without a value, and what stands for value and derivative there: trust-constr comes back to them."""
 
     def value(self, x: Vector) -> float:
         """J(x)."""
         return float(np.atleast_1d(self._value(x))[0])
+
+    def known(self, x: Vector) -> float:
+        """J(x) where that was the last value but for gradients; else the best one."""
+        same = self._tried == np.asarray(x, dtype=np.float64).tobytes()
+        return self._height if same else self.record.value
 
     def gradient(self, x: Vector) -> Vector:
         """dJ/dx; a copy, as some methods write to what they are given."""
@@ -119,6 +126,9 @@ class Scalar:
             if self.record.best is None:
                 raise
             return self._turned_back(x)
+        if self._tried != (here := np.asarray(x, dtype=np.float64).tobytes()):
+            self._tried, self._height = here, float(np.atleast_1d(value)[0])
+            self.record.tried(failed=False)
         self.record.check()
         return value
 
@@ -137,10 +147,10 @@ class Scalar:
     def _seen(self, x: Vector, result: DerivativeResult) -> Seen:
         violation = given_violation(self.constraints, x)
         if self.outputs is None:
-            return Seen(x, float(result.value), result, violation)
+            return Seen(x, float(result.value), result, result.derivative, violation)
         value = np.asarray(result.value)
         violation = max(violation, self.outputs.violation(value[1:]))
-        return Seen(x, float(value[0]), result, violation)
+        return Seen(x, float(value[0]), result, result.derivative[0], violation)
 
     def _wall(self, x: Vector) -> tuple[Vector, Any] | None:
         return self._walls.get(np.asarray(x, dtype=np.float64).tobytes()) if self._walls else None
@@ -149,7 +159,7 @@ class Scalar:
         """J failed at a trial."""
         best = self.record.best
         assert best is not None, "else it is an error"
-        self.record.n_failed_trials += 1
+        self.record.tried(failed=True)
         value, derivative = np.atleast_1d(best.result.value), np.atleast_2d(best.result.derivative)
         at = np.array(x, dtype=np.float64)
         height, slope = wall(best.x, best.value, derivative[0], at)
@@ -188,7 +198,7 @@ def minimize_by_scipy(
                 bounds=bounds,
                 constraints=constraints,
                 tol=tolerance,
-                callback=lambda x, *_: course.iterated(x, problem.record.value),
+                callback=lambda x, *_: course.iterated(x, problem.known(x)),
                 options=dict(options),
                 **second,
             )
@@ -203,7 +213,7 @@ def finished(result: Any, record: Record, outputs: Outputs | None) -> Any:
     best = record.best
     if best is not None:
         result.x, result.fun = best.x, best.value
-        result.jac = best.result.derivative[0] if outputs else best.result.derivative
+        result.jac = best.gradient
         result.violation = best.violation
     result.derivative, result.first = (_of_j(seen, outputs) for seen in (best, record.first))
     result.outputs = np.asarray(best.result.value)[1:] if outputs and best is not None else None
@@ -211,10 +221,15 @@ def finished(result: Any, record: Record, outputs: Outputs | None) -> Any:
 
 
 def counted(result: Any, record: Record) -> Any:
-    """SciPy's result with what it took."""
+    """SciPy's result with what it took; no success where J failed wherever the method would have gone on."""
+    if record.walled_in and result.status not in (STOPPED, INTERRUPTED):
+        n = record.failures
+        where = f"J failed at {'the only point' if n == 1 else f'all {n} points'} tried after the last iterate"
+        result.success, result.message = False, f"{where}; the method said: {result.message}"
     result.nfev, result.njev = record.n_values, record.n_gradients
     result.n_evaluations, result.n_reused = record.n_evaluations, record.n_reused
     result.n_rejected, result.n_failed_trials = record.n_rejected, record.n_failed_trials
+    result.history = record.history
     result.totals, result.wall_seconds = record.totals, record.wall_seconds
     return result
 

@@ -62,8 +62,9 @@ class Squares:
         except EvaluationError:
             if record.best is None or not self.walls:
                 raise
-            record.n_failed_trials += 1
+            record.tried(failed=True)
             return np.full(len(record.best.result.value), np.inf)  # type: ignore[arg-type]  # residuals are an array
+        record.tried(failed=False)
         record.check()
         return np.atleast_1d(value)
 
@@ -73,7 +74,9 @@ class Squares:
         if result is not self._last:
             self._last = result
             at = np.array(x, dtype=np.float64)
-            seen = Seen(at, self.loss.cost(np.asarray(result.value)), result)
+            residuals = np.asarray(result.value)
+            gradient = self.loss.gradient(residuals, result.derivative)
+            seen = Seen(at, self.loss.cost(residuals), result, gradient)
             accepted = self.course.record.n_gradients > 0
             self.course.record.see(seen)
             if accepted:

@@ -8,6 +8,8 @@ _OVERHEAD = 0.04
 """Seconds that one more chunk costs, where driver and workers share few cores; less elsewhere."""
 _LONGEST = 1.0
 """Seconds of the longest chunk of several points: what is lost, or held back, when its slot dies."""
+_LEAST = 0.004
+"""Seconds of the shortest: the journey alone takes as long, and halves of halves would all make it."""
 _QUEUE_BELOW = 0.5
 """A second chunk waits on a slot only if chunks are shorter than this many seconds."""
 _AHEAD = 0.05
@@ -21,14 +23,19 @@ _STRAGGLES_BY = 0.2
 """Seconds; less is an accident of scheduling."""
 
 
-def chunk_seconds(waiting: float, slots: int) -> float:
+def least_seconds(total: float, slots: int) -> float:
+    """Seconds of the shortest chunk of a wave that takes so many in all; no more than one slot's share."""
+    return min(_LEAST, total / slots)
+
+
+def chunk_seconds(waiting: float, slots: int, least: float = 0.0) -> float:
     """Seconds of work for the next chunk, where that many seconds of work wait for all slots.
 
     In chunks of s seconds, R seconds of work cost each of S slots o R / (S s) between chunks, with o the overhead of
     one, and about s at the end, when others are still at their last; the sum is least at s = sqrt(o R / S).
     """
     share = waiting / slots
-    return min(share, math.sqrt(share * _OVERHEAD), _LONGEST)
+    return max(least, min(share, math.sqrt(share * _OVERHEAD), _LONGEST))
 
 
 def even_seconds(unfinished: float, slots: int, own: float) -> float:

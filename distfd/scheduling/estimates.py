@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from distfd.scheduling.chunks import alone, budget, chunk_seconds, even_seconds, next_due
+from distfd.scheduling.chunks import alone, budget, chunk_seconds, even_seconds, least_seconds, next_due
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from distfd.scheduling.backlog import Backlog
     from distfd.scheduling.queues import Issued, Queues
     from distfd.scheduling.times import Times
+
+_CRUMBS = 0.25
+"""A part of the shortest chunk that is not worth one."""
 
 
 class Estimates:
@@ -30,6 +33,7 @@ class Estimates:
 
     def __init__(self, times: Times, total: int) -> None:
         self._times = times
+        self._total = total
         self.by_point = times.expected(total)
         """Seconds to expect of each point; None where they are alike or not known."""
 
@@ -58,18 +62,31 @@ class Estimates:
         even = self.by_point is None and self._times.even
         return budget(max(len(index) * (self._times.mean or 0.0), expected if expected < math.inf else 0.0), even=even)
 
+    @property
+    def each(self) -> float | None:
+        """Seconds by which points that are alike are counted out; None until one has ended."""
+        even = self.by_point is None and self._times.even
+        # As `of` counts what slots have: by another measure than what waits, shares would come out wrong.
+        return self._times.median if even else self._times.mean
+
     def share(self, slot: int, now: float, backlog: Backlog, queues: Queues, slots: int) -> float:
-        """Seconds of the waiting work that a slot is to be given."""
-        mean = self._times.mean
-        if mean is None:
+        """Seconds of the waiting work that a slot is to be given; 0 if that is not worth a chunk behind others."""
+        each = self.each
+        if each is None:
             return 0.0
-        if self.by_point is None and alone(mean):
+        if self.by_point is None and alone(each):
             return 0.0  # whatever waits: to ask 10,000 slots what they still have before them takes 30 ms
-        waiting = backlog.seconds(mean)
+        waiting = backlog.seconds(each)
+        least = least_seconds(self._total * each, slots)
         if self.by_point is not None or not self._times.even:
-            return chunk_seconds(waiting, slots)
-        left = {busy: self.left(queue, now) for busy, queue in queues}
-        return even_seconds(waiting + sum(left.values()), slots, left.get(slot, 0.0))
+            seconds = chunk_seconds(waiting, slots, least)
+        else:
+            left = {busy: self.left(queue, now) for busy, queue in queues}
+            seconds = even_seconds(waiting + sum(left.values()), slots, left.get(slot, 0.0))
+        if seconds < least and slot in queues:
+            return 0.0
+        # What would be left for a chunk of its own goes along, where it is next to nothing.
+        return waiting if waiting - seconds < _CRUMBS * least else max(seconds, least)
 
     def points(self, waiting: int, slots: int) -> int:
         """How many of so many points go to a slot at once."""

@@ -35,7 +35,7 @@ class FileLock:
         self._path = path
         self._fd = -1
         try:
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise StoreError(
                 f"the lock file {path} cannot be written: {error.strerror}; "

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 _INSERT = f"""INSERT INTO attempts ({", ".join(COLUMNS)}) VALUES ({", ".join("?" * len(COLUMNS))})
 ON CONFLICT (key) WHERE status = 'ok' DO NOTHING"""  # noqa: S608  # our own names
 
-_LOOKUP = f"SELECT id, {', '.join(COLUMNS)} FROM attempts WHERE status = 'ok' AND key IN ({{}})"  # noqa: S608  # as above
+_OPENED_WITH = "SELECT key, value FROM attempts WHERE status = 'ok' AND id <= ? AND key IN ({})"
+_ADDED_SINCE = f"SELECT id, {', '.join(COLUMNS)} FROM attempts WHERE status = 'ok' AND id > ? AND key IN ({{}})"  # noqa: S608  # as above
 _LOOKUP_KEYS = 500
 """Keys in one query; SQLite's own limit on its parameters was 999 for long."""
 
@@ -102,6 +103,7 @@ class SQLiteStore:
         self._wave: Wave | None = None
         self._unsynced = 0.0
         self._logs = self._waits = True
+        self._checked = self._checked_version = 0
         self._leftovers: Leftovers | None = None
         self._lock = FileLock(self.path.with_name(self.path.name + ".lock"))
         try:
@@ -121,10 +123,15 @@ class SQLiteStore:
         values: dict[bytes, bytes] = {}
         bad: list[int] = []
         with self._transaction() as connection:
+            if self._checked and _data_version(connection) != self._checked_version:
+                self._checked = 0  # somebody else has written to the file since
             for start in range(0, len(blobs), _LOOKUP_KEYS):
                 part = blobs[start : start + _LOOKUP_KEYS]
-                hits = connection.execute(_LOOKUP.format(",".join("?" * len(part))), part)
-                for id_, *columns, checksum in hits:
+                holders = ",".join("?" * len(part))
+                if self._checked:
+                    values.update(connection.execute(_OPENED_WITH.format(holders), (self._checked, *part)))
+                added = connection.execute(_ADDED_SINCE.format(holders), (self._checked, *part))
+                for id_, *columns, checksum in added:
                     if row_checksum(*columns) == checksum:
                         values[columns[_KEY]] = columns[_VALUE]
                     else:
@@ -243,6 +250,9 @@ class SQLiteStore:
                 sqlite_file.create(self.path, fingerprint, names)
                 opened = sqlite_file.connect(self.path)
             self._connection, meta, self.bad_rows = opened
+            # Rows up to here were compared with their checksums a moment ago.
+            (self._checked,) = self._connection.execute("SELECT ifnull(max(id), 0) FROM attempts").fetchone()
+            self._checked_version = _data_version(self._connection)
             now = self.path.stat()
             self._identity = (now.st_dev, now.st_ino)
             # Without a write-ahead log only FULL keeps a file whole.
@@ -294,3 +304,8 @@ class SQLiteStore:
         except FileNotFoundError:
             return False
         return (now.st_dev, now.st_ino) == self._identity
+
+
+def _data_version(connection: sqlite3.Connection) -> int:
+    """A number that changes when another connection has written to the file."""
+    return int(connection.execute("PRAGMA data_version").fetchone()[0])

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from distfd.errors import StoreError
+from distfd.modes import owner_only
 from distfd.stores.filesystem import network_filesystem
 from distfd.stores.rows import row_checksum
 from distfd.stores.schema import (
@@ -49,7 +50,9 @@ def create(path: Path, fingerprint: str | None, names: tuple[str, ...] | None) -
     with storage_errors(path):
         part.unlink(missing_ok=True)
         try:
-            connection = sqlite3.connect(_uri(part, "rwc"), uri=True, isolation_level=None)
+            # Made before SQLite opens it, for its mode, which the journals beside it then have too.
+            os.close(owner_only(str(part), os.O_RDWR | os.O_CREAT | os.O_EXCL))
+            connection = sqlite3.connect(_uri(part, "rw"), uri=True, isolation_level=None)
             try:
                 connection.execute("PRAGMA synchronous = FULL")
                 connection.execute("BEGIN")

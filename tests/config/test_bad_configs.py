@@ -203,7 +203,7 @@ BAD: list[tuple[str, str, str]] = [
     (HEAD + "cluster: {address: 'head:99999'}\n", "3:20", "must be local, auto, host:port"),
     # Minimize.
     (HEAD + "minimize: {method: bfgs}\n", "3:20", '("bfgs"); did you mean BFGS'),
-    (HEAD + "minimize: {method: Nelder-Mead}\n", "3:20", "must be one of L-BFGS-B, BFGS, CG"),
+    (HEAD + "minimize: {method: Nelder-Mead}\n", "3:20", "must be one of L-BFGS, L-BFGS-B, BFGS, CG"),
     (HEAD + "minimize: {tolerance: 0}\n", "3:23", "minimize.tolerance: must be > 0 (0)"),
     (HEAD + "minimize: {target: low}\n", "3:20", 'minimize.target: must be a number ("low")'),
     (HEAD + "minimize: {max_evaluations: 1e3}\n", "3:29", "must be a whole number (1000.0); did you mean 1000"),
@@ -254,7 +254,11 @@ BAD: list[tuple[str, str, str]] = [
         "7:12",
         "another file of this name goes into the work directory",
     ),
-    (COMMAND + "    env: {OMP_NUM_THREADS: 1}\n", "6:28", 'must be text (1); did you mean "1", in quotes'),
+    (
+        COMMAND + "    env: {OMP_NUM_THREADS: 1}\n",
+        "6:28",
+        "env.OMP_NUM_THREADS: must be text; did you mean it in quotes",
+    ),
     (COMMAND + "    env: {A=B: x}\n", "6:11", "must be the name of an environment variable"),
     (COMMAND + "    pass_env: [A, B, A]\n", "6:22", 'pass_env.2: given twice ("A")'),
     (

@@ -97,7 +97,7 @@ def configs(draw: st.DrawFn) -> dict[str, Any]:
     rest = {
         "derivative": {"scheme": draw(st.sampled_from(["forward", "central4"])), "step": draw(st.none() | positive)},
         "evaluation": {
-            "timeout": draw(st.none() | positive),
+            "timeout": draw(st.none() | st.floats(0, 1e9, exclude_min=True)),
             "retries": draw(st.integers(0, 9)),
             "deterministic": draw(st.none() | st.booleans()),
         },

@@ -14,7 +14,7 @@ import yaml
 
 ROOT = Path(__file__).parent.parent.parent
 MODEL = """
-import math, os
+import math, os, time
 
 def at(x, fault):
     if x[1] == 2.0 or (fault == "wall" and x[1] < 2.0):
@@ -24,6 +24,22 @@ def at(x, fault):
     if fault == "exit":
         os._exit(7)
     raise ValueError("negative width")
+
+class Never:
+    def __init__(self, fault):
+        self.fault = fault
+
+    def setup(self):
+        if self.fault == "exit":
+            os._exit(7)
+        while True:
+            time.sleep(3600)
+
+    def reset(self):
+        pass
+
+    def evaluate(self, x):
+        return float(x @ x)
 """
 
 CASES: dict[str, tuple[dict[str, Any], str, int, str, str]] = {
@@ -33,6 +49,8 @@ CASES: dict[str, tuple[dict[str, Any], str, int, str, str]] = {
     "one side": ({"python": "model:at", "args": ["wall"]}, "repair", 0, "done", ""),
     "no side": ({"python": "model:at", "args": ["raise"]}, "repair", 3, "partial", ""),
     "program": ({"command": "exit 5"}, "raise", 3, "failed", "return code 5"),
+    "setup hangs": ({"simulator": "model:Never", "args": ["hang"]}, "raise", 3, "failed", "setup() was still running"),
+    "setup dies": ({"simulator": "model:Never", "args": ["exit"]}, "raise", 3, "failed", "setup(): the worker process"),
     "no program": ({"command": None}, "raise", 2, "", "no-such-simulator is not installed"),
 }
 """Objective, on_failure, exit code, status, and what the message says."""
@@ -49,7 +67,7 @@ def write(folder: Path, objective: dict[str, Any], on_failure: str) -> None:
     config = {
         "objective": objective,
         "parameters": [{"name": name, "value": value} for name, value in (("mass", 1.5), ("width", 2.0))],
-        "evaluation": {"on_failure": on_failure, "retries": 0},
+        "evaluation": {"on_failure": on_failure, "retries": 0, "setup_timeout": 5},
         "output": "run",
     }
     (folder / "job.yaml").write_text(yaml.safe_dump(config))
@@ -71,6 +89,9 @@ def test_exit_code_message_and_result(tmp_path: Path, ray_address: str, case: st
         return
     found = json.loads((tmp_path / "run" / "result.json").read_text())
     assert found["status"] == status
+    if "setup" in case:
+        assert found["derivative"] is None
+        return
     if status == "failed":
         assert "coordinate 1 ('width')" in ran.stderr
         assert "coordinate 1 ('width')" in found["message"]

@@ -1,4 +1,4 @@
-"""The head or the driver's own raylet goes: a clear error, exit 4, a result that says so, and a run that can go on."""
+"""The head or the driver's own raylet goes or hangs: a clear error, exit 4, a result that says so, and it goes on."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -32,14 +33,23 @@ def fun(x):
 CONFIG = """
 objective: {python: "model:fun"}
 x0: [1, 2, 3, 4, 5, 6, 7, 8]
-cluster: {address: local, num_cpus: 2}
+cluster: {address: ADDRESS, num_cpus: CPUS}
 output: out
 """
 
 
-def start(folder: Path) -> subprocess.Popen[str]:
+SHORT = {
+    "health_check_initial_delay_ms": 500,
+    "health_check_period_ms": 500,
+    "health_check_timeout_ms": 1000,
+    "health_check_failure_threshold": 2,
+}
+"""The head gives up a node after 3 s."""
+
+
+def start(folder: Path, **more: str) -> subprocess.Popen[str]:
     argv = [sys.executable, "-m", "distfd", "run", "job.yaml"]
-    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), **more}
     return subprocess.Popen(argv, cwd=folder, env=environ, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
@@ -59,7 +69,7 @@ def below(pid: int, name: str) -> psutil.Process:
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # of sqlite3, where the file is not there yet
 def test_a_lost_head_is_exit_4_and_the_run_goes_on(tmp_path: Path, server: str) -> None:
     (tmp_path / "model.py").write_text(MODEL)
-    (tmp_path / "job.yaml").write_text(CONFIG)
+    (tmp_path / "job.yaml").write_text(CONFIG.replace("ADDRESS", "local").replace("CPUS", "2"))
     run = start(tmp_path)
     end = time.monotonic() + PATIENCE
     while stored(tmp_path) < 2:
@@ -88,3 +98,52 @@ def test_a_lost_head_is_exit_4_and_the_run_goes_on(tmp_path: Path, server: str) 
     assert result["derivative"] == pytest.approx([2, 4, 6, 8, 10, 12, 14, 16], rel=1e-6)
     assert result["n_evaluations"] == 9
     assert result["n_reused"] == known
+
+
+@pytest.mark.usefixtures("_ray_ends")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # Ray's own, of a cluster within this process, and sqlite3's
+@pytest.mark.parametrize(
+    ("server", "checks"),
+    [("gcs_server", {}), ("raylet", {}), ("raylet", SHORT), ("raylet and workers", SHORT)],
+    ids=["head", "raylet", "raylet, which Ray sees first", "node, which Ray sees first"],
+)
+def test_a_joined_cluster_that_hangs_is_exit_4(tmp_path: Path, server: str, checks: dict[str, int]) -> None:
+    """Where the head's own checks are quicker than ours, Ray ends workers and nodes under the driver's hands."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    ray.shutdown()
+    config = {"_system_config": checks} if checks else {}
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, **config})
+    (tmp_path / "model.py").write_text(MODEL)
+    (tmp_path / "job.yaml").write_text(CONFIG.replace("ADDRESS", made.address).replace("CPUS", "null"))
+    stopped: list[psutil.Process] = []
+    # As the cluster has it, which this process started: a token is asked for on both sides, or on neither.
+    run = start(tmp_path, RAY_AUTH_MODE=os.environ.get("RAY_AUTH_MODE", "disabled"))
+    try:
+        end = time.monotonic() + PATIENCE
+        while stored(tmp_path) < 2:
+            assert time.monotonic() < end
+            assert run.poll() is None, run.communicate()[1]
+            time.sleep(0.1)
+        (tmp_path / "begun").touch()
+        name = server.split(maxsplit=1)[0]
+        node: Any = made.head_node
+        (info,) = node.all_processes[name]
+        stopped.append(psutil.Process(info.process.pid))
+        if server != name:
+            stopped += stopped[0].children(recursive=True)
+        for process in stopped:
+            process.suspend()
+        _, told = run.communicate(timeout=PATIENCE)
+    finally:
+        run.kill()
+        for process in stopped:
+            if process.is_running():
+                process.resume()
+        made.shutdown()  # type: ignore[no-untyped-call]  # Ray lacks types
+    assert run.returncode == 4, told
+    assert "Traceback" not in told
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert (result["status"], result["exit_code"]) == ("interrupted", 4)
+    assert "run again to go on" in result["message"]

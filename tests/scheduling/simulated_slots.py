@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from distfd.protocols import Report
+    from distfd.scheduling.issuing import Submit
     from distfd.scheduling.ledger import Attempts
-    from distfd.scheduling.scheduler import Scheduler, Submit
+    from distfd.scheduling.scheduler import Scheduler
 
 FOREVER = 10**9
 
@@ -176,11 +177,11 @@ class SimulatedSlots:
         process = self._processes[submit.slot]
         points = set(submit.index.tolist())
         twice = {k for k in points if self._in_flight[k]}
-        assert submit.slot in self.scheduler._pool.up, "work for a slot that is not up"
-        assert submit.slot not in self.scheduler._pool.draining, "work for a slot that is not idle"
+        assert submit.slot in self.scheduler._wave.pool.up, "work for a slot that is not up"
+        assert submit.slot not in self.scheduler._wave.pool.draining, "work for a slot that is not idle"
         assert points, "an empty chunk"
         assert len(points) == len(submit.index)
-        assert not twice or self.scheduler._policy.backups, "a point is at two places"
+        assert not twice or self.scheduler._wave.policy.backups, "a point is at two places"
         assert not twice or not process.chunks, "a backup waits"
         assert all(self._in_flight[k] == 1 for k in twice), "a point is at three places"
         assert not points & self.final.keys(), "a final point goes out again"
@@ -260,7 +261,7 @@ class SimulatedSlots:
         deadline = self.scheduler.next_deadline()
         kills, ended = self.scheduler.overdue(self.now)
         assert bool(kills) == (deadline is not None and deadline <= self.now)
-        timeout = self.scheduler._policy.timeout or math.inf
+        timeout = self.scheduler._wave.policy.timeout or math.inf
         for slot in kills:
             process = self._processes[slot]
             if all(k in self.final for chunk in process.chunks for k in chunk.index.tolist()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -12,7 +13,10 @@ from distfd.protocols import ChunkDone, SlotLost, SlotUp
 from distfd.records import Failure, Status
 from distfd.scheduling.policy import Policy
 from distfd.scheduling.pool import Pool
-from distfd.scheduling.scheduler import Scheduler, Submit
+from distfd.scheduling.scheduler import Scheduler
+
+if TYPE_CHECKING:
+    from distfd.scheduling.issuing import Submit
 
 CRASH = Failure(Status.CRASH, "signal 11")
 LOST = Failure(Status.LOST, "node gone")
@@ -84,7 +88,7 @@ def test_a_slot_left_to_end_gets_no_work_before_it_has_and_is_killed_if_it_does_
     backup = backed(scheduler)
     scheduler.take(done(straggler), 3.5)
     scheduler.abandon(3.5)
-    pool = scheduler._pool
+    pool = scheduler._wave.pool
     following = Scheduler(np.arange(4), None, Policy({}), pool)
     assert backup.slot not in [submit.slot for submit in following.issue(3.6)]
     assert following.next_deadline() == 4.0
@@ -95,7 +99,7 @@ def test_a_slot_left_to_end_gets_no_work_before_it_has_and_is_killed_if_it_does_
     backup = backed(scheduler)
     scheduler.take(done(straggler), 3.5)
     scheduler.abandon(3.5)
-    following = Scheduler(np.arange(9), None, Policy({}), scheduler._pool)
+    following = Scheduler(np.arange(9), None, Policy({}), scheduler._wave.pool)
     following.issue(3.6)
     assert following.overdue(3.9) == ([], [])
     assert following.overdue(4.0) == ([backup.slot], [])

@@ -13,10 +13,12 @@ from distfd.protocols import ChunkDone, SlotLost, SlotUp
 from distfd.records import Failure, Status
 from distfd.scheduling.policy import Policy
 from distfd.scheduling.pool import Pool
-from distfd.scheduling.scheduler import Scheduler, Submit
+from distfd.scheduling.scheduler import Scheduler
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from distfd.scheduling.issuing import Submit
 
 RETRIES = {Status.ERROR: 0, Status.CRASH: 2, Status.TIMEOUT: 0}
 CRASH = Failure(Status.CRASH, "signal 11")
@@ -110,7 +112,7 @@ def worlds(draw: st.DrawFn) -> SimulatedSlots:
 
 def expected(world: SimulatedSlots, k: int) -> tuple[Status, int]:
     plan = world.plans.get(k, Plan(Status.OK, 0))
-    allowed = world.scheduler._policy.retries.get(plan.status, 0)
+    allowed = world.scheduler._wave.policy.retries.get(plan.status, 0)
     return (plan.status, allowed + 1) if plan.times > allowed else (Status.OK, plan.times + 1)
 
 
@@ -118,12 +120,12 @@ def expected(world: SimulatedSlots, k: int) -> tuple[Status, int]:
 @given(worlds())
 def test_every_point_ends_once_as_planned_and_only_culprits_are_charged(world: SimulatedSlots) -> None:
     world.run()
-    baseline = world.scheduler._ledger._baseline
+    baseline = world.scheduler._wave.ledger._baseline
     assert {k: world.final[k] for k in world.final} == {k: expected(world, k) for k in world.final}
     if baseline is not None and expected(world, baseline)[0] != Status.OK:
         assert baseline in world.final
     else:
-        assert len(world.final) == world.scheduler._ledger._wanted
+        assert len(world.final) == world.scheduler._wave.ledger._wanted
 
 
 @settings(max_examples=200)
@@ -138,7 +140,7 @@ def test_no_evaluation_is_repeated_without_cause(world: SimulatedSlots) -> None:
 @given(worlds())
 def test_the_baseline_goes_first_and_alone(world: SimulatedSlots) -> None:
     world.run()
-    baseline = world.scheduler._ledger._baseline
+    baseline = world.scheduler._wave.ledger._baseline
     if baseline is not None:
         assert world.submitted[0].index.tolist() == [baseline]
         assert all(len(s.index) == 1 for s in world.submitted if baseline in s.index)
@@ -292,7 +294,7 @@ def test_what_failed_once_is_tried_again_alone() -> None:
     scheduler.issue(0.2)
     scheduler.take(done(second, seconds=0.01), 0.3)
     scheduler.issue(0.3)
-    world_chunks = [issued for _, queue in scheduler._queues for issued in queue if 0 in issued.index]
+    world_chunks = [issued for _, queue in scheduler._wave.queues for issued in queue if 0 in issued.index]
     assert all(len(issued.index) == 1 for issued in world_chunks)
 
 

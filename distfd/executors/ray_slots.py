@@ -1,0 +1,209 @@
+"""The workers of a session, one actor a slot, and the calls whose answers they owe."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from distfd.executors.ray_failures import HUNG, IDLE, failure_of, node_lost
+from distfd.executors.ray_parcels import Parcels
+from distfd.executors.ray_worker import unpacked_batch
+from distfd.protocols import ChunkDone, SlotLost, SlotStarting, SlotUp
+from distfd.records import Failure, Status
+from distfd.recycle import RECYCLED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from distfd.executors.ray_nodes import Nodes
+    from distfd.protocols import Chunk, Report
+
+_CLOSE_SECONDS = 5.0
+_IDLE = 0.02
+"""Seconds without a word of a worker after which it is asked whether it is there before it gets a point alone."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """What an outstanding Ray reference stands for; ``chunk`` is None while a worker makes itself and J ready."""
+
+    slot: int
+    chunk: int | None = None
+    ready: bool = False
+    """Whether J is ready once it returns."""
+    held: list[Chunk] = field(default_factory=list)
+    """What goes out once it returns, in this order: nobody knows whether a worker that was idle is still there."""
+
+
+class Slots:
+    """Workers, and what they owe.
+
+    Parameters
+    ----------
+    make : callable
+        Starts the worker of a slot.
+    nodes : Nodes
+        Told where each worker is.
+    """
+
+    def __init__(self, make: Callable[[int], Any], nodes: Nodes) -> None:
+        self._make, self._nodes = make, nodes
+        self._actors: list[Any] = []
+        self._up: dict[int, SlotUp] = {}
+        self._starting: dict[int, SlotStarting] = {}
+        self._calls: dict[Any, Call] = {}
+        self._worn: set[int] = set()
+        self._heard: dict[int, float] = {}
+        self._parcels = Parcels(nodes.assure)
+
+    def __len__(self) -> int:
+        return len(self._actors)
+
+    @property
+    def busy(self) -> bool:
+        """Whether any is at work."""
+        return any(call.chunk is not None for call in self._calls.values())
+
+    @property
+    def known(self) -> list[SlotUp | SlotStarting]:
+        """Those whose processes are there."""
+        return [*self._up.values(), *self._starting.values()]
+
+    def fill(self, count: int) -> None:
+        """Start so many."""
+        self._actors = [None] * count
+        for slot in range(count):
+            self._start(slot)
+
+    def submit(self, slot: int, chunk: Chunk) -> None:
+        """Queue a chunk on a slot's worker."""
+        asked = next((call for call in self._calls.values() if call.slot == slot and call.held), None)
+        if asked is not None:
+            asked.held.append(chunk)
+            return
+        idle = time.monotonic() - self._heard.get(slot, 0.0) > _IDLE and not self._owes(slot)
+        if idle and len(chunk.index) == 1:
+            # If it has died since, the point must not be blamed.
+            self._calls[self._actors[slot].here.remote()] = Call(slot, chunk.id, held=[chunk])
+        else:
+            self._send(slot, chunk)
+
+    def wait(self, seconds: float) -> Sequence[Report]:
+        """What the workers reported."""
+        import ray
+
+        if not self._calls:
+            time.sleep(min(seconds, 0.05))
+            return []
+        calls = list(self._calls)
+        # Ready is what is here: what lies on a node that hangs could be waited for without end.
+        ready, _ = ray.wait(calls, num_returns=1, timeout=seconds)
+        if ready and len(calls) > 1:
+            ready, _ = ray.wait(calls, num_returns=len(calls), timeout=0)
+        # In the order of submission: what a worker did before it died comes before its death.
+        came = set(ready)
+        reports = [self._report(ref) for ref in calls if ref in came]
+        return [report for report in reports if report is not None] + self._recycled() + self._hung()
+
+    def kill(self, slot: int) -> None:
+        """End a slot's process and start another."""
+        self._end(slot)
+        self._calls = {ref: call for ref, call in self._calls.items() if call.slot != slot}
+        self._start(slot)
+
+    def close(self) -> None:
+        """End all workers, the idle ones in good order."""
+        import ray
+
+        busy = {call.slot for call in self._calls.values()}
+        bye = [self._actors[slot].close.remote() for slot in self._up if slot not in busy]
+        if bye:
+            ray.wait(bye, num_returns=len(bye), timeout=_CLOSE_SECONDS)
+        for slot in range(len(self._actors)):
+            self._end(slot)
+
+    def _end(self, slot: int) -> None:
+        import ray
+
+        with contextlib.suppress(Exception):  # it may be gone already
+            ray.kill(self._actors[slot], no_restart=True)
+
+    def _send(self, slot: int, chunk: Chunk) -> None:
+        self._calls[self._actors[slot].run.remote(*self._parcels.pack(chunk))] = Call(slot, chunk.id)
+
+    def _start(self, slot: int) -> None:
+        self._actors[slot] = worker = self._make(slot)
+        self._calls[worker.here.remote()] = Call(slot)
+        self._calls[worker.hello.remote()] = Call(slot, ready=True)
+        self._up.pop(slot, None)
+        self._starting.pop(slot, None)
+        self._nodes.left(slot)
+        self._worn.discard(slot)
+
+    def _owes(self, slot: int) -> bool:
+        return any(call.slot == slot for call in self._calls.values())
+
+    def _hung(self) -> list[Report]:
+        """Slots on nodes that do not answer; Ray starts their workers elsewhere, once it sees it too."""
+        slots = self._nodes.hung()
+        for slot in slots:
+            self.kill(slot)
+        return [SlotLost(slot, HUNG) for slot in slots]
+
+    def _recycled(self) -> list[Report]:
+        """Slots whose processes have had their time, once all that they were given is in; others take their place.
+
+        A report may come before that of an earlier chunk, so none is killed that still owes one. What it was given
+        since it knew comes back at once, untouched.
+        """
+        owing = {call.slot for call in self._calls.values()}
+        worn = [slot for slot in self._worn if slot not in owing]
+        for slot in worn:
+            self.kill(slot)
+        return [SlotLost(slot, RECYCLED) for slot in worn]
+
+    def _report(self, ref: Any) -> Report | None:
+        import ray
+
+        call = self._calls.pop(ref, None)
+        if call is None:
+            return None  # its slot was lost a moment ago
+        try:
+            result = ray.get(ref)
+        except ray.exceptions.RayError as error:
+            failure = self._blame(call, failure_of(error))
+            self.kill(call.slot)  # it may live on where only the call failed
+            return SlotLost(call.slot, failure)
+        self._heard[call.slot] = time.monotonic()
+        if call.held:
+            for chunk in call.held:
+                self._send(call.slot, chunk)
+            return None
+        if call.chunk is None:
+            return self._came(call, *result)
+        batch = unpacked_batch(result)
+        if batch.last:
+            self._worn.add(call.slot)
+        # Untouched points are not handed back, or they would go to the same process again.
+        return ChunkDone(call.slot, call.chunk, batch) if len(batch) else None
+
+    def _came(self, call: Call, host: str, pid: int, node: str, output: str) -> SlotUp | SlotStarting:
+        """A worker is there, and with the second call J is."""
+        slot = call.slot
+        if call.ready:
+            self._starting.pop(slot, None)
+            self._up[slot] = SlotUp(slot, host, pid, output)
+            return self._up[slot]
+        self._nodes.came(slot, node)
+        self._starting[slot] = SlotStarting(slot, host, pid)
+        return self._starting[slot]
+
+    def _blame(self, call: Call, failure: Failure) -> Failure:
+        """Why a worker was lost: by what it did, while it did nothing, or with its node."""
+        if failure.status != Status.CRASH:
+            return failure
+        if self._nodes.gone(call.slot):
+            return node_lost(failure.detail)
+        return IDLE if call.held else failure

@@ -1,0 +1,79 @@
+"""From what a user asks for to a session that can be evaluated with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from distfd.errors import InputError
+from distfd.executors.registry import make_executor
+from distfd.objectives.resolve import as_objective
+from distfd.outcome import tell
+from distfd.recycle import as_recycle
+from distfd.scheduling.pool import Pool
+from distfd.session import Session
+from distfd.stores.registry import open_store
+from distfd.warm import make_warm
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping, Sequence
+
+    from distfd.options import EvaluationOptions
+    from distfd.protocols import Executor, Observer, Store
+    from distfd.recycle import Recycle
+
+
+def open_session(
+    fun: Any,
+    treatment: EvaluationOptions,
+    *,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any] | None,
+    version: str | None,
+    imaginary: bool,
+    executor: str | Executor,
+    store: str | os.PathLike[str] | Store | None,
+    deterministic: bool | None,
+    observers: Sequence[Observer],
+    names: Sequence[str] | None,
+    warm: str | None,
+    recycle: Recycle | Mapping[str, Any] | None,
+) -> tuple[Session, bool]:
+    """A session, and whether its store is to be closed with it; parameters as for `distfd.Evaluator`.
+
+    Parameters
+    ----------
+    treatment : EvaluationOptions
+        Time, retries, and what becomes of failures.
+    imaginary : bool
+        Whether points are complex.
+
+    Raises
+    ------
+    InputError
+        If an option makes no sense.
+    """
+    objective = as_objective(fun, args, kwargs, version)
+    warmth = make_warm(warm, objective)
+    tell(getattr(objective, "doubts", ()))
+    if imaginary and not getattr(objective, "takes_complex", True):
+        raise InputError("scheme: complex-step gives J complex x, and a program reads real numbers; use central")
+    made = make_executor(executor)
+    policy = treatment.policy(
+        limits_itself=objective.limits_itself,
+        backups=made.duplicates_are_free if deterministic is None else deterministic,
+    )
+    opened, salt, owned = open_store(store, objective)
+    session = Session(
+        objective=objective,
+        executor=made,
+        store=opened,
+        observers=tuple(observers),
+        policy=policy,
+        salt=salt,
+        names=names,
+        pool=Pool(slots=1),
+        recycle=as_recycle(recycle),
+        warm=warmth,
+    )
+    return session, owned

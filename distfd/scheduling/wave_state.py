@@ -1,0 +1,82 @@
+"""All that is known of one wave: its points, who has them, and what came of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from distfd.scheduling.aside import Aside
+from distfd.scheduling.backlog import Backlog
+from distfd.scheduling.backups import Backups
+from distfd.scheduling.estimates import Estimates
+from distfd.scheduling.ledger import Ledger
+from distfd.scheduling.queues import Queues
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+    from distfd.records import Batch
+    from distfd.scheduling.ledger import Attempts
+    from distfd.scheduling.policy import Policy
+    from distfd.scheduling.pool import Pool
+    from distfd.scheduling.queues import Issued
+
+
+class WaveState:
+    """The books of a wave; what is done with them is in `issuing`, `deadlines` and `losses`.
+
+    Parameters
+    ----------
+    index, baseline, policy, pool, epoch, total
+        As for `distfd.scheduling.scheduler.Scheduler`.
+    """
+
+    def __init__(
+        self,
+        index: NDArray[np.int64],
+        baseline: int | None,
+        policy: Policy,
+        pool: Pool,
+        *,
+        epoch: float,
+        total: int | None,
+    ) -> None:
+        self.total = total or int(index.max(initial=-1)) + 1
+        self.baseline, self.policy, self.pool, self.epoch = baseline, policy, pool, epoch
+        self.estimates = Estimates(pool.times, self.total)
+        first = baseline is not None and baseline in index
+        self.backlog = Backlog(index[index != baseline] if first else index, self.estimates.by_point)
+        if first:
+            self.backlog.alone(np.array([baseline]))
+        self.queues = Queues()
+        self.backups = Backups()
+        self.aside = Aside(epoch)
+        self.ledger = Ledger(self.total, len(index), baseline, policy.retries)
+
+    def idle(self) -> list[int]:
+        """Slots that have nothing to do."""
+        if len(self.queues) >= len(self.pool.up):  # as nearly always; looking at each of 10,000 slots takes 2 ms
+            return []
+        return [slot for slot in self.pool.idle() if slot not in self.queues]
+
+    def unwanted(self, queue: Iterable[Issued]) -> bool:
+        """Whether all that a slot has was settled by others."""
+        return not any(self.ledger.open(issued.index).any() for issued in queue)
+
+    def single(self, index: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Those of the points that are not final and have no backup."""
+        return self.backups.without(index[self.ledger.open(index)])
+
+    def released(self, index: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Points given out whose attempt came to nothing: those that are neither final nor with another slot."""
+        return index[self.backups.release(index) & self.ledger.open(index)] if self.backups else index
+
+    def charge(self, batch: Batch, *, last: bool = False) -> Attempts:
+        """Count attempts; what is to be tried again goes out alone."""
+        attempts = self.ledger.charge(batch, last=last)
+        if not attempts.final.all():
+            self.backlog.alone(batch.index[~attempts.final])
+        return attempts

@@ -1,0 +1,82 @@
+"""distfd.jax against JAX."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+import distfd
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from conftest import RequireSimulator
+
+pytestmark = pytest.mark.slow  # to import it takes seconds
+
+
+def bowl(x: Any) -> float:
+    return float(np.sum(x**2) + x[0] * x[1])
+
+
+def pair(x: Any) -> Any:
+    return np.array([x[0] * x[1], x[1] ** 2])
+
+
+@pytest.fixture
+def jax(require_simulator: RequireSimulator) -> Iterator[Any]:
+    require_simulator("jax")
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    yield jax
+    jax.config.update("jax_enable_x64", False)
+
+
+def test_grad_under_jit_goes_through_the_black_box(jax: Any) -> None:
+    from distfd.jax import differentiable
+
+    with distfd.Evaluator(bowl, scheme="central", executor="serial") as ev:
+        J = differentiable(ev)
+        value, slope = jax.jit(jax.value_and_grad(lambda theta: J(2 * theta) ** 2))(jax.numpy.array([0.5, 1.5]))
+    # J(1, 3) = 13, dJ = (5, 7); the chain rule has 2 J dJ 2.
+    assert value == pytest.approx(169.0)
+    assert np.asarray(slope) == pytest.approx(np.array([260.0, 364.0]))
+
+
+def test_a_vector(jax: Any) -> None:
+    from distfd.jax import differentiable
+
+    with distfd.Evaluator(pair, scheme="central", executor="serial") as ev:
+        found = jax.jacrev(differentiable(ev, outputs=2))(jax.numpy.array([2.0, 3.0]))
+    assert np.asarray(found) == pytest.approx(np.array([[3.0, 2.0], [0.0, 6.0]]))
+
+
+def test_several_x_and_no_derivative(jax: Any) -> None:
+    from distfd.jax import differentiable
+
+    seen: list[int] = []
+
+    def counted(x: Any) -> float:
+        seen.append(1)
+        return bowl(x)
+
+    with distfd.Evaluator(counted, executor="serial") as ev:
+        found = jax.vmap(differentiable(ev))(jax.numpy.array([[1.0, 3.0], [2.0, 0.0]]))
+    assert np.asarray(found).tolist() == [13.0, 4.0]
+    assert len(seen) == 2
+
+
+def test_a_failure_says_why(jax: Any) -> None:
+    from distfd.jax import differentiable
+
+    def broken(x: Any) -> float:
+        raise ValueError("negative width")
+
+    with (
+        distfd.Evaluator(broken, executor="serial") as ev,
+        pytest.raises(Exception, match="negative width"),
+    ):
+        jax.block_until_ready(differentiable(ev)(jax.numpy.array([1.0])))

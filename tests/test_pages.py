@@ -1,0 +1,134 @@
+"""What the documentation shows is what happens: its Python runs, its commands print that, its YAML is valid."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from pages import PAGES, ROOT, blocks, commands, page_id, run_command, run_program, run_python, simulator, write_files
+
+from distfd.config import load_config
+from distfd.config.yaml_source import read_text
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import RequireSimulator
+
+WHOLE: dict[str, Any] = {
+    "objective": {"command": {"argv": ["true"], "outputs": {}, "value": "1"}},
+    "x0": [1.0],
+    "output": "runs/part",
+}
+"""A configuration for parts of one to be put into; outputs are those that the part names."""
+
+NEIGHBOURS = ROOT / "docs" / "howto" / "neighbours.md"
+"""Whose programs need other libraries, each its own."""
+
+
+def merged(whole: Any, part: Any) -> Any:
+    if not isinstance(whole, dict) or not isinstance(part, dict):
+        return part
+    return {**whole, **{key: merged(whole.get(key), value) for key, value in part.items()}}
+
+
+def having(*languages: str) -> list[Path]:
+    return [path for path in PAGES if blocks(path, *languages)]
+
+
+def console(path: Path) -> list[tuple[str, list[str]]]:
+    return [each for block in blocks(path, "console") for each in commands(block) if each[0].startswith("distfd ")]
+
+
+def marked(path: Path, *, slow: bool) -> Any:
+    return pytest.param(path, id=page_id(path), marks=[pytest.mark.slow] * slow)
+
+
+def uses_ray(path: Path) -> bool:
+    """Whether a page's Python starts a cluster; none of what README shows is left to the slow tests."""
+    text = "".join(block.text for block in blocks(path, "python") if not block.name)
+    calls = len(re.findall(r"distfd\.(?:Evaluator|gradient|minimize|differentiate)\(", text))
+    return calls > text.count('executor="serial"') + text.count("**run") and path.name != "README.md"
+
+
+@pytest.mark.parametrize("path", [marked(path, slow=uses_ray(path)) for path in having("python") if path != NEIGHBOURS])
+def test_python_runs(path: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    write_files(path, tmp_path)
+    needs_ray = uses_ray(path) or path.name == "README.md"
+    run_python(path, tmp_path, request.getfixturevalue("ray_address") if needs_ray else "local")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("library", ["jax", "torch", "openmdao.api", "optimagic", "scipy.optimize"])
+def test_each_neighbour_has_a_program_that_runs(
+    library: str, tmp_path: Path, require_simulator: RequireSimulator
+) -> None:
+    if library == "torch":
+        pytest.importorskip("torch", reason="NOT tested: torch is missing; CI leaves it out, as it is several GB")
+    require_simulator(library.partition(".")[0])
+    (block,) = [
+        block for block in blocks(NEIGHBOURS, "python") if re.search(rf"^import {library}\b", block.text, re.MULTILINE)
+    ]
+    run_program(block.text, tmp_path)
+
+
+@pytest.mark.parametrize("path", [marked(path, slow=path.name != "README.md") for path in having() if console(path)])
+def test_commands_print_what_is_shown(
+    path: Path, tmp_path: Path, ray_address: str, require_simulator: RequireSimulator
+) -> None:
+    write_files(path, tmp_path)
+    if path.name == "README.md":
+        (tmp_path / "deck.inp").write_text("width = {{ width = 0.3 }}\n")
+    skipped = []
+    for line, shown in console(path):
+        needed = simulator(line)
+        try:
+            if needed:
+                require_simulator(needed)
+        except pytest.skip.Exception:
+            skipped.append(line)
+            continue
+        run_command(line, shown, tmp_path, ray_address)
+    if skipped:
+        pytest.skip(f"NOT tested: {'; '.join(skipped)}")
+
+
+@pytest.mark.parametrize("path", [marked(path, slow=False) for path in having("yaml")])
+def test_yaml_is_a_configuration_or_a_part_of_one(path: Path, tmp_path: Path) -> None:
+    write_files(path, tmp_path)
+    (tmp_path / "deck.inp.j2").write_text("")  # init writes it
+    for number, block in enumerate(blocks(path, "yaml")):
+        if all(line.startswith("#") for line in block.text.splitlines()):
+            continue
+        content: Any = read_text(block.text, page_id(path)).data
+        name = block.name or f"part{number}.yaml"
+        if "output" not in content:
+            whole = merged(WHOLE, content)
+            named = [each["value"] for each in whole.get("minimize", {}).get("constraints", ())]
+            outputs = {key: {"file": "stdout", "regex": r"(\S+)"} for key in (*named, "J")}
+            whole["objective"]["command"]["outputs"] = outputs
+            if "parameters" in whole:
+                whole["parameters"] = [{"value": 1.0, **each} for each in whole["parameters"]]
+                del whole["x0"]
+            (tmp_path / name).write_text(yaml.safe_dump(whole))
+        elif not block.name:
+            (tmp_path / name).write_text(block.text)
+        load_config(tmp_path / name)
+
+
+def test_the_tutorial_shows_the_quickstart() -> None:
+    (shown,) = blocks(ROOT / "docs" / "tutorial.md", "yaml")
+    there = read_text((ROOT / "configs" / "quickstart.yaml").read_text(encoding="utf-8"), "quickstart").data
+    there.pop("cluster")
+    assert read_text(shown.text, "tutorial").data == there
+
+
+@pytest.mark.parametrize("path", [marked(path, slow=False) for path in PAGES])
+def test_what_a_page_names_is_there(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    for name in re.findall(r"\b(?:configs|scripts)/[\w.]+\w", text):
+        assert (ROOT / name).exists(), name
+    for target in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)):
+        assert target.startswith(("https://", "#")) or (path.parent / target.partition("#")[0]).exists(), target
