@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from distfd.errors import InputError
 from distfd.simulation import CHUNK_COST, simulate_wave
 
-_ROW = 260
-"""Bytes of an evaluation in the store, as docs/scale.md measures."""
+_ROW = 121
+"""Bytes of an evaluation in the store, measured with 10,001 of them."""
 _POINT, _SLOT = 350, 10_000
-"""Bytes of the driver for a point of the wave, and for a chunk that is under way (docs/scale.md)."""
+"""Bytes of the driver for a point of the wave (measured at d = 1,000,000), and for a task of Ray's under way."""
 _WORKER = 70e6
 """Bytes of a slot's process, J's own not counted."""
 

@@ -27,8 +27,10 @@ _RESTART = 2.0
 """Seconds until a slot that was killed is up again."""
 _TURN = 0.005
 """The driver looks again after so much of an evaluation at the earliest: what it then finds it takes at once."""
+_ALL = 20_000
+"""So many evaluations are all simulated;"""
 _ROUNDS = 4
-"""So many rounds are simulated; beyond them each is like the others."""
+"""of more so many rounds, and each beyond them is taken to be like these."""
 
 
 @dataclass(frozen=True)
@@ -76,11 +78,12 @@ def simulate_wave(points: int, slots: int, duration: float, spread: float, *, se
     -------
     Simulated
     """
-    n = points if points <= (_ROUNDS + 1) * slots else _ROUNDS * slots + points % slots
+    n = points if points <= max(_ALL, (_ROUNDS + 1) * slots) else _ROUNDS * slots + points % slots
     world = _Slots(n, slots, duration, spread, seed)
     world.run()
-    more = (points - n) / slots * duration
+    # By the mean of what was drawn, as the ideal is: by the other one they would not be comparable.
     seconds = float(world.seconds.sum()) * points / n
+    more = seconds * (1 - n / points) / slots
     return Simulated(
         wall=world.now + more,
         ideal=max(float(world.seconds.max()), seconds / slots),
@@ -104,6 +107,7 @@ class _Slots:
         for slot in range(slots):
             self._scheduler.take(SlotUp(slot, "paper", 0), 0.0)
         self._life = [0] * slots
+        self._free = [0.0] * slots
         self._events: list[tuple[float, int, int, int, ChunkDone | SlotUp]] = []
         self._serial = itertools.count()
         self._at_work = 0
@@ -122,7 +126,7 @@ class _Slots:
             looks.append(scheduler.next_deadline())
             self.now = max(self.now, looked + turn, min(look for look in looks if look is not None))
             looked = self.now
-            if self._at_work == self._slots:
+            if self._at_work >= self._slots:
                 self.all_busy_until = self.now
             while self._events and self._events[0][0] <= self.now:
                 self._deliver(*heapq.heappop(self._events))
@@ -135,7 +139,8 @@ class _Slots:
         self.busy += seconds
 
     def _work(self, submit: Submit) -> None:
-        begin = at = self.now
+        # What is queued behind another chunk begins when that has ended.
+        begin = at = max(self.now, self._free[submit.slot])
         times = [at]
         for k in submit.index.tolist():
             if len(times) > 1 and at - begin > submit.budget:
@@ -146,6 +151,7 @@ class _Slots:
             times.append(at)
         done = ChunkDone(submit.slot, submit.chunk, _batch(submit, np.array(times)))
         self._at_work += 1
+        self._free[submit.slot] = at
         self._push(at, submit.slot, done)
 
     def _push(self, at: float, slot: int, report: ChunkDone | SlotUp) -> None:
@@ -162,6 +168,7 @@ class _Slots:
             self.killed += 1
             self._at_work -= 1
             self._life[slot] += 1
+            self._free[slot] = self.now
             self._push(self.now + _RESTART, slot, SlotUp(slot, "paper", 0))
 
     def _draw(self, n: int) -> NDArray[np.float64]:

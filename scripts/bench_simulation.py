@@ -43,7 +43,7 @@ def main() -> None:
             evaluator.gradient(np.zeros(d))
             wall = time.perf_counter() - begin
         ideal = max(fun.seconds.max(), fun.seconds.sum() / slots)
-        found = simulate_wave(d + 1, slots, SECONDS, SPREAD)
+        found = simulate_wave(d + 1, slots, SECONDS, SPREAD, seed=1)
         print(
             f"{slots:3} slots: measured {wall / ideal:.3f} of the ideal ({wall:.2f} s), simulated "
             f"{found.wall / found.ideal:.3f}"

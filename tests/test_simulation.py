@@ -20,7 +20,19 @@ def test_equal_times_take_the_rounds_that_they_must(points: int, slots: int) -> 
 def test_uneven_times_stay_near_the_ideal() -> None:
     found = simulate_wave(400, 20, 60.0, 0.3)
     assert found.ideal <= found.wall <= found.ideal + 4 * 60
-    assert found.simulated == 80
+    assert found.simulated == 400
+
+
+@pytest.mark.parametrize("slots", [2, 8, 32])
+def test_no_slot_does_two_things_at_once(slots: int) -> None:
+    found = simulate_wave(8 * slots, slots, 0.25, 0.3)  # so short that chunks are queued behind others
+    assert found.backups or found.wall >= found.ideal
+
+
+def test_of_very_many_only_some_rounds_are_gone_through() -> None:
+    found = simulate_wave(20_101, 100, 60.0, 0.3)
+    assert found.simulated == 401
+    assert found.ideal <= found.wall <= found.ideal + 4 * 60
 
 
 def test_a_driver_that_cannot_keep_up_shows() -> None:
