@@ -10,7 +10,7 @@ from distfd.simulation import CHUNK_COST, simulate_wave
 _ROW = 121
 """Bytes of an evaluation in the store, measured with 10,001 of them."""
 _POINT, _SLOT = 350, 10_000
-"""Bytes of the driver for a point of the wave (measured at d = 1,000,000), and for a task of Ray's under way."""
+"""Bytes of the driver for a point of the wave (measured at d = 1,000,000), and for a task under way in Ray."""
 _WORKER = 70e6
 """Bytes of a slot's process, J's own not counted."""
 

@@ -47,7 +47,9 @@ def result(folder: Path) -> dict[str, Any]:
 
 
 def test_the_documentation_runs_every_config() -> None:
-    readme = "".join((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/simulators.md"))
+    readme = "".join(
+        (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/simulators.md", "docs/examples.md")
+    )
     assert set(CONFIGS) == set(re.findall(r"distfd run configs/([\w-]+\.yaml)", readme))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tarfile
+from pathlib import PurePosixPath
 from typing import IO, TYPE_CHECKING
 
 from distfd.errors import InputError, StoreError
@@ -39,8 +40,7 @@ def unpack(archive: IO[bytes], output: Path, job: str) -> None:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True, mode=0o700)
         with tarfile.open(fileobj=archive, mode="r:*") as tar:
-            # "data" refuses links and names that lead out of the directory: the cluster is others' machines.
-            tar.extractall(part, filter="data")
+            _unpack(tar, part)
         (part / _MARK).write_text(json.dumps({"job": job}) + "\n", encoding="utf-8")
         shutil.rmtree(old, ignore_errors=True)
         if output.exists():
@@ -59,3 +59,23 @@ def _owner(output: Path) -> str | None:
         return str(found["job"])
     except (OSError, ValueError, LookupError, TypeError):
         return None
+
+
+def _unpack(tar: tarfile.TarFile, into: Path) -> None:
+    """Files and folders only, none of them outside: the cluster is others' machines.
+
+    Pythons before 3.11.4 have no filter that sees to it.
+
+    Raises
+    ------
+    tarfile.TarError
+        If there is anything else in it.
+    """
+    for member in tar.getmembers():
+        name = PurePosixPath(member.name)
+        if name.is_absolute() or ".." in name.parts or not (member.isreg() or member.isdir()):
+            raise tarfile.TarError(f"{member.name!r} is no plain file or folder below its own")
+        member.mode = 0o700 if member.isdir() else 0o600
+    if hasattr(tarfile, "data_filter"):
+        tar.extraction_filter = tarfile.data_filter
+    tar.extractall(into)  # noqa: S202  # each member was looked at

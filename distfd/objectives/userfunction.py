@@ -70,7 +70,7 @@ class UserFunction:
             ) from error
         loaded = getattr(found, function, None)
         if not callable(loaded):
-            raise InputError(f"{self.name}: {found.__file__ or module} has no function {function}")
+            raise InputError(f"{self.name}: {getattr(found, '__file__', None) or module} has no function {function}")
         return loaded  # type: ignore[no-any-return]  # callable() leaves Any
 
     def _execute(self, name: str) -> ModuleType:

@@ -340,7 +340,11 @@ def test_the_good_ones_have_every_key() -> None:
     known = {".".join(map(str, path)) for path in key_paths(Config)}
     told: set[str] = {line.path for _, line in CASES}
     other: dict[str, Any] = dict.fromkeys(
-        ("objective.command.commands", "objective.simulator", "cluster.stop_before", "minimize.constraints"),
+        (
+            *("objective.command.commands", "objective.simulator", "minimize.constraints"),
+            *("cluster.stop_before", "cluster.max_wall_time", "cluster.request_slots", "cluster.runtime_env"),
+            "resources.labels",
+        ),
         "elsewhere",
     )
     launch = {path for path in known if path.split(".")[0] == "launch"}  # tests/launch

