@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 
 
 _INTERRUPTED = "interrupted; what was finished is kept, and the same command again goes on from there"
-_LEAVING = 10.0
-"""Seconds in which a process whose cluster is lost is to end: Ray's own farewell may wait for servers that hang."""
+
 
 app = typer.Typer(
     name="distfd",
@@ -257,7 +256,6 @@ def main() -> None:
 def _guarded(command: Callable[[], Any], *, debug: bool) -> int:  # noqa: PLR0911  # one return an exit code
     """Run a command; whatever it raises becomes a message and an exit code."""
     from distfd.errors import ClusterLostError, DistfdError
-    from distfd.last_resort import end_within
 
     warnings.showwarning = terminal.show_warning
     signal.signal(signal.SIGTERM, _terminated)
@@ -268,9 +266,12 @@ def _guarded(command: Callable[[], Any], *, debug: bool) -> int:  # noqa: PLR091
     except (KeyboardInterrupt, typer.Abort):
         return _fail(_INTERRUPTED, 130, debug=debug)
     except DistfdError as error:
+        code = _fail(str(error), error.exit_code, debug=debug)
         if isinstance(error, ClusterLostError):
-            end_within(_LEAVING, error.exit_code)
-        return _fail(str(error), error.exit_code, debug=debug)
+            # Threads may be inside of Ray, waiting for servers that hang: to end the interpreter under them crashes.
+            sys.stdout.flush()
+            os._exit(code)
+        return code
     except Exception as error:
         if hasattr(error, "show") and hasattr(error, "exit_code"):
             # A mistake in the command itself. Its class has another home in each version of typer.

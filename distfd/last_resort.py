@@ -6,9 +6,6 @@ Ray's calls to servers that hang never return, and no exception reaches a thread
 from __future__ import annotations
 
 import contextlib
-import os
-import threading
-import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -34,13 +31,3 @@ def resort(reason: str) -> None:
     """The main thread is held, for this reason."""
     for act in _acts[-1:]:
         act(reason)
-
-
-def end_within(seconds: float, code: int) -> None:
-    """End this process by then with that exit code, if it has not ended by itself."""
-
-    def end() -> None:
-        time.sleep(seconds)
-        os._exit(code)
-
-    threading.Thread(target=end, name="distfd ends", daemon=True).start()

@@ -187,7 +187,7 @@ class RayExecutor:
         connected = self._nodes is not None and self._connected()
         if self._nodes is not None and self._nodes.lost:
             if connected:
-                leave(private=self._nodes.private)
+                leave(private=self._nodes.private, asking=self._slots is not None and not self._slots.stop())
             self._places = Places(self._resources)
         elif self._slots is not None and self._nodes is not None and connected:
             with self._nodes.explained():

@@ -71,11 +71,12 @@ class Census:
         self.look()
         self._thread.start()
 
-    def stop(self) -> None:
-        """End, and be forgotten by the others."""
+    def stop(self) -> bool:
+        """End, and be forgotten by the others; whether the thread is through with Ray."""
         self._ended.set()
         if self._thread.is_alive():
             self._thread.join(1.0)
+        return not self._thread.is_alive()
 
     def look(self) -> None:
         """Count nodes and drivers."""

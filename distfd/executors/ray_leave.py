@@ -19,11 +19,18 @@ _ANSWER = 5.0
 """Seconds that a server has to answer when the interpreter ends."""
 
 
-def leave(*, private: bool) -> None:
+def leave(*, private: bool, asking: bool) -> None:
     """Disconnect this process from a cluster that is lost, and end the rest of one that was its own.
 
     Does not raise, and takes a bounded time. Where Ray cannot be left, it is kept from being left again when the
     interpreter ends.
+
+    Parameters
+    ----------
+    private : bool
+        Whether the cluster was this process's own.
+    asking : bool
+        Whether another thread waits for an answer of the cluster: Ray crashes if it is left meanwhile.
     """
     import ray
 
@@ -31,6 +38,9 @@ def leave(*, private: bool) -> None:
         return
     if private:
         end_servers()
+    if asking:
+        atexit.unregister(ray.shutdown)
+        return
     thread = threading.Thread(target=_shut_down, name="distfd leaves Ray", daemon=True)
     thread.start()
     thread.join(_PATIENCE)

@@ -77,6 +77,6 @@ class Resizing:
         self._leaving.difference_update(end)
         return Change(start, end, back)
 
-    def stop(self) -> None:
-        """Look no more."""
-        self._census.stop()
+    def stop(self) -> bool:
+        """Look no more; whether no look is under way."""
+        return self._census.stop()

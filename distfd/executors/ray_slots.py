@@ -121,10 +121,9 @@ class Slots:
         self._give_up(slot)
         self._start(slot)
 
-    def stop(self) -> None:
-        """Follow the cluster no more."""
-        if self._resizing is not None:
-            self._resizing.stop()
+    def stop(self) -> bool:
+        """Follow the cluster no more; whether no question to it is under way."""
+        return self._resizing is None or self._resizing.stop()
 
     def close(self) -> None:
         """End all workers, the idle ones in good order."""
