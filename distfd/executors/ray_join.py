@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 import threading
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -137,7 +138,7 @@ def _start_private(num_cpus: int | None, *, show_output: bool) -> None:
         os.environ.setdefault("RAY_kill_child_processes_on_worker_exit", "false")
     keep_token_private()
     try:
-        with _kept_sigterm(), reaped_cluster():
+        with _kept_sigterm(), _forks_untold(), reaped_cluster():
             ray.init(
                 address="local",
                 num_cpus=num_cpus or os.cpu_count(),
@@ -184,6 +185,14 @@ def _kept_sigterm() -> Iterator[None]:
     finally:
         if callable(before) and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def _forks_untold() -> Iterator[None]:
+    """Leave out JAX's warning of a deadlock: Ray forks only to start its servers."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)
+        yield
 
 
 def _first_line(error: BaseException) -> str:

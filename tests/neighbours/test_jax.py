@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -80,3 +82,16 @@ def test_a_failure_says_why(jax: Any) -> None:
         pytest.raises(Exception, match="negative width"),
     ):
         jax.block_until_ready(differentiable(ev)(jax.numpy.array([1.0])))
+
+
+def test_ray_starts_without_a_warning_of_forks(require_simulator: RequireSimulator) -> None:
+    require_simulator("jax")
+    program = (
+        "import jax, distfd\n"
+        "jax.numpy.zeros(2).block_until_ready()  # JAX looks at forks from here on\n"
+        "with distfd.Evaluator(lambda x: float(x[0] ** 2), executor=distfd.RayExecutor(num_cpus=1)) as ev:\n"
+        "    assert abs(ev.gradient([3.0])[0] - 6) < 1e-6\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert "fork" not in ran.stderr
