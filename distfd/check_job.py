@@ -13,7 +13,7 @@ from distfd.build import make_evaluator, make_objective
 from distfd.check_report import check_fields
 from distfd.checking import Check, check_derivative
 from distfd.errors import InputError
-from distfd.numerics.sweep_table import TOLERANCE
+from distfd.numerics.sweep_result import TOLERANCE
 from distfd.observers.log import JsonLog
 from distfd.plot import need_matplotlib, plot_sweep
 from distfd.reporting.write import refresh_report

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from distfd.numerics.sweep_table import coordinate_lines, noise_line
+from distfd.numerics.sweep_result import coordinate_lines, noise_line
 
 if TYPE_CHECKING:
     from distfd.checking import Check

@@ -16,7 +16,7 @@ from distfd.numerics.stencils import coefficients
 from distfd.numerics.steps import AbsoluteStep, NoiseStep, typical_sizes
 from distfd.numerics.sweeping import Sweep
 from distfd.numerics.verdict import DISTRUST, FLOOR, TRUST, Component, first_line, judge, overall, sizes
-from distfd.results import gather
+from distfd.tally import gather
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -20,9 +20,9 @@ from distfd.options import DerivativeOptions, EvaluationOptions
 from distfd.outcome import make_result, out_of_range_error, scalar, tell
 from distfd.pending import Pending
 from distfd.points import dense_points
-from distfd.results import Tally
 from distfd.solve import solve, solving
 from distfd.surroundings import Surroundings
+from distfd.tally import Tally
 from distfd.threads import Turn
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from distfd.numerics.noise_result import NoiseLevel, NoiseResult
 from distfd.numerics.steps import typical_sizes
 from distfd.outcome import scalar
-from distfd.results import gather
+from distfd.tally import gather
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from distfd.methods import Setting
     from distfd.numerics.plan import Answer, Method
-    from distfd.results import DerivativeResult, Tally
+    from distfd.results import DerivativeResult
+    from distfd.tally import Tally
 
 
 class Kinds(ABC):

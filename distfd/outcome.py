@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from distfd.numerics.plan import Answer, Wave
     from distfd.records import Batch
-    from distfd.results import Tally
+    from distfd.tally import Tally
 
 
 def make_result(

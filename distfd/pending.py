@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from distfd.numerics.plan import Answer, Request
     from distfd.records import Batch
-    from distfd.results import DerivativeResult, Tally
+    from distfd.results import DerivativeResult
+    from distfd.tally import Tally
     from distfd.threads import Turn
 
 

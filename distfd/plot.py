@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distfd.errors import InputError
-from distfd.numerics.sweep_table import worst_output
+from distfd.numerics.sweep_result import worst_output
 from distfd.reporting.data import read_run
 from distfd.reporting.kinds_of_bars import CLASSES, WORDS, kinds
 

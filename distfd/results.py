@@ -1,16 +1,14 @@
-"""From finished batches to waves, tallies and results."""
+"""A derivative and what is known of it, and how people see it: in a terminal, in a notebook, as a file."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from distfd.csv_file import data_frame, write_csv
-from distfd.display import result_columns, result_html, result_text
-from distfd.numerics.plan import Wave
-from distfd.records import Failure, Status
 
 if TYPE_CHECKING:
     import os
@@ -19,90 +17,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from distfd.evaluations import Evaluations
-    from distfd.numerics.plan import Request
-    from distfd.records import Batch
 
+_ALL = 24
+"""Rows up to which a table is whole; of longer ones the ends are shown."""
+_HEAD, _TAIL = 12, 6
+_OUTPUTS = 4
+"""Outputs of J, or columns of a Hessian, that are shown."""
 
-def gather(request: Request, batches: Sequence[Batch]) -> Wave:
-    """One wave from its batches, the same whatever the order in which they came.
-
-    A complex value is two numbers of its batch. The request (else the baseline; else the first point that has a value)
-    says how many outputs J has; a point with another number of them has failed.
-    """
-    n = len(request.points)
-    status = np.full(n, Status.NOT_RUN, dtype=np.uint8)
-    size = np.zeros(n, dtype=np.int64)
-    failures: dict[int, Failure] = {}
-    for batch in batches:
-        status[batch.index] = batch.status
-        size[batch.index] = batch.size
-        failures.update(batch.failures)
-    complex_ = request.points.imaginary
-    size[complex_] //= 2
-    good = np.flatnonzero(status == Status.OK)
-    at_baseline = request.baseline is not None and bool(status[request.baseline] == Status.OK)
-    first = size[request.baseline] if at_baseline else size[good[0]] if len(good) else 1
-    outputs = (request.outputs or int(first)) if request.vector else 1
-    for k in good[size[good] != outputs].tolist():
-        known = "x" if at_baseline or request.outputs else "other points"
-        text = f"J returned {size[k]} outputs here and {outputs} at {known}"
-        if not request.vector:
-            text = f"J must return a number; it returned {size[k]} (for several outputs use jacobian)"
-        failures[k] = Failure(Status.ERROR, text)
-        status[k] = Status.ERROR
-    if not complex_.any():
-        return Wave(request, _table(batches, np.full(n, outputs), np.full((n, outputs), np.nan)), status, failures)
-    values = np.full((n, outputs), complex(np.nan, np.nan))
-    real = np.full((n, outputs), np.nan)
-    values[~complex_] = _table(batches, np.where(complex_, -1, outputs), real)[~complex_]
-    _table(batches, np.where(complex_, 2 * outputs, -1), values.view(np.float64))
-    return Wave(request, values, status, failures)
-
-
-def _table(batches: Sequence[Batch], wanted: NDArray[np.int64], table: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Put the values that are ``wanted[k]`` numbers long into row k of the table."""
-    for batch in batches:
-        fits = batch.size == wanted[batch.index]
-        part = batch if fits.all() else batch.take(fits)
-        if len(part):
-            table[part.index] = part.flat.reshape(len(part), -1)
-    return table
-
-
-@dataclass
-class Tally:
-    """What one call has cost so far."""
-
-    waves: list[tuple[Request, list[Batch]]] = field(default_factory=list)
-    n_evaluations: int = 0
-    n_reused: int = 0
-    n_failed: int = 0
-    n_retried: int = 0
-    ideal_seconds: float = 0.0
-    wall_seconds: float = 0.0
-
-    def add(self, wave: Wave, batches: list[Batch], slots: int, wall_seconds: float) -> None:
-        """Count one wave."""
-        request = wave.request
-        self.waves.append((request, batches))
-        self.wall_seconds += wall_seconds
-        longest = total = 0.0
-        for batch in batches:
-            if batch.reused:
-                self.n_reused += len(batch)
-                continue
-            self.n_evaluations += len(batch)
-            # By the wave: a value of another size than the baseline's is a failure that the batch does not know of.
-            self.n_failed += int((wave.status[batch.index] != Status.OK).sum())
-            self.n_retried += int((batch.attempt - 1).sum())
-            seconds = batch.ended - batch.started
-            longest, total = max(longest, float(seconds.max())), total + float(seconds.sum())
-        self.ideal_seconds += max(longest, total / slots)
-
-    @property
-    def efficiency(self) -> float | None:
-        """Ideal over wall time; None where nothing was computed."""
-        return self.ideal_seconds / self.wall_seconds if self.n_evaluations and self.wall_seconds else None
+_CELL = 'style="text-align:right;padding:0.15em 0.9em"'
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -199,3 +121,138 @@ class DerivativeResult:
             If pandas is not installed.
         """
         return data_frame(result_columns(self))
+
+
+def result_text(result: DerivativeResult) -> str:
+    """What it is, the table, and what it took."""
+    columns, more = _shown(result)
+    rows = _rows(len(next(iter(columns.values()))))
+    cells = {title: [_cell(title, column[k]) for k in rows] for title, column in columns.items()}
+    widths = {title: max(len(title), *map(len, column)) for title, column in cells.items()}
+    first = next(iter(columns))
+    lines = [_headline(result), "", "  ".join(f"{title:{_side(title, first)}{widths[title]}}" for title in columns)]
+    for at, k in enumerate(rows):
+        if at and k != rows[at - 1] + 1:
+            lines.append(f"... {k - rows[at - 1] - 1} more ...")
+        lines.append("  ".join(f"{column[at]:{_side(title, first)}{widths[title]}}" for title, column in cells.items()))
+    return "\n".join([*lines, *([more] if more else []), "", *_notes(result)])
+
+
+def result_html(result: DerivativeResult) -> str:
+    """The same for a notebook."""
+    columns, more = _shown(result)
+    rows = _rows(len(next(iter(columns.values()))))
+    head = "".join(f'<th scope="col" {_CELL}>{escape(title)}</th>' for title in columns)
+    body = []
+    for at, k in enumerate(rows):
+        if at and k != rows[at - 1] + 1:
+            body.append(f'<tr><td colspan="{len(columns)}">... {k - rows[at - 1] - 1} more ...</td></tr>')
+        first, *rest = (escape(_cell(title, column[k])) for title, column in columns.items())
+        body.append(f'<tr><th scope="row">{first}</th>' + "".join(f"<td {_CELL}>{c}</td>" for c in rest) + "</tr>")
+    notes = [*([more] if more else []), *_notes(result)]
+    return (
+        f"<table><caption>{escape(_headline(result))}</caption><thead><tr>{head}</tr></thead>"
+        f"<tbody>{''.join(body)}</tbody></table>" + "".join(f"<div>{escape(note)}</div>" for note in notes)
+    )
+
+
+def result_columns(result: DerivativeResult) -> dict[str, Any]:
+    """All columns of the derivative, one row a coordinate (or direction, or output of a product).
+
+    Of a sparse Jacobian, one row an entry.
+    """
+    if not isinstance(result.derivative, np.ndarray):
+        entries = result.derivative.tocoo()
+        names = _names(result, result.derivative.shape[1])
+        return {"output": entries.row, "name": [names[k] for k in entries.col], "derivative": entries.data}
+    table, titles = _table(result)
+    rows = len(table)
+    columns: dict[str, Any] = {"name": _names(result, rows)}
+    if _by_coordinate(result) and result.x is not None:
+        columns["x"] = result.x
+    columns |= {title: table[:, a] for a, title in enumerate(titles)}
+    if result.error is not None:
+        error = result.error.T if result.kind == "jacobian" else result.error
+        bars = error.reshape(rows, -1)
+        columns |= {"error" if bars.shape[1] == 1 else f"error{a}": bars[:, a] for a in range(bars.shape[1])}
+    if np.shape(result.step) == (rows,):
+        columns["step"] = result.step
+    return columns
+
+
+def _shown(result: DerivativeResult) -> tuple[dict[str, Any], str]:
+    """Columns that fit a terminal, and what is left out."""
+    columns = result_columns(result)
+    outputs = [title for title in columns if title.startswith(("dJ", "d2J"))][_OUTPUTS:]
+    bars = [title for title in columns if title.startswith("error") and title != "error"]
+    if not outputs:
+        return columns, ""
+    kept = {title: column for title, column in columns.items() if title not in (*outputs, *bars)}
+    return kept, f"and {len(outputs)} more column{'s' if len(outputs) > 1 else ''}: see derivative, or to_csv"
+
+
+def _table(result: DerivativeResult) -> tuple[Any, list[str]]:
+    """The derivative with a row for each coordinate or direction, and its columns' titles."""
+    derivative = result.derivative
+    if derivative.ndim == 1:
+        return derivative[:, None], [_TITLES.get(result.kind, "derivative")]
+    if result.kind == "hessian":
+        return derivative, [f"d2J/dx dx{a}" for a in range(derivative.shape[1])]
+    table = derivative.T if result.kind == "jacobian" else derivative
+    return table, [f"dJ{a}/dx" for a in range(table.shape[1])]
+
+
+_TITLES = {"gradient": "dJ/dx", "directional": "dJ/dt", "hvp": "H v", "jvp": "J v"}
+
+
+def _by_coordinate(result: DerivativeResult) -> bool:
+    return result.kind not in ("directional", "jvp")
+
+
+def _names(result: DerivativeResult, n: int) -> Sequence[str]:
+    if not _by_coordinate(result):
+        return [f"{'direction' if result.kind == 'directional' else 'output'} {k}" for k in range(n)]
+    return result.names if result.names is not None else [f"x{k}" for k in range(n)]
+
+
+def _rows(n: int) -> list[int]:
+    return list(range(n)) if n <= _ALL else [*range(_HEAD), *range(n - _TAIL, n)]
+
+
+def _side(title: str, first: str) -> str:
+    return "<" if title == first else ">"
+
+
+def _cell(title: str, value: Any) -> str:
+    if not isinstance(value, (float, np.floating)):
+        return str(value)
+    if np.isnan(value):
+        return "unknown" if title.startswith("error") else "missing"
+    return f"{value:.2g}" if title.startswith("error") else f"{value:.3g}" if title == "step" else f"{value:.8g}"
+
+
+def _headline(result: DerivativeResult) -> str:
+    shape = " x ".join(map(str, result.derivative.shape))
+    value = f", J = {result.value:.10g}" if np.ndim(result.value) == 0 else f", J has {np.size(result.value)} outputs"
+    parts = f"{result.kind} ({shape}) by {result.scheme}{value}"
+    if result.kind == "gradient":
+        parts += f", |g| = {float(np.linalg.norm(np.nan_to_num(result.derivative))):.6g}"
+    return parts
+
+
+def _notes(result: DerivativeResult) -> list[str]:
+    names = result.names
+    lines = [f"warning: {text}" for text in result.warnings]
+    if len(result.missing):
+        few = ", ".join(
+            f"x{k}" if names is None or not _by_coordinate(result) else names[k] for k in result.missing[:10]
+        )
+        more = f" and {len(result.missing) - 10} more" if len(result.missing) > 10 else ""
+        lines.append(f"missing, as J failed there: {few}{more}")
+    if result.repaired:
+        k, how = next(iter(result.repaired.items()))
+        more = f" and {len(result.repaired) - 1} more" if len(result.repaired) > 1 else ""
+        lines.append(f"repaired: {f'x{k}' if names is None else names[k]} ({how}){more}")
+    effort = f"{result.n_evaluations} evaluations, {result.n_reused} reused, {result.n_failed} failed"
+    effort += f"; {result.wall_seconds:.3g} s on {result.slots} slot{'s' if result.slots != 1 else ''}"
+    return [*lines, effort + (f", efficiency {result.efficiency:.2f}" if result.efficiency is not None else "")]

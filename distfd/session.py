@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from distfd.protocols import Executor, Objective, Observer, Report, Store
     from distfd.recycle import Recycle
     from distfd.scheduling.policy import Policy
-    from distfd.warm import Warm
+    from distfd.states import Warm
 
 
 @dataclass

@@ -10,7 +10,7 @@ from distfd import events
 from distfd.evaluate import evaluate
 from distfd.numerics.plan import Answer, Request
 from distfd.outcome import failure_error
-from distfd.results import Tally, gather
+from distfd.tally import Tally, gather
 from distfd.warm import evaluate_warm
 
 if TYPE_CHECKING:

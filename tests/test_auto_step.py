@@ -23,7 +23,7 @@ from distfd.numerics.site import Site
 from distfd.numerics.stencils import RICHARDSON, SCHEMES
 from distfd.numerics.steps import nominal_steps
 from distfd.records import Batch, Status
-from distfd.results import gather
+from distfd.tally import gather
 
 if TYPE_CHECKING:
     from collections.abc import Callable

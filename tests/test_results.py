@@ -17,7 +17,7 @@ from distfd.numerics.plan import Answer, Request
 from distfd.numerics.stencils import SCHEMES
 from distfd.points import dense_points
 from distfd.records import Batch, Failure, Status
-from distfd.results import Tally, gather
+from distfd.tally import Tally, gather
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

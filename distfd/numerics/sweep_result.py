@@ -1,4 +1,4 @@
-"""What a step sweep says: the differences, where they agree, and what is right of each."""
+"""What a step sweep says: the differences, what is right of each, and all of that as text."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from distfd.numerics.noise import STATUSES
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from distfd.numerics.noise import Noise
     from distfd.numerics.noise_result import NoiseResult
-    from distfd.numerics.pairs import Pairs
 
     Floats = NDArray[np.float64]
 
-_PART = 0.3
-"""Of the noise in a pair's correction, what counts for the formula that has been corrected by it."""
-_APART = 1.5
-"""A formula is out where it is farther from one with a smaller step than its bar and so many of that one's noises."""
+TOLERANCE = 0.01
+"""The relative error up to which a difference counts as right, where nothing else is asked for."""
+
+_WIDTH = 15
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,38 +90,55 @@ class StepSweep:
         return np.asarray(np.maximum(apart + bar, self.column(f"{scheme}_noise", output)))
 
     def __str__(self) -> str:
-        from distfd.numerics.sweep_table import sweep_text
-
         return sweep_text(self)
 
 
-def plateau(pairs: Pairs, noise: Noise) -> tuple[Floats, Floats, Floats]:
-    """The derivative (a, m) where differences agree, its bar (a, m), and the step (a,) that gave it.
+def sweep_text(sweep: StepSweep, tolerance: float = TOLERANCE) -> str:
+    """The noise, and a table for each coordinate."""
+    tables = [line for row in range(len(sweep.coordinates)) for line in ["", *coordinate_lines(sweep, row, tolerance)]]
+    return "\n".join([noise_line(sweep), *tables, *(f"warning: {text}" for text in sweep.warnings)])
 
-    Of all formulas (each pair, and each two) the one with the smallest bar, of those that no formula with a smaller
-    step contradicts (Lepski's principle): of a dozen truncations that were read off neighbours, one or the other is
-    small by chance.
+
+def noise_line(sweep: StepSweep) -> str:
+    """The noise level, and why it is that."""
+    noise = sweep.noise
+    level = f"{noise.level:.3g}" if np.isfinite(noise.level) else "not known"
+    unit = f"; J is a multiple of {noise.quantum:.3g}" if noise.quantum > 0 else ""
+    return f"noise of J: {level} ({noise.status}: {STATUSES[noise.status]}{unit})"
+
+
+def coordinate_lines(sweep: StepSweep, row: int, tolerance: float) -> list[str]:
+    """One coordinate: what is known of its derivative, and the differences at every step, with what is right of them.
+
+    Of several outputs of J the one with the largest derivative is shown.
     """
-    a, n = pairs.size.shape
-    m = len(noise.level)
-    if not n:
-        return np.full((a, m), np.nan), np.full((a, m), np.nan), np.full(a, np.nan)
-    slopes = pairs.slopes(noise)
-    # A formula of two has no doubt of its own: its correction is as noisy as that of its smaller pair.
-    doubt = slopes.doubt.copy()
-    doubt[n:] = _PART * np.nan_to_num(slopes.doubt[: n - 1])
-    bars = slopes.noise + slopes.truncation + doubt
-    agrees = np.isfinite(bars) & np.isfinite(slopes.value)
-    for g in range(n):
-        with np.errstate(invalid="ignore"):
-            apart = np.abs(slopes.value - slopes.value[g]) > bars + _APART * slopes.noise[g]
-            agrees &= ~(apart & (slopes.size > slopes.size[g])[..., None])
-    cost = np.where(agrees, bars, np.inf)
-    formula = cost.argmin(axis=0)
-    known = np.isfinite(cost.min(axis=0))
-    value, bar = (np.take_along_axis(part, formula[None], axis=0)[0] for part in (slopes.value, bars))
-    # A lone pair has no truncation to show.
-    alone = pairs.count == 1
-    value = np.where(alone[:, None], slopes.value[0], np.where(known, value, np.nan))
-    step = np.take_along_axis(slopes.size, formula[:, 0][None], axis=0)[0]
-    return value, np.where(known, bar, np.nan), step
+    output = worst_output(sweep, row)
+    derivative, error = sweep.column("derivative", output)[row], sweep.column("error", output)[row]
+    which = f", output {output} of J" if sweep.derivative.ndim > 1 else ""
+    bar = f"+- {error:.2g}" if np.isfinite(error) else "(no error bar: the noise is not known)"
+    lines = [f"{sweep.labels[row]} = {sweep.x[row]:.10g}{which}: derivative {derivative:.8g} {bar}"]
+    titles = ("step", "forward", "its noise", "central", "its noise", "right within")
+    lines.append("".join(f"{title:>{_WIDTH}}" for title in titles))
+    columns = [sweep.column(name, output)[row] for name in ("forward", "forward_noise", "central", "central_noise")]
+    off = {name: sweep.off(name, output)[row] for name in ("forward", "central")}
+    for i, h in enumerate(sweep.step[row]):
+        if not np.isfinite(h):
+            break
+        values = [column[i] for column in columns]
+        formats = (".8g", ".1e", ".8g", ".1e")
+        cells = [f"{h:.3g}", *(f"{value:{form}}" for value, form in zip(values, formats, strict=True))]
+        marks = [name for name in off if off[name][i] <= tolerance * abs(derivative)]
+        cells.append(" and ".join(marks) and f"{tolerance:g}: {'both' if len(marks) > 1 else marks[0]}")
+        lines.append("".join(f"{cell:>{_WIDTH}}" for cell in cells).rstrip())
+    if sweep.failed[row]:
+        lines.append(f"    at {sweep.failed[row]} more steps J has no value")
+    if sweep.unseen[row]:
+        lines.append(f"    {sweep.unseen[row]} more steps are too small to be held or written, or past the bounds")
+    return lines
+
+
+def worst_output(sweep: StepSweep, row: int) -> int:
+    """The output of J that has the largest derivative along a coordinate."""
+    if sweep.derivative.ndim == 1:
+        return 0
+    return int(np.argmax(np.abs(np.nan_to_num(sweep.derivative[row]))))

@@ -16,9 +16,10 @@ from distfd.numerics.noise_result import NoiseResult
 from distfd.numerics.pairs import Pairs, no_pairs
 from distfd.numerics.placement import place
 from distfd.numerics.plan import Answer
+from distfd.numerics.plateau import plateau
 from distfd.numerics.stencils import SCHEMES
 from distfd.numerics.survey import survey
-from distfd.numerics.sweep_result import StepSweep, plateau
+from distfd.numerics.sweep_result import StepSweep
 from distfd.points import single_points
 
 if TYPE_CHECKING:

@@ -17,20 +17,20 @@ from distfd.processes import kill_evaluation
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from distfd.objectives.command import CommandObjective
     from distfd.objectives.folder import WorkFolder
+    from distfd.objectives.program_spec import ProgramSpec
     from distfd.objectives.trial import Trial
     from distfd.objectives.values import Value
 
 
-def kept_or_not(objective: CommandObjective) -> str:
+def kept_or_not(objective: ProgramSpec) -> str:
     """What will become of the directory of an evaluation that goes well, in words to put behind its path."""
     if objective.keep == "archive":
         return f" (afterwards packed into {_archives(objective)})"
     return "" if objective.keep == "all" else " (removed if all goes well; objective.command.keep=all leaves it)"
 
 
-def after_success(objective: CommandObjective, folder: WorkFolder, x: NDArray[np.float64], value: Value) -> None:
+def after_success(objective: ProgramSpec, folder: WorkFolder, x: NDArray[np.float64], value: Value) -> None:
     """Keep, pack or remove the directory, as ``keep`` says."""
     outcome = {"status": "ok", "value": np.asarray(value).tolist()}
     if objective.keep == "all":
@@ -46,11 +46,11 @@ def after_success(objective: CommandObjective, folder: WorkFolder, x: NDArray[np
     folder.discard()
 
 
-def _archives(objective: CommandObjective) -> Path:
+def _archives(objective: ProgramSpec) -> Path:
     return Path(objective.archive or objective.work or tempfile.gettempdir())
 
 
-def why_removed(objective: CommandObjective) -> str:
+def why_removed(objective: ProgramSpec) -> str:
     """Why the directory of an evaluation that failed is not kept; empty where it is."""
     if objective.keep == "none":
         return "keep: none"
@@ -59,7 +59,7 @@ def why_removed(objective: CommandObjective) -> str:
     return ""
 
 
-def after_failure(objective: CommandObjective, folder: WorkFolder, trial: Trial, error: BaseException) -> None:
+def after_failure(objective: ProgramSpec, folder: WorkFolder, trial: Trial, error: BaseException) -> None:
     """End what still runs, and keep the directory or not."""
     kill_evaluation(trial.mark)
     # An interrupt says nothing against the evaluation, so there is nothing in it to look at.

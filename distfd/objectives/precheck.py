@@ -18,12 +18,12 @@ from distfd.objectives.userfunction import UserFunction
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from distfd.objectives.command import CommandObjective
+    from distfd.objectives.program_spec import ProgramSpec
 
 _INTERPRETERS = re.compile(r"python[\d.]*|sh|bash|dash|zsh|perl|ruby|julia|Rscript|octave|tclsh|lua[\d.]*")
 
 
-def check(objective: CommandObjective, x0: ArrayLike) -> None:
+def check(objective: ProgramSpec, x0: ArrayLike) -> None:
     """Write every input in memory, and look for the programs, files, scripts and Python functions.
 
     Raises
@@ -58,7 +58,7 @@ def check(objective: CommandObjective, x0: ArrayLike) -> None:
             raise MissingSimulatorError(objective.missing(step[0]))
 
 
-def _warn_of_unused(objective: CommandObjective) -> None:
+def _warn_of_unused(objective: ProgramSpec) -> None:
     """Say which parameters no input mentions: their derivative would be 0 without a word."""
     if not objective.decks:
         return
@@ -70,7 +70,7 @@ def _warn_of_unused(objective: CommandObjective) -> None:
         )
 
 
-def _check_scripts(objective: CommandObjective, base: Path) -> None:
+def _check_scripts(objective: ProgramSpec, base: Path) -> None:
     """Refuse arguments that name a script beside the configuration: programs run elsewhere and would not find it."""
     there = {Path(name).parts[0] for name in (*objective.decks, *(o.file for o in objective.taken if o.file))}
     there |= {Path(path).name for path in (*objective.copy, *objective.link)}

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from distfd.objectives.command import CommandObjective
+    from distfd.objectives.program_spec import ProgramSpec
     from distfd.objectives.viewer import Viewer
 
 _SHORTEST_DELAY, _LONGEST_DELAY = 0.1, 10.0
@@ -46,11 +46,11 @@ class ProgramModel:
 
     Parameters
     ----------
-    objective : CommandObjective
+    objective : ProgramSpec
         What to run.
     """
 
-    def __init__(self, objective: CommandObjective) -> None:
+    def __init__(self, objective: ProgramSpec) -> None:
         self._objective = objective
         self._decks = {name: compiled(source) for name, source in objective.decks.items()}
         self._functions: dict[str, Callable[..., Any]] = {

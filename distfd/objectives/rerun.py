@@ -10,12 +10,12 @@ from distfd.hosts import HOSTS
 from distfd.threads import VARIABLES
 
 if TYPE_CHECKING:
-    from distfd.objectives.command import CommandObjective
+    from distfd.objectives.program_spec import ProgramSpec
 
 RERUN = "rerun.sh"
 
 
-def rerun_script(objective: CommandObjective) -> str:
+def rerun_script(objective: ProgramSpec) -> str:
     """The script's text; it holds no value of ``pass_env``, as those may be secret."""
     lines = [
         "#!/bin/sh",

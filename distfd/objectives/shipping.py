@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from copy import copy
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from distfd.objectives.told import scripts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from distfd.objectives.command import CommandObjective
+    from distfd.objectives.program_spec import ProgramSpec
+
+    _Spec = TypeVar("_Spec", bound=ProgramSpec)
 
 
-def shipped_files(objective: CommandObjective) -> tuple[str, ...]:
+def shipped_files(objective: ProgramSpec) -> tuple[str, ...]:
     """Files and folders: what is copied or linked, programs beside the configuration, scripts in argv."""
     # A configuration makes its programs' paths absolute, so how they were given does not tell which are the user's own.
     programs = [path for path in (Path(step[0]) for step in objective.steps) if path.is_absolute() and path.is_file()]
@@ -22,7 +24,7 @@ def shipped_files(objective: CommandObjective) -> tuple[str, ...]:
     return tuple(dict.fromkeys(map(str, (*objective.copy, *objective.link, *own, *scripts(objective)))))
 
 
-def with_files_at(objective: CommandObjective, places: Mapping[str, str]) -> CommandObjective:
+def with_files_at(objective: _Spec, places: Mapping[str, str]) -> _Spec:
     """The same objective, with files taken from where they are here."""
     there = copy(objective)
     for name in ("copy", "link"):

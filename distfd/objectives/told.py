@@ -13,12 +13,12 @@ from distfd.objectives.userfunction import UserFunction
 from distfd.objectives.workdir import digest
 
 if TYPE_CHECKING:
-    from distfd.objectives.command import CommandObjective
+    from distfd.objectives.program_spec import ProgramSpec
 
 SCRIPTS = {".py", ".sh", ".bash", ".pl", ".rb", ".jl", ".m", ".r", ".tcl", ".lua"}
 
 
-def fingerprint(objective: CommandObjective) -> str | None:
+def fingerprint(objective: ProgramSpec) -> str | None:
     """SHA-256 of the commands, inputs, files, outputs, data, value, env, names and version.
 
     Scripts are read: programs given by a relative path, and arguments that are absolute paths of scripts. Installed
@@ -48,7 +48,7 @@ def fingerprint(objective: CommandObjective) -> str | None:
     return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def scripts(objective: CommandObjective) -> list[Path]:
+def scripts(objective: ProgramSpec) -> list[Path]:
     """Programs given by a relative path, and arguments that are absolute paths of scripts, which are there."""
     pairs = zip(objective.steps, objective.given, strict=True)
     local = [Path(step[0]) for step, argv in pairs if step[0] != argv[0]]

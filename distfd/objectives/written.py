@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from distfd.objectives.command import CommandObjective
     from distfd.objectives.inputs import Written
+    from distfd.objectives.program_spec import ProgramSpec
 
 _AGREE = 0.01
 """Relative difference of one step as two places have it, beyond which no one number is right for it."""
@@ -62,7 +62,7 @@ class _Deck:
 
 
 def written(
-    objective: CommandObjective, x: NDArray[np.float64], index: NDArray[np.int64], values: NDArray[np.float64]
+    objective: ProgramSpec, x: NDArray[np.float64], index: NDArray[np.int64], values: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Offsets of coordinates from x, (a, n), as the program's input files have them; see `CommandObjective.written`."""
     refuse_complex(values)
@@ -82,7 +82,7 @@ def written(
     return offsets
 
 
-def _study(objective: CommandObjective, name: str, source: Any, x: NDArray[np.float64]) -> _Deck:
+def _study(objective: ProgramSpec, name: str, source: Any, x: NDArray[np.float64]) -> _Deck:
     deck, at = compiled(source), list(objective.parameters(x).values())
 
     def render(changes: dict[int, float]) -> tuple[str, list[Note]]:

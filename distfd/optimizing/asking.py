@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from distfd.optimizing.record import Record
     from distfd.optimizing.speculation import Speculation
     from distfd.pending import Pending
-    from distfd.results import DerivativeResult, Tally
+    from distfd.results import DerivativeResult
+    from distfd.tally import Tally
 
 
 class Asker:

@@ -13,7 +13,7 @@ from distfd.optimizing.lbfgs import Found
 from distfd.optimizing.record import Seen
 from distfd.outcome import tell
 from distfd.points import dense_points
-from distfd.results import gather
+from distfd.tally import gather
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

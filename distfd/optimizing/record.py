@@ -14,7 +14,8 @@ from distfd.optimizing.limits import Limits, Stop
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from distfd.results import DerivativeResult, Tally
+    from distfd.results import DerivativeResult
+    from distfd.tally import Tally
 
 FEASIBLE = 1e-6
 """A violation of constraints up to which a point counts as feasible: SciPy's methods end at about 1e-8 to 1e-6."""
