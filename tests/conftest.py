@@ -7,6 +7,8 @@ import logging
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
@@ -63,12 +65,22 @@ def private_ray(_ray_ends: None) -> None:
     ray.init(address="local", num_cpus=CPUS, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
 
 
-@pytest.fixture(scope="module")
-def ray_address() -> Iterator[str]:
-    """A running cluster for commands to join: starting one for each would take minutes."""
-    import ray
+_CLUSTER = """
+import logging, sys
+import ray
+ray.init(address="local", num_cpus=2, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+print(ray.get_runtime_context().gcs_address, flush=True)
+sys.stdin.read()  # until the tests end, however they do
+ray.shutdown()
+"""
 
-    ray.shutdown()
-    ray.init(address="local", num_cpus=2, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
-    yield ray.get_runtime_context().gcs_address
-    ray.shutdown()
+
+@pytest.fixture(scope="session")
+def ray_address() -> Iterator[str]:
+    """A running cluster with 2 CPUs for commands to join: starting one for each would take minutes."""
+    argv = [sys.executable, "-c", _CLUSTER]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as cluster:
+        assert cluster.stdin is not None
+        assert cluster.stdout is not None
+        yield cluster.stdout.readline().strip()
+        cluster.stdin.close()

@@ -64,9 +64,9 @@ def test_names_that_lead_nowhere(name: str, error: type[InputError], message: st
         load_name(name, folder)
 
 
-def test_a_module_of_the_folder_reaches_the_workers(folder: Path, ray_address: str) -> None:
+def test_a_module_of_the_folder_reaches_the_workers(folder: Path, private_ray: None) -> None:
     fun = load_name("plate_model:Plate.drag", folder)
-    found = distfd.gradient(fun, X, executor=distfd.RayExecutor(address=ray_address, max_slots=1))
+    found = distfd.gradient(fun, X, executor=distfd.RayExecutor(max_slots=1))
     np.testing.assert_allclose(found, 2 * X, rtol=1e-6)
 
 
@@ -79,7 +79,7 @@ class Body:
 
 
 @pytest.mark.slow
-def test_all_kinds_of_callables_on_ray(ray_address: str) -> None:
+def test_all_kinds_of_callables_on_ray(private_ray: None) -> None:
     offset = 3.0
 
     def closure(x: NDArray[np.float64]) -> float:
@@ -98,7 +98,7 @@ def test_all_kinds_of_callables_on_ray(ray_address: str) -> None:
         np.sum: 0,
     }
     for fun, factor in kinds.items():
-        executor = distfd.RayExecutor(address=ray_address, max_slots=1)
+        executor = distfd.RayExecutor(max_slots=1)
         expected = 2 * factor * X if factor else np.ones(2)
         np.testing.assert_allclose(distfd.gradient(fun, X, executor=executor), expected, rtol=1e-6)
 

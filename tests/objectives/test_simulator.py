@@ -87,9 +87,9 @@ def test_without_a_reset_the_state_leaks_and_that_is_told_once(tmp_path: Path) -
     assert not np.allclose(found, 1.5 * 2 * X)
 
 
-def test_on_ray_it_is_made_once_a_worker_and_closed(tmp_path: Path, ray_address: str) -> None:
+def test_on_ray_it_is_made_once_a_worker_and_closed(tmp_path: Path, private_ray: None) -> None:
     log = tmp_path / "log"
-    executor = distfd.RayExecutor(address=ray_address, max_slots=2)
+    executor = distfd.RayExecutor(max_slots=2)
     with distfd.Evaluator(Resetting, args=(log,), executor=executor) as evaluator:
         for k in range(3):
             np.testing.assert_allclose(evaluator.gradient(X + k), 1.5 * 2 * (X + k), rtol=1e-6)
@@ -102,7 +102,7 @@ def test_on_ray_it_is_made_once_a_worker_and_closed(tmp_path: Path, ray_address:
 
 
 @pytest.mark.parametrize("executor", ["serial", "ray"])
-def test_a_setup_that_fails_is_told_with_its_cause(executor: str, tmp_path: Path, ray_address: str) -> None:
+def test_a_setup_that_fails_is_told_with_its_cause(executor: str, tmp_path: Path, private_ray: None) -> None:
     class Broken:
         def setup(self) -> None:
             raise FileNotFoundError("mesh.msh")
@@ -113,7 +113,7 @@ def test_a_setup_that_fails_is_told_with_its_cause(executor: str, tmp_path: Path
         def evaluate(self, x: NDArray[np.float64]) -> float:
             return float(x.sum())
 
-    chosen: Any = executor if executor == "serial" else distfd.RayExecutor(address=ray_address, max_slots=1)
+    chosen: Any = executor if executor == "serial" else distfd.RayExecutor(max_slots=1)
     with pytest.raises(distfd.EvaluationError, match=r"FileNotFoundError: mesh\.msh"):
         distfd.gradient(Broken, X, executor=chosen)
 
