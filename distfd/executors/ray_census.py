@@ -155,5 +155,5 @@ def _dead_jobs() -> set[str]:
     with contextlib.suppress(Exception):
         from ray._private import state  # ray.util.state needs a dashboard
 
-        return {str(job["JobID"]) for job in state.jobs() if job["IsDead"]}
+        return {str(job["JobID"]) for job in state.jobs() if job["IsDead"]}  # type: ignore[no-untyped-call]  # Ray lacks types
     return set()
