@@ -135,6 +135,8 @@ class SlotLost:
 
     slot: int
     failure: Failure
+    shared: bool = False
+    """Whether the cause may be what else was at work on its host, as where memory runs out."""
 
 
 Report = SlotStarting | SlotUp | ChunkDone | SlotLost

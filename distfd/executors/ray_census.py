@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _EVERY = 2.0
 """Seconds between two looks, and between two signs of life."""
 _DEAD = 15.0
-"""Seconds without a sign of life after which another driver is taken for gone."""
+"""Seconds without a sign of life after which another driver is taken for gone, where Ray does not say so before."""
 _HOPE = 1200.0
 """Seconds for which no node may fit an evaluation: autoscalers take minutes."""
 _SPACE = b"distfd"
@@ -32,7 +32,7 @@ class Census:
     """Counts, in a thread of its own, as Ray's calls wait without end for a head that hangs.
 
     Each driver writes the share of the cluster that it can use into the cluster's key-value store, anew every two
-    seconds; so each sees all others, and one that dies is soon forgotten. No clocks are compared.
+    seconds; so each sees all others, and one whose job is dead is forgotten. No clocks are compared.
 
     Parameters
     ----------
@@ -97,6 +97,7 @@ class Census:
         from ray.experimental import internal_kv as store
 
         found: dict[str, float] = {}
+        dead: set[str] | None = None
         for raw in store._internal_kv_list("driver:", namespace=_SPACE):  # noqa: SLF001  # as Ray's own libraries do
             key = raw.decode()
             told = store._internal_kv_get(key, namespace=_SPACE)  # noqa: SLF001  # the same
@@ -107,15 +108,21 @@ class Census:
             if now - self._seen[key][1] > _DEAD:
                 store._internal_kv_del(key, namespace=_SPACE)  # noqa: SLF001  # the same
                 continue
+            dead = _dead_jobs() if dead is None else dead
             with contextlib.suppress(ValueError, KeyError, TypeError):  # of another version of distfd
-                found[key] = min(1.0, max(0.0, float(json.loads(told)["wants"])))
+                said = json.loads(told)
+                if said.get("job") in dead:
+                    store._internal_kv_del(key, namespace=_SPACE)  # noqa: SLF001  # the same
+                else:
+                    found[key] = min(1.0, max(0.0, float(said["wants"])))
         return found
 
     def _tell(self, wants: float) -> None:
+        import ray
         from ray.experimental import internal_kv as store
 
         self._beat += 1
-        told = json.dumps({"wants": wants, "beat": self._beat})
+        told = json.dumps({"wants": wants, "beat": self._beat, "job": ray.get_runtime_context().get_job_id()})
         store._internal_kv_put(self._key, told, overwrite=True, namespace=_SPACE)  # noqa: SLF001  # as above
 
     def _request(self, count: int) -> None:
@@ -141,3 +148,12 @@ class Census:
             store._internal_kv_del(self._key, namespace=_SPACE)  # noqa: SLF001  # as above
             if self._options.request_slots is not None:
                 self._request(0)
+
+
+def _dead_jobs() -> set[str]:
+    """Jobs whose drivers have ended, however they did; through a Ray client nobody can tell."""
+    with contextlib.suppress(Exception):
+        from ray._private import state  # ray.util.state needs a dashboard
+
+        return {str(job["JobID"]) for job in state.jobs() if job["IsDead"]}  # type: ignore[no-untyped-call]  # Ray lacks types
+    return set()

@@ -8,6 +8,8 @@ IDLE = Failure(Status.LOST, "the worker's process ended while it was idle")
 """Nobody is to blame for that."""
 HUNG = Failure(Status.LOST, "the node of the worker does not answer")
 RETURNED = Failure(Status.LOST, "the slot was given back to the cluster")
+OUT_OF_MEMORY = "the worker was killed because its node ran out of memory (resources.memory says what one needs)"
+"""Ray ends workers in the order of their start then, the latest first, whichever it was that took the memory."""
 
 _DISOWNED = (
     "the head of the cluster cannot ask this process about its workers and ended them; do both use the same token, or "
@@ -21,7 +23,7 @@ def failure_of(error: Exception) -> Failure:
 
     text = " ".join(str(error).split())
     if isinstance(error, exceptions.OutOfMemoryError) or "OUT_OF_MEMORY" in text or "running low on memory" in text:
-        return Failure(Status.CRASH, "the worker was killed because its node ran out of memory", str(error))
+        return Failure(Status.CRASH, OUT_OF_MEMORY, str(error))
     # Ray tells a lost node from a lost process by these words alone.
     if isinstance(error, exceptions.ActorUnavailableError) or "its node has died" in text:
         return node_lost(str(error))

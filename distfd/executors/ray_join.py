@@ -80,6 +80,8 @@ def join(address: str | None, num_cpus: int | None, *, show_output: bool = True)
         _start_private(num_cpus, show_output=show_output)
         _private.add(connection())
         return
+    if target == "auto":
+        target = _found()
     _probe(target)
     try:
         with _kept_sigterm():
@@ -102,6 +104,13 @@ def connection() -> str:
 def is_private(cluster: str | None) -> bool:
     """Whether a connection is to a cluster that was started here."""
     return cluster in _private
+
+
+def _found() -> str:
+    """The address that "auto" stands for, by Ray's own search; "auto" where it finds none, and will say so itself."""
+    from ray._private import services
+
+    return services.get_ray_address_from_environment("auto", None) or "auto"
 
 
 def _check_same(address: str | None) -> None:

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from distfd.executors.ray_failures import HUNG, IDLE, RETURNED, failure_of, node_lost
+from distfd.executors.ray_failures import HUNG, IDLE, OUT_OF_MEMORY, RETURNED, failure_of, node_lost
 from distfd.executors.ray_parcels import Parcels
 from distfd.executors.ray_worker import unpacked_batch
 from distfd.protocols import ChunkDone, SlotLost, SlotStarting, SlotUp
@@ -209,7 +209,7 @@ class Slots:
         except ray.exceptions.RayError as error:
             failure = self._blame(call, failure_of(error))
             self.kill(call.slot)  # it may live on where only the call failed
-            return SlotLost(call.slot, failure)
+            return SlotLost(call.slot, failure, shared=failure.text == OUT_OF_MEMORY)
         self._heard[call.slot] = time.monotonic()
         if call.held:
             for chunk in call.held:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pickle
 import subprocess
 import sys
 from dataclasses import dataclass, field, replace
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 inside = False
 """Whether this process is a worker."""
+_SETTING = "kill_child_processes_on_worker_exit"
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,7 @@ class RayWorker:
             # Ray kills a leaving worker's children, and so this one where it ends while it begins.
             start_reaper(os.environ)
         if luggage is not None:
+            _leave_children_to_the_reaper()
             paths, places = luggage.unpacked(paths)
             objective = replace(objective, places=places)
         # What the driver can import, the worker can, where the files are there too; in the driver's order, or a name
@@ -120,6 +124,21 @@ class RayWorker:
     def close(self) -> None:
         """End J in good order."""
         self._worker.close()
+
+
+def _leave_children_to_the_reaper() -> None:
+    """Have Ray not end the children of this process before it: J would run on, and return a value without them.
+
+    The setting is that of a cluster which others have started, but each worker reads it as it leaves.
+    """
+    import ray._raylet as core  # no public part of Ray
+
+    if not Path("/proc").exists():
+        return
+    with contextlib.suppress(Exception), Path(core.__file__).open("rb") as file:
+        # One that it does not know ends the process.
+        if mmap(file.fileno(), 0, access=ACCESS_READ).find(_SETTING.encode()) >= 0:
+            core.Config.initialize(json.dumps({_SETTING: False}))  # type: ignore[attr-defined]  # Ray lacks types
 
 
 def _printed_to() -> str:

@@ -56,7 +56,7 @@ class Aside:
         self._cut_off(issued, _QUICKER, up, slot, now)
 
     def lost(self, issued: Issued, failure: Failure, up: SlotUp | None, slot: int, now: float) -> None:
-        """Its slot went with its node; not one that had been told to go, and had begun nothing more."""
+        """Its slot was lost by no fault of its own; not one that had been told to go, and had begun nothing more."""
         if failure != RECYCLED:
             self._cut_off(issued, failure, up, slot, now)
 

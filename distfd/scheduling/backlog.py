@@ -1,4 +1,4 @@
-"""Points that wait for a slot: those never given out, those that go out again, and those that must go alone."""
+"""Points that wait for a slot: those never given out, those that go again, and those that must go by themselves."""
 
 from __future__ import annotations
 
@@ -32,6 +32,8 @@ class Backlog:
         self._cursor = 0
         self._again: deque[NDArray[np.int64]] = deque()
         self._alone: deque[int] = deque()
+        self._apart: deque[int] = deque()
+        self._suspects: set[int] = set()
         self._count = len(index)
 
     def __len__(self) -> int:
@@ -52,9 +54,19 @@ class Backlog:
             self._count += len(index)
 
     def alone(self, index: NDArray[np.int64]) -> None:
-        """Have each of these go out by itself, before the others."""
-        self._alone.extend(index.tolist())
+        """Have each of these go out by itself, before the others; suspects after them."""
+        for k in index.tolist():
+            (self._apart if k in self._suspects else self._alone).append(k)
         self._count += len(index)
+
+    def suspect(self, k: int) -> None:
+        """Have this point go out, from now on, where nothing else is at work, once nothing else waits."""
+        self._suspects.add(k)
+
+    @property
+    def suspects(self) -> bool:
+        """Whether there is, or was, any point that is suspected."""
+        return bool(self._suspects)
 
     def next(self, *, lone: bool = True) -> int | None:
         """The point that goes out next, if there is any; the next of those that need not go alone, if not ``lone``."""
@@ -62,7 +74,9 @@ class Backlog:
             return self._alone[0]
         if self._again:
             return int(self._again[0][0])
-        return int(self._fresh[self._cursor]) if self._cursor < len(self._fresh) else None
+        if self._cursor < len(self._fresh):
+            return int(self._fresh[self._cursor])
+        return self._apart[0] if lone and self._apart else None
 
     def take_alone(self) -> NDArray[np.int64]:
         """The next that must go alone; empty where there is none."""
@@ -70,6 +84,13 @@ class Backlog:
             return np.empty(0, dtype=np.int64)
         self._count -= 1
         return np.array([self._alone.popleft()], dtype=np.int64)
+
+    def take_apart(self) -> NDArray[np.int64]:
+        """The next of the suspects, once nothing else waits; else empty."""
+        if not self._apart or self._count > len(self._apart):
+            return np.empty(0, dtype=np.int64)
+        self._count -= 1
+        return np.array([self._apart.popleft()], dtype=np.int64)
 
     def take(self, seconds: float, mean: float | None) -> NDArray[np.int64]:
         """The next points, as many as take about that long, one at least; one where no time is known."""
@@ -88,9 +109,10 @@ class Backlog:
 
     def take_all(self) -> NDArray[np.int64]:
         """All that waits."""
-        alone = np.array(self._alone, dtype=np.int64)
+        alone = np.array([*self._alone, *self._apart], dtype=np.int64)
         index = np.concatenate((alone, *self._again, self._fresh[self._cursor :]))
         self._alone.clear()
+        self._apart.clear()
         self._again.clear()
         self._cursor, self._count = len(self._fresh), 0
         return index

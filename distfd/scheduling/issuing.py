@@ -40,7 +40,7 @@ def issue(wave: WaveState, now: float) -> list[Submit]:
     for slot in [slot for due, slot in _may_queue(wave, now) if due <= now]:
         if len(wave.backlog) > wave.pool.slots:
             submits += _give(wave, slot, math.inf, now)
-    return submits + _back_up(wave, now)
+    return submits + _set_apart(wave, now) + _back_up(wave, now)
 
 
 def next_issue(wave: WaveState, now: float) -> float | None:
@@ -68,12 +68,32 @@ def _give(wave: WaveState, slot: int, started: float, now: float) -> list[Submit
     return [_submit(wave, slot, index, started, begin, lone=lone)] if len(index) else []
 
 
+def _set_apart(wave: WaveState, now: float) -> list[Submit]:
+    """Suspects, each to a host where nothing is at work."""
+    submits: list[Submit] = []
+    if not wave.backlog.suspects:
+        return submits
+    taken = wave.at_work()
+    for slot in wave.idle():
+        if wave.host(slot) not in taken and in_time(wave, now) and len(index := wave.backlog.take_apart()):
+            taken.add(wave.host(slot))
+            submits.append(_submit(wave, slot, index, now, now, lone=True, apart=True))
+    return submits
+
+
 def _submit(
-    wave: WaveState, slot: int, index: NDArray[np.int64], started: float, begin: float, *, lone: bool
+    wave: WaveState,
+    slot: int,
+    index: NDArray[np.int64],
+    started: float,
+    begin: float,
+    *,
+    lone: bool,
+    apart: bool = False,
 ) -> Submit:
     last = time_from(wave, begin) - wave.estimates.one(int(index[0]))  # when the last of them may begin
     spend = min(wave.estimates.budget(index), max(0.0, last))
-    issued = Issued(next(wave.pool.chunks), index, wave.estimates.of(index), spend, started, lone)
+    issued = Issued(next(wave.pool.chunks), index, wave.estimates.of(index), spend, started, lone, apart)
     wave.queues.add(slot, issued)
     return Submit(slot, issued.chunk, index, spend)
 
@@ -106,7 +126,7 @@ def _late(wave: WaveState) -> Iterator[tuple[float, Issued]]:
         for issued in queue:
             if issued.started < math.inf:
                 due = backup_due(issued.started, wave.estimates.chunk(issued))
-            if len(wave.single(issued.index)):
+            if not issued.apart and len(wave.single(issued.index)):
                 yield due, issued
 
 

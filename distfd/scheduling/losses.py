@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +14,10 @@ if TYPE_CHECKING:
     from distfd.protocols import SlotStarting
     from distfd.records import Failure
     from distfd.scheduling.ledger import Attempts
+    from distfd.scheduling.queues import Issued
     from distfd.scheduling.wave_state import WaveState
+
+_IN_COMPANY = "; others were at work there, so it is tried again by itself"
 
 
 class Losses:
@@ -26,12 +30,13 @@ class Losses:
 
     def __init__(self, wave: WaveState) -> None:
         self._wave = wave
+        self._ran_out: dict[str | None, int] = {}
         self.broken: str | None = None
         """Why no slot can be had, once that is certain."""
 
-    def take(self, slot: int, failure: Failure, now: float) -> Attempts | None:
+    def take(self, slot: int, failure: Failure, now: float, *, shared: bool = False) -> Attempts | None:
         """A slot has lost its process, and with it all that it had; the attempts that ended by it, if any."""
-        wave = self._wave
+        wave, host = self._wave, self._wave.host(slot)
         starting = wave.pool.starting.get(slot)
         up = wave.pool.gone(slot)
         queue = wave.queues.drop(slot)
@@ -40,10 +45,14 @@ class Losses:
         if not queue:
             return None
         head, *behind = queue
+        suspected = shared and self._in_company(host, head) and len(queue) == len(head.index) == 1
+        if suspected:
+            wave.backlog.suspect(int(head.index[0]))
+            failure = replace(failure, status=Status.LOST, text=failure.text + _IN_COMPANY)
         if failure.status == Status.LOST:
             wave.aside.lost(head, failure, up, slot, now)
             for issued in queue:
-                (wave.backlog.alone if issued.lone else wave.backlog.again)(wave.released(issued.index))
+                (wave.backlog.alone if issued.lone or suspected else wave.backlog.again)(wave.released(issued.index))
             return None
         suspects = [head.index]
         for issued in behind:
@@ -61,6 +70,12 @@ class Losses:
             return None
         started = wave.epoch + head.started
         return wave.charge(record(failure, index, up, slot, started=started, ended=wave.epoch + now))
+
+    def _in_company(self, host: str | None, issued: Issued) -> bool:
+        """Whether others were at work on a host when it ran out, or went in the same way since this one was issued."""
+        before = self._ran_out.get(host, -1)
+        self._ran_out[host] = next(self._wave.pool.chunks)  # chunks have such numbers too: later ones have larger ones
+        return before > issued.chunk or host in self._wave.at_work()
 
     def _dead_start(
         self, slot: int, starting: tuple[SlotStarting, float] | None, failure: Failure, now: float

@@ -26,6 +26,8 @@ class Issued:
     """When it came to the head of its slot's queue; infinite before."""
     lone: bool
     """Whether nothing may be queued behind it."""
+    apart: bool = False
+    """Whether nothing else may be at work on its host."""
 
 
 class Queues:

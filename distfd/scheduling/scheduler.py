@@ -34,6 +34,9 @@ class Scheduler:
     in one queued behind (the report of a chunk that was done can die with the process), none is charged; each goes out
     again alone, and the culprit is charged then. So it is with a chunk of several points that hangs.
 
+    Where a host runs out of memory (`SlotLost.shared`), whoever was at work there is suspected. Suspects are tried
+    again once nothing else waits, each on a host where nothing else is at work, and only then are they charged.
+
     A straggler is given a backup on a slot that has nothing else to do. The first valid value is the point's; the other
     attempt counts nowhere, and neither does one that fails while the other goes on.
 
@@ -82,7 +85,7 @@ class Scheduler:
             self._wave.pool.take(report, now)
             return None
         if isinstance(report, SlotLost):
-            return self._losses.take(report.slot, report.failure, now)
+            return self._losses.take(report.slot, report.failure, now, shared=report.shared)
         return self._done(report, now)
 
     def uncounted(self) -> list[Batch]:

@@ -60,7 +60,20 @@ class WaveState:
         """Slots that have nothing to do."""
         if len(self.queues) >= len(self.pool.up):  # as nearly always; looking at each of 10,000 slots takes 2 ms
             return []
-        return [slot for slot in self.pool.idle() if slot not in self.queues]
+        idle = [slot for slot in self.pool.idle() if slot not in self.queues]
+        if not self.backlog.suspects:
+            return idle
+        closed = {self.host(slot) for slot, queue in self.queues if queue[0].apart}
+        return [slot for slot in idle if self.host(slot) not in closed]
+
+    def host(self, slot: int) -> str | None:
+        """Where a slot is, if that is known."""
+        up = self.pool.up.get(slot)
+        return None if up is None else up.host
+
+    def at_work(self) -> set[str | None]:
+        """Hosts on which a slot is at work, for this wave or still for one before."""
+        return {self.host(slot) for slot in (*(slot for slot, _ in self.queues), *self.pool.draining)}
 
     def unwanted(self, queue: Iterable[Issued]) -> bool:
         """Whether all that a slot has was settled by others."""

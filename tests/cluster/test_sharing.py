@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 
 import distfd
 from distfd import events
+from distfd.executors import ray_census
 from distfd.executors.ray_capacity import Resources, count_slots
+from distfd.executors.ray_options import ClusterOptions
 from distfd.executors.ray_share import fair_slots, slots_to_leave
 
 if TYPE_CHECKING:
@@ -214,6 +216,36 @@ def test_a_second_driver_has_its_share_and_gives_it_back(cluster: Any) -> None:
         assert values == [k**2 for k in range(400)]
         summary = ev.differentiate([1.0])
         assert summary.n_failed == 0
+
+
+HOLDS = SECOND.partition("    g = ev")[0] + "    time.sleep(600)\n"
+
+
+@pytest.mark.slow
+def test_the_share_of_a_driver_that_was_killed_is_free_at_once(
+    private_ray: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    monkeypatch.setattr(ray_census, "_DEAD", 1e9)  # Ray alone tells that it is gone
+    census = ray_census.Census(Resources(), ClusterOptions(), lambda: True)
+    census.look()
+    slots = census.target
+    assert slots > 1
+    env = {**os.environ, "RAY_AUTH_MODE": os.environ.get("RAY_AUTH_MODE", "disabled")}
+    argv = [sys.executable, "-c", HOLDS, ray.get_runtime_context().gcs_address]
+    with subprocess.Popen(argv, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline().strip() == str(slots // 2)
+        census.look()
+        assert census.target == slots // 2
+        other.kill()
+    end = time.monotonic() + 60
+    while census.target != slots:
+        assert time.monotonic() < end
+        time.sleep(0.1)
+        census.look()
+    census.stop()
 
 
 @pytest.mark.slow

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from distfd.errors import ClusterLostError
+from distfd.errors import ClusterError, ClusterLostError
+from distfd.executors import ray_join
 from distfd.executors.ray_probe import Pulse, as_address, probe
 from distfd.executors.ray_watch import Streaks, Watch, head, raylet
 
@@ -154,3 +155,16 @@ def test_the_thread_ends_when_it_is_told_to() -> None:
     watch.stop()
     thread.join(60)
     assert not thread.is_alive()
+
+
+def test_a_head_that_says_nothing_is_not_joined(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However it is named: to join it would take for ever."""
+    import ray
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray_join, "_SILENT_SECONDS", 0.2)
+    with listening(None) as (host, port):
+        monkeypatch.setenv("RAY_ADDRESS", f"{host}:{port}")
+        for address in (None, "auto", f"{host}:{port}", f"ray://{host}:{port}"):
+            with pytest.raises(ClusterError, match=rf"{port}'.*has not answered for 0\.2 s"):
+                ray_join.join(address, None)

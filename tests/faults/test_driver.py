@@ -152,6 +152,39 @@ def test_nothing_that_it_started_is_left(tmp_path: Path, ray_address: str, kind:
     goes_on(tmp_path, ray_address, kept)
 
 
+CARELESS = """
+import pathlib, subprocess, sys, time
+import distfd
+
+def fun(x, folder):
+    program = subprocess.Popen(["sleep", "600"])
+    with open(f"{folder}/pids", "a") as file:
+        file.write(f"{program.pid}\\n")
+    program.wait()
+    pathlib.Path(folder, "returned").touch()
+    return 0.0
+
+executor = distfd.RayExecutor(address=sys.argv[1], max_slots=2)
+with distfd.Evaluator(fun, args=(sys.argv[2],), executor=executor) as ev:
+    ev.gradient([1.0, 2.0])
+"""
+
+
+def test_a_j_that_ignores_how_its_program_ended_does_not_run_on(tmp_path: Path, ray_address: str) -> None:
+    (tmp_path / "driver.py").write_text(CARELESS)
+    argv = [sys.executable, "driver.py", ray_address, str(tmp_path)]
+    run = subprocess.Popen(argv, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE)
+    try:
+        await_that("two are at work", lambda: len(pids(tmp_path)) >= 2 or run.poll() is not None)
+        run.terminate()
+        run.communicate(timeout=PATIENCE)
+        await_that("their programs are dead", lambda: pids(tmp_path) and not any(map(running, pids(tmp_path))), SOON)
+    finally:
+        run.kill()
+        run.communicate()
+    assert not (tmp_path / "returned").exists()
+
+
 def test_a_private_cluster_goes_with_its_driver(tmp_path: Path) -> None:
     write(tmp_path, "python", address="local", num_cpus=2)
     run = start(tmp_path, None)

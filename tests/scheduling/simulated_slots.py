@@ -16,7 +16,7 @@ from distfd.protocols import ChunkDone, SlotLost, SlotStarting, SlotUp
 from distfd.records import Batch, Failure, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -81,6 +81,8 @@ class SimulatedSlots:
         Slot -> seconds until it is up; None where its process dies while starting.
     lag : float
         Longest time that the report of a finished chunk is on its way; a death of the process overtakes it.
+    hogs : collection of int
+        Points whose crash takes with it whoever else is at work.
     losses : sequence of (time, slot)
         When a slot's node goes away.
     slowness : callable
@@ -96,6 +98,7 @@ class SimulatedSlots:
         plans: Mapping[int, Plan] | None = None,
         start: Callable[[int], float | None] = lambda _: 0.0,
         lag: float = 0.0,
+        hogs: Collection[int] = (),
         losses: Sequence[tuple[float, int]] = (),
         overhead: float = 0.0,
         slowness: Callable[[int], float] = lambda _: 1.0,
@@ -108,6 +111,7 @@ class SimulatedSlots:
         self.start = start
         self.lag = lag
         self.overhead = overhead
+        self.hogs = hogs
         self.random = random.Random(seed)
         self.now = 0.0
         self.steps = 0
@@ -211,7 +215,7 @@ class SimulatedSlots:
                 return
             at += self.seconds(k) * self.slowness(slot)
             if outcome == Status.CRASH:
-                self._push(at, slot, SlotLost(slot, Failure(Status.CRASH, "died")))
+                self._push(at, slot, SlotLost(slot, Failure(Status.CRASH, "died"), shared=k in self.hogs))
                 return
             status.append(outcome)
             times.append(at)
@@ -224,7 +228,10 @@ class SimulatedSlots:
     def _deliver(self, slot: int, report: Report) -> None:
         process = self._processes[slot]
         if isinstance(report, SlotLost):
-            self._die(slot, report.failure)
+            at_work = [other for other, each in self._processes.items() if each.chunks and other != slot]
+            doomed = [slot, *at_work] if report.shared else [slot]
+            for each in self.random.sample(doomed, len(doomed)):
+                self._die(each, report.failure, shared=report.shared)
         elif isinstance(report, _Idle):
             process.unreported += 1
             if len(process.chunks) > process.unreported:
@@ -241,9 +248,9 @@ class SimulatedSlots:
             elif process.chunks:
                 self._work(slot)
 
-    def _die(self, slot: int, failure: Failure) -> None:
+    def _die(self, slot: int, failure: Failure, *, shared: bool = False) -> None:
         queue = self._bury(slot)
-        attempts = self.scheduler.take(SlotLost(slot, failure), self.now)
+        attempts = self.scheduler.take(SlotLost(slot, failure, shared), self.now)
         self._record(attempts)
         if attempts is None:
             self.lost.update(queue)
