@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping
 
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
     from scipy.optimize import OptimizeResult
 
     from distfd.optimizing.journal import Journal
@@ -34,6 +34,16 @@ __all__ = ["Limits", "least_squares", "minimize"]
 
 FITTERS = ("trf", "dogbox", "lm")
 """Methods of scipy.optimize.least_squares."""
+_TOLERANCE = "give limits=distfd.Limits(tolerance=...)"
+_OPTION = "give it in options"
+_DIFFERENCES = "derivatives are distfd's differences, see scheme and step"
+_INSTEAD = {
+    "tol": _TOLERANCE,
+    **dict.fromkeys(("ftol", "xtol", "gtol", "max_nfev", "tr_solver", "tr_options"), _OPTION),
+    **dict.fromkeys(("jac", "hess", "hessp"), _DIFFERENCES),
+    "jac_sparsity": "give sparsity",
+}
+"""What to give in the place of SciPy's own arguments."""
 
 
 def minimize(
@@ -43,7 +53,7 @@ def minimize(
     method: str = "L-BFGS-B",
     bounds: Any = None,
     options: Mapping[str, Any] | None = None,
-    callback: Callable[[NDArray[np.float64]], Any] | None = None,
+    callback: Callable[..., Any] | None = None,
     limits: Limits | None = None,
     constraints: Any = (),
     speculative: bool | str = "auto",
@@ -71,7 +81,8 @@ def minimize(
     options : mapping
         SciPy's, for that method.
     callback : callable
-        Given x after each iteration; StopIteration ends the run.
+        Given x after each iteration, or ``intermediate_result`` with x and fun, if that is its parameter's name;
+        StopIteration ends the run.
     limits : Limits
     constraints : Outputs, or SciPy's, or a list of both
         With `distfd.Outputs` fun returns [J, c_1, ... c_m]. The functions of SciPy's constraints are called here, and
@@ -144,7 +155,7 @@ def least_squares(
     x_scale: Any = 1.0,
     sparsity: Any = None,
     options: Mapping[str, Any] | None = None,
-    callback: Callable[[NDArray[np.float64]], Any] | None = None,
+    callback: Callable[..., Any] | None = None,
     limits: Limits | None = None,
     speculative: bool | str = "auto",
     journal: str | os.PathLike[str] | Journal | None = None,
@@ -209,6 +220,8 @@ def _session(fun: Any, bounds: Any, options: Mapping[str, Any]) -> Any:
             raise InputError(f"{min(options)}: belongs to the Evaluator; give it where that is made")
         yield fun
         return
+    for name in _INSTEAD.keys() & options.keys():
+        raise InputError(f"{name}: is SciPy's, and not known here; {_INSTEAD[name]}")
     with Evaluator(fun, bounds=bounds, **options) as made:
         yield made
 

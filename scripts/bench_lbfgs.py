@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from counted_rounds import Rounds, stopped
+from counted_rounds import by_optimparallel as optimparallel
 from scipy.optimize import minimize, rosen, rosen_der
 
 import distfd
@@ -111,9 +113,7 @@ def by_lbfgs(fun: Any, x0: Floats, target: float, slots: int) -> float:
 
 def by_optimparallel(fun: Any, x0: Floats, target: float, slots: int) -> float:
     """Rounds of optimparallel: one for each value with its forward differences, where there are d + 1 slots."""
-    from bench_minimize import Rounds, by_optimparallel, stopped
-
-    found = stopped(Rounds(fun, target, slots), partial(by_optimparallel, x0=x0))
+    found = stopped(Rounds(fun, target, slots), partial(optimparallel, x0=x0))
     return math.inf if found is None else float(found)
 
 

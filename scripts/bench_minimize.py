@@ -3,11 +3,12 @@
     python scripts/bench_minimize.py [--only TABLE]
 
 ``counted`` counts rounds on as many problems as there are, with W = d + 4 slots on paper: a wave of n new points takes
-ceil(n / W), a call by itself one. ``wall`` takes wall time over the time of one evaluation, which sleeps, in processes.
-``overhead`` is what an iteration costs beyond its evaluations. ``rounds``, ``lbfgs_wall`` and ``noise`` are those of
-the method "L-BFGS" (`bench_lbfgs`). Beside distfd: SciPy's own L-BFGS-B with ``workers``
-(SciPy >= 1.17), optimparallel, and optimagic (pip install optimparallel optimagic); those that are not installed are
-left out. ``rounds`` needs optimparallel. More tables are functions of no arguments in ``TABLES``.
+ceil(n / W), a call by itself one. ``wall`` takes wall time over the time of one evaluation, which sleeps, in processes,
+and has beside it what Ray alone takes for as many calls. ``overhead`` is what an iteration costs beyond its
+evaluations. ``rounds``, ``lbfgs_wall`` and ``noise`` are those of the method "L-BFGS" (`bench_lbfgs`). Beside distfd:
+SciPy's own L-BFGS-B with ``workers`` (SciPy >= 1.17), optimparallel, and optimagic (pip install optimparallel
+optimagic); those that are not installed are left out. ``rounds`` needs optimparallel. More tables are functions of no
+arguments in ``TABLES``.
 """
 
 from __future__ import annotations
@@ -19,19 +20,20 @@ import statistics
 import sys
 import time
 import warnings
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import bench_lbfgs
 import numpy as np
+from counted_rounds import ReachedError, Rounds, by_optimparallel, stopped
 
 import distfd
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from problems import Problem
 
@@ -57,70 +59,6 @@ NAMES = (
     "himmelblau",
     "mccormick",
 )
-
-
-class ReachedError(Exception):
-    """The target is."""
-
-
-@dataclass
-class Rounds:
-    """J at single points, with the rounds that W slots would take, until a value is as low as the target.
-
-    Parameters
-    ----------
-    fun : callable
-    target : float
-    slots : int
-    """
-
-    fun: Callable[[Any], float]
-    target: float = -math.inf
-    slots: int = 1
-    rounds: int = 0
-    reached: int | None = None
-    in_wave: bool = False
-    lowest: float = math.inf
-    points: list[bytes] = field(default_factory=list)
-
-    def __call__(self, x: Any) -> float:
-        if not self.in_wave:
-            self.rounds += 1
-        value = float(self.fun(np.asarray(x, dtype=float)))
-        self.lowest = min(self.lowest, value)
-        if value <= self.target and self.reached is None:
-            self.reached = self.rounds
-        if self.reached is not None and not self.in_wave:
-            raise ReachedError
-        return value
-
-    def map(self, fun: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
-        """A map on W slots."""
-        todo = list(items)
-        self.rounds += math.ceil(len(todo) / self.slots)
-        self.in_wave = True
-        try:
-            found = [fun(item) for item in todo]
-        finally:
-            self.in_wave = False
-        if self.reached is not None:
-            raise ReachedError
-        return found
-
-
-class CountingExecutor(Executor):
-    """An executor of concurrent.futures whose maps are counted."""
-
-    def __init__(self, rounds: Rounds) -> None:
-        self.rounds = rounds
-
-    def map(self, fn: Any, *iterables: Any, **_: Any) -> Any:
-        return iter(self.rounds.map(lambda args: fn(*args), list(zip(*iterables, strict=False))))
-
-    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        future.set_result(self.rounds.map(lambda _: fn(*args, **kwargs), [0])[0])
-        return future
 
 
 def by_distfd(rounds: Rounds, x0: Any) -> None:
@@ -149,14 +87,6 @@ def by_scipy(rounds: Rounds, x0: Any) -> None:
 
     options = {"ftol": 0, "gtol": 0, "maxiter": 500, "workers": rounds.map}
     minimize(rounds, x0, method="L-BFGS-B", options=options)
-
-
-def by_optimparallel(rounds: Rounds, x0: Any) -> None:
-    """optimparallel"""  # noqa: D400, D403  # the name of a row
-    from optimparallel import minimize_parallel
-
-    options = {"ftol": 0, "gtol": 0, "maxiter": 500}
-    minimize_parallel(rounds, x0, options=options, parallel={"executor": CountingExecutor(rounds)})
 
 
 def by_optimagic(rounds: Rounds, x0: Any) -> None:
@@ -205,16 +135,6 @@ def to_target(peer: Any, problem: Problem, target: float, slots: int) -> int | N
     return stopped(Rounds(single(problem), target, slots), lambda rounds: peer(rounds, problem.x0))
 
 
-def stopped(rounds: Rounds, run: Callable[[Rounds], Any]) -> int | None:
-    """The rounds at which the target was reached; whatever else ends the run is told."""
-    try:
-        run(rounds)
-    except Exception:  # some put what J raises into errors of their own
-        if rounds.reached is None:
-            raise
-    return rounds.reached
-
-
 def counted() -> None:
     """Rounds by counting, W = d + 4."""
     from problems import PROBLEMS
@@ -257,39 +177,76 @@ class Sleeper:
 
 
 def wall() -> None:
-    """Rounds by the clock: wall time over one evaluation's."""
-    for seconds in (0.1, 0.5):
-        _wall(seconds)
+    """Rounds by the clock: wall time over one evaluation's; the best of some runs, as others use the machine too."""
+    for seconds, times in ((0.1, 3), (0.5, 2)):
+        _wall(seconds, times)
 
 
-def _wall(seconds: float) -> None:
+def _wall(seconds: float, times: int) -> None:
     from scipy.optimize import minimize
 
     d, target = 8, 1e-3
     fun, x0 = Sleeper(seconds), np.array([-1.2, 1.0] * (d // 2))
-    one = statistics.mean(clock(partial(fun, x0)) for _ in range(5))
+    one = statistics.median(clock(partial(fun, x0)) for _ in range(5))
     nfev = minimize(Sleeper(0), x0, method="L-BFGS-B", jac="2-point", callback=None).nfev // (d + 1)
 
     def reached(x: Any) -> None:
         if Sleeper(0)(x) <= target:
             raise StopIteration
 
-    with distfd.Evaluator(fun, executor=distfd.RayExecutor(max_slots=d + 4, num_cpus=d + 4)) as ev:
-        ev.start(wait=True)
-        ev.value(x0 + 1)
-        begin = time.perf_counter()
-        ours = distfd.minimize(ev, x0, callback=reached)
-        rows = [("distfd", time.perf_counter() - begin, ours.nfev)]
-    with ThreadPoolExecutor(d + 4) as pool:
-        begin = time.perf_counter()
-        theirs = minimize(fun, x0, method="L-BFGS-B", callback=reached, options={"workers": pool.map})
-        rows.append(("SciPy, workers", time.perf_counter() - begin, theirs.nit))
+    def by_distfd() -> tuple[float, int]:
+        with distfd.Evaluator(fun, executor=distfd.RayExecutor(max_slots=d + 4, num_cpus=d + 4)) as ev:
+            ev.start(wait=True)
+            ev.gradient(x0 + 1)
+            begin = time.perf_counter()
+            found = distfd.minimize(ev, x0, callback=reached)
+            return time.perf_counter() - begin, found.nfev
+
+    def by_threads() -> tuple[float, int]:
+        with ThreadPoolExecutor(d + 4) as pool:
+            begin = time.perf_counter()
+            found = minimize(fun, x0, method="L-BFGS-B", callback=reached, options={"workers": pool.map})
+            return time.perf_counter() - begin, found.nit
+
+    alone = partial(ray_alone, fun, x0, d)
+    ours, rays = zip(*((by_distfd(), alone()) for _ in range(times)), strict=True)  # in turn: load comes and goes
     print(
-        f"\nrosenbrock, d {d}, W {d + 4}, J sleeps {seconds:g} s ({one:.4f} s); SciPy alone has nfev {nfev} to its end"
+        f"\nrosenbrock, d {d}, W {d + 4}, J sleeps {seconds:g} s ({one:.4f} s), best of {times}; "
+        f"SciPy alone has nfev {nfev} to its end"
     )
-    for name, spent, n in rows:
-        print(f"  {name:<16} {spent / one:6.1f} rounds ({n} values or iterations)")
-    print(f"  distfd: {rows[0][1] / one / rows[0][2]:.3f} rounds a function evaluation")
+    rows = {
+        "distfd": (ours, "function evaluations"),
+        "Ray alone": (rays, f"waves of {d + 1} calls"),
+        "SciPy, workers": ([by_threads()], "iterations"),
+    }
+    for name, (runs, unit) in rows.items():
+        (spent, n), worst = min(runs), max(runs)[0]
+        each = f"{spent / one / n:.3f} each (at worst {worst / one / n:.3f})"
+        print(f"  {name:<16} {spent / one:6.1f} rounds, {n} {unit}, {each}", flush=True)
+
+
+def ray_alone(fun: Any, x: Any, d: int) -> tuple[float, int]:
+    """What Ray itself needs: d + 1 actors on distfd's cluster, a call each until all are done; seconds, and waves."""
+    import ray
+
+    class Actor:
+        def run(self, x: Any) -> float:
+            return float(fun(x))
+
+    remote: Any = ray.remote(Actor)
+    actors = [remote.options(num_cpus=1).remote() for _ in range(d + 1)]
+    ray.get([actor.run.remote(x) for actor in actors])
+    n = 20
+    begin = time.perf_counter()
+    for _ in range(n):
+        left = [actor.run.remote(x) for actor in actors]
+        while left:
+            ready, left = ray.wait(left)
+            ray.get(ready)
+    spent = time.perf_counter() - begin
+    for actor in actors:
+        ray.kill(actor)
+    return spent, n
 
 
 def cheap(x: Any) -> float:

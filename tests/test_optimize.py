@@ -74,6 +74,29 @@ def test_a_callback_may_stop_it() -> None:
     assert result.nit == 2
 
 
+@pytest.mark.parametrize("method", ["L-BFGS-B", "trust-constr", "L-BFGS"])
+def test_a_callback_may_ask_for_the_value_as_it_does_of_scipy(method: str) -> None:
+    seen: list[tuple[float, float]] = []
+
+    def callback(intermediate_result: Any) -> None:
+        seen.append((intermediate_result.fun, rosen(intermediate_result.x)))
+        if len(seen) == 3:
+            raise StopIteration
+
+    result = distfd.minimize(rosen, X0, method=method, executor="serial", callback=callback)
+    assert result.nit == len(seen) == 3
+    assert [told for told, _ in seen] == [value for _, value in seen]
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("tol", "tolerance="), ("jac", "differences"), ("ftol", "options"), ("jac_sparsity", "sparsity")]
+)
+def test_arguments_of_scipys_own_are_told_what_to_give_instead(name: str, hint: str) -> None:
+    given: dict[str, Any] = {name: 1e-3}
+    with pytest.raises(distfd.InputError, match=f"{name}: .*{hint}"):
+        distfd.least_squares(lambda x: x, X0, executor="serial", **given)
+
+
 def test_an_evaluator_of_ones_own_stays_open() -> None:
     with distfd.Evaluator(rosen, executor="serial", scheme="central") as evaluator:
         result = distfd.minimize(evaluator, X0)

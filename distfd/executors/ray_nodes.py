@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import weakref
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distfd.errors import ClusterError, DistfdError
@@ -35,7 +36,12 @@ class Nodes:
         Watch(_heads(private=private)).settle()
         self._raylets = _raylets()
         self._at: dict[int, Address] = {}
-        self._vital = _vital(self._raylets, private=private)
+        heads = _heads(private=private)
+        self._own = _own_node() if heads else None
+        self._near: dict[int, int] = {}
+        """Process ids of the workers on this machine, by slot."""
+        own = self._raylets.get(self._own or "")
+        self._vital = heads if own is None else [*heads, raylet(own)]
         joined(tuple(each.address for each in self._vital), private=private)
         self._watch = Watch(self._vital, unheard=partial(_unheard, private=private)).start()
         weakref.finalize(self, self._watch.stop)
@@ -94,8 +100,10 @@ class Nodes:
                 raise ClusterError(f"Ray failed: {type(error).__name__}: {first}") from error
             raise
 
-    def came(self, slot: int, node: str) -> None:
+    def came(self, slot: int, node: str, pid: int) -> None:
         """A slot's worker has started on a node, by Ray's id of it."""
+        if node == self._own:
+            self._near[slot] = pid
         if node not in self._raylets:
             self._raylets = _raylets()  # it has joined since
         at = self._raylets.get(node)
@@ -106,6 +114,11 @@ class Nodes:
     def left(self, slot: int) -> None:
         """A slot's worker is given up."""
         self._at.pop(slot, None)
+        self._near.pop(slot, None)
+
+    def sees(self, slot: int) -> bool:
+        """Whether a slot's process is there for certain, told without a word to it: those on this machine are seen."""
+        return slot in self._near and _runs(self._near[slot])
 
     def gone(self, slot: int) -> bool:
         """Ask now whether a slot's node is gone: of a worker that has died, that tells whose fault it was."""
@@ -144,10 +157,16 @@ def _heads(*, private: bool) -> list[Vital]:
     return [head(as_address(ray.get_runtime_context().gcs_address), private=private)]
 
 
-def _vital(raylets: dict[str, Address], *, private: bool) -> list[Vital]:
-    """The servers without which this process cannot go on."""
+def _own_node() -> str:
     import ray
 
-    heads = _heads(private=private)
-    own = raylets.get(ray.get_runtime_context().get_node_id()) if heads else None
-    return heads if own is None else [*heads, raylet(own)]
+    return str(ray.get_runtime_context().get_node_id())
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process runs, by proc_pid_stat(5); False where there is no /proc (macOS)."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return False
+    return stat.rpartition(b")")[2].split()[:1] not in ([b"Z"], [b"X"])

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 _CLOSE_SECONDS = 5.0
 _IDLE = 0.02
-"""Seconds without a word of a worker after which it is asked whether it is there before it gets a point alone."""
+"""Seconds without a word of a worker after which it is looked for before it gets a point alone: by its process id on
+this machine, by a call elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class Slots:
             asked.held.append(chunk)
             return
         idle = time.monotonic() - self._heard.get(slot, 0.0) > _IDLE and not self._owes(slot)
-        if idle and len(chunk.index) == 1:
+        if idle and len(chunk.index) == 1 and not self._nodes.sees(slot):
             # If it has died since, the point must not be blamed.
             self._calls[self._actors[slot].here.remote()] = Call(slot, chunk.id, held=[chunk])
         else:
@@ -230,7 +231,7 @@ class Slots:
             self._starting.pop(slot, None)
             self._up[slot] = SlotUp(slot, host, pid, output)
             return self._up[slot]
-        self._nodes.came(slot, node)
+        self._nodes.came(slot, node, pid)
         self._starting[slot] = SlotStarting(slot, host, pid)
         return self._starting[slot]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from distfd.optimizing.record import Record
 
     Vector = NDArray[np.float64]
-    Callback = Callable[[Vector], Any]
+    Callback = Callable[..., Any]
 
 STOPPED = 99
 """Status of an optimisation that a limit or the callback has ended; SciPy's for callbacks."""
@@ -44,6 +45,7 @@ class Course:
     record : Record
     journal : Journal
     callback : callable, optional
+        Given x, or, as SciPy does, an OptimizeResult with x and fun if its only parameter is ``intermediate_result``.
     """
 
     evaluator: Evaluator
@@ -66,12 +68,21 @@ class Course:
         self.evaluator.emit(Iterated(self.record.iterations + 1, at, value, self.record.slope(at)))
         self.evaluator.accept(at)
         try:
-            stop = self.callback(at.copy()) if self.callback else None
+            stop = self._call_back(at.copy(), value)
         except StopIteration:
             self.record.iterated(at, value)
             raise Stop("the callback stopped it") from None
         self.record.iterated(at, value)
         return stop
+
+    def _call_back(self, x: Vector, value: float) -> Any:
+        from scipy.optimize import OptimizeResult
+
+        if self.callback is None:
+            return None
+        if _parameters(self.callback) == ["intermediate_result"]:
+            return self.callback(intermediate_result=OptimizeResult(x=x, fun=value))
+        return self.callback(x)
 
     def run(self, x0: Vector, method: Callable[[Vector], Any]) -> Any:
         """Have a method go from x0 on, or from where the replay diverged, to its own end or that of the limits.
@@ -113,6 +124,13 @@ def open_journal(path: str | os.PathLike[str] | Journal | None, evaluator: Evalu
 
     about = fingerprint((x0, evaluator.setting(x0).options, json.dumps(how, sort_keys=True, default=repr)))
     return Journal(Path(path), about.digest)
+
+
+def _parameters(fun: Callback) -> list[str]:
+    try:
+        return list(inspect.signature(fun).parameters)
+    except (TypeError, ValueError):  # some that are written in C have none
+        return []
 
 
 def _short(x: Vector) -> str:

@@ -36,7 +36,9 @@ class Submit:
 
 def issue(wave: WaveState, now: float) -> list[Submit]:
     """Work for the slots that want it."""
-    submits = [submit for slot in wave.idle() for submit in _give(wave, slot, now, now)]
+    submits = []
+    for slot in wave.idle() if len(wave.backlog) else ():
+        submits += _give(wave, slot, now, now)
     for slot in [slot for due, slot in _may_queue(wave, now) if due <= now]:
         if len(wave.backlog) > wave.pool.slots:
             submits += _give(wave, slot, math.inf, now)
