@@ -101,11 +101,12 @@ def _late(wave: WaveState) -> Iterator[tuple[float, Issued]]:
         return
     if wave.pool.times.count < _SEEN or not wave.ledger.half_done:
         return
+    delay = wave.pool.times.delay
     for _, queue in wave.queues:
         due = -math.inf
         for issued in queue:
             if issued.started < math.inf:
-                due = backup_due(issued.started, wave.estimates.chunk(issued))
+                due = backup_due(issued.started, wave.estimates.chunk(issued) + delay)
             if len(wave.single(issued.index)):
                 yield due, issued
 
