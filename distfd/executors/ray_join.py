@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 import os
 import signal
@@ -19,7 +20,7 @@ from distfd.executors.ray_token import has_token, keep_token_private, private_fo
 from distfd.processes import reaped_cluster
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 _PROBE_SECONDS = 5.0
 _SILENT_SECONDS = 20.0
@@ -27,6 +28,8 @@ _private: set[str] = set()
 """Connections to clusters that were started here."""
 _joined: dict[str, str] = {}
 """Connections to clusters that were joined here, and by which address: the cluster itself calls that something else."""
+_furnished: dict[str, Mapping[str, Any]] = {}
+"""The runtime environments with which connections were made."""
 _HEALTH = {
     "RAY_health_check_initial_delay_ms": "3000",
     "RAY_health_check_period_ms": "3000",
@@ -49,7 +52,13 @@ def use_token() -> None:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 
-def join(address: str | None, num_cpus: int | None, *, show_output: bool = True) -> None:
+def join(
+    address: str | None,
+    num_cpus: int | None,
+    *,
+    runtime_env: Mapping[str, Any] | None = None,
+    show_output: bool = True,
+) -> None:
     """Have this process connected to Ray.
 
     A connection that the caller made is used as it is, unless ``address`` asks for a private cluster.
@@ -61,6 +70,8 @@ def join(address: str | None, num_cpus: int | None, *, show_output: bool = True)
         machine. "host:port" or "ray://host:port".
     num_cpus : int or None
         CPUs that a private cluster counts; None for all cores.
+    runtime_env : mapping, optional
+        Ray's, of all that a connection made here starts.
     show_output : bool
         Whether what J prints in its workers is printed here too.
 
@@ -69,8 +80,10 @@ def join(address: str | None, num_cpus: int | None, *, show_output: bool = True)
     ClusterError
         If the cluster cannot be reached.
     InputError
-        If this process is connected to another cluster than the one asked for.
+        If this process is connected to another cluster than the one asked for, or Ray can make nothing of the runtime
+        environment.
     """
+    given = copy.deepcopy(dict(runtime_env or {}))  # Ray writes to it
     use_token()
     import ray
 
@@ -79,14 +92,16 @@ def join(address: str | None, num_cpus: int | None, *, show_output: bool = True)
         return
     target = address or os.environ.get("RAY_ADDRESS") or "local"
     if target == "local":
-        _start_private(num_cpus, show_output=show_output)
+        _start_private(num_cpus, given, show_output=show_output)
         _private.add(connection())
+        _furnished[connection()] = dict(runtime_env or {})
         return
     _probe(target)
     try:
         with _kept_sigterm():
-            ray.init(address=target, logging_level=logging.ERROR, log_to_driver=show_output)
-            _joined[connection()] = target
+            ray.init(address=target, logging_level=logging.ERROR, log_to_driver=show_output, runtime_env=given or None)
+        _joined[connection()] = target
+        _furnished[connection()] = dict(runtime_env or {})
     except Exception as error:  # Ray raises many types here
         raise ClusterError(
             f"cluster.address {target!r}: cannot join ({type(error).__name__}: {_first_line(error)}); is Ray running "
@@ -107,6 +122,25 @@ def is_private(cluster: str | None) -> bool:
     return cluster in _private
 
 
+def furniture(wanted: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What of a runtime environment the connection does not have, for each worker.
+
+    Raises
+    ------
+    InputError
+        If there are folders in it, which Ray sends nowhere once it is connected.
+    """
+    if _furnished.get(connection()) == wanted:
+        return {}
+    folders = [key for key in ("working_dir", "py_modules") if key in wanted]
+    if folders:
+        raise InputError(
+            f"runtime_env.{folders[0]}: this process is connected to Ray already, without it; give it to your own "
+            "ray.init, or call ray.shutdown() first"
+        )
+    return wanted
+
+
 def _check_same(address: str | None) -> None:
     """A process has one connection to Ray; another cluster cannot be had beside it."""
     import ray
@@ -120,7 +154,7 @@ def _check_same(address: str | None) -> None:
     )
 
 
-def _start_private(num_cpus: int | None, *, show_output: bool) -> None:
+def _start_private(num_cpus: int | None, runtime_env: Mapping[str, Any], *, show_output: bool) -> None:
     import ray
 
     # A private cluster reports to nobody, and its programs run at the priority of the program that started it.
@@ -150,6 +184,7 @@ def _start_private(num_cpus: int | None, *, show_output: bool) -> None:
                 include_dashboard=False,
                 logging_level=logging.ERROR,
                 log_to_driver=show_output,
+                runtime_env=runtime_env or None,
                 _temp_dir=private_folder(),
             )
     except Exception as error:  # Ray raises many types here
@@ -173,8 +208,8 @@ def _probe(target: str) -> None:
     pulse = probe([at], _SILENT_SECONDS)[at]
     if pulse is Pulse.REFUSED:
         raise ClusterError(
-            f"cluster.address {target!r}: what listens there is not Ray's head; its port is 6379 unless ray start was told "
-            "another, 10001 with ray://, and that of the dashboard, 8265, is for distfd submit"
+            f"cluster.address {target!r}: what listens there is not Ray's head; its port is 6379 unless ray start was "
+            "told another, 10001 with ray://, and that of the dashboard, 8265, is for distfd submit"
         )
     if pulse is Pulse.SILENT:
         # The kernel of a head that hangs takes connections, and Ray would wait for ever.

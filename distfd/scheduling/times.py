@@ -66,7 +66,7 @@ class Times:
 
         Where slots are many to a core, or the driver is busy, that is no fault of the slot that is waited for.
         """
-        return float(np.quantile(self._delays, 0.9)) if self._delays else 0.0
+        return float(np.quantile(self._delays, 0.9, method="lower")) if self._delays else 0.0
 
     def note_delay(self, seconds: float) -> None:
         """A chunk took so long beyond its evaluations."""
