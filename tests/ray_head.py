@@ -92,7 +92,7 @@ def _autoscaler(folder: Path, gcs: int, num_cpus: int, grows: Mapping[str, Any])
     settings = {
         "cluster_name": "grows",
         "max_workers": 8,
-        "idle_timeout_minutes": 0.05,
+        "idle_timeout_minutes": 0.1,
         "provider": {
             "type": "fake_multinode",
             "gcs_address": f"127.0.0.1:{gcs}",
