@@ -1,7 +1,7 @@
 """What a coordinate costs where there are very many of them, in time and in the driver's memory.
 
     python scripts/bench_scale.py            # a minute or two; SciPy with a Pool beside it at d = 10,000
-    python scripts/bench_scale.py --slots 256                # that many slots of evaluations that sleep, alone
+    python scripts/bench_scale.py --slots 32 256       # so many slots of evaluations that sleep; 62 MB and 1 s a slot
 
 Each line is measured in a process of its own, as the peak of memory is the process's. "Peak" is above what the process
 held after its imports.
@@ -89,39 +89,70 @@ def with_distfd(fun: Any, x: Any) -> tuple[float, float]:
 
 
 def with_many_slots(slots: int) -> None:
-    """Waves of eight rounds of 0.5 s on more slots than cores: how close to ideal, and what the driver spends."""
+    """Waves of eight rounds of 0.5 s on more slots than cores: how close to ideal, and what they take."""
     import psutil
-    import ray
 
     import distfd
 
     def sleeping(x: Any) -> float:
         time.sleep(0.5)
-        return float(x[0])
+        return float(x.sum())
 
-    me = psutil.Process()
-    begin = time.perf_counter()
-    with distfd.Evaluator(
-        sleeping, executor=distfd.RayExecutor(address="local", num_cpus=slots), deterministic=False
-    ) as evaluator:
+    me, since, begin = psutil.Process(), time.time(), time.perf_counter()
+    executor = distfd.RayExecutor(address="local", num_cpus=slots, show_output=False)
+    with distfd.Evaluator(sleeping, executor=executor) as evaluator:
         evaluator.start(wait=True)
-        workers = [p for p in psutil.process_iter(["name"]) if (p.info["name"] or "").startswith("ray::RayWorker")]
-        memory = sum(p.memory_full_info().pss for p in workers) / 1e6
-        print(f"{slots} slots up after {time.perf_counter() - begin:.0f} s, {memory / slots:.0f} MB each (pss)")
-        x = np.zeros(8 * slots - 1)
-        for wave in range(3):
-            evaluator.start(wait=True)
-            before = sum(me.cpu_times()[:2])
-            began = time.perf_counter()
-            result = evaluator.differentiate(x + wave)
-            wall = time.perf_counter() - began
-            spent = sum(me.cpu_times()[:2]) - before
+        up = time.perf_counter() - begin
+        below = me.children(recursive=True)
+        reapers = [p for p in psutil.process_iter() if reaps(p) and p.create_time() > since]
+        workers = [p for p in below if p.name().startswith("ray::RayWorker")]
+        print(
+            f"{slots} slots up after {up:.0f} s; MB a slot: {pss(workers) / slots:.0f} worker, "
+            f"{pss(reapers) / slots:.1f} reaper; {psutil.virtual_memory().available / 1e9:.1f} GB left"
+        )
+        groups = {"driver": [me], "workers": workers}
+        for process in below:
+            if process not in workers:
+                groups.setdefault(process.name(), []).append(process)
+        for wave in range(6):
+            before = {name: spent(group) for name, group in groups.items()}
+            began, busy = time.perf_counter(), machine()
+            result = evaluator.differentiate(np.full(8 * slots - 1, float(wave)))
+            wall, busy = time.perf_counter() - began, machine() - busy
+            took = {name: spent(group) - before[name] for name, group in groups.items()}
             print(
-                f"d {len(x):,}: {wall:.2f} s, {wall / 4.0:.3f} of the ideal; driver {spent:.2f} s "
-                f"of processor, {me.memory_info().rss / 1e6:.0f} MB; {result.n_evaluations} evaluations",
+                f"  {result.n_evaluations:,} evaluations: {wall:.2f} s, {wall / 4.0:.3f} of the ideal; processor s: "
+                + ", ".join(f"{name} {seconds:.2f}" for name, seconds in took.items())
+                + f", all others {busy - sum(took.values()):.1f}; driver {me.memory_info().rss / 1e6:.0f} MB; "
+                f"load {os.getloadavg()[0]:.0f}",
                 flush=True,
             )
-    ray.shutdown()
+
+
+def pss(processes: list[Any]) -> float:
+    """Memory, MB, with what is shared divided."""
+    return sum(p.memory_full_info().pss for p in processes) / 1e6
+
+
+def reaps(process: Any) -> bool:
+    """Whether it is the reaper of a worker."""
+    try:
+        return any(part.endswith("reaper.py") for part in process.cmdline())
+    except Exception:
+        return False
+
+
+def spent(processes: list[Any]) -> float:
+    """Processor seconds."""
+    return float(sum(sum(p.cpu_times()[:2]) for p in processes if p.is_running()))
+
+
+def machine() -> float:
+    """Processor seconds of all."""
+    import psutil
+
+    times = psutil.cpu_times()
+    return float(sum(times) - times.idle - times.iowait - times.guest - times.guest_nice)
 
 
 def with_store(fun: Any, x: Any) -> str:
@@ -164,10 +195,14 @@ def main() -> None:
     """Every case, or one."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--case", choices=CASES)
-    parser.add_argument("--slots", type=int, help="measure so many slots of sleeping evaluations instead")
+    parser.add_argument("--slots", type=int, nargs="+", help="measure so many slots of sleeping evaluations instead")
     given = parser.parse_args()
+    if given.slots and len(given.slots) == 1:
+        with_many_slots(given.slots[0])
+        return
+    for slots in given.slots or ():
+        subprocess.run([sys.executable, __file__, "--slots", str(slots)], check=True)
     if given.slots:
-        with_many_slots(given.slots)
         return
     case = given.case
     if case:

@@ -110,6 +110,20 @@ def beside_config(text: str, info: ValidationInfo) -> str:
     return text if folder is None else os.path.abspath(Path(folder, at_home(text)))  # noqa: PTH100 - resolve() would follow links
 
 
+def _environment(given: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+    """The same, with its folders where the configuration has them."""
+
+    def placed(value: Any) -> Any:
+        return beside_config(value, info) if isinstance(value, str) and "://" not in value else value
+
+    modules = given.get("py_modules")
+    return {
+        **given,
+        **({"working_dir": placed(given["working_dir"])} if "working_dir" in given else {}),
+        **({"py_modules": [placed(each) for each in modules]} if isinstance(modules, list) else {}),
+    }
+
+
 def _here(text: str, info: ValidationInfo) -> str:
     known = (info.context or {}).get("folder") is not None
     return os.path.abspath(at_home(text)) if known else text  # noqa: PTH100 - resolve() would follow links
@@ -193,6 +207,7 @@ Name = Annotated[str, AfterValidator(_name)]
 ModuleName = Annotated[str, AfterValidator(_module_name)]
 Regex = Annotated[Text, AfterValidator(_regex)]
 OneGroup = Annotated[Text, AfterValidator(_one_group)]
+Environment = Annotated[dict[str, Any], AfterValidator(_environment)]
 WorkFile = Annotated[Text, AfterValidator(_inside_work)]
 InputFile = Annotated[Text, AfterValidator(_plain_file)]
 BroughtFile = Annotated[Text, AfterValidator(_file_or_folder)]

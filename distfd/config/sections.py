@@ -17,6 +17,7 @@ from distfd.config.fields import (
     MOST,
     Count,
     Duration,
+    Environment,
     FromZero,
     Limit,
     ModuleName,
@@ -285,7 +286,7 @@ class Cluster(Section):
     """Begin nothing that cannot be done so long before the end of the Slurm job, or of max_wall_time; then stop."""
     max_wall_time: Annotated[Duration, Field(gt=0)] | None = None
     """Seconds, or text such as 8h, that this session of the run may take; it ends as interrupted, and resumes."""
-    runtime_env: dict[str, Any] = Field(default={})
+    runtime_env: Environment = Field(default={})
     """Ray's, for the workers: env_vars, pip, uv, working_dir, py_modules ... (all but env_vars need ray[default])."""
 
     @model_validator(mode="after")

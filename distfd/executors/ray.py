@@ -14,7 +14,7 @@ from distfd.errors import InputError
 from distfd.executors import ray_worker
 from distfd.executors.ray_capacity import Resources, count_slots, live_nodes, make_resources
 from distfd.executors.ray_census import Census
-from distfd.executors.ray_join import connection, is_private, join
+from distfd.executors.ray_join import connection, furniture, is_private, join
 from distfd.executors.ray_leave import leave
 from distfd.executors.ray_nodes import Nodes
 from distfd.executors.ray_options import ClusterOptions
@@ -52,7 +52,8 @@ class RayExecutor:
         Seconds. `TimeUpError` is raised so long before the Slurm job's end, or that of the time that may be taken from
         now on; no evaluation is begun that should take longer than what is left until then.
     runtime_env : mapping, optional
-        Ray's, for the workers. Modules of your own, and a program's files, reach other hosts without it.
+        Ray's, for the workers: ``env_vars``, ``pip``, ``working_dir``, ``py_modules`` ... Modules of your own, and a
+        program's files, reach other hosts without it.
     resources : Resources or mapping, optional
         What one evaluation needs: ``num_cpus`` (1), ``num_gpus`` (0), ``memory`` (bytes), ``custom`` ({name: amount}),
         ``nodes`` (1): with several, it holds the first three on each, and J finds the nodes' names, with commas
@@ -119,7 +120,8 @@ class RayExecutor:
         if ray_worker.inside:
             raise InputError("the ray executor cannot be used inside an evaluation; use executor='serial' there")
         self._check()
-        join(self._options.address, self._options.num_cpus, show_output=self._show_output)
+        options = self._options
+        join(options.address, options.num_cpus, runtime_env=options.runtime_env, show_output=self._show_output)
 
         for other in list(_opened):
             # Idle slots of another executor of this process would keep the CPUs that this one waits for.
@@ -149,8 +151,8 @@ class RayExecutor:
             census = Census(self._resources, self._options, self._connected)
             census.start()
             resizing, count = Resizing(census), census.target
-        env, ship = self._options.runtime_env, not nodes.private
-        make = starter(objective, self._resources, self._places, runtime_env=env, ship=ship)
+        env = furniture(self._options.runtime_env)
+        make = starter(objective, self._resources, self._places, runtime_env=env, ship=not nodes.private)
         self._slots = Slots(make, nodes, self._places, resizing)
         self._slots.fill(count)
 

@@ -7,10 +7,11 @@ import json
 import threading
 import time
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from distfd.errors import ClusterError
 from distfd.executors.ray_capacity import count_slots, live_nodes
+from distfd.executors.ray_request import asked_for, request
 from distfd.executors.ray_share import fair_slots
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from distfd.executors.ray_capacity import Resources
     from distfd.executors.ray_options import ClusterOptions
+    from distfd.executors.ray_request import Ask
 
 _EVERY = 2.0
 """Seconds between two looks, and between two signs of life."""
@@ -32,7 +34,8 @@ class Census:
     """Counts, in a thread of its own, as Ray's calls wait without end for a head that hangs.
 
     Each driver writes the share of the cluster that it can use into the cluster's key-value store, anew every two
-    seconds; so each sees all others, and one whose job is dead is forgotten. No clocks are compared.
+    seconds; so each sees all others, and one whose job is dead is forgotten. No clocks are compared. What it wants an
+    autoscaler to make room for stands there too: an autoscaler knows of one request, so each makes that of all.
 
     Parameters
     ----------
@@ -48,6 +51,10 @@ class Census:
         self._key = f"driver:{uuid.uuid4().hex}"
         self._beat = 0
         self._seen: dict[str, tuple[bytes, float]] = {}
+        count = options.request_slots
+        self._ask = None if count is None else asked_for(resources, count)
+        self._others: dict[str, Ask] = {}
+        self._requested: list[Ask] = []
         self._fitted = time.monotonic()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="distfd counts nodes", daemon=True)
@@ -64,10 +71,8 @@ class Census:
         ClusterError
             If no node can run an evaluation, and no other was asked for.
         """
-        if self._options.request_slots is None:
+        if self._ask is None:
             count_slots(self._resources, live_nodes(), None)
-        else:
-            self._request(self._options.request_slots)
         self.look()
         self._thread.start()
 
@@ -75,7 +80,7 @@ class Census:
         """End, and be forgotten by the others; whether the thread is through with Ray."""
         self._ended.set()
         if self._thread.is_alive():
-            self._thread.join(1.0)
+            self._thread.join(1.0 if self._ask is None else 15.0)  # room that nobody gives back costs money
         return not self._thread.is_alive()
 
     def look(self) -> None:
@@ -89,15 +94,18 @@ class Census:
                 self.hopeless = f"{error}; none has come in {_HOPE / 60:.0f} minutes"
             capacity = 0
         most = min(self._options.max_slots or capacity, capacity)
-        wants = {self._key: most / capacity if capacity else 1.0, **self._others(now)}
+        wants = {self._key: most / capacity if capacity else 1.0, **self._look_at_others(now)}
         self._tell(wants[self._key])
+        if self._ask is not None:
+            self._request([*self._others.values(), self._ask])
         self.target = min(fair_slots(self._key, wants, capacity), max(1, most))
 
-    def _others(self, now: float) -> dict[str, float]:
+    def _look_at_others(self, now: float) -> dict[str, float]:
         from ray.experimental import internal_kv as store
 
         found: dict[str, float] = {}
         dead: set[str] | None = None
+        asks: dict[str, Ask] = {}
         for raw in store._internal_kv_list("driver:", namespace=_SPACE):  # noqa: SLF001  # as Ray's own libraries do
             key = raw.decode()
             told = store._internal_kv_get(key, namespace=_SPACE)  # noqa: SLF001  # the same
@@ -113,8 +121,11 @@ class Census:
                 said = json.loads(told)
                 if said.get("job") in dead:
                     store._internal_kv_del(key, namespace=_SPACE)  # noqa: SLF001  # the same
-                else:
-                    found[key] = min(1.0, max(0.0, float(said["wants"])))
+                    continue
+                found[key] = min(1.0, max(0.0, float(said["wants"])))
+                if said["asks"] is not None:
+                    asks[key] = said["asks"]
+        self._others = asks
         return found
 
     def _tell(self, wants: float) -> None:
@@ -122,18 +133,15 @@ class Census:
         from ray.experimental import internal_kv as store
 
         self._beat += 1
-        told = json.dumps({"wants": wants, "beat": self._beat, "job": ray.get_runtime_context().get_job_id()})
+        job = ray.get_runtime_context().get_job_id()
+        told = json.dumps({"wants": wants, "beat": self._beat, "job": job, "asks": self._ask})
         store._internal_kv_put(self._key, told, overwrite=True, namespace=_SPACE)  # noqa: SLF001  # as above
 
-    def _request(self, count: int) -> None:
-        """Have an autoscaler make room; where there is none, nobody reads this."""
-        from ray.autoscaler.sdk import request_resources
-
-        bundles: list[dict[str, Any]] = [dict(self._resources.needs)] * count
-        if self._resources.nodes > 1:
-            bundles = [dict(self._resources.on_each_node)] * (count * self._resources.nodes)
-        labels = [dict(self._resources.labels)] * len(bundles) if self._resources.labels and bundles else None
-        request_resources(bundles=bundles, bundle_label_selectors=labels)
+    def _request(self, asks: list[Ask]) -> None:
+        asks.sort(key=json.dumps)
+        if asks != self._requested:
+            request(asks)
+            self._requested = asks
 
     def _run(self) -> None:
         while not self._ended.wait(_EVERY) and self._connected():
@@ -146,8 +154,8 @@ class Census:
 
         with contextlib.suppress(Exception):
             store._internal_kv_del(self._key, namespace=_SPACE)  # noqa: SLF001  # as above
-            if self._options.request_slots is not None:
-                self._request(0)
+            if self._ask is not None:
+                self._request(list(self._others.values()))
 
 
 def _dead_jobs() -> set[str]:

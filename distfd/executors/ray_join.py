@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 import os
 import signal
@@ -19,12 +20,16 @@ from distfd.executors.ray_token import has_token, keep_token_private, private_fo
 from distfd.processes import reaped_cluster
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 _PROBE_SECONDS = 5.0
 _SILENT_SECONDS = 20.0
 _private: set[str] = set()
 """Connections to clusters that were started here."""
+_joined: dict[str, str] = {}
+"""Connections to clusters that were joined here, and by which address: the cluster itself calls that something else."""
+_furnished: dict[str, Mapping[str, Any]] = {}
+"""The runtime environments with which connections were made."""
 _HEALTH = {
     "RAY_health_check_initial_delay_ms": "3000",
     "RAY_health_check_period_ms": "3000",
@@ -47,7 +52,13 @@ def use_token() -> None:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 
-def join(address: str | None, num_cpus: int | None, *, show_output: bool = True) -> None:
+def join(
+    address: str | None,
+    num_cpus: int | None,
+    *,
+    runtime_env: Mapping[str, Any] | None = None,
+    show_output: bool = True,
+) -> None:
     """Have this process connected to Ray.
 
     A connection that the caller made is used as it is, unless ``address`` asks for a private cluster.
@@ -59,6 +70,8 @@ def join(address: str | None, num_cpus: int | None, *, show_output: bool = True)
         machine. "host:port" or "ray://host:port".
     num_cpus : int or None
         CPUs that a private cluster counts; None for all cores.
+    runtime_env : mapping, optional
+        Ray's, of all that a connection made here starts.
     show_output : bool
         Whether what J prints in its workers is printed here too.
 
@@ -67,8 +80,10 @@ def join(address: str | None, num_cpus: int | None, *, show_output: bool = True)
     ClusterError
         If the cluster cannot be reached.
     InputError
-        If this process is connected to another cluster than the one asked for.
+        If this process is connected to another cluster than the one asked for, or Ray can make nothing of the runtime
+        environment.
     """
+    given = copy.deepcopy(dict(runtime_env or {}))  # Ray writes to it
     use_token()
     import ray
 
@@ -77,15 +92,18 @@ def join(address: str | None, num_cpus: int | None, *, show_output: bool = True)
         return
     target = address or os.environ.get("RAY_ADDRESS") or "local"
     if target == "local":
-        _start_private(num_cpus, show_output=show_output)
+        _start_private(num_cpus, given, show_output=show_output)
         _private.add(connection())
+        _furnished[connection()] = dict(runtime_env or {})
         return
     if target == "auto":
         target = _found()
     _probe(target)
     try:
         with _kept_sigterm():
-            ray.init(address=target, logging_level=logging.ERROR, log_to_driver=show_output)
+            ray.init(address=target, logging_level=logging.ERROR, log_to_driver=show_output, runtime_env=given or None)
+        _joined[connection()] = target
+        _furnished[connection()] = dict(runtime_env or {})
     except Exception as error:  # Ray raises many types here
         raise ClusterError(
             f"cluster.address {target!r}: cannot join ({type(error).__name__}: {_first_line(error)}); is Ray running "
@@ -113,12 +131,31 @@ def _found() -> str:
     return services.get_ray_address_from_environment("auto", None) or "auto"
 
 
+def furniture(wanted: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What of a runtime environment the connection does not have, for each worker.
+
+    Raises
+    ------
+    InputError
+        If there are folders in it, which Ray sends nowhere once it is connected.
+    """
+    if _furnished.get(connection()) == wanted:
+        return {}
+    folders = [key for key in ("working_dir", "py_modules") if key in wanted]
+    if folders:
+        raise InputError(
+            f"runtime_env.{folders[0]}: this process is connected to Ray already, without it; give it to your own "
+            "ray.init, or call ray.shutdown() first"
+        )
+    return wanted
+
+
 def _check_same(address: str | None) -> None:
     """A process has one connection to Ray; another cluster cannot be had beside it."""
     import ray
 
-    here = ray.get_runtime_context().gcs_address
-    if address in (None, "auto", here) or (address == "local" and connection() in _private):
+    here, by = ray.get_runtime_context().gcs_address, connection()
+    if address in (None, "auto", here, _joined.get(by)) or (address == "local" and by in _private):
         return
     raise InputError(
         f"cluster.address {address!r}: this process is connected to Ray at {here} already; leave address out to use "
@@ -126,11 +163,13 @@ def _check_same(address: str | None) -> None:
     )
 
 
-def _start_private(num_cpus: int | None, *, show_output: bool) -> None:
+def _start_private(num_cpus: int | None, runtime_env: Mapping[str, Any], *, show_output: bool) -> None:
     import ray
 
     # A private cluster reports to nobody, and its programs run at the priority of the program that started it.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Nor does anybody list its tasks: to tell the head of each took a sixth of what Ray costs beside a wave.
+    os.environ.setdefault("RAY_task_events_report_interval_ms", "0")
     os.environ.setdefault("RAY_worker_niceness", "0")
     # A node that hangs is lost within 40 s, not after 65.
     for name, value in _HEALTH.items():
@@ -154,6 +193,7 @@ def _start_private(num_cpus: int | None, *, show_output: bool) -> None:
                 include_dashboard=False,
                 logging_level=logging.ERROR,
                 log_to_driver=show_output,
+                runtime_env=runtime_env or None,
                 _temp_dir=private_folder(),
             )
     except Exception as error:  # Ray raises many types here
@@ -174,7 +214,13 @@ def _probe(target: str) -> None:
     except OSError as error:
         raise ClusterError(f"cluster.address {target!r}: nothing answers there ({error})") from error
     at = (host.strip("[]"), int(port))
-    if probe([at], _SILENT_SECONDS)[at] is Pulse.SILENT:
+    pulse = probe([at], _SILENT_SECONDS)[at]
+    if pulse is Pulse.REFUSED:
+        raise ClusterError(
+            f"cluster.address {target!r}: what listens there is not Ray's head; its port is 6379 unless ray start was "
+            "told another, 10001 with ray://, and that of the dashboard, 8265, is for distfd submit"
+        )
+    if pulse is Pulse.SILENT:
         # The kernel of a head that hangs takes connections, and Ray would wait for ever.
         raise ClusterError(
             f"cluster.address {target!r}: it takes connections and has not answered for {_SILENT_SECONDS:g} s"

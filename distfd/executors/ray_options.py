@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from distfd.errors import InputError
@@ -58,6 +59,14 @@ def check_runtime_env(given: Mapping[str, Any]) -> None:
     for key in given:
         if key not in RUNTIME_ENV:
             raise InputError(f"runtime_env: there is no {key!r}; use {', '.join(RUNTIME_ENV)}")
+    modules = given.get("py_modules", [])
+    if not isinstance(modules, list):
+        raise InputError("runtime_env.py_modules: must be a list")
+    for key, place in [("working_dir", given.get("working_dir", ".")), *(("py_modules", each) for each in modules)]:
+        if not isinstance(place, str):
+            raise InputError(f"runtime_env.{key}: must be a path or an address as text")
+        if "://" not in place and not Path(place).exists():
+            raise InputError(f"runtime_env.{key}: there is no {place}")
     variables = given.get("env_vars", {})
     if not isinstance(variables, Mapping) or not all(isinstance(value, str) for value in variables.values()):
         raise InputError("runtime_env.env_vars: must be texts by name; write numbers in quotes")

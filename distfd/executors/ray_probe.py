@@ -30,7 +30,7 @@ class Pulse(Enum):
 
     ANSWERS = "answers"
     REFUSED = "refused"
-    """Its host answers and says that nobody listens: the process is gone."""
+    """Its host answers and says that nobody listens, or somebody who is none of Ray's servers: the process is gone."""
     SILENT = "silent"
 
 
@@ -105,12 +105,12 @@ def _go_on(selector: selectors.BaseSelector, key: selectors.SelectorKey, found: 
 def _first_words(asked: socket.socket) -> Pulse:
     """Even one who hangs up (TLS does, as this is none) is alive; but a process that dies resets what it had taken."""
     try:
-        asked.recv(64)
+        said = asked.recv(64)
     except ConnectionResetError:
         return Pulse.REFUSED
     except OSError:
         return Pulse.SILENT
-    return Pulse.ANSWERS
+    return Pulse.REFUSED if said.startswith(b"HTTP/1") else Pulse.ANSWERS
 
 
 def _meaning(code: int) -> Pulse:

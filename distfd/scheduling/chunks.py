@@ -64,9 +64,9 @@ def next_due(started: float, expected: float) -> float:
     return started + expected - _AHEAD if expected < _QUEUE_BELOW else math.inf
 
 
-def backup_due(started: float, expected: float) -> float:
-    """When an evaluation that began then is so late that an idle slot may try it too."""
-    return started + max(_STRAGGLES * expected, expected + _STRAGGLES_BY)
+def backup_due(started: float, usual: float) -> float:
+    """When what went out then, and should be back after so long, is so late that an idle slot may try it too."""
+    return started + max(_STRAGGLES * usual, usual + _STRAGGLES_BY)
 
 
 def budget(expected: float, *, even: bool) -> float:

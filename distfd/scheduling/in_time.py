@@ -15,6 +15,12 @@ def time_from(wave: WaveState, begin: float) -> float:
     return math.inf if limit is None or begin == math.inf else max(0.0, limit.until - begin)
 
 
+def room_from(wave: WaveState, begin: float) -> float:
+    """The same in whole evaluations: half of one counts for nothing."""
+    left, each = time_from(wave, begin), wave.estimates.each
+    return left if left == math.inf or not each else math.floor(left / each + 1e-9) * each
+
+
 def in_time(wave: WaveState, begin: float, *, lone: bool = True) -> bool:
     """Whether the next point, begun then, should be done in time; ``lone``: those that go alone come first."""
     if wave.policy.limit is None:

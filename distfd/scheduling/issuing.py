@@ -10,7 +10,7 @@ import numpy as np
 
 from distfd.scheduling.backups import portions
 from distfd.scheduling.chunks import backup_due, next_due
-from distfd.scheduling.in_time import in_time, time_from
+from distfd.scheduling.in_time import in_time, room_from, time_from
 from distfd.scheduling.queues import Issued
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def _give(wave: WaveState, slot: int, started: float, now: float) -> list[Submit
         share = wave.estimates.share(slot, now, wave.backlog, wave.queues, wave.pool.slots)
         if started == math.inf and not share and wave.estimates.each:
             return []
-        index = wave.backlog.take(min(share, time_from(wave, begin)), wave.estimates.each)
+        index = wave.backlog.take(min(share, room_from(wave, begin)), wave.estimates.each)
     return [_submit(wave, slot, index, started, begin, lone=lone)] if len(index) else []
 
 
@@ -123,11 +123,12 @@ def _late(wave: WaveState) -> Iterator[tuple[float, Issued]]:
         return
     if wave.pool.times.count < _SEEN or not wave.ledger.half_done:
         return
+    delay = wave.pool.times.delay
     for _, queue in wave.queues:
         due = -math.inf
         for issued in queue:
             if issued.started < math.inf:
-                due = backup_due(issued.started, wave.estimates.chunk(issued))
+                due = backup_due(issued.started, wave.estimates.chunk(issued) + delay)
             if not issued.apart and len(wave.single(issued.index)):
                 yield due, issued
 

@@ -149,6 +149,8 @@ class Scheduler:
             return None  # of a chunk given up since
         batch = report.batch
         wave.backlog.again(wave.released(issued.index[len(batch) :]))
+        if len(batch):
+            wave.pool.times.note_delay(now - issued.started - float(batch.ended[-1] - batch.started[0]))
         ok = batch.status == Status.OK
         wave.pool.times.note(wave.total, batch.index[ok], (batch.ended - batch.started)[ok])
         if wave.backups:

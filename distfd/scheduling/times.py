@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,6 +36,7 @@ class Times:
         self._median: float | None = None
         self._even = False
         self._by_wave: dict[int, NDArray[np.float32]] = {}
+        self._delays: deque[float] = deque(maxlen=_RECENT)
 
     @property
     def mean(self) -> float | None:
@@ -57,6 +59,18 @@ class Times:
         """Whether evaluations, on all the slots, take about the same time."""
         self._look()
         return self._even
+
+    @property
+    def delay(self) -> float:
+        """Seconds, beyond its evaluations, in which nine of ten chunks have gone out and come back of late.
+
+        Where slots are many to a core, or the driver is busy, that is no fault of the slot that is waited for.
+        """
+        return float(np.quantile(self._delays, 0.9, method="lower")) if self._delays else 0.0
+
+    def note_delay(self, seconds: float) -> None:
+        """A chunk took so long beyond its evaluations."""
+        self._delays.append(max(0.0, seconds))
 
     def _look(self) -> None:
         if self._median is None and len(self._recent):

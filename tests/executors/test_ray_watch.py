@@ -43,12 +43,18 @@ def answer(server: socket.socket, reply: bytes) -> None:
 def test_servers_are_told_apart() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         nobody: Address = server.getsockname()
-    with listening(b"\0\0\0\4\0\0\0\0\0") as alive, listening(None) as silent, listening(b"") as hangs_up:
-        found = probe([alive, silent, hangs_up, nobody, ("no.such.host.invalid", 1)], 0.5)
+    with (
+        listening(b"\0\0\0\4\0\0\0\0\0") as alive,
+        listening(None) as silent,
+        listening(b"") as hangs_up,
+        listening(b"HTTP/1.0 400 Bad Request") as dashboard,
+    ):
+        found = probe([alive, silent, hangs_up, dashboard, nobody, ("no.such.host.invalid", 1)], 0.5)
     assert found == {
         alive: Pulse.ANSWERS,
         silent: Pulse.SILENT,
         hangs_up: Pulse.ANSWERS,
+        dashboard: Pulse.REFUSED,
         nobody: Pulse.REFUSED,
         ("no.such.host.invalid", 1): Pulse.SILENT,
     }

@@ -54,7 +54,7 @@ def address(home: Path) -> Iterator[str]:
             pytest.fail(message)
         pytest.skip(message)
     with ray_head(home, path=str(ROOT)) as found:
-        yield found
+        yield found.jobs
 
 
 def distfd(*args: str, cwd: Path) -> subprocess.Popen[str]:

@@ -191,6 +191,14 @@ def test_a_slow_slot_costs_little() -> None:
         assert alone_world.run().now >= min(30.0, world.now)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_where_every_report_is_slow_none_is_late(seed: int) -> None:
+    """As with hundreds of slots on few cores: each duplicate there would be one more process that is in the way."""
+    scheduler = Scheduler(np.arange(64), 0, Policy({}, backups=True), Pool(slots=8))
+    world = SimulatedSlots(scheduler, 8, lambda _: 0.3, lag=4.0, seed=seed).run()
+    assert not world.backups
+
+
 def test_a_slow_slot_with_a_chunk_has_all_of_it_tried_elsewhere() -> None:
     n, slots = 400, 4
     scheduler = Scheduler(np.arange(n), None, Policy({}, backups=True), Pool(slots=slots))
