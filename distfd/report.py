@@ -130,7 +130,7 @@ def findings(result: Mapping[str, Any]) -> list[str]:
         lines.append(f"{what} = {number_text(result['value0'])} before, {number_text(result['value'])} after")
         if result.get("violation") is not None:
             lines.append(f"constraints kept to within {number_text(result['violation'])}")
-        lines.append(f"{ended} after {result['iterations']} iterations: {result['message']}")
+        lines.append(f"{ended} after {result['iterations']} iterations: {ending_text(result['message'])}")
     elif result["task"] == "noise" and result.get("noise"):
         noise = result["noise"]
         lines.append(f"noise of J: {number_text(noise['level'])} ({noise['status']}: {STATUSES[noise['status']]})")
@@ -144,6 +144,11 @@ def findings(result: Mapping[str, Any]) -> list[str]:
         lines.append(f"... and {len(repaired) - 20} more repaired, in result.json")
     lines.append(_effort(result))
     return lines
+
+
+def ending_text(message: str) -> str:
+    """Why an optimiser ended; what SciPy's Fortran cried is said."""
+    return message.removeprefix("CONVERGENCE: ").lower() if message.isupper() else message
 
 
 def _effort(result: Mapping[str, Any]) -> str:
