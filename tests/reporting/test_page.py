@@ -54,6 +54,12 @@ def test_the_page_tells_what_the_run_found(tmp_path: Path) -> None:
     assert "missing" in section(root, "gradient").text
 
 
+def test_a_run_is_found_from_where_one_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Made(FOUR, LOG, GRADIENT).write(tmp_path / "run")
+    monkeypatch.chdir(tmp_path)
+    assert len(read_run(Path("run")).attempts.rows) == 4
+
+
 def test_a_session_that_waited_in_vain_takes_no_room_in_the_timeline(tmp_path: Path) -> None:
     made = Made(FOUR, [*session(-900.0, -100.0), *LOG], GRADIENT)
     drawn = section(page(made, tmp_path / "a"), "timeline")
