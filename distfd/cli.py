@@ -175,7 +175,7 @@ def _assumed(slots: int | None, duration: str | None, spread: float) -> Assumed 
     return Assumed(slots, each, spread)
 
 
-@app.command(epilog=examples("distfd validate job.yaml"))
+@app.command(epilog=examples("distfd validate job.yaml"), short_help="Check CONFIG and what it names; run nothing.")
 def validate(
     config: ConfigFile,
     overrides: Overrides = None,
@@ -197,7 +197,8 @@ def validate(
 
 
 @app.command(
-    epilog=examples("distfd check job.yaml", "distfd check job.yaml --coordinates mass,width --plot sweep.png")
+    epilog=examples("distfd check job.yaml", "distfd check job.yaml --coordinates mass,width --plot sweep.png"),
+    short_help="Say whether the derivative can be trusted, and which step to set.",
 )
 def check(
     config: ConfigFile,

@@ -17,11 +17,15 @@ if TYPE_CHECKING:
 def add_commands(app: typer.Typer) -> None:
     """Give the app these commands."""
     app.command(epilog=examples("distfd status runs/quickstart", "distfd status runs/quickstart --follow"))(status)
-    app.command(epilog=examples("distfd report runs/quickstart --open", "distfd report runs/quickstart --csv"))(report)
+    app.command(
+        epilog=examples("distfd report runs/quickstart --open", "distfd report runs/quickstart --csv"),
+        short_help="Make report.html anew, while a run goes on or after.",
+    )(report)
     app.command(
         epilog=examples(
             "distfd init && distfd run config.yaml", "distfd init --command 'solver deck.inp' --deck deck.inp"
-        )
+        ),
+        short_help="Write a first configuration, for a small model or a program.",
     )(init)
     app.command(epilog=examples("distfd doctor", "distfd doctor job.yaml", "distfd doctor --json"))(doctor)
     app.command(epilog=examples("distfd schema > distfd.schema.json"))(schema)

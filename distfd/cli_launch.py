@@ -18,7 +18,8 @@ def add_submit(app: typer.Typer) -> None:
             "distfd submit job.yaml --to http://head:8265",
             "distfd submit job.yaml --to slurm launch.slurm.nodes=4",
             "distfd submit job.yaml --to kuberay --dry-run > rayjob.yaml",
-        )
+        ),
+        short_help="Run CONFIG on a cluster, and bring its run's directory back.",
     )(submit)
 
 
@@ -28,8 +29,13 @@ def submit(
     *,
     to: Annotated[
         str,
-        typer.Option("--to", metavar="WHERE", help="http://HEAD:8265 or ray://HEAD:10001 of Ray, slurm, or kuberay."),
-    ],
+        typer.Option(
+            "--to",
+            metavar="WHERE",
+            help="http://HEAD:8265 or ray://HEAD:10001 of Ray, slurm, or kuberay.  [required]",
+            show_default=False,
+        ),
+    ] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be submitted, and do nothing.")] = False,
     detach: Annotated[
         bool, typer.Option("--detach", help="Do not follow the job; the same command can later.")

@@ -9,7 +9,7 @@ import typer
 ConfigFile = Annotated[str, typer.Argument(metavar="CONFIG", help="The YAML file that describes the job.")]
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[KEY.PATH=VALUE]...", help="Values to put over the file's, such as derivative.step=1e-4."),
+    typer.Argument(metavar="KEY.PATH=VALUE", help="Values to put over the file's, such as derivative.step=1e-4."),
 ]
 Debug = Annotated[
     bool, typer.Option("--debug", help="Show distfd's own traceback where something fails, and what Ray says.")

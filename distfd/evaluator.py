@@ -149,6 +149,7 @@ class Evaluator(Kinds):
         self._turn = Turn()
         self._structure: Any = None
         self._open: Pending | None = None
+        self._told: set[str] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -231,10 +232,14 @@ class Evaluator(Kinds):
     def accepting(self) -> Iterator[None]:
         """Inside, with warm="iterate", points start from what J left where `accept` was last called.
 
-        Outside, a baseline counts as accepted as soon as another x is asked for.
+        Outside, a baseline counts as accepted as soon as another x is asked for. And inside, a warning is given once.
         """
-        with contextlib.nullcontext() if self._session.warm is None else self._session.warm.held():
-            yield
+        self._told = set()
+        try:
+            with contextlib.nullcontext() if self._session.warm is None else self._session.warm.held():
+                yield
+        finally:
+            self._told = None
 
     @property
     def warm(self) -> str | None:
@@ -334,7 +339,7 @@ class Evaluator(Kinds):
             self._structure = answer.derivative
         if self._raises and len(answer.missing):
             raise out_of_range_error(answer, self._label)
-        tell(answer.warnings)
+        tell(answer.warnings, self._told)
         result = self.result(at, answer, tally, kind)
         if kind != "value":
             self.emit(Differentiated(at, result))

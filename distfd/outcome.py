@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -83,13 +84,25 @@ def out_of_range_error(answer: Answer, label: Callable[[int], str]) -> Evaluatio
     return EvaluationError(f"the difference at {first} is past what floating point holds; use a larger step")
 
 
-def tell(texts: Iterable[str]) -> None:
-    """Warn whoever called distfd, in their own line of code."""
+def tell(texts: Iterable[str], told: set[str] | None = None) -> None:
+    """Warn whoever called distfd, in their own line of code.
+
+    What ``told`` holds is not said again, whatever numbers stand at its end; what is said is added.
+    """
     level, frame = 2, sys._getframe(1)  # noqa: SLF001  # warnings.warn has skip_file_prefixes from Python 3.12 on
-    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == "distfd":
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in _INSIDE:
         level, frame = level + 1, frame.f_back
+    if told is not None:
+        new = {_NUMBERS.sub("", text): text for text in texts}
+        texts = [text for key, text in new.items() if key not in told]
+        told.update(new)
     for text in texts:
         warnings.warn(text, DerivativeWarning, stacklevel=level)
+
+
+_INSIDE = ("distfd", "scipy")
+"""An optimiser of SciPy's stands between the caller and what it asks for."""
+_NUMBERS = re.compile(r" \([^()]*\)$")
 
 
 def scalar(value: NDArray[np.float64]) -> Any:

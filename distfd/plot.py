@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from distfd.numerics.sweep_result import StepSweep
     from distfd.results import DerivativeResult
 
-_LEAST = 1e-300
 _BARS = 40
 """Components up to which each has a bar with its name."""
 _EDGED = 3000
@@ -271,17 +270,17 @@ def _sweep(sweep: StepSweep, row: int, axis: Any) -> None:
     """One coordinate."""
     output = worst_output(sweep, row)
     best, bar = sweep.column("derivative", output)[row], sweep.column("error", output)[row]
-    for name, colour in (("forward", "tab:blue"), ("central", "tab:orange")):
+    for name, colour in (("forward", _COLOURS[0]), ("central", "#b4763f")):
         apart = np.abs(sweep.column(name, output)[row] - best)
         noise = sweep.column(f"{name}_noise", output)[row]
-        axis.loglog(sweep.step[row], np.maximum(apart, _LEAST), "o-", color=colour, label=name)
-        axis.loglog(sweep.step[row], np.maximum(noise, _LEAST), ":", color=colour, label=f"noise of {name}")
+        axis.loglog(sweep.step[row], np.where(apart > 0, apart, np.nan), "o-", color=colour, label=name)
+        axis.loglog(sweep.step[row], np.where(noise > 0, noise, np.nan), ":", color=colour, label=f"noise of {name}")
     if np.isfinite(bar) and bar > 0:
         axis.axhline(bar, color="0.6", linewidth=1, label="error bar")
     shown = [line.get_ydata() for line in axis.lines]
     seen = np.concatenate([np.asarray(part, dtype=float) for part in shown])
-    seen = seen[np.isfinite(seen) & (seen > _LEAST)]
+    seen = seen[np.isfinite(seen)]
     if len(seen):
         axis.set_ylim(seen.min() / 3, seen.max() * 3)
-    axis.set(title=f"{sweep.labels[row]}: {best:.6g}".replace("$", r"\$"), xlabel="step", ylabel="error")
-    axis.legend(fontsize="small")
+    axis.set(title=f"{sweep.labels[row]}: dJ/dx = {best:.6g}".replace("$", r"\$"), xlabel="step", ylabel="error")
+    axis.legend(fontsize="small", frameon=False)

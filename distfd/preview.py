@@ -81,13 +81,13 @@ def _effort(config: Config, n: int, moving: int, slots: int | None) -> tuple[str
     if config.derivative.accuracy is not None:
         least = EVALUATIONS + moving
         text = f"{least} for the noise and forward differences, and 2 or more for each parameter that needs better ones"
-        return text, f"{math.ceil(least / slots)} or more, in 1 to 10 requests" if slots else unknown
+        return text, f"{math.ceil(least / slots)} or more, in 1 to 10 waves" if slots else unknown
     usual = EVALUATIONS + 2 * moving + 2 * min(moving, 3)
     text = (
         f"about {usual}, at most {4 * moving + 38} (noise, then a pair of probes a parameter, then the doubtful ones)"
     )
     waves = (EVALUATIONS, 2 * moving, 2 * min(moving, 3))
-    return text, f"{sum(math.ceil(w / slots) for w in waves)} or more, in 3 to 6 requests" if slots else unknown
+    return text, f"{sum(math.ceil(w / slots) for w in waves)} or more, in 3 to 6 waves" if slots else unknown
 
 
 def _rounds(config: Config, n: int, slots: int | None) -> str:
@@ -96,7 +96,7 @@ def _rounds(config: Config, n: int, slots: int | None) -> str:
         return "as many as the cluster's slots need" + (", the baseline alone in the first" if first else "")
     if first:
         return f"{1 + math.ceil((n - 1) / slots)}: the baseline first, alone; the others start from its state"
-    text = f"{math.ceil(n / slots)}, all in one request"
+    text = f"{math.ceil(n / slots)}, in one wave"
     if config.evaluation.on_failure == "repair":
         text += f"; where J fails, up to {HALVINGS + 1} more, of a few evaluations each"
     return text

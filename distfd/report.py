@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 """Status of an optimisation that Ctrl-C has ended."""
+_TELLING = 1.0
+"""Seconds of work below which the efficiency tells of nothing but the start of the workers."""
 _ROWS = 40
 """Coordinates up to which a table has all rows."""
 
@@ -130,7 +132,7 @@ def findings(result: Mapping[str, Any]) -> list[str]:
         lines.append(f"{what} = {number_text(result['value0'])} before, {number_text(result['value'])} after")
         if result.get("violation") is not None:
             lines.append(f"constraints kept to within {number_text(result['violation'])}")
-        lines.append(f"{ended} after {result['iterations']} iterations: {result['message']}")
+        lines.append(f"{ended} after {result['iterations']} iterations: {ending_text(result['message'])}")
     elif result["task"] == "noise" and result.get("noise"):
         noise = result["noise"]
         lines.append(f"noise of J: {number_text(noise['level'])} ({noise['status']}: {STATUSES[noise['status']]})")
@@ -146,12 +148,19 @@ def findings(result: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def ending_text(message: str) -> str:
+    """Why an optimiser ended; what SciPy's Fortran cried is said."""
+    return message.removeprefix("CONVERGENCE: ").lower() if message.isupper() else message
+
+
 def _effort(result: Mapping[str, Any]) -> str:
     failed = f", {result['n_failed']} failed" if result["n_failed"] else ""
-    text = f"{result['status']}: {result['n_evaluations']} evaluations, {result['n_reused']} reused{failed}"
+    # Evaluations are those of all sessions, and what is reused is so by this one.
+    in_all = " in all" if result["n_reused"] else ""
+    text = f"{result['status']}: {result['n_evaluations']} evaluations{in_all}, {result['n_reused']} reused{failed}"
     if result.get("wall_seconds") is not None:
         text += f", {result['wall_seconds']:.1f} s on {result['slots']} slots"
-    if result.get("efficiency") is not None:
+    if result.get("efficiency") is not None and (result.get("ideal_seconds") or 0.0) >= _TELLING:
         text += f", efficiency {result['efficiency']:.2f}"
     return text
 
@@ -185,10 +194,16 @@ def _table(result: Mapping[str, Any]) -> list[str]:
     shown, left_out = table_rows(len(names))
     width = max(4, *(len(names[k]) for k in shown))
     lines = [f"{'':{width}}" + "".join(f"{title:>16}" for title in columns)]
-    lines += [f"{names[k]:{width}}" + "".join(f"{number_text(c[k]):>16}" for c in columns.values()) for k in shown]
+    cells = [[cell_text(title, column[k]) for title, column in columns.items()] for k in shown]
+    lines += [f"{names[k]:{width}}" + "".join(f"{c:>16}" for c in row) for k, row in zip(shown, cells, strict=True)]
     if left_out:
         lines.insert(1 + _ROWS // 2, f"... {left_out} more in result.json ...")
     return lines
+
+
+def cell_text(title: str, value: Any, digits: int = 8) -> str:
+    """A number of a table's column; an error bar has two digits, and a step three, as more say nothing."""
+    return number_text(value, min(digits, {"error": 2, "step": 3}.get(title, digits)))
 
 
 def number_text(value: Any, digits: int = 8) -> str:

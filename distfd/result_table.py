@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from distfd.report import findings, number_text, summary, table_columns, table_rows
+from distfd.report import cell_text, findings, summary, table_columns, table_rows
 from distfd.terminal import answers
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def result_table(result: Mapping[str, Any], width: int) -> Table:
     for row, k in enumerate(shown):
         if left_out and row == len(shown) // 2:
             table.add_row(f"... {left_out} more", *("..." for _ in columns))
-        table.add_row(_plain(names[k]), *(number_text(column[k], digits) for column in columns.values()))
+        table.add_row(_plain(names[k]), *(cell_text(title, column[k], digits) for title, column in columns.items()))
     return table
 
 

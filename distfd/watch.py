@@ -77,8 +77,10 @@ class RunStatus:
         counts = f"{self.n_computed} evaluations so far, {self.n_failed_attempts} failed attempts"
         if self.ended:
             return f"ended without a result; run the same command again to go on: {counts}"
-        since = "" if self.running_seconds is None else f" for {duration(self.running_seconds)}"
-        return f"running{since} ({self.writer}): {counts}"
+        if self.running_seconds is None:
+            return f"running as {self.writer}: {counts}"
+        who = str(self.writer).partition(" since ")[0]
+        return f"running for {duration(self.running_seconds)} as {who}: {counts}"
 
     def _wave(self) -> str:
         if self.ended or self.total is None or self.finished is None:

@@ -7,6 +7,7 @@ import math
 import os
 import pickle
 import socket
+import subprocess
 import time
 import traceback
 import warnings
@@ -284,7 +285,12 @@ def own_traceback(error: BaseException) -> str:
     here = Path(__file__).parent
     while frame is not None and Path(frame.tb_frame.f_code.co_filename).is_relative_to(here):
         frame = frame.tb_next
-    return "".join(traceback.format_exception(type(error), error, frame))[-_DETAIL_LIMIT:]
+    text = "".join(traceback.format_exception(type(error), error, frame))
+    if isinstance(error, subprocess.CalledProcessError) and error.stderr:
+        # Of a program whose output was captured, Python's own words hold the exit code alone.
+        said = error.stderr if isinstance(error.stderr, str) else error.stderr.decode(errors="replace")
+        text += f"--- the program's stderr:\n{said[-_DETAIL_LIMIT // 2 :]}"
+    return text[-_DETAIL_LIMIT:]
 
 
 def _short(raw: Any) -> str:

@@ -70,10 +70,10 @@ def distfd_run(log: str, victim: int | None = None) -> tuple[float, float]:
 # Drawing: plain SVG. Colours are variables, so that a page in light or dark can set them.
 ROW, WIDE, LEFT, TOP = 15, 720, 16, 46
 STYLE = """
-.wave{--fg:#1f2328;--dim:#6e7781;--line:#d0d7de;--base:#e8590c;--point:#2b6cb0;--bad:#c92a2a;--again:#2f9e44;
+.wave{--fg:#1f2328;--dim:#6e7781;--line:#d0d7de;--base:#c2410c;--point:#2b6cb0;--bad:#c92a2a;--again:#237a36;
 font:13px system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
-@media (prefers-color-scheme:dark){.wave{--fg:#e6edf3;--dim:#9198a1;--line:#3d444d;--base:#f76707;--point:#3f83c8;
---bad:#e03131;--again:#2f9e44}}
+@media (prefers-color-scheme:dark){.wave{--fg:#e6edf3;--dim:#9198a1;--line:#3d444d;--base:#cc4a06;--point:#3374b5;
+--bad:#d62828;--again:#258339}}
 .wave text{fill:var(--fg)}.wave .dim{fill:var(--dim)}.wave .on{fill:#fff;font-size:10px;text-anchor:middle}
 .wave .bar{fill:var(--point)}.wave .base{fill:var(--base)}.wave .crash{fill:var(--bad)}.wave .again{fill:var(--again)}
 .wave .grid{stroke:var(--line)}.wave .end{stroke:var(--fg);stroke-width:1.5}

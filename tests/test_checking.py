@@ -159,6 +159,19 @@ def test_where_x_is_small_the_advice_is_absolute() -> None:
     assert len(yaml.safe_load(found.advice)["derivative"]["step"]["absolute"]) == 2
 
 
+def test_a_component_that_is_large_only_by_its_scale_does_not_choose_the_step_of_the_others() -> None:
+    """A parameter of 1e-4 without a scale: 1 % of its derivative hides the others whole."""
+
+    def fun(x: Any) -> float:
+        return round(3000 * x[0] + 20_000 * float(np.sqrt(x[1])) - 1.7e7 * (x[2] + 6e5 * x[2] ** 3), 2)
+
+    found = check(fun, [6.0, 0.4, 1e-4], scheme="central", step=1e-8)
+    steps = yaml.safe_load(found.advice)["derivative"]["step"]["absolute"]
+    again = check(fun, [6.0, 0.4, 1e-4], scheme="central", step=distfd.AbsoluteStep(steps))
+    assert again.verdict == "trust"
+    assert all(one.noise <= 0.01 * abs(one.known) for one in again.components), check_text(again)
+
+
 def test_noise_above_everything_cannot_be_told() -> None:
     rng = np.random.default_rng(4)
     options: dict[str, Any] = {"scheme": "central", "step": 0.1}

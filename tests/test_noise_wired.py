@@ -136,7 +136,7 @@ def distfd_command(folder: Path, *args: str, address: str | None = None) -> subp
 @pytest.mark.parametrize(
     ("override", "says"),
     [
-        ("derivative.step=auto", ["about 21, at most 46", "in 3 to 6 requests", "steps from the noise"]),
+        ("derivative.step=auto", ["about 21, at most 46", "in 3 to 6 waves", "steps from the noise"]),
         ("task=noise", ["13, or 25 where these do not tell", "two lines"]),
         ("derivative.accuracy=1e-3", ["15 for the noise and forward differences"]),
     ],

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import time
 from decimal import Decimal
@@ -239,6 +240,14 @@ def test_the_cause_of_an_exception_is_told_too() -> None:
             raise RuntimeError("no step") from error
 
     assert "ZeroDivisionError" in failure(fun).detail
+
+
+def test_a_program_that_j_ran_and_captured_is_heard() -> None:
+    def fun(x: Any) -> float:
+        subprocess.run(["sh", "-c", "echo line 3: unknown key >&2; exit 3"], capture_output=True, check=True)
+        return 0.0
+
+    assert failure(fun).detail.endswith("--- the program's stderr:\nline 3: unknown key\n")
 
 
 def test_a_long_story_is_cut_at_its_beginning() -> None:

@@ -154,9 +154,9 @@ class Parameter(Section):
         if lower is not None and upper is not None and lower > upper:
             refuse("parameter", [(("lower",), f"{self.name} has its lower above its upper, which is {upper!r}", lower)])
         if lower is not None and value < lower:
-            refuse("parameter", [(("value",), f"{self.name} is outside its bounds: lower is {lower!r}", value)])
+            refuse("parameter", [(("value",), f"{self.name} is outside its bounds: below its lower, {lower!r}", value)])
         if upper is not None and value > upper:
-            refuse("parameter", [(("value",), f"{self.name} is outside its bounds: upper is {upper!r}", value)])
+            refuse("parameter", [(("value",), f"{self.name} is outside its bounds: above its upper, {upper!r}", value)])
         return self
 
 

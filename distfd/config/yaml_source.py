@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from distfd.config.mistakes import Mistake, Place, config_error, nearest, shown
@@ -31,8 +32,7 @@ def read_file(path: Path) -> Document:
         with path.open("rb") as file:
             raw = file.read(MOST_BYTES + 1)
     except OSError as error:
-        near = nearest(path.name, _names_beside(path)) if isinstance(error, FileNotFoundError) else ""
-        near = str(path.with_name(near)) if near else ""
+        near = _meant(path) if isinstance(error, FileNotFoundError) else ""
         raise config_error([Mistake(name, (), f"cannot be read: {error.strerror}", "", near)]) from None
     if len(raw) > MOST_BYTES:
         text = f"is longer than {MOST_BYTES // 10**6} MB; keep long vectors in .npy files"
@@ -93,8 +93,13 @@ def _syntax_mistake(error: Any, text: str, name: str) -> Mistake:
     return Mistake(f"{name}:{line}:{column}", (), words)
 
 
-def _names_beside(path: Path) -> list[str]:
+def _meant(path: Path) -> str:
+    """The file beside this one that has nearly its name. Of endings alone, all YAML files are alike."""
     try:
-        return [entry.name for entry in path.parent.iterdir()][:1000]
+        beside = {
+            entry.stem: entry for entry in islice(path.parent.iterdir(), 1000) if entry.suffix in (".yaml", ".yml")
+        }
     except OSError:
-        return []
+        return ""
+    near = nearest(path.stem, list(beside))
+    return str(beside[near]) if near else ""

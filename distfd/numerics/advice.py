@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from distfd.numerics.sweeping import DECADES
-from distfd.numerics.verdict import sizes
+from distfd.numerics.verdict import FLOOR, sizes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,7 +42,11 @@ def advice(sweep: StepSweep, scale: Floats, relative: Floats, *, scheme: str, to
     choice = own if worst[own].min() <= tolerance else "central"
     if not worst[choice].min() <= tolerance:
         return AUTO
-    r = float(DECADES[int(worst[choice].argmin())])
+    # Of the steps that are good enough, the one that is best for each component by its own size: a large one may have
+    # hidden the others.
+    own_size = _worst(sweep, choice, scale[at], least=0.0)
+    good = np.flatnonzero(worst[choice] <= tolerance)
+    r = float(DECADES[good[np.lexsort((worst[choice][good], own_size[good]))[0]]])
     named = scheme if choice == own and scheme == "backward" else choice
     if np.array_equal(scale, relative):
         step = _number(r)
@@ -55,11 +59,14 @@ def advice(sweep: StepSweep, scale: Floats, relative: Floats, *, scheme: str, to
     return f"derivative: {{scheme: {named}, step: {step}}}"
 
 
-def _worst(sweep: StepSweep, scheme: str, scale: Floats) -> Floats:
-    """The largest relative error of a scheme at each of `DECADES`, (n,); infinite where a coordinate has no value."""
+def _worst(sweep: StepSweep, scheme: str, scale: Floats, least: float = FLOOR) -> Floats:
+    """The largest relative error of a scheme at each of `DECADES`, (n,); infinite where a coordinate has no value.
+
+    No component counts as smaller than ``least`` of the largest.
+    """
     a = len(scale)
     known = sweep.derivative.reshape(a, -1)
-    size = sizes(known, scale)
+    size = sizes(known, scale, least)
     found = np.full((a, len(DECADES)), np.inf)
     with np.errstate(invalid="ignore", divide="ignore"):
         decade = np.rint(np.log10(sweep.step / scale[:, None] / DECADES[0]))

@@ -142,4 +142,5 @@ def _text(offset: complex, failure: Failure | None, how: str) -> str:
 
 
 def _short(text: str) -> str:
+    text = text.partition("; work directory ")[0]
     return text if len(text) <= _WORDS else text[: _WORDS - 3] + "..."

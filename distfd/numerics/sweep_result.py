@@ -131,7 +131,7 @@ def coordinate_lines(sweep: StepSweep, row: int, tolerance: float) -> list[str]:
         cells.append(" and ".join(marks) and f"{tolerance:g}: {'both' if len(marks) > 1 else marks[0]}")
         lines.append("".join(f"{cell:>{_WIDTH}}" for cell in cells).rstrip())
     if sweep.failed[row]:
-        lines.append(f"    at {sweep.failed[row]} more steps J has no value")
+        lines.append(f"    at {sweep.failed[row]} more step{'s' if sweep.failed[row] != 1 else ''} J has no value")
     if sweep.unseen[row]:
         lines.append(f"    {sweep.unseen[row]} more steps are too small to be held or written, or past the bounds")
     return lines

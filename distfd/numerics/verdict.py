@@ -93,11 +93,10 @@ def judge(sweep: StepSweep, configured: Floats, noise: Floats, scale: Floats, to
     return found
 
 
-def sizes(known: Floats, scale: Floats) -> Floats:
-    """What errors of components (a, m) are relative to: their own size, or `FLOOR` of their output's largest."""
+def sizes(known: Floats, scale: Floats, least: float = FLOOR) -> Floats:
+    """What errors of components (a, m) are relative to: their own size, or that part of their output's largest."""
     moves = np.abs(np.nan_to_num(known)) * scale[:, None]
-    least = FLOOR * moves.max(axis=0, initial=0.0)
-    return np.asarray(np.maximum(moves, least) / scale[:, None])
+    return np.asarray(np.maximum(moves, least * moves.max(axis=0, initial=0.0)) / scale[:, None])
 
 
 def _one(configured: float, known: float, bar: float, noise: float, allowed: float) -> tuple[str, str, float]:

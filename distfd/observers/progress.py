@@ -67,7 +67,7 @@ class ProgressLines:
             # The first of a run, which has workers to start; an optimizer's later ones go by too fast to be told.
             known = f", {event.n_reused} more are known" if event.n_reused else ""
             slots = f"{event.slots} slot{'s' if event.slots != 1 else ''}"
-            self.say(f"{event.task}: {new} evaluations to begin with on {slots}{known}")
+            self.say(f"{event.task}: {new} evaluation{'s' if new != 1 else ''} to begin with on {slots}{known}")
         self._told = False
         if self._standing.iteration is None:
             self._last = self._clock()

@@ -123,7 +123,7 @@ class Rounds:
                 found.append(Found(x, float(np.ravel(answer.value)[0])))
             else:
                 if gradients.warns:
-                    self._warn(answer)
+                    tell(answer.warnings, self._told)
                 found.append(gradients.found(x, answer))
         for each in found:
             record.tried(failed=not np.isfinite(each.value))
@@ -137,8 +137,3 @@ class Rounds:
                 record.see(Seen(found[k].x, found[k].value, result, result.derivative))
         record.check()
         return found, together.waves(waves)
-
-    def _warn(self, answer: Answer) -> None:
-        new = [text for text in answer.warnings if text not in self._told]
-        self._told.update(new)
-        tell(new)

@@ -21,6 +21,10 @@ FEASIBLE = 1e-6
 """A violation of constraints up to which a point counts as feasible: SciPy's methods end at about 1e-8 to 1e-6."""
 
 
+_ROWS = 24
+"""Iterates up to which a history prints whole."""
+
+
 class Iterate(NamedTuple):
     """One row of a history.
 
@@ -40,6 +44,18 @@ class Iterate(NamedTuple):
     value: float
     gradient_norm: float
     n_evaluations: int
+
+
+class History(list[Iterate]):
+    """The iterates in their order, which print as a table."""
+
+    def __repr__(self) -> str:
+        rows = [("iteration", "J", "|g|", "evaluations")]
+        rows += [(str(one[0]), f"{one[1]:.8g}", f"{one[2]:.3g}", str(one[3])) for one in self]
+        lines = ["".join(f"{cell:>14}" for cell in row) for row in rows]
+        if len(lines) > _ROWS:
+            lines[_ROWS // 2 : -_ROWS // 2] = [f"... {len(lines) - _ROWS} more ...".rjust(14)]
+        return "\n".join(lines)
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +130,7 @@ class Record:
     trials: int = 0
     failures: int = 0
     iterations: int = 0
-    history: list[Iterate] = field(default_factory=list)
+    history: History = field(default_factory=History)
     latest: Seen | None = None
     _unknown: bytes = b""
     totals: dict[str, float] = field(

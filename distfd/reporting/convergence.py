@@ -31,7 +31,7 @@ def convergence_section(data: RunData) -> Markup:
     parts = [_curve("convergence", "J", "J by iteration", steps, values)]
     above = values - np.nanmin(values)
     above[above <= 0] = np.nan
-    if np.isfinite(above).sum() > 2:
+    if np.isfinite(above).sum() > 2 and not _decades(values):  # else the first curve shows it
         parts.append(_curve("above", "J above its lowest value", "How far J was above its lowest value", steps, above))
     if np.isfinite(norms).sum() > 1:
         parts.append(_curve("norms", "|g|", "Size of the gradient by iteration", steps, norms))
@@ -51,7 +51,7 @@ def _curve(key: str, name: str, title: str, steps: Floats, values: Floats) -> Ma
     known = values[np.isfinite(values)]
     if not len(known):
         return Markup("")
-    decades = bool((known > 0).all() and known.max() > 30 * known.min())
+    decades = _decades(values)
     x = svg.Scale(float(steps.min()), max(float(steps.max()), float(steps.min()) + 1), 100, 930)
     y = svg.logarithmic(known, 220, 30) if decades else svg.linear(known, 220, 30)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -67,6 +67,12 @@ def _curve(key: str, name: str, title: str, steps: Floats, values: Floats) -> Ma
     ends = number(float(known[0]), 5), number(float(known[-1]), 5)
     told_ = f"{name} goes from {ends[0]} to {ends[1]} in {count(int(steps[-1]), 'iteration')}."
     return Markup("<h3>{}</h3>\n<p>{}</p>\n{}").format(title, told_, svg.chart(key, title, told_, 264, parts))
+
+
+def _decades(values: Floats) -> bool:
+    """Whether a curve is drawn with a logarithmic axis."""
+    known = values[np.isfinite(values)]
+    return bool((known > 0).all() and known.max(initial=0.0) > 30 * known.min(initial=np.inf))
 
 
 def _table(steps: Floats, values: Floats, norms: Floats) -> Markup:

@@ -102,7 +102,7 @@ def _lengths(data: RunData) -> Markup:
 
 
 def _histogram(seconds: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Markup:
-    wide = seconds.max() > 20 * max(float(np.median(seconds)), 1e-9)
+    wide = seconds.max() > 5 * max(float(np.median(seconds)), 1e-9)
     least = max(float(seconds.min()), 1e-7)
     edges = np.geomspace(least, float(seconds.max()) * 1.001, _BINS + 1) if wide else None
     counts, edges = np.histogram(np.maximum(seconds, least), bins=_BINS if edges is None else edges)

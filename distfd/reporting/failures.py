@@ -46,7 +46,9 @@ def _detail(data: RunData, one: FailedAttempt) -> Markup:
     place += f", after {duration(took)}" if np.isfinite(took) else ""
     place += one.message[len(_cause(one.message)) :]
     said = one.detail if len(one.detail) <= _LONGEST else "[cut]\n" + one.detail[-_LONGEST:]
-    body = Markup('<pre tabindex="0">{}</pre>').format(said) if said.strip() else Markup("<p>It left no word.</p>")
+    body = Markup("<p>It left no word.</p>")
+    if said.strip():
+        body = Markup('<pre tabindex="0" role="region" aria-label="What it said">{}</pre>').format(said)
     return Markup(
         '<details><summary><span class="status bad">{}</span> {}: {}</summary><p>{}</p>{}</details>\n'
     ).format(one.status, _label(data, one), _cause(one.message) or "no message", place, body)

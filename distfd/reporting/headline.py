@@ -9,6 +9,7 @@ import numpy as np
 from markupsafe import Markup
 
 from distfd.records import Status
+from distfd.report import ending_text
 from distfd.reporting.table import facts
 from distfd.reporting.words import count, duration, moment, number, percent
 
@@ -25,6 +26,8 @@ STATES = {
     "cut off": ("bad", "cut off", "It ended without a word, as when it is killed; the same command again goes on."),
 }
 """Class, word and remark of each status."""
+
+TITLES = {"minimize": "Minimisation", "least_squares": "Least-squares fit", "noise": "Noise"}
 
 _COUNTS = (("n_reused", "reused"), ("n_retried", "retried"), ("n_failed", "failed"))
 
@@ -48,15 +51,15 @@ def _title(data: RunData) -> str:
     scheme = data.result.get("scheme") or (data.config.get("derivative") or {}).get("scheme")
     by = f", {scheme} differences" if scheme and data.task not in ("noise", "hessian") else ""
     by = ", steps from the noise" if scheme == "auto" else by
-    return f"{data.task.replace('_', ' ').capitalize()}{of}{by}"
+    return f"{TITLES.get(data.task, data.task.capitalize())}{of}{by}"
 
 
 def _message(status: str, message: str) -> Markup:
     if not message:
         return Markup("")
     if "\n" in message or status == "failed":
-        return Markup('<pre class="message" tabindex="0">{}</pre>\n').format(message)
-    return Markup('<p class="message">{}</p>\n').format(message)
+        return Markup('<pre class="message" tabindex="0" role="region" aria-label="Message">{}</pre>\n').format(message)
+    return Markup('<p class="message">{}</p>\n').format(ending_text(message))
 
 
 def _facts(data: RunData) -> list[tuple[str, str | Markup]]:
@@ -87,12 +90,13 @@ def _facts(data: RunData) -> list[tuple[str, str | Markup]]:
     return pairs
 
 
-def _evaluations(data: RunData) -> str:
+def _evaluations(data: RunData) -> str | Markup:
     result, rows = data.result, data.attempts.rows
     n = result.get("n_evaluations")
     done = int((rows["status"] == Status.OK).sum()) if n is None else int(n)
     more = [f"{result[name]} {word}" for name, word in _COUNTS if result.get(name)]
-    return ", ".join([count(done, "", " ").strip(), *more])
+    told = ", ".join([count(done, "", " ").strip(), *more])
+    return Markup('<span class="wide">{}</span>').format(told) if more else told
 
 
 def _when(text: Any) -> str:

@@ -43,14 +43,20 @@ class RunClock:
         return np.asarray(self.joints[session] + np.clip(epoch - self.begins[session], 0, length))
 
     def from_first(self, started: NDArray[np.float64]) -> RunClock:
-        """The same without what each session did before its first evaluation: starting takes longer than short runs."""
-        begins = self.begins.copy()
-        for s, (begin, end) in enumerate(zip(self.begins.tolist(), self.ends.tolist(), strict=True)):
+        """The same without what each session did before its first evaluation, and without sessions that had none.
+
+        Starting takes longer than short runs, and to wait in vain for a cluster even more.
+        """
+        kept = []
+        for begin, end in zip(self.begins.tolist(), self.ends.tolist(), strict=True):
             mine = started[(started >= begin) & (started < end)]
             if len(mine):
                 first = float(mine.min())
-                begins[s] = max(begin, first - 0.02 * (end - first))
-        return RunClock(begins, self.ends)
+                kept.append((max(begin, first - 0.02 * (end - first)), end))
+        if not kept:
+            return self
+        begins, ends = zip(*kept, strict=True)
+        return RunClock(np.array(begins), np.array(ends))
 
 
 def run_clock(data: RunData) -> RunClock | None:

@@ -37,7 +37,8 @@ def setup_section(data: RunData) -> Markup:
     files = [name for name in _FILES if (data.path / name).exists()]
     links = Markup("").join(Markup('<li><a href="{}">{}</a>: {}</li>').format(n, n, _FILES[n]) for n in files)
     return Markup(
-        '<h3>Configuration</h3>\n<pre tabindex="0">{}</pre>\n{}{}<h3>Files of this run</h3>\n<ul>{}</ul>\n'
+        '<h3>Configuration</h3>\n<pre tabindex="0" role="region" aria-label="Configuration">{}</pre>\n{}{}'
+        "<h3>Files of this run</h3>\n<ul>{}</ul>\n"
     ).format(
         text or "There is none.",
         Markup("<h3>Versions</h3>\n{}").format(facts(pairs)) if pairs else "",

@@ -41,6 +41,9 @@ class Scale:
         if not self.log:
             return _round_values(self.low, self.high, most)
         first, last = math.ceil(math.log10(self.low) - 1e-9), math.floor(math.log10(self.high) + 1e-9)
+        if last - first < 2:
+            inside = (m * 10.0**k for k in range(first - 1, last + 1) for m in (1, 2, 5))
+            return [value for value in inside if self.low <= value * (1 + 1e-9) and value <= self.high * (1 + 1e-9)]
         every = max(1, math.ceil((last - first + 1) / most))
         return [10.0**k for k in range(first, last + 1, every)]
 

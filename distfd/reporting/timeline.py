@@ -63,7 +63,7 @@ def timeline_section(data: RunData, clock: RunClock | None) -> Markup:
     left_out = Markup("")
     if whole > 1.05 * clock.total:
         lead = duration(whole - clock.total)
-        words = f"Without the {lead} before the first evaluation, in which Ray and workers started."
+        words = f"Without the {lead} in which Ray and workers started."
         left_out = Markup("<p>{}</p>\n").format(words)
     return drawing + _legend(counts, len(rows) > _EACH) + left_out
 

@@ -13,7 +13,8 @@ def number(value: Any, digits: int = 8) -> str:
     """A number in as few characters as its digits take; a dash where there is none."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return UNKNOWN
-    return f"{value:.{digits}g}".replace("-", "\N{MINUS SIGN}").replace("e+", "e")
+    digits_, e, power = f"{value:.{digits}g}".partition("e")
+    return f"{digits_}{e}{int(power) if e else ''}".replace("-", "\N{MINUS SIGN}")
 
 
 def duration(seconds: float | None) -> str:

@@ -107,7 +107,7 @@ def _sign(fd: int) -> None:
 def _read(fd: int) -> str:
     try:
         note = json.loads(os.pread(fd, 4096, 0))
-        return f"process {note['pid']} on {note['host']} (since {note['since']})"
+        return f"process {note['pid']} on {note['host']} since {note['since']}"
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"
 

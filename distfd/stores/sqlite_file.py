@@ -272,7 +272,7 @@ def _room(directory: Path) -> float:
 
 
 def _uri(path: Path, mode: str) -> str:
-    return f"{path.as_uri()}?mode={mode}"
+    return f"{path.absolute().as_uri()}?mode={mode}"
 
 
 def _sync_directory(directory: Path) -> None:

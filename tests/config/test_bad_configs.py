@@ -133,8 +133,12 @@ BAD: list[tuple[str, str, str]] = [
         "5:10",
         'parameters.2.name: is the name of parameters.0 too ("a")',
     ),
-    (PARAMETERS + "- {name: a, value: 5, lower: 0, upper: 4}\n", "3:20", "a is outside its bounds: upper is 4.0 (5.0)"),
-    (PARAMETERS + "- {name: a, value: -5, lower: 0}\n", "3:20", "a is outside its bounds: lower is 0.0 (-5.0)"),
+    (
+        PARAMETERS + "- {name: a, value: 5, lower: 0, upper: 4}\n",
+        "3:20",
+        "a is outside its bounds: above its upper, 4.0 (5.0)",
+    ),
+    (PARAMETERS + "- {name: a, value: -5, lower: 0}\n", "3:20", "a is outside its bounds: below its lower, 0.0 (-5.0)"),
     (
         PARAMETERS + "- {name: a, value: 1, lower: 2, upper: 0}\n",
         "3:30",

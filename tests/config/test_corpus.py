@@ -167,7 +167,7 @@ CONFLICTS: list[tuple[str, str, str]] = [
         "objective.command.commands",
         "argv",
     ),
-    (PROGRAM.replace("value: 1.5", "value: 2.5"), "parameters.0.value", "outside its bounds: upper is 2.0"),
+    (PROGRAM.replace("value: 1.5", "value: 2.5"), "parameters.0.value", "outside its bounds: above its upper, 2.0"),
     (PROGRAM.replace("  warm: baseline\n", ""), "objective.command.restart", "is of use with objective.warm alone"),
     (PROGRAM.replace("scheme: central", "scheme: complex-step"), "derivative.scheme", "a program reads real numbers"),
     (PROGRAM.replace("value: mass", "value: maas"), "objective.command.value", "'maas' is no output"),

@@ -248,7 +248,7 @@ BAD_OVERRIDES = [
     ("parameters.2.value=1", "parameters.2: parameters has 2 items, the first is 0"),
     ("parameters.0.value.x=1", "parameters.0.value.x: parameters.0.value is no mapping here, so it has no key x (1)"),
     ("parameters.log_a=3", "parameters.0: must be a mapping {key: value} (3)"),
-    ("parameters.log_a.upper=0", "parameters.0.value: log_a is outside its bounds: upper is 0.0"),
+    ("parameters.log_a.upper=0", "parameters.0.value: log_a is outside its bounds: above its upper, 0.0"),
     (
         "objective.command={argv: [a]}",
         "allowed, and python is given too; to replace it add objective.python=null",

@@ -45,6 +45,26 @@ def test_history_has_a_row_for_x0_and_each_iterate(method: str) -> None:
     assert spent[-1] <= result.n_evaluations + result.n_reused
 
 
+def test_history_prints_as_a_table_that_stays_short() -> None:
+    found = distfd.minimize(rosen, [-1.2, 1.0], executor="serial")
+    lines = repr(found.history).splitlines()
+    assert lines[0].split() == ["iteration", "J", "|g|", "evaluations"]
+    assert lines[1].split()[0] == "0"
+    assert lines[-1].split()[0] == str(found.nit)
+    assert len(lines) <= 25 < len(found.history)
+
+
+def test_a_doubt_is_told_once_and_in_the_line_that_called() -> None:
+    rng = np.random.default_rng(1)
+    with pytest.warns(distfd.DerivativeWarning, match="noise above the signal") as told:
+        distfd.minimize(
+            lambda x: float((x - 1) @ (x - 1) + 1e-3 * rng.normal()), [3.0, 2.0], step="auto", executor="serial"
+        )
+    texts = [str(one.message).partition(" (")[0] for one in told]
+    assert len(texts) == len(set(texts))
+    assert {one.filename for one in told} == {__file__}
+
+
 def test_history_of_a_fit_is_of_the_cost() -> None:
     result = distfd.least_squares(lambda x: np.array([10 * (x[1] - x[0] ** 2), 1 - x[0]]), X0, executor="serial")
     assert result.history[0].value == pytest.approx(0.5 * (4.4**2 + 2.2**2))

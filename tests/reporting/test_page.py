@@ -45,13 +45,27 @@ def test_the_page_tells_what_the_run_found(tmp_path: Path) -> None:
     assert facts["Efficiency"] == "40 %"
     assert cells(section(root, "result").all("table")[0]) == [
         ["parameter", "x", "dJ/dx", "± error", "step", "note"],
-        ["a", "1", "1", "0.1", "1e−08", ""],  # noqa: RUF001  # a minus sign
-        ["b", "2", "−20", "0.2", "1e−08", ""],  # noqa: RUF001  # the same
+        ["a", "1", "1", "0.1", "1e−8", ""],  # noqa: RUF001  # a minus sign
+        ["b", "2", "−20", "0.2", "1e−8", ""],  # noqa: RUF001  # the same
         ["c", "3", "–", "–", "0", "does not move"],  # noqa: RUF001  # dashes
     ]
     bars = [rect.text for rect in section(root, "gradient").all("rect")]
     assert bars == ["a: 1 ± 0.1", "b: −20 ± 0.2"]  # noqa: RUF001  # the same
     assert "missing" in section(root, "gradient").text
+
+
+def test_a_run_is_found_from_where_one_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Made(FOUR, LOG, GRADIENT).write(tmp_path / "run")
+    monkeypatch.chdir(tmp_path)
+    assert len(read_run(Path("run")).attempts.rows) == 4
+
+
+def test_a_session_that_waited_in_vain_takes_no_room_in_the_timeline(tmp_path: Path) -> None:
+    made = Made(FOUR, [*session(-900.0, -100.0), *LOG], GRADIENT)
+    drawn = section(page(made, tmp_path / "a"), "timeline")
+    whole = section(page(Made(FOUR, LOG, GRADIENT), tmp_path / "b"), "timeline")
+    assert [bar.attributes["x"] for bar in drawn.all("rect")] == [bar.attributes["x"] for bar in whole.all("rect")]
+    assert "Without the 13 min" in drawn.text
 
 
 def test_every_evaluation_has_a_bar_of_its_kind(tmp_path: Path) -> None:
@@ -174,13 +188,16 @@ def test_an_optimizers_way_is_drawn(tmp_path: Path) -> None:
     result = {**GRADIENT, "task": "minimize", "x0": [0.0, 0.0, 0.0], "value0": 8.0, "iterations": 4, "converged": True}
     root = page(Made(FOUR, [*LOG[:1], *way], result), tmp_path / "run")
     convergence = section(root, "convergence")
-    assert len(convergence.all("svg")) == 3
+    assert len(convergence.all("svg")) == 2
     assert cells(convergence.all("table")[0])[:3] == [
         ["iteration", "J", "|g|"],
         ["0", "8", "–"],  # noqa: RUF001  # a dash
         ["1", "0.1", "0.5"],
     ]
     assert "x before" in section(root, "result").text
+    below = [(at, event, {**fields, "value": fields["value"] - 5}) for at, event, fields in way]
+    root = page(Made(FOUR, [*LOG[:1], *below], result), tmp_path / "below")
+    assert len(section(root, "convergence").all("svg")) == 3  # the way to the lowest value as well
 
 
 def test_a_matrix_is_a_map(tmp_path: Path) -> None:
@@ -215,7 +232,7 @@ def test_many_of_everything_stay_readable(tmp_path: Path) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_words_stand_out_from_what_they_stand_on(scheme: str) -> None:
     css = (Path(distfd.__file__).parent / "reporting" / "page.css").read_text(encoding="utf-8")
-    light, dark = (
+    light, dark, _ = (  # and paper is white
         dict(re.findall(r"--([\w-]+): (#\w{6})", block)) for block in re.findall(r":root \{(.*?)\}", css, re.DOTALL)
     )
     colours: dict[str, Any] = {**light, **(dark if scheme == "dark" else {})}
@@ -227,6 +244,9 @@ def test_words_stand_out_from_what_they_stand_on(scheme: str) -> None:
     assert on is not None
     low |= {part: contrast(on[1], colours[part]) for part in ("useful", "lost", "start", "tail", "between", "handing")}
     assert min(low.values()) >= 4.5, low
+    marks = ("value", "up", "down", "retry", "straggler", "duplicate", "failed")
+    shapes = {part: contrast(colours["paper"], colours[part]) for part in marks}
+    assert min(shapes.values()) >= 3, shapes
 
 
 def contrast(a: str, b: str) -> float:
