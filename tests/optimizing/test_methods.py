@@ -38,7 +38,7 @@ def test_speculation_changes_no_bit(method: str) -> None:
             executor="serial",
             speculative=speculative,
             limits=distfd.Limits(max_iterations=200),
-            callback=lambda x, seen=seen: seen.append(x.tobytes()),  # type: ignore[misc]  # bound for ruff's sake
+            callback=lambda x, seen=seen: seen.append(x.tobytes()),  # bound for ruff's sake
         )
         assert result.fun < 0.2
         iterates.append(seen)
