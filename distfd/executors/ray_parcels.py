@@ -31,11 +31,8 @@ class Parcels:
         self._assure = assure
         self._put: dict[str, tuple[NDArray[Any], Any]] = {}
 
-    def pack(self, chunk: Chunk) -> tuple[Any, ...]:
-        """The chunk as bytes, and references to x and state where these are not in it.
-
-        Ray takes its time for each argument, for None as well.
-        """
+    def pack(self, chunk: Chunk) -> tuple[bytes, Any, Any]:
+        """The chunk as bytes, and references to x and state where these are not in it."""
         x, state = chunk.points.x, chunk.state
         small = x.nbytes <= _BY_VALUE
         if state is not None and state.nbytes > _BY_VALUE:
@@ -43,8 +40,6 @@ class Parcels:
         else:
             state = None
         payload = packed_chunk(chunk, with_x=small)
-        if small and state is None:
-            return (payload,)
         return payload, None if small else self._shared("x", x), None if state is None else self._shared("state", state)
 
     def _shared(self, what: str, array: NDArray[Any]) -> Any:

@@ -116,9 +116,7 @@ class RayWorker:
         self._worker.prepare()
         return self.here()
 
-    def run(
-        self, payload: bytes, x: NDArray[np.float64] | None = None, state: NDArray[np.uint8] | None = None
-    ) -> bytes:
+    def run(self, payload: bytes, x: NDArray[np.float64] | None, state: NDArray[np.uint8] | None = None) -> bytes:
         """Evaluate a chunk; x and state are None where they are in the chunk."""
         chunk = unpacked_chunk(payload, x)
         return packed_batch(self._worker.run(chunk if state is None else replace(chunk, state=state)))
