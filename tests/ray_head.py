@@ -76,9 +76,11 @@ def ray_head(home: Path, *, path: str, num_cpus: int = 2, grows: Mapping[str, An
         yield found
     finally:
         # In good order it takes half a minute. These are the children of this test's own process.
-        for process in [*psutil.Process(head.pid).children(recursive=True), psutil.Process(head.pid)]:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):  # it may have ended by itself
+            for process in psutil.Process(head.pid).children(recursive=True):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+        head.kill()
         head.wait(60)
         shutil.rmtree(folder, ignore_errors=True)
 

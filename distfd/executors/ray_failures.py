@@ -38,6 +38,13 @@ def failure_of(error: Exception) -> Failure:
     return Failure(Status.CRASH, "the worker process died (a signal, os._exit, or no memory left)", str(error))
 
 
+def no_environment(error: Exception) -> str:
+    """That a runtime environment cannot be had: the last error in what is told of it, or its last line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = [line for line in lines if line.startswith("ERROR")] or lines
+    return f"cluster.runtime_env: Ray could not make it on a node: {told[-1]}"
+
+
 def node_lost(detail: str) -> Failure:
     """The worker went with its node."""
     return Failure(Status.LOST, "the node of the worker was lost", detail)

@@ -7,7 +7,16 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from distfd.executors.ray_failures import HUNG, IDLE, OUT_OF_MEMORY, RETURNED, failure_of, node_lost
+from distfd.errors import ClusterError
+from distfd.executors.ray_failures import (
+    HUNG,
+    IDLE,
+    OUT_OF_MEMORY,
+    RETURNED,
+    failure_of,
+    no_environment,
+    node_lost,
+)
 from distfd.executors.ray_parcels import Parcels
 from distfd.executors.ray_worker import unpacked_batch
 from distfd.protocols import ChunkDone, SlotLost, SlotStarting, SlotUp
@@ -207,6 +216,8 @@ class Slots:
             return None  # its slot was lost a moment ago
         try:
             result = ray.get(ref)
+        except ray.exceptions.RuntimeEnvSetupError as error:
+            raise ClusterError(no_environment(error)) from None
         except ray.exceptions.RayError as error:
             failure = self._blame(call, failure_of(error))
             self.kill(call.slot)  # it may live on where only the call failed

@@ -93,3 +93,10 @@ def test_the_dashboards_port_is_no_head(head: Head, tmp_path: Path) -> None:
     address = head.jobs.removeprefix("http://")
     told = end(begin(tmp_path, str(ROOT / "configs" / "quickstart.yaml"), f"cluster.address={address}"), 4)
     assert "is not Ray's head; its port is 6379" in told
+
+
+def test_an_environment_that_cannot_be_had_is_told_at_once(head: Head, tmp_path: Path) -> None:
+    env = "cluster.runtime_env={working_dir: 'gcs://_ray_pkg_0123456789abcdef.zip'}"
+    quickstart = str(ROOT / "configs" / "quickstart.yaml")
+    told = end(begin(tmp_path, quickstart, f"cluster.address={head.gcs}", env), 4)
+    assert "cluster.runtime_env: Ray could not make it on a node: OSError: Failed to download" in told

@@ -111,37 +111,57 @@ def test_of_unknown_length_one_is_tried_until_the_end() -> None:
     assert (len(wave.final), wave.now) == (0, 5.0)
 
 
+MODEL = """
+import pathlib, time
+
+def fun(x):
+    with open("began", "a") as file:
+        file.write("x")
+    time.sleep(0.3 if pathlib.Path("slow").exists() else 0)
+    with open("ended", "a") as file:
+        file.write("x")
+    return float(x @ x)
+"""
+
+
 @pytest.mark.slow
-def test_a_run_stops_in_time_and_goes_on(tmp_path: Path) -> None:
+def test_a_run_stops_in_time_and_goes_on(tmp_path: Path, ray_address: str) -> None:
+    """It would take 30 s on the two slots there are."""
     (tmp_path / "model.py").write_text(
-        "import time\n\ndef fun(x):\n    time.sleep(0.5)\n    return float(x @ x)\n", encoding="utf-8"
+        MODEL.replace('open("', f'open("{tmp_path}/').replace('Path("', f'Path("{tmp_path}/')
     )
-    (tmp_path / "job.yaml").write_text(
-        "objective: {python: 'model:fun'}\nx0: [1, 2, 3, 4, 5, 6, 7]\noutput: out\n"
-        "cluster: {address: local, num_cpus: 1}\n",
-        encoding="utf-8",
-    )
-    argv = [sys.executable, "-m", "distfd", "run", "job.yaml"]
-    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    (tmp_path / "job.yaml").write_text(f"objective: {{python: 'model:fun'}}\nx0: {list(range(1, 200))}\noutput: out\n")
+    (tmp_path / "slow").touch()
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_ADDRESS": ray_address}
+    environ["RAY_AUTH_MODE"] = os.environ.get("RAY_AUTH_MODE", "disabled")
 
     def run(*overrides: str, **more: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*argv, *overrides], cwd=tmp_path, env={**environ, **more}, capture_output=True, text=True, check=False
-        )
+        argv = [sys.executable, "-m", "distfd", "run", "job.yaml", *overrides]
+        return subprocess.run(argv, cwd=tmp_path, env=environ | more, capture_output=True, text=True, check=False)
 
-    # The limit is past when the first chunk would begin, or after some: either way the run is to be gone on with.
-    short = run("cluster.max_wall_time=11s", "cluster.stop_before=1s")
-    if short.returncode != 0:  # a very fast machine does all in that time
-        assert short.returncode == 130, short.stderr
-        assert "the time is up (max_wall_time is 11 s)" in short.stderr
-        assert json.loads((tmp_path / "out" / "result.json").read_text())["status"] == "interrupted"
-    none = run("cluster.stop_before=1h", "x0=[3, 2, 1]", "output=none", SLURM_JOB_END_TIME=str(int(time.time()) + 60))
+    def lines() -> list[int]:
+        files = [tmp_path / name for name in ("began", "ended")]
+        return [len(file.read_text()) if file.exists() else 0 for file in files]
+
+    short = run("cluster.max_wall_time=7s", "cluster.stop_before=1s")
+    assert short.returncode == 130, short.stderr
+    assert "the time is up (max_wall_time is 7 s)" in short.stderr
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert result["status"] == "interrupted"
+    kept, (began, ended) = result["n_evaluations"], lines()
+    assert kept < 200
+    assert began - 2 <= kept <= ended, "one a slot at most was cut off, where the machine was slower than before"
+
+    soon = str(int(time.time()) + 60)
+    none = run("cluster.stop_before=1h", SLURM_JOB_END_TIME=soon)
     assert none.returncode == 130
     assert "Slurm ends the job at" in none.stderr
+    assert lines() == [began, ended]
+
+    (tmp_path / "slow").unlink()
     done = run()
     assert done.returncode == 0, done.stderr
-    result = json.loads((tmp_path / "out" / "result.json").read_text())
-    assert result["n_evaluations"] == 8, "none was cut off, so none was made twice"
+    assert lines() == [began + 200 - kept, ended + 200 - kept], "what was kept is not made again"
 
 
 def test_an_optimisation_gives_what_it_has() -> None:
