@@ -162,7 +162,7 @@ def test_a_component_that_is_large_only_by_its_scale_does_not_choose_the_step_of
     """A parameter of 1e-4 without a scale: 1 % of its derivative hides the others whole."""
 
     def fun(x: Any) -> float:
-        return round(3000 * x[0] + 20_000 * float(np.sqrt(x[1])) - 1.7e7 * (x[2] + 6e5 * x[2] ** 3), 2)
+        return round(float(3000 * x[0] + 20_000 * np.sqrt(x[1]) - 1.7e7 * (x[2] + 6e5 * x[2] ** 3)), 2)
 
     found = check(fun, [6.0, 0.4, 1e-4], scheme="central", step=1e-8)
     steps = yaml.safe_load(found.advice)["derivative"]["step"]["absolute"]
