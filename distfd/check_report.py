@@ -32,7 +32,8 @@ def check_text(check: Check) -> str:
         few += f" and {len(check.doubtful) - _FEW} more" if len(check.doubtful) > _FEW else ""
         lines.append(f"not swept, and noise alone may spoil them: {few}")
     lines.append("nothing to change" if check.advice is None else f"set this, and check again:\n  {check.advice}")
-    lines.append(f"{check.n_evaluations} evaluations, {check.n_reused} reused")
+    several = "" if check.n_evaluations == 1 else "s"
+    lines.append(f"{check.n_evaluations} evaluation{several}, {check.n_reused} reused")
     return "\n".join(lines)
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 """Status of an optimisation that Ctrl-C has ended."""
-_TELLING = 1.0
+TELLING = 1.0
 """Seconds of work below which the efficiency tells of nothing but the start of the workers."""
 _ROWS = 40
 """Coordinates up to which a table has all rows."""
@@ -156,11 +156,12 @@ def ending_text(message: str) -> str:
 def _effort(result: Mapping[str, Any]) -> str:
     failed = f", {result['n_failed']} failed" if result["n_failed"] else ""
     # Evaluations are those of all sessions, and what is reused is so by this one.
-    in_all = " in all" if result["n_reused"] else ""
-    text = f"{result['status']}: {result['n_evaluations']} evaluations{in_all}, {result['n_reused']} reused{failed}"
+    made = f"{result['n_evaluations']} evaluation{'' if result['n_evaluations'] == 1 else 's'}"
+    made += " in all" if result["n_reused"] else ""
+    text = f"{result['status']}: {made}, {result['n_reused']} reused{failed}"
     if result.get("wall_seconds") is not None:
-        text += f", {result['wall_seconds']:.1f} s on {result['slots']} slots"
-    if result.get("efficiency") is not None and (result.get("ideal_seconds") or 0.0) >= _TELLING:
+        text += f", {result['wall_seconds']:.1f} s on {result['slots']} slot{'' if result['slots'] == 1 else 's'}"
+    if result.get("efficiency") is not None and (result.get("ideal_seconds") or 0.0) >= TELLING:
         text += f", efficiency {result['efficiency']:.2f}"
     return text
 

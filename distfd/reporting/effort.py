@@ -44,7 +44,7 @@ def _once_up(shares: list[Share]) -> Markup:
     """What a longer run would see: starting is paid once."""
     spent = {share.kind: share.seconds for share in shares}
     rest = sum(spent.values()) - spent.get("start", 0.0)
-    if not shares or rest <= 0 or spent["start"] < 0.05 * rest:
+    if not shares or not spent["useful"] or spent["start"] < 0.05 * rest:
         return Markup("")
     return Markup("<p>Once they were up, slots spent {} of their time in J.</p>\n").format(
         percent(spent["useful"] / rest)

@@ -9,7 +9,7 @@ import numpy as np
 from markupsafe import Markup
 
 from distfd.records import Status
-from distfd.report import ending_text
+from distfd.report import TELLING, ending_text
 from distfd.reporting.table import facts
 from distfd.reporting.words import count, duration, moment, number, percent
 
@@ -83,7 +83,7 @@ def _facts(data: RunData) -> list[tuple[str, str | Markup]]:
         pairs.append(("Wall time", duration(result["wall_seconds"])))
     if result.get("slots") is not None:
         pairs.append(("Slots", number(result["slots"])))
-    if result.get("efficiency") is not None:
+    if result.get("efficiency") is not None and (result.get("ideal_seconds") or 0.0) >= TELLING:
         pairs.append(("Efficiency", percent(result["efficiency"])))
     if result.get("started"):
         pairs.append(("Started", Markup('<span class="wide">{}</span>').format(_when(result["started"]))))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ from distfd.reporting.words import number
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+_LONG = 1e5
+"""Numbers from which on a tick is written with a power of ten, as it would run into its neighbour."""
 WIDTH = 960
 """Units of width of every chart; the page scales them to the room there is."""
 
@@ -123,9 +126,12 @@ def dots(xs: Sequence[float], ys: Sequence[float], told: Sequence[str], kind: st
     return Markup("").join(mark.format(x, y, radius, kind, t) for x, y, t in places)
 
 
-def bottom_axis(scale: Scale, y: float, top: float, title: str, labels: Any = number) -> Markup:
+def bottom_axis(scale: Scale, y: float, top: float, title: str, labels: Any = None) -> Markup:
     """Ticks below a chart, with lines up to its top."""
     ticks = scale.ticks(8)
+    if labels is None:
+        digits = 3 if max(map(abs, ticks), default=0.0) >= _LONG else 8
+        labels = partial(number, digits=digits)
     parts = [line(scale(t), top, scale(t), y, "grid") for t in ticks]
     parts += [text(scale(t), y + 16, labels(t), "tick", "middle") for t in ticks]
     return Markup("").join([*parts, text((scale.start + scale.end) / 2, y + 34, title, "axis", "middle")])
