@@ -108,7 +108,8 @@ def run(
             printed = job.directory.printed
             note = f"\n  printed: what J printed is in {printed}" if printed.exists() and not show_output else ""
             raise EvaluationError(f"{error}{note}", error.evaluation) from error
-    show_result(result, job.directory)
+    with terminal.answering():
+        show_result(result, job.directory)
     if result["status"] != "done":
         raise typer.Exit(3)
 
@@ -250,6 +251,7 @@ add_submit(app)
 
 def main() -> None:
     """Entry point: run a command and exit with its code."""
+    terminal.open_streams()
     sys.exit(_guarded(lambda: app(standalone_mode=False, prog_name="distfd"), debug="--debug" in sys.argv))
 
 

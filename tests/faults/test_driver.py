@@ -133,7 +133,6 @@ def test_nothing_that_it_started_is_left(tmp_path: Path, ray_address: str, kind:
     write(tmp_path, kind)
     run = start(tmp_path, ray_address)
     try:
-        # One slot may be all there is for a while: the share of a driver that was killed is its own until it is missed.
         await_that("one hangs, with all that it starts", lambda: len(pids(tmp_path)) >= 4 or run.poll() is not None)
         await_that("one is committed", lambda: stored(tmp_path) or run.poll() is not None)
         run.send_signal(number)
