@@ -261,6 +261,8 @@ def _guarded(command: Callable[[], Any], *, debug: bool) -> int:  # noqa: PLR091
 
     warnings.showwarning = terminal.show_warning
     signal.signal(signal.SIGTERM, _terminated)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # the terminal was closed, and not under nohup
+        signal.signal(signal.SIGHUP, _terminated)
     try:
         code = int(command() or 0)
     except typer.Exit as stop:
@@ -285,6 +287,7 @@ def _guarded(command: Callable[[], Any], *, debug: bool) -> int:  # noqa: PLR091
         return _fail(_INTERRUPTED, 130, debug=False)
     # What there was to do is done: a signal from here on could only spoil the ending.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     return code
 
