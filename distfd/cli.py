@@ -108,7 +108,8 @@ def run(
             printed = job.directory.printed
             note = f"\n  printed: what J printed is in {printed}" if printed.exists() and not show_output else ""
             raise EvaluationError(f"{error}{note}", error.evaluation) from error
-    show_result(result, job.directory)
+    with terminal.answering():
+        show_result(result, job.directory)
     if result["status"] != "done":
         raise typer.Exit(3)
 
@@ -251,6 +252,7 @@ add_submit(app)
 
 def main() -> None:
     """Entry point: run a command and exit with its code."""
+    terminal.open_streams()
     sys.exit(_guarded(lambda: app(standalone_mode=False, prog_name="distfd"), debug="--debug" in sys.argv))
 
 
@@ -260,6 +262,8 @@ def _guarded(command: Callable[[], Any], *, debug: bool) -> int:  # noqa: PLR091
 
     warnings.showwarning = terminal.show_warning
     signal.signal(signal.SIGTERM, _terminated)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # the terminal was closed, and not under nohup
+        signal.signal(signal.SIGHUP, _terminated)
     try:
         code = int(command() or 0)
     except typer.Exit as stop:
@@ -284,6 +288,7 @@ def _guarded(command: Callable[[], Any], *, debug: bool) -> int:  # noqa: PLR091
         return _fail(_INTERRUPTED, 130, debug=False)
     # What there was to do is done: a signal from here on could only spoil the ending.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     return code
 

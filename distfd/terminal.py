@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import io
 import json
 import os
@@ -15,6 +16,8 @@ import sys
 import traceback
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TextIO
+
+from distfd.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -64,6 +67,39 @@ def spoken_by(say: Callable[[str], None]) -> Iterator[None]:
 def answers() -> TextIO:
     """Where results go: standard output as it was when the command began."""
     return _state.answers or sys.stdout
+
+
+@contextlib.contextmanager
+def answering() -> Iterator[None]:
+    """Inside, results are printed. That nobody reads them to their end is no error.
+
+    Raises
+    ------
+    StoreError
+        If they cannot be written, as where standard output is a file and its disk is full.
+    """
+    try:
+        yield
+        answers().flush()
+    except OSError as error:
+        # What is still on its way is written when the interpreter ends.
+        nobody = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nobody, 1)
+        os.close(nobody)
+        if error.errno != errno.EPIPE:
+            text = f"standard output cannot be written: {error.strerror}; what was finished is kept"
+            raise StoreError(text) from error
+
+
+def open_streams() -> None:
+    """Give closed standard streams to nobody, or the next file to be opened would be one of them."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
 
 
 def divert(log: Path, *, show_output: bool = False) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import TextIO
 
 ROOT = Path(__file__).parent.parent
 
@@ -76,3 +78,27 @@ print("the result", file=terminal.answers())
 def test_a_file_that_cannot_be_made_leaves_all_as_it_was(tmp_path: Path) -> None:
     ran = python("terminal.divert(Path('no/such/folder/ray.log')); os.write(2, b'from C\\n')", tmp_path)
     assert ran.stderr == "from C\n"
+
+
+def test_results_that_cannot_be_written_are_told_and_a_reader_that_went_is_no_error() -> None:
+    program = "\nwith terminal.answering(): print('x' * 100_000, file=terminal.answers())"
+    with Path("/dev/full").open("w") as full:
+        assert answer(program, full) == (1, "No space left on device; what was finished is kept")
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as broken:
+        assert answer(program, broken) == (0, "")
+
+
+def answer(program: str, out: TextIO) -> tuple[int, str]:
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from distfd import terminal\n{program}"
+    ran = subprocess.run([sys.executable, "-c", code], stdout=out, stderr=subprocess.PIPE, text=True, check=False)
+    return ran.returncode, ran.stderr.strip().rpartition("written: ")[2]
+
+
+def test_closed_standard_streams_are_nobodys(tmp_path: Path) -> None:
+    """As some daemons start their programs: the first file to be opened would be standard output."""
+    program = "terminal.open_streams(); sys.exit(open('file', 'w').fileno() < 3 or sys.stdout.isatty())"
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from distfd import terminal; {program}"
+    argv = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, "-c", code]
+    assert subprocess.run(argv, cwd=tmp_path, check=False).returncode == 0

@@ -77,6 +77,14 @@ def start(folder: Path, address: str | None) -> subprocess.Popen[str]:
     if address is not None:
         environ["RAY_ADDRESS"] = address
     argv = [sys.executable, "-m", "distfd", "run", "job.yaml"]
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup all would ignore it
+    try:
+        return _started(argv, folder, environ)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def _started(argv: list[str], folder: Path, environ: dict[str, str]) -> subprocess.Popen[str]:
     return subprocess.Popen(argv, cwd=folder, env=environ, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
@@ -125,7 +133,11 @@ def goes_on(folder: Path, address: str | None, kept: int) -> None:
     assert (found["n_evaluations"], found["n_reused"]) == (4, kept)
 
 
-CASES = [(kind, number) for kind in ("program", "python") for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)]
+ENDS = {
+    "program": (signal.SIGINT, signal.SIGTERM, signal.SIGKILL),
+    "python": (signal.SIGINT, signal.SIGHUP, signal.SIGKILL),
+}
+CASES = [(kind, number) for kind, numbers in ENDS.items() for number in numbers]
 
 
 @pytest.mark.parametrize(("kind", "number"), CASES)
@@ -133,7 +145,6 @@ def test_nothing_that_it_started_is_left(tmp_path: Path, ray_address: str, kind:
     write(tmp_path, kind)
     run = start(tmp_path, ray_address)
     try:
-        # One slot may be all there is for a while: the share of a driver that was killed is its own until it is missed.
         await_that("one hangs, with all that it starts", lambda: len(pids(tmp_path)) >= 4 or run.poll() is not None)
         await_that("one is committed", lambda: stored(tmp_path) or run.poll() is not None)
         run.send_signal(number)
