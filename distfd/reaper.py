@@ -36,10 +36,14 @@ def kill_marked(mark: bytes, pipe: str = "", seconds: float = 5.0) -> bool:
     if not os.path.isdir(_PROC):  # noqa: PTH112  # pathlib would double the script's start-up time
         return True
     give_up = time.monotonic() + seconds
-    # A process may start another while we look, so only a look that finds nobody ends the loop.
-    while found := [pid for pid in _others() if _carries(pid, mark) or (pipe and _holds(pid, pipe))]:
-        if time.monotonic() > give_up:
+    # A process may start another while we look, and has no environment for a moment while it starts a program: only
+    # two looks in a row that find nobody end the loop.
+    looks = 0
+    while looks < 2:
+        found = [pid for pid in _others() if _carries(pid, mark) or (pipe and _holds(pid, pipe))]
+        if found and time.monotonic() > give_up:
             return False
+        looks = 0 if found else looks + 1
         for pid in found:
             try:
                 os.kill(pid, signal.SIGKILL)

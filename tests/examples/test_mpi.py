@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -114,5 +115,10 @@ def test_no_rank_outlives_the_timeout(solver: Path) -> None:
         if len(ranks) >= 2:
             break
     assert {path.name for path in ranks} == {"rank0", "rank1"}
-    assert not [path for path in ranks if runs(int(path.read_text()))]
-    assert not [process.pid for process in psutil.process_iter() if str(solver) in command_line(process)]
+    # What is killed takes its time to go on a busy machine.
+    end = time.monotonic() + 20
+    while [path for path in ranks if runs(int(path.read_text()))] or [
+        process.pid for process in psutil.process_iter() if str(solver) in command_line(process)
+    ]:
+        assert time.monotonic() < end, "a rank lives on"
+        time.sleep(0.05)
