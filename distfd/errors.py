@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from distfd.records import Evaluation
 
 
@@ -35,13 +37,21 @@ class EvaluationError(DistfdError):
     ----------
     evaluation : Evaluation or None
         The record of the failed evaluation that the message describes.
+    missing : sequence of int
+        Coordinates that failed points were to serve; all of the request's where J has no value at x itself.
+    value : float or (m,) ndarray, optional
+        J(x), where that is known.
     """
 
     exit_code = 3
 
-    def __init__(self, message: str, evaluation: Evaluation | None = None) -> None:
+    def __init__(
+        self, message: str, evaluation: Evaluation | None = None, missing: Sequence[int] = (), value: Any = None
+    ) -> None:
         super().__init__(message)
         self.evaluation = evaluation
+        self.missing = missing
+        self.value = value
 
 
 class ClusterError(DistfdError):

@@ -54,6 +54,8 @@ def open_session(
         If an option makes no sense.
     """
     objective = as_objective(fun, args, kwargs, version)
+    if names is not None and hasattr(objective, "named"):  # only objectives that write x by name have it
+        objective = objective.named(names)
     warmth = make_warm(warm, objective)
     tell(getattr(objective, "doubts", ()))
     if imaginary and not getattr(objective, "takes_complex", True):

@@ -42,6 +42,8 @@ class DerivativeOptions:
 
     def __post_init__(self) -> None:
         resolve_scheme(self.scheme)
+        if self.names is not None and len(set(self.names)) != len(self.names):
+            raise InputError(f"names: must differ (was {list(self.names)!r})")
         if isinstance(self.step, str):
             if self.step != "auto":
                 raise InputError(f"step: must be 'auto', None, numbers > 0 or a step object (was {self.step!r})")

@@ -73,15 +73,16 @@ def failure_error(
     if baseline is not None and wave.status[baseline] != Status.OK:
         if not wave.request.fatal and not always:
             return None
-        return _error(wave, batches, label, baseline, others=0)
-    return _error(wave, batches, label, int(failed[0]), others=len(failed) - 1) if always else None
+        return _error(wave, batches, label, baseline, np.arange(len(wave.status)), others=0)
+    return _error(wave, batches, label, int(failed[0]), failed, others=len(failed) - 1) if always else None
 
 
 def out_of_range_error(answer: Answer, label: Callable[[int], str]) -> EvaluationError:
     """The error where all points have values, and yet a component has none."""
     k = int(answer.missing[0])
     first = label(k) if answer.axis == "coordinate" else f"direction {k}"
-    return EvaluationError(f"the difference at {first} is past what floating point holds; use a larger step")
+    text = f"the difference at {first} is past what floating point holds; use a larger step"
+    return EvaluationError(text, missing=answer.missing.tolist(), value=scalar(answer.value))
 
 
 def tell(texts: Iterable[str], told: set[str] | None = None) -> None:
@@ -110,13 +111,26 @@ def scalar(value: NDArray[np.float64]) -> Any:
     return float(value[0]) if len(value) == 1 else value
 
 
-def _error(wave: Wave, batches: Sequence[Batch], label: Callable[[int], str], k: int, others: int) -> EvaluationError:
-    failure = wave.failures[k]
+def _error(  # noqa: PLR0917  # private, called twice above
+    wave: Wave,
+    batches: Sequence[Batch],
+    label: Callable[[int], str],
+    k: int,
+    lost: NDArray[np.int64],
+    others: int,
+) -> EvaluationError:
+    failure, baseline = wave.failures[k], wave.request.baseline
     batch, r = next((b, int(np.flatnonzero(b.index == k)[0])) for b in batches if np.any(b.index == k))
     attempts = int(batch.attempt[r])
     text = failure_message(wave.request.points, k, failure, label, attempts=attempts, place=where(batch))
     if others:
         text += f"\n  {others} other {'point' if others == 1 else 'points'} failed too"
-    error = EvaluationError(text, evaluation(wave.request, batch, r, label))
+    known = baseline is not None and wave.status[baseline] == Status.OK
+    error = EvaluationError(
+        text,
+        evaluation(wave.request, batch, r, label),
+        missing=np.unique(wave.request.points.take(lost).indices).tolist(),
+        value=scalar(wave.values[baseline].real) if known else None,
+    )
     error.__cause__ = failure.exception
     return error

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from distfd.errors import EvaluationError
 from distfd.numerics.noise import STATUSES
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from scipy.optimize import OptimizeResult
 
+    from distfd.errors import DistfdError
     from distfd.numerics.noise_result import NoiseResult
     from distfd.observers.tally import RunTally
     from distfd.results import DerivativeResult
@@ -89,6 +91,14 @@ def minimize_fields(result: OptimizeResult, x0: NDArray[Any], names: Sequence[st
         "n_retried": int(totals["n_retried"]),
         "ideal_seconds": totals["ideal_seconds"],
     }
+
+
+def failed_fields(task: str, error: DistfdError, names: Sequence[str]) -> dict[str, Any]:
+    """result.json's fields for a derivative that failures of J have kept from being formed."""
+    if not isinstance(error, EvaluationError) or task not in ("gradient", "jacobian", "hessian"):
+        return {}
+    value = error.value if task != "jacobian" or error.value is None else np.atleast_1d(error.value)
+    return {"value": value, "missing": [names[k] for k in error.missing]}
 
 
 def stopped_fields(task: str, tally: RunTally, x0: NDArray[Any], names: Sequence[str]) -> dict[str, Any]:

@@ -6,20 +6,19 @@ import contextlib
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from distfd.build import make_evaluator, make_executor, make_objective, movable
 from distfd.config.dump import dump_yaml
-from distfd.errors import ClusterLostError, ConfigError, DistfdError, StoreError, TimeUpError
+from distfd.errors import ClusterLostError, DistfdError, StoreError, TimeUpError
 from distfd.observers.log import JsonLog
 from distfd.observers.outputs import WorkerOutputs
 from distfd.observers.tally import RunTally
 from distfd.optimize import Limits, least_squares, minimize
 from distfd.optimizing.constraints import Outputs
-from distfd.report import derivative_fields, minimize_fields, noise_fields, stopped_fields, versions
+from distfd.report import derivative_fields, failed_fields, minimize_fields, noise_fields, stopped_fields, versions
 from distfd.reporting.write import refresh_report
 from distfd.rundir import RunDirectory
 from distfd.stores.lock import holder
@@ -63,11 +62,8 @@ class Job:
     _stop: Callable[[str, str, int], None] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        config = self.loaded.config
-        if config.output is None:
-            raise ConfigError(f"{self.loaded.path}: output: is missing; say where the run's directory goes")
-        self.problem = config.problem()
-        self.directory = RunDirectory(Path(config.output).absolute())
+        self.directory = RunDirectory(self.loaded.output)
+        self.problem = self.loaded.config.problem()
 
     def run(self, *, fresh: bool = False) -> dict[str, Any]:
         """Do what is missing, and write and return the result.
@@ -170,13 +166,13 @@ class Job:
             self.directory.write_result(result)
             return self.directory.result() or result
 
-        def stop(status: str, message: str, exit_code: int) -> None:
+        def stop(status: str, message: str, exit_code: int, **known: Any) -> None:
             stopped = stopped_fields(self.loaded.config.task, tally, self.problem.x0, self.problem.names)
             # Where the disk is full these fail too, and what is told is why the run stopped.
             with contextlib.suppress(StoreError):
                 log.write("run_ended", status=status, message=message)
             with contextlib.suppress(StoreError):
-                close(status, {**stopped, "message": message, "exit_code": exit_code})
+                close(status, {**stopped, **known, "message": message, "exit_code": exit_code})
 
         self._stop = stop
         try:
@@ -191,7 +187,8 @@ class Job:
             stop("interrupted", f"{error}; {_KEPT}", error.exit_code)
             raise
         except DistfdError as error:
-            stop("failed", str(error), error.exit_code)
+            known = failed_fields(self.loaded.config.task, error, self.problem.names)
+            stop("failed", str(error), error.exit_code, **known)
             raise
         except Exception as error:
             stop("failed", f"a bug in distfd: {type(error).__name__}: {error}", 1)

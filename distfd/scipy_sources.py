@@ -50,6 +50,8 @@ class _Function:
         found = np.atleast_1d(self.fun(at, *self.args, **self.kwargs))
         if found.ndim > 1:
             raise RuntimeError("`fun` return value has more than 1 dimension.")
+        if found.dtype.kind not in "iufc":
+            found - found  # SciPy's own TypeError where fun returns None, text or truth values
         return found
 
 

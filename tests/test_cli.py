@@ -190,9 +190,10 @@ def test_a_failed_component_is_exit_3(folder: Path, ray_address: str, on_failure
         assert (found["status"], found["missing"]) == ("partial", ["width"])
         assert found["derivative"][1] is None
     else:
-        assert found["status"] == "failed"
+        assert (found["status"], found["missing"], found["derivative"]) == ("failed", ["width"], None)
         assert "ValueError: negative width" in ran.stderr
         assert "coordinate 1 ('width')" in found["message"]
+    assert found["value"] == 0.5  # what is known is told, under any on_failure
     assert "negative width" in (folder / "run" / "report.html").read_text(encoding="utf-8")
     failures = [json.loads(line) for line in (folder / "run" / "log.jsonl").read_text().splitlines()]
     assert any("raise ValueError" in line.get("detail", "") for line in failures), "J's traceback is in the log whole"
@@ -281,6 +282,7 @@ def test_plan_validate_and_status(folder: Path) -> None:
             ["resources.num_cpus=100000", "cluster.address=local"], 4, "no node can run", marks=pytest.mark.slow
         ),
         (["output=model.py"], 2, "is a file"),
+        (["output=null"], 2, "job.yaml:1:1: output: is missing"),
     ],
 )
 def test_mistakes(folder: Path, overrides: list[str], code: int, text: str) -> None:

@@ -88,3 +88,8 @@ def test_a_scheme_is_checked_too() -> None:
     assert DerivativeOptions(mine).stencil is mine
     with pytest.raises(InputError, match="no 'forwards'"):
         DerivativeOptions("forwards")
+
+
+def test_equal_names_are_refused() -> None:
+    with pytest.raises(InputError, match=r"^names: must differ"):
+        DerivativeOptions(names=["mass", "width", "mass"])

@@ -203,3 +203,10 @@ def test_an_executor_keeps_its_workers_for_the_same_function_and_data(private_ra
             distfd.approx_derivative(fails, [1.0], executor=executor)
     finally:
         executor.close()
+
+
+@pytest.mark.parametrize("value", [None, "1", True])
+def test_what_is_no_number_is_scipys_type_error(value: Any, where: dict[str, Any]) -> None:
+    for derive, options in ((scipys, {}), (distfd.approx_derivative, where)):
+        with pytest.raises(TypeError):
+            derive(lambda _x: value, [1.0, 2.0], **options)

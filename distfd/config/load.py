@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distfd.config.messages import translated
-from distfd.config.mistakes import config_error, shown
+from distfd.config.mistakes import Mistake, config_error, shown
 from distfd.config.overrides import apply_override
 from distfd.config.yaml_source import read_file
 
@@ -29,6 +29,20 @@ class LoadedConfig:
     def folder(self) -> Path:
         """What relative paths in the file are relative to, and where its modules are looked for."""
         return self.path.parent
+
+    @property
+    def output(self) -> Path:
+        """The run's directory, absolute.
+
+        Raises
+        ------
+        ConfigError
+            If there is none.
+        """
+        if self.config.output is None:
+            text = "is missing; say where the run's directory goes"
+            raise config_error([Mistake(f"{self.path}:1:1", ("output",), text)])
+        return Path(self.config.output).absolute()
 
 
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> LoadedConfig:

@@ -7,12 +7,11 @@ import hashlib
 import platform
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distfd.errors import ConfigError
-
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from distfd.config.load import LoadedConfig
 
 _OURS = ("launch.", "launch=", "output=", "cluster.address=")
@@ -34,14 +33,12 @@ class Order:
     overrides: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.loaded.config.output is None:
-            raise ConfigError(f"{self.loaded.path}: output: is missing; say where the run's directory goes")
+        _ = self.output
 
     @property
     def output(self) -> Path:
         """The run's directory here; absolute."""
-        assert self.loaded.config.output is not None, "checked when it was made"
-        return Path(self.loaded.config.output)
+        return self.loaded.output
 
     @property
     def folder(self) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from distfd.objectives.folder import sweep, sweep_all
 from distfd.objectives.program_spec import ProgramSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
@@ -59,8 +60,8 @@ class CommandObjective(ProgramSpec):
     log : sequence of str
         Files in the work directory that are logs beside stdout and stderr.
     names : sequence of str, optional
-        Names of the parameters. Those that are identifiers are variables of the templates; ``x`` is always the whole
-        vector, unless a parameter has that name.
+        Names of the parameters; by default those that the Evaluator or call is given. Those that are identifiers are
+        variables of the templates; ``x`` is always the whole vector, unless a parameter has that name.
     base : path
         The folder from which relative paths are resolved, and Python functions are found.
     work : path, optional
@@ -171,6 +172,14 @@ class CommandObjective(ProgramSpec):
         from distfd.objectives.shipping import shipped_files
 
         return shipped_files(self)
+
+    def named(self, names: Sequence[str]) -> CommandObjective:
+        """The same with names for its parameters, unless it has names of its own or these are what they are without."""
+        if self.names is not None or all(name == f"x{k}" for k, name in enumerate(names)):
+            return self
+        there = copy(self)
+        object.__setattr__(there, "names", tuple(names))
+        return there
 
     def with_files_at(self, places: Mapping[str, str]) -> CommandObjective:
         """The same, with files taken from where they are on a node: {path here: path there}."""

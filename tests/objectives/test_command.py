@@ -12,6 +12,7 @@ import numpy as np
 import psutil
 import pytest
 
+import distfd
 from distfd.errors import InputError, MissingSimulatorError
 from distfd.failures import EvaluationFailure, ProgramCrash, ProgramError, ProgramTimeout
 from distfd.objectives.command import CommandObjective
@@ -468,3 +469,14 @@ def test_a_parameter_that_no_template_uses_is_told(tmp_path: Path) -> None:
     CommandObjective(["true"], base=tmp_path, names=("mass",), **options).check([1.0])
     (tmp_path / "deck.j2").write_text("A = {{ x | join(' ') }}\n")
     CommandObjective(["true"], base=tmp_path, names=("mass", "width"), **options).check([1.0, 2.0])
+
+
+def test_names_given_to_a_call_are_the_programs_too(tmp_path: Path) -> None:
+    (tmp_path / "deck.j2").write_text("{{ mass }}\n")
+    outputs = {"J": {"file": "stdout", "regex": "(.+)"}}
+    made = CommandObjective(["cat", "deck"], base=tmp_path, inputs={"deck": "deck.j2"}, outputs=outputs)
+    assert distfd.gradient(made, [1.0], names=["mass"], executor="serial") == pytest.approx([1.0])
+    own = CommandObjective(["cat", "deck"], base=tmp_path, inputs={"deck": "deck.j2"}, outputs=outputs, names=["mass"])
+    assert distfd.gradient(own, [1.0], names=["weight"], executor="serial") == pytest.approx([1.0])
+    assert (made.names, own.names) == (None, ("mass",))
+    assert made.named(["x0"]).fingerprint() == made.fingerprint()
