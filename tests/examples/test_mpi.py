@@ -117,8 +117,13 @@ def test_no_rank_outlives_the_timeout(solver: Path) -> None:
     assert {path.name for path in ranks} == {"rank0", "rank1"}
     # What is killed takes its time to go on a busy machine.
     end = time.monotonic() + 20
-    while [path for path in ranks if runs(int(path.read_text()))] or [
-        process.pid for process in psutil.process_iter() if str(solver) in command_line(process)
-    ]:
+    while left(solver, ranks):
         assert time.monotonic() < end, "a rank lives on"
         time.sleep(0.05)
+
+
+def left(solver: Path, ranks: list[Path]) -> bool:
+    """Whether a rank, the launcher or a proxy of it runs."""
+    return any(runs(int(path.read_text())) for path in ranks) or any(
+        str(solver) in command_line(process) for process in psutil.process_iter()
+    )
