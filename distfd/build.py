@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from distfd.errors import InputError
+from distfd.errors import InputError, MissingSimulatorError
 from distfd.evaluator import Evaluator
 from distfd.numerics.steps import AbsoluteStep
 from distfd.objectives.python import PythonObjective, load_name
@@ -16,7 +16,7 @@ from distfd.objectives.simulator import SimulatorObjective
 from distfd.rundir import RunDirectory
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from distfd.config.load import LoadedConfig
     from distfd.config.problem import Problem
@@ -40,19 +40,34 @@ def make_objective(loaded: LoadedConfig, problem: Problem, work: Path | None = N
         If it is there and cannot be used.
     """
     given = loaded.config.objective
-    if given.python is not None:
-        fun = load_name(given.python, loaded.folder)
-        if inspect.isclass(fun) and hasattr(fun, "evaluate"):
-            raise InputError(f"objective.python: {given.python} is a simulator class; write objective.simulator")
-        if not callable(fun):
-            raise InputError(f"objective.python: {given.python} is a {type(fun).__name__} and cannot be called")
-        return PythonObjective(fun, given.args, given.kwargs, given.version)
-    if given.simulator is not None:
-        simulator = load_name(given.simulator, loaded.folder)
-        if not inspect.isclass(simulator) or not hasattr(simulator, "evaluate"):
-            raise InputError(f"objective.simulator: {given.simulator} is no class with a method evaluate(x)")
-        return SimulatorObjective(simulator, given.args, given.kwargs, given.version)
-    return _command(loaded, problem, work)
+    kind = next(kind for kind in ("python", "simulator", "command") if getattr(given, kind) is not None)
+    try:
+        if given.python is not None:
+            return PythonObjective(_function(given.python, loaded.folder), given.args, given.kwargs, given.version)
+        if given.simulator is not None:
+            simulator = _simulator(given.simulator, loaded.folder)
+            return SimulatorObjective(simulator, given.args, given.kwargs, given.version)
+        return _command(loaded, problem, work)
+    except InputError as error:
+        if kind == "command" and not isinstance(error, MissingSimulatorError):
+            raise  # of templates and other files, whose places it names itself
+        raise type(error)(loaded.mistake(("objective", kind), str(error))) from error
+
+
+def _function(name: str, folder: Path) -> Callable[..., Any]:
+    fun = load_name(name, folder)
+    if inspect.isclass(fun) and hasattr(fun, "evaluate"):
+        raise InputError(f"{name} is a simulator class; write objective.simulator")
+    if not callable(fun):
+        raise InputError(f"{name} is a {type(fun).__name__} and cannot be called")
+    return cast("Callable[..., Any]", fun)
+
+
+def _simulator(name: str, folder: Path) -> type[Any]:
+    simulator = load_name(name, folder)
+    if not inspect.isclass(simulator) or not hasattr(simulator, "evaluate"):
+        raise InputError(f"{name} is no class with a method evaluate(x)")
+    return simulator
 
 
 def make_evaluator(

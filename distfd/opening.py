@@ -53,6 +53,8 @@ def open_session(
     InputError
         If an option makes no sense.
     """
+    if deterministic not in (None, True, False):
+        raise InputError(f"deterministic: must be True, False or None (was {deterministic!r})")
     objective = as_objective(fun, args, kwargs, version)
     if names is not None and hasattr(objective, "named"):  # only objectives that write x by name have it
         objective = objective.named(names)

@@ -177,8 +177,8 @@ class _Plan:
         values = source.values(points.take(numbers)) if len(numbers) else np.empty((0, len(baseline)))
         if values.shape[1] != len(baseline):
             raise ValueError(f"`fun` gave {values.shape[1]} values, and {len(baseline)} at `x0`.")
-        if self.stencil.imaginary:
-            values = values.astype(np.complex128)
+        # At real x the real part is differenced, with numpy's ComplexWarning where there is another: SciPy's way.
+        values = values.astype(np.complex128 if self.stencil.imaginary else np.float64)
         with np.errstate(divide="ignore", invalid="ignore"):  # of coordinates without room, whose derivative is NaN
             return assemble(make_terms(), np.concatenate((baseline[None], values)), baseline), len(numbers)
 

@@ -272,6 +272,7 @@ def test_plan_validate_and_status(folder: Path) -> None:
     [
         (["derivative.shceme=central"], 2, "did you mean"),
         (["objective.python=model:parabolla"], 2, "has no 'parabolla'"),
+        (["objective.args=[1]", "objective.python=m:f"], 2, "override objective.python=m:f: objective.python: 'm:f'"),
         (["objective.python=modle:parabola"], 2, "there is no module 'modle'"),
         (["objective.python=model:number"], 2, "cannot be called"),
         (["objective.python=model:Counter"], 2, "objective.simulator"),
@@ -282,7 +283,7 @@ def test_plan_validate_and_status(folder: Path) -> None:
             ["resources.num_cpus=100000", "cluster.address=local"], 4, "no node can run", marks=pytest.mark.slow
         ),
         (["output=model.py"], 2, "is a file"),
-        (["output=null"], 2, "job.yaml:1:1: output: is missing"),
+        (["output=null"], 2, "override output=null: output: is missing"),
     ],
 )
 def test_mistakes(folder: Path, overrides: list[str], code: int, text: str) -> None:
@@ -389,3 +390,22 @@ def test_interrupted_and_resumed(folder: Path, ray_address: str, number: signal.
     np.testing.assert_allclose(found["derivative"], 2 * (np.arange(20.0) - 1), atol=1e-5)
     calls = (folder / "calls").read_text().splitlines()
     assert len(calls) - begun <= 21 - kept, "what was committed is not repeated"
+
+
+def test_what_only_its_use_shows_has_its_place_in_the_file(folder: Path) -> None:
+    path = folder / "job.yaml"
+    for kind, text in (("python", "model has no 'nope'"), ("simulator", "model has no 'nope'")):
+        path.write_text(f"x0: [1]\nobjective: {{{kind}: 'model:nope'}}\n")
+        ran = distfd(folder, "validate", "job.yaml")
+        assert ran.returncode == 2
+        assert f"job.yaml:2:{15 + len(kind)}: objective.{kind}: 'model:nope': {text}" in ran.stderr
+    path.write_text(
+        "x0: [1]\nobjective:\n  command: {argv: [no-such-program], outputs: {J: {file: a, json: /J}}}\noutput: o\n"
+    )
+    ran = distfd(folder, "run", "job.yaml")
+    assert ran.returncode == 2
+    assert "job.yaml:3:12: objective.command: no-such-program is not installed" in ran.stderr
+    path.write_text("x0: [1]\nobjective: {python: 'model:parabola'}\n")
+    ran = distfd(folder, "run", "job.yaml")
+    assert ran.returncode == 2
+    assert "job.yaml:1:1: output: is missing" in ran.stderr

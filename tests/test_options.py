@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from distfd.errors import InputError
+from distfd.evaluator import Evaluator
 from distfd.numerics.stencils import SCHEMES, Stencil
 from distfd.numerics.steps import AbsoluteStep
 from distfd.options import DerivativeOptions, EvaluationOptions
@@ -93,3 +94,9 @@ def test_a_scheme_is_checked_too() -> None:
 def test_equal_names_are_refused() -> None:
     with pytest.raises(InputError, match=r"^names: must differ"):
         DerivativeOptions(names=["mass", "width", "mass"])
+
+
+@pytest.mark.parametrize("word", ["no", "false", 2])
+def test_deterministic_is_no_word(word: Any) -> None:
+    with pytest.raises(InputError, match=r"^deterministic: must be True, False or None"):
+        Evaluator(np.sum, deterministic=word, executor="serial")

@@ -210,3 +210,11 @@ def test_what_is_no_number_is_scipys_type_error(value: Any, where: dict[str, Any
     for derive, options in ((scipys, {}), (distfd.approx_derivative, where)):
         with pytest.raises(TypeError):
             derive(lambda _x: value, [1.0, 2.0], **options)
+
+
+@pytest.mark.parametrize("method", ["2-point", "3-point"])
+def test_complex_values_at_real_points_are_their_real_parts(method: str) -> None:
+    for derive in (scipys, distfd.approx_derivative):
+        with pytest.warns(np.exceptions.ComplexWarning):
+            found = derive(lambda x: 3 * x + 1j * x**2, [1.0, 2.0], method=method)
+        np.testing.assert_allclose(found, [[3, 0], [0, 3]], atol=1e-7)

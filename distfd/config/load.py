@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distfd.config.messages import translated
-from distfd.config.mistakes import Mistake, config_error, shown
+from distfd.config.mistakes import KeyPath, Mistake, config_error, shown
 from distfd.config.overrides import apply_override
 from distfd.config.yaml_source import read_file
+from distfd.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from distfd.config.schema import Config
+
+
+_SEEN_IN_USE: tuple[KeyPath, ...] = (
+    ("output",),
+    ("objective", "python"),
+    ("objective", "simulator"),
+    ("objective", "command"),
+)
+"""What a valid file can still have wrong, as modules, programs and directories show only when they are needed."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +34,8 @@ class LoadedConfig:
     config: Config
     path: Path
     """Absolute."""
+    places: Mapping[KeyPath, str] = field(repr=False)
+    """Where the keys stand of which something can be wrong that only their use shows."""
 
     @property
     def folder(self) -> Path:
@@ -40,9 +52,12 @@ class LoadedConfig:
             If there is none.
         """
         if self.config.output is None:
-            text = "is missing; say where the run's directory goes"
-            raise config_error([Mistake(f"{self.path}:1:1", ("output",), text)])
+            raise ConfigError(self.mistake(("output",), "is missing; say where the run's directory goes"))
         return Path(self.config.output).absolute()
+
+    def mistake(self, path: KeyPath, text: str) -> str:
+        """The message for what is wrong with the value of a key that is in ``places``."""
+        return str(Mistake(self.places[path], path, text))
 
 
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> LoadedConfig:
@@ -86,7 +101,7 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> LoadedConfig
         raise config_error([*mistakes, *translated(error, document, Config)]) from None
     if mistakes:
         raise config_error(mistakes)
-    return LoadedConfig(config, absolute)
+    return LoadedConfig(config, absolute, {path: document.mistake(path, "").where for path in _SEEN_IN_USE})
 
 
 def json_schema() -> dict[str, Any]:
