@@ -10,6 +10,7 @@ held after its imports.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import multiprocessing
 import os
@@ -131,7 +132,13 @@ def with_many_slots(slots: int) -> None:
 
 def pss(processes: list[Any]) -> float:
     """Memory, MB, with what is shared divided."""
-    return sum(p.memory_full_info().pss for p in processes) / 1e6
+    import psutil
+
+    total = 0
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):  # some end while one looks
+            total += process.memory_full_info().pss
+    return total / 1e6
 
 
 def reaps(process: Any) -> bool:

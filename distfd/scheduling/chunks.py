@@ -7,7 +7,12 @@ import math
 _OVERHEAD = 0.04
 """Seconds that one more chunk costs, where driver and workers share few cores; less elsewhere."""
 _LONGEST = 1.0
-"""Seconds of the longest chunk of several points: what is lost, or held back, when its slot dies."""
+"""Seconds of the longest chunk of several points: what is lost, or held back, when its slot dies;"""
+_A_SLOT = 0.025
+"""so many for each slot, where that is more: the driver takes a millisecond for a chunk, and all slots may want one at
+once;"""
+_HELD = 10.0
+"""and no more than this."""
 _LEAST = 0.004
 """Seconds of the shortest: the journey alone takes as long, and halves of halves would all make it."""
 _QUEUE_BELOW = 0.5
@@ -28,6 +33,11 @@ def least_seconds(total: float, slots: int) -> float:
     return min(_LEAST, total / slots)
 
 
+def longest(slots: int) -> float:
+    """Seconds of the longest chunk of several points."""
+    return min(max(_LONGEST, _A_SLOT * slots), _HELD)
+
+
 def chunk_seconds(waiting: float, slots: int, least: float = 0.0) -> float:
     """Seconds of work for the next chunk, where that many seconds of work wait for all slots.
 
@@ -35,7 +45,7 @@ def chunk_seconds(waiting: float, slots: int, least: float = 0.0) -> float:
     one, and about s at the end, when others are still at their last; the sum is least at s = sqrt(o R / S).
     """
     share = waiting / slots
-    return max(least, min(share, math.sqrt(share * _OVERHEAD), _LONGEST))
+    return max(least, min(share, math.sqrt(share * _OVERHEAD), longest(slots)))
 
 
 def even_seconds(unfinished: float, slots: int, own: float) -> float:
@@ -51,7 +61,7 @@ def even_seconds(unfinished: float, slots: int, own: float) -> float:
     own : float
         Those of the slot in question.
     """
-    return min(max(0.0, unfinished / slots - own), _LONGEST)
+    return min(max(0.0, unfinished / slots - own), longest(slots))
 
 
 def alone(mean: float) -> bool:

@@ -502,6 +502,16 @@ def test_equal_times_with_a_slot_for_each_point_are_one_round(
     assert makespan(wave(d + 1, slots, mean=mean), slots, [seconds] * (d + 1)) == pytest.approx(seconds)
 
 
+@pytest.mark.parametrize(("slots", "chunks"), [(256, 1), (4, 4)])
+def test_where_slots_are_many_each_has_its_share_in_one_piece(slots: int, chunks: int) -> None:
+    """The driver would be asked by all of them at once for each second's worth."""
+    scheduler = wave(8 * slots, slots, baseline=None)
+    scheduler._wave.pool.times.note(1, np.zeros(300, dtype=np.int64), np.full(300, 0.5))
+    world = SimulatedSlots(scheduler, slots, lambda _: 0.5).run()
+    assert world.now == pytest.approx(4.0)
+    assert len(world.submitted) == chunks * slots
+
+
 @given(st.integers(1, 60), st.integers(1, 8), st.sampled_from([1.0, 7.5]))
 def test_equal_long_times_take_as_many_rounds_as_they_must(n: int, slots: int, seconds: float) -> None:
     assert makespan(wave(n, slots), slots, [seconds] * n) == pytest.approx(seconds * math.ceil(n / slots))
