@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 EVALUATION = "DISTFD_EVALUATION"
 WORKER = "DISTFD_WORKER"
 CLUSTER = "DISTFD_CLUSTER"
+LEGIBLE = {"SPT_NOENV": "1"}
+"""With this, programs that give themselves a title (setproctitle; two of Ray's servers) do not write it over their
+environment, where the marks are."""
 
 _CLUSTER_GRACE = 8.0
 """Seconds in which a private cluster may end by itself once its driver is gone."""
@@ -91,7 +94,7 @@ def run_program(
             process = subprocess.Popen(  # noqa: S603  # running the user's program is the purpose; never by a shell
                 list(argv),
                 cwd=cwd,
-                env={**environ, EVALUATION: mark},
+                env={**environ, **LEGIBLE, EVALUATION: mark},
                 stdin=source,
                 stdout=out,
                 stderr=err,
@@ -210,6 +213,7 @@ def start_reaper(environ: MutableMapping[str, str]) -> str:
             if _reaper is not None and _reaper.pipe is not None:
                 os.close(_reaper.pipe)  # of a reaper that died, or our copy of the one of the process we forked off
             _reaper = _Reaper(os.getpid(), mark, _spawn_reaper(f"{WORKER}={mark}", forks=environ is os.environ))
+        environ.update(LEGIBLE)
         environ[WORKER] = _reaper.mark
         return _reaper.mark
 
@@ -221,16 +225,19 @@ def reaped_cluster() -> Iterator[None]:
     Ray's own agents were seen to live on for over half a minute where the driver is killed. It is told of the end by
     Ray itself too, and workers may use the seconds to leave what they have finished.
     """
-    before, mark = os.environ.get(CLUSTER), uuid.uuid4().hex
+    mark = uuid.uuid4().hex
+    marks = {CLUSTER: mark, **LEGIBLE}
+    before = {name: os.environ.get(name) for name in marks}
     # Their end of the pipe is never closed: it goes with this process.
     _spawn_reaper(f"{CLUSTER}={mark}", forks=False, grace=_CLUSTER_GRACE)
-    os.environ[CLUSTER] = mark
+    os.environ.update(marks)
     try:
         yield
     finally:
-        os.environ.pop(CLUSTER)
-        if before is not None:
-            os.environ[CLUSTER] = before
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
 
 
 def _spawn_reaper(entry: str, *, forks: bool, grace: float = 0.0) -> int | None:

@@ -203,6 +203,8 @@ def test_a_private_cluster_goes_with_its_driver(tmp_path: Path) -> None:
         await_that("two hang, with all that they start", lambda: len(pids(tmp_path)) >= 8 or run.poll() is not None)
         family = psutil.Process(run.pid).children(recursive=True)
         assert {"gcs_server", "raylet"} <= {child.name() for child in family}
+        # Those of Ray's servers too that give themselves a title.
+        assert [child.name() for child in family if "DISTFD_CLUSTER" not in child.environ()] == []
         run.kill()
     finally:
         run.kill()
