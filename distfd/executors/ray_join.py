@@ -101,7 +101,11 @@ def join(
     _probe(target)
     try:
         with _kept_sigterm():
-            ray.init(address=target, logging_level=logging.ERROR, log_to_driver=show_output, runtime_env=given or None)
+            try:
+                _connect(target, given, show_output=show_output)
+            except ConnectionAbortedError:
+                # A client's driver gets a server of its own there, which on a busy machine may not be up in time.
+                _connect(target, given, show_output=show_output)
         _joined[connection()] = target
         _furnished[connection()] = dict(runtime_env or {})
     except Exception as error:  # Ray raises many types here
@@ -109,6 +113,13 @@ def join(
             f"cluster.address {target!r}: cannot join ({type(error).__name__}: {_first_line(error)}); is Ray running "
             "there, of the same version, and with the same token (RAY_AUTH_MODE)?"
         ) from error
+
+
+def _connect(target: str, runtime_env: dict[str, Any], *, show_output: bool) -> None:
+    import ray
+
+    env = copy.deepcopy(runtime_env) or None  # Ray writes to it
+    ray.init(address=target, logging_level=logging.ERROR, log_to_driver=show_output, runtime_env=env)
 
 
 def connection() -> str:

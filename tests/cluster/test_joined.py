@@ -46,7 +46,8 @@ def begin(folder: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 def end(run: subprocess.Popen[str], code: int) -> str:
-    told, _ = run.communicate(timeout=300)
+    with run:
+        told, _ = run.communicate(timeout=300)
     assert run.returncode == code, told
     return told
 
@@ -64,8 +65,9 @@ def test_by_rays_client_and_by_another_name_at_once(head: Head, tmp_path: Path) 
         begin(tmp_path, quickstart, f"cluster.address={address}", f"output={output}")
         for address, output in ((head.client, "outside"), (name, "named"))
     ]
-    for run in runs:
-        end(run, 0)
+    with runs[0], runs[1]:
+        for run in runs:
+            end(run, 0)
     outside, named = (result_of(tmp_path / output) for output in ("outside", "named"))
     assert outside["value"] == pytest.approx(2.0187, abs=1e-4)
     for key in ("x", "value", "derivative", "iterations", "n_evaluations"):

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 BLOCK = 2**28
-ROOM, MOST = 35 * 10**8, 5 * 10**9
+ROOM, MOST = 6 * 10**9, 85 * 10**8
 """Bytes above what is used now at which Ray ends workers, and those that are taken: other programs come and go too."""
 MODEL = """
 import os, pathlib, subprocess, sys, time
