@@ -30,13 +30,22 @@ _joined: dict[str, str] = {}
 """Connections to clusters that were joined here, and by which address: the cluster itself calls that something else."""
 _furnished: dict[str, Mapping[str, Any]] = {}
 """The runtime environments with which connections were made."""
+_QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_task_events_report_interval_ms": "0",
+    "RAY_enable_metrics_collection": "0",
+    "RAY_event_stats": "0",
+}
+"""A private cluster reports to nobody: the list of tasks was a sixth of what Ray costs beside a wave, to look at each of
+256 workers took a tenth of a core, and to count events a sixth of what idle workers take."""
 _HEALTH = {
     "RAY_health_check_initial_delay_ms": "3000",
     "RAY_health_check_period_ms": "3000",
     "RAY_health_check_timeout_ms": "7000",
     "RAY_health_check_failure_threshold": "4",
 }
-"""How the head looks after its nodes: every 3 s, and four times in a row without an answer for 7 s is the end."""
+"""How the head looks after its nodes: every 3 s, and four times in a row without an answer for 7 s is the end; a node
+that hangs is lost within 40 s, not after 65."""
 _STARTS = {"RAY_worker_register_timeout_seconds": "600", "RAY_prestart_worker_first_driver": "0"}
 """Where there are many more slots than cores their workers start few at a time: all at once they hold each other up
 until Ray, after 60 s, ends those that have not reported, and starts others."""
@@ -177,13 +186,9 @@ def _check_same(address: str | None) -> None:
 def _start_private(num_cpus: int | None, runtime_env: Mapping[str, Any], *, show_output: bool) -> None:
     import ray
 
-    # A private cluster reports to nobody, and its programs run at the priority of the program that started it.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Nor does anybody list its tasks: to tell the head of each took a sixth of what Ray costs beside a wave.
-    os.environ.setdefault("RAY_task_events_report_interval_ms", "0")
+    # Its programs run at the priority of the program that started it.
     os.environ.setdefault("RAY_worker_niceness", "0")
-    # A node that hangs is lost within 40 s, not after 65.
-    for name, value in _HEALTH.items():
+    for name, value in (_QUIET | _HEALTH).items():
         os.environ.setdefault(name, value)
     cores = os.cpu_count() or 1
     if num_cpus is not None and num_cpus > _MANY * cores:

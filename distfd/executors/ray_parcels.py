@@ -31,8 +31,8 @@ class Parcels:
         self._assure = assure
         self._put: dict[str, tuple[NDArray[Any], Any]] = {}
 
-    def pack(self, chunk: Chunk) -> tuple[bytes, Any, Any]:
-        """The chunk as bytes, and references to x and state where these are not in it."""
+    def pack(self, chunk: Chunk) -> tuple[Any, ...]:
+        """The chunk as bytes, and references to x and state where these are not in it; Ray takes time for each."""
         x, state = chunk.points.x, chunk.state
         small = x.nbytes <= _BY_VALUE
         if state is not None and state.nbytes > _BY_VALUE:
@@ -40,6 +40,8 @@ class Parcels:
         else:
             state = None
         payload = packed_chunk(chunk, with_x=small)
+        if small and state is None:
+            return (payload,)
         return payload, None if small else self._shared("x", x), None if state is None else self._shared("state", state)
 
     def _shared(self, what: str, array: NDArray[Any]) -> Any:

@@ -72,6 +72,8 @@ class Slots:
         self._up: dict[int, SlotUp] = {}
         self._starting: dict[int, SlotStarting] = {}
         self._calls: dict[Any, Call] = {}
+        self._asked: dict[int, Call] = {}
+        """Calls that hold chunks back, by slot."""
         self._worn: set[int] = set()
         self._heard: dict[int, float] = {}
         self._parcels = Parcels(nodes.assure)
@@ -98,14 +100,12 @@ class Slots:
         """Queue a chunk on a slot's worker."""
         if self._resizing is not None and self._resizing.refuses(slot, chunk.id):
             return
-        asked = next((call for call in self._calls.values() if call.slot == slot and call.held), None)
-        if asked is not None:
-            asked.held.append(chunk)
-            return
-        idle = time.monotonic() - self._heard.get(slot, 0.0) > _IDLE and not self._owes(slot)
-        if idle and len(chunk.index) == 1 and not self._nodes.sees(slot):
+        if slot in self._asked:
+            self._asked[slot].held.append(chunk)
+        elif len(chunk.index) == 1 and self._idle(slot) and not self._nodes.sees(slot):
             # If it has died since, the point must not be blamed.
-            self._calls[self._actors[slot].here.remote()] = Call(slot, chunk.id, held=[chunk])
+            self._asked[slot] = Call(slot, chunk.id, held=[chunk])
+            self._calls[self._actors[slot].here.remote()] = self._asked[slot]
         else:
             self._send(slot, chunk)
 
@@ -156,6 +156,7 @@ class Slots:
         """End a slot's process, and forget what it was and owed."""
         self._end(slot)
         self._calls = {ref: call for ref, call in self._calls.items() if call.slot != slot}
+        self._asked.pop(slot, None)
         self._up.pop(slot, None)
         self._starting.pop(slot, None)
         self._nodes.left(slot)
@@ -171,8 +172,10 @@ class Slots:
         self._calls[worker.here.remote()] = Call(slot)
         self._calls[worker.hello.remote()] = Call(slot, ready=True)
 
-    def _owes(self, slot: int) -> bool:
-        return any(call.slot == slot for call in self._calls.values())
+    def _idle(self, slot: int) -> bool:
+        """Whether it has been idle for a while."""
+        long = time.monotonic() - self._heard.get(slot, 0.0) > _IDLE
+        return long and not any(call.slot == slot for call in self._calls.values())
 
     def _hung(self) -> list[Report]:
         """Slots on nodes that do not answer; Ray starts their workers elsewhere, once it sees it too."""
@@ -224,6 +227,7 @@ class Slots:
             return SlotLost(call.slot, failure, shared=failure.text == OUT_OF_MEMORY)
         self._heard[call.slot] = time.monotonic()
         if call.held:
+            del self._asked[call.slot]
             for chunk in call.held:
                 self._send(call.slot, chunk)
             return None

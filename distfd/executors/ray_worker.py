@@ -19,7 +19,9 @@ from distfd.errors import InputError
 from distfd.executors.ray_calls import packed_calls, unpacked_returns
 from distfd.executors.ray_pickling import pickled_bytes
 from distfd.executors.ray_places import publish_hosts
+from distfd.points import Points
 from distfd.processes import start_reaper
+from distfd.protocols import Chunk
 from distfd.threads import pin_threads
 from distfd.work import Worker
 
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from distfd.executors.ray_luggage import Luggage
-    from distfd.protocols import Chunk, Model
+    from distfd.protocols import Model
     from distfd.records import Batch
 
 
@@ -60,6 +62,8 @@ class PickledObjective:
 
 _ELSEWHERE = np.empty(0)
 """In the place of an x that travels by itself."""
+_NOWHERE = Points(np.empty(0), np.zeros(1, dtype=np.int64), np.empty(0, dtype=np.int64), np.empty(0))
+_NO_POINTS = Chunk(-1, np.empty(0, dtype=np.int64), _NOWHERE, vector=False, timeout=None, budget=0.0)
 
 
 def packed_chunk(chunk: Chunk, *, with_x: bool) -> bytes:
@@ -112,11 +116,14 @@ class RayWorker:
         return self._worker.host, self._worker.pid, ray.get_runtime_context().get_node_id(), _printed_to()
 
     def hello(self) -> tuple[str, int, str, str]:
-        """Make J ready, and say so."""
+        """Make J ready, and the way to it, and say so."""
         self._worker.prepare()
+        self.run(packed_chunk(_NO_POINTS, with_x=True))  # whatever is imported at the first is so now
         return self.here()
 
-    def run(self, payload: bytes, x: NDArray[np.float64] | None, state: NDArray[np.uint8] | None = None) -> bytes:
+    def run(
+        self, payload: bytes, x: NDArray[np.float64] | None = None, state: NDArray[np.uint8] | None = None
+    ) -> bytes:
         """Evaluate a chunk; x and state are None where they are in the chunk."""
         chunk = unpacked_chunk(payload, x)
         return packed_batch(self._worker.run(chunk if state is None else replace(chunk, state=state)))

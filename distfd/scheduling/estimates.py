@@ -75,21 +75,40 @@ class Estimates:
         # As `of` counts what slots have: by another measure than what waits, shares would come out wrong.
         return self._times.median if even else self._times.mean
 
-    def share(self, slot: int, now: float, backlog: Backlog, queues: Queues, slots: int) -> float:
-        """Seconds of the waiting work that a slot is to be given; 0 if that is not worth a chunk behind others."""
+    def unfinished(self, backlog: Backlog, queues: Queues, now: float) -> float | None:
+        """Seconds of work that wait or that slots still have before them; to give some of it out changes nothing there.
+
+        None where shares do not depend on it: to ask 10,000 slots takes 30 ms.
+        """
+        each = self.each
+        if each is None or self.by_point is not None or alone(each) or not self._times.even:
+            return None
+        return backlog.seconds(each) + sum(self.left(queue, now) for _, queue in queues)
+
+    def share(self, own: float, unfinished: float | None, backlog: Backlog, slots: int) -> float:
+        """Seconds of the waiting work that a slot is to be given; 0 if that is not worth a chunk behind others.
+
+        Parameters
+        ----------
+        own : float
+            Seconds of work that the slot still has before it.
+        unfinished : float or None
+            See there.
+        backlog : Backlog
+        slots : int
+        """
         each = self.each
         if each is None:
             return 0.0
         if self.by_point is None and alone(each):
-            return each  # whatever waits: to ask 10,000 slots what they still have before them takes 30 ms
+            return each  # whatever waits
         waiting = backlog.seconds(each)
         least = least_seconds(self._total * each, slots)
-        if self.by_point is not None or not self._times.even:
+        if unfinished is None:
             seconds = chunk_seconds(waiting, slots, least)
         else:
-            left = {busy: self.left(queue, now) for busy, queue in queues}
-            seconds = even_seconds(waiting + sum(left.values()), slots, left.get(slot, 0.0))
-        if seconds < least and slot in queues:
+            seconds = even_seconds(unfinished, slots, own)
+        if seconds < least and own:
             return 0.0
         # What would be left for a chunk of its own goes along, where it is next to nothing.
         return waiting if waiting - seconds < _CRUMBS * least else max(seconds, least)

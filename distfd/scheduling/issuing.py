@@ -37,11 +37,12 @@ class Submit:
 def issue(wave: WaveState, now: float) -> list[Submit]:
     """Work for the slots that want it."""
     submits = []
+    unfinished = wave.estimates.unfinished(wave.backlog, wave.queues, now) if len(wave.backlog) else None
     for slot in wave.idle() if len(wave.backlog) else ():
-        submits += _give(wave, slot, now, now)
+        submits += _give(wave, slot, now, now, unfinished)
     for slot in [slot for due, slot in _may_queue(wave, now) if due <= now]:
         if len(wave.backlog) > wave.pool.slots:
-            submits += _give(wave, slot, math.inf, now)
+            submits += _give(wave, slot, math.inf, now, unfinished)
     return submits + _set_apart(wave, now) + _back_up(wave, now)
 
 
@@ -54,16 +55,17 @@ def next_issue(wave: WaveState, now: float) -> float | None:
     return min((due for due in times if due > now), default=None)
 
 
-def _give(wave: WaveState, slot: int, started: float, now: float) -> list[Submit]:
+def _give(wave: WaveState, slot: int, started: float, now: float, unfinished: float | None) -> list[Submit]:
     """One more chunk for a slot, if there is any."""
-    begin = started if started < math.inf else now + wave.estimates.left(wave.queues.of(slot), now)
+    own = wave.estimates.left(wave.queues.of(slot), now)
+    begin = now + own
     if not in_time(wave, begin, lone=started < math.inf):
         return []
     # A lone point only ever goes to an idle slot.
     index = wave.backlog.take_alone() if started < math.inf else np.empty(0, dtype=np.int64)
     lone = bool(len(index))
     if not lone:
-        share = wave.estimates.share(slot, now, wave.backlog, wave.queues, wave.pool.slots)
+        share = wave.estimates.share(own, unfinished, wave.backlog, wave.pool.slots)
         if started == math.inf and not share and wave.estimates.each:
             return []
         index = wave.backlog.take(min(share, room_from(wave, begin)), wave.estimates.each)
