@@ -36,8 +36,8 @@ _QUIET = {
     "RAY_enable_metrics_collection": "0",
     "RAY_event_stats": "0",
 }
-"""A private cluster reports to nobody: the list of tasks was a sixth of what Ray costs beside a wave, to look at each of
-256 workers took a tenth of a core, and to count events a sixth of what idle workers take."""
+"""A private cluster reports to nobody: the list of tasks was a sixth of what Ray costs beside a wave, to look at each
+of 256 workers took a tenth of a core, and to count events a sixth of what idle workers take."""
 _HEALTH = {
     "RAY_health_check_initial_delay_ms": "3000",
     "RAY_health_check_period_ms": "3000",

@@ -104,10 +104,7 @@ class Estimates:
             return each  # whatever waits
         waiting = backlog.seconds(each)
         least = least_seconds(self._total * each, slots)
-        if unfinished is None:
-            seconds = chunk_seconds(waiting, slots, least)
-        else:
-            seconds = even_seconds(unfinished, slots, own)
+        seconds = chunk_seconds(waiting, slots, least) if unfinished is None else even_seconds(unfinished, slots, own)
         if seconds < least and own:
             return 0.0
         # What would be left for a chunk of its own goes along, where it is next to nothing.

@@ -36,14 +36,8 @@ class Submit:
 
 def issue(wave: WaveState, now: float) -> list[Submit]:
     """Work for the slots that want it."""
-    submits = []
-    unfinished = wave.estimates.unfinished(wave.backlog, wave.queues, now) if len(wave.backlog) else None
-    for slot in wave.idle() if len(wave.backlog) else ():
-        submits += _give(wave, slot, now, now, unfinished)
-    for slot in [slot for due, slot in _may_queue(wave, now) if due <= now]:
-        if len(wave.backlog) > wave.pool.slots:
-            submits += _give(wave, slot, math.inf, now, unfinished)
-    return submits + _set_apart(wave, now) + _back_up(wave, now)
+    given = _give_out(wave, now) if len(wave.backlog) else []
+    return given + _set_apart(wave, now) + _back_up(wave, now)
 
 
 def next_issue(wave: WaveState, now: float) -> float | None:
@@ -53,6 +47,18 @@ def next_issue(wave: WaveState, now: float) -> float | None:
     if wave.idle():
         times += [due for due, _ in _late(wave)]
     return min((due for due in times if due > now), default=None)
+
+
+def _give_out(wave: WaveState, now: float) -> list[Submit]:
+    """Chunks of what waits, to slots that have nothing to do and to those that soon will not."""
+    submits = []
+    unfinished = wave.estimates.unfinished(wave.backlog, wave.queues, now)
+    for slot in wave.idle():
+        submits += _give(wave, slot, now, now, unfinished)
+    for slot in [slot for due, slot in _may_queue(wave, now) if due <= now]:
+        if len(wave.backlog) > wave.pool.slots:
+            submits += _give(wave, slot, math.inf, now, unfinished)
+    return submits
 
 
 def _give(wave: WaveState, slot: int, started: float, now: float, unfinished: float | None) -> list[Submit]:
