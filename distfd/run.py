@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from distfd.build import make_evaluator, make_executor, make_objective, movable
 from distfd.config.dump import dump_yaml
-from distfd.errors import ClusterLostError, DistfdError, StoreError, TimeUpError
+from distfd.ending import Ending
+from distfd.errors import StoreError
 from distfd.observers.log import JsonLog
 from distfd.observers.outputs import WorkerOutputs
 from distfd.observers.tally import RunTally
 from distfd.optimize import Limits, least_squares, minimize
 from distfd.optimizing.constraints import Outputs
-from distfd.report import derivative_fields, failed_fields, minimize_fields, noise_fields, stopped_fields, versions
+from distfd.report import derivative_fields, minimize_fields, noise_fields, versions
 from distfd.reporting.write import refresh_report
 from distfd.rundir import RunDirectory
 from distfd.stores.lock import holder
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
     from distfd.config.sections import Minimize
     from distfd.evaluator import Evaluator
     from distfd.protocols import Observer
-
-_KEPT = "what was finished is kept, run again to go on"
 
 
 @dataclass
@@ -59,7 +56,7 @@ class Job:
     prepare: Callable[[RunDirectory], None] = field(default=lambda _directory: None)
     problem: Problem = field(init=False)
     directory: RunDirectory = field(init=False)
-    _stop: Callable[[str, str, int], None] | None = field(init=False, default=None)
+    _ending: Ending | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.directory = RunDirectory(self.loaded.output)
@@ -116,7 +113,8 @@ class Job:
                     store=store,
                     observers=(log, tally, self.observer, printed),
                 ) as evaluator:
-                    result = self._finish(store, evaluator, log, tally)
+                    ending = Ending(self.loaded.config.task, self.problem, directory, store, evaluator, log, tally)
+                    result = self._finish(ending, evaluator)
                 log.write("run_ended", status=result["status"])
             return result
         finally:
@@ -129,9 +127,9 @@ class Job:
 
         What was finished is committed already, so the store is left as a kill would leave it.
         """
-        if self._stop is not None:
+        if self._ending is not None:
             with contextlib.suppress(Exception):  # whatever that thread holds, the process is to end
-                self._stop("interrupted", f"{reason}; {_KEPT}", ClusterLostError.exit_code)
+                self._ending.lost(reason)
 
     def _put_aside(self) -> None:
         store = self.directory.store
@@ -140,75 +138,15 @@ class Job:
         if aside := self.directory.archive():
             self.say(f"the earlier run is kept as {aside}")
 
-    def _finish(self, store: SQLiteStore, evaluator: Evaluator, log: JsonLog, tally: RunTally) -> dict[str, Any]:
+    def _finish(self, ending: Ending, evaluator: Evaluator) -> dict[str, Any]:
         """Compute, and write down how it ended, whichever way that is."""
-        begin, started = time.monotonic(), _now()
-
-        def close(status: str, found: dict[str, Any]) -> dict[str, Any]:
-            wall = time.monotonic() - begin
-            ideal = found.get("ideal_seconds")
-            result = {
-                **_nothing(),
-                "task": self.loaded.config.task,
-                "status": status,
-                "exit_code": {"done": 0, "partial": 3}.get(status),
-                "names": list(self.problem.names),
-                "x": self.problem.x0,
-                **found,
-                "n_evaluations": store.n_computed(),
-                "slots": evaluator.slots,
-                "wall_seconds": wall,
-                "efficiency": ideal / wall if ideal else None,
-                "started": started,
-                "finished": _now(),
-                "versions": versions(),
-            }
-            self.directory.write_result(result)
-            return self.directory.result() or result
-
-        def stop(status: str, message: str, exit_code: int, **known: Any) -> None:
-            stopped = stopped_fields(self.loaded.config.task, tally, self.problem.x0, self.problem.names)
-            # Where the disk is full these fail too, and what is told is why the run stopped.
-            with contextlib.suppress(StoreError):
-                log.write("run_ended", status=status, message=message)
-            with contextlib.suppress(StoreError):
-                close(status, {**stopped, **known, "message": message, "exit_code": exit_code})
-
-        self._stop = stop
+        self._ending = ending
         try:
             found = self._compute(evaluator)
-        except KeyboardInterrupt:
-            stop("interrupted", "interrupted; run again to go on", 130)
+        except (Exception, KeyboardInterrupt) as error:
+            ending.raised(error)
             raise
-        except TimeUpError as error:
-            stop("interrupted", str(error), error.exit_code)
-            raise
-        except ClusterLostError as error:
-            stop("interrupted", f"{error}; {_KEPT}", error.exit_code)
-            raise
-        except DistfdError as error:
-            known = failed_fields(self.loaded.config.task, error, self.problem.names)
-            stop("failed", str(error), error.exit_code, **known)
-            raise
-        except Exception as error:
-            stop("failed", f"a bug in distfd: {type(error).__name__}: {error}", 1)
-            raise
-        if found.get("interrupted"):
-            # An optimisation gives what it has; the caller is to know that it was to have more.
-            log.write("run_ended", status="interrupted")
-            close("interrupted", {**found, "exit_code": 130})
-            raise KeyboardInterrupt
-        if found["derivative"] is None:
-            return close("done", found)
-        self.directory.write_arrays(
-            derivative=found["derivative"],
-            value=found["value"],
-            x=found["x"],
-            step=found["step"],
-            error=found["error"],
-            names=np.array(self.problem.names),
-        )
-        return close("partial" if found["missing"] else "done", found)
+        return ending.found(found)
 
     def _compute(self, evaluator: Evaluator) -> dict[str, Any]:
         config, problem = self.loaded.config, self.problem
@@ -255,28 +193,3 @@ def _outputs(wanted: Minimize) -> Outputs:
 def _bounded(problem: Problem) -> bool:
     """Whether there is any bound; some of SciPy's methods take none."""
     return bool(np.isfinite(problem.lower).any() or np.isfinite(problem.upper).any() or problem.fixed.any())
-
-
-def _nothing() -> dict[str, Any]:
-    """The fields that a run has even when it found nothing."""
-    return {
-        "value": None,
-        "derivative": None,
-        "error": None,
-        "step": None,
-        "scheme": None,
-        "missing": [],
-        "repaired": {},
-        "warnings": [],
-        "noise": None,
-        "n_reused": 0,
-        "n_failed": 0,
-        "n_retried": 0,
-        "ideal_seconds": None,
-        "slots": None,
-        "message": "",
-    }
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
