@@ -77,13 +77,14 @@ def _run(
     told = time.monotonic()
     silence, first = Silence(told), True
     while not scheduler.finished:
-        for submit in scheduler.issue(time.monotonic()):
+        looked = time.monotonic()
+        for submit in scheduler.issue(looked):
             session.executor.submit(submit.slot, chunk(submit))
         _check_time(session, scheduler)
         if first:
             first = False
             yield []
-        ended = _take(session, scheduler, _patience(scheduler, time.monotonic()))
+        ended = _take(session, scheduler, _patience(scheduler, looked))
         if ended:
             yield ended
         now = time.monotonic()
@@ -112,9 +113,16 @@ def _tell_running(session: Session, scheduler: Scheduler, name: Callable[[int], 
     session.emit(events.Running(points, len(at_work), what, now - longest.started))
 
 
-def _patience(scheduler: Scheduler, now: float) -> float:
-    """Seconds to wait for news."""
-    looks = (scheduler.next_deadline(), scheduler.next_issue(now))
+def _patience(scheduler: Scheduler, looked: float) -> float:
+    """Seconds to wait for news.
+
+    Parameters
+    ----------
+    looked : float
+        When the scheduler was last asked what to issue: what has become due since has not been seen yet.
+    """
+    looks = (scheduler.next_deadline(), scheduler.next_issue(looked))
+    now = time.monotonic()
     return min((max(0.0, min(look - now, _TICK)) for look in looks if look is not None), default=_TICK)
 
 
