@@ -13,10 +13,11 @@ from distfd.evaluator import Evaluator
 from distfd.numerics.steps import AbsoluteStep
 from distfd.objectives.python import PythonObjective, load_name
 from distfd.objectives.simulator import SimulatorObjective
+from distfd.optimizing.rehearsal import check_fit_options, check_options
 from distfd.rundir import RunDirectory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from distfd.config.load import LoadedConfig
     from distfd.config.problem import Problem
@@ -100,6 +101,32 @@ def make_evaluator(
         recycle=evaluation.recycle.model_dump(),
         setup_timeout=evaluation.setup_timeout,
     )
+
+
+def check_solver(loaded: LoadedConfig, problem: Problem) -> None:
+    """See that the method of an optimisation takes its options.
+
+    Raises
+    ------
+    InputError
+        If it does not.
+    """
+    task, wanted, d = loaded.config.task, loaded.config.minimize, len(problem.x0)
+    if task not in ("minimize", "least_squares"):
+        return
+    try:
+        if task == "minimize":
+            check_options(wanted.method, wanted.options, d, wanted.tolerance)
+        else:
+            check_fit_options(wanted.method, d, tolerance=wanted.tolerance, **fit_arguments(wanted.options))
+    except InputError as error:
+        raise InputError(loaded.mistake(("minimize", "options"), str(error).removeprefix("options: "))) from error
+
+
+def fit_arguments(options: Mapping[str, Any]) -> dict[str, Any]:
+    """``minimize.options`` of a fit, as distfd's function takes them: some are arguments of their own."""
+    apart: dict[str, Any] = {key: options[key] for key in ("loss", "f_scale", "x_scale") if key in options}
+    return {**apart, "options": {key: value for key, value in options.items() if key not in apart}}
 
 
 def movable(problem: Problem) -> tuple[list[float], list[float]]:

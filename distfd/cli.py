@@ -186,14 +186,15 @@ def validate(
     ] = False,
     debug: Debug = False,  # noqa: ARG001  # see main()
 ) -> None:
-    """Check CONFIG, import its objective, look for its program; run nothing."""
+    """Check CONFIG and what its method takes, import its objective, look for its program; run nothing."""
+    from distfd.build import check_solver, make_objective
     from distfd.config.load import load_config
 
     loaded = load_config(config, overrides or ())
+    problem = loaded.config.problem()
+    check_solver(loaded, problem)
     if not no_import:
-        from distfd.build import make_objective
-
-        make_objective(loaded, loaded.config.problem())
+        make_objective(loaded, problem)
     say(f"{config}: valid")
 
 

@@ -14,11 +14,13 @@ from distfd.numerics.plan import check_x
 from distfd.optimizing import scalar, squares
 from distfd.optimizing.constraints import split
 from distfd.optimizing.course import STOPPED, Course, open_journal
+from distfd.optimizing.lbfgs_options import chosen
 from distfd.optimizing.lbfgs_run import minimize_by_lbfgs
 from distfd.optimizing.limits import Limits
 from distfd.optimizing.losses import Loss
 from distfd.optimizing.methods import OWN, find_method
 from distfd.optimizing.record import Record
+from distfd.optimizing.rehearsal import check_fit_options, check_options, tolerances
 from distfd.optimizing.speculation import Speculation
 
 if TYPE_CHECKING:
@@ -119,7 +121,9 @@ def minimize(
         outputs, given = split(constraints)
         name = find_method(method, bounded=bounds is not None, constrained=bool(outputs or given))
         record = Record(limits or Limits())
-        how = {"method": name, "options": dict(options or {}), "tolerance": record.limits.tolerance}
+        tolerance = record.limits.tolerance
+        check_options(name, options or {}, len(start), tolerance)
+        how = {"method": name, "options": dict(options or {}), "tolerance": tolerance}
         course = Course(session, record, open_journal(journal, session, start, how), callback)
         if name == OWN:
             if session.warm is not None:
@@ -127,7 +131,7 @@ def minimize(
                     f"warm: {session.warm} starts points from the state of one x, and L-BFGS evaluates several x in "
                     "one wave; use method L-BFGS-B, or no warm"
                 )
-            own = minimize_by_lbfgs(course, _limits(bounds, len(start)), options or {}, record.limits.tolerance)
+            own = minimize_by_lbfgs(course, _limits(bounds, len(start)), chosen(options or {}, tolerance))
             return scalar.finished(course.run(start, own), record, None)
         problem = scalar.Scalar(session, record, Speculation(speculative), outputs, given)
         run = scalar.minimize_by_scipy(
@@ -136,7 +140,7 @@ def minimize(
             course,
             bounds=_kept(bounds, len(start)),
             options=options or {},
-            tolerance=record.limits.tolerance,
+            tolerance=tolerance,
         )
         result = course.run(start, run)
         if result.success and result.status != STOPPED and (outputs or given):
@@ -202,8 +206,9 @@ def least_squares(
             raise InputError(f"method: must be one of {', '.join(FITTERS)} (was {method!r})")
         record = Record(limits or Limits())
         tolerance = record.limits.tolerance
-        tolerances = {} if tolerance is None else dict.fromkeys(("ftol", "xtol", "gtol"), tolerance)
-        given = {**tolerances, **(options or {}), "loss": loss, "f_scale": f_scale, "x_scale": x_scale}
+        apart = {"loss": loss, "f_scale": f_scale, "x_scale": x_scale}
+        check_fit_options(method, len(start), options=options or {}, tolerance=tolerance, **apart)
+        given = {**tolerances(tolerance), **(options or {}), **apart}
         how = {"method": method, "options": given}
         course = Course(session, record, open_journal(journal, session, start, how), callback)
         weigh = Loss(loss, f_scale)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from distfd.build import make_evaluator, make_executor, make_objective, movable
+from distfd.build import check_solver, fit_arguments, make_evaluator, make_executor, make_objective, movable
 from distfd.config.dump import dump_yaml
 from distfd.ending import Ending
 from distfd.errors import StoreError
@@ -84,6 +84,7 @@ class Job:
         """
         directory = self.directory
         objective = make_objective(self.loaded, self.problem, directory.work)
+        check_solver(self.loaded, self.problem)
         names, fingerprint = self.problem.names, objective.fingerprint()
         if fresh or directory.is_worthless(fingerprint, names):
             self._put_aside()
@@ -167,7 +168,7 @@ class Job:
         lower, upper = movable(problem)
         if config.task == "least_squares":
             limited = (lower, upper) if _bounded(problem) else None
-            found = least_squares(evaluator, problem.x0, bounds=limited, **_own(wanted.options), **common)
+            found = least_squares(evaluator, problem.x0, bounds=limited, **fit_arguments(wanted.options), **common)
         else:
             bounds = list(zip(lower, upper, strict=True)) if _bounded(problem) else None
             constraints = _outputs(wanted) if wanted.constraints else ()
@@ -175,12 +176,6 @@ class Job:
                 evaluator, problem.x0, bounds=bounds, constraints=constraints, options=wanted.options, **common
             )
         return minimize_fields(found, problem.x0, problem.names)
-
-
-def _own(options: dict[str, Any]) -> dict[str, Any]:
-    """SciPy's options of a fit, as distfd's function takes them: some are arguments of their own."""
-    apart: dict[str, Any] = {key: options[key] for key in ("loss", "f_scale", "x_scale") if key in options}
-    return {**apart, "options": {key: value for key, value in options.items() if key not in apart}}
 
 
 def _outputs(wanted: Minimize) -> Outputs:

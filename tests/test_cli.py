@@ -284,6 +284,8 @@ def test_plan_validate_and_status(folder: Path) -> None:
         ),
         (["output=model.py"], 2, "is a file"),
         (["output=null"], 2, "override output=null: output: is missing"),
+        (["task=minimize", "minimize.options={maxitr: 5}"], 2, "minimize.options: L-BFGS-B has no 'maxitr'; did you"),
+        (["task=least_squares", "minimize.options={ftol: small}"], 2, "minimize.options: trf does not take them"),
     ],
 )
 def test_mistakes(folder: Path, overrides: list[str], code: int, text: str) -> None:

@@ -112,7 +112,7 @@ def test_lbfgs_by_yaml(tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPat
     again = run(tmp_path, text.replace("1.0e-6", "1.0e-7"), monkeypatch)
     assert again["converged"] is True
     assert again["n_reused"] > 10, "what was known is not computed again"
-    with pytest.raises(distfd.InputError, match=r"'maxfun' is none of L-BFGS"):
+    with pytest.raises(distfd.InputError, match=r"minimize.options: L-BFGS has no 'maxfun'"):
         run(tmp_path, text.replace("maxcor", "maxfun"), monkeypatch)
 
 

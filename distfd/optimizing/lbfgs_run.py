@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from distfd.errors import InputError
 from distfd.numerics.steps import NoiseStep
 from distfd.optimizing.lbfgs import Found, Search, Tolerances
 from distfd.optimizing.lbfgs_rounds import Rounds
@@ -15,11 +13,12 @@ from distfd.optimizing.noisy_gradients import measure
 from distfd.optimizing.plain_gradients import PlainGradients
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
     from distfd.optimizing.course import Course
+    from distfd.optimizing.lbfgs_options import LbfgsOptions
     from distfd.optimizing.lbfgs_rounds import Gradients
 
     Floats = NDArray[np.float64]
@@ -30,64 +29,13 @@ _PATIENCE = 2
 """Rounds without a step after which better gradients are taken, if there are any."""
 
 
-@dataclass(frozen=True)
-class LbfgsOptions:
-    """What ``options`` may hold.
-
-    Parameters
-    ----------
-    gtol, ftol : float
-        As for SciPy's L-BFGS-B.
-    maxiter : int
-    maxcor : int
-        Pairs of steps and changes of the gradient that are kept: 2 d numbers each, and several come of one round.
-    noise : float, optional
-        The standard deviation of the noise in J, where it is known; then, and with step="auto", the method is the one
-        for noisy J.
-    trials : int, optional
-        At most so many gradients at once.
-
-    Raises
-    ------
-    InputError
-        If one of them makes no sense.
-    """
-
-    gtol: float = 1e-5
-    ftol: float = 2.220446049250313e-09
-    maxiter: int = 15000
-    maxcor: int = 40
-    noise: float | None = None
-    trials: int | None = None
-
-    def __post_init__(self) -> None:
-        for name, least in (("gtol", 0), ("ftol", 0), ("maxiter", 1), ("maxcor", 1), ("trials", 1)):
-            given = getattr(self, name)
-            if given is not None and not given >= least:
-                raise InputError(f"options: {name} must be >= {least} (was {given!r})")
-        if self.noise is not None and not self.noise > 0:
-            raise InputError(f"options: noise must be > 0 (was {self.noise!r})")
-
-
 def minimize_by_lbfgs(
-    course: Course, bounds: tuple[Floats, Floats] | None, options: Mapping[str, Any], tolerance: float | None
+    course: Course, bounds: tuple[Floats, Floats] | None, options: LbfgsOptions
 ) -> Callable[[Floats], Any]:
-    """A function of the start: the result from there, as SciPy's `OptimizeResult`.
-
-    Raises
-    ------
-    InputError
-        If an option is none of `LbfgsOptions`.
-    """
-    known = [each.name for each in fields(LbfgsOptions)]
-    for name in options:
-        if name not in known:
-            raise InputError(f"options: {name!r} is none of L-BFGS, which are {', '.join(known)}")
-    common = {} if tolerance is None else {"gtol": tolerance, "ftol": tolerance}
-    chosen = LbfgsOptions(**{**common, **options})
+    """A function of the start: the result from there, as SciPy's `OptimizeResult`."""
 
     def run(x0: Floats) -> Any:
-        return _Run(course, chosen, bounds, x0).to_its_end()
+        return _Run(course, options, bounds, x0).to_its_end()
 
     return run
 
