@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from distfd.errors import InputError
@@ -55,6 +56,8 @@ def open_session(
     """
     if deterministic not in (None, True, False):
         raise InputError(f"deterministic: must be True, False or None (was {deterministic!r})")
+    if not isinstance(observers, Iterable) or not all(map(callable, watching := tuple(observers))):
+        raise InputError(f"observers: must be callables, in a list (was {observers!r})")
     objective = as_objective(fun, args, kwargs, version)
     if names is not None and hasattr(objective, "named"):  # only objectives that write x by name have it
         objective = objective.named(names)
@@ -73,7 +76,7 @@ def open_session(
         objective=objective,
         executor=made,
         store=opened,
-        observers=tuple(observers),
+        observers=watching,
         policy=policy,
         salt=salt,
         names=names,

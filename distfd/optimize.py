@@ -120,7 +120,7 @@ def minimize(
         start = check_x(x0)
         outputs, given = split(constraints)
         name = find_method(method, bounded=bounds is not None, constrained=bool(outputs or given))
-        record = Record(limits or Limits())
+        record = _record(limits, callback)
         tolerance = record.limits.tolerance
         check_options(name, options or {}, len(start), tolerance)
         how = {"method": name, "options": dict(options or {}), "tolerance": tolerance}
@@ -204,7 +204,7 @@ def least_squares(
     with _session(residuals, limited, evaluator) as session:
         if method not in FITTERS:
             raise InputError(f"method: must be one of {', '.join(FITTERS)} (was {method!r})")
-        record = Record(limits or Limits())
+        record = _record(limits, callback)
         tolerance = record.limits.tolerance
         apart = {"loss": loss, "f_scale": f_scale, "x_scale": x_scale}
         check_fit_options(method, len(start), options=options or {}, tolerance=tolerance, **apart)
@@ -231,6 +231,14 @@ def _session(fun: Any, bounds: Any, options: Mapping[str, Any]) -> Any:
         yield made
 
 
+def _record(limits: Limits | None, callback: Callable[..., Any] | None) -> Record:
+    if limits is not None and not isinstance(limits, Limits):
+        raise InputError(f"limits: must be a distfd.Limits or None (was {limits!r})")
+    if callback is not None and not callable(callback):
+        raise InputError(f"callback: must be callable or None (was {callback!r})")
+    return Record(limits or Limits())
+
+
 def _kept(bounds: Any, d: int) -> Any:
     """Bounds that SciPy's methods keep to at every point, not only at the last: nothing is evaluated outside."""
     if bounds is None:
@@ -250,7 +258,10 @@ def _pairs(bounds: Any, d: int) -> Any:
         return bounds
     if len(bounds) != 2:
         raise InputError("bounds: must be a scipy.optimize.Bounds or a pair (lower, upper), each a number or d of them")
-    lower, upper = (np.broadcast_to(np.asarray(limit, dtype=np.float64), (d,)) for limit in bounds)
+    try:
+        lower, upper = (np.broadcast_to(np.asarray(limit, dtype=np.float64), (d,)) for limit in bounds)
+    except (TypeError, ValueError):
+        raise InputError(f"bounds: lower and upper must each be a number or {d} of them (was {bounds!r})") from None
     return list(zip(lower.tolist(), upper.tolist(), strict=True))
 
 

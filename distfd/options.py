@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 from distfd.errors import InputError
+from distfd.given import is_number, is_whole
 from distfd.numerics.stencils import Stencil, resolve_scheme
 from distfd.numerics.steps import AbsoluteStep, NoiseStep, positive
 from distfd.records import Status
@@ -42,6 +42,8 @@ class DerivativeOptions:
 
     def __post_init__(self) -> None:
         resolve_scheme(self.scheme)
+        if isinstance(self.names, str):
+            raise InputError(f"names: must be several texts (was {self.names!r})")
         if self.names is not None and len(set(self.names)) != len(self.names):
             raise InputError(f"names: must differ (was {list(self.names)!r})")
         if isinstance(self.step, str):
@@ -115,7 +117,7 @@ class EvaluationOptions:
 
 
 def _is_duration(seconds: Any) -> bool:
-    return isinstance(seconds, Real) and not isinstance(seconds, bool) and 0 < float(seconds) < math.inf
+    return is_number(seconds) and 0 < seconds < math.inf
 
 
 def _tries(retries: int | Mapping[str, int] | None) -> dict[str, int]:
@@ -127,6 +129,6 @@ def _tries(retries: int | Mapping[str, int] | None) -> dict[str, int]:
     else:
         tries = DEFAULT_RETRIES if retries is None else dict.fromkeys(CAUSES, retries)
     for cause, n in tries.items():
-        if isinstance(n, bool) or not isinstance(n, Integral) or n < 0:
+        if not is_whole(n) or n < 0:
             raise InputError(f"retries: must be whole numbers >= 0 ({cause} was {n!r})")
     return tries

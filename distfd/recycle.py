@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any
 
 from distfd.errors import InputError
+from distfd.given import is_whole
 from distfd.records import Failure, Status
 
 RECYCLED = Failure(Status.LOST, "the worker's process has had its time, and another takes its place")
@@ -36,7 +36,7 @@ class Recycle:
 
     def __post_init__(self) -> None:
         for name, value in (("evaluations", self.evaluations), ("memory", self.memory)):
-            if value is not None and (isinstance(value, bool) or not isinstance(value, Integral) or value < 1):
+            if value is not None and (not is_whole(value) or value < 1):
                 raise InputError(f"recycle: {name} must be a whole number >= 1, or None (was {value!r})")
 
     def due(self, evaluations: int) -> bool:

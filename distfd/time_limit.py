@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from distfd.errors import InputError
+from distfd.given import is_number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,7 +48,7 @@ def find_time_limit(
         If one of them is not > 0, or the first leaves nothing of the second.
     """
     for name, seconds in (("stop_before", stop_before), ("max_wall_time", max_wall_time)):
-        if seconds is not None and not seconds > 0:
+        if seconds is not None and not (is_number(seconds) and seconds > 0):
             raise InputError(f"cluster.{name}: must be > 0 seconds (was {seconds!r})")
     margin = stop_before or 0.0
     if max_wall_time is not None and margin >= max_wall_time:

@@ -15,7 +15,7 @@ PACKAGE = ROOT / "distfd"
 
 FLOORS: dict[str, int] = {
     **dict.fromkeys(("errors", "home", "records", "failures", "events", "points", "describe", "results", "repeats"), 0),
-    **dict.fromkeys(("attempt_array", "evaluations", "tally", "csv_file"), 0),
+    **dict.fromkeys(("attempt_array", "evaluations", "tally", "csv_file", "given"), 0),
     "suggestions": 0,
     "numerics": 0,
     **dict.fromkeys(("protocols", "scheduling", "options", "work", "lending", "threads", "processes", "reaper"), 1),

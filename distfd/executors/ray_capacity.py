@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from distfd.errors import ClusterError, InputError
+from distfd.given import is_number, is_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,9 +40,9 @@ class Resources:
     def __post_init__(self) -> None:
         amounts = {"num_cpus": self.num_cpus, "num_gpus": self.num_gpus, "memory": self.memory or 0, **self.custom}
         for name, amount in amounts.items():
-            if amount < 0:
-                raise InputError(f"resources: {name} must be >= 0 (was {amount})")
-        if isinstance(self.nodes, bool) or int(self.nodes) != self.nodes or self.nodes < 1:
+            if not is_number(amount) or amount < 0:
+                raise InputError(f"resources: {name} must be >= 0 (was {amount!r})")
+        if not is_whole(self.nodes) or self.nodes < 1:
             raise InputError(f"resources: nodes must be a whole number >= 1 (was {self.nodes!r})")
         if self.nodes > 1 and not (self.num_cpus or self.num_gpus or self.memory):
             raise InputError("resources: on each of several nodes an evaluation must hold CPUs, GPUs or memory")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from distfd.errors import InputError
+from distfd.given import is_number
 
 RUNTIME_ENV = ("env_vars", "working_dir", "py_modules", "pip", "uv", "conda", "excludes", "config", "py_executable")
 """Keys of Ray's runtime environments that make sense for workers."""
@@ -26,8 +27,10 @@ class ClusterOptions:
     def __post_init__(self) -> None:
         for name in ("num_cpus", "max_slots", "request_slots"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"{name}: must be at least 1 (was {value})")
+            if value is not None and not (is_number(value) and value >= 1):
+                raise InputError(f"{name}: must be at least 1 (was {value!r})")
+        if self.address is not None and not isinstance(self.address, str):
+            raise InputError(f"address: must be text or None (was {self.address!r})")
         check_growth(self.address, self.max_slots, self.request_slots)
         check_runtime_env(self.runtime_env)
 
@@ -56,6 +59,8 @@ def check_runtime_env(given: Mapping[str, Any]) -> None:
     InputError
         If it is certain that it could not.
     """
+    if not isinstance(given, Mapping):
+        raise InputError(f"runtime_env: must be a mapping (was {given!r})")
     for key in given:
         if key not in RUNTIME_ENV:
             raise InputError(f"runtime_env: there is no {key!r}; use {', '.join(RUNTIME_ENV)}")

@@ -19,6 +19,8 @@ def make_executor(executor: str | Executor) -> Executor:
         If there is none of that name.
     """
     if not isinstance(executor, str):
+        if not hasattr(executor, "submit") or not hasattr(executor, "duplicates_are_free"):
+            raise InputError(f"executor: must be ray, serial, or an executor object (was {executor!r})")
         return executor
     if executor == "ray":
         from distfd.executors.ray import RayExecutor

@@ -46,6 +46,8 @@ class Stencil:
     default_step: float | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise InputError(f"stencil: its name must be text (was {self.name!r})")
         try:
             nodes = tuple(float(node) for node in self.nodes)
         except (TypeError, ValueError):

@@ -78,13 +78,26 @@ def split(constraints: Any) -> tuple[Outputs | None, list[Any]]:
     Raises
     ------
     InputError
-        If there are several Outputs.
+        If there are several Outputs, or one is none that SciPy has.
     """
     given = list(constraints) if isinstance(constraints, (list, tuple)) else [constraints]
+    for each in given:
+        if not isinstance(each, Outputs) and not _is_scipys(each):
+            raise InputError(
+                "constraints: must be a distfd.Outputs, SciPy's LinearConstraint and NonlinearConstraint, or "
+                f"dictionaries with type (eq or ineq) and fun (was {each!r})"
+            )
     outputs = [each for each in given if isinstance(each, Outputs)]
     if len(outputs) > 1:
         raise InputError("constraints: one Outputs holds the limits of all outputs; there are several")
     return (outputs[0] if outputs else None), [each for each in given if not isinstance(each, Outputs)]
+
+
+def _is_scipys(constraint: Any) -> bool:
+    if isinstance(constraint, dict):
+        return str(constraint.get("type")).lower() in ("eq", "ineq") and callable(constraint.get("fun"))
+    kind = hasattr(constraint, "A") or callable(getattr(constraint, "fun", None))
+    return kind and hasattr(constraint, "lb") and hasattr(constraint, "ub")
 
 
 def given_violation(constraints: Sequence[Any], x: Vector) -> float:
@@ -95,7 +108,7 @@ def given_violation(constraints: Sequence[Any], x: Vector) -> float:
 def _violation(constraint: Any, x: Vector) -> float:
     if isinstance(constraint, dict):
         c = np.atleast_1d(constraint["fun"](x, *constraint.get("args", ())))
-        return worst(c, 0.0, 0.0 if constraint["type"] == "eq" else np.inf)
+        return worst(c, 0.0, 0.0 if constraint["type"].lower() == "eq" else np.inf)
     if hasattr(constraint, "A"):
         return worst(np.atleast_1d(constraint.A @ x), constraint.lb, constraint.ub)
     return worst(np.atleast_1d(constraint.fun(x)), constraint.lb, constraint.ub)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 from distfd.errors import InputError
+from distfd.given import is_number, is_whole
 from distfd.suggestions import did_you_mean
 
 if TYPE_CHECKING:
@@ -46,13 +46,13 @@ class LbfgsOptions:
     def __post_init__(self) -> None:
         for name in ("gtol", "ftol"):
             given = getattr(self, name)
-            if not isinstance(given, Real) or not float(given) >= 0:
+            if not is_number(given) or given < 0:
                 raise InputError(f"options: {name} must be a number >= 0 (was {given!r})")
         for name in ("maxiter", "maxcor", "trials"):
             given = getattr(self, name)
-            if not (name == "trials" and given is None) and (not isinstance(given, Integral) or given < 1):
+            if not (name == "trials" and given is None) and (not is_whole(given) or given < 1):
                 raise InputError(f"options: {name} must be a whole number >= 1 (was {given!r})")
-        if self.noise is not None and (not isinstance(self.noise, Real) or not float(self.noise) > 0):
+        if self.noise is not None and not (is_number(self.noise) and self.noise > 0):
             raise InputError(f"options: noise must be a number > 0 (was {self.noise!r})")
 
 

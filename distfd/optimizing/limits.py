@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from distfd.errors import InputError
+from distfd.given import is_number
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,10 @@ class Limits:
     def __post_init__(self) -> None:
         for name in ("max_iterations", "max_evaluations", "tolerance", "max_wall_time"):
             given = getattr(self, name)
-            if given is not None and not given > 0:
+            if given is not None and not (is_number(given) and given > 0):
                 raise InputError(f"{name}: must be > 0 (was {given!r})")
-        if self.target is not None and math.isnan(self.target):
-            raise InputError("target: must be a number (was nan)")
+        if self.target is not None and not is_number(self.target):
+            raise InputError(f"target: must be a number (was {self.target!r})")
 
 
 class Stop(Exception):  # noqa: N818  # it ends a method's loop in good order and is no error

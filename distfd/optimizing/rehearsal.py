@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import warnings
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from distfd.optimizing.methods import METHODS, OWN
 from distfd.suggestions import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
@@ -66,6 +67,7 @@ def check_options(method: str, options: Mapping[str, Any], d: int, tolerance: fl
     """
     from scipy.optimize import minimize
 
+    _check_mapping(options)
     if method == OWN:
         chosen(options, tolerance)
         return
@@ -99,6 +101,7 @@ def check_fit_options(
     """
     from scipy.optimize import least_squares
 
+    _check_mapping(options)
     for name in options:
         if name not in FIT_OPTIONS:
             raise InputError(_unknown(f"a fit by {method}", name, FIT_OPTIONS))
@@ -112,6 +115,11 @@ def check_fit_options(
 
     with _refusals(method):
         least_squares(residuals, bowl.start, jac=lambda x: np.eye(m, len(x)), method=method, **given)
+
+
+def _check_mapping(options: Any) -> None:
+    if not isinstance(options, Mapping) or not all(isinstance(name, str) for name in options):
+        raise InputError(f"options: must be values by name (was {options!r})")
 
 
 def tolerances(tolerance: float | None) -> dict[str, float]:

@@ -6,6 +6,7 @@ import os
 import warnings
 from typing import TYPE_CHECKING
 
+from distfd.errors import InputError
 from distfd.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
@@ -31,4 +32,6 @@ def open_store(store: str | os.PathLike[str] | Store | None, objective: Objectiv
         from distfd.stores.sqlite import SQLiteStore
 
         return SQLiteStore(os.fspath(store)), salt, True
+    if not hasattr(store, "get") or not hasattr(store, "put"):
+        raise InputError(f"store: must be a path, a store object or None (was {store!r})")
     return store, salt, False
