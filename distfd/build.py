@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -116,7 +117,7 @@ def check_solver(loaded: LoadedConfig, problem: Problem) -> None:
         return
     try:
         if task == "minimize":
-            check_options(wanted.method, wanted.options, d, wanted.tolerance)
+            check_options(wanted.method, with_arrays(wanted.options), d, wanted.tolerance)
         else:
             check_fit_options(wanted.method, d, tolerance=wanted.tolerance, **fit_arguments(wanted.options))
     except InputError as error:
@@ -125,8 +126,18 @@ def check_solver(loaded: LoadedConfig, problem: Problem) -> None:
 
 def fit_arguments(options: Mapping[str, Any]) -> dict[str, Any]:
     """``minimize.options`` of a fit, as distfd's function takes them: some are arguments of their own."""
-    apart: dict[str, Any] = {key: options[key] for key in ("loss", "f_scale", "x_scale") if key in options}
-    return {**apart, "options": {key: value for key, value in options.items() if key not in apart}}
+    given = with_arrays(options)
+    apart: dict[str, Any] = {key: given[key] for key in ("loss", "f_scale", "x_scale") if key in given}
+    return {**apart, "options": {key: value for key, value in given.items() if key not in apart}}
+
+
+def with_arrays(options: Mapping[str, Any]) -> dict[str, Any]:
+    """``minimize.options`` with arrays in the place of lists of numbers: some of SciPy's methods take nothing else."""
+    given = dict(options)
+    for key, value in options.items():
+        with contextlib.suppress(TypeError, ValueError):  # no numbers, or rows of different lengths
+            given[key] = np.array(value, dtype=np.float64) if isinstance(value, (list, tuple)) else value
+    return given
 
 
 def movable(problem: Problem) -> tuple[list[float], list[float]]:

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from distfd.build import check_solver, fit_arguments, make_evaluator, make_executor, make_objective, movable
+from distfd.build import (
+    check_solver,
+    fit_arguments,
+    make_evaluator,
+    make_executor,
+    make_objective,
+    movable,
+    with_arrays,
+)
 from distfd.config.dump import dump_yaml
 from distfd.ending import Ending
 from distfd.errors import StoreError
@@ -173,7 +181,12 @@ class Job:
             bounds = list(zip(lower, upper, strict=True)) if _bounded(problem) else None
             constraints = _outputs(wanted) if wanted.constraints else ()
             found = minimize(
-                evaluator, problem.x0, bounds=bounds, constraints=constraints, options=wanted.options, **common
+                evaluator,
+                problem.x0,
+                bounds=bounds,
+                constraints=constraints,
+                options=with_arrays(wanted.options),
+                **common,
             )
         return minimize_fields(found, problem.x0, problem.names)
 

@@ -116,6 +116,12 @@ def test_lbfgs_by_yaml(tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPat
         run(tmp_path, text.replace("maxcor", "maxfun"), monkeypatch)
 
 
+def test_lists_of_numbers_are_arrays_to_scipy(tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = f"task: minimize\nobjective: {{python: '{model}:rosen'}}\nx0: [-1.2, 1.0]\n"
+    text += "derivative: {scheme: central}\nminimize: {method: TNC, options: {scale: [1, 2], maxfun: 300}}\n"
+    assert run(tmp_path, text, monkeypatch)["converged"] is True
+
+
 @pytest.mark.slow
 def test_a_minimisation_that_is_ended_exits_with_130(tmp_path: Path) -> None:
     (tmp_path / "slow.py").write_text(

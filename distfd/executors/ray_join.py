@@ -99,6 +99,7 @@ def join(
     if ray.is_initialized():
         _check_same(address)
         return
+    _check_runtime_env(given)
     target = address or os.environ.get("RAY_ADDRESS") or "local"
     if target == "local":
         _start_private(num_cpus, given, show_output=show_output)
@@ -216,6 +217,16 @@ def _start_private(num_cpus: int | None, runtime_env: Mapping[str, Any], *, show
         raise ClusterError(
             f"a private Ray cluster did not start: {type(error).__name__}: {_first_line(error)}"
         ) from error
+
+
+def _check_runtime_env(given: dict[str, Any]) -> None:
+    """Have Ray look at a runtime environment; it makes nothing of it yet."""
+    from ray.runtime_env import RuntimeEnv
+
+    try:
+        RuntimeEnv(**copy.deepcopy(given))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"cluster.runtime_env: {_first_line(error)}") from error
 
 
 def _probe(target: str) -> None:

@@ -122,8 +122,13 @@ def open_journal(path: str | os.PathLike[str] | Journal | None, evaluator: Evalu
         return Journal()
     from pathlib import Path
 
-    about = fingerprint((x0, evaluator.setting(x0).options, json.dumps(how, sort_keys=True, default=repr)))
+    about = fingerprint((x0, evaluator.setting(x0).options, json.dumps(how, sort_keys=True, default=_plain)))
     return Journal(Path(path), about.digest)
+
+
+def _plain(value: Any) -> Any:
+    """What JSON cannot write; an array with all its numbers, of which its repr may leave out some."""
+    return value.tolist() if isinstance(value, np.ndarray) else repr(value)
 
 
 def _parameters(fun: Callback) -> list[str]:

@@ -43,7 +43,8 @@ class _Bowl:
     """Half the squared distance from 0, of no more parameters than it takes."""
 
     def __init__(self, options: Mapping[str, Any], d: int) -> None:
-        arrays = any(np.size(value) > 1 for value in options.values())  # of d numbers, as like as not
+        # Of d numbers each, as like as not.
+        arrays = any(isinstance(value, (np.ndarray, list, tuple)) for value in options.values())
         self.start = np.ones(d if arrays else min(d, _PARAMETERS))
         self._asked = 0
 

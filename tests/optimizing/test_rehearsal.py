@@ -53,6 +53,8 @@ def test_arrays_have_as_many_numbers_as_there_are_parameters() -> None:
     check_options("TNC", {"scale": np.ones(200)}, 200)
     with pytest.raises(distfd.InputError, match="TNC"):
         check_options("TNC", {"scale": np.ones(3)}, 200)
+    with pytest.raises(distfd.InputError, match="TNC"):
+        check_options("TNC", {"scale": [[1.0], [2.0, 3.0]]}, 2)
     check_fit_options("trf", 200, options={}, x_scale=np.ones(200))
     with pytest.raises(distfd.InputError, match="x_scale"):
         check_fit_options("trf", 200, options={}, x_scale=np.ones(3))
