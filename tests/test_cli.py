@@ -285,7 +285,11 @@ def test_plan_validate_and_status(folder: Path) -> None:
         (["output=model.py"], 2, "is a file"),
         (["output=null"], 2, "override output=null: output: is missing"),
         (["task=minimize", "minimize.options={maxitr: 5}"], 2, "minimize.options: L-BFGS-B has no 'maxitr'; did you"),
-        (["task=minimize", "minimize={method: TNC, options: {scale: [1, 2, 3, 4]}}"], 2, "minimize.options: TNC does not"),
+        (
+            ["task=minimize", "minimize={method: TNC, options: {scale: [1, 2, 3, 4]}}"],
+            2,
+            "minimize.options: TNC does not",
+        ),
         (["cluster.runtime_env={pip: 3}"], 2, "cluster.runtime_env: runtime_env['pip'] must be"),
         (["task=least_squares", "minimize.options={ftol: small}"], 2, "minimize.options: trf does not take them"),
     ],

@@ -102,8 +102,8 @@ class Slots:
             return
         if slot in self._asked:
             self._asked[slot].held.append(chunk)
-        elif len(chunk.index) == 1 and self._idle(slot) and not self._nodes.sees(slot):
-            # If it has died since, the point must not be blamed.
+        elif len(chunk.index) == 1 and self._may_be_gone(slot):
+            # The point must not be blamed.
             self._asked[slot] = Call(slot, chunk.id, held=[chunk])
             self._calls[self._actors[slot].here.remote()] = self._asked[slot]
         else:
@@ -172,10 +172,11 @@ class Slots:
         self._calls[worker.here.remote()] = Call(slot)
         self._calls[worker.hello.remote()] = Call(slot, ready=True)
 
-    def _idle(self, slot: int) -> bool:
-        """Whether it has been idle for a while."""
-        long = time.monotonic() - self._heard.get(slot, 0.0) > _IDLE
-        return long and not any(call.slot == slot for call in self._calls.values())
+    def _may_be_gone(self, slot: int) -> bool:
+        """Whether it may have died unseen, as it has been idle for a while."""
+        if time.monotonic() - self._heard.get(slot, 0.0) <= _IDLE or self._nodes.sees(slot):
+            return False
+        return not any(call.slot == slot for call in self._calls.values())
 
     def _hung(self) -> list[Report]:
         """Slots on nodes that do not answer; Ray starts their workers elsewhere, once it sees it too."""

@@ -19,7 +19,7 @@ def make_executor(executor: str | Executor) -> Executor:
         If there is none of that name.
     """
     if not isinstance(executor, str):
-        if not hasattr(executor, "submit") or not hasattr(executor, "duplicates_are_free"):
+        if not hasattr(executor, "submit"):
             raise InputError(f"executor: must be ray, serial, or an executor object (was {executor!r})")
         return executor
     if executor == "ray":
