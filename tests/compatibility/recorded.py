@@ -57,15 +57,6 @@ MODULES = {
 NEEDS = {"distfd.jax": "jax", "distfd.openmdao": "openmdao", "distfd.optimagic": "optimagic", "distfd.torch": "torch"}
 """What must be installed for a module to be imported."""
 
-_OPTIONS = "options of distfd.Evaluator"
-EXTRA: dict[str, dict[str, Any]] = {
-    "distfd.RayExecutor": {"**needs": ["num_cpus", "num_gpus", "memory", "custom", "nodes", "labels"]},
-    "distfd.Evaluator.differentiate": {"**particulars": ["sparsity", "v", "directions"]},
-    "distfd.Evaluator.begin": {"**particulars": ["sparsity", "v", "directions"]},
-    "distfd.Evaluator.method": {"**particulars": ["sparsity", "v", "directions"]},
-}
-"""What is taken by ** and is no option of the Evaluator's; ``num_cpus`` of RayExecutor has a parameter of its own."""
-
 
 def public_names() -> dict[str, Any]:
     """Signatures of all public names: of functions, of constructors, and of what classes give."""
@@ -92,8 +83,16 @@ def accepted() -> dict[str, list[str]]:
         found[f"distfd.{name}"] = evaluator
     for name in ("noise_level", "step_sweep", "check_gradient", "minimize", "least_squares"):
         found[f"distfd.{name}"] = [each for each in evaluator if each not in signature(f"distfd.{name}")]
-    found["distfd.differentiate"] = [*evaluator, "sparsity", "v", "directions"]
+    found["distfd.differentiate"] = [*evaluator, *_PARTICULARS]
+    for name in ("differentiate", "begin", "method"):
+        found[f"distfd.Evaluator.{name}"] = [*_PARTICULARS]
+    # ``num_cpus`` of a RayExecutor has a parameter of its own, which is of the cluster.
+    found["distfd.RayExecutor"] = ["num_gpus", "memory", "custom", "nodes", "labels"]
     return found
+
+
+_PARTICULARS = ("sparsity", "v", "directions")
+"""What some kinds of derivatives need."""
 
 
 def signature(name: str) -> dict[str, Any]:
@@ -139,7 +138,6 @@ def complaints(name: str, recorded: list[dict[str, str]], present: list[dict[str
     """What has gone from a signature, or differs in it; parameters that have come must have defaults."""
     by_name = {each["name"]: each for each in present}
     found = []
-    kinds = {each["kind"] for each in present}
     for each in recorded:
         if each["kind"] == "VAR_KEYWORD":
             continue  # keywords in its place are an extension, and what it takes is tested by giving it
@@ -158,7 +156,6 @@ def complaints(name: str, recorded: list[dict[str, str]], present: list[dict[str
         required = "default" not in each and each["kind"] not in ("VAR_KEYWORD", "VAR_POSITIONAL")
         if each["name"] not in known and required:
             found.append(f"{name}: {each['name']} has come, and must be given")
-    assert kinds or not recorded or found or all(each["kind"] == "VAR_KEYWORD" for each in recorded)
     return found
 
 
@@ -177,7 +174,9 @@ def without_words(part: Any, *, named: bool = False) -> Any:
     if not isinstance(part, dict):
         return part
     return {
-        key: value if key in ("default", "enum", "const") else without_words(value, named=key in ("properties", "$defs"))
+        key: value
+        if key in ("default", "enum", "const")
+        else without_words(value, named=key in ("properties", "$defs"))
         for key, value in part.items()
         if named or key not in _WORDS
     }
@@ -186,7 +185,9 @@ def without_words(part: Any, *, named: bool = False) -> Any:
 def distfd(*args: str) -> str:
     """What a command prints, on a terminal of a fixed width without colours."""
     environ = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb", "PYTHONPATH": str(ROOT)}
-    ran = subprocess.run([sys.executable, "-m", "distfd", *args], env=environ, capture_output=True, text=True, check=True)
+    ran = subprocess.run(
+        [sys.executable, "-m", "distfd", *args], env=environ, capture_output=True, text=True, check=True
+    )
     return ran.stdout
 
 

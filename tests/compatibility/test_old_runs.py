@@ -1,11 +1,11 @@
-"""Runs that version 0.1.0 wrote are taken up by this one: nothing that they hold is evaluated again, and no bit differs.
+"""Runs that version 0.1.0 wrote go on in this one: nothing that they hold is evaluated again, and no bit differs.
 
 The configuration, the objective and the run's directory stand in ``runs/``, as `make_runs` left them. J writes each of
 its calls into a file whose place it is told by its environment, which no identity contains. Nor do identities contain
 where a job is: these were made in another folder. They do contain
 
-- of a Python J without ``version``, its bytecode, and the versions of Python and of the packages that it names: the case
-  ``bytecode`` is for Python 3.11 alone, and is skipped elsewhere,
+- of a Python J without ``version``, its bytecode, and the versions of Python and of the packages that it names: the
+  case ``bytecode`` is for Python 3.11 alone, and is skipped elsewhere,
 - of an optimisation's journal, the options of its derivative, by the name and version of distfd's own class.
 
 The bits of an iterate rest on NumPy's sums over three coordinates, which all its builds do in the same order.
@@ -120,7 +120,7 @@ def test_workers_had_left_some_and_the_journal_has_some() -> None:
     assert journal(RUNS / "minimized").count('"iterate"') == 6
 
 
-@pytest.mark.parametrize("case", (*FINISHED, *KILLED))
+@pytest.mark.parametrize("case", [*FINISHED, *KILLED])
 def test_they_are_shown(case: str, tmp_path: Path, calls: Cluster) -> None:
     folder = job(case, tmp_path)
     code, told = calls.run(folder, "status", "run")

@@ -1,5 +1,7 @@
 """J of a minimisation that is finished, known by the version that its configuration gives."""
 
+# ruff: noqa: PTH110, PTH123  # J names `os` alone: a path of pathlib in it would be another J
+
 from __future__ import annotations
 
 import os
