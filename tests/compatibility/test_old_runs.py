@@ -107,7 +107,9 @@ def test_a_run_that_was_killed_goes_on(case: str, tmp_path: Path, calls: Cluster
     made = calls.calls()
     assert len(set(made)) == len(made) == expected["n_points"] - held
     assert held == expected["n_held"]
-    assert journal(folder).startswith(recorded), "the journal was not replayed, but begun anew"
+    after = journal(folder)
+    assert after.startswith(recorded)
+    assert after.count('"start"') == recorded.count('"start"'), "the journal was not replayed, but begun anew"
     assert not left(folder / "run"), "what workers had left is in the store"
     code, told = calls.run(folder, "run", "job.yaml")
     assert code == 0, told
