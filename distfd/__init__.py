@@ -7,19 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from distfd import plot as plot
-    from distfd.api import (
-        differentiate,
-        directional,
-        gradient,
-        hessian,
-        hvp,
-        jacobian,
-        jvp,
-        noise_level,
-        value_and_gradient,
-    )
-    from distfd.checking import step_sweep
-    from distfd.errors import (
+    from distfd.checks.derivative_check import step_sweep
+    from distfd.checks.gradient_check import GradientCheck, check_gradient
+    from distfd.core.errors import (
         ClusterError,
         ConfigError,
         DerivativeWarning,
@@ -30,67 +20,77 @@ if TYPE_CHECKING:
         StoreError,
         TimeUpError,
     )
-    from distfd.evaluator import Evaluator
-    from distfd.executors.ray import RayExecutor
+    from distfd.core.records import Evaluation, Status
+    from distfd.differentiation.noise_result import NoiseResult
+    from distfd.differentiation.stencils import Stencil
+    from distfd.differentiation.steps import AbsoluteStep, NoiseStep
+    from distfd.differentiation.sweep_result import StepSweep
+    from distfd.evaluation.api import (
+        differentiate,
+        directional,
+        gradient,
+        hessian,
+        hvp,
+        jacobian,
+        jvp,
+        noise_level,
+        value_and_gradient,
+    )
+    from distfd.evaluation.derivative_future import Pending
+    from distfd.evaluation.evaluator import Evaluator
+    from distfd.executors.ray.executor import RayExecutor
     from distfd.executors.serial import SerialExecutor
-    from distfd.gradient_check import GradientCheck, check_gradient
-    from distfd.numerics.noise_result import NoiseResult
-    from distfd.numerics.stencils import Stencil
-    from distfd.numerics.steps import AbsoluteStep, NoiseStep
-    from distfd.numerics.sweep_result import StepSweep
-    from distfd.objectives.command import CommandObjective
-    from distfd.observers.display import Progress
-    from distfd.optimize import least_squares, minimize
-    from distfd.optimizing.constraints import Outputs
-    from distfd.optimizing.limits import Limits
-    from distfd.pending import Pending
-    from distfd.records import Evaluation, Status
-    from distfd.results import DerivativeResult
-    from distfd.scipy_derivative import approx_derivative
+    from distfd.integrations.scipy_derivative import approx_derivative
+    from distfd.objectives.command.objective import CommandObjective
+    from distfd.observers.progress import Progress
+    from distfd.optimization.constraints import Outputs
+    from distfd.optimization.limits import Limits
+    from distfd.optimization.minimize import least_squares, minimize
+    from distfd.results.derivative_result import DerivativeResult
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "AbsoluteStep": "distfd.numerics.steps",
-    "ClusterError": "distfd.errors",
-    "CommandObjective": "distfd.objectives.command",
-    "ConfigError": "distfd.errors",
-    "DerivativeResult": "distfd.results",
-    "DerivativeWarning": "distfd.errors",
-    "DistfdError": "distfd.errors",
-    "Evaluation": "distfd.records",
-    "EvaluationError": "distfd.errors",
-    "Evaluator": "distfd.evaluator",
-    "GradientCheck": "distfd.gradient_check",
-    "InputError": "distfd.errors",
-    "Limits": "distfd.optimizing.limits",
-    "MissingSimulatorError": "distfd.errors",
-    "NoiseResult": "distfd.numerics.noise_result",
-    "NoiseStep": "distfd.numerics.steps",
-    "Outputs": "distfd.optimizing.constraints",
-    "Pending": "distfd.pending",
-    "Progress": "distfd.observers.display",
-    "RayExecutor": "distfd.executors.ray",
+    "AbsoluteStep": "distfd.differentiation.steps",
+    "ClusterError": "distfd.core.errors",
+    "CommandObjective": "distfd.objectives.command.objective",
+    "ConfigError": "distfd.core.errors",
+    "DerivativeResult": "distfd.results.derivative_result",
+    "DerivativeWarning": "distfd.core.errors",
+    "DistfdError": "distfd.core.errors",
+    "Evaluation": "distfd.core.records",
+    "EvaluationError": "distfd.core.errors",
+    "Evaluator": "distfd.evaluation.evaluator",
+    "GradientCheck": "distfd.checks.gradient_check",
+    "InputError": "distfd.core.errors",
+    "Limits": "distfd.optimization.limits",
+    "MissingSimulatorError": "distfd.core.errors",
+    "NoiseResult": "distfd.differentiation.noise_result",
+    "NoiseStep": "distfd.differentiation.steps",
+    "Outputs": "distfd.optimization.constraints",
+    "Pending": "distfd.evaluation.derivative_future",
+    "Progress": "distfd.observers.progress",
+    "RayExecutor": "distfd.executors.ray.executor",
     "SerialExecutor": "distfd.executors.serial",
-    "Status": "distfd.records",
-    "Stencil": "distfd.numerics.stencils",
-    "StepSweep": "distfd.numerics.sweep_result",
-    "StoreError": "distfd.errors",
-    "TimeUpError": "distfd.errors",
-    "approx_derivative": "distfd.scipy_derivative",
-    "check_gradient": "distfd.gradient_check",
-    "differentiate": "distfd.api",
-    "directional": "distfd.api",
-    "gradient": "distfd.api",
-    "hessian": "distfd.api",
-    "hvp": "distfd.api",
-    "jacobian": "distfd.api",
-    "jvp": "distfd.api",
-    "least_squares": "distfd.optimize",
-    "minimize": "distfd.optimize",
-    "noise_level": "distfd.api",
-    "step_sweep": "distfd.checking",
-    "value_and_gradient": "distfd.api",
+    "Status": "distfd.core.records",
+    "Stencil": "distfd.differentiation.stencils",
+    "StepSweep": "distfd.differentiation.sweep_result",
+    "StoreError": "distfd.core.errors",
+    "TimeUpError": "distfd.core.errors",
+    "approx_derivative": "distfd.integrations.scipy_derivative",
+    "check_gradient": "distfd.checks.gradient_check",
+    "differentiate": "distfd.evaluation.api",
+    "directional": "distfd.evaluation.api",
+    "gradient": "distfd.evaluation.api",
+    "hessian": "distfd.evaluation.api",
+    "hvp": "distfd.evaluation.api",
+    "jacobian": "distfd.evaluation.api",
+    "jvp": "distfd.evaluation.api",
+    "least_squares": "distfd.optimization.minimize",
+    "minimize": "distfd.optimization.minimize",
+    "noise_level": "distfd.evaluation.api",
+    "step_sweep": "distfd.checks.derivative_check",
+    "value_and_gradient": "distfd.evaluation.api",
 }
 
 __all__ = [

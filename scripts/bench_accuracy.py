@@ -23,10 +23,10 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from problems import PROBLEMS  # noqa: E402  # found only now
 
-from distfd.numerics.auto_step import AutoStep  # noqa: E402
-from distfd.numerics.plan import Answer, Request, Wave  # noqa: E402
-from distfd.numerics.refine import CAP  # noqa: E402
-from distfd.numerics.site import Site  # noqa: E402
+from distfd.differentiation.auto_step import AutoStep  # noqa: E402
+from distfd.differentiation.base_point import Site  # noqa: E402
+from distfd.differentiation.method import Answer, Request, Wave  # noqa: E402
+from distfd.differentiation.probe_refinement import CAP  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -13,7 +13,7 @@ import numpy as np
 import ray
 
 import distfd
-from distfd.simulation import simulate_wave
+from distfd.jobs.simulation import simulate_wave
 
 SECONDS, SPREAD, ROUNDS = 0.25, 0.3, 8
 

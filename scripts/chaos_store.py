@@ -20,7 +20,7 @@ import numpy as np
 from chaos_frame import Row, section
 
 import distfd
-from distfd.records import Batch, Status
+from distfd.core.records import Batch, Status
 from distfd.stores.sqlite import SQLiteStore
 
 if TYPE_CHECKING:

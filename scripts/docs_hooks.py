@@ -26,7 +26,7 @@ def command_line() -> str:
     from typer import main
     from typer.cli import get_docs_for_click
 
-    from distfd.cli import app
+    from distfd.cli.commands import app
 
     command = main.get_command(app)
     text = get_docs_for_click(

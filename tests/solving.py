@@ -6,22 +6,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from distfd.methods import Setting, make_method
-from distfd.numerics.first_derivative import FirstDerivative
-from distfd.numerics.placement import as_bounds
-from distfd.numerics.plan import Answer, Request, Wave
-from distfd.numerics.site import Site
-from distfd.numerics.stencils import Stencil, resolve_scheme
-from distfd.numerics.steps import nominal_steps
-from distfd.options import DerivativeOptions
-from distfd.records import Status
+from distfd.core.records import Status
+from distfd.differentiation.base_point import Site
+from distfd.differentiation.first_derivative import FirstDerivative
+from distfd.differentiation.method import Answer, Request, Wave
+from distfd.differentiation.placement import as_bounds
+from distfd.differentiation.stencils import Stencil, resolve_scheme
+from distfd.differentiation.steps import nominal_steps
+from distfd.evaluation.method_registry import Setting, make_method
+from distfd.evaluation.options import DerivativeOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
-    from distfd.numerics.plan import Method
+    from distfd.differentiation.method import Method
 
     Floats = NDArray[np.float64]
 

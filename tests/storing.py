@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from distfd.records import Batch, Status
+from distfd.core.records import Batch, Status
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

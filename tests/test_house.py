@@ -144,7 +144,7 @@ def test_every_room_is_on_a_floor() -> None:
     [
         ("import distfd", {"numpy", "ray", "scipy", "pydantic", "jinja2", "rich", "typer"}),
         ("from distfd import Evaluator", {"ray", "scipy", "pydantic", "jinja2", "rich", "typer"}),
-        ("import distfd.cli", {"ray", "scipy", "pydantic", "jinja2", "numpy"}),
+        ("import distfd.cli.commands", {"ray", "scipy", "pydantic", "jinja2", "numpy"}),
     ],
 )
 def test_importing_is_light(statement: str, absent: set[str]) -> None:

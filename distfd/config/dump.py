@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from distfd.config.scalars import resolve
+from distfd.config.yaml_scalars import resolve
 
 if TYPE_CHECKING:
     import yaml
@@ -49,7 +49,7 @@ def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 
 def _plain(value: Any) -> Any:
     """Dicts, lists and scalars; keys that are null by choice of another are left out, other nulls are kept."""
-    from distfd.config.section import Section
+    from distfd.config.section_base import Section
 
     if isinstance(value, Section):
         pairs = ((field.alias or name, getattr(value, name)) for name, field in type(value).model_fields.items())

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distfd.config.messages import translated
+from distfd.config.error_messages import translated
 from distfd.config.mistakes import KeyPath, Mistake, config_error, shown
 from distfd.config.overrides import apply_override
 from distfd.config.yaml_source import read_file
-from distfd.errors import ConfigError
+from distfd.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

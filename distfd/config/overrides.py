@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from distfd.config.document import Document, Spot
 from distfd.config.mistakes import KeyPath, Mistake, is_secret, nearest, shown, shown_path
 from distfd.config.yaml_source import read_text
-from distfd.errors import ConfigError
+from distfd.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

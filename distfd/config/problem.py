@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from distfd.config.vectors import read_vector
+from distfd.config.npy_vectors import read_vector
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -4,10 +4,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, Strict, ValidationInfo, field_validator
 
-from distfd.config.fields import OutputFolder, Start
-from distfd.config.launching import Launch
+from distfd.config.field_types import OutputFolder, Start
+from distfd.config.launch_section import Launch
 from distfd.config.problem import Problem, bounds_mistakes, count, make_problem
-from distfd.config.section import OR_NULL, KeyPath, Section, refuse
+from distfd.config.section_base import OR_NULL, KeyPath, Section, refuse
 from distfd.config.sections import (
     FITTERS,
     AbsoluteStep,

@@ -12,8 +12,8 @@ from pydantic import (
     model_validator,
 )
 
-from distfd.config.command import Command
-from distfd.config.fields import (
+from distfd.config.command_section import Command
+from distfd.config.field_types import (
     MOST,
     Count,
     Duration,
@@ -32,9 +32,9 @@ from distfd.config.fields import (
     only,
     union,
 )
-from distfd.config.section import OR_NULL, Also, Section, refuse, wrong
-from distfd.errors import InputError
-from distfd.executors.ray_options import check_growth, check_runtime_env
+from distfd.config.section_base import OR_NULL, Also, Section, refuse, wrong
+from distfd.core.errors import InputError
+from distfd.executors.ray.options import check_growth, check_runtime_env
 
 SCHEMES = Literal["forward", "backward", "forward2", "backward2", "central", "central4", "complex-step", "richardson"]
 FITTERS = ("trf", "dogbox", "lm")

@@ -44,7 +44,7 @@ def read_text(text: str, name: str) -> Document:
     """Read YAML text; ``name`` stands for the file in messages."""
     import yaml
 
-    from distfd.config.yaml_tree import TreeBuilder
+    from distfd.config.yaml_document import TreeBuilder
 
     bad = _UNPRINTABLE.search(text)
     if bad:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distfd.doctor.finding import Finding
-from distfd.threads import VARIABLES
+from distfd.workers.threads import VARIABLES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

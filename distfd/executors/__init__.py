@@ -1,1 +1,1 @@
-"""Adapters."""
+"""Where evaluations run: in this process, or in the workers of a Ray cluster."""

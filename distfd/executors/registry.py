@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from distfd.errors import InputError
+from distfd.core.errors import InputError
 
 if TYPE_CHECKING:
-    from distfd.protocols import Executor
+    from distfd.workers.protocols import Executor
 
 
 def make_executor(executor: str | Executor) -> Executor:
@@ -23,7 +23,7 @@ def make_executor(executor: str | Executor) -> Executor:
             raise InputError(f"executor: must be ray, serial, or an executor object (was {executor!r})")
         return executor
     if executor == "ray":
-        from distfd.executors.ray import RayExecutor
+        from distfd.executors.ray.executor import RayExecutor
 
         return RayExecutor()
     if executor == "serial":

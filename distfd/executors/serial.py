@@ -10,16 +10,16 @@ from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from distfd.protocols import ChunkDone, SlotLost, SlotUp
-from distfd.recycle import RECYCLED, as_recycle
-from distfd.threads import limited_threads
-from distfd.work import Worker
+from distfd.workers.protocols import ChunkDone, SlotLost, SlotUp
+from distfd.workers.recycle import RECYCLED, as_recycle
+from distfd.workers.threads import limited_threads
+from distfd.workers.worker import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from distfd.protocols import Chunk, Objective, Report
-    from distfd.recycle import Recycle
+    from distfd.workers.protocols import Chunk, Objective, Report
+    from distfd.workers.recycle import Recycle
 
 
 class SerialExecutor:

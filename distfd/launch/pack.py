@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import IO
 
-from distfd.errors import ClusterError
+from distfd.core.errors import ClusterError
 
 _BEGIN, _END = "distfd-pack-begin", "distfd-pack-end"
 _LINE = 3 * 2**14

@@ -10,14 +10,14 @@ import time
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
-from distfd.errors import ClusterError, InputError
+from distfd.core.errors import ClusterError, InputError
 from distfd.launch.pack import read_printed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from distfd.launch.order import Order
+    from distfd.launch.submission import Order
 
 _LEFT_HERE = (".git", ".venv", "__pycache__", "runs", "*.pyc")
 """What no job needs of the config's folder, as .gitignore has it."""
@@ -187,7 +187,7 @@ def _inside(output: Path, folder: Path) -> Iterator[str]:
 
 
 def _client(address: str) -> Any:
-    from distfd.executors.ray_join import use_token
+    from distfd.executors.ray.connection import use_token
 
     use_token()
     try:

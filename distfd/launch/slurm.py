@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from distfd.errors import ClusterError, StoreError
+from distfd.core.errors import ClusterError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from distfd.launch.order import Order
+    from distfd.launch.submission import Order
 
 _TEMPLATE = Path(__file__).with_name("slurm.sh.j2")
 _LOOK = 1.0

@@ -6,16 +6,16 @@ import re
 import tempfile
 from typing import TYPE_CHECKING, Any
 
-from distfd.errors import InputError
-from distfd.launch.brought import check_place, unpack
-from distfd.launch.order import Order
-from distfd.rundir import RunDirectory
+from distfd.core.errors import InputError
+from distfd.launch.retrieved_run import check_place, unpack
+from distfd.launch.submission import Order
+from distfd.run_directory.directory import RunDirectory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from distfd.config.load import LoadedConfig
-    from distfd.launch.job import Job, Launcher
+    from distfd.launch.launcher import Job, Launcher
 
 
 def make_launcher(order: Order, to: str) -> Launcher:
@@ -37,7 +37,7 @@ def make_launcher(order: Order, to: str) -> Launcher:
 
         return SlurmLauncher(order)
     if to == "kuberay":
-        from distfd.launch.kubectl import KubeRayLauncher
+        from distfd.launch.kuberay import KubeRayLauncher
 
         return KubeRayLauncher(order)
     if re.fullmatch(r"(https?|ray)://[^/:@]+(:\d+)?/?", to):

@@ -6,8 +6,8 @@ import pickle
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from distfd.errors import InputError
-from distfd.fingerprint import fingerprint
+from distfd.core.errors import InputError
+from distfd.fingerprint.fingerprint import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -1,1 +1,1 @@
-"""Adapters."""
+"""What watches a run and changes nothing: progress displays, the log, counts."""

@@ -1,98 +1,127 @@
-"""Progress as plain lines with a time in front."""
+"""`Progress`: what shows how far a run is, in whatever way fits where it runs."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
-import time
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
-from distfd import events
-from distfd.observers.standing import Standing, duration
+from distfd.core.errors import InputError
+from distfd.observers.progress_json import JsonLines
+from distfd.observers.progress_lines import ProgressLines
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
 
-_EVERY = 5.0
-"""Seconds between two lines about one wave, until it has taken ten times that; then a tenth of what it has taken."""
-_MANY = 10
-"""Iterations that have a line each, however fast they come."""
-_SLOW = 10.0
-"""Seconds from which on the evaluation that runs longest is named."""
+    from distfd.results.events import Event
+
+STYLES = ("auto", "live", "lines", "json", "notebook", "none")
 
 
-class ProgressLines:
-    """Says what happens, never more than a line every few seconds about one wave.
+class _Display(Protocol):
+    def __call__(self, event: Event) -> None: ...
+
+    def say(self, text: str) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Progress:
+    """An observer that shows how far things are: ``distfd.gradient(fun, x, observers=[distfd.Progress()])``.
+
+    On a terminal a small live panel, in a notebook a bar, elsewhere a line every few seconds. Whatever goes wrong in
+    showing (a closed pipe, a terminal that is gone) ends the showing, and never an evaluation.
 
     Parameters
     ----------
-    stream : text file
-        Default: standard error, so that standard output holds the result alone.
-    clock : callable
-        Seconds.
+    stream : text file, optional
+        Where to; standard error by default, so that standard output holds results alone.
+    style : str
+        "auto", "live", "lines", "json" (one object a line), "notebook" or "none".
+
+    Raises
+    ------
+    InputError
+        If there is no such style.
     """
 
-    def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        self._stream = stream or sys.stderr
-        self._clock = clock
-        self._standing = Standing(clock)
-        self._last = clock()
-        self._told = False
+    def __init__(self, stream: TextIO | None = None, *, style: str = "auto") -> None:
+        if style not in STYLES:
+            raise InputError(f"style: must be one of {', '.join(STYLES)} (was {style!r})")
+        self._stream, self._style = stream, style
+        self._display: _Display | None = None
 
-    def __call__(self, event: events.Event) -> None:
+    def __call__(self, event: Event) -> None:
         """Take one event."""
-        said = self._standing.take(event)
-        if isinstance(event, (events.BatchFinished, events.Running)):
-            self._tick()
-        elif isinstance(event, events.WaveStarted):
-            self._started(event)
-        elif isinstance(event, events.Iterated):
-            if event.iteration <= _MANY or self._clock() - self._last >= _EVERY:
-                self._last = self._clock()
-                self.say(said or "")
-        elif isinstance(event, events.WaveEnded):
-            self._ended(event)
-        elif said:
-            self.say(said)
+        with self._showing() as display:
+            display(event)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
 
     def say(self, text: str) -> None:
-        """Print one line."""
-        print(time.strftime("%H:%M:%S"), text, file=self._stream, flush=True)
+        """A remark, among the rest."""
+        with self._showing() as display:
+            display.say(text)
+
+    def hold(self, title: str) -> None:
+        """Keep a live panel up between waves, until `close`; the title stands there until the first begins."""
+        with self._showing() as display:
+            hold = getattr(display, "hold", None)
+            if hold is not None:
+                hold(title)
 
     def close(self) -> None:
-        """Nothing is left open by lines."""
+        """Take a live panel away."""
+        if self._display is not None:
+            with contextlib.suppress(Exception):
+                self._display.close()
 
-    def _started(self, event: events.WaveStarted) -> None:
-        new = event.n_points - event.n_reused
-        if self._standing.waves == 1 and new:
-            # The first of a run, which has workers to start; an optimizer's later ones go by too fast to be told.
-            known = f", {event.n_reused} more are known" if event.n_reused else ""
-            slots = f"{event.slots} slot{'s' if event.slots != 1 else ''}"
-            self.say(f"{event.task}: {new} evaluation{'s' if new != 1 else ''} to begin with on {slots}{known}")
-        self._told = False
-        if self._standing.iteration is None:
-            self._last = self._clock()
-
-    def _tick(self) -> None:
-        standing, now = self._standing, self._clock()
-        if now - self._last < max(_EVERY, standing.elapsed / 10) or standing.done >= standing.total:
-            return
-        self._last, self._told = now, True
-        self.say(progress_text(standing))
-
-    def _ended(self, event: events.WaveEnded) -> None:
-        if not self._told:
-            return  # who reads has seen no more than its beginning, and is about to see the result
-        failed = f", {event.n_failed} failed" if event.n_failed else ""
-        self.say(f"{event.task}: {event.n_evaluations} evaluations{failed} in {duration(event.wall_seconds)}")
+    @contextlib.contextmanager
+    def _showing(self) -> Iterator[_Display]:
+        try:
+            if self._display is None:
+                self._display = _make(self._style, self._stream)
+            yield self._display
+        except Exception:
+            self.close()
+            self._display = _Nothing()
 
 
-def progress_text(standing: Standing) -> str:
-    """One line on how far the wave is."""
-    parts = [f"{standing.done}/{standing.total} evaluations"]
-    parts += [f"{standing.failed} failed"] if standing.failed else []
-    parts += [f"{len(standing.up)} slots"]
-    parts += [f"about {duration(standing.left)} left"] if standing.left is not None else []
-    longest = standing.longest
-    if longest is not None and longest[1] >= _SLOW:
-        parts.append(f"longest at work: {longest[0]}, {duration(longest[1])}")
-    return ", ".join(parts)
+class _Nothing:
+    def __call__(self, event: Event) -> None: ...
+
+    def say(self, text: str) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def _make(style: str, stream: TextIO | None) -> _Display:
+    if style == "none":
+        return _Nothing()
+    if style == "auto":
+        style = _fitting(stream)
+    if style == "live":
+        from distfd.observers.progress_panel import LivePanel
+
+        return LivePanel(stream)
+    if style == "notebook":
+        from IPython.display import display  # only where IPython asks for it
+
+        from distfd.observers.progress_notebook import NotebookBar
+
+        return NotebookBar(display)
+    return JsonLines(stream) if style == "json" else ProgressLines(stream)
+
+
+def _fitting(stream: TextIO | None) -> str:
+    """The style that suits where this runs."""
+    shell = sys.modules.get("IPython") and sys.modules["IPython"].get_ipython()
+    if stream is None and type(shell).__name__ == "ZMQInteractiveShell":
+        return "notebook"
+    terminal = (stream or sys.stderr).isatty() and os.environ.get("TERM", "dumb") != "dumb"
+    return "live" if terminal else "lines"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from distfd.records import Status
+from distfd.core.records import Status
 from distfd.stores import sqlite_file
 
 if TYPE_CHECKING:

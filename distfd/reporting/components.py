@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from markupsafe import Markup
 
+from distfd.reporting.formatting import count, number
 from distfd.reporting.table import fold, table
-from distfd.reporting.words import count, number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-    from distfd.reporting.data import RunData
+    from distfd.reporting.run_data import RunData
 
 _ALL = 400
 """Parameters up to which the table has all rows."""

@@ -8,13 +8,13 @@ import numpy as np
 from markupsafe import Markup
 
 from distfd.reporting import svg
+from distfd.reporting.formatting import count, number
 from distfd.reporting.table import table
-from distfd.reporting.words import count, number
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from distfd.reporting.data import RunData
+    from distfd.reporting.run_data import RunData
 
     Floats = NDArray[np.float64]
 

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from markupsafe import Markup
 
-from distfd.records import Status
+from distfd.core.records import Status
 from distfd.reporting import svg
-from distfd.reporting.spent import where_time_went
+from distfd.reporting.formatting import count, duration, percent
 from distfd.reporting.table import table
-from distfd.reporting.words import count, duration, percent
+from distfd.reporting.time_spent import where_time_went
 
 if TYPE_CHECKING:
-    from distfd.reporting.data import RunData
     from distfd.reporting.run_clock import RunClock
-    from distfd.reporting.spent import Share
+    from distfd.reporting.run_data import RunData
+    from distfd.reporting.time_spent import Share
 
 _SLOWEST = 5
 _BINS = 40

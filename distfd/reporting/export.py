@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from distfd.records import Status
+from distfd.core.records import Status
 
 if TYPE_CHECKING:
-    from distfd.reporting.data import RunData
+    from distfd.reporting.run_data import RunData
 
 _SINGLE = ("x0", "x", "derivative", "error", "step")
 

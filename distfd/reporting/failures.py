@@ -8,12 +8,12 @@ from urllib.parse import quote
 import numpy as np
 from markupsafe import Markup
 
+from distfd.reporting.formatting import count, duration
 from distfd.reporting.table import fold, table
-from distfd.reporting.words import count, duration
 
 if TYPE_CHECKING:
     from distfd.reporting.attempts import FailedAttempt
-    from distfd.reporting.data import KeptFolder, RunData
+    from distfd.reporting.run_data import KeptFolder, RunData
 
 _DETAILS, _AT_ONCE = 60, 8
 _LONGEST = 8000

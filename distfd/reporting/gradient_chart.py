@@ -8,12 +8,12 @@ import numpy as np
 from markupsafe import Markup
 
 from distfd.reporting import svg
-from distfd.reporting.words import count, number, short
+from distfd.reporting.formatting import count, number, short
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from distfd.reporting.data import RunData
+    from distfd.reporting.run_data import RunData
 
     Floats = NDArray[np.float64]
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from markupsafe import Markup
 
-from distfd.records import Status
-from distfd.report import TELLING, ending_text
+from distfd.core.records import Status
+from distfd.reporting.formatting import count, duration, moment, number, percent
 from distfd.reporting.table import facts
-from distfd.reporting.words import count, duration, moment, number, percent
+from distfd.run_directory.result_json import TELLING, ending_text
 
 if TYPE_CHECKING:
-    from distfd.reporting.data import RunData
+    from distfd.reporting.run_data import RunData
 
 STATES = {
     "done": ("good", "done", "Everything that was asked for has a value."),

@@ -8,12 +8,12 @@ import numpy as np
 from markupsafe import Markup
 
 from distfd.reporting import svg
-from distfd.reporting.words import number, short
+from distfd.reporting.formatting import number, short
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from distfd.reporting.data import RunData
+    from distfd.reporting.run_data import RunData
 
 _MOST = 80
 """Cells along a side; of larger matrices a cell is the largest of several entries."""

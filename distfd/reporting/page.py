@@ -14,13 +14,13 @@ from distfd.reporting.failures import failures_section
 from distfd.reporting.gradient_chart import gradient_section
 from distfd.reporting.headline import headline_section
 from distfd.reporting.matrix_chart import matrix_section
+from distfd.reporting.noise_section import noise_section
 from distfd.reporting.run_clock import run_clock
 from distfd.reporting.setup import setup_section
-from distfd.reporting.sweep import noise_section
 from distfd.reporting.timeline import timeline_section
 
 if TYPE_CHECKING:
-    from distfd.reporting.data import RunData
+    from distfd.reporting.run_data import RunData
 
 _PAGE = Markup("""<!doctype html>
 <html lang="en">

@@ -10,8 +10,8 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from distfd.reporting.data import RunData
     from distfd.reporting.log_file import LoggedSession
+    from distfd.reporting.run_data import RunData
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
+from distfd.reporting.formatting import duration, moment
 from distfd.reporting.table import facts
-from distfd.reporting.words import duration, moment
 
 if TYPE_CHECKING:
-    from distfd.reporting.data import RunData
+    from distfd.reporting.run_data import RunData
 
 _LONGEST = 60_000
 """Characters of a configuration that are shown."""

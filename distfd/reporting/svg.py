@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from markupsafe import Markup
 
-from distfd.reporting.words import number
+from distfd.reporting.formatting import number
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

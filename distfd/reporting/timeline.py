@@ -9,14 +9,14 @@ import numpy as np
 from markupsafe import Markup
 
 from distfd.reporting import svg
-from distfd.reporting.kinds_of_bars import CLASSES, DUPLICATE, FAILED, RETRY, STRAGGLER, VALUE, WORDS, kinds
-from distfd.reporting.words import count, duration, number
+from distfd.reporting.attempt_kinds import CLASSES, DUPLICATE, FAILED, RETRY, STRAGGLER, VALUE, WORDS, kinds
+from distfd.reporting.formatting import count, duration, number
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from distfd.reporting.data import RunData
     from distfd.reporting.run_clock import RunClock
+    from distfd.reporting.run_data import RunData
 
 _EACH = 2000
 """Evaluations up to which each has a bar of its own; beyond, a row shows how busy its slots were."""

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from distfd.csv_file import write_csv
-from distfd.errors import DistfdError
-from distfd.reporting.data import read_run
+from distfd.core.errors import DistfdError
 from distfd.reporting.export import derivative_columns, evaluation_columns
 from distfd.reporting.page import render
+from distfd.reporting.run_data import read_run
+from distfd.results.csv_export import write_csv
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from distfd.rundir import RunDirectory
+    from distfd.run_directory.directory import RunDirectory
 
 
 def write_report(run: RunDirectory) -> Path:

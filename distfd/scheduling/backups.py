@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from distfd.scheduling.queues import Issued
+    from distfd.scheduling.slot_queues import Issued
 
 
 class Backups:

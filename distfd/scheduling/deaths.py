@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from distfd.records import Batch, Failure, Status
+from distfd.core.records import Batch, Failure, Status
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from distfd.protocols import SlotStarting, SlotUp
+    from distfd.workers.protocols import SlotStarting, SlotUp
 
 DEAD_STARTS = 5
 """So many workers in a row that die before they are up, while none is, and it is no accident."""

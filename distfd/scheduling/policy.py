@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from distfd.records import Status
-    from distfd.time_limit import TimeLimit
+    from distfd.core.records import Status
+    from distfd.workers.time_limit import TimeLimit
 
 
 @dataclass(frozen=True)

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from distfd.protocols import SlotLost, SlotStarting, SlotUp
-from distfd.records import Status
+from distfd.core.records import Status
+from distfd.scheduling.assignment import issue, next_issue
 from distfd.scheduling.deadlines import WORTH_ENDING, setup_limits, work_limits
 from distfd.scheduling.deaths import overran, setup_overran
 from distfd.scheduling.in_time import out_of_time
-from distfd.scheduling.issuing import issue, next_issue
-from distfd.scheduling.losses import Losses
-from distfd.scheduling.queues import Queues
+from distfd.scheduling.lost_slots import Losses
+from distfd.scheduling.slot_queues import Queues
 from distfd.scheduling.wave_state import WaveState
+from distfd.workers.protocols import SlotLost, SlotStarting, SlotUp
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from distfd.protocols import ChunkDone, Report
-    from distfd.records import Batch
-    from distfd.scheduling.issuing import Submit
-    from distfd.scheduling.ledger import Attempts
+    from distfd.core.records import Batch
+    from distfd.scheduling.assignment import Submit
+    from distfd.scheduling.attempts import Attempts
     from distfd.scheduling.policy import Policy
-    from distfd.scheduling.pool import Pool
-    from distfd.scheduling.queues import Issued
+    from distfd.scheduling.slot_pool import Pool
+    from distfd.scheduling.slot_queues import Issued
+    from distfd.workers.protocols import ChunkDone, Report
 
 
 class Scheduler:

@@ -6,23 +6,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from distfd.scheduling.aside import Aside
+from distfd.scheduling.attempts import Ledger
 from distfd.scheduling.backlog import Backlog
 from distfd.scheduling.backups import Backups
-from distfd.scheduling.estimates import Estimates
-from distfd.scheduling.ledger import Ledger
-from distfd.scheduling.queues import Queues
+from distfd.scheduling.slot_queues import Queues
+from distfd.scheduling.stragglers import Aside
+from distfd.scheduling.work_estimates import Estimates
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from numpy.typing import NDArray
 
-    from distfd.records import Batch
-    from distfd.scheduling.ledger import Attempts
+    from distfd.core.records import Batch
+    from distfd.scheduling.attempts import Attempts
     from distfd.scheduling.policy import Policy
-    from distfd.scheduling.pool import Pool
-    from distfd.scheduling.queues import Issued
+    from distfd.scheduling.slot_pool import Pool
+    from distfd.scheduling.slot_queues import Issued
 
 
 class WaveState:

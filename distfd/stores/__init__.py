@@ -1,1 +1,1 @@
-"""Adapters."""
+"""Where values live from one call or process to the next: in memory, or in an SQLite file."""

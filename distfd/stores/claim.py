@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from distfd.errors import InputError
+from distfd.core.errors import InputError
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from distfd.records import Status
+from distfd.core.records import Status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from distfd.records import Batch
+    from distfd.core.records import Batch
 
 
 def key_blobs(keys: NDArray[np.uint64]) -> list[bytes]:

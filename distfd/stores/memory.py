@@ -11,11 +11,11 @@ from distfd.stores.columns import found, key_blobs, valid_rows
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from distfd.records import Batch
+    from distfd.core.records import Batch
 
 
 class MemoryStore:
-    """Values in a dictionary (`distfd.protocols.Store`).
+    """Values in a dictionary (`distfd.workers.protocols.Store`).
 
     The first valid value of a point stays: later ones come from duplicates of stragglers, and a value that was handed
     out must not change under its reader.

@@ -6,11 +6,11 @@ import os
 import warnings
 from typing import TYPE_CHECKING
 
-from distfd.errors import InputError
+from distfd.core.errors import InputError
 from distfd.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
-    from distfd.protocols import Objective, Store
+    from distfd.workers.protocols import Objective, Store
 
 
 def open_store(store: str | os.PathLike[str] | Store | None, objective: Objective) -> tuple[Store, int, bool]:

@@ -10,7 +10,7 @@ from zlib import crc32
 
 import numpy as np
 
-from distfd.records import Status
+from distfd.core.records import Status
 from distfd.stores.columns import key_blobs, valid_rows
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from distfd.points import Points
-    from distfd.records import Batch
+    from distfd.core.points import Points
+    from distfd.core.records import Batch
 
 _NUMBERS = np.dtype(
     [(name, "<i8") for name in ("wave", "point", "moved", "coordinate", "attempt", "pid", "slot")]

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from distfd import spool
-from distfd.errors import StoreError
+from distfd.core.errors import StoreError
 from distfd.stores import sqlite_file
 from distfd.stores.claim import claimed
 from distfd.stores.columns import key_blobs
-from distfd.stores.leftovers import Leftovers
-from distfd.stores.lock import FileLock
+from distfd.stores.file_lock import FileLock
 from distfd.stores.rows import row_checksum, rows_of
 from distfd.stores.schema import COLUMNS, Meta, write_meta
+from distfd.stores.spool_intake import Leftovers
 from distfd.stores.summary import count_computed, count_failed_attempts
 from distfd.stores.wave import Wave
+from distfd.workers import spool
 
 if TYPE_CHECKING:
     import sqlite3
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from distfd.points import Points
-    from distfd.records import Batch
+    from distfd.core.points import Points
+    from distfd.core.records import Batch
 
 _INSERT = f"""INSERT INTO attempts ({", ".join(COLUMNS)}) VALUES ({", ".join("?" * len(COLUMNS))})
 ON CONFLICT (key) WHERE status = 'ok' DO NOTHING"""  # noqa: S608  # our own names
@@ -52,7 +52,7 @@ _WORTH_SYNCING = 1.0
 
 
 class SQLiteStore:
-    """Attempts in an SQLite file, values bit for bit (`distfd.protocols.Store`).
+    """Attempts in an SQLite file, values bit for bit (`distfd.workers.protocols.Store`).
 
     One process at a time, one thread at a time; others look with `distfd.stores.summary.read_summary` or the sqlite3
     tool (``SELECT * FROM evaluations``). What `put` was given survives the process when it returns; it survives the
@@ -68,7 +68,8 @@ class SQLiteStore:
     names : sequence of str, optional
         The parameters' names; not compared where None.
     spool : path, optional
-        A folder in which workers leave long evaluations that a killed driver cannot take (`distfd.spool`); they are
+        A folder in which workers leave long evaluations that a killed driver cannot take (`distfd.workers.spool`);
+        they are
         taken in when the store is opened again. Default: beside the file.
 
     Attributes

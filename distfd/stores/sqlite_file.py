@@ -8,8 +8,8 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from distfd.errors import StoreError
-from distfd.modes import owner_only
+from distfd.core.errors import StoreError
+from distfd.core.modes import owner_only
 from distfd.stores.filesystem import network_filesystem
 from distfd.stores.rows import row_checksum
 from distfd.stores.schema import (

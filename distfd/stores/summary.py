@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distfd.errors import StoreError
+from distfd.core.errors import StoreError
 from distfd.stores import sqlite_file
-from distfd.stores.lock import holder
+from distfd.stores.file_lock import holder
 from distfd.stores.schema import read_meta
 
 if TYPE_CHECKING:

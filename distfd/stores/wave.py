@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import sqlite3
 
-    from distfd.points import Points
+    from distfd.core.points import Points
 
 _SHORT = 1000
 """Coordinates up to which x is written: an optimisation has thousands of waves."""

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bad_corpus import ANY, GOOD, PROGRAM, SEARCH, Line, lines, replaced
 
-from distfd import terminal
-from distfd.cli import _guarded, app
+from distfd.cli import terminal
+from distfd.cli.commands import _guarded, app
 from distfd.config import load_config
 
 if TYPE_CHECKING:
@@ -334,7 +334,7 @@ def test_how_many_there_are() -> None:
 
 
 def test_the_good_ones_have_every_key() -> None:
-    from distfd.config.keys import key_paths
+    from distfd.config.allowed_keys import key_paths
     from distfd.config.schema import Config
 
     known = {".".join(map(str, path)) for path in key_paths(Config)}

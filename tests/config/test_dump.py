@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distfd.config import dump_yaml, load_config
-from distfd.config.scalars import resolve
+from distfd.config.yaml_scalars import resolve
 
 # YAML cannot carry these, and the reader refuses them.
 text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=20)

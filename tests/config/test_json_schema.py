@@ -10,9 +10,9 @@ import jsonschema
 import pytest
 import yaml
 
+from distfd.cli.config_template import starter
 from distfd.config import json_schema, load_config
 from distfd.errors import ConfigError
-from distfd.starter import starter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

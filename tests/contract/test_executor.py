@@ -18,20 +18,20 @@ import psutil
 import pytest
 
 from distfd import Evaluator
-from distfd.evaluate import evaluate
-from distfd.executors.ray import RayExecutor
-from distfd.executors.ray_failures import failure_of
-from distfd.executors.ray_worker import PickledObjective, RayWorker
+from distfd.core.points import Points, dense_points
+from distfd.core.records import Batch, Status
+from distfd.differentiation.method import Request
+from distfd.evaluation.evaluate import evaluate
+from distfd.evaluation.session import Session
+from distfd.executors.ray.executor import RayExecutor
+from distfd.executors.ray.failures import failure_of
+from distfd.executors.ray.worker import PickledObjective, RayWorker
 from distfd.executors.serial import SerialExecutor
-from distfd.numerics.plan import Request
-from distfd.objectives.python import PythonObjective
+from distfd.objectives.function import PythonObjective
 from distfd.objectives.simulator import SimulatorObjective
-from distfd.points import Points, dense_points
-from distfd.protocols import Chunk, ChunkDone, SlotLost, SlotUp
-from distfd.records import Batch, Status
 from distfd.scheduling.policy import Policy
-from distfd.session import Session
 from distfd.stores.memory import MemoryStore
+from distfd.workers.protocols import Chunk, ChunkDone, SlotLost, SlotUp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from distfd.protocols import Executor, Report
+    from distfd.workers.protocols import Executor, Report
 
 PATIENCE = 120
 """Seconds after which a test stops waiting for a report."""
@@ -509,7 +509,7 @@ def test_a_slot_that_dies_is_lost_and_comes_up_again(ray_bench: Bench, death: st
 
 def test_a_slot_that_dies_idle_is_told_with_the_next_chunk(ray_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody is to blame, so it is told as lost."""
-    monkeypatch.setattr("distfd.executors.ray_slots._IDLE", 0.0)
+    monkeypatch.setattr("distfd.executors.ray.slots._IDLE", 0.0)
     ray_bench.open(total)
     os.kill(ray_bench.up[0].pid, signal.SIGKILL)
     assert gone(ray_bench.up[0].pid)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from distfd.records import Batch, Failure, Status
+from distfd.core.records import Batch, Failure, Status
 from distfd.stores.memory import MemoryStore
 from distfd.stores.sqlite import SQLiteStore
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from distfd.protocols import Store
+    from distfd.workers.protocols import Store
 
     Open = Callable[[], Store]
 

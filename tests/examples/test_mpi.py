@@ -11,8 +11,8 @@ import psutil
 import pytest
 
 import distfd
-from distfd.failures import ProgramTimeout
-from distfd.objectives.command import CommandObjective
+from distfd.core.failures import ProgramTimeout
+from distfd.objectives.command.objective import CommandObjective
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,18 +12,18 @@ from scipy.integrate import quad
 from scipy.optimize import least_squares
 
 from distfd import Evaluator
-from distfd.build import make_evaluator, make_objective
 from distfd.config.load import load_config
+from distfd.core.failures import ProgramError
 from distfd.errors import InputError
 from distfd.executors.serial import SerialExecutor
-from distfd.failures import ProgramError
-from distfd.objectives.command import CommandObjective
+from distfd.jobs.build import make_evaluator, make_objective
+from distfd.objectives.command.objective import CommandObjective
 
 if TYPE_CHECKING:
     from conftest import RequireSimulator
     from numpy.typing import NDArray
 
-    from distfd.results import DerivativeResult
+    from distfd.results.derivative_result import DerivativeResult
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 

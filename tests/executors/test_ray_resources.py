@@ -13,10 +13,10 @@ import pytest
 
 import distfd
 from distfd.errors import ClusterError, InputError
-from distfd.executors.ray_capacity import Resources, _groups
-from distfd.hosts import HOSTS_FILE, hosts
-from distfd.objectives.command import CommandObjective
-from distfd.objectives.workdir import fill
+from distfd.executors.ray.resources import Resources, _groups
+from distfd.objectives.command.objective import CommandObjective
+from distfd.objectives.command.work_directory import fill
+from distfd.workers.hosts import HOSTS_FILE, hosts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

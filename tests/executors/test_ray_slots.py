@@ -11,10 +11,10 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 
-from distfd.executors.ray_nodes import _runs
-from distfd.executors.ray_slots import Slots
-from distfd.points import dense_points
-from distfd.protocols import Chunk
+from distfd.core.points import dense_points
+from distfd.executors.ray.nodes import _runs
+from distfd.executors.ray.slots import Slots
+from distfd.workers.protocols import Chunk
 
 
 def chunk(points: int) -> Chunk:

@@ -9,7 +9,7 @@ import pytest
 from faulty import CONTAINED, CRASHES, NAMES, POSITIONS, RETURNS, faulty, slopes, start
 
 import distfd
-from distfd.records import Status
+from distfd.core.records import Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

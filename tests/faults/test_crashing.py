@@ -12,7 +12,7 @@ import pytest
 from faulty import CONTAINED, CRASHES, NAMES, POSITIONS, faulty, slopes, start
 
 import distfd
-from distfd.records import Status
+from distfd.core.records import Status
 
 DEATHS = [fault for fault in CRASHES if fault not in CONTAINED]
 

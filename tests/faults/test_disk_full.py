@@ -19,7 +19,7 @@ from storing import wrong_values
 from distfd.config.load import load_config
 from distfd.errors import StoreError
 from distfd.executors.serial import SerialExecutor
-from distfd.run import Job
+from distfd.jobs.run import Job
 from distfd.stores.sqlite import SQLiteStore
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def fun(x, log):
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run of D + 1 evaluations in this process; it counts its calls."""
-    monkeypatch.setattr("distfd.run.make_executor", lambda *_, **__: SerialExecutor())
+    monkeypatch.setattr("distfd.jobs.run.make_executor", lambda *_, **__: SerialExecutor())
     (tmp_path / "full_disk_model.py").write_text(MODEL)
     document = {
         "objective": {"python": "full_disk_model:fun", "kwargs": {"log": str(tmp_path / "calls")}},

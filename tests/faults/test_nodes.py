@@ -129,7 +129,7 @@ def test_a_busy_cluster_is_waited_for_and_that_is_said(cluster: Any, monkeypatch
         def here(self) -> None:
             pass
 
-    monkeypatch.setattr("distfd.silence._FIRST", 1.0)
+    monkeypatch.setattr("distfd.evaluation.stall_notice._FIRST", 1.0)
     await_cpus(2)
     actor: Any = ray.remote(Holder)
     holder = actor.options(num_cpus=2).remote()

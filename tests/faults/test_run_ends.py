@@ -14,7 +14,7 @@ from distfd import events
 from distfd.config.load import load_config
 from distfd.errors import EvaluationError, StoreError
 from distfd.executors.serial import SerialExecutor
-from distfd.run import Job
+from distfd.jobs.run import Job
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +41,7 @@ def stops(x, log, after, error):
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
     """Run a configuration in this process; what result.json says."""
-    monkeypatch.setattr("distfd.run.make_executor", lambda *_, **__: SerialExecutor())
+    monkeypatch.setattr("distfd.jobs.run.make_executor", lambda *_, **__: SerialExecutor())
     (tmp_path / "run_ends_model.py").write_text(MODEL)
 
     def go(raises: type[BaseException] | None = None, **document: Any) -> dict[str, Any]:

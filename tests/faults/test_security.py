@@ -19,18 +19,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+from distfd.core.failures import EvaluationFailure, ProgramError
 from distfd.errors import InputError
-from distfd.evaluator import Evaluator
-from distfd.executors import ray_token
-from distfd.failures import EvaluationFailure, ProgramError
-from distfd.objectives.archive import archive_name
-from distfd.objectives.command import CommandObjective
-from distfd.objectives.edits import EditedDeck, read_edit
-from distfd.objectives.expression import Expression
-from distfd.objectives.folder import OUTCOME
-from distfd.rundir import RunDirectory
-from distfd.spool import DamagedSpoolError, read
+from distfd.evaluation.evaluator import Evaluator
+from distfd.executors.ray import access_token as ray_token
+from distfd.objectives.command.archive import archive_name
+from distfd.objectives.command.deck_edits import EditedDeck, read_edit
+from distfd.objectives.command.expression import Expression
+from distfd.objectives.command.objective import CommandObjective
+from distfd.objectives.command.work_folder import OUTCOME
+from distfd.run_directory.directory import RunDirectory
 from distfd.stores.sqlite import SQLiteStore
+from distfd.workers.spool import DamagedSpoolError, read
 
 ROOT = Path(__file__).parents[2]
 SECRET = "hunter2-correct-horse"  # what must not be found
@@ -198,7 +198,7 @@ def test_a_run_is_its_owners(tmp_path: Path) -> None:
     code = (
         "import os, sys\nos.umask(0)\nfrom distfd import build, evaluator\nfrom distfd.executors.serial import "
         "SerialExecutor\nbuild.make_executor = lambda *_, **__: SerialExecutor()\n"
-        "from distfd.cli import main\nsys.argv = ['distfd', 'run', 'job.yaml']\nmain()\n"
+        "from distfd.cli.commands import main\nsys.argv = ['distfd', 'run', 'job.yaml']\nmain()\n"
     )
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}
     argv = [sys.executable, "-c", code]
@@ -258,7 +258,7 @@ def test_no_pickle_is_read_from_an_output(tmp_path: Path, kind: str) -> None:
 
 
 def test_an_archive_of_compressed_zeros_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("distfd.objectives.arrays.LARGEST", 1_000_000)
+    monkeypatch.setattr("distfd.objectives.command.arrays.LARGEST", 1_000_000)
     content = io.BytesIO()
     np.save(content, np.zeros(1_000_000))
     with zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as packed:
@@ -429,8 +429,8 @@ def test_a_private_cluster_asks_for_its_token(tmp_path: Path) -> None:
 import os, sys, time
 from pathlib import Path
 import distfd
-from distfd.executors.ray import RayExecutor
-from distfd.objectives.command import CommandObjective
+from distfd.executors.ray.executor import RayExecutor
+from distfd.objectives.command.objective import CommandObjective
 objective = CommandObjective(["sh", "-c", 'test "$KEY" && echo J=1'], pass_env=["KEY"], work=sys.argv[1],
                              outputs={"J": {"file": "stdout", "regex": "J=(.+)"}})
 with distfd.Evaluator(objective, executor=RayExecutor(address="local", num_cpus=1)) as evaluator:

@@ -16,14 +16,14 @@ import numpy as np
 import pytest
 from storing import keys, vectors
 
-from distfd import spool
-from distfd.objectives.python import PythonObjective
-from distfd.points import single_points
-from distfd.protocols import Chunk
-from distfd.records import Status
-from distfd.spool import Spool, leave, read
+from distfd.core.points import single_points
+from distfd.core.records import Status
+from distfd.objectives.function import PythonObjective
 from distfd.stores.sqlite import SQLiteStore
-from distfd.work import Worker
+from distfd.workers import spool
+from distfd.workers.protocols import Chunk
+from distfd.workers.spool import Spool, leave, read
+from distfd.workers.worker import Worker
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -132,7 +132,7 @@ def test_the_driver_removes_what_it_has_committed(tmp_path: Path) -> None:
 
 
 def test_a_worker_leaves_what_took_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("distfd.work.SECONDS", 0.0)
+    monkeypatch.setattr("distfd.workers.worker.SECONDS", 0.0)
     x = np.array([1.0, 2.0])
     points = single_points(x, np.array([0, 1]), np.array([3.0, -5.0]))
 

@@ -14,8 +14,8 @@ import yaml
 
 from distfd.config.load import load_config
 from distfd.errors import InputError
-from distfd.launch.kubectl import KubeRayLauncher
-from distfd.launch.order import Order
+from distfd.launch.kuberay import KubeRayLauncher
+from distfd.launch.submission import Order
 from distfd.launch.submit import submit
 
 SHAPE = json.loads((Path(__file__).parent / "rayjob_shape.json").read_text(encoding="utf-8"))
@@ -101,7 +101,7 @@ def test_a_job_is_applied_followed_and_brought_back(
     (programs / "kubectl").write_text(KUBECTL.replace("{python}", sys.executable))
     (programs / "kubectl").chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setattr("distfd.launch.kubectl._LOOK", 0.0)
+    monkeypatch.setattr("distfd.launch.kuberay._LOOK", 0.0)
     told: list[str] = []
     code, result = submit(order.loaded, (), "kuberay", follow=True, say=told.append, ask=lambda _: False)
     assert code == 0

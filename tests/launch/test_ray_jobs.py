@@ -17,7 +17,7 @@ import pytest
 from ray_head import ray_head
 
 from distfd.config.load import load_config
-from distfd.launch.order import Order
+from distfd.launch.submission import Order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from distfd.config.load import load_config
-from distfd.launch.order import Order
 from distfd.launch.slurm import SlurmLauncher
+from distfd.launch.submission import Order
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,7 @@ import pytest
 
 import distfd
 from distfd.errors import InputError, MissingSimulatorError
-from distfd.objectives.python import PythonObjective, load_name
+from distfd.objectives.function import PythonObjective, load_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from distfd.records import Batch, Failure, Status
+from distfd.core.records import Batch, Failure, Status
 
 
 def batch(n: int, failed: int = 0) -> Batch:

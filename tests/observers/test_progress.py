@@ -1,100 +1,135 @@
-"""Progress lines: few, and true."""
+"""`distfd.Progress`: the style that fits, JSON, notebooks, and evaluations that outlive their display."""
 
 from __future__ import annotations
 
 import io
-import re
-from dataclasses import dataclass, field
+import json
+from typing import Any
 
 import numpy as np
+import pytest
 from batches import batch
 
+import distfd
 from distfd import events
-from distfd.observers.progress import ProgressLines
-from distfd.records import Failure, Status
+from distfd.core.records import Failure, Status
+from distfd.observers.progress import _fitting
+from distfd.observers.progress_json import JsonLines
+from distfd.observers.progress_notebook import NotebookBar
 
 
-@dataclass
-class Screen:
-    now: float = 0.0
-    stream: io.StringIO = field(default_factory=io.StringIO)
-
-    def __post_init__(self) -> None:
-        self.lines = ProgressLines(self.stream, clock=lambda: self.now)
-
-    @property
-    def text(self) -> list[str]:
-        printed = self.stream.getvalue().splitlines()
-        assert all(re.match(r"\d\d:\d\d:\d\d ", line) for line in printed)
-        return [line[9:] for line in printed]
+def total(x: np.ndarray) -> float:
+    return float(x @ x)
 
 
-def test_a_long_wave_is_told_every_few_seconds() -> None:
-    screen = Screen()
-    screen.lines(events.WaveStarted("gradient", 101, 1, 2))
-    for slot in range(2):
-        screen.lines(events.SlotStarted(slot, "here", 7))
-    for second in range(1, 21):
-        screen.now = float(second)
-        screen.lines(events.BatchFinished(batch(5, failed=1 if second == 1 else 0)))
-    screen.lines(events.WaveEnded("gradient", 100, 1, 20.0, 19.0))
-    assert screen.text == [
-        "gradient: 100 evaluations to begin with on 2 slots, 1 more are known",
-        "25/100 evaluations, 1 failed, 2 slots, about 15 s left",
-        "50/100 evaluations, 1 failed, 2 slots, about 10 s left",
-        "75/100 evaluations, 1 failed, 2 slots, about 5 s left",
-        "gradient: 100 evaluations, 1 failed in 20 s",
-    ]
+def test_an_observer_of_a_gradient() -> None:
+    stream = io.StringIO()
+    distfd.gradient(total, [1.0, 2.0], executor="serial", observers=[distfd.Progress(stream)])
+    assert "gradient: 3 evaluations to begin with on 1 slot" in stream.getvalue()
 
 
-def test_an_optimizer_has_a_line_an_iteration() -> None:
-    screen = Screen()
-    for iteration in range(1, 4):
-        screen.lines(events.WaveStarted("gradient", 5, 0, 2))
-        screen.lines(events.BatchFinished(batch(5)))
-        screen.lines(events.WaveEnded("gradient", 5, 0, 0.1, 0.1))
-        screen.lines(events.Iterated(iteration, np.zeros(4), 1.0 / iteration))
-    assert screen.text[0].startswith("gradient: 5 evaluations")
-    assert screen.text[1:] == ["iteration 1: J = 1", "iteration 2: J = 0.5", "iteration 3: J = 0.33333333"]
+class Broken(io.StringIO):
+    """A pipe whose reader is gone."""
+
+    def write(self, text: str) -> int:
+        raise BrokenPipeError(32, "Broken pipe")
 
 
-def test_failures_and_waiting_are_told() -> None:
-    screen = Screen()
-    failure = Failure(Status.CRASH, "the worker process died")
-    screen.lines(events.AttemptFailed("coordinate 3", 1, failure, again=True, host="here", pid=1))
-    screen.lines(events.AttemptFailed("coordinate 3", 2, failure, again=False, host="here", pid=1))
-    screen.lines(events.Waiting(31.0, "no slot is up"))
-    assert screen.text == [
-        "failed: coordinate 3: the worker process died (attempt 1; trying again)",
-        "failed: coordinate 3: the worker process died (attempt 2)",
-        "waiting for 31 s: no slot is up",
-    ]
+@pytest.mark.parametrize("style", ["auto", "lines", "json", "live"])
+def test_a_broken_display_breaks_no_evaluation(style: str) -> None:
+    progress = distfd.Progress(Broken(), style=style)
+    progress.say("a remark")
+    progress.hold("starting")
+    with progress:
+        found = distfd.gradient(total, [1.0, 2.0], executor="serial", observers=[progress])
+    np.testing.assert_allclose(found, [2.0, 4.0], rtol=1e-6)
 
 
-def test_only_the_first_failures_are_told_one_by_one() -> None:
-    screen = Screen()
-    for k in range(1000):
-        failure = Failure(Status.ERROR, "no")
-        screen.lines(events.AttemptFailed(f"coordinate {k}", 1, failure, again=False, host="here", pid=1))
-    assert len(screen.text) == 6
-    assert screen.text[-1] == "further failures are counted, and not told one by one"
+def test_styles() -> None:
+    with pytest.raises(distfd.InputError, match="style: must be one of"):
+        distfd.Progress(style="pretty")
+    silent = io.StringIO()
+    distfd.gradient(total, [1.0], executor="serial", observers=[distfd.Progress(silent, style="none")])
+    assert silent.getvalue() == ""
 
 
-def test_what_takes_long_is_named_and_lines_become_fewer() -> None:
-    screen = Screen()
-    screen.lines(events.WaveStarted("gradient", 3, 0, 2))
-    for second in range(1, 3601):
-        screen.now = float(second)
-        screen.lines(events.Running(1, 1, "coordinate 2 ('width'), x = 3.1 (baseline 3.0)", float(second)))
-    assert len(screen.text) < 60, "an hour of one evaluation"
-    assert screen.text[-1].startswith("0/3 evaluations")
-    assert re.search(r"longest at work: coordinate 2 \('width'\), \d+ min", screen.text[-1])
+def test_a_terminal_has_the_panel_unless_it_is_dumb(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("TERM", "xterm")
+    assert _fitting(Terminal()) == "live"
+    assert _fitting(io.StringIO()) == "lines"
+    monkeypatch.setenv("TERM", "dumb")
+    assert _fitting(Terminal()) == "lines"
 
 
-def test_a_fast_optimizer_does_not_flood() -> None:
-    screen = Screen()
-    for iteration in range(1, 1001):
-        screen.now = 0.1 * iteration
-        screen.lines(events.Iterated(iteration, np.zeros(4), 1.0 / iteration, 0.5))
-    assert len(screen.text) <= 10 + 100 / 5
-    assert screen.text[0] == "iteration 1: J = 1, |g| = 0.5"
+def test_json_is_one_object_a_line_and_null_where_not_finite() -> None:
+    stream, now = io.StringIO(), [0.0]
+    lines = JsonLines(stream, clock=lambda: now[0])
+    lines(events.WaveStarted("gradient", 201, 1, 2))
+    for second in range(1, 101):
+        now[0] = second / 10
+        lines(events.BatchFinished(batch(2, failed=second == 1)))
+    lines(events.AttemptFailed("coordinate 1", 1, Failure(Status.CRASH, "died"), again=True, host="h", pid=1))
+    lines(events.Iterated(1, np.zeros(2), float("nan"), float("inf")))
+    lines(events.WaveEnded("gradient", 200, 1, 10.0, 9.0))
+    lines.say("a remark")
+    found = [json.loads(line) for line in stream.getvalue().splitlines()]
+    kinds = [line["event"] for line in found]
+    assert kinds == ["wave_started", *["progress"] * 10, "failed", "iterated", "wave_ended", "remark"]
+    progress = found[5]
+    assert progress["finished"] == 100
+    assert progress["total"] == 200
+    assert progress["failed"] == 1
+    assert progress["rate"] == pytest.approx(20, rel=0.05)
+    assert (found[12]["value"], found[12]["gradient_norm"]) == (None, None)
+    assert all("time" in line for line in found)
+
+
+class Cell:
+    """What IPython's display does with ids, as far as it is used."""
+
+    def __init__(self) -> None:
+        self.shown: list[list[str]] = []
+
+    def display(self, page: Any, *, display_id: bool) -> Any:
+        assert display_id
+        self.shown.append([page._repr_html_()])
+        cell, mine = self, len(self.shown) - 1
+
+        class Handle:
+            def update(self, page: Any) -> None:
+                cell.shown[mine].append(page._repr_html_())
+
+        return Handle()
+
+
+def test_a_notebook_has_a_bar_for_each_evaluator_and_foreign_text_is_escaped() -> None:
+    cell, now = Cell(), [0.0]
+    bar = NotebookBar(cell.display, clock=lambda: now[0])
+    for _ in range(2):
+        bar(events.WaveStarted("gradient", 100, 0, 2))
+        failure = Failure(Status.ERROR, "<script>alert(1)</script>")
+        bar(events.AttemptFailed("coordinate 1", 1, failure, again=False, host="h", pid=1))
+        for tick in range(100):
+            now[0] += 0.01
+            bar(events.BatchFinished(batch(1, failed=tick == 0)))
+        bar(events.WaveEnded("gradient", 100, 1, 1.0, 1.0))
+        bar(events.Stopped())
+    assert len(cell.shown) == 2
+    for drawn in cell.shown:
+        assert len(drawn) <= 6, "a message to the browser twice a second, not for each evaluation"
+        assert 'value="100"' in drawn[-1]
+        assert "<script>" not in drawn[-1]
+        assert "&lt;script&gt;" in drawn[-1]
+
+
+def test_a_closed_notebook_bar_shows_its_end() -> None:
+    cell = Cell()
+    bar = NotebookBar(cell.display)
+    bar(events.WaveStarted("gradient", 2, 0, 2))
+    bar(events.BatchFinished(batch(2)))
+    bar.close()
+    assert 'value="2"' in cell.shown[0][-1]

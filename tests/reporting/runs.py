@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from distfd.records import Batch, Failure, Status
-from distfd.rundir import RunDirectory
+from distfd.core.records import Batch, Failure, Status
+from distfd.run_directory.directory import RunDirectory
 from distfd.stores.sqlite import SQLiteStore
 
 if TYPE_CHECKING:

@@ -14,11 +14,11 @@ from reading import Element, read
 from runs import FOUR, GRADIENT, Attempt, Made, session
 
 import distfd
-from distfd.records import Status
-from distfd.reporting.data import read_run
+from distfd.core.records import Status
 from distfd.reporting.page import render
+from distfd.reporting.run_data import read_run
 from distfd.reporting.write import refresh_report, write_report
-from distfd.rundir import RunDirectory
+from distfd.run_directory.directory import RunDirectory
 
 FOREIGN = """<script>alert('1')</script>"><img src=x onerror=alert(2)>{title}%s&lt;</style></title>"""
 LOG = session(0.0, 6.0, (1.5, 5.5))

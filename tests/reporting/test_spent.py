@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from runs import BEGIN, FOUR, Attempt, Made, session
 
-from distfd.records import Status
-from distfd.reporting.data import read_run
+from distfd.core.records import Status
 from distfd.reporting.run_clock import RunClock, run_clock
-from distfd.reporting.spent import where_time_went
+from distfd.reporting.run_data import read_run
+from distfd.reporting.time_spent import where_time_went
 from distfd.reporting.timeline import _covered
 
 if TYPE_CHECKING:

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from distfd.protocols import ChunkDone, SlotLost, SlotStarting, SlotUp
-from distfd.records import Batch, Failure, Status
+from distfd.core.records import Batch, Failure, Status
+from distfd.workers.protocols import ChunkDone, SlotLost, SlotStarting, SlotUp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from distfd.protocols import Report
-    from distfd.scheduling.issuing import Submit
-    from distfd.scheduling.ledger import Attempts
+    from distfd.scheduling.assignment import Submit
+    from distfd.scheduling.attempts import Attempts
     from distfd.scheduling.scheduler import Scheduler
+    from distfd.workers.protocols import Report
 
 FOREVER = 10**9
 

@@ -9,16 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulated_slots import FOREVER, Plan, SimulatedSlots, batch_of
 
-from distfd.protocols import ChunkDone, SlotLost, SlotUp
-from distfd.records import Failure, Status
+from distfd.core.records import Failure, Status
 from distfd.scheduling.policy import Policy
-from distfd.scheduling.pool import Pool
 from distfd.scheduling.scheduler import Scheduler
+from distfd.scheduling.slot_pool import Pool
+from distfd.workers.protocols import ChunkDone, SlotLost, SlotUp
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from distfd.scheduling.issuing import Submit
+    from distfd.scheduling.assignment import Submit
 
 RETRIES = {Status.ERROR: 0, Status.CRASH: 2, Status.TIMEOUT: 0}
 CRASH = Failure(Status.CRASH, "signal 11")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from distfd.protocols import SlotLost, SlotStarting, SlotUp
-from distfd.records import Failure, Status
+from distfd.core.records import Failure, Status
 from distfd.scheduling.policy import Policy
-from distfd.scheduling.pool import Pool
 from distfd.scheduling.scheduler import Scheduler
+from distfd.scheduling.slot_pool import Pool
+from distfd.workers.protocols import SlotLost, SlotStarting, SlotUp
 
 CRASH = Failure(Status.CRASH, "signal 11")
 LIMIT = 30.0

@@ -19,9 +19,9 @@ from simulated_slots import SimulatedSlots
 
 import distfd
 from distfd.scheduling.policy import Policy
-from distfd.scheduling.pool import Pool
 from distfd.scheduling.scheduler import Scheduler
-from distfd.time_limit import TimeLimit, find_time_limit
+from distfd.scheduling.slot_pool import Pool
+from distfd.workers.time_limit import TimeLimit, find_time_limit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from distfd.core.records import Batch, Failure, Status
 from distfd.errors import InputError, StoreError
-from distfd.records import Batch, Failure, Status
 from distfd.stores.filesystem import network_filesystem
 from distfd.stores.sqlite import SQLiteStore
 from distfd.stores.summary import read_summary

@@ -1,0 +1,293 @@
+"""Check a derivative by a step sweep: `step_sweep`, and all that ``distfd check`` shows."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from distfd.core.errors import DerivativeWarning, InputError
+from distfd.differentiation.advice import advice
+from distfd.differentiation.assessment import DISTRUST, FLOOR, TRUST, Component, first_line, judge, overall, sizes
+from distfd.differentiation.first_derivative import FirstDerivative
+from distfd.differentiation.stencils import coefficients
+from distfd.differentiation.step_sweep import Sweep
+from distfd.differentiation.steps import AbsoluteStep, NoiseStep, typical_sizes
+from distfd.evaluation.evaluator import Evaluator
+from distfd.evaluation.tally import gather
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from distfd.differentiation.method import Method
+    from distfd.differentiation.noise import Noise
+    from distfd.differentiation.sweep_result import StepSweep
+    from distfd.evaluation.method_registry import Setting
+    from distfd.results.derivative_result import DerivativeResult
+
+    Floats = NDArray[np.float64]
+
+MOST = 5
+"""Coordinates that are swept where none are named."""
+_LEAST = 1e-300
+
+
+@dataclass(frozen=True, eq=False)
+class Check:
+    """What a check found.
+
+    Attributes
+    ----------
+    verdict : str
+        "trust", "do not trust" or "cannot tell".
+    sentence : str
+        The verdict, and on what it rests.
+    components : list of Component
+        Those that were swept.
+    doubtful : tuple of int
+        Other coordinates, which noise alone may spoil.
+    label : callable
+        Coordinate number -> what messages call it.
+    advice : str or None
+        A line of YAML that does better; None where the configuration is good enough.
+    sweep : StepSweep
+    result : DerivativeResult or None
+        The derivative as configured; None where it cannot be formed at all.
+    tolerance : float
+        The relative error that counts as good enough.
+    n_evaluations, n_reused : int
+        Of the configured derivative and the sweep together.
+    """
+
+    verdict: str
+    sentence: str
+    components: list[Component]
+    doubtful: tuple[int, ...]
+    label: Callable[[int], str]
+    advice: str | None
+    sweep: StepSweep
+    result: DerivativeResult | None
+    tolerance: float
+    n_evaluations: int
+    n_reused: int
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Reasons to doubt the derivative as configured, and what the sweep adds to them, by coordinate name."""
+        told = () if self.result is None else self.result.warnings
+        return tuple(dict.fromkeys(told + self.sweep.warnings))
+
+
+def step_sweep(
+    fun: Any, x0: ArrayLike, coordinates: Sequence[int | str] | None = None, *, vector: bool = False, **options: Any
+) -> StepSweep:
+    """Forward and central differences at steps from 1e-12 to 1e-1 of the scale, along a few coordinates, in one wave.
+
+    Parameters
+    ----------
+    fun, x0
+        As for `distfd.differentiate`.
+    coordinates : sequence of int or str, optional
+        Which, by number or by name; the first 5 that may move where none are given. Each takes 24 evaluations, and the
+        noise 13 in all.
+    vector : bool
+        Whether J has several outputs.
+    **options
+        Of `distfd.Evaluator`. Unless ``on_failure`` is "raise", steps at which J has no value are left out.
+
+    Returns
+    -------
+    StepSweep
+        Its ``derivative`` and ``error`` are the best that the sweep tells; ``print`` shows it as a table.
+
+    Raises
+    ------
+    InputError
+        If a coordinate is none, or may not move.
+    EvaluationError
+        If J fails at x0.
+    """
+    with Evaluator(fun, **{"on_failure": "nan", **options}) as evaluator:
+        setting = evaluator.setting(x0)
+        rows = _numbers(setting, coordinates) if coordinates is not None else setting.site.moving[:MOST]
+        return _sweep(evaluator, setting, rows, vector=vector)
+
+
+def check_derivative(
+    evaluator: Evaluator,
+    x0: ArrayLike,
+    coordinates: Sequence[int | str] | None = None,
+    *,
+    kind: str = "gradient",
+    tolerance: float,
+) -> Check:
+    """The derivative as the Evaluator is set up, held against a step sweep.
+
+    The configured derivative is one wave, the sweep another; where no coordinates are named, the noise that tells which
+    are doubtful comes before.
+
+    Parameters
+    ----------
+    evaluator : Evaluator
+    x0 : (d,) array
+    coordinates : sequence of int or str, optional
+        Which to sweep; by default the most doubtful and the largest in turn, at most 5.
+    kind : str
+        "gradient" or "jacobian".
+    tolerance : float
+        The relative error that counts as good enough.
+
+    Raises
+    ------
+    InputError, EvaluationError
+        As `step_sweep`.
+    """
+    setting, vector = evaluator.setting(x0), kind == "jacobian"
+    site, scale = setting.site, typical_sizes(setting.site.x, setting.options.scale)
+    if not len(site.moving):
+        raise InputError("check: every coordinate is fixed, and so every derivative is 0")
+    rows = None if coordinates is None else _numbers(setting, coordinates)
+    method, refused = _method(evaluator, x0, kind)
+    result = None
+    if method is not None:
+        with warnings.catch_warnings():
+            # The report has them all, in their place.
+            warnings.simplefilter("ignore", DerivativeWarning)
+            result = evaluator.differentiate(x0, kind=kind)
+    known = [] if result is None else [result]
+    costs = [(one.n_evaluations, one.n_reused) for one in known]
+    if rows is None:
+        first = _sweep(evaluator, setting, np.empty(0, dtype=np.int64), vector=vector)
+        costs.append((first.n_evaluations, 0))
+        rows = site.moving[:MOST]
+        if result is not None:
+            rows = _choice(site.moving, _table(result), _noise_part(method, result, first.bars), scale)
+    sweep = _sweep(evaluator, setting, rows, vector=vector)
+    costs.append((sweep.n_evaluations, sweep.n_reused - len(costs)))
+    doubtful: list[int] = []
+    components: list[Component] = []
+    how = _how(setting)
+    if result is None:
+        verdict, sentence = DISTRUST, f"do NOT trust the derivative as configured: it cannot be formed: {refused}"
+    else:
+        value, noise = _table(result), _noise_part(method, result, sweep.bars)
+        components = judge(sweep, value[rows], noise[rows], scale[rows], tolerance)
+        rest = np.setdiff1d(site.moving, rows)
+        quiet = (noise <= tolerance * np.maximum(sizes(value, scale), _LEAST)).all(axis=1)
+        spoilt = np.asarray(~quiet | np.isnan(value).any(axis=1))
+        doubtful = rest[spoilt[rest]].tolist()
+        verdict = overall(components, doubtful)
+        sentence = first_line(verdict, components, doubtful, site.label, how)
+    better = None
+    if verdict != TRUST:
+        relative = np.abs(site.x) if setting.options.scale is None else _relative(site.x, setting)
+        better = advice(sweep, scale, relative, scheme=setting.options.stencil.name, tolerance=tolerance)
+    return Check(
+        verdict=verdict,
+        sentence=sentence,
+        components=components,
+        doubtful=tuple(doubtful),
+        label=site.label,
+        advice=better,
+        sweep=sweep,
+        result=result,
+        tolerance=tolerance,
+        n_evaluations=sum(n for n, _ in costs),
+        n_reused=costs[0][1],
+    )
+
+
+def _sweep(evaluator: Evaluator, setting: Setting, rows: NDArray[np.int64], *, vector: bool) -> StepSweep:
+    scale = typical_sizes(setting.site.x, setting.options.scale)
+    method = Sweep(setting.site, scale, rows, vector)
+    _, tally = evaluator.solve(method, "sweep")
+    waves = [gather(request, batches) for request, batches in tally.waves]
+    return method.result(waves, tally.n_evaluations, tally.n_reused)
+
+
+def _numbers(setting: Setting, coordinates: Sequence[int | str]) -> NDArray[np.int64]:
+    """Coordinates by number or name, as sorted numbers."""
+    site, names = setting.site, list(setting.options.names or ())
+    found = set()
+    for given in coordinates:
+        if given in names:
+            k = names.index(str(given))
+        elif str(given).isdigit() and int(given) < len(site.x):
+            k = int(given)
+        else:
+            known = (
+                f"; there are {', '.join(names[:20])}" if names else f"; they are numbered from 0 to {len(site.x) - 1}"
+            )
+            raise InputError(f"coordinates: there is no {given!r}{known}")
+        if k not in site.moving:
+            raise InputError(f"coordinates: {site.label(k)} is fixed, and its derivative is 0")
+        found.add(k)
+    if not found:
+        raise InputError("coordinates: name at least one")
+    return np.array(sorted(found), dtype=np.int64)
+
+
+def _method(evaluator: Evaluator, x0: ArrayLike, kind: str) -> tuple[Method | None, str]:
+    """The configured plan, or why its steps make none: that is a finding here, and no reason to stop."""
+    method = evaluator.method(x0, kind)
+    try:
+        method.advance(())
+    except InputError as error:
+        if not str(error).startswith("step:"):
+            raise
+        return None, str(error).removeprefix("step: ")
+    return method, ""
+
+
+def _noise_part(method: Method | None, result: DerivativeResult, bars: Noise) -> Floats:
+    """How far noise alone may put the configured components off, (d, m); for schemes with a bar of their own, that."""
+    value = _table(result)
+    if result.error is not None:
+        return np.asarray(np.atleast_2d(result.error).T)
+    part = np.zeros(value.shape)
+    if isinstance(method, FirstDerivative) and not method.stencil.imaginary:
+        offsets = method.lines.offsets
+        part[method.lines.moving] = bars.part(coefficients(offsets) / offsets)
+    return part
+
+
+def _table(result: DerivativeResult) -> Floats:
+    """A gradient (d,) or Jacobian (m, d) as (d, m)."""
+    return np.asarray(np.atleast_2d(result.derivative).T)
+
+
+def _choice(moving: NDArray[np.int64], value: Floats, noise: Floats, scale: Floats) -> NDArray[np.int64]:
+    """The most doubtful coordinate, the largest, the next most doubtful ... up to `MOST`, as sorted numbers."""
+    size = np.abs(np.nan_to_num(value)) * scale[:, None]
+    least = FLOOR * size.max(axis=0, initial=0.0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        doubt = np.nan_to_num(noise * scale[:, None] / np.maximum(size, least), nan=np.inf).max(axis=1)
+    doubt[(np.nan_to_num(value) == 0).all(axis=1)] = np.inf
+    orders = [moving[np.argsort(-key[moving], kind="stable")] for key in (doubt, size.max(axis=1))]
+    turns = np.stack(orders, axis=1).ravel().tolist()
+    return np.array(sorted(list(dict.fromkeys(turns))[:MOST]), dtype=np.int64)
+
+
+def _how(setting: Setting) -> str:
+    """Scheme and step in words."""
+    options = setting.options
+    step = options.step
+    if options.accuracy is not None:
+        return f"forward, and central where accuracy {options.accuracy:g} asks for it"
+    if isinstance(step, NoiseStep):
+        return "steps from the noise"
+    if step is None:
+        return f"{options.stencil.name}, its default step {options.stencil.relative_step:.2g}"
+    numbers = np.asarray(step.h if isinstance(step, AbsoluteStep) else step)
+    text = f"{numbers:g}" if numbers.ndim == 0 else "for each coordinate"
+    return f"{options.stencil.name}, {'absolute' if isinstance(step, AbsoluteStep) else 'relative'} step {text}"
+
+
+def _relative(x: Floats, setting: Setting) -> Floats:
+    """What relative steps are relative to: the scale where there is one, else abs(x)."""
+    given = np.broadcast_to(np.asarray(setting.options.scale, dtype=float), x.shape)
+    return np.asarray(np.where(np.isnan(given), np.abs(x), given))

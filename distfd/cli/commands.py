@@ -1,0 +1,312 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from distfd.cli import terminal
+from distfd.cli.inspection_commands import add_commands, say
+from distfd.cli.options import ConfigFile, Debug, LogFormat, Overrides, Quiet, examples
+from distfd.cli.submit_command import add_submit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from distfd.jobs.forecast import Assumed
+    from distfd.jobs.run import Job
+    from distfd.observers.progress import Progress
+    from distfd.run_directory.directory import RunDirectory
+
+
+_INTERRUPTED = "interrupted; what was finished is kept, and the same command again goes on from there"
+
+
+app = typer.Typer(
+    name="distfd",
+    epilog=examples("distfd init && distfd run config.yaml", "distfd COMMAND --help"),
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback(invoke_without_command=True)
+def distfd(
+    *,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    """Finite-difference derivatives of expensive black boxes, every evaluation a Ray task."""
+    if version:
+        from distfd.run_directory.result_json import versions
+
+        found = versions()
+        say(f"distfd {found.pop('distfd', '')} ({', '.join(f'{name} {number}' for name, number in found.items())})")
+        raise typer.Exit(0)
+
+
+@app.command(
+    epilog=examples(
+        "distfd run job.yaml",
+        "distfd run job.yaml derivative.scheme=central output=runs/central",
+        "distfd run job.yaml --evaluate x0      one evaluation, shown step by step",
+    )
+)
+def run(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    *,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Put an earlier run aside and begin anew.")] = False,
+    evaluate: Annotated[
+        str | None,
+        typer.Option(
+            "--evaluate", metavar="X", help="Only evaluate J once, at x0 or 1,2,3, and show how; nothing is stored."
+        ),
+    ] = None,
+    show_output: Annotated[
+        bool, typer.Option("--show-output", help="Print what J prints, on standard error; else it is in output.log.")
+    ] = False,
+    quiet: Quiet = False,
+    log_format: LogFormat = "text",
+    debug: Debug = False,
+) -> None:
+    """Do what CONFIG says; run it again to resume."""
+    from distfd.config.load import load_config
+
+    if evaluate is not None:
+        from distfd.jobs.single_evaluation import evaluate_once
+
+        evaluate_once(load_config(config, overrides or ()), evaluate, say)
+        return
+    from distfd.cli.result_table import show_result
+    from distfd.core.errors import EvaluationError
+    from distfd.jobs.run import Job
+    from distfd.workers.emergency_exit import last_resort
+
+    with _progress(quiet, log_format, printing=show_output) as progress:
+        loaded = load_config(config, overrides or ())
+
+        def prepare(directory: RunDirectory) -> None:
+            if not debug:
+                terminal.divert(directory.noise, show_output=show_output)
+            progress.say(f"{loaded.config.task} of {loaded.path.name}")
+            progress.hold("starting workers")
+
+        job = Job(loaded, progress, progress.say, show_output=show_output, prepare=prepare)
+        try:
+            with last_resort(lambda reason: _end_lost(job, reason)):
+                result = job.run(fresh=fresh)
+        except EvaluationError as error:
+            printed = job.directory.printed
+            note = f"\n  printed: what J printed is in {printed}" if printed.exists() and not show_output else ""
+            raise EvaluationError(f"{error}{note}", error.evaluation) from error
+    with terminal.answering():
+        show_result(result, job.directory)
+    if result["status"] != "done":
+        raise typer.Exit(3)
+
+
+@contextlib.contextmanager
+def _progress(quiet: bool, log_format: str, *, printing: bool = False) -> Iterator[Progress]:
+    """What shows how far the command is; where J prints too, not in a panel that this would tear."""
+    from distfd.core.errors import InputError
+    from distfd.observers.progress import Progress
+
+    if log_format not in ("text", "json"):
+        raise InputError(f"--log-format: must be text or json (given {log_format!r})")
+    if log_format == "json":
+        terminal.speak_json()
+    style = "none" if quiet else "json" if log_format == "json" else "lines" if printing else "auto"
+    with Progress(terminal.stream(), style=style) as progress:
+        if quiet:
+            yield progress
+        else:
+            with terminal.spoken_by(progress.say):
+                yield progress
+
+
+@app.command(
+    epilog=examples(
+        "distfd plan job.yaml derivative.scheme=central4",
+        "distfd plan job.yaml --slots 10000 --duration 5min --spread 0.3",
+    )
+)
+def plan(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    *,
+    slots: Annotated[int | None, typer.Option("--slots", help="Simulate the wave on so many slots.")] = None,
+    duration: Annotated[
+        str | None, typer.Option("--duration", help="What an evaluation then takes: seconds, or 5min.")
+    ] = None,
+    spread: Annotated[
+        float, typer.Option("--spread", help="Standard deviation of that over the mean; lognormal.")
+    ] = 0.0,
+    debug: Debug = False,  # noqa: ARG001  # see main()
+) -> None:
+    """Show evaluations, rounds and resources without running any."""
+    from distfd.config.load import load_config
+    from distfd.jobs.preview import preview
+
+    say(preview(load_config(config, overrides or ()), _assumed(slots, duration, spread)))
+
+
+def _assumed(slots: int | None, duration: str | None, spread: float) -> Assumed | None:
+    """What a wave is to be simulated with, if it is."""
+    if slots is None and duration is None:
+        return None
+    from distfd.config.quantities import seconds
+    from distfd.core.errors import InputError
+    from distfd.jobs.forecast import Assumed
+
+    if slots is None or duration is None:
+        raise InputError("plan: --slots and --duration go together")
+    try:
+        each = float(duration) if duration.replace(".", "", 1).isdigit() else seconds(duration)
+    except ValueError as error:
+        raise InputError(f"--duration: {error}") from None
+    return Assumed(slots, each, spread)
+
+
+@app.command(epilog=examples("distfd validate job.yaml"), short_help="Check CONFIG and what it names; run nothing.")
+def validate(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    *,
+    no_import: Annotated[
+        bool, typer.Option("--no-import", help="Do not import the objective's module or look for its program.")
+    ] = False,
+    debug: Debug = False,  # noqa: ARG001  # see main()
+) -> None:
+    """Check CONFIG and what its method takes, import its objective, look for its program; run nothing."""
+    from distfd.config.load import load_config
+    from distfd.jobs.build import check_solver, make_objective
+
+    loaded = load_config(config, overrides or ())
+    problem = loaded.config.problem()
+    check_solver(loaded, problem)
+    if not no_import:
+        make_objective(loaded, problem)
+    say(f"{config}: valid")
+
+
+@app.command(
+    epilog=examples("distfd check job.yaml", "distfd check job.yaml --coordinates mass,width --plot sweep.png"),
+    short_help="Say whether the derivative can be trusted, and which step to set.",
+)
+def check(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    *,
+    coordinates: Annotated[
+        str | None,
+        typer.Option("--coordinates", metavar="NAME,NAME", help="Which to sweep; by default up to 5, doubtful first."),
+    ] = None,
+    tolerance: Annotated[
+        float | None,
+        typer.Option("--tolerance", help="The relative error that is good enough; derivative.accuracy, or 0.01."),
+    ] = None,
+    plot: Annotated[
+        str | None, typer.Option("--plot", metavar="FILE.png", help="Draw the step sweep (needs matplotlib).")
+    ] = None,
+    json_file: Annotated[str | None, typer.Option("--json", metavar="FILE", help="Write what was found.")] = None,
+    quiet: Quiet = False,
+    log_format: LogFormat = "text",
+    debug: Debug = False,
+) -> None:
+    """Measure the noise, sweep the step, and say whether the derivative can be trusted and which step to set."""
+    from distfd.checks.check_report import check_text
+    from distfd.config.load import load_config
+    from distfd.jobs.check import check_job
+
+    names = None if coordinates is None else [name.strip() for name in coordinates.split(",") if name.strip()]
+    with _progress(quiet, log_format) as progress:
+        loaded = load_config(config, overrides or ())
+        if not debug:
+            terminal.divert(Path(os.devnull))
+        progress.hold("starting workers")
+        found = check_job(
+            loaded,
+            coordinates=names,
+            tolerance=tolerance,
+            plot=plot,
+            json_file=json_file,
+            observer=progress,
+            say=progress.say,
+        )
+    say(check_text(found))
+    if found.result is not None and len(found.result.missing):
+        raise typer.Exit(3)
+
+
+add_commands(app)
+add_submit(app)
+
+
+def main() -> None:
+    """Entry point: run a command and exit with its code."""
+    terminal.open_streams()
+    sys.exit(_guarded(lambda: app(standalone_mode=False, prog_name="distfd"), debug="--debug" in sys.argv))
+
+
+def _guarded(command: Callable[[], Any], *, debug: bool) -> int:  # noqa: PLR0911  # one return an exit code
+    """Run a command; whatever it raises becomes a message and an exit code."""
+    from distfd.core.errors import ClusterLostError, DistfdError
+
+    warnings.showwarning = terminal.show_warning
+    signal.signal(signal.SIGTERM, _terminated)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # the terminal was closed, and not under nohup
+        signal.signal(signal.SIGHUP, _terminated)
+    try:
+        code = int(command() or 0)
+    except typer.Exit as stop:
+        return stop.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        return _fail(_INTERRUPTED, 130, debug=debug)
+    except DistfdError as error:
+        code = _fail(str(error), error.exit_code, debug=debug)
+        if isinstance(error, ClusterLostError):
+            # Threads may be inside of Ray, waiting for servers that hang: to end the interpreter under them crashes.
+            sys.stdout.flush()
+            os._exit(code)
+        return code
+    except Exception as error:
+        if hasattr(error, "show") and hasattr(error, "exit_code"):
+            # A mistake in the command itself. Its class has another home in each version of typer.
+            error.show()
+            return int(error.exit_code)
+        text = f"this is a bug in distfd: {type(error).__name__}: {error}\nplease report it with what --debug shows"
+        return _fail(text, 1, debug=debug)
+    if code == 130:  # typer answers so where it caught the interrupt itself
+        return _fail(_INTERRUPTED, 130, debug=False)
+    # What there was to do is done: a signal from here on could only spoil the ending.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return code
+
+
+def _end_lost(job: Job, reason: str) -> None:
+    """The cluster is lost, and Ray holds the main thread for good."""
+    from distfd.core.errors import ClusterLostError
+
+    job.lost(reason)
+    os._exit(_fail(reason, ClusterLostError.exit_code, debug=False))
+
+
+def _fail(text: str, code: int, *, debug: bool) -> int:
+    terminal.error(text, code, debug=debug)
+    return code
+
+
+def _terminated(signum: int, frame: object) -> None:  # noqa: ARG001  # as signal calls it
+    """End as with Ctrl-C: children dead, store closed, resumable."""
+    raise KeyboardInterrupt

@@ -1,0 +1,189 @@
+"""``distfd init --command ... --deck ...``: a first configuration from a deck in which numbers are marked."""
+
+from __future__ import annotations
+
+import json
+import keyword
+import os
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from distfd.config.yaml_scalars import resolve
+from distfd.core.errors import InputError
+from distfd.objectives.command.values import OutputError, number
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_MARK = re.compile(r"\{\{\s*(\w+)\s*=\s*([^|{}]*?)\s*(\|[^{}]*?)?\s*\}\}")
+"""``{{ width = 0.3 }}``, or with a format ``{{ width = 0.3 | fmt("8.3f") }}``."""
+
+_AGAIN = re.compile(r"\{\{\s*(\w+)\s*(\|[^{}]*?)?\s*\}\}")
+"""``{{ width }}``, where the number is marked elsewhere."""
+
+_JINJA = re.compile(r"\{\{|\{%|\{#")
+
+
+@dataclass(frozen=True)
+class Draft:
+    """Files to write: their texts by path."""
+
+    config: Path
+    files: dict[Path, str]
+
+
+def draft(command: str, decks: Sequence[str], to: str | None = None) -> Draft:
+    """A configuration and templates for a program.
+
+    Parameters
+    ----------
+    command : str
+        As it is typed: the program and its arguments.
+    decks : sequence of path
+        Input files of the program, each with the numbers that matter marked: ``{{ width = 0.3 }}``.
+    to : path, optional
+        The configuration to write; by default the first deck's name with .yaml.
+
+    Raises
+    ------
+    InputError
+        If a deck cannot be read, has no marks or wrong ones, or a file is there already.
+    """
+    if not decks:
+        raise InputError("--deck: name the input file in which numbers are marked, such as {{ width = 0.3 }}")
+    argv = shlex.split(command)
+    if not argv:
+        raise InputError("--command: is empty")
+    config = Path(to) if to else Path(decks[0]).with_suffix(".yaml")
+    values: dict[str, float] = {}
+    texts: dict[Path, list[str]] = {}
+    inputs: dict[str, str] = {}
+    for deck in decks:
+        template = config.parent / f"{Path(deck).name}.j2"
+        texts[template] = _template(Path(deck), values)
+        inputs[_target(deck)] = template.name
+    files = {path: _plain(text, values) for path, text in texts.items()}
+    if not values:
+        raise InputError(f"{', '.join(decks)}: no number is marked; write {{{{ width = 0.3 }}}} in place of 0.3")
+    files[config] = _config(argv, inputs, values, _beside(argv[1:], inputs, config.parent))
+    for path in files:
+        if path.exists():
+            raise InputError(f"{path} is there already; remove it, or write elsewhere (--to)")
+    return Draft(config, files)
+
+
+def _template(deck: Path, values: dict[str, float]) -> list[str]:
+    """The deck's text in parts: what stands between marks, and each mark as a template has it, in turn."""
+    try:
+        text = deck.read_bytes().decode("utf-8", "surrogateescape")
+    except OSError as error:
+        raise InputError(f"--deck: {deck}: {error.strerror or error}") from error
+    made, end = [], 0
+    for mark in _MARK.finditer(text):
+        name, written, form = mark[1], mark[2], mark[3]
+        line = text.count("\n", 0, mark.start()) + 1
+        made += [text[end : mark.start()], f"{{{{ {name} {form.strip() + ' ' if form else ''}}}}}"]
+        end = mark.end()
+        if not name.isidentifier() or keyword.iskeyword(name):
+            raise InputError(f"{deck}:{line}: {name!r} is no name: letters, digits and _, no digit first")
+        value = _number(written, f"{deck}:{line}")
+        if values.setdefault(name, value) != value:
+            raise InputError(f"{deck}:{line}: {name} = {written}, and elsewhere it is {values[name]!r}")
+    return [*made, text[end:]]
+
+
+def _number(text: str, where: str) -> float:
+    try:
+        return number(text)
+    except OutputError as error:
+        raise InputError(f"{where}: {error}; a mark is {{{{ name = number }}}}") from error
+
+
+def _plain(parts: list[str], values: dict[str, float]) -> str:
+    """A template in which Jinja touches nothing but the marks, and parameters that are named a second time."""
+
+    def kept(text: str) -> str:
+        end, made = 0, ""
+        for again in _AGAIN.finditer(text):
+            if again[1] in values:
+                made += _JINJA.sub(_escaped, text[end : again.start()]) + again[0]
+                end = again.end()
+        return made + _JINJA.sub(_escaped, text[end:])
+
+    return "".join(part if k % 2 else kept(part) for k, part in enumerate(parts))
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return f"{{{{ '{found[0]}' }}}}"
+
+
+def _other_tasks() -> list[str]:
+    from typing import get_args
+
+    from distfd.config.schema import TASKS
+
+    return [task for task in get_args(TASKS) if task != "gradient"]
+
+
+def _target(deck: str) -> str:
+    """The deck's path in the work directory: as the command names it, unless that leads out of there."""
+    path = Path(os.path.normpath(deck))
+    return path.name if path.is_absolute() or ".." in path.parts else str(path)
+
+
+def _beside(arguments: Sequence[str], inputs: dict[str, str], folder: Path) -> list[str]:
+    """Other files that the command names."""
+    named = [a for a in arguments if a not in inputs and not a.startswith("-") and Path(a).is_file()]
+    return [os.path.relpath(path, folder) for path in named if not Path(path).is_absolute()]
+
+
+def _quoted(text: str) -> str:
+    """A text as YAML: in quotes wherever it might be read as something else."""
+    plain = re.fullmatch(r"[A-Za-z_./][\w./-]*", text, re.ASCII) and isinstance(resolve(text), str)
+    return text if plain else json.dumps(text)
+
+
+def _config(argv: Sequence[str], inputs: dict[str, str], values: dict[str, float], copied: Sequence[str]) -> str:
+    lines = [
+        "# Drafted by distfd init. Change the outputs, then try one evaluation:  distfd run THIS --evaluate x0",
+        "# Then:  distfd plan THIS   and   distfd run THIS",
+        "",
+        f"task: gradient                      # others: {', '.join(_other_tasks())}",
+        "",
+        "objective:",
+        "  command:",
+        f"    argv: [{', '.join(map(_quoted, argv))}]",
+        f"    # hint: how to install {Path(argv[0]).name}, for those who have not",
+        "    inputs:                         # file to write: template to write it from (beside this file)",
+        *(f"      {_quoted(target)}: {_quoted(template)}" for target, template in inputs.items()),
+    ]
+    if copied:
+        lines.append(f"    copy: [{', '.join(map(_quoted, copied))}]")
+    else:
+        lines.append("    # copy: [mesh.dat]              # further files that the program reads")
+    lines += [
+        "    outputs:                        # CHANGE THIS: where the program writes what J is made of",
+        "      J: {file: stdout, regex: '^J = (\\S+)'}",
+        "      # drag: {file: results.csv, csv: {column: drag, row: -1}}",
+        "      # mass: {file: results.json, json: /mass}",
+        "      # tip:  {file: out.dat, columns: {line: -1, from: 21, to: 32}}",
+        '    # value: "J + 10 * mass"        # needed where there are several outputs',
+        "    # fails_if: '^ *ERROR'          # a line of the log that means failure, whatever the exit code",
+        "",
+        "parameters:                         # lower: and upper: are bounds that no evaluation crosses",
+        *(f"  - {{name: {name}, value: {value!r}}}" for name, value in values.items()),
+        "",
+        "derivative:",
+        "  scheme: central",
+        "  step: 1.0e-3                      # times |x|: right for a program that prints 7 digits;",
+        "                                    # `distfd check THIS` measures which is",
+        "",
+        "evaluation:",
+        "  timeout: 1h",
+        "",
+        "output: runs/" + re.sub(r"\W+", "-", Path(next(iter(inputs))).stem),
+    ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,159 @@
+"""Commands that evaluate nothing: what is there, what is missing, and a first file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from distfd.cli import terminal
+from distfd.cli.options import Debug, Overrides, examples
+
+if TYPE_CHECKING:
+    from distfd.run_directory.status import RunStatus
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Give the app these commands."""
+    app.command(epilog=examples("distfd status runs/quickstart", "distfd status runs/quickstart --follow"))(status)
+    app.command(
+        epilog=examples("distfd report runs/quickstart --open", "distfd report runs/quickstart --csv"),
+        short_help="Make report.html anew, while a run goes on or after.",
+    )(report)
+    app.command(
+        epilog=examples(
+            "distfd init && distfd run config.yaml", "distfd init --command 'solver deck.inp' --deck deck.inp"
+        ),
+        short_help="Write a first configuration, for a small model or a program.",
+    )(init)
+    app.command(epilog=examples("distfd doctor", "distfd doctor job.yaml", "distfd doctor --json"))(doctor)
+    app.command(epilog=examples("distfd schema > distfd.schema.json"))(schema)
+
+
+def status(
+    directory: Annotated[str, typer.Argument(metavar="RUN", help="The directory of a run.")],
+    *,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on until the run ends, and exit with its code.")
+    ] = False,
+    debug: Debug = False,  # noqa: ARG001  # see main()
+) -> None:
+    """Tell how far a run is, without disturbing it."""
+    from distfd.cli.result_table import show_result
+    from distfd.run_directory import status as watch
+    from distfd.run_directory.directory import RunDirectory
+
+    try:
+        found = _followed(directory) if follow else watch.run_status(directory)
+    except KeyboardInterrupt:  # of the watching, not of the run
+        raise typer.Exit(130) from None
+    run = RunDirectory(Path(directory).absolute())
+    if found.ended and found.result is not None:
+        show_result(found.result, run)
+    else:
+        say(str(found))
+    for line in watch.kept_text(run):
+        say(line)
+    raise typer.Exit(found.exit_code if follow else 0)
+
+
+def _followed(directory: str) -> RunStatus:
+    """The run's end; on a terminal what is said of it until then stands in one place, elsewhere in lines."""
+    from distfd.run_directory import status as watch
+
+    out = terminal.answers()
+    if not out.isatty():
+        return watch.follow(directory, say)
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    with Live(console=Console(file=out), transient=True, auto_refresh=False) as live:
+        return watch.follow(directory, lambda text: live.update(Text(text), refresh=True), every=0)
+
+
+def report(
+    directory: Annotated[str, typer.Argument(metavar="RUN", help="The directory of a run.")],
+    *,
+    csv: Annotated[bool, typer.Option("--csv", help="Write derivative.csv and evaluations.csv there as well.")] = False,
+    show: Annotated[bool, typer.Option("--open", help="Show the page in the browser.")] = False,
+    debug: Debug = False,  # noqa: ARG001  # see main()
+) -> None:
+    """Make report.html anew from what a run's directory holds, while it runs or after."""
+    from distfd.reporting.write import write_report, write_tables
+    from distfd.run_directory.directory import RunDirectory
+
+    run = RunDirectory(Path(directory).absolute())
+    made = [write_report(run), *(write_tables(run) if csv else ())]
+    for path in made:
+        say(str(path))
+    if show:
+        import webbrowser
+
+        webbrowser.open(made[0].as_uri())
+
+
+def init(
+    *,
+    command: Annotated[
+        str | None, typer.Option("--command", help="A program and its arguments, as you type them: 'ccx beam'.")
+    ] = None,
+    deck: Annotated[
+        list[str] | None,
+        typer.Option("--deck", help="Its input file, with numbers marked {{ width = 0.3 }}; may be given again."),
+    ] = None,
+    to: Annotated[str | None, typer.Option("--to", help="The YAML file to write; the others go beside it.")] = None,
+    debug: Debug = False,  # noqa: ARG001  # see main()
+) -> None:
+    """Write a first configuration: with a small model, or for a program."""
+    from distfd.cli.config_template import starter
+    from distfd.cli.deck_draft import draft
+    from distfd.core.errors import InputError
+
+    if command is None and deck:
+        raise InputError("init: say what reads the deck: --command 'solver deck.inp'")
+    made = starter(to) if command is None else draft(command, deck or (), to)
+    for path, text in made.files.items():
+        path.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
+    say(f"wrote {', '.join(map(str, made.files))}")
+    then = "" if command is None else "change its outputs, then   "
+    say(f"next: {then}distfd run {made.config}{'' if command is None else ' --evaluate x0'}")
+
+
+def doctor(
+    config: Annotated[
+        str | None, typer.Argument(metavar="CONFIG", help="A job, whose cluster, program and output are looked at.")
+    ] = None,
+    overrides: Overrides = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    debug: Debug = False,  # noqa: ARG001  # see main()
+) -> None:
+    """Look at all that runs depend on, and say what to do about it."""
+    from distfd.config.load import load_config
+    from distfd.doctor.examine import examine
+    from distfd.doctor.finding import exit_code, findings_fields, findings_text
+
+    found = examine(None if config is None else load_config(config, overrides or ()).config)
+    if as_json:
+        import json
+
+        say(json.dumps(findings_fields(found), indent=1))
+    else:
+        say(findings_text(found))
+    raise typer.Exit(exit_code(found))
+
+
+def schema(*, debug: Debug = False) -> None:  # noqa: ARG001  # see main()
+    """Print the JSON schema of configuration files, for editors."""
+    import json
+
+    from distfd.config.load import json_schema
+
+    say(json.dumps(json_schema(), indent=1))
+
+
+def say(text: str) -> None:
+    """Print what was asked for."""
+    print(text, file=terminal.answers(), flush=True)

@@ -1,0 +1,202 @@
+"""The keys of ``objective.command``: an external program as J."""
+
+import ast
+import os
+import warnings
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, Field, Strict, Tag, ValidationInfo, field_validator, model_validator
+
+from distfd.config.field_types import (
+    DistinctTexts,
+    InputFile,
+    InputFiles,
+    Name,
+    Program,
+    Programs,
+    Regex,
+    Text,
+    WorkFile,
+    beside_config,
+    union,
+)
+from distfd.config.output_sections import Data, Output, Pointer
+from distfd.config.section_base import KeyPath, Section, refuse, wrong
+from distfd.core.errors import InputError
+
+_LONGEST = 10_000
+"""Characters: what is longer takes Python's own parser too long."""
+
+
+def _expression(text: str) -> str:
+    if len(text) > _LONGEST:
+        raise wrong(f"not an expression: it has {len(text)} characters, and {_LONGEST} are the most")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ast.parse(text.strip(), mode="eval")
+    except SyntaxError as error:
+        raise wrong(f"not an expression: {error.msg}") from None
+    except (ValueError, RecursionError, MemoryError):
+        raise wrong("not an expression that can be read") from None
+    return text
+
+
+def _variable(text: str) -> str:
+    if not text or "=" in text:
+        raise wrong("must be the name of an environment variable")
+    return text
+
+
+Expression = Annotated[Text, AfterValidator(_expression)]
+Expressions = Annotated[tuple[Expression, ...], Strict(strict=False), Field(min_length=1)]
+Variable = Annotated[str, AfterValidator(_variable)]
+EditValue = Annotated[
+    Annotated[Text, Tag("<text>")] | Annotated[float, Tag("<number>")],
+    union("must be a parameter's name, an expression, or a number"),
+]
+Steps = Annotated[tuple[Program, ...], Strict(strict=False)]
+DistinctFiles = Annotated[tuple[WorkFile, ...], Strict(strict=False)]
+Folder = Annotated[Text, AfterValidator(beside_config)]
+Value = Annotated[
+    Annotated[Expression, Tag("<text>")] | Annotated[Expressions, Tag("<list>")],
+    union("must be an expression of output names, or a list of them"),
+]
+
+
+class Edit(Section):
+    """A JSON or YAML file in which numbers are replaced."""
+
+    edit: InputFile
+    """The file as it is; .json, .yaml or .yml."""
+    set: Annotated[dict[Pointer, EditValue], Field(min_length=1)]
+    """What is written where: {/path/to/number: parameter, or an expression as between the braces of a template}."""
+
+    @field_validator("edit")
+    @classmethod
+    def _known_format(cls, file: str) -> str:
+        if Path(file).suffix.lower() not in (".json", ".yaml", ".yml"):
+            raise wrong("must be a .json or .yaml file; another kind is written by a template")
+        return file
+
+
+Input = Annotated[
+    Annotated[InputFile, Tag("<text>")] | Annotated[Edit, Tag("<mapping>")],
+    union("must be a template, or {edit: file, set: {/path: parameter}}"),
+]
+
+
+class Command(Section):
+    """An external program, run in a work directory of its own for each evaluation; never a shell."""
+
+    one_of = ("argv", "commands")
+
+    copy_: InputFiles = Field(default=(), alias="copy")
+    """Files copied into the work directory."""
+    link: InputFiles = ()
+    """Files linked into the work directory."""
+    argv: Program | None = None
+    """The program and its arguments."""
+    commands: Programs | None = None
+    """Several programs, run in a row."""
+    pre: Steps = ()
+    """Programs to run before those."""
+    post: Steps = ()
+    """Programs to run after them."""
+    stdin: WorkFile | None = None
+    """A file in the work directory that argv, or each of commands, reads as its standard input."""
+    inputs: dict[WorkFile, Input] = Field(default={})
+    """Files to write in the work directory: from a Jinja template, or {edit: file, set: {/path: parameter}}."""
+    env: dict[Variable, str | None] = Field(default={})
+    """Variables set, or with null unset, in the program."""
+    pass_env: DistinctTexts = ()
+    """Variables of the driver that the program gets on other nodes too."""
+    hint: Text | None = None
+    """What to install when the program is missing."""
+    fails_if: Regex | None = None
+    """A log in which this is found means failure."""
+    log: DistinctFiles = ()
+    """Files in the work directory that are logs beside stdout and stderr."""
+    restart: DistinctFiles = ()
+    """Files that carry the program's state: with objective.warm, copied from where J(x) wrote them to other points."""
+    outputs: Annotated[dict[Name, Output], Field(min_length=1)]
+    """What to read from the program's files, by name."""
+    data: dict[Name, Data] = Field(default={})
+    """Measurements that value may name beside the outputs."""
+    value: Value | None = None
+    """J as an expression of outputs and data; a list makes a vector. By default the only output."""
+    keep: Literal["failed", "all", "none", "archive"] = "failed"
+    """Which work directories are kept; archive packs those of evaluations that went well into the run's archive/."""
+    work: Folder | None = None
+    """Where they are made, such as a node's fast disk; null: in the run's directory."""
+
+    @property
+    def programs(self) -> tuple[tuple[str, ...], ...]:
+        """The programs to run in a row: ``commands``, or ``argv`` alone."""
+        return self.commands or (() if self.argv is None else (self.argv,))
+
+    @field_validator("argv")
+    @classmethod
+    def _argv_beside(cls, argv: tuple[str, ...] | None, info: ValidationInfo) -> tuple[str, ...] | None:
+        return None if argv is None else _program_beside(argv, info)
+
+    @field_validator("commands", "pre", "post")
+    @classmethod
+    def _commands_beside(
+        cls, commands: tuple[tuple[str, ...], ...] | None, info: ValidationInfo
+    ) -> tuple[tuple[str, ...], ...] | None:
+        return None if commands is None else tuple(_program_beside(argv, info) for argv in commands)
+
+    @field_validator("inputs")
+    @classmethod
+    def _own_file(cls, inputs: dict[str, str]) -> dict[str, str]:
+        taken = [name for name in inputs if os.path.normpath(name) == "parameters.json"]
+        refuse("inputs", [((name,), "is written by distfd itself", name) for name in taken])
+        return inputs
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        names = [Path(file).name for file in self.copy_ + self.link]
+        keys: list[KeyPath] = [("copy", k) for k in range(len(self.copy_))]
+        keys += [("link", k) for k in range(len(self.link))]
+        found: list[tuple[KeyPath, str, Any]] = [
+            (keys[k], "another file of this name goes into the work directory", name)
+            for k, name in enumerate(names)
+            if name in names[:k]
+        ]
+        if self.value is None and len(self.outputs) > 1:
+            found.append((("value",), f"is needed, as there are several outputs: {', '.join(self.outputs)}", None))
+        elif self.value is None and self.data:
+            found.append((("value",), "is needed, as there are data beside the output", None))
+        found += self._unreadable_values()
+        found += [(("data", name), "is the name of an output too", name) for name in self.data if name in self.outputs]
+        refuse("command", found)
+        return self
+
+    def _unreadable_values(self) -> list[tuple[KeyPath, str, Any]]:
+        """Where ``value`` is wrong, or names what is no output."""
+        from distfd.objectives.command.expression import Expression as Parsed
+
+        several = not isinstance(self.value, str)
+        found: list[tuple[KeyPath, str, Any]] = []
+        for k, text in enumerate((self.value or ()) if several else (self.value,)):
+            try:
+                Parsed(str(text), (*self.outputs, *self.data))
+            except InputError as error:
+                found.append((("value", k) if several else ("value",), str(error), text))
+        return found
+
+
+def _program_beside(argv: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+    """The argv with a program that stands beside the configuration made absolute.
+
+    A program in the work directory (one that is copied there) keeps its relative name, and one without a slash is
+    looked up in PATH.
+    """
+    program = argv[0]
+    brought = {Path(file).name for key in ("copy_", "link") for file in info.data.get(key, ())}
+    if "/" not in program or Path(program).name in brought:
+        return argv
+    path = beside_config(program, info)
+    return (path, *argv[1:]) if Path(path).is_file() else argv

@@ -1,0 +1,141 @@
+"""Pydantic's errors in distfd's words, each at its place in the file."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, Any
+
+from distfd.config.mistakes import ENVIRONMENT, KeyPath, Mistake, is_secret, nearest, shown, shown_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pydantic import ValidationError
+
+    from distfd.config.document import Document
+    from distfd.config.section_base import Section
+
+_TEXTS = {
+    "float_type": "must be a number",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "bool_type": "must be true or false",
+    "string_type": "must be text",
+    "tuple_type": "must be a list",
+    "list_type": "must be a list",
+    "dict_type": "must be a mapping {{key: value}}",
+    "model_type": "must be a mapping {{key: value}}",
+    "finite_number": "must be a finite number",
+    "greater_than": "must be > {gt:g}",
+    "greater_than_equal": "must be >= {ge:g}",
+    "less_than": "must be < {lt:g}",
+    "less_than_equal": "must be <= {le:g}",
+    "too_short": "must not be empty",
+    "string_too_short": "must not be empty",
+}
+_MOST_TRANSLATED = 300
+"""Many more than are shown; a file of ten megabytes can hold a million, and each costs microseconds."""
+_UNION_TAGS = ("<mapping>", "<list>", "<text>", "<flag>", "<number>", "<other>")
+"""See `distfd.config.field_types.kind_of`."""
+_WORDS_FOR_TRUE = ("on", "yes", "y", "1")
+_WORDS_FOR_FALSE = ("off", "no", "n", "0")
+
+
+def translated(error: ValidationError, document: Document, model: type[Section]) -> Iterator[Mistake]:
+    """One mistake for each of pydantic's errors, the first hundreds of them."""
+    from distfd.config.allowed_keys import words_at
+
+    for detail in error.errors(include_url=False)[:_MOST_TRANSLATED]:
+        path, at_key = _path(detail["loc"])
+        kind, given, context = detail["type"], detail["input"], detail.get("ctx", {})
+        match kind:
+            case "missing":
+                yield document.mistake(path, "is missing")
+            case "extra_forbidden":
+                meant = _meant_key(path, model)
+                told = "" if is_secret(path) or meant == shown_path(ENVIRONMENT) else shown(given)
+                yield document.mistake(path, "unknown key", told, meant, key=True)
+            case "conflict" | "no_choice":
+                yield _choice_mistake(document, path, kind, context)
+            case "literal_error":
+                words = words_at(model, path)
+                near = nearest(given, words) if isinstance(given, str) else ""
+                yield document.mistake(path, f"must be one of {', '.join(words)}", shown(given), near)
+            case "too_short" if given:
+                # Pydantic counts the items that are right; those that are wrong are told of one by one.
+                continue
+            case _:
+                text = _TEXTS[kind].format(**context) if kind in _TEXTS else context.get("text", detail["msg"])
+                suggestion = context.get("suggestion") or _as_argv(given, path) or _suggestion(kind, given)
+                there = _is_there(document.data, path)
+                if is_secret(path) and there and not at_key:
+                    # Values of variables may be secret, and messages end up in logs.
+                    there, suggestion = False, "it in quotes" if kind == "string_type" else ""
+                yield document.mistake(path, text, shown(given) if there else "", suggestion, key=at_key)
+
+
+def _path(loc: tuple[str | int, ...]) -> tuple[KeyPath, bool]:
+    """The path without the names of union members, and whether the error is of the last key itself."""
+    path = tuple(part for part in loc if part not in _UNION_TAGS)
+    return (path[:-1], True) if path[-1:] == ("[key]",) else (path, False)
+
+
+def _is_there(data: Any, path: KeyPath) -> bool:
+    for part in path:
+        try:
+            data = data[part]
+        except (KeyError, IndexError, TypeError):
+            return False
+    return True
+
+
+def _choice_mistake(document: Document, path: KeyPath, kind: str, context: dict[str, Any]) -> Mistake:
+    if kind == "no_choice":
+        return document.mistake(path, f"exactly one of {context['names']} is needed", key=True)
+    others = context["given"][:-1]
+    text = f"exactly one of {context['names']} is allowed, and {' and '.join(others)} is given too"
+    mistake = document.mistake(path, text, key=True)
+    if mistake.where.startswith("override "):
+        unset = " ".join(f"{shown_path((*path[:-1], other))}=null" for other in others)
+        return document.mistake(path, f"{text}; to replace it add {unset}", key=True)
+    return mistake
+
+
+def _words(command: str) -> list[str]:
+    try:
+        return shlex.split(command)
+    except ValueError:  # a quote without its partner
+        return command.split()
+
+
+def _as_argv(given: Any, path: KeyPath) -> str:
+    """A command that was written as one text, as argv has it."""
+    if not isinstance(given, str) or (path[-1:] != ("argv",) and path != ("objective", "command")):
+        return ""
+    words = f"[{', '.join(map(shown, _words(given)))}]"
+    return words if path[-1] == "argv" else f"{{argv: {words}, ...}}"
+
+
+def _suggestion(kind: str, given: Any) -> str:
+    if kind == "string_type" and isinstance(given, (int, float)):
+        return f'"{shown(given)}", in quotes'
+    if kind == "bool_type" and str(given).lower() in (*_WORDS_FOR_TRUE, *_WORDS_FOR_FALSE):
+        return "true" if str(given).lower() in _WORDS_FOR_TRUE else "false"
+    if kind in ("int_type", "int_from_float") and isinstance(given, float) and given.is_integer():
+        return str(int(given))
+    if kind in ("tuple_type", "list_type") and isinstance(given, (str, int, float)) and given != "":
+        return f"[{shown(given)}]"
+    return ""
+
+
+def _meant_key(path: KeyPath, model: type[Section]) -> str:
+    """The whole path of the key that an unknown one was meant to be: one like it, or the same in another section."""
+    from distfd.config.allowed_keys import key_paths, keys_at
+
+    word = str(path[-1])
+    near = nearest(word, keys_at(model, path[:-1]))
+    if near:
+        return shown_path((*path[:-1], near))
+    elsewhere = sorted((known for known in key_paths(model) if known[-1] == word), key=len)
+    clear = len(elsewhere) == 1 or len({len(known) for known in elsewhere[:2]}) == 2
+    return shown_path(elsewhere[0]) if clear else ""

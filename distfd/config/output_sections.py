@@ -1,0 +1,181 @@
+"""The keys of ``objective.command.outputs`` and ``data``: where numbers are found in files."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, Strict, Tag, model_validator
+
+from distfd.config.field_types import (
+    MOST,
+    Count,
+    FromZero,
+    InputFile,
+    ModuleName,
+    OneGroup,
+    Regex,
+    Text,
+    WorkFile,
+    only,
+    union,
+)
+from distfd.config.section_base import Section, refuse, wrong
+
+
+def _pointer(text: str) -> str:
+    if (text and not text.startswith("/")) or any(part[:1] not in ("0", "1") for part in text.split("~")[1:]):
+        raise wrong(
+            "must be a JSON pointer (RFC 6901): /key/0/key, with ~1 for / and ~0 for ~ inside a key", f"/{text}"
+        )
+    return text
+
+
+def _from_an_end(number: int) -> int:
+    if number == 0:
+        raise wrong("must be >= 1")
+    return number
+
+
+Pointer = Annotated[str, AfterValidator(_pointer)]
+Index = FromZero
+Indices = Annotated[tuple[Index, ...], Strict(strict=False), Field(min_length=1)]
+Ordinal = Annotated[int, Field(ge=-MOST, le=MOST), AfterValidator(_from_an_end)]
+"""From 1, or from the end by -1."""
+Column = Annotated[
+    Annotated[Count, Tag("<number>")] | Annotated[Text, Tag("<text>")], union("must be a column's name or number")
+]
+Line = Annotated[
+    Annotated[Ordinal, Tag("<number>")] | Annotated[Regex, Tag("<text>")],
+    union("must be a line's number, or a regular expression that finds it"),
+]
+_ROW = "must be a row's number from 1 below the header, -1 for the last, or all"
+Row = Annotated[
+    Annotated[Ordinal, Tag("<number>")] | Annotated[Literal["all"], only("all", _ROW), Tag("<text>")], union(_ROW)
+]
+_WHICH = "must be first, last, all, or a number from 1 or, from the end, -1"
+Which = Annotated[
+    Annotated[Ordinal, Tag("<number>")] | Annotated[Literal["first", "last", "all"], Tag("<text>")], union(_WHICH)
+]
+Cells = Annotated[
+    Annotated[float, Tag("<number>")] | Annotated[str, Tag("<text>")], union("must be a number or a text")
+]
+_AT = "must be an index from 0, or a list with one for each dimension, all, or {array: name, index: ...} of an .npz"
+At = Annotated[
+    Annotated[Index, Tag("<number>")]
+    | Annotated[Indices, Tag("<list>")]
+    | Annotated[Literal["all"], only("all", _AT), Tag("<text>")],
+    union(_AT),
+]
+
+
+class Member(Section):
+    """An array of an .npz archive."""
+
+    array: Text
+    """Its name."""
+    index: At = "all"
+    """Which element; all of it by default."""
+
+
+AtOrMember = Annotated[
+    Annotated[Index, Tag("<number>")]
+    | Annotated[Indices, Tag("<list>")]
+    | Annotated[Literal["all"], only("all", _AT), Tag("<text>")]
+    | Annotated[Member, Tag("<mapping>")],
+    union(_AT),
+]
+
+
+class Cell(Section):
+    """A cell of a table."""
+
+    column: Column
+    """The column's name in the header, or its number from 1."""
+    row: Row | None = None
+    """From 1, below the header; -1 is the last, all the whole column."""
+    where: Annotated[dict[Text, Cells], Field(min_length=1)] | None = None
+    """In place of row: the one row that has these values, {header: value}."""
+    delimiter: Text = ","
+    """One character, or whitespace for any run of blanks."""
+    skip: FromZero = 0
+    """Lines before the header."""
+    header: bool = True
+    """false: there is none, and columns have numbers alone."""
+
+    @model_validator(mode="after")
+    def _one_row(self) -> Self:
+        if self.row is None and self.where is None:
+            refuse("csv", [(("row",), "is missing", None)])
+        if self.row is not None and self.where is not None:
+            refuse("csv", [(("where",), "row is given too", None)])
+        if len(self.delimiter) != 1 and self.delimiter != "whitespace":
+            refuse("csv", [(("delimiter",), "must be one character, or whitespace", self.delimiter)])
+        if not self.header and (isinstance(self.column, str) or self.where):
+            refuse("csv", [(("header",), "without one there are no names, only numbers of columns", False)])
+        return self
+
+
+class Columns(Section):
+    """Characters of one line of a fixed-width file."""
+
+    line: Line
+    """The line's number from 1 (-1 is the last), or a regular expression that finds it."""
+    from_: Count = Field(alias="from")
+    """First character, from 1."""
+    to: Count
+    """Last character, inclusive."""
+
+    @model_validator(mode="after")
+    def _forward(self) -> Self:
+        if self.to < self.from_:
+            refuse("columns", [(("to",), f"is before from, which is {self.from_}", self.to)])
+        return self
+
+
+class _Numbers(Section):
+    """Where in a file numbers are."""
+
+    json_: Pointer | None = Field(default=None, alias="json")
+    """A JSON pointer: /mass/0."""
+    csv: Cell | None = None
+    """A cell of a table."""
+    regex: OneGroup | None = None
+    """With one group, which holds the number; must match exactly once. ^ and $ match at every line."""
+    columns: Columns | None = None
+    """Characters of one line."""
+    npy: AtOrMember | None = None
+    """An index from 0, or a list with one for each dimension; {array: name, index: ...} of an .npz."""
+    which: Which | None = None
+    """Which match of a regex is meant where there are several: first, last, all, or its number."""
+
+    @model_validator(mode="after")
+    def _which_of_several(self) -> Self:
+        by_regex = self.regex is not None or (self.columns is not None and isinstance(self.columns.line, str))
+        if self.which is not None and not by_regex:
+            text = "goes with regex, or with columns whose line is found by a regex"
+            refuse("output", [(("which",), text, self.which)])
+        return self
+
+
+class Output(_Numbers):
+    """Where to find one output in what the program wrote."""
+
+    one_of = ("json", "csv", "regex", "columns", "npy", "python")
+
+    file: WorkFile | None = None
+    """In the work directory; stdout and stderr are the program's own. python needs none."""
+    python: ModuleName | None = None
+    """A function that is given the work directory's path."""
+
+    @model_validator(mode="after")
+    def _some_file(self) -> Self:
+        if self.file is None and self.python is None:
+            refuse("output", [(("file",), "is missing", None)])
+        return self
+
+
+class Data(_Numbers):
+    """Measurements, read from a file beside the configuration."""
+
+    one_of = ("json", "csv", "regex", "columns", "npy")
+
+    file: InputFile
+    """Relative to the configuration."""

@@ -1,0 +1,1 @@
+"""What every part of distfd shares: errors, points, records of evaluations, and words for them."""

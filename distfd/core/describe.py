@@ -1,0 +1,89 @@
+"""Words for points and failures: which coordinate, what x, why, and what to do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from distfd.core.records import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from distfd.core.points import Points
+    from distfd.core.records import Batch, Failure
+
+PRINTED = "--- the last lines of "
+"""How the detail of a program's failure begins: it is short, and shown whole."""
+
+_REMEDIES = {
+    Status.ERROR: "correct J, its bounds or step, or let a component be missing or repaired (on_failure: nan, repair)",
+    Status.CRASH: "look for the crash in J (memory, a signal, an exit), or allow more tries (retries: {crash: n})",
+    Status.TIMEOUT: "raise the timeout, or allow more tries (retries: {timeout: n})",
+}
+_FEW = 3
+"""Changed coordinates that are named one by one."""
+
+_COMPLEX_REMEDY = "let J take complex x (no float(), no math.), or use a scheme other than complex-step"
+
+
+def coordinate_label(names: Sequence[str] | None) -> Callable[[int], str]:
+    """Coordinate number -> ``coordinate 3 ('mass')``, or without the name where there are none."""
+    if names is None:
+        return numbered
+    return lambda k: f"coordinate {k} ({names[k]!r})"
+
+
+def numbered(k: int) -> str:
+    """What a coordinate without a name is called."""
+    return f"coordinate {k}"
+
+
+def point_label(points: Points, k: int, label: Callable[[int], str]) -> str:
+    """What sets point k apart from x, in a few words."""
+    indices, values = points.changes(k)
+    if not len(indices):
+        return "x itself (the baseline)"
+    if len(indices) > 1:
+        few = len(indices) <= _FEW
+        return f"point {k}, which changes " + (
+            " and ".join(label(int(i)) for i in indices) if few else f"{len(indices)} coordinates of x"
+        )
+    i, value = int(indices[0]), values[0].item()
+    return f"{label(i)}, x = {value!r} (baseline {float(points.x[i])!r}, moved by {value - float(points.x[i]):.3g})"
+
+
+def short_vector(x: NDArray[Any]) -> str:
+    """All of a short x; the ends of a long one."""
+    if len(x) <= 12:
+        return "[" + ", ".join(f"{v:.10g}" for v in x) + "]"
+    head, tail = (", ".join(f"{v:.6g}" for v in part) for part in (x[:4], x[-2:]))
+    return f"[{head}, ... {len(x) - 6} more ..., {tail}]"
+
+
+def failure_message(
+    points: Points, k: int, failure: Failure, label: Callable[[int], str], *, attempts: int, place: str
+) -> str:
+    """What failed, where, why, and what to do."""
+    lines = [
+        f"J failed at {point_label(points, k, label)}",
+        f"  why:   {failure.text}",
+        f"  x:     {short_vector(points.dense(k))}",
+        f"  where: {place or 'never started'}, {attempts} {'attempt' if attempts == 1 else 'attempts'}",
+    ]
+    said = [line for line in failure.detail.strip().splitlines() if line.strip()]
+    program = bool(said) and said[0].startswith(PRINTED)
+    last = said if program else said[-8:]
+    # A worker that died said nothing; the detail is then Ray's, and long.
+    if last and (program or failure.status != Status.CRASH):
+        lines += ["  J said:", *("    " + line for line in last)]
+    if failure.status in _REMEDIES:
+        unreal = failure.status == Status.ERROR and points.imaginary[k]
+        lines.append(f"  to do: {_COMPLEX_REMEDY if unreal else _REMEDIES[failure.status]}")
+    return "\n".join(lines)
+
+
+def where(batch: Batch) -> str:
+    """Host and process of a batch."""
+    return f"{batch.host} pid {batch.pid}" if batch.host else ""

@@ -1,0 +1,148 @@
+"""``accuracy``: forward differences, and central ones for those coordinates whose error bar is too wide."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from distfd.core.points import single_points
+from distfd.differentiation.auto_step import best
+from distfd.differentiation.course import follow
+from distfd.differentiation.method import Request
+from distfd.differentiation.noise_survey import EVALUATIONS, survey
+from distfd.differentiation.placement import check_offsets, place
+from distfd.differentiation.probe_refinement import CAP, refine
+from distfd.differentiation.stencils import SCHEMES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from distfd.differentiation.base_point import Site
+    from distfd.differentiation.course import Course
+    from distfd.differentiation.method import Answer, Wave
+    from distfd.differentiation.noise_survey import Survey
+    from distfd.differentiation.probe_refinement import Search
+
+    Floats = NDArray[np.float64]
+
+FLOOR = 0.01
+"""A component that is smaller than this part of the largest (by its scale) need not be known better than one of this
+size: a relative error of what is next to nothing means nothing, and no search for a minimum asks for it."""
+_SAMPLE = 3
+"""So many coordinates are refined in any case: they tell how far what is expected of the others can be trusted."""
+_SAFETY = 3.0
+"""By how much more than any of those that were refined another may bend."""
+
+
+@dataclass(frozen=True, eq=False)
+class Accurate:
+    """Gradient, or Jacobian where ``vector``, every component as accurate as wanted where the noise allows it.
+
+    Forward differences first. The bar of each is its noise and h/2 times the curvature expected of it; a coordinate
+    whose bar is above ``accuracy`` times its component goes through the rounds of `AutoStep`, and what these find of
+    J'' corrects what is expected of the others. The three worst go through them in any case.
+
+    Parameters
+    ----------
+    site : Site
+    scale : (d,) ndarray
+    accuracy : float
+        The relative error that is wanted.
+    h : (d,) ndarray, optional
+        Signed forward steps; from the noise, 2 sqrt(noise / curvature), where None.
+    vector : bool
+    noise : float, optional
+        The standard deviation of the noise, where the user knows it.
+    """
+
+    site: Site
+    scale: Floats
+    accuracy: float
+    h: Floats | None = None
+    vector: bool = False
+    noise: float | None = None
+
+    def advance(self, waves: Sequence[Wave]) -> Request | Answer:
+        """Lines and forward differences, then the rounds of `probe_refinement` for some coordinates."""
+        return follow(self._course(), waves)
+
+    def _course(self) -> Course:
+        site, rows, scale = self.site, self.site.moving, self.scale
+        if not len(rows):
+            found = yield from survey(site, scale, vector=self.vector)
+            return found.unmoved(site, vector=self.vector)
+        if self.h is None:
+            found = yield from survey(site, scale, vector=self.vector, given=self.noise)
+            ratio = float(np.median(found.level / found.variation))
+            size = np.minimum(2 * np.sqrt(ratio), CAP) * scale[rows]
+            values, step = self._forward(np.maximum(size, 8 * np.spacing(np.abs(site.x[rows]))))
+            wave = yield Request(single_points(site.x, rows, values.ravel()), None, self.vector)
+            there = wave.values
+        else:
+            values, step = self._forward(self.h[rows])
+            extra = single_points(site.x, rows, values.ravel())
+            found = yield from survey(site, scale, vector=self.vector, given=self.noise, extra=extra)
+            there = found.extra
+        offsets = site.offsets(rows, values)
+        with np.errstate(over="ignore", invalid="ignore"):
+            value = (there - found.baseline) / offsets
+        curvature = self._expected(found, value)
+        bar = _bar(found, offsets, curvature)
+        done = np.zeros(len(rows), dtype=bool)
+        texts: tuple[str, ...] = ()
+        more = np.zeros(len(found.baseline))
+        for _ in range(2):
+            worst = np.argsort(-np.nan_to_num(self._excess(value, bar, rows), nan=np.inf), kind="stable")
+            wanting = np.flatnonzero(~done & ~(self._excess(value, bar, rows) <= 1))
+            sample = worst[: 0 if done.any() else _SAMPLE]
+            at = np.union1d(wanting, sample)
+            if not len(at):
+                break
+            search, slopes = yield from refine(site, rows[at], scale, found, vector=self.vector, spent=EVALUATIONS)
+            value[at], bar[at], step[at] = best(slopes)
+            done[at] = True
+            texts += search.doubts()
+            rest = np.flatnonzero(~done)
+            more = np.maximum(more, _more_curved(search, found, curvature[at]))
+            bar[rest] = _bar(found, offsets[rest], curvature[rest] * more)
+        answer = found.answer(site, rows, value, bar, step, vector=self.vector)
+        names = [name for name, some in (("forward", ~done), ("central", done)) if some.any()]
+        return replace(answer, warnings=answer.warnings + texts, scheme=" and ".join(names) or "forward")
+
+    def _forward(self, h: Floats) -> tuple[Floats, Floats]:
+        site, rows = self.site, self.site.moving
+        values, step = place(site.x[rows], h, SCHEMES["forward"], site.lower[rows], site.upper[rows])
+        check_offsets(values - site.x[rows, None], lambda a: site.label(int(rows[a])))
+        return values, step
+
+    def _expected(self, found: Survey, value: Floats) -> Floats:
+        """J'' of each coordinate, (a, m), if J bends over one scale as much as it changes."""
+        scale = self.scale[self.site.moving, None]
+        typical = np.sqrt(np.nanmean((value * scale) ** 2, axis=0)) if len(value) else found.variation
+        return np.asarray(np.maximum(np.maximum(found.variation, typical), np.abs(value) * scale) / scale**2)
+
+    def _excess(self, value: Floats, bar: Floats, rows: NDArray[np.int64]) -> Floats:
+        """The bar of each coordinate over what is wanted, the worst output's, (a,)."""
+        scale = self.scale[rows, None]
+        size = np.abs(value) * scale
+        least = FLOOR * np.nanmax(size, axis=0) if len(size) else size
+        with np.errstate(invalid="ignore", divide="ignore"):
+            excess = bar * scale / (self.accuracy * np.maximum(size, least))
+        # 0 over 0 is a component that is exactly 0 and known to be.
+        return np.asarray(np.where(bar == 0, 0.0, excess).max(axis=1))
+
+
+def _bar(found: Survey, offsets: Floats, curvature: Floats) -> Floats:
+    return found.noise.part(1 / offsets) + np.abs(offsets) / 2 * curvature
+
+
+def _more_curved(search: Search, found: Survey, expected: Floats) -> Floats:
+    """How often the expected curvature was seen at most, (m,)."""
+    seen, deviation = search.pairs.curvature(0, found.noise)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratio = np.nan_to_num(np.abs(seen) / np.maximum(expected, deviation))
+    return np.asarray(_SAFETY * ratio.max(axis=0).clip(0.3))

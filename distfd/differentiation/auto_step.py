@@ -1,0 +1,70 @@
+"""``step="auto"``: read the noise, probe each coordinate where it allows, and give every slope an error bar."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from distfd.differentiation.course import follow
+from distfd.differentiation.noise_survey import EVALUATIONS, survey
+from distfd.differentiation.probe_refinement import refine
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from distfd.differentiation.base_point import Site
+    from distfd.differentiation.course import Course
+    from distfd.differentiation.method import Answer, Request, Wave
+    from distfd.differentiation.probe_pairs import Slopes
+
+    Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class AutoStep:
+    """Gradient, or Jacobian where ``vector``, with steps from the noise.
+
+    Parameters
+    ----------
+    site : Site
+    scale : (d,) ndarray
+        Typical sizes; no probe is farther from x than a tenth of them.
+    vector : bool
+    noise : float, optional
+        The standard deviation of the noise, where the user knows it.
+    """
+
+    site: Site
+    scale: Floats
+    vector: bool = False
+    noise: float | None = None
+
+    def advance(self, waves: Sequence[Wave]) -> Request | Answer:
+        """Two lines, a pair for each coordinate, and up to three rounds for those that are in doubt."""
+        return follow(self._course(), waves)
+
+    def _course(self) -> Course:
+        site, moving = self.site, self.site.moving
+        found = yield from survey(site, self.scale, vector=self.vector, given=self.noise)
+        if not len(moving):
+            return found.unmoved(site, vector=self.vector)
+        search, slopes = yield from refine(site, moving, self.scale, found, vector=self.vector, spent=EVALUATIONS)
+        value, bar, size = best(slopes)
+        answer = found.answer(site, moving, value, bar, size, vector=self.vector)
+        return replace(answer, warnings=answer.warnings + search.doubts(), scheme="auto")
+
+
+def best(slopes: Slopes) -> tuple[Floats, Floats, Floats]:
+    """For each coordinate and output the slope with the smallest bar, that bar, and the coordinate's step.
+
+    The bar is its noise and its truncation, and a part of what noise adds to the latter: a truncation that was read
+    off noisy values comes out too small as often as too large.
+    """
+    bars = slopes.noise + slopes.truncation
+    formula = np.where(np.isfinite(bars) & np.isfinite(slopes.value), bars, np.inf).argmin(axis=0)
+    taken = slopes.take(formula)
+    return taken.value[0], (taken.noise + taken.truncation + 0.3 * taken.doubt)[0], taken.size[0]

@@ -1,0 +1,107 @@
+"""Several methods, at several x, in the same waves: each goes on by itself until it can answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from distfd.core.points import Points
+from distfd.core.records import Status
+from distfd.differentiation.method import Answer, Request, Wave
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from distfd.differentiation.method import Method
+
+
+@dataclass(frozen=True, eq=False)
+class Together:
+    """Methods that share their waves, so that all slots are busy where each alone would leave some idle.
+
+    What one asks for in a wave is evaluated with what the others ask for. The points of the first that still asks are
+    written as it writes them; those of others as changes against its x, up to d for each point: keep to a few x where
+    d is large. Of several methods no baseline ends a wave: one whose baseline fails is given up, and
+    the others go on. Of one alone it does, as nothing else is wanted then.
+
+    Parameters
+    ----------
+    methods : sequence of Method
+        All scalar, or all for several outputs.
+    """
+
+    methods: Sequence[Method]
+
+    def advance(self, waves: Sequence[Wave]) -> Request | Answer:
+        """The points that all still want, or an answer that says no more than that all have theirs: see `answers`."""
+        _, asked = self._replay(waves)
+        requests = [step for step in asked if isinstance(step, Request)]
+        if not requests:
+            nothing = np.empty(0)
+            return Answer(nothing, nothing, nothing, np.empty(0, dtype=np.int64))
+        points = joined([request.points for request in requests])
+        vector, lenient = (any(getattr(request, name) for request in requests) for name in ("vector", "lenient"))
+        baseline = requests[0].baseline if len(self.methods) == 1 else None
+        return Request(points, baseline, vector, lenient, fatal=False)
+
+    def answers(self, waves: Sequence[Wave]) -> list[Answer | None]:
+        """Each method's answer; None where its baseline has failed, or it is not through yet."""
+        return [step if isinstance(step, Answer) else None for step in self._replay(waves)[1]]
+
+    def waves(self, waves: Sequence[Wave]) -> list[list[Wave]]:
+        """What each method has been given of these waves."""
+        return self._replay(waves)[0]
+
+    def _replay(self, waves: Sequence[Wave]) -> tuple[list[list[Wave]], list[Request | Answer | None]]:
+        """Each method's own waves, and what it says after them; None where it is given up."""
+        own: list[list[Wave]] = [[] for _ in self.methods]
+        said: list[Request | Answer | None] = [method.advance(()) for method in self.methods]
+        for wave in waves:
+            asking = [(k, step) for k, step in enumerate(said) if isinstance(step, Request)]
+            ends = np.cumsum([0, *(len(step.points) for _, step in asking)])
+            for (k, step), (start, end) in zip(asking, pairwise(ends.tolist()), strict=True):
+                part = _part(wave, step, start, end)
+                own[k].append(part)
+                lost = step.baseline is not None and part.status[step.baseline] != Status.OK
+                said[k] = None if lost else self.methods[k].advance(own[k])
+        return own, said
+
+
+def joined(parts: Sequence[Points]) -> Points:
+    """Points that are written against different x as one set, against the first's x."""
+    x = parts[0].x
+    indptr, indices, values = [np.zeros(1, dtype=np.int64)], [], []
+    for part in parts:
+        same = part if part.x is x or part.x.tobytes() == x.tobytes() else _against(x, part)
+        indptr.append(same.indptr[1:] + indptr[-1][-1])
+        indices.append(same.indices)
+        values.append(same.values)
+    return Points(x, np.concatenate(indptr), np.concatenate(indices), np.concatenate(values))
+
+
+def _against(x: NDArray[np.float64], points: Points) -> Points:
+    """The same points as changes against x; by bits, as -0.0 is not 0.0 to every J."""
+    bits = x.view(np.uint64)
+    counts, indices, values = [0], [], []
+    for k in range(len(points)):
+        at: NDArray[Any] = points.dense(k)
+        differs = np.ascontiguousarray(at.real).view(np.uint64) != bits
+        changed = np.flatnonzero(differs | (at.imag != 0) if at.dtype.kind == "c" else differs)
+        counts.append(len(changed))
+        indices.append(changed)
+        values.append(at[changed])
+    return Points(x, np.cumsum(counts, dtype=np.int64), np.concatenate(indices), np.concatenate(values))
+
+
+def _part(wave: Wave, request: Request, start: int, end: int) -> Wave:
+    """The wave of one of the requests that were joined."""
+    values = wave.values[start:end]
+    if values.dtype.kind == "c" and request.points.values.dtype.kind != "c":
+        values = values.real
+    failures = {k - start: failure for k, failure in wave.failures.items() if start <= k < end}
+    return Wave(request, values, wave.status[start:end], failures)

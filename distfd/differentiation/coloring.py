@@ -1,0 +1,141 @@
+"""Columns of a sparse Jacobian in groups that one evaluation serves: no two columns of a group share a row.
+
+Curtis, Powell & Reid, J. Inst. Maths Applics 13 (1974); Coleman & Moré, SIAM J. Numer. Anal. 20 (1983).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from distfd.core.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Structure:
+    """Where a Jacobian (m, d) may be other than 0, and its columns in groups.
+
+    Attributes
+    ----------
+    shape : (m, d)
+    rows, columns : (n,) ndarrays of int
+        The entries, by column and then by row.
+    group : (d,) ndarray of int
+        The group of each column, 0 .. n_groups - 1; -1 for columns without entries.
+    as_matrix : bool
+        Whether the user gave a sparse matrix, and wants one back, not a sparse array.
+    """
+
+    shape: tuple[int, int]
+    rows: NDArray[np.int64]
+    columns: NDArray[np.int64]
+    group: NDArray[np.int64]
+    as_matrix: bool = False
+
+    @property
+    def n_groups(self) -> int:
+        """Evaluations that one node of the stencil takes."""
+        return int(self.group.max(initial=-1)) + 1
+
+    def filled(self, data: NDArray[np.float64]) -> Any:
+        """The matrix with these entries: csr_array, or csr_matrix where one was given."""
+        from scipy.sparse import csr_array, csr_matrix
+
+        kind = csr_matrix if self.as_matrix else csr_array
+        return kind((data, (self.rows, self.columns)), shape=self.shape)
+
+
+def make_structure(sparsity: Any, moving: NDArray[np.int64], d: int) -> Structure:
+    """The structure that a user describes, without the columns that do not move.
+
+    Parameters
+    ----------
+    sparsity : (m, d) array, sparse array or matrix, or (structure, groups)
+        0 where the derivative is 0 whatever x is. ``groups`` (d,) says which columns are perturbed together, as
+        SciPy has it; without them they are found.
+    moving : (a,) ndarray of int
+    d : int
+
+    Raises
+    ------
+    InputError
+        If it has another form, or columns of a given group share a row.
+    """
+    from scipy.sparse import csc_array, issparse, isspmatrix
+
+    groups = None
+    if isinstance(sparsity, tuple) and len(sparsity) == 2 and (issparse(sparsity[0]) or np.ndim(sparsity[0]) == 2):
+        sparsity, groups = sparsity
+    try:
+        mask = csc_array(sparsity if issparse(sparsity) else np.asarray(sparsity) != 0)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"sparsity: must be a mask (m, {d}), a sparse array, or (structure, groups) ({error})"
+        ) from error
+    if mask.ndim != 2 or mask.shape[1] != d:
+        raise InputError(f"sparsity: needs {d} columns, one for each coordinate (had shape {mask.shape})")
+    mask.sum_duplicates()
+    mask.eliminate_zeros()
+    mask.sort_indices()
+    columns = np.repeat(np.arange(d), np.diff(mask.indptr))
+    kept = np.isin(columns, moving)
+    rows, columns = mask.indices[kept].astype(np.int64), columns[kept]
+    shape = (int(mask.shape[0]), d)
+    group = _given(groups, rows, columns, d) if groups is not None else find_groups(rows, columns, shape)
+    return Structure(shape, rows, columns, group, isspmatrix(sparsity))
+
+
+def find_groups(rows: NDArray[np.int64], columns: NDArray[np.int64], shape: tuple[int, int]) -> NDArray[np.int64]:
+    """Few groups, by SciPy's greedy algorithm over several orders of the columns: (d,), -1 where there is no entry.
+
+    No grouping has fewer groups than the fullest row has entries; an order that reaches that ends the search.
+    """
+    from scipy.optimize._numdiff import group_columns
+    from scipy.sparse import csc_array
+
+    used = np.unique(columns)
+    result = np.full(shape[1], -1)
+    if not len(used):
+        return result
+    entries = (np.ones(len(rows), dtype=np.int32), (rows, np.searchsorted(used, columns)))
+    compact = csc_array(entries, shape=(shape[0], len(used)))
+    least = int(np.bincount(rows).max())
+    best: NDArray[np.int64] | None = None
+    for order in _orders(np.diff(compact.indptr)):
+        found = group_columns(compact, order)
+        if best is None or found.max() < best.max():
+            best = found
+        if best.max() + 1 == least:
+            break
+    result[used] = best
+    return result
+
+
+def _orders(counts: NDArray[np.int64]) -> Iterator[NDArray[np.int64] | int]:
+    """As they come, which is best for bands; fullest first; SciPy's own, a shuffle with a fixed seed."""
+    yield np.arange(len(counts))
+    yield np.argsort(-counts, kind="stable")
+    yield 0
+
+
+def _given(groups: Any, rows: NDArray[np.int64], columns: NDArray[np.int64], d: int) -> NDArray[np.int64]:
+    given = np.asarray(groups)
+    if given.shape != (d,) or given.dtype.kind not in "iu":
+        raise InputError(f"sparsity: groups must be {d} whole numbers, one for each column (had shape {given.shape})")
+    result = np.full(d, -1)
+    used = np.unique(columns)
+    result[used] = np.unique(given[used], return_inverse=True)[1]
+    pairs = np.stack((rows, result[columns]))
+    twice = np.unique(pairs, axis=1, return_counts=True)
+    if np.any(twice[1] > 1):
+        row, group = twice[0][:, np.argmax(twice[1] > 1)]
+        first, second = columns[(rows == row) & (result[columns] == group)][:2]
+        raise InputError(f"sparsity: columns {first} and {second} are in one group and both have an entry in row {row}")
+    return result

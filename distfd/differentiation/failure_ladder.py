@@ -1,0 +1,232 @@
+"""The failure ladder: what is asked for, and which formula is taken, where J failed along a coordinate.
+
+Other points at the same step come first, those on the other side of x among them; then the step is halved, ten times
+at most; then a formula of lower order is made from what has a value. All coordinates climb together, a request a rung.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from distfd.core.errors import InputError
+from distfd.core.points import Points, join_points, single_points
+from distfd.core.records import Status
+from distfd.differentiation.assemble import Terms, assemble
+from distfd.differentiation.method import Request
+from distfd.differentiation.placement import arrangements
+from distfd.differentiation.stencils import coefficients
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
+    from numpy.typing import NDArray
+
+    from distfd.differentiation.base_point import Site
+    from distfd.differentiation.method import Wave
+    from distfd.differentiation.samples import Samples
+    from distfd.differentiation.stencils import Stencil
+
+    Floats = NDArray[np.float64]
+    Flags = NDArray[np.bool_]
+
+HALVINGS = 10
+"""At most so many: a step a thousand times smaller than the one that was wanted has round-off for its derivative."""
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """The points x_k + c h_k of a coordinates: one c for all of them.
+
+    Attributes
+    ----------
+    at, offset : (a,) ndarrays
+        What the coordinate becomes, and by how much J sees it moved; NaN where that cannot be.
+    asked, ok : (a,) ndarrays of bool
+        Whether J was asked there, and whether it has a value.
+    values : (a, m) ndarray
+    """
+
+    at: Floats
+    offset: Floats
+    asked: Flags
+    ok: Flags
+    values: Floats
+
+    @property
+    def open(self) -> Flags:
+        """Where J may be asked and was not."""
+        return ~self.asked & np.isfinite(self.offset)
+
+
+@dataclass(eq=False)
+class Ladder:
+    """Coordinates whose differences lack a point.
+
+    Attributes
+    ----------
+    site : Site
+    rows : (a,) ndarray of int
+        The coordinates.
+    h : (a,) ndarray
+        Their signed steps.
+    stencil : Stencil
+        The formula that is wanted.
+    samples : Samples
+        Points that J was asked for before.
+    baseline : (m,) ndarray
+    drifts : bool
+        Whether J(x) started from another state than the points do. A central difference does not have it in it, and a
+        one-sided one would show by how much J still changed since: x is then asked for again, with the points.
+    slope : (a, m) ndarray
+        The derivatives; NaN until there is one.
+    step : (a,) ndarray
+        The steps that they were formed with.
+    how : list of str
+        How each was formed; empty until it was.
+    """
+
+    site: Site
+    rows: NDArray[np.int64]
+    h: Floats
+    stencil: Stencil
+    samples: Samples
+    baseline: Floats
+    drifts: bool = False
+
+    def __post_init__(self) -> None:
+        self.slope = np.full((len(self.rows), len(self.baseline)), np.nan)
+        self.step = np.zeros(len(self.rows))
+        self.how = [""] * len(self.rows)
+        self._nodes: dict[float, Node] = {}
+
+    def climb(self, *, vector: bool) -> Generator[Request, Wave, None]:
+        """Ask for points, rung by rung, until every coordinate has a derivative or no rung is left."""
+        options = arrangements(self.stencil.nodes)
+        yield from self._ask(self._aside(options), vector=vector, again=self.drifts)
+        self._settle(options, 1.0, "other points at full step")
+        near = {sign * c for c in self.stencil.nodes for sign in (1, -1)}
+        for k in range(1, HALVINGS + 1):
+            scale = 0.5**k
+            yield from self._ask({c * scale: self._unsettled() for c in near}, vector=vector)
+            self._settle(options, scale, f"the step halved {k} times" if k > 1 else "the step halved")
+            if not self._unsettled().any():
+                return
+        self._lower_order()
+
+    def _unsettled(self) -> Flags:
+        return np.array([not how for how in self.how], dtype=bool)
+
+    def _aside(self, options: Sequence[tuple[float, Floats]]) -> dict[float, Flags]:
+        """For each coordinate the points that it lacks of an arrangement of which none failed, the fewest there are."""
+        fewest, choice = np.full(len(self.rows), np.inf), np.full(len(self.rows), -1)
+        for number, (direction, nodes) in enumerate(options):
+            parts = [self._node(direction * c) for c in nodes]
+            possible = np.all([part.ok | part.open for part in parts], axis=0)
+            lacking = np.sum([~part.ok for part in parts], axis=0)
+            better = possible & (lacking < fewest)
+            fewest[better], choice[better] = lacking[better], number
+        wanted: dict[float, Flags] = {}
+        for number, (direction, nodes) in enumerate(options):
+            chosen = self._unsettled() & (choice == number)
+            for c in (direction * nodes).tolist():
+                wanted[c] = wanted.get(c, np.zeros(len(self.rows), dtype=bool)) | chosen
+        return wanted
+
+    def _ask(self, wanted: dict[float, Flags], *, vector: bool, again: bool = False) -> Generator[Request, Wave, None]:
+        """One request for the points that are not known, if there are any; ``wanted`` says of whom, by node.
+
+        With ``again`` it begins with x itself.
+        """
+        # In the order of nodes, not of a set, so that a request is the same in every process.
+        asked = {c: np.flatnonzero(rows & self._node(c).open) for c, rows in sorted(wanted.items())}
+        if not again and not any(len(a) for a in asked.values()):
+            return
+        every = np.concatenate(list(asked.values()))
+        at = np.concatenate([self._nodes[c].at[a] for c, a in asked.items()])
+        points = single_points(self.site.x, self.rows[every], at)
+        if again:
+            alone = Points(self.site.x, np.zeros(2, dtype=np.int64), points.indices[:0], points.values[:0])
+            points = join_points([alone, points])
+        wave = yield Request(points, None, vector, outputs=len(self.baseline))
+        start = int(again)
+        if again and wave.status[0] == Status.OK:
+            self.baseline = wave.values[0]
+        for c, a in asked.items():
+            node, part = self._nodes[c], slice(start, start + len(a))
+            node.asked[a], node.ok[a] = True, wave.status[part] == Status.OK
+            node.values[a] = wave.values[part]
+            start += len(a)
+
+    def _settle(self, options: Sequence[tuple[float, Floats]], scale: float, how: str) -> None:
+        """Form the derivative of whoever has all points of an arrangement, the first of them that there is."""
+        for direction, nodes in options:
+            parts = [self._node(c) for c in (direction * scale * nodes).tolist()]
+            done = np.flatnonzero(self._unsettled() & np.all([part.ok for part in parts], axis=0))
+            if not len(done):
+                continue
+            offsets = np.stack([part.offset[done] for part in parts], axis=1)
+            ordered = np.sort(offsets, axis=1)
+            done, offsets = (part[(np.diff(ordered, axis=1) != 0).all(axis=1)] for part in (done, offsets))
+            a, n = offsets.shape
+            terms = Terms(
+                n_rows=a,
+                row=np.repeat(np.arange(a), n),
+                point=np.arange(a * n),
+                coefficient=coefficients(offsets).ravel(),
+                divisor=offsets.ravel(),
+            )
+            values = np.stack([part.values[done] for part in parts], axis=1)
+            slope = assemble(terms, values.reshape(a * n, -1), self.baseline)
+            good = np.isfinite(slope).all(axis=1)
+            self.slope[done[good]] = slope[good]
+            self.step[done[good]] = offsets[good, 0] / nodes[0]
+            for r in done[good].tolist():
+                sign = np.copysign(direction, direction * self.h[r])
+                formula = ", ".join(_place(float(c)) for c in sorted(sign * nodes))
+                self.how[r] = f"{how}: J at {formula} with h = {abs(self.step[r]):.3g}"
+
+    def _lower_order(self) -> None:
+        """The highest order that there is, at the largest step."""
+        for n in range(len(self.stencil.nodes) - 1, 0, -1):
+            windows = arrangements(tuple(float(c) for c in range(1, n + 1)))
+            # The most symmetric window has the smallest error.
+            options = sorted(windows, key=lambda option: abs(float(option[1].sum())))
+            for k in range(HALVINGS + 1):
+                self._settle(options, 0.5**k, f"a formula of order {n} in place of {self.stencil.order}")
+        # A secant to any point at all, one step away if there is a choice.
+        for c in sorted(self._nodes, key=lambda c: (abs(np.log2(abs(c))), -c)):
+            self._settle([(np.sign(c), np.ones(1))], abs(c), f"a formula of order 1 in place of {self.stencil.order}")
+
+    def _node(self, c: float) -> Node:
+        if c not in self._nodes:
+            self._nodes[c] = self._placed(c)
+        return self._nodes[c]
+
+    def _placed(self, c: float) -> Node:
+        site, x = self.site, self.site.x[self.rows]
+        with np.errstate(over="ignore"):
+            at = x + self.h * c
+        ok, asked, values, known = self.samples.near(at, np.abs(self.h))
+        at = np.where(asked, known, at)
+        inside = np.isfinite(at) & (at >= site.lower[self.rows]) & (at <= site.upper[self.rows])
+        offset = np.full(len(x), np.nan)
+        offset[inside] = self._offsets(self.rows[inside], at[inside])
+        offset[offset == 0] = np.nan
+        return Node(at, offset, asked, ok & np.isfinite(offset), values)
+
+    def _offsets(self, rows: NDArray[np.int64], at: Floats) -> Floats:
+        """By how much J sees each coordinate moved; NaN where the text that it reads does not show it."""
+        try:
+            return self.site.offsets(rows, at[:, None])[:, 0]
+        except InputError:
+            if len(rows) == 1:
+                return np.array([np.nan])
+            return np.concatenate([self._offsets(rows[r : r + 1], at[r : r + 1]) for r in range(len(rows))])
+
+
+def _place(c: float) -> str:
+    size = "h" if abs(c) == 1 else f"{abs(c):g} h"
+    return f"x {'+' if c > 0 else '-'} {size}"

@@ -1,0 +1,83 @@
+"""Gradients and dense Jacobians: one stencil along each coordinate, all in one request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from distfd.differentiation.assemble import assemble
+from distfd.differentiation.complex_step import check_imaginary_parts
+from distfd.differentiation.coordinate_stencils import Lines, place_lines
+from distfd.differentiation.diagnostics import still_doubts
+from distfd.differentiation.method import Answer, Request
+from distfd.differentiation.rounding_quantum import quantum
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from distfd.differentiation.base_point import Site
+    from distfd.differentiation.method import Wave
+    from distfd.differentiation.stencils import Stencil
+
+
+@dataclass(frozen=True, eq=False)
+class FirstDerivative:
+    """Gradient, or Jacobian where ``vector``.
+
+    Parameters
+    ----------
+    site : Site
+    stencil : Stencil
+    h : (d,) ndarray
+        Signed steps, those of `distfd.differentiation.steps.nominal_steps` or any other; bounds and rounding may
+        change them.
+    vector : bool
+    """
+
+    site: Site
+    stencil: Stencil
+    h: NDArray[np.float64]
+    vector: bool
+
+    @cached_property
+    def lines(self) -> Lines:
+        """Where the points are, and how they are weighed."""
+        moving = self.site.moving
+        return place_lines(self.site, moving, self.h[moving], self.stencil)
+
+    def advance(self, waves: Sequence[Wave]) -> Request | Answer:
+        """One request, then the answer."""
+        lines = self.lines
+        if not waves:
+            return Request(lines.points, 0, self.vector)
+        wave = waves[0]
+        check_imaginary_parts(wave)
+        baseline = wave.values[0].real
+        rows = assemble(lines.terms, wave.values, baseline)
+        d = len(self.site.x)
+        derivative, step = np.zeros((d, len(baseline))), np.zeros(d)
+        derivative[lines.moving], step[lines.moving] = rows, lines.step
+        missing = lines.moving[~np.isfinite(rows).all(axis=1)]
+        derivative[missing] = np.nan
+        return Answer(
+            derivative=derivative.T if self.vector else derivative[:, 0],
+            value=baseline,
+            step=step,
+            missing=missing,
+            warnings=self._doubts(wave.values, baseline),
+        )
+
+    def _doubts(self, values: NDArray[Any], baseline: NDArray[np.float64]) -> tuple[str, ...]:
+        """Coordinates along which J did not change, as sentences."""
+        if self.stencil.imaginary:
+            return ()
+        offsets, moving = self.lines.offsets, self.lines.moving
+        still = (values[1:] == baseline).all(axis=1).reshape(offsets.shape).all(axis=1)
+        if not still.any():
+            return ()
+        return still_doubts(self.site.label, moving[still], float(quantum(values.real, printed=True).max()))

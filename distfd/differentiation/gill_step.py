@@ -1,0 +1,98 @@
+"""Forward differences with steps from the curvature (Gill, Murray, Saunders & Wright, SIAM J. Sci. Stat. 4, 1983)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from distfd.core.points import single_points
+from distfd.differentiation.course import follow
+from distfd.differentiation.method import Answer, Request
+from distfd.differentiation.noise_survey import survey
+from distfd.differentiation.placement import place
+from distfd.differentiation.probe_pairs import no_pairs
+from distfd.differentiation.probe_refinement import CAP
+from distfd.differentiation.stencils import SCHEMES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from distfd.differentiation.base_point import Site
+    from distfd.differentiation.course import Course
+    from distfd.differentiation.method import Wave
+
+    Floats = NDArray[np.float64]
+
+LEAST, MOST = 0.001, 0.1
+"""The condition error wanted of the second difference: 4 e / (k^2 Phi)."""
+ROUNDS = 5
+
+
+@dataclass(frozen=True, eq=False)
+class GillStep:
+    """h = 2 sqrt(e / Phi), with Phi the second difference over a k at which it is known to between 0.1 and 10 %.
+
+    Parameters
+    ----------
+    site : Site
+    scale : (d,) ndarray
+    vector : bool
+    noise : float, optional
+        The standard deviation of the noise; measured where it is not given. e is a bound of it.
+    """
+
+    site: Site
+    scale: Floats
+    vector: bool = False
+    noise: float | None = None
+
+    def advance(self, waves: Sequence[Wave]) -> Request | Answer:
+        """The lines of the noise, up to 5 rounds for Phi, and one for the forward differences."""
+        return follow(self._course(), waves)
+
+    def _course(self) -> Course:
+        site, rows = self.site, self.site.moving
+        found = yield from survey(site, self.scale, vector=self.vector, given=self.noise)
+        if not len(rows):
+            return found.unmoved(site, vector=self.vector)
+        x, noise, m = site.x[rows], found.noise, len(found.baseline)
+        low, high, scale = site.lower[rows], site.upper[rows], self.scale[rows]
+        bound = np.fmax(noise.bound, found.level)
+        k = np.minimum(20 * np.sqrt(np.median(bound / found.variation)), CAP) * scale
+        curvature, doubt = np.zeros((len(rows), m)), np.full((len(rows), m), np.inf)
+        wanted, at = k, np.arange(len(rows))
+        for _ in range(ROUNDS):
+            if not len(at):
+                break
+            values, step = place(x[at], wanted[at], SCHEMES["central"], low[at], high[at])
+            wave = yield Request(single_points(site.x, np.repeat(rows[at], 2), values.ravel()), None, self.vector)
+            rises = wave.values.reshape(len(at), 2, m) - found.baseline
+            pair = no_pairs(len(at), m).add(np.abs(step), site.offsets(rows[at], values), rises)
+            phi, deviation = pair.curvature(0, noise)
+            with np.errstate(invalid="ignore", divide="ignore"):
+                condition = np.median(4 * bound / (step[:, None] ** 2 * np.abs(phi)), axis=1)
+            lost = np.asarray(~np.isfinite(phi).all(axis=1))
+            curvature[at] = np.where(lost[:, None], curvature[at], phi)
+            doubt[at] = np.where(lost[:, None], doubt[at], deviation)
+            moved = np.where(lost | (condition < LEAST), np.abs(step) / 10, np.abs(step) * 10)
+            moved = np.minimum(moved, CAP * scale[at])
+            off = ~((condition >= LEAST) & (condition <= MOST))
+            more = np.flatnonzero(off & (lost | (np.abs(moved - np.abs(step)) > 0.01 * moved)))
+            wanted = wanted.copy()
+            wanted[at[more]] = moved[more]
+            at = at[more]
+        seen = np.abs(curvature) + np.where(np.isfinite(doubt), doubt, 0.0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            h = np.minimum(2 * np.sqrt(np.median(bound / seen, axis=1)), CAP * scale)
+        h = np.maximum(np.where(np.isfinite(h), h, CAP * scale), 8 * np.spacing(np.abs(x)))
+        values, step = place(x, h, SCHEMES["forward"], low, high)
+        wave = yield Request(single_points(site.x, rows, values.ravel()), None, self.vector)
+        offsets = site.offsets(rows, values)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            value = (wave.values - found.baseline) / offsets
+            bar = noise.part(1 / offsets) + (np.abs(curvature) + 2 * doubt) * np.abs(offsets) / 2
+        return found.answer(site, rows, value, bar, step, vector=self.vector)

@@ -1,0 +1,229 @@
+"""Hessian-vector products from values of J alone: gradients at points along v, differenced; second order.
+
+H v ~ (g(x + t v) - g(x - t v)) / (2t), or (-3 g(x) + 4 g(x + t v) - g(x + 2t v)) / (2t) where bounds let v go one way
+only, each g by second-order differences with the same offsets, so that their errors have the same form at each point:
+4 evaluations a coordinate, or 6, where a whole Hessian takes d + 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from distfd.core.points import Points, dense_points
+from distfd.differentiation.assemble import Terms, assemble
+from distfd.differentiation.direction_stencils import Ray, place_rays
+from distfd.differentiation.hessian import SECOND
+from distfd.differentiation.method import Answer, Request, Wave
+from distfd.differentiation.placement import check_offsets, place
+from distfd.differentiation.stencils import coefficients
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from distfd.differentiation.base_point import Site
+
+_MOST_CHANGES = 2**22
+"""Changes against x up to which all points go in one request; above, each gradient has a request of its own."""
+_EVEN = 1e-9
+"""Relative difference of two offsets, as written, up to which a central difference may drop the value between."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Base:
+    """A point on the way along v, and the weight of the gradient there: coefficient / divisor."""
+
+    coordinates: NDArray[np.int64]
+    values: NDArray[np.float64]
+    coefficient: float
+    divisor: float
+
+    def point(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The point, dense."""
+        y = x.copy()
+        y[self.coordinates] = self.values
+        return y
+
+
+@dataclass(frozen=True, eq=False)
+class HessianVector:
+    """The Hessian of a J with one output, times v: (d,), 0 at coordinates that do not move.
+
+    Parameters
+    ----------
+    site : Site
+    v : (d,) ndarray
+    t : float
+        Step along v.
+    h : (d,) ndarray
+        Signed steps of the coordinates.
+    """
+
+    site: Site
+    v: NDArray[np.float64]
+    t: float
+    h: NDArray[np.float64]
+
+    def advance(self, waves: Sequence[Wave]) -> Request | Answer:
+        """One request, or one for each gradient where v is long, then the answer."""
+        requests = self._requests
+        if len(waves) < len(requests):
+            return requests[len(waves)]
+        values = np.concatenate([wave.values for wave in waves])
+        moving, d = self.site.moving, len(self.site.x)
+        derivative, step = np.zeros(d), np.zeros(d)
+        if self._bases:
+            derivative[moving] = assemble(self._terms, values, values[0])[:, 0]
+            read = 1.0 if self.site.written is None else self._moves[0][1][:, 0] / self._placed[0][:, 0]
+            step[moving] = self._placed[1] * read
+        missing = np.flatnonzero(~np.isfinite(derivative))
+        derivative[missing] = np.nan
+        return Answer(derivative, values[0], step, missing, scheme=SECOND.name)
+
+    @cached_property
+    def _bases(self) -> list[_Base]:
+        """Where gradients are taken. Half of the room is for v: coordinates move from there on."""
+        site = self.site
+        half = replace(site, lower=(site.x + site.lower) / 2, upper=(site.x + site.upper) / 2)
+        rays = place_rays(half, self.v[None], np.array([self.t]), SECOND, np.abs(self.h))
+        return [base for ray in rays for base in _weighed(ray, site.x)]
+
+    @cached_property
+    def _placed(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Nominal offsets (a, 2) and steps (a,) that fit at every base."""
+        site, moving = self.site, self.site.moving
+        low, high = np.zeros(len(site.x)), np.zeros(len(site.x))
+        for base in self._bases:
+            moved = base.values - site.x[base.coordinates]
+            low[base.coordinates] = np.minimum(low[base.coordinates], moved)
+            high[base.coordinates] = np.maximum(high[base.coordinates], moved)
+        lower, upper = np.minimum(site.x, site.lower - low), np.maximum(site.x, site.upper - high)
+        x = site.x[moving]
+        values, step = place(x, self.h[moving], SECOND, lower[moving], upper[moving])
+        check_offsets(values - x[:, None], lambda a: site.label(int(moving[a])))
+        return values - x[:, None], step
+
+    @cached_property
+    def _one_sided(self) -> NDArray[np.bool_]:
+        offsets = self._placed[0]
+        return np.asarray((offsets[:, 0] > 0) == (offsets[:, 1] > 0))
+
+    @cached_property
+    def _moves(self) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+        """By base: what coordinates become there (a, 2), and by how much J sees them moved."""
+        site, moving = self.site, self.site.moving
+        found = []
+        for base in self._bases:
+            at = replace(site, x=base.point(site.x))
+            values = at.x[moving, None] + self._placed[0]
+            values = np.clip(values, site.lower[moving, None], site.upper[moving, None])
+            found.append((values, at.offsets(moving, values)))
+            if site.written is not None:
+                check_offsets(found[-1][1], lambda a: site.label(int(moving[a])))
+        return found
+
+    @cached_property
+    def _needs_base(self) -> NDArray[np.bool_]:
+        """Coordinates whose differences take J at the base itself: central ones with equal offsets drop it."""
+        uneven = self._one_sided.copy()
+        if self.site.written is not None:
+            for _, offsets in self._moves:
+                uneven |= np.abs(offsets.sum(axis=1)) > _EVEN * np.abs(offsets[:, 1] - offsets[:, 0])
+        return uneven
+
+    @cached_property
+    def _requests(self) -> list[Request]:
+        site, bases = self.site, self._bases
+        if not bases:
+            return [Request(dense_points([site.x]), 0)]
+        per_base = [self._points(k) for k in range(len(bases))]
+        if len(bases[0].coordinates) * sum(len(points) for points in per_base) <= _MOST_CHANGES:
+            rebased = [_rebased(points, base, site.x) for points, base in zip(per_base, bases, strict=True)]
+            return [Request(_joined([dense_points([site.x]), *rebased]), 0)]
+        # The baseline goes with the first gradient, written against that one's point.
+        back = bases[0].coordinates
+        origin = Points(per_base[0].x, np.array([0, len(back)]), back, site.x[back])
+        return [Request(_joined([origin, per_base[0]]), 0), *(Request(points) for points in per_base[1:])]
+
+    def _points(self, k: int) -> Points:
+        """Base k itself, where a coordinate takes J there, then the nodes of each coordinate, against the base."""
+        base, values, moving = self._bases[k], self._moves[k][0], self.site.moving
+        alone = [0] if self._needs_base.any() else []
+        indptr = np.concatenate((alone, np.arange(values.size + 1))).astype(np.int64)
+        return Points(base.point(self.site.x), indptr, np.repeat(moving, 2), values.ravel())
+
+    @property
+    def _terms(self) -> Terms:
+        a, needs_base = len(self.site.moving), self._needs_base
+        alone = int(needs_base.any())
+        parts = []
+        for k, base in enumerate(self._bases):
+            offsets = self._moves[k][1]
+            start = 1 + k * (2 * a + alone)
+            span = offsets[:, 1] - offsets[:, 0]
+            central = np.stack((-np.ones(a), np.ones(a)), axis=1), np.stack((span, span), axis=1)
+            weights = np.where(needs_base[:, None], coefficients(offsets), central[0])
+            divisors = np.where(needs_base[:, None], offsets, central[1])
+            point = start + alone + np.arange(2 * a)
+            parts.append((np.repeat(np.arange(a), 2), point, weights.ravel(), divisors.ravel(), base))
+            for column in (0, 1) if alone else ():
+                rows = np.flatnonzero(needs_base)
+                own = np.full(len(rows), start)
+                parts.append((rows, own, -weights[rows, column], divisors[rows, column], base))
+        row, point, coefficient, divisor = (
+            np.concatenate(columns)
+            for columns in zip(
+                *((r, p, base.coefficient * c, base.divisor * v) for r, p, c, v, base in parts), strict=True
+            )
+        )
+        return Terms(a, row, point, coefficient, divisor)
+
+
+def _weighed(ray: Ray, x: NDArray[np.float64]) -> list[_Base]:
+    """The bases of one ray: its two nodes, and x where they are on one side."""
+    o, at = ray.offsets, ray.coordinates
+    if (o[0] < 0) != (o[1] < 0):
+        span = float(o[1] - o[0])
+        return [_Base(at, ray.values[1], 1.0, span), _Base(at, ray.values[0], -1.0, span)]
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # what is past floating point is missing then
+        c = coefficients(o)
+        rest = -float(c[0] / o[0] + c[1] / o[1])
+    nodes = [_Base(at, ray.values[k], float(c[k]), float(o[k])) for k in (0, 1)]
+    return [*nodes, _Base(at, x[at], rest, 1.0)]
+
+
+def _rebased(points: Points, base: _Base, x: NDArray[np.float64]) -> Points:
+    """Points written against the base, written against x: each has the base's changes, but those it undoes."""
+    s, n = len(base.coordinates), len(points)
+    counts = np.diff(points.indptr)
+    own = np.full(len(x), -1)
+    own[base.coordinates] = np.arange(s)
+    values = np.tile(base.values, (n, 1))
+    point = np.repeat(np.arange(n), counts)
+    inside = own[points.indices] >= 0
+    values[point[inside], own[points.indices[inside]]] = points.values[inside]
+    extra = np.bincount(point[~inside], minlength=n)
+    indptr = np.concatenate(([0], np.cumsum(s + extra)))
+    indices, flat = np.empty(indptr[-1], dtype=np.int64), np.empty(indptr[-1])
+    along = (indptr[:-1, None] + np.arange(s)).ravel()
+    indices[along], flat[along] = np.tile(base.coordinates, n), values.ravel()
+    last = indptr[1:][point[~inside]] - 1  # a point has at most one change beside the base's
+    indices[last], flat[last] = points.indices[~inside], points.values[~inside]
+    return Points(x, indptr, indices, flat)
+
+
+def _joined(parts: Sequence[Points]) -> Points:
+    """One sequence of points that are all written against one x."""
+    starts = np.cumsum([0, *(part.indptr[-1] for part in parts)])
+    indptr = np.concatenate([[0], *(part.indptr[1:] + start for part, start in zip(parts, starts, strict=False))])
+    return Points(
+        parts[0].x,
+        indptr.astype(np.int64),
+        np.concatenate([part.indices for part in parts]),
+        np.concatenate([part.values for part in parts]),
+    )

@@ -1,0 +1,128 @@
+"""Methods: pure functions from the values known so far to the next points or the answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+
+from distfd.core.describe import numbered
+from distfd.core.errors import InputError
+from distfd.core.records import Status
+from distfd.differentiation.steps import as_real
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from distfd.core.points import Points
+    from distfd.core.records import Failure
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """Points whose values a method wants.
+
+    ``baseline`` is the number of the point without which no other is of use: it is issued first, and its failure ends
+    the wave. ``vector`` says whether J may have more than one output, ``lenient`` whether a NaN or inf is a value,
+    ``outputs`` how many J has, where an earlier request has shown it and this one has no baseline. ``fatal`` says
+    whether the baseline's failure is an error, or ends the wave alone.
+    """
+
+    points: Points
+    baseline: int | None = None
+    vector: bool = False
+    lenient: bool = False
+    outputs: int | None = None
+    fatal: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Wave:
+    """A request and what came of it: values (n, m), NaN where there is none, and the status of each point.
+
+    The values are complex where the request has complex points.
+    """
+
+    request: Request
+    values: NDArray[Any]
+    status: NDArray[np.uint8]
+    failures: Mapping[int, Failure] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What a method found.
+
+    ``derivative`` is (d,), (m, d), or what its kind says, perhaps sparse, with NaN at the ``missing`` coordinates,
+    those that lack a value or whose difference is past what floating point holds; ``value`` is J(x), (m,); ``step`` is
+    (d,), 0 at coordinates that do not move; ``error`` is None, or of the derivative's shape; ``warnings`` are sentences
+    for the user, by coordinate name; ``noise`` is the noise level of J where it was used; ``scheme`` names the scheme
+    where it is not the one that was asked for. ``axis`` is what steps and missing components are counted by.
+    ``repaired`` says of components that were formed from other points than they were to be what was done.
+    """
+
+    derivative: Any
+    value: NDArray[np.float64]
+    step: NDArray[np.float64]
+    missing: NDArray[np.int64]
+    error: NDArray[np.float64] | None = None
+    warnings: tuple[str, ...] = ()
+    noise: float | None = None
+    scheme: str | None = None
+    axis: Literal["coordinate", "direction"] = "coordinate"
+    repaired: Mapping[int, str] = field(default_factory=dict)
+
+
+class Method(Protocol):
+    """Asks for points, and asks again, until it can answer."""
+
+    def advance(self, waves: Sequence[Wave]) -> Request | Answer:
+        """The next points, or the answer; ``waves`` holds every earlier request with its values."""
+
+
+@dataclass(frozen=True, eq=False)
+class Values:
+    """J itself at given points: no derivative."""
+
+    points: Points
+    vector: bool = False
+    baseline: int | None = None
+    lenient: bool = False
+
+    def advance(self, waves: Sequence[Wave]) -> Request | Answer:
+        """All points at once."""
+        if not waves:
+            return Request(self.points, self.baseline, self.vector, self.lenient)
+        failed = np.flatnonzero(waves[0].status != Status.OK)
+        return Answer(np.empty(0), waves[0].values, np.zeros(len(self.points.x)), failed)
+
+
+def check_x(
+    x0: ArrayLike,
+    lower: NDArray[np.float64] | None = None,
+    upper: NDArray[np.float64] | None = None,
+    label: Callable[[int], str] = numbered,
+) -> NDArray[np.float64]:
+    """Take x as a read-only (d,) float64 copy.
+
+    Raises
+    ------
+    InputError
+        If it is not one finite real number or a one-dimensional array of them, or lies outside the bounds.
+    """
+    x = np.atleast_1d(as_real("x0", x0))
+    if x.ndim != 1 or not len(x):
+        raise InputError(f"x0: must be a one-dimensional array of real numbers (had shape {x.shape})")
+    bad = np.flatnonzero(~np.isfinite(x))
+    if len(bad):
+        raise InputError(f"x0: {label(int(bad[0]))} is {x[bad[0]]}; every coordinate must be finite")
+    if lower is not None and upper is not None:
+        outside = np.flatnonzero((x < lower) | (x > upper))
+        if len(outside):
+            k = int(outside[0])
+            raise InputError(f"x0: {label(k)} = {float(x[k])!r} is outside its bounds [{lower[k]}, {upper[k]}]")
+    x.setflags(write=False)
+    return x

@@ -1,0 +1,90 @@
+"""The noise of J at a point, and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from distfd.differentiation.course import follow
+from distfd.differentiation.method import Answer
+from distfd.differentiation.noise_survey import survey
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from distfd.differentiation.base_point import Site
+    from distfd.differentiation.course import Course
+    from distfd.differentiation.method import Request, Wave
+    from distfd.differentiation.noise_survey import Survey
+
+
+@dataclass(frozen=True)
+class NoiseResult:
+    """How noisy J is at a point.
+
+    Attributes
+    ----------
+    level : float
+        The standard deviation of the noise; NaN where it could not be told from the signal.
+    status : str
+        "found"; "quantised" (J has few digits, and that is all its noise); "flat" (J did not change; the level is that
+        of rounding); "unknown".
+    spacing : float
+        The distance between points, against the scale of x, at which the noise showed; NaN where it did not.
+    n_evaluations : int
+    quantum : float
+        The unit in which J is rounded; 0 where nothing says that it is.
+    """
+
+    level: float
+    status: str
+    spacing: float
+    n_evaluations: int
+    quantum: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class NoiseLevel:
+    """Two lines of seven points through x, in one round; two more where neither shows noise.
+
+    Parameters
+    ----------
+    site : Site
+    scale : (d,) ndarray
+        Typical sizes of the coordinates.
+    """
+
+    site: Site
+    scale: NDArray[np.float64]
+
+    def advance(self, waves: Sequence[Wave]) -> Request | Answer:
+        """The next lines, or an answer whose ``noise`` is the level."""
+        return follow(self._course(), waves)
+
+    def result(self, waves: Sequence[Wave], n_evaluations: int) -> NoiseResult:
+        """What the lines said, once `advance` has answered."""
+        found = self._found(waves)
+        noise = found.noise
+        return NoiseResult(
+            float(noise.level[0]), noise.status[0], found.spacing, n_evaluations, float(noise.quantum[0])
+        )
+
+    def _course(self) -> Course:
+        found = yield from survey(self.site, self.scale, vector=False)
+        nothing = np.zeros(len(self.site.x))
+        return Answer(nothing, found.baseline, nothing, np.empty(0, dtype=np.int64), noise=float(found.noise.level[0]))
+
+    def _found(self, waves: Sequence[Wave]) -> Survey:
+        course = survey(self.site, self.scale, vector=False)
+        try:
+            next(course)
+            for wave in waves:
+                course.send(wave)
+        except StopIteration as stop:
+            found: Survey = stop.value
+            return found
+        raise AssertionError("the lines were not all evaluated")

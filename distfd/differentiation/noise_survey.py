@@ -1,0 +1,143 @@
+"""The first round of all that reads noise: two lines through x, at a near and a far spacing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from distfd.core.points import Points, join_points
+from distfd.differentiation.diagnostics import noise_doubts
+from distfd.differentiation.method import Answer, Request
+from distfd.differentiation.noise import LINE, UNKNOWN, Noise, estimate, known_noise, next_spacing
+from distfd.differentiation.noise_lines import line_points
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from numpy.typing import NDArray
+
+    from distfd.differentiation.base_point import Site
+    from distfd.differentiation.method import Wave
+
+    Floats = NDArray[np.float64]
+
+NEAR, FAR = 1e-6, 3e-3
+"""Spacings against the scale. The near one sees noise where J is steep, the far one sees what J's steps hide from it,
+and how much J changes over distances at which a derivative is taken."""
+EVALUATIONS = 1 + 2 * (LINE - 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Survey:
+    """What the lines said.
+
+    Attributes
+    ----------
+    noise : Noise
+    baseline : (m,) ndarray
+    variation : (m,) ndarray
+        By how much J changes over one scale, as far as the far line tells: its slope, or its curvature where that
+        stands out of the noise.
+    spacing : float
+        The spacing that showed the noise; NaN where none did.
+    extra : ndarray
+        Values (n, m) of the further points that were asked along.
+    """
+
+    noise: Noise
+    baseline: Floats
+    variation: Floats
+    spacing: float
+    extra: Floats
+
+    @property
+    def level(self) -> Floats:
+        """The noise, or the rounding of a float64 where it is not known, (m,)."""
+        rounding = np.maximum(np.spacing(np.abs(self.baseline)), np.finfo(float).tiny)
+        return np.where(np.isfinite(self.noise.level), np.maximum(self.noise.level, rounding / 4), rounding)
+
+    def answer(
+        self, site: Site, rows: NDArray[np.int64], value: Floats, bar: Floats, step: Floats, *, vector: bool
+    ) -> Answer:
+        """The answer where coordinates ``rows`` have slopes and bars (a, m) and steps (a,), and the others are fixed.
+
+        Where the noise is not known nothing honest can be said of the error.
+        """
+        d, m = len(site.x), len(self.baseline)
+        derivative, error, steps = np.zeros((d, m)), np.zeros((d, m)), np.zeros(d)
+        known = np.isfinite(bar) & np.isfinite(self.noise.level)
+        derivative[rows], error[rows], steps[rows] = value, np.where(known, bar, np.nan), step
+        missing = rows[~np.isfinite(value).all(axis=1)]
+        derivative[missing] = error[missing] = np.nan
+        level = self.noise.level[np.isfinite(self.noise.level)]
+        return Answer(
+            derivative=derivative.T if vector else derivative[:, 0],
+            value=self.baseline,
+            step=steps,
+            missing=missing,
+            error=error.T if vector else error[:, 0],
+            warnings=noise_doubts(site.label, rows, value, error[rows]),
+            noise=float(level.max()) if len(level) else None,
+        )
+
+    def unmoved(self, site: Site, *, vector: bool) -> Answer:
+        """The answer where no coordinate may move."""
+        empty = np.empty((0, len(self.baseline)))
+        return self.answer(site, site.moving, empty, empty, np.empty(0), vector=vector)
+
+
+def survey(
+    site: Site, scale: Floats, *, vector: bool, given: float | None = None, extra: Points | None = None
+) -> Generator[Request, Wave, Survey]:
+    """Ask for two lines, for two more where most outputs show no noise along them, and say what they say.
+
+    Parameters
+    ----------
+    site, scale
+        Where, and the typical size of each coordinate, (d,).
+    given : float, optional
+        A noise level that the user vouches for: the lines then say only how J varies.
+    extra : Points, optional
+        Further points of the first round.
+    """
+    spacings = [(0, NEAR), (1, FAR)]
+    lines = line_points(site.x, scale, site.lower, site.upper, spacings)
+    alone = Points(site.x, np.zeros(2, dtype=np.int64), lines.indices[:0], lines.values[:0])
+    if not len(site.moving):
+        wave = yield Request(alone, 0, vector)
+        m = wave.values.shape[1]
+        silent = Noise(np.full(m, np.nan), np.zeros(m), np.full(m, np.nan), (UNKNOWN,) * m)
+        return Survey(silent, wave.values[0], np.ones(m), np.nan, wave.values[1:])
+    parts = [alone, lines] if extra is None else [alone, lines, extra]
+    wave = yield Request(join_points(parts), 0, vector)
+    baseline = wave.values[0]
+    values = _split(baseline, wave.values[1:EVALUATIONS])
+    far, others = values[1], wave.values[EVALUATIONS:]
+    noise = estimate(values) if given is None else known_noise(given, len(baseline))
+    if np.mean([status == UNKNOWN for status in noise.status]) > 0.5:
+        again = [
+            (lane + 2, next_spacing(line, spacing)) for line, (lane, spacing) in zip(values, spacings, strict=True)
+        ]
+        wave = yield Request(line_points(site.x, scale, site.lower, site.upper, again), None, vector)
+        values, spacings = values + _split(baseline, wave.values), spacings + again
+        noise = estimate(values)
+    shown = [spacing for line, (_, spacing) in zip(values, spacings, strict=True) if noise.shown_by(line)]
+    found = Survey(noise, baseline, baseline, max(shown, default=np.nan), others)
+    return Survey(noise, baseline, _variation(far, found.level), found.spacing, others)
+
+
+def _split(baseline: Floats, values: Floats) -> list[Floats]:
+    return [np.concatenate((baseline[None], part)) for part in np.split(values, len(values) // (LINE - 1))]
+
+
+def _variation(line: Floats, level: Floats) -> Floats:
+    """Slope or curvature along the far line, whichever is more, but not less than what noise could hide."""
+    slope = np.abs(line[-1] - line[0]) / ((LINE - 1) * FAR)
+    curvature = np.abs(np.diff(line, 2, axis=0).mean(axis=0)) / FAR**2
+    # The mean of the second differences is (F_6 - F_5 - F_1 + F_0) / 5: two levels over five.
+    stands_out = curvature > 3 * 0.4 * level / FAR**2
+    hidden = np.sqrt(2) * level / ((LINE - 1) * FAR)
+    variation = np.fmax(np.fmax(slope, hidden), np.where(stands_out, curvature, 0.0))
+    return np.where(variation > 0, variation, 1.0)

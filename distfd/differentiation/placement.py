@@ -1,0 +1,168 @@
+"""Where the points of a stencil go: inside the bounds, at offsets that floating point can hold."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from distfd.core.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from distfd.differentiation.stencils import Stencil
+
+
+Arrangements: TypeAlias = "list[tuple[float, NDArray[np.float64]]]"
+
+
+def place(
+    x: NDArray[np.float64],
+    h: NDArray[np.float64],
+    stencil: Stencil,
+    lower: NDArray[np.float64],
+    upper: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """New coordinate values and the steps in use, for coordinates that may all move.
+
+    At full h the stencil itself is tried first, then mirrored, then every window of as many neighbouring nodes,
+    the most symmetric first; so a one-sided stencil flips, and a central one becomes one-sided of the same order.
+    Only where none fits is the step shrunk, and then the arrangement that keeps the largest step is taken.
+
+    Parameters
+    ----------
+    x, h, lower, upper : (a,) ndarrays
+        Coordinates, their signed nominal steps, and bounds with lower <= x <= upper.
+    stencil : Stencil
+
+    Returns
+    -------
+    values : (a, n) ndarray
+        x_k + c_i h_k as floating point has it, never outside the bounds, one column a node.
+    step : (a,) ndarray
+        The realised steps: negative where an arrangement is mirrored, shrunk where it had to be.
+    """
+    return arrange(x, h, arrangements(stencil.nodes), lower, upper)
+
+
+def arrange(
+    x: NDArray[np.float64],
+    h: NDArray[np.float64],
+    options: Arrangements,
+    lower: NDArray[np.float64],
+    upper: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """As `place`, among these arrangements: (direction, n nodes) each, the most wanted first."""
+    values, step = np.empty((len(x), len(options[0][1]))), np.empty(len(x))
+    left = np.arange(len(x))
+    with np.errstate(over="ignore"):
+        for direction, nodes in options:
+            tried = x[left, None] + h[left, None] * (direction * nodes)
+            inside = (tried >= lower[left, None]) & (tried <= upper[left, None]) & np.isfinite(tried)
+            fits = inside.all(axis=1)
+            taken, left = left[fits], left[~fits]
+            values[taken] = tried[fits]
+            step[taken] = (tried[fits, 0] - x[taken]) / nodes[0]
+            if not len(left):
+                return values, step
+        values[left], step[left] = _shrink(x[left], h[left], options, lower[left], upper[left])
+    return values, step
+
+
+def arrangements(nodes: tuple[float, ...]) -> Arrangements:
+    """(direction, nodes) of formulas of one order, as many nodes each, every set of points once.
+
+    The stencil itself, then all windows {-a .. -1, 1 .. n - a} of neighbouring nodes, most symmetric first; + before -.
+    """
+    n = len(nodes)
+    windows = [tuple(float(i) for i in range(-a, n - a + 1) if i) for a in range(n // 2, -1, -1)]
+    kept: dict[frozenset[float], tuple[float, NDArray[np.float64]]] = {}
+    for candidate in (nodes, *windows):
+        for direction in (1.0, -1.0):
+            kept.setdefault(frozenset(direction * c for c in candidate), (direction, np.array(candidate)))
+    return list(kept.values())
+
+
+def check_offsets(offsets: NDArray[np.float64], label: Callable[[int], str]) -> None:
+    """Raise InputError where points of one coordinate coincide, with each other or with x, or are infinitely far.
+
+    Parameters
+    ----------
+    offsets : (a, n) ndarray
+        Realised offsets from x.
+    label : callable
+        Row number -> what a message calls that coordinate.
+    """
+    ordered = np.sort(np.concatenate((offsets, np.zeros((len(offsets), 1))), axis=1), axis=1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        gaps = np.diff(ordered, axis=1)
+        spread = ordered[:, -1] - ordered[:, 0]
+    bad = np.flatnonzero(np.any(gaps == 0, axis=1) | ~np.isfinite(spread))
+    if not len(bad):
+        return
+    first = int(bad[0])
+    why = "large: x + h is past what floating point holds; use a smaller one"
+    if np.any(gaps[first] == 0):
+        why = (
+            "small: x + h is x in floating point, or two points of the scheme coincide; "
+            "use a larger one, or wider bounds"
+        )
+    more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+    raise InputError(f"step: at {label(first)}{more} the step is too {why}")
+
+
+def as_bounds(bounds: Any, d: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Lower and upper bounds, (d,) each, from scipy's Bounds, d pairs (None is unbounded), or None.
+
+    Raises
+    ------
+    InputError
+        If they are of no such form, or lower > upper somewhere.
+    """
+    if bounds is None:
+        return np.full(d, -np.inf), np.full(d, np.inf)
+    try:
+        if hasattr(bounds, "lb") and hasattr(bounds, "ub"):
+            lower, upper = (np.broadcast_to(np.asarray(b, dtype=float), (d,)).copy() for b in (bounds.lb, bounds.ub))
+        else:
+            lower, upper = _from_pairs(bounds, d)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"bounds: need a scipy.optimize.Bounds or {d} (lower, upper) pairs, one for each coordinate ({error})"
+        ) from error
+    crossed = np.flatnonzero(~(lower <= upper))
+    if len(crossed):
+        k = crossed[0]
+        raise InputError(f"bounds: lower > upper (or NaN) at coordinate {k}: ({lower[k]}, {upper[k]})")
+    return lower, upper
+
+
+def _from_pairs(bounds: Any, d: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    pairs = list(bounds)  # what is no iterable raises TypeError, which is answered above
+    if len(pairs) != d or any(len(pair) != 2 for pair in pairs):
+        raise ValueError(f"got {len(pairs)} entries")
+    lower = np.array([-np.inf if low is None else low for low, _ in pairs], dtype=np.float64)
+    upper = np.array([np.inf if high is None else high for _, high in pairs], dtype=np.float64)
+    return lower, upper
+
+
+def _shrink(
+    x: NDArray[np.float64],
+    h: NDArray[np.float64],
+    options: Arrangements,
+    lower: NDArray[np.float64],
+    upper: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The arrangement with the most room for its step, stretched to the nearer bound."""
+    values, step, most = np.repeat(x[:, None], len(options[0][1]), axis=1), np.zeros(len(x)), np.zeros(len(x))
+    for direction, nodes in options:
+        reach = np.copysign(direction, direction * h)[:, None] * nodes
+        room = np.min(np.where(reach > 0, (upper - x)[:, None], (lower - x)[:, None]) / reach, axis=1)
+        more = np.flatnonzero(room > most)
+        # x + (upper - x) may round to one ulp past upper.
+        at = np.clip(x[more, None] + room[more, None] * reach[more], lower[more, None], upper[more, None])
+        values[more], most[more], step[more] = at, room[more], (at[:, 0] - x[more]) / nodes[0]
+    return values, step

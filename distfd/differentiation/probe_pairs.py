@@ -1,0 +1,174 @@
+"""Pairs of probes around x at several distances, coordinate by coordinate, and the slopes that they give."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from distfd.differentiation.stencils import coefficients
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from distfd.differentiation.noise import Noise
+
+    Floats = NDArray[np.float64]
+
+_CLOSE = 1.2
+"""Pairs whose sizes differ by less say nothing about each other."""
+
+
+@dataclass(frozen=True, eq=False)
+class Slopes:
+    """What g formulas say of a coordinates and m outputs: (g, a, m) each, (g, a) for ``size``; NaN where they cannot.
+
+    Attributes
+    ----------
+    value : ndarray
+        The derivative.
+    noise : ndarray
+        The noise part of its bar.
+    deviation : ndarray
+        The standard deviation of its noise.
+    truncation : ndarray
+        How far it is from what the next larger pair corrects it to.
+    doubt : ndarray
+        The standard deviation of that distance.
+    size : ndarray
+        The distance of the (smaller) pair.
+    """
+
+    value: Floats
+    noise: Floats
+    deviation: Floats
+    truncation: Floats
+    doubt: Floats
+    size: Floats
+
+    def take(self, formula: NDArray[np.int64]) -> Slopes:
+        """One formula for each coordinate and output, (a, m): arrays (1, a, m), the size by its first output."""
+
+        def pick(part: Floats) -> Floats:
+            return np.take_along_axis(part, formula[None], axis=0)
+
+        size = np.take_along_axis(self.size, formula[None, :, 0], axis=0)
+        return Slopes(
+            pick(self.value), pick(self.noise), pick(self.deviation), pick(self.truncation), pick(self.doubt), size
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Pairs of a coordinates, those of each in order of size; what a coordinate lacks is NaN and comes last.
+
+    Near a bound a "pair" is two probes at h and 2 h on the same side; nothing here depends on which it is.
+
+    Attributes
+    ----------
+    size : (a, g) ndarray
+    offsets : (a, g, 2) ndarray
+    rises : (a, g, 2, m) ndarray
+        J there minus J(x).
+    """
+
+    size: Floats
+    offsets: Floats
+    rises: Floats
+
+    @property
+    def count(self) -> NDArray[np.int64]:
+        """How many pairs each coordinate has, (a,)."""
+        return np.asarray(np.isfinite(self.size).sum(axis=1))
+
+    def add(self, size: Floats, offsets: Floats, rises: Floats) -> Pairs:
+        """One pair more, (a,), (a, 2) and (a, 2, m), NaN for the coordinates that get none.
+
+        A pair without a value, with its points on each other, or next to one that is there is left out.
+        """
+        with np.errstate(invalid="ignore"):
+            near = ((self.size < _CLOSE * size[:, None]) & (size[:, None] < _CLOSE * self.size)).any(axis=1)
+            apart = (offsets[:, 0] != offsets[:, 1]) & (offsets != 0).all(axis=1)
+        good = np.isfinite(rises).all(axis=(1, 2)) & apart & ~near
+        sizes = np.concatenate((self.size, np.where(good, size, np.nan)[:, None]), axis=1)
+        order = np.argsort(sizes, axis=1, kind="stable")
+        return Pairs(
+            np.take_along_axis(sizes, order, axis=1),
+            _sorted(self.offsets, np.where(good[:, None], offsets, np.nan), order),
+            _sorted(self.rises, np.where(good[:, None, None], rises, np.nan), order),
+        )
+
+    def slopes(self, noise: Noise) -> Slopes:
+        """Of each pair, then of each pair with the next larger one (fourth order).
+
+        The truncation of a pair is its distance from the formula of both, which is Richardson's correction; the
+        largest pair is held against the next smaller one. The formula of both keeps the part of that correction by
+        which J bends between the pairs, and at least a tenth.
+        """
+        n = self.size.shape[1]
+        single = [self._formula(g) for g in range(n)]
+        double = [self._formula(g, g + 1) for g in range(n - 1)]
+        found = []
+        for g, (weights, value) in enumerate(single):
+            unknown = np.full_like(value, np.nan)
+            truncation, doubt = unknown, unknown
+            for other in [double[g]] if g < n - 1 else []:
+                truncation, doubt = np.abs(value - other[1]), noise.deviation(other[0] - _widened(weights, 0))
+            for other in [double[g - 1]] if g else []:
+                last = np.isnan(truncation)
+                truncation = np.where(last, np.abs(value - other[1]), truncation)
+                doubt = np.where(last, noise.deviation(other[0] - _widened(weights, 1)), doubt)
+            found.append((value, weights, truncation, doubt, self.size[:, g]))
+        for g, (weights, value) in enumerate(double):
+            bend = self._bend(g, single[g][1], single[g + 1][1])
+            truncation = found[g][2] * np.clip(2 * bend, 0.1, 1.0)
+            found.append((value, weights, truncation, np.zeros_like(value), self.size[:, g]))
+        return Slopes(
+            value=np.array([f[0] for f in found]),
+            noise=np.array([noise.part(f[1]) for f in found]),
+            deviation=np.array([noise.deviation(f[1]) for f in found]),
+            truncation=np.array([f[2] for f in found]),
+            doubt=np.array([f[3] for f in found]),
+            size=np.array([f[4] for f in found]),
+        )
+
+    def curvature(self, g: int, noise: Noise) -> tuple[Floats, Floats]:
+        """J'' by pair g (twice the second divided difference) and its standard deviation, (a, m) both."""
+        one, two = self.offsets[:, g, 0], self.offsets[:, g, 1]
+        with np.errstate(over="ignore"):
+            weights = np.stack((2 / (one * (one - two)), -2 / (two * (one - two))), axis=1)
+        return (weights[..., None] * self.rises[:, g]).sum(axis=1), noise.deviation(weights)
+
+    def _formula(self, *pairs: int) -> tuple[Floats, Floats]:
+        """Weights and value of the derivative at 0 of the polynomial through x and these pairs."""
+        offsets = np.concatenate([self.offsets[:, g] for g in pairs], axis=1)
+        rises = np.concatenate([self.rises[:, g] for g in pairs], axis=1)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            weights = coefficients(offsets) / offsets
+            return weights, (weights[..., None] * rises).sum(axis=1)
+
+    def _bend(self, g: int, near: Floats, far: Floats) -> Floats:
+        """By what part the slope changes from pair g to the next, against all that J changes there."""
+        one, two = self.offsets[:, g, 0], self.offsets[:, g, 1]
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            rise = (self.rises[:, g] / self.offsets[:, g, :, None] * np.array([[[1.0], [-1.0]]])).sum(axis=1)
+            curvature = 2 * rise / (one - two)[:, None]
+            return np.asarray(np.abs(far - near) / (np.abs(near) + np.abs(curvature) * self.size[:, g + 1, None]))
+
+
+def no_pairs(coordinates: int, outputs: int) -> Pairs:
+    """Where one begins."""
+    return Pairs(np.empty((coordinates, 0)), np.empty((coordinates, 0, 2)), np.empty((coordinates, 0, 2, outputs)))
+
+
+def _sorted(there: Floats, new: Floats, order: NDArray[np.int64]) -> Floats:
+    both = np.concatenate((there, new[:, None]), axis=1)
+    return np.take_along_axis(both, order.reshape(order.shape + (1,) * (both.ndim - 2)), axis=1)
+
+
+def _widened(weights: Floats, place: int) -> Floats:
+    """The weights of a pair among those of two, of which it is the first or the second."""
+    wide = np.zeros((len(weights), 4))
+    wide[:, 2 * place : 2 * place + 2] = weights
+    return wide

@@ -1,0 +1,275 @@
+"""From one pair of probes a coordinate to slopes with error bars, in few further rounds.
+
+The first pair is put where truncation should be well below noise. A pair five times as far then shows the truncation
+of the first, by which it is moved in or out; of many coordinates only the most doubtful are looked at twice, and tell
+how far the others' expected truncation can be trusted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from distfd.core.points import single_points
+from distfd.differentiation.diagnostics import kink_doubts, still_doubts
+from distfd.differentiation.method import Request
+from distfd.differentiation.placement import place
+from distfd.differentiation.probe_pairs import Pairs, no_pairs
+from distfd.differentiation.stencils import SCHEMES
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from numpy.typing import NDArray
+
+    from distfd.differentiation.base_point import Site
+    from distfd.differentiation.method import Wave
+    from distfd.differentiation.noise_survey import Survey
+    from distfd.differentiation.probe_pairs import Slopes
+
+    Floats = NDArray[np.float64]
+
+CAP = 0.1
+"""No probe is farther from x than this part of a coordinate's scale."""
+ROUNDS = 3
+"""At most so many after the first pair."""
+_FIRST = 0.72
+"""The first distance, in units of (noise / variation)^(1/3): half of what balances truncation and noise where J''' is
+as large as J varies, so that it may be 64 times as large before truncation is twice the noise."""
+_FAR = 5.0
+"""How much farther the next pair is: far enough to tell a J''' that matters from one that does not."""
+_SHRINK = 2.0
+"""A truncation of so many deviations is worth a nearer pair."""
+_AIM = 0.15
+"""... which is put where it should be this many."""
+_DOUBTFUL = 0.7
+"""An expected truncation of so many deviations is worth a look."""
+_TRUE = 1.0
+"""A truncation below so many of its own deviations is no truncation: J''' is too small to see, go farther out."""
+_WORTH = 1.5
+"""How much farther there must be to go."""
+
+
+@dataclass(frozen=True, eq=False)
+class Search:
+    """Coordinates on their way to a slope.
+
+    Attributes
+    ----------
+    site : Site
+    rows : (a,) ndarray of int
+        The coordinates.
+    scale, reach : (a,) ndarrays
+        Typical sizes, and the farthest that a pair may be.
+    found : Survey
+    pairs : Pairs
+    first : (a,) ndarray
+        Distance of the first pair.
+    tried : (a,) ndarray
+        Distance of the latest pair, with values or without.
+    """
+
+    site: Site
+    rows: NDArray[np.int64]
+    scale: Floats
+    reach: Floats
+    found: Survey
+    pairs: Pairs
+    first: Floats
+    tried: Floats
+
+    def expected(self) -> Floats:
+        """The truncation of the first pair, (a, m), if J''' is to J'' and J' as these are to each other.
+
+        All coordinates together say over which part of their scale J bends, between a tenth and all of it.
+        """
+        slope, curvature, scale = *self._first_derivatives(), self.scale[:, None]
+        bent = np.sqrt(np.mean((curvature * scale**2) ** 2, axis=0))
+        length = np.clip(np.sqrt(np.mean((slope * scale) ** 2, axis=0)) / np.maximum(bent, 1e-300), 0.1, 1.0) * scale
+        return np.asarray(np.maximum(curvature / length, slope / length**2) * self.first[:, None] ** 2 / 6)
+
+    def doubts(self) -> tuple[str, ...]:
+        """Coordinates along which J does not change, or has a kink, as sentences."""
+        pairs, noise, site = self.pairs, self.found.noise, self.site
+        if not pairs.size.shape[1] or not len(self.rows):
+            return ()
+        still = (np.nan_to_num(pairs.rises, nan=0.0) == 0).all(axis=(1, 2, 3)) & (pairs.count > 0)
+        texts = still_doubts(site.label, self.rows[still], float(noise.quantum.max()))
+        return texts + kink_doubts(site.label, self.rows[self._kinked()])
+
+    def _kinked(self) -> NDArray[np.bool_]:
+        """Where the slopes on both sides differ as much near x as far from it, and by more than noise: (a,).
+
+        Of a smooth J the difference of the two slopes falls with the distance.
+        """
+        pairs, noise = self.pairs, self.found.noise
+        last, every = np.maximum(pairs.count - 1, 0), np.arange(len(self.rows))
+        ratio = pairs.size[every, last] / pairs.size[:, 0]
+        near, deviation = pairs.curvature(0, noise)
+        far = np.zeros_like(near)
+        for g in range(pairs.size.shape[1]):
+            far = np.where((last == g)[:, None], pairs.curvature(g, noise)[0], far)
+        with np.errstate(invalid="ignore"):
+            sharp = (np.abs(near) > 0.6 * ratio[:, None] * np.abs(far)) & (np.abs(near) > 6 * deviation)
+            return np.asarray((ratio > 3) & sharp.any(axis=1))
+
+    def _first_derivatives(self) -> tuple[Floats, Floats]:
+        """Sizes of J' and J'' by the smallest pair, not below their noise; 0 where there is no pair."""
+        noise = self.found.noise
+        if not self.pairs.size.shape[1]:
+            nothing = np.zeros((len(self.rows), len(self.found.baseline)))
+            return nothing, nothing
+        slopes = self.pairs.slopes(noise)
+        curvature, deviation = self.pairs.curvature(0, noise)
+        return (
+            np.nan_to_num(np.maximum(np.abs(slopes.value[0]), slopes.deviation[0])),
+            np.nan_to_num(np.abs(curvature) + deviation),
+        )
+
+
+def refine(
+    site: Site, rows: NDArray[np.int64], scale: Floats, found: Survey, *, vector: bool, spent: int
+) -> Generator[Request, Wave, tuple[Search, Slopes]]:
+    """Probe coordinates until their slopes are known as well as their noise lets them be.
+
+    Parameters
+    ----------
+    site : Site
+    rows : (a,) ndarray of int
+        Coordinates that may move.
+    scale : (d,) ndarray
+    found : Survey
+    vector : bool
+    spent : int
+        Evaluations so far: 2 a + 20 are for all, and 4 a + 38 are the most.
+
+    Returns
+    -------
+    search : Search
+    slopes : Slopes
+        All formulas; those of a coordinate with one pair have its expected truncation.
+    """
+    search = _begin(site, rows, scale, found)
+    wanted = np.where(search.reach > 0, search.first, np.nan)
+    for turn in range(ROUNDS + 1):
+        asked = np.flatnonzero(np.isfinite(wanted))
+        if not len(asked):
+            break
+        values, search = _place(search, asked, wanted[asked])
+        wave = yield Request(single_points(site.x, np.repeat(rows[asked], 2), values.ravel()), None, vector)
+        search = _take(search, asked, values, wave)
+        spent += 2 * len(asked)
+        if turn == 0:
+            room = max(0, 2 * len(rows) + 20 - spent) // 2
+            wanted = _check(search, room)
+        elif turn < ROUNDS:
+            wanted = _further(search, max(0, 4 * len(rows) + 38 - spent) // 2)
+    return search, _judged(search)
+
+
+def _begin(site: Site, rows: NDArray[np.int64], scale: Floats, found: Survey) -> Search:
+    up, down = site.upper[rows] - site.x[rows], site.x[rows] - site.lower[rows]
+    # A pair on one side goes out to twice its distance.
+    room = np.maximum(np.minimum(up, down), np.maximum(up, down) / 2)
+    reach = np.minimum(CAP * scale[rows], room)
+    ratio = float(np.median(found.level / found.variation))
+    least = 8 * np.spacing(np.abs(site.x[rows]))
+    first = np.minimum(np.maximum(_FIRST * ratio ** (1 / 3) * scale[rows], least), reach)
+    return Search(site, rows, scale[rows], reach, found, no_pairs(len(rows), len(found.baseline)), first, first)
+
+
+def _place(search: Search, asked: NDArray[np.int64], size: Floats) -> tuple[Floats, Search]:
+    site, at = search.site, search.rows[asked]
+    size = np.maximum(size, 8 * np.spacing(np.abs(site.x[at])))
+    values, step = place(site.x[at], size, SCHEMES["central"], site.lower[at], site.upper[at])
+    tried = search.tried.copy()
+    tried[asked] = np.abs(step)
+    return values, replace(search, tried=tried)
+
+
+def _take(search: Search, asked: NDArray[np.int64], values: Floats, wave: Wave) -> Search:
+    a, m = len(search.rows), len(search.found.baseline)
+    size, offsets, rises = np.full(a, np.nan), np.full((a, 2), np.nan), np.full((a, 2, m), np.nan)
+    offsets[asked] = search.site.offsets(search.rows[asked], values)
+    size[asked] = np.abs(offsets[asked, 0])
+    rises[asked] = wave.values.reshape(len(asked), 2, m) - search.found.baseline
+    return replace(search, pairs=search.pairs.add(size, offsets, rises))
+
+
+def _check(search: Search, room: int) -> Floats:
+    """Second pairs, (a,), for as many as there is room for: the most doubtful, whose errors matter most."""
+    slopes = search.pairs.slopes(search.found.noise)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        doubt = np.median(search.expected() / slopes.deviation[0], axis=1)
+    failed = search.pairs.count == 0
+    order = np.argsort(-np.where(failed, np.inf, np.nan_to_num(doubt)), kind="stable")[:room]
+    wanted = np.full(len(search.rows), np.nan)
+    wanted[order] = np.where(failed, search.tried / 8, _outward(search))[order]
+    return wanted
+
+
+def _outward(search: Search) -> Floats:
+    """Five times as far; as far as may be where that is far enough; else nearer, where the noise is large."""
+    far, near = search.first * _FAR, search.first / 2.5
+    return np.where(far <= 1.01 * search.reach, far, np.where(2 * search.first <= search.reach, search.reach, near))
+
+
+def _further(search: Search, room: int) -> Floats:
+    """The next pairs, (a,): nearer where J bends, farther where it does not, a second one where that is in doubt."""
+    slopes, pairs = search.pairs.slopes(search.found.noise), search.pairs
+    a, n = pairs.size.shape
+    count, smallest = pairs.count, pairs.size[:, 0]
+    last, every = np.maximum(count - 1, 0), np.arange(a)
+    largest = pairs.size[every, last]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        bends = slopes.truncation[0] / slopes.deviation[0]
+        corrected = slopes.truncation[n] / slopes.deviation[0] if n > 1 else bends
+        left = np.median(np.fmin(bends, corrected), axis=1)
+        straight = np.median(slopes.truncation[last, every] / slopes.doubt[last, every], axis=1) <= _TRUE
+        bent = np.median(bends, axis=1)
+        doubt = np.median(search.expected() * _trust(search, slopes) / slopes.deviation[0], axis=1)
+    checked, unseen, room_out = count > 1, count == 1, largest * _WORTH < search.reach
+    out = checked & straight & room_out
+    # Where most of those that were looked at twice are straight, so are the others, and all may go farther out.
+    all_out = bool(out.any()) and np.mean((straight | ~room_out)[checked]) > 0.67
+    bending, look = checked & (left > _SHRINK), unseen & ((doubt > _DOUBTFUL) | (all_out & room_out))
+    choices = [
+        (count == 0, search.tried / 8, np.inf),
+        (bending, smallest * _nearer(bent), 10 + left),
+        (look & (doubt > _SHRINK), smallest * _nearer(doubt), 5 + doubt),
+        (look, _outward(search), 5 + doubt),
+        (out, np.minimum(search.reach, largest * _FAR), 1.0),
+    ]
+    conditions = [chosen for chosen, _, _ in choices]
+    wanted = np.select(conditions, [size for _, size, _ in choices], np.nan)
+    order = np.argsort(-np.select(conditions, [np.broadcast_to(rank, a) for _, _, rank in choices], 0.0), kind="stable")
+    wanted[order[room:]] = np.nan
+    return wanted
+
+
+def _nearer(bent: Floats) -> Floats:
+    """By what part to come nearer: truncation falls with the square of the distance, and noise rises with it."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.clip((_AIM / bent) ** (1 / 3), 1e-3, 1.0)
+
+
+def _trust(search: Search, slopes: Slopes) -> Floats:
+    """How often the expected truncation must be taken, (m,): the worst of those that were looked at twice."""
+    checked = search.pairs.count > 1
+    if not checked.any():
+        return np.ones(len(search.found.baseline))
+    back = (search.first / search.pairs.size[:, 0])[:, None] ** 2
+    seen = np.maximum(slopes.truncation[0] - slopes.doubt[0], 0.0) * back
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(np.clip(np.nan_to_num((seen / search.expected())[checked]).max(axis=0), 0.05, 1e6))
+
+
+def _judged(search: Search) -> Slopes:
+    slopes = search.pairs.slopes(search.found.noise)
+    alone = (search.pairs.count == 1)[:, None]
+    truncation, doubt = slopes.truncation.copy(), slopes.doubt.copy()
+    truncation[0] = np.where(alone, search.expected() * _trust(search, slopes), truncation[0])
+    doubt[0] = np.where(alone, 0.0, doubt[0])
+    return replace(slopes, truncation=truncation, doubt=doubt)

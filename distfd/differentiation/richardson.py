@@ -1,0 +1,75 @@
+"""Richardson extrapolation of central differences at h, 2 h and 4 h, with its error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from distfd.differentiation.coordinate_stencils import place_lines
+from distfd.differentiation.course import follow
+from distfd.differentiation.noise_survey import survey
+from distfd.differentiation.stencils import coefficients
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from distfd.differentiation.base_point import Site
+    from distfd.differentiation.course import Course
+    from distfd.differentiation.method import Answer, Request, Wave
+    from distfd.differentiation.stencils import Stencil
+
+    Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Richardson:
+    """The sixth-order formula through x +- h, +- 2 h, +- 4 h: 6 d + 13 evaluations in one round.
+
+    With T_k the central difference at h, 2 h, 4 h, the fourth-order value is (4 T_1 - T_2) / 3, and the sixth-order one
+    corrects that by the same rule (Ridders, Adv. Eng. Softw. 4(2), 1982). That correction is the truncation part of the
+    bar; the noise part is read off two lines, as it cannot be told from the table (measured: where noise rules, tables
+    look converged as often as not, and hold the derivative in 4 to 15 % of cases).
+
+    Parameters
+    ----------
+    site : Site
+    stencil : Stencil
+        Of the six nodes.
+    h : (d,) ndarray
+        Signed steps.
+    scale : (d,) ndarray
+        Typical sizes, for the lines.
+    vector : bool
+    """
+
+    site: Site
+    stencil: Stencil
+    h: Floats
+    scale: Floats
+    vector: bool = False
+
+    def advance(self, waves: Sequence[Wave]) -> Request | Answer:
+        """One request; two more lines where the first show no noise."""
+        return follow(self._course(), waves)
+
+    def _course(self) -> Course:
+        site, moving = self.site, self.site.moving
+        lines = place_lines(site, moving, self.h[moving], self.stencil)
+        a, n = lines.offsets.shape
+        points = lines.points.take(np.arange(1, a * n + 1))
+        found = yield from survey(site, self.scale, vector=self.vector, extra=points)
+        rises = found.extra.reshape(a, n, len(found.baseline)) - found.baseline
+        order = np.argsort(np.abs(lines.offsets), axis=1, kind="stable")
+        offsets = np.take_along_axis(lines.offsets, order, axis=1)
+        rises = np.take_along_axis(rises, order[..., None], axis=1)
+        weights = coefficients(offsets) / offsets
+        lower = coefficients(offsets[:, :4]) / offsets[:, :4]
+        with np.errstate(over="ignore", invalid="ignore"):
+            value = (weights[..., None] * rises).sum(axis=1)
+            correction = np.abs(value - (lower[..., None] * rises[:, :4]).sum(axis=1))
+        bar = found.noise.part(weights) + correction
+        return replace(found.answer(site, moving, value, bar, lines.step, vector=self.vector), scheme=self.stencil.name)

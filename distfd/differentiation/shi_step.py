@@ -1,0 +1,135 @@
+"""Steps by bisection on a test ratio (Shi, Xie, Xuan & Nocedal, SIAM J. Sci. Comput. 44(4), 2022)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from distfd.core.points import single_points
+from distfd.differentiation.course import follow
+from distfd.differentiation.method import Answer, Request
+from distfd.differentiation.noise_survey import survey
+from distfd.differentiation.probe_refinement import CAP
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from distfd.differentiation.base_point import Site
+    from distfd.differentiation.course import Course
+    from distfd.differentiation.method import Wave
+
+    Floats = NDArray[np.float64]
+
+LEAST, MOST = 1.5, 6.0
+"""The test ratio wanted: signal that the test difference sees, over noise."""
+ROUNDS = 8
+"""It never ends where the derivative that it looks at is 0: the step is then as large as it may be."""
+_NODES = np.array([[1.0, 4.0, np.nan, np.nan], [1.0, -1.0, 3.0, -3.0]])
+"""Forward, central."""
+_TEST = np.array([[-4.0, 1.0, 0.0, 0.0], [-3.0, 3.0, 1.0, -1.0]])
+_SLOPE = np.array([[1.0, 0.0, 0.0, 0.0], [0.5, -0.5, 0.0, 0.0]])
+_GROWTH = np.array([4.0, 3.0])
+_ERROR = np.array([1 / 12, 1 / 24])
+"""The slope's truncation, in units of the test difference over h: 6 h^2 J'' / 12 h and 4 h^3 J''' / 24 h."""
+
+
+@dataclass(frozen=True, eq=False)
+class ShiStep:
+    """Forward or central differences, each coordinate's step bisected until its test ratio is between 1.5 and 6.
+
+    The ratio is abs(J(x + 4h) - 4 J(x + h) + 3 J(x)) / 8 e for forward differences, abs(J(x + 3h) - 3 J(x + h)
+    + 3 J(x - h) - J(x - 3h)) / 8 e for central ones, e a bound of the noise. All coordinates are in the same rounds.
+
+    Parameters
+    ----------
+    site : Site
+    scale : (d,) ndarray
+    central : bool
+        A coordinate too near a bound for it takes forward differences, into the bounds.
+    vector : bool
+    noise : float, optional
+        The standard deviation of the noise; measured where it is not given.
+    """
+
+    site: Site
+    scale: Floats
+    central: bool = False
+    vector: bool = False
+    noise: float | None = None
+
+    def advance(self, waves: Sequence[Wave]) -> Request | Answer:
+        """The lines of the noise, then up to 8 rounds."""
+        return follow(self._course(), waves)
+
+    def _course(self) -> Course:
+        site, rows = self.site, self.site.moving
+        found = yield from survey(site, self.scale, vector=self.vector, given=self.noise)
+        if not len(rows):
+            return found.unmoved(site, vector=self.vector)
+        x, noise, m = site.x[rows], found.noise, len(found.baseline)
+        bound = noise.bound
+        up, down = site.upper[rows] - x, x - site.lower[rows]
+        # The literature's start is for a J that varies by 1 over a distance of 1.
+        ratio = float(np.median(np.fmax(bound, found.level) / found.variation))
+        start = np.minimum((3 * ratio) ** (1 / 3), CAP) * self.scale[rows]
+        kind = np.where(self.central & (np.minimum(up, down) >= 3 * start), 1, 0)
+        start = np.where(kind == 1, start, 2 / np.sqrt(3) * np.sqrt(ratio) * self.scale[rows])
+        room = np.where(kind == 1, np.minimum(up, down) / 3, np.maximum(up, down) / 4)
+        most = np.minimum(CAP * self.scale[rows], room)
+        side = np.where((kind == 1) | (up >= down), 1.0, -1.0)
+        search = _Bisection(np.minimum(start, most), most, _GROWTH[kind])
+        test, rises = np.full((len(rows), m), np.nan), np.full((len(rows), 4, m), np.nan)
+        offsets = np.full((len(rows), 4), np.nan)
+        for _ in range(ROUNDS):
+            at = np.flatnonzero(search.open)
+            if not len(at):
+                break
+            moved = x[at, None] + (side * search.h)[at, None] * _NODES[kind[at]]
+            moved = np.clip(moved, site.lower[rows[at], None], site.upper[rows[at], None])
+            there = np.isfinite(_NODES[kind[at]])
+            points = single_points(site.x, np.repeat(rows[at], there.sum(axis=1)), moved[there])
+            wave = yield Request(points, None, self.vector)
+            new = np.zeros((len(at), 4, m))
+            new[there] = wave.values - found.baseline
+            seen = np.abs((_TEST[kind[at]][..., None] * new).sum(axis=1))
+            with np.errstate(invalid="ignore", divide="ignore"):
+                search.judge(at, np.median(seen / (8 * bound), axis=1))
+            # Where a probe has no value, what was seen before still counts.
+            good = np.isfinite(seen).all(axis=1)
+            kept = at[good]
+            realised = site.offsets(rows[at], np.where(there, moved, x[at, None]))
+            rises[kept], offsets[kept], test[kept] = new[good], realised[good], seen[good]
+        # Floating point moved x by the realised offset, and by that the difference is divided.
+        first, second = offsets[:, 0], np.where(kind == 1, -offsets[:, 1], 0.0)
+        h = np.where(kind == 1, (first + second) / 2, first)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            weights = np.where(_SLOPE[kind] == 0, 0.0, _SLOPE[kind] / h[:, None])
+            value = (_SLOPE[kind][..., None] * rises).sum(axis=1) / h[:, None]
+            bar = noise.part(weights) + test * (_ERROR[kind] / np.abs(h))[:, None]
+        return found.answer(site, rows, value, bar, h, vector=self.vector)
+
+
+class _Bisection:
+    """l, u and h of each coordinate."""
+
+    def __init__(self, start: Floats, most: Floats, growth: Floats) -> None:
+        self.h, self.most, self.growth = start.copy(), most, growth
+        self.low, self.high = np.zeros_like(start), np.full_like(start, np.inf)
+        self.open = most > 0
+
+    def judge(self, at: NDArray[np.int64], ratio: Floats) -> None:
+        """Move h by the test ratio; what is no number was too far out."""
+        above = (ratio > MOST) | ~np.isfinite(ratio)
+        below = ratio < LEAST
+        self.low[at[below]], self.high[at[above]] = self.h[at[below]], self.h[at[above]]
+        low, high, h = self.low[at], self.high[at], self.h[at]
+        between = np.where(np.isfinite(high), (low + high) / 2, h)
+        moved = np.where(np.isinf(high), h * self.growth[at], np.where(low == 0, h / self.growth[at], between))
+        moved = np.minimum(moved, self.most[at])
+        settled = ~(above | below) | (moved == h)
+        self.h[at] = np.where(settled, h, moved)
+        self.open[at] = ~settled

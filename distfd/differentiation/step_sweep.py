@@ -1,0 +1,211 @@
+"""A step sweep: differences at steps in decades, along a few coordinates, and the noise, in one request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from distfd.core.errors import InputError
+from distfd.core.points import single_points
+from distfd.differentiation.course import follow
+from distfd.differentiation.diagnostics import kink_doubts, still_doubts
+from distfd.differentiation.method import Answer
+from distfd.differentiation.noise import UNKNOWN, Noise, known_noise
+from distfd.differentiation.noise_result import NoiseResult
+from distfd.differentiation.noise_survey import survey
+from distfd.differentiation.placement import place
+from distfd.differentiation.plateau import plateau
+from distfd.differentiation.probe_pairs import Pairs, no_pairs
+from distfd.differentiation.stencils import SCHEMES
+from distfd.differentiation.sweep_result import StepSweep
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
+    from numpy.typing import NDArray
+
+    from distfd.differentiation.base_point import Site
+    from distfd.differentiation.method import Request, Wave
+    from distfd.differentiation.noise_survey import Survey
+
+    Floats = NDArray[np.float64]
+
+DECADES = 10.0 ** np.arange(-12.0, 0.0)
+"""Steps against a coordinate's scale."""
+_CLOSE = 0.5
+"""A step that bounds or a format made shorter than this part of what was meant is left to the next decade below."""
+_SHARP = 6.0
+"""A jump of slopes of so many deviations is one."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """Pairs x +- h e_k (h and 2 h on one side near a bound) for all h in `DECADES`, in one request.
+
+    Parameters
+    ----------
+    site : Site
+    scale : (d,) ndarray
+    rows : (a,) ndarray of int
+        Coordinates that may move.
+    vector : bool
+    """
+
+    site: Site
+    scale: Floats
+    rows: NDArray[np.int64]
+    vector: bool = False
+
+    def advance(self, waves: Sequence[Wave]) -> Request | Answer:
+        """One request; two more lines where the first show no noise. The answer is the slopes, by coordinate."""
+        return follow(self._answers(), waves)
+
+    def result(self, waves: Sequence[Wave], n_evaluations: int, n_reused: int) -> StepSweep:
+        """What the sweep says, once `advance` has answered."""
+        course = self._course()
+        try:
+            next(course)
+            for wave in waves:
+                course.send(wave)
+        except StopIteration as stop:
+            found: Survey = stop.value
+            return self._result(found, n_evaluations, n_reused)
+        raise AssertionError("the sweep was not evaluated to its end")
+
+    def _answers(self) -> Generator[Request, Wave, Answer]:
+        found = yield from self._course()
+        slopes = np.full((len(self.rows), len(found.baseline)), np.nan)
+        return Answer(slopes, found.baseline, np.zeros(len(self.site.x)), np.empty(0, dtype=np.int64))
+
+    def _course(self) -> Generator[Request, Wave, Survey]:
+        row, _, values, _ = self._placed
+        extra = single_points(self.site.x, np.repeat(self.rows[row], 2), values.ravel())
+        return (yield from survey(self.site, self.scale, vector=self.vector, extra=extra))
+
+    @cached_property
+    def _placed(self) -> tuple[NDArray[np.int64], Floats, Floats, Floats]:
+        """Of every pair: its row (p,), size (p,), values (p, 2) and offsets (p, 2)."""
+        site, rows = self.site, self.rows
+        found: list[tuple[int, Floats, Floats]] = []
+        for h in DECADES:
+            values, _ = place(
+                site.x[rows], h * self.scale[rows], SCHEMES["central"], site.lower[rows], site.upper[rows]
+            )
+            for a, k in enumerate(rows):
+                offsets = _seen(site, int(k), values[a])
+                if offsets is None or not _CLOSE < abs(offsets[0]) / (h * self.scale[k]) < 1 / _CLOSE:
+                    continue
+                found.append((a, values[a], offsets))
+        values, offsets = (np.array([f[i] for f in found], dtype=float).reshape(-1, 2) for i in (1, 2))
+        return np.array([f[0] for f in found], dtype=np.int64), np.abs(offsets[:, 0]), values, offsets
+
+    def _pairs(self, found: Survey) -> Pairs:
+        """The pairs that have values; those of each coordinate in order of size."""
+        row, size, _, offsets = self._placed
+        a, m = len(self.rows), len(found.baseline)
+        rises = found.extra.reshape(-1, 2, m) - found.baseline
+        pairs = no_pairs(a, m)
+        number = np.array([np.sum(row[:p] == row[p]) for p in range(len(row))], dtype=np.int64)
+        for turn in range(int(number.max(initial=-1)) + 1):
+            at = np.flatnonzero(number == turn)
+            new = np.full(a, np.nan), np.full((a, 2), np.nan), np.full((a, 2, m), np.nan)
+            for column, part in zip(new, (size, offsets, rises), strict=True):
+                column[row[at]] = part[at]
+            pairs = pairs.add(*new)
+        return pairs
+
+    def _result(self, found: Survey, n_evaluations: int, n_reused: int) -> StepSweep:
+        site, rows = self.site, self.rows
+        pairs = self._pairs(found)
+        noise = _usable(found)
+        derivative, error, best = plateau(pairs, noise)
+        level = found.noise
+        error[:, np.isnan(level.level)] = np.nan
+        one, two = pairs.offsets[..., 0], pairs.offsets[..., 1]
+        # Forward goes the way of SciPy's step, with the sign of x, unless a bound is there.
+        second = (one * two < 0) & ((one > 0) != (site.x[rows] >= 0)[:, None])
+        along = np.where(second, two, one)
+        rise = np.where(second[..., None], pairs.rises[:, :, 1], pairs.rises[:, :, 0])
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            weights = np.stack((-two / (one * (one - two)), one / (two * (one - two))), axis=-1)
+            central = (weights[..., None] * pairs.rises).sum(axis=2)
+            forward = rise / along[..., None]
+            forward_noise, central_noise = noise.part(1 / along[..., None]), noise.part(weights)
+        still = (np.nan_to_num(pairs.rises) == 0).all(axis=(1, 2, 3)) & (pairs.count > 0)
+        warnings = still_doubts(site.label, rows[still], float(level.quantum.max()))
+        warnings += kink_doubts(site.label, rows[_kinked(pairs, noise)])
+        asked = np.bincount(self._placed[0], minlength=len(rows))
+        worst = int(np.argmax(np.nan_to_num(level.level, nan=-1.0)))
+        return StepSweep(
+            coordinates=rows,
+            labels=tuple(site.label(int(k)) for k in rows),
+            x=site.x[rows],
+            value=found.baseline if self.vector else float(found.baseline[0]),
+            noise=NoiseResult(
+                float(level.level[worst]),
+                level.status[worst],
+                found.spacing,
+                n_evaluations,
+                float(level.quantum[worst]),
+            ),
+            step=np.abs(along),
+            forward=forward if self.vector else forward[..., 0],
+            forward_noise=forward_noise if self.vector else forward_noise[..., 0],
+            central=central if self.vector else central[..., 0],
+            central_noise=central_noise if self.vector else central_noise[..., 0],
+            derivative=derivative if self.vector else derivative[:, 0],
+            error=error if self.vector else error[:, 0],
+            best=best,
+            unseen=len(DECADES) - asked,
+            failed=asked - pairs.count,
+            warnings=warnings,
+            n_evaluations=n_evaluations,
+            n_reused=n_reused,
+            bars=noise,
+        )
+
+
+def _seen(site: Site, k: int, values: Floats) -> Floats | None:
+    """Offsets (2,) of a pair as J reads them; None where they are not two, different from each other and from 0."""
+    try:
+        offsets = site.offsets(np.array([k]), values[None])[0]
+    except InputError:
+        return None  # the text that J reads has too few digits for it
+    good = np.isfinite(offsets).all() and (offsets != 0).all() and offsets[0] != offsets[1]
+    return offsets if good else None
+
+
+def _usable(found: Survey) -> Noise:
+    """The noise; where it could not be told, the rounding of a float64, which no J is without."""
+    noise = found.noise
+    if UNKNOWN not in noise.status:
+        return noise
+    unknown = np.array([status == UNKNOWN for status in noise.status])
+    rounding = known_noise(1.0, len(unknown))
+    return Noise(
+        np.where(unknown, found.level, noise.level),
+        noise.quantum,
+        np.where(unknown, rounding.factor, noise.factor),
+        noise.status,
+    )
+
+
+def _kinked(pairs: Pairs, noise: Noise) -> NDArray[np.bool_]:
+    """Where the slopes on both sides of x differ as much near x as 10 times and more as far from it, (a,).
+
+    Of a smooth J that difference, J'' h, falls with the distance. It is looked for where it stands out of the noise.
+    """
+    near, far, ratio = (np.full((len(pairs.size), len(noise.level)), np.nan) for _ in range(3))
+    for g in range(pairs.size.shape[1]):
+        curvature, deviation = pairs.curvature(g, noise)
+        size = np.broadcast_to(pairs.size[:, g, None], curvature.shape)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            stands_out = np.abs(curvature) > _SHARP * deviation
+            first = stands_out & np.isnan(near)
+            near, ratio = np.where(first, np.abs(curvature) * size, near), np.where(first, size, ratio)
+            far = np.where(stands_out & (size > 9 * ratio), np.fmax(far, np.abs(curvature) * size), far)
+    with np.errstate(invalid="ignore"):
+        return np.asarray((near > 0.5 * far).any(axis=1))

@@ -1,0 +1,169 @@
+"""Nominal steps h_k, before bounds and rounding have their say."""
+
+from __future__ import annotations
+
+import reprlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from distfd.core.errors import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from distfd.differentiation.stencils import Stencil
+
+
+@dataclass(frozen=True, eq=False)
+class AbsoluteStep:
+    """h itself, for all coordinates or (d,) for each; taken as it is, whatever the sign of x.
+
+    Raises
+    ------
+    InputError
+        If a step is not finite and > 0.
+    """
+
+    h: ArrayLike
+
+    def __post_init__(self) -> None:
+        positive("step", self.h)
+
+
+METHODS = ("probe", "shi", "gill")
+
+
+@dataclass(frozen=True)
+class NoiseStep:
+    """Steps from the measured noise of J, which give every component an error bar.
+
+    Parameters
+    ----------
+    method : str
+        "probe": a pair of probes for each coordinate where its noise allows, further ones for those in doubt; 2 d + 19
+        evaluations for most J, in 3 to 6 rounds. "shi": bisection on a test ratio (Shi, Xie, Xuan & Nocedal 2022), and
+        "gill": a second difference for each coordinate (Gill, Murray, Saunders & Wright 1983), more evaluations and
+        rounds. "probe" chooses between central differences of second and fourth order by itself; "shi" takes forward
+        differences, or central ones where the scheme says so; "gill" forward ones.
+    noise : float, optional
+        The standard deviation of the noise, where it is known; it is measured otherwise.
+
+    Raises
+    ------
+    InputError
+        If there is no such method, or the noise is not a finite number > 0.
+    """
+
+    method: str = "probe"
+    noise: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise InputError(f"step: NoiseStep's method must be one of {', '.join(METHODS)} (was {self.method!r})")
+        if self.noise is not None and positive("noise", self.noise).ndim:
+            raise InputError(f"noise: must be one number (was {self.noise!r})")
+
+
+def nominal_steps(
+    x: NDArray[np.float64],
+    stencil: Stencil,
+    step: ArrayLike | AbsoluteStep | None = None,
+    scale: ArrayLike | None = None,
+) -> NDArray[np.float64]:
+    """Signed steps h_k = r_k s_k sign(x_k), with sign(0) = +1; SciPy's, bit for bit, where nothing is given.
+
+    Parameters
+    ----------
+    x : (d,) ndarray
+    stencil : Stencil
+        Its ``relative_step`` is r where ``step`` gives none.
+    step : None, float, (d,) array or AbsoluteStep
+        r; NaN in an array stands for None. An AbsoluteStep is h itself, with no sign.
+    scale : None, float or (d,) array
+        s, the typical size of each coordinate; where None or NaN, s = max(1, abs(x)) for a default r and abs(x) for a
+        given one. A given r for which x + h == x in floating point gives way to the default, as in SciPy (an imaginary
+        step only where it is 0).
+
+    Returns
+    -------
+    (d,) ndarray
+        Infinite where a given r times s is past what floating point holds.
+
+    Raises
+    ------
+    InputError
+        If a step or scale is not finite and > 0, or has the wrong length.
+    """
+    if isinstance(step, AbsoluteStep):
+        return _spread("step", positive("step", step.h), x)
+    sign = np.where(x >= 0, 1.0, -1.0)
+    default_size = typical_sizes(x, scale)
+    size = np.abs(x) if scale is None else np.where(np.isnan(_scales(x, scale)), np.abs(x), default_size)
+    # SciPy multiplies in this order; another one differs in the last bit.
+    default = stencil.relative_step * sign * default_size
+    if step is None:
+        return default
+    given = _spread("step", positive("step", step, gaps=True), x)
+    with np.errstate(over="ignore"):
+        asked = given * sign * size
+        # An imaginary step is lost in no sum with x.
+        unusable = np.isnan(given) | ((asked if stencil.imaginary else (x + asked) - x) == 0)
+    return np.where(unusable, default, asked)
+
+
+def typical_sizes(x: NDArray[np.float64], scale: ArrayLike | None = None) -> NDArray[np.float64]:
+    """Each coordinate's ``scale`` where there is one, else max(1, abs(x)), (d,)."""
+    default = np.maximum(1.0, np.abs(x))
+    if scale is None:
+        return default
+    given = _scales(x, scale)
+    return np.where(np.isnan(given), default, given)
+
+
+def as_real(what: str, values: Any) -> NDArray[np.float64]:
+    """A fresh float64 array of one number or several.
+
+    Raises
+    ------
+    InputError
+        If they are anything but real numbers: text, truth values and complex numbers are mistakes, not numbers.
+    """
+    wanted = f"{what}: must be a real number or a one-dimensional array of them"
+    try:
+        given = np.asarray(values)
+        array = np.array(given, dtype=np.float64) if given.dtype.kind in "iufO" else None
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{wanted} ({error})") from error
+    if array is None:
+        raise InputError(f"{wanted} (was {reprlib.repr(values)})")
+    return array
+
+
+def positive(what: str, values: ArrayLike, *, gaps: bool = False) -> NDArray[np.float64]:
+    """A float64 array of finite numbers > 0; with ``gaps``, an array (not a lone number) may have NaN for "not given".
+
+    Raises
+    ------
+    InputError
+        If they are not.
+    """
+    array = as_real(what, values)
+    bad = ~(np.isfinite(array) & (array > 0))
+    if gaps and array.ndim:
+        bad &= ~np.isnan(array)
+    if np.any(bad):
+        where = f" at coordinate {np.flatnonzero(bad)[0]}" if array.ndim else ""
+        raise InputError(f"{what}: must be finite and > 0 (was {array[bad].flat[0]}{where})")
+    return array
+
+
+def _scales(x: NDArray[np.float64], scale: ArrayLike) -> NDArray[np.float64]:
+    return _spread("scale", positive("scale", scale, gaps=True), x)
+
+
+def _spread(what: str, array: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64]:
+    if array.ndim and array.shape != x.shape:
+        raise InputError(f"{what}: needs one number or {len(x)}, one for each coordinate (had shape {array.shape})")
+    return np.broadcast_to(array, x.shape)

@@ -1,0 +1,65 @@
+"""A point, checked, and all that the plan of a derivative there is made from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from distfd.core.describe import numbered
+from distfd.core.errors import InputError
+from distfd.differentiation.base_point import Site
+from distfd.differentiation.method import check_x
+from distfd.differentiation.placement import as_bounds
+from distfd.evaluation.method_registry import Setting
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import ArrayLike
+
+    from distfd.evaluation.options import DerivativeOptions
+
+
+@dataclass(frozen=True, eq=False)
+class Surroundings:
+    """What is the same at every x.
+
+    Attributes
+    ----------
+    options : DerivativeOptions
+    label : callable
+        Number of a coordinate -> what messages call it.
+    repair : bool
+        Whether components whose points have no value are formed from others.
+    drifts : bool
+        Whether J(x) starts from another state than the points beside it do.
+    written : callable or None
+        Of objectives that write x as text: the numbers that are then in it.
+    """
+
+    options: DerivativeOptions
+    label: Callable[[int], str]
+    repair: bool
+    drifts: bool
+    written: Any
+
+    def setting(self, x: ArrayLike) -> Setting:
+        """What every method at x is made from."""
+        return Setting(self.site(x), self.options, self.repair, self.drifts)
+
+    def site(self, x: ArrayLike) -> Site:
+        """The point checked, and its surroundings.
+
+        Raises
+        ------
+        InputError
+            If x is not finite, outside the bounds, or of another length than the names.
+        """
+        names = self.options.names
+        at = check_x(x, label=self.label if names is None or len(names) == np.size(np.asarray(x)) else numbered)
+        if names is not None and len(names) != len(at):
+            raise InputError(f"names: there are {len(names)} for {len(at)} coordinates")
+        lower, upper = as_bounds(self.options.bounds, len(at))
+        return Site(check_x(at, lower, upper, self.label), lower, upper, self.label, self.written)

@@ -1,0 +1,191 @@
+"""The loop: points and an objective in, finished evaluations out. It knows nothing of derivatives."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from distfd.core.describe import coordinate_label, point_label
+from distfd.core.records import Batch, Status
+from distfd.core.repeats import find_repeats, repeated
+from distfd.evaluation.event_loop import drive
+from distfd.results import events
+from distfd.scheduling.scheduler import Scheduler
+from distfd.workers.protocols import Chunk
+from distfd.workers.spool import Spool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Mapping
+
+    from numpy.typing import NDArray
+
+    from distfd.differentiation.method import Request
+    from distfd.evaluation.session import Session
+    from distfd.scheduling.assignment import Submit
+    from distfd.scheduling.attempts import Attempts
+    from distfd.workers.protocols import Store
+
+
+def evaluate(
+    session: Session,
+    request: Request,
+    task: str = "values",
+    *,
+    keys: NDArray[np.uint64] | None = None,
+    begin: Callable[[], NDArray[np.uint8]] | None = None,
+    capture: int | None = None,
+    announce: bool = False,
+) -> Generator[Batch, None, None]:
+    """Evaluate a request's points, those that the store does not have.
+
+    Yields what is final as it becomes so: first, in one batch, what the store had. Ends early where the baseline fails
+    for good. Closing the generator ends what runs; what was yielded is in the store.
+
+    Parameters
+    ----------
+    keys : (n, 2) ndarray of uint64, optional
+        The points' keys, where these are not those of the session.
+    begin : callable, optional
+        The state from which each point is evaluated (see `Chunk`); asked for only if there is something to evaluate.
+    capture : int, optional
+        The point after which J's state is wanted, in the ``states`` of its batch.
+    announce : bool
+        Whether to yield an empty batch when the first points are with their slots.
+
+    Raises
+    ------
+    ClusterError
+        If no slot can be had.
+    StoreError
+        If a result cannot be stored.
+    """
+    points, store = request.points, session.store
+    keys = points.keys(session.salt) if keys is None else keys
+    repeats = find_repeats(keys)
+    reused, index = _known(session, keys, repeats)
+    if len(index):
+        session.start()
+        if session.awaits_leftovers:
+            # Starting takes a while, in which the workers of a driver that was killed may have left what they were at.
+            reused, index = _known(session, keys, repeats)
+    state = begin() if len(index) and begin is not None else None
+    session.emit(events.WaveStarted(task, len(points), len(reused), session.pool.slots))
+    if len(reused):
+        yield reused
+    if not len(index):
+        return
+    if not session.pool.times.count:
+        session.pool.times.recall(len(points), *store.seconds())
+    spool = _announced(session, request, task, keys, len(reused))
+    epoch = time.time() - time.monotonic()
+    scheduler = Scheduler(index, request.baseline, session.policy, session.pool, epoch=epoch, total=len(points))
+    name = _namer(request, session)
+    chunk = _chunks(session, request, state, capture, spool)
+    with contextlib.closing(drive(session, scheduler, chunk, name)) as driven:
+        for ended in driven:
+            if announce and not ended:
+                yield _from_store((np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0)))
+            # All that has come in is stored before the caller, who may stop here, sees any of it.
+            _keep(store, keys, [*(attempts.batch for attempts in ended), *scheduler.uncounted()])
+            for attempts in ended:
+                _tell_failures(session, attempts, name)
+                final = attempts.batch if attempts.final.all() else attempts.batch.take(attempts.final)
+                if len(final):
+                    session.emit(events.BatchFinished(final))
+                    yield final
+                    yield from repeated(final, repeats)
+    _keep(store, keys, scheduler.uncounted())
+
+
+def _keep(store: Store, keys: NDArray[np.uint64], batches: list[Batch]) -> None:
+    for batch in batches:
+        store.put(keys[batch.index], batch)
+
+
+def _known(
+    session: Session, keys: NDArray[np.uint64], repeats: Mapping[int, NDArray[np.int64]]
+) -> tuple[Batch, NDArray[np.int64]]:
+    """What the store has, and the numbers of the points that are to be evaluated."""
+    reused = _from_store(session.store.get(keys))
+    known = np.concatenate((reused.index, *repeats.values()))
+    return reused, np.flatnonzero(~np.isin(np.arange(len(keys)), known))
+
+
+def _announced(session: Session, request: Request, task: str, keys: NDArray[np.uint64], n_reused: int) -> Spool | None:
+    """Tell the store what is coming; where workers leave what this process may not live to take."""
+    announce = getattr(session.store, "begin_wave", None)  # a store of the user's own need not have it
+    if announce is not None:
+        announce(request.points, task, reused=n_reused)
+    place = session.spool_place()
+    return None if place is None else Spool(place, keys)
+
+
+def _chunks(
+    session: Session,
+    request: Request,
+    state: NDArray[np.uint8] | None,
+    capture: int | None,
+    spool: Spool | None,
+) -> Callable[[Submit], Chunk]:
+    """What a slot is sent for a `Submit`."""
+
+    def chunk(submit: Submit) -> Chunk:
+        return Chunk(
+            submit.chunk,
+            submit.index,
+            request.points.take(submit.index),
+            request.vector,
+            session.policy.timeout,
+            submit.budget,
+            request.lenient,
+            state=state,
+            capture=capture,
+            recycle=session.recycle,
+            spool=None if spool is None else Spool(spool.place, spool.keys[submit.index]),
+        )
+
+    return chunk
+
+
+def _from_store(found: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]) -> Batch:
+    rows, size, flat = found
+    n = len(rows)
+    return Batch(
+        index=rows,
+        status=np.full(n, Status.OK, dtype=np.uint8),
+        size=size,
+        flat=flat,
+        started=np.full(n, np.nan),
+        ended=np.full(n, np.nan),
+        attempt=np.zeros(n, dtype=np.int32),
+        host="",
+        pid=0,
+        slot=-1,
+        reused=True,
+    )
+
+
+def _namer(request: Request, session: Session) -> Callable[[int], str]:
+    label = coordinate_label(session.names)
+    return lambda k: point_label(request.points, k, label)
+
+
+def _tell_failures(session: Session, attempts: Attempts, name: Callable[[int], str]) -> None:
+    batch = attempts.batch
+    if not batch.failures:
+        return
+    for r in np.flatnonzero(batch.status != Status.OK):
+        k = int(batch.index[r])
+        session.emit(
+            events.AttemptFailed(
+                label=name(k),
+                attempt=int(batch.attempt[r]),
+                failure=batch.failures[k],
+                again=not attempts.final[r],
+                host=batch.host,
+                pid=batch.pid,
+            )
+        )

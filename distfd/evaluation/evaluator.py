@@ -1,0 +1,372 @@
+"""The session that users hold: one objective, its slots and its store, over many calls."""
+
+from __future__ import annotations
+
+import contextlib
+import weakref
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from distfd.core.describe import coordinate_label
+from distfd.core.errors import InputError
+from distfd.core.points import dense_points
+from distfd.differentiation.method import Values
+from distfd.evaluation.derivative_context import Surroundings
+from distfd.evaluation.derivative_future import Pending
+from distfd.evaluation.derivative_methods import Kinds
+from distfd.evaluation.map_calls import call_each
+from distfd.evaluation.method_registry import make_method
+from distfd.evaluation.options import DerivativeOptions, EvaluationOptions
+from distfd.evaluation.outcome import make_result, out_of_range_error, scalar, tell
+from distfd.evaluation.run_method import solve, solving
+from distfd.evaluation.session_factory import open_session
+from distfd.evaluation.tally import Tally
+from distfd.results.events import Differentiated
+from distfd.workers.threads import Turn
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from distfd.core.points import Points
+    from distfd.differentiation.method import Answer, Method
+    from distfd.differentiation.stencils import Stencil
+    from distfd.differentiation.steps import AbsoluteStep, NoiseStep
+    from distfd.evaluation.method_registry import Setting
+    from distfd.results import events
+    from distfd.results.derivative_result import DerivativeResult
+    from distfd.workers.protocols import Executor, Observer, Store
+    from distfd.workers.recycle import Recycle
+
+
+class Evaluator(Kinds):
+    """Evaluates J and its derivatives, many times over, with the same slots and memory.
+
+    A value known at a point is not computed again: ``value`` and ``gradient`` at one x share the baseline.
+
+    Parameters
+    ----------
+    fun : callable, class or objective
+        ``fun(x, *args, **kwargs)`` with x (d,), a simulator class (see `distfd.objectives.simulator`), or an objective
+        such as `CommandObjective`. Returns a number, or for Jacobians a one-dimensional array.
+    scheme : str or Stencil
+        "forward", "backward", "forward2", "backward2", "central", "central4", "complex-step",
+        "richardson" (sixth order, with an error).
+    step : None, float, (d,) array, AbsoluteStep, NoiseStep or "auto"
+        A relative step, for all coordinates or each; None for the scheme's default. "auto" is NoiseStep(): the steps
+        of gradients and dense Jacobians are found from the noise of J, and every component has an error bar.
+    accuracy : float, optional
+        The relative error that is wanted: forward differences first, then better ones for the components that are not
+        known as well as that. The steps are the given ones, or with "auto" those of the noise.
+    bounds : scipy.optimize.Bounds or d (lower, upper) pairs
+        No point is evaluated outside.
+    scale : (d,) array, optional
+        Typical sizes of the coordinates, for steps alone.
+    args, kwargs
+        Further arguments of ``fun``.
+    executor : "ray", "serial" or an Executor
+    store : path, Store or None
+        A path keeps values in an SQLite file; None keeps them in memory for the life of the Evaluator.
+    timeout, retries, on_failure, setup_timeout
+        See `distfd.evaluation.options.EvaluationOptions`.
+    deterministic : bool, optional
+        Whether J gives the same value when asked again: a straggler is then tried again on a slot that is idle, and the
+        first valid value counts. False: never. None: yes, but not where custom resources, such as licences, are asked
+        for, of which a duplicate takes another.
+    observers : sequence of callables
+        Each is given every event (`distfd.results.events`).
+    names : sequence of str, optional
+        Of the coordinates, for messages.
+    version : str, optional
+        Stands for what J depends on where that cannot be found out.
+    warm : "baseline", "iterate" or None
+        From what state a simulator with ``snapshot`` and ``restore``, or a program with ``restart`` files, evaluates.
+        None: every point from the first one. "baseline": J(x) from the first one, in a round before the others; all
+        others from the state that it left. "iterate": all points, J(x) too, from the state that the last accepted
+        baseline left: that of the x asked for before, or, in `distfd.minimize`, of the last iterate.
+    recycle : Recycle or mapping, optional
+        When a worker's process is replaced by a fresh one: ``{"evaluations": n, "memory": bytes}``.
+
+    Raises
+    ------
+    InputError
+        If an option makes no sense.
+    """
+
+    def __init__(
+        self,
+        fun: Any,
+        *,
+        scheme: str | Stencil = "forward",
+        step: ArrayLike | AbsoluteStep | NoiseStep | str | None = None,
+        accuracy: float | None = None,
+        bounds: Any = None,
+        scale: ArrayLike | None = None,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        executor: str | Executor = "ray",
+        store: str | os.PathLike[str] | Store | None = None,
+        timeout: float | None = None,
+        retries: int | Mapping[str, int] | None = None,
+        on_failure: str = "raise",
+        deterministic: bool | None = None,
+        observers: Sequence[Observer] = (),
+        names: Sequence[str] | None = None,
+        version: str | None = None,
+        warm: str | None = None,
+        recycle: Recycle | Mapping[str, Any] | None = None,
+        setup_timeout: float | None = None,
+    ) -> None:
+        self._options = DerivativeOptions(scheme, step, scale, bounds, names, accuracy)
+        treatment = EvaluationOptions(timeout, retries, on_failure, setup_timeout)
+        self._raises = treatment.on_failure == "raise"
+        self._label = coordinate_label(names)
+        self._session, self._owns_store = open_session(
+            fun,
+            treatment,
+            args=args,
+            kwargs=kwargs,
+            version=version,
+            imaginary=self._options.stencil.imaginary,
+            executor=executor,
+            store=store,
+            deterministic=deterministic,
+            observers=observers,
+            names=names,
+            warm=warm,
+            recycle=recycle,
+        )
+        if self._owns_store:
+            # An Evaluator that is dropped gives its file back.
+            weakref.finalize(self, self._session.store.close)
+        drifts = self._session.warm is not None and self._session.warm.mode == "baseline"
+        written = getattr(self._session.objective, "written", None)  # only objectives that write x as text have it
+        repair = treatment.on_failure == "repair"
+        self._around = Surroundings(self._options, self._label, repair, drifts, written)
+        self._turn = Turn()
+        self._structure: Any = None
+        self._open: Pending | None = None
+        self._told: set[str] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the slots back and release the store; an Evaluator may be used again afterwards only in memory."""
+        try:
+            if self._open is not None:
+                self._open.close()
+            self._session.stop()
+            if (tidy := getattr(self._session.objective, "tidy", None)) is not None:  # what runs programs has it
+                tidy()
+        finally:
+            if self._owns_store:
+                self._session.store.close()
+
+    def start(self, *, wait: bool = False) -> None:
+        """Start the slots now, instead of with the first call, so that they are up when it comes.
+
+        Parameters
+        ----------
+        wait : bool
+            Whether to wait until all are up; else the first call begins with those that are.
+        """
+        with self._turn:
+            self._settle()
+            self._session.start()
+            if wait:
+                self._session.wait_until_up()
+
+    def emit(self, event: events.Event) -> None:
+        """Show an event to the observers."""
+        self._session.emit(event)
+
+    @property
+    def slots(self) -> int:
+        """Evaluations at once; 1 before the first call."""
+        return self._session.pool.slots
+
+    def value(self, x: ArrayLike) -> Any:
+        """J(x): a float, or (m,) for a J with several outputs.
+
+        Raises
+        ------
+        EvaluationError
+            If J fails there for good.
+        """
+        answer, _ = self.solve(Values(dense_points([self._at(x)]), vector=True, baseline=0), "value")
+        return scalar(answer.value[0])
+
+    def map(self, points: Iterable[ArrayLike]) -> NDArray[np.float64]:
+        """J at each of n points: (n,), or (n, m) for several outputs; NaN where on_failure lets it fail."""
+        rows = [self._at(x) for x in points]
+        if not rows:
+            return np.empty(0)
+        if len({len(x) for x in rows}) > 1:
+            raise InputError("points: all must have the same number of coordinates")
+        answer, _ = self.solve(Values(dense_points(rows), vector=True), "values")
+        return answer.value[:, 0] if answer.value.shape[1] == 1 else answer.value
+
+    def map_function(self, fun: Callable[[Any], Any], iterable: Iterable[Any]) -> list[Any]:
+        """``list(map(fun, iterable))`` on the slots, past the store: for wherever SciPy takes ``workers=``.
+
+        Raises
+        ------
+        Exception
+            What ``fun`` raised, at the first of the items at which it did.
+        EvaluationError
+            If a call came to nothing otherwise: its process died, or it ran past the timeout.
+        """
+        items = list(iterable)
+        with self._turn:
+            self._settle()
+            return call_each(self._session, fun, items)
+
+    @contextlib.contextmanager
+    def accepting(self) -> Iterator[None]:
+        """Inside, with warm="iterate", points start from what J left where `accept` was last called.
+
+        Outside, a baseline counts as accepted as soon as another x is asked for. And inside, a warning is given once.
+        """
+        self._told = set()
+        try:
+            with contextlib.nullcontext() if self._session.warm is None else self._session.warm.held():
+                yield
+        finally:
+            self._told = None
+
+    @property
+    def warm(self) -> str | None:
+        """From what state J starts, as it was given."""
+        return None if self._session.warm is None else self._session.warm.mode
+
+    def accept(self, x: ArrayLike) -> None:
+        """Take x, of which J and its derivative are known, for the iterate from whose state what follows starts.
+
+        Without warm="iterate" it says nothing.
+        """
+        if self._session.warm is not None:
+            self._session.warm.accept(dense_points([x]))
+
+    def at(self, points: Points, *, lenient: bool = False) -> NDArray[Any]:
+        """J at points that are written against one x, (n, m); bounds are the caller's affair.
+
+        ``lenient`` lets NaN and inf pass as values.
+        """
+        return self.solve(Values(points, vector=True, lenient=lenient), "values")[0].value
+
+    def differentiate(self, x: ArrayLike, *, kind: str = "gradient", **particulars: Any) -> DerivativeResult:
+        """The derivative with all that is known of it.
+
+        Parameters
+        ----------
+        x : (d,) array
+        kind : str
+            "gradient", "jacobian", "hessian", "hvp", "jvp" or "directional".
+        **particulars
+            What that kind needs beside x: ``sparsity``, ``v``, ``directions``.
+
+        Raises
+        ------
+        InputError
+            If x is not finite, or outside the bounds, or a step cannot be held.
+        EvaluationError
+            If a component has no value (where on_failure="raise"), or J fails at x itself.
+        """
+        return self._derivative(self._at(x), kind, particulars, *self.solve(self._planned(x, kind, particulars), kind))
+
+    def begin(self, x: ArrayLike, *, kind: str = "gradient", **particulars: Any) -> Pending:
+        """Send out all points of a derivative at x, and come back at once; arguments as for `differentiate`.
+
+        The value can then be had before the rest, and the rest be cancelled if that is not wanted any more. One is open
+        at a time: whatever else the Evaluator is asked for finishes it first. ``kind="value"`` is J(x) alone.
+
+        Returns
+        -------
+        Pending
+            With ``value()``, ``result()`` and ``cancel()``.
+
+        Raises
+        ------
+        InputError
+            As `differentiate`.
+        """
+        if kind == "value":
+            at = self._at(x)
+            method: Method = Values(dense_points([at]), vector=True, baseline=0)
+        else:
+            method = self._planned(x, kind, particulars)
+            at = self._at(x)
+        tally = Tally()
+        with self._turn:
+            self._settle()
+            self._open = Pending(
+                at,
+                solving(self._session, method, kind, self._label, tally, raises=self._raises, announce=True),
+                tally,
+                self._turn,
+                lambda answer, tally: self._derivative(at, kind, particulars, answer, tally),
+                vector=kind == "jacobian",
+            )
+            if self._session.warm is None:
+                self._open.pull()  # until the first points are with their slots
+            return self._open
+
+    def _settle(self) -> None:
+        """Finish the open wave, if there is one."""
+        if self._open is not None:
+            pending, self._open = self._open, None
+            pending.settle()
+
+    def _planned(self, x: ArrayLike, kind: str, particulars: dict[str, Any]) -> Method:
+        if isinstance(particulars.get("sparsity"), str):
+            structure = self._structure
+            if structure is not None and structure.shape[1] == np.size(np.asarray(x)):
+                particulars["sparsity"] = structure
+        return self.method(x, kind, **particulars)
+
+    def _derivative(  # private
+        self, at: NDArray[np.float64], kind: str, particulars: dict[str, Any], answer: Answer, tally: Tally
+    ) -> DerivativeResult:
+        """The result of a call that asked for a derivative."""
+        if isinstance(particulars.get("sparsity"), str):
+            self._structure = answer.derivative
+        if self._raises and len(answer.missing):
+            raise out_of_range_error(answer, self._label)
+        tell(answer.warnings, self._told)
+        result = self.result(at, answer, tally, kind)
+        if kind != "value":
+            self.emit(Differentiated(at, result))
+        return result
+
+    def method(self, x: ArrayLike, kind: str = "gradient", **particulars: Any) -> Method:
+        """The plan of a derivative at x; nothing is evaluated."""
+        return make_method(kind, self.setting(x), **particulars)
+
+    def setting(self, x: ArrayLike) -> Setting:
+        """What every method at x is made from: x checked, its surroundings, and the options of derivatives."""
+        return self._around.setting(x)
+
+    def _at(self, x: ArrayLike) -> NDArray[np.float64]:
+        return self._around.site(x).x
+
+    def solve(self, method: Method, task: str, *, raises: bool | None = None) -> tuple[Answer, Tally]:
+        """Evaluate what any method asks for until it answers; ``task`` is what observers are told of it.
+
+        ``raises`` says whether any failure is an error; None: as on_failure has it.
+        """
+        with self._turn:
+            self._settle()
+            return solve(self._session, method, task, self._label, raises=self._raises if raises is None else raises)
+
+    def result(self, x: NDArray[np.float64], answer: Answer, tally: Tally, kind: str = "gradient") -> DerivativeResult:
+        """A method's answer at x as a result."""
+        options, scheme = self._options, self._options.stencil.name
+        slots = self.slots
+        return make_result(answer, tally, scheme, self._label, slots=slots, kind=kind, x=x, names=options.names)

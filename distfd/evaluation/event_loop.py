@@ -1,0 +1,141 @@
+"""The scheduler at the wheel of an executor, until a wave is over."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from distfd.core.errors import ClusterError, TimeUpError
+from distfd.evaluation.stall_notice import Silence
+from distfd.results import events
+from distfd.workers.protocols import SlotUp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
+
+    from distfd.evaluation.session import Session
+    from distfd.scheduling.assignment import Submit
+    from distfd.scheduling.attempts import Attempts
+    from distfd.scheduling.scheduler import Scheduler
+    from distfd.workers.protocols import Chunk
+
+_TICK = 1.0
+"""Seconds after which one looks round even if nothing was reported."""
+_TOLD = 0.5
+"""Seconds at least between two words on what is running."""
+
+_SOON = 1.0
+"""Seconds for which a slot may go on with a wave that is given up: to start another process takes as long."""
+
+
+def drive(
+    session: Session,
+    scheduler: Scheduler,
+    chunk: Callable[[Submit], Chunk],
+    name: Callable[[int], str] = str,
+) -> Generator[list[Attempts], None, None]:
+    """Have slots evaluate what the scheduler gives out; the attempts that end, as they do.
+
+    The first list is empty: slots that are up have work then.
+
+    Closing the generator ends what runs: slots that are soon done anyway are left to it, and their results dropped.
+
+    Parameters
+    ----------
+    chunk : callable
+        What a slot is sent for a `Submit`.
+    name : callable
+        Number of a point -> what observers are told of it.
+
+    Raises
+    ------
+    ClusterError
+        If no slot can be had.
+    TimeUpError
+        If the job's time is up before all is done.
+    """
+    try:
+        yield from _run(session, scheduler, chunk, name)
+    except GeneratorExit:
+        _kill_busy(session, scheduler, 0.0 if getattr(session.executor, "kills_are_free", False) else _SOON)
+        raise
+    except BaseException:
+        # A report may have been lost on the way (Ctrl-C while it was taken in): only new slots are sure to be known.
+        session.stop()
+        raise
+    _kill_busy(session, scheduler)
+
+
+def _kill_busy(session: Session, scheduler: Scheduler, patience: float = 0.0) -> None:
+    for slot in scheduler.abandon(time.monotonic(), patience):
+        session.executor.kill(slot)
+
+
+def _run(
+    session: Session, scheduler: Scheduler, chunk: Callable[[Submit], Chunk], name: Callable[[int], str]
+) -> Iterator[list[Attempts]]:
+    told = time.monotonic()
+    silence, first = Silence(told), True
+    while not scheduler.finished:
+        looked = time.monotonic()
+        for submit in scheduler.issue(looked):
+            session.executor.submit(submit.slot, chunk(submit))
+        _check_time(session, scheduler)
+        if first:
+            first = False
+            yield []
+        ended = _take(session, scheduler, _patience(scheduler, looked))
+        if ended:
+            yield ended
+        now = time.monotonic()
+        if now - told > _TOLD:
+            _tell_running(session, scheduler, name, now)
+            told = now
+        session.tell_silence(silence, now, going=bool(session.pool.up))
+    if scheduler.broken is not None:
+        raise ClusterError(scheduler.broken)
+
+
+def _check_time(session: Session, scheduler: Scheduler) -> None:
+    limit = session.policy.limit
+    if limit is not None and scheduler.out_of_time(time.monotonic()):
+        raise TimeUpError(f"the time is up ({limit.why}); what was finished is kept, run again to go on")
+
+
+def _tell_running(session: Session, scheduler: Scheduler, name: Callable[[int], str], now: float) -> None:
+    at_work = scheduler.at_work()
+    if not at_work:
+        return
+    longest = min(at_work, key=lambda issued: issued.started)
+    n = len(longest.index)
+    what = name(int(longest.index[0])) if n == 1 else f"{n} points in a row"
+    points = sum(len(issued.index) for issued in at_work)
+    session.emit(events.Running(points, len(at_work), what, now - longest.started))
+
+
+def _patience(scheduler: Scheduler, looked: float) -> float:
+    """Seconds to wait for news.
+
+    Parameters
+    ----------
+    looked : float
+        When the scheduler was last asked what to issue: what has become due since has not been seen yet.
+    """
+    looks = (scheduler.next_deadline(), scheduler.next_issue(looked))
+    now = time.monotonic()
+    return min((max(0.0, min(look - now, _TICK)) for look in looks if look is not None), default=_TICK)
+
+
+def _take(session: Session, scheduler: Scheduler, wait: float) -> list[Attempts]:
+    """Attempts that ended within a while, by report or by running too long."""
+    ended = []
+    for report in session.wait(wait):
+        if isinstance(report, SlotUp):
+            session.emit(events.SlotStarted(report.slot, report.host, report.pid, report.output))
+        attempts = scheduler.take(report, time.monotonic())
+        if attempts is not None:
+            ended.append(attempts)
+    kills, overran = scheduler.overdue(time.monotonic())
+    for slot in kills:
+        session.executor.kill(slot)
+    return ended + overran

@@ -1,0 +1,126 @@
+"""From a method to its answer: what it asks for is evaluated, counted and told, wave by wave."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import TYPE_CHECKING, cast
+
+from distfd.differentiation.method import Answer, Request
+from distfd.evaluation.evaluate import evaluate
+from distfd.evaluation.outcome import failure_error
+from distfd.evaluation.tally import Tally, gather
+from distfd.evaluation.warm_starts import evaluate_warm
+from distfd.results import events
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from distfd.core.records import Batch
+    from distfd.differentiation.method import Method, Wave
+    from distfd.evaluation.session import Session
+
+
+def solve(
+    session: Session, method: Method, task: str, label: Callable[[int], str], *, raises: bool
+) -> tuple[Answer, Tally]:
+    """Evaluate what the method asks for until it answers.
+
+    Parameters
+    ----------
+    label : callable
+        Coordinate number -> what messages call it.
+    raises : bool
+        Whether any failure is an error, and not only one of the baseline.
+
+    Raises
+    ------
+    EvaluationError
+        Where a failure is an error.
+    """
+    tally = Tally()
+    steps = solving(session, method, task, label, tally, raises=raises)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as ended:
+            return cast("Answer", ended.value), tally
+
+
+def solving(
+    session: Session,
+    method: Method,
+    task: str,
+    label: Callable[[int], str],
+    tally: Tally,
+    *,
+    raises: bool,
+    announce: bool = False,
+) -> Generator[tuple[Request, Batch], None, Answer]:
+    """As `solve`, by and by: yields what is final as it becomes so, with the request that it belongs to.
+
+    Closing the generator ends what runs; the tally then counts what was finished.
+
+    Parameters
+    ----------
+    tally : Tally
+        Is added to, wave by wave.
+    announce : bool
+        Whether to yield an empty batch as soon as a wave's first points are with their slots (not in warm starts).
+    """
+    waves: list[Wave] = []
+    if session.warm is not None:
+        session.warm.begin()
+    while isinstance(step := method.advance(waves), Request):
+        waves.append((yield from _wave(session, step, task, label, tally, raises=raises, announce=announce)))
+    return step
+
+
+def _wave(
+    session: Session,
+    request: Request,
+    task: str,
+    label: Callable[[int], str],
+    tally: Tally,
+    *,
+    raises: bool,
+    announce: bool,
+) -> Generator[tuple[Request, Batch], None, Wave]:
+    begin, warm = time.monotonic(), session.warm
+    batches: list[Batch] = []
+    if warm is None:
+        source = evaluate(session, request, task, announce=announce)
+    else:
+        source = evaluate_warm(session, warm, request, task)
+    again = 0.0
+    try:
+        with contextlib.closing(source) as finished:
+            for batch in finished:
+                if len(batch):
+                    batches.append(batch)
+                yield request, batch
+    finally:
+        for wave, made, seconds in warm.taken_again() if warm is not None else ():
+            again += seconds
+            _count(session, wave, made, "state", seconds, tally)
+            _refuse(wave, made, label, raises=True)
+        # In any case: what was finished before a wave was cancelled or interrupted counts as well.
+        wave = gather(request, batches)
+        _count(session, wave, batches, task, time.monotonic() - begin - again, tally)
+    _refuse(wave, batches, label, raises=raises)
+    return wave
+
+
+def _count(  # noqa: PLR0917  # private, called twice above
+    session: Session, wave: Wave, batches: list[Batch], task: str, seconds: float, tally: Tally
+) -> None:
+    before = tally.n_evaluations, tally.n_failed, tally.ideal_seconds
+    tally.add(wave, batches, session.pool.slots, seconds)
+    now = tally.n_evaluations, tally.n_failed, tally.ideal_seconds
+    session.emit(events.WaveEnded(task, now[0] - before[0], now[1] - before[1], seconds, now[2] - before[2]))
+
+
+def _refuse(wave: Wave, batches: list[Batch], label: Callable[[int], str], *, raises: bool) -> None:
+    error = failure_error(wave, batches, label, always=raises)
+    if error is not None:
+        raise error

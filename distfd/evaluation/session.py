@@ -1,0 +1,133 @@
+"""What stays from one wave to the next: the slots, the store and who watches."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from distfd.core.errors import DistfdError
+from distfd.evaluation.stall_notice import Silence, why_waiting
+from distfd.results import events
+from distfd.scheduling.slot_pool import Pool
+from distfd.workers.protocols import SlotStarting, SlotUp
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from distfd.evaluation.warm_states import Warm
+    from distfd.scheduling.policy import Policy
+    from distfd.workers.protocols import Executor, Objective, Observer, Report, Store
+    from distfd.workers.recycle import Recycle
+
+
+@dataclass
+class Session:
+    """What stays from one wave to the next: the slots, the store and who watches.
+
+    Attributes
+    ----------
+    salt : int
+        Separates this objective's values from others' in the store.
+    recycle : Recycle or None
+        When workers' processes are replaced.
+    warm : Warm or None
+        From which states points start, where not from J's own first one.
+    """
+
+    objective: Objective
+    executor: Executor
+    store: Store
+    observers: Sequence[Observer]
+    policy: Policy
+    salt: int = 0
+    names: Sequence[str] | None = None
+    pool: Pool = field(default_factory=lambda: Pool(slots=1))
+    recycle: Recycle | None = None
+    warm: Warm | None = None
+    _troubled: set[int] = field(default_factory=set)
+    """Observers that have failed."""
+
+    def emit(self, event: events.Event) -> None:
+        """Show an event to every observer; one that fails is told of once, and the wave goes on.
+
+        Raises
+        ------
+        DistfdError
+            If an observer that keeps what happened (the log) cannot write it, or one uses distfd in a way that is
+            refused: these are no matter of looks.
+        """
+        for k, observer in enumerate(self.observers):
+            try:
+                observer(event)
+            except DistfdError:
+                raise
+            except Exception as error:
+                if k not in self._troubled:
+                    self._troubled.add(k)
+                    warnings.warn(
+                        f"an observer ({type(observer).__qualname__}) failed at {type(event).__name__}: "
+                        f"{type(error).__name__}: {error}; the evaluations go on, and this is not told again",
+                        RuntimeWarning,
+                        stacklevel=2,
+                    )
+
+    @property
+    def awaits_leftovers(self) -> bool:
+        """Whether workers of an earlier driver may still add to the store's values."""
+        return bool(getattr(self.store, "awaits_leftovers", False))
+
+    def spool_place(self) -> str | None:
+        """Where workers leave long evaluations, in case this process dies; None where they die with it."""
+        # Both are hints that a store or executor of the user's own need not know of.
+        place = getattr(self.store, "spool_place", None)
+        return place() if place is not None and getattr(self.executor, "apart", False) else None
+
+    def start(self) -> None:
+        """Have the executor start its slots, if it has not yet."""
+        before = self.pool.up
+        reports = self.executor.open(self.objective)
+        self.pool.opened(max(1, self.executor.slots), reports, time.monotonic())
+        for up in self.pool.up.values():
+            if before.get(up.slot) != up:
+                self.emit(events.SlotStarted(up.slot, up.host, up.pid, up.output))
+
+    def wait(self, seconds: float) -> Sequence[Report]:
+        """What the slots report; there may be more or fewer of them since."""
+        reports = self.executor.wait(seconds)
+        self.pool.slots = max(1, self.executor.slots)
+        return reports
+
+    def take(self, report: SlotStarting | SlotUp) -> None:
+        """A slot's process is there, or J is ready in it."""
+        self.pool.take(report, time.monotonic())
+        if isinstance(report, SlotUp):
+            self.emit(events.SlotStarted(report.slot, report.host, report.pid, report.output))
+
+    def wait_until_up(self) -> None:
+        """Wait until every slot is up, or one of them was lost, or took too long to make J ready."""
+        silence = Silence(time.monotonic())
+        while (up := len(self.pool.up)) < self.pool.slots:
+            for report in self.wait(1.0):
+                if not isinstance(report, (SlotStarting, SlotUp)):
+                    return  # the next wave finds out what is the matter
+                self.take(report)
+            limit, now = self.policy.setup_limit, time.monotonic()
+            if limit is not None and any(now - since > limit for _, since in self.pool.starting.values()):
+                return
+            self.tell_silence(silence, now, going=len(self.pool.up) > up)
+
+    def tell_silence(self, silence: Silence, now: float, *, going: bool) -> None:
+        """Say so, where for long nothing has been going on."""
+        seconds = silence.look(now, going=going)
+        if seconds is not None:
+            self.emit(events.Waiting(seconds, why_waiting(self.pool)))
+
+    def stop(self) -> None:
+        """Give the slots back; the next wave starts others."""
+        try:
+            self.executor.close()
+        finally:
+            self.pool.opened(self.pool.slots, (), time.monotonic())
+            self.emit(events.Stopped())

@@ -1,0 +1,87 @@
+"""From what a user asks for to a session that can be evaluated with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from distfd.core.errors import InputError
+from distfd.evaluation.outcome import tell
+from distfd.evaluation.session import Session
+from distfd.evaluation.warm_starts import make_warm
+from distfd.executors.registry import make_executor
+from distfd.objectives.adapt import as_objective
+from distfd.scheduling.slot_pool import Pool
+from distfd.stores.registry import open_store
+from distfd.workers.recycle import as_recycle
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping, Sequence
+
+    from distfd.evaluation.options import EvaluationOptions
+    from distfd.workers.protocols import Executor, Observer, Store
+    from distfd.workers.recycle import Recycle
+
+
+def open_session(
+    fun: Any,
+    treatment: EvaluationOptions,
+    *,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any] | None,
+    version: str | None,
+    imaginary: bool,
+    executor: str | Executor,
+    store: str | os.PathLike[str] | Store | None,
+    deterministic: bool | None,
+    observers: Sequence[Observer],
+    names: Sequence[str] | None,
+    warm: str | None,
+    recycle: Recycle | Mapping[str, Any] | None,
+) -> tuple[Session, bool]:
+    """A session, and whether its store is to be closed with it; parameters as for `distfd.Evaluator`.
+
+    Parameters
+    ----------
+    treatment : EvaluationOptions
+        Time, retries, and what becomes of failures.
+    imaginary : bool
+        Whether points are complex.
+
+    Raises
+    ------
+    InputError
+        If an option makes no sense.
+    """
+    if deterministic not in (None, True, False):
+        raise InputError(f"deterministic: must be True, False or None (was {deterministic!r})")
+    if not isinstance(observers, Iterable) or not all(map(callable, watching := tuple(observers))):
+        raise InputError(f"observers: must be callables, in a list (was {observers!r})")
+    objective = as_objective(fun, args, kwargs, version)
+    if names is not None and hasattr(objective, "named"):  # only objectives that write x by name have it
+        objective = objective.named(names)
+    warmth = make_warm(warm, objective)
+    tell(getattr(objective, "doubts", ()))
+    if imaginary and not getattr(objective, "takes_complex", True):
+        raise InputError("scheme: complex-step gives J complex x, and a program reads real numbers; use central")
+    made = make_executor(executor)
+    policy = treatment.policy(
+        limits_itself=objective.limits_itself,
+        backups=made.duplicates_are_free if deterministic is None else deterministic,
+        limit=getattr(made, "time_limit", None),  # an executor of the user's own need not have one
+    )
+    opened, salt, owned = open_store(store, objective)
+    session = Session(
+        objective=objective,
+        executor=made,
+        store=opened,
+        observers=watching,
+        policy=policy,
+        salt=salt,
+        names=names,
+        pool=Pool(slots=1),
+        recycle=as_recycle(recycle),
+        warm=warmth,
+    )
+    return session, owned

@@ -1,0 +1,195 @@
+"""Watches, from the driver, over the servers that a Ray cluster lives by.
+
+Ray ends the driver's process, without an exception, 60 s after it has lost its head, or as soon as it talks to a raylet
+of its own that is gone; and it takes a node that hangs for alive for over 60 s. A thread that asks the servers itself
+(`ray_probe`) sees all of that sooner, and in time to leave in good order.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from distfd.core.errors import ClusterLostError
+from distfd.executors.ray.ray_probe import Pulse, probe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from distfd.executors.ray.ray_probe import Address
+
+_EVERY = 2.0
+"""Seconds between two looks; while something is the matter, a tenth of that."""
+_ANSWER = 3.0
+"""Seconds that a server has to answer."""
+_RESTART = 20.0
+"""Seconds that the head of a cluster that was joined may take to come back: some clusters start it again."""
+_HANGS = 25.0
+"""Seconds of silence after which the head or the own raylet is given up,"""
+_NODE_HANGS = 15.0
+"""and any other node, where only work is lost."""
+_GONE = 1.0
+"""Seconds for which a refused connection may be an accident."""
+_HEARD = 20.0
+"""Seconds after the end by which somebody should have taken notice; whoever has not is held by Ray for good."""
+
+
+@dataclass(frozen=True)
+class Vital:
+    """A server without which the driver cannot go on."""
+
+    name: str
+    address: Address
+    refused: float = _GONE
+    """Seconds of refused connections after which it is lost."""
+
+
+def head(address: Address, *, private: bool) -> Vital:
+    """The head: nobody starts that of a private cluster again."""
+    return Vital("the head (GCS)", address, _GONE if private else _RESTART)
+
+
+def raylet(address: Address) -> Vital:
+    """The raylet of the driver's own node."""
+    return Vital("this node's raylet", address)
+
+
+class Streaks:
+    """For how long each server has been refusing or silent, in seconds that this process was awake.
+
+    A driver that is stopped for an hour (Ctrl-Z) has not been waiting for an hour.
+    """
+
+    def __init__(self) -> None:
+        self._bad: dict[Address, tuple[Pulse, float]] = {}
+
+    def note(self, found: dict[Address, Pulse], seconds: float) -> None:
+        """Take in what was found, so many seconds after the time before."""
+        bad: dict[Address, tuple[Pulse, float]] = {}
+        for address, pulse in found.items():
+            if pulse is not Pulse.ANSWERS:
+                before, since = self._bad.get(address, (pulse, -seconds))
+                bad[address] = (pulse, since + seconds if before is pulse else 0.0)
+        self._bad = bad
+
+    def __bool__(self) -> bool:
+        return bool(self._bad)
+
+    def of(self, address: Address, pulse: Pulse) -> float:
+        """Seconds for which a server has done that, up to the last look; negative if it does not."""
+        now, seconds = self._bad.get(address, (Pulse.ANSWERS, 0.0))
+        return seconds if now is pulse else -1.0
+
+
+class Watch:
+    """A thread that looks after the head, the driver's raylet, and the raylets of nodes that work.
+
+    Parameters
+    ----------
+    vital : collection of Vital
+    look : callable
+        As `probe`.
+    unheard : callable, optional
+        Called in the watch's thread, with the reason, where the cluster is lost and nobody takes notice.
+    """
+
+    def __init__(
+        self,
+        vital: Collection[Vital],
+        look: Callable[[Collection[Address], float], dict[Address, Pulse]] = probe,
+        unheard: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._unheard = unheard
+        self._vital = tuple(vital)
+        self._look = look
+        self._streaks = Streaks()
+        self._nodes: set[Address] = set()
+        self._ended = threading.Event()
+        self.lost: str | None = None
+        """Why the cluster is lost, once it is."""
+        self.hung: frozenset[Address] = frozenset()
+        """Nodes that have not answered for long."""
+
+    def start(self) -> Watch:
+        """Begin, in a thread of its own."""
+        threading.Thread(target=self._run, name="distfd watches Ray", daemon=True).start()
+        return self
+
+    def stop(self) -> None:
+        """End before long."""
+        self._ended.set()
+
+    def add(self, node: Address) -> None:
+        """Look after this node's raylet too."""
+        self._nodes = self._nodes | {node}
+
+    def check(self) -> None:
+        """See that the cluster is there.
+
+        Raises
+        ------
+        ClusterLostError
+            If it is not.
+        """
+        if self.lost is not None:
+            raise ClusterLostError(self.lost)
+
+    def gone(self, node: Address) -> bool:
+        """Ask now whether a node is there; where one of its processes has died, that tells whose fault it was."""
+        return self._look([node], _ANSWER)[node] is not Pulse.ANSWERS
+
+    def tick(self, seconds: float) -> None:
+        """Look once, so many seconds after the time before."""
+        vital = {each.address for each in self._vital}
+        self._streaks.note(self._look(vital | self._nodes, _ANSWER), seconds)
+        for each in self._vital:
+            refused = self._streaks.of(each.address, Pulse.REFUSED)
+            silent = self._streaks.of(each.address, Pulse.SILENT)
+            host, port = each.address
+            if refused >= each.refused:
+                self.lost = f"{each.name} at {host}:{port} is gone"
+            elif silent >= _HANGS:
+                self.lost = f"{each.name} at {host}:{port} has not answered for {silent:.0f} s"
+        self.hung = frozenset(n for n in self._nodes - vital if self._streaks.of(n, Pulse.SILENT) >= _NODE_HANGS)
+
+    @property
+    def refusing(self) -> bool:
+        """Whether a server without which this process cannot go on was gone at the last look."""
+        return any(self._streaks.of(each.address, Pulse.REFUSED) >= 0 for each in self._vital)
+
+    def settle(self, meanwhile: Callable[[], None] = lambda: None) -> None:
+        """Look until all answer; in the caller's thread.
+
+        Parameters
+        ----------
+        meanwhile : callable
+            Called after each look at which one did not; may raise.
+
+        Raises
+        ------
+        ClusterLostError
+            If one is lost.
+        """
+        before = time.monotonic()
+        while True:
+            now = time.monotonic()
+            self.tick(now - before)
+            before = now
+            self.check()
+            if not self._streaks:
+                return
+            meanwhile()
+            time.sleep(_EVERY / 10)
+
+    def _run(self) -> None:
+        before = time.monotonic()
+        while self.lost is None and not self._ended.is_set():
+            now = time.monotonic()
+            # More than a look takes, and this process was not awake.
+            self.tick(min(now - before, _EVERY + 2 * _ANSWER))
+            before = now
+            self._ended.wait(_EVERY / 10 if self._streaks else _EVERY)
+        if self.lost is not None and not self._ended.wait(_HEARD):
+            self._unheard(self.lost)

@@ -1,0 +1,281 @@
+"""Joining a Ray cluster, or starting a private one."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distfd.core.errors import ClusterError, InputError
+from distfd.executors.ray.access_token import has_token, keep_token_private, private_folder
+from distfd.executors.ray.ray_probe import Pulse, probe
+from distfd.workers.processes import reaped_cluster
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_PROBE_SECONDS = 5.0
+_SILENT_SECONDS = 20.0
+_private: set[str] = set()
+"""Connections to clusters that were started here."""
+_joined: dict[str, str] = {}
+"""Connections to clusters that were joined here, and by which address: the cluster itself calls that something else."""
+_furnished: dict[str, Mapping[str, Any]] = {}
+"""The runtime environments with which connections were made."""
+_QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_task_events_report_interval_ms": "0",
+    "RAY_enable_metrics_collection": "0",
+    "RAY_event_stats": "0",
+}
+"""A private cluster reports to nobody: the list of tasks was a sixth of what Ray costs beside a wave, to look at each
+of 256 workers took a tenth of a core, and to count events a sixth of what idle workers take."""
+_HEALTH = {
+    "RAY_health_check_initial_delay_ms": "3000",
+    "RAY_health_check_period_ms": "3000",
+    "RAY_health_check_timeout_ms": "7000",
+    "RAY_health_check_failure_threshold": "4",
+}
+"""How the head looks after its nodes: every 3 s, and four times in a row without an answer for 7 s is the end; a node
+that hangs is lost within 40 s, not after 65."""
+_STARTS = {"RAY_worker_register_timeout_seconds": "600", "RAY_prestart_worker_first_driver": "0"}
+"""Where there are many more slots than cores their workers start few at a time: all at once they hold each other up
+until Ray, after 60 s, ends those that have not reported, and starts others."""
+_MANY = 8
+"""Slots a core from which that is so."""
+
+
+def use_token() -> None:
+    """Have Ray, before it is imported, use the token that is at hand."""
+    if has_token() and "ray" not in sys.modules:
+        # Ray has a token at hand but uses it only if told to; without it, a cluster that wants one is not to be joined.
+        # It looks once, on import: to tell it later would have its own parts disagree.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+
+def join(
+    address: str | None,
+    num_cpus: int | None,
+    *,
+    runtime_env: Mapping[str, Any] | None = None,
+    show_output: bool = True,
+) -> None:
+    """Have this process connected to Ray.
+
+    A connection that the caller made is used as it is, unless ``address`` asks for a private cluster.
+
+    Parameters
+    ----------
+    address : str or None
+        None: RAY_ADDRESS if set, else a private cluster. "local": a private one. "auto": one that runs on this
+        machine. "host:port" or "ray://host:port".
+    num_cpus : int or None
+        CPUs that a private cluster counts; None for all cores.
+    runtime_env : mapping, optional
+        Ray's, of all that a connection made here starts.
+    show_output : bool
+        Whether what J prints in its workers is printed here too.
+
+    Raises
+    ------
+    ClusterError
+        If the cluster cannot be reached.
+    InputError
+        If this process is connected to another cluster than the one asked for, or Ray can make nothing of the runtime
+        environment.
+    """
+    given = copy.deepcopy(dict(runtime_env or {}))  # Ray writes to it
+    use_token()
+    import ray
+
+    if ray.is_initialized():
+        _check_same(address)
+        return
+    _check_runtime_env(given)
+    target = address or os.environ.get("RAY_ADDRESS") or "local"
+    if target == "local":
+        _start_private(num_cpus, given, show_output=show_output)
+        _private.add(connection())
+        _furnished[connection()] = dict(runtime_env or {})
+        return
+    if target == "auto":
+        target = _found()
+    _probe(target)
+    try:
+        with _kept_sigterm():
+            try:
+                _connect(target, given, show_output=show_output)
+            except ConnectionAbortedError:
+                # A client's driver gets a server of its own there, which on a busy machine may not be up in time.
+                _connect(target, given, show_output=show_output)
+        _joined[connection()] = target
+        _furnished[connection()] = dict(runtime_env or {})
+    except Exception as error:  # Ray raises many types here
+        raise ClusterError(
+            f"cluster.address {target!r}: cannot join ({type(error).__name__}: {_first_line(error)}); is Ray running "
+            "there, of the same version, and with the same token (RAY_AUTH_MODE)?"
+        ) from error
+
+
+def _connect(target: str, runtime_env: dict[str, Any], *, show_output: bool) -> None:
+    import ray
+
+    env = copy.deepcopy(runtime_env) or None  # Ray writes to it
+    ray.init(address=target, logging_level=logging.ERROR, log_to_driver=show_output, runtime_env=env)
+
+
+def connection() -> str:
+    """What tells this process's connection to Ray from an earlier one: job numbers begin anew in each cluster."""
+    import ray
+
+    context = ray.get_runtime_context()
+    return f"{context.get_node_id()} {context.get_job_id()}"
+
+
+def is_private(cluster: str | None) -> bool:
+    """Whether a connection is to a cluster that was started here."""
+    return cluster in _private
+
+
+def _found() -> str:
+    """The address that "auto" stands for, by Ray's own search; "auto" where it finds none, and will say so itself."""
+    from ray._private import services
+
+    return services.get_ray_address_from_environment("auto", None) or "auto"
+
+
+def furniture(wanted: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What of a runtime environment the connection does not have, for each worker.
+
+    Raises
+    ------
+    InputError
+        If there are folders in it, which Ray sends nowhere once it is connected.
+    """
+    if _furnished.get(connection()) == wanted:
+        return {}
+    folders = [key for key in ("working_dir", "py_modules") if key in wanted]
+    if folders:
+        raise InputError(
+            f"runtime_env.{folders[0]}: this process is connected to Ray already, without it; give it to your own "
+            "ray.init, or call ray.shutdown() first"
+        )
+    return wanted
+
+
+def _check_same(address: str | None) -> None:
+    """A process has one connection to Ray; another cluster cannot be had beside it."""
+    import ray
+
+    here, by = ray.get_runtime_context().gcs_address, connection()
+    if address in (None, "auto", here, _joined.get(by)) or (address == "local" and by in _private):
+        return
+    raise InputError(
+        f"cluster.address {address!r}: this process is connected to Ray at {here} already; leave address out to use "
+        "that, or call ray.shutdown() first"
+    )
+
+
+def _start_private(num_cpus: int | None, runtime_env: Mapping[str, Any], *, show_output: bool) -> None:
+    import ray
+
+    # Its programs run at the priority of the program that started it.
+    os.environ.setdefault("RAY_worker_niceness", "0")
+    for name, value in (_QUIET | _HEALTH).items():
+        os.environ.setdefault(name, value)
+    cores = os.cpu_count() or 1
+    if num_cpus is not None and num_cpus > _MANY * cores:
+        for name, value in {**_STARTS, "RAY_worker_maximum_startup_concurrency": str(2 * cores)}.items():
+            os.environ.setdefault(name, value)
+    # Ray's default of hiding GPUs from workers that asked for none is about to change; take the new one without a word.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if Path("/proc").exists():
+        # distfd's reaper ends what workers start, once they are gone. Ray would do so while J still runs, and a J that
+        # does not look how its program ended would then return a value.
+        os.environ.setdefault("RAY_kill_child_processes_on_worker_exit", "false")
+    keep_token_private()
+    try:
+        with _kept_sigterm(), _forks_untold(), reaped_cluster():
+            ray.init(
+                address="local",
+                num_cpus=num_cpus or os.cpu_count(),
+                include_dashboard=False,
+                logging_level=logging.ERROR,
+                log_to_driver=show_output,
+                runtime_env=runtime_env or None,
+                _temp_dir=private_folder(),
+            )
+    except Exception as error:  # Ray raises many types here
+        raise ClusterError(
+            f"a private Ray cluster did not start: {type(error).__name__}: {_first_line(error)}"
+        ) from error
+
+
+def _check_runtime_env(given: dict[str, Any]) -> None:
+    """Have Ray look at a runtime environment; it makes nothing of it yet."""
+    from ray.runtime_env import RuntimeEnv
+
+    try:
+        RuntimeEnv(**copy.deepcopy(given))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"cluster.runtime_env: {_first_line(error)}") from error
+
+
+def _probe(target: str) -> None:
+    """Fail at once where nothing listens: Ray itself takes minutes to say so."""
+    host, _, port = target.removeprefix("ray://").rpartition(":")
+    if target == "auto":
+        return
+    if not host or not port.isdigit():
+        raise InputError(f"cluster.address: must be local, auto, host:port or ray://host:port (was {target!r})")
+    try:
+        socket.create_connection((host, int(port)), timeout=_PROBE_SECONDS).close()
+    except OSError as error:
+        raise ClusterError(f"cluster.address {target!r}: nothing answers there ({error})") from error
+    at = (host.strip("[]"), int(port))
+    pulse = probe([at], _SILENT_SECONDS)[at]
+    if pulse is Pulse.REFUSED:
+        raise ClusterError(
+            f"cluster.address {target!r}: what listens there is not Ray's head; its port is 6379 unless ray start was "
+            "told another, 10001 with ray://, and that of the dashboard, 8265, is for distfd submit"
+        )
+    if pulse is Pulse.SILENT:
+        # The kernel of a head that hangs takes connections, and Ray would wait for ever.
+        raise ClusterError(
+            f"cluster.address {target!r}: it takes connections and has not answered for {_SILENT_SECONDS:g} s"
+        )
+
+
+@contextlib.contextmanager
+def _kept_sigterm() -> Iterator[None]:
+    """Keep the caller's own SIGTERM handler: ray.init replaces it."""
+    before: Any = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    except SystemExit as stop:
+        if stop.code == signal.SIGTERM and callable(before):
+            before(signal.SIGTERM, None)  # it came while Ray's handler was in place
+        raise
+    finally:
+        if callable(before) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def _forks_untold() -> Iterator[None]:
+    """Leave out JAX's warning of a deadlock: Ray forks only to start its servers."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)
+        yield
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [""])[0]

@@ -1,0 +1,109 @@
+"""Leaving a Ray cluster that is lost: Ray's own ways out wait for servers that are gone."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from distfd.executors.ray.ray_probe import Pulse, as_address, probe
+
+if TYPE_CHECKING:
+    from distfd.executors.ray.ray_probe import Address
+
+_PATIENCE = 15.0
+"""Seconds that Ray has to disconnect: 7 were seen where the head had been killed, and no end where it hangs."""
+_ANSWER = 5.0
+"""Seconds that a server has to answer when the interpreter ends."""
+
+
+def leave(*, private: bool, asking: bool) -> None:
+    """Disconnect this process from a cluster that is lost, and end the rest of one that was its own.
+
+    Does not raise, and takes a bounded time. Where Ray cannot be left, it is kept from being left again when the
+    interpreter ends.
+
+    Parameters
+    ----------
+    private : bool
+        Whether the cluster was this process's own.
+    asking : bool
+        Whether another thread waits for an answer of the cluster: Ray crashes if it is left meanwhile.
+    """
+    import ray
+
+    if not ray.is_initialized():
+        return
+    if private:
+        end_servers()
+    if asking:
+        atexit.unregister(ray.shutdown)
+        return
+    thread = threading.Thread(target=_shut_down, name="distfd leaves Ray", daemon=True)
+    thread.start()
+    thread.join(_PATIENCE)
+    if thread.is_alive():
+        atexit.unregister(ray.shutdown)
+
+
+@dataclass(frozen=True)
+class _Joined:
+    servers: tuple[Address, ...]
+    private: bool
+
+
+_last: list[_Joined] = []
+
+
+def joined(servers: tuple[Address, ...], *, private: bool) -> None:
+    """Take in that this process depends on these servers, and see that it ends even if they do not answer then."""
+    if not _last:
+        atexit.register(_at_exit)
+    _last[:] = [_Joined(servers, private)]
+
+
+def _at_exit() -> None:
+    """Ray disconnects after this, and would wait for a head that hangs for ever."""
+    import ray
+
+    (at,) = _last
+    if not ray.is_initialized() or as_address(ray.get_runtime_context().gcs_address) not in at.servers:
+        return
+    if all(pulse is Pulse.ANSWERS for pulse in probe(at.servers, _ANSWER).values()):
+        return
+    if at.private:
+        end_servers()  # to ask one that is gone fails soon
+    else:
+        atexit.unregister(ray.shutdown)
+
+
+def end_servers() -> None:
+    """Kill what is left of a cluster that this process started; what workers started goes with these."""
+    import psutil
+    import ray
+
+    with contextlib.suppress(Exception):
+        # Ray has no public way that does not ask its servers first.
+        node: Any = ray._private.worker._global_node  # noqa: SLF001
+        servers = [psutil.Process(info.process.pid) for infos in node.all_processes.values() for info in infos]
+        for process in [*servers, *(child for server in servers for child in _below(server))]:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+
+
+def _below(process: Any) -> list[Any]:
+    import psutil
+
+    try:
+        return list(process.children(recursive=True))
+    except psutil.Error:
+        return []
+
+
+def _shut_down() -> None:
+    import ray
+
+    with contextlib.suppress(Exception):
+        ray.shutdown()

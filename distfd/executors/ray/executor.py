@@ -1,0 +1,224 @@
+"""Evaluations on a Ray cluster: one actor a slot.
+
+An actor keeps its process, and with it J's model, for the whole session; a chunk of points goes to it by one call, and
+a second one may wait behind the first. Ray's own retries are off: the scheduler counts attempts.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
+
+from distfd.core.errors import InputError
+from distfd.executors.ray import worker as ray_worker
+from distfd.executors.ray.connection import connection, furniture, is_private, join
+from distfd.executors.ray.disconnect import leave
+from distfd.executors.ray.elastic_slots import Census
+from distfd.executors.ray.nodes import Nodes
+from distfd.executors.ray.options import ClusterOptions
+from distfd.executors.ray.placement_groups import Places
+from distfd.executors.ray.ray_resize import Resizing
+from distfd.executors.ray.resources import Resources, count_slots, live_nodes, make_resources
+from distfd.executors.ray.slots import Slots
+from distfd.executors.ray.worker_start import starter
+from distfd.workers.time_limit import find_time_limit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from distfd.workers.protocols import Chunk, Objective, Report, SlotStarting, SlotUp
+
+_opened: WeakSet[RayExecutor] = WeakSet()
+
+
+class RayExecutor:
+    """Slots on a Ray cluster, joined or started when first needed.
+
+    Parameters
+    ----------
+    address : str, optional
+        "local" (always a private cluster), "auto" (one running on this machine), "host:port", "ray://host:port".
+        None takes the cluster this process is connected to, else RAY_ADDRESS, else starts a private one, which ends
+        with the process.
+    num_cpus : int, optional
+        CPUs that a private cluster counts; all cores by default. Evaluations that mostly wait can share cores: count
+        more than there are.
+    max_slots : int, optional
+        Evaluations at once, at most.
+    request_slots : int, optional
+        Evaluations at once for which an autoscaler is to make room.
+    stop_before, max_wall_time : float, optional
+        Seconds. `TimeUpError` is raised so long before the Slurm job's end, or that of the time that may be taken from
+        now on; no evaluation is begun that should take longer than what is left until then.
+    runtime_env : mapping, optional
+        Ray's, for the workers: ``env_vars``, ``pip``, ``working_dir``, ``py_modules`` ... Modules of your own, and a
+        program's files, reach other hosts without it.
+    resources : Resources or mapping, optional
+        What one evaluation needs: ``num_cpus`` (1), ``num_gpus`` (0), ``memory`` (bytes), ``custom`` ({name: amount}),
+        ``nodes`` (1): with several, it holds the first three on each, and J finds the nodes' names, with commas
+        between them, in the environment variable DISTFD_HOSTS, and a program in the file hosts.txt too. ``labels``:
+        those of the nodes it may run on.
+    show_output : bool
+        Whether what J prints is printed here too; Ray's log files have it in any case.
+    **needs
+        ``num_gpus``, ``memory``, ``custom``, ``nodes`` and ``labels`` may also be given here, for short.
+
+    Raises
+    ------
+    InputError
+        If an argument makes no sense.
+    """
+
+    def __init__(
+        self,
+        *,
+        address: str | None = None,
+        num_cpus: int | None = None,
+        max_slots: int | None = None,
+        request_slots: int | None = None,
+        stop_before: float | None = None,
+        max_wall_time: float | None = None,
+        runtime_env: Mapping[str, Any] | None = None,
+        resources: Resources | Mapping[str, Any] | None = None,
+        show_output: bool = True,
+        **needs: Any,
+    ) -> None:
+        self._options = ClusterOptions(address, num_cpus, max_slots, request_slots, runtime_env or {})
+        self.time_limit = find_time_limit(stop_before, max_wall_time)
+        self._show_output = show_output
+        self._resources = (
+            resources if isinstance(resources, Resources) else make_resources({**(resources or {}), **needs})
+        )
+        self._objective: Objective | None = None
+        self._slots: Slots | None = None
+        self._cluster: str | None = None
+        self._places = Places(self._resources)
+        self._nodes: Nodes | None = None
+
+    apart = True
+    """Evaluations run in other processes, which may end one after this process has died."""
+
+    @property
+    def slots(self) -> int:
+        """Evaluations at once; 0 before `open`."""
+        return len(self._slots or ())
+
+    @property
+    def duplicates_are_free(self) -> bool:
+        """False where custom resources, such as licences, are asked for: a duplicate takes another."""
+        return not self._resources.custom
+
+    def open(self, objective: Objective) -> Sequence[SlotUp | SlotStarting]:
+        """Join or start the cluster and start a worker in each slot; those that are there already.
+
+        Raises
+        ------
+        ClusterError
+            If the cluster cannot be reached, was lost since, or can never run an evaluation.
+        """
+        if ray_worker.inside:
+            raise InputError("the ray executor cannot be used inside an evaluation; use executor='serial' there")
+        self._check()
+        options = self._options
+        join(options.address, options.num_cpus, runtime_env=options.runtime_env, show_output=self._show_output)
+
+        for other in list(_opened):
+            # Idle slots of another executor of this process would keep the CPUs that this one waits for.
+            if other is not self and not (other._slots is not None and other._slots.busy):  # noqa: SLF001  # of its own kind
+                other.close()
+        _opened.add(self)
+
+        cluster = connection()
+        if self._objective is objective and self._slots and self._cluster == cluster:
+            return self._slots.known
+        if self._cluster == cluster:
+            self.close()
+        self._forget()
+        self._nodes = nodes = Nodes(private=is_private(cluster))
+        self._cluster = cluster
+        with nodes.explained():
+            self._fill(objective, nodes)
+        self._objective = objective  # only now: an interrupt on the way leaves nothing that looks open
+        return []
+
+    def _fill(self, objective: Objective, nodes: Nodes) -> None:
+        """Start as many workers as a private cluster holds, or as are this driver's share of one that was joined."""
+        resizing = None
+        if nodes.private:
+            count = count_slots(self._resources, live_nodes(), self._options.max_slots)
+        else:
+            census = Census(self._resources, self._options, self._connected)
+            census.start()
+            resizing, count = Resizing(census), census.target
+        env = furniture(self._options.runtime_env)
+        make = starter(objective, self._resources, self._places, runtime_env=env, ship=not nodes.private)
+        self._slots = Slots(make, nodes, self._places, resizing)
+        self._slots.fill(count)
+
+    def submit(self, slot: int, chunk: Chunk) -> None:
+        """Queue a chunk on a slot's worker."""
+        slots, nodes = self._opened_slots()
+        with nodes.explained():
+            slots.submit(slot, chunk)
+
+    def wait(self, seconds: float) -> Sequence[Report]:
+        """What the workers reported.
+
+        Raises
+        ------
+        ClusterLostError
+            If the cluster is gone; `close` then leaves it without a word to its servers.
+        """
+        self._check()
+        if self._slots is None or self._nodes is None or self._nodes.doubted:
+            # Ray ends this process at a word to a raylet of its own that is gone: silence, until the watch is sure.
+            time.sleep(min(seconds, 0.05))
+            return []
+        with self._nodes.explained():
+            return self._slots.wait(seconds)
+
+    def kill(self, slot: int) -> None:
+        """End a slot's process and start another."""
+        slots, nodes = self._opened_slots()
+        with nodes.explained():
+            slots.kill(slot)
+
+    def close(self) -> None:
+        """End all workers; the cluster stays, for the next call of this process."""
+        connected = self._nodes is not None and self._connected()
+        if self._nodes is not None and self._nodes.lost:
+            if connected:
+                leave(private=self._nodes.private, asking=self._slots is not None and not self._slots.stop())
+            self._places = Places(self._resources)
+        elif self._slots is not None and self._nodes is not None and connected:
+            with self._nodes.explained():
+                self._slots.close()
+                self._places.free()
+        self._forget()
+
+    def _opened_slots(self) -> tuple[Slots, Nodes]:
+        assert self._slots is not None, "the executor is not open"
+        assert self._nodes is not None, "the executor is not open"
+        return self._slots, self._nodes
+
+    def _check(self) -> None:
+        """See that the cluster is still there; if it is not, leave it."""
+        if self._nodes is not None and self._nodes.lost:
+            nodes, connected = self._nodes, self._connected()
+            self.close()
+            if connected:  # or the caller has left it, and it may be gone for that reason
+                nodes.check()
+
+    def _connected(self) -> bool:
+        import ray
+
+        return bool(ray.is_initialized()) and connection() == self._cluster
+
+    def _forget(self) -> None:
+        if self._slots is not None:
+            self._slots.stop()
+        self._slots, self._objective = None, None
+        if self._nodes is not None:
+            self._nodes.stop()
+        self._nodes = None

@@ -1,0 +1,172 @@
+"""The nodes of a cluster, as far as slots and this process depend on them."""
+
+from __future__ import annotations
+
+import contextlib
+import weakref
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from distfd.core.errors import ClusterError, DistfdError
+from distfd.executors.ray.cluster_health import Watch, head, raylet
+from distfd.executors.ray.disconnect import end_servers, joined
+from distfd.executors.ray.ray_probe import as_address
+from distfd.workers.emergency_exit import resort
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from distfd.executors.ray.cluster_health import Vital
+    from distfd.executors.ray.ray_probe import Address
+
+
+class Nodes:
+    """Which node each slot is on, and which of them are there.
+
+    Parameters
+    ----------
+    private : bool
+        Whether the cluster is this process's own.
+    """
+
+    def __init__(self, *, private: bool) -> None:
+        self.private = private
+        # Ray's own first question to a head that hangs would never return.
+        Watch(_heads(private=private)).settle()
+        self._raylets = _raylets()
+        self._at: dict[int, Address] = {}
+        heads = _heads(private=private)
+        self._own = _own_node() if heads else None
+        self._near: dict[int, int] = {}
+        """Process ids of the workers on this machine, by slot."""
+        own = self._raylets.get(self._own or "")
+        self._vital = heads if own is None else [*heads, raylet(own)]
+        joined(tuple(each.address for each in self._vital), private=private)
+        self._watch = Watch(self._vital, unheard=partial(_unheard, private=private)).start()
+        weakref.finalize(self, self._watch.stop)
+
+    @property
+    def lost(self) -> bool:
+        """Whether the cluster is gone."""
+        return self._watch.lost is not None
+
+    def check(self) -> None:
+        """See that the cluster is there.
+
+        Raises
+        ------
+        ClusterLostError
+            If it is not.
+        """
+        self._watch.check()
+
+    @property
+    def doubted(self) -> bool:
+        """Whether a server that this process depends on seems to be gone, though that is not sure yet."""
+        return self._watch.refusing
+
+    def assure(self) -> None:
+        """See that the servers answer now; where they do not, wait until they do.
+
+        Raises
+        ------
+        ClusterLostError
+            If they never do.
+        """
+        Watch(self._vital).settle(self._watch.check)
+
+    @contextlib.contextmanager
+    def explained(self) -> Iterator[None]:
+        """Inside, what Ray raises because the cluster is lost is told as that, and never as a bug.
+
+        Raises
+        ------
+        ClusterLostError
+            If the cluster is gone.
+        ClusterError
+            If it is there and Ray failed all the same.
+        """
+        from ray.exceptions import RayError
+
+        try:
+            yield
+        except DistfdError:
+            raise
+        except Exception as error:
+            self.assure()
+            if isinstance(error, (RayError, ConnectionError)):
+                first = next(iter(str(error).strip().splitlines()), "")
+                raise ClusterError(f"Ray failed: {type(error).__name__}: {first}") from error
+            raise
+
+    def came(self, slot: int, node: str, pid: int) -> None:
+        """A slot's worker has started on a node, by Ray's id of it."""
+        if node == self._own:
+            self._near[slot] = pid
+        if node not in self._raylets:
+            self._raylets = _raylets()  # it has joined since
+        at = self._raylets.get(node)
+        if at is not None:
+            self._at[slot] = at
+            self._watch.add(at)
+
+    def left(self, slot: int) -> None:
+        """A slot's worker is given up."""
+        self._at.pop(slot, None)
+        self._near.pop(slot, None)
+
+    def sees(self, slot: int) -> bool:
+        """Whether a slot's process is there for certain, told without a word to it: those on this machine are seen."""
+        return slot in self._near and _runs(self._near[slot])
+
+    def gone(self, slot: int) -> bool:
+        """Ask now whether a slot's node is gone: of a worker that has died, that tells whose fault it was."""
+        return slot in self._at and self._watch.gone(self._at[slot])
+
+    def hung(self) -> list[int]:
+        """Slots on nodes that have not answered for long."""
+        hung = self._watch.hung
+        return [slot for slot, at in self._at.items() if at in hung] if hung else []
+
+    def stop(self) -> None:
+        """Look after them no more."""
+        self._watch.stop()
+
+
+def _unheard(reason: str, *, private: bool) -> None:
+    if private:
+        end_servers()
+    resort(reason)
+
+
+def _raylets() -> dict[str, Address]:
+    """Where each node's raylet listens, by the node's id."""
+    import ray
+
+    nodes = ray.nodes()  # type: ignore[no-untyped-call]  # Ray lacks types
+    return {node["NodeID"]: (node["NodeManagerAddress"], node["NodeManagerPort"]) for node in nodes if node["Alive"]}
+
+
+def _heads(*, private: bool) -> list[Vital]:
+    """The head; none where a proxy stands between, and Ray's client tells by itself when that is lost."""
+    import ray
+
+    if ray.util.client.ray.is_connected():  # type: ignore[no-untyped-call]  # Ray lacks types
+        return []
+    return [head(as_address(ray.get_runtime_context().gcs_address), private=private)]
+
+
+def _own_node() -> str:
+    import ray
+
+    return str(ray.get_runtime_context().get_node_id())
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process runs, by proc_pid_stat(5); False where there is no /proc (macOS)."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return False
+    return stat.rpartition(b")")[2].split()[:1] not in ([b"Z"], [b"X"])

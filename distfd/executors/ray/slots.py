@@ -1,0 +1,260 @@
+"""The workers of a session, one actor a slot, and the calls whose answers they owe."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from distfd.core.errors import ClusterError
+from distfd.core.records import Failure, Status
+from distfd.executors.ray.chunk_serialization import Parcels
+from distfd.executors.ray.failures import (
+    HUNG,
+    IDLE,
+    OUT_OF_MEMORY,
+    RETURNED,
+    failure_of,
+    no_environment,
+    node_lost,
+)
+from distfd.executors.ray.worker import unpacked_batch
+from distfd.workers.protocols import ChunkDone, SlotLost, SlotStarting, SlotUp
+from distfd.workers.recycle import RECYCLED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from distfd.executors.ray.nodes import Nodes
+    from distfd.executors.ray.placement_groups import Places
+    from distfd.executors.ray.ray_resize import Resizing
+    from distfd.workers.protocols import Chunk, Report
+
+_CLOSE_SECONDS = 5.0
+_IDLE = 0.02
+"""Seconds without a word of a worker after which it is looked for before it gets a point alone: by its process id on
+this machine, by a call elsewhere."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """What an outstanding Ray reference stands for; ``chunk`` is None while a worker makes itself and J ready."""
+
+    slot: int
+    chunk: int | None = None
+    ready: bool = False
+    """Whether J is ready once it returns."""
+    held: list[Chunk] = field(default_factory=list)
+    """What goes out once it returns, in this order: nobody knows whether a worker that was idle is still there."""
+
+
+class Slots:
+    """Workers, and what they owe.
+
+    Parameters
+    ----------
+    make : callable
+        Starts the worker of a slot.
+    nodes : Nodes
+        Told where each worker is.
+    places : Places, optional
+        Told which of them are given up.
+    resizing : Resizing, optional
+        Which are to come and to go; None where that never changes.
+    """
+
+    def __init__(
+        self, make: Callable[[int], Any], nodes: Nodes, places: Places | None = None, resizing: Resizing | None = None
+    ) -> None:
+        self._make, self._nodes, self._places, self._resizing = make, nodes, places, resizing
+        self._actors: dict[int, Any] = {}
+        self._up: dict[int, SlotUp] = {}
+        self._starting: dict[int, SlotStarting] = {}
+        self._calls: dict[Any, Call] = {}
+        self._asked: dict[int, Call] = {}
+        """Calls that hold chunks back, by slot."""
+        self._worn: set[int] = set()
+        self._heard: dict[int, float] = {}
+        self._parcels = Parcels(nodes.assure)
+
+    def __len__(self) -> int:
+        return len(self._actors)
+
+    @property
+    def busy(self) -> bool:
+        """Whether any is at work."""
+        return any(call.chunk is not None for call in self._calls.values())
+
+    @property
+    def known(self) -> list[SlotUp | SlotStarting]:
+        """Those whose processes are there."""
+        return [*self._up.values(), *self._starting.values()]
+
+    def fill(self, count: int) -> None:
+        """Start so many."""
+        for slot in range(count):
+            self._start(slot)
+
+    def submit(self, slot: int, chunk: Chunk) -> None:
+        """Queue a chunk on a slot's worker."""
+        if self._resizing is not None and self._resizing.refuses(slot, chunk.id):
+            return
+        if slot in self._asked:
+            self._asked[slot].held.append(chunk)
+        elif len(chunk.index) == 1 and self._may_be_gone(slot):
+            # The point must not be blamed.
+            self._asked[slot] = Call(slot, chunk.id, held=[chunk])
+            self._calls[self._actors[slot].here.remote()] = self._asked[slot]
+        else:
+            self._send(slot, chunk)
+
+    def wait(self, seconds: float) -> Sequence[Report]:
+        """What the workers reported."""
+        import ray
+
+        if not self._calls:
+            time.sleep(min(seconds, 0.05))
+            return self._resized()
+        calls = list(self._calls)
+        # Ready is what is here: what lies on a node that hangs could be waited for without end.
+        ready, _ = ray.wait(calls, num_returns=1, timeout=seconds)
+        if ready and len(calls) > 1:
+            ready, _ = ray.wait(calls, num_returns=len(calls), timeout=0)
+        # In the order of submission: what a worker did before it died comes before its death.
+        came = set(ready)
+        reports = [self._report(ref) for ref in calls if ref in came]
+        return [report for report in reports if report is not None] + self._recycled() + self._hung() + self._resized()
+
+    def kill(self, slot: int) -> None:
+        """End a slot's process and start another."""
+        self._give_up(slot)
+        self._start(slot)
+
+    def stop(self) -> bool:
+        """Follow the cluster no more; whether no question to it is under way."""
+        return self._resizing is None or self._resizing.stop()
+
+    def close(self) -> None:
+        """End all workers, the idle ones in good order."""
+        import ray
+
+        busy = {call.slot for call in self._calls.values()}
+        bye = [self._actors[slot].close.remote() for slot in self._up if slot not in busy]
+        if bye:
+            ray.wait(bye, num_returns=len(bye), timeout=_CLOSE_SECONDS)
+        for slot in self._actors:
+            self._end(slot)
+
+    def _end(self, slot: int) -> None:
+        import ray
+
+        with contextlib.suppress(Exception):  # it may be gone already
+            ray.kill(self._actors[slot], no_restart=True)
+
+    def _give_up(self, slot: int) -> None:
+        """End a slot's process, and forget what it was and owed."""
+        self._end(slot)
+        self._calls = {ref: call for ref, call in self._calls.items() if call.slot != slot}
+        self._asked.pop(slot, None)
+        self._up.pop(slot, None)
+        self._starting.pop(slot, None)
+        self._nodes.left(slot)
+        self._worn.discard(slot)
+        if self._resizing is not None:
+            self._resizing.lost(slot)
+
+    def _send(self, slot: int, chunk: Chunk) -> None:
+        self._calls[self._actors[slot].run.remote(*self._parcels.pack(chunk))] = Call(slot, chunk.id)
+
+    def _start(self, slot: int) -> None:
+        self._actors[slot] = worker = self._make(slot)
+        self._calls[worker.here.remote()] = Call(slot)
+        self._calls[worker.hello.remote()] = Call(slot, ready=True)
+
+    def _may_be_gone(self, slot: int) -> bool:
+        """Whether it may have died unseen, as it has been idle for a while."""
+        if time.monotonic() - self._heard.get(slot, 0.0) <= _IDLE or self._nodes.sees(slot):
+            return False
+        return not any(call.slot == slot for call in self._calls.values())
+
+    def _hung(self) -> list[Report]:
+        """Slots on nodes that do not answer; Ray starts their workers elsewhere, once it sees it too."""
+        slots = self._nodes.hung()
+        for slot in slots:
+            self.kill(slot)
+        return [SlotLost(slot, HUNG) for slot in slots]
+
+    def _resized(self) -> list[Report]:
+        """Start slots where the cluster has more for this driver; end those that are over, once they are idle."""
+        if self._resizing is None:
+            return []
+        busy = {call.slot for call in self._calls.values() if call.chunk is not None}
+        change = self._resizing.change(self._actors, self._up, busy)
+        for slot in change.start:
+            self._start(slot)
+        for slot in change.end:
+            self._give_up(slot)
+            if self._places is not None:
+                self._places.free(slot)
+            del self._actors[slot]
+        return [*change.back, *(SlotLost(slot, RETURNED) for slot in change.end)]
+
+    def _recycled(self) -> list[Report]:
+        """Slots whose processes have had their time, once all that they were given is in; others take their place.
+
+        A report may come before that of an earlier chunk, so none is killed that still owes one. What it was given
+        since it knew comes back at once, untouched.
+        """
+        owing = {call.slot for call in self._calls.values()}
+        worn = [slot for slot in self._worn if slot not in owing]
+        for slot in worn:
+            self.kill(slot)
+        return [SlotLost(slot, RECYCLED) for slot in worn]
+
+    def _report(self, ref: Any) -> Report | None:
+        import ray
+
+        call = self._calls.pop(ref, None)
+        if call is None:
+            return None  # its slot was lost a moment ago
+        try:
+            result = ray.get(ref)
+        except ray.exceptions.RuntimeEnvSetupError as error:
+            raise ClusterError(no_environment(error)) from None
+        except ray.exceptions.RayError as error:
+            failure = self._blame(call, failure_of(error))
+            self.kill(call.slot)  # it may live on where only the call failed
+            return SlotLost(call.slot, failure, shared=failure.text == OUT_OF_MEMORY)
+        self._heard[call.slot] = time.monotonic()
+        if call.held:
+            del self._asked[call.slot]
+            for chunk in call.held:
+                self._send(call.slot, chunk)
+            return None
+        if call.chunk is None:
+            return self._came(call, *result)
+        batch = unpacked_batch(result)
+        if batch.last:
+            self._worn.add(call.slot)
+        # Untouched points are not handed back, or they would go to the same process again.
+        return ChunkDone(call.slot, call.chunk, batch) if len(batch) else None
+
+    def _came(self, call: Call, host: str, pid: int, node: str, output: str) -> SlotUp | SlotStarting:
+        """A worker is there, and with the second call J is."""
+        slot = call.slot
+        if call.ready:
+            self._starting.pop(slot, None)
+            self._up[slot] = SlotUp(slot, host, pid, output)
+            return self._up[slot]
+        self._nodes.came(slot, node, pid)
+        self._starting[slot] = SlotStarting(slot, host, pid)
+        return self._starting[slot]
+
+    def _blame(self, call: Call, failure: Failure) -> Failure:
+        """Why a worker was lost: by what it did, while it did nothing, or with its node."""
+        if failure.status != Status.CRASH:
+            return failure
+        if self._nodes.gone(call.slot):
+            return node_lost(failure.detail)
+        return IDLE if call.held else failure

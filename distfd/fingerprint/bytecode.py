@@ -1,0 +1,75 @@
+"""What bytecode says and what it refers to, whatever lines it was written on."""
+
+from __future__ import annotations
+
+import dis
+from types import CodeType
+from typing import TYPE_CHECKING
+
+from distfd.fingerprint.module_origins import resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def code_label(code: CodeType) -> bytes:
+    """All of a code object but its constants, its name, and where it was written."""
+    names = (code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars)
+    counts = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags)
+    fields = [
+        code.co_code,
+        code.co_exceptiontable,
+        repr(names).encode(errors="backslashreplace"),
+        repr(counts).encode(),
+    ]
+    return b"".join(len(part).to_bytes(8, "little") + part for part in fields)
+
+
+def constants(code: CodeType) -> tuple[object, ...]:
+    """The constants, of which Python 3.13 makes two that a class body does not compute with."""
+    if "__firstlineno__" not in code.co_names:
+        return code.co_consts
+    return tuple(
+        # Its line, and a tuple of names in an order that follows the hash seed.
+        "line"
+        if value == code.co_firstlineno and type(value) is int
+        else frozenset(value)
+        if _is_names(value)
+        else value
+        for value in code.co_consts
+    )
+
+
+def global_names(code: CodeType) -> frozenset[str]:
+    """Names that the code, or code within it, reads as globals."""
+    reads = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}
+    return frozenset(i.argval for part in _within(code) for i in dis.get_instructions(part) if i.opname in reads)
+
+
+def used_names(code: CodeType) -> frozenset[str]:
+    """All names, those of attributes too, in the code and in code within it."""
+    return frozenset(name for part in _within(code) for name in part.co_names)
+
+
+def imports(code: CodeType, package: str) -> list[str]:
+    """Full names of the modules that the code imports when it runs."""
+    names: set[str] = set()
+    for part in _within(code):
+        steps = list(dis.get_instructions(part))
+        for k, step in enumerate(steps):
+            if step.opname == "IMPORT_NAME":
+                # The two constants before are the level and the names after `import`.
+                level, fromlist = steps[k - 2].argval, steps[k - 1].argval or ()
+                names.update(resolve(step.argval, level, fromlist, package))
+    return sorted(names)
+
+
+def _within(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for value in code.co_consts:
+        if isinstance(value, CodeType):
+            yield from _within(value)
+
+
+def _is_names(value: object) -> bool:
+    return isinstance(value, tuple) and all(isinstance(name, str) for name in value)

@@ -1,0 +1,107 @@
+"""What functions and classes are made of."""
+
+from __future__ import annotations
+
+import enum
+import types
+from typing import TYPE_CHECKING, Any
+
+from distfd.fingerprint.bytecode import code_label, constants, global_names, imports, used_names
+from distfd.fingerprint.module_origins import origin
+from distfd.fingerprint.parts import Anatomy, ModuleName, named
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def function(obj: types.FunctionType) -> Anatomy:
+    """A function: its code, what is bound to it, and what its code names."""
+    code = obj.__code__
+    cells = [_cell(cell) for cell in obj.__closure__ or ()]
+    parts: list[tuple[str, Any]] = [
+        ("code", code),
+        ("defaults", obj.__defaults__),
+        ("keyword defaults", obj.__kwdefaults__),
+        *((f"closure variable {name!r}", cell) for name, cell in zip(code.co_freevars, cells, strict=True)),
+        *named(vars(obj), "attribute {!r}"),
+    ]
+    module = obj.__globals__.get("__name__")
+    place = origin(module) if isinstance(module, str) else None
+    if place is not None and place.version is not None:
+        # Made by an installed package: what it refers to there has that package's version.
+        return Anatomy(f"installed function {place.name} {place.version}".encode(), parts)
+    known = {name: obj.__globals__[name] for name in sorted(global_names(code)) if name in obj.__globals__}
+    parts += named(known, "global {!r}")
+    package = obj.__globals__.get("__package__") or ""
+    parts += [(f"import {name}", ModuleName(name)) for name in imports(code, package)]
+    seen: set[str] = set()
+    for value in (*known.values(), *cells):
+        if isinstance(value, types.ModuleType):
+            parts += _attributes(value, used_names(code), seen)
+    return Anatomy(b"function", parts)
+
+
+def _attributes(module: types.ModuleType, names: frozenset[str], seen: set[str]) -> Iterator[tuple[str, Any]]:
+    """What a function may read from a local module: its source alone does not tell what was set since."""
+    place = origin(module.__name__)
+    if module.__name__ in seen or place is None or place.version is not None:
+        return
+    seen.add(module.__name__)
+    for name in sorted(names & vars(module).keys()):
+        value = vars(module)[name]
+        if isinstance(value, types.ModuleType):
+            yield from _attributes(value, names, seen)
+        elif not name.startswith("__"):
+            yield f"{module.__name__}.{name}", value
+
+
+def _cell(cell: types.CellType) -> object:
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return "a variable without a value"
+
+
+def code(obj: types.CodeType) -> Anatomy:
+    """Bytecode and its constants."""
+    return Anatomy(b"code " + code_label(obj), [("constant", value) for value in constants(obj)])
+
+
+def method(obj: types.MethodType) -> Anatomy:
+    """A bound method."""
+    return Anatomy(b"method", [("its function", obj.__func__), ("its object", obj.__self__)])
+
+
+# Made by Python or by libraries as they go, or without a part in what the class computes.
+_NO_MEMBERS = frozenset(
+    {"__module__", "__qualname__", "__doc__", "__dict__", "__weakref__", "__annotations__", "__annotate__"}
+    | {"__annotate_func__", "__annotations_cache__", "__firstlineno__", "__static_attributes__", "__slotnames__"}
+    | {"__abstractmethods__", "_abc_impl", "__parameters__"}
+)
+
+
+def local_class(obj: type) -> Anatomy:
+    """A class that is in no installed package: its bases and members."""
+    label = b"class " + obj.__name__.encode()
+    members = {k: v for k, v in vars(obj).items() if k not in _NO_MEMBERS and not k.startswith("__pydantic")}
+    if issubclass(obj, enum.Enum):
+        values = {member.name: member.value for member in obj}
+        kinds = (types.FunctionType, staticmethod, classmethod, property)
+        members = {k: v for k, v in members.items() if isinstance(v, kinds)} | {f"={k}": v for k, v in values.items()}
+    bases = [(f"base {base.__name__}", base) for base in (*obj.__bases__, type(obj)) if base not in (object, type)]
+    return Anatomy(label, [*bases, *named(members, "{}")])
+
+
+def property_anatomy(obj: property) -> Anatomy:
+    """A property."""
+    return Anatomy(b"property", [("its getter", obj.fget), ("its setter", obj.fset), ("its deleter", obj.fdel)])
+
+
+def wrapper(obj: Any) -> Anatomy:
+    """A staticmethod or classmethod."""
+    return Anatomy(type(obj).__name__.encode(), [("its function", obj.__func__)])
+
+
+def descriptor(obj: Any) -> Anatomy:
+    """A slot."""
+    return Anatomy(f"descriptor {obj.__name__}".encode())

@@ -1,0 +1,119 @@
+"""The identity of an objective: a digest that is equal in every process, if anything can be."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from functools import partial
+from types import BuiltinFunctionType, FunctionType, MethodType
+from typing import Any
+
+from distfd.fingerprint.anatomy import describe
+from distfd.fingerprint.graph_digest import Node, graph_digest
+from distfd.fingerprint.parts import Anatomy, ModuleName, atom
+
+_MOST_PARTS = 2_000_000
+_NAMED = (type, FunctionType, BuiltinFunctionType, MethodType)
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """Identity of an object across processes."""
+
+    digest: str
+    """32 hexadecimal digits."""
+    stable: bool
+    """Whether another process gets the same digest for the same object."""
+    unstable_because: str | None = None
+    """What cannot be told apart across processes, where it is, and what to do."""
+
+
+def fingerprint(obj: Any, *, version: str | None = None) -> Fingerprint:
+    """Digest all that the values an object computes can depend on.
+
+    Of a function: its bytecode, defaults, closure, and the globals it names, with all that these refer to in turn; of
+    an instance its class and state; of a local module its source and that of the local modules it imports; of an
+    installed one its name and version. What J reads from files, and what it reaches by other ways than names
+    (``eval``, ``importlib``), is not seen: for that there is ``version``.
+
+    Parameters
+    ----------
+    obj : object
+        A callable, an instance, or a tuple (callable, args, kwargs).
+    version : str, optional
+        Stands for the callable, its code and all it refers to: its name and the version are digested in its place. The
+        rest of a tuple is digested as always.
+    """
+    if version is None:
+        return _digest(obj, vouched=False)
+    fun, *rest = obj if isinstance(obj, tuple) and obj else (obj,)
+    return _digest(("version", _name(fun), version, *rest), vouched=True)
+
+
+def _digest(root: Any, *, vouched: bool) -> Fingerprint:
+    nodes: list[Node] = []
+    # Each object with where it was met, kept alive so that no id is given twice.
+    met: list[tuple[Any, int, str]] = []
+    numbers: dict[object, int] = {}
+    waiting: deque[int] = deque()
+    unstable: str | None = None
+
+    def number(part: Any, parent: int, place: str) -> int:
+        key: object = part if type(part) is ModuleName else id(part)
+        if key not in numbers:
+            numbers[key] = len(nodes)
+            waiting.append(len(nodes))
+            met.append((part, parent, place))
+            nodes.append(Node(b""))
+        return numbers[key]
+
+    number(root, -1, "")
+    while waiting and len(nodes) <= _MOST_PARTS:
+        k = waiting.popleft()
+        simple = atom(met[k][0])
+        if simple is not None:
+            nodes[k].label = b"atom " + simple
+            continue
+        anatomy = _anatomy(met[k][0])
+        nodes[k].label = anatomy.label
+        nodes[k].ordered = [(place, number(part, k, place)) for place, part in anatomy.ordered]
+        nodes[k].unordered = [number(part, k, place) for place, part in anatomy.unordered]
+        if anatomy.unstable and unstable is None:
+            unstable = f"{_where(met, k)} is {anatomy.unstable}"
+    if waiting:
+        nodes, unstable = [Node(b"vast")], f"{_name(root)} refers to more than {_MOST_PARTS} objects"
+    # Not even a version speaks for arguments that were not seen.
+    if unstable is None or (vouched and not waiting):
+        return Fingerprint(graph_digest(nodes).hex(), stable=True)
+    return Fingerprint(
+        graph_digest(nodes).hex(),
+        stable=False,
+        unstable_because=f"{unstable}: it cannot be told apart across processes, so other processes do not reuse these "
+        "values; make it in J, or give `version` (objective.version) and change it whenever J changes",
+    )
+
+
+def _anatomy(obj: Any) -> Anatomy:
+    try:
+        return describe(obj)
+    except Exception as error:
+        # Attributes of a stranger's object may do anything when they are read.
+        what = f"a {type(obj).__qualname__}"
+        return Anatomy(what.encode(), unstable=f"{what} ({type(error).__name__}: {error})")
+
+
+def _where(met: list[tuple[Any, int, str]], k: int) -> str:
+    places: list[str] = []
+    while k > 0:
+        _, k, place = met[k]
+        if place and not place.startswith("its "):
+            places.append(place)
+    return " of ".join([*places, _name(met[0][0])])
+
+
+def _name(obj: Any) -> str:
+    if isinstance(obj, partial):
+        return _name(obj.func)
+    if isinstance(obj, tuple):
+        return _name(obj[0]) if obj else "()"
+    return str(obj.__qualname__ if isinstance(obj, _NAMED) else type(obj).__qualname__)

@@ -1,0 +1,1 @@
+"""distfd under other libraries' interfaces: SciPy, JAX, PyTorch, OpenMDAO, optimagic."""

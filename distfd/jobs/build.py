@@ -1,0 +1,238 @@
+"""From a configuration to the objective and the Evaluator that it describes."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from distfd.core.errors import InputError, MissingSimulatorError
+from distfd.differentiation.steps import AbsoluteStep
+from distfd.evaluation.evaluator import Evaluator
+from distfd.objectives.function import PythonObjective, load_name
+from distfd.objectives.simulator import SimulatorObjective
+from distfd.optimization.method_options import check_fit_options, check_options
+from distfd.run_directory.directory import RunDirectory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from distfd.config.load import LoadedConfig
+    from distfd.config.problem import Problem
+    from distfd.config.schema import Config
+    from distfd.workers.protocols import Executor, Objective, Observer, Store
+
+
+def make_objective(loaded: LoadedConfig, problem: Problem, work: Path | None = None) -> Objective:
+    """J; its module is imported, or its program looked for.
+
+    Parameters
+    ----------
+    work : Path, optional
+        Where external programs get their work directories.
+
+    Raises
+    ------
+    MissingSimulatorError
+        If the module or program is not there.
+    InputError
+        If it is there and cannot be used.
+    """
+    given = loaded.config.objective
+    kind = next(kind for kind in ("python", "simulator", "command") if getattr(given, kind) is not None)
+    try:
+        if given.python is not None:
+            return PythonObjective(_function(given.python, loaded.folder), given.args, given.kwargs, given.version)
+        if given.simulator is not None:
+            simulator = _simulator(given.simulator, loaded.folder)
+            return SimulatorObjective(simulator, given.args, given.kwargs, given.version)
+        return _command(loaded, problem, work)
+    except InputError as error:
+        if kind == "command" and not isinstance(error, MissingSimulatorError):
+            raise  # of templates and other files, whose places it names itself
+        raise type(error)(loaded.mistake(("objective", kind), str(error))) from error
+
+
+def _function(name: str, folder: Path) -> Callable[..., Any]:
+    fun = load_name(name, folder)
+    if inspect.isclass(fun) and hasattr(fun, "evaluate"):
+        raise InputError(f"{name} is a simulator class; write objective.simulator")
+    if not callable(fun):
+        raise InputError(f"{name} is a {type(fun).__name__} and cannot be called")
+    return cast("Callable[..., Any]", fun)
+
+
+def _simulator(name: str, folder: Path) -> type[Any]:
+    simulator = load_name(name, folder)
+    if not inspect.isclass(simulator) or not hasattr(simulator, "evaluate"):
+        raise InputError(f"{name} is no class with a method evaluate(x)")
+    return simulator
+
+
+def make_evaluator(
+    config: Config,
+    problem: Problem,
+    objective: Objective,
+    *,
+    executor: Executor | None = None,
+    store: Store | None = None,
+    observers: Sequence[Observer] = (),
+) -> Evaluator:
+    """The Evaluator that a configuration describes; the executor is its ``cluster``, unless one is given."""
+    evaluation = config.evaluation
+    return Evaluator(
+        objective,
+        scheme=config.derivative.scheme,
+        step=steps(config, problem),
+        bounds=list(zip(*movable(problem), strict=True)),
+        scale=None if np.isnan(problem.scale).all() else problem.scale,
+        executor=executor or make_executor(config),
+        store=store,
+        accuracy=config.derivative.accuracy,
+        timeout=evaluation.timeout,
+        retries=evaluation.retries.model_dump(),
+        on_failure=evaluation.on_failure,
+        deterministic=config.duplicates,
+        observers=observers,
+        names=problem.names,
+        warm=config.objective.warm,
+        recycle=evaluation.recycle.model_dump(),
+        setup_timeout=evaluation.setup_timeout,
+    )
+
+
+def check_solver(loaded: LoadedConfig, problem: Problem) -> None:
+    """See that the method of an optimisation takes its options.
+
+    Raises
+    ------
+    InputError
+        If it does not.
+    """
+    task, wanted, d = loaded.config.task, loaded.config.minimize, len(problem.x0)
+    if task not in ("minimize", "least_squares"):
+        return
+    try:
+        if task == "minimize":
+            check_options(wanted.method, with_arrays(wanted.options), d, wanted.tolerance)
+        else:
+            check_fit_options(wanted.method, d, tolerance=wanted.tolerance, **fit_arguments(wanted.options))
+    except InputError as error:
+        raise InputError(loaded.mistake(("minimize", "options"), str(error).removeprefix("options: "))) from error
+
+
+def fit_arguments(options: Mapping[str, Any]) -> dict[str, Any]:
+    """``minimize.options`` of a fit, as distfd's function takes them: some are arguments of their own."""
+    given = with_arrays(options)
+    apart: dict[str, Any] = {key: given[key] for key in ("loss", "f_scale", "x_scale") if key in given}
+    return {**apart, "options": {key: value for key, value in given.items() if key not in apart}}
+
+
+def with_arrays(options: Mapping[str, Any]) -> dict[str, Any]:
+    """``minimize.options`` with arrays in the place of lists of numbers: some of SciPy's methods take nothing else."""
+    given = dict(options)
+    for key, value in options.items():
+        with contextlib.suppress(TypeError, ValueError):  # no numbers, or rows of different lengths
+            given[key] = np.array(value, dtype=np.float64) if isinstance(value, (list, tuple)) else value
+    return given
+
+
+def movable(problem: Problem) -> tuple[list[float], list[float]]:
+    """Bounds in which a fixed coordinate has nowhere to go."""
+    lower = np.where(problem.fixed, problem.x0, problem.lower)
+    upper = np.where(problem.fixed, problem.x0, problem.upper)
+    return lower.tolist(), upper.tolist()
+
+
+def steps(config: Config, problem: Problem) -> Any:
+    """``derivative.step``, with each parameter's own step, of the same kind, in its place."""
+    given: Any = config.derivative.step
+    if given == "auto":
+        if not np.isnan(problem.step).all():
+            first = problem.names[int(np.flatnonzero(~np.isnan(problem.step))[0])]
+            raise InputError(f"derivative.step: auto finds the step of every parameter, and {first} has its own")
+        return given
+    absolute = hasattr(given, "absolute")
+    common = given.absolute if absolute else given
+    own = ~np.isnan(problem.step)
+    if not own.any():
+        numbers = common if common is None else np.asarray(common, dtype=float)
+    else:
+        rest = np.full(problem.x0.shape, np.nan) if common is None else np.broadcast_to(common, problem.x0.shape)
+        numbers = np.where(own, problem.step, rest)
+    return AbsoluteStep(numbers) if absolute and numbers is not None else numbers
+
+
+def make_executor(config: Config, *, show_output: bool = False) -> Executor:
+    """Ray, as ``cluster`` and ``resources`` say; what J prints is shown only if asked for."""
+    from distfd.executors.ray.executor import RayExecutor
+
+    cluster = config.cluster
+    return RayExecutor(
+        address=cluster.address,
+        num_cpus=cluster.num_cpus,
+        max_slots=cluster.max_slots,
+        request_slots=cluster.request_slots,
+        runtime_env=cluster.runtime_env,
+        stop_before=cluster.stop_before,
+        max_wall_time=cluster.max_wall_time,
+        show_output=show_output,
+        resources=config.resources.model_dump(),
+    )
+
+
+def _command(loaded: LoadedConfig, problem: Problem, work: Path | None) -> Objective:
+    from distfd.objectives.command.objective import CommandObjective
+
+    command = loaded.config.objective.command
+    assert command is not None, "the schema asks for one of three"
+    output = loaded.config.output
+    objective = CommandObjective(
+        list(command.argv) if command.argv is not None else None,
+        commands=None if command.commands is None else [list(argv) for argv in command.commands],
+        pre=command.pre,
+        post=command.post,
+        stdin=command.stdin,
+        inputs={
+            name: given if isinstance(given, str) else {"edit": given.edit, "set": dict(given.set)}
+            for name, given in command.inputs.items()
+        },
+        outputs={name: output.model_dump(by_alias=True, exclude_none=True) for name, output in command.outputs.items()},
+        data={name: data.model_dump(by_alias=True, exclude_none=True) for name, data in command.data.items()},
+        value=_value(loaded.config),
+        copy=command.copy_,
+        link=command.link,
+        env=command.env,
+        pass_env=command.pass_env,
+        hint=command.hint,
+        fails_if=command.fails_if,
+        retry_if=loaded.config.evaluation.retry_if,
+        retry_delay=loaded.config.evaluation.retry_delay,
+        log=command.log,
+        restart=command.restart,
+        names=None if loaded.config.parameters is None else problem.names,
+        base=loaded.folder,
+        work=command.work or work,
+        keep=command.keep,
+        archive=None if output is None else RunDirectory(Path(output).absolute()).archives,
+        version=loaded.config.objective.version,
+    )
+    objective.check(problem.x0)
+    return objective
+
+
+def _value(config: Config) -> str | list[str] | None:
+    """J's expression or expressions, those of constraints behind it."""
+    command = config.objective.command
+    assert command is not None, "only commands have expressions"
+    value = command.value if isinstance(command.value, str) or command.value is None else list(command.value)
+    constraints = config.minimize.constraints if config.task == "minimize" else ()
+    if not constraints:
+        return value
+    if value is None and len(command.outputs) > 1:
+        raise InputError("objective.command.value: must say which of the outputs is J")
+    first = [value] if isinstance(value, str) else value or [next(iter(command.outputs))]
+    return [*first, *(constraint.value or "" for constraint in constraints)]

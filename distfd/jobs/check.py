@@ -1,0 +1,121 @@
+"""What ``distfd check`` does: check the derivative that a configuration describes, in its run's directory."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from distfd.checks.check_report import check_fields
+from distfd.checks.derivative_check import Check, check_derivative
+from distfd.core.errors import InputError
+from distfd.differentiation.sweep_result import TOLERANCE
+from distfd.jobs.build import make_evaluator, make_objective
+from distfd.observers.json_log import JsonLog
+from distfd.reporting.plot import need_matplotlib, plot_sweep
+from distfd.reporting.write import refresh_report
+from distfd.run_directory.directory import RunDirectory, plain
+from distfd.stores.sqlite import SQLiteStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from distfd.config.load import LoadedConfig
+    from distfd.config.problem import Problem
+    from distfd.workers.protocols import Observer
+
+
+def check_job(
+    loaded: LoadedConfig,
+    *,
+    coordinates: Sequence[str] | None = None,
+    tolerance: float | None = None,
+    plot: str | None = None,
+    json_file: str | None = None,
+    observer: Observer,
+    say: Callable[[str], None],
+) -> Check:
+    """Check the derivative of a job; with ``output``, its run's values are used and added to.
+
+    Parameters
+    ----------
+    loaded : LoadedConfig
+    coordinates : sequence of str, optional
+        Names of parameters to sweep.
+    tolerance : float, optional
+        The relative error that counts as good enough; ``derivative.accuracy``, or 0.01, where not given.
+    plot, json_file : str, optional
+        Files to write.
+
+    Raises
+    ------
+    DistfdError
+        Of the kinds and exit codes of `distfd.core.errors`.
+    """
+    config, problem = loaded.config, loaded.config.problem()
+    if config.task == "hessian":
+        raise InputError("check: is for first derivatives; give task=gradient to check J itself")
+    if tolerance is not None and not 0 < tolerance < 1:
+        raise InputError(f"--tolerance: must be between 0 and 1 (was {tolerance:g})")
+    if plot is not None:
+        need_matplotlib()
+    kind = "gradient" if config.task in ("gradient", "minimize", "noise") else "jacobian"
+    # Far steps may leave what J can do: their failures are part of what is found.
+    lenient = config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"on_failure": "nan"})})
+    directory = None if config.output is None else RunDirectory(Path(config.output).absolute())
+    objective = make_objective(loaded, problem, None if directory is None else directory.work)
+    with contextlib.ExitStack() as stack:
+        observers: list[Observer] = [observer]
+        store, log = None, None
+        if directory is not None:
+            if directory.is_worthless(objective.fingerprint(), problem.names) and (aside := directory.archive()):
+                say(f"the earlier run is kept as {aside}")
+            directory.make()
+            store = SQLiteStore(
+                directory.store, fingerprint=objective.fingerprint(), names=problem.names, spool=directory.spool
+            )
+            stack.callback(store.close)
+            log = stack.enter_context(JsonLog(directory.log))
+            log.write("check_started", task="check", config=str(loaded.path))
+            observers.insert(0, log)
+        say(f"check of {loaded.path.name}")
+        evaluator = stack.enter_context(
+            make_evaluator(lenient, problem, objective, store=store, observers=tuple(observers))
+        )
+        check = check_derivative(
+            evaluator,
+            problem.x0,
+            coordinates,
+            kind=kind,
+            tolerance=tolerance or config.derivative.accuracy or TOLERANCE,
+        )
+        if directory is not None and log is not None:
+            # Beside the run, whose report shows it.
+            directory.write_check(check_fields(check, problem.names))
+            log.write("check_ended", verdict=check.verdict)
+    if directory is not None:
+        refresh_report(directory, say)
+    if json_file is not None:
+        _write(json_file, check, problem)
+    if plot is not None:
+        plot_sweep(check.sweep, Path(plot))
+    _warn_own_steps(check, problem, say)
+    return check
+
+
+def _write(json_file: str, check: Check, problem: Problem) -> None:
+    fields: dict[str, Any] = plain(check_fields(check, problem.names))
+    try:
+        Path(json_file).write_text(json.dumps(fields, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"--json: {json_file} cannot be written: {error.strerror}") from error
+
+
+def _warn_own_steps(check: Check, problem: Problem, say: Callable[[str], None]) -> None:
+    """Steps of parameters win over the one for all, and go with no auto."""
+    if check.advice is not None and not np.isnan(problem.step).all():
+        first = problem.names[int(np.flatnonzero(~np.isnan(problem.step))[0])]
+        say(f"take away the steps that parameters have of their own, as {first} has: they win over derivative.step")

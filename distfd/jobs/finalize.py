@@ -1,0 +1,132 @@
+"""How a run ends is written down: in result.json, in the log, and a derivative as arrays too."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from distfd.core.errors import ClusterLostError, DistfdError, StoreError, TimeUpError
+from distfd.run_directory.result_json import failed_fields, stopped_fields, versions
+
+if TYPE_CHECKING:
+    from distfd.config.problem import Problem
+    from distfd.evaluation.evaluator import Evaluator
+    from distfd.observers.json_log import JsonLog
+    from distfd.observers.run_tally import RunTally
+    from distfd.run_directory.directory import RunDirectory
+    from distfd.stores.sqlite import SQLiteStore
+
+_KEPT = "what was finished is kept, run again to go on"
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@dataclass
+class Ending:
+    """The end of a run that begins now."""
+
+    task: str
+    problem: Problem
+    directory: RunDirectory
+    store: SQLiteStore
+    evaluator: Evaluator
+    log: JsonLog
+    tally: RunTally
+    _began: float = field(init=False, default_factory=time.monotonic)
+    _started: str = field(init=False, default_factory=_now)
+
+    def found(self, found: dict[str, Any]) -> dict[str, Any]:
+        """It found something; what result.json then holds.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            If that is an optimisation that was interrupted: it gives what it has, and the caller is to know that it
+            was to have more.
+        """
+        if found.get("interrupted"):
+            self.log.write("run_ended", status="interrupted")
+            self._write("interrupted", {**found, "exit_code": 130})
+            raise KeyboardInterrupt
+        if found["derivative"] is None:
+            return self._write("done", found)
+        arrays = {key: found[key] for key in ("derivative", "value", "x", "step", "error")}
+        self.directory.write_arrays(**arrays, names=np.array(self.problem.names))
+        return self._write("partial" if found["missing"] else "done", found)
+
+    def raised(self, error: BaseException) -> None:
+        """It came to nothing, by this."""
+        match error:
+            case KeyboardInterrupt():
+                self._stop("interrupted", "interrupted; run again to go on", 130)
+            case TimeUpError():
+                self._stop("interrupted", str(error), error.exit_code)
+            case ClusterLostError():
+                self.lost(str(error))
+            case DistfdError():
+                known = failed_fields(self.task, error, self.problem.names)
+                self._stop("failed", str(error), error.exit_code, **known)
+            case _:
+                self._stop("failed", f"a bug in distfd: {type(error).__name__}: {error}", 1)
+
+    def lost(self, reason: str) -> None:
+        """The cluster is lost."""
+        self._stop("interrupted", f"{reason}; {_KEPT}", ClusterLostError.exit_code)
+
+    def _stop(self, status: str, message: str, exit_code: int, **known: Any) -> None:
+        stopped = stopped_fields(self.task, self.tally, self.problem.x0, self.problem.names)
+        # Where the disk is full these fail too, and what is told is why the run stopped.
+        with contextlib.suppress(StoreError):
+            self.log.write("run_ended", status=status, message=message)
+        with contextlib.suppress(StoreError):
+            self._write(status, {**stopped, **known, "message": message, "exit_code": exit_code})
+
+    def _write(self, status: str, found: dict[str, Any]) -> dict[str, Any]:
+        wall = time.monotonic() - self._began
+        ideal = found.get("ideal_seconds")
+        result = {
+            **_nothing(),
+            "task": self.task,
+            "status": status,
+            "exit_code": {"done": 0, "partial": 3}.get(status),
+            "names": list(self.problem.names),
+            "x": self.problem.x0,
+            **found,
+            "n_evaluations": self.store.n_computed(),
+            "slots": self.evaluator.slots,
+            "wall_seconds": wall,
+            "efficiency": ideal / wall if ideal else None,
+            "started": self._started,
+            "finished": _now(),
+            "versions": versions(),
+        }
+        self.directory.write_result(result)
+        return self.directory.result() or result
+
+
+def _nothing() -> dict[str, Any]:
+    """The fields that a run has even when it found nothing."""
+    return {
+        "value": None,
+        "derivative": None,
+        "error": None,
+        "step": None,
+        "scheme": None,
+        "missing": [],
+        "repaired": {},
+        "warnings": [],
+        "noise": None,
+        "n_reused": 0,
+        "n_failed": 0,
+        "n_retried": 0,
+        "ideal_seconds": None,
+        "slots": None,
+        "message": "",
+    }

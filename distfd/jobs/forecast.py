@@ -1,0 +1,95 @@
+"""What a wave on a large cluster would take: time, slot-hours, traffic and memory, from a simulation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from distfd.core.errors import InputError
+from distfd.jobs.simulation import CHUNK_COST, simulate_wave
+
+_ROW = 121
+"""Bytes of an evaluation in the store, measured with 10,001 of them."""
+_POINT, _SLOT = 350, 10_000
+"""Bytes of the driver for a point of the wave (measured at d = 1,000,000), and for a task under way in Ray."""
+_WORKER = 70e6
+"""Bytes of a slot's process, J's own not counted."""
+
+
+@dataclass(frozen=True)
+class Assumed:
+    """What is assumed of a cluster and of J.
+
+    Parameters
+    ----------
+    slots : int
+    duration : float
+        Mean seconds of an evaluation.
+    spread : float
+        Their standard deviation over the mean.
+    """
+
+    slots: int
+    duration: float
+    spread: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.slots < 1:
+            raise InputError(f"--slots: must be >= 1 (was {self.slots})")
+        if not self.duration > 0:
+            raise InputError(f"--duration: must be > 0 (was {self.duration:g} s)")
+        if not 0 <= self.spread <= 10:  # beyond, the longest of a few is all there is
+            raise InputError(f"--spread: must be between 0 and 10 (was {self.spread:g})")
+
+
+def forecast(points: int, dimension: int, assumed: Assumed) -> list[tuple[str, str]]:
+    """Titles and texts for one wave.
+
+    Parameters
+    ----------
+    points : int
+        Evaluations.
+    dimension : int
+        Coordinates of x.
+    assumed : Assumed
+    """
+    slots, duration = assumed.slots, assumed.duration
+    found = simulate_wave(points, slots, duration, assumed.spread)
+    rate = points / found.wall
+    limit = duration / CHUNK_COST
+    driver = f"busy for {100 * found.driver:.2g} % of the time; one driver feeds about {limit:,.0f} such slots"
+    if slots > limit:
+        driver += ": MORE SLOTS THAN THAT ARE IDLE"
+    part = f" (of which {found.simulated:,} one by one)" if found.simulated < points else ""
+    return [
+        (
+            "simulated",
+            f"{points:,} evaluations of {_time(duration)}, spread {assumed.spread:g}, on {slots:,} slots{part}",
+        ),
+        (
+            "wall time",
+            f"{_time(found.wall)}, {found.wall / duration:.2f} rounds; efficiency {found.ideal / found.wall:.2f}",
+        ),
+        (
+            "tail",
+            f"{_time(found.tail)} in which slots run out of work; {found.backups} backups, {found.killed} slots killed",
+        ),
+        ("cost", f"{slots * found.wall / 3600:,.1f} slot-hours, {points * duration / 3600:,.1f} of them in J"),
+        ("store", f"{_size(points * _ROW)}, {rate:,.3g} rows/s"),
+        ("driver", driver),
+        ("memory", f"driver {_size(points * _POINT + slots * _SLOT)}, workers {_size(slots * _WORKER)} beside J's own"),
+        ("network", f"x is {_size(8 * dimension)}, once to each node; each value comes back by itself"),
+    ]
+
+
+def _time(seconds: float) -> str:
+    for unit, name in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.3g} {name}"
+    return f"{seconds:.3g} s"
+
+
+def _size(amount: float) -> str:
+    for unit, name in ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
+        if amount >= unit:
+            return f"{amount / unit:.3g} {name}"
+    return f"{amount:.0f} B"

@@ -1,0 +1,147 @@
+"""What a job would cost: nothing is evaluated here."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distfd.differentiation.failure_ladder import HALVINGS
+from distfd.differentiation.method import Request
+from distfd.differentiation.noise_survey import EVALUATIONS
+from distfd.executors.serial import SerialExecutor
+from distfd.jobs.build import make_evaluator, make_objective
+from distfd.jobs.forecast import forecast
+from distfd.run_directory.directory import RunDirectory
+from distfd.stores.summary import read_summary
+
+if TYPE_CHECKING:
+    from distfd.config.load import LoadedConfig
+    from distfd.config.schema import Config
+    from distfd.jobs.forecast import Assumed
+
+
+def preview(loaded: LoadedConfig, assumed: Assumed | None = None) -> str:
+    """Evaluations, rounds and resources of a job, as text.
+
+    Parameters
+    ----------
+    loaded : LoadedConfig
+    assumed : Assumed, optional
+        A cluster and a duration of J for which the first wave is simulated.
+
+    Raises
+    ------
+    InputError
+        If the objective cannot be used, or a step cannot be held.
+    """
+    config, problem = loaded.config, loaded.config.problem()
+    objective = make_objective(loaded, problem)
+    with make_evaluator(config, problem, objective, executor=SerialExecutor()) as evaluator:
+        kind = {"minimize": "gradient", "least_squares": "jacobian"}.get(config.task, config.task)
+        if config.task == "minimize" and config.minimize.constraints:
+            kind = "jacobian"
+        request = None if kind == "noise" else evaluator.method(problem.x0, kind).advance(())
+    assert request is None or isinstance(request, Request), "a derivative begins with a request"
+    n = EVALUATIONS if request is None else len(request.points)
+    slots, where = _slots(config) if assumed is None else (assumed.slots, "assumed")
+    moving = int((~problem.fixed).sum())
+    evaluations, rounds = _effort(config, n, moving, slots)
+    rows = [
+        ("task", config.task),
+        ("parameters", f"{len(problem.names)}, of which {moving} move"),
+        ("scheme", _scheme(config, n, moving)),
+        ("evaluations", evaluations + _times(config)),
+        ("slots", f"{slots} ({where})" if slots else where),
+        ("rounds", rounds),
+        ("each needs", _needs(config)),
+        ("output", f"{config.output}{_so_far(config)}" if config.output else "none given; run asks for one"),
+    ]
+    if assumed is not None:
+        rows += forecast(n, len(problem.names), assumed)
+    return "\n".join(f"{title + ':':<13} {text}" for title, text in rows)
+
+
+def _times(config: Config) -> str:
+    return {
+        "minimize": " for each gradient of the minimisation",
+        "least_squares": " for each Jacobian of the fit",
+    }.get(config.task, "")
+
+
+def _effort(config: Config, n: int, moving: int, slots: int | None) -> tuple[str, str]:
+    """Evaluations and rounds; of methods that find their points as they go, what they mostly take and the most."""
+    unknown = "as many as the cluster's slots need"
+    if config.task == "noise":
+        again = f"{n}, or {2 * n - 1} where these do not tell"
+        return again, f"{math.ceil(n / slots)}, or twice that" if slots else unknown
+    if config.task == "hessian" or (config.derivative.step != "auto" and config.derivative.accuracy is None):
+        return f"{n}", _rounds(config, n, slots)
+    if config.derivative.accuracy is not None:
+        least = EVALUATIONS + moving
+        text = f"{least} for the noise and forward differences, and 2 or more for each parameter that needs better ones"
+        return text, f"{math.ceil(least / slots)} or more, in 1 to 10 waves" if slots else unknown
+    usual = EVALUATIONS + 2 * moving + 2 * min(moving, 3)
+    text = (
+        f"about {usual}, at most {4 * moving + 38} (noise, then a pair of probes a parameter, then the doubtful ones)"
+    )
+    waves = (EVALUATIONS, 2 * moving, 2 * min(moving, 3))
+    return text, f"{sum(math.ceil(w / slots) for w in waves)} or more, in 3 to 6 waves" if slots else unknown
+
+
+def _rounds(config: Config, n: int, slots: int | None) -> str:
+    first = config.objective.warm == "baseline"
+    if slots is None:
+        return "as many as the cluster's slots need" + (", the baseline alone in the first" if first else "")
+    if first:
+        return f"{1 + math.ceil((n - 1) / slots)}: the baseline first, alone; the others start from its state"
+    text = f"{math.ceil(n / slots)}, in one wave"
+    if config.evaluation.on_failure == "repair":
+        text += f"; where J fails, up to {HALVINGS + 1} more, of a few evaluations each"
+    return text
+
+
+def _scheme(config: Config, n: int, moving: int) -> str:
+    if config.task == "hessian":
+        return f"second-order differences: {n - 1} evaluations for {moving} x {moving} entries, and the baseline"
+    if config.task == "noise":
+        return "two lines of equally spaced points"
+    if config.derivative.accuracy is not None:
+        return f"forward, and central where the error is above {config.derivative.accuracy:g} of the component"
+    if config.derivative.step == "auto":
+        return "central, of second or fourth order, with steps from the noise"
+    return f"{config.derivative.scheme}: {_per_coordinate(n, moving)}"
+
+
+def _per_coordinate(n: int, moving: int) -> str:
+    each = (n - 1) // moving if moving else 0
+    return f"{each} evaluation{'s' if each != 1 else ''} a parameter, and the baseline"
+
+
+def _slots(config: Config) -> tuple[int | None, str]:
+    """Slots of a private cluster, which are known beforehand; those of another are not."""
+    cluster, needs = config.cluster, config.resources
+    address = cluster.address or os.environ.get("RAY_ADDRESS") or "local"
+    if address != "local":
+        most = f", at most {cluster.max_slots}" if cluster.max_slots else ""
+        return None, f"those of the cluster at {address}{most}"
+    cpus = cluster.num_cpus or os.cpu_count() or 1
+    slots = int(cpus / needs.num_cpus) if needs.num_cpus else cpus
+    return max(1, min(slots, cluster.max_slots or slots)), f"a private cluster that counts {cpus} cores"
+
+
+def _needs(config: Config) -> str:
+    needs: dict[str, Any] = config.resources.model_dump()
+    parts = [f"{needs['num_cpus']:g} CPU", f"{needs['num_gpus']:g} GPUs" if needs["num_gpus"] else ""]
+    parts.append(f"{needs['memory'] / 2**20:.0f} MiB" if needs["memory"] else "")
+    parts[0] += f" on each of {needs['nodes']} nodes" if needs["nodes"] > 1 else ""
+    parts += [f"{amount:g} {name}" for name, amount in needs["custom"].items()]
+    return ", ".join(part for part in parts if part)
+
+
+def _so_far(config: Config) -> str:
+    store = RunDirectory(Path(config.output or "").absolute()).store
+    if not store.exists():
+        return ""
+    return f" (holds {read_summary(store).n_computed} evaluations, of which those of the same points are reused)"

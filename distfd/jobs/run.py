@@ -1,0 +1,203 @@
+"""What ``distfd run`` does: one job, in one directory, resumable."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from distfd.config.dump import dump_yaml
+from distfd.core.errors import StoreError
+from distfd.jobs.build import (
+    check_solver,
+    fit_arguments,
+    make_evaluator,
+    make_executor,
+    make_objective,
+    movable,
+    with_arrays,
+)
+from distfd.jobs.finalize import Ending
+from distfd.observers.json_log import JsonLog
+from distfd.observers.run_tally import RunTally
+from distfd.observers.worker_output import WorkerOutputs
+from distfd.optimization.constraints import Outputs
+from distfd.optimization.minimize import Limits, least_squares, minimize
+from distfd.reporting.write import refresh_report
+from distfd.run_directory.directory import RunDirectory
+from distfd.run_directory.result_json import derivative_fields, minimize_fields, noise_fields, versions
+from distfd.stores.file_lock import holder
+from distfd.stores.sqlite import SQLiteStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from distfd.config.load import LoadedConfig
+    from distfd.config.problem import Problem
+    from distfd.config.sections import Minimize
+    from distfd.evaluation.evaluator import Evaluator
+    from distfd.workers.protocols import Observer
+
+
+@dataclass
+class Job:
+    """A configuration on its way to a result.
+
+    Attributes
+    ----------
+    loaded : LoadedConfig
+    observer : Observer
+    say : callable
+        Gets a line of text for the user.
+    show_output : bool
+        Whether what J prints is printed here too; else it is gathered in the directory's output.log.
+    prepare : callable
+        Called with the directory once that is there, before anything runs.
+    """
+
+    loaded: LoadedConfig
+    observer: Observer
+    say: Callable[[str], None]
+    show_output: bool = False
+    prepare: Callable[[RunDirectory], None] = field(default=lambda _directory: None)
+    problem: Problem = field(init=False)
+    directory: RunDirectory = field(init=False)
+    _ending: Ending | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        self.directory = RunDirectory(self.loaded.output)
+        self.problem = self.loaded.config.problem()
+
+    def run(self, *, fresh: bool = False) -> dict[str, Any]:
+        """Do what is missing, and write and return the result.
+
+        Parameters
+        ----------
+        fresh : bool
+            Put an earlier run in the same place aside, and begin anew.
+
+        Returns
+        -------
+        dict
+            What result.json holds; its status is "done", or "partial" where components are missing.
+
+        Raises
+        ------
+        DistfdError
+            Of the kinds and exit codes of `distfd.core.errors`; result.json then says "failed".
+        KeyboardInterrupt
+            result.json then says "interrupted".
+        """
+        directory = self.directory
+        objective = make_objective(self.loaded, self.problem, directory.work)
+        check_solver(self.loaded, self.problem)
+        names, fingerprint = self.problem.names, objective.fingerprint()
+        if fresh or directory.is_worthless(fingerprint, names):
+            self._put_aside()
+        directory.make()
+        store = SQLiteStore(directory.store, fingerprint=fingerprint, names=names, spool=directory.spool)
+        try:
+            text = dump_yaml(self.loaded.config)
+            earlier = directory.result()
+            if earlier and earlier.get("status") == "done" and directory.config_text() == text:
+                self.say("this run is finished; nothing is evaluated (--fresh begins anew)")
+                return earlier
+            directory.write_config(text)
+            directory.forget_result()
+            self.prepare(directory)
+            printed = WorkerOutputs()
+            with JsonLog(directory.log) as log, contextlib.ExitStack() as last:
+                last.callback(printed.gather, directory.printed)
+                log.write(
+                    "run_started", task=self.loaded.config.task, config=str(self.loaded.path), versions=versions()
+                )
+                tally = RunTally()
+                with make_evaluator(
+                    self.loaded.config,
+                    self.problem,
+                    objective,
+                    executor=make_executor(self.loaded.config, show_output=self.show_output),
+                    store=store,
+                    observers=(log, tally, self.observer, printed),
+                ) as evaluator:
+                    ending = Ending(self.loaded.config.task, self.problem, directory, store, evaluator, log, tally)
+                    result = self._finish(ending, evaluator)
+                log.write("run_ended", status=result["status"])
+            return result
+        finally:
+            store.close()
+            # Once the store is closed: what it had still to write is then in it.
+            refresh_report(directory, self.say)
+
+    def lost(self, reason: str) -> None:
+        """The cluster is lost and Ray holds the thread that `run` was called in: write down what there is.
+
+        What was finished is committed already, so the store is left as a kill would leave it.
+        """
+        if self._ending is not None:
+            with contextlib.suppress(Exception):  # whatever that thread holds, the process is to end
+                self._ending.lost(reason)
+
+    def _put_aside(self) -> None:
+        store = self.directory.store
+        if writer := holder(store.with_name(store.name + ".lock")):
+            raise StoreError(f"{self.directory.path} is in use by {writer}; --fresh cannot put it aside")
+        if aside := self.directory.archive():
+            self.say(f"the earlier run is kept as {aside}")
+
+    def _finish(self, ending: Ending, evaluator: Evaluator) -> dict[str, Any]:
+        """Compute, and write down how it ended, whichever way that is."""
+        self._ending = ending
+        try:
+            found = self._compute(evaluator)
+        except (Exception, KeyboardInterrupt) as error:
+            ending.raised(error)
+            raise
+        return ending.found(found)
+
+    def _compute(self, evaluator: Evaluator) -> dict[str, Any]:
+        config, problem = self.loaded.config, self.problem
+        if config.task == "noise":
+            return noise_fields(evaluator.noise_level(problem.x0))
+        if config.task not in ("minimize", "least_squares"):
+            result = evaluator.differentiate(problem.x0, kind=config.task)
+            return derivative_fields(result, problem.x0, problem.names)
+        wanted = config.minimize
+        common: dict[str, Any] = {
+            "method": wanted.method,
+            "limits": Limits(
+                wanted.max_iterations, wanted.max_evaluations, wanted.target, wanted.tolerance, wanted.max_wall_time
+            ),
+            "speculative": wanted.speculative,
+            "journal": self.directory.iterates,
+        }
+        lower, upper = movable(problem)
+        if config.task == "least_squares":
+            limited = (lower, upper) if _bounded(problem) else None
+            found = least_squares(evaluator, problem.x0, bounds=limited, **fit_arguments(wanted.options), **common)
+        else:
+            bounds = list(zip(lower, upper, strict=True)) if _bounded(problem) else None
+            constraints = _outputs(wanted) if wanted.constraints else ()
+            found = minimize(
+                evaluator,
+                problem.x0,
+                bounds=bounds,
+                constraints=constraints,
+                options=with_arrays(wanted.options),
+                **common,
+            )
+        return minimize_fields(found, problem.x0, problem.names)
+
+
+def _outputs(wanted: Minimize) -> Outputs:
+    return Outputs(
+        [-np.inf if each.lower is None else each.lower for each in wanted.constraints],
+        [np.inf if each.upper is None else each.upper for each in wanted.constraints],
+    )
+
+
+def _bounded(problem: Problem) -> bool:
+    """Whether there is any bound; some of SciPy's methods take none."""
+    return bool(np.isfinite(problem.lower).any() or np.isfinite(problem.upper).any() or problem.fixed.any())

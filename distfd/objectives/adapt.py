@@ -1,0 +1,40 @@
+"""What the user calls J, as an objective."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+from distfd.core.errors import InputError
+from distfd.objectives.function import PythonObjective
+from distfd.objectives.simulator import SimulatorObjective
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from distfd.workers.protocols import Objective
+
+
+def as_objective(
+    fun: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None, version: str | None = None
+) -> Objective:
+    """An objective from a callable, a simulator class, or an objective.
+
+    Raises
+    ------
+    InputError
+        If it is none of these.
+    """
+    if hasattr(fun, "make") and hasattr(fun, "limits_itself"):
+        if args or kwargs:
+            raise InputError("args and kwargs go with a callable or a class, not with an objective made before")
+        objective: Objective = fun
+        return objective
+    if not isinstance(args, tuple):
+        args = (args,)
+    if inspect.isclass(fun) and hasattr(fun, "evaluate"):
+        return SimulatorObjective(fun, args, kwargs or {}, version)
+    if callable(fun):
+        return PythonObjective(fun, args, kwargs or {}, version)
+    hint = "; give the simulator's class, not an instance" if hasattr(fun, "evaluate") else ""
+    raise InputError(f"fun: must be callable, a simulator class or an objective (was {type(fun).__name__}){hint}")

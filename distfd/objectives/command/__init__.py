@@ -1,0 +1,1 @@
+"""J computed by an external program, from input files to outputs."""

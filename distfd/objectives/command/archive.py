@@ -1,0 +1,125 @@
+"""Work directories of evaluations that went well, packed: one file for each point, in one folder, bounded."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import tarfile
+import time
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from distfd.core.modes import owner_only
+from distfd.objectives.command.work_directory import contains
+from distfd.objectives.command.work_folder import OUTCOME
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+MOST_ARCHIVED = 1000
+"""Archives in one folder; the oldest gives way."""
+
+MOST_BYTES = 10 * 2**30
+"""Bytes that they take together; the oldest give way."""
+
+_LARGEST = 64 * 2**20
+"""A file beyond this is left out, and named in the archive: no output is read from one either."""
+
+_PART, _DAY = ".part", 86400.0
+
+
+def archive_name(x: NDArray[np.float64]) -> str:
+    """The archive's name for the point x, (d,): its digest, so that the same point has the same one."""
+    return f"evaluation-{hashlib.sha256(x.astype('<f8').tobytes()).hexdigest()[:16]}.tar.gz"
+
+
+def pack(folder: Path, target: Path, outcome: Mapping[str, Any]) -> None:
+    """Pack a work directory into one file, which is there whole or not at all.
+
+    Parameters
+    ----------
+    folder : Path
+        What is packed: plain files, and links as links. Left out and named are files beyond 64 MiB, and links that are
+        absolute or lead out of the folder: another archive unpacked on top could write through them.
+    target : Path
+        The archive; one that is there is replaced, and the oldest beside it give way where there are too many.
+    outcome : mapping
+        Goes with it as ``distfd-outcome.json``.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; nothing is left then.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f"{target.name}.{uuid.uuid4().hex}{_PART}")
+    try:
+        left_out = []
+        # Level 1: text is a fifth of its size with it, and the slot waits.
+        with (
+            open(part, "xb", opener=owner_only) as file,
+            tarfile.open(fileobj=file, mode="w:gz", compresslevel=1) as archive,
+        ):
+            for path in sorted(folder.rglob("*")):
+                name = str(path.relative_to(folder))
+                if _leads_out(folder, path) or (not path.is_symlink() and path.is_file() and _is_huge(path)):
+                    left_out.append(name)
+                elif name != OUTCOME:  # a link of that name would have our own file written through it
+                    archive.add(path, name, recursive=False)
+            _add_outcome(archive, {**outcome, "left_out": left_out, "ended": time.time()})
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+    _make_room(target)
+
+
+def _is_huge(file: Path) -> bool:
+    return file.stat().st_size > _LARGEST
+
+
+def _leads_out(folder: Path, path: Path) -> bool:
+    return path.is_symlink() and (path.readlink().is_absolute() or not contains(folder, path))
+
+
+def count_archives(folder: Path) -> int:
+    """How many archives are in a folder."""
+    return sum(1 for _ in _archives(folder))
+
+
+def _add_outcome(archive: tarfile.TarFile, outcome: Mapping[str, Any]) -> None:
+    text = (json.dumps(outcome, indent=1, default=str) + "\n").encode()
+    info = tarfile.TarInfo(OUTCOME)
+    info.size, info.mtime = len(text), int(outcome["ended"])
+    archive.addfile(info, io.BytesIO(text))
+
+
+def _make_room(newest: Path) -> None:
+    """Remove the oldest archives beyond the limits, and what killed workers left half written."""
+    found = []
+    with contextlib.suppress(OSError):
+        for path in newest.parent.glob(f"evaluation-*.tar.gz.*{_PART}"):
+            if time.time() - path.stat().st_mtime > _DAY:
+                path.unlink()
+    for entry in _archives(newest.parent):
+        with contextlib.suppress(OSError):  # another worker has removed it
+            status = entry.stat()
+            found.append((status.st_mtime_ns, entry.name, status.st_size))
+    total = sum(size for _, _, size in found)
+    count = len(found)
+    for _, name, size in sorted(found):
+        if (count <= MOST_ARCHIVED and total <= MOST_BYTES) or name == newest.name:
+            break
+        (newest.parent / name).unlink(missing_ok=True)
+        count, total = count - 1, total - size
+
+
+def _archives(folder: Path) -> Iterator[os.DirEntry[str]]:
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        yield from (entry for entry in entries if entry.name.startswith("evaluation-") and entry.name.endswith(".gz"))

@@ -1,0 +1,122 @@
+"""One attempt at an evaluation: its directory and mark, and how its failures are told."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import time
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from distfd.core.describe import PRINTED
+from distfd.objectives.command.rerun import RERUN
+from distfd.objectives.command.secrets import hidden
+from distfd.objectives.command.work_directory import STDERR, STDOUT, contains
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from distfd.core.failures import EvaluationFailure
+
+_TAIL_BYTES = 64 * 1024
+_TAIL_LINES = 20
+_TAIL_LINE = 1000
+_LINE_BYTES = 1024 * 1024
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]+")
+
+
+@dataclass(frozen=True)
+class Clock:
+    """How long an evaluation may still take; ``limit`` is None where it may take for ever."""
+
+    limit: float | None
+    begin: float = field(default_factory=time.monotonic)
+
+    @property
+    def left(self) -> float | None:
+        """Seconds that remain."""
+        return None if self.limit is None else self.begin + self.limit - time.monotonic()
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One attempt.
+
+    Attributes
+    ----------
+    folder : Path
+        Its work directory.
+    mark : str
+        What its processes carry in their environment.
+    logs : sequence of str
+        Files beside stdout and stderr in which the program logs.
+    refuse : callable
+        Why the directory will not be kept if the attempt fails, empty where it will; asked once, when it does.
+    secrets : mapping of str to str
+        Values that must not be told, and what to say in their place.
+    """
+
+    folder: Path
+    mark: str
+    logs: Sequence[str]
+    refuse: Callable[[], str]
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def removed(self) -> str:
+        """Why the directory of this failed attempt is not kept; empty where it is."""
+        return self.refuse()
+
+    def failure(
+        self, kind: type[EvaluationFailure], text: str, argv: Sequence[str], read: str | None = None
+    ) -> EvaluationFailure:
+        """The exception for this attempt, with what the program printed last, and the end of a file that was read."""
+        where = f"work directory {self.folder} (sh {RERUN} there runs it again)"
+        if self.removed:
+            where = f"work directory removed ({self.removed})"
+        line = f"{_cut(self.hidden(shlex.join(argv)), 300)}: {_cut(self.hidden(text), 1000)}; {where}"
+        line = " ".join(line.split("\n"))
+        names = dict.fromkeys((*([read] if read else []), *self.logs, STDERR, STDOUT))
+        return kind(line, "\n".join(filter(None, map(self._tail, names))))
+
+    def hidden(self, text: str) -> str:
+        """The text without what must not be told."""
+        return hidden(text, self.secrets)
+
+    def find(self, pattern: str) -> str | None:
+        """The first line of the logs in which the pattern is found, read a line at a time: logs can be huge."""
+        seeker = re.compile(pattern)
+        for path in (self.folder / name for name in (STDERR, STDOUT, *self.logs)):
+            if not path.is_file() or not contains(self.folder, path):
+                continue
+            with path.open("rb") as log:
+                while line := log.readline(_LINE_BYTES):
+                    text = line.decode("utf-8", "replace").rstrip("\r\n")
+                    if seeker.search(text):
+                        return _cut(self.hidden(text.strip()), 300) or "(an empty line)"
+        return None
+
+    def _tail(self, name: str) -> str:
+        path = self.folder / name
+        if not path.is_file() or not contains(self.folder, path):
+            return ""
+        with path.open("rb") as log:
+            log.seek(max(0, path.stat().st_size - _TAIL_BYTES))
+            end = log.read(_TAIL_BYTES)
+            if b"\0" in end and name not in (*self.logs, STDERR, STDOUT):
+                return ""  # no text
+            text = self.hidden(end.decode("utf-8", "replace"))
+            lines = [_shown(line) for line in text.splitlines()[-_TAIL_LINES:]]
+        return "\n".join([f"{PRINTED}{name}:", *lines]) if lines else ""
+
+
+def _shown(line: str) -> str:
+    """A line as a terminal can show it: nothing that would steer the terminal, and of a long line its end."""
+    text = _UNPRINTABLE.sub("\ufffd", line)
+    return text if len(text) <= _TAIL_LINE else "... " + text[-_TAIL_LINE:]
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 4] + " ..."

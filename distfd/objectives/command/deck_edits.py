@@ -1,0 +1,198 @@
+"""Input files that are kept as they are but for some numbers: JSON and YAML, edited by path without a template."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from distfd.core.errors import InputError
+from distfd.objectives.command.extractors import JsonPointer
+from distfd.objectives.command.templates import Deck, Template, read_template
+from distfd.objectives.command.traced_numbers import parsed
+from distfd.objectives.command.values import OutputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+FORMATS = {".json": "json", ".yaml": "yaml", ".yml": "yaml"}
+
+
+@dataclass(frozen=True)
+class Edit:
+    """A file, and the numbers in it that are replaced.
+
+    Attributes
+    ----------
+    base : Template
+        The file's text and permissions.
+    format : str
+        "json" or "yaml".
+    changes : tuple of (pointer, expression)
+        Where each number is, as a JSON pointer, and what is written there, as between ``{{ }}`` of a template.
+    """
+
+    base: Template
+    format: str
+    changes: tuple[tuple[str, str], ...]
+
+    @property
+    def text(self) -> str:
+        """All that its result depends on beside the parameters."""
+        return json.dumps([self.base.text, self.changes])
+
+
+def read_edit(path: Path, changes: Mapping[str, Any]) -> Edit:
+    """Read the file of an edit.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, or is neither JSON nor YAML by its name.
+    """
+    if path.suffix.lower() not in FORMATS:
+        raise InputError(f"edit: {path} is neither .json nor .yaml; write another file by a template")
+    if not changes:
+        raise InputError(f"edit: {path}: set is empty; say {{/path/to/number: parameter}}")
+    for pointer in changes:
+        JsonPointer(pointer)  # for what it refuses
+    return Edit(
+        read_template(path), FORMATS[path.suffix.lower()], tuple((at, str(what)) for at, what in changes.items())
+    )
+
+
+class EditedDeck:
+    """The live side of an `Edit`: like `Deck`.
+
+    Raises
+    ------
+    InputError
+        If the file is not what its name says, or a path in it leads to no number: names file and path.
+    """
+
+    def __init__(self, edit: Edit) -> None:
+        self._edit = edit
+        file, mode = edit.base.file, edit.base.mode
+        self._values = [
+            (pointer, Deck(Template(f"{file} {pointer}", f"{{{{ {expression} }}}}", mode)))
+            for pointer, expression in edit.changes
+        ]
+        self._put = _put_json if edit.format == "json" else _YamlPlaces(edit).put
+        self._put(edit, dict.fromkeys(dict(edit.changes), 0.0))  # for what it refuses
+
+    @property
+    def mode(self) -> int:
+        """The permissions of the file that is written."""
+        return self._edit.base.mode
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """The variables that the expressions mention."""
+        return frozenset().union(*(deck.names for _, deck in self._values))
+
+    def render(self, variables: Mapping[str, Any]) -> str:
+        """The file's text with these variables.
+
+        Raises
+        ------
+        InputError
+            If an expression fails or gives no number: says file, path and the names there are.
+        """
+        numbers = {}
+        for pointer, deck in self._values:
+            text = deck.render(variables)
+            value = parsed(text)
+            if value is None:
+                raise InputError(f"{self._edit.base.file} {pointer}: {text!r} is not a number")
+            numbers[pointer] = value
+        return self._put(self._edit, numbers)
+
+
+def _put_json(edit: Edit, numbers: Mapping[str, float]) -> str:
+    file = edit.base.file
+    try:
+        document = json.loads(edit.base.text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{file} is not JSON: {error}") from error
+    for pointer, number in numbers.items():
+        *above, last = JsonPointer(pointer).parts or [""]
+        if not pointer:
+            raise InputError(f'{file}: "" is the whole document; give a path such as /case/width')
+        try:
+            holder = JsonPointer.walk(document, above)
+            old = JsonPointer.walk(document, [*above, last])
+        except OutputError as error:
+            raise InputError(f"{file} {pointer}: {error}") from error
+        if isinstance(old, bool) or not isinstance(old, (int, float)):
+            raise _no_number(file, pointer, json.dumps(old))
+        holder[int(last) if isinstance(holder, list) else last] = number
+    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+
+
+class _YamlPlaces:
+    """Where in the text the numbers are: the rest stays as it is, comments included."""
+
+    def __init__(self, edit: Edit) -> None:
+        import yaml
+
+        try:
+            root = yaml.compose(edit.base.text, Loader=yaml.SafeLoader)
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            raise InputError(f"{edit.base.file} is not YAML: {' '.join(str(error).split())}") from error
+        seen: dict[int, int] = {}
+        _count(root, seen)
+        self._places = {}
+        for pointer, _ in edit.changes:
+            node = root
+            for part in JsonPointer(pointer).parts:
+                node = _below(node, part, f"{edit.base.file} {pointer}")
+                if seen[id(node)] > 1:
+                    raise InputError(f"{edit.base.file} {pointer}: is used elsewhere too, by an alias (*)")
+            if not isinstance(node, yaml.ScalarNode) or node.style is not None or parsed(node.value) is None:
+                found = node.value if isinstance(node, yaml.ScalarNode) else "a list or mapping"
+                raise _no_number(edit.base.file, pointer, repr(found))
+            self._places[pointer] = (node.start_mark.index, node.end_mark.index)
+
+    def put(self, edit: Edit, numbers: Mapping[str, float]) -> str:
+        text = edit.base.text
+        for pointer, (start, end) in sorted(self._places.items(), key=lambda place: -place[1][0]):
+            text = text[:start] + _yaml_number(numbers[pointer]) + text[end:]
+        return text
+
+
+def _count(node: Any, seen: dict[int, int]) -> None:
+    """How often each node is used: what stands behind an alias is there more than once."""
+    seen[id(node)] = seen.get(id(node), 0) + 1
+    if seen[id(node)] == 1 and not isinstance(node.value, str):
+        for item in node.value:
+            for below in item if isinstance(item, tuple) else (item,):
+                _count(below, seen)
+
+
+def _below(node: Any, part: str, where: str) -> Any:
+    import yaml
+
+    if isinstance(node, yaml.MappingNode):
+        found = [value for key, value in node.value if key.value == part]
+        if len(found) == 1:
+            return found[0]
+        names = ", ".join(str(key.value) for key, _ in node.value)
+        raise InputError(f"{where}: there is no {part!r}; there are: {names[:300]}")
+    if isinstance(node, yaml.SequenceNode):
+        if re.fullmatch("0|[1-9][0-9]*", part) and int(part) < len(node.value):
+            return node.value[int(part)]
+        raise InputError(f"{where}: there is no element {part!r} among {len(node.value)}, counted from 0")
+    raise InputError(f"{where}: there is nothing below {node.value!r}")
+
+
+def _yaml_number(number: float) -> str:
+    """With a point before the exponent, without which YAML 1.1 takes 1e-05 for a text."""
+    text = repr(number)
+    return text.replace("e", ".0e") if "e" in text and "." not in text else text
+
+
+def _no_number(file: str, pointer: str, found: str) -> InputError:
+    return InputError(f"{file} {pointer}: holds {found[:80]}, and only a number can be replaced; use a template")

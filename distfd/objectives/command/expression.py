@@ -1,0 +1,180 @@
+"""Values as arithmetic on the names of outputs, evaluated without Python's eval."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import operator
+from dataclasses import dataclass
+from functools import reduce
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from distfd.core.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
+    from numpy.typing import NDArray
+
+_LONGEST = 10_000
+_DEEPEST = 200
+
+_BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.Pow: operator.pow,
+}
+_UNARY: dict[type[ast.unaryop], Callable[[Any], Any]] = {ast.UAdd: operator.pos, ast.USub: operator.neg}
+
+
+def _extreme(pair: Callable[[Any, Any], Any]) -> Callable[..., Any]:
+    """The least or greatest of one array's elements, or of several values; unlike Python's, a NaN is never dropped."""
+
+    def extreme(*values: Any) -> Any:
+        return reduce(pair, values if len(values) > 1 else np.ravel(values[0]))
+
+    return extreme
+
+
+_FUNCTIONS: dict[str, tuple[Callable[..., Any], int, float]] = {
+    # name: function, least and greatest number of arguments
+    "abs": (np.abs, 1, 1),
+    "sqrt": (np.sqrt, 1, 1),
+    "exp": (np.exp, 1, 1),
+    "log": (np.log, 1, 1),
+    "log10": (np.log10, 1, 1),
+    "sin": (np.sin, 1, 1),
+    "cos": (np.cos, 1, 1),
+    "tan": (np.tan, 1, 1),
+    "min": (_extreme(np.minimum), 1, np.inf),
+    "max": (_extreme(np.maximum), 1, np.inf),
+    "sum": (np.sum, 1, 1),
+    "mean": (np.mean, 1, 1),
+    "dot": (np.dot, 2, 2),
+}
+
+
+@dataclass(frozen=True)
+class Expression:
+    """An expression of named numbers and arrays: + - * / **, parentheses, and a few functions.
+
+    Parameters
+    ----------
+    text : str
+        Such as ``"mass + 10 * max(0, stress - 250) ** 2"``. Functions: abs, sqrt, exp, log, log10, sin, cos, tan, min,
+        max, sum, mean, dot.
+    names : collection of str
+        The names it may use.
+
+    Raises
+    ------
+    InputError
+        If it is no such expression, or uses another name: says which part and where.
+    """
+
+    text: str
+    names: Collection[str]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", tuple(self.names))
+        self._check(self._parse(), 0)
+
+    def __call__(self, values: Mapping[str, Any]) -> Any:
+        """Its value, a float or an array. Where mathematics has none (log of -1), it is NaN or inf."""
+        with np.errstate(all="ignore"):
+            return _evaluate(self._parse(), values)
+
+    def _parse(self) -> ast.expr:
+        if len(self.text) > _LONGEST:
+            raise InputError(f"an expression of {len(self.text)} characters is too long (at most {_LONGEST})")
+        try:
+            return ast.parse(self.text.strip(), mode="eval").body
+        except SyntaxError as error:
+            raise InputError(f"expression {_short(self.text)}: {error.msg} at character {error.offset}") from error
+        except (ValueError, RecursionError, MemoryError) as error:
+            raise InputError(f"expression {_short(self.text)}: cannot be read ({error})") from error
+
+    def _check(self, node: ast.expr, depth: int) -> None:
+        if depth > _DEEPEST:
+            raise InputError(f"expression {_short(self.text)} is nested too deeply")
+        match node:
+            case ast.Constant(value=bool()) | ast.Constant(value=complex()):
+                raise self._refuse(node, "is not a number")
+            case ast.Constant(value=int()) | ast.Constant(value=float()):
+                return
+            case ast.Name(id=name) if name in self.names:
+                return
+            case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
+                self._check(left, depth + 1)
+                self._check(right, depth + 1)
+            case ast.UnaryOp(op=sign, operand=operand) if type(sign) in _UNARY:
+                self._check(operand, depth + 1)
+            case ast.Call(func=ast.Name(id=name), args=args, keywords=[]):
+                self._check_call(node, name, args)
+                for argument in args:
+                    self._check(argument, depth + 1)
+            case _:
+                raise self._refuse(node, self._why(node))
+
+    def _why(self, node: ast.expr) -> str:
+        match node:
+            case ast.Name(id=name):
+                return f"is no output; known: {', '.join(self.names)}{_hint(name, self.names)}"
+            case ast.BinOp(op=ast.BitXor()):
+                return "uses ^; a power is written **"
+        return "is not allowed; an expression has numbers, names, + - * / ** and functions"
+
+    def _check_call(self, node: ast.expr, name: str, args: list[ast.expr]) -> None:
+        if name not in _FUNCTIONS:
+            raise self._refuse(
+                node, f"calls no known function; known: {', '.join(_FUNCTIONS)}{_hint(name, _FUNCTIONS)}"
+            )
+        _, least, most = _FUNCTIONS[name]
+        if not least <= len(args) <= most:
+            raise self._refuse(
+                node, f"has {len(args)} arguments, {name} takes {least}{'' if most == least else ' or more'}"
+            )
+
+    def _refuse(self, node: ast.expr, why: str) -> InputError:
+        part = ast.get_source_segment(self.text.strip(), node) or "?"
+        return InputError(f"expression {_short(self.text)}: {_short(part)} {why}")
+
+
+def _evaluate(node: ast.expr, values: Mapping[str, Any]) -> Any:
+    match node:
+        case ast.Constant(value=int() | float() as number):
+            # Doubles throughout: 9**9**9 must be inf, not an hour's work on whole numbers.
+            return _double(number)
+        case ast.Name(id=name):
+            return np.asarray(values[name], dtype=np.float64)[()]
+        case ast.BinOp(left=left, op=op, right=right):
+            a, b = _evaluate(left, values), _evaluate(right, values)
+            # numpy would stretch the shorter one where it can: a misfit with a cut file would then look like one.
+            if np.ndim(a) and np.ndim(b) and np.shape(a) != np.shape(b):
+                raise ValueError(f"arrays of shapes {np.shape(a)} and {np.shape(b)} meet in {ast.unparse(node)[:80]}")
+            return _BINARY[type(op)](a, b)
+        case ast.UnaryOp(op=sign, operand=operand):
+            return _UNARY[type(sign)](_evaluate(operand, values))
+        case ast.Call(func=ast.Name(id=name), args=args):
+            return _FUNCTIONS[name][0](*(_evaluate(argument, values) for argument in args))
+    raise AssertionError(node)  # _check let nothing else pass
+
+
+def _double(number: float) -> np.float64 | NDArray[np.float64]:
+    try:
+        return np.float64(number)
+    except OverflowError:
+        return np.float64(np.inf)
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 80 else text[:77] + "...")
+
+
+def _hint(name: str, known: Collection[str]) -> str:
+    close = difflib.get_close_matches(name, known, 1)
+    return f"; did you mean {close[0]}?" if close else ""

@@ -1,0 +1,57 @@
+"""What J's value depends on, for a `CommandObjective`: its fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from distfd.objectives.command.user_function import UserFunction
+from distfd.objectives.command.work_directory import digest
+
+if TYPE_CHECKING:
+    from distfd.objectives.command.spec import ProgramSpec
+
+SCRIPTS = {".py", ".sh", ".bash", ".pl", ".rb", ".jl", ".m", ".r", ".tcl", ".lua"}
+
+
+def fingerprint(objective: ProgramSpec) -> str | None:
+    """SHA-256 of the commands, inputs, files, outputs, data, value, env, names and version.
+
+    Scripts are read: programs given by a relative path, and arguments that are absolute paths of scripts. Installed
+    programs are not; say ``version`` for those. None if ``value`` is a function and there is no ``version``.
+    """
+    if callable(objective.value) and objective.version is None:
+        return None
+    told = {
+        "commands": objective.given,
+        "scripts": [digest(path) for path in scripts(objective)],
+        "inputs": {name: hashlib.sha256(repr(t.text).encode()).hexdigest() for name, t in objective.decks.items()},
+        "files": [(kind, Path(p).name, digest(Path(p))) for kind in ("copy", "link") for p in getattr(objective, kind)],
+        "stdin": objective.stdin,
+        "outputs": {name: dict(spec) for name, spec in objective.outputs.items()},
+        "functions": [o.extractor.source.hex() for o in objective.taken if isinstance(o.extractor, UserFunction)],
+        "data": {name: np.asarray(value).tolist() for name, value in objective.measured.items()},
+        "value": getattr(objective.value, "__qualname__", "") if callable(objective.value) else objective.value,
+        "env": dict(objective.env),
+        "pass_env": list(objective.pass_env),
+        "fails_if": objective.fails_if,
+        "log": list(objective.log),
+        "names": objective.names,
+        "version": objective.version,
+    }
+    if objective.restart:
+        told["restart"] = list(objective.restart)
+    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def scripts(objective: ProgramSpec) -> list[Path]:
+    """Programs given by a relative path, and arguments that are absolute paths of scripts, which are there."""
+    pairs = zip(objective.steps, objective.given, strict=True)
+    local = [Path(step[0]) for step, argv in pairs if step[0] != argv[0]]
+    named = [Path(argument) for step in objective.steps for argument in step[1:]]
+    named = [path for path in named if path.is_absolute() and path.suffix.lower() in SCRIPTS]
+    return [path for path in (*local, *named) if path.is_file()]

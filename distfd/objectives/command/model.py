@@ -1,0 +1,275 @@
+"""The live side of a `CommandObjective`: one evaluation in one work directory."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+import traceback
+import uuid
+from functools import partial
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+
+from distfd.core.failures import EvaluationFailure, ProgramCrash, ProgramError, ProgramTimeout
+from distfd.objectives.command.attempt import Clock, Trial
+from distfd.objectives.command.inputs import compiled, write
+from distfd.objectives.command.rerun import RERUN, rerun_script
+from distfd.objectives.command.restart import Restart
+from distfd.objectives.command.retention import after_failure, after_success, why_removed
+from distfd.objectives.command.secrets import secrets
+from distfd.objectives.command.user_function import UserFunction
+from distfd.objectives.command.values import OutputError, Value, as_value
+from distfd.objectives.command.work_directory import STDERR, STDOUT, age, fill, fresh
+from distfd.objectives.command.work_folder import WorkFolder, sweep
+from distfd.workers.processes import FloodError, run_program, start_reaper
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from distfd.objectives.command.spec import ProgramSpec
+    from distfd.objectives.command.viewer import Viewer
+
+_SHORTEST_DELAY, _LONGEST_DELAY = 0.1, 10.0
+"""Seconds to wait where ``retry_delay`` is 0: doubled each time, from the one to the other."""
+
+
+class _BusyError(Exception):
+    """The log has what ``retry_if`` names: the program is to be run again later. Its text is the line."""
+
+
+class ProgramModel:
+    """J by a program, in one worker process.
+
+    Parameters
+    ----------
+    objective : ProgramSpec
+        What to run.
+    """
+
+    def __init__(self, objective: ProgramSpec) -> None:
+        self._objective = objective
+        self._decks = {name: compiled(source) for name, source in objective.decks.items()}
+        self._functions: dict[str, Callable[..., Any]] = {
+            output.name: output.extractor.load()
+            for output in objective.taken
+            if isinstance(output.extractor, UserFunction)
+        }
+        self._rerun = rerun_script(objective)
+        self._secrets = secrets(objective.shipped, objective.env)
+        sweep(objective.work)
+
+    def evaluate(self, x: NDArray[np.float64], *, timeout: float | None = None, viewer: Viewer | None = None) -> Value:
+        """J at x, (d,), by one run of the program, or several where ``retry_if`` asks for them.
+
+        Parameters
+        ----------
+        x : ndarray of shape (d,)
+            The point.
+        timeout : float, optional
+            Seconds that all commands together may take, waiting for ``retry_if`` included.
+        viewer : Viewer, optional
+            Is shown what happens.
+
+        Raises
+        ------
+        ProgramError
+            If the program cannot start, ends with an error, or leaves no usable output.
+        ProgramCrash
+            If it dies by a signal.
+        ProgramTimeout
+            If it has not ended in time.
+        InputError
+            If a template cannot be written at x.
+        """
+        return self._evaluate(x, timeout, viewer, None)[0]
+
+    def evaluate_from(
+        self, x: NDArray[np.float64], state: Any, *, timeout: float | None, capture: bool
+    ) -> tuple[Value, dict[str, bytes] | None]:
+        """J at x by a run of the program that starts from restart files, and those that it leaves.
+
+        Parameters
+        ----------
+        state : dict of str to bytes, or None
+            The files by name, which are put into the work directory.
+        capture : bool
+            Whether those that the program wrote are asked for.
+
+        Raises
+        ------
+        ProgramError, ProgramCrash, ProgramTimeout, InputError
+            As for `evaluate`; and if a restart file that is asked for was not written.
+        """
+        return self._evaluate(x, timeout, None, Restart(self._objective.restart, state, capture))
+
+    def _evaluate(
+        self, x: NDArray[np.float64], timeout: float | None, viewer: Viewer | None, restart: Restart | None
+    ) -> tuple[Value, dict[str, bytes] | None]:
+        clock = Clock(timeout)
+        for tries in range(2**31):
+            folder = WorkFolder(self._objective.work)
+            refuse = partial(why_removed, self._objective)
+            trial = Trial(folder.path, uuid.uuid4().hex, self._objective.log, refuse, self._secrets)
+            try:
+                value = self._try(trial, x, clock, viewer, restart)
+                left = None if restart is None else self._left(trial, restart)
+            except _BusyError as busy:
+                delay = self._objective.retry_delay or min(_SHORTEST_DELAY * 2**tries, _LONGEST_DELAY)
+                if clock.left is not None and clock.left < delay:
+                    text = f"within {timeout:g} s and {tries + 1} tries it always printed what retry_if names: {busy}"
+                    failure = trial.failure(ProgramTimeout, text, self._objective.steps[-1])
+                    after_failure(self._objective, folder, trial, failure)
+                    raise failure from None
+                folder.discard()
+                time.sleep(delay)
+            except BaseException as error:
+                after_failure(self._objective, folder, trial, error)
+                raise
+            else:
+                after_success(self._objective, folder, x, value)
+                return value, left
+        raise AssertionError("2**31 tries")
+
+    def close(self) -> None:
+        """Nothing to free: no program outlives its evaluation."""
+
+    def _left(self, trial: Trial, restart: Restart) -> dict[str, bytes] | None:
+        try:
+            return restart.taken(trial.folder)
+        except OutputError as error:
+            text = f"it ended with return code 0, but {error}"
+            raise trial.failure(ProgramError, text, self._objective.steps[-1]) from error
+
+    def _try(
+        self, trial: Trial, x: NDArray[np.float64], clock: Clock, viewer: Viewer | None, restart: Restart | None
+    ) -> Value:
+        try:
+            self._fill(trial, x, viewer, restart)
+        except OSError as error:
+            text = f"its work directory cannot be filled: {error.strerror or error} ({error.filename})"
+            raise trial.failure(ProgramError, text, self._objective.steps[0]) from error
+        self._run(trial, clock, viewer)
+        outputs = self._outputs(trial)
+        if viewer is not None:
+            viewer.outputs(outputs)
+        value = self._value(trial, outputs)
+        self._check(trial, value)
+        return value
+
+    def _fill(self, trial: Trial, x: NDArray[np.float64], viewer: Viewer | None, restart: Restart | None) -> None:
+        objective = self._objective
+        fill(trial.folder, objective.parameters(x), objective.copy, objective.link)
+        (trial.folder / RERUN).write_text(self._rerun, encoding="utf-8", errors="surrogateescape")
+        if restart is not None:
+            restart.put(trial.folder)
+        variables = objective.variables(x, warm=restart is not None and restart.state is not None)
+        for name, deck in self._decks.items():
+            text = write(deck, trial.folder / name, variables)
+            if viewer is not None:
+                viewer.deck(name, text)
+        age(trial.folder, {*(output.file for output in objective.taken if output.file), *objective.restart})
+
+    def _run(self, trial: Trial, clock: Clock, viewer: Viewer | None) -> None:
+        objective = self._objective
+        environ = objective.environ()
+        start_reaper(environ)
+        try:
+            for k, argv in enumerate(objective.steps):
+                stdin = objective.stdin if k in objective.fed else None
+                if viewer is not None:
+                    viewer.command(argv, stdin, str(trial.folder))
+                self._run_one(trial, argv, environ, clock, stdin)
+        except (ProgramError, ProgramCrash):
+            self._await_turn(trial)
+            raise
+        self._await_turn(trial)
+        if objective.fails_if is not None and (line := trial.find(objective.fails_if)):
+            raise trial.failure(ProgramError, f"it printed what fails_if names: {line}", objective.steps[-1])
+
+    def _await_turn(self, trial: Trial) -> None:
+        pattern = self._objective.retry_if
+        if pattern is not None and (line := trial.find(pattern)):
+            raise _BusyError(line)
+
+    def _run_one(
+        self, trial: Trial, argv: tuple[str, ...], environ: dict[str, str], clock: Clock, stdin: str | None
+    ) -> None:
+        def fail(kind: type[EvaluationFailure], text: str, cause: BaseException | None = None) -> NoReturn:
+            raise trial.failure(kind, text, argv) from cause
+
+        if stdin is not None and not (trial.folder / stdin).is_file():
+            fail(ProgramError, f"stdin: {stdin} is not in its work directory; see inputs and copy")
+        try:
+            code = run_program(
+                argv,
+                cwd=trial.folder,
+                environ=environ,
+                stdin=None if stdin is None else trial.folder / stdin,
+                stdout=trial.folder / STDOUT,
+                stderr=trial.folder / STDERR,
+                mark=trial.mark,
+                timeout=clock.left,
+            )
+        except FileNotFoundError as error:
+            fail(ProgramError, self._objective.missing(argv[0]), error)
+        except OSError as error:
+            fail(ProgramError, f"it cannot be started: {error.strerror or error}", error)
+        except FloodError as error:
+            fail(ProgramError, f"{error} and was killed", error)
+        except subprocess.TimeoutExpired as error:
+            fail(ProgramTimeout, f"it still ran after {clock.limit:g} s and was killed", error)
+        if code < 0:
+            fail(ProgramCrash, f"it was ended by signal {-code} ({_signal_name(-code)})")
+        if code:
+            fail(ProgramError, f"it ended with return code {code}")
+
+    def _outputs(self, trial: Trial) -> dict[str, Value]:
+        found = {}
+        for output in self._objective.taken:
+            of = f" of {output.file}" if output.file else ""
+            try:
+                path = fresh(trial.folder, output.file) if output.file else trial.folder
+                if isinstance(output.extractor, UserFunction):
+                    found[output.name] = as_value(self._functions[output.name](trial.folder))
+                else:
+                    found[output.name] = as_value(output.extractor.read(path))
+            except OutputError as error:
+                text = f"it ended with return code 0, but output {output.name}{of}: {error}"
+                raise trial.failure(ProgramError, text, self._objective.steps[-1], output.file) from error
+            except Exception as error:
+                reader = getattr(output.extractor, "name", "")
+                text = f"output {output.name}{of}: {reader} raised {type(error).__name__}: {error}"
+                failure = trial.failure(ProgramError, text, self._objective.steps[-1])
+                failure.detail = "\n".join(filter(None, (trial.hidden(traceback.format_exc()), failure.detail)))
+                raise failure from error
+        return found
+
+    def _check(self, trial: Trial, value: Value) -> None:
+        """Refuse what is not finite here, not where all values are checked, so that the folder is kept for a look."""
+        if not np.isfinite(value).all():
+            raise trial.failure(ProgramError, f"J is {value}", self._objective.steps[-1])
+
+    def _value(self, trial: Trial, outputs: dict[str, Value]) -> Value:
+        objective = self._objective
+        known = {**outputs, **objective.measured}
+        try:
+            if callable(objective.value):
+                return as_value(objective.value(**known))
+            values = [as_value(expression(known)) for expression in objective.formula]
+            if isinstance(objective.value, str):
+                return values[0]
+            return np.concatenate([np.ravel(value) for value in values]) if values else next(iter(outputs.values()))
+        except Exception as error:
+            text = f"value cannot be computed from the outputs: {type(error).__name__}: {error}"
+            raise trial.failure(ProgramError, text, objective.steps[-1]) from error
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return "real-time"

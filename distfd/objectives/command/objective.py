@@ -1,0 +1,194 @@
+"""J computed by an external program: the objective that users make."""
+
+from __future__ import annotations
+
+from copy import copy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from distfd.core.errors import InputError
+from distfd.objectives.command.spec import ProgramSpec
+from distfd.objectives.command.work_folder import sweep, sweep_all
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy as np
+    from numpy.typing import ArrayLike, NDArray
+
+    from distfd.objectives.command.model import ProgramModel
+
+
+@dataclass(frozen=True, eq=False)
+class CommandObjective(ProgramSpec):
+    """J(x) by running a program in a fresh work directory for every evaluation.
+
+    Parameters
+    ----------
+    argv : list of str
+        The program and its arguments; no shell sees them. A program with a slash in its name is found from ``base``
+        (or, if it is one of the files put there, in the work directory); one without on the PATH.
+    commands : list of lists of str
+        In place of ``argv``: programs to run in a row.
+    pre, post : lists of lists of str
+        Programs to run before and after those.
+    stdin : str, optional
+        A file in the work directory that ``argv``, or each of ``commands``, reads as its standard input.
+    inputs : mapping of str to path or mapping
+        Files to write in the work directory: a Jinja template each, or ``{"edit": file, "set": {pointer: expression}}``
+        for numbers to replace in a JSON or YAML file. ``parameters.json`` ({name: value}) is always written.
+    outputs : mapping of str to mapping
+        By name: ``file`` and exactly one of ``json``, ``csv``, ``regex``, ``columns``, ``npy``, ``python``.
+    data : mapping of str to mapping
+        Measurements, which ``value`` may name beside the outputs: as for outputs, with ``file`` relative to ``base``.
+    value : str, list of str, or callable, optional
+        J as an expression of the names of outputs and data, a list of expressions for a vector, or a picklable function
+        that gets them as keywords. Default: the only output.
+    copy, link : sequence of path
+        Files or folders to copy or link into the work directory under their own names.
+    env : mapping of str to str or None
+        Variables to set (or, with None, to unset) in the program, which inherits the worker's environment. The name of
+        one to be unset may end with ``*``.
+    pass_env : sequence of str
+        Variables of this process to hand on to workers on other nodes.
+    hint : str, optional
+        What to install when the program is missing.
+    fails_if, retry_if : str, optional
+        Regular expressions; the evaluation failed, or is to be tried again, if one is found in a line of the logs.
+    retry_delay : float
+        Seconds to wait then; 0 for 0.1 s, doubled each time up to 10 s. The wait counts as part of the evaluation.
+    log : sequence of str
+        Files in the work directory that are logs beside stdout and stderr.
+    names : sequence of str, optional
+        Names of the parameters; by default those that the Evaluator or call is given. Those that are identifiers are
+        variables of the templates; ``x`` is always the whole vector, unless a parameter has that name.
+    base : path
+        The folder from which relative paths are resolved, and Python functions are found.
+    work : path, optional
+        The folder for work directories; default: that for temporary files.
+    keep : {"failed", "all", "none", "archive"}
+        Which work directories are kept; of failed evaluations 100 in one folder. "archive" packs those of the others
+        into a .tar.gz for each point, the latest 1000 and 10 GiB of them.
+    archive : path, optional
+        The folder for these; default: ``work``.
+    restart : sequence of str
+        Files in which the program leaves the state that another run can start from: with a warm start, those that the
+        baseline wrote are copied into the work directories of the others. Templates can tell by ``warm``.
+    version : str, optional
+        Changes the fingerprint: for what it cannot see, such as another version of an installed program. Needed for
+        evaluations to be reused across processes if ``value`` is a function.
+
+    Raises
+    ------
+    InputError
+        If an option is wrong or a file is missing; the message names it.
+    """
+
+    takes_complex = False
+
+    @property
+    def limits_itself(self) -> bool:
+        """True: a program is killed at its timeout without an end to the worker."""
+        return True
+
+    def make(self) -> ProgramModel:
+        """The live J; call it once in each worker process."""
+        from distfd.objectives.command.model import ProgramModel
+
+        return ProgramModel(self)
+
+    def tidy(self) -> None:
+        """Remove the work directories of evaluations that were cut off, now that all workers have ended."""
+        if self.work is None:
+            sweep(None)
+        else:
+            sweep_all(self.work)
+
+    def check_warm(self, mode: str | None) -> None:
+        """See that it can start from a state, if that is asked for, and only then says how.
+
+        Raises
+        ------
+        InputError
+            If there are no ``restart`` files, or nobody asks for them.
+        """
+        if mode is not None and not self.restart:
+            raise InputError(
+                f"warm: {mode} needs the program's restart files: name those that it writes, and reads if they are "
+                "there, in objective.command.restart"
+            )
+        if mode is None and self.restart:
+            raise InputError(
+                f"restart: {self.restart[0]} is of use with a warm start alone: set objective.warm to baseline or "
+                "iterate (in Python, Evaluator(warm=...))"
+            )
+
+    def check(self, x0: ArrayLike) -> None:
+        """See, without running anything, whether an evaluation at x0 could start.
+
+        Writes every input in memory, and looks for the programs, the files to copy or link, scripts named in argv, and
+        the Python functions.
+
+        Raises
+        ------
+        MissingSimulatorError
+            If a program is missing; says what to install if ``hint`` does.
+        InputError
+            If a template, file or function is wrong.
+        """
+        from distfd.objectives.command.precheck import check
+
+        check(self, x0)
+
+    def written(
+        self, x: NDArray[np.float64], index: NDArray[np.int64], values: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """How far the program sees coordinates moved, by the numbers as they stand in its input files.
+
+        Parameters
+        ----------
+        x : (d,) ndarray
+        index : (a,) ndarray
+            Coordinates.
+        values : (a, n) ndarray
+            New values of each, one at a time.
+
+        Returns
+        -------
+        (a, n) ndarray
+            Offsets from x, as read back from the files.
+
+        Raises
+        ------
+        InputError
+            If a format swallows a perturbation: names coordinate, file and format.
+        """
+        from distfd.objectives.command.steps_as_written import written
+
+        return written(self, x, index, values)
+
+    def shipped_files(self) -> tuple[str, ...]:
+        """Files and folders that other nodes may not see."""
+        from distfd.objectives.command.shipping import shipped_files
+
+        return shipped_files(self)
+
+    def named(self, names: Sequence[str]) -> CommandObjective:
+        """The same with names for its parameters, unless it has names of its own or these are what they are without."""
+        if self.names is not None or all(name == f"x{k}" for k, name in enumerate(names)):
+            return self
+        there = copy(self)
+        object.__setattr__(there, "names", tuple(names))
+        return there
+
+    def with_files_at(self, places: Mapping[str, str]) -> CommandObjective:
+        """The same, with files taken from where they are on a node: {path here: path there}."""
+        from distfd.objectives.command.shipping import with_files_at
+
+        return with_files_at(self, places)
+
+    def fingerprint(self) -> str | None:
+        """A digest of all that J's value depends on; see `distfd.objectives.command.fingerprint`."""
+        from distfd.objectives.command.fingerprint import fingerprint
+
+        return fingerprint(self)

@@ -1,0 +1,130 @@
+"""The options of a `CommandObjective`, checked and brought into one form."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distfd.core.errors import InputError
+from distfd.core.files import at_home
+from distfd.objectives.command.expression import Expression
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+def commands(
+    argv: Any, several: Sequence[Any] | None, pre: Sequence[Any], post: Sequence[Any]
+) -> tuple[tuple[tuple[str, ...], ...], range]:
+    """All commands in the order in which they run, and which of them are the program itself, not pre or post."""
+    if (argv is None) == (several is None):
+        raise InputError("exactly one of argv and commands says what to run")
+    main = [argv] if argv is not None else listed("commands", several)
+    if not main:
+        raise InputError("commands is empty: nothing to run")
+    before, after = listed("pre", pre), listed("post", post)
+    whole = tuple(_argv(step) for step in (*before, *main, *after))
+    return whole, range(len(before), len(before) + len(main))
+
+
+def steps(given: Sequence[tuple[str, ...]], base: Path, local: set[str]) -> tuple[tuple[str, ...], ...]:
+    """The commands to run in a row; ``local`` are the names of what will be in the work directory."""
+    return tuple(_step(step, base, local, first=not k) for k, step in enumerate(given))
+
+
+def listed(what: str, given: Any) -> list[Any]:
+    """A list, refused where it is a lone text."""
+    if isinstance(given, (str, bytes)) or not hasattr(given, "__iter__"):
+        raise InputError(f"{what} is a list (given {given!r})")
+    return list(given)
+
+
+def patterns(**given: Any) -> None:
+    """See that these are regular expressions."""
+    for what, pattern in given.items():
+        try:
+            re.compile(pattern or "")
+        except (re.error, TypeError) as error:
+            raise InputError(f"{what}: {pattern!r} is no regex: {error}") from error
+
+
+def _argv(argv: Any) -> tuple[str, ...]:
+    if isinstance(argv, str):
+        raise InputError(f"argv is a list, as no shell splits it: {json.dumps(shlex.split(argv))} (given {argv!r})")
+    step = [
+        str(part) if isinstance(part, (int, float, Path)) and not isinstance(part, bool) else part
+        for part in listed("argv", argv)
+    ]
+    if not step or not all(isinstance(part, str) and "\0" not in part for part in step) or not step[0]:
+        raise InputError(f"argv is a list of texts, the program first (given {argv!r})")
+    return tuple(step)
+
+
+def _step(argv: tuple[str, ...], base: Path, local: set[str], *, first: bool) -> tuple[str, ...]:
+    step = list(argv)
+    program = step[0]
+    if "/" in program:
+        within = os.path.normpath(program)
+        # Where the same name is beside the configuration too, that one is a file and already executable. What is
+        # neither here nor there can only be what an earlier command will have built.
+        built = not first and not Path(program).is_absolute() and not within.startswith("..")
+        in_work = (within in local or built) and not (base / program).is_file()
+        step[0] = f"./{within}" if in_work else str(base / at_home(program))
+    return tuple(step)
+
+
+def files(what: str, given: Sequence[str | Path], base: Path) -> tuple[str, ...]:
+    """Absolute paths of files or folders that exist."""
+    if isinstance(given, (str, Path)):
+        raise InputError(f"{what} is a list of files (given {given!r})")
+    paths = [base / at_home(file) for file in given]
+    for path in paths:
+        if not path.exists():
+            raise InputError(f"{what}: {path} does not exist")
+    return tuple(map(str, paths))
+
+
+def environment(env: Mapping[str, Any]) -> dict[str, str | None]:
+    """Variables as text, None where one is to be unset."""
+    for name, value in env.items():
+        if not isinstance(name, str) or not name or "=" in name or "\0" in name:
+            raise InputError(f"env: {name!r} is not the name of a variable")
+        if name.endswith("*") and value is not None:
+            raise InputError(f"env: {name}: names with * can only be unset, with null")
+        if isinstance(value, bool) or not isinstance(value, (str, int, float, type(None))) or "\0" in str(value):
+            raise InputError(f"env: {name} is a text or null, not {type(value).__name__}; write it in quotes")
+    return {name: None if value is None else str(value) for name, value in env.items()}
+
+
+def shipped(names: Sequence[str]) -> dict[str, str]:
+    """The values that these variables have here."""
+    if isinstance(names, str):
+        raise InputError(f"pass_env is a list of names (given {names!r})")
+    for name in names:
+        if name not in os.environ:
+            raise InputError(f"pass_env: {name} is not set here")
+    return {name: os.environ[name] for name in names}
+
+
+def formula(value: Any, names: tuple[str, ...], data: tuple[str, ...] = ()) -> tuple[Expression, ...]:
+    """The expressions of ``value``, of outputs and data; empty for a function or the only output."""
+    if not names:
+        raise InputError("outputs is empty: say where J is to be found")
+    if both := set(names) & set(data):
+        raise InputError(f"data: {min(both)} is the name of an output too")
+    if callable(value):
+        return ()
+    if value is None and data:
+        raise InputError(f"value must say how J follows from the outputs and data {', '.join((*names, *data))}")
+    if value is None:
+        if len(names) > 1:
+            raise InputError(f"value must say how J follows from the outputs {', '.join(names)}")
+        return ()
+    listed = [value] if isinstance(value, str) else value
+    if not isinstance(listed, (list, tuple)) or not listed or not all(isinstance(text, str) for text in listed):
+        raise InputError(f"value is an expression, a list of them, or a function (given {value!r})")
+    return tuple(Expression(text, (*names, *data)) for text in listed)

@@ -1,0 +1,136 @@
+"""What to take from a finished program, as the configuration writes it: ``{file: F, json: /pointer}``."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from distfd.core.errors import InputError
+from distfd.objectives.command.arrays import NpyElement
+from distfd.objectives.command.extractors import Columns, Extractor, JsonPointer, Regex
+from distfd.objectives.command.tables import CsvCell
+from distfd.objectives.command.user_function import UserFunction
+from distfd.objectives.command.work_directory import inside
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+
+def _csv(spec: Any, which: Any) -> CsvCell:
+    _no_which(which)
+    return CsvCell(**_keys("csv", spec, needed=("column",), optional=("row", "where", "delimiter", "skip", "header")))
+
+
+def _columns(spec: Any, which: Any) -> Columns:
+    given = _keys("columns", spec, needed=("line", "from", "to"))
+    return Columns(given["line"], given["from"], given["to"], which)
+
+
+def _json(spec: Any, which: Any) -> JsonPointer:
+    _no_which(which)
+    return JsonPointer(spec)
+
+
+def _npy(spec: Any, which: Any) -> NpyElement:
+    _no_which(which)
+    if isinstance(spec, Mapping):
+        given = _keys("npy", spec, needed=("array",), optional=("index",))
+        return NpyElement(given.get("index", "all"), given["array"])
+    return NpyElement(spec)
+
+
+def _no_which(which: Any) -> None:
+    if which is not None:
+        raise InputError("which goes with regex, or with columns whose line is found by a regex")
+
+
+KINDS: dict[str, Callable[[Any, Any], Extractor]] = {
+    "json": _json,
+    "csv": _csv,
+    "regex": Regex,
+    "columns": _columns,
+    "npy": _npy,
+}
+"""Extractors of one file by the key that asks for them; ``python`` is the one that sees the whole folder.
+
+Each is given what stands under its key, and what stands under ``which``.
+"""
+
+
+@dataclass(frozen=True)
+class Output:
+    """One named output of a program.
+
+    Attributes
+    ----------
+    name : str
+        As expressions spell it.
+    file : str or None
+        Relative to the work directory; ``stdout`` and ``stderr`` are the program's own. A Python function needs none.
+    extractor : Extractor or UserFunction
+        Takes the value from the file; a function takes it from the work directory.
+    """
+
+    name: str
+    file: str | None
+    extractor: Extractor | UserFunction
+
+
+def parse_output(name: str, spec: Any, base: str) -> Output:
+    """An output from its description.
+
+    Parameters
+    ----------
+    name : str
+        The output's name.
+    spec : mapping
+        ``file``, and exactly one of json, csv, regex, columns, npy, python; with some of them ``which``.
+    base : str
+        The folder in which a Python function's module is looked for first.
+
+    Raises
+    ------
+    InputError
+        If it is anything else.
+    """
+    try:
+        file, extractor = _parse(spec, base)
+    except InputError as error:
+        raise InputError(f"outputs: {name}: {error}") from error
+    return Output(name, file, extractor)
+
+
+def _parse(spec: Any, base: str) -> tuple[str | None, Extractor | UserFunction]:
+    kinds = (*KINDS, "python")
+    given = {
+        key: value
+        for key, value in _keys("an output", spec, optional=("file", "which", *kinds)).items()
+        if value is not None
+    }
+    asked = [kind for kind in kinds if kind in given]
+    if len(asked) != 1:
+        raise InputError(f"needs exactly one of {', '.join(kinds)} (given {', '.join(asked) or 'none'})")
+    kind = asked[0]
+    file = inside(given["file"], "file") if "file" in given else None
+    which = given.get("which")
+    if kind == "python":
+        _no_which(which)
+        return file, UserFunction(given[kind], base)
+    if file is None:
+        raise InputError("needs file: the file to read, or stdout, or stderr")
+    return file, KINDS[kind](given[kind], which)
+
+
+def _keys(what: str, spec: Any, *, needed: Collection[str] = (), optional: Collection[str] = ()) -> dict[str, Any]:
+    if not isinstance(spec, Mapping):
+        raise InputError(f"{what} is a mapping with {', '.join((*needed, *optional))} (given {spec!r})")
+    for key in spec:
+        if key not in (*needed, *optional):
+            close = difflib.get_close_matches(str(key), (*needed, *optional), 1)
+            raise InputError(f"{what} has no key {key!r}" + (f"; did you mean {close[0]}?" if close else ""))
+    for key in needed:
+        if key not in spec:
+            raise InputError(f"{what} needs {key}")
+    return dict(spec)

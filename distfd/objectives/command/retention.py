@@ -1,0 +1,71 @@
+"""What becomes of a work directory when its evaluation has ended."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from distfd.core.failures import EvaluationFailure
+from distfd.objectives.command.archive import archive_name, pack
+from distfd.objectives.command.work_folder import MOST_KEPT, make_room
+from distfd.workers.processes import kill_evaluation
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from distfd.objectives.command.attempt import Trial
+    from distfd.objectives.command.spec import ProgramSpec
+    from distfd.objectives.command.values import Value
+    from distfd.objectives.command.work_folder import WorkFolder
+
+
+def kept_or_not(objective: ProgramSpec) -> str:
+    """What will become of the directory of an evaluation that goes well, in words to put behind its path."""
+    if objective.keep == "archive":
+        return f" (afterwards packed into {_archives(objective)})"
+    return "" if objective.keep == "all" else " (removed if all goes well; objective.command.keep=all leaves it)"
+
+
+def after_success(objective: ProgramSpec, folder: WorkFolder, x: NDArray[np.float64], value: Value) -> None:
+    """Keep, pack or remove the directory, as ``keep`` says."""
+    outcome = {"status": "ok", "value": np.asarray(value).tolist()}
+    if objective.keep == "all":
+        folder.keep(outcome)
+        return
+    if objective.keep == "archive":
+        target = _archives(objective) / archive_name(np.asarray(x))
+        try:
+            pack(folder.path, target, outcome)
+        except OSError as error:  # the value is good all the same
+            text = f"a work directory could not be packed into {target}: {error.strerror or error}"
+            warnings.warn(text, RuntimeWarning, stacklevel=2)
+    folder.discard()
+
+
+def _archives(objective: ProgramSpec) -> Path:
+    return Path(objective.archive or objective.work or tempfile.gettempdir())
+
+
+def why_removed(objective: ProgramSpec) -> str:
+    """Why the directory of an evaluation that failed is not kept; empty where it is."""
+    if objective.keep == "none":
+        return "keep: none"
+    if objective.keep != "all" and not make_room(objective.work, objective.made):
+        return f"{MOST_KEPT} of this run are kept already"
+    return ""
+
+
+def after_failure(objective: ProgramSpec, folder: WorkFolder, trial: Trial, error: BaseException) -> None:
+    """End what still runs, and keep the directory or not."""
+    kill_evaluation(trial.mark)
+    # An interrupt says nothing against the evaluation, so there is nothing in it to look at.
+    interrupted = not isinstance(error, Exception) and objective.keep != "all"
+    if interrupted or trial.removed:
+        folder.discard()
+    else:
+        status = error.status.word if isinstance(error, EvaluationFailure) else "error"
+        folder.keep({"status": status, "failure": str(error)})

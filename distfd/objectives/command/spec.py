@@ -1,0 +1,161 @@
+"""What to run, what to give it and what to take from it, for J by an external program: checked, and as data."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import KW_ONLY, dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distfd.core.errors import InputError
+from distfd.core.files import at_home
+from distfd.objectives.command import options
+from distfd.objectives.command.inputs import read_input, refuse_complex, variables
+from distfd.objectives.command.measured import read_measured
+from distfd.objectives.command.outputs import parse_output
+from distfd.objectives.command.work_directory import RESERVED, check_layout, inside
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import ArrayLike
+
+    from distfd.objectives.command.expression import Expression
+    from distfd.objectives.command.inputs import Source
+    from distfd.objectives.command.outputs import Output
+    from distfd.objectives.command.values import Value
+
+_KEEP = ("failed", "all", "none", "archive")
+
+
+@dataclass(frozen=True, eq=False)
+class ProgramSpec:
+    """The data of a `CommandObjective`, where its fields are described; and what follows from them alone.
+
+    Raises
+    ------
+    InputError
+        If an option is wrong or a file is missing; the message names it.
+    """
+
+    argv: Sequence[str] | None = None
+    _: KW_ONLY
+    inputs: Mapping[str, str | Path | Mapping[str, Any]] = field(default_factory=dict)
+    outputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    data: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    value: str | Sequence[str] | Callable[..., Any] | None = None
+    copy: Sequence[str | Path] = ()
+    link: Sequence[str | Path] = ()
+    env: Mapping[str, str | float | None] = field(default_factory=dict, repr=False)
+    pass_env: Sequence[str] = ()
+    hint: str | None = None
+    fails_if: str | None = None
+    retry_if: str | None = None
+    retry_delay: float = 0.0
+    log: Sequence[str] = ()
+    names: Sequence[str] | None = None
+    base: str | Path = "."
+    work: str | Path | None = None
+    keep: str = "failed"
+    archive: str | Path | None = None
+    version: str | None = None
+    commands: Sequence[Sequence[str]] | None = None
+    pre: Sequence[Sequence[str]] = ()
+    post: Sequence[Sequence[str]] = ()
+    stdin: str | None = None
+    restart: Sequence[str] = ()
+    given: tuple[tuple[str, ...], ...] = field(init=False, repr=False)
+    """All commands, as they were given."""
+    steps: tuple[tuple[str, ...], ...] = field(init=False, repr=False)
+    """The same, programs with a slash by their absolute paths."""
+    fed: range = field(init=False, repr=False)
+    """Which of them read ``stdin``."""
+    decks: Mapping[str, Source] = field(init=False, repr=False)
+    taken: tuple[Output, ...] = field(init=False, repr=False)
+    measured: Mapping[str, Value] = field(init=False, repr=False)
+    formula: tuple[Expression, ...] = field(init=False, repr=False)
+    """The expressions of ``value``; empty where it is a function."""
+    shipped: Mapping[str, str] = field(init=False, repr=False)
+    """The values of ``pass_env``; never shown."""
+    made: float = field(init=False, repr=False)
+    """When this object was made, in seconds since the epoch: work directories from before are of earlier runs."""
+
+    def __post_init__(self) -> None:
+        base = at_home(self.base).absolute()
+        if self.keep not in _KEEP:
+            raise InputError(f"keep is one of {', '.join(_KEEP)} (given {self.keep!r})")
+        names = None if self.names is None else tuple(self.names)
+        if names is not None and len(set(names)) != len(names):
+            raise InputError(f"names must differ (given {names})")
+        options.patterns(fails_if=self.fails_if, retry_if=self.retry_if)
+        decks = dict(read_input(name, spec, base) for name, spec in self.inputs.items())
+        taken = tuple(parse_output(name, spec, str(base)) for name, spec in self.outputs.items())
+        copied, linked = options.files("copy", self.copy, base), options.files("link", self.link, base)
+        restart = [inside(name, "restart") for name in options.listed("restart", self.restart)]
+        logs = [inside(name, "log") for name in options.listed("log", self.log)]
+        brought, shared = ([Path(path).name for path in paths] for paths in (copied, linked))
+        check_layout(decks, brought, shared, [*(o.file for o in taken if o.file), *logs, *restart])
+        if both := sorted({*decks, *RESERVED} & set(restart)):
+            raise InputError(f"restart: {both[0]} is written by distfd itself")
+        given, fed = options.commands(self.argv, self.commands, self.pre, self.post)
+        for name, made in {
+            "base": str(base),
+            "work": None if self.work is None else str(at_home(self.work).absolute()),
+            "archive": None if self.archive is None else str(at_home(self.archive).absolute()),
+            "names": names,
+            "copy": copied,
+            "link": linked,
+            "log": tuple(logs),
+            "restart": tuple(restart),
+            "env": options.environment(self.env),
+            "stdin": None if self.stdin is None else inside(self.stdin, "stdin"),
+            "decks": decks,
+            "taken": taken,
+            "measured": {name: read_measured(name, spec, base) for name, spec in self.data.items()},
+            "formula": options.formula(self.value, tuple(self.outputs), tuple(self.data)),
+            "given": given,
+            "steps": options.steps(given, base, {*decks, *brought, *shared}),
+            "fed": fed,
+            "shipped": options.shipped(self.pass_env),
+            "made": time.time(),
+        }.items():
+            object.__setattr__(self, name, made)
+
+    def variables(self, x: ArrayLike, *, warm: bool = False) -> dict[str, Any]:
+        """What the templates may use at x, (d,), in a cold start or a warm one."""
+        return variables(list(self.parameters(x).values()), self.names, warm=warm if self.restart else None)
+
+    def parameters(self, x: ArrayLike) -> dict[str, float]:
+        """x, (d,), by the parameters' names (x0, x1, ... where there are none).
+
+        Raises
+        ------
+        InputError
+            If x is complex or has another length than there are names.
+        """
+        import numpy as np  # importing distfd alone must stay light
+
+        refuse_complex(x)
+        values = np.asarray(x, dtype=np.float64).ravel().tolist()
+        names = self.names if self.names is not None else [f"x{k}" for k in range(len(values))]
+        if len(names) != len(values):
+            raise InputError(f"x has {len(values)} values, and there are {len(names)} names: {', '.join(names)[:200]}")
+        return dict(zip(names, values, strict=True))
+
+    def missing(self, program: str) -> str:
+        """The message for a program that is not there."""
+        from distfd.objectives.command.absent import absent
+
+        return absent(program, Path(self.base), self.hint)
+
+    def environ(self) -> dict[str, str]:
+        """The program's environment, in the process that calls this."""
+        environ = {**os.environ, **self.shipped}
+        for name, value in self.env.items():
+            for unset in [known for known in environ if fnmatchcase(known, name)] if name.endswith("*") else [name]:
+                environ.pop(unset, None)
+            if value is not None:
+                environ[name] = str(value)
+        return environ

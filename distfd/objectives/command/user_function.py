@@ -1,0 +1,87 @@
+"""Extractors in the user's own Python: found from the config's folder, the current one, or what is installed."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from distfd.core.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@dataclass(frozen=True)
+class UserFunction:
+    """A function named ``module:function``.
+
+    A module that is one file beside the configuration is read here, on the driver, so that workers run this very text
+    and a change of it changes the objective's fingerprint.
+
+    Parameters
+    ----------
+    name : str
+        ``module:function``; the module may be dotted.
+    base : str
+        The folder in which it is looked for first.
+
+    Raises
+    ------
+    InputError
+        If the name is not of this form.
+    """
+
+    name: str
+    base: str
+    file: str | None = field(init=False, default=None)
+    source: bytes = field(init=False, default=b"", repr=False)
+
+    def __post_init__(self) -> None:
+        module, colon, function = self.name.partition(":")
+        if not colon or not function.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
+            raise InputError(f"{self.name!r} is not of the form 'module:function'")
+        for folder in (Path(self.base), Path.cwd()):
+            file = folder.joinpath(*module.split(".")).with_suffix(".py")
+            if file.is_file():
+                object.__setattr__(self, "file", str(file.absolute()))
+                object.__setattr__(self, "source", file.read_bytes())
+                return
+
+    def load(self) -> Callable[..., Any]:
+        """The function itself; call it once in each process.
+
+        Raises
+        ------
+        InputError
+            If the module cannot be imported or has no such function.
+        """
+        module, _, function = self.name.partition(":")
+        try:
+            found = self._execute(module) if self.file else importlib.import_module(module)
+        except Exception as error:
+            where = self.file or f"{self.base}, the current folder and installed packages"
+            raise InputError(
+                f"{self.name}: cannot import {module} ({type(error).__name__}: {error}; {where})"
+            ) from error
+        loaded = getattr(found, function, None)
+        if not callable(loaded):
+            raise InputError(f"{self.name}: {getattr(found, '__file__', None) or module} has no function {function}")
+        return loaded  # type: ignore[no-any-return]  # callable() leaves Any
+
+    def _execute(self, name: str) -> ModuleType:
+        """Run the file's text as a module of its own: two configurations may both have an extract.py."""
+        assert self.file is not None
+        folder = str(Path(self.file).parents[name.count(".")])
+        if folder not in sys.path:
+            sys.path.append(folder)  # for its own imports from beside it
+        module = ModuleType(f"{name}_{hashlib.sha256(self.file.encode() + self.source).hexdigest()[:16]}")
+        module.__file__ = self.file
+        module.__package__ = name.rpartition(".")[0]
+        sys.modules[module.__name__] = module  # where dataclasses and pickle look for it
+        exec(compile(self.source, self.file, "exec"), module.__dict__)  # noqa: S102  # it is the user's own code
+        return module

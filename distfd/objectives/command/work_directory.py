@@ -1,0 +1,147 @@
+"""The work directory of one evaluation: what goes in, what counts as new, and when it is removed."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from distfd.core.errors import InputError
+from distfd.objectives.command.values import OutputError
+from distfd.workers.hosts import HOSTS_FILE, hosts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+STDOUT, STDERR, PARAMETERS = "stdout", "stderr", "parameters.json"
+RESERVED = (STDOUT, STDERR, PARAMETERS, "rerun.sh", "distfd-outcome.json", HOSTS_FILE)
+
+_CHUNK = 2**20
+_LONGEST_NAME = 255
+"""Bytes of a file's name on Linux and macOS."""
+
+
+def inside(name: Any, what: str) -> str:
+    """The name of a file within the work directory, refused where it would leave it.
+
+    Raises
+    ------
+    InputError
+        If it is no relative path, or has a ``..`` or a NUL in it.
+    """
+    if not isinstance(name, str) or not name or "\0" in name:
+        raise InputError(f"{what} {name!r} is not the name of a file")
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or not path.parts:
+        raise InputError(f"{what} {name!r} would leave the work directory; give a relative path without ..")
+    if too_long(path.parts):
+        raise InputError(f"{what} {name[:40]!r}... is too long for a file's name")
+    return str(path)
+
+
+def too_long(parts: Iterable[str]) -> bool:
+    """Whether a path has a part that no file system takes for a name."""
+    return any(len(os.fsencode(part)) > _LONGEST_NAME for part in parts)
+
+
+def contains(folder: Path, path: Path) -> bool:
+    """Whether the path, with all links in it followed, is inside the folder."""
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+
+
+def check_layout(targets: Iterable[str], copied: Iterable[str], linked: Iterable[str], outputs: Iterable[str]) -> None:
+    """See that nothing in a work directory would overwrite or hide something else.
+
+    Raises
+    ------
+    InputError
+        If two things have one name, or a file would be written, or an output read, through a link: all evaluations
+        would share it.
+    """
+    links = {PurePosixPath(name) for name in linked}
+    taken: set[PurePosixPath] = {PurePosixPath(name) for name in RESERVED}
+    for name in (*targets, *copied, *linked):
+        if name in ("", ".."):
+            raise InputError(f"copy, link: {name!r} is no name that a file in the work directory can have")
+        if (path := PurePosixPath(name)) in taken:
+            raise InputError(f"two files of the work directory would be called {name!r}")
+        taken.add(path)
+    for name in (*targets, *outputs):
+        if shared := links & {PurePosixPath(name), *PurePosixPath(name).parents}:
+            raise InputError(
+                f"{name!r} would be written through the link {str(shared.pop())!r}: use copy in place of link"
+            )
+
+
+def fill(folder: Path, parameters: Mapping[str, float], copy: Iterable[str | Path], link: Iterable[str | Path]) -> None:
+    """Put parameters, copies and links into a folder, and the names of the nodes where there are several."""
+    (folder / PARAMETERS).write_text(json.dumps(parameters, indent=1) + "\n", encoding="utf-8")
+    if nodes := hosts():
+        (folder / HOSTS_FILE).write_text("\n".join(nodes) + "\n", encoding="utf-8")
+    for source in map(Path, copy):
+        # With their old times, so that a copied file which the program then writes is seen to be new.
+        if source.is_dir():
+            shutil.copytree(source, folder / source.name)
+        else:
+            shutil.copy2(source, folder / source.name)
+    for source in map(Path, link):
+        (folder / source.name).symlink_to(source)
+
+
+def age(folder: Path, files: Iterable[str]) -> None:
+    """Give files that are there before the program runs the time 0, by which `fresh` knows them again."""
+    for name in files:
+        with contextlib.suppress(FileNotFoundError):
+            os.utime(folder / name, ns=(0, 0))
+
+
+def fresh(folder: Path, name: str) -> Path:
+    """An output file that this run of the program wrote.
+
+    Raises
+    ------
+    OutputError
+        If it is missing, no plain file, empty, or only the copy that was there before.
+    """
+    path = folder / name
+    if not contains(folder, path):
+        raise OutputError(f"it is a link that leads out of the work directory, to {os.path.realpath(path)}")
+    if not path.is_file():
+        raise OutputError(f"the program did not write it; {_there(folder)}")
+    stat = path.stat()
+    if stat.st_mtime_ns == 0:
+        raise OutputError("it is stale: the copy that was there before, which the program did not write")
+    if stat.st_size == 0:
+        raise OutputError(f"it is empty; {_there(folder)}")
+    return path
+
+
+def _there(folder: Path) -> str:
+    found = sorted(path.name for path in folder.iterdir())
+    return f"there are: {', '.join(found[:20])}" + (f" ... ({len(found)})" if len(found) > 20 else "")
+
+
+def remove(folder: Path) -> None:
+    """Remove a work directory; what cannot be removed is left, as the value is good all the same."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def digest(path: Path) -> str:
+    """A digest of a file's content, or of all files below a folder with their names."""
+    total = hashlib.sha256()
+    for file in _files(path):
+        total.update(os.fsencode(file.relative_to(path)) + b"\0")
+        with file.open("rb") as stream:
+            content = hashlib.sha256()
+            while chunk := stream.read(_CHUNK):
+                content.update(chunk)
+        total.update(content.digest())
+    return total.hexdigest()
+
+
+def _files(path: Path) -> Iterator[Path]:
+    return iter(sorted(p for p in path.rglob("*") if p.is_file())) if path.is_dir() else iter([path])

@@ -1,0 +1,152 @@
+"""The life of a work directory: made, held while it is in use, then removed, or kept with a word on how it ended."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import re
+import socket
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distfd.objectives.command.work_directory import PARAMETERS, STDERR, STDOUT, remove
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+OUTCOME = "distfd-outcome.json"
+"""In directories that are kept. What has none, and is held by nobody, is left over from a run that was killed."""
+
+MOST_KEPT = 100
+"""Directories of failed evaluations that are kept in one place."""
+
+_LARGEST_LOG = 64 * 2**20
+_IN_WORK, _IN_TEMPORARY = "evaluation-", "distfd-evaluation-"
+
+
+class WorkFolder:
+    """A fresh, empty, private directory, locked while this process lives and uses it.
+
+    Parameters
+    ----------
+    work : path or None
+        Where it is made; None for the folder of temporary files.
+    """
+
+    def __init__(self, work: str | Path | None) -> None:
+        if work is not None:
+            try:
+                Path(work).mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                    raise
+                work = None  # another node, where the driver's path is nobody's to make
+        self.path = Path(tempfile.mkdtemp(prefix=f"{_IN_WORK if work else _IN_TEMPORARY}{_host()}-", dir=work))
+        self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        # A file system without locks only keeps `sweep` from knowing what is left over.
+        with contextlib.suppress(OSError):
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def keep(self, outcome: Mapping[str, Any]) -> None:
+        """Leave it for a look, with a file that says how it ended; huge logs are cut to their ends."""
+        with contextlib.suppress(OSError):  # a disk that is full
+            for name in (STDOUT, STDERR):
+                _cut(self.path / name)
+            text = json.dumps({**outcome, "ended": time.time()}, indent=1, default=str)
+            # The program may have put a link in its place, through which another file would be written.
+            (self.path / OUTCOME).unlink(missing_ok=True)
+            (self.path / OUTCOME).write_text(text + "\n", encoding="utf-8")
+        self._release()
+
+    def discard(self) -> None:
+        """Remove it."""
+        remove(self.path)
+        self._release()
+
+    def _release(self) -> None:
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+
+def sweep(work: str | Path | None) -> int:
+    """Remove the directories of evaluations that were cut off: their process is gone, and left no outcome.
+
+    Returns
+    -------
+    int
+        How many more there are on this host that somebody holds, or that were made just now.
+    """
+    left = 0
+    # Those of other hosts may be in use there: not every shared file system shares locks.
+    for path in list(_folders(work, _host())):
+        with contextlib.suppress(OSError):  # another worker may be sweeping too
+            # The name alone is no proof that it is ours.
+            if (path / OUTCOME).exists() or not ((path / PARAMETERS).exists() or not any(path.iterdir())):
+                continue
+            left += 1
+            left -= _removed(path)
+    return left
+
+
+def _removed(path: Path) -> bool:
+    """Remove a directory that nobody holds; whether it was."""
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Nobody holds it; but one that was made just now may be about to be locked.
+        free = time.time() - os.fstat(handle).st_ctime > 1.0
+        if free:
+            remove(path)
+        return free
+    finally:
+        os.close(handle)
+
+
+def sweep_all(work: str | Path, seconds: float = 3.0) -> None:
+    """Sweep until nothing is left that was cut off: processes that were just killed hold theirs a moment longer."""
+    give_up = time.monotonic() + seconds
+    while sweep(work) and time.monotonic() < give_up:
+        time.sleep(0.1)
+
+
+def make_room(work: str | Path | None, since: float) -> bool:
+    """Whether one more directory of a failed evaluation may be kept; those from before ``since`` give way."""
+    kept = sorted((path.stat().st_mtime, path) for path in _folders(work) if (path / OUTCOME).exists())
+    while len(kept) >= MOST_KEPT and kept[0][0] < since:
+        remove(kept.pop(0)[1])
+    return len(kept) < MOST_KEPT
+
+
+def count_kept(work: str | Path) -> int:
+    """How many directories of ended evaluations are kept in a folder."""
+    return sum((path / OUTCOME).exists() for path in _folders(work))
+
+
+def _folders(work: str | Path | None, host: str = ".+") -> Iterator[Path]:
+    """Directories of this user that are named as `WorkFolder` names them."""
+    named = re.compile(f"{_IN_WORK if work else _IN_TEMPORARY}{host}-[a-z0-9_]{{8}}")
+    with contextlib.suppress(OSError), os.scandir(work or tempfile.gettempdir()) as entries:
+        for entry in entries:
+            if not named.fullmatch(entry.name) or not entry.is_dir(follow_symlinks=False):
+                continue
+            if entry.stat(follow_symlinks=False).st_uid == os.getuid():
+                yield Path(entry.path)
+
+
+def _host() -> str:
+    return re.sub(r"[^A-Za-z0-9]", "-", socket.gethostname())
+
+
+def _cut(log: Path) -> None:
+    if log.is_symlink() or not log.is_file() or log.stat().st_size <= _LARGEST_LOG:
+        return
+    with log.open("rb") as stream:
+        stream.seek(-_LARGEST_LOG // 4, os.SEEK_END)
+        end = stream.read()
+    log.write_bytes(b"[the beginning was cut off: the file was too large to be kept]\n" + end)

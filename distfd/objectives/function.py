@@ -1,0 +1,110 @@
+"""J as a Python callable."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distfd.core.errors import InputError, MissingSimulatorError
+from distfd.core.suggestions import did_you_mean
+from distfd.fingerprint.fingerprint import fingerprint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class PythonObjective:
+    """J(x): ``fun(x, *args, **kwargs)``.
+
+    Parameters
+    ----------
+    fun : callable
+        Picklable by cloudpickle: functions, lambdas, bound methods, partials, callable objects.
+    args, kwargs
+        Further arguments.
+    version : str, optional
+        Stands for all that J depends on where that cannot be found out (see `distfd.fingerprint.fingerprint`).
+    """
+
+    fun: Callable[..., Any]
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    version: str | None = None
+
+    limits_itself = False
+
+    def fingerprint(self) -> str | None:
+        """Digest of the function, what it refers to, and its arguments."""
+        found = fingerprint((self.fun, self.args, dict(self.kwargs)), version=self.version)
+        return found.digest if found.stable else None
+
+    def make(self) -> PythonModel:
+        """The function itself: there is nothing to set up."""
+        return PythonModel(self.fun, self.args, self.kwargs)
+
+
+@dataclass(frozen=True, eq=False)
+class PythonModel:
+    """A callable, ready."""
+
+    fun: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+
+    def evaluate(self, x: NDArray[np.float64], *, timeout: float | None) -> Any:  # noqa: ARG002  # ended from outside
+        """Call it."""
+        return self.fun(x, *self.args, **self.kwargs)
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+def load_name(name: str, folder: Path) -> Any:
+    """The object called ``module:qualname``, found from the folder, the current one, and installed packages.
+
+    Raises
+    ------
+    MissingSimulatorError
+        If the module, or one that it imports, is not there.
+    InputError
+        If the name has another form, the module fails on import, or has no such attribute.
+    """
+    module_name, _, qualname = name.partition(":")
+    if not module_name or not qualname:
+        raise InputError(f"{name!r}: must have the form module:name")
+    for path in (os.fspath(Path.cwd()), os.fspath(folder.resolve())):
+        if path not in sys.path:
+            sys.path.insert(0, path)
+    try:
+        found: Any = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise MissingSimulatorError(_not_found(name, module_name, error, folder)) from error
+    except (Exception, SystemExit) as error:
+        raise InputError(f"{name!r}: importing {module_name} failed: {type(error).__name__}: {error}") from error
+    for part in qualname.split("."):
+        if not hasattr(found, part):
+            public = [n for n in dir(found) if not n.startswith("_")]
+            raise InputError(
+                f"{name!r}: {module_name} has no {part!r}; it has {', '.join(public[:20])}{did_you_mean(part, public)}"
+            )
+        found = getattr(found, part)
+    return found
+
+
+def _not_found(name: str, module_name: str, error: ModuleNotFoundError, folder: Path) -> str:
+    if error.name and (module_name == error.name or module_name.startswith(error.name + ".")):
+        folders = list(dict.fromkeys((folder.resolve(), Path.cwd())))
+        there = [path.stem for place in folders for path in sorted(place.glob("*.py"))]
+        return (
+            f"{name!r}: there is no module {error.name!r} in {', in '.join(map(str, folders))}, or among the "
+            f"installed packages{did_you_mean(error.name, there)}"
+        )
+    return f"{name!r}: {module_name} needs {error.name!r}, which is not installed; try: pip install {error.name}"

@@ -1,0 +1,1 @@
+"""Optimisation: minimize and least_squares on waves of evaluations."""

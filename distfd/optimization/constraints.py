@@ -1,0 +1,130 @@
+"""Constraints: SciPy's own, and outputs of the very evaluation that gives J."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from distfd.core.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+    Vector = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Outputs:
+    """Constraints that J's own evaluation gives: fun returns [J, c_1, ... c_m], and lower <= c <= upper is to hold.
+
+    One evaluation then serves the objective and all constraints, and one wave all their derivatives.
+
+    Parameters
+    ----------
+    lower, upper : float or (m,) array
+        Infinite where there is no limit; equal for an equation.
+
+    Raises
+    ------
+    InputError
+        If there is no such c.
+    """
+
+    lower: ArrayLike = -np.inf
+    upper: ArrayLike = np.inf
+
+    def __post_init__(self) -> None:
+        lower, upper = (np.asarray(limit, dtype=np.float64) for limit in (self.lower, self.upper))
+        if lower.ndim > 1 or upper.ndim > 1 or np.isnan(lower).any() or np.isnan(upper).any():
+            raise InputError("constraints: lower and upper are numbers, or one-dimensional arrays of them")
+        if lower.ndim and upper.ndim and lower.shape != upper.shape:
+            raise InputError(f"constraints: there are {lower.size} lower limits and {upper.size} upper ones")
+        if np.any(lower > upper):
+            raise InputError("constraints: a lower limit is above its upper one")
+        object.__setattr__(self, "lower", lower)
+        object.__setattr__(self, "upper", upper)
+
+    def violation(self, c: Vector) -> float:
+        """How far the worst of (m,) values is from its limits; 0 where all are kept.
+
+        Raises
+        ------
+        InputError
+            If there is another number of limits.
+        """
+        for limit in (np.asarray(self.lower), np.asarray(self.upper)):
+            if limit.ndim and limit.size != len(c):
+                raise InputError(
+                    f"constraints: there are limits for {limit.size} outputs, and J gave {len(c)} beside J"
+                )
+        if not len(c):
+            raise InputError("constraints: J gave one number; for Outputs it returns [J, c_1, ... c_m]")
+        return worst(c, self.lower, self.upper)
+
+
+def worst(c: Any, lower: Any, upper: Any) -> float:
+    """How far the worst value is outside."""
+    with np.errstate(invalid="ignore"):
+        return float(np.maximum(np.maximum(np.asarray(lower) - c, c - np.asarray(upper)), 0.0).max(initial=0.0))
+
+
+def split(constraints: Any) -> tuple[Outputs | None, list[Any]]:
+    """The Outputs, if there are some, and SciPy's own.
+
+    Raises
+    ------
+    InputError
+        If there are several Outputs, or one is none that SciPy has.
+    """
+    given = list(constraints) if isinstance(constraints, (list, tuple)) else [constraints]
+    for each in given:
+        if not isinstance(each, Outputs) and not _is_scipys(each):
+            raise InputError(
+                "constraints: must be a distfd.Outputs, SciPy's LinearConstraint and NonlinearConstraint, or "
+                f"dictionaries with type (eq or ineq) and fun (was {each!r})"
+            )
+    outputs = [each for each in given if isinstance(each, Outputs)]
+    if len(outputs) > 1:
+        raise InputError("constraints: one Outputs holds the limits of all outputs; there are several")
+    return (outputs[0] if outputs else None), [each for each in given if not isinstance(each, Outputs)]
+
+
+def _is_scipys(constraint: Any) -> bool:
+    if isinstance(constraint, dict):
+        return str(constraint.get("type")).lower() in ("eq", "ineq") and callable(constraint.get("fun"))
+    kind = hasattr(constraint, "A") or callable(getattr(constraint, "fun", None))
+    return kind and hasattr(constraint, "lb") and hasattr(constraint, "ub")
+
+
+def given_violation(constraints: Sequence[Any], x: Vector) -> float:
+    """How far the worst of SciPy's constraints is from being kept at x; calls their functions, which are cheap."""
+    return max((_violation(each, x) for each in constraints), default=0.0)
+
+
+def _violation(constraint: Any, x: Vector) -> float:
+    if isinstance(constraint, dict):
+        c = np.atleast_1d(constraint["fun"](x, *constraint.get("args", ())))
+        return worst(c, 0.0, 0.0 if constraint["type"].lower() == "eq" else np.inf)
+    if hasattr(constraint, "A"):
+        return worst(np.atleast_1d(constraint.A @ x), constraint.lb, constraint.ub)
+    return worst(np.atleast_1d(constraint.fun(x)), constraint.lb, constraint.ub)
+
+
+def as_scipy(outputs: Outputs, value: Callable[[Vector], Vector], jacobian: Callable[[Vector], Any]) -> list[Any]:
+    """The outputs as constraints of SciPy's, equations apart from the others, as SLSQP wants them."""
+    from scipy.optimize import NonlinearConstraint
+
+    lower, upper = np.asarray(outputs.lower), np.asarray(outputs.upper)
+    equal = lower == upper
+    if equal.all() or not equal.any():
+        return [NonlinearConstraint(value, lower, upper, jac=jacobian)]
+    lower, upper = np.broadcast_arrays(lower, upper)
+
+    def part(rows: NDArray[np.int64]) -> Any:
+        return NonlinearConstraint(lambda x: value(x)[rows], lower[rows], upper[rows], jac=lambda x: jacobian(x)[rows])
+
+    return [part(np.flatnonzero(equal)), part(np.flatnonzero(~equal))]

@@ -1,0 +1,232 @@
+"""What an optimisation has seen: the best point, what it took, and whether it is enough."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from distfd.optimization.limits import Limits, Stop
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from distfd.evaluation.tally import Tally
+    from distfd.results.derivative_result import DerivativeResult
+
+FEASIBLE = 1e-6
+"""A violation of constraints up to which a point counts as feasible: SciPy's methods end at about 1e-8 to 1e-6."""
+
+
+_ROWS = 24
+"""Iterates up to which a history prints whole."""
+
+
+class Iterate(NamedTuple):
+    """One row of a history.
+
+    Attributes
+    ----------
+    iteration : int
+        0 for x0.
+    value : float
+        What is minimised.
+    gradient_norm : float
+        Euclidean; NaN where it is not known.
+    n_evaluations : int
+        So far, those known from the store included.
+    """
+
+    iteration: int
+    value: float
+    gradient_norm: float
+    n_evaluations: int
+
+
+class History(list[Iterate]):
+    """The iterates in their order, which print as a table."""
+
+    def __repr__(self) -> str:
+        rows = [("iteration", "J", "|g|", "evaluations")]
+        rows += [(str(one[0]), f"{one[1]:.8g}", f"{one[2]:.3g}", str(one[3])) for one in self]
+        lines = ["".join(f"{cell:>14}" for cell in row) for row in rows]
+        if len(lines) > _ROWS:
+            lines[_ROWS // 2 : -_ROWS // 2] = [f"... {len(lines) - _ROWS} more ...".rjust(14)]
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """A point with its value and its derivative.
+
+    Attributes
+    ----------
+    x : (d,) ndarray
+    value : float
+        What is minimised.
+    result : DerivativeResult
+    gradient : (d,) ndarray
+        Of what is minimised.
+    violation : float
+        How far the worst constraint is from being kept; 0 where there is none.
+    """
+
+    x: NDArray[np.float64]
+    value: float
+    result: DerivativeResult
+    gradient: NDArray[np.float64]
+    violation: float = 0.0
+
+    def better_than(self, other: Seen | None) -> bool:
+        """Whether it is nearer to being feasible, or both are feasible and its value is lower."""
+        return other is None or self.rank < other.rank
+
+    def replaces(self, other: Seen | None) -> bool:
+        """Whether it is the same point, looked at again: its derivative is then the better one."""
+        return other is not None and self.rank == other.rank and self.x.tobytes() == other.x.tobytes()
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """By which points are ordered, the best one first."""
+        return (0.0 if self.violation <= FEASIBLE else self.violation, self.value)
+
+
+@dataclass(eq=False)
+class Record:
+    """What an optimisation has seen.
+
+    Attributes
+    ----------
+    first, best : Seen or None
+        At x0, and at the best point of those whose derivative is known too.
+    n_evaluations, n_reused : int
+        Points computed, and points known before, derivatives' included.
+    n_values, n_gradients : int
+        How often the method asked for either: ``nfev`` and ``njev``.
+    n_rejected : int
+        Values after which no derivative was asked for there.
+    n_failed_trials : int
+        Points where J failed and the method was turned back.
+    trials, failures : int
+        Points tried since the last iterate, and at how many of them J failed.
+    iterations : int
+    history : list of Iterate
+    totals : dict
+        n_failed, n_retried, wall_seconds and ideal_seconds of all waves.
+    """
+
+    limits: Limits = field(default_factory=Limits)
+    first: Seen | None = None
+    best: Seen | None = None
+    n_evaluations: int = 0
+    n_reused: int = 0
+    n_values: int = 0
+    n_gradients: int = 0
+    n_rejected: int = 0
+    n_failed_trials: int = 0
+    trials: int = 0
+    failures: int = 0
+    iterations: int = 0
+    history: History = field(default_factory=History)
+    latest: Seen | None = None
+    _unknown: bytes = b""
+    totals: dict[str, float] = field(
+        default_factory=lambda: {"n_failed": 0, "n_retried": 0, "wall_seconds": 0.0, "ideal_seconds": 0.0}
+    )
+    begun: float = field(default_factory=time.monotonic)
+
+    def count(self, tally: Tally | DerivativeResult) -> None:
+        """Add what some points took."""
+        self.n_evaluations += tally.n_evaluations
+        self.n_reused += tally.n_reused
+        for name in self.totals:
+            self.totals[name] += getattr(tally, name)
+
+    def see(self, seen: Seen) -> None:
+        """Take a point in, and stop if that is enough.
+
+        Raises
+        ------
+        Stop
+            If the target or another limit is reached.
+        """
+        self.n_gradients += 1
+        self.latest = seen
+        if self._unknown == seen.x.tobytes():  # some methods ask for the slope after they have told of the iterate
+            self.history[-1] = self.history[-1]._replace(gradient_norm=float(np.linalg.norm(seen.gradient)))
+        if self.first is None:
+            self.first = seen
+            self._write_down(seen.x, seen.value)
+        if seen.better_than(self.best) or seen.replaces(self.best):
+            self.best = seen
+        target = self.limits.target
+        if target is not None and seen.violation <= FEASIBLE and seen.value <= target:
+            raise Stop(f"J reached the target of {target:g}", reached=True)
+        self.check()
+
+    def tried(self, *, failed: bool) -> None:
+        """J was asked for at one more point that the method may go to."""
+        self.trials += 1
+        self.failures += failed
+        self.n_failed_trials += failed
+
+    @property
+    def walled_in(self) -> bool:
+        """Whether J failed wherever the method has tried to go since the last iterate."""
+        return 0 < self.trials == self.failures
+
+    def slope(self, x: NDArray[np.float64]) -> float | None:
+        """Euclidean norm of the gradient at x, if x is the best point or the latest."""
+        for seen in (self.best, self.latest):
+            if seen is not None and seen.x.tobytes() == x.tobytes():
+                return float(np.linalg.norm(seen.gradient))
+        return None
+
+    def check(self) -> None:
+        """Stop if too much was spent; not before there is a point that can be given back.
+
+        Raises
+        ------
+        Stop
+            If a limit is reached.
+        """
+        limits = self.limits
+        if self.best is None:
+            return
+        if limits.max_evaluations is not None and self.n_evaluations + self.n_reused >= limits.max_evaluations:
+            raise Stop(f"max_evaluations of {limits.max_evaluations} reached")
+        if limits.max_wall_time is not None and self.wall_seconds >= limits.max_wall_time:
+            raise Stop(f"max_wall_time of {limits.max_wall_time:g} s reached")
+
+    def iterated(self, x: NDArray[np.float64], value: float) -> None:
+        """One more iteration is done.
+
+        Raises
+        ------
+        Stop
+            If these were enough; not all methods have an option for it.
+        """
+        self.iterations += 1
+        self._write_down(x, value)
+        if self.iterations == self.limits.max_iterations:
+            raise Stop(f"max_iterations of {self.limits.max_iterations} reached")
+
+    def _write_down(self, x: NDArray[np.float64], value: float) -> None:
+        self.trials = self.failures = 0
+        norm = self.slope(x)
+        self._unknown = x.tobytes() if norm is None else b""
+        spent = self.n_evaluations + self.n_reused
+        self.history.append(Iterate(self.iterations, value, math.nan if norm is None else norm, spent))
+
+    @property
+    def wall_seconds(self) -> float:
+        """Since it began."""
+        return time.monotonic() - self.begun
+
+    @property
+    def value(self) -> float:
+        """The best one's; NaN before there is one."""
+        return math.nan if self.best is None else self.best.value

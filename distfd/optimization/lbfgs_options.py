@@ -1,0 +1,73 @@
+"""The options of the method "L-BFGS"."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from distfd.core.errors import InputError
+from distfd.core.suggestions import did_you_mean
+from distfd.core.validation import is_number, is_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True)
+class LbfgsOptions:
+    """What ``options`` may hold.
+
+    Parameters
+    ----------
+    gtol, ftol : float
+        As for SciPy's L-BFGS-B.
+    maxiter : int
+    maxcor : int
+        Pairs of steps and changes of the gradient that are kept: 2 d numbers each, and several come of one round.
+    noise : float, optional
+        The standard deviation of the noise in J, where it is known; then, and with step="auto", the method is the one
+        for noisy J.
+    trials : int, optional
+        At most so many gradients at once.
+
+    Raises
+    ------
+    InputError
+        If one of them makes no sense.
+    """
+
+    gtol: float = 1e-5
+    ftol: float = 2.220446049250313e-09
+    maxiter: int = 15000
+    maxcor: int = 40
+    noise: float | None = None
+    trials: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("gtol", "ftol"):
+            given = getattr(self, name)
+            if not is_number(given) or given < 0:
+                raise InputError(f"options: {name} must be a number >= 0 (was {given!r})")
+        for name in ("maxiter", "maxcor", "trials"):
+            given = getattr(self, name)
+            if not (name == "trials" and given is None) and (not is_whole(given) or given < 1):
+                raise InputError(f"options: {name} must be a whole number >= 1 (was {given!r})")
+        if self.noise is not None and not (is_number(self.noise) and self.noise > 0):
+            raise InputError(f"options: noise must be a number > 0 (was {self.noise!r})")
+
+
+def chosen(options: Mapping[str, Any], tolerance: float | None) -> LbfgsOptions:
+    """The options as they were chosen.
+
+    Raises
+    ------
+    InputError
+        If one is none of `LbfgsOptions`.
+    """
+    known = [each.name for each in fields(LbfgsOptions)]
+    for name in options:
+        if name not in known:
+            near = did_you_mean(name, known) or f"; it has {', '.join(known)}"
+            raise InputError(f"options: L-BFGS has no {name!r}{near}")
+    common = {} if tolerance is None else {"gtol": tolerance, "ftol": tolerance}
+    return LbfgsOptions(**{**common, **options})

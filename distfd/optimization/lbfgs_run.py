@@ -1,0 +1,141 @@
+"""The method "L-BFGS" from its start to its end: rounds of as many trials as the slots hold."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from distfd.differentiation.steps import NoiseStep
+from distfd.optimization.lbfgs import Found, Search, Tolerances
+from distfd.optimization.lbfgs_rounds import Rounds
+from distfd.optimization.noisy_gradients import measure
+from distfd.optimization.plain_gradients import PlainGradients
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from distfd.optimization.lbfgs_options import LbfgsOptions
+    from distfd.optimization.lbfgs_rounds import Gradients
+    from distfd.optimization.optimization_run import Course
+
+    Floats = NDArray[np.float64]
+
+_HALF = 0.5
+"""Of the gradient: by how much central differences may differ from one-sided ones that were right."""
+_PATIENCE = 2
+"""Rounds without a step after which better gradients are taken, if there are any."""
+
+
+def minimize_by_lbfgs(
+    course: Course, bounds: tuple[Floats, Floats] | None, options: LbfgsOptions
+) -> Callable[[Floats], Any]:
+    """A function of the start: the result from there, as SciPy's `OptimizeResult`."""
+
+    def run(x0: Floats) -> Any:
+        return _Run(course, options, bounds, x0).to_its_end()
+
+    return run
+
+
+class _Run:
+    """One search from one start."""
+
+    def __init__(self, course: Course, options: LbfgsOptions, bounds: tuple[Floats, Floats] | None, x0: Floats) -> None:
+        setting = course.evaluator.setting(x0)
+        lower, upper = setting.site.lower, setting.site.upper
+        if bounds is not None:
+            lower, upper = np.maximum(lower, bounds[0]), np.minimum(upper, bounds[1])
+        self._course, self._options = course, options
+        self._rounds = Rounds(course)
+        tolerances = Tolerances(options.gtol, options.ftol)
+        self._search = Search(np.array(x0), lower, upper, options.maxcor, tolerances)
+        step = setting.options.step
+        self._noisy = options.noise is not None or isinstance(step, NoiseStep)
+        self._given = options.noise or (step.noise if isinstance(step, NoiseStep) else None)
+        self._gradients: Gradients = PlainGradients(course.evaluator)
+
+    def to_its_end(self) -> Any:
+        """Round after round."""
+        from scipy.optimize import OptimizeResult
+
+        self._begin()
+        iterations = 0
+        while not (end := self._end()):
+            if iterations == self._options.maxiter:
+                return OptimizeResult(
+                    success=False, status=1, message=f"maxiter of {iterations} reached", nit=iterations
+                )
+            if self._round():
+                iterations += 1
+                self._course.iterated(self._search.x, self._search.value)
+        success, message = end
+        return OptimizeResult(success=success, status=0 if success else 2, message=message, nit=iterations)
+
+    def _begin(self) -> None:
+        """The first round, at x0."""
+        search = self._search
+        if self._noisy:
+            gradients, found = measure(self._rounds, search.x, self._course.evaluator, self._given)
+            self._gradients, search.noise = gradients, gradients.bound
+            search.tell([found])
+            return
+        self._round()
+        if search.gradient is None:
+            # The error says what failed; where J has thought better of it, this is as good.
+            result = self._course.evaluator.differentiate(search.x)
+            search.tell([Found(search.x, float(result.value), result.derivative, result.error)])
+
+    def _round(self) -> bool:
+        """One round of trials; whether x has moved."""
+        search = self._search
+        trials, values = self._rounds.room(self._gradients, search.x, self._options.trials)
+        return search.tell(self._rounds.evaluate(search.ask(trials, values), self._gradients))
+
+    def _end(self) -> tuple[bool, str] | None:
+        """Whether it has converged, and what to say; better gradients are taken first where they may go further."""
+        search = self._search
+        while True:
+            if search.converged and not self._noisy and (why := self._checked()):
+                return True, why
+            within = self._within_error()
+            if not within and search.failed < _PATIENCE:
+                return None
+            if not self._gradients.refine():
+                break
+            found = self._rounds.again(search.x, self._gradients)
+            if found.gradient is not None:
+                search.refine(found)
+        if within:
+            return True, "every component of the gradient is within its error bar: J is at its noise"
+        if self._noisy:
+            return True, "no step descends by more than the noise of J"
+        return (False, "no step was found along which J falls") if search.stuck else None
+
+    def _checked(self) -> str:
+        """Why it has converged, if central differences say so too; one round, once, and what follows is central.
+
+        One-sided ones are off by half of h J'' each, which can hide a slope as well as make one.
+        """
+        search, why, before = self._search, self._search.converged, self._search.gradient
+        if not self._gradients.refine():
+            return why
+        found = self._rounds.again(search.x, self._gradients)
+        if found.gradient is None or before is None:
+            return f"{why} (by one-sided differences; J fails at points of central ones)"
+        bias = float(np.abs(found.gradient - before).max())
+        search.refine(found)
+        if search.converged:
+            return search.converged
+        # J fell by next to nothing along what was the gradient: then there is no more to be had by a better one.
+        by_value = "ftol" in why and bias <= _HALF * float(np.abs(search.projected_gradient).max())
+        return why if by_value else ""
+
+    def _within_error(self) -> bool:
+        """Whether the gradient is 0 as far as can be told."""
+        search = self._search
+        if search.error is None or not self._noisy:
+            return False
+        return bool((np.abs(search.projected_gradient) <= search.error).all())

@@ -1,0 +1,55 @@
+"""When an optimisation stops before its method would."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from distfd.core.errors import InputError
+from distfd.core.validation import is_number
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When to stop before the method itself would.
+
+    Parameters
+    ----------
+    max_iterations : int, optional
+        Iterations of the method.
+    max_evaluations : int, optional
+        Evaluations of J, those for gradients and those known from the store included; looked at after each value and
+        each gradient.
+    target : float, optional
+        A value of J (for least squares: a cost) that is good enough; looked at once the gradient there is known.
+    tolerance : float, optional
+        SciPy's ``tol``.
+    max_wall_time : float, optional
+        Seconds of this session; looked at after each value and each gradient.
+
+    Raises
+    ------
+    InputError
+        If one of them makes no sense.
+    """
+
+    max_iterations: int | None = None
+    max_evaluations: int | None = None
+    target: float | None = None
+    tolerance: float | None = None
+    max_wall_time: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("max_iterations", "max_evaluations", "tolerance", "max_wall_time"):
+            given = getattr(self, name)
+            if given is not None and not (is_number(given) and given > 0):
+                raise InputError(f"{name}: must be > 0 (was {given!r})")
+        if self.target is not None and not is_number(self.target):
+            raise InputError(f"target: must be a number (was {self.target!r})")
+
+
+class Stop(Exception):  # noqa: N818  # it ends a method's loop in good order and is no error
+    """A limit was reached; ``reached`` where that is what was wanted."""
+
+    def __init__(self, text: str, *, reached: bool = False) -> None:
+        super().__init__(text)
+        self.reached = reached

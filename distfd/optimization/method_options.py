@@ -1,0 +1,169 @@
+"""Whether a method takes the options it is given: SciPy's own code is asked, by something that takes it no time."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import warnings
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from distfd.core.errors import InputError
+from distfd.core.suggestions import did_you_mean
+from distfd.optimization.lbfgs_options import chosen
+from distfd.optimization.scipy_methods import METHODS, OWN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    Vector = NDArray[np.float64]
+
+FIT_OPTIONS = ("ftol", "xtol", "gtol", "max_nfev", "tr_solver", "tr_options", "verbose")
+"""Arguments of scipy.optimize.least_squares that are options here."""
+_INSTEAD = {
+    "workers": "the slots evaluate J",
+    "eps": "the step is one of the derivative's options",
+    "finite_diff_rel_step": "the step is one of the derivative's options",
+}
+"""SciPy's options of its own finite differences."""
+_TALK = ("disp", "verbose", "iprint")
+_EVALUATIONS = 30
+_PARAMETERS = 100
+
+
+class _Enough(Exception):  # noqa: N818  # nothing is wrong
+    """All options have been looked at by now."""
+
+
+class _Bowl:
+    """Half the squared distance from 0, of no more parameters than it takes."""
+
+    def __init__(self, options: Mapping[str, Any], d: int) -> None:
+        # Of d numbers each, as like as not.
+        arrays = any(isinstance(value, (np.ndarray, list, tuple)) for value in options.values())
+        self.start = np.ones(d if arrays else min(d, _PARAMETERS))
+        self._asked = 0
+
+    def value(self, x: Vector) -> float:
+        self._asked += 1
+        if self._asked > _EVALUATIONS:
+            raise _Enough
+        return float(x @ x) / 2
+
+    def gradient(self, x: Vector) -> Vector:
+        return x.copy()
+
+
+def check_options(method: str, options: Mapping[str, Any], d: int, tolerance: float | None = None) -> None:
+    """See that a method of `distfd.minimize` takes these options.
+
+    Raises
+    ------
+    InputError
+        If it does not.
+    """
+    from scipy.optimize import minimize
+
+    _check_mapping(options)
+    if method == OWN:
+        chosen(options, tolerance)
+        return
+    for name, instead in _INSTEAD.items():
+        if name in options:
+            raise InputError(f"options: {name} would change nothing; {instead}")
+    bowl = _Bowl(options, d)
+    second: dict[str, Any] = {}
+    if METHODS[method].second:
+        second = {"hessp": lambda _, v: v} if METHODS[method].second == "hvp" else {"hess": lambda x: np.eye(len(x))}
+    with _refusals(method):
+        minimize(
+            bowl.value, bowl.start, jac=bowl.gradient, method=method, tol=tolerance, options=_quiet(options), **second
+        )
+
+
+def check_fit_options(
+    method: str, d: int, *, options: Mapping[str, Any], tolerance: float | None = None, **arguments: Any
+) -> None:
+    """See that scipy.optimize.least_squares takes these options.
+
+    Parameters
+    ----------
+    **arguments
+        Of SciPy's function, that are no options here: loss, f_scale, x_scale.
+
+    Raises
+    ------
+    InputError
+        If it does not.
+    """
+    from scipy.optimize import least_squares
+
+    _check_mapping(options)
+    for name in options:
+        if name not in FIT_OPTIONS:
+            raise InputError(_unknown(f"a fit by {method}", name, FIT_OPTIONS))
+    given = {**tolerances(tolerance), **_quiet(options), **arguments}
+    bowl = _Bowl(given, d)
+    m = len(bowl.start) if method == "lm" else 1  # lm has at least as many residuals as parameters
+
+    def residuals(x: Vector) -> Vector:
+        bowl.value(x)
+        return bowl.gradient(x)[:m]
+
+    with _refusals(method):
+        least_squares(residuals, bowl.start, jac=lambda x: np.eye(m, len(x)), method=method, **given)
+
+
+def _check_mapping(options: Any) -> None:
+    if not isinstance(options, Mapping) or not all(isinstance(name, str) for name in options):
+        raise InputError(f"options: must be values by name (was {options!r})")
+
+
+def tolerances(tolerance: float | None) -> dict[str, float]:
+    """What one tolerance stands for in scipy.optimize.least_squares."""
+    return {} if tolerance is None else dict.fromkeys(("ftol", "xtol", "gtol"), tolerance)
+
+
+@contextlib.contextmanager
+def _refusals(method: str) -> Iterator[None]:
+    """Inside, what SciPy has against its options is an InputError."""
+    from scipy.optimize import OptimizeWarning
+
+    try:
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            warnings.filterwarnings("error", "Unknown solver options", OptimizeWarning)
+            yield
+    except _Enough:
+        pass
+    except OptimizeWarning as warning:
+        first = str(warning).partition(":")[2].split(",")[0].strip()
+        raise InputError(_unknown(method, first, _documented(method))) from None
+    except (TypeError, ValueError) as error:
+        stray = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        if stray:
+            raise InputError(_unknown(method, stray[1], _documented(method))) from None
+        raise InputError(f"options: {method} does not take them: {error}") from error
+
+
+def _quiet(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options, without those by which SciPy prints."""
+    return {name: value for name, value in options.items() if name not in _TALK}
+
+
+def _unknown(what: str, name: str, known: tuple[str, ...]) -> str:
+    others = [other for other in known if other != name]
+    return f"options: {what} has no {name!r}{did_you_mean(name, others) or '; it has ' + ', '.join(others)}"
+
+
+def _documented(method: str) -> tuple[str, ...]:
+    """The options that SciPy's documentation of a method lists; what all have it does not repeat."""
+    from scipy.optimize import show_options
+
+    text = str(show_options("minimize", method.lower(), disp=False)).partition("Options\n")[2].partition("Returns\n")[0]
+    listed = re.findall(r"^ *(\w+) *: ", text, re.MULTILINE)
+    return tuple(name for name in dict.fromkeys([*listed, "maxiter", "disp"]) if name not in _INSTEAD)

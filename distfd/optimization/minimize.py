@@ -1,0 +1,270 @@
+"""Optimisation by SciPy's methods, each value and its derivative in one wave of one Evaluator."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from distfd.core.errors import InputError
+from distfd.differentiation.method import check_x
+from distfd.differentiation.placement import as_bounds
+from distfd.evaluation.evaluator import Evaluator
+from distfd.optimization import scipy_least_squares as squares
+from distfd.optimization import scipy_minimize as scalar
+from distfd.optimization.constraints import split
+from distfd.optimization.history import Record
+from distfd.optimization.lbfgs_options import chosen
+from distfd.optimization.lbfgs_run import minimize_by_lbfgs
+from distfd.optimization.limits import Limits
+from distfd.optimization.method_options import check_fit_options, check_options, tolerances
+from distfd.optimization.optimization_run import STOPPED, Course, open_journal
+from distfd.optimization.robust_loss import Loss
+from distfd.optimization.scipy_methods import OWN, find_method
+from distfd.optimization.speculation import Speculation
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import ArrayLike
+    from scipy.optimize import OptimizeResult
+
+    from distfd.optimization.journal import Journal
+
+__all__ = ["Limits", "least_squares", "minimize"]
+
+FITTERS = ("trf", "dogbox", "lm")
+"""Methods of scipy.optimize.least_squares."""
+_TOLERANCE = "give limits=distfd.Limits(tolerance=...)"
+_OPTION = "give it in options"
+_DIFFERENCES = "derivatives are distfd's differences, see scheme and step"
+_INSTEAD = {
+    "tol": _TOLERANCE,
+    **dict.fromkeys(("ftol", "xtol", "gtol", "max_nfev", "tr_solver", "tr_options"), _OPTION),
+    **dict.fromkeys(("jac", "hess", "hessp"), _DIFFERENCES),
+    "jac_sparsity": "give sparsity",
+}
+"""What to give in the place of SciPy's own arguments."""
+
+
+def minimize(
+    fun: Any,
+    x0: ArrayLike,
+    *,
+    method: str = "L-BFGS-B",
+    bounds: Any = None,
+    options: Mapping[str, Any] | None = None,
+    callback: Callable[..., Any] | None = None,
+    limits: Limits | None = None,
+    constraints: Any = (),
+    speculative: bool | str = "auto",
+    journal: str | os.PathLike[str] | Journal | None = None,
+    **evaluator: Any,
+) -> OptimizeResult:
+    """Minimise J from x0 by a gradient method of scipy.optimize.minimize.
+
+    A trial's value and the points of its gradient go out as one wave. The value is given to the method as soon as it is
+    there; if the method then turns to another point, what has not finished is cancelled. A trial at which J fails is a
+    step that is refused, not an error, except at x0.
+
+    Parameters
+    ----------
+    fun : callable, class or objective
+        As for `distfd.Evaluator`; or an Evaluator, which then stays open.
+    x0 : (d,) array
+    method : str
+        "L-BFGS" is distfd's own, which tries several points at once where there are slots for their gradients, and
+        knows of noise (`distfd.optimization.lbfgs_run`). The others are of scipy.optimize.minimize, those that take a
+        gradient. Newton-CG, trust-ncg and trust-krylov get products with
+        the Hessian (4 d + 1 evaluations each), dogleg and trust-exact all of it (d^2 + d + 1).
+    bounds : scipy.optimize.Bounds or d pairs
+        For the method and for every point that is evaluated.
+    options : mapping
+        SciPy's, for that method.
+    callback : callable
+        Given x after each iteration, or ``intermediate_result`` with x and fun, if that is its parameter's name;
+        StopIteration ends the run.
+    limits : Limits
+    constraints : Outputs, or SciPy's, or a list of both
+        With `distfd.Outputs` fun returns [J, c_1, ... c_m]. The functions of SciPy's constraints are called here, and
+        should be cheap.
+    speculative : bool or "auto"
+        Whether the gradient's points go out with the value of a trial that may yet be refused. "auto": where they cost
+        no round by the trials so far. The result does not depend on it.
+    journal : path, optional
+        A file for the iterates: with it, and a ``store``, a run that was killed is replayed to the same iterates bit
+        for bit, and goes on. A replay that comes to another x says so and goes on from the best recorded one.
+    **evaluator
+        Options of `distfd.Evaluator`.
+
+    Returns
+    -------
+    scipy.optimize.OptimizeResult
+        x, fun and jac are those of the best point (feasible, if any is) of those whose gradient is known, or, where a
+        method has converged under constraints, of its own end;
+        ``derivative`` is its DerivativeResult, ``first`` that of x0; ``outputs`` the constraints' values there and
+        ``violation`` how far the worst is from its limit; ``n_evaluations`` and ``n_reused`` count points, gradients
+        included, ``history`` has a row (iteration, value, gradient_norm, n_evaluations) for x0 and each iterate,
+        ``n_rejected`` counts trials without a gradient, ``n_failed_trials`` those at which J failed. Ctrl-C ends it
+        with the best point so far, and status 130.
+
+    Raises
+    ------
+    EvaluationError
+        If J fails at x0, or a component of a gradient has no value.
+    InputError
+        If an option makes no sense.
+    """
+    with _session(fun, bounds, evaluator) as session:
+        start = check_x(x0)
+        outputs, given = split(constraints)
+        name = find_method(method, bounded=bounds is not None, constrained=bool(outputs or given))
+        record = _record(limits, callback)
+        tolerance = record.limits.tolerance
+        check_options(name, options or {}, len(start), tolerance)
+        how = {"method": name, "options": dict(options or {}), "tolerance": tolerance}
+        course = Course(session, record, open_journal(journal, session, start, how), callback)
+        if name == OWN:
+            if session.warm is not None:
+                raise InputError(
+                    f"warm: {session.warm} starts points from the state of one x, and L-BFGS evaluates several x in "
+                    "one wave; use method L-BFGS-B, or no warm"
+                )
+            own = minimize_by_lbfgs(course, _limits(bounds, len(start)), chosen(options or {}, tolerance))
+            return scalar.finished(course.run(start, own), record, None)
+        problem = scalar.Scalar(session, record, Speculation(speculative), outputs, given)
+        run = scalar.minimize_by_scipy(
+            name,
+            problem,
+            course,
+            bounds=_kept(bounds, len(start)),
+            options=options or {},
+            tolerance=tolerance,
+        )
+        result = course.run(start, run)
+        if result.success and result.status != STOPPED and (outputs or given):
+            problem.end_at(result.x)
+        return scalar.finished(result, record, outputs)
+
+
+def least_squares(
+    residuals: Any,
+    x0: ArrayLike,
+    *,
+    method: str = "trf",
+    bounds: Any = None,
+    loss: Any = "linear",
+    f_scale: float = 1.0,
+    x_scale: Any = 1.0,
+    sparsity: Any = None,
+    options: Mapping[str, Any] | None = None,
+    callback: Callable[..., Any] | None = None,
+    limits: Limits | None = None,
+    speculative: bool | str = "auto",
+    journal: str | os.PathLike[str] | Journal | None = None,
+    **evaluator: Any,
+) -> OptimizeResult:
+    """Minimise the cost of residuals, half the sum of their squares, by scipy.optimize.least_squares.
+
+    Parameters
+    ----------
+    residuals : callable, class or objective
+        fun(x) to (m,), as for `distfd.Evaluator`; or an Evaluator, which then stays open.
+    x0 : (d,) array
+    method : "trf", "dogbox" or "lm"
+        With lm J may not fail at a trial.
+    bounds : scipy.optimize.Bounds or (lower, upper)
+        As SciPy's function has them; for every point that is evaluated.
+    loss, f_scale, x_scale
+        SciPy's.
+    sparsity
+        Where the Jacobian may be other than 0, as for `Evaluator.jacobian`.
+    options : mapping
+        Further arguments of SciPy's function: ftol, xtol, gtol, max_nfev, tr_solver, tr_options.
+    callback, limits, speculative, journal
+        As for `minimize`; the target is one of the cost, and ``tolerance`` stands for ftol, xtol and gtol. An iteration
+        is a step that was accepted.
+    **evaluator
+        Options of `distfd.Evaluator`.
+
+    Returns
+    -------
+    scipy.optimize.OptimizeResult
+        x, cost, fun, jac and grad of the best point; the rest as for `minimize`, where ``derivative`` and ``first`` are
+        those of the cost.
+
+    Raises
+    ------
+    EvaluationError, InputError
+        As `minimize`.
+    """
+    start = check_x(x0)
+    limited = _pairs(bounds, len(start))
+    with _session(residuals, limited, evaluator) as session:
+        if method not in FITTERS:
+            raise InputError(f"method: must be one of {', '.join(FITTERS)} (was {method!r})")
+        record = _record(limits, callback)
+        tolerance = record.limits.tolerance
+        apart = {"loss": loss, "f_scale": f_scale, "x_scale": x_scale}
+        check_fit_options(method, len(start), options=options or {}, tolerance=tolerance, **apart)
+        given = {**tolerances(tolerance), **(options or {}), **apart}
+        how = {"method": method, "options": given}
+        course = Course(session, record, open_journal(journal, session, start, how), callback)
+        weigh = Loss(loss, f_scale)
+        problem = squares.Squares(session, course, Speculation(speculative), weigh, sparsity, method != "lm")
+        run = squares.fit_by_scipy(problem, method=method, bounds=_open_ended(limited, len(start)), options=given)
+        return squares.finished(course.run(start, run), record, weigh)
+
+
+@contextlib.contextmanager
+def _session(fun: Any, bounds: Any, options: Mapping[str, Any]) -> Any:
+    """The Evaluator that was given, or one for this call."""
+    if isinstance(fun, Evaluator):
+        if options:
+            raise InputError(f"{min(options)}: belongs to the Evaluator; give it where that is made")
+        yield fun
+        return
+    for name in _INSTEAD.keys() & options.keys():
+        raise InputError(f"{name}: is SciPy's, and not known here; {_INSTEAD[name]}")
+    with Evaluator(fun, bounds=bounds, **options) as made:
+        yield made
+
+
+def _record(limits: Limits | None, callback: Callable[..., Any] | None) -> Record:
+    if limits is not None and not isinstance(limits, Limits):
+        raise InputError(f"limits: must be a distfd.Limits or None (was {limits!r})")
+    if callback is not None and not callable(callback):
+        raise InputError(f"callback: must be callable or None (was {callback!r})")
+    return Record(limits or Limits())
+
+
+def _kept(bounds: Any, d: int) -> Any:
+    """Bounds that SciPy's methods keep to at every point, not only at the last: nothing is evaluated outside."""
+    if bounds is None:
+        return None
+    from scipy.optimize import Bounds
+
+    return Bounds(*as_bounds(bounds, d), keep_feasible=True)
+
+
+def _limits(bounds: Any, d: int) -> Any:
+    return None if bounds is None else as_bounds(bounds, d)
+
+
+def _pairs(bounds: Any, d: int) -> Any:
+    """The bounds of scipy.optimize.least_squares as d pairs; a Bounds as it is."""
+    if bounds is None or hasattr(bounds, "lb"):
+        return bounds
+    if len(bounds) != 2:
+        raise InputError("bounds: must be a scipy.optimize.Bounds or a pair (lower, upper), each a number or d of them")
+    try:
+        lower, upper = (np.broadcast_to(np.asarray(limit, dtype=np.float64), (d,)) for limit in bounds)
+    except (TypeError, ValueError):
+        raise InputError(f"bounds: lower and upper must each be a number or {d} of them (was {bounds!r})") from None
+    return list(zip(lower.tolist(), upper.tolist(), strict=True))
+
+
+def _open_ended(bounds: Any, d: int) -> Any:
+    return (-np.inf, np.inf) if bounds is None else as_bounds(bounds, d)

@@ -1,0 +1,142 @@
+"""An optimisation on its way: what is the same for all methods, from the first point to the result."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from distfd.core.errors import TimeUpError
+from distfd.evaluation.outcome import tell
+from distfd.fingerprint.fingerprint import fingerprint
+from distfd.optimization.journal import Diverged, Journal
+from distfd.optimization.limits import Stop
+from distfd.results.events import Iterated
+from distfd.workers.threads import one_blas_thread
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from distfd.evaluation.evaluator import Evaluator
+    from distfd.optimization.history import Record
+
+    Vector = NDArray[np.float64]
+    Callback = Callable[..., Any]
+
+STOPPED = 99
+"""Status of an optimisation that a limit or the callback has ended; SciPy's for callbacks."""
+INTERRUPTED = 130
+"""... and of one that Ctrl-C has ended."""
+
+
+@dataclass(eq=False)
+class Course:
+    """What a method's iterations go through.
+
+    Parameters
+    ----------
+    evaluator : Evaluator
+    record : Record
+    journal : Journal
+    callback : callable, optional
+        Given x, or, as SciPy does, an OptimizeResult with x and fun if its only parameter is ``intermediate_result``.
+    """
+
+    evaluator: Evaluator
+    record: Record
+    journal: Journal
+    callback: Callback | None = None
+
+    def iterated(self, x: Vector, value: float) -> Any:
+        """The method has come to x: written down, shown, and perhaps enough.
+
+        Raises
+        ------
+        Stop
+            If it is, or the callback says so by StopIteration.
+        Diverged
+            If the run that is replayed came to another x.
+        """
+        at = np.array(x, dtype=np.float64)
+        self.journal.iterate(at, value)
+        self.evaluator.emit(Iterated(self.record.iterations + 1, at, value, self.record.slope(at)))
+        self.evaluator.accept(at)
+        try:
+            stop = self._call_back(at.copy(), value)
+        except StopIteration:
+            self.record.iterated(at, value)
+            raise Stop("the callback stopped it") from None
+        self.record.iterated(at, value)
+        return stop
+
+    def _call_back(self, x: Vector, value: float) -> Any:
+        from scipy.optimize import OptimizeResult
+
+        if self.callback is None:
+            return None
+        if _parameters(self.callback) == ["intermediate_result"]:
+            return self.callback(intermediate_result=OptimizeResult(x=x, fun=value))
+        return self.callback(x)
+
+    def run(self, x0: Vector, method: Callable[[Vector], Any]) -> Any:
+        """Have a method go from x0 on, or from where the replay diverged, to its own end or that of the limits.
+
+        Parameters
+        ----------
+        method : callable
+            Of the start; SciPy's result.
+        """
+        from scipy.optimize import OptimizeResult
+
+        start = self.journal.start(x0)
+        while True:
+            try:
+                with self.evaluator.accepting(), one_blas_thread():
+                    return method(start)
+            except Stop as stop:
+                return OptimizeResult(
+                    success=stop.reached, status=STOPPED, message=str(stop), nit=self.record.iterations
+                )
+            except Diverged as error:
+                tell([f"{error}; the optimisation goes on from the best that is recorded, x = {_short(error.x)}"])
+                start = error.x
+                self.journal.restart(start)
+            except (KeyboardInterrupt, TimeUpError) as stop:
+                if self.record.best is None:
+                    raise
+                text = f"{str(stop) or 'interrupted'}; x is the best point so far"
+                return OptimizeResult(success=False, status=INTERRUPTED, message=text, nit=self.record.iterations)
+
+
+def open_journal(path: str | os.PathLike[str] | Journal | None, evaluator: Evaluator, x0: Vector, how: Any) -> Journal:
+    """The journal of this optimisation; ``how`` is what else than J, x0 and the derivative's options it depends on."""
+    if isinstance(path, Journal):
+        return path
+    if path is None:
+        return Journal()
+    from pathlib import Path
+
+    about = fingerprint((x0, evaluator.setting(x0).options, json.dumps(how, sort_keys=True, default=_plain)))
+    return Journal(Path(path), about.digest)
+
+
+def _plain(value: Any) -> Any:
+    """What JSON cannot write; an array with all its numbers, of which its repr may leave out some."""
+    return value.tolist() if isinstance(value, np.ndarray) else repr(value)
+
+
+def _parameters(fun: Callback) -> list[str]:
+    try:
+        return list(inspect.signature(fun).parameters)
+    except (TypeError, ValueError):  # some that are written in C have none
+        return []
+
+
+def _short(x: Vector) -> str:
+    return np.array2string(x, threshold=6, edgeitems=3)

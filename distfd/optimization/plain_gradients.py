@@ -1,0 +1,65 @@
+"""Gradients by the scheme and step that were asked for, and by central differences once these no longer help."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from distfd.evaluation.method_registry import make_method
+from distfd.optimization.lbfgs import Found
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from distfd.differentiation.method import Answer, Method
+    from distfd.evaluation.evaluator import Evaluator
+    from distfd.evaluation.options import DerivativeOptions
+
+    Floats = NDArray[np.float64]
+
+
+class PlainGradients:
+    """As the Evaluator's options say; then, of forward and backward differences, central ones.
+
+    Parameters
+    ----------
+    evaluator : Evaluator
+    """
+
+    warns = True
+
+    def __init__(self, evaluator: Evaluator) -> None:
+        self._evaluator = evaluator
+        self._central = False
+        self._options: DerivativeOptions | None = None
+
+    @property
+    def scheme(self) -> str | None:
+        """Central ones are not what was asked for."""
+        return "central" if self._central else None
+
+    def plan(self, x: Floats) -> Method:
+        """The plan of the gradient at x."""
+        setting = self._evaluator.setting(x)
+        self._options = setting.options
+        if self._central:
+            setting = replace(setting, options=replace(setting.options, scheme="central"))
+        return make_method("gradient", setting)
+
+    def found(self, x: Floats, answer: Answer) -> Found:
+        """The answer; a gradient that lacks components is none."""
+        whole = not len(answer.missing) and bool(np.isfinite(answer.derivative).all())
+        error = None if answer.error is None else np.ravel(answer.error)
+        return Found(x, float(np.ravel(answer.value)[0]), answer.derivative if whole else None, error)
+
+    def refine(self) -> bool:
+        """Central differences, if it was one-sided ones of first order so far."""
+        options = self._options
+        if options is None or self._central or options.accuracy is not None:
+            return False
+        if options.stencil.name not in ("forward", "backward"):
+            return False
+        self._central = True
+        return True

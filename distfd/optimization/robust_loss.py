@@ -1,0 +1,75 @@
+"""The cost of residuals, by scipy.optimize.least_squares' loss functions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from distfd.core.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    Vector = NDArray[np.float64]
+
+
+def _huber(z: Vector) -> tuple[Vector, Vector]:
+    root = np.sqrt(np.maximum(z, 1.0))
+    return np.where(z <= 1, z, 2 * root - 1), 1 / root
+
+
+_LOSSES: dict[str, Callable[[Vector], tuple[Vector, Vector]]] = {
+    "linear": lambda z: (z, np.ones(len(z))),
+    "soft_l1": lambda z: (2 * (np.sqrt(1 + z) - 1), 1 / np.sqrt(1 + z)),
+    "huber": _huber,
+    "cauchy": lambda z: (np.log1p(z), 1 / (1 + z)),
+    "arctan": lambda z: (np.arctan(z), 1 / (1 + z**2)),
+}
+"""rho and its derivative, as SciPy's documentation has them."""
+
+
+@dataclass(frozen=True)
+class Loss:
+    """C^2 / 2 sum rho((f / C)^2) of residuals f.
+
+    Parameters
+    ----------
+    loss : str or callable
+        As for scipy.optimize.least_squares.
+    scale : float
+        C, SciPy's ``f_scale``.
+
+    Raises
+    ------
+    InputError
+        If there is no such loss.
+    """
+
+    loss: Any = "linear"
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not callable(self.loss) and self.loss not in _LOSSES:
+            raise InputError(f"loss: must be one of {', '.join(_LOSSES)}, or a function (was {self.loss!r})")
+
+    def cost(self, f: Vector) -> float:
+        """Of residuals (m,)."""
+        if self.loss == "linear":
+            return 0.5 * float(f @ f)
+        return 0.5 * self.scale**2 * float(np.sum(self._rho(f)[0]))
+
+    def gradient(self, f: Vector, jacobian: Any) -> Vector:
+        """Of the cost, from residuals (m,) and their Jacobian (m, d)."""
+        weighted = f if self.loss == "linear" else self._rho(f)[1] * f
+        return np.asarray(jacobian.T @ weighted)
+
+    def _rho(self, f: Vector) -> tuple[Vector, Vector]:
+        z = (f / self.scale) ** 2
+        if callable(self.loss):
+            rho = self.loss(z)
+            return rho[0], rho[1]
+        return _LOSSES[self.loss](z)

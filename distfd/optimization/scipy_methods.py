@@ -1,0 +1,60 @@
+"""The gradient methods of scipy.optimize.minimize, and what each of them takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from distfd.core.errors import InputError
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What a method takes beside value and gradient.
+
+    Attributes
+    ----------
+    bounds, constraints : bool
+    second : str
+        What it needs of second derivatives: "hvp" for products with the Hessian, "hessian" for all of it.
+    """
+
+    bounds: bool = False
+    constraints: bool = False
+    second: Literal["", "hvp", "hessian"] = ""
+
+
+OWN = "L-BFGS"
+"""The one that is not SciPy's."""
+METHODS: dict[str, Traits] = {
+    OWN: Traits(bounds=True),
+    "L-BFGS-B": Traits(bounds=True),
+    "BFGS": Traits(),
+    "CG": Traits(),
+    "Newton-CG": Traits(second="hvp"),
+    "TNC": Traits(bounds=True),
+    "SLSQP": Traits(bounds=True, constraints=True),
+    "trust-constr": Traits(bounds=True, constraints=True),
+    "trust-ncg": Traits(second="hvp"),
+    "trust-krylov": Traits(second="hvp"),
+    "dogleg": Traits(second="hessian"),
+    "trust-exact": Traits(second="hessian"),
+}
+
+
+def find_method(name: str, *, bounded: bool, constrained: bool) -> str:
+    """The method by its own spelling.
+
+    Raises
+    ------
+    InputError
+        If there is none of that name, or it does not take bounds or constraints, and there are some.
+    """
+    found = next((known for known in METHODS if known.lower() == str(name).lower()), None)
+    if found is None:
+        raise InputError(f"method: must be one of {', '.join(METHODS)} (was {name!r})")
+    for what, asked in (("bounds", bounded), ("constraints", constrained)):
+        if asked and not getattr(METHODS[found], what):
+            others = ", ".join(known for known, traits in METHODS.items() if getattr(traits, what))
+            raise InputError(f"method: {found} takes no {what}, and there are some; use {others}")
+    return found

@@ -1,0 +1,243 @@
+"""What a method of scipy.optimize.minimize asks of J, and of outputs that are constraints."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from distfd.core.errors import EvaluationError
+from distfd.optimization.constraints import as_scipy, given_violation
+from distfd.optimization.history import Seen
+from distfd.optimization.limits import Stop
+from distfd.optimization.optimization_run import INTERRUPTED, STOPPED
+from distfd.optimization.scipy_methods import METHODS
+from distfd.optimization.value_and_derivative import Asker
+from distfd.optimization.wall import wall
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from distfd.evaluation.evaluator import Evaluator
+    from distfd.optimization.constraints import Outputs
+    from distfd.optimization.history import Record
+    from distfd.optimization.optimization_run import Course
+    from distfd.optimization.speculation import Speculation
+    from distfd.results.derivative_result import DerivativeResult
+
+    Vector = NDArray[np.float64]
+
+_REMEMBERED = 100
+"""Failed trials that are remembered."""
+
+
+@dataclass(eq=False)
+class Scalar:
+    """J and its gradient as a method asks for them; failed trials are walls.
+
+    Parameters
+    ----------
+    evaluator : Evaluator
+    record : Record
+    speculation : Speculation
+    outputs : Outputs or None
+        J's further outputs that are constraints.
+    constraints : list
+        SciPy's own.
+    """
+
+    evaluator: Evaluator
+    record: Record
+    speculation: Speculation
+    outputs: Outputs | None = None
+    constraints: list[Any] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._asker = Asker(self.evaluator, self.record, self.speculation, "jacobian" if self.outputs else "gradient")
+        self._last: DerivativeResult | None = None
+        self._last_seen: Seen | None = None
+        self._tried, self._height = b"", np.nan
+        self._walls: dict[bytes, tuple[Vector, Any]] = {}
+        """Trials without a value, and what stands for value and derivative there: trust-constr comes back to them."""
+
+    def value(self, x: Vector) -> float:
+        """J(x)."""
+        return float(np.atleast_1d(self._value(x))[0])
+
+    def known(self, x: Vector) -> float:
+        """J(x) where that was the last value but for gradients; else the best one."""
+        same = self._tried == np.asarray(x, dtype=np.float64).tobytes()
+        return self._height if same else self.record.value
+
+    def gradient(self, x: Vector) -> Vector:
+        """dJ/dx; a copy, as some methods write to what they are given."""
+        derivative = self._derivative(x)
+        return np.array(derivative[0] if self.outputs else derivative)
+
+    def constrained(self, x: Vector) -> Vector:
+        """The outputs that are constraints."""
+        return np.array(self._value(x)[1:])
+
+    def constraint_jacobian(self, x: Vector) -> Any:
+        """Their derivatives."""
+        return np.array(self._derivative(x)[1:])
+
+    def product(self, x: Vector, v: Vector) -> Vector:
+        """The Hessian times v."""
+        if not np.any(v):
+            return np.zeros(len(x))
+        if self._wall(x) is not None:
+            return np.asarray(v)
+        result = self.evaluator.differentiate(x, kind="hvp", v=v)
+        self.record.count(result)
+        return np.asarray(result.derivative)
+
+    def hessian(self, x: Vector) -> Any:
+        """All of the Hessian."""
+        self._value(x)  # trust-exact asks for it at trials, and J may fail there
+        if self._wall(x) is not None:
+            return np.eye(len(x))
+        result = self.evaluator.differentiate(x, kind="hessian")
+        self.record.count(result)
+        return result.derivative
+
+    def end_at(self, x: Vector) -> None:
+        """Take x for the best point: a method that has converged judges by its own tolerance what keeps constraints."""
+        with contextlib.suppress(Stop):
+            self._derivative(x)
+        if self._last_seen is not None and np.array_equal(self._last_seen.x, x):
+            self.record.best = self._last_seen
+        self.close()
+
+    def close(self) -> None:
+        """Cancel what runs, and count it."""
+        self._asker.close()
+
+    def _value(self, x: Vector) -> Any:
+        if (stands := self._wall(x)) is not None:
+            return stands[0]
+        try:
+            value = self._asker.value(x)
+        except EvaluationError:
+            if self.record.best is None:
+                raise
+            return self._turned_back(x)
+        if self._tried != (here := np.asarray(x, dtype=np.float64).tobytes()):
+            self._tried, self._height = here, float(np.atleast_1d(value)[0])
+            self.record.tried(failed=False)
+        self.record.check()
+        return value
+
+    def _derivative(self, x: Vector) -> Any:
+        # Its value first, as J may fail there: trust-constr asks for gradients at new points before it does for values.
+        self._value(x)
+        if (stands := self._wall(x)) is not None:
+            return stands[1]
+        result = self._asker.derivative(x)
+        if self._last is not result:
+            self._last = result
+            self._last_seen = self._seen(np.array(x, dtype=np.float64), result)
+            self.record.see(self._last_seen)
+        return result.derivative
+
+    def _seen(self, x: Vector, result: DerivativeResult) -> Seen:
+        violation = given_violation(self.constraints, x)
+        if self.outputs is None:
+            return Seen(x, float(result.value), result, result.derivative, violation)
+        value = np.asarray(result.value)
+        violation = max(violation, self.outputs.violation(value[1:]))
+        return Seen(x, float(value[0]), result, result.derivative[0], violation)
+
+    def _wall(self, x: Vector) -> tuple[Vector, Any] | None:
+        return self._walls.get(np.asarray(x, dtype=np.float64).tobytes()) if self._walls else None
+
+    def _turned_back(self, x: Vector) -> Any:
+        """J failed at a trial."""
+        best = self.record.best
+        assert best is not None, "else it is an error"
+        self.record.tried(failed=True)
+        value, derivative = np.atleast_1d(best.result.value), np.atleast_2d(best.result.derivative)
+        at = np.array(x, dtype=np.float64)
+        height, slope = wall(best.x, best.value, derivative[0], at)
+        if self.outputs is None:
+            stands = np.array([height]), slope
+        else:
+            # What the constraints are there nobody knows; the value alone turns the method back.
+            stands = np.concatenate(([height], value[1:])), np.concatenate((slope[None], derivative[1:]))
+        self._walls[at.tobytes()] = stands
+        while len(self._walls) > _REMEMBERED:
+            del self._walls[next(iter(self._walls))]
+        return stands[0]
+
+
+def minimize_by_scipy(
+    method: str, problem: Scalar, course: Course, *, bounds: Any, options: Mapping[str, Any], tolerance: float | None
+) -> Any:
+    """A function of the start: SciPy's result from there."""
+    from scipy.optimize import minimize
+
+    constraints = list(problem.constraints)
+    if problem.outputs is not None:
+        constraints += as_scipy(problem.outputs, problem.constrained, problem.constraint_jacobian)
+    needed = METHODS[method].second
+    second: dict[str, Any] = {}
+    if needed:
+        second = {"hessp": problem.product} if needed == "hvp" else {"hess": problem.hessian}
+
+    def run(x0: Vector) -> Any:
+        try:
+            return minimize(
+                problem.value,
+                x0,
+                jac=problem.gradient,
+                method=method,
+                bounds=bounds,
+                constraints=constraints,
+                tol=tolerance,
+                callback=lambda x, *_: course.iterated(x, problem.known(x)),
+                options=dict(options),
+                **second,
+            )
+        finally:
+            problem.close()
+
+    return run
+
+
+def finished(result: Any, record: Record, outputs: Outputs | None) -> Any:
+    """SciPy's result, made that of the best point, with what it took."""
+    best = record.best
+    if best is not None:
+        result.x, result.fun = best.x, best.value
+        result.jac = best.gradient
+        result.violation = best.violation
+    result.derivative, result.first = (_of_j(seen, outputs) for seen in (best, record.first))
+    result.outputs = np.asarray(best.result.value)[1:] if outputs and best is not None else None
+    return counted(result, record)
+
+
+def counted(result: Any, record: Record) -> Any:
+    """SciPy's result with what it took; no success where J failed wherever the method would have gone on."""
+    if record.walled_in and result.status not in (STOPPED, INTERRUPTED):
+        n = record.failures
+        where = f"J failed at {'the only point' if n == 1 else f'all {n} points'} tried after the last iterate"
+        result.success, result.message = False, f"{where}; the method said: {result.message}"
+    result.nfev, result.njev = record.n_values, record.n_gradients
+    result.n_evaluations, result.n_reused = record.n_evaluations, record.n_reused
+    result.n_rejected, result.n_failed_trials = record.n_rejected, record.n_failed_trials
+    result.history = record.history
+    result.totals, result.wall_seconds = record.totals, record.wall_seconds
+    return result
+
+
+def _of_j(seen: Seen | None, outputs: Outputs | None) -> DerivativeResult | None:
+    """The gradient's part of a Jacobian."""
+    if seen is None or outputs is None:
+        return None if seen is None else seen.result
+    result = seen.result
+    error = None if result.error is None else result.error[0]
+    return replace(result, value=seen.value, derivative=result.derivative[0], error=error)

@@ -1,0 +1,138 @@
+"""J and its derivative for a method that asks for a value first, and perhaps for the derivative there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from distfd.core.errors import EvaluationError
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from distfd.evaluation.derivative_future import Pending
+    from distfd.evaluation.evaluator import Evaluator
+    from distfd.evaluation.tally import Tally
+    from distfd.optimization.history import Record
+    from distfd.optimization.speculation import Speculation
+    from distfd.results.derivative_result import DerivativeResult
+
+
+class Asker:
+    """One open wave at a time: value and derivative at x in it, cancelled when the method turns to another x.
+
+    Parameters
+    ----------
+    evaluator : Evaluator
+    record : Record
+        Counts what it took.
+    speculation : Speculation
+    kind : str
+        Of derivative.
+    **particulars
+        What that kind needs.
+    """
+
+    def __init__(
+        self, evaluator: Evaluator, record: Record, speculation: Speculation, kind: str, **particulars: Any
+    ) -> None:
+        self._evaluator = evaluator
+        self._record = record
+        self._speculation = speculation
+        self._kind = kind
+        self._particulars = particulars
+        self._open: Pending | None = None
+        self._whole = False
+        """Whether the open wave is that of the derivative, and not of the value alone."""
+        self._used = False
+        """Whether the derivative at this x was asked for."""
+        self._counted = False
+        self._shared = 0
+        """Evaluations of the open wave that were counted before."""
+
+    def value(self, x: ArrayLike) -> Any:
+        """J(x); the derivative's points go out with it where that is worthwhile.
+
+        Raises
+        ------
+        EvaluationError
+            If J fails there.
+        """
+        at = np.array(x, dtype=np.float64)
+        if not self._is_open(at):
+            self._turn_to(at, whole=self._speculation.worthwhile(self._evaluator.slots))
+            self._record.n_values += 1
+        assert self._open is not None, "just opened"
+        try:
+            if not self._whole:
+                self._open.result()
+                self._count()
+            return self._open.value()
+        except EvaluationError:
+            self._used = True  # no verdict on the trial as such
+            raise
+
+    def derivative(self, x: ArrayLike) -> DerivativeResult:
+        """The derivative at x.
+
+        Raises
+        ------
+        EvaluationError
+            If J fails, or a component has no value.
+        """
+        at = np.array(x, dtype=np.float64)
+        if not self._is_open(at) or not self._whole:
+            same = self._is_open(at)
+            self._turn_to(at, whole=True, judged=not same)
+            self._shared = int(same)
+        assert self._open is not None, "just opened"
+        if not self._used:
+            self._used = True
+            self._speculation.note(accepted=True)
+        result = self._open.result()
+        self._count()
+        self._learn(self._open.tally)
+        if len(result.missing):
+            raise EvaluationError(
+                f"the derivative has no value at {len(result.missing)} coordinates, the first of them number "
+                f"{result.missing[0]}, and an optimiser needs all; correct J, its bounds or its step, or use "
+                "on_failure: repair"
+            )
+        return result
+
+    def close(self, *, judged: bool = False) -> None:
+        """Cancel what is open, and count it."""
+        if self._open is None:
+            return
+        if judged and not self._used:
+            self._speculation.note(accepted=False)
+            self._record.n_rejected += 1
+        self._open.cancel()
+        self._count()
+        self._open = None
+
+    def _count(self) -> None:
+        """Have the record count what is over, once."""
+        if self._open is not None and not self._counted:
+            self._counted = True
+            self._record.count(self._open.tally)
+            # The value that was asked for just before is no second evaluation.
+            self._record.n_reused -= self._shared
+
+    def _is_open(self, x: NDArray[np.float64]) -> bool:
+        return self._open is not None and self._open.x.tobytes() == x.tobytes()
+
+    def _turn_to(self, x: NDArray[np.float64], *, whole: bool, judged: bool = True) -> None:
+        self.close(judged=judged)
+        kind = self._kind if whole else "value"
+        self._used, self._whole, self._counted = False, whole, False
+        self._shared = 0
+        self._open = self._evaluator.begin(x, kind=kind, **(self._particulars if whole else {}))
+
+    def _learn(self, tally: Tally) -> None:
+        self._speculation.points = sum(len(request.points) for request, _ in tally.waves[:1])
+        batches = [batch for _, batches in tally.waves for batch in batches if not batch.reused]
+        n = sum(len(batch) for batch in batches)
+        if n:
+            self._speculation.seconds = float(sum((b.ended - b.started).sum() for b in batches)) / n

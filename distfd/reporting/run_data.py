@@ -1,0 +1,172 @@
+"""What the directory of a run holds, read once; all sections of the page are drawn from it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from distfd.core.errors import InputError
+from distfd.reporting.attempts import BASELINE, UNKNOWN, Attempts, read_attempts
+from distfd.reporting.log_file import RunLog, read_log
+from distfd.run_directory.directory import RunDirectory
+from distfd.stores.file_lock import holder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+_FOLDERS = 100
+_NODES = {"forward": 1, "backward": 1, "complex-step": 1, "forward2": 2, "backward2": 2, "central": 2, "central4": 4}
+"""Points that a scheme has along a coordinate."""
+
+
+@dataclass(frozen=True)
+class KeptFolder:
+    """A work directory that was kept: its path below the run's directory, and how its evaluation ended."""
+
+    path: str
+    status: str
+    failure: str
+
+
+@dataclass(frozen=True, eq=False)
+class RunData:
+    """A run's directory, read. ``result`` is empty where there is no result.json."""
+
+    path: Path
+    result: dict[str, Any]
+    config_text: str
+    attempts: Attempts
+    log: RunLog
+    check: dict[str, Any] | None = None
+    folders: tuple[KeptFolder, ...] = ()
+    writer: str | None = None
+    """The process that is running it, in words."""
+    config: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def status(self) -> str:
+        """As in result.json; "running", or "cut off" where a session ended without a word."""
+        if self.writer is not None:
+            return "running"
+        return str(self.result.get("status") or "cut off")
+
+    @property
+    def task(self) -> str:
+        """As in the configuration."""
+        return str(self.result.get("task") or self.config.get("task") or "gradient")
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Of the parameters."""
+        return [str(name) for name in self.result.get("names") or _config_names(self.config)]
+
+    def numbers(self, name: str) -> NDArray[np.float64] | None:
+        """A list of result.json as an array, NaN for null; None where it is missing or no list of numbers."""
+        value = self.result.get(name)
+        if not isinstance(value, list) or not value:
+            return None
+        try:
+            return np.array(value, dtype=np.float64)
+        except (TypeError, ValueError):
+            return None
+
+    @cached_property
+    def per_coordinate(self) -> int:
+        """Points along a coordinate where all waves for derivatives have the scheme's own layout, else 0.
+
+        Then point 0 is the baseline, and each moving coordinate has its points in turn; with steps from noise and the
+        like they are others.
+        """
+        asked = self.config.get("derivative") or {}
+        plain = not isinstance(asked.get("step"), str) and asked.get("accuracy") is None
+        nodes = _NODES.get(str(asked.get("scheme", "forward")), 0) if plain else 0
+        counts = {wave.n_points for session in self.log.sessions for wave in session.waves}
+        return nodes if counts == {1 + nodes * len(self.moving)} else 0
+
+    @cached_property
+    def moving(self) -> list[int]:
+        """Parameters that are not fixed."""
+        parameters = self.config.get("parameters")
+        if not isinstance(parameters, list):
+            return list(range(len(self.names)))
+        fixed = [
+            p.get("fixed") or (p.get("lower") is not None and p.get("lower") == p.get("upper")) for p in parameters
+        ]
+        return [k for k, still in enumerate(fixed) if not still]
+
+    def point_name(self, point: int, coordinate: int) -> str:
+        """What a point of a wave is, by the parameter that it moves where that is known."""
+        nth, names = "", self.names
+        if coordinate == UNKNOWN and self.per_coordinate and point >= 0:
+            at = (point - 1) // self.per_coordinate
+            coordinate = BASELINE if point == 0 else self.moving[at] if at < len(self.moving) else UNKNOWN
+        if self.per_coordinate > 1 and coordinate >= 0:
+            nth = f" ({(point - 1) % self.per_coordinate + 1} of {self.per_coordinate})"
+        if coordinate == BASELINE:
+            return "J(x)"
+        return f"{names[coordinate]}{nth}" if 0 <= coordinate < len(names) else f"point {point}"
+
+
+def read_run(path: Path) -> RunData:
+    """Read what a run left, however it ended.
+
+    Raises
+    ------
+    InputError
+        If there is no run at ``path``.
+    """
+    run = RunDirectory(path)
+    if not (run.store.exists() or run.result() is not None):
+        raise InputError(f"{path}: no run is there (no {run.store.name}, no result.json); give a run's directory")
+    text = run.config_text() or ""
+    return RunData(
+        path=path,
+        result=run.result() or {},
+        config_text=text,
+        attempts=read_attempts(run.store),
+        log=read_log(run.log),
+        check=run.check(),
+        folders=tuple(_kept_folders(run.work)),
+        writer=holder(run.store.with_name(run.store.name + ".lock")),
+        config=_parsed(text),
+    )
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    """The configuration that a run wrote down; empty where someone has spoilt it since."""
+    import yaml
+
+    try:
+        loaded = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  # both are safe loaders
+    except yaml.YAMLError:
+        return {}
+    return loaded if isinstance(loaded, dict) else {}
+
+
+def _config_names(config: dict[str, Any]) -> list[str]:
+    parameters, x0 = config.get("parameters"), config.get("x0")
+    if isinstance(parameters, list):
+        return [str(p.get("name", k)) for k, p in enumerate(parameters) if isinstance(p, dict)]
+    return [f"x{k}" for k in range(len(x0))] if isinstance(x0, list) else []
+
+
+def _kept_folders(work: Path) -> list[KeptFolder]:
+    """Work directories with a word on how they ended, the failed ones first."""
+    found = []
+    outcomes = sorted(work.glob("*/distfd-outcome.json"))[: 4 * _FOLDERS] if work.is_dir() else []
+    for outcome in outcomes:
+        try:
+            told = json.loads(outcome.read_text(encoding="utf-8", errors="replace"))
+            folder = KeptFolder(
+                f"{work.name}/{outcome.parent.name}", str(told.get("status", "")), str(told.get("failure", ""))
+            )
+        except (OSError, ValueError, AttributeError):
+            continue
+        found.append(folder)
+    return sorted(found, key=lambda folder: folder.status == "ok")[:_FOLDERS]

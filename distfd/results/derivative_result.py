@@ -1,0 +1,258 @@
+"""A derivative and what is known of it, and how people see it: in a terminal, in a notebook, as a file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from distfd.results.csv_export import data_frame, write_csv
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from distfd.results.evaluations import Evaluations
+
+_ALL = 24
+"""Rows up to which a table is whole; of longer ones the ends are shown."""
+_HEAD, _TAIL = 12, 6
+_OUTPUTS = 4
+"""Outputs of J, or columns of a Hessian, that are shown."""
+
+_CELL = 'style="text-align:right;padding:0.15em 0.9em"'
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class DerivativeResult:
+    """A derivative and what is known of it.
+
+    Attributes
+    ----------
+    derivative : ndarray or sparse array
+        (d,) for a gradient or Hessian-vector product, (m, d) for a Jacobian (csr where its sparsity was given), (d, d)
+        for a Hessian, (p,) or (p, m) for p directions, (m,) for a Jacobian-vector product; NaN where missing.
+    value : float or (m,) ndarray
+        J(x).
+    error : ndarray or None
+        Half width of an interval meant to hold the derivative with at least 95 %; None where nothing is known.
+    step : (d,) ndarray
+        Realised steps; 0 at coordinates that do not move. Along directions: (p,).
+    scheme : str
+    missing : (n,) ndarray of int
+        Coordinates (or directions) without a derivative.
+    n_evaluations : int
+        Points computed in this call, the baseline included.
+    n_reused : int
+        Points whose values were known before.
+    n_failed, n_retried : int
+        Points that failed for good, and further tries.
+    wall_seconds : float
+    efficiency : float or None
+        Ideal time over wall time, where the ideal is max(longest evaluation, total / slots), summed over waves.
+    evaluations : Evaluations
+        A sequence of `Evaluation`; ``evaluations.array`` is a structured array, ``evaluations["seconds"]`` a column.
+    warnings : tuple of str
+        Reasons to doubt it, by coordinate name.
+    noise : float or None
+        The noise level of J, where it was measured or given.
+    x : (d,) ndarray or None
+        Where the derivative was taken.
+    names : tuple of str or None
+        The coordinates' names, where they have any.
+    kind : str
+        As for `Evaluator.differentiate`.
+    repaired : mapping of int to str
+        With on_failure="repair": coordinates along which J failed, and what their derivatives were formed from
+        instead. Where there are error bars, theirs are NaN: nothing is known of them.
+    """
+
+    derivative: Any
+    value: float | NDArray[np.float64]
+    error: NDArray[np.float64] | None
+    step: NDArray[np.float64]
+    scheme: str
+    missing: NDArray[np.int64]
+    n_evaluations: int
+    n_reused: int
+    n_failed: int
+    n_retried: int
+    wall_seconds: float
+    efficiency: float | None
+    evaluations: Evaluations
+    ideal_seconds: float = 0.0
+    slots: int = 1
+    warnings: tuple[str, ...] = ()
+    noise: float | None = None
+    x: NDArray[np.float64] | None = None
+    names: tuple[str, ...] | None = None
+    kind: str = "gradient"
+    repaired: Mapping[int, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return result_text(self)
+
+    def _repr_html_(self) -> str:
+        """What notebooks show."""
+        return result_html(self)
+
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write the derivative as a table, one line a coordinate (or direction); NaN is an empty cell.
+
+        The evaluations have a ``to_csv`` of their own.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be written.
+        """
+        write_csv(path, result_columns(self))
+
+    def to_dataframe(self) -> Any:
+        """The derivative as a pandas.DataFrame, one row a coordinate (or direction).
+
+        Raises
+        ------
+        InputError
+            If pandas is not installed.
+        """
+        return data_frame(result_columns(self))
+
+
+def result_text(result: DerivativeResult) -> str:
+    """What it is, the table, and what it took."""
+    columns, more = _shown(result)
+    rows = _rows(len(next(iter(columns.values()))))
+    cells = {title: [_cell(title, column[k]) for k in rows] for title, column in columns.items()}
+    widths = {title: max(len(title), *map(len, column)) for title, column in cells.items()}
+    first = next(iter(columns))
+    lines = [_headline(result), "", "  ".join(f"{title:{_side(title, first)}{widths[title]}}" for title in columns)]
+    for at, k in enumerate(rows):
+        if at and k != rows[at - 1] + 1:
+            lines.append(f"... {k - rows[at - 1] - 1} more ...")
+        lines.append("  ".join(f"{column[at]:{_side(title, first)}{widths[title]}}" for title, column in cells.items()))
+    return "\n".join([*lines, *([more] if more else []), "", *_notes(result)])
+
+
+def result_html(result: DerivativeResult) -> str:
+    """The same for a notebook."""
+    columns, more = _shown(result)
+    rows = _rows(len(next(iter(columns.values()))))
+    head = "".join(f'<th scope="col" {_CELL}>{escape(title)}</th>' for title in columns)
+    body = []
+    for at, k in enumerate(rows):
+        if at and k != rows[at - 1] + 1:
+            body.append(f'<tr><td colspan="{len(columns)}">... {k - rows[at - 1] - 1} more ...</td></tr>')
+        first, *rest = (escape(_cell(title, column[k])) for title, column in columns.items())
+        body.append(f'<tr><th scope="row">{first}</th>' + "".join(f"<td {_CELL}>{c}</td>" for c in rest) + "</tr>")
+    notes = [*([more] if more else []), *_notes(result)]
+    return (
+        f"<table><caption>{escape(_headline(result))}</caption><thead><tr>{head}</tr></thead>"
+        f"<tbody>{''.join(body)}</tbody></table>" + "".join(f"<div>{escape(note)}</div>" for note in notes)
+    )
+
+
+def result_columns(result: DerivativeResult) -> dict[str, Any]:
+    """All columns of the derivative, one row a coordinate (or direction, or output of a product).
+
+    Of a sparse Jacobian, one row an entry.
+    """
+    if not isinstance(result.derivative, np.ndarray):
+        entries = result.derivative.tocoo()
+        names = _names(result, result.derivative.shape[1])
+        return {"output": entries.row, "name": [names[k] for k in entries.col], "derivative": entries.data}
+    table, titles = _table(result)
+    rows = len(table)
+    columns: dict[str, Any] = {"name": _names(result, rows)}
+    if _by_coordinate(result) and result.x is not None:
+        columns["x"] = result.x
+    columns |= {title: table[:, a] for a, title in enumerate(titles)}
+    if result.error is not None:
+        error = result.error.T if result.kind == "jacobian" else result.error
+        bars = error.reshape(rows, -1)
+        columns |= {"error" if bars.shape[1] == 1 else f"error{a}": bars[:, a] for a in range(bars.shape[1])}
+    if np.shape(result.step) == (rows,):
+        columns["step"] = result.step
+    return columns
+
+
+def _shown(result: DerivativeResult) -> tuple[dict[str, Any], str]:
+    """Columns that fit a terminal, and what is left out."""
+    columns = result_columns(result)
+    outputs = [title for title in columns if title.startswith(("dJ", "d2J"))][_OUTPUTS:]
+    bars = [title for title in columns if title.startswith("error") and title != "error"]
+    if not outputs:
+        return columns, ""
+    kept = {title: column for title, column in columns.items() if title not in (*outputs, *bars)}
+    return kept, f"and {len(outputs)} more column{'s' if len(outputs) > 1 else ''}: see derivative, or to_csv"
+
+
+def _table(result: DerivativeResult) -> tuple[Any, list[str]]:
+    """The derivative with a row for each coordinate or direction, and its columns' titles."""
+    derivative = result.derivative
+    if derivative.ndim == 1:
+        return derivative[:, None], [_TITLES.get(result.kind, "derivative")]
+    if result.kind == "hessian":
+        return derivative, [f"d2J/dx dx{a}" for a in range(derivative.shape[1])]
+    table = derivative.T if result.kind == "jacobian" else derivative
+    return table, [f"dJ{a}/dx" for a in range(table.shape[1])]
+
+
+_TITLES = {"gradient": "dJ/dx", "directional": "dJ/dt", "hvp": "H v", "jvp": "J v"}
+
+
+def _by_coordinate(result: DerivativeResult) -> bool:
+    return result.kind not in ("directional", "jvp")
+
+
+def _names(result: DerivativeResult, n: int) -> Sequence[str]:
+    if not _by_coordinate(result):
+        return [f"{'direction' if result.kind == 'directional' else 'output'} {k}" for k in range(n)]
+    return result.names if result.names is not None else [f"x{k}" for k in range(n)]
+
+
+def _rows(n: int) -> list[int]:
+    return list(range(n)) if n <= _ALL else [*range(_HEAD), *range(n - _TAIL, n)]
+
+
+def _side(title: str, first: str) -> str:
+    return "<" if title == first else ">"
+
+
+def _cell(title: str, value: Any) -> str:
+    if not isinstance(value, (float, np.floating)):
+        return str(value)
+    if np.isnan(value):
+        return "unknown" if title.startswith("error") else "missing"
+    return f"{value:.2g}" if title.startswith("error") else f"{value:.3g}" if title == "step" else f"{value:.8g}"
+
+
+def _headline(result: DerivativeResult) -> str:
+    shape = " x ".join(map(str, result.derivative.shape))
+    value = f", J = {result.value:.10g}" if np.ndim(result.value) == 0 else f", J has {np.size(result.value)} outputs"
+    parts = f"{result.kind} ({shape}) by {result.scheme}{value}"
+    if result.kind == "gradient":
+        parts += f", |g| = {float(np.linalg.norm(np.nan_to_num(result.derivative))):.6g}"
+    return parts
+
+
+def _notes(result: DerivativeResult) -> list[str]:
+    names = result.names
+    lines = [f"warning: {text}" for text in result.warnings]
+    if len(result.missing):
+        few = ", ".join(
+            f"x{k}" if names is None or not _by_coordinate(result) else names[k] for k in result.missing[:10]
+        )
+        more = f" and {len(result.missing) - 10} more" if len(result.missing) > 10 else ""
+        lines.append(f"missing, as J failed there: {few}{more}")
+    if result.repaired:
+        k, how = next(iter(result.repaired.items()))
+        more = f" and {len(result.repaired) - 1} more" if len(result.repaired) > 1 else ""
+        lines.append(f"repaired: {f'x{k}' if names is None else names[k]} ({how}){more}")
+    effort = f"{result.n_evaluations} evaluations, {result.n_reused} reused, {result.n_failed} failed"
+    effort += f"; {result.wall_seconds:.3g} s on {result.slots} slot{'s' if result.slots != 1 else ''}"
+    return [*lines, effort + (f", efficiency {result.efficiency:.2f}" if result.efficiency is not None else "")]

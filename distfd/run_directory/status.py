@@ -1,0 +1,215 @@
+"""How far a run is, as its directory tells: for ``distfd status``, while it runs elsewhere and after."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distfd.core.errors import InputError
+from distfd.objectives.command.archive import count_archives
+from distfd.objectives.command.work_folder import count_kept
+from distfd.observers.progress_state import duration
+from distfd.run_directory.directory import RunDirectory
+from distfd.stores.file_lock import holder
+from distfd.stores.summary import count_since, read_summary
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_TAIL = 2**20
+"""Bytes of the log's end that are read."""
+_LOOK = 1.0
+_STATUSES = {"done": 0, "partial": 3, "interrupted": 130}
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """A run as it is at this moment.
+
+    Attributes
+    ----------
+    writer : str or None
+        The process that runs it, in words; None where none does.
+    result : dict or None
+        What result.json holds.
+    n_computed, n_failed_attempts : int
+        Of all its sessions.
+    finished, total : int or None
+        Evaluations of the wave that is going on.
+    rate : float or None
+        Evaluations a second in this wave.
+    """
+
+    writer: str | None
+    result: dict[str, Any] | None
+    n_computed: int
+    n_failed_attempts: int
+    task: str = ""
+    finished: int | None = None
+    total: int | None = None
+    slots: int | None = None
+    rate: float | None = None
+    running_seconds: float | None = None
+    iterated: str = ""
+    last_failure: str = ""
+
+    @property
+    def ended(self) -> bool:
+        """Whether no process is at it."""
+        return self.writer is None
+
+    @property
+    def exit_code(self) -> int:
+        """That of the run; 130 where it was killed, as where it was interrupted: the same command goes on."""
+        if self.result is None:
+            return 130
+        return int(self.result.get("exit_code") or _STATUSES.get(self.result.get("status", ""), 3))
+
+    def __str__(self) -> str:
+        return "\n".join(filter(None, (self._headline(), self._wave(), self.iterated, self.last_failure)))
+
+    def _headline(self) -> str:
+        counts = f"{self.n_computed} evaluations so far, {self.n_failed_attempts} failed attempts"
+        if self.ended:
+            return f"ended without a result; run the same command again to go on: {counts}"
+        if self.running_seconds is None:
+            return f"running as {self.writer}: {counts}"
+        who = str(self.writer).partition(" since ")[0]
+        return f"running for {duration(self.running_seconds)} as {who}: {counts}"
+
+    def _wave(self) -> str:
+        if self.ended or self.total is None or self.finished is None:
+            return ""
+        text = f"{self.task}: {self.finished} of {self.total} on {self.slots} slots"
+        if self.rate:
+            text += f", {self.rate:.3g}/s, about {duration((self.total - self.finished) / self.rate)} left"
+        return text
+
+
+def run_status(directory: str | Path, now: Callable[[], float] = time.time) -> RunStatus:
+    """Look at a run without disturbing it.
+
+    Raises
+    ------
+    InputError
+        If there is no run.
+    StoreError
+        If its store is damaged.
+    """
+    run = RunDirectory(Path(directory).absolute())
+    if not run.store.exists():
+        raise InputError(f"{directory}: no run is there (no {run.store.name})")
+    writer = holder(run.store.with_name(run.store.name + ".lock"))
+    wave = _last_events(run.log)
+    since = _time(wave.get("wave_started"))
+    counts = read_summary(run.store)
+    known: dict[str, Any] = {
+        "writer": writer,
+        "n_computed": counts.n_computed,
+        "n_failed_attempts": counts.n_failed_attempts,
+    }
+    if writer is None:
+        return RunStatus(result=run.result(), last_failure=_failure(wave, now()), **known)
+    began, iterated = _time(wave.get("run_started")), wave.get("iterated")
+    started = wave.get("wave_started", {})
+    going = bool(started) and "wave_ended" not in wave
+    finished = count_since(run.store, since) if going and since is not None else None
+    return RunStatus(
+        result=None,
+        task=str(started.get("task", "")),
+        finished=finished,
+        total=started.get("n_points", 0) - started.get("n_reused", 0) if going else None,
+        slots=started.get("slots"),
+        rate=finished / max(1e-3, now() - since) if finished and since is not None else None,
+        running_seconds=None if began is None else now() - began,
+        iterated="" if iterated is None else _iterate(iterated),
+        last_failure=_failure(wave, now()),
+        **known,
+    )
+
+
+def follow(
+    directory: str,
+    say: Callable[[str], None],
+    *,
+    every: float = 5.0,
+    wait: Callable[[float], None] = time.sleep,
+    now: Callable[[], float] = time.time,
+) -> RunStatus:
+    """Say how far a run is as that changes, until it ends; how it ended.
+
+    Parameters
+    ----------
+    directory : path
+    say : callable
+        Gets a few lines of text.
+    every : float
+        Seconds at least between two words; a twentieth of the run's time if that is more, and 0 for all changes.
+    """
+    before: tuple[object, ...] = ()
+    said = -math.inf
+    while not (status := run_status(directory, now)).ended:
+        news = status.n_computed, status.n_failed_attempts, status.total, status.iterated
+        pause = max(every, (status.running_seconds or 0) / 20) if every else 0
+        if news != before and now() - said >= pause:
+            say(str(status))
+            before, said = news, now()
+        wait(_LOOK)
+    return status
+
+
+def status_text(directory: str | Path) -> str:
+    """How far a run is, and which work directories it has kept; of a result that is there `show_result` tells more."""
+    return "\n".join([str(run_status(directory)), *kept_text(RunDirectory(Path(directory).absolute()))])
+
+
+def kept_text(run: RunDirectory) -> list[str]:
+    """Where a program's work directories can be looked at, if any are kept."""
+    failed, packed = count_kept(run.work), count_archives(run.archives)
+    told = ((failed, f"kept in {run.work}"), (packed, f"packed in {run.archives}"))
+    return [f"{n} work {'directory is' if n == 1 else 'directories are'} {where}" for n, where in told if n]
+
+
+def _last_events(log: Path) -> dict[str, dict[str, Any]]:
+    """The latest line of each kind in the log of the last session; what is over since the last wave began is gone."""
+    found: dict[str, dict[str, Any]] = {}
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, file.seek(0, 2) - _TAIL))
+            lines = file.read().splitlines()
+    except OSError:
+        return found
+    for line in lines:
+        try:
+            event = json.loads(line)
+            kind = event["event"]
+        except (ValueError, KeyError, TypeError):
+            continue  # the first line may be cut, and the last may be half written
+        if kind == "run_started":
+            found.clear()
+        if kind == "wave_started":
+            found.pop("wave_ended", None)
+        found[kind] = event
+    return found
+
+
+def _time(event: dict[str, Any] | None) -> float | None:
+    return None if event is None else datetime.fromisoformat(event["time"]).timestamp()
+
+
+def _failure(found: dict[str, dict[str, Any]], now: float) -> str:
+    event = found.get("attempt_failed")
+    when = _time(event)
+    if event is None or when is None:
+        return ""
+    return f"last failure, {duration(max(0.0, now - when))} ago: {event['point']}: {event['cause']}"
+
+
+def _iterate(event: dict[str, Any]) -> str:
+    norm = event.get("gradient_norm")
+    return f"iteration {event['iteration']}: J = {event['value']:.8g}" + ("" if norm is None else f", |g| = {norm:.3g}")

@@ -1,0 +1,83 @@
+"""What counts: attempts by point, what is tried again, and which points are final."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from distfd.core.records import Batch, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Attempts:
+    """Attempts that ended; ``final`` marks those that are not tried again."""
+
+    batch: Batch
+    final: NDArray[np.bool_]
+
+
+class Ledger:
+    """The books of one wave.
+
+    Parameters
+    ----------
+    total : int
+        Points of the wave.
+    wanted : int
+        Points of it that are to be evaluated.
+    baseline : int or None
+        The point whose failure ends the wave.
+    retries : mapping
+        Further tries after the first, by the status that ended it.
+    """
+
+    def __init__(self, total: int, wanted: int, baseline: int | None, retries: Mapping[Status, int]) -> None:
+        self._retries = retries
+        self._baseline = baseline
+        self._tries: dict[int, dict[Status, int]] = {}
+        self._final = np.zeros(total, dtype=bool)
+        self._wanted = wanted
+        self.unfinished = wanted
+        self.baseline_failed = False
+
+    @property
+    def half_done(self) -> bool:
+        """Whether at least half of the points are final."""
+        return 2 * self.unfinished <= self._wanted
+
+    def open(self, index: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of these points are not final."""
+        return ~self._final[index]
+
+    def charge(self, batch: Batch, *, last: bool = False) -> Attempts:
+        """Count attempts and decide which are final: all of them, if these are the last that are made."""
+        final = np.ones(len(batch), dtype=bool)
+        attempt = batch.attempt.copy()
+        for r in self._charged_rows(batch):
+            k, status = int(batch.index[r]), Status(int(batch.status[r]))
+            tries = self._tries.setdefault(k, {})
+            attempt[r] = 1 + sum(tries.values())
+            tries[status] = tries.get(status, 0) + 1
+            final[r] = last or status == Status.OK or tries[status] > self._retries.get(status, 0)
+        self._final[batch.index[final]] = True
+        self.unfinished -= int(final.sum())
+        if batch.failures and self._baseline is not None:
+            self.baseline_failed |= bool(np.any(final & (batch.index == self._baseline) & (batch.status != Status.OK)))
+        return Attempts(replace(batch, attempt=attempt), final)
+
+    def is_last(self, k: int, status: Status) -> bool:
+        """Whether an attempt at a point that ends so is not followed by another."""
+        return self._tries.get(k, {}).get(status, 0) >= self._retries.get(status, 0)
+
+    def _charged_rows(self, batch: Batch) -> Iterable[int]:
+        """Rows that failed now or before; the rest, nearly all, are first tries that went well."""
+        if not batch.failures and not self._tries:
+            return ()
+        return [r for r in range(len(batch)) if batch.status[r] != Status.OK or int(batch.index[r]) in self._tries]

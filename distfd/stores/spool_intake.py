@@ -1,0 +1,92 @@
+"""The driver's side of the spool: the folders of this session and of those before it."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import uuid
+import warnings
+from typing import TYPE_CHECKING
+
+from distfd.workers.spool import SUFFIX, DamagedSpoolError, file_of, read
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from distfd.core.records import Batch
+
+
+class Leftovers:
+    """Evaluations that workers left in files below ``root``, where each session has a folder of its own.
+
+    The folder's name is used once, so a worker on another host that finds it there sees this file system, and one of a
+    driver that was killed writes where the next driver looks.
+
+    Parameters
+    ----------
+    root : Path
+        Made where a session needs it, and removed with the last that is in it.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._own: Path | None = None
+        self._before: list[Path] = []
+        with contextlib.suppress(OSError):
+            self._before = [path for path in root.glob("session-*") if path.is_dir()]
+
+    @property
+    def of_earlier_sessions(self) -> bool:
+        """Whether a session before this one did not end in good order, so that its workers may still write."""
+        return bool(self._before)
+
+    def place(self) -> str | None:
+        """The folder of the session, made if it is not there; None where that cannot be done."""
+        if self._own is None:
+            own = self._root / f"session-{uuid.uuid4().hex}"
+            try:
+                own.mkdir(mode=0o700, parents=True)
+            except OSError:  # a disk that is full says so where it matters, at the next commit
+                return None
+            self._own = own
+        return str(self._own)
+
+    def found(self, *, own: bool = False) -> Iterator[tuple[Path, NDArray[np.uint64], Batch]]:
+        """(file, key, evaluation) that earlier sessions left, and with ``own`` this one; damaged files are renamed."""
+        for folder in (*self._before, *([self._own] if own and self._own is not None else [])):
+            for path in sorted(folder.glob(f"*{SUFFIX}")):
+                try:
+                    yield path, *read(path)
+                except DamagedSpoolError as error:
+                    self._put_aside(path, str(error))
+                except FileNotFoundError:
+                    continue
+
+    def forget(self, keys: Iterable[str]) -> None:
+        """Remove the files of evaluations that are committed, by their keys in hexadecimal."""
+        if self._own is not None:
+            for key in keys:
+                with contextlib.suppress(OSError):
+                    file_of(self._own, key).unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Remove the folders, of which all that was whole is taken in."""
+        for folder in (*self._before, *([self._own] if self._own is not None else [])):
+            shutil.rmtree(folder, ignore_errors=True)
+        self._before, self._own = [], None
+        with contextlib.suppress(OSError):
+            self._root.rmdir()
+
+    def _put_aside(self, path: Path, reason: str) -> None:
+        aside = self._root / f"damaged-{uuid.uuid4().hex}-{path.name}"
+        path.rename(aside)
+        warnings.warn(
+            f"{path} was left by a worker and is damaged ({reason}); it was renamed to {aside.name}, and that point is "
+            "evaluated again",
+            RuntimeWarning,
+            stacklevel=2,
+        )

@@ -1,0 +1,260 @@
+"""Run one program so that neither it nor anything it starts outlives the evaluation, or the worker."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from distfd.workers.reaper import kill_marked
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+
+EVALUATION = "DISTFD_EVALUATION"
+WORKER = "DISTFD_WORKER"
+CLUSTER = "DISTFD_CLUSTER"
+LEGIBLE = {"SPT_NOENV": "1"}
+"""With this, programs that give themselves a title (setproctitle; two of Ray's servers) do not write it over their
+environment, where the marks are."""
+
+_CLUSTER_GRACE = 8.0
+"""Seconds in which a private cluster may end by itself once its driver is gone."""
+
+MOST_PRINTED = 4 * 2**30
+"""Bytes of stdout or stderr at which a program is killed: it would fill the disk of all evaluations."""
+
+_LOOK = 1.0
+"""Seconds between looks at how much a program has printed."""
+
+_REAPER = Path(__file__).with_name("reaper.py")
+
+
+class FloodError(Exception):
+    """A program printed without end."""
+
+
+def run_program(
+    argv: Sequence[str],
+    *,
+    cwd: Path,
+    environ: Mapping[str, str],
+    stdout: Path,
+    stderr: Path,
+    mark: str,
+    timeout: float | None,
+    stdin: Path | None = None,
+) -> int:
+    """Run a program in a session of its own, and end its whole process tree in every case.
+
+    Parameters
+    ----------
+    argv : sequence of str
+        The program and its arguments; no shell sees them.
+    cwd : Path
+        The folder it runs in.
+    environ : mapping
+        Its whole environment, beside the mark.
+    stdout, stderr : Path
+        Files that its output is added to. It never passes through this process.
+    mark : str
+        Unique; set as DISTFD_EVALUATION in its environment, so that whatever it starts can be found.
+    timeout : float or None
+        Seconds until all of it is killed.
+    stdin : Path, optional
+        What it reads; nothing by default.
+
+    Returns
+    -------
+    int
+        The return code, negative for a signal.
+
+    Raises
+    ------
+    OSError
+        If the program cannot be started.
+    subprocess.TimeoutExpired
+        If it had not ended in time; nothing of it is left then.
+    FloodError
+        If it printed more than a disk should have to hold; nothing of it is left then.
+    """
+    process = None
+    try:
+        with stdout.open("ab") as out, stderr.open("ab") as err, (stdin or Path(os.devnull)).open("rb") as source:
+            process = subprocess.Popen(  # noqa: S603  # running the user's program is the purpose; never by a shell
+                list(argv),
+                cwd=cwd,
+                env={**environ, **LEGIBLE, EVALUATION: mark},
+                stdin=source,
+                stdout=out,
+                stderr=err,
+                start_new_session=True,
+            )
+        _await_end(process, timeout, (stdout, stderr))
+        # Before the program is reaped its number cannot be another's, so its group is surely its own.
+        _kill_group(process.pid)
+        return process.wait()
+    except BaseException:
+        # KeyboardInterrupt too: whoever stops the evaluation wants no program left behind.
+        kill_tree(process, mark)
+        raise
+
+
+def kill_tree(process: subprocess.Popen[bytes] | None, mark: str) -> None:
+    """SIGKILL a program, its descendants, and every process that carries the evaluation's mark.
+
+    The descendants are listed before the kill, as orphans forget whose they were; the mark finds those that were
+    orphans already.
+    """
+    if process is not None and process.returncode is None:
+        import psutil
+
+        descendants: list[psutil.Process] = []
+        with contextlib.suppress(psutil.Error):
+            descendants = psutil.Process(process.pid).children(recursive=True)
+        _kill_group(process.pid)
+        for descendant in descendants:
+            # psutil compares start times, so a reused number is safe.
+            with contextlib.suppress(psutil.Error):
+                descendant.kill()
+    kill_evaluation(mark)
+    if process is not None:
+        # A process stuck in the kernel does not die of SIGKILL; the evaluation must end all the same.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=5)
+
+
+def kill_evaluation(mark: str) -> bool:
+    """SIGKILL every process that carries the evaluation's mark; whether none is left."""
+    return kill_marked(f"{EVALUATION}={mark}".encode())
+
+
+def _await_end(process: subprocess.Popen[bytes], timeout: float | None, logs: Sequence[Path]) -> None:
+    """Wait until the program has ended, if possible without reaping it."""
+    try:
+        handle = os.pidfd_open(process.pid)
+    except (AttributeError, OSError):  # no Linux, or forbidden inside a container
+        process.wait(timeout)
+        return
+    deadline = math.inf if timeout is None else time.monotonic() + timeout
+    try:
+        # Popen.wait(timeout) looks every 50 ms, which would double the time of short programs.
+        poll = select.poll()
+        poll.register(handle, select.POLLIN)
+        while not poll.poll(max(0.0, min(_LOOK, deadline - time.monotonic())) * 1000):
+            if time.monotonic() >= deadline:
+                raise subprocess.TimeoutExpired(process.args, timeout or 0.0)
+            for log in logs:
+                # What is on the disk, not the size: files can have holes.
+                if log.stat().st_blocks * 512 > MOST_PRINTED:
+                    raise FloodError(f"it printed more than {MOST_PRINTED / 2**30:g} GiB to {log.name}")
+    finally:
+        os.close(handle)
+
+
+def _kill_group(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+@dataclass(frozen=True)
+class _Reaper:
+    owner: int
+    mark: str
+    pipe: int | None
+    """Our end, held open as long as this process lives; None where there is no reaper."""
+
+    @property
+    def alive(self) -> bool:
+        if self.owner != os.getpid() or self.pipe is None:
+            return self.owner == os.getpid()
+        # Only the reaper holds the other end, so an error here means that it is gone.
+        poll = select.poll()
+        poll.register(self.pipe, 0)
+        return not poll.poll(0)
+
+
+_lock = threading.Lock()
+_reaper: _Reaper | None = None
+
+
+def start_reaper(environ: MutableMapping[str, str]) -> str:
+    """Have every process started with this environment killed when the calling process ends, however it ends.
+
+    A helper process waits for the end of this one, once for each process however often this is called, and then kills
+    what carries this process's mark. It ends with the last of them.
+
+    Parameters
+    ----------
+    environ : mutable mapping
+        Gets the mark DISTFD_WORKER. With ``os.environ`` itself all programs that this process starts from now on carry
+        it, and children that it forks without starting a program are killed as well. Only the first call decides that.
+
+    Returns
+    -------
+    str
+        The mark's value. Where there is no /proc (macOS), it is set but nobody acts on it.
+    """
+    global _reaper  # noqa: PLW0603  # one helper for each process, whoever asks
+    with _lock:
+        if _reaper is None or not _reaper.alive:
+            mine = _reaper is not None and _reaper.owner == os.getpid()
+            mark = _reaper.mark if _reaper is not None and mine else uuid.uuid4().hex
+            if _reaper is not None and _reaper.pipe is not None:
+                os.close(_reaper.pipe)  # of a reaper that died, or our copy of the one of the process we forked off
+            _reaper = _Reaper(os.getpid(), mark, _spawn_reaper(f"{WORKER}={mark}", forks=environ is os.environ))
+        environ.update(LEGIBLE)
+        environ[WORKER] = _reaper.mark
+        return _reaper.mark
+
+
+@contextlib.contextmanager
+def reaped_cluster() -> Iterator[None]:
+    """Have the servers that are started inside killed a few seconds after this process has ended, however it ends.
+
+    Ray's own agents were seen to live on for over half a minute where the driver is killed. It is told of the end by
+    Ray itself too, and workers may use the seconds to leave what they have finished.
+    """
+    mark = uuid.uuid4().hex
+    marks = {CLUSTER: mark, **LEGIBLE}
+    before = {name: os.environ.get(name) for name in marks}
+    # Their end of the pipe is never closed: it goes with this process.
+    _spawn_reaper(f"{CLUSTER}={mark}", forks=False, grace=_CLUSTER_GRACE)
+    os.environ.update(marks)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
+
+
+def _spawn_reaper(entry: str, *, forks: bool, grace: float = 0.0) -> int | None:
+    if not Path("/proc/self/environ").exists():
+        return None
+    # Our end of this pipe closes when this process ends, by kill -9 too; programs do not inherit it.
+    theirs, ours = os.pipe()
+    subprocess.run(  # noqa: S603  # our own script
+        [*(sys.executable, "-I", "-S", str(_REAPER), str(os.getpid()), entry, "forks" if forks else "-"), str(grace)],
+        # Without any mark, or the reaper of a worker further up would kill this one before its work is done.
+        env={name: value for name, value in os.environ.items() if name not in (WORKER, EVALUATION, CLUSTER)},
+        stdin=theirs,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd="/",
+        start_new_session=True,
+        check=True,  # it goes on in a child of its own
+    )
+    os.close(theirs)
+    return ours

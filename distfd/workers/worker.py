@@ -1,0 +1,301 @@
+"""What a worker does with a chunk: evaluate its points in a row, check each value, record each failure."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import pickle
+import socket
+import subprocess
+import time
+import traceback
+import warnings
+from dataclasses import replace
+from numbers import Complex, Real
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from distfd.core.failures import EvaluationFailure
+from distfd.core.records import Batch, Failure, Status
+from distfd.workers.argument_reuse import Lender
+from distfd.workers.spool import SECONDS, leave
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+    from distfd.workers.protocols import Calls, Chunk, Model, Objective, WarmModel
+
+_DETAIL_LIMIT = 20_000
+_NOTHING = np.empty(0)
+
+
+class Worker:
+    """One process's J: made at the first use, then kept.
+
+    Parameters
+    ----------
+    own_process : bool
+        Whether the process does nothing else. A KeyboardInterrupt in it is then J's own doing; elsewhere it is the
+        user's Ctrl-C, and is let through.
+    """
+
+    def __init__(self, objective: Objective, slot: int = 0, *, own_process: bool = False) -> None:
+        self._objective = objective
+        self._slot = slot
+        self._own_process = own_process
+        self._model: Model | None = None
+        self._lender = Lender()
+        self._evaluations = 0
+        self._worn = False
+        self.host = socket.gethostname()
+        self.pid = os.getpid()
+
+    def prepare(self) -> None:
+        """Make the live J ahead of the first point; what goes wrong here is told by the first point."""
+        with contextlib.suppress(Exception, SystemExit, *(KeyboardInterrupt,) * self._own_process):
+            self._live()
+
+    def run(self, chunk: Chunk) -> Batch:
+        """Evaluate the chunk's points in order until all are done, its budget is spent, or this process has to go.
+
+        One that has to go (see ``Chunk.recycle``) ends J in good order, and evaluates none of what it is given then.
+        """
+        begin = time.monotonic()
+        rows: list[tuple[float, float, Status, NDArray[np.float64]]] = []
+        failures: dict[int, Failure] = {}
+        returned: dict[int, Any] = {}
+        states: dict[int, NDArray[np.uint8]] = {}
+        for k, number in enumerate(chunk.index.tolist()):
+            if self._worn or (k and time.monotonic() - begin > chunk.budget):
+                break
+            started = time.time()
+            tick = time.monotonic()
+            if chunk.calls is None:
+                outcome = self._evaluate(chunk, k, states)
+            else:
+                outcome = self._call(chunk.calls, k, number, returned)
+            if isinstance(outcome, Failure) and outcome.exception is not None and failures:
+                # Frames hold what J had at hand, x first of all: those of one failure will do.
+                traceback.clear_frames(outcome.exception.__traceback__)
+            ended = started + (time.monotonic() - tick)
+            if isinstance(outcome, Failure):
+                failures[number] = outcome
+                rows.append((started, ended, outcome.status, np.empty(0)))
+            else:
+                rows.append((started, ended, Status.OK, outcome))
+            if chunk.spool is not None and ended - started >= SECONDS:
+                leave(chunk.spool, k, self._batch(chunk.index[k : k + 1], rows[-1:], failures))
+            self._evaluations += 1
+            self._worn = chunk.recycle is not None and chunk.recycle.due(self._evaluations)
+        self._lender.end()
+        if self._worn:
+            self.close()
+        batch = self._batch(chunk.index[: len(rows)], rows, failures)
+        return replace(batch, returned=returned, states=states, last=self._worn)
+
+    def _batch(
+        self,
+        index: NDArray[np.int64],
+        rows: list[tuple[float, float, Status, NDArray[np.float64]]],
+        failures: dict[int, Failure],
+    ) -> Batch:
+        started, ended, status, values = zip(*rows, strict=True) if rows else ((), (), (), ())
+        return Batch(
+            index=index,
+            status=np.array(status, dtype=np.uint8),
+            size=np.array([len(v) for v in values], dtype=np.int64),
+            flat=np.concatenate([_NOTHING, *values]),
+            started=np.array(started),
+            ended=np.array(ended),
+            attempt=np.ones(len(rows), dtype=np.int32),
+            host=self.host,
+            pid=self.pid,
+            slot=self._slot,
+            failures=failures,
+        )
+
+    def close(self) -> None:
+        """End the live J; what goes wrong here cannot change a value any more."""
+        model, self._model = self._model, None
+        try:
+            if model is not None:
+                model.close()
+        except Exception as error:
+            warnings.warn(f"J's close() failed: {one_line(error)}", stacklevel=2)
+
+    def _live(self) -> Model:
+        if self._model is None:
+            self._model = self._objective.make()
+        return self._model
+
+    def _evaluate(self, chunk: Chunk, k: int, states: dict[int, NDArray[np.uint8]]) -> NDArray[np.float64] | Failure:
+        number = int(chunk.index[k])
+        left: list[Any] = []
+
+        def called(x: NDArray[Any]) -> Any:
+            model = self._live()
+            if chunk.state is None and chunk.capture is None:
+                return model.evaluate(x, timeout=chunk.timeout)
+            # Read again for each point, so that none has in hand what another may change.
+            state = None if chunk.state is None else pickle.loads(chunk.state.data)  # noqa: S301  # from a worker
+            capture = number == chunk.capture
+            warm = cast("WarmModel", model)
+            raw, after = warm.evaluate_from(x, state, timeout=chunk.timeout, capture=capture)
+            if capture:
+                left.append(after)
+            return raw
+
+        def value() -> NDArray[np.float64]:
+            self._live()
+            complex_ = chunk.points.values.dtype.kind == "c" and chunk.points.changes(k)[1].dtype.kind == "c"
+            with _casts_are_errors() if complex_ and not chunk.lenient else contextlib.nullcontext():
+                raw = self._lender.call(called, chunk.points, k)
+            found = as_value(raw, vector=chunk.vector, complex_=complex_, lenient=chunk.lenient)
+            states.update((number, _packed_state(state)) for state in left)
+            return found
+
+        return self._attempt(value)
+
+    def _call(self, calls: Calls, k: int, number: int, returned: dict[int, Any]) -> NDArray[np.float64] | Failure:
+        def value() -> NDArray[np.float64]:
+            returned[number] = calls.fun(calls.items[k])
+            return _NOTHING
+
+        return self._attempt(value)
+
+    def _attempt(self, value: Callable[[], NDArray[np.float64]]) -> NDArray[np.float64] | Failure:
+        """A value, or why there is none."""
+        try:
+            return value()
+        except EvaluationFailure as error:
+            return Failure(error.status, _text(error), error.detail, error)
+        except SystemExit as error:
+            return Failure(Status.ERROR, f"J called sys.exit({_short(error.code)})", own_traceback(error), error)
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) and not self._own_process:
+                raise
+            return Failure(Status.ERROR, one_line(error), own_traceback(error), error)
+
+
+def _packed_state(state: Any) -> NDArray[np.uint8]:
+    """The state as bytes, at once: what the simulator handed out may be a view of what it changes next."""
+    try:
+        packed = pickle.dumps(state, protocol=5)
+    except Exception as error:
+        raise EvaluationFailure(
+            f"the state that snapshot() returned ({type(state).__qualname__}) cannot be pickled, and so no other "
+            f"worker can start from it: {one_line(error)}; return arrays, numbers, bytes, or lists and dicts of these"
+        ) from error
+    return np.frombuffer(packed, dtype=np.uint8)
+
+
+@contextlib.contextmanager
+def _casts_are_errors() -> Iterator[None]:
+    """Inside, numpy's warning that an imaginary part is thrown away is raised: the derivative would be a silent 0."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", np.exceptions.ComplexWarning)
+        yield
+
+
+class BadValueError(EvaluationFailure):
+    """J returned what is no value."""
+
+
+def as_value(raw: Any, *, vector: bool, complex_: bool = False, lenient: bool = False) -> NDArray[np.float64]:
+    """What J returned as a fresh (m,) float64 array; m is 1 unless ``vector``.
+
+    Parameters
+    ----------
+    complex_ : bool
+        The point is complex, so the value may be; it is given as 2m numbers, real and imaginary parts in turn.
+    lenient : bool
+        NaN and inf are values too.
+
+    Raises
+    ------
+    BadValueError
+        If it is not finite and real, or not a number (int, float, numpy real, 0-d or (1,) array); for a vector J,
+        if it is not one-dimensional.
+    """
+    if type(raw) is float and not complex_ and math.isfinite(raw):
+        return np.array((raw,))  # what nearly every J returns, and soon done
+    if not _may_be_numbers(raw, Complex if complex_ else Real, vector=vector):
+        raise _refused(_returned(raw), vector)
+    try:
+        # A whole number of any size is a number; numpy takes those past 64 bits for objects.
+        array = np.array(float(raw) if isinstance(raw, int) else raw)
+    except Exception as error:  # raw may be of a class that has its own ideas
+        raise _refused(f"{_returned(raw)}: {_text(error)}", vector) from error
+    if array.dtype.kind not in ("fiuc" if complex_ else "fiu"):
+        raise _refused(f"{_returned(raw)} of dtype {array.dtype}", vector)
+    if array.ndim > 1 or array.size == 0 or (array.size > 1 and not vector):
+        hint = "; for several outputs use jacobian" if array.ndim == 1 and array.size else ""
+        raise _refused(f"an array of shape {array.shape}{hint}", vector)
+    with np.errstate(over="ignore"):  # of a long double; it is then infinite, and refused
+        value = array.astype(np.complex128 if complex_ else np.float64, copy=False).reshape(-1)
+    bad = np.flatnonzero(~np.isfinite(value))
+    if len(bad) and not lenient:
+        at = "" if value.size == 1 else f" at output {bad[0]}"
+        raise BadValueError(f"J returned {value[bad[0]]}{at}")
+    return value.view(np.float64)
+
+
+def _may_be_numbers(raw: Any, number: type, *, vector: bool) -> bool:
+    if isinstance(raw, (bool, np.bool_)):
+        return False
+    if isinstance(raw, (list, tuple)):
+        return vector and not any(isinstance(entry, (bool, np.bool_)) for entry in raw)
+    if isinstance(raw, np.ma.MaskedArray):
+        return not np.ma.is_masked(raw)  # numpy would give what lies under the mask, often a 0
+    # Arrays of other libraries (torch, jax) are welcome where numpy can read them.
+    return isinstance(raw, (number, np.ndarray)) or (hasattr(raw, "__array__") and not isinstance(raw, np.generic))
+
+
+def _refused(what: str, vector: bool) -> BadValueError:
+    wanted = "a number or a one-dimensional array" if vector else "a number"
+    return BadValueError(f"J must return {wanted}; it returned {what}")
+
+
+def _returned(raw: Any) -> str:
+    kind = f"{type(raw).__module__}.{type(raw).__qualname__}".removeprefix("builtins.")
+    return f"{_short(raw)} ({kind})"
+
+
+def one_line(error: BaseException) -> str:
+    """Type and message of an exception, on one line of bounded length."""
+    text = _text(error)
+    return f"{type(error).__name__}: {text[:500]}" if text else type(error).__name__
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return " ".join(str(error).split())
+    except Exception:
+        return "(its message cannot be read)"
+
+
+def own_traceback(error: BaseException) -> str:
+    """The traceback from J's first frame on: distfd's own frames above it say nothing to the user."""
+    frame = error.__traceback__
+    here = Path(__file__).parents[1]
+    while frame is not None and Path(frame.tb_frame.f_code.co_filename).is_relative_to(here):
+        frame = frame.tb_next
+    text = "".join(traceback.format_exception(type(error), error, frame))
+    if isinstance(error, subprocess.CalledProcessError) and error.stderr:
+        # Of a program whose output was captured, Python's own words hold the exit code alone.
+        said = error.stderr if isinstance(error.stderr, str) else error.stderr.decode(errors="replace")
+        text += f"--- the program's stderr:\n{said[-_DETAIL_LIMIT // 2 :]}"
+    return text[-_DETAIL_LIMIT:]
+
+
+def _short(raw: Any) -> str:
+    try:
+        text = " ".join(repr(raw).split())
+    except Exception:
+        return "a value whose repr fails"
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,0 +1,170 @@
+"""Sparse Jacobians: the entries of the dense one, few evaluations, and memory for the entries alone."""
+
+from __future__ import annotations
+
+import tracemalloc
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from solving import bits, drive, plan
+
+import distfd
+from distfd.core.records import Status
+from distfd.differentiation.method import Request, Wave
+from distfd.differentiation.stencils import SCHEMES
+from distfd.errors import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+
+def tridiagonal(x: Any) -> Any:
+    """F_i = 2 x_i^2 - x_{i-1} - sin x_{i+1}: takes complex x, and any number of coordinates."""
+    found = 2 * x**2
+    found[1:] -= x[:-1]
+    found[:-1] -= np.sin(x[1:])
+    return found
+
+
+def band(d: int) -> Any:
+    return sp.diags_array([np.ones(d - 1), np.ones(d), np.ones(d - 1)], offsets=[-1, 0, 1], format="csr")
+
+
+def test_a_tridiagonal_system_of_ten_thousand_takes_four_evaluations_and_memory_for_its_entries() -> None:
+    d = 10_000
+    x, structure = np.linspace(0, 1, d), band(d)
+    distfd.jacobian(tridiagonal, x[:3], sparsity=band(3), executor="serial")  # what it imports is no memory of its own
+    tracemalloc.start()
+    try:
+        result = distfd.differentiate(tridiagonal, x, kind="jacobian", sparsity=structure, executor="serial")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert result.n_evaluations == 4
+    assert isinstance(result.derivative, sp.csr_array)
+    assert result.derivative.nnz == structure.nnz
+    np.testing.assert_allclose(result.derivative.diagonal(), 4 * x, atol=1e-6)
+    np.testing.assert_allclose(result.derivative.diagonal(1), -np.cos(x[1:]), atol=1e-6)
+    np.testing.assert_allclose(result.derivative.diagonal(-1), -1, atol=1e-6)
+    assert peak < 300 * structure.nnz  # 9 MB; a dense array would be 800 MB
+
+
+@pytest.mark.parametrize("scheme", [*SCHEMES, "complex-step"])
+@settings(max_examples=25)
+@given(st.data())
+def test_entries_are_the_dense_ones_bit_for_bit_if_points_are_linear_in_no_other(
+    scheme: str, data: st.DataObject
+) -> None:
+    """An output that sees one coordinate of its group alone gives the same bits, whatever else moves."""
+    m, d = data.draw(st.integers(1, 5)), data.draw(st.integers(1, 6))
+    mask = data.draw(hnp.arrays(np.bool_, (m, d)))
+    x = data.draw(hnp.arrays(np.float64, d, elements=st.floats(-3, 3)))
+    bounds = [(v - data.draw(st.sampled_from([0, 9])), v + data.draw(st.sampled_from([1, 9]))) for v in x.tolist()]
+
+    def fun(at: Any) -> Any:
+        # Row by row over its own coordinates: a product with a dense mask would round with all of them.
+        return np.array([sum((np.sin((j + 1) * at[j]) for j in np.flatnonzero(row)), 0.0 * at[0]) for row in mask])
+
+    dense_plan = plan("jacobian", x, scheme=scheme, bounds=bounds)
+    sparse_plan = plan("jacobian", x, scheme=scheme, bounds=bounds, sparsity=mask)
+    if scheme == "complex-step" and not np.any(mask):
+        return
+    try:
+        dense = drive(dense_plan, fun)[0].derivative
+    except distfd.EvaluationError:
+        return  # every imaginary part underflowed or vanished: refused alike
+    sparse, waves = drive(sparse_plan, fun)
+    assert bits(sparse.derivative.toarray()[mask]) == bits(dense[mask])
+    assert sparse.derivative.nnz == mask.sum()
+    nodes = len(waves[0].request.points) - 1
+    assert nodes >= mask.sum(axis=1).max()
+
+
+def test_bounds_are_kept_by_each_coordinate_of_a_group() -> None:
+    x = np.linspace(-1, 1, 9)
+    bounds = [(v, v + 1) if k % 2 else (v - 1, v) for k, v in enumerate(x)]
+    bounds[4] = (x[4], x[4])
+    asked = plan("jacobian", x, scheme="central", bounds=bounds, sparsity=band(9))
+    answer, (wave,) = drive(asked, tridiagonal)
+    low, high = np.array(bounds).T
+    for k in range(len(wave.values)):
+        assert np.all((low <= wave.request.points.dense(k)) & (wave.request.points.dense(k) <= high))
+    assert answer.step[4] == 0
+    assert np.all(answer.derivative.toarray()[:, 4] == 0)
+    np.testing.assert_allclose(answer.derivative.diagonal()[5], 4 * x[5], atol=1e-8)
+
+
+def test_a_lost_point_loses_its_groups_columns() -> None:
+    x = np.linspace(0.1, 1, 9)
+    asked = plan("jacobian", x, sparsity=band(9))
+    whole, (wave,) = drive(asked, tridiagonal)
+    values, status = wave.values.copy(), wave.status.copy()
+    values[2], status[2] = np.nan, Status.TIMEOUT
+    answer = asked.advance([Wave(wave.request, values, status)])
+    assert not isinstance(answer, Request)
+    assert answer.missing.tolist() == sorted(wave.request.points.changes(2)[0].tolist())
+    found, wanted = answer.derivative.toarray(), whole.derivative.toarray()
+    others = np.setdiff1d(np.arange(9), answer.missing)
+    assert bits(found[:, others]) == bits(wanted[:, others])
+    assert np.isnan(answer.derivative.data).sum() == sum(np.diff(band(9).tocsc().indptr)[answer.missing])
+
+
+def test_a_structure_of_another_height_is_refused() -> None:
+    with pytest.raises(InputError, match="sparsity: has 4 rows, and J has 5 outputs"):
+        drive(plan("jacobian", np.ones(5), sparsity=band(5)[:4]), tridiagonal)
+
+
+@pytest.mark.parametrize("bounded", [False, True])
+def test_a_structure_is_found_by_probing_where_x_itself_hides_it(bounded: bool) -> None:
+    """At x = 0 a product and a square have no derivative; a displaced point has."""
+
+    def fun(x: Floats) -> Floats:
+        return np.array([x[0] * x[1], x[2] ** 2, np.sin(x[3]) + 3, 1.0])
+
+    bounds = [(0, 1)] * 4 if bounded else None
+    answer, waves = drive(plan("jacobian", np.zeros(4), sparsity="probe", bounds=bounds), fun)
+    assert [len(wave.request.points) for wave in waves] == [5, 5, 3]
+    rows, columns = answer.derivative.tocoo().coords
+    assert sorted(zip(rows.tolist(), columns.tolist(), strict=True)) == [(0, 0), (0, 1), (1, 2), (2, 3)]
+    for wave in waves:
+        for k in range(len(wave.values)):
+            assert not bounded or np.all((wave.request.points.dense(k) >= 0) & (wave.request.points.dense(k) <= 1))
+
+
+def test_a_column_that_failed_in_both_probes_may_have_every_entry() -> None:
+    asked = plan("jacobian", np.ones(3), sparsity="probe")
+    waves: list[Wave] = []
+    for _ in range(2):
+        request = asked.advance(waves)
+        assert isinstance(request, Request)
+        values = np.array([tridiagonal(request.points.dense(k)) for k in range(4)])
+        status = np.full(4, Status.OK, dtype=np.uint8)
+        status[1], values[1] = Status.CRASH, np.nan
+        waves.append(Wave(request, values, status))
+    last = asked.advance(waves)
+    assert isinstance(last, Request)
+    values = np.array([tridiagonal(last.points.dense(k)) for k in range(len(last.points))])
+    answer = asked.advance([*waves, Wave(last, values, np.full(len(values), Status.OK, dtype=np.uint8))])
+    assert not isinstance(answer, Request)
+    assert np.diff(answer.derivative.tocsc().indptr).tolist() == [3, 3, 2]
+
+
+def test_an_evaluator_probes_once() -> None:
+    x = np.linspace(0, 1, 30)
+    with distfd.Evaluator(tridiagonal, executor="serial") as evaluator:
+        first = evaluator.differentiate(x, kind="jacobian", sparsity="probe")
+        second = evaluator.differentiate(x + 0.1, kind="jacobian", sparsity="probe")
+    assert (first.n_evaluations, second.n_evaluations) == (2 * 31 + 4, 4)
+    assert first.derivative.nnz == second.derivative.nnz == 88
+
+
+def test_another_word_than_probe_is_refused() -> None:
+    with pytest.raises(InputError, match=r"sparsity: must be a mask.*or 'probe' \(was 'prob'\)"):
+        plan("jacobian", np.ones(3), sparsity="prob")

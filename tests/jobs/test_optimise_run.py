@@ -1,0 +1,166 @@
+"""Tasks minimize and least_squares from YAML to result.json."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import distfd
+from distfd.config.load import load_config
+from distfd.jobs.preview import preview
+from distfd.jobs.run import Job
+from distfd.run_directory.result_json import summary
+
+MODEL = """
+import numpy as np
+from pathlib import Path
+HERE = Path(__file__).parent
+T = np.linspace(0, 3, 8)
+def residuals(x):
+    return x[0] * np.exp(-x[1] * T) - 2 * np.exp(-0.7 * T)
+def constrained(x):
+    return [float(x @ x), float(x[0] + 0.1 * x[1])]
+def rosen(x):
+    if x[0] > 0 and (HERE / "stop").exists():
+        (HERE / "stop").unlink()
+        raise KeyboardInterrupt
+    return float(100 * (x[1] - x[0] ** 2) ** 2 + (1 - x[0]) ** 2)
+"""
+PROGRAM = """
+task: minimize
+objective:
+  command:
+    argv: [sh, -c, 'cat out.txt']
+    inputs: {out.txt: out.j2}
+    outputs:
+      area: {file: stdout, regex: 'area ([^ ]+)'}
+      stress: {file: stdout, regex: 'stress ([^ ]+)'}
+    value: area
+parameters:
+  - {name: w, value: 2.0, lower: 0.1}
+  - {name: h, value: 3.0, lower: 0.1}
+minimize:
+  method: SLSQP
+  constraints: [{value: 10 - stress, lower: 0}]
+"""
+
+
+def run(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    monkeypatch.setattr("distfd.jobs.run.make_executor", lambda _, **__: distfd.SerialExecutor())
+    file = folder / "job.yaml"
+    file.write_text(text + f"output: {folder / 'run'}\n")
+    return Job(load_config(file), lambda _: None, lambda _: None).run()
+
+
+@pytest.fixture(name="model")
+def model_file(tmp_path: Path) -> str:
+    name = f"model_{abs(hash(str(tmp_path)))}"
+    (tmp_path / f"{name}.py").write_text(MODEL)
+    return name
+
+
+def test_least_squares(tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = f"task: least_squares\nobjective: {{python: '{model}:residuals'}}\nx0: [1.0, 0.1]\n"
+    found = run(tmp_path, text + "minimize: {options: {loss: soft_l1, x_scale: jac}}\n", monkeypatch)
+    np.testing.assert_allclose(found["x"], [2, 0.7], atol=1e-5)
+    assert found["status"] == "done"
+    assert found["converged"] is True
+    assert found["value"] < 1e-10 < found["value0"]
+    assert len(found["residuals"]) == 8
+    assert np.shape(found["jacobian"]) == (8, 2)
+    assert len(found["derivative"]) == 2
+    assert "cost = " in summary(found)
+    assert "3 for each Jacobian of the fit" in preview(load_config(tmp_path / "job.yaml"))
+
+
+def test_constraints_of_a_function(tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = f"task: minimize\nobjective: {{python: '{model}:constrained'}}\nx0: [3.0, 1.0]\n"
+    found = run(tmp_path, text + "minimize: {method: SLSQP, constraints: [{lower: 1}]}\n", monkeypatch)
+    np.testing.assert_allclose(found["x"], [1 / 1.01, 0.1 / 1.01], atol=1e-4)
+    assert found["constraints"] == pytest.approx([1.0])
+    assert found["violation"] < 1e-6
+    assert len(found["derivative"]) == 2
+    assert "constraints kept to within" in summary(found)
+
+
+def test_constraints_of_a_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "out.j2").write_text("area {{ w * h }} stress {{ 60 / (w * h * h) }} end\n")
+    found = run(tmp_path, PROGRAM.replace("lower: 0.1}\nmin", "lower: 0.1, upper: 4}\nmin"), monkeypatch)
+    assert found["status"] == "done"
+    np.testing.assert_allclose(found["x"], [60 / 160, 4.0], rtol=1e-3)
+    assert found["value"] == pytest.approx(1.5, rel=1e-3)
+    assert found["constraints"] == pytest.approx([0.0], abs=1e-5)
+
+
+def test_lbfgs_by_yaml(tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = f"task: minimize\nobjective: {{python: '{model}:rosen'}}\nx0: [-1.2, 1.0]\n"
+    text += "derivative: {scheme: central}\nminimize: {method: L-BFGS, options: {maxcor: 20, gtol: 1.0e-6}}\n"
+    found = run(tmp_path, text, monkeypatch)
+    assert found["status"] == "done"
+    assert found["converged"] is True
+    assert found["message"] in ("gradient below gtol", "J falls by less than ftol")
+    np.testing.assert_allclose(found["x"], 1.0, atol=1e-4)
+    again = run(tmp_path, text.replace("1.0e-6", "1.0e-7"), monkeypatch)
+    assert again["converged"] is True
+    assert again["n_reused"] > 10, "what was known is not computed again"
+    with pytest.raises(distfd.InputError, match=r"minimize.options: L-BFGS has no 'maxfun'"):
+        run(tmp_path, text.replace("maxcor", "maxfun"), monkeypatch)
+
+
+def test_lists_of_numbers_are_arrays_to_scipy(tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = f"task: minimize\nobjective: {{python: '{model}:rosen'}}\nx0: [-1.2, 1.0]\n"
+    text += "derivative: {scheme: central}\nminimize: {method: TNC, options: {scale: [1, 2], maxfun: 300}}\n"
+    assert run(tmp_path, text, monkeypatch)["converged"] is True
+
+
+@pytest.mark.slow
+def test_a_minimisation_that_is_ended_exits_with_130(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(
+        "import time\nfrom pathlib import Path\n"
+        "def J(x):\n    Path(__file__).with_name('going').touch()\n    time.sleep(0.02)\n"
+        "    return float(100 * (x[1] - x[0] ** 2) ** 2 + (1 - x[0]) ** 2)\n"
+    )
+    (tmp_path / "job.yaml").write_text(
+        "task: minimize\nobjective: {python: 'slow:J'}\nx0: [-1.2, 1.0]\n"
+        "minimize: {method: L-BFGS}\ncluster: {address: local, num_cpus: 2}\noutput: run\n"
+    )
+    command = [sys.executable, "-m", "distfd", "run", "job.yaml"]
+    root = str(Path(distfd.__file__).parents[1])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL)
+    iterates = tmp_path / "run" / "iterates.jsonl"
+    while process.poll() is None and not (iterates.exists() and b'"iterate": 2' in iterates.read_bytes()):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    assert process.wait() == 130
+    found = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert found["status"] == "interrupted"
+    assert found["value"] < found["value0"]
+
+
+def test_an_interrupted_run_has_its_best_point_and_goes_on(
+    tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = f"task: minimize\nobjective: {{python: '{model}:rosen'}}\nx0: [-1.2, 1.0]\n"
+    (tmp_path / "stop").touch()
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, text, monkeypatch)
+    halfway = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert halfway["status"] == "interrupted"
+    assert halfway["value"] < halfway["value0"]
+    assert len(halfway["derivative"]) == 2
+    iterates = (tmp_path / "run" / "iterates.jsonl").read_text().splitlines()
+    found = run(tmp_path, text, monkeypatch)
+    assert found["status"] == "done"
+    assert found["value"] < 1e-8
+    assert found["n_reused"] > 10
+    assert (tmp_path / "run" / "iterates.jsonl").read_text().splitlines()[: len(iterates)] == iterates

@@ -1,0 +1,96 @@
+"""Numbers replaced in JSON and YAML files: the rest stays as it was, and what is no number is refused."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from distfd.errors import InputError
+from distfd.objectives.command.inputs import compiled, read_input
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CASE = {"wing": {"span": 10, "ribs": [{"t": 0.1}, {"t": 0.2}]}, "name": "a/b", "on": True, "none": None}
+TEXT = """\
+# a case
+wing:
+  span: 10      # metres
+  ribs: [{t: 0.1}, {t: .2e-0}]
+name: "12"      # a text
+flag: true
+"""
+
+
+def edited(folder: Path, name: str, text: str, changes: dict[str, Any], **variables: float) -> str:
+    (folder / name).write_text(text)
+    _, source = read_input("target", {"edit": name, "set": changes}, folder)
+    return compiled(source).render({"x": tuple(variables.values()), **variables})
+
+
+def test_json(tmp_path: Path) -> None:
+    changes = {"/wing/span": "a", "/wing/ribs/1/t": "2 * b", "/wing/ribs/0/t": 'a | fmt(".2f")'}
+    found = json.loads(edited(tmp_path, "c.json", json.dumps(CASE), changes, a=1 / 3, b=0.1))
+    assert found == {**CASE, "wing": {"span": 1 / 3, "ribs": [{"t": 0.33}, {"t": 0.2}]}}
+
+
+def test_yaml_keeps_everything_else_to_the_letter(tmp_path: Path) -> None:
+    changes = {"/wing/ribs/1/t": "x[1]", "/wing/span": "a"}
+    found = edited(tmp_path, "c.yaml", TEXT, changes, a=1e-7, b=2.5)
+    assert found == TEXT.replace("span: 10 ", "span: 1.0e-07 ").replace(".2e-0", "2.5")
+
+
+@given(value=st.floats(allow_nan=False, allow_infinity=False))
+def test_yaml_reads_the_same_number_back(tmp_path_factory: pytest.TempPathFactory, value: float) -> None:
+    """By PyYAML, which takes 1e-05 for a text."""
+    found = edited(tmp_path_factory.mktemp("edit"), "c.yml", TEXT, {"/wing/span": "a"}, a=value)
+    assert yaml.safe_load(found)["wing"]["span"] == value
+
+
+@pytest.mark.parametrize("name", ["c.json", "c.yaml"])
+@pytest.mark.parametrize(
+    ("pointer", "pattern"),
+    [
+        ("/wing/spam", "/wing/spam: .*'spam'.*span, ribs"),
+        ("/wing/ribs/2/t", "no element '2'"),
+        ("/name", "/name: holds .*a number can be replaced"),
+        ("/flag", "/flag: holds .*a number can be replaced"),
+        ("/wing", "/wing: holds .*a number can be replaced"),
+        ("/wing/span/m", "nothing below|has no 'm'"),
+    ],
+)
+def test_what_is_no_number_is_refused(tmp_path: Path, name: str, pointer: str, pattern: str) -> None:
+    text = json.dumps(yaml.safe_load(TEXT)) if name == "c.json" else TEXT
+    with pytest.raises(InputError, match=pattern):
+        edited(tmp_path, name, text, {pointer: "a"}, a=1.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "changes", "pattern"),
+    [
+        ("c.json", "{", {"/a": "a"}, r"c\.json is not JSON"),
+        ("c.yaml", "a: [", {"/a": "a"}, r"c\.yaml is not YAML"),
+        ("c.yaml", "a: &n {t: 1}\nb: *n\n", {"/a/t": "a"}, "by an alias"),
+        ("c.yaml", "a: 1\n---\na: 2\n", {"/a": "a"}, "is not YAML"),
+        ("c.json", "3", {"": "a"}, "the whole document"),
+        ("c.ini", "a=3", {"/a": "a"}, "neither .json nor .yaml"),
+        ("c.json", '{"a": 1}', {"/a": "b"}, r"/a:1: 'b' is undefined; known: a, x"),
+        ("c.json", '{"a": 1}', {"/a": "'text'"}, r"/a: 'text' is not a number"),
+        ("c.json", '{"a": 1}', {"a": "a"}, "a pointer starts with /"),
+        ("c.json", '{"a": 1}', {}, "set is empty"),
+    ],
+)
+def test_mistakes_are_named(tmp_path: Path, name: str, text: str, changes: dict[str, Any], pattern: str) -> None:
+    with pytest.raises(InputError, match=pattern):
+        edited(tmp_path, name, text, changes, a=1.0)
+
+
+@pytest.mark.parametrize("spec", [3, {"edit": "c.json"}, {"edit": "c.json", "set": 3}, {"template": "c.j2"}])
+def test_other_descriptions_are_refused(tmp_path: Path, spec: Any) -> None:
+    with pytest.raises(InputError, match="needs a template, or"):
+        read_input("target", spec, tmp_path)

@@ -1,0 +1,137 @@
+"""The expression evaluator: agrees with mathematics, and lets nothing else through."""
+
+from __future__ import annotations
+
+import math
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from distfd.errors import InputError
+from distfd.objectives.command.expression import Expression
+
+VALUES = {"a": 2.0, "b": -3.0, "profile": np.array([1.0, 4.0, -2.0]), "other": np.array([1.0, 0.0, 2.0])}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a", 2.0),
+        ("a + 2 * b", -4.0),
+        ("-a ** 2", -4.0),
+        ("(a - b) / 4", 1.25),
+        ("+a", 2.0),
+        ("2 ** -1", 0.5),
+        ("2 ** 3 ** 2", 512.0),
+        ("abs(b) + sqrt(4) + exp(0) + log(1) + log10(100)", 8.0),
+        ("sin(0) + cos(0) + tan(0)", 1.0),
+        ("min(a, b) + max(a, b, 7)", 4.0),
+        ("min(profile) + max(profile) + sum(profile)", 5.0),
+        ("mean(profile ** 2)", 7.0),
+        ("dot(profile, other)", -3.0),
+        ("mean((profile - other) ** 2)", 32 / 3),
+        ("  a\n", 2.0),
+    ],
+)
+def test_values(text: str, expected: float) -> None:
+    assert Expression(text, VALUES)(VALUES) == pytest.approx(expected, rel=1e-15)
+
+
+def test_arrays_stay_arrays() -> None:
+    np.testing.assert_array_equal(Expression("2 * profile - a", VALUES)(VALUES), [0.0, 6.0, -6.0])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "__import__('os')",
+        "a.real",
+        "a.__class__",
+        "profile[0]",
+        "'text'",
+        "a if a else b",
+        "a < b",
+        "a and b",
+        "not a",
+        "[a, b]",
+        "(lambda: 1)()",
+        "[k for k in profile]",
+        "(a := 3)",
+        "True",
+        "1j",
+        "None",
+        "a % 2",
+        "a // 2",
+        "~a",
+        "f'{a}'",
+        "sum(*profile)",
+        "sum(profile, axis=0)",
+        "eval('1')",
+        "getattr(a, b)",
+        "sqrt",
+        "dot(a)",
+        "sqrt()",
+        "",
+        "a +",
+        "a; b",
+        "a b",
+        "a\0",
+        "(" * 500 + "a" + ")" * 500,
+        "-" * 5000 + "a",
+        "+".join(["a"] * 1000),
+        "a + " * 5000 + "a",
+    ],
+)
+def test_refused(text: str) -> None:
+    with pytest.raises(InputError):
+        Expression(text, VALUES)
+
+
+def test_messages_help() -> None:
+    with pytest.raises(InputError, match=r"profil.*did you mean profile"):
+        Expression("sum(profil)", VALUES)
+    with pytest.raises(InputError, match=r"\*\*"):
+        Expression("a ^ 2", VALUES)
+    with pytest.raises(InputError, match="known function"):
+        Expression("average(profile)", VALUES)
+
+
+def test_what_has_no_value_is_not_finite() -> None:
+    assert math.isnan(Expression("log(b)", VALUES)(VALUES))
+    assert math.isinf(Expression("a / 0", VALUES)(VALUES))
+    assert math.isinf(Expression("9 ** 9 ** 9 ** 9", VALUES)(VALUES))
+    assert math.isinf(Expression("1" + "0" * 400, VALUES)(VALUES))
+    assert math.isnan(Expression("b ** 0.5", VALUES)(VALUES))
+
+
+@pytest.mark.parametrize("text", ["min(a, bad)", "max(bad, a)", "min(several)", "max(several)"])
+def test_a_nan_is_never_dropped(text: str) -> None:
+    values = {"a": 1.0, "bad": math.nan, "several": np.array([1.0, math.nan])}
+    assert math.isnan(Expression(text, values)(values))
+
+
+def test_pickles() -> None:
+    assert pickle.loads(pickle.dumps(Expression("a * b", VALUES)))(VALUES) == -6.0
+
+
+NUMBERS = st.floats(-1e3, 1e3, allow_subnormal=False)
+LEAVES = st.sampled_from(["a", "b", "1.5", "2", "1e-3"])
+TREES = st.recursive(
+    LEAVES,
+    lambda inner: st.one_of(
+        st.tuples(inner, st.sampled_from("+-*"), inner).map(lambda t: f"({t[0]} {t[1]} {t[2]})"),
+        inner.map(lambda t: f"-({t})"),
+        inner.map(lambda t: f"abs({t})"),
+    ),
+    max_leaves=12,
+)
+
+
+@given(TREES, NUMBERS, NUMBERS)
+def test_agrees_with_python(text: str, a: float, b: float) -> None:
+    expected = eval(text, {"a": a, "b": b, "abs": abs})
+    found = Expression(text, ("a", "b"))({"a": a, "b": b})
+    assert found == expected or (math.isnan(found) and math.isnan(expected))

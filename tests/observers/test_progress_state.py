@@ -1,0 +1,76 @@
+"""How far things are, in numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from batches import batch
+
+from distfd import events
+from distfd.observers.progress_state import Standing, duration
+
+
+@dataclass
+class Clock:
+    now: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_rate_and_time_left_do_not_count_the_start_of_workers() -> None:
+    clock = Clock()
+    standing = Standing(clock)
+    standing.take(events.WaveStarted("gradient", 101, 1, 4))
+    assert (standing.rate, standing.left) == (None, None)
+    clock.now = 60.0  # workers start
+    standing.take(events.BatchFinished(batch(10)))
+    assert standing.rate is None, "nothing can be told of one moment"
+    clock.now = 64.0
+    standing.take(events.BatchFinished(batch(20, failed=2)))
+    assert standing.rate == pytest.approx(5.0)
+    assert standing.left == pytest.approx(70 / 5)
+    assert (standing.done, standing.failed, standing.reused, standing.total) == (30, 2, 1, 100)
+    assert standing.rounds == (7, 25)
+
+
+def test_the_longest_goes_on_counting_between_events_and_ends_with_the_wave() -> None:
+    clock = Clock(100.0)
+    standing = Standing(clock)
+    standing.take(events.WaveStarted("gradient", 3, 0, 2))
+    standing.take(events.Running(2, 2, "coordinate 1, x = 2.0 (baseline 1.0)", 7.0))
+    clock.now = 103.0
+    assert standing.longest == ("coordinate 1", 10.0)
+    assert standing.running == 2
+    standing.take(events.WaveEnded("gradient", 3, 0, 3.0, 3.0))
+    assert standing.longest is None
+    assert standing.running == 0
+
+
+def test_the_iterate() -> None:
+    standing = Standing()
+    assert standing.iterate == ""
+    said = standing.take(events.Iterated(3, np.zeros(2), 0.125, 4.0))
+    assert said == "iteration 3: J = 0.125, |g| = 4"
+    standing.take(events.Iterated(4, np.zeros(2), 0.1))
+    assert standing.iterate == "J = 0.1"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.2, "0 s"),
+        (99.4, "99 s"),
+        (99.6, "1 min 40 s"),
+        (120.0, "2 min"),
+        (3599.0, "59 min 59 s"),
+        (3600.0, "1 h"),
+        (18720.0, "5 h 12 min"),
+        (86400.0, "1 d"),
+        (273600.0, "3 d 4 h"),
+    ],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
