@@ -9,8 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distfd.core.errors import DerivativeWarning, InputError
-from distfd.differentiation.advice import advice
-from distfd.differentiation.assessment import DISTRUST, FLOOR, TRUST, Component, first_line, judge, overall, sizes
+from distfd.differentiation.assessment import (
+    DISTRUST,
+    FLOOR,
+    TRUST,
+    Component,
+    advice,
+    first_line,
+    judge,
+    overall,
+    sizes,
+)
 from distfd.differentiation.first_derivative import FirstDerivative
 from distfd.differentiation.stencils import coefficients
 from distfd.differentiation.step_sweep import Sweep

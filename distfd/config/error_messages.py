@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     from pydantic import ValidationError
 
-    from distfd.config.document import Document
     from distfd.config.section_base import Section
+    from distfd.config.yaml_document import Document
 
 _TEXTS = {
     "float_type": "must be a number",

@@ -1,12 +1,9 @@
-"""~ in a path."""
+"""Paths and modes of files: ~ in a path, and files that their owner alone may read."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import os
 
 
 def at_home(path: str | os.PathLike[str]) -> Path:
@@ -15,3 +12,8 @@ def at_home(path: str | os.PathLike[str]) -> Path:
         return Path(path).expanduser()
     except (RuntimeError, ValueError):
         return Path(path)
+
+
+def owner_only(path: str, flags: int) -> int:
+    """For ``open(..., opener=owner_only)``: a file that this makes has the mode 0600 from its first moment."""
+    return os.open(path, flags, 0o600)

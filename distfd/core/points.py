@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
+    from distfd.core.records import Batch
+
+
 _LANES = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F)
+
 _IMAGINARY = np.uint64(0x165667B19E3779F9)
 
 
@@ -119,3 +123,23 @@ def _mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return z ^ (z >> np.uint64(31))
+
+
+def find_repeats(keys: NDArray[np.uint64]) -> dict[int, NDArray[np.int64]]:
+    """Points that are the same as an earlier one, by the number of the first: they are evaluated once."""
+    if len(np.unique(keys[:, 0])) == len(keys):
+        return {}
+    # Twice the same: rare, so the slower way round may tell which.
+    _, first, which = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+    first_of = first[which.reshape(-1)]
+    again = np.flatnonzero(first_of != np.arange(len(keys)))
+    return {int(k): again[first_of[again] == k] for k in np.unique(first_of[again])}
+
+
+def repeated(final: Batch, repeats: dict[int, NDArray[np.int64]]) -> Iterator[Batch]:
+    """The same outcome for points that are the same."""
+    for r in [r for r, k in enumerate(final.index.tolist()) if k in repeats] if repeats else ():
+        k = int(final.index[r])
+        same = final.take(np.full(len(repeats[k]), r))
+        failures = dict.fromkeys(repeats[k].tolist(), final.failures[k]) if k in final.failures else {}
+        yield replace(same, index=repeats[k], failures=failures, reused=True)

@@ -9,8 +9,7 @@ import numpy as np
 
 from distfd.core.points import single_points
 from distfd.differentiation.auto_step import best
-from distfd.differentiation.course import follow
-from distfd.differentiation.method import Request
+from distfd.differentiation.method import Request, follow
 from distfd.differentiation.noise_survey import EVALUATIONS, survey
 from distfd.differentiation.placement import check_offsets, place
 from distfd.differentiation.probe_refinement import CAP, refine
@@ -22,8 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from distfd.differentiation.base_point import Site
-    from distfd.differentiation.course import Course
-    from distfd.differentiation.method import Answer, Wave
+    from distfd.differentiation.method import Answer, Course, Wave
     from distfd.differentiation.noise_survey import Survey
     from distfd.differentiation.probe_refinement import Search
 

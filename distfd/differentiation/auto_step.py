@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from distfd.differentiation.course import follow
+from distfd.differentiation.method import follow
 from distfd.differentiation.noise_survey import EVALUATIONS, survey
 from distfd.differentiation.probe_refinement import refine
 
@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from distfd.differentiation.base_point import Site
-    from distfd.differentiation.course import Course
-    from distfd.differentiation.method import Answer, Request, Wave
+    from distfd.differentiation.method import Answer, Course, Request, Wave
     from distfd.differentiation.probe_pairs import Slopes
 
     Floats = NDArray[np.float64]

@@ -1,9 +1,10 @@
-"""Methods: pure functions from the values known so far to the next points or the answer."""
+"""Methods: pure functions from the values known so far to the next points or to the answer, in one round or several."""
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 
@@ -126,3 +127,21 @@ def check_x(
             raise InputError(f"x0: {label(k)} = {float(x[k])!r} is outside its bounds [{lower[k]}, {upper[k]}]")
     x.setflags(write=False)
     return x
+
+
+Course: TypeAlias = Generator[Request, Wave, Answer]
+
+
+def follow(course: Course, waves: Sequence[Wave]) -> Request | Answer:
+    """What a course says after these waves.
+
+    It is run from its start each time: so it stays a pure function of the values, and nothing has to be kept.
+    """
+    try:
+        step = next(course)
+        for wave in waves:
+            step = course.send(wave)
+    except StopIteration as stop:
+        answer: Answer = stop.value
+        return answer
+    return step

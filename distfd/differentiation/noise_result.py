@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from distfd.differentiation.course import follow
-from distfd.differentiation.method import Answer
+from distfd.differentiation.method import Answer, follow
 from distfd.differentiation.noise_survey import survey
 
 if TYPE_CHECKING:
@@ -17,8 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from distfd.differentiation.base_point import Site
-    from distfd.differentiation.course import Course
-    from distfd.differentiation.method import Request, Wave
+    from distfd.differentiation.method import Course, Request, Wave
     from distfd.differentiation.noise_survey import Survey
 
 

@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from distfd.differentiation.course import follow
 from distfd.differentiation.diagnostics import still_doubts
-from distfd.differentiation.failure_ladder import Ladder
-from distfd.differentiation.method import Request
+from distfd.differentiation.failure_ladder import Ladder, failed_coordinates, gather_samples
+from distfd.differentiation.method import Request, follow
 from distfd.differentiation.placement import arrangements
-from distfd.differentiation.samples import failed_coordinates, gather_samples
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,9 +19,8 @@ if TYPE_CHECKING:
 
     from distfd.core.records import Failure
     from distfd.differentiation.base_point import Site
-    from distfd.differentiation.course import Course
-    from distfd.differentiation.method import Answer, Method, Wave
-    from distfd.differentiation.samples import Samples
+    from distfd.differentiation.failure_ladder import Samples
+    from distfd.differentiation.method import Answer, Course, Method, Wave
     from distfd.differentiation.stencils import Stencil
 
     Floats = NDArray[np.float64]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from distfd.differentiation.coordinate_stencils import place_lines
-from distfd.differentiation.course import follow
+from distfd.differentiation.method import follow
 from distfd.differentiation.noise_survey import survey
 from distfd.differentiation.stencils import coefficients
 
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from distfd.differentiation.base_point import Site
-    from distfd.differentiation.course import Course
-    from distfd.differentiation.method import Answer, Request, Wave
+    from distfd.differentiation.method import Answer, Course, Request, Wave
     from distfd.differentiation.stencils import Stencil
 
     Floats = NDArray[np.float64]

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from distfd.core.points import single_points
-from distfd.differentiation.course import follow
-from distfd.differentiation.method import Answer, Request
+from distfd.differentiation.method import Answer, Request, follow
 from distfd.differentiation.noise_survey import survey
 from distfd.differentiation.probe_refinement import CAP
 
@@ -19,8 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from distfd.differentiation.base_point import Site
-    from distfd.differentiation.course import Course
-    from distfd.differentiation.method import Wave
+    from distfd.differentiation.method import Course, Wave
 
     Floats = NDArray[np.float64]
 

@@ -10,34 +10,78 @@ import numpy as np
 
 from distfd.core.errors import InputError
 from distfd.core.points import single_points
-from distfd.differentiation.course import follow
 from distfd.differentiation.diagnostics import kink_doubts, still_doubts
-from distfd.differentiation.method import Answer
+from distfd.differentiation.method import Answer, follow
 from distfd.differentiation.noise import UNKNOWN, Noise, known_noise
 from distfd.differentiation.noise_result import NoiseResult
 from distfd.differentiation.noise_survey import survey
 from distfd.differentiation.placement import place
-from distfd.differentiation.plateau import plateau
 from distfd.differentiation.probe_pairs import Pairs, no_pairs
 from distfd.differentiation.stencils import SCHEMES
 from distfd.differentiation.sweep_result import StepSweep
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
-
     from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+    from collections.abc import Generator, Sequence
 
     from distfd.differentiation.base_point import Site
     from distfd.differentiation.method import Request, Wave
     from distfd.differentiation.noise_survey import Survey
 
-    Floats = NDArray[np.float64]
+
+_PART = 0.3
+
+"""Of the noise in a pair's correction, what counts for the formula that has been corrected by it."""
+
+_APART = 1.5
+
+"""A formula is out where it is farther from one with a smaller step than its bar and so many of that one's noises."""
+
+
+def plateau(pairs: Pairs, noise: Noise) -> tuple[Floats, Floats, Floats]:
+    """The derivative (a, m) where differences agree, its bar (a, m), and the step (a,) that gave it.
+
+    Of all formulas (each pair, and each two) the one with the smallest bar, of those that no formula with a smaller
+    step contradicts (Lepski's principle): of a dozen truncations that were read off neighbours, one or the other is
+    small by chance.
+    """
+    a, n = pairs.size.shape
+    m = len(noise.level)
+    if not n:
+        return np.full((a, m), np.nan), np.full((a, m), np.nan), np.full(a, np.nan)
+    slopes = pairs.slopes(noise)
+    # A formula of two has no doubt of its own: its correction is as noisy as that of its smaller pair.
+    doubt = slopes.doubt.copy()
+    doubt[n:] = _PART * np.nan_to_num(slopes.doubt[: n - 1])
+    bars = slopes.noise + slopes.truncation + doubt
+    agrees = np.isfinite(bars) & np.isfinite(slopes.value)
+    for g in range(n):
+        with np.errstate(invalid="ignore"):
+            apart = np.abs(slopes.value - slopes.value[g]) > bars + _APART * slopes.noise[g]
+            agrees &= ~(apart & (slopes.size > slopes.size[g])[..., None])
+    cost = np.where(agrees, bars, np.inf)
+    formula = cost.argmin(axis=0)
+    known = np.isfinite(cost.min(axis=0))
+    value, bar = (np.take_along_axis(part, formula[None], axis=0)[0] for part in (slopes.value, bars))
+    # A lone pair has no truncation to show.
+    alone = pairs.count == 1
+    value = np.where(alone[:, None], slopes.value[0], np.where(known, value, np.nan))
+    step = np.take_along_axis(slopes.size, formula[:, 0][None], axis=0)[0]
+    return value, np.where(known, bar, np.nan), step
+
 
 DECADES = 10.0 ** np.arange(-12.0, 0.0)
+
 """Steps against a coordinate's scale."""
+
 _CLOSE = 0.5
+
 """A step that bounds or a format made shorter than this part of what was meant is left to the next decade below."""
+
 _SHARP = 6.0
+
 """A jump of slopes of so many deviations is one."""
 
 

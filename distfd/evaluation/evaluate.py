@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from distfd.core.describe import coordinate_label, point_label
+from distfd.core.points import find_repeats, repeated
 from distfd.core.records import Batch, Status
-from distfd.core.repeats import find_repeats, repeated
 from distfd.evaluation.event_loop import drive
 from distfd.results import events
 from distfd.scheduling.scheduler import Scheduler

@@ -22,8 +22,8 @@ from distfd.fingerprint.callables import (
     property_anatomy,
     wrapper,
 )
+from distfd.fingerprint.graph_digest import Anatomy, ModuleName, atom, named
 from distfd.fingerprint.module_origins import imported_by, origin, source_digest
-from distfd.fingerprint.parts import Anatomy, ModuleName, atom, named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

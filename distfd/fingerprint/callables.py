@@ -7,8 +7,8 @@ import types
 from typing import TYPE_CHECKING, Any
 
 from distfd.fingerprint.bytecode import code_label, constants, global_names, imports, used_names
+from distfd.fingerprint.graph_digest import Anatomy, ModuleName, named
 from distfd.fingerprint.module_origins import origin
-from distfd.fingerprint.parts import Anatomy, ModuleName, named
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,8 +9,7 @@ from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 
 from distfd.fingerprint.anatomy import describe
-from distfd.fingerprint.graph_digest import Node, graph_digest
-from distfd.fingerprint.parts import Anatomy, ModuleName, atom
+from distfd.fingerprint.graph_digest import Anatomy, ModuleName, Node, atom, graph_digest
 
 _MOST_PARTS = 2_000_000
 _NAMED = (type, FunctionType, BuiltinFunctionType, MethodType)

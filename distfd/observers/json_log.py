@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
 from distfd.core.errors import StoreError
-from distfd.core.modes import owner_only
+from distfd.core.files import owner_only
 from distfd.results import events
 
 if TYPE_CHECKING:

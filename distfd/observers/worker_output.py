@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distfd.core.modes import owner_only
+from distfd.core.files import owner_only
 from distfd.results import events
 
 if TYPE_CHECKING:

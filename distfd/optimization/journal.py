@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distfd.core.errors import StoreError
-from distfd.core.modes import owner_only
+from distfd.core.files import owner_only
 
 if TYPE_CHECKING:
     from pathlib import Path

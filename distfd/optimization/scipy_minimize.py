@@ -15,12 +15,12 @@ from distfd.optimization.limits import Stop
 from distfd.optimization.optimization_run import INTERRUPTED, STOPPED
 from distfd.optimization.scipy_methods import METHODS
 from distfd.optimization.value_and_derivative import Asker
-from distfd.optimization.wall import wall
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from numpy.typing import NDArray
+
+    Vector = NDArray[np.float64]
+    from collections.abc import Mapping
 
     from distfd.evaluation.evaluator import Evaluator
     from distfd.optimization.constraints import Outputs
@@ -29,9 +29,31 @@ if TYPE_CHECKING:
     from distfd.optimization.speculation import Speculation
     from distfd.results.derivative_result import DerivativeResult
 
-    Vector = NDArray[np.float64]
+
+def wall(x: Vector, value: float, gradient: Vector, trial: Vector) -> tuple[float, Vector]:
+    """A value and a gradient at a trial without either, such that the method comes back to a quarter of the step.
+
+    They are those of the parabola along s = trial - x that has J's value and slope at x and its least value at s / 4:
+    J(trial) = J(x) + a and dJ/dx = 3 a s / |s|^2 there, with a = |gradient . s|. The value is above J(x), so that no
+    method of descent accepts it; and it is finite with a slope, as TNC does not come back from +inf, and a NaN for the
+    gradient there, which line searches ask for too, is nowhere safe.
+
+    Parameters
+    ----------
+    x, gradient : (d,) ndarray
+        The best point so far, and the gradient there.
+    value : float
+        J(x).
+    trial : (d,) ndarray
+    """
+    step = trial - x
+    square = float(step @ step)
+    rise = max(abs(float(gradient @ step)), 1e-8 * max(1.0, abs(value)))
+    return value + rise, 3 * rise * step / square if square else np.zeros(len(step))
+
 
 _REMEMBERED = 100
+
 """Failed trials that are remembered."""
 
 

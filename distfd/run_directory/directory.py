@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from distfd.core.errors import InputError, StoreError
-from distfd.core.modes import owner_only
+from distfd.core.files import owner_only
 from distfd.stores.summary import read_summary
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from distfd.scheduling.backups import portions
 from distfd.scheduling.chunk_sizes import backup_due, next_due
-from distfd.scheduling.in_time import in_time, room_from, time_from
+from distfd.scheduling.deadlines import in_time, room_from, time_from
 from distfd.scheduling.slot_queues import Issued
+from distfd.scheduling.stragglers import portions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What becomes of the points of a slot whose process is gone, and who is charged for it."""
+"""Slots whose process is gone: what becomes of their points, and which evaluation is charged for it."""
 
 from __future__ import annotations
 
@@ -7,15 +7,68 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from distfd.core.records import Status
-from distfd.scheduling.deaths import DEAD_STARTS, record, setup_died
+from distfd.core.records import Batch, Failure, Status
 
 if TYPE_CHECKING:
-    from distfd.core.records import Failure
+    from numpy.typing import NDArray
+
     from distfd.scheduling.attempts import Attempts
     from distfd.scheduling.slot_queues import Issued
     from distfd.scheduling.wave_state import WaveState
-    from distfd.workers.protocols import SlotStarting
+    from distfd.workers.protocols import SlotStarting, SlotUp
+
+
+DEAD_STARTS = 5
+
+"""So many workers in a row that die before they are up, while none is, and it is no accident."""
+
+
+def record(
+    failure: Failure,
+    index: NDArray[np.int64],
+    process: SlotUp | SlotStarting | None,
+    slot: int,
+    *,
+    started: float,
+    ended: float,
+) -> Batch:
+    """Attempts at these points, which all ended by this; times since the epoch."""
+    n = len(index)
+    return Batch(
+        index=index,
+        status=np.full(n, failure.status, dtype=np.uint8),
+        size=np.zeros(n, dtype=np.int64),
+        flat=np.empty(0),
+        started=np.full(n, started),
+        ended=np.full(n, ended),
+        attempt=np.ones(n, dtype=np.int32),
+        host=process.host if process else "",
+        pid=process.pid if process else 0,
+        slot=slot,
+        failures=dict.fromkeys(index.tolist(), failure),
+    )
+
+
+def overran(timeout: float) -> Failure:
+    """J did not end."""
+    return Failure(Status.TIMEOUT, f"timeout: still running after {timeout:g} s; its process was killed")
+
+
+def setup_overran(limit: float) -> Failure:
+    """J was not made ready."""
+    text = (
+        f"timeout: J's constructor or setup() was still running after {limit:g} s; its process was killed "
+        "(evaluation.setup_timeout sets that limit)"
+    )
+    return Failure(Status.TIMEOUT, text)
+
+
+def setup_died(failure: Failure) -> Failure:
+    """J's process died while J was made ready."""
+    if failure.status == Status.TIMEOUT:
+        return failure
+    return Failure(failure.status, f"in J's constructor or setup(): {failure.text}", failure.detail)
+
 
 _IN_COMPANY = "; others were at work there, so it is tried again by itself"
 

@@ -6,10 +6,8 @@ from typing import TYPE_CHECKING
 
 from distfd.core.records import Status
 from distfd.scheduling.assignment import issue, next_issue
-from distfd.scheduling.deadlines import WORTH_ENDING, setup_limits, work_limits
-from distfd.scheduling.deaths import overran, setup_overran
-from distfd.scheduling.in_time import out_of_time
-from distfd.scheduling.lost_slots import Losses
+from distfd.scheduling.deadlines import WORTH_ENDING, out_of_time, setup_limits, work_limits
+from distfd.scheduling.lost_slots import Losses, overran, setup_overran
 from distfd.scheduling.slot_queues import Queues
 from distfd.scheduling.wave_state import WaveState
 from distfd.workers.protocols import SlotLost, SlotStarting, SlotUp

@@ -8,9 +8,8 @@ import numpy as np
 
 from distfd.scheduling.attempts import Ledger
 from distfd.scheduling.backlog import Backlog
-from distfd.scheduling.backups import Backups
 from distfd.scheduling.slot_queues import Queues
-from distfd.scheduling.stragglers import Aside
+from distfd.scheduling.stragglers import Aside, Backups
 from distfd.scheduling.work_estimates import Estimates
 
 if TYPE_CHECKING:

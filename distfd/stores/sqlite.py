@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import time
 import warnings
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from distfd.core.errors import StoreError
+from distfd.core.errors import InputError, StoreError
 from distfd.stores import sqlite_file
-from distfd.stores.claim import claimed
 from distfd.stores.columns import key_blobs
 from distfd.stores.file_lock import FileLock
 from distfd.stores.rows import row_checksum, rows_of
 from distfd.stores.schema import COLUMNS, Meta, write_meta
 from distfd.stores.spool_intake import Leftovers
 from distfd.stores.summary import count_computed, count_failed_attempts
-from distfd.stores.wave import Wave
 from distfd.workers import spool
 
 if TYPE_CHECKING:
@@ -31,12 +31,71 @@ if TYPE_CHECKING:
     from distfd.core.points import Points
     from distfd.core.records import Batch
 
+
+def claimed(meta: Meta, path: Path, fingerprint: str | None, names: tuple[str, ...] | None) -> Meta:
+    """What the file is to say of itself from now on; None is compared with nothing.
+
+    Raises
+    ------
+    InputError
+        If the file belongs to another objective, or to other parameters.
+    """
+    remedy = "start afresh with --fresh (the old run is kept beside), or choose another output"
+    if None not in (fingerprint, meta.fingerprint) and fingerprint != meta.fingerprint:
+        raise InputError(
+            f"{path} holds evaluations of another objective (fingerprint {meta.fingerprint:.12}, now "
+            f"{fingerprint:.12}): its code, arguments, files or the data it refers to differ; {remedy}"
+        )
+    if names is not None and meta.names is not None and names != meta.names:
+        raise InputError(f"{path} holds evaluations for other parameter names ({_differ(meta.names, names)}); {remedy}")
+    return replace(meta, fingerprint=fingerprint or meta.fingerprint, names=names or meta.names)
+
+
+def _differ(old: tuple[str, ...], new: tuple[str, ...]) -> str:
+    if len(old) != len(new):
+        return f"{len(old)} there, {len(new)} now"
+    at = next(k for k, (a, b) in enumerate(zip(old, new, strict=True)) if a != b)
+    return f"number {at} is {old[at]!r} there and {new[at]!r} now"
+
+
+_SHORT = 1000
+
+"""Coordinates up to which x is written: an optimisation has thousands of waves."""
+
+
+@dataclass
+class Wave:
+    """A request whose evaluations are put into a store; entered with the first of them."""
+
+    points: Points
+    task: str
+    reused: int
+    started: float = field(default_factory=time.time)
+    _number: int | None = None
+
+    def enter(self, connection: sqlite3.Connection) -> int:
+        """Its number in the file, inside a transaction that also commits evaluations of it."""
+        if self._number is None or not connection.execute(_THERE, (self._number,)).fetchone():
+            x = json.dumps(self.points.x.tolist()) if len(self.points.x) <= _SHORT else None
+            row = (self.task, len(self.points), self.reused, self.started, x)
+            self._number = int(connection.execute(_ENTER, row).lastrowid or 0)
+        return self._number
+
+
+# A transaction that failed has taken the entry back with it.
+_THERE = "SELECT 1 FROM waves WHERE id = ?"
+
+_ENTER = "INSERT INTO waves (task, points, reused, started, x) VALUES (?, ?, ?, ?, ?)"
+
 _INSERT = f"""INSERT INTO attempts ({", ".join(COLUMNS)}) VALUES ({", ".join("?" * len(COLUMNS))})
 ON CONFLICT (key) WHERE status = 'ok' DO NOTHING"""  # noqa: S608  # our own names
 
 _OPENED_WITH = "SELECT key, value FROM attempts WHERE status = 'ok' AND id <= ? AND key IN ({})"
+
 _ADDED_SINCE = f"SELECT id, {', '.join(COLUMNS)} FROM attempts WHERE status = 'ok' AND id > ? AND key IN ({{}})"  # noqa: S608  # as above
+
 _LOOKUP_KEYS = 500
+
 """Keys in one query; SQLite's own limit on its parameters was 999 for long."""
 
 _KEY, _VALUE = COLUMNS.index("key"), COLUMNS.index("value")
@@ -48,6 +107,7 @@ _SECONDS = """SELECT point, ended - started FROM attempts
 WHERE status = 'ok' AND ended >= started AND point >= 0 ORDER BY id DESC LIMIT 10000"""
 
 _WORTH_SYNCING = 1.0
+
 """Seconds of evaluations that are worth waiting for the disk."""
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from distfd.core.errors import StoreError
-from distfd.core.modes import owner_only
+from distfd.core.files import owner_only
 from distfd.stores.filesystem import network_filesystem
 from distfd.stores.rows import row_checksum
 from distfd.stores.schema import (

@@ -17,7 +17,7 @@ from zlib import crc32
 
 import numpy as np
 
-from distfd.core.modes import owner_only
+from distfd.core.files import owner_only
 from distfd.core.records import Batch, Failure, Status
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 import distfd
 from distfd import events
 from distfd.executors.ray import elastic_slots as ray_census
+from distfd.executors.ray.elastic_slots import fair_slots, slots_to_leave
 from distfd.executors.ray.options import ClusterOptions
-from distfd.executors.ray.ray_share import fair_slots, slots_to_leave
 from distfd.executors.ray.resources import Resources, count_slots
 
 if TYPE_CHECKING:

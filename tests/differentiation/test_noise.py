@@ -23,8 +23,8 @@ from distfd.differentiation.noise import (
     known_noise,
     next_spacing,
 )
-from distfd.differentiation.noise_lines import direction, line_points
 from distfd.differentiation.noise_result import NoiseLevel
+from distfd.differentiation.noise_survey import direction, line_points
 from distfd.differentiation.rounding_quantum import quantum
 
 if TYPE_CHECKING:

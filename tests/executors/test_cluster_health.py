@@ -11,13 +11,12 @@ import pytest
 
 from distfd.errors import ClusterError, ClusterLostError
 from distfd.executors.ray import connection as ray_join
-from distfd.executors.ray.cluster_health import Streaks, Watch, head, raylet
-from distfd.executors.ray.ray_probe import Pulse, as_address, probe
+from distfd.executors.ray.cluster_health import Pulse, Streaks, Watch, as_address, head, probe, raylet
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from distfd.executors.ray.ray_probe import Address
+    from distfd.executors.ray.cluster_health import Address
 
 HEAD, OWN, OTHER = ("10.0.0.1", 1), ("10.0.0.2", 2), ("10.0.0.3", 3)
 

@@ -258,7 +258,7 @@ def test_no_pickle_is_read_from_an_output(tmp_path: Path, kind: str) -> None:
 
 
 def test_an_archive_of_compressed_zeros_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("distfd.objectives.command.arrays.LARGEST", 1_000_000)
+    monkeypatch.setattr("distfd.objectives.command.extractors.LARGEST", 1_000_000)
     content = io.BytesIO()
     np.save(content, np.zeros(1_000_000))
     with zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as packed:

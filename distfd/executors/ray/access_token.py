@@ -10,7 +10,7 @@ import tempfile
 import warnings
 from pathlib import Path
 
-from distfd.core.modes import owner_only
+from distfd.core.files import owner_only
 
 _LONGEST_FOLDER = 40
 """Bytes, so that Ray's sockets below it stay within the 107 that the kernel allows."""

@@ -7,32 +7,154 @@ of its own that is gone; and it takes a node that hangs for alive for over 60 s.
 
 from __future__ import annotations
 
+import errno
+import os
+import selectors
+import socket
 import threading
 import time
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING
 
 from distfd.core.errors import ClusterLostError
-from distfd.executors.ray.ray_probe import Pulse, probe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from distfd.executors.ray.ray_probe import Address
+
+Address = tuple[str, int]
+
+"""Host and port."""
+
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
+
+"""The client's preface and an empty frame of settings."""
+
+
+class Pulse(Enum):
+    """What came of asking a server."""
+
+    ANSWERS = "answers"
+    REFUSED = "refused"
+    """Its host answers and says that nobody listens, or somebody who is none of Ray's servers: the process is gone."""
+    SILENT = "silent"
+
+
+def as_address(text: str) -> Address:
+    """``host:port`` in its parts."""
+    host, _, port = text.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def probe(addresses: Collection[Address], seconds: float) -> dict[Address, Pulse]:
+    """Ask all servers at once.
+
+    Parameters
+    ----------
+    addresses : collection of (host, port)
+    seconds : float
+        Who has said nothing by then is silent.
+    """
+    found: dict[Address, Pulse] = {}
+    with selectors.DefaultSelector() as selector:
+        for address in set(addresses):
+            asked = _ask(address)
+            if isinstance(asked, Pulse):
+                found[address] = asked
+            else:
+                selector.register(asked, selectors.EVENT_WRITE, address)
+        give_up = time.monotonic() + seconds
+        try:
+            while selector.get_map() and (left := give_up - time.monotonic()) > 0:
+                for key, _ in selector.select(left):
+                    _go_on(selector, key, found)
+        finally:
+            for key in list(selector.get_map().values()):
+                _socket(key).close()
+    return {address: found.get(address, Pulse.SILENT) for address in addresses}
+
+
+def _ask(address: Address) -> socket.socket | Pulse:
+    try:
+        family, kind, protocol, _, where = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)[0]
+        asked = socket.socket(family, kind, protocol)
+    except OSError:
+        return Pulse.SILENT
+    asked.setblocking(False)
+    code = asked.connect_ex(where)
+    if code in (0, errno.EINPROGRESS):
+        return asked
+    asked.close()
+    return _meaning(code)
+
+
+def _go_on(selector: selectors.BaseSelector, key: selectors.SelectorKey, found: dict[Address, Pulse]) -> None:
+    """A connection that is made is sent the preface; whatever comes then is an answer."""
+    asked = _socket(key)
+    if key.events == selectors.EVENT_WRITE:
+        code = asked.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if not code:
+            try:
+                asked.send(_PREFACE)
+            except OSError as error:
+                code = error.errno or errno.EIO
+        if not code:
+            selector.modify(asked, selectors.EVENT_READ, key.data)
+            return
+        found[key.data] = _meaning(code)
+    else:
+        found[key.data] = _first_words(asked)
+    selector.unregister(asked)
+    asked.close()
+
+
+def _first_words(asked: socket.socket) -> Pulse:
+    """Even one who hangs up (TLS does, as this is none) is alive; but a process that dies resets what it had taken."""
+    try:
+        said = asked.recv(64)
+    except ConnectionResetError:
+        return Pulse.REFUSED
+    except OSError:
+        return Pulse.SILENT
+    return Pulse.REFUSED if said.startswith(b"HTTP/1") else Pulse.ANSWERS
+
+
+def _meaning(code: int) -> Pulse:
+    return Pulse.REFUSED if code in (errno.ECONNREFUSED, errno.ECONNRESET) else Pulse.SILENT
+
+
+def _socket(key: selectors.SelectorKey) -> socket.socket:
+    assert isinstance(key.fileobj, socket.socket), os.strerror(errno.ENOTSOCK)
+    return key.fileobj
+
 
 _EVERY = 2.0
+
 """Seconds between two looks; while something is the matter, a tenth of that."""
+
 _ANSWER = 3.0
+
 """Seconds that a server has to answer."""
+
 _RESTART = 20.0
+
 """Seconds that the head of a cluster that was joined may take to come back: some clusters start it again."""
+
 _HANGS = 25.0
+
 """Seconds of silence after which the head or the own raylet is given up,"""
+
 _NODE_HANGS = 15.0
+
 """and any other node, where only work is lost."""
+
 _GONE = 1.0
+
 """Seconds for which a refused connection may be an accident."""
+
 _HEARD = 20.0
+
 """Seconds after the end by which somebody should have taken notice; whoever has not is held by Ray for good."""
 
 

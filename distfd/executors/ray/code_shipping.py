@@ -1,4 +1,6 @@
-"""Files that evaluations need, on nodes that do not see the driver's disk: told by their hashes, put there once."""
+"""The user's modules and input files on their way to the nodes of a cluster.
+
+Files are known by their hashes, and each node fetches each of them once, from Ray's object store."""
 
 from __future__ import annotations
 
@@ -8,15 +10,22 @@ import hashlib
 import os
 import shutil
 import stat
+import sys
+import sysconfig
 import tempfile
-from dataclasses import dataclass
+from collections import defaultdict
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from distfd.core.errors import InputError
+from distfd.fingerprint.module_origins import imported_by, origin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+
 
 _BLOCK = 2**20
 
@@ -140,3 +149,123 @@ def _alone(lock: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+_MOST = 5000
+
+"""Files; more is no project's own code."""
+
+
+def local_code() -> list[Shipment]:
+    """What has to be on a node for functions that travel by name: one shipment for each folder to import from.
+
+    Of a package, all of its Python files: what J imports when it is called is not known before.
+    """
+    files: dict[Path, set[Path]] = defaultdict(set)
+    waiting = [(name, Path(file)) for name, file in _loaded()]
+    seen: set[str] = set()
+    while waiting:
+        name, file = waiting.pop()
+        if name in seen or not file.is_file():
+            continue
+        seen.add(name)
+        root = _root(name, file)
+        package = root / name.split(".", maxsplit=1)[0]
+        files[root].update(package.rglob("*.py") if package.is_dir() else (), (file,))
+        for other in imported_by(name, file):
+            found = None if other in seen else origin(other)
+            if found is not None and found.version is None and found.file is not None:
+                waiting.append((other, found.file))
+    return [pack(root, found) for root, found in sorted(files.items()) if len(found) <= _MOST]
+
+
+def _loaded() -> list[tuple[str, str]]:
+    """Names and files of modules that are neither installed nor Python's own."""
+    installed = tuple(
+        str(Path(place).resolve())
+        for place in {sys.prefix, sys.base_prefix, *(sysconfig.get_path(each) for each in ("stdlib", "platlib"))}
+    )
+    found = []
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        top = name.partition(".")[0]
+        if not isinstance(file, str) or top in ("__main__", "__mp_main__", "distfd") or file.startswith(installed):
+            continue
+        if not {"site-packages", "dist-packages"} & set(Path(file).parts):
+            found.append((name, str(Path(file).absolute())))
+    return found
+
+
+def _root(name: str, file: Path) -> Path:
+    """The folder on sys.path from which a module comes."""
+    depth = name.count(".") + (file.stem == "__init__")
+    return file.parents[depth]
+
+
+_PATIENCE = 600.0
+
+"""Seconds that a file may take to come; the worker fails then, and another is started."""
+
+_SMALL = 65_536
+
+"""Bytes of a file up to which it travels with the list of files."""
+
+
+@dataclass(frozen=True)
+class Luggage:
+    """What a worker looks for on its node, and fetches if it is not there.
+
+    Parameters
+    ----------
+    code : sequence of Shipment
+        Folders to import from.
+    files : mapping
+        By the path of a file or folder of the driver's, what is shipped of the folder that it is in.
+    contents : mapping
+        SHA-256 of a file -> its content, or Ray's reference to that.
+    """
+
+    code: tuple[Shipment, ...] = ()
+    files: Mapping[str, Shipment] = field(default_factory=dict)
+    contents: Mapping[str, Any] = field(default_factory=dict)
+
+    def unpacked(self, paths: list[str]) -> tuple[list[str], dict[str, str]]:
+        """On a node: where to import from, in the driver's order, and where files are that have another place."""
+        code = {shipment.root: str(unpack(shipment, self._fetch)) for shipment in self.code}
+        known = [code.get(path, path) for path in paths]
+        files = {path: unpack(shipment, self._fetch) for path, shipment in self.files.items()}
+        elsewhere = {path: place for path, place in moved(files, files).items() if place != path}
+        return [*known, *(place for place in code.values() if place not in known)], elsewhere
+
+    def _fetch(self, digest: str) -> Any:
+        import ray
+
+        content = self.contents[digest]
+        return content if isinstance(content, bytes) else memoryview(ray.get(content, timeout=_PATIENCE))
+
+
+def packed_luggage(files: Iterable[str]) -> Luggage:
+    """On the driver: read the user's modules and these files, and put them into the object store.
+
+    Parameters
+    ----------
+    files : iterable of str
+        Absolute paths of files and folders.
+    """
+    code = tuple(local_code())
+    by_path = {path: pack(Path(path).parent, [Path(path)]) for path in files if Path(path).exists()}
+    contents: dict[str, Any] = {}
+    for shipment in (*code, *by_path.values()):
+        for file in shipment.files:
+            if file.digest not in contents:
+                contents[file.digest] = _put(Path(shipment.root) / file.name)
+    return Luggage(code, by_path, contents)
+
+
+def _put(path: Path) -> Any:
+    """A file's content, or a reference to it; a large file goes to the store without a copy in between."""
+    import ray
+
+    if path.stat().st_size <= _SMALL:
+        return path.read_bytes()
+    return ray.put(np.asarray(np.memmap(path, dtype=np.uint8, mode="r")))

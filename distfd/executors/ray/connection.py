@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from distfd.core.errors import ClusterError, InputError
 from distfd.executors.ray.access_token import has_token, keep_token_private, private_folder
-from distfd.executors.ray.ray_probe import Pulse, probe
+from distfd.executors.ray.cluster_health import Pulse, probe
 from distfd.workers.processes import reaped_cluster
 
 if TYPE_CHECKING:

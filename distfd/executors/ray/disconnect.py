@@ -8,10 +8,10 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from distfd.executors.ray.ray_probe import Pulse, as_address, probe
+from distfd.executors.ray.cluster_health import Pulse, as_address, probe
 
 if TYPE_CHECKING:
-    from distfd.executors.ray.ray_probe import Address
+    from distfd.executors.ray.cluster_health import Address
 
 _PATIENCE = 15.0
 """Seconds that Ray has to disconnect: 7 were seen where the head had been killed, and no end where it hangs."""

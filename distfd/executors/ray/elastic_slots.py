@@ -1,32 +1,111 @@
-"""What a cluster that was joined has for this driver, while it grows, shrinks, and is shared with others."""
+"""Slots that come and go while a wave runs: with the nodes of a cluster, and with the other drivers that use it.
+
+`Census` counts what the cluster has for this driver, `fair_slots` shares it between drivers, `request` asks an
+autoscaler for more, and `Resizing` starts and ends slots accordingly."""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import threading
 import time
 import uuid
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from distfd.core.errors import ClusterError
-from distfd.executors.ray.ray_request import asked_for, request
-from distfd.executors.ray.ray_share import fair_slots
+from distfd.core.records import NOTHING
 from distfd.executors.ray.resources import count_slots, live_nodes
+from distfd.workers.protocols import ChunkDone
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from distfd.executors.ray.options import ClusterOptions
-    from distfd.executors.ray.ray_request import Ask
     from distfd.executors.ray.resources import Resources
 
+
+def fair_slots(me: str, wants: Mapping[str, float], capacity: int) -> int:
+    """Slots of one driver where all are to have as much as they want, or else the same (max-min fairness).
+
+    Each driver computes this for itself; as all see the same wants, their slots add up to the capacity.
+
+    Parameters
+    ----------
+    me : str
+    wants : mapping
+        By driver, the share of the cluster that it can use at most, 0 to 1.
+    capacity : int
+        Evaluations such as mine that fit into the whole cluster.
+
+    References
+    ----------
+    Bertsekas & Gallager, Data Networks, 2nd ed. (1992), section 6.5.2: max-min flow control by water-filling.
+    """
+    left, shares = 1.0, {}
+    rest = sorted(wants, key=lambda name: (wants[name], name))
+    for k, name in enumerate(rest):
+        shares[name] = min(wants[name], left / (len(rest) - k))
+        left -= shares[name]
+    before = sum(shares[name] for name in sorted(shares) if name < me)
+    # Whole slots by the difference of rounded sums, so that none is left over.
+    return max(1, int(capacity * (before + shares[me]) + 1e-6) - int(capacity * before + 1e-6))
+
+
+def slots_to_leave(slots: Iterable[int], count: int, up: Collection[int], busy: Collection[int]) -> list[int]:
+    """Which slots are given back: those that never came up first, then the idle ones, then those that are at work."""
+    return sorted(slots, key=lambda slot: (slot in busy, slot in up, -slot))[: max(0, count)]
+
+
+Ask = dict[str, Any]
+
+"""So many ``bundles`` of ``needs`` on nodes with these ``labels``; as JSON has them."""
+
+
+def asked_for(resources: Resources, slots: int) -> Ask:
+    """What makes room for so many evaluations at once."""
+    spread = resources.nodes > 1
+    return {
+        "needs": resources.on_each_node if spread else resources.needs,
+        "labels": dict(resources.labels),
+        "bundles": slots * resources.nodes,
+    }
+
+
+def request(asks: Iterable[Ask]) -> None:
+    """Have an autoscaler make room for all of this, and for nothing else; where there is none, nobody reads it.
+
+    The cluster remembers one request, whoever made it, until the next.
+    """
+    import ray
+    from ray.autoscaler.sdk import request_resources
+
+    asks = list(asks)
+    bundles = [dict(ask["needs"]) for ask in asks for _ in range(ask["bundles"])]
+    labels = (
+        [dict(ask["labels"]) for ask in asks for _ in range(ask["bundles"])] if any(a["labels"] for a in asks) else None
+    )
+    if ray.util.client.ray.is_connected():  # type: ignore[no-untyped-call]  # Ray lacks types
+        # Ray's client has no such call.
+        remote: Any = ray.remote(num_cpus=0)(request_resources)
+        ray.get(remote.remote(bundles=bundles, bundle_label_selectors=labels))
+    else:
+        request_resources(bundles=bundles, bundle_label_selectors=labels)
+
+
 _EVERY = 2.0
+
 """Seconds between two looks, and between two signs of life."""
+
 _DEAD = 15.0
+
 """Seconds without a sign of life after which another driver is taken for gone, where Ray does not say so before."""
+
 _HOPE = 1200.0
+
 """Seconds for which no node may fit an evaluation: autoscalers take minutes."""
+
 _SPACE = b"distfd"
 
 
@@ -165,3 +244,68 @@ def _dead_jobs() -> set[str]:
 
         return {str(job["JobID"]) for job in state.jobs() if job["IsDead"]}  # type: ignore[no-untyped-call]  # Ray lacks types
     return set()
+
+
+@dataclass(frozen=True)
+class Change:
+    """Slots to start and to end now, and chunks that go back untouched before those end."""
+
+    start: tuple[int, ...] = ()
+    end: tuple[int, ...] = ()
+    back: tuple[ChunkDone, ...] = ()
+
+
+class Resizing:
+    """Which slots are to be given back once they are idle, and what they are sent meanwhile.
+
+    No evaluation is cut off: one that has begun is waited for. What a leaving slot is given meanwhile is not
+    sent.
+
+    Parameters
+    ----------
+    census : Census
+    """
+
+    def __init__(self, census: Census) -> None:
+        self._census = census
+        self._leaving: set[int] = set()
+        self._refused: list[ChunkDone] = []
+
+    def refuses(self, slot: int, chunk: int) -> bool:
+        """Whether a slot takes no more chunks; this one goes back with its end."""
+        if slot in self._leaving:
+            self._refused.append(ChunkDone(slot, chunk, NOTHING))
+        return slot in self._leaving
+
+    def lost(self, slot: int) -> None:
+        """A slot's process is given up with all that it had."""
+        self._refused = [done for done in self._refused if done.slot != slot]
+
+    def change(self, slots: Collection[int], up: Collection[int], busy: Collection[int]) -> Change:
+        """What is to be done now.
+
+        Parameters
+        ----------
+        slots, up, busy : collection of int
+            Those there are, those whose processes are ready, those that have chunks.
+
+        Raises
+        ------
+        ClusterError
+            If no node has fitted an evaluation for very long.
+        """
+        if self._census.hopeless is not None:
+            raise ClusterError(self._census.hopeless)
+        staying = [slot for slot in slots if slot not in self._leaving]
+        over = len(staying) - self._census.target
+        self._leaving.update(slots_to_leave(staying, over, up, busy))
+        start = tuple(itertools.islice((k for k in itertools.count() if k not in slots), max(0, -over)))
+        end = tuple(sorted(slot for slot in self._leaving if slot not in busy))
+        back = tuple(done for done in self._refused if done.slot in end)
+        self._refused = [done for done in self._refused if done.slot not in end]
+        self._leaving.difference_update(end)
+        return Change(start, end, back)
+
+    def stop(self) -> bool:
+        """Look no more; whether no look is under way."""
+        return self._census.stop()

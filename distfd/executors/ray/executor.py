@@ -14,11 +14,10 @@ from distfd.core.errors import InputError
 from distfd.executors.ray import worker as ray_worker
 from distfd.executors.ray.connection import connection, furniture, is_private, join
 from distfd.executors.ray.disconnect import leave
-from distfd.executors.ray.elastic_slots import Census
+from distfd.executors.ray.elastic_slots import Census, Resizing
 from distfd.executors.ray.nodes import Nodes
 from distfd.executors.ray.options import ClusterOptions
 from distfd.executors.ray.placement_groups import Places
-from distfd.executors.ray.ray_resize import Resizing
 from distfd.executors.ray.resources import Resources, count_slots, live_nodes, make_resources
 from distfd.executors.ray.slots import Slots
 from distfd.executors.ray.worker_start import starter

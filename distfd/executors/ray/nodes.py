@@ -9,16 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distfd.core.errors import ClusterError, DistfdError
-from distfd.executors.ray.cluster_health import Watch, head, raylet
+from distfd.executors.ray.cluster_health import Watch, as_address, head, raylet
 from distfd.executors.ray.disconnect import end_servers, joined
-from distfd.executors.ray.ray_probe import as_address
 from distfd.workers.emergency_exit import resort
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from distfd.executors.ray.cluster_health import Vital
-    from distfd.executors.ray.ray_probe import Address
+    from distfd.executors.ray.cluster_health import Address, Vital
 
 
 class Nodes:

@@ -26,9 +26,9 @@ from distfd.workers.recycle import RECYCLED
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from distfd.executors.ray.elastic_slots import Resizing
     from distfd.executors.ray.nodes import Nodes
     from distfd.executors.ray.placement_groups import Places
-    from distfd.executors.ray.ray_resize import Resizing
     from distfd.workers.protocols import Chunk, Report
 
 _CLOSE_SECONDS = 5.0

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from distfd.core.records import Batch
-    from distfd.executors.ray.ray_luggage import Luggage
+    from distfd.executors.ray.code_shipping import Luggage
     from distfd.workers.protocols import Model
 
 

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from distfd.executors.ray.code_shipping import packed_luggage
 from distfd.executors.ray.pickling import pickled_bytes
-from distfd.executors.ray.ray_luggage import packed_luggage
 from distfd.executors.ray.worker import PickledObjective, RayWorker
 
 if TYPE_CHECKING:

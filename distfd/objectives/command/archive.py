@@ -12,7 +12,7 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from distfd.core.modes import owner_only
+from distfd.core.files import owner_only
 from distfd.objectives.command.work_directory import contains
 from distfd.objectives.command.work_folder import OUTCOME
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import time
@@ -10,20 +11,27 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from distfd.core.describe import PRINTED
-from distfd.objectives.command.rerun import RERUN
 from distfd.objectives.command.secrets import hidden
 from distfd.objectives.command.work_directory import STDERR, STDOUT, contains
+from distfd.workers.hosts import HOSTS
+from distfd.workers.threads import VARIABLES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from distfd.core.failures import EvaluationFailure
+    from distfd.objectives.command.spec import ProgramSpec
+
 
 _TAIL_BYTES = 64 * 1024
+
 _TAIL_LINES = 20
+
 _TAIL_LINE = 1000
+
 _LINE_BYTES = 1024 * 1024
+
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]+")
 
 
@@ -120,3 +128,30 @@ def _shown(line: str) -> str:
 
 def _cut(text: str, most: int) -> str:
     return text if len(text) <= most else text[: most - 4] + " ..."
+
+
+RERUN = "rerun.sh"
+
+
+def rerun_script(objective: ProgramSpec) -> str:
+    """The script's text; it holds no value of ``pass_env``, as those may be secret."""
+    lines = [
+        "#!/bin/sh",
+        "# Runs this evaluation's commands again in this directory, as distfd did.",
+        'cd "$(dirname "$0")" || exit 1',
+    ]
+    lines += [f"export {name}={shlex.quote(os.environ[name])}" for name in (*VARIABLES, HOSTS) if name in os.environ]
+    for name in objective.shipped:
+        lines.append(f': "${{{name}:?is handed on by pass_env; set it first}}"; export {name}')
+    for name, value in objective.env.items():
+        if value is not None:
+            lines.append(f"export {name}={shlex.quote(str(value))}")
+        elif name.endswith("*"):
+            lines.append(f"for name in $(env | sed -n 's/^\\({name[:-1]}[A-Za-z0-9_]*\\)=.*/\\1/p'); do")
+            lines.append('    unset "$name"\ndone')
+        else:
+            lines.append(f"unset {name}")
+    for k, argv in enumerate(objective.steps):
+        source = f" < {shlex.quote(objective.stdin)}" if objective.stdin and k in objective.fed else ""
+        lines.append(f"{shlex.join(argv)}{source} || exit")
+    return "\n".join(lines) + "\n"

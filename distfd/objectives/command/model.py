@@ -7,16 +7,15 @@ import subprocess
 import time
 import traceback
 import uuid
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import numpy as np
 
 from distfd.core.failures import EvaluationFailure, ProgramCrash, ProgramError, ProgramTimeout
-from distfd.objectives.command.attempt import Clock, Trial
+from distfd.objectives.command.attempt import RERUN, Clock, Trial, rerun_script
 from distfd.objectives.command.inputs import compiled, write
-from distfd.objectives.command.rerun import RERUN, rerun_script
-from distfd.objectives.command.restart import Restart
 from distfd.objectives.command.retention import after_failure, after_success, why_removed
 from distfd.objectives.command.secrets import secrets
 from distfd.objectives.command.user_function import UserFunction
@@ -26,14 +25,16 @@ from distfd.objectives.command.work_folder import WorkFolder, sweep
 from distfd.workers.processes import FloodError, run_program, start_reaper
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from distfd.objectives.command.spec import ProgramSpec
-    from distfd.objectives.command.viewer import Viewer
+
 
 _SHORTEST_DELAY, _LONGEST_DELAY = 0.1, 10.0
+
 """Seconds to wait where ``retry_delay`` is 0: doubled each time, from the one to the other."""
 
 
@@ -273,3 +274,61 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return "real-time"
+
+
+class Viewer(Protocol):
+    """Is shown an evaluation while it runs."""
+
+    def deck(self, name: str, text: str) -> None:
+        """An input as it is written."""
+
+    def command(self, argv: tuple[str, ...], stdin: str | None, folder: str) -> None:
+        """A program that is started, what it reads, and where."""
+
+    def outputs(self, found: dict[str, Value]) -> None:
+        """What was taken from what they wrote."""
+
+
+@dataclass(frozen=True)
+class Restart:
+    """What one evaluation starts from, and whether what it leaves is wanted.
+
+    Attributes
+    ----------
+    names : sequence of str
+        The files, by their paths in the work directory.
+    state : mapping of str to bytes, or None
+        What is in them at the start; None for a cold one.
+    capture : bool
+        Whether those that the program wrote are wanted.
+    """
+
+    names: Sequence[str]
+    state: Mapping[str, bytes] | None
+    capture: bool
+
+    def put(self, folder: Path) -> None:
+        """Write the files into a work directory, in the place of copies that were there for a cold start."""
+        for name, content in (self.state or {}).items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.unlink(missing_ok=True)  # the copy may be one that cannot be written
+            path.write_bytes(content)
+
+    def taken(self, folder: Path) -> dict[str, bytes] | None:
+        """The files that the program wrote; None where they are not wanted.
+
+        Raises
+        ------
+        OutputError
+            If one is missing, empty, or only what was there before.
+        """
+        if not self.capture:
+            return None
+        found = {}
+        for name in self.names:
+            try:
+                found[name] = fresh(folder, name).read_bytes()
+            except OutputError as error:
+                raise OutputError(f"restart file {name}: {error}") from error
+        return found

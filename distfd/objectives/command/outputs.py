@@ -5,17 +5,22 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from distfd.core.errors import InputError
-from distfd.objectives.command.arrays import NpyElement
-from distfd.objectives.command.extractors import Columns, Extractor, JsonPointer, Regex
-from distfd.objectives.command.tables import CsvCell
+from distfd.core.files import at_home
+from distfd.objectives.command.extractors import Columns, CsvCell, Extractor, JsonPointer, NpyElement, Regex
 from distfd.objectives.command.user_function import UserFunction
+from distfd.objectives.command.values import OutputError, as_value
 from distfd.objectives.command.work_directory import inside
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+
+    from distfd.objectives.command.values import Value
 
 
 def _csv(spec: Any, which: Any) -> CsvCell:
@@ -53,6 +58,7 @@ KINDS: dict[str, Callable[[Any, Any], Extractor]] = {
     "columns": _columns,
     "npy": _npy,
 }
+
 """Extractors of one file by the key that asks for them; ``python`` is the one that sees the whole folder.
 
 Each is given what stands under its key, and what stands under ``which``.
@@ -134,3 +140,38 @@ def _keys(what: str, spec: Any, *, needed: Collection[str] = (), optional: Colle
         if key not in spec:
             raise InputError(f"{what} needs {key}")
     return dict(spec)
+
+
+def read_measured(name: str, spec: Any, base: Path) -> Value:
+    """Numbers from a file beside the configuration.
+
+    Parameters
+    ----------
+    name : str
+        As expressions spell it.
+    spec : mapping
+        ``file``, and one of json, csv, regex, columns, npy.
+    base : Path
+        The folder of relative paths.
+
+    Raises
+    ------
+    InputError
+        If the description is wrong, the file is missing, or what is in it is not finite.
+    """
+    if not isinstance(spec, Mapping) or not isinstance(spec.get("file"), (str, Path)):
+        raise InputError(f"data: {name}: needs file, and one of json, csv, regex, columns, npy (given {spec!r})")
+    path = base / at_home(spec["file"])
+    # The name stands for the file: where it is does not matter to the extractor.
+    output = parse_output(name, {**spec, "file": path.name}, str(base))
+    if isinstance(output.extractor, UserFunction):
+        raise InputError(f"data: {name}: python reads work directories; write the data to a file")
+    try:
+        value = as_value(output.extractor.read(path))
+    except OutputError as error:
+        raise InputError(f"data: {name}: {path}: {error}") from error
+    except OSError as error:
+        raise InputError(f"data: {name}: {path}: {error.strerror or error}") from error
+    if not np.isfinite(value).all():
+        raise InputError(f"data: {name}: {path}: not all of it is finite")
+    return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import time
 from dataclasses import KW_ONLY, dataclass, field
@@ -11,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from distfd.core.errors import InputError
 from distfd.core.files import at_home
+from distfd.core.suggestions import did_you_mean, programs
 from distfd.objectives.command import options
 from distfd.objectives.command.inputs import read_input, refuse_complex, variables
-from distfd.objectives.command.measured import read_measured
-from distfd.objectives.command.outputs import parse_output
+from distfd.objectives.command.outputs import parse_output, read_measured
 from distfd.objectives.command.work_directory import RESERVED, check_layout, inside
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from distfd.objectives.command.inputs import Source
     from distfd.objectives.command.outputs import Output
     from distfd.objectives.command.values import Value
+
 
 _KEEP = ("failed", "all", "none", "archive")
 
@@ -146,8 +148,6 @@ class ProgramSpec:
 
     def missing(self, program: str) -> str:
         """The message for a program that is not there."""
-        from distfd.objectives.command.absent import absent
-
         return absent(program, Path(self.base), self.hint)
 
     def environ(self) -> dict[str, str]:
@@ -159,3 +159,42 @@ class ProgramSpec:
             if value is not None:
                 environ[name] = str(value)
         return environ
+
+
+def absent(program: str, base: Path, hint: str | None) -> str:
+    """The message for a program that cannot be found or run.
+
+    Parameters
+    ----------
+    program : str
+        As it would be started: a name for the PATH, or a path.
+    base : Path
+        The folder of relative paths, in which the user may have it.
+    hint : str or None
+        What to install.
+    """
+    if "/" not in program:
+        if (base / program).is_file():
+            return f"{program} is not on the PATH; the one that stands in {base} is written ./{program} in argv"
+        near = "" if hint else did_you_mean(program, programs(os.environ.get("PATH"))).rstrip("?")
+        return _hinted(f"{program} is not installed{near}", hint)
+    path = base / program
+    if path.is_dir():
+        return f"{program} is a folder, not a program"
+    if path.is_file():
+        return f"{program} is not marked executable: chmod +x it, or name its interpreter first in argv"
+    near = _close(path)
+    return f"{program} does not exist{near}" if near else _hinted(f"{program} does not exist", hint)
+
+
+def _hinted(text: str, hint: str | None) -> str:
+    return f"{text}: {hint}" if hint else f"{text}; set objective.command.hint to say how to get it"
+
+
+def _close(path: Path) -> str:
+    try:
+        names = os.listdir(path.parent)[:1000]  # noqa: PTH208  # names are all that is asked for
+    except OSError:
+        return f", nor does the folder {path.parent}"
+    near = difflib.get_close_matches(path.name, names, 1)
+    return f"; did you mean {near[0]}" if near else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from distfd.objectives.command.absent import absent
+from distfd.objectives.command.spec import absent
 
 if TYPE_CHECKING:
     from pathlib import Path
