@@ -1,7 +1,8 @@
 """YAML files read to a `Document`: values, and where each of them stands in the file.
 
 PyYAML's events are made into a tree, and what a safe loader lets through (aliases, duplicate keys, deep nesting) is
-refused."""
+refused.
+"""
 
 from __future__ import annotations
 

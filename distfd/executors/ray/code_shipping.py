@@ -1,6 +1,7 @@
 """The user's modules and input files on their way to the nodes of a cluster.
 
-Files are known by their hashes, and each node fetches each of them once, from Ray's object store."""
+Files are known by their hashes, and each node fetches each of them once, from Ray's object store.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Slots that come and go while a wave runs: with the nodes of a cluster, and with the other drivers that use it.
 
 `Census` counts what the cluster has for this driver, `fair_slots` shares it between drivers, `request` asks an
-autoscaler for more, and `Resizing` starts and ends slots accordingly."""
+autoscaler for more, and `Resizing` starts and ends slots accordingly.
+"""
 
 from __future__ import annotations
 
