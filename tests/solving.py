@@ -53,7 +53,7 @@ def solve(plan: FirstDerivative, fun: Callable[[Floats], Any]) -> Answer:
     return answer
 
 
-def drive(plan: Method, fun: Callable[[Any], Any]) -> tuple[Answer, list[Wave]]:
+def drive(plan: Method[Answer], fun: Callable[[Any], Any]) -> tuple[Answer, list[Wave]]:
     """Answer any method, complex points and several requests included."""
     waves: list[Wave] = []
     while isinstance(asked := plan.advance(waves), Request):
@@ -71,7 +71,7 @@ def plan(
     scheme: str | Stencil = "forward",
     step: Any = None,
     **particulars: Any,
-) -> Method:
+) -> Method[Answer]:
     """The method of a kind."""
     x = np.asarray(x, dtype=float)
     setting = Setting(Site(x, *as_bounds(bounds, len(x))), DerivativeOptions(scheme, step))

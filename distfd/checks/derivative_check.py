@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from distfd.differentiation.method import Method
+    from distfd.differentiation.method import Answer, Method
     from distfd.differentiation.noise import Noise
     from distfd.differentiation.sweep_result import StepSweep
     from distfd.evaluation.method_registry import Setting
@@ -240,7 +240,7 @@ def _numbers(setting: Setting, coordinates: Sequence[int | str]) -> NDArray[np.i
     return np.array(sorted(found), dtype=np.int64)
 
 
-def _method(evaluator: Evaluator, x0: ArrayLike, kind: str) -> tuple[Method | None, str]:
+def _method(evaluator: Evaluator, x0: ArrayLike, kind: str) -> tuple[Method[Answer] | None, str]:
     """The configured plan, or why its steps make none: that is a finding here, and no reason to stop."""
     method = evaluator.method(x0, kind)
     try:
@@ -252,7 +252,7 @@ def _method(evaluator: Evaluator, x0: ArrayLike, kind: str) -> tuple[Method | No
     return method, ""
 
 
-def _noise_part(method: Method | None, result: DerivativeResult, bars: Noise) -> Floats:
+def _noise_part(method: Method[Answer] | None, result: DerivativeResult, bars: Noise) -> Floats:
     """How far noise alone may put the configured components off, (d, m); for schemes with a bar of their own, that."""
     value = _table(result)
     if result.error is not None:

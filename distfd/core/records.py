@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
@@ -72,12 +72,8 @@ class Batch:
     """By number in the request (``index``), failed rows only."""
     reused: bool = False
     """Whether the rows come from the store."""
-    returned: Mapping[int, Any] = field(default_factory=dict)
-    """What calls gave back that are no evaluations, by number."""
     states: Mapping[int, NDArray[np.uint8]] = field(default_factory=dict)
     """States in which evaluations left J, pickled, by number: those that were asked for."""
-    last: bool = False
-    """Whether its process is to be replaced now; it evaluates nothing more."""
 
     def __len__(self) -> int:
         return len(self.index)
@@ -95,7 +91,8 @@ class Batch:
         flat = np.arange(size.sum()) + np.repeat(self.offsets[rows] - (ends - size), size)
         index = self.index[rows]
         kept = set(index.tolist()) if self.failures else set()
-        return Batch(
+        return replace(
+            self,
             index=index,
             status=self.status[rows],
             size=size,
@@ -103,14 +100,7 @@ class Batch:
             started=self.started[rows],
             ended=self.ended[rows],
             attempt=self.attempt[rows],
-            host=self.host,
-            pid=self.pid,
-            slot=self.slot,
             failures={k: f for k, f in self.failures.items() if k in kept},
-            reused=self.reused,
-            returned=self.returned,
-            states=self.states,
-            last=self.last,
         )
 
 

@@ -35,7 +35,7 @@ class Together:
         All scalar, or all for several outputs.
     """
 
-    methods: Sequence[Method]
+    methods: Sequence[Method[Answer]]
 
     def advance(self, waves: Sequence[Wave]) -> Request | Answer:
         """The points that all still want, or an answer that says no more than that all have theirs: see `answers`."""

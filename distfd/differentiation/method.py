@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -77,10 +77,21 @@ class Answer:
     repaired: Mapping[int, str] = field(default_factory=dict)
 
 
-class Method(Protocol):
+@dataclass(frozen=True, eq=False)
+class PointValues:
+    """J at the points that were asked for: values (n, m), NaN where there is none; ``missing`` are those points."""
+
+    values: NDArray[Any]
+    missing: NDArray[np.int64]
+
+
+A_co = TypeVar("A_co", bound=Answer | PointValues, covariant=True)
+
+
+class Method(Protocol[A_co]):
     """Asks for points, and asks again, until it can answer."""
 
-    def advance(self, waves: Sequence[Wave]) -> Request | Answer:
+    def advance(self, waves: Sequence[Wave]) -> Request | A_co:
         """The next points, or the answer; ``waves`` holds every earlier request with its values."""
 
 
@@ -90,15 +101,28 @@ class Values:
 
     points: Points
     vector: bool = False
-    baseline: int | None = None
     lenient: bool = False
 
-    def advance(self, waves: Sequence[Wave]) -> Request | Answer:
+    def advance(self, waves: Sequence[Wave]) -> Request | PointValues:
         """All points at once."""
         if not waves:
-            return Request(self.points, self.baseline, self.vector, self.lenient)
-        failed = np.flatnonzero(waves[0].status != Status.OK)
-        return Answer(np.empty(0), waves[0].values, np.zeros(len(self.points.x)), failed)
+            return Request(self.points, None, self.vector, self.lenient)
+        return PointValues(waves[0].values, np.flatnonzero(waves[0].status != Status.OK))
+
+
+@dataclass(frozen=True, eq=False)
+class Value:
+    """J(x) alone: an answer without a derivative. ``points`` holds x, and nothing else."""
+
+    points: Points
+    vector: bool = True
+
+    def advance(self, waves: Sequence[Wave]) -> Request | Answer:
+        """The baseline."""
+        if not waves:
+            return Request(self.points, 0, self.vector)
+        none = np.zeros(0, np.int64)
+        return Answer(np.empty(0), waves[0].values[0], np.zeros(len(self.points.x)), none)
 
 
 def check_x(

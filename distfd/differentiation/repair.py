@@ -9,7 +9,7 @@ import numpy as np
 
 from distfd.differentiation.diagnostics import still_doubts
 from distfd.differentiation.failure_ladder import Ladder, failed_coordinates, gather_samples
-from distfd.differentiation.method import Request, follow
+from distfd.differentiation.method import Answer, Request, follow
 from distfd.differentiation.placement import arrangements
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Repaired:
         See `distfd.differentiation.failure_ladder.Ladder`.
     """
 
-    method: Method
+    method: Method[Answer]
     site: Site
     stencil: Stencil
     h: Floats

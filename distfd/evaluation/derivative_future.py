@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from distfd.core.errors import InputError
 from distfd.core.records import Status
+from distfd.evaluation.event_loop import WorkGivenOut
 from distfd.evaluation.outcome import scalar
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from distfd.core.records import Batch
     from distfd.differentiation.method import Answer, Request
+    from distfd.evaluation.run_method import Finished
     from distfd.evaluation.tally import Tally
     from distfd.results.derivative_result import DerivativeResult
     from distfd.workers.threads import Turn
@@ -38,7 +39,7 @@ class Pending:
     def __init__(  # made by the Evaluator alone
         self,
         x: NDArray[np.float64],
-        steps: Generator[tuple[Request, Batch], None, Answer],
+        steps: Generator[WorkGivenOut | Finished, None, Answer],
         tally: Tally,
         turn: Turn,
         finish: Callable[[Answer, Tally], DerivativeResult],
@@ -114,20 +115,20 @@ class Pending:
         if self.done:
             return
         try:
-            request, batch = next(self._steps)
+            step = next(self._steps)
         except StopIteration as ended:
             answer: Answer = ended.value
-            if answer.value.ndim > 1:  # of points, of which there is one
-                answer = replace(answer, value=answer.value[0])
             self.done, self._answer, self._value = True, answer, answer.value
         except BaseException as error:
             self.done, self._error = True, error
             if not isinstance(error, Exception):
                 raise
         else:
-            self._first = self._first or request
-            if self._value is None and request is self._first:
-                self._value = self._baseline(request, batch)
+            if isinstance(step, WorkGivenOut):
+                return
+            self._first = self._first or step.request
+            if self._value is None and step.request is self._first:
+                self._value = self._baseline(step.request, step.batch)
 
     def _baseline(self, request: Request, batch: Batch) -> NDArray[np.float64] | None:
         """J(x), if it is in the batch."""

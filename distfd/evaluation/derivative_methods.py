@@ -32,7 +32,7 @@ class Kinds(ABC):
         """What every method at x is made from."""
 
     @abstractmethod
-    def solve(self, method: Method, task: str) -> tuple[Answer, Tally]:
+    def solve(self, method: Method[Answer], task: str) -> tuple[Answer, Tally]:
         """Evaluate what a method asks for until it answers."""
 
     def gradient(self, x: ArrayLike) -> NDArray[np.float64]:

@@ -11,10 +11,10 @@ import numpy as np
 from distfd.core.describe import coordinate_label, point_label
 from distfd.core.points import find_repeats, repeated
 from distfd.core.records import Batch, Status
-from distfd.evaluation.event_loop import drive
+from distfd.evaluation.event_loop import WorkGivenOut, drive
 from distfd.results import events
 from distfd.scheduling.scheduler import Scheduler
-from distfd.workers.protocols import Chunk
+from distfd.workers.messages import Chunk, EvaluationChunk
 from distfd.workers.spool import Spool
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from distfd.evaluation.session import Session
     from distfd.scheduling.assignment import Submit
     from distfd.scheduling.attempts import Attempts
-    from distfd.workers.protocols import Store
+    from distfd.stores.base import Store
 
 
 def evaluate(
@@ -37,12 +37,30 @@ def evaluate(
     keys: NDArray[np.uint64] | None = None,
     begin: Callable[[], NDArray[np.uint8]] | None = None,
     capture: int | None = None,
-    announce: bool = False,
 ) -> Generator[Batch, None, None]:
+    """As `evaluate_in_steps`, without a word of when work is given out."""
+    with contextlib.closing(
+        evaluate_in_steps(session, request, task, keys=keys, begin=begin, capture=capture)
+    ) as steps:
+        for step in steps:
+            if isinstance(step, Batch):
+                yield step
+
+
+def evaluate_in_steps(
+    session: Session,
+    request: Request,
+    task: str = "values",
+    *,
+    keys: NDArray[np.uint64] | None = None,
+    begin: Callable[[], NDArray[np.uint8]] | None = None,
+    capture: int | None = None,
+) -> Generator[WorkGivenOut | Batch, None, None]:
     """Evaluate a request's points, those that the store does not have.
 
-    Yields what is final as it becomes so: first, in one batch, what the store had. Ends early where the baseline fails
-    for good. Closing the generator ends what runs; what was yielded is in the store.
+    Yields what is final as it becomes so: first, in one batch, what the store had; then, if there is anything to
+    evaluate, a `WorkGivenOut`. Ends early where the baseline fails for good. Closing the generator ends what runs; what
+    was yielded is in the store.
 
     Parameters
     ----------
@@ -52,8 +70,6 @@ def evaluate(
         The state from which each point is evaluated (see `Chunk`); asked for only if there is something to evaluate.
     capture : int, optional
         The point after which J's state is wanted, in the ``states`` of its batch.
-    announce : bool
-        Whether to yield an empty batch when the first points are with their slots.
 
     Raises
     ------
@@ -68,7 +84,7 @@ def evaluate(
     reused, index = _known(session, keys, repeats)
     if len(index):
         session.start()
-        if session.awaits_leftovers:
+        if store.awaits_leftovers:
             # Starting takes a while, in which the workers of a driver that was killed may have left what they were at.
             reused, index = _known(session, keys, repeats)
     state = begin() if len(index) and begin is not None else None
@@ -85,12 +101,13 @@ def evaluate(
     name = _namer(request, session)
     chunk = _chunks(session, request, state, capture, spool)
     with contextlib.closing(drive(session, scheduler, chunk, name)) as driven:
-        for ended in driven:
-            if announce and not ended:
-                yield _from_store((np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0)))
+        for step in driven:
+            if isinstance(step, WorkGivenOut):
+                yield step
+                continue
             # All that has come in is stored before the caller, who may stop here, sees any of it.
-            _keep(store, keys, [*(attempts.batch for attempts in ended), *scheduler.uncounted()])
-            for attempts in ended:
+            _keep(store, keys, [*(attempts.batch for attempts in step.attempts), *scheduler.uncounted()])
+            for attempts in step.attempts:
                 _tell_failures(session, attempts, name)
                 final = attempts.batch if attempts.final.all() else attempts.batch.take(attempts.final)
                 if len(final):
@@ -116,9 +133,7 @@ def _known(
 
 def _announced(session: Session, request: Request, task: str, keys: NDArray[np.uint64], n_reused: int) -> Spool | None:
     """Tell the store what is coming; where workers leave what this process may not live to take."""
-    announce = getattr(session.store, "begin_wave", None)  # a store of the user's own need not have it
-    if announce is not None:
-        announce(request.points, task, reused=n_reused)
+    session.store.begin_wave(request.points, task, reused=n_reused)
     place = session.spool_place()
     return None if place is None else Spool(place, keys)
 
@@ -133,7 +148,7 @@ def _chunks(
     """What a slot is sent for a `Submit`."""
 
     def chunk(submit: Submit) -> Chunk:
-        return Chunk(
+        return EvaluationChunk(
             submit.chunk,
             submit.index,
             request.points.take(submit.index),

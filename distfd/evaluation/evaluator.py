@@ -11,7 +11,7 @@ import numpy as np
 from distfd.core.describe import coordinate_label
 from distfd.core.errors import InputError
 from distfd.core.points import dense_points
-from distfd.differentiation.method import Values
+from distfd.differentiation.method import Answer, Value, Values
 from distfd.evaluation.derivative_context import Surroundings
 from distfd.evaluation.derivative_future import Pending
 from distfd.evaluation.derivative_methods import Kinds
@@ -36,9 +36,12 @@ if TYPE_CHECKING:
     from distfd.differentiation.stencils import Stencil
     from distfd.differentiation.steps import AbsoluteStep, NoiseStep
     from distfd.evaluation.method_registry import Setting
+    from distfd.evaluation.run_method import A
+    from distfd.executors.base import Executor
+    from distfd.observers.base import Observer
     from distfd.results import events
     from distfd.results.derivative_result import DerivativeResult
-    from distfd.workers.protocols import Executor, Observer, Store
+    from distfd.stores.base import Store
     from distfd.workers.recycle import Recycle
 
 
@@ -143,7 +146,8 @@ class Evaluator(Kinds):
             # An Evaluator that is dropped gives its file back.
             weakref.finalize(self, self._session.store.close)
         drifts = self._session.warm is not None and self._session.warm.mode == "baseline"
-        written = getattr(self._session.objective, "written", None)  # only objectives that write x as text have it
+        objective = self._session.objective
+        written = objective.written if objective.reads_text else None
         repair = treatment.on_failure == "repair"
         self._around = Surroundings(self._options, self._label, repair, drifts, written)
         self._turn = Turn()
@@ -163,8 +167,7 @@ class Evaluator(Kinds):
             if self._open is not None:
                 self._open.close()
             self._session.stop()
-            if (tidy := getattr(self._session.objective, "tidy", None)) is not None:  # what runs programs has it
-                tidy()
+            self._session.objective.tidy()
         finally:
             if self._owns_store:
                 self._session.store.close()
@@ -200,8 +203,8 @@ class Evaluator(Kinds):
         EvaluationError
             If J fails there for good.
         """
-        answer, _ = self.solve(Values(dense_points([self._at(x)]), vector=True, baseline=0), "value")
-        return scalar(answer.value[0])
+        answer, _ = self.solve(Value(dense_points([self._at(x)])), "value")
+        return scalar(answer.value)
 
     def map(self, points: Iterable[ArrayLike]) -> NDArray[np.float64]:
         """J at each of n points: (n,), or (n, m) for several outputs; NaN where on_failure lets it fail."""
@@ -210,8 +213,8 @@ class Evaluator(Kinds):
             return np.empty(0)
         if len({len(x) for x in rows}) > 1:
             raise InputError("points: all must have the same number of coordinates")
-        answer, _ = self.solve(Values(dense_points(rows), vector=True), "values")
-        return answer.value[:, 0] if answer.value.shape[1] == 1 else answer.value
+        values = self.solve(Values(dense_points(rows), vector=True), "values")[0].values
+        return values[:, 0] if values.shape[1] == 1 else values
 
     def map_function(self, fun: Callable[[Any], Any], iterable: Iterable[Any]) -> list[Any]:
         """``list(map(fun, iterable))`` on the slots, past the store: for wherever SciPy takes ``workers=``.
@@ -259,7 +262,7 @@ class Evaluator(Kinds):
 
         ``lenient`` lets NaN and inf pass as values.
         """
-        return self.solve(Values(points, vector=True, lenient=lenient), "values")[0].value
+        return self.solve(Values(points, vector=True, lenient=lenient), "values")[0].values
 
     def differentiate(self, x: ArrayLike, *, kind: str = "gradient", **particulars: Any) -> DerivativeResult:
         """The derivative with all that is known of it.
@@ -299,7 +302,7 @@ class Evaluator(Kinds):
         """
         if kind == "value":
             at = self._at(x)
-            method: Method = Values(dense_points([at]), vector=True, baseline=0)
+            method: Method[Answer] = Value(dense_points([at]))
         else:
             method = self._planned(x, kind, particulars)
             at = self._at(x)
@@ -308,14 +311,14 @@ class Evaluator(Kinds):
             self._settle()
             self._open = Pending(
                 at,
-                solving(self._session, method, kind, self._label, tally, raises=self._raises, announce=True),
+                solving(self._session, method, kind, self._label, tally, raises=self._raises),
                 tally,
                 self._turn,
                 lambda answer, tally: self._derivative(at, kind, particulars, answer, tally),
                 vector=kind == "jacobian",
             )
             if self._session.warm is None:
-                self._open.pull()  # until the first points are with their slots
+                self._open.pull()  # what the store had, or that the first points are with their slots
             return self._open
 
     def _settle(self) -> None:
@@ -324,7 +327,7 @@ class Evaluator(Kinds):
             pending, self._open = self._open, None
             pending.settle()
 
-    def _planned(self, x: ArrayLike, kind: str, particulars: dict[str, Any]) -> Method:
+    def _planned(self, x: ArrayLike, kind: str, particulars: dict[str, Any]) -> Method[Answer]:
         if isinstance(particulars.get("sparsity"), str):
             structure = self._structure
             if structure is not None and structure.shape[1] == np.size(np.asarray(x)):
@@ -345,7 +348,7 @@ class Evaluator(Kinds):
             self.emit(Differentiated(at, result))
         return result
 
-    def method(self, x: ArrayLike, kind: str = "gradient", **particulars: Any) -> Method:
+    def method(self, x: ArrayLike, kind: str = "gradient", **particulars: Any) -> Method[Answer]:
         """The plan of a derivative at x; nothing is evaluated."""
         return make_method(kind, self.setting(x), **particulars)
 
@@ -356,7 +359,7 @@ class Evaluator(Kinds):
     def _at(self, x: ArrayLike) -> NDArray[np.float64]:
         return self._around.site(x).x
 
-    def solve(self, method: Method, task: str, *, raises: bool | None = None) -> tuple[Answer, Tally]:
+    def solve(self, method: Method[A], task: str, *, raises: bool | None = None) -> tuple[A, Tally]:
         """Evaluate what any method asks for until it answers; ``task`` is what observers are told of it.
 
         ``raises`` says whether any failure is an error; None: as on_failure has it.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
 from distfd.core.errors import ClusterError, TimeUpError
 from distfd.evaluation.stall_notice import Silence
 from distfd.results import events
-from distfd.workers.protocols import SlotUp
+from distfd.workers.messages import SlotUp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from distfd.scheduling.assignment import Submit
     from distfd.scheduling.attempts import Attempts
     from distfd.scheduling.scheduler import Scheduler
-    from distfd.workers.protocols import Chunk
+    from distfd.workers.messages import Chunk
 
 _TICK = 1.0
 """Seconds after which one looks round even if nothing was reported."""
@@ -28,15 +29,28 @@ _SOON = 1.0
 """Seconds for which a slot may go on with a wave that is given up: to start another process takes as long."""
 
 
+@dataclass(frozen=True)
+class WorkGivenOut:
+    """Every slot that is up has work; it comes once, before anything else."""
+
+
+@dataclass(frozen=True)
+class AttemptsEnded:
+    """Attempts that have ended since the last step."""
+
+    attempts: list[Attempts]
+
+
+Step: TypeAlias = WorkGivenOut | AttemptsEnded
+
+
 def drive(
     session: Session,
     scheduler: Scheduler,
     chunk: Callable[[Submit], Chunk],
     name: Callable[[int], str] = str,
-) -> Generator[list[Attempts], None, None]:
+) -> Generator[Step, None, None]:
     """Have slots evaluate what the scheduler gives out; the attempts that end, as they do.
-
-    The first list is empty: slots that are up have work then.
 
     Closing the generator ends what runs: slots that are soon done anyway are left to it, and their results dropped.
 
@@ -57,7 +71,7 @@ def drive(
     try:
         yield from _run(session, scheduler, chunk, name)
     except GeneratorExit:
-        _kill_busy(session, scheduler, 0.0 if getattr(session.executor, "kills_are_free", False) else _SOON)
+        _kill_busy(session, scheduler, 0.0 if session.executor.kills_are_free else _SOON)
         raise
     except BaseException:
         # A report may have been lost on the way (Ctrl-C while it was taken in): only new slots are sure to be known.
@@ -73,7 +87,7 @@ def _kill_busy(session: Session, scheduler: Scheduler, patience: float = 0.0) ->
 
 def _run(
     session: Session, scheduler: Scheduler, chunk: Callable[[Submit], Chunk], name: Callable[[int], str]
-) -> Iterator[list[Attempts]]:
+) -> Iterator[Step]:
     told = time.monotonic()
     silence, first = Silence(told), True
     while not scheduler.finished:
@@ -83,10 +97,10 @@ def _run(
         _check_time(session, scheduler)
         if first:
             first = False
-            yield []
+            yield WorkGivenOut()
         ended = _take(session, scheduler, _patience(scheduler, looked))
         if ended:
-            yield ended
+            yield AttemptsEnded(ended)
         now = time.monotonic()
         if now - told > _TOLD:
             _tell_running(session, scheduler, name, now)

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distfd.core.errors import EvaluationError
-from distfd.core.points import Points
 from distfd.core.records import Status
-from distfd.evaluation.event_loop import drive
+from distfd.evaluation.event_loop import AttemptsEnded, drive
 from distfd.scheduling.evaluation_times import Times
 from distfd.scheduling.scheduler import Scheduler
-from distfd.workers.protocols import Calls, Chunk
+from distfd.workers.messages import CallBatch, CallChunk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
     from distfd.core.records import Batch
     from distfd.evaluation.session import Session
     from distfd.scheduling.assignment import Submit
-
-_NO_POINTS = Points(np.empty(0), np.zeros(1, np.int64), np.empty(0, np.int64), np.empty(0))
 
 
 def call_each(session: Session, fun: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
@@ -49,9 +46,10 @@ def call_each(session: Session, fun: Callable[[Any], Any], items: Sequence[Any])
     returned: dict[int, Any] = {}
     failed: list[Batch] = []
     with contextlib.closing(drive(session, scheduler, lambda submit: _chunk(submit, fun, items, session))) as driven:
-        for ended in driven:
-            for attempts in ended:
-                returned.update(attempts.batch.returned)
+        for step in driven:
+            for attempts in step.attempts if isinstance(step, AttemptsEnded) else ():
+                if isinstance(attempts.batch, CallBatch):  # and not that of a slot that was lost
+                    returned.update(attempts.batch.returned)
                 lost = attempts.final & (attempts.batch.status != Status.OK)
                 failed += [attempts.batch.take(lost)] if lost.any() else []
     failures = {k: failure for batch in failed for k, failure in batch.failures.items()}
@@ -63,15 +61,6 @@ def call_each(session: Session, fun: Callable[[Any], Any], items: Sequence[Any])
     return [returned[k] for k in range(len(items))]
 
 
-def _chunk(submit: Submit, fun: Callable[[Any], Any], items: Sequence[Any], session: Session) -> Chunk:
-    calls = Calls(fun, tuple(items[k] for k in submit.index.tolist()))
-    return Chunk(
-        submit.chunk,
-        submit.index,
-        _NO_POINTS,
-        True,
-        session.policy.timeout,
-        submit.budget,
-        calls=calls,
-        recycle=session.recycle,
-    )
+def _chunk(submit: Submit, fun: Callable[[Any], Any], items: Sequence[Any], session: Session) -> CallChunk:
+    chosen = tuple(items[k] for k in submit.index.tolist())
+    return CallChunk(submit.chunk, submit.index, fun, chosen, session.policy.timeout, submit.budget, session.recycle)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from distfd.differentiation.base_point import Site
-    from distfd.differentiation.method import Method
+    from distfd.differentiation.method import Answer, Method
     from distfd.differentiation.stencils import Stencil
     from distfd.evaluation.options import DerivativeOptions
 
@@ -59,7 +59,7 @@ class Setting:
 _UNREPAIRED = "repair is for gradients and dense Jacobians, whose components have points of their own; use nan or raise"
 
 
-def make_method(kind: str, setting: Setting, **particulars: Any) -> Method:
+def make_method(kind: str, setting: Setting, **particulars: Any) -> Method[Answer]:
     """The plan of a derivative; nothing is evaluated.
 
     Parameters
@@ -89,11 +89,11 @@ def make_method(kind: str, setting: Setting, **particulars: Any) -> Method:
     return KINDS[kind](setting, **particulars)
 
 
-def _gradient(setting: Setting) -> Method:
+def _gradient(setting: Setting) -> Method[Answer]:
     return _first_derivative(setting, vector=False)
 
 
-def _jacobian(setting: Setting, *, sparsity: Any = None) -> Method:
+def _jacobian(setting: Setting, *, sparsity: Any = None) -> Method[Answer]:
     site, stencil = setting.site, setting.options.stencil
     if sparsity is None:
         return _first_derivative(setting, vector=True)
@@ -108,21 +108,21 @@ def _jacobian(setting: Setting, *, sparsity: Any = None) -> Method:
     return SparseJacobian(site, stencil, _steps(setting, stencil), structure)
 
 
-def _hessian(setting: Setting) -> Method:
+def _hessian(setting: Setting) -> Method[Answer]:
     return Hessian(setting.site, _steps(setting, SECOND))
 
 
-def _hvp(setting: Setting, *, v: Any) -> Method:
+def _hvp(setting: Setting, *, v: Any) -> Method[Answer]:
     site = setting.site
     direction, h = _vector("v", v, len(site.x)), _steps(setting, SECOND)
     return HessianVector(site, direction, float(lengths(direction[None], np.abs(h))[0]), h)
 
 
-def _jvp(setting: Setting, *, v: Any) -> Method:
+def _jvp(setting: Setting, *, v: Any) -> Method[Answer]:
     return _along(setting, _vector("v", v, len(setting.site.x))[None], single=True)
 
 
-def _directional(setting: Setting, *, directions: Any) -> Method:
+def _directional(setting: Setting, *, directions: Any) -> Method[Answer]:
     rows = as_real("directions", directions)
     d = len(setting.site.x)
     if rows.ndim != 2 or rows.shape[1] != d or not len(rows):
@@ -132,13 +132,13 @@ def _directional(setting: Setting, *, directions: Any) -> Method:
     return _along(setting, rows, single=False)
 
 
-def _along(setting: Setting, directions: NDArray[np.float64], *, single: bool) -> Method:
+def _along(setting: Setting, directions: NDArray[np.float64], *, single: bool) -> Method[Answer]:
     stencil = setting.options.stencil
     t = lengths(directions, np.abs(_steps(setting, stencil)))
     return Directional(setting.site, stencil, directions, t, _typical_steps(setting, stencil), single)
 
 
-def _first_derivative(setting: Setting, *, vector: bool) -> Method:
+def _first_derivative(setting: Setting, *, vector: bool) -> Method[Answer]:
     method = _along_coordinates(setting, vector=vector)
     if not setting.repair:
         return method
@@ -153,7 +153,7 @@ def _first_derivative(setting: Setting, *, vector: bool) -> Method:
     return Repaired(method, site, stencil, _steps(setting, stencil), vector, drifts=setting.drifts)
 
 
-def _along_coordinates(setting: Setting, *, vector: bool) -> Method:
+def _along_coordinates(setting: Setting, *, vector: bool) -> Method[Answer]:
     """The one place where steps are decided: methods that find them first take FirstDerivative's place here."""
     site, options, stencil = setting.site, setting.options, setting.options.stencil
     size = typical_sizes(site.x, options.scale)
@@ -168,7 +168,9 @@ def _along_coordinates(setting: Setting, *, vector: bool) -> Method:
     return FirstDerivative(site, stencil, _steps(setting, stencil), vector)
 
 
-def _noise_step(step: NoiseStep, stencil: Stencil, site: Site, size: NDArray[np.float64], *, vector: bool) -> Method:
+def _noise_step(
+    step: NoiseStep, stencil: Stencil, site: Site, size: NDArray[np.float64], *, vector: bool
+) -> Method[Answer]:
     if step.method == "probe":
         if stencil.imaginary:
             raise InputError("step: the complex step has no noise to choose its size by; leave step out")
@@ -208,7 +210,7 @@ def _vector(what: str, v: Any, d: int) -> NDArray[np.float64]:
     return vector
 
 
-KINDS: Mapping[str, Callable[..., Method]] = {
+KINDS: Mapping[str, Callable[..., Method[Answer]]] = {
     "gradient": _gradient,
     "jacobian": _jacobian,
     "hessian": _hessian,

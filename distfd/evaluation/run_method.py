@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import time
-from typing import TYPE_CHECKING, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar, cast
 
-from distfd.differentiation.method import Answer, Request
-from distfd.evaluation.evaluate import evaluate
+from distfd.differentiation.method import Request
+from distfd.evaluation.evaluate import evaluate_in_steps
+from distfd.evaluation.event_loop import WorkGivenOut
 from distfd.evaluation.outcome import failure_error
 from distfd.evaluation.tally import Tally, gather
 from distfd.evaluation.warm_starts import evaluate_warm
@@ -17,13 +19,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from distfd.core.records import Batch
-    from distfd.differentiation.method import Method, Wave
+    from distfd.differentiation.method import Answer, Method, PointValues, Wave
     from distfd.evaluation.session import Session
+
+A = TypeVar("A", bound="Answer | PointValues")
+
+
+@dataclass(frozen=True, eq=False)
+class Finished:
+    """Evaluations that are final, and the request that they belong to."""
+
+    request: Request
+    batch: Batch
 
 
 def solve(
-    session: Session, method: Method, task: str, label: Callable[[int], str], *, raises: bool
-) -> tuple[Answer, Tally]:
+    session: Session, method: Method[A], task: str, label: Callable[[int], str], *, raises: bool
+) -> tuple[A, Tally]:
     """Evaluate what the method asks for until it answers.
 
     Parameters
@@ -44,20 +56,19 @@ def solve(
         try:
             next(steps)
         except StopIteration as ended:
-            return cast("Answer", ended.value), tally
+            return cast("A", ended.value), tally
 
 
 def solving(
     session: Session,
-    method: Method,
+    method: Method[A],
     task: str,
     label: Callable[[int], str],
     tally: Tally,
     *,
     raises: bool,
-    announce: bool = False,
-) -> Generator[tuple[Request, Batch], None, Answer]:
-    """As `solve`, by and by: yields what is final as it becomes so, with the request that it belongs to.
+) -> Generator[WorkGivenOut | Finished, None, A]:
+    """As `solve`, by and by: yields what is final as it becomes so, and that a wave's work is given out.
 
     Closing the generator ends what runs; the tally then counts what was finished.
 
@@ -65,14 +76,12 @@ def solving(
     ----------
     tally : Tally
         Is added to, wave by wave.
-    announce : bool
-        Whether to yield an empty batch as soon as a wave's first points are with their slots (not in warm starts).
     """
     waves: list[Wave] = []
     if session.warm is not None:
         session.warm.begin()
     while isinstance(step := method.advance(waves), Request):
-        waves.append((yield from _wave(session, step, task, label, tally, raises=raises, announce=announce)))
+        waves.append((yield from _wave(session, step, task, label, tally, raises=raises)))
     return step
 
 
@@ -84,21 +93,19 @@ def _wave(
     tally: Tally,
     *,
     raises: bool,
-    announce: bool,
-) -> Generator[tuple[Request, Batch], None, Wave]:
+) -> Generator[WorkGivenOut | Finished, None, Wave]:
     begin, warm = time.monotonic(), session.warm
     batches: list[Batch] = []
-    if warm is None:
-        source = evaluate(session, request, task, announce=announce)
-    else:
-        source = evaluate_warm(session, warm, request, task)
+    source = evaluate_in_steps(session, request, task) if warm is None else evaluate_warm(session, warm, request, task)
     again = 0.0
     try:
         with contextlib.closing(source) as finished:
-            for batch in finished:
-                if len(batch):
-                    batches.append(batch)
-                yield request, batch
+            for step in finished:
+                if isinstance(step, WorkGivenOut):
+                    yield step
+                else:
+                    batches.append(step)
+                    yield Finished(request, step)
     finally:
         for wave, made, seconds in warm.taken_again() if warm is not None else ():
             again += seconds

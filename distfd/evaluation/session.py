@@ -11,14 +11,18 @@ from distfd.core.errors import DistfdError
 from distfd.evaluation.stall_notice import Silence, why_waiting
 from distfd.results import events
 from distfd.scheduling.slot_pool import Pool
-from distfd.workers.protocols import SlotStarting, SlotUp
+from distfd.workers.messages import SlotStarting, SlotUp
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from distfd.evaluation.warm_states import Warm
+    from distfd.executors.base import Executor
+    from distfd.objectives.base import Objective
+    from distfd.observers.base import Observer
     from distfd.scheduling.policy import Policy
-    from distfd.workers.protocols import Executor, Objective, Observer, Report, Store
+    from distfd.stores.base import Store
+    from distfd.workers.messages import Report
     from distfd.workers.recycle import Recycle
 
 
@@ -73,16 +77,9 @@ class Session:
                         stacklevel=2,
                     )
 
-    @property
-    def awaits_leftovers(self) -> bool:
-        """Whether workers of an earlier driver may still add to the store's values."""
-        return bool(getattr(self.store, "awaits_leftovers", False))
-
     def spool_place(self) -> str | None:
         """Where workers leave long evaluations, in case this process dies; None where they die with it."""
-        # Both are hints that a store or executor of the user's own need not know of.
-        place = getattr(self.store, "spool_place", None)
-        return place() if place is not None and getattr(self.executor, "apart", False) else None
+        return self.store.spool_place() if self.executor.has_own_processes else None
 
     def start(self) -> None:
         """Have the executor start its slots, if it has not yet."""

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from distfd.evaluation.options import EvaluationOptions
-    from distfd.workers.protocols import Executor, Observer, Store
+    from distfd.executors.base import Executor
+    from distfd.observers.base import Observer
+    from distfd.stores.base import Store
     from distfd.workers.recycle import Recycle
 
 
@@ -59,17 +61,17 @@ def open_session(
     if not isinstance(observers, Iterable) or not all(map(callable, watching := tuple(observers))):
         raise InputError(f"observers: must be callables, in a list (was {observers!r})")
     objective = as_objective(fun, args, kwargs, version)
-    if names is not None and hasattr(objective, "named"):  # only objectives that write x by name have it
+    if names is not None:
         objective = objective.named(names)
     warmth = make_warm(warm, objective)
-    tell(getattr(objective, "doubts", ()))
-    if imaginary and not getattr(objective, "takes_complex", True):
+    tell(objective.doubts)
+    if imaginary and not objective.takes_complex:
         raise InputError("scheme: complex-step gives J complex x, and a program reads real numbers; use central")
     made = make_executor(executor)
     policy = treatment.policy(
         limits_itself=objective.limits_itself,
         backups=made.duplicates_are_free if deterministic is None else deterministic,
-        limit=getattr(made, "time_limit", None),  # an executor of the user's own need not have one
+        limit=made.time_limit,
     )
     opened, salt, owned = open_store(store, objective)
     session = Session(

@@ -10,7 +10,7 @@ import numpy as np
 from distfd.core.describe import numbered
 from distfd.core.points import dense_points
 from distfd.differentiation.base_point import Site
-from distfd.differentiation.method import Request
+from distfd.differentiation.method import Answer, Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,7 +38,7 @@ class Along:
 
     site: Site
     directions: Floats
-    inner: Method
+    inner: Method[Answer]
 
     def advance(self, waves: Sequence[Wave]) -> Request | Answer:
         """What the method of t says, with its points written as points of x."""

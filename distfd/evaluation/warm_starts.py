@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from distfd.core.errors import InputError
-from distfd.core.records import Status
+from distfd.core.records import Batch, Status
 from distfd.differentiation.method import Request
-from distfd.evaluation.evaluate import evaluate
+from distfd.evaluation.evaluate import evaluate, evaluate_in_steps
+from distfd.evaluation.event_loop import WorkGivenOut
 from distfd.evaluation.tally import gather
 from distfd.evaluation.warm_states import MODES, Warm
 
@@ -32,10 +33,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from distfd.core.records import Batch
     from distfd.evaluation.session import Session
     from distfd.evaluation.warm_states import Left, Mode
-    from distfd.workers.protocols import Objective
+    from distfd.objectives.base import Objective
 
 
 def make_warm(mode: str | None, objective: Objective) -> Warm | None:
@@ -46,21 +46,16 @@ def make_warm(mode: str | None, objective: Objective) -> Warm | None:
     InputError
         If there is no such mode, or J cannot start from a state.
     """
-    check = getattr(objective, "check_warm", None)
     if mode not in (None, *MODES):
         raise InputError(f"warm: must be baseline, iterate or None (was {mode!r})")
-    if check is not None:
-        check(mode)
-    elif mode is not None:
-        raise InputError(
-            f"warm: {mode} needs a simulator with snapshot() and restore(state), or a program with restart files, and "
-            "J is a function"
-        )
+    objective.check_warm(mode)
     return None if mode is None else Warm(mode)
 
 
-def evaluate_warm(session: Session, warm: Warm, request: Request, task: str) -> Generator[Batch, None, None]:
-    """As `distfd.evaluation.evaluate.evaluate`, each point from the state that the mode asks for.
+def evaluate_warm(
+    session: Session, warm: Warm, request: Request, task: str
+) -> Generator[WorkGivenOut | Batch, None, None]:
+    """As `distfd.evaluation.evaluate.evaluate_in_steps`, each point from the state that the mode asks for.
 
     Raises
     ------
@@ -81,24 +76,27 @@ def evaluate_warm(session: Session, warm: Warm, request: Request, task: str) -> 
     alone, rest = np.array([baseline]), np.delete(np.arange(len(request.points)), baseline)
     first = Request(request.points.take(alone), 0, request.vector, request.lenient)
     good = False
-    for batch in _from(session, warm, first, None, task):
-        good |= bool((batch.status == Status.OK).any())
-        yield _renumbered(batch, alone)
+    for step in _from(session, warm, first, None, task):
+        good |= isinstance(step, Batch) and bool((step.status == Status.OK).any())
+        yield _renumbered(step, alone)
     if good:
         warm.use(warm.left(first.points, 0))
         others = Request(request.points.take(rest), None, request.vector, request.lenient)
-        for batch in _from(session, warm, others, warm.start, task):
-            yield _renumbered(batch, rest)
+        for step in _from(session, warm, others, warm.start, task):
+            yield _renumbered(step, rest)
 
 
 def _from(
     session: Session, warm: Warm, request: Request, start: Left | None, task: str
-) -> Generator[Batch, None, None]:
+) -> Generator[WorkGivenOut | Batch, None, None]:
     """Evaluate from one state, and remember what the baseline left."""
     keys = request.points.keys(_salt(session.salt, warm.mode, start))
     baseline = request.baseline
     begin = None if start is None else lambda: _state(session, warm, start)
-    for batch in evaluate(session, request, task, keys=keys, begin=begin, capture=baseline):
+    for batch in evaluate_in_steps(session, request, task, keys=keys, begin=begin, capture=baseline):
+        if isinstance(batch, WorkGivenOut):
+            yield batch
+            continue
         if baseline is not None and np.any((batch.index == baseline) & (batch.status == Status.OK)):
             warm.note(request, start, bytes(keys[baseline]), batch.states.get(baseline))
         # The state goes no further: what keeps batches would keep it alive.
@@ -151,7 +149,10 @@ def _salt(salt: int, mode: Mode, start: Left | None) -> int:
     return int.from_bytes(digest[:16])
 
 
-def _renumbered(batch: Batch, numbers: NDArray[np.int64]) -> Batch:
-    """The batch by the numbers that its points have in the whole request."""
+def _renumbered(step: WorkGivenOut | Batch, numbers: NDArray[np.int64]) -> WorkGivenOut | Batch:
+    """A batch by the numbers that its points have in the whole request."""
+    if isinstance(step, WorkGivenOut):
+        return step
+    batch = step
     failures = {int(numbers[k]): failure for k, failure in batch.failures.items()}
     return replace(batch, index=numbers[batch.index], failures=failures)

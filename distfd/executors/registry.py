@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from distfd.core.errors import InputError
+from distfd.executors.base import adapted
 
 if TYPE_CHECKING:
-    from distfd.workers.protocols import Executor
+    from distfd.executors.base import Executor
 
 
 def make_executor(executor: str | Executor) -> Executor:
@@ -19,9 +20,9 @@ def make_executor(executor: str | Executor) -> Executor:
         If there is none of that name.
     """
     if not isinstance(executor, str):
-        if not hasattr(executor, "submit"):
+        if (found := adapted(executor)) is None:
             raise InputError(f"executor: must be ray, serial, or an executor object (was {executor!r})")
-        return executor
+        return found
     if executor == "ray":
         from distfd.executors.ray.executor import RayExecutor
 

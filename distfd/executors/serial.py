@@ -10,7 +10,8 @@ from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from distfd.workers.protocols import ChunkDone, SlotLost, SlotUp
+from distfd.executors.base import Executor
+from distfd.workers.messages import ChunkDone, SlotLost, SlotUp
 from distfd.workers.recycle import RECYCLED, as_recycle
 from distfd.workers.threads import limited_threads
 from distfd.workers.worker import Worker
@@ -18,11 +19,12 @@ from distfd.workers.worker import Worker
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from distfd.workers.protocols import Chunk, Objective, Report
+    from distfd.objectives.base import Objective
+    from distfd.workers.messages import Chunk, Report
     from distfd.workers.recycle import Recycle
 
 
-class SerialExecutor:
+class SerialExecutor(Executor):
     """One slot, in this process.
 
     Parameters
@@ -69,7 +71,7 @@ class SerialExecutor:
         with limited_threads(self._num_threads):
             batch = self._worker.run(replace(chunk, recycle=_without_memory(chunk.recycle)))
         done = ChunkDone(0, chunk.id, batch)
-        if not batch.last:
+        if not self._worker.worn:
             return [done]
         # In the place of a fresh process there is at least a fresh model.
         self._worker = Worker(self._objective)

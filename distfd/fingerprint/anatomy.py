@@ -23,7 +23,7 @@ from distfd.fingerprint.callables import (
     wrapper,
 )
 from distfd.fingerprint.graph_digest import Anatomy, ModuleName, atom, named
-from distfd.fingerprint.module_origins import imported_by, origin, source_digest
+from distfd.fingerprint.module_origins import imported_by, origin, recorded_name, source_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -69,7 +69,7 @@ def _installed(obj: object) -> Anatomy | None:
     place = origin(module)
     if place is None or place.version is None:
         return None
-    return Anatomy(f"installed {module} {name} {place.version}".encode())
+    return Anatomy(f"installed {recorded_name(module)} {name} {place.version}".encode())
 
 
 def _module(name: str) -> Anatomy:
@@ -77,7 +77,7 @@ def _module(name: str) -> Anatomy:
     if place is None:
         return Anatomy(f"absent {name}".encode())
     if place.version is not None:
-        return Anatomy(f"installed {name} {place.version}".encode())
+        return Anatomy(f"installed {recorded_name(name)} {place.version}".encode())
     if place.file is None or not place.file.is_file():
         return Anatomy(f"local {name}".encode())
     parts = [(f"import {part}", ModuleName(part)) for part in imported_by(name, place.file)]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from distfd.fingerprint.bytecode import code_label, constants, global_names, imports, used_names
 from distfd.fingerprint.graph_digest import Anatomy, ModuleName, named
-from distfd.fingerprint.module_origins import origin
+from distfd.fingerprint.module_origins import origin, recorded_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +29,7 @@ def function(obj: types.FunctionType) -> Anatomy:
     place = origin(module) if isinstance(module, str) else None
     if place is not None and place.version is not None:
         # Made by an installed package: what it refers to there has that package's version.
-        return Anatomy(f"installed function {place.name} {place.version}".encode(), parts)
+        return Anatomy(f"installed function {recorded_name(place.name)} {place.version}".encode(), parts)
     known = {name: obj.__globals__[name] for name in sorted(global_names(code)) if name in obj.__globals__}
     parts += named(known, "global {!r}")
     package = obj.__globals__.get("__package__") or ""

@@ -88,10 +88,48 @@ def _find(name: str) -> ModuleSpec | None:
     return spec
 
 
+OWN_VERSION = "0.1.0"
+"""What stands for the version of distfd's own classes in a fingerprint: a new release of distfd, or a checkout of it,
+is no part of a user's objective, and values that are stored stay good."""
+_RECORDED_AS = {
+    "distfd.core.errors": "distfd.errors",
+    "distfd.core.records": "distfd.records",
+    "distfd.differentiation.noise_result": "distfd.numerics.noise_result",
+    "distfd.differentiation.stencils": "distfd.numerics.stencils",
+    "distfd.differentiation.steps": "distfd.numerics.steps",
+    "distfd.differentiation.sweep_result": "distfd.numerics.sweep_result",
+    "distfd.evaluation.api": "distfd.api",
+    "distfd.evaluation.derivative_future": "distfd.pending",
+    "distfd.evaluation.evaluator": "distfd.evaluator",
+    "distfd.evaluation.options": "distfd.options",
+    "distfd.executors.ray.executor": "distfd.executors.ray",
+    "distfd.checks.derivative_check": "distfd.checking",
+    "distfd.checks.gradient_check": "distfd.gradient_check",
+    "distfd.integrations.jax": "distfd.jax",
+    "distfd.integrations.openmdao": "distfd.openmdao",
+    "distfd.integrations.optimagic": "distfd.optimagic",
+    "distfd.integrations.scipy_derivative": "distfd.scipy_derivative",
+    "distfd.integrations.torch": "distfd.torch",
+    "distfd.objectives.command.objective": "distfd.objectives.command",
+    "distfd.observers.progress": "distfd.observers.display",
+    "distfd.optimization.constraints": "distfd.optimizing.constraints",
+    "distfd.optimization.limits": "distfd.optimizing.limits",
+    "distfd.optimization.minimize": "distfd.optimize",
+    "distfd.results.derivative_result": "distfd.results",
+    "distfd.results.events": "distfd.events",
+}
+"""Module of distfd: the name by which the fingerprints of stored values and journals know it. It is a part of the file
+format: where a class that users may name moves, its old name goes in here."""
+
+
+def recorded_name(module: str) -> str:
+    """The name of an installed module as fingerprints have it."""
+    return _RECORDED_AS.get(module, module)
+
+
 def _version(top: str, place: str | None) -> str | None:
     if top == "distfd":
-        # A checkout of distfd itself is no part of a user's objective.
-        return _distribution_version(top) or "0"
+        return OWN_VERSION
     python = f"python {sys.version_info.major}.{sys.version_info.minor}"
     if place is None:
         return python if top in sys.stdlib_module_names else None

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from distfd.differentiation.stencils import Stencil
+    from distfd.executors.base import Executor
     from distfd.integrations.scipy_sources import Source
-    from distfd.workers.protocols import Executor
 
 METHODS: Mapping[str, Stencil] = {
     "2-point": SCHEMES["forward"],

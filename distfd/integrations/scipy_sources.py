@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from distfd.core.points import Points
-    from distfd.workers.protocols import Executor
+    from distfd.executors.base import Executor
 
 
 class Source(Protocol):

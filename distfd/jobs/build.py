@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from distfd.config.load import LoadedConfig
     from distfd.config.problem import Problem
     from distfd.config.schema import Config
-    from distfd.workers.protocols import Executor, Objective, Observer, Store
+    from distfd.executors.base import Executor
+    from distfd.objectives.base import Objective
+    from distfd.observers.base import Observer
+    from distfd.stores.base import Store
 
 
 def make_objective(loaded: LoadedConfig, problem: Problem, work: Path | None = None) -> Objective:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from distfd.config.load import LoadedConfig
     from distfd.config.problem import Problem
-    from distfd.workers.protocols import Observer
+    from distfd.observers.base import Observer
 
 
 def check_job(

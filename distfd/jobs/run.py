@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from distfd.config.problem import Problem
     from distfd.config.sections import Minimize
     from distfd.evaluation.evaluator import Evaluator
-    from distfd.workers.protocols import Observer
+    from distfd.observers.base import Observer
 
 
 @dataclass

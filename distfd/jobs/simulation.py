@@ -14,7 +14,7 @@ from distfd.core.records import Batch, Status
 from distfd.scheduling.policy import Policy
 from distfd.scheduling.scheduler import Scheduler
 from distfd.scheduling.slot_pool import Pool
-from distfd.workers.protocols import ChunkDone, SlotUp
+from distfd.workers.messages import ChunkDone, SlotUp
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

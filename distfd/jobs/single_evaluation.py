@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from distfd.config.load import LoadedConfig
     from distfd.config.problem import Problem
-    from distfd.workers.protocols import Objective
+    from distfd.objectives.base import Objective
 
 _SOME = 8
 _MOST = 40

@@ -6,13 +6,14 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 from distfd.core.errors import InputError
+from distfd.objectives.base import adapted
 from distfd.objectives.function import PythonObjective
 from distfd.objectives.simulator import SimulatorObjective
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from distfd.workers.protocols import Objective
+    from distfd.objectives.base import Objective
 
 
 def as_objective(
@@ -25,10 +26,9 @@ def as_objective(
     InputError
         If it is none of these.
     """
-    if hasattr(fun, "make") and hasattr(fun, "limits_itself"):
+    if (objective := adapted(fun)) is not None:
         if args or kwargs:
             raise InputError("args and kwargs go with a callable or a class, not with an objective made before")
-        objective: Objective = fun
         return objective
     if not isinstance(args, tuple):
         args = (args,)

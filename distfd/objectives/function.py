@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from distfd.core.errors import InputError, MissingSimulatorError
 from distfd.core.suggestions import did_you_mean
 from distfd.fingerprint.fingerprint import fingerprint
+from distfd.objectives.base import Objective
+from distfd.workers.model import Model
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class PythonObjective:
+class PythonObjective(Objective):
     """J(x): ``fun(x, *args, **kwargs)``.
 
     Parameters
@@ -39,8 +41,6 @@ class PythonObjective:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     version: str | None = None
 
-    limits_itself = False
-
     def fingerprint(self) -> str | None:
         """Digest of the function, what it refers to, and its arguments."""
         found = fingerprint((self.fun, self.args, dict(self.kwargs)), version=self.version)
@@ -52,7 +52,7 @@ class PythonObjective:
 
 
 @dataclass(frozen=True, eq=False)
-class PythonModel:
+class PythonModel(Model):
     """A callable, ready."""
 
     fun: Callable[..., Any]
@@ -62,9 +62,6 @@ class PythonModel:
     def evaluate(self, x: NDArray[np.float64], *, timeout: float | None) -> Any:  # noqa: ARG002  # ended from outside
         """Call it."""
         return self.fun(x, *self.args, **self.kwargs)
-
-    def close(self) -> None:
-        """Nothing to free."""
 
 
 def load_name(name: str, folder: Path) -> Any:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from distfd.core.errors import InputError
 from distfd.fingerprint.fingerprint import fingerprint
+from distfd.objectives.base import Objective
+from distfd.workers.model import Model
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class SimulatorObjective:
+class SimulatorObjective(Objective):
     """J(x) = simulator.evaluate(x), every point from the same state.
 
     Parameters
@@ -37,8 +39,6 @@ class SimulatorObjective:
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     version: str | None = None
-
-    limits_itself = False
 
     @property
     def doubts(self) -> tuple[str, ...]:
@@ -77,7 +77,7 @@ class SimulatorObjective:
         return SimulatorModel(self.simulator(*self.args, **self.kwargs))
 
 
-class SimulatorModel:
+class SimulatorModel(Model):
     """A simulator, set up."""
 
     def __init__(self, simulator: Any) -> None:

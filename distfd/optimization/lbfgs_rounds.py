@@ -9,7 +9,7 @@ import numpy as np
 
 from distfd.core.points import dense_points
 from distfd.differentiation.batched_methods import Together
-from distfd.differentiation.method import Answer, Request, Values
+from distfd.differentiation.method import Answer, Request, Value
 from distfd.evaluation.outcome import tell
 from distfd.evaluation.tally import gather
 from distfd.optimization.history import Seen
@@ -42,7 +42,7 @@ class Gradients(Protocol):
     def scheme(self) -> str | None:
         """Of the gradients, where it is not the one that was asked for."""
 
-    def plan(self, x: Floats) -> Method:
+    def plan(self, x: Floats) -> Method[Answer]:
         """The plan of the gradient at x."""
 
     def found(self, x: Floats, answer: Answer) -> Found:
@@ -94,7 +94,7 @@ class Rounds:
         return found[0]
 
     def evaluate(self, points: Sequence[tuple[Floats, bool]], gradients: Gradients) -> list[Found]:
-        """Values at all points, and gradients where they are wanted, in one wave or as few as their plans need.
+        """Value at all points, and gradients where they are wanted, in one wave or as few as their plans need.
 
         Raises
         ------
@@ -105,11 +105,11 @@ class Rounds:
         return found
 
     def solve(
-        self, points: Sequence[tuple[Floats, Method | None]], gradients: Gradients
+        self, points: Sequence[tuple[Floats, Method[Answer] | None]], gradients: Gradients
     ) -> tuple[list[Found], list[list[Wave]]]:
         """The same by given plans, with each point's waves."""
         evaluator, record = self._course.evaluator, self._course.record
-        together = Together([Values(dense_points([x]), baseline=0) if plan is None else plan for x, plan in points])
+        together = Together([Value(dense_points([x]), vector=False) if plan is None else plan for x, plan in points])
         _, tally = evaluator.solve(together, "trials", raises=False)
         waves = [gather(request, batches) for request, batches in tally.waves]
         answers = together.answers(waves)

@@ -68,7 +68,7 @@ class NoisyGradients:
         """What the noise seldom passes."""
         return _BOUND * self.level
 
-    def plan(self, x: Floats) -> Method:
+    def plan(self, x: Floats) -> Method[Answer]:
         """Forward differences with h = 8^(1/4) sqrt(sigma / J'') (More & Wild, ACM TOMS 38(3), 2012), or AutoStep."""
         setting = self.evaluator.setting(x)
         scale = typical_sizes(setting.site.x, setting.options.scale)

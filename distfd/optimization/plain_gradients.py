@@ -40,7 +40,7 @@ class PlainGradients:
         """Central ones are not what was asked for."""
         return "central" if self._central else None
 
-    def plan(self, x: Floats) -> Method:
+    def plan(self, x: Floats) -> Method[Answer]:
         """The plan of the gradient at x."""
         setting = self._evaluator.setting(x)
         self._options = setting.options

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from distfd.scheduling.attempts import Attempts
     from distfd.scheduling.slot_queues import Issued
     from distfd.scheduling.wave_state import WaveState
-    from distfd.workers.protocols import SlotStarting, SlotUp
+    from distfd.workers.messages import SlotStarting, SlotUp
 
 
 DEAD_STARTS = 5

@@ -10,7 +10,7 @@ from distfd.scheduling.deadlines import WORTH_ENDING, out_of_time, setup_limits,
 from distfd.scheduling.lost_slots import Losses, overran, setup_overran
 from distfd.scheduling.slot_queues import Queues
 from distfd.scheduling.wave_state import WaveState
-from distfd.workers.protocols import SlotLost, SlotStarting, SlotUp
+from distfd.workers.messages import SlotLost, SlotStarting, SlotUp
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from distfd.scheduling.policy import Policy
     from distfd.scheduling.slot_pool import Pool
     from distfd.scheduling.slot_queues import Issued
-    from distfd.workers.protocols import ChunkDone, Report
+    from distfd.workers.messages import ChunkDone, Report
 
 
 class Scheduler:

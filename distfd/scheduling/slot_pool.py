@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from distfd.scheduling.evaluation_times import Times
-from distfd.workers.protocols import SlotUp
+from distfd.workers.messages import SlotUp
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from distfd.workers.protocols import SlotStarting
+    from distfd.workers.messages import SlotStarting
 
 
 @dataclass

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from distfd.scheduling.slot_queues import Issued
-    from distfd.workers.protocols import SlotUp
+    from distfd.workers.messages import SlotUp
 
 
 _QUICKER = Failure(Status.CANCELLED, "another slot was quicker")

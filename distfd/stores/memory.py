@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from distfd.stores.base import Store
 from distfd.stores.columns import found, key_blobs, valid_rows
 
 if TYPE_CHECKING:
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
     from distfd.core.records import Batch
 
 
-class MemoryStore:
-    """Values in a dictionary (`distfd.workers.protocols.Store`).
+class MemoryStore(Store):
+    """Values in a dictionary (`distfd.stores.base.Store`).
 
     The first valid value of a point stays: later ones come from duplicates of stragglers, and a value that was handed
     out must not change under its reader.
@@ -50,10 +51,6 @@ class MemoryStore:
         for key, start, size in zip(blobs, starts.tolist(), sizes.tolist(), strict=True):
             # A copy, so that one kept value does not keep the whole batch alive.
             keep(key, batch.flat[start : start + size].copy())
-
-    def seconds(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Nothing: no earlier process has written here."""
-        return np.empty(0, dtype=np.int64), np.empty(0)
 
     def close(self) -> None:
         """Forget all values."""

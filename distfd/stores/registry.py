@@ -7,10 +7,12 @@ import warnings
 from typing import TYPE_CHECKING
 
 from distfd.core.errors import InputError
+from distfd.stores.base import adapted
 from distfd.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
-    from distfd.workers.protocols import Objective, Store
+    from distfd.objectives.base import Objective
+    from distfd.stores.base import Store
 
 
 def open_store(store: str | os.PathLike[str] | Store | None, objective: Objective) -> tuple[Store, int, bool]:
@@ -32,6 +34,6 @@ def open_store(store: str | os.PathLike[str] | Store | None, objective: Objectiv
         from distfd.stores.sqlite import SQLiteStore
 
         return SQLiteStore(os.fspath(store)), salt, True
-    if not hasattr(store, "get") or not hasattr(store, "put"):
+    if (found := adapted(store)) is None:
         raise InputError(f"store: must be a path, a store object or None (was {store!r})")
-    return store, salt, False
+    return found, salt, False

@@ -14,6 +14,7 @@ import numpy as np
 
 from distfd.core.errors import InputError, StoreError
 from distfd.stores import sqlite_file
+from distfd.stores.base import Store
 from distfd.stores.columns import key_blobs
 from distfd.stores.file_lock import FileLock
 from distfd.stores.rows import row_checksum, rows_of
@@ -111,8 +112,8 @@ _WORTH_SYNCING = 1.0
 """Seconds of evaluations that are worth waiting for the disk."""
 
 
-class SQLiteStore:
-    """Attempts in an SQLite file, values bit for bit (`distfd.workers.protocols.Store`).
+class SQLiteStore(Store):
+    """Attempts in an SQLite file, values bit for bit (`distfd.stores.base.Store`).
 
     One process at a time, one thread at a time; others look with `distfd.stores.summary.read_summary` or the sqlite3
     tool (``SELECT * FROM evaluations``). What `put` was given survives the process when it returns; it survives the

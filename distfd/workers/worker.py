@@ -11,16 +11,17 @@ import subprocess
 import time
 import traceback
 import warnings
-from dataclasses import replace
+from dataclasses import fields, replace
 from numbers import Complex, Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from distfd.core.failures import EvaluationFailure
 from distfd.core.records import Batch, Failure, Status
 from distfd.workers.argument_reuse import Lender
+from distfd.workers.messages import CallBatch, CallChunk, EvaluationChunk
 from distfd.workers.spool import SECONDS, leave
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from distfd.workers.protocols import Calls, Chunk, Model, Objective, WarmModel
+    from distfd.workers.messages import Chunk
+    from distfd.workers.model import MakesModel, Model
 
 _DETAIL_LIMIT = 20_000
 _NOTHING = np.empty(0)
@@ -44,14 +46,15 @@ class Worker:
         user's Ctrl-C, and is let through.
     """
 
-    def __init__(self, objective: Objective, slot: int = 0, *, own_process: bool = False) -> None:
+    def __init__(self, objective: MakesModel, slot: int = 0, *, own_process: bool = False) -> None:
         self._objective = objective
         self._slot = slot
         self._own_process = own_process
         self._model: Model | None = None
         self._lender = Lender()
         self._evaluations = 0
-        self._worn = False
+        self.worn = False
+        """Whether this process is to be replaced now; it evaluates nothing more."""
         self.host = socket.gethostname()
         self.pid = os.getpid()
 
@@ -63,7 +66,8 @@ class Worker:
     def run(self, chunk: Chunk) -> Batch:
         """Evaluate the chunk's points in order until all are done, its budget is spent, or this process has to go.
 
-        One that has to go (see ``Chunk.recycle``) ends J in good order, and evaluates none of what it is given then.
+        One that has to go (see ``Chunk.recycle``) ends J in good order, says so by ``worn``, and evaluates none of what
+        it is given then.
         """
         begin = time.monotonic()
         rows: list[tuple[float, float, Status, NDArray[np.float64]]] = []
@@ -71,14 +75,14 @@ class Worker:
         returned: dict[int, Any] = {}
         states: dict[int, NDArray[np.uint8]] = {}
         for k, number in enumerate(chunk.index.tolist()):
-            if self._worn or (k and time.monotonic() - begin > chunk.budget):
+            if self.worn or (k and time.monotonic() - begin > chunk.budget):
                 break
             started = time.time()
             tick = time.monotonic()
-            if chunk.calls is None:
+            if isinstance(chunk, EvaluationChunk):
                 outcome = self._evaluate(chunk, k, states)
             else:
-                outcome = self._call(chunk.calls, k, number, returned)
+                outcome = self._call(chunk, k, returned)
             if isinstance(outcome, Failure) and outcome.exception is not None and failures:
                 # Frames hold what J had at hand, x first of all: those of one failure will do.
                 traceback.clear_frames(outcome.exception.__traceback__)
@@ -88,15 +92,15 @@ class Worker:
                 rows.append((started, ended, outcome.status, np.empty(0)))
             else:
                 rows.append((started, ended, Status.OK, outcome))
-            if chunk.spool is not None and ended - started >= SECONDS:
+            if isinstance(chunk, EvaluationChunk) and chunk.spool is not None and ended - started >= SECONDS:
                 leave(chunk.spool, k, self._batch(chunk.index[k : k + 1], rows[-1:], failures))
             self._evaluations += 1
-            self._worn = chunk.recycle is not None and chunk.recycle.due(self._evaluations)
+            self.worn = chunk.recycle is not None and chunk.recycle.due(self._evaluations)
         self._lender.end()
-        if self._worn:
+        if self.worn:
             self.close()
         batch = self._batch(chunk.index[: len(rows)], rows, failures)
-        return replace(batch, returned=returned, states=states, last=self._worn)
+        return replace(batch, states=states) if isinstance(chunk, EvaluationChunk) else _with_returns(batch, returned)
 
     def _batch(
         self,
@@ -133,7 +137,9 @@ class Worker:
             self._model = self._objective.make()
         return self._model
 
-    def _evaluate(self, chunk: Chunk, k: int, states: dict[int, NDArray[np.uint8]]) -> NDArray[np.float64] | Failure:
+    def _evaluate(
+        self, chunk: EvaluationChunk, k: int, states: dict[int, NDArray[np.uint8]]
+    ) -> NDArray[np.float64] | Failure:
         number = int(chunk.index[k])
         left: list[Any] = []
 
@@ -144,8 +150,7 @@ class Worker:
             # Read again for each point, so that none has in hand what another may change.
             state = None if chunk.state is None else pickle.loads(chunk.state.data)  # noqa: S301  # from a worker
             capture = number == chunk.capture
-            warm = cast("WarmModel", model)
-            raw, after = warm.evaluate_from(x, state, timeout=chunk.timeout, capture=capture)
+            raw, after = model.evaluate_from(x, state, timeout=chunk.timeout, capture=capture)
             if capture:
                 left.append(after)
             return raw
@@ -161,9 +166,9 @@ class Worker:
 
         return self._attempt(value)
 
-    def _call(self, calls: Calls, k: int, number: int, returned: dict[int, Any]) -> NDArray[np.float64] | Failure:
+    def _call(self, chunk: CallChunk, k: int, returned: dict[int, Any]) -> NDArray[np.float64] | Failure:
         def value() -> NDArray[np.float64]:
-            returned[number] = calls.fun(calls.items[k])
+            returned[int(chunk.index[k])] = chunk.fun(chunk.items[k])
             return _NOTHING
 
         return self._attempt(value)
@@ -180,6 +185,11 @@ class Worker:
             if isinstance(error, KeyboardInterrupt) and not self._own_process:
                 raise
             return Failure(Status.ERROR, one_line(error), own_traceback(error), error)
+
+
+def _with_returns(batch: Batch, returned: dict[int, Any]) -> CallBatch:
+    columns = {column.name: getattr(batch, column.name) for column in fields(batch)}
+    return CallBatch(**columns, returned=returned)
 
 
 def _packed_state(state: Any) -> NDArray[np.uint8]:

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def python(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    code = f"import os, sys; sys.path.insert(0, {str(ROOT)!r}); from pathlib import Path; from distfd import terminal\n"
+    code = f"import os, sys; sys.path.insert(0, {str(ROOT)!r}); from pathlib import Path; from distfd.cli import terminal\n"
     return subprocess.run(
         [sys.executable, "-c", code + program], cwd=folder, capture_output=True, text=True, check=True
     )
@@ -91,7 +91,7 @@ def test_results_that_cannot_be_written_are_told_and_a_reader_that_went_is_no_er
 
 
 def answer(program: str, out: TextIO) -> tuple[int, str]:
-    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from distfd import terminal\n{program}"
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from distfd.cli import terminal\n{program}"
     ran = subprocess.run([sys.executable, "-c", code], stdout=out, stderr=subprocess.PIPE, text=True, check=False)
     return ran.returncode, ran.stderr.strip().rpartition("written: ")[2]
 
@@ -99,6 +99,6 @@ def answer(program: str, out: TextIO) -> tuple[int, str]:
 def test_closed_standard_streams_are_nobodys(tmp_path: Path) -> None:
     """As some daemons start their programs: the first file to be opened would be standard output."""
     program = "terminal.open_streams(); sys.exit(open('file', 'w').fileno() < 3 or sys.stdout.isatty())"
-    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from distfd import terminal; {program}"
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from distfd.cli import terminal; {program}"
     argv = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, "-c", code]
     assert subprocess.run(argv, cwd=tmp_path, check=False).returncode == 0

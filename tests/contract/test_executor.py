@@ -27,11 +27,12 @@ from distfd.executors.ray.executor import RayExecutor
 from distfd.executors.ray.failures import failure_of
 from distfd.executors.ray.worker import PickledObjective, RayWorker
 from distfd.executors.serial import SerialExecutor
+from distfd.objectives.base import Objective
 from distfd.objectives.function import PythonObjective
 from distfd.objectives.simulator import SimulatorObjective
 from distfd.scheduling.policy import Policy
 from distfd.stores.memory import MemoryStore
-from distfd.workers.protocols import Chunk, ChunkDone, SlotLost, SlotUp
+from distfd.workers.messages import ChunkDone, EvaluationChunk, SlotLost, SlotUp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,7 +40,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from distfd.workers.protocols import Executor, Report
+    from distfd.executors.base import Executor
+    from distfd.workers.messages import Report
 
 PATIENCE = 120
 """Seconds after which a test stops waiting for a report."""
@@ -65,7 +67,7 @@ class Bench:
         """A chunk of these points; its id."""
         chunk_id = next(self._ids)
         points = rows[0] if rows and isinstance(rows[0], Points) else dense_points([np.atleast_1d(r) for r in rows])
-        chunk = Chunk(chunk_id, np.arange(len(points)), points, vector, None, budget)
+        chunk = EvaluationChunk(chunk_id, np.arange(len(points)), points, vector, None, budget)
         self.executor.submit(slot, chunk)
         return chunk_id
 
@@ -275,10 +277,8 @@ def test_what_j_may_be(bench: Bench, fun: Any) -> None:
     assert bench.call(fun, [1.0, 2.0]).flat.tolist() == [6.0]
 
 
-class Noted:
+class Noted(Objective):
     """An objective that notes each journey and each arrival in a file outside all processes."""
-
-    limits_itself = False
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -534,7 +534,7 @@ def test_a_worker_that_cannot_start_says_why(private_ray: None) -> None:
 
     no_paths: Any = None
     actor: Any = ray.remote(RayWorker)
-    worker = actor.options(num_cpus=0).remote(PickledObjective(b"", False), 0, 1, no_paths)
+    worker = actor.options(num_cpus=0).remote(PickledObjective(b""), 0, 1, no_paths)
     with pytest.raises(ray.exceptions.RayActorError) as caught:
         ray.get(worker.hello.remote())
     found = failure_of(caught.value)

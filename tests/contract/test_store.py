@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from distfd.workers.protocols import Store
+    from distfd.stores.base import Store
 
     Open = Callable[[], Store]
 

@@ -45,7 +45,7 @@ def scale(x: Any) -> Floats:
     return np.asarray(np.maximum(1.0, np.abs(np.asarray(x, dtype=float))))
 
 
-METHODS: dict[str, Callable[[Site, bool], Method]] = {
+METHODS: dict[str, Callable[[Site, bool], Method[Answer]]] = {
     "auto": lambda at, vector: AutoStep(at, scale(at.x), vector),
     "shi": lambda at, vector: ShiStep(at, scale(at.x), False, vector),
     "shi central": lambda at, vector: ShiStep(at, scale(at.x), True, vector),
@@ -58,7 +58,7 @@ METHODS: dict[str, Callable[[Site, bool], Method]] = {
 }
 
 
-def solve(method: Method, fun: Callable[[Floats], Any], lost: Any = None) -> tuple[Answer, list[Wave]]:
+def solve(method: Method[Answer], fun: Callable[[Floats], Any], lost: Any = None) -> tuple[Answer, list[Wave]]:
     """Run a method; points for which ``lost`` is true have no value."""
     waves: list[Wave] = []
     while isinstance(step := method.advance(waves), Request):

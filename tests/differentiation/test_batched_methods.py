@@ -11,7 +11,7 @@ from solving import bits, drive, plan
 from distfd.core.points import dense_points
 from distfd.core.records import Failure, Status
 from distfd.differentiation.batched_methods import Together, joined
-from distfd.differentiation.method import Answer, Request, Values, Wave
+from distfd.differentiation.method import Answer, Method, Request, Value, Wave
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,10 +29,10 @@ def both(methods: list[Any]) -> tuple[list[Answer | None], list[Wave], Together]
 
 def test_each_answers_as_alone() -> None:
     xs = [np.array([0.3, -1.2, 0.7]), np.array([0.3, 2.0, -0.0]), np.array([5.0, 1.0, 1.0])]
-    methods = [
+    methods: list[Method[Answer]] = [
         plan("gradient", xs[0]),
         plan("gradient", xs[1], scheme="central"),
-        Values(dense_points([xs[2]]), baseline=0),
+        Value(dense_points([xs[2]]), vector=False),
         plan("gradient", xs[2], step="auto"),
     ]
     answers, waves, together = both(methods)

@@ -19,7 +19,7 @@ from distfd.core.points import dense_points
 from distfd.core.records import Status
 from distfd.differentiation.base_point import Site
 from distfd.differentiation.first_derivative import FirstDerivative
-from distfd.differentiation.method import Answer, Request, Values, Wave, check_x
+from distfd.differentiation.method import Answer, PointValues, Request, Value, Values, Wave, check_x
 from distfd.differentiation.placement import as_bounds
 from distfd.differentiation.stencils import SCHEMES
 from distfd.differentiation.steps import AbsoluteStep
@@ -93,15 +93,25 @@ def test_a_plan_needs_memory_for_its_points_alone(scheme: str, width: float) -> 
 
 def test_values_asks_for_its_points_and_says_which_are_missing() -> None:
     points = dense_points([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
-    plan = Values(points, vector=True, baseline=1)
+    plan = Values(points, vector=True)
     request = plan.advance(())
     assert isinstance(request, Request)
-    assert (request.points, request.baseline, request.vector) == (points, 1, True)
+    assert (request.points, request.baseline, request.vector) == (points, None, True)
     status = np.array([Status.OK, Status.CRASH, Status.NOT_RUN], dtype=np.uint8)
     answer = plan.advance([Wave(request, np.array([[1.0], [math.nan], [math.nan]]), status)])
-    assert isinstance(answer, Answer)
+    assert isinstance(answer, PointValues)
     assert answer.missing.tolist() == [1, 2]
-    assert answer.value[0] == 1.0
+    assert answer.values[0] == 1.0
+
+
+def test_value_asks_for_x_alone_as_its_baseline() -> None:
+    plan = Value(dense_points([[1.0, 2.0]]))
+    request = plan.advance(())
+    assert isinstance(request, Request)
+    assert (len(request.points), request.baseline) == (1, 0)
+    answer = plan.advance([Wave(request, np.array([[4.0, 5.0]]), np.array([Status.OK], dtype=np.uint8))])
+    assert isinstance(answer, Answer)
+    assert answer.value.tolist() == [4.0, 5.0]
 
 
 @st.composite

@@ -13,12 +13,13 @@ from distfd.differentiation.method import Request
 from distfd.errors import ClusterError, StoreError
 from distfd.evaluation.evaluate import evaluate
 from distfd.evaluation.session import Session
+from distfd.executors.base import Executor
 from distfd.executors.serial import SerialExecutor
 from distfd.objectives.function import PythonObjective
 from distfd.scheduling.policy import Policy
 from distfd.scheduling.slot_pool import Pool
 from distfd.stores.memory import MemoryStore
-from distfd.workers.protocols import ChunkDone, SlotLost, SlotUp
+from distfd.workers.messages import ChunkDone, EvaluationChunk, SlotLost, SlotUp
 from distfd.workers.worker import Worker
 
 if TYPE_CHECKING:
@@ -26,14 +27,17 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from distfd.workers.protocols import Chunk, Objective, Report
+    from distfd.objectives.base import Objective
+    from distfd.workers.messages import Chunk, Report
 
 
-class FaultyExecutor:
+class FaultyExecutor(Executor):
     """Slots in memory; every third call of ``wait`` goes wrong in its own way.
 
     ``script`` overrides that: what happens, one entry a call ("run", "crash", "lost", "quiet" or an exception).
     """
+
+    slots = 0
 
     def __init__(self, slots: int = 3, script: Sequence[Any] = ()) -> None:
         self.slots = slots
@@ -314,7 +318,7 @@ class HangingExecutor(FaultyExecutor):
 
     def wait(self, seconds: float) -> Sequence[Report]:
         for slot, queue in self._queues.items():
-            if queue and -1 in queue[0].points.values:
+            if queue and isinstance(queue[0], EvaluationChunk) and -1 in queue[0].points.values:
                 return [] if not self._news else super().wait(seconds)
             if queue:
                 chunk = queue.popleft()

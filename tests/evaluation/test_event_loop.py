@@ -16,13 +16,13 @@ from distfd.evaluation import event_loop as loop
 from distfd.scheduling.policy import Policy
 from distfd.scheduling.scheduler import Scheduler
 from distfd.scheduling.slot_pool import Pool
-from distfd.workers.protocols import ChunkDone, SlotUp
+from distfd.workers.messages import ChunkDone, SlotUp
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from distfd.scheduling.assignment import Submit
-    from distfd.workers.protocols import Report
+    from distfd.workers.messages import Report
 
 SECONDS = 0.2
 

@@ -25,7 +25,7 @@ TEXT = "coordinate 1 ('b'): J(x + h) is J(x) exactly"
 class Doubtful:
     """A gradient that is not to be trusted."""
 
-    def __init__(self, trusted: Method) -> None:
+    def __init__(self, trusted: Method[Answer]) -> None:
         self._trusted = trusted
 
     def advance(self, waves: Sequence[Wave]) -> Request | Answer:

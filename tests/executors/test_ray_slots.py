@@ -14,11 +14,11 @@ import pytest
 from distfd.core.points import dense_points
 from distfd.executors.ray.nodes import _runs
 from distfd.executors.ray.slots import Slots
-from distfd.workers.protocols import Chunk
+from distfd.workers.messages import Chunk, EvaluationChunk
 
 
 def chunk(points: int) -> Chunk:
-    return Chunk(7, np.arange(points), dense_points([np.arange(3.0)] * points), False, None, 1.0)
+    return EvaluationChunk(7, np.arange(points), dense_points([np.arange(3.0)] * points), False, None, 1.0)
 
 
 @pytest.mark.parametrize(("points", "seen", "asked"), [(1, True, False), (1, False, True), (3, False, False)])

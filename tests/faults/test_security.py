@@ -196,7 +196,7 @@ def test_a_run_is_its_owners(tmp_path: Path) -> None:
     (tmp_path / "job.yaml").write_text("objective: {python: 'job:f'}\nx0: [1]\noutput: run\n")
     (tmp_path / "job.py").write_text("def f(x):\n    return float(x[0])\n")
     code = (
-        "import os, sys\nos.umask(0)\nfrom distfd import build, evaluator\nfrom distfd.executors.serial import "
+        "import os, sys\nos.umask(0)\nfrom distfd.jobs import build\nfrom distfd.executors.serial import "
         "SerialExecutor\nbuild.make_executor = lambda *_, **__: SerialExecutor()\n"
         "from distfd.cli.commands import main\nsys.argv = ['distfd', 'run', 'job.yaml']\nmain()\n"
     )
@@ -338,11 +338,11 @@ def test_no_shell_sees_an_argument(tmp_path: Path) -> None:
 
 FORBIDDEN = {"os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput", "pickle.load", "eval"}
 PICKLES = {
-    "work": "from another worker, by the driver",
+    "workers.worker": "from another worker, by the driver",
     "objectives.simulator": "packed by the same process",
-    "executors.ray_worker": "by Ray, whose token is asked for",
-    "executors.ray_calls": "by Ray, whose token is asked for",
-    "objectives.userfunction": "exec of the user's own module, as an import would",
+    "executors.ray.worker": "by Ray, whose token is asked for",
+    "executors.ray.function_calls": "by Ray, whose token is asked for",
+    "objectives.command.user_function": "exec of the user's own module, as an import would",
 }
 """Where pickles are read, or code is run; none of it comes from a file."""
 
@@ -358,7 +358,9 @@ def test_the_source_has_no_shell_and_no_pickle_of_a_file() -> None:
             assert "shell" not in keywords, f"{name}: {called} with shell"
             if called in ("yaml.load", "yaml.unsafe_load", "yaml.full_load"):
                 assert "Safe" in ast.unparse(node), f"{name}: {ast.unparse(node)}"
-            assert not called.endswith("extractall") or name == "launch.brought", name  # which looks at each member
+            assert not called.endswith("extractall") or name == "launch.retrieved_run", (
+                name
+            )  # which looks at each member
             if called in ("pickle.loads", "exec", "cloudpickle.loads"):
                 assert name in PICKLES, f"{name}: {called}"
             if called in ("np.load", "numpy.load"):

@@ -21,7 +21,7 @@ from distfd.core.records import Status
 from distfd.objectives.function import PythonObjective
 from distfd.stores.sqlite import SQLiteStore
 from distfd.workers import spool
-from distfd.workers.protocols import Chunk
+from distfd.workers.messages import EvaluationChunk
 from distfd.workers.spool import Spool, leave, read
 from distfd.workers.worker import Worker
 
@@ -142,7 +142,9 @@ def test_a_worker_leaves_what_took_long(tmp_path: Path, monkeypatch: pytest.Monk
         return float(at.sum())
 
     worker = Worker(PythonObjective(fun), 4)
-    batch = worker.run(Chunk(0, np.array([7, 8]), points, False, None, 10.0, spool=Spool(str(tmp_path), points.keys())))
+    batch = worker.run(
+        EvaluationChunk(0, np.array([7, 8]), points, False, None, 10.0, spool=Spool(str(tmp_path), points.keys()))
+    )
     left = {int(found.index[0]): (key, found) for key, found in map(read, tmp_path.iterdir())}
     assert left[7][0].tolist() == points.keys()[:1].tolist()
     assert left[7][1].flat.tolist() == [5.0] == batch.flat.tolist()
@@ -153,7 +155,7 @@ def test_a_worker_leaves_what_took_long(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_short_evaluations_leave_nothing(tmp_path: Path) -> None:
     points = single_points(np.array([1.0]), np.array([0]), np.array([3.0]))
-    chunk = Chunk(0, np.array([7]), points, False, None, 10.0, spool=Spool(str(tmp_path), points.keys()))
+    chunk = EvaluationChunk(0, np.array([7]), points, False, None, 10.0, spool=Spool(str(tmp_path), points.keys()))
     Worker(PythonObjective(lambda x: float(x[0]))).run(chunk)
     assert list(tmp_path.iterdir()) == []
     assert spool.SECONDS == 1.0

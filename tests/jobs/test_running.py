@@ -13,7 +13,7 @@ from distfd import events
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from distfd.workers.protocols import Report
+    from distfd.workers.messages import Report
 
 
 class Slow(distfd.SerialExecutor):

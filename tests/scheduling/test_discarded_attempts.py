@@ -14,7 +14,7 @@ from distfd.core.records import Status
 from distfd.scheduling.policy import Policy
 from distfd.scheduling.scheduler import Scheduler
 from distfd.scheduling.slot_pool import Pool
-from distfd.workers.protocols import SlotLost, SlotUp
+from distfd.workers.messages import SlotLost, SlotUp
 from distfd.workers.recycle import RECYCLED
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from distfd.core.records import Failure, Status
 from distfd.scheduling.policy import Policy
 from distfd.scheduling.scheduler import Scheduler
 from distfd.scheduling.slot_pool import Pool
-from distfd.workers.protocols import SlotLost, SlotStarting, SlotUp
+from distfd.workers.messages import SlotLost, SlotStarting, SlotUp
 
 CRASH = Failure(Status.CRASH, "signal 11")
 LIMIT = 30.0

@@ -13,7 +13,7 @@ from distfd.core.records import Failure, Status
 from distfd.scheduling.policy import Policy
 from distfd.scheduling.scheduler import Scheduler
 from distfd.scheduling.slot_pool import Pool
-from distfd.workers.protocols import ChunkDone, SlotLost, SlotUp
+from distfd.workers.messages import ChunkDone, SlotLost, SlotUp
 
 if TYPE_CHECKING:
     from distfd.scheduling.assignment import Submit

@@ -15,7 +15,7 @@ from distfd.core.points import dense_points
 from distfd.errors import InputError
 from distfd.executors.ray.slots import Call, Slots
 from distfd.objectives.simulator import SimulatorObjective
-from distfd.workers.protocols import Chunk, SlotLost
+from distfd.workers.messages import Chunk, EvaluationChunk, SlotLost
 from distfd.workers.recycle import RECYCLED, Recycle, as_recycle
 from distfd.workers.worker import Worker
 
@@ -57,18 +57,18 @@ def notes(log: Path, what: str) -> list[str]:
 
 def chunk(number: int, rows: list[Any], recycle: Recycle) -> Chunk:
     points = dense_points(rows)
-    return Chunk(number, np.arange(len(rows)), points, False, None, 60.0, recycle=recycle)
+    return EvaluationChunk(number, np.arange(len(rows)), points, False, None, 60.0, recycle=recycle)
 
 
 def test_a_worker_stops_at_its_limit_and_touches_nothing_after(tmp_path: Path) -> None:
     worker = Worker(SimulatorObjective(Logging, (tmp_path / "log",)))
     rows = [X + k for k in range(5)]
     first = worker.run(chunk(0, rows[:2], Recycle(evaluations=3)))
-    assert (len(first), first.last) == (2, False)
+    assert (len(first), worker.worn) == (2, False)
     second = worker.run(chunk(1, rows, Recycle(evaluations=3)))
-    assert (second.index.tolist(), second.flat.tolist(), second.last) == ([0], [X @ X], True)
+    assert (second.index.tolist(), second.flat.tolist(), worker.worn) == ([0], [X @ X], True)
     third = worker.run(chunk(2, rows, Recycle(evaluations=3)))
-    assert (len(third), third.last) == (0, True)
+    assert (len(third), worker.worn) == (0, True)
     assert len(notes(tmp_path / "log", "evaluate")) == 3
     assert len(notes(tmp_path / "log", "close")) == 1, "it ended in good order"
 

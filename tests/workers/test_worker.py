@@ -14,9 +14,10 @@ import pytest
 from distfd.core.failures import EvaluationFailure, ProgramCrash, ProgramTimeout
 from distfd.core.points import Points, dense_points
 from distfd.core.records import Failure, Status
+from distfd.objectives.adapt import as_objective
 from distfd.objectives.function import PythonObjective
 from distfd.objectives.simulator import SimulatorObjective
-from distfd.workers.protocols import Chunk
+from distfd.workers.messages import Chunk, EvaluationChunk
 from distfd.workers.worker import BadValueError, Worker, as_value
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def run(fun: Callable[..., Any], n: int = 1, *, vector: bool = False, budget: fl
 def chunk(n: int, *, vector: bool = False, budget: float = 60.0, timeout: float | None = None) -> Chunk:
     """Points [k, 10 + k], numbered from 5."""
     points = dense_points([[k, 10.0 + k] for k in range(n)])
-    return Chunk(3, np.arange(5, 5 + n), points, vector, timeout, budget)
+    return EvaluationChunk(3, np.arange(5, 5 + n), points, vector, timeout, budget)
 
 
 def failure(fun: Callable[..., Any]) -> Failure:
@@ -419,7 +420,7 @@ def test_j_may_keep_and_overwrite_its_x() -> None:
     x = np.array([0.0, 10.0])
     x.setflags(write=False)
     points = Points(x, np.array([0, 1, 1]), np.array([0]), np.array([5.0]))
-    batch = Worker(PythonObjective(fun)).run(Chunk(0, np.arange(2), points, False, None, 60.0))
+    batch = Worker(PythonObjective(fun)).run(EvaluationChunk(0, np.arange(2), points, False, None, 60.0))
     assert batch.flat.tolist() == [15.0, 10.0]
     assert kept[0] is not kept[1]
     assert x.tolist() == [0.0, 10.0]
@@ -445,7 +446,7 @@ def test_the_timeout_is_passed_on() -> None:
         def make(self) -> Model:
             return Model()
 
-    Worker(Objective()).run(chunk(2, timeout=7.0))
+    Worker(as_objective(Objective())).run(chunk(2, timeout=7.0))
     assert given == [7.0, 7.0]
 
 

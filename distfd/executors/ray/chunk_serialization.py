@@ -6,13 +6,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from distfd.executors.ray.worker import packed_chunk
+from distfd.workers.messages import CallChunk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
-    from distfd.workers.protocols import Chunk
+    from distfd.workers.messages import Chunk
 
 _BY_VALUE = 65_536
 """Bytes of x, or of a state, up to which it travels with each chunk; above, once a wave."""
@@ -33,6 +34,8 @@ class Parcels:
 
     def pack(self, chunk: Chunk) -> tuple[Any, ...]:
         """The chunk as bytes, and references to x and state where these are not in it; Ray takes time for each."""
+        if isinstance(chunk, CallChunk):
+            return (packed_chunk(chunk, with_x=True),)
         x, state = chunk.points.x, chunk.state
         small = x.nbytes <= _BY_VALUE
         if state is not None and state.nbytes > _BY_VALUE:

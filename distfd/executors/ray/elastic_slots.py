@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from distfd.core.errors import ClusterError
 from distfd.core.records import NOTHING
 from distfd.executors.ray.resources import count_slots, live_nodes
-from distfd.workers.protocols import ChunkDone
+from distfd.workers.messages import ChunkDone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping

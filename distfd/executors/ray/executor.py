@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from distfd.core.errors import InputError
+from distfd.executors.base import Executor
 from distfd.executors.ray import worker as ray_worker
 from distfd.executors.ray.connection import connection, furniture, is_private, join
 from distfd.executors.ray.disconnect import leave
@@ -26,12 +27,14 @@ from distfd.workers.time_limit import find_time_limit
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from distfd.workers.protocols import Chunk, Objective, Report, SlotStarting, SlotUp
+    from distfd.objectives.base import Objective
+    from distfd.workers.messages import Chunk, Report, SlotStarting, SlotUp
+    from distfd.workers.time_limit import TimeLimit
 
 _opened: WeakSet[RayExecutor] = WeakSet()
 
 
-class RayExecutor:
+class RayExecutor(Executor):
     """Slots on a Ray cluster, joined or started when first needed.
 
     Parameters
@@ -84,7 +87,7 @@ class RayExecutor:
         **needs: Any,
     ) -> None:
         self._options = ClusterOptions(address, num_cpus, max_slots, request_slots, runtime_env or {})
-        self.time_limit = find_time_limit(stop_before, max_wall_time)
+        self._time_limit = find_time_limit(stop_before, max_wall_time)
         self._show_output = show_output
         self._resources = (
             resources if isinstance(resources, Resources) else make_resources({**(resources or {}), **needs})
@@ -95,8 +98,15 @@ class RayExecutor:
         self._places = Places(self._resources)
         self._nodes: Nodes | None = None
 
-    apart = True
-    """Evaluations run in other processes, which may end one after this process has died."""
+    @property
+    def has_own_processes(self) -> bool:
+        """True: workers may end an evaluation after this process has died."""
+        return True
+
+    @property
+    def time_limit(self) -> TimeLimit | None:
+        """The end of the Slurm job, or of the time that may be taken, whichever comes first."""
+        return self._time_limit
 
     @property
     def slots(self) -> int:

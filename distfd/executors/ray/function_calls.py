@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from distfd.executors.ray.pickling import pickled_bytes
-from distfd.workers.protocols import Calls
+from distfd.workers.messages import CallBatch, CallChunk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +36,7 @@ def _read(payload: bytes) -> Callable[[Any], Any]:
     return fun
 
 
-def packed_calls(calls: Calls) -> Calls:
+def packed_calls(chunk: CallChunk) -> CallChunk:
     """The same calls, for another process.
 
     Raises
@@ -44,12 +44,13 @@ def packed_calls(calls: Calls) -> Calls:
     InputError
         If the function or an item cannot be pickled.
     """
-    return Calls(RemoteFunction(_bytes_of(calls.fun)), tuple(pickled_bytes(item) for item in calls.items))
+    items = tuple(pickled_bytes(item) for item in chunk.items)
+    return replace(chunk, fun=RemoteFunction(_bytes_of(chunk.fun)), items=items)
 
 
 def unpacked_returns(batch: Batch) -> Batch:
     """The batch with what the calls gave back as objects again."""
-    if not batch.returned:
+    if not isinstance(batch, CallBatch):
         return batch
     return replace(batch, returned={k: pickle.loads(value) for k, value in batch.returned.items()})  # noqa: S301  # from a worker, by Ray
 

@@ -19,8 +19,8 @@ from distfd.executors.ray.failures import (
     no_environment,
     node_lost,
 )
-from distfd.executors.ray.worker import unpacked_batch
-from distfd.workers.protocols import ChunkDone, SlotLost, SlotStarting, SlotUp
+from distfd.executors.ray.worker import unpacked_reply
+from distfd.workers.messages import ChunkDone, SlotLost, SlotStarting, SlotUp
 from distfd.workers.recycle import RECYCLED
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from distfd.executors.ray.elastic_slots import Resizing
     from distfd.executors.ray.nodes import Nodes
     from distfd.executors.ray.placement_groups import Places
-    from distfd.workers.protocols import Chunk, Report
+    from distfd.workers.messages import Chunk, Report
 
 _CLOSE_SECONDS = 5.0
 _IDLE = 0.02
@@ -234,8 +234,8 @@ class Slots:
             return None
         if call.chunk is None:
             return self._came(call, *result)
-        batch = unpacked_batch(result)
-        if batch.last:
+        batch, worn = unpacked_reply(result)
+        if worn:
             self._worn.add(call.slot)
         # Untouched points are not handed back, or they would go to the same process again.
         return ChunkDone(call.slot, call.chunk, batch) if len(batch) else None

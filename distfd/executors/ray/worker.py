@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass, field, replace
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,8 +20,8 @@ from distfd.core.points import Points
 from distfd.executors.ray.function_calls import packed_calls, unpacked_returns
 from distfd.executors.ray.pickling import pickled_bytes
 from distfd.executors.ray.placement_groups import publish_hosts
+from distfd.workers.messages import CallChunk, Chunk, EvaluationChunk
 from distfd.workers.processes import start_reaper
-from distfd.workers.protocols import Chunk
 from distfd.workers.threads import pin_threads
 from distfd.workers.worker import Worker
 
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
     from distfd.core.records import Batch
     from distfd.executors.ray.code_shipping import Luggage
-    from distfd.workers.protocols import Model
+    from distfd.objectives.base import Objective
+    from distfd.workers.model import Model
 
 
 inside = False
@@ -45,38 +46,34 @@ class PickledObjective:
     """An objective as bytes, read only where it is made, so that what goes wrong there is a failed evaluation."""
 
     payload: bytes
-    limits_itself: bool
     places: Mapping[str, str] = field(default_factory=dict)
     """Where the driver's files are on this node, those that are elsewhere."""
 
-    def fingerprint(self) -> str | None:
-        """The driver knows it; a worker has no use for it."""
-        return None
-
     def make(self) -> Model:
         """Read the objective and make its model."""
-        objective: Any = pickle.loads(self.payload)  # noqa: S301  # from the driver, by Ray
-        made: Model = (objective.with_files_at(self.places) if self.places else objective).make()
-        return made
+        objective: Objective = pickle.loads(self.payload)  # noqa: S301  # from the driver, by Ray
+        return (objective.with_files_at(self.places) if self.places else objective).make()
 
 
 _ELSEWHERE = np.empty(0)
 """In the place of an x that travels by itself."""
 _NOWHERE = Points(np.empty(0), np.zeros(1, dtype=np.int64), np.empty(0, dtype=np.int64), np.empty(0))
-_NO_POINTS = Chunk(-1, np.empty(0, dtype=np.int64), _NOWHERE, vector=False, timeout=None, budget=0.0)
+_NO_POINTS = EvaluationChunk(-1, np.empty(0, dtype=np.int64), _NOWHERE, vector=False, timeout=None, budget=0.0)
 
 
 def packed_chunk(chunk: Chunk, *, with_x: bool) -> bytes:
     """A chunk as bytes: Ray passes them on as they are, which takes a third of what it spends on objects."""
-    points = chunk.points if with_x else replace(chunk.points, x=_ELSEWHERE)
-    calls = packed_calls(chunk.calls) if chunk.calls else None
-    return pickle.dumps(replace(chunk, points=points, calls=calls), protocol=5)
+    if isinstance(chunk, CallChunk):
+        return pickle.dumps(packed_calls(chunk), protocol=5)
+    return pickle.dumps(chunk if with_x else replace(chunk, points=replace(chunk.points, x=_ELSEWHERE)), protocol=5)
 
 
 def unpacked_chunk(payload: bytes, x: NDArray[np.float64] | None) -> Chunk:
     """The chunk again."""
     chunk: Chunk = pickle.loads(payload)  # noqa: S301  # from the driver, by Ray
-    return chunk if x is None else replace(chunk, points=replace(chunk.points, x=x))
+    if x is None or isinstance(chunk, CallChunk):
+        return chunk
+    return replace(chunk, points=replace(chunk.points, x=x))
 
 
 class RayWorker:
@@ -126,7 +123,9 @@ class RayWorker:
     ) -> bytes:
         """Evaluate a chunk; x and state are None where they are in the chunk."""
         chunk = unpacked_chunk(payload, x)
-        return packed_batch(self._worker.run(chunk if state is None else replace(chunk, state=state)))
+        if state is not None and isinstance(chunk, EvaluationChunk):
+            chunk = replace(chunk, state=state)
+        return packed_reply(self._worker.run(chunk), worn=self._worker.worn)
 
     def close(self) -> None:
         """End J in good order."""
@@ -167,19 +166,23 @@ def _packed(error: BaseException | None) -> BaseException | None:
         return None  # its text and traceback go anyway
 
 
-def packed_batch(batch: Batch) -> bytes:
-    """A batch as bytes; exceptions in it as bytes of their own, as the driver may not be able to read them."""
+def packed_reply(batch: Batch, *, worn: bool) -> bytes:
+    """A batch as bytes, and whether the process is to be replaced.
+
+    Exceptions in the batch are bytes of their own, as the driver may not be able to read them.
+    """
     if batch.failures:
         packed = {k: replace(failure, exception=_packed(failure.exception)) for k, failure in batch.failures.items()}
         batch = replace(batch, failures=packed)
-    return pickle.dumps(batch, protocol=5)
+    return pickle.dumps((batch, worn), protocol=5)
 
 
-def unpacked_batch(payload: bytes) -> Batch:
-    """The batch again, with its exceptions, those that can be read here."""
-    batch: Batch = unpacked_returns(pickle.loads(payload))  # noqa: S301  # from a worker, by Ray
+def unpacked_reply(payload: bytes) -> tuple[Batch, bool]:
+    """The batch again, with its exceptions, those that can be read here; and whether the process is to be replaced."""
+    batch, worn = pickle.loads(payload)  # noqa: S301  # from a worker, by Ray
+    batch = unpacked_returns(batch)
     if not batch.failures:
-        return batch
+        return batch, worn
     failures = {}
     for k, failure in batch.failures.items():
         error = None
@@ -188,4 +191,4 @@ def unpacked_batch(payload: bytes) -> Batch:
             with contextlib.suppress(Exception):
                 error = pickle.loads(failure.exception.args[0])  # noqa: S301  # from a worker, by Ray
         failures[k] = replace(failure, exception=error if isinstance(error, BaseException) else None)
-    return replace(batch, failures=failures)
+    return replace(batch, failures=failures), worn

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from distfd.executors.ray.placement_groups import Places
     from distfd.executors.ray.resources import Resources
-    from distfd.workers.protocols import Objective
+    from distfd.objectives.base import Objective
 
 
 def starter(
@@ -42,9 +42,8 @@ def starter(
     """
     import ray
 
-    pickled = ray.put(PickledObjective(pickled_bytes(objective), objective.limits_itself))
-    files = getattr(objective, "shipped_files", tuple)  # only programs have files
-    luggage = ray.put(packed_luggage(files())) if ship else None
+    pickled = ray.put(PickledObjective(pickled_bytes(objective)))
+    luggage = ray.put(packed_luggage(objective.shipped_files())) if ship else None
     paths = [str(Path(path).resolve()) for path in sys.path]
     threads = max(1, int(resources.num_cpus))
     actor: Any = ray.remote(RayWorker)

@@ -22,6 +22,7 @@ from distfd.objectives.command.user_function import UserFunction
 from distfd.objectives.command.values import OutputError, Value, as_value
 from distfd.objectives.command.work_directory import STDERR, STDOUT, age, fill, fresh
 from distfd.objectives.command.work_folder import WorkFolder, sweep
+from distfd.workers.model import Model
 from distfd.workers.processes import FloodError, run_program, start_reaper
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class _BusyError(Exception):
     """The log has what ``retry_if`` names: the program is to be run again later. Its text is the line."""
 
 
-class ProgramModel:
+class ProgramModel(Model):
     """J by a program, in one worker process.
 
     Parameters

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from distfd.core.errors import InputError, MissingSimulatorError
+from distfd.objectives.base import Objective
 from distfd.objectives.command import options
 from distfd.objectives.command.fingerprint import SCRIPTS, scripts
 from distfd.objectives.command.inputs import compiled
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class CommandObjective(ProgramSpec):
+class CommandObjective(ProgramSpec, Objective):
     """J(x) by running a program in a fresh work directory for every evaluation.
 
     Parameters
@@ -96,6 +97,7 @@ class CommandObjective(ProgramSpec):
     """
 
     takes_complex = False
+    reads_text = True
 
     @property
     def limits_itself(self) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from distfd.core.records import Batch, Failure, Status
-from distfd.workers.protocols import ChunkDone, SlotLost, SlotStarting, SlotUp
+from distfd.workers.messages import ChunkDone, SlotLost, SlotStarting, SlotUp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from distfd.scheduling.assignment import Submit
     from distfd.scheduling.attempts import Attempts
     from distfd.scheduling.scheduler import Scheduler
-    from distfd.workers.protocols import Report
+    from distfd.workers.messages import Report
 
 FOREVER = 10**9
 

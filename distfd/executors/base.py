@@ -1,0 +1,132 @@
+"""The contract of an executor: slots that evaluate chunks."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from distfd.objectives.base import Objective
+    from distfd.workers.messages import Chunk, Report, SlotStarting, SlotUp
+    from distfd.workers.time_limit import TimeLimit
+
+
+class Executor(ABC):
+    """Slots that evaluate chunks; one driver thread calls it.
+
+    A slot is known by its number. It takes chunks (`distfd.workers.messages`) and hands each back by a `ChunkDone`, in
+    whatever order; `distfd.workers.worker.Worker` does what a chunk asks for. Nothing raises across this line because
+    of J: a failed evaluation is a row of a batch, and a process that died is a `SlotLost`.
+    """
+
+    @abstractmethod
+    def open(self, objective: Objective) -> Sequence[SlotUp | SlotStarting]:
+        """Start the slots, if they are not there already for this objective; those that are up, or about to be.
+
+        Returns before the others are up. Each of them announces itself by a SlotUp from ``wait``, after a SlotStarting
+        where to make J ready happens in a process of its own.
+
+        Raises
+        ------
+        ClusterError
+            If no slot can be had.
+        """
+
+    @property
+    @abstractmethod
+    def slots(self) -> int:
+        """How many slots there are, up or starting."""
+
+    @abstractmethod
+    def submit(self, slot: int, chunk: Chunk) -> None:
+        """Queue a chunk on a slot."""
+
+    @abstractmethod
+    def wait(self, seconds: float) -> Sequence[Report]:
+        """What happened since the last call; returns at the first news, or empty after that many seconds."""
+
+    @abstractmethod
+    def kill(self, slot: int) -> None:
+        """End a slot's process and all it started, at once, and start another in its place.
+
+        No report follows but the SlotUp of the new one.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give every slot back."""
+
+    @property
+    def duplicates_are_free(self) -> bool:
+        """Whether what an idle slot does in vain costs nothing, no licence among it."""
+        return True
+
+    @property
+    def has_own_processes(self) -> bool:
+        """Whether evaluations run in other processes, which may end one after this process has died."""
+        return False
+
+    @property
+    def kills_are_free(self) -> bool:
+        """Whether ``kill`` ends nothing that would have to be started again."""
+        return False
+
+    @property
+    def time_limit(self) -> TimeLimit | None:
+        """When the time of the job that this process is part of is up; None where nothing says so."""
+        return None
+
+
+def adapted(given: Any) -> Executor | None:
+    """An executor, or an object of another class that has the abstract members, as an `Executor`; None if neither."""
+    if isinstance(given, Executor):
+        return given
+    needed = ("open", "slots", "submit", "wait", "kill", "close")
+    return _Adapted(given) if all(hasattr(given, name) for name in needed) else None
+
+
+class _Adapted(Executor):
+    """An object that has the contract's abstract members, and perhaps some of the others."""
+
+    def __init__(self, given: Any) -> None:
+        self._given = given
+
+    def open(self, objective: Objective) -> Sequence[SlotUp | SlotStarting]:
+        reports: Sequence[SlotUp | SlotStarting] = self._given.open(objective)
+        return reports
+
+    @property
+    def slots(self) -> int:
+        return int(self._given.slots)
+
+    def submit(self, slot: int, chunk: Chunk) -> None:
+        self._given.submit(slot, chunk)
+
+    def wait(self, seconds: float) -> Sequence[Report]:
+        reports: Sequence[Report] = self._given.wait(seconds)
+        return reports
+
+    def kill(self, slot: int) -> None:
+        self._given.kill(slot)
+
+    def close(self) -> None:
+        self._given.close()
+
+    @property
+    def duplicates_are_free(self) -> bool:
+        return bool(getattr(self._given, "duplicates_are_free", True))
+
+    @property
+    def has_own_processes(self) -> bool:
+        return bool(getattr(self._given, "has_own_processes", False))
+
+    @property
+    def kills_are_free(self) -> bool:
+        return bool(getattr(self._given, "kills_are_free", False))
+
+    @property
+    def time_limit(self) -> TimeLimit | None:
+        limit: TimeLimit | None = getattr(self._given, "time_limit", None)
+        return limit

@@ -1,0 +1,205 @@
+"""The contract of an objective: J as the driver holds it, and as workers make it live."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, Self
+
+from distfd.core.errors import InputError
+from distfd.workers.model import Model
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy as np
+    from numpy.typing import ArrayLike, NDArray
+
+
+class Objective(ABC):
+    """The description of J that the driver holds: picklable, without live state.
+
+    ``make`` and ``fingerprint`` are all that is needed. The rest has defaults, those of a function in Python.
+    """
+
+    @abstractmethod
+    def make(self) -> Model:
+        """Make the live J; called once in each worker process."""
+
+    @abstractmethod
+    def fingerprint(self) -> str | None:
+        """A digest of all that J's value depends on beside x; None where that cannot be told across processes."""
+
+    @property
+    def limits_itself(self) -> bool:
+        """Whether ``Model.evaluate`` ends itself at its timeout; if not, the executor ends its process."""
+        return False
+
+    @property
+    def takes_complex(self) -> bool:
+        """Whether J may be given complex x, as the complex step does."""
+        return True
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Reasons to doubt what J says, each a sentence for the user; they are given as warnings at the start."""
+        return ()
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether J reads x from text, which may hold fewer digits than x: steps are then asked of `written`."""
+        return False
+
+    def written(
+        self, x: NDArray[np.float64], index: NDArray[np.int64], values: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """How far J sees coordinates moved.
+
+        Parameters
+        ----------
+        x : (d,) ndarray
+        index : (a,) ndarray
+            Coordinates.
+        values : (a, n) ndarray
+            New values of each, one at a time.
+
+        Returns
+        -------
+        (a, n) ndarray
+            Offsets from x.
+
+        Raises
+        ------
+        InputError
+            If J does not see a coordinate move.
+        """
+        return values - x[index, None]
+
+    def check_warm(self, mode: str | None) -> None:
+        """See that J can start from the state in which another evaluation has ended, if that is asked for.
+
+        Parameters
+        ----------
+        mode : "baseline", "iterate" or None
+            None: it is not asked for.
+
+        Raises
+        ------
+        InputError
+            If it cannot.
+        """
+        if mode is not None:
+            raise InputError(
+                f"warm: {mode} needs a simulator with snapshot() and restore(state), or a program with restart files, "
+                "and J is a function"
+            )
+
+    def check(self, x0: ArrayLike) -> None:  # noqa: B027  # most have nothing to look for
+        """See, without running anything, whether an evaluation at x0 could start.
+
+        Raises
+        ------
+        InputError
+            If it could not; the message says why.
+        """
+
+    def named(self, names: Sequence[str]) -> Objective:  # noqa: ARG002  # for those that write x by name
+        """The same objective, which may use these names of its parameters."""
+        return self
+
+    def shipped_files(self) -> tuple[str, ...]:
+        """Files and folders of the driver's that J needs, and that other nodes may not see."""
+        return ()
+
+    def with_files_at(self, places: Mapping[str, str]) -> Self:  # noqa: ARG002  # for those that ship files
+        """The same objective, with shipped files taken from where they are on a node: {path here: path there}."""
+        return self
+
+    def tidy(self) -> None:  # noqa: B027  # most leave nothing
+        """Remove what evaluations that were cut off have left, now that all workers have ended."""
+
+
+def adapted(given: Any) -> Objective | None:
+    """An objective, or an object of another class that has ``make`` and ``fingerprint``, as an `Objective`.
+
+    None if it is neither. Other members of the contract are used where the object has them.
+    """
+    if isinstance(given, Objective):
+        return given
+    if isinstance(given, type) or not (hasattr(given, "make") and hasattr(given, "fingerprint")):
+        return None
+    return _Adapted(given)
+
+
+class _Adapted(Objective):
+    """An object that has some of the contract's members: its own where it has them, the defaults elsewhere."""
+
+    def __init__(self, given: Any) -> None:
+        self._given = given
+
+    def make(self) -> Model:
+        made = self._given.make()
+        return made if isinstance(made, Model) else _AdaptedModel(made)
+
+    def fingerprint(self) -> str | None:
+        found: str | None = self._given.fingerprint()
+        return found
+
+    @property
+    def limits_itself(self) -> bool:
+        return bool(getattr(self._given, "limits_itself", False))
+
+    @property
+    def takes_complex(self) -> bool:
+        return bool(getattr(self._given, "takes_complex", True))
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        return tuple(getattr(self._given, "doubts", ()))
+
+    @property
+    def reads_text(self) -> bool:
+        return hasattr(self._given, "written")
+
+    def written(
+        self, x: NDArray[np.float64], index: NDArray[np.int64], values: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        found: NDArray[np.float64] = getattr(self._given, "written", super().written)(x, index, values)
+        return found
+
+    def check_warm(self, mode: str | None) -> None:
+        getattr(self._given, "check_warm", super().check_warm)(mode)
+
+    def check(self, x0: ArrayLike) -> None:
+        getattr(self._given, "check", super().check)(x0)
+
+    def named(self, names: Sequence[str]) -> Objective:
+        own = getattr(self._given, "named", None)
+        return self if own is None else _Adapted(own(names))
+
+    def shipped_files(self) -> tuple[str, ...]:
+        return tuple(getattr(self._given, "shipped_files", super().shipped_files)())
+
+    def with_files_at(self, places: Mapping[str, str]) -> Self:
+        own = getattr(self._given, "with_files_at", None)
+        return self if own is None else type(self)(own(places))
+
+    def tidy(self) -> None:
+        getattr(self._given, "tidy", super().tidy)()
+
+
+class _AdaptedModel(Model):
+    """A live J of another class: it needs ``evaluate`` alone."""
+
+    def __init__(self, given: Any) -> None:
+        self._given = given
+
+    def evaluate(self, x: NDArray[Any], *, timeout: float | None) -> Any:
+        return self._given.evaluate(x, timeout=timeout)
+
+    def evaluate_from(self, x: NDArray[Any], state: Any, *, timeout: float | None, capture: bool) -> tuple[Any, Any]:
+        own = getattr(self._given, "evaluate_from", super().evaluate_from)
+        value, after = own(x, state, timeout=timeout, capture=capture)
+        return value, after
+
+    def close(self) -> None:
+        getattr(self._given, "close", super().close)()
