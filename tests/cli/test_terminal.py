@@ -12,7 +12,10 @@ ROOT = Path(__file__).parents[2]
 
 
 def python(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    code = f"import os, sys; sys.path.insert(0, {str(ROOT)!r}); from pathlib import Path; from distfd.cli import terminal\n"
+    code = (
+        f"import os, sys; sys.path.insert(0, {str(ROOT)!r}); from pathlib import Path; "
+        "from distfd.cli import terminal\n"
+    )
     return subprocess.run(
         [sys.executable, "-c", code + program], cwd=folder, capture_output=True, text=True, check=True
     )
