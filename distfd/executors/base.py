@@ -17,8 +17,17 @@ class Executor(ABC):
     """Slots that evaluate chunks; one driver thread calls it.
 
     A slot is known by its number. It takes chunks (`distfd.workers.messages`) and hands each back by a `ChunkDone`, in
-    whatever order; `distfd.workers.worker.Worker` does what a chunk asks for. Nothing raises across this line because
-    of J: a failed evaluation is a row of a batch, and a process that died is a `SlotLost`.
+    whatever order. Nothing raises across this line because of J: a failed evaluation is a row of a batch, and a process
+    that died is a `SlotLost`.
+
+    In the process that evaluates, `distfd.workers.worker.Worker` does what a chunk asks for. The executor makes one
+    with the objective (``own_process=True`` where the process does nothing else), has it ``prepare()`` before it
+    reports the slot as up, calls ``run(chunk)``, and ``close()`` where the process ends in good order. Before all that
+    it pins the threads of BLAS and OpenMP (`distfd.workers.threads.pin_threads`), as round-off depends on their number.
+    Once the worker is ``worn`` its process is replaced.
+
+    Objectives and chunks are pickled by cloudpickle, so that lambdas travel. Exceptions in a batch may be such as
+    cannot be pickled: `distfd.workers.exception_transport` brings over those that can.
     """
 
     @abstractmethod

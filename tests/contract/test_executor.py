@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import psutil
 import pytest
+from outside import PoolExecutor
 
 from distfd import Evaluator
 from distfd.core.points import Points, dense_points
@@ -109,6 +110,7 @@ class Bench:
 @pytest.fixture(
     params=[
         "serial",
+        "outside",
         pytest.param("ray 1", marks=pytest.mark.slow),
         "ray 2",
         pytest.param("ray 3", marks=pytest.mark.slow),
@@ -117,6 +119,8 @@ class Bench:
 def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
     if request.param == "serial":
         made: Executor = SerialExecutor()
+    elif request.param == "outside":
+        made = PoolExecutor()
     else:
         request.getfixturevalue("private_ray")
         made = RayExecutor(max_slots=int(request.param[-1]))
@@ -403,7 +407,7 @@ def test_an_exception_that_cannot_travel_comes_as_text(bench: Bench, error: str)
     failure = bench.call(fun, 1.0).failures[0]
     assert failure.text == error.partition("(")[0] + ": w"
     assert "in fun" in failure.detail
-    assert (failure.exception is None) == isinstance(bench.executor, RayExecutor)
+    assert (failure.exception is not None) == isinstance(bench.executor, SerialExecutor)
 
 
 def test_sys_exit_does_not_end_a_slot(bench: Bench) -> None:

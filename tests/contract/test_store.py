@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from outside import DictStore
 
 from distfd.core.records import Batch, Failure, Status
 from distfd.stores.memory import MemoryStore
@@ -25,13 +26,15 @@ if TYPE_CHECKING:
     Open = Callable[[], Store]
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "outside"])
 def open_store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Open]:
     opened: list[Store] = []
 
     def fresh() -> Store:
         if request.param == "memory":
             opened.append(MemoryStore())
+        elif request.param == "outside":
+            opened.append(DictStore())
         else:
             opened.append(SQLiteStore(tmp_path_factory.mktemp("store") / "a 'b'?#%41.sqlite"))
         return opened[-1]

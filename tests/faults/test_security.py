@@ -341,6 +341,7 @@ PICKLES = {
     "workers.worker": "from another worker, by the driver",
     "objectives.simulator": "packed by the same process",
     "executors.ray.worker": "by Ray, whose token is asked for",
+    "workers.exception_transport": "from a worker, by the executor that started it",
     "executors.ray.function_calls": "by Ray, whose token is asked for",
     "objectives.command.user_function": "exec of the user's own module, as an import would",
 }

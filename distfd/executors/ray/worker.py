@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from distfd.core.errors import InputError
 from distfd.core.points import Points
 from distfd.executors.ray.function_calls import packed_calls, unpacked_returns
 from distfd.executors.ray.pickling import pickled_bytes
 from distfd.executors.ray.placement_groups import publish_hosts
+from distfd.workers.exception_transport import with_exceptions, with_packed_exceptions
 from distfd.workers.messages import CallChunk, Chunk, EvaluationChunk
 from distfd.workers.processes import start_reaper
 from distfd.workers.threads import pin_threads
@@ -155,40 +155,12 @@ def _printed_to() -> str:
     return ""
 
 
-class _Packed(Exception):  # noqa: N818  # it stands for an exception on its way
-    """An exception as bytes."""
-
-
-def _packed(error: BaseException | None) -> BaseException | None:
-    try:
-        return None if error is None else _Packed(pickled_bytes(error))
-    except InputError:
-        return None  # its text and traceback go anyway
-
-
 def packed_reply(batch: Batch, *, worn: bool) -> bytes:
-    """A batch as bytes, and whether the process is to be replaced.
-
-    Exceptions in the batch are bytes of their own, as the driver may not be able to read them.
-    """
-    if batch.failures:
-        packed = {k: replace(failure, exception=_packed(failure.exception)) for k, failure in batch.failures.items()}
-        batch = replace(batch, failures=packed)
-    return pickle.dumps((batch, worn), protocol=5)
+    """A batch as bytes, and whether the process is to be replaced."""
+    return pickle.dumps((with_packed_exceptions(batch, pickled_bytes), worn), protocol=5)
 
 
 def unpacked_reply(payload: bytes) -> tuple[Batch, bool]:
-    """The batch again, with its exceptions, those that can be read here; and whether the process is to be replaced."""
+    """The batch again, with the exceptions that can be read here, and whether the process is to be replaced."""
     batch, worn = pickle.loads(payload)  # noqa: S301  # from a worker, by Ray
-    batch = unpacked_returns(batch)
-    if not batch.failures:
-        return batch, worn
-    failures = {}
-    for k, failure in batch.failures.items():
-        error = None
-        if isinstance(failure.exception, _Packed):
-            # The module of its class may not be there, or its own unpickling may fail.
-            with contextlib.suppress(Exception):
-                error = pickle.loads(failure.exception.args[0])  # noqa: S301  # from a worker, by Ray
-        failures[k] = replace(failure, exception=error if isinstance(error, BaseException) else None)
-    return replace(batch, failures=failures), worn
+    return with_exceptions(unpacked_returns(batch)), worn
