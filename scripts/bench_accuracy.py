@@ -24,7 +24,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from problems import PROBLEMS  # noqa: E402  # found only now
 
 from distfd.differentiation.auto_step import AutoStep  # noqa: E402
-from distfd.differentiation.base_point import Site  # noqa: E402
+from distfd.differentiation.base_point import BasePoint  # noqa: E402
 from distfd.differentiation.method import Answer, Request, Wave  # noqa: E402
 from distfd.differentiation.probe_refinement import CAP  # noqa: E402
 
@@ -66,9 +66,9 @@ def solve(method: Any, values: Callable[[Floats], Floats]) -> tuple[Answer, int,
     return step, sum(len(wave.values) for wave in waves), len(waves)
 
 
-def everywhere(x: Floats) -> Site:
+def everywhere(x: Floats) -> BasePoint:
     """A site without bounds."""
-    return Site(x, np.full(len(x), -np.inf), np.full(len(x), np.inf))
+    return BasePoint(x, np.full(len(x), -np.inf), np.full(len(x), np.inf))
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distfd.core.records import Status
-from distfd.differentiation.base_point import Site
+from distfd.differentiation.base_point import BasePoint
 from distfd.differentiation.first_derivative import FirstDerivative
 from distfd.differentiation.method import Answer, Request, Wave
 from distfd.differentiation.placement import as_bounds
@@ -32,7 +32,7 @@ def method(
     x = np.asarray(x, dtype=float)
     stencil = resolve_scheme(scheme)
     h = nominal_steps(x, stencil, step)
-    return FirstDerivative(Site(x, *as_bounds(bounds, len(x))), stencil, h, vector)
+    return FirstDerivative(BasePoint(x, *as_bounds(bounds, len(x))), stencil, h, vector)
 
 
 def ask(plan: FirstDerivative) -> Request:
@@ -74,7 +74,7 @@ def plan(
 ) -> Method[Answer]:
     """The method of a kind."""
     x = np.asarray(x, dtype=float)
-    setting = Setting(Site(x, *as_bounds(bounds, len(x))), DerivativeOptions(scheme, step))
+    setting = Setting(BasePoint(x, *as_bounds(bounds, len(x))), DerivativeOptions(scheme, step))
     return make_method(kind, setting, **particulars)
 
 

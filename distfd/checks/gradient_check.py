@@ -12,7 +12,7 @@ from distfd.core.errors import DerivativeWarning, InputError
 from distfd.differentiation.auto_step import AutoStep
 from distfd.differentiation.steps import NoiseStep, as_real, typical_sizes
 from distfd.evaluation.evaluator import Evaluator
-from distfd.evaluation.subspace import Along, line_site, random_directions
+from distfd.evaluation.subspace import Subspace, line_base_point, random_directions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -241,10 +241,10 @@ def _slopes(
     if p < 1 or not len(site.moving):
         return np.empty((0, 3)), (), 0
     ways = random_directions(site, typical_sizes(site.x, setting.options.scale), p)
-    inner = AutoStep(line_site(site, ways, lambda k: f"direction {k}"), np.ones(p), noise=noise)
+    inner = AutoStep(line_base_point(site, ways, lambda k: f"direction {k}"), np.ones(p), noise=noise)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DerivativeWarning)
-        answer, tally = evaluator.solve(Along(site, ways, inner), "directional")
+        answer, tally = evaluator.solve(Subspace(site, ways, inner), "directional")
     assert answer.error is not None, "auto has an error bar"
     table = np.stack((ways @ given, answer.derivative, answer.error), axis=1)
     return table, _compare(table[:, 0], table[:, 1], table[:, 2], np.ones(p), tolerance), tally.n_evaluations

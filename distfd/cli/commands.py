@@ -89,7 +89,7 @@ def run(
     from distfd.cli.result_table import show_result
     from distfd.core.errors import EvaluationError
     from distfd.jobs.run import Job
-    from distfd.workers.emergency_exit import last_resort
+    from distfd.workers.emergency_exit import offer_emergency_exit
 
     with _progress(quiet, log_format, printing=show_output) as progress:
         loaded = load_config(config, overrides or ())
@@ -102,7 +102,7 @@ def run(
 
         job = Job(loaded, progress, progress.say, show_output=show_output, prepare=prepare)
         try:
-            with last_resort(lambda reason: _end_lost(job, reason)):
+            with offer_emergency_exit(lambda reason: _end_lost(job, reason)):
                 result = job.run(fresh=fresh)
         except EvaluationError as error:
             printed = job.directory.printed

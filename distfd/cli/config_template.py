@@ -64,7 +64,7 @@ output: runs/{stem}            # everything is kept here: result.json, log.jsonl
 """
 
 
-def starter(to: str | None = None) -> Draft:
+def config_template(to: str | None = None) -> Draft:
     """A first configuration, and the model that it is about.
 
     Parameters

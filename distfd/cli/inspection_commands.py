@@ -107,13 +107,13 @@ def init(
     debug: Debug = False,  # noqa: ARG001  # see main()
 ) -> None:
     """Write a first configuration: with a small model, or for a program."""
-    from distfd.cli.config_template import starter
+    from distfd.cli.config_template import config_template
     from distfd.cli.deck_draft import draft
     from distfd.core.errors import InputError
 
     if command is None and deck:
         raise InputError("init: say what reads the deck: --command 'solver deck.inp'")
-    made = starter(to) if command is None else draft(command, deck or (), to)
+    made = config_template(to) if command is None else draft(command, deck or (), to)
     for path, text in made.files.items():
         path.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
     say(f"wrote {', '.join(map(str, made.files))}")

@@ -44,13 +44,13 @@ def submit(
 ) -> None:
     """Run CONFIG on a cluster: submit it, follow its log, and bring its run's directory back."""
     from distfd.config.load import load_config
-    from distfd.launch.submission import Order
+    from distfd.launch.submission import Submission
     from distfd.launch.submit import make_launcher
     from distfd.launch.submit import submit as hand_over
 
     loaded = load_config(config, overrides or ())
     if dry_run:
-        say(make_launcher(Order(loaded, tuple(overrides or ())), to).describe().rstrip("\n"))
+        say(make_launcher(Submission(loaded, tuple(overrides or ())), to).describe().rstrip("\n"))
         return
     code, _ = hand_over(loaded, overrides or (), to, follow=not detach, say=say, ask=_ask)
     raise typer.Exit(code)

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from distfd.differentiation.base_point import Site
-    from distfd.differentiation.method import Answer, Course, Wave
+    from distfd.differentiation.base_point import BasePoint
+    from distfd.differentiation.method import Answer, MultiRound, Wave
     from distfd.differentiation.noise_survey import Survey
     from distfd.differentiation.probe_refinement import Search
 
@@ -37,7 +37,7 @@ _SAFETY = 3.0
 
 
 @dataclass(frozen=True, eq=False)
-class Accurate:
+class AccuracyUpgrade:
     """Gradient, or Jacobian where ``vector``, every component as accurate as wanted where the noise allows it.
 
     Forward differences first. The bar of each is its noise and h/2 times the curvature expected of it; a coordinate
@@ -57,7 +57,7 @@ class Accurate:
         The standard deviation of the noise, where the user knows it.
     """
 
-    site: Site
+    site: BasePoint
     scale: Floats
     accuracy: float
     h: Floats | None = None
@@ -68,7 +68,7 @@ class Accurate:
         """Lines and forward differences, then the rounds of `probe_refinement` for some coordinates."""
         return follow(self._course(), waves)
 
-    def _course(self) -> Course:
+    def _course(self) -> MultiRound:
         site, rows, scale = self.site, self.site.moving, self.scale
         if not len(rows):
             found = yield from survey(site, scale, vector=self.vector)

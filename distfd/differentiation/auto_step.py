@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from distfd.differentiation.base_point import Site
-    from distfd.differentiation.method import Answer, Course, Request, Wave
+    from distfd.differentiation.base_point import BasePoint
+    from distfd.differentiation.method import Answer, MultiRound, Request, Wave
     from distfd.differentiation.probe_pairs import Slopes
 
     Floats = NDArray[np.float64]
@@ -37,7 +37,7 @@ class AutoStep:
         The standard deviation of the noise, where the user knows it.
     """
 
-    site: Site
+    site: BasePoint
     scale: Floats
     vector: bool = False
     noise: float | None = None
@@ -46,7 +46,7 @@ class AutoStep:
         """Two lines, a pair for each coordinate, and up to three rounds for those that are in doubt."""
         return follow(self._course(), waves)
 
-    def _course(self) -> Course:
+    def _course(self) -> MultiRound:
         site, moving = self.site, self.site.moving
         found = yield from survey(site, self.scale, vector=self.vector, given=self.noise)
         if not len(moving):

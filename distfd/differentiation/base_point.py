@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Site:
+class BasePoint:
     """A point and its surroundings.
 
     Attributes

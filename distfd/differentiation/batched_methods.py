@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Together:
+class BatchedMethods:
     """Methods that share their waves, so that all slots are busy where each alone would leave some idle.
 
     What one asks for in a wave is evaluated with what the others ask for. The points of the first that still asks are

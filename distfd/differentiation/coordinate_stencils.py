@@ -16,7 +16,7 @@ from distfd.differentiation.stencils import coefficients
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from distfd.differentiation.base_point import Site
+    from distfd.differentiation.base_point import BasePoint
     from distfd.differentiation.stencils import Stencil
 
 
@@ -64,7 +64,7 @@ class Lines:
         )
 
 
-def place_lines(site: Site, moving: NDArray[np.int64], h: NDArray[np.float64], stencil: Stencil) -> Lines:
+def place_lines(site: BasePoint, moving: NDArray[np.int64], h: NDArray[np.float64], stencil: Stencil) -> Lines:
     """Put a stencil along coordinates that may move, inside their bounds.
 
     Parameters

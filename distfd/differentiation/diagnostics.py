@@ -18,7 +18,7 @@ _NAMED = 5
 """Coordinates that a sentence names; of more it gives the number."""
 
 
-def still_doubts(label: Label, rows: NDArray[np.int64], quantum: float) -> tuple[str, ...]:
+def no_movement_warnings(label: Label, rows: NDArray[np.int64], quantum: float) -> tuple[str, ...]:
     """For coordinates (a,) that were moved without any change in J.
 
     ``quantum`` is the unit in which J is rounded, 0 where it has all its digits.
@@ -32,7 +32,7 @@ def still_doubts(label: Label, rows: NDArray[np.int64], quantum: float) -> tuple
     return (f"J did not change at all along {_listed(label, rows)}: {why}",)
 
 
-def noise_doubts(label: Label, rows: NDArray[np.int64], value: Floats, bar: Floats) -> tuple[str, ...]:
+def noise_warnings(label: Label, rows: NDArray[np.int64], value: Floats, bar: Floats) -> tuple[str, ...]:
     """For coordinates (a,) whose slopes (a, m) are all within their bars."""
     with np.errstate(invalid="ignore"):
         lost = (bar > np.abs(value)).all(axis=1) & (value != 0).any(axis=1)
@@ -45,7 +45,7 @@ def noise_doubts(label: Label, rows: NDArray[np.int64], value: Floats, bar: Floa
     return (f"noise above the signal: the derivative along {_listed(label, rows[at])} is not told from 0{one}",)
 
 
-def kink_doubts(label: Label, rows: NDArray[np.int64]) -> tuple[str, ...]:
+def kink_warnings(label: Label, rows: NDArray[np.int64]) -> tuple[str, ...]:
     """For coordinates (a,) along which J has one slope on one side of x, and another on the other."""
     if not len(rows):
         return ()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from distfd.differentiation.base_point import Site
+    from distfd.differentiation.base_point import BasePoint
     from distfd.differentiation.stencils import Stencil
 
 
@@ -66,7 +66,7 @@ def lengths(directions: NDArray[np.float64], h: NDArray[np.float64]) -> NDArray[
 
 
 def place_rays(
-    site: Site, directions: NDArray[np.float64], t: NDArray[np.float64], stencil: Stencil, h: NDArray[np.float64]
+    site: BasePoint, directions: NDArray[np.float64], t: NDArray[np.float64], stencil: Stencil, h: NDArray[np.float64]
 ) -> list[Ray]:
     """Put a stencil along each direction, inside the bounds.
 
@@ -99,7 +99,9 @@ def place_rays(
     return rays
 
 
-def _room(site: Site, at: NDArray[np.int64], u: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _room(
+    site: BasePoint, at: NDArray[np.int64], u: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """How far along u each coordinate may go, backward (<= 0) and forward (>= 0)."""
     with np.errstate(over="ignore"):
         to_lower, to_upper = (site.lower[at] - site.x[at]) / u, (site.upper[at] - site.x[at]) / u
@@ -107,7 +109,7 @@ def _room(site: Site, at: NDArray[np.int64], u: NDArray[np.float64]) -> tuple[ND
 
 
 def _parts(
-    site: Site, at: NDArray[np.int64], u: NDArray[np.float64], t: float, stencil: Stencil
+    site: BasePoint, at: NDArray[np.int64], u: NDArray[np.float64], t: float, stencil: Stencil
 ) -> Sequence[NDArray[np.bool_]]:
     """All coordinates, or two parts of them where all together would have to take shorter steps."""
     whole = np.ones(len(at), dtype=bool)
@@ -122,7 +124,7 @@ def _parts(
 
 
 def _ray(  # noqa: PLR0917  # private, called once
-    site: Site,
+    site: BasePoint,
     row: int,
     at: NDArray[np.int64],
     u: NDArray[np.float64],
@@ -146,7 +148,7 @@ def _ray(  # noqa: PLR0917  # private, called once
 
 
 def _as_written(  # noqa: PLR0917  # private, called once
-    site: Site,
+    site: BasePoint,
     row: int,
     at: NDArray[np.int64],
     values: NDArray[np.float64],

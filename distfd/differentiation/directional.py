@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from distfd.differentiation.base_point import Site
+    from distfd.differentiation.base_point import BasePoint
     from distfd.differentiation.method import Wave
     from distfd.differentiation.stencils import Stencil
 
@@ -42,7 +42,7 @@ class Directional:
         The one direction's derivative by itself: (m,).
     """
 
-    site: Site
+    site: BasePoint
     stencil: Stencil
     directions: NDArray[np.float64]
     t: NDArray[np.float64]

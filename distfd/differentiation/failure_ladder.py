@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     Flags = NDArray[np.bool_]
     from collections.abc import Generator
 
-    from distfd.differentiation.base_point import Site
+    from distfd.differentiation.base_point import BasePoint
     from distfd.differentiation.stencils import Stencil
 
 
@@ -176,7 +176,7 @@ class Ladder:
         How each was formed; empty until it was.
     """
 
-    site: Site
+    site: BasePoint
     rows: NDArray[np.int64]
     h: Floats
     stencil: Stencil

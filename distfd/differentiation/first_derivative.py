@@ -11,7 +11,7 @@ import numpy as np
 from distfd.differentiation.assemble import assemble
 from distfd.differentiation.complex_step import check_imaginary_parts
 from distfd.differentiation.coordinate_stencils import Lines, place_lines
-from distfd.differentiation.diagnostics import still_doubts
+from distfd.differentiation.diagnostics import no_movement_warnings
 from distfd.differentiation.method import Answer, Request
 from distfd.differentiation.rounding_quantum import quantum
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from distfd.differentiation.base_point import Site
+    from distfd.differentiation.base_point import BasePoint
     from distfd.differentiation.method import Wave
     from distfd.differentiation.stencils import Stencil
 
@@ -39,7 +39,7 @@ class FirstDerivative:
     vector : bool
     """
 
-    site: Site
+    site: BasePoint
     stencil: Stencil
     h: NDArray[np.float64]
     vector: bool
@@ -80,4 +80,4 @@ class FirstDerivative:
         still = (values[1:] == baseline).all(axis=1).reshape(offsets.shape).all(axis=1)
         if not still.any():
             return ()
-        return still_doubts(self.site.label, moving[still], float(quantum(values.real, printed=True).max()))
+        return no_movement_warnings(self.site.label, moving[still], float(quantum(values.real, printed=True).max()))

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from distfd.differentiation.base_point import Site
-    from distfd.differentiation.method import Course, Wave
+    from distfd.differentiation.base_point import BasePoint
+    from distfd.differentiation.method import MultiRound, Wave
 
     Floats = NDArray[np.float64]
 
@@ -43,7 +43,7 @@ class GillStep:
         The standard deviation of the noise; measured where it is not given. e is a bound of it.
     """
 
-    site: Site
+    site: BasePoint
     scale: Floats
     vector: bool = False
     noise: float | None = None
@@ -52,7 +52,7 @@ class GillStep:
         """The lines of the noise, up to 5 rounds for Phi, and one for the forward differences."""
         return follow(self._course(), waves)
 
-    def _course(self) -> Course:
+    def _course(self) -> MultiRound:
         site, rows = self.site, self.site.moving
         found = yield from survey(site, self.scale, vector=self.vector, given=self.noise)
         if not len(rows):

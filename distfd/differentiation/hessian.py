@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from distfd.differentiation.base_point import Site
+    from distfd.differentiation.base_point import BasePoint
     from distfd.differentiation.method import Wave
     from distfd.differentiation.placement import Arrangements
 
@@ -72,7 +72,7 @@ class Hessian:
         Signed steps.
     """
 
-    site: Site
+    site: BasePoint
     h: NDArray[np.float64]
 
     def advance(self, waves: Sequence[Wave]) -> Request | Answer:

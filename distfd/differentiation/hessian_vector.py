@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from distfd.differentiation.base_point import Site
+    from distfd.differentiation.base_point import BasePoint
 
 _MOST_CHANGES = 2**22
 """Changes against x up to which all points go in one request; above, each gradient has a request of its own."""
@@ -64,7 +64,7 @@ class HessianVector:
         Signed steps of the coordinates.
     """
 
-    site: Site
+    site: BasePoint
     v: NDArray[np.float64]
     t: float
     h: NDArray[np.float64]

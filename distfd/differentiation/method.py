@@ -153,10 +153,10 @@ def check_x(
     return x
 
 
-Course: TypeAlias = Generator[Request, Wave, Answer]
+MultiRound: TypeAlias = Generator[Request, Wave, Answer]
 
 
-def follow(course: Course, waves: Sequence[Wave]) -> Request | Answer:
+def follow(course: MultiRound, waves: Sequence[Wave]) -> Request | Answer:
     """What a course says after these waves.
 
     It is run from its start each time: so it stays a pure function of the values, and nothing has to be kept.

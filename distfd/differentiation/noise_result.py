@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from distfd.differentiation.base_point import Site
-    from distfd.differentiation.method import Course, Request, Wave
+    from distfd.differentiation.base_point import BasePoint
+    from distfd.differentiation.method import MultiRound, Request, Wave
     from distfd.differentiation.noise_survey import Survey
 
 
@@ -56,7 +56,7 @@ class NoiseLevel:
         Typical sizes of the coordinates.
     """
 
-    site: Site
+    site: BasePoint
     scale: NDArray[np.float64]
 
     def advance(self, waves: Sequence[Wave]) -> Request | Answer:
@@ -71,7 +71,7 @@ class NoiseLevel:
             float(noise.level[0]), noise.status[0], found.spacing, n_evaluations, float(noise.quantum[0])
         )
 
-    def _course(self) -> Course:
+    def _course(self) -> MultiRound:
         found = yield from survey(self.site, self.scale, vector=False)
         nothing = np.zeros(len(self.site.x))
         return Answer(nothing, found.baseline, nothing, np.empty(0, dtype=np.int64), noise=float(found.noise.level[0]))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from distfd.core.points import Points, join_points
-from distfd.differentiation.diagnostics import noise_doubts
+from distfd.differentiation.diagnostics import noise_warnings
 from distfd.differentiation.method import Answer, Request
 from distfd.differentiation.noise import LINE, UNKNOWN, Noise, estimate, known_noise, next_spacing
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     from collections.abc import Generator
 
-    from distfd.differentiation.base_point import Site
+    from distfd.differentiation.base_point import BasePoint
     from distfd.differentiation.method import Wave
 
 
@@ -108,7 +108,7 @@ class Survey:
         return np.where(np.isfinite(self.noise.level), np.maximum(self.noise.level, rounding / 4), rounding)
 
     def answer(
-        self, site: Site, rows: NDArray[np.int64], value: Floats, bar: Floats, step: Floats, *, vector: bool
+        self, site: BasePoint, rows: NDArray[np.int64], value: Floats, bar: Floats, step: Floats, *, vector: bool
     ) -> Answer:
         """The answer where coordinates ``rows`` have slopes and bars (a, m) and steps (a,), and the others are fixed.
 
@@ -127,18 +127,18 @@ class Survey:
             step=steps,
             missing=missing,
             error=error.T if vector else error[:, 0],
-            warnings=noise_doubts(site.label, rows, value, error[rows]),
+            warnings=noise_warnings(site.label, rows, value, error[rows]),
             noise=float(level.max()) if len(level) else None,
         )
 
-    def unmoved(self, site: Site, *, vector: bool) -> Answer:
+    def unmoved(self, site: BasePoint, *, vector: bool) -> Answer:
         """The answer where no coordinate may move."""
         empty = np.empty((0, len(self.baseline)))
         return self.answer(site, site.moving, empty, empty, np.empty(0), vector=vector)
 
 
 def survey(
-    site: Site, scale: Floats, *, vector: bool, given: float | None = None, extra: Points | None = None
+    site: BasePoint, scale: Floats, *, vector: bool, given: float | None = None, extra: Points | None = None
 ) -> Generator[Request, Wave, Survey]:
     """Ask for two lines, for two more where most outputs show no noise along them, and say what they say.
 

@@ -60,7 +60,7 @@ class Slopes:
 
 
 @dataclass(frozen=True, eq=False)
-class Pairs:
+class ProbePairs:
     """Pairs of a coordinates, those of each in order of size; what a coordinate lacks is NaN and comes last.
 
     Near a bound a "pair" is two probes at h and 2 h on the same side; nothing here depends on which it is.
@@ -82,7 +82,7 @@ class Pairs:
         """How many pairs each coordinate has, (a,)."""
         return np.asarray(np.isfinite(self.size).sum(axis=1))
 
-    def add(self, size: Floats, offsets: Floats, rises: Floats) -> Pairs:
+    def add(self, size: Floats, offsets: Floats, rises: Floats) -> ProbePairs:
         """One pair more, (a,), (a, 2) and (a, 2, m), NaN for the coordinates that get none.
 
         A pair without a value, with its points on each other, or next to one that is there is left out.
@@ -93,7 +93,7 @@ class Pairs:
         good = np.isfinite(rises).all(axis=(1, 2)) & apart & ~near
         sizes = np.concatenate((self.size, np.where(good, size, np.nan)[:, None]), axis=1)
         order = np.argsort(sizes, axis=1, kind="stable")
-        return Pairs(
+        return ProbePairs(
             np.take_along_axis(sizes, order, axis=1),
             _sorted(self.offsets, np.where(good[:, None], offsets, np.nan), order),
             _sorted(self.rises, np.where(good[:, None, None], rises, np.nan), order),
@@ -157,9 +157,9 @@ class Pairs:
             return np.asarray(np.abs(far - near) / (np.abs(near) + np.abs(curvature) * self.size[:, g + 1, None]))
 
 
-def no_pairs(coordinates: int, outputs: int) -> Pairs:
+def no_pairs(coordinates: int, outputs: int) -> ProbePairs:
     """Where one begins."""
-    return Pairs(np.empty((coordinates, 0)), np.empty((coordinates, 0, 2)), np.empty((coordinates, 0, 2, outputs)))
+    return ProbePairs(np.empty((coordinates, 0)), np.empty((coordinates, 0, 2)), np.empty((coordinates, 0, 2, outputs)))
 
 
 def _sorted(there: Floats, new: Floats, order: NDArray[np.int64]) -> Floats:

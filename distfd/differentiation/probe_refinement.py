@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from distfd.core.points import single_points
-from distfd.differentiation.diagnostics import kink_doubts, still_doubts
+from distfd.differentiation.diagnostics import kink_warnings, no_movement_warnings
 from distfd.differentiation.method import Request
 from distfd.differentiation.placement import place
-from distfd.differentiation.probe_pairs import Pairs, no_pairs
+from distfd.differentiation.probe_pairs import ProbePairs, no_pairs
 from distfd.differentiation.stencils import SCHEMES
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from distfd.differentiation.base_point import Site
+    from distfd.differentiation.base_point import BasePoint
     from distfd.differentiation.method import Wave
     from distfd.differentiation.noise_survey import Survey
     from distfd.differentiation.probe_pairs import Slopes
@@ -71,12 +71,12 @@ class Search:
         Distance of the latest pair, with values or without.
     """
 
-    site: Site
+    site: BasePoint
     rows: NDArray[np.int64]
     scale: Floats
     reach: Floats
     found: Survey
-    pairs: Pairs
+    pairs: ProbePairs
     first: Floats
     tried: Floats
 
@@ -96,8 +96,8 @@ class Search:
         if not pairs.size.shape[1] or not len(self.rows):
             return ()
         still = (np.nan_to_num(pairs.rises, nan=0.0) == 0).all(axis=(1, 2, 3)) & (pairs.count > 0)
-        texts = still_doubts(site.label, self.rows[still], float(noise.quantum.max()))
-        return texts + kink_doubts(site.label, self.rows[self._kinked()])
+        texts = no_movement_warnings(site.label, self.rows[still], float(noise.quantum.max()))
+        return texts + kink_warnings(site.label, self.rows[self._kinked()])
 
     def _kinked(self) -> NDArray[np.bool_]:
         """Where the slopes on both sides differ as much near x as far from it, and by more than noise: (a,).
@@ -130,7 +130,7 @@ class Search:
 
 
 def refine(
-    site: Site, rows: NDArray[np.int64], scale: Floats, found: Survey, *, vector: bool, spent: int
+    site: BasePoint, rows: NDArray[np.int64], scale: Floats, found: Survey, *, vector: bool, spent: int
 ) -> Generator[Request, Wave, tuple[Search, Slopes]]:
     """Probe coordinates until their slopes are known as well as their noise lets them be.
 
@@ -169,7 +169,7 @@ def refine(
     return search, _judged(search)
 
 
-def _begin(site: Site, rows: NDArray[np.int64], scale: Floats, found: Survey) -> Search:
+def _begin(site: BasePoint, rows: NDArray[np.int64], scale: Floats, found: Survey) -> Search:
     up, down = site.upper[rows] - site.x[rows], site.x[rows] - site.lower[rows]
     # A pair on one side goes out to twice its distance.
     room = np.maximum(np.minimum(up, down), np.maximum(up, down) / 2)

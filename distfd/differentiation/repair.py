@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from distfd.differentiation.diagnostics import still_doubts
+from distfd.differentiation.diagnostics import no_movement_warnings
 from distfd.differentiation.failure_ladder import Ladder, failed_coordinates, gather_samples
 from distfd.differentiation.method import Answer, Request, follow
 from distfd.differentiation.placement import arrangements
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from distfd.core.records import Failure
-    from distfd.differentiation.base_point import Site
+    from distfd.differentiation.base_point import BasePoint
     from distfd.differentiation.failure_ladder import Samples
-    from distfd.differentiation.method import Answer, Course, Method, Wave
+    from distfd.differentiation.method import Answer, Method, MultiRound, Wave
     from distfd.differentiation.stencils import Stencil
 
     Floats = NDArray[np.float64]
@@ -30,7 +30,7 @@ _WORDS = 300
 
 
 @dataclass(frozen=True, eq=False)
-class Repaired:
+class RepairedMethod:
     """A gradient or dense Jacobian by any method, and the failure ladder for the coordinates that it leaves missing.
 
     Where nothing fails it asks for what the method asks for, and nothing more.
@@ -52,7 +52,7 @@ class Repaired:
     """
 
     method: Method[Answer]
-    site: Site
+    site: BasePoint
     stencil: Stencil
     h: Floats
     vector: bool
@@ -63,7 +63,7 @@ class Repaired:
         """The method's own requests, then one for each rung."""
         return self.method.advance(()) if not waves else follow(self._course(), waves)
 
-    def _course(self) -> Course:
+    def _course(self) -> MultiRound:
         waves: list[Wave] = []
         while isinstance(step := self.method.advance(waves), Request):
             waves.append((yield step))
@@ -124,7 +124,7 @@ def _merged(
         derivative=derivative,
         step=step,
         missing=np.setdiff1d(answer.missing, rows),
-        warnings=answer.warnings + still_doubts(ladder.site.label, still, 0.0),
+        warnings=answer.warnings + no_movement_warnings(ladder.site.label, still, 0.0),
         repaired=dict(sorted({**mended, **texts}.items())),
     )
 

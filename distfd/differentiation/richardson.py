@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from distfd.differentiation.base_point import Site
-    from distfd.differentiation.method import Answer, Course, Request, Wave
+    from distfd.differentiation.base_point import BasePoint
+    from distfd.differentiation.method import Answer, MultiRound, Request, Wave
     from distfd.differentiation.stencils import Stencil
 
     Floats = NDArray[np.float64]
@@ -45,7 +45,7 @@ class Richardson:
     vector : bool
     """
 
-    site: Site
+    site: BasePoint
     stencil: Stencil
     h: Floats
     scale: Floats
@@ -55,7 +55,7 @@ class Richardson:
         """One request; two more lines where the first show no noise."""
         return follow(self._course(), waves)
 
-    def _course(self) -> Course:
+    def _course(self) -> MultiRound:
         site, moving = self.site, self.site.moving
         lines = place_lines(site, moving, self.h[moving], self.stencil)
         a, n = lines.offsets.shape

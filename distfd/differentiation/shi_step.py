@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from distfd.differentiation.base_point import Site
-    from distfd.differentiation.method import Course, Wave
+    from distfd.differentiation.base_point import BasePoint
+    from distfd.differentiation.method import MultiRound, Wave
 
     Floats = NDArray[np.float64]
 
@@ -53,7 +53,7 @@ class ShiStep:
         The standard deviation of the noise; measured where it is not given.
     """
 
-    site: Site
+    site: BasePoint
     scale: Floats
     central: bool = False
     vector: bool = False
@@ -63,7 +63,7 @@ class ShiStep:
         """The lines of the noise, then up to 8 rounds."""
         return follow(self._course(), waves)
 
-    def _course(self) -> Course:
+    def _course(self) -> MultiRound:
         site, rows = self.site, self.site.moving
         found = yield from survey(site, self.scale, vector=self.vector, given=self.noise)
         if not len(rows):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from distfd.differentiation.base_point import Site
+    from distfd.differentiation.base_point import BasePoint
     from distfd.differentiation.method import Wave
     from distfd.differentiation.stencils import Stencil
 
@@ -45,7 +45,7 @@ class SparseJacobian:
         Of coordinates that move.
     """
 
-    site: Site
+    site: BasePoint
     stencil: Stencil
     h: NDArray[np.float64]
     structure: Structure
@@ -110,7 +110,7 @@ class ProbedJacobian:
         Typical sizes of the coordinates.
     """
 
-    site: Site
+    site: BasePoint
     stencil: Stencil
     h: NDArray[np.float64]
     size: NDArray[np.float64]
@@ -132,7 +132,7 @@ class ProbedJacobian:
         return place_lines(replace(site, x=displaced), site.moving, reach[site.moving], SCHEMES["forward"])
 
 
-def _seen(waves: Sequence[Wave], site: Site) -> Structure:
+def _seen(waves: Sequence[Wave], site: BasePoint) -> Structure:
     """The entries that changed in any probe; a column without a value in any probe may have all of them."""
     outputs = waves[0].values.shape[1]
     changed = np.zeros((len(site.moving), outputs), dtype=bool)

@@ -10,13 +10,13 @@ import numpy as np
 
 from distfd.core.errors import InputError
 from distfd.core.points import single_points
-from distfd.differentiation.diagnostics import kink_doubts, still_doubts
+from distfd.differentiation.diagnostics import kink_warnings, no_movement_warnings
 from distfd.differentiation.method import Answer, follow
 from distfd.differentiation.noise import UNKNOWN, Noise, known_noise
 from distfd.differentiation.noise_result import NoiseResult
 from distfd.differentiation.noise_survey import survey
 from distfd.differentiation.placement import place
-from distfd.differentiation.probe_pairs import Pairs, no_pairs
+from distfd.differentiation.probe_pairs import ProbePairs, no_pairs
 from distfd.differentiation.stencils import SCHEMES
 from distfd.differentiation.sweep_result import StepSweep
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     from collections.abc import Generator, Sequence
 
-    from distfd.differentiation.base_point import Site
+    from distfd.differentiation.base_point import BasePoint
     from distfd.differentiation.method import Request, Wave
     from distfd.differentiation.noise_survey import Survey
 
@@ -40,7 +40,7 @@ _APART = 1.5
 """A formula is out where it is farther from one with a smaller step than its bar and so many of that one's noises."""
 
 
-def plateau(pairs: Pairs, noise: Noise) -> tuple[Floats, Floats, Floats]:
+def plateau(pairs: ProbePairs, noise: Noise) -> tuple[Floats, Floats, Floats]:
     """The derivative (a, m) where differences agree, its bar (a, m), and the step (a,) that gave it.
 
     Of all formulas (each pair, and each two) the one with the smallest bar, of those that no formula with a smaller
@@ -98,7 +98,7 @@ class Sweep:
     vector : bool
     """
 
-    site: Site
+    site: BasePoint
     scale: Floats
     rows: NDArray[np.int64]
     vector: bool = False
@@ -146,7 +146,7 @@ class Sweep:
         values, offsets = (np.array([f[i] for f in found], dtype=float).reshape(-1, 2) for i in (1, 2))
         return np.array([f[0] for f in found], dtype=np.int64), np.abs(offsets[:, 0]), values, offsets
 
-    def _pairs(self, found: Survey) -> Pairs:
+    def _pairs(self, found: Survey) -> ProbePairs:
         """The pairs that have values; those of each coordinate in order of size."""
         row, size, _, offsets = self._placed
         a, m = len(self.rows), len(found.baseline)
@@ -179,8 +179,8 @@ class Sweep:
             forward = rise / along[..., None]
             forward_noise, central_noise = noise.part(1 / along[..., None]), noise.part(weights)
         still = (np.nan_to_num(pairs.rises) == 0).all(axis=(1, 2, 3)) & (pairs.count > 0)
-        warnings = still_doubts(site.label, rows[still], float(level.quantum.max()))
-        warnings += kink_doubts(site.label, rows[_kinked(pairs, noise)])
+        warnings = no_movement_warnings(site.label, rows[still], float(level.quantum.max()))
+        warnings += kink_warnings(site.label, rows[_kinked(pairs, noise)])
         asked = np.bincount(self._placed[0], minlength=len(rows))
         worst = int(np.argmax(np.nan_to_num(level.level, nan=-1.0)))
         return StepSweep(
@@ -212,7 +212,7 @@ class Sweep:
         )
 
 
-def _seen(site: Site, k: int, values: Floats) -> Floats | None:
+def _seen(site: BasePoint, k: int, values: Floats) -> Floats | None:
     """Offsets (2,) of a pair as J reads them; None where they are not two, different from each other and from 0."""
     try:
         offsets = site.offsets(np.array([k]), values[None])[0]
@@ -237,7 +237,7 @@ def _usable(found: Survey) -> Noise:
     )
 
 
-def _kinked(pairs: Pairs, noise: Noise) -> NDArray[np.bool_]:
+def _kinked(pairs: ProbePairs, noise: Noise) -> NDArray[np.bool_]:
     """Where the slopes on both sides of x differ as much near x as 10 times and more as far from it, (a,).
 
     Of a smooth J that difference, J'' h, falls with the distance. It is looked for where it stands out of the noise.

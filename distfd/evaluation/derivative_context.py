@@ -9,7 +9,7 @@ import numpy as np
 
 from distfd.core.describe import numbered
 from distfd.core.errors import InputError
-from distfd.differentiation.base_point import Site
+from distfd.differentiation.base_point import BasePoint
 from distfd.differentiation.method import check_x
 from distfd.differentiation.placement import as_bounds
 from distfd.evaluation.method_registry import Setting
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Surroundings:
+class DerivativeContext:
     """What is the same at every x.
 
     Attributes
@@ -49,7 +49,7 @@ class Surroundings:
         """What every method at x is made from."""
         return Setting(self.site(x), self.options, self.repair, self.drifts)
 
-    def site(self, x: ArrayLike) -> Site:
+    def site(self, x: ArrayLike) -> BasePoint:
         """The point checked, and its surroundings.
 
         Raises
@@ -62,4 +62,4 @@ class Surroundings:
         if names is not None and len(names) != len(at):
             raise InputError(f"names: there are {len(names)} for {len(at)} coordinates")
         lower, upper = as_bounds(self.options.bounds, len(at))
-        return Site(check_x(at, lower, upper, self.label), lower, upper, self.label, self.written)
+        return BasePoint(check_x(at, lower, upper, self.label), lower, upper, self.label, self.written)

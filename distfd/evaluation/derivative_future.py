@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from distfd.evaluation.run_method import Finished
     from distfd.evaluation.tally import Tally
     from distfd.results.derivative_result import DerivativeResult
-    from distfd.workers.threads import Turn
+    from distfd.workers.threads import CallLock
 
 
 class Pending:
@@ -41,7 +41,7 @@ class Pending:
         x: NDArray[np.float64],
         steps: Generator[WorkGivenOut | Finished, None, Answer],
         tally: Tally,
-        turn: Turn,
+        turn: CallLock,
         finish: Callable[[Answer, Tally], DerivativeResult],
         *,
         vector: bool,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from distfd.results.derivative_result import DerivativeResult
 
 
-class Kinds(ABC):
+class DerivativeMethods(ABC):
     """Derivatives alone, without what else `differentiate` tells."""
 
     @abstractmethod

@@ -11,7 +11,7 @@ import numpy as np
 from distfd.core.describe import coordinate_label, point_label
 from distfd.core.points import find_repeats, repeated
 from distfd.core.records import Batch, Status
-from distfd.evaluation.event_loop import WorkGivenOut, drive
+from distfd.evaluation.event_loop import WorkGivenOut, run_event_loop
 from distfd.results import events
 from distfd.scheduling.scheduler import Scheduler
 from distfd.workers.messages import Chunk, EvaluationChunk
@@ -100,7 +100,7 @@ def evaluate_in_steps(
     scheduler = Scheduler(index, request.baseline, session.policy, session.pool, epoch=epoch, total=len(points))
     name = _namer(request, session)
     chunk = _chunks(session, request, state, capture, spool)
-    with contextlib.closing(drive(session, scheduler, chunk, name)) as driven:
+    with contextlib.closing(run_event_loop(session, scheduler, chunk, name)) as driven:
         for step in driven:
             if isinstance(step, WorkGivenOut):
                 yield step

@@ -12,18 +12,18 @@ from distfd.core.describe import coordinate_label
 from distfd.core.errors import InputError
 from distfd.core.points import dense_points
 from distfd.differentiation.method import Answer, Value, Values
-from distfd.evaluation.derivative_context import Surroundings
+from distfd.evaluation.derivative_context import DerivativeContext
 from distfd.evaluation.derivative_future import Pending
-from distfd.evaluation.derivative_methods import Kinds
-from distfd.evaluation.map_calls import call_each
+from distfd.evaluation.derivative_methods import DerivativeMethods
+from distfd.evaluation.map_calls import map_calls
 from distfd.evaluation.method_registry import make_method
 from distfd.evaluation.options import DerivativeOptions, EvaluationOptions
-from distfd.evaluation.outcome import make_result, out_of_range_error, scalar, tell
-from distfd.evaluation.run_method import solve, solving
+from distfd.evaluation.outcome import give_warnings, make_result, out_of_range_error, scalar
+from distfd.evaluation.run_method import iterate_method, run_method
 from distfd.evaluation.session_factory import open_session
 from distfd.evaluation.tally import Tally
 from distfd.results.events import Differentiated
-from distfd.workers.threads import Turn
+from distfd.workers.threads import CallLock
 
 if TYPE_CHECKING:
     import os
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from distfd.workers.recycle import Recycle
 
 
-class Evaluator(Kinds):
+class Evaluator(DerivativeMethods):
     """Evaluates J and its derivatives, many times over, with the same slots and memory.
 
     A value known at a point is not computed again: ``value`` and ``gradient`` at one x share the baseline.
@@ -149,8 +149,8 @@ class Evaluator(Kinds):
         objective = self._session.objective
         written = objective.written if objective.reads_text else None
         repair = treatment.on_failure == "repair"
-        self._around = Surroundings(self._options, self._label, repair, drifts, written)
-        self._turn = Turn()
+        self._around = DerivativeContext(self._options, self._label, repair, drifts, written)
+        self._turn = CallLock()
         self._structure: Any = None
         self._open: Pending | None = None
         self._told: set[str] | None = None
@@ -229,7 +229,7 @@ class Evaluator(Kinds):
         items = list(iterable)
         with self._turn:
             self._settle()
-            return call_each(self._session, fun, items)
+            return map_calls(self._session, fun, items)
 
     @contextlib.contextmanager
     def accepting(self) -> Iterator[None]:
@@ -311,7 +311,7 @@ class Evaluator(Kinds):
             self._settle()
             self._open = Pending(
                 at,
-                solving(self._session, method, kind, self._label, tally, raises=self._raises),
+                iterate_method(self._session, method, kind, self._label, tally, raises=self._raises),
                 tally,
                 self._turn,
                 lambda answer, tally: self._derivative(at, kind, particulars, answer, tally),
@@ -342,7 +342,7 @@ class Evaluator(Kinds):
             self._structure = answer.derivative
         if self._raises and len(answer.missing):
             raise out_of_range_error(answer, self._label)
-        tell(answer.warnings, self._told)
+        give_warnings(answer.warnings, self._told)
         result = self.result(at, answer, tally, kind)
         if kind != "value":
             self.emit(Differentiated(at, result))
@@ -366,7 +366,9 @@ class Evaluator(Kinds):
         """
         with self._turn:
             self._settle()
-            return solve(self._session, method, task, self._label, raises=self._raises if raises is None else raises)
+            return run_method(
+                self._session, method, task, self._label, raises=self._raises if raises is None else raises
+            )
 
     def result(self, x: NDArray[np.float64], answer: Answer, tally: Tally, kind: str = "gradient") -> DerivativeResult:
         """A method's answer at x as a result."""

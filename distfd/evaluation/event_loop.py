@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from distfd.core.errors import ClusterError, TimeUpError
-from distfd.evaluation.stall_notice import Silence
+from distfd.evaluation.stall_notice import StallNotice
 from distfd.results import events
 from distfd.workers.messages import SlotUp
 
@@ -44,7 +44,7 @@ class AttemptsEnded:
 Step: TypeAlias = WorkGivenOut | AttemptsEnded
 
 
-def drive(
+def run_event_loop(
     session: Session,
     scheduler: Scheduler,
     chunk: Callable[[Submit], Chunk],
@@ -89,7 +89,7 @@ def _run(
     session: Session, scheduler: Scheduler, chunk: Callable[[Submit], Chunk], name: Callable[[int], str]
 ) -> Iterator[Step]:
     told = time.monotonic()
-    silence, first = Silence(told), True
+    silence, first = StallNotice(told), True
     while not scheduler.finished:
         looked = time.monotonic()
         for submit in scheduler.issue(looked):

@@ -11,8 +11,8 @@ import numpy as np
 
 from distfd.core.errors import EvaluationError
 from distfd.core.records import Status
-from distfd.evaluation.event_loop import AttemptsEnded, drive
-from distfd.scheduling.evaluation_times import Times
+from distfd.evaluation.event_loop import AttemptsEnded, run_event_loop
+from distfd.scheduling.evaluation_times import EvaluationTimes
 from distfd.scheduling.scheduler import Scheduler
 from distfd.workers.messages import CallBatch, CallChunk
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from distfd.scheduling.assignment import Submit
 
 
-def call_each(session: Session, fun: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+def map_calls(session: Session, fun: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
     """``[fun(item) for item in items]``, each call on a slot; what it costs and how it fails is treated as J is.
 
     Raises
@@ -40,12 +40,14 @@ def call_each(session: Session, fun: Callable[[Any], Any], items: Sequence[Any])
         return []
     session.start()
     # These calls say nothing of how long J takes.
-    pool = replace(session.pool, times=Times())
+    pool = replace(session.pool, times=EvaluationTimes())
     epoch = time.time() - time.monotonic()
     scheduler = Scheduler(np.arange(len(items)), None, session.policy, pool, epoch=epoch)
     returned: dict[int, Any] = {}
     failed: list[Batch] = []
-    with contextlib.closing(drive(session, scheduler, lambda submit: _chunk(submit, fun, items, session))) as driven:
+    with contextlib.closing(
+        run_event_loop(session, scheduler, lambda submit: _chunk(submit, fun, items, session))
+    ) as driven:
         for step in driven:
             for attempts in step.attempts if isinstance(step, AttemptsEnded) else ():
                 if isinstance(attempts.batch, CallBatch):  # and not that of a slot that was lost

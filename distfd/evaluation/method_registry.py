@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distfd.core.errors import InputError
-from distfd.differentiation.accuracy import Accurate
+from distfd.differentiation.accuracy import AccuracyUpgrade
 from distfd.differentiation.auto_step import AutoStep
 from distfd.differentiation.coloring import make_structure
 from distfd.differentiation.direction_stencils import lengths
@@ -18,7 +18,7 @@ from distfd.differentiation.first_derivative import FirstDerivative
 from distfd.differentiation.gill_step import GillStep
 from distfd.differentiation.hessian import SECOND, Hessian
 from distfd.differentiation.hessian_vector import HessianVector
-from distfd.differentiation.repair import Repaired
+from distfd.differentiation.repair import RepairedMethod
 from distfd.differentiation.richardson import Richardson
 from distfd.differentiation.shi_step import ShiStep
 from distfd.differentiation.sparse_jacobian import ProbedJacobian, SparseJacobian
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from distfd.differentiation.base_point import Site
+    from distfd.differentiation.base_point import BasePoint
     from distfd.differentiation.method import Answer, Method
     from distfd.differentiation.stencils import Stencil
     from distfd.evaluation.options import DerivativeOptions
@@ -50,7 +50,7 @@ class Setting:
         Whether J(x) starts from another state than the points beside it do.
     """
 
-    site: Site
+    site: BasePoint
     options: DerivativeOptions
     repair: bool = False
     drifts: bool = False
@@ -147,10 +147,10 @@ def _first_derivative(setting: Setting, *, vector: bool) -> Method[Answer]:
     if finds_steps or stencil.imaginary:
         # What fails at complex points may well take real ones, at steps that suit these.
         central, size = SCHEMES["central"], typical_sizes(site.x, options.scale) if finds_steps else None
-        return Repaired(
+        return RepairedMethod(
             method, site, central, nominal_steps(site.x, central, None, options.scale), vector, size, setting.drifts
         )
-    return Repaired(method, site, stencil, _steps(setting, stencil), vector, drifts=setting.drifts)
+    return RepairedMethod(method, site, stencil, _steps(setting, stencil), vector, drifts=setting.drifts)
 
 
 def _along_coordinates(setting: Setting, *, vector: bool) -> Method[Answer]:
@@ -160,7 +160,7 @@ def _along_coordinates(setting: Setting, *, vector: bool) -> Method[Answer]:
     if options.accuracy is not None:
         given = options.step if isinstance(options.step, NoiseStep) else None
         h = None if given else _steps(setting, stencil)
-        return Accurate(site, size, float(options.accuracy), h, vector, given.noise if given else None)
+        return AccuracyUpgrade(site, size, float(options.accuracy), h, vector, given.noise if given else None)
     if isinstance(options.step, NoiseStep):
         return _noise_step(options.step, stencil, site, size, vector=vector)
     if stencil == RICHARDSON:
@@ -169,7 +169,7 @@ def _along_coordinates(setting: Setting, *, vector: bool) -> Method[Answer]:
 
 
 def _noise_step(
-    step: NoiseStep, stencil: Stencil, site: Site, size: NDArray[np.float64], *, vector: bool
+    step: NoiseStep, stencil: Stencil, site: BasePoint, size: NDArray[np.float64], *, vector: bool
 ) -> Method[Answer]:
     if step.method == "probe":
         if stencil.imaginary:

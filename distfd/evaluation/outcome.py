@@ -85,7 +85,7 @@ def out_of_range_error(answer: Answer, label: Callable[[int], str]) -> Evaluatio
     return EvaluationError(text, missing=answer.missing.tolist(), value=scalar(answer.value))
 
 
-def tell(texts: Iterable[str], told: set[str] | None = None) -> None:
+def give_warnings(texts: Iterable[str], told: set[str] | None = None) -> None:
     """Warn whoever called distfd, in their own line of code.
 
     What ``told`` holds is not said again, whatever numbers stand at its end; what is said is added.

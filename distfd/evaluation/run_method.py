@@ -33,7 +33,7 @@ class Finished:
     batch: Batch
 
 
-def solve(
+def run_method(
     session: Session, method: Method[A], task: str, label: Callable[[int], str], *, raises: bool
 ) -> tuple[A, Tally]:
     """Evaluate what the method asks for until it answers.
@@ -51,7 +51,7 @@ def solve(
         Where a failure is an error.
     """
     tally = Tally()
-    steps = solving(session, method, task, label, tally, raises=raises)
+    steps = iterate_method(session, method, task, label, tally, raises=raises)
     while True:
         try:
             next(steps)
@@ -59,7 +59,7 @@ def solve(
             return cast("A", ended.value), tally
 
 
-def solving(
+def iterate_method(
     session: Session,
     method: Method[A],
     task: str,
@@ -68,7 +68,7 @@ def solving(
     *,
     raises: bool,
 ) -> Generator[WorkGivenOut | Finished, None, A]:
-    """As `solve`, by and by: yields what is final as it becomes so, and that a wave's work is given out.
+    """As `run_method`, by and by: yields what is final as it becomes so, and that a wave's work is given out.
 
     Closing the generator ends what runs; the tally then counts what was finished.
 

@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from distfd.core.errors import DistfdError
-from distfd.evaluation.stall_notice import Silence, why_waiting
+from distfd.evaluation.stall_notice import StallNotice, why_waiting
 from distfd.results import events
-from distfd.scheduling.slot_pool import Pool
+from distfd.scheduling.slot_pool import SlotPool
 from distfd.workers.messages import SlotStarting, SlotUp
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from distfd.evaluation.warm_states import Warm
+    from distfd.evaluation.warm_states import WarmStarts
     from distfd.executors.base import Executor
     from distfd.objectives.base import Objective
     from distfd.observers.base import Observer
@@ -47,9 +47,9 @@ class Session:
     policy: Policy
     salt: int = 0
     names: Sequence[str] | None = None
-    pool: Pool = field(default_factory=lambda: Pool(slots=1))
+    pool: SlotPool = field(default_factory=lambda: SlotPool(slots=1))
     recycle: Recycle | None = None
-    warm: Warm | None = None
+    warm: WarmStarts | None = None
     _troubled: set[int] = field(default_factory=set)
     """Observers that have failed."""
 
@@ -104,7 +104,7 @@ class Session:
 
     def wait_until_up(self) -> None:
         """Wait until every slot is up, or one of them was lost, or took too long to make J ready."""
-        silence = Silence(time.monotonic())
+        silence = StallNotice(time.monotonic())
         while (up := len(self.pool.up)) < self.pool.slots:
             for report in self.wait(1.0):
                 if not isinstance(report, (SlotStarting, SlotUp)):
@@ -115,7 +115,7 @@ class Session:
                 return
             self.tell_silence(silence, now, going=len(self.pool.up) > up)
 
-    def tell_silence(self, silence: Silence, now: float, *, going: bool) -> None:
+    def tell_silence(self, silence: StallNotice, now: float, *, going: bool) -> None:
         """Say so, where for long nothing has been going on."""
         seconds = silence.look(now, going=going)
         if seconds is not None:

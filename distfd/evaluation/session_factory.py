@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from distfd.core.errors import InputError
-from distfd.evaluation.outcome import tell
+from distfd.evaluation.outcome import give_warnings
 from distfd.evaluation.session import Session
 from distfd.evaluation.warm_starts import make_warm
 from distfd.executors.registry import make_executor
 from distfd.objectives.adapt import as_objective
-from distfd.scheduling.slot_pool import Pool
+from distfd.scheduling.slot_pool import SlotPool
 from distfd.stores.registry import open_store
 from distfd.workers.recycle import as_recycle
 
@@ -64,7 +64,7 @@ def open_session(
     if names is not None:
         objective = objective.named(names)
     warmth = make_warm(warm, objective)
-    tell(objective.doubts)
+    give_warnings(objective.doubts)
     if imaginary and not objective.takes_complex:
         raise InputError("scheme: complex-step gives J complex x, and a program reads real numbers; use central")
     made = make_executor(executor)
@@ -82,7 +82,7 @@ def open_session(
         policy=policy,
         salt=salt,
         names=names,
-        pool=Pool(slots=1),
+        pool=SlotPool(slots=1),
         recycle=as_recycle(recycle),
         warm=warmth,
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from distfd.scheduling.slot_pool import Pool
+    from distfd.scheduling.slot_pool import SlotPool
 
 _FIRST = 15.0
 """Seconds of silence after which it is said,"""
@@ -15,7 +15,7 @@ _AGAIN = 30.0
 
 
 @dataclass
-class Silence:
+class StallNotice:
     """Since when nothing has been going on."""
 
     since: float
@@ -32,7 +32,7 @@ class Silence:
         return now - self.since
 
 
-def why_waiting(pool: Pool) -> str:
+def why_waiting(pool: SlotPool) -> str:
     """What slots are waited for, as far as this process can tell."""
     up = f"{len(pool.up)} of {pool.slots} slots are up" if pool.up else "no slot is up"
     if pool.starting:

@@ -9,7 +9,7 @@ import numpy as np
 
 from distfd.core.describe import numbered
 from distfd.core.points import dense_points
-from distfd.differentiation.base_point import Site
+from distfd.differentiation.base_point import BasePoint
 from distfd.differentiation.method import Answer, Request
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Along:
+class Subspace:
     """A method of t, asked for points of x.
 
     Parameters
@@ -36,7 +36,7 @@ class Along:
         A method at t = 0, (p,).
     """
 
-    site: Site
+    site: BasePoint
     directions: Floats
     inner: Method[Answer]
 
@@ -59,7 +59,7 @@ class Along:
         return dense_points(rows).take(np.arange(1, len(rows)))
 
 
-def random_directions(site: Site, scale: Floats, count: int, seed: int = 0) -> Floats:
+def random_directions(site: BasePoint, scale: Floats, count: int, seed: int = 0) -> Floats:
     """Directions (count, d) of length 1 against the scale, into the bounds; the same in every run.
 
     Parameters
@@ -77,11 +77,11 @@ def random_directions(site: Site, scale: Floats, count: int, seed: int = 0) -> F
     return np.where(site.lower == site.upper, 0.0, ways * reach)
 
 
-def line_site(site: Site, directions: Floats, label: Callable[[int], str] = numbered) -> Site:
+def line_base_point(site: BasePoint, directions: Floats, label: Callable[[int], str] = numbered) -> BasePoint:
     """Where t may be, all of its p coordinates at once, so that x stays inside its bounds."""
     p = len(directions)
     up, down = site.upper - site.x, site.x - site.lower
     with np.errstate(divide="ignore", invalid="ignore"):
         ahead = np.where(directions > 0, up / directions, np.where(directions < 0, down / -directions, np.inf))
         behind = np.where(directions > 0, down / directions, np.where(directions < 0, up / -directions, np.inf))
-    return Site(np.zeros(p), -behind.min(axis=1) / p, ahead.min(axis=1) / p, label)
+    return BasePoint(np.zeros(p), -behind.min(axis=1) / p, ahead.min(axis=1) / p, label)

@@ -26,7 +26,7 @@ from distfd.differentiation.method import Request
 from distfd.evaluation.evaluate import evaluate, evaluate_in_steps
 from distfd.evaluation.event_loop import WorkGivenOut
 from distfd.evaluation.tally import gather
-from distfd.evaluation.warm_states import MODES, Warm
+from distfd.evaluation.warm_states import MODES, WarmStarts
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from distfd.evaluation.session import Session
-    from distfd.evaluation.warm_states import Left, Mode
+    from distfd.evaluation.warm_states import Mode, WarmState
     from distfd.objectives.base import Objective
 
 
-def make_warm(mode: str | None, objective: Objective) -> Warm | None:
+def make_warm(mode: str | None, objective: Objective) -> WarmStarts | None:
     """The memory of a session with warm starts; None where there are none.
 
     Raises
@@ -49,11 +49,11 @@ def make_warm(mode: str | None, objective: Objective) -> Warm | None:
     if mode not in (None, *MODES):
         raise InputError(f"warm: must be baseline, iterate or None (was {mode!r})")
     objective.check_warm(mode)
-    return None if mode is None else Warm(mode)
+    return None if mode is None else WarmStarts(mode)
 
 
 def evaluate_warm(
-    session: Session, warm: Warm, request: Request, task: str
+    session: Session, warm: WarmStarts, request: Request, task: str
 ) -> Generator[WorkGivenOut | Batch, None, None]:
     """As `distfd.evaluation.evaluate.evaluate_in_steps`, each point from the state that the mode asks for.
 
@@ -87,7 +87,7 @@ def evaluate_warm(
 
 
 def _from(
-    session: Session, warm: Warm, request: Request, start: Left | None, task: str
+    session: Session, warm: WarmStarts, request: Request, start: WarmState | None, task: str
 ) -> Generator[WorkGivenOut | Batch, None, None]:
     """Evaluate from one state, and remember what the baseline left."""
     keys = request.points.keys(_salt(session.salt, warm.mode, start))
@@ -103,7 +103,7 @@ def _from(
         yield replace(batch, states={}) if batch.states else batch
 
 
-def _state(session: Session, warm: Warm, left: Left) -> NDArray[np.uint8]:
+def _state(session: Session, warm: WarmStarts, left: WarmState) -> NDArray[np.uint8]:
     """The state, which may have to be made again, from the first one on whose state is known."""
     chain = [left]
     while chain[-1].state is None and chain[-1].start is not None:
@@ -115,7 +115,7 @@ def _state(session: Session, warm: Warm, left: Left) -> NDArray[np.uint8]:
     return left.state
 
 
-def _make_again(session: Session, warm: Warm, left: Left) -> None:
+def _make_again(session: Session, warm: WarmStarts, left: WarmState) -> None:
     """Evaluate for the state alone; it counts as an evaluation, under a key of its own."""
     before = None if left.start is None else left.start.state
     keys = left.request.points.keys(secrets.randbits(128))
@@ -139,10 +139,10 @@ def _make_again(session: Session, warm: Warm, left: Left) -> None:
 
 
 class StateLostError(Exception):
-    """An evaluation that gave a value before failed when it was made again; ``Warm.again`` has its record."""
+    """An evaluation that gave a value before failed when it was made again; ``WarmStarts.again`` has its record."""
 
 
-def _salt(salt: int, mode: Mode, start: Left | None) -> int:
+def _salt(salt: int, mode: Mode, start: WarmState | None) -> int:
     if start is None:
         return salt
     digest = hashlib.sha256(f"{salt:x} {mode} ".encode() + start.key).digest()

@@ -27,7 +27,7 @@ _KEPT = 4
 
 
 @dataclass(eq=False)
-class Left:
+class WarmState:
     """The state in which the evaluation of one point left J.
 
     Attributes
@@ -44,12 +44,12 @@ class Left:
 
     key: bytes
     request: Request
-    start: Left | None
+    start: WarmState | None
     state: NDArray[np.uint8] | None = None
 
 
 @dataclass(eq=False)
-class Warm:
+class WarmStarts:
     """What a session remembers of states.
 
     Attributes
@@ -65,11 +65,11 @@ class Warm:
     automatic: bool = True
     again: list[tuple[Wave, list[Batch], float]] = field(default_factory=list)
     _started: bool = False
-    _start: Left | None = None
+    _start: WarmState | None = None
     """Where the points of this call start, once one has."""
-    _accepted: Left | None = None
-    _latest: Left | None = None
-    _known: dict[bytes, tuple[Left | None, Left]] = field(default_factory=dict)
+    _accepted: WarmState | None = None
+    _latest: WarmState | None = None
+    _known: dict[bytes, tuple[WarmState | None, WarmState]] = field(default_factory=dict)
     """The latest baselines by their points alone: where each started, and what it left."""
 
     def begin(self) -> None:
@@ -96,7 +96,7 @@ class Warm:
         self._accepted = known[1] if known is not None else self._latest
         self._latest = self._accepted
 
-    def of_baseline(self, points: Points, baseline: int) -> Left | None:
+    def of_baseline(self, points: Points, baseline: int) -> WarmState | None:
         """Where a baseline starts: a point that was one of the latest starts where it did then."""
         if self.mode == "baseline":
             return None
@@ -105,19 +105,19 @@ class Warm:
             return known[0]
         return self._current()
 
-    def _current(self) -> Left | None:
+    def _current(self) -> WarmState | None:
         if self.automatic and self._latest is not None:
             self._accepted = self._latest
         return self._accepted
 
-    def note(self, request: Request, start: Left | None, key: bytes, state: NDArray[np.uint8] | None) -> Left:
+    def note(self, request: Request, start: WarmState | None, key: bytes, state: NDArray[np.uint8] | None) -> WarmState:
         """A baseline has a value now: what it left, its state with it where that was brought home."""
         assert request.baseline is not None, "only baselines are remembered"
         place = _place(request.points, request.baseline)
         _, left = self._known.pop(place, (None, None))
         if left is None or left.key != key:
             only = Request(request.points.take(np.array([request.baseline])), 0, request.vector, request.lenient)
-            left = Left(key, only, start)
+            left = WarmState(key, only, start)
         if state is not None:
             left.state, left.start = state, None
         self._known[place] = start, left
@@ -126,17 +126,17 @@ class Warm:
         self._latest = left
         return left
 
-    def left(self, points: Points, baseline: int) -> Left | None:
+    def left(self, points: Points, baseline: int) -> WarmState | None:
         """What J left at one of the latest baselines."""
         known = self._known.get(_place(points, baseline))
         return None if known is None else known[1]
 
-    def use(self, start: Left | None) -> None:
+    def use(self, start: WarmState | None) -> None:
         """The points that follow in this call without a baseline of their own start here."""
         self._started, self._start = True, start
 
     @property
-    def start(self) -> Left | None:
+    def start(self) -> WarmState | None:
         """Where points without a baseline of their own start: as the others of their call, or where the next would."""
         if self._started or self.mode == "baseline":
             return self._start

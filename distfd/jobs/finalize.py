@@ -29,7 +29,7 @@ def _now() -> str:
 
 
 @dataclass
-class Ending:
+class RunFinalizer:
     """The end of a run that begins now."""
 
     task: str

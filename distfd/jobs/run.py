@@ -19,7 +19,7 @@ from distfd.jobs.build import (
     movable,
     with_arrays,
 )
-from distfd.jobs.finalize import Ending
+from distfd.jobs.finalize import RunFinalizer
 from distfd.observers.json_log import JsonLog
 from distfd.observers.run_tally import RunTally
 from distfd.observers.worker_output import WorkerOutputs
@@ -64,7 +64,7 @@ class Job:
     prepare: Callable[[RunDirectory], None] = field(default=lambda _directory: None)
     problem: Problem = field(init=False)
     directory: RunDirectory = field(init=False)
-    _ending: Ending | None = field(init=False, default=None)
+    _ending: RunFinalizer | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.directory = RunDirectory(self.loaded.output)
@@ -122,7 +122,9 @@ class Job:
                     store=store,
                     observers=(log, tally, self.observer, printed),
                 ) as evaluator:
-                    ending = Ending(self.loaded.config.task, self.problem, directory, store, evaluator, log, tally)
+                    ending = RunFinalizer(
+                        self.loaded.config.task, self.problem, directory, store, evaluator, log, tally
+                    )
                     result = self._finish(ending, evaluator)
                 log.write("run_ended", status=result["status"])
             return result
@@ -147,7 +149,7 @@ class Job:
         if aside := self.directory.archive():
             self.say(f"the earlier run is kept as {aside}")
 
-    def _finish(self, ending: Ending, evaluator: Evaluator) -> dict[str, Any]:
+    def _finish(self, ending: RunFinalizer, evaluator: Evaluator) -> dict[str, Any]:
         """Compute, and write down how it ended, whichever way that is."""
         self._ending = ending
         try:

@@ -13,7 +13,7 @@ import numpy as np
 from distfd.core.records import Batch, Status
 from distfd.scheduling.policy import Policy
 from distfd.scheduling.scheduler import Scheduler
-from distfd.scheduling.slot_pool import Pool
+from distfd.scheduling.slot_pool import SlotPool
 from distfd.workers.messages import ChunkDone, SlotUp
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class _Slots:
         self._duration = duration
         self.seconds = self._draw(points)
         self._begun = np.zeros(points, dtype=bool)
-        self._scheduler = Scheduler(np.arange(points), 0, Policy({}, backups=True), Pool(slots))
+        self._scheduler = Scheduler(np.arange(points), 0, Policy({}, backups=True), SlotPool(slots))
         for slot in range(slots):
             self._scheduler.take(SlotUp(slot, "paper", 0), 0.0)
         self._life = [0] * slots

@@ -14,7 +14,7 @@ from distfd.launch.kuberay_manifest import directory, manifest_text, manifests
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from distfd.launch.submission import Order
+    from distfd.launch.submission import Submission
 
 _LOOK = 2.0
 """Seconds between two looks at a job that writes nothing."""
@@ -31,7 +31,7 @@ class KubeRayLauncher:
     order : Order
     """
 
-    order: Order
+    order: Submission
 
     def describe(self) -> str:
         """The manifests, for ``kubectl apply -f``."""
@@ -61,7 +61,7 @@ class KubeRayLauncher:
 class KubeRayJob:
     """A RayJob that was applied."""
 
-    order: Order
+    order: Submission
 
     @property
     def title(self) -> str:

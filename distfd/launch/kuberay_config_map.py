@@ -10,14 +10,14 @@ from distfd.core.errors import InputError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from distfd.launch.submission import Order
+    from distfd.launch.submission import Submission
 
 _MOST = 900_000
 """Bytes; Kubernetes takes 1 MiB, its own words and base64 included."""
 _LEFT_HERE = {"__pycache__", "runs"}
 
 
-def config_map(order: Order) -> dict[str, Any]:
+def config_map(order: Submission) -> dict[str, Any]:
     """The manifest.
 
     Raises
@@ -49,17 +49,17 @@ def config_map(order: Order) -> dict[str, Any]:
     }
 
 
-def items(order: Order) -> list[dict[str, str]]:
+def items(order: Submission) -> list[dict[str, str]]:
     """Which key is which file, for the volume that shows them."""
     paths = (path.relative_to(order.folder).as_posix() for path in _files(order))
     return [{"key": key, "path": path} for key, path in zip(_keys(order), paths, strict=True)]
 
 
-def _keys(order: Order) -> list[str]:
+def _keys(order: Submission) -> list[str]:
     return [f"file-{k}" for k in range(len(_files(order)))]
 
 
-def _files(order: Order) -> list[Path]:
+def _files(order: Submission) -> list[Path]:
     """All but hidden ones, and runs."""
     found = []
     for path in sorted(order.folder.rglob("*")):

@@ -9,7 +9,7 @@ import distfd.launch.kuberay_config_map as files
 
 if TYPE_CHECKING:
     from distfd.config.launch_section import KubeRay
-    from distfd.launch.submission import Order
+    from distfd.launch.submission import Submission
 
 CLAIM = "/distfd"
 """Where the claim is mounted in every pod,"""
@@ -19,12 +19,12 @@ _KEPT = 600
 """Seconds for which the cluster is kept when the job is done: the run's directory is read from its head."""
 
 
-def directory(order: Order) -> str:
+def directory(order: Submission) -> str:
     """The run's directory on the claim."""
     return f"{order.loaded.config.launch.directory or f'{CLAIM}/runs'}/{order.name}"
 
 
-def manifests(order: Order) -> list[dict[str, Any]]:
+def manifests(order: Submission) -> list[dict[str, Any]]:
     """What is applied: the config's folder, unless it is there already, and the job.
 
     Fields of the RayJob: https://docs.ray.io/en/latest/cluster/kubernetes/references/api.html
@@ -57,7 +57,7 @@ def manifest_text(found: list[dict[str, Any]]) -> str:
     return made
 
 
-def _ray_job(order: Order, wanted: KubeRay) -> dict[str, Any]:
+def _ray_job(order: Submission, wanted: KubeRay) -> dict[str, Any]:
     folder = wanted.folder or CONFIG
     where = f"output={directory(order)}", "cluster.address=auto"
     command = order.command("python", *where, config=f"{folder}/{order.loaded.path.name}")
@@ -97,7 +97,7 @@ def _ray_job(order: Order, wanted: KubeRay) -> dict[str, Any]:
     }
 
 
-def _pod(name: str, order: Order, wanted: KubeRay) -> dict[str, Any]:
+def _pod(name: str, order: Submission, wanted: KubeRay) -> dict[str, Any]:
     volumes: list[dict[str, Any]] = [{"name": "runs", "persistentVolumeClaim": {"claimName": wanted.claim}}]
     mounts = [{"name": "runs", "mountPath": CLAIM}]
     if wanted.folder is None:

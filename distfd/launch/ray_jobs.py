@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from distfd.launch.submission import Order
+    from distfd.launch.submission import Submission
 
 _LEFT_HERE = (".git", ".venv", "__pycache__", "runs", "*.pyc")
 """What no job needs of the config's folder, as .gitignore has it."""
@@ -39,7 +39,7 @@ class RayLauncher:
         ``http://HEAD:8265``, or ``ray://HEAD:10001``.
     """
 
-    order: Order
+    order: Submission
     address: str
 
     @property

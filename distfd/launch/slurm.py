@@ -16,7 +16,7 @@ from distfd.core.errors import ClusterError, StoreError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from distfd.launch.submission import Order
+    from distfd.launch.submission import Submission
 
 _TEMPLATE = Path(__file__).with_name("slurm.sh.j2")
 _LOOK = 1.0
@@ -34,7 +34,7 @@ class SlurmLauncher:
     order : Order
     """
 
-    order: Order
+    order: Submission
 
     @property
     def folder(self) -> Path:

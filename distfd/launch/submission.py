@@ -19,7 +19,7 @@ _OURS = ("launch.", "launch=", "output=", "cluster.address=")
 
 
 @dataclass(frozen=True)
-class Order:
+class Submission:
     """One job, as all kinds of clusters get it.
 
     Attributes

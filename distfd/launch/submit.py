@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from distfd.core.errors import InputError
 from distfd.launch.retrieved_run import check_place, unpack
-from distfd.launch.submission import Order
+from distfd.launch.submission import Submission
 from distfd.run_directory.directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from distfd.launch.launcher import Job, Launcher
 
 
-def make_launcher(order: Order, to: str) -> Launcher:
+def make_launcher(order: Submission, to: str) -> Launcher:
     """The way to a cluster.
 
     Parameters
@@ -83,7 +83,7 @@ def submit(
     DistfdError
     KeyboardInterrupt
     """
-    order = Order(loaded, tuple(overrides))
+    order = Submission(loaded, tuple(overrides))
     launcher = make_launcher(order, to)
     if to != "slurm":
         check_place(order.output, order.name)
@@ -104,7 +104,7 @@ def submit(
     return code, _brought(job, order, say)
 
 
-def _brought(job: Job, order: Order, say: Callable[[str], None]) -> dict[str, Any] | None:
+def _brought(job: Job, order: Submission, say: Callable[[str], None]) -> dict[str, Any] | None:
     directory = RunDirectory(order.output)
     with tempfile.TemporaryFile() as archive:
         if job.bring_back(archive):

@@ -9,7 +9,7 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
-from distfd.observers.progress_state import Standing
+from distfd.observers.progress_state import ProgressState
 from distfd.results import events
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class JsonLines:
     def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream or sys.stderr
         self._clock = clock
-        self._standing = Standing(clock)
+        self._standing = ProgressState(clock)
         self._last = clock()
 
     def __call__(self, event: events.Event) -> None:

@@ -6,7 +6,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, TextIO
 
-from distfd.observers.progress_state import Standing, duration
+from distfd.observers.progress_state import ProgressState, duration
 from distfd.results import events
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class ProgressLines:
     def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream or sys.stderr
         self._clock = clock
-        self._standing = Standing(clock)
+        self._standing = ProgressState(clock)
         self._last = clock()
         self._told = False
 
@@ -86,7 +86,7 @@ class ProgressLines:
         self.say(f"{event.task}: {event.n_evaluations} evaluations{failed} in {duration(event.wall_seconds)}")
 
 
-def progress_text(standing: Standing) -> str:
+def progress_text(standing: ProgressState) -> str:
     """One line on how far the wave is."""
     parts = [f"{standing.done}/{standing.total} evaluations"]
     parts += [f"{standing.failed} failed"] if standing.failed else []

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from distfd.observers.progress_panel import panel_lines
-from distfd.observers.progress_state import Standing
+from distfd.observers.progress_state import ProgressState
 from distfd.results import events
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class NotebookBar:
     def __init__(self, display: Callable[..., Any], clock: Callable[[], float] = time.monotonic) -> None:
         self._display = display
         self._clock = clock
-        self._standing = Standing(clock)
+        self._standing = ProgressState(clock)
         self._handle: Any = None
         self._said: list[str] = []
         self._last = float("-inf")
@@ -46,7 +46,7 @@ class NotebookBar:
             self._draw()
         if isinstance(event, events.Stopped):
             # That Evaluator is done with: its bar stays as it is, and what comes next gets another.
-            self._handle, self._said, self._standing = None, [], Standing(self._clock)
+            self._handle, self._said, self._standing = None, [], ProgressState(self._clock)
 
     def say(self, text: str) -> None:
         """A remark below the bar."""
@@ -78,7 +78,7 @@ class _Html:
         return self._text
 
 
-def bar_html(standing: Standing, said: list[str]) -> str:
+def bar_html(standing: ProgressState, said: list[str]) -> str:
     """A progress element, what stands beside it, and what was said; foreign text is escaped."""
     head, *below = panel_lines(standing, _WIDTH)
     bar = f'<progress max="{max(1, standing.total)}" value="{standing.done}"></progress>'

@@ -6,7 +6,7 @@ import contextlib
 import sys
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
-from distfd.observers.progress_state import Standing, duration
+from distfd.observers.progress_state import ProgressState, duration
 from distfd.results import events
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class LivePanel:
 
         self._file = stream or sys.stderr
         self._console = Console(file=cast("TextIO", _Lasting(self._file)), highlight=False)
-        self._standing = Standing()
+        self._standing = ProgressState()
         self._live: Any = None
         self._held = ""
 
@@ -149,7 +149,7 @@ _NARROW = 60
 """Columns below which the bar has a line of its own."""
 
 
-def panel_lines(standing: Standing, width: int) -> list[str]:
+def panel_lines(standing: ProgressState, width: int) -> list[str]:
     """The panel's texts: what stands beside the bar, and the lines below, each within the width where it can be."""
     percent = 100 * standing.done // standing.total if standing.total else 100
     head = f"{standing.done}/{standing.total} {percent:3d} %"
@@ -158,7 +158,7 @@ def panel_lines(standing: Standing, width: int) -> list[str]:
     return [head, *_folded(_facts(standing), width)]
 
 
-def _facts(standing: Standing) -> list[str]:
+def _facts(standing: ProgressState) -> list[str]:
     facts = []
     if standing.iteration is not None:
         facts.append(f"iteration {standing.iteration}: {standing.iterate}")

@@ -15,7 +15,7 @@ _FEW = 5
 """Failures that are told one by one."""
 
 
-class Standing:
+class ProgressState:
     """Counts events; nothing is printed, and an event costs a microsecond or two.
 
     Parameters

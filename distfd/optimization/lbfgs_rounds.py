@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from distfd.core.points import dense_points
-from distfd.differentiation.batched_methods import Together
+from distfd.differentiation.batched_methods import BatchedMethods
 from distfd.differentiation.method import Answer, Request, Value
-from distfd.evaluation.outcome import tell
+from distfd.evaluation.outcome import give_warnings
 from distfd.evaluation.tally import gather
 from distfd.optimization.history import Seen
 from distfd.optimization.lbfgs import Found
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from distfd.differentiation.method import Method, Wave
-    from distfd.optimization.optimization_run import Course
+    from distfd.optimization.optimization_run import OptimizationRun
 
     Floats = NDArray[np.float64]
 
@@ -60,7 +60,7 @@ class Rounds:
     course : Course
     """
 
-    def __init__(self, course: Course) -> None:
+    def __init__(self, course: OptimizationRun) -> None:
         self._course = course
         self._number = 0
         self._told: set[str] = set()
@@ -109,7 +109,9 @@ class Rounds:
     ) -> tuple[list[Found], list[list[Wave]]]:
         """The same by given plans, with each point's waves."""
         evaluator, record = self._course.evaluator, self._course.record
-        together = Together([Value(dense_points([x]), vector=False) if plan is None else plan for x, plan in points])
+        together = BatchedMethods(
+            [Value(dense_points([x]), vector=False) if plan is None else plan for x, plan in points]
+        )
         _, tally = evaluator.solve(together, "trials", raises=False)
         waves = [gather(request, batches) for request, batches in tally.waves]
         answers = together.answers(waves)
@@ -123,7 +125,7 @@ class Rounds:
                 found.append(Found(x, float(np.ravel(answer.value)[0])))
             else:
                 if gradients.warns:
-                    tell(answer.warnings, self._told)
+                    give_warnings(answer.warnings, self._told)
                 found.append(gradients.found(x, answer))
         for each in found:
             record.tried(failed=not np.isfinite(each.value))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from distfd.optimization.lbfgs_options import LbfgsOptions
     from distfd.optimization.lbfgs_rounds import Gradients
-    from distfd.optimization.optimization_run import Course
+    from distfd.optimization.optimization_run import OptimizationRun
 
     Floats = NDArray[np.float64]
 
@@ -30,7 +30,7 @@ _PATIENCE = 2
 
 
 def minimize_by_lbfgs(
-    course: Course, bounds: tuple[Floats, Floats] | None, options: LbfgsOptions
+    course: OptimizationRun, bounds: tuple[Floats, Floats] | None, options: LbfgsOptions
 ) -> Callable[[Floats], Any]:
     """A function of the start: the result from there, as SciPy's `OptimizeResult`."""
 
@@ -43,7 +43,9 @@ def minimize_by_lbfgs(
 class _Run:
     """One search from one start."""
 
-    def __init__(self, course: Course, options: LbfgsOptions, bounds: tuple[Floats, Floats] | None, x0: Floats) -> None:
+    def __init__(
+        self, course: OptimizationRun, options: LbfgsOptions, bounds: tuple[Floats, Floats] | None, x0: Floats
+    ) -> None:
         setting = course.evaluator.setting(x0)
         lower, upper = setting.site.lower, setting.site.upper
         if bounds is not None:

@@ -19,7 +19,7 @@ from distfd.optimization.lbfgs_options import chosen
 from distfd.optimization.lbfgs_run import minimize_by_lbfgs
 from distfd.optimization.limits import Limits
 from distfd.optimization.method_options import check_fit_options, check_options, tolerances
-from distfd.optimization.optimization_run import STOPPED, Course, open_journal
+from distfd.optimization.optimization_run import STOPPED, OptimizationRun, open_journal
 from distfd.optimization.robust_loss import Loss
 from distfd.optimization.scipy_methods import OWN, find_method
 from distfd.optimization.speculation import Speculation
@@ -125,7 +125,7 @@ def minimize(
         tolerance = record.limits.tolerance
         check_options(name, options or {}, len(start), tolerance)
         how = {"method": name, "options": dict(options or {}), "tolerance": tolerance}
-        course = Course(session, record, open_journal(journal, session, start, how), callback)
+        course = OptimizationRun(session, record, open_journal(journal, session, start, how), callback)
         if name == OWN:
             if session.warm is not None:
                 raise InputError(
@@ -211,7 +211,7 @@ def least_squares(
         check_fit_options(method, len(start), options=options or {}, tolerance=tolerance, **apart)
         given = {**tolerances(tolerance), **(options or {}), **apart}
         how = {"method": method, "options": given}
-        course = Course(session, record, open_journal(journal, session, start, how), callback)
+        course = OptimizationRun(session, record, open_journal(journal, session, start, how), callback)
         weigh = Loss(loss, f_scale)
         problem = squares.Squares(session, course, Speculation(speculative), weigh, sparsity, method != "lm")
         run = squares.fit_by_scipy(problem, method=method, bounds=_open_ended(limited, len(start)), options=given)

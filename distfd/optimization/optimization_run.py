@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distfd.core.errors import TimeUpError
-from distfd.evaluation.outcome import tell
+from distfd.evaluation.outcome import give_warnings
 from distfd.fingerprint.fingerprint import fingerprint
 from distfd.optimization.journal import Diverged, Journal
 from distfd.optimization.limits import Stop
@@ -36,7 +36,7 @@ INTERRUPTED = 130
 
 
 @dataclass(eq=False)
-class Course:
+class OptimizationRun:
     """What a method's iterations go through.
 
     Parameters
@@ -104,7 +104,9 @@ class Course:
                     success=stop.reached, status=STOPPED, message=str(stop), nit=self.record.iterations
                 )
             except Diverged as error:
-                tell([f"{error}; the optimisation goes on from the best that is recorded, x = {_short(error.x)}"])
+                give_warnings(
+                    [f"{error}; the optimisation goes on from the best that is recorded, x = {_short(error.x)}"]
+                )
                 start = error.x
                 self.journal.restart(start)
             except (KeyboardInterrupt, TimeUpError) as stop:

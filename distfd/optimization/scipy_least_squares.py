@@ -10,7 +10,7 @@ import numpy as np
 from distfd.core.errors import EvaluationError
 from distfd.optimization.history import Seen
 from distfd.optimization.scipy_minimize import counted
-from distfd.optimization.value_and_derivative import Asker
+from distfd.optimization.value_and_derivative import ValueAndDerivative
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from distfd.evaluation.evaluator import Evaluator
     from distfd.optimization.history import Record
-    from distfd.optimization.optimization_run import Course
+    from distfd.optimization.optimization_run import OptimizationRun
     from distfd.optimization.robust_loss import Loss
     from distfd.optimization.speculation import Speculation
     from distfd.results.derivative_result import DerivativeResult
@@ -44,14 +44,16 @@ class Squares:
     """
 
     evaluator: Evaluator
-    course: Course
+    course: OptimizationRun
     speculation: Speculation
     loss: Loss
     sparsity: Any = None
     walls: bool = True
 
     def __post_init__(self) -> None:
-        self._asker = Asker(self.evaluator, self.course.record, self.speculation, "jacobian", sparsity=self.sparsity)
+        self._asker = ValueAndDerivative(
+            self.evaluator, self.course.record, self.speculation, "jacobian", sparsity=self.sparsity
+        )
         self._last: DerivativeResult | None = None
 
     def residuals(self, x: Vector) -> Vector:

@@ -14,7 +14,7 @@ from distfd.optimization.history import Seen
 from distfd.optimization.limits import Stop
 from distfd.optimization.optimization_run import INTERRUPTED, STOPPED
 from distfd.optimization.scipy_methods import METHODS
-from distfd.optimization.value_and_derivative import Asker
+from distfd.optimization.value_and_derivative import ValueAndDerivative
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from distfd.evaluation.evaluator import Evaluator
     from distfd.optimization.constraints import Outputs
     from distfd.optimization.history import Record
-    from distfd.optimization.optimization_run import Course
+    from distfd.optimization.optimization_run import OptimizationRun
     from distfd.optimization.speculation import Speculation
     from distfd.results.derivative_result import DerivativeResult
 
@@ -79,7 +79,9 @@ class Scalar:
     constraints: list[Any] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._asker = Asker(self.evaluator, self.record, self.speculation, "jacobian" if self.outputs else "gradient")
+        self._asker = ValueAndDerivative(
+            self.evaluator, self.record, self.speculation, "jacobian" if self.outputs else "gradient"
+        )
         self._last: DerivativeResult | None = None
         self._last_seen: Seen | None = None
         self._tried, self._height = b"", np.nan
@@ -197,7 +199,13 @@ class Scalar:
 
 
 def minimize_by_scipy(
-    method: str, problem: Scalar, course: Course, *, bounds: Any, options: Mapping[str, Any], tolerance: float | None
+    method: str,
+    problem: Scalar,
+    course: OptimizationRun,
+    *,
+    bounds: Any,
+    options: Mapping[str, Any],
+    tolerance: float | None,
 ) -> Any:
     """A function of the start: SciPy's result from there."""
     from scipy.optimize import minimize

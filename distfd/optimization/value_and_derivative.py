@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from distfd.results.derivative_result import DerivativeResult
 
 
-class Asker:
+class ValueAndDerivative:
     """One open wave at a time: value and derivative at x in it, cancelled when the method turns to another x.
 
     Parameters

@@ -26,7 +26,7 @@ _MATTERS = 0.05
 """and so many seconds longer: of less, order cannot make anything."""
 
 
-class Times:
+class EvaluationTimes:
     """Mean, median, and the seconds that each point of a wave took when a wave of that size was last evaluated."""
 
     def __init__(self) -> None:

@@ -73,7 +73,7 @@ def setup_died(failure: Failure) -> Failure:
 _IN_COMPANY = "; others were at work there, so it is tried again by itself"
 
 
-class Losses:
+class LostSlots:
     """Takes in lost slots.
 
     Parameters

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from distfd.core.records import Status
 from distfd.scheduling.assignment import issue, next_issue
 from distfd.scheduling.deadlines import WORTH_ENDING, out_of_time, setup_limits, work_limits
-from distfd.scheduling.lost_slots import Losses, overran, setup_overran
-from distfd.scheduling.slot_queues import Queues
+from distfd.scheduling.lost_slots import LostSlots, overran, setup_overran
+from distfd.scheduling.slot_queues import SlotQueues
 from distfd.scheduling.wave_state import WaveState
 from distfd.workers.messages import SlotLost, SlotStarting, SlotUp
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from distfd.scheduling.assignment import Submit
     from distfd.scheduling.attempts import Attempts
     from distfd.scheduling.policy import Policy
-    from distfd.scheduling.slot_pool import Pool
+    from distfd.scheduling.slot_pool import SlotPool
     from distfd.scheduling.slot_queues import Issued
     from distfd.workers.messages import ChunkDone, Report
 
@@ -58,13 +58,13 @@ class Scheduler:
         index: NDArray[np.int64],
         baseline: int | None,
         policy: Policy,
-        pool: Pool,
+        pool: SlotPool,
         *,
         epoch: float = 0.0,
         total: int | None = None,
     ) -> None:
         self._wave = WaveState(index, baseline, policy, pool, epoch=epoch, total=total)
-        self._losses = Losses(self._wave)
+        self._losses = LostSlots(self._wave)
 
     @property
     def broken(self) -> str | None:
@@ -122,7 +122,7 @@ class Scheduler:
         """End the wave: nothing more is issued, and the slots that are still at it are to be killed.
 
         One that has only just begun on what another was quicker with is left to end it, and so is one that should be
-        done in ``patience`` seconds; `Pool.draining` has them.
+        done in ``patience`` seconds; `SlotPool.draining` has them.
         """
         wave, busy = self._wave, []
         for slot, queue in wave.queues:
@@ -136,7 +136,7 @@ class Scheduler:
                 if wave.unwanted(queue):
                     wave.aside.given_up(queue[0], up, slot, now)
         wave.ledger.unfinished = 0
-        wave.queues = Queues()
+        wave.queues = SlotQueues()
         return busy
 
     def _done(self, report: ChunkDone, now: float) -> Attempts | None:

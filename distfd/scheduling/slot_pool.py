@@ -6,7 +6,7 @@ import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from distfd.scheduling.evaluation_times import Times
+from distfd.scheduling.evaluation_times import EvaluationTimes
 from distfd.workers.messages import SlotUp
 
 if TYPE_CHECKING:
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Pool:
+class SlotPool:
     """Slots, what is known of them, and what they still do for a wave that is over."""
 
     slots: int
     up: dict[int, SlotUp] = field(default_factory=dict)
-    times: Times = field(default_factory=Times)
+    times: EvaluationTimes = field(default_factory=EvaluationTimes)
     starting: dict[int, tuple[SlotStarting, float]] = field(default_factory=dict)
     """Slots whose processes make J ready, and since when."""
     dead_starts: int = 0

@@ -30,7 +30,7 @@ class Issued:
     """Whether nothing else may be at work on its host."""
 
 
-class Queues:
+class SlotQueues:
     """Chunks by slot, the one at work first."""
 
     def __init__(self) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _QUICKER = Failure(Status.CANCELLED, "another slot was quicker")
 
 
-class Aside:
+class DiscardedAttempts:
     """What duplicates came to, and what went with a node: charged to nobody, and nobody's value.
 
     Of a chunk of several points, all shorter than a second, nobody knows which was at work, so it is left out.
@@ -85,7 +85,7 @@ class Aside:
         self._batches.append(batch)
 
 
-class Backups:
+class SpeculativeCopies:
     """How many slots are at work on a point, for the points that have, or had, more than one."""
 
     def __init__(self) -> None:

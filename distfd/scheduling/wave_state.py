@@ -8,9 +8,9 @@ import numpy as np
 
 from distfd.scheduling.attempts import Ledger
 from distfd.scheduling.backlog import Backlog
-from distfd.scheduling.slot_queues import Queues
-from distfd.scheduling.stragglers import Aside, Backups
-from distfd.scheduling.work_estimates import Estimates
+from distfd.scheduling.slot_queues import SlotQueues
+from distfd.scheduling.stragglers import DiscardedAttempts, SpeculativeCopies
+from distfd.scheduling.work_estimates import WorkEstimates
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from distfd.core.records import Batch
     from distfd.scheduling.attempts import Attempts
     from distfd.scheduling.policy import Policy
-    from distfd.scheduling.slot_pool import Pool
+    from distfd.scheduling.slot_pool import SlotPool
     from distfd.scheduling.slot_queues import Issued
 
 
@@ -38,21 +38,21 @@ class WaveState:
         index: NDArray[np.int64],
         baseline: int | None,
         policy: Policy,
-        pool: Pool,
+        pool: SlotPool,
         *,
         epoch: float,
         total: int | None,
     ) -> None:
         self.total = total or int(index.max(initial=-1)) + 1
         self.baseline, self.policy, self.pool, self.epoch = baseline, policy, pool, epoch
-        self.estimates = Estimates(pool.times, self.total)
+        self.estimates = WorkEstimates(pool.times, self.total)
         first = baseline is not None and baseline in index
         self.backlog = Backlog(index[index != baseline] if first else index, self.estimates.by_point)
         if first:
             self.backlog.alone(np.array([baseline]))
-        self.queues = Queues()
-        self.backups = Backups()
-        self.aside = Aside(epoch)
+        self.queues = SlotQueues()
+        self.backups = SpeculativeCopies()
+        self.aside = DiscardedAttempts(epoch)
         self.ledger = Ledger(self.total, len(index), baseline, policy.retries)
 
     def idle(self) -> list[int]:

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from distfd.scheduling.backlog import Backlog
-    from distfd.scheduling.evaluation_times import Times
-    from distfd.scheduling.slot_queues import Issued, Queues
+    from distfd.scheduling.evaluation_times import EvaluationTimes
+    from distfd.scheduling.slot_queues import Issued, SlotQueues
 
 _CRUMBS = 0.25
 """A part of the shortest chunk that is not worth one."""
 
 
-class Estimates:
+class WorkEstimates:
     """Seconds to expect, from the times of a session.
 
     Parameters
@@ -31,7 +31,7 @@ class Estimates:
         Points of the wave.
     """
 
-    def __init__(self, times: Times, total: int) -> None:
+    def __init__(self, times: EvaluationTimes, total: int) -> None:
         self._times = times
         self._total = total
         self.by_point = times.expected(total)
@@ -75,7 +75,7 @@ class Estimates:
         # As `of` counts what slots have: by another measure than what waits, shares would come out wrong.
         return self._times.median if even else self._times.mean
 
-    def unfinished(self, backlog: Backlog, queues: Queues, now: float) -> float | None:
+    def unfinished(self, backlog: Backlog, queues: SlotQueues, now: float) -> float | None:
         """Seconds of work that wait or that slots still have before them; to give some of it out changes nothing there.
 
         None where shares do not depend on it: to ask 10,000 slots takes 30 ms.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from distfd.core.records import Batch
 
 
-class Leftovers:
+class SpoolIntake:
     """Evaluations that workers left in files below ``root``, where each session has a folder of its own.
 
     The folder's name is used once, so a worker on another host that finds it there sees this file system, and one of a

@@ -19,7 +19,7 @@ from distfd.stores.columns import key_blobs
 from distfd.stores.file_lock import FileLock
 from distfd.stores.rows import row_checksum, rows_of
 from distfd.stores.schema import COLUMNS, Meta, write_meta
-from distfd.stores.spool_intake import Leftovers
+from distfd.stores.spool_intake import SpoolIntake
 from distfd.stores.summary import count_computed, count_failed_attempts
 from distfd.workers import spool
 
@@ -166,12 +166,12 @@ class SQLiteStore(Store):
         self._unsynced = 0.0
         self._logs = self._waits = True
         self._checked = self._checked_version = 0
-        self._leftovers: Leftovers | None = None
+        self._leftovers: SpoolIntake | None = None
         self._lock = FileLock(self.path.with_name(self.path.name + ".lock"))
         try:
             self._open(fingerprint, None if names is None else tuple(names))
             root = self.path.with_name(self.path.name + ".spool") if spool is None else Path(spool).resolve()
-            self._leftovers = Leftovers(root)
+            self._leftovers = SpoolIntake(root)
             self._take_in(self._leftovers)
         except BaseException:
             self.close()
@@ -281,7 +281,7 @@ class SQLiteStore(Store):
             self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             self._waits = durable
 
-    def _take_in(self, leftovers: Leftovers, *, own: bool = False) -> None:
+    def _take_in(self, leftovers: SpoolIntake, *, own: bool = False) -> None:
         """Commit what workers left, then remove it."""
         for path, key, batch in leftovers.found(own=own):
             with self._transaction() as connection:
@@ -291,7 +291,7 @@ class SQLiteStore(Store):
                 self._put(key, numbered, None, float((batch.ended - batch.started)[0]))
             path.unlink(missing_ok=True)
 
-    def _close_spool(self, leftovers: Leftovers) -> None:
+    def _close_spool(self, leftovers: SpoolIntake) -> None:
         try:
             self._take_in(leftovers, own=True)
         except StoreError:

@@ -24,7 +24,7 @@ _SHOWS = 0.02
 """Copies may take this part of J's own time."""
 
 
-class Lender:
+class ArgumentLender:
     """Calls J with points, of which it remembers how J treats them."""
 
     def __init__(self) -> None:

@@ -15,7 +15,7 @@ _acts: list[Callable[[str], None]] = []
 
 
 @contextlib.contextmanager
-def last_resort(act: Callable[[str], None]) -> Iterator[None]:
+def offer_emergency_exit(act: Callable[[str], None]) -> Iterator[None]:
     """Inside, ``act`` is called with the reason, in another thread, where the main one is held.
 
     Nothing is done in a program that has set none: it is not distfd's to end.
@@ -27,7 +27,7 @@ def last_resort(act: Callable[[str], None]) -> Iterator[None]:
         _acts.remove(act)
 
 
-def resort(reason: str) -> None:
+def emergency_exit(reason: str) -> None:
     """The main thread is held, for this reason."""
     for act in _acts[-1:]:
         act(reason)

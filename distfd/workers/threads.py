@@ -46,7 +46,7 @@ VARIABLES = (
 )
 
 
-class Turn:
+class CallLock:
     """One thread at a time; a thread that comes back while it has the turn is refused, as it would wait for itself."""
 
     def __init__(self) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 
 from distfd.core.failures import EvaluationFailure
 from distfd.core.records import Batch, Failure, Status
-from distfd.workers.argument_reuse import Lender
+from distfd.workers.argument_reuse import ArgumentLender
 from distfd.workers.messages import CallBatch, CallChunk, EvaluationChunk
 from distfd.workers.spool import SECONDS, leave
 
@@ -51,7 +51,7 @@ class Worker:
         self._slot = slot
         self._own_process = own_process
         self._model: Model | None = None
-        self._lender = Lender()
+        self._lender = ArgumentLender()
         self._evaluations = 0
         self.worn = False
         """Whether this process is to be replaced now; it evaluates nothing more."""

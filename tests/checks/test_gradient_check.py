@@ -10,8 +10,8 @@ from solving import drive
 
 import distfd
 from distfd.differentiation.auto_step import AutoStep
-from distfd.differentiation.base_point import Site
-from distfd.evaluation.subspace import Along, line_site, random_directions
+from distfd.differentiation.base_point import BasePoint
+from distfd.evaluation.subspace import Subspace, line_base_point, random_directions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -152,10 +152,10 @@ def test_directions_stay_inside_the_bounds(side: float) -> None:
 
 def test_along_directions_a_method_sees_j_of_t() -> None:
     infinite = np.full(4, np.inf)
-    site = Site(X, -infinite, infinite)
+    site = BasePoint(X, -infinite, infinite)
     ways = random_directions(site, np.ones(4), 3)
     assert ways.tolist() == random_directions(site, np.ones(4), 3).tolist()
-    method = Along(site, ways, AutoStep(line_site(site, ways), np.ones(3)))
+    method = Subspace(site, ways, AutoStep(line_base_point(site, ways), np.ones(3)))
     answer, _ = drive(method, fun)
     assert answer.error is not None
     assert np.all(np.abs(answer.derivative - ways @ grad(X)) <= np.maximum(3 * answer.error, 1e-9))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import distfd
-from distfd.cli.config_template import starter
+from distfd.cli.config_template import config_template
 from distfd.config.load import load_config
 from distfd.errors import InputError
 from distfd.objectives.function import load_name
@@ -28,7 +28,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def write(to: str | None = None) -> Path:
-    made = starter(to)
+    made = config_template(to)
     for path, text in made.files.items():
         path.write_text(text)
     return made.config
@@ -73,9 +73,9 @@ def test_every_section_is_in_it_and_no_line_is_too_long(folder: Path) -> None:
 def test_nothing_is_overwritten(folder: Path, name: str) -> None:
     (folder / name).write_text("mine")
     with pytest.raises(InputError, match=f"{name} is there already"):
-        starter()
+        config_template()
     with pytest.raises(InputError, match="no folder"):
-        starter("nowhere/config.yaml")
+        config_template("nowhere/config.yaml")
     assert [path.name for path in folder.iterdir()] == [name]
 
 

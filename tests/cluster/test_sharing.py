@@ -228,7 +228,7 @@ def test_the_share_of_a_driver_that_was_killed_is_free_at_once(
     import ray
 
     monkeypatch.setattr(ray_census, "_DEAD", 1e9)  # Ray alone tells that it is gone
-    census = ray_census.Census(Resources(), ClusterOptions(), lambda: True)
+    census = ray_census.ClusterCapacity(Resources(), ClusterOptions(), lambda: True)
     census.look()
     slots = census.target
     assert slots > 1

@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 import yaml
 
-from distfd.cli.config_template import starter
+from distfd.cli.config_template import config_template
 from distfd.config import json_schema, load_config
 from distfd.errors import ConfigError
 
@@ -45,7 +45,7 @@ def test_every_configuration_names_the_schema_and_keeps_to_it(path: Path) -> Non
 
 
 def test_the_starter_keeps_to_it(tmp_path: Path) -> None:
-    made = starter(str(tmp_path / "config.yaml"))
+    made = config_template(str(tmp_path / "config.yaml"))
     assert complaints(made.files[made.config]) == []
 
 

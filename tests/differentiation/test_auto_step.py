@@ -13,9 +13,9 @@ from solving import bits, rosenbrock, trigonometric
 
 from distfd.core.describe import coordinate_label
 from distfd.core.records import Batch, Status
-from distfd.differentiation.accuracy import Accurate
+from distfd.differentiation.accuracy import AccuracyUpgrade
 from distfd.differentiation.auto_step import AutoStep
-from distfd.differentiation.base_point import Site
+from distfd.differentiation.base_point import BasePoint
 from distfd.differentiation.gill_step import GillStep
 from distfd.differentiation.method import Answer, Request, Wave
 from distfd.differentiation.probe_refinement import CAP
@@ -35,23 +35,23 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 
-def site(x: Any, bounds: Any = None, names: Any = None) -> Site:
+def site(x: Any, bounds: Any = None, names: Any = None) -> BasePoint:
     x = np.array(x, dtype=float)
     low, high = (np.full(len(x), -np.inf), np.full(len(x), np.inf)) if bounds is None else np.array(bounds).T
-    return Site(x, low, high, coordinate_label(names))
+    return BasePoint(x, low, high, coordinate_label(names))
 
 
 def scale(x: Any) -> Floats:
     return np.asarray(np.maximum(1.0, np.abs(np.asarray(x, dtype=float))))
 
 
-METHODS: dict[str, Callable[[Site, bool], Method[Answer]]] = {
+METHODS: dict[str, Callable[[BasePoint, bool], Method[Answer]]] = {
     "auto": lambda at, vector: AutoStep(at, scale(at.x), vector),
     "shi": lambda at, vector: ShiStep(at, scale(at.x), False, vector),
     "shi central": lambda at, vector: ShiStep(at, scale(at.x), True, vector),
     "gill": lambda at, vector: GillStep(at, scale(at.x), vector),
-    "accurate": lambda at, vector: Accurate(at, scale(at.x), 1e-4, vector=vector),
-    "accurate from default steps": lambda at, vector: Accurate(
+    "accurate": lambda at, vector: AccuracyUpgrade(at, scale(at.x), 1e-4, vector=vector),
+    "accurate from default steps": lambda at, vector: AccuracyUpgrade(
         at, scale(at.x), 1e-4, nominal_steps(at.x, SCHEMES["forward"]), vector
     ),
     "richardson": lambda at, vector: Richardson(at, RICHARDSON, nominal_steps(at.x, RICHARDSON), scale(at.x), vector),
@@ -273,8 +273,8 @@ def test_accuracy_upgrades_only_what_needs_it() -> None:
         return float(10 * at.sum() + 100 * ((at - x) ** 2).sum() + 1e-8 * rng.normal())
 
     h = np.full(12, 1e-3)
-    loose, cheap = solve(Accurate(site(x), scale(x), 0.5, h), fun)
-    tight, dear = solve(Accurate(site(x), scale(x), 1e-3, h), fun)
+    loose, cheap = solve(AccuracyUpgrade(site(x), scale(x), 0.5, h), fun)
+    tight, dear = solve(AccuracyUpgrade(site(x), scale(x), 1e-3, h), fun)
     assert evaluations(cheap) < evaluations(dear)
     assert np.sum(np.isclose(loose.step, 1e-3, rtol=1e-6)) == 9  # three are looked at in any case
     assert not np.isclose(tight.step, 1e-3, rtol=1e-6).any()

@@ -10,7 +10,7 @@ from solving import bits, drive, plan
 
 from distfd.core.points import dense_points
 from distfd.core.records import Failure, Status
-from distfd.differentiation.batched_methods import Together, joined
+from distfd.differentiation.batched_methods import BatchedMethods, joined
 from distfd.differentiation.method import Answer, Method, Request, Value, Wave
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ def fun(x: NDArray[Any]) -> Any:
     return np.sum(np.exp(0.3 * x)) + x[0] * x[-1] ** 2
 
 
-def both(methods: list[Any]) -> tuple[list[Answer | None], list[Wave], Together]:
-    together = Together(methods)
+def both(methods: list[Any]) -> tuple[list[Answer | None], list[Wave], BatchedMethods]:
+    together = BatchedMethods(methods)
     _, waves = drive(together, fun)
     return together.answers(waves), waves, together
 
@@ -66,7 +66,7 @@ def test_points_keep_their_bits_and_their_keys() -> None:
 @pytest.mark.parametrize("lost", [0, 1])
 def test_a_method_whose_baseline_fails_is_given_up_alone(lost: int) -> None:
     xs = [np.array([0.5, 1.5]), np.array([2.5, -0.5])]
-    together = Together([plan("gradient", x) for x in xs])
+    together = BatchedMethods([plan("gradient", x) for x in xs])
     request = together.advance(())
     assert isinstance(request, Request)
     assert request.baseline is None

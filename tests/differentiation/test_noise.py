@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from distfd.differentiation.base_point import Site
+from distfd.differentiation.base_point import BasePoint
 from distfd.differentiation.method import Answer, Request, Wave
 from distfd.differentiation.noise import (
     FLAT,
@@ -41,9 +41,9 @@ def lines(level: float, rng: np.random.Generator, smooth: Callable[[Floats], Flo
     return [np.asarray(smooth(h * STEPS)) + level * rng.normal(size=(LINE, 1)) for h in (1e-6, 3e-3)]
 
 
-def site(x: Floats, bounds: list[tuple[float, float]] | None = None) -> Site:
+def site(x: Floats, bounds: list[tuple[float, float]] | None = None) -> BasePoint:
     low, high = np.array(bounds or [(-np.inf, np.inf)] * len(x)).T
-    return Site(x, low, high)
+    return BasePoint(x, low, high)
 
 
 @pytest.mark.parametrize("smooth", [np.exp, np.sin, lambda t: t**2, lambda t: 1e6 + t, np.zeros_like])

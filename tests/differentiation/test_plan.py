@@ -17,7 +17,7 @@ from solving import ask, bits, method, rosenbrock, solve, trigonometric, wave
 from distfd.core.describe import coordinate_label
 from distfd.core.points import dense_points
 from distfd.core.records import Status
-from distfd.differentiation.base_point import Site
+from distfd.differentiation.base_point import BasePoint
 from distfd.differentiation.first_derivative import FirstDerivative
 from distfd.differentiation.method import Answer, PointValues, Request, Value, Values, Wave, check_x
 from distfd.differentiation.placement import as_bounds
@@ -152,7 +152,7 @@ def test_points_are_inside_the_bounds_and_apart_or_the_coordinate_is_named(
 
 def test_a_step_too_small_to_hold_names_its_coordinate() -> None:
     plan = FirstDerivative(
-        Site(
+        BasePoint(
             np.array([1.0, 1e20, 1.0]),
             *as_bounds([(1, 1), (None, None), (None, None)], 3),
             label=coordinate_label(["a", "b", "c"]),

@@ -15,7 +15,7 @@ from solving import bits
 import distfd
 from distfd import events
 from distfd.core.records import Failure, Status
-from distfd.differentiation.base_point import Site
+from distfd.differentiation.base_point import BasePoint
 from distfd.differentiation.method import Answer, Request, Wave
 from distfd.differentiation.placement import as_bounds
 from distfd.errors import InputError
@@ -225,7 +225,7 @@ def test_a_repaired_coordinate_that_does_not_move_j_is_doubted() -> None:
 
 def climbed(fun: Callable[[Floats], float], x: Floats, scheme: str, bounds: Any) -> tuple[Answer, list[Wave]]:
     """A repaired gradient without an executor; a J that raises has failed."""
-    setting = Setting(Site(x, *as_bounds(bounds, len(x))), DerivativeOptions(scheme), repair=True)
+    setting = Setting(BasePoint(x, *as_bounds(bounds, len(x))), DerivativeOptions(scheme), repair=True)
     plan, waves = make_method("gradient", setting), list[Wave]()
     while isinstance(asked := plan.advance(waves), Request):
         n = len(asked.points)
@@ -287,7 +287,7 @@ def test_text_that_swallows_small_steps_ends_the_halving() -> None:
         return offsets
 
     x = np.array([1.0, 1.0])
-    site = Site(x, *as_bounds(None, 2), written=written)
+    site = BasePoint(x, *as_bounds(None, 2), written=written)
     setting = Setting(site, DerivativeOptions("central", distfd.AbsoluteStep(0.0042)), repair=True)
     plan, waves, seen = make_method("gradient", setting), list[Wave](), []
     while isinstance(asked := plan.advance(waves), Request):

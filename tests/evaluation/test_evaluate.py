@@ -17,7 +17,7 @@ from distfd.executors.base import Executor
 from distfd.executors.serial import SerialExecutor
 from distfd.objectives.function import PythonObjective
 from distfd.scheduling.policy import Policy
-from distfd.scheduling.slot_pool import Pool
+from distfd.scheduling.slot_pool import SlotPool
 from distfd.stores.memory import MemoryStore
 from distfd.workers.messages import ChunkDone, EvaluationChunk, SlotLost, SlotUp
 from distfd.workers.worker import Worker
@@ -423,7 +423,7 @@ def test_what_waits_for_a_slot_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_pool_outlives_its_waves() -> None:
-    own = session(FaultyExecutor(2, ["run"] * 999), pool=Pool(slots=1))
+    own = session(FaultyExecutor(2, ["run"] * 999), pool=SlotPool(slots=1))
     list(evaluate(own, request(*range(20))))
     assert own.pool.times.count == 20
     list(evaluate(own, request(*range(20, 40))))

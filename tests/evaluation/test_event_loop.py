@@ -15,7 +15,7 @@ from distfd.core.records import Status
 from distfd.evaluation import event_loop as loop
 from distfd.scheduling.policy import Policy
 from distfd.scheduling.scheduler import Scheduler
-from distfd.scheduling.slot_pool import Pool
+from distfd.scheduling.slot_pool import SlotPool
 from distfd.workers.messages import ChunkDone, SlotUp
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def test_what_becomes_due_while_the_loop_thinks_is_not_overlooked(monkeypatch: p
     clock = Clock(step)
     monkeypatch.setattr(loop, "time", clock)
     slots = Slots(clock, 8)
-    pool = Pool(slots=8)
+    pool = SlotPool(slots=8)
     for slot in range(8):
         pool.take(SlotUp(slot, "host", slot), 0.0)
     policy = Policy(dict.fromkeys((Status.ERROR, Status.CRASH, Status.TIMEOUT), 0), None, False, backups=True)
@@ -85,7 +85,7 @@ def test_what_becomes_due_while_the_loop_thinks_is_not_overlooked(monkeypatch: p
     )
     scheduler = Scheduler(np.arange(8), 0, policy, pool)
     chunk: Any = lambda submit: submit  # noqa: E731  # slots here take what the scheduler gives out as it is
-    for _ in itertools.islice(loop.drive(session, scheduler, chunk), 10_000):
+    for _ in itertools.islice(loop.run_event_loop(session, scheduler, chunk), 10_000):
         pass
     assert scheduler.finished
     (issued, straggler), (at, backup) = slots.submitted[7:]

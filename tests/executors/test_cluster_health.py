@@ -11,7 +11,7 @@ import pytest
 
 from distfd.errors import ClusterError, ClusterLostError
 from distfd.executors.ray import connection as ray_join
-from distfd.executors.ray.cluster_health import Pulse, Streaks, Watch, as_address, head, probe, raylet
+from distfd.executors.ray.cluster_health import ClusterWatch, ServerProbe, Streaks, as_address, head, probe, raylet
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -50,12 +50,12 @@ def test_servers_are_told_apart() -> None:
     ):
         found = probe([alive, silent, hangs_up, dashboard, nobody, ("no.such.host.invalid", 1)], 0.5)
     assert found == {
-        alive: Pulse.ANSWERS,
-        silent: Pulse.SILENT,
-        hangs_up: Pulse.ANSWERS,
-        dashboard: Pulse.REFUSED,
-        nobody: Pulse.REFUSED,
-        ("no.such.host.invalid", 1): Pulse.SILENT,
+        alive: ServerProbe.ANSWERS,
+        silent: ServerProbe.SILENT,
+        hangs_up: ServerProbe.ANSWERS,
+        dashboard: ServerProbe.REFUSED,
+        nobody: ServerProbe.REFUSED,
+        ("no.such.host.invalid", 1): ServerProbe.SILENT,
     }
     assert probe([], 1.0) == {}
 
@@ -69,20 +69,20 @@ def test_a_server_of_ray_answers(private_ray: None) -> None:
     import ray
 
     at = as_address(ray.get_runtime_context().gcs_address)
-    assert probe([at], 30.0) == {at: Pulse.ANSWERS}
+    assert probe([at], 30.0) == {at: ServerProbe.ANSWERS}
 
 
 class World:
     """Servers with the pulse that a test gives them."""
 
     def __init__(self) -> None:
-        self.pulse: dict[Address, Pulse] = {}
+        self.pulse: dict[Address, ServerProbe] = {}
 
-    def look(self, addresses: Collection[Address], _: float) -> dict[Address, Pulse]:
-        return {address: self.pulse.get(address, Pulse.ANSWERS) for address in addresses}
+    def look(self, addresses: Collection[Address], _: float) -> dict[Address, ServerProbe]:
+        return {address: self.pulse.get(address, ServerProbe.ANSWERS) for address in addresses}
 
 
-def seconds_until_lost(watch: Watch) -> float:
+def seconds_until_lost(watch: ClusterWatch) -> float:
     watch.tick(0.0)
     for second in range(1, 200):
         if watch.lost is not None:
@@ -94,18 +94,18 @@ def seconds_until_lost(watch: Watch) -> float:
 @pytest.mark.parametrize(
     ("server", "pulse", "private", "most"),
     [
-        (HEAD, Pulse.REFUSED, True, 2),
-        (HEAD, Pulse.REFUSED, False, 30),
-        (HEAD, Pulse.SILENT, True, 40),
-        (HEAD, Pulse.SILENT, False, 40),
-        (OWN, Pulse.REFUSED, False, 2),
-        (OWN, Pulse.SILENT, False, 40),
+        (HEAD, ServerProbe.REFUSED, True, 2),
+        (HEAD, ServerProbe.REFUSED, False, 30),
+        (HEAD, ServerProbe.SILENT, True, 40),
+        (HEAD, ServerProbe.SILENT, False, 40),
+        (OWN, ServerProbe.REFUSED, False, 2),
+        (OWN, ServerProbe.SILENT, False, 40),
     ],
 )
-def test_a_cluster_is_lost_in_time(server: Address, pulse: Pulse, private: bool, most: float) -> None:
+def test_a_cluster_is_lost_in_time(server: Address, pulse: ServerProbe, private: bool, most: float) -> None:
     """Ray ends this process after 60 s without its head, and when it talks to a raylet that is gone."""
     world = World()
-    watch = Watch([head(HEAD, private=private), raylet(OWN)], world.look)
+    watch = ClusterWatch([head(HEAD, private=private), raylet(OWN)], world.look)
     watch.tick(2.0)
     watch.check()
     world.pulse[server] = pulse
@@ -116,9 +116,9 @@ def test_a_cluster_is_lost_in_time(server: Address, pulse: Pulse, private: bool,
 
 def test_a_head_that_is_started_again_is_not_lost() -> None:
     world = World()
-    watch = Watch([head(HEAD, private=False)], world.look)
+    watch = ClusterWatch([head(HEAD, private=False)], world.look)
     for _ in range(5):
-        for pulse in (Pulse.REFUSED, Pulse.ANSWERS):
+        for pulse in (ServerProbe.REFUSED, ServerProbe.ANSWERS):
             world.pulse[HEAD] = pulse
             for _ in range(15):
                 watch.tick(1.0)
@@ -127,11 +127,11 @@ def test_a_head_that_is_started_again_is_not_lost() -> None:
 
 def test_only_nodes_that_are_silent_for_long_hang() -> None:
     world = World()
-    watch = Watch([head(HEAD, private=False)], world.look)
+    watch = ClusterWatch([head(HEAD, private=False)], world.look)
     watch.add(OTHER)
     watch.tick(1.0)
     assert not watch.gone(OTHER)
-    world.pulse[OTHER] = Pulse.SILENT
+    world.pulse[OTHER] = ServerProbe.SILENT
     assert watch.gone(OTHER)
     watch.tick(1.0)
     assert not watch.hung
@@ -139,22 +139,27 @@ def test_only_nodes_that_are_silent_for_long_hang() -> None:
         watch.tick(1.0)
     assert watch.hung == {OTHER}
     assert watch.lost is None
-    world.pulse[OTHER] = Pulse.ANSWERS
+    world.pulse[OTHER] = ServerProbe.ANSWERS
     watch.tick(1.0)
     assert not watch.hung
 
 
 def test_streaks_begin_anew_with_another_kind_of_silence() -> None:
     streaks = Streaks()
-    for pulse, seconds in ((Pulse.SILENT, 5.0), (Pulse.SILENT, 5.0), (Pulse.REFUSED, 5.0), (Pulse.REFUSED, 1.0)):
+    for pulse, seconds in (
+        (ServerProbe.SILENT, 5.0),
+        (ServerProbe.SILENT, 5.0),
+        (ServerProbe.REFUSED, 5.0),
+        (ServerProbe.REFUSED, 1.0),
+    ):
         streaks.note({HEAD: pulse}, seconds)
-    assert streaks.of(HEAD, Pulse.REFUSED) == 1.0
-    assert streaks.of(HEAD, Pulse.SILENT) < 0
+    assert streaks.of(HEAD, ServerProbe.REFUSED) == 1.0
+    assert streaks.of(HEAD, ServerProbe.SILENT) < 0
 
 
 def test_the_thread_ends_when_it_is_told_to() -> None:
     before = threading.active_count()
-    watch = Watch([head(HEAD, private=True)], World().look).start()
+    watch = ClusterWatch([head(HEAD, private=True)], World().look).start()
     thread = next(t for t in threading.enumerate() if t.name == "distfd watches Ray" and t.is_alive())
     assert threading.active_count() > before
     watch.stop()

@@ -15,7 +15,7 @@ import yaml
 from distfd.config.load import load_config
 from distfd.errors import InputError
 from distfd.launch.kuberay import KubeRayLauncher
-from distfd.launch.submission import Order
+from distfd.launch.submission import Submission
 from distfd.launch.submit import submit
 
 SHAPE = json.loads((Path(__file__).parent / "rayjob_shape.json").read_text(encoding="utf-8"))
@@ -51,20 +51,20 @@ elif words[0] == "exec":
 
 
 @pytest.fixture
-def order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Order:
+def order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Submission:
     (tmp_path / "job.yaml").write_text(CONFIG)
     (tmp_path / "deck").mkdir()
     (tmp_path / "deck" / "case.j2").write_text("{{ x[0] }}\n")
     (tmp_path / "mesh.bin").write_bytes(b"\xff\x00")
     monkeypatch.chdir(tmp_path)
-    return Order(load_config("job.yaml"), ("derivative.step=1e-4", "output=run"))
+    return Submission(load_config("job.yaml"), ("derivative.step=1e-4", "output=run"))
 
 
-def described(order: Order) -> list[dict[str, Any]]:
+def described(order: Submission) -> list[dict[str, Any]]:
     return list(yaml.safe_load_all(KubeRayLauncher(order).describe()))
 
 
-def test_the_manifest_is_as_kuberay_wants_it(order: Order) -> None:
+def test_the_manifest_is_as_kuberay_wants_it(order: Submission) -> None:
     files, job = described(order)
     jsonschema.validate(job, SHAPE)
     assert job["spec"]["entrypoint"] == (
@@ -77,24 +77,24 @@ def test_the_manifest_is_as_kuberay_wants_it(order: Order) -> None:
     assert sent == {"deck/case.j2": "{{ x[0] }}\n", "job.yaml": CONFIG, "mesh.bin": "/wA="}
 
 
-def test_the_shape_refuses_what_kuberay_would_drop(order: Order) -> None:
+def test_the_shape_refuses_what_kuberay_would_drop(order: Submission) -> None:
     job = described(order)[-1]
     job["spec"]["backofLimit"] = 3
     with pytest.raises(jsonschema.ValidationError, match="backofLimit"):
         jsonschema.validate(job, SHAPE)
 
 
-def test_a_folder_that_is_too_large_is_refused_unless_it_is_there_already(order: Order, tmp_path: Path) -> None:
+def test_a_folder_that_is_too_large_is_refused_unless_it_is_there_already(order: Submission, tmp_path: Path) -> None:
     (tmp_path / "mesh.bin").write_bytes(bytes(1_000_000))
     with pytest.raises(InputError, match=r"launch\.kuberay\.folder"):
         described(order)
-    (only,) = described(Order(load_config("job.yaml", ["launch.kuberay.folder=/opt/job"])))
+    (only,) = described(Submission(load_config("job.yaml", ["launch.kuberay.folder=/opt/job"])))
     jsonschema.validate(only, SHAPE)
     assert "/opt/job/job.yaml" in only["spec"]["entrypoint"]
 
 
 def test_a_job_is_applied_followed_and_brought_back(
-    order: Order, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    order: Submission, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     programs = tmp_path / ".bin"
     programs.mkdir()
@@ -111,7 +111,7 @@ def test_a_job_is_applied_followed_and_brought_back(
     assert json.loads((tmp_path / "run" / "submitted.json").read_text()) == {"job": order.name}
 
 
-def test_a_run_of_another_making_is_not_overwritten(order: Order, tmp_path: Path) -> None:
+def test_a_run_of_another_making_is_not_overwritten(order: Submission, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "result.json").write_text("{}")
     with pytest.raises(InputError, match="something else"):

@@ -17,7 +17,7 @@ import pytest
 from ray_head import ray_head
 
 from distfd.config.load import load_config
-from distfd.launch.submission import Order
+from distfd.launch.submission import Submission
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -100,7 +100,7 @@ def test_a_job_that_was_killed_goes_on_when_it_is_submitted_again(address: str, 
     # A second command finds the job, and submits no other; interrupted, it leaves it alone.
     second = distfd("submit", "job.yaml", "--to", address, "--detach", cwd=tmp_path)
     assert "it runs already" in second.communicate(timeout=60)[0]
-    name = Order(load_config(tmp_path / "job.yaml", [f"output={tmp_path / 'run'}"])).name
+    name = Submission(load_config(tmp_path / "job.yaml", [f"output={tmp_path / 'run'}"])).name
     (driver,) = [
         process
         for process in psutil.process_iter(["cmdline"])

@@ -12,7 +12,7 @@ import pytest
 
 from distfd.config.load import load_config
 from distfd.launch.slurm import SlurmLauncher
-from distfd.launch.submission import Order
+from distfd.launch.submission import Submission
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +42,7 @@ def allocation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def start(folder: Path, program: str, *overrides: str) -> subprocess.Popen[str]:
     """The script at work, with this Python program in distfd's place."""
-    text = SlurmLauncher(Order(load_config("job.yaml", overrides), overrides)).describe()
+    text = SlurmLauncher(Submission(load_config("job.yaml", overrides), overrides)).describe()
     (folder / "fake.py").write_text(program)
     text = text.replace(f"{sys.executable} -m distfd", f"{sys.executable} fake.py")
     (folder / "runs" / "one.slurm").mkdir(parents=True)

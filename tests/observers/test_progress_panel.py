@@ -13,11 +13,11 @@ from rich.console import Console
 
 from distfd import events
 from distfd.observers.progress_panel import LivePanel, _View, panel_lines
-from distfd.observers.progress_state import Standing
+from distfd.observers.progress_state import ProgressState
 
 
-def busy() -> Standing:
-    standing = Standing()
+def busy() -> ProgressState:
+    standing = ProgressState()
     standing.take(events.WaveStarted("gradient", 1001, 7, 8))
     for slot in range(8):
         standing.take(events.SlotStarted(slot, "here", slot))

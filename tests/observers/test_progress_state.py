@@ -9,7 +9,7 @@ import pytest
 from batches import batch
 
 from distfd import events
-from distfd.observers.progress_state import Standing, duration
+from distfd.observers.progress_state import ProgressState, duration
 
 
 @dataclass
@@ -22,7 +22,7 @@ class Clock:
 
 def test_rate_and_time_left_do_not_count_the_start_of_workers() -> None:
     clock = Clock()
-    standing = Standing(clock)
+    standing = ProgressState(clock)
     standing.take(events.WaveStarted("gradient", 101, 1, 4))
     assert (standing.rate, standing.left) == (None, None)
     clock.now = 60.0  # workers start
@@ -38,7 +38,7 @@ def test_rate_and_time_left_do_not_count_the_start_of_workers() -> None:
 
 def test_the_longest_goes_on_counting_between_events_and_ends_with_the_wave() -> None:
     clock = Clock(100.0)
-    standing = Standing(clock)
+    standing = ProgressState(clock)
     standing.take(events.WaveStarted("gradient", 3, 0, 2))
     standing.take(events.Running(2, 2, "coordinate 1, x = 2.0 (baseline 1.0)", 7.0))
     clock.now = 103.0
@@ -50,7 +50,7 @@ def test_the_longest_goes_on_counting_between_events_and_ends_with_the_wave() ->
 
 
 def test_the_iterate() -> None:
-    standing = Standing()
+    standing = ProgressState()
     assert standing.iterate == ""
     said = standing.take(events.Iterated(3, np.zeros(2), 0.125, 4.0))
     assert said == "iteration 3: J = 0.125, |g| = 4"

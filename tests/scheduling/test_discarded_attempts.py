@@ -13,7 +13,7 @@ import distfd
 from distfd.core.records import Status
 from distfd.scheduling.policy import Policy
 from distfd.scheduling.scheduler import Scheduler
-from distfd.scheduling.slot_pool import Pool
+from distfd.scheduling.slot_pool import SlotPool
 from distfd.workers.messages import SlotLost, SlotUp
 from distfd.workers.recycle import RECYCLED
 
@@ -48,7 +48,7 @@ def test_a_duplicate_that_is_killed() -> None:
 
 
 def test_what_went_with_its_node_is_kept_and_not_charged() -> None:
-    scheduler = Scheduler(np.arange(3), 0, Policy({}), Pool(slots=1), epoch=100.0)
+    scheduler = Scheduler(np.arange(3), 0, Policy({}), SlotPool(slots=1), epoch=100.0)
     scheduler.take(SlotUp(0, "host", 7), 0.0)
     (first,) = scheduler.issue(1.0)
     assert scheduler.take(SlotLost(0, LOST), 2.5) is None
@@ -60,7 +60,7 @@ def test_what_went_with_its_node_is_kept_and_not_charged() -> None:
 
 
 def test_a_process_that_has_had_its_time_loses_nothing() -> None:
-    scheduler = Scheduler(np.arange(3), 0, Policy({}), Pool(slots=1))
+    scheduler = Scheduler(np.arange(3), 0, Policy({}), SlotPool(slots=1))
     scheduler.take(SlotUp(0, "host", 7), 0.0)
     scheduler.issue(1.0)
     scheduler.take(SlotLost(0, RECYCLED), 2.5)

@@ -9,7 +9,7 @@ import numpy as np
 from distfd.core.records import Failure, Status
 from distfd.scheduling.policy import Policy
 from distfd.scheduling.scheduler import Scheduler
-from distfd.scheduling.slot_pool import Pool
+from distfd.scheduling.slot_pool import SlotPool
 from distfd.workers.messages import ChunkDone, SlotLost, SlotUp
 
 from simulated_slots import batch_of  # isort: skip
@@ -22,7 +22,7 @@ RETRIES = {Status.CRASH: 1}
 
 
 def wave(n: int, *hosts: str) -> Scheduler:
-    scheduler = Scheduler(np.arange(n), None, Policy(RETRIES), Pool(slots=len(hosts)))
+    scheduler = Scheduler(np.arange(n), None, Policy(RETRIES), SlotPool(slots=len(hosts)))
     start(scheduler, *hosts)
     return scheduler
 

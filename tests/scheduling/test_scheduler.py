@@ -12,7 +12,7 @@ from simulated_slots import FOREVER, Plan, SimulatedSlots, batch_of
 from distfd.core.records import Failure, Status
 from distfd.scheduling.policy import Policy
 from distfd.scheduling.scheduler import Scheduler
-from distfd.scheduling.slot_pool import Pool
+from distfd.scheduling.slot_pool import SlotPool
 from distfd.workers.messages import ChunkDone, SlotLost, SlotUp
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def wave(
     limits_itself: bool = False,
     backups: bool = False,
 ) -> Scheduler:
-    pool = Pool(slots=slots)
+    pool = SlotPool(slots=slots)
     if mean is not None:
         # On average; were they alike, each slot would be given its share in one piece.
         pool.times.note(1, np.zeros(300, dtype=np.int64), mean * np.tile([0.5, 1.0, 1.5], 100))
@@ -165,7 +165,7 @@ def test_the_baseline_may_stand_anywhere_in_the_request() -> None:
 
 
 def test_a_baseline_from_the_store_is_not_evaluated() -> None:
-    scheduler = Scheduler(np.array([2, 4]), 0, Policy(RETRIES), Pool(slots=3))
+    scheduler = Scheduler(np.array([2, 4]), 0, Policy(RETRIES), SlotPool(slots=3))
     up(scheduler, 0, 1, 2)
     assert points(scheduler.issue(0.0)) == [[2], [4]]
 
@@ -313,7 +313,7 @@ def test_a_suspect_stays_alone_though_its_node_goes() -> None:
 
 
 def test_the_record_of_a_dead_attempt() -> None:
-    scheduler = Scheduler(np.array([3]), None, Policy({}), Pool(slots=1), epoch=1000.0)
+    scheduler = Scheduler(np.array([3]), None, Policy({}), SlotPool(slots=1), epoch=1000.0)
     up(scheduler, 4)
     scheduler.issue(5.0)
     attempts = scheduler.take(SlotLost(4, CRASH), 7.0)
@@ -353,7 +353,7 @@ def test_the_report_of_a_chunk_given_up_is_ignored() -> None:
 
 
 def test_the_report_of_an_earlier_wave_is_ignored() -> None:
-    pool = Pool(slots=1)
+    pool = SlotPool(slots=1)
     earlier = Scheduler(np.arange(2), None, Policy({}), pool)
     up(earlier, 0)
     (old,) = earlier.issue(0.0)
@@ -366,7 +366,7 @@ def test_the_report_of_an_earlier_wave_is_ignored() -> None:
 
 
 def test_a_slot_that_was_killed_gets_no_work_until_it_is_up_again() -> None:
-    pool = Pool(slots=2)
+    pool = SlotPool(slots=2)
     earlier = Scheduler(np.arange(3), None, Policy({}), pool)
     up(earlier, 0, 1)
     earlier.take(done(earlier.issue(0.0)[0]), 1.0)
@@ -587,13 +587,13 @@ def test_a_chunk_is_handed_back_before_long(mean: float) -> None:
 # Evaluations that take the same time
 
 
-def alike(pool: Pool, seconds: float) -> None:
+def alike(pool: SlotPool, seconds: float) -> None:
     pool.times.note(1, np.zeros(20, dtype=np.int64), np.full(20, seconds))
 
 
 @pytest.mark.parametrize(("n", "slots", "seconds"), [(64, 16, 0.1), (256, 8, 0.01), (1024, 4, 1e-3), (68, 16, 0.1)])
 def test_each_slot_has_its_share_in_one_piece(n: int, slots: int, seconds: float) -> None:
-    pool = Pool(slots=slots)
+    pool = SlotPool(slots=slots)
     alike(pool, seconds)
     world = SimulatedSlots(
         Scheduler(np.arange(n), 0, Policy({}), pool), slots, lambda _: seconds, overhead=0.002, lag=0.001
@@ -604,7 +604,7 @@ def test_each_slot_has_its_share_in_one_piece(n: int, slots: int, seconds: float
 
 
 def test_a_piece_is_never_long() -> None:
-    pool = Pool(slots=2)
+    pool = SlotPool(slots=2)
     alike(pool, 0.1)
     world = SimulatedSlots(Scheduler(np.arange(200), None, Policy({}), pool), 2, lambda _: 0.1).run()
     assert max(len(submit.index) for submit in world.submitted) == 10
@@ -612,7 +612,7 @@ def test_a_piece_is_never_long() -> None:
 
 
 def test_a_slot_that_turns_slow_hands_its_share_back() -> None:
-    pool = Pool(slots=4)
+    pool = SlotPool(slots=4)
     alike(pool, 0.01)
     scheduler = Scheduler(np.arange(400), None, Policy({}), pool)
     world = SimulatedSlots(scheduler, 4, lambda _: 0.01, slowness=lambda slot: 10.0 if slot == 1 else 1.0).run()

@@ -8,7 +8,7 @@ import pytest
 from distfd.core.records import Failure, Status
 from distfd.scheduling.policy import Policy
 from distfd.scheduling.scheduler import Scheduler
-from distfd.scheduling.slot_pool import Pool
+from distfd.scheduling.slot_pool import SlotPool
 from distfd.workers.messages import SlotLost, SlotStarting, SlotUp
 
 CRASH = Failure(Status.CRASH, "signal 11")
@@ -17,7 +17,7 @@ LIMIT = 30.0
 
 def wave(n: int, slots: int, baseline: int | None = 0, crashes: int = 2) -> Scheduler:
     retries = {Status.ERROR: 0, Status.CRASH: crashes, Status.TIMEOUT: 0}
-    return Scheduler(np.arange(n), baseline, Policy(retries, 1.0, setup_limit=LIMIT), Pool(slots=slots))
+    return Scheduler(np.arange(n), baseline, Policy(retries, 1.0, setup_limit=LIMIT), SlotPool(slots=slots))
 
 
 def starting(scheduler: Scheduler, *slots: int, now: float = 0.0) -> None:
@@ -86,7 +86,7 @@ def test_a_setup_that_hangs_is_killed_and_blamed() -> None:
 
 
 def test_the_clock_of_a_setup_goes_on_in_the_next_wave() -> None:
-    pool = Pool(slots=2)
+    pool = SlotPool(slots=2)
     first = SlotStarting(0, "host", 1)
     pool.opened(2, [first], 1.0)
     pool.opened(2, [first, SlotUp(1, "host", 2)], 9.0)

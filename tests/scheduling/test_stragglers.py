@@ -12,7 +12,7 @@ from simulated_slots import FOREVER, Plan, SimulatedSlots, batch_of
 from distfd.core.records import Failure, Status
 from distfd.scheduling.policy import Policy
 from distfd.scheduling.scheduler import Scheduler
-from distfd.scheduling.slot_pool import Pool
+from distfd.scheduling.slot_pool import SlotPool
 from distfd.workers.messages import ChunkDone, SlotLost, SlotUp
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def late(
 ) -> tuple[Scheduler, Submit]:
     """A wave in which all but the last point took a second, and the submit of that last one."""
     policy = Policy(dict.fromkeys((Status.ERROR, Status.CRASH, Status.TIMEOUT), retries), timeout, False, backups)
-    scheduler = Scheduler(np.arange(n), 0, policy, Pool(slots=slots))
+    scheduler = Scheduler(np.arange(n), 0, policy, SlotPool(slots=slots))
     for slot in range(slots):
         scheduler.take(SlotUp(slot, "host", slot), 0.0)
     submits = scheduler.issue(0.0)
@@ -108,10 +108,10 @@ def test_a_slot_left_to_end_gets_no_work_before_it_has_and_is_killed_if_it_does_
 
 
 def test_a_slot_that_was_left_to_end_and_is_another_process_now_is_free() -> None:
-    pool = Pool(slots=1, up={0: SlotUp(0, "host", 1)}, draining={0: (0.0, {7})})
+    pool = SlotPool(slots=1, up={0: SlotUp(0, "host", 1)}, draining={0: (0.0, {7})})
     pool.opened(1, [SlotUp(0, "host", 2)], 0.0)
     assert pool.idle() == [0]
-    pool = Pool(slots=1, up={0: SlotUp(0, "host", 1)}, draining={0: (0.0, {7})})
+    pool = SlotPool(slots=1, up={0: SlotUp(0, "host", 1)}, draining={0: (0.0, {7})})
     pool.opened(1, [SlotUp(0, "host", 1)], 0.0)
     assert pool.idle() == []
 
@@ -124,7 +124,7 @@ def test_without_backups_a_straggler_is_waited_for() -> None:
 
 def test_no_backup_before_half_of_the_wave_is_done_or_while_there_is_other_work() -> None:
     policy = Policy({}, backups=True)
-    scheduler = Scheduler(np.arange(9), None, policy, Pool(slots=9))
+    scheduler = Scheduler(np.arange(9), None, policy, SlotPool(slots=9))
     for slot in range(9):
         scheduler.take(SlotUp(slot, "host", slot), 0.0)
     submits = scheduler.issue(0.0)
@@ -181,12 +181,12 @@ def test_both_time_out() -> None:
 def test_a_slow_slot_costs_little() -> None:
     """W slots for W points, one of them 30 times slower: three medians until it is known, one for the backup."""
     for n, slots in ((16, 16), (64, 16), (256, 8)):
-        scheduler = Scheduler(np.arange(n), 0, Policy({}, backups=True), Pool(slots=slots))
+        scheduler = Scheduler(np.arange(n), 0, Policy({}, backups=True), SlotPool(slots=slots))
         world = SimulatedSlots(scheduler, slots, lambda _: 1.0, slowness=lambda slot: 30.0 if slot == 3 else 1.0).run()
         healthy = math.ceil(n / (slots - 1))
         assert world.now <= healthy + 3.5
         assert len(world.final) == n
-        alone = Scheduler(np.arange(n), 0, Policy({}), Pool(slots=slots))
+        alone = Scheduler(np.arange(n), 0, Policy({}), SlotPool(slots=slots))
         alone_world = SimulatedSlots(alone, slots, lambda _: 1.0, slowness=lambda slot: 30.0 if slot == 3 else 1.0)
         assert alone_world.run().now >= min(30.0, world.now)
 
@@ -194,14 +194,14 @@ def test_a_slow_slot_costs_little() -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_where_every_report_is_slow_none_is_late(seed: int) -> None:
     """As with hundreds of slots on few cores: each duplicate there would be one more process that is in the way."""
-    scheduler = Scheduler(np.arange(64), 0, Policy({}, backups=True), Pool(slots=8))
+    scheduler = Scheduler(np.arange(64), 0, Policy({}, backups=True), SlotPool(slots=8))
     world = SimulatedSlots(scheduler, 8, lambda _: 0.3, lag=4.0, seed=seed).run()
     assert not world.backups
 
 
 def test_a_slow_slot_with_a_chunk_has_all_of_it_tried_elsewhere() -> None:
     n, slots = 400, 4
-    scheduler = Scheduler(np.arange(n), None, Policy({}, backups=True), Pool(slots=slots))
+    scheduler = Scheduler(np.arange(n), None, Policy({}, backups=True), SlotPool(slots=slots))
     world = SimulatedSlots(scheduler, slots, lambda _: 0.01, slowness=lambda slot: 500.0 if slot == 1 else 1.0).run()
     assert len(world.final) == n
     assert world.now < 3.0, "of 0.01 s each, and one slot takes 5 s for any"
@@ -209,7 +209,7 @@ def test_a_slow_slot_with_a_chunk_has_all_of_it_tried_elsewhere() -> None:
 
 def test_points_that_hang_everywhere_end() -> None:
     plans = {k: Plan(Status.TIMEOUT, FOREVER) for k in (3, 7, 11)}
-    scheduler = Scheduler(np.arange(40), 0, Policy({Status.TIMEOUT: 1}, timeout=5.0, backups=True), Pool(slots=4))
+    scheduler = Scheduler(np.arange(40), 0, Policy({Status.TIMEOUT: 1}, timeout=5.0, backups=True), SlotPool(slots=4))
     world = SimulatedSlots(scheduler, 4, lambda _: 0.01, plans=plans).run()
     assert {k: world.final[k] for k in plans} == dict.fromkeys(plans, (Status.TIMEOUT, 2))
 
@@ -219,7 +219,7 @@ def test_known_times_longest_first_come_near_the_bound(seed: int) -> None:
     """List scheduling gives about 1.07 of max(longest, total / W) here; longest first 1.00 (Graham 1969)."""
     seconds = np.random.default_rng(seed).lognormal(0, 1, 256)
     bound = max(seconds.max(), seconds.sum() / 8)
-    pool = Pool(slots=8)
+    pool = SlotPool(slots=8)
     walls = []
     for _ in range(2):
         scheduler = Scheduler(np.arange(256), 0, Policy({}, backups=True), pool)

@@ -20,7 +20,7 @@ from simulated_slots import SimulatedSlots
 import distfd
 from distfd.scheduling.policy import Policy
 from distfd.scheduling.scheduler import Scheduler
-from distfd.scheduling.slot_pool import Pool
+from distfd.scheduling.slot_pool import SlotPool
 from distfd.workers.time_limit import TimeLimit, find_time_limit
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def test_limits_that_make_no_sense(stop_before: float | None, max_wall_time: flo
 
 def limited(n: int, until: float, slots: int, seconds: list[float], *, seen: float | None) -> Any:
     """A wave on simulated slots until all is done or the scheduler says that the time is up."""
-    pool = Pool(slots=slots)
+    pool = SlotPool(slots=slots)
     if seen is not None:
         pool.times.note(1, np.zeros(1, np.int64), np.array([seen]))
     policy = Policy(retries={}, limit=TimeLimit(until, "the test says so"), backups=True)

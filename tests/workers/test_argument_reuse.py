@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distfd.core.points import Points
-from distfd.workers.argument_reuse import Lender
+from distfd.workers.argument_reuse import ArgumentLender
 
 D = 200_000
 """So many coordinates that to copy them takes longer than any J below."""
@@ -23,12 +23,12 @@ def moved(d: int, n: int) -> Points:
     return Points(x, np.arange(n + 1), indices, x[indices] + 0.5)
 
 
-def in_place(lender: Lender) -> bool:
+def in_place(lender: ArgumentLender) -> bool:
     return not lender._careful and lender._base is not None
 
 
 def test_a_quick_j_of_many_coordinates_sees_each_point_in_one_array() -> None:
-    points, lender = moved(D, 50), Lender()
+    points, lender = moved(D, 50), ArgumentLender()
     seen = [lender.call(lambda x: x[:50].tolist(), points, k) for k in range(50)]
     assert seen == [points.dense(k)[:50].tolist() for k in range(50)]
     assert in_place(lender)
@@ -37,7 +37,7 @@ def test_a_quick_j_of_many_coordinates_sees_each_point_in_one_array() -> None:
 
 
 def test_points_against_another_x_get_another_array() -> None:
-    one, lender = moved(D, 9), Lender()
+    one, lender = moved(D, 9), ArgumentLender()
     other = Points(np.zeros(D), one.indptr, one.indices, one.values)
     for points in (one, other):
         for k in range(9):
@@ -45,7 +45,7 @@ def test_points_against_another_x_get_another_array() -> None:
 
 
 def test_a_slow_j_gets_copies_that_it_may_write_to() -> None:
-    points, lender = moved(100, 5), Lender()
+    points, lender = moved(100, 5), ArgumentLender()
 
     def slow(x: Any) -> float:
         time.sleep(0.01)
@@ -57,7 +57,7 @@ def test_a_slow_j_gets_copies_that_it_may_write_to() -> None:
 
 
 def test_a_j_that_writes_gets_copies() -> None:
-    points, lender = moved(D, 5), Lender()
+    points, lender = moved(D, 5), ArgumentLender()
 
     def writes(x: Any) -> float:
         x[0] = -1.0
@@ -70,7 +70,7 @@ def test_a_j_that_writes_gets_copies() -> None:
 @pytest.mark.parametrize("late", [False, True])
 @pytest.mark.parametrize("part", [slice(None), slice(3, 9), None])
 def test_a_j_that_keeps_its_x_or_a_part_of_it_keeps_that_point(late: bool, part: Any) -> None:
-    points, lender = moved(D, 8), Lender()
+    points, lender = moved(D, 8), ArgumentLender()
     kept: list[Any] = []
 
     def keeps(x: Any) -> float:
@@ -88,7 +88,7 @@ def test_a_j_that_keeps_its_x_or_a_part_of_it_keeps_that_point(late: bool, part:
 
 
 def test_a_j_that_writes_only_later_is_asked_again_with_a_copy() -> None:
-    points, lender = moved(D, 6), Lender()
+    points, lender = moved(D, 6), ArgumentLender()
 
     def writes_at_4(x: Any) -> float:
         if x[4] != 5.0:
@@ -100,7 +100,7 @@ def test_a_j_that_writes_only_later_is_asked_again_with_a_copy() -> None:
 
 
 def test_an_exception_passes_and_the_next_point_is_whole() -> None:
-    points, lender = moved(D, 6), Lender()
+    points, lender = moved(D, 6), ArgumentLender()
     held: list[Any] = []
 
     def fails_at_3(x: Any) -> float:
@@ -125,7 +125,7 @@ def test_every_point_is_the_one_that_was_asked_for(rows: list[list[tuple[int, fl
     indptr = np.cumsum([0, *map(len, rows)])
     flat = [pair for row in rows for pair in row]
     points = Points(x, indptr, np.array([k for k, _ in flat], np.int64), np.array([v for _, v in flat], float))
-    lender = Lender()
+    lender = ArgumentLender()
     lender._copying = 1.0  # in place from the first point on
     for k in range(len(rows)):
         assert lender.call(lambda at: at.tobytes(), points, k) == points.dense(k).tobytes()

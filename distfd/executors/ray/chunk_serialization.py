@@ -19,7 +19,7 @@ _BY_VALUE = 65_536
 """Bytes of x, or of a state, up to which it travels with each chunk; above, once a wave."""
 
 
-class Parcels:
+class ChunkSerializer:
     """Packs chunks; an x or a state that is large is put into the object store once a wave.
 
     Parameters

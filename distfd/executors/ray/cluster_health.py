@@ -32,7 +32,7 @@ _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
 """The client's preface and an empty frame of settings."""
 
 
-class Pulse(Enum):
+class ServerProbe(Enum):
     """What came of asking a server."""
 
     ANSWERS = "answers"
@@ -47,7 +47,7 @@ def as_address(text: str) -> Address:
     return host.strip("[]"), int(port)
 
 
-def probe(addresses: Collection[Address], seconds: float) -> dict[Address, Pulse]:
+def probe(addresses: Collection[Address], seconds: float) -> dict[Address, ServerProbe]:
     """Ask all servers at once.
 
     Parameters
@@ -56,11 +56,11 @@ def probe(addresses: Collection[Address], seconds: float) -> dict[Address, Pulse
     seconds : float
         Who has said nothing by then is silent.
     """
-    found: dict[Address, Pulse] = {}
+    found: dict[Address, ServerProbe] = {}
     with selectors.DefaultSelector() as selector:
         for address in set(addresses):
             asked = _ask(address)
-            if isinstance(asked, Pulse):
+            if isinstance(asked, ServerProbe):
                 found[address] = asked
             else:
                 selector.register(asked, selectors.EVENT_WRITE, address)
@@ -72,15 +72,15 @@ def probe(addresses: Collection[Address], seconds: float) -> dict[Address, Pulse
         finally:
             for key in list(selector.get_map().values()):
                 _socket(key).close()
-    return {address: found.get(address, Pulse.SILENT) for address in addresses}
+    return {address: found.get(address, ServerProbe.SILENT) for address in addresses}
 
 
-def _ask(address: Address) -> socket.socket | Pulse:
+def _ask(address: Address) -> socket.socket | ServerProbe:
     try:
         family, kind, protocol, _, where = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)[0]
         asked = socket.socket(family, kind, protocol)
     except OSError:
-        return Pulse.SILENT
+        return ServerProbe.SILENT
     asked.setblocking(False)
     code = asked.connect_ex(where)
     if code in (0, errno.EINPROGRESS):
@@ -89,7 +89,7 @@ def _ask(address: Address) -> socket.socket | Pulse:
     return _meaning(code)
 
 
-def _go_on(selector: selectors.BaseSelector, key: selectors.SelectorKey, found: dict[Address, Pulse]) -> None:
+def _go_on(selector: selectors.BaseSelector, key: selectors.SelectorKey, found: dict[Address, ServerProbe]) -> None:
     """A connection that is made is sent the preface; whatever comes then is an answer."""
     asked = _socket(key)
     if key.events == selectors.EVENT_WRITE:
@@ -109,19 +109,19 @@ def _go_on(selector: selectors.BaseSelector, key: selectors.SelectorKey, found: 
     asked.close()
 
 
-def _first_words(asked: socket.socket) -> Pulse:
+def _first_words(asked: socket.socket) -> ServerProbe:
     """Even one who hangs up (TLS does, as this is none) is alive; but a process that dies resets what it had taken."""
     try:
         said = asked.recv(64)
     except ConnectionResetError:
-        return Pulse.REFUSED
+        return ServerProbe.REFUSED
     except OSError:
-        return Pulse.SILENT
-    return Pulse.REFUSED if said.startswith(b"HTTP/1") else Pulse.ANSWERS
+        return ServerProbe.SILENT
+    return ServerProbe.REFUSED if said.startswith(b"HTTP/1") else ServerProbe.ANSWERS
 
 
-def _meaning(code: int) -> Pulse:
-    return Pulse.REFUSED if code in (errno.ECONNREFUSED, errno.ECONNRESET) else Pulse.SILENT
+def _meaning(code: int) -> ServerProbe:
+    return ServerProbe.REFUSED if code in (errno.ECONNREFUSED, errno.ECONNRESET) else ServerProbe.SILENT
 
 
 def _socket(key: selectors.SelectorKey) -> socket.socket:
@@ -159,7 +159,7 @@ _HEARD = 20.0
 
 
 @dataclass(frozen=True)
-class Vital:
+class WatchedServer:
     """A server without which the driver cannot go on."""
 
     name: str
@@ -168,14 +168,14 @@ class Vital:
     """Seconds of refused connections after which it is lost."""
 
 
-def head(address: Address, *, private: bool) -> Vital:
+def head(address: Address, *, private: bool) -> WatchedServer:
     """The head: nobody starts that of a private cluster again."""
-    return Vital("the head (GCS)", address, _GONE if private else _RESTART)
+    return WatchedServer("the head (GCS)", address, _GONE if private else _RESTART)
 
 
-def raylet(address: Address) -> Vital:
+def raylet(address: Address) -> WatchedServer:
     """The raylet of the driver's own node."""
-    return Vital("this node's raylet", address)
+    return WatchedServer("this node's raylet", address)
 
 
 class Streaks:
@@ -185,13 +185,13 @@ class Streaks:
     """
 
     def __init__(self) -> None:
-        self._bad: dict[Address, tuple[Pulse, float]] = {}
+        self._bad: dict[Address, tuple[ServerProbe, float]] = {}
 
-    def note(self, found: dict[Address, Pulse], seconds: float) -> None:
+    def note(self, found: dict[Address, ServerProbe], seconds: float) -> None:
         """Take in what was found, so many seconds after the time before."""
-        bad: dict[Address, tuple[Pulse, float]] = {}
+        bad: dict[Address, tuple[ServerProbe, float]] = {}
         for address, pulse in found.items():
-            if pulse is not Pulse.ANSWERS:
+            if pulse is not ServerProbe.ANSWERS:
                 before, since = self._bad.get(address, (pulse, -seconds))
                 bad[address] = (pulse, since + seconds if before is pulse else 0.0)
         self._bad = bad
@@ -199,13 +199,13 @@ class Streaks:
     def __bool__(self) -> bool:
         return bool(self._bad)
 
-    def of(self, address: Address, pulse: Pulse) -> float:
+    def of(self, address: Address, pulse: ServerProbe) -> float:
         """Seconds for which a server has done that, up to the last look; negative if it does not."""
-        now, seconds = self._bad.get(address, (Pulse.ANSWERS, 0.0))
+        now, seconds = self._bad.get(address, (ServerProbe.ANSWERS, 0.0))
         return seconds if now is pulse else -1.0
 
 
-class Watch:
+class ClusterWatch:
     """A thread that looks after the head, the driver's raylet, and the raylets of nodes that work.
 
     Parameters
@@ -219,8 +219,8 @@ class Watch:
 
     def __init__(
         self,
-        vital: Collection[Vital],
-        look: Callable[[Collection[Address], float], dict[Address, Pulse]] = probe,
+        vital: Collection[WatchedServer],
+        look: Callable[[Collection[Address], float], dict[Address, ServerProbe]] = probe,
         unheard: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._unheard = unheard
@@ -234,7 +234,7 @@ class Watch:
         self.hung: frozenset[Address] = frozenset()
         """Nodes that have not answered for long."""
 
-    def start(self) -> Watch:
+    def start(self) -> ClusterWatch:
         """Begin, in a thread of its own."""
         threading.Thread(target=self._run, name="distfd watches Ray", daemon=True).start()
         return self
@@ -260,26 +260,26 @@ class Watch:
 
     def gone(self, node: Address) -> bool:
         """Ask now whether a node is there; where one of its processes has died, that tells whose fault it was."""
-        return self._look([node], _ANSWER)[node] is not Pulse.ANSWERS
+        return self._look([node], _ANSWER)[node] is not ServerProbe.ANSWERS
 
     def tick(self, seconds: float) -> None:
         """Look once, so many seconds after the time before."""
         vital = {each.address for each in self._vital}
         self._streaks.note(self._look(vital | self._nodes, _ANSWER), seconds)
         for each in self._vital:
-            refused = self._streaks.of(each.address, Pulse.REFUSED)
-            silent = self._streaks.of(each.address, Pulse.SILENT)
+            refused = self._streaks.of(each.address, ServerProbe.REFUSED)
+            silent = self._streaks.of(each.address, ServerProbe.SILENT)
             host, port = each.address
             if refused >= each.refused:
                 self.lost = f"{each.name} at {host}:{port} is gone"
             elif silent >= _HANGS:
                 self.lost = f"{each.name} at {host}:{port} has not answered for {silent:.0f} s"
-        self.hung = frozenset(n for n in self._nodes - vital if self._streaks.of(n, Pulse.SILENT) >= _NODE_HANGS)
+        self.hung = frozenset(n for n in self._nodes - vital if self._streaks.of(n, ServerProbe.SILENT) >= _NODE_HANGS)
 
     @property
     def refusing(self) -> bool:
         """Whether a server without which this process cannot go on was gone at the last look."""
-        return any(self._streaks.of(each.address, Pulse.REFUSED) >= 0 for each in self._vital)
+        return any(self._streaks.of(each.address, ServerProbe.REFUSED) >= 0 for each in self._vital)
 
     def settle(self, meanwhile: Callable[[], None] = lambda: None) -> None:
         """Look until all answer; in the caller's thread.

@@ -213,7 +213,7 @@ _SMALL = 65_536
 
 
 @dataclass(frozen=True)
-class Luggage:
+class ShippedCode:
     """What a worker looks for on its node, and fetches if it is not there.
 
     Parameters
@@ -245,7 +245,7 @@ class Luggage:
         return content if isinstance(content, bytes) else memoryview(ray.get(content, timeout=_PATIENCE))
 
 
-def packed_luggage(files: Iterable[str]) -> Luggage:
+def packed_code(files: Iterable[str]) -> ShippedCode:
     """On the driver: read the user's modules and these files, and put them into the object store.
 
     Parameters
@@ -260,7 +260,7 @@ def packed_luggage(files: Iterable[str]) -> Luggage:
         for file in shipment.files:
             if file.digest not in contents:
                 contents[file.digest] = _put(Path(shipment.root) / file.name)
-    return Luggage(code, by_path, contents)
+    return ShippedCode(code, by_path, contents)
 
 
 def _put(path: Path) -> Any:

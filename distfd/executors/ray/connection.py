@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from distfd.core.errors import ClusterError, InputError
 from distfd.executors.ray.access_token import has_token, keep_token_private, private_folder
-from distfd.executors.ray.cluster_health import Pulse, probe
+from distfd.executors.ray.cluster_health import ServerProbe, probe
 from distfd.workers.processes import reaped_cluster
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def _found() -> str:
     return services.get_ray_address_from_environment("auto", None) or "auto"
 
 
-def furniture(wanted: Mapping[str, Any]) -> Mapping[str, Any]:
+def worker_environment(wanted: Mapping[str, Any]) -> Mapping[str, Any]:
     """What of a runtime environment the connection does not have, for each worker.
 
     Raises
@@ -242,12 +242,12 @@ def _probe(target: str) -> None:
         raise ClusterError(f"cluster.address {target!r}: nothing answers there ({error})") from error
     at = (host.strip("[]"), int(port))
     pulse = probe([at], _SILENT_SECONDS)[at]
-    if pulse is Pulse.REFUSED:
+    if pulse is ServerProbe.REFUSED:
         raise ClusterError(
             f"cluster.address {target!r}: what listens there is not Ray's head; its port is 6379 unless ray start was "
             "told another, 10001 with ray://, and that of the dashboard, 8265, is for distfd submit"
         )
-    if pulse is Pulse.SILENT:
+    if pulse is ServerProbe.SILENT:
         # The kernel of a head that hangs takes connections, and Ray would wait for ever.
         raise ClusterError(
             f"cluster.address {target!r}: it takes connections and has not answered for {_SILENT_SECONDS:g} s"

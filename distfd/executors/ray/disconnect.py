@@ -8,7 +8,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from distfd.executors.ray.cluster_health import Pulse, as_address, probe
+from distfd.executors.ray.cluster_health import ServerProbe, as_address, probe
 
 if TYPE_CHECKING:
     from distfd.executors.ray.cluster_health import Address
@@ -71,7 +71,7 @@ def _at_exit() -> None:
     (at,) = _last
     if not ray.is_initialized() or as_address(ray.get_runtime_context().gcs_address) not in at.servers:
         return
-    if all(pulse is Pulse.ANSWERS for pulse in probe(at.servers, _ANSWER).values()):
+    if all(pulse is ServerProbe.ANSWERS for pulse in probe(at.servers, _ANSWER).values()):
         return
     if at.private:
         end_servers()  # to ask one that is gone fails soon

@@ -1,7 +1,7 @@
 """Slots that come and go while a wave runs: with the nodes of a cluster, and with the other drivers that use it.
 
-`Census` counts what the cluster has for this driver, `fair_slots` shares it between drivers, `request` asks an
-autoscaler for more, and `Resizing` starts and ends slots accordingly.
+`ClusterCapacity` counts what the cluster has for this driver, `fair_slots` shares it between drivers, `request` asks an
+autoscaler for more, and `ElasticSlots` starts and ends slots accordingly.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ _HOPE = 1200.0
 _SPACE = b"distfd"
 
 
-class Census:
+class ClusterCapacity:
     """Counts, in a thread of its own, as Ray's calls wait without end for a head that hangs.
 
     Each driver writes the share of the cluster that it can use into the cluster's key-value store, anew every two
@@ -256,7 +256,7 @@ class Change:
     back: tuple[ChunkDone, ...] = ()
 
 
-class Resizing:
+class ElasticSlots:
     """Which slots are to be given back once they are idle, and what they are sent meanwhile.
 
     No evaluation is cut off: one that has begun is waited for. What a leaving slot is given meanwhile is not
@@ -267,7 +267,7 @@ class Resizing:
     census : Census
     """
 
-    def __init__(self, census: Census) -> None:
+    def __init__(self, census: ClusterCapacity) -> None:
         self._census = census
         self._leaving: set[int] = set()
         self._refused: list[ChunkDone] = []

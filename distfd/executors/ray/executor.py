@@ -13,15 +13,15 @@ from weakref import WeakSet
 from distfd.core.errors import InputError
 from distfd.executors.base import Executor
 from distfd.executors.ray import worker as ray_worker
-from distfd.executors.ray.connection import connection, furniture, is_private, join
+from distfd.executors.ray.connection import connection, is_private, join, worker_environment
 from distfd.executors.ray.disconnect import leave
-from distfd.executors.ray.elastic_slots import Census, Resizing
+from distfd.executors.ray.elastic_slots import ClusterCapacity, ElasticSlots
 from distfd.executors.ray.nodes import Nodes
 from distfd.executors.ray.options import ClusterOptions
-from distfd.executors.ray.placement_groups import Places
+from distfd.executors.ray.placement_groups import PlacementGroups
 from distfd.executors.ray.resources import Resources, count_slots, live_nodes, make_resources
 from distfd.executors.ray.slots import Slots
-from distfd.executors.ray.worker_start import starter
+from distfd.executors.ray.worker_start import worker_starter
 from distfd.workers.time_limit import find_time_limit
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class RayExecutor(Executor):
         self._objective: Objective | None = None
         self._slots: Slots | None = None
         self._cluster: str | None = None
-        self._places = Places(self._resources)
+        self._places = PlacementGroups(self._resources)
         self._nodes: Nodes | None = None
 
     @property
@@ -157,11 +157,11 @@ class RayExecutor(Executor):
         if nodes.private:
             count = count_slots(self._resources, live_nodes(), self._options.max_slots)
         else:
-            census = Census(self._resources, self._options, self._connected)
+            census = ClusterCapacity(self._resources, self._options, self._connected)
             census.start()
-            resizing, count = Resizing(census), census.target
-        env = furniture(self._options.runtime_env)
-        make = starter(objective, self._resources, self._places, runtime_env=env, ship=not nodes.private)
+            resizing, count = ElasticSlots(census), census.target
+        env = worker_environment(self._options.runtime_env)
+        make = worker_starter(objective, self._resources, self._places, runtime_env=env, ship=not nodes.private)
         self._slots = Slots(make, nodes, self._places, resizing)
         self._slots.fill(count)
 
@@ -199,7 +199,7 @@ class RayExecutor(Executor):
         if self._nodes is not None and self._nodes.lost:
             if connected:
                 leave(private=self._nodes.private, asking=self._slots is not None and not self._slots.stop())
-            self._places = Places(self._resources)
+            self._places = PlacementGroups(self._resources)
         elif self._slots is not None and self._nodes is not None and connected:
             with self._nodes.explained():
                 self._slots.close()

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distfd.core.errors import ClusterError, DistfdError
-from distfd.executors.ray.cluster_health import Watch, as_address, head, raylet
+from distfd.executors.ray.cluster_health import ClusterWatch, as_address, head, raylet
 from distfd.executors.ray.disconnect import end_servers, joined
-from distfd.workers.emergency_exit import resort
+from distfd.workers.emergency_exit import emergency_exit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from distfd.executors.ray.cluster_health import Address, Vital
+    from distfd.executors.ray.cluster_health import Address, WatchedServer
 
 
 class Nodes:
@@ -31,7 +31,7 @@ class Nodes:
     def __init__(self, *, private: bool) -> None:
         self.private = private
         # Ray's own first question to a head that hangs would never return.
-        Watch(_heads(private=private)).settle()
+        ClusterWatch(_heads(private=private)).settle()
         self._raylets = _raylets()
         self._at: dict[int, Address] = {}
         heads = _heads(private=private)
@@ -41,7 +41,7 @@ class Nodes:
         own = self._raylets.get(self._own or "")
         self._vital = heads if own is None else [*heads, raylet(own)]
         joined(tuple(each.address for each in self._vital), private=private)
-        self._watch = Watch(self._vital, unheard=partial(_unheard, private=private)).start()
+        self._watch = ClusterWatch(self._vital, unheard=partial(_unheard, private=private)).start()
         weakref.finalize(self, self._watch.stop)
 
     @property
@@ -72,7 +72,7 @@ class Nodes:
         ClusterLostError
             If they never do.
         """
-        Watch(self._vital).settle(self._watch.check)
+        ClusterWatch(self._vital).settle(self._watch.check)
 
     @contextlib.contextmanager
     def explained(self) -> Iterator[None]:
@@ -135,7 +135,7 @@ class Nodes:
 def _unheard(reason: str, *, private: bool) -> None:
     if private:
         end_servers()
-    resort(reason)
+    emergency_exit(reason)
 
 
 def _raylets() -> dict[str, Address]:
@@ -146,7 +146,7 @@ def _raylets() -> dict[str, Address]:
     return {node["NodeID"]: (node["NodeManagerAddress"], node["NodeManagerPort"]) for node in nodes if node["Alive"]}
 
 
-def _heads(*, private: bool) -> list[Vital]:
+def _heads(*, private: bool) -> list[WatchedServer]:
     """The head; none where a proxy stands between, and Ray's client tells by itself when that is lost."""
     import ray
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from distfd.executors.ray.resources import Resources
 
 
-class Places:
+class PlacementGroups:
     """Where each slot's worker goes; a slot keeps its nodes when its process is replaced.
 
     Parameters

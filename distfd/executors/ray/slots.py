@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from distfd.core.errors import ClusterError
 from distfd.core.records import Failure, Status
-from distfd.executors.ray.chunk_serialization import Parcels
+from distfd.executors.ray.chunk_serialization import ChunkSerializer
 from distfd.executors.ray.failures import (
     HUNG,
     IDLE,
@@ -26,9 +26,9 @@ from distfd.workers.recycle import RECYCLED
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from distfd.executors.ray.elastic_slots import Resizing
+    from distfd.executors.ray.elastic_slots import ElasticSlots
     from distfd.executors.ray.nodes import Nodes
-    from distfd.executors.ray.placement_groups import Places
+    from distfd.executors.ray.placement_groups import PlacementGroups
     from distfd.workers.messages import Chunk, Report
 
 _CLOSE_SECONDS = 5.0
@@ -65,7 +65,11 @@ class Slots:
     """
 
     def __init__(
-        self, make: Callable[[int], Any], nodes: Nodes, places: Places | None = None, resizing: Resizing | None = None
+        self,
+        make: Callable[[int], Any],
+        nodes: Nodes,
+        places: PlacementGroups | None = None,
+        resizing: ElasticSlots | None = None,
     ) -> None:
         self._make, self._nodes, self._places, self._resizing = make, nodes, places, resizing
         self._actors: dict[int, Any] = {}
@@ -76,7 +80,7 @@ class Slots:
         """Calls that hold chunks back, by slot."""
         self._worn: set[int] = set()
         self._heard: dict[int, float] = {}
-        self._parcels = Parcels(nodes.assure)
+        self._parcels = ChunkSerializer(nodes.assure)
 
     def __len__(self) -> int:
         return len(self._actors)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from distfd.core.records import Batch
-    from distfd.executors.ray.code_shipping import Luggage
+    from distfd.executors.ray.code_shipping import ShippedCode
     from distfd.objectives.base import Objective
     from distfd.workers.model import Model
 
@@ -87,7 +87,7 @@ class RayWorker:
         paths: list[str],
         *,
         nodes: int = 1,
-        luggage: Luggage | None = None,
+        luggage: ShippedCode | None = None,
     ) -> None:
         global inside  # noqa: PLW0603  # it says what this process is
         inside = True

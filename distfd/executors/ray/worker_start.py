@@ -6,22 +6,22 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distfd.executors.ray.code_shipping import packed_luggage
+from distfd.executors.ray.code_shipping import packed_code
 from distfd.executors.ray.pickling import pickled_bytes
 from distfd.executors.ray.worker import PickledObjective, RayWorker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from distfd.executors.ray.placement_groups import Places
+    from distfd.executors.ray.placement_groups import PlacementGroups
     from distfd.executors.ray.resources import Resources
     from distfd.objectives.base import Objective
 
 
-def starter(
+def worker_starter(
     objective: Objective,
     resources: Resources,
-    places: Places,
+    places: PlacementGroups,
     *,
     runtime_env: Mapping[str, Any] | None = None,
     ship: bool = False,
@@ -43,7 +43,7 @@ def starter(
     import ray
 
     pickled = ray.put(PickledObjective(pickled_bytes(objective)))
-    luggage = ray.put(packed_luggage(objective.shipped_files())) if ship else None
+    luggage = ray.put(packed_code(objective.shipped_files())) if ship else None
     paths = [str(Path(path).resolve()) for path in sys.path]
     threads = max(1, int(resources.num_cpus))
     actor: Any = ray.remote(RayWorker)

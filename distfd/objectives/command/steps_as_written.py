@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from distfd.core.errors import InputError
 from distfd.objectives.command.inputs import compiled, refuse_complex, variables
-from distfd.objectives.command.traced_numbers import Note, Traced, parsed
+from distfd.objectives.command.traced_numbers import NumberNote, TracedNumber, parsed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -38,12 +38,12 @@ class _Deck:
 
     name: str
     deck: Written
-    render: Callable[[dict[int, float]], tuple[str, list[Note]]]
+    render: Callable[[dict[int, float]], tuple[str, list[NumberNote]]]
     text: str = ""
-    notes: list[Note] = field(default_factory=list)
-    direct: dict[int, dict[str, Note]] = field(default_factory=lambda: defaultdict(dict))
+    notes: list[NumberNote] = field(default_factory=list)
+    direct: dict[int, dict[str, NumberNote]] = field(default_factory=lambda: defaultdict(dict))
     noted: set[int] = field(default_factory=set)
-    formatted: list[Note] = field(default_factory=list)
+    formatted: list[NumberNote] = field(default_factory=list)
     """Expressions of parameters that are not written in full."""
     vague: bool = False
     """Whether some of what it writes depends on coordinates that were not told apart."""
@@ -85,9 +85,9 @@ def written(
 def _study(objective: ProgramSpec, name: str, source: Any, x: NDArray[np.float64]) -> _Deck:
     deck, at = compiled(source), list(objective.parameters(x).values())
 
-    def render(changes: dict[int, float]) -> tuple[str, list[Note]]:
-        notes: list[Note] = []
-        traced = [Traced.of(changes.get(k, value), k, notes) for k, value in enumerate(at)]
+    def render(changes: dict[int, float]) -> tuple[str, list[NumberNote]]:
+        notes: list[NumberNote] = []
+        traced = [TracedNumber.of(changes.get(k, value), k, notes) for k, value in enumerate(at)]
         # Where there are warm starts, points are compared with x by the decks of those: x alone starts cold.
         return deck.render(variables(traced, objective.names, warm=True if objective.restart else None)), notes
 
@@ -132,7 +132,7 @@ def _places(deck: _Deck, k: int, name: str, x: float, value: float) -> list[_Pla
     return found
 
 
-def _ratio(where: str, before: Note, after: Note, step: float) -> _Place | None:
+def _ratio(where: str, before: NumberNote, after: NumberNote, step: float) -> _Place | None:
     """By how much the text of an expression moved, compared with the expression itself."""
     moved = after.value - before.value
     ends = parsed(before.text), parsed(after.text)

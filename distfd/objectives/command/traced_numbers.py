@@ -18,7 +18,7 @@ EXACT = ".17g"
 
 
 @dataclass(frozen=True)
-class Note:
+class NumberNote:
     """One number as one place of a deck has it.
 
     Attributes
@@ -53,20 +53,22 @@ class Note:
         return self.coordinates is None or coordinate in self.coordinates
 
 
-class Traced(float):
-    """A parameter, or an expression of some, that leaves a `Note` wherever it becomes text."""
+class TracedNumber(float):
+    """A parameter, or an expression of some, that leaves a `NumberNote` wherever it becomes text."""
 
-    notes: list[Note]
+    notes: list[NumberNote]
     coordinates: frozenset[int] | None
     direct: bool
 
     @classmethod
-    def of(cls, value: float, coordinate: int, notes: list[Note]) -> Traced:
+    def of(cls, value: float, coordinate: int, notes: list[NumberNote]) -> TracedNumber:
         """The parameter with this number."""
         return cls._made(value, frozenset((coordinate,)), notes, direct=True)
 
     @classmethod
-    def _made(cls, value: float, coordinates: frozenset[int] | None, notes: list[Note], *, direct: bool) -> Traced:
+    def _made(
+        cls, value: float, coordinates: frozenset[int] | None, notes: list[NumberNote], *, direct: bool
+    ) -> TracedNumber:
         made = cls(value)
         made.notes, made.coordinates, made.direct = notes, coordinates, direct
         return made
@@ -88,7 +90,7 @@ class Traced(float):
 
     def _note(self, how: str, write: Callable[[float], str]) -> str:
         text = write(float(self))
-        self.notes.append(Note(self.coordinates, self.direct, float(self), text, how, write))
+        self.notes.append(NumberNote(self.coordinates, self.direct, float(self), text, how, write))
         return text
 
 
@@ -103,23 +105,23 @@ def parsed(text: str) -> float | None:
 def _arithmetic(name: str) -> Callable[..., Any]:
     plain = getattr(float, name)
 
-    def operate(self: Traced, *others: Any) -> Any:
+    def operate(self: TracedNumber, *others: Any) -> Any:
         result = plain(self, *others)
         if not isinstance(result, float):  # NotImplemented
             return result
-        every = [self.coordinates, *(other.coordinates for other in others if isinstance(other, Traced))]
+        every = [self.coordinates, *(other.coordinates for other in others if isinstance(other, TracedNumber))]
         known = [some for some in every if some is not None]
         union = frozenset().union(*known) if len(known) == len(every) else None
         if union is not None and len(union) > _MANY:
             union = None
-        return Traced._made(result, union, self.notes, direct=False)  # noqa: SLF001  # it is this class's own method
+        return TracedNumber._made(result, union, self.notes, direct=False)  # noqa: SLF001  # it is this class's own method
 
     operate.__name__ = name
     return operate
 
 
 for _name in ("add", "sub", "mul", "truediv", "pow"):
-    setattr(Traced, f"__{_name}__", _arithmetic(f"__{_name}__"))
-    setattr(Traced, f"__r{_name}__", _arithmetic(f"__r{_name}__"))
+    setattr(TracedNumber, f"__{_name}__", _arithmetic(f"__{_name}__"))
+    setattr(TracedNumber, f"__r{_name}__", _arithmetic(f"__r{_name}__"))
 for _name in ("neg", "pos", "abs"):
-    setattr(Traced, f"__{_name}__", _arithmetic(f"__{_name}__"))
+    setattr(TracedNumber, f"__{_name}__", _arithmetic(f"__{_name}__"))

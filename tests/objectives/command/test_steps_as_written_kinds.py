@@ -10,7 +10,7 @@ import scipy.sparse
 
 import distfd
 from distfd.core.records import Status
-from distfd.differentiation.base_point import Site
+from distfd.differentiation.base_point import BasePoint
 from distfd.differentiation.method import Request, Wave
 from distfd.differentiation.placement import as_bounds
 from distfd.differentiation.stencils import resolve_scheme
@@ -53,7 +53,7 @@ def solved(folder: Path, kind: str, fun: Callable[[Any], Any], **options: Any) -
     particulars = {name: options.pop(name) for name in ("v", "directions", "sparsity") if name in options}
     bounds = as_bounds(options.pop("bounds", None), len(X))
     x = options.pop("x", X)
-    site = Site(x, *bounds, lambda k: "ab"[k], command(folder).written)
+    site = BasePoint(x, *bounds, lambda k: "ab"[k], command(folder).written)
     scheme = resolve_scheme(options.pop("scheme", "forward"))
     method = make_method(kind, Setting(site, DerivativeOptions(scheme, **options)), **particulars)
     waves: list[Wave] = []
