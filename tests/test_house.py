@@ -62,8 +62,10 @@ def test_imports_go_down_only() -> None:
 def test_adapters_do_not_know_each_other(name: str) -> None:
     package = name.split(".", maxsplit=1)[0]
     if package in ADAPTERS:
-        others = {target.split(".")[0] for target in inside(imported(MODULES[name]))} & ADAPTERS
-        assert others <= {package}, f"{name} imports of other adapters: {others - {package}}"
+        others = {target for target in inside(imported(MODULES[name])) if target.split(".")[0] in ADAPTERS - {package}}
+        # What an executor evaluates is an objective: it knows the contract, and no objective that fulfils it.
+        others -= {other for other in others if package == "executors" and other.startswith("objectives.base")}
+        assert not others, f"{name} imports of other adapters: {others}"
 
 
 @pytest.mark.parametrize("name", MODULES)

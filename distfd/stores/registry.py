@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import os
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from distfd.core.errors import InputError
 from distfd.stores.base import adapted
 from distfd.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
-    from distfd.objectives.base import Objective
     from distfd.stores.base import Store
 
 
-def open_store(store: str | os.PathLike[str] | Store | None, objective: Objective) -> tuple[Store, int, bool]:
+class HasFingerprint(Protocol):
+    """What a store needs to know of an objective."""
+
+    def fingerprint(self) -> str | None:
+        """A digest of all that J's value depends on beside x; None where that cannot be told across processes."""
+
+
+def open_store(store: str | os.PathLike[str] | Store | None, objective: HasFingerprint) -> tuple[Store, int, bool]:
     """The store, the salt of this objective's keys, and whether the store is ours to close."""
     if store is None:
         return MemoryStore(), 0, True
