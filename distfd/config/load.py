@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from distfd.config.error_messages import translated
 from distfd.config.mistakes import KeyPath, Mistake, config_error, shown
 from distfd.config.overrides import apply_override
-from distfd.config.yaml_document import read_file
+from distfd.config.yaml_source import read_file
 from distfd.core.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from distfd.config.mistakes import KeyPath, Mistake, is_secret, nearest, shown, shown_path
-from distfd.config.yaml_document import Document, Spot, read_text
+from distfd.config.yaml_document import Document, Spot
+from distfd.config.yaml_source import read_text
 from distfd.core.errors import ConfigError
 
 if TYPE_CHECKING:

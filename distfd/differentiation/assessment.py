@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 TRUST, DISTRUST, UNTOLD = "trust", "do not trust", "cannot tell"
 
 FLOOR = 0.01
-
 """A component smaller than this part of the largest (by its scale) counts as if it were so large: its relative error
 matters to nobody."""
 
@@ -154,7 +153,6 @@ def first_line(
 AUTO = "derivative: {step: auto}"
 
 _LONGEST = 20
-
 """Steps that fit on a line."""
 
 

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 
 _SAME = 1e-6
-
 """Two points that are nearer to each other than this part of the step, or two ulps, are one: rounding at a bound, and
 of the step that follows from it, costs as much."""
 
@@ -120,7 +119,6 @@ def gather_samples(waves: Sequence[Wave], x: Floats, rows: NDArray[np.int64], ou
 
 
 HALVINGS = 10
-
 """At most so many: a step a thousand times smaller than the one that was wanted has round-off for its derivative."""
 
 

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 
 _MOST = 1000
-
 """Coordinates that a direction moves: with d = 1,000,000 a line must not be 7 dense copies of x."""
 
 
@@ -71,7 +70,6 @@ def line_points(
 
 
 NEAR, FAR = 1e-6, 3e-3
-
 """Spacings against the scale. The near one sees noise where J is steep, the far one sees what J's steps hide from it,
 and how much J changes over distances at which a derivative is taken."""
 

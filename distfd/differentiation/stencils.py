@@ -126,7 +126,6 @@ SCHEMES = {
         Stencil("central4", (-2, -1, 1, 2)),
     )
 }
-
 """Real stencils by name."""
 
 RICHARDSON = Stencil("richardson", (-4, -2, -1, 1, 2, 4))

@@ -32,11 +32,9 @@ if TYPE_CHECKING:
 
 
 _PART = 0.3
-
 """Of the noise in a pair's correction, what counts for the formula that has been corrected by it."""
 
 _APART = 1.5
-
 """A formula is out where it is farther from one with a smaller step than its bar and so many of that one's noises."""
 
 
@@ -73,15 +71,12 @@ def plateau(pairs: ProbePairs, noise: Noise) -> tuple[Floats, Floats, Floats]:
 
 
 DECADES = 10.0 ** np.arange(-12.0, 0.0)
-
 """Steps against a coordinate's scale."""
 
 _CLOSE = 0.5
-
 """A step that bounds or a format made shorter than this part of what was meant is left to the next decade below."""
 
 _SHARP = 6.0
-
 """A jump of slopes of so many deviations is one."""
 
 

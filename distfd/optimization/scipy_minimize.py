@@ -53,7 +53,6 @@ def wall(x: Vector, value: float, gradient: Vector, trial: Vector) -> tuple[floa
 
 
 _REMEMBERED = 100
-
 """Failed trials that are remembered."""
 
 

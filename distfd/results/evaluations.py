@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 
 BASELINE, SEVERAL = -1, -2
-
 """What stands for a coordinate where none was moved, and where more than one was."""
 
 

@@ -39,11 +39,9 @@ def out_of_time(wave: WaveState, now: float) -> bool:
 
 
 _GRACE = 3.0
-
 """Seconds past its timeout that a model which limits itself is given to say so."""
 
 WORTH_ENDING = 1.0
-
 """Seconds that a slot may go on with what nobody wants any more: to start another process takes as long."""
 
 

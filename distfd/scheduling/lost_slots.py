@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 
 DEAD_STARTS = 5
-
 """So many workers in a row that die before they are up, while none is, and it is no accident."""
 
 

@@ -60,7 +60,6 @@ def _differ(old: tuple[str, ...], new: tuple[str, ...]) -> str:
 
 
 _SHORT = 1000
-
 """Coordinates up to which x is written: an optimisation has thousands of waves."""
 
 
@@ -96,7 +95,6 @@ _OPENED_WITH = "SELECT key, value FROM attempts WHERE status = 'ok' AND id <= ? 
 _ADDED_SINCE = f"SELECT id, {', '.join(COLUMNS)} FROM attempts WHERE status = 'ok' AND id > ? AND key IN ({{}})"  # noqa: S608  # as above
 
 _LOOKUP_KEYS = 500
-
 """Keys in one query; SQLite's own limit on its parameters was 999 for long."""
 
 _KEY, _VALUE = COLUMNS.index("key"), COLUMNS.index("value")
@@ -108,7 +106,6 @@ _SECONDS = """SELECT point, ended - started FROM attempts
 WHERE status = 'ok' AND ended >= started AND point >= 0 ORDER BY id DESC LIMIT 10000"""
 
 _WORTH_SYNCING = 1.0
-
 """Seconds of evaluations that are worth waiting for the disk."""
 
 

@@ -10,7 +10,7 @@ import yaml
 from pages import PAGES, ROOT, blocks, commands, page_id, run_command, run_program, run_python, simulator, write_files
 
 from distfd.config import load_config
-from distfd.config.yaml_document import read_text
+from distfd.config.yaml_source import read_text
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from distfd.config import yaml_document
+from distfd.config import yaml_source, yaml_tree
 from distfd.objectives.command import secrets, values
 from distfd.objectives.command import template_sandbox as sandbox
 
@@ -16,7 +16,7 @@ def test_limits_are_those_of_the_code() -> None:
     words = " ".join(PAGE.split())
     assert f"{sandbox.MOST_TURNS:,} turns" in words
     assert f"{sandbox.MOST_TEXT // 2**20} MiB of text" in words
-    assert f"at most {yaml_document.MOST_BYTES // 10**6} MB and {yaml_document.MOST_DEPTH} levels" in words
+    assert f"at most {yaml_source.MOST_BYTES // 10**6} MB and {yaml_tree.MOST_DEPTH} levels" in words
     assert f"beyond {values.LARGEST // 2**20} MiB are refused" in words
     assert f"at least {secrets._SHORTEST_SHIPPED} characters" in words
     assert f"from {secrets._SHORTEST_SET} characters on" in words

@@ -24,11 +24,9 @@ if TYPE_CHECKING:
 
 
 Address = tuple[str, int]
-
 """Host and port."""
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
-
 """The client's preface and an empty frame of settings."""
 
 
@@ -130,31 +128,24 @@ def _socket(key: selectors.SelectorKey) -> socket.socket:
 
 
 _EVERY = 2.0
-
 """Seconds between two looks; while something is the matter, a tenth of that."""
 
 _ANSWER = 3.0
-
 """Seconds that a server has to answer."""
 
 _RESTART = 20.0
-
 """Seconds that the head of a cluster that was joined may take to come back: some clusters start it again."""
 
 _HANGS = 25.0
-
 """Seconds of silence after which the head or the own raylet is given up,"""
 
 _NODE_HANGS = 15.0
-
 """and any other node, where only work is lost."""
 
 _GONE = 1.0
-
 """Seconds for which a refused connection may be an accident."""
 
 _HEARD = 20.0
-
 """Seconds after the end by which somebody should have taken notice; whoever has not is held by Ray for good."""
 
 

@@ -153,7 +153,6 @@ def _alone(lock: Path) -> Iterator[None]:
 
 
 _MOST = 5000
-
 """Files; more is no project's own code."""
 
 
@@ -204,11 +203,9 @@ def _root(name: str, file: Path) -> Path:
 
 
 _PATIENCE = 600.0
-
 """Seconds that a file may take to come; the worker fails then, and another is started."""
 
 _SMALL = 65_536
-
 """Bytes of a file up to which it travels with the list of files."""
 
 

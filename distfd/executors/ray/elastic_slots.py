@@ -60,7 +60,6 @@ def slots_to_leave(slots: Iterable[int], count: int, up: Collection[int], busy: 
 
 
 Ask = dict[str, Any]
-
 """So many ``bundles`` of ``needs`` on nodes with these ``labels``; as JSON has them."""
 
 
@@ -96,15 +95,12 @@ def request(asks: Iterable[Ask]) -> None:
 
 
 _EVERY = 2.0
-
 """Seconds between two looks, and between two signs of life."""
 
 _DEAD = 15.0
-
 """Seconds without a sign of life after which another driver is taken for gone, where Ray does not say so before."""
 
 _HOPE = 1200.0
-
 """Seconds for which no node may fit an evaluation: autoscalers take minutes."""
 
 _SPACE = b"distfd"

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 
 _NUMERIC_END, _NUMERIC_BEGIN = re.compile(r"[-+.0-9eEdD]+\Z"), re.compile(r"[-+.0-9eEdD]+")
-
 """What can be in a number, at the end or at the beginning of a text."""
 
 

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 
 _SHORTEST_DELAY, _LONGEST_DELAY = 0.1, 10.0
-
 """Seconds to wait where ``retry_delay`` is 0: doubled each time, from the one to the other."""
 
 

@@ -58,7 +58,6 @@ KINDS: dict[str, Callable[[Any, Any], Extractor]] = {
     "columns": _columns,
     "npy": _npy,
 }
-
 """Extractors of one file by the key that asks for them; ``python`` is the one that sees the whole folder.
 
 Each is given what stands under its key, and what stands under ``which``.
