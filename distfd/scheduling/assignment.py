@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from distfd.scheduling.chunk_sizes import backup_due, next_due
+from distfd.scheduling.chunk_sizes import next_due
 from distfd.scheduling.deadlines import in_time, room_from, time_from
 from distfd.scheduling.slot_queues import Issued
-from distfd.scheduling.stragglers import portions
+from distfd.scheduling.stragglers import copies_of_late_points, late_chunks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from distfd.scheduling.wave_state import WaveState
-
-_SEEN = 3
-"""Evaluations that must have ended before one can be said to be late."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +34,7 @@ class Submit:
 def issue(wave: WaveState, now: float) -> list[Submit]:
     """Work for the slots that want it."""
     given = _give_out(wave, now) if len(wave.backlog) else []
-    return given + _set_apart(wave, now) + _back_up(wave, now)
+    return given + _retry_quarantined(wave, now) + _copy_stragglers(wave, now)
 
 
 def next_issue(wave: WaveState, now: float) -> float | None:
@@ -45,7 +42,7 @@ def next_issue(wave: WaveState, now: float) -> float | None:
     times = [] if wave.policy.limit is None else [wave.policy.limit.until]
     times += [due for due, _ in _may_queue(wave, now)]
     if wave.idle():
-        times += [due for due, _ in _late(wave)]
+        times += [due for due, _ in late_chunks(wave)]
     return min((due for due in times if due > now), default=None)
 
 
@@ -78,8 +75,8 @@ def _give(wave: WaveState, slot: int, started: float, now: float, unfinished: fl
     return [_submit(wave, slot, index, started, begin, lone=lone)] if len(index) else []
 
 
-def _set_apart(wave: WaveState, now: float) -> list[Submit]:
-    """Suspects, each to a host where nothing is at work."""
+def _retry_quarantined(wave: WaveState, now: float) -> list[Submit]:
+    """Quarantined points, each to a host where nothing else is at work."""
     submits: list[Submit] = []
     if not wave.backlog.suspects:
         return submits
@@ -125,31 +122,10 @@ def _may_queue(wave: WaveState, now: float) -> Iterator[tuple[float, int]]:
                 yield due, slot
 
 
-def _late(wave: WaveState) -> Iterator[tuple[float, Issued]]:
-    """Chunks that may have a backup, and from when on: a straggler's, and what waits behind it."""
-    if not wave.policy.backups or len(wave.backlog):
-        return
-    if wave.pool.times.count < _SEEN or not wave.ledger.half_done:
-        return
-    delay = wave.pool.times.delay
-    for _, queue in wave.queues:
-        due = -math.inf
-        for issued in queue:
-            if issued.started < math.inf:
-                due = backup_due(issued.started, wave.estimates.chunk(issued) + delay)
-            if not issued.apart and len(wave.single(issued.index)):
-                yield due, issued
-
-
-def _back_up(wave: WaveState, now: float) -> list[Submit]:
-    """What is late, spread over slots that have nothing else to do."""
-    idle = wave.idle()
-    late = [issued for due, issued in _late(wave) if due <= now] if idle else []
-    left = time_from(wave, now)
-    late = [issued for issued in late if wave.estimates.one(int(issued.index[0])) <= left]
-    parts = portions(late, wave.single, lambda n: wave.estimates.points(n, wave.pool.slots))
+def _copy_stragglers(wave: WaveState, now: float) -> list[Submit]:
+    """Points that are late, to slots that have nothing else to do."""
     submits = []
-    for slot, part in zip(idle, parts, strict=False):
-        wave.backups.add(part)
-        submits.append(_submit(wave, slot, part, now, now, lone=len(part) == 1))
+    for slot, index in copies_of_late_points(wave, now):
+        wave.copies.add(index)
+        submits.append(_submit(wave, slot, index, now, now, lone=len(index) == 1))
     return submits

@@ -21,11 +21,6 @@ _AHEAD = 0.05
 """So many seconds before a slot is done it is given its next chunk. Sooner, and slots that have just been woken would
 share the processor with a driver that need not be in a hurry."""
 _MIN_BUDGET = 0.2
-_STRAGGLES = 3.0
-"""An evaluation that takes this many times what was to be expected may have a backup (the rule of cubed, and of
-MapReduce before it: Dean & Ghemawat 2004)."""
-_STRAGGLES_BY = 0.2
-"""Seconds; less is an accident of scheduling."""
 
 
 def least_seconds(total: float, slots: int) -> float:
@@ -72,11 +67,6 @@ def alone(mean: float) -> bool:
 def next_due(started: float, expected: float) -> float:
     """When a slot that began then, with that much to do, is to be given its next chunk; infinite if once it is done."""
     return started + expected - _AHEAD if expected < _QUEUE_BELOW else math.inf
-
-
-def backup_due(started: float, usual: float) -> float:
-    """When what went out then, and should be back after so long, is so late that an idle slot may try it too."""
-    return started + max(_STRAGGLES * usual, usual + _STRAGGLES_BY)
 
 
 def budget(expected: float, *, even: bool) -> float:

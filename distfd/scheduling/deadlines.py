@@ -50,11 +50,11 @@ def work_limits(wave: WaveState) -> Iterator[tuple[int, float]]:
     for slot, (since, _) in list(wave.pool.draining.items()):
         yield slot, since + WORTH_ENDING
     timeout = wave.policy.timeout
-    if timeout is None and not wave.backups:
+    if timeout is None and not wave.copies:
         return
     for slot, queue in wave.queues:
         head = queue[0]
-        if wave.backups and wave.unwanted(queue):
+        if wave.copies and wave.unwanted(queue):
             yield slot, head.started + WORTH_ENDING
         elif timeout is not None:
             # Between points a slot looks at its budget, so at any time one evaluation is running that began in it.

@@ -102,7 +102,7 @@ class LostSlots:
             wave.backlog.suspect(int(head.index[0]))
             failure = replace(failure, status=Status.LOST, text=failure.text + _IN_COMPANY)
         if failure.status == Status.LOST:
-            wave.aside.lost(head, failure, up, slot, now)
+            wave.discarded.lost(head, failure, up, slot, now)
             for issued in queue:
                 (wave.backlog.alone if issued.lone or suspected else wave.backlog.again)(wave.released(issued.index))
             return None
@@ -118,7 +118,7 @@ class LostSlots:
             wave.backlog.alone(left)
             return None
         if not len(left):
-            wave.aside.given_up(head, up, slot, now)
+            wave.discarded.given_up(head, up, slot, now)
             return None
         started = wave.epoch + head.started
         return wave.charge(record(failure, index, up, slot, started=started, ended=wave.epoch + now))

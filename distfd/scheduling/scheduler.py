@@ -88,7 +88,7 @@ class Scheduler:
 
     def uncounted(self) -> list[Batch]:
         """Attempts that have ended since this was asked last, and are neither tried again nor anybody's value."""
-        return self._wave.aside.take()
+        return self._wave.discarded.take()
 
     def issue(self, now: float) -> list[Submit]:
         """Work for the slots that want it."""
@@ -134,7 +134,7 @@ class Scheduler:
                 busy.append(slot)
                 up = wave.pool.gone(slot)
                 if wave.unwanted(queue):
-                    wave.aside.given_up(queue[0], up, slot, now)
+                    wave.discarded.given_up(queue[0], up, slot, now)
         wave.ledger.unfinished = 0
         wave.queues = SlotQueues()
         return busy
@@ -151,9 +151,9 @@ class Scheduler:
             wave.pool.times.note_delay(now - issued.started - float(batch.ended[-1] - batch.started[0]))
         ok = batch.status == Status.OK
         wave.pool.times.note(wave.total, batch.index[ok], (batch.ended - batch.started)[ok])
-        if wave.backups:
-            alone = wave.backups.release(batch.index)
+        if wave.copies:
+            alone = wave.copies.release(batch.index)
             counts = wave.ledger.open(batch.index) & (ok | alone)
-            wave.aside.too_late(batch.take(~counts))
+            wave.discarded.too_late(batch.take(~counts))
             batch = batch.take(counts)
         return wave.charge(batch)

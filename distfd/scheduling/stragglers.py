@@ -1,118 +1,60 @@
-"""Stragglers: points that are with two slots at once, and the attempts that were made in vain."""
+"""Stragglers: when an evaluation is late, and which idle slot tries it a second time."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from distfd.core.records import Batch, Failure, Status
-from distfd.workers.recycle import RECYCLED
+from distfd.scheduling.deadlines import time_from
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from distfd.scheduling.slot_queues import Issued
-    from distfd.workers.messages import SlotUp
+    from distfd.scheduling.wave_state import WaveState
+
+_STRAGGLES = 3.0
+"""An evaluation that takes this many times what was to be expected may be tried by a second slot (the rule of cubed, and of
+MapReduce before it: Dean & Ghemawat 2004)."""
+_STRAGGLES_BY = 0.2
+"""Seconds; less is an accident of scheduling."""
+_SEEN = 3
+"""Evaluations that must have ended before one can be said to be late."""
 
 
-_QUICKER = Failure(Status.CANCELLED, "another slot was quicker")
+def late_chunks(wave: WaveState) -> Iterator[tuple[float, Issued]]:
+    """Chunks of which an idle slot may try points too, and from when on: a straggler's, and what waits behind it."""
+    if not wave.policy.backups or len(wave.backlog):
+        return
+    if wave.pool.times.count < _SEEN or not wave.ledger.half_done:
+        return
+    delay = wave.pool.times.delay
+    for _, queue in wave.queues:
+        due = -math.inf
+        for issued in queue:
+            if issued.started < math.inf:
+                due = backup_due(issued.started, wave.estimates.chunk(issued) + delay)
+            if not issued.apart and len(wave.single(issued.index)):
+                yield due, issued
 
 
-class DiscardedAttempts:
-    """What duplicates came to, and what went with a node: charged to nobody, and nobody's value.
-
-    Of a chunk of several points, all shorter than a second, nobody knows which was at work, so it is left out.
-
-    Parameters
-    ----------
-    epoch : float
-        Seconds to add to the ``now`` of all calls to get time since the epoch.
-    """
-
-    def __init__(self, epoch: float) -> None:
-        self._epoch = epoch
-        self._batches: list[Batch] = []
-
-    def take(self) -> list[Batch]:
-        """What has come in since this was asked last."""
-        batches, self._batches = self._batches, []
-        return batches
-
-    def too_late(self, batch: Batch) -> None:
-        """These rows came after others had settled their points."""
-        if len(batch):
-            n = len(batch)
-            failures = {
-                k: replace(_QUICKER, text=f"{_QUICKER.text}; it failed: {batch.failures[k].text}")
-                if k in batch.failures
-                else _QUICKER
-                for k in batch.index.tolist()
-            }
-            status = np.full(n, Status.CANCELLED, dtype=np.uint8)
-            size = np.zeros(n, dtype=np.int64)
-            self._batches.append(replace(batch, status=status, size=size, flat=np.empty(0), failures=failures))
-
-    def given_up(self, issued: Issued, up: SlotUp | None, slot: int, now: float) -> None:
-        """Its slot was ended, as another was quicker."""
-        self._cut_off(issued, _QUICKER, up, slot, now)
-
-    def lost(self, issued: Issued, failure: Failure, up: SlotUp | None, slot: int, now: float) -> None:
-        """Its slot was lost by no fault of its own; not one that had been told to go, and had begun nothing more."""
-        if failure != RECYCLED:
-            self._cut_off(issued, failure, up, slot, now)
-
-    def _cut_off(self, issued: Issued, failure: Failure, up: SlotUp | None, slot: int, now: float) -> None:
-        if len(issued.index) != 1 or not issued.started < np.inf:
-            return
-        batch = Batch(
-            index=issued.index,
-            status=np.array([failure.status], dtype=np.uint8),
-            size=np.zeros(1, dtype=np.int64),
-            flat=np.empty(0),
-            started=np.array([self._epoch + issued.started]),
-            ended=np.array([self._epoch + now]),
-            attempt=np.ones(1, dtype=np.int32),
-            host=up.host if up else "",
-            pid=up.pid if up else 0,
-            slot=slot,
-            failures={int(issued.index[0]): failure},
-        )
-        self._batches.append(batch)
+def copies_of_late_points(wave: WaveState, now: float) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """Idle slots, and the late points that each of them is to try."""
+    idle = wave.idle()
+    late = [issued for due, issued in late_chunks(wave) if due <= now] if idle else []
+    left = time_from(wave, now)
+    late = [issued for issued in late if wave.estimates.one(int(issued.index[0])) <= left]
+    parts = portions(late, wave.single, lambda n: wave.estimates.points(n, wave.pool.slots))
+    yield from zip(idle, parts, strict=False)
 
 
-class SpeculativeCopies:
-    """How many slots are at work on a point, for the points that have, or had, more than one."""
-
-    def __init__(self) -> None:
-        self._copies: dict[int, int] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._copies)
-
-    def without(self, index: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Those of the points that have no backup."""
-        return index[[k not in self._copies for k in index.tolist()]] if self._copies else index
-
-    def add(self, index: NDArray[np.int64]) -> None:
-        """These points are now with one slot more."""
-        for k in index.tolist():
-            self._copies[k] = self._copies.get(k, 1) + 1
-
-    def release(self, index: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """A slot is done with these points, well or not; which of them no other slot is at work on."""
-        alone = np.ones(len(index), dtype=bool)
-        if self._copies:
-            for r, k in enumerate(index.tolist()):
-                left = self._copies.pop(k, 1) - 1
-                if left:
-                    self._copies[k] = left
-                    alone[r] = False
-        return alone
+def backup_due(started: float, usual: float) -> float:
+    """When what went out then, and should be back after so long, is so late that an idle slot may try it too."""
+    return started + max(_STRAGGLES * usual, usual + _STRAGGLES_BY)
 
 
 def portions(

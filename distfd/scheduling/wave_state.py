@@ -9,7 +9,7 @@ import numpy as np
 from distfd.scheduling.attempts import Ledger
 from distfd.scheduling.backlog import Backlog
 from distfd.scheduling.slot_queues import SlotQueues
-from distfd.scheduling.stragglers import DiscardedAttempts, SpeculativeCopies
+from distfd.scheduling.speculative_copies import DiscardedAttempts, SpeculativeCopies
 from distfd.scheduling.work_estimates import WorkEstimates
 
 if TYPE_CHECKING:
@@ -51,8 +51,8 @@ class WaveState:
         if first:
             self.backlog.alone(np.array([baseline]))
         self.queues = SlotQueues()
-        self.backups = SpeculativeCopies()
-        self.aside = DiscardedAttempts(epoch)
+        self.copies = SpeculativeCopies()
+        self.discarded = DiscardedAttempts(epoch)
         self.ledger = Ledger(self.total, len(index), baseline, policy.retries)
 
     def idle(self) -> list[int]:
@@ -80,11 +80,11 @@ class WaveState:
 
     def single(self, index: NDArray[np.int64]) -> NDArray[np.int64]:
         """Those of the points that are not final and have no backup."""
-        return self.backups.without(index[self.ledger.open(index)])
+        return self.copies.without(index[self.ledger.open(index)])
 
     def released(self, index: NDArray[np.int64]) -> NDArray[np.int64]:
         """Points given out whose attempt came to nothing: those that are neither final nor with another slot."""
-        return index[self.backups.release(index) & self.ledger.open(index)] if self.backups else index
+        return index[self.copies.release(index) & self.ledger.open(index)] if self.copies else index
 
     def charge(self, batch: Batch, *, last: bool = False) -> Attempts:
         """Count attempts; what is to be tried again goes out alone."""

@@ -76,7 +76,7 @@ def test_they_are_rows_of_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             self.told = True  # type: ignore[attr-defined]  # for this test alone
             from simulated_slots import batch_of
 
-            self._wave.aside.too_late(batch_of(np.array([1]), [Status.OK], [1.0, 2.0]))
+            self._wave.discarded.too_late(batch_of(np.array([1]), [Status.OK], [1.0, 2.0]))
         return taken(self)
 
     monkeypatch.setattr(Scheduler, "uncounted", with_one_more)
