@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from distfd.differentiation.stencils import coefficients
 from distfd.differentiation.step_sweep import Sweep
 from distfd.differentiation.steps import AbsoluteStep, NoiseStep, typical_sizes
 from distfd.evaluation.evaluator import Evaluator
+from distfd.evaluation.keywords import lists_options_of
 from distfd.evaluation.tally import gather
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from distfd.differentiation.method import Answer, Method
     from distfd.differentiation.noise import Noise
     from distfd.differentiation.sweep_result import StepSweep
+    from distfd.evaluation.keywords import EvaluatorOptions, Kind
     from distfd.evaluation.method_registry import Setting
     from distfd.results.derivative_result import DerivativeResult
 
@@ -91,8 +93,14 @@ class Check:
         return tuple(dict.fromkeys(told + self.sweep.warnings))
 
 
+@lists_options_of(Evaluator)
 def step_sweep(
-    fun: Any, x0: ArrayLike, coordinates: Sequence[int | str] | None = None, *, vector: bool = False, **options: Any
+    fun: Any,
+    x0: ArrayLike,
+    coordinates: Sequence[int | str] | None = None,
+    *,
+    vector: bool = False,
+    **options: Unpack[EvaluatorOptions],
 ) -> StepSweep:
     """Forward and central differences at steps from 1e-12 to 1e-1 of the scale, along a few coordinates, in one wave.
 
@@ -120,7 +128,8 @@ def step_sweep(
     EvaluationError
         If J fails at x0.
     """
-    with Evaluator(fun, **{"on_failure": "nan", **options}) as evaluator:
+    options.setdefault("on_failure", "nan")
+    with Evaluator(fun, **options) as evaluator:
         setting = evaluator.setting(x0)
         rows = _numbers(setting, coordinates) if coordinates is not None else setting.site.moving[:MOST]
         return _sweep(evaluator, setting, rows, vector=vector)
@@ -131,7 +140,7 @@ def check_derivative(
     x0: ArrayLike,
     coordinates: Sequence[int | str] | None = None,
     *,
-    kind: str = "gradient",
+    kind: Kind = "gradient",
     tolerance: float,
 ) -> Check:
     """The derivative as the Evaluator is set up, held against a step sweep.
@@ -240,7 +249,7 @@ def _numbers(setting: Setting, coordinates: Sequence[int | str]) -> NDArray[np.i
     return np.array(sorted(found), dtype=np.int64)
 
 
-def _method(evaluator: Evaluator, x0: ArrayLike, kind: str) -> tuple[Method[Answer] | None, str]:
+def _method(evaluator: Evaluator, x0: ArrayLike, kind: Kind) -> tuple[Method[Answer] | None, str]:
     """The configured plan, or why its steps make none: that is a finding here, and no reason to stop."""
     method = evaluator.method(x0, kind)
     try:

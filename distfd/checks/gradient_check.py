@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from distfd.core.errors import DerivativeWarning, InputError
 from distfd.differentiation.auto_step import AutoStep
 from distfd.differentiation.steps import NoiseStep, as_real, typical_sizes
 from distfd.evaluation.evaluator import Evaluator
+from distfd.evaluation.keywords import lists_options_of
 from distfd.evaluation.subspace import Subspace, line_base_point, random_directions
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from distfd.differentiation.method import Answer
+    from distfd.evaluation.keywords import EvaluatorOptions
     from distfd.evaluation.method_registry import Setting
 
     Floats = NDArray[np.float64]
@@ -124,6 +126,7 @@ class GradientCheck:
         return f"the gradient agrees with J in {where}" + (f"; of {untold} J cannot tell" if untold else "")
 
 
+@lists_options_of(Evaluator)
 def check_gradient(
     fun: Any,
     grad: Callable[[Floats], ArrayLike] | ArrayLike,
@@ -132,7 +135,7 @@ def check_gradient(
     components: str | Sequence[int] | None = None,
     directions: int | None = None,
     tolerance: float = 1e-5,
-    **options: Any,
+    **options: Unpack[EvaluatorOptions],
 ) -> GradientCheck:
     """Hold a gradient against differences of J that have error bars, and say where they differ.
 

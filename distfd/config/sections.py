@@ -1,7 +1,7 @@
 """The sections of the configuration file: keys, types and defaults."""
 
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     AfterValidator,
@@ -34,28 +34,12 @@ from distfd.config.field_types import (
 )
 from distfd.config.section_base import OR_NULL, Also, Section, refuse, wrong
 from distfd.core.errors import InputError
+from distfd.evaluation.keywords import OnFailure, Scheme, WarmMode
 from distfd.executors.ray.options import check_growth, check_runtime_env
+from distfd.optimization.scipy_methods import Fitter, Minimizer
 
-SCHEMES = Literal["forward", "backward", "forward2", "backward2", "central", "central4", "complex-step", "richardson"]
-FITTERS = ("trf", "dogbox", "lm")
+FITTERS: tuple[str, ...] = get_args(Fitter)
 """Methods of task least_squares; the others are those of task minimize."""
-METHODS = Literal[
-    "L-BFGS",
-    "L-BFGS-B",
-    "BFGS",
-    "CG",
-    "Newton-CG",
-    "TNC",
-    "SLSQP",
-    "trust-constr",
-    "trust-ncg",
-    "trust-krylov",
-    "dogleg",
-    "trust-exact",
-    "trf",
-    "dogbox",
-    "lm",
-]
 
 
 def _version(value: Any) -> Any:
@@ -105,7 +89,7 @@ class Objective(Section):
     """The same by name."""
     version: Annotated[Text, BeforeValidator(_version), Also({"type": "integer"})] | None = None
     """Vouches for what cannot be told from the source: values are reused while it stays the same."""
-    warm: Literal["baseline", "iterate"] | None = None
+    warm: WarmMode | None = None
     """baseline: all points start from the state that J(x) left; iterate: all from that of the last accepted x."""
 
     @model_validator(mode="after")
@@ -194,7 +178,7 @@ Speculative = Annotated[
 class Derivative(Section):
     """How derivatives are taken."""
 
-    scheme: SCHEMES = "forward"
+    scheme: Scheme = "forward"
     """The finite-difference scheme."""
     step: Step | None = None
     """Relative steps (a number or a list), {absolute: h}, auto; null for the scheme's own."""
@@ -233,7 +217,7 @@ class Evaluation(Section):
         Retries()
     )
     """One number for all causes, or a mapping."""
-    on_failure: Literal["raise", "nan", "repair"] = "raise"
+    on_failure: OnFailure = "raise"
     """What becomes of a component whose evaluations failed for good: raise: an error; nan: it is missing, and named;
     repair: it is formed from other points (of gradients and dense Jacobians), and named."""
     deterministic: bool | None = None
@@ -327,7 +311,7 @@ class Constraint(Section):
 class Minimize(Section):
     """How J is minimised, or residuals are fitted."""
 
-    method: METHODS = "L-BFGS-B"
+    method: Literal[Minimizer, Fitter] = "L-BFGS-B"
     """One of scipy.optimize.minimize's; for task least_squares trf (its default), dogbox or lm."""
     max_iterations: Count | None = None
     """Stop after so many."""

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from distfd.evaluation.evaluator import Evaluator
+from distfd.evaluation.keywords import lists_options_of
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
 
     from distfd.differentiation.noise_result import NoiseResult
+    from distfd.evaluation.keywords import EvaluatorOptions, Kind
     from distfd.results.derivative_result import DerivativeResult
 
 
-_PARTICULARS = ("sparsity", "v", "directions")
-
-
-def differentiate(fun: Any, x0: ArrayLike, *, kind: str = "gradient", **options: Any) -> DerivativeResult:
+@lists_options_of(Evaluator)
+def differentiate(
+    fun: Any,
+    x0: ArrayLike,
+    *,
+    kind: Kind = "gradient",
+    sparsity: Any = None,
+    v: ArrayLike | None = None,
+    directions: ArrayLike | None = None,
+    **options: Unpack[EvaluatorOptions],
+) -> DerivativeResult:
     """The derivative of J at x0 with all that is known of it.
 
     Parameters
@@ -27,8 +36,14 @@ def differentiate(fun: Any, x0: ArrayLike, *, kind: str = "gradient", **options:
     x0 : (d,) array
     kind : str
         "gradient", "jacobian", "hessian", "hvp", "jvp" or "directional".
+    sparsity : optional
+        For kind "jacobian", see `distfd.Evaluator.jacobian`.
+    v : (d,) array
+        For kinds "hvp" and "jvp".
+    directions : (p, d) array
+        For kind "directional".
     **options
-        Of `distfd.Evaluator`; and what the kind needs: ``sparsity``, ``v`` or ``directions``.
+        Of `distfd.Evaluator`.
 
     Returns
     -------
@@ -43,12 +58,14 @@ def differentiate(fun: Any, x0: ArrayLike, *, kind: str = "gradient", **options:
     ClusterError
         If Ray cannot be reached or started.
     """
-    particulars = {name: options.pop(name) for name in _PARTICULARS if name in options}
+    given = {"sparsity": sparsity, "v": v, "directions": directions}
+    particulars = {name: value for name, value in given.items() if value is not None}
     with Evaluator(fun, **options) as evaluator:
         return evaluator.differentiate(x0, kind=kind, **particulars)
 
 
-def noise_level(fun: Any, x0: ArrayLike, **options: Any) -> NoiseResult:
+@lists_options_of(Evaluator)
+def noise_level(fun: Any, x0: ArrayLike, **options: Unpack[EvaluatorOptions]) -> NoiseResult:
     """How noisy J is at x0, by ECnoise (More & Wild 2011) on two lines: level, status, spacing, n_evaluations.
 
     See `distfd.Evaluator.noise_level`, and `differentiate` for parameters and errors.
@@ -57,7 +74,8 @@ def noise_level(fun: Any, x0: ArrayLike, **options: Any) -> NoiseResult:
         return evaluator.noise_level(x0)
 
 
-def gradient(fun: Any, x0: ArrayLike, **options: Any) -> NDArray[np.float64]:
+@lists_options_of(Evaluator)
+def gradient(fun: Any, x0: ArrayLike, **options: Unpack[EvaluatorOptions]) -> NDArray[np.float64]:
     """dJ/dx at x0, (d,): by default (J(x + h_k e_k) - J(x)) / h_k with d + 1 evaluations.
 
     See `differentiate` for parameters and errors.
@@ -66,13 +84,27 @@ def gradient(fun: Any, x0: ArrayLike, **options: Any) -> NDArray[np.float64]:
         return evaluator.gradient(x0)
 
 
-def value_and_gradient(fun: Any, x0: ArrayLike, **options: Any) -> tuple[float, NDArray[np.float64]]:
+@lists_options_of(Evaluator)
+def value_and_gradient(
+    fun: Any, x0: ArrayLike, **options: Unpack[EvaluatorOptions]
+) -> tuple[float, NDArray[np.float64]]:
     """J(x0) and dJ/dx there, from one wave. See `differentiate` for parameters and errors."""
     with Evaluator(fun, **options) as evaluator:
         return evaluator.value_and_gradient(x0)
 
 
-def jacobian(fun: Any, x0: ArrayLike, *, sparsity: Any = None, **options: Any) -> Any:
+@overload
+def jacobian(
+    fun: Any, x0: ArrayLike, *, sparsity: None = None, **options: Unpack[EvaluatorOptions]
+) -> NDArray[np.float64]: ...
+
+
+@overload
+def jacobian(fun: Any, x0: ArrayLike, *, sparsity: Any, **options: Unpack[EvaluatorOptions]) -> Any: ...
+
+
+@lists_options_of(Evaluator)
+def jacobian(fun: Any, x0: ArrayLike, *, sparsity: Any = None, **options: Unpack[EvaluatorOptions]) -> Any:
     """dJ/dx of a J with m outputs, (m, d), sparse where ``sparsity`` is given: a mask, a structure, or "probe".
 
     See `distfd.Evaluator.jacobian` for ``sparsity``, and `differentiate` for parameters and errors.
@@ -81,7 +113,8 @@ def jacobian(fun: Any, x0: ArrayLike, *, sparsity: Any = None, **options: Any) -
         return evaluator.jacobian(x0, sparsity=sparsity)
 
 
-def hessian(fun: Any, x0: ArrayLike, **options: Any) -> NDArray[np.float64]:
+@lists_options_of(Evaluator)
+def hessian(fun: Any, x0: ArrayLike, **options: Unpack[EvaluatorOptions]) -> NDArray[np.float64]:
     """d^2 J/dx^2, (d, d), symmetric: second order, from d^2 + d evaluations of J and the baseline.
 
     See `distfd.Evaluator.hessian`, and `differentiate` for parameters and errors.
@@ -90,7 +123,8 @@ def hessian(fun: Any, x0: ArrayLike, **options: Any) -> NDArray[np.float64]:
         return evaluator.hessian(x0)
 
 
-def hvp(fun: Any, x0: ArrayLike, v: ArrayLike, **options: Any) -> NDArray[np.float64]:
+@lists_options_of(Evaluator)
+def hvp(fun: Any, x0: ArrayLike, v: ArrayLike, **options: Unpack[EvaluatorOptions]) -> NDArray[np.float64]:
     """The Hessian times v, (d,), without the Hessian: 4 d evaluations of J and the baseline.
 
     See `distfd.Evaluator.hvp`, and `differentiate` for parameters and errors.
@@ -99,7 +133,8 @@ def hvp(fun: Any, x0: ArrayLike, v: ArrayLike, **options: Any) -> NDArray[np.flo
         return evaluator.hvp(x0, v)
 
 
-def jvp(fun: Any, x0: ArrayLike, v: ArrayLike, **options: Any) -> Any:
+@lists_options_of(Evaluator)
+def jvp(fun: Any, x0: ArrayLike, v: ArrayLike, **options: Unpack[EvaluatorOptions]) -> Any:
     """The Jacobian times v, (m,) or a float, without the Jacobian: as many evaluations as one coordinate takes.
 
     See `distfd.Evaluator.directional` for steps along v, and `differentiate` for parameters and errors.
@@ -108,7 +143,10 @@ def jvp(fun: Any, x0: ArrayLike, v: ArrayLike, **options: Any) -> Any:
         return evaluator.jvp(x0, v)
 
 
-def directional(fun: Any, x0: ArrayLike, directions: ArrayLike, **options: Any) -> NDArray[np.float64]:
+@lists_options_of(Evaluator)
+def directional(
+    fun: Any, x0: ArrayLike, directions: ArrayLike, **options: Unpack[EvaluatorOptions]
+) -> NDArray[np.float64]:
     """dJ(x0 + t v)/dt at t = 0 for directions v (p, d): (p,), or (p, m) for a J with m outputs.
 
     See `distfd.Evaluator.directional` for steps along v, and `differentiate` for parameters and errors.

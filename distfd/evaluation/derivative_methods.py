@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from distfd.differentiation.noise_result import NoiseLevel, NoiseResult
 from distfd.differentiation.steps import typical_sizes
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from distfd.differentiation.method import Answer, Method
+    from distfd.evaluation.keywords import Kind
     from distfd.evaluation.method_registry import Setting
     from distfd.evaluation.tally import Tally
     from distfd.results.derivative_result import DerivativeResult
@@ -24,7 +25,7 @@ class DerivativeMethods(ABC):
     """Derivatives alone, without what else `differentiate` tells."""
 
     @abstractmethod
-    def differentiate(self, x: ArrayLike, *, kind: str = "gradient", **particulars: Any) -> DerivativeResult:
+    def differentiate(self, x: ArrayLike, *, kind: Kind = "gradient", **particulars: Any) -> DerivativeResult:
         """The derivative with all that is known of it."""
 
     @abstractmethod
@@ -50,6 +51,12 @@ class DerivativeMethods(ABC):
         """J(x) and dJ/dx, from one wave."""
         result = self.differentiate(x)
         return float(result.value), result.derivative
+
+    @overload
+    def jacobian(self, x: ArrayLike, *, sparsity: None = None) -> NDArray[np.float64]: ...
+
+    @overload
+    def jacobian(self, x: ArrayLike, *, sparsity: Any) -> Any: ...
 
     def jacobian(self, x: ArrayLike, *, sparsity: Any = None) -> Any:
         """dJ/dx of a J with m outputs, (m, d).

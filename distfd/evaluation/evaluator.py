@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import weakref
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from distfd.differentiation.method import Answer, Method
     from distfd.differentiation.stencils import Stencil
     from distfd.differentiation.steps import AbsoluteStep, NoiseStep
+    from distfd.evaluation.keywords import BoundsLike, ExecutorName, Kind, OnFailure, RecycleOptions, Scheme, WarmMode
     from distfd.evaluation.method_registry import Setting
     from distfd.evaluation.run_method import A
     from distfd.executors.base import Executor
@@ -103,24 +104,24 @@ class Evaluator(DerivativeMethods):
         self,
         fun: Any,
         *,
-        scheme: str | Stencil = "forward",
-        step: ArrayLike | AbsoluteStep | NoiseStep | str | None = None,
+        scheme: Scheme | Stencil = "forward",
+        step: ArrayLike | AbsoluteStep | NoiseStep | Literal["auto"] | None = None,
         accuracy: float | None = None,
-        bounds: Any = None,
+        bounds: BoundsLike | None = None,
         scale: ArrayLike | None = None,
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
-        executor: str | Executor = "ray",
+        executor: ExecutorName | Executor = "ray",
         store: str | os.PathLike[str] | Store | None = None,
         timeout: float | None = None,
         retries: int | Mapping[str, int] | None = None,
-        on_failure: str = "raise",
+        on_failure: OnFailure = "raise",
         deterministic: bool | None = None,
         observers: Sequence[Observer] = (),
         names: Sequence[str] | None = None,
         version: str | None = None,
-        warm: str | None = None,
-        recycle: Recycle | Mapping[str, Any] | None = None,
+        warm: WarmMode | None = None,
+        recycle: Recycle | RecycleOptions | None = None,
         setup_timeout: float | None = None,
     ) -> None:
         self._options = DerivativeOptions(scheme, step, scale, bounds, names, accuracy)
@@ -264,7 +265,7 @@ class Evaluator(DerivativeMethods):
         """
         return self.solve(Values(points, vector=True, lenient=lenient), "values")[0].values
 
-    def differentiate(self, x: ArrayLike, *, kind: str = "gradient", **particulars: Any) -> DerivativeResult:
+    def differentiate(self, x: ArrayLike, *, kind: Kind = "gradient", **particulars: Any) -> DerivativeResult:
         """The derivative with all that is known of it.
 
         Parameters
@@ -284,7 +285,7 @@ class Evaluator(DerivativeMethods):
         """
         return self._derivative(self._at(x), kind, particulars, *self.solve(self._planned(x, kind, particulars), kind))
 
-    def begin(self, x: ArrayLike, *, kind: str = "gradient", **particulars: Any) -> Pending:
+    def begin(self, x: ArrayLike, *, kind: Kind | Literal["value"] = "gradient", **particulars: Any) -> Pending:
         """Send out all points of a derivative at x, and come back at once; arguments as for `differentiate`.
 
         The value can then be had before the rest, and the rest be cancelled if that is not wanted any more. One is open
@@ -327,7 +328,7 @@ class Evaluator(DerivativeMethods):
             pending, self._open = self._open, None
             pending.settle()
 
-    def _planned(self, x: ArrayLike, kind: str, particulars: dict[str, Any]) -> Method[Answer]:
+    def _planned(self, x: ArrayLike, kind: Kind, particulars: dict[str, Any]) -> Method[Answer]:
         if isinstance(particulars.get("sparsity"), str):
             structure = self._structure
             if structure is not None and structure.shape[1] == np.size(np.asarray(x)):
@@ -348,7 +349,7 @@ class Evaluator(DerivativeMethods):
             self.emit(Differentiated(at, result))
         return result
 
-    def method(self, x: ArrayLike, kind: str = "gradient", **particulars: Any) -> Method[Answer]:
+    def method(self, x: ArrayLike, kind: Kind = "gradient", **particulars: Any) -> Method[Answer]:
         """The plan of a derivative at x; nothing is evaluated."""
         return make_method(kind, self.setting(x), **particulars)
 

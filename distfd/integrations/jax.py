@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from distfd.evaluation.evaluator import Evaluator
+    from distfd.evaluation.keywords import Kind
 
 
 def differentiable(evaluator: Evaluator, *, outputs: int | None = None) -> Callable[[jax.Array], jax.Array]:
@@ -38,7 +39,7 @@ def differentiable(evaluator: Evaluator, *, outputs: int | None = None) -> Calla
         When called, if J fails or a component of the derivative has no value; its text is distfd's error.
     """
     shape = () if outputs is None else (outputs,)
-    kind = "gradient" if outputs is None else "jacobian"
+    kind: Kind = "gradient" if outputs is None else "jacobian"
 
     def value(x: Any) -> Any:
         return np.asarray(evaluator.value(np.asarray(x, np.float64)), x.dtype).reshape(shape)

@@ -11,6 +11,7 @@ import numpy as np
 from distfd.core.errors import EvaluationError, InputError
 from distfd.core.points import dense_points
 from distfd.evaluation.evaluator import Evaluator
+from distfd.executors.registry import make_executor
 from distfd.executors.serial import SerialExecutor
 from distfd.objectives.function import PythonObjective
 
@@ -165,7 +166,7 @@ def make_source(
             raise InputError("executor: give either this or workers")
         objective = PythonObjective(_Typed(wrapped))
         if isinstance(executor, str):
-            return _Evaluated(Evaluator(objective, executor=executor), keeps=False)
+            return _Evaluated(Evaluator(objective, executor=make_executor(executor)), keeps=False)
         return _Evaluated(Evaluator(_known(objective, executor), executor=executor), keeps=True)
     if workers is None or workers == 1:
         return _Mapped(wrapped, map)

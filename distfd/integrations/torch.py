@@ -11,9 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from distfd.evaluation.evaluator import Evaluator
+    from distfd.evaluation.keywords import Kind
 
 
-def differentiable(evaluator: Evaluator, *, kind: str = "gradient") -> Callable[[torch.Tensor], torch.Tensor]:
+def differentiable(evaluator: Evaluator, *, kind: Kind = "gradient") -> Callable[[torch.Tensor], torch.Tensor]:
     """J as a function of tensors that ``backward`` goes through.
 
     Where x needs a gradient, J and its derivative are computed in one wave when J is called; else J alone. Numbers are
@@ -45,7 +46,7 @@ def differentiable(evaluator: Evaluator, *, kind: str = "gradient") -> Callable[
 
 class _BlackBox(torch.autograd.Function):  # type: ignore[misc]  # torch is Any to the type checker
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, evaluator: Evaluator, kind: str) -> torch.Tensor:
+    def forward(ctx: Any, x: torch.Tensor, evaluator: Evaluator, kind: Kind) -> torch.Tensor:
         at = x.detach().cpu().numpy().astype(np.float64)
         if not ctx.needs_input_grad[0]:
             return x.new_tensor(evaluator.value(at))

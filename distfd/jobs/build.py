@@ -16,6 +16,7 @@ from distfd.objectives.function import PythonObjective, load_name
 from distfd.objectives.simulator import SimulatorObjective
 from distfd.optimization.method_options import check_fit_options, check_options
 from distfd.run_directory.directory import RunDirectory
+from distfd.workers.recycle import Recycle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -102,7 +103,7 @@ def make_evaluator(
         observers=observers,
         names=problem.names,
         warm=config.objective.warm,
-        recycle=evaluation.recycle.model_dump(),
+        recycle=Recycle(**evaluation.recycle.model_dump()),
         setup_timeout=evaluation.setup_timeout,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from distfd.config.load import LoadedConfig
     from distfd.config.problem import Problem
+    from distfd.evaluation.keywords import Kind
     from distfd.observers.base import Observer
 
 
@@ -89,7 +90,7 @@ def check_job(
             evaluator,
             problem.x0,
             coordinates,
-            kind=kind,
+            kind=cast("Kind", kind),
             tolerance=tolerance or config.derivative.accuracy or TOLERANCE,
         )
         if directory is not None and log is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from distfd.differentiation.failure_ladder import HALVINGS
 from distfd.differentiation.method import Request
@@ -19,6 +19,7 @@ from distfd.stores.summary import read_summary
 if TYPE_CHECKING:
     from distfd.config.load import LoadedConfig
     from distfd.config.schema import Config
+    from distfd.evaluation.keywords import Kind
     from distfd.jobs.forecast import Assumed
 
 
@@ -42,7 +43,7 @@ def preview(loaded: LoadedConfig, assumed: Assumed | None = None) -> str:
         kind = {"minimize": "gradient", "least_squares": "jacobian"}.get(config.task, config.task)
         if config.task == "minimize" and config.minimize.constraints:
             kind = "jacobian"
-        request = None if kind == "noise" else evaluator.method(problem.x0, kind).advance(())
+        request = None if kind == "noise" else evaluator.method(problem.x0, cast("Kind", kind)).advance(())
     assert request is None or isinstance(request, Request), "a derivative begins with a request"
     n = EVALUATIONS if request is None else len(request.points)
     slots, where = _slots(config) if assumed is None else (assumed.slots, "assumed")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from distfd.config.problem import Problem
     from distfd.config.sections import Minimize
     from distfd.evaluation.evaluator import Evaluator
+    from distfd.evaluation.keywords import Kind
     from distfd.observers.base import Observer
 
 
@@ -164,7 +165,7 @@ class Job:
         if config.task == "noise":
             return noise_fields(evaluator.noise_level(problem.x0))
         if config.task not in ("minimize", "least_squares"):
-            result = evaluator.differentiate(problem.x0, kind=config.task)
+            result = evaluator.differentiate(problem.x0, kind=cast("Kind", config.task))
             return derivative_fields(result, problem.x0, problem.names)
         wanted = config.minimize
         common: dict[str, Any] = {

@@ -14,5 +14,5 @@ class Observer(Protocol):
     One that raises is told of once, and the wave goes on; a `distfd.errors.DistfdError` ends it.
     """
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: Event, /) -> None:
         """Take one event (`distfd.events`)."""

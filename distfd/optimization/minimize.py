@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, Unpack, get_args
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from distfd.core.errors import InputError
 from distfd.differentiation.method import check_x
 from distfd.differentiation.placement import as_bounds
 from distfd.evaluation.evaluator import Evaluator
+from distfd.evaluation.keywords import lists_options_of
 from distfd.optimization import scipy_least_squares as squares
 from distfd.optimization import scipy_minimize as scalar
 from distfd.optimization.constraints import split
@@ -21,7 +22,7 @@ from distfd.optimization.limits import Limits
 from distfd.optimization.method_options import check_fit_options, check_options, tolerances
 from distfd.optimization.optimization_run import STOPPED, OptimizationRun, open_journal
 from distfd.optimization.robust_loss import Loss
-from distfd.optimization.scipy_methods import OWN, find_method
+from distfd.optimization.scipy_methods import OWN, Fitter, Minimizer, find_method
 from distfd.optimization.speculation import Speculation
 
 if TYPE_CHECKING:
@@ -31,12 +32,12 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
     from scipy.optimize import OptimizeResult
 
+    from distfd.evaluation.keywords import BoundsLike, SessionOptions
     from distfd.optimization.journal import Journal
 
 __all__ = ["Limits", "least_squares", "minimize"]
 
-FITTERS = ("trf", "dogbox", "lm")
-"""Methods of scipy.optimize.least_squares."""
+FITTERS: tuple[str, ...] = get_args(Fitter)
 _TOLERANCE = "give limits=distfd.Limits(tolerance=...)"
 _OPTION = "give it in options"
 _DIFFERENCES = "derivatives are distfd's differences, see scheme and step"
@@ -49,19 +50,20 @@ _INSTEAD = {
 """What to give in the place of SciPy's own arguments."""
 
 
+@lists_options_of(Evaluator)
 def minimize(
     fun: Any,
     x0: ArrayLike,
     *,
-    method: str = "L-BFGS-B",
-    bounds: Any = None,
+    method: Minimizer = "L-BFGS-B",
+    bounds: BoundsLike | None = None,
     options: Mapping[str, Any] | None = None,
     callback: Callable[..., Any] | None = None,
     limits: Limits | None = None,
     constraints: Any = (),
-    speculative: bool | str = "auto",
+    speculative: bool | Literal["auto"] = "auto",
     journal: str | os.PathLike[str] | Journal | None = None,
-    **evaluator: Any,
+    **evaluator: Unpack[SessionOptions],
 ) -> OptimizeResult:
     """Minimise J from x0 by a gradient method of scipy.optimize.minimize.
 
@@ -149,11 +151,12 @@ def minimize(
         return scalar.finished(result, record, outputs)
 
 
+@lists_options_of(Evaluator)
 def least_squares(
     residuals: Any,
     x0: ArrayLike,
     *,
-    method: str = "trf",
+    method: Fitter = "trf",
     bounds: Any = None,
     loss: Any = "linear",
     f_scale: float = 1.0,
@@ -162,9 +165,9 @@ def least_squares(
     options: Mapping[str, Any] | None = None,
     callback: Callable[..., Any] | None = None,
     limits: Limits | None = None,
-    speculative: bool | str = "auto",
+    speculative: bool | Literal["auto"] = "auto",
     journal: str | os.PathLike[str] | Journal | None = None,
-    **evaluator: Any,
+    **evaluator: Unpack[SessionOptions],
 ) -> OptimizeResult:
     """Minimise the cost of residuals, half the sum of their squares, by scipy.optimize.least_squares.
 

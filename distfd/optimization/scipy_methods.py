@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from distfd.core.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True)
@@ -24,9 +27,25 @@ class Traits:
     second: Literal["", "hvp", "hessian"] = ""
 
 
+Minimizer: TypeAlias = Literal[
+    "L-BFGS",
+    "L-BFGS-B",
+    "BFGS",
+    "CG",
+    "Newton-CG",
+    "TNC",
+    "SLSQP",
+    "trust-constr",
+    "trust-ncg",
+    "trust-krylov",
+    "dogleg",
+    "trust-exact",
+]
+Fitter: TypeAlias = Literal["trf", "dogbox", "lm"]
+"""Methods of scipy.optimize.least_squares."""
 OWN = "L-BFGS"
 """The one that is not SciPy's."""
-METHODS: dict[str, Traits] = {
+METHODS: Mapping[str, Traits] = {
     OWN: Traits(bounds=True),
     "L-BFGS-B": Traits(bounds=True),
     "BFGS": Traits(),

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from distfd.evaluation.derivative_future import Pending
     from distfd.evaluation.evaluator import Evaluator
+    from distfd.evaluation.keywords import Kind
     from distfd.evaluation.tally import Tally
     from distfd.optimization.history import Record
     from distfd.optimization.speculation import Speculation
@@ -35,7 +36,7 @@ class ValueAndDerivative:
     """
 
     def __init__(
-        self, evaluator: Evaluator, record: Record, speculation: Speculation, kind: str, **particulars: Any
+        self, evaluator: Evaluator, record: Record, speculation: Speculation, kind: Kind, **particulars: Any
     ) -> None:
         self._evaluator = evaluator
         self._record = record

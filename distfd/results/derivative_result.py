@@ -71,7 +71,7 @@ class DerivativeResult:
         instead. Where there are error bars, theirs are NaN: nothing is known of them.
     """
 
-    derivative: Any
+    derivative: NDArray[np.float64]
     value: float | NDArray[np.float64]
     error: NDArray[np.float64] | None
     step: NDArray[np.float64]

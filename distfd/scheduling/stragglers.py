@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from distfd.scheduling.wave_state import WaveState
 
 _STRAGGLES = 3.0
-"""An evaluation that takes this many times what was to be expected may be tried by a second slot (the rule of cubed, and of
-MapReduce before it: Dean & Ghemawat 2004)."""
+"""An evaluation that takes this many times what was to be expected may be tried by a second slot (the rule of cubed,
+and of MapReduce before it: Dean & Ghemawat 2004)."""
 _STRAGGLES_BY = 0.2
 """Seconds; less is an accident of scheduling."""
 _SEEN = 3

@@ -174,12 +174,13 @@ def test_an_evaluator_takes_what_a_kind_needs(option: str, tmp_path: Path) -> No
     assert {"distfd.Evaluator.differentiate", "distfd.Evaluator.begin"} <= RECORD["accepted"].keys()
     assert option in RECORD["accepted"]["distfd.Evaluator.differentiate"]
     more = {option: sample(option, "", tmp_path)}
-    kind = KIND_OF[option]
+    kind: Any = KIND_OF[option]
     with distfd.Evaluator(outputs if kind == "jacobian" else value, executor="serial") as evaluator:
         made = evaluator.differentiate(START, kind=kind, **more)
         begun = evaluator.begin(START, kind=kind, **more).result()
         assert evaluator.method(START, kind, **more) is not None
-    both = [np.asarray(each.derivative.todense() if kind == "jacobian" else each.derivative) for each in (made, begun)]
+    found: list[Any] = [made.derivative, begun.derivative]
+    both = [np.asarray(each.todense() if kind == "jacobian" else each) for each in found]
     np.testing.assert_array_equal(both[0], both[1])
 
 

@@ -27,7 +27,7 @@ SCHEMES = {"forward": 1, "backward": 1, "forward2": 2, "backward2": 2, "central"
 X = np.array([1.0, -2.0, 0.0, 3.5, 1e-9, -40.0, 0.3])
 V = np.array([0.3, 1.0, -2.0, 0.0, 0.7, 1e-3, 5.0])
 
-KINDS: dict[str, tuple[int, str, dict[str, Any]]] = {
+KINDS: dict[str, tuple[int, Any, dict[str, Any]]] = {
     **{scheme: (1 + nodes * 7, scheme, {}) for scheme, nodes in SCHEMES.items()},
     "complex step": (8, "complex-step", {}),
     "jacobian": (15, "central", {"kind": "jacobian"}),
@@ -82,7 +82,8 @@ def test_same_bits_and_counted_evaluations_on_every_executor(tmp_path: Path) -> 
             result = evaluator.differentiate(X, **particulars)
             assert result.n_evaluations == len(result.evaluations) == expected
             assert sum(fun.calls.values()) == len(fun.calls) == expected, "each point once, and no other"
-            numbers = result.derivative.toarray() if "sparsity" in particulars else result.derivative
+            derivative: Any = result.derivative
+            numbers = derivative.toarray() if "sparsity" in particulars else derivative
             found[name].add((numbers.tobytes(), np.asarray(result.value).tobytes(), result.step.tobytes()))
         executor.close()
     assert all(len(bits) == 1 for bits in found.values())
@@ -284,7 +285,7 @@ def test_a_failed_component_is_named_and_the_others_are_kept(fun: Callable[..., 
 
 
 @pytest.mark.parametrize("on_failure", ["raise", "nan", "repair"])
-def test_a_failed_baseline_ends_the_wave(on_failure: str, tmp_path: Path) -> None:
+def test_a_failed_baseline_ends_the_wave(on_failure: Any, tmp_path: Path) -> None:
     counting = Counting(tmp_path / "calls")
 
     def fun(x: NDArray[np.float64]) -> float:
@@ -408,7 +409,7 @@ def test_what_cannot_travel_is_said_plainly() -> None:
 def test_a_store_is_given_back_whatever_happens(tmp_path: Path) -> None:
     store = tmp_path / "run.sqlite"
     with pytest.raises(distfd.InputError):
-        distfd.Evaluator(np.sum, store=store, executor="rya")
+        distfd.Evaluator(np.sum, store=store, executor="rya")  # type: ignore[arg-type]  # a mistake of the user's
     dropped = distfd.Evaluator(np.sum, store=store, executor="serial")
     dropped.gradient([1.0])
     del dropped

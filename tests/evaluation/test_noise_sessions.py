@@ -100,7 +100,8 @@ def test_what_makes_no_sense_is_refused(options: dict[str, Any], says: str) -> N
 
 def test_other_kinds_need_a_step_that_is_known() -> None:
     with distfd.Evaluator(rough, step="auto", executor="serial") as ev:
-        for kind, particulars in (("hessian", {}), ("hvp", {"v": X}), ("jvp", {"v": X})):
+        others: list[tuple[Any, dict[str, Any]]] = [("hessian", {}), ("hvp", {"v": X}), ("jvp", {"v": X})]
+        for kind, particulars in others:
             with pytest.raises(distfd.InputError, match="auto finds the steps of gradients"):
                 ev.differentiate(X, kind=kind, **particulars)
     with pytest.raises(distfd.InputError, match="accuracy: is for gradients and dense Jacobians"):

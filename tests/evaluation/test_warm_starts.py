@@ -69,7 +69,7 @@ def forward(start: Floats, x: Floats, base: float) -> Floats:
     return np.array(rows)
 
 
-def evaluator(warm: str | None, **options: Any) -> distfd.Evaluator:
+def evaluator(warm: Any, **options: Any) -> distfd.Evaluator:
     fun = options.pop("fun", Iterating)
     # The count of its evaluations is a class attribute, and so part of what a class is to its fingerprint.
     options = {"executor": "serial", "step": STEP, "version": "1", **options}

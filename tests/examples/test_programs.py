@@ -41,8 +41,9 @@ def derivative(name: str, work: Path, *overrides: str) -> DerivativeResult:
     loaded = load_config(CONFIGS / name, overrides)
     problem = loaded.config.problem()
     objective = make_objective(loaded, problem, work)
+    kind: Any = loaded.config.task
     with make_evaluator(loaded.config, problem, objective, executor=SerialExecutor()) as evaluator:
-        return evaluator.differentiate(problem.x0, kind=loaded.config.task)
+        return evaluator.differentiate(problem.x0, kind=kind)
 
 
 # ---- CalculiX: a cantilever

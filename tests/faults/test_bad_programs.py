@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -40,7 +40,7 @@ FAULTS: dict[str, tuple[str, str]] = {
 }
 
 
-def gradient(tmp_path: Path, test: str, code: str, *, on_failure: str = "raise") -> distfd.DerivativeResult:
+def gradient(tmp_path: Path, test: str, code: str, *, on_failure: Any = "raise") -> distfd.DerivativeResult:
     for name in NAMES:
         (tmp_path / f"{name}.j2").write_text(f"{{{{ {name} }}}}")
     objective = distfd.CommandObjective(

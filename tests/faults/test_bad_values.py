@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -51,7 +51,7 @@ def test_in_the_callers_process(serial: distfd.Evaluator, fault: str, text: str,
 
 @pytest.mark.parametrize("on_failure", ["nan", "repair"])
 @pytest.mark.parametrize("fault", RETURNS)
-def test_as_a_component(fault: str, on_failure: str) -> None:
+def test_as_a_component(fault: Any, on_failure: Any) -> None:
     """The failed coordinate alone is missing, and what the others are does not depend on it."""
     for position, k in (("first", 0), ("last", 2)):
         x = start(fault, position)

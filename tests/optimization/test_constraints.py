@@ -28,7 +28,7 @@ LIMITS = distfd.Outputs([4.0, -np.inf], [4.0, 5.0])
 @pytest.mark.parametrize("method", ["SLSQP", "trust-constr"])
 @pytest.mark.parametrize("speculative", [True, False])
 @pytest.mark.filterwarnings("ignore:delta_grad == 0.0")  # SciPy's, of a linear constraint
-def test_one_evaluation_serves_all(method: str, speculative: bool) -> None:
+def test_one_evaluation_serves_all(method: Any, speculative: bool) -> None:
     fun = Counted()
     result = distfd.minimize(
         fun, [2.0, 2.0], method=method, constraints=LIMITS, executor="serial", speculative=speculative

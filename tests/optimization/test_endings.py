@@ -29,7 +29,7 @@ class Wide(SerialExecutor):
 
 
 @pytest.mark.parametrize("method", ["L-BFGS-B", "SLSQP", "L-BFGS"])
-def test_history_has_a_row_for_x0_and_each_iterate(method: str) -> None:
+def test_history_has_a_row_for_x0_and_each_iterate(method: Any) -> None:
     seen: list[float] = []
     result = distfd.minimize(
         rosen, X0, method=method, executor="serial", callback=lambda x: seen.append(float(rosen(x)))
@@ -92,7 +92,7 @@ class Island:
 
 
 @pytest.mark.parametrize("method", ["L-BFGS-B", "L-BFGS", "BFGS", "TNC", "SLSQP"])
-def test_a_search_that_failures_stop_says_so(method: str) -> None:
+def test_a_search_that_failures_stop_says_so(method: Any) -> None:
     result = distfd.minimize(Island(), X0, method=method, executor=Wide(12))
     if np.array_equal(result.x, X0):
         assert not result.success, result.message
@@ -166,13 +166,13 @@ class Restarting:
 
 
 @pytest.mark.parametrize("warm", ["iterate", "baseline"])
-def test_warm_starts_are_refused_by_the_method_of_many_points(warm: str) -> None:
+def test_warm_starts_are_refused_by_the_method_of_many_points(warm: Any) -> None:
     with pytest.raises(distfd.InputError, match=rf"warm: {warm} .* several x in one wave; use method L-BFGS-B"):
         distfd.minimize(Restarting, X0, method="L-BFGS", executor="serial", warm=warm)
 
 
 @pytest.mark.parametrize("on_failure", ["nan", "repair"])
-def test_an_accepted_trial_whose_gradient_is_broken_is_refused(on_failure: str) -> None:
+def test_an_accepted_trial_whose_gradient_is_broken_is_refused(on_failure: Any) -> None:
     # Points of a stencil may fall into it while the trial itself has a value.
     def fun(x: Any) -> float:
         if 0.25 < x[0] < 0.2500001:

@@ -16,7 +16,7 @@ BOUNDS = [(-2.0, 2.0), (-2.0, 0.9), (None, None)]
 
 
 @pytest.mark.parametrize("method", ["L-BFGS-B", "BFGS", "CG", "SLSQP", "trust-constr"])
-def test_methods_arrive(method: str) -> None:
+def test_methods_arrive(method: Any) -> None:
     result = distfd.minimize(rosen, X0, method=method, scheme="central", executor="serial")
     np.testing.assert_allclose(result.x, 1.0, atol=2e-2)
     assert result.fun == rosen(result.x)
@@ -25,7 +25,7 @@ def test_methods_arrive(method: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["L-BFGS-B", "TNC", "SLSQP", "trust-constr"])
-def test_bounds_are_kept_at_every_point(method: str) -> None:
+def test_bounds_are_kept_at_every_point(method: Any) -> None:
     seen: list[np.ndarray[Any, np.dtype[np.float64]]] = []
 
     def fun(x: np.ndarray[Any, np.dtype[np.float64]]) -> float:
@@ -75,7 +75,7 @@ def test_a_callback_may_stop_it() -> None:
 
 
 @pytest.mark.parametrize("method", ["L-BFGS-B", "trust-constr", "L-BFGS"])
-def test_a_callback_may_ask_for_the_value_as_it_does_of_scipy(method: str) -> None:
+def test_a_callback_may_ask_for_the_value_as_it_does_of_scipy(method: Any) -> None:
     seen: list[tuple[float, float]] = []
 
     def callback(intermediate_result: Any) -> None:

@@ -22,7 +22,7 @@ def residuals(x: Any) -> Any:
 
 @pytest.mark.parametrize("method", ["trf", "dogbox", "lm"])
 @pytest.mark.parametrize("speculative", [True, False])
-def test_scipys_answer(method: str, speculative: bool) -> None:
+def test_scipys_answer(method: Any, speculative: bool) -> None:
     theirs = scipy.optimize.least_squares(residuals, X0, method=method)
     ours = distfd.least_squares(residuals, X0, method=method, executor="serial", speculative=speculative)
     np.testing.assert_allclose(ours.x, theirs.x, rtol=1e-5)
@@ -66,7 +66,7 @@ def test_bounds_are_kept_and_iterates_told() -> None:
 
 
 @pytest.mark.parametrize("method", ["trf", "dogbox"])
-def test_a_trial_that_fails_is_a_step_refused(method: str) -> None:
+def test_a_trial_that_fails_is_a_step_refused(method: Any) -> None:
     failed: list[Any] = []
 
     def fun(x: Any) -> Any:

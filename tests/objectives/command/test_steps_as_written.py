@@ -144,7 +144,7 @@ def test_many_parameters_in_full_cost_one_look(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("step", ["auto", distfd.NoiseStep("shi"), distfd.NoiseStep("gill")])
-def test_steps_from_noise_divide_by_what_was_written(tmp_path: Path, step: object) -> None:
+def test_steps_from_noise_divide_by_what_was_written(tmp_path: Path, step: Any) -> None:
     argv = ["awk", '{printf "%.17g\\n", $1 * $1 + $1}', "deck"]
     made = objective(tmp_path, '{{ a | fmt(".4f") }}', ("a",), argv=argv)
     found = distfd.differentiate(made, [2.0], step=step, scale=[0.7123456], executor="serial")  # steps not of 4 digits

@@ -1,0 +1,84 @@
+"""The keyword options of `distfd.Evaluator` as types, for all functions that take the same ones."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeAlias, TypedDict, TypeVar
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import ArrayLike
+    from scipy.optimize import Bounds
+
+    from distfd.differentiation.stencils import Stencil
+    from distfd.differentiation.steps import AbsoluteStep, NoiseStep
+    from distfd.executors.base import Executor
+    from distfd.observers.base import Observer
+    from distfd.stores.base import Store
+    from distfd.workers.recycle import Recycle
+
+    BoundsLike: TypeAlias = Bounds | Sequence[tuple[float | None, float | None]]
+
+Scheme: TypeAlias = Literal[
+    "forward", "backward", "forward2", "backward2", "central", "central4", "complex-step", "richardson"
+]
+Kind: TypeAlias = Literal["gradient", "jacobian", "hessian", "hvp", "jvp", "directional"]
+OnFailure: TypeAlias = Literal["raise", "nan", "repair"]
+WarmMode: TypeAlias = Literal["baseline", "iterate"]
+ExecutorName: TypeAlias = Literal["ray", "serial"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class RecycleOptions(TypedDict, total=False):
+    """When a worker's process is replaced by a fresh one."""
+
+    evaluations: int | None
+    memory: int | None
+
+
+class SessionOptions(TypedDict, total=False):
+    """The options of `distfd.Evaluator`, which documents them, but for bounds."""
+
+    scheme: Scheme | Stencil
+    step: ArrayLike | AbsoluteStep | NoiseStep | Literal["auto"] | None
+    accuracy: float | None
+    scale: ArrayLike | None
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any] | None
+    executor: ExecutorName | Executor
+    store: str | os.PathLike[str] | Store | None
+    timeout: float | None
+    retries: int | Mapping[str, int] | None
+    on_failure: OnFailure
+    deterministic: bool | None
+    observers: Sequence[Observer]
+    names: Sequence[str] | None
+    version: str | None
+    warm: WarmMode | None
+    recycle: Recycle | RecycleOptions | None
+    setup_timeout: float | None
+
+
+class EvaluatorOptions(SessionOptions, total=False):
+    """All options of `distfd.Evaluator`, which documents them."""
+
+    bounds: BoundsLike | None
+
+
+def lists_options_of(source: Callable[..., Any]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Decorate a function that hands ``**options`` on to ``source``: help() and notebooks list what may be given."""
+    known = [p for p in inspect.signature(source).parameters.values() if p.kind is p.KEYWORD_ONLY]
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        own = inspect.signature(function)
+        kept = [p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        names = {p.name for p in kept}
+        listed = own.replace(parameters=kept + [p for p in known if p.name not in names])
+        function.__signature__ = listed  # type: ignore[attr-defined]  # inspect looks for it there
+        return function
+
+    return decorate

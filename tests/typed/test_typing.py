@@ -1,0 +1,83 @@
+"""What type checkers say of users' programs: mistakes are refused line by line, right uses pass."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import distfd
+from distfd.evaluation.keywords import EvaluatorOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+REFUSED = {n for n, line in enumerate((HERE / "mistakes.py").read_text().splitlines(), 1) if "# refused" in line}
+
+
+def mypy(file: Path) -> set[int]:
+    argv = [sys.executable, "-m", "mypy", "--strict", "--no-incremental", "--follow-imports=silent"]
+    argv += ["--no-error-summary", "--hide-error-context", str(file)]
+    said = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert not said.stderr, said.stderr
+    found = [line.split(":") for line in said.stdout.splitlines() if ": error:" in line]
+    assert all(file.name in where for where, *_ in found), said.stdout
+    return {int(number) for _, number, *_ in found}
+
+
+def pyright(file: Path) -> set[int]:
+    argv = [sys.executable, "-m", "basedpyright", "--outputjson", "--pythonpath", sys.executable, str(file)]
+    said = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+    told = json.loads(said.stdout)["generalDiagnostics"]
+    return {each["range"]["start"]["line"] + 1 for each in told if each["severity"] == "error"}
+
+
+@pytest.fixture(params=[mypy, pyright], ids=["mypy", "pyright"])
+def checker(request: pytest.FixtureRequest) -> Callable[[Path], set[int]]:
+    package = "mypy" if request.param is mypy else "basedpyright"
+    if importlib.util.find_spec(package) is None:
+        message = f"NOT tested: {package} is missing"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    made: Callable[[Path], set[int]] = request.param
+    return made
+
+
+def test_mistakes_are_refused_line_by_line(checker: Callable[[Path], set[int]]) -> None:
+    assert checker(HERE / "mistakes.py") == REFUSED
+
+
+def test_right_uses_pass(checker: Callable[[Path], set[int]]) -> None:
+    assert checker(HERE / "right_uses.py") == set()
+
+
+def test_options_are_those_of_the_evaluator() -> None:
+    known = inspect.signature(distfd.Evaluator).parameters.values()
+    named = {p.name: str(p.annotation) for p in known if p.kind is p.KEYWORD_ONLY}
+    assert {name: str(kind.__forward_arg__) for name, kind in EvaluatorOptions.__annotations__.items()} == named
+
+
+@pytest.mark.parametrize(
+    "name",
+    (
+        *("differentiate", "gradient", "value_and_gradient", "jacobian", "hessian", "hvp", "jvp", "directional"),
+        *("noise_level", "minimize", "least_squares", "step_sweep", "check_gradient"),
+    ),
+)
+def test_help_lists_every_option(name: str) -> None:
+    listed = inspect.signature(getattr(distfd, name)).parameters
+    assert set(EvaluatorOptions.__annotations__) <= set(listed)
+    assert not [p for p in listed.values() if p.kind is p.VAR_KEYWORD]
+    for option, default in inspect.signature(distfd.Evaluator).parameters.items():
+        if option in EvaluatorOptions.__annotations__:
+            assert listed[option].default == default.default
