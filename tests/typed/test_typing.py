@@ -69,10 +69,10 @@ def test_options_are_those_of_the_evaluator() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    (
+    [
         *("differentiate", "gradient", "value_and_gradient", "jacobian", "hessian", "hvp", "jvp", "directional"),
         *("noise_level", "minimize", "least_squares", "step_sweep", "check_gradient"),
-    ),
+    ],
 )
 def test_help_lists_every_option(name: str) -> None:
     listed = inspect.signature(getattr(distfd, name)).parameters
