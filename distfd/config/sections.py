@@ -261,7 +261,7 @@ class Cluster(Section):
     address: Annotated[str, AfterValidator(_address)] | None = None
     """null: RAY_ADDRESS if set, else a private cluster; local: a private one; auto: a running one; or host:port."""
     num_cpus: Count | None = None
-    """Cores of a private cluster; null for all."""
+    """Cores that a private cluster counts; null for all that this process may use."""
     max_slots: Count | None = None
     """Never more evaluations at a time than this."""
     request_slots: Count | None = None

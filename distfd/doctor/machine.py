@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import os
-import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distfd.doctor.finding import Finding
+from distfd.workers.cores import countable_cores, usable_cores
 from distfd.workers.threads import VARIABLES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-_CGROUP = Path("/sys/fs/cgroup")
 _FILES = 4096
 """Open files that Ray asks for; its workers and sockets are many."""
 _MEMORY = 2**30
@@ -30,7 +28,7 @@ def machine_findings(counted: int | None, environ: Mapping[str, str]) -> Iterato
     Parameters
     ----------
     counted : int or None
-        Cores that the configuration has a private cluster count; None for all that the machine has.
+        Cores that the configuration has a private cluster count; None for all that this process may use.
     environ : mapping
         The environment.
     """
@@ -41,31 +39,9 @@ def machine_findings(counted: int | None, environ: Mapping[str, str]) -> Iterato
     yield _clock(time.time())
 
 
-def usable_cores(root: Path = _CGROUP) -> float:
-    """Cores that this process may use: its affinity, and the quota of its control group (v2 or v1)."""
-    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(affinity, cgroup_quota(root))
-
-
-def cgroup_quota(root: Path = _CGROUP) -> float:
-    """Cores' worth of time that the control group allows; infinite where it sets no limit."""
-    for quota, period in (
-        (root / "cpu.max", None),
-        (root / "cpu/cpu.cfs_quota_us", root / "cpu/cpu.cfs_period_us"),
-    ):
-        try:
-            words = quota.read_text().split()
-            words += [] if period is None else period.read_text().split()
-        except OSError:
-            continue
-        if len(words) >= 2 and all(re.fullmatch(r"\d+", word) for word in words[:2]) and int(words[1]):
-            return int(words[0]) / int(words[1])
-    return math.inf
-
-
 def _cores(counted: int | None, all_cores: int, usable: float) -> Finding:
     text = f"{usable:g} of {all_cores} are this process's to use"
-    given = counted or all_cores
+    given = counted or countable_cores()
     if given > usable:
         return Finding(
             "cores",

@@ -15,6 +15,7 @@ from distfd.jobs.build import make_evaluator, make_objective
 from distfd.jobs.forecast import forecast
 from distfd.run_directory.directory import RunDirectory
 from distfd.stores.summary import read_summary
+from distfd.workers.cores import countable_cores
 
 if TYPE_CHECKING:
     from distfd.config.load import LoadedConfig
@@ -127,9 +128,17 @@ def _slots(config: Config) -> tuple[int | None, str]:
     if address != "local":
         most = f", at most {cluster.max_slots}" if cluster.max_slots else ""
         return None, f"those of the cluster at {address}{most}"
-    cpus = cluster.num_cpus or os.cpu_count() or 1
+    cpus = cluster.num_cpus or countable_cores()
     slots = int(cpus / needs.num_cpus) if needs.num_cpus else cpus
-    return max(1, min(slots, cluster.max_slots or slots)), f"a private cluster that counts {cpus} cores"
+    return max(
+        1, min(slots, cluster.max_slots or slots)
+    ), f"a private cluster that counts {cpus} core{'s' if cpus > 1 else ''}{_hidden(cpus)}"
+
+
+def _hidden(counted: int) -> str:
+    """A word on cores of the machine that this process may not use."""
+    there = os.cpu_count() or 1
+    return f" (of {there}: the others are not this process's to use)" if counted < there else ""
 
 
 def _needs(config: Config) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import socket
 import stat
@@ -14,7 +13,7 @@ from distfd.doctor import examine as examining
 from distfd.doctor.cluster import cluster_findings
 from distfd.doctor.examine import examine
 from distfd.doctor.finding import Finding, exit_code, findings_fields, findings_text
-from distfd.doctor.machine import cgroup_quota, machine_findings, usable_cores
+from distfd.doctor.machine import machine_findings
 from distfd.doctor.software import software_findings
 from distfd.doctor.storage import storage_findings
 
@@ -94,22 +93,6 @@ def test_a_folder_too_long_for_sockets(tmp_path: Path) -> None:
     found = about("ray folder", clusters(tmp_path, None, RAY_TMPDIR="/tmp/" + "deep/" * 20))
     assert (found.level, found.exit_code) == ("error", 4)
     assert "RAY_TMPDIR" in found.remedy
-
-
-def test_cores_against_the_control_group(tmp_path: Path) -> None:
-    assert cgroup_quota(tmp_path) == math.inf
-    (tmp_path / "cpu.max").write_text("max 100000\n")
-    assert cgroup_quota(tmp_path) == math.inf
-    (tmp_path / "cpu.max").write_text("150000 100000\n")
-    assert cgroup_quota(tmp_path) == 1.5
-    assert usable_cores(tmp_path) <= 1.5
-    older = tmp_path / "older"
-    (older / "cpu").mkdir(parents=True)
-    (older / "cpu/cpu.cfs_quota_us").write_text("50000\n")
-    (older / "cpu/cpu.cfs_period_us").write_text("100000\n")
-    assert cgroup_quota(older) == 0.5
-    (older / "cpu/cpu.cfs_quota_us").write_text("-1\n")
-    assert cgroup_quota(older) == math.inf
 
 
 def test_more_slots_than_cores_are_warned_of() -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from distfd.core.errors import ClusterError, InputError
 from distfd.executors.ray.access_token import has_token, keep_token_private, private_folder
 from distfd.executors.ray.cluster_health import ServerProbe, probe
+from distfd.workers.cores import countable_cores
 from distfd.workers.processes import reaped_cluster
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def join(
         None: RAY_ADDRESS if set, else a private cluster. "local": a private one. "auto": one that runs on this
         machine. "host:port" or "ray://host:port".
     num_cpus : int or None
-        CPUs that a private cluster counts; None for all cores.
+        CPUs that a private cluster counts; None for all that this process may use.
     runtime_env : mapping, optional
         Ray's, of all that a connection made here starts.
     show_output : bool
@@ -191,7 +192,7 @@ def _start_private(num_cpus: int | None, runtime_env: Mapping[str, Any], *, show
     os.environ.setdefault("RAY_worker_niceness", "0")
     for name, value in (_QUIET | _HEALTH).items():
         os.environ.setdefault(name, value)
-    cores = os.cpu_count() or 1
+    cores = countable_cores()
     if num_cpus is not None and num_cpus > _MANY * cores:
         for name, value in {**_STARTS, "RAY_worker_maximum_startup_concurrency": str(2 * cores)}.items():
             os.environ.setdefault(name, value)
@@ -206,7 +207,7 @@ def _start_private(num_cpus: int | None, runtime_env: Mapping[str, Any], *, show
         with _kept_sigterm(), _forks_untold(), reaped_cluster():
             ray.init(
                 address="local",
-                num_cpus=num_cpus or os.cpu_count(),
+                num_cpus=num_cpus or countable_cores(),
                 include_dashboard=False,
                 logging_level=logging.ERROR,
                 log_to_driver=show_output,

@@ -44,7 +44,8 @@ class RayExecutor(Executor):
         None takes the cluster this process is connected to, else RAY_ADDRESS, else starts a private one, which ends
         with the process.
     num_cpus : int, optional
-        CPUs that a private cluster counts; all cores by default. Evaluations that mostly wait can share cores: count
+        CPUs that a private cluster counts; by default all that this process may use, by its affinity and its control
+        group. Evaluations that mostly wait can share cores: count
         more than there are.
     max_slots : int, optional
         Evaluations at once, at most.
