@@ -8,14 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from distfd.scheduling.chunk_sizes import next_due
 from distfd.scheduling.deadlines import in_time, room_from, time_from
 from distfd.scheduling.slot_queues import Issued
-from distfd.scheduling.stragglers import copies_of_late_points, late_chunks
+from distfd.scheduling.stragglers import copies_of_late_points, next_copy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import NDArray
 
     from distfd.scheduling.wave_state import WaveState
@@ -40,10 +37,10 @@ def issue(wave: WaveState, now: float) -> list[Submit]:
 def next_issue(wave: WaveState, now: float) -> float | None:
     """When `issue` has to be asked next, if nothing happens before."""
     times = [] if wave.policy.limit is None else [wave.policy.limit.until]
-    times += [due for due, _ in _may_queue(wave, now)]
-    if wave.idle():
-        times += [due for due, _ in late_chunks(wave)]
-    return min((due for due in times if due > now), default=None)
+    if _worth_refilling(wave) and (refill := wave.next_refill()) is not None:
+        times.append(refill)
+    times.append(next_copy(wave, now))
+    return min((due for due in times if now < due < math.inf), default=None)
 
 
 def _give_out(wave: WaveState, now: float) -> list[Submit]:
@@ -52,10 +49,15 @@ def _give_out(wave: WaveState, now: float) -> list[Submit]:
     unfinished = wave.estimates.unfinished(wave.backlog, wave.queues, now)
     for slot in wave.idle():
         submits += _give(wave, slot, now, now, unfinished)
-    for slot in [slot for due, slot in _may_queue(wave, now) if due <= now]:
+    for slot in wave.refills(now) if _worth_refilling(wave) else ():
         if len(wave.backlog) > wave.pool.slots:
             submits += _give(wave, slot, math.inf, now, unfinished)
     return submits
+
+
+def _worth_refilling(wave: WaveState) -> bool:
+    """Whether slots are given chunks ahead of time: not where there may not be enough for those that become idle."""
+    return len(wave.backlog) > wave.pool.slots and not wave.estimates.long
 
 
 def _give(wave: WaveState, slot: int, started: float, now: float, unfinished: float | None) -> list[Submit]:
@@ -103,23 +105,6 @@ def _submit(
     issued = Issued(next(wave.pool.chunks), index, wave.estimates.of(index), spend, started, lone, apart)
     wave.queues.add(slot, issued)
     return Submit(slot, issued.chunk, index, spend)
-
-
-def _may_queue(wave: WaveState, now: float) -> Iterator[tuple[float, int]]:
-    """Slots that may be given a chunk before they are done with what they have, and when.
-
-    Not one that is late: nobody knows for how long what is queued behind it would wait.
-    """
-    if len(wave.backlog) <= wave.pool.slots:
-        return  # there may not be enough for slots that become idle
-    if wave.estimates.long:
-        return
-    for slot, queue in wave.queues:
-        if len(queue) == 1 and not queue[0].lone and slot in wave.pool.up:
-            expected = wave.estimates.chunk(queue[0])
-            due = next_due(queue[0].started, expected)
-            if due < math.inf and now < queue[0].started + expected:
-                yield due, slot
 
 
 def _copy_stragglers(wave: WaveState, now: float) -> list[Submit]:

@@ -38,28 +38,29 @@ def out_of_time(wave: WaveState, now: float) -> bool:
     return limit is not None and (now >= limit.until or (not wave.queues and not in_time(wave, now)))
 
 
-_GRACE = 3.0
-"""Seconds past its timeout that a model which limits itself is given to say so."""
-
 WORTH_ENDING = 1.0
 """Seconds that a slot may go on with what nobody wants any more: to start another process takes as long."""
 
 
-def work_limits(wave: WaveState) -> Iterator[tuple[int, float]]:
-    """Slots at work, and when each is to be killed."""
+def overdue_slots(wave: WaveState, now: float) -> list[int]:
+    """Slots at work that are to be killed now: what they do is past its timeout, or wanted no more."""
+    slots = [slot for slot, due in _unwanted(wave) if now >= due]
+    return slots + [slot for slot, _ in wave.kill_times.take_until(now) if slot not in slots]
+
+
+def next_kill(wave: WaveState) -> float:
+    """When a slot at work is to be killed next; infinite where none is."""
+    first = wave.kill_times.first()
+    return min([math.inf if first is None else first, *(due for _, due in _unwanted(wave))])
+
+
+def _unwanted(wave: WaveState) -> Iterator[tuple[int, float]]:
+    """Slots at work on what others have settled, and when each has had long enough to end it by itself."""
     for slot, (since, _) in list(wave.pool.draining.items()):
         yield slot, since + WORTH_ENDING
-    timeout = wave.policy.timeout
-    if timeout is None and not wave.copies:
-        return
-    for slot, queue in wave.queues:
-        head = queue[0]
-        if wave.copies and wave.unwanted(queue):
-            yield slot, head.started + WORTH_ENDING
-        elif timeout is not None:
-            # Between points a slot looks at its budget, so at any time one evaluation is running that began in it.
-            slack = head.budget if len(head.index) > 1 else 0.0
-            yield slot, head.started + timeout + slack + (_GRACE if wave.policy.limits_itself else 0.0)
+    for slot, queue in wave.queues if wave.copies else ():
+        if wave.unwanted(queue):
+            yield slot, queue[0].started + WORTH_ENDING
 
 
 def setup_limits(wave: WaveState) -> Iterator[tuple[int, float]]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from distfd.core.records import Status
 from distfd.scheduling.assignment import issue, next_issue
-from distfd.scheduling.deadlines import WORTH_ENDING, out_of_time, setup_limits, work_limits
+from distfd.scheduling.deadlines import WORTH_ENDING, next_kill, out_of_time, overdue_slots, setup_limits
 from distfd.scheduling.lost_slots import LostSlots, overran, setup_overran
-from distfd.scheduling.slot_queues import SlotQueues
 from distfd.scheduling.wave_state import WaveState
 from distfd.workers.messages import SlotLost, SlotStarting, SlotUp
 
@@ -101,7 +101,7 @@ class Scheduler:
     def overdue(self, now: float) -> tuple[list[int], list[Attempts]]:
         """Slots to kill, as what they do is past its timeout or wanted no more, and the attempts that ends."""
         wave, policy = self._wave, self._wave.policy
-        late = [(slot, overran(policy.timeout or 0)) for slot, limit in work_limits(wave) if now >= limit]
+        late = [(slot, overran(policy.timeout or 0)) for slot in overdue_slots(wave, now)]
         late += [(slot, setup_overran(policy.setup_limit or 0)) for slot, due in setup_limits(wave) if now >= due]
         ended = [self._losses.take(slot, failure, now) for slot, failure in late]
         return [slot for slot, _ in late], [attempts for attempts in ended if attempts]
@@ -112,7 +112,8 @@ class Scheduler:
 
     def next_deadline(self) -> float | None:
         """When `overdue` has to be asked next."""
-        return min((limit for _, limit in (*work_limits(self._wave), *setup_limits(self._wave))), default=None)
+        soonest = min([next_kill(self._wave), *(limit for _, limit in setup_limits(self._wave))])
+        return soonest if soonest < math.inf else None
 
     def at_work(self) -> list[Issued]:
         """The chunks that slots are at, one for each that has any."""
@@ -136,7 +137,7 @@ class Scheduler:
                 if wave.unwanted(queue):
                     wave.discarded.given_up(queue[0], up, slot, now)
         wave.ledger.unfinished = 0
-        wave.queues = SlotQueues()
+        wave.forget_slots()
         return busy
 
     def _done(self, report: ChunkDone, now: float) -> Attempts | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from distfd.scheduling.attempts import Ledger
 from distfd.scheduling.backlog import Backlog
+from distfd.scheduling.chunk_sizes import next_due
 from distfd.scheduling.slot_queues import SlotQueues
 from distfd.scheduling.speculative_copies import DiscardedAttempts, SpeculativeCopies
 from distfd.scheduling.work_estimates import WorkEstimates
@@ -21,11 +23,17 @@ if TYPE_CHECKING:
     from distfd.scheduling.attempts import Attempts
     from distfd.scheduling.policy import Policy
     from distfd.scheduling.slot_pool import SlotPool
-    from distfd.scheduling.slot_queues import Issued
+    from distfd.scheduling.slot_queues import ChunksByTime, Issued
+
+
+_FEW = 64
+"""Slots that are looked at each time."""
+_GRACE = 3.0
+"""Seconds past its timeout that a model which limits itself is given to say so."""
 
 
 class WaveState:
-    """The books of a wave; what is done with them is in `issuing`, `deadlines` and `losses`.
+    """The books of a wave; what is done with them is in `assignment`, `deadlines` and `lost_slots`.
 
     Parameters
     ----------
@@ -50,20 +58,68 @@ class WaveState:
         self.backlog = Backlog(index[index != baseline] if first else index, self.estimates.by_point)
         if first:
             self.backlog.alone(np.array([baseline]))
-        self.queues = SlotQueues()
+        self.forget_slots()
+        self.late_scan: tuple[float, float] | None = None
+        """When chunks were last looked at for stragglers, and when the first of them is late."""
         self.copies = SpeculativeCopies()
         self.discarded = DiscardedAttempts(epoch)
         self.ledger = Ledger(self.total, len(index), baseline, policy.retries)
+
+    def forget_slots(self) -> None:
+        """Nothing is with any slot."""
+        self.queues = SlotQueues()
+        self.kill_times = self.queues.watch(self._kill_time)
+        self._refill_times: ChunksByTime | None = None
+        self._refills: list[tuple[int, Issued]] = []
+
+    def refills(self, now: float) -> list[int]:
+        """Slots that may be given a chunk before they are done with the one that they have.
+
+        Not one that is late: nobody knows for how long what is queued behind it would wait.
+        """
+        if (times := self._refill_chunks()) is None:
+            return []
+        self._refills += times.take_until(now)
+        self._refills = [(slot, head) for slot, head in self._refills if self._may_refill(slot, head, now)]
+        return [slot for slot, _ in self._refills]
+
+    def next_refill(self) -> float | None:
+        """When one more slot may be given a chunk ahead of time."""
+        times = self._refill_chunks()
+        first = None if times is None else times.first()
+        return None if first is None or first == math.inf else first
+
+    def _refill_chunks(self) -> ChunksByTime | None:
+        if self._refill_times is None and self.estimates.each is not None:
+            # Before anything is known of times, no chunk has one.
+            self._refill_times = self.queues.watch(lambda head: next_due(head.started, self.estimates.chunk(head)))
+        return self._refill_times
+
+    def _may_refill(self, slot: int, head: Issued, now: float) -> bool:
+        queue = self.queues.of(slot)
+        alone = len(queue) == 1 and queue[0] is head and not head.lone
+        return alone and slot in self.pool.up and now < head.started + self.estimates.chunk(head)
 
     def idle(self) -> list[int]:
         """Slots that have nothing to do."""
         if len(self.queues) >= len(self.pool.up):  # as nearly always; looking at each of 10,000 slots takes 2 ms
             return []
-        idle = [slot for slot in self.pool.idle() if slot not in self.queues]
+        idle = [slot for slot in self.queues.emptied if slot in self.pool.up and slot not in self.pool.draining]
+        if len(idle) + len(self.queues) < len(self.pool.up) or len(self.pool.up) <= _FEW:
+            # Some have had nothing yet, or still do what nobody wants any more; and few are soon looked at.
+            idle = [slot for slot in self.pool.idle() if slot not in self.queues]
         if not self.backlog.suspects:
             return idle
         closed = {self.host(slot) for slot, queue in self.queues if queue[0].apart}
         return [slot for slot in idle if self.host(slot) not in closed]
+
+    def _kill_time(self, issued: Issued) -> float:
+        """When a slot that is at this chunk is to be killed; infinite without a timeout."""
+        if self.policy.timeout is None:
+            return math.inf
+        # Between points a slot looks at its budget, so at any time one evaluation is running that began in it.
+        slack = issued.budget if len(issued.index) > 1 else 0.0
+        return issued.started + self.policy.timeout + slack + (_GRACE if self.policy.limits_itself else 0.0)
 
     def host(self, slot: int) -> str | None:
         """Where a slot is, if that is known."""
