@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from distfd.core.files import at_home
 from distfd.doctor.cluster import cluster_findings
 from distfd.doctor.finding import Finding
 from distfd.doctor.machine import machine_findings
@@ -31,7 +32,7 @@ def examine(config: Config | None = None) -> list[Finding]:
     looks: list[Callable[[], Iterator[Finding]]] = [
         lambda: software_findings([] if config is None else _programs(config)),
         lambda: machine_findings(None if cluster is None else cluster.num_cpus, os.environ),
-        lambda: cluster_findings(None if cluster is None else cluster.address, os.environ, Path.home()),
+        lambda: cluster_findings(None if cluster is None else cluster.address, os.environ, at_home("~")),
         lambda: storage_findings(output),
     ]
     found: list[Finding] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import hashlib
+import os
 import platform
 import re
 from dataclasses import dataclass
@@ -51,7 +52,7 @@ class Submission:
 
         Of small letters, digits and hyphens, 40 at most, as Kubernetes asks for.
         """
-        who = f"{getpass.getuser()}@{platform.node()}:{self.output}"
+        who = f"{_user()}@{platform.node()}:{self.output}"
         title = re.sub("[^a-z0-9]+", "-", self.output.name.lower()).strip("-")[:20].strip("-")
         return f"distfd-{title or 'run'}-{hashlib.sha256(who.encode()).hexdigest()[:8]}"
 
@@ -70,3 +71,10 @@ class Submission:
         file = config or self.loaded.path.name
         kept = [text for text in self.overrides if not text.startswith(_OURS)]
         return [python, "-m", "distfd", "run", file, *kept, *overrides]
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # no entry in the passwd database, and no variable that names them
+        return str(os.getuid())

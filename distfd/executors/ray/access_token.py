@@ -14,12 +14,17 @@ from distfd.core.files import owner_only
 
 _LONGEST_FOLDER = 40
 """Bytes, so that Ray's sockets below it stay within the 107 that the kernel allows."""
+_SHORT = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108  # a folder of our own is made in one of them
+"""Where that folder goes if TMPDIR is too long, or cannot be written."""
 
 
 def has_token() -> bool:
     """Whether Ray has a token at hand."""
     named = any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
-    return named or _token_file().exists()
+    try:
+        return named or home_token_file().exists()
+    except (OSError, RuntimeError):
+        return False
 
 
 def keep_token_private() -> None:
@@ -36,16 +41,28 @@ def keep_token_private() -> None:
         return
     if any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")):
         return
-    path = _token_file()
-    with contextlib.suppress(OSError):  # Ray says more of a home that cannot be written
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        try:
-            # 32 bytes, as Ray's own have.
-            with open(path, "x", encoding="ascii", opener=owner_only) as file:
-                file.write(secrets.token_hex(32))
-        except FileExistsError:
-            if path.stat().st_mode & 0o077:
-                path.chmod(0o600)
+    try:
+        _keep_token(home_token_file())
+    except (OSError, RuntimeError) as error:
+        # No home: a user without an entry in the passwd database, or a home that cannot be written.
+        own = _own_folder()
+        if own is None:
+            return  # Ray says more
+        _keep_token(own / "auth_token")
+        os.environ["RAY_AUTH_TOKEN_PATH"] = str(own / "auth_token")
+        text = f"the token of private Ray clusters is kept in {own}, as there is no home folder for it ({error})"
+        warnings.warn(text, RuntimeWarning, stacklevel=2)
+
+
+def _keep_token(path: Path) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        # 32 bytes, as Ray's own have.
+        with open(path, "x", encoding="ascii", opener=owner_only) as file:
+            file.write(secrets.token_hex(32))
+    except FileExistsError:
+        if path.stat().st_mode & 0o077:
+            path.chmod(0o600)
 
 
 def private_folder() -> str | None:
@@ -55,15 +72,35 @@ def private_folder() -> str | None:
     """
     if os.environ.get("RAY_TMPDIR"):
         return None
-    own = Path(tempfile.gettempdir(), f"distfd-{os.getuid()}")
-    with contextlib.suppress(OSError):
-        own.mkdir(mode=0o700, exist_ok=True)
-        found = own.lstat()
-        # Another user may have been first to take the name.
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
-            own = Path(tempfile.mkdtemp(prefix="distfd-"))
-    return str(own / "ray") if own.is_dir() and len(os.fsencode(own)) <= _LONGEST_FOLDER else None
+    own = _own_folder()
+    return None if own is None else str(own / "ray")
 
 
-def _token_file() -> Path:
+def _own_folder() -> Path | None:
+    """A short path to a folder of this user's alone, made if need be; None where there can be none.
+
+    TMPDIR may be too long for the names of sockets, as batch systems and test runners make it.
+    """
+    for base in dict.fromkeys((tempfile.gettempdir(), *_SHORT)):
+        own = Path(base, f"distfd-{os.getuid()}")
+        if len(os.fsencode(own)) > _LONGEST_FOLDER:
+            continue
+        with contextlib.suppress(OSError):
+            own.mkdir(mode=0o700, exist_ok=True)
+            found = own.lstat()
+            if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077:
+                return own
+            # Another user may have been first to take the name.
+            return Path(tempfile.mkdtemp(prefix="distfd-", dir=base))
+    return None
+
+
+def home_token_file() -> Path:
+    """Where Ray keeps its token.
+
+    Raises
+    ------
+    RuntimeError
+        If this user has no home.
+    """
     return Path.home() / ".ray" / "auth_token"
