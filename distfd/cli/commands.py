@@ -137,7 +137,8 @@ def _progress(quiet: bool, log_format: str, *, printing: bool = False) -> Iterat
     epilog=examples(
         "distfd plan job.yaml derivative.scheme=central4",
         "distfd plan job.yaml --slots 10000 --duration 5min --spread 0.3",
-    )
+    ),
+    short_help="Show evaluations, rounds and resources without running any.",
 )
 def plan(
     config: ConfigFile,
@@ -150,13 +151,17 @@ def plan(
     spread: Annotated[
         float, typer.Option("--spread", help="Standard deviation of that over the mean; lognormal.")
     ] = 0.0,
+    no_import: Annotated[
+        bool, typer.Option("--no-import", help="Do not import the objective's module or look for its program.")
+    ] = False,
     debug: Debug = False,  # noqa: ARG001  # see main()
 ) -> None:
-    """Show evaluations, rounds and resources without running any."""
+    """Show evaluations, rounds and resources; import the objective or look for its program, and run nothing."""
     from distfd.config.load import load_config
     from distfd.jobs.preview import preview
 
-    say(preview(load_config(config, overrides or ()), _assumed(slots, duration, spread)))
+    loaded = load_config(config, overrides or ())
+    say(preview(loaded, _assumed(slots, duration, spread), no_import=no_import))
 
 
 def _assumed(slots: int | None, duration: str | None, spread: float) -> Assumed | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from distfd.cli.deck_draft import Draft
@@ -80,7 +81,7 @@ def config_template(to: str | None = None) -> Draft:
     config = Path(to or "config.yaml")
     model = config.parent / "model.py"
     for path in (config, model):
-        if path.exists():
+        if os.path.lexists(path):
             raise InputError(f"{path} is there already; remove it, or write elsewhere (--to other/config.yaml)")
     if not config.parent.is_dir():
         raise InputError(f"--to: there is no folder {config.parent}")

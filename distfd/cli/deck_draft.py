@@ -70,7 +70,7 @@ def draft(command: str, decks: Sequence[str], to: str | None = None) -> Draft:
         raise InputError(f"{', '.join(decks)}: no number is marked; write {{{{ width = 0.3 }}}} in place of 0.3")
     files[config] = _config(argv, inputs, values, _beside(argv[1:], inputs, config.parent))
     for path in files:
-        if path.exists():
+        if os.path.lexists(path):
             raise InputError(f"{path} is there already; remove it, or write elsewhere (--to)")
     return Draft(config, files)
 

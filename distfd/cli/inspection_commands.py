@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
 from distfd.cli import terminal
 from distfd.cli.options import Debug, Overrides, examples
+from distfd.core.printable import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from distfd.run_directory.status import RunStatus
 
 
@@ -70,7 +73,7 @@ def _followed(directory: str) -> RunStatus:
     from rich.text import Text
 
     with Live(console=Console(file=out), transient=True, auto_refresh=False) as live:
-        return watch.follow(directory, lambda text: live.update(Text(text), refresh=True), every=0)
+        return watch.follow(directory, lambda text: live.update(Text(printable(text)), refresh=True), every=0)
 
 
 def report(
@@ -110,15 +113,20 @@ def init(
     from distfd.cli.config_template import config_template
     from distfd.cli.deck_draft import draft
     from distfd.core.errors import InputError
+    from distfd.core.files import write_named
 
     if command is None and deck:
         raise InputError("init: say what reads the deck: --command 'solver deck.inp'")
     made = config_template(to) if command is None else draft(command, deck or (), to)
     for path, text in made.files.items():
-        path.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
+        write_named(path, _writer(text))
     say(f"wrote {', '.join(map(str, made.files))}")
     then = "" if command is None else "change its outputs, then   "
     say(f"next: {then}distfd run {made.config}{'' if command is None else ' --evaluate x0'}")
+
+
+def _writer(text: str) -> Callable[[IO[bytes]], object]:
+    return lambda file: file.write(text.encode("utf-8", "surrogateescape"))
 
 
 def doctor(
@@ -156,4 +164,4 @@ def schema(*, debug: Debug = False) -> None:  # noqa: ARG001  # see main()
 
 def say(text: str) -> None:
     """Print what was asked for."""
-    print(text, file=terminal.answers(), flush=True)
+    print(printable(text), file=terminal.answers(), flush=True)

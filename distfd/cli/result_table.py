@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from distfd.cli.terminal import answers
+from distfd.core.printable import printable
 from distfd.run_directory.result_json import cell_text, findings, summary, table_columns, table_rows
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def show_result(result: Mapping[str, Any], directory: RunDirectory) -> None:
     message = result.get("message") if result["task"] not in ("minimize", "least_squares") else None
     out = answers()
     if not out.isatty():
-        out.write("\n".join(filter(None, (summary(result), message, where))) + "\n")
+        out.write(printable("\n".join(filter(None, (summary(result), message, where)))) + "\n")
         out.flush()
         return
     from rich.console import Console
@@ -39,18 +40,19 @@ def show_result(result: Mapping[str, Any], directory: RunDirectory) -> None:
         console.print(result_table(result, console.width))
     *found, effort = findings(result)
     for line in found:
-        console.print(Text(line))
+        console.print(Text(printable(line)))
     done = result["status"] == "done"
     if message:
-        console.print(Text(message))
-    console.print(Text(effort, style="green" if done else "yellow"))
-    console.print(Text(where, style="dim"), soft_wrap=True)
+        console.print(Text(printable(message)))
+    console.print(Text(printable(effort), style="green" if done else "yellow"))
+    console.print(Text(printable(where), style="dim"), soft_wrap=True)
 
 
 def result_table(result: Mapping[str, Any], width: int) -> Table:
     """Coordinates by row; with as many digits as the width allows, down to three."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
+    from rich.text import Text
 
     names, columns = result["names"], dict(table_columns(result))
     shown, left_out = table_rows(len(names))
@@ -62,7 +64,7 @@ def result_table(result: Mapping[str, Any], width: int) -> Table:
     table = Table(box=SIMPLE_HEAD, padding=(0, 2, 0, 0), pad_edge=False, show_edge=False)
     table.add_column("", no_wrap=True, overflow="ellipsis", max_width=named + 2)
     for title in columns:
-        table.add_column(title, justify="right", no_wrap=True, overflow="ellipsis")
+        table.add_column(Text(printable(title)), justify="right", no_wrap=True, overflow="ellipsis")
     for row, k in enumerate(shown):
         if left_out and row == len(shown) // 2:
             table.add_row(f"... {left_out} more", *("..." for _ in columns))
@@ -84,4 +86,4 @@ def _short(path: Path) -> str:
 
 def _plain(name: str) -> str:
     """A name as it is: rich would read [red] as a colour."""
-    return name.replace("[", "\\[")
+    return printable(name).replace("[", "\\[")

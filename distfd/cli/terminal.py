@@ -12,12 +12,15 @@ import errno
 import io
 import json
 import os
+import stat
 import sys
 import traceback
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
 from distfd.core.errors import StoreError
+from distfd.core.files import open_to_add
+from distfd.core.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -100,6 +103,10 @@ def open_streams() -> None:
             os.open(os.devnull, os.O_RDWR)
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
+    for answering in (sys.stdout, sys.stderr):
+        # A name that the terminal's character set lacks is no reason to fail.
+        if isinstance(answering, io.TextIOWrapper):
+            answering.reconfigure(errors="backslashreplace")
 
 
 def divert(log: Path, *, show_output: bool = False) -> None:
@@ -118,11 +125,13 @@ def divert(log: Path, *, show_output: bool = False) -> None:
     own = stream()
     sys.stderr.flush()
     with contextlib.suppress(OSError):  # without the file the noise stays where it was
-        file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        nowhere = str(log) == os.devnull
+        file = os.open(log, os.O_WRONLY | os.O_CLOEXEC) if nowhere else open_to_add(log)
         os.dup2(file, 2)
         os.close(file)
         # Before Ray is imported, so after Ray has said its last word: such functions run last in, first out.
-        atexit.register(_remove_if_empty, log)
+        if not nowhere:
+            atexit.register(_remove_if_empty, log)
     if show_output:
         os.environ.setdefault("RAY_DEDUP_LOGS", "0")
         sys.stdout = sys.stderr = _Printed(own, sys.stderr)
@@ -150,7 +159,7 @@ class _Printed(io.TextIOBase):
 def error(text: str, code: int, *, debug: bool) -> None:
     """Say why the command fails."""
     if debug:
-        traceback.print_exc(file=stream())
+        stream().write(printable(traceback.format_exc()))
     _say("error", f"distfd: {text}", message=text, exit_code=code)
 
 
@@ -163,16 +172,18 @@ def show_warning(message: Warning | str, category: type[Warning], filename: str,
 
 
 def _say(kind: str, text: str, **fields: Any) -> None:
+    # The display above the panel makes its own text printable.
     if _state.above is not None and not _state.json:
         _state.above(text)
         return
     if _state.json:
         text = json.dumps({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": kind, **fields})
     with contextlib.suppress(OSError):  # nobody listens any more
-        stream().write(text + "\n")
+        stream().write(printable(text) + "\n")
 
 
 def _remove_if_empty(log: Path) -> None:
     with contextlib.suppress(OSError):
-        if log.is_file() and log.stat().st_size == 0:
+        found = log.lstat()
+        if stat.S_ISREG(found.st_mode) and found.st_size == 0:
             log.unlink()

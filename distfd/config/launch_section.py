@@ -16,7 +16,7 @@ def _remote(text: str) -> str:
 
 
 def _line(text: str) -> str:
-    if "\n" in text:
+    if any(c in text for c in "\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029") or "\0" in text:
         raise wrong("must be one line")
     return text
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from distfd.core.files import open_plain
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -19,6 +21,7 @@ def read_vector(path: str) -> NDArray[np.float64]:
         If the file is not there, or holds anything else. Pickles are never read.
     """
     try:
+        open_plain(path, follow=True).close()
         # Mapped, a header that promises more than the file holds is refused instead of allocated.
         found = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError, SyntaxError, TypeError, OverflowError, MemoryError) as error:

@@ -7,6 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from distfd.config.mistakes import Mistake, Place, config_error, nearest, shown
+from distfd.core.files import open_plain
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +32,7 @@ def read_file(path: Path) -> Document:
     """
     name = str(path)
     try:
-        with path.open("rb") as file:
+        with open_plain(path, follow=True) as file:
             raw = file.read(MOST_BYTES + 1)
     except OSError as error:
         near = _meant(path) if isinstance(error, FileNotFoundError) else ""

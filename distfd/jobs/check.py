@@ -12,6 +12,7 @@ import numpy as np
 from distfd.checks.check_report import check_fields
 from distfd.checks.derivative_check import Check, check_derivative
 from distfd.core.errors import InputError
+from distfd.core.files import write_named
 from distfd.differentiation.sweep_result import TOLERANCE
 from distfd.jobs.build import make_evaluator, make_objective
 from distfd.observers.json_log import JsonLog
@@ -110,7 +111,8 @@ def check_job(
 def _write(json_file: str, check: Check, problem: Problem) -> None:
     fields: dict[str, Any] = plain(check_fields(check, problem.names))
     try:
-        Path(json_file).write_text(json.dumps(fields, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        text = json.dumps(fields, indent=1, allow_nan=False) + "\n"
+        write_named(json_file, lambda file: file.write(text.encode()))
     except OSError as error:
         raise InputError(f"--json: {json_file} cannot be written: {error.strerror}") from error
 

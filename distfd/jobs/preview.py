@@ -13,6 +13,7 @@ from distfd.differentiation.noise_survey import EVALUATIONS
 from distfd.executors.serial import SerialExecutor
 from distfd.jobs.build import make_evaluator, make_objective
 from distfd.jobs.forecast import forecast
+from distfd.objectives.function import PythonObjective
 from distfd.run_directory.directory import RunDirectory
 from distfd.stores.summary import read_summary
 from distfd.workers.cores import countable_cores
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from distfd.jobs.forecast import Assumed
 
 
-def preview(loaded: LoadedConfig, assumed: Assumed | None = None) -> str:
+def preview(loaded: LoadedConfig, assumed: Assumed | None = None, *, no_import: bool = False) -> str:
     """Evaluations, rounds and resources of a job, as text.
 
     Parameters
@@ -32,6 +33,8 @@ def preview(loaded: LoadedConfig, assumed: Assumed | None = None) -> str:
     loaded : LoadedConfig
     assumed : Assumed, optional
         A cluster and a duration of J for which the first wave is simulated.
+    no_import : bool
+        Run no code of the job's: its module is not imported, and its program is not looked for.
 
     Raises
     ------
@@ -39,7 +42,7 @@ def preview(loaded: LoadedConfig, assumed: Assumed | None = None) -> str:
         If the objective cannot be used, or a step cannot be held.
     """
     config, problem = loaded.config, loaded.config.problem()
-    objective = make_objective(loaded, problem)
+    objective = PythonObjective(_never) if no_import else make_objective(loaded, problem)
     with make_evaluator(config, problem, objective, executor=SerialExecutor()) as evaluator:
         kind = {"minimize": "gradient", "least_squares": "jacobian"}.get(config.task, config.task)
         if config.task == "minimize" and config.minimize.constraints:
@@ -63,6 +66,11 @@ def preview(loaded: LoadedConfig, assumed: Assumed | None = None) -> str:
     if assumed is not None:
         rows += forecast(n, len(problem.names), assumed)
     return "\n".join(f"{title + ':':<13} {text}" for title, text in rows)
+
+
+def _never(x: object) -> float:
+    """In the place of J where that is not imported: nothing is evaluated here."""
+    raise AssertionError(f"J is not evaluated by a plan, at {x}")
 
 
 def _times(config: Config) -> str:

@@ -6,6 +6,7 @@ import base64
 from typing import TYPE_CHECKING, Any
 
 from distfd.core.errors import InputError
+from distfd.launch.submission import refuse_control_characters
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,5 +67,6 @@ def _files(order: Submission) -> list[Path]:
         parts = path.relative_to(order.folder).parts
         hidden = any(part.startswith(".") or part in _LEFT_HERE for part in parts)
         if path.is_file() and not hidden and not path.is_relative_to(order.output):
+            refuse_control_characters("a file beside the configuration", str(path))
             found.append(path)
     return found

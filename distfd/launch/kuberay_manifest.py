@@ -6,6 +6,7 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 import distfd.launch.kuberay_config_map as files
+from distfd.launch.submission import override
 
 if TYPE_CHECKING:
     from distfd.config.launch_section import KubeRay
@@ -59,7 +60,7 @@ def manifest_text(found: list[dict[str, Any]]) -> str:
 
 def _ray_job(order: Submission, wanted: KubeRay) -> dict[str, Any]:
     folder = wanted.folder or CONFIG
-    where = f"output={directory(order)}", "cluster.address=auto"
+    where = override("output", directory(order)), "cluster.address=auto"
     command = order.command("python", *where, config=f"{folder}/{order.loaded.path.name}")
     # A run that another cluster left behind is locked by nobody and resumes; so does each retry.
     spec: dict[str, Any] = {

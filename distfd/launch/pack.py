@@ -27,7 +27,8 @@ def write_tar(directory: Path, file: IO[bytes]) -> None:
     """Pack a run's directory, without the work directories of its programs."""
 
     def kept(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
-        return None if member.name.split("/")[0] in _LEFT_OUT else member
+        plain = member.isreg() or member.isdir()  # links and pipes are none of distfd's, and are not taken at home
+        return member if plain and member.name.split("/")[0] not in _LEFT_OUT else None
 
     with tarfile.open(fileobj=file, mode="w:gz", compresslevel=6) as tar:
         for path in sorted(directory.iterdir()):

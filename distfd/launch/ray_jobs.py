@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from distfd.core.errors import ClusterError, InputError
 from distfd.launch.pack import read_printed
+from distfd.launch.submission import override
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,7 +51,7 @@ class RayLauncher:
     @property
     def entrypoint(self) -> str:
         """The shell command of the job; ``exec``, so that a signal to stop reaches distfd."""
-        where = f"output={self.directory}", "cluster.address=auto"
+        where = override("output", self.directory), "cluster.address=auto"
         return f"exec {shlex.join(self.order.command('python', *where))}"
 
     @property

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tarfile
-from pathlib import PurePosixPath
-from typing import IO, TYPE_CHECKING
+import tempfile
+import zlib
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import IO
 
 from distfd.core.errors import InputError, StoreError
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from distfd.core.files import check_own_folder, make_folders, put_aside, read_plain, replace_file
 
 _MARK = "submitted.json"
+_LONGEST_MARK = 10_000
+_LONGEST = 100
+"""Characters of the name that are kept in another made from it."""
+
+MOST_MEMBERS, MOST_BYTES, MOST_LEVELS = 100_000, 16 * 2**30, 32
+"""Of what is brought back: a tar of a few kB can promise any number of bytes."""
 
 
 def check_place(output: Path, job: str) -> None:
@@ -23,41 +31,57 @@ def check_place(output: Path, job: str) -> None:
     ------
     InputError
     """
-    if output.exists() and _owner(output) != job and (not output.is_dir() or any(output.iterdir())):
+    if os.path.lexists(output) and _owner(output) != job and (not output.is_dir() or any(output.iterdir())):
         raise InputError(f"output: {output} holds something else than what {job} brought back; give another output")
 
 
-def unpack(archive: IO[bytes], output: Path, job: str) -> None:
+def unpack(archive: IO[bytes], output: Path, job: str) -> Path | None:
     """Put a packed run where ``output`` is, whole or not at all.
+
+    It is unpacked into a directory that is made for it, and what stood in its place is kept under a name that is made
+    for that too: nothing that was there before is removed.
+
+    Returns
+    -------
+    Path or None
+        Where what stood there is kept; None where there was nothing.
 
     Raises
     ------
     StoreError
         If it cannot be written, or is not what it should be.
     """
-    part, old = (output.with_name(output.name + ending) for ending in (".part", ".old"))
+    part = aside = None
     try:
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True, mode=0o700)
+        make_folders(output.parent)
+        part = Path(tempfile.mkdtemp(prefix=f".{output.name[:_LONGEST]}.", suffix=".part", dir=output.parent))
         with tarfile.open(fileobj=archive, mode="r:*") as tar:
             _unpack(tar, part)
-        (part / _MARK).write_text(json.dumps({"job": job}) + "\n", encoding="utf-8")
-        shutil.rmtree(old, ignore_errors=True)
-        if output.exists():
-            output.rename(old)
+        mark = json.dumps({"job": job}) + "\n"
+        replace_file(part / _MARK, lambda file: file.write(mark.encode()))
+        if os.path.lexists(output):
+            check_own_folder(output)
+            if not any(output.iterdir()):
+                output.rmdir()
+            else:
+                stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+                aside = put_aside(output, f"{output.name}.{stamp}")
         part.rename(output)
-        shutil.rmtree(old, ignore_errors=True)
-    except (OSError, tarfile.TarError) as error:
+    except (OSError, tarfile.TarError, EOFError, zlib.error, ValueError, OverflowError) as error:
+        if part is not None:
+            shutil.rmtree(part, ignore_errors=True)
+        kept = f"; what stood there is kept as {aside}" if aside is not None else ""
         raise StoreError(
-            f"output: {output} cannot be written: {error}; submit again to have it sent once more"
+            f"output: {output} cannot be written: {error}{kept}; submit again to have it sent once more"
         ) from error
+    return aside
 
 
 def _owner(output: Path) -> str | None:
     try:
-        found = json.loads((output / _MARK).read_text(encoding="utf-8"))
+        found = json.loads(read_plain(output / _MARK, _LONGEST_MARK))
         return str(found["job"])
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return None
 
 
@@ -71,8 +95,18 @@ def _unpack(tar: tarfile.TarFile, into: Path) -> None:
     tarfile.TarError
         If there is anything else in it.
     """
-    for member in tar.getmembers():
+    total = 0
+    names = set()
+    for count, member in enumerate(tar):
         name = PurePosixPath(member.name)
+        total += member.size
+        if count >= MOST_MEMBERS or total > MOST_BYTES:
+            raise tarfile.TarError(f"it has more than {MOST_MEMBERS:,} files, or {MOST_BYTES / 2**30:.0f} GiB")
+        if name in names:
+            raise tarfile.TarError(f"{member.name!r} is there twice")
+        names.add(name)
+        if len(name.parts) > MOST_LEVELS or not member.name.isprintable():
+            raise tarfile.TarError(f"{member.name[:80]!r} is no name of a file of a run")
         if name.is_absolute() or ".." in name.parts or not (member.isreg() or member.isdir()):
             raise tarfile.TarError(f"{member.name!r} is no plain file or folder below its own")
         member.mode = 0o700 if member.isdir() else 0o600

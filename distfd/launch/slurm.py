@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from distfd.core.errors import ClusterError, StoreError
+from distfd.core.files import check_own_folder, make_folders, open_plain, read_plain, replace_file
+from distfd.launch.submission import override
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +49,7 @@ class SlurmLauncher:
 
         wanted, config = self.order.loaded.config.launch.slurm, self.order.loaded.config
         alone = wanted.nodes == 1
-        where = [f"output={self.order.output}", f"cluster.address={'local' if alone else 'auto'}"]
+        where = [override("output", str(self.order.output)), f"cluster.address={'local' if alone else 'auto'}"]
         command = self.order.command(sys.executable, *where, config=str(self.order.loaded.path))
         made = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False, keep_trailing_newline=True)  # noqa: S701  # a shell script
         made.filters["quote"] = shlex.quote
@@ -58,6 +60,8 @@ class SlurmLauncher:
             options=wanted.options,
             setup=wanted.setup,
             folder=str(self.folder),
+            # sbatch puts numbers in the place of %j and the like, and % for %%.
+            log_folder=str(self.folder).replace("%", "%%"),
             command=shlex.join(command),
             count_cpus=alone and config.cluster.num_cpus is None,
             ray=str(Path(sys.executable).with_name("ray")),
@@ -79,8 +83,10 @@ class SlurmLauncher:
             return SlurmJob(queued[0], self.folder)
         script = self.folder / "job.sh"
         try:
-            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            script.write_text(self.describe(), encoding="utf-8")
+            make_folders(self.folder)
+            check_own_folder(self.folder)
+            text = self.describe()
+            replace_file(script, lambda file: file.write(text.encode()))
         except OSError as error:
             raise StoreError(f"{script} cannot be written: {error.strerror or error}") from error
         answer = _slurm("sbatch", "--parsable", str(script))
@@ -118,7 +124,7 @@ class SlurmJob:
             looks += 1
             time.sleep(_LOOK)
         try:
-            return int((self.folder / f"{self.number}.exit").read_text(encoding="ascii"))
+            return int(read_plain(self.folder / f"{self.number}.exit", 100))
         except (OSError, ValueError):
             say("the job ended without a word from distfd: cancelled, or its node was lost")
             return 4
@@ -134,7 +140,7 @@ class SlurmJob:
     def _hand_on(self, position: int, say: Callable[[str], None]) -> int:
         """Whole lines from a place in the log on; the place behind them."""
         try:
-            with self._log.open("rb") as file:
+            with open_plain(self._log) as file:
                 file.seek(position)
                 whole, newline, _ = file.read().rpartition(b"\n")
         except OSError:  # not there yet

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import getpass
 import hashlib
+import json
 import os
 import platform
 import re
+import sys
+import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from distfd.core.errors import InputError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,6 +22,26 @@ if TYPE_CHECKING:
 
 _OURS = ("launch.", "launch=", "output=", "cluster.address=")
 """Overrides of what means nothing on the cluster, or something else."""
+
+
+def refuse_control_characters(what: str, text: str) -> None:
+    """Refuse what would end a line of a script, or what no manifest can hold.
+
+    Raises
+    ------
+    InputError
+    """
+    bad = next((c for c in text if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") and c != "\t"), None)
+    if bad is not None:
+        raise InputError(
+            f"{what}: {text!r:.200} has the character {bad!r}, which cannot be in a script or manifest; rename it"
+        )
+
+
+def override(key: str, value: str) -> str:
+    """``key=value`` for a command line, with a value that YAML reads back as this very text."""
+    plain = re.fullmatch(r"(/|~/)[\w./+@=-]*", value, re.ASCII)
+    return f"{key}={value if plain else json.dumps(value, ensure_ascii=False)}"
 
 
 @dataclass(frozen=True)
@@ -34,7 +59,19 @@ class Submission:
     overrides: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        _ = self.output
+        launch = self.loaded.config.launch
+        for what, text in (
+            ("output", str(self.output)),
+            ("the configuration's path", str(self.loaded.path)),
+            *(("override", text) for text in self.overrides),
+            ("launch.directory", launch.directory or ""),
+            *(("launch.slurm.options", text) for text in launch.slurm.options),
+            *(("launch.slurm.setup", text) for text in launch.slurm.setup),
+            ("launch.kuberay.image", launch.kuberay.image),
+            ("launch.kuberay.folder", launch.kuberay.folder or ""),
+            ("the interpreter's path", sys.executable),
+        ):
+            refuse_control_characters(what, text)
 
     @property
     def output(self) -> Path:
@@ -69,7 +106,7 @@ class Submission:
             The configuration file on the cluster; by default its bare name, in the current directory.
         """
         file = config or self.loaded.path.name
-        kept = [text for text in self.overrides if not text.startswith(_OURS)]
+        kept = [text for text in self.overrides if not text.lstrip().startswith(_OURS)]
         return [python, "-m", "distfd", "run", file, *kept, *overrides]
 
 

@@ -109,6 +109,6 @@ def _brought(job: Job, order: Submission, say: Callable[[str], None]) -> dict[st
     with tempfile.TemporaryFile() as archive:
         if job.bring_back(archive):
             archive.seek(0)
-            unpack(archive, order.output, order.name)
-            say(f"brought back to {order.output}")
+            kept = unpack(archive, order.output, order.name)
+            say(f"brought back to {order.output}" + (f"; what stood there is kept as {kept}" if kept else ""))
     return directory.result()

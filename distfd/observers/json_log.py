@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
 from distfd.core.errors import StoreError
-from distfd.core.files import owner_only
+from distfd.core.files import open_to_add
 from distfd.results import events
 
 if TYPE_CHECKING:
@@ -26,13 +26,13 @@ class JsonLog:
     Raises
     ------
     StoreError
-        If it cannot be written.
+        If it cannot be written, or what is there is no plain file of ours.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
-            self._file = open(path, "a", encoding="utf-8", opener=owner_only)  # noqa: SIM115  # closed by __exit__
+            self._file = open(open_to_add(path), "a", encoding="utf-8")  # noqa: PTH123, SIM115  # closed by __exit__
         except OSError as error:
             raise StoreError(f"the log {path} cannot be opened: {error.strerror}") from error
 

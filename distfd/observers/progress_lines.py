@@ -6,6 +6,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, TextIO
 
+from distfd.core.printable import printable
 from distfd.observers.progress_state import ProgressState, duration
 from distfd.results import events
 
@@ -56,7 +57,7 @@ class ProgressLines:
 
     def say(self, text: str) -> None:
         """Print one line."""
-        print(time.strftime("%H:%M:%S"), text, file=self._stream, flush=True)
+        print(time.strftime("%H:%M:%S"), printable(text), file=self._stream, flush=True)
 
     def close(self) -> None:
         """Nothing is left open by lines."""

@@ -6,6 +6,7 @@ import contextlib
 import sys
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
+from distfd.core.printable import printable
 from distfd.observers.progress_state import ProgressState, duration
 from distfd.results import events
 
@@ -54,7 +55,7 @@ class LivePanel:
 
     def say(self, text: str) -> None:
         """Print a line above the panel, where it stays."""
-        self._console.print(text, markup=False, soft_wrap=True)
+        self._console.print(printable(text), markup=False, soft_wrap=True)
 
     def hold(self, title: str) -> None:
         """Keep the panel up between waves, from now until `close`; the title stands there until the first begins."""
@@ -124,9 +125,9 @@ class _View:
 
         standing, width = self._panel._standing, options.max_width  # noqa: SLF001  # its other half
         if not standing.waves:
-            yield Text(f"{self._panel._held}, {duration(standing.elapsed)}", style="dim")  # noqa: SLF001  # as above
+            yield Text(printable(f"{self._panel._held}, {duration(standing.elapsed)}"), style="dim")  # noqa: SLF001  # as above
             return
-        head, *below = panel_lines(standing, width)
+        head, *below = map(printable, panel_lines(standing, width))
         bar = ProgressBar(total=max(1, standing.total), completed=standing.done)
         grid = Table.grid(padding=(0, 1, 0, 0))
         if width < _NARROW:

@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distfd.core.files import owner_only
+from distfd.core.files import open_plain, open_to_add
 from distfd.results import events
 
 if TYPE_CHECKING:
@@ -38,13 +38,13 @@ class WorkerOutputs:
             for file, title in self._files.items():
                 printed = b"".join(_lines(Path(file)))
                 if printed.strip():
-                    with open(path, "ab", opener=owner_only) as gathered:
+                    with open(open_to_add(path), "ab") as gathered:  # noqa: PTH123
                         gathered.write(f"--- {title}\n".encode() + printed)
         self._files.clear()
 
 
 def _lines(file: Path) -> Iterator[bytes]:
-    with contextlib.suppress(FileNotFoundError), file.open("rb") as opened:
+    with contextlib.suppress(FileNotFoundError), open_plain(file, follow=True) as opened:
         size = opened.seek(0, 2)
         opened.seek(max(0, size - _MOST))
         for line in opened:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distfd.core.errors import StoreError
-from distfd.core.files import owner_only
+from distfd.core.files import open_ours, open_to_add
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -119,7 +119,7 @@ class Journal:
 
     def _read(self, path: Path) -> None:
         try:
-            with path.open("rb+") as file:
+            with open(open_ours(path, os.O_RDWR), "rb+") as file:  # noqa: PTH123
                 lines = file.read().splitlines(keepends=True)
                 whole = [line for line in lines if line.endswith(b"\n")]
                 # The last line of a run that was killed may be cut short.
@@ -150,7 +150,7 @@ class Journal:
         if self._path is None:
             return
         try:
-            with open(self._path, "ab", opener=owner_only) as file:
+            with open(open_to_add(self._path), "ab") as file:  # noqa: PTH123
                 file.write(json.dumps(entry, allow_nan=False).encode() + b"\n")
                 file.flush()
                 os.fsync(file.fileno())

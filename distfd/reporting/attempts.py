@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from distfd.core.errors import StoreError
 from distfd.core.records import Status
 from distfd.stores import sqlite_file
 
@@ -20,7 +22,7 @@ _SHOWN = 200
 """Failed attempts that are read with their causes, of as many kinds as can be."""
 
 _COLUMNS = """SELECT point, {place}, attempt, status, first, started, ended, host, pid, slot
-FROM attempts ORDER BY id"""
+FROM attempts ORDER BY id LIMIT ?"""
 # A duplicate that was not needed is no failure. The second half lets SQLite use its index.
 _FAILURE = "status NOT IN ('ok', 'cancelled') AND status <> 'ok'"
 # Where a program's directory was is no part of why it failed.
@@ -92,7 +94,7 @@ class Attempts:
 
 def read_attempts(path: Path) -> Attempts:
     """All attempts; none, and why, where there is no store that can be read."""
-    if not path.exists():
+    if not os.path.lexists(path):
         return Attempts(trouble=f"there is no {path.name}")
     try:
         connection = sqlite_file.connect_read_only(path)
@@ -101,15 +103,19 @@ def read_attempts(path: Path) -> Attempts:
             connection.execute("BEGIN")
             known = {column for _, column, *_ in connection.execute("PRAGMA table_info(attempts)")}
             place = _PLACES["moved" in known]
-            found = connection.execute(_COLUMNS.format(place=place)).fetchall()
-            causes = tuple(connection.execute(_CAUSES))
+            # No row takes fewer bytes than this.
+            most = path.stat().st_blocks * 512 // 24 + 1000
+            found = connection.execute(_COLUMNS.format(place=place), (most,)).fetchall()
+            causes = tuple((str(word), str(text), n, m) for word, text, n, m in connection.execute(_CAUSES))
             asked = _FAILED.format(place=place, cause=_CAUSE, failure=_FAILURE)
             failed = tuple(_failed(row) for row in connection.execute(asked, (_SHOWN,)))
         finally:
             connection.close()
-    except (sqlite3.Error, OSError) as error:
+        rows, hosts = _columns(found)
+    except (sqlite3.Error, OSError, StoreError) as error:
         return Attempts(trouble=f"{path.name} cannot be read: {error}")
-    rows, hosts = _columns(found)
+    except (TypeError, ValueError, OverflowError) as error:
+        return Attempts(trouble=f"{path.name} holds what distfd does not write: {error}")
     return Attempts(rows, hosts, causes, failed)
 
 
@@ -119,10 +125,10 @@ def _columns(found: list[tuple[Any, ...]]) -> tuple[NDArray[Any], tuple[str, ...
         return rows, ()
     point, coordinate, attempt, status, first, started, ended, host, pid, slot = zip(*found, strict=True)
     words = {one.word: int(one) for one in Status}
-    hosts = tuple(sorted({name or "" for name in set(host)}))
+    hosts = tuple(sorted({str(name or "") for name in set(host)}))
     number = {name: k for k, name in enumerate(hosts)}
     rows["status"] = [words.get(word, int(Status.ERROR)) for word in status]
-    rows["host"] = [number[name or ""] for name in host]
+    rows["host"] = [number[str(name or "")] for name in host]
     for name, column in (("point", point), ("attempt", attempt), ("pid", pid), ("slot", slot)):
         rows[name] = [-1 if cell is None else cell for cell in column]
     rows["coordinate"] = [UNKNOWN if cell is None else cell for cell in coordinate]

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from distfd.core.files import open_plain
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -60,25 +62,27 @@ def read_log(path: Path) -> RunLog:
     for entry in _entries(path):
         try:
             _take(log, entry, datetime.fromisoformat(entry["time"]).timestamp())
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, OSError):
             continue
     return log
 
 
 def _entries(path: Path) -> Iterator[dict[str, Any]]:
-    if not path.is_file():  # a device in its place may have no end
-        return
     try:
-        with path.open(encoding="utf-8", errors="replace") as file:
-            for line in file:
+        with open_plain(path) as file:
+            while line := file.readline(_LINE):
                 try:
-                    entry = json.loads(line)
-                except ValueError:
+                    entry = json.loads(line.decode("utf-8", "replace"))
+                except (ValueError, RecursionError):
                     continue
                 if isinstance(entry, dict):
                     yield entry
     except OSError:
         return
+
+
+_LINE = 2**26
+"""Bytes of one line: an iterate of a million coordinates has 20 MB."""
 
 
 def _take(log: RunLog, entry: dict[str, Any], at: float) -> None:

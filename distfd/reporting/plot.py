@@ -205,7 +205,8 @@ def plot_sweep(sweep: StepSweep, path: Path) -> None:
     figure = Figure(figsize=(6.0, 3.2 * a), layout="constrained")
     step_sweep(sweep, figure.subplots(a, 1, squeeze=False)[:, 0])
     try:
-        figure.savefig(path)
+        wanted = path.suffix.lstrip(".").lower() or None
+        write_named(path, lambda file: figure.savefig(file, format=wanted))
     except (OSError, ValueError) as error:
         raise InputError(f"--plot: {path} cannot be written: {error}") from error
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from distfd.core.errors import InputError
+from distfd.core.errors import ConfigError, InputError
+from distfd.core.files import read_plain
 from distfd.reporting.attempts import BASELINE, UNKNOWN, Attempts, read_attempts
 from distfd.reporting.log_file import RunLog, read_log
 from distfd.run_directory.directory import RunDirectory
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _FOLDERS = 100
+_LARGEST_OUTCOME = 10_000_000
 _NODES = {"forward": 1, "backward": 1, "complex-step": 1, "forward2": 2, "backward2": 2, "central": 2, "central4": 4}
 """Points that a scheme has along a coordinate."""
 
@@ -122,7 +125,7 @@ def read_run(path: Path) -> RunData:
         If there is no run at ``path``.
     """
     run = RunDirectory(path)
-    if not (run.store.exists() or run.result() is not None):
+    if not (os.path.lexists(run.store) or run.result() is not None):
         raise InputError(f"{path}: no run is there (no {run.store.name}, no result.json); give a run's directory")
     text = run.config_text() or ""
     return RunData(
@@ -140,11 +143,12 @@ def read_run(path: Path) -> RunData:
 
 def _parsed(text: str) -> dict[str, Any]:
     """The configuration that a run wrote down; empty where someone has spoilt it since."""
-    import yaml
+    from distfd.config.yaml_source import read_text
 
     try:
-        loaded = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  # both are safe loaders
-    except yaml.YAMLError:
+        # As all configurations are read: without aliases, which make a short text a long one.
+        loaded = read_text(text, "config.yaml").data
+    except ConfigError:
         return {}
     return loaded if isinstance(loaded, dict) else {}
 
@@ -162,11 +166,11 @@ def _kept_folders(work: Path) -> list[KeptFolder]:
     outcomes = sorted(work.glob("*/distfd-outcome.json"))[: 4 * _FOLDERS] if work.is_dir() else []
     for outcome in outcomes:
         try:
-            told = json.loads(outcome.read_text(encoding="utf-8", errors="replace"))
+            told = json.loads(read_plain(outcome, _LARGEST_OUTCOME).decode("utf-8", "replace"))
             folder = KeptFolder(
                 f"{work.name}/{outcome.parent.name}", str(told.get("status", "")), str(told.get("failure", ""))
             )
-        except (OSError, ValueError, AttributeError):
+        except (OSError, ValueError, AttributeError, RecursionError):
             continue
         found.append(folder)
     return sorted(found, key=lambda folder: folder.status == "ok")[:_FOLDERS]

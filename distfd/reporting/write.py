@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from distfd.core.errors import DistfdError
+from distfd.core.files import check_ours
 from distfd.reporting.export import derivative_columns, evaluation_columns
 from distfd.reporting.page import render
 from distfd.reporting.run_data import read_run
@@ -43,6 +44,7 @@ def write_tables(run: RunDirectory) -> list[Path]:
     made = []
     for name, columns in (("derivative.csv", derivative_columns(data)), ("evaluations.csv", evaluation_columns(data))):
         if columns:
+            check_ours(run.path / name)  # a link there is no wish of the user's
             write_csv(run.path / name, columns)
             made.append(run.path / name)
     return made

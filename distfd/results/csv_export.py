@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+import io
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from distfd.core.errors import InputError
+from distfd.core.files import write_named
 
 if TYPE_CHECKING:
     import os
@@ -18,17 +19,25 @@ if TYPE_CHECKING:
 def write_csv(path: str | os.PathLike[str], columns: Mapping[str, Any]) -> None:
     """Write equally long columns; floats have every digit, what is not known (NaN) is empty.
 
+    A text that a spreadsheet would take for a formula begins with an apostrophe, unless it is a number. The file is its
+    owner's alone, and there whole or not at all.
+
     Raises
     ------
     InputError
         If the file cannot be written.
     """
     cells = [_cells(column) for column in columns.values()]
+
+    def write(file: IO[bytes]) -> None:
+        text = io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", newline="", write_through=True)
+        writer = csv.writer(text)
+        writer.writerow(map(_inert, columns))
+        writer.writerows(zip(*cells, strict=True))
+        text.detach()
+
     try:
-        with Path(path).open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(columns)
-            writer.writerows(zip(*cells, strict=True))
+        write_named(path, write)
     except OSError as error:
         raise InputError(
             f"{path} cannot be written: {error.strerror}; give a path in a directory that exists"
@@ -56,5 +65,20 @@ def _cells(column: Any) -> list[Any]:
     array = np.asarray(column)
     cells: list[Any] = array.tolist()
     if array.dtype.kind not in "fc":
-        return cells
+        return [_inert(cell) if isinstance(cell, str) else cell for cell in cells]
     return ["" if unknown else repr(cell).strip("()") for cell, unknown in zip(cells, np.isnan(array), strict=True)]
+
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+"""How a cell begins that spreadsheets take for a formula, or from which they strip what hides one."""
+
+
+def _inert(text: str) -> str:
+    """A text as a spreadsheet will show it: one that begins like a formula has an apostrophe before it."""
+    if not text.lstrip(" ").startswith(_FORMULA):
+        return text
+    try:
+        float(text)
+    except ValueError:
+        return f"'{text}"
+    return text

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from dataclasses import dataclass
@@ -12,12 +11,39 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from distfd.core.errors import InputError, StoreError
-from distfd.core.files import owner_only
+from distfd.core.files import (
+    check_ours,
+    check_own_folder,
+    make_folders,
+    put_aside,
+    read_plain,
+    remove_unfinished,
+    replace_file,
+)
+from distfd.run_directory.result_check import cannot_be_shown, trouble_with
 from distfd.stores.summary import read_summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
+
+
+_REPLACED = (
+    "config.yaml",
+    "result.json",
+    "derivative.npz",
+    "check.json",
+    "report.html",
+    "derivative.csv",
+    "evaluations.csv",
+)
+"""Files that are written anew as a whole,"""
+_CHANGED = ("evaluations.sqlite", "evaluations.sqlite.lock", "iterates.jsonl", "log.jsonl", "output.log", "ray.log")
+"""and files that are added to."""
+_LARGEST = 2**30
+"""Bytes of a file of JSON beyond which it is not read."""
+_LARGEST_CONFIG = 10_000_000
+"""The same of config.yaml, as of any configuration."""
 
 
 @dataclass(frozen=True)
@@ -96,19 +122,34 @@ class RunDirectory:
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"output: {self.path} is a file; give a directory")
         try:
-            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_folders(self.path)
         except OSError as error:
             raise StoreError(f"output: {self.path} cannot be made: {error.strerror}") from error
+        self.check_files()
+        remove_unfinished(self.path, _REPLACED)
+
+    def check_files(self) -> None:
+        """See that nothing in the directory would lead a write to another place, before anything is written.
+
+        Raises
+        ------
+        ForeignFileError
+            If something else than distfd's own stands under one of its names, such as a link: it is named.
+        """
+        for name in _REPLACED:
+            check_ours(self.path / name)
+        for name in _CHANGED:
+            check_ours(self.path / name, names=1)
+        for folder in (self.work, self.archives, self.spool):
+            check_own_folder(folder)
 
     def archive(self) -> Path | None:
         """Put an earlier run aside, beside where it was; its new path, or None where there was none."""
         if not self.path.exists():
             return None
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
-        aside = self.path.with_name(f"{self.path.name}.{stamp}")
         with _named(self.path):
-            self.path.rename(aside)
-        return aside
+            return put_aside(self.path, f"{self.path.name}.{stamp}")
 
     def is_worthless(self, fingerprint: str | None, names: Sequence[str]) -> bool:
         """Whether an earlier run is there, of another J than this, that has found no value: nothing is lost without it.
@@ -126,12 +167,34 @@ class RunDirectory:
         return other and not found.n_values and found.writer is None
 
     def config_text(self) -> str | None:
-        """The resolved configuration of the last session."""
-        return self._config.read_text(encoding="utf-8") if self._config.is_file() else None
+        """The resolved configuration of the last session; None where there is none that can be read."""
+        try:
+            return read_plain(self._config, _LARGEST_CONFIG).decode("utf-8", "replace")
+        except OSError:
+            return None
 
     def result(self) -> dict[str, Any] | None:
-        """What result.json holds; None where there is none that can be read."""
-        return _read(self._result)
+        """What result.json holds; None where there is none that can be read, or it is not what distfd writes."""
+        found = _read(self._result)
+        return None if found is None or trouble_with(found) else found
+
+    def shown_result(self) -> dict[str, Any] | None:
+        """As `result`, of what can be shown as a table; None where there is none.
+
+        Raises
+        ------
+        StoreError
+            If there is a result.json that is none of distfd's.
+        """
+        found = _read(self._result)
+        if found is None and not os.path.lexists(self._result):
+            return None
+        trouble = "it is no plain file with a JSON object" if found is None else trouble_with(found)
+        if found is not None:
+            trouble = trouble or cannot_be_shown(found)
+        if trouble:
+            raise StoreError(f"{self._result} is not what distfd writes: {trouble}; run again to have it written anew")
+        return found
 
     def write_config(self, text: str) -> None:
         """Replace config.yaml."""
@@ -141,7 +204,8 @@ class RunDirectory:
         """Take away the result of an earlier session, which is no longer this run's."""
         for path in (self._result, self.path / "derivative.npz"):
             with _named(path):
-                path.unlink(missing_ok=True)
+                if check_ours(path):
+                    path.unlink(missing_ok=True)
 
     def check(self) -> dict[str, Any] | None:
         """What check.json holds; None where there is none that can be read."""
@@ -168,26 +232,13 @@ class RunDirectory:
 
     def _replace(self, path: Path, write: Callable[[IO[bytes]], object]) -> None:
         """Write a file whole or not at all: what was there before stays until the new one is on the disk."""
-        part = path.with_name(path.name + ".part")
         with _named(path):
-            try:
-                with open(part, "wb", opener=owner_only) as file:
-                    write(file)
-                    file.flush()
-                    os.fsync(file.fileno())
-                part.replace(path)
-            except OSError:
-                # On a disk that is full it would take the room that the evaluations need.
-                with contextlib.suppress(OSError):
-                    part.unlink(missing_ok=True)
-                raise
+            replace_file(path, write)
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    if not path.is_file():  # a device in its place may have no end
-        return None
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(read_plain(path, _LARGEST))
     except (OSError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distfd.core.errors import InputError
+from distfd.core.files import open_plain
 from distfd.objectives.command.archive import count_archives
 from distfd.objectives.command.work_folder import count_kept
 from distfd.observers.progress_state import duration
@@ -68,7 +70,8 @@ class RunStatus:
         """That of the run; 130 where it was killed, as where it was interrupted: the same command goes on."""
         if self.result is None:
             return 130
-        return int(self.result.get("exit_code") or _STATUSES.get(self.result.get("status", ""), 3))
+        code = int(self.result.get("exit_code") or _STATUSES.get(self.result.get("status", ""), 3))
+        return code if code < 256 else 3
 
     def __str__(self) -> str:
         return "\n".join(filter(None, (self._headline(), self._wave(), self.iterated, self.last_failure)))
@@ -102,7 +105,7 @@ def run_status(directory: str | Path, now: Callable[[], float] = time.time) -> R
         If its store is damaged.
     """
     run = RunDirectory(Path(directory).absolute())
-    if not run.store.exists():
+    if not os.path.lexists(run.store):
         raise InputError(f"{directory}: no run is there (no {run.store.name})")
     writer = holder(run.store.with_name(run.store.name + ".lock"))
     wave = _last_events(run.log)
@@ -114,7 +117,7 @@ def run_status(directory: str | Path, now: Callable[[], float] = time.time) -> R
         "n_failed_attempts": counts.n_failed_attempts,
     }
     if writer is None:
-        return RunStatus(result=run.result(), last_failure=_failure(wave, now()), **known)
+        return RunStatus(result=run.shown_result(), last_failure=_failure(wave, now()), **known)
     began, iterated = _time(wave.get("run_started")), wave.get("iterated")
     started = wave.get("wave_started", {})
     going = bool(started) and "wave_ended" not in wave
@@ -179,7 +182,7 @@ def _last_events(log: Path) -> dict[str, dict[str, Any]]:
     """The latest line of each kind in the log of the last session; what is over since the last wave began is gone."""
     found: dict[str, dict[str, Any]] = {}
     try:
-        with log.open("rb") as file:
+        with open_plain(log) as file:
             file.seek(max(0, file.seek(0, 2) - _TAIL))
             lines = file.read().splitlines()
     except OSError:
@@ -188,7 +191,9 @@ def _last_events(log: Path) -> dict[str, dict[str, Any]]:
         try:
             event = json.loads(line)
             kind = event["event"]
-        except (ValueError, KeyError, TypeError):
+            if not isinstance(kind, str) or _time(event) is None or not _as_written(event):
+                continue
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             continue  # the first line may be cut, and the last may be half written
         if kind == "run_started":
             found.clear()
@@ -196,6 +201,22 @@ def _last_events(log: Path) -> dict[str, dict[str, Any]]:
             found.pop("wave_ended", None)
         found[kind] = event
     return found
+
+
+_NUMBERS = ("n_points", "n_reused", "slots", "iteration", "value", "gradient_norm")
+
+
+def _as_written(event: dict[str, Any]) -> bool:
+    """Whether what is read of a line has the types that distfd writes."""
+    numbers = [event[name] for name in _NUMBERS if event.get(name) is not None]
+    if not all(isinstance(n, (int, float)) and not isinstance(n, bool) and abs(n) < _MOST for n in numbers):
+        return False
+    needed = {"iterated": ("iteration", "value"), "attempt_failed": ("point", "cause")}.get(event["event"], ())
+    return all(event.get(name) is not None for name in needed)
+
+
+_MOST = 1e300
+"""No number in a log comes near it; of whole ones Python's have no end."""
 
 
 def _time(event: dict[str, Any] | None) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import socket
 import time
 from datetime import UTC, datetime
@@ -12,11 +13,16 @@ from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from distfd.core.errors import StoreError
+from distfd.core.files import ForeignFileError, open_ours, open_plain
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 _held: WeakSet[FileLock] = WeakSet()
+
+_LONGEST_NOTE = 4096
+_NOTE = re.compile(rb'\{"pid": \d+, "host": "[^\n]*\}|\{[^\n]{0,40}|\0*')
+"""What a lock file holds; a disk that was full has cut it, and a machine that went down may have left zeros."""
 
 
 class FileLock:
@@ -34,34 +40,50 @@ class FileLock:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._fd = -1
+        self._also: list[int] = []
+        self._fd = _acquire(path)
+        _held.add(self)
+
+    def hold_too(self, file: Path) -> None:
+        """Lock a second file with it, so that whoever removes the lock file lets nobody else in.
+
+        The descriptor stays open until `release`: to close one gives all other locks of this process on the file back.
+        """
+        fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise StoreError(
-                f"the lock file {path} cannot be written: {error.strerror}; "
-                "make its directory exist and be writable, or choose another output"
-            ) from error
-        try:
-            _take(fd, path)
-            _sign(fd)
+            _take(fd, self._path)
         except BaseException:
             os.close(fd)
             raise
-        self._fd = fd
-        _held.add(self)
+        self._also.append(fd)
+
+    def renew(self) -> None:
+        """Take the lock once more where its file was removed or replaced since.
+
+        Raises
+        ------
+        StoreError
+            If another process has taken it.
+        """
+        if self._fd < 0 or _is_at(self._fd, self._path):
+            return
+        earlier, self._fd = self._fd, _acquire(self._path)
+        os.close(earlier)
 
     def release(self) -> None:
         """Give the lock back; a second call does nothing."""
         _held.discard(self)
         fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
+        also, self._also = self._also, []
+        for each in (*also, *([fd] if fd >= 0 else [])):
+            os.close(each)
 
 
 def holder(path: Path) -> str | None:
     """Who holds the lock at ``path`` at this moment, in words, or None if nobody does."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        with open_plain(path) as file:
+            fd = os.dup(file.fileno())
     except OSError:
         return None
     try:
@@ -72,6 +94,37 @@ def holder(path: Path) -> str | None:
     finally:
         os.close(fd)
     return None
+
+
+def _acquire(path: Path) -> int:
+    """A descriptor of the file at ``path``, which is then locked and signed."""
+    while True:
+        try:
+            fd = open_ours(path, os.O_RDWR | os.O_CREAT)
+        except OSError as error:
+            raise StoreError(
+                f"the lock file {path} cannot be written: {error.strerror}; "
+                "make its directory exist and be writable, or choose another output"
+            ) from error
+        try:
+            _take(fd, path)
+            # Between the two calls somebody may have removed it: then it is no lock any more.
+            if _is_at(fd, path):
+                _sign(fd, path)
+                return fd
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)
+
+
+def _is_at(fd: int, path: Path) -> bool:
+    try:
+        there = path.lstat()
+    except OSError:
+        return False
+    mine = os.fstat(fd)
+    return (there.st_dev, there.st_ino) == (mine.st_dev, mine.st_ino)
 
 
 def _take(fd: int, path: Path) -> None:
@@ -93,7 +146,11 @@ def _take(fd: int, path: Path) -> None:
     )
 
 
-def _sign(fd: int) -> None:
+def _sign(fd: int, path: Path) -> None:
+    if os.fstat(fd).st_size and not _is_note(fd):
+        raise ForeignFileError(
+            f"{path} is no lock file of distfd's, which would be written over; move it away, or choose another output"
+        )
     since = datetime.now(UTC).isoformat(timespec="seconds")
     note = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": since})
     try:
@@ -104,11 +161,19 @@ def _sign(fd: int) -> None:
         return
 
 
+def _is_note(fd: int) -> bool:
+    """Whether the file holds what `_sign` writes, or the beginning of it."""
+    try:
+        return _NOTE.fullmatch(os.pread(fd, _LONGEST_NOTE + 1, 0)) is not None
+    except OSError:
+        return False
+
+
 def _read(fd: int) -> str:
     try:
-        note = json.loads(os.pread(fd, 4096, 0))
-        return f"process {note['pid']} on {note['host']} since {note['since']}"
-    except (OSError, ValueError, KeyError, TypeError):
+        note = json.loads(os.pread(fd, _LONGEST_NOTE, 0))
+        return f"process {int(note['pid'])} on {str(note['host']):.255} since {str(note['since']):.40}"
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return "another process"
 
 

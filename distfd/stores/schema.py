@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import zlib
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ COLUMNS = (
     *("started", "ended", "host", "pid", "slot", "message", "detail", "checksum"),
 )
 """Of the table of attempts, in the order in which rows are written and read."""
+
+COLUMNS_1 = tuple(name for name in COLUMNS if name not in ("wave", "moved", "coordinate", "x"))
+"""Those of version 1."""
 
 INDEXES = {"value_of_key": "status = 'ok'", "failures_of_key": "status <> 'ok'"}
 """One value a point. Partial, so that failed attempts cost the lookup nothing."""
@@ -106,6 +110,44 @@ def has_schema(connection: sqlite3.Connection) -> bool:
     return _expected() <= _objects(connection)
 
 
+def foreign_object(connection: sqlite3.Connection) -> str:
+    """What the file has that runs code of its own when it is read or written, in words; empty where it has nothing.
+
+    A view, a trigger or a virtual table in a file from a stranger can take for ever, or swallow what is written. The
+    view of this version is known by its text, and that of version 1 is never read.
+    """
+    ours = {name: sql for kind, name, sql in _expected() if kind == "view"}
+    for kind, name, table, sql in connection.execute(_EVERYTHING):
+        text = str(sql or "")
+        if kind == "trigger":
+            return f"the trigger {name!r:.60} on {table!r:.60}"
+        if kind == "view" and name not in ours:
+            return f"the view {name!r:.60}"
+        if kind == "table" and _VIRTUAL.match(text):
+            return f"the virtual table {name!r:.60}"
+        if kind not in ("table", "index", "view"):
+            return f"{name!r:.60}, which is of an unknown kind"
+        if kind == "table" and table in _TABLES and _has_hidden_columns(connection, table):
+            return f"columns in its table {table} that are computed"
+        if kind == "index" and table in _TABLES and sql is not None and name not in INDEXES:
+            return f"the index {name!r:.60} on {table}"
+    return ""
+
+
+def is_readable(connection: sqlite3.Connection) -> bool:
+    """Whether the tables are those of this version, letter by letter, or have the columns of version 1.
+
+    To be asked before anything else is read, once `foreign_object` has found nothing.
+    """
+    if has_schema(connection):
+        return True
+    found = {(kind, name) for kind, name, *_ in connection.execute(_EVERYTHING)}
+    if not {("table", "attempts"), ("table", "meta")} <= found:
+        return False
+    columns = {table: _columns(connection, table) for table in ("attempts", "meta")}
+    return columns == {"attempts": COLUMNS_1, "meta": ("name", "value")}
+
+
 def write_meta(connection: sqlite3.Connection, meta: Meta) -> None:
     """Write what the file says of itself, with a checksum."""
     names = None if meta.names is None else json.dumps(meta.names)
@@ -119,20 +161,37 @@ def write_meta(connection: sqlite3.Connection, meta: Meta) -> None:
 
 def read_meta(connection: sqlite3.Connection) -> Meta | None:
     """What the file says of itself, or None if that does not match its checksum."""
-    values = dict(connection.execute("SELECT name, value FROM meta"))
-    if values.pop("checksum", None) != _checksum_of(values):
+    values = dict(connection.execute("SELECT name, value FROM meta LIMIT 100"))
+    try:
+        if values.pop("checksum", None) != _checksum_of(values):
+            return None
+        names = None if values["names"] is None else json.loads(values["names"])
+        fingerprint, created = values["fingerprint"], values["created"]
+        version = int(values["schema"] or 0)
+    except (KeyError, TypeError, ValueError, RecursionError):  # whoever made the file can make its checksum too
         return None
-    names = values["names"]
-    return Meta(
-        version=int(values["schema"]),
-        fingerprint=values["fingerprint"],
-        names=None if names is None else tuple(json.loads(names)),
-        created=values["created"],
-    )
+    listed = names is None or (isinstance(names, list) and all(isinstance(name, str) for name in names))
+    if not (listed and isinstance(created, str) and isinstance(fingerprint, (str, type(None)))):
+        return None
+    return Meta(version, fingerprint, None if names is None else tuple(names), created)
 
 
 def _checksum_of(values: dict[str, str | None]) -> str:
     return f"{zlib.crc32(json.dumps(values, sort_keys=True).encode()):08x}"
+
+
+_TABLES = ("attempts", "meta", "parameters", "waves")
+_VIRTUAL = re.compile(r"\s*CREATE\s+VIRTUAL\b", re.IGNORECASE)
+_EVERYTHING = "SELECT type, name, tbl_name, sql FROM sqlite_schema LIMIT 1000"
+
+
+def _has_hidden_columns(connection: sqlite3.Connection, table: str) -> bool:
+    return any(row[-1] for row in connection.execute(f"PRAGMA table_xinfo({table})"))
+
+
+def _columns(connection: sqlite3.Connection, table: str) -> tuple[str, ...]:
+    """Names of a table's columns, but for the number of the row."""
+    return tuple(row[1] for row in connection.execute(f"PRAGMA table_xinfo({table})") if row[1] != "id")
 
 
 def _objects(connection: sqlite3.Connection) -> set[tuple[str, str, str]]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
+import re
 import uuid
 import warnings
 from typing import TYPE_CHECKING
 
+from distfd.core.files import check_own_folder, make_folders
 from distfd.workers.spool import SUFFIX, DamagedSpoolError, file_of, read
 
 if TYPE_CHECKING:
@@ -18,6 +19,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from distfd.core.records import Batch
+
+
+_SESSION = re.compile("session-[0-9a-f]{32}")
+_OURS = re.compile("[0-9a-f]{32}" + re.escape(SUFFIX))
+"""Names of what workers leave, by the point's key,"""
+_UNFINISHED = re.compile(rf"\.{_OURS.pattern}\.[0-9a-f]{{16}}\.part|[0-9a-f]{{32}}\.part-\d+")
+"""and of what they were killed over; the second form is that of earlier versions."""
 
 
 class SpoolIntake:
@@ -36,8 +44,11 @@ class SpoolIntake:
         self._root = root
         self._own: Path | None = None
         self._before: list[Path] = []
-        with contextlib.suppress(OSError):
-            self._before = [path for path in root.glob("session-*") if path.is_dir()]
+        if check_own_folder(root):
+            with contextlib.suppress(OSError):
+                # A link of such a name would have the files of another place taken in, and removed.
+                found = (path for path in root.iterdir() if _SESSION.fullmatch(path.name))
+                self._before = [path for path in found if path.is_dir() and not path.is_symlink()]
 
     @property
     def of_earlier_sessions(self) -> bool:
@@ -49,7 +60,8 @@ class SpoolIntake:
         if self._own is None:
             own = self._root / f"session-{uuid.uuid4().hex}"
             try:
-                own.mkdir(mode=0o700, parents=True)
+                make_folders(self._root)
+                own.mkdir(mode=0o700)
             except OSError:  # a disk that is full says so where it matters, at the next commit
                 return None
             self._own = own
@@ -58,7 +70,7 @@ class SpoolIntake:
     def found(self, *, own: bool = False) -> Iterator[tuple[Path, NDArray[np.uint64], Batch]]:
         """(file, key, evaluation) that earlier sessions left, and with ``own`` this one; damaged files are renamed."""
         for folder in (*self._before, *([self._own] if own and self._own is not None else [])):
-            for path in sorted(folder.glob(f"*{SUFFIX}")):
+            for path in sorted(path for path in folder.glob(f"*{SUFFIX}") if _OURS.fullmatch(path.name)):
                 try:
                     yield path, *read(path)
                 except DamagedSpoolError as error:
@@ -74,16 +86,25 @@ class SpoolIntake:
                     file_of(self._own, key).unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Remove the folders, of which all that was whole is taken in."""
+        """Remove the folders, of which all that was whole is taken in, with what workers have left half written.
+
+        What no worker has written stays, and the folder that it is in.
+        """
         for folder in (*self._before, *([self._own] if self._own is not None else [])):
-            shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                for path in folder.iterdir():
+                    if _OURS.fullmatch(path.name) or _UNFINISHED.fullmatch(path.name):
+                        with contextlib.suppress(OSError):
+                            path.unlink()
+                folder.rmdir()
         self._before, self._own = [], None
         with contextlib.suppress(OSError):
             self._root.rmdir()
 
     def _put_aside(self, path: Path, reason: str) -> None:
         aside = self._root / f"damaged-{uuid.uuid4().hex}-{path.name}"
-        path.rename(aside)
+        with contextlib.suppress(FileNotFoundError):
+            path.rename(aside)
         warnings.warn(
             f"{path} was left by a worker and is damaged ({reason}); it was renamed to {aside.name}, and that point is "
             "evaluated again",

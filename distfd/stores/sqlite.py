@@ -8,15 +8,18 @@ import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from distfd.core.errors import InputError, StoreError
+from distfd.core.files import ForeignFileError
+from distfd.core.records import Status
 from distfd.stores import sqlite_file
 from distfd.stores.base import Store
 from distfd.stores.columns import key_blobs
 from distfd.stores.file_lock import FileLock
+from distfd.stores.filesystem import network_filesystem
 from distfd.stores.rows import row_checksum, rows_of
 from distfd.stores.schema import COLUMNS, Meta, write_meta
 from distfd.stores.spool_intake import SpoolIntake
@@ -97,7 +100,9 @@ _ADDED_SINCE = f"SELECT id, {', '.join(COLUMNS)} FROM attempts WHERE status = 'o
 _LOOKUP_KEYS = 500
 """Keys in one query; SQLite's own limit on its parameters was 999 for long."""
 
-_KEY, _VALUE = COLUMNS.index("key"), COLUMNS.index("value")
+_KEY, _VALUE, _STATUS = (COLUMNS.index(name) for name in ("key", "value", "status"))
+
+_COUNT_OF = "SELECT count(DISTINCT key) FROM attempts WHERE status = 'ok' AND key IN ({})"
 
 _TRIES = """SELECT count(*) FILTER (WHERE status <> 'ok'), count(*) FILTER (WHERE status = 'ok')
 FROM attempts WHERE key = ?"""
@@ -156,6 +161,7 @@ class SQLiteStore(Store):
     ) -> None:
         # Resolved, so that a change of directory or a second name for the file leads to the same file and lock.
         self.path = Path(path).resolve()
+        self._linked = self.path.name != Path(path).name or Path(path).is_symlink()
         self.quarantined: Path | None = None
         self.bad_rows = 0
         self._connection: sqlite3.Connection | None = None
@@ -261,6 +267,7 @@ class SQLiteStore(Store):
         """One commit; ``seconds`` is what it cost to compute."""
         self._unsynced += seconds
         self._sync(durable=self._unsynced >= _WORTH_SYNCING)
+        self._lock.renew()
         with self._transaction() as connection:
             if not self._is_in_place():
                 raise StoreError(
@@ -268,9 +275,32 @@ class SQLiteStore(Store):
                     "run again to begin where the file that is there ends"
                 )
             number = None if wave is None else wave.enter(connection)
-            connection.executemany(_INSERT, rows_of(keys, batch, number, None if wave is None else wave.points))
+            if _schema_version(connection) != self._schema:
+                self._check_schema(connection)
+            before, points = connection.total_changes, None if wave is None else wave.points
+            rows = list(rows_of(keys, batch, number, points))
+            connection.executemany(_INSERT, rows)
+            if connection.total_changes - before != len(rows):
+                self._check_kept(connection, rows)
         if self._unsynced >= _WORTH_SYNCING:
             self._unsynced = 0.0
+
+    def _check_schema(self, connection: sqlite3.Connection) -> None:
+        """See that nobody has given the file a trigger or another thing that acts on what is written."""
+        sqlite_file.refuse_foreign(connection, self.path)
+        self._schema = _schema_version(connection)
+
+    def _check_kept(self, connection: sqlite3.Connection, rows: list[tuple[Any, ...]]) -> None:
+        """See that all values are there: one that is not inserted was there before."""
+        wanted = list({row[_KEY] for row in rows if row[_STATUS] == Status.OK.word})
+        for start in range(0, len(wanted), _LOOKUP_KEYS):
+            part = wanted[start : start + _LOOKUP_KEYS]
+            (known,) = connection.execute(_COUNT_OF.format(",".join("?" * len(part))), part).fetchone()
+            if known != len(part):
+                raise StoreError(
+                    f"the store {self.path} did not keep {len(part) - known} of {len(part)} values that were put into "
+                    "it; look for what acts on its tables, or choose another output"
+                )
 
     def _sync(self, *, durable: bool) -> None:
         """Whether the next commit waits for the disk. One that does not is with the kernel: a kill cannot undo it."""
@@ -297,18 +327,21 @@ class SQLiteStore(Store):
 
     def _open(self, fingerprint: str | None, names: tuple[str, ...] | None) -> None:
         with sqlite_file.storage_errors(self.path):
+            sqlite_file.check_files(self.path)
             if not self.path.exists():
                 if sqlite_file.has_companions(self.path):
                     # SQLite would read the log of the file that is gone into the one that takes its place.
                     self._put_aside("a log is there without its file")
+                self._refuse_link("there is nothing")
                 sqlite_file.create(self.path, fingerprint, names)
             try:
-                opened = sqlite_file.connect(self.path)
+                opened = self._connect()
             except sqlite_file.DamagedFileError as error:
                 self._put_aside(str(error))
                 sqlite_file.create(self.path, fingerprint, names)
-                opened = sqlite_file.connect(self.path)
+                opened = self._connect()
             self._connection, meta, self.bad_rows = opened
+            self._schema = _schema_version(self._connection)
             # Rows up to here were compared with their checksums a moment ago.
             (self._checked,) = self._connection.execute("SELECT ifnull(max(id), 0) FROM attempts").fetchone()
             self._checked_version = _data_version(self._connection)
@@ -320,6 +353,19 @@ class SQLiteStore(Store):
             self._claim(meta, fingerprint, names)
             self._tell_bad_rows()
 
+    def _connect(self) -> tuple[sqlite3.Connection, Meta, int]:
+        if not network_filesystem(self.path):
+            # There locks of files are locks of bytes, which SQLite takes itself.
+            self._lock.hold_too(self.path)
+        return sqlite_file.connect(self.path)
+
+    def _refuse_link(self, what: str) -> None:
+        """Make and rename nothing where a link leads to: it is the link that the user, or a stranger, has named."""
+        if self._linked:
+            raise ForeignFileError(
+                f"the path of the store is a link to {self.path}, and {what}; nothing was written: give the path itself"
+            )
+
     def _tell_bad_rows(self) -> None:
         if self.bad_rows:
             warnings.warn(
@@ -329,6 +375,7 @@ class SQLiteStore(Store):
             )
 
     def _put_aside(self, reason: str) -> None:
+        self._refuse_link(f"that is no store of distfd's ({reason})")
         self.quarantined = sqlite_file.quarantine(self.path)
         warnings.warn(
             f"{self.path} is damaged or no store of distfd ({reason}); it was renamed to {self.quarantined.name} "
@@ -368,3 +415,8 @@ class SQLiteStore(Store):
 def _data_version(connection: sqlite3.Connection) -> int:
     """A number that changes when another connection has written to the file."""
     return int(connection.execute("PRAGMA data_version").fetchone()[0])
+
+
+def _schema_version(connection: sqlite3.Connection) -> int:
+    """A number that changes with the tables, views and triggers of the file."""
+    return int(connection.execute("PRAGMA schema_version").fetchone()[0])

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
+import time
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from distfd.core.errors import StoreError
-from distfd.core.files import owner_only
+from distfd.core.files import ForeignFileError, check_ours, kind_of, open_plain, owner_only, put_aside, unused_name
 from distfd.stores.filesystem import network_filesystem
 from distfd.stores.rows import row_checksum
 from distfd.stores.schema import (
@@ -19,7 +21,9 @@ from distfd.stores.schema import (
     INDEXES,
     VERSION,
     Meta,
+    foreign_object,
     has_schema,
+    is_readable,
     read_meta,
     write_schema,
 )
@@ -40,18 +44,27 @@ _HALF_DONE = (sqlite3.SQLITE_READONLY_ROLLBACK, sqlite3.SQLITE_READONLY_RECOVERY
 _COMPANIONS = ("", "-wal", "-shm", "-journal")
 
 
+_JOURNAL_MAGIC = b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7"
+"""How a journal ends that names a super-journal."""
+
+_SECONDS = 2.0
+_BYTES_A_SECOND = 20e6
+"""A query may take so long, and so much longer for each byte of the file; the slowest of distfd's takes a tenth."""
+_STEPS = 20_000
+"""Instructions of SQLite's between two looks at the clock."""
+
+
 class DamagedFileError(Exception):
     """What is at the path is no store, or no longer one."""
 
 
 def create(path: Path, fingerprint: str | None, names: tuple[str, ...] | None) -> None:
     """Make an empty store at ``path``, which a kill leaves either absent or whole."""
-    part = path.with_name(path.name + ".part")
+    part = path.with_name(unused_name(path.name))
     with storage_errors(path):
-        part.unlink(missing_ok=True)
         try:
             # Made before SQLite opens it, for its mode, which the journals beside it then have too.
-            os.close(owner_only(str(part), os.O_RDWR | os.O_CREAT | os.O_EXCL))
+            os.close(owner_only(str(part), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW))
             connection = sqlite3.connect(_uri(part, "rw"), uri=True, isolation_level=None)
             try:
                 connection.execute("PRAGMA synchronous = FULL")
@@ -82,7 +95,8 @@ def connect(path: Path) -> tuple[sqlite3.Connection, Meta, int]:
     DamagedFileError
         If the file is not a whole store.
     """
-    with path.open("rb") as file:
+    check_files(path)
+    with open_plain(path) as file:
         header = file.read(20)
     # Beside the name: SQLite takes a file of a format version above 2 for one that must not be written.
     if header[:16] != b"SQLite format 3\0" or not {*header[18:]} <= {1, 2}:
@@ -92,10 +106,12 @@ def connect(path: Path) -> tuple[sqlite3.Connection, Meta, int]:
     )
     # Damaged text need not be UTF-8, and is to fail its checksum rather than the query.
     connection.text_factory = lambda raw: raw.decode(errors="surrogateescape")
+    _limit_time(connection, path)
     try:
         meta, lost = _checked(connection, path)
         _make_durable(connection, path)
         bad_rows = lost + _mark_bad_rows(connection)
+        connection.set_progress_handler(None, 0)
     except (sqlite3.Error, ValueError, KeyError, TypeError) as error:
         connection.close()
         if is_damage(error):
@@ -108,7 +124,29 @@ def connect(path: Path) -> tuple[sqlite3.Connection, Meta, int]:
 
 
 def connect_read_only(path: Path) -> sqlite3.Connection:
-    """Open the store at ``path`` to look at it, whether or not someone writes it."""
+    """Open the store at ``path`` to look at it, whether or not someone writes it; queries end in a bounded time.
+
+    Raises
+    ------
+    StoreError
+        If it is no plain file, or has tables, views or triggers that distfd did not make: none of them is read.
+    """
+    check_files(path, reading=True)
+    connection = _opened_read_only(path)
+    try:
+        _limit_time(connection, path)
+        connection.execute("PRAGMA trusted_schema = OFF")
+        connection.execute("PRAGMA cell_size_check = ON")
+        refuse_foreign(connection, path)
+        if not is_readable(connection):
+            raise StoreError(f"{path} has not the tables of a store of distfd's; give the output of a run")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _opened_read_only(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(_uri(path, "ro"), uri=True, isolation_level=None, timeout=BUSY_SECONDS)
     try:
         connection.execute("PRAGMA schema_version")
@@ -121,7 +159,85 @@ def connect_read_only(path: Path) -> sqlite3.Connection:
             raise
         # A directory without write permission: SQLite cannot make its shared memory there, and needs none.
         connection = sqlite3.connect(_uri(path, "ro") + "&immutable=1", uri=True, isolation_level=None)
+    except BaseException:
+        connection.close()
+        raise
     return connection
+
+
+def check_files(path: Path, *, reading: bool = False) -> None:
+    """See that SQLite, which opens files by their names and follows links, will touch the store's own files alone.
+
+    They are looked at and not opened: to close a file would give back the locks that SQLite has on it in this process.
+
+    Parameters
+    ----------
+    path : Path
+        The store.
+    reading : bool
+        Whether it is only read; then it may be another user's.
+
+    Raises
+    ------
+    ForeignFileError
+        If one of them is no plain file, or is a file of another place too.
+    """
+    for companion in _COMPANIONS:
+        file = path.with_name(path.name + companion)
+        if not reading:
+            check_ours(file, names=1)
+            continue
+        try:
+            found = file.lstat()
+        except OSError:
+            continue
+        if not stat.S_ISREG(found.st_mode) or (companion and found.st_nlink > 1):
+            what = kind_of(found) if not stat.S_ISREG(found.st_mode) else "a file that has a second name elsewhere"
+            raise ForeignFileError(f"{file} is {what}, and no file of a store; it is not read")
+    _refuse_named_journal(path.with_name(path.name + "-journal"))
+
+
+def _refuse_named_journal(journal: Path) -> None:
+    """Refuse a journal that names another one: SQLite would remove the file of that name, wherever it is.
+
+    https://www.sqlite.org/fileformat2.html#the_rollback_journal; distfd's own never do, as they are of one file each.
+    """
+    try:
+        with open_plain(journal) as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 8))
+            end = file.read(8)
+    except OSError:
+        return
+    if end == _JOURNAL_MAGIC:
+        raise ForeignFileError(f"{journal} names other files, as no journal of distfd's does; move it away")
+
+
+def _limit_time(connection: sqlite3.Connection, path: Path) -> None:
+    """Have queries interrupted that take longer than any can on a file of this size."""
+    begin = time.thread_time()
+    size = path.stat().st_blocks * 512
+    limit = _SECONDS + size / _BYTES_A_SECOND
+
+    def late() -> bool:
+        # Of this thread's own time, as a machine that is busy, or a disk that is slow, is no attack.
+        return time.thread_time() - begin > limit
+
+    connection.set_progress_handler(late, _STEPS)
+
+
+def refuse_foreign(connection: sqlite3.Connection, path: Path) -> None:
+    """See that nothing in the file runs code of its own.
+
+    Raises
+    ------
+    ForeignFileError
+        Names what does.
+    """
+    if found := foreign_object(connection):
+        raise ForeignFileError(
+            f"{path} has {found}, which distfd did not make: it is left alone; drop that with the sqlite3 tool if the "
+            "file is yours, or choose another output"
+        )
 
 
 def has_companions(path: Path) -> bool:
@@ -132,14 +248,16 @@ def has_companions(path: Path) -> bool:
 def quarantine(path: Path) -> Path:
     """Rename the file and its companions to a name that says so; returns the new path."""
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    aside, n = path.with_name(f"{path.name}.damaged-{stamp}"), 1
-    while aside.exists() or has_companions(aside):
-        n += 1
-        aside = path.with_name(f"{path.name}.damaged-{stamp}-{n}")
     with storage_errors(path):
-        for companion in _COMPANIONS:
+        check_files(path)
+        # Without its file a log has a name all the same.
+        first = next(name for name in ("", *_COMPANIONS[1:]) if os.path.lexists(f"{path}{name}"))
+        moved = put_aside(path.with_name(path.name + first), f"{path.name}.damaged-{stamp}{first}")
+        aside = moved.with_name(moved.name.replace(f".damaged-{stamp}{first}", f".damaged-{stamp}", 1))
+        for companion in _COMPANIONS[1:]:
             with suppress(FileNotFoundError):
-                path.with_name(path.name + companion).rename(aside.with_name(aside.name + companion))
+                # Beside it under its own name, where SQLite looks for it.
+                put_aside(path.with_name(path.name + companion), aside.name + companion)
         _sync_directory(path.parent)
     return aside
 
@@ -196,6 +314,7 @@ _REMEDIES = {
     sqlite3.SQLITE_BUSY: f"another tool has held the file for {BUSY_SECONDS} s: close it and run again",
     sqlite3.SQLITE_LOCKED: f"another tool has held the file for {BUSY_SECONDS} s: close it and run again",
     sqlite3.SQLITE_CORRUPT: "it was damaged while in use: run again, and it is checked and put aside",
+    sqlite3.SQLITE_INTERRUPT: "no store of its size takes so long to be read: it is damaged, or not distfd's",
     sqlite3.SQLITE_NOTADB: "it was damaged while in use: run again, and it is checked and put aside",
 }
 
@@ -208,6 +327,7 @@ def _checked(connection: sqlite3.Connection, path: Path) -> tuple[Meta, int]:
         if tables and not tables & {"attempts", "meta"}:
             raise StoreError(f"{path} is the database of another program, and is left alone; choose another path")
         raise DamagedFileError("it is an SQLite file, but not one of distfd's")
+    refuse_foreign(connection, path)
     meta = read_meta(connection)
     if meta is None:
         raise DamagedFileError("what it says of itself does not match its checksum")

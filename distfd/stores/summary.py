@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,9 @@ _FAILED_ATTEMPTS = (
 _ONLY_FAILED = """SELECT count(DISTINCT key) FROM attempts f
 WHERE status IN ('error', 'crash', 'timeout', 'lost') AND status <> 'ok'
 AND NOT EXISTS (SELECT 1 FROM attempts v WHERE v.key = f.key AND v.status = 'ok')"""
+
+
+_COUNTS = "SELECT status, count(*) FROM attempts GROUP BY status LIMIT 1000"
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ def read_summary(path: str | Path) -> StoreSummary:
         If there is no store there, or it is damaged.
     """
     path = Path(path).resolve()
-    if not path.exists():
+    if not os.path.lexists(path):
         raise StoreError(f"there is no store at {path}; is this the output of a run?")
     with sqlite_file.storage_errors(path):
         connection = sqlite_file.connect_read_only(path)
@@ -110,8 +114,13 @@ def _summary(connection: sqlite3.Connection, path: Path) -> StoreSummary:
         n_computed=count_computed(connection),
         n_values=_count_values(connection),
         n_failed_attempts=count_failed_attempts(connection),
-        attempts=dict(connection.execute("SELECT status, count(*) FROM attempts GROUP BY status")),
-        first_started=first,
-        last_ended=last,
+        attempts={str(word): n for word, n in connection.execute(_COUNTS)},
+        first_started=_number(first),
+        last_ended=_number(last),
         writer=holder(path.with_name(path.name + ".lock")),
     )
+
+
+def _number(found: object) -> float | None:
+    """A column can hold what it is not for: SQLite's types are those of its values."""
+    return float(found) if isinstance(found, (int, float)) else None

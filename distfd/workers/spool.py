@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 import numpy as np
 
-from distfd.core.files import owner_only
+from distfd.core.files import read_plain, replace_file
+from distfd.core.errors import StoreError
 from distfd.core.records import Batch, Failure, Status
 
 if TYPE_CHECKING:
@@ -69,15 +71,9 @@ def leave(spool: Spool, k: int, batch: Batch) -> None:
         "detail": failure.detail if failure else None,
     }
     path = file_of(spool.place, key)
-    part = path.with_suffix(f".part-{batch.pid}")
-    with contextlib.suppress(OSError):
-        try:
-            with open(part, "x", encoding="ascii", opener=owner_only) as file:
-                json.dump({**record, "checksum": _checksum(record)}, file)
-            part.replace(path)
-        except OSError:
-            part.unlink(missing_ok=True)
-            raise
+    text = json.dumps({**record, "checksum": _checksum(record)})
+    with contextlib.suppress(OSError, StoreError):
+        replace_file(path, lambda file: file.write(text.encode("ascii")), sync=False)
 
 
 def read(path: Path) -> tuple[NDArray[np.uint64], Batch]:
@@ -89,18 +85,21 @@ def read(path: Path) -> tuple[NDArray[np.uint64], Batch]:
         If it does not match its checksum.
     """
     try:
-        record = json.loads(path.read_bytes())
+        record = json.loads(read_plain(path, _LARGEST))
         if record.pop("checksum") != _checksum(record):
             raise DamagedSpoolError("it does not match its checksum")
         key = np.frombuffer(bytes.fromhex(record["key"]), "<u8").astype(np.uint64).reshape(1, 2)
         flat = np.frombuffer(bytes.fromhex(record["value"]), "<f8").astype(np.float64)
         status = Status(record["status"])
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        _check_types(record)
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedSpoolError(f"it is not what a worker writes: {error}") from error
     point = record["point"]
     failures = {} if record["cause"] is None else {point: Failure(status, record["cause"], record["detail"])}
     return key, Batch(
-        index=np.array([point]),
+        index=np.array([point], np.int64),
         status=np.array([status], np.uint8),
         size=np.array([len(flat)]),
         flat=flat,
@@ -117,6 +116,29 @@ def read(path: Path) -> tuple[NDArray[np.uint64], Batch]:
 def file_of(place: str | os.PathLike[str], key: str) -> Path:
     """The file of an evaluation, by its key in hexadecimal."""
     return Path(place) / f"{key}{SUFFIX}"
+
+
+_LARGEST = 2**30
+"""Bytes of a file beyond which no worker has written it."""
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("point", "pid", "slot"), int),
+    **dict.fromkeys(("started", "ended"), float),
+    "host": str,
+    **dict.fromkeys(("cause", "detail"), (str, type(None))),
+}
+
+
+def _check_types(record: dict[str, Any]) -> None:
+    for name, wanted in _TYPES.items():
+        value = record[name]
+        if not isinstance(value, wanted) or isinstance(value, bool):
+            raise TypeError(f"{name} is {value!r:.40}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{name} is {value!r}")
+        if isinstance(value, int) and not -(2**31) <= value < 2**31:
+            raise ValueError(f"{name} is {value!r:.40}")
+    if record["cause"] is not None and record["detail"] is None:
+        raise TypeError("it has a cause and no detail")
 
 
 def _checksum(record: dict[str, object]) -> int:

@@ -250,7 +250,7 @@ def test_no_summary_without_a_store(tmp_path: Path) -> None:
 def test_a_missing_directory_is_named(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"nowhere/s\.sqlite\.lock cannot be written: No such file"):
         SQLiteStore(tmp_path / "nowhere" / "s.sqlite")
-    with pytest.raises(StoreError, match="Is a directory"):
+    with pytest.raises(StoreError, match="is a directory"):
         SQLiteStore(tmp_path)
 
 

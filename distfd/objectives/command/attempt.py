@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
@@ -11,13 +12,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from distfd.core.describe import PRINTED
-from distfd.objectives.command.secrets import hidden
+from distfd.core.files import open_plain
+from distfd.objectives.command.secrets import NOTHING, Mask
 from distfd.objectives.command.work_directory import STDERR, STDOUT, contains
 from distfd.workers.hosts import HOSTS
 from distfd.workers.threads import VARIABLES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from distfd.core.failures import EvaluationFailure
@@ -62,15 +64,15 @@ class Trial:
         Files beside stdout and stderr in which the program logs.
     refuse : callable
         Why the directory will not be kept if the attempt fails, empty where it will; asked once, when it does.
-    secrets : mapping of str to str
-        Values that must not be told, and what to say in their place.
+    mask : Mask
+        Replaces what must not be told.
     """
 
     folder: Path
     mark: str
     logs: Sequence[str]
     refuse: Callable[[], str]
-    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    mask: Mask = field(default=NOTHING, repr=False)
 
     @cached_property
     def removed(self) -> str:
@@ -91,15 +93,15 @@ class Trial:
 
     def hidden(self, text: str) -> str:
         """The text without what must not be told."""
-        return hidden(text, self.secrets)
+        return self.mask(text)
 
     def find(self, pattern: str) -> str | None:
         """The first line of the logs in which the pattern is found, read a line at a time: logs can be huge."""
         seeker = re.compile(pattern)
         for path in (self.folder / name for name in (STDERR, STDOUT, *self.logs)):
-            if not path.is_file() or not contains(self.folder, path):
+            if not contains(self.folder, path):
                 continue
-            with path.open("rb") as log:
+            with contextlib.suppress(OSError), open_plain(path, follow=True) as log:
                 while line := log.readline(_LINE_BYTES):
                     text = line.decode("utf-8", "replace").rstrip("\r\n")
                     if seeker.search(text):
@@ -108,15 +110,21 @@ class Trial:
 
     def _tail(self, name: str) -> str:
         path = self.folder / name
-        if not path.is_file() or not contains(self.folder, path):
+        if not contains(self.folder, path):
             return ""
-        with path.open("rb") as log:
-            log.seek(max(0, path.stat().st_size - _TAIL_BYTES))
-            end = log.read(_TAIL_BYTES)
-            if b"\0" in end and name not in (*self.logs, STDERR, STDOUT):
-                return ""  # no text
-            text = self.hidden(end.decode("utf-8", "replace"))
-            lines = [_shown(line) for line in text.splitlines()[-_TAIL_LINES:]]
+        # So far before what is shown that a value which begins there is seen whole.
+        before = 4 * self.mask.longest
+        try:
+            with open_plain(path, follow=True) as log:
+                begin = max(0, log.seek(0, os.SEEK_END) - _TAIL_BYTES - before)
+                log.seek(begin)
+                end = log.read(_TAIL_BYTES + before)
+        except OSError:
+            return ""
+        if b"\0" in end and name not in (*self.logs, STDERR, STDOUT):
+            return ""  # no text
+        text = self.hidden(end.decode("utf-8", "replace"))[-_TAIL_BYTES:]
+        lines = [_shown(line) for line in text.splitlines()[-_TAIL_LINES:]]
         return "\n".join([f"{PRINTED}{name}:", *lines]) if lines else ""
 
 

@@ -17,7 +17,7 @@ from distfd.core.failures import EvaluationFailure, ProgramCrash, ProgramError, 
 from distfd.objectives.command.attempt import RERUN, Clock, Trial, rerun_script
 from distfd.objectives.command.inputs import compiled, write
 from distfd.objectives.command.retention import after_failure, after_success, why_removed
-from distfd.objectives.command.secrets import secrets
+from distfd.objectives.command.secrets import Mask, masking
 from distfd.objectives.command.user_function import UserFunction
 from distfd.objectives.command.values import OutputError, Value, as_value
 from distfd.objectives.command.work_directory import STDERR, STDOUT, age, fill, fresh
@@ -60,7 +60,7 @@ class ProgramModel(Model):
             if isinstance(output.extractor, UserFunction)
         }
         self._rerun = rerun_script(objective)
-        self._secrets = secrets(objective.shipped, objective.env)
+        self._mask = Mask(objective.shipped, objective.env)
         sweep(objective.work)
 
     def evaluate(self, x: NDArray[np.float64], *, timeout: float | None = None, viewer: Viewer | None = None) -> Value:
@@ -114,10 +114,11 @@ class ProgramModel(Model):
         for tries in range(2**31):
             folder = WorkFolder(self._objective.work)
             refuse = partial(why_removed, self._objective)
-            trial = Trial(folder.path, uuid.uuid4().hex, self._objective.log, refuse, self._secrets)
+            trial = Trial(folder.path, uuid.uuid4().hex, self._objective.log, refuse, self._mask)
             try:
-                value = self._try(trial, x, clock, viewer, restart)
-                left = None if restart is None else self._left(trial, restart)
+                with masking(self._mask):
+                    value = self._try(trial, x, clock, viewer, restart)
+                    left = None if restart is None else self._left(trial, restart)
             except _BusyError as busy:
                 delay = self._objective.retry_delay or min(_SHORTEST_DELAY * 2**tries, _LONGEST_DELAY)
                 if clock.left is not None and clock.left < delay:
@@ -143,7 +144,7 @@ class ProgramModel(Model):
             return restart.taken(trial.folder)
         except OutputError as error:
             text = f"it ended with return code 0, but {error}"
-            raise trial.failure(ProgramError, text, self._objective.steps[-1]) from error
+            raise trial.failure(ProgramError, text, self._objective.steps[-1]) from None
 
     def _try(
         self, trial: Trial, x: NDArray[np.float64], clock: Clock, viewer: Viewer | None, restart: Restart | None
@@ -240,13 +241,14 @@ class ProgramModel(Model):
                     found[output.name] = as_value(output.extractor.read(path))
             except OutputError as error:
                 text = f"it ended with return code 0, but output {output.name}{of}: {error}"
-                raise trial.failure(ProgramError, text, self._objective.steps[-1], output.file) from error
+                # Not from the error: its text is not masked.
+                raise trial.failure(ProgramError, text, self._objective.steps[-1], output.file) from None
             except Exception as error:
                 reader = getattr(output.extractor, "name", "")
                 text = f"output {output.name}{of}: {reader} raised {type(error).__name__}: {error}"
                 failure = trial.failure(ProgramError, text, self._objective.steps[-1])
                 failure.detail = "\n".join(filter(None, (trial.hidden(traceback.format_exc()), failure.detail)))
-                raise failure from error
+                raise failure from None
         return found
 
     def _check(self, trial: Trial, value: Value) -> None:
@@ -266,7 +268,7 @@ class ProgramModel(Model):
             return np.concatenate([np.ravel(value) for value in values]) if values else next(iter(outputs.values()))
         except Exception as error:
             text = f"value cannot be computed from the outputs: {type(error).__name__}: {error}"
-            raise trial.failure(ProgramError, text, objective.steps[-1]) from error
+            raise trial.failure(ProgramError, text, objective.steps[-1]) from None
 
 
 def _signal_name(number: int) -> str:

@@ -1,32 +1,128 @@
-"""Values of the program's environment kept out of what is told: messages, logs and stores name the variable instead."""
+"""Values of the program's environment kept out of what is told: messages, logs and stores name the variable instead.
+
+A text is masked whole, before it is quoted or cut. Values of ``pass_env`` are found by their parts as well, as a program
+prints them in pieces: in columns, cut by its own formats, or at the end of a log whose beginning is not read. They are
+looked for in each form in which they can come to be shown: as they are, line by line, and as Python, JSON and the shell
+quote them, twice over.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
+import re
+import shlex
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 _SHORTEST_SHIPPED, _SHORTEST_SET = 4, 8
 """Characters. Shorter values are words like 1 or true, which would be replaced where they mean something else."""
+PART = 8
+"""Characters of a value of ``pass_env`` that are not told in a row; shorter parts are words like any others."""
+_QUOTED_TWICE = 2
 
 
-def secrets(shipped: Mapping[str, str], env: Mapping[str, str | float | None]) -> dict[str, str]:
-    """What to hide: values by the ``$NAME`` that stands for them, the longest first.
+class Mask:
+    """Replaces values by the ``$NAME`` that stands for them.
 
     Parameters
     ----------
     shipped, env : mapping
         Those of ``pass_env``, and those that the configuration sets.
     """
-    found = {value: f"${name}" for name, value in env.items() if isinstance(value, str) and len(value) >= _SHORTEST_SET}
-    found.update({value: f"${name}" for name, value in shipped.items() if len(value) >= _SHORTEST_SHIPPED})
-    # One value may be the beginning of another.
-    return dict(sorted(found.items(), key=lambda pair: -len(pair[0])))
+
+    def __init__(self, shipped: Mapping[str, str], env: Mapping[str, str | float | None]) -> None:
+        whole: dict[str, str] = {}
+        for name, value in env.items():
+            if isinstance(value, str):
+                whole.update(dict.fromkeys(_forms(value, _SHORTEST_SET), f"${name}"))
+        parts: dict[str, str] = {}
+        for name, value in shipped.items():
+            forms = _forms(value, _SHORTEST_SHIPPED)
+            whole.update(dict.fromkeys(forms, f"${name}"))
+            # Where a program is found is no secret, and stands in all messages.
+            if not _is_a_place(value):
+                parts.update({form[k : k + PART]: f"${name}" for form in forms for k in range(len(form) - PART + 1)})
+        self._whole, self._parts = whole, parts
+        # One value may be the beginning of another.
+        ordered = sorted(whole, key=len, reverse=True)
+        self._pattern = re.compile("|".join(map(re.escape, ordered))) if ordered else None
+        self.longest = len(ordered[0]) if ordered else 0
+        """Characters of the longest form of a value."""
+
+    def __call__(self, text: str) -> str:
+        """The text with each of the values, and each part of those that must not be told at all, replaced."""
+        if self._pattern is None:
+            return text
+        found = [(match.start(), match.end(), self._whole[match[0]]) for match in self._pattern.finditer(text)]
+        if self._parts:
+            parts = ((k, self._parts.get(text[k : k + PART])) for k in range(len(text) - PART + 1))
+            found += [(k, k + PART, name) for k, name in parts if name is not None]
+            found.sort()
+        pieces: list[str] = []
+        covered = 0
+        for begin, end, name in found:
+            if begin > covered or not pieces:
+                pieces += [text[covered:begin], name]
+            covered = max(covered, end)
+        return "".join([*pieces, text[covered:]])
 
 
-def hidden(text: str, values: Mapping[str, str]) -> str:
-    """The text with each of the values replaced by its name."""
-    for value, name in values.items():
-        text = text.replace(value, name)
-    return text
+NOTHING = Mask({}, {})
+
+_current: ContextVar[Mask] = ContextVar("mask", default=NOTHING)
+
+
+@contextlib.contextmanager
+def masking(mask: Mask) -> Iterator[None]:
+    """Inside, `masked` replaces these values: for those who quote or cut what a program wrote."""
+    token = _current.set(mask)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def masked(text: str) -> str:
+    """The text without the values of the evaluation that is going on."""
+    return _current.get()(text)
+
+
+def _forms(value: str, shortest: int) -> set[str]:
+    """All that a value looks like where it is shown; what is too short to be told from other words is left out."""
+    # What is no UTF-8 in the environment is none in a log either, and is read there as a mark.
+    as_read = value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    first = {value, as_read, " ".join(value.split())}
+    for text in (value, as_read):
+        first.update(line.strip() for line in text.splitlines() if len(line.strip()) >= max(shortest, PART))
+    forms = {form for form in first if len(form) >= shortest}
+    newest = forms
+    for _ in range(_QUOTED_TWICE):
+        newest = {quoted for form in newest for quoted in _quoted(form)} - forms
+        forms |= newest
+    return forms
+
+
+def _quoted(text: str) -> Iterable[str]:
+    """The inside of the text as Python, JSON and the shell write it between quotes."""
+    yield repr(text)[1:-1]
+    # Python takes the other quotes where the text, or another part of what is quoted, has those.
+    yield repr(text + '"')[1:-2]
+    yield repr(text + "'\"")[1:-4]
+    yield ascii(text)[1:-1]
+    yield json.dumps(text)[1:-1]
+    yield json.dumps(text, ensure_ascii=False)[1:-1]
+    yield shlex.quote(text).strip("'")
+    yield repr(text.encode("utf-8", "surrogateescape"))[2:-1]
+    # In a JSON pointer.
+    yield text.replace("~", "~0").replace("/", "~1")
+
+
+def _is_a_place(value: str) -> bool:
+    """Whether it is a list of absolute paths of which one is there, such as PATH or HOME."""
+    parts = [part for part in value.split(":") if part]
+    return bool(parts) and all(map(os.path.isabs, parts)) and any(map(os.path.exists, parts))

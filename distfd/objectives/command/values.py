@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from distfd.core.files import open_plain
+from distfd.objectives.command.secrets import masked
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,13 +71,14 @@ def read_text(path: Path) -> str:
 
 def read_bytes(path: Path) -> bytes:
     """A whole file, if it is not too large to be read into memory."""
-    size = path.stat().st_size
-    if size > LARGEST:
-        raise OutputError(f"it is too large: {size / 2**20:.0f} MiB, the limit is {LARGEST // 2**20} MiB")
-    return path.read_bytes()
+    with open_plain(path, follow=True) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > LARGEST:
+            raise OutputError(f"it is too large: {size / 2**20:.0f} MiB, the limit is {LARGEST // 2**20} MiB")
+        return file.read(LARGEST + 1)
 
 
 def short(found: Any) -> str:
     """What was found, quoted and cut to fit a message."""
-    text = found if isinstance(found, str) else repr(found)
+    text = masked(found if isinstance(found, str) else repr(found))
     return repr(text if len(text) <= 80 else text[:77] + "...")

@@ -1,0 +1,129 @@
+"""Whether a result.json is one of distfd's: the types and lengths of what is read from it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+
+def trouble_with(result: Mapping[str, Any]) -> str:
+    """What is wrong with a result.json; empty where nothing is.
+
+    Fields that a session of an earlier version did not write may be missing. What is there has the type that distfd
+    writes, and lists have the lengths that belong together.
+    """
+    for name, (wanted, fits) in _FIELDS.items():
+        if name in result and not fits(result[name]):
+            return f"{name} is not {wanted}"
+    return ""
+
+
+def cannot_be_shown(result: Mapping[str, Any]) -> str:
+    """What a result.json lacks to be shown as a table; empty where it lacks nothing."""
+    missing = next((name for name in _NEEDED if name not in result), None)
+    return _shapes(result) if missing is None else f"there is no {missing}"
+
+
+def _is_number(value: Any) -> bool:
+    """A finite double: Python's whole numbers have no end, and json reads NaN."""
+    return not isinstance(value, bool) and isinstance(value, (int, float)) and -1e308 <= value <= 1e308
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+
+
+def _or_null(fits: Any) -> Any:
+    return lambda value: value is None or fits(value)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_text, value))
+
+
+def _is_numbers(value: Any) -> bool:
+    if not isinstance(value, list) or not set(map(type, value)) <= {float, int, type(None)}:
+        return False
+    # A million of them in some 50 ms.
+    if int in set(map(type, value)):
+        return all(item is None or _is_number(item) for item in value)
+    return all(map(math.isfinite, (item for item in value if item is not None)))
+
+
+def _is_tensor(value: Any) -> bool:
+    """A number, null, or a list of such, at most of two levels, as long as each other on the second."""
+    if value is None or _is_number(value) or _is_numbers(value):
+        return True
+    return isinstance(value, list) and all(map(_is_numbers, value)) and len({len(row) for row in value}) == 1
+
+
+def _is_text_by_name(value: Any) -> bool:
+    return isinstance(value, dict) and all(map(_is_text, value.values()))
+
+
+def _is_noise(value: Any) -> bool:
+    if not isinstance(value, dict):
+        return _is_tensor(value)
+    from distfd.differentiation.noise import STATUSES
+
+    return value.get("status") in STATUSES and _or_null(_is_number)(value.get("level"))
+
+
+_NEEDED = ("task", "status", "names", "missing", "n_evaluations", "n_reused", "n_failed")
+_NUMBER = ("a number or null", _or_null(_is_number))
+_COUNT = ("a whole number", _is_count)
+_TEXT = ("text", _is_text)
+_TEXT_OR_NULL = ("text or null", _or_null(_is_text))
+_TENSOR = ("a number, or a list or matrix of numbers", _is_tensor)
+_FIELDS: dict[str, tuple[str, Any]] = {
+    **dict.fromkeys(("task", "status"), _TEXT),
+    **dict.fromkeys(("scheme", "message", "started", "finished"), _TEXT_OR_NULL),
+    **dict.fromkeys(("n_evaluations", "n_reused", "n_failed"), _COUNT),
+    **dict.fromkeys(
+        ("n_retried", "n_failed_trials", "iterations", "slots", "exit_code"),
+        ("a whole number or null", _or_null(_is_count)),
+    ),
+    **dict.fromkeys(("wall_seconds", "ideal_seconds", "efficiency", "violation"), _NUMBER),
+    **dict.fromkeys(("value", "value0", "derivative", "error", "step", "x", "x0"), _TENSOR),
+    **dict.fromkeys(("names", "missing"), ("a list of texts", _is_texts)),
+    "warnings": ("a list of texts", _is_texts),
+    "repaired": ("texts by name", _or_null(_is_text_by_name)),
+    "versions": ("texts by name", _is_text_by_name),
+    "noise": ("a number, a list, or a noise level", _is_noise),
+    "converged": ("true or false", lambda value: isinstance(value, bool)),
+}
+
+
+def _shapes(result: Mapping[str, Any]) -> str:
+    """What is wrong with the lengths of lists, in a result that has a derivative."""
+    task, n = result["task"], len(result["names"])
+    if task == "noise" and result.get("noise") and not isinstance(result["noise"], dict):
+        return "noise is no noise level"
+    derivative = result.get("derivative")
+    search = task in ("minimize", "least_squares")
+    if search and result.get("value0") is not None:
+        lacking = [name for name in ("converged", "iterations", "value", "message") if result.get(name) is None]
+        if lacking or not (_is_number(result["value0"]) and _is_number(result["value"])):
+            return f"a search has no {lacking[0]}" if lacking else "value and value0 of a search are no numbers"
+    if derivative is None:
+        return ""
+    columns = ["x0", "x"] if "x0" in result else ["x"]
+    if not isinstance(derivative, list) or any(not _is_vector(result.get(name), n) for name in columns):
+        return "x and the derivative have not one entry for each name"
+    if task in ("jacobian", "hessian"):
+        wide = all(isinstance(row, list) and len(row) == n for row in derivative)
+        tall = task == "jacobian" or len(derivative) == n
+        return "" if wide and tall else "the derivative has not one column for each name"
+    others = () if "x0" in result else ("error", "step")
+    if any(not _is_vector(result.get(name), n) for name in ("derivative", *others)):
+        return "the derivative, its error and its step have not one entry for each name"
+    return ""
+
+
+def _is_vector(value: Any, n: int) -> bool:
+    return isinstance(value, list) and len(value) == n and list not in set(map(type, value))
