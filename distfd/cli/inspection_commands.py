@@ -52,8 +52,8 @@ def status(
     except KeyboardInterrupt:  # of the watching, not of the run
         raise typer.Exit(130) from None
     run = RunDirectory(Path(directory).absolute())
-    if found.ended and found.result is not None:
-        show_result(found.result, run)
+    if found.ended and (result := run.shown_result()) is not None:
+        show_result(result, run)
     else:
         say(str(found))
     for line in watch.kept_text(run):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -13,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from distfd.core.errors import InputError, StoreError
-from distfd.core.files import check_own_folder, make_folders, put_aside, read_plain, replace_file
+from distfd.core.files import check_own_folder, make_folders, owner_only, put_aside, read_plain, replace_file
 
 _MARK = "submitted.json"
 _LONGEST_MARK = 10_000
@@ -52,29 +53,36 @@ def unpack(archive: IO[bytes], output: Path, job: str) -> Path | None:
         If it cannot be written, or is not what it should be.
     """
     part = aside = None
-    try:
-        make_folders(output.parent)
-        part = Path(tempfile.mkdtemp(prefix=f".{output.name[:_LONGEST]}.", suffix=".part", dir=output.parent))
-        with tarfile.open(fileobj=archive, mode="r:*") as tar:
-            _unpack(tar, part)
-        mark = json.dumps({"job": job}) + "\n"
-        replace_file(part / _MARK, lambda file: file.write(mark.encode()))
-        if os.path.lexists(output):
-            check_own_folder(output)
-            if not any(output.iterdir()):
-                output.rmdir()
-            else:
-                stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-                aside = put_aside(output, f"{output.name}.{stamp}")
-        part.rename(output)
-    except (OSError, tarfile.TarError, EOFError, zlib.error, ValueError, OverflowError) as error:
-        if part is not None:
-            shutil.rmtree(part, ignore_errors=True)
-        kept = f"; what stood there is kept as {aside}" if aside is not None else ""
-        raise StoreError(
-            f"output: {output} cannot be written: {error}{kept}; submit again to have it sent once more"
-        ) from error
+    with contextlib.ExitStack() as failing:
+        try:
+            make_folders(output.parent)
+            part = Path(tempfile.mkdtemp(prefix=f".{output.name[:_LONGEST]}.", suffix=".part", dir=output.parent))
+            failing.callback(shutil.rmtree, part, ignore_errors=True)
+            with tarfile.open(fileobj=archive, mode="r:*") as tar:
+                _unpack(tar, part)
+            mark = json.dumps({"job": job}) + "\n"
+            replace_file(part / _MARK, lambda file: file.write(mark.encode()))
+            aside = _make_way(output)
+            part.rename(output)
+        except (OSError, tarfile.TarError, EOFError, zlib.error, ValueError, OverflowError) as error:
+            kept = f"; what stood there is kept as {aside}" if aside is not None else ""
+            raise StoreError(
+                f"output: {output} cannot be written: {error}{kept}; submit again to have it sent once more"
+            ) from error
+        failing.pop_all()
     return aside
+
+
+def _make_way(output: Path) -> Path | None:
+    """Rename what stands there; its new path, or None where there was nothing."""
+    if not os.path.lexists(output):
+        return None
+    check_own_folder(output)
+    if not any(output.iterdir()):
+        output.rmdir()
+        return None
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    return put_aside(output, f"{output.name}.{stamp}")
 
 
 def _owner(output: Path) -> str | None:
@@ -88,7 +96,7 @@ def _owner(output: Path) -> str | None:
 def _unpack(tar: tarfile.TarFile, into: Path) -> None:
     """Files and folders only, none of them outside: the cluster is others' machines.
 
-    Pythons before 3.11.4 have no filter that sees to it.
+    Each is made anew with O_EXCL, for its owner alone.
 
     Raises
     ------
@@ -109,7 +117,16 @@ def _unpack(tar: tarfile.TarFile, into: Path) -> None:
             raise tarfile.TarError(f"{member.name[:80]!r} is no name of a file of a run")
         if name.is_absolute() or ".." in name.parts or not (member.isreg() or member.isdir()):
             raise tarfile.TarError(f"{member.name!r} is no plain file or folder below its own")
-        member.mode = 0o700 if member.isdir() else 0o600
-    if hasattr(tarfile, "data_filter"):
-        tar.extraction_filter = tarfile.data_filter
-    tar.extractall(into)  # noqa: S202  # each member was looked at
+        _extract(tar, member, into / name)
+
+
+def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
+    if member.isdir():
+        make_folders(path)
+        return
+    make_folders(path.parent)
+    content = tar.extractfile(member)
+    assert content is not None, "it is a plain file"
+    with content, open(path, "xb", opener=owner_only) as file:
+        shutil.copyfileobj(content, file)
+    os.utime(path, (member.mtime, member.mtime))

@@ -117,7 +117,7 @@ def run_status(directory: str | Path, now: Callable[[], float] = time.time) -> R
         "n_failed_attempts": counts.n_failed_attempts,
     }
     if writer is None:
-        return RunStatus(result=run.shown_result(), last_failure=_failure(wave, now()), **known)
+        return RunStatus(result=run.result(), last_failure=_failure(wave, now()), **known)
     began, iterated = _time(wave.get("run_started")), wave.get("iterated")
     started = wave.get("wave_started", {})
     going = bool(started) and "wave_ended" not in wave
