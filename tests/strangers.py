@@ -404,7 +404,7 @@ def main(seconds: float, seed: int) -> int:
 
     bad = done = 0
     with tempfile.TemporaryDirectory() as folder:
-        stranger = Stranger(Path(folder), sound_run(Path(folder) / "sound"), seed, seconds=5.0)
+        stranger = Stranger(Path(folder), sound_run(Path(folder) / "sound"), seed, seconds=20.0)
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             for kind in KINDS:

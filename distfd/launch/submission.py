@@ -40,7 +40,7 @@ def refuse_control_characters(what: str, text: str) -> None:
 
 def override(key: str, value: str) -> str:
     """``key=value`` for a command line, with a value that YAML reads back as this very text."""
-    plain = re.fullmatch(r"(/|~/)[\w./+@=-]*", value, re.ASCII)
+    plain = re.fullmatch(r"(/|~/)[\w./+@=-]*( [\w./+@=-]+)*", value, re.ASCII)
     return f"{key}={value if plain else json.dumps(value, ensure_ascii=False)}"
 
 

@@ -150,7 +150,14 @@ def _parsed(text: str) -> dict[str, Any]:
         loaded = read_text(text, "config.yaml").data
     except ConfigError:
         return {}
-    return loaded if isinstance(loaded, dict) else {}
+    if not isinstance(loaded, dict):
+        return {}
+    # Of what somebody has changed since, what has another form than it is written in is left out.
+    parameters = loaded.get("parameters")
+    if not (isinstance(parameters, list) and all(isinstance(each, dict) for each in parameters)):
+        loaded.pop("parameters", None)
+    sections = ("objective", "derivative", "evaluation", "resources", "cluster", "minimize")
+    return {key: value for key, value in loaded.items() if key not in sections or isinstance(value, dict)}
 
 
 def _config_names(config: dict[str, Any]) -> list[str]:

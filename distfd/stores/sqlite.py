@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 import warnings
 from contextlib import contextmanager
@@ -160,7 +161,7 @@ class SQLiteStore(Store):
         spool: str | Path | None = None,
     ) -> None:
         # Resolved, so that a change of directory or a second name for the file leads to the same file and lock.
-        self.path = Path(path).resolve()
+        self.path = Path(os.path.realpath(path))
         self._linked = self.path.name != Path(path).name or Path(path).is_symlink()
         self.quarantined: Path | None = None
         self.bad_rows = 0
@@ -173,7 +174,7 @@ class SQLiteStore(Store):
         self._lock = FileLock(self.path.with_name(self.path.name + ".lock"))
         try:
             self._open(fingerprint, None if names is None else tuple(names))
-            root = self.path.with_name(self.path.name + ".spool") if spool is None else Path(spool).resolve()
+            root = self.path.with_name(self.path.name + ".spool") if spool is None else Path(os.path.realpath(spool))
             self._leftovers = SpoolIntake(root)
             self._take_in(self._leftovers)
         except BaseException:

@@ -57,7 +57,7 @@ def read_summary(path: str | Path) -> StoreSummary:
     StoreError
         If there is no store there, or it is damaged.
     """
-    path = Path(path).resolve()
+    path = Path(os.path.realpath(path))  # resolve() raises where links go round in circles
     if not os.path.lexists(path):
         raise StoreError(f"there is no store at {path}; is this the output of a run?")
     with sqlite_file.storage_errors(path):
