@@ -28,8 +28,24 @@ if TYPE_CHECKING:
 
 ODD: tuple[Any, ...] = (
     *(None, True, False, 0, -1, 2**31, 2**63, -(2**64), 10**400, 0.5, -1.5, 1e308, 5e-324, "", "x", "1", "null"),
-    *("\x1b[2J\x07", "\u202eabc", "a" * 3000, "=cmd|' /C calc'!A0", "../../thesis.tex", "/dev/zero", "done", "minimize"),
-    *("9999-99-99T00:00:00", "0001-01-01T00:00:00+00:00", "2026-11-27T23:14:48+00:00", "run_started", "noise", "hessian"),
+    *(
+        "\x1b[2J\x07",
+        "\u202eabc",
+        "a" * 3000,
+        "=cmd|' /C calc'!A0",
+        "../../thesis.tex",
+        "/dev/zero",
+        "done",
+        "minimize",
+    ),
+    *(
+        "9999-99-99T00:00:00",
+        "0001-01-01T00:00:00+00:00",
+        "2026-11-27T23:14:48+00:00",
+        "run_started",
+        "noise",
+        "hessian",
+    ),
     *([], {}, [[]], [None], [1, 2, 3], [[1, 2], [3]], [[1.0, 2.0, 3.0]] * 3, {"a": 1}, ["a", "b"], [{"a": {"b": []}}]),
 )
 NAMES = (
@@ -124,6 +140,10 @@ class Stranger:
 
     def __post_init__(self) -> None:
         self.canary = self.folder / "home"
+        self._furnish()
+
+    def _furnish(self) -> None:
+        shutil.rmtree(self.canary, ignore_errors=True)
         (self.canary / "deep").mkdir(parents=True)
         (self.canary / "thesis.tex").write_text("the only copy\n" * 100)
         (self.canary / "deep" / "x.json").write_text("{}")
@@ -153,7 +173,10 @@ class Stranger:
         assert "Traceback" not in told, where
         assert "HangError" not in told, where
         assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", told), where
-        assert tree(self.canary) == self.before, where
+        if (after := tree(self.canary)) != self.before:
+            changed = sorted(name for name, _ in set(after.items()) ^ set(self.before.items()))
+            self._furnish()
+            raise AssertionError(f"{where}\nchanged outside: {changed}")
 
     def _looked_at(self, run: Path) -> str:
         told = ""
@@ -186,8 +209,8 @@ class Stranger:
         for name in rng.sample(NAMES, rng.choice((1, 1, 2, 4))):
             _put(rng, run / name, self.canary)
         if rng.random() < 0.3:
-            (run / "spool").mkdir(exist_ok=True) if not (run / "spool").is_symlink() else None
             with contextlib.suppress(OSError):
+                (run / "spool").mkdir()
                 (run / "spool" / f"session-{rng.getrandbits(128):032x}").symlink_to(self.canary / "deep")
         return self._looked_at(run) + self._opened(run)
 
@@ -261,7 +284,22 @@ class Stranger:
         made = io.BytesIO()
         kinds = (tarfile.REGTYPE,) * 6 + (tarfile.DIRTYPE,) * 2
         kinds += (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE)
-        names = ("a", "b/c", "./a", "../x", "/etc/x", "a/../b", ".", "", "a//b", "b", "x\x1b[2J", "d" * 300, "é", "a\nb")
+        names = (
+            "a",
+            "b/c",
+            "./a",
+            "../x",
+            "/etc/x",
+            "a/../b",
+            ".",
+            "",
+            "a//b",
+            "b",
+            "x\x1b[2J",
+            "d" * 300,
+            "é",
+            "a\nb",
+        )
         with tarfile.open(fileobj=made, mode=rng.choice(("w", "w:gz"))) as tar:
             for _ in range(rng.randint(1, 6)):
                 info = tarfile.TarInfo(rng.choice(names))
@@ -318,7 +356,9 @@ def _put(rng: random.Random, path: Path, canary: Path) -> None:
     """Something that is no file of distfd's, under one of its names."""
     with contextlib.suppress(OSError):
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    kind = rng.choice(("link", "link", "dangling", "loop", "device", "random", "pipe", "folder", "full", "away", "sqlite"))
+    kind = rng.choice(
+        ("link", "link", "dangling", "loop", "device", "random", "pipe", "folder", "full", "away", "sqlite")
+    )
     match kind:
         case "link":
             path.symlink_to(canary / "thesis.tex")
@@ -353,7 +393,9 @@ def _mutated_bytes(rng: random.Random, raw: bytes) -> bytes:
             case 1:
                 del data[at:]
             case 2:
-                data[at:at] = rng.choice((b"\0", b"\xff", b"[" * 3000, b"1" * 5000, b"NaN", b"-Infinity", b"\x1b[2J", b"\n"))
+                data[at:at] = rng.choice(
+                    (b"\0", b"\xff", b"[" * 3000, b"1" * 5000, b"NaN", b"-Infinity", b"\x1b[2J", b"\n")
+                )
             case 3:
                 data[at : at + rng.randrange(50)] = b""
             case _:
@@ -389,8 +431,28 @@ def _mutated_yaml(rng: random.Random, text: str) -> str:
     lines = text.splitlines()
     at = rng.randrange(len(lines))
     odd = rng.choice(
-        ("&a [*a, *a]", "!!python/object/apply:os.system ['id']", "<<: {a: 1}", "[" * 200, "{a: {a: {a: 1}}}", "1e999", "\t",
-         "'\x1b[2J'", '"\\e[2J"', "? x", "|\n  text", "2026-01-01", ".nan", "0x1F", "0777", "~", "- - - 1", "%YAML 9", "---", "@")  # fmt: skip
+        (
+            "&a [*a, *a]",
+            "!!python/object/apply:os.system ['id']",
+            "<<: {a: 1}",
+            "[" * 200,
+            "{a: {a: {a: 1}}}",
+            "1e999",
+            "\t",
+            "'\x1b[2J'",
+            '"\\e[2J"',
+            "? x",
+            "|\n  text",
+            "2026-01-01",
+            ".nan",
+            "0x1F",
+            "0777",
+            "~",
+            "- - - 1",
+            "%YAML 9",
+            "---",
+            "@",
+        )  # fmt: skip
     )
     key = lines[at].partition(":")[0]
     lines[at] = rng.choice((f"{key}: {odd}", odd, f"{lines[at]}{odd}", f"{key}:", ""))
@@ -412,7 +474,7 @@ def main(seconds: float, seed: int) -> int:
                     stranger.case(done, kind)
                 except AssertionError as error:
                     bad += 1
-                    print(error, file=sys.stderr, flush=True)
+                    print(str(error)[:1500], file=sys.stderr, flush=True)
             done += 1
     print(f"{done} cases of each of {len(KINDS)} kinds, seed {seed}: {bad} did what nothing may do")
     return bad > 0

@@ -70,7 +70,7 @@ class SpoolIntake:
     def found(self, *, own: bool = False) -> Iterator[tuple[Path, NDArray[np.uint64], Batch]]:
         """(file, key, evaluation) that earlier sessions left, and with ``own`` this one; damaged files are renamed."""
         for folder in (*self._before, *([self._own] if own and self._own is not None else [])):
-            for path in sorted(path for path in folder.glob(f"*{SUFFIX}") if _OURS.fullmatch(path.name)):
+            for path in sorted(folder.glob(f"*{SUFFIX}")):
                 try:
                     yield path, *read(path)
                 except DamagedSpoolError as error:

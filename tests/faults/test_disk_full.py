@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import subprocess
 import sys
 import textwrap
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -17,13 +18,14 @@ import yaml
 from storing import wrong_values
 
 from distfd.config.load import load_config
+from distfd.core import files
 from distfd.errors import StoreError
 from distfd.executors.serial import SerialExecutor
 from distfd.jobs.run import Job
 from distfd.stores.sqlite import SQLiteStore
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 D = 30
 MODEL = """
@@ -58,29 +60,40 @@ def n_calls(config: Path) -> int:
     return len(log.read_text().splitlines()) if log.exists() else 0
 
 
-@pytest.mark.parametrize("name", ["config.yaml.part", "log.jsonl", "derivative.npz.part", "result.json.part"])
+def fill_up(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """From now on what is written to the file of this name finds no space."""
+
+    def replace_file(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+        def full(file: IO[bytes]) -> None:
+            with open("/dev/full", "wb") as disk:
+                write(disk)
+
+        files.replace_file(path, full if path.name == name else write)
+
+    monkeypatch.setattr("distfd.run_directory.directory.replace_file", replace_file)
+    if name == "log.jsonl":
+        monkeypatch.setattr("distfd.observers.json_log.open_to_add", lambda path: os.open("/dev/full", os.O_WRONLY))
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "log.jsonl", "derivative.npz", "result.json"])
 def test_a_file_that_cannot_be_written_is_named_and_nothing_is_lost(config: Path, name: str) -> None:
     directory = config.parent / "disk" / "run"
-    directory.mkdir()
-    # What is written there finds no space.
-    (directory / name).symlink_to("/dev/full")
-    with pytest.raises(StoreError, match=rf"{name.removesuffix('.part')} cannot be written: No space left") as caught:
-        run(config)
+    with pytest.MonkeyPatch.context() as patched:
+        fill_up(patched, name)
+        with pytest.raises(StoreError, match=rf"{name} cannot be written: No space left") as caught:
+            run(config)
     assert caught.value.exit_code == 5
     before = n_calls(config)
-    (directory / name).unlink(missing_ok=True)
     result = run(config)
     assert result["status"] == "done"
     assert n_calls(config) == D + 1
     assert (result["n_evaluations"], result["n_reused"]) == (D + 1, before)
-    assert not list(directory.glob("*.part"))
+    assert not [path for path in directory.iterdir() if path.name.endswith(".part")]
 
 
-def test_a_result_that_was_there_stays_until_there_is_another(config: Path) -> None:
+def test_a_result_that_was_there_stays_until_there_is_another(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(config)
-    directory = config.parent / "disk" / "run"
-    (directory / "log.jsonl").unlink()
-    (directory / "log.jsonl").symlink_to("/dev/full")
+    fill_up(monkeypatch, "log.jsonl")
     # A finished run writes nothing, so it needs no room.
     assert run(config)["status"] == "done"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -51,10 +52,11 @@ def test_a_folder_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="NOT TESTED: no /dev/full")
-def test_a_full_disk_is_no_error(tmp_path: Path) -> None:
-    key = keys([3]).astype("<u8").tobytes().hex()
-    (tmp_path / f"{key}.part-1").symlink_to("/dev/full")
+def test_a_full_disk_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, write: object, **options: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("distfd.workers.spool.replace_file", full)
     leave(Spool(str(tmp_path), keys([3])), 0, vectors([3]))
     assert not list(tmp_path.glob("*.json"))
 

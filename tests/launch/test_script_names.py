@@ -102,7 +102,9 @@ def test_a_file_that_no_manifest_can_name_is_refused(folder: Path) -> None:
         KubeRayLauncher(submission("runs/one")).describe()
 
 
-@pytest.mark.parametrize("content", ["a: b\n", "\x1b[2J\r\n", "---\n- x\n", "  lead\n\ttab\n", "\u2028\x85\n", "{{ x }}", "trail \n"])
+@pytest.mark.parametrize(
+    "content", ["a: b\n", "\x1b[2J\r\n", "---\n- x\n", "  lead\n\ttab\n", "\u2028\x85\n", "{{ x }}", "trail \n"]
+)
 def test_files_arrive_as_they_are(folder: Path, content: str) -> None:
     (folder / "deck.txt").write_bytes(content.encode())
     files = next(iter(yaml.safe_load_all(KubeRayLauncher(submission("runs/one")).describe())))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import datetime
 from pathlib import Path
 
@@ -33,8 +34,9 @@ def test_events_become_lines(tmp_path: Path) -> None:
     assert lines[2]["x"] == [1.0, 2.0]
 
 
-def test_a_log_that_cannot_be_written_is_a_store_error(tmp_path: Path) -> None:
+def test_a_log_that_cannot_be_written_is_a_store_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(StoreError, match="cannot be opened"):
         JsonLog(tmp_path / "missing" / "log.jsonl")
-    with JsonLog(Path("/dev/full")) as log, pytest.raises(StoreError, match=r"No space left.*make room"):
+    monkeypatch.setattr("distfd.observers.json_log.open_to_add", lambda path: os.open("/dev/full", os.O_WRONLY))
+    with JsonLog(tmp_path / "log.jsonl") as log, pytest.raises(StoreError, match=r"No space left.*make room"):
         log(events.Waiting(1.0, "nothing"))

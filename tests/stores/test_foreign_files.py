@@ -160,7 +160,9 @@ def test_what_runs_code_of_its_own_is_named_and_not_read(path: Path, kind: str) 
 
 @pytest.mark.parametrize("table", ["attempts", "meta"])
 def test_a_view_in_the_place_of_a_table_is_not_read(path: Path, table: str) -> None:
-    change(path, f"ALTER TABLE {table} RENAME TO other", f"CREATE VIEW {table} AS {ENDLESS} k AS name, k AS value FROM r")
+    change(
+        path, f"ALTER TABLE {table} RENAME TO other", f"CREATE VIEW {table} AS {ENDLESS} k AS name, k AS value FROM r"
+    )
     with pytest.raises(StoreError, match="the view"):
         read_summary(path)
 

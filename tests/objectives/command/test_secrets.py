@@ -110,7 +110,11 @@ CASES: dict[str, dict[str, Any]] = {
         "outputs": {"J": {"file": "o", "json": "/a"}},
     },
     "csv": {
-        "argv": ["python3", "-c", "import csv, os; csv.writer(open('o', 'w')).writerows([[os.environ['KEY'], 'a'], [1, 2]])"],
+        "argv": [
+            "python3",
+            "-c",
+            "import csv, os; csv.writer(open('o', 'w')).writerows([[os.environ['KEY'], 'a'], [1, 2]])",
+        ],
         "outputs": {"J": {"file": "o", "csv": {"column": "b", "row": 1}}},
     },
     "csv cell": {
@@ -118,7 +122,11 @@ CASES: dict[str, dict[str, Any]] = {
         "outputs": {"J": {"file": "o", "csv": {"column": "a", "row": 1}}},
     },
     "npy": {
-        "argv": ["python3", "-c", "import os; open('o', 'wb').write(b'\\x93NUMPY\\x01\\x00\\x76\\x02' + os.environb[b'KEY'] * 9)"],
+        "argv": [
+            "python3",
+            "-c",
+            "import os; open('o', 'wb').write(b'\\x93NUMPY\\x01\\x00\\x76\\x02' + os.environb[b'KEY'] * 9)",
+        ],
         "outputs": {"J": {"file": "o", "npy": 0}},
     },
     "a file's name": {
@@ -160,7 +168,9 @@ def test_no_part_is_in_what_is_told_or_written(
     hidden = {part for part in parts(value) | {p for line in value.splitlines() for p in parts(line)} if part.strip()}
     for path in tmp_path.rglob("*"):
         # The program's own files stay as it wrote them; those that distfd wrote are looked at.
-        if path.is_file() and (path.parent == tmp_path or path.name in ("distfd-outcome.json", "rerun.sh", "parameters.json")):
+        if path.is_file() and (
+            path.parent == tmp_path or path.name in ("distfd-outcome.json", "rerun.sh", "parameters.json")
+        ):
             told.append(path.read_bytes().decode("utf-8", "replace"))
     text = "\n".join(told).replace(str(tmp_path), "")
     # What distfd says of itself may have a part in common, such as eight blanks.

@@ -1,0 +1,28 @@
+"""What a stranger may hand us, at a fixed seed; scripts/fuzz_strangers.py goes on for as long as is wanted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from strangers import KINDS, Stranger, sound_run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CASES = {"json": 40, "yaml": 20, "things": 40, "store": 40, "spool": 30, "tar": 100, "expression": 500}
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_nothing_outside_changes_and_nothing_hangs_or_breaks(tmp_path: Path, kind: str) -> None:
+    stranger = Stranger(tmp_path, sound_run(tmp_path / "sound"), seed=20261127)
+    for k in range(CASES[kind]):
+        stranger.case(k, kind)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_the_same_of_many_more(tmp_path: Path, kind: str) -> None:
+    stranger = Stranger(tmp_path, sound_run(tmp_path / "sound"), seed=7)
+    for k in range(20 * CASES[kind]):
+        stranger.case(k, kind)
