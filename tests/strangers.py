@@ -72,8 +72,26 @@ STATEMENTS = (
     "PRAGMA application_id = 7",
     "PRAGMA user_version = 9",
 )
-COLUMNS = ("key", "wave", "point", "moved", "coordinate", "x", "attempt", "status", "value", "first", "started", "ended",
-           "host", "pid", "slot", "message", "detail", "checksum")  # fmt: skip
+COLUMNS = (
+    "key",
+    "wave",
+    "point",
+    "moved",
+    "coordinate",
+    "x",
+    "attempt",
+    "status",
+    "value",
+    "first",
+    "started",
+    "ended",
+    "host",
+    "pid",
+    "slot",
+    "message",
+    "detail",
+    "checksum",
+)
 VALUES = ("NULL", "'x'", "1e300", "-1", "9223372036854775807", "x'ff00'", "zeroblob(100000)", "'ok'", "''", "char(27)")
 
 
@@ -190,7 +208,7 @@ class Stranger:
         run = self._copy(place)
         for name in rng.sample(("result.json", "log.jsonl", "check.json"), rng.choice((1, 1, 2))):
             path = run / name
-            raw = path.read_bytes() if path.exists() else b'{"verdict": "good", "x": 1, "sweep": [1, 2]}\n'
+            raw = path.read_bytes()
             path.write_bytes(_mutated_json(rng, raw) if rng.random() < 0.8 else _mutated_bytes(rng, raw))
         return self._looked_at(run)
 
@@ -316,18 +334,52 @@ class Stranger:
         try:
             unpack(archive, place / "run", "job")
         except StoreError as error:
-            assert not (place / "run").exists(), error
+            assert not (place / "run").exists(), error  # noqa: PT017  # no test of the error
             return str(error).replace("\n", " ") if str(error).isprintable() else ""
         assert all(path.is_file() or path.is_dir() for path in (place / "run").rglob("*"))
         assert not any(path.is_symlink() for path in (place / "run").rglob("*"))
         return ""
 
-    def _expression(self, rng: random.Random, place: Path) -> str:  # noqa: ARG002
+    def _expression(self, rng: random.Random, place: Path) -> str:
         from distfd.errors import InputError
         from distfd.objectives.command.expression import Expression
 
-        words = ("a", "b", "+", "-", "*", "**", "/", "(", ")", ",", "sqrt", "sum", "exp", "1", "9**9", "1e308", ".", "[0]",
-                 "__class__", "lambda", ":", "{", "}", "'x'", "if", "else", "\x1b", "é", "\n", "%", "//", "max", "~", "@")  # fmt: skip
+        words = (
+            "a",
+            "b",
+            "+",
+            "-",
+            "*",
+            "**",
+            "/",
+            "(",
+            ")",
+            ",",
+            "sqrt",
+            "sum",
+            "exp",
+            "1",
+            "9**9",
+            "1e308",
+            ".",
+            "[0]",
+            "__class__",
+            "lambda",
+            ":",
+            "{",
+            "}",
+            "'x'",
+            "if",
+            "else",
+            "\x1b",
+            "é",
+            "\n",
+            "%",
+            "//",
+            "max",
+            "~",
+            "@",
+        )
         text = " ".join(rng.choice(words) for _ in range(rng.randint(1, 12)))
         try:
             Expression(text, ("a", "b"))({"a": np.array([1.0, 2.0]), "b": 3.0})
@@ -452,7 +504,7 @@ def _mutated_yaml(rng: random.Random, text: str) -> str:
             "%YAML 9",
             "---",
             "@",
-        )  # fmt: skip
+        )
     )
     key = lines[at].partition(":")[0]
     lines[at] = rng.choice((f"{key}: {odd}", odd, f"{lines[at]}{odd}", f"{key}:", ""))
@@ -492,36 +544,98 @@ def sound_run(path: Path) -> Path:
     with contextlib.closing(SQLiteStore(run.store, fingerprint="f" * 64, names=("a", "b", "c"))) as store:
         status = np.array([Status.OK] * 3 + [Status.ERROR], np.uint8)
         failures = {3: Failure(Status.ERROR, "ValueError: no", "Traceback of J: no")}
-        batch = Batch(np.arange(n), status, np.array([1, 1, 1, 0]), np.ones(3), np.full(n, 1.8e9), np.full(n, 1.8e9 + 2),
-                      np.ones(n, np.int32), "host", 7, 0, failures)  # fmt: skip
+        batch = Batch(
+            np.arange(n),
+            status,
+            np.array([1, 1, 1, 0]),
+            np.ones(3),
+            np.full(n, 1.8e9),
+            np.full(n, 1.8e9 + 2),
+            np.ones(n, np.int32),
+            "host",
+            7,
+            0,
+            failures,
+        )
         store.put(np.array([[k, 1] for k in range(n)], np.uint64), batch)
     time = "2027-01-15T08:00:0{}.000+00:00"
     events: list[dict[str, Any]] = [
         {"event": "run_started", "task": "gradient", "versions": {"python": "3.11"}},
         {"event": "slot_started", "slot": 0, "host": "host", "pid": 7},
         {"event": "wave_started", "task": "gradient", "n_points": 4, "n_reused": 0, "slots": 2},
-        {"event": "attempt_failed", "point": "c", "attempt": 1, "status": "error", "cause": "ValueError: no",
-         "detail": "", "again": False, "host": "host", "pid": 7},
+        {
+            "event": "attempt_failed",
+            "point": "c",
+            "attempt": 1,
+            "status": "error",
+            "cause": "ValueError: no",
+            "detail": "",
+            "again": False,
+            "host": "host",
+            "pid": 7,
+        },
         {"event": "iterated", "iteration": 1, "value": 2.0, "gradient_norm": 1.0, "x": [1.0, 2.0, 3.0]},
         {"event": "waiting", "seconds": 1.5, "reason": "no slot"},
-        {"event": "wave_ended", "task": "gradient", "n_evaluations": 4, "n_failed": 1, "wall_seconds": 2.0,
-         "ideal_seconds": 1.5},
+        {
+            "event": "wave_ended",
+            "task": "gradient",
+            "n_evaluations": 4,
+            "n_failed": 1,
+            "wall_seconds": 2.0,
+            "ideal_seconds": 1.5,
+        },
         {"event": "run_ended", "status": "partial"},
-    ]  # fmt: skip
+    ]
     lines = [json.dumps({"time": time.format(k), **event}) for k, event in enumerate(events)]
     run.log.write_text("\n".join(lines) + "\n")
     run.write_config(
         "task: gradient\nobjective:\n  python: model:f\nparameters:\n- name: a\n  value: 1.0\n- name: b\n  value: 2.0\n"
-        "- name: c\n  value: 3.0\n  lower: 0.0\nderivative:\n  scheme: forward\n  step: null\nevaluation:\n  timeout: 60\n"
+        "- name: c\n  value: 3.0\n  lower: 0.0\nderivative:\n  scheme: forward\n  step: null\n"
+        "evaluation:\n  timeout: 60\n"
     )
-    run.write_result({
-        "task": "gradient", "status": "partial", "exit_code": 3, "names": ["a", "b", "c"], "x": [1.0, 2.0, 3.0],
-        "value": 1.0, "derivative": [1.0, -2.5, None], "error": [0.1, None, None], "step": [1e-8, 1e-8, 1e-8],
-        "scheme": "forward", "missing": ["c"], "repaired": {"b": "moved"}, "warnings": ["look"], "noise": None,
-        "n_reused": 0, "n_failed": 1, "n_retried": 0, "n_evaluations": 4, "ideal_seconds": 1.5, "slots": 2,
-        "wall_seconds": 2.0, "efficiency": 0.75, "started": "2027-01-15T08:00:00+00:00", "message": "c is missing",
-        "finished": "2027-01-15T08:00:07+00:00", "versions": {"python": "3.11"},
-    })  # fmt: skip
+    run.write_result(
+        {
+            "task": "gradient",
+            "status": "partial",
+            "exit_code": 3,
+            "names": ["a", "b", "c"],
+            "x": [1.0, 2.0, 3.0],
+            "value": 1.0,
+            "derivative": [1.0, -2.5, None],
+            "error": [0.1, None, None],
+            "step": [1e-8, 1e-8, 1e-8],
+            "scheme": "forward",
+            "missing": ["c"],
+            "repaired": {"b": "moved"},
+            "warnings": ["look"],
+            "noise": None,
+            "n_reused": 0,
+            "n_failed": 1,
+            "n_retried": 0,
+            "n_evaluations": 4,
+            "ideal_seconds": 1.5,
+            "slots": 2,
+            "wall_seconds": 2.0,
+            "efficiency": 0.75,
+            "started": "2027-01-15T08:00:00+00:00",
+            "message": "c is missing",
+            "finished": "2027-01-15T08:00:07+00:00",
+            "versions": {"python": "3.11"},
+        }
+    )
+    steps = [1e-8, 1e-6, 1e-4]
+    curve = {"step": steps, "forward": steps, "central": steps}
+    curve |= {"forward_noise": steps, "central_noise": steps}
+    run.write_check(
+        {
+            "verdict": "good",
+            "message": "the derivative can be trusted",
+            "advice": None,
+            "noise": {"level": 1e-10, "status": "ok"},
+            "components": [{"name": "a", "configured": 1.0, "known": 1.0, "bar": 0.1, "verdict": "good"}],
+            "sweep": [{"name": "a", "x": 1.0, "derivative": 1.05, "error": 0.01, **curve}],
+        }
+    )
     run.write_arrays(derivative=np.ones(3), x=np.ones(3))
     (run.work / "evaluation-host-abcdefgh").mkdir(parents=True)
     outcome = {"status": "error", "failure": "return code 1", "ended": 1.8e9}

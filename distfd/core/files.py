@@ -117,7 +117,7 @@ def replace_file(path: Path, write: Callable[[IO[bytes]], object], *, mode: int 
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         handle = os.open(part, flags, mode, dir_fd=folder)
         try:
-            with open(handle, "wb") as file:
+            with open(handle, "wb") as file:  # noqa: PTH123  # a descriptor
                 os.fchmod(handle, mode)
                 write(file)
                 file.flush()
@@ -223,17 +223,13 @@ def open_plain(path: str | os.PathLike[str], *, follow: bool = False, folder: in
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY | (0 if follow else os.O_NOFOLLOW)
     try:
         # What it is comes first: to open a device can already do something.
-        found = os.stat(path, dir_fd=folder, follow_symlinks=follow)
-        if not stat.S_ISREG(found.st_mode):
-            raise NotPlainError(path, kind_of(found))
+        _refuse_to_read(path, os.stat(path, dir_fd=folder, follow_symlinks=follow))
         handle = os.open(path, flags, dir_fd=folder)
     except ValueError as error:  # a NUL in its name
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(path)) from error
     try:
-        found = os.fstat(handle)
-        if not stat.S_ISREG(found.st_mode):
-            raise NotPlainError(path, kind_of(found))
-        return open(handle, "rb")
+        _refuse_to_read(path, os.fstat(handle))
+        return open(handle, "rb")  # noqa: PTH123  # a descriptor
     except BaseException:
         os.close(handle)
         raise
@@ -299,7 +295,7 @@ def put_aside(path: Path, name: str) -> Path:
 def remove_unfinished(folder: Path, names: tuple[str, ...]) -> None:
     """Remove what killed processes left half written of files of these names, a day ago or earlier."""
     with contextlib.suppress(OSError), opened_folder(folder) as handle:
-        for name in os.listdir(handle):
+        for name in os.listdir(handle):  # noqa: PTH208  # of a descriptor
             stem = name[1:].rsplit(".", 2)[0]
             if not _NAME.fullmatch(name) or stem not in names:
                 continue
@@ -352,6 +348,11 @@ def _owner(path: Path, folder: int | None) -> int:
         return os.fstat(folder).st_uid if folder is not None else path.parent.stat().st_uid
     except OSError:
         return -1
+
+
+def _refuse_to_read(path: str | os.PathLike[str], found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise NotPlainError(path, kind_of(found))
 
 
 def _refuse(path: Path, found: os.stat_result, owner: int, names: int | None) -> None:

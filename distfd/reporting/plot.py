@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distfd.core.errors import InputError
+from distfd.core.files import write_named
 from distfd.differentiation.sweep_result import worst_output
 from distfd.reporting.attempt_kinds import CLASSES, WORDS, kinds
 from distfd.reporting.run_data import read_run

@@ -20,7 +20,7 @@ from distfd.core.files import (
     remove_unfinished,
     replace_file,
 )
-from distfd.run_directory.result_check import cannot_be_shown, trouble_with
+from distfd.run_directory.result_check import cannot_be_shown, trouble_with, trouble_with_check
 from distfd.stores.summary import read_summary
 
 if TYPE_CHECKING:
@@ -208,8 +208,9 @@ class RunDirectory:
                     path.unlink(missing_ok=True)
 
     def check(self) -> dict[str, Any] | None:
-        """What check.json holds; None where there is none that can be read."""
-        return _read(self._check)
+        """What check.json holds; None where there is none that can be read, or it is not what distfd writes."""
+        found = _read(self._check)
+        return None if found is None or trouble_with_check(found) else found
 
     def write_check(self, found: Mapping[str, Any]) -> None:
         """Replace check.json; what is not finite is null in it."""

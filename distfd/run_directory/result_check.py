@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 def trouble_with(result: Mapping[str, Any]) -> str:
@@ -16,6 +18,22 @@ def trouble_with(result: Mapping[str, Any]) -> str:
     for name, (wanted, fits) in _FIELDS.items():
         if name in result and not fits(result[name]):
             return f"{name} is not {wanted}"
+    return ""
+
+
+def trouble_with_check(check: Mapping[str, Any]) -> str:
+    """What is wrong with a check.json, as `trouble_with`."""
+    noise = check.get("noise")
+    if noise is not None and not (isinstance(noise, dict) and _or_null(_is_number)(noise.get("level"))):
+        return "noise is no noise level"
+    if not _or_null(_is_text)(check.get("message")):
+        return "message is not text"
+    for name in ("components", "sweep"):
+        rows = check.get(name) or []
+        if not (isinstance(rows, list) and all(isinstance(row, dict) for row in rows)):
+            return f"{name} is no list of its coordinates"
+        if not all(_is_text(value) or _is_tensor(value) for row in rows for value in row.values()):
+            return f"{name} holds something else than texts and numbers"
     return ""
 
 
@@ -105,13 +123,9 @@ def _shapes(result: Mapping[str, Any]) -> str:
     if task == "noise" and result.get("noise") and not isinstance(result["noise"], dict):
         return "noise is no noise level"
     derivative = result.get("derivative")
-    search = task in ("minimize", "least_squares")
-    if search and result.get("value0") is not None:
-        lacking = [name for name in ("converged", "iterations", "value", "message") if result.get(name) is None]
-        if lacking or not (_is_number(result["value0"]) and _is_number(result["value"])):
-            return f"a search has no {lacking[0]}" if lacking else "value and value0 of a search are no numbers"
-    if derivative is None:
-        return ""
+    trouble = _search(result)
+    if trouble or derivative is None:
+        return trouble
     columns = ["x0", "x"] if "x0" in result else ["x"]
     if not isinstance(derivative, list) or any(not _is_vector(result.get(name), n) for name in columns):
         return "x and the derivative have not one entry for each name"
@@ -123,6 +137,17 @@ def _shapes(result: Mapping[str, Any]) -> str:
     if any(not _is_vector(result.get(name), n) for name in ("derivative", *others)):
         return "the derivative, its error and its step have not one entry for each name"
     return ""
+
+
+def _search(result: Mapping[str, Any]) -> str:
+    """What is wrong with how an optimisation ended."""
+    if result["task"] not in ("minimize", "least_squares") or result.get("value0") is None:
+        return ""
+    lacking = [name for name in ("converged", "iterations", "value", "message") if result.get(name) is None]
+    if lacking:
+        return f"a search has no {lacking[0]}"
+    fits = _is_number(result["value0"]) and _is_number(result["value"])
+    return "" if fits else "value and value0 of a search are no numbers"
 
 
 def _is_vector(value: Any, n: int) -> bool:

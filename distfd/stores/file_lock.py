@@ -172,7 +172,8 @@ def _is_note(fd: int) -> bool:
 def _read(fd: int) -> str:
     try:
         note = json.loads(os.pread(fd, _LONGEST_NOTE, 0))
-        return f"process {int(note['pid'])} on {str(note['host']):.255} since {str(note['since']):.40}"
+        host, since = str(note["host"])[:255], str(note["since"])[:40]
+        return f"process {int(note['pid'])} on {host} since {since}"
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return "another process"
 

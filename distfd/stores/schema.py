@@ -118,19 +118,22 @@ def foreign_object(connection: sqlite3.Connection) -> str:
     """
     ours = {name: sql for kind, name, sql in _expected() if kind == "view"}
     for kind, name, table, sql in connection.execute(_EVERYTHING):
-        text = str(sql or "")
+        called, mine = f"{name!r:.60}", table in _TABLES
         if kind == "trigger":
-            return f"the trigger {name!r:.60} on {table!r:.60}"
-        if kind == "view" and name not in ours:
-            return f"the view {name!r:.60}"
-        if kind == "table" and _VIRTUAL.match(text):
-            return f"the virtual table {name!r:.60}"
-        if kind not in ("table", "index", "view"):
-            return f"{name!r:.60}, which is of an unknown kind"
-        if kind == "table" and table in _TABLES and _has_hidden_columns(connection, table):
-            return f"columns in its table {table} that are computed"
-        if kind == "index" and table in _TABLES and sql is not None and name not in INDEXES:
-            return f"the index {name!r:.60} on {table}"
+            found = f"the trigger {called} on {table!r:.60}"
+        elif kind == "view":
+            found = "" if name in ours else f"the view {called}"
+        elif kind == "table" and _VIRTUAL.match(str(sql or "")):
+            found = f"the virtual table {called}"
+        elif kind == "table":
+            computed = mine and _has_hidden_columns(connection, table)
+            found = f"columns in its table {table} that are computed" if computed else ""
+        elif kind == "index":
+            found = f"the index {called} on {table}" if mine and sql is not None and name not in INDEXES else ""
+        else:
+            found = f"{called}, which is of an unknown kind"
+        if found:
+            return found
     return ""
 
 

@@ -138,12 +138,16 @@ def connect_read_only(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA trusted_schema = OFF")
         connection.execute("PRAGMA cell_size_check = ON")
         refuse_foreign(connection, path)
-        if not is_readable(connection):
-            raise StoreError(f"{path} has not the tables of a store of distfd's; give the output of a run")
+        _refuse_unreadable(connection, path)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _refuse_unreadable(connection: sqlite3.Connection, path: Path) -> None:
+    if not is_readable(connection):
+        raise StoreError(f"{path} has not the tables of a store of distfd's; give the output of a run")
 
 
 def _opened_read_only(path: Path) -> sqlite3.Connection:

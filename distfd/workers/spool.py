@@ -18,8 +18,8 @@ from zlib import crc32
 
 import numpy as np
 
-from distfd.core.files import read_plain, replace_file
 from distfd.core.errors import StoreError
+from distfd.core.files import read_plain, replace_file
 from distfd.core.records import Batch, Failure, Status
 
 if TYPE_CHECKING:

@@ -65,7 +65,7 @@ def fill_up(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
 
     def replace_file(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         def full(file: IO[bytes]) -> None:
-            with open("/dev/full", "wb") as disk:
+            with Path("/dev/full").open("wb") as disk:
                 write(disk)
 
         files.replace_file(path, full if path.name == name else write)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from datetime import datetime
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -14,6 +14,9 @@ from distfd import events
 from distfd.core.records import Failure, Status
 from distfd.errors import StoreError
 from distfd.observers.json_log import JsonLog
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_events_become_lines(tmp_path: Path) -> None:

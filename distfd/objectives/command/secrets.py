@@ -1,8 +1,8 @@
 """Values of the program's environment kept out of what is told: messages, logs and stores name the variable instead.
 
-A text is masked whole, before it is quoted or cut. Values of ``pass_env`` are found by their parts as well, as a program
-prints them in pieces: in columns, cut by its own formats, or at the end of a log whose beginning is not read. They are
-looked for in each form in which they can come to be shown: as they are, line by line, and as Python, JSON and the shell
+A text is masked whole, before it is quoted or cut. Values of ``pass_env`` are found by their parts as well, as a
+program prints them in pieces: in columns, cut by its own formats, or at the end of a log whose beginning is not read.
+Each form in which they can come to be shown is looked for: as they are, line by line, and as Python, JSON and the shell
 quote them, twice over.
 """
 

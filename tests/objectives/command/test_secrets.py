@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from distfd.core.failures import EvaluationFailure
+from distfd.errors import EvaluationError
 from distfd.evaluation.evaluator import Evaluator
 from distfd.objectives.command.objective import CommandObjective
 from distfd.objectives.command.secrets import PART, Mask
@@ -160,11 +161,12 @@ def test_no_part_is_in_what_is_told_or_written(
     told = [str(caught.value), repr(caught.value), caught.value.detail, repr(objective), str(objective.fingerprint())]
     told += traceback.format_exception(caught.value)
     store = SQLiteStore(tmp_path / "run.sqlite", fingerprint=objective.fingerprint(), names=("a",))
+    options: dict[str, Any] = {"executor": "serial", "store": store, "on_failure": "nan"}
     with contextlib.closing(store), JsonLog(tmp_path / "log.jsonl") as log:
-        with Evaluator(objective, executor="serial", store=store, observers=[log], on_failure="nan") as evaluator:
-            with pytest.raises(Exception, match="J failed") as failed:  # noqa: PT012  # the block is what is looked at
-                evaluator.gradient(X)
-            told += traceback.format_exception(failed.value)
+        evaluator = Evaluator(objective, observers=[log], **options)
+        with evaluator, pytest.raises(EvaluationError, match="J failed") as failed:
+            evaluator.gradient(X)
+    told += traceback.format_exception(failed.value)
     hidden = {part for part in parts(value) | {p for line in value.splitlines() for p in parts(line)} if part.strip()}
     for path in tmp_path.rglob("*"):
         # The program's own files stay as it wrote them; those that distfd wrote are looked at.
