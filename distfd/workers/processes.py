@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 import os
 import select
@@ -14,8 +15,9 @@ import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
+from distfd.core.files import ForeignFileError, open_plain, open_to_add
 from distfd.workers.reaper import kill_marked
 
 if TYPE_CHECKING:
@@ -54,6 +56,7 @@ def run_program(
     mark: str,
     timeout: float | None,
     stdin: Path | None = None,
+    folder: int | None = None,
 ) -> int:
     """Run a program in a session of its own, and end its whole process tree in every case.
 
@@ -73,6 +76,8 @@ def run_program(
         Seconds until all of it is killed.
     stdin : Path, optional
         What it reads; nothing by default.
+    folder : int, optional
+        A descriptor of the directory of stdout and stderr.
 
     Returns
     -------
@@ -82,7 +87,8 @@ def run_program(
     Raises
     ------
     OSError
-        If the program cannot be started.
+        If the program cannot be started, or one of the files is a link, a pipe or another thing than a plain file, as
+        an earlier program may have left it.
     subprocess.TimeoutExpired
         If it had not ended in time; nothing of it is left then.
     FloodError
@@ -90,7 +96,11 @@ def run_program(
     """
     process = None
     try:
-        with stdout.open("ab") as out, stderr.open("ab") as err, (stdin or Path(os.devnull)).open("rb") as source:
+        with (
+            _opened_to_add(stdout, folder) as out,
+            _opened_to_add(stderr, folder) as err,
+            Path(os.devnull).open("rb") if stdin is None else open_plain(stdin, follow=True) as source,
+        ):
             process = subprocess.Popen(  # noqa: S603  # running the user's program is the purpose; never by a shell
                 list(argv),
                 cwd=cwd,
@@ -108,6 +118,65 @@ def run_program(
         # KeyboardInterrupt too: whoever stops the evaluation wants no program left behind.
         kill_tree(process, mark)
         raise
+
+
+def _opened_to_add(log: Path, folder: int | None) -> IO[bytes]:
+    try:
+        return open(open_to_add(log, folder=folder), "ab")  # noqa: PTH123  # a descriptor
+    except ForeignFileError as error:
+        raise OSError(errno.ELOOP, f"{log.name} was replaced by a link, or by what is no plain file") from error
+
+
+@contextlib.contextmanager
+def adopted_orphans() -> Iterator[None]:
+    """Inside, what leaves its parent becomes a child of this process, and is killed at the end: nothing runs on.
+
+    A daemon that has a session of its own and an empty environment can be found in no other way. For processes that do
+    nothing else than to run programs, as Ray's workers do; elsewhere, and where there is no Linux, nothing happens.
+    """
+    if WORKER not in os.environ or not _become_subreaper(on=True):
+        yield
+        return
+    before = set(_children())
+    try:
+        yield
+    finally:
+        give_up = time.monotonic() + _ORPHANS
+        # The children of one that is killed become ours in their turn.
+        while (left := set(_children()) - before) and time.monotonic() < give_up:
+            for pid in left:
+                with contextlib.suppress(OSError):
+                    os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(OSError):
+                    os.waitpid(pid, os.WNOHANG)
+            time.sleep(0.001)
+        _become_subreaper(on=False)
+
+
+def _become_subreaper(*, on: bool) -> bool:
+    """See prctl(2), PR_SET_CHILD_SUBREAPER; whether it could be done."""
+    if not sys.platform.startswith("linux"):
+        return False
+    import ctypes
+
+    try:
+        return bool(ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, int(on), 0, 0, 0) == 0)
+    except (OSError, AttributeError):
+        return False
+
+
+def _children() -> list[int]:
+    """Children of this process, by the kernel's list of each thread's."""
+    found: list[int] = []
+    for children in Path("/proc/self/task").glob("*/children"):
+        with contextlib.suppress(OSError, ValueError):
+            found += map(int, children.read_text(encoding="ascii").split())
+    return found
+
+
+_PR_SET_CHILD_SUBREAPER = 36
+_ORPHANS = 5.0
+"""Seconds after which what does not die is left: a process inside a system call that cannot be interrupted."""
 
 
 def kill_tree(process: subprocess.Popen[bytes] | None, mark: str) -> None:

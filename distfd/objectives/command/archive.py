@@ -7,13 +7,14 @@ import hashlib
 import io
 import json
 import os
+import stat
 import tarfile
 import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from distfd.core.files import owner_only
-from distfd.objectives.command.work_directory import contains
+from distfd.core.files import make_folders, open_plain, owner_only
+from distfd.objectives.command.work_directory import contains, walk
 from distfd.objectives.command.work_folder import OUTCOME
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
+
+    from distfd.objectives.command.work_folder import WorkFolder
 
 MOST_ARCHIVED = 1000
 """Archives in one folder; the oldest gives way."""
@@ -32,6 +35,9 @@ MOST_BYTES = 10 * 2**30
 _LARGEST = 64 * 2**20
 """A file beyond this is left out, and named in the archive: no output is read from one either."""
 
+_LEVELS = 64
+"""Folders inside of each other; what is below is left out."""
+
 _PART, _DAY = ".part", 86400.0
 
 
@@ -40,14 +46,15 @@ def archive_name(x: NDArray[np.float64]) -> str:
     return f"evaluation-{hashlib.sha256(x.astype('<f8').tobytes()).hexdigest()[:16]}.tar.gz"
 
 
-def pack(folder: Path, target: Path, outcome: Mapping[str, Any]) -> None:
+def pack(folder: WorkFolder, target: Path, outcome: Mapping[str, Any]) -> None:
     """Pack a work directory into one file, which is there whole or not at all.
 
     Parameters
     ----------
-    folder : Path
-        What is packed: plain files, and links as links. Left out and named are files beyond 64 MiB, and links that are
-        absolute or lead out of the folder: another archive unpacked on top could write through them.
+    folder : WorkFolder
+        What is packed, by its descriptor: plain files, and links as links. Left out and named are files beyond 64 MiB,
+        pipes and devices, what is nested deeper than 64 folders, and links that are absolute or lead out of the folder:
+        another archive unpacked on top could write through them.
     target : Path
         The archive; one that is there is replaced, and the oldest beside it give way where there are too many.
     outcome : mapping
@@ -58,7 +65,7 @@ def pack(folder: Path, target: Path, outcome: Mapping[str, Any]) -> None:
     OSError
         If it cannot be written; nothing is left then.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folders(target.parent)
     part = target.with_name(f"{target.name}.{uuid.uuid4().hex}{_PART}")
     try:
         left_out = []
@@ -67,12 +74,13 @@ def pack(folder: Path, target: Path, outcome: Mapping[str, Any]) -> None:
             open(part, "xb", opener=owner_only) as file,
             tarfile.open(fileobj=file, mode="w:gz", compresslevel=1) as archive,
         ):
-            for path in sorted(folder.rglob("*")):
-                name = str(path.relative_to(folder))
-                if _leads_out(folder, path) or (not path.is_symlink() and path.is_file() and _is_huge(path)):
+            for name, parent, last, found in walk(folder.handle, _LEVELS):
+                if name == OUTCOME:  # a link of that name would have our own file written through it
+                    continue
+                if _is_outside(folder.path, name, parent, last, found) or not _may_be_packed(name, found):
                     left_out.append(name)
-                elif name != OUTCOME:  # a link of that name would have our own file written through it
-                    archive.add(path, name, recursive=False)
+                else:
+                    _add(archive, name, parent, last, found)
             _add_outcome(archive, {**outcome, "left_out": left_out, "ended": time.time()})
         part.replace(target)
     finally:
@@ -80,12 +88,33 @@ def pack(folder: Path, target: Path, outcome: Mapping[str, Any]) -> None:
     _make_room(target)
 
 
-def _is_huge(file: Path) -> bool:
-    return file.stat().st_size > _LARGEST
+def _may_be_packed(name: str, found: os.stat_result) -> bool:
+    if stat.S_ISDIR(found.st_mode):
+        return name.count("/") + 1 < _LEVELS
+    return stat.S_ISLNK(found.st_mode) or (stat.S_ISREG(found.st_mode) and found.st_size <= _LARGEST)
 
 
-def _leads_out(folder: Path, path: Path) -> bool:
-    return path.is_symlink() and (path.readlink().is_absolute() or not contains(folder, path))
+def _is_outside(folder: Path, name: str, parent: int, last: str, found: os.stat_result) -> bool:
+    """Whether it is a link that is absolute or leads out of the folder."""
+    if not stat.S_ISLNK(found.st_mode):
+        return False
+    return os.readlink(last, dir_fd=parent).startswith("/") or not contains(folder, folder / name)
+
+
+def _add(archive: tarfile.TarFile, name: str, parent: int, last: str, found: os.stat_result) -> None:
+    """Add one entry of a directory, by the descriptor of its folder."""
+    info = tarfile.TarInfo(name)
+    info.mode, info.mtime = stat.S_IMODE(found.st_mode), found.st_mtime
+    if stat.S_ISLNK(found.st_mode):
+        info.type, info.linkname = tarfile.SYMTYPE, os.readlink(last, dir_fd=parent)
+        archive.addfile(info)
+    elif stat.S_ISDIR(found.st_mode):
+        info.type = tarfile.DIRTYPE
+        archive.addfile(info)
+    else:
+        with open_plain(last, folder=parent) as file:
+            info.size = os.fstat(file.fileno()).st_size
+            archive.addfile(info, file)
 
 
 def count_archives(folder: Path) -> int:

@@ -66,6 +66,10 @@ class Trial:
         Why the directory will not be kept if the attempt fails, empty where it will; asked once, when it does.
     mask : Mask
         Replaces what must not be told.
+    handle : int
+        A descriptor of the work directory.
+    aged : dict of str to str
+        What was there before the program ran; see `work_directory.age`.
     """
 
     folder: Path
@@ -73,6 +77,8 @@ class Trial:
     logs: Sequence[str]
     refuse: Callable[[], str]
     mask: Mask = field(default=NOTHING, repr=False)
+    handle: int = -1
+    aged: dict[str, str] = field(default_factory=dict)
 
     @cached_property
     def removed(self) -> str:

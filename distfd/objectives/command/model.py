@@ -21,9 +21,9 @@ from distfd.objectives.command.secrets import Mask, masking
 from distfd.objectives.command.user_function import UserFunction
 from distfd.objectives.command.values import OutputError, Value, as_value
 from distfd.objectives.command.work_directory import STDERR, STDOUT, age, fill, fresh
-from distfd.objectives.command.work_folder import WorkFolder, sweep
+from distfd.objectives.command.work_folder import WorkFolder, stands_at, sweep
 from distfd.workers.model import Model
-from distfd.workers.processes import FloodError, run_program, start_reaper
+from distfd.workers.processes import FloodError, adopted_orphans, run_program, start_reaper
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -114,7 +114,8 @@ class ProgramModel(Model):
         for tries in range(2**31):
             folder = WorkFolder(self._objective.work)
             refuse = partial(why_removed, self._objective)
-            trial = Trial(folder.path, uuid.uuid4().hex, self._objective.log, refuse, self._mask)
+            mark = uuid.uuid4().hex
+            trial = Trial(folder.path, mark, self._objective.log, refuse, self._mask, folder.handle)
             try:
                 with masking(self._mask):
                     value = self._try(trial, x, clock, viewer, restart)
@@ -141,7 +142,7 @@ class ProgramModel(Model):
 
     def _left(self, trial: Trial, restart: Restart) -> dict[str, bytes] | None:
         try:
-            return restart.taken(trial.folder)
+            return restart.taken(trial.folder, trial.aged)
         except OutputError as error:
             text = f"it ended with return code 0, but {error}"
             raise trial.failure(ProgramError, text, self._objective.steps[-1]) from None
@@ -173,18 +174,20 @@ class ProgramModel(Model):
             text = write(deck, trial.folder / name, variables)
             if viewer is not None:
                 viewer.deck(name, text)
-        age(trial.folder, {*(output.file for output in objective.taken if output.file), *objective.restart})
+        files = {*(output.file for output in objective.taken if output.file), *objective.restart}
+        trial.aged.update(age(trial.folder, files))
 
     def _run(self, trial: Trial, clock: Clock, viewer: Viewer | None) -> None:
         objective = self._objective
         environ = objective.environ()
         start_reaper(environ)
         try:
-            for k, argv in enumerate(objective.steps):
-                stdin = objective.stdin if k in objective.fed else None
-                if viewer is not None:
-                    viewer.command(argv, stdin, str(trial.folder))
-                self._run_one(trial, argv, environ, clock, stdin)
+            with adopted_orphans():
+                for k, argv in enumerate(objective.steps):
+                    stdin = objective.stdin if k in objective.fed else None
+                    if viewer is not None:
+                        viewer.command(argv, stdin, str(trial.folder))
+                    self._run_one(trial, argv, environ, clock, stdin)
         except (ProgramError, ProgramCrash):
             self._await_turn(trial)
             raise
@@ -203,6 +206,7 @@ class ProgramModel(Model):
         def fail(kind: type[EvaluationFailure], text: str, cause: BaseException | None = None) -> NoReturn:
             raise trial.failure(kind, text, argv) from cause
 
+        self._see_folder(trial, argv)
         if stdin is not None and not (trial.folder / stdin).is_file():
             fail(ProgramError, f"stdin: {stdin} is not in its work directory; see inputs and copy")
         try:
@@ -213,6 +217,7 @@ class ProgramModel(Model):
                 stdin=None if stdin is None else trial.folder / stdin,
                 stdout=trial.folder / STDOUT,
                 stderr=trial.folder / STDERR,
+                folder=trial.handle,
                 mark=trial.mark,
                 timeout=clock.left,
             )
@@ -229,12 +234,18 @@ class ProgramModel(Model):
         if code:
             fail(ProgramError, f"it ended with return code {code}")
 
+    def _see_folder(self, trial: Trial, argv: tuple[str, ...]) -> None:
+        """See that the path of the work directory leads to it: what a link there leads to is somebody else's."""
+        if not stands_at(trial.folder, trial.handle):
+            raise trial.failure(ProgramError, "its work directory was moved away or replaced, as by a link", argv)
+
     def _outputs(self, trial: Trial) -> dict[str, Value]:
         found = {}
+        self._see_folder(trial, self._objective.steps[-1])
         for output in self._objective.taken:
             of = f" of {output.file}" if output.file else ""
             try:
-                path = fresh(trial.folder, output.file) if output.file else trial.folder
+                path = fresh(trial.folder, output.file, trial.aged) if output.file else trial.folder
                 if isinstance(output.extractor, UserFunction):
                     found[output.name] = as_value(self._functions[output.name](trial.folder))
                 else:
@@ -317,7 +328,7 @@ class Restart:
             path.unlink(missing_ok=True)  # the copy may be one that cannot be written
             path.write_bytes(content)
 
-    def taken(self, folder: Path) -> dict[str, bytes] | None:
+    def taken(self, folder: Path, aged: Mapping[str, str]) -> dict[str, bytes] | None:
         """The files that the program wrote; None where they are not wanted.
 
         Raises
@@ -330,7 +341,7 @@ class Restart:
         found = {}
         for name in self.names:
             try:
-                found[name] = fresh(folder, name).read_bytes()
+                found[name] = fresh(folder, name, aged).read_bytes()
             except OutputError as error:
                 raise OutputError(f"restart file {name}: {error}") from error
         return found

@@ -39,7 +39,7 @@ def after_success(objective: ProgramSpec, folder: WorkFolder, x: NDArray[np.floa
     if objective.keep == "archive":
         target = _archives(objective) / archive_name(np.asarray(x))
         try:
-            pack(folder.path, target, outcome)
+            pack(folder, target, outcome)
         except OSError as error:  # the value is good all the same
             text = f"a work directory could not be packed into {target}: {error.strerror or error}"
             warnings.warn(text, RuntimeWarning, stacklevel=2)

@@ -7,10 +7,13 @@ import hashlib
 import json
 import os
 import shutil
+import stat
+import uuid
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from distfd.core.errors import InputError
+from distfd.core.files import opened_folder
 from distfd.objectives.command.values import OutputError
 from distfd.workers.hosts import HOSTS_FILE, hosts
 
@@ -92,15 +95,33 @@ def fill(folder: Path, parameters: Mapping[str, float], copy: Iterable[str | Pat
         (folder / source.name).symlink_to(source)
 
 
-def age(folder: Path, files: Iterable[str]) -> None:
-    """Give files that are there before the program runs the time 0, by which `fresh` knows them again."""
+def age(folder: Path, files: Iterable[str]) -> dict[str, str]:
+    """Give files that are there before the program runs the time 0, by which `fresh` knows them again.
+
+    Returns
+    -------
+    dict of str to str
+        Their names, and a digest of each; what is not among them is not there yet, so that the program wrote it,
+        whatever time it has given it.
+    """
+    found = {}
     for name in files:
         with contextlib.suppress(FileNotFoundError):
             os.utime(folder / name, ns=(0, 0))
+            if (folder / name).is_file():
+                found[name] = digest(folder / name)
+    return found
 
 
-def fresh(folder: Path, name: str) -> Path:
+def fresh(folder: Path, name: str, aged: Mapping[str, str]) -> Path:
     """An output file that this run of the program wrote.
+
+    Parameters
+    ----------
+    folder : Path
+    name : str
+    aged : mapping
+        As `age` has returned it.
 
     Raises
     ------
@@ -112,10 +133,10 @@ def fresh(folder: Path, name: str) -> Path:
         raise OutputError(f"it is a link that leads out of the work directory, to {os.path.realpath(path)}")
     if not path.is_file():
         raise OutputError(f"the program did not write it; {_there(folder)}")
-    stat = path.stat()
-    if stat.st_mtime_ns == 0:
+    found = path.stat()
+    if found.st_mtime_ns == 0 and name in aged and digest(path) == aged[name]:
         raise OutputError("it is stale: the copy that was there before, which the program did not write")
-    if stat.st_size == 0:
+    if found.st_size == 0:
         raise OutputError(f"it is empty; {_there(folder)}")
     return path
 
@@ -126,8 +147,75 @@ def _there(folder: Path) -> str:
 
 
 def remove(folder: Path) -> None:
-    """Remove a work directory; what cannot be removed is left, as the value is good all the same."""
-    shutil.rmtree(folder, ignore_errors=True)
+    """Remove a work directory; what cannot be removed is left, as the value is good all the same.
+
+    A link in its place is left as well: it may lead anywhere.
+    """
+    with contextlib.suppress(OSError):
+        with opened_folder(folder, follow=False) as handle:
+            empty(handle)
+        folder.rmdir()
+
+
+def empty(handle: int) -> None:
+    """Remove all that is in the directory of a descriptor, however deep it is nested.
+
+    Folders that are inside of others are moved up before they are emptied in their turn: neither the length of a path
+    nor the depth of a recursion is a limit, and no link is followed.
+    """
+    waiting: list[str] = []
+    _clear(handle, handle, waiting)
+    while waiting:
+        name = waiting.pop()
+        with contextlib.suppress(OSError):
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+            inner = os.open(name, flags, dir_fd=handle)
+            try:
+                _clear(inner, handle, waiting)
+            finally:
+                os.close(inner)
+            os.rmdir(name, dir_fd=handle)
+
+
+def _clear(folder: int, top: int, waiting: list[str]) -> None:
+    """Remove the files of a folder, and have those folders wait that are in it, at the top."""
+    with contextlib.suppress(OSError):
+        names = os.listdir(folder)  # of a descriptor
+        for name in names:
+            with contextlib.suppress(OSError):
+                if not stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+                    os.unlink(name, dir_fd=folder)
+                    continue
+                # The program may have taken the rights that it takes to empty it, and to move it.
+                with contextlib.suppress(OSError):
+                    os.chmod(name, 0o700, dir_fd=folder)  # of a descriptor
+                moved = name if folder == top else f"{uuid.uuid4().hex}.removed"
+                os.rename(name, moved, src_dir_fd=folder, dst_dir_fd=top)
+                waiting.append(moved)
+
+
+def walk(handle: int, levels: int) -> Iterator[tuple[str, int, str, os.stat_result]]:
+    """All that is below the directory of a descriptor, by name: (path, descriptor of its folder, name, status).
+
+    No link is followed. Folders at the last of the ``levels`` are given, and not what is in them.
+    """
+    for name in sorted(os.listdir(handle)):  # of a descriptor
+        try:
+            found = os.stat(name, dir_fd=handle, follow_symlinks=False)
+        except OSError:
+            continue
+        yield name, handle, name, found
+        if not stat.S_ISDIR(found.st_mode) or levels <= 1:
+            continue
+        try:
+            inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=handle)
+        except OSError:
+            continue
+        try:
+            for path, *below in walk(inner, levels - 1):
+                yield (f"{name}/{path}", *below)  # type: ignore[misc]  # three of them
+        finally:
+            os.close(inner)
 
 
 def digest(path: Path) -> str:

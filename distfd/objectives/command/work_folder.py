@@ -14,7 +14,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distfd.objectives.command.work_directory import PARAMETERS, STDERR, STDOUT, remove
+from distfd.core.files import make_folders, open_plain
+from distfd.objectives.command.work_directory import PARAMETERS, STDERR, STDOUT, empty, remove
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -41,7 +42,7 @@ class WorkFolder:
     def __init__(self, work: str | Path | None) -> None:
         if work is not None:
             try:
-                Path(work).mkdir(parents=True, exist_ok=True)
+                make_folders(Path(work))
             except OSError as error:
                 if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
                     raise
@@ -54,19 +55,33 @@ class WorkFolder:
 
     def keep(self, outcome: Mapping[str, Any]) -> None:
         """Leave it for a look, with a file that says how it ended; huge logs are cut to their ends."""
+        # By the descriptor: the program may have put links in the place of these files, and of the directory.
         with contextlib.suppress(OSError):  # a disk that is full
             for name in (STDOUT, STDERR):
-                _cut(self.path / name)
+                with contextlib.suppress(OSError):
+                    _cut(name, self.handle)
             text = json.dumps({**outcome, "ended": time.time()}, indent=1, default=str)
-            # The program may have put a link in its place, through which another file would be written.
-            (self.path / OUTCOME).unlink(missing_ok=True)
-            (self.path / OUTCOME).write_text(text + "\n", encoding="utf-8")
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(OUTCOME, dir_fd=self.handle)
+            _write_new(OUTCOME, self.handle, text.encode() + b"\n")
         self._release()
 
     def discard(self) -> None:
         """Remove it."""
-        remove(self.path)
+        empty(self.handle)
+        with contextlib.suppress(OSError):
+            if self.is_in_place():
+                self.path.rmdir()
         self._release()
+
+    @property
+    def handle(self) -> int:
+        """A descriptor of the directory, whatever stands at its path by now."""
+        return self._lock
+
+    def is_in_place(self) -> bool:
+        """Whether its path still leads to it, and not by a link that the program has left there."""
+        return stands_at(self.path, self.handle)
 
     def _release(self) -> None:
         if self._lock >= 0:
@@ -143,10 +158,27 @@ def _host() -> str:
     return re.sub(r"[^A-Za-z0-9]", "-", socket.gethostname())
 
 
-def _cut(log: Path) -> None:
-    if log.is_symlink() or not log.is_file() or log.stat().st_size <= _LARGEST_LOG:
-        return
-    with log.open("rb") as stream:
+def stands_at(path: Path, handle: int) -> bool:
+    """Whether the directory of a descriptor is what the path names, without a link."""
+    try:
+        there = path.lstat()
+    except OSError:
+        return False
+    mine = os.fstat(handle)
+    return (there.st_dev, there.st_ino) == (mine.st_dev, mine.st_ino)
+
+
+def _cut(name: str, folder: int) -> None:
+    with open_plain(name, folder=folder) as stream:
+        if stream.seek(0, os.SEEK_END) <= _LARGEST_LOG:
+            return
         stream.seek(-_LARGEST_LOG // 4, os.SEEK_END)
         end = stream.read()
-    log.write_bytes(b"[the beginning was cut off: the file was too large to be kept]\n" + end)
+    os.unlink(name, dir_fd=folder)
+    _write_new(name, folder, b"[the beginning was cut off: the file was too large to be kept]\n" + end)
+
+
+def _write_new(name: str, folder: int, content: bytes) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with open(os.open(name, flags, 0o600, dir_fd=folder), "wb") as file:  # noqa: PTH123  # a descriptor
+        file.write(content)
