@@ -10,8 +10,9 @@ from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from distfd.core.errors import InputError
 from distfd.executors.base import Executor
-from distfd.workers.messages import ChunkDone, SlotLost, SlotUp
+from distfd.workers.messages import ChunkDone, EvaluationChunk, SlotLost, SlotUp
 from distfd.workers.recycle import RECYCLED, as_recycle
 from distfd.workers.threads import limited_threads
 from distfd.workers.worker import Worker
@@ -56,7 +57,19 @@ class SerialExecutor(Executor):
         return [SlotUp(0, self._worker.host, self._worker.pid)]
 
     def submit(self, slot: int, chunk: Chunk) -> None:  # noqa: ARG002  # there is only slot 0
-        """Queue a chunk."""
+        """Queue a chunk.
+
+        Raises
+        ------
+        InputError
+            If J is to be ended after some time, and is no program: what runs in this process cannot be ended.
+        """
+        timed = isinstance(chunk, EvaluationChunk) and chunk.timeout is not None
+        if timed and self._objective is not None and not self._objective.limits_itself:
+            raise InputError(
+                "timeout: executor='serial' evaluates J in this process, and could not end it; use executor='ray', or "
+                "leave the timeout out (programs are held to theirs)"
+            )
         self._queue.append(chunk)
 
     def wait(self, seconds: float) -> Sequence[Report]:  # noqa: ARG002  # it never waits

@@ -88,7 +88,7 @@ def test_what_is_brought_back_is_its_owners(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "x").stat().st_mode) == 0o700
 
 
-BAD = {
+BAD: dict[str, list[tuple[Any, ...]]] = {
     "absolute": [("/tmp/evil", tarfile.REGTYPE, b"")],
     "above": [("a/../../evil", tarfile.REGTYPE, b"")],
     "link": [("a", tarfile.SYMTYPE, "/etc"), ("a/evil", tarfile.REGTYPE, b"")],

@@ -93,7 +93,12 @@ def test_a_store_with_a_second_name_is_refused_and_not_put_aside(path: Path) -> 
 def test_what_sqlite_would_open_is_looked_at_before(path: Path, thesis: Path, kind: str, name: str) -> None:
     there = path.with_name(path.name + name)
     there.unlink(missing_ok=True)
-    {"pipe": lambda: os.mkfifo(there), "folder": there.mkdir, "link": lambda: there.symlink_to(thesis)}[kind]()
+    if kind == "pipe":
+        os.mkfifo(there)
+    elif kind == "folder":
+        there.mkdir()
+    else:
+        there.symlink_to(thesis)
     with pytest.raises(StoreError) as caught:
         SQLiteStore(path)
     assert caught.value.exit_code == 5

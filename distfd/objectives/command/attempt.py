@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 from distfd.core.describe import PRINTED
 from distfd.core.files import open_plain
 from distfd.objectives.command.secrets import NOTHING, Mask
+from distfd.objectives.command.values import timed
 from distfd.objectives.command.work_directory import STDERR, STDOUT, contains
+from distfd.workers.bounded_regex import lines_with
 from distfd.workers.hosts import HOSTS
 from distfd.workers.threads import VARIABLES
 
@@ -33,6 +35,9 @@ _TAIL_LINES = 20
 _TAIL_LINE = 1000
 
 _LINE_BYTES = 1024 * 1024
+
+_BLOCK_BYTES = 1024 * 1024
+"""Of a log that are searched at a time, and what is left of the line after them."""
 
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]+")
 
@@ -102,16 +107,25 @@ class Trial:
         return self.mask(text)
 
     def find(self, pattern: str) -> str | None:
-        """The first line of the logs in which the pattern is found, read a line at a time: logs can be huge."""
-        seeker = re.compile(pattern)
+        """The first line of the logs in which the pattern is found, read by parts: logs can be huge.
+
+        Raises
+        ------
+        OutputError
+            If the pattern backtracks for longer than the evaluation may take.
+        """
         for path in (self.folder / name for name in (STDERR, STDOUT, *self.logs)):
             if not contains(self.folder, path):
                 continue
             with contextlib.suppress(OSError), open_plain(path, follow=True) as log:
-                while line := log.readline(_LINE_BYTES):
-                    text = line.decode("utf-8", "replace").rstrip("\r\n")
-                    if seeker.search(text):
-                        return _cut(self.hidden(text.strip()), 300) or "(an empty line)"
+                while block := log.read(_BLOCK_BYTES):
+                    block += log.readline(_LINE_BYTES)
+                    text = block.decode("utf-8", "replace").replace("\r\n", "\n")
+                    with timed("regex of fails_if or retry_if", pattern) as seconds:
+                        found = lines_with(pattern, text.removesuffix("\n"), seconds)
+                    if found:
+                        line = text.split("\n")[found[0]]
+                        return _cut(self.hidden(line.strip()), 300) or "(an empty line)"
         return None
 
     def _tail(self, name: str) -> str:

@@ -15,7 +15,8 @@ import numpy as np
 
 from distfd.core.errors import InputError
 from distfd.core.suggestions import did_you_mean, pointers_to
-from distfd.objectives.command.values import LARGEST, OutputError, number, read_bytes, read_text, short
+from distfd.objectives.command.values import LARGEST, OutputError, number, read_bytes, read_text, short, timed
+from distfd.workers.bounded_regex import groups, lines_with
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -104,7 +105,8 @@ class Regex:
 
     def read(self, path: Path) -> Any:
         """The number in the match that is meant, or an array of all."""
-        found = [match.group(1) for match in re.finditer(self.pattern, read_text(path), re.MULTILINE)]
+        with timed("regex", self.pattern) as seconds:
+            found = groups(self.pattern, read_text(path), seconds)
         meant = [self._number(found[k]) for k in _meant(len(found), self.which, f"the regex '{self.pattern}' matches")]
         return meant if self.which == "all" else meant[0]
 
@@ -162,7 +164,8 @@ class Columns:
 
     def _find(self, lines: list[str]) -> list[int]:
         if isinstance(self.line, str):
-            found = [k for k, line in enumerate(lines) if re.search(self.line, line)]
+            with timed("regex of the line", self.line) as seconds:
+                found = lines_with(self.line, "\n".join(lines), seconds)
             return [found[k] for k in _meant(len(found), self.which, f"the regex '{self.line}' of the line matches")]
         at = self.line - 1 if self.line > 0 else len(lines) + self.line
         if not 0 <= at < len(lines):

@@ -19,9 +19,10 @@ from distfd.objectives.command.inputs import compiled, write
 from distfd.objectives.command.retention import after_failure, after_success, why_removed
 from distfd.objectives.command.secrets import Mask, masking
 from distfd.objectives.command.user_function import UserFunction
-from distfd.objectives.command.values import OutputError, Value, as_value
+from distfd.objectives.command.values import OutputError, Value, as_value, reading_within
 from distfd.objectives.command.work_directory import STDERR, STDOUT, age, fill, fresh
 from distfd.objectives.command.work_folder import WorkFolder, stands_at, sweep
+from distfd.workers.bounded_regex import RegexTimeoutError
 from distfd.workers.model import Model
 from distfd.workers.processes import FloodError, adopted_orphans, run_program, start_reaper
 
@@ -117,7 +118,7 @@ class ProgramModel(Model):
             mark = uuid.uuid4().hex
             trial = Trial(folder.path, mark, self._objective.log, refuse, self._mask, folder.handle)
             try:
-                with masking(self._mask):
+                with masking(self._mask), reading_within(lambda: clock.left):
                     value = self._try(trial, x, clock, viewer, restart)
                     left = None if restart is None else self._left(trial, restart)
             except _BusyError as busy:
@@ -192,13 +193,19 @@ class ProgramModel(Model):
             self._await_turn(trial)
             raise
         self._await_turn(trial)
-        if objective.fails_if is not None and (line := trial.find(objective.fails_if)):
+        if objective.fails_if is not None and (line := self._find(trial, objective.fails_if)):
             raise trial.failure(ProgramError, f"it printed what fails_if names: {line}", objective.steps[-1])
 
     def _await_turn(self, trial: Trial) -> None:
         pattern = self._objective.retry_if
-        if pattern is not None and (line := trial.find(pattern)):
+        if pattern is not None and (line := self._find(trial, pattern)):
             raise _BusyError(line)
+
+    def _find(self, trial: Trial, pattern: str) -> str | None:
+        try:
+            return trial.find(pattern)
+        except OutputError as error:
+            raise trial.failure(ProgramTimeout, str(error), self._objective.steps[-1]) from None
 
     def _run_one(
         self, trial: Trial, argv: tuple[str, ...], environ: dict[str, str], clock: Clock, stdin: str | None
@@ -252,8 +259,10 @@ class ProgramModel(Model):
                     found[output.name] = as_value(output.extractor.read(path))
             except OutputError as error:
                 text = f"it ended with return code 0, but output {output.name}{of}: {error}"
+                late = isinstance(error.__cause__, RegexTimeoutError)
                 # Not from the error: its text is not masked.
-                raise trial.failure(ProgramError, text, self._objective.steps[-1], output.file) from None
+                kind = ProgramTimeout if late else ProgramError
+                raise trial.failure(kind, text, self._objective.steps[-1], output.file) from None
             except Exception as error:
                 reader = getattr(output.extractor, "name", "")
                 text = f"output {output.name}{of}: {reader} raised {type(error).__name__}: {error}"

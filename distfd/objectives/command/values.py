@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -11,8 +13,10 @@ from numpy.typing import NDArray
 
 from distfd.core.files import open_plain
 from distfd.objectives.command.secrets import masked
+from distfd.workers.bounded_regex import SECONDS, RegexTimeoutError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 LARGEST = 64 * 2**20
@@ -76,6 +80,33 @@ def read_bytes(path: Path) -> bytes:
         if size > LARGEST:
             raise OutputError(f"it is too large: {size / 2**20:.0f} MiB, the limit is {LARGEST // 2**20} MiB")
         return file.read(LARGEST + 1)
+
+
+_seconds_left: ContextVar[Callable[[], float | None]] = ContextVar("seconds_left", default=lambda: None)
+
+
+@contextlib.contextmanager
+def reading_within(left: Callable[[], float | None]) -> Iterator[None]:
+    """Inside, outputs are read for an evaluation that has so many seconds left (None: as many as it takes)."""
+    token = _seconds_left.set(left)
+    try:
+        yield
+    finally:
+        _seconds_left.reset(token)
+
+
+@contextlib.contextmanager
+def timed(what: str, pattern: str) -> Iterator[float | None]:
+    """The seconds that a search for a pattern may take; one that takes longer is an OutputError that names it."""
+    seconds = _seconds_left.get()()
+    try:
+        yield seconds
+    except RegexTimeoutError as error:
+        limit = SECONDS if seconds is None else max(0.0, min(seconds, SECONDS))
+        raise OutputError(
+            f"the {what} {short(pattern)} did not end within {limit:.3g} s: it backtracks; let no repeat be inside of "
+            "another, such as (a+)+, and name what stands before and behind the number"
+        ) from error
 
 
 def short(found: Any) -> str:

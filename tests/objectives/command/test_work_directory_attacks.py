@@ -8,8 +8,7 @@ import subprocess
 import sys
 import tarfile
 import warnings
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -19,6 +18,9 @@ from distfd.objectives.command.archive import archive_name
 from distfd.objectives.command.objective import CommandObjective
 from distfd.objectives.command.work_directory import remove
 from distfd.workers import processes
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 X = np.array([1.0])
 PRECIOUS = "the only copy of a thesis\n"

@@ -1,0 +1,181 @@
+"""Regular expressions that end: those that may backtrack are searched for in a process of their own.
+
+The ``regex`` package has a timeout, and would be one more dependency with a dialect of its own; a process costs some
+30 ms once, and a fifth of a millisecond a search.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import os
+import re
+import select
+import subprocess
+import sys
+import threading
+import time
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from distfd.workers.regex_server import find
+
+SECONDS = 60.0
+"""A search takes so long at most, where nothing else says how long."""
+_SHORT = 10_000
+"""Characters up to which a pattern with one repeat is searched for here: at most their square in steps, 0.1 s."""
+_SERVER = Path(__file__).with_name("regex_server.py")
+
+
+class RegexTimeoutError(Exception):
+    """A search took longer than it may."""
+
+
+def groups(pattern: str, text: str, seconds: float | None) -> list[str | None]:
+    """The first group of each match of the pattern in the text, as by ``re.finditer`` with ``re.MULTILINE``.
+
+    Parameters
+    ----------
+    seconds : float or None
+        How long it may take; None for `SECONDS`.
+
+    Raises
+    ------
+    RegexTimeoutError
+        If it takes longer.
+    """
+    return _found(pattern, text, seconds, lines=False)
+
+
+def lines_with(pattern: str, text: str, seconds: float | None) -> list[int]:
+    """The numbers, from 0, of the lines of the text in which the pattern is found; parameters as for `groups`."""
+    return _found(pattern, text, seconds, lines=True)
+
+
+def _found(pattern: str, text: str, seconds: float | None, *, lines: bool) -> list[Any]:
+    limit = SECONDS if seconds is None else max(0.0, min(seconds, SECONDS))
+    if len(text) <= _SHORT and is_tame(pattern):
+        return find(pattern, text, lines=lines)
+    with _lock:
+        return _server().ask(pattern, text, limit, lines=lines)
+
+
+@lru_cache(maxsize=256)
+def is_tame(pattern: str) -> bool:
+    """Whether a search takes no more steps than the square of the text's length: one repeat without end at most.
+
+    None inside of another, none of alternatives, and no reference back.
+    """
+    from re import _constants, _parser  # type: ignore[attr-defined]  # no public part of Python, and so only a guess
+
+    try:
+        tree = _parser.parse(pattern, re.MULTILINE)
+    except Exception:
+        return False
+    repeats = (_constants.MAX_REPEAT, _constants.MIN_REPEAT)
+    plain = (_constants.LITERAL, _constants.NOT_LITERAL, _constants.ANY, _constants.IN, _constants.AT)
+
+    def count(items: Any) -> float:
+        """Repeats in a sequence; infinite where it is of another kind."""
+        total = 0.0
+        for kind, what in items:
+            if kind in repeats:
+                least, most, inner = what
+                single = len(inner) == 1 and inner[0][0] in plain
+                if not single and most != 1:
+                    return float("inf")
+                total += 1 if most > 1 and most != least else count(inner) if not single else 0
+            elif kind is _constants.SUBPATTERN:
+                total += count(what[-1])
+            elif kind not in plain:
+                return float("inf")
+        return total
+
+    return count(tree) <= 1
+
+
+class _Server:
+    """The process, and the pipes to it and back."""
+
+    def __init__(self) -> None:
+        self.owner = os.getpid()
+        self._process = subprocess.Popen(  # noqa: S603  # our own script
+            [sys.executable, "-I", "-S", str(_SERVER)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+        )
+
+    @property
+    def is_alive(self) -> bool:
+        return self.owner == os.getpid() and self._process.poll() is None
+
+    def ask(self, pattern: str, text: str, seconds: float, *, lines: bool) -> list[Any]:
+        """Send a request and await the answer; a process that is late is ended."""
+        raw = text.encode("utf-8", "surrogatepass")
+        # The process ends itself a moment later, in case that this one is gone by then.
+        asked = {"pattern": pattern, "bytes": len(raw), "seconds": seconds + 5.0, "lines": lines}
+        end = time.monotonic() + seconds
+        try:
+            answer = self._exchange(json.dumps(asked).encode() + b"\n" + raw, end)
+        except BaseException:
+            self.end()
+            raise
+        found: list[Any] = json.loads(answer)
+        return found
+
+    def _exchange(self, request: bytes, end: float) -> bytes:
+        sends, gets = self._process.stdin, self._process.stdout
+        assert sends is not None
+        assert gets is not None
+        os.set_blocking(sends.fileno(), False)
+        left, answer = memoryview(request), b""
+        while not answer.endswith(b"\n"):
+            wait = end - time.monotonic()
+            ready = select.select([gets], [sends] if left else [], [], max(0.0, wait)) if wait > 0 else None
+            if ready is None or not (ready[0] or ready[1]):
+                raise RegexTimeoutError
+            if ready[1]:
+                with contextlib.suppress(BlockingIOError):
+                    left = left[os.write(sends.fileno(), left) :]
+            if ready[0]:
+                more = os.read(gets.fileno(), 2**16)
+                if not more:
+                    raise RegexTimeoutError  # ended by its own clock, or by its pattern
+                answer += more
+        return answer
+
+    def end(self) -> None:
+        """End the process, wherever it is."""
+        if self.owner != os.getpid():
+            return
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+
+
+_lock = threading.Lock()
+_running: list[_Server] = []
+
+
+def _server() -> _Server:
+    """The process's one helper, started where there is none."""
+    if not (_running and _running[0].is_alive):
+        end()
+        _running.append(_Server())
+    return _running[0]
+
+
+def end() -> None:
+    """End the helper, if there is one; another is started where one is needed."""
+    while _running:
+        _running.pop().end()
+
+
+atexit.register(end)

@@ -1,0 +1,72 @@
+"""The time limit of an evaluation holds for what comes after its program: expressions of logs and outputs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from distfd.core.failures import EvaluationFailure, ProgramTimeout
+from distfd.errors import EvaluationError, InputError
+from distfd.evaluation.evaluator import Evaluator
+from distfd.objectives.command.objective import CommandObjective
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+X = np.array([1.0])
+SLOW = "(a+)+$"
+CODE = "printf 'J=1\\n'; printf 'a%.0s' $(seq 60); echo '!'"
+
+
+def program(work: Path, **options: Any) -> CommandObjective:
+    options.setdefault("outputs", {"J": {"file": "stdout", "regex": "J=(.+)"}})
+    return CommandObjective(["sh", "-c", options.pop("code", CODE)], work=work, **options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"outputs": {"J": {"file": "stdout", "regex": SLOW}}},
+        {"outputs": {"J": {"file": "stdout", "columns": {"line": SLOW, "from": 1, "to": 3}}}},
+        {"fails_if": SLOW},
+        {"retry_if": SLOW},
+    ],
+    ids=["regex", "columns", "fails_if", "retry_if"],
+)
+def test_an_expression_without_end_ends_with_the_evaluation(tmp_path: Path, options: dict[str, Any]) -> None:
+    with pytest.raises(ProgramTimeout, match=r"did not end within .* s: it backtracks") as caught:
+        program(tmp_path / "w", **options).make().evaluate(X, timeout=1.5)
+    assert SLOW in str(caught.value)
+
+
+def test_it_ends_without_a_time_limit_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("distfd.workers.bounded_regex.SECONDS", 0.3)
+    with pytest.raises(ProgramTimeout, match="did not end"):
+        program(tmp_path / "w", fails_if=SLOW).make().evaluate(X)
+
+
+@pytest.mark.parametrize("file", ["o.json", "my.log"])
+def test_a_pipe_that_nobody_writes_to_hangs_nothing(tmp_path: Path, file: str) -> None:
+    objective = program(
+        tmp_path / "w",
+        code=f"mkfifo {file}; echo J=1; exit 1",
+        outputs={"J": {"file": "o.json", "json": "/a"}},
+        log=["my.log"],
+    )
+    with pytest.raises(EvaluationFailure, match="return code 1"):
+        objective.make().evaluate(X, timeout=60)
+
+
+def test_programs_are_held_to_their_time_where_there_is_no_process_to_end(tmp_path: Path) -> None:
+    objective = program(tmp_path / "w", code="sleep 600")
+    evaluator = Evaluator(objective, executor="serial", timeout=0.3, retries=0, on_failure="nan")
+    with evaluator, pytest.raises(EvaluationError, match=r"still ran after 0\.3 s"):
+        evaluator.value(X)
+
+
+def test_a_python_function_that_could_not_be_ended_is_refused() -> None:
+    evaluator = Evaluator(np.sum, executor="serial", timeout=60.0, version="1")
+    with evaluator, pytest.raises(InputError, match="executor='serial' evaluates J in this process, and could not end"):
+        evaluator.value(X)
