@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
+
+import pytest
 
 from distfd.config import yaml_source, yaml_tree
 from distfd.objectives.command import secrets, values
 from distfd.objectives.command import template_sandbox as sandbox
+from distfd.run_directory import directory
 
 PAGE = (Path(__file__).parents[2] / "docs" / "security.md").read_text(encoding="utf-8")
 
@@ -28,3 +32,37 @@ def test_every_mode_has_its_test() -> None:
         assert Path(what).name in attacks, what
     for octal in set(re.findall(r"\| (0\d{3}) \|", PAGE)):
         assert f"0o{octal[1:]}" in attacks
+
+
+DOCS = Path(__file__).parents[2] / "docs"
+ROOT = DOCS.parent
+
+
+def held_by(page: str) -> list[tuple[str, list[str]]]:
+    """(claim, tests) of the rows of a page's table of claims."""
+    rows = [line for line in (DOCS / page).read_text(encoding="utf-8").splitlines() if "::" in line]
+    return [(row.split("|")[1].strip(), re.findall(r"`(tests/[\w/]+\.py::\w+)`", row)) for row in rows]
+
+
+@pytest.mark.parametrize("page", ["security.md", "reliability.md"])
+def test_each_claim_has_a_test_that_is_there(page: str) -> None:
+    claims = held_by(page)
+    assert len(claims) >= 15
+    for claim, tests in claims:
+        assert tests, claim
+        for test in tests:
+            file, _, name = test.partition("::")
+            tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+            assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, test
+
+
+def test_each_promise_of_reliability_has_a_test() -> None:
+    text = (DOCS / "reliability.md").read_text(encoding="utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("| ") and "promise" not in line]
+    assert len(rows) == len(held_by("reliability.md"))
+
+
+def test_the_page_of_the_disk_has_all_files_of_a_run() -> None:
+    text = (DOCS / "disk.md").read_text(encoding="utf-8")
+    for name in (*directory._REPLACED, *directory._CHANGED):
+        assert f"`{name}`" in text, name
