@@ -6,6 +6,7 @@ Used by tests/faults/test_strangers.py with a fixed seed, and by scripts/fuzz_st
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import json
 import os
@@ -476,7 +477,7 @@ def _mutated(rng: random.Random, value: Any) -> Any:
         else:
             value[key] = _mutated(rng, value[key])
         return value
-    return rng.choice(ODD)
+    return copy.deepcopy(rng.choice(ODD))
 
 
 def _mutated_yaml(rng: random.Random, text: str) -> str:

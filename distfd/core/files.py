@@ -27,7 +27,7 @@ _NAME = re.compile(r"\..+\.[0-9a-f]{16}\.part")
 """Names of files that are still being written; see `unused_name`."""
 _DAY = 86400.0
 """Seconds after which a file that is still being written is left over from a process that was killed."""
-_LONGEST_STEM = 200
+_LONGEST_STEM = 50
 """Characters of a name that are kept in a name made from it: names end at 255 bytes."""
 
 

@@ -18,7 +18,7 @@ from distfd.core.files import check_own_folder, make_folders, owner_only, put_as
 
 _MARK = "submitted.json"
 _LONGEST_MARK = 10_000
-_LONGEST = 100
+_LONGEST = 50
 """Characters of the name that are kept in another made from it."""
 
 MOST_MEMBERS, MOST_BYTES, MOST_LEVELS = 100_000, 16 * 2**30, 32

@@ -7,6 +7,7 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from distfd.core.errors import StoreError
 from distfd.core.files import open_plain, open_to_add
 from distfd.results import events
 
@@ -34,7 +35,7 @@ class WorkerOutputs:
 
     def gather(self, path: Path) -> None:
         """Add to the file at ``path`` what was printed; it is not made where nothing was."""
-        with contextlib.suppress(OSError):  # what J prints is no result
+        with contextlib.suppress(OSError, StoreError):  # what J prints is no result
             for file, title in self._files.items():
                 printed = b"".join(_lines(Path(file)))
                 if printed.strip():

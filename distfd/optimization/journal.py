@@ -78,7 +78,7 @@ class Journal:
 
     def start(self, x0: Vector) -> Vector:
         """Where to start: at x0, or where the recorded run did; what follows is compared with what is recorded."""
-        if self._start is None:
+        if self._start is None or self._start.shape != np.shape(x0):
             self.restart(x0)
         self._done = 0
         assert self._start is not None, "just set"
@@ -131,7 +131,7 @@ class Journal:
         try:
             for line in whole:
                 self._take(json.loads(line))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise StoreError(f"{path} is damaged ({error}); move it away to begin the optimisation anew") from error
 
     def _take(self, entry: dict[str, Any]) -> None:
@@ -142,7 +142,10 @@ class Journal:
             return  # of another optimisation
         elif "iterate" in entry:
             value = np.nan if entry["value"] is None else entry["value"]
-            self._iterates.append((np.array(entry["x"], dtype=np.float64), float(value)))
+            x = np.array(entry["x"], dtype=np.float64)
+            if x.shape != self._start.shape:
+                raise ValueError(f"an iterate of the shape {x.shape}")
+            self._iterates.append((x, float(value)))
         else:
             self._decisions[entry["decide"]] = int(entry["value"])
 

@@ -126,7 +126,7 @@ class RunDirectory:
         except OSError as error:
             raise StoreError(f"output: {self.path} cannot be made: {error.strerror}") from error
         self.check_files()
-        remove_unfinished(self.path, _REPLACED)
+        remove_unfinished(self.path, (*_REPLACED, self.store.name))
 
     def check_files(self) -> None:
         """See that nothing in the directory would lead a write to another place, before anything is written.

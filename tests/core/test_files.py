@@ -192,3 +192,9 @@ def test_what_killed_processes_left_half_written_goes_after_a_day(tmp_path: Path
     assert new.exists()
     assert other.exists()
     assert stranger.exists()
+
+
+@pytest.mark.parametrize("name", ["é" * 127, "a" * 255, "🙂" * 63])
+def test_names_of_any_length_can_be_written(tmp_path: Path, name: str) -> None:
+    replace_file(tmp_path / name, lambda file: file.write(b"1"))
+    assert [path.name for path in tmp_path.iterdir()] == [name]

@@ -242,3 +242,28 @@ def test_no_cell_of_a_table_is_a_formula(tmp_path: Path) -> None:
     assert [row[0] for row in rows[1:]] == ["'=cmd|' /C calc'!A0", "-1.5", "'@SUM(1)"]
     assert rows[2][rows[0].index("derivative")] == "-2.5"
     assert stat.S_IMODE((path / "derivative.csv").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ['{"about": "a", "start": [1, 2, 3]}'],
+        ['{"about": "a", "start": [[1]]}'],
+        ['{"about": "a", "start": ["x"]}'],
+        ['{"about": "a", "start": [1e999]}', '{"iterate": 1, "value": 1, "x": [1, 2]}'],
+        ['{"about": "a", "start": [1' + "0" * 400 + "]}"],
+        ["[1]"],
+        ['"start"'],
+        ["5"],
+        ["[" * 5000],
+        ['{"decide": [], "value": 1}', '{"about": "a", "start": [0]}', '{"decide": [], "value": {}}'],
+    ],
+)
+def test_a_journal_of_another_form_is_begun_anew_or_told_of(tmp_path: Path, lines: list[str]) -> None:
+    from distfd.optimization.journal import Journal
+
+    (tmp_path / "iterates.jsonl").write_text("\n".join(lines) + "\n")
+    try:
+        assert Journal(tmp_path / "iterates.jsonl", "a").start(np.zeros(1)).shape == (1,)
+    except StoreError as error:
+        assert "is damaged" in str(error)
