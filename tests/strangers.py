@@ -301,8 +301,8 @@ class Stranger:
         from distfd.launch.retrieved_run import unpack
 
         made = io.BytesIO()
-        kinds = (tarfile.REGTYPE,) * 6 + (tarfile.DIRTYPE,) * 2
-        kinds += (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE)
+        kinds = [tarfile.REGTYPE] * 6 + [tarfile.DIRTYPE] * 2
+        kinds += [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE]
         names = (
             "a",
             "b/c",

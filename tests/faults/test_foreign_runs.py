@@ -19,6 +19,7 @@ from distfd.executors.serial import SerialExecutor
 from distfd.jobs.run import Job
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 PRECIOUS = "the only copy of a thesis\n"
@@ -35,7 +36,7 @@ def home(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A job of three evaluations in this process, in the current directory."""
     monkeypatch.setattr("distfd.jobs.run.make_executor", lambda *_, **__: SerialExecutor())
     (tmp_path / "foreign_model.py").write_text(MODEL)
