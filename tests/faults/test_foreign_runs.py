@@ -267,4 +267,4 @@ def test_a_journal_of_another_form_is_begun_anew_or_told_of(tmp_path: Path, line
     try:
         assert Journal(tmp_path / "iterates.jsonl", "a").start(np.zeros(1)).shape == (1,)
     except StoreError as error:
-        assert "is damaged" in str(error)
+        assert "is damaged" in str(error)  # noqa: PT017  # either will do
