@@ -1,7 +1,7 @@
 """Evaluations in the caller's own process, one after the other: for debugging, tests and cheap functions.
 
-A crash of J is a crash of the program here, and a Python function that hangs cannot be ended; use the Ray executor
-where J may do either.
+A crash of J is a crash of the program here, and a Python function that hangs cannot be ended: where there is a time
+limit, its value is refused if it comes late. Use the Ray executor where J may do either.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from distfd.core.errors import InputError
 from distfd.executors.base import Executor
-from distfd.workers.messages import ChunkDone, EvaluationChunk, SlotLost, SlotUp
+from distfd.workers.messages import ChunkDone, SlotLost, SlotUp
 from distfd.workers.recycle import RECYCLED, as_recycle
 from distfd.workers.threads import limited_threads
 from distfd.workers.worker import Worker
@@ -52,24 +51,12 @@ class SerialExecutor(Executor):
         if self._worker is None or self._objective is not objective:
             self.close()
             self._objective = objective
-            self._worker = Worker(objective)
+            self._worker = Worker(objective, refuses_late=not objective.limits_itself)
         self._news.clear()
         return [SlotUp(0, self._worker.host, self._worker.pid)]
 
     def submit(self, slot: int, chunk: Chunk) -> None:  # noqa: ARG002  # there is only slot 0
-        """Queue a chunk.
-
-        Raises
-        ------
-        InputError
-            If J is to be ended after some time, and is no program: what runs in this process cannot be ended.
-        """
-        timed = isinstance(chunk, EvaluationChunk) and chunk.timeout is not None
-        if timed and self._objective is not None and not self._objective.limits_itself:
-            raise InputError(
-                "timeout: executor='serial' evaluates J in this process, and could not end it; use executor='ray', or "
-                "leave the timeout out (programs are held to theirs)"
-            )
+        """Queue a chunk."""
         self._queue.append(chunk)
 
     def wait(self, seconds: float) -> Sequence[Report]:  # noqa: ARG002  # it never waits
@@ -87,7 +74,7 @@ class SerialExecutor(Executor):
         if not self._worker.worn:
             return [done]
         # In the place of a fresh process there is at least a fresh model.
-        self._worker = Worker(self._objective)
+        self._worker = Worker(self._objective, refuses_late=not self._objective.limits_itself)
         self._queue.clear()
         self._news.append(SlotUp(0, self._worker.host, self._worker.pid))
         return [done, SlotLost(0, RECYCLED)]

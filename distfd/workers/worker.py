@@ -44,12 +44,17 @@ class Worker:
     own_process : bool
         Whether the process does nothing else. A KeyboardInterrupt in it is then J's own doing; elsewhere it is the
         user's Ctrl-C, and is let through.
+    refuses_late : bool
+        Whether a value that comes after its time is refused: nobody can end J in this process.
     """
 
-    def __init__(self, objective: MakesModel, slot: int = 0, *, own_process: bool = False) -> None:
+    def __init__(
+        self, objective: MakesModel, slot: int = 0, *, own_process: bool = False, refuses_late: bool = False
+    ) -> None:
         self._objective = objective
         self._slot = slot
         self._own_process = own_process
+        self._refuses_late = refuses_late
         self._model: Model | None = None
         self._lender = ArgumentLender()
         self._evaluations = 0
@@ -87,6 +92,8 @@ class Worker:
                 # Frames hold what J had at hand, x first of all: those of one failure will do.
                 traceback.clear_frames(outcome.exception.__traceback__)
             ended = started + (time.monotonic() - tick)
+            if isinstance(chunk, EvaluationChunk) and not isinstance(outcome, Failure):
+                outcome = self._in_time(outcome, ended - started, chunk.timeout)
             if isinstance(outcome, Failure):
                 failures[number] = outcome
                 rows.append((started, ended, outcome.status, np.empty(0)))
@@ -101,6 +108,18 @@ class Worker:
             self.close()
         batch = self._batch(chunk.index[: len(rows)], rows, failures)
         return replace(batch, states=states) if isinstance(chunk, EvaluationChunk) else _with_returns(batch, returned)
+
+    def _in_time(
+        self, value: NDArray[np.float64], seconds: float, timeout: float | None
+    ) -> NDArray[np.float64] | Failure:
+        """The value, unless it came too late where nobody could end J."""
+        if not self._refuses_late or timeout is None or seconds <= timeout:
+            return value
+        text = (
+            f"J took {seconds:.3g} s, more than its timeout of {timeout:g} s: its value is refused; in the caller's "
+            "own process (executor='serial') J cannot be ended, use executor='ray' for that"
+        )
+        return Failure(Status.TIMEOUT, text)
 
     def _batch(
         self,

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from distfd.core.failures import EvaluationFailure, ProgramTimeout
-from distfd.errors import EvaluationError, InputError
+from distfd.errors import EvaluationError
 from distfd.evaluation.evaluator import Evaluator
 from distfd.objectives.command.objective import CommandObjective
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
 X = np.array([1.0])
 SLOW = "(a+)+$"
@@ -66,7 +69,14 @@ def test_programs_are_held_to_their_time_where_there_is_no_process_to_end(tmp_pa
         evaluator.value(X)
 
 
-def test_a_python_function_that_could_not_be_ended_is_refused() -> None:
-    evaluator = Evaluator(np.sum, executor="serial", timeout=60.0, version="1")
-    with evaluator, pytest.raises(InputError, match="executor='serial' evaluates J in this process, and could not end"):
-        evaluator.value(X)
+def test_a_value_that_comes_too_late_is_refused_where_nobody_could_end_j() -> None:
+    def slow(x: NDArray[np.float64]) -> float:
+        time.sleep(0.2 if x[0] == 1.0 else 0.0)
+        return float(x[0])
+
+    with Evaluator(slow, executor="serial", timeout=0.1, retries=0) as evaluator:
+        with pytest.raises(EvaluationError, match=r"more than its timeout of 0\.1 s: its value is refused"):
+            evaluator.value(X)
+        assert evaluator.value([2.0]) == 2.0
+    with Evaluator(slow, executor="serial", timeout=60.0) as evaluator:
+        assert evaluator.value(X) == 1.0
