@@ -194,12 +194,15 @@ def validate(
     """Check CONFIG and what its method takes, import its objective, look for its program; run nothing."""
     from distfd.config.load import load_config
     from distfd.jobs.build import check_solver, make_objective
+    from distfd.jobs.preview import first_request
 
     loaded = load_config(config, overrides or ())
     problem = loaded.config.problem()
     check_solver(loaded, problem)
     if not no_import:
-        make_objective(loaded, problem)
+        objective = make_objective(loaded, problem)
+        if objective.reads_text:  # what it is given is written at all points of the derivative, and compared
+            first_request(loaded, problem, objective)
     say(f"{config}: valid")
 
 

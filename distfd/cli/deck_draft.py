@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 from distfd.config.yaml_scalars import resolve
 from distfd.core.errors import InputError
+from distfd.jobs.single_evaluation import DRAFTED
+from distfd.objectives.command.templates import Deck, Template
 from distfd.objectives.command.values import OutputError, number
 
 if TYPE_CHECKING:
@@ -21,8 +23,10 @@ if TYPE_CHECKING:
 _MARK = re.compile(r"\{\{\s*(\w+)\s*=\s*([^|{}]*?)\s*(\|[^{}]*?)?\s*\}\}")
 """``{{ width = 0.3 }}``, or with a format ``{{ width = 0.3 | fmt("8.3f") }}``."""
 
-_AGAIN = re.compile(r"\{\{\s*(\w+)\s*(\|[^{}]*?)?\s*\}\}")
-"""``{{ width }}``, where the number is marked elsewhere."""
+_AGAIN = re.compile(r"\{\{([^{}]*)\}\}")
+"""``{{ width }}`` or ``{{ 2 * width }}``, where the number is marked elsewhere."""
+
+_STATEMENT = re.compile(r"\{%.*?%\}", re.DOTALL)
 
 _JINJA = re.compile(r"\{\{|\{%|\{#")
 
@@ -65,7 +69,7 @@ def draft(command: str, decks: Sequence[str], to: str | None = None) -> Draft:
         template = config.parent / f"{Path(deck).name}.j2"
         texts[template] = _template(Path(deck), values)
         inputs[_target(deck)] = template.name
-    files = {path: _plain(text, values) for path, text in texts.items()}
+    files = {path: _plain(text, values, path.stem) for path, text in texts.items()}
     if not values:
         raise InputError(f"{', '.join(decks)}: no number is marked; write {{{{ width = 0.3 }}}} in place of 0.3")
     files[config] = _config(argv, inputs, values, _beside(argv[1:], inputs, config.parent))
@@ -102,18 +106,47 @@ def _number(text: str, where: str) -> float:
         raise InputError(f"{where}: {error}; a mark is {{{{ name = number }}}}") from error
 
 
-def _plain(parts: list[str], values: dict[str, float]) -> str:
-    """A template in which Jinja touches nothing but the marks, and parameters that are named a second time."""
+def _plain(parts: list[str], values: dict[str, float], deck: str) -> str:
+    """A template in which Jinja touches nothing but the marks, and expressions of parameters that are marked."""
+    line = 1
 
     def kept(text: str) -> str:
         end, made = 0, ""
         for again in _AGAIN.finditer(text):
-            if again[1] in values:
+            if _is_formula(again[0], values, f"{deck}:{line + text.count(chr(10), 0, again.start())}"):
                 made += _JINJA.sub(_escaped, text[end : again.start()]) + again[0]
                 end = again.end()
+        for statement in _STATEMENT.finditer(text):
+            if used := sorted(values.keys() & set(re.findall(r"\w+", statement[0]))):
+                at = line + text.count("\n", 0, statement.start())
+                raise InputError(
+                    f"{deck}:{at}: {statement[0][:60]} uses {used[0]}, and a marked deck has marks and formulas alone: "
+                    "draft it without, and put it into the template"
+                )
         return made + _JINJA.sub(_escaped, text[end:])
 
-    return "".join(part if k % 2 else kept(part) for k, part in enumerate(parts))
+    made = ""
+    for k, part in enumerate(parts):
+        made += part if k % 2 else kept(part)
+        line += part.count("\n")
+    return made
+
+
+def _is_formula(text: str, values: dict[str, float], where: str) -> bool:
+    """Whether ``{{ text }}`` is an expression of marked parameters; if not, it is the deck's own."""
+    try:
+        names = Deck(Template(where, text, 0o600, marks_alone=True)).names
+    except InputError as error:
+        if used := sorted(values.keys() & set(re.findall(r"\w+", text))):
+            raise InputError(f"{where}: {text} names {used[0]}, and is no expression: {error}") from error
+        return False
+    if not names & values.keys():
+        return False
+    if unknown := sorted(names - values.keys() - {"x"}):
+        raise InputError(
+            f"{where}: {text} uses {unknown[0]}, which is marked nowhere: mark it too, {{{{ {unknown[0]} = number }}}}"
+        )
+    return True
 
 
 def _escaped(found: re.Match[str]) -> str:
@@ -146,6 +179,15 @@ def _quoted(text: str) -> str:
     return text if plain else json.dumps(text)
 
 
+def _parameter(name: str, value: float) -> str:
+    """A parameter's line; a relative step needs to know of one that is 0 how large it typically is."""
+    if value:
+        return f"  - {{name: {name}, value: {value!r}}}"
+    return (
+        f"  - {{name: {name}, value: 0.0, scale: 1.0}}   # CHANGE scale: its typical size, as steps are relative to it"
+    )
+
+
 def _config(argv: Sequence[str], inputs: dict[str, str], values: dict[str, float], copied: Sequence[str]) -> str:
     lines = [
         "# Drafted by distfd init. Change the outputs, then try one evaluation:  distfd run THIS --evaluate x0",
@@ -174,12 +216,12 @@ def _config(argv: Sequence[str], inputs: dict[str, str], values: dict[str, float
         "    # fails_if: '^ *ERROR'          # a line of the log that means failure, whatever the exit code",
         "",
         "parameters:                         # lower: and upper: are bounds that no evaluation crosses",
-        *(f"  - {{name: {name}, value: {value!r}}}" for name, value in values.items()),
+        *(_parameter(name, value) for name, value in values.items()),
         "",
         "derivative:",
         "  scheme: central",
-        "  step: 1.0e-3                      # times |x|: right for a program that prints 7 digits;",
-        "                                    # `distfd check THIS` measures which is",
+        f"  step: 1.0e-3                      {DRAFTED} times |x|; `run THIS --evaluate x0` sets it by the digits",
+        "                                    # that J has, until you drop this remark; `check THIS` measures it",
         "",
         "evaluation:",
         "  timeout: 1h",

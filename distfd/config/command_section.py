@@ -3,6 +3,7 @@
 import ast
 import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -10,6 +11,7 @@ from pydantic import AfterValidator, Field, Strict, Tag, ValidationInfo, field_v
 
 from distfd.config.field_types import (
     DistinctTexts,
+    Duration,
     InputFile,
     InputFiles,
     Name,
@@ -65,19 +67,23 @@ Value = Annotated[
 ]
 
 
+EDITED = (".json", ".yaml", ".yml", ".xml", ".nml", ".namelist", ".ini", ".cfg")
+"""How names of files end whose numbers can be replaced."""
+
+
 class Edit(Section):
-    """A JSON or YAML file in which numbers are replaced."""
+    """A JSON, YAML, XML, INI or namelist file in which numbers are replaced."""
 
     edit: InputFile
-    """The file as it is; .json, .yaml or .yml."""
+    """The file as it is; .json, .yaml, .yml, .xml, .nml, .namelist, .ini or .cfg."""
     set: Annotated[dict[Pointer, EditValue], Field(min_length=1)]
     """What is written where: {/path/to/number: parameter, or an expression as between the braces of a template}."""
 
     @field_validator("edit")
     @classmethod
     def _known_format(cls, file: str) -> str:
-        if Path(file).suffix.lower() not in (".json", ".yaml", ".yml"):
-            raise wrong("must be a .json or .yaml file; another kind is written by a template")
+        if Path(file).suffix.lower() not in EDITED:
+            raise wrong(f"must be one of {', '.join(EDITED)}; another kind is written by a template")
         return file
 
 
@@ -85,6 +91,15 @@ Input = Annotated[
     Annotated[InputFile, Tag("<text>")] | Annotated[Edit, Tag("<mapping>")],
     union("must be a template, or {edit: file, set: {/path: parameter}}"),
 ]
+
+
+class WaitFor(Section):
+    """A file that is written once the program has returned."""
+
+    file: WorkFile
+    """In the work directory."""
+    timeout: Annotated[Duration, Field(gt=0)] = 60.0
+    """How long it is waited for; within evaluation.timeout."""
 
 
 class Command(Section):
@@ -125,7 +140,9 @@ class Command(Section):
     data: dict[Name, Data] = Field(default={})
     """Measurements that value may name beside the outputs."""
     value: Value | None = None
-    """J as an expression of outputs and data; a list makes a vector. By default the only output."""
+    """J as an expression of outputs, data and parameters; a list makes a vector. By default the only output."""
+    wait_for: WaitFor | None = None
+    """Of a program that returns before its work is done: {file, timeout}, the file that it then writes."""
     keep: Literal["failed", "all", "none", "archive"] = "failed"
     """Which work directories are kept; archive packs those of evaluations that went well into the run's archive/."""
     work: Folder | None = None
@@ -156,7 +173,7 @@ class Command(Section):
         return inputs
 
     @model_validator(mode="after")
-    def _whole(self) -> Self:
+    def _whole(self, info: ValidationInfo) -> Self:
         names = [Path(file).name for file in self.copy_ + self.link]
         keys: list[KeyPath] = [("copy", k) for k in range(len(self.copy_))]
         keys += [("link", k) for k in range(len(self.link))]
@@ -169,12 +186,12 @@ class Command(Section):
             found.append((("value",), f"is needed, as there are several outputs: {', '.join(self.outputs)}", None))
         elif self.value is None and self.data:
             found.append((("value",), "is needed, as there are data beside the output", None))
-        found += self._unreadable_values()
+        found += self._unreadable_values((info.context or {}).get("parameters", ()))
         found += [(("data", name), "is the name of an output too", name) for name in self.data if name in self.outputs]
         refuse("command", found)
         return self
 
-    def _unreadable_values(self) -> list[tuple[KeyPath, str, Any]]:
+    def _unreadable_values(self, parameters: Sequence[str]) -> list[tuple[KeyPath, str, Any]]:
         """Where ``value`` is wrong, or names what is no output."""
         from distfd.objectives.command.expression import Expression as Parsed
 
@@ -182,7 +199,7 @@ class Command(Section):
         found: list[tuple[KeyPath, str, Any]] = []
         for k, text in enumerate((self.value or ()) if several else (self.value,)):
             try:
-                Parsed(str(text), (*self.outputs, *self.data))
+                Parsed(str(text), (*self.outputs, *self.data, *parameters))
             except InputError as error:
                 found.append((("value", k) if several else ("value",), str(error), text))
         return found

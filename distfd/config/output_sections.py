@@ -54,6 +54,8 @@ _WHICH = "must be first, last, all, or a number from 1 or, from the end, -1"
 Which = Annotated[
     Annotated[Ordinal, Tag("<number>")] | Annotated[Literal["first", "last", "all"], Tag("<text>")], union(_WHICH)
 ]
+DELIMITERS = ("tab", "comma", "semicolon", "whitespace")
+"""Those that have a name."""
 Cells = Annotated[
     Annotated[float, Tag("<number>")] | Annotated[str, Tag("<text>")], union("must be a number or a text")
 ]
@@ -75,6 +77,23 @@ class Member(Section):
     """Which element; all of it by default."""
 
 
+Places = Annotated[
+    Annotated[int, Tag("<number>")]
+    | Annotated[tuple[int, ...], Strict(strict=False), Field(min_length=1), Tag("<list>")]
+    | Annotated[Literal["all"], only("all", "must be an index, a list of them, or all"), Tag("<text>")],
+    union("must be an index, a list of them, or all"),
+]
+
+
+class LibraryArray(Section):
+    """An array in a file that a library reads."""
+
+    array: Text
+    """Its name in the file."""
+    index: Places = "all"
+    """Which element, from 0, or from the end by -1; a list has one for each dimension. All of it by default."""
+
+
 AtOrMember = Annotated[
     Annotated[Index, Tag("<number>")]
     | Annotated[Indices, Tag("<list>")]
@@ -94,11 +113,19 @@ class Cell(Section):
     where: Annotated[dict[Text, Cells], Field(min_length=1)] | None = None
     """In place of row: the one row that has these values, {header: value}."""
     delimiter: Text = ","
-    """One character, or whitespace for any run of blanks."""
+    """One character, tab, comma, semicolon, or whitespace for any run of blanks."""
     skip: FromZero = 0
     """Lines before the header."""
     header: bool = True
     """false: there is none, and columns have numbers alone."""
+    comment: Text | None = None
+    """Lines that begin with it are no rows; the last before a first row of numbers is the header."""
+    decimal: Literal[".", ","] = "."
+    """The decimal mark."""
+    start: Regex | None = None
+    """The table begins behind the first line in which this is found."""
+    until: Regex | None = None
+    """It ends before the next line in which this is found."""
 
     @model_validator(mode="after")
     def _one_row(self) -> Self:
@@ -106,8 +133,10 @@ class Cell(Section):
             refuse("csv", [(("row",), "is missing", None)])
         if self.row is not None and self.where is not None:
             refuse("csv", [(("where",), "row is given too", None)])
-        if len(self.delimiter) != 1 and self.delimiter != "whitespace":
-            refuse("csv", [(("delimiter",), "must be one character, or whitespace", self.delimiter)])
+        if len(self.delimiter) != 1 and self.delimiter not in DELIMITERS:
+            refuse("csv", [(("delimiter",), f"must be one character, or {', '.join(DELIMITERS)}", self.delimiter)])
+        if self.decimal == "," and self.delimiter in (",", "comma"):
+            refuse("csv", [(("decimal",), "is the delimiter too; say delimiter: semicolon, tab or whitespace", ",")])
         if not self.header and (isinstance(self.column, str) or self.where):
             refuse("csv", [(("header",), "without one there are no names, only numbers of columns", False)])
         return self
@@ -130,6 +159,27 @@ class Columns(Section):
         return self
 
 
+class Token(Section):
+    """A word of a line."""
+
+    line: Line
+    """The line's number from 1 (-1 is the last), or a regular expression that finds it."""
+    field: Ordinal
+    """Which word of it, from 1, or from the end by -1."""
+    below: FromZero = 0
+    """So many lines below the one that the regular expression finds."""
+    delimiter: Text = "whitespace"
+    """What stands between words: one character, tab, comma, semicolon, or whitespace."""
+
+    @model_validator(mode="after")
+    def _some_line(self) -> Self:
+        if self.below and not isinstance(self.line, str):
+            refuse("token", [(("below",), "goes with a line that is found by a regex", self.below)])
+        if len(self.delimiter) != 1 and self.delimiter not in DELIMITERS:
+            refuse("token", [(("delimiter",), f"must be one character, or {', '.join(DELIMITERS)}", self.delimiter)])
+        return self
+
+
 class _Numbers(Section):
     """Where in a file numbers are."""
 
@@ -141,16 +191,27 @@ class _Numbers(Section):
     """With one group, which holds the number; must match exactly once. ^ and $ match at every line."""
     columns: Columns | None = None
     """Characters of one line."""
+    token: Token | None = None
+    """A word of a line, or of one so many lines below."""
     npy: AtOrMember | None = None
     """An index from 0, or a list with one for each dimension; {array: name, index: ...} of an .npz."""
+    mat: LibraryArray | None = None
+    """A variable of MATLAB's .mat file."""
+    hdf5: LibraryArray | None = None
+    """A dataset of an HDF5 file; needs distfd[files]."""
+    netcdf: LibraryArray | None = None
+    """A variable of a NetCDF file; of NetCDF 4 needs distfd[files]."""
+    vtk: LibraryArray | None = None
+    """An array of a VTK file's points or cells; needs distfd[files]."""
     which: Which | None = None
     """Which match of a regex is meant where there are several: first, last, all, or its number."""
 
     @model_validator(mode="after")
     def _which_of_several(self) -> Self:
-        by_regex = self.regex is not None or (self.columns is not None and isinstance(self.columns.line, str))
+        lines = [part.line for part in (self.columns, self.token) if part is not None]
+        by_regex = self.regex is not None or any(isinstance(line, str) for line in lines)
         if self.which is not None and not by_regex:
-            text = "goes with regex, or with columns whose line is found by a regex"
+            text = "goes with regex, or with columns or token whose line is found by a regex"
             refuse("output", [(("which",), text, self.which)])
         return self
 
@@ -158,7 +219,7 @@ class _Numbers(Section):
 class Output(_Numbers):
     """Where to find one output in what the program wrote."""
 
-    one_of = ("json", "csv", "regex", "columns", "npy", "python")
+    one_of = ("json", "csv", "regex", "columns", "token", "npy", "mat", "hdf5", "netcdf", "vtk", "python")
 
     file: WorkFile | None = None
     """In the work directory; stdout and stderr are the program's own. python needs none."""
@@ -175,7 +236,7 @@ class Output(_Numbers):
 class Data(_Numbers):
     """Measurements, read from a file beside the configuration."""
 
-    one_of = ("json", "csv", "regex", "columns", "npy")
+    one_of = ("json", "csv", "regex", "columns", "token", "npy", "mat", "hdf5", "netcdf", "vtk")
 
     file: InputFile
     """Relative to the configuration."""

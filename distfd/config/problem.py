@@ -24,7 +24,9 @@ class Problem:
     """Where J is looked at: d coordinates.
 
     Arrays are (d,). ``lower`` and ``upper`` are infinite where there is no bound; ``scale`` and ``step`` are NaN where
-    the configuration says nothing. ``fixed`` coordinates, those with lower == upper included, are not to be moved.
+    the configuration says nothing; ``absolute`` are steps that are taken as they are. ``fixed`` coordinates, those with
+    lower == upper included, are not to be moved. ``unused`` are names that no input needs to use, ``integers`` those of
+    whole numbers.
     """
 
     names: tuple[str, ...]
@@ -34,6 +36,9 @@ class Problem:
     scale: NDArray[np.float64]
     step: NDArray[np.float64]
     fixed: NDArray[np.bool_]
+    absolute: NDArray[np.float64]
+    unused: tuple[str, ...] = ()
+    integers: tuple[str, ...] = ()
 
 
 def make_problem(
@@ -46,7 +51,7 @@ def make_problem(
         names = tuple(f"x{k}" for k in range(len(x0)))
         lower, upper = _limits(bounds.lower, bounds.upper, len(x0))
         unknown = np.full(len(x0), np.nan)
-        return Problem(names, x0, lower, upper, unknown, unknown.copy(), lower == upper)
+        return Problem(names, x0, lower, upper, unknown, unknown.copy(), lower == upper, unknown.copy())
     lower = _filled((p.lower for p in parameters), -np.inf)
     upper = _filled((p.upper for p in parameters), np.inf)
     return Problem(
@@ -55,9 +60,19 @@ def make_problem(
         lower=lower,
         upper=upper,
         scale=_filled((p.scale for p in parameters), np.nan),
-        step=_filled((p.step for p in parameters), np.nan),
+        step=_filled((p.step if isinstance(p.step, float) else None for p in parameters), np.nan),
         fixed=np.array([p.fixed for p in parameters]) | (lower == upper),
+        absolute=_filled((_absolute(p) for p in parameters), np.nan),
+        unused=tuple(p.name for p in parameters if p.unused == "ok"),
+        integers=tuple(p.name for p in parameters if p.type == "integer"),
     )
+
+
+def _absolute(parameter: Parameter) -> float | None:
+    """The absolute step that a parameter has of its own; a whole number's is 1 where nothing is said."""
+    if parameter.step is None or isinstance(parameter.step, float):
+        return 1.0 if parameter.type == "integer" and not parameter.fixed else None
+    return parameter.step.absolute
 
 
 def count(parameters: tuple[Parameter, ...] | None, x0: str | tuple[float, ...] | None) -> int:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, Strict, ValidationInfo, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, Strict, ValidationInfo, field_validator, model_validator
 
 from distfd.config.field_types import OutputFolder, Start
 from distfd.config.launch_section import Launch
@@ -107,6 +107,16 @@ class Config(Section):
         asked = self.evaluation.deterministic
         return not self.resources.custom if asked is None else asked
 
+    @model_validator(mode="before")
+    @classmethod
+    def _names_beside(cls, data: Any, info: ValidationInfo) -> Any:
+        """Let expressions know of the parameters, which may be wrong yet."""
+        listed = data.get("parameters") if isinstance(data, dict) else None
+        if isinstance(info.context, dict) and isinstance(listed, list):
+            names = (entry.get("name") for entry in listed if isinstance(entry, dict))
+            info.context["parameters"] = tuple(name for name in names if isinstance(name, str))
+        return data
+
     # What concerns two sections is checked by the later one as soon as both are right, whatever else is wrong.
 
     @field_validator("objective")
@@ -168,6 +178,9 @@ class Config(Section):
             text = f"belongs to task least_squares ({fitting})" if task == "minimize" else f"must be one of {fitting}"
             refuse("minimize", [(("method",), text, minimize.method)])
         parameters, bounds = info.data.get("parameters") or (), info.data.get("bounds", Bounds())
+        if whole := [p.name for p in parameters if p.type == "integer" and not p.fixed]:
+            text = f"{whole[0]} is of type integer, and an optimiser looks for values between; fix it (fixed: true)"
+            refuse("minimize", [((), text, None)])
         bounded = bounds != Bounds() or any((p.lower, p.upper) != (None, None) for p in parameters)
         if bounded and minimize.method not in BOUNDED_METHODS:
             others = "trf or dogbox" if task == "least_squares" else "L-BFGS-B, TNC, SLSQP or trust-constr"

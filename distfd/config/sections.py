@@ -6,9 +6,11 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import (
     AfterValidator,
     BeforeValidator,
+    ConfigDict,
     Field,
     Strict,
     Tag,
+    TypeAdapter,
     model_validator,
 )
 
@@ -32,7 +34,7 @@ from distfd.config.field_types import (
     only,
     union,
 )
-from distfd.config.section_base import OR_NULL, Also, Section, refuse, wrong
+from distfd.config.section_base import OR_NULL, Also, KeyPath, Section, refuse, wrong
 from distfd.core.errors import InputError
 from distfd.evaluation.keywords import OnFailure, Scheme, WarmMode
 from distfd.executors.ray.options import check_growth, check_runtime_env
@@ -114,6 +116,31 @@ class Objective(Section):
         return self
 
 
+class OwnStep(Section):
+    """A step taken as it is, without regard to the size or sign of the parameter."""
+
+    absolute: Positive
+    """In the parameter's own units."""
+
+
+_POSITIVE = TypeAdapter(Positive, config=ConfigDict(strict=True, allow_inf_nan=False))
+
+
+def _own_step(value: Any) -> Any:
+    """One member of the union, so that a mistake is told of once."""
+    if value is None or isinstance(value, OwnStep):
+        return value
+    if isinstance(value, dict):
+        return OwnStep.model_validate(value)
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return _POSITIVE.validate_python(float(value))
+    raise wrong("must be a number > 0, or {absolute: number}")
+
+
+# No union by tags: editors and the recorded schema have the number beside null.
+ParameterStep = Annotated[Positive | OwnStep | None, BeforeValidator(_own_step)]
+
+
 class Parameter(Section):
     """One coordinate of x."""
 
@@ -127,10 +154,14 @@ class Parameter(Section):
     """Never evaluated above; null is no bound."""
     scale: Positive | None = None
     """Typical size, by which relative steps are multiplied."""
-    step: Positive | None = None
-    """The step of this parameter alone."""
+    step: ParameterStep = None
+    """The step of this parameter alone: of derivative.step's kind, or {absolute: h}."""
     fixed: bool = False
     """Keep it as it is: derivative 0, no evaluation."""
+    type: Literal["integer"] | None = None
+    """integer: a whole number, with a step of whole numbers (1 where it has none), written without a point."""
+    unused: Literal["ok"] | None = None
+    """ok: no mark and no edit of objective.command needs to use it."""
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -141,7 +172,24 @@ class Parameter(Section):
             refuse("parameter", [(("value",), f"{self.name} is outside its bounds: below its lower, {lower!r}", value)])
         if upper is not None and value > upper:
             refuse("parameter", [(("value",), f"{self.name} is outside its bounds: above its upper, {upper!r}", value)])
+        if self.type == "integer":
+            self._check_whole()
         return self
+
+    def _check_whole(self) -> None:
+        """See that what an integer parameter has and is moved by are whole numbers."""
+        given = {"value": self.value, "lower": self.lower, "upper": self.upper}
+        found: list[tuple[KeyPath, str, Any]] = [
+            ((key,), f"{self.name} is of type integer, and this is no whole number", number)
+            for key, number in given.items()
+            if number is not None and not number.is_integer()
+        ]
+        text = f"{self.name} is of type integer: its step is a whole number, {{absolute: 1}}"
+        if isinstance(self.step, float):
+            found.append((("step",), f"{text}, and a relative one is mostly none", self.step))
+        elif self.step is not None and not self.step.absolute.is_integer():
+            found.append((("step", "absolute"), text, self.step.absolute))
+        refuse("parameter", found)
 
 
 class Bounds(Section):

@@ -32,6 +32,31 @@ class AbsoluteStep:
         positive("step", self.h)
 
 
+@dataclass(frozen=True, eq=False)
+class MixedStep(AbsoluteStep):
+    """Absolute steps of some coordinates, relative ones of the others.
+
+    Parameters
+    ----------
+    h : (d,) array
+        NaN stands for a relative step.
+    relative : None, float or (d,) array
+        The relative steps of coordinates whose h is NaN; None, or NaN in an array, for the scheme's own.
+
+    Raises
+    ------
+    InputError
+        If a step is not finite and > 0.
+    """
+
+    relative: ArrayLike | None = None
+
+    def __post_init__(self) -> None:
+        positive("step", self.h, gaps=True)
+        if self.relative is not None:
+            positive("step", self.relative, gaps=True)
+
+
 METHODS = ("probe", "shi", "gill")
 
 
@@ -96,6 +121,9 @@ def nominal_steps(
     InputError
         If a step or scale is not finite and > 0, or has the wrong length.
     """
+    if isinstance(step, MixedStep):
+        h = _spread("step", positive("step", step.h, gaps=True), x)
+        return np.where(np.isnan(h), nominal_steps(x, stencil, step.relative, scale), h)
     if isinstance(step, AbsoluteStep):
         return _spread("step", positive("step", step.h), x)
     sign = np.where(x >= 0, 1.0, -1.0)

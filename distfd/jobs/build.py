@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from distfd.core.errors import InputError, MissingSimulatorError
-from distfd.differentiation.steps import AbsoluteStep
+from distfd.differentiation.steps import AbsoluteStep, MixedStep
 from distfd.evaluation.evaluator import Evaluator
+from distfd.objectives.command.objective import CommandObjective, unused_parameters
 from distfd.objectives.function import PythonObjective, load_name
 from distfd.objectives.simulator import SimulatorObjective
 from distfd.optimization.method_options import check_fit_options, check_options
@@ -155,8 +156,9 @@ def steps(config: Config, problem: Problem) -> Any:
     """``derivative.step``, with each parameter's own step, of the same kind, in its place."""
     given: Any = config.derivative.step
     if given == "auto":
-        if not np.isnan(problem.step).all():
-            first = problem.names[int(np.flatnonzero(~np.isnan(problem.step))[0])]
+        has_own = ~(np.isnan(problem.step) & np.isnan(problem.absolute))
+        if has_own.any():
+            first = problem.names[int(np.flatnonzero(has_own)[0])]
             raise InputError(f"derivative.step: auto finds the step of every parameter, and {first} has its own")
         return given
     absolute = hasattr(given, "absolute")
@@ -167,7 +169,11 @@ def steps(config: Config, problem: Problem) -> Any:
     else:
         rest = np.full(problem.x0.shape, np.nan) if common is None else np.broadcast_to(common, problem.x0.shape)
         numbers = np.where(own, problem.step, rest)
-    return AbsoluteStep(numbers) if absolute and numbers is not None else numbers
+    if np.isnan(problem.absolute).all():
+        return AbsoluteStep(numbers) if absolute and numbers is not None else numbers
+    if absolute and numbers is not None:
+        return AbsoluteStep(np.where(np.isnan(problem.absolute), numbers, problem.absolute))
+    return MixedStep(problem.absolute, numbers)
 
 
 def make_executor(config: Config, *, show_output: bool = False) -> Executor:
@@ -189,8 +195,6 @@ def make_executor(config: Config, *, show_output: bool = False) -> Executor:
 
 
 def _command(loaded: LoadedConfig, problem: Problem, work: Path | None) -> Objective:
-    from distfd.objectives.command.objective import CommandObjective
-
     command = loaded.config.objective.command
     assert command is not None, "the schema asks for one of three"
     output = loaded.config.output
@@ -222,10 +226,30 @@ def _command(loaded: LoadedConfig, problem: Problem, work: Path | None) -> Objec
         work=command.work or work,
         keep=command.keep,
         archive=None if output is None else RunDirectory(Path(output).absolute()).archives,
+        unused=[
+            name for name, fixed in zip(problem.names, problem.fixed, strict=True) if fixed or name in problem.unused
+        ],
+        integers=problem.integers,
+        wait_for=None if command.wait_for is None else command.wait_for.model_dump(),
         version=loaded.config.objective.version,
     )
+    _check_used(objective, problem)
     objective.check(problem.x0)
     return objective
+
+
+def _check_used(objective: CommandObjective, problem: Problem) -> None:
+    """Refuse a parameter that nothing uses: its derivative would be 0 without a word."""
+    unused = unused_parameters(objective, problem.x0)
+    if unused:
+        one = len(unused) == 1
+        raise InputError(
+            f"parameters: no template, edit or argument of objective.command uses {', '.join(unused[:20])}"
+            f"{f' and {len(unused) - 20} more' if len(unused) > 20 else ''}, while others are used: write "
+            f"{{{{ {unused[0]} }}}} where {'its number stands' if one else 'their numbers stand'}; if the program "
+            f"takes {'it' if one else 'them'} from parameters.json, or {'it is' if one else 'they are'} meant to do "
+            "nothing, say unused: ok there"
+        )
 
 
 def _value(config: Config) -> str | list[str] | None:

@@ -7,11 +7,19 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
+
+from distfd.core.describe import coordinate_label
+from distfd.differentiation.base_point import BasePoint
+from distfd.differentiation.coordinate_stencils import place_lines
 from distfd.differentiation.failure_ladder import HALVINGS
+from distfd.differentiation.hessian import SECOND
 from distfd.differentiation.method import Request
 from distfd.differentiation.noise_survey import EVALUATIONS
+from distfd.differentiation.stencils import resolve_scheme
+from distfd.differentiation.steps import nominal_steps
 from distfd.executors.serial import SerialExecutor
-from distfd.jobs.build import make_evaluator, make_objective
+from distfd.jobs.build import make_evaluator, make_objective, movable, steps
 from distfd.jobs.forecast import forecast
 from distfd.objectives.function import PythonObjective
 from distfd.run_directory.directory import RunDirectory
@@ -20,9 +28,11 @@ from distfd.workers.cores import countable_cores
 
 if TYPE_CHECKING:
     from distfd.config.load import LoadedConfig
+    from distfd.config.problem import Problem
     from distfd.config.schema import Config
     from distfd.evaluation.keywords import Kind
     from distfd.jobs.forecast import Assumed
+    from distfd.objectives.base import Objective
 
 
 def preview(loaded: LoadedConfig, assumed: Assumed | None = None, *, no_import: bool = False) -> str:
@@ -43,12 +53,7 @@ def preview(loaded: LoadedConfig, assumed: Assumed | None = None, *, no_import: 
     """
     config, problem = loaded.config, loaded.config.problem()
     objective = PythonObjective(_never) if no_import else make_objective(loaded, problem)
-    with make_evaluator(config, problem, objective, executor=SerialExecutor()) as evaluator:
-        kind = {"minimize": "gradient", "least_squares": "jacobian"}.get(config.task, config.task)
-        if config.task == "minimize" and config.minimize.constraints:
-            kind = "jacobian"
-        request = None if kind == "noise" else evaluator.method(problem.x0, cast("Kind", kind)).advance(())
-    assert request is None or isinstance(request, Request), "a derivative begins with a request"
+    request = first_request(loaded, problem, objective)
     n = EVALUATIONS if request is None else len(request.points)
     slots, where = _slots(config) if assumed is None else (assumed.slots, "assumed")
     moving = int((~problem.fixed).sum())
@@ -57,6 +62,7 @@ def preview(loaded: LoadedConfig, assumed: Assumed | None = None, *, no_import: 
         ("task", config.task),
         ("parameters", f"{len(problem.names)}, of which {moving} move"),
         ("scheme", _scheme(config, n, moving)),
+        *_steps(config, problem, objective),
         ("evaluations", evaluations + _times(config)),
         ("slots", f"{slots} ({where})" if slots else where),
         ("rounds", rounds),
@@ -65,7 +71,71 @@ def preview(loaded: LoadedConfig, assumed: Assumed | None = None, *, no_import: 
     ]
     if assumed is not None:
         rows += forecast(n, len(problem.names), assumed)
-    return "\n".join(f"{title + ':':<13} {text}" for title, text in rows)
+    return "\n".join(f"{title + ':' if title else '':<13} {text}" for title, text in rows)
+
+
+def first_request(loaded: LoadedConfig, problem: Problem, objective: Objective) -> Request | None:
+    """The first points of a job's derivative; None for the task noise.
+
+    Raises
+    ------
+    InputError
+        If a step cannot be held: by floating point, or by the inputs of a program.
+    """
+    config = loaded.config
+    with make_evaluator(config, problem, objective, executor=SerialExecutor()) as evaluator:
+        kind = {"minimize": "gradient", "least_squares": "jacobian"}.get(config.task, config.task)
+        if config.task == "minimize" and config.minimize.constraints:
+            kind = "jacobian"
+        request = None if kind == "noise" else evaluator.method(problem.x0, cast("Kind", kind)).advance(())
+    assert request is None or isinstance(request, Request), "a derivative begins with a request"
+    return request
+
+
+_SHOWN = 20
+"""Parameters whose steps are shown."""
+
+
+def _steps(config: Config, problem: Problem, objective: Objective) -> list[tuple[str, str]]:
+    """The step of each parameter, and what becomes of it where it is written with fewer digits."""
+    step = steps(config, problem)
+    if config.task == "noise" or isinstance(step, str) or config.derivative.accuracy is not None:
+        return []
+    stencil = SECOND if config.task == "hessian" else resolve_scheme(config.derivative.scheme)
+    lower, upper = (np.array(limits) for limits in movable(problem))
+    moving = np.flatnonzero(lower != upper)[:_SHOWN]
+    if stencil.imaginary or not len(moving):
+        return []
+    scale = None if np.isnan(problem.scale).all() else problem.scale
+    h = nominal_steps(problem.x0, stencil, step, scale)[moving]
+    label = coordinate_label(problem.names)
+    meant = place_lines(BasePoint(problem.x0, lower, upper, label), moving, h, stencil).step
+    read = meant
+    if objective.reads_text:
+        objective = objective.named(problem.names)
+        read = place_lines(BasePoint(problem.x0, lower, upper, label, objective.written), moving, h, stencil).step
+    width = max(len(problem.names[k]) for k in moving)
+    rows: list[tuple[str, str]] = []
+    for k, one, other in zip(moving.tolist(), meant.tolist(), read.tolist(), strict=True):
+        text = f"{problem.names[k]:<{width}} {problem.x0[k]:>12.6g} {_signed(one)}"
+        if abs(other - one) > 1e-6 * abs(one):
+            text += f", as written {_signed(other)}"
+        rows.append(("" if rows else "steps", text + _at_zero(config, problem, k)))
+    more = int((lower != upper).sum()) - len(moving)
+    return [*rows, *([("", f"... and {more} more")] if more > 0 else [])]
+
+
+def _signed(step: float) -> str:
+    return f"{'-' if step < 0 else '+'} {abs(step):.6g}"
+
+
+def _at_zero(config: Config, problem: Problem, k: int) -> str:
+    """A word on a relative step at 0, which the scheme's own takes the place of, whatever the parameter's size."""
+    own = np.isfinite(problem.scale[k]) or np.isfinite(problem.absolute[k])
+    given = config.derivative.step is not None or np.isfinite(problem.step[k])
+    if problem.x0[k] or own or hasattr(config.derivative.step, "absolute") or not given:
+        return ""
+    return "  (relative to 0, so the scheme's own: give it a scale, or step: {absolute: h})"
 
 
 def _never(x: object) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import time
 from dataclasses import dataclass
@@ -50,6 +51,10 @@ def evaluate_once(loaded: LoadedConfig, at: str, say: Callable[[str], None]) -> 
         If the evaluation fails.
     InputError
         If the point or the objective cannot be used.
+
+    Notes
+    -----
+    A step that `distfd init` has drafted is set, in the file, to one that suits the digits of the outputs.
     """
     problem = loaded.config.problem()
     x = _point(at, problem)
@@ -58,9 +63,60 @@ def evaluate_once(loaded: LoadedConfig, at: str, say: Callable[[str], None]) -> 
     if len(x) > _MOST:
         say(f"... and {len(x) - _MOST} more")
     begin = time.monotonic()
+    digits: dict[str, int] = {}
     with limited_threads(max(1, int(loaded.config.resources.num_cpus))):
-        value = _value(objective, x, loaded.config.evaluation.timeout, say)
-    say(f"J = {_shown(value)}\ntook {time.monotonic() - begin:.3g} s")
+        value = _value(objective, x, loaded.config.evaluation.timeout, say, digits)
+    took = time.monotonic() - begin
+    name, n = min(digits.items(), key=lambda item: item[1], default=("", 0))
+    if _FEW_DIGITS <= n < _MANY_DIGITS and (text := _step_for(loaded, name, n)):
+        say(text)
+    say(f"J = {_shown(value)}\ntook {took:.3g} s")
+
+
+DRAFTED = "# drafted:"
+"""Stands behind a step that `distfd init` has written, and that one evaluation may set."""
+
+_MANY_DIGITS = 13
+"""Significant digits of an output from which on its rounding is no matter."""
+
+_FEW_DIGITS = 3
+"""Fewer than these may be all that a round number has."""
+
+_NEAR = 5.0
+"""Factor within which a step is as good as the best."""
+
+
+def _digits(value: Any) -> int:
+    """The most significant digits that a number of an output needs: as many as it was written with, mostly."""
+    array = np.ravel(np.asarray(value, dtype=np.float64))[:1000]
+    texts = (repr(abs(one)).split("e")[0].replace(".", "").strip("0") for one in array.tolist())
+    return max(map(len, texts), default=0)
+
+
+def _step_for(loaded: LoadedConfig, name: str, digits: int) -> str:
+    """What step suits outputs of so many digits, if the configuration has another; a drafted one is set to it."""
+    derivative = loaded.config.derivative
+    unit = 10.0**-digits
+    order = {"forward": 2, "backward": 2}.get(derivative.scheme, 3)
+    best = float(f"{unit ** (1 / order):.0e}")
+    given: Any = derivative.step
+    what = f"{name} is written with {digits} digits"
+    if given == "auto" or hasattr(given, "absolute") or isinstance(given, tuple):
+        return ""
+    text = loaded.path.read_text(encoding="utf-8")
+    drafted = re.compile(rf"^(\s*step:\s*)([-+.\deE]+)(?=\s*{re.escape(DRAFTED)})", re.MULTILINE)
+    if drafted.search(text):
+        number = f"{best:.1e}".replace("e-0", "e-")
+        if drafted.sub(rf"\g<1>{number}", text) != text:
+            loaded.path.write_text(drafted.sub(rf"\g<1>{number}", text), encoding="utf-8")
+        return f"{what}: the drafted derivative.step is now {number}, times |x|"
+    if given is not None and given * _NEAR >= best:
+        return ""
+    now = "the scheme's own" if given is None else f"{given:g}"
+    return (
+        f"{what}: with a step far below {best:g} of a parameter, differences of J are of a few units of the last one; "
+        f"derivative.step is {now}, and `distfd check` says which to set"
+    )
 
 
 def _point(at: str, problem: Problem) -> NDArray[np.float64]:
@@ -76,10 +132,16 @@ def _point(at: str, problem: Problem) -> NDArray[np.float64]:
     return check_x(x, problem.lower, problem.upper, coordinate_label(problem.names))
 
 
-def _value(objective: Objective, x: NDArray[np.float64], timeout: float | None, say: Callable[[str], None]) -> Any:
+def _value(
+    objective: Objective,
+    x: NDArray[np.float64],
+    timeout: float | None,
+    say: Callable[[str], None],
+    digits: dict[str, int],
+) -> Any:
     try:
         if isinstance(objective, CommandObjective):
-            return objective.make().evaluate(x, timeout=timeout, viewer=_Viewer(objective, say))
+            return objective.make().evaluate(x, timeout=timeout, viewer=_Viewer(objective, say, digits))
         model = objective.make()
         try:
             return as_value(model.evaluate(x.copy(), timeout=timeout), vector=True)
@@ -99,6 +161,7 @@ class _Viewer:
 
     objective: CommandObjective
     say: Callable[[str], None]
+    digits: dict[str, int]
 
     def deck(self, name: str, text: str) -> None:
         lines = text.splitlines()
@@ -118,6 +181,7 @@ class _Viewer:
         )
 
     def outputs(self, found: Mapping[str, Any]) -> None:
+        self.digits.update({name: _digits(value) for name, value in found.items()})
         self.say("\n".join(["--- outputs", *(f"{name} = {_shown(value)}" for name, value in found.items())]))
 
     def _source(self, name: str) -> str:

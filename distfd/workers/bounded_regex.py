@@ -49,6 +49,14 @@ def groups(pattern: str, text: str, seconds: float | None) -> list[str | None]:
     return _found(pattern, text, seconds, lines=False)
 
 
+def spans(pattern: str, text: str, begin: int, seconds: float | None) -> list[tuple[str | None, int, int]]:
+    """As `groups`, from a place of the text on, with where each match begins and ends."""
+    limit = SECONDS if seconds is None else max(0.0, min(seconds, SECONDS))
+    with _lock:
+        found = _server().ask(pattern, text, limit, lines=False, begin=begin)
+    return [(group, first, last) for group, first, last in found]
+
+
 def lines_with(pattern: str, text: str, seconds: float | None) -> list[int]:
     """The numbers, from 0, of the lines of the text in which the pattern is found; parameters as for `groups`."""
     return _found(pattern, text, seconds, lines=True)
@@ -113,11 +121,12 @@ class _Server:
     def is_alive(self) -> bool:
         return self.owner == os.getpid() and self._process.poll() is None
 
-    def ask(self, pattern: str, text: str, seconds: float, *, lines: bool) -> list[Any]:
+    def ask(self, pattern: str, text: str, seconds: float, *, lines: bool, begin: int | None = None) -> list[Any]:
         """Send a request and await the answer; a process that is late is ended."""
         raw = text.encode("utf-8", "surrogatepass")
         # The process ends itself a moment later, in case that this one is gone by then.
         asked = {"pattern": pattern, "bytes": len(raw), "seconds": seconds + 5.0, "lines": lines}
+        asked |= {} if begin is None else {"begin": begin}
         end = time.monotonic() + seconds
         try:
             answer = self._exchange(json.dumps(asked).encode() + b"\n" + raw, end)

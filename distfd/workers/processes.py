@@ -21,7 +21,7 @@ from distfd.core.files import ForeignFileError, open_plain, open_to_add
 from distfd.workers.reaper import kill_marked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 
 EVALUATION = "DISTFD_EVALUATION"
 WORKER = "DISTFD_WORKER"
@@ -57,6 +57,7 @@ def run_program(
     timeout: float | None,
     stdin: Path | None = None,
     folder: int | None = None,
+    then: Callable[[], None] | None = None,
 ) -> int:
     """Run a program in a session of its own, and end its whole process tree in every case.
 
@@ -78,6 +79,8 @@ def run_program(
         What it reads; nothing by default.
     folder : int, optional
         A descriptor of the directory of stdout and stderr.
+    then : callable, optional
+        Called when the program has ended and what it has started still runs.
 
     Returns
     -------
@@ -111,6 +114,8 @@ def run_program(
                 start_new_session=True,
             )
         _await_end(process, timeout, (stdout, stderr))
+        if then is not None:
+            then()
         # Before the program is reaped its number cannot be another's, so its group is surely its own.
         _kill_group(process.pid)
         return process.wait()

@@ -10,6 +10,7 @@ import json
 import re
 import signal
 import sys
+from typing import Any
 
 
 def main() -> None:
@@ -20,7 +21,11 @@ def main() -> None:
         text = requests.read(asked["bytes"]).decode("utf-8", "surrogatepass")
         # Whoever asks may be gone by then; this ends all the same.
         signal.setitimer(signal.ITIMER_REAL, asked["seconds"])
-        found = find(asked["pattern"], text, lines=asked["lines"])
+        found: list[Any] = (
+            spans(asked["pattern"], text, asked["begin"])
+            if "begin" in asked
+            else find(asked["pattern"], text, lines=asked["lines"])
+        )
         signal.setitimer(signal.ITIMER_REAL, 0)
         answers.write(json.dumps(found).encode() + b"\n")
         answers.flush()
@@ -32,6 +37,12 @@ def find(pattern: str, text: str, *, lines: bool) -> list[str | int | None]:
         seek = re.compile(pattern).search
         return [k for k, line in enumerate(text.split("\n")) if seek(line)]
     return [match.group(1) for match in re.finditer(pattern, text, re.MULTILINE)]
+
+
+def spans(pattern: str, text: str, begin: int) -> list[tuple[str | None, int, int]]:
+    """The first group of each match from a place of the text on, and where the match begins and ends."""
+    matches = re.compile(pattern, re.MULTILINE).finditer(text, begin)
+    return [(match.group(1), match.start(), match.end()) for match in matches]
 
 
 if __name__ == "__main__":

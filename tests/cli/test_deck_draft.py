@@ -99,3 +99,93 @@ def test_nothing_is_overwritten(folder: Path) -> None:
     for command, decks in (("solver", []), ("", ["deck.inp"]), ("solver", ["nowhere"])):
         with pytest.raises(InputError):
             draft(command, decks)
+
+
+# ---- formulas of what is marked elsewhere
+
+
+def drafted(folder: Path, deck: str) -> str:
+    (folder / "deck.inp").write_text(deck)
+    return draft("solver deck.inp", ["deck.inp"]).files[Path("deck.inp.j2")]
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [
+        "{{ -half }}",
+        "{{ 2 * half }}",
+        "{{ half * other }}",
+        '{{ (2 * half) | fmt("7.4f") }}',
+        "{{half**2}}",
+        "{{ x[0] }}",
+    ],
+)
+def test_a_formula_of_marked_parameters_is_kept(folder: Path, formula: str) -> None:
+    deck = f"a {{{{ half = 0.5 }}}} {{{{ other = 2 }}}}\nb {formula}\n"
+    kept = "{{ x[0] }}" not in formula
+    assert drafted(folder, deck).splitlines()[1] == (f"b {formula}" if kept else "b {{ '{{' }} x[0] }}")
+
+
+def test_what_is_drafted_of_a_formula_is_written(folder: Path) -> None:
+    (folder / "deck.inp").write_text("a {{ half = 0.5 }}\nb {{ -half }}\n")
+    made = draft("cat deck.inp", ["deck.inp"])
+    write(made.files)
+    config = made.config.read_text().replace("'^J = (\\S+)'", r"'^b (\S+)'")
+    made.config.write_text(config)
+    said: list[str] = []
+    evaluate_once(load_config(made.config), "x0", said.append)
+    assert said[-1].startswith("J = -0.5\n")
+
+
+@pytest.mark.parametrize(
+    ("formula", "pattern"),
+    [
+        ("{{ half * q }}", r"deck\.inp:2: \{\{ half \* q \}\} uses q, which is marked nowhere: mark it too"),
+        ("{{ half = }}", r"deck\.inp:2: there is only blank space; a mark is \{\{ name = number \}\}"),
+        ("{{ 2 half }}", r"deck\.inp:2: \{\{ 2 half \}\} names half, and is no expression"),
+        ("{% if half > 1 %}", r"deck\.inp:2: \{% if half > 1 %\} uses half"),
+    ],
+)
+def test_what_cannot_be_a_formula_is_told(folder: Path, formula: str, pattern: str) -> None:
+    with pytest.raises(InputError, match=pattern):
+        drafted(folder, f"a {{{{ half = 0.5 }}}}\nb {formula}\n")
+
+
+def test_braces_of_the_decks_own_are_kept(folder: Path) -> None:
+    text = drafted(folder, "a {{ half = 0.5 }} {{ theirs }} {% raw %} ${#v}\n")
+    assert text == "a {{ half }} {{ '{{' }} theirs }} {{ '{%' }} raw %} ${{ '{#' }}v}\n"
+
+
+# ---- steps
+
+
+def test_a_value_of_0_gets_a_scale(folder: Path) -> None:
+    (folder / "deck.inp").write_text("a {{ a = 0.0 }} {{ b = 3 }} {{ c = 0.000 | fmt('8.3f') }}\n")
+    made = draft("solver deck.inp", ["deck.inp"])
+    write(made.files)
+    problem = load_config(made.config).config.problem()
+    assert problem.scale[[0, 2]].tolist() == [1.0, 1.0]
+    assert "CHANGE scale" in made.config.read_text()
+
+
+@pytest.mark.parametrize(
+    ("printed", "step"), [("1.23456", "2.0e-3"), ("1.23456789", "1.0e-3"), ("1.23e-7", "1.0e-1"), ("0.25", "1.0e-3")]
+)
+def test_the_drafted_step_follows_the_digits_that_are_read(
+    folder: Path, printed: str, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "deck.inp").write_text("width {{ width = 0.25 }}\n")
+    made = draft(f"echo 'J = {printed}'", ["deck.inp"])
+    write(made.files)
+    said: list[str] = []
+    evaluate_once(load_config(made.config), "x0", said.append)
+    (line,) = [line for line in made.config.read_text().splitlines() if "# drafted" in line]
+    found = load_config(made.config).config.derivative.step
+    expected = {"1.23456": 1e-2, "1.23456789": 1e-3, "1.23e-7": 1e-1, "0.25": 1e-3}[printed]
+    assert found == pytest.approx(expected, rel=0.6)
+    # What is not drafted any more is left alone, but told of.
+    made.config.write_text(made.config.read_text().replace(line, "  step: 1.0e-9"))
+    said.clear()
+    evaluate_once(load_config(made.config), "x0", said.append)
+    assert load_config(made.config).config.derivative.step == 1e-9
+    assert any("derivative.step is 1e-09" in text for text in said) == (printed != "0.25")

@@ -13,8 +13,8 @@ from hypothesis.extra import numpy as hnp
 from scipy.optimize import _numdiff
 from solving import bits
 
-from distfd.differentiation.stencils import SCHEMES
-from distfd.differentiation.steps import AbsoluteStep, as_real, nominal_steps
+from distfd.differentiation.stencils import SCHEMES, resolve_scheme
+from distfd.differentiation.steps import AbsoluteStep, MixedStep, as_real, nominal_steps
 from distfd.errors import InputError
 
 if TYPE_CHECKING:
@@ -151,3 +151,17 @@ def test_a_refusal_of_a_long_list_is_short() -> None:
     with pytest.raises(InputError) as caught:
         as_real("x0", ["a"] * 100_000)
     assert len(str(caught.value)) < 200
+
+
+def test_absolute_steps_of_some_coordinates_and_relative_ones_of_the_others() -> None:
+    x = np.array([2.0, 0.0, -4.0, 5.0])
+    stencil = resolve_scheme("forward")
+    given = MixedStep(np.array([np.nan, 0.1, np.nan, 0.2]), np.array([0.5, np.nan, 0.25, np.nan]))
+    assert nominal_steps(x, stencil, given).tolist() == [1.0, 0.1, -1.0, 0.2]
+    own = MixedStep(np.array([np.nan, 0.1, np.nan, 0.2]))
+    plain = nominal_steps(x, stencil)
+    assert nominal_steps(x, stencil, own).tolist() == [plain[0], 0.1, plain[2], 0.2]
+    with pytest.raises(InputError, match="step: must be finite and > 0"):
+        MixedStep(np.array([np.nan, 0.0]))
+    with pytest.raises(InputError, match="step: must be finite and > 0"):
+        MixedStep(np.array([np.nan, 1.0]), -1.0)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from distfd.core.failures import EvaluationFailure
+    from distfd.objectives.command.arguments import Launch
     from distfd.objectives.command.spec import ProgramSpec
 
 
@@ -67,6 +68,8 @@ class Trial:
         What its processes carry in their environment.
     logs : sequence of str
         Files beside stdout and stderr in which the program logs.
+    launch : Launch
+        What is run.
     refuse : callable
         Why the directory will not be kept if the attempt fails, empty where it will; asked once, when it does.
     mask : Mask
@@ -80,6 +83,7 @@ class Trial:
     folder: Path
     mark: str
     logs: Sequence[str]
+    launch: Launch
     refuse: Callable[[], str]
     mask: Mask = field(default=NOTHING, repr=False)
     handle: int = -1
@@ -161,7 +165,7 @@ def _cut(text: str, most: int) -> str:
 RERUN = "rerun.sh"
 
 
-def rerun_script(objective: ProgramSpec) -> str:
+def rerun_script(objective: ProgramSpec, launch: Launch) -> str:
     """The script's text; it holds no value of ``pass_env``, as those may be secret."""
     lines = [
         "#!/bin/sh",
@@ -171,7 +175,7 @@ def rerun_script(objective: ProgramSpec) -> str:
     lines += [f"export {name}={shlex.quote(os.environ[name])}" for name in (*VARIABLES, HOSTS) if name in os.environ]
     for name in objective.shipped:
         lines.append(f': "${{{name}:?is handed on by pass_env; set it first}}"; export {name}')
-    for name, value in objective.env.items():
+    for name, value in launch.env.items():
         if value is not None:
             lines.append(f"export {name}={shlex.quote(str(value))}")
         elif name.endswith("*"):
@@ -179,7 +183,7 @@ def rerun_script(objective: ProgramSpec) -> str:
             lines.append('    unset "$name"\ndone')
         else:
             lines.append(f"unset {name}")
-    for k, argv in enumerate(objective.steps):
-        source = f" < {shlex.quote(objective.stdin)}" if objective.stdin and k in objective.fed else ""
+    for k, argv in enumerate(launch.steps):
+        source = f" < {shlex.quote(launch.stdin)}" if launch.stdin and k in objective.fed else ""
         lines.append(f"{shlex.join(argv)}{source} || exit")
     return "\n".join(lines) + "\n"

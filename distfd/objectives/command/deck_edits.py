@@ -1,4 +1,4 @@
-"""Input files that are kept as they are but for some numbers: JSON and YAML, edited by path without a template."""
+"""Input files that are kept as they are but for some numbers, which are replaced by path, without a template."""
 
 from __future__ import annotations
 
@@ -9,16 +9,26 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from distfd.core.errors import InputError
+from distfd.objectives.command.edited_files import find_places
 from distfd.objectives.command.extractors import JsonPointer
-from distfd.objectives.command.templates import Deck, Template, read_template
-from distfd.objectives.command.traced_numbers import parsed
-from distfd.objectives.command.values import OutputError
+from distfd.objectives.command.templates import Deck, Mark, Part, Template, read_template
+from distfd.objectives.command.values import OutputError, number
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
-FORMATS = {".json": "json", ".yaml": "yaml", ".yml": "yaml"}
+FORMATS = {
+    ".json": "json",
+    ".yaml": "yaml",
+    ".yml": "yaml",
+    ".xml": "xml",
+    ".nml": "namelist",
+    ".namelist": "namelist",
+    ".ini": "ini",
+    ".cfg": "ini",
+}
+"""By the end of a file's name."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +40,7 @@ class Edit:
     base : Template
         The file's text and permissions.
     format : str
-        "json" or "yaml".
+        One of `FORMATS`.
     changes : tuple of (pointer, expression)
         Where each number is, as a JSON pointer, and what is written there, as between ``{{ }}`` of a template.
     """
@@ -51,10 +61,10 @@ def read_edit(path: Path, changes: Mapping[str, Any]) -> Edit:
     Raises
     ------
     InputError
-        If it cannot be read, or is neither JSON nor YAML by its name.
+        If it cannot be read, or is of another kind by its name.
     """
     if path.suffix.lower() not in FORMATS:
-        raise InputError(f"edit: {path} is neither .json nor .yaml; write another file by a template")
+        raise InputError(f"edit: {path} is none of {', '.join(FORMATS)}; write another file by a template")
     if not changes:
         raise InputError(f"edit: {path}: set is empty; say {{/path/to/number: parameter}}")
     for pointer in changes:
@@ -80,7 +90,7 @@ class EditedDeck:
             (pointer, Deck(Template(f"{file} {pointer}", f"{{{{ {expression} }}}}", mode)))
             for pointer, expression in edit.changes
         ]
-        self._put = _put_json if edit.format == "json" else _YamlPlaces(edit).put
+        self._put = _put_json if edit.format == "json" else _placed(edit)
         self._put(edit, dict.fromkeys(dict(edit.changes), 0.0))  # for what it refuses
 
     @property
@@ -101,14 +111,39 @@ class EditedDeck:
         InputError
             If an expression fails or gives no number: says file, path and the names there are.
         """
+        return self._put(self._edit, self._numbers(variables))
+
+    def parts(self, variables: Mapping[str, Any]) -> list[Part]:
+        """The numbers that are written, with a line's end between them; the rest of the file is always the same.
+
+        Raises
+        ------
+        InputError
+            As for `render`.
+        """
+        found, expressions = [Part("")], dict(self._edit.changes)
+        for pointer, value in self._numbers(variables).items():
+            mark = Mark(f"{self._edit.base.file} {pointer}", f"{{{{ {expressions[pointer]} }}}}")
+            found += [Part(repr(value), mark), Part("\n")]
+        return found
+
+    def _numbers(self, variables: Mapping[str, Any]) -> dict[str, float]:
         numbers = {}
         for pointer, deck in self._values:
             text = deck.render(variables)
-            value = parsed(text)
+            value = _parsed(text)
             if value is None:
                 raise InputError(f"{self._edit.base.file} {pointer}: {text!r} is not a number")
             numbers[pointer] = value
-        return self._put(self._edit, numbers)
+        return numbers
+
+
+def _parsed(text: str) -> float | None:
+    """The number that a text is; None where it is none."""
+    try:
+        return number(text)
+    except OutputError:
+        return None
 
 
 def _put_json(edit: Edit, numbers: Mapping[str, float]) -> str:
@@ -117,7 +152,7 @@ def _put_json(edit: Edit, numbers: Mapping[str, float]) -> str:
         document = json.loads(edit.base.text)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{file} is not JSON: {error}") from error
-    for pointer, number in numbers.items():
+    for pointer, value in numbers.items():
         *above, last = JsonPointer(pointer).parts or [""]
         if not pointer:
             raise InputError(f'{file}: "" is the whole document; give a path such as /case/width')
@@ -128,8 +163,24 @@ def _put_json(edit: Edit, numbers: Mapping[str, float]) -> str:
             raise InputError(f"{file} {pointer}: {error}") from error
         if isinstance(old, bool) or not isinstance(old, (int, float)):
             raise _no_number(file, pointer, json.dumps(old))
-        holder[int(last) if isinstance(holder, list) else last] = number
+        holder[int(last) if isinstance(holder, list) else last] = value
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+
+
+def _placed(edit: Edit) -> Callable[[Edit, Mapping[str, float]], str]:
+    """Puts numbers where they stand in the text: the rest stays as it is, comments included."""
+    if edit.format == "yaml":
+        return _YamlPlaces(edit).put
+    paths = {pointer: JsonPointer(pointer).parts for pointer, _ in edit.changes}
+    places = find_places(edit.base.file, edit.format, edit.base.text, paths)
+
+    def put(edit: Edit, numbers: Mapping[str, float]) -> str:
+        text = edit.base.text
+        for pointer, (start, end) in sorted(places.items(), key=lambda place: -place[1][0]):
+            text = text[:start] + repr(numbers[pointer]) + text[end:]
+        return text
+
+    return put
 
 
 class _YamlPlaces:
@@ -151,7 +202,7 @@ class _YamlPlaces:
                 node = _below(node, part, f"{edit.base.file} {pointer}")
                 if seen[id(node)] > 1:
                     raise InputError(f"{edit.base.file} {pointer}: is used elsewhere too, by an alias (*)")
-            if not isinstance(node, yaml.ScalarNode) or node.style is not None or parsed(node.value) is None:
+            if not isinstance(node, yaml.ScalarNode) or node.style is not None or _parsed(node.value) is None:
                 found = node.value if isinstance(node, yaml.ScalarNode) else "a list or mapping"
                 raise _no_number(edit.base.file, pointer, repr(found))
             self._places[pointer] = (node.start_mark.index, node.end_mark.index)

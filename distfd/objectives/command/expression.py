@@ -28,6 +28,14 @@ _BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Div: operator.truediv,
     ast.Pow: operator.pow,
 }
+_COMPARED: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+}
 _UNARY: dict[type[ast.unaryop], Callable[[Any], Any]] = {ast.UAdd: operator.pos, ast.USub: operator.neg}
 
 
@@ -38,6 +46,20 @@ def _extreme(pair: Callable[[Any, Any], Any]) -> Callable[..., Any]:
         return reduce(pair, values if len(values) > 1 else np.ravel(values[0]))
 
     return extreme
+
+
+def _trapezoid(y: Any, x: Any = None) -> Any:
+    """The integral of values y over places x, (n,) each, by trapezia; 1 apart where x is not given."""
+    heights = np.ravel(y)
+    widths = 1.0 if x is None else np.diff(np.ravel(x))
+    if x is not None and np.size(x) != heights.size:
+        raise ValueError(f"trapezoid: there are {heights.size} values at {np.size(x)} places")
+    return np.sum((heights[1:] + heights[:-1]) / 2 * widths)
+
+
+def _where(condition: Any, one: Any, other: Any) -> Any:
+    """``one`` where the condition is not 0, else ``other``."""
+    return np.where(np.asarray(condition) != 0, one, other)[()]
 
 
 _FUNCTIONS: dict[str, tuple[Callable[..., Any], int, float]] = {
@@ -55,18 +77,23 @@ _FUNCTIONS: dict[str, tuple[Callable[..., Any], int, float]] = {
     "sum": (np.sum, 1, 1),
     "mean": (np.mean, 1, 1),
     "dot": (np.dot, 2, 2),
+    "norm": (lambda values: np.linalg.norm(np.ravel(values)), 1, 1),
+    "std": (np.std, 1, 1),
+    "trapezoid": (_trapezoid, 1, 2),
+    "where": (_where, 3, 3),
 }
 
 
 @dataclass(frozen=True)
 class Expression:
-    """An expression of named numbers and arrays: + - * / **, parentheses, and a few functions.
+    """An expression of named numbers and arrays: + - * / **, comparisons, indices, and a few functions.
 
     Parameters
     ----------
     text : str
         Such as ``"mass + 10 * max(0, stress - 250) ** 2"``. Functions: abs, sqrt, exp, log, log10, sin, cos, tan, min,
-        max, sum, mean, dot.
+        max, sum, mean, std, norm, dot, trapezoid, where. A comparison is 1 or 0; ``p[0]``, ``p[-1]`` and ``p[1:5]`` are
+        elements of an array, from 0.
     names : collection of str
         The names it may use.
 
@@ -83,6 +110,12 @@ class Expression:
         object.__setattr__(self, "names", tuple(self.names))
         self._check(self._parse(), 0)
 
+    @property
+    def uses(self) -> frozenset[str]:
+        """The names that occur in it."""
+        nodes = ast.walk(self._parse())
+        return frozenset(node.id for node in nodes if isinstance(node, ast.Name)) & frozenset(self.names)
+
     def __call__(self, values: Mapping[str, Any]) -> Any:
         """Its value, a float or an array. Where mathematics has none (log of -1), it is NaN or inf."""
         with np.errstate(all="ignore"):
@@ -98,7 +131,7 @@ class Expression:
         except (ValueError, RecursionError, MemoryError) as error:
             raise InputError(f"expression {_short(self.text)}: cannot be read ({error})") from error
 
-    def _check(self, node: ast.expr, depth: int) -> None:
+    def _check(self, node: ast.expr, depth: int) -> None:  # noqa: C901, PLR0912  # one case a kind of node
         if depth > _DEEPEST:
             raise InputError(f"expression {_short(self.text)} is nested too deeply")
         match node:
@@ -113,6 +146,13 @@ class Expression:
                 self._check(right, depth + 1)
             case ast.UnaryOp(op=sign, operand=operand) if type(sign) in _UNARY:
                 self._check(operand, depth + 1)
+            case ast.Compare(left=left, ops=ops, comparators=others) if all(type(op) in _COMPARED for op in ops):
+                for part in (left, *others):
+                    self._check(part, depth + 1)
+            case ast.Subscript(value=ast.Name(id=name) as array, slice=index) if name in self.names:
+                self._check(array, depth + 1)
+                if _index(index) is None:
+                    raise self._refuse(node, "has an index that is not whole numbers, from 0, or from the end by -1")
             case ast.Call(func=ast.Name(id=name), args=args, keywords=[]):
                 self._check_call(node, name, args)
                 for argument in args:
@@ -126,7 +166,7 @@ class Expression:
                 return f"is no output; known: {', '.join(self.names)}{_hint(name, self.names)}"
             case ast.BinOp(op=ast.BitXor()):
                 return "uses ^; a power is written **"
-        return "is not allowed; an expression has numbers, names, + - * / ** and functions"
+        return "is not allowed; an expression has numbers, names, + - * / **, comparisons, indices and functions"
 
     def _check_call(self, node: ast.expr, name: str, args: list[ast.expr]) -> None:
         if name not in _FUNCTIONS:
@@ -144,7 +184,24 @@ class Expression:
         return InputError(f"expression {_short(self.text)}: {_short(part)} {why}")
 
 
-def _evaluate(node: ast.expr, values: Mapping[str, Any]) -> Any:
+def _index(node: ast.expr) -> Any:
+    """An index of whole numbers: of an element, a part, or one in each dimension; None where it is no such."""
+    match node:
+        case ast.Tuple(elts=parts):
+            found = [_index(part) for part in parts]
+            return None if None in found or any(isinstance(each, tuple) for each in found) else tuple(found)
+        case ast.Slice(lower=lower, upper=upper, step=step):
+            ends = [None if end is None else _index(end) for end in (lower, upper, step)]
+            given = [end for end, node in zip(ends, (lower, upper, step), strict=True) if node is not None]
+            return slice(*ends) if all(isinstance(end, int) for end in given) and ends[2] != 0 else None
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int(number))) if not isinstance(number, bool):
+            return -number
+        case ast.Constant(value=int(number)) if not isinstance(number, bool):
+            return number
+    return None
+
+
+def _evaluate(node: ast.expr, values: Mapping[str, Any]) -> Any:  # noqa: PLR0911  # one case a kind of node
     match node:
         case ast.Constant(value=int() | float() as number):
             # Doubles throughout: 9**9**9 must be inf, not an hour's work on whole numbers.
@@ -159,6 +216,12 @@ def _evaluate(node: ast.expr, values: Mapping[str, Any]) -> Any:
             return _BINARY[type(op)](a, b)
         case ast.UnaryOp(op=sign, operand=operand):
             return _UNARY[type(sign)](_evaluate(operand, values))
+        case ast.Compare(left=left, ops=ops, comparators=others):
+            parts = [_evaluate(part, values) for part in (left, *others)]
+            held = [_COMPARED[type(op)](a, b) for op, a, b in zip(ops, parts[:-1], parts[1:], strict=True)]
+            return reduce(np.logical_and, held) * np.float64(1)
+        case ast.Subscript(value=array, slice=index):
+            return np.asarray(_evaluate(array, values))[_index(index)]
         case ast.Call(func=ast.Name(id=name), args=args):
             return _FUNCTIONS[name][0](*(_evaluate(argument, values) for argument in args))
     raise AssertionError(node)  # _check let nothing else pass

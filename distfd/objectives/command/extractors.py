@@ -7,20 +7,24 @@ import io
 import json
 import re
 import zipfile
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from distfd.core.errors import InputError
 from distfd.core.suggestions import did_you_mean, pointers_to
-from distfd.objectives.command.values import LARGEST, OutputError, number, read_bytes, read_text, short, timed
-from distfd.workers.bounded_regex import groups, lines_with
+from distfd.objectives.command.text_files import flagged, groups_found, lines_of, matching_lines, numbered_line
+from distfd.objectives.command.values import LARGEST, OutputError, number, read_bytes, read_text, short
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+    from distfd.objectives.command.text_files import Line
 
 
 _NUMERIC_END, _NUMERIC_BEGIN = re.compile(r"[-+.0-9eEdD]+\Z"), re.compile(r"[-+.0-9eEdD]+")
@@ -105,9 +109,7 @@ class Regex:
 
     def read(self, path: Path) -> Any:
         """The number in the match that is meant, or an array of all."""
-        with timed("regex", self.pattern) as seconds:
-            found = groups(self.pattern, read_text(path), seconds)
-        meant = [self._number(found[k]) for k in _meant(len(found), self.which, f"the regex '{self.pattern}' matches")]
+        meant = [self._number(group) for group in groups_found(path, self.pattern, self.which)]
         return meant if self.which == "all" else meant[0]
 
     def _number(self, text: str | None) -> float:
@@ -130,47 +132,94 @@ class Columns:
     which: int | str | None = None
 
     def __post_init__(self) -> None:
-        _check_which(self.which)
-        if isinstance(self.line, str):
-            _compile("columns: line", self.line)
-        elif not _is_int(self.line) or self.line == 0:
-            raise InputError(f"columns: line is a number from 1, or a regex (given {self.line!r})")
-        elif self.which is not None:
-            raise InputError("which: goes with a line that is found by a regex")
+        _check_line("columns", self.line, self.which)
         if not (_is_int(self.first) and _is_int(self.last) and 1 <= self.first <= self.last):
             raise InputError(f"columns: 1 <= from <= to must hold (given {self.first!r}, {self.last!r})")
 
     def read(self, path: Path) -> Any:
         """The number in these columns, or an array of those of all lines."""
-        lines = read_text(path).split("\n")
-        if ended := lines[-1] == "":
-            lines.pop()
-        meant = [self._cell(lines, at, cut=not ended and at == len(lines) - 1) for at in self._find(lines)]
+        meant = [self._cell(line) for line in _lines(path, self.line, self.which)]
         return meant if self.which == "all" else meant[0]
 
-    def _cell(self, lines: list[str], at: int, *, cut: bool) -> float:
-        line = lines[at]
-        if len(line) < self.first or (cut and len(line) < self.last):
-            raise OutputError(f"line {at + 1} ends at column {len(line)}: {short(line)}")
+    def _cell(self, at: Line) -> float:
+        line = at.text
+        if len(line) < self.first or (not at.ended and len(line) < self.last):
+            raise OutputError(f"line {at.number + 1} ends at column {len(line)}: {short(line)}")
         if whole := _cut_number(line, self.first - 1, self.last):
             raise OutputError(
-                f"line {at + 1}: columns {self.first}-{self.last} cut the number {short(whole)}; widen them, or take a "
-                "regex if these are two numbers"
+                f"line {at.number + 1}: columns {self.first}-{self.last} cut the number {short(whole)}; widen them, or "
+                "take a regex if these are two numbers"
             )
         try:
             return number(line[self.first - 1 : self.last])
         except OutputError as error:
-            raise OutputError(f"line {at + 1}, columns {self.first}-{self.last}: {error}") from error
+            raise OutputError(f"line {at.number + 1}, columns {self.first}-{self.last}: {error}") from error
 
-    def _find(self, lines: list[str]) -> list[int]:
-        if isinstance(self.line, str):
-            with timed("regex of the line", self.line) as seconds:
-                found = lines_with(self.line, "\n".join(lines), seconds)
-            return [found[k] for k in _meant(len(found), self.which, f"the regex '{self.line}' of the line matches")]
-        at = self.line - 1 if self.line > 0 else len(lines) + self.line
-        if not 0 <= at < len(lines):
-            raise OutputError(f"it has no line {self.line}, only {len(lines)}")
-        return [at]
+
+def _lines(path: Path, line: int | str, which: int | str | None, below: int = 0) -> list[Line]:
+    """The lines that are meant, by number or by a regex."""
+    if isinstance(line, str):
+        return matching_lines(path, line, which, below)
+    return [numbered_line(path, line)]
+
+
+def _check_line(what: str, line: Any, which: Any) -> None:
+    _check_which(which)
+    if isinstance(line, str):
+        _compile(f"{what}: line", line)
+    elif not _is_int(line) or line == 0:
+        raise InputError(f"{what}: line is a number from 1, or a regex (given {line!r})")
+    elif which is not None:
+        raise InputError("which: goes with a line that is found by a regex")
+
+
+@dataclass(frozen=True)
+class Token:
+    """``token: {line: 'TOTAL ENERGY', below: 2, field: 3}``: a word of the line that is so many below a match.
+
+    Words stand between blanks, or another delimiter, and count from 1 (-1 is the last). The line is found as for
+    `Columns`.
+    """
+
+    line: int | str
+    field: int
+    below: int = 0
+    delimiter: str = "whitespace"
+    which: int | str | None = None
+
+    def __post_init__(self) -> None:
+        _check_line("token", self.line, self.which)
+        if not _is_int(self.field) or self.field == 0:
+            raise InputError(f"token: field is a number from 1, or from the end by -1 (given {self.field!r})")
+        if not _is_int(self.below) or self.below < 0 or (self.below and not isinstance(self.line, str)):
+            raise InputError(f"token: below is a number of lines behind the one that a regex finds ({self.below!r})")
+        object.__setattr__(self, "delimiter", _delimiter("token", self.delimiter))
+
+    def read(self, path: Path) -> Any:
+        """The number in the word that is meant, or an array of those of all lines."""
+        meant = [self._word(line) for line in _lines(path, self.line, self.which, self.below)]
+        return meant if self.which == "all" else meant[0]
+
+    def _word(self, line: Line) -> float:
+        words = line.text.split(None if self.delimiter == "whitespace" else self.delimiter)
+        if abs(self.field) > len(words):
+            where = f"line {line.number + 1}"
+            raise OutputError(f"{where} has no field {self.field}, only {len(words)}: {short(line.text)}")
+        try:
+            return number(words[self.field - (self.field > 0)])
+        except OutputError as error:
+            raise OutputError(f"line {line.number + 1}, field {self.field}: {error}: {short(line.text)}") from error
+
+
+_DELIMITERS = {"tab": "\t", "comma": ",", "semicolon": ";", "whitespace": "whitespace"}
+"""Those with a name."""
+
+
+def _delimiter(what: str, given: Any) -> str:
+    found = _DELIMITERS.get(given, given) if isinstance(given, str) else given
+    if found != "whitespace" and (not isinstance(found, str) or len(found) != 1):
+        raise InputError(f"{what}: delimiter is one character, or {', '.join(_DELIMITERS)} (given {given!r})")
+    return str(found)
 
 
 def _cut_number(line: str, first: int, last: int) -> str:
@@ -194,27 +243,13 @@ def _is_number(text: str) -> bool:
         number(text)
     except OutputError:
         return False
-    return True
+    # Full columns make 12.5 and -3 look like 12.5-3; without its letter only an exponent of three digits is sure.
+    return not re.search(r"[0-9.][+-][0-9]{1,2}$", text.strip())
 
 
 def _check_which(which: Any) -> None:
     if not (which in (None, "first", "last", "all") or (_is_int(which) and which != 0)):
         raise InputError(f"which: first, last, all, or a number from 1 or, from the end, -1 (given {which!r})")
-
-
-def _meant(n: int, which: int | str | None, what: str) -> list[int]:
-    """Which of n matches are meant, counted from 0."""
-    if which == "all" and n:
-        return list(range(n))
-    if which is None:
-        if n != 1:
-            more = "; `which` can say which is meant: first, last, all or a number" if n else ""
-            raise OutputError(f"{what} {n} times, and must match exactly once{more}")
-        return [0]
-    at = {"first": 1, "last": -1, "all": 1}.get(which, 0) if isinstance(which, str) else which
-    if abs(at) > n:
-        raise OutputError(f"{what} {n} times, and match {which} is asked for")
-    return [at - 1 if at > 0 else n + at]
 
 
 def _compile(what: str, pattern: Any) -> re.Pattern[str]:
@@ -242,11 +277,19 @@ class CsvCell:
     where : mapping, optional
         The one row whose cells have these values: ``{case: cruise, mach: 0.8}``. Numbers are compared as numbers.
     delimiter : str
-        One character, or "whitespace" for any run of blanks and tabs.
+        One character, or "tab", "comma", "semicolon", or "whitespace" for any run of blanks and tabs.
     skip : int
         Lines before the header.
     header : bool
         False: the first row holds values, and columns have numbers alone.
+    comment : str, optional
+        What lines begin with that are no rows. Where the first row has numbers alone, the last of these before it is
+        the header.
+    decimal : str
+        The decimal mark, "." or ",".
+    start, until : str, optional
+        Regular expressions: the table begins behind the first line in which one is found, and ends before the next one
+        in which the other is.
     """
 
     column: str | int
@@ -255,6 +298,10 @@ class CsvCell:
     delimiter: str = ","
     skip: int = 0
     header: bool = True
+    comment: str | None = None
+    decimal: str = "."
+    start: str | None = None
+    until: str | None = None
 
     def __post_init__(self) -> None:
         if not (isinstance(self.column, str) or (_is_int(self.column) and self.column >= 1)):
@@ -263,73 +310,143 @@ class CsvCell:
             raise InputError(f"csv: row is a number from 1 below the header, -1 for the last, or all ({self.row!r})")
         if self.where is not None and (self.row is not None or not isinstance(self.where, Mapping) or not self.where):
             raise InputError(f"csv: where is a mapping {{header: value}} in place of row (given {self.where!r})")
-        if self.delimiter != "whitespace" and (not isinstance(self.delimiter, str) or len(self.delimiter) != 1):
-            raise InputError(f"csv: delimiter is one character, or whitespace (given {self.delimiter!r})")
+        object.__setattr__(self, "delimiter", _delimiter("csv", self.delimiter))
         if not _is_int(self.skip) or self.skip < 0:
             raise InputError(f"csv: skip is a number of lines (given {self.skip!r})")
         if not self.header and (isinstance(self.column, str) or self.where):
             raise InputError("csv: without a header a column has a number, and where has no names to look for")
+        if self.decimal not in (".", ",") or self.decimal == self.delimiter:
+            raise InputError(f"csv: decimal is . or , and none that is the delimiter too (given {self.decimal!r})")
+        if self.comment is not None and (not isinstance(self.comment, str) or not self.comment.strip()):
+            raise InputError(f"csv: comment is what lines begin with, such as # (given {self.comment!r})")
+        for what, pattern in (("start", self.start), ("until", self.until)):
+            if pattern is not None:
+                _compile(f"csv: {what}", pattern)
 
     def read(self, path: Path) -> Any:
         """The cell, or the column."""
-        rows = self._rows(read_text(path).splitlines()[self.skip :])
-        if not rows:
-            raise OutputError("it is empty")
-        header = [name.strip() for name in rows[0]]
-        body = rows[1:] if self.header else rows
-        column = self._find(header, self.column)
-        if self.where is not None:
-            return self._cell(header, body, self._row_where(header, body, self.where), column)
-        if not isinstance(self.row, int):
-            return [self._cell(header, body, k, column) for k in range(len(body))]
-        row = self.row - 1 if self.row > 0 else len(body) + self.row
-        if not 0 <= row < len(body):
-            raise OutputError(f"it has no row {self.row}, only {len(body)} below the header")
-        return self._cell(header, body, row, column)
-
-    def _rows(self, lines: list[str]) -> list[list[str]]:
-        if self.delimiter == "whitespace":
-            return [cells for line in lines if (cells := line.split())]
+        remarks: list[str] = []
+        rows = self._rows(self._lines(path, remarks))
         try:
-            return [row for row in csv.reader(lines, delimiter=self.delimiter, strict=True) if row]
+            first = next(rows, None)
+            if first is None:
+                raise OutputError("it is empty")
+            header, body = self._header(first, remarks, rows)
+            column = self._find(header, self.column)
+            if self.where is not None:
+                return self._cell(header, *self._row_where(header, body, self.where), column)
+            if not isinstance(self.row, int):
+                return [self._cell(header, k, row, column) for k, row in enumerate(body)]
+            return self._cell(header, *self._row(body, self.row), column)
         except csv.Error as error:
             raise OutputError(f"it is not CSV, or was cut: {error}") from error
+
+    def _lines(self, path: Path, remarks: list[str]) -> Iterator[str]:
+        """The lines of the table; the last remark before its first row is left in a list."""
+        lines = lines_of(path)
+        if self.start is not None:
+            for _, is_start in (within := flagged(lines, self.start)):
+                if is_start:
+                    break
+            else:
+                raise OutputError(f"start: no line matches '{self.start}'")
+            lines = (line for line, _ in within)
+        ended = flagged(islice(lines, self.skip, None), self.until) if self.until is not None else None
+        for line, is_end in ended or ((line, False) for line in islice(lines, self.skip, None)):
+            if is_end:
+                return
+            if self.comment is not None and line.lstrip().startswith(self.comment):
+                remarks[:] = [line.lstrip()[len(self.comment) :]]
+                continue
+            yield line
+
+    def _rows(self, lines: Iterator[str]) -> Iterator[list[str]]:
+        if self.delimiter == "whitespace":
+            return (cells for line in lines if (cells := line.split()))
+        return (row for row in csv.reader(lines, delimiter=self.delimiter, strict=True) if row)
+
+    def _header(
+        self, first: list[str], remarks: list[str], rows: Iterator[list[str]]
+    ) -> tuple[list[str], Iterator[list[str]]]:
+        """The names of columns (where there are none, cells of the first row in their place), and the rows below."""
+        if not self.header:
+            return first, chain([first], rows)
+        if remarks and all(self._is_number(cell) for cell in first):
+            return [name.strip() for name in next(self._rows(iter(remarks)), [])], chain([first], rows)
+        names = [name.strip() for name in first]
+        if self.delimiter == "whitespace" and names[0] == "#":
+            names = names[1:]
+        return names, rows
+
+    def _number(self, cell: str) -> float:
+        return number(cell.replace(",", ".") if self.decimal == "," else cell)
+
+    def _is_number(self, cell: str) -> bool:
+        try:
+            self._number(cell)
+        except OutputError:
+            return False
+        return True
 
     def _find(self, header: list[str], column: str | int) -> int:
         if isinstance(column, int):
             if column > len(header):
                 raise OutputError(f"it has no column {column}, only {len(header)}")
             return column - 1
+        if column not in header:
+            header = [name.lstrip("#").strip() for name in header]
         if header.count(column) != 1:
             names = short(", ".join(header))
             raise OutputError(f"{header.count(column)} columns are called {column!r}; the header is {names}")
         return header.index(column)
 
-    def _row_where(self, header: list[str], body: list[list[str]], where: Mapping[str, str | float]) -> int:
-        at = {self._find(header, name): value for name, value in where.items()}
-        found = [k for k, row in enumerate(body) if all(_same(row, column, value) for column, value in at.items())]
-        if len(found) != 1:
-            asked = ", ".join(f"{name} = {value}" for name, value in where.items())
-            raise OutputError(f"{len(found)} rows have {asked}, and exactly one must")
-        return found[0]
+    def _row(self, body: Iterator[list[str]], row: int) -> tuple[int, list[str]]:
+        count = 0
+        if row > 0:
+            for count, cells in enumerate(body, start=1):
+                if count == row:
+                    return row - 1, cells
+        else:
+            last: deque[list[str]] = deque(maxlen=-row)
+            for cells in body:
+                last.append(cells)
+                count += 1
+            if len(last) == -row:
+                return count + row, last[0]
+        raise OutputError(f"it has no row {row}, only {count} below the header")
 
-    def _cell(self, header: list[str], body: list[list[str]], row: int, column: int) -> float:
-        if len(body[row]) != len(header):
-            raise OutputError(f"row {row + 1} has {len(body[row])} cells, the header {len(header)}: was the file cut?")
+    def _row_where(
+        self, header: list[str], body: Iterator[list[str]], where: Mapping[str, str | float]
+    ) -> tuple[int, list[str]]:
+        at = {self._find(header, name): value for name, value in where.items()}
+        found, row = 0, (0, [""])
+        for k, cells in enumerate(body):
+            if all(self._same(cells, column, value) for column, value in at.items()):
+                found, row = found + 1, (k, cells)
+        if found != 1:
+            asked = ", ".join(f"{name} = {value}" for name, value in where.items())
+            raise OutputError(f"{found} rows have {asked}, and exactly one must")
+        return row
+
+    def _cell(self, header: list[str], row: int, cells: list[str], column: int) -> float:
+        if len(cells) != len(header):
+            raise OutputError(
+                f"row {row + 1} has {len(cells)} cells, the header {len(header)}: was the file cut? `until` says where "
+                "a table ends, and `comment` which lines are none of it"
+            )
         try:
-            return number(body[row][column])
+            return self._number(cells[column])
         except OutputError as error:
             raise OutputError(f"row {row + 1}, column {self.column!r}: {error}") from error
 
-
-def _same(row: list[str], column: int, value: str | float) -> bool:
-    if column >= len(row):
-        return False
-    cell = row[column].strip()
-    try:
-        return number(cell) == number(str(value))
-    except OutputError:
-        return cell == str(value)
+    def _same(self, row: list[str], column: int, value: str | float) -> bool:
+        if column >= len(row):
+            return False
+        cell = row[column].strip()
+        try:
+            return self._number(cell) == number(str(value))
+        except OutputError:
+            return cell == str(value)
 
 
 @dataclass(frozen=True)
@@ -351,21 +468,27 @@ class NpyElement:
 
     def read(self, path: Path) -> Any:
         """The element."""
-        content = io.BytesIO(read_bytes(path))
+        loaded: Any = None
         try:
-            loaded = np.load(content, allow_pickle=False)
+            # A large array is not read into memory for one element.
+            large = path.stat().st_size > LARGEST
+            source = path if large else io.BytesIO(read_bytes(path))
+            loaded = np.load(source, mmap_mode="r" if large else None, allow_pickle=False)
             array = loaded if isinstance(loaded, np.ndarray) else self._member(loaded)
         except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
             if isinstance(error, OutputError):
                 raise
             kind = "npy" if self.array is None else "npz"
             raise OutputError(f"it is no .{kind} file, or was cut: {error}") from error
+        finally:
+            if isinstance(loaded, np.lib.npyio.NpzFile):
+                loaded.close()
         if self.array is not None and array is loaded:
             raise OutputError(f"it is one array, not an .npz archive with {self.array!r}; write npy: index")
         if array.ndim == 0 and self.index == (0,):
             return array[()]
         try:
-            return array[self.index]
+            return np.array(array[self.index])
         except IndexError as error:
             raise OutputError(f"its array has the shape {array.shape}: {error}") from error
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from distfd.objectives.command.arguments import marked_texts
 from distfd.objectives.command.user_function import UserFunction
 from distfd.objectives.command.work_directory import digest
 
@@ -43,6 +44,10 @@ def fingerprint(objective: ProgramSpec) -> str | None:
         "names": objective.names,
         "version": objective.version,
     }
+    if marked := marked_texts(objective, objective.names):
+        told["marks"] = sorted(marked)  # what was run by versions that took these as they stand is another J
+    if objective.integers:
+        told["integers"] = sorted(objective.integers)
     if objective.restart:
         told["restart"] = list(objective.restart)
     return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()

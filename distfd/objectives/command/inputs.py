@@ -17,6 +17,8 @@ from distfd.objectives.command.work_directory import inside
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from distfd.objectives.command.templates import Part
+
 Source = Template | Edit
 """What the driver holds of an input: read once, and sent to the workers."""
 
@@ -34,6 +36,9 @@ class Written(Protocol):
 
     def render(self, variables: Mapping[str, Any]) -> str:
         """Its text with these variables."""
+
+    def parts(self, variables: Mapping[str, Any]) -> list[Part]:
+        """Its text in parts: in turn what stands between marks, and what a mark has written."""
 
 
 def read_input(target: Any, spec: Any, base: Path) -> tuple[str, Source]:

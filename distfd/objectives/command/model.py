@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 import numpy as np
 
 from distfd.core.failures import EvaluationFailure, ProgramCrash, ProgramError, ProgramTimeout
+from distfd.objectives.command.arguments import Arguments, secret_env
 from distfd.objectives.command.attempt import RERUN, Clock, Trial, rerun_script
 from distfd.objectives.command.inputs import compiled, write
 from distfd.objectives.command.retention import after_failure, after_success, why_removed
@@ -39,6 +40,10 @@ _SHORTEST_DELAY, _LONGEST_DELAY = 0.1, 10.0
 """Seconds to wait where ``retry_delay`` is 0: doubled each time, from the one to the other."""
 
 
+_SETTLED, _LOOK = 0.5, 0.05
+"""Seconds for which a file that is waited for must stay as it is, and between looks at it."""
+
+
 class _BusyError(Exception):
     """The log has what ``retry_if`` names: the program is to be run again later. Its text is the line."""
 
@@ -60,7 +65,7 @@ class ProgramModel(Model):
             for output in objective.taken
             if isinstance(output.extractor, UserFunction)
         }
-        self._rerun = rerun_script(objective)
+        self._arguments = Arguments(objective, objective.names)
         self._mask = Mask(objective.shipped, objective.env)
         sweep(objective.work)
 
@@ -112,20 +117,25 @@ class ProgramModel(Model):
         self, x: NDArray[np.float64], timeout: float | None, viewer: Viewer | None, restart: Restart | None
     ) -> tuple[Value, dict[str, bytes] | None]:
         clock = Clock(timeout)
+        warm = restart is not None and restart.state is not None
+        launch = self._arguments.launch(self._objective.variables(x, warm=warm))
+        mask = self._mask
+        if launch.env is not self._objective.env:
+            mask = Mask(self._objective.shipped, secret_env(self._objective, launch))
         for tries in range(2**31):
             folder = WorkFolder(self._objective.work)
             refuse = partial(why_removed, self._objective)
             mark = uuid.uuid4().hex
-            trial = Trial(folder.path, mark, self._objective.log, refuse, self._mask, folder.handle)
+            trial = Trial(folder.path, mark, self._objective.log, launch, refuse, mask, folder.handle)
             try:
-                with masking(self._mask), reading_within(lambda: clock.left):
+                with masking(mask), reading_within(lambda: clock.left):
                     value = self._try(trial, x, clock, viewer, restart)
                     left = None if restart is None else self._left(trial, restart)
             except _BusyError as busy:
                 delay = self._objective.retry_delay or min(_SHORTEST_DELAY * 2**tries, _LONGEST_DELAY)
                 if clock.left is not None and clock.left < delay:
                     text = f"within {timeout:g} s and {tries + 1} tries it always printed what retry_if names: {busy}"
-                    failure = trial.failure(ProgramTimeout, text, self._objective.steps[-1])
+                    failure = trial.failure(ProgramTimeout, text, trial.launch.steps[-1])
                     after_failure(self._objective, folder, trial, failure)
                     raise failure from None
                 folder.discard()
@@ -146,7 +156,7 @@ class ProgramModel(Model):
             return restart.taken(trial.folder, trial.aged)
         except OutputError as error:
             text = f"it ended with return code 0, but {error}"
-            raise trial.failure(ProgramError, text, self._objective.steps[-1]) from None
+            raise trial.failure(ProgramError, text, trial.launch.steps[-1]) from None
 
     def _try(
         self, trial: Trial, x: NDArray[np.float64], clock: Clock, viewer: Viewer | None, restart: Restart | None
@@ -155,19 +165,20 @@ class ProgramModel(Model):
             self._fill(trial, x, viewer, restart)
         except OSError as error:
             text = f"its work directory cannot be filled: {error.strerror or error} ({error.filename})"
-            raise trial.failure(ProgramError, text, self._objective.steps[0]) from error
+            raise trial.failure(ProgramError, text, trial.launch.steps[0]) from error
         self._run(trial, clock, viewer)
         outputs = self._outputs(trial)
         if viewer is not None:
             viewer.outputs(outputs)
-        value = self._value(trial, outputs)
+        value = self._value(trial, outputs, self._objective.parameters(x))
         self._check(trial, value)
         return value
 
     def _fill(self, trial: Trial, x: NDArray[np.float64], viewer: Viewer | None, restart: Restart | None) -> None:
         objective = self._objective
         fill(trial.folder, objective.parameters(x), objective.copy, objective.link)
-        (trial.folder / RERUN).write_text(self._rerun, encoding="utf-8", errors="surrogateescape")
+        rerun = rerun_script(objective, trial.launch)
+        (trial.folder / RERUN).write_text(rerun, encoding="utf-8", errors="surrogateescape")
         if restart is not None:
             restart.put(trial.folder)
         variables = objective.variables(x, warm=restart is not None and restart.state is not None)
@@ -176,25 +187,28 @@ class ProgramModel(Model):
             if viewer is not None:
                 viewer.deck(name, text)
         files = {*(output.file for output in objective.taken if output.file), *objective.restart}
+        files |= set() if objective.wait_for is None else {objective.wait_for["file"]}
         trial.aged.update(age(trial.folder, files))
 
     def _run(self, trial: Trial, clock: Clock, viewer: Viewer | None) -> None:
         objective = self._objective
-        environ = objective.environ()
+        launch = trial.launch
+        environ = objective.environ(launch.env)
         start_reaper(environ)
         try:
             with adopted_orphans():
-                for k, argv in enumerate(objective.steps):
-                    stdin = objective.stdin if k in objective.fed else None
+                for k, argv in enumerate(launch.steps):
+                    stdin = launch.stdin if k in objective.fed else None
                     if viewer is not None:
                         viewer.command(argv, stdin, str(trial.folder))
-                    self._run_one(trial, argv, environ, clock, stdin)
+                    then = partial(self._await_file, trial, clock, argv) if k == objective.fed[-1] else None
+                    self._run_one(trial, argv, environ, clock, stdin, then)
         except (ProgramError, ProgramCrash):
             self._await_turn(trial)
             raise
         self._await_turn(trial)
         if objective.fails_if is not None and (line := self._find(trial, objective.fails_if)):
-            raise trial.failure(ProgramError, f"it printed what fails_if names: {line}", objective.steps[-1])
+            raise trial.failure(ProgramError, f"it printed what fails_if names: {line}", trial.launch.steps[-1])
 
     def _await_turn(self, trial: Trial) -> None:
         pattern = self._objective.retry_if
@@ -205,10 +219,36 @@ class ProgramModel(Model):
         try:
             return trial.find(pattern)
         except OutputError as error:
-            raise trial.failure(ProgramTimeout, str(error), self._objective.steps[-1]) from None
+            raise trial.failure(ProgramTimeout, str(error), trial.launch.steps[-1]) from None
 
-    def _run_one(
-        self, trial: Trial, argv: tuple[str, ...], environ: dict[str, str], clock: Clock, stdin: str | None
+    def _await_file(self, trial: Trial, clock: Clock, argv: tuple[str, ...]) -> None:
+        """Wait until a program that returns early has written its file, which then stays as it is for a moment."""
+        wanted = self._objective.wait_for
+        if wanted is None:
+            return
+        path, begin, size, since = trial.folder / wanted["file"], time.monotonic(), -1, 0.0
+        while True:
+            now = time.monotonic()
+            stat = path.stat() if path.is_file() else None
+            old = stat is not None and stat.st_mtime_ns == 0 and wanted["file"] in trial.aged
+            there = stat is not None and stat.st_size > 0 and not old
+            if not there or stat is None or stat.st_size != size:
+                size, since = (stat.st_size if there and stat is not None else -1), now
+            elif now - since >= _SETTLED:
+                return
+            if now - begin > wanted["timeout"] or (clock.left is not None and clock.left <= 0):
+                text = f"wait_for: {wanted['file']} was not there {now - begin:.3g} s after the program returned"
+                raise trial.failure(ProgramTimeout, text, argv)
+            time.sleep(_LOOK)
+
+    def _run_one(  # noqa: PLR0917  # private, called once
+        self,
+        trial: Trial,
+        argv: tuple[str, ...],
+        environ: dict[str, str],
+        clock: Clock,
+        stdin: str | None,
+        then: Callable[[], None] | None,
     ) -> None:
         def fail(kind: type[EvaluationFailure], text: str, cause: BaseException | None = None) -> NoReturn:
             raise trial.failure(kind, text, argv) from cause
@@ -227,6 +267,7 @@ class ProgramModel(Model):
                 folder=trial.handle,
                 mark=trial.mark,
                 timeout=clock.left,
+                then=then,
             )
         except FileNotFoundError as error:
             fail(ProgramError, self._objective.missing(argv[0]), error)
@@ -248,7 +289,7 @@ class ProgramModel(Model):
 
     def _outputs(self, trial: Trial) -> dict[str, Value]:
         found = {}
-        self._see_folder(trial, self._objective.steps[-1])
+        self._see_folder(trial, trial.launch.steps[-1])
         for output in self._objective.taken:
             of = f" of {output.file}" if output.file else ""
             try:
@@ -262,11 +303,11 @@ class ProgramModel(Model):
                 late = isinstance(error.__cause__, RegexTimeoutError)
                 # Not from the error: its text is not masked.
                 kind = ProgramTimeout if late else ProgramError
-                raise trial.failure(kind, text, self._objective.steps[-1], output.file) from None
+                raise trial.failure(kind, text, trial.launch.steps[-1], output.file) from None
             except Exception as error:
                 reader = getattr(output.extractor, "name", "")
                 text = f"output {output.name}{of}: {reader} raised {type(error).__name__}: {error}"
-                failure = trial.failure(ProgramError, text, self._objective.steps[-1])
+                failure = trial.failure(ProgramError, text, trial.launch.steps[-1])
                 failure.detail = "\n".join(filter(None, (trial.hidden(traceback.format_exc()), failure.detail)))
                 raise failure from None
         return found
@@ -274,11 +315,12 @@ class ProgramModel(Model):
     def _check(self, trial: Trial, value: Value) -> None:
         """Refuse what is not finite here, not where all values are checked, so that the folder is kept for a look."""
         if not np.isfinite(value).all():
-            raise trial.failure(ProgramError, f"J is {value}", self._objective.steps[-1])
+            raise trial.failure(ProgramError, f"J is {value}", trial.launch.steps[-1])
 
-    def _value(self, trial: Trial, outputs: dict[str, Value]) -> Value:
+    def _value(self, trial: Trial, outputs: dict[str, Value], parameters: Mapping[str, float]) -> Value:
         objective = self._objective
-        known = {**outputs, **objective.measured}
+        named = {name: parameters[name] for name in objective.in_value}
+        known = {**named, **outputs, **objective.measured}
         try:
             if callable(objective.value):
                 return as_value(objective.value(**known))
@@ -288,7 +330,7 @@ class ProgramModel(Model):
             return np.concatenate([np.ravel(value) for value in values]) if values else next(iter(outputs.values()))
         except Exception as error:
             text = f"value cannot be computed from the outputs: {type(error).__name__}: {error}"
-            raise trial.failure(ProgramError, text, objective.steps[-1]) from None
+            raise trial.failure(ProgramError, text, trial.launch.steps[-1]) from None
 
 
 def _signal_name(number: int) -> str:

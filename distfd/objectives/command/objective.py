@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, TypeVar
 from distfd.core.errors import InputError, MissingSimulatorError
 from distfd.objectives.base import Objective
 from distfd.objectives.command import options
+from distfd.objectives.command.arguments import Arguments
+from distfd.objectives.command.deck_comparison import Inputs
 from distfd.objectives.command.fingerprint import SCRIPTS, scripts
 from distfd.objectives.command.inputs import compiled
 from distfd.objectives.command.spec import ProgramSpec
@@ -86,6 +88,13 @@ class CommandObjective(ProgramSpec, Objective):
     restart : sequence of str
         Files in which the program leaves the state that another run can start from: with a warm start, those that the
         baseline wrote are copied into the work directories of the others. Templates can tell by ``warm``.
+    unused : sequence of str, optional
+        Parameters that no mark and no edit needs to use; of others that none uses `check` warns.
+    integers : sequence of str, optional
+        Parameters that are whole numbers, and are written as such; a value that is none is an error.
+    wait_for : mapping, optional
+        ``{"file": name, "timeout": seconds}``: of a program that returns before its work is done, the file that it then
+        writes, whole and in one go, or at least without a pause of half a second.
     version : str, optional
         Changes the fingerprint: for what it cannot see, such as another version of an installed program. Needed for
         evaluations to be reused across processes if ``value`` is a function.
@@ -224,7 +233,11 @@ def check(objective: ProgramSpec, x0: ArrayLike) -> None:
                 "line is moved; widen the columns, or use fewer digits or other units",
                 stacklevel=3,
             )
-    _warn_of_unused(objective)
+    Arguments(objective, objective.names).launch(variables)
+    if unused := unused_parameters(objective, x0):
+        warnings.warn(
+            f"no template uses {', '.join(unused)}: J cannot depend on it, unless by parameters.json", stacklevel=3
+        )
     base = Path(objective.base)
     options.files("copy", objective.copy, base)
     options.files("link", objective.link, base)
@@ -239,16 +252,20 @@ def check(objective: ProgramSpec, x0: ArrayLike) -> None:
             raise MissingSimulatorError(objective.missing(step[0]))
 
 
-def _warn_of_unused(objective: ProgramSpec) -> None:
-    """Say which parameters no input mentions: their derivative would be 0 without a word."""
-    if not objective.decks:
-        return
-    mentioned = frozenset().union(*(compiled(source).names for source in objective.decks.values()))
-    unused = [name for name in objective.names or () if name not in mentioned]
-    if unused and "x" not in mentioned:
-        warnings.warn(
-            f"no template uses {', '.join(unused)}: J cannot depend on it, unless by parameters.json", stacklevel=4
-        )
+def unused_parameters(objective: ProgramSpec, x0: ArrayLike) -> list[str]:
+    """Parameters that nothing uses where others are used by marks or edits: their derivative would be 0 in silence.
+
+    Those that ``unused`` names are not told of; nor is any where no parameter is used by a mark at all, as the program
+    then reads ``parameters.json``.
+    """
+    names = objective.names
+    if names is None:
+        return []
+    inputs = Inputs(objective, x0)
+    left = [name for name in names if name not in inputs.mentioned and name not in objective.unused]
+    if not left or not inputs.mentioned & {*names, "x"}:
+        return []
+    return inputs.without_effect(left) if "x" in inputs.mentioned else left
 
 
 def _check_scripts(objective: ProgramSpec, base: Path) -> None:

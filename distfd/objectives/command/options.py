@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distfd.core.errors import InputError
 from distfd.core.files import at_home
 from distfd.objectives.command.expression import Expression
+from distfd.objectives.command.work_directory import inside
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
 
 def commands(
@@ -100,6 +103,22 @@ def environment(env: Mapping[str, Any]) -> dict[str, str | None]:
     return {name: None if value is None else str(value) for name, value in env.items()}
 
 
+_WAIT = 60.0
+"""Seconds that a program's file is waited for where nothing is said."""
+
+
+def awaited(given: Any) -> dict[str, Any] | None:
+    """The file that a program writes once it has returned, and how long it is waited for."""
+    if given is None:
+        return None
+    if not isinstance(given, Mapping) or "file" not in given or set(given) - {"file", "timeout"}:
+        raise InputError(f"wait_for: is a mapping with file, and timeout in seconds (given {given!r})")
+    timeout = given.get("timeout", _WAIT)
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 < timeout < math.inf:
+        raise InputError(f"wait_for: timeout is a number of seconds > 0 (given {timeout!r})")
+    return {"file": inside(given["file"], "wait_for"), "timeout": float(timeout)}
+
+
 def shipped(names: Sequence[str]) -> dict[str, str]:
     """The values that these variables have here."""
     if isinstance(names, str):
@@ -110,8 +129,10 @@ def shipped(names: Sequence[str]) -> dict[str, str]:
     return {name: os.environ[name] for name in names}
 
 
-def formula(value: Any, names: tuple[str, ...], data: tuple[str, ...] = ()) -> tuple[Expression, ...]:
-    """The expressions of ``value``, of outputs and data; empty for a function or the only output."""
+def formula(
+    value: Any, names: tuple[str, ...], data: tuple[str, ...] = (), parameters: Sequence[str] = ()
+) -> tuple[Expression, ...]:
+    """The expressions of ``value``, of outputs, data and parameters; empty for a function or the only output."""
     if not names:
         raise InputError("outputs is empty: say where J is to be found")
     if both := set(names) & set(data):
@@ -127,4 +148,5 @@ def formula(value: Any, names: tuple[str, ...], data: tuple[str, ...] = ()) -> t
     listed = [value] if isinstance(value, str) else value
     if not isinstance(listed, (list, tuple)) or not listed or not all(isinstance(text, str) for text in listed):
         raise InputError(f"value is an expression, a list of them, or a function (given {value!r})")
-    return tuple(Expression(text, (*names, *data)) for text in listed)
+    known = dict.fromkeys((*names, *data, *parameters))
+    return tuple(Expression(text, tuple(known)) for text in listed)

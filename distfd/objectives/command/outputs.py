@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,8 @@ import numpy as np
 
 from distfd.core.errors import InputError
 from distfd.core.files import at_home
-from distfd.objectives.command.extractors import Columns, CsvCell, Extractor, JsonPointer, NpyElement, Regex
+from distfd.objectives.command.data_files import LIBRARIES, LibraryArray
+from distfd.objectives.command.extractors import Columns, CsvCell, Extractor, JsonPointer, NpyElement, Regex, Token
 from distfd.objectives.command.user_function import UserFunction
 from distfd.objectives.command.values import OutputError, as_value
 from distfd.objectives.command.work_directory import inside
@@ -23,14 +25,22 @@ if TYPE_CHECKING:
     from distfd.objectives.command.values import Value
 
 
+_TABLE = ("row", "where", "delimiter", "skip", "header", "comment", "decimal", "start", "until")
+
+
 def _csv(spec: Any, which: Any) -> CsvCell:
     _no_which(which)
-    return CsvCell(**_keys("csv", spec, needed=("column",), optional=("row", "where", "delimiter", "skip", "header")))
+    return CsvCell(**_keys("csv", spec, needed=("column",), optional=_TABLE))
 
 
 def _columns(spec: Any, which: Any) -> Columns:
     given = _keys("columns", spec, needed=("line", "from", "to"))
     return Columns(given["line"], given["from"], given["to"], which)
+
+
+def _token(spec: Any, which: Any) -> Token:
+    given = _keys("token", spec, needed=("line", "field"), optional=("below", "delimiter"))
+    return Token(**given, which=which)
 
 
 def _json(spec: Any, which: Any) -> JsonPointer:
@@ -46,9 +56,15 @@ def _npy(spec: Any, which: Any) -> NpyElement:
     return NpyElement(spec)
 
 
+def _library(kind: str, spec: Any, which: Any) -> LibraryArray:
+    _no_which(which)
+    given = _keys(kind, spec, needed=("array",), optional=("index",))
+    return LibraryArray(kind, given["array"], given.get("index", "all"))
+
+
 def _no_which(which: Any) -> None:
     if which is not None:
-        raise InputError("which goes with regex, or with columns whose line is found by a regex")
+        raise InputError("which goes with regex, or with columns or token whose line is found by a regex")
 
 
 KINDS: dict[str, Callable[[Any, Any], Extractor]] = {
@@ -56,7 +72,9 @@ KINDS: dict[str, Callable[[Any, Any], Extractor]] = {
     "csv": _csv,
     "regex": Regex,
     "columns": _columns,
+    "token": _token,
     "npy": _npy,
+    **{kind: partial(_library, kind) for kind in LIBRARIES},
 }
 """Extractors of one file by the key that asks for them; ``python`` is the one that sees the whole folder.
 
@@ -91,7 +109,7 @@ def parse_output(name: str, spec: Any, base: str) -> Output:
     name : str
         The output's name.
     spec : mapping
-        ``file``, and exactly one of json, csv, regex, columns, npy, python; with some of them ``which``.
+        ``file``, and exactly one of the keys of `KINDS`, or python; with some of them ``which``.
     base : str
         The folder in which a Python function's module is looked for first.
 
@@ -149,7 +167,7 @@ def read_measured(name: str, spec: Any, base: Path) -> Value:
     name : str
         As expressions spell it.
     spec : mapping
-        ``file``, and one of json, csv, regex, columns, npy.
+        ``file``, and one of json, csv, regex, columns, token, npy.
     base : Path
         The folder of relative paths.
 
@@ -159,7 +177,7 @@ def read_measured(name: str, spec: Any, base: Path) -> Value:
         If the description is wrong, the file is missing, or what is in it is not finite.
     """
     if not isinstance(spec, Mapping) or not isinstance(spec.get("file"), (str, Path)):
-        raise InputError(f"data: {name}: needs file, and one of json, csv, regex, columns, npy (given {spec!r})")
+        raise InputError(f"data: {name}: needs file, and one of json, csv, regex, columns, token, npy (given {spec!r})")
     path = base / at_home(spec["file"])
     # The name stands for the file: where it is does not matter to the extractor.
     output = parse_output(name, {**spec, "file": path.name}, str(base))

@@ -68,6 +68,9 @@ class ProgramSpec:
     post: Sequence[Sequence[str]] = ()
     stdin: str | None = None
     restart: Sequence[str] = ()
+    unused: Sequence[str] = ()
+    integers: Sequence[str] = ()
+    wait_for: Mapping[str, Any] | None = None
     given: tuple[tuple[str, ...], ...] = field(init=False, repr=False)
     """All commands, as they were given."""
     steps: tuple[tuple[str, ...], ...] = field(init=False, repr=False)
@@ -116,11 +119,12 @@ class ProgramSpec:
             "decks": decks,
             "taken": taken,
             "measured": {name: read_measured(name, spec, base) for name, spec in self.data.items()},
-            "formula": options.formula(self.value, tuple(self.outputs), tuple(self.data)),
+            "formula": options.formula(self.value, tuple(self.outputs), tuple(self.data), names or ()),
             "given": given,
             "steps": options.steps(given, base, {*decks, *brought, *shared}),
             "fed": fed,
             "shipped": options.shipped(self.pass_env),
+            "wait_for": options.awaited(self.wait_for),
             "made": time.time(),
         }.items():
             object.__setattr__(self, name, made)
@@ -144,21 +148,44 @@ class ProgramSpec:
         names = self.names if self.names is not None else [f"x{k}" for k in range(len(values))]
         if len(names) != len(values):
             raise InputError(f"x has {len(values)} values, and there are {len(names)} names: {', '.join(names)[:200]}")
-        return dict(zip(names, values, strict=True))
+        found = dict(zip(names, values, strict=True))
+        return {**found, **{name: whole(name, found[name]) for name in self.integers if name in found}}
+
+    @property
+    def in_value(self) -> frozenset[str]:
+        """The parameters that ``value`` names, beside what the program makes of them."""
+        used = frozenset().union(*(expression.uses for expression in self.formula))
+        return (used & frozenset(self.names or ())) - {*self.outputs, *self.data}
 
     def missing(self, program: str) -> str:
         """The message for a program that is not there."""
         return absent(program, Path(self.base), self.hint)
 
-    def environ(self) -> dict[str, str]:
-        """The program's environment, in the process that calls this."""
+    def environ(self, env: Mapping[str, Any] | None = None) -> dict[str, str]:
+        """The program's environment, in the process that calls this; with ``env`` in place of that of its own."""
         environ = {**os.environ, **self.shipped}
-        for name, value in self.env.items():
+        for name, value in (self.env if env is None else env).items():
             for unset in [known for known in environ if fnmatchcase(known, name)] if name.endswith("*") else [name]:
                 environ.pop(unset, None)
             if value is not None:
                 environ[name] = str(value)
         return environ
+
+
+def whole(name: str, value: float) -> int:
+    """The value of a parameter of type integer.
+
+    Raises
+    ------
+    InputError
+        If it is none.
+    """
+    if not float(value).is_integer():
+        raise InputError(
+            f"parameters: {name} is of type integer, and {value!r} is no whole number: its step is to be one, as in "
+            "step: {absolute: 1}, and no task may look for values between"
+        )
+    return int(value)
 
 
 def absent(program: str, base: Path, hint: str | None) -> str:

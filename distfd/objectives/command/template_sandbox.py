@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
-from itertools import islice
+from itertools import count, islice
 from typing import TYPE_CHECKING, Any
 
 import jinja2
@@ -16,8 +16,12 @@ from jinja2 import nodes
 from jinja2.filters import FILTERS
 from jinja2.sandbox import ImmutableSandboxedEnvironment, safe_range
 
+from distfd.objectives.command.formats import by_method, by_percent, fit, fmt, fortran, is_number, nastran, padded
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+
+    from distfd.objectives.command.formats import FormattedText
 
 MOST_TURNS = 4_000_000
 """Turns of all loops of one rendering together: a second's work."""
@@ -33,6 +37,7 @@ _WIDE = re.compile(r"[0-9]{8}")
 
 _ABSENT = ("lipsum", "cycler", "joiner")
 _RANDOM = ("random",)
+_PADDING = ("ljust", "rjust", "center", "zfill")
 
 BUDGET = "turns left"
 """The name under which a rendering has its `Budget`; no template can spell it."""
@@ -99,15 +104,40 @@ def _limited(filter_: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @functools.cache
-def _filters() -> dict[str, Callable[..., Any]]:
+def _filters(*, compared: bool) -> dict[str, Callable[..., Any]]:
     known = {name: _limited(made) for name, made in FILTERS.items() if name not in _RANDOM}
-    inner = known["format"]
+    inner, centre = known["format"], known["center"]
 
-    def format_(value: Any, *args: Any, **kwargs: Any) -> Any:
+    def format_(value: Any, *args: Any, **kwargs: Any) -> FormattedText:
         _check_format(str(value))
-        return inner(value, *args, **kwargs)
+        return by_percent(str(value), inner(value, *args, **kwargs), filtered=True)
 
-    return {**known, "format": format_, "_counted": _counted, "_bounded": _bounded}
+    def center(value: Any, width: Any = 80) -> FormattedText:
+        return padded(centre(value, width), "center", width)
+
+    formats: dict[str, Callable[..., FormattedText]] = {
+        "format": format_,
+        "center": center,
+        "fmt": fmt,
+        "fit": fit,
+        "nastran": nastran,
+        "fortran": fortran,
+    }
+    made = {name: _format(write, compared=compared) for name, write in formats.items()}
+    return {**known, **made, "_counted": _counted, "_bounded": _bounded}
+
+
+def _format(write: Callable[..., FormattedText], *, compared: bool) -> Callable[..., FormattedText]:
+    """The filter, for a number that is there."""
+
+    def written(value: Any, *args: Any, **kwargs: Any) -> FormattedText:
+        if isinstance(value, jinja2.Undefined):
+            str(value)  # raises, and says which name it is
+        text = write(value, *args, **kwargs)
+        text.compared = compared
+        return text
+
+    return written
 
 
 def _check_format(text: str) -> None:
@@ -115,14 +145,69 @@ def _check_format(text: str) -> None:
         raise LimitError("a format with a width of 8 digits or more")
 
 
+_CAPTURING = (nodes.Macro, nodes.CallBlock, nodes.FilterBlock, nodes.AssignBlock)
+"""What makes a text of its body, with which the template may do anything."""
+
+
+def _outputs(node: nodes.Node, *, captured: bool = False) -> Iterator[tuple[nodes.Output, bool]]:
+    """All places that write, in their order in the text, and whether what they write is captured."""
+    if isinstance(node, nodes.Output):
+        yield node, captured
+        return
+    for child in node.iter_child_nodes():
+        yield from _outputs(child, captured=captured or isinstance(node, _CAPTURING))
+
+
+def marks_in(environment: jinja2.Environment, text: str) -> list[tuple[int, str]]:
+    """Line and source of each mark, numbered as an environment that is ``marked`` numbers them."""
+    found = [
+        child.lineno
+        for output, _ in _outputs(environment.parse(text))
+        for child in output.nodes
+        if not isinstance(child, nodes.TemplateData)
+    ]
+    writing = [
+        (node.lineno, f"{{% {'filter' if isinstance(node, nodes.FilterBlock) else 'call'} ... %}}")
+        for node in _writing_blocks(environment.parse(text))
+    ]
+    sources, open_ = [], False
+    for _, token, piece in environment.lexer.tokeniter(text, None):
+        if token == "variable_begin":  # noqa: S105  # Jinja's name of it
+            open_ = True
+            sources.append("")
+        if open_:
+            sources[-1] += piece
+        open_ = open_ and token != "variable_end"  # noqa: S105
+    if len(sources) != len(found):  # {% print %} writes too
+        sources = ["{{ ... }}"] * len(found)
+    return [*((line, " ".join(source.split())) for line, source in zip(found, sources, strict=True)), *writing]
+
+
+def _writing_blocks(node: nodes.Node) -> Iterator[nodes.Node]:
+    """Blocks that make a text of their bodies and write what becomes of it, but for those within such bodies."""
+    for child in node.iter_child_nodes():
+        if isinstance(child, (nodes.FilterBlock, nodes.CallBlock)):
+            yield child
+        elif not isinstance(child, _CAPTURING):
+            yield from _writing_blocks(child)
+
+
 class DeckEnvironment(ImmutableSandboxedEnvironment):
-    """A sandbox in which templates end."""
+    """A sandbox in which templates end.
+
+    Parameters
+    ----------
+    marked : bool
+        Whether characters for private use are to stand around what each mark writes, with the mark's number, and
+        around texts of fixed width.
+    """
 
     intercepted_binops = frozenset(("*", "**", "%", "+"))
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, *, marked: bool = False, **options: Any) -> None:
         super().__init__(**options)
-        self.filters = dict(_filters())
+        self._is_marked = marked
+        self.filters = dict(_filters(compared=marked))
         for name in _ABSENT:
             self.globals.pop(name, None)
 
@@ -133,6 +218,8 @@ class DeckEnvironment(ImmutableSandboxedEnvironment):
         for joined in list(template.find_all(nodes.Concat)):
             inner = nodes.Concat(joined.nodes, lineno=joined.lineno)
             joined.nodes = [nodes.Filter(inner, "_bounded", [], [], None, None, lineno=joined.lineno)]
+        if self._is_marked:
+            _surround(template)
         return template
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
@@ -146,14 +233,23 @@ class DeckEnvironment(ImmutableSandboxedEnvironment):
             _check_format(left)
         elif operator == "+" and isinstance(left, (str, list, tuple)) and len(left) > MOST_TEXT:
             raise LimitError("a text or list without end")
-        return super().call_binop(context, operator, left, right)
+        result = super().call_binop(context, operator, left, right)
+        if operator == "%" and isinstance(left, str) and isinstance(result, str):
+            return self._compared(by_percent(left, result, filtered=False))
+        return result
+
+    def _compared(self, text: FormattedText) -> FormattedText:
+        text.compared = self._is_marked
+        return text
 
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
         """The format method of a text, kept to widths that columns have."""
         wrapped = super().wrap_str_format(value)
-        if wrapped is not None:
-            _check_format(value.__self__)
-        return wrapped
+        if wrapped is None:
+            return None
+        template = str(value.__self__)
+        _check_format(template)
+        return lambda *args, **kwargs: self._compared(by_method(template, wrapped(*args, **kwargs)))
 
     def call(self, __context: Any, __obj: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Call a method or macro, unless an argument would fill the memory."""
@@ -163,13 +259,54 @@ class DeckEnvironment(ImmutableSandboxedEnvironment):
         owner = getattr(__obj, "__self__", None)
         if isinstance(owner, str) and __obj.__name__ in ("replace", "join", "translate", "expandtabs"):
             _check_growth(owner, args)
-        return super().call(__context, __obj, *args, **kwargs)
+        result = super().call(__context, __obj, *args, **kwargs)
+        if isinstance(owner, str) and __obj.__name__ in _PADDING and args:
+            return self._compared(padded(result, __obj.__name__, args[0]))
+        return result
+
+
+def _surround(template: nodes.Template) -> None:
+    """Have each mark write its number, and where it begins and ends; but for those whose text is captured."""
+    blocks = list(_writing_blocks(template))
+    numbers = count()
+    for output, captured in _outputs(template):
+        made: list[nodes.Expr] = []
+        for child in output.nodes:
+            if isinstance(child, nodes.TemplateData):
+                made.append(child)
+                continue
+            number = next(numbers)
+            if captured:
+                made.append(child)
+            else:
+                before, after = nodes.TemplateData(f"\ue0d2{number}\ue0d3"), nodes.TemplateData("\ue0d4")
+                for data in (before, after):
+                    data.set_lineno(child.lineno)
+                made += [before, child, after]
+        output.nodes = made
+    for block in blocks:
+        _surround_block(template, block, next(numbers))
+
+
+def _surround_block(template: nodes.Node, block: nodes.Node, number: int) -> None:
+    for parent in (template, *template.find_all(nodes.Node)):
+        for field in parent.fields:
+            body = getattr(parent, field, None)
+            if isinstance(body, list) and any(each is block for each in body):
+                at = next(k for k, each in enumerate(body) if each is block)
+                around = [nodes.Output([nodes.TemplateData(text)]) for text in (f"\ue0d2{number}\ue0d3", "\ue0d4")]
+                for output in around:
+                    output.set_lineno(block.lineno)
+                body[at : at + 1] = [around[0], block, around[1]]
+                return
 
 
 def _check_product(left: Any, right: Any) -> None:
     for text, times in ((left, right), (right, left)):
         if isinstance(text, (str, bytes, list, tuple)) and isinstance(times, int) and len(text) * times > MOST_TEXT:
             raise LimitError("a text or list without end")
+        if type(text) is str and isinstance(times, int) and "." in text and is_number(text) and text == text.strip():
+            raise TypeError(f"{text!r} is a text, and to multiply it writes it again: put the formula in parentheses")
     if isinstance(left, int) and isinstance(right, int) and left.bit_length() + right.bit_length() > _MOST_NUMBER:
         raise LimitError("a whole number that has millions of digits")
 

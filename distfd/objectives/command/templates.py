@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from distfd.core.errors import InputError
-from distfd.objectives.command.traced_numbers import EXACT
+from distfd.objectives.command.formats import BEGIN, END, WIDE, in_full, width_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -18,16 +18,48 @@ if TYPE_CHECKING:
     import jinja2
 
 _SHOWN = 20
-_ENDLESS = re.compile(r"[0-9]{5}")
-"""A width or a number of digits that no column has, and that would fill the memory."""
-_WIDTH = re.compile(r"(?:.?[<>=^])?[-+ ]?z?#?0?([1-9][0-9]*)")
-"""The width in a format specification."""
+_ENDS = ("start", "end")
 
-_WIDE = "\ue0d1"
-"""Stands on both sides of a number that is wider than its format, until the deck is whole; for private use."""
-
-_BEFORE, _AFTER = tuple("0123456789."), tuple("+-.0123456789")
+BEFORE, AFTER = tuple("0123456789."), tuple("+-.0123456789")
 """What belongs to another number there. A minus before may be the template's own."""
+
+_FIELD = re.compile("\ue0d2([0-9]+)\ue0d3(.*?)\ue0d4", re.DOTALL)
+"""What a mark has written, where decks are compared: see `distfd.objectives.command.template_sandbox`."""
+
+_FIXED = re.compile(f"{BEGIN}(.)(.*?){END}", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A place of an input where numbers are written.
+
+    Attributes
+    ----------
+    where : str
+        File and line, or whatever else it stands in.
+    source : str
+        As the file has it: ``{{ a | fmt("8.3f") }}``.
+    """
+
+    where: str
+    source: str
+
+
+@dataclass(slots=True)
+class Part:
+    """A piece of what is written: a mark's text, or what stands between marks.
+
+    Attributes
+    ----------
+    text : str
+    mark : Mark or None
+    excess : int or None
+        By how many characters a mark's text is wider than its format says; None where that fixes no width.
+    """
+
+    text: str
+    mark: Mark | None = None
+    excess: int | None = None
 
 
 @dataclass(frozen=True)
@@ -47,6 +79,8 @@ class Template:
     file: str
     text: str
     mode: int
+    marks_alone: bool = False
+    """Whether ``{{ }}`` alone means something in it: a shell has other uses for ``{#`` and ``{%``."""
 
 
 def read_template(path: Path) -> Template:
@@ -82,6 +116,7 @@ class Deck:
         import jinja2
 
         self._template = template
+        self._tells_apart: bool | None = None
         environment = _environment(template)
         try:
             self._compiled = environment.get_template(template.file)
@@ -110,35 +145,92 @@ class Deck:
         InputError
             If a name is unknown or an expression fails: says file, line and the names there are.
         """
+        try:
+            text = self._text(self._compiled, variables)
+            return _checked_widths(text) if WIDE in text else text
+        except Exception as error:
+            raise self._explained(error, variables) from error
+
+    def parts(self, variables: Mapping[str, Any]) -> list[Part]:
+        """The deck's text with these variables in parts: what stands between marks, and what each mark has written.
+
+        Marks within macros and captured blocks are parts of the mark that writes those. Where the text cannot be told
+        apart (a template may look at texts that it has written itself), it is one part.
+
+        Raises
+        ------
+        InputError
+            As for `render`.
+        """
+        try:
+            if self._tells_apart is False:
+                return self._in_one(self._text(self._compiled, variables))
+            text = self._text(self._marked, variables)
+        except Exception as error:
+            raise self._explained(error, variables) from error
+        found, end = [], 0
+        for field in _FIELD.finditer(text):
+            found += [Part(text[end : field.start()]), self._part(int(field[1]), field[2])]
+            end = field.end()
+        found.append(Part(text[end:]))
+        if self._tells_apart is None:
+            whole = self._text(self._compiled, variables)
+            self._tells_apart = "".join(part.text for part in found) == whole.replace(WIDE, "")
+            if not self._tells_apart:
+                return self._in_one(whole)
+        return found
+
+    def _in_one(self, text: str) -> list[Part]:
+        return [Part(""), Part(text.replace(WIDE, ""), Mark(self._template.file, "its text")), Part("")]
+
+    def _part(self, number: int, text: str) -> Part:
+        mark = self._marks[number]
+        if BEGIN not in text:
+            return Part(text, mark)
+        excess = sum(max(0, len(fixed[2]) - width_of(fixed[1])) for fixed in _FIXED.finditer(text))
+        return Part(_FIXED.sub(r"\2", text), mark, excess)
+
+    @cached_property
+    def _marked(self) -> jinja2.Template:
+        """The template that says which mark has written what."""
+        return _environment(self._template, marked=True).get_template(self._template.file)
+
+    @cached_property
+    def _marks(self) -> list[Mark]:
+        from distfd.objectives.command.template_sandbox import marks_in
+
+        return [
+            Mark(f"{self._template.file}:{line}", source)
+            for line, source in marks_in(_environment(self._template), self._template.text)
+        ]
+
+    def _explained(self, error: Exception, variables: Mapping[str, Any]) -> InputError:
         import jinja2
 
-        try:
-            text = self._text(variables)
-            return _checked_widths(text) if _WIDE in text else text
-        except Exception as error:
-            where = f"template {self._template.file}:{_line(error, self._template.file)}"
-            text = str(error) or type(error).__name__
-            if isinstance(error, RecursionError):
-                text = "it calls or includes itself without end"
-            if isinstance(error, jinja2.UndefinedError):
-                text += f"; {_known(text, variables)}"
-            elif isinstance(error, jinja2.TemplateNotFound):
-                text = f"templates cannot include others ({text})"
-            raise InputError(f"{where}: {text}") from error
+        where = f"template {self._template.file}:{_line(error, self._template.file)}"
+        text = str(error) or type(error).__name__
+        if isinstance(error, RecursionError):
+            text = "it calls or includes itself without end"
+        if isinstance(error, jinja2.UndefinedError):
+            text += f"; {_known(text, variables)}"
+        elif isinstance(error, jinja2.TemplateNotFound):
+            text = f"templates cannot include others ({text})"
+        return InputError(f"{where}: {text}")
 
-    def _text(self, variables: Mapping[str, Any]) -> str:
+    @staticmethod
+    def _text(compiled: jinja2.Template, variables: Mapping[str, Any]) -> str:
         from distfd.objectives.command.template_sandbox import BUDGET, Budget, whole
 
-        return whole(self._compiled.generate(variables, **{BUDGET: Budget()}))
+        return whole(compiled.generate(variables, **{BUDGET: Budget()}))
 
     def moved(self, variables: Mapping[str, Any]) -> list[str]:
         """Numbers wider than their format with something behind them on their line: in fixed columns it is moved."""
-        parts = self._text(variables).split(_WIDE)
+        parts = self._text(self._compiled, variables).split(WIDE)
         behind = ("".join(parts[k + 1 :]).split("\n")[0] for k in range(1, len(parts), 2))
         return [text for text, rest in zip(parts[1::2], behind, strict=True) if rest.strip()]
 
 
-def _environment(template: Template) -> jinja2.Environment:
+def _environment(template: Template, *, marked: bool = False) -> jinja2.Environment:
     import jinja2
 
     from distfd.objectives.command.template_sandbox import DeckEnvironment
@@ -147,23 +239,28 @@ def _environment(template: Template) -> jinja2.Environment:
         # The file's name makes Jinja's tracebacks point into the template, which is where lines come from.
         return (template.text, template.file, None) if name == template.file else None
 
-    environment = DeckEnvironment(
+    options: dict[str, str] = {}
+    if template.marks_alone:
+        options = {
+            name: f"\ue0d8{name}" for name in (f"{what}_{end}_string" for what in ("block", "comment") for end in _ENDS)
+        }
+    return DeckEnvironment(
+        marked=marked,
+        **options,
         loader=jinja2.FunctionLoader(load),
         undefined=jinja2.StrictUndefined,
         finalize=_write,
         keep_trailing_newline=True,
         newline_sequence="\r\n" if "\r\n" in template.text else "\n",
     )
-    environment.filters["fmt"] = _fmt
-    return environment
 
 
 def _write(value: Any) -> Any:
-    """What ``{{ value }}`` writes: 17 digits tell every double from its neighbours."""
+    """What ``{{ value }}`` writes."""
     if value is None:
         raise TypeError("the expression between {{ }} is None")
     if isinstance(value, float):
-        return format(value, EXACT)
+        return in_full(value)
     if isinstance(value, (list, tuple)):
         raise TypeError("the expression between {{ }} is a list; write its elements one by one: {{ x[0] }}")
     if callable(value) and not isinstance(value, _undefined()):
@@ -177,22 +274,6 @@ def _undefined() -> type:
     return jinja2.Undefined
 
 
-def _fmt(value: Any, spec: Any) -> str:
-    """``{{ a | fmt("12.6e") }}``: Python's format specification, an error where it does not fit the value."""
-    import jinja2
-
-    if not isinstance(spec, str) or _ENDLESS.search(spec):
-        raise TypeError(f"fmt needs a format in quotes, such as '12.6e', not {str(spec)[:40]!r}")
-    if isinstance(value, jinja2.Undefined):
-        return str(value)  # raises, and says which name it is
-    try:
-        text = format(value, spec)
-    except ValueError as error:
-        raise ValueError(f"fmt({spec!r}) cannot write {value!r}: {error}") from error
-    width = _WIDTH.match(spec)
-    return f"{_WIDE}{text}{_WIDE}" if width and len(text) > int(width[1]) else text
-
-
 def _checked_widths(text: str) -> str:
     """The text without the marks of numbers wider than their format, none of which may run into another number.
 
@@ -201,10 +282,10 @@ def _checked_widths(text: str) -> str:
     ValueError
         If one does: a program that reads fixed columns would take wrong numbers without a word.
     """
-    parts = text.split(_WIDE)
+    parts = text.split(WIDE)
     for k in range(1, len(parts), 2):
         before, after = ("".join(parts[:k]))[-1:], ("".join(parts[k + 1 :]))[:1]
-        if before in _BEFORE or after in _AFTER:
+        if before in BEFORE or after in AFTER:
             line = "".join(parts[:k]).count("\n") + 1
             raise ValueError(
                 f"{parts[k]} is wider than its format and runs into the number beside it (line {line} of what is "

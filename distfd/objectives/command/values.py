@@ -23,7 +23,13 @@ LARGEST = 64 * 2**20
 
 Value: TypeAlias = float | NDArray[np.float64]
 
-_NUMBER = re.compile(r"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eEdD][+-]?[0-9]+)?|inf(?:inity)?|nan)", re.IGNORECASE)
+_NUMBER = re.compile(
+    r"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eEdD][+-]?[0-9]+)?|inf(?:inity)?|nan)",
+    re.IGNORECASE,
+)
+
+_NO_LETTER = re.compile(r"([+-]?(?:[0-9]+\.[0-9]*|\.[0-9]+))([+-][0-9]{1,3})")
+"""An exponent without its letter: Fortran's ``3.95756-109``, Nastran's ``2.1+5``. The point tells it from 12-5."""
 
 
 class OutputError(ValueError):
@@ -31,7 +37,7 @@ class OutputError(ValueError):
 
 
 def number(text: str) -> float:
-    """A printed number, Fortran's ``1.5D-3`` included; what is not wholly a number is refused, never cut short.
+    """A printed number, ``1.5D-3`` and ``1.5-103`` included; what is not wholly a number is refused, never cut short.
 
     Raises
     ------
@@ -39,6 +45,8 @@ def number(text: str) -> float:
         With the text.
     """
     text = text.strip()
+    if bare := _NO_LETTER.fullmatch(text):
+        return float(f"{bare[1]}e{bare[2]}")
     if not _NUMBER.fullmatch(text):
         raise OutputError(f"{short(text)} is not a number" if text else "there is only blank space")
     return float(re.sub("[dD]", "e", text) if text[-1].isdigit() else text)
@@ -69,8 +77,8 @@ def _has_bool(found: Any) -> bool:
 
 
 def read_text(path: Path) -> str:
-    """A whole file's text, lines ended by newline alone."""
-    return read_bytes(path).decode("utf-8", "replace").replace("\r\n", "\n")
+    """A whole file's text, lines ended by newline alone, without a byte order mark."""
+    return read_bytes(path).decode("utf-8", "replace").removeprefix("\ufeff").replace("\r\n", "\n")
 
 
 def read_bytes(path: Path) -> bytes:

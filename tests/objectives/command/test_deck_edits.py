@@ -78,7 +78,7 @@ def test_what_is_no_number_is_refused(tmp_path: Path, name: str, pointer: str, p
         ("c.yaml", "a: &n {t: 1}\nb: *n\n", {"/a/t": "a"}, "by an alias"),
         ("c.yaml", "a: 1\n---\na: 2\n", {"/a": "a"}, "is not YAML"),
         ("c.json", "3", {"": "a"}, "the whole document"),
-        ("c.ini", "a=3", {"/a": "a"}, "neither .json nor .yaml"),
+        ("c.toml", "a=3", {"/a": "a"}, "c.toml is none of .json, "),
         ("c.json", '{"a": 1}', {"/a": "b"}, r"/a:1: 'b' is undefined; known: a, x"),
         ("c.json", '{"a": 1}', {"/a": "'text'"}, r"/a: 'text' is not a number"),
         ("c.json", '{"a": 1}', {"a": "a"}, "a pointer starts with /"),
@@ -94,3 +94,75 @@ def test_mistakes_are_named(tmp_path: Path, name: str, text: str, changes: dict[
 def test_other_descriptions_are_refused(tmp_path: Path, spec: Any) -> None:
     with pytest.raises(InputError, match="needs a template, or"):
         read_input("target", spec, tmp_path)
+
+
+# ---- INI, namelists and XML: everything else stays to the letter
+
+INI = "top = 1 ; a remark\n[Flow]\n# mach = 9\nmach= 0.8   # of it\nalpha : 2.5e0\nname = x\n[Mesh]\nalpha = 3\n"
+NML = """\
+! a remark with alpha = 9
+&FLOW
+  Alpha = 2.5d0, beta(2) = 3.0 4.0 ! and beta = 1
+  name = 'alpha = 7', flag = .true.
+  list = 1., 2., 3.
+/
+&other alpha = 5 /
+"""
+XML = """\
+<?xml version="1.0"?>
+<!-- <case t="9"/> -->
+<case name="b\u00e9ta">
+  <wing span='10.5' t="2">
+    <rib>0.1</rib><rib> 0.2 </rib>
+    <tip><chord>3</chord></tip>
+  </wing>
+</case>
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "changes", "change"),
+    [
+        ("c.ini", INI, {"/Flow/mach": "a"}, ("mach= 0.8", "mach= 0.125")),
+        ("c.cfg", INI, {"/Mesh/alpha": "a"}, ("alpha = 3", "alpha = 0.125")),
+        ("c.ini", INI, {"/top": "a"}, ("top = 1 ;", "top = 0.125 ;")),
+        ("c.ini", INI, {"/Flow/alpha": "2 * a"}, ("2.5e0", "0.25")),
+        ("c.nml", NML, {"/flow/alpha": "a"}, ("2.5d0", "0.125")),
+        ("c.nml", NML, {"/flow/beta/2": "a"}, ("3.0 4.0", "0.125 4.0")),
+        ("c.nml", NML, {"/FLOW/beta/3": "a"}, ("3.0 4.0", "3.0 0.125")),
+        ("c.nml", NML, {"/flow/list/2": "a"}, ("2., 3.", "0.125, 3.")),
+        ("c.namelist", NML, {"/other/alpha": "a"}, ("alpha = 5", "alpha = 0.125")),
+        ("c.xml", XML, {"/case/wing/@span": "a"}, ("'10.5'", "'0.125'")),
+        ("c.xml", XML, {"/case/wing/@t": "a"}, ('t="2"', 't="0.125"')),
+        ("c.xml", XML, {"/case/wing/rib[2]": "a"}, (" 0.2 ", " 0.125 ")),
+        ("c.xml", XML, {"/case/wing/rib": "a"}, (">0.1<", ">0.125<")),
+        ("c.xml", XML, {"/case/wing/rib[1]": "a"}, (">0.1<", ">0.125<")),
+        ("c.xml", XML, {"/case/wing/tip/chord": "a"}, (">3<", ">0.125<")),
+    ],
+)
+def test_one_number_is_replaced(
+    tmp_path: Path, name: str, text: str, changes: dict[str, Any], change: tuple[str, str]
+) -> None:
+    old, new = change
+    assert text.count(old) == 1
+    assert edited(tmp_path, name, text, changes, a=0.125) == text.replace(old, new)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "pointer", "pattern"),
+    [
+        ("c.ini", INI, "/Flow/mack", r"is there 0 times; did you mean '/Flow/mach'"),
+        ("c.ini", INI, "/Flow/name", r"holds 'x', and only a number"),
+        ("c.ini", INI + "[Flow]\nmach = 2\n", "/Flow/mach", "is there 2 times"),
+        ("c.nml", NML, "/flow/name", r"holds .*only a number"),
+        ("c.nml", NML, "/flow/gamma", "is there 0 times"),
+        ("c.xml", XML, "/case/wing/rib[3]", "is there 0 times"),
+        ("c.xml", XML, "/case/@name", "only a number"),
+        ("c.xml", "<a><b></a>", "/a/b", "is not XML"),
+    ],
+)
+def test_what_is_no_place_for_a_number_is_told(
+    tmp_path: Path, name: str, text: str, pointer: str, pattern: str
+) -> None:
+    with pytest.raises(InputError, match=pattern):
+        edited(tmp_path, name, text, {pointer: "a"}, a=1.0)

@@ -14,6 +14,7 @@ from distfd.errors import InputError
 from distfd.objectives.command.expression import Expression
 
 VALUES = {"a": 2.0, "b": -3.0, "profile": np.array([1.0, 4.0, -2.0]), "other": np.array([1.0, 0.0, 2.0])}
+VALUES |= {"places": np.array([0.0, 2.0, 2.5]), "grid": np.arange(6.0).reshape(2, 3)}
 
 
 @pytest.mark.parametrize(
@@ -34,6 +35,18 @@ VALUES = {"a": 2.0, "b": -3.0, "profile": np.array([1.0, 4.0, -2.0]), "other": n
         ("dot(profile, other)", -3.0),
         ("mean((profile - other) ** 2)", 32 / 3),
         ("  a\n", 2.0),
+        ("profile[0] + profile[-1] * 10", -19.0),
+        ("sum(profile[1:]) + sum(profile[:-1])", 7.0),
+        ("sum(profile[::2])", -1.0),
+        ("grid[1, 2] + grid[-1, 0] + sum(grid[:, 1])", 13.0),
+        ("(a < 3) + (a <= 2) + (b > 0) + (a != b)", 3.0),
+        ("(0 < a < 3) * 10 + (a == 2)", 11.0),
+        ("sum(profile > 0)", 2.0),
+        ("where(b < 0, 10, 20) + sum(where(profile > 0, profile, 0))", 15.0),
+        ("norm(other) ** 2 + std(other) ** 2", 5.0 + 2 / 3),
+        ("norm(b)", 3.0),
+        ("trapezoid(profile)", 3.5),
+        ("trapezoid(profile, places)", 2.5 * 2 + 1.0 * 0.5),
     ],
 )
 def test_values(text: str, expected: float) -> None:
@@ -50,10 +63,17 @@ def test_arrays_stay_arrays() -> None:
         "__import__('os')",
         "a.real",
         "a.__class__",
-        "profile[0]",
+        "profile['a']",
+        "profile[0.5]",
+        "profile[a]",
+        "profile[True]",
+        "profile[::0]",
+        "profile[None]",
+        "(2 * profile)[0]",
         "'text'",
         "a if a else b",
-        "a < b",
+        "a in b",
+        "a is b",
         "a and b",
         "not a",
         "[a, b]",
@@ -135,3 +155,13 @@ def test_agrees_with_python(text: str, a: float, b: float) -> None:
     expected = eval(text, {"a": a, "b": b, "abs": abs})
     found = Expression(text, ("a", "b"))({"a": a, "b": b})
     assert found == expected or (math.isnan(found) and math.isnan(expected))
+
+
+def test_what_it_uses() -> None:
+    assert Expression("2 * a + max(b, 1)", ("a", "b", "c")).uses == {"a", "b"}
+
+
+@pytest.mark.parametrize("text", ["profile[7]", "a[0]", "trapezoid(profile, places[1:])"])
+def test_what_is_not_there_is_an_error(text: str) -> None:
+    with pytest.raises((IndexError, ValueError)):
+        Expression(text, VALUES)(VALUES)

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distfd.errors import InputError
+from distfd.objectives.command import text_files
 from distfd.objectives.command.outputs import parse_output
 from distfd.objectives.command.user_function import UserFunction
 from distfd.objectives.command.values import LARGEST, OutputError, as_value, number
@@ -243,11 +244,164 @@ def test_too_large_is_said_without_reading(tmp_path: Path) -> None:
     path = tmp_path / "out"
     with path.open("wb") as file:
         os.truncate(file.fileno(), LARGEST + 1)
-    for kind in ({"json": ""}, {"regex": "(a)"}, {"npy": 0}, {"columns": {"line": 1, "from": 1, "to": 2}}):
+    for kind, pattern in (
+        ({"json": ""}, "too large"),
+        ({"regex": "(a)"}, "too large: 64 MiB, and no text, as a line"),
+        ({"npy": 0}, "no .npy file"),
+        ({"columns": {"line": 1, "from": 1, "to": 2}}, "too large: 64 MiB, and no text, as line 1"),
+        ({"token": {"line": "a", "field": 1}}, "too large: 64 MiB, and no text, as line 1"),
+        ({"csv": {"column": 1, "row": 1}}, "too large: 64 MiB, and no text, as line 1"),
+    ):
         output = parse_output("J", {"file": "out", **kind}, str(tmp_path))
         assert not isinstance(output.extractor, UserFunction)
-        with pytest.raises(OutputError, match="too large"):
+        with pytest.raises(OutputError, match=pattern):
             output.extractor.read(path)
+
+
+# ---- files past the limit of those that are read whole
+
+
+@pytest.fixture
+def long_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A solver's log that is past the limit, set to 0.5 MB: 10,000 lines, and a last word."""
+    path = tmp_path / "out"
+    line = "iteration {:8d} residual = {:.5e} and some words to make it as long as such lines are\n"
+    lines = [line.format(k, 1 / (k + 1)) for k in range(10_000)]
+    path.write_text("".join([*lines, "FINAL\n\nenergy -76.026765 Hartree\n"]))
+    monkeypatch.setattr(text_files, "LARGEST", 2**19)
+    monkeypatch.setattr(text_files, "_PIECE", 10_007)
+    monkeypatch.setattr(text_files, "_GUARD", 1_000)
+    assert path.stat().st_size > 2**19
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ({"regex": r"^energy\s+(\S+)"}, -76.026765),
+        ({"regex": r"residual = (\S+)", "which": "last"}, 1e-4),
+        ({"regex": r"residual = (\S+)", "which": "first"}, 1.0),
+        ({"regex": r"^iteration +(\d+) ", "which": 7_778}, 7_777.0),
+        ({"regex": r"^iteration +(\d+) ", "which": -2}, 9_998.0),
+        ({"regex": r"FINAL\s+energy (\S+)"}, -76.026765),
+        ({"columns": {"line": -4, "from": 11, "to": 18}}, 9_999.0),
+        ({"columns": {"line": 5_001, "from": 11, "to": 18}}, 5_000.0),
+        ({"token": {"line": "^FINAL", "below": 2, "field": 2}}, -76.026765),
+        ({"token": {"line": "residual", "field": 5}, "which": "last"}, 1e-4),
+        ({"token": {"line": "residual", "field": 2, "below": 1}, "which": -2}, 9_999.0),
+        ({"csv": {"column": 2, "row": -1, "header": False, "delimiter": "whitespace", "until": "^FINAL"}}, 9_999.0),
+    ],
+)
+def test_a_log_of_any_length(long_log: Path, kind: dict[str, Any], value: float) -> None:
+    output = parse_output("J", {"file": "out", **kind}, str(long_log.parent))
+    assert not isinstance(output.extractor, UserFunction)
+    assert output.extractor.read(long_log) == value
+
+
+def test_all_matches_of_a_long_log_are_there_once(long_log: Path) -> None:
+    output = parse_output("J", {"file": "out", "regex": r"^iteration +(\d+)", "which": "all"}, str(long_log.parent))
+    assert not isinstance(output.extractor, UserFunction)
+    np.testing.assert_array_equal(output.extractor.read(long_log), np.arange(1e4))
+
+
+# ---- words of lines
+
+
+LOG = """\
+cycle 1
+ TOTAL ENERGY
+   a      b      c
+   1.0   -2.5D+01   3,
+cycle 2
+ TOTAL ENERGY
+   a      b      c
+   1.5   3.95756-109   4,7
+"""
+
+
+@pytest.mark.parametrize(
+    ("spec", "value"),
+    [
+        ({"token": {"line": "TOTAL ENERGY", "below": 2, "field": 2}, "which": "first"}, -25.0),
+        ({"token": {"line": "TOTAL ENERGY", "below": 2, "field": 2}, "which": "last"}, 3.95756e-109),
+        ({"token": {"line": "TOTAL ENERGY", "below": 2, "field": 1}, "which": "all"}, [1.0, 1.5]),
+        ({"token": {"line": "^cycle", "field": -1}, "which": 2}, 2.0),
+        ({"token": {"line": "cycle 2", "field": 2}}, 2.0),
+        ({"token": {"line": -1, "field": 1}}, 1.5),
+        ({"token": {"line": 8, "field": 2, "delimiter": "comma"}}, 7.0),
+    ],
+)
+def test_token(tmp_path: Path, spec: dict[str, Any], value: Any) -> None:
+    np.testing.assert_array_equal(read(tmp_path, LOG.encode(), **spec), value)
+
+
+@pytest.mark.parametrize(
+    ("spec", "pattern"),
+    [
+        ({"token": {"line": "TOTAL", "below": 2, "field": 1}}, "matches 2 times, and must match exactly once"),
+        ({"token": {"line": "cycle 2", "below": 9, "field": 1}}, "the line 9 below a match of 'cycle 2' is missing"),
+        ({"token": {"line": "cycle 2", "field": 3}}, "line 5 has no field 3, only 2: 'cycle 2'"),
+        ({"token": {"line": 4, "field": -1}}, "line 4, field -1: '3,' is not a number"),
+        ({"token": {"line": 99, "field": 1}}, "it has no line 99, only 8"),
+        ({"token": {"line": "nowhere", "field": 1}, "which": "last"}, "matches 0 times"),
+    ],
+)
+def test_a_token_that_is_not_there(tmp_path: Path, spec: dict[str, Any], pattern: str) -> None:
+    with pytest.raises(OutputError, match=pattern):
+        read(tmp_path, LOG.encode(), **spec)
+
+
+# ---- tables as programs write them
+
+
+@pytest.mark.parametrize(
+    ("text", "spec", "value"),
+    [
+        ("# Time Cd Cl\n0.1 1.0 2.0\n0.2 1.5 2.5\n", {"column": "Cl", "row": -1, "delimiter": "whitespace"}, 2.5),
+        ("#Time\tCd\n0.1\t1.0\n", {"column": "Time", "row": 1, "delimiter": "tab"}, 0.1),
+        (
+            "# Forces\n# magUInf : 10\n# Time \t Cd \t Cl\n0.1\t1.0\t2.0\n0.2\t1.5\t2.5\n",
+            {"column": "Cd", "row": -1, "delimiter": "whitespace", "comment": "#"},
+            1.5,
+        ),
+        ("% a remark\nx,y\n1,2\n% another\n3,4\n", {"column": "y", "row": "all", "comment": "%"}, [2.0, 4.0]),
+        ("\ufeffx;y\n1,5;2,25\n", {"column": "y", "row": 1, "delimiter": "semicolon", "decimal": ","}, 2.25),
+        ("\ufeffx;y\n1,5;2,25\n", {"column": "x", "row": 1, "delimiter": ";", "decimal": ","}, 1.5),
+        ("x;y\n1,5;2,25\n1,7;3\n", {"column": "y", "where": {"x": 1.7}, "delimiter": ";", "decimal": ","}, 3.0),
+        (
+            "x y\n1 2\n3 4\n\nEnd of the run.\n",
+            {"column": "y", "row": -1, "delimiter": "whitespace", "until": "^$"},
+            4.0,
+        ),
+        (
+            "log\nRESULTS at 3\n n  u\n 1  0.5\n 2  0.7\nend of table here\n",
+            {"column": "u", "row": -1, "delimiter": "whitespace", "start": "^RESULTS", "until": "^end"},
+            0.7,
+        ),
+        ("a\r\nx,y\r\n1,2\r\n", {"column": "y", "row": 1, "skip": 1}, 2.0),
+        ('x,y\n"1","2.1+5"\n', {"column": "y", "row": 1}, 2.1e5),
+    ],
+)
+def test_tables(tmp_path: Path, text: str, spec: dict[str, Any], value: Any) -> None:
+    np.testing.assert_array_equal(read(tmp_path, text.encode(), csv=spec), value)
+
+
+@pytest.mark.parametrize(
+    ("text", "spec", "pattern"),
+    [
+        (
+            "x y\n1 2\nEnd of the run\n",
+            {"column": "y", "row": -1, "delimiter": "whitespace"},
+            "`until` says where a table ends",
+        ),
+        ("x y\n1 2\n", {"column": "y", "row": 1, "start": "nowhere"}, "start: no line matches 'nowhere'"),
+        ("x\n", {"column": "x", "row": -1}, "no row -1, only 0 below the header"),
+        ("# only\n", {"column": "x", "row": -1, "comment": "#"}, "it is empty"),
+    ],
+)
+def test_a_table_that_is_none(tmp_path: Path, text: str, spec: dict[str, Any], pattern: str) -> None:
+    with pytest.raises(OutputError, match=pattern):
+        read(tmp_path, text.encode(), csv=spec)
 
 
 @pytest.mark.parametrize(

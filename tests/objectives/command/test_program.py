@@ -302,3 +302,24 @@ def test_a_failure_names_coordinate_x_directory_and_the_last_lines(tmp_path: Pat
     if fault != "missing":
         said = [line.strip() for line in text.splitlines()]
         assert [line for line in said if line.isdigit()] == [str(k) for k in range(81, 101)]
+
+
+# ---- programs that return early
+
+
+@pytest.mark.parametrize(
+    "start", ["(sleep 0.3; echo 'J = 3' > out.txt) &", "setsid sh -c \"sleep 0.3; echo 'J = 3' > out.txt\" &"]
+)
+def test_a_file_that_comes_after_the_program_is_waited_for(tmp_path: Path, start: str) -> None:
+    output = {"J": {"file": "out.txt", "regex": r"^J = (\S+)"}}
+    made = program(tmp_path, shell(start), outputs=output, wait_for={"file": "out.txt", "timeout": 20})
+    assert evaluate(made) == 3.0
+
+
+def test_what_is_waited_for_in_vain_is_named(tmp_path: Path) -> None:
+    made = program(tmp_path, shell("sleep 60 & echo J = 1"), wait_for={"file": "out.txt", "timeout": 0.2})
+    with pytest.raises(ProgramTimeout, match=r"wait_for: out\.txt was not there 0\.\d+ s after the program returned"):
+        evaluate(made)
+    for wrong in ({"timeout": 3}, {"file": "a", "timeout": 0}, {"file": "/a"}, "out.txt"):
+        with pytest.raises(InputError, match="wait_for"):
+            program(tmp_path, ["true"], wait_for=wrong)

@@ -64,11 +64,15 @@ def test_what_is_read_back_is_what_was_written(
     assert offsets(made, [x, 0.0], 0, value) == expected
 
 
-def test_an_expression_of_parameters_is_followed_too(tmp_path: Path) -> None:
-    made = objective(tmp_path, '{{ (2 * a + b) | fmt(".2f") }}')
-    # 2 a + b moves from 3.00 to 3.0132, and is written as 3.01: 0.01 of the 0.0132 arrive.
-    np.testing.assert_allclose(offsets(made, [1.0, 1.0], 0, 1.0066), [0.0066 * 0.01 / 0.0132], rtol=1e-9)
-    np.testing.assert_allclose(offsets(made, [1.0, 1.0], 1, 1.0132), [0.01], rtol=1e-9)
+def test_a_function_of_parameters_is_given_the_nominal_step_where_six_digits_of_its_change_are_written(
+    tmp_path: Path,
+) -> None:
+    made = objective(tmp_path, '{{ (2 * a + b) | fmt(".8f") }}')
+    assert offsets(made, [1.0, 1.0], 0, 1.0066) == 1.0066 - 1.0
+    for form, digits in ((".2f", "1 digit is"), (".6f", "5 digits are")):
+        coarse = objective(tmp_path, f'{{{{ (2 * a + b) | fmt("{form}") }}}}')
+        with pytest.raises(InputError, match=rf"deck\.j2:1, .*of whose change {digits} written.*write it in full"):
+            offsets(coarse, [1.0, 1.0], 0, 1.0066)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +95,9 @@ def test_a_swallowed_step_is_an_error(tmp_path: Path, text: str, pattern: str) -
 
 def test_two_formats_that_disagree_are_an_error(tmp_path: Path) -> None:
     made = objective(tmp_path, '{{ a }} {{ a | fmt(".3f") }}')
-    with pytest.raises(InputError, match=r"becomes 0.001 in deck \(fmt\(\".3f\"\)\) and 0.0014.* in deck \(in full\)"):
+    with pytest.raises(
+        InputError, match=r"becomes 0.001 in deck \(fmt\(\".3f\"\)\) and 0.0014.* in deck \(in full\): write"
+    ):
         offsets(made, [1.0, 2.0], 0, 1.0014)
     assert offsets(made, [1.0, 2.0], 0, 1.001) == pytest.approx(0.001, rel=1e-2)
 
@@ -153,3 +159,144 @@ def test_steps_from_noise_divide_by_what_was_written(tmp_path: Path, step: Any) 
     # Of a parabola a central difference by the true steps is exact, whatever the format makes of them.
     if step == "auto":
         np.testing.assert_allclose(found.derivative, [5.0], rtol=1e-9)
+
+
+# ---- widths at every point
+
+
+@pytest.mark.parametrize(
+    ("text", "x", "value", "pattern"),
+    [
+        (
+            'title\nGRID           1        {{ a | fmt("8.6f") }}     2.5     1.0',
+            9.9999,
+            10.0009,
+            r"deck\.j2:2, .*fmt.*: '10.000900' has another width than '9.999900'.*9 wide, or use 8.5 with fewer digits",
+        ),
+        ('{{ a | fmt("6.4f") }} 1', 0.0, -0.01, "'-0.0100' has another width than '0.0000'"),
+        ('{{ a | fmt("6.4f") }}', -0.01, 0.01, "'0.0100' has another width than '-0.0100'"),
+        ('{{ "%6.4f" | format(a) }} 1', 0.0, -0.01, "another width"),
+        ('{{ "%6.4f" % a }} 1', 0.0, -0.01, "another width"),
+        ("{{ '{:6.4f}'.format(a) }} 1", 0.0, -0.01, "another width"),
+        ('{{ ("%.4f" % a).rjust(6) }} 1', 0.0, -0.01, "another width"),
+        ('{% macro f(v) %}{{ v | fmt("6.4f") }},{% endmacro %}{{ f(a) }}{{ f(b) }}', 0.0, -0.01, "another width"),
+        ('{{ a | fmt("6.4f") ~ "," }} 1', 0.0, -0.01, "another width"),
+        ('{{ a | fmt(".5f") }}{{ b | fmt("8.5f") }}', 9.0, 9.5, None),
+        ('{{ b | fmt("8.5f") }}{{ a | fmt("8.5f") }}', 9.0, 10.5, "'10.50000' comes to touch ' 5.00000' beside it"),
+        ('5.0{{ a | fmt("8.5f") }}', 9.0, 10.5, "'10.50000' comes to touch the number beside it"),
+        ('{{ a | fmt("<8.4f") }}{{ b }}', 9.0, 100.5, "'100.5000' comes to touch '5' beside it"),
+        ("{{ a }}{{ b }}", 9.0, 10.0, "'9' touches '5' beside it"),
+        ('{{ b | fmt("<8.5f") }}{{ a }}', 9.0, 10.0, None),
+        ('{{ a | fmt("9.5f") }}{{ b | fmt("9.5f") }}', 9.0, 1.5, None),
+        ('{{ a | fmt("9.3f") }}50.000', 1234.5, 1234.75, None),
+        ('{{ a | fmt("9.3f") }}50.000', 12345.5, 12345.75, None),  # it has its columns, before and after
+        ("{{ a }},{{ b }}", 9.0, 10.0, None),
+        ('{{ a | fmt(".4f") }} 1', 9.0, 10.0, None),
+    ],
+)
+def test_fields_keep_their_width_and_their_distance(
+    tmp_path: Path, text: str, x: float, value: float, pattern: str | None
+) -> None:
+    made = objective(tmp_path, text)
+    if pattern is None:
+        assert offsets(made, [x, 5.0], 0, value) == pytest.approx(value - x, rel=1e-9)
+    else:
+        with pytest.raises(InputError, match=rf"^step: a \(coordinate 0\) is moved from {x!r} by .*{pattern}"):
+            offsets(made, [x, 5.0], 0, value)
+
+
+def test_no_program_runs_where_a_field_outgrows_its_columns(tmp_path: Path) -> None:
+    """The issue's case: 1.83e8 was found for 7.33e5, as the fields behind had moved."""
+    text = 'GRID           1        {{ a | fmt("8.6f") }}     2.5     1.0\n'
+    argv = ["sh", "-c", "touch ../ran; cut -c 33-40 deck"]
+    made = objective(tmp_path, text, ("a",), argv=argv, work=tmp_path / "work")
+    with pytest.raises(InputError, match="another width"):
+        distfd.gradient(made, [9.9999], step=distfd.AbsoluteStep(1e-3), executor="serial")
+    assert not (tmp_path / "work" / "ran").exists()
+
+
+# ---- places that have one step differently
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{{ a | fmt("7.4f") }} {{ a*100 }}',
+        '{{ a | fmt("7.4f") }} {{ a**2 }}',
+        '{{ a | fmt("7.4f") }} {{ a }}',
+        '{{ "%7.4f" % a }}\n{{ "%8.5f" % a }}',
+        "{{ (a | string)[:6] }} {{ a }}",
+        '{{ (a * 1e4) | int / 1e4 }} {{ a | fmt("12.8f") }}',
+        '{{ "%7.4f %g" % (a, a * 100) }}',
+        "{{ a | fmt('8.4e') }} {{ a | fmt('8.4f') }} {{ a }}",
+    ],
+)
+def test_places_with_different_digits_are_an_error(tmp_path: Path, text: str) -> None:
+    made = objective(tmp_path, text)
+    with pytest.raises(InputError, match=r"deck \(|six are needed"):
+        offsets(made, [0.12345678, 5.0], 0, 0.12345678 + 1.44e-4)
+
+
+def test_one_place_in_a_deck_and_one_in_an_argument(tmp_path: Path) -> None:
+    made = objective(tmp_path, '{{ a | fmt("7.4f") }}', argv=["echo", "{{ a }}"])
+    with pytest.raises(InputError, match=r"becomes 0.0001 in deck \(fmt.*and 0.000144 in argv\[1\] \(in full\)"):
+        offsets(made, [0.12345678, 5.0], 0, 0.12345678 + 1.44e-4)
+
+
+# ---- what is built otherwise
+
+
+@pytest.mark.parametrize(
+    ("text", "pattern"),
+    [
+        ("{% if a > 1 %}on {% endif %}{{ a }}", "at 1.1 deck is built otherwise: a condition"),
+        ("{{ a }}{% for k in range((a * 10) | int) %} {{ k }}{% endfor %}", "at 1.1 deck is built otherwise"),
+        ("{{ 'on' if a > 1 else 'off' }}", "'off' becomes 'on', which is no number that changes"),
+        ("{{ a }}{% if a > 1 %}{{ nothing }}{% endif %}", "with 1.1 its inputs cannot be written: .*'nothing'"),
+        ("{% if a > 0 %}on{% endif %}", "deck does not change: what it does with it swallows it"),
+        ("{{ (a * 3) | int / 3 }} {{ a }}", "swallows it|moves in jumps"),
+        ("{{ (a * 300) | int / 3 }}", "moves in jumps"),
+    ],
+)
+def test_a_deck_that_is_built_otherwise_at_x_plus_h(tmp_path: Path, text: str, pattern: str) -> None:
+    with pytest.raises(InputError, match=rf"^step: a \(coordinate 0\) is moved from 1.0 by 0.1.*({pattern})"):
+        offsets(objective(tmp_path, text), [1.0, 5.0], 0, 1.1)
+
+
+def test_a_condition_that_holds_throughout_is_no_matter(tmp_path: Path) -> None:
+    made = objective(tmp_path, "{% if a > 0.5 and b > 0 %}{{ a | fmt('9.4f') }} {{ b }}{% endif %}")
+    assert offsets(made, [1.00004, 5.0], 0, 1.1) == pytest.approx(0.1, rel=1e-9)
+    assert offsets(made, [1.00004, 5.0], 1, 5.1) == 5.1 - 5.0
+
+
+def test_json_and_yaml_are_read_as_decks_are(tmp_path: Path) -> None:
+    (tmp_path / "case.json").write_text('{"w": 1.0, "v": 2.0}')
+    inputs = {"case.json": {"edit": "case.json", "set": {"/w": 'a | fmt(".3f")', "/v": "100 * b"}}}
+    made = objective(tmp_path, "", inputs=inputs)
+    assert offsets(made, [1.2344, 5.0], 0, 1.2361) == pytest.approx(0.002, rel=1e-9)
+    assert offsets(made, [1.2344, 5.0], 1, 5.001) == 5.001 - 5.0
+    with pytest.raises(InputError, match=r"case\.json does not change: fmt\(\".3f\"\) swallows it"):
+        offsets(made, [1.2344, 5.0], 0, 1.23441)
+
+
+# ---- parameters in value
+
+
+def test_a_parameter_in_value_is_there_in_full(tmp_path: Path) -> None:
+    """A penalty on mass, which the program does not know of; its own deck is written in full, or the two disagree."""
+    options: dict[str, Any] = {"argv": ["cat", "deck"], "value": "J + 10 * a ** 2"}
+    found = distfd.gradient(
+        objective(tmp_path, "{{ a }}", ("a",), **options), [3.0], executor="serial", scheme="central"
+    )
+    np.testing.assert_allclose(found, [61.0], rtol=1e-9)
+    coarse = objective(tmp_path, '{{ a | fmt(".3f") }}', ("a", "b"), **options)
+    with pytest.raises(InputError, match=r"becomes 0.001 in deck \(fmt.*and 0.0014 in value \(in full\)"):
+        offsets(coarse, [1.0, 2.0], 0, 1.0014)
+    assert offsets(coarse, [1.0, 2.0], 0, 1.002) == pytest.approx(0.002, rel=1e-9)
+
+
+def test_an_output_goes_before_a_parameter_of_its_name(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"outputs": {"a": {"file": "stdout", "regex": "(.+)"}}, "value": "2 * a"}
+    made = objective(tmp_path, "{{ 5 * a }}", ("a",), **options)
+    assert made.in_value == frozenset()
+    assert made.make().evaluate(np.array([3.0])) == 30.0

@@ -28,8 +28,15 @@ def test_numbers_round_trip(value: float) -> None:
     assert float(render("{{ x[1] * 1 }}", x=(0.0, value))) == value
 
 
-def test_seventeen_digits() -> None:
-    assert render("{{ a }}|{{ 2 }}|{{ 'text' }}", a=0.1) == "0.10000000000000001|2|text"
+def test_the_shortest_digits_that_read_back() -> None:
+    assert render("{{ a }}|{{ 2 }}|{{ 'text' }}|{{ 3 * a }}", a=0.1) == "0.1|2|text|0.30000000000000004"
+    assert [render("{{ a }}", a=value) for value in (2.0, -0.0, 1e-5, 1e22, 1e5)] == [
+        "2",
+        "-0",
+        "1e-05",
+        "1e+22",
+        "100000",
+    ]
 
 
 def test_fmt_writes_as_asked() -> None:

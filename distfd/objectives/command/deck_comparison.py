@@ -1,0 +1,228 @@
+"""What stands in a program's input at one point and at another, compared as text: which numbers changed, and how.
+
+Nothing is known here of formats. Inputs are written at points near x; where their texts differ in numbers alone, each
+of these is a `Slot`, with its text at every point.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from distfd.core.errors import InputError
+from distfd.objectives.command.arguments import Arguments
+from distfd.objectives.command.formats import in_full
+from distfd.objectives.command.inputs import compiled, variables
+from distfd.objectives.command.spec import whole
+from distfd.objectives.command.templates import AFTER, BEFORE, Mark
+from distfd.objectives.command.values import number
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import ArrayLike
+
+    from distfd.objectives.command.inputs import Written
+    from distfd.objectives.command.spec import ProgramSpec
+
+_NUMBER = re.compile(
+    r"[+-]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eEdD][+-]?[0-9]+|[+-][0-9]{1,3}(?![0-9.]))?"
+    r"|[+-]?[0-9]+(?:[eEdD][+-]?[0-9]+)?"
+)
+"""A number within a text; with a point its exponent may lack the letter."""
+
+_LEFT, _RIGHT = re.compile(r"[0-9.]+(?:[eEdD][+-]?)?\Z"), re.compile(r"[0-9.]+")
+"""What belongs to a number and stands in the template itself, before or behind a mark."""
+
+
+_ONE_BY_ONE = 100
+"""Parameters that are looked at one by one."""
+
+
+@dataclass(frozen=True)
+class Printed:
+    """A number as it is written.
+
+    Attributes
+    ----------
+    text : str
+    value : float
+    unit : float
+        What one of its last digit is worth.
+    """
+
+    text: str
+    value: float
+    unit: float
+
+    @property
+    def digits(self) -> int:
+        """How many significant digits it has."""
+        mantissa = re.split("[eEdD]|(?<=.)[+-]", self.text)[0]
+        return len(re.sub("[^0-9]", "", mantissa).lstrip("0"))
+
+
+@lru_cache(maxsize=1 << 14)
+def printed(text: str) -> Printed:
+    """The number that a text is."""
+    found = re.fullmatch(r"[+-]?[0-9]*(?:\.([0-9]*))?(?:[eEdD]?([+-]?[0-9]+))?", text.strip())
+    assert found is not None, "only numbers are asked for"
+    power = int(found[2] or 0) - len(found[1] or "")
+    return Printed(text, number(text), float(f"1e{power}"))
+
+
+@dataclass(slots=True)
+class Field:
+    """What one mark has written.
+
+    Attributes
+    ----------
+    file : str
+        The input in which it stands.
+    mark : Mark
+    text : str
+    excess : int or None
+        By how many characters it is wider than its format says; None where that fixes no width.
+    """
+
+    file: str
+    mark: Mark
+    text: str
+    excess: int | None
+
+
+@dataclass(frozen=True)
+class Look:
+    """All that is written at one point.
+
+    Attributes
+    ----------
+    between : list of str
+        What stands between marks, one more in each file than there are fields.
+    fields : list of Field
+    place : list of int
+        For each field the number of the text before it in ``between``.
+    """
+
+    between: list[str]
+    fields: list[Field]
+    place: list[int]
+
+    def is_built_like(self, other: Look) -> bool:
+        """Whether both are the same but for what marks have written."""
+        return self.between == other.between and self.place == other.place
+
+    def changed(self, other: Look) -> list[int]:
+        """The fields whose texts differ."""
+        pairs = enumerate(zip(self.fields, other.fields, strict=True))
+        return [k for k, (here, there) in pairs if here.text != there.text]
+
+    def numbers(self, k: int) -> tuple[list[str], list[str]]:
+        """The numbers of field k, and what stands between them, with runs of blanks as one.
+
+        Digits that stand in the template itself beside the field are part of its numbers, but for fields of fixed
+        width, which end where their columns do.
+        """
+        text, before, after = self.fields[k].text, self.between[self.place[k]], self.between[self.place[k] + 1]
+        if self.fields[k].excess is not None:
+            before = after = ""
+        if (left := _LEFT.search(before)) and text[:1] in AFTER:
+            text = left[0] + text
+        if (right := _RIGHT.match(after)) and text[-1:] in BEFORE:
+            text += right[0]
+        found = _NUMBER.findall(text)
+        return found, [" ".join(rest.split()) for rest in _NUMBER.split(text)]
+
+    def touches(self, k: int, text: str) -> tuple[bool, bool]:
+        """Whether field k, had it this text, would run into a number before it, and into one behind it."""
+        before, after = self._neighbour(k, -1)[-1:], self._neighbour(k, 1)[:1]
+        first, last = text[:1], text[-1:]
+        return before in BEFORE and first in AFTER, last in BEFORE and after in AFTER
+
+    def neighbouring(self, k: int, side: int) -> Field | None:
+        """The field that stands right before (-1) or behind (1) field k, with nothing between."""
+        if self.between[self.place[k] + (side > 0)] or not 0 <= k + side < len(self.fields):
+            return None
+        return self.fields[k + side] if abs(self.place[k + side] - self.place[k]) == 1 else None
+
+    def _neighbour(self, k: int, side: int) -> str:
+        fixed = self.between[self.place[k] + (side > 0)]
+        field = None if fixed else self.neighbouring(k, side)
+        return field.text if field is not None else fixed
+
+
+class Inputs:
+    """All that is written for a program from the parameters.
+
+    Parameters
+    ----------
+    objective : ProgramSpec
+    x : (d,) ndarray
+        Around which looks are taken.
+    """
+
+    def __init__(self, objective: ProgramSpec, x: ArrayLike) -> None:
+        self._objective = objective
+        self._at = list(objective.parameters(x).values())
+        self._decks: dict[str, Written] = {name: compiled(source) for name, source in objective.decks.items()}
+        self._decks |= Arguments(objective, objective.names).decks
+        self.names: Sequence[str] = objective.names or [f"x[{k}]" for k in range(len(self._at))]
+        self._in_value = [k for k, name in enumerate(self.names) if name in objective.in_value]
+        self.whole = frozenset(k for k, name in enumerate(self.names) if name in objective.integers)
+        self.mentioned: frozenset[str] = frozenset().union(
+            objective.in_value, *(deck.names for deck in self._decks.values())
+        )
+
+    def mentioning(self, coordinate: int) -> str:
+        """The first input that mentions a coordinate."""
+        wanted = {self.names[coordinate], "x"}
+        return next((name for name, deck in self._decks.items() if wanted & deck.names), "the input")
+
+    def without_effect(self, names: Sequence[str]) -> list[str]:
+        """Those of these parameters that change nothing that is written; of many, none or all that are told of."""
+        base, where = self.look(), {name: k for k, name in enumerate(self.names)}
+
+        def still(some: Sequence[str]) -> bool:
+            moves = {where[name]: self._at[where[name]] * 1.37214093 + 0.61803398874989485 for name in some}
+            try:
+                look = self.look(moves)
+            except InputError:
+                return False
+            return look.is_built_like(base) and not base.changed(look)
+
+        if still(names):
+            return list(names)
+        return [name for name in names if still([name])] if len(names) <= _ONE_BY_ONE else []
+
+    def look(self, moves: Mapping[int, float] | None = None) -> Look:
+        """What is written at x with these coordinates moved to other values.
+
+        Raises
+        ------
+        InputError
+            If it cannot be written.
+        """
+        values = self._at
+        if moves:
+            values = values.copy()
+            for k, value in moves.items():
+                values[k] = whole(self.names[k], value) if k in self.whole else value
+        between: list[str] = []
+        fields: list[Field] = []
+        place: list[int] = []
+        # Where there are warm starts, points are compared with x by the decks of those: x alone starts cold.
+        known: dict[str, Any] = variables(values, self._objective.names, warm=True if self._objective.restart else None)
+        for name, deck in self._decks.items():
+            for part in deck.parts(known):
+                if part.mark is None:
+                    between.append(part.text)
+                else:
+                    place.append(len(between) - 1)
+                    fields.append(Field(name, part.mark, part.text, part.excess))
+        for k in self._in_value:  # which has it in full, whatever the program reads
+            between += ["", ""]
+            place.append(len(between) - 2)
+            fields.append(Field("value", Mark("value", self.names[k]), in_full(values[k]), None))
+        return Look(between, fields, place)

@@ -1,0 +1,169 @@
+"""Where numbers stand in files of some formats, so that they can be replaced and all else stays to the letter."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+from xml.parsers import expat
+
+from distfd.core.errors import InputError
+from distfd.core.suggestions import did_you_mean
+from distfd.objectives.command.formats import is_number
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+Places = dict[tuple[str, ...], list[tuple[int, int]]]
+"""Path of each value, and where it begins and ends; several where a path is there more than once."""
+
+
+def ini_places(text: str) -> Places:
+    """Values of an INI file: ``(section, key)``, and ``(key,)`` before the first section."""
+    found: Places = {}
+    section: tuple[str, ...] = ()
+    at = 0
+    for line in text.splitlines(keepends=True):
+        if head := re.match(r"\s*\[([^\]]+)\]", line):
+            section = (head[1].strip(),)
+        elif entry := re.match(r"\s*([^=:#;\s][^=:]*?)\s*[=:]\s*([^\s#;]+)", line):
+            found.setdefault((*section, entry[1]), []).append((at + entry.start(2), at + entry.end(2)))
+        at += len(line)
+    return found
+
+
+_NAMELIST = re.compile(
+    r"(?P<skip>![^\n]*|'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\")|[&$](?P<group>\w+)|(?P<end>/|[&$]end\b)"
+    r"|(?P<name>[A-Za-z_][\w%]*)\s*(?:\((?P<index>[0-9]+)\))?\s*=|(?P<value>[^\s,=!'\"/&$]+)",
+    re.IGNORECASE,
+)
+
+
+def namelist_places(text: str) -> Places:
+    """Values of Fortran namelists: ``(group, name)``, and ``(group, name, n)`` for the n-th of several, from 1.
+
+    Names are in lower case, as Fortran tells them apart by letters alone.
+    """
+    found: Places = {}
+    group, name, count = "", "", 0
+    for token in _NAMELIST.finditer(text):
+        kind = token.lastgroup
+        if token["group"] and token["group"].lower() != "end":
+            group, name = token["group"].lower(), ""
+        elif token["end"] or token["group"]:
+            group, name = "", ""
+        elif token["name"] and group:
+            name, count = token["name"].lower(), int(token["index"] or 1) - 1
+        elif kind in ("value", "skip") and name and not token[0].startswith("!"):
+            count += 1
+            span = token.span()
+            if count == 1:
+                found.setdefault((group, name), []).append(span)
+            found.setdefault((group, name, str(count)), []).append(span)
+    return found
+
+
+def xml_places(text: str) -> Places:
+    """Texts of elements and values of attributes: ``(case, wing, span)``, ``(case, wing, @span)``.
+
+    The n-th of several elements of one name beside each other is ``rib[n]``, from 1.
+
+    Raises
+    ------
+    InputError
+        If it is not XML.
+    """
+    reader = _XmlReader(text.encode("utf-8", "surrogateescape"))
+    return reader.found
+
+
+_TAG = re.compile(rb"<(?:\"[^\"]*\"|'[^']*'|[^>\"'])*>")
+
+
+class _XmlReader:
+    """What an XML parser meets, with its places."""
+
+    def __init__(self, raw: bytes) -> None:
+        self.found: Places = {}
+        self._raw = raw
+        self._path: list[tuple[str, ...]] = [()]
+        self._counts: list[dict[str, int]] = [{}]
+        self._texts: list[list[tuple[int, int]]] = [[]]
+        self._parser = parser = expat.ParserCreate()
+        parser.StartElementHandler, parser.EndElementHandler = self._start, self._end
+        parser.CharacterDataHandler = self._data
+        try:
+            parser.Parse(raw, True)
+        except expat.ExpatError as error:
+            raise InputError(f"is not XML: {error}") from error
+
+    def _characters(self, begin: int, end: int) -> tuple[int, int]:
+        before = len(self._raw[:begin].decode("utf-8", "surrogateescape"))
+        return before, before + len(self._raw[begin:end].decode("utf-8", "surrogateescape"))
+
+    def _start(self, name: str, attributes: Mapping[str, str]) -> None:
+        begin = self._parser.CurrentByteIndex
+        self._counts[-1][name] = n = self._counts[-1].get(name, 0) + 1
+        self._path.append((*self._path[-1], name if n == 1 else f"{name}[{n}]"))
+        self._counts.append({})
+        self._texts.append([])
+        tag = _TAG.match(self._raw, begin)
+        for key in attributes if tag is not None else ():
+            pattern = rb"\s" + re.escape(key.encode()) + rb"\s*=\s*([\"'])(.*?)\1"
+            value = re.search(pattern, tag[0] if tag is not None else b"", re.DOTALL)
+            if value is not None:
+                self._add(f"@{key}", self._characters(begin + value.start(2), begin + value.end(2)))
+
+    def _data(self, content: str) -> None:
+        if content.strip():
+            lead = content[: len(content) - len(content.lstrip())].encode()
+            first = self._parser.CurrentByteIndex + len(lead)
+            self._texts[-1].append((first, first + len(content.strip().encode())))
+
+    def _end(self, _: str) -> None:
+        texts = self._texts.pop()
+        if len(texts) == 1:
+            self._add("", self._characters(*texts[0]))
+        self._path.pop()
+        self._counts.pop()
+
+    def _add(self, attribute: str, span: tuple[int, int]) -> None:
+        for path in _aliases(self._path[-1]):
+            self.found.setdefault((*path, attribute) if attribute else path, []).append(span)
+
+
+def _aliases(path: tuple[str, ...]) -> Sequence[tuple[str, ...]]:
+    """A first element by its name alone, and with its number."""
+    *above, last = path
+    return [path] if last.endswith("]") else [path, (*above, f"{last}[1]")]
+
+
+READERS: dict[str, Callable[[str], Places]] = {"ini": ini_places, "namelist": namelist_places, "xml": xml_places}
+
+
+def find_places(file: str, kind: str, text: str, paths: Mapping[str, Sequence[str]]) -> dict[str, tuple[int, int]]:
+    """Where the numbers with these paths, by pointer, stand in a file.
+
+    Raises
+    ------
+    InputError
+        If one is not there, is there several times, or is no number.
+    """
+    try:
+        known = READERS[kind](text)
+    except InputError as error:
+        raise InputError(f"{file} {error}") from error
+    found = {}
+    for pointer, parts in paths.items():
+        path = tuple(part.lower() for part in parts) if kind == "namelist" else tuple(parts)
+        spans = known.get(path, [])
+        if len(spans) != 1:
+            names = ["/" + "/".join(each) for each in known]
+            near = did_you_mean(pointer, names) or f"; there are: {', '.join(names)[:300]}"
+            raise InputError(f"{file} {pointer}: is there {len(spans)} times{near if not spans else ''}")
+        (begin, end) = spans[0]
+        if not is_number(text[begin:end]):
+            raise InputError(
+                f"{file} {pointer}: holds {text[begin:end][:80]!r}, and only a number can be replaced; use a template"
+            )
+        found[pointer] = (begin, end)
+    return found

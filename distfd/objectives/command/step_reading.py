@@ -1,0 +1,266 @@
+"""What has become of a parameter's step, by the texts of the numbers that change with it.
+
+For each number there are three answers. It is the parameter itself, to the digits that are written: then the step is
+what the text says. It is another function of the parameter, such as ``100*a``: then the nominal step is right if the
+change of the number is written to six digits or more, and if it changes smoothly; a number that moves in jumps does not
+follow the parameter. Anything else is refused, and so is one step that two places have differently.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NoReturn
+
+from distfd.core.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from distfd.objectives.command.deck_comparison import Field, Printed
+
+_AGREE = 1e-5
+"""Relative difference of one step as two places have it, beyond which no one number is right for it."""
+
+_SIX_DIGITS = 1e5
+"""Units of its last digit by which a number must change to have six digits of its change written."""
+
+_SMOOTH = 0.02
+"""How far a number may be from the cubic through other looks, of its change: beyond it, it moves in jumps."""
+
+_SCALES = tuple(0.3**k for k in range(8))
+"""Parts of the step within which jumps are looked for."""
+
+_TELLING = 200.0
+"""Units of its last digit by which a number must change within such a part, for its rounding to be no jump."""
+
+BETWEEN = (0.27182818284590452, 0.61803398874989485, 0.84147098480789651)
+"""Where looks are taken between x (0) and x + h (1)."""
+
+
+@dataclass(frozen=True)
+class Move:
+    """One coordinate, and the values that it is moved to; ``nominal`` are these less x, ``whole`` says of integers."""
+
+    coordinate: int
+    x: float
+    values: tuple[float, ...]
+    nominal: tuple[float, ...]
+    whole: bool = False
+
+    @property
+    def longest(self) -> float:
+        """The value that is farthest from x."""
+        return self.values[max(range(len(self.values)), key=lambda j: abs(self.nominal[j]))]
+
+    def between(self, t: float) -> float:
+        """The value at this fraction of the way."""
+        return self._rounded(self.x + t * (self.longest - self.x))
+
+    def _rounded(self, value: float) -> float:
+        return float(round(value)) if self.whole else value
+
+    @property
+    def far(self) -> tuple[float, ...]:
+        """Values by which what is the parameter itself is told from what happens to be near it."""
+        h, size = self.longest - self.x, max(1.0, abs(self.x))
+        own = 0.37214093 * (abs(self.x) or size)
+        steps = (own, 10.037214093 * size, 0.57721566490153286 * size, 7.3890560989306502 * h)
+        return tuple(self._rounded(self.x + sign * step) for sign in (1.0, -1.0) for step in steps)
+
+
+@dataclass(frozen=True)
+class Sight:
+    """A number at one point: what it would be if it were the parameter, and what stands there."""
+
+    parameter: float
+    there: Printed
+
+
+@dataclass
+class Slot:
+    """A number that changes with a coordinate, with its texts.
+
+    Attributes
+    ----------
+    at : Field
+        In which it stands, at x.
+    base : Printed
+        At x.
+    nodes : list of Printed
+        At the values that the coordinate is moved to.
+    near, far : list of Sight
+        Between those and x, and elsewhere.
+    closer : callable
+        Its text at a fraction of the way to the value that is farthest from x; None where it cannot be told.
+    """
+
+    at: Field
+    base: Printed
+    nodes: list[Printed]
+    near: list[Sight]
+    far: list[Sight]
+    closer: Callable[[float], Printed | None]
+
+
+class Judge:
+    """Decides what the move of one coordinate has become.
+
+    Parameters
+    ----------
+    name : str
+        Of the parameter.
+    move : Move
+    """
+
+    def __init__(self, name: str, move: Move) -> None:
+        self._name, self._move = name, move
+
+    def agreed(self, slots: Sequence[Slot]) -> Sequence[float]:
+        """The one offset of each value that all places have.
+
+        Raises
+        ------
+        InputError
+            If there is no such.
+        """
+        found = [(slot, self._offsets(slot)) for slot in slots]
+        for j, nominal in enumerate(self._move.nominal):
+            if not nominal:
+                continue
+            swallowed = [slot for slot, offsets in found if not offsets[j]]
+            if swallowed:
+                others = [slot for slot, offsets in found if offsets[j]]
+                self._swallow(swallowed[0], others, nominal)
+            places = [(abs(offsets[j] - nominal), n) for n, (_, offsets) in enumerate(found)]
+            (fine, finest), (coarse, coarsest) = found[min(places)[1]], found[max(places)[1]]
+            if abs(coarsest[j] - finest[j]) > _AGREE * abs(nominal):
+                self._disagree(nominal, (fine, finest[j]), (coarse, coarsest[j]))
+        # The coarsest is what was read off; a nominal step beside it agrees to six digits.
+        j = max(range(len(self._move.nominal)), key=lambda j: abs(self._move.nominal[j]))
+        return max(found, key=lambda place: abs(place[1][j] - self._move.nominal[j]))[1]
+
+    def _offsets(self, slot: Slot) -> Sequence[float]:
+        """How far the parameter has moved by what one number says."""
+        sights = [
+            Sight(self._move.x, slot.base),
+            *(Sight(value, there) for value, there in zip(self._move.values, slot.nodes, strict=True)),
+            *slot.near,
+            *slot.far,
+        ]
+        for sign in (1.0, -1.0):
+            if all(_is_itself(sign * sight.parameter, sight.there) for sight in sights):
+                return [
+                    sign * (there.value - slot.base.value) if nominal else 0.0
+                    for there, nominal in zip(slot.nodes, self._move.nominal, strict=True)
+                ]
+        self._check_function(slot)
+        return [
+            nominal if there.value != slot.base.value else 0.0
+            for there, nominal in zip(slot.nodes, self._move.nominal, strict=True)
+        ]
+
+    def _check_function(self, slot: Slot) -> None:
+        """See that a function of the parameter follows it closely enough for the nominal step to be right."""
+        sights = (*slot.near, *slot.far) if self._move.whole else slot.near
+        seen = [slot.base, *slot.nodes, *(sight.there for sight in sights)]
+        if self._move.whole and all(one.text.strip("+-").isdigit() for one in seen):
+            return
+        unit = min(one.unit for one in seen)
+        for there, nominal in zip(slot.nodes, self._move.nominal, strict=True):
+            change = abs(there.value - slot.base.value)
+            if nominal and 0 < change < _SIX_DIGITS * unit:
+                units = change / unit
+                digits = max(1, math.floor(math.log10(units) + 1 + 1e-9)) if units else 0
+                self.refuse(
+                    f"{slot.base.text.strip()} becomes {there.text.strip()}, of whose change {digits} "
+                    f"digit{'s are' if digits > 1 else ' is'} written. It is not {self._name} itself, so six are "
+                    "needed to know the step: write it in full, {{ formula }} without a format, or use a larger step",
+                    slot.at,
+                )
+        if not self._move.whole and self._jump(slot, unit) > _SMOOTH:
+            self.refuse(
+                f"it does not follow {self._name}, but moves in jumps: take rounding and int out of the formula, and "
+                "write it in full",
+                slot.at,
+            )
+
+    def _jump(self, slot: Slot, unit: float) -> float:
+        """How far the number is from the cubic through four looks at a fifth, of its change, where that is worst.
+
+        It is looked for at ever smaller distances from x: a staircase of many small steps is smooth from far away.
+        """
+        worst, whole = 0.0, 0.0
+        for scale in _SCALES:
+            looks = [(t, slot.closer(scale * t)) for t in (*BETWEEN, 1.0)]
+            points = [(0.0, slot.base.value), *((t, there.value) for t, there in looks if there is not None)]
+            change = points[-1][1] - slot.base.value
+            whole = whole or abs(change)
+            if len(points) == 5 and not change and whole * scale**3 > _TELLING * unit:
+                return 1.0  # it stands still, where not even a cubic would
+            if len(points) < 5 or abs(change) < _TELLING * unit:
+                continue
+            (t, value), known = points[2], [points[0], points[1], points[3], points[4]]
+            expected = sum(at * math.prod((t - s) / (r - s) for s, _ in known if s != r) for r, at in known)
+            worst = max(worst, abs(value - expected) / abs(change))
+        return worst
+
+    def _disagree(self, nominal: float, fine: tuple[Slot, float], coarse: tuple[Slot, float]) -> NoReturn:
+        told = [f"{offset:.6g} in {slot.at.file} ({_how(slot.at) or 'in full'})" for slot, offset in (coarse, fine)]
+        places = "; ".join(dict.fromkeys(place_of(slot.at) for slot, _ in (coarse, fine)))
+        raise InputError(
+            f"{self._moved(nominal)}, which becomes {told[0]} and {told[1]}: write it alike in both, "
+            f"with {{{{ {self._name} }}}} or in the same format, or use a larger step ({places})"
+        )
+
+    def _swallow(self, slot: Slot, others: Sequence[Slot], nominal: float) -> NoReturn:
+        form = _how(slot.at) or "what it does with it"
+        elsewhere = f", though not everywhere ({others[0].at.file} has it)" if others else ""
+        raise InputError(
+            f"{self._moved(nominal)}, and {slot.at.file} does not change: {form} swallows it{elsewhere}; use "
+            f"a larger step, more digits, or {{{{ {self._name} }}}}, which writes all ({place_of(slot.at)})"
+        )
+
+    def swallowed(self, where: str) -> NoReturn:
+        """Raise InputError: nothing that is written changes."""
+        nominal = max(self._move.nominal, key=abs)
+        raise InputError(
+            f"{self._moved(nominal)}, and {where} does not change: what it does with it swallows it; use a "
+            f"larger step, or write {{{{ {self._name} }}}}"
+        )
+
+    def changes_otherwise(self, here: Field, there: Field) -> NoReturn:
+        """Raise InputError: not numbers alone have changed."""
+        self.refuse(
+            f"{here.text[:40]!r} becomes {there.text[:40]!r}, which is no number that changes, so that the step cannot "
+            "be read: write the number by itself",
+            here,
+        )
+
+    def refuse(self, why: str, at: Field | None = None) -> NoReturn:
+        """Raise InputError with the coordinate, the place and the reason."""
+        place = "" if at is None else f"{place_of(at)}: "
+        raise InputError(f"{self._moved(max(self._move.nominal, key=abs))}: {place}{why}")
+
+    def _moved(self, nominal: float) -> str:
+        return (
+            f"step: {self._name} (coordinate {self._move.coordinate}) is moved from {self._move.x!r} by {nominal:.3g}"
+        )
+
+
+def _is_itself(parameter: float, there: Printed) -> bool:
+    """Whether a number is this one, rounded or cut to the digits that it has."""
+    return abs(there.value - parameter) <= there.unit * (1 + 1e-9) + 4 * sys.float_info.epsilon * abs(parameter)
+
+
+def place_of(at: Field) -> str:
+    """File, line and mark, for messages."""
+    return f"{at.mark.where}, {at.mark.source}"
+
+
+def _how(at: Field) -> str:
+    """The format in a mark, for messages; empty where none is seen."""
+    found = re.findall(r"(?:fmt|fit|nastran|fortran|round|format)\s*\([^()]*\)", at.mark.source)
+    return ", ".join(dict.fromkeys(found))
