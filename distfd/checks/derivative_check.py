@@ -21,11 +21,13 @@ from distfd.differentiation.assessment import (
     sizes,
 )
 from distfd.differentiation.first_derivative import FirstDerivative
+from distfd.differentiation.scale_search import ScaleSearch, safe_sizes
 from distfd.differentiation.stencils import coefficients
 from distfd.differentiation.step_sweep import Sweep
 from distfd.differentiation.steps import AbsoluteStep, NoiseStep, typical_sizes
 from distfd.evaluation.evaluator import Evaluator
 from distfd.evaluation.keywords import lists_options_of
+from distfd.evaluation.method_registry import for_precision, make_plain_method
 from distfd.evaluation.tally import gather
 
 if TYPE_CHECKING:
@@ -132,7 +134,8 @@ def step_sweep(
     with Evaluator(fun, **options) as evaluator:
         setting = evaluator.setting(x0)
         rows = _numbers(setting, coordinates) if coordinates is not None else setting.site.moving[:MOST]
-        return _sweep(evaluator, setting, rows, vector=vector)
+        scale, _ = _sizes(evaluator, setting, vector=vector)
+        return _sweep(evaluator, setting, rows, scale, vector=vector)
 
 
 def check_derivative(
@@ -165,7 +168,7 @@ def check_derivative(
         As `step_sweep`.
     """
     setting, vector = evaluator.setting(x0), kind == "jacobian"
-    site, scale = setting.site, typical_sizes(setting.site.x, setting.options.scale)
+    site = setting.site
     if not len(site.moving):
         raise InputError("check: every coordinate is fixed, and so every derivative is 0")
     rows = None if coordinates is None else _numbers(setting, coordinates)
@@ -176,19 +179,23 @@ def check_derivative(
             # The report has them all, in their place.
             warnings.simplefilter("ignore", DerivativeWarning)
             result = evaluator.differentiate(x0, kind=kind)
+        method = make_plain_method(kind, evaluator.setting(x0))
     known = [] if result is None else [result]
     costs = [(one.n_evaluations, one.n_reused) for one in known]
+    scale, looked = _sizes(evaluator, setting, vector=vector)
+    if looked:
+        costs.append((looked, 0))
     if rows is None:
-        first = _sweep(evaluator, setting, np.empty(0, dtype=np.int64), vector=vector)
+        first = _sweep(evaluator, setting, np.empty(0, dtype=np.int64), scale, vector=vector)
         costs.append((first.n_evaluations, 0))
         rows = site.moving[:MOST]
         if result is not None:
             rows = _choice(site.moving, _table(result), _noise_part(method, result, first.bars), scale)
-    sweep = _sweep(evaluator, setting, rows, vector=vector)
+    sweep = _sweep(evaluator, setting, rows, scale, vector=vector)
     costs.append((sweep.n_evaluations, sweep.n_reused - len(costs)))
     doubtful: list[int] = []
     components: list[Component] = []
-    how = _how(setting)
+    how = _how(evaluator.setting(x0))  # by now it is known how many digits J has
     if result is None:
         verdict, sentence = DISTRUST, f"do NOT trust the derivative as configured: it cannot be formed: {refused}"
     else:
@@ -219,8 +226,19 @@ def check_derivative(
     )
 
 
-def _sweep(evaluator: Evaluator, setting: Setting, rows: NDArray[np.int64], *, vector: bool) -> StepSweep:
-    scale = typical_sizes(setting.site.x, setting.options.scale)
+def _sizes(evaluator: Evaluator, setting: Setting, *, vector: bool) -> tuple[Floats, int]:
+    """The typical size of each coordinate, and how many evaluations it took to tell: none where no x is tiny."""
+    site, scale = setting.site, typical_sizes(setting.site.x, setting.options.scale)
+    if not (safe_sizes(site, scale) < scale).any():
+        return scale, 0
+    answer, tally = evaluator.solve(ScaleSearch(site, scale, vector), "sweep")
+    assert answer.scale is not None, "it was looked for"
+    return answer.scale, tally.n_evaluations
+
+
+def _sweep(
+    evaluator: Evaluator, setting: Setting, rows: NDArray[np.int64], scale: Floats, *, vector: bool
+) -> StepSweep:
     method = Sweep(setting.site, scale, rows, vector)
     _, tally = evaluator.solve(method, "sweep")
     waves = [gather(request, batches) for request, batches in tally.waves]
@@ -299,7 +317,9 @@ def _how(setting: Setting) -> str:
     if isinstance(step, NoiseStep):
         return "steps from the noise"
     if step is None:
-        return f"{options.stencil.name}, its default step {options.stencil.relative_step:.2g}"
+        return (
+            f"{options.stencil.name}, its default step {for_precision(options.stencil, setting.bits).relative_step:.2g}"
+        )
     numbers = np.asarray(step.h if isinstance(step, AbsoluteStep) else step)
     text = f"{numbers:g}" if numbers.ndim == 0 else "for each coordinate"
     return f"{options.stencil.name}, {'absolute' if isinstance(step, AbsoluteStep) else 'relative'} step {text}"

@@ -10,6 +10,7 @@ import numpy as np
 
 from distfd.core.errors import DerivativeWarning, InputError
 from distfd.differentiation.auto_step import AutoStep
+from distfd.differentiation.scale_search import safe_sizes
 from distfd.differentiation.steps import NoiseStep, as_real, typical_sizes
 from distfd.evaluation.evaluator import Evaluator
 from distfd.evaluation.keywords import lists_options_of
@@ -35,6 +36,8 @@ _SURE = 3.0
 _POWER = 0.1
 """A bar so wide that an error of this part would not be seen tells nothing."""
 _SMALL = 0.01
+_TINY = 1e-4
+"""A coordinate that is so small against its default scale moves by its own size along a random direction."""
 _ROWS = 40
 
 
@@ -183,6 +186,10 @@ def check_gradient(
         slopes, slope_status, cost = _slopes(evaluator, setting, given, p, noise=noise, tolerance=tolerance)
         rows = _rows(site.moving, components, all_of_them=not many or DIFFERS in slope_status)
         scale = typical_sizes(site.x, setting.options.scale)
+        if many and components is None and not len(rows):
+            # Along the directions they move by their own size, in which an error of theirs may not show.
+            tiny = np.flatnonzero(safe_sizes(site, scale, _TINY) < scale)
+            rows = tiny if 2 * len(tiny) < len(site.moving) else rows
         own, bar = np.full(d, np.nan), np.full(d, np.nan)
         told: tuple[str, ...] = ()
         status = [""] * d
@@ -191,6 +198,7 @@ def check_gradient(
             cost += tally
             assert answer.error is not None, "auto has an error bar"
             own[rows], bar[rows], told = answer.derivative[rows], answer.error[rows], answer.warnings
+            scale = scale if answer.scale is None else answer.scale
             words = _compare(given[rows], own[rows], bar[rows], scale[rows], tolerance)
             for k, word in zip(rows.tolist(), words, strict=True):
                 status[k] = word
@@ -243,7 +251,7 @@ def _slopes(
     site = setting.site
     if p < 1 or not len(site.moving):
         return np.empty((0, 3)), (), 0
-    ways = random_directions(site, typical_sizes(site.x, setting.options.scale), p)
+    ways = random_directions(site, safe_sizes(site, typical_sizes(site.x, setting.options.scale), _TINY), p)
     inner = AutoStep(line_base_point(site, ways, lambda k: f"direction {k}"), np.ones(p), noise=noise)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DerivativeWarning)

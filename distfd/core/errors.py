@@ -77,4 +77,12 @@ class StoreError(DistfdError):
 
 
 class DerivativeWarning(UserWarning):
-    """A derivative was computed, and there is reason to doubt it."""
+    """A derivative was computed, and there is reason to doubt it.
+
+    Attributes
+    ----------
+    result : DerivativeResult or None
+        The derivative, for whoever has warnings raised as errors and would otherwise lose what it took to compute it.
+    """
+
+    result: Any = None

@@ -88,9 +88,10 @@ class Points:
 
 def join_points(parts: Sequence[Points]) -> Points:
     """The points of several, one after another; all are written against the same x."""
-    indptr = [np.zeros(1, dtype=np.int64)]
+    indptr, end = [np.zeros(1, dtype=np.int64)], 0
     for part in parts:
-        indptr.append(part.indptr[1:] + indptr[-1][-1])
+        indptr.append(part.indptr[1:] + end)
+        end += int(part.indptr[-1])
     indices, values = (np.concatenate([getattr(part, name) for part in parts]) for name in ("indices", "values"))
     return Points(parts[0].x, np.concatenate(indptr), indices, values)
 

@@ -14,6 +14,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+DOUBLE = np.finfo(np.float64).nmant
+"""Stored bits of a float64's significand: its numbers are apart by 2^-52 of their size. A float32 has 23."""
+WHOLE = 0
+"""In the place of these bits: J returned whole numbers, which are apart by 1 whatever their size."""
+
+
 class Status(IntEnum):
     """How an evaluation ended."""
 
@@ -53,7 +59,7 @@ class Batch:
     """Finished evaluations as columns; row r is evaluation ``index[r]`` of its request.
 
     Values are ragged: row r has ``size[r]`` consecutive numbers of ``flat`` (0 where it failed, 1 for a scalar J). A
-    complex number is two of them, real part first.
+    complex number is two of them, real part first. A row that failed in some outputs only is `partial`.
     Times are seconds since the epoch by the clock of ``host``.
     """
 
@@ -74,6 +80,9 @@ class Batch:
     """Whether the rows come from the store."""
     states: Mapping[int, NDArray[np.uint8]] = field(default_factory=dict)
     """States in which evaluations left J, pickled, by number: those that were asked for."""
+    bits: NDArray[np.uint8] | None = None
+    """Of each row the bits of the number type that J returned (see `DOUBLE` and `WHOLE`); None where all are doubles.
+    """
 
     def __len__(self) -> int:
         return len(self.index)
@@ -82,6 +91,11 @@ class Batch:
     def offsets(self) -> NDArray[np.int64]:
         """Where each row starts in ``flat``: row r is ``flat[offsets[r]:offsets[r + 1]]``."""
         return np.concatenate(([0], np.cumsum(self.size)))
+
+    @property
+    def partial(self) -> NDArray[np.bool_]:
+        """Rows that failed in some of J's outputs only: they have numbers all the same, NaN where there is none."""
+        return np.asarray((self.status == Status.ERROR) & (self.size > 0))
 
     def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> Batch:
         """The same columns with only these rows."""
@@ -101,6 +115,7 @@ class Batch:
             ended=self.ended[rows],
             attempt=self.attempt[rows],
             failures={k: f for k, f in self.failures.items() if k in kept},
+            bits=None if self.bits is None else self.bits[rows],
         )
 
 

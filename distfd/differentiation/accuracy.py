@@ -10,9 +10,10 @@ import numpy as np
 from distfd.core.points import single_points
 from distfd.differentiation.auto_step import best
 from distfd.differentiation.method import Request, follow
-from distfd.differentiation.noise_survey import EVALUATIONS, survey
+from distfd.differentiation.noise_survey import survey
 from distfd.differentiation.placement import check_offsets, place
 from distfd.differentiation.probe_refinement import CAP, refine
+from distfd.differentiation.scale_search import scaled_survey
 from distfd.differentiation.stencils import SCHEMES
 
 if TYPE_CHECKING:
@@ -69,12 +70,13 @@ class AccuracyUpgrade:
         return follow(self._course(), waves)
 
     def _course(self) -> MultiRound:
-        site, rows, scale = self.site, self.site.moving, self.scale
+        site, rows = self.site, self.site.moving
         if not len(rows):
-            found = yield from survey(site, scale, vector=self.vector)
+            found = yield from survey(site, self.scale, vector=self.vector)
             return found.unmoved(site, vector=self.vector)
         if self.h is None:
-            found = yield from survey(site, scale, vector=self.vector, given=self.noise)
+            lines = yield from scaled_survey(site, self.scale, vector=self.vector, given=self.noise)
+            found, scale = lines.found, lines.scale
             ratio = float(np.median(found.level / found.variation))
             size = np.minimum(2 * np.sqrt(ratio), CAP) * scale[rows]
             values, step = self._forward(np.maximum(size, 8 * np.spacing(np.abs(site.x[rows]))))
@@ -83,24 +85,26 @@ class AccuracyUpgrade:
         else:
             values, step = self._forward(self.h[rows])
             extra = single_points(site.x, rows, values.ravel())
-            found = yield from survey(site, scale, vector=self.vector, given=self.noise, extra=extra)
+            lines = yield from scaled_survey(site, self.scale, vector=self.vector, given=self.noise, extra=extra)
+            found, scale = lines.found, lines.scale
             there = found.extra
         offsets = site.offsets(rows, values)
         with np.errstate(over="ignore", invalid="ignore"):
             value = (there - found.baseline) / offsets
-        curvature = self._expected(found, value)
+        curvature = self._expected(found, value, scale)
         bar = _bar(found, offsets, curvature)
         done = np.zeros(len(rows), dtype=bool)
         texts: tuple[str, ...] = ()
         more = np.zeros(len(found.baseline))
         for _ in range(2):
-            worst = np.argsort(-np.nan_to_num(self._excess(value, bar, rows), nan=np.inf), kind="stable")
-            wanting = np.flatnonzero(~done & ~(self._excess(value, bar, rows) <= 1))
+            worst = np.argsort(-np.nan_to_num(self._excess(value, bar, scale[rows]), nan=np.inf), kind="stable")
+            wanting = np.flatnonzero(~done & ~(self._excess(value, bar, scale[rows]) <= 1))
             sample = worst[: 0 if done.any() else _SAMPLE]
             at = np.union1d(wanting, sample)
             if not len(at):
                 break
-            search, slopes = yield from refine(site, rows[at], scale, found, vector=self.vector, spent=EVALUATIONS)
+            spent = lines.evaluations
+            search, slopes = yield from refine(site, rows[at], scale, found, vector=self.vector, spent=spent)
             value[at], bar[at], step[at] = best(slopes)
             done[at] = True
             texts += search.doubts()
@@ -109,7 +113,7 @@ class AccuracyUpgrade:
             bar[rest] = _bar(found, offsets[rest], curvature[rest] * more)
         answer = found.answer(site, rows, value, bar, step, vector=self.vector)
         names = [name for name, some in (("forward", ~done), ("central", done)) if some.any()]
-        return replace(answer, warnings=answer.warnings + texts, scheme=" and ".join(names) or "forward")
+        return replace(answer, warnings=answer.warnings + texts, scheme=" and ".join(names) or "forward", scale=scale)
 
     def _forward(self, h: Floats) -> tuple[Floats, Floats]:
         site, rows = self.site, self.site.moving
@@ -117,17 +121,18 @@ class AccuracyUpgrade:
         check_offsets(values - site.x[rows, None], lambda a: site.label(int(rows[a])))
         return values, step
 
-    def _expected(self, found: Survey, value: Floats) -> Floats:
+    def _expected(self, found: Survey, value: Floats, scale: Floats) -> Floats:
         """J'' of each coordinate, (a, m), if J bends over one scale as much as it changes."""
-        scale = self.scale[self.site.moving, None]
-        typical = np.sqrt(np.nanmean((value * scale) ** 2, axis=0)) if len(value) else found.variation
+        scale = scale[self.site.moving, None]
+        known = np.maximum(np.isfinite(value).sum(axis=0), 1)
+        typical = np.sqrt(np.nansum((value * scale) ** 2, axis=0) / known) if len(value) else found.variation
         return np.asarray(np.maximum(np.maximum(found.variation, typical), np.abs(value) * scale) / scale**2)
 
-    def _excess(self, value: Floats, bar: Floats, rows: NDArray[np.int64]) -> Floats:
+    def _excess(self, value: Floats, bar: Floats, scale: Floats) -> Floats:
         """The bar of each coordinate over what is wanted, the worst output's, (a,)."""
-        scale = self.scale[rows, None]
+        scale = scale[:, None]
         size = np.abs(value) * scale
-        least = FLOOR * np.nanmax(size, axis=0) if len(size) else size
+        least = FLOOR * np.nan_to_num(size).max(axis=0) if len(size) else size
         with np.errstate(invalid="ignore", divide="ignore"):
             excess = bar * scale / (self.accuracy * np.maximum(size, least))
         # 0 over 0 is a component that is exactly 0 and known to be.

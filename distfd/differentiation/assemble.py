@@ -50,3 +50,33 @@ def assemble(terms: Terms, values: NDArray[Any], baseline: NDArray[np.float64]) 
         rows = np.full((terms.n_rows, *part.shape[1:]), -0.0)  # -0.0 + a is a, bit for bit; 0.0 + -0.0 is not
         np.add.at(rows, terms.row, part)
     return rows
+
+
+@dataclass(frozen=True, eq=False)
+class WeightSums:
+    """Of the weights W of each row, those of one point taken together: what noise and rounding of J make of it.
+
+    Attributes
+    ----------
+    total, absolute, squares : (n_rows,) ndarrays
+        sum W, sum abs(W) and sum W^2; the baseline's own weight is -sum W.
+    """
+
+    total: NDArray[np.float64]
+    absolute: NDArray[np.float64]
+    squares: NDArray[np.float64]
+
+
+def weight_sums(*weighted: tuple[float, Terms, int]) -> WeightSums:
+    """The sums for a combination of terms: (factor, terms, number by which its points are shifted) each."""
+    n = weighted[0][1].n_rows
+    row = np.concatenate([terms.row for _, terms, _ in weighted])
+    point = np.concatenate([terms.point + shift for _, terms, shift in weighted])
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        weight = np.concatenate([factor * terms.coefficient / terms.divisor for factor, terms, _ in weighted])
+        place, where = np.unique(row * (1 + point.max(initial=0)) + point, return_inverse=True)
+        merged = np.bincount(where, weight, len(place))
+        rows = place // (1 + point.max(initial=0))
+        sums = [np.bincount(rows, part, n) for part in (merged, np.abs(merged), merged**2)]
+    total, absolute, squares = (np.asarray(part, dtype=np.float64) for part in sums)
+    return WeightSums(total, absolute, squares)

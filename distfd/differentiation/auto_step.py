@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from distfd.differentiation.method import follow
-from distfd.differentiation.noise_survey import EVALUATIONS, survey
 from distfd.differentiation.probe_refinement import refine
+from distfd.differentiation.scale_search import scaled_survey
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,16 +31,19 @@ class AutoStep:
     ----------
     site : Site
     scale : (d,) ndarray
-        Typical sizes; no probe is farther from x than a tenth of them.
+        Typical sizes; no probe is farther from x than a tenth of them. That of a tiny coordinate is looked for.
     vector : bool
     noise : float, optional
         The standard deviation of the noise, where the user knows it.
+    reserve : int
+        Evaluations that are left to repairs; see `probe_refinement.refine`.
     """
 
     site: BasePoint
     scale: Floats
     vector: bool = False
     noise: float | None = None
+    reserve: int = 0
 
     def advance(self, waves: Sequence[Wave]) -> Request | Answer:
         """Two lines, a pair for each coordinate, and up to three rounds for those that are in doubt."""
@@ -48,13 +51,16 @@ class AutoStep:
 
     def _course(self) -> MultiRound:
         site, moving = self.site, self.site.moving
-        found = yield from survey(site, self.scale, vector=self.vector, given=self.noise)
+        lines = yield from scaled_survey(site, self.scale, vector=self.vector, given=self.noise)
+        found, scale, spent = lines.found, lines.scale, lines.evaluations
         if not len(moving):
             return found.unmoved(site, vector=self.vector)
-        search, slopes = yield from refine(site, moving, self.scale, found, vector=self.vector, spent=EVALUATIONS)
+        search, slopes = yield from refine(
+            site, moving, scale, found, vector=self.vector, spent=spent, reserve=self.reserve
+        )
         value, bar, size = best(slopes)
         answer = found.answer(site, moving, value, bar, size, vector=self.vector)
-        return replace(answer, warnings=answer.warnings + search.doubts(), scheme="auto")
+        return replace(answer, warnings=answer.warnings + search.doubts(), scheme="auto", scale=scale)
 
 
 def best(slopes: Slopes) -> tuple[Floats, Floats, Floats]:

@@ -44,6 +44,19 @@ class Structure:
         """Evaluations that one node of the stencil takes."""
         return int(self.group.max(initial=-1)) + 1
 
+    def columns_of(self, group: int) -> NDArray[np.int64]:
+        """The columns that are moved together."""
+        return np.flatnonzero(self.group == group)
+
+    def joined(self, other: Structure) -> Structure:
+        """The entries of both, in groups of their own."""
+        m, d = self.shape
+        if other.shape != self.shape:
+            return other
+        flat = np.unique(np.concatenate((self.columns * m + self.rows, other.columns * m + other.rows)))
+        columns, rows = flat // m, flat % m
+        return Structure(self.shape, rows, columns, find_groups(rows, columns, (m, d)), self.as_matrix)
+
     def filled(self, data: NDArray[np.float64]) -> Any:
         """The matrix with these entries: csr_array, or csr_matrix where one was given."""
         from scipy.sparse import csr_array, csr_matrix

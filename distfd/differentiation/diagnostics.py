@@ -27,9 +27,59 @@ def no_movement_warnings(label: Label, rows: NDArray[np.int64], quantum: float) 
         return ()
     if quantum > 0:
         why = f"J has few digits (it is a multiple of {quantum:.3g}), and smaller changes are lost: use a larger step"
-        return (f"J did not change at all along {_listed(label, rows)}. {why}",)
+        return (f"J did not change at all along {listed(label, rows)}. {why}",)
     why = "either J does not depend on it, or the step is too small to show it"
-    return (f"J did not change at all along {_listed(label, rows)}: {why}",)
+    return (f"J did not change at all along {listed(label, rows)}: {why}",)
+
+
+def unexpected_entry_warnings(
+    label: Label, pairs: list[tuple[int, int]], columns_of: Callable[[int], NDArray[np.int64]]
+) -> tuple[str, ...]:
+    """For rows of a sparse Jacobian that changed with a group of columns of which none has an entry there."""
+    if not pairs:
+        return ()
+    row, group = pairs[0]
+    more = f" (and {len(pairs) - 1} more such rows and groups)" if len(pairs) > 1 else ""
+    text = (
+        f"sparsity: output {row} changes where {listed(label, columns_of(group))} moved, and the structure has no "
+        f"entry for it there{more}: the Jacobian lacks it. Add the entry, or give sparsity='probe'; if J has noise, "
+        "that is what changes: give a larger step, or step='auto'"
+    )
+    return (text,)
+
+
+def tight_bounds_warnings(label: Label, rows: NDArray[np.int64], step: Floats) -> tuple[str, ...]:
+    """For coordinates (a,) that bounds leave so little room that second differences over it are rounding."""
+    if not len(rows):
+        return ()
+    text = (
+        f"the bounds leave too little room along {listed(label, rows)} for second differences (a step of "
+        f"{step.min():.1g}): what they say is mostly rounding. Widen the bounds, fix it by lower == upper, or, where J "
+        "takes complex x, use scheme='complex-step'"
+    )
+    return (text,)
+
+
+def rounding_warnings(label: Label, rows: NDArray[np.int64], level: float) -> tuple[str, ...]:
+    """For coordinates (a,) whose second differences are no more than rounding of J, whose size is ``level``."""
+    if not len(rows):
+        return ()
+    text = (
+        f"second differences along {listed(label, rows)} are mostly rounding: J is {level:.3g}, and changes by a few "
+        "of its last digits. Give a larger step, or step='auto', which has an error; or take a constant off J"
+    )
+    return (text,)
+
+
+def unexpected_diagonal_warnings(label: Label, rows: NDArray[np.int64]) -> tuple[str, ...]:
+    """For coordinates (a,) with a second derivative on the diagonal where the mask of a Hessian has none."""
+    if not len(rows):
+        return ()
+    text = (
+        f"sparsity: the second derivative along {listed(label, rows)} is not 0, and the mask has no entry on its "
+        "diagonal there: the Hessian lacks it. Add the entry"
+    )
+    return (text,)
 
 
 def noise_warnings(label: Label, rows: NDArray[np.int64], value: Floats, bar: Floats) -> tuple[str, ...]:
@@ -42,7 +92,7 @@ def noise_warnings(label: Label, rows: NDArray[np.int64], value: Floats, bar: Fl
     one = ""
     if len(at) == 1 and value.shape[1] == 1:
         one = f" ({value[at[0], 0]:.3g} +- {bar[at[0], 0]:.3g})"
-    return (f"noise above the signal: the derivative along {_listed(label, rows[at])} is not told from 0{one}",)
+    return (f"noise above the signal: the derivative along {listed(label, rows[at])} is not told from 0{one}",)
 
 
 def kink_warnings(label: Label, rows: NDArray[np.int64]) -> tuple[str, ...]:
@@ -50,9 +100,10 @@ def kink_warnings(label: Label, rows: NDArray[np.int64]) -> tuple[str, ...]:
     if not len(rows):
         return ()
     why = "its slopes on the two sides disagree, however near they are taken, and the derivative is their mean"
-    return (f"J seems to have a kink at x along {_listed(label, rows)}: {why}",)
+    return (f"J seems to have a kink at x along {listed(label, rows)}: {why}",)
 
 
-def _listed(label: Label, rows: NDArray[np.int64]) -> str:
+def listed(label: Label, rows: NDArray[np.int64]) -> str:
+    """The names of a few coordinates; of many the first, and how many more there are."""
     names = ", ".join(label(int(k)) for k in rows[:_NAMED])
     return names if len(rows) <= _NAMED else f"{names} and {len(rows) - _NAMED} more"

@@ -64,7 +64,7 @@ class Directional:
         moved = {ray.row for ray in self._rays}
         rows[[p for p in range(len(rows)) if p not in moved]] = 0.0
         missing = np.flatnonzero(~np.isfinite(rows).all(axis=1))
-        rows[missing] = np.nan
+        rows[~np.isfinite(rows)] = np.nan
         step = np.zeros(len(rows))
         for ray in reversed(self._rays):  # of two parts of a direction, the first
             step[ray.row] = ray.step

@@ -96,8 +96,8 @@ def failed_coordinates(waves: Sequence[Wave]) -> dict[int, tuple[complex, Failur
     return found
 
 
-def gather_samples(waves: Sequence[Wave], x: Floats, rows: NDArray[np.int64], outputs: int) -> Samples:
-    """The samples of these coordinates, (a,) in rising order."""
+def gather_samples(waves: Sequence[Wave], x: Floats, rows: NDArray[np.int64], needed: Flags) -> Samples:
+    """The samples of these coordinates, (a,) in rising order; of each only the outputs in ``needed``, (a, m), count."""
     row, at, ok, values = [], [], [], []
     for wave in waves:
         points = wave.request.points
@@ -107,15 +107,21 @@ def gather_samples(waves: Sequence[Wave], x: Floats, rows: NDArray[np.int64], ou
         single, changed = single[mine], changed[mine]
         row.append(np.searchsorted(rows, changed))
         at.append(points.values[points.indptr[single]].real)
-        ok.append(wave.status[single] == Status.OK)
+        ok.append(_has_needed(wave, single, needed[row[-1]]))
         values.append(wave.values[single].real)
     return Samples(
         x[rows],
         np.concatenate([np.empty(0, dtype=np.int64), *row]),
         np.concatenate([np.empty(0), *at]),
         np.concatenate([np.empty(0, dtype=bool), *ok]),
-        np.concatenate([np.empty((0, outputs)), *values]),
+        np.concatenate([np.empty((0, needed.shape[1])), *values]),
     )
+
+
+def _has_needed(wave: Wave, points: NDArray[np.int64], needed: Flags) -> Flags:
+    """Which of these points, (s,), have a value, or those of the outputs that are needed of it, (s, m)."""
+    there = (np.isfinite(wave.values[points]) | ~needed).all(axis=1)
+    return np.asarray((wave.status[points] == Status.OK) | (there & needed.any(axis=1)))
 
 
 HALVINGS = 10
@@ -163,6 +169,10 @@ class Ladder:
     samples : Samples
         Points that J was asked for before.
     baseline : (m,) ndarray
+    needed : (a, m) ndarray of bool
+        The outputs whose derivatives are wanted.
+    budget : int
+        Evaluations that may be asked for.
     drifts : bool
         Whether J(x) started from another state than the points do. A central difference does not have it in it, and a
         one-sided one would show by how much J still changed since: x is then asked for again, with the points.
@@ -180,6 +190,8 @@ class Ladder:
     stencil: Stencil
     samples: Samples
     baseline: Floats
+    needed: Flags
+    budget: int
     drifts: bool = False
 
     def __post_init__(self) -> None:
@@ -228,8 +240,10 @@ class Ladder:
         """
         # In the order of nodes, not of a set, so that a request is the same in every process.
         asked = {c: np.flatnonzero(rows & self._node(c).open) for c, rows in sorted(wanted.items())}
-        if not again and not any(len(a) for a in asked.values()):
+        count = sum(len(a) for a in asked.values()) + again
+        if not count or count > self.budget:
             return
+        self.budget -= count
         every = np.concatenate(list(asked.values()))
         at = np.concatenate([self._nodes[c].at[a] for c, a in asked.items()])
         points = single_points(self.site.x, self.rows[every], at)
@@ -242,7 +256,8 @@ class Ladder:
             self.baseline = wave.values[0]
         for c, a in asked.items():
             node, part = self._nodes[c], slice(start, start + len(a))
-            node.asked[a], node.ok[a] = True, wave.status[part] == Status.OK
+            node.asked[a] = True
+            node.ok[a] = _has_needed(wave, np.arange(part.start, part.stop), self.needed[a])
             node.values[a] = wave.values[part]
             start += len(a)
 
@@ -266,7 +281,7 @@ class Ladder:
             )
             values = np.stack([part.values[done] for part in parts], axis=1)
             slope = assemble(terms, values.reshape(a * n, -1), self.baseline)
-            good = np.isfinite(slope).all(axis=1)
+            good = (np.isfinite(slope) | ~self.needed[done]).all(axis=1)
             self.slope[done[good]] = slope[good]
             self.step[done[good]] = offsets[good, 0] / nodes[0]
             for r in done[good].tolist():

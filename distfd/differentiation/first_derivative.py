@@ -61,9 +61,9 @@ class FirstDerivative:
         rows = assemble(lines.terms, wave.values, baseline)
         d = len(self.site.x)
         derivative, step = np.zeros((d, len(baseline))), np.zeros(d)
-        derivative[lines.moving], step[lines.moving] = rows, lines.step
-        missing = lines.moving[~np.isfinite(rows).all(axis=1)]
-        derivative[missing] = np.nan
+        known = np.isfinite(rows)
+        derivative[lines.moving], step[lines.moving] = np.where(known, rows, np.nan), lines.step
+        missing = lines.moving[~known.all(axis=1)]
         return Answer(
             derivative=derivative.T if self.vector else derivative[:, 0],
             value=baseline,
@@ -77,7 +77,9 @@ class FirstDerivative:
         if self.stencil.imaginary:
             return ()
         offsets, moving = self.lines.offsets, self.lines.moving
-        still = (values[1:] == baseline).all(axis=1).reshape(offsets.shape).all(axis=1)
+        # An output without a value at x tells nothing.
+        same = (values[1:] == baseline) | np.isnan(baseline)
+        still = same.all(axis=1).reshape(offsets.shape).all(axis=1) & np.isfinite(baseline).any()
         if not still.any():
             return ()
         return no_movement_warnings(self.site.label, moving[still], float(quantum(values.real, printed=True).max()))

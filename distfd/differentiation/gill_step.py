@@ -9,10 +9,10 @@ import numpy as np
 
 from distfd.core.points import single_points
 from distfd.differentiation.method import Answer, Request, follow
-from distfd.differentiation.noise_survey import survey
 from distfd.differentiation.placement import place
 from distfd.differentiation.probe_pairs import no_pairs
 from distfd.differentiation.probe_refinement import CAP
+from distfd.differentiation.scale_search import scaled_survey
 from distfd.differentiation.stencils import SCHEMES
 
 if TYPE_CHECKING:
@@ -54,11 +54,12 @@ class GillStep:
 
     def _course(self) -> MultiRound:
         site, rows = self.site, self.site.moving
-        found = yield from survey(site, self.scale, vector=self.vector, given=self.noise)
+        lines = yield from scaled_survey(site, self.scale, vector=self.vector, given=self.noise)
+        found, sizes = lines.found, lines.scale
         if not len(rows):
             return found.unmoved(site, vector=self.vector)
         x, noise, m = site.x[rows], found.noise, len(found.baseline)
-        low, high, scale = site.lower[rows], site.upper[rows], self.scale[rows]
+        low, high, scale = site.lower[rows], site.upper[rows], sizes[rows]
         bound = np.fmax(noise.bound, found.level)
         k = np.minimum(20 * np.sqrt(np.median(bound / found.variation)), CAP) * scale
         curvature, doubt = np.zeros((len(rows), m)), np.full((len(rows), m), np.inf)
@@ -86,6 +87,8 @@ class GillStep:
         seen = np.abs(curvature) + np.where(np.isfinite(doubt), doubt, 0.0)
         with np.errstate(invalid="ignore", divide="ignore"):
             h = np.minimum(2 * np.sqrt(np.median(bound / seen, axis=1)), CAP * scale)
+        # A coordinate whose second difference has no value takes the step of a J that bends as it varies.
+        h = np.where(np.isfinite(doubt).any(axis=1), h, np.minimum(k / 10, h))
         h = np.maximum(np.where(np.isfinite(h), h, CAP * scale), 8 * np.spacing(np.abs(x)))
         values, step = place(x, h, SCHEMES["forward"], low, high)
         wave = yield Request(single_points(site.x, rows, values.ravel()), None, self.vector)

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from distfd.core.points import Points, dense_points
-from distfd.differentiation.assemble import Terms, assemble
+from distfd.differentiation.assemble import Terms, assemble, weight_sums
+from distfd.differentiation.diagnostics import tight_bounds_warnings
 from distfd.differentiation.direction_stencils import Ray, place_rays
-from distfd.differentiation.hessian import SECOND
+from distfd.differentiation.hessian import BEND, PART, ROUNDED
 from distfd.differentiation.method import Answer, Request, Wave
 from distfd.differentiation.placement import check_offsets, place
-from distfd.differentiation.stencils import coefficients
+from distfd.differentiation.second_differences import SECOND
+from distfd.differentiation.stencils import EPS, coefficients
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from distfd.differentiation.base_point import BasePoint
+    from distfd.differentiation.stencils import Stencil
 
 _MOST_CHANGES = 2**22
 """Changes against x up to which all points go in one request; above, each gradient has a request of its own."""
@@ -49,6 +52,11 @@ class _Base:
         y[self.coordinates] = self.values
         return y
 
+    def halved(self, x: NDArray[np.float64]) -> _Base:
+        """The point half as far from x, with the weight that it has there."""
+        at = x[self.coordinates]
+        return replace(self, values=at + (self.values - at) / 2, divisor=self.divisor / 2)
+
 
 @dataclass(frozen=True, eq=False)
 class HessianVector:
@@ -62,40 +70,86 @@ class HessianVector:
         Step along v.
     h : (d,) ndarray
         Signed steps of the coordinates.
+    scale : (d,) ndarray, optional
+        Typical sizes of the coordinates, by which the entries are compared.
+    stencil : Stencil
+        Of second order: the sides of x on which the points are.
+    far : HessianVector, optional
+        The same at twice the distance: its points come half as far, on the same sides.
     """
 
     site: BasePoint
     v: NDArray[np.float64]
     t: float
     h: NDArray[np.float64]
+    scale: NDArray[np.float64] | None = None
+    stencil: Stencil = SECOND
+    far: HessianVector | None = None
 
     def advance(self, waves: Sequence[Wave]) -> Request | Answer:
         """One request, or one for each gradient where v is long, then the answer."""
-        requests = self._requests
+        requests = self.requests
         if len(waves) < len(requests):
             return requests[len(waves)]
         values = np.concatenate([wave.values for wave in waves])
         moving, d = self.site.moving, len(self.site.x)
         derivative, step = np.zeros(d), np.zeros(d)
-        if self._bases:
-            derivative[moving] = assemble(self._terms, values, values[0])[:, 0]
-            read = 1.0 if self.site.written is None else self._moves[0][1][:, 0] / self._placed[0][:, 0]
-            step[moving] = self._placed[1] * read
+        texts: tuple[str, ...] = ()
+        if self.moves:
+            derivative[moving] = assemble(self.terms, values, values[0])[:, 0]
+            step[moving] = self.step
+            texts = self._doubts(derivative[moving], float(np.abs(values[0, 0])))
         missing = np.flatnonzero(~np.isfinite(derivative))
         derivative[missing] = np.nan
-        return Answer(derivative, values[0], step, missing, scheme=SECOND.name)
+        return Answer(derivative, values[0], step, missing, warnings=texts, scheme=self.stencil.name)
+
+    @property
+    def moves(self) -> bool:
+        """Whether v leads anywhere."""
+        return bool(self._bases)
+
+    @property
+    def step(self) -> NDArray[np.float64]:
+        """Realised steps of the coordinates that move, (a,), as J reads them."""
+        read = 1.0 if self.site.written is None else self._moves[0][1][:, 0] / self._placed[0][:, 0]
+        return np.asarray(self._placed[1] * read)
+
+    def halved(self) -> HessianVector:
+        """The same at half the distance."""
+        return replace(self, t=self.t / 2, h=self.h / 2, far=self)
+
+    def _doubts(self, product: NDArray[np.float64], level: float) -> tuple[str, ...]:
+        """Coordinates that bounds leave so little room, or v, that the product is rounding."""
+        moving = self.site.moving
+        shrunk = np.abs(self._placed[1]) < 0.999 * np.abs(self.h[moving])
+        along = max(float(np.abs(base.values - self.site.x[base.coordinates]).max()) for base in self._bases)
+        wanted = self.t * float(np.abs(self.v[moving]).max())
+        shrunk |= along < 0.4 * wanted
+        if self.scale is None or not shrunk.any():
+            return ()
+        sums = weight_sums((1.0, self.terms, 0))
+        rounding = ROUNDED * EPS * level * (sums.absolute + np.abs(sums.total)) / 2
+        usual = BEND * level / self.scale[moving] * float(np.abs(self.v[moving] / self.scale[moving]).max())
+        tight = shrunk & (rounding > PART * np.maximum(np.abs(product), usual))
+        room = np.minimum(np.abs(self._placed[1]), along)
+        return tight_bounds_warnings(self.site.label, moving[tight], room[tight])
 
     @cached_property
     def _bases(self) -> list[_Base]:
         """Where gradients are taken. Half of the room is for v: coordinates move from there on."""
         site = self.site
+        if self.far is not None:
+            return [base.halved(site.x) for base in self.far._bases]  # noqa: SLF001  # of the same class
         half = replace(site, lower=(site.x + site.lower) / 2, upper=(site.x + site.upper) / 2)
-        rays = place_rays(half, self.v[None], np.array([self.t]), SECOND, np.abs(self.h))
+        rays = place_rays(half, self.v[None], np.array([self.t]), self.stencil, np.abs(self.h))
         return [base for ray in rays for base in _weighed(ray, site.x)]
 
     @cached_property
     def _placed(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Nominal offsets (a, 2) and steps (a,) that fit at every base."""
+        if self.far is not None:
+            offsets, step = self.far._placed  # noqa: SLF001  # of the same class
+            return offsets / 2, step / 2
         site, moving = self.site, self.site.moving
         low, high = np.zeros(len(site.x)), np.zeros(len(site.x))
         for base in self._bases:
@@ -104,7 +158,7 @@ class HessianVector:
             high[base.coordinates] = np.maximum(high[base.coordinates], moved)
         lower, upper = np.minimum(site.x, site.lower - low), np.maximum(site.x, site.upper - high)
         x = site.x[moving]
-        values, step = place(x, self.h[moving], SECOND, lower[moving], upper[moving])
+        values, step = place(x, self.h[moving], self.stencil, lower[moving], upper[moving])
         check_offsets(values - x[:, None], lambda a: site.label(int(moving[a])))
         return values - x[:, None], step
 
@@ -137,7 +191,8 @@ class HessianVector:
         return uneven
 
     @cached_property
-    def _requests(self) -> list[Request]:
+    def requests(self) -> list[Request]:
+        """One for all points, x first, or one for each gradient."""
         site, bases = self.site, self._bases
         if not bases:
             return [Request(dense_points([site.x]), 0)]
@@ -158,7 +213,8 @@ class HessianVector:
         return Points(base.point(self.site.x), indptr, np.repeat(moving, 2), values.ravel())
 
     @property
-    def _terms(self) -> Terms:
+    def terms(self) -> Terms:
+        """The weights of J at all points of the requests, a row for each coordinate that moves."""
         a, needs_base = len(self.site.moving), self._needs_base
         alone = int(needs_base.any())
         parts = []
@@ -182,6 +238,34 @@ class HessianVector:
             )
         )
         return Terms(a, row, point, coefficient, divisor)
+
+
+@dataclass(frozen=True, eq=False)
+class FourthOrderProduct:
+    """The product at h and at 2 h, of which the common error of second order is taken off: fourth order.
+
+    Parameters
+    ----------
+    far : HessianVector
+        At 2 h.
+    """
+
+    far: HessianVector
+
+    def advance(self, waves: Sequence[Wave]) -> Request | Answer:
+        """The requests of both, then the answer."""
+        near = self.far.halved() if self.far.moves else self.far
+        cut = len(near.requests)
+        if len(waves) < cut + len(self.far.requests):
+            return (near.requests + self.far.requests)[len(waves)]
+        one, two = near.advance(waves[:cut]), self.far.advance(waves[cut:])
+        assert isinstance(one, Answer), "all of its waves are there"
+        assert isinstance(two, Answer), "all of its waves are there"
+        with np.errstate(over="ignore", invalid="ignore"):
+            derivative = (4 * one.derivative - two.derivative) / 3
+        missing = np.flatnonzero(~np.isfinite(derivative))
+        derivative[missing] = np.nan
+        return replace(one, derivative=derivative, missing=missing, scheme="central4")
 
 
 def _weighed(ray: Ray, x: NDArray[np.float64]) -> list[_Base]:

@@ -30,6 +30,9 @@ class Request:
     the wave. ``vector`` says whether J may have more than one output, ``lenient`` whether a NaN or inf is a value,
     ``outputs`` how many J has, where an earlier request has shown it and this one has no baseline. ``fatal`` says
     whether the baseline's failure is an error, or ends the wave alone.
+
+    ``optional`` has the numbers of points that the method can do without: they only check the others, and their
+    failure is no error. With ``insist`` they are evaluated in any case.
     """
 
     points: Points
@@ -38,19 +41,24 @@ class Request:
     lenient: bool = False
     outputs: int | None = None
     fatal: bool = True
+    optional: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    insist: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class Wave:
     """A request and what came of it: values (n, m), NaN where there is none, and the status of each point.
 
-    The values are complex where the request has complex points.
+    The values are complex where the request has complex points. ``bits`` are those of each point's own number type
+    (see `distfd.core.records.DOUBLE`), (n,); None where all are doubles. Of a J with several outputs a point may have
+    some of them, and NaN for the others; its status is then that of a failure.
     """
 
     request: Request
     values: NDArray[Any]
     status: NDArray[np.uint8]
     failures: Mapping[int, Failure] = field(default_factory=dict)
+    bits: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,19 +70,23 @@ class Answer:
     (d,), 0 at coordinates that do not move; ``error`` is None, or of the derivative's shape; ``warnings`` are sentences
     for the user, by coordinate name; ``noise`` is the noise level of J where it was used; ``scheme`` names the scheme
     where it is not the one that was asked for. ``axis`` is what steps and missing components are counted by.
+    ``scale`` has the typical size of each coordinate, (d,), where the method looked for it.
     ``repaired`` says of components that were formed from other points than they were to be what was done.
+    ``structure`` is that of a sparse Jacobian whose method looked for it, for the next x.
     """
 
     derivative: Any
     value: NDArray[np.float64]
     step: NDArray[np.float64]
     missing: NDArray[np.int64]
-    error: NDArray[np.float64] | None = None
+    error: Any = None
     warnings: tuple[str, ...] = ()
     noise: float | None = None
     scheme: str | None = None
     axis: Literal["coordinate", "direction"] = "coordinate"
     repaired: Mapping[int, str] = field(default_factory=dict)
+    scale: NDArray[np.float64] | None = None
+    structure: Any = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,9 +160,29 @@ def check_x(
         outside = np.flatnonzero((x < lower) | (x > upper))
         if len(outside):
             k = int(outside[0])
-            raise InputError(f"x0: {label(k)} = {float(x[k])!r} is outside its bounds [{lower[k]}, {upper[k]}]")
+            raise InputError(
+                f"x0: {label(k)} = {float(x[k])!r} is outside its bounds [{lower[k]}, {upper[k]}]; move it inside, or "
+                "widen them"
+            )
     x.setflags(write=False)
     return x
+
+
+_ROUND_OFF = 4 * float(np.finfo(np.float64).eps)
+"""How far outside its bounds a coordinate may be by round-off, against the largest of it and its finite bounds."""
+
+
+def onto_bounds(x: NDArray[np.float64], lower: NDArray[np.float64], upper: NDArray[np.float64]) -> NDArray[np.float64]:
+    """X with coordinates that are outside their bounds by round-off, 4 units in the last place, put onto them.
+
+    What computes x, an optimiser or a change of units, may round past a bound. A coordinate further out stays there.
+    """
+    size = np.abs(x)
+    for bound in (lower, upper):
+        size = np.maximum(size, np.where(np.isfinite(bound), np.abs(bound), 0.0))
+    near = np.clip(x, lower, upper)
+    outside = (x < lower) | (x > upper)
+    return np.where(outside & (np.abs(near - x) <= _ROUND_OFF * size), near, x)
 
 
 MultiRound: TypeAlias = Generator[Request, Wave, Answer]

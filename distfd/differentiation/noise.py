@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from distfd.differentiation.assemble import WeightSums
+
     Floats = NDArray[np.float64]
 
 LINE = 7
@@ -84,6 +86,14 @@ class Noise:
         rounded = np.array([status == QUANTISED for status in self.status])
         return np.where(rounded, self.quantum / 2 * reach, self.factor * self.deviation(weights))
 
+    def spread(self, sums: WeightSums) -> tuple[Floats, Floats]:
+        """Standard deviation and noise part, (rows, m) both, for rows of weights that are known by their sums."""
+        total, absolute, squares = sums.total[:, None], sums.absolute[:, None], sums.squares[:, None]
+        deviation = self.level * np.sqrt(squares + total**2)
+        rounded = np.array([status == QUANTISED for status in self.status])
+        part = np.where(rounded, self.quantum / 2 * (absolute + np.abs(total)), self.factor * deviation)
+        return deviation, part
+
 
 def known_noise(level: Floats | float, outputs: int = 1) -> Noise:
     """A level that the user vouches for."""
@@ -124,7 +134,10 @@ def line_noise(values: Floats) -> tuple[Floats, NDArray[np.int64]]:
     """
     n, m = values.shape
     squares, freedom = np.zeros(m), np.zeros(m, dtype=np.int64)
-    if not np.isfinite(values).all():
+    whole = np.isfinite(values).all(axis=0)
+    if not whole.all():
+        if whole.any():
+            squares[whole], freedom[whole] = line_noise(values[:, whole])
         return squares, freedom
     levels, changes = difference_levels(values)
     basis = np.linalg.qr(np.vander(np.linspace(-1, 1, n), _TRUSTED + 1, increasing=True))[0]

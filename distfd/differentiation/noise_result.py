@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from distfd.differentiation.method import Answer, follow
-from distfd.differentiation.noise_survey import survey
+from distfd.differentiation.scale_search import line_survey
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,12 +72,12 @@ class NoiseLevel:
         )
 
     def _course(self) -> MultiRound:
-        found = yield from survey(self.site, self.scale, vector=False)
+        found = yield from line_survey(self.site, self.scale, vector=False)
         nothing = np.zeros(len(self.site.x))
         return Answer(nothing, found.baseline, nothing, np.empty(0, dtype=np.int64), noise=float(found.noise.level[0]))
 
     def _found(self, waves: Sequence[Wave]) -> Survey:
-        course = survey(self.site, self.scale, vector=False)
+        course = line_survey(self.site, self.scale, vector=False)
         try:
             next(course)
             for wave in waves:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -54,6 +54,7 @@ def line_points(
 ) -> Points:
     """Points 1 .. LINE - 1 of a line for each (lane, spacing); x, which is point 0 of them all, is not among them.
 
+    A spacing < 0 leads the other way.
     A coordinate that lacks the room for its part moves by less, so that the points stay equally spaced.
     """
     indices, values, counts = [], [], []
@@ -61,8 +62,9 @@ def line_points(
     for lane, spacing in spacings:
         moving, towards = direction(x, scale, lower, upper, lane)
         at, low, high = x[moving], lower[moving], upper[moving]
+        towards = towards * spacing
         room = np.where(towards > 0, high - at, at - low) / (LINE - 1)
-        move = np.copysign(np.minimum(np.abs(towards) * spacing, room), towards)
+        move = np.copysign(np.minimum(np.abs(towards), room), towards)
         indices.append(np.tile(moving, LINE - 1))
         values.append(np.clip(at + steps * move, low, high).ravel())
         counts += [len(moving)] * (LINE - 1)
@@ -114,10 +116,11 @@ class Survey:
         """
         d, m = len(site.x), len(self.baseline)
         derivative, error, steps = np.zeros((d, m)), np.zeros((d, m)), np.zeros(d)
-        known = np.isfinite(bar) & np.isfinite(self.noise.level)
-        derivative[rows], error[rows], steps[rows] = value, np.where(known, bar, np.nan), step
-        missing = rows[~np.isfinite(value).all(axis=1)]
-        derivative[missing] = error[missing] = np.nan
+        there = np.isfinite(value)
+        known = np.isfinite(bar) & np.isfinite(self.noise.level) & there
+        derivative[rows], error[rows] = np.where(there, value, np.nan), np.where(known, bar, np.nan)
+        steps[rows] = step
+        missing = rows[~there.all(axis=1)]
         level = self.noise.level[np.isfinite(self.noise.level)]
         return Answer(
             derivative=derivative.T if vector else derivative[:, 0],
@@ -161,30 +164,43 @@ def survey(
     wave = yield Request(join_points(parts), 0, vector)
     baseline = wave.values[0]
     values = _split(baseline, wave.values[1:EVALUATIONS])
-    far, others = values[1], wave.values[EVALUATIONS:]
+    others = wave.values[EVALUATIONS:]
     noise = estimate(values) if given is None else known_noise(given, len(baseline))
     if np.mean([status == UNKNOWN for status in noise.status]) > 0.5:
+        # Where J failed along a line, the other way may be one on which it does not.
         again = [
-            (lane + 2, next_spacing(line, spacing)) for line, (lane, spacing) in zip(values, spacings, strict=True)
+            (lane + 2, next_spacing(line, spacing)) if np.isfinite(line).any(axis=0).all() else (lane, -spacing)
+            for line, (lane, spacing) in zip(_whole(values), spacings, strict=True)
         ]
         wave = yield Request(line_points(site.x, scale, site.lower, site.upper, again), None, vector)
         values, spacings = values + _split(baseline, wave.values), spacings + again
         noise = estimate(values)
+    spacings = [(lane, abs(spacing)) for lane, spacing in spacings]
     shown = [spacing for line, (_, spacing) in zip(values, spacings, strict=True) if noise.shown_by(line)]
     found = Survey(noise, baseline, baseline, max(shown, default=np.nan), others)
-    return Survey(noise, baseline, _variation(far, found.level), found.spacing, others)
+    # The far line tells; where J failed along it, the next nearer one.
+    variation = np.full(len(baseline), np.nan)
+    for line, (_, spacing) in sorted(zip(values, spacings, strict=True), key=lambda pair: -pair[1][1]):
+        seen = np.where(np.isfinite(line).all(axis=0), _variation(line, found.level, spacing), np.nan)
+        variation = np.where(np.isnan(variation), seen, variation)
+    return replace(found, variation=np.where(np.isnan(variation), 1.0, variation))
+
+
+def _whole(lines: list[Floats]) -> list[Floats]:
+    """The lines with NaN for whatever an output has along a line on which it failed somewhere."""
+    return [np.where(np.isfinite(line).all(axis=0), line, np.nan) for line in lines]
 
 
 def _split(baseline: Floats, values: Floats) -> list[Floats]:
     return [np.concatenate((baseline[None], part)) for part in np.split(values, len(values) // (LINE - 1))]
 
 
-def _variation(line: Floats, level: Floats) -> Floats:
-    """Slope or curvature along the far line, whichever is more, but not less than what noise could hide."""
-    slope = np.abs(line[-1] - line[0]) / ((LINE - 1) * FAR)
-    curvature = np.abs(np.diff(line, 2, axis=0).mean(axis=0)) / FAR**2
+def _variation(line: Floats, level: Floats, spacing: float) -> Floats:
+    """Slope or curvature along a line, whichever is more, but not less than what noise could hide."""
+    slope = np.abs(line[-1] - line[0]) / ((LINE - 1) * spacing)
+    curvature = np.abs(np.diff(line, 2, axis=0).mean(axis=0)) / spacing**2
     # The mean of the second differences is (F_6 - F_5 - F_1 + F_0) / 5: two levels over five.
-    stands_out = curvature > 3 * 0.4 * level / FAR**2
-    hidden = np.sqrt(2) * level / ((LINE - 1) * FAR)
+    stands_out = curvature > 3 * 0.4 * level / spacing**2
+    hidden = np.sqrt(2) * level / ((LINE - 1) * spacing)
     variation = np.fmax(np.fmax(slope, hidden), np.where(stands_out, curvature, 0.0))
     return np.where(variation > 0, variation, 1.0)

@@ -114,8 +114,15 @@ def check_offsets(offsets: NDArray[np.float64], label: Callable[[int], str]) -> 
     raise InputError(f"step: at {label(first)}{more} the step is too {why}")
 
 
-def as_bounds(bounds: Any, d: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def as_bounds(
+    bounds: Any, d: int, x: NDArray[np.float64] | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Lower and upper bounds, (d,) each, from scipy's Bounds, d pairs (None is unbounded), or None.
+
+    Parameters
+    ----------
+    x : (d,) ndarray, optional
+        Where it is given, two pairs that let no coordinate of it move, and would as (lower, upper), are refused.
 
     Raises
     ------
@@ -124,8 +131,9 @@ def as_bounds(bounds: Any, d: int) -> tuple[NDArray[np.float64], NDArray[np.floa
     """
     if bounds is None:
         return np.full(d, -np.inf), np.full(d, np.inf)
+    arrays = hasattr(bounds, "lb") and hasattr(bounds, "ub")
     try:
-        if hasattr(bounds, "lb") and hasattr(bounds, "ub"):
+        if arrays:
             lower, upper = (np.broadcast_to(np.asarray(b, dtype=float), (d,)).copy() for b in (bounds.lb, bounds.ub))
         else:
             lower, upper = _from_pairs(bounds, d)
@@ -133,11 +141,23 @@ def as_bounds(bounds: Any, d: int) -> tuple[NDArray[np.float64], NDArray[np.floa
         raise InputError(
             f"bounds: need a scipy.optimize.Bounds or {d} (lower, upper) pairs, one for each coordinate ({error})"
         ) from error
+    if not arrays and x is not None and d == 2 and _are_arrays(lower, upper, x):
+        raise InputError(
+            f"bounds: as (lower, upper) pairs, one for each coordinate, ({lower[0]}, {upper[0]}) and ({lower[1]}, "
+            f"{upper[1]}) leave x no room; for arrays of lower and upper bounds give scipy.optimize.Bounds(lb, ub)"
+        )
     crossed = np.flatnonzero(~(lower <= upper))
     if len(crossed):
         k = crossed[0]
         raise InputError(f"bounds: lower > upper (or NaN) at coordinate {k}: ({lower[k]}, {upper[k]})")
     return lower, upper
+
+
+def _are_arrays(lower: NDArray[np.float64], upper: NDArray[np.float64], x: NDArray[np.float64]) -> bool:
+    """Whether two pairs exclude or fix both coordinates of x, and as arrays (lower, upper) would hold and free it."""
+    free = (lower <= x) & (x <= upper) & (lower < upper)
+    low, high = np.array([lower[0], upper[0]]), np.array([lower[1], upper[1]])
+    return bool(not free.any() and ((low <= x) & (x <= high)).all() and (low < high).any())
 
 
 def _from_pairs(bounds: Any, d: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

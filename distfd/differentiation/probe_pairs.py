@@ -82,15 +82,18 @@ class ProbePairs:
         """How many pairs each coordinate has, (a,)."""
         return np.asarray(np.isfinite(self.size).sum(axis=1))
 
-    def add(self, size: Floats, offsets: Floats, rises: Floats) -> ProbePairs:
+    def add(self, size: Floats, offsets: Floats, rises: Floats, *, partial: bool = False) -> ProbePairs:
         """One pair more, (a,), (a, 2) and (a, 2, m), NaN for the coordinates that get none.
 
-        A pair without a value, with its points on each other, or next to one that is there is left out.
+        A pair without a value, with its points on each other, or next to one that is there is left out. So is one that
+        lacks some of J's outputs, unless ``partial``: it then has NaN for these.
         """
         with np.errstate(invalid="ignore"):
             near = ((self.size < _CLOSE * size[:, None]) & (size[:, None] < _CLOSE * self.size)).any(axis=1)
             apart = (offsets[:, 0] != offsets[:, 1]) & (offsets != 0).all(axis=1)
-        good = np.isfinite(rises).all(axis=(1, 2)) & apart & ~near
+        whole = np.asarray(np.isfinite(rises).all(axis=1))
+        good = (whole.any(axis=1) if partial else whole.all(axis=1)) & np.isfinite(size) & apart & ~near
+        rises = np.where(whole[:, None], rises, np.nan)
         sizes = np.concatenate((self.size, np.where(good, size, np.nan)[:, None]), axis=1)
         order = np.argsort(sizes, axis=1, kind="stable")
         return ProbePairs(
@@ -98,6 +101,14 @@ class ProbePairs:
             _sorted(self.offsets, np.where(good[:, None], offsets, np.nan), order),
             _sorted(self.rises, np.where(good[:, None, None], rises, np.nan), order),
         )
+
+    def or_else(self, spare: ProbePairs) -> ProbePairs:
+        """These, and for coordinates that have none the one of ``spare``, if there is any."""
+        lone = (self.count == 0) & (spare.count > 0)
+        if not lone.any():
+            return self
+        size = np.where(lone, spare.size[:, 0], np.nan)
+        return self.add(size, spare.offsets[:, 0], spare.rises[:, 0], partial=True)
 
     def slopes(self, noise: Noise) -> Slopes:
         """Of each pair, then of each pair with the next larger one (fourth order).

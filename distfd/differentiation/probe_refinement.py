@@ -17,6 +17,7 @@ from distfd.differentiation.diagnostics import kink_warnings, no_movement_warnin
 from distfd.differentiation.method import Request
 from distfd.differentiation.placement import place
 from distfd.differentiation.probe_pairs import ProbePairs, no_pairs
+from distfd.differentiation.rounding_quantum import is_plain_constant
 from distfd.differentiation.stencils import SCHEMES
 
 if TYPE_CHECKING:
@@ -35,6 +36,13 @@ CAP = 0.1
 """No probe is farther from x than this part of a coordinate's scale."""
 ROUNDS = 3
 """At most so many after the first pair."""
+
+
+def most_evaluations(coordinates: int) -> int:
+    """What all that begins with `noise_survey.survey` and then probes coordinates takes at most, baseline included."""
+    return 4 * coordinates + 38
+
+
 _FIRST = 0.72
 """The first distance, in units of (noise / variation)^(1/3): half of what balances truncation and noise where J''' is
 as large as J varies, so that it may be 64 times as large before truncation is twice the noise."""
@@ -69,6 +77,8 @@ class Search:
         Distance of the first pair.
     tried : (a,) ndarray
         Distance of the latest pair, with values or without.
+    spare : Pairs
+        The first pair of each coordinate, with values of some outputs or all: for coordinates without any other.
     """
 
     site: BasePoint
@@ -79,6 +89,7 @@ class Search:
     pairs: ProbePairs
     first: Floats
     tried: Floats
+    spare: ProbePairs
 
     def expected(self) -> Floats:
         """The truncation of the first pair, (a, m), if J''' is to J'' and J' as these are to each other.
@@ -96,7 +107,8 @@ class Search:
         if not pairs.size.shape[1] or not len(self.rows):
             return ()
         still = (np.nan_to_num(pairs.rises, nan=0.0) == 0).all(axis=(1, 2, 3)) & (pairs.count > 0)
-        texts = no_movement_warnings(site.label, self.rows[still], float(noise.quantum.max()))
+        unit = 0.0 if still.all() and is_plain_constant(self.found.baseline) else float(noise.quantum.max())
+        texts = no_movement_warnings(site.label, self.rows[still], unit)
         return texts + kink_warnings(site.label, self.rows[self._kinked()])
 
     def _kinked(self) -> NDArray[np.bool_]:
@@ -130,7 +142,14 @@ class Search:
 
 
 def refine(
-    site: BasePoint, rows: NDArray[np.int64], scale: Floats, found: Survey, *, vector: bool, spent: int
+    site: BasePoint,
+    rows: NDArray[np.int64],
+    scale: Floats,
+    found: Survey,
+    *,
+    vector: bool,
+    spent: int,
+    reserve: int = 0,
 ) -> Generator[Request, Wave, tuple[Search, Slopes]]:
     """Probe coordinates until their slopes are known as well as their noise lets them be.
 
@@ -144,6 +163,8 @@ def refine(
     vector : bool
     spent : int
         Evaluations so far: 2 a + 20 are for all, and 4 a + 38 are the most.
+    reserve : int
+        So many of the latter are left to who repairs the coordinates along which J fails, if it does.
 
     Returns
     -------
@@ -162,10 +183,12 @@ def refine(
         search = _take(search, asked, values, wave)
         spent += 2 * len(asked)
         if turn == 0:
+            spent += reserve * bool((search.pairs.count == 0).any())
             room = max(0, 2 * len(rows) + 20 - spent) // 2
             wanted = _check(search, room)
         elif turn < ROUNDS:
-            wanted = _further(search, max(0, 4 * len(rows) + 38 - spent) // 2)
+            wanted = _further(search, max(0, most_evaluations(len(rows)) - spent) // 2)
+    search = replace(search, pairs=search.pairs.or_else(search.spare))
     return search, _judged(search)
 
 
@@ -177,7 +200,8 @@ def _begin(site: BasePoint, rows: NDArray[np.int64], scale: Floats, found: Surve
     ratio = float(np.median(found.level / found.variation))
     least = 8 * np.spacing(np.abs(site.x[rows]))
     first = np.minimum(np.maximum(_FIRST * ratio ** (1 / 3) * scale[rows], least), reach)
-    return Search(site, rows, scale[rows], reach, found, no_pairs(len(rows), len(found.baseline)), first, first)
+    none = no_pairs(len(rows), len(found.baseline))
+    return Search(site, rows, scale[rows], reach, found, none, first, first, none)
 
 
 def _place(search: Search, asked: NDArray[np.int64], size: Floats) -> tuple[Floats, Search]:
@@ -195,7 +219,8 @@ def _take(search: Search, asked: NDArray[np.int64], values: Floats, wave: Wave) 
     offsets[asked] = search.site.offsets(search.rows[asked], values)
     size[asked] = np.abs(offsets[asked, 0])
     rises[asked] = wave.values.reshape(len(asked), 2, m) - search.found.baseline
-    return replace(search, pairs=search.pairs.add(size, offsets, rises))
+    spare = search.spare if search.spare.size.shape[1] else no_pairs(a, m).add(size, offsets, rises, partial=True)
+    return replace(search, pairs=search.pairs.add(size, offsets, rises), spare=spare)
 
 
 def _check(search: Search, room: int) -> Floats:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from distfd.differentiation.auto_step import best
 from distfd.differentiation.diagnostics import no_movement_warnings
 from distfd.differentiation.failure_ladder import Ladder, failed_coordinates, gather_samples
 from distfd.differentiation.method import Answer, Request, follow
+from distfd.differentiation.noise_survey import survey
 from distfd.differentiation.placement import arrangements
+from distfd.differentiation.probe_refinement import most_evaluations, refine
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Generator, Mapping, Sequence
+    from typing import TypeAlias
 
     from numpy.typing import NDArray
 
@@ -21,19 +25,27 @@ if TYPE_CHECKING:
     from distfd.differentiation.base_point import BasePoint
     from distfd.differentiation.failure_ladder import Samples
     from distfd.differentiation.method import Answer, Method, MultiRound, Wave
+    from distfd.differentiation.noise_survey import Survey
     from distfd.differentiation.stencils import Stencil
 
     Floats = NDArray[np.float64]
+    Failed: TypeAlias = Mapping[int, tuple[complex, Failure | None]]
 
+T = TypeVar("T")
+
+RESERVE = 8
+"""Evaluations that steps from the noise leave to repairs: a pair on the other side, and three looks at it."""
 _WORDS = 300
 """Characters of a failure's text that are kept."""
 
 
 @dataclass(frozen=True, eq=False)
 class RepairedMethod:
-    """A gradient or dense Jacobian by any method, and the failure ladder for the coordinates that it leaves missing.
+    """A gradient or dense Jacobian by any method, with other points for the components that it leaves missing.
 
-    Where nothing fails it asks for what the method asks for, and nothing more.
+    A method that finds its steps probes such a coordinate again, on the side on which J did not fail, at steps that the
+    noise allows there. What is missing then, and of other methods all that is, goes up the failure ladder. Where
+    nothing fails it asks for what the method asks for, and nothing more.
 
     Parameters
     ----------
@@ -45,8 +57,11 @@ class RepairedMethod:
         The signed steps it begins with.
     vector : bool
     scale : (d,) ndarray, optional
-        Typical sizes, for a method that finds its own steps: the ladder then begins with those that it found for the
-        other coordinates (their median, by size), and with ``h`` only where it found none.
+        Typical sizes, for a method that finds its own steps and begins with `noise_survey.survey`.
+    noise : float, optional
+        The standard deviation of the noise, as that method was given it.
+    most : int
+        Evaluations that method and repairs may take together.
     drifts : bool
         See `distfd.differentiation.failure_ladder.Ladder`.
     """
@@ -57,10 +72,12 @@ class RepairedMethod:
     h: Floats
     vector: bool
     scale: Floats | None = None
+    noise: float | None = None
+    most: int = 2**62
     drifts: bool = False
 
     def advance(self, waves: Sequence[Wave]) -> Request | Answer:
-        """The method's own requests, then one for each rung."""
+        """The method's own requests, then those of the repairs."""
         return self.method.advance(()) if not waves else follow(self._course(), waves)
 
     def _course(self) -> MultiRound:
@@ -71,25 +88,94 @@ class RepairedMethod:
         failed = failed_coordinates(waves)
         if not failed:
             return answer
-        mended = {k: _text(*failed[k], "its other points were used") for k in failed.keys() - answer.missing.tolist()}
-        rows = np.array([k for k in answer.missing.tolist() if k in failed], dtype=np.int64)
-        baseline = np.asarray(answer.value.real, dtype=np.float64)
-        if not len(rows):
-            return replace(answer, repaired=dict(sorted(mended.items())))
-        samples = gather_samples(waves, self.site.x, rows, len(baseline))
-        ladder = Ladder(
-            self.site, rows, self._steps(rows, samples, answer), self.stencil, samples, baseline, self.drifts
-        )
-        yield from ladder.climb(vector=self.vector)
-        return _merged(answer, ladder, mended, failed, vector=self.vector)
+        texts = {k: _text(*failed[k], "its other points were used") for k in failed.keys() - answer.missing.tolist()}
+        if self.scale is not None and len(rows := self._broken(answer, failed)):
+            answer = yield from self._probed_again(answer, rows, waves, failed, texts)
+        # A point that failed in part is not much trusted in the others: the whole column first, then what is lacking.
+        for whole in (True, False) if self.vector else (True,):
+            if len(rows := self._broken(answer, failed)):
+                answer = yield from self._climbed(answer, rows, waves, failed, texts, whole=whole)
+        return replace(answer, repaired=dict(sorted(texts.items())))
 
-    def _steps(self, rows: NDArray[np.int64], samples: Samples, answer: Answer) -> Floats:
+    def _climbed(
+        self,
+        answer: Answer,
+        rows: NDArray[np.int64],
+        waves: list[Wave],
+        failed: Failed,
+        texts: dict[int, str],
+        *,
+        whole: bool,
+    ) -> Generator[Request, Wave, Answer]:
+        """The answer with what the ladder makes of these coordinates; adds to ``waves`` and ``texts``."""
+        needed = _lacking(answer, rows, vector=self.vector)
+        if whole:
+            needed = np.ones_like(needed)
+        samples = gather_samples(waves, self.site.x, rows, needed)
+        baseline = np.asarray(answer.value.real, dtype=np.float64)
+        left, h = self.most - _asked(waves), self._steps(rows, samples)
+        ladder = Ladder(self.site, rows, h, self.stencil, samples, baseline, needed, left, self.drifts)
+        yield from _recorded(ladder.climb(vector=self.vector), waves)
+        good = np.flatnonzero([bool(how) for how in ladder.how])
+        texts |= {int(rows[r]): _text(*failed[int(rows[r])], ladder.how[r]) for r in good.tolist()}
+        slope = np.where(needed, ladder.slope, np.nan)[good]
+        # Nothing is known of their errors: the bars of a method hold for its own formulas.
+        answer = _filled(answer, rows[good], slope, np.full(slope.shape, np.nan), ladder.step[good], vector=self.vector)
+        still = rows[good][(np.nan_to_num(slope) == 0).all(axis=1)]
+        return replace(answer, warnings=answer.warnings + no_movement_warnings(self.site.label, still, 0.0))
+
+    @staticmethod
+    def _broken(answer: Answer, failed: Failed) -> NDArray[np.int64]:
+        return np.array([k for k in answer.missing.tolist() if k in failed], dtype=np.int64)
+
+    def _probed_again(
+        self, answer: Answer, rows: NDArray[np.int64], waves: list[Wave], failed: Failed, texts: dict[int, str]
+    ) -> Generator[Request, Wave, Answer]:
+        """The answer with those coordinates that have values on one side; adds to ``waves`` and ``texts``."""
+        site, scale = self.site, self.scale
+        assert scale is not None, "of a method that finds its steps"
+        samples = gather_samples(waves, site.x, rows, _lacking(answer, rows, vector=self.vector))
+        bad, above = ~samples.ok, samples.at > samples.x[samples.row]
+        up, down = (np.bincount(samples.row[bad & side], minlength=len(rows)) > 0 for side in (above, ~above))
+        lower, upper = site.lower.copy(), site.upper.copy()
+        upper[rows[up]], lower[rows[down]] = site.x[rows[up]], site.x[rows[down]]
+        walled = replace(site, lower=lower, upper=upper)
+        rows = rows[(up != down) & (lower[rows] < upper[rows])]
+        left = self.most - _asked(waves)
+        if not len(rows) or left < 2 * len(rows):
+            return answer
+        found = self._survey(waves)
+        probing = refine(walled, rows, scale, found, vector=self.vector, spent=most_evaluations(len(rows)) - left)
+        search, slopes = yield from _recorded(probing, waves)
+        value, bar, size = best(slopes)
+        good = np.isfinite(value).any(axis=1)
+        sign = np.where(upper[rows] > site.x[rows], 1.0, -1.0)
+        for r in np.flatnonzero(good).tolist():
+            k, word = int(rows[r]), "+" if sign[r] > 0 else "-"
+            how = f"other points at a step from the noise: J at x {word} h, x {word} 2 h with h = {size[r]:.3g}"
+            texts[k] = _text(*failed[k], how)
+        bar = np.where(np.isfinite(bar) & np.isfinite(found.noise.level), bar, np.nan)
+        filled = _filled(answer, rows[good], value[good], bar[good], (sign * size)[good], vector=self.vector)
+        return replace(filled, warnings=filled.warnings + search.doubts())
+
+    def _survey(self, waves: Sequence[Wave]) -> Survey:
+        """What the lines said with which the method began."""
+        assert self.scale is not None, "of a method that finds its steps"
+        course = survey(self.site, self.scale, vector=self.vector, given=self.noise)
+        next(course)
+        for wave in waves:
+            try:
+                course.send(wave)
+            except StopIteration as stop:
+                found: Survey = stop.value
+                return found
+        raise AssertionError("the method's first waves are those of the lines")
+
+    def _steps(self, rows: NDArray[np.int64], samples: Samples) -> Floats:
         """Signed steps to begin with, (a,); where those that were wanted had no room, those that took their place."""
         wanted = self.h[rows]
         if self.scale is not None:
-            others = np.setdiff1d(self.site.moving, answer.missing)
-            found = np.abs(answer.step[others]) / self.scale[others]
-            return np.copysign(np.median(found) * self.scale[rows], wanted) if len(found) else wanted
+            return wanted
         x, nearest = self.site.x[rows], samples.nearest()
         nodes = {float(direction * c) for direction, window in arrangements(self.stencil.nodes) for c in window}
         as_wanted = np.any([samples.near(x + wanted * c, np.abs(wanted))[1] for c in nodes], axis=0)
@@ -97,36 +183,44 @@ class RepairedMethod:
         return np.where(shrunk, np.copysign(nearest / float(np.abs(self.stencil.nodes).min()), wanted), wanted)
 
 
-def _merged(
-    answer: Answer,
-    ladder: Ladder,
-    mended: Mapping[int, str],
-    failed: Mapping[int, tuple[complex, Failure | None]],
-    *,
-    vector: bool,
-) -> Answer:
-    """The method's answer with the ladder's components in their places.
+def _asked(waves: Sequence[Wave]) -> int:
+    return sum(len(wave.request.points) for wave in waves)
 
-    Nothing is known of their errors: the bars of a method hold for its own formulas.
-    """
-    good = np.flatnonzero([bool(how) for how in ladder.how])
-    rows = ladder.rows[good]
-    derivative, step = np.array(answer.derivative), answer.step.copy()
-    step[rows] = ladder.step[good]
-    if vector:
-        derivative[:, rows] = ladder.slope[good].T
-    else:
-        derivative[rows] = ladder.slope[good, 0]
-    texts = {int(ladder.rows[r]): _text(*failed[int(ladder.rows[r])], ladder.how[r]) for r in good.tolist()}
-    still = rows[(ladder.slope[good] == 0).all(axis=1)]
-    return replace(
-        answer,
-        derivative=derivative,
-        step=step,
-        missing=np.setdiff1d(answer.missing, rows),
-        warnings=answer.warnings + no_movement_warnings(ladder.site.label, still, 0.0),
-        repaired=dict(sorted({**mended, **texts}.items())),
-    )
+
+def _recorded(course: Generator[Request, Wave, T], waves: list[Wave]) -> Generator[Request, Wave, T]:
+    """The course itself; its waves are added to the others."""
+    try:
+        step = next(course)
+        while True:
+            wave = yield step
+            waves.append(wave)
+            step = course.send(wave)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+
+
+def _lacking(answer: Answer, rows: NDArray[np.int64], *, vector: bool) -> NDArray[np.bool_]:
+    """The outputs without a derivative along each of these coordinates, (a, m)."""
+    part = answer.derivative[:, rows].T if vector else answer.derivative[rows, None]
+    return np.asarray(~np.isfinite(part))
+
+
+def _filled(
+    answer: Answer, rows: NDArray[np.int64], slope: Floats, bar: Floats, step: Floats, *, vector: bool
+) -> Answer:
+    """The answer with slopes and bars (a, m), where there are any, in the place of those of these coordinates."""
+    derivative, steps = np.array(answer.derivative), answer.step.copy()
+    error = None if answer.error is None else np.array(answer.error)
+    steps[rows] = step
+    for part, new in ((derivative, slope), (error, bar)):
+        if part is None:
+            continue
+        table = part.T if vector else part[:, None]
+        table[rows] = np.where(np.isfinite(slope), new, table[rows])
+    table = derivative.T if vector else derivative[:, None]
+    whole = rows[np.isfinite(table[rows]).all(axis=1)]
+    return replace(answer, derivative=derivative, error=error, step=steps, missing=np.setdiff1d(answer.missing, whole))
 
 
 def _text(offset: complex, failure: Failure | None, how: str) -> str:

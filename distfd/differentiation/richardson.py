@@ -10,6 +10,7 @@ import numpy as np
 from distfd.differentiation.coordinate_stencils import place_lines
 from distfd.differentiation.method import follow
 from distfd.differentiation.noise_survey import survey
+from distfd.differentiation.scale_search import safe_sizes
 from distfd.differentiation.stencils import coefficients
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class Richardson:
         lines = place_lines(site, moving, self.h[moving], self.stencil)
         a, n = lines.offsets.shape
         points = lines.points.take(np.arange(1, a * n + 1))
-        found = yield from survey(site, self.scale, vector=self.vector, extra=points)
+        found = yield from survey(site, safe_sizes(site, self.scale), vector=self.vector, extra=points)
         rises = found.extra.reshape(a, n, len(found.baseline)) - found.baseline
         order = np.argsort(np.abs(lines.offsets), axis=1, kind="stable")
         offsets = np.take_along_axis(lines.offsets, order, axis=1)

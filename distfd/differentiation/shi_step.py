@@ -9,8 +9,8 @@ import numpy as np
 
 from distfd.core.points import single_points
 from distfd.differentiation.method import Answer, Request, follow
-from distfd.differentiation.noise_survey import survey
 from distfd.differentiation.probe_refinement import CAP
+from distfd.differentiation.scale_search import scaled_survey
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,7 +65,8 @@ class ShiStep:
 
     def _course(self) -> MultiRound:
         site, rows = self.site, self.site.moving
-        found = yield from survey(site, self.scale, vector=self.vector, given=self.noise)
+        lines = yield from scaled_survey(site, self.scale, vector=self.vector, given=self.noise)
+        found, sizes = lines.found, lines.scale
         if not len(rows):
             return found.unmoved(site, vector=self.vector)
         x, noise, m = site.x[rows], found.noise, len(found.baseline)
@@ -73,11 +74,11 @@ class ShiStep:
         up, down = site.upper[rows] - x, x - site.lower[rows]
         # The literature's start is for a J that varies by 1 over a distance of 1.
         ratio = float(np.median(np.fmax(bound, found.level) / found.variation))
-        start = np.minimum((3 * ratio) ** (1 / 3), CAP) * self.scale[rows]
+        start = np.minimum((3 * ratio) ** (1 / 3), CAP) * sizes[rows]
         kind = np.where(self.central & (np.minimum(up, down) >= 3 * start), 1, 0)
-        start = np.where(kind == 1, start, 2 / np.sqrt(3) * np.sqrt(ratio) * self.scale[rows])
+        start = np.where(kind == 1, start, 2 / np.sqrt(3) * np.sqrt(ratio) * sizes[rows])
         room = np.where(kind == 1, np.minimum(up, down) / 3, np.maximum(up, down) / 4)
-        most = np.minimum(CAP * self.scale[rows], room)
+        most = np.minimum(CAP * sizes[rows], room)
         side = np.where((kind == 1) | (up >= down), 1.0, -1.0)
         search = _Bisection(np.minimum(start, most), most, _GROWTH[kind])
         test, rises = np.full((len(rows), m), np.nan), np.full((len(rows), 4, m), np.nan)
@@ -96,8 +97,8 @@ class ShiStep:
             seen = np.abs((_TEST[kind[at]][..., None] * new).sum(axis=1))
             with np.errstate(invalid="ignore", divide="ignore"):
                 search.judge(at, np.median(seen / (8 * bound), axis=1))
-            # Where a probe has no value, what was seen before still counts.
-            good = np.isfinite(seen).all(axis=1)
+            # Where a probe has no value, what was seen before still counts; some outputs are better than none.
+            good = np.isfinite(seen).all(axis=1) | (np.isfinite(seen).any(axis=1) & np.isnan(offsets[at, 0]))
             kept = at[good]
             realised = site.offsets(rows[at], np.where(there, moved, x[at, None]))
             rises[kept], offsets[kept], test[kept] = new[good], realised[good], seen[good]

@@ -4,31 +4,42 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from distfd.core.errors import InputError
 from distfd.core.points import Points
-from distfd.core.records import Status
 from distfd.differentiation.assemble import Terms, assemble
 from distfd.differentiation.coloring import Structure, find_groups
-from distfd.differentiation.complex_step import check_imaginary_parts
+from distfd.differentiation.complex_step import ComplexStepCheck, check_imaginary_parts, head, tail
 from distfd.differentiation.coordinate_stencils import Lines, place_lines
-from distfd.differentiation.method import Answer, Request
+from distfd.differentiation.diagnostics import unexpected_entry_warnings
+from distfd.differentiation.method import Answer, Request, Wave, follow
+from distfd.differentiation.real_differences import residual
 from distfd.differentiation.stencils import EPS, SCHEMES, coefficients
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
 
     from numpy.typing import NDArray
 
     from distfd.differentiation.base_point import BasePoint
-    from distfd.differentiation.method import Wave
+    from distfd.differentiation.method import MultiRound
     from distfd.differentiation.stencils import Stencil
+
+    Floats = NDArray[np.float64]
+    Flags = NDArray[np.bool_]
 
 PROBE_REACH = EPS**0.25
 """How far a probe goes, in typical sizes: enough that a product of two such changes is seen in J."""
+_FITS = 1e-3
+"""By what part of its terms a row's change along all coordinates may differ from what its entries say: what is more may
+be an entry that the structure lacks."""
+_MORE = 10.0
+"""A residual so many times one that a new look at the structure did not explain is worth another look."""
+_SEEN = 1e-3
+"""A row that changes by so much less where it has no entry than where it has some has noise, and no entry there."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +58,7 @@ class SparseJacobian:
 
     site: BasePoint
     stencil: Stencil
-    h: NDArray[np.float64]
+    h: Floats
     structure: Structure
 
     @cached_property
@@ -66,10 +77,32 @@ class SparseJacobian:
             raise InputError(f"sparsity: has {structure.shape[0]} rows, and J has {len(baseline)} outputs")
         entries = assemble(group_terms(self._lines, structure), wave.values, baseline)
         missing = np.unique(structure.columns[~np.isfinite(entries)])
-        entries[np.isin(structure.columns, missing)] = np.nan
+        entries[~np.isfinite(entries)] = np.nan
         step = np.zeros(len(self.site.x))
         step[self._lines.moving] = self._lines.step
-        return Answer(structure.filled(entries), baseline, step, missing)
+        texts = unexpected_entry_warnings(self.site.label, self._unexpected(wave), structure.columns_of)
+        return Answer(structure.filled(entries), baseline, step, missing, warnings=texts)
+
+    def unexpected(self, waves: Sequence[Wave]) -> bool:
+        """Whether a row changed where no column that was moved has an entry in it."""
+        return len(self._unexpected(waves[0])) > 0
+
+    def _unexpected(self, wave: Wave) -> list[tuple[int, int]]:
+        """Rows, and the groups of columns with which they change without an entry there."""
+        structure, n = self.structure, len(self.stencil.nodes)
+        baseline, values = wave.values[0].real, wave.values[1:]
+        if not len(values):
+            return []
+        imaginary = values.dtype.kind == "c"
+        changes = np.abs(values.imag if imaginary else values - baseline)
+        # What a point lacks is NaN, and told elsewhere.
+        by_group = np.nan_to_num(changes).reshape(-1, n, len(baseline)).max(axis=1)
+        allowed = np.zeros(by_group.shape, dtype=bool)
+        allowed[structure.group[structure.columns], structure.rows] = True
+        usual = np.where(allowed, by_group, 0.0).max(axis=0)
+        rounding = 0.0 if imaginary else 64 * EPS * np.abs(np.nan_to_num(baseline))
+        groups, rows = np.nonzero(~allowed & (by_group > np.maximum(_SEEN * usual, rounding)))
+        return list(zip(rows.tolist(), groups.tolist(), strict=True))
 
 
 def group_points(lines: Lines, structure: Structure) -> Points:
@@ -98,8 +131,28 @@ def group_terms(lines: Lines, structure: Structure) -> Terms:
 
 
 @dataclass(frozen=True, eq=False)
+class ProbedStructure:
+    """A structure that was found at other x, as far as it is known.
+
+    Attributes
+    ----------
+    structure : Structure
+        All entries that were seen so far.
+    tolerated : float
+        The largest residual, over what is allowed, that a new look at the structure did not explain.
+    """
+
+    structure: Structure
+    tolerated: float = 1.0
+
+
+@dataclass(frozen=True, eq=False)
 class ProbedJacobian:
     """A Jacobian whose structure is looked for first, by plain differences at two points near x.
+
+    One that is known from another x is taken as it is, with one more point, x moved along all coordinates: where J does
+    not do there what the entries say, or a row changes where it has no entry, it is looked for again, and the entries
+    of both are kept.
 
     Parameters
     ----------
@@ -108,19 +161,70 @@ class ProbedJacobian:
         As for SparseJacobian.
     size : (d,) ndarray
         Typical sizes of the coordinates.
+    check : ComplexStepCheck
+        Its axes are those of the further point; what it refuses is refused where the stencil is imaginary.
+    known : ProbedStructure, optional
     """
 
     site: BasePoint
     stencil: Stencil
-    h: NDArray[np.float64]
-    size: NDArray[np.float64]
+    h: Floats
+    size: Floats
+    check: ComplexStepCheck
+    known: ProbedStructure | None = None
 
     def advance(self, waves: Sequence[Wave]) -> Request | Answer:
-        """Two requests for the structure, then those of the sparse Jacobian."""
-        if len(waves) < 2:
-            return Request(self._probe(seed=len(waves)).points, 0, vector=True)
-        structure = _seen(waves[:2], self.site)
-        return SparseJacobian(self.site, self.stencil, self.h, structure).advance(waves[2:])
+        """Requests for the structure, where it is not known, and those of the sparse Jacobian."""
+        return follow(self._course(), waves)
+
+    def _course(self) -> MultiRound:
+        known = self.known
+        fresh = known is None
+        if known is None:
+            known = ProbedStructure((yield from self._looked_for()))
+        answer, ratio, confirm = yield from self._differenced(known.structure, further=not fresh)
+        if not fresh and ratio > known.tolerated:
+            seen = yield from self._looked_for()
+            whole = known.structure.joined(seen)
+            if len(whole.rows) > len(known.structure.rows):
+                known = ProbedStructure(whole)
+                answer, _, confirm = yield from self._differenced(whole, further=False)
+            else:
+                known = replace(known, tolerated=_MORE * ratio)
+        if confirm is not None:
+            answer = yield from confirm(answer)
+        return replace(answer, structure=known)
+
+    def _differenced(
+        self, structure: Structure, *, further: bool
+    ) -> Generator[Request, Wave, tuple[Answer, float, Any]]:
+        """The Jacobian, how many times its residual is what is allowed, and what is left to confirm it."""
+        plain = SparseJacobian(self.site, self.stencil, self.h, structure)
+        request = plain.advance(())
+        assert isinstance(request, Request), "it begins with a request"
+        imaginary = bool(request.points.imaginary.any())
+        if not (imaginary or (further and len(self.site.moving))):
+            answer = plain.advance([(yield request)])
+            assert isinstance(answer, Answer), "of one request"
+            return answer, 0.0, None
+        whole, first = self.check.beside(request)
+        wave = yield whole
+        own, beside = head(wave, request), tail(wave, request)
+        answer = plain.advance([own])
+        assert isinstance(answer, Answer), "of one request"
+        found = residual(self.check.axes, self.check.slopes(answer), first, beside, answer.value)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            ratios = np.abs(found.size) / (_FITS * found.reach + found.rounding)
+        ratio = float(np.nan_to_num(ratios).max(initial=0.0)) if not len(answer.missing) else 0.0
+        if plain.unexpected([own]):
+            ratio = np.inf
+        return answer, ratio, (lambda final: self.check.confirmed(final, first, beside)) if imaginary else None
+
+    def _looked_for(self) -> Generator[Request, Wave, Structure]:
+        """The entries that changed in any of two probes."""
+        first = yield Request(self._probe(0).points, 0, vector=True)
+        second = yield Request(self._probe(1).points, 0, vector=True)
+        return _seen((first, second), self.site)
 
     def _probe(self, seed: int) -> Lines:
         """Each coordinate moved from a point displaced at random, the same in every run so that values are reused."""
@@ -133,17 +237,30 @@ class ProbedJacobian:
 
 
 def _seen(waves: Sequence[Wave], site: BasePoint) -> Structure:
-    """The entries that changed in any probe; a column without a value in any probe may have all of them."""
+    """The entries that changed in any probe; one without a value in any probe may be there.
+
+    An output without a value at the probes' own points has a row that cannot be told: it is whole, and groups do not
+    mind it, as its entries have no value at x either.
+    """
     outputs = waves[0].values.shape[1]
-    changed = np.zeros((len(site.moving), outputs), dtype=bool)
-    known = np.zeros(len(site.moving), dtype=bool)
+    changed, known = (np.zeros((len(site.moving), outputs), dtype=bool) for _ in range(2))
+    lost = np.zeros(outputs, dtype=bool)
     for wave in waves:
         if wave.values.shape[1] != outputs:
             raise InputError(f"sparsity: J has {outputs} outputs at one point and {wave.values.shape[1]} at another")
-        ok = wave.status[1:] == Status.OK
-        changed[ok] |= wave.values[1:][ok] != wave.values[0]
-        known |= ok
+        there = np.isfinite(wave.values[1:]) & np.isfinite(wave.values[0])
+        changed |= there & (wave.values[1:] != wave.values[0])
+        known |= there
+        lost |= ~np.isfinite(wave.values[0])
     changed[~known] = True
+    told = changed.copy()
+    told[:, lost] = False
+    shape = (outputs, len(site.x))
+    at, rows = np.nonzero(told)
+    group = find_groups(rows, site.moving[at], shape)
+    changed[:, lost] = True
     at, rows = np.nonzero(changed)
-    columns, shape = site.moving[at], (outputs, len(site.x))
-    return Structure(shape, rows, columns, find_groups(rows, columns, shape))
+    columns = site.moving[at]
+    used = np.unique(columns)
+    group[used] = np.maximum(group[used], 0)
+    return Structure(shape, rows, columns, group)

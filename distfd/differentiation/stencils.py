@@ -78,9 +78,13 @@ class Stencil:
         An imaginary step has no round-off to balance; eps^(1/2), SciPy's again, leaves h^2/6 = 4e-17 times the third
         derivative.
         """
+        return self.relative_step_at(EPS)
+
+    def relative_step_at(self, eps: float) -> float:
+        """The same for a J whose numbers near 1 are ``eps`` apart; an imaginary step needs no other for that."""
         if self.default_step is not None:
             return self.default_step
-        return float(EPS ** (1 / 2 if self.imaginary else 1 / (self.order + 1)))
+        return float(EPS ** (1 / 2) if self.imaginary else eps ** (1 / (self.order + 1)))
 
 
 def coefficients(offsets: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -17,6 +17,8 @@ from distfd.differentiation.noise_result import NoiseResult
 from distfd.differentiation.noise_survey import survey
 from distfd.differentiation.placement import place
 from distfd.differentiation.probe_pairs import ProbePairs, no_pairs
+from distfd.differentiation.rounding_quantum import is_plain_constant
+from distfd.differentiation.scale_search import safe_sizes
 from distfd.differentiation.stencils import SCHEMES
 from distfd.differentiation.sweep_result import StepSweep
 
@@ -122,7 +124,8 @@ class Sweep:
     def _course(self) -> Generator[Request, Wave, Survey]:
         row, _, values, _ = self._placed
         extra = single_points(self.site.x, np.repeat(self.rows[row], 2), values.ravel())
-        return (yield from survey(self.site, self.scale, vector=self.vector, extra=extra))
+        scale = safe_sizes(self.site, self.scale)
+        return (yield from survey(self.site, scale, vector=self.vector, extra=extra))
 
     @cached_property
     def _placed(self) -> tuple[NDArray[np.int64], Floats, Floats, Floats]:
@@ -174,7 +177,8 @@ class Sweep:
             forward = rise / along[..., None]
             forward_noise, central_noise = noise.part(1 / along[..., None]), noise.part(weights)
         still = (np.nan_to_num(pairs.rises) == 0).all(axis=(1, 2, 3)) & (pairs.count > 0)
-        warnings = no_movement_warnings(site.label, rows[still], float(level.quantum.max()))
+        unit = 0.0 if still.all() and is_plain_constant(found.baseline) else float(level.quantum.max())
+        warnings = no_movement_warnings(site.label, rows[still], unit)
         warnings += kink_warnings(site.label, rows[_kinked(pairs, noise)])
         asked = np.bincount(self._placed[0], minlength=len(rows))
         worst = int(np.argmax(np.nan_to_num(level.level, nan=-1.0)))

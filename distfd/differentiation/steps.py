@@ -150,6 +150,13 @@ def typical_sizes(x: NDArray[np.float64], scale: ArrayLike | None = None) -> NDA
     return np.where(np.isnan(given), default, given)
 
 
+def own_sizes(x: NDArray[np.float64], lower: NDArray[np.float64], upper: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The smallest size that each coordinate shows: abs(x) where it is not 0, or the width of finite bounds, (d,)."""
+    size = np.where(x == 0, np.inf, np.abs(x))
+    with np.errstate(over="ignore"):
+        return np.minimum(size, np.where(lower < upper, upper - lower, np.inf))
+
+
 def as_real(what: str, values: Any) -> NDArray[np.float64]:
     """A fresh float64 array of one number or several.
 

@@ -114,13 +114,14 @@ def jacobian(fun: Any, x0: ArrayLike, *, sparsity: Any = None, **options: Unpack
 
 
 @lists_options_of(Evaluator)
-def hessian(fun: Any, x0: ArrayLike, **options: Unpack[EvaluatorOptions]) -> NDArray[np.float64]:
+def hessian(fun: Any, x0: ArrayLike, *, sparsity: Any = None, **options: Unpack[EvaluatorOptions]) -> Any:
     """d^2 J/dx^2, (d, d), symmetric: second order, from d^2 + d evaluations of J and the baseline.
 
-    See `distfd.Evaluator.hessian`, and `differentiate` for parameters and errors.
+    It is sparse where ``sparsity`` is given, a mask (d, d): 2 evaluations for each coordinate and pair that has an
+    entry. See `distfd.Evaluator.hessian`, and `differentiate` for parameters and errors.
     """
     with Evaluator(fun, **options) as evaluator:
-        return evaluator.hessian(x0)
+        return evaluator.hessian(x0, sparsity=sparsity)
 
 
 @lists_options_of(Evaluator)

@@ -9,9 +9,11 @@ import numpy as np
 
 from distfd.core.describe import numbered
 from distfd.core.errors import InputError
+from distfd.core.records import DOUBLE
 from distfd.differentiation.base_point import BasePoint
-from distfd.differentiation.method import check_x
+from distfd.differentiation.method import check_x, onto_bounds
 from distfd.differentiation.placement import as_bounds
+from distfd.differentiation.step_limits import NOTHING_KNOWN, Known
 from distfd.evaluation.method_registry import Setting
 
 if TYPE_CHECKING:
@@ -37,6 +39,8 @@ class DerivativeContext:
         Whether J(x) starts from another state than the points beside it do.
     written : callable or None
         Of objectives that write x as text: the numbers that are then in it.
+    printed : bool
+        Whether J's values are read from text.
     """
 
     options: DerivativeOptions
@@ -44,10 +48,11 @@ class DerivativeContext:
     repair: bool
     drifts: bool
     written: Any
+    printed: bool = False
 
-    def setting(self, x: ArrayLike) -> Setting:
-        """What every method at x is made from."""
-        return Setting(self.site(x), self.options, self.repair, self.drifts)
+    def setting(self, x: ArrayLike, bits: int = DOUBLE, known: Known = NOTHING_KNOWN) -> Setting:
+        """What every method at x is made from; see `Setting` for what J has shown so far."""
+        return Setting(self.site(x), self.options, self.repair, self.drifts, bits, self.printed, known)
 
     def site(self, x: ArrayLike) -> BasePoint:
         """The point checked, and its surroundings.
@@ -61,5 +66,6 @@ class DerivativeContext:
         at = check_x(x, label=self.label if names is None or len(names) == np.size(np.asarray(x)) else numbered)
         if names is not None and len(names) != len(at):
             raise InputError(f"names: there are {len(names)} for {len(at)} coordinates")
-        lower, upper = as_bounds(self.options.bounds, len(at))
-        return BasePoint(check_x(at, lower, upper, self.label), lower, upper, self.label, self.written)
+        lower, upper = as_bounds(self.options.bounds, len(at), at)
+        at = check_x(onto_bounds(at, lower, upper), lower, upper, self.label)
+        return BasePoint(at, lower, upper, self.label, self.written)

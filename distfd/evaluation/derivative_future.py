@@ -45,6 +45,7 @@ class Pending:
         finish: Callable[[Answer, Tally], DerivativeResult],
         *,
         vector: bool,
+        partial: bool = False,
     ) -> None:
         self.x = x
         self.done = False
@@ -53,6 +54,8 @@ class Pending:
         self._turn = turn
         self._finish = finish
         self._vector = vector
+        self._partial = partial
+        """Whether J(x) may lack some of J's outputs."""
         self._first: Request | None = None
         self._value: NDArray[np.float64] | None = None
         self._answer: Answer | None = None
@@ -132,7 +135,8 @@ class Pending:
 
     def _baseline(self, request: Request, batch: Batch) -> NDArray[np.float64] | None:
         """J(x), if it is in the batch."""
-        rows = np.flatnonzero((batch.index == request.baseline) & (batch.status == Status.OK))
+        valid = (batch.status == Status.OK) | (batch.partial & self._partial)
+        rows = np.flatnonzero((batch.index == request.baseline) & valid)
         if not len(rows):
             return None
         row = int(rows[0])

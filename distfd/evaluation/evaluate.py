@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from distfd.core.describe import coordinate_label, point_label
 from distfd.core.points import find_repeats, repeated
-from distfd.core.records import Batch, Status
+from distfd.core.records import DOUBLE, Batch, Status
 from distfd.evaluation.event_loop import WorkGivenOut, run_event_loop
 from distfd.results import events
 from distfd.scheduling.scheduler import Scheduler
@@ -127,6 +128,9 @@ def _known(
 ) -> tuple[Batch, NDArray[np.int64]]:
     """What the store has, and the numbers of the points that are to be evaluated."""
     reused = _from_store(session.store.get(keys))
+    if len(reused):
+        bits = session.store.bits(keys[reused.index])
+        reused = replace(reused, bits=None if (bits == DOUBLE).all() else bits)
     known = np.concatenate((reused.index, *repeats.values()))
     return reused, np.flatnonzero(~np.isin(np.arange(len(keys)), known))
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from distfd.core.points import Points
     from distfd.differentiation.method import Answer, Method
+    from distfd.differentiation.sparse_jacobian import ProbedStructure
     from distfd.differentiation.stencils import Stencil
     from distfd.differentiation.steps import AbsoluteStep, NoiseStep
     from distfd.evaluation.keywords import BoundsLike, ExecutorName, Kind, OnFailure, RecycleOptions, Scheme, WarmMode
@@ -150,9 +151,9 @@ class Evaluator(DerivativeMethods):
         objective = self._session.objective
         written = objective.written if objective.reads_text else None
         repair = treatment.on_failure == "repair"
-        self._around = DerivativeContext(self._options, self._label, repair, drifts, written)
+        self._around = DerivativeContext(self._options, self._label, repair, drifts, written, objective.writes_text)
         self._turn = CallLock()
-        self._structure: Any = None
+        self._structure: ProbedStructure | None = None
         self._open: Pending | None = None
         self._told: set[str] | None = None
 
@@ -283,7 +284,7 @@ class Evaluator(DerivativeMethods):
         EvaluationError
             If a component has no value (where on_failure="raise"), or J fails at x itself.
         """
-        return self._derivative(self._at(x), kind, particulars, *self.solve(self._planned(x, kind, particulars), kind))
+        return self._derivative(self._at(x), kind, *self.solve(self._planned(x, kind, particulars), kind))
 
     def begin(self, x: ArrayLike, *, kind: Kind | Literal["value"] = "gradient", **particulars: Any) -> Pending:
         """Send out all points of a derivative at x, and come back at once; arguments as for `differentiate`.
@@ -315,8 +316,9 @@ class Evaluator(DerivativeMethods):
                 iterate_method(self._session, method, kind, self._label, tally, raises=self._raises),
                 tally,
                 self._turn,
-                lambda answer, tally: self._derivative(at, kind, particulars, answer, tally),
+                lambda answer, tally: self._derivative(at, kind, answer, tally),
                 vector=kind == "jacobian",
+                partial=not self._raises,
             )
             if self._session.warm is None:
                 self._open.pull()  # what the store had, or that the first points are with their slots
@@ -329,24 +331,22 @@ class Evaluator(DerivativeMethods):
             pending.settle()
 
     def _planned(self, x: ArrayLike, kind: Kind, particulars: dict[str, Any]) -> Method[Answer]:
-        if isinstance(particulars.get("sparsity"), str):
-            structure = self._structure
-            if structure is not None and structure.shape[1] == np.size(np.asarray(x)):
-                particulars["sparsity"] = structure
+        if isinstance(particulars.get("sparsity"), str) and particulars["sparsity"] == "probe":
+            known = self._structure
+            if known is not None and known.structure.shape[1] == np.size(np.asarray(x)):
+                particulars = {**particulars, "sparsity": known}
         return self.method(x, kind, **particulars)
 
-    def _derivative(  # private
-        self, at: NDArray[np.float64], kind: str, particulars: dict[str, Any], answer: Answer, tally: Tally
-    ) -> DerivativeResult:
+    def _derivative(self, at: NDArray[np.float64], kind: str, answer: Answer, tally: Tally) -> DerivativeResult:
         """The result of a call that asked for a derivative."""
-        if isinstance(particulars.get("sparsity"), str):
-            self._structure = answer.derivative
+        if answer.structure is not None:
+            self._structure = answer.structure
         if self._raises and len(answer.missing):
             raise out_of_range_error(answer, self._label)
-        give_warnings(answer.warnings, self._told)
         result = self.result(at, answer, tally, kind)
         if kind != "value":
             self.emit(Differentiated(at, result))
+        give_warnings(answer.warnings, self._told, result)
         return result
 
     def method(self, x: ArrayLike, kind: Kind = "gradient", **particulars: Any) -> Method[Answer]:
@@ -355,7 +355,7 @@ class Evaluator(DerivativeMethods):
 
     def setting(self, x: ArrayLike) -> Setting:
         """What every method at x is made from: x checked, its surroundings, and the options of derivatives."""
-        return self._around.setting(x)
+        return self._around.setting(x, self._session.bits, self._session.known)
 
     def _at(self, x: ArrayLike) -> NDArray[np.float64]:
         return self._around.site(x).x

@@ -3,27 +3,40 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from distfd.core.errors import InputError
+from distfd.core.records import DOUBLE
 from distfd.differentiation.accuracy import AccuracyUpgrade
 from distfd.differentiation.auto_step import AutoStep
 from distfd.differentiation.coloring import make_structure
+from distfd.differentiation.complex_hessian import ComplexHessian, ComplexProduct
+from distfd.differentiation.complex_step import CheckedComplexStep, ComplexStepCheck
+from distfd.differentiation.direction_space import AlongDirections, GroupedJacobian, along, groups
 from distfd.differentiation.direction_stencils import lengths
 from distfd.differentiation.directional import Directional
 from distfd.differentiation.first_derivative import FirstDerivative
 from distfd.differentiation.gill_step import GillStep
-from distfd.differentiation.hessian import SECOND, Hessian
-from distfd.differentiation.hessian_vector import HessianVector
-from distfd.differentiation.repair import RepairedMethod
+from distfd.differentiation.hessian import Hessian
+from distfd.differentiation.hessian_pattern import full_pattern, masked_pattern
+from distfd.differentiation.hessian_vector import FourthOrderProduct, HessianVector
+from distfd.differentiation.noisy_hessian import NoisyHessian
+from distfd.differentiation.noisy_product import NoisyProduct
+from distfd.differentiation.present_outputs import PresentOutputs
+from distfd.differentiation.probe_refinement import most_evaluations
+from distfd.differentiation.real_differences import CoordinateAxes, DirectionAxes
+from distfd.differentiation.repair import RESERVE, RepairedMethod
 from distfd.differentiation.richardson import Richardson
+from distfd.differentiation.second_differences import FOURTH, SECOND, second_order
 from distfd.differentiation.shi_step import ShiStep
-from distfd.differentiation.sparse_jacobian import ProbedJacobian, SparseJacobian
+from distfd.differentiation.sparse_jacobian import ProbedJacobian, ProbedStructure, SparseJacobian
 from distfd.differentiation.stencils import RICHARDSON, SCHEMES
+from distfd.differentiation.step_limits import NOTHING_KNOWN, CheckedSteps, Given, Known
 from distfd.differentiation.steps import AbsoluteStep, NoiseStep, as_real, nominal_steps, typical_sizes
+from distfd.differentiation.value_precision import OwnPrecision, unit_roundoff
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -48,19 +61,32 @@ class Setting:
         Whether components whose points have no value are formed from others.
     drifts : bool
         Whether J(x) starts from another state than the points beside it do.
+    bits : int
+        Of the number type in which J returned its values so far (`distfd.core.records.DOUBLE`).
+    printed : bool
+        Whether J's values are read from text.
+    known : Known
+        What earlier waves have shown of J.
     """
 
     site: BasePoint
     options: DerivativeOptions
     repair: bool = False
     drifts: bool = False
+    bits: int = DOUBLE
+    printed: bool = False
+    known: Known = NOTHING_KNOWN
 
 
+_REACH = 0.1
+"""No default step for a J of few digits goes farther than this part of a coordinate's size."""
 _UNREPAIRED = "repair is for gradients and dense Jacobians, whose components have points of their own; use nan or raise"
 
 
 def make_method(kind: str, setting: Setting, **particulars: Any) -> Method[Answer]:
     """The plan of a derivative; nothing is evaluated.
+
+    It follows the precision that J turns out to have, and says where its steps do not suit x or J.
 
     Parameters
     ----------
@@ -75,11 +101,23 @@ def make_method(kind: str, setting: Setting, **particulars: Any) -> Method[Answe
     InputError
         If there is no such kind, or an option makes no sense for it.
     """
+    with np.errstate(all="ignore"):
+        first = make_plain_method(kind, setting, **particulars)
+        given = _given(kind, setting, particulars)
+
+    def make(bits: int) -> Method[Answer]:
+        if bits == setting.bits:
+            return first
+        return make_plain_method(kind, replace(setting, bits=bits), **particulars)
+
+    return CheckedSteps(OwnPrecision(make, setting.bits), setting.site, given)
+
+
+def make_plain_method(kind: str, setting: Setting, **particulars: Any) -> Method[Answer]:
+    """The plan for a J of the precision that the setting says, as `make_method` has it, with nothing around it."""
     if kind not in KINDS:
         raise InputError(f"kind: must be one of {', '.join(KINDS)} (was {kind!r})")
     sparse = particulars.get("sparsity") is not None
-    if setting.options.accuracy is not None and (sparse or kind not in ("gradient", "jacobian")):
-        raise InputError("accuracy: is for gradients and dense Jacobians; choose scheme and step for other kinds")
     if setting.repair and (sparse or kind not in ("gradient", "jacobian")):
         raise InputError(f"on_failure: {_UNREPAIRED}")
     try:
@@ -87,6 +125,42 @@ def make_method(kind: str, setting: Setting, **particulars: Any) -> Method[Answe
     except TypeError as error:
         raise InputError(f"{kind}: {error}") from error
     return KINDS[kind](setting, **particulars)
+
+
+def _given(kind: str, setting: Setting, particulars: Mapping[str, Any]) -> Given:
+    """What the user said of steps."""
+    site, options = setting.site, setting.options
+    second = kind in ("hessian", "hvp")
+    stencil = SECOND if second else options.stencil
+    step, scale, d = options.step, options.scale, len(site.x)
+    finds = isinstance(step, NoiseStep) or options.accuracy is not None
+    default = np.full(d, step is None and not finds) | (
+        np.isnan(np.asarray(step, dtype=float)) if _is_numbers(step) else False
+    )
+    unscaled = np.full(d, scale is None) | (False if scale is None else np.isnan(np.asarray(scale, dtype=float)))
+    weights = np.array(stencil.weights)
+    factor = (np.abs(weights).sum() + abs(weights.sum())) / 2
+    if second and not options.stencil.imaginary:
+        factor = 2.0 if kind == "hessian" else 0.5
+    along = particulars.get("directions") if kind == "directional" else particulars.get("v") if kind == "jvp" else None
+    return Given(
+        kind=kind,
+        default_steps=default,
+        open_steps=default & unscaled,
+        scale=typical_sizes(site.x, scale),
+        factor=0.0 if options.stencil.imaginary else float(factor),
+        order=2 if second else stencil.order,
+        finds_steps=kind in ("gradient", "jacobian") and particulars.get("sparsity") is None,
+        printed=setting.printed,
+        known=setting.known,
+        relative_step=stencil.relative_step,
+        direction=np.asarray(particulars["v"], dtype=float) if kind == "hvp" else None,
+        directions=None if along is None else np.atleast_2d(np.asarray(along, dtype=float)),
+    )
+
+
+def _is_numbers(step: Any) -> bool:
+    return step is not None and not isinstance(step, (AbsoluteStep, NoiseStep))
 
 
 def _gradient(setting: Setting) -> Method[Answer]:
@@ -97,25 +171,118 @@ def _jacobian(setting: Setting, *, sparsity: Any = None) -> Method[Answer]:
     site, stencil = setting.site, setting.options.stencil
     if sparsity is None:
         return _first_derivative(setting, vector=True)
-    if isinstance(sparsity, str):
-        if sparsity != "probe":
+    if _finds_steps(setting.options):
+        return _grouped(setting, sparsity)
+    check = ComplexStepCheck(CoordinateAxes(site, _check_steps(setting)), vector=True)
+    if isinstance(sparsity, (str, ProbedStructure)):
+        if isinstance(sparsity, str) and sparsity != "probe":
             raise InputError(
                 f"sparsity: must be a mask, a sparse array, (structure, groups) or 'probe' (was {sparsity!r})"
             )
         size = typical_sizes(site.x, setting.options.scale)
-        return ProbedJacobian(site, stencil, _steps(setting, stencil), size)
+        known = sparsity if isinstance(sparsity, ProbedStructure) else None
+        return ProbedJacobian(site, stencil, _steps(setting, stencil), size, check, known)
     structure = make_structure(sparsity, site.moving, len(site.x))
-    return SparseJacobian(site, stencil, _steps(setting, stencil), structure)
+    plain = SparseJacobian(site, stencil, _steps(setting, stencil), structure)
+    return CheckedComplexStep(plain, check) if stencil.imaginary else plain
 
 
-def _hessian(setting: Setting) -> Method[Answer]:
-    return Hessian(setting.site, _steps(setting, SECOND))
+def _grouped(setting: Setting, sparsity: Any) -> Method[Answer]:
+    """A sparse Jacobian with steps from the noise."""
+    site, options = setting.site, setting.options
+    if isinstance(sparsity, (str, ProbedStructure)):
+        raise InputError(
+            "sparsity: 'probe' takes noise for entries, and does not go with step='auto' or accuracy; give a mask, or "
+            "a step"
+        )
+    size = typical_sizes(site.x, options.scale)
+    structure = make_structure(sparsity, site.moving, len(site.x))
+    space = groups(site, structure, size)
+    h = None
+    if not isinstance(options.step, NoiseStep):
+        steps = np.abs(_steps(setting, options.stencil)[space.indices] / space.data)
+        h = np.minimum.reduceat(steps, space.indptr[:-1]) if len(steps) else np.zeros(0)
+    method = _step_finder(options, space.base_point(lambda g: f"group {g} of columns"), np.ones(len(space)), h)
+    return GroupedJacobian(space, method, structure)
+
+
+def _finds_steps(options: DerivativeOptions) -> bool:
+    return options.accuracy is not None or isinstance(options.step, NoiseStep)
+
+
+def _step_finder(
+    options: DerivativeOptions, site: BasePoint, size: NDArray[np.float64], h: NDArray[np.float64] | None
+) -> Method[Answer]:
+    """What finds the steps of a Jacobian at this point; ``h`` are those that are given with an accuracy."""
+    step = options.step if isinstance(options.step, NoiseStep) else None
+    method: Method[Answer]
+    if options.accuracy is not None:
+        method = AccuracyUpgrade(site, size, float(options.accuracy), h, True, step.noise if step else None)
+    else:
+        assert step is not None, "one of both"
+        method = _noise_step(step, options.stencil, site, size, vector=True)
+    return PresentOutputs(method, site.moving)
+
+
+def _hessian(setting: Setting, *, sparsity: Any = None) -> Method[Answer]:
+    site, stencil = setting.site, setting.options.stencil
+    size = typical_sizes(site.x, setting.options.scale)
+    d = len(site.x)
+    pattern = full_pattern(site.moving, d) if sparsity is None else masked_pattern(sparsity, site.moving, d)
+    given = _noise_method(setting, "Hessians")
+    if stencil.imaginary:
+        check = ComplexStepCheck(CoordinateAxes(site, _check_steps(setting)), vector=False)
+        return ComplexHessian(site, pattern, _steps(setting, stencil), _displacements(setting), check)
+    if given is not None:
+        step = setting.options.step
+        fixed = None if isinstance(step, NoiseStep) or step is None else _steps(setting, SECOND)
+        return NoisyHessian(site, pattern, size, stencil, given.noise, fixed)
+    h = _steps(setting, SECOND if stencil.order < 4 else FOURTH)
+    if stencil == RICHARDSON:
+        return NoisyHessian(site, pattern, size, stencil, None, h)
+    return Hessian(site, h, pattern, stencil, size)
+
+
+def _noise_method(setting: Setting, what: str) -> NoiseStep | None:
+    """How second derivatives are to find their steps and errors; None where they are not.
+
+    Raises
+    ------
+    InputError
+        If it is a search for first derivatives.
+    """
+    options = setting.options
+    step = options.step if isinstance(options.step, NoiseStep) else None
+    if step is not None and step.method != "probe":
+        raise InputError(
+            f"step: NoiseStep({step.method!r}) searches steps of first derivatives; {what} take step='auto', which has "
+            "an error too"
+        )
+    if step is not None and options.stencil.imaginary:
+        raise InputError("step: the complex step has no noise to choose its size by; leave step out")
+    return step or (NoiseStep() if options.accuracy is not None else None)
 
 
 def _hvp(setting: Setting, *, v: Any) -> Method[Answer]:
-    site = setting.site
-    direction, h = _vector("v", v, len(site.x)), _steps(setting, SECOND)
-    return HessianVector(site, direction, float(lengths(direction[None], np.abs(h))[0]), h)
+    site, stencil = setting.site, setting.options.stencil
+    direction, size = _vector("v", v, len(site.x)), typical_sizes(site.x, setting.options.scale)
+    given = _noise_method(setting, "Hessian-vector products")
+    step = setting.options.step
+    adapts = given is not None and (isinstance(step, NoiseStep) or step is None)
+    if stencil.imaginary:
+        check = ComplexStepCheck(CoordinateAxes(site, _check_steps(setting)), vector=False)
+        way = DirectionAxes(site, direction[None], lengths(direction[None], _check_steps(setting)))
+        t = float(lengths(direction[None], np.abs(_displacements(setting)))[0])
+        return ComplexProduct(site, direction, _steps(setting, stencil), t, way, check)
+    fourth = stencil.order >= 4
+    h = size if adapts else _steps(setting, FOURTH if fourth and given is None else SECOND)
+    t = float(lengths(direction[None], np.abs(h))[0])
+    if given is not None or stencil == RICHARDSON:
+        noise = None if given is None else given.noise
+        return NoisyProduct(site, direction, size, noise, None if adapts else (t, h), second_order(stencil))
+    if fourth:
+        return FourthOrderProduct(HessianVector(site, direction, 2 * t, 2 * h, size, second_order(stencil)))
+    return HessianVector(site, direction, t, h, size, second_order(stencil))
 
 
 def _jvp(setting: Setting, *, v: Any) -> Method[Answer]:
@@ -133,24 +300,47 @@ def _directional(setting: Setting, *, directions: Any) -> Method[Answer]:
 
 
 def _along(setting: Setting, directions: NDArray[np.float64], *, single: bool) -> Method[Answer]:
-    stencil = setting.options.stencil
+    stencil, options, site = setting.options.stencil, setting.options, setting.site
+    if _finds_steps(options):
+        space, row, size = along(site, directions, typical_sizes(site.x, options.scale))
+        h = _steps(setting, stencil) if not isinstance(options.step, NoiseStep) else None
+        t = None if h is None else lengths(directions, np.abs(h))[row] * size
+        method = _step_finder(options, space.base_point(lambda k: f"direction {row[k]}"), np.ones(len(row)), t)
+        return AlongDirections(space, method, row, size, len(directions), single)
     t = lengths(directions, np.abs(_steps(setting, stencil)))
-    return Directional(setting.site, stencil, directions, t, _typical_steps(setting, stencil), single)
+    plain = Directional(setting.site, stencil, directions, t, _typical_steps(setting, stencil), single)
+    if not stencil.imaginary:
+        return plain
+    axes = DirectionAxes(setting.site, directions, lengths(directions, _check_steps(setting)))
+    return CheckedComplexStep(plain, ComplexStepCheck(axes, vector=True, by_axis=True, single=single))
 
 
 def _first_derivative(setting: Setting, *, vector: bool) -> Method[Answer]:
     method = _along_coordinates(setting, vector=vector)
-    if not setting.repair:
-        return method
+    if setting.repair:
+        method = _repaired(setting, method, vector=vector)
+    return method if isinstance(method, FirstDerivative) or not vector else PresentOutputs(method, setting.site.moving)
+
+
+def _repaired(setting: Setting, method: Method[Answer], *, vector: bool) -> Method[Answer]:
     site, options, stencil = setting.site, setting.options, setting.options.stencil
-    finds_steps = options.accuracy is not None or isinstance(options.step, NoiseStep)
-    if finds_steps or stencil.imaginary:
+    drifts = setting.drifts
+    if options.accuracy is not None or isinstance(options.step, NoiseStep):
+        central, size = SCHEMES["central"], typical_sizes(site.x, options.scale)
+        h = nominal_steps(site.x, central, None, options.scale)
+        step = options.step if isinstance(options.step, NoiseStep) else None
+        repaired = RepairedMethod(method, site, central, h, vector, size, step.noise if step else None, drifts=drifts)
+        probes = options.accuracy is None and step is not None and step.method == "probe"
+        if probes and isinstance(method, AutoStep):
+            method = replace(method, reserve=RESERVE)
+            repaired = replace(repaired, method=method, most=most_evaluations(len(site.moving)))
+        return repaired
+    if stencil.imaginary:
         # What fails at complex points may well take real ones, at steps that suit these.
-        central, size = SCHEMES["central"], typical_sizes(site.x, options.scale) if finds_steps else None
-        return RepairedMethod(
-            method, site, central, nominal_steps(site.x, central, None, options.scale), vector, size, setting.drifts
-        )
-    return RepairedMethod(method, site, stencil, _steps(setting, stencil), vector, drifts=setting.drifts)
+        stencil = SCHEMES["central"]
+        h = nominal_steps(site.x, stencil, None, options.scale)
+        return RepairedMethod(method, site, stencil, h, vector, drifts=drifts)
+    return RepairedMethod(method, site, stencil, _steps(setting, stencil), vector, drifts=drifts)
 
 
 def _along_coordinates(setting: Setting, *, vector: bool) -> Method[Answer]:
@@ -165,7 +355,10 @@ def _along_coordinates(setting: Setting, *, vector: bool) -> Method[Answer]:
         return _noise_step(options.step, stencil, site, size, vector=vector)
     if stencil == RICHARDSON:
         return Richardson(site, stencil, _steps(setting, stencil), size, vector)
-    return FirstDerivative(site, stencil, _steps(setting, stencil), vector)
+    plain = FirstDerivative(site, stencil, _steps(setting, stencil), vector)
+    if not stencil.imaginary:
+        return plain
+    return CheckedComplexStep(plain, ComplexStepCheck(CoordinateAxes(site, _check_steps(setting)), vector))
 
 
 def _noise_step(
@@ -186,14 +379,36 @@ def _noise_step(
 
 def _steps(setting: Setting, stencil: Stencil) -> NDArray[np.float64]:
     """Signed steps along the coordinates."""
-    return nominal_steps(setting.site.x, stencil, _fixed(setting.options.step), setting.options.scale)
+    step, scale = _fixed(setting.options.step), setting.options.scale
+    return nominal_steps(setting.site.x, for_precision(stencil, setting.bits), step, scale)
+
+
+def for_precision(stencil: Stencil, bits: int) -> Stencil:
+    """The same stencil, with the default step for a J whose numbers have so many bits."""
+    if bits == DOUBLE or stencil.imaginary:
+        return stencil
+    eps = unit_roundoff(bits)
+    if stencil is SECOND:
+        return replace(stencil, default_step=min(eps**0.25, _REACH))
+    reach = _REACH / float(np.abs(stencil.nodes).max())
+    return replace(stencil, default_step=min(stencil.relative_step_at(eps), reach))
+
+
+def _check_steps(setting: Setting) -> NDArray[np.float64]:
+    """Steps > 0 at which real differences are held against derivatives that have no truncation."""
+    return np.abs(nominal_steps(setting.site.x, SCHEMES["forward"], None, setting.options.scale))
+
+
+def _displacements(setting: Setting) -> NDArray[np.float64]:
+    """Signed real displacements of complex points, the steps of central differences."""
+    return nominal_steps(setting.site.x, SCHEMES["central"], None, setting.options.scale)
 
 
 def _typical_steps(setting: Setting, stencil: Stencil) -> NDArray[np.float64]:
     """Steps > 0 that make coordinates comparable, which one absolute step for all does not."""
     options = setting.options
     step = None if isinstance(options.step, AbsoluteStep) else _fixed(options.step)
-    return np.abs(nominal_steps(setting.site.x, stencil, step, options.scale))
+    return np.abs(nominal_steps(setting.site.x, for_precision(stencil, setting.bits), step, options.scale))
 
 
 def _fixed(step: Any) -> Any:

@@ -114,7 +114,7 @@ class EvaluationOptions:
         setup = self.setup_timeout
         if setup is None and self.timeout is not None:
             setup = max(self.timeout, _SETUP)
-        return Policy(tries, self.timeout, limits_itself, backups, setup, limit)
+        return Policy(tries, self.timeout, limits_itself, backups, setup, limit, self.on_failure != "raise")
 
 
 def _is_duration(seconds: Any) -> bool:

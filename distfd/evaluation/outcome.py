@@ -65,12 +65,18 @@ def make_result(
 def failure_error(
     wave: Wave, batches: Sequence[Batch], label: Callable[[int], str], *, always: bool
 ) -> EvaluationError | None:
-    """The error where a failure is one: at the baseline in any case, elsewhere where ``always``."""
+    """The error where a failure is one: at the baseline in any case, elsewhere where ``always``.
+
+    That of a point that only checks others never is, and a baseline with some of J's outputs has failed only where
+    ``always``.
+    """
     failed = np.flatnonzero(wave.status != Status.OK)
+    failed = failed[~np.isin(failed, wave.request.optional)]
     if not len(failed):
         return None
     baseline = wave.request.baseline
-    if baseline is not None and wave.status[baseline] != Status.OK:
+    partial = not always and baseline is not None and bool(np.isfinite(wave.values[baseline]).any())
+    if baseline is not None and wave.status[baseline] != Status.OK and not partial:
         if not wave.request.fatal and not always:
             return None
         return _error(wave, batches, label, baseline, np.arange(len(wave.status)), others=0)
@@ -85,10 +91,16 @@ def out_of_range_error(answer: Answer, label: Callable[[int], str]) -> Evaluatio
     return EvaluationError(text, missing=answer.missing.tolist(), value=scalar(answer.value))
 
 
-def give_warnings(texts: Iterable[str], told: set[str] | None = None) -> None:
+def give_warnings(texts: Iterable[str], told: set[str] | None = None, result: DerivativeResult | None = None) -> None:
     """Warn whoever called distfd, in their own line of code.
 
-    What ``told`` holds is not said again, whatever numbers stand at its end; what is said is added.
+    Parameters
+    ----------
+    told : set of str, optional
+        Of an optimisation: what it holds is not said again, whatever numbers stand at its end; what is said is added.
+        Where warnings are errors they do not end the optimisation, whose result has them too.
+    result : DerivativeResult, optional
+        What is doubted.
     """
     level, frame = 2, sys._getframe(1)  # noqa: SLF001  # warnings.warn has skip_file_prefixes from Python 3.12 on
     while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in _INSIDE:
@@ -98,7 +110,13 @@ def give_warnings(texts: Iterable[str], told: set[str] | None = None) -> None:
         texts = [text for key, text in new.items() if key not in told]
         told.update(new)
     for text in texts:
-        warnings.warn(text, DerivativeWarning, stacklevel=level)
+        warning = DerivativeWarning(text)
+        warning.result = result
+        try:
+            warnings.warn(warning, stacklevel=level)
+        except DerivativeWarning:
+            if told is None:
+                raise
 
 
 _INSIDE = ("distfd", "scipy")

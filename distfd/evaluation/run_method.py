@@ -7,7 +7,11 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar, cast
 
+import numpy as np
+
+from distfd.core.records import Status
 from distfd.differentiation.method import Request
+from distfd.differentiation.value_precision import step_bits, wave_bits
 from distfd.evaluation.evaluate import evaluate_in_steps
 from distfd.evaluation.event_loop import WorkGivenOut
 from distfd.evaluation.outcome import failure_error
@@ -80,9 +84,15 @@ def iterate_method(
     waves: list[Wave] = []
     if session.warm is not None:
         session.warm.begin()
-    while isinstance(step := method.advance(waves), Request):
+    while isinstance(step := _advanced(method, waves), Request):
         waves.append((yield from _wave(session, step, task, label, tally, raises=raises)))
     return step
+
+
+def _advanced(method: Method[A], waves: list[Wave]) -> Request | A:
+    """What the method says next. How its arithmetic ends is told by what it answers, whatever numpy is set to raise."""
+    with np.errstate(all="ignore"):
+        return method.advance(waves)
 
 
 def _wave(
@@ -112,9 +122,12 @@ def _wave(
             _count(session, wave, made, "state", seconds, tally)
             _refuse(wave, made, label, raises=True)
         # In any case: what was finished before a wave was cancelled or interrupted counts as well.
-        wave = gather(request, batches)
+        with np.errstate(all="ignore"):
+            wave = gather(request, batches)
         _count(session, wave, batches, task, time.monotonic() - begin - again, tally)
     _refuse(wave, batches, label, raises=raises)
+    if (wave.status == Status.OK).any():
+        session.bits, session.known = step_bits(wave_bits(wave)), session.known.after(wave)
     return wave
 
 

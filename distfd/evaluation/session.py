@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from distfd.core.errors import DistfdError
+from distfd.core.records import DOUBLE
+from distfd.differentiation.step_limits import NOTHING_KNOWN, Known
 from distfd.evaluation.stall_notice import StallNotice, why_waiting
 from distfd.results import events
 from distfd.scheduling.slot_pool import SlotPool
@@ -38,6 +40,11 @@ class Session:
         When workers' processes are replaced.
     warm : Warm or None
         From which states points start, where not from J's own first one.
+    bits : int
+        Of the number type in which J returned the values of the last whole wave, as steps are chosen by them
+        (`distfd.differentiation.value_precision.step_bits`).
+    known : Known
+        What whole waves have shown of J.
     """
 
     objective: Objective
@@ -50,6 +57,8 @@ class Session:
     pool: SlotPool = field(default_factory=lambda: SlotPool(slots=1))
     recycle: Recycle | None = None
     warm: WarmStarts | None = None
+    bits: int = DOUBLE
+    known: Known = NOTHING_KNOWN
     _troubled: set[int] = field(default_factory=set)
     """Observers that have failed."""
 

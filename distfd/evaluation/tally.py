@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from distfd.core.records import Failure, Status
+from distfd.core.records import DOUBLE, Failure, Status
 from distfd.differentiation.method import Wave
 
 if TYPE_CHECKING:
@@ -23,20 +23,24 @@ def gather(request: Request, batches: Sequence[Batch]) -> Wave:
     """One wave from its batches, the same whatever the order in which they came.
 
     A complex value is two numbers of its batch. The request (else the baseline; else the first point that has a value)
-    says how many outputs J has; a point with another number of them has failed.
+    says how many outputs J has; a point with another number of them has failed. One that failed in some outputs only
+    has those that it has.
     """
     n = len(request.points)
     status = np.full(n, Status.NOT_RUN, dtype=np.uint8)
     size = np.zeros(n, dtype=np.int64)
+    partial = np.zeros(n, dtype=bool)
     failures: dict[int, Failure] = {}
     for batch in batches:
         status[batch.index] = batch.status
         size[batch.index] = batch.size
+        partial[batch.index] = batch.partial
         failures.update(batch.failures)
+    bits = _bits(batches, n)
     complex_ = request.points.imaginary
     size[complex_] //= 2
-    good = np.flatnonzero(status == Status.OK)
-    at_baseline = request.baseline is not None and bool(status[request.baseline] == Status.OK)
+    good = np.flatnonzero((status == Status.OK) | partial)
+    at_baseline = request.baseline is not None and request.baseline in good
     first = size[request.baseline] if at_baseline else size[good[0]] if len(good) else 1
     outputs = (request.outputs or int(first)) if request.vector else 1
     for k in good[size[good] != outputs].tolist():
@@ -47,12 +51,24 @@ def gather(request: Request, batches: Sequence[Batch]) -> Wave:
         failures[k] = Failure(Status.ERROR, text)
         status[k] = Status.ERROR
     if not complex_.any():
-        return Wave(request, _table(batches, np.full(n, outputs), np.full((n, outputs), np.nan)), status, failures)
+        table = _table(batches, np.full(n, outputs), np.full((n, outputs), np.nan))
+        return Wave(request, table, status, failures, bits)
     values = np.full((n, outputs), complex(np.nan, np.nan))
     real = np.full((n, outputs), np.nan)
     values[~complex_] = _table(batches, np.where(complex_, -1, outputs), real)[~complex_]
     _table(batches, np.where(complex_, 2 * outputs, -1), values.view(np.float64))
-    return Wave(request, values, status, failures)
+    return Wave(request, values, status, failures, bits)
+
+
+def _bits(batches: Sequence[Batch], n: int) -> NDArray[np.uint8] | None:
+    """Bits of each point's number type, (n,); None where all are doubles."""
+    if all(batch.bits is None for batch in batches):
+        return None
+    bits = np.full(n, DOUBLE, dtype=np.uint8)
+    for batch in batches:
+        if batch.bits is not None:
+            bits[batch.index] = batch.bits
+    return bits
 
 
 def _table(batches: Sequence[Batch], wanted: NDArray[np.int64], table: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -77,7 +77,7 @@ def evaluate_warm(
     first = Request(request.points.take(alone), 0, request.vector, request.lenient)
     good = False
     for step in _from(session, warm, first, None, task):
-        good |= isinstance(step, Batch) and bool((step.status == Status.OK).any())
+        good |= isinstance(step, Batch) and bool(_usable(session, step).any())
         yield _renumbered(step, alone)
     if good:
         warm.use(warm.left(first.points, 0))
@@ -97,10 +97,15 @@ def _from(
         if isinstance(batch, WorkGivenOut):
             yield batch
             continue
-        if baseline is not None and np.any((batch.index == baseline) & (batch.status == Status.OK)):
+        if baseline is not None and np.any((batch.index == baseline) & _usable(session, batch)):
             warm.note(request, start, bytes(keys[baseline]), batch.states.get(baseline))
         # The state goes no further: what keeps batches would keep it alive.
         yield replace(batch, states={}) if batch.states else batch
+
+
+def _usable(session: Session, batch: Batch) -> NDArray[np.bool_]:
+    """Which rows have a value, or as much of one as this session takes."""
+    return np.asarray((batch.status == Status.OK) | (batch.partial & session.policy.keeps_partial))
 
 
 def _state(session: Session, warm: WarmStarts, left: WarmState) -> NDArray[np.uint8]:

@@ -41,19 +41,23 @@ def differentiable(evaluator: Evaluator, *, outputs: int | None = None) -> Calla
     shape = () if outputs is None else (outputs,)
     kind: Kind = "gradient" if outputs is None else "jacobian"
 
+    def kept(x: Any) -> Any:
+        """The dtype of results: that of x, or JAX's own float where x has whole numbers, which would cut them."""
+        return x.dtype if jax.numpy.issubdtype(x.dtype, jax.numpy.floating) else jax.dtypes.canonicalize_dtype(float)
+
     def value(x: Any) -> Any:
-        return np.asarray(evaluator.value(np.asarray(x, np.float64)), x.dtype).reshape(shape)
+        return np.asarray(evaluator.value(np.asarray(x, np.float64)), kept(x)).reshape(shape)
 
     def both(x: Any) -> Any:
         found = evaluator.differentiate(np.asarray(x, np.float64), kind=kind)
-        return np.asarray(found.value, x.dtype).reshape(shape), np.asarray(found.derivative, x.dtype)
+        return np.asarray(found.value, kept(x)).reshape(shape), np.asarray(found.derivative, kept(x))
 
     def function(x: Any) -> Any:
-        return _call(value, jax.ShapeDtypeStruct(shape, x.dtype), x)
+        return _call(value, jax.ShapeDtypeStruct(shape, kept(x)), x)
 
     def forward(x: Any) -> Any:
-        derivative = jax.ShapeDtypeStruct((*shape, x.shape[0]), x.dtype)
-        return _call(both, (jax.ShapeDtypeStruct(shape, x.dtype), derivative), x)
+        derivative = jax.ShapeDtypeStruct((*shape, x.shape[0]), kept(x))
+        return _call(both, (jax.ShapeDtypeStruct(shape, kept(x)), derivative), x)
 
     def backward(derivative: Any, sensitivity: Any) -> tuple[Any]:
         return (sensitivity * derivative if outputs is None else sensitivity @ derivative,)

@@ -48,7 +48,8 @@ class _Function:
 
     def __call__(self, x: NDArray[Any]) -> NDArray[Any]:
         at = x if x.dtype.kind == "c" else x.astype(self.dtype)
-        found = np.atleast_1d(self.fun(at, *self.args, **self.kwargs))
+        # A copy: fun may return an array of its own, which it writes to again at the next point.
+        found = np.array(np.atleast_1d(self.fun(at, *self.args, **self.kwargs)))
         if found.ndim > 1:
             raise RuntimeError("`fun` return value has more than 1 dimension.")
         if found.dtype.kind not in "iufc":

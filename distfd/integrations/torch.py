@@ -48,8 +48,10 @@ class _BlackBox(torch.autograd.Function):  # type: ignore[misc]  # torch is Any 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, evaluator: Evaluator, kind: Kind) -> torch.Tensor:
         at = x.detach().cpu().numpy().astype(np.float64)
+        # Whole numbers would cut what comes back.
+        dtype = x.dtype if x.dtype.is_floating_point else torch.get_default_dtype()
         if not ctx.needs_input_grad[0]:
-            return x.new_tensor(evaluator.value(at))
+            return x.new_tensor(evaluator.value(at), dtype=dtype)
         found = evaluator.differentiate(at, kind=kind)
         ctx.save_for_backward(x.new_tensor(found.derivative))
         return x.new_tensor(found.value)

@@ -92,7 +92,7 @@ def make_evaluator(
         objective,
         scheme=config.derivative.scheme,
         step=steps(config, problem),
-        bounds=list(zip(*movable(problem), strict=True)),
+        bounds=_bounds(problem),
         scale=None if np.isnan(problem.scale).all() else problem.scale,
         executor=executor or make_executor(config),
         store=store,
@@ -150,6 +150,16 @@ def movable(problem: Problem) -> tuple[list[float], list[float]]:
     lower = np.where(problem.fixed, problem.x0, problem.lower)
     upper = np.where(problem.fixed, problem.x0, problem.upper)
     return lower.tolist(), upper.tolist()
+
+
+def _bounds(problem: Problem) -> Any:
+    """The bounds as pairs; where both of two coordinates are fixed, in the form that is never taken for arrays."""
+    lower, upper = movable(problem)
+    if len(lower) == 2 and lower == upper:
+        from scipy.optimize import Bounds
+
+        return Bounds(lower, upper)
+    return list(zip(lower, upper, strict=True))
 
 
 def steps(config: Config, problem: Problem) -> Any:

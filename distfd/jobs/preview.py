@@ -13,9 +13,9 @@ from distfd.core.describe import coordinate_label
 from distfd.differentiation.base_point import BasePoint
 from distfd.differentiation.coordinate_stencils import place_lines
 from distfd.differentiation.failure_ladder import HALVINGS
-from distfd.differentiation.hessian import SECOND
 from distfd.differentiation.method import Request
 from distfd.differentiation.noise_survey import EVALUATIONS
+from distfd.differentiation.second_differences import SECOND
 from distfd.differentiation.stencils import resolve_scheme
 from distfd.differentiation.steps import nominal_steps
 from distfd.executors.serial import SerialExecutor
@@ -57,11 +57,12 @@ def preview(loaded: LoadedConfig, assumed: Assumed | None = None, *, no_import: 
     n = EVALUATIONS if request is None else len(request.points)
     slots, where = _slots(config) if assumed is None else (assumed.slots, "assumed")
     moving = int((~problem.fixed).sum())
+    checks = 0 if request is None else len(request.optional)
     evaluations, rounds = _effort(config, n, moving, slots)
     rows = [
         ("task", config.task),
         ("parameters", f"{len(problem.names)}, of which {moving} move"),
-        ("scheme", _scheme(config, n, moving)),
+        ("scheme", _scheme(config, n - checks, moving) + _checked(checks)),
         *_steps(config, problem, objective),
         ("evaluations", evaluations + _times(config)),
         ("slots", f"{slots} ({where})" if slots else where),
@@ -156,8 +157,13 @@ def _effort(config: Config, n: int, moving: int, slots: int | None) -> tuple[str
     if config.task == "noise":
         again = f"{n}, or {2 * n - 1} where these do not tell"
         return again, f"{math.ceil(n / slots)}, or twice that" if slots else unknown
-    if config.task == "hessian" or (config.derivative.step != "auto" and config.derivative.accuracy is None):
+    if config.derivative.step != "auto" and config.derivative.accuracy is None and not _reads_noise(config):
         return f"{n}", _rounds(config, n, slots)
+    if config.task == "hessian":
+        pairs = 2 * moving * (moving - 1)
+        usual, most = EVALUATIONS + 4 * moving + pairs, 2 * EVALUATIONS - 1 + 20 * moving + 3 * pairs
+        text = f"about {usual}, at most {most} (noise, then each parameter, then the pairs)"
+        return text, f"{math.ceil(usual / slots)} or more, in 3 to 7 waves" if slots else unknown
     if config.derivative.accuracy is not None:
         least = EVALUATIONS + moving
         text = f"{least} for the noise and forward differences, and 2 or more for each parameter that needs better ones"
@@ -168,6 +174,19 @@ def _effort(config: Config, n: int, moving: int, slots: int | None) -> tuple[str
     )
     waves = (EVALUATIONS, 2 * moving, 2 * min(moving, 3))
     return text, f"{sum(math.ceil(w / slots) for w in waves)} or more, in 3 to 6 waves" if slots else unknown
+
+
+def _reads_noise(config: Config) -> bool:
+    """Whether the scheme is one that goes on from what the lines of the noise say."""
+    return config.task == "hessian" and config.derivative.scheme == "richardson"
+
+
+def _checked(checks: int) -> str:
+    return (
+        f", and {checks} real point{'s' if checks > 1 else ''} that check{'' if checks > 1 else 's'} it"
+        if checks
+        else ""
+    )
 
 
 def _rounds(config: Config, n: int, slots: int | None) -> str:
@@ -184,7 +203,11 @@ def _rounds(config: Config, n: int, slots: int | None) -> str:
 
 def _scheme(config: Config, n: int, moving: int) -> str:
     if config.task == "hessian":
-        return f"second-order differences: {n - 1} evaluations for {moving} x {moving} entries, and the baseline"
+        if config.derivative.step == "auto" or config.derivative.accuracy is not None or _reads_noise(config):
+            return f"second differences at two distances, with steps from the noise, for {moving} x {moving} entries"
+        order = "fourth" if config.derivative.scheme == "central4" else "second"
+        how = f"{order}-order differences" if config.derivative.scheme != "complex-step" else "complex-step"
+        return f"{how}: {n - 1} evaluations for {moving} x {moving} entries, and the baseline"
     if config.task == "noise":
         return "two lines of equally spaced points"
     if config.derivative.accuracy is not None:

@@ -49,6 +49,11 @@ class Objective(ABC):
         """Whether J reads x from text, which may hold fewer digits than x: steps are then asked of `written`."""
         return False
 
+    @property
+    def writes_text(self) -> bool:
+        """Whether J's values are read from text that a program wrote: few digits in them are then no chance."""
+        return False
+
     def written(
         self, x: NDArray[np.float64], index: NDArray[np.int64], values: NDArray[np.float64]
     ) -> NDArray[np.float64]:
@@ -159,6 +164,10 @@ class _Adapted(Objective):
     @property
     def reads_text(self) -> bool:
         return hasattr(self._given, "written")
+
+    @property
+    def writes_text(self) -> bool:
+        return bool(getattr(self._given, "writes_text", False))
 
     def written(
         self, x: NDArray[np.float64], index: NDArray[np.int64], values: NDArray[np.float64]

@@ -10,16 +10,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from distfd.optimization.limits import Limits, Stop
+from distfd.optimization.seen_point import FEASIBLE, Seen
+from distfd.optimization.slope_evidence import SlopeEvidence
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from distfd.evaluation.tally import Tally
     from distfd.results.derivative_result import DerivativeResult
-
-FEASIBLE = 1e-6
-"""A violation of constraints up to which a point counts as feasible: SciPy's methods end at about 1e-8 to 1e-6."""
-
 
 _ROWS = 24
 """Iterates up to which a history prints whole."""
@@ -58,42 +56,6 @@ class History(list[Iterate]):
         return "\n".join(lines)
 
 
-@dataclass(frozen=True, eq=False)
-class Seen:
-    """A point with its value and its derivative.
-
-    Attributes
-    ----------
-    x : (d,) ndarray
-    value : float
-        What is minimised.
-    result : DerivativeResult
-    gradient : (d,) ndarray
-        Of what is minimised.
-    violation : float
-        How far the worst constraint is from being kept; 0 where there is none.
-    """
-
-    x: NDArray[np.float64]
-    value: float
-    result: DerivativeResult
-    gradient: NDArray[np.float64]
-    violation: float = 0.0
-
-    def better_than(self, other: Seen | None) -> bool:
-        """Whether it is nearer to being feasible, or both are feasible and its value is lower."""
-        return other is None or self.rank < other.rank
-
-    def replaces(self, other: Seen | None) -> bool:
-        """Whether it is the same point, looked at again: its derivative is then the better one."""
-        return other is not None and self.rank == other.rank and self.x.tobytes() == other.x.tobytes()
-
-    @property
-    def rank(self) -> tuple[float, float]:
-        """By which points are ordered, the best one first."""
-        return (0.0 if self.violation <= FEASIBLE else self.violation, self.value)
-
-
 @dataclass(eq=False)
 class Record:
     """What an optimisation has seen.
@@ -114,6 +76,8 @@ class Record:
         Points tried since the last iterate, and at how many of them J failed.
     iterations : int
     history : list of Iterate
+    evidence : SlopeEvidence
+        Whether J changed along the steps as its gradients said.
     totals : dict
         n_failed, n_retried, wall_seconds and ideal_seconds of all waves.
     """
@@ -132,6 +96,7 @@ class Record:
     iterations: int = 0
     history: History = field(default_factory=History)
     latest: Seen | None = None
+    evidence: SlopeEvidence = field(default_factory=SlopeEvidence)
     _unknown: bytes = b""
     totals: dict[str, float] = field(
         default_factory=lambda: {"n_failed": 0, "n_retried": 0, "wall_seconds": 0.0, "ideal_seconds": 0.0}
@@ -154,6 +119,7 @@ class Record:
             If the target or another limit is reached.
         """
         self.n_gradients += 1
+        self.evidence.gradient(seen)
         self.latest = seen
         if self._unknown == seen.x.tobytes():  # some methods ask for the slope after they have told of the iterate
             self.history[-1] = self.history[-1]._replace(gradient_norm=float(np.linalg.norm(seen.gradient)))
@@ -166,6 +132,10 @@ class Record:
         if target is not None and seen.violation <= FEASIBLE and seen.value <= target:
             raise Stop(f"J reached the target of {target:g}", reached=True)
         self.check()
+
+    def valued(self, x: NDArray[np.float64], value: float) -> None:
+        """The method asked for J at x, and it has a value."""
+        self.evidence.value(x, value, (self.best, self.latest))
 
     def tried(self, *, failed: bool) -> None:
         """J was asked for at one more point that the method may go to."""

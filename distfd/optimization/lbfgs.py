@@ -89,6 +89,7 @@ class Search:
     noise: float = 0.0
     seed: int = 0
     value: float = np.nan
+    first: float = np.nan
     gradient: Floats | None = None
     error: Floats | None = None
     failed: int = 0
@@ -131,7 +132,9 @@ class Search:
         longest = all(t.length <= self._tried[best].length for t in self._tried if t.gradient)
         self._growing = longest and float(taken.gradient @ self._step) < _WOLFE * slope
         self._move_to(taken)
-        if not self.noise and before - taken.value <= self.tolerances.ftol * max(1.0, abs(before), abs(taken.value)):
+        # Against J's changes, where these are less than J: of 1e9 + f only f is of interest.
+        size = max(1.0, min(max(abs(before), abs(taken.value)), self.first - taken.value))
+        if not self.noise and before - taken.value <= self.tolerances.ftol * size:
             self.converged = self.converged or "J falls by less than ftol"
         return True
 
@@ -163,6 +166,7 @@ class Search:
         if found[0].gradient is None or not np.isfinite(found[0].value):
             return False
         self._learn(found[0], found[1:])
+        self.first = found[0].value
         self._move_to(found[0])
         return True
 

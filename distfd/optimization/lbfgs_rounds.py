@@ -12,8 +12,8 @@ from distfd.differentiation.batched_methods import BatchedMethods
 from distfd.differentiation.method import Answer, Request, Value
 from distfd.evaluation.outcome import give_warnings
 from distfd.evaluation.tally import gather
-from distfd.optimization.history import Seen
 from distfd.optimization.lbfgs import Found
+from distfd.optimization.seen_point import Seen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -132,6 +132,7 @@ class Rounds:
         # The best first: a target that is reached ends it at once.
         for k in sorted(range(len(found)), key=lambda k: found[k].value):
             answer = answers[k]
+            record.valued(found[k].x, found[k].value)
             if answer is not None and found[k].gradient is not None:
                 result = evaluator.result(found[k].x, answer, tally)
                 if gradients.scheme is not None:

@@ -112,9 +112,14 @@ class _Run:
                 search.refine(found)
         if within:
             return True, "every component of the gradient is within its error bar: J is at its noise"
+        if not search.stuck:
+            return None
         if self._noisy:
-            return True, "no step descends by more than the noise of J"
-        return (False, "no step was found along which J falls") if search.stuck else None
+            return (
+                False,
+                "no step descends by more than the noise of J, though its gradient stands out of its error bars",
+            )
+        return False, "no step was found along which J falls"
 
     def _checked(self) -> str:
         """Why it has converged, if central differences say so too; one round, once, and what follows is central.

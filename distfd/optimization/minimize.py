@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack, get_args
 import numpy as np
 
 from distfd.core.errors import InputError
-from distfd.differentiation.method import check_x
+from distfd.differentiation.method import check_x, onto_bounds
 from distfd.differentiation.placement import as_bounds
 from distfd.evaluation.evaluator import Evaluator
 from distfd.evaluation.keywords import lists_options_of
 from distfd.optimization import scipy_least_squares as squares
 from distfd.optimization import scipy_minimize as scalar
+from distfd.optimization.bound_restarts import with_restarts
 from distfd.optimization.constraints import split
+from distfd.optimization.convergence_assessment import Assessment
 from distfd.optimization.history import Record
 from distfd.optimization.lbfgs_options import chosen
 from distfd.optimization.lbfgs_run import minimize_by_lbfgs
@@ -23,6 +25,7 @@ from distfd.optimization.method_options import check_fit_options, check_options,
 from distfd.optimization.optimization_run import STOPPED, OptimizationRun, open_journal
 from distfd.optimization.robust_loss import Loss
 from distfd.optimization.scipy_methods import OWN, Fitter, Minimizer, find_method
+from distfd.optimization.seen_point import FEASIBLE
 from distfd.optimization.speculation import Speculation
 
 if TYPE_CHECKING:
@@ -38,6 +41,12 @@ if TYPE_CHECKING:
 __all__ = ["Limits", "least_squares", "minimize"]
 
 FITTERS: tuple[str, ...] = get_args(Fitter)
+_GTOL, _FIT_GTOL = 1e-5, 1e-8
+"""Gradients that most of SciPy's methods, and its least_squares, take for 0 where no tolerance is given."""
+_FTOL, _FIT_FTOL = 1e-7, 1e-6
+"""Relative decreases of J, and of a cost, that nobody cares for where no tolerance is given."""
+_LOOSE = {"SLSQP": 1e-6}
+"""Methods that stop at larger decreases."""
 _TOLERANCE = "give limits=distfd.Limits(tolerance=...)"
 _OPTION = "give it in options"
 _DIFFERENCES = "derivatives are distfd's differences, see scheme and step"
@@ -110,7 +119,9 @@ def minimize(
         ``violation`` how far the worst is from its limit; ``n_evaluations`` and ``n_reused`` count points, gradients
         included, ``history`` has a row (iteration, value, gradient_norm, n_evaluations) for x0 and each iterate,
         ``n_rejected`` counts trials without a gradient, ``n_failed_trials`` those at which J failed. Ctrl-C ends it
-        with the best point so far, and status 130.
+        with the best point so far, and status 130. ``success`` is False where the gradient at the end is no more than
+        noise, or not J's slope, whatever the method says; the message then says what was found and what to do, and
+        ``noise`` is the noise of J that it tells of (else None).
 
     Raises
     ------
@@ -121,13 +132,30 @@ def minimize(
     """
     with _session(fun, bounds, evaluator) as session:
         start = check_x(x0)
+        if not isinstance(fun, Evaluator):
+            as_bounds(bounds, len(start), start)  # refused before anything is evaluated
         outputs, given = split(constraints)
         name = find_method(method, bounded=bounds is not None, constrained=bool(outputs or given))
         record = _record(limits, callback)
         tolerance = record.limits.tolerance
         check_options(name, options or {}, len(start), tolerance)
+        start, limited = _start(session, start, as_bounds(bounds, len(start)))
         how = {"method": name, "options": dict(options or {}), "tolerance": tolerance}
         course = OptimizationRun(session, record, open_journal(journal, session, start, how), callback)
+        ftol = _LOOSE.get(name, 0.0) if tolerance is None else tolerance
+        assessment = Assessment(
+            cost=lambda values: float(values[0]),
+            bounds=limited,
+            gtol=(options or {}).get("gtol") or tolerance or _GTOL,
+            ftol=max(_FTOL, (options or {}).get("ftol") or ftol),
+            constrained=bool(outputs or given),
+        )
+        problem = scalar.Scalar(session, record, Speculation(speculative), outputs, given)
+        if (limited[0] == limited[1]).all():
+            result = course.run(start, scalar.evaluate_fixed(problem, problem.value, problem.gradient))
+            if record.best is not None and record.best.violation > FEASIBLE:
+                result.success, result.message = False, f"{result.message}; constraints are not kept there"
+            return scalar.finished(result, record, outputs)
         if name == OWN:
             if session.warm is not None:
                 raise InputError(
@@ -135,8 +163,9 @@ def minimize(
                     "one wave; use method L-BFGS-B, or no warm"
                 )
             own = minimize_by_lbfgs(course, _limits(bounds, len(start)), chosen(options or {}, tolerance))
-            return scalar.finished(course.run(start, own), record, None)
-        problem = scalar.Scalar(session, record, Speculation(speculative), outputs, given)
+            result = course.run(start, own)
+            assessment.apply(result, record, session)
+            return scalar.finished(result, record, None)
         run = scalar.minimize_by_scipy(
             name,
             problem,
@@ -145,9 +174,12 @@ def minimize(
             options=options or {},
             tolerance=tolerance,
         )
+        if name == "trust-constr":
+            run = with_restarts(run, record, session, limited, least=1.0, constrained=bool(outputs or given))
         result = course.run(start, run)
         if result.success and result.status != STOPPED and (outputs or given):
             problem.end_at(result.x)
+        assessment.apply(result, record, session)
         return scalar.finished(result, record, outputs)
 
 
@@ -196,7 +228,8 @@ def least_squares(
     -------
     scipy.optimize.OptimizeResult
         x, cost, fun, jac and grad of the best point; the rest as for `minimize`, where ``derivative`` and ``first`` are
-        those of the cost.
+        those of the cost. ``kept``, (m,), says which residuals had a value at x0: with on_failure "nan" or "repair" the
+        others are left out of the fit, with a warning, and fun and jac have rows for those that are kept.
 
     Raises
     ------
@@ -212,13 +245,35 @@ def least_squares(
         tolerance = record.limits.tolerance
         apart = {"loss": loss, "f_scale": f_scale, "x_scale": x_scale}
         check_fit_options(method, len(start), options=options or {}, tolerance=tolerance, **apart)
+        start, limits_of_x = _start(session, start, as_bounds(limited, len(start)))
+        if method == "lm" and np.isfinite(limits_of_x).any():
+            raise InputError("method: lm takes no bounds, and there are some; use trf or dogbox")
         given = {**tolerances(tolerance), **(options or {}), **apart}
         how = {"method": method, "options": given}
         course = OptimizationRun(session, record, open_journal(journal, session, start, how), callback)
         weigh = Loss(loss, f_scale)
         problem = squares.Squares(session, course, Speculation(speculative), weigh, sparsity, method != "lm")
+        fixed = limits_of_x[0] == limits_of_x[1]
+        if fixed.all():
+            result = course.run(start, scalar.evaluate_fixed(problem, problem.residuals, problem.jacobian))
+            return squares.finished(result, record, weigh)
+        if fixed.any():
+            raise InputError(
+                f"bounds: coordinate {int(np.flatnonzero(fixed)[0])} is fixed by them, and {method} takes no fixed "
+                "variable; leave it out of x0, and have the residuals put it in"
+            )
         run = squares.fit_by_scipy(problem, method=method, bounds=_open_ended(limited, len(start)), options=given)
-        return squares.finished(course.run(start, run), record, weigh)
+        if method != "lm":
+            run = with_restarts(run, record, session, limits_of_x, least=0.0)
+        result = course.run(start, run)
+        Assessment(
+            cost=weigh.cost,
+            bounds=limits_of_x,
+            gtol=given.get("gtol") or _FIT_GTOL,
+            ftol=max(_FIT_FTOL, given.get("ftol") or 0.0),
+            relative=True,
+        ).apply(result, record, session)
+        return squares.finished(result, record, weigh, problem.kept)
 
 
 @contextlib.contextmanager
@@ -233,6 +288,19 @@ def _session(fun: Any, bounds: Any, options: Mapping[str, Any]) -> Any:
         raise InputError(f"{name}: is SciPy's, and not known here; {_INSTEAD[name]}")
     with Evaluator(fun, bounds=bounds, **options) as made:
         yield made
+
+
+def _start(session: Evaluator, x0: Any, bounds: tuple[Any, Any]) -> tuple[Any, tuple[Any, Any]]:
+    """X0 and bounds, those of the Evaluator too; where x0 is outside by round-off, it is put onto the bound.
+
+    Raises
+    ------
+    InputError
+        If it is further outside.
+    """
+    site = session.setting(onto_bounds(x0, *bounds)).site
+    lower, upper = np.maximum(site.lower, bounds[0]), np.minimum(site.upper, bounds[1])
+    return check_x(onto_bounds(site.x, lower, upper), lower, upper, site.label), (lower, upper)
 
 
 def _record(limits: Limits | None, callback: Callable[..., Any] | None) -> Record:
@@ -266,6 +334,10 @@ def _pairs(bounds: Any, d: int) -> Any:
         lower, upper = (np.broadcast_to(np.asarray(limit, dtype=np.float64), (d,)) for limit in bounds)
     except (TypeError, ValueError):
         raise InputError(f"bounds: lower and upper must each be a number or {d} of them (was {bounds!r})") from None
+    if (lower == upper).all():  # two pairs that fix both coordinates could be taken for two arrays
+        from scipy.optimize import Bounds
+
+        return Bounds(lower, upper)
     return list(zip(lower.tolist(), upper.tolist(), strict=True))
 
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from distfd.core.errors import EvaluationError
-from distfd.optimization.history import Seen
+from distfd.core.errors import EvaluationError, InputError
+from distfd.evaluation.outcome import give_warnings
 from distfd.optimization.scipy_minimize import counted
+from distfd.optimization.seen_point import Seen
 from distfd.optimization.value_and_derivative import ValueAndDerivative
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
     Vector = NDArray[np.float64]
 
+_NAMED = 10
+"""Outputs that a message names; of more it gives the number."""
+
 
 @dataclass(eq=False)
 class Squares:
@@ -41,6 +45,9 @@ class Squares:
         Of the Jacobian, as for `Evaluator.jacobian`.
     walls : bool
         Whether the method takes infinite residuals for a step to be refused, as trf and dogbox do.
+    kept : (m,) ndarray of bool, or None before the first residuals
+        The residuals that have a value at x0. Those that have none, where on_failure lets J lack some, are left out of
+        the fit: they are missing data. One that is lost at another x is a failed trial.
     """
 
     evaluator: Evaluator
@@ -49,32 +56,60 @@ class Squares:
     loss: Loss
     sparsity: Any = None
     walls: bool = True
+    kept: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         self._asker = ValueAndDerivative(
             self.evaluator, self.course.record, self.speculation, "jacobian", sparsity=self.sparsity
         )
         self._last: DerivativeResult | None = None
+        self._result: DerivativeResult | None = None
 
     def residuals(self, x: Vector) -> Vector:
         """(m,) residuals; infinite at a trial where J failed."""
         record = self.course.record
         try:
-            value: Vector = self._asker.value(x)
+            value = self._kept(np.atleast_1d(self._asker.value(x)))
         except EvaluationError:
             if record.best is None or not self.walls:
                 raise
             record.tried(failed=True)
             return np.full(len(record.best.result.value), np.inf)  # type: ignore[arg-type]  # residuals are an array
+        value = np.atleast_1d(value)
+        if not self.walls and len(value) < len(x):
+            raise InputError(
+                f"method: lm takes at least as many residuals as variables, and there are {len(value)} for {len(x)}; "
+                "use trf or dogbox"
+            )
         record.tried(failed=False)
+        record.valued(np.asarray(x, dtype=np.float64), self.loss.cost(value))
         record.check()
-        return np.atleast_1d(value)
+        return value
+
+    def _kept(self, value: Vector) -> Vector:
+        """The residuals of the fit.
+
+        Raises
+        ------
+        EvaluationError
+            If one of them has no value.
+        """
+        there = np.isfinite(value)
+        if self.kept is None:
+            self.kept = there
+            if not there.all():
+                give_warnings((_left_out(there),))
+        lost = np.flatnonzero(self.kept & ~there)
+        if len(lost):
+            raise EvaluationError(f"J has no value at {_outputs(lost)}, which had one at x0")
+        return np.asarray(value[self.kept])
 
     def jacobian(self, x: Vector) -> Any:
         """(m, d); SciPy asks for it at each point that it has accepted, and nowhere else."""
-        result = self._asker.derivative(x)
+        result = self._asker.derivative(x, self.kept)
         if result is not self._last:
             self._last = result
+            result = self._result = self._of_kept(result)
             at = np.array(x, dtype=np.float64)
             residuals = np.asarray(result.value)
             gradient = self.loss.gradient(residuals, result.derivative)
@@ -83,7 +118,16 @@ class Squares:
             self.course.record.see(seen)
             if accepted:
                 self.course.iterated(at, seen.value)
-        return result.derivative.copy()
+        assert self._result is not None, "set with the last"
+        return self._result.derivative.copy()
+
+    def _of_kept(self, result: DerivativeResult) -> DerivativeResult:
+        """The result for the residuals of the fit alone."""
+        if self.kept is None or self.kept.all():
+            return result
+        error = None if result.error is None else result.error[self.kept]
+        value, derivative = np.asarray(result.value)[self.kept], result.derivative[np.flatnonzero(self.kept)]
+        return replace(result, value=value, derivative=derivative, error=error, missing=np.zeros(0, dtype=np.int64))
 
     def close(self) -> None:
         """Cancel what runs, and count it."""
@@ -103,8 +147,23 @@ def fit_by_scipy(problem: Squares, *, method: str, bounds: Any, options: Mapping
     return run
 
 
-def finished(result: Any, record: Record, loss: Loss) -> Any:
+def _left_out(there: NDArray[np.bool_]) -> str:
+    lost = np.flatnonzero(~there)
+    return (
+        f"J has no value at {_outputs(lost)} of {len(there)} at x0: the fit is one of the other {int(there.sum())}, "
+        "and the result's fun and jac are those of these (result.kept says which)"
+    )
+
+
+def _outputs(at: NDArray[np.int64]) -> str:
+    names = ", ".join(map(str, at[:_NAMED].tolist())) + (f" and {len(at) - _NAMED} more" if len(at) > _NAMED else "")
+    return f"output{'s' if len(at) > 1 else ''} {names}"
+
+
+def finished(result: Any, record: Record, loss: Loss, kept: NDArray[np.bool_] | None = None) -> Any:
     """SciPy's result, made that of the best point, with what it took."""
+    if kept is not None:
+        result.kept = kept
     best = record.best
     if best is not None:
         result.x, result.cost = best.x, best.value

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from distfd.core.errors import EvaluationError
+from distfd.core.errors import EvaluationError, InputError
 from distfd.optimization.constraints import as_scipy, given_violation
-from distfd.optimization.history import Seen
 from distfd.optimization.limits import Stop
 from distfd.optimization.optimization_run import INTERRUPTED, STOPPED
 from distfd.optimization.scipy_methods import METHODS
+from distfd.optimization.seen_point import Seen
 from distfd.optimization.value_and_derivative import ValueAndDerivative
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Vector = NDArray[np.float64]
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from distfd.evaluation.evaluator import Evaluator
     from distfd.optimization.constraints import Outputs
@@ -46,10 +46,12 @@ def wall(x: Vector, value: float, gradient: Vector, trial: Vector) -> tuple[floa
         J(x).
     trial : (d,) ndarray
     """
-    step = trial - x
-    square = float(step @ step)
-    rise = max(abs(float(gradient @ step)), 1e-8 * max(1.0, abs(value)))
-    return value + rise, 3 * rise * step / square if square else np.zeros(len(step))
+    with np.errstate(all="ignore"):  # a trial may be as far away as floating point goes
+        step = trial - x
+        square = float(step @ step)
+        rise = max(abs(float(gradient @ step)), 1e-8 * max(1.0, abs(value)))
+        height, slope = value + rise, 3 * rise * step / square if square else np.zeros(len(step))
+    return float(np.nan_to_num(height)), np.nan_to_num(slope)
 
 
 _REMEMBERED = 100
@@ -141,17 +143,20 @@ class Scalar:
         self._asker.close()
 
     def _value(self, x: Vector) -> Any:
+        if not np.isfinite(x).all() and self.record.best is not None:
+            raise Stop("the method went to a point that is not finite: J may fall without bound, or steps are too long")
         if (stands := self._wall(x)) is not None:
             return stands[0]
         try:
             value = self._asker.value(x)
-        except EvaluationError:
+        except (EvaluationError, InputError):  # J failed, or its differencing steps cannot be held so far out
             if self.record.best is None:
                 raise
             return self._turned_back(x)
         if self._tried != (here := np.asarray(x, dtype=np.float64).tobytes()):
             self._tried, self._height = here, float(np.atleast_1d(value)[0])
             self.record.tried(failed=False)
+            self.record.valued(np.asarray(x, dtype=np.float64), self._height)
         self.record.check()
         return value
 
@@ -160,7 +165,13 @@ class Scalar:
         self._value(x)
         if (stands := self._wall(x)) is not None:
             return stands[1]
-        result = self._asker.derivative(x)
+        try:
+            result = self._asker.derivative(x)
+        except InputError:
+            if self.record.best is None:
+                raise
+            self._turned_back(x)
+            return self._walls[np.asarray(x, dtype=np.float64).tobytes()][1]
         if self._last is not result:
             self._last = result
             self._last_seen = self._seen(np.array(x, dtype=np.float64), result)
@@ -195,6 +206,22 @@ class Scalar:
         while len(self._walls) > _REMEMBERED:
             del self._walls[next(iter(self._walls))]
         return stands[0]
+
+
+def evaluate_fixed(problem: Any, value: Callable[[Vector], Any], derivative: Callable[[Vector], Any]) -> Any:
+    """A function of the start, where no variable can move: J and its derivative there, SciPy's result made of them."""
+    from scipy.optimize import OptimizeResult
+
+    def run(x0: Vector) -> Any:
+        try:
+            value(x0)
+            derivative(x0)
+        finally:
+            problem.close()
+        text = "all variables are fixed by their bounds: J was evaluated there, and there is nothing to vary"
+        return OptimizeResult(x=np.array(x0), success=True, status=0, message=text, nit=0)
+
+    return run
 
 
 def minimize_by_scipy(
@@ -259,6 +286,7 @@ def counted(result: Any, record: Record) -> Any:
     result.n_evaluations, result.n_reused = record.n_evaluations, record.n_reused
     result.n_rejected, result.n_failed_trials = record.n_rejected, record.n_failed_trials
     result.history = record.history
+    result.setdefault("noise", None)
     result.totals, result.wall_seconds = record.totals, record.wall_seconds
     return result
 

@@ -74,8 +74,8 @@ class ValueAndDerivative:
             self._used = True  # no verdict on the trial as such
             raise
 
-    def derivative(self, x: ArrayLike) -> DerivativeResult:
-        """The derivative at x.
+    def derivative(self, x: ArrayLike, kept: NDArray[np.bool_] | None = None) -> DerivativeResult:
+        """The derivative at x; ``kept`` says which of J's outputs, (m,), it must have, by default all.
 
         Raises
         ------
@@ -94,10 +94,18 @@ class ValueAndDerivative:
         result = self._open.result()
         self._count()
         self._learn(self._open.tally)
-        if len(result.missing):
+        missing = result.missing
+        if len(missing) and kept is not None:
+            entries = result.missing_entries
+            missing = np.unique(entries[kept[entries[:, 0]], 1])
+        if len(missing):
+            outputs = ""
+            if self._kind == "jacobian":
+                lost = np.unique(result.missing_entries[:, 0] if kept is None else entries[kept[entries[:, 0]], 0])
+                outputs = f" for {len(lost)} of J's outputs, the first of them number {lost[0]}"
             raise EvaluationError(
-                f"the derivative has no value at {len(result.missing)} coordinates, the first of them number "
-                f"{result.missing[0]}, and an optimiser needs all; correct J, its bounds or its step, or use "
+                f"the derivative has no value at {len(missing)} coordinates, the first of them number "
+                f"{missing[0]}{outputs}, and an optimiser needs all; correct J, its bounds or its step, or use "
                 "on_failure: repair"
             )
         return result

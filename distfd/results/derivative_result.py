@@ -38,13 +38,15 @@ class DerivativeResult:
         for a Hessian, (p,) or (p, m) for p directions, (m,) for a Jacobian-vector product; NaN where missing.
     value : float or (m,) ndarray
         J(x).
-    error : ndarray or None
-        Half width of an interval meant to hold the derivative with at least 95 %; None where nothing is known.
+    error : ndarray, sparse array or None
+        Half width of an interval meant to hold the derivative with at least 95 %; None where nothing is known. Sparse
+        where the derivative is.
     step : (d,) ndarray
         Realised steps; 0 at coordinates that do not move. Along directions: (p,).
     scheme : str
     missing : (n,) ndarray of int
-        Coordinates (or directions) without a derivative.
+        Coordinates (or directions) without a derivative; of a J with several outputs, those that lack it for any of
+        them. `missing_entries` says for which.
     n_evaluations : int
         Points computed in this call, the baseline included.
     n_reused : int
@@ -73,7 +75,7 @@ class DerivativeResult:
 
     derivative: NDArray[np.float64]
     value: float | NDArray[np.float64]
-    error: NDArray[np.float64] | None
+    error: Any
     step: NDArray[np.float64]
     scheme: str
     missing: NDArray[np.int64]
@@ -92,6 +94,15 @@ class DerivativeResult:
     names: tuple[str, ...] | None = None
     kind: str = "gradient"
     repaired: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def missing_entries(self) -> NDArray[np.int64]:
+        """Where ``derivative`` is NaN, one row of indices for each place: (output, coordinate) of a Jacobian."""
+        if isinstance(self.derivative, np.ndarray):
+            return np.argwhere(np.isnan(self.derivative))
+        entries = self.derivative.tocoo()
+        lost = np.isnan(entries.data)
+        return np.stack((entries.row[lost], entries.col[lost]), axis=1).astype(np.int64)
 
     def __repr__(self) -> str:
         return result_text(self)
@@ -164,7 +175,10 @@ def result_columns(result: DerivativeResult) -> dict[str, Any]:
     if not isinstance(result.derivative, np.ndarray):
         entries = result.derivative.tocoo()
         names = _names(result, result.derivative.shape[1])
-        return {"output": entries.row, "name": [names[k] for k in entries.col], "derivative": entries.data}
+        hessian = result.kind == "hessian"
+        outer: dict[str, Any] = {"row": [names[k] for k in entries.row]} if hessian else {"output": entries.row}
+        listed = {**outer, "name": [names[k] for k in entries.col], "derivative": entries.data}
+        return listed if result.error is None else {**listed, "error": result.error.tocoo().data}
     table, titles = _table(result)
     rows = len(table)
     columns: dict[str, Any] = {"name": _names(result, rows)}
@@ -240,12 +254,25 @@ def _headline(result: DerivativeResult) -> str:
     return parts
 
 
+def _missing_outputs(result: DerivativeResult, k: int) -> str:
+    """Which outputs lack their derivative along coordinate k, where not all do."""
+    if result.kind != "jacobian":
+        return ""
+    rows = result.missing_entries
+    outputs = rows[rows[:, 1] == k, 0]
+    if len(outputs) in (0, result.derivative.shape[0]):
+        return ""
+    more = f" and {len(outputs) - _OUTPUTS} more" if len(outputs) > _OUTPUTS else ""
+    return f" (output{'s' if len(outputs) > 1 else ''} {', '.join(map(str, outputs[:_OUTPUTS]))}{more})"
+
+
 def _notes(result: DerivativeResult) -> list[str]:
     names = result.names
     lines = [f"warning: {text}" for text in result.warnings]
     if len(result.missing):
         few = ", ".join(
-            f"x{k}" if names is None or not _by_coordinate(result) else names[k] for k in result.missing[:10]
+            (f"x{k}" if names is None or not _by_coordinate(result) else names[k]) + _missing_outputs(result, k)
+            for k in result.missing[:10].tolist()
         )
         more = f" and {len(result.missing) - 10} more" if len(result.missing) > 10 else ""
         lines.append(f"missing, as J failed there: {few}{more}")

@@ -86,6 +86,7 @@ def minimize_fields(result: OptimizeResult, x0: NDArray[Any], names: Sequence[st
         "iterations": int(result.nit),
         "message": str(result.message),
         "converged": bool(result.success),
+        "noise": result.derivative.noise if result.noise is None else result.noise,
         "n_reused": result.n_reused,
         "n_failed": int(totals["n_failed"]),
         "n_retried": int(totals["n_retried"]),

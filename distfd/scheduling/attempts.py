@@ -36,10 +36,21 @@ class Ledger:
         The point whose failure ends the wave.
     retries : mapping
         Further tries after the first, by the status that ended it.
+    keeps_partial : bool
+        Whether a baseline with some of J's outputs has not failed.
     """
 
-    def __init__(self, total: int, wanted: int, baseline: int | None, retries: Mapping[Status, int]) -> None:
+    def __init__(
+        self,
+        total: int,
+        wanted: int,
+        baseline: int | None,
+        retries: Mapping[Status, int],
+        *,
+        keeps_partial: bool = False,
+    ) -> None:
         self._retries = retries
+        self._keeps_partial = keeps_partial
         self._baseline = baseline
         self._tries: dict[int, dict[Status, int]] = {}
         self._final = np.zeros(total, dtype=bool)
@@ -69,7 +80,8 @@ class Ledger:
         self._final[batch.index[final]] = True
         self.unfinished -= int(final.sum())
         if batch.failures and self._baseline is not None:
-            self.baseline_failed |= bool(np.any(final & (batch.index == self._baseline) & (batch.status != Status.OK)))
+            failed = final & (batch.index == self._baseline) & (batch.status != Status.OK)
+            self.baseline_failed |= bool(np.any(failed & ~batch.partial if self._keeps_partial else failed))
         return Attempts(replace(batch, attempt=attempt), final)
 
     def is_last(self, k: int, status: Status) -> bool:

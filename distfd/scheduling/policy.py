@@ -28,3 +28,5 @@ class Policy:
     """Seconds that J's constructor and setup() may take in a process."""
     limit: TimeLimit | None = None
     """When the job's time is up: nothing is begun that cannot be done by then."""
+    keeps_partial: bool = False
+    """Whether a baseline that lacks some of J's outputs is good for the others."""

@@ -63,7 +63,7 @@ class WaveState:
         """When chunks were last looked at for stragglers, and when the first of them is late."""
         self.copies = SpeculativeCopies()
         self.discarded = DiscardedAttempts(epoch)
-        self.ledger = Ledger(self.total, len(index), baseline, policy.retries)
+        self.ledger = Ledger(self.total, len(index), baseline, policy.retries, keeps_partial=policy.keeps_partial)
 
     def forget_slots(self) -> None:
         """Nothing is with any slot."""

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from distfd.core.records import DOUBLE
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -33,6 +35,14 @@ class Store(ABC):
         StoreError
             If they cannot be kept.
         """
+
+    def bits(self, keys: NDArray[np.uint64]) -> NDArray[np.uint8]:
+        """Bits of the number type in which J returned each value, ``Batch.bits``, (n,) for (n, 2) keys.
+
+        Steps are chosen by them, so a store that outlives its process must keep them if a run that goes on is to plan
+        what it planned before. What is not known counts as a double.
+        """
+        return np.full(len(keys), DOUBLE, dtype=np.uint8)
 
     def seconds(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """(index, seconds): number in its request, and duration, of the latest evaluations kept by earlier processes.
@@ -76,6 +86,10 @@ class _Adapted(Store):
 
     def put(self, keys: NDArray[np.uint64], batch: Batch) -> None:
         self._given.put(keys, batch)
+
+    def bits(self, keys: NDArray[np.uint64]) -> NDArray[np.uint8]:
+        found: NDArray[np.uint8] = getattr(self._given, "bits", super().bits)(keys)
+        return found
 
     def seconds(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         index, seconds = getattr(self._given, "seconds", super().seconds)()

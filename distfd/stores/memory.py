@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from distfd.core.records import DOUBLE
 from distfd.stores.base import Store
 from distfd.stores.columns import found, key_blobs, valid_rows
 
@@ -24,6 +25,8 @@ class MemoryStore(Store):
 
     def __init__(self) -> None:
         self._values: dict[bytes, float | NDArray[np.float64]] = {}
+        self._bits: dict[bytes, int] = {}
+        """Of values that are no doubles."""
 
     def __len__(self) -> int:
         return len(self._values)
@@ -44,6 +47,10 @@ class MemoryStore(Store):
         blobs = key_blobs(keys[rows])
         starts = batch.offsets[:-1][rows]
         sizes = batch.size[rows]
+        if batch.bits is not None:
+            for key, bits in zip(blobs, batch.bits[rows].tolist(), strict=True):
+                if bits != DOUBLE and key not in self._values:
+                    self._bits.setdefault(key, bits)
         if np.all(sizes == 1):
             for key, value in zip(blobs, batch.flat[starts].tolist(), strict=True):
                 keep(key, value)
@@ -52,6 +59,13 @@ class MemoryStore(Store):
             # A copy, so that one kept value does not keep the whole batch alive.
             keep(key, batch.flat[start : start + size].copy())
 
+    def bits(self, keys: NDArray[np.uint64]) -> NDArray[np.uint8]:
+        """Bits of the number type in which J returned each value, (n,)."""
+        if not self._bits:
+            return super().bits(keys)
+        return np.array([self._bits.get(key, DOUBLE) for key in key_blobs(keys)], dtype=np.uint8)
+
     def close(self) -> None:
         """Forget all values."""
         self._values.clear()
+        self._bits.clear()

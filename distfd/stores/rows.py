@@ -10,7 +10,7 @@ from zlib import crc32
 
 import numpy as np
 
-from distfd.core.records import Status
+from distfd.core.records import DOUBLE, Status
 from distfd.stores.columns import key_blobs, valid_rows
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ _NUMBERS = np.dtype(
 )
 _PACK = struct.Struct("<7q3d").pack
 _FIRST = struct.Struct("<d").unpack_from
+_BITS = struct.Struct("<B").pack
 _NAN, _INFINITY = float("nan"), float("inf")
 _NONE = -1
 """In the checksum, in the place of a whole number that is NULL."""
@@ -54,6 +55,10 @@ def rows_of(keys: NDArray[np.uint64], batch: Batch, wave: int | None, points: Po
     values = _values(batch)
     packed, width = numbers.tobytes(), _NUMBERS.itemsize
     blobs = key_blobs(keys)
+    bits: Iterable[int | None] = repeat(None, len(batch))
+    if batch.bits is not None:
+        bits = [None if each == DOUBLE else each for each in batch.bits.tolist()]
+        ends = [end if each is None else end + _BITS(each) for end, each in zip(ends, bits, strict=True)]
     sums = [
         crc32(end, crc32(packed[at : at + width], crc32(value, crc32(key))))
         for key, value, at, end in zip(blobs, values, range(0, len(packed), width), ends, strict=True)
@@ -63,7 +68,8 @@ def rows_of(keys: NDArray[np.uint64], batch: Batch, wave: int | None, points: Po
     columns = (
         *(blobs, repeat(wave, n), batch.index.tolist(), moved, coordinate, x, batch.attempt.tolist(), words),
         *(values, _firsts(batch, values), _nullable(batch.started), _nullable(batch.ended)),
-        *(repeat(host, n), repeat(int(batch.pid), n), repeat(int(batch.slot), n), messages, details, sums),
+        *(repeat(host, n), repeat(int(batch.pid), n), repeat(int(batch.slot), n), messages, details),
+        *(bits, sums),
     )
     return zip(*columns, strict=True)
 
@@ -74,7 +80,7 @@ def row_checksum(*columns: Any) -> int | None:
     SQLite itself has none for what it stores.
     """
     key, wave, point, moved, coordinate, x, attempt, status, value, first = columns[:10]
-    started, ended, host, pid, slot, message, detail = columns[10:]
+    started, ended, host, pid, slot, message, detail, bits = columns[10:]
     try:
         packed = _PACK(
             *(_NONE if wave is None else wave, point),
@@ -84,7 +90,8 @@ def row_checksum(*columns: Any) -> int | None:
         )
         if first != first_number(value):
             return None
-        return crc32(_end(status, host, message, detail), crc32(packed, crc32(value, crc32(key))))
+        end = _end(status, host, message, detail) + (b"" if bits is None else _BITS(bits))
+        return crc32(end, crc32(packed, crc32(value, crc32(key))))
     except (struct.error, TypeError, UnicodeError):
         return None
 

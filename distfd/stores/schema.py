@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 
-VERSION = 2
+VERSION = 3
 APPLICATION_ID = int.from_bytes(b"dFD1", "big")
 """Marks the file as ours in the SQLite header, where file(1) sees it too."""
 
@@ -19,15 +19,20 @@ DAMAGED = "damaged"
 
 COLUMNS = (
     *("key", "wave", "point", "moved", "coordinate", "x", "attempt", "status", "value", "first"),
-    *("started", "ended", "host", "pid", "slot", "message", "detail", "checksum"),
+    *("started", "ended", "host", "pid", "slot", "message", "detail", "bits", "checksum"),
 )
 """Of the table of attempts, in the order in which rows are written and read."""
 
-COLUMNS_1 = tuple(name for name in COLUMNS if name not in ("wave", "moved", "coordinate", "x"))
-"""Those of version 1."""
+COLUMNS_1 = tuple(name for name in COLUMNS if name not in ("wave", "moved", "coordinate", "x", "bits"))
+"""Those of version 1; version 2 lacked the last of these alone."""
 
 INDEXES = {"value_of_key": "status = 'ok'", "failures_of_key": "status <> 'ok'"}
 """One value a point. Partial, so that failed attempts cost the lookup nothing."""
+
+ADD_BITS = "ALTER TABLE attempts ADD COLUMN bits INTEGER"
+"""Stored bits of the significand of J's own number type (``Batch.bits``), NULL for a double.
+
+The column is added, in a new file too, so that a file of version 2 becomes one of today without being copied."""
 
 _SCHEMA = (
     """CREATE TABLE attempts (
@@ -51,6 +56,7 @@ _SCHEMA = (
     detail TEXT,
     checksum INTEGER NOT NULL -- crc32 of all the others
 )""",
+    ADD_BITS,
     f"CREATE UNIQUE INDEX value_of_key ON attempts (key) WHERE {INDEXES['value_of_key']}",
     f"CREATE INDEX failures_of_key ON attempts (key, status) WHERE {INDEXES['failures_of_key']}",
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT)",
@@ -138,11 +144,11 @@ def foreign_object(connection: sqlite3.Connection) -> str:
 
 
 def is_readable(connection: sqlite3.Connection) -> bool:
-    """Whether the tables are those of this version, letter by letter, or have the columns of version 1.
+    """Whether the tables are those of this version or of version 2, letter by letter, or have the columns of version 1.
 
     To be asked before anything else is read, once `foreign_object` has found nothing.
     """
-    if has_schema(connection):
+    if has_schema(connection) or _of_version_2() <= _objects(connection):
         return True
     found = {(kind, name) for kind, name, *_ in connection.execute(_EVERYTHING)}
     if not {("table", "attempts"), ("table", "meta")} <= found:
@@ -203,9 +209,19 @@ def _objects(connection: sqlite3.Connection) -> set[tuple[str, str, str]]:
 
 @cache
 def _expected() -> frozenset[tuple[str, str, str]]:
+    return _made_by(_SCHEMA)
+
+
+@cache
+def _of_version_2() -> frozenset[tuple[str, str, str]]:
+    return _made_by(tuple(statement for statement in _SCHEMA if statement != ADD_BITS))
+
+
+def _made_by(statements: tuple[str, ...]) -> frozenset[tuple[str, str, str]]:
     connection = sqlite3.connect(":memory:")
     try:
-        write_schema(connection, None, None)
+        for statement in statements:
+            connection.execute(statement)
         return frozenset(_objects(connection))
     finally:
         connection.close()

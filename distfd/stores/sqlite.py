@@ -15,7 +15,7 @@ import numpy as np
 
 from distfd.core.errors import InputError, StoreError
 from distfd.core.files import ForeignFileError
-from distfd.core.records import Status
+from distfd.core.records import DOUBLE, Status
 from distfd.stores import sqlite_file
 from distfd.stores.base import Store
 from distfd.stores.columns import key_blobs
@@ -97,6 +97,8 @@ ON CONFLICT (key) WHERE status = 'ok' DO NOTHING"""  # noqa: S608  # our own nam
 _OPENED_WITH = "SELECT key, value FROM attempts WHERE status = 'ok' AND id <= ? AND key IN ({})"
 
 _ADDED_SINCE = f"SELECT id, {', '.join(COLUMNS)} FROM attempts WHERE status = 'ok' AND id > ? AND key IN ({{}})"  # noqa: S608  # as above
+
+_BITS = "SELECT key, bits FROM attempts WHERE status = 'ok' AND bits IS NOT NULL AND key IN ({})"
 
 _LOOKUP_KEYS = 500
 """Keys in one query; SQLite's own limit on its parameters was 999 for long."""
@@ -208,6 +210,15 @@ class SQLiteStore(Store):
         parts = [values[blobs[row]] for row in rows]
         flat = np.frombuffer(b"".join(parts), dtype="<f8").astype(np.float64)
         return np.array(rows, np.int64), np.array([len(part) // 8 for part in parts], np.int64), flat
+
+    def bits(self, keys: NDArray[np.uint64]) -> NDArray[np.uint8]:
+        """Bits of the number type in which J returned each value, (n,)."""
+        blobs, known = key_blobs(keys), dict[bytes, int]()
+        with self._transaction() as connection:
+            for start in range(0, len(blobs), _LOOKUP_KEYS):
+                part = blobs[start : start + _LOOKUP_KEYS]
+                known.update(connection.execute(_BITS.format(",".join("?" * len(part))), part))
+        return np.array([known.get(blob, DOUBLE) for blob in blobs], dtype=np.uint8)
 
     def begin_wave(self, points: Points, task: str, *, reused: int) -> None:
         """Say to which points the batches belong that are put from now on, for those who read the file."""

@@ -7,20 +7,33 @@ from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from distfd.stores.rows import row_checksum
-from distfd.stores.schema import COLUMNS, DAMAGED, INDEXES, VERSION, make_tables, write_meta
+from distfd.stores.schema import ADD_BITS, COLUMNS, DAMAGED, INDEXES, VERSION, make_tables, write_meta
 
 if TYPE_CHECKING:
     import sqlite3
 
     from distfd.stores.schema import Meta
 
-_NEW = ("wave", "moved", "coordinate", "x")
-"""Columns that version 1 did not have."""
+_NEW = ("wave", "moved", "coordinate", "x", "bits")
+"""Columns that version 1 did not have; version 2 lacked the last alone."""
 
 
 def upgrade(connection: sqlite3.Connection, meta: Meta) -> Meta:
-    """Copy the attempts of a version 1 file into new tables, in one transaction; rows that were damaged stay so."""
+    """Bring a file of an earlier version to the tables of today, in one transaction."""
     now = replace(meta, version=VERSION)
+    if meta.version == 1:
+        _copy_attempts(connection, now)
+        return now
+    connection.execute("BEGIN IMMEDIATE")
+    # The checksum of a row without bits is that of version 2.
+    connection.execute(ADD_BITS)
+    write_meta(connection, now)
+    connection.execute("COMMIT")
+    return now
+
+
+def _copy_attempts(connection: sqlite3.Connection, now: Meta) -> None:
+    """Copy the attempts of a version 1 file into new tables; rows that were damaged stay so."""
     connection.create_function("sound_1", 4, _sound_1, deterministic=True)
     connection.create_function("row_checksum", len(COLUMNS) - 1, _checksum, deterministic=True)
     connection.execute("BEGIN IMMEDIATE")
@@ -39,7 +52,6 @@ def upgrade(connection: sqlite3.Connection, meta: Meta) -> Meta:
     )
     connection.execute("DROP TABLE earlier")
     connection.execute("COMMIT")
-    return now
 
 
 def _sound_1(key: Any, value: Any, status: Any, checksum: Any) -> bool:

@@ -20,7 +20,7 @@ import numpy as np
 
 from distfd.core.errors import StoreError
 from distfd.core.files import read_plain, replace_file
-from distfd.core.records import Batch, Failure, Status
+from distfd.core.records import DOUBLE, Batch, Failure, Status
 
 if TYPE_CHECKING:
     import os
@@ -69,6 +69,7 @@ def leave(spool: Spool, k: int, batch: Batch) -> None:
         "slot": batch.slot,
         "cause": failure.text if failure else None,
         "detail": failure.detail if failure else None,
+        **({} if batch.bits is None else {"bits": int(batch.bits[0])}),
     }
     path = file_of(spool.place, key)
     text = json.dumps({**record, "checksum": _checksum(record)})
@@ -110,6 +111,7 @@ def read(path: Path) -> tuple[NDArray[np.uint64], Batch]:
         pid=record["pid"],
         slot=record["slot"],
         failures=failures,
+        bits=np.array([record["bits"]], np.uint8) if record.get("bits", DOUBLE) != DOUBLE else None,
     )
 
 
@@ -137,6 +139,9 @@ def _check_types(record: dict[str, Any]) -> None:
             raise ValueError(f"{name} is {value!r}")
         if isinstance(value, int) and not -(2**31) <= value < 2**31:
             raise ValueError(f"{name} is {value!r:.40}")
+    bits = record.get("bits", DOUBLE)
+    if type(bits) is not int or not 0 <= bits <= DOUBLE:
+        raise TypeError(f"bits is {bits!r:.40}")
     if record["cause"] is not None and record["detail"] is None:
         raise TypeError("it has a cause and no detail")
 

@@ -14,12 +14,12 @@ import warnings
 from dataclasses import fields, replace
 from numbers import Complex, Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from distfd.core.failures import EvaluationFailure
-from distfd.core.records import Batch, Failure, Status
+from distfd.core.records import DOUBLE, WHOLE, Batch, Failure, Status
 from distfd.workers.argument_reuse import ArgumentLender
 from distfd.workers.messages import CallBatch, CallChunk, EvaluationChunk
 from distfd.workers.spool import SECONDS, leave
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
     from distfd.workers.messages import Chunk
     from distfd.workers.model import MakesModel, Model
+
+    _Typed: TypeAlias = tuple[NDArray[np.float64], int]
+    """A value, and the bits of the number type in which J returned it."""
 
 _DETAIL_LIMIT = 20_000
 _NOTHING = np.empty(0)
@@ -75,7 +78,7 @@ class Worker:
         it is given then.
         """
         begin = time.monotonic()
-        rows: list[tuple[float, float, Status, NDArray[np.float64]]] = []
+        rows: list[tuple[float, float, Status, NDArray[np.float64], int]] = []
         failures: dict[int, Failure] = {}
         returned: dict[int, Any] = {}
         states: dict[int, NDArray[np.uint8]] = {}
@@ -96,9 +99,9 @@ class Worker:
                 outcome = self._in_time(outcome, ended - started, chunk.timeout)
             if isinstance(outcome, Failure):
                 failures[number] = outcome
-                rows.append((started, ended, outcome.status, np.empty(0)))
+                rows.append((started, ended, outcome.status, _partial_value(outcome), DOUBLE))
             else:
-                rows.append((started, ended, Status.OK, outcome))
+                rows.append((started, ended, Status.OK, *outcome))
             if isinstance(chunk, EvaluationChunk) and chunk.spool is not None and ended - started >= SECONDS:
                 leave(chunk.spool, k, self._batch(chunk.index[k : k + 1], rows[-1:], failures))
             self._evaluations += 1
@@ -109,9 +112,7 @@ class Worker:
         batch = self._batch(chunk.index[: len(rows)], rows, failures)
         return replace(batch, states=states) if isinstance(chunk, EvaluationChunk) else _with_returns(batch, returned)
 
-    def _in_time(
-        self, value: NDArray[np.float64], seconds: float, timeout: float | None
-    ) -> NDArray[np.float64] | Failure:
+    def _in_time(self, value: _Typed, seconds: float, timeout: float | None) -> _Typed | Failure:
         """The value, unless it came too late where nobody could end J."""
         if not self._refuses_late or timeout is None or seconds <= timeout:
             return value
@@ -124,10 +125,10 @@ class Worker:
     def _batch(
         self,
         index: NDArray[np.int64],
-        rows: list[tuple[float, float, Status, NDArray[np.float64]]],
+        rows: list[tuple[float, float, Status, NDArray[np.float64], int]],
         failures: dict[int, Failure],
     ) -> Batch:
-        started, ended, status, values = zip(*rows, strict=True) if rows else ((), (), (), ())
+        started, ended, status, values, bits = zip(*rows, strict=True) if rows else ((), (), (), (), ())
         return Batch(
             index=index,
             status=np.array(status, dtype=np.uint8),
@@ -140,6 +141,7 @@ class Worker:
             pid=self.pid,
             slot=self._slot,
             failures=failures,
+            bits=None if set(bits) <= {DOUBLE} else np.array(bits, dtype=np.uint8),
         )
 
     def close(self) -> None:
@@ -156,9 +158,7 @@ class Worker:
             self._model = self._objective.make()
         return self._model
 
-    def _evaluate(
-        self, chunk: EvaluationChunk, k: int, states: dict[int, NDArray[np.uint8]]
-    ) -> NDArray[np.float64] | Failure:
+    def _evaluate(self, chunk: EvaluationChunk, k: int, states: dict[int, NDArray[np.uint8]]) -> _Typed | Failure:
         number = int(chunk.index[k])
         left: list[Any] = []
 
@@ -174,25 +174,30 @@ class Worker:
                 left.append(after)
             return raw
 
-        def value() -> NDArray[np.float64]:
+        def value() -> _Typed:
             self._live()
             complex_ = chunk.points.values.dtype.kind == "c" and chunk.points.changes(k)[1].dtype.kind == "c"
             with _casts_are_errors() if complex_ and not chunk.lenient else contextlib.nullcontext():
                 raw = self._lender.call(called, chunk.points, k)
-            found = as_value(raw, vector=chunk.vector, complex_=complex_, lenient=chunk.lenient)
-            states.update((number, _packed_state(state)) for state in left)
-            return found
+            try:
+                return typed_value(raw, vector=chunk.vector, complex_=complex_, lenient=chunk.lenient)
+            except BadValueError as error:
+                if not len(error.partial):
+                    left.clear()  # nothing starts from where J failed
+                raise
+            finally:
+                states.update((number, _packed_state(state)) for state in left)
 
         return self._attempt(value)
 
-    def _call(self, chunk: CallChunk, k: int, returned: dict[int, Any]) -> NDArray[np.float64] | Failure:
-        def value() -> NDArray[np.float64]:
+    def _call(self, chunk: CallChunk, k: int, returned: dict[int, Any]) -> _Typed | Failure:
+        def value() -> _Typed:
             returned[int(chunk.index[k])] = chunk.fun(chunk.items[k])
-            return _NOTHING
+            return _NOTHING, DOUBLE
 
         return self._attempt(value)
 
-    def _attempt(self, value: Callable[[], NDArray[np.float64]]) -> NDArray[np.float64] | Failure:
+    def _attempt(self, value: Callable[[], _Typed]) -> _Typed | Failure:
         """A value, or why there is none."""
         try:
             return value()
@@ -232,7 +237,23 @@ def _casts_are_errors() -> Iterator[None]:
 
 
 class BadValueError(EvaluationFailure):
-    """J returned what is no value."""
+    """J returned what is no value.
+
+    ``partial`` has the numbers of the outputs that do have one, NaN for the others; it is empty where none has.
+    """
+
+    def __init__(self, text: str, partial: NDArray[np.float64] = _NOTHING) -> None:
+        super().__init__(text)
+        self.partial = partial
+
+
+def _partial_value(failure: Failure) -> NDArray[np.float64]:
+    """What a failed evaluation gave of J's outputs, which the exception need not carry any further."""
+    error = failure.exception
+    if not isinstance(error, BadValueError):
+        return _NOTHING
+    partial, error.partial = error.partial, _NOTHING
+    return partial
 
 
 def as_value(raw: Any, *, vector: bool, complex_: bool = False, lenient: bool = False) -> NDArray[np.float64]:
@@ -251,8 +272,13 @@ def as_value(raw: Any, *, vector: bool, complex_: bool = False, lenient: bool = 
         If it is not finite and real, or not a number (int, float, numpy real, 0-d or (1,) array); for a vector J,
         if it is not one-dimensional.
     """
+    return typed_value(raw, vector=vector, complex_=complex_, lenient=lenient)[0]
+
+
+def typed_value(raw: Any, *, vector: bool, complex_: bool = False, lenient: bool = False) -> _Typed:
+    """The value as `as_value` gives it, and the bits of the number type that J returned (`records.DOUBLE`, `WHOLE`)."""
     if type(raw) is float and not complex_ and math.isfinite(raw):
-        return np.array((raw,))  # what nearly every J returns, and soon done
+        return np.array((raw,)), DOUBLE  # what nearly every J returns, and soon done
     if not _may_be_numbers(raw, Complex if complex_ else Real, vector=vector):
         raise _refused(_returned(raw), vector)
     try:
@@ -260,18 +286,39 @@ def as_value(raw: Any, *, vector: bool, complex_: bool = False, lenient: bool = 
         array = np.array(float(raw) if isinstance(raw, int) else raw)
     except Exception as error:  # raw may be of a class that has its own ideas
         raise _refused(f"{_returned(raw)}: {_text(error)}", vector) from error
-    if array.dtype.kind not in ("fiuc" if complex_ else "fiu"):
+    if array.dtype.kind not in ("fiuc" if complex_ else "fiu") and not _is_short_float(array.dtype):
         raise _refused(f"{_returned(raw)} of dtype {array.dtype}", vector)
     if array.ndim > 1 or array.size == 0 or (array.size > 1 and not vector):
         hint = "; for several outputs use jacobian" if array.ndim == 1 and array.size else ""
         raise _refused(f"an array of shape {array.shape}{hint}", vector)
-    with np.errstate(over="ignore"):  # of a long double; it is then infinite, and refused
+    with np.errstate(all="ignore"):  # of a long double; what overflows is infinite then, and refused
         value = array.astype(np.complex128 if complex_ else np.float64, copy=False).reshape(-1)
     bad = np.flatnonzero(~np.isfinite(value))
     if len(bad) and not lenient:
-        at = "" if value.size == 1 else f" at output {bad[0]}"
-        raise BadValueError(f"J returned {value[bad[0]]}{at}")
-    return value.view(np.float64)
+        text = f"J returned {value[bad[0]]}"
+        if value.size == 1:
+            raise BadValueError(text)
+        more = f" and {len(bad) - 1} more of {value.size}" if len(bad) > 1 else ""
+        whole = len(bad) == value.size
+        none = complex(np.nan, np.nan) if complex_ else np.nan
+        partial = _NOTHING if whole else np.where(np.isfinite(value), value, none).view(np.float64)
+        raise BadValueError(f"{text} at output {bad[0]}{more}", partial)
+    return value.view(np.float64), WHOLE if isinstance(raw, int) else _bits(array.dtype)
+
+
+def _bits(dtype: np.dtype[Any]) -> int:
+    """Bits of a number type's significand, at most those of the double that it is made into."""
+    if dtype.kind in "iu":
+        return WHOLE
+    if dtype.kind in "fc":
+        return min(int(np.finfo(dtype).nmant), DOUBLE)
+    one = np.ones((), dtype)
+    return next(n for n in range(DOUBLE, 0, -1) if (one + np.array(2.0**-n, dtype)).astype(np.float64) != 1.0)
+
+
+def _is_short_float(dtype: np.dtype[Any]) -> bool:
+    """Whether it is a float that numpy itself does not have, as JAX's bfloat16."""
+    return dtype.kind == "V" and dtype.names is None and dtype.name.startswith(("bfloat", "float"))
 
 
 def _may_be_numbers(raw: Any, number: type, *, vector: bool) -> bool:

@@ -280,3 +280,52 @@ def test_the_plot_is_a_picture(tmp_path: Path, require_simulator: RequireSimulat
     assert (tmp_path / "sweep.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(distfd.InputError, match="cannot be written"):
         plot_sweep(sweep(smooth), tmp_path / "sweep.nothing")
+
+
+TINY: dict[str, tuple[Any, list[float], list[float]]] = {
+    "decay": (
+        lambda p: 5 * (1 - np.exp(-1e-6 / (p[0] * p[1]))),
+        [1e3, 1e-9],
+        [-5 * math.exp(-1) * 1e-3, -5 * math.exp(-1) * 1e9],
+    ),
+    "saturation": (lambda p: p[0] / (p[0] + 1e-8), [1e-8], [2.5e7]),
+    "steep": (lambda x: float(np.sum((1e12 * x - 1) ** 2)), [2e-12], [2e12]),
+    "next to 0": (lambda x: np.sin(1 + x[0]) + x[1], [1e-9, 3.0], [math.cos(1 + 1e-9), 1]),
+}
+
+
+@pytest.mark.parametrize("scheme", ["forward", "central"])
+@pytest.mark.parametrize("case", list(TINY))
+def test_tiny_parameters_are_swept_at_their_scale_and_the_advice_helps(case: str, scheme: str) -> None:
+    fun, x, exact = TINY[case]
+    found = check(fun, x, scheme=scheme)
+    np.testing.assert_allclose([one.known for one in found.components], exact, rtol=1e-4)
+    configured = np.asarray(found.result.derivative)
+    right = np.allclose(configured, exact, rtol=0.01, atol=0)
+    assert found.verdict == ("trust" if right else "do not trust")
+    if right:
+        assert found.advice is None
+        return
+    advised = yaml.safe_load(found.advice)["derivative"]
+    step = advised["step"]
+    if isinstance(step, dict):
+        step = distfd.AbsoluteStep(step["absolute"])
+    again = check(fun, x, scheme=advised["scheme"], step=step)
+    assert again.verdict == "trust"
+    np.testing.assert_allclose(again.result.derivative, exact, rtol=1e-3)
+
+
+def test_the_sweep_of_a_tiny_coordinate_is_against_its_own_size() -> None:
+    fun, x, exact = TINY["saturation"]
+    found = sweep(fun, x)
+    assert found.derivative[0] == pytest.approx(exact[0], rel=1e-6)
+    assert np.nanmax(found.step) < 1e-8
+
+
+def test_a_j_of_single_precision_is_checked_with_its_own_steps() -> None:
+    x = [0.3, 1.7, 25.0]
+    found = check(lambda x: np.float32(3) * np.sum(np.sin(x.astype(np.float32))), x, tolerance=0.05)
+    assert found.verdict == "trust"
+    assert "its default step 0.00035" in found.sentence
+    assert any("float32" in text for text in found.warnings)
+    np.testing.assert_allclose(found.result.derivative, 3 * np.cos(x), rtol=3e-3, atol=1e-3)

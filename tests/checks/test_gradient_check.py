@@ -189,3 +189,44 @@ def test_zeros_in_x_and_in_the_gradient_are_no_trouble() -> None:
     found = check([2.0, 0.0, 3.0], [0.0, 1.0, 0.0], lambda x: float(2 * x[0] + x[2]))
     assert found.differing.tolist() == [2]
     assert found.status[1] == "agrees"
+
+
+def decay(p: Floats) -> float:
+    return float(5 * (1 - np.exp(-1e-6 / (p[0] * p[1]))))
+
+
+def decay_gradient(p: Floats) -> Floats:
+    e = 5e-6 * np.exp(-1e-6 / (p[0] * p[1]))
+    return np.array([-e / (p[0] ** 2 * p[1]), -e / (p[0] * p[1] ** 2)])
+
+
+TINY: dict[str, tuple[Any, Any, list[float]]] = {
+    "decay": (decay, decay_gradient, [1e3, 1e-9]),
+    "saturation": (lambda p: p[0] / (p[0] + 1e-8), lambda p: 1e-8 / (p + 1e-8) ** 2, [1e-8]),
+    "steep": (lambda x: float(np.sum((1e12 * x - 1) ** 2)), lambda x: 2e12 * (1e12 * x - 1), [2e-12, 5e-12]),
+    "next to 0": (lambda x: np.sin(1 + x[0]) + x[1], lambda x: np.array([np.cos(1 + x[0]), 1]), [1e-9, 3.0]),
+}
+
+
+@pytest.mark.parametrize("case", list(TINY))
+def test_gradients_at_tiny_coordinates(case: str) -> None:
+    j, right, x = TINY[case]
+    assert check(right, x, j).ok
+    for k in range(len(x)):
+        given = np.array(right(np.array(x)), dtype=float)
+        given[k] *= 1.001
+        found = check(given, x, j)
+        assert found.differing.tolist() == [k]
+
+
+def test_among_many_coordinates_a_tiny_one_is_looked_at_by_itself() -> None:
+    x = np.linspace(1, 2, 150)
+    x[7] = 1e-9
+
+    def j(x: Floats) -> float:
+        return float(np.sum(np.sin(x)))
+
+    assert check(np.cos, x, j).ok
+    wrong = np.cos(x)
+    wrong[7] = 0.9
+    assert check(wrong, x, j).differing.tolist() == [7]

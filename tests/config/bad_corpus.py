@@ -70,6 +70,9 @@ objective:
             name: b
     value: mass + tip
     keep: failed
+    wait_for:
+      file: out.txt
+      timeout: 1min
     work: scratch
   version: "1"
   warm: baseline

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -60,7 +61,7 @@ def test_a_tridiagonal_system_of_ten_thousand_takes_four_evaluations_and_memory_
 @settings(max_examples=25)
 @given(st.data())
 def test_entries_are_the_dense_ones_bit_for_bit_if_points_are_linear_in_no_other(
-    scheme: str, data: st.DataObject
+    scheme: Any, data: st.DataObject
 ) -> None:
     """An output that sees one coordinate of its group alone gives the same bits, whatever else moves."""
     m, d = data.draw(st.integers(1, 5)), data.draw(st.integers(1, 6))
@@ -161,7 +162,7 @@ def test_an_evaluator_probes_once() -> None:
     with distfd.Evaluator(tridiagonal, executor="serial") as evaluator:
         first = evaluator.differentiate(x, kind="jacobian", sparsity="probe")
         second = evaluator.differentiate(x + 0.1, kind="jacobian", sparsity="probe")
-    assert (first.n_evaluations, second.n_evaluations) == (2 * 31 + 4, 4)
+    assert (first.n_evaluations, second.n_evaluations) == (2 * 31 + 4, 4 + 1), "one more tells whether it still holds"
     structures: list[Any] = [first.derivative, second.derivative]
     assert [structure.nnz for structure in structures] == [88, 88]
 
@@ -169,3 +170,133 @@ def test_an_evaluator_probes_once() -> None:
 def test_another_word_than_probe_is_refused() -> None:
     with pytest.raises(InputError, match=r"sparsity: must be a mask.*or 'probe' \(was 'prob'\)"):
         plan("jacobian", np.ones(3), sparsity="prob")
+
+
+def chain(x: Any) -> Any:
+    """F = (x0 x1, x1 + x2, x2^2): at x1 = 0 an entry is 0 that elsewhere is not."""
+    return np.array([x[0] * x[1], x[1] + x[2], x[2] ** 2])
+
+
+@pytest.mark.parametrize("scheme", ["forward", "central", "complex-step"])
+def test_what_is_kept_of_a_probe_is_where_entries_are_and_not_what_they_were(scheme: Any) -> None:
+    with distfd.Evaluator(chain, scheme=scheme, executor="serial") as ev:
+        for x in ([1, 0, 0.5], [1, 2, 0.5], [3, 1, 0.0], [0, 0, 0.25]):
+            found = ev.jacobian(x, sparsity="probe")
+            exact: Any = [[x[1], x[0], 0], [0, 1, 1], [0, 0, 2 * x[2]]]
+            np.testing.assert_allclose(found.toarray(), exact, atol=1e-7)
+            assert found.nnz == 5
+
+
+def test_a_fit_with_a_probed_structure_goes_where_a_dense_one_goes() -> None:
+    found = distfd.least_squares(chain, [1.0, 0.0, 3.0], sparsity="probe", executor="serial")
+    assert found.success
+    assert found.cost < 1e-9
+    np.testing.assert_allclose(found.fun, 0, atol=1e-5)
+
+
+def switching(x: Any) -> Any:
+    """Entries come and go with branches of J."""
+    return np.array(
+        [
+            x[0] ** 2 + (x[3] if x[0].real > 2 else 0) + x[1],
+            x[1] * x[2],
+            (x[2] if x[2].real > 0 else 0) + x[3],
+            x[0] - x[3] if x[1].real > 0 else 0 * x[0],
+        ]
+    )
+
+
+@pytest.mark.parametrize("scheme", ["forward", "central", "complex-step"])
+def test_a_probed_structure_grows_where_j_has_other_entries(scheme: Any) -> None:
+    with (
+        distfd.Evaluator(switching, scheme=scheme, executor="serial") as ev,
+        distfd.Evaluator(switching, scheme=scheme, executor="serial") as dense,
+    ):
+        for x in ([1.0, -1, -1, 1], [3, -1, -1, 1], [3, 1, 1, 1], [3, 1, 1, 2], [1, -1, 1, 2]):
+            found: Any = ev.differentiate(x, kind="jacobian", sparsity="probe")
+            np.testing.assert_allclose(found.derivative.toarray(), dense.jacobian(x), atol=1e-6)
+            assert not found.warnings
+
+
+def test_noise_does_not_make_it_look_again_and_again() -> None:
+    rng = np.random.default_rng(0)
+
+    def rough(x: Floats) -> Any:
+        return chain(x) * (1 + 1e-7 * rng.normal(size=3))
+
+    with distfd.Evaluator(rough, executor="serial") as ev:
+        costs = [
+            ev.differentiate([1 + k / 7, 0.5, 2], kind="jacobian", sparsity="probe").n_evaluations for k in range(12)
+        ]
+    assert sum(cost > 8 for cost in costs[1:]) <= 2, "a look costs 8 evaluations more"
+
+
+def test_an_output_without_a_value_has_no_row_to_probe() -> None:
+    def fun(x: Any) -> Any:
+        return np.array([x[0] * x[1], np.nan, x[2] ** 2])
+
+    found: Any = distfd.differentiate(
+        fun, [1.0, 2, 3], kind="jacobian", sparsity="probe", on_failure="nan", executor="serial"
+    )
+    assert np.isnan(found.derivative.toarray()).tolist() == [[False] * 3, [True] * 3, [False] * 3]
+    np.testing.assert_allclose(found.derivative.toarray()[[0, 2]], [[2, 1, 0], [0, 0, 6]], atol=1e-6)
+    assert found.n_evaluations == 2 * 4 + 1 + 2, "and the two other rows take two groups"
+
+
+LACKING: dict[str, tuple[Any, str]] = {
+    "an empty row": ([[1, 1, 0], [0, 1, 1], [0, 0, 0]], r"output 2 changes where .*coordinate 2.* moved"),
+    "a row that moves elsewhere": (
+        [[0, 0, 0], [0, 1, 1], [0, 0, 1]],
+        r"output 0 changes where .*coordinate [01].* moved",
+    ),
+    "one entry": ([[1, 1, 0], [0, 0, 1], [0, 0, 1]], r"output 1 changes where .*coordinate 1.* moved"),
+    "an empty column": ([[1, 0, 0], [0, 0, 1], [0, 0, 1]], ""),
+}
+
+
+@pytest.mark.parametrize("scheme", ["forward", "backward", "central", "central4"])
+@pytest.mark.parametrize(("mask", "message"), LACKING.values(), ids=LACKING)
+@pytest.mark.parametrize("bounded", [False, True])
+def test_a_row_that_changes_where_the_mask_has_no_entry_is_told_by_name(
+    bounded: bool, mask: Any, message: str, scheme: Any
+) -> None:
+    x = [1.0, 2.0, 0.5]
+    bounds = [(v, v + 1) for v in x] if bounded else None
+    if not message:  # a column without entries is not moved, so nothing is seen
+        assert not distfd.differentiate(
+            chain, x, kind="jacobian", sparsity=mask, scheme=scheme, executor="serial"
+        ).warnings
+        return
+    with pytest.warns(distfd.DerivativeWarning, match=message) as told:
+        distfd.jacobian(chain, x, sparsity=mask, scheme=scheme, bounds=bounds, executor="serial")
+    assert "Add the entry" in str(told[0].message)
+    with warnings.catch_warnings():  # what it says to do works
+        warnings.simplefilter("error")
+        full = distfd.jacobian(
+            chain, x, sparsity=np.abs(mask) + EXACT_MASK, scheme=scheme, bounds=bounds, executor="serial"
+        )
+    np.testing.assert_allclose(full.toarray(), [[2, 1, 0], [0, 1, 1], [0, 0, 1]], atol=1e-6)
+
+
+EXACT_MASK = np.array([[1, 1, 0], [0, 1, 1], [0, 0, 1]])
+
+
+def test_rounding_in_rows_without_an_entry_is_no_entry() -> None:
+    def fun(x: Floats) -> Any:
+        # The second row has x0 and takes it away again.
+        return np.array([x[0] ** 2, (1 + x[0]) - x[0] + x[1], x[2]])
+
+    found = distfd.differentiate(fun, [0.3, 0.7, 0.1], kind="jacobian", sparsity=np.eye(3), executor="serial")
+    assert not found.warnings
+
+
+def test_one_output_that_is_missing_costs_its_entry_alone() -> None:
+    def fun(x: Floats) -> Any:
+        return np.array([x[0] ** 2, np.nan if x[0] > 1 else x[0], x[1]])
+
+    found: Any = distfd.differentiate(
+        fun, [1.0, 2.0], kind="jacobian", sparsity=[[1, 0], [1, 0], [0, 1]], on_failure="nan", executor="serial"
+    )
+    assert np.isnan(found.derivative.toarray()).tolist() == [[False, False], [True, False], [False, False]]
+    assert found.missing.tolist() == [0]
+    assert found.missing_entries.tolist() == [[1, 0]]

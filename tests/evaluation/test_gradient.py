@@ -29,7 +29,7 @@ V = np.array([0.3, 1.0, -2.0, 0.0, 0.7, 1e-3, 5.0])
 
 KINDS: dict[str, tuple[int, Any, dict[str, Any]]] = {
     **{scheme: (1 + nodes * 7, scheme, {}) for scheme, nodes in SCHEMES.items()},
-    "complex step": (8, "complex-step", {}),
+    "complex step": (9, "complex-step", {}),
     "jacobian": (15, "central", {"kind": "jacobian"}),
     "sparse": (8, "forward", {"kind": "jacobian", "sparsity": np.ones((1, 7))}),
     "probed": (8 + 8 + 8, "forward", {"kind": "jacobian", "sparsity": "probe"}),
@@ -37,7 +37,7 @@ KINDS: dict[str, tuple[int, Any, dict[str, Any]]] = {
     "hvp": (1 + 4 * 7, "forward", {"kind": "hvp", "v": V}),
     "jvp": (3, "central", {"kind": "jvp", "v": V}),
     "directional": (9, "central4", {"kind": "directional", "directions": [V, X]}),
-    "complex directional": (3, "complex-step", {"kind": "directional", "directions": [V, X]}),
+    "complex directional": (4, "complex-step", {"kind": "directional", "directions": [V, X]}),
 }
 """Evaluations, scheme, and what is asked for beside x."""
 

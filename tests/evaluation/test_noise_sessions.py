@@ -98,14 +98,19 @@ def test_what_makes_no_sense_is_refused(options: dict[str, Any], says: str) -> N
         distfd.gradient(rough, X, executor="serial", **options)
 
 
-def test_other_kinds_need_a_step_that_is_known() -> None:
+def test_every_kind_finds_its_steps_in_one_session() -> None:
     with distfd.Evaluator(rough, step="auto", executor="serial") as ev:
-        others: list[tuple[Any, dict[str, Any]]] = [("hessian", {}), ("hvp", {"v": X}), ("jvp", {"v": X})]
-        for kind, particulars in others:
-            with pytest.raises(distfd.InputError, match="auto finds the steps of gradients"):
-                ev.differentiate(X, kind=kind, **particulars)
-    with pytest.raises(distfd.InputError, match="accuracy: is for gradients and dense Jacobians"):
-        distfd.hessian(rough, X, accuracy=1e-3, executor="serial")
+        kinds: list[tuple[Any, dict[str, Any]]] = [
+            ("hessian", {}),
+            ("hvp", {"v": X}),
+            ("jvp", {"v": X}),
+            ("directional", {"directions": [X]}),
+        ]
+        for kind, particulars in kinds:
+            found = ev.differentiate(X, kind=kind, **particulars)
+            assert found.error is not None
+            assert found.error.shape == found.derivative.shape
+            assert found.scheme == "auto"
 
 
 def test_a_noise_step_is_checked_when_made() -> None:

@@ -60,7 +60,7 @@ print("not reached")
     assert b"not reached" not in ran.stdout
     said = sys.modules[distfd.SerialExecutor.__module__].__doc__ or ""
     assert "A crash of J is a crash of the program here" in said
-    assert "use the Ray executor" in " ".join(said.split())
+    assert "Use the Ray executor" in " ".join(said.split())
 
 
 def test_an_interrupt_in_the_callers_process_is_the_callers() -> None:

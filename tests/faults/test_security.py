@@ -303,7 +303,6 @@ def test_files_that_are_edited_may_be_nested_without_end(tmp_path: Path, suffix:
         "...",
         "b'a'",
         "1j",
-        "a[0]",
         "-" * 9_999 + "a",
         "(" * 4_000 + "a" + ")" * 4_000,
         "a**" * 3_000 + "a",

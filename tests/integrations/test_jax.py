@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import distfd
+from distfd.errors import DerivativeWarning
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,3 +96,26 @@ def test_ray_starts_without_a_warning_of_forks(require_simulator: RequireSimulat
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     assert "fork" not in ran.stderr
+
+
+@pytest.mark.parametrize("x64", [True, False])
+def test_whole_numbers_cut_no_value(jax: Any, x64: bool) -> None:
+    from distfd.jax import differentiable
+
+    jax.config.update("jax_enable_x64", x64)
+    with distfd.Evaluator(lambda x: float(0.25 * np.sum(x)), executor="serial") as ev:
+        found = differentiable(ev)(jax.numpy.array([1, 2, 3]))
+    assert float(found) == 1.5
+    assert found.dtype == (np.float64 if x64 else np.float32)
+    with distfd.Evaluator(lambda x: 0.25 * x, executor="serial") as ev:
+        assert differentiable(ev, outputs=2)(jax.numpy.array([1, 2])).tolist() == [0.25, 0.5]
+
+
+def test_j_in_jaxs_default_single_precision(jax: Any) -> None:
+    """Its values say that they are float32, so that a difference over 1.5e-8 of x is never taken for a derivative."""
+    jax.config.update("jax_enable_x64", False)
+    x = np.array([0.3, 1.7, 25.0])
+    with pytest.warns(DerivativeWarning, match="float32"):
+        found = distfd.differentiate(lambda x: jax.numpy.sum(jax.numpy.sin(x)) * 3, x, executor="serial")
+    np.testing.assert_allclose(found.derivative, 3 * np.cos(x), rtol=3e-3, atol=1e-3)
+    assert found.n_evaluations == 7

@@ -218,3 +218,14 @@ def test_complex_values_at_real_points_are_their_real_parts(method: str) -> None
         with pytest.warns(np.exceptions.ComplexWarning):
             found = derive(lambda x: 3 * x + 1j * x**2, [1.0, 2.0], method=method)
         np.testing.assert_allclose(found, [[3, 0], [0, 3]], atol=1e-7)
+
+
+@pytest.mark.parametrize("method", ["2-point", "3-point"])
+def test_a_function_may_return_an_array_of_its_own(method: str, where: dict[str, Any]) -> None:
+    own = np.zeros(2)
+
+    def reuses(x: Any) -> Any:
+        own[:] = fun(x)
+        return own
+
+    assert bits(distfd.approx_derivative(reuses, X, method, **where)) == bits(scipys(fun, X, method))

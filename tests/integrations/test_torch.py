@@ -61,3 +61,12 @@ def test_without_a_gradient_j_alone_is_evaluated() -> None:
     with distfd.Evaluator(counted, executor="serial") as ev:
         differentiable(ev)(torch.tensor([1.0, 3.0], dtype=torch.float64))
     assert len(seen) == 1
+
+
+def test_whole_numbers_cut_no_value() -> None:
+    from distfd.torch import differentiable
+
+    with distfd.Evaluator(lambda x: float(0.25 * np.sum(x)), executor="serial") as ev:
+        found = differentiable(ev)(torch.tensor([1, 2, 3]))
+    assert found.item() == 1.5
+    assert found.dtype == torch.float32

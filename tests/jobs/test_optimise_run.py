@@ -29,6 +29,10 @@ def residuals(x):
     return x[0] * np.exp(-x[1] * T) - 2 * np.exp(-0.7 * T)
 def constrained(x):
     return [float(x @ x), float(x[0] + 0.1 * x[1])]
+def printed(x):
+    return float(f"{(x[0] - 1) ** 2 + 10 * (x[1] - 2) ** 2:.6g}")
+def rippled(x):
+    return x[0] * np.exp(-x[1] * T) - 2 * np.exp(-0.7 * T) + 1e-5 * np.sin(1e11 * (x[0] + 3 * x[1]) + T**3)
 def rosen(x):
     if x[0] > 0 and (HERE / "stop").exists():
         (HERE / "stop").unlink()
@@ -66,6 +70,29 @@ def model_file(tmp_path: Path) -> str:
     name = f"model_{abs(hash(str(tmp_path)))}"
     (tmp_path / f"{name}.py").write_text(MODEL)
     return name
+
+
+NOISE = [
+    ("minimize", "printed", "[3.1, -1.7]", "J did not change at all at the points beside x0, as the step is too short"),
+    ("least_squares", "rippled", "[1.0, 0.1]", "the gradient at the end is"),
+]
+
+
+@pytest.mark.filterwarnings("ignore::distfd.DerivativeWarning")
+@pytest.mark.parametrize("case", NOISE, ids=lambda case: case[0])
+def test_a_gradient_of_noise_is_not_converged(
+    tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch, case: tuple[str, ...]
+) -> None:
+    task, fun, x0, told = case
+    found = run(tmp_path, f"task: {task}\nobjective: {{python: '{model}:{fun}'}}\nx0: {x0}\n", monkeypatch)
+    assert found["status"] == "done"
+    assert found["converged"] is False
+    assert told in found["message"]
+    assert "not converged after" in summary(found)
+    written = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert written["converged"] is False
+    assert written["message"] == found["message"]
+    assert (written["noise"] is None) == (task == "minimize")
 
 
 def test_least_squares(tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -200,7 +200,7 @@ def test_a_number_that_is_not_finite(bad: Any, vector: bool) -> None:
 
 
 def test_a_vector_that_is_not_finite_says_where() -> None:
-    with pytest.raises(BadValueError, match=r"^J returned -inf at output 2$"):
+    with pytest.raises(BadValueError, match=r"^J returned -inf at output 2 and 1 more of 4$"):
         as_value([0.0, 1.0, -INF, float("nan")], vector=True)
 
 

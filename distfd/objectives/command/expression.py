@@ -124,6 +124,11 @@ class Expression:
     def _parse(self) -> ast.expr:
         if len(self.text) > _LONGEST:
             raise InputError(f"an expression of {len(self.text)} characters is too long (at most {_LONGEST})")
+        if "#" in self.text:
+            raise InputError(
+                f"expression {_short(self.text)}: '#' begins a comment for Python, which would leave out what follows: "
+                "write what was meant, and comments elsewhere"
+            )
         try:
             return ast.parse(self.text.strip(), mode="eval").body
         except SyntaxError as error:

@@ -107,6 +107,7 @@ class CommandObjective(ProgramSpec, Objective):
 
     takes_complex = False
     reads_text = True
+    writes_text = True
 
     @property
     def limits_itself(self) -> bool:

@@ -104,6 +104,12 @@ class Slot:
     far: list[Sight]
     closer: Callable[[float], Printed | None]
 
+    @property
+    def moves(self) -> bool:
+        """Whether the number is another one anywhere that it was looked at."""
+        seen = [*self.nodes, *(sight.there for sight in (*self.near, *self.far))]
+        return any(there.value != self.base.value for there in seen)
+
 
 class Judge:
     """Decides what the move of one coordinate has become.
@@ -126,7 +132,9 @@ class Judge:
         InputError
             If there is no such.
         """
-        found = [(slot, self._offsets(slot)) for slot in slots]
+        # A zero whose sign alone changes (0 times a parameter, in a mesh) has not moved.
+        moving = [slot for slot in slots if slot.moves] or slots
+        found = [(slot, self._offsets(slot)) for slot in moving]
         for j, nominal in enumerate(self._move.nominal):
             if not nominal:
                 continue

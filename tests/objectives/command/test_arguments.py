@@ -15,6 +15,9 @@ from distfd.objectives.command.objective import CommandObjective
 if TYPE_CHECKING:
     from pathlib import Path
 
+# What is printed with few digits is told of as well; here that is the point.
+pytestmark = pytest.mark.filterwarnings("ignore:rounding hides the derivative")
+
 OUTPUTS = {"J": {"file": "stdout", "regex": "(.+)"}}
 X = np.array([1.5, 4.0])
 

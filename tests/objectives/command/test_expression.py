@@ -98,6 +98,8 @@ def test_arrays_stay_arrays() -> None:
         "a +",
         "a; b",
         "a b",
+        "a#b",
+        "a  # the drag",
         "a\0",
         "(" * 500 + "a" + ")" * 500,
         "-" * 5000 + "a",
@@ -115,6 +117,8 @@ def test_messages_help() -> None:
         Expression("sum(profil)", VALUES)
     with pytest.raises(InputError, match=r"\*\*"):
         Expression("a ^ 2", VALUES)
+    with pytest.raises(InputError, match="'#' begins a comment"):
+        Expression("a#b", VALUES)
     with pytest.raises(InputError, match="known function"):
         Expression("average(profile)", VALUES)
 

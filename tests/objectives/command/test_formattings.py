@@ -18,6 +18,9 @@ from distfd.objectives.command.templates import Deck, Template
 if TYPE_CHECKING:
     from pathlib import Path
 
+# What is printed with few digits is told of as well; here that is the point.
+pytestmark = pytest.mark.filterwarnings("ignore:rounding hides the derivative")
+
 FORMATTINGS = (
     "{{ a }}",
     '{{ a | fmt("14.6e") }}',

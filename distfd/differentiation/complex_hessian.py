@@ -1,0 +1,399 @@
+"""Second derivatives by the complex step: differences of gradients that are exact but for rounding.
+
+H_kl ~ (Im J(x + i h e_k + s e_l) - Im J(x + i h e_k - s e_l)) / (2 h s): only the real displacement s costs digits, and
+takes the step of a central difference, eps^(1/3), where second differences of J itself take eps^(1/4) and divide twice.
+Each pair of coordinates takes two points, as many as there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from distfd.core.errors import EvaluationError
+from distfd.core.points import Points, join_points
+from distfd.differentiation.assemble import Terms, assemble
+from distfd.differentiation.complex_step import check_imaginary_parts, head, imaginary_step, tail
+from distfd.differentiation.hessian import missing_rows
+from distfd.differentiation.method import Answer, Request, follow
+from distfd.differentiation.placement import check_offsets, place
+from distfd.differentiation.real_differences import ROUNDING
+from distfd.differentiation.stencils import EPS, SCHEMES, coefficients
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+
+    from numpy.typing import NDArray
+
+    from distfd.differentiation.base_point import BasePoint
+    from distfd.differentiation.complex_step import ComplexStepCheck
+    from distfd.differentiation.hessian_pattern import HessianPattern
+    from distfd.differentiation.method import MultiRound, Wave
+    from distfd.differentiation.real_differences import Axes, Displacement
+
+    Floats = NDArray[np.float64]
+    Numbers = NDArray[np.int64]
+
+_CURVED = np.array([-5.0, 4.0, -1.0])
+"""Weights of J at w, 2 w and 3 w beside twice J(x): the second derivative along w, of second order."""
+_FACTORS = tuple(10.0**k for k in range(-3, 4))
+"""Distances at which a second difference is looked at again, in steps of it."""
+_ALLOWED = 1e-3
+"""By what part of its terms a second difference of J may differ from what the derivatives say."""
+_ALIKE = 0.2
+"""Two distances at which the difference is the same, but for this part, show a derivative that is lost."""
+_SPAN = EPS**0.25 / EPS**0.5
+"""How many steps of the real check a second difference takes."""
+
+
+@dataclass(frozen=True, eq=False)
+class ComplexHessian:
+    """Second derivatives of a J with one output, by complex points, checked by real ones.
+
+    Parameters
+    ----------
+    site : Site
+    pattern : HessianPattern
+    h : (d,) ndarray
+        Imaginary steps.
+    shift : (d,) ndarray
+        Signed real displacements.
+    check : ComplexStepCheck
+        Of the slopes along coordinates, for a J that loses imaginary parts.
+    """
+
+    site: BasePoint
+    pattern: HessianPattern
+    h: Floats
+    shift: Floats
+    check: ComplexStepCheck
+
+    def advance(self, waves: Sequence[Wave]) -> Request | Answer:
+        """One request; others only where a check's point does not have the value it should."""
+        return follow(self._course(), waves)
+
+    @cached_property
+    def _placed(self) -> tuple[Floats, Floats]:
+        """What the pattern's coordinates become (a, 2), and by how much that is, (a, 2)."""
+        site, moving = self.site, self.pattern.moving
+        values, _ = place(
+            site.x[moving], self.shift[moving], SCHEMES["central"], site.lower[moving], site.upper[moving]
+        )
+        offsets = values - site.x[moving, None]
+        check_offsets(offsets, lambda k: site.label(int(moving[k])))
+        check_offsets(self.h[moving, None], lambda k: site.label(int(moving[k])))
+        return values, offsets
+
+    @property
+    def _one_sided(self) -> NDArray[np.bool_]:
+        offsets = self._placed[1]
+        return np.asarray((offsets[:, 0] > 0) == (offsets[:, 1] > 0))
+
+    @property
+    def _entries(self) -> tuple[Numbers, Numbers]:
+        """Which coordinate has the imaginary step, and which the real one: the diagonal, then the pairs."""
+        every = np.arange(len(self.pattern.moving))
+        return np.concatenate((every, self.pattern.first)), np.concatenate((every, self.pattern.second))
+
+    def _points(self) -> Points:
+        """X itself, each coordinate's imaginary step, then two points for each entry."""
+        moving, values = self.pattern.moving, self._placed[0]
+        a, x = len(moving), self.site.x[moving]
+        unreal, real = self._entries
+        alone = imaginary_step(x, self.h[moving])
+        own = imaginary_step(values, np.broadcast_to(self.h[moving, None], values.shape))
+        first, second = unreal[a:], real[a:]
+        pairs = np.empty((len(first), 2, 2), dtype=np.complex128)
+        pairs[..., 0] = alone[first, None]
+        pairs[..., 1] = imaginary_step(values[second], np.zeros(values[second].shape))
+        indices = np.concatenate(
+            (moving, np.repeat(moving, 2), np.stack((moving[first], moving[second]), axis=1).repeat(2, axis=0).ravel())
+        )
+        singles = np.arange(3 * a + 1)
+        indptr = np.concatenate(([0], singles, singles[-1] + 2 * np.arange(1, 2 * len(first) + 1)))
+        return Points(self.site.x, indptr, indices, np.concatenate((alone, own.ravel(), pairs.ravel())))
+
+    def _terms(self) -> Terms:
+        offsets, one_sided = self._placed[1], self._one_sided
+        unreal, real = self._entries
+        n, a = len(unreal), len(self.pattern.moving)
+        o, h = offsets[real], self.h[self.pattern.moving][unreal]
+        span = (o[:, 1] - o[:, 0])[:, None]
+        one = one_sided[real, None]
+        weight = np.where(one, coefficients(o), np.array([[-1.0, 1.0]]))
+        divisor = np.where(one, o, span) * h[:, None]
+        row, node = np.repeat(np.arange(n), 2), 1 + a + np.arange(2 * n)
+        rows = np.repeat(np.flatnonzero(one_sided[real]), 2)
+        back = one_sided[real]
+        return Terms(
+            n,
+            np.concatenate((row, rows)),
+            np.concatenate((node, np.repeat(1 + unreal[back], 2))),
+            np.concatenate((weight.ravel(), -weight[back].ravel())),
+            np.concatenate((divisor.ravel(), divisor[back].ravel())),
+        )
+
+    def _course(self) -> MultiRound:
+        moving = self.pattern.moving
+        a = len(moving)
+        request = Request(self._points(), 0)
+        if not a:
+            wave = yield request
+            return self._answer(wave.values[0].real, np.zeros(0))
+        curvature = CurvatureCheck(self.check.axes, self.check.axes.moving)
+        whole, first = self.check.beside(request)
+        bent = curvature.displaced(1.0)
+        n = len(whole.points)
+        points = join_points([whole.points, *(each.points for each in bent)])
+        wave = yield replace(whole, points=points, optional=np.arange(len(request.points), len(points)))
+        own = head(wave, request)
+        check_imaginary_parts(own)
+        value = own.values[0].real
+        answer = self._answer(value, assemble(self._terms(), own.values, value)[:, 0])
+        slopes = np.zeros(len(self.site.x))
+        slopes[moving] = own.values[1 : a + 1, 0].imag / self.h[moving]
+        lost = moving[~np.isfinite(slopes[moving])]
+        beside = tail(wave, request)
+        plain = Answer(slopes, value, answer.step, lost)
+        told = yield from self.check.confirmed(plain, first, beside[: n - len(request.points)])
+        texts = told.warnings
+        if not len(answer.missing):
+            matrix = answer.derivative
+
+            def quadratic(amounts: Floats) -> tuple[float, float]:
+                return float(amounts @ (matrix @ amounts)), float(np.abs(amounts) @ (abs(matrix) @ np.abs(amounts)))
+
+            texts += yield from curvature.confirmed(quadratic, bent, beside[n - len(request.points) :], value)
+        return replace(answer, warnings=texts)
+
+    def _answer(self, value: Floats, entries: Floats) -> Answer:
+        pattern, a = self.pattern, len(self.pattern.moving)
+        entries = np.where(np.isfinite(entries), entries, np.nan)
+        own, mixed = entries[:a], entries[a:]
+        step = np.zeros(len(self.site.x))
+        step[pattern.moving] = self._placed[1][:, 1] if a else 0.0
+        return Answer(pattern.filled(own, mixed), value, step, missing_rows(pattern, own, mixed))
+
+
+@dataclass(frozen=True, eq=False)
+class ComplexProduct:
+    """The Hessian of a J with one output, times v: gradients by the complex step at x + s v and x - s v.
+
+    Parameters
+    ----------
+    site : Site
+    v : (d,) ndarray
+    h : (d,) ndarray
+        Imaginary steps.
+    shift : float
+        The real step along v.
+    along : DirectionAxes
+        v, for the check.
+    check : ComplexStepCheck
+        Of the slopes along coordinates.
+    """
+
+    site: BasePoint
+    v: Floats
+    h: Floats
+    shift: float
+    along: Axes
+    check: ComplexStepCheck
+
+    def advance(self, waves: Sequence[Wave]) -> Request | Answer:
+        """One request; others only where a check's point does not have the value it should."""
+        return follow(self._course(), waves)
+
+    @cached_property
+    def _way(self) -> Floats:
+        return np.where(self.site.lower == self.site.upper, 0.0, self.v)
+
+    @cached_property
+    def _bases(self) -> list[tuple[Floats, float]]:
+        """Points along v where gradients are taken, and the weight of each.
+
+        Coordinates that cannot go as v does go the other way: their part of the product is a difference of its own.
+        """
+        site, w = self.site, self._way
+        forth = np.where(w > 0, site.upper - site.x, site.x - site.lower)
+        back = np.where(w > 0, site.x - site.lower, site.upper - site.x)
+        need = np.abs(w) * self.shift
+        both = (forth >= need) & (back >= need)
+        parts = [both] if both.all() else [forth >= back, forth < back]
+        found: list[tuple[Floats, float]] = []
+        for part in parts:
+            at = np.flatnonzero(part & (w != 0))
+            if not len(at):
+                continue
+            room = (forth[at] / np.abs(w[at])).min(), (back[at] / np.abs(w[at])).min()
+            values, _ = place(
+                np.zeros(1), np.array([self.shift]), SCHEMES["central"], np.array([-room[1]]), np.array([room[0]])
+            )
+            rows = np.repeat(site.x[None], 2, axis=0)
+            rows[:, at] = np.clip(site.x[at] + values[0][:, None] * w[at], site.lower[at], site.upper[at])
+            t = values[0]
+            check_offsets(values, lambda _: "direction v")
+            if (t[0] > 0) == (t[1] > 0):
+                c = coefficients(t) / t
+                found += [(rows[0], c[0]), (rows[1], c[1]), (site.x, -c.sum())]
+            else:
+                found += [(rows[1], 1 / (t[1] - t[0])), (rows[0], -1 / (t[1] - t[0]))]
+        return found
+
+    def _course(self) -> MultiRound:
+        site, moving = self.site, self.site.moving
+        bases, a = self._bases, len(self.site.moving)
+        alone = Points(site.x, np.zeros(2, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0))
+        if not bases:
+            wave = yield Request(alone, 0)
+            return Answer(np.zeros(len(site.x)), wave.values[0], np.zeros(len(site.x)), np.zeros(0, dtype=np.int64))
+        request = Request(join_points([alone, *(self._gradient(at) for at, _ in bases)]), 0)
+        curvature = CurvatureCheck(self.along, self.along.moving)
+        whole, first = self.check.beside(request)
+        bent = curvature.displaced(1.0)
+        n = len(whole.points)
+        points = join_points([whole.points, *(each.points for each in bent)])
+        wave = yield replace(whole, points=points, optional=np.arange(len(request.points), len(points)))
+        own, beside = head(wave, request), tail(wave, request)
+        check_imaginary_parts(own)
+        value = own.values[0].real
+        slopes = own.values[1:, 0].imag.reshape(len(bases), a) / self.h[moving]
+        weights = np.array([weight for _, weight in bases])
+        derivative, step = np.zeros(len(site.x)), np.zeros(len(site.x))
+        with np.errstate(invalid="ignore", over="ignore"):
+            derivative[moving] = weights @ slopes
+        derivative[~np.isfinite(derivative)] = np.nan
+        step[moving] = self.h[moving]
+        missing = np.flatnonzero(np.isnan(derivative))
+        middle = np.zeros(len(site.x))
+        # The slopes at x itself, to second order: their mean along v, or those that were taken there.
+        at_x = [k for k, (at, _) in enumerate(bases) if at is site.x]
+        middle[moving] = slopes[at_x[0]] if at_x else slopes[:2].mean(axis=0)
+        plain = Answer(np.nan_to_num(middle), value, step, missing)
+        told = yield from self.check.confirmed(plain, first, beside[: n - len(request.points)])
+        texts = told.warnings
+        if not len(missing):
+            product, size = float(self._way @ derivative), float(np.abs(self._way) @ np.abs(derivative))
+
+            def quadratic(amounts: Floats) -> tuple[float, float]:
+                return float(amounts[0] ** 2) * product, float(amounts[0] ** 2) * size
+
+            texts += yield from curvature.confirmed(quadratic, bent, beside[n - len(request.points) :], value)
+        return Answer(derivative, value, step, missing, warnings=texts)
+
+    def _gradient(self, at: Floats) -> Points:
+        """Complex points around one of the bases, written against x."""
+        site, moving = self.site, self.site.moving
+        moved = np.flatnonzero(at != site.x)
+        rows = []
+        for k in moving.tolist():
+            own = np.union1d(moved, [k])
+            values = imaginary_step(at[own], np.where(own == k, self.h[k], 0.0))
+            rows.append((own, values))
+        indptr = np.cumsum([0, *(len(own) for own, _ in rows)], dtype=np.int64)
+        return Points(
+            site.x, indptr, np.concatenate([own for own, _ in rows]), np.concatenate([values for _, values in rows])
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class CurvatureCheck:
+    """Tells whether second derivatives are those of J, by second differences of its real values along one way.
+
+    Parameters
+    ----------
+    axes : Axes
+    moving : ndarray of int
+        The axes that are moved.
+    """
+
+    axes: Axes
+    moving: Numbers
+
+    def displaced(self, factor: float) -> list[Displacement]:
+        """Points w, 2 w and 3 w from x, ``factor`` times as far as second differences take."""
+        one = self.axes.displaced(self.moving, _SPAN * factor, half=True)
+        # Twice as far fits, and so three times two thirds of it.
+        return [self.axes.scaled(one, share) for share in (2 / 3, 4 / 3, 2.0)]
+
+    def confirmed(
+        self,
+        quadratic: Callable[[Floats], tuple[float, float]],
+        first: Sequence[Displacement],
+        values: Floats,
+        value: Floats,
+    ) -> Generator[Request, Wave, tuple[str, ...]]:
+        """Warnings, where J does not bend as the second derivatives say.
+
+        Parameters
+        ----------
+        quadratic : callable
+            Amounts w along the axes -> w H w, and the same of absolute values.
+        first, values
+            What was asked for with the complex points, and J there.
+        value : (1,) ndarray
+            J(x).
+
+        Raises
+        ------
+        EvaluationError
+            If a second derivative is lost: it is another one at several distances.
+        """
+        if any(len(each.points) > 1 for each in first):
+            return ()  # bounds part the way in two, and its second difference with it
+        off, allowed, _ = self._residual(quadratic, first, values, value)
+        if not np.isfinite(off) or abs(off) <= allowed:
+            return () if np.isfinite(off) else (_UNCHECKED,)
+        every = [self.displaced(factor) for factor in _FACTORS]
+        flat = [each for three in every for each in three]
+        points = join_points([each.points for each in flat])
+        wave = yield Request(points, None, outputs=1, optional=np.arange(len(points)), insist=True)
+        seen = wave.values.real.reshape(len(every), 3, 1)
+        found = [self._residual(quadratic, three, part, value) for three, part in zip(every, seen, strict=True)]
+        scaled = np.array([part[0] / factor**2 for part, factor in zip(found, _FACTORS, strict=True)])
+        rounding = np.array([part[2] / factor**2 for part, factor in zip(found, _FACTORS, strict=True)])
+        reach = quadratic(first[0].amounts)[1]
+        usable = np.isfinite(scaled) & (rounding < 0.1 * abs(off))
+        small = usable & (np.abs(scaled) <= max(0.05 * abs(off), _ALLOWED * reach))
+        if small.any():
+            return ()  # at that distance J bends as it should: elsewhere it was noise, or bends of higher order
+        pairs = usable[:-1] & usable[1:]
+        with np.errstate(invalid="ignore"):
+            alike = pairs & (np.abs(np.diff(scaled)) <= _ALIKE * np.abs(scaled[:-1]))
+        if alike.any():
+            raise EvaluationError(
+                _LOST.format(seen=(off + quadratic(first[0].amounts)[0]), said=quadratic(first[0].amounts)[0])
+            )
+        return (_UNCONFIRMED,)
+
+    @staticmethod
+    def _residual(
+        quadratic: Callable[[Floats], tuple[float, float]], three: Sequence[Displacement], values: Floats, value: Floats
+    ) -> tuple[float, float, float]:
+        """How far off a second difference is, how far it may be, and the rounding of it."""
+        seen, reach = quadratic(three[0].amounts)
+        there = values[:, 0]
+        rounding = ROUNDING * EPS * float(np.abs(np.append(there, value[0])).max())
+        off = float(_CURVED @ there + 2 * value[0]) - seen
+        return off, _ALLOWED * reach + 3 * rounding, 3 * rounding
+
+
+_LOST = (
+    "complex-step: J loses imaginary parts: its second difference is {seen:.6g} by real values, and {said:.6g} by the "
+    "complex step\n"
+    "  why:   J takes abs, .real, .imag, conj or arctan2 of what depends on x, or casts it; or it bends over distances "
+    "that are small against its arguments, and then needs scale= with their typical sizes\n"
+    "  to do: let J compute with complex numbers throughout (x * x in place of abs(x) ** 2), or use another scheme "
+    "(central)"
+)
+_UNCHECKED = (
+    "complex-step: J has no value at the real points that were to check its second derivatives; hold them against "
+    "scheme='central'"
+)
+_UNCONFIRMED = (
+    "complex-step: real second differences of J do not confirm its second derivatives, and are too noisy, or too "
+    "different from one distance to the next, to tell why; hold them against scheme='central', step='auto'"
+)

@@ -1,0 +1,133 @@
+"""Hessian-vector products with steps from the noise, and an error for each entry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from distfd.differentiation.assemble import assemble
+from distfd.differentiation.diagnostics import noise_warnings
+from distfd.differentiation.direction_stencils import lengths
+from distfd.differentiation.hessian_vector import HessianVector
+from distfd.differentiation.method import Answer, Request, follow
+from distfd.differentiation.noise_survey import survey
+from distfd.differentiation.noisy_hessian import supposed_noise
+from distfd.differentiation.probe_refinement import CAP
+from distfd.differentiation.second_differences import SECOND
+from distfd.differentiation.second_slopes import OUTWARD, SecondSlopes, at_two_distances, misplaced
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
+    from numpy.typing import NDArray
+
+    from distfd.differentiation.base_point import BasePoint
+    from distfd.differentiation.method import MultiRound, Wave
+    from distfd.differentiation.noise_survey import Survey
+    from distfd.differentiation.stencils import Stencil
+
+    Floats = NDArray[np.float64]
+
+ROUNDS = 2
+"""Distances that are looked at, at most."""
+
+
+@dataclass(frozen=True, eq=False)
+class NoisyProduct:
+    """The Hessian of a J with one output, times v, with error bars.
+
+    The lines of `noise_survey`, then gradients along v at a distance and at twice that, which tell what noise and
+    truncation make of the product, and again at a better distance where that one is not good.
+
+    Parameters
+    ----------
+    site : Site
+    v : (d,) ndarray
+    scale : (d,) ndarray
+        Typical sizes; no point is farther from x than a tenth of them, along v and along a coordinate.
+    noise : float, optional
+        The standard deviation of the noise, where the user knows it.
+    steps : (float, (d,) ndarray), optional
+        Along v and of the coordinates, that are to be taken as they are, for an error bar alone.
+    stencil : Stencil
+        Of second order: the sides of x on which the points are.
+    """
+
+    site: BasePoint
+    v: Floats
+    scale: Floats
+    noise: float | None = None
+    steps: tuple[float, Floats] | None = None
+    stencil: Stencil = SECOND
+
+    def advance(self, waves: Sequence[Wave]) -> Request | Answer:
+        """The lines, and the products in one round or two."""
+        return follow(self._course(), waves)
+
+    def _course(self) -> MultiRound:
+        site, moving = self.site, self.site.moving
+        found = yield from survey(site, self.scale, vector=False, given=self.noise)
+        a = len(moving)
+        best = SecondSlopes(np.full(a, np.nan), np.full(a, np.nan), np.ones(a))
+        size = min(OUTWARD * float(found.level[0] / found.variation[0]) ** 0.25, CAP / 2)
+        step = np.zeros(a)
+        for _ in range(ROUNDS if self.steps is None else 1):
+            near = self._placed(size)
+            if near is None:
+                best = SecondSlopes(np.zeros(a), np.zeros(a), np.ones(a))
+                break
+            seen = yield from self._looked_at(near, found)
+            better = best.better(seen)
+            step = np.where((better.bar != best.bar) & np.isfinite(better.bar), near.step, step)
+            best = better
+            moved = min(size * float(np.median(seen.factor)), CAP / 2)
+            if not misplaced(np.array([moved / size])).any():
+                break
+            size = moved
+        return self._answer(found, best, step)
+
+    def _placed(self, size: float) -> HessianVector | None:
+        """The product at this part of the typical sizes; None where v leads nowhere."""
+        x = self.site.x
+        t, h = float(lengths(self.v[None], self.scale)[0]) * size, self.scale * size
+        t, h = (t, h) if self.steps is None else self.steps
+        h = np.copysign(np.maximum(np.abs(h), 64 * np.spacing(np.abs(x))), np.where(x >= 0, 1.0, -1.0))
+        far = HessianVector(self.site, self.v, 2 * t, 2 * h, self.scale, self.stencil)
+        return far.halved() if far.moves else None
+
+    def _looked_at(self, near: HessianVector, found: Survey) -> Generator[Request, Wave, SecondSlopes]:
+        far = near.far
+        assert far is not None, "made from it"
+        parts, starts = [], []
+        for product in (near, far):
+            column = [found.baseline[:, None]]
+            for k, request in enumerate(product.requests):
+                own = np.arange(0 if k else 1, len(request.points))
+                column.append((yield Request(request.points.take(own), None, outputs=1)).values)
+            values = np.concatenate(column)
+            starts.append(len(values))
+            parts.append(assemble(product.terms, values, values[0])[:, 0])
+        return at_two_distances(parts[0], parts[1], near.terms, far.terms, starts[0], supposed_noise(found))
+
+    def _answer(self, found: Survey, best: SecondSlopes, step: Floats) -> Answer:
+        site, moving = self.site, self.site.moving
+        level = float(found.noise.level[0])
+        derivative, error, steps = np.zeros((3, len(site.x)))
+        derivative[moving], steps[moving] = best.value, step
+        error[moving] = np.where(np.isfinite(level) | (best.bar == 0), best.bar, np.nan)
+        missing = np.flatnonzero(np.isnan(derivative))
+        told = np.abs(best.value) > best.bar
+        none = np.zeros(0, dtype=np.int64) if told.any() else np.arange(len(moving))
+        return Answer(
+            derivative,
+            found.baseline,
+            steps,
+            missing,
+            error=error,
+            # Most entries of a product may well be 0: what is worth a word is that none is told from it.
+            warnings=noise_warnings(site.label, moving[none], best.value[none, None], best.bar[none, None]),
+            noise=level if np.isfinite(level) else None,
+            scheme="auto" if self.steps is None else "richardson",
+        )

@@ -1,0 +1,440 @@
+"""Whether steps suit x and J, as far as it is seen without one more evaluation: what a difference cannot show.
+
+Two things make a difference worthless in silence. A step that is not small against x itself reaches over all of J's
+own scale, where x is tiny. And a difference of a few units in the last place of J is rounding and before else, where J
+is large beside its changes, has few digits, or is a float32.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from distfd.core.records import DOUBLE, WHOLE, Status
+from distfd.differentiation.diagnostics import listed, no_movement_warnings
+from distfd.differentiation.method import Request
+from distfd.differentiation.rounding_quantum import many_digits, quantum
+from distfd.differentiation.steps import own_sizes
+from distfd.differentiation.value_precision import type_name, unit_roundoff, wave_bits
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from distfd.differentiation.base_point import BasePoint
+    from distfd.differentiation.method import Answer, Wave
+    from distfd.differentiation.value_precision import OwnPrecision
+
+    Floats = NDArray[np.float64]
+
+_OFF = 0.1
+"""A step is not small against x, or the width of its bounds, where the p-th power of their ratio is as much, for a
+scheme of order p: by about so much the derivative of a power of x is then off."""
+_MOVES = 1e3
+"""... and matters where J changes so many times as fast as one that changes by its own size when x changes by its."""
+_MUCH = 0.2
+"""... or changes by this part of itself."""
+_BESIDE = 1e-2
+"""An output counts as if it were this part of the largest, at least."""
+_UNITS = 10.0
+"""A difference of fewer units in the last place is known to no better than 10 %."""
+_PART = 1e-2
+"""Rounding that moves J, over a coordinate's scale, by less than this part of what the most important coordinate does
+is no matter: that is what a component that is 0 looks like."""
+_SMALL_PART = 1e-6
+"""The same beside the most important coordinate of all outputs: of an output that depends on before."""
+_LARGER = {False: 1e-3, True: 1e-2}
+"""A relative step that is worth a try, for first and for second derivatives."""
+_OUTPUTS, _VALUES = 256, 1000
+"""Outputs up to which digits are looked at, and values of each."""
+_HELD = 10.0
+"""Spacings of J's own number type in x that a step must be: J may take x in the type in which it answers."""
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """What earlier waves of the same J have shown of it.
+
+    It tells a derivative that is next to 0 at the end of a search from one that is lost in rounding.
+
+    Attributes
+    ----------
+    size : (m,) ndarray
+        The largest absolute value of each output.
+    moves : (m,) ndarray
+        The most that each changed along one coordinate, for a change of that by max(1, abs(x)), in a straight line.
+    """
+
+    size: Floats
+    moves: Floats
+
+    def after(self, wave: Wave) -> Known:
+        """The same, with a wave more; what a J with another number of outputs has shown is forgotten."""
+        size, moves = np.zeros(wave.values.shape[1]), np.zeros(wave.values.shape[1])
+        if len(self.size) == len(size):
+            size, moves = self.size, self.moves
+        points, baseline = wave.request.points, wave.request.baseline
+        good = wave.status == Status.OK
+        with np.errstate(all="ignore"):
+            values = np.abs(wave.values.real[good])
+            size = np.maximum(size, np.max(values, axis=0, initial=0.0, where=np.isfinite(values)))
+            single = np.flatnonzero(good & (np.diff(points.indptr) == 1))
+            if baseline is not None and good[baseline] and len(single):
+                at = points.indptr[single]
+                x = points.x[points.indices[at]]
+                moved = np.abs(points.values[at].real - x) / np.maximum(1.0, np.abs(x))
+                rates = np.abs(wave.values.real[single] - wave.values.real[baseline]) / moved[:, None]
+                moves = np.maximum(moves, np.max(rates, axis=0, initial=0.0, where=np.isfinite(rates)))
+        return Known(size, moves)
+
+
+NOTHING_KNOWN = Known(np.zeros(0), np.zeros(0))
+"""Before the first wave."""
+
+
+@dataclass(frozen=True, eq=False)
+class Terms:
+    """What each entry of a derivative was divided by, and what it is an entry of.
+
+    Attributes
+    ----------
+    value : (e,) ndarray
+    weight : (e,) ndarray
+        By how much a rounding of J by one unit moves it.
+    row, output : (e,) ndarrays of int
+        Number of the coordinate (or direction), and of the output.
+    reach : (e,) ndarray
+        By how much the coordinate moves over its own scale: what makes entries comparable.
+    least : (m,) ndarray
+        What an output changes by over the scale in any case, beside what the entries say.
+    """
+
+    value: Floats
+    weight: Floats
+    row: NDArray[np.int64]
+    output: NDArray[np.int64]
+    reach: Floats
+    least: Floats
+
+
+def coarse_steps(site: BasePoint, moved: Floats, given: Given, change: Floats) -> NDArray[np.int64]:
+    """Coordinates whose default step is not small against x, or against the width of finite bounds.
+
+    Parameters
+    ----------
+    site : BasePoint
+    moved : (d,) ndarray
+        How far each coordinate was moved.
+    given : Given
+    change : (d,) ndarray
+        By what part of itself J changed when it was moved. A J that has the scale 1 near an x that happens to be tiny
+        changes by no more than some part of the step.
+    """
+    own = own_sizes(site.x, site.lower, site.upper)
+    with np.errstate(over="ignore", invalid="ignore"):
+        coarse = moved >= _OFF ** (1 / given.order) * own
+        seen = change > np.minimum(_MOVES * moved / np.maximum(1.0, np.abs(site.x)), _MUCH)
+    return np.flatnonzero(given.open_steps & coarse & seen & (site.lower != site.upper))
+
+
+def lost_entries(terms: Terms, unit: Floats) -> NDArray[np.int64]:
+    """Numbers of the entries that are few units in the last place of J, and matter.
+
+    An entry that is 0 counts where its output has none that is known: others may well be 0 by right.
+
+    Parameters
+    ----------
+    unit : (m,) ndarray
+        The unit in which each output is rounded.
+    """
+    if not len(terms.value):
+        return np.empty(0, dtype=np.int64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        bar = terms.weight * unit[terms.output]
+        moves, noise = np.abs(terms.value) * terms.reach, bar * terms.reach
+        few = np.abs(terms.value) < _UNITS * bar
+        known = np.zeros(len(unit), dtype=bool)
+        known[terms.output[~few]] = True
+        most = terms.least.copy()
+        np.fmax.at(most, terms.output, moves)
+        matters = (noise > _PART * most[terms.output]) & (noise > _SMALL_PART * np.nanmax(most))
+    return np.flatnonzero(few & matters & ((terms.value != 0) | ~known[terms.output]))
+
+
+def last_units(values: Floats, bits: int) -> Floats:
+    """The spacing of numbers of J's own type at the largest of the values (n, m), by output, (m,)."""
+    if bits == WHOLE:
+        return np.ones(values.shape[1])
+    with np.errstate(over="ignore"):
+        largest = np.max(np.abs(values), axis=0, initial=0.0, where=np.isfinite(values))
+        return np.asarray(np.spacing(largest) * 2.0 ** (DOUBLE - bits))
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """What the user said of steps, and what is known of J.
+
+    Attributes
+    ----------
+    kind : str
+    default_steps : (d,) ndarray of bool
+        Where the scheme's own relative step is taken, as none was given.
+    open_steps : (d,) ndarray of bool
+        Where no scale was given either.
+    scale : (d,) ndarray
+        Typical sizes.
+    factor : float
+        By how many units over h (h^2 for second derivatives) rounding moves a component; 0 where it does not.
+    order : int
+        The power of the step with which the truncation falls.
+    finds_steps : bool
+        Whether step="auto" is known for this derivative.
+    printed : bool
+        Whether J's values are read from text.
+    known : Known
+        What J has shown before.
+    relative_step : float
+        The default one.
+    direction : (d,) ndarray, optional
+        The vector of a Hessian-vector product.
+    directions : (p, d) ndarray, optional
+        Along which the derivative is, where that is not along coordinates.
+    """
+
+    kind: str
+    default_steps: NDArray[np.bool_]
+    open_steps: NDArray[np.bool_]
+    scale: Floats
+    factor: float
+    order: int = 1
+    finds_steps: bool = False
+    printed: bool = False
+    known: Known = NOTHING_KNOWN
+    relative_step: float = 0.0
+    direction: Floats | None = None
+    directions: Floats | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class CheckedSteps:
+    """A method at J's own precision whose answer says where its steps do not suit x or J; see this module.
+
+    Answers that have error bars say so themselves.
+    """
+
+    method: OwnPrecision
+    site: BasePoint
+    given: Given
+
+    def advance(self, waves: Sequence[Wave]) -> Request | Answer:
+        """What the method says, and what there is to be said about its steps."""
+        step = self.method.advance(waves)
+        if isinstance(step, Request) or not waves:
+            return step
+        with np.errstate(all="ignore"):  # what is past floating point is told where it matters
+            return replace(step, warnings=step.warnings + self._warnings(step, waves))
+
+    def _warnings(self, answer: Answer, waves: Sequence[Wave]) -> tuple[str, ...]:
+        bits = wave_bits(waves[0])
+        texts = self._type(bits, answer)
+        second = self.given.kind in ("hessian", "hvp")
+        if second and not isinstance(answer.derivative, np.ndarray):
+            return texts  # the methods of sparse Hessians say all of this themselves
+        if not self.given.factor and (second or answer.warnings):
+            return texts  # so does the complex step
+        if answer.warnings and second:
+            return texts  # so do second differences, where they have said something
+        texts += self._coarse(answer, waves)
+        if answer.error is not None or not self.given.factor or self.given.kind == "hessian":
+            return texts  # second differences look for their rounding themselves
+        return texts + self._lost(answer, waves, bits) + self._unheld(answer, bits)
+
+    def _type(self, bits: int, answer: Answer) -> tuple[str, ...]:
+        """That J has few digits, and what was made of it."""
+        if bits == DOUBLE:
+            return ()
+        if bits == WHOLE:
+            text = "J returned whole numbers alone (int), so what changes it by less than 1 is not seen"
+            return (f"{text}: let it return floats, or use a step that changes it by many",)
+        if answer.error is not None or not self.given.factor or not self.given.default_steps.any():
+            return ()
+        digits = f"{-np.log10(unit_roundoff(bits)):.0f}"
+        text = f"J's values are {type_name(bits)}, numbers of {digits} digits: the default steps"
+        return (f"{text} are those for such numbers, and the derivative has few good digits; J in float64 gives more",)
+
+    def _coarse(self, answer: Answer, waves: Sequence[Wave]) -> tuple[str, ...]:
+        """Default steps that are not small against x."""
+        given, site = self.given, self.site
+        moved, change = _moves(answer, given), _changes(answer, waves, given)
+        rows = coarse_steps(site, moved, given, change)
+        if not len(rows):
+            return ()
+        k = int(rows[0])
+        own = own_sizes(site.x, site.lower, site.upper)[k]
+        auto = ", or step='auto'" if given.finds_steps else ""
+        text = f"the default step is not small against {listed(site.label, rows)}, and J changes much over it"
+        remedy = f"say what size is typical (scale), or give a relative step (step={given.relative_step:.2g}){auto}"
+        numbers = f"(step {moved[k]:.2g} where x is {site.x[k]:.6g}; a scale of {own:.2g} would suit it)"
+        return (f"{text}: {remedy} {numbers}",)
+
+    def _lost(self, answer: Answer, waves: Sequence[Wave], bits: int) -> tuple[str, ...]:
+        """Entries that are few units in the last place of J."""
+        given, site = self.given, self.site
+        if bits == WHOLE:
+            return ()
+        label = site.label if answer.axis == "coordinate" else lambda k: f"direction {k}"
+        values = np.concatenate([wave.values.real for wave in waves])
+        unit = last_units(values, bits)
+        if bits == DOUBLE:
+            unit = np.maximum(unit, _printed_unit(waves, values, printed=given.printed))
+        terms = _terms(answer, waves, given)
+        second = given.kind in ("hessian", "hvp")
+        still = np.empty(0, np.int64) if second else _still(terms, len(answer.step))
+        texts: tuple[str, ...] = ()
+        if answer.axis == "direction":
+            # Methods along single coordinates have told of those that do not move J.
+            texts = no_movement_warnings(label, still, 0.0)
+        lost = lost_entries(terms, unit)
+        lost = lost[~np.isin(terms.row[lost], still)]
+        if not len(lost):
+            return texts
+        outputs = np.unique(terms.output[lost])
+        of = f" of output {listed(str, outputs)}" if len(unit) > 1 else ""
+        first = int(lost[0])
+        j = int(terms.output[first])
+        bar = terms.weight[first] * unit[j]
+        larger = f"take a larger step (step={_LARGER[second]:g}, say)"
+        auto = "step='auto' finds a step" if given.finds_steps else larger
+        text = f"rounding hides the derivative{of} along {listed(label, np.unique(terms.row[lost]))}"
+        why = "J changed by a few units of its last digit"
+        remedy = f"{auto}, or let J leave out what is constant in it, or give more digits"
+        size = f"J = {answer.value[j]:.10g} in units of {unit[j]:.2g}"
+        return (*texts, f"{text}, as {why}: {remedy} ({terms.value[first]:.3g} +- {bar:.2g}; {size})")
+
+    def _unheld(self, answer: Answer, bits: int) -> tuple[str, ...]:
+        """Given steps that x + h does not hold in J's own type."""
+        given, site = self.given, self.site
+        if bits in (DOUBLE, WHOLE):
+            return ()
+        moved = _moves(answer, given)
+        held = _HELD * np.abs(site.x) * unit_roundoff(bits)
+        rows = np.flatnonzero((moved > 0) & (moved < held) & ~given.default_steps)
+        if not len(rows):
+            return ()
+        k = int(rows[0])
+        text = (
+            f"J's values are {type_name(bits)}, and the step along {listed(site.label, rows)} is below what x + h holds"
+        )
+        remedy = "leave step out, take a larger one, or let J compute in float64"
+        return (f"{text} in that type: {remedy} (step {moved[k]:.2g} where x is {site.x[k]:.6g})",)
+
+
+def _printed_unit(waves: Sequence[Wave], values: Floats, *, printed: bool) -> Floats | float:
+    """The unit of J's last printed digit, by output; 0 where before says that its digits are few but chance."""
+    if printed:
+        return quantum(values, printed=True, least=2)
+    if values.shape[1] > _OUTPUTS:
+        return 0.0
+    values = values[:_VALUES]
+    unit = quantum(values, printed=True)
+    if many_digits(waves[0].request.points.values.real):
+        return unit
+    # Simple arithmetic on numbers of few digits, such as 1 + 0.001, has few digits too, and yet moves with x.
+    return np.where((values[1:] == values[0]).any(axis=0), unit, 0.0)
+
+
+def _moves(answer: Answer, given: Given) -> Floats:
+    """How far each coordinate was moved at most, (d,)."""
+    if given.directions is None:
+        return np.abs(answer.step)
+    return np.asarray((np.abs(answer.step)[:, None] * np.abs(given.directions)).max(axis=0))
+
+
+def _changes(answer: Answer, waves: Sequence[Wave], given: Given) -> Floats:
+    """By what part of itself J changed along each coordinate, in any of its outputs, (d,).
+
+    An output counts at the largest size that it was seen at, and as a part of the largest output at least. Of points
+    that move several coordinates it is told for all together.
+    """
+    d, m = len(given.open_steps), len(answer.value)
+    size, most = np.abs(answer.value), np.zeros(d)
+    if len(given.known.size) == m:
+        size = np.maximum(size, given.known.size)
+    changes: list[tuple[NDArray[np.int64], Floats]] = []
+    if given.kind in ("gradient", "jacobian", "hessian") and isinstance(answer.derivative, np.ndarray):
+        for wave in waves:
+            if wave.values.shape[1] != m:
+                continue
+            points = wave.request.points
+            single = np.flatnonzero((np.diff(points.indptr) == 1) & (wave.status == Status.OK))
+            there = wave.values[single]
+            size = np.maximum(size, np.max(np.abs(there.real), axis=0, initial=0.0))
+            moved = np.abs(there.imag) if np.iscomplexobj(there) else np.abs(there - answer.value)
+            changes.append((points.indices[points.indptr[single]], moved))
+    elif given.kind == "jacobian":
+        entries = answer.derivative.tocoo()
+        moved = np.abs(entries.data) * np.abs(answer.step)[entries.col]
+        size = np.maximum(size, _BESIDE * size.max(initial=0.0))
+        np.maximum.at(most, entries.col, np.nan_to_num(moved / size[entries.row]))
+    elif given.directions is not None:
+        table = np.abs(np.reshape(answer.derivative, (len(answer.step), m))) * np.abs(answer.step)[:, None]
+        for direction, moved in zip(given.directions, table, strict=True):
+            rows = np.flatnonzero(direction)
+            changes.append((rows, np.broadcast_to(moved, (len(rows), m))))
+    else:
+        every = max(np.max(np.abs(wave.values - answer.value), axis=0, initial=0.0) for wave in waves)
+        changes.append((np.arange(d), np.broadcast_to(every, (d, m))))
+    size = np.maximum(size, _BESIDE * size.max(initial=0.0))
+    for rows, moved in changes:
+        np.maximum.at(most, rows, np.nan_to_num(moved / size).max(axis=1, initial=0.0))
+    return most
+
+
+def _still(terms: Terms, n: int) -> NDArray[np.int64]:
+    """Rows of which there are entries, and all of them 0."""
+    entries = np.bincount(terms.row, minlength=n)
+    return np.flatnonzero((entries > 0) & (np.bincount(terms.row[terms.value == 0], minlength=n) == entries))
+
+
+def _slopes(answer: Answer, waves: Sequence[Wave], given: Given) -> Floats:
+    """About how much J changes over one scale by its slopes, (1,), where a derivative is of second order."""
+    steps = np.abs(answer.step) / given.scale
+    least = steps[steps > 0].min(initial=np.inf)
+    most = max(float(np.nanmax(np.abs(wave.values[:, 0] - answer.value[0]), initial=0.0)) for wave in waves)
+    return np.array([max([most / least, *given.known.moves[:1].tolist()])])
+
+
+def _terms(answer: Answer, waves: Sequence[Wave], given: Given) -> Terms:
+    """The entries of a derivative of any kind."""
+    h, scale, m = np.abs(answer.step), given.scale, len(answer.value)
+    derivative: Any = answer.derivative
+    before = given.known.moves if len(given.known.moves) == m else np.zeros(m)
+    if given.kind == "hessian":
+        k, j = np.nonzero((h[:, None] > 0) & (h[None] > 0) & np.isfinite(derivative))
+        weight = given.factor / (h[k] * h[j])
+        reach, least = scale[k] * scale[j], _slopes(answer, waves, given)
+        return Terms(derivative[k, j], weight, k, np.zeros(len(k), np.int64), reach, least)
+    if given.kind == "hvp":
+        assert given.direction is not None, "a product has its vector"
+        size = np.linalg.norm(given.direction / np.where(h > 0, h, np.inf))
+        k = np.flatnonzero((h > 0) & np.isfinite(derivative))
+        reach, least = scale[k] / np.linalg.norm(given.direction / scale), _slopes(answer, waves, given)
+        return Terms(derivative[k], given.factor * size / h[k], k, np.zeros(len(k), np.int64), reach, least)
+    if not isinstance(derivative, np.ndarray):
+        entries = derivative.tocoo()
+        k, j, value = entries.col.astype(np.int64), entries.row.astype(np.int64), np.asarray(entries.data)
+        there = h[k] > 0
+        return Terms(value[there], given.factor / h[k[there]], k[there], j[there], scale[k[there]], before)
+    table = np.atleast_2d(derivative.T if given.kind == "jacobian" else derivative)
+    if given.kind in ("gradient", "directional") and derivative.ndim == 1:
+        table = derivative[:, None]
+    assert table.shape == (len(h), m), "rows are coordinates or directions"
+    rows = np.flatnonzero(h > 0)
+    k, j = np.repeat(rows, m), np.tile(np.arange(m), len(rows))
+    reach = scale[k] if given.directions is None else h[k]
+    value = table[rows].ravel()
+    good = np.isfinite(value)
+    return Terms(value[good], (given.factor / h[k])[good], k[good], j[good], reach[good], before)

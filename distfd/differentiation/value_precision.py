@@ -1,0 +1,144 @@
+"""Steps for the precision in which J returns its values, which the first of them shows.
+
+A difference of float32 values knows nothing of steps that suit a float64: at eps^(1/2) of the latter J does not move at
+all. So the type of the values decides on steps that the user left open.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from distfd.core.records import DOUBLE, WHOLE, Status
+from distfd.differentiation.method import Request, Wave
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from distfd.core.points import Points
+    from distfd.core.records import Failure
+    from distfd.differentiation.method import Answer, Method
+
+SINGLE = np.finfo(np.float32).nmant
+_PROOF = 18
+"""Bits of a significand beyond which a float32 must have some for a number to be taken for one."""
+_NAMES = {SINGLE: "float32", 10: "float16", 7: "bfloat16", WHOLE: "whole numbers"}
+
+
+def wave_bits(wave: Wave) -> int:
+    """Bits of the shortest number type among the wave's values; `WHOLE` where all are whole numbers.
+
+    A function that returns a float here and the number 0 there is one of floats. And one that makes a double of a
+    float32 before it returns it (``float(loss)``, ``loss.item()``) is still one of float32.
+    """
+    good = wave.status == Status.OK
+    seen = np.full(len(good), DOUBLE) if wave.bits is None else wave.bits
+    seen = seen[good]
+    fractions = seen[seen != WHOLE]
+    bits = int(fractions.min()) if len(fractions) else WHOLE if len(seen) else DOUBLE
+    if bits == DOUBLE and len(seen) and not np.iscomplexobj(wave.values) and _are_single(wave.values[good]):
+        return SINGLE
+    return bits
+
+
+def _are_single(values: NDArray[np.float64]) -> bool:
+    """Whether values (n, m) are all float32 numbers, and so by their digits that it is no chance.
+
+    A double has so few bits by chance once in 2^29. Whole numbers, and simple fractions such as 0.75, prove nothing.
+    """
+    with np.errstate(all="ignore"):
+        for part in (values[:1], values):
+            if not (part.astype(np.float32) == part).all():
+                return False
+        fraction = np.abs(np.frexp(values)[0]) * 2.0**_PROOF
+    return bool(((fraction != np.rint(fraction)) & (values != np.rint(values))).any())
+
+
+def step_bits(bits: int) -> int:
+    """The bits that steps are chosen by: whole numbers say nothing of how far one must go, and count as doubles."""
+    return DOUBLE if bits == WHOLE else bits
+
+
+def type_name(bits: int) -> str:
+    """What people call a number type of so many bits."""
+    return _NAMES.get(bits, f"numbers of {bits + 1} bits")
+
+
+def unit_roundoff(bits: int) -> float:
+    """How far apart numbers near 1 are: eps of the type."""
+    return 2.0 ** -step_bits(bits)
+
+
+@dataclass(frozen=True, eq=False)
+class OwnPrecision:
+    """A method whose steps may depend on the precision of J, which is known for good only once J was evaluated.
+
+    Where J's type is the one that was expected, or the steps do not depend on it, there is nothing more to it. Else the
+    points that the method wants for J's own type go out in a second request, without those that are known by then.
+
+    Parameters
+    ----------
+    make : callable
+        Bits of J's numbers -> the method.
+    bits : int
+        The bits that are expected.
+    """
+
+    make: Callable[[int], Method[Answer]]
+    bits: int = DOUBLE
+
+    def advance(self, waves: Sequence[Wave]) -> Request | Answer:
+        """As the method that `method` is after these waves."""
+        plan = self.method(waves)
+        if not waves or step_bits(wave_bits(waves[0])) == self.bits:
+            return plan.advance(waves)
+        wanted = plan.advance(())
+        assert isinstance(wanted, Request), "it began with a request for another type too"
+        first = waves[0]
+        known = _numbers(wanted.points, first.request.points)
+        new = np.flatnonzero(known < 0)
+        if not len(new):
+            return plan.advance([_gathered(wanted, first, None, known), *waves[1:]])
+        if len(waves) == 1:
+            outputs = first.values.shape[1] if wanted.vector else None
+            return Request(wanted.points.take(new), None, wanted.vector, wanted.lenient, outputs, wanted.fatal)
+        return plan.advance([_gathered(wanted, first, waves[1], known), *waves[2:]])
+
+    def method(self, waves: Sequence[Wave]) -> Method[Answer]:
+        """The method for the precision that the first wave shows."""
+        return self.make(step_bits(wave_bits(waves[0])) if waves else self.bits)
+
+
+def _numbers(wanted: Points, known: Points) -> NDArray[np.int64]:
+    """For each wanted point its number among the known ones, -1 where it is not there."""
+    here, there = wanted.keys(), known.keys()
+    order = np.argsort(there[:, 0], kind="stable")
+    at = order[np.minimum(np.searchsorted(there[:, 0], here[:, 0], sorter=order), len(there) - 1)]
+    return np.where((there[at] == here).all(axis=1), at, -1)
+
+
+def _gathered(wanted: Request, first: Wave, second: Wave | None, known: NDArray[np.int64]) -> Wave:
+    """The wave of a request whose points are in one or the other of two."""
+    old = np.flatnonzero(known >= 0)
+    waves = [(first, old, known[old])]
+    if second is not None:
+        new = np.flatnonzero(known < 0)
+        waves.append((second, new, np.arange(len(new))))
+    n = len(wanted.points)
+    shape = n, first.values.shape[1]
+    values = np.full(shape, np.nan, dtype=np.result_type(*(wave.values for wave, _, _ in waves)))
+    status, bits = np.zeros(n, dtype=np.uint8), np.full(n, DOUBLE, dtype=np.uint8)
+    failures: dict[int, Failure] = {}
+    for wave, to, source in waves:
+        values[to], status[to] = wave.values[source], wave.status[source]
+        if wave.bits is not None:
+            bits[to] = wave.bits[source]
+        if wave.failures:
+            failures |= {
+                k: wave.failures[s] for k, s in zip(to.tolist(), source.tolist(), strict=True) if s in wave.failures
+            }
+    return replace(first, request=wanted, values=values, status=status, failures=failures, bits=bits)

@@ -1,0 +1,252 @@
+"""Whether a run that calls itself converged is: its gradient may be noise, or J may not have moved at all.
+
+What is judged are values that the method has asked for, so that a run is the same for any number of slots. Only where J
+did not change at any point at all is it asked for at four more points.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from distfd.core.points import dense_points
+from distfd.differentiation.method import Values
+from distfd.differentiation.rounding_quantum import quantum
+from distfd.differentiation.steps import typical_sizes
+from distfd.optimization.optimization_run import INTERRUPTED, STOPPED
+from distfd.optimization.slope_evidence import assess, gains_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from distfd.evaluation.evaluator import Evaluator
+    from distfd.optimization.history import Record
+    from distfd.optimization.seen_point import Seen
+    from distfd.optimization.slope_evidence import SlopeDoubt
+
+    Floats = NDArray[np.float64]
+
+_LOOKED_AT = 1000
+"""Values of J whose digits are looked at."""
+_BITS = 14
+"""Bits of a number above which it is not short by chance."""
+_FEW = 4
+"""Values that it takes to say how J is rounded."""
+_FAR = (1e-4, 1e-2)
+"""How far from x0 J is asked for where it has not moved at all, against typical sizes."""
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """What is judged by.
+
+    Attributes
+    ----------
+    cost : callable
+        What is minimised, from J's outputs (m,).
+    bounds : pair of (d,) ndarrays
+        That the method keeps to.
+    gtol, ftol, relative, constrained
+        As for `slope_evidence.assess`.
+    """
+
+    cost: Callable[[Floats], float]
+    bounds: tuple[Floats, Floats]
+    gtol: float
+    ftol: float
+    relative: bool = False
+    constrained: bool = False
+
+    def apply(self, result: Any, record: Record, evaluator: Evaluator) -> None:
+        """Take back ``success`` where it rests on a gradient that is noise, and say what happened.
+
+        ``result.noise`` is then the noise of J that was found, and None elsewhere.
+        """
+        result.noise = None
+        record.evidence.close()
+        best, first = record.best, record.first
+        if best is None or first is None or result.status in (STOPPED, INTERRUPTED):
+            return
+        free = self._free(best)
+        if not free.any():
+            return
+        if result.success and not self.constrained and _stands_still(record, best, free):
+            self._look_further(result, record, evaluator)
+            return
+        unit = _unit(record, best)
+        doubt = assess(
+            record.evidence,
+            first,
+            best,
+            free,
+            quantum=unit,
+            gtol=self.gtol,
+            ftol=self.ftol,
+            relative=self.relative,
+            stopped=not result.success,
+            constrained=self.constrained,
+        )
+        if doubt is None or (result.success and not doubt.matters):
+            return
+        result.noise = doubt.noise
+        result.success, result.message = False, f"{_text(doubt, unit, best)}; the method said: {result.message}"
+
+    def _free(self, seen: Seen) -> NDArray[np.bool_]:
+        """Variables that no bound holds: their components are to vanish at a solution."""
+        x, g = seen.x, seen.gradient
+        lower, upper = self.bounds
+        return ~(((x <= lower) & (g > 0)) | ((x >= upper) & (g < 0))) & (lower < upper)
+
+    def _look_further(self, result: Any, record: Record, evaluator: Evaluator) -> None:
+        """J has not moved at all: look whether that is a minimum, or J's digits hide its slope, or J never moves."""
+        best = record.best
+        assert best is not None, "there is one"
+        steps = self._displacements(best.x, evaluator)
+        points = [np.clip(best.x + sign * step, *self.bounds) for step in steps for sign in (1.0, -1.0)]
+        answer, tally = evaluator.solve(Values(dense_points(points), vector=True), "values", raises=False)
+        record.count(tally)
+        rises = np.array([self.cost(row) if np.isfinite(row).all() else np.nan for row in answer.values]) - best.value
+        said = f"the method said: {result.message}"
+        still = "J did not change at all at the points beside x0"
+        if np.isnan(rises).all():
+            result.message = f"{still}, and failed further away; {said}"
+        elif not np.nan_to_num(rises).any():
+            result.success = False
+            result.message = (
+                f"{still}, nor at distances of up to {_FAR[-1]:g} of x: it may not depend on these variables at all, "
+                f"or be rounded coarsely; {said}"
+            )
+        elif _has_slope(rises):
+            result.success = False
+            result.message = (
+                f"{still}, as the step is too short for the digits that J has, but it changes by "
+                f"{np.nanmax(np.abs(rises)):.2g} further away: the gradient of 0 is not J's. {_REMEDY}; {said}"
+            )
+
+    def _displacements(self, x: Floats, evaluator: Evaluator) -> list[Floats]:
+        """Steps to look at, in directions drawn by x itself: along variables inside their bounds, or into all bounds.
+
+        Two directions, as J may be flat along one.
+        """
+        seed = int.from_bytes(hashlib.blake2b(x.tobytes(), digest_size=8).digest(), "little")
+        rng = np.random.default_rng(seed)
+        lower, upper = self.bounds
+        inside = (x > lower) & (x < upper)
+        scale = typical_sizes(x, evaluator.setting(x).options.scale)
+        if not inside.any():
+            inward = np.where(x <= lower, 1.0, -1.0)
+            return [far * scale * inward for far in _FAR]
+        room = np.minimum(x - lower, upper - x)
+        steps = []
+        for far in _FAR:
+            for _ in range(2):
+                towards = rng.choice([-1.0, 1.0], size=len(x)) * rng.uniform(0.6, 1.6, size=len(x))
+                steps.append(np.where(inside, np.clip(towards * far * scale, -room, room), 0.0))
+        return steps
+
+
+_REMEDY = (
+    'Use step="auto" (derivative.step: auto), which finds the steps by J\'s noise, best with method L-BFGS, which '
+    "reckons with noise; or longer steps; or have J give more digits"
+)
+_SCALE = (
+    "Give variables whose typical sizes are 1, or else scale, their typical sizes; or shorter steps, or scheme central"
+)
+
+
+def _text(doubt: SlopeDoubt, unit: float | None, best: Seen) -> str:
+    """What is doubtful about the gradient at the end, and what to do."""
+    uncertain = f"a component of it is uncertain by about {doubt.error:.2g} where the largest is {doubt.largest:.2g}"
+    counted = f"by {doubt.comparisons} comparisons of J with the slopes that it was to have"
+    if doubt.cause == "step":
+        step = float(np.abs(best.result.step).max())
+        what = (
+            "the gradient at the end is not J's slope: over its own differencing steps, of up to "
+            f"{step:.2g}, J changes as much as in the whole run, so they are too long for J's scale, or J is noise"
+        )
+        return f"{what}. {_SCALE}"
+    if doubt.cause == "no step":
+        return (
+            f"no step was taken from x0, though a component of the gradient there is {doubt.largest:.2g}: no trial was "
+            "lower, or they were all shorter than the method's own tolerance on steps. Give variables whose typical "
+            "sizes are 1, another x0, or another method"
+        )
+    if doubt.cause == "slope":
+        what = (
+            f"the gradient at the end is not J's slope: J does not fall where it promised, and {uncertain} ({counted})"
+        )
+        return f"{what}; its differencing steps are too long for J's scale there, or J has a kink. {_SCALE}"
+    if best.result.error is not None and best.gradient.shape == np.shape(best.result.error):
+        return (
+            f"the gradient at the end is within its error bars: J is at its noise of about {doubt.noise:.2g}, and its "
+            "differences tell no more. Less noise in J would help, or method L-BFGS, which reckons with noise"
+        )
+    why = {
+        "digits": f"J is rounded to a unit of {unit or 0.0:.2g}",
+        "round-off": f"J is {abs(best.value):.3g}, of which round-off is as large as its changes",
+    }.get(doubt.cause, counted)
+    what = (
+        f"the gradient at the end is noise, and J does not fall where it promised: {uncertain}, as J's noise is about"
+    )
+    return f"{what} {doubt.noise:.2g} ({why}). {_REMEDY}"
+
+
+def _stands_still(record: Record, best: Seen, free: NDArray[np.bool_]) -> bool:
+    """Whether J was the same at all points that were asked for, those of the gradient too."""
+    derivative, gains = best.result.derivative, gains_of(best.result)
+    entries: Any = getattr(derivative, "data", derivative) if hasattr(derivative, "tocsr") else derivative
+    if np.asarray(entries).any():
+        return False
+    if not all(value == best.value for value in record.evidence.values) or not (gains.total[free] > 0).any():
+        return False
+    if (gains.own == np.abs(gains.shared)).all():  # one-sided differences, which are 0 where J does not change
+        return True
+    values = best.result.evaluations["value"] if len(free) <= _LOOKED_AT else np.empty(0)
+    return bool(len(values)) and bool((values == values[0]).all())
+
+
+def _has_slope(rises: Floats) -> bool:
+    """Whether J falls to one side of x: rises are those at +step and -step, the nearest pairs first.
+
+    At a minimum J rises alike to both sides; the nearest distance at which it does so decides.
+    """
+    for near in (rises[: len(rises) // 2], rises[len(rises) // 2 :]):
+        pairs = [pair for pair in near.reshape(-1, 2) if np.isfinite(pair).all()]
+        if any(min(pair) < 0 for pair in pairs):
+            return True
+        if pairs and all(min(pair) > 0 and abs(pair[0] - pair[1]) < sum(pair) / 2 for pair in pairs):
+            return False
+    return False
+
+
+def _unit(record: Record, best: Seen) -> float | None:
+    """The unit in which J is rounded, by the digits of its values; 0 where it has all, None where they do not tell."""
+    if np.ndim(best.result.value):
+        residuals = np.ravel(np.asarray(best.result.value))[:_LOOKED_AT]
+        size = float(np.linalg.norm(residuals))
+        return size * float(np.spacing(np.float32(size))) if _is_single(residuals) else None
+    seen = [each for each in (record.first, best, record.latest) if each is not None]
+    beside = [np.ravel(each.result.evaluations["value"]) for each in seen if len(each.x) <= _LOOKED_AT]
+    values = np.concatenate((np.array(record.evidence.values), *beside))
+    if np.iscomplexobj(values):
+        return 0.0
+    values = values[np.isfinite(values)]
+    if _is_single(values):
+        return float(np.spacing(np.float32(abs(best.value))))
+    unit = float(quantum(values[:, None], printed=True)[0])
+    return unit or (0.0 if len(np.unique(values)) >= _FEW else None)
+
+
+def _is_single(values: Floats) -> bool:
+    """Whether values have no more than the bits of single precision, and not by chance, as round numbers do."""
+    with np.errstate(over="ignore"):
+        held = values.astype(np.float32)
+    if not np.array_equal(held.astype(np.float64), values):
+        return False
+    mantissas = np.abs(np.rint(np.frexp(np.unique(held))[0] * 2.0**24)).astype(np.int64)
+    return int(np.count_nonzero(mantissas % 2 ** (24 - _BITS))) >= _FEW

@@ -1,0 +1,416 @@
+"""Whether J changes along an optimiser's steps as its gradients say: by values that the method has asked for anyway.
+
+Between two points x and x + s with gradients g and g', a smooth J rises by (g + g') . s / 2, up to a truncation of
+order |s|^3; against x + s without a gradient by g . s, up to order |s|^2. Differences with steps h multiply a noise of
+J by about |s / h|, so what is left over, divided by that, is an estimate of the noise, one for each comparison. It
+counts whatever makes the slopes wrong: noise, few digits, a large offset, a step larger than J's own scale.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from distfd.core.errors import InputError
+from distfd.differentiation.stencils import SCHEMES, resolve_scheme
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from distfd.optimization.seen_point import Seen
+    from distfd.results.derivative_result import DerivativeResult
+
+    Floats = NDArray[np.float64]
+
+_REMEMBERED = 256
+"""Comparisons that are kept: numbers only, no points."""
+_RECENT = 16
+"""The last ones, by which the noise at the end is judged."""
+_SHORTEST = 4
+"""Of these, at least so many are taken, those of the shortest steps: in them truncation counts least."""
+_MEDIAN = 0.6745
+"""Median of the absolute value of a standard normal variable."""
+_BAR = 2.5
+"""Standard deviations in the error bars of `distfd.differentiation.noise`."""
+_ROUNDING = 0.29
+"""Standard deviation of rounding to a unit: 1 / sqrt(12)."""
+_UTTER = 1e9
+"""A disagreement that is as good as infinite."""
+_SMOOTH = 0.1
+"""Part of the noise below which changes of J over the shortest steps tell that it is not J which is noisy."""
+_LAST, _AGREES, _MOSTLY = 3, 0.2, 0.5
+"""Slopes are right if they explain J's change to the second part in the middle of the shortest steps, and to the third
+in three of four of twice as many; or if they do so to the second at the shortest of the first number."""
+_CAP = 3.0
+"""The noise is at most this many times what the size of the last gradient allows: noise would show in it."""
+_WITHIN = 5.0
+"""Root mean square of a gradient against its standard deviations below which it counts as noise."""
+_AT_FIRST = 10.0
+"""... and at x0, below which the run has never had a gradient to speak of."""
+_RESOLVED = 3.0
+"""Standard deviations by which a curvature stands out of its noise."""
+_BEYOND = 100.0
+"""Units in the last place of J above which noise is more than the round-off of a clean J."""
+_TO_SPARE = 100.0
+"""A decrease of so many standard deviations of J's noise is not asked for: no step could be told from it."""
+_UNSEEN = 100.0
+"""By how much the least curvature may be below those that were seen, where these are few."""
+_ROUND_OFF_TO_SPARE = 5e5
+"""... and of J's own round-off: with default steps a clean J whose size is 1e6 times its variation counts as clean."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How much J rose between two points, and what its slopes there say.
+
+    Attributes
+    ----------
+    distance : float
+        Euclidean, between the points.
+    values : (float, float)
+        J at both.
+    slopes : (float, float)
+        The directional derivatives g . s at both, s being the step between them; the second is NaN where no gradient
+        was asked for.
+    gain : float
+        By which the comparison multiplies the standard deviation of independent noise in J.
+    origin : bytes
+        The point that the step begins at.
+    """
+
+    distance: float
+    values: tuple[float, float]
+    slopes: tuple[float, float]
+    gain: float
+    origin: bytes = b""
+
+    @property
+    def has_both(self) -> bool:
+        """Whether the slope is known at both points."""
+        return bool(np.isfinite(self.slopes[1]))
+
+    @property
+    def rise(self) -> float:
+        """By how much J rose."""
+        return self.values[1] - self.values[0]
+
+    @property
+    def slope(self) -> float:
+        """The slope that is to explain the rise: the mean of both, or that at the start."""
+        return sum(self.slopes) / 2 if self.has_both else self.slopes[0]
+
+    @property
+    def noise(self) -> float:
+        """What the slopes do not explain, as a standard deviation of noise in J; with truncation in it."""
+        return abs(self.rise - self.slope) / self.gain
+
+    @property
+    def disagreement(self) -> float:
+        """What the slopes do not explain, against their size: of slopes that are right it vanishes with the step."""
+        slopes = self.slopes if self.has_both else self.slopes[:1]
+        size = sum(map(abs, slopes)) / len(slopes)
+        return min(abs(self.rise - self.slope) / size, _UTTER) if size else _UTTER if self.rise else 0.0
+
+    @property
+    def curvature(self) -> float:
+        """The second derivative of J along the step, of both slopes."""
+        return (self.slopes[1] - self.slopes[0]) / self.distance**2
+
+
+@dataclass(frozen=True, eq=False)
+class Gains:
+    """By how much a derivative multiplies the noise in J, by coordinate.
+
+    ``own`` (d,) counts the points beside x, which no other component has; ``shared`` (d,), signed, counts J(x).
+    """
+
+    own: Floats
+    shared: Floats
+
+    @property
+    def total(self) -> Floats:
+        """Standard deviation of each component for noise of standard deviation 1, (d,)."""
+        return np.hypot(self.own, self.shared)
+
+
+def gains_of(result: DerivativeResult) -> Gains:
+    """Those of a result with a step for each coordinate: sqrt(sum w_i^2) / |h| and sum w_i / h.
+
+    Complex steps subtract nothing, and have none.
+    """
+    try:
+        stencil = resolve_scheme(result.scheme)
+    except InputError:  # of one's own, or "auto", whose steps are those of one-sided differences at least
+        stencil = SCHEMES["forward"]
+    step = np.asarray(result.step, dtype=np.float64)
+    weights = np.zeros(1) if stencil.imaginary else np.array(stencil.weights)
+    with np.errstate(divide="ignore"):
+        inverse = np.where(step != 0, 1 / step, 0.0)
+    return Gains(float(np.sqrt(weights @ weights)) * np.abs(inverse), float(weights.sum()) * inverse)
+
+
+class SlopeEvidence:
+    """Gathers comparisons while a method asks for values and gradients.
+
+    Each point is compared with the best one and with the latest one whose gradients are known, whichever the method.
+    """
+
+    def __init__(self) -> None:
+        self.comparisons: deque[Comparison] = deque(maxlen=_REMEMBERED)
+        self.values: deque[float] = deque(maxlen=_REMEMBERED)
+        """J at the points that were asked for, in their order."""
+        self.first: float | None = None
+        self._pending: tuple[Floats, float, list[Seen]] | None = None
+        """The last point whose value was asked for, J there, and what it is compared with."""
+
+    def value(self, x: Floats, value: float, bases: Sequence[Seen | None]) -> None:
+        """J at x was asked for; ``bases`` are the points that it is compared with."""
+        if self._is_pending(x):
+            return
+        self._settle(None)
+        if not np.isfinite(value):
+            return
+        if self.first is None:
+            self.first = value
+        self.values.append(value)
+        others = {id(base): base for base in bases if base is not None and base.x.tobytes() != x.tobytes()}
+        self._pending = np.array(x, dtype=np.float64), value, list(others.values())
+
+    def gradient(self, seen: Seen) -> None:
+        """The gradient at a point was asked for."""
+        if self._is_pending(seen.x):
+            self._settle(seen)
+
+    def close(self) -> None:
+        """Take in the last value."""
+        self._settle(None)
+
+    def _is_pending(self, x: Floats) -> bool:
+        return self._pending is not None and self._pending[0].tobytes() == x.tobytes()
+
+    def _settle(self, seen: Seen | None) -> None:
+        if self._pending is None:
+            return
+        (x, value, bases), self._pending = self._pending, None
+        with np.errstate(all="ignore"):
+            for base in bases:
+                made = _compare(base, x, value, seen)
+                if np.isfinite(made.noise) and made.distance > 0:
+                    self.comparisons.append(made)
+
+
+def _compare(base: Seen, x: Floats, value: float, seen: Seen | None) -> Comparison:
+    """R = e_t - e_0 - s . (g's noise) has the variance of independent noise times what is summed here."""
+    step, gains = x - base.x, gains_of(base.result)
+    distance, slope = float(np.linalg.norm(step)), float(base.gradient @ step)
+    if seen is None:
+        square = 1 + np.sum((step * gains.own) ** 2) + np.square(step @ gains.shared - 1)
+        return Comparison(distance, (base.value, value), (slope, np.nan), float(np.sqrt(square)), _digest(base.x))
+    other = gains_of(seen.result)
+    points = (np.sum((step * gains.own) ** 2) + np.sum((step * other.own) ** 2)) / 4
+    ends = np.square(step @ gains.shared / 2 - 1) + np.square(step @ other.shared / 2 + 1)
+    slopes = slope, float(seen.gradient @ step)
+    return Comparison(distance, (base.value, value), slopes, float(np.sqrt(points + ends)), _digest(base.x))
+
+
+def _digest(x: Floats) -> bytes:
+    return hashlib.blake2b(x.tobytes(), digest_size=8).digest()
+
+
+Cause = Literal["noise", "digits", "round-off", "slope", "step", "no step"]
+"""Noise in J; few digits of J; a J that is large against its changes; slopes that are wrong though J is smooth nearby;
+differencing steps over which J changes as much as in the whole run; no step at all, though the gradient is large."""
+
+
+@dataclass(frozen=True)
+class SlopeDoubt:
+    """The gradient at the end tells nothing of J.
+
+    Attributes
+    ----------
+    cause : str
+    noise : float
+        Estimated standard deviation of the noise in J; of "slope" and "step", what would make such errors.
+    error : float
+        Standard deviation of the gradient's least certain component.
+    largest : float
+        The gradient's largest component.
+    comparisons : int
+        On which the estimate rests.
+    matters : bool
+        Whether the decrease that it may hide is above what a method is content with.
+    """
+
+    cause: Cause
+    noise: float
+    error: float
+    largest: float
+    comparisons: int
+    matters: bool
+
+
+def assess(
+    evidence: SlopeEvidence,
+    first: Seen,
+    end: Seen,
+    free: NDArray[np.bool_],
+    *,
+    quantum: float | None = None,
+    gtol: float = 1e-5,
+    ftol: float = 1e-7,
+    relative: bool = False,
+    stopped: bool = False,
+    constrained: bool = False,
+) -> SlopeDoubt | None:
+    """Whether the gradient at the end of a run is no more than noise.
+
+    Parameters
+    ----------
+    evidence : SlopeEvidence
+    first, end : Seen
+        At x0, and at the point that is given back.
+    free : (d,) bool ndarray
+        Components that are to vanish at a solution: those of variables that no bound holds.
+    quantum : float
+        The unit in which J is rounded; 0 where it has all its digits, None where that is not known.
+    gtol : float
+        The size of a gradient that is as good as 0.
+    ftol : float
+        A relative decrease of J that the method does not care for.
+    relative : bool
+        Whether decreases are judged against J alone, as for sums of squares, and not against max(1, abs(J)).
+    stopped : bool
+        Whether the method does not call itself converged: then it is only to be said why.
+    constrained : bool
+        Whether there are constraints: at a solution the gradient is then large, if it is no noise.
+
+    Returns
+    -------
+    SlopeDoubt or None
+        None where the gradient stands out of its noise, or is known to be small.
+    """
+    gains = gains_of(end.result).total
+    free = free & (gains > 0)
+    if not free.any():
+        return None
+    gradient, gains = end.gradient[free], gains[free]
+    largest = float(np.abs(gradient).max())
+    fallen = max(0.0, (evidence.first if evidence.first is not None else end.value) - end.value)
+    size = abs(end.value) + 1e-3 * fallen if relative else max(1.0, min(abs(end.value), fallen))
+    ulp = float(np.spacing(abs(end.value)))
+    agrees = _agrees(evidence, end, 10 * (fallen + size), stopped=stopped)
+    # A J with all its digits that does not change at all over differencing steps has no noise there.
+    flat = quantum == 0 and not gradient.any()
+    measured, used = (0.0, 0) if agrees or flat else _measured(evidence)
+    noise = max(min(measured, _most(evidence, end, gradient, gains)), _ROUNDING * max(ulp, quantum or 0.0))
+    bars = end.result.error
+    error = noise * gains
+    if bars is not None and np.shape(bars) == end.gradient.shape and np.isfinite(np.asarray(bars)[free]).all():
+        error = np.asarray(bars)[free] / _BAR
+    # What J changes by over the differencing steps themselves.
+    over = (end.gradient * np.asarray(end.result.step))[free]
+    beside = float(np.abs(over).sum())
+    least = max(10 * ftol * size, (1.0 if agrees else 0.1) * fallen, _TO_SPARE * ulp)
+    if bars is None and beside > least and not constrained and not (agrees and stopped):
+        return SlopeDoubt("step", noise, float(error.max()), largest, used, matters=True)
+    error = np.maximum(error, np.finfo(float).tiny)
+    if error.max() <= 10 * gtol or _rms(gradient / error) > _WITHIN:
+        stayed = first.x.tobytes() == end.x.tobytes() and not constrained
+        if stayed and not relative and largest > 10 * max(gtol, _WITHIN * error.max()):
+            return SlopeDoubt("no step", noise, float(error.max()), largest, used, matters=True)
+        return None
+    beyond = noise > _BEYOND * _ROUNDING * ulp
+    spare = 10 * ftol * size + (_TO_SPARE if beyond else _ROUND_OFF_TO_SPARE) * noise
+    began = first.gradient[free] / np.maximum(noise * gains_of(first.result).total[free], np.finfo(float).tiny)
+    never = beyond and bars is None and _rms(began) < _AT_FIRST
+    # Of least squares steps are made from the Jacobian: its curvature needs no steps to be seen.
+    hidden = _hidden(evidence, noise, error, 1.0 if relative else _UNSEEN)
+    matters = never or hidden > spare
+    cause = _cause(evidence, noise, quantum, ulp)
+    if cause == "slope" and beside <= 10 * ftol * size and (over >= 0).all():
+        matters = False  # at a kink; what is known of J nearby is higher, and little changes over a differencing step
+    return SlopeDoubt(cause, noise, float(error.max()), largest, used, matters)
+
+
+def _cause(evidence: SlopeEvidence, noise: float, quantum: float | None, ulp: float) -> Cause:
+    """What makes the gradient uncertain."""
+    if quantum and noise <= quantum:
+        return "digits"
+    if noise <= _BEYOND * _ROUNDING * ulp:
+        return "round-off"
+    # Over the shortest steps a J with noise changes by the noise.
+    shortest = sorted(evidence.comparisons, key=lambda each: each.distance)[:_SHORTEST]
+    return "slope" if float(np.median([abs(each.rise) for each in shortest])) < _SMOOTH * noise else "noise"
+
+
+def _measured(evidence: SlopeEvidence) -> tuple[float, int]:
+    """The noise in J by the shortest of the last steps; and how many comparisons it rests on."""
+    every = list(evidence.comparisons)
+    both = [each for each in every if each.has_both]
+    recent = sorted((both if len(both) >= _SHORTEST else every)[-_RECENT:], key=lambda each: each.distance)
+    shortest = recent[: max(_SHORTEST, len(recent) // 3)]
+    if not shortest:
+        return 0.0, 0
+    noise = np.array([each.noise for each in shortest])
+    return max(float(np.median(noise)) / _MEDIAN, 0.7 * _rms(noise)), len(shortest)
+
+
+def _agrees(evidence: SlopeEvidence, end: Seen, most: float, *, stopped: bool) -> bool:
+    """Whether J changed along the shortest of the last steps as their slopes said.
+
+    Of a method that gave up it is enough that it does so the better the shorter they are. Steps along which J changed
+    by more than ``most`` went too far to tell.
+    """
+    every = [each for each in evidence.comparisons if abs(each.rise) <= most]
+    if stopped:
+        here = _digest(end.x)
+        around = {each.distance: each.disagreement for each in every if each.origin == here}
+        near = [around[distance] for distance in sorted(around)[:_LAST]]
+        if len(near) == _LAST and near[0] < _AGREES and near == sorted(near) and near[0] < near[-1] / 10:
+            return True
+    recent = sorted(every[-_RECENT:], key=lambda each: each.distance)
+    both = [each.disagreement for each in recent if each.has_both][: 2 * _SHORTEST]
+    if not both or float(np.quantile(both, 0.75)) >= _MOSTLY:
+        return False
+    return float(np.median([each.disagreement for each in recent[:_SHORTEST]])) < _AGREES
+
+
+def _most(evidence: SlopeEvidence, end: Seen, gradient: Floats, gains: Floats) -> float:
+    """The most noise that the last gradient allows.
+
+    Of a J that is rounded coarsely all its components may be 0; but no change in J is then smaller than the unit.
+    """
+    if gradient.any():
+        return _CAP * _rms(gradient / gains)
+    near = [
+        abs(each.rise)
+        for each in evidence.comparisons
+        if each.rise and all(0.1 * abs(end.value) <= abs(value) <= 10 * abs(end.value) for value in each.values)
+    ]
+    return min(near, default=np.inf)
+
+
+def _hidden(evidence: SlopeEvidence, noise: float, error: Floats, unseen: float) -> float:
+    """The decrease of J that errors of the gradient may hide, sum e^2 / 2 c, by the least curvature c that was seen.
+
+    Where few curvatures were seen for so many variables, the least one may be ``unseen`` times below.
+    """
+    seen = [
+        each.curvature
+        for each in evidence.comparisons
+        if each.has_both and each.curvature > 2 * _RESOLVED * noise * each.gain / each.distance**2
+    ]
+    if not seen:
+        return np.inf
+    return float(error @ error) / (2 * min(seen)) * (unseen if len(seen) < 2 * len(error) else 1.0)
+
+
+def _rms(values: Floats) -> float:
+    with np.errstate(over="ignore"):
+        return float(np.sqrt(np.mean(values**2)))
