@@ -47,7 +47,10 @@ class BatchedMethods:
         points = joined([request.points for request in requests])
         vector, lenient = (any(getattr(request, name) for request in requests) for name in ("vector", "lenient"))
         baseline = requests[0].baseline if len(self.methods) == 1 else None
-        return Request(points, baseline, vector, lenient, fatal=False)
+        starts = np.cumsum([0, *(len(request.points) for request in requests)])
+        optional = np.concatenate([request.optional + start for request, start in zip(requests, starts, strict=False)])
+        insist = any(request.insist for request in requests)
+        return Request(points, baseline, vector, lenient, fatal=False, optional=optional, insist=insist)
 
     def answers(self, waves: Sequence[Wave]) -> list[Answer | None]:
         """Each method's answer; None where its baseline has failed, or it is not through yet."""

@@ -18,6 +18,7 @@ import numpy as np
 
 from distfd.core.points import Points
 from distfd.differentiation.assemble import Terms, assemble
+from distfd.differentiation.check_points import Checkable, CheckPoints, beside_hessian
 from distfd.differentiation.method import Answer, Request
 from distfd.differentiation.placement import arrange, check_offsets
 from distfd.differentiation.stencils import EPS, Stencil, curvature_coefficients
@@ -25,7 +26,7 @@ from distfd.differentiation.stencils import EPS, Stencil, curvature_coefficients
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
     from distfd.differentiation.base_point import BasePoint
     from distfd.differentiation.method import Wave
@@ -62,7 +63,7 @@ class _Pairs:
 
 
 @dataclass(frozen=True, eq=False)
-class Hessian:
+class Hessian(Checkable):
     """Second derivatives of a J with one output; symmetric, 0 in rows and columns of coordinates that do not move.
 
     Parameters
@@ -92,6 +93,10 @@ class Hessian:
         step[moving] = self._step
         missing = moving[~np.isfinite(part).all(axis=1)]
         return Answer(derivative, wave.values[0], step, missing, scheme=SECOND.name)
+
+    def check_points(self, waves: Sequence[Wave], scale: ArrayLike | None) -> CheckPoints | None:  # noqa: ARG002  # its steps are real
+        """Beside the one request."""
+        return None if waves else beside_hessian(self.site, self._step, self._terms(self._offsets))
 
     @cached_property
     def _placed(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

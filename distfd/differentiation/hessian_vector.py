@@ -15,6 +15,7 @@ import numpy as np
 
 from distfd.core.points import Points, dense_points
 from distfd.differentiation.assemble import Terms, assemble
+from distfd.differentiation.check_points import Checkable, CheckPoints, beside_product
 from distfd.differentiation.direction_stencils import Ray, place_rays
 from distfd.differentiation.hessian import SECOND
 from distfd.differentiation.method import Answer, Request, Wave
@@ -24,7 +25,7 @@ from distfd.differentiation.stencils import coefficients
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
     from distfd.differentiation.base_point import BasePoint
 
@@ -51,7 +52,7 @@ class _Base:
 
 
 @dataclass(frozen=True, eq=False)
-class HessianVector:
+class HessianVector(Checkable):
     """The Hessian of a J with one output, times v: (d,), 0 at coordinates that do not move.
 
     Parameters
@@ -84,6 +85,15 @@ class HessianVector:
         missing = np.flatnonzero(~np.isfinite(derivative))
         derivative[missing] = np.nan
         return Answer(derivative, values[0], step, missing, scheme=SECOND.name)
+
+    def check_points(self, waves: Sequence[Wave], scale: ArrayLike | None) -> CheckPoints | None:  # noqa: ARG002  # its steps are real
+        """Beside the one request; of those whose gradients have requests of their own there is none."""
+        if waves or len(self._requests) > 1 or not self._bases:
+            return None
+        step = np.zeros(len(self.site.x))
+        step[self.site.moving] = self._placed[1]
+        bases = [(base.point(self.site.x), base.coefficient / base.divisor) for base in self._bases]
+        return beside_product(self.site, step, bases, self._terms)
 
     @cached_property
     def _bases(self) -> list[_Base]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from distfd.core.points import Points
     from distfd.core.records import Failure
+    from distfd.differentiation.consistency import Consistency
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +31,11 @@ class Request:
     the wave. ``vector`` says whether J may have more than one output, ``lenient`` whether a NaN or inf is a value,
     ``outputs`` how many J has, where an earlier request has shown it and this one has no baseline. ``fatal`` says
     whether the baseline's failure is an error, or ends the wave alone.
+
+    ``optional`` has the numbers of points that the method can do without. They go out last, are tried once and on one
+    slot, are cancelled if they are late when all others are done, and their failure is no error. They are evaluated
+    where slots would be idle in the wave's last round, and else are left out (`Status.NOT_RUN`); with ``insist`` they
+    are evaluated in any case.
     """
 
     points: Points
@@ -38,6 +44,8 @@ class Request:
     lenient: bool = False
     outputs: int | None = None
     fatal: bool = True
+    optional: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    insist: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +71,7 @@ class Answer:
     for the user, by coordinate name; ``noise`` is the noise level of J where it was used; ``scheme`` names the scheme
     where it is not the one that was asked for. ``axis`` is what steps and missing components are counted by.
     ``repaired`` says of components that were formed from other points than they were to be what was done.
+    ``consistency`` is what a directional check found, None where there was none.
     """
 
     derivative: Any
@@ -75,6 +84,7 @@ class Answer:
     scheme: str | None = None
     axis: Literal["coordinate", "direction"] = "coordinate"
     repaired: Mapping[int, str] = field(default_factory=dict)
+    consistency: Consistency | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from distfd.differentiation.check_points import Checkable, CheckPoints
 from distfd.differentiation.diagnostics import no_movement_warnings
 from distfd.differentiation.failure_ladder import Ladder, failed_coordinates, gather_samples
 from distfd.differentiation.method import Answer, Request, follow
@@ -15,7 +16,7 @@ from distfd.differentiation.placement import arrangements
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
     from distfd.core.records import Failure
     from distfd.differentiation.base_point import BasePoint
@@ -30,7 +31,7 @@ _WORDS = 300
 
 
 @dataclass(frozen=True, eq=False)
-class RepairedMethod:
+class RepairedMethod(Checkable):
     """A gradient or dense Jacobian by any method, and the failure ladder for the coordinates that it leaves missing.
 
     Where nothing fails it asks for what the method asks for, and nothing more.
@@ -62,6 +63,10 @@ class RepairedMethod:
     def advance(self, waves: Sequence[Wave]) -> Request | Answer:
         """The method's own requests, then one for each rung."""
         return self.method.advance(()) if not waves else follow(self._course(), waves)
+
+    def check_points(self, waves: Sequence[Wave], scale: ArrayLike | None) -> CheckPoints | None:
+        """Those of the method."""
+        return self.method.check_points(waves, scale) if isinstance(self.method, Checkable) else None
 
     def _course(self) -> MultiRound:
         waves: list[Wave] = []

@@ -12,6 +12,7 @@ from distfd.core.errors import InputError
 from distfd.core.points import Points
 from distfd.core.records import Status
 from distfd.differentiation.assemble import Terms, assemble
+from distfd.differentiation.check_points import Checkable, CheckPoints, beside_groups
 from distfd.differentiation.coloring import Structure, find_groups
 from distfd.differentiation.complex_step import check_imaginary_parts
 from distfd.differentiation.coordinate_stencils import Lines, place_lines
@@ -21,7 +22,7 @@ from distfd.differentiation.stencils import EPS, SCHEMES, coefficients
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
     from distfd.differentiation.base_point import BasePoint
     from distfd.differentiation.method import Wave
@@ -32,7 +33,7 @@ PROBE_REACH = EPS**0.25
 
 
 @dataclass(frozen=True, eq=False)
-class SparseJacobian:
+class SparseJacobian(Checkable):
     """A Jacobian whose structure is known: 1 + (groups x nodes) points.
 
     Parameters
@@ -71,6 +72,22 @@ class SparseJacobian:
         step[self._lines.moving] = self._lines.step
         return Answer(structure.filled(entries), baseline, step, missing)
 
+    def check_points(self, waves: Sequence[Wave], scale: ArrayLike | None) -> CheckPoints | None:
+        """Beside the one request."""
+        if waves:
+            return None
+        structure = self.structure
+        return beside_groups(
+            self.site,
+            self._lines,
+            group_terms(self._lines, structure),
+            structure.columns,
+            self.h,
+            self.stencil.order,
+            structure.shape[0],
+            scale,
+        )
+
 
 def group_points(lines: Lines, structure: Structure) -> Points:
     """The point x, then for each group its nodes in turn; ``lines`` has the columns that are in a group."""
@@ -98,7 +115,7 @@ def group_terms(lines: Lines, structure: Structure) -> Terms:
 
 
 @dataclass(frozen=True, eq=False)
-class ProbedJacobian:
+class ProbedJacobian(Checkable):
     """A Jacobian whose structure is looked for first, by plain differences at two points near x.
 
     Parameters
@@ -119,8 +136,14 @@ class ProbedJacobian:
         """Two requests for the structure, then those of the sparse Jacobian."""
         if len(waves) < 2:
             return Request(self._probe(seed=len(waves)).points, 0, vector=True)
-        structure = _seen(waves[:2], self.site)
-        return SparseJacobian(self.site, self.stencil, self.h, structure).advance(waves[2:])
+        return self._sparse(waves).advance(waves[2:])
+
+    def check_points(self, waves: Sequence[Wave], scale: ArrayLike | None) -> CheckPoints | None:
+        """Beside the request that follows those for the structure."""
+        return None if len(waves) != 2 else self._sparse(waves).check_points((), scale)
+
+    def _sparse(self, waves: Sequence[Wave]) -> SparseJacobian:
+        return SparseJacobian(self.site, self.stencil, self.h, _seen(waves[:2], self.site))
 
     def _probe(self, seed: int) -> Lines:
         """Each coordinate moved from a point displaced at random, the same in every run so that values are reused."""

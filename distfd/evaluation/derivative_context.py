@@ -35,6 +35,8 @@ class DerivativeContext:
         Whether components whose points have no value are formed from others.
     drifts : bool
         Whether J(x) starts from another state than the points beside it do.
+    check : bool or None
+        Whether derivatives are held against J at a point more: always, never, or (None) where a slot would be idle.
     written : callable or None
         Of objectives that write x as text: the numbers that are then in it.
     """
@@ -44,10 +46,11 @@ class DerivativeContext:
     repair: bool
     drifts: bool
     written: Any
+    check: bool | None = None
 
     def setting(self, x: ArrayLike) -> Setting:
         """What every method at x is made from."""
-        return Setting(self.site(x), self.options, self.repair, self.drifts)
+        return Setting(self.site(x), self.options, self.repair, self.drifts, self.check)
 
     def site(self, x: ArrayLike) -> BasePoint:
         """The point checked, and its surroundings.

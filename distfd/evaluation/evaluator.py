@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import weakref
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -93,6 +94,12 @@ class Evaluator(DerivativeMethods):
         baseline left: that of the x asked for before, or, in `distfd.minimize`, of the last iterate.
     recycle : Recycle or mapping, optional
         When a worker's process is replaced by a fresh one: ``{"evaluations": n, "memory": bytes}``.
+    check : bool, optional
+        Whether a derivative is held against J at one point more, or a pair, where all coordinates are moved at once:
+        see `distfd.Consistency`. It changes no bit of the derivative; it may warn, and ``consistency`` has what it
+        found. None: where a slot would be idle in the last round, so that it costs none, unless evaluations take
+        custom resources. True: always, also of derivatives that find their own steps; where there is a doubt, up to
+        three points more say along which coordinates. False: never.
 
     Raises
     ------
@@ -123,7 +130,10 @@ class Evaluator(DerivativeMethods):
         warm: WarmMode | None = None,
         recycle: Recycle | RecycleOptions | None = None,
         setup_timeout: float | None = None,
+        check: bool | None = None,
     ) -> None:
+        if check not in (None, True, False):
+            raise InputError(f"check: must be True, False or None (was {check!r})")
         self._options = DerivativeOptions(scheme, step, scale, bounds, names, accuracy)
         treatment = EvaluationOptions(timeout, retries, on_failure, setup_timeout)
         self._raises = treatment.on_failure == "raise"
@@ -150,7 +160,7 @@ class Evaluator(DerivativeMethods):
         objective = self._session.objective
         written = objective.written if objective.reads_text else None
         repair = treatment.on_failure == "repair"
-        self._around = DerivativeContext(self._options, self._label, repair, drifts, written)
+        self._around = DerivativeContext(self._options, self._label, repair, drifts, written, check)
         self._turn = CallLock()
         self._structure: Any = None
         self._open: Pending | None = None
@@ -284,6 +294,21 @@ class Evaluator(DerivativeMethods):
             If a component has no value (where on_failure="raise"), or J fails at x itself.
         """
         return self._derivative(self._at(x), kind, particulars, *self.solve(self._planned(x, kind, particulars), kind))
+
+    @property
+    def check(self) -> bool | None:
+        """Whether derivatives are held against J at a point more, as it was given."""
+        return self._around.check
+
+    @contextlib.contextmanager
+    def checked(self, check: bool | None) -> Iterator[None]:
+        """Inside, derivatives are held against J at a point more (see ``check``) or are not, whatever was given."""
+        around = self._around
+        self._around = replace(around, check=check)
+        try:
+            yield
+        finally:
+            self._around = around
 
     def begin(self, x: ArrayLike, *, kind: Kind | Literal["value"] = "gradient", **particulars: Any) -> Pending:
         """Send out all points of a derivative at x, and come back at once; arguments as for `differentiate`.

@@ -14,6 +14,7 @@ from distfd.differentiation.auto_step import AutoStep
 from distfd.differentiation.coloring import make_structure
 from distfd.differentiation.direction_stencils import lengths
 from distfd.differentiation.directional import Directional
+from distfd.differentiation.directional_check import DirectionalCheck
 from distfd.differentiation.first_derivative import FirstDerivative
 from distfd.differentiation.gill_step import GillStep
 from distfd.differentiation.hessian import SECOND, Hessian
@@ -48,12 +49,16 @@ class Setting:
         Whether components whose points have no value are formed from others.
     drifts : bool
         Whether J(x) starts from another state than the points beside it do.
+    check : bool or None
+        Whether the derivative is held against J at a point more (`distfd.differentiation.directional_check`): always,
+        never, or (None) where a slot would be idle.
     """
 
     site: BasePoint
     options: DerivativeOptions
     repair: bool = False
     drifts: bool = False
+    check: bool | None = False
 
 
 _UNREPAIRED = "repair is for gradients and dense Jacobians, whose components have points of their own; use nan or raise"
@@ -86,7 +91,17 @@ def make_method(kind: str, setting: Setting, **particulars: Any) -> Method[Answe
         inspect.signature(KINDS[kind]).bind(setting, **particulars)
     except TypeError as error:
         raise InputError(f"{kind}: {error}") from error
-    return KINDS[kind](setting, **particulars)
+    method = KINDS[kind](setting, **particulars)
+    if setting.check is False:
+        return method
+    return DirectionalCheck(
+        method,
+        setting.site,
+        setting.options.scale,
+        vector=kind not in ("gradient", "hessian", "hvp"),
+        insist=bool(setting.check),
+        finds_steps=kind in ("gradient", "jacobian") and not sparse,
+    )
 
 
 def _gradient(setting: Setting) -> Method[Answer]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,6 +38,7 @@ def make_result(
     names: Sequence[str] | None,
 ) -> DerivativeResult:
     """The answer, and what it took."""
+    found = answer.consistency
     return DerivativeResult(
         derivative=answer.derivative,
         value=answer.value if kind == "jacobian" else scalar(answer.value),
@@ -59,6 +61,7 @@ def make_result(
         names=None if names is None else tuple(names),
         kind=kind,
         repaired=answer.repaired,
+        consistency=None if found is None else replace(found, n_evaluations=tally.n_optional),
     )
 
 
@@ -66,7 +69,7 @@ def failure_error(
     wave: Wave, batches: Sequence[Batch], label: Callable[[int], str], *, always: bool
 ) -> EvaluationError | None:
     """The error where a failure is one: at the baseline in any case, elsewhere where ``always``."""
-    failed = np.flatnonzero(wave.status != Status.OK)
+    failed = np.setdiff1d(np.flatnonzero(wave.status != Status.OK), wave.request.optional)
     if not len(failed):
         return None
     baseline = wave.request.baseline

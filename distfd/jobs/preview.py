@@ -15,6 +15,7 @@ from distfd.jobs.build import make_evaluator, make_objective
 from distfd.jobs.forecast import forecast
 from distfd.objectives.function import PythonObjective
 from distfd.run_directory.directory import RunDirectory
+from distfd.scheduling.optional_points import fits_in_idle_slots
 from distfd.stores.summary import read_summary
 from distfd.workers.cores import countable_cores
 
@@ -43,28 +44,35 @@ def preview(loaded: LoadedConfig, assumed: Assumed | None = None, *, no_import: 
     """
     config, problem = loaded.config, loaded.config.problem()
     objective = PythonObjective(_never) if no_import else make_objective(loaded, problem)
-    with make_evaluator(config, problem, objective, executor=SerialExecutor()) as evaluator:
+    searches = config.task in ("minimize", "least_squares")
+    with (
+        make_evaluator(config, problem, objective, executor=SerialExecutor()) as evaluator,
+        evaluator.checked(bool(config.derivative.check) if searches else config.derivative.check),
+    ):
         kind = {"minimize": "gradient", "least_squares": "jacobian"}.get(config.task, config.task)
         if config.task == "minimize" and config.minimize.constraints:
             kind = "jacobian"
         request = None if kind == "noise" else evaluator.method(problem.x0, cast("Kind", kind)).advance(())
     assert request is None or isinstance(request, Request), "a derivative begins with a request"
-    n = EVALUATIONS if request is None else len(request.points)
+    n = EVALUATIONS if request is None else len(request.points) - len(request.optional)
     slots, where = _slots(config) if assumed is None else (assumed.slots, "assumed")
     moving = int((~problem.fixed).sum())
-    evaluations, rounds = _effort(config, n, moving, slots)
+    optional = 0 if request is None else len(request.optional)
+    more, check = _check(config, n, optional, slots)
+    evaluations, rounds = _effort(config, n, moving, slots, more)
     rows = [
         ("task", config.task),
         ("parameters", f"{len(problem.names)}, of which {moving} move"),
         ("scheme", _scheme(config, n, moving)),
         ("evaluations", evaluations + _times(config)),
+        *([("check", check)] if config.task != "noise" else []),
         ("slots", f"{slots} ({where})" if slots else where),
         ("rounds", rounds),
         ("each needs", _needs(config)),
         ("output", f"{config.output}{_so_far(config)}" if config.output else "none given; run asks for one"),
     ]
     if assumed is not None:
-        rows += forecast(n, len(problem.names), assumed)
+        rows += forecast(n + more, len(problem.names), assumed)
     return "\n".join(f"{title + ':':<13} {text}" for title, text in rows)
 
 
@@ -80,14 +88,34 @@ def _times(config: Config) -> str:
     }.get(config.task, "")
 
 
-def _effort(config: Config, n: int, moving: int, slots: int | None) -> tuple[str, str]:
+def _check(config: Config, n: int, optional: int, slots: int | None) -> tuple[int, str]:
+    """How many points of the first wave check the derivative, and whether any do, in words."""
+    wanted = config.derivative.check
+    if wanted is False or (wanted is None and config.task in ("minimize", "least_squares")):
+        return 0, "none (derivative.check: true has one)"
+    if wanted and not optional:
+        return 0, "2 evaluations in a wave of their own, once the steps are known; 3 more where there is a doubt"
+    points = f"{optional} evaluation{'s' if optional != 1 else ''} more"
+    if wanted:
+        return optional, f"{points}; 3 more where there is a doubt"
+    if slots is None and optional:
+        return 0, f"{points}, if slots would be idle in the last round"
+    if optional and not config.resources.custom and fits_in_idle_slots(n, optional, slots or 1):
+        return optional, f"{points}, on slots that would be idle in the last round"
+    why = "each evaluation takes custom resources" if config.resources.custom else "no slot is idle in the last round"
+    if not optional:
+        why = "the derivative has error bars"
+    return 0, f"none, as {why} (derivative.check: true has one)"
+
+
+def _effort(config: Config, n: int, moving: int, slots: int | None, more: int) -> tuple[str, str]:
     """Evaluations and rounds; of methods that find their points as they go, what they mostly take and the most."""
     unknown = "as many as the cluster's slots need"
     if config.task == "noise":
         again = f"{n}, or {2 * n - 1} where these do not tell"
         return again, f"{math.ceil(n / slots)}, or twice that" if slots else unknown
     if config.task == "hessian" or (config.derivative.step != "auto" and config.derivative.accuracy is None):
-        return f"{n}", _rounds(config, n, slots)
+        return f"{n + more}", _rounds(config, n + more, slots)
     if config.derivative.accuracy is not None:
         least = EVALUATIONS + moving
         text = f"{least} for the noise and forward differences, and 2 or more for each parameter that needs better ones"

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from distfd.scheduling.optional_points import OptionalPoints
+
 
 @dataclass(frozen=True, eq=False)
 class Attempts:
@@ -36,10 +38,20 @@ class Ledger:
         The point whose failure ends the wave.
     retries : mapping
         Further tries after the first, by the status that ended it.
+    optional : OptionalPoints
+        Points that are tried once, and that nothing waits for.
     """
 
-    def __init__(self, total: int, wanted: int, baseline: int | None, retries: Mapping[Status, int]) -> None:
+    def __init__(
+        self,
+        total: int,
+        wanted: int,
+        baseline: int | None,
+        retries: Mapping[Status, int],
+        optional: OptionalPoints,
+    ) -> None:
         self._retries = retries
+        self._optional = optional
         self._baseline = baseline
         self._tries: dict[int, dict[Status, int]] = {}
         self._final = np.zeros(total, dtype=bool)
@@ -65,12 +77,17 @@ class Ledger:
             tries = self._tries.setdefault(k, {})
             attempt[r] = 1 + sum(tries.values())
             tries[status] = tries.get(status, 0) + 1
-            final[r] = last or status == Status.OK or tries[status] > self._retries.get(status, 0)
+            once = last or k in self._optional
+            final[r] = once or status == Status.OK or tries[status] > self._retries.get(status, 0)
         self._final[batch.index[final]] = True
-        self.unfinished -= int(final.sum())
+        self.unfinished -= int((final & ~self._optional.mask(batch.index)).sum())
         if batch.failures and self._baseline is not None:
             self.baseline_failed |= bool(np.any(final & (batch.index == self._baseline) & (batch.status != Status.OK)))
         return Attempts(replace(batch, attempt=attempt), final)
+
+    def give_up(self, index: NDArray[np.int64]) -> None:
+        """These optional points get no value."""
+        self._final[index] = True
 
     def is_last(self, k: int, status: Status) -> bool:
         """Whether an attempt at a point that ends so is not followed by another."""

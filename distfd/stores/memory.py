@@ -24,6 +24,7 @@ class MemoryStore(Store):
 
     def __init__(self) -> None:
         self._values: dict[bytes, float | NDArray[np.float64]] = {}
+        self._decisions: dict[bytes, int] = {}
 
     def __len__(self) -> int:
         return len(self._values)
@@ -52,6 +53,15 @@ class MemoryStore(Store):
             # A copy, so that one kept value does not keep the whole batch alive.
             keep(key, batch.flat[start : start + size].copy())
 
+    def decision(self, key: bytes) -> int | None:
+        """What was decided under this key; None where nothing was."""
+        return self._decisions.get(key)
+
+    def decide(self, key: bytes, value: int) -> None:
+        """Keep a decision."""
+        self._decisions[key] = value
+
     def close(self) -> None:
-        """Forget all values."""
+        """Forget all values and decisions."""
         self._values.clear()
+        self._decisions.clear()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 
-VERSION = 2
+VERSION = 3
 APPLICATION_ID = int.from_bytes(b"dFD1", "big")
 """Marks the file as ours in the SQLite header, where file(1) sees it too."""
 
@@ -28,6 +28,13 @@ COLUMNS_1 = tuple(name for name in COLUMNS if name not in ("wave", "moved", "coo
 
 INDEXES = {"value_of_key": "status = 'ok'", "failures_of_key": "status <> 'ok'"}
 """One value a point. Partial, so that failed attempts cost the lookup nothing."""
+
+DECISIONS = """CREATE TABLE decisions (
+    key BLOB PRIMARY KEY, -- what was decided on, 16 bytes
+    value INTEGER NOT NULL,
+    checksum INTEGER NOT NULL -- crc32 of the two
+)"""
+"""Choices that rest on more than values (on slots), which a run that is resumed repeats. Version 2 had none."""
 
 _SCHEMA = (
     """CREATE TABLE attempts (
@@ -54,6 +61,7 @@ _SCHEMA = (
     f"CREATE UNIQUE INDEX value_of_key ON attempts (key) WHERE {INDEXES['value_of_key']}",
     f"CREATE INDEX failures_of_key ON attempts (key, status) WHERE {INDEXES['failures_of_key']}",
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT)",
+    DECISIONS,
     "CREATE TABLE parameters (coordinate INTEGER PRIMARY KEY, name TEXT NOT NULL)",
     """CREATE TABLE waves (
     id INTEGER PRIMARY KEY,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from distfd.stores.rows import row_checksum
-from distfd.stores.schema import COLUMNS, DAMAGED, INDEXES, VERSION, make_tables, write_meta
+from distfd.stores.schema import COLUMNS, DAMAGED, DECISIONS, INDEXES, VERSION, make_tables, write_meta
 
 if TYPE_CHECKING:
     import sqlite3
@@ -19,7 +19,22 @@ _NEW = ("wave", "moved", "coordinate", "x")
 
 
 def upgrade(connection: sqlite3.Connection, meta: Meta) -> Meta:
-    """Copy the attempts of a version 1 file into new tables, in one transaction; rows that were damaged stay so."""
+    """Bring a file of an earlier version to the tables of today, in one transaction."""
+    return _from_1(connection, meta) if meta.version < 2 else _from_2(connection, meta)
+
+
+def _from_2(connection: sqlite3.Connection, meta: Meta) -> Meta:
+    """Add the table that version 2 did not have."""
+    now = replace(meta, version=VERSION)
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute(DECISIONS)
+    write_meta(connection, now)
+    connection.execute("COMMIT")
+    return now
+
+
+def _from_1(connection: sqlite3.Connection, meta: Meta) -> Meta:
+    """Copy the attempts of a version 1 file into new tables; rows that were damaged stay so."""
     now = replace(meta, version=VERSION)
     connection.create_function("sound_1", 4, _sound_1, deterministic=True)
     connection.create_function("row_checksum", len(COLUMNS) - 1, _checksum, deterministic=True)

@@ -325,11 +325,11 @@ def test_a_newer_file_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "s.sqlite"
     make(path)
     con = sqlite3.connect(path)
-    write_meta(con, Meta(3, None, None, "2030-01-01T00:00:00+00:00"))
+    write_meta(con, Meta(4, None, None, "2030-01-01T00:00:00+00:00"))
     con.commit()
     con.close()
     before = path.read_bytes()
-    with pytest.raises(StoreError, match=r"newer distfd \(schema 3, known 2\); upgrade"):
+    with pytest.raises(StoreError, match=r"newer distfd \(schema 4, known 3\); upgrade"):
         SQLiteStore(path)
     assert path.read_bytes() == before
 

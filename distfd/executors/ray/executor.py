@@ -119,6 +119,11 @@ class RayExecutor(Executor):
         """False where custom resources, such as licences, are asked for: a duplicate takes another."""
         return not self._resources.custom
 
+    @property
+    def idle_slots_are_free(self) -> bool:
+        """False where custom resources, such as licences, are asked for: each evaluation takes some."""
+        return not self._resources.custom
+
     def open(self, objective: Objective) -> Sequence[SlotUp | SlotStarting]:
         """Join or start the cluster and start a worker in each slot; those that are there already.
 
