@@ -49,7 +49,9 @@ if TYPE_CHECKING:
 class Evaluator(DerivativeMethods):
     """Evaluates J and its derivatives, many times over, with the same slots and memory.
 
-    A value known at a point is not computed again: ``value`` and ``gradient`` at one x share the baseline.
+    A value known at a point is not computed again: ``value`` and ``gradient`` at one x share the baseline. What J
+    refers to, the environment and the working directory may be changed between two calls: each call looks at them,
+    and never mixes values of the J before with those of the J after.
 
     Parameters
     ----------
@@ -153,6 +155,7 @@ class Evaluator(DerivativeMethods):
         self._around = DerivativeContext(self._options, self._label, repair, drifts, written)
         self._turn = CallLock()
         self._structure: Any = None
+        self._structured_for = self._session.salt
         self._open: Pending | None = None
         self._told: set[str] | None = None
 
@@ -181,8 +184,7 @@ class Evaluator(DerivativeMethods):
         wait : bool
             Whether to wait until all are up; else the first call begins with those that are.
         """
-        with self._turn:
-            self._settle()
+        with self._turned():
             self._session.start()
             if wait:
                 self._session.wait_until_up()
@@ -228,8 +230,7 @@ class Evaluator(DerivativeMethods):
             If a call came to nothing otherwise: its process died, or it ran past the timeout.
         """
         items = list(iterable)
-        with self._turn:
-            self._settle()
+        with self._turned():
             return map_calls(self._session, fun, items)
 
     @contextlib.contextmanager
@@ -308,19 +309,31 @@ class Evaluator(DerivativeMethods):
             method = self._planned(x, kind, particulars)
             at = self._at(x)
         tally = Tally()
-        with self._turn:
-            self._settle()
+        with self._turned():
             self._open = Pending(
                 at,
                 iterate_method(self._session, method, kind, self._label, tally, raises=self._raises),
                 tally,
                 self._turn,
                 lambda answer, tally: self._derivative(at, kind, particulars, answer, tally),
+                check=self._session.check,
+                note=self._session.note,
                 vector=kind == "jacobian",
             )
             if self._session.warm is None:
                 self._open.pull()  # what the store had, or that the first points are with their slots
             return self._open
+
+    @contextlib.contextmanager
+    def _turned(self) -> Iterator[None]:
+        """One call at a time; inside, no other wave is open, and J is what it is now."""
+        with self._turn:
+            self._settle()
+            self._session.refresh()
+            try:
+                yield
+            finally:
+                self._session.note()
 
     def _settle(self) -> None:
         """Finish the open wave, if there is one."""
@@ -330,7 +343,8 @@ class Evaluator(DerivativeMethods):
 
     def _planned(self, x: ArrayLike, kind: Kind, particulars: dict[str, Any]) -> Method[Answer]:
         if isinstance(particulars.get("sparsity"), str):
-            structure = self._structure
+            with self._turned():  # of a J that has changed the structure may be another
+                structure = self._structure if self._structured_for == self._session.salt else None
             if structure is not None and structure.shape[1] == np.size(np.asarray(x)):
                 particulars["sparsity"] = structure
         return self.method(x, kind, **particulars)
@@ -340,7 +354,7 @@ class Evaluator(DerivativeMethods):
     ) -> DerivativeResult:
         """The result of a call that asked for a derivative."""
         if isinstance(particulars.get("sparsity"), str):
-            self._structure = answer.derivative
+            self._structure, self._structured_for = answer.derivative, self._session.salt
         if self._raises and len(answer.missing):
             raise out_of_range_error(answer, self._label)
         give_warnings(answer.warnings, self._told)
@@ -365,8 +379,7 @@ class Evaluator(DerivativeMethods):
 
         ``raises`` says whether any failure is an error; None: as on_failure has it.
         """
-        with self._turn:
-            self._settle()
+        with self._turned():
             return run_method(
                 self._session, method, task, self._label, raises=self._raises if raises is None else raises
             )

@@ -22,6 +22,7 @@ from distfd.core.failures import EvaluationFailure
 from distfd.core.records import Batch, Failure, Status
 from distfd.workers.argument_reuse import ArgumentLender
 from distfd.workers.messages import CallBatch, CallChunk, EvaluationChunk
+from distfd.workers.process_guard import ProcessGuard
 from distfd.workers.spool import SECONDS, leave
 
 if TYPE_CHECKING:
@@ -52,6 +53,9 @@ class Worker:
         self._own_process = own_process
         self._model: Model | None = None
         self._lender = ArgumentLender()
+        self._guard = ProcessGuard()
+        self._guarded = False
+        """Whether the guard knows the process as J's first point of this chunk finds it."""
         self._evaluations = 0
         self.worn = False
         """Whether this process is to be replaced now; it evaluates nothing more."""
@@ -74,6 +78,7 @@ class Worker:
         failures: dict[int, Failure] = {}
         returned: dict[int, Any] = {}
         states: dict[int, NDArray[np.uint8]] = {}
+        self._guarded &= self._own_process  # elsewhere, others have changed the process meanwhile
         for k, number in enumerate(chunk.index.tolist()):
             if self.worn or (k and time.monotonic() - begin > chunk.budget):
                 break
@@ -86,7 +91,10 @@ class Worker:
             if isinstance(outcome, Failure) and outcome.exception is not None and failures:
                 # Frames hold what J had at hand, x first of all: those of one failure will do.
                 traceback.clear_frames(outcome.exception.__traceback__)
-            ended = started + (time.monotonic() - tick)
+            seconds = time.monotonic() - tick
+            ended = started + seconds
+            if self._guarded:
+                self._put_back(seconds, first=not k)
             if isinstance(outcome, Failure):
                 failures[number] = outcome
                 rows.append((started, ended, outcome.status, np.empty(0)))
@@ -95,7 +103,7 @@ class Worker:
             if isinstance(chunk, EvaluationChunk) and chunk.spool is not None and ended - started >= SECONDS:
                 leave(chunk.spool, k, self._batch(chunk.index[k : k + 1], rows[-1:], failures))
             self._evaluations += 1
-            self.worn = chunk.recycle is not None and chunk.recycle.due(self._evaluations)
+            self.worn = self.worn or (chunk.recycle is not None and chunk.recycle.due(self._evaluations))
         self._lender.end()
         if self.worn:
             self.close()
@@ -125,6 +133,8 @@ class Worker:
 
     def close(self) -> None:
         """End the live J; what goes wrong here cannot change a value any more."""
+        self._guard.close()
+        self._guarded = False
         model, self._model = self._model, None
         try:
             if model is not None:
@@ -135,7 +145,30 @@ class Worker:
     def _live(self) -> Model:
         if self._model is None:
             self._model = self._objective.make()
+            self._guarded = False
+        self._guard_it()  # what J's constructor and setup() left is what each point is to find
         return self._model
+
+    def _guard_it(self) -> None:
+        if not self._guarded:
+            self._guard.remember()
+            self._guarded = True
+
+    def _put_back(self, seconds: float, *, first: bool) -> None:
+        """Leave the process to the next point as the first one found it; or leave no next point to this process."""
+        trouble = self._guard.put_back(seconds, first=first)
+        if trouble is None:
+            return
+        if self._own_process:
+            self.worn = True
+        else:
+            self._guarded = False
+            warnings.warn(
+                f"J has left this process changed, and further points may be of another J: {trouble}; on Ray such a "
+                "process is replaced",
+                RuntimeWarning,
+                stacklevel=2,
+            )
 
     def _evaluate(
         self, chunk: EvaluationChunk, k: int, states: dict[int, NDArray[np.uint8]]
@@ -168,6 +201,7 @@ class Worker:
 
     def _call(self, chunk: CallChunk, k: int, returned: dict[int, Any]) -> NDArray[np.float64] | Failure:
         def value() -> NDArray[np.float64]:
+            self._guard_it()
             returned[int(chunk.index[k])] = chunk.fun(chunk.items[k])
             return _NOTHING
 
