@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from distfd.core.points import single_points
-from distfd.differentiation.auto_step import best
+from distfd.differentiation.auto_step import most_evaluations
 from distfd.differentiation.method import Request, follow
-from distfd.differentiation.noise_survey import EVALUATIONS, survey
+from distfd.differentiation.noise_survey import survey
 from distfd.differentiation.placement import check_offsets, place
-from distfd.differentiation.probe_refinement import CAP, refine
+from distfd.differentiation.probe_refinement import CAP, best, refine
 from distfd.differentiation.stencils import SCHEMES
 
 if TYPE_CHECKING:
@@ -93,6 +93,7 @@ class AccuracyUpgrade:
         done = np.zeros(len(rows), dtype=bool)
         texts: tuple[str, ...] = ()
         more = np.zeros(len(found.baseline))
+        left = most_evaluations(len(rows)) - found.n_evaluations
         for _ in range(2):
             worst = np.argsort(-np.nan_to_num(self._excess(value, bar, rows), nan=np.inf), kind="stable")
             wanting = np.flatnonzero(~done & ~(self._excess(value, bar, rows) <= 1))
@@ -100,7 +101,8 @@ class AccuracyUpgrade:
             at = np.union1d(wanting, sample)
             if not len(at):
                 break
-            search, slopes = yield from refine(site, rows[at], scale, found, vector=self.vector, spent=EVALUATIONS)
+            search, slopes = yield from refine(site, rows[at], scale, found, vector=self.vector, most=left)
+            found, left = search.found, left - search.n_evaluations
             value[at], bar[at], step[at] = best(slopes)
             done[at] = True
             texts += search.doubts()

@@ -166,6 +166,8 @@ class Ladder:
     drifts : bool
         Whether J(x) started from another state than the points do. A central difference does not have it in it, and a
         one-sided one would show by how much J still changed since: x is then asked for again, with the points.
+    room : int, optional
+        Points that may be asked for; no limit where None. Of those that are wanted the first coordinates' come first.
     slope : (a, m) ndarray
         The derivatives; NaN until there is one.
     step : (a,) ndarray
@@ -181,6 +183,7 @@ class Ladder:
     samples: Samples
     baseline: Floats
     drifts: bool = False
+    room: int | None = None
 
     def __post_init__(self) -> None:
         self.slope = np.full((len(self.rows), len(self.baseline)), np.nan)
@@ -228,6 +231,12 @@ class Ladder:
         """
         # In the order of nodes, not of a set, so that a request is the same in every process.
         asked = {c: np.flatnonzero(rows & self._node(c).open) for c, rows in sorted(wanted.items())}
+        if self.room is not None:
+            again = again and self.room > 1
+            cost = np.bincount(np.concatenate([np.empty(0, np.int64), *asked.values()]), minlength=len(self.rows))
+            fits = np.cumsum(cost) <= self.room - again
+            asked = {c: a[fits[a]] for c, a in asked.items()}
+            self.room -= int(cost[fits].sum()) + again
         if not again and not any(len(a) for a in asked.values()):
             return
         every = np.concatenate(list(asked.values()))

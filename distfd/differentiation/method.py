@@ -156,16 +156,21 @@ def check_x(
 MultiRound: TypeAlias = Generator[Request, Wave, Answer]
 
 
-def follow(course: MultiRound, waves: Sequence[Wave]) -> Request | Answer:
+T = TypeVar("T")
+
+
+def follow(course: Generator[Request, Wave, T], waves: Sequence[Wave]) -> Request | T:
     """What a course says after these waves.
 
-    It is run from its start each time: so it stays a pure function of the values, and nothing has to be kept.
+    It is run from its start each time: so it stays a pure function of the values, and nothing has to be kept. What is
+    past floating point in its sums is answered there, whatever the caller's numpy settings are.
     """
-    try:
-        step = next(course)
-        for wave in waves:
-            step = course.send(wave)
-    except StopIteration as stop:
-        answer: Answer = stop.value
-        return answer
+    with np.errstate(all="ignore"):
+        try:
+            step = next(course)
+            for wave in waves:
+                step = course.send(wave)
+        except StopIteration as stop:
+            answer: T = stop.value
+            return answer
     return step

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,8 +23,8 @@ _TRUSTED = LINE - 3
 _ALIKE = 4.0
 """How far apart levels may be that are one and the same noise."""
 
-_STUDENT = (21.20, 5.643, 3.896, 3.298, 3.003, 2.829, 2.715, 2.634, 2.574, 2.527)
-"""Student's t at 98.5 %, for 1 to 10 degrees of freedom."""
+_STUDENT = (31.82, 6.965, 4.541, 3.747, 3.365, 3.143, 2.998, 2.896, 2.821, 2.764)
+"""Student's t at 99 %, for 1 to 10 degrees of freedom; beyond these 2.326 + 4.2 / n is right to 0.02."""
 
 FOUND, QUANTISED, FLAT, UNKNOWN = "found", "quantised", "flat", "unknown"
 STATUSES = {
@@ -46,21 +46,39 @@ class Noise:
     quantum : (m,) ndarray
         The unit in which output is rounded; 0 where nothing says that it is.
     factor : (m,) ndarray
-        How many levels hold the noise with some 97 %; see `confidence`.
+        How many levels hold the noise with some 98 %; see `confidence`.
     status : tuple of str
         Keys of `STATUSES`.
+    freedom : (m,) ndarray of int
+        How many independent values the level was read off; 0 where it was not.
     """
 
     level: Floats
     quantum: Floats
     factor: Floats
     status: tuple[str, ...]
+    freedom: NDArray[np.int64]
 
     @property
     def bound(self) -> Floats:
-        """What the noise hardly ever passes, (m,): half a quantum, or as many levels as hold some 97 % of it."""
+        """What the noise hardly ever passes, (m,): half a quantum, or as many levels as hold some 98 % of it."""
         rounded = np.array([status == QUANTISED for status in self.status])
         return np.where(rounded, self.quantum / 2, self.factor * self.level)
+
+    def pooled(self, squares: Floats, freedom: NDArray[np.int64]) -> Noise:
+        """With further residuals of the same noise: their squares against the level, summed, and how many, (m,) both.
+
+        A level that was not read off values, as one that the user vouches for, stays as it is.
+        """
+        more = np.array([status == FOUND for status in self.status]) & (self.freedom > 0) & (freedom > 0)
+        total = np.where(more, self.freedom + freedom, self.freedom)
+        part = np.sqrt((self.freedom + squares) / np.maximum(self.freedom + freedom, 1))
+        return replace(
+            self,
+            level=np.where(more, self.level * part, self.level),
+            factor=np.where(more, confidence(total), self.factor),
+            freedom=total,
+        )
 
     def shown_by(self, line: Floats) -> bool:
         """Whether a line, (n, m) values, is one of those that showed the noise, in most outputs."""
@@ -88,7 +106,9 @@ class Noise:
 def known_noise(level: Floats | float, outputs: int = 1) -> Noise:
     """A level that the user vouches for."""
     levels = np.broadcast_to(np.asarray(level, dtype=float), (outputs,)).copy()
-    return Noise(levels, np.zeros(outputs), np.full(outputs, 2.2), (FOUND,) * outputs)
+    return Noise(
+        levels, np.zeros(outputs), np.full(outputs, 2.326), (FOUND,) * outputs, np.zeros(outputs, dtype=np.int64)
+    )
 
 
 def difference_levels(values: Floats) -> tuple[Floats, NDArray[np.bool_]]:
@@ -145,8 +165,23 @@ def line_noise(values: Floats) -> tuple[Floats, NDArray[np.int64]]:
     return squares, freedom
 
 
-def estimate(lines: Sequence[Floats]) -> Noise:
-    """What several lines, (n, m) values each, say together.
+def noise_levels(lines: Sequence[Floats], *, bounds: bool = False) -> Floats:
+    """The noise that each line shows by itself, (n, m); NaN where it shows none.
+
+    With ``bounds`` the largest of the last three levels of differences stands for it there: there is no more.
+    """
+    found = []
+    for values in lines:
+        squares, freedom = line_noise(values)
+        most = difference_levels(values)[0][-3:].max(axis=0) if bounds else np.full(len(squares), np.nan)
+        found.append(np.where(freedom > 0, np.sqrt(squares / np.maximum(freedom, 1)), most))
+    return np.array(found)
+
+
+def estimate(lines: Sequence[Floats], others: Sequence[Floats] = ()) -> Noise:
+    """What several lines, (n, m) values each, say together; J's quantum is read off ``others`` too.
+
+    One line alone shows no quantum: a straight J has equal gaps between equally spaced points.
 
     Lines that agree within a factor of 4 are pooled. Where they do not, the largest is right: noise that is alike at
     near points (an adaptive step, an inner iteration) is seen whole only by the longer line.
@@ -157,7 +192,7 @@ def estimate(lines: Sequence[Floats]) -> Noise:
     agree = (freedom > 0) & (each * _ALIKE >= each.max(axis=0))
     total = np.where(agree, freedom, 0).sum(axis=0)
     level = np.sqrt(np.where(agree, squares, 0.0).sum(axis=0) / np.maximum(total, 1))
-    everything = np.concatenate(lines)
+    everything = np.concatenate([*lines, *others])
     unit = quantum(everything)
     flat = (everything == everything[0]).all(axis=0)
     # The last digit that a float64 holds is a quantum too, below which there is nothing.
@@ -167,16 +202,18 @@ def estimate(lines: Sequence[Floats]) -> Noise:
         [(unit > 0) & (level <= 1.5 * rounding), total > 0, flat], [QUANTISED, FOUND, FLAT], default=UNKNOWN
     )
     level = np.where(status == QUANTISED, rounding, np.where(status == UNKNOWN, np.nan, np.maximum(level, floor)))
-    return Noise(level, unit, confidence(total), tuple(status.tolist()))
+    return Noise(level, unit, confidence(total), tuple(status.tolist()), total)
 
 
 def confidence(freedom: NDArray[np.int64]) -> Floats:
-    """How many estimated standard deviations hold 97 % of the noise: Student's t for these degrees of freedom.
+    """How many estimated standard deviations hold 98 % of Gaussian noise: Student's t for these degrees of freedom.
 
-    A level that was read off few values is itself uncertain: of a single line, 2 cover 86 % and 3 cover 95 %.
+    A level that was read off few values is itself uncertain: of a single line, 2 cover 86 % and 3 cover 95 %. Of noise
+    with longer tails than Gauss's these hold some 95 % (measured: Student's t with 3 degrees, Laplace, lognormal).
     """
     at = np.clip(freedom, 1, len(_STUDENT)) - 1
-    return np.where(freedom > 0, np.asarray(_STUDENT)[at], 3.0)
+    few = np.asarray(_STUDENT)[at]
+    return np.where(freedom > 0, np.where(freedom > len(_STUDENT), 2.326 + 4.2 / np.maximum(freedom, 1), few), 3.0)
 
 
 def next_spacing(values: Floats, spacing: float) -> float:

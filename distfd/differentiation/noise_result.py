@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from distfd.differentiation.method import Answer, follow
-from distfd.differentiation.noise_survey import survey
+from distfd.differentiation.noise_survey import Survey, survey
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from distfd.differentiation.base_point import BasePoint
     from distfd.differentiation.method import MultiRound, Request, Wave
-    from distfd.differentiation.noise_survey import Survey
 
 
 @dataclass(frozen=True)
@@ -77,12 +76,6 @@ class NoiseLevel:
         return Answer(nothing, found.baseline, nothing, np.empty(0, dtype=np.int64), noise=float(found.noise.level[0]))
 
     def _found(self, waves: Sequence[Wave]) -> Survey:
-        course = survey(self.site, self.scale, vector=False)
-        try:
-            next(course)
-            for wave in waves:
-                course.send(wave)
-        except StopIteration as stop:
-            found: Survey = stop.value
-            return found
-        raise AssertionError("the lines were not all evaluated")
+        found = follow(survey(self.site, self.scale, vector=False), waves)
+        assert isinstance(found, Survey), "the lines were all evaluated"
+        return found

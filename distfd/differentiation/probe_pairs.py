@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
+_SMOOTH = 4.0
+"""Pairs that are so many deviations apart differ by J's own bending, not by noise."""
 _CLOSE = 1.2
 """Pairs whose sizes differ by less say nothing about each other."""
 
@@ -99,6 +102,14 @@ class ProbePairs:
             _sorted(self.rises, np.where(good[:, None, None], rises, np.nan), order),
         )
 
+    def take(self, coordinates: NDArray[np.int64]) -> ProbePairs:
+        """Those of some coordinates, by their numbers among the a."""
+        return ProbePairs(self.size[coordinates], self.offsets[coordinates], self.rises[coordinates])
+
+    def shifted(self, by: Floats) -> ProbePairs:
+        """The same for a J(x) that is larger by ``by``, (a, m)."""
+        return ProbePairs(self.size, self.offsets, self.rises - by[:, None, None])
+
     def slopes(self, noise: Noise) -> Slopes:
         """Of each pair, then of each pair with the next larger one (fourth order).
 
@@ -135,10 +146,33 @@ class ProbePairs:
 
     def curvature(self, g: int, noise: Noise) -> tuple[Floats, Floats]:
         """J'' by pair g (twice the second divided difference) and its standard deviation, (a, m) both."""
+        weights, value = self._second(g)
+        return value, noise.deviation(weights)
+
+    def residuals(self, noise: Noise) -> tuple[Floats, NDArray[np.int64]]:
+        """What neighbouring pairs do not agree in, against its deviation: squares summed, and how many, (m,) both.
+
+        Slope and curvature of a pair are those of the next larger one but for noise, where J''' and J'''' are too
+        small to see; where they are not (`_SMOOTH` deviations), the two are left out.
+        """
+        squares, freedom = np.zeros(len(noise.level)), np.zeros(len(noise.level), dtype=np.int64)
+        formulas = [(self._formula(g), self._second(g)) for g in range(self.size.shape[1])]
+        for near, far in pairwise(formulas):
+            for (one, value), (two, other) in zip(near, far, strict=True):
+                deviation = noise.deviation(np.concatenate((one, -two), axis=-1))
+                with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+                    apart = np.abs(value - other) / deviation
+                seen = apart <= _SMOOTH
+                squares += (np.where(seen, apart, 0.0) ** 2).sum(axis=0)
+                freedom += seen.sum(axis=0)
+        return squares, freedom
+
+    def _second(self, g: int) -> tuple[Floats, Floats]:
+        """Weights and value of J'' by pair g."""
         one, two = self.offsets[:, g, 0], self.offsets[:, g, 1]
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             weights = np.stack((2 / (one * (one - two)), -2 / (two * (one - two))), axis=1)
-        return (weights[..., None] * self.rises[:, g]).sum(axis=1), noise.deviation(weights)
+            return weights, (weights[..., None] * self.rises[:, g]).sum(axis=1)
 
     def _formula(self, *pairs: int) -> tuple[Floats, Floats]:
         """Weights and value of the derivative at 0 of the polynomial through x and these pairs."""

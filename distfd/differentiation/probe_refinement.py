@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from distfd.core.points import single_points
+from distfd.core.points import join_points, single_points
 from distfd.differentiation.diagnostics import kink_warnings, no_movement_warnings
 from distfd.differentiation.method import Request
 from distfd.differentiation.placement import place
@@ -50,6 +50,14 @@ _TRUE = 1.0
 """A truncation below so many of its own deviations is no truncation: J''' is too small to see, go farther out."""
 _WORTH = 1.5
 """How much farther there must be to go."""
+_KINK = 0.6
+"""Slopes on the two sides of x that differ near by and far off by as much, within this part, are those of a kink."""
+_SHARP = 6.0
+"""... if that is so many deviations of the noise."""
+_LOOKS = 3
+"""Coordinates that are looked at twice in any case: they tell how far what is expected of the others can be trusted."""
+_WIDER = 3.0
+"""A noise that calls for first pairs so many times as far is another one than was thought."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +77,10 @@ class Search:
         Distance of the first pair.
     tried : (a,) ndarray
         Distance of the latest pair, with values or without.
+    blocked : (a, 2) ndarray of bool
+        Whether J had no value above x, or below it, where it had one on the other side.
+    n_evaluations : int
+        How many points were asked for.
     """
 
     site: BasePoint
@@ -79,6 +91,26 @@ class Search:
     pairs: ProbePairs
     first: Floats
     tried: Floats
+    blocked: NDArray[np.bool_]
+    n_evaluations: int = 0
+
+    @property
+    def nearer(self) -> Floats:
+        """Where to go next, (a,), when the latest pair had no value: near by on the other side, or nearer on both."""
+        return np.where(self.blocked.any(axis=1), self.tried / 2.5, self.tried / 8)
+
+    def one_sided(self) -> Floats:
+        """How far the slopes on either side of x are from their mean by the smallest pair, (a, m)."""
+        if not self.pairs.size.shape[1]:
+            return np.zeros((len(self.rows), len(self.found.baseline)))
+        curvature = self.pairs.curvature(0, self.found.noise)[0]
+        return np.asarray(np.nan_to_num(np.abs(curvature) * self.pairs.size[:, 0, None] / 2))
+
+    def with_kinks(self, bar: Floats) -> Floats:
+        """The bars (a, m), wide enough to hold the slopes on both sides where J has a kink."""
+        if not self.pairs.size.shape[1]:
+            return bar
+        return np.where(self._kinked()[:, None], np.fmax(bar, self.one_sided()), bar)
 
     def expected(self) -> Floats:
         """The truncation of the first pair, (a, m), if J''' is to J'' and J' as these are to each other.
@@ -108,11 +140,17 @@ class Search:
         last, every = np.maximum(pairs.count - 1, 0), np.arange(len(self.rows))
         ratio = pairs.size[every, last] / pairs.size[:, 0]
         near, deviation = pairs.curvature(0, noise)
-        far = np.zeros_like(near)
+        far, far_deviation = np.zeros_like(near), np.zeros_like(near)
         for g in range(pairs.size.shape[1]):
-            far = np.where((last == g)[:, None], pairs.curvature(g, noise)[0], far)
+            there, noisy = pairs.curvature(g, noise)
+            far, far_deviation = (
+                np.where((last == g)[:, None], new, old) for new, old in ((there, far), (noisy, far_deviation))
+            )
         with np.errstate(invalid="ignore"):
-            sharp = (np.abs(near) > 0.6 * ratio[:, None] * np.abs(far)) & (np.abs(near) > 6 * deviation)
+            # As much: an outlier among the values is seen at one distance alone, and is less of a slope farther out.
+            alike = np.sign(near) * near > _KINK * np.sign(near) * far * ratio[:, None]
+            alike &= np.sign(near) * far * ratio[:, None] > _KINK * np.abs(near)
+            sharp = alike & (np.abs(near) > _SHARP * deviation) & (np.abs(far) > _SHARP * far_deviation)
             return np.asarray((ratio > 3) & sharp.any(axis=1))
 
     def _first_derivatives(self) -> tuple[Floats, Floats]:
@@ -130,9 +168,12 @@ class Search:
 
 
 def refine(
-    site: BasePoint, rows: NDArray[np.int64], scale: Floats, found: Survey, *, vector: bool, spent: int
+    site: BasePoint, rows: NDArray[np.int64], scale: Floats, found: Survey, *, vector: bool, most: int
 ) -> Generator[Request, Wave, tuple[Search, Slopes]]:
     """Probe coordinates until their slopes are known as well as their noise lets them be.
+
+    Where J looks clean one more line rides with the first pairs. Where that shows noise, or where a line contradicts
+    the slopes, what was taken for J is a ripple on it: all begin again at the distance at which that is noise.
 
     Parameters
     ----------
@@ -142,30 +183,41 @@ def refine(
     scale : (d,) ndarray
     found : Survey
     vector : bool
-    spent : int
-        Evaluations so far: 2 a + 20 are for all, and 4 a + 38 are the most.
+    most : int
+        Evaluations that may be asked for; fewer than 2 a leave coordinates without a slope.
 
     Returns
     -------
     search : Search
+        Its ``found`` is what is known of the noise in the end.
     slopes : Slopes
         All formulas; those of a coordinate with one pair have its expected truncation.
     """
-    search = _begin(site, rows, scale, found)
+    search, left = _begin(site, rows, scale, found), most
     wanted = np.where(search.reach > 0, search.first, np.nan)
+    begun, alike = 0, True
     for turn in range(ROUNDS + 1):
-        asked = np.flatnonzero(np.isfinite(wanted))
+        asked = np.flatnonzero(np.isfinite(wanted))[: left // 2]
         if not len(asked):
             break
         values, search = _place(search, asked, wanted[asked])
-        wave = yield Request(single_points(site.x, np.repeat(rows[asked], 2), values.ravel()), None, vector)
-        search = _take(search, asked, values, wave)
-        spent += 2 * len(asked)
-        if turn == 0:
-            room = max(0, 2 * len(rows) + 20 - spent) // 2
-            wanted = _check(search, room)
-        elif turn < ROUNDS:
-            wanted = _further(search, max(0, 4 * len(rows) + 38 - spent) // 2)
+        points = single_points(site.x, np.repeat(rows[asked], 2), values.ravel())
+        third = turn == 0 and len(rows) == len(site.moving) and left >= 4 * len(rows) and found.wants_third_line
+        wave = yield Request(join_points([points, search.found.third_line(site)]) if third else points, None, vector)
+        left -= len(wave.values)
+        search = _take(search, asked, values, wave.values[: 2 * len(asked)])
+        if third:
+            search = replace(search, found=search.found.with_third_line(site, wave.values[2 * len(asked) :]))
+        wider = _wider(search, certain=turn > begun) if alike and turn < ROUNDS and left >= 2 * len(rows) else None
+        if wider is not None:
+            search, begun, alike = wider, turn + 1, False
+            wanted = np.where(search.reach > 0, search.first, np.nan)
+        elif turn == begun:
+            wanted = _check(search, min(_LOOKS, left // 2))
+        else:
+            wanted = _further(search, left // 2)
+    pooled = search.found.noise.pooled(*search.pairs.residuals(search.found.noise))
+    search = replace(search, found=replace(search.found, noise=pooled), n_evaluations=most - left)
     return search, _judged(search)
 
 
@@ -174,28 +226,76 @@ def _begin(site: BasePoint, rows: NDArray[np.int64], scale: Floats, found: Surve
     # A pair on one side goes out to twice its distance.
     room = np.maximum(np.minimum(up, down), np.maximum(up, down) / 2)
     reach = np.minimum(CAP * scale[rows], room)
+    first = np.minimum(_first_distance(site, rows, scale, found), reach)
+    blocked = np.zeros((len(rows), 2), dtype=bool)
+    return Search(
+        site, rows, scale[rows], reach, found, no_pairs(len(rows), len(found.baseline)), first, first, blocked
+    )
+
+
+def _first_distance(site: BasePoint, rows: NDArray[np.int64], scale: Floats, found: Survey) -> Floats:
     ratio = float(np.median(found.level / found.variation))
-    least = 8 * np.spacing(np.abs(site.x[rows]))
-    first = np.minimum(np.maximum(_FIRST * ratio ** (1 / 3) * scale[rows], least), reach)
-    return Search(site, rows, scale[rows], reach, found, no_pairs(len(rows), len(found.baseline)), first, first)
+    return np.asarray(np.maximum(_FIRST * ratio ** (1 / 3) * scale[rows], 8 * np.spacing(np.abs(site.x[rows]))))
+
+
+def _wider(search: Search, *, certain: bool) -> Search | None:
+    """The search from its beginning, where J is not what its nearest pairs say; None where nothing says so.
+
+    That is where a line that came later shows noise which calls for pairs three times as far; and, once the slopes
+    have bars (``certain``), where a line contradicts them in most outputs.
+    """
+    site, rows = search.site, search.rows
+    scale = search.found.scale
+    if not certain:
+        first = np.minimum(_first_distance(site, rows, scale, search.found), search.reach)
+        return _begin(site, rows, scale, search.found) if np.median(first / search.first) > _WIDER else None
+    slopes = _judged(search)
+    value, bar, _ = best(slopes)
+    # A line leads to one side of x, and a kink has another slope there.
+    gap = search.found.contradicted_by(rows, value, bar + search.one_sided())
+    if gap is None or np.mean(gap.gap > 0) <= 0.5:
+        return None
+    taken = float(np.median(search.pairs.size[:, 0] / search.scale))
+    return _begin(site, rows, scale, search.found.at_larger_scale(gap, taken))
+
+
+def best(slopes: Slopes) -> tuple[Floats, Floats, Floats]:
+    """For each coordinate and output the slope with the smallest bar, that bar, and the coordinate's step.
+
+    The bar is its noise and its truncation, and a part of what noise adds to the latter: a truncation that was read
+    off noisy values comes out too small as often as too large.
+    """
+    bars = slopes.noise + slopes.truncation
+    formula = np.where(np.isfinite(bars) & np.isfinite(slopes.value), bars, np.inf).argmin(axis=0)
+    taken = slopes.take(formula)
+    return taken.value[0], (taken.noise + taken.truncation + 0.3 * taken.doubt)[0], taken.size[0]
 
 
 def _place(search: Search, asked: NDArray[np.int64], size: Floats) -> tuple[Floats, Search]:
-    site, at = search.site, search.rows[asked]
-    size = np.maximum(size, 8 * np.spacing(np.abs(site.x[at])))
-    values, step = place(site.x[at], size, SCHEMES["central"], site.lower[at], site.upper[at])
+    site, at, blocked = search.site, search.rows[asked], search.blocked[asked]
+    x = site.x[at]
+    size = np.maximum(size, 8 * np.spacing(np.abs(x)))
+    # A side on which J has no value is like one beyond a bound.
+    upper, lower = (np.where(blocked[:, k], x, bound[at]) for k, bound in enumerate((site.upper, site.lower)))
+    values, step = place(x, size, SCHEMES["central"], lower, upper)
     tried = search.tried.copy()
     tried[asked] = np.abs(step)
     return values, replace(search, tried=tried)
 
 
-def _take(search: Search, asked: NDArray[np.int64], values: Floats, wave: Wave) -> Search:
+def _take(search: Search, asked: NDArray[np.int64], values: Floats, there: Floats) -> Search:
     a, m = len(search.rows), len(search.found.baseline)
     size, offsets, rises = np.full(a, np.nan), np.full((a, 2), np.nan), np.full((a, 2, m), np.nan)
     offsets[asked] = search.site.offsets(search.rows[asked], values)
     size[asked] = np.abs(offsets[asked, 0])
-    rises[asked] = wave.values.reshape(len(asked), 2, m) - search.found.baseline
-    return replace(search, pairs=search.pairs.add(size, offsets, rises))
+    rises[asked] = there.reshape(len(asked), 2, m) - search.found.baseline
+    failed = ~np.isfinite(rises).all(axis=2) & np.isfinite(offsets)
+    one = failed.sum(axis=1) == 1
+    blocked = search.blocked.copy()
+    for k, side in enumerate((offsets > 0, offsets < 0)):
+        blocked[:, k] |= one & (failed & side).any(axis=1) & ~side.all(axis=1)
+    blocked[blocked.all(axis=1)] = False
+    return replace(search, pairs=search.pairs.add(size, offsets, rises), blocked=blocked)
 
 
 def _check(search: Search, room: int) -> Floats:
@@ -206,7 +306,7 @@ def _check(search: Search, room: int) -> Floats:
     failed = search.pairs.count == 0
     order = np.argsort(-np.where(failed, np.inf, np.nan_to_num(doubt)), kind="stable")[:room]
     wanted = np.full(len(search.rows), np.nan)
-    wanted[order] = np.where(failed, search.tried / 8, _outward(search))[order]
+    wanted[order] = np.where(failed, search.nearer, _outward(search))[order]
     return wanted
 
 
@@ -236,7 +336,7 @@ def _further(search: Search, room: int) -> Floats:
     all_out = bool(out.any()) and np.mean((straight | ~room_out)[checked]) > 0.67
     bending, look = checked & (left > _SHRINK), unseen & ((doubt > _DOUBTFUL) | (all_out & room_out))
     choices = [
-        (count == 0, search.tried / 8, np.inf),
+        (count == 0, search.nearer, np.inf),
         (bending, smallest * _nearer(bent), 10 + left),
         (look & (doubt > _SHRINK), smallest * _nearer(doubt), 5 + doubt),
         (look, _outward(search), 5 + doubt),

@@ -49,6 +49,8 @@ class RepairedMethod:
         other coordinates (their median, by size), and with ``h`` only where it found none.
     drifts : bool
         See `distfd.differentiation.failure_ladder.Ladder`.
+    most : int, optional
+        Evaluations that the method and the ladder may take together; no limit where None.
     """
 
     method: Method[Answer]
@@ -58,6 +60,7 @@ class RepairedMethod:
     vector: bool
     scale: Floats | None = None
     drifts: bool = False
+    most: int | None = None
 
     def advance(self, waves: Sequence[Wave]) -> Request | Answer:
         """The method's own requests, then one for each rung."""
@@ -78,7 +81,14 @@ class RepairedMethod:
             return replace(answer, repaired=dict(sorted(mended.items())))
         samples = gather_samples(waves, self.site.x, rows, len(baseline))
         ladder = Ladder(
-            self.site, rows, self._steps(rows, samples, answer), self.stencil, samples, baseline, self.drifts
+            self.site,
+            rows,
+            self._steps(rows, samples, answer),
+            self.stencil,
+            samples,
+            baseline,
+            self.drifts,
+            None if self.most is None else max(0, self.most - sum(len(wave.values) for wave in waves)),
         )
         yield from ladder.climb(vector=self.vector)
         return _merged(answer, ladder, mended, failed, vector=self.vector)

@@ -10,7 +10,7 @@ import numpy as np
 
 from distfd.core.errors import InputError
 from distfd.differentiation.accuracy import AccuracyUpgrade
-from distfd.differentiation.auto_step import AutoStep
+from distfd.differentiation.auto_step import AutoStep, most_evaluations
 from distfd.differentiation.coloring import make_structure
 from distfd.differentiation.direction_stencils import lengths
 from distfd.differentiation.directional import Directional
@@ -147,9 +147,9 @@ def _first_derivative(setting: Setting, *, vector: bool) -> Method[Answer]:
     if finds_steps or stencil.imaginary:
         # What fails at complex points may well take real ones, at steps that suit these.
         central, size = SCHEMES["central"], typical_sizes(site.x, options.scale) if finds_steps else None
-        return RepairedMethod(
-            method, site, central, nominal_steps(site.x, central, None, options.scale), vector, size, setting.drifts
-        )
+        h = nominal_steps(site.x, central, None, options.scale)
+        most = most_evaluations(len(site.moving)) if isinstance(method, AutoStep) else None
+        return RepairedMethod(method, site, central, h, vector, size, setting.drifts, most)
     return RepairedMethod(method, site, stencil, _steps(setting, stencil), vector, drifts=setting.drifts)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,11 +15,12 @@ from solving import bits, rosenbrock, trigonometric
 from distfd.core.describe import coordinate_label
 from distfd.core.records import Batch, Status
 from distfd.differentiation.accuracy import AccuracyUpgrade
-from distfd.differentiation.auto_step import AutoStep
+from distfd.differentiation.auto_step import AutoStep, most_evaluations
 from distfd.differentiation.base_point import BasePoint
 from distfd.differentiation.gill_step import GillStep
 from distfd.differentiation.method import Answer, Request, Wave
 from distfd.differentiation.probe_refinement import CAP
+from distfd.differentiation.repair import RepairedMethod
 from distfd.differentiation.richardson import Richardson
 from distfd.differentiation.shi_step import ShiStep
 from distfd.differentiation.stencils import RICHARDSON, SCHEMES
@@ -64,7 +66,7 @@ def solve(method: Method[Answer], fun: Callable[[Floats], Any], lost: Any = None
     while isinstance(step := method.advance(waves), Request):
         points = [step.points.dense(k) for k in range(len(step.points))]
         values = np.array([np.atleast_1d(fun(point)) for point in points], dtype=float)
-        status = np.full(len(points), Status.OK, dtype=np.uint8)
+        status = np.where(np.isfinite(values).all(axis=1), Status.OK, Status.CRASH).astype(np.uint8)
         if lost is not None:
             gone = np.array([lost(point) for point in points])
             values[gone], status[gone] = np.nan, Status.CRASH
@@ -111,9 +113,65 @@ def test_components_are_inside_their_bars_and_bars_are_not_wide(name: str) -> No
 def test_auto_keeps_to_its_budget(function: str, level: float) -> None:
     x, fun = noisy(function, level, 1)
     _, waves = solve(AutoStep(site(x), scale(x)), fun)
-    assert evaluations(waves) <= 4 * len(x) + 40
+    assert evaluations(waves) <= 4 * len(x) + 38
     assert len(waves) <= 6
-    assert [len(wave.values) for wave in waves[:2]] == [13, 2 * len(x)]
+    assert [len(wave.values) for wave in waves[:2]] == [13, 2 * len(x) + 6 * (level == 0)]
+
+
+NASTY: dict[str, Callable[[Floats, np.random.Generator], float]] = {
+    "constant": lambda x, rng: 1.0,
+    "linear": lambda x, rng: float(x.sum()),
+    "clean": lambda x, rng: float(np.exp(x).sum() + np.prod(x)),
+    "noise": lambda x, rng: float(x @ x + 1e-6 * rng.normal()),
+    "heavy noise": lambda x, rng: float(x @ x + rng.standard_t(2)),
+    "outliers": lambda x, rng: float(x @ x + 1e-6 * rng.normal() * (100 if rng.random() < 0.1 else 1)),
+    "printed": lambda x, rng: float(f"{np.exp(x).sum():.3e}"),
+    "coarse": lambda x, rng: float(np.round(x.sum(), 1)),
+    "kink": lambda x, rng: float(np.abs(x - 0.5).sum()),
+    "jump": lambda x, rng: float(np.floor(4 * x.sum())),
+    "saw": lambda x, rng: float(x @ x + 1e-4 * (1000 * x.sum() % 1)),
+    "ripple": lambda x, rng: float(x @ x + 1e-4 * np.sin(2000 * x.sum())),
+    "tiny ripple": lambda x, rng: float(x @ x + 1e-12 * np.sin(1e5 * x.sum())),
+    "steep": lambda x, rng: float(np.exp(np.clip(1e6 * (x - 0.5), -300, 300)).sum()),
+    "walls": lambda x, rng: math.nan if (x > 0.5).any() else float(np.exp(x).sum()),
+    "box": lambda x, rng: math.nan if np.abs(x - 0.5).max() > 1e-5 else float(np.exp(x).sum()),
+    "thin box": lambda x, rng: math.nan if np.abs(x - 0.5).max() > 1e-13 else float(np.exp(x).sum()),
+    "holes": lambda x, rng: math.nan if rng.random() < 0.3 else float(np.exp(x).sum()),
+    "islands": lambda x, rng: math.nan if np.sin(1e4 * x.sum()) > 0.5 else float(np.exp(x).sum()),
+    "nowhere": lambda x, rng: math.nan,
+    "huge": lambda x, rng: float(1e300 * np.exp(x).sum()),
+}
+
+
+@given(
+    st.sampled_from(list(NASTY)),
+    st.integers(1, 12),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from([None, (0.5, 9.0), (0.4999, 0.5001)]),
+    st.integers(0, 99),
+)
+@settings(max_examples=100)
+def test_auto_never_takes_more_than_it_says(
+    name: str, d: int, mend: bool, drifts: bool, bounds: tuple[float, float] | None, seed: int
+) -> None:
+    rng, x = np.random.default_rng(seed), np.full(d, 0.5)
+    at = site(x, None if bounds is None else [bounds] * d)
+    method: Method[Answer] = AutoStep(at, scale(x))
+    if mend:
+        h = nominal_steps(x, SCHEMES["central"])
+        most = most_evaluations(d)
+        method = RepairedMethod(method, at, SCHEMES["central"], h, False, scale(x), drifts, most)
+
+    def fun(point: Floats) -> float:
+        # J has a value at x, without which there is nothing.
+        value = NASTY[name](point, rng)
+        return 1.0 if math.isnan(value) and (point == x).all() else value
+
+    answer, waves = solve(method, fun, lost=None)
+    assert evaluations(waves) <= 4 * d + 38
+    assert mend or len(waves) <= 6
+    assert answer.error is not None
 
 
 @pytest.mark.parametrize("function", SOME)
