@@ -183,9 +183,10 @@ class Evaluator(DerivativeMethods):
         """
         with self._turn:
             self._settle()
-            self._session.start()
-            if wait:
-                self._session.wait_until_up()
+            with self._session.wave():
+                self._session.start()
+                if wait:
+                    self._session.wait_until_up()
 
     def emit(self, event: events.Event) -> None:
         """Show an event to the observers."""

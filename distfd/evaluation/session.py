@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import warnings
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from distfd.scheduling.slot_pool import SlotPool
 from distfd.workers.messages import SlotStarting, SlotUp
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from distfd.evaluation.warm_states import WarmStarts
     from distfd.executors.base import Executor
@@ -50,6 +51,8 @@ class Session:
     pool: SlotPool = field(default_factory=lambda: SlotPool(slots=1))
     recycle: Recycle | None = None
     warm: WarmStarts | None = None
+    _depth: int = 0
+    """Waves that have begun and not ended."""
     _troubled: set[int] = field(default_factory=set)
     """Observers that have failed."""
 
@@ -80,6 +83,17 @@ class Session:
     def spool_place(self) -> str | None:
         """Where workers leave long evaluations, in case this process dies; None where they die with it."""
         return self.store.spool_place() if self.executor.has_own_processes else None
+
+    @contextlib.contextmanager
+    def wave(self) -> Iterator[None]:
+        """Inside, slots are in use; after it they may be lent to others. One may begin inside another."""
+        self._depth += 1
+        try:
+            yield
+        finally:
+            self._depth -= 1
+            if not self._depth:
+                self.executor.rest()
 
     def start(self) -> None:
         """Have the executor start its slots, if it has not yet."""
