@@ -182,7 +182,8 @@ def onto_bounds(x: NDArray[np.float64], lower: NDArray[np.float64], upper: NDArr
         size = np.maximum(size, np.where(np.isfinite(bound), np.abs(bound), 0.0))
     near = np.clip(x, lower, upper)
     outside = (x < lower) | (x > upper)
-    return np.where(outside & (np.abs(near - x) <= _ROUND_OFF * size), near, x)
+    with np.errstate(all="ignore"):  # underflow and overflow, where the caller has numpy raise them
+        return np.where(outside & (np.abs(near - x) <= _ROUND_OFF * size), near, x)
 
 
 MultiRound: TypeAlias = Generator[Request, Wave, Answer]
