@@ -11,9 +11,9 @@ from distfd.differentiation.auto_step import best
 from distfd.differentiation.diagnostics import no_movement_warnings
 from distfd.differentiation.failure_ladder import Ladder, failed_coordinates, gather_samples
 from distfd.differentiation.method import Answer, Request, follow
-from distfd.differentiation.noise_survey import survey
 from distfd.differentiation.placement import arrangements
 from distfd.differentiation.probe_refinement import most_evaluations, refine
+from distfd.differentiation.scale_search import scaled_survey
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from distfd.differentiation.base_point import BasePoint
     from distfd.differentiation.failure_ladder import Samples
     from distfd.differentiation.method import Answer, Method, MultiRound, Wave
-    from distfd.differentiation.noise_survey import Survey
+    from distfd.differentiation.scale_search import ScaledSurvey
     from distfd.differentiation.stencils import Stencil
 
     Floats = NDArray[np.float64]
@@ -57,7 +57,7 @@ class RepairedMethod:
         The signed steps it begins with.
     vector : bool
     scale : (d,) ndarray, optional
-        Typical sizes, for a method that finds its own steps and begins with `noise_survey.survey`.
+        Typical sizes, for a method that finds its own steps and begins with `scale_search.scaled_survey`.
     noise : float, optional
         The standard deviation of the noise, as that method was given it.
     most : int
@@ -132,8 +132,7 @@ class RepairedMethod:
         self, answer: Answer, rows: NDArray[np.int64], waves: list[Wave], failed: Failed, texts: dict[int, str]
     ) -> Generator[Request, Wave, Answer]:
         """The answer with those coordinates that have values on one side; adds to ``waves`` and ``texts``."""
-        site, scale = self.site, self.scale
-        assert scale is not None, "of a method that finds its steps"
+        site = self.site
         samples = gather_samples(waves, site.x, rows, _lacking(answer, rows, vector=self.vector))
         bad, above = ~samples.ok, samples.at > samples.x[samples.row]
         up, down = (np.bincount(samples.row[bad & side], minlength=len(rows)) > 0 for side in (above, ~above))
@@ -144,8 +143,9 @@ class RepairedMethod:
         left = self.most - _asked(waves)
         if not len(rows) or left < 2 * len(rows):
             return answer
-        found = self._survey(waves)
-        probing = refine(walled, rows, scale, found, vector=self.vector, spent=most_evaluations(len(rows)) - left)
+        lines = self._lines(waves)
+        found = lines.found
+        probing = refine(walled, rows, lines.scale, found, vector=self.vector, spent=most_evaluations(len(rows)) - left)
         search, slopes = yield from _recorded(probing, waves)
         value, bar, size = best(slopes)
         good = np.isfinite(value).any(axis=1)
@@ -158,16 +158,16 @@ class RepairedMethod:
         filled = _filled(answer, rows[good], value[good], bar[good], (sign * size)[good], vector=self.vector)
         return replace(filled, warnings=filled.warnings + search.doubts())
 
-    def _survey(self, waves: Sequence[Wave]) -> Survey:
-        """What the lines said with which the method began."""
+    def _lines(self, waves: Sequence[Wave]) -> ScaledSurvey:
+        """What the lines said with which the method began, and the scale that tiny coordinates turned out to have."""
         assert self.scale is not None, "of a method that finds its steps"
-        course = survey(self.site, self.scale, vector=self.vector, given=self.noise)
+        course = scaled_survey(self.site, self.scale, vector=self.vector, given=self.noise)
         next(course)
         for wave in waves:
             try:
                 course.send(wave)
             except StopIteration as stop:
-                found: Survey = stop.value
+                found: ScaledSurvey = stop.value
                 return found
         raise AssertionError("the method's first waves are those of the lines")
 

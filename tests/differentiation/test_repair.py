@@ -524,3 +524,15 @@ def test_repairs_under_auto_cost_no_more_than_auto_ever_does(d: int) -> None:
     found = distfd.differentiate(nowhere, x, step="auto", on_failure="repair", executor="serial")
     assert found.missing.tolist() == [0]
     assert found.n_evaluations <= 4 * d + 38
+
+
+def test_a_repair_of_a_tiny_coordinate_is_at_the_scale_that_was_found_for_it() -> None:
+    """Its probes once went out at the default scale of 1, and gave -1.8e5 with a bar of 0.8."""
+
+    def saturation(x: Any) -> float:
+        return math.nan if x[0] > 1e-8 else float(x[0] / (x[0] + 1e-8) + x[1])
+
+    found = distfd.differentiate(saturation, [1e-8, 1.0], step="auto", on_failure="repair", executor="serial")
+    np.testing.assert_allclose(found.derivative, [2.5e7, 1.0], rtol=1e-6)
+    assert found.error is not None
+    assert (np.abs(found.derivative - [2.5e7, 1.0]) <= found.error + 1e-8).all()
