@@ -30,6 +30,7 @@ from distfd.differentiation.probe_refinement import most_evaluations
 from distfd.differentiation.real_differences import CoordinateAxes, DirectionAxes
 from distfd.differentiation.repair import RESERVE, RepairedMethod
 from distfd.differentiation.richardson import Richardson
+from distfd.differentiation.scale_search import safe_sizes
 from distfd.differentiation.second_differences import FOURTH, SECOND, second_order
 from distfd.differentiation.shi_step import ShiStep
 from distfd.differentiation.sparse_jacobian import ProbedJacobian, ProbedStructure, SparseJacobian
@@ -195,7 +196,7 @@ def _grouped(setting: Setting, sparsity: Any) -> Method[Answer]:
             "sparsity: 'probe' takes noise for entries, and does not go with step='auto' or accuracy; give a mask, or "
             "a step"
         )
-    size = typical_sizes(site.x, options.scale)
+    size = _cautious_sizes(setting)
     structure = make_structure(sparsity, site.moving, len(site.x))
     space = groups(site, structure, size)
     h = None
@@ -204,6 +205,15 @@ def _grouped(setting: Setting, sparsity: Any) -> Method[Answer]:
         h = np.minimum.reduceat(steps, space.indptr[:-1]) if len(steps) else np.zeros(0)
     method = _step_finder(options, space.base_point(lambda g: f"group {g} of columns"), np.ones(len(space)), h)
     return GroupedJacobian(space, method, structure)
+
+
+def _cautious_sizes(setting: Setting) -> NDArray[np.float64]:
+    """Typical sizes for slopes along several coordinates at once, (d,): of a tiny coordinate its own size.
+
+    Which of both sizes J has is looked for along single coordinates alone. Here the smaller one is taken: where J has
+    the other, the steps are smaller than need be and the error bars wider; the other way round both would be wrong.
+    """
+    return safe_sizes(setting.site, typical_sizes(setting.site.x, setting.options.scale))
 
 
 def _finds_steps(options: DerivativeOptions) -> bool:
@@ -302,7 +312,7 @@ def _directional(setting: Setting, *, directions: Any) -> Method[Answer]:
 def _along(setting: Setting, directions: NDArray[np.float64], *, single: bool) -> Method[Answer]:
     stencil, options, site = setting.options.stencil, setting.options, setting.site
     if _finds_steps(options):
-        space, row, size = along(site, directions, typical_sizes(site.x, options.scale))
+        space, row, size = along(site, directions, _cautious_sizes(setting))
         h = _steps(setting, stencil) if not isinstance(options.step, NoiseStep) else None
         t = None if h is None else lengths(directions, np.abs(h))[row] * size
         method = _step_finder(options, space.base_point(lambda k: f"direction {row[k]}"), np.ones(len(row)), t)
