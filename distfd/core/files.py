@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import re
 import secrets
 import stat
 import time
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from distfd.core.errors import StoreError
 
@@ -248,6 +249,27 @@ def read_plain(path: str | os.PathLike[str], most: int, *, follow: bool = False)
     if len(found) > most:
         raise OSError(errno.EFBIG, f"it has more than {most / 1e6:g} MB", os.fspath(path))
     return found
+
+
+def parse_json(text: str | bytes) -> Any:
+    """What JSON says that may come from a stranger; a whole number beyond 64 bits becomes a float, and then maybe inf.
+
+    Python's own whole numbers have no end, and fail far from here, where one is put into an array of numbers.
+
+    Raises
+    ------
+    ValueError, RecursionError
+        If it is no JSON.
+    """
+    return json.loads(text, parse_int=_whole)
+
+
+def _whole(digits: str) -> int | float:
+    return int(digits) if len(digits) < _DIGITS_OF_64_BITS else float(digits)
+
+
+_DIGITS_OF_64_BITS = 19
+"""With a sign, or without: 18 digits fit in any case, and distfd writes none that are longer."""
 
 
 def put_aside(path: Path, name: str) -> Path:

@@ -14,7 +14,15 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from distfd.core.errors import InputError, StoreError
-from distfd.core.files import check_own_folder, make_folders, owner_only, put_aside, read_plain, replace_file
+from distfd.core.files import (
+    check_own_folder,
+    make_folders,
+    owner_only,
+    parse_json,
+    put_aside,
+    read_plain,
+    replace_file,
+)
 
 _MARK = "submitted.json"
 _LONGEST_MARK = 10_000
@@ -87,7 +95,7 @@ def _make_way(output: Path) -> Path | None:
 
 def _owner(output: Path) -> str | None:
     try:
-        found = json.loads(read_plain(output / _MARK, _LONGEST_MARK))
+        found = parse_json(read_plain(output / _MARK, _LONGEST_MARK))
         return str(found["job"])
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return None

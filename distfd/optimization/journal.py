@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distfd.core.errors import StoreError
-from distfd.core.files import open_ours, open_to_add
+from distfd.core.files import open_ours, open_to_add, parse_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -130,7 +130,7 @@ class Journal:
             raise StoreError(f"{path} cannot be read: {error.strerror}") from error
         try:
             for line in whole:
-                self._take(json.loads(line))
+                self._take(parse_json(line))
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise StoreError(f"{path} is damaged ({error}); move it away to begin the optimisation anew") from error
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from distfd.core.files import open_plain
+from distfd.core.files import open_plain, parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,7 +71,7 @@ def _entries(path: Path) -> Iterator[dict[str, Any]]:
         with open_plain(path) as file:
             while line := file.readline(_LINE):
                 try:
-                    entry = json.loads(line.decode("utf-8", "replace"))
+                    entry = parse_json(line.decode("utf-8", "replace"))
                 except (ValueError, RecursionError):
                     continue
                 if isinstance(entry, dict):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distfd.core.errors import ConfigError, InputError
-from distfd.core.files import read_plain
+from distfd.core.files import parse_json, read_plain
 from distfd.reporting.attempts import BASELINE, UNKNOWN, Attempts, read_attempts
 from distfd.reporting.log_file import RunLog, read_log
 from distfd.run_directory.directory import RunDirectory
@@ -173,7 +172,7 @@ def _kept_folders(work: Path) -> list[KeptFolder]:
     outcomes = sorted(work.glob("*/distfd-outcome.json"))[: 4 * _FOLDERS] if work.is_dir() else []
     for outcome in outcomes:
         try:
-            told = json.loads(read_plain(outcome, _LARGEST_OUTCOME).decode("utf-8", "replace"))
+            told = parse_json(read_plain(outcome, _LARGEST_OUTCOME).decode("utf-8", "replace"))
             folder = KeptFolder(
                 f"{work.name}/{outcome.parent.name}", str(told.get("status", "")), str(told.get("failure", ""))
             )

@@ -15,6 +15,7 @@ from distfd.core.files import (
     check_ours,
     check_own_folder,
     make_folders,
+    parse_json,
     put_aside,
     read_plain,
     remove_unfinished,
@@ -239,7 +240,7 @@ class RunDirectory:
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        found = json.loads(read_plain(path, _LARGEST))
+        found = parse_json(read_plain(path, _LARGEST))
     except (OSError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import time
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distfd.core.errors import InputError
-from distfd.core.files import open_plain
+from distfd.core.files import open_plain, parse_json
 from distfd.objectives.command.archive import count_archives
 from distfd.objectives.command.work_folder import count_kept
 from distfd.observers.progress_state import duration
@@ -189,7 +188,7 @@ def _last_events(log: Path) -> dict[str, dict[str, Any]]:
         return found
     for line in lines:
         try:
-            event = json.loads(line)
+            event = parse_json(line)
             kind = event["event"]
             if not isinstance(kind, str) or _time(event) is None or not _as_written(event):
                 continue

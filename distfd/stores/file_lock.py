@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from distfd.core.errors import StoreError
-from distfd.core.files import ForeignFileError, open_ours, open_plain
+from distfd.core.files import ForeignFileError, open_ours, open_plain, parse_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -171,7 +171,7 @@ def _is_note(fd: int) -> bool:
 
 def _read(fd: int) -> str:
     try:
-        note = json.loads(os.pread(fd, _LONGEST_NOTE, 0))
+        note = parse_json(os.pread(fd, _LONGEST_NOTE, 0))
         host, since = str(note["host"])[:255], str(note["since"])[:40]
         return f"process {int(note['pid'])} on {host} since {since}"
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):

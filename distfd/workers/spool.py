@@ -19,7 +19,7 @@ from zlib import crc32
 import numpy as np
 
 from distfd.core.errors import StoreError
-from distfd.core.files import read_plain, replace_file
+from distfd.core.files import parse_json, read_plain, replace_file
 from distfd.core.records import DOUBLE, Batch, Failure, Status
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def read(path: Path) -> tuple[NDArray[np.uint64], Batch]:
         If it does not match its checksum.
     """
     try:
-        record = json.loads(read_plain(path, _LARGEST))
+        record = parse_json(read_plain(path, _LARGEST))
         if record.pop("checksum") != _checksum(record):
             raise DamagedSpoolError("it does not match its checksum")
         key = np.frombuffer(bytes.fromhex(record["key"]), "<u8").astype(np.uint64).reshape(1, 2)

@@ -58,9 +58,9 @@ CASES: dict[str, tuple[dict[str, Any], str, int, str, str]] = {
 
 def write(folder: Path, objective: dict[str, Any], on_failure: str) -> None:
     (folder / "model.py").write_text(MODEL)
-    (folder / "deck.j2").write_text("{{ width }}")
+    (folder / "deck.j2").write_text("{{ width }} {{ mass }}")
     if "command" in objective:
-        code = f"test $(cat deck) = 2 || {objective['command']}; echo 1"
+        code = f"test $(cut -d' ' -f1 deck) = 2 || {objective['command']}; echo 1"
         argv = ["no-such-simulator"] if objective["command"] is None else ["sh", "-c", code]
         outputs = {"J": {"file": "stdout", "regex": "(.+)"}}
         objective = {"command": {"argv": argv, "inputs": {"deck": "deck.j2"}, "outputs": outputs}}
