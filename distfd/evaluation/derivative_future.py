@@ -44,6 +44,8 @@ class Pending:
         turn: CallLock,
         finish: Callable[[Answer, Tally], DerivativeResult],
         *,
+        check: Callable[[], None],
+        note: Callable[[], None],
         vector: bool,
         partial: bool = False,
     ) -> None:
@@ -53,6 +55,8 @@ class Pending:
         self._steps = steps
         self._turn = turn
         self._finish = finish
+        self._check = check
+        self._note = note
         self._vector = vector
         self._partial = partial
         """Whether J(x) may lack some of J's outputs."""
@@ -118,7 +122,11 @@ class Pending:
         if self.done:
             return
         try:
-            step = next(self._steps)
+            self._check()
+            try:
+                step = next(self._steps)
+            finally:
+                self._note()
         except StopIteration as ended:
             answer: Answer = ended.value
             self.done, self._answer, self._value = True, answer, answer.value

@@ -50,7 +50,9 @@ if TYPE_CHECKING:
 class Evaluator(DerivativeMethods):
     """Evaluates J and its derivatives, many times over, with the same slots and memory.
 
-    A value known at a point is not computed again: ``value`` and ``gradient`` at one x share the baseline.
+    A value known at a point is not computed again: ``value`` and ``gradient`` at one x share the baseline. What J
+    refers to, the environment and the working directory may be changed between two calls: each call looks at them,
+    and never mixes values of the J before with those of the J after.
 
     Parameters
     ----------
@@ -154,6 +156,7 @@ class Evaluator(DerivativeMethods):
         self._around = DerivativeContext(self._options, self._label, repair, drifts, written, objective.writes_text)
         self._turn = CallLock()
         self._structure: ProbedStructure | None = None
+        self._structured_for = self._session.salt
         self._open: Pending | None = None
         self._told: set[str] | None = None
 
@@ -182,8 +185,7 @@ class Evaluator(DerivativeMethods):
         wait : bool
             Whether to wait until all are up; else the first call begins with those that are.
         """
-        with self._turn:
-            self._settle()
+        with self._turned():
             self._session.start()
             if wait:
                 self._session.wait_until_up()
@@ -229,8 +231,7 @@ class Evaluator(DerivativeMethods):
             If a call came to nothing otherwise: its process died, or it ran past the timeout.
         """
         items = list(iterable)
-        with self._turn:
-            self._settle()
+        with self._turned():
             return map_calls(self._session, fun, items)
 
     @contextlib.contextmanager
@@ -284,7 +285,10 @@ class Evaluator(DerivativeMethods):
         EvaluationError
             If a component has no value (where on_failure="raise"), or J fails at x itself.
         """
-        return self._derivative(self._at(x), kind, *self.solve(self._planned(x, kind, particulars), kind))
+        at = self._at(x)
+        with self._turned():
+            answer, tally = self._run(self._planned(x, kind, particulars), kind)
+        return self._derivative(at, kind, answer, tally)
 
     def begin(self, x: ArrayLike, *, kind: Kind | Literal["value"] = "gradient", **particulars: Any) -> Pending:
         """Send out all points of a derivative at x, and come back at once; arguments as for `differentiate`.
@@ -302,27 +306,35 @@ class Evaluator(DerivativeMethods):
         InputError
             As `differentiate`.
         """
-        if kind == "value":
-            at = self._at(x)
-            method: Method[Answer] = Value(dense_points([at]))
-        else:
-            method = self._planned(x, kind, particulars)
-            at = self._at(x)
+        at = self._at(x)
         tally = Tally()
-        with self._turn:
-            self._settle()
+        with self._turned():
+            method = Value(dense_points([at])) if kind == "value" else self._planned(x, kind, particulars)
             self._open = Pending(
                 at,
                 iterate_method(self._session, method, kind, self._label, tally, raises=self._raises),
                 tally,
                 self._turn,
                 lambda answer, tally: self._derivative(at, kind, answer, tally),
+                check=self._session.check,
+                note=self._session.note,
                 vector=kind == "jacobian",
                 partial=not self._raises,
             )
             if self._session.warm is None:
                 self._open.pull()  # what the store had, or that the first points are with their slots
             return self._open
+
+    @contextlib.contextmanager
+    def _turned(self) -> Iterator[None]:
+        """One call at a time; inside, no other wave is open, and J is what it is now."""
+        with self._turn:
+            self._settle()
+            self._session.refresh()
+            try:
+                yield
+            finally:
+                self._session.note()
 
     def _settle(self) -> None:
         """Finish the open wave, if there is one."""
@@ -331,8 +343,9 @@ class Evaluator(DerivativeMethods):
             pending.settle()
 
     def _planned(self, x: ArrayLike, kind: Kind, particulars: dict[str, Any]) -> Method[Answer]:
+        """A plan from what is known of J, for inside `_turned`: what was known of another J is forgotten there."""
         if isinstance(particulars.get("sparsity"), str) and particulars["sparsity"] == "probe":
-            known = self._structure
+            known = self._structure if self._structured_for == self._session.salt else None
             if known is not None and known.structure.shape[1] == np.size(np.asarray(x)):
                 particulars = {**particulars, "sparsity": known}
         return self.method(x, kind, **particulars)
@@ -340,7 +353,7 @@ class Evaluator(DerivativeMethods):
     def _derivative(self, at: NDArray[np.float64], kind: str, answer: Answer, tally: Tally) -> DerivativeResult:
         """The result of a call that asked for a derivative."""
         if answer.structure is not None:
-            self._structure = answer.structure
+            self._structure, self._structured_for = answer.structure, self._session.salt
         if self._raises and len(answer.missing):
             raise out_of_range_error(answer, self._label)
         result = self.result(at, answer, tally, kind)
@@ -365,11 +378,12 @@ class Evaluator(DerivativeMethods):
 
         ``raises`` says whether any failure is an error; None: as on_failure has it.
         """
-        with self._turn:
-            self._settle()
-            return run_method(
-                self._session, method, task, self._label, raises=self._raises if raises is None else raises
-            )
+        with self._turned():
+            return self._run(method, task, raises=raises)
+
+    def _run(self, method: Method[A], task: str, *, raises: bool | None = None) -> tuple[A, Tally]:
+        raises = self._raises if raises is None else raises
+        return run_method(self._session, method, task, self._label, raises=raises)
 
     def result(self, x: NDArray[np.float64], answer: Answer, tally: Tally, kind: str = "gradient") -> DerivativeResult:
         """A method's answer at x as a result."""

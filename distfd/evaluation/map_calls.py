@@ -43,10 +43,11 @@ def map_calls(session: Session, fun: Callable[[Any], Any], items: Sequence[Any])
     pool = replace(session.pool, times=EvaluationTimes())
     epoch = time.time() - time.monotonic()
     scheduler = Scheduler(np.arange(len(items)), None, session.policy, pool, epoch=epoch)
+    series = object()
     returned: dict[int, Any] = {}
     failed: list[Batch] = []
     with contextlib.closing(
-        run_event_loop(session, scheduler, lambda submit: _chunk(submit, fun, items, session))
+        run_event_loop(session, scheduler, lambda submit: _chunk(submit, fun, items, session, series))
     ) as driven:
         for step in driven:
             for attempts in step.attempts if isinstance(step, AttemptsEnded) else ():
@@ -63,6 +64,9 @@ def map_calls(session: Session, fun: Callable[[Any], Any], items: Sequence[Any])
     return [returned[k] for k in range(len(items))]
 
 
-def _chunk(submit: Submit, fun: Callable[[Any], Any], items: Sequence[Any], session: Session) -> CallChunk:
+def _chunk(
+    submit: Submit, fun: Callable[[Any], Any], items: Sequence[Any], session: Session, series: object
+) -> CallChunk:
     chosen = tuple(items[k] for k in submit.index.tolist())
-    return CallChunk(submit.chunk, submit.index, fun, chosen, session.policy.timeout, submit.budget, session.recycle)
+    timeout = session.policy.timeout
+    return CallChunk(submit.chunk, submit.index, fun, chosen, timeout, submit.budget, session.recycle, series)

@@ -7,17 +7,19 @@ import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from distfd.core.errors import DistfdError
+from distfd.core.errors import DistfdError, InputError
 from distfd.core.records import DOUBLE
 from distfd.differentiation.step_limits import NOTHING_KNOWN, Known
 from distfd.evaluation.stall_notice import StallNotice, why_waiting
 from distfd.results import events
 from distfd.scheduling.slot_pool import SlotPool
+from distfd.stores.registry import changed_salt
 from distfd.workers.messages import SlotStarting, SlotUp
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from distfd.evaluation.objective_watch import ObjectiveWatch
     from distfd.evaluation.warm_states import WarmStarts
     from distfd.executors.base import Executor
     from distfd.objectives.base import Objective
@@ -59,6 +61,8 @@ class Session:
     warm: WarmStarts | None = None
     bits: int = DOUBLE
     known: Known = NOTHING_KNOWN
+    watch: ObjectiveWatch | None = None
+    """Sees whether J has changed in this process; None: nobody looks."""
     _troubled: set[int] = field(default_factory=set)
     """Observers that have failed."""
 
@@ -86,6 +90,51 @@ class Session:
                         stacklevel=2,
                     )
 
+    def refresh(self) -> bool:
+        """See that J is what it was in the last call; where it has changed, go on with it as another J.
+
+        Nothing that is known of the old one is used for the new: values have other keys, workers get J anew, and no
+        point starts from a state that the old one left.
+
+        Returns
+        -------
+        bool
+            Whether it has changed.
+        """
+        if self.watch is None:
+            return False
+        changed = self.watch.changed
+        if changed or self.watch.restless:
+            self.watch.note()
+            self.objective = self.watch.objective
+        if not changed:
+            return False
+        self.salt = changed_salt(self.store, self.objective)
+        self.bits, self.known = DOUBLE, NOTHING_KNOWN
+        if self.warm is not None:
+            self.warm.forget()
+        return True
+
+    def note(self) -> None:
+        """After an evaluation in this process: what J has changed of itself there is no change of J."""
+        if self.watch is not None and not self.executor.has_own_processes and self.watch.changed:
+            self.watch.note()
+
+    def check(self) -> None:
+        """Before an evaluation in this process, for a call that began before: see that J is still the same.
+
+        Raises
+        ------
+        InputError
+            If it is not: the values of two would be mixed.
+        """
+        if self.watch is not None and not self.executor.has_own_processes and self.watch.changed:
+            raise InputError(
+                "J, an object that it refers to, the environment or the working directory was changed between begin() "
+                "and result(), and this executor evaluates in this process: the derivative would mix two functions; "
+                "change it before begin() or after result()"
+            )
+
     def spool_place(self) -> str | None:
         """Where workers leave long evaluations, in case this process dies; None where they die with it."""
         return self.store.spool_place() if self.executor.has_own_processes else None
@@ -100,7 +149,19 @@ class Session:
                 self.emit(events.SlotStarted(up.slot, up.host, up.pid, up.output))
 
     def wait(self, seconds: float) -> Sequence[Report]:
-        """What the slots report; there may be more or fewer of them since."""
+        """What the slots report; there may be more or fewer of them since.
+
+        Raises
+        ------
+        InputError
+            If the slots have the J of another Evaluator by now: none of its values is taken for one of this J.
+        """
+        opened = self.executor.opened_for
+        if opened is not None and opened is not self.objective:
+            raise InputError(
+                "another Evaluator has used this executor since begin(), and its slots evaluate that one's J now; take "
+                "the result before, or give each Evaluator an executor of its own"
+            )
         reports = self.executor.wait(seconds)
         self.pool.slots = max(1, self.executor.slots)
         return reports

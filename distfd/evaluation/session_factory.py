@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from distfd.core.errors import InputError
+from distfd.evaluation.objective_watch import ObjectiveWatch
 from distfd.evaluation.outcome import give_warnings
 from distfd.evaluation.session import Session
 from distfd.evaluation.warm_starts import make_warm
@@ -63,6 +64,8 @@ def open_session(
     objective = as_objective(fun, args, kwargs, version)
     if names is not None:
         objective = objective.named(names)
+    watch = ObjectiveWatch(objective)
+    objective = watch.objective
     warmth = make_warm(warm, objective)
     give_warnings(objective.doubts)
     if imaginary and not objective.takes_complex:
@@ -85,5 +88,6 @@ def open_session(
         pool=SlotPool(slots=1),
         recycle=as_recycle(recycle),
         warm=warmth,
+        watch=watch,
     )
     return session, owned

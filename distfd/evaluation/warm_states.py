@@ -76,6 +76,11 @@ class WarmStarts:
         """A new call."""
         self._started, self._start = False, None
 
+    def forget(self) -> None:
+        """J has changed: nothing starts from a state that the old one left."""
+        self._started, self._start, self._accepted, self._latest = False, None, None, None
+        self._known.clear()
+
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
         """Inside, nothing is accepted but by `accept`."""

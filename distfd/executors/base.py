@@ -68,6 +68,11 @@ class Executor(ABC):
         """Give every slot back."""
 
     @property
+    def opened_for(self) -> Objective | None:
+        """The objective that the slots have now; None where there are none, or the executor does not say."""
+        return None
+
+    @property
     def duplicates_are_free(self) -> bool:
         """Whether what an idle slot does in vain costs nothing, no licence among it."""
         return True
@@ -122,6 +127,11 @@ class _Adapted(Executor):
 
     def close(self) -> None:
         self._given.close()
+
+    @property
+    def opened_for(self) -> Objective | None:
+        found: Objective | None = getattr(self._given, "opened_for", None)
+        return found
 
     @property
     def duplicates_are_free(self) -> bool:

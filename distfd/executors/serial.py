@@ -45,6 +45,11 @@ class SerialExecutor(Executor):
         self._queue: deque[Chunk] = deque()
         self._news: deque[SlotUp] = deque()
 
+    @property
+    def opened_for(self) -> Objective | None:
+        """The objective that was opened last."""
+        return self._objective
+
     def open(self, objective: Objective) -> Sequence[SlotUp]:
         """Take the objective; its model is made with the first point."""
         self._queue.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dis
+from functools import lru_cache
 from types import CodeType
 from typing import TYPE_CHECKING
 
@@ -40,12 +41,14 @@ def constants(code: CodeType) -> tuple[object, ...]:
     )
 
 
+@lru_cache(maxsize=20_000)
 def global_names(code: CodeType) -> frozenset[str]:
     """Names that the code, or code within it, reads as globals."""
     reads = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}
     return frozenset(i.argval for part in _within(code) for i in dis.get_instructions(part) if i.opname in reads)
 
 
+@lru_cache(maxsize=20_000)  # functions of a code object alone
 def used_names(code: CodeType) -> frozenset[str]:
     """All names, those of attributes too, in the code and in code within it."""
     return frozenset(name for part in _within(code) for name in part.co_names)
@@ -53,15 +56,23 @@ def used_names(code: CodeType) -> frozenset[str]:
 
 def imports(code: CodeType, package: str) -> list[str]:
     """Full names of the modules that the code imports when it runs."""
-    names: set[str] = set()
+    found: set[str] = set()
+    for name, level, names in import_statements(code):
+        found.update(resolve(name, level, names, package))
+    return sorted(found)
+
+
+@lru_cache(maxsize=20_000)
+def import_statements(code: CodeType) -> tuple[tuple[str, int, tuple[str, ...]], ...]:
+    """The module, level and names of each import in the code."""
+    found = []
     for part in _within(code):
         steps = list(dis.get_instructions(part))
         for k, step in enumerate(steps):
             if step.opname == "IMPORT_NAME":
                 # The two constants before are the level and the names after `import`.
-                level, fromlist = steps[k - 2].argval, steps[k - 1].argval or ()
-                names.update(resolve(step.argval, level, fromlist, package))
-    return sorted(names)
+                found.append((step.argval, steps[k - 2].argval, tuple(steps[k - 1].argval or ())))
+    return tuple(found)
 
 
 def _within(code: CodeType) -> Iterator[CodeType]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def function(obj: types.FunctionType) -> Anatomy:
     """A function: its code, what is bound to it, and what its code names."""
     code = obj.__code__
-    cells = [_cell(cell) for cell in obj.__closure__ or ()]
+    cells = [cell_content(cell) for cell in obj.__closure__ or ()]
     parts: list[tuple[str, Any]] = [
         ("code", code),
         ("defaults", obj.__defaults__),
@@ -55,7 +55,8 @@ def _attributes(module: types.ModuleType, names: frozenset[str], seen: set[str])
             yield f"{module.__name__}.{name}", value
 
 
-def _cell(cell: types.CellType) -> object:
+def cell_content(cell: types.CellType) -> object:
+    """What a closure's variable holds."""
     try:
         return cell.cell_contents
     except ValueError:

@@ -6,10 +6,13 @@ from collections import deque
 from dataclasses import dataclass
 from functools import partial
 from types import BuiltinFunctionType, FunctionType, MethodType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distfd.fingerprint.anatomy import describe
 from distfd.fingerprint.graph_digest import Anatomy, ModuleName, Node, atom, graph_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _MOST_PARTS = 2_000_000
 _NAMED = (type, FunctionType, BuiltinFunctionType, MethodType)
@@ -27,7 +30,13 @@ class Fingerprint:
     """What cannot be told apart across processes, where it is, and what to do."""
 
 
-def fingerprint(obj: Any, *, version: str | None = None) -> Fingerprint:
+def fingerprint(
+    obj: Any,
+    *,
+    version: str | None = None,
+    anatomy: Callable[[Any], Anatomy] = describe,
+    most: int | None = None,
+) -> Fingerprint:
     """Digest all that the values an object computes can depend on.
 
     Of a function: its bytecode, defaults, closure, and the globals it names, with all that these refer to in turn; of
@@ -42,14 +51,19 @@ def fingerprint(obj: Any, *, version: str | None = None) -> Fingerprint:
     version : str, optional
         Stands for the callable, its code and all it refers to: its name and the version are digested in its place. The
         rest of a tuple is digested as always.
+    anatomy : callable
+        What an object is made of; another than the usual one sees less of it, in less time.
+    most : int
+        Objects at which one gives up, 2 million by default: all that have more have one digest.
     """
+    most = _MOST_PARTS if most is None else most
     if version is None:
-        return _digest(obj, vouched=False)
+        return _digest(obj, anatomy, most, vouched=False)
     fun, *rest = obj if isinstance(obj, tuple) and obj else (obj,)
-    return _digest(("version", _name(fun), version, *rest), vouched=True)
+    return _digest(("version", _name(fun), version, *rest), anatomy, most, vouched=True)
 
 
-def _digest(root: Any, *, vouched: bool) -> Fingerprint:
+def _digest(root: Any, anatomy_of: Callable[[Any], Anatomy], most: int, *, vouched: bool) -> Fingerprint:
     nodes: list[Node] = []
     # Each object with where it was met, kept alive so that no id is given twice.
     met: list[tuple[Any, int, str]] = []
@@ -67,20 +81,20 @@ def _digest(root: Any, *, vouched: bool) -> Fingerprint:
         return numbers[key]
 
     number(root, -1, "")
-    while waiting and len(nodes) <= _MOST_PARTS:
+    while waiting and len(nodes) <= most:
         k = waiting.popleft()
         simple = atom(met[k][0])
         if simple is not None:
             nodes[k].label = b"atom " + simple
             continue
-        anatomy = _anatomy(met[k][0])
+        anatomy = _anatomy(met[k][0], anatomy_of)
         nodes[k].label = anatomy.label
         nodes[k].ordered = [(place, number(part, k, place)) for place, part in anatomy.ordered]
         nodes[k].unordered = [number(part, k, place) for place, part in anatomy.unordered]
         if anatomy.unstable and unstable is None:
             unstable = f"{_where(met, k)} is {anatomy.unstable}"
     if waiting:
-        nodes, unstable = [Node(b"vast")], f"{_name(root)} refers to more than {_MOST_PARTS} objects"
+        nodes, unstable = [Node(b"vast")], f"{_name(root)} refers to more than {most} objects"
     # Not even a version speaks for arguments that were not seen.
     if unstable is None or (vouched and not waiting):
         return Fingerprint(graph_digest(nodes).hex(), stable=True)
@@ -92,9 +106,9 @@ def _digest(root: Any, *, vouched: bool) -> Fingerprint:
     )
 
 
-def _anatomy(obj: Any) -> Anatomy:
+def _anatomy(obj: Any, anatomy_of: Callable[[Any], Anatomy]) -> Anatomy:
     try:
-        return describe(obj)
+        return anatomy_of(obj)
     except Exception as error:
         # Attributes of a stranger's object may do anything when they are read.
         what = f"a {type(obj).__qualname__}"

@@ -7,7 +7,7 @@ import importlib.util
 import sys
 import sysconfig
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,22 +42,60 @@ def origin(name: str) -> Origin | None:
 
 def source_digest(path: Path) -> bytes:
     """What the source says: its syntax tree, so that comments and the place of lines do not count."""
-    tree = _parse(path)
+    content = path.read_bytes()
+    tree = _parse(content) if path.suffix == ".py" else None
     # An extension module has no source, only its bytes.
-    return path.read_bytes() if tree is None else ast.dump(tree).encode(errors="surrogatepass")
+    return content if tree is None else ast.dump(tree).encode(errors="surrogatepass")
 
 
 def imported_by(name: str, path: Path) -> list[str]:
     """Full names of the modules that a local module imports anywhere in its source."""
-    tree = _parse(path)
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-    names: set[str] = set()
+    found: set[str] = set()
+    statements = imports_in(path.read_bytes()) if path.suffix == ".py" else ()
+    for module, level, names in statements:
+        found.update((module,) if names is None else resolve(module, level, names, package))
+    return sorted(found - {name})
+
+
+@lru_cache(maxsize=5000)
+def imports_in(source: bytes) -> tuple[tuple[str, int, tuple[str, ...] | None], ...]:
+    """The module, level and names of each import in a text; the names are None for ``import module``."""
+    tree = _parse(source)
+    found: list[tuple[str, int, tuple[str, ...] | None]] = []
     for node in () if tree is None else ast.walk(tree):
         if isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
+            found += [(alias.name, 0, None) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            names.update(resolve(node.module or "", node.level, [alias.name for alias in node.names], package))
-    return sorted(names - {name})
+            found.append((node.module or "", node.level, tuple(alias.name for alias in node.names)))
+    return tuple(found)
+
+
+def imported_names(source: bytes, name: str, *, package: bool) -> list[str]:
+    """Full names of what a module's text imports, and of what it imports from there: modules among them, or not."""
+    of = name if package else name.rpartition(".")[0]
+    found: set[str] = set()
+    for module, level, names in imports_in(source):
+        try:
+            full = importlib.util.resolve_name("." * level + module, of)
+        except ImportError:
+            continue
+        found.update((full, *(f"{full}.{part}" for part in names or () if part != "*")))
+    return sorted(found)
+
+
+def local_file(name: str, folders: Sequence[str]) -> Path | None:
+    """The source file of a module of the user's own, on sys.path or else in these folders; it is not imported."""
+    place = origin(name)
+    if place is not None:
+        own = place.version is None and place.file is not None and place.file.suffix == ".py"
+        return place.file if own else None
+    for folder in folders:
+        stem = Path(folder).joinpath(*name.split("."))
+        for file in (stem / "__init__.py", stem.with_suffix(".py")):
+            if file.is_file():
+                return file
+    return None
 
 
 def resolve(name: str, level: int, fromlist: Sequence[str], package: str) -> list[str]:
@@ -68,6 +106,11 @@ def resolve(name: str, level: int, fromlist: Sequence[str], package: str) -> lis
         return []
     parts = [f"{full}.{part}" for part in fromlist if part != "*"]
     return [full, *(part for part in parts if part in sys.modules or _find(part) is not None)]
+
+
+def is_installed_file(top: str, file: str) -> bool:
+    """Whether a file of a top-level module is installed or Python's own, and known by a version."""
+    return _version(top, file) is not None
 
 
 def _find(name: str) -> ModuleSpec | None:
@@ -154,10 +197,8 @@ def _distribution_version(top: str) -> str | None:
     return None
 
 
-def _parse(path: Path) -> ast.Module | None:
-    if path.suffix != ".py":
-        return None
+def _parse(source: bytes) -> ast.Module | None:
     try:
-        return ast.parse(path.read_bytes())
+        return ast.parse(source)
     except (SyntaxError, ValueError):
         return None

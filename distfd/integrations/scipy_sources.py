@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -12,7 +11,6 @@ from distfd.core.errors import EvaluationError, InputError
 from distfd.core.points import dense_points
 from distfd.evaluation.evaluator import Evaluator
 from distfd.executors.registry import make_executor
-from distfd.executors.serial import SerialExecutor
 from distfd.objectives.function import PythonObjective
 
 if TYPE_CHECKING:
@@ -123,23 +121,6 @@ class _Evaluated:
             raise error.__cause__ from None
 
 
-_last: WeakKeyDictionary[Executor, tuple[str, PythonObjective]] = WeakKeyDictionary()
-
-
-def _known(objective: PythonObjective, executor: Executor) -> PythonObjective:
-    """The objective of the last call, if it is the same function with the same data: its workers can go on then.
-
-    Not in this process, where a function that looks the same may be another object, which its caller looks at.
-    """
-    digest = None if isinstance(executor, SerialExecutor) else objective.fingerprint()
-    before = _last.get(executor)
-    if digest is not None and before is not None and before[0] == digest:
-        return before[1]
-    if digest is not None:
-        _last[executor] = digest, objective
-    return objective
-
-
 def make_source(
     function: tuple[Callable[..., Any], tuple[Any, ...], Mapping[str, Any]],
     dtype: np.dtype[Any],
@@ -168,7 +149,7 @@ def make_source(
         objective = PythonObjective(_Typed(wrapped))
         if isinstance(executor, str):
             return _Evaluated(Evaluator(objective, executor=make_executor(executor)), keeps=False)
-        return _Evaluated(Evaluator(_known(objective, executor), executor=executor), keeps=True)
+        return _Evaluated(Evaluator(objective, executor=executor), keeps=True)
     if workers is None or workers == 1:
         return _Mapped(wrapped, map)
     if callable(workers):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from copy import copy
 from typing import TYPE_CHECKING, Any, Self
 
 from distfd.core.errors import InputError
@@ -14,12 +15,21 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
 
+    from distfd.workers.surroundings import Surroundings
+
 
 class Objective(ABC):
     """The description of J that the driver holds: picklable, without live state.
 
     ``make`` and ``fingerprint`` are all that is needed. The rest has defaults, those of a function in Python.
+
+    Attributes
+    ----------
+    surroundings : Surroundings or None
+        The surroundings that J has in this process, for the processes of workers; None where J does not depend on them.
     """
+
+    surroundings: Surroundings | None = None
 
     @abstractmethod
     def make(self) -> Model:
@@ -28,6 +38,22 @@ class Objective(ABC):
     @abstractmethod
     def fingerprint(self) -> str | None:
         """A digest of all that J's value depends on beside x; None where that cannot be told across processes."""
+
+    @property
+    def parts(self) -> tuple[Any, ...]:
+        """The Python objects that J is made of: it is another J once something that they refer to has changed."""
+        return (self,)
+
+    @property
+    def sees_process(self) -> bool:
+        """Whether J may depend on the environment and settings of this process and on its working directory."""
+        return True
+
+    def within(self, surroundings: Surroundings | None) -> Self:
+        """The same objective, for workers that are to have these surroundings."""
+        there = copy(self)
+        object.__setattr__(there, "surroundings", surroundings)
+        return there
 
     @property
     def limits_itself(self) -> bool:
@@ -115,6 +141,10 @@ class Objective(ABC):
         """Files and folders of the driver's that J needs, and that other nodes may not see."""
         return ()
 
+    def module_texts(self) -> Mapping[str, tuple[str, bytes]]:
+        """Modules of the user's that J imports in its own way: name -> file, and the text that it had."""
+        return {}
+
     def with_files_at(self, places: Mapping[str, str]) -> Self:  # noqa: ARG002  # for those that ship files
         """The same objective, with shipped files taken from where they are on a node: {path here: path there}."""
         return self
@@ -140,6 +170,14 @@ class _Adapted(Objective):
 
     def __init__(self, given: Any) -> None:
         self._given = given
+
+    @property
+    def parts(self) -> tuple[Any, ...]:
+        return tuple(getattr(self._given, "parts", (self._given,)))
+
+    @property
+    def sees_process(self) -> bool:
+        return bool(getattr(self._given, "sees_process", True))
 
     def make(self) -> Model:
         made = self._given.make()
@@ -187,6 +225,10 @@ class _Adapted(Objective):
 
     def shipped_files(self) -> tuple[str, ...]:
         return tuple(getattr(self._given, "shipped_files", super().shipped_files)())
+
+    def module_texts(self) -> Mapping[str, tuple[str, bytes]]:
+        found: Mapping[str, tuple[str, bytes]] = getattr(self._given, "module_texts", super().module_texts)()
+        return found
 
     def with_files_at(self, places: Mapping[str, str]) -> Self:
         own = getattr(self._given, "with_files_at", None)

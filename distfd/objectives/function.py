@@ -13,6 +13,7 @@ from distfd.core.errors import InputError, MissingSimulatorError
 from distfd.core.suggestions import did_you_mean
 from distfd.fingerprint.fingerprint import fingerprint
 from distfd.objectives.base import Objective
+from distfd.objectives.python_key import python_key
 from distfd.workers.model import Model
 
 if TYPE_CHECKING:
@@ -41,10 +42,15 @@ class PythonObjective(Objective):
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     version: str | None = None
 
+    @property
+    def parts(self) -> tuple[Any, ...]:
+        """The function and its arguments."""
+        return self.fun, self.args, self.kwargs
+
     def fingerprint(self) -> str | None:
         """Digest of the function, what it refers to, and its arguments."""
         found = fingerprint((self.fun, self.args, dict(self.kwargs)), version=self.version)
-        return found.digest if found.stable else None
+        return python_key(found.digest, self) if found.stable else None
 
     def make(self) -> PythonModel:
         """The function itself: there is nothing to set up."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from distfd.core.errors import InputError
 from distfd.fingerprint.fingerprint import fingerprint
 from distfd.objectives.base import Objective
+from distfd.objectives.python_key import python_key
 from distfd.workers.model import Model
 
 if TYPE_CHECKING:
@@ -67,10 +68,15 @@ class SimulatorObjective(Objective):
                 f"{' and no '.join(lacking)}"
             )
 
+    @property
+    def parts(self) -> tuple[Any, ...]:
+        """The class and its arguments."""
+        return self.simulator, self.args, self.kwargs
+
     def fingerprint(self) -> str | None:
         """Digest of the class and its arguments."""
         found = fingerprint((self.simulator, self.args, dict(self.kwargs)), version=self.version)
-        return found.digest if found.stable else None
+        return python_key(found.digest, self) if found.stable else None
 
     def make(self) -> SimulatorModel:
         """Make one and set it up."""

@@ -21,6 +21,13 @@ class HasFingerprint(Protocol):
         """A digest of all that J's value depends on beside x; None where that cannot be told across processes."""
 
 
+def changed_salt(store: Store, objective: HasFingerprint) -> int:
+    """The salt of an objective's keys, once it is another than its store was opened with."""
+    digest = None if isinstance(store, MemoryStore) else objective.fingerprint()
+    # What only this process has needs a name of its own, and no more.
+    return int.from_bytes(os.urandom(16)) if digest is None else int(digest[:32], 16)
+
+
 def open_store(store: str | os.PathLike[str] | Store | None, objective: HasFingerprint) -> tuple[Store, int, bool]:
     """The store, the salt of this objective's keys, and whether the store is ours to close."""
     if store is None:

@@ -63,6 +63,8 @@ class CallChunk:
     timeout: float | None
     budget: float
     recycle: Recycle | None = None
+    series: object = None
+    """The same object in all chunks of one map: an executor may send the function ahead of them once."""
 
 
 Chunk: TypeAlias = EvaluationChunk | CallChunk

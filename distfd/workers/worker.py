@@ -22,6 +22,7 @@ from distfd.core.failures import EvaluationFailure
 from distfd.core.records import DOUBLE, WHOLE, Batch, Failure, Status
 from distfd.workers.argument_reuse import ArgumentLender
 from distfd.workers.messages import CallBatch, CallChunk, EvaluationChunk
+from distfd.workers.process_guard import ProcessGuard
 from distfd.workers.spool import SECONDS, leave
 
 if TYPE_CHECKING:
@@ -60,6 +61,9 @@ class Worker:
         self._refuses_late = refuses_late
         self._model: Model | None = None
         self._lender = ArgumentLender()
+        self._guard = ProcessGuard()
+        self._guarded = False
+        """Whether the guard knows the process as J's first point of this chunk finds it."""
         self._evaluations = 0
         self.worn = False
         """Whether this process is to be replaced now; it evaluates nothing more."""
@@ -77,11 +81,16 @@ class Worker:
         One that has to go (see ``Chunk.recycle``) ends J in good order, says so by ``worn``, and evaluates none of what
         it is given then.
         """
+        with self._guard.watching_imports():
+            return self._run(chunk)
+
+    def _run(self, chunk: Chunk) -> Batch:
         begin = time.monotonic()
         rows: list[tuple[float, float, Status, NDArray[np.float64], int]] = []
         failures: dict[int, Failure] = {}
         returned: dict[int, Any] = {}
         states: dict[int, NDArray[np.uint8]] = {}
+        self._guarded &= self._own_process  # elsewhere, others have changed the process meanwhile
         for k, number in enumerate(chunk.index.tolist()):
             if self.worn or (k and time.monotonic() - begin > chunk.budget):
                 break
@@ -94,9 +103,12 @@ class Worker:
             if isinstance(outcome, Failure) and outcome.exception is not None and failures:
                 # Frames hold what J had at hand, x first of all: those of one failure will do.
                 traceback.clear_frames(outcome.exception.__traceback__)
-            ended = started + (time.monotonic() - tick)
+            seconds = time.monotonic() - tick
+            ended = started + seconds
+            if self._guarded:
+                self._put_back(seconds, first=not k)
             if isinstance(chunk, EvaluationChunk) and not isinstance(outcome, Failure):
-                outcome = self._in_time(outcome, ended - started, chunk.timeout)
+                outcome = self._in_time(outcome, seconds, chunk.timeout)
             if isinstance(outcome, Failure):
                 failures[number] = outcome
                 rows.append((started, ended, outcome.status, _partial_value(outcome), DOUBLE))
@@ -105,7 +117,7 @@ class Worker:
             if isinstance(chunk, EvaluationChunk) and chunk.spool is not None and ended - started >= SECONDS:
                 leave(chunk.spool, k, self._batch(chunk.index[k : k + 1], rows[-1:], failures))
             self._evaluations += 1
-            self.worn = chunk.recycle is not None and chunk.recycle.due(self._evaluations)
+            self.worn = self.worn or (chunk.recycle is not None and chunk.recycle.due(self._evaluations))
         self._lender.end()
         if self.worn:
             self.close()
@@ -146,6 +158,8 @@ class Worker:
 
     def close(self) -> None:
         """End the live J; what goes wrong here cannot change a value any more."""
+        self._guard.close()
+        self._guarded = False
         model, self._model = self._model, None
         try:
             if model is not None:
@@ -156,7 +170,30 @@ class Worker:
     def _live(self) -> Model:
         if self._model is None:
             self._model = self._objective.make()
+            self._guarded = False
+        self._guard_it()  # what J's constructor and setup() left is what each point is to find
         return self._model
+
+    def _guard_it(self) -> None:
+        if not self._guarded:
+            self._guard.remember()
+            self._guarded = True
+
+    def _put_back(self, seconds: float, *, first: bool) -> None:
+        """Leave the process to the next point as the first one found it; or leave no next point to this process."""
+        trouble = self._guard.put_back(seconds, first=first)
+        if trouble is None:
+            return
+        if self._own_process:
+            self.worn = True
+        else:
+            self._guarded = False
+            warnings.warn(
+                f"J has left this process changed, and further points may be of another J: {trouble}; on Ray such a "
+                "process is replaced",
+                RuntimeWarning,
+                stacklevel=2,
+            )
 
     def _evaluate(self, chunk: EvaluationChunk, k: int, states: dict[int, NDArray[np.uint8]]) -> _Typed | Failure:
         number = int(chunk.index[k])
@@ -192,6 +229,7 @@ class Worker:
 
     def _call(self, chunk: CallChunk, k: int, returned: dict[int, Any]) -> _Typed | Failure:
         def value() -> _Typed:
+            self._guard_it()
             returned[int(chunk.index[k])] = chunk.fun(chunk.items[k])
             return _NOTHING, DOUBLE
 

@@ -14,21 +14,28 @@ import stat
 import sys
 import sysconfig
 import tempfile
+import time
 from collections import defaultdict
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import lru_cache
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from distfd.core.errors import InputError
 from distfd.fingerprint.module_origins import imported_by, origin
+from distfd.workers.session_modules import ModuleText, import_as_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from distfd.objectives.base import Objective
+
 
 _BLOCK = 2**20
+_SETTLED = 2.0
+"""Seconds after which a file that is changed again has another time of change, whatever the file system."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +49,19 @@ class ShippedFile:
 
 @dataclass(frozen=True)
 class Shipment:
-    """Files below one folder of the driver's."""
+    """Files below one folder of the driver's.
+
+    Attributes
+    ----------
+    root : str
+    files : tuple of ShippedFile
+    inode : int
+        The folder's number in its file system: another host that has this path and number sees this very folder.
+    """
 
     root: str
     files: tuple[ShippedFile, ...]
+    inode: int = field(default=0, compare=False)
 
     @property
     def digest(self) -> str:
@@ -57,7 +73,22 @@ class Shipment:
 def pack(root: Path, files: Iterable[Path]) -> Shipment:
     """What is to be shipped of a folder; the files, and those of folders among them, are read once."""
     found = sorted({each for path in files for each in _within(path)})
-    return Shipment(str(root), tuple(ShippedFile(str(p.relative_to(root)), digest_of(p), _mode(p)) for p in found))
+    shipped = tuple(ShippedFile(str(p.relative_to(root)), _known_digest(p), _mode(p)) for p in found)
+    return Shipment(str(root), shipped, root.stat().st_ino)
+
+
+def _known_digest(path: Path) -> str:
+    """The SHA-256 of a file, which is read anew only once it has changed."""
+    known = path.stat()
+    # By its time of change: the time of modification can be set, and some tools keep it.
+    if time.time() - known.st_ctime < _SETTLED:
+        return digest_of(path)
+    return _digest_as_of(path, known.st_ctime_ns, known.st_size, known.st_ino)
+
+
+@lru_cache(maxsize=20_000)
+def _digest_as_of(path: Path, _changed: int, _size: int, _inode: int) -> str:
+    return digest_of(path)
 
 
 def digest_of(path: Path) -> str:
@@ -206,12 +237,12 @@ _PATIENCE = 600.0
 """Seconds that a file may take to come; the worker fails then, and another is started."""
 
 _SMALL = 65_536
-"""Bytes of a file up to which it travels with the list of files."""
+"""Bytes of a file up to which it travels together with others."""
 
 
 @dataclass(frozen=True)
 class ShippedCode:
-    """What a worker looks for on its node, and fetches if it is not there.
+    """The user's code as the driver read it, for a worker, which fetches what is not on its node.
 
     Parameters
     ----------
@@ -219,51 +250,101 @@ class ShippedCode:
         Folders to import from.
     files : mapping
         By the path of a file or folder of the driver's, what is shipped of the folder that it is in.
-    contents : mapping
-        SHA-256 of a file -> its content, or Ray's reference to that.
+    small, large : Ray's reference
+        To {SHA-256 of a file: its content}; and by the SHA-256 to the content.
+    near : bool
+        Whether workers are on this machine, and see the folders themselves.
     """
 
     code: tuple[Shipment, ...] = ()
     files: Mapping[str, Shipment] = field(default_factory=dict)
-    contents: Mapping[str, Any] = field(default_factory=dict)
+    small: Any = None
+    large: Mapping[str, Any] = field(default_factory=dict)
+    near: bool = False
+    texts: Mapping[str, ModuleText] = field(default_factory=dict)
+    """Modules that J imports in its own way."""
+    _opened: dict[str, bytes] = field(default_factory=dict, compare=False, repr=False)
 
     def unpacked(self, paths: list[str]) -> tuple[list[str], dict[str, str]]:
-        """On a node: where to import from, in the driver's order, and where files are that have another place."""
-        code = {shipment.root: str(unpack(shipment, self._fetch)) for shipment in self.code}
+        """On a node: where to import from, in the driver's order, and where files are that have another place.
+
+        This process then imports the driver's modules by the texts that they had when these were packed.
+        """
+        code = {each.root: each.root if self._seen_here(each) else str(unpack(each, self._fetch)) for each in self.code}
         known = [code.get(path, path) for path in paths]
         files = {path: unpack(shipment, self._fetch) for path, shipment in self.files.items()}
         elsewhere = {path: place for path, place in moved(files, files).items() if place != path}
+        order = {path: k for k, path in enumerate(paths)}
+        shipments = sorted(self.code, key=lambda each: order.get(each.root, len(order)))
+        modules = dict(self.texts)
+        for shipment in shipments:
+            for name, file in _modules(shipment):
+                modules.setdefault(name, ModuleText(str(Path(code[shipment.root]) / file.name), file.digest))
+        import_as_session(modules, self._fetch)
         return [*known, *(place for place in code.values() if place not in known)], elsewhere
+
+    def edited_since(self, before: ShippedCode) -> bool:
+        """Whether any file is another than it was; more or fewer of them are no matter."""
+        then, now = before._texts(), self._texts()  # of its own kind
+        return any(now.get(place, digest) != digest for place, digest in then.items())
+
+    def _seen_here(self, shipment: Shipment) -> bool:
+        """Whether this is the driver's own folder, though files in it may have been edited since."""
+        with contextlib.suppress(OSError):
+            return self.near or Path(shipment.root).stat().st_ino == shipment.inode
+        return False
+
+    def _texts(self) -> dict[tuple[str, str], str]:
+        files = {(each.root, file.name): file.digest for each in self.code for file in each.files}
+        return files | {("", name): text.digest for name, text in self.texts.items()}
 
     def _fetch(self, digest: str) -> Any:
         import ray
 
-        content = self.contents[digest]
-        return content if isinstance(content, bytes) else memoryview(ray.get(content, timeout=_PATIENCE))
+        if digest in self.large:
+            return memoryview(ray.get(self.large[digest], timeout=_PATIENCE))
+        if not self._opened:
+            self._opened.update(ray.get(self.small, timeout=_PATIENCE))
+        return self._opened[digest]
 
 
-def packed_code(files: Iterable[str]) -> ShippedCode:
-    """On the driver: read the user's modules and these files, and put them into the object store.
+def _modules(shipment: Shipment) -> Iterator[tuple[str, ShippedFile]]:
+    """The modules that a shipment's files are, by their full names."""
+    for file in shipment.files:
+        path = PurePath(file.name)
+        if path.suffix == ".py":
+            parts = path.parent.parts if path.stem == "__init__" else (*path.parent.parts, path.stem)
+            if parts:
+                yield ".".join(parts), file
+
+
+def packed_code(objective: Objective, *, near: bool) -> ShippedCode:
+    """On the driver: read the user's modules and the objective's files, and put them into the object store.
 
     Parameters
     ----------
-    files : iterable of str
-        Absolute paths of files and folders.
+    objective : Objective
+    near : bool
+        Whether all workers are on this machine: it sees the files themselves.
     """
-    code = tuple(local_code())
-    by_path = {path: pack(Path(path).parent, [Path(path)]) for path in files if Path(path).exists()}
-    contents: dict[str, Any] = {}
-    for shipment in (*code, *by_path.values()):
-        for file in shipment.files:
-            if file.digest not in contents:
-                contents[file.digest] = _put(Path(shipment.root) / file.name)
-    return ShippedCode(code, by_path, contents)
-
-
-def _put(path: Path) -> Any:
-    """A file's content, or a reference to it; a large file goes to the store without a copy in between."""
     import ray
 
-    if path.stat().st_size <= _SMALL:
-        return path.read_bytes()
-    return ray.put(np.asarray(np.memmap(path, dtype=np.uint8, mode="r")))
+    code = tuple(local_code())
+    paths = () if near else objective.shipped_files()
+    by_path = {path: pack(Path(path).parent, [Path(path)]) for path in paths if Path(path).exists()}
+    own = objective.module_texts()
+    texts = {name: ModuleText(file, hashlib.sha256(text).hexdigest()) for name, (file, text) in own.items()}
+    small = {texts[name].digest: text for name, (_, text) in own.items()}
+    large: dict[str, Any] = {}
+    for shipment in (*code, *by_path.values()):
+        for file in shipment.files:
+            path = Path(shipment.root) / file.name
+            if file.digest in small or file.digest in large:
+                continue
+            if path.suffix == ".py" or path.stat().st_size <= _SMALL:
+                small[file.digest] = content = path.read_bytes()
+                if hashlib.sha256(content).hexdigest() != file.digest:
+                    return packed_code(objective, near=near)  # somebody has just written to it
+            else:  # to the store without a copy in between
+                large[file.digest] = ray.put(np.asarray(np.memmap(path, dtype=np.uint8, mode="r")))
+    return ShippedCode(code, by_path, ray.put(small), large, near, texts)

@@ -19,6 +19,7 @@ from distfd.executors.ray.access_token import has_token, keep_token_private, pri
 from distfd.executors.ray.cluster_health import ServerProbe, probe
 from distfd.workers.cores import countable_cores
 from distfd.workers.processes import reaped_cluster
+from distfd.workers.surroundings import changed_environ
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -31,6 +32,8 @@ _joined: dict[str, str] = {}
 """Connections to clusters that were joined here, and by which address: the cluster itself calls that something else."""
 _furnished: dict[str, Mapping[str, Any]] = {}
 """The runtime environments with which connections were made."""
+_environ: dict[str, dict[str, str]] = {}
+"""The environments in which clusters were started here: their workers inherit them."""
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_task_events_report_interval_ms": "0",
@@ -103,8 +106,10 @@ def join(
     _check_runtime_env(given)
     target = address or os.environ.get("RAY_ADDRESS") or "local"
     if target == "local":
+        began = dict(os.environ)
         _start_private(num_cpus, given, show_output=show_output)
         _private.add(connection())
+        _environ[connection()] = began
         _furnished[connection()] = dict(runtime_env or {})
         return
     if target == "auto":
@@ -144,6 +149,12 @@ def connection() -> str:
 def is_private(cluster: str | None) -> bool:
     """Whether a connection is to a cluster that was started here."""
     return cluster in _private
+
+
+def changed_since_start() -> dict[str, str | None]:
+    """Variables that follow the driver and were changed since the cluster was started here; None for those removed."""
+    began = _environ.get(connection())
+    return {} if began is None else changed_environ(began)
 
 
 def _found() -> str:

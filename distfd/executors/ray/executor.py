@@ -21,7 +21,7 @@ from distfd.executors.ray.options import ClusterOptions
 from distfd.executors.ray.placement_groups import PlacementGroups
 from distfd.executors.ray.resources import Resources, count_slots, live_nodes, make_resources
 from distfd.executors.ray.slots import Slots
-from distfd.executors.ray.worker_start import worker_starter
+from distfd.executors.ray.worker_start import WorkerStarter
 from distfd.workers.time_limit import find_time_limit
 
 if TYPE_CHECKING:
@@ -119,6 +119,11 @@ class RayExecutor(Executor):
         """False where custom resources, such as licences, are asked for: a duplicate takes another."""
         return not self._resources.custom
 
+    @property
+    def opened_for(self) -> Objective | None:
+        """The objective that the workers have."""
+        return self._objective
+
     def open(self, objective: Objective) -> Sequence[SlotUp | SlotStarting]:
         """Join or start the cluster and start a worker in each slot; those that are there already.
 
@@ -140,8 +145,11 @@ class RayExecutor(Executor):
         _opened.add(self)
 
         cluster = connection()
-        if self._objective is objective and self._slots and self._cluster == cluster:
-            return self._slots.known
+        if self._slots and self._nodes is not None and self._cluster == cluster:
+            with self._nodes.explained():
+                if self._objective is objective or self._slots.renew(objective):
+                    self._objective = objective
+                    return self._slots.known
         if self._cluster == cluster:
             self.close()
         self._forget()
@@ -162,7 +170,7 @@ class RayExecutor(Executor):
             census.start()
             resizing, count = ElasticSlots(census), census.target
         env = worker_environment(self._options.runtime_env)
-        make = worker_starter(objective, self._resources, self._places, runtime_env=env, ship=not nodes.private)
+        make = WorkerStarter(objective, self._resources, self._places, runtime_env=env, private=nodes.private)
         self._slots = Slots(make, nodes, self._places, resizing)
         self._slots.fill(count)
 

@@ -3,49 +3,62 @@
 from __future__ import annotations
 
 import pickle
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from distfd.executors.ray.module_state import Amendment
 from distfd.executors.ray.pickling import pickled_bytes
 from distfd.workers.messages import CallBatch, CallChunk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from distfd.core.records import Batch
+    from distfd.fingerprint.reads import Member
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RemoteFunction:
     """A function as bytes; called with an item as bytes, it gives bytes.
 
     What goes wrong in reading or writing them is then the failure of one call, as what goes wrong in the function is.
+
+    Attributes
+    ----------
+    payload : bytes
+    members : mapping
+        What it reads by name in modules that are imported, and its digest on the driver.
+    amendment : Amendment
+        What is known already to differ.
     """
 
     payload: bytes
+    members: Mapping[Member, str] = field(default_factory=dict)
+    amendment: Amendment = field(default_factory=Amendment)
+    _read: list[Callable[[Any], Any]] = field(default_factory=list, repr=False)
+    """The function, once it was read."""
 
     def __call__(self, item: bytes) -> bytes:
         """Call it."""
-        return pickled_bytes(_read(self.payload)(pickle.loads(item)))  # noqa: S301  # from the driver, by Ray
-
-
-@lru_cache(maxsize=1)
-def _read(payload: bytes) -> Callable[[Any], Any]:
-    fun: Callable[[Any], Any] = pickle.loads(payload)  # noqa: S301  # from the driver, by Ray
-    return fun
+        if not self._read:
+            self._read.append(pickle.loads(self.payload))  # noqa: S301  # from the driver, by Ray
+        return pickled_bytes(self._read[0](pickle.loads(item)))  # noqa: S301  # from the driver, by Ray
 
 
 def packed_calls(chunk: CallChunk) -> CallChunk:
-    """The same calls, for another process.
+    """The same calls, for another process that has the function.
 
     Raises
     ------
     InputError
-        If the function or an item cannot be pickled.
+        If an item cannot be pickled.
     """
-    items = tuple(pickled_bytes(item) for item in chunk.items)
-    return replace(chunk, fun=RemoteFunction(_bytes_of(chunk.fun)), items=items)
+    return replace(chunk, fun=_elsewhere, series=None, items=tuple(pickled_bytes(item) for item in chunk.items))
+
+
+def _elsewhere(item: Any) -> Any:
+    """In the place of a function that travels by itself."""
+    raise NotImplementedError(item)
 
 
 def unpacked_returns(batch: Batch) -> Batch:
@@ -53,13 +66,3 @@ def unpacked_returns(batch: Batch) -> Batch:
     if not isinstance(batch, CallBatch):
         return batch
     return replace(batch, returned={k: pickle.loads(value) for k, value in batch.returned.items()})  # noqa: S301  # from a worker, by Ray
-
-
-_last: list[tuple[Callable[[Any], Any], bytes]] = []
-
-
-def _bytes_of(fun: Callable[[Any], Any]) -> bytes:
-    """A map's function goes out with each of its chunks and is pickled once."""
-    if not _last or _last[0][0] is not fun:
-        _last[:] = [(fun, pickled_bytes(fun))]
-    return _last[0][1]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from distfd.core.errors import ClusterError
+from distfd.core.errors import ClusterError, InputError
 from distfd.core.records import Failure, Status
 from distfd.executors.ray.chunk_serialization import ChunkSerializer
 from distfd.executors.ray.failures import (
@@ -19,16 +19,19 @@ from distfd.executors.ray.failures import (
     no_environment,
     node_lost,
 )
-from distfd.executors.ray.worker import unpacked_reply
-from distfd.workers.messages import ChunkDone, SlotLost, SlotStarting, SlotUp
+from distfd.executors.ray.module_state import Differing
+from distfd.executors.ray.worker import Refusal, unpacked_reply
+from distfd.workers.messages import CallChunk, ChunkDone, SlotLost, SlotStarting, SlotUp
 from distfd.workers.recycle import RECYCLED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from distfd.executors.ray.elastic_slots import ElasticSlots
     from distfd.executors.ray.nodes import Nodes
     from distfd.executors.ray.placement_groups import PlacementGroups
+    from distfd.executors.ray.worker_start import RemoteCall, WorkerStarter
+    from distfd.objectives.base import Objective
     from distfd.workers.messages import Chunk, Report
 
 _CLOSE_SECONDS = 5.0
@@ -45,6 +48,8 @@ class Call:
     chunk: int | None = None
     ready: bool = False
     """Whether J is ready once it returns."""
+    by: WorkerStarter | RemoteCall | None = None
+    """Who knows what the driver's J is, where a worker sees whether its own is the same."""
     held: list[Chunk] = field(default_factory=list)
     """What goes out once it returns, in this order: nobody knows whether a worker that was idle is still there."""
 
@@ -54,8 +59,7 @@ class Slots:
 
     Parameters
     ----------
-    make : callable
-        Starts the worker of a slot.
+    make : WorkerStarter
     nodes : Nodes
         Told where each worker is.
     places : Places, optional
@@ -66,12 +70,16 @@ class Slots:
 
     def __init__(
         self,
-        make: Callable[[int], Any],
+        make: WorkerStarter,
         nodes: Nodes,
         places: PlacementGroups | None = None,
         resizing: ElasticSlots | None = None,
     ) -> None:
         self._make, self._nodes, self._places, self._resizing = make, nodes, places, resizing
+        self._function: RemoteCall | None = None
+        """That of the latest map."""
+        self._learned: dict[int, object] = {}
+        """Which maps' functions the workers have, by slot."""
         self._actors: dict[int, Any] = {}
         self._up: dict[int, SlotUp] = {}
         self._starting: dict[int, SlotStarting] = {}
@@ -106,12 +114,40 @@ class Slots:
             return
         if slot in self._asked:
             self._asked[slot].held.append(chunk)
+        elif isinstance(chunk, CallChunk) and self._learned.get(slot) is not (known := self._function_of(chunk)):
+            self._learned[slot] = known
+            self._asked[slot] = Call(slot, chunk.id, held=[chunk], by=known)
+            self._calls[known.teach(self._actors[slot])] = self._asked[slot]
         elif len(chunk.index) == 1 and self._may_be_gone(slot):
             # The point must not be blamed.
             self._asked[slot] = Call(slot, chunk.id, held=[chunk])
             self._calls[self._actors[slot].here.remote()] = self._asked[slot]
         else:
             self._send(slot, chunk)
+
+    def _function_of(self, chunk: CallChunk) -> RemoteCall:
+        """A map's function, which is pickled once."""
+        if self._function is None or self._function.series is not chunk.series or chunk.series is None:
+            self._function = self._make.function(chunk)
+        return self._function
+
+    def renew(self, objective: Objective) -> bool:
+        """Have the workers go on with another objective; False where others have to be started for it."""
+        adopts = self._make.renew(objective)
+        for slot in self._actors if adopts else ():
+            self._adopt(slot)
+        return adopts is not None
+
+    def _adopt(self, slot: int) -> None:
+        up = self._up.pop(slot, None)
+        if up is not None:
+            self._starting[slot] = SlotStarting(slot, up.host, up.pid)
+        # Who is still on the way to the J before is ready only once it has this one.
+        self._calls = {
+            ref: replace(call, ready=False, by=None) if call.slot == slot and call.ready else call
+            for ref, call in self._calls.items()
+        }
+        self._calls[self._make.adopt(self._actors[slot])] = Call(slot, ready=True, by=self._make)
 
     def wait(self, seconds: float) -> Sequence[Report]:
         """What the workers reported."""
@@ -165,6 +201,7 @@ class Slots:
         self._starting.pop(slot, None)
         self._nodes.left(slot)
         self._worn.discard(slot)
+        self._learned.pop(slot, None)
         if self._resizing is not None:
             self._resizing.lost(slot)
 
@@ -174,7 +211,7 @@ class Slots:
     def _start(self, slot: int) -> None:
         self._actors[slot] = worker = self._make(slot)
         self._calls[worker.here.remote()] = Call(slot)
-        self._calls[worker.hello.remote()] = Call(slot, ready=True)
+        self._calls[worker.hello.remote()] = Call(slot, ready=True, by=self._make)
 
     def _may_be_gone(self, slot: int) -> bool:
         """Whether it may have died unseen, as it has been idle for a while."""
@@ -231,6 +268,9 @@ class Slots:
             self.kill(call.slot)  # it may live on where only the call failed
             return SlotLost(call.slot, failure, shared=failure.text == OUT_OF_MEMORY)
         self._heard[call.slot] = time.monotonic()
+        if isinstance(result, (Refusal, Differing)):
+            self._answer(call, result)
+            return None
         if call.held:
             del self._asked[call.slot]
             for chunk in call.held:
@@ -243,6 +283,13 @@ class Slots:
             self._worn.add(call.slot)
         # Untouched points are not handed back, or they would go to the same process again.
         return ChunkDone(call.slot, call.chunk, batch) if len(batch) else None
+
+    def _answer(self, call: Call, found: Refusal | Differing) -> None:
+        """A worker says that J is not there what it is here."""
+        if isinstance(found, Refusal):
+            raise InputError(found.text)
+        if call.by is not None:  # or another J has been sent since
+            self._calls[self._actors[call.slot].amend.remote(call.by.amendment(found))] = call
 
     def _came(self, call: Call, host: str, pid: int, node: str, output: str) -> SlotUp | SlotStarting:
         """A worker is there, and with the second call J is."""

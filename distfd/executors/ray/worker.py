@@ -11,17 +11,20 @@ import sys
 from dataclasses import dataclass, field, replace
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from distfd.core.errors import InputError
 from distfd.core.points import Points
-from distfd.executors.ray.function_calls import packed_calls, unpacked_returns
+from distfd.executors.ray.function_calls import RemoteFunction, packed_calls, unpacked_returns
+from distfd.executors.ray.module_state import Amendment, Differing, amend, differing, import_modules
 from distfd.executors.ray.pickling import pickled_bytes
 from distfd.executors.ray.placement_groups import publish_hosts
 from distfd.workers.exception_transport import with_exceptions, with_packed_exceptions
 from distfd.workers.messages import CallChunk, Chunk, EvaluationChunk
 from distfd.workers.processes import start_reaper
+from distfd.workers.surroundings import SurroundingsSetter
 from distfd.workers.threads import pin_threads
 from distfd.workers.worker import Worker
 
@@ -32,8 +35,10 @@ if TYPE_CHECKING:
 
     from distfd.core.records import Batch
     from distfd.executors.ray.code_shipping import ShippedCode
+    from distfd.fingerprint.reads import Member
     from distfd.objectives.base import Objective
     from distfd.workers.model import Model
+    from distfd.workers.surroundings import Surroundings
 
 
 inside = False
@@ -43,16 +48,42 @@ _SETTING = "kill_child_processes_on_worker_exit"
 
 @dataclass(frozen=True)
 class PickledObjective:
-    """An objective as bytes, read only where it is made, so that what goes wrong there is a failed evaluation."""
+    """An objective as bytes, read only where it is made, so that what goes wrong there is a failed evaluation.
+
+    Attributes
+    ----------
+    payload : bytes
+    surroundings : Surroundings or None
+        Those that J is to have; None: the worker's own.
+    members : mapping
+        What J reads by name in modules that are imported here, and its digest on the driver.
+    amendment : Amendment
+        What is known already to differ.
+    places : mapping
+        Where the driver's files are on this node, those that are elsewhere.
+    """
 
     payload: bytes
+    surroundings: Surroundings | None = None
+    members: Mapping[Member, str] = field(default_factory=dict)
+    amendment: Amendment = field(default_factory=Amendment)
     places: Mapping[str, str] = field(default_factory=dict)
-    """Where the driver's files are on this node, those that are elsewhere."""
 
     def make(self) -> Model:
         """Read the objective and make its model."""
         objective: Objective = pickle.loads(self.payload)  # noqa: S301  # from the driver, by Ray
         return (objective.with_files_at(self.places) if self.places else objective).make()
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A worker's answer that J cannot be here what it is on the driver: why."""
+
+    text: str
+
+
+Here: TypeAlias = tuple[str, int, str, str]
+"""That a process is there: host, process id, Ray's id of the node, and the file that J's prints go to."""
 
 
 _ELSEWHERE = np.empty(0)
@@ -97,39 +128,97 @@ class RayWorker:
         with contextlib.suppress(subprocess.CalledProcessError):
             # Ray kills a leaving worker's children, and so this one where it ends while it begins.
             start_reaper(os.environ)
+        self._slot = slot
+        self._places: Mapping[str, str] = {}
+        self._around = SurroundingsSetter()
+        self._taught: PickledObjective | RemoteFunction = objective
+        self._function: RemoteFunction | None = None
         if luggage is not None:
-            _leave_children_to_the_reaper()
-            paths, places = luggage.unpacked(paths)
-            objective = replace(objective, places=places)
+            if not luggage.near:
+                _leave_children_to_the_reaper()
+            paths, self._places = luggage.unpacked(paths)
         # What the driver can import, the worker can, where the files are there too; in the driver's order, or a name
         # could mean another module here than there.
         sys.path[:] = [*paths, *(path for path in sys.path if path not in paths)]
-        self._worker = Worker(objective, slot, own_process=True)
+        self._worker = Worker(replace(objective, places=self._places), slot, own_process=True)
 
-    def here(self) -> tuple[str, int, str, str]:
-        """That this process is there: host, process id, Ray's id of the node, and the file that J's prints go to."""
+    def here(self) -> Here:
+        """That this process is there."""
         import ray
 
         return self._worker.host, self._worker.pid, ray.get_runtime_context().get_node_id(), _printed_to()
 
-    def hello(self) -> tuple[str, int, str, str]:
+    def hello(self) -> Here | Differing | Refusal:
         """Make J ready, and the way to it, and say so."""
-        self._worker.prepare()
-        self.run(packed_chunk(_NO_POINTS, with_x=True))  # whatever is imported at the first is so now
-        return self.here()
+        return self._made_ready()
+
+    def adopt(self, objective: PickledObjective, luggage: ShippedCode | None = None) -> Here | Differing | Refusal:
+        """Go on with another J."""
+        if luggage is not None:
+            _, self._places = luggage.unpacked([])
+        self._worker.close()
+        self._worker = Worker(replace(objective, places=self._places), self._slot, own_process=True)
+        self._taught = objective
+        return self._made_ready()
+
+    def learn(self, function: RemoteFunction) -> Here | Differing | Refusal:
+        """Take a function whose calls come next."""
+        self._function = self._taught = function
+        return self._agreed()
+
+    def amend(self, amendment: Amendment) -> Here | Differing | Refusal:
+        """Have the driver's members in place of those that were found to differ."""
+        self._taught = replace(self._taught, amendment=amendment)
+        if isinstance(self._taught, RemoteFunction):
+            self._function = self._taught
+        answer = self._agreed(amended=bool(amendment.patch))
+        return answer if isinstance(answer, (Differing, Refusal)) else self._prepared(answer)
+
+    def _made_ready(self) -> Here | Differing | Refusal:
+        answer = self._agreed()
+        return answer if isinstance(answer, (Differing, Refusal)) else self._prepared(answer)
+
+    def _prepared(self, answer: Here) -> Here:
+        if isinstance(self._taught, PickledObjective):
+            self._worker.prepare()
+            self.run(packed_chunk(_NO_POINTS, with_x=True))  # whatever is imported at the first is so now
+        return answer
+
+    def _agreed(self, *, amended: bool = False) -> Here | Differing | Refusal:
+        """See that what J refers to in this process is what it is on the driver."""
+        taught = self._taught
+        if isinstance(taught, PickledObjective) and taught.surroundings is not None:
+            try:
+                self._around.set(taught.surroundings, keep_directory=_has_folder_of_its_own())
+            except InputError as error:
+                return Refusal(str(error))
+        import_modules(taught.members)
+        amend(taught.amendment.patch)
+        found = differing(taught.members, taught.amendment)
+        return Differing(found, self._worker.host, amended) if found else self.here()
 
     def run(
         self, payload: bytes, x: NDArray[np.float64] | None = None, state: NDArray[np.uint8] | None = None
     ) -> bytes:
         """Evaluate a chunk; x and state are None where they are in the chunk."""
         chunk = unpacked_chunk(payload, x)
-        if state is not None and isinstance(chunk, EvaluationChunk):
+        if isinstance(chunk, CallChunk):
+            assert self._function is not None, "it was sent before"
+            chunk = replace(chunk, fun=self._function)
+        elif state is not None:
             chunk = replace(chunk, state=state)
         return packed_reply(self._worker.run(chunk), worn=self._worker.worn)
 
     def close(self) -> None:
         """End J in good order."""
         self._worker.close()
+
+
+def _has_folder_of_its_own() -> bool:
+    """Whether Ray has put this process into a folder that the user has given it."""
+    import ray
+
+    return bool(dict(ray.get_runtime_context().runtime_env).get("working_dir"))
 
 
 def _leave_children_to_the_reaper() -> None:

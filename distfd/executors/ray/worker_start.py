@@ -1,65 +1,173 @@
-"""How a slot's worker is started."""
+"""How a slot's worker gets its J: at its start, and where another J takes the place of that one."""
 
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distfd.executors.ray.code_shipping import packed_code
+from distfd.executors.ray.connection import changed_since_start
+from distfd.executors.ray.function_calls import RemoteFunction
+from distfd.executors.ray.module_changes import ModuleChanges
 from distfd.executors.ray.pickling import pickled_bytes
 from distfd.executors.ray.worker import PickledObjective, RayWorker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
+    from distfd.executors.ray.module_state import Amendment, Differing
     from distfd.executors.ray.placement_groups import PlacementGroups
     from distfd.executors.ray.resources import Resources
+    from distfd.fingerprint.reads import Member
     from distfd.objectives.base import Objective
+    from distfd.workers.messages import CallChunk
 
 
-def worker_starter(
-    objective: Objective,
-    resources: Resources,
-    places: PlacementGroups,
-    *,
-    runtime_env: Mapping[str, Any] | None = None,
-    ship: bool = False,
-) -> Callable[[int], Any]:
-    """A function that starts the worker of a slot; the objective is in the cluster then.
+class WorkerStarter:
+    """Starts the worker of a slot; the objective is in the cluster then.
+
+    What ties a worker to J is the pickled objective and the model that is made from it, so a worker that runs can
+    `adopt` another.
 
     Parameters
     ----------
+    objective : Objective
+    resources : Resources
+        Of one evaluation.
+    places : PlacementGroups
     runtime_env : mapping, optional
         Ray's, for the workers.
-    ship : bool
-        Whether workers may be on other hosts, which do not see the user's modules and files.
+    private : bool
+        Whether the cluster is this process's own, on this machine; elsewhere workers may not see the user's files.
 
     Raises
     ------
     InputError
         If the objective cannot be pickled.
     """
-    import ray
 
-    pickled = ray.put(PickledObjective(pickled_bytes(objective)))
-    luggage = ray.put(packed_code(objective.shipped_files())) if ship else None
-    paths = [str(Path(path).resolve()) for path in sys.path]
-    threads = max(1, int(resources.num_cpus))
-    actor: Any = ray.remote(RayWorker)
-    options: dict[str, Any] = {
-        "num_cpus": resources.num_cpus,
-        "num_gpus": resources.num_gpus,
-        "memory": resources.memory,
-        "resources": dict(resources.custom) or None,
-        "label_selector": dict(resources.labels) or None,
-        "runtime_env": dict(runtime_env) if runtime_env else None,
-        "max_restarts": 0,
-        "max_task_retries": 0,
-    }
+    def __init__(
+        self,
+        objective: Objective,
+        resources: Resources,
+        places: PlacementGroups,
+        *,
+        runtime_env: Mapping[str, Any] | None = None,
+        private: bool = True,
+    ) -> None:
+        import ray
 
-    def start(slot: int) -> Any:
-        made = actor.options(**options, scheduling_strategy=places.strategy(slot))
-        return made.remote(pickled, slot, threads, paths, nodes=resources.nodes, luggage=luggage)
+        self._places, self._nodes, self._private = places, resources.nodes, private
+        self._threads = max(1, int(resources.num_cpus))
+        self._actor: Any = ray.remote(RayWorker)
+        self._options: dict[str, Any] = {
+            "num_cpus": resources.num_cpus,
+            "num_gpus": resources.num_gpus,
+            "memory": resources.memory,
+            "resources": dict(resources.custom) or None,
+            "label_selector": dict(resources.labels) or None,
+            "runtime_env": dict(runtime_env) if runtime_env else None,
+            "max_restarts": 0,
+            "max_task_retries": 0,
+        }
+        self._changed: set[Member] = set()
+        self._code = packed_code(objective, near=private)
+        self._luggage = ray.put(self._code)
+        self._paths = [str(Path(path).resolve()) for path in sys.path]
+        self._take(objective)
 
-    return start
+    def __call__(self, slot: int) -> Any:
+        """Start the worker of a slot."""
+        made = self._actor.options(**self._options, scheduling_strategy=self._places.strategy(slot))
+        return made.remote(self._shared, slot, self._threads, self._paths, nodes=self._nodes, luggage=self._luggage)
+
+    def renew(self, objective: Objective) -> bool | None:
+        """Take another objective, or the same one once more.
+
+        Returns
+        -------
+        bool or None
+            Whether workers have to `adopt` it; None where that will not do: files that they have imported are others.
+        """
+        import ray
+
+        code = packed_code(objective, near=self._private)
+        if code.edited_since(self._code):
+            return None
+        before = self._digest
+        if (code.code, code.files, code.texts) != (self._code.code, self._code.files, self._code.texts):
+            self._code, self._luggage, before = code, ray.put(code), b""
+        self._take(objective)
+        return self._digest != before
+
+    def adopt(self, worker: Any) -> Any:
+        """Have a worker that runs go on with the objective as it is now; the reference to its answer."""
+        return worker.adopt.remote(self._shared, self._luggage)
+
+    def _take(self, objective: Objective) -> None:
+        import ray
+
+        around = objective.surroundings
+        if around is not None and self._private:
+            # The servers have given workers the environment that this process had when it started them.
+            around = around.with_environ(changed_since_start())
+        self._changes = ModuleChanges(objective.parts, around, self._changed)
+        self._pickled = PickledObjective(pickled_bytes(objective), around, self._changes.digests)
+        told = self._pickled.payload, around, sorted(self._changes.digests.items())
+        self._digest = blake2b(pickled_bytes(told)).digest()
+        self._shared = ray.put(self._pickled)
+
+    def amendment(self, found: Differing) -> Amendment:
+        """What a worker is to do that found members different; others to come are told at once.
+
+        Raises
+        ------
+        InputError
+            If J cannot be the same there.
+        """
+        import ray
+
+        answer = self._changes.amendment(found)
+        if answer != self._pickled.amendment:
+            self._pickled = replace(self._pickled, amendment=answer)
+            self._shared = ray.put(self._pickled)
+        return answer
+
+    def function(self, chunk: CallChunk) -> RemoteCall:
+        """The function that a map calls, for workers to learn.
+
+        Raises
+        ------
+        InputError
+            If it cannot be pickled.
+        """
+        return RemoteCall(chunk, self._changed)
+
+
+class RemoteCall:
+    """A map's function, sent ahead of its calls."""
+
+    def __init__(self, chunk: CallChunk, changed: set[Member]) -> None:
+        import ray
+
+        self.series = chunk.series
+        self._changes = ModuleChanges((chunk.fun,), None, changed)
+        self._function = RemoteFunction(pickled_bytes(chunk.fun), self._changes.digests)
+        self._shared = ray.put(self._function)
+
+    def teach(self, worker: Any) -> Any:
+        """Have a worker take it; the reference to its answer."""
+        return worker.learn.remote(self._shared)
+
+    def amendment(self, found: Differing) -> Amendment:
+        """As that of a `WorkerStarter`."""
+        import ray
+
+        answer = self._changes.amendment(found)
+        if answer != self._function.amendment:
+            self._function = replace(self._function, amendment=answer)
+            self._shared = ray.put(self._function)
+        return answer

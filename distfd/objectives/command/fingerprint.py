@@ -22,8 +22,9 @@ SCRIPTS = {".py", ".sh", ".bash", ".pl", ".rb", ".jl", ".m", ".r", ".tcl", ".lua
 def fingerprint(objective: ProgramSpec) -> str | None:
     """SHA-256 of the commands, inputs, files, outputs, data, value, env, names and version.
 
-    Scripts are read: programs given by a relative path, and arguments that are absolute paths of scripts. Installed
-    programs are not; say ``version`` for those. None if ``value`` is a function and there is no ``version``.
+    Scripts are read: programs given by a relative path, and arguments that are absolute paths of scripts. So are Python
+    functions that read outputs, and the user's own modules that these import. Installed programs are not, nor what
+    scripts start or read; say ``version`` for those. None if ``value`` is a function and there is no ``version``.
     """
     if callable(objective.value) and objective.version is None:
         return None
@@ -48,6 +49,12 @@ def fingerprint(objective: ProgramSpec) -> str | None:
         told["marks"] = sorted(marked)  # what was run by versions that took these as they stand is another J
     if objective.integers:
         told["integers"] = sorted(objective.integers)
+    functions = [output.extractor for output in objective.taken if isinstance(output.extractor, UserFunction)]
+    if any(function.imported for function in functions):
+        told["imported"] = [
+            {name: hashlib.sha256(text).hexdigest() for name, (_, text) in function.imported.items()}
+            for function in functions
+        ]
     if objective.restart:
         told["restart"] = list(objective.restart)
     return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()

@@ -8,7 +8,7 @@ import warnings
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from distfd.core.errors import InputError, MissingSimulatorError
 from distfd.objectives.base import Objective
@@ -110,6 +110,16 @@ class CommandObjective(ProgramSpec, Objective):
     writes_text = True
 
     @property
+    def parts(self) -> tuple[Any, ...]:
+        """The function that ``value`` is, if it is one: all else is text that was read once."""
+        return (self.value,) if callable(self.value) else ()
+
+    @property
+    def sees_process(self) -> bool:
+        """False: a program has the worker's environment, ``env`` and ``pass_env``, and a work directory of its own."""
+        return False
+
+    @property
     def limits_itself(self) -> bool:
         """True: a program is killed at its timeout without an end to the worker."""
         return True
@@ -191,6 +201,11 @@ class CommandObjective(ProgramSpec, Objective):
     def shipped_files(self) -> tuple[str, ...]:
         """Files and folders that other nodes may not see."""
         return shipped_files(self)
+
+    def module_texts(self) -> Mapping[str, tuple[str, bytes]]:
+        """What its functions that read outputs import."""
+        functions = [output.extractor for output in self.taken if isinstance(output.extractor, UserFunction)]
+        return {name: text for function in functions for name, text in function.imported.items()}
 
     def named(self, names: Sequence[str]) -> CommandObjective:
         """The same with names for its parameters, unless it has names of its own or these are what they are without."""

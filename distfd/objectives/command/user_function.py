@@ -11,17 +11,20 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from distfd.core.errors import InputError
+from distfd.fingerprint.module_origins import imported_names, local_file
+from distfd.workers.session_modules import importing_texts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 
 @dataclass(frozen=True)
 class UserFunction:
     """A function named ``module:function``.
 
-    A module that is one file beside the configuration is read here, on the driver, so that workers run this very text
-    and a change of it changes the objective's fingerprint.
+    A module that is one file beside the configuration is read here, on the driver, and so are the user's own modules
+    that it imports, and those that these import: workers run these very texts, and a change of one changes the
+    objective's fingerprint.
 
     Parameters
     ----------
@@ -40,6 +43,8 @@ class UserFunction:
     base: str
     file: str | None = field(init=False, default=None)
     source: bytes = field(init=False, default=b"", repr=False)
+    imported: Mapping[str, tuple[str, bytes]] = field(init=False, default_factory=dict, repr=False, hash=False)
+    """Name of a module -> its file, and its text."""
 
     def __post_init__(self) -> None:
         module, colon, function = self.name.partition(":")
@@ -50,7 +55,28 @@ class UserFunction:
             if file.is_file():
                 object.__setattr__(self, "file", str(file.absolute()))
                 object.__setattr__(self, "source", file.read_bytes())
-                return
+                break
+        object.__setattr__(self, "imported", self._read_imported(module))
+
+    def _read_imported(self, module: str) -> dict[str, tuple[str, bytes]]:
+        """The texts of the user's own modules that are imported, at the top of a module or in a function."""
+        folders = [self._folder(module)] if self.file else [self.base]
+        found: dict[str, tuple[str, bytes]] = {}
+        waiting = [module] if self.file is None else list(imported_names(self.source, module, package=False))
+        while waiting:
+            name = waiting.pop()
+            for each in (".".join(name.split(".")[: k + 1]) for k in range(name.count(".") + 1)):
+                if each in found or (file := local_file(each, folders)) is None:
+                    continue
+                text = file.read_bytes()
+                found[each] = str(file), text
+                waiting += imported_names(text, each, package=file.name == "__init__.py")
+        return found
+
+    def _folder(self, module: str) -> str:
+        """The folder from which a module that stands in this file is imported."""
+        assert self.file is not None, "it is asked for where there is one"
+        return str(Path(self.file).parents[module.count(".")])
 
     def load(self) -> Callable[..., Any]:
         """The function itself; call it once in each process.
@@ -62,7 +88,8 @@ class UserFunction:
         """
         module, _, function = self.name.partition(":")
         try:
-            found = self._execute(module) if self.file else importlib.import_module(module)
+            with importing_texts(self.imported):
+                found = self._execute(module) if self.file else importlib.import_module(module)
         except Exception as error:
             where = self.file or f"{self.base}, the current folder and installed packages"
             raise InputError(
@@ -76,7 +103,7 @@ class UserFunction:
     def _execute(self, name: str) -> ModuleType:
         """Run the file's text as a module of its own: two configurations may both have an extract.py."""
         assert self.file is not None
-        folder = str(Path(self.file).parents[name.count(".")])
+        folder = self._folder(name)
         if folder not in sys.path:
             sys.path.append(folder)  # for its own imports from beside it
         module = ModuleType(f"{name}_{hashlib.sha256(self.file.encode() + self.source).hexdigest()[:16]}")

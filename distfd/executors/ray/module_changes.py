@@ -1,0 +1,236 @@
+"""Which members of the user's modules have been changed in the driver's process, and how they travel.
+
+Not all that differs between two processes was changed by somebody: a module may hold what belongs to a process (its id,
+a random generator) or to a host (its name, whether it has a GPU), and workers are to have their own. So, where the text
+of a module does not tell, the driver imports it afresh, twice, in processes of its own: what these two agree on, and is
+another in the driver, was changed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import pickle
+import subprocess
+import sys
+import tempfile
+import types
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distfd.core.errors import InputError
+from distfd.executors.ray.module_state import Amendment, import_modules, shown
+from distfd.executors.ray.pickling import pickled_bytes
+from distfd.fingerprint.members import digests, digests_here, exact_digest, is_exact
+from distfd.fingerprint.reach import Reach
+from distfd.fingerprint.reads import named
+from distfd.fingerprint.written_members import written_digest
+from distfd.workers.surroundings import SurroundingsSetter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from distfd.executors.ray.module_state import Differing
+    from distfd.fingerprint.reads import Member
+    from distfd.workers.surroundings import Surroundings
+
+_PATIENCE = 120.0
+"""Seconds that a fresh import of the user's modules may take; after that all that differs counts as changed."""
+
+
+class ModuleChanges:
+    """The members that J reads, as they are in this process, and what a worker is told of those that differ there.
+
+    Parameters
+    ----------
+    parts : iterable
+        The Python objects that J is made of.
+    surroundings : Surroundings or None
+        Those in which fresh imports are made.
+    changed : set of Member
+        Members that are known to have been changed, which is added to: once one has travelled it does so again, even if
+        it is by then what it was at first.
+
+    Attributes
+    ----------
+    digests : mapping
+        Member -> its digest here.
+    """
+
+    def __init__(self, parts: Iterable[Any], surroundings: Surroundings | None, changed: set[Member]) -> None:
+        self._surroundings, self._changed = surroundings, changed
+        members = Reach(parts).members
+        self._values = {m: value for m, value in members.items() if not m.name.startswith("__")}
+        self.digests: Mapping[Member, str] = digests(self._values)
+        self._left: set[Member] = set()
+        self._exact: dict[Member, str] = {}
+
+    def amendment(self, found: Differing) -> Amendment:
+        """What a worker that found these members different is to do.
+
+        Raises
+        ------
+        InputError
+            If J cannot be the same there: names the members, and both values.
+        """
+        inexact = [m for m in found.members if m not in self._exact and not is_exact(self.digests[m])]
+        if inexact:
+            self._exact.update((member, exact_digest(self._values[member])) for member in inexact)
+            return Amendment(exact=self._exact)
+        known = self._changed | self._left
+        unknown = [member for member in found.members if member not in known and not self._told(member)]
+        if unknown:
+            self._find_out(unknown)
+        if found.amended and not unknown:
+            raise InputError(self._refusal(found, "it was sent there and came out as another"))
+        return Amendment(self._packed(found), frozenset(self._left), self._exact)
+
+    def _digest(self, member: Member) -> str:
+        return self._exact.get(member, self.digests[member])
+
+    def _told(self, member: Member) -> bool:
+        """Whether it is known without an import that a member was changed."""
+        if isinstance(self._values[member], types.FunctionType | staticmethod | classmethod | property):
+            self._changed.add(member)
+        else:
+            written = written_digest(member)
+            if written is not None and written != self._digest(member):
+                self._changed.add(member)
+        return member in self._changed
+
+    def _find_out(self, unknown: list[Member]) -> None:
+        wanted = {member: self._digest(member) for member in unknown}
+        samples = _fresh_imports(wanted, self._surroundings)
+        for member in unknown:
+            one, other = (sample.get(member) for sample in samples) if samples else ("", "")
+            changed = one == other and one != wanted[member]
+            (self._changed if changed else self._left).add(member)
+
+    def _packed(self, found: Differing) -> bytes:
+        # All that was changed, for workers to come: what another found may not be all that this one will.
+        chosen = {member: self._values[member] for member in self._values if member in self._changed}
+        try:
+            return _pickled(list(chosen.items()))
+        except Exception as error:
+            for member, value in chosen.items():
+                try:
+                    _pickled([(member, value)])
+                except Exception as own:
+                    why = f"it cannot be sent there ({type(own).__name__}: {own})"
+                    raise InputError(self._refusal(found, why, member)) from own
+            raise InputError(self._refusal(found, f"they cannot be sent there ({error})")) from error
+
+    def _refusal(self, found: Differing, why: str, member: Member | None = None) -> str:
+        first = next(iter(found.members)) if member is None else member
+        there = found.members.get(first, "another")
+        others = [str(each) for each in found.members if each != first]
+        more = f" (so are {', '.join(others[:3])})" if others and member is None else ""
+        return (
+            f"J is not the same on the workers: {first} is {shown(self._values[first])} in this process and {there} "
+            f"where {first.module} is imported afresh, on {found.host}{more}, and {why}; set it inside J, pass it as "
+            "an argument of J, or change the module's file and import it anew"
+        )
+
+
+def _fresh_imports(members: Mapping[Member, str], surroundings: Surroundings | None) -> list[dict[Member, str | None]]:
+    """The digests of members in two fresh processes on this machine; none where they cannot be had.
+
+    Parameters
+    ----------
+    members : mapping
+        Member -> a digest of the kind that is wanted.
+    """
+    code = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import answer; answer()"
+    with tempfile.TemporaryDirectory(prefix="distfd-") as folder:
+        task = Path(folder) / "task"
+        task.write_bytes(pickled_bytes((members, surroundings)))
+        running = []
+        for k in range(2):
+            argv = [sys.executable, "-c", code, str(task), str(Path(folder) / f"answer{k}")]
+            running.append(
+                subprocess.Popen(  # noqa: S603  # this Python
+                    argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+                )
+            )
+        found = []
+        for k, process in enumerate(running):
+            try:
+                process.wait(_PATIENCE)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            with contextlib.suppress(OSError, EOFError, pickle.UnpicklingError):
+                found.append(pickle.loads((Path(folder) / f"answer{k}").read_bytes()))  # noqa: S301  # from this Python
+    return found if len(found) == len(running) else []
+
+
+def answer() -> None:
+    """In a fresh process: import modules, and say what members of theirs are."""
+    task, place = sys.argv[1:3]
+    members, surroundings = pickle.loads(Path(task).read_bytes())  # noqa: S301  # from the process that started this one
+    sys.argv[1:] = []
+    if surroundings is not None:
+        SurroundingsSetter().set(surroundings)
+    import_modules(members)
+    told = pickle.dumps(digests_here(members))
+    Path(place).write_bytes(told)
+    os._exit(0)  # whatever threads the user's modules have begun
+
+
+def _pickled(members: list[tuple[Member, Any]]) -> bytes:
+    """Members together, functions of modules with their code."""
+    from ray import cloudpickle
+
+    modules = [sys.modules[name] for name in {member.module for member, _ in members}]
+    roots = {id(part) for _, value in members for part in (value, getattr(value, "__func__", None))}
+
+    class Pickler(cloudpickle.Pickler):
+        """Has functions read their module's own names where they arrive."""
+
+        def reducer_override(self, obj: Any) -> Any:
+            own = isinstance(obj, types.FunctionType) and any(obj.__globals__ is vars(each) for each in modules)
+            if own and (id(obj) in roots or named(obj) is None):
+                return _reduced(obj)
+            return super().reducer_override(obj)  # type: ignore[no-untyped-call]  # Ray's own lacks types
+
+    stream = io.BytesIO()
+    pickler: Any = Pickler(stream)  # type: ignore[no-untyped-call]  # the same
+    pickler.dump(members)
+    return stream.getvalue()
+
+
+def _reduced(function: types.FunctionType) -> Any:
+    cells = function.__closure__ or ()
+    state = (
+        function.__defaults__,
+        function.__kwdefaults__,
+        vars(function),
+        [_cell_content(cell) for cell in cells],
+        (function.__name__, function.__qualname__, function.__module__, function.__doc__),
+    )
+    made = (function.__globals__["__name__"], function.__code__, len(cells))
+    return _function, made, state, None, None, _complete
+
+
+def _cell_content(cell: types.CellType) -> tuple[Any, ...]:
+    try:
+        return (cell.cell_contents,)
+    except ValueError:
+        return ()
+
+
+def _function(module: str, code: types.CodeType, cells: int) -> types.FunctionType:
+    closure = tuple(types.CellType() for _ in range(cells)) or None
+    there = sys.modules.get(module)  # where that cannot be imported, J says why
+    return types.FunctionType(code, {"__name__": module} if there is None else vars(there), closure=closure)
+
+
+def _complete(function: types.FunctionType, state: Any) -> None:
+    defaults, keywords, attributes, contents, names = state
+    function.__defaults__, function.__kwdefaults__ = defaults, keywords
+    vars(function).update(attributes)
+    function.__name__, function.__qualname__, function.__module__, function.__doc__ = names
+    for cell, content in zip(function.__closure__ or (), contents, strict=True):
+        if content:
+            cell.cell_contents = content[0]

@@ -1,0 +1,141 @@
+"""What of the user's modules is another in the driver's process than where a worker has imported them.
+
+A function of a module travels by its name, and what it reads there (a number that was set since, a function that was
+replaced, an attribute of a class) does not travel with it. So the driver says what each of these members is, by
+digests; a worker that finds another asks for it.
+
+This is the worker's side; `distfd.executors.ray.module_changes` is the driver's.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pickle
+import sys
+import types
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from distfd.fingerprint.members import digests_here
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from distfd.fingerprint.reads import Member
+
+
+@dataclass(frozen=True)
+class Differing:
+    """A worker's answer that members are not here as they are on the driver.
+
+    Attributes
+    ----------
+    members : mapping
+        Member -> what it is here, for messages.
+    host : str
+    amended : bool
+        Whether the driver's own were put in their place before.
+    """
+
+    members: Mapping[Member, str]
+    host: str
+    amended: bool = False
+
+
+@dataclass(frozen=True)
+class Amendment:
+    """What the driver answers.
+
+    Attributes
+    ----------
+    patch : bytes
+        Members of the driver's, pickled together.
+    left : frozenset of Member
+        Members that belong to each process, and stay as they are.
+    """
+
+    patch: bytes = b""
+    left: frozenset[Member] = frozenset()
+    exact: Mapping[Member, str] = field(default_factory=dict)
+    """Exact digests of members whose quick ones differed."""
+
+
+def import_modules(members: Iterable[Member]) -> None:
+    """Import the modules of these members; what cannot be imported is told by J itself."""
+    for module in sorted({member.module for member in members}):
+        try:
+            importlib.import_module(module)
+        except (Exception, SystemExit):  # noqa: S112  # the user's code may raise anything
+            continue
+
+
+def differing(expected: Mapping[Member, str], known: Amendment) -> dict[Member, str]:
+    """Members that are not here as the driver says, and what they are here.
+
+    Parameters
+    ----------
+    expected : mapping
+        Member -> its digest on the driver.
+    known : Amendment
+        What the driver has said to earlier differences.
+    """
+    digests = {**expected, **known.exact}
+    looked_at = {m: digest for m, digest in digests.items() if m not in known.left and m.module in sys.modules}
+    here = digests_here(looked_at)
+    return {member: _shown(member) for member, digest in looked_at.items() if here[member] != digest}
+
+
+def amend(patch: bytes) -> None:
+    """Put the driver's members in the place of those here."""
+    for member, value in pickle.loads(patch) if patch else ():  # noqa: S301  # from the driver, by Ray
+        _set(member, value)
+
+
+def _set(member: Member, value: Any) -> None:
+    owner: Any = sys.modules.get(member.module)
+    *classes, last = member.name.split(".")
+    for name in classes:
+        owner = getattr(owner, name, None)
+    if owner is None:
+        return
+    before, after = vars(owner).get(last), value
+    if type(before) is type(after) and isinstance(before, (staticmethod, classmethod)):
+        before, after = before.__func__, after.__func__
+    # In place, for those who have imported it by its name.
+    if not _become(before, after):
+        setattr(owner, last, value)
+
+
+def _become(before: Any, after: Any) -> bool:
+    if not isinstance(before, types.FunctionType) or not isinstance(after, types.FunctionType):
+        return False
+    if before.__globals__ is not after.__globals__ or len(before.__closure__ or ()) != len(after.__closure__ or ()):
+        return False
+    before.__code__, before.__defaults__, before.__kwdefaults__ = (
+        after.__code__,
+        after.__defaults__,
+        after.__kwdefaults__,
+    )
+    vars(before).clear()
+    vars(before).update(vars(after))
+    for cell, other in zip(before.__closure__ or (), after.__closure__ or (), strict=True):
+        cell.cell_contents = other.cell_contents
+    return True
+
+
+def _shown(member: Member) -> str:
+    try:
+        return shown(member.value())
+    except (LookupError, TypeError):
+        return "not there"
+
+
+def shown(value: Any) -> str:
+    """A value for a message."""
+    if isinstance(value, (types.FunctionType, type)):
+        return f"{type(value).__name__} {value.__qualname__}"
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:
+        text = f"a {type(value).__qualname__}"
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,45 @@
+"""What a fingerprint does not see of modules that J imports when it runs: what was set in them since.
+
+A fingerprint has the text of such modules in it, as of all, but not what their names stand for now. Where that is what
+the text says there is nothing to add, and the keys of stored values stay as they are.
+"""
+
+from __future__ import annotations
+
+import types
+from typing import TYPE_CHECKING, Any
+
+from distfd.fingerprint.members import exact_digest
+from distfd.fingerprint.reach import Reach
+from distfd.fingerprint.written_members import written_code, written_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+
+def hidden_changes(roots: Iterable[Any]) -> Mapping[str, str]:
+    """Members, by module.name, that are not as the text of their module has them, and the digest of what they are.
+
+    Parameters
+    ----------
+    roots : iterable
+        The objects that J is made of.
+    """
+    roots = tuple(roots)
+    everything = Reach(roots)
+    if not everything.follows_imports:
+        return {}
+    seen = Reach(roots, imports=False).members
+    found = {}
+    for member in sorted(everything.members.keys() - seen.keys()):
+        value = everything.members[member]
+        now = exact_digest(value)
+        if isinstance(value, types.FunctionType):
+            written = written_code(member)
+            changed = written is not None and written != exact_digest(value.__code__)
+        else:
+            written = written_digest(member)
+            changed = written is not None and written != now
+        if changed:
+            found[str(member)] = now
+    return found

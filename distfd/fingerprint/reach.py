@@ -1,0 +1,366 @@
+"""All objects that J can reach in this process: by arguments, closures, attributes, and names that functions read."""
+
+from __future__ import annotations
+
+import array
+import collections
+import contextlib
+import datetime as dt
+import decimal
+import enum
+import fractions
+import functools
+import io
+import logging
+import mmap
+import pathlib
+import re
+import sys
+import threading
+import types
+import uuid
+import weakref
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from distfd.fingerprint.array_digest import array_digest
+from distfd.fingerprint.members import state_digest
+from distfd.fingerprint.reads import Member, function_reads, imports_local, is_local, named
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+_MOST = 500_000
+"""Objects at most, numbers and texts not counted: some seconds. What J refers to beyond these is not seen."""
+
+_IMMUTABLE = (
+    *(type(None), bool, int, float, complex, str, bytes, range, slice, type(...), type(NotImplemented)),
+    *(np.generic, np.dtype, np.ufunc, decimal.Decimal, fractions.Fraction, pathlib.PurePath, re.Pattern, uuid.UUID),
+    *(dt.date, dt.time, dt.timedelta, dt.tzinfo),
+    *(types.CodeType, types.GenericAlias, types.UnionType, types.MemberDescriptorType, types.GetSetDescriptorType),
+    *(types.WrapperDescriptorType, types.MethodDescriptorType, types.ClassMethodDescriptorType),
+)
+_HANDLES = (
+    *(logging.Logger, logging.Handler, io.IOBase, threading.Thread, type(threading.Lock()), type(threading.RLock())),
+    *(threading.local, weakref.ref, types.GeneratorType, types.FrameType, types.TracebackType),
+)
+"""What belongs to its process, and holds nothing that a value is computed from."""
+_OWN = tuple(
+    f"distfd.{package}."
+    for package in ("evaluation", "executors", "stores", "observers", "scheduling", "jobs", "run_directory", "results")
+)
+"""Where classes of distfd live that J may hold, as where it belongs to what evaluates it, and is not computed from."""
+_PLAIN_DATA = frozenset({type(None), bool, int, float, complex, str, bytes})
+_BUILT_IN = frozenset({list, tuple, dict, set, frozenset, np.ndarray, functools.partial, collections.deque})
+_NOT_IN_VALUES = frozenset(
+    {"__module__", "__qualname__", "__doc__", "__dict__", "__weakref__", "__annotations__", "__slotnames__"}
+    | {"__abstractmethods__", "_abc_impl", "__parameters__", "__annotate__", "__annotate_func__"}
+    | {"__annotations_cache__", "__firstlineno__", "__static_attributes__", "__match_args__"}
+)
+"""Members of classes that Python makes as it goes, or that no value is computed from."""
+
+Parts: TypeAlias = "Callable[[Any], Sequence[Any]]"
+"""Reads the parts of an object."""
+
+
+class Reach:
+    """A walk over all that J can reach.
+
+    Parameters
+    ----------
+    roots : iterable
+        The objects that J is made of: a callable and its arguments.
+    imports : bool
+        Whether to go on to modules that functions import when they run.
+
+    Attributes
+    ----------
+    members : dict
+        `Member` of a local module or class -> its value: what is read there by name by functions that other processes
+        import too. What a function reads that is pickled itself, as a lambda is, travels with it.
+    follows_imports : bool
+        Whether any function imports a local module when it runs.
+    """
+
+    def __init__(self, roots: Iterable[Any], *, imports: bool = True) -> None:
+        self.members: dict[Member, Any] = {}
+        self.follows_imports = False
+        self._imports = imports
+        self._imported = False
+        """Whether what is visited is part of a module, and other processes have it by importing that."""
+        self._seen: dict[int, tuple[bool, Any]] = {}
+        """By id, and kept alive, so that no id is given twice."""
+        self._waiting: list[tuple[bool, Any]] = [(False, root) for root in roots]
+        while self._waiting and len(self._seen) < _MOST:
+            self._imported, obj = self._waiting.pop()
+            kind: type = type(obj)
+            visit = _visit_of(kind)
+            if visit is not None and self._seen.get(id(obj), (None,))[0] not in (True, self._imported):
+                self._seen[id(obj)] = self._imported, obj
+                with contextlib.suppress(Exception):  # attributes of a stranger's object may do anything when read
+                    visit(self, obj)
+        self._waiting.clear()
+
+    def note_parts(self, obj: Any, read: Parts, parts: Sequence[Any]) -> None:
+        """An object has these parts; ``read`` gives them once more."""
+
+    def note_digest(self, obj: Any, digest: Callable[[Any], Any]) -> None:
+        """An object has no parts that could be looked at, but this digest."""
+
+    def add(self, found: Iterable[Any]) -> None:
+        """Objects that are reached."""
+        self._waiting += [(self._imported, each) for each in found if type(each) not in _PLAIN_DATA]
+
+    def parts(self, obj: Any, read: Parts) -> None:
+        """An object's parts are reached."""
+        found = read(obj)
+        self.note_parts(obj, read, found)
+        self.add(found)
+
+    def attributes(self, obj: Any) -> None:
+        """What an instance of a class written in Python holds is reached."""
+        kind: type = type(obj)
+        if kind in _BUILT_IN:
+            return
+        self.add((kind,))
+        state = getattr(obj, "__dict__", None)
+        if type(state) is dict:
+            self.parts(state, _items)
+        slots = _slots(kind)
+        if slots is not None:
+            self.parts(obj, slots)
+
+    def function(self, obj: types.FunctionType) -> None:
+        """A function: its code, what is bound to it, and what it reads by name."""
+        place = named(obj)
+        if place is not None:
+            self.members[place] = obj
+            self._imported = True
+        self.parts(obj, _function_parts)
+        self.parts(vars(obj), _items)
+        module = obj.__globals__.get("__name__")
+        own = is_local(module)
+        if not own and module != "__main__" and not _made_up(obj):
+            return  # of an installed package: known by its version
+        self.follows_imports |= imports_local(obj)
+        imported = self._imported
+        for of, there, names in function_reads(obj, imports=self._imports):
+            self._imported = imported or of is not None
+            self.parts(there, _Named(tuple(names)))
+            if of is not None or (own and imported):
+                where = str(module) if of is None else of.__name__
+                self.members.update((Member(where, name), there[name]) for name in names)
+
+    def class_(self, obj: type) -> None:
+        """A class: its bases and members."""
+        if not is_local(obj.__module__) and obj.__module__ != "__main__" and not _made_up(obj):
+            return
+        place = named(obj)
+        self._imported |= place is not None
+        self.parts(obj, _class_parts)
+        self.add((*obj.__bases__, type(obj)))
+        if place is not None:
+            members = {name: value for name, value in vars(obj).items() if name not in _NOT_IN_VALUES}
+            self.members.update((Member(place.module, f"{place.name}.{name}"), v) for name, v in members.items())
+
+    def method(self, obj: types.MethodType) -> None:
+        """A bound method."""
+        self.add((obj.__func__, obj.__self__))
+
+    def builtin(self, obj: types.BuiltinMethodType) -> None:
+        """A function of C, or a method of an object that is."""
+        if not isinstance(obj.__self__, types.ModuleType):
+            self.add((obj.__self__,))
+
+    def mapping(self, obj: Mapping[Any, Any]) -> None:
+        """A dictionary."""
+        self.parts(obj, _items)
+        self.attributes(obj)
+
+    def sequence(self, obj: Any) -> None:
+        """A list."""
+        self.parts(obj, tuple)
+        self.attributes(obj)
+
+    def fixed(self, obj: Iterable[Any]) -> None:
+        """A tuple."""
+        self.add(obj)
+        self.attributes(obj)
+
+    def set_(self, obj: set[Any]) -> None:
+        """A set."""
+        self.parts(obj, tuple)
+        self.attributes(obj)
+
+    def array(self, obj: np.ndarray[Any, Any]) -> None:
+        """An array."""
+        if obj.dtype.hasobject:
+            self.parts(obj, _elements)
+        elif not _read_only(obj):
+            self.note_digest(obj, array_digest)
+        self.attributes(obj)
+
+    def buffer(self, obj: Any) -> None:
+        """Bytes that can be changed."""
+        self.note_digest(obj, _buffer_digest)
+
+    def partial(self, obj: functools.partial[Any]) -> None:
+        """A function with some of its arguments."""
+        self.parts(obj, _partial_parts)
+        self.attributes(obj)
+
+    def wrapper(self, obj: Any) -> None:
+        """A property, or a static or class method."""
+        self.add(getattr(obj, name, None) for name in ("__func__", "fget", "fset", "fdel", "func"))
+
+    def cached(self, obj: Any) -> None:
+        """A function whose values are remembered; these are not looked at."""
+        self.add((obj.__wrapped__,))
+
+    def instance(self, obj: Any) -> None:
+        """An instance of any other class."""
+        kind: type = type(obj)
+        self.add((kind,))
+        if isinstance(obj, enum.Enum):
+            return
+        if _plain(kind):
+            self.attributes(obj)
+        else:
+            self.note_digest(obj, state_digest)
+            self.add((getattr(obj, "__wrapped__", None),))
+
+
+_Visit: TypeAlias = "Callable[[Reach, Any], None]"
+_VISITS: tuple[tuple[Any, _Visit | None], ...] = (
+    (types.FunctionType, Reach.function),
+    (types.MethodType, Reach.method),
+    (types.BuiltinMethodType, Reach.builtin),
+    (types.ModuleType, None),  # what is read of it is known from the functions that read it
+    (type, Reach.class_),
+    ((dict, types.MappingProxyType), Reach.mapping),
+    ((list, collections.deque), Reach.sequence),
+    ((tuple, frozenset), Reach.fixed),
+    (set, Reach.set_),
+    (np.ndarray, Reach.array),
+    ((bytearray, memoryview, array.array, mmap.mmap), Reach.buffer),
+    (functools.partial, Reach.partial),
+    ((staticmethod, classmethod, property, functools.cached_property, functools.partialmethod), Reach.wrapper),
+    (type(functools.lru_cache(len)), Reach.cached),
+)
+
+
+@functools.lru_cache(maxsize=10_000)
+def _visit_of(kind: type) -> _Visit | None:
+    """How instances of a type are visited; None where there is nothing to see."""
+    if issubclass(kind, (*_IMMUTABLE, *_HANDLES)) or str(kind.__module__).startswith(_OWN):
+        return None
+    return next((visit for each, visit in _VISITS if issubclass(kind, each)), Reach.instance)
+
+
+MISSING = object()
+"""In the place of what is not there."""
+
+
+def _items(obj: Mapping[Any, Any]) -> list[Any]:
+    return [*obj, *obj.values()]
+
+
+class _Named:
+    """Reads some names of a namespace."""
+
+    __slots__ = ("_names",)
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self._names = names
+
+    def __call__(self, there: Mapping[str, Any]) -> list[Any]:
+        return [there.get(name, MISSING) for name in self._names]
+
+
+def _class_parts(obj: type) -> list[Any]:
+    members = vars(obj)
+    names = [name for name in members if name not in _NOT_IN_VALUES]
+    return [*names, *(members[name] for name in names), *obj.__bases__]
+
+
+def _function_parts(obj: types.FunctionType) -> list[Any]:
+    parts: list[Any] = [obj.__code__, obj.__defaults__, obj.__kwdefaults__]
+    for cell in obj.__closure__ or ():
+        try:
+            parts.append(cell.cell_contents)
+        except ValueError:
+            parts.append(MISSING)
+    return parts
+
+
+def _partial_parts(obj: functools.partial[Any]) -> list[Any]:
+    return [obj.func, obj.args, obj.keywords]
+
+
+def _elements(obj: np.ndarray[Any, Any]) -> list[Any]:
+    found: list[Any] = obj.ravel().tolist()
+    return found
+
+
+def _made_up(obj: Any) -> bool:
+    """Whether it is of no module that can be imported: typed in, or made at run time."""
+    module = sys.modules.get(getattr(obj, "__module__", None) or "")
+    return module is None or (getattr(module, "__file__", None) is None and getattr(module, "__spec__", None) is None)
+
+
+def _read_only(obj: Any) -> bool:
+    """Whether nobody can write to an array, nor to the memory that it shows."""
+    while isinstance(obj, np.ndarray):
+        if obj.flags.writeable:
+            return False
+        obj = obj.base
+    return obj is None or isinstance(obj, bytes)
+
+
+def _buffer_digest(obj: Any) -> Any:
+    view = memoryview(obj)
+    flat = view.cast("B") if view.contiguous else view.tobytes()
+    return view.format, view.shape, array_digest(np.frombuffer(flat, np.uint8))
+
+
+_MADE_BY_CLASS_STATEMENT = 1 << 9
+"""Of a type's flags: it was made when the program ran."""
+
+
+@functools.lru_cache(maxsize=10_000)
+def _plain(kind: type) -> bool:
+    """Whether all that an instance holds is in its ``__dict__`` and ``__slots__``."""
+    for each in kind.__mro__[:-1]:
+        members = vars(each)
+        if "__dict__" in members or "__slots__" in members:
+            continue
+        # A class statement adds no __dict__ where a base has one.
+        if not each.__flags__ & _MADE_BY_CLASS_STATEMENT:
+            return False
+        if not any("__dict__" in vars(base) for base in each.__mro__[1:-1]):
+            return False
+    return kind is not object
+
+
+@functools.lru_cache(maxsize=10_000)
+def _slots(kind: type) -> Parts | None:
+    """Reads the values of an instance's ``__slots__``; None where its class has none."""
+    slots = [
+        value
+        for each in kind.__mro__[:-1]
+        if "__slots__" in vars(each)
+        for value in vars(each).values()
+        if isinstance(value, types.MemberDescriptorType)
+    ]
+
+    def read(obj: Any) -> list[Any]:
+        values = []
+        for slot in slots:
+            try:
+                values.append(slot.__get__(obj))
+            except AttributeError:
+                values.append(MISSING)
+        return values
+
+    return read if slots else None

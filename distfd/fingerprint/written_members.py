@@ -1,0 +1,106 @@
+"""What members of a module are by its text alone, as far as that tells."""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter
+from functools import lru_cache
+from pathlib import Path
+from types import CodeType
+from typing import TYPE_CHECKING
+
+from distfd.fingerprint.members import exact_digest
+from distfd.fingerprint.reads import file_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from distfd.fingerprint.reads import Member
+
+
+def written_digest(member: Member) -> str | None:
+    """The digest that a member has by the text of its module; None where the text alone does not tell.
+
+    It does where a name is given a number, a text, or a container of these, once, and nowhere else in the module.
+    """
+    file = _stamp(member)
+    return None if file is None else _values(*file).get(member.name)
+
+
+def written_code(member: Member) -> str | None:
+    """The digest of the code that a function has by the text of its module; None where that has not one of the name."""
+    file = _stamp(member)
+    return None if file is None else _functions(*file).get(member.name)
+
+
+def _stamp(member: Member) -> tuple[str, int, int] | None:
+    """What a module's text is known by: the file, when it was changed, its size."""
+    file = file_of(member.module)
+    if file is None:
+        return None
+    try:
+        stat = file.stat()
+    except OSError:
+        return None
+    return str(file), stat.st_mtime_ns, stat.st_size
+
+
+@lru_cache(maxsize=2000)
+def _values(file: str, _changed: int, _size: int) -> Mapping[str, str]:
+    tree = _parsed(file)
+    found: dict[str, str] = {}
+    _gather(tree.body, "", found)
+    times = Counter(name for node in ast.walk(tree) for name in _bound(node))
+    return {name: digest for name, digest in found.items() if times[name.rpartition(".")[2]] == 1}
+
+
+@lru_cache(maxsize=2000)
+def _functions(file: str, _changed: int, _size: int) -> Mapping[str, str]:
+    try:
+        module = compile(_parsed(file), file, "exec", dont_inherit=True)
+    except (SyntaxError, ValueError):
+        return {}
+    codes = list(_within(module))
+    times = Counter(code.co_qualname for code in codes)
+    return {code.co_qualname: exact_digest(code) for code in codes if times[code.co_qualname] == 1}
+
+
+def _parsed(file: str) -> ast.Module:
+    try:
+        return ast.parse(Path(file).read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return ast.Module([], [])
+
+
+def _gather(body: list[ast.stmt], prefix: str, found: dict[str, str]) -> None:
+    for node in body:
+        if isinstance(node, ast.ClassDef):
+            _gather(node.body, f"{prefix}{node.name}.", found)
+            continue
+        if isinstance(node, ast.Assign) and len(node.targets) == 1:
+            target, value = node.targets[0], node.value
+        elif isinstance(node, ast.AnnAssign) and node.value is not None:
+            target, value = node.target, node.value
+        else:
+            continue
+        if isinstance(target, ast.Name):
+            try:
+                found[prefix + target.id] = exact_digest(ast.literal_eval(value))
+            except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+                continue
+
+
+def _bound(node: ast.AST) -> Iterable[str]:
+    """Names that a statement binds, wherever it stands; two of each that functions may bind as globals."""
+    if isinstance(node, ast.Name) and isinstance(node.ctx, (ast.Store, ast.Del)):
+        return (node.id,)
+    if isinstance(node, (ast.Global, ast.Nonlocal)):
+        return (*node.names, *node.names)
+    return ()
+
+
+def _within(code: CodeType) -> Iterator[CodeType]:
+    for value in code.co_consts:
+        if isinstance(value, CodeType):
+            yield value
+            yield from _within(value)

@@ -1,0 +1,78 @@
+"""What J sees of the driver's process beside its own code."""
+
+from __future__ import annotations
+
+import decimal
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from distfd.core.errors import InputError
+from distfd.workers.surroundings import Surroundings, SurroundingsSetter, changed_environ, follows_driver
+
+
+def test_what_was_set_changed_or_removed_since_the_process_began_follows() -> None:
+    program = (
+        "import os; os.environ['NEW'] = '1'; os.environ['OTHER'] = '2'; del os.environ['GONE']\n"
+        "os.environ.update(OMP_NUM_THREADS='3', RAY_ADDRESS='x', CUDA_VISIBLE_DEVICES='0')\n"
+        "from distfd.workers.surroundings import changed_environ; print(changed_environ())"
+    )
+    environ = {**os.environ, "OTHER": "1", "GONE": "1", "SAME": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    ran = subprocess.run([sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == str({"GONE": None, "NEW": "1", "OTHER": "2"})
+
+
+@pytest.mark.parametrize(
+    "name", ["RAY_worker_niceness", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "DISTFD_HOSTS"]
+)
+def test_what_belongs_to_a_process_stays(name: str) -> None:
+    assert not follows_driver(name)
+
+
+def test_in_a_process_that_nobody_changed_nothing_enters_the_key() -> None:
+    program = (
+        "import numpy, scipy.optimize, distfd, jax\n"
+        "from distfd.workers.surroundings import Surroundings; print(Surroundings.here().in_key)"
+    )
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    for argv in (["-c", program, "a", "b"], ["-c", program]):
+        ran = subprocess.run([sys.executable, *argv], env=environ, capture_output=True, text=True, check=True)
+        assert ran.stdout.strip() == "{}"
+
+
+def test_they_are_set_and_those_that_were_there_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HERE", "own")
+    monkeypatch.setenv("GONE", "own")
+    monkeypatch.chdir(tmp_path)
+    before = Surroundings.here()
+    setter = SurroundingsSetter()
+    try:
+        settings = {
+            **before.settings,
+            "numpy.seterr": {**np.geterr(), "over": "raise"},
+            "sys.argv": ["a", "b"],
+            "decimal.getcontext()": (5, *before.settings["decimal.getcontext()"][1:]),
+        }
+        (tmp_path / "below").mkdir()
+        setter.set(
+            Surroundings({"HERE": "driver's", "GONE": None, "NEW": "1"}, str(tmp_path / "below"), True, settings)
+        )
+        assert (os.environ["HERE"], os.environ.get("GONE"), os.environ["NEW"]) == ("driver's", None, "1")
+        assert Path.cwd() == tmp_path / "below"
+        assert np.geterr()["over"] == "raise"
+        assert sys.argv == ["a", "b"]
+        assert decimal.getcontext().prec == 5
+    finally:
+        setter.set(before)
+    assert (os.environ["HERE"], os.environ["GONE"], os.environ.get("NEW")) == ("own", "own", None)
+    assert Surroundings.here() == before
+    assert changed_environ({**os.environ, "HERE": "x"}) == {"HERE": "own"}
+
+
+def test_a_host_without_the_directory_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"working directory .*nowhere is not on "):
+        SurroundingsSetter().set(Surroundings(directory=str(tmp_path / "nowhere")))
