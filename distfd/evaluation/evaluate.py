@@ -79,6 +79,18 @@ def evaluate_in_steps(
     StoreError
         If a result cannot be stored.
     """
+    with session.wave():
+        yield from _steps(session, request, task, keys, begin, capture)
+
+
+def _steps(  # noqa: PLR0917  # private, called once above
+    session: Session,
+    request: Request,
+    task: str,
+    keys: NDArray[np.uint64] | None,
+    begin: Callable[[], NDArray[np.uint8]] | None,
+    capture: int | None,
+) -> Generator[WorkGivenOut | Batch, None, None]:
     points, store = request.points, session.store
     keys = points.keys(session.salt) if keys is None else keys
     repeats = find_repeats(keys)

@@ -185,7 +185,7 @@ class Evaluator(DerivativeMethods):
         wait : bool
             Whether to wait until all are up; else the first call begins with those that are.
         """
-        with self._turned():
+        with self._turned(), self._session.wave():
             self._session.start()
             if wait:
                 self._session.wait_until_up()

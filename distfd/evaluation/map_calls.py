@@ -38,6 +38,11 @@ def map_calls(session: Session, fun: Callable[[Any], Any], items: Sequence[Any])
     """
     if not items:
         return []
+    with session.wave():
+        return _called(session, fun, items)
+
+
+def _called(session: Session, fun: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
     session.start()
     # These calls say nothing of how long J takes.
     pool = replace(session.pool, times=EvaluationTimes())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import warnings
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from distfd.stores.registry import changed_salt
 from distfd.workers.messages import SlotStarting, SlotUp
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from distfd.evaluation.objective_watch import ObjectiveWatch
     from distfd.evaluation.warm_states import WarmStarts
@@ -63,6 +64,8 @@ class Session:
     known: Known = NOTHING_KNOWN
     watch: ObjectiveWatch | None = None
     """Sees whether J has changed in this process; None: nobody looks."""
+    _depth: int = 0
+    """Waves that have begun and not ended."""
     _troubled: set[int] = field(default_factory=set)
     """Observers that have failed."""
 
@@ -138,6 +141,17 @@ class Session:
     def spool_place(self) -> str | None:
         """Where workers leave long evaluations, in case this process dies; None where they die with it."""
         return self.store.spool_place() if self.executor.has_own_processes else None
+
+    @contextlib.contextmanager
+    def wave(self) -> Iterator[None]:
+        """Inside, slots are in use; after it they may be lent to others. One may begin inside another."""
+        self._depth += 1
+        try:
+            yield
+        finally:
+            self._depth -= 1
+            if not self._depth:
+                self.executor.rest()
 
     def start(self) -> None:
         """Have the executor start its slots, if it has not yet."""

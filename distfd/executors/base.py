@@ -63,6 +63,9 @@ class Executor(ABC):
         No report follows but the SlotUp of the new one.
         """
 
+    def rest(self) -> None:  # noqa: B027  # most have nobody to share with
+        """A wave is over: until `open` is called again no chunk comes, and others may be given the slots' place."""
+
     @abstractmethod
     def close(self) -> None:
         """Give every slot back."""
@@ -124,6 +127,9 @@ class _Adapted(Executor):
 
     def kill(self, slot: int) -> None:
         self._given.kill(slot)
+
+    def rest(self) -> None:
+        getattr(self._given, "rest", super().rest)()
 
     def close(self) -> None:
         self._given.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import copy
 import logging
@@ -65,6 +66,30 @@ def use_token() -> None:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 
+_pid: int | None = None
+"""The process that has connected to Ray by `join`."""
+
+
+def forked() -> bool:
+    """Whether this process was forked from one that had joined Ray: its connection does not survive that."""
+    return _pid is not None and _pid != os.getpid()
+
+
+def _leave_to_the_parent() -> None:
+    """After a fork, in the child: what Ray does at the end of a process is for the parent alone to do."""
+    if not forked():
+        return
+    with contextlib.suppress(Exception):
+        worker: Any = sys.modules["ray._private.worker"]
+        atexit.unregister(worker.shutdown)  # it would wait for threads that are not there
+        if worker._global_node is not None:  # noqa: SLF001  # nothing public knows the servers
+            worker._global_node.all_processes = {}  # noqa: SLF001  # it would end the parent's cluster
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_to_the_parent)
+
+
 def join(
     address: str | None,
     num_cpus: int | None,
@@ -96,9 +121,17 @@ def join(
         If this process is connected to another cluster than the one asked for, or Ray can make nothing of the runtime
         environment.
     """
+    global _pid  # noqa: PLW0603  # it says whose connection this is
+    if forked():
+        raise InputError(
+            "this process was forked from one that uses Ray, whose connection does not survive a fork; start it by "
+            "multiprocessing's spawn or forkserver method, or use executor='serial' here"
+        )
     given = copy.deepcopy(dict(runtime_env or {}))  # Ray writes to it
     use_token()
     import ray
+
+    _pid = os.getpid()
 
     if ray.is_initialized():
         _check_same(address)

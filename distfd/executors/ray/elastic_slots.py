@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from distfd.executors.ray.options import ClusterOptions
     from distfd.executors.ray.resources import Resources
+    from distfd.executors.ray.slot_registry import LocalShare
 
 
 def fair_slots(me: str, wants: Mapping[str, float], capacity: int) -> int:
@@ -136,6 +137,8 @@ class ClusterCapacity:
         self._thread = threading.Thread(target=self._run, name="distfd counts nodes", daemon=True)
         self.target = 1
         """Slots that this driver should have."""
+        self.capacity = 1
+        """Slots that all drivers have together."""
         self.hopeless: str | None = None
         """Why no evaluation will ever fit, once that is to be feared."""
 
@@ -169,6 +172,7 @@ class ClusterCapacity:
             if now - self._fitted > _HOPE:
                 self.hopeless = f"{error}; none has come in {_HOPE / 60:.0f} minutes"
             capacity = 0
+        self.capacity = max(1, capacity)
         most = min(self._options.max_slots or capacity, capacity)
         wants = {self._key: most / capacity if capacity else 1.0, **self._look_at_others(now)}
         self._tell(wants[self._key])
@@ -260,10 +264,11 @@ class ElasticSlots:
 
     Parameters
     ----------
-    census : Census
+    census : LocalShare
+        How many slots there should be.
     """
 
-    def __init__(self, census: ClusterCapacity) -> None:
+    def __init__(self, census: LocalShare) -> None:
         self._census = census
         self._leaving: set[int] = set()
         self._refused: list[ChunkDone] = []
@@ -277,6 +282,10 @@ class ElasticSlots:
     def lost(self, slot: int) -> None:
         """A slot's process is given up with all that it had."""
         self._refused = [done for done in self._refused if done.slot != slot]
+
+    def settled(self, slots: int) -> bool:
+        """Whether nothing is to be done where there are so many slots."""
+        return not self._leaving and slots == self._census.target and self._census.hopeless is None
 
     def change(self, slots: Collection[int], up: Collection[int], busy: Collection[int]) -> Change:
         """What is to be done now.

@@ -6,20 +6,21 @@ a second one may wait behind the first. Ray's own retries are off: the scheduler
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
 
 from distfd.core.errors import InputError
 from distfd.executors.base import Executor
 from distfd.executors.ray import worker as ray_worker
-from distfd.executors.ray.connection import connection, is_private, join, worker_environment
+from distfd.executors.ray.connection import connection, forked, is_private, join, worker_environment
 from distfd.executors.ray.disconnect import leave
 from distfd.executors.ray.elastic_slots import ClusterCapacity, ElasticSlots
 from distfd.executors.ray.nodes import Nodes
 from distfd.executors.ray.options import ClusterOptions
 from distfd.executors.ray.placement_groups import PlacementGroups
 from distfd.executors.ray.resources import Resources, count_slots, live_nodes, make_resources
+from distfd.executors.ray.slot_registry import Capacity, Fixed, LocalShare, SlotRegistry
 from distfd.executors.ray.slots import Slots
 from distfd.executors.ray.worker_start import WorkerStarter
 from distfd.workers.time_limit import find_time_limit
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from distfd.workers.messages import Chunk, Report, SlotStarting, SlotUp
     from distfd.workers.time_limit import TimeLimit
 
-_opened: WeakSet[RayExecutor] = WeakSet()
+_registry = SlotRegistry()
 
 
 class RayExecutor(Executor):
@@ -98,6 +99,10 @@ class RayExecutor(Executor):
         self._cluster: str | None = None
         self._places = PlacementGroups(self._resources)
         self._nodes: Nodes | None = None
+        self._driven = threading.RLock()
+        """Held while the slots are asked what they have done."""
+        self._stash: list[Report] = []
+        """What they had done when another session asked."""
 
     @property
     def has_own_processes(self) -> bool:
@@ -134,17 +139,16 @@ class RayExecutor(Executor):
         """
         if ray_worker.inside:
             raise InputError("the ray executor cannot be used inside an evaluation; use executor='serial' there")
+        with _registry.opening:
+            return self._open(objective)
+
+    def _open(self, objective: Objective) -> Sequence[SlotUp | SlotStarting]:
         self._check()
         options = self._options
         join(options.address, options.num_cpus, runtime_env=options.runtime_env, show_output=self._show_output)
-
-        for other in list(_opened):
-            # Idle slots of another executor of this process would keep the CPUs that this one waits for.
-            if other is not self and not (other._slots is not None and other._slots.busy):  # noqa: SLF001  # of its own kind
-                other.close()
-        _opened.add(self)
-
         cluster = connection()
+        _registry.make_room(self)
+        _registry.begin(self, cluster)
         if self._slots and self._nodes is not None and self._cluster == cluster:
             with self._nodes.explained():
                 if self._objective is objective or self._slots.renew(objective):
@@ -153,6 +157,7 @@ class RayExecutor(Executor):
         if self._cluster == cluster:
             self.close()
         self._forget()
+        _registry.begin(self, cluster)
         self._nodes = nodes = Nodes(private=is_private(cluster))
         self._cluster = cluster
         with nodes.explained():
@@ -162,13 +167,15 @@ class RayExecutor(Executor):
 
     def _fill(self, objective: Objective, nodes: Nodes) -> None:
         """Start as many workers as a private cluster holds, or as are this driver's share of one that was joined."""
-        resizing = None
         if nodes.private:
-            count = count_slots(self._resources, live_nodes(), self._options.max_slots)
+            most = count_slots(self._resources, live_nodes(), self._options.max_slots)
+            capacity: Capacity = Fixed(most)
         else:
             census = ClusterCapacity(self._resources, self._options, self._connected)
             census.start()
-            resizing, count = ElasticSlots(census), census.target
+            capacity = census
+        share = LocalShare(_registry, self, capacity)
+        resizing, count = ElasticSlots(share), share.target
         env = worker_environment(self._options.runtime_env)
         make = WorkerStarter(objective, self._resources, self._places, runtime_env=env, private=nodes.private)
         self._slots = Slots(make, nodes, self._places, resizing)
@@ -189,6 +196,12 @@ class RayExecutor(Executor):
             If the cluster is gone; `close` then leaves it without a word to its servers.
         """
         self._check()
+        _registry.drive(self)
+        with self._driven:
+            stash, self._stash = self._stash, []
+            return stash or self._wait(seconds)
+
+    def _wait(self, seconds: float) -> Sequence[Report]:
         if self._slots is None or self._nodes is None or self._nodes.doubted:
             # Ray ends this process at a word to a raylet of its own that is gone: silence, until the watch is sure.
             time.sleep(min(seconds, 0.05))
@@ -199,11 +212,35 @@ class RayExecutor(Executor):
     def kill(self, slot: int) -> None:
         """End a slot's process and start another."""
         slots, nodes = self._opened_slots()
+        if not self._connected():
+            self._forget()  # the caller has left Ray, which ends the workers; a word to it would start another cluster
+            return
         with nodes.explained():
             slots.kill(slot)
 
+    def lend(self) -> None:
+        """Give idle slots back that are more than this one's share, where nobody waits for its wave just now."""
+        if not self._driven.acquire(blocking=False):
+            return  # somebody does, in another thread
+        try:
+            if self._slots is not None and self._nodes is not None and not self._nodes.lost and self._connected():
+                self._stash += self._wait(0.0)
+        finally:
+            self._driven.release()
+
+    def rest(self) -> None:
+        """A wave is over: the workers stay for the next, unless another executor of this process wants their place."""
+        _registry.rest(self)
+
     def close(self) -> None:
         """End all workers; the cluster stays, for the next call of this process."""
+        with _registry.opening:
+            self._close()
+
+    def _close(self) -> None:
+        if forked():
+            self._slots = self._objective = self._nodes = None  # they are the parent's
+            return
         connected = self._nodes is not None and self._connected()
         if self._nodes is not None and self._nodes.lost:
             if connected:
@@ -234,6 +271,8 @@ class RayExecutor(Executor):
         return bool(ray.is_initialized()) and connection() == self._cluster
 
     def _forget(self) -> None:
+        _registry.end(self)
+        self._stash = []
         if self._slots is not None:
             self._slots.stop()
         self._slots, self._objective = None, None

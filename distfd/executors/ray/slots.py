@@ -228,7 +228,7 @@ class Slots:
 
     def _resized(self) -> list[Report]:
         """Start slots where the cluster has more for this driver; end those that are over, once they are idle."""
-        if self._resizing is None:
+        if self._resizing is None or self._resizing.settled(len(self._actors)):
             return []
         busy = {call.slot for call in self._calls.values() if call.chunk is not None}
         change = self._resizing.change(self._actors, self._up, busy)

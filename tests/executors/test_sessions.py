@@ -1,0 +1,196 @@
+"""Many users of one process: sessions that overlap, threads, forks, a connection that the caller has left."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import distfd
+from distfd.executors.ray.slot_registry import SlotRegistry
+
+ROOT = Path(__file__).parents[2]
+
+
+class Holder:
+    def __init__(self) -> None:
+        self.closed = self.lent = 0
+
+    def close(self) -> None:
+        self.closed += 1
+
+    def lend(self) -> None:
+        self.lent += 1
+
+
+def slow(x: Any) -> float:
+    time.sleep(0.05)
+    return float(x @ x)
+
+
+def cubes(x: Any) -> float:
+    time.sleep(0.05)
+    return float((x**3).sum())
+
+
+X = np.array([1.0, 2.0, 3.0])
+
+
+# The registry
+
+
+def test_all_slots_are_one_users_where_there_is_one() -> None:
+    registry, holder = SlotRegistry(), Holder()
+    registry.begin(holder, "a")
+    assert registry.share(holder, 7) == 7
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 8, 13])
+@pytest.mark.parametrize("slots", [1, 2, 7, 16])
+def test_users_share_all_slots_and_each_has_one_while_there_are_any(n: int, slots: int) -> None:
+    registry, holders = SlotRegistry(), [Holder() for _ in range(n)]
+    for holder in holders:
+        registry.begin(holder, "a")
+    shares = [registry.share(holder, slots) for holder in holders]
+    assert sum(shares) == slots
+    assert max(shares) - min(shares) <= 1
+    if n > slots:
+        assert sorted(shares, reverse=True) == shares, "the last to come wait in line"
+
+
+def test_other_clusters_do_not_count() -> None:
+    registry, one, other = SlotRegistry(), Holder(), Holder()
+    registry.begin(one, "a")
+    registry.begin(other, "b")
+    assert registry.share(one, 4) == registry.share(other, 4) == 4
+
+
+def test_who_rests_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    registry, one, other = SlotRegistry(), Holder(), Holder()
+    registry.begin(one, "a")
+    registry.begin(other, "a")
+    registry.rest(other)
+    assert registry.share(one, 4) == 4
+    registry.drive(one)
+    assert other.closed == 0, "it may begin its next wave in a moment"
+    registry.make_room(one)
+    assert other.closed == 1
+    registry.make_room(other)
+    assert one.closed == 0, "it is in a wave"
+
+
+def test_a_wave_that_nobody_waits_for_lends_its_slots(monkeypatch: pytest.MonkeyPatch) -> None:
+    registry, one, other = SlotRegistry(), Holder(), Holder()
+    registry.begin(one, "a")
+    registry.begin(other, "a")
+    assert [registry.share(each, 4) for each in (one, other)] == [2, 2]
+    monkeypatch.setattr("distfd.executors.ray.slot_registry._REST", 0.0)
+    assert [registry.share(each, 4) for each in (one, other)] == [4, 4], "nobody waits for either"
+    monkeypatch.undo()
+    then = time.monotonic() + 3
+    monkeypatch.setattr("distfd.executors.ray.slot_registry.time.monotonic", lambda: then)
+    registry.drive(one)
+    assert [registry.share(each, 4) for each in (one, other)] == [4, 0]
+    assert other.lent == 1
+
+
+# Sessions on Ray
+
+
+def test_two_that_overlap_both_end(private_ray: None) -> None:
+    with distfd.Evaluator(slow) as a, distfd.Evaluator(cubes) as b:
+        first, second = a.begin(X), b.begin(X)
+        np.testing.assert_allclose(first.result().derivative, 2 * X, rtol=1e-6)
+        np.testing.assert_allclose(second.result().derivative, 3 * X**2, rtol=1e-6)
+        third, fourth = b.begin(X + 1), a.begin(X + 1)
+        np.testing.assert_allclose(fourth.result().derivative, 2 * (X + 1), rtol=1e-6)
+        np.testing.assert_allclose(third.result().derivative, 3 * (X + 1) ** 2, rtol=1e-6)
+
+
+def test_more_sessions_than_slots_wait_in_line(private_ray: None) -> None:
+    with contextlib.ExitStack() as open_:
+        evaluators = [open_.enter_context(distfd.Evaluator(slow if k % 2 else cubes)) for k in range(5)]
+        waves = [each.begin(X) for each in evaluators]
+        for k in reversed(range(5)):
+            np.testing.assert_allclose(waves[k].result().derivative, 2 * X if k % 2 else 3 * X**2, rtol=1e-6)
+
+
+def test_threads_with_evaluators_of_their_own(private_ray: None) -> None:
+    found: dict[int, Any] = {}
+
+    def use(k: int) -> None:
+        fun, expected = (slow, 2 * X) if k % 2 else (cubes, 3 * X**2)
+        for _ in range(2):
+            found[k] = np.allclose(distfd.gradient(fun, X), expected, rtol=1e-6)
+
+    threads = [threading.Thread(target=use, args=(k,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(240)
+        assert not thread.is_alive(), "it hangs"
+    assert found == dict.fromkeys(range(4), True)
+
+
+def test_a_wave_that_is_cancelled_after_the_caller_has_left_ray_starts_nothing(private_ray: None) -> None:
+    import ray
+
+    evaluator = distfd.Evaluator(slow)
+    pending = evaluator.begin(X)
+    ray.shutdown()
+    pending.cancel()
+    assert not ray.is_initialized()
+    evaluator.close()
+    assert not ray.is_initialized()
+
+
+FORKS = """
+    import multiprocessing, os, sys
+    import distfd
+
+    def cost(x):
+        return float(x @ x)
+
+    def child():
+        try:
+            distfd.gradient(cost, [1.0, 2.0])
+        except distfd.InputError as error:
+            print("refused:", "does not survive a fork" in str(error), flush=True)
+        print(distfd.gradient(cost, [1.0, 2.0], executor="serial").round(3).tolist(), flush=True)
+
+    if __name__ == "__main__":
+        distfd.gradient(cost, [1.0, 2.0])
+        process = multiprocessing.get_context("fork").Process(target=child)
+        process.start()
+        process.join(60)
+        print("exit", process.exitcode, flush=True)
+        pid = os.fork()
+        if not pid:
+            sys.exit(3)
+        print("status", os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+        print(distfd.gradient(cost, [3.0, 4.0]).round(3).tolist(), flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_a_forked_child_is_refused_or_serial_and_ends(tmp_path: Path) -> None:
+    (tmp_path / "forks.py").write_text(textwrap.dedent(FORKS))
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_ADDRESS": ""}
+    argv = [sys.executable, "-W", "ignore", "forks.py"]
+    ran = subprocess.run(argv, cwd=tmp_path, env=env, capture_output=True, text=True, check=False, timeout=240)
+    assert ran.stdout.splitlines() == [
+        "refused: True",
+        "[2.0, 4.0]",
+        "exit 0",
+        "status 3",
+        "[6.0, 8.0]",
+    ], ran.stderr
