@@ -80,8 +80,8 @@ def test_who_rests_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
     registry.begin(other, "a")
     registry.rest(other)
     assert registry.share(one, 4) == 4
-    registry.drive(one)
-    assert other.closed == 0, "it may begin its next wave in a moment"
+    with registry.driving(one):
+        assert other.closed == 0, "it may begin its next wave in a moment"
     registry.make_room(one)
     assert other.closed == 1
     registry.make_room(other)
@@ -98,9 +98,19 @@ def test_a_wave_that_nobody_waits_for_lends_its_slots(monkeypatch: pytest.Monkey
     monkeypatch.undo()
     then = time.monotonic() + 3
     monkeypatch.setattr("distfd.executors.ray.slot_registry.time.monotonic", lambda: then)
-    registry.drive(one)
-    assert [registry.share(each, 4) for each in (one, other)] == [4, 0]
+    with registry.driving(one):
+        assert [registry.share(each, 4) for each in (one, other)] == [4, 0]
     assert other.lent == 1
+
+
+def test_a_wave_is_waited_for_however_long_one_wait_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    registry, one, other = SlotRegistry(), Holder(), Holder()
+    registry.begin(one, "a")
+    registry.begin(other, "a")
+    with registry.driving(one), registry.driving(other):
+        then = time.monotonic() + 60
+        monkeypatch.setattr("distfd.executors.ray.slot_registry.time.monotonic", lambda: then)
+        assert [registry.share(each, 4) for each in (one, other)] == [2, 2]
 
 
 # Sessions on Ray

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import copy
+import ctypes
 import logging
 import os
 import signal
@@ -84,6 +85,19 @@ def _leave_to_the_parent() -> None:
         atexit.unregister(worker.shutdown)  # it would wait for threads that are not there
         if worker._global_node is not None:  # noqa: SLF001  # nothing public knows the servers
             worker._global_node.all_processes = {}  # noqa: SLF001  # it would end the parent's cluster
+        if sys.excepthook is worker.custom_excepthook:
+            sys.excepthook = sys.__excepthook__  # it would tell the head of the error, and wait for an answer
+        state: Any = sys.modules["ray._private.state"]
+        for owner, name in (
+            (state.state, "_global_state_accessor"),
+            (worker.global_worker, "core_worker"),
+            (worker.global_worker, "_gcs_client"),
+        ):
+            # To free them waits for threads that the parent alone has, or ends with SIGSEGV.
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(getattr(owner, name, None)))
+        # So does what C++ does after Python's end: leave before it, by glibc's handler that is given the exit code.
+        libc = ctypes.CDLL(None)
+        libc.on_exit(ctypes.cast(libc._exit, ctypes.c_void_p), None)  # noqa: SLF001  # the C library's name
 
 
 if hasattr(os, "register_at_fork"):

@@ -10,7 +10,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from distfd.core.errors import InputError
+from distfd.core.errors import ClusterLostError, InputError
 from distfd.executors.base import Executor
 from distfd.executors.ray import worker as ray_worker
 from distfd.executors.ray.connection import connection, forked, is_private, join, worker_environment
@@ -196,8 +196,7 @@ class RayExecutor(Executor):
             If the cluster is gone; `close` then leaves it without a word to its servers.
         """
         self._check()
-        _registry.drive(self)
-        with self._driven:
+        with _registry.driving(self), self._driven:
             stash, self._stash = self._stash, []
             return stash or self._wait(seconds)
 
@@ -206,6 +205,11 @@ class RayExecutor(Executor):
             # Ray ends this process at a word to a raylet of its own that is gone: silence, until the watch is sure.
             time.sleep(min(seconds, 0.05))
             return []
+        if not self._connected():
+            raise ClusterLostError(
+                "this process left the Ray cluster (ray.shutdown) while its evaluations went on there; what was "
+                "finished is kept, and the same call goes on"
+            )
         with self._nodes.explained():
             return self._slots.wait(seconds)
 

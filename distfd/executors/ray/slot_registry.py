@@ -9,11 +9,15 @@ next, until another wants their place.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from weakref import WeakKeyDictionary
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _REST = 1.0
 """Seconds for which workers stay with a session between two waves, or with a wave that nobody waits for, though another
@@ -40,6 +44,12 @@ class _Standing:
     """Since when it is in a wave, or no longer."""
     driven: float
     """When its wave was last waited for."""
+    waiting: bool = False
+    """Whether it is waited for at this moment."""
+
+    def in_use(self, now: float) -> bool:
+        """Whether somebody waits for its wave, or did a moment ago."""
+        return self.in_wave and (self.waiting or now - self.driven < _REST)
 
 
 class SlotRegistry:
@@ -65,14 +75,26 @@ class SlotRegistry:
             since = known.since if known is not None and known.in_wave and known.cluster == cluster else now
             self._of[holder] = _Standing(cluster, in_wave=True, since=since, driven=now)
 
-    def drive(self, holder: Holder) -> None:
-        """A wave of this one is waited for: have others give back what they do not use."""
+    @contextlib.contextmanager
+    def driving(self, holder: Holder) -> Iterator[None]:
+        """Inside, a wave of this one is waited for; others first give back what they do not use."""
+        with self._lock:
+            known = self._of.get(holder)
+        if known is None:
+            yield
+            return
+        known.waiting = True
+        try:
+            self._have_others_lend(holder)
+            yield
+        finally:
+            known.driven, known.waiting = time.monotonic(), False
+
+    def _have_others_lend(self, holder: Holder) -> None:
         if len(self._of) < 2:
             return
         now = time.monotonic()
         with self._lock:
-            if (known := self._of.get(holder)) is not None:
-                known.driven = now
             if now - self._looked < _EVERY:
                 return
             self._looked = now
@@ -121,7 +143,7 @@ class SlotRegistry:
         with self._lock:
             mine = self._of.get(holder)
             here = [each for each in self._of.values() if mine is not None and each.cluster == mine.cluster]
-        using = [each for each in here if each.in_wave and now - each.driven < _REST]
+        using = [each for each in here if each.in_use(now)]
         if mine is None or mine not in using:
             return 0 if using else most
         rank = sum((each.since, id(each)) < (mine.since, id(mine)) for each in using)

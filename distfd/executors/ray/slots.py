@@ -189,6 +189,8 @@ class Slots:
     def _end(self, slot: int) -> None:
         import ray
 
+        if not ray.is_initialized():
+            return  # the caller has left Ray, which ends the workers; a word to it would start another cluster
         with contextlib.suppress(Exception):  # it may be gone already
             ray.kill(self._actors[slot], no_restart=True)
 
