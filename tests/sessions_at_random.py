@@ -71,7 +71,7 @@ class _User(threading.Thread):
                 what = self.rng.choice(("gradient", "begin", "cancel", "close", "kill", "dwell"))
                 self.did.append(what)
                 if what == "gradient":
-                    self._right(evaluator.gradient(x).derivative, j, x)
+                    self._right(evaluator.gradient(x), j, x)
                 elif what == "begin":
                     pending = evaluator.begin(x + 0.1)
                     self._right(pending.result().derivative, j, x + 0.1)
@@ -81,7 +81,7 @@ class _User(threading.Thread):
                     evaluator.close()
                 elif what == "kill":
                     with distfd.Evaluator(_Mortal(j), retries=3) as other:
-                        self._right(other.gradient(x).derivative, j, x)
+                        self._right(other.gradient(x), j, x)
                 else:
                     pending = evaluator.begin(x)
                     time.sleep(self.rng.choice((0.0, 1.5)))  # nobody waits for it meanwhile
