@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from distfd.core import awake_clock
 from distfd.core.describe import coordinate_label, point_label
 from distfd.core.points import find_repeats, repeated
 from distfd.core.records import DOUBLE, Batch, Status
@@ -109,7 +110,7 @@ def _steps(  # noqa: PLR0917  # private, called once above
     if not session.pool.times.count:
         session.pool.times.recall(len(points), *store.seconds())
     spool = _announced(session, request, task, keys, len(reused))
-    epoch = time.time() - time.monotonic()
+    epoch = time.time() - awake_clock.now()
     scheduler = Scheduler(index, request.baseline, session.policy, session.pool, epoch=epoch, total=len(points))
     name = _namer(request, session)
     chunk = _chunks(session, request, state, capture, spool)

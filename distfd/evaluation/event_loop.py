@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
+from distfd.core import awake_clock
 from distfd.core.errors import ClusterError, TimeUpError
 from distfd.evaluation.stall_notice import StallNotice
 from distfd.results import events
@@ -81,17 +81,17 @@ def run_event_loop(
 
 
 def _kill_busy(session: Session, scheduler: Scheduler, patience: float = 0.0) -> None:
-    for slot in scheduler.abandon(time.monotonic(), patience):
+    for slot in scheduler.abandon(awake_clock.now(), patience):
         session.executor.kill(slot)
 
 
 def _run(
     session: Session, scheduler: Scheduler, chunk: Callable[[Submit], Chunk], name: Callable[[int], str]
 ) -> Iterator[Step]:
-    told = time.monotonic()
+    told = awake_clock.now()
     silence, first = StallNotice(told), True
     while not scheduler.finished:
-        looked = time.monotonic()
+        looked = awake_clock.now()
         for submit in scheduler.issue(looked):
             session.executor.submit(submit.slot, chunk(submit))
         _check_time(session, scheduler)
@@ -101,7 +101,7 @@ def _run(
         ended = _take(session, scheduler, _patience(scheduler, looked))
         if ended:
             yield AttemptsEnded(ended)
-        now = time.monotonic()
+        now = awake_clock.now()
         if now - told > _TOLD:
             _tell_running(session, scheduler, name, now)
             told = now
@@ -112,7 +112,7 @@ def _run(
 
 def _check_time(session: Session, scheduler: Scheduler) -> None:
     limit = session.policy.limit
-    if limit is not None and scheduler.out_of_time(time.monotonic()):
+    if limit is not None and scheduler.out_of_time(awake_clock.now()):
         raise TimeUpError(f"the time is up ({limit.why}); what was finished is kept, run again to go on")
 
 
@@ -136,7 +136,7 @@ def _patience(scheduler: Scheduler, looked: float) -> float:
         When the scheduler was last asked what to issue: what has become due since has not been seen yet.
     """
     looks = (scheduler.next_deadline(), scheduler.next_issue(looked))
-    now = time.monotonic()
+    now = awake_clock.now()
     return min((max(0.0, min(look - now, _TICK)) for look in looks if look is not None), default=_TICK)
 
 
@@ -146,10 +146,10 @@ def _take(session: Session, scheduler: Scheduler, wait: float) -> list[Attempts]
     for report in session.wait(wait):
         if isinstance(report, SlotUp):
             session.emit(events.SlotStarted(report.slot, report.host, report.pid, report.output))
-        attempts = scheduler.take(report, time.monotonic())
+        attempts = scheduler.take(report, awake_clock.now())
         if attempts is not None:
             ended.append(attempts)
-    kills, overran = scheduler.overdue(time.monotonic())
+    kills, overran = scheduler.overdue(awake_clock.now())
     for slot in kills:
         session.executor.kill(slot)
     return ended + overran

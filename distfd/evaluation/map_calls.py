@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from distfd.core import awake_clock
 from distfd.core.errors import EvaluationError
 from distfd.core.records import Status
 from distfd.evaluation.event_loop import AttemptsEnded, run_event_loop
@@ -46,7 +47,7 @@ def _called(session: Session, fun: Callable[[Any], Any], items: Sequence[Any]) -
     session.start()
     # These calls say nothing of how long J takes.
     pool = replace(session.pool, times=EvaluationTimes())
-    epoch = time.time() - time.monotonic()
+    epoch = time.time() - awake_clock.now()
     scheduler = Scheduler(np.arange(len(items)), None, session.policy, pool, epoch=epoch)
     series = object()
     returned: dict[int, Any] = {}

@@ -8,6 +8,7 @@ import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from distfd.core import awake_clock
 from distfd.core.errors import DistfdError, InputError
 from distfd.core.records import DOUBLE
 from distfd.differentiation.step_limits import NOTHING_KNOWN, Known
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
     from distfd.stores.base import Store
     from distfd.workers.messages import Report
     from distfd.workers.recycle import Recycle
+
+
+_READ = 0.1
+"""Seconds without a report after which all are read."""
 
 
 @dataclass
@@ -157,7 +162,7 @@ class Session:
         """Have the executor start its slots, if it has not yet."""
         before = self.pool.up
         reports = self.executor.open(self.objective)
-        self.pool.opened(max(1, self.executor.slots), reports, time.monotonic())
+        self.pool.opened(max(1, self.executor.slots), reports, awake_clock.now())
         for up in self.pool.up.values():
             if before.get(up.slot) != up:
                 self.emit(events.SlotStarted(up.slot, up.host, up.pid, up.output))
@@ -176,25 +181,30 @@ class Session:
                 "another Evaluator has used this executor since begin(), and its slots evaluate that one's J now; take "
                 "the result before, or give each Evaluator an executor of its own"
             )
+        begin = time.monotonic()
         reports = self.executor.wait(seconds)
+        if self.executor.has_own_processes and awake_clock.waited(begin, seconds):
+            # What came in while this process was stopped is read before anybody is judged to be late.
+            while more := self.executor.wait(_READ):
+                reports = [*reports, *more]
         self.pool.slots = max(1, self.executor.slots)
         return reports
 
     def take(self, report: SlotStarting | SlotUp) -> None:
         """A slot's process is there, or J is ready in it."""
-        self.pool.take(report, time.monotonic())
+        self.pool.take(report, awake_clock.now())
         if isinstance(report, SlotUp):
             self.emit(events.SlotStarted(report.slot, report.host, report.pid, report.output))
 
     def wait_until_up(self) -> None:
         """Wait until every slot is up, or one of them was lost, or took too long to make J ready."""
-        silence = StallNotice(time.monotonic())
+        silence = StallNotice(awake_clock.now())
         while (up := len(self.pool.up)) < self.pool.slots:
             for report in self.wait(1.0):
                 if not isinstance(report, (SlotStarting, SlotUp)):
                     return  # the next wave finds out what is the matter
                 self.take(report)
-            limit, now = self.policy.setup_limit, time.monotonic()
+            limit, now = self.policy.setup_limit, awake_clock.now()
             if limit is not None and any(now - since > limit for _, since in self.pool.starting.values()):
                 return
             self.tell_silence(silence, now, going=len(self.pool.up) > up)
@@ -210,5 +220,5 @@ class Session:
         try:
             self.executor.close()
         finally:
-            self.pool.opened(self.pool.slots, (), time.monotonic())
+            self.pool.opened(self.pool.slots, (), awake_clock.now())
             self.emit(events.Stopped())

@@ -36,7 +36,7 @@ def issue(wave: WaveState, now: float) -> list[Submit]:
 
 def next_issue(wave: WaveState, now: float) -> float | None:
     """When `issue` has to be asked next, if nothing happens before."""
-    times = [] if wave.policy.limit is None else [wave.policy.limit.until]
+    times = [] if wave.policy.limit is None else [wave.policy.limit.end]
     if _worth_refilling(wave) and (refill := wave.next_refill()) is not None:
         times.append(refill)
     times.append(next_copy(wave, now))

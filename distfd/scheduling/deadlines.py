@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def time_from(wave: WaveState, begin: float) -> float:
     """Seconds from then to the end of the job's time."""
     limit = wave.policy.limit
-    return math.inf if limit is None or begin == math.inf else max(0.0, limit.until - begin)
+    return math.inf if limit is None or begin == math.inf else max(0.0, limit.end - begin)
 
 
 def room_from(wave: WaveState, begin: float) -> float:
@@ -35,7 +35,7 @@ def in_time(wave: WaveState, begin: float, *, lone: bool = True) -> bool:
 def out_of_time(wave: WaveState, now: float) -> bool:
     """Whether the job's time is up: at its limit, or before, if nothing runs and nothing can be done any more."""
     limit = wave.policy.limit
-    return limit is not None and (now >= limit.until or (not wave.queues and not in_time(wave, now)))
+    return limit is not None and (now >= limit.end or (not wave.queues and not in_time(wave, now)))
 
 
 WORTH_ENDING = 1.0

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from distfd.core import awake_clock
 from distfd.core.files import ForeignFileError, open_plain, open_to_add
 from distfd.workers.reaper import kill_marked
 
@@ -220,13 +221,16 @@ def _await_end(process: subprocess.Popen[bytes], timeout: float | None, logs: Se
     except (AttributeError, OSError):  # no Linux, or forbidden inside a container
         process.wait(timeout)
         return
-    deadline = math.inf if timeout is None else time.monotonic() + timeout
+    deadline = math.inf if timeout is None else awake_clock.now() + timeout
     try:
         # Popen.wait(timeout) looks every 50 ms, which would double the time of short programs.
         poll = select.poll()
         poll.register(handle, select.POLLIN)
-        while not poll.poll(max(0.0, min(_LOOK, deadline - time.monotonic())) * 1000):
-            if time.monotonic() >= deadline:
+        begin = time.monotonic()
+        while not poll.poll(max(0.0, min(_LOOK, deadline - awake_clock.now())) * 1000):
+            awake_clock.waited(begin, _LOOK)
+            begin = time.monotonic()
+            if awake_clock.now() >= deadline:
                 raise subprocess.TimeoutExpired(process.args, timeout or 0.0)
             for log in logs:
                 # What is on the disk, not the size: files can have holes.

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from distfd.core.awake_clock import now, seconds_lost
 from distfd.core.errors import InputError
 from distfd.core.validation import is_number
 
@@ -25,8 +26,15 @@ class TimeLimit:
     """Nothing is begun that cannot be done by then, and nothing runs any more."""
 
     until: float
-    """On the clock of `time.monotonic`."""
+    """On the clock of `distfd.core.awake_clock.now`; where ``real``, on that of `time.monotonic`."""
     why: str
+    real: bool = False
+    """Whether time goes on while this process is stopped, as it does for the end of a Slurm job."""
+
+    @property
+    def end(self) -> float:
+        """When it is, on the clock of `distfd.core.awake_clock.now`."""
+        return self.until - seconds_lost() if self.real else self.until
 
 
 def find_time_limit(
@@ -40,7 +48,7 @@ def find_time_limit(
         Seconds to be left when the job's time is up. The end is that of the Slurm job, or that of ``max_wall_time``,
         whichever comes first. Without it, Slurm is not asked.
     max_wall_time : float, optional
-        Seconds from now.
+        Seconds from now in which this process is not stopped.
 
     Raises
     ------
@@ -53,14 +61,14 @@ def find_time_limit(
     margin = stop_before or 0.0
     if max_wall_time is not None and margin >= max_wall_time:
         raise InputError(f"cluster.stop_before: {margin:g} s leave nothing of max_wall_time, {max_wall_time:g} s")
-    now = time.monotonic()
     limits = []
     if max_wall_time is not None:
-        limits.append(TimeLimit(now + max_wall_time - margin, f"max_wall_time is {max_wall_time:g} s"))
+        limits.append(TimeLimit(now() + max_wall_time - margin, f"max_wall_time is {max_wall_time:g} s"))
     end = _slurm_end(environ) if stop_before is not None else None
     if end is not None:
         at = datetime.fromtimestamp(end).astimezone().isoformat(timespec="seconds")
-        limits.append(TimeLimit(now + end - time.time() - margin, f"Slurm ends the job at {at}"))
+        left = end - time.time() - margin
+        limits.append(TimeLimit(time.monotonic() + left, f"Slurm ends the job at {at}", real=True))
     if stop_before is not None and not limits:
         warnings.warn(
             "cluster.stop_before has no effect: there is no Slurm job with a known end, and cluster.max_wall_time is "
@@ -68,7 +76,7 @@ def find_time_limit(
             RuntimeWarning,
             stacklevel=3,
         )
-    return min(limits, key=lambda limit: limit.until, default=None)
+    return min(limits, key=lambda limit: limit.end, default=None)
 
 
 def _slurm_end(environ: Mapping[str, str]) -> float | None:

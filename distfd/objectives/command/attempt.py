@@ -6,11 +6,11 @@ import contextlib
 import os
 import re
 import shlex
-import time
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from distfd.core import awake_clock
 from distfd.core.describe import PRINTED
 from distfd.core.files import open_plain
 from distfd.objectives.command.secrets import NOTHING, Mask
@@ -48,12 +48,12 @@ class Clock:
     """How long an evaluation may still take; ``limit`` is None where it may take for ever."""
 
     limit: float | None
-    begin: float = field(default_factory=time.monotonic)
+    begin: float = field(default_factory=awake_clock.now)
 
     @property
     def left(self) -> float | None:
         """Seconds that remain."""
-        return None if self.limit is None else self.begin + self.limit - time.monotonic()
+        return None if self.limit is None else self.begin + self.limit - awake_clock.now()
 
 
 @dataclass(frozen=True)
