@@ -133,7 +133,6 @@ def test_a_run_stops_in_time_and_goes_on(tmp_path: Path, ray_address: str) -> No
     (tmp_path / "job.yaml").write_text(f"objective: {{python: 'model:fun'}}\nx0: {list(range(1, 200))}\noutput: out\n")
     (tmp_path / "slow").touch()
     environ = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_ADDRESS": ray_address}
-    environ["RAY_AUTH_MODE"] = os.environ.get("RAY_AUTH_MODE", "disabled")
 
     def run(*overrides: str, **more: str) -> subprocess.CompletedProcess[str]:
         argv = [sys.executable, "-m", "distfd", "run", "job.yaml", *overrides]
