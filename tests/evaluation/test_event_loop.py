@@ -33,7 +33,7 @@ class Clock:
     def __init__(self, step: float) -> None:
         self.now, self.step = 0.0, step
 
-    def monotonic(self) -> float:
+    def read(self) -> float:
         self.now += self.step
         return self.now
 
@@ -69,7 +69,7 @@ class Slots:
 @pytest.mark.parametrize("step", [2.3e-5 * k for k in range(1, 40)])
 def test_what_becomes_due_while_the_loop_thinks_is_not_overlooked(monkeypatch: pytest.MonkeyPatch, step: float) -> None:
     clock = Clock(step)
-    monkeypatch.setattr(loop, "time", clock)
+    monkeypatch.setattr(loop.awake_clock, "now", clock.read)
     slots = Slots(clock, 8)
     pool = SlotPool(slots=8)
     for slot in range(8):
