@@ -168,8 +168,8 @@ def _assumed(slots: int | None, duration: str | None, spread: float) -> Assumed 
     """What a wave is to be simulated with, if it is."""
     if slots is None and duration is None:
         return None
-    from distfd.config.quantities import seconds
     from distfd.core.errors import InputError
+    from distfd.core.quantities import seconds
     from distfd.jobs.forecast import Assumed
 
     if slots is None or duration is None:

@@ -18,9 +18,9 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from distfd.config import quantities
 from distfd.config.mistakes import nearest
 from distfd.config.section_base import Section, refuse, wrong
+from distfd.core import quantities
 from distfd.core.files import at_home
 
 _LONGEST_NAME = 255

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from distfd.core.errors import InputError
+from distfd.core.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -139,6 +140,16 @@ table."""
 COMPLEX_STEP = Stencil("complex-step", (1,), imaginary=True)
 
 
+_ELSEWHERE = {
+    **dict.fromkeys(("2-point", "2point", "2pt", "fd", "fwd"), "forward"),
+    **dict.fromkeys(("3-point", "3point", "3pt", "centered", "centred", "cd", "symmetric"), "central"),
+    **dict.fromkeys(("cs", "complex", "complexstep", "complex_step", "csd"), "complex-step"),
+    **dict.fromkeys(("5-point", "fourth-order"), "central4"),
+    **dict.fromkeys(("ridders", "extrapolation", "romberg"), "richardson"),
+}
+"""What other packages call these schemes: SciPy, OpenMDAO, numdifftools."""
+
+
 def resolve_scheme(scheme: str | Stencil) -> Stencil:
     """The stencil of that name, or the stencil itself.
 
@@ -151,5 +162,7 @@ def resolve_scheme(scheme: str | Stencil) -> Stencil:
         return scheme
     named = {**SCHEMES, COMPLEX_STEP.name: COMPLEX_STEP, RICHARDSON.name: RICHARDSON}
     if not isinstance(scheme, str) or scheme not in named:
-        raise InputError(f"scheme: there is no {scheme!r}; use one of {', '.join(named)}, or a distfd.Stencil")
+        meant = _ELSEWHERE.get(scheme.lower() if isinstance(scheme, str) else "")
+        hint = f"; {meant!r} is what you mean" if meant else did_you_mean(str(scheme), named)
+        raise InputError(f"scheme: there is no {scheme!r}; use one of {', '.join(named)}, or a distfd.Stencil{hint}")
     return named[scheme]

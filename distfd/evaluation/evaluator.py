@@ -15,6 +15,7 @@ from distfd.differentiation.method import Answer, Value, Values
 from distfd.evaluation.derivative_context import DerivativeContext
 from distfd.evaluation.derivative_future import Pending
 from distfd.evaluation.derivative_methods import DerivativeMethods
+from distfd.evaluation.keywords import answers_misuse
 from distfd.evaluation.map_calls import map_calls
 from distfd.evaluation.method_registry import make_method
 from distfd.evaluation.options import DerivativeOptions, EvaluationOptions
@@ -103,6 +104,7 @@ class Evaluator(DerivativeMethods):
         If an option makes no sense.
     """
 
+    @answers_misuse("Evaluator")
     def __init__(
         self,
         fun: Any,

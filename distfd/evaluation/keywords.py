@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeAlias, TypedDict, TypeVar
 
+from distfd.core.unknown_keywords import unknown_keyword
+
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Container, Mapping, Sequence
 
     from numpy.typing import ArrayLike
     from scipy.optimize import Bounds
@@ -69,8 +72,14 @@ class EvaluatorOptions(SessionOptions, total=False):
     bounds: BoundsLike | None
 
 
-def lists_options_of(source: Callable[..., Any]) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Decorate a function that hands ``**options`` on to ``source``: help() and notebooks list what may be given."""
+def lists_options_of(
+    source: Callable[..., Any], *, answers: Container[str] = ()
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Decorate a function that hands ``**options`` on to ``source``: help() and notebooks list what may be given.
+
+    A keyword that it does not have is a TypeError that says what to give in its place; ``answers`` are those which the
+    function itself answers.
+    """
     known = [p for p in inspect.signature(source).parameters.values() if p.kind is p.KEYWORD_ONLY]
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
@@ -78,7 +87,31 @@ def lists_options_of(source: Callable[..., Any]) -> Callable[[Callable[P, R]], C
         kept = [p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD]
         names = {p.name for p in kept}
         listed = own.replace(parameters=kept + [p for p in known if p.name not in names])
-        function.__signature__ = listed  # type: ignore[attr-defined]  # inspect looks for it there
-        return function
+        return _answering(function, function.__name__, listed, answers)
 
     return decorate
+
+
+def answers_misuse(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Decorate what is called by this name: a keyword that it does not have is told with what to give in its place."""
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        return _answering(function, name, inspect.signature(function))
+
+    return decorate
+
+
+def _answering(
+    function: Callable[P, R], name: str, signature: inspect.Signature, answers: Container[str] = ()
+) -> Callable[P, R]:
+    known = {p.name for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD and p.name != "self"}
+
+    @functools.wraps(function)
+    def answering(*args: P.args, **kwargs: P.kwargs) -> R:
+        for word in kwargs:
+            if word not in known and word not in answers:
+                raise TypeError(unknown_keyword(name, word, known))
+        return function(*args, **kwargs)
+
+    answering.__signature__ = signature  # type: ignore[attr-defined]  # inspect looks for it there
+    return answering

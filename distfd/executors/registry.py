@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from distfd.core.errors import InputError
+from distfd.core.suggestions import did_you_mean
 from distfd.executors.base import adapted
 
 if TYPE_CHECKING:
@@ -19,9 +20,14 @@ def make_executor(executor: str | Executor) -> Executor:
     InputError
         If there is none of that name.
     """
+    if isinstance(executor, type):
+        raise InputError(f"executor: is the class {executor.__name__}; make one of it: {executor.__name__}()")
     if not isinstance(executor, str):
         if (found := adapted(executor)) is None:
-            raise InputError(f"executor: must be ray, serial, or an executor object (was {executor!r})")
+            raise InputError(
+                f"executor: must be ray, serial, or an executor object, such as distfd.RayExecutor(num_cpus=4) (was "
+                f"{executor!r})"
+            )
         return found
     if executor == "ray":
         from distfd.executors.ray.executor import RayExecutor
@@ -31,4 +37,5 @@ def make_executor(executor: str | Executor) -> Executor:
         from distfd.executors.serial import SerialExecutor
 
         return SerialExecutor()
-    raise InputError(f"executor: there is no {executor!r}; use ray, serial, or an executor object")
+    hint = did_you_mean(executor, ("ray", "serial"))
+    raise InputError(f"executor: there is no {executor!r}; use ray, serial, or an executor object{hint}")

@@ -37,4 +37,8 @@ def as_objective(
     if callable(fun):
         return PythonObjective(fun, args, kwargs or {}, version)
     hint = "; give the simulator's class, not an instance" if hasattr(fun, "evaluate") else ""
+    if type(fun).__name__ == "Evaluator":
+        hint = "; it has methods of its own: evaluator.gradient(x), evaluator.jacobian(x) ..."
+    elif isinstance(fun, (list, tuple, int, float)) or type(fun).__name__ == "ndarray":
+        hint = "; J comes first, and x0 second"
     raise InputError(f"fun: must be callable, a simulator class or an objective (was {type(fun).__name__}){hint}")

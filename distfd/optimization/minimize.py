@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack, get_args
 import numpy as np
 
 from distfd.core.errors import InputError
+from distfd.core.suggestions import did_you_mean
 from distfd.differentiation.method import check_x, onto_bounds
 from distfd.differentiation.placement import as_bounds
 from distfd.evaluation.evaluator import Evaluator
@@ -59,7 +60,7 @@ _INSTEAD = {
 """What to give in the place of SciPy's own arguments."""
 
 
-@lists_options_of(Evaluator)
+@lists_options_of(Evaluator, answers=_INSTEAD)
 def minimize(
     fun: Any,
     x0: ArrayLike,
@@ -183,7 +184,7 @@ def minimize(
         return scalar.finished(result, record, outputs)
 
 
-@lists_options_of(Evaluator)
+@lists_options_of(Evaluator, answers=_INSTEAD)
 def least_squares(
     residuals: Any,
     x0: ArrayLike,
@@ -240,7 +241,9 @@ def least_squares(
     limited = _pairs(bounds, len(start))
     with _session(residuals, limited, evaluator) as session:
         if method not in FITTERS:
-            raise InputError(f"method: must be one of {', '.join(FITTERS)} (was {method!r})")
+            raise InputError(
+                f"method: must be one of {', '.join(FITTERS)} (was {method!r}){did_you_mean(str(method), FITTERS)}"
+            )
         record = _record(limits, callback)
         tolerance = record.limits.tolerance
         apart = {"loss": loss, "f_scale": f_scale, "x_scale": x_scale}

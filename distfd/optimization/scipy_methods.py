@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from distfd.core.errors import InputError
+from distfd.core.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,7 +72,7 @@ def find_method(name: str, *, bounded: bool, constrained: bool) -> str:
     """
     found = next((known for known in METHODS if known.lower() == str(name).lower()), None)
     if found is None:
-        raise InputError(f"method: must be one of {', '.join(METHODS)} (was {name!r})")
+        raise InputError(f"method: must be one of {', '.join(METHODS)} (was {name!r}){did_you_mean(name, METHODS)}")
     for what, asked in (("bounds", bounded), ("constraints", constrained)):
         if asked and not getattr(METHODS[found], what):
             others = ", ".join(known for known, traits in METHODS.items() if getattr(traits, what))

@@ -69,7 +69,7 @@ class Slots:
 @pytest.mark.parametrize("step", [2.3e-5 * k for k in range(1, 40)])
 def test_what_becomes_due_while_the_loop_thinks_is_not_overlooked(monkeypatch: pytest.MonkeyPatch, step: float) -> None:
     clock = Clock(step)
-    monkeypatch.setattr(loop.awake_clock, "now", clock.read)
+    monkeypatch.setattr("distfd.core.awake_clock.now", clock.read)
     slots = Slots(clock, 8)
     pool = SlotPool(slots=8)
     for slot in range(8):

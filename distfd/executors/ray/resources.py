@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from distfd.core.errors import ClusterError, InputError
+from distfd.core.suggestions import did_you_mean
 from distfd.core.validation import is_number, is_whole
 
 if TYPE_CHECKING:
@@ -75,8 +76,21 @@ def make_resources(given: Mapping[str, Any]) -> Resources:
     known = [f.name for f in fields(Resources)]
     for key in given:
         if key not in known:
-            raise InputError(f"resources: there is no {key!r}; use {', '.join(known)}")
+            raise InputError(_no_such(str(key), known))
     return Resources(**given)
+
+
+def _no_such(key: str, known: list[str]) -> str:
+    if key in _COUNTS:
+        return (
+            f"RayExecutor: there is no {key!r}; num_cpus=N gives a private cluster N evaluations at once, and "
+            "max_slots=N is the most of them on any cluster"
+        )
+    return f"resources: there is no {key!r}; use {', '.join(known)}{did_you_mean(key, known)}"
+
+
+_COUNTS = ("n", "slots", "n_slots", "workers", "n_workers", "max_workers", "n_cores", "n_jobs", "processes", "nproc")
+"""What people write for evaluations at once."""
 
 
 def live_nodes() -> list[Mapping[str, Any]]:
