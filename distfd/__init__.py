@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         TimeUpError,
     )
     from distfd.core.records import Evaluation, Status
+    from distfd.differentiation.consistency import Consistency
     from distfd.differentiation.noise_result import NoiseResult
     from distfd.differentiation.stencils import Stencil
     from distfd.differentiation.steps import AbsoluteStep, NoiseStep
@@ -55,6 +56,7 @@ _HOMES = {
     "ClusterError": "distfd.core.errors",
     "CommandObjective": "distfd.objectives.command.objective",
     "ConfigError": "distfd.core.errors",
+    "Consistency": "distfd.differentiation.consistency",
     "DerivativeResult": "distfd.results.derivative_result",
     "DerivativeWarning": "distfd.core.errors",
     "DistfdError": "distfd.core.errors",
@@ -98,6 +100,7 @@ __all__ = [
     "ClusterError",
     "CommandObjective",
     "ConfigError",
+    "Consistency",
     "DerivativeResult",
     "DerivativeWarning",
     "DistfdError",

@@ -128,6 +128,8 @@ class SimulatedSlots:
         """How often that was because the point might have ended it."""
         self.backups: Counter[int] = Counter()
         """How often a point went out while it was with a slot."""
+        self.cancelled: Counter[int] = Counter()
+        """How often a slot was ended as its optional point was late."""
         self.busy_until: dict[int, float] = {}
         self._in_flight: Counter[int] = Counter()
         self._events: list[tuple[float, int, int, int, Report]] = []
@@ -273,6 +275,11 @@ class SimulatedSlots:
             process = self._processes[slot]
             if all(k in self.final for chunk in process.chunks for k in chunk.index.tolist()):
                 self._bury(slot)
+                continue
+            if timeout == math.inf and all(
+                k in self.scheduler._wave.optional for k in process.chunks[0].index.tolist()
+            ):
+                self.cancelled.update(self._bury(slot))
                 continue
             assert self.now - process.since >= timeout - 1e-9, "ended before its time"
             assert self.now - process.since <= timeout + process.chunks[0].budget + self.lag + 1e-9, "ended too late"

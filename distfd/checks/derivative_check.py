@@ -167,6 +167,13 @@ def check_derivative(
     InputError, EvaluationError
         As `step_sweep`.
     """
+    with evaluator.checked(False if evaluator.check is False else None):  # the sweep is more than that
+        return _checked(evaluator, x0, coordinates, kind, tolerance)
+
+
+def _checked(  # private, called once
+    evaluator: Evaluator, x0: ArrayLike, coordinates: Sequence[int | str] | None, kind: Kind, tolerance: float
+) -> Check:
     setting, vector = evaluator.setting(x0), kind == "jacobian"
     site = setting.site
     if not len(site.moving):

@@ -232,6 +232,8 @@ class Derivative(Section):
     """Relative steps (a number or a list), {absolute: h}, auto; null for the scheme's own."""
     accuracy: Positive | None = None
     """The relative error that is asked for: better differences for the components that are not known so well."""
+    check: bool | None = None
+    """Hold it against J at one point more. null: where a slot would be idle; true: always; false: never."""
 
 
 class Retries(Section):

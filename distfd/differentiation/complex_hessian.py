@@ -143,6 +143,11 @@ class ComplexHessian:
         if not a:
             wave = yield request
             return self._answer(wave.values[0].real, np.zeros(0))
+        if not self.check.active:
+            own = yield request
+            check_imaginary_parts(own)
+            value = own.values[0].real
+            return self._answer(value, assemble(self._terms(), own.values, value)[:, 0])
         curvature = CurvatureCheck(self.check.axes, self.check.axes.moving)
         whole, first = self.check.beside(request)
         bent = curvature.displaced(1.0)
@@ -245,12 +250,14 @@ class ComplexProduct:
 
     def _course(self) -> MultiRound:
         site, moving = self.site, self.site.moving
-        bases, a = self._bases, len(self.site.moving)
+        bases = self._bases
         alone = Points(site.x, np.zeros(2, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0))
         if not bases:
             wave = yield Request(alone, 0)
             return Answer(np.zeros(len(site.x)), wave.values[0], np.zeros(len(site.x)), np.zeros(0, dtype=np.int64))
         request = Request(join_points([alone, *(self._gradient(at) for at, _ in bases)]), 0)
+        if not self.check.active:
+            return self._product((yield request))
         curvature = CurvatureCheck(self.along, self.along.moving)
         whole, first = self.check.beside(request)
         bent = curvature.displaced(1.0)
@@ -258,21 +265,14 @@ class ComplexProduct:
         points = join_points([whole.points, *(each.points for each in bent)])
         wave = yield replace(whole, points=points, optional=np.arange(len(request.points), len(points)))
         own, beside = head(wave, request), tail(wave, request)
-        check_imaginary_parts(own)
-        value = own.values[0].real
-        slopes = own.values[1:, 0].imag.reshape(len(bases), a) / self.h[moving]
-        weights = np.array([weight for _, weight in bases])
-        derivative, step = np.zeros(len(site.x)), np.zeros(len(site.x))
-        with np.errstate(invalid="ignore", over="ignore"):
-            derivative[moving] = weights @ slopes
-        derivative[~np.isfinite(derivative)] = np.nan
-        step[moving] = self.h[moving]
-        missing = np.flatnonzero(np.isnan(derivative))
+        answer = self._product(own)
+        derivative, missing, value = answer.derivative, answer.missing, answer.value
+        slopes = self._slopes(own)
         middle = np.zeros(len(site.x))
         # The slopes at x itself, to second order: their mean along v, or those that were taken there.
         at_x = [k for k, (at, _) in enumerate(bases) if at is site.x]
         middle[moving] = slopes[at_x[0]] if at_x else slopes[:2].mean(axis=0)
-        plain = Answer(np.nan_to_num(middle), value, step, missing)
+        plain = Answer(np.nan_to_num(middle), value, answer.step, missing)
         told = yield from self.check.confirmed(plain, first, beside[: n - len(request.points)])
         texts = told.warnings
         if not len(missing):
@@ -282,7 +282,24 @@ class ComplexProduct:
                 return float(amounts[0] ** 2) * product, float(amounts[0] ** 2) * size
 
             texts += yield from curvature.confirmed(quadratic, bent, beside[n - len(request.points) :], value)
-        return Answer(derivative, value, step, missing, warnings=texts)
+        return replace(answer, warnings=texts)
+
+    def _slopes(self, own: Wave) -> Floats:
+        """Slopes along the coordinates that move, at each base, (b, a)."""
+        a = len(self.site.moving)
+        return np.asarray(own.values[1:, 0].imag.reshape(len(self._bases), a) / self.h[self.site.moving])
+
+    def _product(self, own: Wave) -> Answer:
+        """What the complex points say."""
+        site, moving = self.site, self.site.moving
+        check_imaginary_parts(own)
+        weights = np.array([weight for _, weight in self._bases])
+        derivative, step = np.zeros(len(site.x)), np.zeros(len(site.x))
+        with np.errstate(invalid="ignore", over="ignore"):
+            derivative[moving] = weights @ self._slopes(own)
+        derivative[~np.isfinite(derivative)] = np.nan
+        step[moving] = self.h[moving]
+        return Answer(derivative, own.values[0].real, step, np.flatnonzero(np.isnan(derivative)))
 
     def _gradient(self, at: Floats) -> Points:
         """Complex points around one of the bases, written against x."""

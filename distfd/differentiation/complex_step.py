@@ -109,7 +109,7 @@ class CheckedComplexStep:
     def _course(self) -> MultiRound:
         request = self.method.advance(())
         assert isinstance(request, Request), "it begins with a request"
-        if not request.points.imaginary.any():
+        if not self.check.active or not request.points.imaginary.any():
             return _answered(self.method, (yield request))
         whole, first = self.check.beside(request)
         wave = yield whole
@@ -132,12 +132,15 @@ class ComplexStepCheck:
         Whether the derivative has a row for each axis, (n, m) or (n,), and not (m, n).
     single : bool
         Whether it is the slopes of one axis, (m,).
+    active : bool
+        Whether slopes are checked at all.
     """
 
     axes: Axes
     vector: bool
     by_axis: bool = False
     single: bool = False
+    active: bool = True
 
     def beside(self, request: Request) -> tuple[Request, Displacement]:
         """The request with the check's point behind its own, which it can do without."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from distfd.core.points import Points
 from distfd.differentiation.assemble import Terms, assemble
+from distfd.differentiation.check_points import Checkable, CheckPoints, beside_rays
 from distfd.differentiation.complex_step import check_imaginary_parts
 from distfd.differentiation.direction_stencils import Ray, place_rays
 from distfd.differentiation.method import Answer, Request
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Directional:
+class Directional(Checkable):
     """dJ(x + t v)/dt at t = 0 for p directions v: (p,), or (p, m) for a J with m outputs.
 
     Parameters
@@ -65,11 +66,30 @@ class Directional:
         rows[[p for p in range(len(rows)) if p not in moved]] = 0.0
         missing = np.flatnonzero(~np.isfinite(rows).all(axis=1))
         rows[~np.isfinite(rows)] = np.nan
-        step = np.zeros(len(rows))
-        for ray in reversed(self._rays):  # of two parts of a direction, the first
-            step[ray.row] = ray.step
+        step = self._step
         derivative = rows[0] if self.single else rows[:, 0] if rows.shape[1] == 1 else rows
         return Answer(derivative, baseline, step, missing, axis="direction")
+
+    def check_points(self, waves: Sequence[Wave]) -> CheckPoints | None:
+        """Beside the one request."""
+        if waves:
+            return None
+        return beside_rays(
+            self.site,
+            self.directions,
+            self._step,
+            self._terms,
+            self.stencil.order,
+            single=self.single,
+        )
+
+    @property
+    def _step(self) -> NDArray[np.float64]:
+        """Realised steps, (p,)."""
+        step = np.zeros(len(self.directions))
+        for ray in reversed(self._rays):  # of two parts of a direction, the first
+            step[ray.row] = ray.step
+        return step
 
     @property
     def _points(self) -> Points:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distfd.differentiation.assemble import assemble
+from distfd.differentiation.check_points import Checkable, CheckPoints, beside_lines
 from distfd.differentiation.complex_step import check_imaginary_parts
 from distfd.differentiation.coordinate_stencils import Lines, place_lines
 from distfd.differentiation.diagnostics import no_movement_warnings
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class FirstDerivative:
+class FirstDerivative(Checkable):
     """Gradient, or Jacobian where ``vector``.
 
     Parameters
@@ -71,6 +72,10 @@ class FirstDerivative:
             missing=missing,
             warnings=self._doubts(wave.values, baseline),
         )
+
+    def check_points(self, waves: Sequence[Wave]) -> CheckPoints | None:
+        """Beside the one request."""
+        return None if waves else beside_lines(self.site, self.lines, self.stencil.order, vector=self.vector)
 
     def _doubts(self, values: NDArray[Any], baseline: NDArray[np.float64]) -> tuple[str, ...]:
         """Coordinates along which J did not change, as sentences."""

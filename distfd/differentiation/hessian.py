@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distfd.core.points import join_points
-from distfd.differentiation.assemble import assemble, weight_sums
+from distfd.differentiation.assemble import Terms, assemble, weight_sums
+from distfd.differentiation.check_points import Checkable, CheckPoints, beside_hessian
 from distfd.differentiation.diagnostics import rounding_warnings, tight_bounds_warnings, unexpected_diagonal_warnings
 from distfd.differentiation.method import Answer, Request
 from distfd.differentiation.second_differences import place_differences, sides
@@ -41,7 +42,7 @@ ROUNDED = 4.0
 
 
 @dataclass(frozen=True, eq=False)
-class Hessian:
+class Hessian(Checkable):
     """Second derivatives of a J with one output; symmetric, 0 in rows and columns of coordinates that do not move.
 
     Parameters
@@ -98,6 +99,23 @@ class Hessian:
             warnings=self._doubts(entries, float(np.abs(values[0, 0]))),
             scheme="central" if self.stencil.order < 4 and grids[0].one_sided.sum() < a else self.stencil.name,
         )
+
+    def check_points(self, waves: Sequence[Wave]) -> CheckPoints | None:
+        """Beside the one request."""
+        if waves:
+            return None
+        near = self._grids[0].terms
+        if len(self._grids) == 1:
+            return beside_hessian(self.site, self.pattern, self._grids[0].step, near)
+        far, cut = self._grids[1].terms, len(self._grids[0].singles) + len(self._grids[0].doubles)
+        terms = Terms(
+            near.n_rows,
+            np.concatenate((near.row, far.row)),
+            np.concatenate((near.point, np.where(far.point > 0, far.point + cut - 1, 0))),
+            np.concatenate((near.coefficient * 4 / 3, -far.coefficient / 3)),
+            np.concatenate((near.divisor, far.divisor)),
+        )
+        return beside_hessian(self.site, self.pattern, self._grids[0].step, terms)
 
     def _doubts(self, entries: Floats, level: float) -> tuple[str, ...]:
         grid, pattern = self._grids[0], self.pattern

@@ -15,6 +15,7 @@ import numpy as np
 
 from distfd.core.points import Points, dense_points
 from distfd.differentiation.assemble import Terms, assemble, weight_sums
+from distfd.differentiation.check_points import Checkable, CheckPoints, beside_product
 from distfd.differentiation.diagnostics import tight_bounds_warnings
 from distfd.differentiation.direction_stencils import Ray, place_rays
 from distfd.differentiation.hessian import BEND, PART, ROUNDED
@@ -59,7 +60,7 @@ class _Base:
 
 
 @dataclass(frozen=True, eq=False)
-class HessianVector:
+class HessianVector(Checkable):
     """The Hessian of a J with one output, times v: (d,), 0 at coordinates that do not move.
 
     Parameters
@@ -133,6 +134,15 @@ class HessianVector:
         tight = shrunk & (rounding > PART * np.maximum(np.abs(product), usual))
         room = np.minimum(np.abs(self._placed[1]), along)
         return tight_bounds_warnings(self.site.label, moving[tight], room[tight])
+
+    def check_points(self, waves: Sequence[Wave]) -> CheckPoints | None:
+        """Beside the one request; of those whose gradients have requests of their own there is none."""
+        if waves or len(self.requests) > 1 or not self._bases:
+            return None
+        step = np.zeros(len(self.site.x))
+        step[self.site.moving] = self._placed[1]
+        bases = [(base.point(self.site.x), base.coefficient / base.divisor) for base in self._bases]
+        return beside_product(self.site, step, bases, self.terms)
 
     @cached_property
     def _bases(self) -> list[_Base]:
@@ -241,7 +251,7 @@ class HessianVector:
 
 
 @dataclass(frozen=True, eq=False)
-class FourthOrderProduct:
+class FourthOrderProduct(Checkable):
     """The product at h and at 2 h, of which the common error of second order is taken off: fourth order.
 
     Parameters
@@ -266,6 +276,13 @@ class FourthOrderProduct:
         missing = np.flatnonzero(~np.isfinite(derivative))
         derivative[missing] = np.nan
         return replace(one, derivative=derivative, missing=missing, scheme="central4")
+
+    def check_points(self, waves: Sequence[Wave]) -> CheckPoints | None:
+        """Those of the nearer product, beside the last request."""
+        near = self.far.halved() if self.far.moves else self.far
+        if len(near.requests) > 1 or len(waves) != 1:
+            return None
+        return near.check_points(())
 
 
 def _weighed(ray: Ray, x: NDArray[np.float64]) -> list[_Base]:

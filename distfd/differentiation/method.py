@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar
 
 import numpy as np
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from distfd.core.points import Points
     from distfd.core.records import Failure
+    from distfd.differentiation.consistency import Consistency
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,8 +32,10 @@ class Request:
     ``outputs`` how many J has, where an earlier request has shown it and this one has no baseline. ``fatal`` says
     whether the baseline's failure is an error, or ends the wave alone.
 
-    ``optional`` has the numbers of points that the method can do without: they only check the others, and their
-    failure is no error. With ``insist`` they are evaluated in any case.
+    ``optional`` has the numbers of points that the method can do without: they only check the others, and their failure
+    is no error. They go out last, are tried once and on one slot, and are cancelled if they are late when all others
+    are done. They are evaluated where slots would be idle in the wave's last round, and else are left out
+    (`Status.NOT_RUN`); with ``insist`` they are evaluated in any case.
     """
 
     points: Points
@@ -61,6 +64,24 @@ class Wave:
     bits: NDArray[np.uint8] | None = None
 
 
+def without_optional(wave: Wave) -> Wave:
+    """The wave without the points that its request could do without: what it tells of the derivative's own.
+
+    Those beside complex points stay: they are there whatever the slots.
+    """
+    optional = wave.request.optional
+    if not len(optional) or wave.request.points.imaginary.any():
+        return wave
+    kept = np.setdiff1d(np.arange(len(wave.values)), optional)
+    points = wave.request.points.take(kept)
+    baseline = None if wave.request.baseline is None else int(np.searchsorted(kept, wave.request.baseline))
+    request = replace(wave.request, points=points, baseline=baseline, optional=np.zeros(0, dtype=np.int64))
+    number = {k: i for i, k in enumerate(kept.tolist())}
+    failures = {number[k]: failure for k, failure in wave.failures.items() if k in number}
+    bits = None if wave.bits is None else wave.bits[kept]
+    return Wave(request, wave.values[kept], wave.status[kept], failures, bits)
+
+
 @dataclass(frozen=True, eq=False)
 class Answer:
     """What a method found.
@@ -73,6 +94,7 @@ class Answer:
     ``scale`` has the typical size of each coordinate, (d,), where the method looked for it.
     ``repaired`` says of components that were formed from other points than they were to be what was done.
     ``structure`` is that of a sparse Jacobian whose method looked for it, for the next x.
+    ``consistency`` is what a directional check found, None where there was none.
     """
 
     derivative: Any
@@ -87,6 +109,7 @@ class Answer:
     repaired: Mapping[int, str] = field(default_factory=dict)
     scale: NDArray[np.float64] | None = None
     structure: Any = None
+    consistency: Consistency | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from distfd.core.records import Status
+from distfd.differentiation.check_points import Checkable, CheckPoints
 from distfd.differentiation.method import Answer, Request, Wave
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class PresentOutputs:
+class PresentOutputs(Checkable):
     """A dense Jacobian by any method that weighs outputs against each other, kept from those that J lacks at x.
 
     An output without a value at x has no derivative, whatever its values elsewhere are. Such a one would spoil medians
@@ -57,6 +58,14 @@ class PresentOutputs:
             error=None if step.error is None else _widened(step.error, present),
             missing=np.union1d(step.missing, self.moving),
         )
+
+    def check_points(self, waves: Sequence[Wave]) -> CheckPoints | None:
+        """Those of the method; of a J that lacks outputs at x there are none."""
+        if not isinstance(self.method, Checkable):
+            return None
+        if waves and not np.isfinite(waves[0].values[waves[0].request.baseline or 0]).all():
+            return None
+        return self.method.check_points(waves)
 
 
 def _shown(wave: Wave, present: Flags) -> Wave:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from distfd.differentiation.auto_step import best
+from distfd.differentiation.check_points import Checkable, CheckPoints
 from distfd.differentiation.diagnostics import no_movement_warnings
 from distfd.differentiation.failure_ladder import Ladder, failed_coordinates, gather_samples
 from distfd.differentiation.method import Answer, Request, follow
@@ -40,7 +41,7 @@ _WORDS = 300
 
 
 @dataclass(frozen=True, eq=False)
-class RepairedMethod:
+class RepairedMethod(Checkable):
     """A gradient or dense Jacobian by any method, with other points for the components that it leaves missing.
 
     A method that finds its steps probes such a coordinate again, on the side on which J did not fail, at steps that the
@@ -79,6 +80,10 @@ class RepairedMethod:
     def advance(self, waves: Sequence[Wave]) -> Request | Answer:
         """The method's own requests, then those of the repairs."""
         return self.method.advance(()) if not waves else follow(self._course(), waves)
+
+    def check_points(self, waves: Sequence[Wave]) -> CheckPoints | None:
+        """Those of the method."""
+        return self.method.check_points(waves) if isinstance(self.method, Checkable) else None
 
     def _course(self) -> MultiRound:
         waves: list[Wave] = []

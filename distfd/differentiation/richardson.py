@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from distfd.differentiation.check_points import Checkable, CheckPoints, beside_lines
 from distfd.differentiation.coordinate_stencils import place_lines
 from distfd.differentiation.method import follow
-from distfd.differentiation.noise_survey import survey
+from distfd.differentiation.noise_survey import EVALUATIONS, survey
 from distfd.differentiation.scale_search import safe_sizes
 from distfd.differentiation.stencils import coefficients
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from distfd.differentiation.base_point import BasePoint
+    from distfd.differentiation.coordinate_stencils import Lines
     from distfd.differentiation.method import Answer, MultiRound, Request, Wave
     from distfd.differentiation.stencils import Stencil
 
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Richardson:
+class Richardson(Checkable):
     """The sixth-order formula through x +- h, +- 2 h, +- 4 h: 6 d + 13 evaluations in one round.
 
     With T_k the central difference at h, 2 h, 4 h, the fourth-order value is (4 T_1 - T_2) / 3, and the sixth-order one
@@ -56,9 +58,19 @@ class Richardson:
         """One request; two more lines where the first show no noise."""
         return follow(self._course(), waves)
 
+    def check_points(self, waves: Sequence[Wave]) -> CheckPoints | None:
+        """Beside the first request, which has the stencils."""
+        if waves:
+            return None
+        return beside_lines(self.site, self._lines, self.stencil.order, vector=self.vector, first=EVALUATIONS)
+
+    @property
+    def _lines(self) -> Lines:
+        moving = self.site.moving
+        return place_lines(self.site, moving, self.h[moving], self.stencil)
+
     def _course(self) -> MultiRound:
-        site, moving = self.site, self.site.moving
-        lines = place_lines(site, moving, self.h[moving], self.stencil)
+        site, moving, lines = self.site, self.site.moving, self._lines
         a, n = lines.offsets.shape
         points = lines.points.take(np.arange(1, a * n + 1))
         found = yield from survey(site, safe_sizes(site, self.scale), vector=self.vector, extra=points)

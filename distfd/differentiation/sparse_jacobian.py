@@ -11,6 +11,7 @@ import numpy as np
 from distfd.core.errors import InputError
 from distfd.core.points import Points
 from distfd.differentiation.assemble import Terms, assemble
+from distfd.differentiation.check_points import Checkable, CheckPoints, beside_groups
 from distfd.differentiation.coloring import Structure, find_groups
 from distfd.differentiation.complex_step import ComplexStepCheck, check_imaginary_parts, head, tail
 from distfd.differentiation.coordinate_stencils import Lines, place_lines
@@ -43,7 +44,7 @@ _SEEN = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
-class SparseJacobian:
+class SparseJacobian(Checkable):
     """A Jacobian whose structure is known: 1 + (groups x nodes) points.
 
     Parameters
@@ -104,6 +105,21 @@ class SparseJacobian:
         groups, rows = np.nonzero(~allowed & (by_group > np.maximum(_SEEN * usual, rounding)))
         return list(zip(rows.tolist(), groups.tolist(), strict=True))
 
+    def check_points(self, waves: Sequence[Wave]) -> CheckPoints | None:
+        """Beside the one request."""
+        if waves:
+            return None
+        structure = self.structure
+        return beside_groups(
+            self.site,
+            self._lines,
+            group_terms(self._lines, structure),
+            structure.columns,
+            self.h,
+            self.stencil.order,
+            structure.shape[0],
+        )
+
 
 def group_points(lines: Lines, structure: Structure) -> Points:
     """The point x, then for each group its nodes in turn; ``lines`` has the columns that are in a group."""
@@ -147,7 +163,7 @@ class ProbedStructure:
 
 
 @dataclass(frozen=True, eq=False)
-class ProbedJacobian:
+class ProbedJacobian(Checkable):
     """A Jacobian whose structure is looked for first, by plain differences at two points near x.
 
     One that is known from another x is taken as it is, with one more point, x moved along all coordinates: where J does
@@ -203,7 +219,7 @@ class ProbedJacobian:
         request = plain.advance(())
         assert isinstance(request, Request), "it begins with a request"
         imaginary = bool(request.points.imaginary.any())
-        if not (imaginary or (further and len(self.site.moving))):
+        if not ((imaginary and self.check.active) or (further and len(self.site.moving))):
             answer = plain.advance([(yield request)])
             assert isinstance(answer, Answer), "of one request"
             return answer, 0.0, None
@@ -218,13 +234,24 @@ class ProbedJacobian:
         ratio = float(np.nan_to_num(ratios).max(initial=0.0)) if not len(answer.missing) else 0.0
         if plain.unexpected([own]):
             ratio = np.inf
-        return answer, ratio, (lambda final: self.check.confirmed(final, first, beside)) if imaginary else None
+        return (
+            answer,
+            ratio,
+            (lambda final: self.check.confirmed(final, first, beside)) if imaginary and self.check.active else None,
+        )
 
     def _looked_for(self) -> Generator[Request, Wave, Structure]:
         """The entries that changed in any of two probes."""
         first = yield Request(self._probe(0).points, 0, vector=True)
         second = yield Request(self._probe(1).points, 0, vector=True)
         return _seen((first, second), self.site)
+
+    def check_points(self, waves: Sequence[Wave]) -> CheckPoints | None:
+        """Beside the request that follows those for the structure; one known from another x has a point of its own."""
+        if self.known is not None or self.stencil.imaginary or len(waves) != 2:
+            return None
+        structure = _seen(waves, self.site)
+        return SparseJacobian(self.site, self.stencil, self.h, structure).check_points(())
 
     def _probe(self, seed: int) -> Lines:
         """Each coordinate moved from a point displaced at random, the same in every run so that values are reused."""

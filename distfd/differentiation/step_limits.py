@@ -14,7 +14,7 @@ import numpy as np
 
 from distfd.core.records import DOUBLE, WHOLE, Status
 from distfd.differentiation.diagnostics import listed, no_movement_warnings
-from distfd.differentiation.method import Request
+from distfd.differentiation.method import Request, without_optional
 from distfd.differentiation.rounding_quantum import many_digits, quantum
 from distfd.differentiation.steps import own_sizes
 from distfd.differentiation.value_precision import type_name, unit_roundoff, wave_bits
@@ -73,6 +73,7 @@ class Known:
 
     def after(self, wave: Wave) -> Known:
         """The same, with a wave more; what a J with another number of outputs has shown is forgotten."""
+        wave = without_optional(wave)
         size, moves = np.zeros(wave.values.shape[1]), np.zeros(wave.values.shape[1])
         if len(self.size) == len(size):
             size, moves = self.size, self.moves
@@ -235,7 +236,8 @@ class CheckedSteps:
         if isinstance(step, Request) or not waves:
             return step
         with np.errstate(all="ignore"):  # what is past floating point is told where it matters
-            return replace(step, warnings=step.warnings + self._warnings(step, waves))
+            own = [without_optional(wave) for wave in waves] if self.given.factor else waves
+            return replace(step, warnings=step.warnings + self._warnings(step, own))
 
     def _warnings(self, answer: Answer, waves: Sequence[Wave]) -> tuple[str, ...]:
         bits = wave_bits(waves[0])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from distfd.core.records import DOUBLE, WHOLE, Status
-from distfd.differentiation.method import Request, Wave
+from distfd.differentiation.method import Request, Wave, without_optional
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,8 +33,10 @@ def wave_bits(wave: Wave) -> int:
     """Bits of the shortest number type among the wave's values; `WHOLE` where all are whole numbers.
 
     A function that returns a float here and the number 0 there is one of floats. And one that makes a double of a
-    float32 before it returns it (``float(loss)``, ``loss.item()``) is still one of float32.
+    float32 before it returns it (``float(loss)``, ``loss.item()``) is still one of float32. Optional points have no
+    say: no derivative depends on them.
     """
+    wave = without_optional(wave)
     good = wave.status == Status.OK
     seen = np.full(len(good), DOUBLE) if wave.bits is None else wave.bits
     seen = seen[good]
@@ -105,7 +107,17 @@ class OwnPrecision:
             return plan.advance([_gathered(wanted, first, None, known), *waves[1:]])
         if len(waves) == 1:
             outputs = first.values.shape[1] if wanted.vector else None
-            return Request(wanted.points.take(new), None, wanted.vector, wanted.lenient, outputs, wanted.fatal)
+            optional = np.flatnonzero(np.isin(new, wanted.optional))
+            return Request(
+                wanted.points.take(new),
+                None,
+                wanted.vector,
+                wanted.lenient,
+                outputs,
+                wanted.fatal,
+                optional,
+                wanted.insist,
+            )
         return plan.advance([_gathered(wanted, first, waves[1], known), *waves[2:]])
 
     def method(self, waves: Sequence[Wave]) -> Method[Answer]:

@@ -37,6 +37,10 @@ class DerivativeContext:
         Whether components whose points have no value are formed from others.
     drifts : bool
         Whether J(x) starts from another state than the points beside it do.
+    check : bool or None
+        Whether derivatives are held against J at points more; see `Setting`.
+    rides : bool
+        Whether those may depend on the slots that there are.
     written : callable or None
         Of objectives that write x as text: the numbers that are then in it.
     printed : bool
@@ -49,10 +53,14 @@ class DerivativeContext:
     drifts: bool
     written: Any
     printed: bool = False
+    check: bool | None = None
+    rides: bool = True
 
     def setting(self, x: ArrayLike, bits: int = DOUBLE, known: Known = NOTHING_KNOWN) -> Setting:
         """What every method at x is made from; see `Setting` for what J has shown so far."""
-        return Setting(self.site(x), self.options, self.repair, self.drifts, bits, self.printed, known)
+        return Setting(
+            self.site(x), self.options, self.repair, self.drifts, bits, self.printed, known, self.check, self.rides
+        )
 
     def site(self, x: ArrayLike) -> BasePoint:
         """The point checked, and its surroundings.

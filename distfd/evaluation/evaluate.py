@@ -14,6 +14,7 @@ from distfd.core.describe import coordinate_label, point_label
 from distfd.core.points import find_repeats, repeated
 from distfd.core.records import DOUBLE, Batch, Status
 from distfd.evaluation.event_loop import WorkGivenOut, run_event_loop
+from distfd.evaluation.optional_choice import OptionalChoice
 from distfd.results import events
 from distfd.scheduling.scheduler import Scheduler
 from distfd.workers.messages import Chunk, EvaluationChunk
@@ -61,8 +62,8 @@ def evaluate_in_steps(
     """Evaluate a request's points, those that the store does not have.
 
     Yields what is final as it becomes so: first, in one batch, what the store had; then, if there is anything to
-    evaluate, a `WorkGivenOut`. Ends early where the baseline fails for good. Closing the generator ends what runs; what
-    was yielded is in the store.
+    evaluate, a `WorkGivenOut`; last, as cancelled, optional points that were late. Ends early where the baseline fails
+    for good. Closing the generator ends what runs; what was yielded is in the store.
 
     Parameters
     ----------
@@ -95,25 +96,67 @@ def _steps(  # noqa: PLR0917  # private, called once above
     points, store = request.points, session.store
     keys = points.keys(session.salt) if keys is None else keys
     repeats = find_repeats(keys)
-    reused, index = _known(session, keys, repeats)
-    if len(index):
+    choice = OptionalChoice(session, request, keys)
+    reused, index, optional = _known(session, choice, keys, repeats)
+    if len(index) or choice.needs_a_wave(optional):
         session.start()
         if store.awaits_leftovers:
             # Starting takes a while, in which the workers of a driver that was killed may have left what they were at.
-            reused, index = _known(session, keys, repeats)
-    state = begin() if len(index) and begin is not None else None
-    session.emit(events.WaveStarted(task, len(points), len(reused), session.pool.slots))
+            reused, index, optional = _known(session, choice, keys, repeats)
+    taken = choice.taken(index, optional)
+    n = len(index) + len(taken)
+    state = begin() if n and begin is not None else None
+    session.emit(events.WaveStarted(task, len(points) - len(optional) + len(taken), len(reused), session.pool.slots))
     if len(reused):
         yield reused
-    if not len(index):
-        return
-    if not session.pool.times.count:
-        session.pool.times.recall(len(points), *store.seconds())
-    spool = _announced(session, request, task, keys, len(reused))
-    epoch = time.time() - awake_clock.now()
-    scheduler = Scheduler(index, request.baseline, session.policy, session.pool, epoch=epoch, total=len(points))
-    name = _namer(request, session)
-    chunk = _chunks(session, request, state, capture, spool)
+    outcome = _Outcome(len(points))
+    if n:
+        if not session.pool.times.count:
+            session.pool.times.recall(len(points), *store.seconds())
+        spool = _announced(session, request, task, keys, len(reused))
+        chunk = _chunks(session, request, state, capture, spool)
+        with contextlib.closing(_computed(session, request, keys, repeats, chunk, index, taken)) as steps:
+            for step in steps:
+                outcome.note(step)
+                yield step
+    if outcome.ended[index].all():  # else the baseline has failed
+        yield from choice.unvalued(taken, optional[~outcome.ended[optional]], outcome.valued)
+
+
+class _Outcome:
+    """Which of n points have been evaluated, and which of them have a value."""
+
+    def __init__(self, n: int) -> None:
+        self.ended, self.valued = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
+
+    def note(self, step: WorkGivenOut | Batch) -> None:
+        """These are final."""
+        if isinstance(step, Batch):
+            self.ended[step.index] = True
+            self.valued[step.index] = step.status == Status.OK
+
+
+def _computed(  # noqa: PLR0917  # private, called once
+    session: Session,
+    request: Request,
+    keys: NDArray[np.uint64],
+    repeats: dict[int, NDArray[np.int64]],
+    chunk: Callable[[Submit], Chunk],
+    index: NDArray[np.int64],
+    optional: NDArray[np.int64],
+) -> Generator[WorkGivenOut | Batch, None, None]:
+    """What slots make of these points, stored before it is yielded."""
+    store, name = session.store, _namer(request, session)
+    scheduler = Scheduler(
+        index,
+        request.baseline,
+        session.policy,
+        session.pool,
+        epoch=time.time() - awake_clock.now(),
+        total=len(request.points),
+        optional=optional,
+        insist=request.insist,
+    )
     with contextlib.closing(run_event_loop(session, scheduler, chunk, name)) as driven:
         for step in driven:
             if isinstance(step, WorkGivenOut):
@@ -137,15 +180,15 @@ def _keep(store: Store, keys: NDArray[np.uint64], batches: list[Batch]) -> None:
 
 
 def _known(
-    session: Session, keys: NDArray[np.uint64], repeats: Mapping[int, NDArray[np.int64]]
-) -> tuple[Batch, NDArray[np.int64]]:
-    """What the store has, and the numbers of the points that are to be evaluated."""
+    session: Session, choice: OptionalChoice, keys: NDArray[np.uint64], repeats: Mapping[int, NDArray[np.int64]]
+) -> tuple[Batch, NDArray[np.int64], NDArray[np.int64]]:
+    """What the store has, and the numbers of the points without a value: those that must have one, and others."""
     reused = _from_store(session.store.get(keys))
     if len(reused):
         bits = session.store.bits(keys[reused.index])
         reused = replace(reused, bits=None if (bits == DOUBLE).all() else bits)
     known = np.concatenate((reused.index, *repeats.values()))
-    return reused, np.flatnonzero(~np.isin(np.arange(len(keys)), known))
+    return reused, *choice.split(np.flatnonzero(~np.isin(np.arange(len(keys)), known)))
 
 
 def _announced(session: Session, request: Request, task: str, keys: NDArray[np.uint64], n_reused: int) -> Spool | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import weakref
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -97,6 +98,13 @@ class Evaluator(DerivativeMethods):
         baseline left: that of the x asked for before, or, in `distfd.minimize`, of the last iterate.
     recycle : Recycle or mapping, optional
         When a worker's process is replaced by a fresh one: ``{"evaluations": n, "memory": bytes}``.
+    check : bool, optional
+        Whether a derivative is held against J at one point more, or a pair, where all coordinates are moved at once:
+        see `distfd.Consistency`. It changes no bit of the derivative; it may warn, and ``consistency`` has what it
+        found. None: where a slot would be idle in the last round, so that it costs none, unless evaluations take
+        custom resources. True: always, also of gradients and Jacobians that find their own steps; where there is a
+        doubt, up to three points more say along which coordinates. False: never. A complex step has real points of
+        its own beside it, whatever the slots, and no others; False leaves these out too.
 
     Raises
     ------
@@ -128,7 +136,10 @@ class Evaluator(DerivativeMethods):
         warm: WarmMode | None = None,
         recycle: Recycle | RecycleOptions | None = None,
         setup_timeout: float | None = None,
+        check: bool | None = None,
     ) -> None:
+        if check not in (None, True, False):
+            raise InputError(f"check: must be True, False or None (was {check!r})")
         self._options = DerivativeOptions(scheme, step, scale, bounds, names, accuracy)
         treatment = EvaluationOptions(timeout, retries, on_failure, setup_timeout)
         self._raises = treatment.on_failure == "raise"
@@ -155,7 +166,9 @@ class Evaluator(DerivativeMethods):
         objective = self._session.objective
         written = objective.written if objective.reads_text else None
         repair = treatment.on_failure == "repair"
-        self._around = DerivativeContext(self._options, self._label, repair, drifts, written, objective.writes_text)
+        self._around = DerivativeContext(
+            self._options, self._label, repair, drifts, written, objective.writes_text, check
+        )
         self._turn = CallLock()
         self._structure: ProbedStructure | None = None
         self._structured_for = self._session.salt
@@ -291,6 +304,24 @@ class Evaluator(DerivativeMethods):
         with self._turned():
             answer, tally = self._run(self._planned(x, kind, particulars), kind)
         return self._derivative(at, kind, answer, tally)
+
+    @property
+    def check(self) -> bool | None:
+        """Whether derivatives are held against J at a point more, as it was given."""
+        return self._around.check
+
+    @contextlib.contextmanager
+    def checked(self, check: bool | None, *, rides: bool = False) -> Iterator[None]:
+        """Inside, ``check`` is this, whatever was given; and no check rides on an idle slot unless it ``rides``.
+
+        So the points of a derivative do not depend on the slots that there are. What checks a complex step stays.
+        """
+        around = self._around
+        self._around = replace(around, check=check, rides=rides)
+        try:
+            yield
+        finally:
+            self._around = around
 
     def begin(self, x: ArrayLike, *, kind: Kind | Literal["value"] = "gradient", **particulars: Any) -> Pending:
         """Send out all points of a derivative at x, and come back at once; arguments as for `differentiate`.

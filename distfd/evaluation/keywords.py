@@ -64,6 +64,7 @@ class SessionOptions(TypedDict, total=False):
     warm: WarmMode | None
     recycle: Recycle | RecycleOptions | None
     setup_timeout: float | None
+    check: bool | None
 
 
 class EvaluatorOptions(SessionOptions, total=False):

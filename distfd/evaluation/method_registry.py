@@ -18,6 +18,7 @@ from distfd.differentiation.complex_step import CheckedComplexStep, ComplexStepC
 from distfd.differentiation.direction_space import AlongDirections, GroupedJacobian, along, groups
 from distfd.differentiation.direction_stencils import lengths
 from distfd.differentiation.directional import Directional
+from distfd.differentiation.directional_check import DirectionalCheck
 from distfd.differentiation.first_derivative import FirstDerivative
 from distfd.differentiation.gill_step import GillStep
 from distfd.differentiation.hessian import Hessian
@@ -68,6 +69,12 @@ class Setting:
         Whether J's values are read from text.
     known : Known
         What earlier waves have shown of J.
+    check : bool or None
+        Whether the derivative is held against J at points more: always, never, or (None) as its scheme does by default.
+        A complex step has real points beside it then (`distfd.differentiation.complex_step`), and has no others;
+        the rest has some where a slot would be idle (`distfd.differentiation.directional_check`), if ``rides``.
+    rides : bool
+        Whether such points may depend on the slots that there are.
     """
 
     site: BasePoint
@@ -77,6 +84,8 @@ class Setting:
     bits: int = DOUBLE
     printed: bool = False
     known: Known = NOTHING_KNOWN
+    check: bool | None = None
+    rides: bool = False
 
 
 _REACH = 0.1
@@ -125,7 +134,17 @@ def make_plain_method(kind: str, setting: Setting, **particulars: Any) -> Method
         inspect.signature(KINDS[kind]).bind(setting, **particulars)
     except TypeError as error:
         raise InputError(f"{kind}: {error}") from error
-    return KINDS[kind](setting, **particulars)
+    method = KINDS[kind](setting, **particulars)
+    if setting.options.stencil.imaginary or not (setting.check or (setting.check is None and setting.rides)):
+        return method
+    return DirectionalCheck(
+        method,
+        setting.site,
+        vector=kind not in ("gradient", "hessian", "hvp"),
+        insist=bool(setting.check),
+        by_coordinate=kind in ("gradient", "jacobian") and not sparse,
+        finds_steps=not isinstance(particulars.get("sparsity"), (str, ProbedStructure)),
+    )
 
 
 def _given(kind: str, setting: Setting, particulars: Mapping[str, Any]) -> Given:
@@ -174,7 +193,7 @@ def _jacobian(setting: Setting, *, sparsity: Any = None) -> Method[Answer]:
         return _first_derivative(setting, vector=True)
     if _finds_steps(setting.options):
         return _grouped(setting, sparsity)
-    check = ComplexStepCheck(CoordinateAxes(site, _check_steps(setting)), vector=True)
+    check = _complex_check(setting, vector=True)
     if isinstance(sparsity, (str, ProbedStructure)):
         if isinstance(sparsity, str) and sparsity != "probe":
             raise InputError(
@@ -241,7 +260,7 @@ def _hessian(setting: Setting, *, sparsity: Any = None) -> Method[Answer]:
     pattern = full_pattern(site.moving, d) if sparsity is None else masked_pattern(sparsity, site.moving, d)
     given = _noise_method(setting, "Hessians")
     if stencil.imaginary:
-        check = ComplexStepCheck(CoordinateAxes(site, _check_steps(setting)), vector=False)
+        check = _complex_check(setting, vector=False)
         return ComplexHessian(site, pattern, _steps(setting, stencil), _displacements(setting), check)
     if given is not None:
         step = setting.options.step
@@ -280,7 +299,7 @@ def _hvp(setting: Setting, *, v: Any) -> Method[Answer]:
     step = setting.options.step
     adapts = given is not None and (isinstance(step, NoiseStep) or step is None)
     if stencil.imaginary:
-        check = ComplexStepCheck(CoordinateAxes(site, _check_steps(setting)), vector=False)
+        check = _complex_check(setting, vector=False)
         way = DirectionAxes(site, direction[None], lengths(direction[None], _check_steps(setting)))
         t = float(lengths(direction[None], np.abs(_displacements(setting)))[0])
         return ComplexProduct(site, direction, _steps(setting, stencil), t, way, check)
@@ -322,7 +341,8 @@ def _along(setting: Setting, directions: NDArray[np.float64], *, single: bool) -
     if not stencil.imaginary:
         return plain
     axes = DirectionAxes(setting.site, directions, lengths(directions, _check_steps(setting)))
-    return CheckedComplexStep(plain, ComplexStepCheck(axes, vector=True, by_axis=True, single=single))
+    check = ComplexStepCheck(axes, vector=True, by_axis=True, single=single, active=setting.check is not False)
+    return CheckedComplexStep(plain, check)
 
 
 def _first_derivative(setting: Setting, *, vector: bool) -> Method[Answer]:
@@ -368,7 +388,8 @@ def _along_coordinates(setting: Setting, *, vector: bool) -> Method[Answer]:
     plain = FirstDerivative(site, stencil, _steps(setting, stencil), vector)
     if not stencil.imaginary:
         return plain
-    return CheckedComplexStep(plain, ComplexStepCheck(CoordinateAxes(site, _check_steps(setting)), vector))
+    check = _complex_check(setting, vector=vector)
+    return CheckedComplexStep(plain, check)
 
 
 def _noise_step(
@@ -402,6 +423,12 @@ def for_precision(stencil: Stencil, bits: int) -> Stencil:
         return replace(stencil, default_step=min(eps**0.25, _REACH))
     reach = _REACH / float(np.abs(stencil.nodes).max())
     return replace(stencil, default_step=min(stencil.relative_step_at(eps), reach))
+
+
+def _complex_check(setting: Setting, *, vector: bool) -> ComplexStepCheck:
+    """What holds complex steps along coordinates against real points."""
+    axes = CoordinateAxes(setting.site, _check_steps(setting))
+    return ComplexStepCheck(axes, vector, active=setting.check is not False)
 
 
 def _check_steps(setting: Setting) -> NDArray[np.float64]:

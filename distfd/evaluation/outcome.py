@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,6 +38,7 @@ def make_result(
     names: Sequence[str] | None,
 ) -> DerivativeResult:
     """The answer, and what it took."""
+    found = answer.consistency
     return DerivativeResult(
         derivative=answer.derivative,
         value=answer.value if kind == "jacobian" else scalar(answer.value),
@@ -59,6 +61,7 @@ def make_result(
         names=None if names is None else tuple(names),
         kind=kind,
         repaired=answer.repaired,
+        consistency=None if found is None else replace(found, n_evaluations=tally.n_optional),
     )
 
 

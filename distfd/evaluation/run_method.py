@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import numpy as np
 
 from distfd.core.records import Status
-from distfd.differentiation.method import Request
+from distfd.differentiation.method import Request, without_optional
 from distfd.differentiation.value_precision import step_bits, wave_bits
 from distfd.evaluation.evaluate import evaluate_in_steps
 from distfd.evaluation.event_loop import WorkGivenOut
@@ -126,8 +126,9 @@ def _wave(
             wave = gather(request, batches)
         _count(session, wave, batches, task, time.monotonic() - begin - again, tally)
     _refuse(wave, batches, label, raises=raises)
-    if (wave.status == Status.OK).any():
-        session.bits, session.known = step_bits(wave_bits(wave)), session.known.after(wave)
+    own = without_optional(wave)
+    if (own.status == Status.OK).any():
+        session.bits, session.known = step_bits(wave_bits(own)), session.known.after(own)
     return wave
 
 

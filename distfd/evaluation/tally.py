@@ -88,7 +88,10 @@ class Tally:
     waves: list[tuple[Request, list[Batch]]] = field(default_factory=list)
     n_evaluations: int = 0
     n_reused: int = 0
+    n_optional: int = 0
+    """Evaluations of points that the method could have done without."""
     n_failed: int = 0
+    """Points that failed for good; not those."""
     n_retried: int = 0
     ideal_seconds: float = 0.0
     wall_seconds: float = 0.0
@@ -96,6 +99,7 @@ class Tally:
     def add(self, wave: Wave, batches: list[Batch], slots: int, wall_seconds: float) -> None:
         """Count one wave."""
         request = wave.request
+        optional = set(request.optional.tolist())
         self.waves.append((request, batches))
         self.wall_seconds += wall_seconds
         longest = total = 0.0
@@ -103,9 +107,14 @@ class Tally:
             if batch.reused:
                 self.n_reused += len(batch)
                 continue
+            if (batch.status == Status.CANCELLED).all():
+                continue  # optional points that were not waited for
             self.n_evaluations += len(batch)
+            extra = [r for r, k in enumerate(batch.index.tolist()) if k in optional] if optional else []
+            self.n_optional += len(extra)
             # By the wave: a value of another size than the baseline's is a failure that the batch does not know of.
-            self.n_failed += int((wave.status[batch.index] != Status.OK).sum())
+            failed = wave.status[batch.index] != Status.OK
+            self.n_failed += int(failed.sum()) - int(failed[extra].sum())
             self.n_retried += int((batch.attempt - 1).sum())
             seconds = batch.ended - batch.started
             longest, total = max(longest, float(seconds.max())), total + float(seconds.sum())

@@ -81,7 +81,15 @@ def evaluate_warm(
         yield _renumbered(step, alone)
     if good:
         warm.use(warm.left(first.points, 0))
-        others = Request(request.points.take(rest), None, request.vector, request.lenient)
+        optional = np.flatnonzero(np.isin(rest, request.optional))
+        others = Request(
+            request.points.take(rest),
+            None,
+            request.vector,
+            request.lenient,
+            optional=optional,
+            insist=request.insist,
+        )
         for step in _from(session, warm, others, warm.start, task):
             yield _renumbered(step, rest)
 

@@ -81,6 +81,11 @@ class Executor(ABC):
         return True
 
     @property
+    def idle_slots_are_free(self) -> bool:
+        """Whether to evaluate one point more on a slot that is idle costs nothing, no licence among it."""
+        return True
+
+    @property
     def has_own_processes(self) -> bool:
         """Whether evaluations run in other processes, which may end one after this process has died."""
         return False
@@ -142,6 +147,10 @@ class _Adapted(Executor):
     @property
     def duplicates_are_free(self) -> bool:
         return bool(getattr(self._given, "duplicates_are_free", True))
+
+    @property
+    def idle_slots_are_free(self) -> bool:
+        return bool(getattr(self._given, "idle_slots_are_free", True))
 
     @property
     def has_own_processes(self) -> bool:

@@ -106,6 +106,7 @@ def make_evaluator(
         warm=config.objective.warm,
         recycle=Recycle(**evaluation.recycle.model_dump()),
         setup_timeout=evaluation.setup_timeout,
+        check=config.derivative.check,
     )
 
 

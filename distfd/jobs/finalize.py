@@ -123,6 +123,7 @@ def _nothing() -> dict[str, Any]:
         "repaired": {},
         "warnings": [],
         "noise": None,
+        "consistency": None,
         "n_reused": 0,
         "n_failed": 0,
         "n_retried": 0,

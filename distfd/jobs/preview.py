@@ -23,6 +23,7 @@ from distfd.jobs.build import make_evaluator, make_objective, movable, steps
 from distfd.jobs.forecast import forecast
 from distfd.objectives.function import PythonObjective
 from distfd.run_directory.directory import RunDirectory
+from distfd.scheduling.optional_points import fits_in_idle_slots
 from distfd.stores.summary import read_summary
 from distfd.workers.cores import countable_cores
 
@@ -54,24 +55,27 @@ def preview(loaded: LoadedConfig, assumed: Assumed | None = None, *, no_import: 
     config, problem = loaded.config, loaded.config.problem()
     objective = PythonObjective(_never) if no_import else make_objective(loaded, problem)
     request = first_request(loaded, problem, objective)
-    n = EVALUATIONS if request is None else len(request.points)
+    optional = 0 if request is None else len(request.optional)
+    own = optional if config.derivative.scheme == "complex-step" else 0  # a complex step always has them
+    n = EVALUATIONS if request is None else len(request.points) - optional + own
     slots, where = _slots(config) if assumed is None else (assumed.slots, "assumed")
     moving = int((~problem.fixed).sum())
-    checks = 0 if request is None else len(request.optional)
-    evaluations, rounds = _effort(config, n, moving, slots)
+    more, check = (0, "") if own or config.task == "noise" else _check(config, n, optional, slots)
+    evaluations, rounds = _effort(config, n, moving, slots, more)
     rows = [
         ("task", config.task),
         ("parameters", f"{len(problem.names)}, of which {moving} move"),
-        ("scheme", _scheme(config, n - checks, moving) + _checked(checks)),
+        ("scheme", _scheme(config, n - own, moving) + _checked(own)),
         *_steps(config, problem, objective),
         ("evaluations", evaluations + _times(config)),
+        *([("check", check)] if check else []),
         ("slots", f"{slots} ({where})" if slots else where),
         ("rounds", rounds),
         ("each needs", _needs(config)),
         ("output", f"{config.output}{_so_far(config)}" if config.output else "none given; run asks for one"),
     ]
     if assumed is not None:
-        rows += forecast(n, len(problem.names), assumed)
+        rows += forecast(n + more, len(problem.names), assumed)
     return "\n".join(f"{title + ':' if title else '':<13} {text}" for title, text in rows)
 
 
@@ -84,7 +88,11 @@ def first_request(loaded: LoadedConfig, problem: Problem, objective: Objective) 
         If a step cannot be held: by floating point, or by the inputs of a program.
     """
     config = loaded.config
-    with make_evaluator(config, problem, objective, executor=SerialExecutor()) as evaluator:
+    searches = config.task in ("minimize", "least_squares")
+    with (
+        make_evaluator(config, problem, objective, executor=SerialExecutor()) as evaluator,
+        evaluator.checked(config.derivative.check, rides=not searches),
+    ):
         kind = {"minimize": "gradient", "least_squares": "jacobian"}.get(config.task, config.task)
         if config.task == "minimize" and config.minimize.constraints:
             kind = "jacobian"
@@ -151,14 +159,37 @@ def _times(config: Config) -> str:
     }.get(config.task, "")
 
 
-def _effort(config: Config, n: int, moving: int, slots: int | None) -> tuple[str, str]:
+def _check(config: Config, n: int, optional: int, slots: int | None) -> tuple[int, str]:
+    """How many points of the first wave check the derivative, and whether any do, in words."""
+    wanted = config.derivative.check
+    if wanted is False or (wanted is None and config.task in ("minimize", "least_squares")):
+        return 0, "none (derivative.check: true has one)"
+    if wanted and not optional:
+        later = "2 evaluations in a wave of their own, once the steps are known; 3 more where there is a doubt"
+        return 0, later if config.task != "hessian" else "none, as the derivative has error bars"
+    points = f"{optional} evaluation{'s' if optional != 1 else ''} more"
+    if wanted:
+        return optional, f"{points}; 3 more where there is a doubt"
+    if slots is None and optional:
+        return 0, f"{points}, if slots would be idle in the last round"
+    why = "the derivative has error bars"
+    if optional and config.resources.custom:
+        why = "each evaluation takes custom resources"
+    elif optional and fits_in_idle_slots(n, optional, slots or 1):
+        return optional, f"{points}, on slots that would be idle in the last round"
+    elif optional:
+        why = "no slot is idle in the last round"
+    return 0, f"none, as {why} (derivative.check: true has one)"
+
+
+def _effort(config: Config, n: int, moving: int, slots: int | None, more: int) -> tuple[str, str]:
     """Evaluations and rounds; of methods that find their points as they go, what they mostly take and the most."""
     unknown = "as many as the cluster's slots need"
     if config.task == "noise":
         again = f"{n}, or {2 * n - 1} where these do not tell"
         return again, f"{math.ceil(n / slots)}, or twice that" if slots else unknown
     if config.derivative.step != "auto" and config.derivative.accuracy is None and not _reads_noise(config):
-        return f"{n}", _rounds(config, n, slots)
+        return f"{n + more}", _rounds(config, n + more, slots)
     if config.task == "hessian":
         pairs = 2 * moving * (moving - 1)
         usual, most = EVALUATIONS + 4 * moving + pairs, 2 * EVALUATIONS - 1 + 20 * moving + 3 * pairs

@@ -281,15 +281,19 @@ def least_squares(
 
 @contextlib.contextmanager
 def _session(fun: Any, bounds: Any, options: Mapping[str, Any]) -> Any:
-    """The Evaluator that was given, or one for this call."""
+    """The Evaluator that was given, or one for this call; no check of a derivative rides along unless it is asked for.
+
+    So the points of an optimisation do not depend on the slots that it finds.
+    """
     if isinstance(fun, Evaluator):
         if options:
             raise InputError(f"{min(options)}: belongs to the Evaluator; give it where that is made")
-        yield fun
+        with fun.checked(fun.check):
+            yield fun
         return
     for name in _INSTEAD.keys() & options.keys():
         raise InputError(f"{name}: is SciPy's, and not known here; {_INSTEAD[name]}")
-    with Evaluator(fun, bounds=bounds, **options) as made:
+    with Evaluator(fun, bounds=bounds, **options) as made, made.checked(made.check):
         yield made
 
 

@@ -78,6 +78,7 @@ def _facts(data: RunData) -> list[tuple[str, str | Markup]]:
     if result.get("iterations") is not None:
         ended = "converged" if result.get("converged") else "not converged"
         pairs.append(("Iterations", f"{result['iterations']}, {ended}"))
+    pairs += _check(result.get("consistency"))
     pairs.append(("Evaluations", _evaluations(data)))
     if data.result.get("wall_seconds") is not None:
         pairs.append(("Wall time", duration(result["wall_seconds"])))
@@ -88,6 +89,13 @@ def _facts(data: RunData) -> list[tuple[str, str | Markup]]:
     if result.get("started"):
         pairs.append(("Started", Markup('<span class="wide">{}</span>').format(_when(result["started"]))))
     return pairs
+
+
+def _check(found: Any) -> list[tuple[str, str | Markup]]:
+    """What a directional check of the derivative found, in one line."""
+    if not isinstance(found, dict) or not found.get("sentence"):
+        return []
+    return [("Check", Markup('<span class="wide">{}</span>').format(str(found["sentence"])))]
 
 
 def _evaluations(data: RunData) -> str | Markup:

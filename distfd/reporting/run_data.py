@@ -89,7 +89,9 @@ class RunData:
         plain = not isinstance(asked.get("step"), str) and asked.get("accuracy") is None
         nodes = _NODES.get(str(asked.get("scheme", "forward")), 0) if plain else 0
         counts = {wave.n_points for session in self.log.sessions for wave in session.waves}
-        return nodes if counts == {1 + nodes * len(self.moving)} else 0
+        n = 1 + nodes * len(self.moving)
+        # Behind them may be one point, or a pair, that the derivative was checked with.
+        return nodes if counts and counts <= {n, n + 1, n + 2} else 0
 
     @cached_property
     def moving(self) -> list[int]:
@@ -112,6 +114,8 @@ class RunData:
             nth = f" ({(point - 1) % self.per_coordinate + 1} of {self.per_coordinate})"
         if coordinate == BASELINE:
             return "J(x)"
+        if self.per_coordinate and point > self.per_coordinate * len(self.moving):
+            return "check of the derivative"
         return f"{names[coordinate]}{nth}" if 0 <= coordinate < len(names) else f"point {point}"
 
 

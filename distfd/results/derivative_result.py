@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from distfd.differentiation.consistency import Consistency
     from distfd.results.evaluations import Evaluations
 
 _ALL = 24
@@ -48,7 +49,7 @@ class DerivativeResult:
         Coordinates (or directions) without a derivative; of a J with several outputs, those that lack it for any of
         them. `missing_entries` says for which.
     n_evaluations : int
-        Points computed in this call, the baseline included.
+        Points computed in this call, the baseline included, and those of a directional check.
     n_reused : int
         Points whose values were known before.
     n_failed, n_retried : int
@@ -71,6 +72,8 @@ class DerivativeResult:
     repaired : mapping of int to str
         With on_failure="repair": coordinates along which J failed, and what their derivatives were formed from
         instead. Where there are error bars, theirs are NaN: nothing is known of them.
+    consistency : Consistency or None
+        What a directional check found, at one point more; None where there was none.
     """
 
     derivative: NDArray[np.float64]
@@ -94,6 +97,7 @@ class DerivativeResult:
     names: tuple[str, ...] | None = None
     kind: str = "gradient"
     repaired: Mapping[int, str] = field(default_factory=dict)
+    consistency: Consistency | None = None
 
     @property
     def missing_entries(self) -> NDArray[np.int64]:
@@ -280,6 +284,8 @@ def _notes(result: DerivativeResult) -> list[str]:
         k, how = next(iter(result.repaired.items()))
         more = f" and {len(result.repaired) - 1} more" if len(result.repaired) > 1 else ""
         lines.append(f"repaired: {f'x{k}' if names is None else names[k]} ({how}){more}")
+    if result.consistency is not None:
+        lines.append(f"check: {result.consistency.sentence}")
     effort = f"{result.n_evaluations} evaluations, {result.n_reused} reused, {result.n_failed} failed"
     effort += f"; {result.wall_seconds:.3g} s on {result.slots} slot{'s' if result.slots != 1 else ''}"
     return [*lines, effort + (f", efficiency {result.efficiency:.2f}" if result.efficiency is not None else "")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from scipy.optimize import OptimizeResult
 
     from distfd.core.errors import DistfdError
+    from distfd.differentiation.consistency import Consistency
     from distfd.differentiation.noise_result import NoiseResult
     from distfd.observers.run_tally import RunTally
     from distfd.results.derivative_result import DerivativeResult
@@ -45,12 +47,19 @@ def derivative_fields(result: DerivativeResult, x: NDArray[Any], names: Sequence
         "repaired": {names[k]: text for k, text in result.repaired.items()},
         "warnings": list(result.warnings),
         "noise": result.noise,
+        "consistency": None if result.consistency is None else consistency_fields(result.consistency, names),
         "n_reused": result.n_reused,
         "n_failed": result.n_failed,
         "n_retried": result.n_retried,
         "ideal_seconds": result.ideal_seconds,
         "slots": result.slots,
     }
+
+
+def consistency_fields(found: Consistency, names: Sequence[str]) -> dict[str, Any]:
+    """What a directional check found; coordinates by their names, and in one sentence."""
+    coordinates = [names[k] for k in found.coordinates]
+    return {**asdict(found), "coordinates": coordinates, "sentence": found.sentence}
 
 
 def noise_fields(result: NoiseResult) -> dict[str, Any]:
@@ -149,6 +158,8 @@ def findings(result: Mapping[str, Any]) -> list[str]:
         lines.append(f"noise of J: {number_text(noise['level'])} ({noise['status']}: {STATUSES[noise['status']]})")
     elif isinstance(result.get("value"), (int, float)):
         lines.append(f"J = {number_text(result['value'])}")
+    if result.get("consistency"):
+        lines.append(f"check: {result['consistency']['sentence']}")
     if result["missing"]:
         lines.append(f"missing, as J failed there: {', '.join(result['missing'][:20])}")
     repaired = list((result.get("repaired") or {}).items())

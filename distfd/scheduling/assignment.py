@@ -31,7 +31,8 @@ class Submit:
 def issue(wave: WaveState, now: float) -> list[Submit]:
     """Work for the slots that want it."""
     given = _give_out(wave, now) if len(wave.backlog) else []
-    return given + _retry_quarantined(wave, now) + _copy_stragglers(wave, now)
+    given = given + _retry_quarantined(wave, now) + _copy_stragglers(wave, now)
+    return given + _fill_idle(wave, now) if wave.optional.waiting else given
 
 
 def next_issue(wave: WaveState, now: float) -> float | None:
@@ -87,6 +88,17 @@ def _retry_quarantined(wave: WaveState, now: float) -> list[Submit]:
         if wave.host(slot) not in taken and in_time(wave, now) and len(index := wave.backlog.take_apart()):
             taken.add(wave.host(slot))
             submits.append(_submit(wave, slot, index, now, now, lone=True, apart=True))
+    return submits
+
+
+def _fill_idle(wave: WaveState, now: float) -> list[Submit]:
+    """Optional points, one to each slot for which there is nothing else."""
+    submits: list[Submit] = []
+    for slot in wave.idle():
+        if len(wave.backlog) or not wave.optional.waiting:
+            break
+        if wave.estimates.one(wave.optional.next()) <= time_from(wave, now):
+            submits.append(_submit(wave, slot, wave.optional.take(), now, now, lone=True))
     return submits
 
 

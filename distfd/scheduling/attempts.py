@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from distfd.scheduling.optional_points import OptionalPoints
+
 
 @dataclass(frozen=True, eq=False)
 class Attempts:
@@ -38,6 +40,8 @@ class Ledger:
         Further tries after the first, by the status that ended it.
     keeps_partial : bool
         Whether a baseline with some of J's outputs has not failed.
+    optional : OptionalPoints
+        Points that are tried once, and that nothing waits for.
     """
 
     def __init__(
@@ -46,11 +50,13 @@ class Ledger:
         wanted: int,
         baseline: int | None,
         retries: Mapping[Status, int],
+        optional: OptionalPoints,
         *,
         keeps_partial: bool = False,
     ) -> None:
         self._retries = retries
         self._keeps_partial = keeps_partial
+        self._optional = optional
         self._baseline = baseline
         self._tries: dict[int, dict[Status, int]] = {}
         self._final = np.zeros(total, dtype=bool)
@@ -76,13 +82,18 @@ class Ledger:
             tries = self._tries.setdefault(k, {})
             attempt[r] = 1 + sum(tries.values())
             tries[status] = tries.get(status, 0) + 1
-            final[r] = last or status == Status.OK or tries[status] > self._retries.get(status, 0)
+            once = last or k in self._optional
+            final[r] = once or status == Status.OK or tries[status] > self._retries.get(status, 0)
         self._final[batch.index[final]] = True
-        self.unfinished -= int(final.sum())
+        self.unfinished -= int((final & ~self._optional.mask(batch.index)).sum())
         if batch.failures and self._baseline is not None:
             failed = final & (batch.index == self._baseline) & (batch.status != Status.OK)
             self.baseline_failed |= bool(np.any(failed & ~batch.partial if self._keeps_partial else failed))
         return Attempts(replace(batch, attempt=attempt), final)
+
+    def give_up(self, index: NDArray[np.int64]) -> None:
+        """These optional points get no value."""
+        self._final[index] = True
 
     def is_last(self, k: int, status: Status) -> bool:
         """Whether an attempt at a point that ends so is not followed by another."""

@@ -10,6 +10,8 @@ import numpy as np
 from distfd.core.records import Batch, Failure, Status
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
     from distfd.scheduling.attempts import Attempts
@@ -96,14 +98,31 @@ class LostSlots:
             return self._dead_start(slot, starting, failure, now)
         if not queue:
             return None
+        if int(queue[0].index[0]) in wave.optional:
+            return self._optional(queue[0], failure, up, slot, now)
+        return self._ended(queue, failure, up, slot, now, host=host, shared=shared)
+
+    def _ended(
+        self,
+        queue: Iterable[Issued],
+        failure: Failure,
+        up: SlotUp | None,
+        slot: int,
+        now: float,
+        *,
+        host: str | None,
+        shared: bool,
+    ) -> Attempts | None:
+        """The process that had these is gone; what becomes of them."""
+        wave = self._wave
         head, *behind = queue
-        suspected = shared and self._in_company(host, head) and len(queue) == len(head.index) == 1
+        suspected = shared and self._in_company(host, head) and not behind and len(head.index) == 1
         if suspected:
             wave.backlog.suspect(int(head.index[0]))
             failure = replace(failure, status=Status.LOST, text=failure.text + _IN_COMPANY)
         if failure.status == Status.LOST:
             wave.discarded.lost(head, failure, up, slot, now)
-            for issued in queue:
+            for issued in (head, *behind):
                 (wave.backlog.alone if issued.lone or suspected else wave.backlog.again)(wave.released(issued.index))
             return None
         suspects = [head.index]
@@ -123,6 +142,17 @@ class LostSlots:
         started = wave.epoch + head.started
         return wave.charge(record(failure, index, up, slot, started=started, ended=wave.epoch + now))
 
+    def _optional(self, head: Issued, failure: Failure, up: SlotUp | None, slot: int, now: float) -> Attempts | None:
+        """An optional point went with its slot: it is not tried again, whoever is to blame."""
+        wave = self._wave
+        if failure.status != Status.LOST:
+            started = wave.epoch + head.started
+            return wave.charge(record(failure, head.index, up, slot, started=started, ended=wave.epoch + now))
+        wave.discarded.lost(head, failure, up, slot, now)
+        wave.optional.over(head.index)
+        wave.ledger.give_up(head.index)
+        return None
+
     def _in_company(self, host: str | None, issued: Issued) -> bool:
         """Whether others were at work on a host when it ran out, or went in the same way since this one was issued."""
         before = self._ran_out.get(host, -1)
@@ -139,6 +169,9 @@ class LostSlots:
         """
         wave = self._wave
         wave.pool.dead_starts += 1
+        if wave.ledger.unfinished == 0 and wave.pool.dead_starts >= min(wave.pool.slots, DEAD_STARTS):
+            wave.ledger.give_up(wave.optional.drop_waiting())
+            return None
         if starting is None:
             if wave.pool.dead_starts >= DEAD_STARTS:
                 self.broken = f"{DEAD_STARTS} workers in a row died while starting: {failure.text}"

@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from distfd.core.records import Status
 from distfd.scheduling.assignment import issue, next_issue
 from distfd.scheduling.deadlines import WORTH_ENDING, next_kill, out_of_time, overdue_slots, setup_limits
 from distfd.scheduling.lost_slots import LostSlots, overran, setup_overran
+from distfd.scheduling.optional_points import drop_hopeless, end_late, late_slots
 from distfd.scheduling.wave_state import WaveState
 from distfd.workers.messages import SlotLost, SlotStarting, SlotUp
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from distfd.core.records import Batch
@@ -51,6 +53,11 @@ class Scheduler:
         Seconds to add to the ``now`` of all calls (a monotonic clock) to get time since the epoch.
     total : int, optional
         Points of the whole wave, those that need no evaluation included.
+    optional : (k,) ndarray, optional
+        Numbers of further points, which go out after all others, on slots that have nothing else to do. Each is tried
+        once, and is given up if it is late when all others are final.
+    insist : bool
+        Whether the wave waits for a slot, and longer, for the optional ones.
     """
 
     def __init__(
@@ -62,8 +69,11 @@ class Scheduler:
         *,
         epoch: float = 0.0,
         total: int | None = None,
+        optional: NDArray[np.int64] | None = None,
+        insist: bool = False,
     ) -> None:
-        self._wave = WaveState(index, baseline, policy, pool, epoch=epoch, total=total)
+        more = np.zeros(0, dtype=np.int64) if optional is None else optional
+        self._wave = WaveState(index, baseline, policy, pool, epoch=epoch, total=total, optional=more, insist=insist)
         self._losses = LostSlots(self._wave)
 
     @property
@@ -73,9 +83,10 @@ class Scheduler:
 
     @property
     def finished(self) -> bool:
-        """Whether every point is final, or the baseline has failed for good, or no slot can be had."""
+        """Whether every point is final or given up, or the baseline has failed for good, or no slot can be had."""
         ledger = self._wave.ledger
-        return ledger.unfinished == 0 or ledger.baseline_failed or self.broken is not None
+        done = ledger.unfinished == 0 and not len(self._wave.optional)
+        return done or ledger.baseline_failed or self.broken is not None
 
     def take(self, report: Report, now: float) -> Attempts | None:
         """Take in what a slot reported; the attempts that ended by it, if any."""
@@ -83,8 +94,11 @@ class Scheduler:
             self._wave.pool.take(report, now)
             return None
         if isinstance(report, SlotLost):
-            return self._losses.take(report.slot, report.failure, now, shared=report.shared)
-        return self._done(report, now)
+            ended = self._losses.take(report.slot, report.failure, now, shared=report.shared)
+        else:
+            ended = self._done(report, now)
+        drop_hopeless(self._wave)
+        return ended
 
     def uncounted(self) -> list[Batch]:
         """Attempts that have ended since this was asked last, and are neither tried again nor anybody's value."""
@@ -104,7 +118,9 @@ class Scheduler:
         late = [(slot, overran(policy.timeout or 0)) for slot in overdue_slots(wave, now)]
         late += [(slot, setup_overran(policy.setup_limit or 0)) for slot, due in setup_limits(wave) if now >= due]
         ended = [self._losses.take(slot, failure, now) for slot, failure in late]
-        return [slot for slot, _ in late], [attempts for attempts in ended if attempts]
+        unwaited = end_late(wave, now)
+        drop_hopeless(wave)
+        return [slot for slot, _ in late] + unwaited, [attempts for attempts in ended if attempts]
 
     def out_of_time(self, now: float) -> bool:
         """Whether the job's time is up: at its limit, or before, if nothing runs and nothing can be done any more."""
@@ -112,7 +128,9 @@ class Scheduler:
 
     def next_deadline(self) -> float | None:
         """When `overdue` has to be asked next."""
-        soonest = min([next_kill(self._wave), *(limit for _, limit in setup_limits(self._wave))])
+        wave = self._wave
+        limits = (*setup_limits(wave), *late_slots(wave))
+        soonest = min([next_kill(wave), *(limit for _, limit in limits)])
         return soonest if soonest < math.inf else None
 
     def at_work(self) -> list[Issued]:
@@ -147,7 +165,11 @@ class Scheduler:
             wave.pool.reported(report.slot, report.chunk)
             return None  # of a chunk given up since
         batch = report.batch
-        wave.backlog.again(wave.released(issued.index[len(batch) :]))
+        if wave.optional.mask(issued.index).any():
+            wave.optional.again(issued.index[len(batch) :])
+        else:
+            wave.backlog.again(wave.released(issued.index[len(batch) :]))
+            wave.optional.saw(float((batch.ended - batch.started).max(initial=0.0)))
         if len(batch):
             wave.pool.times.note_delay(now - issued.started - float(batch.ended[-1] - batch.started[0]))
         ok = batch.status == Status.OK

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 _QUICKER = Failure(Status.CANCELLED, "another slot was quicker")
+_UNWAITED = Failure(Status.CANCELLED, "it was optional, and late when all others were done")
 
 
 class DiscardedAttempts:
@@ -57,6 +58,10 @@ class DiscardedAttempts:
     def given_up(self, issued: Issued, up: SlotUp | None, slot: int, now: float) -> None:
         """Its slot was ended, as another was quicker."""
         self._cut_off(issued, _QUICKER, up, slot, now)
+
+    def not_waited_for(self, issued: Issued, up: SlotUp | None, slot: int, now: float) -> None:
+        """It was optional and late, and its slot was ended."""
+        self._cut_off(issued, _UNWAITED, up, slot, now)
 
     def lost(self, issued: Issued, failure: Failure, up: SlotUp | None, slot: int, now: float) -> None:
         """Its slot was lost by no fault of its own; not one that had been told to go, and had begun nothing more."""

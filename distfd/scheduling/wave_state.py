@@ -10,6 +10,7 @@ import numpy as np
 from distfd.scheduling.attempts import Ledger
 from distfd.scheduling.backlog import Backlog
 from distfd.scheduling.chunk_sizes import next_due
+from distfd.scheduling.optional_points import OptionalPoints
 from distfd.scheduling.slot_queues import SlotQueues
 from distfd.scheduling.speculative_copies import DiscardedAttempts, SpeculativeCopies
 from distfd.scheduling.work_estimates import WorkEstimates
@@ -37,7 +38,7 @@ class WaveState:
 
     Parameters
     ----------
-    index, baseline, policy, pool, epoch, total
+    index, baseline, policy, pool, epoch, total, optional, insist
         As for `distfd.scheduling.scheduler.Scheduler`.
     """
 
@@ -50,8 +51,10 @@ class WaveState:
         *,
         epoch: float,
         total: int | None,
+        optional: NDArray[np.int64],
+        insist: bool,
     ) -> None:
-        self.total = total or int(index.max(initial=-1)) + 1
+        self.total = total or int(max(index.max(initial=-1), optional.max(initial=-1))) + 1
         self.baseline, self.policy, self.pool, self.epoch = baseline, policy, pool, epoch
         self.estimates = WorkEstimates(pool.times, self.total)
         first = baseline is not None and baseline in index
@@ -63,7 +66,10 @@ class WaveState:
         """When chunks were last looked at for stragglers, and when the first of them is late."""
         self.copies = SpeculativeCopies()
         self.discarded = DiscardedAttempts(epoch)
-        self.ledger = Ledger(self.total, len(index), baseline, policy.retries, keeps_partial=policy.keeps_partial)
+        self.optional = OptionalPoints(optional, insist=insist)
+        self.ledger = Ledger(
+            self.total, len(index), baseline, policy.retries, self.optional, keeps_partial=policy.keeps_partial
+        )
 
     def forget_slots(self) -> None:
         """Nothing is with any slot."""
@@ -135,8 +141,8 @@ class WaveState:
         return not any(self.ledger.open(issued.index).any() for issued in queue)
 
     def single(self, index: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Those of the points that are not final and have no backup."""
-        return self.copies.without(index[self.ledger.open(index)])
+        """Those of the points that are not final and have no backup; optional ones get none."""
+        return self.copies.without(index[self.ledger.open(index) & ~self.optional.mask(index)])
 
     def released(self, index: NDArray[np.int64]) -> NDArray[np.int64]:
         """Points given out whose attempt came to nothing: those that are neither final nor with another slot."""
@@ -145,6 +151,7 @@ class WaveState:
     def charge(self, batch: Batch, *, last: bool = False) -> Attempts:
         """Count attempts; what is to be tried again goes out alone."""
         attempts = self.ledger.charge(batch, last=last)
+        self.optional.over(batch.index)
         if not attempts.final.all():
             self.backlog.alone(batch.index[~attempts.final])
         return attempts

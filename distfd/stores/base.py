@@ -51,6 +51,19 @@ class Store(ABC):
         """
         return np.empty(0, dtype=np.int64), np.empty(0)
 
+    def decision(self, key: bytes) -> int | None:  # noqa: ARG002  # for stores that remember
+        """What was decided under this key, 16 bytes; None where nothing was."""
+        return None
+
+    def decide(self, key: bytes, value: int) -> None:  # noqa: B027  # as above
+        """Keep a decision that rests on more than values, so that a run that is resumed decides alike.
+
+        Raises
+        ------
+        StoreError
+            If it cannot be kept.
+        """
+
     def close(self) -> None:  # noqa: B027  # most have nothing to release
         """Release the store."""
 
@@ -94,6 +107,13 @@ class _Adapted(Store):
     def seconds(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         index, seconds = getattr(self._given, "seconds", super().seconds)()
         return index, seconds
+
+    def decision(self, key: bytes) -> int | None:
+        value: int | None = getattr(self._given, "decision", super().decision)(key)
+        return value
+
+    def decide(self, key: bytes, value: int) -> None:
+        getattr(self._given, "decide", super().decide)(key, value)
 
     def close(self) -> None:
         getattr(self._given, "close", super().close)()

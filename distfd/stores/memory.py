@@ -27,6 +27,7 @@ class MemoryStore(Store):
         self._values: dict[bytes, float | NDArray[np.float64]] = {}
         self._bits: dict[bytes, int] = {}
         """Of values that are no doubles."""
+        self._decisions: dict[bytes, int] = {}
 
     def __len__(self) -> int:
         return len(self._values)
@@ -65,7 +66,16 @@ class MemoryStore(Store):
             return super().bits(keys)
         return np.array([self._bits.get(key, DOUBLE) for key in key_blobs(keys)], dtype=np.uint8)
 
+    def decision(self, key: bytes) -> int | None:
+        """What was decided under this key; None where nothing was."""
+        return self._decisions.get(key)
+
+    def decide(self, key: bytes, value: int) -> None:
+        """Keep a decision."""
+        self._decisions[key] = value
+
     def close(self) -> None:
-        """Forget all values."""
+        """Forget all values and decisions."""
         self._values.clear()
         self._bits.clear()
+        self._decisions.clear()

@@ -74,6 +74,11 @@ def rows_of(keys: NDArray[np.uint64], batch: Batch, wave: int | None, points: Po
     return zip(*columns, strict=True)
 
 
+def decision_checksum(key: bytes, value: int) -> int:
+    """The checksum that a decision's row must have."""
+    return crc32(repr(value).encode(), crc32(key))
+
+
 def row_checksum(*columns: Any) -> int | None:
     """The checksum of a row, from all its other columns as SQLite has them; None where they cannot be a row's.
 

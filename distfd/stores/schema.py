@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 
-VERSION = 3
+VERSION = 4
 APPLICATION_ID = int.from_bytes(b"dFD1", "big")
 """Marks the file as ours in the SQLite header, where file(1) sees it too."""
 
@@ -33,6 +33,13 @@ ADD_BITS = "ALTER TABLE attempts ADD COLUMN bits INTEGER"
 """Stored bits of the significand of J's own number type (``Batch.bits``), NULL for a double.
 
 The column is added, in a new file too, so that a file of version 2 becomes one of today without being copied."""
+
+DECISIONS = """CREATE TABLE decisions (
+    key BLOB PRIMARY KEY, -- what was decided on, 16 bytes
+    value INTEGER NOT NULL,
+    checksum INTEGER NOT NULL -- crc32 of the two
+)"""
+"""Choices that rest on more than values (on slots), which a run that is resumed repeats. Version 3 had none."""
 
 _SCHEMA = (
     """CREATE TABLE attempts (
@@ -60,6 +67,7 @@ _SCHEMA = (
     f"CREATE UNIQUE INDEX value_of_key ON attempts (key) WHERE {INDEXES['value_of_key']}",
     f"CREATE INDEX failures_of_key ON attempts (key, status) WHERE {INDEXES['failures_of_key']}",
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT)",
+    DECISIONS,
     "CREATE TABLE parameters (coordinate INTEGER PRIMARY KEY, name TEXT NOT NULL)",
     """CREATE TABLE waves (
     id INTEGER PRIMARY KEY,
@@ -144,11 +152,11 @@ def foreign_object(connection: sqlite3.Connection) -> str:
 
 
 def is_readable(connection: sqlite3.Connection) -> bool:
-    """Whether the tables are those of this version or of version 2, letter by letter, or have the columns of version 1.
+    """Whether the tables are those of version 2 or a later one, letter by letter, or have the columns of version 1.
 
     To be asked before anything else is read, once `foreign_object` has found nothing.
     """
-    if has_schema(connection) or _of_version_2() <= _objects(connection):
+    if has_schema(connection) or any(earlier <= _objects(connection) for earlier in _of_earlier_versions()):
         return True
     found = {(kind, name) for kind, name, *_ in connection.execute(_EVERYTHING)}
     if not {("table", "attempts"), ("table", "meta")} <= found:
@@ -189,7 +197,7 @@ def _checksum_of(values: dict[str, str | None]) -> str:
     return f"{zlib.crc32(json.dumps(values, sort_keys=True).encode()):08x}"
 
 
-_TABLES = ("attempts", "meta", "parameters", "waves")
+_TABLES = ("attempts", "decisions", "meta", "parameters", "waves")
 _VIRTUAL = re.compile(r"\s*CREATE\s+VIRTUAL\b", re.IGNORECASE)
 _EVERYTHING = "SELECT type, name, tbl_name, sql FROM sqlite_schema LIMIT 1000"
 
@@ -213,8 +221,10 @@ def _expected() -> frozenset[tuple[str, str, str]]:
 
 
 @cache
-def _of_version_2() -> frozenset[tuple[str, str, str]]:
-    return _made_by(tuple(statement for statement in _SCHEMA if statement != ADD_BITS))
+def _of_earlier_versions() -> tuple[frozenset[tuple[str, str, str]], ...]:
+    """What versions 2 and 3 have."""
+    lacked = (ADD_BITS, DECISIONS), (DECISIONS,)
+    return tuple(_made_by(tuple(statement for statement in _SCHEMA if statement not in each)) for each in lacked)
 
 
 def _made_by(statements: tuple[str, ...]) -> frozenset[tuple[str, str, str]]:

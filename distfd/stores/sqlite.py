@@ -21,7 +21,7 @@ from distfd.stores.base import Store
 from distfd.stores.columns import key_blobs
 from distfd.stores.file_lock import FileLock
 from distfd.stores.filesystem import network_filesystem
-from distfd.stores.rows import row_checksum, rows_of
+from distfd.stores.rows import decision_checksum, row_checksum, rows_of
 from distfd.stores.schema import COLUMNS, Meta, write_meta
 from distfd.stores.spool_intake import SpoolIntake
 from distfd.stores.summary import count_computed, count_failed_attempts
@@ -247,6 +247,18 @@ class SQLiteStore(Store):
         with self._transaction() as connection:
             rows = connection.execute(_SECONDS).fetchall()[::-1]
         return np.array([row[0] for row in rows], np.int64), np.array([row[1] for row in rows], np.float64)
+
+    def decision(self, key: bytes) -> int | None:
+        """What was decided under this key; None where nothing was, or its row is damaged."""
+        with self._transaction() as connection:
+            row = connection.execute("SELECT value, checksum FROM decisions WHERE key = ?", (key,)).fetchone()
+        return None if row is None or row[1] != decision_checksum(key, row[0]) else int(row[0])
+
+    def decide(self, key: bytes, value: int) -> None:
+        """Keep a decision; a later one under the same key takes its place."""
+        with self._transaction() as connection:
+            row = (key, value, decision_checksum(key, value))
+            connection.execute("INSERT OR REPLACE INTO decisions VALUES (?, ?, ?)", row)
 
     def n_computed(self) -> int:
         """How many points were computed in all sessions: those with a value, and those that only failed."""

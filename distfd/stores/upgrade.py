@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from distfd.stores.rows import row_checksum
-from distfd.stores.schema import ADD_BITS, COLUMNS, DAMAGED, INDEXES, VERSION, make_tables, write_meta
+from distfd.stores.schema import ADD_BITS, COLUMNS, DAMAGED, DECISIONS, INDEXES, VERSION, make_tables, write_meta
 
 if TYPE_CHECKING:
     import sqlite3
@@ -25,8 +25,10 @@ def upgrade(connection: sqlite3.Connection, meta: Meta) -> Meta:
         _copy_attempts(connection, now)
         return now
     connection.execute("BEGIN IMMEDIATE")
-    # The checksum of a row without bits is that of version 2.
-    connection.execute(ADD_BITS)
+    if meta.version == 2:
+        # The checksum of a row without bits is that of version 2.
+        connection.execute(ADD_BITS)
+    connection.execute(DECISIONS)
     write_meta(connection, now)
     connection.execute("COMMIT")
     return now

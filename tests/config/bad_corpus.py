@@ -89,6 +89,7 @@ derivative:
   step:
     absolute: 1e-3
   accuracy: 1e-4
+  check: true
 evaluation:
   timeout: 10min
   setup_timeout: 10min

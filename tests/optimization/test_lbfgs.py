@@ -245,7 +245,7 @@ def test_options_are_looked_at() -> None:
 
 
 def test_one_sided_differences_become_central_once() -> None:
-    with distfd.Evaluator(rosen, executor="serial") as evaluator:
+    with distfd.Evaluator(rosen, executor="serial") as evaluator, evaluator.checked(None):
         gradients = PlainGradients(evaluator)
         counts = []
         for refined in (True, False):

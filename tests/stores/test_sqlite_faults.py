@@ -329,7 +329,7 @@ def test_a_newer_file_is_left_alone(tmp_path: Path) -> None:
     con.commit()
     con.close()
     before = path.read_bytes()
-    with pytest.raises(StoreError, match=r"newer distfd \(schema 4, known 3\); upgrade"):
+    with pytest.raises(StoreError, match=rf"newer distfd \(schema {VERSION + 1}, known {VERSION}\); upgrade"):
         SQLiteStore(path)
     assert path.read_bytes() == before
 

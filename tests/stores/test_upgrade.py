@@ -1,15 +1,19 @@
-"""A store file of the first version: all that it holds is there under the second."""
+"""Store files of earlier versions: all that they hold is there under that of today."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from zlib import crc32
 
+import numpy as np
 import pytest
 from storing import keys, vectors, wrong_values
 
+from distfd.core.records import DOUBLE
+from distfd.stores.schema import VERSION, Meta, has_schema, write_meta
 from distfd.stores.sqlite import SQLiteStore
 from distfd.stores.summary import read_summary
 
@@ -58,6 +62,38 @@ def test_values_and_failures_are_taken_over(tmp_path: Path) -> None:
         assert (store.quarantined, store.bad_rows, store.n_failed_attempts()) == (None, 0, 20)
         store.close()
     assert read_summary(path).created == "2026-01-01T00:00:00+00:00"
+
+
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_files_of_all_earlier_versions_take_decisions(version: int, tmp_path: Path) -> None:
+    path, numbers = tmp_path / "s.sqlite", list(range(20))
+    if version == 1:
+        make(path, numbers)
+    else:
+        store = SQLiteStore(path, fingerprint="f", names=["a", "b"])
+        bits = None if version == 2 else np.full(20, 23, np.uint8)
+        store.put(keys(numbers), replace(vectors(numbers), bits=bits))
+        store.close()
+        con = sqlite3.connect(path)
+        con.execute("DROP TABLE decisions")
+        if version == 2:
+            con.execute("ALTER TABLE attempts DROP COLUMN bits")
+        write_meta(con, Meta(version, "f", ("a", "b"), "2026-01-01T00:00:00+00:00"))
+        con.commit()
+        con.close()
+    assert read_summary(path).n_values == 20, "as it is, before anybody writes"
+    for k in range(3):
+        store = SQLiteStore(path, fingerprint="f", names=["a", "b"])
+        assert wrong_values(store, numbers) == (20, 0)
+        assert (store.quarantined, store.bad_rows) == (None, 0)
+        assert set(store.bits(keys(numbers)).tolist()) == {23 if version == 3 else DOUBLE}
+        assert store.decision(b"k" * 16) == (None if k == 0 else k)
+        store.decide(b"k" * 16, k + 1)
+        store.close()
+    con = sqlite3.connect(path)
+    assert con.execute("SELECT value FROM meta WHERE name = 'schema'").fetchone() == (str(VERSION),)
+    assert has_schema(con)
+    con.close()
 
 
 def test_a_row_that_was_damaged_stays_so(tmp_path: Path) -> None:

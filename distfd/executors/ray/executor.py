@@ -129,6 +129,11 @@ class RayExecutor(Executor):
         """The objective that the workers have."""
         return self._objective
 
+    @property
+    def idle_slots_are_free(self) -> bool:
+        """False where custom resources, such as licences, are asked for: each evaluation takes some."""
+        return not self._resources.custom
+
     def open(self, objective: Objective) -> Sequence[SlotUp | SlotStarting]:
         """Join or start the cluster and start a worker in each slot; those that are there already.
 

@@ -1,0 +1,238 @@
+"""The directional check: a derivative is held against J at one point more, or a pair, moved along all coordinates.
+
+With R = sum_i b_i (J(x_i) - J(x)) less what the derivative says of it, where b_i are the weights of the check's points,
+
+    s = abs(R) / amplification        the noise in J that would explain R
+    rho = abs(R) gain / |dJ|_2        the derivative's relative error, in the norm of J's changes dJ along its steps
+
+For forward differences and one point x + v, v_k = u_k h_k, these are s = abs(R) / sqrt(1 + sum u^2 + (1 - sum u)^2) and
+rho = sqrt(2 d) s / |dJ|_2. What the steps are too large for shows as noise does: R then holds the curvature that the
+derivative neglects. The points change no bit of the derivative.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from distfd.core.points import Points
+from distfd.core.records import Status
+from distfd.differentiation.batched_methods import joined
+from distfd.differentiation.check_points import Checkable, beside_answer
+from distfd.differentiation.consistency import CONSISTENT, DOUBT, DOUBTFUL, UNKNOWN, Consistency
+from distfd.differentiation.doubt_causes import Evidence, likely_cause
+from distfd.differentiation.doubtful_coordinates import CODES, Groups
+from distfd.differentiation.method import Request, Wave, follow
+from distfd.differentiation.value_precision import step_bits, unit_roundoff, wave_bits
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
+    from numpy.typing import NDArray
+
+    from distfd.differentiation.base_point import BasePoint
+    from distfd.differentiation.check_points import CheckPoints
+    from distfd.differentiation.method import Answer, Method, MultiRound
+
+    Floats = NDArray[np.float64]
+
+_BARS = 2.0
+"""A derivative with error bars is in doubt where the residual is so many times what these explain."""
+_NOISE = 2.5
+"""Standard deviations of a measured noise that a residual may have."""
+
+
+@dataclass(frozen=True, eq=False)
+class DirectionalCheck:
+    """A derivative by any method, and whether it agrees with J at a point more.
+
+    Parameters
+    ----------
+    method : Method
+    site : BasePoint
+    vector : bool
+        Whether J may have several outputs.
+    insist : bool
+        Whether the check may cost a round: it is then made of methods that find their steps as they go, too, and of
+        gradients and Jacobians in doubt up to three further points say along which coordinates. Else the points ride
+        on slots that would be idle, or there are none.
+    by_coordinate : bool
+        Whether the derivative is a gradient or a dense Jacobian, along coordinates.
+    finds_steps : bool
+        Whether ``step="auto"`` is there for derivatives of this kind, to be recommended.
+    """
+
+    method: Method[Answer]
+    site: BasePoint
+    vector: bool = False
+    insist: bool = False
+    by_coordinate: bool = True
+    finds_steps: bool = True
+
+    def advance(self, waves: Sequence[Wave]) -> Request | Answer:
+        """The method's requests, the check's points with the one that makes the derivative, and its answer."""
+        return follow(self._course(), waves)
+
+    def _course(self) -> MultiRound:
+        own: list[Wave] = []
+        check: CheckPoints | None = None
+        beside = main = None
+        while isinstance(step := self.method.advance(own), Request):
+            found = None
+            if check is None and not len(step.optional) and isinstance(self.method, Checkable):
+                found = self.method.check_points(own)
+            if found is None:
+                own.append((yield step))
+                continue
+            wave = yield _with(step, found.points, insist=self.insist)
+            check, main = found, _first(wave, step)
+            beside = _rest(wave, len(step.points))
+            own.append(main)
+        answer = step
+        alone = self.insist and self.by_coordinate and answer.error is not None
+        if check is None and alone and not len(answer.missing):
+            check = beside_answer(self.site, answer, vector=self.vector)
+            if check is not None:
+                beside = yield _alone(check.points, self.vector, len(answer.value))
+        if check is None or beside is None:
+            return answer
+        if self.insist or (beside.status != Status.NOT_RUN).any():
+            consistency = self._judged(answer, check, main, beside, own)
+            if self.insist and consistency.verdict == DOUBTFUL and not consistency.coordinates:
+                consistency = yield from self._located(answer, check, beside, consistency)
+            warnings = answer.warnings
+            if consistency.verdict == DOUBTFUL:
+                warnings += (consistency.warning(self.site.label),)
+            return replace(answer, consistency=consistency, warnings=warnings)
+        return answer
+
+    def _judged(
+        self, answer: Answer, check: CheckPoints, main: Wave | None, beside: Wave, own: Sequence[Wave]
+    ) -> Consistency:
+        """The verdict, from the values at the check's points."""
+        if why := _no_values(answer, beside):
+            return Consistency(UNKNOWN, cause=why)
+        baseline, values = np.asarray(answer.value.real, dtype=np.float64), beside.values.real
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            predicted, changes = check.predicted(answer), check.changes(answer)
+            residual = np.abs(check.weights @ (values - baseline) - predicted)
+            largest = np.maximum(np.abs(baseline), np.abs(values).max(axis=0))
+            eps = unit_roundoff(min(step_bits(wave_bits(wave)) for wave in (*own, beside)))
+            rounding = check.amplification * eps * largest
+            explained, knows = self._explained(answer, check, main, len(baseline))
+            excess = (
+                np.where(residual > explained, residual, 0.0)
+                if answer.error is not None
+                else np.maximum(residual - explained, 0.0)
+            )
+            error = np.where(excess == 0, 0.0, excess * check.gain / changes)
+        if not np.isfinite(residual).all():
+            return Consistency(UNKNOWN, cause="the change of J is past what floating point holds")
+        j = int(np.argmax(error))
+        found = Consistency(
+            verdict=DOUBTFUL if error[j] > DOUBT else CONSISTENT,
+            error=float(error[j]),
+            residual=float(residual[j]),
+            change=float(changes[j]),
+            rounding=float(rounding[j]),
+            truncation=float(explained[j]) if knows else None,
+            noise=float(residual[j] / np.broadcast_to(check.amplification, residual.shape)[j]),
+            output=j if len(baseline) > 1 else None,
+        )
+        if found.verdict == CONSISTENT:
+            return found
+        seen = [beside.values[:, j].real, *(wave.values[:, j].real for wave in own if wave.values.shape[1] > j)]
+        own_steps = answer.axis == "coordinate" and len(answer.step) == len(check.h)
+        evidence = Evidence(
+            found=found,
+            site=self.site,
+            h=np.abs(answer.step) if own_steps else check.h,
+            values=np.concatenate(seen),
+            sparse=not isinstance(answer.derivative, np.ndarray),
+            entries=bool(changes[j] > 0),
+            finds_steps=self.finds_steps and answer.error is None,
+        )
+        cause, remedy = likely_cause(evidence)
+        alone = np.flatnonzero(check.h)
+        where = (int(alone[0]),) if len(alone) == 1 and check.row is not None else ()
+        return replace(found, cause=cause, remedy=remedy, coordinates=where)
+
+    def _explained(self, answer: Answer, check: CheckPoints, main: Wave | None, m: int) -> tuple[Floats, bool]:
+        """The residual that the check's own formula and the derivative's error bars explain, (m,), if that is known."""
+        explained, knows = np.zeros(m), False
+        if check.own is not None and main is not None:
+            explained, knows = explained + np.nan_to_num(check.own(main)), True
+        if answer.error is not None and check.along is not None:
+            reach = np.abs(check.weights @ check.along)
+            bars = np.sqrt(np.nan_to_num(np.atleast_2d(answer.error)) ** 2 @ reach**2)
+            noise = _NOISE * (answer.noise or 0.0) * np.sqrt((check.weights**2).sum())
+            explained, knows = explained + _BARS * (bars + noise), True
+        return explained, knows
+
+    def _located(
+        self, answer: Answer, check: CheckPoints, beside: Wave, found: Consistency
+    ) -> Generator[Request, Wave, Consistency]:
+        """The same with the coordinates that are in doubt, where up to three points in one round tell them."""
+        if check.along is None or check.row is None:
+            return found
+        j, at = found.output or 0, np.flatnonzero(check.h)
+        groups = Groups(np.array_split(at, min(len(at), len(CODES))))
+        parts = groups.parts
+        first = check.points.take(np.zeros(1, dtype=np.int64))
+        wave = yield _alone(joined([_only(first, part) for part in parts]), self.vector, len(answer.value))
+        if (wave.status != Status.OK).any():
+            return found
+        slopes, baseline = check.row(answer, j) * check.along[0], float(answer.value[j].real)
+        with np.errstate(over="ignore", invalid="ignore"):
+            whole = float(beside.values[0, j].real) - baseline - float(slopes.sum())
+            rest = wave.values[:, j].real - baseline - np.array([slopes[part].sum() for part in parts])
+        return replace(found, coordinates=groups.doubtful(whole, rest))
+
+
+def _with(request: Request, points: Points, *, insist: bool) -> Request:
+    """A request with points behind its own that are optional."""
+    n = len(request.points)
+    return replace(
+        request,
+        points=joined([request.points, points]),
+        optional=np.arange(n, n + len(points)),
+        insist=insist,
+    )
+
+
+def _alone(points: Points, vector: bool, outputs: int) -> Request:
+    """A request for optional points and no others."""
+    return Request(points, None, vector, outputs=outputs, optional=np.arange(len(points)), insist=True)
+
+
+def _first(wave: Wave, request: Request) -> Wave:
+    """The wave of the request as it was before points were put behind it."""
+    n = len(request.points)
+    failures = {k: failure for k, failure in wave.failures.items() if k < n}
+    bits = None if wave.bits is None else wave.bits[:n]
+    return Wave(request, wave.values[:n], wave.status[:n], failures, bits)
+
+
+def _rest(wave: Wave, n: int) -> Wave:
+    """The wave of the points behind the first n."""
+    points = wave.request.points.take(np.arange(n, len(wave.request.points)))
+    failures = {k - n: failure for k, failure in wave.failures.items() if k >= n}
+    bits = None if wave.bits is None else wave.bits[n:]
+    return Wave(Request(points), wave.values[n:], wave.status[n:], failures, bits)
+
+
+def _only(point: Points, coordinates: NDArray[np.int64]) -> Points:
+    """A point that changes these coordinates alone, as the given one does."""
+    kept = np.isin(point.indices, coordinates)
+    return Points(point.x, np.array([0, int(kept.sum())]), point.indices[kept], point.values[kept])
+
+
+def _no_values(answer: Answer, beside: Wave) -> str:
+    """Why there is nothing to compare; empty where there is."""
+    for k in np.flatnonzero(beside.status != Status.OK).tolist():
+        if k in beside.failures and beside.status[k] != Status.CANCELLED:
+            return f"J failed at the check's point ({beside.failures[k].text})"
+        return "the check's point was late, and was not waited for"
+    return "the derivative lacks components" if len(answer.missing) else ""

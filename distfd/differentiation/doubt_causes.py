@@ -1,0 +1,117 @@
+"""What makes a derivative doubtful, as far as the values tell, and what to do about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from distfd.differentiation.rounding_quantum import quantum
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from distfd.differentiation.base_point import BasePoint
+    from distfd.differentiation.consistency import Consistency
+
+    Floats = NDArray[np.float64]
+
+_SMALL = 0.03
+"""A step that is more than this part of its coordinate is large against it."""
+_ROUNDED = 8.0
+"""A residual of so many times what rounding explains is still put down to it: J's own sums round too."""
+_SINGLE = 64 * float(np.finfo(np.float32).eps)
+"""Part of J up to which a residual is put down to single precision."""
+_MOST = 1000
+"""Values by which the digits of J are judged."""
+_NAMED = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What is known of a doubt.
+
+    Attributes
+    ----------
+    found : Consistency
+        What the check found.
+    site : BasePoint
+    h : (d,) ndarray
+        Sizes of the derivative's steps.
+    values : (n,) ndarray
+        All that is known of the output in doubt.
+    sparse : bool
+        Whether the derivative is one with a given structure.
+    entries : bool
+        Whether that has entries other than 0 for this output.
+    finds_steps : bool
+        Whether ``step="auto"`` finds steps of this kind.
+    """
+
+    found: Consistency
+    site: BasePoint
+    h: Floats
+    values: Floats
+    sparse: bool
+    entries: bool
+    finds_steps: bool
+
+
+def likely_cause(evidence: Evidence) -> tuple[str, str]:
+    """The likely cause of a doubt and its remedy: the first of those that the evidence bears out."""
+    return next(_causes(evidence))
+
+
+def _causes(evidence: Evidence) -> Iterator[tuple[str, str]]:
+    found, auto = evidence.found, 'step="auto"' if evidence.finds_steps else "a larger step"
+    large = _large_steps(evidence.site, evidence.h)
+    if evidence.sparse and not evidence.entries:
+        yield (
+            "the output moves, and the sparsity has no entry in its row",
+            "add the entry to the sparsity, or leave the sparsity out",
+        )
+    known = evidence.values[np.isfinite(evidence.values)][:_MOST]
+    if _is_single(known) and (found.noise or 0.0) <= _SINGLE * float(np.abs(known).max(initial=0.0)):
+        yield "J has the precision of float32", f"let J compute in float64 (JAX: jax_enable_x64), or use {auto}"
+    if quantum(known[:, None], printed=True)[0] > 0:
+        yield "J has few digits, as printed output has", f"let J write more digits, or use {auto}"
+    if large:
+        yield (
+            f"the step is not small against x, and J may vary over distances of x's own size ({large})",
+            "give scale, the typical size of each coordinate (such as abs(x)), or a relative step",
+        )
+    if (found.residual or 0.0) <= _ROUNDED * (found.rounding or 0.0):
+        yield (
+            "J is so large against its changes along the steps that these drown in rounding",
+            f"let J leave out its constant part, or use {auto}",
+        )
+    if evidence.sparse:
+        yield (
+            "the sparsity lacks an entry in this output's row, or J is noisy",
+            "add the entry to the sparsity, or leave the sparsity out and see whether the doubt stays",
+        )
+    yield (
+        "J is noisy, keeps something from one evaluation to the next, or bends within the step",
+        f"use {auto}; `distfd check` (distfd.step_sweep) shows which it is, and a simulator's reset() must undo all",
+    )
+
+
+def _is_single(values: Floats) -> bool:
+    """Whether all values are such as float32 holds, and not for being round numbers."""
+    with np.errstate(over="ignore"):
+        held = values.astype(np.float32).astype(np.float64)
+    if len(values) < 2 or not np.array_equal(held, values):
+        return False
+    mantissa = np.frexp(values)[0] * 2.0**20
+    return bool((mantissa != np.rint(mantissa)).any())
+
+
+def _large_steps(site: BasePoint, h: Floats) -> str:
+    """Coordinates whose steps are large against them, as a list for people; empty where there are none."""
+    x = np.abs(site.x)
+    at = np.flatnonzero((x > 0) & (h > _SMALL * x))
+    names = ", ".join(site.label(int(k)) for k in at[:_NAMED])
+    return names + (f" and {len(at) - _NAMED} more" if len(at) > _NAMED else "")
