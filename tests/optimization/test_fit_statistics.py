@@ -1,0 +1,57 @@
+"""Statistics of a fit, against scipy.optimize.curve_fit, formulas written out, and simulated data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.optimize
+import scipy.stats
+
+import distfd
+from distfd.optimization.fit_statistics import FitStatistics
+
+T = np.linspace(0, 3, 15)
+
+
+def model(t: Any, a: float, b: float) -> Any:
+    return a * np.exp(-b * t)
+
+
+def fitted(data: Any, absolute: bool = False) -> FitStatistics:
+    found = scipy.optimize.least_squares(lambda p: model(T, *p) - data, [1.0, 0.3])
+    return FitStatistics(found.x, found.jac, found.cost, absolute)
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+def test_scipys_covariance_and_the_intervals_formula(absolute: bool) -> None:
+    data = model(T, 2.0, 0.7) + 0.05 * np.random.default_rng(3).standard_normal(len(T))
+    sigma = np.ones(len(T))
+    _, theirs = scipy.optimize.curve_fit(model, T, data, [1.0, 0.3], sigma, absolute, method="trf")
+    ours = fitted(data, absolute)
+    np.testing.assert_allclose(ours.covariance, theirs, rtol=1e-4)
+    np.testing.assert_allclose(ours.standard_errors, np.sqrt(np.diag(theirs)), rtol=1e-4)
+    np.testing.assert_allclose(np.diag(ours.correlation), 1.0)
+    factor = scipy.stats.norm.ppf(0.95) if absolute else scipy.stats.t.ppf(0.95, 13)
+    half = np.diff(ours.confidence_intervals(0.9), axis=1)[:, 0] / 2
+    np.testing.assert_allclose(half, factor * ours.standard_errors)
+
+
+def test_intervals_hold_the_truth() -> None:
+    truth, rng = np.array([2.0, 0.7]), np.random.default_rng(5)
+    held = []
+    for _ in range(200):
+        ends = fitted(model(T, *truth) + 0.02 * rng.standard_normal(len(T))).confidence_intervals()
+        held.append((ends[:, 0] <= truth) & (truth <= ends[:, 1]))
+    assert 0.93 <= np.mean(held) <= 0.97
+
+
+def test_what_is_not_known_is_infinite() -> None:
+    twins = FitStatistics(np.ones(2), np.ones((5, 2)), 0.1)
+    assert np.isinf(twins.standard_errors).all()
+    assert np.isnan(twins.correlation).all()
+    square = FitStatistics(np.ones(2), np.eye(2), 0.0)
+    assert square.confidence_intervals().tolist() == [[-np.inf, np.inf]] * 2
+    with pytest.raises(distfd.InputError, match=r"level: must be between 0 and 1.*was 95"):
+        twins.confidence_intervals(95)
