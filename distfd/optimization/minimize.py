@@ -228,9 +228,11 @@ def least_squares(
     Returns
     -------
     scipy.optimize.OptimizeResult
-        x, cost, fun, jac and grad of the best point; the rest as for `minimize`, where ``derivative`` and ``first`` are
-        those of the cost. ``kept``, (m,), says which residuals had a value at x0: with on_failure "nan" or "repair" the
-        others are left out of the fit, with a warning, and fun and jac have rows for those that are kept.
+        x, cost, fun, jac and grad of the best point; jac is scaled by a robust loss, as SciPy's, and ``jacobian`` is
+        not. ``covariance``, ``standard_errors``, ``correlation``, ``confidence_intervals(level)`` and ``residuals`` are
+        those of `distfd.optimization.fit_statistics`. The rest as for `minimize`, where ``derivative`` and ``first``
+        are those of the cost. ``kept``, (m,), says which residuals had a value at x0: with on_failure "nan" or "repair"
+        the others are left out of the fit, with a warning, and fun and jac have rows for those that are kept.
 
     Raises
     ------

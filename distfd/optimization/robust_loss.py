@@ -17,19 +17,19 @@ if TYPE_CHECKING:
     Vector = NDArray[np.float64]
 
 
-def _huber(z: Vector) -> tuple[Vector, Vector]:
+def _huber(z: Vector) -> tuple[Vector, Vector, Vector]:
     root = np.sqrt(np.maximum(z, 1.0))
-    return np.where(z <= 1, z, 2 * root - 1), 1 / root
+    return np.where(z <= 1, z, 2 * root - 1), 1 / root, np.where(z <= 1, 0.0, -0.5 / root**3)
 
 
-_LOSSES: dict[str, Callable[[Vector], tuple[Vector, Vector]]] = {
-    "linear": lambda z: (z, np.ones(len(z))),
-    "soft_l1": lambda z: (2 * (np.sqrt(1 + z) - 1), 1 / np.sqrt(1 + z)),
+_LOSSES: dict[str, Callable[[Vector], tuple[Vector, Vector, Vector]]] = {
+    "linear": lambda z: (z, np.ones(len(z)), np.zeros(len(z))),
+    "soft_l1": lambda z: (2 * (np.sqrt(1 + z) - 1), 1 / np.sqrt(1 + z), -0.5 / (1 + z) ** 1.5),
     "huber": _huber,
-    "cauchy": lambda z: (np.log1p(z), 1 / (1 + z)),
-    "arctan": lambda z: (np.arctan(z), 1 / (1 + z**2)),
+    "cauchy": lambda z: (np.log1p(z), 1 / (1 + z), -1 / (1 + z) ** 2),
+    "arctan": lambda z: (np.arctan(z), 1 / (1 + z**2), -2 * z / (1 + z**2) ** 2),
 }
-"""rho and its derivative, as SciPy's documentation has them."""
+"""rho and its first and second derivatives, as SciPy's documentation has them."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,24 @@ class Loss:
         weighted = f if self.loss == "linear" else self._rho(f)[1] * f
         return np.asarray(jacobian.T @ weighted)
 
-    def _rho(self, f: Vector) -> tuple[Vector, Vector]:
+    def scaled(self, f: Vector, jacobian: Any) -> Any:
+        """The Jacobian (m, d) with rows times sqrt(rho' + 2 rho'' z), as SciPy's result has it; not below round-off.
+
+        Its J^T J is then the Gauss-Newton approximation of the cost's Hessian (Triggs et al. 2000, section 4.3).
+        """
+        if self.loss == "linear":
+            return jacobian
+        _, first, second = self._rho(f)
+        rows = np.sqrt(np.maximum(first + 2 * second * (f / self.scale) ** 2, np.finfo(float).eps))
+        if isinstance(jacobian, np.ndarray):
+            return jacobian * rows[:, None]
+        from scipy.sparse import diags_array
+
+        return (diags_array(rows) @ jacobian).tocsr()
+
+    def _rho(self, f: Vector) -> tuple[Vector, Vector, Vector]:
         z = (f / self.scale) ** 2
         if callable(self.loss):
             rho = self.loss(z)
-            return rho[0], rho[1]
+            return rho[0], rho[1], rho[2]
         return _LOSSES[self.loss](z)

@@ -161,14 +161,18 @@ def _outputs(at: NDArray[np.int64]) -> str:
 
 
 def finished(result: Any, record: Record, loss: Loss, kept: NDArray[np.bool_] | None = None) -> Any:
-    """SciPy's result, made that of the best point, with what it took."""
+    """SciPy's result, made that of the best point, with what it took and what it tells of the parameters."""
+    from distfd.optimization.fit_result import FitResult
+
+    result = FitResult(result)
     if kept is not None:
         result.kept = kept
     best = record.best
     if best is not None:
         result.x, result.cost = best.x, best.value
-        result.fun, result.jac = np.asarray(best.result.value), best.result.derivative
-        result.grad = loss.gradient(result.fun, result.jac)
+        result.fun, result.jacobian = np.asarray(best.result.value), best.result.derivative
+        result.jac = loss.scaled(result.fun, result.jacobian)
+        result.grad = loss.gradient(result.fun, result.jacobian)
     result.derivative, result.first = (_of_cost(seen, loss) for seen in (best, record.first))
     result.nit = record.iterations
     return counted(result, record)

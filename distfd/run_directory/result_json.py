@@ -81,7 +81,7 @@ def minimize_fields(result: OptimizeResult, x0: NDArray[Any], names: Sequence[st
     totals = result.totals
     more: dict[str, Any] = {}
     if "cost" in result:
-        jacobian = result.jac.toarray() if hasattr(result.jac, "toarray") else result.jac
+        jacobian = result.jacobian.toarray() if hasattr(result.jacobian, "toarray") else result.jacobian
         more = {"residuals": result.fun, "jacobian": jacobian}
     elif result.outputs is not None:
         more = {"constraints": result.outputs, "violation": result.violation}

@@ -55,3 +55,20 @@ def test_what_is_not_known_is_infinite() -> None:
     assert square.confidence_intervals().tolist() == [[-np.inf, np.inf]] * 2
     with pytest.raises(distfd.InputError, match=r"level: must be between 0 and 1.*was 95"):
         twins.confidence_intervals(95)
+
+
+@pytest.mark.parametrize("loss", ["linear", "soft_l1", "huber", "cauchy", "arctan"])
+def test_least_squares_tells_what_curve_fit_does(loss: str) -> None:
+    data = model(T, 2.0, 0.7) + 0.05 * np.random.default_rng(3).standard_normal(len(T))
+    options: dict[str, Any] = {"loss": loss, "f_scale": 0.05}
+    theirs = scipy.optimize.least_squares(lambda p: model(T, *p) - data, [1.0, 0.3], **options)
+    found = distfd.least_squares(lambda p: model(T, *p) - data, [1.0, 0.3], executor="serial", **options)
+    np.testing.assert_allclose(found.jac, theirs.jac, rtol=1e-3, atol=1e-4)
+    _, covariance = scipy.optimize.curve_fit(model, T, data, [1.0, 0.3], method="trf", **options)
+    np.testing.assert_allclose(found.covariance, covariance, rtol=1e-3)
+    np.testing.assert_allclose(found.standard_errors**2, np.diag(covariance), rtol=1e-3)
+    assert found.residuals.tolist() == found.fun.tolist()
+    assert (found.confidence_intervals(0.5)[:, 0] > found.confidence_intervals(0.99)[:, 0]).all()
+    assert found.correlation[0, 1] == pytest.approx(
+        covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1]), rel=1e-3
+    )
