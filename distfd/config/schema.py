@@ -22,7 +22,7 @@ from distfd.config.sections import (
 )
 
 TASKS = Literal["gradient", "jacobian", "hessian", "minimize", "least_squares", "noise"]
-BOUNDED_METHODS = ("L-BFGS", "L-BFGS-B", "TNC", "SLSQP", "trust-constr", "trf", "dogbox")
+BOUNDED_METHODS = ("L-BFGS", "L-BFGS-B", "TNC", "SLSQP", "trust-constr", "trf", "dogbox", "model")
 """Those that keep to bounds."""
 CONSTRAINED_METHODS = ("SLSQP", "trust-constr")
 
@@ -183,7 +183,7 @@ class Config(Section):
             refuse("minimize", [((), text, None)])
         bounded = bounds != Bounds() or any((p.lower, p.upper) != (None, None) for p in parameters)
         if bounded and minimize.method not in BOUNDED_METHODS:
-            others = "trf or dogbox" if task == "least_squares" else "L-BFGS-B, TNC, SLSQP or trust-constr"
+            others = "trf or dogbox, or model" if task == "least_squares" else "L-BFGS-B, TNC, SLSQP or trust-constr"
             text = f"does not keep to bounds, and there are some; use {others}"
             refuse("minimize", [(("method",), text, minimize.method)])
         if minimize.constraints and minimize.method not in CONSTRAINED_METHODS:

@@ -362,7 +362,7 @@ class Minimize(Section):
     """How J is minimised, or residuals are fitted."""
 
     method: Literal[Minimizer, Fitter] = "L-BFGS-B"
-    """One of scipy.optimize.minimize's; for task least_squares trf (its default), dogbox or lm."""
+    """One of scipy.optimize.minimize's, or L-BFGS; for task least_squares trf (its default), dogbox, lm or model."""
     max_iterations: Count | None = None
     """Stop after so many."""
     max_evaluations: Count | None = None
@@ -377,5 +377,7 @@ class Minimize(Section):
     """Further numbers of each evaluation, with limits; for SLSQP and trust-constr."""
     speculative: Speculative = "auto"
     """Take the gradient along with the value at a point that may yet be refused."""
+    slots: Count | None = None
+    """How many evaluations a round of L-BFGS or model may hold; null: as many as there are slots."""
     options: dict[str, Any] = Field(default={})
     """Further options of the method, as SciPy names them."""

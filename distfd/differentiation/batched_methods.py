@@ -33,9 +33,12 @@ class BatchedMethods:
     ----------
     methods : sequence of Method
         All scalar, or all for several outputs.
+    partial : bool
+        Whether a baseline that has some of J's outputs is one that the method goes on from.
     """
 
     methods: Sequence[Method[Answer]]
+    partial: bool = False
 
     def advance(self, waves: Sequence[Wave]) -> Request | Answer:
         """The points that all still want, or an answer that says no more than that all have theirs: see `answers`."""
@@ -71,6 +74,8 @@ class BatchedMethods:
                 part = _part(wave, step, start, end)
                 own[k].append(part)
                 lost = step.baseline is not None and part.status[step.baseline] != Status.OK
+                if lost and self.partial:
+                    lost = not np.isfinite(part.values[step.baseline]).any()
                 said[k] = None if lost else self.methods[k].advance(own[k])
         return own, said
 

@@ -174,6 +174,7 @@ class Job:
                 wanted.max_iterations, wanted.max_evaluations, wanted.target, wanted.tolerance, wanted.max_wall_time
             ),
             "speculative": wanted.speculative,
+            "slots": wanted.slots,
             "journal": self.directory.iterates,
         }
         lower, upper = movable(problem)

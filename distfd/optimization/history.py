@@ -118,8 +118,9 @@ class Record:
         Stop
             If the target or another limit is reached.
         """
-        self.n_gradients += 1
-        self.evidence.gradient(seen)
+        if seen.measured:
+            self.n_gradients += 1
+            self.evidence.gradient(seen)
         self.latest = seen
         if self._unknown == seen.x.tobytes():  # some methods ask for the slope after they have told of the iterate
             self.history[-1] = self.history[-1]._replace(gradient_norm=float(np.linalg.norm(seen.gradient)))
@@ -135,7 +136,8 @@ class Record:
 
     def valued(self, x: NDArray[np.float64], value: float) -> None:
         """The method asked for J at x, and it has a value."""
-        self.evidence.value(x, value, (self.best, self.latest))
+        measured = [seen for seen in (self.best, self.latest) if seen is not None and seen.measured]
+        self.evidence.value(x, value, measured)
 
     def tried(self, *, failed: bool) -> None:
         """J was asked for at one more point that the method may go to."""

@@ -71,11 +71,11 @@ class Rounds:
 
         It is the one decision that rests on slots, so it is kept in the journal: a replay decides alike.
         """
-        evaluator, journal = self._course.evaluator, self._course.journal
+        slots, journal = self._course.slots, self._course.journal
         first = gradients.plan(x).advance(())
         cost = len(first.points) if isinstance(first, Request) else 1
         # Where one gradient takes several rounds, there is as much room as the last of them leaves.
-        room = -(-cost // evaluator.slots) * evaluator.slots
+        room = -(-cost // slots) * slots
         trials = max(1, min(room // cost, len(x) + 4, most or room))
         while trials > 1 and (trials - 1) * cost * len(x) > _CHANGES:
             trials -= 1

@@ -13,7 +13,9 @@ import numpy as np
 from distfd.core.errors import InputError
 from distfd.core.suggestions import did_you_mean
 from distfd.optimization.lbfgs_options import chosen
-from distfd.optimization.scipy_methods import METHODS, OWN
+from distfd.optimization.model_fit_options import chosen_for_model, typical_sizes_of
+from distfd.optimization.robust_loss import Loss
+from distfd.optimization.scipy_methods import METHODS, MODEL, OWN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,7 +90,7 @@ def check_options(method: str, options: Mapping[str, Any], d: int, tolerance: fl
 def check_fit_options(
     method: str, d: int, *, options: Mapping[str, Any], tolerance: float | None = None, **arguments: Any
 ) -> None:
-    """See that scipy.optimize.least_squares takes these options.
+    """See that a method of `distfd.least_squares` takes these options.
 
     Parameters
     ----------
@@ -103,6 +105,11 @@ def check_fit_options(
     from scipy.optimize import least_squares
 
     _check_mapping(options)
+    if method == MODEL:
+        Loss(arguments.get("loss", "linear"), arguments.get("f_scale", 1.0))
+        chosen_for_model(options, tolerance)
+        typical_sizes_of(np.ones(d), arguments.get("x_scale", 1.0))
+        return
     for name in options:
         if name not in FIT_OPTIONS:
             raise InputError(_unknown(f"a fit by {method}", name, FIT_OPTIONS))

@@ -9,6 +9,7 @@ import numpy as np
 
 from distfd.core.errors import InputError
 from distfd.core.suggestions import did_you_mean
+from distfd.core.validation import is_whole
 from distfd.differentiation.method import check_x, onto_bounds
 from distfd.differentiation.placement import as_bounds
 from distfd.evaluation.evaluator import Evaluator
@@ -23,9 +24,11 @@ from distfd.optimization.lbfgs_options import chosen
 from distfd.optimization.lbfgs_run import minimize_by_lbfgs
 from distfd.optimization.limits import Limits
 from distfd.optimization.method_options import check_fit_options, check_options, tolerances
+from distfd.optimization.model_fit_options import chosen_for_model, typical_sizes_of
+from distfd.optimization.model_fit_run import ModelFit
 from distfd.optimization.optimization_run import STOPPED, OptimizationRun, open_journal
 from distfd.optimization.robust_loss import Loss
-from distfd.optimization.scipy_methods import OWN, Fitter, Minimizer, find_method
+from distfd.optimization.scipy_methods import MODEL, OWN, Fitter, Minimizer, find_method
 from distfd.optimization.seen_point import FEASIBLE
 from distfd.optimization.speculation import Speculation
 
@@ -72,6 +75,7 @@ def minimize(
     limits: Limits | None = None,
     constraints: Any = (),
     speculative: bool | Literal["auto"] = "auto",
+    slots: int | None = None,
     journal: str | os.PathLike[str] | Journal | None = None,
     **evaluator: Unpack[SessionOptions],
 ) -> OptimizeResult:
@@ -105,6 +109,9 @@ def minimize(
     speculative : bool or "auto"
         Whether the gradient's points go out with the value of a trial that may yet be refused. "auto": where they cost
         no round by the trials so far. The result does not depend on it.
+    slots : int, optional
+        How many evaluations a round may hold, for what is planned by it: the trials of L-BFGS, and "auto" above. By
+        default as many as the executor has slots.
     journal : path, optional
         A file for the iterates: with it, and a ``store``, a run that was killed is replayed to the same iterates bit
         for bit, and goes on. A replay that comes to another x says so and goes on from the best recorded one.
@@ -135,6 +142,7 @@ def minimize(
         start = check_x(x0)
         if not isinstance(fun, Evaluator):
             as_bounds(bounds, len(start), start)  # refused before anything is evaluated
+        _check_slots(slots)
         outputs, given = split(constraints)
         name = find_method(method, bounded=bounds is not None, constrained=bool(outputs or given))
         record = _record(limits, callback)
@@ -142,7 +150,7 @@ def minimize(
         check_options(name, options or {}, len(start), tolerance)
         start, limited = _start(session, start, as_bounds(bounds, len(start)))
         how = {"method": name, "options": dict(options or {}), "tolerance": tolerance}
-        course = OptimizationRun(session, record, open_journal(journal, session, start, how), callback)
+        course = OptimizationRun(session, record, open_journal(journal, session, start, how), callback, slots)
         ftol = _LOOSE.get(name, 0.0) if tolerance is None else tolerance
         assessment = Assessment(
             cost=lambda values: float(values[0]),
@@ -151,7 +159,7 @@ def minimize(
             ftol=max(_FTOL, (options or {}).get("ftol") or ftol),
             constrained=bool(outputs or given),
         )
-        problem = scalar.Scalar(session, record, Speculation(speculative), outputs, given)
+        problem = scalar.Scalar(session, record, Speculation(speculative, planned_slots=slots), outputs, given)
         if (limited[0] == limited[1]).all():
             result = course.run(start, scalar.evaluate_fixed(problem, problem.value, problem.gradient))
             if record.best is not None and record.best.violation > FEASIBLE:
@@ -199,29 +207,33 @@ def least_squares(
     callback: Callable[..., Any] | None = None,
     limits: Limits | None = None,
     speculative: bool | Literal["auto"] = "auto",
+    slots: int | None = None,
     journal: str | os.PathLike[str] | Journal | None = None,
     **evaluator: Unpack[SessionOptions],
 ) -> OptimizeResult:
-    """Minimise the cost of residuals, half the sum of their squares, by scipy.optimize.least_squares.
+    """Minimise the cost of residuals, half the sum of their squares, by scipy.optimize.least_squares or by a model.
 
     Parameters
     ----------
     residuals : callable, class or objective
         fun(x) to (m,), as for `distfd.Evaluator`; or an Evaluator, which then stays open.
     x0 : (d,) array
-    method : "trf", "dogbox" or "lm"
-        With lm J may not fail at a trial.
+    method : "trf", "dogbox", "lm" or "model"
+        "model" is distfd's own: a trust region on a regression of all values and slopes of the run, whose rounds fill
+        the slots, from 1 to 4 (d + 1) and more, and which reckons with noise
+        (`distfd.optimization.model_fit`). With lm J may not fail at a trial.
     bounds : scipy.optimize.Bounds or (lower, upper)
         As SciPy's function has them; for every point that is evaluated.
     loss, f_scale, x_scale
-        SciPy's.
+        SciPy's. For "model" x_scale holds typical sizes, by default those of x0.
     sparsity
-        Where the Jacobian may be other than 0, as for `Evaluator.jacobian`.
+        Where the Jacobian may be other than 0, as for `Evaluator.jacobian`; not for "model".
     options : mapping
-        Further arguments of SciPy's function: ftol, xtol, gtol, max_nfev, tr_solver, tr_options.
-    callback, limits, speculative, journal
-        As for `minimize`; the target is one of the cost, and ``tolerance`` stands for ftol, xtol and gtol. An iteration
-        is a step that was accepted.
+        Further arguments of SciPy's function: ftol, xtol, gtol, max_nfev, tr_solver, tr_options. For "model" ftol,
+        xtol, gtol, and ``noise``, the standard deviation of the noise in a residual where it is known.
+    callback, limits, speculative, slots, journal
+        As for `minimize`, "model" in the place of L-BFGS; the target is one of the cost, and ``tolerance`` stands for
+        ftol, xtol and gtol. An iteration is a step that was accepted.
     **evaluator
         Options of `distfd.Evaluator`.
 
@@ -233,6 +245,8 @@ def least_squares(
         those of `distfd.optimization.fit_statistics`. The rest as for `minimize`, where ``derivative`` and ``first``
         are those of the cost. ``kept``, (m,), says which residuals had a value at x0: with on_failure "nan" or "repair"
         the others are left out of the fit, with a warning, and fun and jac have rows for those that are kept.
+        Where a limit ends "model" at a point of which not all differences are known, jac is the regression's, and the
+        scheme of ``derivative`` is "model".
 
     Raises
     ------
@@ -246,6 +260,9 @@ def least_squares(
             raise InputError(
                 f"method: must be one of {', '.join(FITTERS)} (was {method!r}){did_you_mean(str(method), FITTERS)}"
             )
+        if method == MODEL and sparsity is not None:
+            raise InputError("sparsity: the method model takes dense Jacobians only; use trf or dogbox, or no sparsity")
+        _check_slots(slots)
         record = _record(limits, callback)
         tolerance = record.limits.tolerance
         apart = {"loss": loss, "f_scale": f_scale, "x_scale": x_scale}
@@ -255,13 +272,25 @@ def least_squares(
             raise InputError("method: lm takes no bounds, and there are some; use trf or dogbox")
         given = {**tolerances(tolerance), **(options or {}), **apart}
         how = {"method": method, "options": given}
-        course = OptimizationRun(session, record, open_journal(journal, session, start, how), callback)
+        course = OptimizationRun(session, record, open_journal(journal, session, start, how), callback, slots)
         weigh = Loss(loss, f_scale)
-        problem = squares.Squares(session, course, Speculation(speculative), weigh, sparsity, method != "lm")
+        problem = squares.Squares(
+            session, course, Speculation(speculative, planned_slots=slots), weigh, sparsity, method != "lm"
+        )
         fixed = limits_of_x[0] == limits_of_x[1]
         if fixed.all():
             result = course.run(start, scalar.evaluate_fixed(problem, problem.residuals, problem.jacobian))
             return squares.finished(result, record, weigh)
+        if method == MODEL:
+            sizes = typical_sizes_of(start, x_scale)
+            adapts = np.ndim(x_scale) == 0 and x_scale == 1
+            fit = ModelFit(course, limits_of_x, sizes, weigh, chosen_for_model(options or {}, tolerance), adapts)
+            result = course.run(start, fit)
+            # Steps are long and whole Jacobians few: they tell little of noise. That the regression sees by itself.
+            if fit.noise is None and record.iterations == 0:
+                _assessment(weigh, limits_of_x, given).apply(result, record, session)
+            result.noise = fit.noise or result.get("noise")
+            return squares.finished(result, record, weigh, fit.kept)
         if fixed.any():
             raise InputError(
                 f"bounds: coordinate {int(np.flatnonzero(fixed)[0])} is fixed by them, and {method} takes no fixed "
@@ -271,13 +300,7 @@ def least_squares(
         if method != "lm":
             run = with_restarts(run, record, session, limits_of_x, least=0.0)
         result = course.run(start, run)
-        Assessment(
-            cost=weigh.cost,
-            bounds=limits_of_x,
-            gtol=given.get("gtol") or _FIT_GTOL,
-            ftol=max(_FIT_FTOL, given.get("ftol") or 0.0),
-            relative=True,
-        ).apply(result, record, session)
+        _assessment(weigh, limits_of_x, given).apply(result, record, session)
         return squares.finished(result, record, weigh, problem.kept)
 
 
@@ -310,6 +333,22 @@ def _start(session: Evaluator, x0: Any, bounds: tuple[Any, Any]) -> tuple[Any, t
     site = session.setting(onto_bounds(x0, *bounds)).site
     lower, upper = np.maximum(site.lower, bounds[0]), np.minimum(site.upper, bounds[1])
     return check_x(onto_bounds(site.x, lower, upper), lower, upper, site.label), (lower, upper)
+
+
+def _assessment(loss: Loss, bounds: tuple[Any, Any], options: Mapping[str, Any]) -> Assessment:
+    """Of a fit."""
+    return Assessment(
+        cost=loss.cost,
+        bounds=bounds,
+        gtol=options.get("gtol") or _FIT_GTOL,
+        ftol=max(_FIT_FTOL, options.get("ftol") or 0.0),
+        relative=True,
+    )
+
+
+def _check_slots(slots: Any) -> None:
+    if slots is not None and not (is_whole(slots) and slots >= 1):
+        raise InputError(f"slots: must be a whole number >= 1, or None (was {slots!r})")
 
 
 def _record(limits: Limits | None, callback: Callable[..., Any] | None) -> Record:

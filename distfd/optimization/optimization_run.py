@@ -46,12 +46,20 @@ class OptimizationRun:
     journal : Journal
     callback : callable, optional
         Given x, or, as SciPy does, an OptimizeResult with x and fun if its only parameter is ``intermediate_result``.
+    planned_slots : int, optional
+        Evaluations that a round may hold; by default as many as there are slots.
     """
 
     evaluator: Evaluator
     record: Record
     journal: Journal
     callback: Callback | None = None
+    planned_slots: int | None = None
+
+    @property
+    def slots(self) -> int:
+        """Evaluations by which a method plans its rounds."""
+        return self.planned_slots or self.evaluator.slots
 
     def iterated(self, x: Vector, value: float) -> Any:
         """The method has come to x: written down, shown, and perhaps enough.

@@ -67,6 +67,17 @@ class Loss:
         weighted = f if self.loss == "linear" else self._rho(f)[1] * f
         return np.asarray(jacobian.T @ weighted)
 
+    def weights(self, f: Vector) -> tuple[Vector, Vector]:
+        """Of residuals (m,): those that make f the cost's gradient, rho', and those of its curvature, rho' + 2 z rho''.
+
+        The gradient is J' (rho' f), the Hessian J' diag(rho' + 2 z rho'') J and what the residuals' own curvature adds
+        (Triggs et al. 2000).
+        """
+        if self.loss == "linear":
+            return np.ones(len(f)), np.ones(len(f))
+        _, first, second = self._rho(f)
+        return np.asarray(first), np.asarray(first + 2 * (f / self.scale) ** 2 * second)
+
     def scaled(self, f: Vector, jacobian: Any) -> Any:
         """The Jacobian (m, d) with rows times sqrt(rho' + 2 rho'' z), as SciPy's result has it; not below round-off.
 

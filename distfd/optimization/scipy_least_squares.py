@@ -98,10 +98,10 @@ class Squares:
         if self.kept is None:
             self.kept = there
             if not there.all():
-                give_warnings((_left_out(there),))
+                give_warnings((left_out(there),))
         lost = np.flatnonzero(self.kept & ~there)
         if len(lost):
-            raise EvaluationError(f"J has no value at {_outputs(lost)}, which had one at x0")
+            raise EvaluationError(f"J has no value at {outputs_named(lost)}, which had one at x0")
         return np.asarray(value[self.kept])
 
     def jacobian(self, x: Vector) -> Any:
@@ -147,15 +147,18 @@ def fit_by_scipy(problem: Squares, *, method: str, bounds: Any, options: Mapping
     return run
 
 
-def _left_out(there: NDArray[np.bool_]) -> str:
+def left_out(there: NDArray[np.bool_]) -> str:
+    """The warning that residuals without a value at x0, (m,), are left out of the fit."""
     lost = np.flatnonzero(~there)
     return (
-        f"J has no value at {_outputs(lost)} of {len(there)} at x0: the fit is one of the other {int(there.sum())}, "
+        f"J has no value at {outputs_named(lost)} of {len(there)} at x0: the fit is one of the other "
+        f"{int(there.sum())}, "
         "and the result's fun and jac are those of these (result.kept says which)"
     )
 
 
-def _outputs(at: NDArray[np.int64]) -> str:
+def outputs_named(at: NDArray[np.int64]) -> str:
+    """Outputs by their numbers, the first of them where there are many."""
     names = ", ".join(map(str, at[:_NAMED].tolist())) + (f" and {len(at) - _NAMED} more" if len(at) > _NAMED else "")
     return f"output{'s' if len(at) > 1 else ''} {names}"
 

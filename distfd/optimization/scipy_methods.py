@@ -42,8 +42,10 @@ Minimizer: TypeAlias = Literal[
     "dogleg",
     "trust-exact",
 ]
-Fitter: TypeAlias = Literal["trf", "dogbox", "lm"]
-"""Methods of scipy.optimize.least_squares."""
+Fitter: TypeAlias = Literal["trf", "dogbox", "lm", "model"]
+"""Methods of scipy.optimize.least_squares, and distfd's own."""
+MODEL: Literal["model"] = "model"
+"""The one that is not SciPy's."""
 OWN = "L-BFGS"
 """The one that is not SciPy's."""
 METHODS: Mapping[str, Traits] = {

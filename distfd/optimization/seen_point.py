@@ -29,6 +29,8 @@ class Seen:
         Of what is minimised.
     violation : float
         How far the worst constraint is from being kept; 0 where there is none.
+    measured : bool
+        Whether the derivative is one of differences; that of a model says nothing of J's slopes.
     """
 
     x: NDArray[np.float64]
@@ -36,6 +38,7 @@ class Seen:
     result: DerivativeResult
     gradient: NDArray[np.float64]
     violation: float = 0.0
+    measured: bool = True
 
     def better_than(self, other: Seen | None) -> bool:
         """Whether it is nearer to being feasible, or both are feasible and its value is lower."""

@@ -37,6 +37,8 @@ class Speculation:
     """Of the last derivative, J(x) included."""
     seconds: float = 0.0
     """Mean time of an evaluation."""
+    planned_slots: int | None = None
+    """Evaluations that a round may hold, where it is not as many as there are slots."""
     _accepted: deque[bool] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
 
     def __post_init__(self) -> None:
@@ -58,6 +60,7 @@ class Speculation:
         n = self.points
         if not n:
             return True  # x0: its derivative is asked for in any case
+        slots = self.planned_slots or slots
         rounds = math.ceil(n / slots)
         saved = 1 + math.ceil((n - 1) / slots) - rounds
         lost = min(rounds - 1.0, max(1.0, _RESTART / self.seconds) if self.seconds else 1.0)

@@ -44,6 +44,8 @@ class Comparison:
             return found
         if isinstance(before, dict) and isinstance(now, dict) and key != "default":
             return self.lost(before, now, place)
+        if isinstance(before, dict) and isinstance(now, dict):  # a section's default has what keys are added to it
+            now = {name: now[name] for name in before if name in now}
         return [] if before == now else [f"{place} was {before!r}, and is {now!r}"]
 
     def _like(self, before: Any, now: Any) -> list[str]:
@@ -93,6 +95,15 @@ def test_what_counts_as_a_loss() -> None:
     assert changed("a", {"type": "number", "default": 2.0}) == ["/a/default was 1.0, and is 2.0"]
     assert changed("a", {"type": "string", "default": 1.0}) == ["/a/type was 'number', and is 'string'"]
     assert changed("b", {"anyOf": [{"type": "null"}]}) != []
+
+    section = {"properties": {"s": {"type": "object", "default": {"k": 1, "l": None}}}}
+
+    def defaults(now: dict[str, Any]) -> list[str]:
+        return lost(section, {"properties": {"s": {"type": "object", "default": now}}})
+
+    assert defaults({"k": 1, "l": None, "more": None}) == []
+    assert defaults({"k": 2, "l": None}) == ["/s/default was {'k': 1, 'l': None}, and is {'k': 2, 'l': None}"]
+    assert defaults({"k": 1}) == ["/s/default was {'k': 1, 'l': None}, and is {'k': 1}"]
     assert changed("c", {"enum": ["x"]}) == ["/c/enum: 'y' is gone"]
     assert changed("a", number, required=["a"]) == ["/a must be given now"]
     assert lost(before, {**before, "properties": {}})[0] == "/a is gone"

@@ -1,0 +1,89 @@
+"""The options of the method "model" of `distfd.least_squares`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from distfd.core.errors import InputError
+from distfd.core.suggestions import did_you_mean
+from distfd.core.validation import is_number
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """What ``options`` may hold.
+
+    Parameters
+    ----------
+    ftol, xtol, gtol : float
+        As for scipy.optimize.least_squares.
+    noise : float, optional
+        The standard deviation of the noise in a residual, where it is known.
+
+    Raises
+    ------
+    InputError
+        If one of them makes no sense.
+    """
+
+    ftol: float = 1e-8
+    xtol: float = 1e-8
+    gtol: float = 1e-8
+    noise: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("ftol", "xtol", "gtol"):
+            given = getattr(self, name)
+            if not is_number(given) or given < 0:
+                raise InputError(f"options: {name} must be a number >= 0 (was {given!r})")
+        if self.noise is not None and not (is_number(self.noise) and self.noise > 0):
+            raise InputError(f"options: noise must be a number > 0 (was {self.noise!r})")
+
+
+def chosen_for_model(options: Mapping[str, Any], tolerance: float | None) -> ModelOptions:
+    """The options as they were chosen.
+
+    Raises
+    ------
+    InputError
+        If one is none of `ModelOptions`.
+    """
+    known = [each.name for each in fields(ModelOptions)]
+    for name in options:
+        if name not in known:
+            near = did_you_mean(name, known) or f"; it has {', '.join(known)}"
+            raise InputError(f"options: a fit by model has no {name!r}{near}")
+    common = {} if tolerance is None else dict.fromkeys(("ftol", "xtol", "gtol"), tolerance)
+    return ModelOptions(**{**common, **options})
+
+
+def typical_sizes_of(x0: NDArray[np.float64], x_scale: Any) -> NDArray[np.float64]:
+    """Sizes > 0 by which the method measures displacements: ``x_scale``, by default |x0| (1 where that is 0), (d,).
+
+    Raises
+    ------
+    InputError
+        If x_scale is no number or array of them.
+    """
+    default = np.where(x0 != 0, np.abs(x0), 1.0)
+    if isinstance(x_scale, str):
+        raise InputError(
+            f"x_scale: the method model takes typical sizes of the variables, a number or (d,), and by default "
+            f"those of x0 (was {x_scale!r})"
+        )
+    try:
+        given = np.asarray(x_scale, dtype=np.float64)
+        sizes = np.broadcast_to(given, x0.shape)
+    except (TypeError, ValueError):
+        raise InputError(f"x_scale: must be a number or {len(x0)} of them (was {x_scale!r})") from None
+    if not (np.isfinite(sizes).all() and (sizes > 0).all()):
+        raise InputError(f"x_scale: must be > 0 (was {x_scale!r})")
+    return default if given.ndim == 0 and given == 1 else np.array(sizes)

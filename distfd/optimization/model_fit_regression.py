@@ -1,0 +1,254 @@
+"""A model of residuals around a point: a regression on values and slopes at all points nearby.
+
+Each residual is taken for a Gaussian process with the kernel q + q^2 / 2 + q^3 / 6, where q = z . z' / l^2 and z is the
+displacement in typical sizes. Its mean is the cubic polynomial of least norm through the observations, values and
+slopes alike: what POUNDERS does with quadratics (Wild 2017, "Solving derivative-free nonlinear least squares problems
+with POUNDERS") and tensor methods with few slopes (Schnabel & Frank, SIAM J. Numer. Anal. 21(5), 1984). One Cholesky
+factor serves all residuals. The length l, and the noise against the signal, are those of the greatest likelihood of a
+small grid (Rasmussen & Williams 2006, section 5.4.1), the signal's variance being its maximum for each residual.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+LENGTHS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
+"""Lengths that are tried, in medians of the observations' distances."""
+_JITTER = 1e-13
+"""Added to a diagonal of 1, so that points that nearly repeat one another do no harm."""
+_OUTPUTS = 64
+"""Residuals by which the likelihood is judged, evenly spread; more of them choose no better."""
+_TINY = 1e-300
+
+
+@dataclass(frozen=True, eq=False)
+class Observed:
+    """What is known around the centre: first n values, then p slopes.
+
+    Attributes
+    ----------
+    at : (n, d) ndarray
+        Displacements z of the values; none is 0, where the model is exact.
+    values : (n, m) ndarray
+        Residuals less those at the centre.
+    bases : (p, d) ndarray
+        Displacements at which slopes were taken.
+    directions : (p, d) ndarray
+        Unit vectors, along which they were.
+    slopes : (p, m) ndarray
+    gains : (p,) ndarray
+        Variance of a slope, for noise of variance 1 in a residual.
+    """
+
+    at: Floats
+    values: Floats
+    bases: Floats
+    directions: Floats
+    slopes: Floats
+    gains: Floats
+
+    @property
+    def size(self) -> int:
+        """Numbers by which the likelihood is judged."""
+        return (len(self.at) + len(self.bases)) * min(_OUTPUTS, int(self.slopes.shape[1]))
+
+
+@dataclass(frozen=True, eq=False)
+class _Products:
+    """Inner products of the observations, from which a kernel of any length is made."""
+
+    vv: Floats
+    vs: Floats
+    vu: Floats
+    ss: Floats
+    su: Floats
+    uu: Floats
+
+    @staticmethod
+    def of(o: Observed) -> _Products:
+        return _Products(
+            o.at @ o.at.T,
+            o.at @ o.bases.T,
+            o.at @ o.directions.T,
+            o.bases @ o.bases.T,
+            o.bases @ o.directions.T,
+            o.directions @ o.directions.T,
+        )
+
+    def kernel(self, length: float) -> Floats:
+        """Covariance of the observations for a signal of variance 1, (n + p, n + p)."""
+        e = length**2
+        n, p = self.vs.shape
+        k = np.empty((n + p, n + p))
+        k[:n, :n] = _g(self.vv / e)
+        k[:n, n:] = _g1(self.vs / e) * self.vu / e
+        k[n:, :n] = k[:n, n:].T
+        q = self.ss / e
+        k[n:, n:] = (1 + q) * self.su * self.su.T / e**2 + _g1(q) * self.uu / e
+        return k
+
+
+class Model:
+    """The mean of the process, as a displacement of the residuals from the centre's.
+
+    Parameters
+    ----------
+    observed : Observed
+    length : float
+    noise : float
+        Variance of the noise in a residual, against that of the signal.
+    products : _Products, optional
+        Those of the observations, where they are known.
+
+    Attributes
+    ----------
+    signal : (m,) ndarray
+        Variance of each residual's signal.
+    """
+
+    def __init__(
+        self, observed: Observed, length: float, noise: float = 0.0, products: _Products | None = None
+    ) -> None:
+        from scipy.linalg import cholesky, solve_triangular
+
+        o = observed
+        self.observed, self.length, self.noise = o, length, noise
+        kernel = (products or _Products.of(o)).kernel(length)
+        self._spread = np.sqrt(np.maximum(np.diag(kernel), _TINY))
+        kernel /= np.outer(self._spread, self._spread)
+        # Both a value and the centre's are noisy; a slope's gain says what its difference makes of that.
+        nugget = noise * np.concatenate((np.full(len(o.at), 2.0), o.gains)) / self._spread**2
+        jitter = _JITTER
+        while True:
+            try:
+                self._factor = cholesky(kernel + np.diag(nugget + jitter), lower=True, check_finite=False)
+                break
+            except np.linalg.LinAlgError:
+                jitter *= 100
+        y = np.vstack((o.values, o.slopes)) / self._spread[:, None]
+        self._whitened = solve_triangular(self._factor, y, lower=True, check_finite=False)
+        weights = solve_triangular(self._factor, self._whitened, lower=True, trans="T", check_finite=False)
+        weights /= self._spread[:, None]
+        self._of_values, self._of_slopes = weights[: len(o.at)], weights[len(o.at) :]
+        self.signal = np.sum(self._whitened**2, axis=0) / max(1, len(kernel))
+
+    def log_likelihood(self) -> float:
+        """Summed over residuals, each with the best variance of its own signal."""
+        n = len(self._factor)
+        signal = np.maximum(self.signal, 1e-20 * max(float(self.signal.max(initial=0.0)), _TINY) + _TINY)
+        logs = np.log(np.diag(self._factor)) + np.log(self._spread)
+        return float(-0.5 * n * np.log(signal).sum() - len(signal) * logs.sum())
+
+    def value(self, z: Floats) -> Floats:
+        """Residuals at a displacement z, less those at the centre, (m,)."""
+        o, e = self.observed, self.length**2
+        across = o.directions @ z / e
+        of_slopes: Floats = (_g1(o.bases @ z / e) * across) @ self._of_slopes
+        return np.asarray(_g(o.at @ z / e) @ self._of_values + of_slopes)
+
+    def jacobian(self, z: Floats) -> Floats:
+        """Slopes at a displacement z, (m, d)."""
+        o, e = self.observed, self.length**2
+        inner, across = o.bases @ z / e, o.directions @ z / e
+        of_values = (_g1(o.at @ z / e)[:, None] * o.at).T @ self._of_values
+        moved = ((1 + inner) * across)[:, None] * o.bases + _g1(inner)[:, None] * o.directions
+        return np.asarray((of_values + moved.T @ self._of_slopes).T / e)
+
+    def curvature(self, z: Floats, weights: Floats) -> Floats:
+        """The sum of all residuals' second derivatives by weights (m,), (d, d)."""
+        o, e = self.observed, self.length**2
+        of_values, of_slopes = self._of_values @ weights, self._of_slopes @ weights
+        inner, across = o.bases @ z / e, o.directions @ z / e
+        first = (o.at * (of_values * (1 + o.at @ z / e))[:, None]).T @ o.at
+        second = (o.bases * (of_slopes * across)[:, None]).T @ o.bases
+        mixed = (o.bases * (of_slopes * (1 + inner))[:, None]).T @ o.directions
+        return np.asarray((first + second + mixed + mixed.T) / e**2)
+
+    def slope_covariance(self, z: Floats) -> Floats:
+        """What is not known of the slope at z, for a signal of variance 1, (d, d)."""
+        from scipy.linalg import solve_triangular
+
+        o, e = self.observed, self.length**2
+        q = float(z @ z) / e
+        prior: Floats = (1 + q) * np.outer(z, z) / e**2 + (1 + q * (1 + q / 2)) * np.eye(len(z)) / e
+        inner, across = o.bases @ z / e, o.directions @ z / e
+        moved = ((1 + inner) * across)[:, None] * o.bases + _g1(inner)[:, None] * o.directions
+        cross = np.vstack((_g1(o.at @ z / e)[:, None] * o.at, moved)) / e / self._spread[:, None]
+        explained = solve_triangular(self._factor, cross, lower=True, check_finite=False)
+        return np.asarray(prior - explained.T @ explained)
+
+
+class LinearModel:
+    """The first-order model of a Jacobian (m, d)."""
+
+    def __init__(self, jacobian: Floats) -> None:
+        self._jacobian = jacobian
+
+    def value(self, z: Floats) -> Floats:
+        """As `Model.value`."""
+        return np.asarray(self._jacobian @ z)
+
+    def jacobian(self, z: Floats) -> Floats:  # noqa: ARG002  # it is the same everywhere
+        """As `Model.jacobian`."""
+        return self._jacobian
+
+    def curvature(self, z: Floats, weights: Floats) -> Floats:  # noqa: ARG002  # there is none
+        """As `Model.curvature`."""
+        return np.zeros((len(z), len(z)))
+
+
+def fit_model(observed: Observed, noises: Sequence[float] = (0.0,), known: float | None = None) -> tuple[Model, float]:
+    """The model of the length, and of that of the noises given, that make the observations most likely.
+
+    Parameters
+    ----------
+    observed : Observed
+    noises : sequence of float
+        Variances of noise against that of the signal.
+    known : float, optional
+        The noise's standard deviation, where it is known: then the noise is the one that comes nearest to it.
+    """
+    o = observed
+    distances = np.linalg.norm(np.vstack((o.at, o.bases)), axis=1)
+    distances = distances[distances > 0]
+    unit, products = float(np.median(distances)) if len(distances) else 1.0, _Products.of(o)
+    some = np.unique(np.linspace(0, o.slopes.shape[1] - 1, _OUTPUTS).astype(int))
+    few = Observed(o.at, o.values[:, some], o.bases, o.directions, o.slopes[:, some], o.gains)
+    lengths = [unit * length for length in LENGTHS] if len(distances) else [unit]
+    best: tuple[float, Model] | None = None
+    for noise in noises:
+        tried = [Model(few, length, noise, products) for length in lengths]
+        likely = [model.log_likelihood() for model in tried]
+        model, score = tried[int(np.argmax(likely))], max(likely)
+        if known is not None:
+            score = -abs(float(np.log(max(noise * float(np.mean(model.signal)), _TINY)) - 2 * np.log(known)))
+        if best is None or score > best[0]:
+            best = score, model
+    assert best is not None, "there is a noise"
+    return Model(o, best[1].length, best[1].noise, products), best[0]
+
+
+def with_value_at(model: Model, z: Floats) -> Model:
+    """The same model once the value at z is known: for what is then unknown of slopes alone."""
+    o = model.observed
+    none = np.zeros((len(o.at) + 1, 0))
+    more = Observed(np.vstack((o.at, z)), none, o.bases, o.directions, np.zeros((len(o.bases), 0)), o.gains)
+    return Model(more, model.length, model.noise)
+
+
+def _g(q: Floats) -> Floats:
+    return q * (1 + q / 2 * (1 + q / 3))
+
+
+def _g1(q: Floats) -> Floats:
+    return 1 + q * (1 + q / 2)

@@ -1,0 +1,338 @@
+"""The method "model" of `distfd.least_squares` from start to end: rounds of as many points as the slots hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from distfd.core.errors import EvaluationError
+from distfd.core.points import dense_points
+from distfd.differentiation.batched_methods import BatchedMethods
+from distfd.differentiation.direction_stencils import lengths
+from distfd.differentiation.directional import Directional
+from distfd.differentiation.first_derivative import FirstDerivative
+from distfd.differentiation.method import Answer, Request, Value
+from distfd.differentiation.stencils import SCHEMES
+from distfd.differentiation.steps import NoiseStep
+from distfd.evaluation.outcome import give_warnings
+from distfd.evaluation.tally import gather
+from distfd.optimization.model_fit import Evaluated, ModelSearch, Room, Slope, Trial
+from distfd.optimization.scipy_least_squares import left_out, outputs_named
+from distfd.optimization.seen_point import Seen
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from distfd.differentiation.method import Method
+    from distfd.evaluation.tally import Tally
+    from distfd.optimization.model_fit_options import ModelOptions
+    from distfd.optimization.optimization_run import OptimizationRun
+    from distfd.optimization.robust_loss import Loss
+
+    Floats = NDArray[np.float64]
+
+_PATIENCE = 2
+"""Refused steps in a row after which a decrease that the noise hides is the end."""
+_BARS = 2.0
+"""Standard deviations of a cost's noise that hide a decrease."""
+_NEGLIGIBLE = 0.1
+"""Part of ``ftol`` below which a decrease that is foretold is not worth a round."""
+_CHANGES = 2**24
+"""At most so many coordinates, by index and value, are written out for one round: 256 MiB."""
+_MODEL = "model"
+"""Scheme of a Jacobian that is the regression's, where no differences were taken."""
+
+
+@dataclass(eq=False)
+class ModelFit:
+    """A fit by the method "model"; called with a start, it gives SciPy's result from there.
+
+    Parameters
+    ----------
+    course : OptimizationRun
+    bounds : pair of (d,) ndarrays
+    typical : (d,) ndarray
+        Sizes by which displacements are measured.
+    loss : Loss
+    options : ModelOptions
+    adapts : bool
+        Whether these sizes are only those of x0, which say little where it is near 0.
+    kept : (m,) ndarray of bool, or None before the first residuals
+        As for `distfd.optimization.scipy_least_squares.Squares`.
+    noise : float or None
+        Standard deviation of the noise that the last run reckoned with.
+    """
+
+    course: OptimizationRun
+    bounds: tuple[Floats, Floats]
+    typical: Floats
+    loss: Loss
+    options: ModelOptions
+    adapts: bool = False
+    kept: NDArray[np.bool_] | None = None
+    noise: float | None = None
+
+    def __call__(self, x0: Floats) -> Any:
+        """The result from x0 on."""
+        run = _Run(self, x0)
+        try:
+            return run.to_its_end()
+        finally:
+            self.noise = run.noise
+
+
+class _Run:
+    """One search from one start."""
+
+    def __init__(self, fit: ModelFit, x0: Floats) -> None:
+        self._fit, self._course = fit, fit.course
+        self._evaluator = fit.course.evaluator
+        self._evaluator.start()
+        self._search = ModelSearch(np.array(x0), *fit.bounds, fit.typical.copy(), fit.loss, fit.options, fit.adapts)
+        step = self._evaluator.setting(x0).options.step
+        given = step.noise if isinstance(step, NoiseStep) else None
+        if self._search.noise is None and given is not None:
+            self._search.noise = given
+        self._measures = isinstance(step, NoiseStep) and self._search.noise is None
+        self._told: set[str] = set()
+        self._number = 0
+        self._corrected = False
+        """Whether better slopes have come since the last round was asked for."""
+        self._known: set[bytes] = set()
+        """Points that were asked for."""
+        self._whole: dict[bytes, Answer] = {}
+        """Answers with a whole Jacobian, at the points of the last round."""
+
+    def to_its_end(self) -> Any:
+        """Round after round."""
+        from scipy.optimize import OptimizeResult
+
+        self._begin()
+        search, iterations = self._search, 0
+        while True:
+            trials = search.ask(self._room())
+            if end := self._end(trials):
+                success, message = end
+                return OptimizeResult(x=search.x, success=success, status=int(success), message=message, nit=iterations)
+            search.converged = ""
+            if self._corrected:
+                self._corrected = False
+                continue  # the Jacobian that was just taken has shown that there is more to be had
+            if self._round(trials):
+                iterations += 1
+                self._course.iterated(search.x, search.cost)
+
+    @property
+    def noise(self) -> float | None:
+        """Standard deviation of the noise in a residual, where there is any to speak of."""
+        return self._search.noise
+
+    def _begin(self) -> None:
+        """X0 and its slopes; those that were lost are asked for again by the search itself.
+
+        Raises
+        ------
+        EvaluationError
+            If J fails at x0, or no slope there has a value.
+        """
+        search = self._search
+        if search.noise:  # how far differences go depends on how large the residuals are
+            self._round([Trial(search.x)])
+        else:
+            self._round(search.ask(self._room()))
+        if search.residuals is None:
+            self._evaluator.value(search.x)  # whose error says what failed
+            raise EvaluationError("J failed at x0")
+        while search.lost_at_start:
+            self._round(search.ask(self._room()))
+        if not search.has_slopes:
+            self._evaluator.differentiate(search.x, kind="jacobian")
+            raise EvaluationError("the Jacobian at x0 has no component: J failed at all points beside x0")
+
+    def _end(self, trials: Sequence[Trial]) -> tuple[bool, str] | None:
+        """Whether it has converged, and what to say; the Jacobian is taken first where it is not known.
+
+        ``trials`` are those of the next round.
+        """
+        search, options = self._search, self._fit.options
+        if search.cost == 0:
+            return True, "the residuals vanish"
+        noise = _BARS * search.cost_noise
+        why = search.converged
+        if noise and search.failed >= _PATIENCE and search.foretold <= noise:
+            why = "the decrease that is foretold is less than the noise in J shows"
+        elif search.measured and search.gradient_size() <= options.gtol:
+            why = "gtol: the gradient is as small"
+        elif search.foretold < _NEGLIGIBLE * options.ftol * search.cost:
+            why = "ftol: the decrease that is foretold is less"
+        if (trials and not why) or not self._confirmed():
+            return None
+        return True, why or "the model of the residuals has no lower point"
+
+    def _confirmed(self) -> bool:
+        """Whether the end is one by a Jacobian of differences as they were asked for.
+
+        If these had to be taken first, and show more to be had, it is looked at anew.
+        """
+        search = self._search
+        best = self._course.record.best
+        if best is not None and best.measured and best.x.tobytes() == search.x.tobytes():
+            return True
+        before = search.gradient_size()
+        evaluated = self._solve([(Trial(search.x, "all"), self._evaluator.method(search.x, "jacobian"))], tries=False)
+        search.correct(evaluated[0])
+        self._corrected = True
+        self._see(evaluated)
+        return search.gradient_size() <= max(2 * before, self._fit.options.gtol)
+
+    def _round(self, trials: Sequence[Trial]) -> bool:
+        """One round; whether x has moved."""
+        evaluated = self._solve([(trial, self._plan(trial)) for trial in trials])
+        moved = self._search.tell(evaluated)
+        self._see(evaluated)
+        return moved
+
+    def _room(self) -> Room:
+        """What a round holds. It is the one decision that rests on slots, so the journal keeps it for a replay."""
+        self._number += 1
+        slots = self._course.journal.decide(f"round {self._number}: slots", self._course.slots)
+        x = self._search.x
+        first = self._plan(Trial(x, "all")).advance(())
+        whole = len(first.points) if isinstance(first, Request) else 1
+        d = max(1, int((self._fit.bounds[0] < self._fit.bounds[1]).sum()))
+        if self._evaluator.warm is not None:  # points start from the state of one x
+            slots = min(slots, whole)
+        slots = min(slots, max(whole, _CHANGES // max(1, len(x))))
+        return Room(slots, whole, max(1, -(-(whole - 1) // d)))
+
+    def _plan(self, trial: Trial) -> Method[Answer]:
+        """What is evaluated of a trial: differences as they were asked for, or of lengths that the noise sets."""
+        x, directions = trial.x, trial.directions
+        if directions is None:
+            return Value(dense_points([x]))
+        h = None if self._search.residuals is None else self._search.lengths()
+        if h is None:
+            if isinstance(directions, str):
+                return self._evaluator.method(x, "jacobian")
+            return self._evaluator.method(x, "directional", directions=directions)
+        site, forward = self._evaluator.setting(x).site, SCHEMES["forward"]
+        if isinstance(directions, str):
+            return FirstDerivative(site, forward, h, vector=True)
+        return Directional(site, forward, directions, lengths(directions, h), h)
+
+    def _solve(self, wanted: Sequence[tuple[Trial, Method[Answer]]], *, tries: bool = True) -> list[Evaluated]:
+        """Evaluate trials in one wave, or as few as their plans need."""
+        record = self._course.record
+        together = BatchedMethods([plan for _, plan in wanted], partial=True)
+        _, self._tally = self._evaluator.solve(together, "trials", raises=False)
+        waves = [gather(request, batches) for request, batches in self._tally.waves]
+        answers = together.answers(waves)
+        record.count(self._tally)
+        # A base point that is known from an earlier round is no second evaluation.
+        record.n_reused -= min(self._tally.n_reused, sum(trial.x.tobytes() in self._known for trial, _ in wanted))
+        self._known.update(trial.x.tobytes() for trial, _ in wanted)
+        record.n_values += len(wanted)
+        self._whole = {}
+        found = []
+        for (trial, _), answer in zip(wanted, answers, strict=True):
+            found.append(self._taken(trial, answer))
+            if tries:
+                record.tried(failed=found[-1].residuals is None)
+        return found
+
+    def _taken(self, trial: Trial, answer: Answer | None) -> Evaluated:
+        """What an answer says of the residuals of the fit."""
+        residuals = None if answer is None else self._residuals(np.atleast_1d(answer.value))
+        if answer is None or residuals is None or trial.directions is None:
+            return Evaluated(trial.x, residuals)
+        assert self.kept is not None, "set with the first residuals"
+        give_warnings(answer.warnings, self._told)
+        by_axis = isinstance(trial.directions, str)
+        table = np.asarray(answer.derivative)
+        rows = table.T if by_axis else table.reshape(len(trial.directions), -1)
+        rows = rows[:, self.kept]
+        axes = np.eye(len(trial.x)) if by_axis else np.asarray(trial.directions)
+        if by_axis:
+            self._learn_noise(answer)
+            self._whole[trial.x.tobytes()] = answer
+        moved = np.abs(answer.step) > 0
+        slopes = [Slope(axes[k], rows[k], float(abs(answer.step[k]))) for k in np.flatnonzero(moved)]
+        return Evaluated(trial.x, residuals, slopes)
+
+    @property
+    def kept(self) -> NDArray[np.bool_] | None:
+        """The residuals of the fit."""
+        return self._fit.kept
+
+    def _residuals(self, value: Floats) -> Floats | None:
+        """Those of the fit; None where one has no value, which is a trial that failed."""
+        there = np.isfinite(value)
+        if self._fit.kept is None:
+            if not there.any():
+                return None
+            self._fit.kept = there
+            if not there.all():
+                give_warnings((left_out(there),))
+        kept = self._fit.kept
+        if len(there) != len(kept) or (kept & ~there).any():
+            if self._course.record.best is None and len(there) == len(kept):
+                raise EvaluationError(f"J has no value at {outputs_named(np.flatnonzero(kept & ~there))}")
+            return None
+        return np.asarray(value[kept], dtype=np.float64)
+
+    def _learn_noise(self, answer: Answer) -> None:
+        """With step="auto" the first Jacobian measures the noise; all others have steps from it."""
+        if self._measures:
+            self._measures = False
+            size = float(np.sqrt(np.mean(np.square(answer.value[self._fit.kept]))))
+            measured = answer.noise if answer.noise is not None and np.isfinite(answer.noise) else 0.0
+            self._search.noise = max(float(measured), float(np.spacing(size)))
+
+    def _see(self, evaluated: Sequence[Evaluated]) -> None:
+        """Have the record see a round, its best point first: what a limit then stops has seen it.
+
+        Raises
+        ------
+        Stop
+            If a limit is reached.
+        """
+        record, loss, search = self._course.record, self._fit.loss, self._search
+        there = [(loss.cost(one.residuals), one) for one in evaluated if one.residuals is not None]
+        for cost, one in sorted(there, key=lambda each: each[0]):
+            assert one.residuals is not None, "sorted out"
+            answer = self._whole.get(one.x.tobytes())
+            record.valued(one.x, cost)
+            at_best = one.x.tobytes() == search.x.tobytes() and search.residuals is not None
+            if answer is not None and not np.isfinite(np.asarray(answer.derivative)[self.kept]).all() and not at_best:
+                answer = None  # of no use
+            elif answer is not None:
+                record.see(self._seen(one, cost, answer))
+            elif at_best and search.has_slopes and (record.best is None or record.best.x.tobytes() != one.x.tobytes()):
+                record.see(self._seen(one, cost, None))
+        record.check()
+
+    def _seen(self, one: Evaluated, cost: float, answer: Answer | None) -> Seen:
+        """A point with its Jacobian; where differences are missing, the model's take their place at the best one."""
+        assert one.residuals is not None, "its value is known"
+        assert self.kept is not None, "set with the first residuals"
+        if answer is None:
+            jacobian, none = self._search.jacobian(), np.zeros(0, dtype=np.int64)
+            answer = Answer(jacobian, one.residuals, np.zeros(len(one.x)), none, scheme=_MODEL)
+            measured = False
+        else:
+            rows = np.flatnonzero(self.kept)
+            jacobian = np.array(np.asarray(answer.derivative)[rows])
+            measured = bool(np.isfinite(jacobian).all())
+            if not measured:
+                jacobian = np.where(np.isfinite(jacobian), jacobian, self._search.jacobian())
+            error = None if answer.error is None else np.asarray(answer.error)[rows]
+            lost = answer.missing if not measured else np.zeros(0, dtype=np.int64)
+            answer = replace(answer, derivative=jacobian, value=one.residuals, error=error, missing=lost)
+        tally: Tally = self._tally
+        result = self._evaluator.result(one.x, answer, tally, "jacobian")
+        gradient = self._fit.loss.gradient(one.residuals, jacobian)
+        return Seen(one.x, cost, result, gradient, measured=measured)

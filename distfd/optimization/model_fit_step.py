@@ -1,0 +1,123 @@
+"""The least cost of a model of residuals in a trust region and inside bounds. It takes no evaluation of J."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from distfd.optimization.robust_loss import Loss
+
+    Floats = NDArray[np.float64]
+
+_ITERATIONS = 60
+_HALVINGS = 14
+_SHORTER = 0.4
+"""By which a step is shortened that does not lower the cost."""
+_BISECTIONS = 80
+_FLAT = 1e-14
+"""Curvatures below this part of the largest count as none."""
+_SMALL_STEP, _SMALL_GAIN = 1e-7, 1e-10
+"""Relative changes below which the minimum is found."""
+_OVER = 1.001
+"""How far past the radius a point may lie, by round-off."""
+
+
+class ResidualModel(Protocol):
+    """Displacements of residuals, (m,), at displacements z, (d,), of x."""
+
+    def value(self, z: Floats) -> Floats:
+        """(m,)."""
+
+    def jacobian(self, z: Floats) -> Floats:
+        """(m, d)."""
+
+    def curvature(self, z: Floats, weights: Floats) -> Floats:
+        """The sum of all residuals' second derivatives by weights (m,), (d, d)."""
+
+
+def least_of_model(
+    residuals: Floats, model: ResidualModel, radius: float, bounds: tuple[Floats, Floats], loss: Loss
+) -> tuple[Floats, float]:
+    """The displacement of the least cost that Newton's method finds from the centre, and the cost there.
+
+    Newton with the residuals' curvature (Dennis, Gay & Welsch, ACM TOMS 7(3), 1981), where that does not descend
+    without it; variables at a bound that would leave it are held (Bertsekas 1982), others are projected.
+
+    Parameters
+    ----------
+    residuals : (m,) ndarray
+        At the centre.
+    model : ResidualModel
+    radius : float
+    bounds : pair of (d,) ndarrays
+        Of the displacement; 0 is inside.
+    loss : Loss
+    """
+    lower, upper = bounds
+    z, f = np.zeros(len(lower)), np.array(residuals)
+    cost = loss.cost(f)
+    for _ in range(_ITERATIONS):
+        slopes = model.jacobian(z)
+        first, second = loss.weights(f)
+        gradient = slopes.T @ (first * f)
+        free = ~(((z <= lower) & (gradient > 0)) | ((z >= upper) & (gradient < 0)))
+        if not free.any() or not np.isfinite(gradient).all():
+            break
+        some = slopes[:, free]
+        curved = model.curvature(z, first * f)[np.ix_(free, free)]
+        found = None
+        for hessian in (some.T @ (second[:, None] * some) + curved, some.T @ (np.maximum(second, 0)[:, None] * some)):
+            if not np.isfinite(hessian).all():
+                continue
+            room = np.sqrt(max(radius**2 - float(z[~free] @ z[~free]), 0.0))
+            step = _in_ball(hessian, gradient[free], z[free], room)
+            for _ in range(_HALVINGS):
+                at = z.copy()
+                at[free] += step
+                at = np.clip(at, lower, upper)
+                there = residuals + model.value(at)
+                lower_cost = loss.cost(there)
+                if lower_cost < cost and np.linalg.norm(at) <= radius * _OVER:
+                    found = at, there, lower_cost
+                    break
+                step = step * _SHORTER
+            if found is not None:
+                break
+        if found is None:
+            break
+        moved, gained = float(np.linalg.norm(found[0] - z)), cost - found[2]
+        z, f, cost = found
+        if moved < _SMALL_STEP * float(np.linalg.norm(z)) or gained < _SMALL_GAIN * cost:
+            break
+    return z, cost
+
+
+def _in_ball(hessian: Floats, gradient: Floats, z: Floats, radius: float) -> Floats:
+    """The step s of the least quadratic with |z + s| <= radius: More & Sorensen (SIAM J. Sci. Stat. Comput. 4, 1983).
+
+    The multiplier is found by bisection in the Hessian's eigenvectors.
+    """
+    values, vectors = np.linalg.eigh(hessian)
+    a, b = vectors.T @ gradient, vectors.T @ z
+    top = max(abs(float(values[0])), abs(float(values[-1])), 1e-300)
+
+    def step(multiplier: float) -> Floats:
+        return np.asarray(-(a + multiplier * b) / np.maximum(values + multiplier, _FLAT * top))
+
+    least = max(0.0, -float(values[0])) + _FLAT * top
+    found = step(least if values[0] <= 0 else 0.0)
+    if np.linalg.norm(b + found) > radius:
+        low = least * 0.999999 + 1e-300
+        high = least + 10 * (top + float(np.linalg.norm(gradient)) / max(radius, 1e-300))
+        for _ in range(_BISECTIONS):
+            middle = np.sqrt(low * high)
+            if np.linalg.norm(b + step(middle)) > radius:
+                low = middle
+            else:
+                high = middle
+        found = step(high)
+    return np.asarray(vectors @ found)
