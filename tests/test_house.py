@@ -95,6 +95,7 @@ def test_slow_packages_are_imported_where_they_are_used(name: str) -> None:
         "config.launch_section",
         "config.error_messages",
         "objectives.command.template_sandbox",
+        "optimization.fit_result",
     }
     if name in late:
         return

@@ -25,6 +25,17 @@ _UNEVEN = 1.5
 _MATTERS = 0.05
 """and so many seconds longer: of less, order cannot make anything."""
 
+_STRAGGLES = 3.0
+"""An evaluation that takes this many times what was to be expected may be tried by a second slot (the rule of cubed,
+and of MapReduce before it: Dean & Ghemawat 2004)."""
+_STRAGGLES_BY = 0.2
+"""Seconds; less is an accident of scheduling."""
+
+
+def backup_due(started: float, usual: float) -> float:
+    """When what went out then, and should be back after so long, is so late that an idle slot may try it too."""
+    return started + max(_STRAGGLES * usual, usual + _STRAGGLES_BY)
+
 
 class EvaluationTimes:
     """Mean, median, and the seconds that each point of a wave took when a wave of that size was last evaluated."""

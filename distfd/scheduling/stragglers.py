@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from distfd.scheduling.deadlines import time_from
+from distfd.scheduling.evaluation_times import backup_due
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -17,11 +18,8 @@ if TYPE_CHECKING:
     from distfd.scheduling.slot_queues import Issued
     from distfd.scheduling.wave_state import WaveState
 
-_STRAGGLES = 3.0
-"""An evaluation that takes this many times what was to be expected may be tried by a second slot (the rule of cubed,
-and of MapReduce before it: Dean & Ghemawat 2004)."""
-_STRAGGLES_BY = 0.2
-"""Seconds; less is an accident of scheduling."""
+_AGAIN = 0.2
+"""Seconds between two looks at all slots, where there are many."""
 _FEW = 64
 """Slots that are looked at for each report."""
 _SEEN = 3
@@ -54,7 +52,7 @@ def _soonest(wave: WaveState, now: float) -> float:
     All chunks are looked at, each time where they are few. Where they are many, what was found holds for as long as no
     chunk that has begun since can be late: for each report to look at 10,000 slots takes 30 ms.
     """
-    if wave.late_scan is not None and len(wave.queues) > _FEW and now < wave.late_scan[0] + _STRAGGLES_BY:
+    if wave.late_scan is not None and len(wave.queues) > _FEW and now < wave.late_scan[0] + _AGAIN:
         return wave.late_scan[1]
     wave.late_scan = now, min((due for due, _ in _late_chunks(wave)), default=math.inf)
     return wave.late_scan[1]
@@ -75,11 +73,6 @@ def _late_chunks(wave: WaveState) -> Iterator[tuple[float, Issued]]:
                 due = backup_due(issued.started, wave.estimates.chunk(issued) + delay)
             if not issued.apart and len(wave.single(issued.index)):
                 yield due, issued
-
-
-def backup_due(started: float, usual: float) -> float:
-    """When what went out then, and should be back after so long, is so late that an idle slot may try it too."""
-    return started + max(_STRAGGLES * usual, usual + _STRAGGLES_BY)
 
 
 def portions(
