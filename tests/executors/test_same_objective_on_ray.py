@@ -180,7 +180,7 @@ def test_values_are_stored_under_the_key_of_the_j_that_they_are_of(
             with distfd.Evaluator(fun, executor="serial", store=tmp_path / "s.sqlite") as evaluator:
                 result = evaluator.differentiate(X)
             assert list(result.derivative) == times(k)
-            assert result.n_reused == 3
+            assert (result.n_evaluations, result.n_reused >= 3) == (0, True)
 
 
 def test_state_that_changes_between_two_calls(modules: tuple[Any, Any], executor: distfd.RayExecutor) -> None:

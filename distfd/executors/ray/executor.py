@@ -243,7 +243,8 @@ class RayExecutor(Executor):
 
     def close(self) -> None:
         """End all workers; the cluster stays, for the next call of this process."""
-        with _registry.opening:
+        # Another thread may be at the point of having it lend slots.
+        with _registry.opening, self._driven:
             self._close()
 
     def _close(self) -> None:
