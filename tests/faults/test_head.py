@@ -144,3 +144,47 @@ def test_a_joined_cluster_that_hangs_is_exit_4(tmp_path: Path, server: str, chec
     result = json.loads((tmp_path / "out" / "result.json").read_text())
     assert (result["status"], result["exit_code"]) == ("interrupted", 4)
     assert "run again to go on" in result["message"]
+
+
+OWNER = """
+import logging, sys
+import ray
+ray.init(address="local", num_cpus=2, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+print(ray.get_runtime_context().gcs_address, flush=True)
+sys.stdin.read()
+ray.shutdown()
+"""
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # of sqlite3, where the file is not there yet
+@pytest.mark.parametrize("way", ["its owner leaves", "SIGTERM to the raylet"])
+def test_a_joined_cluster_that_ends_in_good_order_is_exit_4(tmp_path: Path, way: str) -> None:
+    """Ray itself ends a process without a word that has an object in the store of a node which leaves."""
+    (tmp_path / "model.py").write_text(MODEL)
+    argv = [sys.executable, "-c", OWNER]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as owner:
+        assert owner.stdout is not None
+        assert owner.stdin is not None
+        address = owner.stdout.readline().strip()
+        (tmp_path / "job.yaml").write_text(CONFIG.replace("ADDRESS", address).replace("CPUS", "null"))
+        run = start(tmp_path)
+        try:
+            end = time.monotonic() + PATIENCE
+            while stored(tmp_path) < 2:
+                assert time.monotonic() < end
+                assert run.poll() is None, run.communicate()[1]
+                time.sleep(0.1)
+            (tmp_path / "begun").touch()
+            if way == "its owner leaves":
+                owner.stdin.close()
+            else:
+                below(owner.pid, "raylet").send_signal(signal.SIGTERM)
+            _, told = run.communicate(timeout=PATIENCE)
+        finally:
+            run.kill()
+            owner.stdin.close()
+    assert run.returncode == 4, told
+    assert "Traceback" not in told
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert (result["status"], result["exit_code"]) == ("interrupted", 4)
+    assert "run again to go on" in result["message"]

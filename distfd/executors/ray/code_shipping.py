@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distfd.core.errors import InputError
+from distfd.executors.ray import object_store
 from distfd.fingerprint.module_origins import imported_by, origin
 from distfd.workers.session_modules import ModuleText, import_as_session
 
@@ -250,7 +251,7 @@ class ShippedCode:
         Folders to import from.
     files : mapping
         By the path of a file or folder of the driver's, what is shipped of the folder that it is in.
-    small, large : Ray's reference
+    small, large : Ray's reference, or the value itself
         To {SHA-256 of a file: its content}; and by the SHA-256 to the content.
     near : bool
         Whether workers are on this machine, and see the folders themselves.
@@ -264,6 +265,12 @@ class ShippedCode:
     texts: Mapping[str, ModuleText] = field(default_factory=dict)
     """Modules that J imports in its own way."""
     _opened: dict[str, bytes] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def size(self) -> int:
+        """Bytes, about, that it takes itself; what it refers to is not counted."""
+        names = sum(len(shipment.files) for shipment in (*self.code, *self.files.values())) + len(self.texts)
+        return 200 * names + (sum(map(len, self.small.values())) if isinstance(self.small, dict) else 0)
 
     def unpacked(self, paths: list[str]) -> tuple[list[str], dict[str, str]]:
         """On a node: where to import from, in the driver's order, and where files are that have another place.
@@ -304,7 +311,7 @@ class ShippedCode:
         if digest in self.large:
             return memoryview(ray.get(self.large[digest], timeout=_PATIENCE))
         if not self._opened:
-            self._opened.update(ray.get(self.small, timeout=_PATIENCE))
+            self._opened.update(object_store.get(self.small, _PATIENCE))
         return self._opened[digest]
 
 
@@ -347,4 +354,5 @@ def packed_code(objective: Objective, *, near: bool) -> ShippedCode:
                     return packed_code(objective, near=near)  # somebody has just written to it
             else:  # to the store without a copy in between
                 large[file.digest] = ray.put(np.asarray(np.memmap(path, dtype=np.uint8, mode="r")))
-    return ShippedCode(code, by_path, ray.put(small), large, near, texts)
+    content_size = sum(map(len, small.values()))
+    return ShippedCode(code, by_path, object_store.put(small, content_size), large, near, texts)

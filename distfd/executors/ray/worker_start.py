@@ -8,6 +8,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from distfd.executors.ray import object_store
 from distfd.executors.ray.code_shipping import packed_code
 from distfd.executors.ray.connection import changed_since_start
 from distfd.executors.ray.function_calls import RemoteFunction
@@ -18,6 +19,7 @@ from distfd.executors.ray.worker import PickledObjective, RayWorker
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from distfd.executors.ray.code_shipping import ShippedCode
     from distfd.executors.ray.module_state import Amendment, Differing
     from distfd.executors.ray.placement_groups import PlacementGroups
     from distfd.executors.ray.resources import Resources
@@ -75,7 +77,7 @@ class WorkerStarter:
         }
         self._changed: set[Member] = set()
         self._code = packed_code(objective, near=private)
-        self._luggage = ray.put(self._code)
+        self._luggage = _sent(self._code)
         self._paths = [str(Path(path).resolve()) for path in sys.path]
         self._take(objective)
 
@@ -92,14 +94,12 @@ class WorkerStarter:
         bool or None
             Whether workers have to `adopt` it; None where that will not do: files that they have imported are others.
         """
-        import ray
-
         code = packed_code(objective, near=self._private)
         if code.edited_since(self._code):
             return None
         before = self._digest
         if (code.code, code.files, code.texts) != (self._code.code, self._code.files, self._code.texts):
-            self._code, self._luggage, before = code, ray.put(code), b""
+            self._code, self._luggage, before = code, _sent(code), b""
         self._take(objective)
         return self._digest != before
 
@@ -108,7 +108,6 @@ class WorkerStarter:
         return worker.adopt.remote(self._shared, self._luggage)
 
     def _take(self, objective: Objective) -> None:
-        import ray
 
         around = objective.surroundings
         if around is not None and self._private:
@@ -118,7 +117,7 @@ class WorkerStarter:
         self._pickled = PickledObjective(pickled_bytes(objective), around, self._changes.digests)
         told = self._pickled.payload, around, sorted(self._changes.digests.items())
         self._digest = blake2b(pickled_bytes(told)).digest()
-        self._shared = ray.put(self._pickled)
+        self._shared = object_store.put(self._pickled, len(self._pickled.payload))
 
     def amendment(self, found: Differing) -> Amendment:
         """What a worker is to do that found members different; others to come are told at once.
@@ -128,12 +127,10 @@ class WorkerStarter:
         InputError
             If J cannot be the same there.
         """
-        import ray
-
         answer = self._changes.amendment(found)
         if answer != self._pickled.amendment:
             self._pickled = replace(self._pickled, amendment=answer)
-            self._shared = ray.put(self._pickled)
+            self._shared = object_store.put(self._pickled, len(self._pickled.payload))
         return answer
 
     def function(self, chunk: CallChunk) -> RemoteCall:
@@ -147,16 +144,20 @@ class WorkerStarter:
         return RemoteCall(chunk, self._changed)
 
 
+def _sent(code: ShippedCode) -> Any:
+    """As an argument of calls."""
+    return object_store.put(code, code.size)
+
+
 class RemoteCall:
     """A map's function, sent ahead of its calls."""
 
     def __init__(self, chunk: CallChunk, changed: set[Member]) -> None:
-        import ray
 
         self.series = chunk.series
         self._changes = ModuleChanges((chunk.fun,), None, changed)
         self._function = RemoteFunction(pickled_bytes(chunk.fun), self._changes.digests)
-        self._shared = ray.put(self._function)
+        self._shared = object_store.put(self._function, len(self._function.payload))
 
     def teach(self, worker: Any) -> Any:
         """Have a worker take it; the reference to its answer."""
@@ -164,10 +165,8 @@ class RemoteCall:
 
     def amendment(self, found: Differing) -> Amendment:
         """As that of a `WorkerStarter`."""
-        import ray
-
         answer = self._changes.amendment(found)
         if answer != self._function.amendment:
             self._function = replace(self._function, amendment=answer)
-            self._shared = ray.put(self._function)
+            self._shared = object_store.put(self._function, len(self._function.payload))
         return answer
