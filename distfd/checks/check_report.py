@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from distfd.differentiation.assessment import TRUST
 from distfd.differentiation.sweep_result import coordinate_lines, noise_line
 
 if TYPE_CHECKING:
@@ -31,10 +32,24 @@ def check_text(check: Check) -> str:
         few = ", ".join(check.label(k) for k in check.doubtful[:_FEW])
         few += f" and {len(check.doubtful) - _FEW} more" if len(check.doubtful) > _FEW else ""
         lines.append(f"not swept, and noise alone may spoil them: {few}")
-    lines.append("nothing to change" if check.advice is None else f"set this, and check again:\n  {check.advice}")
+    lines.append(_remedy(check))
     several = "" if check.n_evaluations == 1 else "s"
     lines.append(f"{check.n_evaluations} evaluation{several}, {check.n_reused} reused")
     return "\n".join(lines)
+
+
+def _remedy(check: Check) -> str:
+    """What to set; what stands in the way where nothing helps."""
+    if check.advice is not None:
+        return f"set this, and check again:\n  {check.advice}"
+    if check.verdict == TRUST:
+        return "nothing to change"
+    noise = check.sweep.noise.level
+    level = f" (its noise is {noise:.2g})" if noise > 0 else ""
+    return (
+        f"no step of any scheme does better: make J smoother{level}, as with a tighter tolerance or more digits of its "
+        "output, or move x away from what the warnings name"
+    )
 
 
 def check_fields(check: Check, names: tuple[str, ...]) -> dict[str, Any]:

@@ -66,7 +66,7 @@ class Check:
     label : callable
         Coordinate number -> what messages call it.
     advice : str or None
-        A line of YAML that does better; None where the configuration is good enough.
+        A line of YAML that does better; None where the configuration is good enough, or nothing does.
     sweep : StepSweep
     result : DerivativeResult or None
         The derivative as configured; None where it cannot be formed at all.
@@ -207,7 +207,8 @@ def _checked(  # private, called once
         verdict, sentence = DISTRUST, f"do NOT trust the derivative as configured: it cannot be formed: {refused}"
     else:
         value, noise = _table(result), _noise_part(method, result, sweep.bars)
-        components = judge(sweep, value[rows], noise[rows], scale[rows], tolerance)
+        chosen = setting.options.step is not None and not isinstance(setting.options.step, NoiseStep)
+        components = judge(sweep, value[rows], noise[rows], scale[rows], tolerance, chosen=chosen)
         rest = np.setdiff1d(site.moving, rows)
         quiet = (noise <= tolerance * np.maximum(sizes(value, scale), _LEAST)).all(axis=1)
         spoilt = np.asarray(~quiet | np.isnan(value).any(axis=1))
@@ -217,7 +218,14 @@ def _checked(  # private, called once
     better = None
     if verdict != TRUST:
         relative = np.abs(site.x) if setting.options.scale is None else _relative(site.x, setting)
-        better = advice(sweep, scale, relative, scheme=setting.options.stencil.name, tolerance=tolerance)
+        better = advice(
+            sweep,
+            scale,
+            relative,
+            scheme=setting.options.stencil.name,
+            tolerance=tolerance,
+            auto=isinstance(setting.options.step, NoiseStep),
+        )
     return Check(
         verdict=verdict,
         sentence=sentence,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +24,10 @@ TRUST, DISTRUST, UNTOLD = "trust", "do not trust", "cannot tell"
 FLOOR = 0.01
 """A component smaller than this part of the largest (by its scale) counts as if it were so large: its relative error
 matters to nobody."""
+
+
+_BETWEEN = 0.2
+"""Of two slopes the one that is meant is told by being so much nearer, as a part of what is between them."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +61,13 @@ class Component:
     why: str
 
 
-def judge(sweep: StepSweep, configured: Floats, noise: Floats, scale: Floats, tolerance: float) -> list[Component]:
+def judge(
+    sweep: StepSweep, configured: Floats, noise: Floats, scale: Floats, tolerance: float, *, chosen: bool = False
+) -> list[Component]:
     """A verdict for each coordinate of the sweep.
+
+    Where J has one slope near by and another far off, either is right for a step that somebody has chosen, and
+    neither by itself.
 
     Parameters
     ----------
@@ -69,14 +78,24 @@ def judge(sweep: StepSweep, configured: Floats, noise: Floats, scale: Floats, to
         Typical sizes of the coordinates.
     tolerance : float
         The relative error that is good enough.
+    chosen : bool
+        Whether the steps are the user's own.
     """
     a = len(sweep.coordinates)
+    near, far = sweep.near.reshape(a, -1), sweep.far.reshape(a, -1)
     known, bar = sweep.derivative.reshape(a, -1), sweep.error.reshape(a, -1)
     size = sizes(known, scale)
     found = []
     for row in range(a):
         entries = [
-            (*_one(configured[row, j], known[row, j], bar[row, j], noise[row, j], tolerance * size[row, j]), j)
+            (
+                *(
+                    _one(configured[row, j], known[row, j], bar[row, j], noise[row, j], tolerance * size[row, j])
+                    if np.isnan(near[row, j])
+                    else _one_of_two(configured[row, j], near[row, j], far[row, j], tolerance, chosen=chosen)
+                ),
+                j,
+            )
             for j in range(known.shape[1])
         ]
         rank = {DISTRUST: 0, UNTOLD: 1, TRUST: 2}
@@ -113,13 +132,25 @@ def _one(configured: float, known: float, bar: float, noise: float, allowed: flo
         why = "the noise is not known, so nothing has an error bar" if np.isfinite(known) else "no two steps tell it"
         return UNTOLD, why, np.inf
     if gap > max(allowed, bar):
-        off = f"{100 * gap / abs(known):.3g} %" if known else f"{gap:.2g}"
+        # A percentage of what is next to nothing says nothing.
+        off = f"{100 * gap / abs(known):.3g} %" if abs(known) > max(bar, 1e-6 * gap) else f"{gap:.2g}"
         return DISTRUST, f"it is off by {off}", gap / parts
     if bar > allowed:
         return UNTOLD, f"no step tells it better than +- {bar:.2g}", bar / parts
     if noise > allowed:
         return DISTRUST, f"noise may put it off by {noise:.2g}, though here it did not", noise / parts
     return TRUST, "", gap / parts
+
+
+def _one_of_two(
+    configured: float, near: float, far: float, tolerance: float, *, chosen: bool
+) -> tuple[str, str, float]:
+    """The same where J has two slopes. Each holds within a part of what is between them."""
+    parts = [abs(configured - slope) / max(tolerance * abs(slope), _BETWEEN * abs(near - far)) for slope in (near, far)]
+    two = f"its slope is {near:.5g} near by and {far:.5g} far off"
+    if not min(parts) <= 1:
+        return DISTRUST, f"{two}, and this is neither", min(parts)
+    return (TRUST, "", min(parts)) if chosen else (UNTOLD, f"{two}, and no step was chosen", min(parts))
 
 
 def overall(components: Sequence[Component], doubtful: Sequence[int]) -> str:
@@ -156,7 +187,9 @@ _LONGEST = 20
 """Steps that fit on a line."""
 
 
-def advice(sweep: StepSweep, scale: Floats, relative: Floats, *, scheme: str, tolerance: float) -> str:
+def advice(
+    sweep: StepSweep, scale: Floats, relative: Floats, *, scheme: str, tolerance: float, auto: bool = False
+) -> str | None:
     """A line of YAML: one step for all that were swept, in the same scheme if that is good enough; else auto.
 
     Parameters
@@ -170,19 +203,36 @@ def advice(sweep: StepSweep, scale: Floats, relative: Floats, *, scheme: str, to
         The configured one.
     tolerance : float
         The relative error that is good enough.
+    auto : bool
+        Whether steps come from the noise already.
+
+    Returns
+    -------
+    str or None
+        None where nothing that can be set does better.
     """
     at = sweep.coordinates
-    worst = {name: _worst(sweep, name, scale[at]) for name in ("forward", "central")}
-    own = "forward" if scheme in ("forward", "backward") else "central"
+    # Where J has two slopes, that of the larger steps: it is the smaller ones that are taken where nothing is set.
+    two = np.isfinite(sweep.far)
+    aimed = replace(sweep, derivative=np.where(two, sweep.far, sweep.derivative), error=np.where(two, 0.0, sweep.error))
+    worst = {name: _worst(aimed, name, scale[at]) for name in ("forward", "central")}
+    jumps = sweep.side[np.isfinite(sweep.side)]
+    own = "forward" if scheme in ("forward", "backward") or (jumps != 0).any() else "central"
     choice = own if worst[own].min() <= tolerance else "central"
     if not worst[choice].min() <= tolerance:
-        return AUTO
+        return None if auto or len(jumps) else AUTO
     # Of the steps that are good enough, the one that is best for each component by its own size: a large one may have
     # hidden the others.
-    own_size = _worst(sweep, choice, scale[at], least=0.0)
+    own_size = _worst(aimed, choice, scale[at], least=0.0)
     good = np.flatnonzero(worst[choice] <= tolerance)
     r = float(DECADES[good[np.lexsort((worst[choice][good], own_size[good]))[0]]])
-    named = scheme if choice == own and scheme == "backward" else choice
+    if len(jumps) and choice == "forward":
+        # To one side of x, whatever its sign: steps in the YAML have that of x unless they are absolute.
+        if len(set(jumps.tolist())) > 1:
+            return None
+        named, relative = ("forward" if jumps[0] > 0 else "backward"), np.full(len(scale), np.nan)
+    else:
+        named = scheme if choice == own and scheme == "backward" else choice
     if np.array_equal(scale, relative):
         step = _number(r)
     elif len(set(scale.tolist())) == 1:
@@ -190,7 +240,7 @@ def advice(sweep: StepSweep, scale: Floats, relative: Floats, *, scheme: str, to
     elif len(scale) <= _LONGEST:
         step = f"{{absolute: [{', '.join(_number(r * s) for s in scale.tolist())}]}}"
     else:
-        return AUTO
+        return None if auto else AUTO
     return f"derivative: {{scheme: {named}, step: {step}}}"
 
 

@@ -158,8 +158,10 @@ def line_noise(values: Floats) -> tuple[Floats, NDArray[np.int64]]:
     return squares, freedom
 
 
-def estimate(lines: Sequence[Floats]) -> Noise:
-    """What several lines, (n, m) values each, say together.
+def estimate(lines: Sequence[Floats], others: Sequence[Floats] = ()) -> Noise:
+    """What several lines, (n, m) values each, say together; J's quantum is read off ``others`` too.
+
+    One line alone shows no quantum: a straight J has equal gaps between equally spaced points.
 
     Lines that agree within a factor of 4 are pooled. Where they do not, the largest is right: noise that is alike at
     near points (an adaptive step, an inner iteration) is seen whole only by the longer line.
@@ -170,7 +172,7 @@ def estimate(lines: Sequence[Floats]) -> Noise:
     agree = (freedom > 0) & (each * _ALIKE >= each.max(axis=0))
     total = np.where(agree, freedom, 0).sum(axis=0)
     level = np.sqrt(np.where(agree, squares, 0.0).sum(axis=0) / np.maximum(total, 1))
-    everything = np.concatenate(lines)
+    everything = np.concatenate([*lines, *others])
     unit = quantum(everything)
     flat = (everything == everything[0]).all(axis=0)
     # The last digit that a float64 holds is a quantum too, below which there is nothing.

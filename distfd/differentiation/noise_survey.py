@@ -93,6 +93,8 @@ class Survey:
         The spacing that showed the noise; NaN where none did.
     extra : ndarray
         Values (n, m) of the further points that were asked along.
+    lines : tuple of ndarray
+        Values (n, m) of each line, J(x) first: the near line, the far one, and those that were asked for afterwards.
     """
 
     noise: Noise
@@ -100,6 +102,7 @@ class Survey:
     variation: Floats
     spacing: float
     extra: Floats
+    lines: tuple[Floats, ...] = ()
 
     @property
     def level(self) -> Floats:
@@ -177,7 +180,7 @@ def survey(
         noise = estimate(values)
     spacings = [(lane, abs(spacing)) for lane, spacing in spacings]
     shown = [spacing for line, (_, spacing) in zip(values, spacings, strict=True) if noise.shown_by(line)]
-    found = Survey(noise, baseline, baseline, max(shown, default=np.nan), others)
+    found = Survey(noise, baseline, baseline, max(shown, default=np.nan), others, tuple(values))
     # The far line tells; where J failed along it, the next nearer one.
     variation = np.full(len(baseline), np.nan)
     for line, (_, spacing) in sorted(zip(values, spacings, strict=True), key=lambda pair: -pair[1][1]):

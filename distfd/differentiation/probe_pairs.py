@@ -110,6 +110,14 @@ class ProbePairs:
         size = np.where(lone, spare.size[:, 0], np.nan)
         return self.add(size, spare.offsets[:, 0], spare.rises[:, 0], partial=True)
 
+    def take(self, coordinates: NDArray[np.int64]) -> ProbePairs:
+        """Those of some coordinates, by their numbers among the a."""
+        return ProbePairs(self.size[coordinates], self.offsets[coordinates], self.rises[coordinates])
+
+    def shifted(self, by: Floats) -> ProbePairs:
+        """The same for a J(x) that is larger by ``by``, (a, m)."""
+        return ProbePairs(self.size, self.offsets, self.rises - by[:, None, None])
+
     def slopes(self, noise: Noise) -> Slopes:
         """Of each pair, then of each pair with the next larger one (fourth order).
 

@@ -9,7 +9,7 @@ second point tells whether it goes on in a straight line.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -153,7 +153,7 @@ def line_survey(site: BasePoint, scale: Floats, *, vector: bool) -> Generator[Re
 
 
 def _with_extra(found: Survey, extra: Floats) -> Survey:
-    return Survey(found.noise, found.baseline, found.variation, found.spacing, extra)
+    return replace(found, extra=extra)
 
 
 def _beside(site: BasePoint, rows: NDArray[np.int64], distance: Floats) -> tuple[Points, Floats]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -12,15 +12,22 @@ from distfd.core.errors import InputError
 from distfd.core.points import single_points
 from distfd.differentiation.diagnostics import kink_warnings, no_movement_warnings
 from distfd.differentiation.method import Answer, follow
-from distfd.differentiation.noise import UNKNOWN, Noise, known_noise
+from distfd.differentiation.noise import UNKNOWN, Noise, estimate, known_noise
 from distfd.differentiation.noise_result import NoiseResult
-from distfd.differentiation.noise_survey import survey
+from distfd.differentiation.noise_survey import Survey, survey
 from distfd.differentiation.placement import place
 from distfd.differentiation.probe_pairs import ProbePairs, no_pairs
 from distfd.differentiation.rounding_quantum import is_plain_constant
 from distfd.differentiation.scale_search import safe_sizes
 from distfd.differentiation.stencils import SCHEMES
 from distfd.differentiation.sweep_result import StepSweep
+from distfd.differentiation.sweep_shapes import (
+    contradicts_noise,
+    find_jumps,
+    find_kinks,
+    find_two_slopes,
+    one_sided,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,7 +37,6 @@ if TYPE_CHECKING:
 
     from distfd.differentiation.base_point import BasePoint
     from distfd.differentiation.method import Request, Wave
-    from distfd.differentiation.noise_survey import Survey
 
 
 _PART = 0.3
@@ -78,9 +84,6 @@ DECADES = 10.0 ** np.arange(-12.0, 0.0)
 _CLOSE = 0.5
 """A step that bounds or a format made shorter than this part of what was meant is left to the next decade below."""
 
-_SHARP = 6.0
-"""A jump of slopes of so many deviations is one."""
-
 
 @dataclass(frozen=True, eq=False)
 class Sweep:
@@ -106,15 +109,10 @@ class Sweep:
 
     def result(self, waves: Sequence[Wave], n_evaluations: int, n_reused: int) -> StepSweep:
         """What the sweep says, once `advance` has answered."""
-        course = self._course()
-        try:
-            next(course)
-            for wave in waves:
-                course.send(wave)
-        except StopIteration as stop:
-            found: Survey = stop.value
+        found = follow(self._course(), waves)
+        assert isinstance(found, Survey), "the sweep was evaluated to its end"
+        with np.errstate(all="ignore"):
             return self._result(found, n_evaluations, n_reused)
-        raise AssertionError("the sweep was not evaluated to its end")
 
     def _answers(self) -> Generator[Request, Wave, Answer]:
         found = yield from self._course()
@@ -162,13 +160,29 @@ class Sweep:
     def _result(self, found: Survey, n_evaluations: int, n_reused: int) -> StepSweep:
         site, rows = self.site, self.rows
         pairs = self._pairs(found)
+        jumps = find_jumps(pairs, found.noise.quantum)
+        if jumps.any.any():
+            # J(x) is no value of the smooth J then, and the lines begin with it.
+            found = replace(found, noise=estimate([line[1:] for line in found.lines]))
+        if contradicts_noise(pairs, _usable(found), found.baseline):
+            near, *others = (line[int(jumps.any.any()) :] for line in found.lines)
+            alone = estimate([near], others)
+            found = found if UNKNOWN in alone.status else replace(found, noise=alone)
         noise = _usable(found)
-        derivative, error, best = plateau(pairs, noise)
+        derivative, error, best = plateau(pairs.shifted(jumps.lone), noise)
+        side = jumps.smooth_side
+        untold = jumps.any & (side == 0) & ~(jumps.lone != 0).any(axis=1)
+        derivative[untold] = error[untold] = np.nan
+        if side.any():
+            at = np.flatnonzero(side)
+            own = one_sided(pairs.take(at), side[at])
+            derivative[at], error[at], best[at] = plateau(own, noise)
         level = found.noise
         error[:, np.isnan(level.level)] = np.nan
         one, two = pairs.offsets[..., 0], pairs.offsets[..., 1]
-        # Forward goes the way of SciPy's step, with the sign of x, unless a bound is there.
-        second = (one * two < 0) & ((one > 0) != (site.x[rows] >= 0)[:, None])
+        # Forward goes the way of SciPy's step, with the sign of x, unless a bound is there, or a jump.
+        towards = np.where(side != 0, side > 0, site.x[rows] >= 0)
+        second = (one * two < 0) & ((one > 0) != towards[:, None])
         along = np.where(second, two, one)
         rise = np.where(second[..., None], pairs.rises[:, :, 1], pairs.rises[:, :, 0])
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
@@ -179,7 +193,9 @@ class Sweep:
         still = (np.nan_to_num(pairs.rises) == 0).all(axis=(1, 2, 3)) & (pairs.count > 0)
         unit = 0.0 if still.all() and is_plain_constant(found.baseline) else float(level.quantum.max())
         warnings = no_movement_warnings(site.label, rows[still], unit)
-        warnings += kink_warnings(site.label, rows[_kinked(pairs, noise)])
+        two_slopes = find_two_slopes(pairs, noise)
+        warnings += jumps.warnings(site.label, rows) + two_slopes.warnings(site.label, rows)
+        warnings += kink_warnings(site.label, rows[find_kinks(pairs, noise) & ~jumps.any])
         asked = np.bincount(self._placed[0], minlength=len(rows))
         worst = int(np.argmax(np.nan_to_num(level.level, nan=-1.0)))
         return StepSweep(
@@ -202,6 +218,9 @@ class Sweep:
             derivative=derivative if self.vector else derivative[:, 0],
             error=error if self.vector else error[:, 0],
             best=best,
+            near=two_slopes.near if self.vector else two_slopes.near[:, 0],
+            far=two_slopes.far if self.vector else two_slopes.far[:, 0],
+            side=np.where(jumps.any, side, np.nan),
             unseen=len(DECADES) - asked,
             failed=asked - pairs.count,
             warnings=warnings,
@@ -234,21 +253,3 @@ def _usable(found: Survey) -> Noise:
         np.where(unknown, rounding.factor, noise.factor),
         noise.status,
     )
-
-
-def _kinked(pairs: ProbePairs, noise: Noise) -> NDArray[np.bool_]:
-    """Where the slopes on both sides of x differ as much near x as 10 times and more as far from it, (a,).
-
-    Of a smooth J that difference, J'' h, falls with the distance. It is looked for where it stands out of the noise.
-    """
-    near, far, ratio = (np.full((len(pairs.size), len(noise.level)), np.nan) for _ in range(3))
-    for g in range(pairs.size.shape[1]):
-        curvature, deviation = pairs.curvature(g, noise)
-        size = np.broadcast_to(pairs.size[:, g, None], curvature.shape)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            stands_out = np.abs(curvature) > _SHARP * deviation
-            first = stands_out & np.isnan(near)
-            near, ratio = np.where(first, np.abs(curvature) * size, near), np.where(first, size, ratio)
-            far = np.where(stands_out & (size > 9 * ratio), np.fmax(far, np.abs(curvature) * size), far)
-    with np.errstate(invalid="ignore"):
-        return np.asarray((near > 0.5 * far).any(axis=1))

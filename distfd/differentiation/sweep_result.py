@@ -48,12 +48,17 @@ class StepSweep:
         where nothing honest can be said.
     best : (a,) ndarray
         The step (of a central difference, or the smaller of two that are extrapolated) that gave it.
+    near, far : (a,) ndarrays
+        The slopes where differences agree on one over small steps and on another over large ones; NaN elsewhere.
+    side : (a,) ndarray
+        Where J jumps at x, the side from which it is continuous: 1 above x, -1 below it (``derivative`` and ``forward``
+        are of that side), 0 where it is neither; NaN where J does not jump.
     unseen : (a,) ndarray of int
         Steps that floating point, the bounds, or the text that J reads have no room for.
     failed : (a,) ndarray of int
         Steps at which J has no value.
     warnings : tuple of str
-        Coordinates along which J does not change, or has a kink.
+        Coordinates along which J does not change, jumps, has a kink, or looks different at two scales.
     n_evaluations, n_reused : int
     """
 
@@ -70,6 +75,9 @@ class StepSweep:
     derivative: Floats
     error: Floats
     best: Floats
+    near: Floats
+    far: Floats
+    side: Floats
     unseen: NDArray[np.int64]
     failed: NDArray[np.int64]
     warnings: tuple[str, ...]

@@ -329,3 +329,94 @@ def test_a_j_of_single_precision_is_checked_with_its_own_steps() -> None:
     assert "its default step 0.00035" in found.sentence
     assert any("float32" in text for text in found.warnings)
     np.testing.assert_allclose(found.result.derivative, 3 * np.cos(x), rtol=3e-3, atol=1e-3)
+
+
+W = np.array([1.0, 0.8, -0.6])
+RIPPLED = np.array([1.5232242684986328, 1.5969822868282466, 2.6284514811885606])
+RIPPLES = {
+    "sawtooth": lambda x: float((x**2).sum() + 1e-4 * ((1000 * (x @ W)) % 1)),
+    "sine": lambda x: float((x**2).sum() + 1e-4 * math.sin(2000 * float(x @ W))),
+}
+
+
+@pytest.mark.parametrize("options", [{}, {"scheme": "central"}, {"step": "auto"}])
+@pytest.mark.parametrize("name", list(RIPPLES))
+def test_two_plateaus_are_told_and_neither_is_trusted_unasked(name: str, options: dict[str, Any]) -> None:
+    found = check(RIPPLES[name], RIPPLED, **options)
+    assert found.verdict == "cannot tell"
+    assert sum("looks different at two scales" in text for text in found.warnings) == 3
+    ripple = 0.1 * W if name == "sawtooth" else 0.2 * math.cos(2000 * float(RIPPLED @ W)) * W
+    np.testing.assert_allclose(found.sweep.near, 2 * RIPPLED + ripple, rtol=1e-3)
+    np.testing.assert_allclose(found.sweep.far, 2 * RIPPLED, atol=0.02)
+    # What is advised has the far slope, and is trusted once it is chosen.
+    again = check(RIPPLES[name], RIPPLED, **yaml.safe_load(found.advice)["derivative"])
+    assert again.verdict == "trust"
+    np.testing.assert_allclose(again.result.derivative, 2 * RIPPLED, rtol=1e-2)
+
+
+def test_a_chosen_step_that_gives_neither_slope_is_not_trusted() -> None:
+    found = check(RIPPLES["sawtooth"], RIPPLED, step=3e-4)
+    assert found.verdict == "do not trust"
+    assert "and this is neither" in found.sentence
+
+
+@pytest.mark.parametrize("options", [{"scheme": "central"}, {"scheme": "forward"}, {"step": "auto"}])
+@pytest.mark.parametrize(("at", "above"), [(1.0, True), (1.0, False), (-1.0, True), (-1.0, False)])
+def test_at_a_jump_the_slope_is_that_of_the_smooth_side(at: float, above: bool, options: dict[str, Any]) -> None:
+    def jumps(x: Floats) -> float:
+        return math.exp(x[0]) + 3.0 * bool(x[0] > at if above else x[0] >= at)
+
+    found = check(jumps, [at], **options)
+    assert f"by 3, just {'above' if above else 'below'} x" in "".join(found.warnings)
+    np.testing.assert_allclose(found.sweep.derivative, [math.exp(at)], rtol=1e-6)
+    # A forward step has the sign of x: it is right where J is continuous on that side.
+    right = options.get("scheme") == "forward" and (at > 0) != above
+    assert found.verdict == ("trust" if right else "do not trust")
+    if right:
+        assert found.advice is None
+        return
+    better = yaml.safe_load(found.advice)["derivative"]
+    assert better["scheme"] == ("backward" if above else "forward")
+    again = check(jumps, [at], scheme=better["scheme"], step=distfd.AbsoluteStep(better["step"]["absolute"]))
+    assert again.verdict == "trust"
+    np.testing.assert_allclose(again.result.derivative, [math.exp(at)], rtol=1e-3)
+
+
+def test_a_value_at_x_that_is_out_of_line_is_told_and_central_steps_do_without_it() -> None:
+    found = check(lambda x: math.exp(x[0]) + 5.0 * (x[0] == 1.0), [1.0])
+    assert found.verdict == "do not trust"
+    assert "J(x) is out of line with J on both sides of x along coordinate 0, by 5" in "".join(found.warnings)
+    np.testing.assert_allclose(found.sweep.derivative, [math.e], rtol=1e-6)
+    assert "scheme: central" in found.advice
+
+
+def test_auto_is_not_advised_where_it_is_set_and_what_stands_in_the_way_is_said() -> None:
+    rng = np.random.default_rng(0)
+    found = check(lambda x: float(1e-3 * x.sum() + rng.normal()), [1.0, 2.0], step="auto")
+    assert found.verdict != "trust"
+    assert found.advice is None
+    assert "no step of any scheme does better: make J smoother (its noise is" in check_text(found)
+    assert "nothing to change" not in check_text(found)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_outliers_are_no_kinks_no_jumps_and_no_second_slope(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+
+    def outliers(x: Floats) -> float:
+        return smooth(x) + 1e-6 * rng.normal() * (1000 if rng.random() < 0.01 else 1)
+
+    text = "".join(check(outliers).warnings)
+    assert "kink" not in text
+    assert "jump" not in text
+    assert "two scales" not in text
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-9, 1e-4])
+def test_a_kink_is_told_with_noise_and_without(noise: float) -> None:
+    rng = np.random.default_rng(3)
+    found = check(lambda x: float(abs(x[0] - 1) + x[1] ** 2 + noise * rng.normal()), [1.0, 2.0])
+    kinks = [text for text in found.warnings if "kink" in text]
+    assert len(kinks) == 1
+    assert "coordinate 0" in kinks[0]
+    assert "coordinate 1" not in kinks[0]
