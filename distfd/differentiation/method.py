@@ -120,6 +120,7 @@ class PointValues:
     missing: NDArray[np.int64]
 
 
+T = TypeVar("T")
 A_co = TypeVar("A_co", bound=Answer | PointValues, covariant=True)
 
 
@@ -212,7 +213,7 @@ def onto_bounds(x: NDArray[np.float64], lower: NDArray[np.float64], upper: NDArr
 MultiRound: TypeAlias = Generator[Request, Wave, Answer]
 
 
-def follow(course: MultiRound, waves: Sequence[Wave]) -> Request | Answer:
+def follow(course: Generator[Request, Wave, T], waves: Sequence[Wave]) -> Request | T:
     """What a course says after these waves.
 
     It is run from its start each time: so it stays a pure function of the values, and nothing has to be kept.
@@ -222,6 +223,6 @@ def follow(course: MultiRound, waves: Sequence[Wave]) -> Request | Answer:
         for wave in waves:
             step = course.send(wave)
     except StopIteration as stop:
-        answer: Answer = stop.value
+        answer: T = stop.value
         return answer
     return step
