@@ -23,6 +23,10 @@ TOLERANCE = 0.01
 _WIDTH = 15
 
 
+_NONE = np.empty(0)
+"""Stands for NaN everywhere, in the shape of what it is beside."""
+
+
 @dataclass(frozen=True, eq=False)
 class StepSweep:
     """Differences along a coordinates, at n steps each; arrays have a last axis (m,) where J has several outputs.
@@ -75,15 +79,20 @@ class StepSweep:
     derivative: Floats
     error: Floats
     best: Floats
-    near: Floats
-    far: Floats
-    side: Floats
     unseen: NDArray[np.int64]
     failed: NDArray[np.int64]
     warnings: tuple[str, ...]
     n_evaluations: int
     n_reused: int
     bars: Noise = field(repr=False)
+    near: Floats = field(default_factory=lambda: _NONE, kw_only=True)
+    far: Floats = field(default_factory=lambda: _NONE, kw_only=True)
+    side: Floats = field(default_factory=lambda: _NONE, kw_only=True)
+
+    def __post_init__(self) -> None:
+        for name, like in (("near", self.derivative), ("far", self.derivative), ("side", self.x)):
+            if getattr(self, name) is _NONE:
+                object.__setattr__(self, name, np.full(np.shape(like), np.nan))
 
     def column(self, name: str, output: int = 0) -> Floats:
         """One of the arrays for one output of J: (a, n), or (a,)."""
