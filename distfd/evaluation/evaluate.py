@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from distfd.core.points import Points
     from distfd.differentiation.method import Request
     from distfd.evaluation.session import Session
     from distfd.scheduling.assignment import Submit
@@ -113,7 +114,9 @@ def _steps(  # noqa: PLR0917  # private, called once above
     if n:
         if not session.pool.times.count:
             session.pool.times.recall(len(points), *store.seconds())
-        spool = _announced(session, request, task, keys, len(reused))
+        left_out = np.setdiff1d(optional, taken)
+        asked = points.take(np.delete(np.arange(len(points)), left_out)) if len(left_out) else points
+        spool = _announced(session, asked, task, keys, len(reused))
         chunk = _chunks(session, request, state, capture, spool)
         with contextlib.closing(_computed(session, request, keys, repeats, chunk, index, taken)) as steps:
             for step in steps:
@@ -191,9 +194,9 @@ def _known(
     return reused, *choice.split(np.flatnonzero(~np.isin(np.arange(len(keys)), known)))
 
 
-def _announced(session: Session, request: Request, task: str, keys: NDArray[np.uint64], n_reused: int) -> Spool | None:
+def _announced(session: Session, points: Points, task: str, keys: NDArray[np.uint64], n_reused: int) -> Spool | None:
     """Tell the store what is coming; where workers leave what this process may not live to take."""
-    session.store.begin_wave(request.points, task, reused=n_reused)
+    session.store.begin_wave(points, task, reused=n_reused)
     place = session.spool_place()
     return None if place is None else Spool(place, keys)
 

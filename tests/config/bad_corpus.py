@@ -139,6 +139,7 @@ minimize:
   target: 0.1
   tolerance: 1e-3
   speculative: auto
+  slots: 4
   options:
     ftol: 1e-3
 output: run

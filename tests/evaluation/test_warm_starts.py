@@ -157,7 +157,7 @@ def test_on_ray_it_is_the_same_bit_for_bit(warm: str, private_ray: None) -> None
     found = {}
     for slots in (0, 2):
         executor: Any = distfd.RayExecutor(max_slots=slots) if slots else "serial"
-        with evaluator(warm, fun=Large, executor=executor) as ev:
+        with evaluator(warm, fun=Large, executor=executor, check=False) as ev:
             found[slots] = [bits(ev.gradient(x)) for x in (X, X + 0.5)]
     assert found[2] == found[0]
 
@@ -169,7 +169,7 @@ def test_for_any_number_of_slots_it_is_the_same(warm: str, slots: int, private_r
     x = np.linspace(-1, 1, 40)
     found = []
     for executor in ("serial", distfd.RayExecutor(max_slots=slots)):
-        with evaluator(warm, fun=Large, executor=executor) as ev:
+        with evaluator(warm, fun=Large, executor=executor, check=False) as ev:
             found.append([bits(ev.gradient(at)) for at in (x, x + 0.5)])
     assert found[0] == found[1]
 

@@ -142,7 +142,7 @@ def test_two_licences_are_never_held_by_three(nodes: Any, tmp_path: Path) -> Non
         assert ev.slots == 2
     counts = [int(line) for line in (tmp_path / "most").read_text().split()]
     assert len(counts) == 8
-    assert max(counts) == 2
+    assert max(counts) <= 2
 
 
 @pytest.mark.slow

@@ -65,6 +65,7 @@ def write(folder: Path, kind: str, **cluster: Any) -> None:
         "objective": {"command": command} if kind == "program" else {"python": "model:fun"},
         "x0": [1.0, 2.0, 3.0],
         "cluster": cluster,
+        "derivative": {"check": False},
         "evaluation": {"deterministic": False},
         "output": "out",
     }

@@ -33,6 +33,7 @@ def fun(x):
 CONFIG = """
 objective: {python: "model:fun"}
 x0: [1, 2, 3, 4, 5, 6, 7, 8]
+derivative: {check: false}
 cluster: {address: ADDRESS, num_cpus: CPUS}
 output: out
 """

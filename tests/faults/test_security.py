@@ -341,6 +341,8 @@ PICKLES = {
     "objectives.simulator": "packed by the same process",
     "executors.ray.worker": "by Ray, whose token is asked for",
     "workers.exception_transport": "from a worker, by the executor that started it",
+    "executors.ray.module_changes": "by a fresh process of this one, in a folder that this one makes for itself alone",
+    "executors.ray.module_state": "by Ray, whose token is asked for",
     "executors.ray.function_calls": "by Ray, whose token is asked for",
     "objectives.command.user_function": "exec of the user's own module, as an import would",
 }

@@ -227,7 +227,9 @@ def test_programs_that_j_spawns_end_with_its_time(stubborn: Path) -> None:
         return float(x @ x)
 
     executor = distfd.RayExecutor(max_slots=2)
-    with distfd.Evaluator(fun, executor=executor, timeout=3.0, on_failure="nan", deterministic=False) as ev:
+    with distfd.Evaluator(
+        fun, executor=executor, timeout=3.0, on_failure="nan", deterministic=False, check=False
+    ) as ev:
         result = ev.differentiate(X)
         assert result.missing.tolist() == [0]
         (failed,) = [e for e in result.evaluations if e.value is None]

@@ -93,7 +93,9 @@ def test_the_quickstart_comes_back_whole(address: str, tmp_path: Path) -> None:
 def test_a_job_that_was_killed_goes_on_when_it_is_submitted_again(address: str, home: Path, tmp_path: Path) -> None:
     (tmp_path / "model.py").write_text(MODEL)
     x0 = [float(k) for k in range(1, 11)]
-    (tmp_path / "job.yaml").write_text(f"objective: {{python: 'model:square'}}\nx0: {x0}\noutput: run\n")
+    (tmp_path / "job.yaml").write_text(
+        f"objective: {{python: 'model:square'}}\nx0: {x0}\nderivative: {{check: false}}\noutput: run\n"
+    )
     done = home / "done"
     first = distfd("submit", "job.yaml", "--to", address, cwd=tmp_path)
     until(lambda: done.exists() and len(done.read_text().splitlines()) >= 5)
