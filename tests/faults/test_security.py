@@ -344,6 +344,7 @@ PICKLES = {
     "executors.ray.module_changes": "by a fresh process of this one, in a folder that this one makes for itself alone",
     "executors.ray.module_state": "by Ray, whose token is asked for",
     "executors.ray.function_calls": "by Ray, whose token is asked for",
+    "workers.session_modules": "exec of the user's own module, by the text that the driver imported",
     "objectives.command.user_function": "exec of the user's own module, as an import would",
 }
 """Where pickles are read, or code is run; none of it comes from a file."""
