@@ -32,7 +32,8 @@ POINTS = 200
 def traced(x: Any, folder: str, seconds: float) -> float:
     """J that tells which point it begins and ends, and in which process."""
     moved = np.flatnonzero(x != np.round(x))
-    point = int(moved[0]) + 1 if len(moved) else 0
+    # J(x), a coordinate's point, or one where many have moved: the directional check.
+    point = 0 if not len(moved) else int(moved[0]) + 1 if len(moved) == 1 else len(x) + 1
     note(folder, f"begun {point}")
     time.sleep(seconds)
     value = float(np.sin(x) @ np.cos(x[::-1]))

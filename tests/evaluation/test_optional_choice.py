@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import os
 import time
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -384,21 +386,39 @@ def test_a_doubt_is_told_where_the_caller_stands() -> None:
     assert told[0].filename == __file__
 
 
+class Late(Counted):
+    """J whose check takes for ever, and that tells which processes are at work."""
+
+    def __init__(self, x: Any, folder: Path) -> None:
+        super().__init__(x, late)
+        self.folder = folder
+
+    def __call__(self, x: Floats) -> float:
+        (self.folder / str(os.getpid())).touch()
+        return super().__call__(x)
+
+
 def late() -> None:
-    time.sleep(60)
+    time.sleep(300)
 
 
 def test_one_that_is_late_is_cancelled_and_not_asked_for_again(private_ray: None, tmp_path: Path) -> None:
-    x = x_of(3)
+    x, folder = x_of(3), tmp_path / "pids"
+    folder.mkdir()
     how: dict[str, Any] = {"executor": distfd.RayExecutor(max_slots=5), "store": tmp_path / "s.sqlite", "version": "1"}
-    begin = time.monotonic()
-    result = distfd.differentiate(Counted(x, late), x, **how)
-    assert time.monotonic() - begin < 50
-    assert result.consistency is not None
-    assert (result.consistency.verdict, result.consistency.n_evaluations) == ("unknown", 0)
-    assert "late" in result.consistency.cause
-    assert (result.n_evaluations, result.n_failed) == (4, 0)
-    again = distfd.differentiate(Counted(x, late), x, **how)
+    with distfd.Evaluator(Late(x, folder), **how) as ev:
+        for k in itertools.count(1):  # until all slots are up: one that is not has no room for a check
+            ev.map(np.arange(20.0)[:, np.newaxis] * [1, 0, 0] + [100.0 * k, x[1], x[2]])
+            if len(list(folder.iterdir())) == 5:
+                break
+        begin = time.monotonic()
+        result = ev.differentiate(x)
+        assert time.monotonic() - begin < 250
+        assert result.consistency is not None
+        assert (result.consistency.verdict, result.consistency.n_evaluations) == ("unknown", 0)
+        assert "late" in result.consistency.cause
+        assert (result.n_evaluations, result.n_failed) == (4, 0)
+        again = ev.differentiate(x)
     assert (again.n_evaluations, again.n_reused) == (0, 4)
     assert again.consistency is not None
     assert again.consistency.verdict == "unknown"

@@ -219,7 +219,8 @@ class ClusterCapacity:
 
     def _request(self, asks: list[Ask]) -> None:
         asks.sort(key=json.dumps)
-        if asks != self._requested:
+        # The cluster remembers what was asked last: a driver that knew less of the others may have spoken since.
+        if asks != self._requested or self._others:
             request(asks)
             self._requested = asks
 
@@ -235,7 +236,8 @@ class ClusterCapacity:
         with contextlib.suppress(Exception):
             store._internal_kv_del(self._key, namespace=_SPACE)  # noqa: SLF001  # as above
             if self._ask is not None:
-                self._request(list(self._others.values()))
+                self._look_at_others(time.monotonic())  # one that has left since wants no room any more
+                request(sorted(self._others.values(), key=json.dumps))
 
 
 def _dead_jobs() -> set[str]:
