@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distfd.core.files import make_folders, open_plain
+from distfd.core.files import make_folders, open_plain, parse_json, read_plain
 from distfd.objectives.command.work_directory import PARAMETERS, STDERR, STDOUT, empty, remove
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ OUTCOME = "distfd-outcome.json"
 MOST_KEPT = 100
 """Directories of failed evaluations that are kept in one place."""
 
-_LARGEST_LOG = 64 * 2**20
+_LARGEST_LOG, _LARGEST_OUTCOME = 64 * 2**20, 2**20
 _IN_WORK, _IN_TEMPORARY = "evaluation-", "distfd-evaluation-"
 
 
@@ -47,11 +47,13 @@ class WorkFolder:
                 if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
                     raise
                 work = None  # another node, where the driver's path is nobody's to make
-        self.path = Path(tempfile.mkdtemp(prefix=f"{_IN_WORK if work else _IN_TEMPORARY}{_host()}-", dir=work))
-        self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
-        # A file system without locks only keeps `sweep` from knowing what is left over.
-        with contextlib.suppress(OSError):
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        prefix = f"{_IN_WORK if work else _IN_TEMPORARY}{_host()}-"
+        while True:
+            self.path = Path(tempfile.mkdtemp(prefix=prefix, dir=work))
+            handle = _held(self.path)
+            if handle is not None:
+                break
+        self._lock = handle
 
     def keep(self, outcome: Mapping[str, Any]) -> None:
         """Leave it for a look, with a file that says how it ended; huge logs are cut to their ends."""
@@ -89,13 +91,35 @@ class WorkFolder:
             self._lock = -1
 
 
+def _held(path: Path) -> int | None:
+    """A locked descriptor of a directory that was just made; None where a sweep took it before it was locked.
+
+    Who locks it first has it, so that no clock has to say how old it is: that of a file server may be another.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:  # a sweep is about to remove it
+        os.close(handle)
+        return None
+    except OSError:
+        return handle  # a file system without locks, where no sweep removes anything
+    if stands_at(path, handle):
+        return handle
+    os.close(handle)
+    return None
+
+
 def sweep(work: str | Path | None) -> int:
     """Remove the directories of evaluations that were cut off: their process is gone, and left no outcome.
 
     Returns
     -------
     int
-        How many more there are on this host that somebody holds, or that were made just now.
+        How many more there are on this host that somebody holds.
     """
     left = 0
     # Those of other hosts may be in use there: not every shared file system shares locks.
@@ -105,20 +129,25 @@ def sweep(work: str | Path | None) -> int:
             if (path / OUTCOME).exists() or not ((path / PARAMETERS).exists() or not any(path.iterdir())):
                 continue
             left += 1
-            left -= _removed(path)
+            _remove_unheld(path)
+            left -= 1
     return left
 
 
-def _removed(path: Path) -> bool:
-    """Remove a directory that nobody holds; whether it was."""
+def _remove_unheld(path: Path) -> None:
+    """Remove a directory that nobody holds.
+
+    Raises
+    ------
+    OSError
+        If somebody holds it, or it is gone.
+    """
     handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Nobody holds it; but one that was made just now may be about to be locked.
-        free = time.time() - os.fstat(handle).st_ctime > 1.0
-        if free:
+        # Since this one looked at it, another process may have held it and left its outcome.
+        if not (path / OUTCOME).exists():
             remove(path)
-        return free
     finally:
         os.close(handle)
 
@@ -132,10 +161,20 @@ def sweep_all(work: str | Path, seconds: float = 3.0) -> None:
 
 def make_room(work: str | Path | None, since: float) -> bool:
     """Whether one more directory of a failed evaluation may be kept; those from before ``since`` give way."""
-    kept = sorted((path.stat().st_mtime, path) for path in _folders(work) if (path / OUTCOME).exists())
-    while len(kept) >= MOST_KEPT and kept[0][0] < since:
-        remove(kept.pop(0)[1])
-    return len(kept) < MOST_KEPT
+    kept = [path for path in _folders(work) if (path / OUTCOME).exists()]
+    if len(kept) < MOST_KEPT:
+        return True
+    ended = sorted((_ended(path), path) for path in kept)
+    while len(ended) >= MOST_KEPT and ended[0][0] < since:
+        remove(ended.pop(0)[1])
+    return len(ended) < MOST_KEPT
+
+
+def _ended(path: Path) -> float:
+    """When its evaluation ended, by the clock of the host, as ``since`` is: a file server may have another."""
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        return float(parse_json(read_plain(path / OUTCOME, _LARGEST_OUTCOME))["ended"])
+    return path.stat().st_mtime
 
 
 def count_kept(work: str | Path) -> int:

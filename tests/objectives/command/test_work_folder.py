@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -19,6 +19,9 @@ from distfd.core.failures import ProgramError
 from distfd.objectives.command import work_folder as folder
 from distfd.objectives.command.objective import CommandObjective
 from distfd.workers import processes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 X = np.array([1.0])
 MAKES = (
@@ -37,12 +40,6 @@ def fail(objective: CommandObjective) -> str:
     with pytest.raises(ProgramError) as caught:
         objective.make().evaluate(X, timeout=60)
     return str(caught.value)
-
-
-def old(path: Path) -> None:
-    """Not made just now, as far as the sweep can tell: it looks at the time of the last change."""
-    time.sleep(1.1)
-    assert time.time() - path.stat().st_ctime > 1.0
 
 
 def test_directories_of_killed_runs_are_swept_and_others_are_not(tmp_path: Path) -> None:
@@ -64,7 +61,6 @@ def test_directories_of_killed_runs_are_swept_and_others_are_not(tmp_path: Path)
     )
     assert killed.stdout is not None
     left = Path(killed.stdout.readline().strip())
-    old(left)
     folder.sweep(tmp_path)
     assert left.exists(), "its process lives"
     killed.send_signal(signal.SIGKILL)
@@ -86,7 +82,6 @@ def test_a_new_worker_sweeps(tmp_path: Path) -> None:
     (left / "parameters.json").write_text("{}")
     (away / "parameters.json").write_text("{}")
     (used / "results.csv").write_text("1")
-    old(left)
     program(tmp_path, "echo 1").make()
     assert sorted(tmp_path.iterdir()) == sorted([similar, used, away]), "a name alone proves nothing"
 
@@ -152,7 +147,6 @@ def test_a_directory_that_cannot_be_filled_is_named(tmp_path: Path) -> None:
 def test_what_was_just_killed_is_swept_when_it_lets_go(tmp_path: Path) -> None:
     killed = folder.WorkFolder(tmp_path)
     other = folder.WorkFolder(tmp_path)
-    old(other.path)
     # One still holds its own, as a process that is about to die does.
     os.close(killed._lock)
     killed._lock = -1
@@ -161,6 +155,59 @@ def test_what_was_just_killed_is_swept_when_it_lets_go(tmp_path: Path) -> None:
     os.close(other._lock)
     other._lock = -1
     folder.sweep_all(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def taken_between(monkeypatch: pytest.MonkeyPatch, when: str, count: int, take: Callable[[Path], object]) -> list[Path]:
+    """Have something happen to new directories before or after they are opened to be locked, so many times."""
+    real, seen = os.open, list[Path]()
+
+    def opened(path: Any, flags: int, *more: Any, **named: Any) -> int:
+        mine = isinstance(path, Path) and "evaluation-" in path.name and path not in seen and len(seen) < count
+        if not mine:
+            return real(path, flags, *more, **named)
+        seen.append(path)
+        if when == "before":
+            take(path)
+        handle = real(path, flags, *more, **named)
+        if when == "after":
+            take(path)
+        return handle
+
+    monkeypatch.setattr(os, "open", opened)
+    return seen
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_sweep_and_a_new_directory_do_not_collide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
+    """Who locks first has it, whatever the clocks say: a sweep comes between making one and locking it."""
+    seen = taken_between(monkeypatch, when, 3, lambda _: folder.sweep(tmp_path))
+    mine = folder.WorkFolder(tmp_path)
+    assert len(seen) == 3
+    assert list(tmp_path.iterdir()) == [mine.path]
+    assert mine.is_in_place()
+    assert folder.sweep(tmp_path) == 1
+    mine.discard()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sweep_that_is_slow_leaves_what_was_kept_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = folder.WorkFolder(tmp_path)
+    taken_between(monkeypatch, "before", 1, lambda _: made.keep({"status": "error"}))
+    folder.sweep(tmp_path)
+    assert (made.path / folder.OUTCOME).exists()
+
+
+def test_the_clock_of_a_file_server_decides_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that is a day ahead, or behind: a directory of this run stays, one of an earlier run gives way."""
+    monkeypatch.setattr(folder, "MOST_KEPT", 1)
+    kept = folder.WorkFolder(tmp_path)
+    kept.keep({"status": "error"})
+    now = time.time()
+    for skew in (-86400, 86400):
+        os.utime(kept.path, (now + skew, now + skew))
+        assert not folder.make_room(tmp_path, now - 60)
+    assert folder.make_room(tmp_path, now + 60)
     assert list(tmp_path.iterdir()) == []
 
 
