@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -216,6 +217,42 @@ def test_a_second_driver_has_its_share_and_gives_it_back(cluster: Any) -> None:
         assert values == [k**2 for k in range(400)]
         summary = ev.differentiate([1.0])
         assert summary.n_failed == 0
+
+
+def test_the_last_request_for_room_knows_who_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One leaves right after another has: what that had asked for is not asked for again."""
+    import ray
+    from ray.experimental import internal_kv
+
+    kept: dict[bytes, bytes] = {}
+    asked: list[list[Any]] = []
+
+    def key(name: bytes | str) -> bytes:
+        return name.encode() if isinstance(name, str) else name
+
+    def put(name: bytes | str, value: str, **_: Any) -> None:
+        kept[key(name)] = value.encode()
+
+    monkeypatch.setattr(internal_kv, "_internal_kv_list", lambda *_, **__: list(kept))
+    monkeypatch.setattr(internal_kv, "_internal_kv_get", lambda name, **_: kept.get(key(name)))
+    monkeypatch.setattr(internal_kv, "_internal_kv_put", put)
+    monkeypatch.setattr(internal_kv, "_internal_kv_del", lambda name, **_: kept.pop(key(name), None))
+    context = SimpleNamespace(get_job_id=lambda: "01")
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: context)
+    monkeypatch.setattr(ray_census, "live_nodes", list)
+    monkeypatch.setattr(ray_census, "count_slots", lambda *_: 4)
+    monkeypatch.setattr(ray_census, "request", lambda asks: asked.append(list(asks)))
+    first, second = (
+        ray_census.ClusterCapacity(Resources(), ClusterOptions(request_slots=2), lambda: True) for _ in "ab"
+    )
+    for census in (first, second, first):
+        census.look()
+    assert [len(asks) for asks in asked] == [1, 2, 2]
+    for census, rest in ((second, 1), (first, 0)):
+        census._ended.set()
+        census._run()
+        assert len(asked[-1]) == rest
+    assert kept == {}
 
 
 HOLDS = SECOND.partition("    g = ev")[0] + "    time.sleep(600)\n"
