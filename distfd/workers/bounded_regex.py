@@ -6,20 +6,14 @@ The ``regex`` package has a timeout, and would be one more dependency with a dia
 
 from __future__ import annotations
 
-import atexit
-import contextlib
 import json
-import os
 import re
-import select
-import subprocess
 import sys
-import threading
-import time
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from distfd.workers.helper_process import HelperProcess, NoAnswerError
 from distfd.workers.regex_server import find
 
 SECONDS = 60.0
@@ -52,8 +46,7 @@ def groups(pattern: str, text: str, seconds: float | None) -> list[str | None]:
 def spans(pattern: str, text: str, begin: int, seconds: float | None) -> list[tuple[str | None, int, int]]:
     """As `groups`, from a place of the text on, with where each match begins and ends."""
     limit = SECONDS if seconds is None else max(0.0, min(seconds, SECONDS))
-    with _lock:
-        found = _server().ask(pattern, text, limit, lines=False, begin=begin)
+    found = _asked(pattern, text, limit, lines=False, begin=begin)
     return [(group, first, last) for group, first, last in found]
 
 
@@ -66,8 +59,7 @@ def _found(pattern: str, text: str, seconds: float | None, *, lines: bool) -> li
     limit = SECONDS if seconds is None else max(0.0, min(seconds, SECONDS))
     if len(text) <= _SHORT and is_tame(pattern):
         return find(pattern, text, lines=lines)
-    with _lock:
-        return _server().ask(pattern, text, limit, lines=lines)
+    return _asked(pattern, text, limit, lines=lines)
 
 
 @lru_cache(maxsize=256)
@@ -104,87 +96,17 @@ def is_tame(pattern: str) -> bool:
     return count(tree) <= 1
 
 
-class _Server:
-    """The process, and the pipes to it and back."""
-
-    def __init__(self) -> None:
-        self.owner = os.getpid()
-        self._process = subprocess.Popen(  # noqa: S603  # our own script
-            [sys.executable, "-I", "-S", str(_SERVER)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            cwd="/",
-        )
-
-    @property
-    def is_alive(self) -> bool:
-        return self.owner == os.getpid() and self._process.poll() is None
-
-    def ask(self, pattern: str, text: str, seconds: float, *, lines: bool, begin: int | None = None) -> list[Any]:
-        """Send a request and await the answer; a process that is late is ended."""
-        raw = text.encode("utf-8", "surrogatepass")
-        # The process ends itself a moment later, in case that this one is gone by then.
-        asked = {"pattern": pattern, "bytes": len(raw), "seconds": seconds + 5.0, "lines": lines}
-        asked |= {} if begin is None else {"begin": begin}
-        end = time.monotonic() + seconds
-        try:
-            answer = self._exchange(json.dumps(asked).encode() + b"\n" + raw, end)
-        except BaseException:
-            self.end()
-            raise
-        found: list[Any] = json.loads(answer)
-        return found
-
-    def _exchange(self, request: bytes, end: float) -> bytes:
-        sends, gets = self._process.stdin, self._process.stdout
-        assert sends is not None
-        assert gets is not None
-        os.set_blocking(sends.fileno(), False)
-        left, answer = memoryview(request), b""
-        while not answer.endswith(b"\n"):
-            wait = end - time.monotonic()
-            ready = select.select([gets], [sends] if left else [], [], max(0.0, wait)) if wait > 0 else None
-            if ready is None or not (ready[0] or ready[1]):
-                raise RegexTimeoutError
-            if ready[1]:
-                with contextlib.suppress(BlockingIOError):
-                    left = left[os.write(sends.fileno(), left) :]
-            if ready[0]:
-                more = os.read(gets.fileno(), 2**16)
-                if not more:
-                    raise RegexTimeoutError  # ended by its own clock, or by its pattern
-                answer += more
-        return answer
-
-    def end(self) -> None:
-        """End the process, wherever it is."""
-        if self.owner != os.getpid():
-            return
-        self._process.kill()
-        self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                with contextlib.suppress(OSError):
-                    pipe.close()
+def _asked(pattern: str, text: str, seconds: float, *, lines: bool, begin: int | None = None) -> list[Any]:
+    raw = text.encode("utf-8", "surrogatepass")
+    # The process ends itself a moment later, in case that this one is gone by then.
+    asked = {"pattern": pattern, "bytes": len(raw), "seconds": seconds + 5.0, "lines": lines}
+    asked |= {} if begin is None else {"begin": begin}
+    try:
+        answer = _helper.ask(json.dumps(asked).encode() + b"\n" + raw, seconds)
+    except NoAnswerError:
+        raise RegexTimeoutError from None
+    found: list[Any] = json.loads(answer)
+    return found
 
 
-_lock = threading.Lock()
-_running: list[_Server] = []
-
-
-def _server() -> _Server:
-    """The process's one helper, started where there is none."""
-    if not (_running and _running[0].is_alive):
-        end()
-        _running.append(_Server())
-    return _running[0]
-
-
-def end() -> None:
-    """End the helper, if there is one; another is started where one is needed."""
-    while _running:
-        _running.pop().end()
-
-
-atexit.register(end)
+_helper = HelperProcess(lambda: [sys.executable, "-I", "-S", str(_SERVER)])

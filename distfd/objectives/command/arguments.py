@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from distfd.core.errors import InputError
 from distfd.core.suggestions import did_you_mean
-from distfd.objectives.command.templates import Deck, Template
+from distfd.objectives.command.limited_decks import make_deck
+from distfd.objectives.command.templates import Template
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -90,7 +91,7 @@ def _marks(where: str, text: str, known: set[str]) -> bool:
 def _names(mark: str, known: set[str]) -> frozenset[str]:
     """The variables of a mark; of what is no expression of Jinja's only parameters that are words of it."""
     try:
-        return Deck(Template("argument", mark, 0o600, marks_alone=True)).names
+        return make_deck(Template("argument", mark, 0o600, marks_alone=True)).names
     except InputError:
         return frozenset(known & set(re.findall(r"\w+", mark)) - {"x", "warm"})
 
@@ -121,7 +122,7 @@ class Arguments:
 
     def __init__(self, objective: ProgramSpec, names: Collection[str] | None) -> None:
         self._objective = objective
-        self._decks = {where: Deck(template) for where, template in marked_texts(objective, names).items()}
+        self._decks = {where: make_deck(template) for where, template in marked_texts(objective, names).items()}
 
     @property
     def decks(self) -> Mapping[str, Written]:

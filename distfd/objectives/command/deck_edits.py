@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from distfd.core.errors import InputError
 from distfd.objectives.command.edited_files import find_places
 from distfd.objectives.command.extractors import JsonPointer
-from distfd.objectives.command.templates import Deck, Mark, Part, Template, read_template
+from distfd.objectives.command.limited_decks import make_deck
+from distfd.objectives.command.templates import Mark, Part, Template, read_template
 from distfd.objectives.command.values import OutputError, number
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class EditedDeck:
         self._edit = edit
         file, mode = edit.base.file, edit.base.mode
         self._values = [
-            (pointer, Deck(Template(f"{file} {pointer}", f"{{{{ {expression} }}}}", mode)))
+            (pointer, make_deck(Template(f"{file} {pointer}", f"{{{{ {expression} }}}}", mode)))
             for pointer, expression in edit.changes
         ]
         self._put = _put_json if edit.format == "json" else _placed(edit)
@@ -112,6 +113,10 @@ class EditedDeck:
             If an expression fails or gives no number: says file, path and the names there are.
         """
         return self._put(self._edit, self._numbers(variables))
+
+    def moved(self, variables: Mapping[str, Any]) -> list[str]:  # noqa: ARG002  # as decks have it
+        """None: these files have no columns."""
+        return []
 
     def parts(self, variables: Mapping[str, Any]) -> list[Part]:
         """The numbers that are written, with a line's end between them; the rest of the file is always the same.

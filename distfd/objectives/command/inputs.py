@@ -11,7 +11,8 @@ import numpy as np
 from distfd.core.errors import InputError
 from distfd.core.files import at_home
 from distfd.objectives.command.deck_edits import Edit, EditedDeck, read_edit
-from distfd.objectives.command.templates import Deck, Template, read_template
+from distfd.objectives.command.limited_decks import make_deck
+from distfd.objectives.command.templates import Template, read_template
 from distfd.objectives.command.work_directory import inside
 
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ class Written(Protocol):
 
     def render(self, variables: Mapping[str, Any]) -> str:
         """Its text with these variables."""
+
+    def moved(self, variables: Mapping[str, Any]) -> list[str]:
+        """Numbers wider than their format that move what stands behind them on their line."""
 
     def parts(self, variables: Mapping[str, Any]) -> list[Part]:
         """Its text in parts: in turn what stands between marks, and what a mark has written."""
@@ -74,7 +78,7 @@ def compiled(source: Source) -> Written:
     InputError
         If it is wrong in itself: names file and line or path.
     """
-    return Deck(source) if isinstance(source, Template) else EditedDeck(source)
+    return make_deck(source) if isinstance(source, Template) else EditedDeck(source)
 
 
 def write(deck: Written, path: Path, variables: Mapping[str, Any]) -> str:

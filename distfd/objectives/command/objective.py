@@ -18,7 +18,6 @@ from distfd.objectives.command.deck_comparison import Inputs
 from distfd.objectives.command.fingerprint import SCRIPTS, scripts
 from distfd.objectives.command.inputs import compiled
 from distfd.objectives.command.spec import ProgramSpec
-from distfd.objectives.command.templates import Deck
 from distfd.objectives.command.user_function import UserFunction
 from distfd.objectives.command.work_folder import sweep, sweep_all
 
@@ -243,7 +242,7 @@ def check(objective: ProgramSpec, x0: ArrayLike) -> None:
     for name, source in objective.decks.items():
         deck = compiled(source)
         deck.render(variables)
-        if isinstance(deck, Deck) and (moved := deck.moved(variables)):
+        if moved := deck.moved(variables):
             warnings.warn(
                 f"{name}: {moved[0]} is wider than its format: if this file has fixed columns, what follows on the "
                 "line is moved; widen the columns, or use fewer digits or other units",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import jinja2
+    from jinja2 import nodes
 
 _SHOWN = 20
 _ENDS = ("start", "end")
@@ -133,9 +134,7 @@ class Deck:
     @cached_property
     def names(self) -> frozenset[str]:
         """The variables that the template mentions."""
-        from jinja2 import meta
-
-        return frozenset(meta.find_undeclared_variables(_environment(self._template).parse(self._template.text)))
+        return variables_in(self._template)
 
     def render(self, variables: Mapping[str, Any]) -> str:
         """The deck's text with these variables.
@@ -228,6 +227,37 @@ class Deck:
         parts = self._text(self._compiled, variables).split(WIDE)
         behind = ("".join(parts[k + 1 :]).split("\n")[0] for k in range(1, len(parts), 2))
         return [text for text, rest in zip(parts[1::2], behind, strict=True) if rest.strip()]
+
+
+def parsed(template: Template) -> nodes.Template:
+    """What a template is made of; nothing of it is worked out.
+
+    Raises
+    ------
+    InputError
+        If the text is no template: names file and line.
+    """
+    import jinja2
+
+    try:
+        return _environment(template).parse(template.text, template.file, template.file)
+    except jinja2.TemplateSyntaxError as error:
+        raise InputError(f"template {template.file}:{error.lineno}: {error.message}") from error
+    except (RecursionError, MemoryError, SyntaxError) as error:
+        raise InputError(f"template {template.file}: is nested too deeply") from error
+
+
+def variables_in(template: Template) -> frozenset[str]:
+    """The variables that a template mentions.
+
+    Raises
+    ------
+    InputError
+        As for `parsed`.
+    """
+    from jinja2 import meta
+
+    return frozenset(meta.find_undeclared_variables(parsed(template)))
 
 
 def _environment(template: Template, *, marked: bool = False) -> jinja2.Environment:

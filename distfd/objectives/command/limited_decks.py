@@ -1,0 +1,227 @@
+"""Templates that end: those that may take without end are compiled and written in a process of their own.
+
+A template is as trusted as the program it is written for, and may be mistaken all the same: a macro that calls itself
+twice, or a filter on a text that has grown huge, would hang all that looks at the template, or fill the memory. What
+writes numbers, decides and goes through the parameters is written here; what has macros, texts that grow or functions
+is written by a helper, which has limits of processor time and memory. One helper serves all decks of this process: it
+takes some 0.2 s once, and a tenth of a millisecond a deck.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from distfd.core.errors import InputError
+from distfd.objectives.command.templates import Deck, Mark, Part, Template, parsed, variables_in
+from distfd.workers.helper_process import HelperProcess, NoAnswerError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from jinja2 import nodes
+
+SECONDS = 3.0
+"""Processor time that compiling and writing one deck may take, beside what its length allows."""
+
+_PER_CHARACTER, _PER_PARAMETER = 2e-6, 2e-5
+"""Seconds more for each character of the template, and for each parameter: several times what a deck needs."""
+
+_PATIENCE = 10.0
+"""The processor time comes within so many times itself, and so many seconds: a machine may be busy."""
+
+
+def make_deck(template: Template) -> Deck | LimitedDeck:
+    """The live side of a template.
+
+    Raises
+    ------
+    InputError
+        If the text is no template: names file and line.
+    """
+    return Deck(template) if _is_tame(parsed(template)) else LimitedDeck(template)
+
+
+class LimitedDeck:
+    """Like `Deck`, for a template that may take without end.
+
+    Parameters
+    ----------
+    template : Template
+
+    Raises
+    ------
+    InputError
+        If the text is no template, or takes too long to compile, as constants in it are worked out then.
+    """
+
+    def __init__(self, template: Template) -> None:
+        self._template = template
+        self._asked("", {})
+
+    @property
+    def mode(self) -> int:
+        """The permissions of the file that is written."""
+        return self._template.mode
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """The variables that the template mentions."""
+        return variables_in(self._template)
+
+    def render(self, variables: Mapping[str, Any]) -> str:
+        """As `Deck.render`.
+
+        Raises
+        ------
+        InputError
+            Also if it takes too long, or too much memory.
+        """
+        return str(self._asked("render", variables))
+
+    def parts(self, variables: Mapping[str, Any]) -> list[Part]:
+        """As `Deck.parts`.
+
+        Raises
+        ------
+        InputError
+            As for `render`.
+        """
+        answer = self._asked("parts", variables)
+        return [Part(text, None if mark is None else Mark(*mark), excess) for text, mark, excess in answer]
+
+    def moved(self, variables: Mapping[str, Any]) -> list[str]:
+        """As `Deck.moved`."""
+        return list(self._asked("moved", variables))
+
+    def _asked(self, method: str, variables: Mapping[str, Any]) -> Any:
+        template = self._template
+        what = {
+            "file": template.file,
+            "text": template.text,
+            "marks_alone": template.marks_alone,
+            "method": method,
+            "variables": dict(variables),
+        }
+        seconds = SECONDS + _PER_CHARACTER * len(template.text) + _PER_PARAMETER * len(variables)
+        request = json.dumps({"seconds": seconds, "what": what}).encode() + b"\n"
+        try:
+            answer = json.loads(_helper.ask(request, _PATIENCE * (seconds + 1.0)))
+        except NoAnswerError:
+            raise InputError(
+                f"template {template.file}: takes more than {seconds:.3g} s of processor time: has it a macro that "
+                "calls itself, or a text that grows?"
+            ) from None
+        if "memory" in answer:
+            _helper.end()  # which may keep what it has taken
+            raise InputError(f"template {template.file}: takes more than 3 GiB of memory")
+        if "error" in answer:
+            raise InputError(answer["error"])
+        return answer["answer"]
+
+
+def _command() -> list[str]:
+    start = (
+        "import json, sys; sys.path[:] = json.loads(sys.argv.pop()); "
+        "from distfd.objectives.command.deck_server import main; main()"
+    )
+    return [sys.executable, "-I", "-S", "-c", start, json.dumps([path or "." for path in sys.path])]
+
+
+_helper = HelperProcess(_command)
+
+_NUMERIC_FILTERS = frozenset({"abs", "float", "int", "round"})
+_FORMATS = frozenset({"fit", "fmt", "format", "fortran", "nastran"})
+_LONGEST_CONSTANT, _LARGEST_POWER, _LARGEST_NUMBER, _DEEPEST_LOOP = 1000, 64, 10**6, 2
+
+
+def _is_tame(template: nodes.Node) -> bool:
+    """Whether it only writes numbers, decides, and goes through the parameters: the loops' limit bounds all it does."""
+    return all(_statement(child, 0) for child in template.iter_child_nodes())
+
+
+def _statement(node: nodes.Node, depth: int) -> bool:
+    from jinja2 import nodes
+
+    if isinstance(node, nodes.Output):
+        return all(isinstance(child, nodes.TemplateData) or _value(child) for child in node.nodes)
+    if isinstance(node, nodes.If):
+        inner = (*node.body, *node.elif_, *node.else_)
+        return _value(node.test) and all(_statement(child, depth) for child in inner)
+    if isinstance(node, nodes.Assign):
+        return isinstance(node.target, nodes.Name) and _number(node.node)
+    if isinstance(node, nodes.For):
+        plain = not node.recursive and depth < _DEEPEST_LOOP and isinstance(node.target, nodes.Name)
+        test = node.test is None or _value(node.test)
+        inner = (*node.body, *node.else_)
+        return plain and test and _items(node.iter) and all(_statement(child, depth + 1) for child in inner)
+    return False
+
+
+def _items(node: nodes.Node) -> bool:
+    """What a loop may go through: x, a part of it, or numbers in a row."""
+    from jinja2 import nodes
+
+    if isinstance(node, nodes.Filter) and node.name == "_counted" and node.node is not None:
+        return _items(node.node)
+    if isinstance(node, nodes.Call) and isinstance(node.node, nodes.Name) and node.node.name == "range":
+        plain = node.dyn_args is None and node.dyn_kwargs is None and not node.kwargs
+        return plain and all(_number(child) for child in node.args)
+    if isinstance(node, nodes.Getitem):
+        return isinstance(node.node, nodes.Name) and isinstance(node.arg, nodes.Slice)
+    return isinstance(node, nodes.Name)
+
+
+def _value(node: nodes.Node) -> bool:
+    """A number, a short text, or a number in some format."""
+    from jinja2 import nodes
+
+    if isinstance(node, nodes.Const) and isinstance(node.value, str):
+        return len(node.value) <= _LONGEST_CONSTANT
+    if isinstance(node, nodes.Filter) and node.name in _FORMATS:
+        return node.node is not None and _value(node.node) and all(_value(child) for child in node.args)
+    if isinstance(node, nodes.Mod) and isinstance(node.left, nodes.Const):
+        return _value(node.left) and _number(node.right)
+    if isinstance(node, nodes.CondExpr):
+        return all(child is None or _value(child) for child in (node.test, node.expr1, node.expr2))
+    return _number(node)
+
+
+def _number(node: nodes.Node) -> bool:
+    """An expression whose value is a number of ordinary size, or a yes or no."""
+    from jinja2 import nodes
+
+    children = tuple(node.iter_child_nodes())
+    if isinstance(node, (nodes.Name, nodes.Const)):
+        return isinstance(node, nodes.Name) or node.value is None or _is_at_most(node, _LARGEST_NUMBER)
+    if isinstance(node, nodes.Pow):
+        return _is_at_most(node.right, _LARGEST_POWER) and _number(node.left)
+    if isinstance(node, nodes.Filter):
+        return node.name in _NUMERIC_FILTERS and not node.kwargs and all(map(_number, children))
+    if isinstance(node, (nodes.Test, nodes.Compare, nodes.Operand)):
+        return all(map(_value, children))
+    if isinstance(node, (nodes.Getattr, nodes.Getitem)):
+        return _part_of_a_name(node)
+    return isinstance(node, (nodes.BinExpr, nodes.UnaryExpr)) and all(map(_number, children))
+
+
+def _part_of_a_name(node: nodes.Getattr | nodes.Getitem) -> bool:
+    """What a loop knows of itself, or an element of x."""
+    from jinja2 import nodes
+
+    if not isinstance(node.node, nodes.Name):
+        return False
+    if isinstance(node, nodes.Getattr):
+        return node.node.name == "loop"
+    return not isinstance(node.arg, nodes.Slice) and _number(node.arg)
+
+
+def _is_at_most(node: nodes.Node, most: int) -> bool:
+    """Whether it is a constant: a number with a point, or a whole one that is not larger."""
+    from jinja2 import nodes
+
+    if not isinstance(node, nodes.Const):
+        return False
+    return isinstance(node.value, float) or (isinstance(node.value, int) and abs(node.value) <= most)
