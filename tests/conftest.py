@@ -38,6 +38,18 @@ def require_simulator() -> RequireSimulator:
     return require
 
 
+@pytest.fixture(autouse=True)
+def _modules_of_one_test_alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Forget modules that a test has written and imported: the next one may have another of the same name."""
+    before = set(sys.modules)
+    yield
+    base = str(tmp_path_factory.getbasetemp())
+    for name in set(sys.modules) - before:
+        file = getattr(sys.modules[name], "__file__", None)
+        if isinstance(file, str) and file.startswith(base):
+            del sys.modules[name]
+
+
 # Programs that a shell starts in the background ignore Ctrl-C, and so would all that the tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
