@@ -46,14 +46,21 @@ def test_servers_are_told_apart() -> None:
         listening(b"\0\0\0\4\0\0\0\0\0") as alive,
         listening(None) as silent,
         listening(b"") as hangs_up,
+        listening(b"\x15\3\1\0\2\2\x50") as tls,
         listening(b"HTTP/1.0 400 Bad Request") as dashboard,
+        listening(b"<!DOCTYPE HTML>") as page,
+        listening(b"SSH-2.0-OpenSSH_9.2\r\n") as ssh,
+        listening(b"\x4a\0\0\0\x0a8.0.30\0") as mysql,
+        listening(b"220") as mail,
     ):
-        found = probe([alive, silent, hangs_up, dashboard, nobody, ("no.such.host.invalid", 1)], 0.5)
+        others = [dashboard, page, ssh, mysql, mail]
+        found = probe([alive, silent, hangs_up, tls, *others, nobody, ("no.such.host.invalid", 1)], 0.5)
     assert found == {
         alive: ServerProbe.ANSWERS,
         silent: ServerProbe.SILENT,
         hangs_up: ServerProbe.ANSWERS,
-        dashboard: ServerProbe.REFUSED,
+        tls: ServerProbe.ANSWERS,
+        **dict.fromkeys(others, ServerProbe.REFUSED),
         nobody: ServerProbe.REFUSED,
         ("no.such.host.invalid", 1): ServerProbe.SILENT,
     }
@@ -176,5 +183,5 @@ def test_a_head_that_says_nothing_is_not_joined(monkeypatch: pytest.MonkeyPatch)
     with listening(None) as (host, port):
         monkeypatch.setenv("RAY_ADDRESS", f"{host}:{port}")
         for address in (None, "auto", f"{host}:{port}", f"ray://{host}:{port}"):
-            with pytest.raises(ClusterError, match=rf"{port}'.*has not answered for 0\.2 s"):
+            with pytest.raises(ClusterError, match=rf"{port}\b.*has not answered for 0\.2 s"):
                 ray_join.join(address, None)

@@ -29,6 +29,12 @@ Address = tuple[str, int]
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
 """The client's preface and an empty frame of settings."""
 
+_FRAMES = (b"\4", b"\7")
+"""The fourth byte of what a server of HTTP/2, as gRPC is, says first: the type of its settings, or of its good-bye."""
+
+_ALERT = b"\x15\3"
+"""What a server of TLS answers to such a preface."""
+
 
 class ServerProbe(Enum):
     """What came of asking a server."""
@@ -115,7 +121,8 @@ def _first_words(asked: socket.socket) -> ServerProbe:
         return ServerProbe.REFUSED
     except OSError:
         return ServerProbe.SILENT
-    return ServerProbe.REFUSED if said.startswith(b"HTTP/1") else ServerProbe.ANSWERS
+    ours = not said or said[3:4] in _FRAMES or said.startswith(_ALERT)
+    return ServerProbe.ANSWERS if ours else ServerProbe.REFUSED
 
 
 def _meaning(code: int) -> ServerProbe:

@@ -8,6 +8,7 @@ import copy
 import ctypes
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -152,6 +153,7 @@ def join(
         return
     _check_runtime_env(given)
     target = address or os.environ.get("RAY_ADDRESS") or "local"
+    asked = f"cluster.address {target!r}" if address else f"RAY_ADDRESS={target}, in the environment"
     if target == "local":
         began = dict(os.environ)
         _start_private(num_cpus, given, show_output=show_output)
@@ -161,7 +163,8 @@ def join(
         return
     if target == "auto":
         target = _found()
-    _probe(target)
+        asked += f", which is {target}" if target != "auto" else ""
+    _probe(target, asked)
     try:
         with _kept_sigterm():
             try:
@@ -173,8 +176,8 @@ def join(
         _furnished[connection()] = dict(runtime_env or {})
     except Exception as error:  # Ray raises many types here
         raise ClusterError(
-            f"cluster.address {target!r}: cannot join ({type(error).__name__}: {_first_line(error)}); is Ray running "
-            "there, of the same version, and with the same token (RAY_AUTH_MODE)?"
+            f"{asked}: cannot join ({type(error).__name__}: {_in_one_line(error)}); is Ray running there, of the same "
+            "version, and with the same token (RAY_AUTH_MODE)?"
         ) from error
 
 
@@ -261,6 +264,8 @@ def _start_private(num_cpus: int | None, runtime_env: Mapping[str, Any], *, show
         # does not look how its program ended would then return a value.
         os.environ.setdefault("RAY_kill_child_processes_on_worker_exit", "false")
     keep_token_private()
+    _check_working_directory()
+    temporary = private_folder()
     try:
         with _kept_sigterm(), _forks_untold(), reaped_cluster():
             ray.init(
@@ -270,12 +275,38 @@ def _start_private(num_cpus: int | None, runtime_env: Mapping[str, Any], *, show
                 logging_level=logging.ERROR,
                 log_to_driver=show_output,
                 runtime_env=runtime_env or None,
-                _temp_dir=private_folder(),
+                _temp_dir=temporary,
             )
     except Exception as error:  # Ray raises many types here
         raise ClusterError(
-            f"a private Ray cluster did not start: {type(error).__name__}: {_first_line(error)}"
+            f"a private Ray cluster did not start: {type(error).__name__}: {_in_one_line(error)}{_limits()}; its logs "
+            f"are in {_logs(temporary)}"
         ) from error
+
+
+def _check_working_directory() -> None:
+    """Ray's servers start in this process's directory."""
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        raise InputError("the working directory has been removed: change to one that is there") from error
+
+
+def _limits() -> str:
+    """The limits of this shell that Ray's servers often meet."""
+    found = []
+    for limit, what in ((resource.RLIMIT_AS, "ulimit -v"), (resource.RLIMIT_NPROC, "ulimit -u")):
+        most = resource.getrlimit(limit)[0]
+        if most != resource.RLIM_INFINITY:
+            found.append(f"{what} is {most // 1024 if limit == resource.RLIMIT_AS else most}")
+    if not found:
+        return ""
+    return f" ({' and '.join(found)}: Ray takes some 30 GB of address space and 200 threads, and 15 threads a worker)"
+
+
+def _logs(temporary: str | None) -> Path:
+    """Where Ray's servers say what went wrong: in the latest of its sessions."""
+    return Path(temporary or os.environ.get("RAY_TMPDIR") or Path("/tmp/ray"), "session_latest", "logs")  # noqa: S108  # Ray's
 
 
 def _check_runtime_env(given: dict[str, Any]) -> None:
@@ -288,29 +319,27 @@ def _check_runtime_env(given: dict[str, Any]) -> None:
         raise InputError(f"cluster.runtime_env: {_first_line(error)}") from error
 
 
-def _probe(target: str) -> None:
-    """Fail at once where nothing listens: Ray itself takes minutes to say so."""
+def _probe(target: str, asked: str) -> None:
+    """Fail at once where nothing listens: Ray itself takes minutes to say so; ``asked`` is where the target stands."""
     host, _, port = target.removeprefix("ray://").rpartition(":")
     if target == "auto":
         return
     if not host or not port.isdigit():
-        raise InputError(f"cluster.address: must be local, auto, host:port or ray://host:port (was {target!r})")
+        raise InputError(f"{asked}: must be local, auto, host:port or ray://host:port")
     try:
         socket.create_connection((host, int(port)), timeout=_PROBE_SECONDS).close()
     except OSError as error:
-        raise ClusterError(f"cluster.address {target!r}: nothing answers there ({error})") from error
+        raise ClusterError(f"{asked}: nothing answers there ({error})") from error
     at = (host.strip("[]"), int(port))
     pulse = probe([at], _SILENT_SECONDS)[at]
     if pulse is ServerProbe.REFUSED:
         raise ClusterError(
-            f"cluster.address {target!r}: what listens there is not Ray's head; its port is 6379 unless ray start was "
+            f"{asked}: what listens there is not Ray's head; its port is 6379 unless ray start was "
             "told another, 10001 with ray://, and that of the dashboard, 8265, is for distfd submit"
         )
     if pulse is ServerProbe.SILENT:
         # The kernel of a head that hangs takes connections, and Ray would wait for ever.
-        raise ClusterError(
-            f"cluster.address {target!r}: it takes connections and has not answered for {_SILENT_SECONDS:g} s"
-        )
+        raise ClusterError(f"{asked}: it takes connections and has not answered for {_SILENT_SECONDS:g} s")
 
 
 @contextlib.contextmanager
@@ -334,6 +363,15 @@ def _forks_untold() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)
         yield
+
+
+_LONGEST = 800
+"""Characters of an error of Ray's that are told: the line that matters is not always the first."""
+
+
+def _in_one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
 
 
 def _first_line(error: BaseException) -> str:
