@@ -52,6 +52,7 @@ def make_result(
         n_retried=tally.n_retried,
         wall_seconds=tally.wall_seconds,
         efficiency=tally.efficiency,
+        start_seconds=tally.start_seconds,
         evaluations=Evaluations(tally.waves, label),
         ideal_seconds=tally.ideal_seconds,
         slots=slots,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar, cast
 
 import numpy as np
 
+from distfd.core import awake_clock
 from distfd.core.records import Status
 from distfd.differentiation.method import Request, without_optional
 from distfd.differentiation.value_precision import step_bits, wave_bits
@@ -104,7 +106,7 @@ def _wave(
     *,
     raises: bool,
 ) -> Generator[WorkGivenOut | Finished, None, Wave]:
-    begin, warm = time.monotonic(), session.warm
+    begin, began, warm = time.monotonic(), awake_clock.now(), session.warm
     batches: list[Batch] = []
     source = evaluate_in_steps(session, request, task) if warm is None else evaluate_warm(session, warm, request, task)
     again = 0.0
@@ -124,7 +126,7 @@ def _wave(
         # In any case: what was finished before a wave was cancelled or interrupted counts as well.
         with np.errstate(all="ignore"):
             wave = gather(request, batches)
-        _count(session, wave, batches, task, time.monotonic() - begin - again, tally)
+        _count(session, wave, batches, task, time.monotonic() - begin - again, tally, began)
     _refuse(wave, batches, label, raises=raises)
     own = without_optional(wave)
     if (own.status == Status.OK).any():
@@ -133,10 +135,19 @@ def _wave(
 
 
 def _count(  # noqa: PLR0917  # private, called twice above
-    session: Session, wave: Wave, batches: list[Batch], task: str, seconds: float, tally: Tally
+    session: Session,
+    wave: Wave,
+    batches: list[Batch],
+    task: str,
+    seconds: float,
+    tally: Tally,
+    began: float = math.inf,
 ) -> None:
+    """Count a wave that took so many seconds, and that ``began`` then on the clock of slots."""
+    up = session.pool.first_up
+    start = 0.0 if up is None or not batches else min(max(0.0, up - began), seconds)
     before = tally.n_evaluations, tally.n_failed, tally.ideal_seconds
-    tally.add(wave, batches, session.pool.slots, seconds)
+    tally.add(wave, batches, session.pool.slots, seconds, start)
     now = tally.n_evaluations, tally.n_failed, tally.ideal_seconds
     session.emit(events.WaveEnded(task, now[0] - before[0], now[1] - before[1], seconds, now[2] - before[2]))
 

@@ -95,13 +95,18 @@ class Tally:
     n_retried: int = 0
     ideal_seconds: float = 0.0
     wall_seconds: float = 0.0
+    start_seconds: float = 0.0
+    """Of these, until the first slot was up."""
 
-    def add(self, wave: Wave, batches: list[Batch], slots: int, wall_seconds: float) -> None:
+    def add(
+        self, wave: Wave, batches: list[Batch], slots: int, wall_seconds: float, start_seconds: float = 0.0
+    ) -> None:
         """Count one wave."""
         request = wave.request
         optional = set(request.optional.tolist())
         self.waves.append((request, batches))
         self.wall_seconds += wall_seconds
+        self.start_seconds += start_seconds
         longest = total = 0.0
         for batch in batches:
             if batch.reused:

@@ -102,6 +102,7 @@ class RunFinalizer:
             "n_evaluations": self.store.n_computed(),
             "slots": self.evaluator.slots,
             "wall_seconds": wall,
+            "start_seconds": None if self.tally.first_up is None else self.tally.first_up - self._began,
             "efficiency": ideal / wall if ideal else None,
             "started": self._started,
             "finished": _now(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +24,8 @@ class RunTally:
         self._failed_before = self._failed_now = 0
         self.ideal_seconds = 0.0
         self.iterations = 0
+        self.first_up: float | None = None
+        """When the first slot was up, on the clock of `time.monotonic`."""
         self.first: DerivativeResult | None = None
         self.best: DerivativeResult | None = None
         self.best_x: NDArray[np.float64] | None = None
@@ -40,6 +43,8 @@ class RunTally:
         elif isinstance(event, events.AttemptFailed):
             self.n_retried += event.again
             self._failed_now += not event.again
+        elif isinstance(event, events.SlotStarted):
+            self.first_up = self.first_up or time.monotonic()
         elif isinstance(event, events.WaveEnded):
             self.ideal_seconds += event.ideal_seconds
             # Only when all are in is it known which outputs have the wrong number of values.

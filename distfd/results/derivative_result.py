@@ -74,6 +74,8 @@ class DerivativeResult:
         instead. Where there are error bars, theirs are NaN: nothing is known of them.
     consistency : Consistency or None
         What a directional check found, at one point more; None where there was none.
+    start_seconds : float
+        Of the wall time, until the first worker was up: the efficiency of later calls lacks it.
     """
 
     derivative: NDArray[np.float64]
@@ -98,6 +100,7 @@ class DerivativeResult:
     kind: str = "gradient"
     repaired: Mapping[int, str] = field(default_factory=dict)
     consistency: Consistency | None = None
+    start_seconds: float = 0.0
 
     @property
     def missing_entries(self) -> NDArray[np.int64]:
@@ -288,4 +291,26 @@ def _notes(result: DerivativeResult) -> list[str]:
         lines.append(f"check: {result.consistency.sentence}")
     effort = f"{result.n_evaluations} evaluations, {result.n_reused} reused, {result.n_failed} failed"
     effort += f"; {result.wall_seconds:.3g} s on {result.slots} slot{'s' if result.slots != 1 else ''}"
-    return [*lines, effort + (f", efficiency {result.efficiency:.2f}" if result.efficiency is not None else "")]
+    if result.efficiency is not None:
+        effort += f", {efficiency_text(result.efficiency, result.wall_seconds, result.start_seconds)}"
+    return [*lines, effort]
+
+
+_TELLING_SHARE = 0.05
+"""Of the wall time: a start that took less is not told of."""
+
+
+def efficiency_text(efficiency: float, wall: float, start: float | None) -> str:
+    """The efficiency, and what it is without the time until the first worker was up, where that makes a difference.
+
+    Parameters
+    ----------
+    efficiency : float
+        Of the whole wall time.
+    wall, start : float
+        Seconds.
+    """
+    text = f"efficiency {efficiency:.2f}"
+    if start is None or not _TELLING_SHARE * wall < start < wall:
+        return text
+    return f"{text} ({start:.3g} s went until the first worker was up; {efficiency * wall / (wall - start):.2f} since)"

@@ -106,7 +106,7 @@ _FIELDS: dict[str, tuple[str, Any]] = {
         ("n_retried", "n_failed_trials", "iterations", "slots", "exit_code"),
         ("a whole number or null", _or_null(_is_count)),
     ),
-    **dict.fromkeys(("wall_seconds", "ideal_seconds", "efficiency", "violation"), _NUMBER),
+    **dict.fromkeys(("wall_seconds", "start_seconds", "ideal_seconds", "efficiency", "violation"), _NUMBER),
     **dict.fromkeys(("value", "value0", "derivative", "error", "step", "x", "x0"), _TENSOR),
     **dict.fromkeys(("names", "missing"), ("a list of texts", _is_texts)),
     "warnings": ("a list of texts", _is_texts),

@@ -12,6 +12,7 @@ import numpy as np
 
 from distfd.core.errors import EvaluationError
 from distfd.differentiation.noise import STATUSES
+from distfd.results.derivative_result import efficiency_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -184,7 +185,7 @@ def _effort(result: Mapping[str, Any]) -> str:
     if result.get("wall_seconds") is not None:
         text += f", {result['wall_seconds']:.1f} s on {result['slots']} slot{'' if result['slots'] == 1 else 's'}"
     if result.get("efficiency") is not None and (result.get("ideal_seconds") or 0.0) >= TELLING:
-        text += f", efficiency {result['efficiency']:.2f}"
+        text += f", {efficiency_text(result['efficiency'], result['wall_seconds'], result.get('start_seconds'))}"
     return text
 
 

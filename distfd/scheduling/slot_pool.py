@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,8 @@ class SlotPool:
     times: EvaluationTimes = field(default_factory=EvaluationTimes)
     starting: dict[int, tuple[SlotStarting, float]] = field(default_factory=dict)
     """Slots whose processes make J ready, and since when."""
+    first_up: float | None = None
+    """When a slot was up first in this wave."""
     dead_starts: int = 0
     """Workers in a row that died before they came so far, or while J was made ready, while none was up."""
     chunks: Iterator[int] = field(default_factory=itertools.count)
@@ -45,6 +48,8 @@ class SlotPool:
             self.up[report.slot] = report
             self.starting.pop(report.slot, None)
             self.dead_starts = 0
+            if self.first_up is None:
+                self.first_up = now
         else:
             self.starting[report.slot] = report, now
 
@@ -61,9 +66,10 @@ class SlotPool:
     def opened(self, slots: int, reports: Iterable[SlotStarting | SlotUp], now: float) -> None:
         """Take the slots as the executor has them at the beginning of a wave."""
         before, known = self.up, self.starting
-        self.slots, self.up, self.starting, self.dead_starts = slots, {}, {}, 0
+        self.slots, self.up, self.starting, self.dead_starts, self.first_up = slots, {}, {}, 0, None
         for report in reports:
             self.take(report, now)
+        self.first_up = -math.inf if self.up else None
         self.draining = {slot: owed for slot, owed in self.draining.items() if self.up.get(slot) == before.get(slot)}
         self.starting = {
             slot: known[slot] if slot in known and known[slot][0] == report else (report, since)

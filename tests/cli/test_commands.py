@@ -116,7 +116,7 @@ def test_a_gradient_from_a_file(folder: Path, ray_address: str) -> None:
     found = result(folder)
     np.testing.assert_allclose(found["derivative"], [1.0, 2.0, -8.0], rtol=1e-6)
     keys = "task status x names value derivative error step scheme missing n_evaluations n_reused n_failed n_retried"
-    keys += " wall_seconds ideal_seconds efficiency slots started finished versions repaired warnings"
+    keys += " wall_seconds start_seconds ideal_seconds efficiency slots started finished versions repaired warnings"
     assert set(keys.split()) <= set(found)
     assert (found["status"], found["task"], found["value"]) == ("done", "gradient", 17.25)
     assert found["error"] == [None, None, None]

@@ -11,12 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from solving import ask, bits, method, plan, rosenbrock, trigonometric
 
+import distfd
 from distfd.core.describe import coordinate_label, numbered
 from distfd.core.points import dense_points
 from distfd.core.records import Batch, Failure, Status
 from distfd.differentiation.method import Answer, Request, Wave
 from distfd.differentiation.stencils import SCHEMES
 from distfd.evaluation.tally import Tally, gather
+from distfd.results.derivative_result import efficiency_text
 from distfd.results.evaluations import Evaluations, evaluation
 
 if TYPE_CHECKING:
@@ -254,3 +256,25 @@ def test_a_tally_counts_points_retries_failures_and_ideal_time() -> None:
     tally.add(gather(request, [batches[0]]), [batches[0]], slots=1, wall_seconds=12.0)
     assert [tally.ideal_seconds, tally.efficiency] == [9.0, 9 / 16]
     assert [len(batches) for _, batches in tally.waves] == [1, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("wall", "start", "text"),
+    [
+        (10.0, None, "efficiency 0.20"),
+        (10.0, 0.0, "efficiency 0.20"),
+        (10.0, 0.4, "efficiency 0.20"),
+        (10.0, 7.5, "efficiency 0.20 (7.5 s went until the first worker was up; 0.80 since)"),
+        (10.0, 10.0, "efficiency 0.20"),
+    ],
+)
+def test_the_start_of_workers_is_told_apart(wall: float, start: float | None, text: str) -> None:
+    assert efficiency_text(0.2, wall, start) == text
+
+
+def test_the_first_call_of_a_session_has_the_start_and_the_second_has_none(private_ray: None) -> None:
+    with distfd.Evaluator(lambda x: float(x @ x), executor=distfd.RayExecutor(max_slots=2)) as ev:
+        first, second = ev.differentiate([1.0, 2.0]), ev.differentiate([1.0, 3.0])
+    assert 0.0 < first.start_seconds <= first.wall_seconds
+    assert second.start_seconds == 0.0
+    assert distfd.differentiate(lambda x: float(x @ x), [1.0], executor="serial").start_seconds < 1.0
