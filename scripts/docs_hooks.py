@@ -1,6 +1,8 @@
-"""What mkdocs asks for while it builds: parts of pages that are made from the code itself.
+"""Parts of the documentation that are made from the code itself: the keys of the YAML file, and the commands.
 
-`<!-- made: configuration -->` becomes the keys of the YAML file, `<!-- made: command line -->` the commands.
+They stand in the pages between `<!-- made: configuration -->` (or `command line`) and `<!-- made: end -->`, so that a
+clone has them. `python scripts/docs_hooks.py` writes them anew; a test says when that is needed. mkdocs calls the
+function `on_page_content` while it builds.
 """
 
 from __future__ import annotations
@@ -8,17 +10,20 @@ from __future__ import annotations
 import html
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 KINDS = {"string": "text", "number": "number", "integer": "whole number", "boolean": "true or false"}
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
-    for name, make in (("configuration", configuration), ("command line", command_line)):
-        mark = f"<!-- made: {name} -->"
-        if mark in markdown:
-            markdown = markdown.replace(mark, make())
-    return markdown
+PAGES = Path(__file__).parents[1] / "docs"
+MADE = re.compile(r"(<!-- made: (configuration|command line) -->\n).*?(<!-- made: end -->)", re.DOTALL)
+
+
+def filled(markdown: str) -> str:
+    """A page with what is made from the code as the code is now."""
+    makers = {"configuration": configuration, "command line": command_line}
+    return MADE.sub(lambda found: f"{found[1]}\n{makers[found[2]]().strip()}\n\n{found[3]}", markdown)
 
 
 def command_line() -> str:
@@ -34,6 +39,7 @@ def command_line() -> str:
     )
     text = re.sub(r"\A# .*\n", "", text)
     text = re.sub(r"\x08\s*Examples?:\s*\n((?:[ \t]*\S.*\n?)+)", _examples, text)
+    text = text.replace("```console", "```shell-session")  # as console, tests would run them
     return re.sub(r"^##? `(distfd[^`]*)`", r"## `\1`", text, flags=re.MULTILINE)
 
 
@@ -120,3 +126,11 @@ def _type(schema: dict[str, Any]) -> tuple[str, list[str]]:
 
 def _plural(text: str) -> str:
     return re.sub(r"^(text|number|whole number|mapping|any value|list)\b", r"\1s", text)
+
+
+if __name__ == "__main__":
+    for page in sorted(PAGES.rglob("*.md")):
+        before = page.read_text(encoding="utf-8")
+        if (after := filled(before)) != before:
+            page.write_text(after, encoding="utf-8")
+            print(f"written: {page}")
