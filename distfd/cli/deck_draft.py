@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from distfd.cli.typed_command import read_command
 from distfd.config.yaml_scalars import resolve
 from distfd.core.errors import InputError
 from distfd.jobs.single_evaluation import DRAFTED
@@ -19,6 +20,8 @@ from distfd.objectives.command.values import OutputError, number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from distfd.cli.typed_command import TypedCommand
 
 _MARK = re.compile(r"\{\{\s*(\w+)\s*=\s*([^|{}]*?)\s*(\|[^{}]*?)?\s*\}\}")
 """``{{ width = 0.3 }}``, or with a format ``{{ width = 0.3 | fmt("8.3f") }}``."""
@@ -58,25 +61,45 @@ def draft(command: str, decks: Sequence[str], to: str | None = None) -> Draft:
     """
     if not decks:
         raise InputError("--deck: name the input file in which numbers are marked, such as {{ width = 0.3 }}")
-    argv = shlex.split(command)
-    if not argv:
-        raise InputError("--command: is empty")
-    config = Path(to) if to else Path(decks[0]).with_suffix(".yaml")
+    typed = read_command(command)
+    case = _case_folder(decks)
+    config = Path(to) if to else Path(f"{case}.yaml") if case else Path(decks[0]).with_suffix(".yaml")
+    if case is not None:
+        _run_in_case(typed, case)
     values: dict[str, float] = {}
     texts: dict[Path, list[str]] = {}
     inputs: dict[str, str] = {}
     for deck in decks:
         template = config.parent / f"{Path(deck).name}.j2"
+        if template in texts:  # such as 0/U and 1/U of a case
+            template = config.parent / f"{'-'.join(Path(_target(deck)).parts)}.j2"
         texts[template] = _template(Path(deck), values)
         inputs[_target(deck)] = template.name
     files = {path: _plain(text, values, path.stem) for path, text in texts.items()}
     if not values:
         raise InputError(f"{', '.join(decks)}: no number is marked; write {{{{ width = 0.3 }}}} in place of 0.3")
-    files[config] = _config(argv, inputs, values, _beside(argv[1:], inputs, config.parent))
+    copied = _beside([case, *typed.words] if case else typed.words[1:], inputs, config.parent)
+    files[config] = _config(typed, inputs, values, copied)
     for path in files:
         if os.path.lexists(path):
             raise InputError(f"{path} is there already; remove it, or write elsewhere (--to)")
     return Draft(config, files)
+
+
+def _case_folder(decks: Sequence[str]) -> str | None:
+    """The folder in which all decks are, at some depth, as OpenFOAM's cases have it; it lies in the current one."""
+    tops = {Path(_target(deck)).parts[0] for deck in decks if len(Path(_target(deck)).parts) > 1}
+    alone = all(len(Path(_target(deck)).parts) > 1 for deck in decks)
+    return tops.pop() if alone and len(tops) == 1 else None
+
+
+def _run_in_case(typed: TypedCommand, case: str) -> None:
+    """Have a script that is only in the case's folder, such as ./Allrun, run there."""
+    program, *rest = typed.steps[0]
+    only_there = "/" in program and not Path(program).exists() and (Path(case) / program).is_file()
+    if len(typed.steps) == 1 and only_there:
+        typed.steps[0] = ["sh", "-c", f"cd {shlex.quote(case)} && exec {shlex.join([program, *rest])}"]
+        typed.remarks.append(f"a shell runs it, in {case}")
 
 
 def _template(deck: Path, values: dict[str, float]) -> list[str]:
@@ -168,9 +191,12 @@ def _target(deck: str) -> str:
 
 
 def _beside(arguments: Sequence[str], inputs: dict[str, str], folder: Path) -> list[str]:
-    """Other files that the command names."""
-    named = [a for a in arguments if a not in inputs and not a.startswith("-") and Path(a).is_file()]
-    return [os.path.relpath(path, folder) for path in named if not Path(path).is_absolute()]
+    """Other files that the command names, and the folder of a case."""
+    named = [a for a in arguments if a not in inputs and not a.startswith("-") and Path(a).exists()]
+    within = [a for a in named if not Path(a).is_absolute() and ".." not in Path(a).parts and a != "."]
+    tops = {Path(a).parts[0] for a in within if Path(a).is_dir()}
+    kept = [a for a in within if Path(a).parts[0] not in tops or Path(a).parts == (Path(a).parts[0],)]
+    return [os.path.relpath(path, folder) for path in dict.fromkeys(kept)]
 
 
 def _quoted(text: str) -> str:
@@ -188,7 +214,23 @@ def _parameter(name: str, value: float) -> str:
     )
 
 
-def _config(argv: Sequence[str], inputs: dict[str, str], values: dict[str, float], copied: Sequence[str]) -> str:
+def _program(typed: TypedCommand) -> list[str]:
+    """What is run, by its keys."""
+    lists = [f"[{', '.join(map(_quoted, step))}]" for step in typed.steps]
+    lines = [f"    # {remark}" for remark in typed.remarks]
+    if len(lists) == 1:
+        lines.append(f"    argv: {lists[0]}")
+    else:
+        lines += ["    commands:                       # one after the other, while none fails"]
+        lines += [f"      - {each}" for each in lists]
+    if typed.stdin is not None:
+        lines.append(f"    stdin: {_quoted(_target(typed.stdin))}")
+    if typed.env:
+        lines.append(f"    env: {{{', '.join(f'{name}: {_quoted(value)}' for name, value in typed.env.items())}}}")
+    return lines
+
+
+def _config(typed: TypedCommand, inputs: dict[str, str], values: dict[str, float], copied: Sequence[str]) -> str:
     lines = [
         "# Drafted by distfd init. Change the outputs, then try one evaluation:  distfd run THIS --evaluate x0",
         "# Then:  distfd plan THIS   and   distfd run THIS",
@@ -197,8 +239,8 @@ def _config(argv: Sequence[str], inputs: dict[str, str], values: dict[str, float
         "",
         "objective:",
         "  command:",
-        f"    argv: [{', '.join(map(_quoted, argv))}]",
-        f"    # hint: how to install {Path(argv[0]).name}, for those who have not",
+        *_program(typed),
+        f"    # hint: how to install {Path(typed.steps[0][0]).name}, for those who have not",
         "    inputs:                         # file to write: template to write it from (beside this file)",
         *(f"      {_quoted(target)}: {_quoted(template)}" for target, template in inputs.items()),
     ]

@@ -1,5 +1,6 @@
 """The types of single values in a configuration, each with the words it is refused with."""
 
+import glob
 import keyword
 import os
 import re
@@ -145,8 +146,20 @@ def _plain_file(text: str, info: ValidationInfo) -> str:
 
 
 def _file_or_folder(text: str, info: ValidationInfo) -> str:
+    if glob.has_magic(text) and not os.path.lexists(beside_config(text, info)):
+        folder = (info.context or {}).get("folder")
+        pattern = text if folder is None else str(Path(glob.escape(str(folder)), at_home(text)))
+        if (info.context or {}).get("folder") is not None and not glob.glob(pattern):  # noqa: PTH207 - as text
+            raise wrong("matches no file")
+        return pattern
     path = _existing(text, info)
     return path if os.path.isdir(path) else _plain_file(text, info)  # noqa: PTH112 - never raises
+
+
+def _matching(files: tuple[str, ...]) -> tuple[str, ...]:
+    """The files that are there, in place of the patterns that name them."""
+    found = ([file] if os.path.lexists(file) else sorted(glob.glob(file)) or [file] for file in files)  # noqa: PTH207
+    return tuple(dict.fromkeys(path for paths in found for path in paths))
 
 
 def _npy(text: str, info: ValidationInfo) -> str:
@@ -234,7 +247,7 @@ Size = Annotated[
 # Lists of YAML become tuples, because what is frozen must not be changed from within.
 Texts = Annotated[tuple[Text, ...], Strict(strict=False)]
 DistinctTexts = Annotated[Texts, AfterValidator(_distinct)]
-InputFiles = Annotated[tuple[BroughtFile, ...], Strict(strict=False)]
+InputFiles = Annotated[tuple[BroughtFile, ...], Strict(strict=False), AfterValidator(_matching)]
 Program = Annotated[tuple[str, ...], Strict(strict=False), Field(min_length=1), AfterValidator(_program)]
 Programs = Annotated[tuple[Program, ...], Strict(strict=False), Field(min_length=1)]
 Numbers = Annotated[tuple[float, ...], Strict(strict=False), Field(min_length=1)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import math
 import os
@@ -81,14 +82,18 @@ def _step(argv: tuple[str, ...], base: Path, local: set[str], *, first: bool) ->
 
 
 def files(what: str, given: Sequence[str | Path], base: Path) -> tuple[str, ...]:
-    """Absolute paths of files or folders that exist."""
+    """Absolute paths of files or folders that exist; of those that a pattern such as ``*.dat`` names, in order."""
     if isinstance(given, (str, Path)):
         raise InputError(f"{what} is a list of files (given {given!r})")
-    paths = [base / at_home(file) for file in given]
-    for path in paths:
+    paths: list[str] = []
+    for file in given:
+        path, named = base / at_home(file), [str(base / at_home(file))]
         if not path.exists():
-            raise InputError(f"{what}: {path} does not exist")
-    return tuple(map(str, paths))
+            named = sorted(glob.glob(str(Path(glob.escape(str(base)), at_home(file)))))  # noqa: PTH207  # also absolute
+        if not named:
+            raise InputError(f"{what}: {path} {'matches nothing' if glob.has_magic(str(file)) else 'does not exist'}")
+        paths += named
+    return tuple(dict.fromkeys(paths))
 
 
 def environment(env: Mapping[str, Any]) -> dict[str, str | None]:

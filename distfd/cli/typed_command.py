@@ -1,0 +1,187 @@
+"""A command line as it is typed to a shell, read for ``distfd init``: programs in a row, variables, redirections.
+
+No shell runs the programs of a configuration, so what a shell would do is said by keys where there are such: ``&&`` by
+``commands``, ``<`` by ``stdin``, ``NAME=value`` by ``env``. A line with more in it than that (a pipe, ``*.dat``,
+``$HOME``, ``cd``) is left to a shell, by name.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from distfd.core.errors import InputError
+
+_OPERATOR = re.compile(r"&&|\|\||>>|>&|[<>|;&()]")
+_VARIABLE = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
+_OF_A_SHELL = frozenset(
+    ". : alias cd eval exec export for if module set source time trap ulimit umask while".split()  # noqa: SIM905
+)
+_LEFT_OUT = "what it prints is the file stdout in its work directory, not "
+
+
+@dataclass
+class TypedCommand:
+    """What a command line says.
+
+    Attributes
+    ----------
+    steps : list of list of str
+        The programs with their arguments.
+    env : dict of str to str
+    stdin : str or None
+        The file that the program reads as its standard input.
+    words : list of str
+        All words of the line, some of which may be files.
+    remarks : list of str
+        What a reader of the configuration is to know.
+    """
+
+    steps: list[list[str]]
+    env: dict[str, str] = field(default_factory=dict)
+    stdin: str | None = None
+    words: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Word:
+    """A word, or an operator; ``bare`` is what of it stood in no quotes, ``expands`` whether a $ is for a shell."""
+
+    text: str
+    bare: str = ""
+    expands: bool = False
+    operator: bool = False
+
+
+def read_command(line: str) -> TypedCommand:
+    """Read a command line.
+
+    Raises
+    ------
+    InputError
+        If there is no program in it, or a quote is left open.
+    """
+    words = _words(line)
+    if not words:
+        raise InputError("--command: is empty")
+    found = TypedCommand([], words=[word.text for word in words if not word.operator])
+    reason = _reason_for_a_shell(words) or _read_steps(words, found)
+    if reason:
+        return TypedCommand([["sh", "-c", line.strip()]], words=found.words, remarks=[f"a shell runs it, for {reason}"])
+    return found
+
+
+def _reason_for_a_shell(words: list[_Word]) -> str | None:
+    """What in the line is for a shell alone to do."""
+    begins = True
+    for word in words:
+        if word.operator:
+            if word.text not in ("&&", "<", ">", ">>", ">&"):
+                return f"its {word.text}"
+            begins = word.text == "&&"
+            continue
+        if word.expands or re.search(r"[*?\[]", word.bare) or word.bare.startswith("~"):
+            return f"its {word.text}"
+        if begins and word.bare in _OF_A_SHELL:
+            return f"its {word.text}"
+        begins = begins and bool(_VARIABLE.fullmatch(word.bare))
+    return None
+
+
+def _read_steps(words: list[_Word], found: TypedCommand) -> str | None:
+    """Put the words where they belong; what a shell is needed for, if it is."""
+    steps: list[list[_Word]] = [[]]
+    for word in words:
+        if word.operator and word.text == "&&":
+            steps.append([])
+        else:
+            steps[-1].append(word)
+    if not all(steps):
+        return "its &&"
+    for step in steps:
+        env, argv = _without_redirections(*_variables(step), found)
+        if not argv:
+            raise InputError("--command: names no program")
+        for name, value in env.items():
+            if found.env.setdefault(name, value) != value:
+                return f"the values of {name}"
+        found.steps.append(argv)
+    return "its <" if found.stdin is not None and len(steps) > 1 else None
+
+
+def _variables(step: list[_Word]) -> tuple[dict[str, str], list[_Word]]:
+    """The variables that a command begins with, and the rest of it."""
+    env: dict[str, str] = {}
+    for k, word in enumerate(step):
+        variable = _VARIABLE.fullmatch(word.text)
+        if word.operator or variable is None or not _VARIABLE.match(word.bare):
+            return env, step[k:]
+        env[variable[1]] = variable[2]
+    return env, []
+
+
+def _without_redirections(
+    env: dict[str, str], step: list[_Word], found: TypedCommand
+) -> tuple[dict[str, str], list[str]]:
+    """The arguments of a command; where it reads and writes is noted."""
+    argv: list[str] = []
+    rest = iter(step)
+    for word in rest:
+        if not word.operator:
+            argv.append(word.text)
+            continue
+        if word.text != "<" and len(argv) > 1 and argv[-1] in ("1", "2"):
+            argv.pop()  # as in 2>
+        target = next(rest, None)
+        if target is None or target.operator:
+            raise InputError(f"--command: nothing stands behind {word.text}")
+        if word.text == "<":
+            found.stdin = target.text
+        elif word.text != ">&":
+            found.remarks.append(_LEFT_OUT + target.text)
+    return env, argv
+
+
+def _words(line: str) -> list[_Word]:
+    """The words and operators of a line, as a POSIX shell tells them apart."""
+    found: list[_Word] = []
+    at, text, bare, expands, inside = 0, "", "", False, False
+
+    def end() -> None:
+        nonlocal text, bare, expands, inside
+        if inside:
+            found.append(_Word(text, bare, expands))
+        text, bare, expands, inside = "", "", False, False
+
+    while at < len(line):
+        mark = line[at]
+        if mark in "'\"":
+            close = _closing(line, at)
+            quoted = line[at + 1 : close]
+            if mark == '"':
+                expands = expands or bool(re.search(r"(?<!\\)[$`]", quoted))
+                quoted = re.sub(r'\\(["\\$`])', r"\1", quoted)
+            text, inside, at = text + quoted, True, close + 1
+        elif mark == "\\" and at + 1 < len(line):
+            text, inside, at = text + line[at + 1].replace("\n", ""), True, at + 2
+        elif mark.isspace():
+            end()
+            at += 1
+        elif operator := _OPERATOR.match(line, at):
+            end()
+            found.append(_Word(operator[0], operator=True))
+            at = operator.end()
+        else:
+            expands = expands or mark in "$`"
+            text, bare, inside, at = text + mark, bare + mark, True, at + 1
+    end()
+    return found
+
+
+def _closing(line: str, at: int) -> int:
+    """Where the quote ends that begins there."""
+    close = re.compile(r'(?:\\.|[^"\\])*"' if line[at] == '"' else "[^']*'", re.DOTALL).match(line, at + 1)
+    if close is None:
+        raise InputError(f"--command: a quote is left open: {line[at : at + 40]}")
+    return close.end() - 1
