@@ -107,15 +107,7 @@ class Bench:
         return report
 
 
-@pytest.fixture(
-    params=[
-        "serial",
-        "outside",
-        pytest.param("ray 1", marks=pytest.mark.slow),
-        "ray 2",
-        pytest.param("ray 3", marks=pytest.mark.slow),
-    ]
-)
+@pytest.fixture(params=["serial", "outside", "ray 2"])
 def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
     if request.param == "serial":
         made: Executor = SerialExecutor()
