@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from distfd.executors.serial import SerialExecutor
     from distfd.integrations.scipy_derivative import approx_derivative
     from distfd.objectives.command.objective import CommandObjective
+    from distfd.objectives.fmu.objective import FMUObjective
     from distfd.observers.progress import Progress
     from distfd.optimization.constraints import Outputs
     from distfd.optimization.limits import Limits
@@ -63,6 +64,7 @@ _HOMES = {
     "Evaluation": "distfd.core.records",
     "EvaluationError": "distfd.core.errors",
     "Evaluator": "distfd.evaluation.evaluator",
+    "FMUObjective": "distfd.objectives.fmu.objective",
     "GradientCheck": "distfd.checks.gradient_check",
     "InputError": "distfd.core.errors",
     "Limits": "distfd.optimization.limits",
@@ -107,6 +109,7 @@ __all__ = [
     "Evaluation",
     "EvaluationError",
     "Evaluator",
+    "FMUObjective",
     "GradientCheck",
     "InputError",
     "Limits",

@@ -66,6 +66,15 @@ def _name(text: str) -> str:
     return text
 
 
+def _parameter_name(text: str, info: ValidationInfo) -> str:
+    """A name, or what an FMU calls a variable, such as ``tank[1].h``."""
+    if not (info.context or {}).get("fmu"):
+        return _name(text)
+    if not text.isprintable() or not text.strip():
+        raise wrong("must be the name of a variable of the FMU")
+    return text
+
+
 def _module_name(text: str) -> str:
     module, colon, name = text.partition(":")
     if not colon or not all(part.isidentifier() for part in (*module.split("."), *name.split("."))):
@@ -217,6 +226,7 @@ def _distinct(words: tuple[str, ...]) -> tuple[str, ...]:
 
 Text = Annotated[str, Field(min_length=1)]
 Name = Annotated[str, AfterValidator(_name)]
+ParameterName = Annotated[str, AfterValidator(_parameter_name)]
 ModuleName = Annotated[str, AfterValidator(_module_name)]
 Regex = Annotated[Text, AfterValidator(_regex)]
 OneGroup = Annotated[Text, AfterValidator(_one_group)]

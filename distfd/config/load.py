@@ -23,6 +23,7 @@ _SEEN_IN_USE: tuple[KeyPath, ...] = (
     ("objective", "python"),
     ("objective", "simulator"),
     ("objective", "command"),
+    ("objective", "fmu"),
     ("minimize", "options"),
 )
 """What a valid file can still have wrong, as modules, programs and directories show only when they are needed."""

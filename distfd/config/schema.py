@@ -36,13 +36,27 @@ def _constraint_mistakes(minimize: Minimize, objective: Objective | None) -> lis
     """Expressions are for programs, and for each of their constraints."""
     if objective is None:
         return []
-    if objective.command is not None:
-        text = "is missing: an expression of the program's outputs"
+    if objective.command is not None or objective.fmu is not None:
+        text = "is missing: an expression of the outputs"
         return [
             (("constraints", k, "value"), text, None) for k, c in enumerate(minimize.constraints) if c.value is None
         ]
     text = "is for programs; a Python function returns [J, c1, c2 ...]"
     return [(("constraints", k, "value"), text, c.value) for k, c in enumerate(minimize.constraints) if c.value]
+
+
+def _one_number_of_fmu(objective: Objective, task: str | None) -> Objective:
+    """See that a task that needs one number gets no vector."""
+    fmu = objective.fmu
+    if fmu is None or task not in ("gradient", "hessian", "minimize"):
+        return objective
+    if isinstance(fmu.value, tuple) and len(fmu.value) > 1:
+        text = f"a list makes a vector, and task {task} needs one number; use task jacobian"
+        refuse("objective", [(("fmu", "value"), text, fmu.value)])
+    if fmu.value is None and (vectors := [name for name, output in fmu.outputs.items() if output.is_vector]):
+        text = f"is a vector, and task {task} needs one number; use task jacobian or least_squares, or set value"
+        refuse("objective", [(("fmu", "outputs", vectors[0]), text, None)])
+    return objective
 
 
 def _distinct_names(parameters: tuple[Parameter, ...]) -> tuple[Parameter, ...]:
@@ -112,6 +126,9 @@ class Config(Section):
     def _names_beside(cls, data: Any, info: ValidationInfo) -> Any:
         """Let expressions know of the parameters, which may be wrong yet."""
         listed = data.get("parameters") if isinstance(data, dict) else None
+        if isinstance(info.context, dict) and isinstance(data, dict):
+            objective = data.get("objective")
+            info.context["fmu"] = isinstance(objective, dict) and objective.get("fmu") is not None
         if isinstance(info.context, dict) and isinstance(listed, list):
             names = (entry.get("name") for entry in listed if isinstance(entry, dict))
             info.context["parameters"] = tuple(name for name in names if isinstance(name, str))
@@ -122,6 +139,8 @@ class Config(Section):
     @field_validator("objective")
     @classmethod
     def _one_number(cls, objective: Objective, info: ValidationInfo) -> Objective:
+        if objective.fmu is not None:
+            return _one_number_of_fmu(objective, info.data.get("task"))
         value = objective.command.value if objective.command else None
         if isinstance(value, tuple) and len(value) > 1 and info.data.get("task") in ("gradient", "hessian", "minimize"):
             text = f"a list makes a vector, and task {info.data['task']} needs one number; use task jacobian"
@@ -146,8 +165,10 @@ class Config(Section):
         if isinstance(step, AbsoluteStep):
             step, path = step.absolute, ("step", "absolute")
         objective = info.data.get("objective")
-        if derivative.scheme == "complex-step" and objective is not None and objective.command is not None:
-            text = "gives J complex x, and a program reads real numbers; use central or central4"
+        reads_reals = objective is not None and (objective.command is not None or objective.fmu is not None)
+        if derivative.scheme == "complex-step" and reads_reals:
+            what = "an FMU" if objective.fmu is not None else "a program"
+            text = f"gives J complex x, and {what} reads real numbers; use central or central4"
             refuse("derivative", [(("scheme",), text, derivative.scheme)])
         d = count(info.data.get("parameters"), info.data.get("x0"))
         if isinstance(step, tuple) and d and len(step) != d:

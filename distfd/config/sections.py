@@ -23,8 +23,8 @@ from distfd.config.field_types import (
     FromZero,
     Limit,
     ModuleName,
-    Name,
     NotNegative,
+    ParameterName,
     Positive,
     Positives,
     Regex,
@@ -34,6 +34,7 @@ from distfd.config.field_types import (
     only,
     union,
 )
+from distfd.config.fmu_section import Fmu
 from distfd.config.section_base import OR_NULL, Also, KeyPath, Section, refuse, wrong
 from distfd.core.errors import InputError
 from distfd.evaluation.keywords import OnFailure, Scheme, WarmMode
@@ -75,9 +76,9 @@ def _own_resources(custom: dict[str, float]) -> dict[str, float]:
 
 
 class Objective(Section):
-    """J: a Python function, a simulator class, or a program."""
+    """J: a Python function, a simulator class, a program, or an FMU."""
 
-    one_of = ("python", "simulator", "command")
+    one_of = ("python", "simulator", "command", "fmu")
 
     python: ModuleName | None = None
     """A function, as module:qualname."""
@@ -85,6 +86,8 @@ class Objective(Section):
     """A class with evaluate(x), as module:qualname; made once in each worker process."""
     command: Command | None = None
     """An external program."""
+    fmu: Fmu | None = None
+    """A Functional Mock-up Unit."""
     args: Annotated[tuple[Any, ...], Strict(strict=False)] = ()
     """Further arguments of the function, or those of the class."""
     kwargs: dict[str, Any] = Field(default={})
@@ -96,14 +99,19 @@ class Objective(Section):
 
     @model_validator(mode="after")
     def _arguments_reach(self) -> Self:
+        given = [(key, getattr(self, key)) for key in ("args", "kwargs") if getattr(self, key)]
         if self.command is not None:
-            given = [(key, getattr(self, key)) for key in ("args", "kwargs") if getattr(self, key)]
             refuse("objective", [((key,), "a command takes none; put it into argv or env", v) for key, v in given])
+        if self.fmu is not None:
+            refuse("objective", [((key,), "an FMU takes none; see its start and inputs", v) for key, v in given])
         return self
 
     @model_validator(mode="after")
     def _has_a_state(self) -> Self:
         restart = () if self.command is None else self.command.restart
+        if self.warm is not None and self.fmu is not None:
+            text = "is not for an FMU: each simulation begins at its start time"
+            refuse("objective", [(("warm",), text, self.warm)])
         if self.warm is not None and self.python is not None:
             text = "needs a state: a simulator with snapshot() and restore(state), or a program with restart files"
             refuse("objective", [(("warm",), text, self.warm)])
@@ -144,8 +152,8 @@ ParameterStep = Annotated[Positive | OwnStep | None, BeforeValidator(_own_step)]
 class Parameter(Section):
     """One coordinate of x."""
 
-    name: Name
-    """As templates and messages call it."""
+    name: ParameterName
+    """As templates and messages call it; of an FMU, the name of its variable."""
     value: float
     """Where the derivative is wanted, or the search begins."""
     lower: float | None = None

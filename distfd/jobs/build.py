@@ -13,6 +13,7 @@ from distfd.core.errors import InputError, MissingSimulatorError
 from distfd.differentiation.steps import AbsoluteStep, MixedStep
 from distfd.evaluation.evaluator import Evaluator
 from distfd.objectives.command.objective import CommandObjective, unused_parameters
+from distfd.objectives.fmu.objective import FMUObjective
 from distfd.objectives.function import PythonObjective, load_name
 from distfd.objectives.simulator import SimulatorObjective
 from distfd.optimization.method_options import check_fit_options, check_options
@@ -47,13 +48,15 @@ def make_objective(loaded: LoadedConfig, problem: Problem, work: Path | None = N
         If it is there and cannot be used.
     """
     given = loaded.config.objective
-    kind = next(kind for kind in ("python", "simulator", "command") if getattr(given, kind) is not None)
+    kind = next(kind for kind in ("python", "simulator", "command", "fmu") if getattr(given, kind) is not None)
     try:
         if given.python is not None:
             return PythonObjective(_function(given.python, loaded.folder), given.args, given.kwargs, given.version)
         if given.simulator is not None:
             simulator = _simulator(given.simulator, loaded.folder)
             return SimulatorObjective(simulator, given.args, given.kwargs, given.version)
+        if given.fmu is not None:
+            return _fmu(loaded, problem)
         return _command(loaded, problem, work)
     except InputError as error:
         if kind == "command" and not isinstance(error, MissingSimulatorError):
@@ -207,7 +210,7 @@ def make_executor(config: Config, *, show_output: bool = False) -> Executor:
 
 def _command(loaded: LoadedConfig, problem: Problem, work: Path | None) -> Objective:
     command = loaded.config.objective.command
-    assert command is not None, "the schema asks for one of three"
+    assert command is not None, "the schema asks for one of four"
     output = loaded.config.output
     objective = CommandObjective(
         list(command.argv) if command.argv is not None else None,
@@ -249,6 +252,27 @@ def _command(loaded: LoadedConfig, problem: Problem, work: Path | None) -> Objec
     return objective
 
 
+def _fmu(loaded: LoadedConfig, problem: Problem) -> Objective:
+    fmu = loaded.config.objective.fmu
+    assert fmu is not None, "the schema asks for one of four"
+    if loaded.config.parameters is None:
+        raise InputError("x0 has no names: an FMU needs parameters, each by the name of its variable")
+    given = fmu.model_dump(exclude_none=True)
+    objective = FMUObjective(
+        **{**given, "value": _value(loaded.config)},
+        names=problem.names,
+        base=loaded.folder,
+        version=loaded.config.objective.version,
+    )
+    for name, lower, upper in zip(problem.names, problem.lower.tolist(), problem.upper.tolist(), strict=True):
+        known = objective.description.variables[name]
+        for key, bound, own in (("lower", lower, known.lower), ("upper", upper, known.upper)):
+            if np.isfinite(bound) and (bound < known.lower or bound > known.upper):
+                raise InputError(f"parameters: {name}: its {key}, {bound:g}, is beyond the FMU's, {own:g}")
+    objective.check(problem.x0)
+    return objective
+
+
 def _check_used(objective: CommandObjective, problem: Problem) -> None:
     """Refuse a parameter that nothing uses: its derivative would be 0 without a word."""
     unused = unused_parameters(objective, problem.x0)
@@ -265,13 +289,13 @@ def _check_used(objective: CommandObjective, problem: Problem) -> None:
 
 def _value(config: Config) -> str | list[str] | None:
     """J's expression or expressions, those of constraints behind it."""
-    command = config.objective.command
-    assert command is not None, "only commands have expressions"
+    command = config.objective.command or config.objective.fmu
+    assert command is not None, "only commands and FMUs have expressions"
     value = command.value if isinstance(command.value, str) or command.value is None else list(command.value)
     constraints = config.minimize.constraints if config.task == "minimize" else ()
     if not constraints:
         return value
     if value is None and len(command.outputs) > 1:
-        raise InputError("objective.command.value: must say which of the outputs is J")
+        raise InputError("value: must say which of the outputs is J")
     first = [value] if isinstance(value, str) else value or [next(iter(command.outputs))]
     return [*first, *(constraint.value or "" for constraint in constraints)]

@@ -27,6 +27,7 @@ NEEDS = {
     "beam.yaml": "calculix-ccx",
     "fin.yaml": "gfortran",
     "pose.yaml": "mujoco",
+    "tank_fmu.yaml": "distfd[fmu]",
     "openmdao_beam.yaml": "openmdao",
 }
 OWN = ("quickstart.yaml", "tanks.yaml")
@@ -75,7 +76,7 @@ def test_quickstart_on_a_cluster_of_its_own(tmp_path: Path) -> None:
 def test_a_missing_simulator_is_exit_2_and_says_what_to_install(name: str, tmp_path: Path) -> None:
     hidden = tmp_path / "hidden"
     hidden.mkdir()
-    for module in ("mujoco", "openmdao"):
+    for module in ("mujoco", "openmdao", "fmpy"):
         text = f"raise ModuleNotFoundError(\"No module named '{module}'\", name='{module}')\n"
         (hidden / f"{module}.py").write_text(text)
     env = {"PATH": str(Path(sys.executable).parent), "PYTHONPATH": f"{hidden}{os.pathsep}{ROOT}"}

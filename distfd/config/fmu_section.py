@@ -1,0 +1,102 @@
+"""The keys of ``objective.fmu``: a Functional Mock-up Unit as J."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, Strict, Tag, model_validator
+
+from distfd.config.command_section import Folder, Value
+from distfd.config.field_types import Name, Numbers, Positive, Text, union
+from distfd.config.section_base import Section, refuse
+
+
+class Series(Section):
+    """Two columns of a CSV file with a header."""
+
+    file: Folder
+    """Relative to the configuration."""
+    time: Text | None = None
+    """The column of times; null: time or t, or else the first."""
+    column: Text | None = None
+    """The column of values; null: the one that has the input's or output's name."""
+
+
+class Course(Section):
+    """Values at times."""
+
+    times: Numbers
+    """In order; two that are equal make a jump."""
+    values: Numbers
+    """As many; in between they are interpolated."""
+
+
+File = Annotated[Folder, Tag("<text>")]
+Signal = Annotated[
+    Annotated[float, Tag("<number>")] | File | Annotated[Series | Course, Tag("<mapping>")],
+    union("must be a number, a CSV file, {file, time, column}, or {times, values}"),
+]
+Measured = Annotated[File | Annotated[Series, Tag("<mapping>")], union("must be a CSV file, or {file, time, column}")]
+Start = Annotated[
+    Annotated[float, Tag("<number>")] | Annotated[bool, Tag("<flag>")] | Annotated[str, Tag("<text>")],
+    union("must be a number, true or false, or a text"),
+]
+
+
+class FmuOutput(Section):
+    """A variable, and what is taken of its course in time."""
+
+    variable: Text | None = None
+    """Its name in the FMU; null: the output's."""
+    at: Literal["last", "max", "min", "mean"] | None = None
+    """Its last, greatest, least or mean value; the last where nothing is said."""
+    times: Numbers | None = None
+    """Its values at these times, a vector."""
+    data: Measured | None = None
+    """A CSV file of measurements: the residuals, value minus measurement, at its times."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        given = [key for key in ("at", "times", "data") if getattr(self, key) is not None]
+        if len(given) > 1:
+            refuse("output", [((given[1],), f"{given[0]} is given too", None)])
+        return self
+
+    @property
+    def is_vector(self) -> bool:
+        """Whether it is more than one number, as far as that is known here."""
+        return self.data is not None or (self.times is not None and len(self.times) > 1)
+
+
+class Fmu(Section):
+    """A Functional Mock-up Unit of FMI 2 or 3, run by FMPy (distfd[fmu]); parameters go by its variables' names."""
+
+    file: Folder
+    """The .fmu, relative to the configuration. Its code runs in the workers: use none that you do not trust."""
+    kind: Literal["co-simulation", "model-exchange"] | None = None
+    """null: co-simulation where the FMU has it."""
+    start_time: float | None = None
+    """Where the simulation begins; null: at the FMU's own, or 0."""
+    stop_time: float | None = None
+    """Where it ends; null: at the FMU's own."""
+    step: Positive | None = None
+    """The communication step; null: the FMU's own, or a 500th of the time."""
+    tolerance: Positive | None = None
+    """Relative, of the solver; null: the FMU's own."""
+    inputs: dict[Text, Signal] = Field(default={})
+    """What drives inputs: a number, a CSV file, {file, time, column}, or {times, values}."""
+    start: dict[Text, Start] = Field(default={})
+    """Other start values than the FMU's own, of variables that are no parameters here."""
+    outputs: Annotated[dict[Name, FmuOutput], Strict(strict=False), Field(min_length=1)]
+    """What to take from the simulation, by name."""
+    value: Value | None = None
+    """J as an expression of outputs; a list makes a vector. By default the only output."""
+    reset: bool | None = None
+    """true: reset between points; false: a new instance for each; null: as a comparison of both says."""
+    logging: bool = False
+    """Have the FMU log all that it can."""
+
+    @model_validator(mode="after")
+    def _one_value(self) -> Self:
+        if self.value is None and len(self.outputs) > 1:
+            text = f"is needed, as there are several outputs: {', '.join(self.outputs)}"
+            refuse("fmu", [(("value",), text, None)])
+        return self

@@ -1,0 +1,202 @@
+"""What drives an FMU's inputs in time, and what was measured: tables of numbers against time."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from distfd.core.errors import InputError
+from distfd.core.files import at_home
+from distfd.core.suggestions import did_you_mean
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Signal:
+    """The values of an input in time.
+
+    Parameters
+    ----------
+    times : (n,) ndarray
+        In order; two that are equal make a jump.
+    values : (n,) ndarray
+        Between two times a continuous input is interpolated linearly; another keeps the value of the earlier one.
+        Before the first and after the last time it is constant.
+    continuous : bool
+    """
+
+    times: NDArray[np.float64]
+    values: NDArray[np.float64]
+    continuous: bool
+
+    def at(self, time: float) -> float:
+        """Its value; where it jumps, that behind the jump."""
+        k = int(np.searchsorted(self.times, time, side="right"))
+        if k == 0:
+            return float(self.values[0])
+        if k == len(self.times) or not self.continuous:
+            return float(self.values[k - 1])
+        begin, end = self.times[k - 1], self.times[k]
+        part = (time - begin) / (end - begin)
+        return float(self.values[k - 1] + part * (self.values[k] - self.values[k - 1]))
+
+    def before(self, time: float) -> float:
+        """Its value; where it jumps, that before the jump."""
+        k = int(np.searchsorted(self.times, time, side="left"))
+        if 0 < k < len(self.times) and self.times[k] == time and self.continuous:
+            return float(self.values[k])
+        return float(self.values[k - 1]) if k > 0 and not self.continuous else self.at(time)
+
+    @property
+    def jumps(self) -> list[float]:
+        """The times at which it jumps."""
+        if self.continuous:
+            return np.unique(self.times[1:][np.diff(self.times) == 0]).tolist()
+        changed = np.flatnonzero(np.diff(self.values)) + 1
+        return np.unique(self.times[changed]).tolist()
+
+
+def make_signal(what: str, given: Any, base: Path, *, column: str, continuous: bool) -> Signal:
+    """A signal from a number, a CSV file, or ``{times: [...], values: [...]}``.
+
+    Raises
+    ------
+    InputError
+        If it is anything else.
+    """
+    if isinstance(given, (int, float)) and not isinstance(given, bool):
+        if not math.isfinite(given):
+            raise InputError(f"{what}: must be finite (given {given!r})")
+        return Signal(np.array([0.0]), np.array([float(given)]), continuous)
+    if isinstance(given, (str, Path)):
+        return Signal(*read_series(what, {"file": given}, base, column=column), continuous)
+    if isinstance(given, Mapping) and "file" in given:
+        return Signal(*read_series(what, given, base, column=column), continuous)
+    if isinstance(given, Mapping) and set(given) == {"times", "values"}:
+        times, values = (_numbers(f"{what}: {key}", given[key]) for key in ("times", "values"))
+        return Signal(*_series(what, times, values), continuous)
+    raise InputError(
+        f"{what}: is a number, a CSV file with the columns time and {column}, {{file, time, column}}, or "
+        f"{{times: [...], values: [...]}} (given {given!r})"
+    )
+
+
+def read_series(
+    what: str, given: Mapping[str, Any], base: Path, *, column: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Times and values, (n,) each, from two columns of a CSV file with a header.
+
+    Parameters
+    ----------
+    given : mapping
+        ``file``, and optionally ``time`` (default: the column time, or else the first) and ``column``.
+    column : str
+        The column that is meant by default; of a file with two columns it is the other one, whatever its name.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, has no such column, or what is in it are no numbers in order of time.
+    """
+    if unknown := set(given) - {"file", "time", "column"}:
+        raise InputError(f"{what}: has no key {min(unknown)!r}; it has file, time and column")
+    path = base / at_home(given["file"])
+    header, rows = _table(what, path)
+    time_at = _column(what, path, header, given["time"]) if given.get("time") is not None else _time_column(header)
+    wanted = given.get("column")
+    if wanted is None and len(header) == 2 and column not in header:
+        value_at = 1 - time_at
+    else:
+        value_at = _column(what, path, header, column if wanted is None else wanted)
+    cells = [(number, row) for number, row in rows if row[value_at].strip()]  # an empty cell: not measured then
+    try:
+        found = [[_cell(row[k]) for k in (time_at, value_at)] for _, row in cells]
+    except ValueError:
+        bad = next((n, cell) for n, row in cells for cell in (row[time_at], row[value_at]) if not _is_number(cell))
+        raise InputError(f"{what}: {path}, line {bad[0]}: {bad[1]!r} is not a finite number") from None
+    table = np.array(found, dtype=np.float64).reshape(-1, 2)
+    return _series(f"{what}: {path}", table[:, 0], table[:, 1])
+
+
+def _table(what: str, path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """A CSV file's header, and its rows with the numbers of their lines."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        there = [other.name for other in path.parent.glob("*.csv")] if path.parent.is_dir() else []
+        raise InputError(f"{what}: {path} does not exist{did_you_mean(path.name, there)}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{what}: {path}: {error}") from error
+    lines = text.splitlines()
+    delimiter = ";" if lines and ";" in lines[0] else "\t" if lines and "\t" in lines[0] else ","
+    rows = [
+        (number, row)
+        for number, row in enumerate(csv.reader(lines, delimiter=delimiter), start=1)
+        if any(cell.strip() for cell in row) and not row[0].lstrip().startswith("#")
+    ]
+    if len(rows) < 2:
+        raise InputError(f"{what}: {path} has no rows below its header")
+    header = [cell.strip() for cell in rows[0][1]]
+    if all(_is_number(cell) for cell in header):
+        raise InputError(f"{what}: {path} has no header: its first line names the columns, such as time,level")
+    for number, row in rows[1:]:
+        if len(row) != len(header):
+            raise InputError(f"{what}: {path}, line {number}: has {len(row)} cells, and the header {len(header)}")
+    return header, rows[1:]
+
+
+def _time_column(header: list[str]) -> int:
+    names = [name.lower() for name in header]
+    return next((names.index(name) for name in ("time", "t") if name in names), 0)
+
+
+def _column(what: str, path: Path, header: list[str], name: Any) -> int:
+    if name in header:
+        return header.index(name)
+    raise InputError(
+        f"{what}: {path} has no column {name!r}{did_you_mean(str(name), header)}; it has {', '.join(header)[:200]}"
+    )
+
+
+def _cell(text: str) -> float:
+    found = float(text)
+    if not math.isfinite(found):
+        raise ValueError(text)
+    return found
+
+
+def _is_number(text: str) -> bool:
+    try:
+        _cell(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _numbers(what: str, given: Any) -> NDArray[np.float64]:
+    try:
+        found = np.array(given, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{what}: is a list of numbers (given {given!r})") from error
+    if found.ndim != 1 or not found.size or not np.isfinite(found).all():
+        raise InputError(f"{what}: is a list of finite numbers (given {given!r})")
+    return found
+
+
+def _series(
+    what: str, times: NDArray[np.float64], values: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    if len(times) != len(values) or not len(times):
+        raise InputError(f"{what}: there are {len(values)} values at {len(times)} times")
+    if (np.diff(times) < 0).any():
+        k = int(np.flatnonzero(np.diff(times) < 0)[0])
+        raise InputError(f"{what}: times must be in order, and {times[k + 1]:g} comes after {times[k]:g}")
+    return times, values
