@@ -167,7 +167,7 @@ class Config(Section):
         objective = info.data.get("objective")
         reads_reals = objective is not None and (objective.command is not None or objective.fmu is not None)
         if derivative.scheme == "complex-step" and reads_reals:
-            what = "an FMU" if objective.fmu is not None else "a program"
+            what = "an FMU" if objective is not None and objective.fmu is not None else "a program"
             text = f"gives J complex x, and {what} reads real numbers; use central or central4"
             refuse("derivative", [(("scheme",), text, derivative.scheme)])
         d = count(info.data.get("parameters"), info.data.get("x0"))

@@ -59,9 +59,9 @@ class Signal:
     def jumps(self) -> list[float]:
         """The times at which it jumps."""
         if self.continuous:
-            return np.unique(self.times[1:][np.diff(self.times) == 0]).tolist()
+            return [float(time) for time in np.unique(self.times[1:][np.diff(self.times) == 0])]
         changed = np.flatnonzero(np.diff(self.values)) + 1
-        return np.unique(self.times[changed]).tolist()
+        return [float(time) for time in np.unique(self.times[changed])]
 
 
 def make_signal(what: str, given: Any, base: Path, *, column: str, continuous: bool) -> Signal:
