@@ -67,12 +67,10 @@ class FmuOutput(Section):
 
 
 class Fmu(Section):
-    """A Functional Mock-up Unit of FMI 2 or 3, run by FMPy (distfd[fmu]); parameters go by its variables' names."""
+    """A Functional Mock-up Unit, by co-simulation (distfd[fmu]); parameters go by the names of its variables."""
 
     file: Folder
     """The .fmu, relative to the configuration. Its code runs in the workers: use none that you do not trust."""
-    kind: Literal["co-simulation", "model-exchange"] | None = None
-    """null: co-simulation where the FMU has it."""
     start_time: float | None = None
     """Where the simulation begins; null: at the FMU's own, or 0."""
     stop_time: float | None = None

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import math
-import zipfile
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distfd.core.errors import InputError, MissingSimulatorError
 from distfd.core.suggestions import did_you_mean
+from distfd.objectives.fmu.archive import DESCRIPTION, Contents, alone, read_contents
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 INSTALL = 'pip install "distfd[fmu]"'
-LARGEST_XML = 256 * 2**20
-"""Bytes of a modelDescription.xml beyond which it is not read: the largest that tools write have some 100 MB."""
-
-CO_SIMULATION, MODEL_EXCHANGE = "co-simulation", "model-exchange"
+_LARGEST_REFERENCE = 2**32 - 1
+"""FMI 2 and 3 number variables by unsigned integers of 32 bits."""
 _SHOWN = 12
 """Names that a message lists."""
 
@@ -108,8 +106,8 @@ class Variable:
 
 
 @dataclass(frozen=True)
-class Interface:
-    """One of the ways in which an FMU can be simulated."""
+class CoSimulation:
+    """How an FMU can be simulated step by step, with the solver that it brings."""
 
     identifier: str
     needs_tool: bool
@@ -129,7 +127,7 @@ class Description:
     model: str
     tool: str
     variables: Mapping[str, Variable]
-    interfaces: Mapping[str, Interface]
+    co_simulation: CoSimulation
     start_time: float | None
     stop_time: float | None
     step: float | None
@@ -180,12 +178,6 @@ def listed(names: Iterable[str]) -> str:
     return (", ".join(known[:_SHOWN]) or "none") + more
 
 
-def content_hash(file: Path) -> str:
-    """The SHA-256 of a file's bytes."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def read_description(file: str | Path) -> Description:
     """Read an FMU's modelDescription.xml; none of its code is run.
 
@@ -196,78 +188,72 @@ def read_description(file: str | Path) -> Description:
     MissingSimulatorError
         If FMPy is not installed.
     """
-    reader = library("fmpy.model_description")
+    library()
     path = Path(file)
-    if not path.is_file():
-        there = [other.name for other in path.parent.glob("*.fmu")] if path.parent.is_dir() else []
-        what = "is a folder, not an FMU" if path.is_dir() else "does not exist"
-        raise InputError(f"file: {path} {what}{did_you_mean(path.name, there)}")
-    binaries, has_sources = _content(path)
+    contents = read_contents(path)
+    if not contents.version.startswith(("2.", "3.")):
+        raise InputError(f"file: {path} is an FMU of FMI {contents.version[:20]}; FMI 2 and 3 can be used")
     try:
-        found = reader.read_model_description(str(path), validate=False)
+        found = parsed(contents.xml)
     except Exception as error:  # of many classes
-        raise InputError(f"file: {path}: its modelDescription.xml cannot be read: {_one_line(error)}") from error
-    if not str(found.fmiVersion).startswith(("2.", "3.")):
-        raise InputError(f"file: {path} is an FMU of FMI {found.fmiVersion}; FMI 2 and 3 can be used")
-    try:
-        return _description(path, found, binaries, has_sources)
-    except (ValueError, TypeError, AttributeError) as error:
-        raise InputError(f"file: {path}: its modelDescription.xml is wrong: {_one_line(error)}") from error
-
-
-def _content(path: Path) -> tuple[tuple[str, ...], bool]:
-    """The platforms of an FMU's binaries, and whether it has C sources."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-            if "modelDescription.xml" not in names:
-                raise InputError(f"file: {path} is no FMU: it is a ZIP archive without a modelDescription.xml")
-            size = archive.getinfo("modelDescription.xml").file_size
-    except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"file: {path} is no FMU, which is a ZIP archive: {error}") from error
-    except OSError as error:
-        raise InputError(f"file: {path}: {error.strerror or error}") from error
-    if size > LARGEST_XML:
-        raise InputError(f"file: {path}: its modelDescription.xml has {size / 2**20:.0f} MiB, which is too large")
-    parts = [name.split("/") for name in names]
-    platforms = sorted({each[1] for each in parts if len(each) > 2 and each[0] == "binaries" and each[2]})
-    return tuple(platforms), any(name.startswith("sources/") and name.endswith(".c") for name in names)
-
-
-def _description(path: Path, found: Any, binaries: tuple[str, ...], has_sources: bool) -> Description:
-    interfaces = {
-        kind: Interface(
-            identifier=str(given.modelIdentifier),
-            needs_tool=bool(given.needsExecutionTool),
-            once=bool(given.canBeInstantiatedOnlyOncePerProcess),
-            variable_step=bool(getattr(given, "canHandleVariableCommunicationStepSize", True)),
-            fixed_step=_number(getattr(given, "fixedInternalStepSize", None)),
+        raise InputError(f"file: {path}: its {DESCRIPTION} cannot be read: {_one_line(error)}") from error
+    if found.coSimulation is None:
+        there = "model exchange" if found.modelExchange is not None else "scheduled execution"
+        raise InputError(
+            f"file: {path.name} is for {there} alone, in which it has no solver of its own; have the tool that made it"
+            f"{f', {found.generationTool},' if found.generationTool else ''} export it for co-simulation"
         )
-        for kind, given in ((CO_SIMULATION, found.coSimulation), (MODEL_EXCHANGE, found.modelExchange))
-        if given is not None
-    }
-    experiment = found.defaultExperiment
+    try:
+        return _description(path, found, contents)
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
+        raise InputError(f"file: {path}: its {DESCRIPTION} is wrong: {_one_line(error)}") from error
+
+
+def parsed(xml: bytes) -> Any:
+    """FMPy's reading of a modelDescription.xml, which `read_contents` has looked at."""
+    return library("fmpy.model_description").read_model_description(alone(xml), validate=False)
+
+
+def _description(path: Path, found: Any, contents: Contents) -> Description:
+    given, experiment = found.coSimulation, found.defaultExperiment
+    identifier = str(given.modelIdentifier)
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", identifier):  # the name of a file in binaries/, and of C functions
+        raise ValueError(f"modelIdentifier {identifier[:80]!r} is no identifier of C")
     times = {
-        key: None if experiment is None else _number(getattr(experiment, given))
-        for key, given in (
+        key: None if experiment is None else _number(getattr(experiment, own))
+        for key, own in (
             ("start_time", "startTime"),
             ("stop_time", "stopTime"),
             ("step", "stepSize"),
             ("tolerance", "tolerance"),
         )
     }
+    parts = [name.split("/") for name in contents.names]
+    suffixes = (".so", ".dll", ".dylib")
+    libraries = [
+        each[1]
+        for each in parts
+        if len(each) == 3
+        and each[0] == "binaries"
+        and each[2].endswith(suffixes)
+        and each[2].rpartition(".")[0] == identifier
+    ]
     return Description(
         file=str(path),
         version=str(found.fmiVersion),
         model=str(found.modelName),
         tool=str(found.generationTool or ""),
         variables={variable.name: _variable(variable) for variable in found.modelVariables},
-        interfaces=interfaces,
+        co_simulation=CoSimulation(
+            identifier=identifier,
+            needs_tool=bool(given.needsExecutionTool),
+            once=bool(given.canBeInstantiatedOnlyOncePerProcess),
+            variable_step=bool(given.canHandleVariableCommunicationStepSize),
+            fixed_step=_number(getattr(given, "fixedInternalStepSize", None)),
+        ),
         categories=tuple(category.name for category in found.logCategories if category.name),
-        binaries=binaries,
-        has_sources=has_sources,
+        binaries=tuple(sorted(set(libraries))),
+        has_sources=any(name.startswith("sources/") and name.endswith(".c") for name in contents.names),
         **times,
     )
 
@@ -279,11 +265,14 @@ def _variable(given: Any) -> Variable:
         for key in ("min", "max", "nominal")
     )
     is_text = given.type in ("String", "Binary", "Clock")
+    reference = int(given.valueReference)
+    if not 0 <= reference <= _LARGEST_REFERENCE:
+        raise ValueError(f"{given.name} has valueReference {reference}")
     start = {"true": "1", "false": "0"}.get(str(given.start).strip().lower(), given.start)
     return Variable(
         name=given.name,
         type=given.type,
-        reference=int(given.valueReference),
+        reference=reference,
         causality=given.causality,
         variability=given.variability,
         initial=given.initial,

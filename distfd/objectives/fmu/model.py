@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-import shutil
-import tempfile
 from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,12 +13,11 @@ import numpy as np
 from distfd.core.errors import InputError
 from distfd.core.failures import EvaluationFailure
 from distfd.objectives.command.values import as_value
-from distfd.objectives.fmu.description import CO_SIMULATION, content_hash, library
+from distfd.objectives.fmu.archive import DESCRIPTION, unpacked
+from distfd.objectives.fmu.description import library, parsed
 from distfd.workers.model import Model
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import NDArray
 
     from distfd.objectives.fmu.objective import FMUObjective, FMUOutput
@@ -30,8 +26,6 @@ _LINES = 30
 """Of the FMU's log, kept for a failure."""
 _ERRORS = ("logStatusWarning", "logStatusDiscard", "logStatusError", "logStatusFatal", "logStatusPending")
 """The log's categories that FMI names for what goes wrong."""
-_TOLERANCE = 1e-6
-"""Of CVode, where neither the user nor the FMU names one."""
 
 
 class FMUModel(Model):
@@ -40,8 +34,7 @@ class FMUModel(Model):
     def __init__(self, objective: FMUObjective) -> None:
         self._objective = objective
         self._folder = unpacked(Path(objective.file), objective.digest)
-        library_ = library("fmpy.model_description")
-        self._description = library_.read_model_description(str(self._folder), validate=False)
+        self._description = parsed((self._folder / DESCRIPTION).read_bytes())
         self._log: deque[str] = deque(maxlen=_LINES)
         self._fmu: Any = None
         self._used = 0
@@ -54,7 +47,7 @@ class FMUModel(Model):
             parameters = self._objective.parameters(x)
         except InputError as error:
             raise EvaluationFailure(str(error)) from error
-        once = self._objective.description.interfaces[str(self._objective.kind)].once
+        once = self._objective.description.co_simulation.once
         if self._resets is False and not once:
             self._drop()
         if self._resets is None and self._used == 1:
@@ -104,8 +97,8 @@ class FMUModel(Model):
                 self._fmu = self._instance()
             else:
                 self._fmu.reset()
-            course = self._co_simulate(parameters) if self._slave else self._exchange(parameters)
-            self._fmu.terminate() if self._slave else None
+            course = self._course(parameters)
+            self._fmu.terminate()
             return self._value({o.name: self._taken(o, course) for o in self._objective.taken})
         except Exception as error:
             self._fmu_failed(error)
@@ -122,31 +115,31 @@ class FMUModel(Model):
             self._fmu = None
         self._drop()
 
-    @property
-    def _slave(self) -> bool:
-        return self._objective.kind == CO_SIMULATION
-
     def _logged(self, *message: Any) -> None:
         """A line of the FMU's log; the text is the last argument in FMI 2 and 3."""
         with contextlib.suppress(Exception):
             self._log.append(bytes(message[-1] or b"").decode("utf-8", "replace").rstrip())
 
     def _instance(self) -> Any:
-        fmu = library("fmpy.simulation").instantiate_fmu(
-            str(self._folder),
-            self._description,
-            "CoSimulation" if self._slave else "ModelExchange",
-            debug_logging=self._objective.logging,
-            logger=self._logged,
-            require_functions=False,
-        )
+        here = Path.cwd()
+        try:
+            fmu = library("fmpy.simulation").instantiate_fmu(
+                str(self._folder),
+                self._description,
+                "CoSimulation",
+                debug_logging=self._objective.logging,
+                logger=self._logged,
+                require_functions=False,
+            )
+        finally:  # FMPy stays in the folder of a library that it cannot load
+            os.chdir(here)
         known = [name for name in self._objective.description.categories if name in _ERRORS]
         if known and not self._objective.logging:
             with contextlib.suppress(Exception):
                 fmu.setDebugLogging(True, known)
         return fmu
 
-    def _co_simulate(self, parameters: dict[str, float]) -> dict[str, NDArray[np.float64]]:
+    def _course(self, parameters: dict[str, float]) -> dict[str, NDArray[np.float64]]:
         """Initialise, and go from communication point to communication point; the outputs, (n,), at each of them."""
         objective, fmu = self._objective, self._fmu
         settings = {
@@ -170,48 +163,6 @@ class FMUModel(Model):
             course.append(self._read())
         names = [output.name for output in objective.taken]
         return dict(zip(names, np.array(course).T, strict=True))
-
-    def _exchange(self, parameters: dict[str, float]) -> dict[str, NDArray[np.float64]]:
-        """Have FMPy integrate the model by CVode."""
-        objective = self._objective
-        caught: list[Exception] = []
-        self._guard(caught)
-        constant = {name: signal.at(0.0) for name, signal in objective.signals.items()}
-        found = library("fmpy.simulation").simulate_fmu(
-            str(self._folder),
-            validate=False,
-            start_time=objective.start_time,
-            stop_time=objective.stop_time,
-            relative_tolerance=objective.tolerance or _TOLERANCE,
-            output_interval=objective.step,
-            record_events=False,
-            start_values={**objective.start, **constant, **parameters},
-            output=[output.variable.name for output in objective.taken],
-            model_description=self._description,
-            fmu_instance=self._fmu,
-        )
-        if caught:
-            raise caught[0]
-        if abs(found["time"][-1] - self._grid[-1]) > float(objective.step or 1) / 2:
-            raise EvaluationFailure(f"{objective.short} ended its simulation at {found['time'][-1]:g}")
-        if len(found["time"]) != len(self._grid):
-            raise EvaluationFailure(f"{len(found['time'])} values came for {len(self._grid)} communication points")
-        return {o.name: np.asarray(found[o.variable.name], dtype=np.float64) for o in objective.taken}
-
-    def _guard(self, caught: list[Exception]) -> None:
-        """Remember what fails inside CVode, which calls back through C and would lose it."""
-        second = self._objective.description.major == 2
-        for name in ("getDerivatives" if second else "getContinuousStateDerivatives", "setContinuousStates", "setTime"):
-            method = getattr(type(self._fmu), name)
-
-            def guarded(*args: Any, method: Any = method) -> Any:
-                try:
-                    return method(self._fmu, *args)
-                except Exception as error:
-                    caught.append(error)
-                    raise
-
-            setattr(self._fmu, name, guarded)
 
     def _set(self, values: dict[str, Any]) -> None:
         for name, value in values.items():
@@ -253,42 +204,3 @@ class FMUModel(Model):
             return next(iter(outputs.values()))
         values = [as_value(expression(outputs)) for expression in objective.formula]
         return values[0] if isinstance(objective.value, str) else np.concatenate([np.ravel(v) for v in values])
-
-
-def unpacked(file: Path, digest: str) -> Path:
-    """The folder on this node into which an FMU is unpacked, once for all workers.
-
-    Raises
-    ------
-    EvaluationFailure
-        If the file is not the one that the driver has read.
-    """
-    place = Path(tempfile.gettempdir()) / f"distfd-fmu-{os.getuid()}"
-    with contextlib.suppress(FileExistsError):
-        place.mkdir(mode=0o700)
-    found = place.lstat()
-    if place.is_symlink() or found.st_uid != os.getuid() or found.st_mode & 0o022:
-        raise EvaluationFailure(f"{place} on this node is not a folder that you alone can write to; remove it")
-    target = place / digest[:32]
-    with _alone(place / f"{target.name}.lock"):
-        if not target.is_dir():
-            if content_hash(file) != digest:
-                raise EvaluationFailure(f"{file} has changed since the job began")
-            made = Path(tempfile.mkdtemp(prefix=f"{target.name}.", dir=place))
-            try:
-                library().extract(str(file), str(made))
-                (made / "resources").mkdir(exist_ok=True)
-                made.rename(target)
-            finally:
-                shutil.rmtree(made, ignore_errors=True)
-    return target
-
-
-@contextlib.contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)

@@ -18,12 +18,10 @@ from distfd.core.files import at_home
 from distfd.core.suggestions import did_you_mean
 from distfd.objectives.base import Objective
 from distfd.objectives.command.options import formula
+from distfd.objectives.fmu.archive import content_hash
 from distfd.objectives.fmu.description import (
-    CO_SIMULATION,
-    MODEL_EXCHANGE,
     Description,
     Variable,
-    content_hash,
     library,
     read_description,
 )
@@ -40,6 +38,8 @@ if TYPE_CHECKING:
 AT = ("last", "max", "min", "mean")
 _POINTS = 500
 """Communication steps where neither the user nor the FMU says how many."""
+_MOST_POINTS = 10_000_000
+"""Communication points of a simulation: more than that are a mistake in the step or a time."""
 _NEAR = 1e-6
 """Of a communication step, within which a time is a communication point."""
 
@@ -57,7 +57,7 @@ class FMUOutput:
 
 @dataclass(frozen=True, eq=False)
 class FMUObjective(Objective):
-    """J(x) by simulating a Functional Mock-up Unit (FMU) of FMI 2 or 3 with FMPy.
+    """J(x) by the co-simulation of a Functional Mock-up Unit (FMU) of FMI 2 or 3 with FMPy.
 
     An FMU is native code that runs in the worker's process: use none that you do not trust.
 
@@ -75,8 +75,6 @@ class FMUObjective(Objective):
         The communication step; default: the FMU's own, or a 500th of the time. Outputs are looked at after each.
     tolerance : float, optional
         The relative tolerance of its solver, if it has one that listens; default: that of its default experiment.
-    kind : {"co-simulation", "model-exchange"}, optional
-        Default: co-simulation where the FMU has it. For model exchange CVode integrates.
     inputs : mapping of str to float, path or mapping
         What drives inputs in time: a number, a CSV file with the columns time and the input's name,
         ``{file, time, column}``, or ``{times, values}``. It is set at each communication point.
@@ -111,7 +109,6 @@ class FMUObjective(Objective):
     stop_time: float | None = None
     step: float | None = None
     tolerance: float | None = None
-    kind: str | None = None
     inputs: Mapping[str, Any] = field(default_factory=dict)
     start: Mapping[str, Any] = field(default_factory=dict)
     value: str | Sequence[str] | Callable[..., Any] | None = None
@@ -134,7 +131,7 @@ class FMUObjective(Objective):
         path = base / at_home(self.file)
         found = read_description(path)
         self._set(base=str(base), file=str(path), description=found)
-        self._set(kind=self._kind(), names=None if self.names is None else tuple(self.names))
+        self._set(names=None if self.names is None else tuple(self.names))
         self._set_times()
         taken = tuple(self._output(name, given, base) for name, given in self.outputs.items())
         self._set(taken=taken, formula=formula(self.value, tuple(self.outputs)), digest=content_hash(path))
@@ -153,17 +150,6 @@ class FMUObjective(Objective):
         """The file's name."""
         return Path(self.file).name
 
-    def _kind(self) -> str:
-        there = self.description.interfaces
-        if self.kind is not None and self.kind not in (CO_SIMULATION, MODEL_EXCHANGE):
-            raise InputError(f"kind: is {CO_SIMULATION} or {MODEL_EXCHANGE} (given {self.kind!r})")
-        kind = self.kind or (CO_SIMULATION if CO_SIMULATION in there else MODEL_EXCHANGE)
-        if kind not in there:
-            raise InputError(
-                f"kind: {self.short} has no {kind}; it has {', '.join(there) or 'scheduled execution alone'}"
-            )
-        return kind
-
     def _set_times(self) -> None:
         found = self.description
         given: dict[str, float] = {}
@@ -176,10 +162,12 @@ class FMUObjective(Objective):
         span = given["stop_time"] - given["start_time"]
         if span <= 0:
             raise InputError(f"stop_time: {given['stop_time']:g} must be after start_time, {given['start_time']:g}")
-        own = found.interfaces[str(self.kind)].fixed_step or found.step or span / _POINTS
+        own = found.co_simulation.fixed_step or found.step or span / _POINTS
         step = min(own, span) if self.step is None else _finite("step", self.step)
         if not 0 < step <= span:
             raise InputError(f"step: must be > 0 and at most {span:g}, the time that is simulated (given {step:g})")
+        if span / step > _MOST_POINTS:
+            raise InputError(f"step: {step:g} makes {span / step:.3g} steps of {span:g}; {_MOST_POINTS:g} are the most")
         n = round(span / step)
         if abs(n * step - span) > _NEAR * step:
             if self.fixed:
@@ -196,8 +184,7 @@ class FMUObjective(Objective):
     @property
     def fixed(self) -> bool:
         """Whether all times have to be multiples of the step."""
-        there = self.description.interfaces[str(self.kind)]
-        return self.kind == MODEL_EXCHANGE or not there.variable_step
+        return not self.description.co_simulation.variable_step
 
     def grid(self) -> NDArray[np.float64]:
         """The communication points, (n,), from the start to the end."""
@@ -269,10 +256,7 @@ class FMUObjective(Objective):
                 "start: sets parameters and start values"
             )
         continuous = variable.is_real and variable.variability == "continuous"
-        signal = make_signal(what, given, base, column=name, continuous=continuous)
-        if self.kind == MODEL_EXCHANGE and len(signal.times) > 1:
-            raise InputError(f"{what}: varies in time, which is for co-simulation; in model exchange it is a number")
-        return signal
+        return make_signal(what, given, base, column=name, continuous=continuous)
 
     def _settable(self, name: str, what: str) -> Variable:
         variable = self.description.variable(name, what)
@@ -327,22 +311,20 @@ class FMUObjective(Objective):
         """
         self.parameters(x0)
         fmpy = library()
-        platforms = (fmpy.platform,) if self.description.major == 2 else (fmpy.platform_tuple,)
-        if not set(platforms) & set(self.description.binaries):
+        platform = fmpy.platform if self.description.major == 2 else fmpy.platform_tuple
+        if platform not in self.description.binaries:
             more = (
                 f"; it has C sources: python -m fmpy compile {self.short} builds one"
                 if self.description.has_sources
                 else ""
             )
             there = ", ".join(self.description.binaries) or "none at all"
-            raise InputError(
-                f"file: {self.short} has no binary for this platform, {platforms[0]}; it has {there}{more}"
-            )
+            raise InputError(f"file: {self.short} has no binary for this platform, {platform}; it has {there}{more}")
 
     @property
     def doubts(self) -> tuple[str, ...]:
         """A word on an FMU that needs the tool from which it comes."""
-        if not self.description.interfaces[str(self.kind)].needs_tool:
+        if not self.description.co_simulation.needs_tool:
             return ()
         return (f"{self.short} says that it needs its tool, {self.description.tool}, on each node that runs it",)
 
@@ -382,7 +364,6 @@ class FMUObjective(Objective):
             return None
         told = {
             "fmu": self.digest,
-            "kind": self.kind,
             "times": [self.start_time, self.stop_time, self.step, self.tolerance],
             "inputs": {n: [s.times.tolist(), s.values.tolist()] for n, s in sorted(self.signals.items())},
             "start": {name: self.start[name] for name in sorted(self.start)},

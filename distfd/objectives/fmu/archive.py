@@ -1,0 +1,255 @@
+"""The file of an FMU: a ZIP archive, maybe from a stranger, that is looked at before anything in it is used."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import io
+import os
+import shutil
+import stat
+import tempfile
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from xml.parsers import expat
+
+from distfd.core.errors import InputError
+from distfd.core.failures import EvaluationFailure
+from distfd.core.suggestions import did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DESCRIPTION = "modelDescription.xml"
+LARGEST_XML = 256 * 2**20
+"""Bytes of a modelDescription.xml beyond which it is not read: the largest that tools write have some 100 MB."""
+LARGEST = 8 * 2**30
+"""Bytes of an FMU, and of what is in it, beyond which it is not used."""
+_MEMBERS = 100_000
+"""Files in an FMU; the largest known have some thousands."""
+_BOMB = 250, 64 * 2**20
+"""How many times smaller its file is, and bytes from which on that counts: libraries and tables shrink to a tenth."""
+_BROKEN = (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, zlib.error, RuntimeError, KeyError)
+"""What zipfile raises on archives that are broken, encrypted or packed by methods that it does not know."""
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What an FMU's archive holds; nothing of it is on disk."""
+
+    names: tuple[str, ...]
+    xml: bytes
+    """modelDescription.xml, well-formed and without a document type."""
+    version: str
+    """Of FMI, as the description has it."""
+
+
+def content_hash(file: Path) -> str:
+    """The SHA-256 of a file's bytes."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def read_contents(path: Path) -> Contents:
+    """Look into an FMU: its members' names, and its description as bytes.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, too large, no ZIP archive or one that could do harm, or its description is not
+        well-formed, has a document type (whose entities can grow without end), or is not that of an FMU.
+    """
+    if not path.is_file():
+        there = [other.name for other in path.parent.glob("*.fmu")] if path.parent.is_dir() else []
+        what = "is a folder, not an FMU" if path.is_dir() else "is no regular file" if path.exists() else ""
+        raise InputError(f"file: {path} {what or f'does not exist{did_you_mean(path.name, there)}'}")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = checked(archive, path)
+            xml = archive.read(DESCRIPTION)
+    except InputError:
+        raise
+    except _BROKEN as error:
+        raise InputError(f"file: {path} is no FMU, which is a ZIP archive: {error}") from error
+    except OSError as error:
+        raise InputError(f"file: {path}: {error.strerror or error}") from error
+    return Contents(tuple(member.filename for member in members), xml, _version(path, xml))
+
+
+def checked(archive: zipfile.ZipFile, path: Path) -> list[zipfile.ZipInfo]:
+    """The members of an FMU's archive.
+
+    Raises
+    ------
+    InputError
+        If one would be written outside of the folder into which it is unpacked, is a link or encrypted, or there is
+        more in it than a model needs.
+    """
+    members = archive.infolist()
+    names = [member.filename for member in members]
+    if DESCRIPTION not in names:
+        raise InputError(f"file: {path} is no FMU: it is a ZIP archive without a {DESCRIPTION}")
+    packed, size = path.stat().st_size, sum(member.file_size for member in members)
+    xml = archive.getinfo(DESCRIPTION).file_size
+    times, counted = _BOMB
+    why = ""
+    if len(names) > _MEMBERS:
+        why = f"it has {len(names)} files in it, and {_MEMBERS} are the most"
+    elif len(set(names)) < len(names):
+        why = f"{next(name for name in names if names.count(name) > 1)!r} is in it twice"
+    elif max(packed, size) > LARGEST:
+        why = f"it unpacks to {_mebibytes(max(packed, size))}, and {_mebibytes(LARGEST)} are the most"
+    elif size > counted and size > times * packed:
+        why = f"its {_mebibytes(packed)} unpack to {_mebibytes(size)}, as those of a ZIP bomb do"
+    elif xml > LARGEST_XML:
+        why = f"its {DESCRIPTION} has {_mebibytes(xml)}, and {_mebibytes(LARGEST_XML)} are the most"
+    why = why or next(filter(None, map(_harm, members)), "")
+    if why:
+        raise InputError(f"file: {path.name} is not used: {why}")
+    return members
+
+
+def _harm(member: zipfile.ZipInfo) -> str:
+    """Why a member is not unpacked; "" if it can be."""
+    name = member.orig_filename
+    parts = name.removesuffix("/").split("/")
+    if not set(parts).isdisjoint({"", ".", ".."}) or "\\" in name or not name.isprintable():
+        return f"{name!r} in it is no path inside of an FMU"
+    kind = stat.S_IFMT(member.external_attr >> 16)
+    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        return f"{name!r} in it is {'a symbolic link' if kind == stat.S_IFLNK else 'a special file'}, no plain file"
+    return f"{name!r} in it is encrypted" if member.flag_bits & 0x1 else ""
+
+
+def _mebibytes(size: int) -> str:
+    return f"{size / 2**20:.3g} MiB" if size < 1000 * 2**20 else f"{size / 2**20:.0f} MiB"
+
+
+class _FoundError(Exception):
+    """Ends a parse."""
+
+
+def _version(path: Path, xml: bytes) -> str:
+    """The FMI version that a well-formed description without a document type has."""
+    roots: list[tuple[str, dict[str, str]]] = []
+
+    def doctype(*_: Any) -> None:
+        raise _FoundError
+
+    def element(name: str, attributes: dict[str, str]) -> None:
+        if not roots:
+            roots.append((name, attributes))
+
+    parser = expat.ParserCreate()
+    parser.StartDoctypeDeclHandler = doctype
+    parser.StartElementHandler = element
+    try:
+        parser.Parse(xml, True)
+    except _FoundError:
+        raise InputError(
+            f"file: {path.name} is not used: its {DESCRIPTION} declares a document type, which FMI has not and which "
+            "can define entities that grow without end"
+        ) from None
+    except (expat.ExpatError, LookupError, ValueError) as error:
+        raise InputError(f"file: {path.name}: its {DESCRIPTION} cannot be read: {error}") from error
+    name, attributes = roots[0]
+    if name != "fmiModelDescription" or "fmiVersion" not in attributes:
+        raise InputError(f"file: {path.name}: its {DESCRIPTION} describes no FMU: its root is <{name[:80]}>")
+    return attributes["fmiVersion"]
+
+
+def alone(xml: bytes) -> io.BytesIO:
+    """An archive in memory that has nothing but a description, for FMPy to read it from."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        archive.writestr(DESCRIPTION, xml)
+    made.seek(0)
+    return made
+
+
+def unpacked(file: Path, digest: str) -> Path:
+    """The folder on this node into which an FMU is unpacked, once for all workers.
+
+    Raises
+    ------
+    EvaluationFailure
+        If the file is not the one that the driver has read, or cannot be unpacked here.
+    """
+    place = Path(tempfile.gettempdir()) / f"distfd-fmu-{os.getuid()}"
+    with contextlib.suppress(FileExistsError):
+        place.mkdir(mode=0o700)
+    found = place.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+        raise EvaluationFailure(f"{place} on this node is not a folder that you alone can write to; remove it")
+    target = place / digest[:32]
+    with _one_process(place / f"{target.name}.lock"):
+        for left in place.glob(f"{target.name}.*/"):  # of a process that was killed in here
+            shutil.rmtree(left, ignore_errors=True)
+        if target.is_dir() and not _is_whole(file, target):
+            shutil.rmtree(target, ignore_errors=True)
+        if not target.is_dir():
+            if content_hash(file) != digest:
+                raise EvaluationFailure(f"{file} has changed since the job began")
+            made = Path(tempfile.mkdtemp(prefix=f"{target.name}.", dir=place))
+            try:
+                _unpack(file, made)
+                made.rename(target)
+            finally:
+                shutil.rmtree(made, ignore_errors=True)
+    return target
+
+
+def _unpack(file: Path, folder: Path) -> None:
+    try:
+        with zipfile.ZipFile(file) as archive:
+            members = checked(archive, file)
+            size, free = sum(member.file_size for member in members), shutil.disk_usage(folder).free
+            if size > free:
+                raise EvaluationFailure(
+                    f"{file.name} unpacks to {_mebibytes(size)}, and {folder.parent} has {_mebibytes(free)} free; "
+                    "TMPDIR names another place"
+                )
+            for member in members:
+                target = folder / member.filename
+                if member.is_dir():
+                    target.mkdir(parents=True, exist_ok=True)
+                    continue
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with archive.open(member) as source, target.open("xb") as sink:
+                    shutil.copyfileobj(source, sink, 2**20)
+                if (member.external_attr >> 16) & 0o111:  # a program that the model starts
+                    target.chmod(0o700)
+        (folder / "resources").mkdir(exist_ok=True)
+    except (InputError, OSError, *_BROKEN) as error:
+        text = getattr(error, "strerror", None) or error
+        raise EvaluationFailure(f"{file.name} cannot be unpacked: {text}") from error
+
+
+def _is_whole(file: Path, folder: Path) -> bool:
+    """Whether all of an unpacked FMU is there still: systems clear their temporary folders by age."""
+    with contextlib.suppress(OSError, *_BROKEN), zipfile.ZipFile(file) as archive:
+        return all(
+            (folder / m.filename).is_dir() if m.is_dir() else _size(folder / m.filename) == m.file_size
+            for m in archive.infolist()
+        )
+    return False
+
+
+def _size(file: Path) -> int | None:
+    with contextlib.suppress(OSError):
+        return file.lstat().st_size
+    return None
+
+
+@contextlib.contextmanager
+def _one_process(lock: Path) -> Iterator[None]:
+    handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
