@@ -14,41 +14,55 @@ from pathlib import Path
 HERE = Path(__file__).parent
 
 VARIABLES = (
-    # name, causality, variability, initial, start, min, unit
-    ("area", "parameter", "fixed", "exact", "2.0", "0.1", "m2"),
-    ("k", "parameter", "tunable", "exact", "0.5", "0", ""),
-    ("tank.h0", "parameter", "fixed", "exact", "4.0", "0", "m"),
-    ("q", "input", "continuous", None, "0.0", None, ""),
-    ("h", "output", "continuous", "calculated", None, None, "m"),
+    # name, its type in FMI 2 and 3, causality, variability, initial, and its other attributes
+    ("area", "Real", "Float64", "parameter", "fixed", "exact", 'start="2.0" min="0.1" unit="m2"'),
+    ("k", "Real", "Float64", "parameter", "tunable", "exact", 'start="0.5" min="0"'),
+    ("tank.h0", "Real", "Float64", "parameter", "fixed", "exact", 'start="4.0" min="0" max="10" unit="m"'),
+    ("q", "Real", "Float64", "input", "continuous", None, 'start="0.0"'),
+    ("h", "Real", "Float64", "output", "continuous", "calculated", 'unit="m"'),
+    ("pipes", "Integer", "Int32", "parameter", "fixed", "exact", 'start="1"'),
+    ("open", "Boolean", "Boolean", "parameter", "fixed", "exact", 'start="true"'),
+    ("liquid", "String", "String", "parameter", "fixed", "exact", 'start="water"'),
 )
+WORDS = {"area": "the tank's cross-section", "k": "how wide the outlet is", "tank.h0": "level at the beginning"}
+WORDS |= {"q": "inflow", "h": "level"}
 
 
 def description(version: int) -> str:
     """The modelDescription.xml of FMI 2 or 3."""
-    begin = '<?xml version="1.0" encoding="UTF-8"?>\n<fmiModelDescription '
-    ability = 'modelIdentifier="tank" canHandleVariableCommunicationStepSize="true"'
-    middle = (
-        f'<CoSimulation {ability}/><LogCategories><Category name="logStatusError"/></LogCategories>'
-        '<DefaultExperiment startTime="0" stopTime="4" stepSize="0.1"/><ModelVariables>\n'
-    )
-    units = "<UnitDefinitions><Unit name='m'/><Unit name='m2'/></UnitDefinitions>"
-    middle = middle.replace("<LogCategories>", f"{units}<LogCategories>")
     rows = []
-    for k, (name, causality, variability, initial, start, low, unit) in enumerate(VARIABLES, start=1):
+    for k, (name, second, third, causality, variability, initial, own) in enumerate(VARIABLES, start=1):
         head = f'name="{name}" valueReference="{k}" causality="{causality}" variability="{variability}"'
         head += f' initial="{initial}"' if initial else ""
-        own = "".join(f' {a}="{v}"' for a, v in (("start", start), ("min", low), ("unit", unit)) if v)
-        real = f"<ScalarVariable {head}><Real{own}/></ScalarVariable>"
-        rows.append(real if version == 2 else f"<Float64 {head}{own}/>")
+        head += f' description="{WORDS[name]}"' if name in WORDS else ""
+        if version == 2:
+            rows.append(f"<ScalarVariable {head}><{second} {own}/></ScalarVariable>")
+        elif third == "String":
+            rows.append(f'<String {head}><Start value="water"/></String>')
+        else:
+            rows.append(f"<{third} {head} {own}/>")
     if version == 2:
-        head = 'fmiVersion="2.0" modelName="tank" guid="{tank}">'
+        token = 'fmiVersion="2.0" modelName="tank" guid="{tank}"'
         structure = '<Outputs><Unknown index="5"/></Outputs><InitialUnknowns><Unknown index="5"/></InitialUnknowns>'
     else:
-        head = 'fmiVersion="3.0" modelName="tank" instantiationToken="{tank}">'
+        token = 'fmiVersion="3.0" modelName="tank" instantiationToken="{tank}"'
         rows.append('<Float64 name="time" valueReference="0" causality="independent" variability="continuous"/>')
         structure = '<Output valueReference="5"/><InitialUnknown valueReference="5"/>'
-    end = f"\n</ModelVariables><ModelStructure>{structure}</ModelStructure></fmiModelDescription>\n"
-    return begin + head + middle + "\n".join(rows) + end
+    return "\n".join(
+        [
+            '<?xml version="1.0" encoding="UTF-8"?>',
+            f'<fmiModelDescription {token} generationTool="tank_fmu/build.py">',
+            '<CoSimulation modelIdentifier="tank" canHandleVariableCommunicationStepSize="true"/>',
+            "<UnitDefinitions><Unit name='m'/><Unit name='m2'/></UnitDefinitions>",
+            '<LogCategories><Category name="logStatusError"/></LogCategories>',
+            '<DefaultExperiment startTime="0" stopTime="4" stepSize="0.1"/>',
+            "<ModelVariables>",
+            *rows,
+            "</ModelVariables>",
+            f"<ModelStructure>{structure}</ModelStructure>",
+            "</fmiModelDescription>",
+        ]
+    )
 
 
 def build(out: Path, version: int = 2, *flags: str) -> Path:

@@ -23,11 +23,12 @@
 #define NAME(f) fmi3##f
 #endif
 
-enum { TIME, AREA, K, H0, Q, H, COUNT };
+enum { TIME, AREA, K, H0, Q, H, COUNT, PIPES = COUNT, OPEN, LIQUID };
 static const double initial[COUNT] = {0.0, 2.0, 0.5, 4.0, 0.0, 0.0};
 
 typedef struct {
     double v[COUNT];
+    int pipes, open;
 #if FMI == 2
     fmi2CallbackFunctions call;
 #else
@@ -36,7 +37,10 @@ typedef struct {
 #endif
 } Tank;
 
-static void start(Tank *tank) { memcpy(tank->v, initial, sizeof initial); }
+static void start(Tank *tank) {
+    memcpy(tank->v, initial, sizeof initial);
+    tank->pipes = tank->open = 1;
+}
 
 static void say(Tank *tank, const char *text) {
 #if FMI == 2
@@ -57,7 +61,7 @@ static STATUS begun(INSTANCE c) {
 }
 
 static double rate(const Tank *tank, double h) {
-    return (tank->v[Q] - tank->v[K] * sqrt(h > 0 ? h : 0)) / tank->v[AREA];
+    return (tank->v[Q] - tank->open * tank->pipes * tank->v[K] * sqrt(h > 0 ? h : 0)) / tank->v[AREA];
 }
 
 static STATUS advance(INSTANCE c, double time, double step) {
@@ -86,6 +90,12 @@ static STATUS set(INSTANCE c, const REFERENCE r[], size_t n, const REAL v[]) {
         if (r[k] >= COUNT) return FAILED;
         ((Tank *)c)->v[r[k]] = v[k];
     }
+    return OK;
+}
+
+static STATUS set_whole(INSTANCE c, REFERENCE r, int v) {
+    if (r != PIPES && r != OPEN) return FAILED;
+    *(r == PIPES ? &((Tank *)c)->pipes : &((Tank *)c)->open) = v;
     return OK;
 }
 
@@ -119,6 +129,15 @@ fmi2Status fmi2GetReal(fmi2Component c, const fmi2ValueReference r[], size_t n, 
 fmi2Status fmi2SetReal(fmi2Component c, const fmi2ValueReference r[], size_t n, const fmi2Real v[]) {
     return set(c, r, n, v);
 }
+fmi2Status fmi2SetInteger(fmi2Component c, const fmi2ValueReference r[], size_t n, const fmi2Integer v[]) {
+    return set_whole(c, r[0], v[0]);
+}
+fmi2Status fmi2SetBoolean(fmi2Component c, const fmi2ValueReference r[], size_t n, const fmi2Boolean v[]) {
+    return set_whole(c, r[0], v[0]);
+}
+fmi2Status fmi2SetString(fmi2Component c, const fmi2ValueReference r[], size_t n, const fmi2String v[]) {
+    return r[0] == LIQUID && !strcmp(v[0], "water") ? fmi2OK : fmi2Error;
+}
 fmi2Status fmi2DoStep(fmi2Component c, fmi2Real time, fmi2Real step, fmi2Boolean kept) { return advance(c, time, step); }
 #else
 fmi3Instance fmi3InstantiateCoSimulation(fmi3String name, fmi3String token, fmi3String resources, fmi3Boolean visible,
@@ -141,6 +160,15 @@ fmi3Status fmi3GetFloat64(fmi3Instance c, const fmi3ValueReference r[], size_t n
 }
 fmi3Status fmi3SetFloat64(fmi3Instance c, const fmi3ValueReference r[], size_t n, const fmi3Float64 v[], size_t m) {
     return set(c, r, n, v);
+}
+fmi3Status fmi3SetInt32(fmi3Instance c, const fmi3ValueReference r[], size_t n, const fmi3Int32 v[], size_t m) {
+    return set_whole(c, r[0], v[0]);
+}
+fmi3Status fmi3SetBoolean(fmi3Instance c, const fmi3ValueReference r[], size_t n, const fmi3Boolean v[], size_t m) {
+    return set_whole(c, r[0], v[0]);
+}
+fmi3Status fmi3SetString(fmi3Instance c, const fmi3ValueReference r[], size_t n, const fmi3String v[], size_t m) {
+    return r[0] == LIQUID && !strcmp(v[0], "water") ? fmi3OK : fmi3Error;
 }
 fmi3Status fmi3DoStep(fmi3Instance c, fmi3Float64 time, fmi3Float64 step, fmi3Boolean kept, fmi3Boolean *event,
                       fmi3Boolean *end, fmi3Boolean *early, fmi3Float64 *last) {

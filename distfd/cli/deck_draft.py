@@ -176,7 +176,8 @@ def _escaped(found: re.Match[str]) -> str:
     return f"{{{{ '{found[0]}' }}}}"
 
 
-def _other_tasks() -> list[str]:
+def other_tasks() -> list[str]:
+    """The tasks that a drafted configuration names in a comment."""
     from typing import get_args
 
     from distfd.config.schema import TASKS
@@ -199,7 +200,7 @@ def _beside(arguments: Sequence[str], inputs: dict[str, str], folder: Path) -> l
     return [os.path.relpath(path, folder) for path in dict.fromkeys(kept)]
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """A text as YAML: in quotes wherever it might be read as something else."""
     plain = re.fullmatch(r"[A-Za-z_./][\w./-]*", text, re.ASCII) and isinstance(resolve(text), str)
     return text if plain else json.dumps(text)
@@ -216,7 +217,7 @@ def _parameter(name: str, value: float) -> str:
 
 def _program(typed: TypedCommand) -> list[str]:
     """What is run, by its keys."""
-    lists = [f"[{', '.join(map(_quoted, step))}]" for step in typed.steps]
+    lists = [f"[{', '.join(map(quoted, step))}]" for step in typed.steps]
     lines = [f"    # {remark}" for remark in typed.remarks]
     if len(lists) == 1:
         lines.append(f"    argv: {lists[0]}")
@@ -224,9 +225,9 @@ def _program(typed: TypedCommand) -> list[str]:
         lines += ["    commands:                       # one after the other, while none fails"]
         lines += [f"      - {each}" for each in lists]
     if typed.stdin is not None:
-        lines.append(f"    stdin: {_quoted(_target(typed.stdin))}")
+        lines.append(f"    stdin: {quoted(_target(typed.stdin))}")
     if typed.env:
-        lines.append(f"    env: {{{', '.join(f'{name}: {_quoted(value)}' for name, value in typed.env.items())}}}")
+        lines.append(f"    env: {{{', '.join(f'{name}: {quoted(value)}' for name, value in typed.env.items())}}}")
     return lines
 
 
@@ -235,17 +236,17 @@ def _config(typed: TypedCommand, inputs: dict[str, str], values: dict[str, float
         "# Drafted by distfd init. Change the outputs, then try one evaluation:  distfd run THIS --evaluate x0",
         "# Then:  distfd plan THIS   and   distfd run THIS",
         "",
-        f"task: gradient                      # others: {', '.join(_other_tasks())}",
+        f"task: gradient                      # others: {', '.join(other_tasks())}",
         "",
         "objective:",
         "  command:",
         *_program(typed),
         f"    # hint: how to install {Path(typed.steps[0][0]).name}, for those who have not",
         "    inputs:                         # file to write: template to write it from (beside this file)",
-        *(f"      {_quoted(target)}: {_quoted(template)}" for target, template in inputs.items()),
+        *(f"      {quoted(target)}: {quoted(template)}" for target, template in inputs.items()),
     ]
     if copied:
-        lines.append(f"    copy: [{', '.join(map(_quoted, copied))}]")
+        lines.append(f"    copy: [{', '.join(map(quoted, copied))}]")
     else:
         lines.append("    # copy: [mesh.dat]              # further files that the program reads")
     lines += [

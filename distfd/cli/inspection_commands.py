@@ -106,23 +106,31 @@ def init(
         list[str] | None,
         typer.Option("--deck", help="Its input file, with numbers marked {{ width = 0.3 }}; may be given again."),
     ] = None,
+    fmu: Annotated[str | None, typer.Option("--fmu", help="An FMU, whose parameters and outputs are written.")] = None,
     to: Annotated[str | None, typer.Option("--to", help="The YAML file to write; the others go beside it.")] = None,
     debug: Debug = False,  # noqa: ARG001  # see main()
 ) -> None:
-    """Write a first configuration: with a small model, or for a program."""
+    """Write a first configuration: with a small model, for a program, or for an FMU."""
     from distfd.cli.config_template import config_template
     from distfd.cli.deck_draft import draft
+    from distfd.cli.fmu_draft import fmu_draft
     from distfd.core.errors import InputError
     from distfd.core.files import write_named
 
     if command is None and deck:
         raise InputError("init: say what reads the deck: --command 'solver deck.inp'")
-    made = config_template(to) if command is None else draft(command, deck or (), to)
+    if fmu is not None and command is not None:
+        raise InputError("init: one of --command and --fmu; each makes a configuration of its own")
+    if fmu is not None:
+        made = fmu_draft(fmu, to)
+    else:
+        made = config_template(to) if command is None else draft(command, deck or (), to)
     for path, text in made.files.items():
         write_named(path, _writer(text))
     say(f"wrote {', '.join(map(str, made.files))}")
     then = "" if command is None else "change its outputs, then   "
-    say(f"next: {then}distfd run {made.config}{'' if command is None else ' --evaluate x0'}")
+    then = "" if command is None and fmu is None else then or "keep the parameters and outputs that matter, then   "
+    say(f"next: {then}distfd run {made.config}{' --evaluate x0' if then else ''}")
 
 
 def _writer(text: str) -> Callable[[IO[bytes]], object]:

@@ -135,7 +135,7 @@ class Description:
     categories: tuple[str, ...]
     """Of its log."""
     binaries: tuple[str, ...]
-    """The platforms for which it has some."""
+    """The platforms for which it has a library of its model."""
     has_sources: bool
 
     @property
@@ -160,6 +160,16 @@ class Description:
         if (found := self.variables.get(name)) is not None:
             return found
         raise InputError(f"{what}: {Path(self.file).name} has no variable {name!r}{self._near(name)}")
+
+    def why_not_here(self) -> str:
+        """Why it cannot run on this machine: it brings no binary for it; "" if it does."""
+        fmpy, name = library(), Path(self.file).name
+        platform = fmpy.platform if self.major == 2 else fmpy.platform_tuple
+        if platform in self.binaries:
+            return ""
+        there = ", ".join(self.binaries) or "none at all"
+        more = f"; it has C sources: python -m fmpy compile {name} builds one" if self.has_sources else ""
+        return f"{name} has no binary for this platform, {platform}; it has {there}{more}"
 
     def _near(self, name: str) -> str:
         if near := did_you_mean(name, self.variables):

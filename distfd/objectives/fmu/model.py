@@ -121,6 +121,8 @@ class FMUModel(Model):
             self._log.append(bytes(message[-1] or b"").decode("utf-8", "replace").rstrip())
 
     def _instance(self) -> Any:
+        if why := self._objective.description.why_not_here():
+            raise EvaluationFailure(why)
         here = Path.cwd()
         try:
             fmu = library("fmpy.simulation").instantiate_fmu(

@@ -22,7 +22,6 @@ from distfd.objectives.fmu.archive import content_hash
 from distfd.objectives.fmu.description import (
     Description,
     Variable,
-    library,
     read_description,
 )
 from distfd.objectives.fmu.signals import Signal, make_signal, read_series
@@ -310,16 +309,8 @@ class FMUObjective(Objective):
             If it cannot.
         """
         self.parameters(x0)
-        fmpy = library()
-        platform = fmpy.platform if self.description.major == 2 else fmpy.platform_tuple
-        if platform not in self.description.binaries:
-            more = (
-                f"; it has C sources: python -m fmpy compile {self.short} builds one"
-                if self.description.has_sources
-                else ""
-            )
-            there = ", ".join(self.description.binaries) or "none at all"
-            raise InputError(f"file: {self.short} has no binary for this platform, {platform}; it has {there}{more}")
+        if why := self.description.why_not_here():
+            raise InputError(f"file: {why}")
 
     @property
     def doubts(self) -> tuple[str, ...]:
