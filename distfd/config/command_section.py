@@ -186,23 +186,24 @@ class Command(Section):
             found.append((("value",), f"is needed, as there are several outputs: {', '.join(self.outputs)}", None))
         elif self.value is None and self.data:
             found.append((("value",), "is needed, as there are data beside the output", None))
-        found += self._unreadable_values((info.context or {}).get("parameters", ()))
+        found += unreadable_values(self.value, (*self.outputs, *self.data, *(info.context or {}).get("parameters", ())))
         found += [(("data", name), "is the name of an output too", name) for name in self.data if name in self.outputs]
         refuse("command", found)
         return self
 
-    def _unreadable_values(self, parameters: Sequence[str]) -> list[tuple[KeyPath, str, Any]]:
-        """Where ``value`` is wrong, or names what is no output."""
-        from distfd.objectives.command.expression import Expression as Parsed
 
-        several = not isinstance(self.value, str)
-        found: list[tuple[KeyPath, str, Any]] = []
-        for k, text in enumerate((self.value or ()) if several else (self.value,)):
-            try:
-                Parsed(str(text), (*self.outputs, *self.data, *parameters))
-            except InputError as error:
-                found.append((("value", k) if several else ("value",), str(error), text))
-        return found
+def unreadable_values(value: str | tuple[str, ...] | None, names: Sequence[str]) -> list[tuple[KeyPath, str, Any]]:
+    """Where ``value`` is no expression, or names what is none of these."""
+    from distfd.objectives.command.expression import Expression as Parsed
+
+    several = not isinstance(value, str)
+    found: list[tuple[KeyPath, str, Any]] = []
+    for k, text in enumerate((value or ()) if several else (value,)):
+        try:
+            Parsed(str(text), tuple(names))
+        except InputError as error:
+            found.append((("value", k) if several else ("value",), str(error), text))
+    return found
 
 
 def _program_beside(argv: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:

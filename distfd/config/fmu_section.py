@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, Strict, Tag, model_validator
 
-from distfd.config.command_section import Folder, Value
+from distfd.config.command_section import Folder, Value, unreadable_values
 from distfd.config.field_types import Name, Numbers, Positive, Text, union
 from distfd.config.section_base import Section, refuse
 
@@ -17,21 +17,43 @@ class Series(Section):
     time: Text | None = None
     """The column of times; null: time or t, or else the first."""
     column: Text | None = None
-    """The column of values; null: the one that has the input's or output's name."""
+    """The column of values; null: the one that has the output's name."""
 
 
-class Course(Section):
-    """Values at times."""
+class Drive(Section):
+    """An input's course in time: two columns of a CSV file, or values at times."""
 
-    times: Numbers
+    one_of = ("file", "times")
+
+    file: Folder | None = None
+    """A CSV file with a header, relative to the configuration."""
+    time: Text | None = None
+    """The column of times; null: time or t, or else the first."""
+    column: Text | None = None
+    """The column of values; null: the one that has the input's name."""
+    times: Numbers | None = None
     """In order; two that are equal make a jump."""
-    values: Numbers
-    """As many; in between they are interpolated."""
+    values: Numbers | None = None
+    """As many as times; in between they are interpolated."""
+
+    @model_validator(mode="after")
+    def _keys_belong(self) -> Self:
+        if self.file is not None and self.values is not None:
+            refuse("input", [(("values",), "belongs to times, and file is given", self.values)])
+        given = [(key, getattr(self, key)) for key in ("time", "column")]
+        if self.times is not None:
+            refuse("input", [((key,), "belongs to file, and times is given", v) for key, v in given if v is not None])
+            if self.values is None:
+                refuse("input", [(("values",), "is missing: one for each of times", None)])
+            elif len(self.values) != len(self.times):
+                text = f"has {len(self.values)} numbers, and times has {len(self.times)}"
+                refuse("input", [(("values",), text, self.values)])
+        return self
 
 
 File = Annotated[Folder, Tag("<text>")]
 Signal = Annotated[
-    Annotated[float, Tag("<number>")] | File | Annotated[Series | Course, Tag("<mapping>")],
+    Annotated[float, Tag("<number>")] | File | Annotated[Drive, Tag("<mapping>")],
     union("must be a number, a CSV file, {file, time, column}, or {times, values}"),
 ]
 Measured = Annotated[File | Annotated[Series, Tag("<mapping>")], union("must be a CSV file, or {file, time, column}")]
@@ -93,8 +115,9 @@ class Fmu(Section):
     """Have the FMU log all that it can."""
 
     @model_validator(mode="after")
-    def _one_value(self) -> Self:
+    def _readable_value(self) -> Self:
         if self.value is None and len(self.outputs) > 1:
             text = f"is needed, as there are several outputs: {', '.join(self.outputs)}"
             refuse("fmu", [(("value",), text, None)])
+        refuse("fmu", unreadable_values(self.value, tuple(self.outputs)))
         return self

@@ -145,7 +145,50 @@ minimize:
 output: run
 """
 
-GOOD = {"program": PROGRAM, "search": SEARCH}
+FMU = """\
+task: jacobian
+objective:
+  fmu:
+    file: tank.fmu
+    start_time: 0
+    stop_time: 4
+    step: 0.1
+    tolerance: 1e-6
+    inputs:
+      q:
+        file: table.csv
+        time: t
+        column: q
+      p:
+        times: [0, 1]
+        values: [0, 2]
+      r: 1.5
+    start:
+      area: 2.0
+    outputs:
+      level:
+        variable: h
+        at: last
+      course:
+        variable: h
+        times: [1, 2]
+      residuals:
+        data:
+          file: table.csv
+          time: t
+          column: h
+    value: [level, course, residuals]
+    reset: true
+    logging: false
+  version: "1"
+parameters:
+- name: tank.h0
+  value: 4.0
+  lower: 0
+output: run
+"""
+
+GOOD = {"program": PROGRAM, "search": SEARCH, "fmu": FMU}
 
 ANY = ("args", "kwargs.a", "options.ftol")
 """Whatever stands there is the user's own."""

@@ -1,4 +1,4 @@
-"""Every key of two whole configurations, spoilt in every way: exit 2, at its line, nothing run and nothing made."""
+"""Every key of whole configurations, spoilt in every way: exit 2, at its line, nothing run and nothing made."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from bad_corpus import ANY, GOOD, PROGRAM, SEARCH, Line, lines, replaced
+from bad_corpus import ANY, FMU, GOOD, PROGRAM, SEARCH, Line, lines, replaced
 
 from distfd.cli import terminal
 from distfd.cli.commands import _guarded, app
@@ -127,7 +127,7 @@ class TestEveryKey:
 
     def test_misspelt(self, folder: Path, capsys: pytest.CaptureFixture[str], name: str, line: Line) -> None:
         key = line.path.rsplit(".", 1)[-1]
-        own = re.search(r"(env|custom|kwargs|options|outputs|data|where|inputs|set)\.[^.]*$|\"", line.path)
+        own = re.search(r"(env|custom|kwargs|options|outputs|data|where|inputs|set|start)\.[^.]*$|\"", line.path)
         if own or len(key) < 3:
             pytest.skip("the user's own name")
         rows = GOOD[name].splitlines()
@@ -160,6 +160,16 @@ def test_no_number_of_its_kind(
 
 
 CONFLICTS: list[tuple[str, str, str]] = [
+    (FMU.replace("times: [0, 1]", "time: t\n        times: [0, 1]"), "objective.fmu.inputs.p.time", "belongs to file"),
+    (FMU.replace("[0, 2]", "[0, 2, 3]"), "objective.fmu.inputs.p.values", "has 3 numbers, and times has 2"),
+    (FMU.replace("        values: [0, 2]\n", ""), "objective.fmu.inputs.p.values", "is missing"),
+    (FMU.replace("at: last", "at: last\n        times: [1]"), "objective.fmu.outputs.level.times", "at is given too"),
+    (FMU.replace("    value: [level, course, residuals]\n", ""), "objective.fmu.value", "as there are several outputs"),
+    (FMU.replace("level, course", "levle, course"), "objective.fmu.value", "'levle' is no output"),
+    (FMU.replace("task: jacobian", "task: gradient"), "objective.fmu.value", "a list makes a vector"),
+    (FMU.replace("  version", "  warm: baseline\n  version"), "objective.warm", "is not for an FMU"),
+    (FMU.replace("  version", "  args: [1]\n  version"), "objective.args", "an FMU takes none"),
+    (FMU + "derivative: {scheme: complex-step}\n", "derivative.scheme", "an FMU reads real numbers"),
     (PROGRAM + "x0: [1]\n", "x0", "exactly one of parameters and x0 is allowed"),
     (PROGRAM + "bounds: {lower: 0}\n", "bounds", "belongs to x0"),
     (
