@@ -63,9 +63,9 @@ def _config(found: Description, file: str, config: Path) -> str:
     lines = [
         f"# Drafted by distfd init --fmu {_plain(file)}",
         f"# The model {_plain(found.model)}, FMI {found.version}{made}. Keep the parameters and outputs that matter.",
-        f"#   distfd run {config.name} --evaluate x0     one simulation: J at the values below",
-        f"#   distfd plan {config.name}                  what a derivative takes",
-        f"#   distfd run {config.name}                   dJ/d(parameter); run it again to resume",
+        f"#   distfd run {_plain(config.name)} --evaluate x0     one simulation: J at the values below",
+        f"#   distfd plan {_plain(config.name)}                  what a derivative takes",
+        f"#   distfd run {_plain(config.name)}                   dJ/d(parameter); run it again to resume",
         "",
         f"task: gradient                      # others: {', '.join(other_tasks())}",
         "",

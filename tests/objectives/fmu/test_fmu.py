@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -13,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from fmus import load_builder
 
 import distfd
 from distfd.config.load import load_config
 from distfd.core.errors import ConfigError, InputError
+from distfd.core.failures import EvaluationFailure
 from distfd.jobs.build import make_objective
 
 if TYPE_CHECKING:
@@ -28,15 +29,6 @@ ROOT = Path(__file__).parents[3]
 CONFIG = ROOT / "configs" / "tank_fmu.yaml"
 X = {"area": 2.0, "k": 0.5, "tank.h0": 4.0}
 NAMES = tuple(X)
-
-
-def load_builder() -> Any:
-    spec = importlib.util.spec_from_file_location("tank_build", ROOT / "configs" / "tank_fmu" / "build.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(params=[2, 3])
@@ -115,6 +107,21 @@ def test_inputs_drive_it_and_times_are_keys(tank: Path) -> None:
     assert value(make(tank, inputs={"q": 2.0}, stop_time=1, step=0.5), x) == pytest.approx(5.0, abs=1e-12)
 
 
+def test_start_values_of_every_type(tank: Path) -> None:
+    started = make(tank, start={"pipes": 2, "open": True, "liquid": "water"})
+    assert value(started) == pytest.approx(level(4.0, k=1.0), rel=1e-10)
+    assert value(make(tank, start={"open": False})) == pytest.approx(4.0, abs=1e-12)
+    with pytest.raises(EvaluationFailure, match="SetString failed"):
+        value(make(tank, start={"liquid": "sand"}))
+
+
+def test_a_whole_number_is_a_parameter_where_its_step_is_one(tank: Path) -> None:
+    objective = make(tank, names=("pipes",))
+    assert value(objective, [2.0]) == pytest.approx(level(4.0, k=1.0), rel=1e-10)
+    with pytest.raises(EvaluationFailure, match=r"pipes is of type Int.*, and 1\.5 is no whole number"):
+        value(objective, [1.5])
+
+
 def test_an_unclean_reset_is_found_out(version: int, tmp_path: Path, require_simulator: RequireSimulator) -> None:
     require_simulator("fmpy")
     require_simulator("gcc")
@@ -158,7 +165,10 @@ def test_its_bytes_are_part_of_the_fingerprint(tank2: Path) -> None:
         ({"names": ("area",), "start": {"area": 1.0}}, "area is given in start too"),
         ({"stop_time": -1}, "must be after start_time"),
         ({"step": 9.0}, "step: must be > 0 and at most 4"),
-        ({"kind": "model-exchange"}, "has no model-exchange; it has co-simulation"),
+        ({"step": 1e-9}, "step: 1e-09 makes 4e.09 steps of 4; 1e.07 are the most"),
+        ({"names": ("open",)}, "parameters: open is of type Boolean, and has no derivative"),
+        ({"names": ("liquid",)}, "parameters: liquid is of type String, and has no derivative"),
+        ({"outputs": {"liquid": "liquid"}}, "liquid is of type String, and an output is one number"),
     ],
 )
 def test_mistakes_are_named(tank2: Path, options: dict[str, Any], text: str) -> None:
