@@ -9,18 +9,21 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fmus import load_builder
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 NEEDS = {"ladder": "ngspice", "bandpass": "ngspice", "arm": "mujoco", "pose": "mujoco", "beam": "ccx"}
-NEEDS |= {"fin": "gfortran", "openmdao_beam": "openmdao"}
+NEEDS |= {"fin": "gfortran", "openmdao_beam": "openmdao", "tank_fmu": "gcc" if find_spec("fmpy") else "fmpy"}
 
 
 @dataclass(frozen=True)
@@ -59,12 +62,17 @@ def numbers(line: str) -> list[float]:
 def simulator(line: str) -> str | None:
     """The simulator without which a command cannot run."""
     config = re.search(r"configs/(\w+)\.yaml", line)
-    return NEEDS.get(config[1]) if config else None
+    return NEEDS.get(config[1] if config else "tank_fmu" if re.search(r"\btank\.", line) else "")
 
 
 def write_files(path: Path, folder: Path) -> None:
     """The page's files, in a folder where its reader stands in a clone."""
-    (folder / "configs").symlink_to(ROOT / "configs")
+    if "tank.fmu" in path.read_text(encoding="utf-8") and shutil.which("gcc") and find_spec("fmpy"):
+        shutil.copytree(ROOT / "configs", folder / "configs")
+        for place in (folder, folder / "configs" / "tank_fmu"):
+            load_builder().build(place / "tank.fmu")
+    else:
+        (folder / "configs").symlink_to(ROOT / "configs")
     for block in blocks(path):
         if block.name:
             (folder / block.name).write_text(block.text)

@@ -294,7 +294,8 @@ class FMUObjective(Objective):
             known = self.description.variables[name]
             if not known.lower <= value <= known.upper:
                 raise InputError(
-                    f"{name} = {value!r} is outside what {self.short} allows, {known.lower:g} to {known.upper:g}"
+                    f"{name} = {value!r} is outside what {self.short} allows, {known.lower:g} to {known.upper:g}; "
+                    "lower and upper of the parameter keep evaluations inside"
                 )
             if known.is_integer and not value.is_integer():
                 raise InputError(f"{name} is of type {known.type}, and {value!r} is no whole number: its step is one")

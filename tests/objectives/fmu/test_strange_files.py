@@ -278,6 +278,26 @@ def test_a_folder_that_others_can_write_to_is_not_used(tmp_path: Path, place: Pa
         evaluated(path)
 
 
+def test_reading_runs_none_of_its_code(tmp_path: Path, place: Path, require_simulator: RequireSimulator) -> None:
+    """A library that leaves a mark as soon as it is loaded: an evaluation alone loads it."""
+    require_simulator("gcc")
+    mark, source, made = tmp_path / "mark", tmp_path / "mark.c", tmp_path / "tank.so"
+    source.write_text(
+        f'#include <stdio.h>\n__attribute__((constructor)) void run(void) {{ fclose(fopen("{mark}", "w")); }}\n'
+    )
+    subprocess.run(["gcc", "-shared", "-fPIC", str(source), "-o", str(made)], check=True)
+    platform = load_builder().build(tmp_path / "tank.fmu") and read_description(tmp_path / "tank.fmu").binaries[0]
+    path = packed(tmp_path / "evil.fmu", described(), {f"binaries/{platform}/tank.so": made.read_bytes()})
+    found = objective(path)
+    found.check(X)
+    found.fingerprint()
+    assert not mark.exists()
+    assert not list(place.iterdir()), "nothing is unpacked"
+    with pytest.raises(EvaluationFailure, match=r"evil\.fmu: "):
+        evaluated(path)
+    assert mark.exists(), "an FMU is a program"
+
+
 def test_it_is_unpacked_for_its_owner_and_again_where_it_was_cleared(
     tmp_path: Path, place: Path, require_simulator: RequireSimulator
 ) -> None:
