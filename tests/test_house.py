@@ -89,6 +89,7 @@ def test_slow_packages_are_imported_where_they_are_used(name: str) -> None:
         "config.schema",
         "config.sections",
         "config.command_section",
+        "config.fmu_section",
         "config.output_sections",
         "config.field_types",
         "config.section_base",

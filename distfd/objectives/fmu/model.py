@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import deque
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +19,13 @@ from distfd.objectives.fmu.description import library, parsed
 from distfd.workers.model import Model
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from numpy.typing import NDArray
 
-    from distfd.objectives.fmu.objective import FMUObjective, FMUOutput
+    from distfd.objectives.command.expression import Expression
+    from distfd.objectives.fmu.description import Description, Variable
+    from distfd.objectives.fmu.signals import Signal
 
 _LINES = 30
 """Of the FMU's log, kept for a failure."""
@@ -28,26 +33,68 @@ _ERRORS = ("logStatusWarning", "logStatusDiscard", "logStatusError", "logStatusF
 """The log's categories that FMI names for what goes wrong."""
 
 
+@dataclass(frozen=True, eq=False)
+class FMUOutput:
+    """One output: a variable, and what is taken of its course."""
+
+    name: str
+    variable: Variable
+    at: str
+    times: NDArray[np.float64] | None = None
+    measured: NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Simulation:
+    """What an FMU is to simulate, and what is taken of it, as `distfd.FMUObjective` says."""
+
+    file: Path
+    digest: str
+    """The SHA-256 of the file."""
+    description: Description
+    start_time: float
+    stop_time: float
+    tolerance: float | None
+    grid: NDArray[np.float64]
+    """The communication points, (n,)."""
+    signals: Mapping[str, Signal]
+    """What drives inputs, by their names."""
+    start: Mapping[str, Any]
+    """Values of variables that do not move."""
+    parameters: Callable[[NDArray[np.float64]], dict[str, float]]
+    """x by names of variables; raises InputError."""
+    taken: tuple[FMUOutput, ...]
+    value: Any
+    formula: tuple[Expression, ...]
+    reset: bool | None
+    logging: bool
+
+    @property
+    def short(self) -> str:
+        """The file's name."""
+        return self.file.name
+
+
 class FMUModel(Model):
     """An FMU, unpacked; instantiated at the first evaluation."""
 
-    def __init__(self, objective: FMUObjective) -> None:
-        self._objective = objective
-        self._folder = unpacked(Path(objective.file), objective.digest)
+    def __init__(self, simulation: Simulation) -> None:
+        self._simulation = simulation
+        self._folder = unpacked(simulation.file, simulation.digest)
         self._description = parsed((self._folder / DESCRIPTION).read_bytes())
         self._log: deque[str] = deque(maxlen=_LINES)
         self._fmu: Any = None
         self._used = 0
-        self._resets = objective.reset
-        self._grid = objective.grid()
+        self._resets = simulation.reset
+        self._grid = simulation.grid
 
     def evaluate(self, x: NDArray[np.float64], *, timeout: float | None) -> Any:  # noqa: ARG002  # ended from outside
         """Simulate it at x."""
         try:
-            parameters = self._objective.parameters(x)
+            parameters = self._simulation.parameters(x)
         except InputError as error:
             raise EvaluationFailure(str(error)) from error
-        once = self._objective.description.co_simulation.once
+        once = self._simulation.description.co_simulation.once
         if self._resets is False and not once:
             self._drop()
         if self._resets is None and self._used == 1:
@@ -99,13 +146,13 @@ class FMUModel(Model):
                 self._fmu.reset()
             course = self._course(parameters)
             self._fmu.terminate()
-            return self._value({o.name: self._taken(o, course) for o in self._objective.taken})
+            return self._value({o.name: self._taken(o, course) for o in self._simulation.taken})
         except Exception as error:
             self._fmu_failed(error)
             if isinstance(error, EvaluationFailure):
                 error.detail = error.detail or "\n".join(self._log)
                 raise
-            text = f"{self._objective.short}: {' '.join(str(error).split()) or type(error).__name__}"
+            text = f"{self._simulation.short}: {' '.join(str(error).split()) or type(error).__name__}"
             last = f"; its log ends: {self._log[-1]}" if self._log else ""
             raise EvaluationFailure(text + last, "\n".join(self._log)) from error
 
@@ -121,7 +168,7 @@ class FMUModel(Model):
             self._log.append(bytes(message[-1] or b"").decode("utf-8", "replace").rstrip())
 
     def _instance(self) -> Any:
-        if why := self._objective.description.why_not_here():
+        if why := self._simulation.description.why_not_here():
             raise EvaluationFailure(why)
         here = Path.cwd()
         try:
@@ -129,30 +176,30 @@ class FMUModel(Model):
                 str(self._folder),
                 self._description,
                 "CoSimulation",
-                debug_logging=self._objective.logging,
+                debug_logging=self._simulation.logging,
                 logger=self._logged,
                 require_functions=False,
             )
         finally:  # FMPy stays in the folder of a library that it cannot load
             os.chdir(here)
-        known = [name for name in self._objective.description.categories if name in _ERRORS]
-        if known and not self._objective.logging:
+        known = [name for name in self._simulation.description.categories if name in _ERRORS]
+        if known and not self._simulation.logging:
             with contextlib.suppress(Exception):
                 fmu.setDebugLogging(True, known)
         return fmu
 
     def _course(self, parameters: dict[str, float]) -> dict[str, NDArray[np.float64]]:
         """Initialise, and go from communication point to communication point; the outputs, (n,), at each of them."""
-        objective, fmu = self._objective, self._fmu
+        simulation, fmu = self._simulation, self._fmu
         settings = {
-            "tolerance": objective.tolerance,
-            "startTime": objective.start_time,
-            "stopTime": objective.stop_time,
+            "tolerance": simulation.tolerance,
+            "startTime": simulation.start_time,
+            "stopTime": simulation.stop_time,
         }
-        second = objective.description.major == 2
+        second = simulation.description.major == 2
         if second:
             fmu.setupExperiment(**settings)
-        self._set({**objective.start, **parameters})
+        self._set({**simulation.start, **parameters})
         fmu.enterInitializationMode(**({} if second else settings))
         self._drive(float(self._grid[0]))
         fmu.exitInitializationMode()
@@ -161,31 +208,31 @@ class FMUModel(Model):
             self._drive(begin)
             done = fmu.doStep(currentCommunicationPoint=begin, communicationStepSize=end - begin)
             if not second and (done[1] or (done[2] and done[3] < end)):
-                raise EvaluationFailure(f"{objective.short} ended its simulation at {done[3]:g}, before {end:g}")
+                raise EvaluationFailure(f"{simulation.short} ended its simulation at {done[3]:g}, before {end:g}")
             course.append(self._read())
-        names = [output.name for output in objective.taken]
+        names = [output.name for output in simulation.taken]
         return dict(zip(names, np.array(course).T, strict=True))
 
     def _set(self, values: dict[str, Any]) -> None:
         for name, value in values.items():
-            variable = self._objective.description.variables[name]
+            variable = self._simulation.description.variables[name]
             kind = variable.type
             if kind == "Enumeration":
-                kind = "Integer" if self._objective.description.major == 2 else "Int64"
+                kind = "Integer" if self._simulation.description.major == 2 else "Int64"
             made = float(value) if variable.is_real else str(value) if kind == "String" else bool(value)
             if kind not in ("Boolean", "String") and not variable.is_real:
                 made = int(value)
             getattr(self._fmu, f"set{kind}")([variable.reference], [made])
 
     def _drive(self, time: float) -> None:
-        self._set({name: signal.at(time) for name, signal in self._objective.signals.items()})
+        self._set({name: signal.at(time) for name, signal in self._simulation.signals.items()})
 
     def _read(self) -> list[float]:
         found = []
-        for output in self._objective.taken:
+        for output in self._simulation.taken:
             kind = output.variable.type
             if kind == "Enumeration":
-                kind = "Integer" if self._objective.description.major == 2 else "Int64"
+                kind = "Integer" if self._simulation.description.major == 2 else "Int64"
             found.append(float(getattr(self._fmu, f"get{kind}")([output.variable.reference])[0]))
         return found
 
@@ -199,10 +246,10 @@ class FMUModel(Model):
         return float({"last": values[-1], "max": values.max(), "min": values.min()}[output.at])
 
     def _value(self, outputs: dict[str, Any]) -> Any:
-        objective = self._objective
-        if callable(objective.value):
-            return objective.value(**outputs)
-        if not objective.formula:
+        simulation = self._simulation
+        if callable(simulation.value):
+            return simulation.value(**outputs)
+        if not simulation.formula:
             return next(iter(outputs.values()))
-        values = [as_value(expression(outputs)) for expression in objective.formula]
-        return values[0] if isinstance(objective.value, str) else np.concatenate([np.ravel(v) for v in values])
+        values = [as_value(expression(outputs)) for expression in simulation.formula]
+        return values[0] if isinstance(simulation.value, str) else np.concatenate([np.ravel(v) for v in values])

@@ -24,6 +24,7 @@ from distfd.objectives.fmu.description import (
     Variable,
     read_description,
 )
+from distfd.objectives.fmu.model import FMUModel, FMUOutput, Simulation
 from distfd.objectives.fmu.signals import Signal, make_signal, read_series
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from distfd.objectives.command.expression import Expression
-    from distfd.objectives.fmu.model import FMUModel
 
 AT = ("last", "max", "min", "mean")
 _POINTS = 500
@@ -41,17 +41,6 @@ _MOST_POINTS = 10_000_000
 """Communication points of a simulation: more than that are a mistake in the step or a time."""
 _NEAR = 1e-6
 """Of a communication step, within which a time is a communication point."""
-
-
-@dataclass(frozen=True, eq=False)
-class FMUOutput:
-    """One output: a variable, and what is taken of its course."""
-
-    name: str
-    variable: Variable
-    at: str
-    times: NDArray[np.float64] | None = None
-    measured: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -371,9 +360,25 @@ class FMUObjective(Objective):
 
     def make(self) -> FMUModel:
         """The live J; call it once in each worker process."""
-        from distfd.objectives.fmu.model import FMUModel
-
-        return FMUModel(self)
+        return FMUModel(
+            Simulation(
+                file=Path(self.file),
+                digest=self.digest,
+                description=self.description,
+                start_time=float(self.start_time or 0),
+                stop_time=float(self.stop_time or 0),
+                tolerance=self.tolerance,
+                grid=self.grid(),
+                signals=self.signals,
+                start=self.start,
+                parameters=self.parameters,
+                taken=self.taken,
+                value=self.value,
+                formula=self.formula,
+                reset=self.reset,
+                logging=self.logging,
+            )
+        )
 
 
 def _finite(key: str, value: Any) -> float:
