@@ -29,7 +29,7 @@ BAD: list[tuple[str, str, str]] = [
         "3:1",
         "exactly one of parameters and x0 is allowed, and x0 is given too",
     ),
-    ("x0: [1]\nobjective: {}\n", "2:1", "objective: exactly one of python, simulator and command is needed"),
+    ("x0: [1]\nobjective: {}\n", "2:1", "objective: exactly one of python, simulator, command and fmu is needed"),
     (
         "x0: [1]\nobjective: {python: m:f, simulator: m:S}\n",
         "2:26",

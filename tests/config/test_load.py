@@ -304,7 +304,7 @@ def test_the_schema_knows_the_keys_as_yaml_has_them() -> None:
     assert set(schema["properties"]) >= {"task", "objective", "parameters", "x0", "bounds", "output"}
     assert {"json", "csv"} <= set(schema["$defs"]["Output"]["properties"])
     choice = schema["$defs"]["Objective"]["oneOf"]
-    assert [one["required"] for one in choice] == [["python"], ["simulator"], ["command"]]
+    assert [one["required"] for one in choice] == [["python"], ["simulator"], ["command"], ["fmu"]]
     assert schema["$defs"]["Derivative"]["properties"]["scheme"]["description"] == "The finite-difference scheme."
 
 
