@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     )
     from distfd.evaluation.derivative_future import Pending
     from distfd.evaluation.evaluator import Evaluator
-    from distfd.executors.ray.executor import RayExecutor
+    from distfd.executors.ray.executor import RayExecutor, shutdown
     from distfd.executors.serial import SerialExecutor
     from distfd.integrations.scipy_derivative import approx_derivative
     from distfd.objectives.command.objective import CommandObjective
@@ -93,6 +93,7 @@ _HOMES = {
     "least_squares": "distfd.optimization.minimize",
     "minimize": "distfd.optimization.minimize",
     "noise_level": "distfd.evaluation.api",
+    "shutdown": "distfd.executors.ray.executor",
     "step_sweep": "distfd.checks.derivative_check",
     "value_and_gradient": "distfd.evaluation.api",
 }
@@ -139,6 +140,7 @@ __all__ = [
     "least_squares",
     "minimize",
     "noise_level",
+    "shutdown",
     "step_sweep",
     "value_and_gradient",
 ]

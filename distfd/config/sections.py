@@ -328,6 +328,8 @@ class Cluster(Section):
     """Begin nothing that cannot be done so long before the end of the Slurm job, or of max_wall_time; then stop."""
     max_wall_time: Annotated[Duration, Field(gt=0)] | None = None
     """Seconds, or text such as 8h, that this session of the run may take; it ends as interrupted, and resumes."""
+    keep_idle: Annotated[Duration, Field(ge=0)] = 30.0
+    """Seconds, or text such as 5min, for which a function's idle workers stay for the process's next use; 0: never."""
     runtime_env: Environment = Field(default={})
     """Ray's, for the workers: env_vars, pip, uv, working_dir, py_modules ... (all but env_vars need ray[default])."""
 

@@ -204,6 +204,7 @@ def make_executor(config: Config, *, show_output: bool = False) -> Executor:
         stop_before=cluster.stop_before,
         max_wall_time=cluster.max_wall_time,
         show_output=show_output,
+        keep_idle=cluster.keep_idle,
         resources=config.resources.model_dump(),
     )
 

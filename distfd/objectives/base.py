@@ -56,6 +56,11 @@ class Objective(ABC):
         return there
 
     @property
+    def leaves_process_clean(self) -> bool:
+        """Whether the process in which J was live may go on with another J, as nothing of this one stays in it."""
+        return False
+
+    @property
     def limits_itself(self) -> bool:
         """Whether ``Model.evaluate`` ends itself at its timeout; if not, the executor ends its process."""
         return False

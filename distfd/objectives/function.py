@@ -47,6 +47,11 @@ class PythonObjective(Objective):
         """The function and its arguments."""
         return self.fun, self.args, self.kwargs
 
+    @property
+    def leaves_process_clean(self) -> bool:
+        """Whether another J may be called where this one was: what it is made of travels anew for each."""
+        return True
+
     def fingerprint(self) -> str | None:
         """Digest of the function, what it refers to, and its arguments."""
         found = fingerprint((self.fun, self.args, dict(self.kwargs)), version=self.version)

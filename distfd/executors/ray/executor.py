@@ -6,9 +6,11 @@ a second one may wait behind the first. Ray's own retries are off: the scheduler
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self
 
 from distfd.core.errors import ClusterLostError, InputError
 from distfd.executors.base import Executor
@@ -17,22 +19,25 @@ from distfd.executors.ray.connection import connection, forked, is_private, join
 from distfd.executors.ray.disconnect import leave
 from distfd.executors.ray.elastic_slots import ClusterCapacity, ElasticSlots
 from distfd.executors.ray.nodes import Nodes
-from distfd.executors.ray.options import ClusterOptions
+from distfd.executors.ray.options import KEEP_IDLE, ClusterOptions, as_keep_idle
+from distfd.executors.ray.pickling import pickled_bytes
 from distfd.executors.ray.placement_groups import PlacementGroups
 from distfd.executors.ray.resources import Resources, count_slots, live_nodes, make_resources
 from distfd.executors.ray.slot_registry import Capacity, Fixed, LocalShare, SlotRegistry
 from distfd.executors.ray.slots import Slots
+from distfd.executors.ray.warm_workers import ParkedWorkers, WarmWorkers
 from distfd.executors.ray.worker_start import WorkerStarter
 from distfd.workers.time_limit import find_time_limit
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Hashable, Mapping, Sequence
 
     from distfd.objectives.base import Objective
     from distfd.workers.messages import Chunk, Report, SlotStarting, SlotUp
     from distfd.workers.time_limit import TimeLimit
 
 _registry = SlotRegistry()
+_warm = WarmWorkers(_registry)
 
 
 class RayExecutor(Executor):
@@ -65,6 +70,12 @@ class RayExecutor(Executor):
         those of the nodes it may run on.
     show_output : bool
         Whether what J prints is printed here too; Ray's log files have it in any case.
+    keep_idle : float or str
+        Seconds, or a text such as "5min", for which the workers of a function stay after a call has ended, for the next
+        one with the same or another J; 0 ends them at once. They make room as soon as another executor of this process,
+        or something else on the cluster, waits for it, and end with `distfd.shutdown`, with the block of a ``with`` of
+        this executor, and with the process. Those that have GPUs or custom resources, span nodes, or hold a simulator
+        end with the call.
     **needs
         ``num_gpus``, ``memory``, ``custom``, ``nodes`` and ``labels`` may also be given here, for short.
 
@@ -86,23 +97,38 @@ class RayExecutor(Executor):
         runtime_env: Mapping[str, Any] | None = None,
         resources: Resources | Mapping[str, Any] | None = None,
         show_output: bool = True,
+        keep_idle: float | str = KEEP_IDLE,
         **needs: Any,
     ) -> None:
         self._options = ClusterOptions(address, num_cpus, max_slots, request_slots, runtime_env or {})
         self._time_limit = find_time_limit(stop_before, max_wall_time)
         self._show_output = show_output
+        self._keep_idle = as_keep_idle(keep_idle)
         self._resources = (
             resources if isinstance(resources, Resources) else make_resources({**(resources or {}), **needs})
         )
         self._objective: Objective | None = None
+        self._kept: Hashable | None = None
+        """Under which key workers were parked last."""
         self._slots: Slots | None = None
         self._cluster: str | None = None
+        self._share: LocalShare | None = None
         self._places = PlacementGroups(self._resources)
         self._nodes: Nodes | None = None
         self._driven = threading.RLock()
         """Held while the slots are asked what they have done."""
         self._stash: list[Report] = []
         """What they had done when another session asked."""
+
+    def __enter__(self) -> Self:
+        """The executor itself, for any number of calls; its workers end with the block."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End all workers, and those that stayed for the next call."""
+        self._end()
+        if self._kept is not None and not forked():
+            _warm.end(self._kept)
 
     @property
     def has_own_processes(self) -> bool:
@@ -144,6 +170,8 @@ class RayExecutor(Executor):
         """
         if ray_worker.inside:
             raise InputError("the ray executor cannot be used inside an evaluation; use executor='serial' there")
+        if forked():
+            join(None, None)  # refuses; and the lock may be the parent's
         with _registry.opening:
             return self._open(objective)
 
@@ -152,15 +180,22 @@ class RayExecutor(Executor):
         options = self._options
         join(options.address, options.num_cpus, runtime_env=options.runtime_env, show_output=self._show_output)
         cluster = connection()
+        taken = self._take_warm(objective, cluster)
         _registry.make_room(self)
         _registry.begin(self, cluster)
+        if taken and self._slots is not None and self._nodes is not None:
+            with self._nodes.explained():
+                if self._slots.renew(objective, anew=True):
+                    self._objective = objective
+                    return self._slots.known
+            self._end()
         if self._slots and self._nodes is not None and self._cluster == cluster:
             with self._nodes.explained():
                 if self._objective is objective or self._slots.renew(objective):
                     self._objective = objective
                     return self._slots.known
         if self._cluster == cluster:
-            self.close()
+            self._end()
         self._forget()
         _registry.begin(self, cluster)
         self._nodes = nodes = Nodes(private=is_private(cluster))
@@ -176,10 +211,10 @@ class RayExecutor(Executor):
             most = count_slots(self._resources, live_nodes(), self._options.max_slots)
             capacity: Capacity = Fixed(most)
         else:
-            census = ClusterCapacity(self._resources, self._options, self._connected)
+            census = ClusterCapacity(self._resources, self._options, partial(_connected_to, self._cluster))
             census.start()
             capacity = census
-        share = LocalShare(_registry, self, capacity)
+        self._share = share = LocalShare(_registry, self, capacity)
         resizing, count = ElasticSlots(share), share.target
         env = worker_environment(self._options.runtime_env)
         make = WorkerStarter(objective, self._resources, self._places, runtime_env=env, private=nodes.private)
@@ -242,15 +277,86 @@ class RayExecutor(Executor):
         _registry.rest(self)
 
     def close(self) -> None:
-        """End all workers; the cluster stays, for the next call of this process."""
-        # Another thread may be at the point of having it lend slots.
-        with _registry.opening, self._driven:
-            self._close()
-
-    def _close(self) -> None:
+        """Give every slot back; idle workers stay for the next call (``keep_idle``), as the cluster does."""
         if forked():
             self._slots = self._objective = self._nodes = None  # they are the parent's
             return
+        # Another thread may be at the point of having it lend slots.
+        with _registry.opening, self._driven:
+            if not self._park():
+                self._close()
+
+    def _end(self) -> None:
+        """End all workers; the cluster stays, for the next call of this process."""
+        if forked():
+            self._slots = self._objective = self._nodes = None  # they are the parent's
+            return
+        with _registry.opening, self._driven:
+            self._close()
+
+    def _key(self, objective: Objective, cluster: str) -> Hashable:
+        """What another executor must have in common with this one to go on with its workers."""
+        options = self._options
+        return (
+            cluster,
+            pickled_bytes((self._resources, sorted(options.runtime_env.items()))),
+            (options.address, options.num_cpus, options.max_slots),
+            self._show_output,
+            type(objective),
+            objective.surroundings is None,
+            tuple(sys.path),
+        )
+
+    def _stays(self, objective: Objective) -> bool:
+        """Whether workers may stay after J."""
+        needs = self._resources
+        plain = needs.nodes == 1 and not needs.num_gpus and not needs.custom
+        return plain and self._options.request_slots is None and objective.leaves_process_clean
+
+    def _take_warm(self, objective: Objective, cluster: str) -> bool:
+        """Take the workers that an executor like this one has left; whether there are any."""
+        if (self._slots is not None and self._cluster == cluster) or not self._keep_idle or not self._stays(objective):
+            return False
+        parked = _warm.take(self._key(objective, cluster), cluster)
+        if parked is None:
+            return False
+        self._forget()
+        if not parked.slots.check_parked():
+            parked.close()
+            return False
+        self._slots, self._nodes, self._places = parked.slots, parked.nodes, parked.places
+        self._cluster, self._share = parked.cluster, parked.share
+        self._share.hand_to(self)
+        return True
+
+    def _park(self) -> bool:
+        """Leave idle workers to the next call; whether there are any."""
+        objective, slots, nodes, share, cluster = (
+            self._objective,
+            self._slots,
+            self._nodes,
+            self._share,
+            self._cluster,
+        )
+        if objective is None or slots is None or nodes is None or share is None or cluster is None:
+            return False
+        if not self._keep_idle or not self._stays(objective) or nodes.lost or nodes.doubted or not self._connected():
+            return False
+        try:
+            if not slots.park():
+                return False
+        except Exception:  # the cluster may be about to be lost
+            return False
+        self._kept = self._key(objective, cluster)
+        until = time.monotonic() + self._keep_idle
+        parked = ParkedWorkers(self._kept, cluster, slots, nodes, self._places, share, until)
+        self._places = PlacementGroups(self._resources)
+        _registry.end(self)
+        self._stash, self._slots, self._objective, self._nodes, self._share = [], None, None, None, None
+        _warm.park(parked, self._keep_idle)
+        return True
+
+    def _close(self) -> None:
         connected = self._nodes is not None and self._connected()
         if self._nodes is not None and self._nodes.lost:
             if connected:
@@ -276,9 +382,7 @@ class RayExecutor(Executor):
                 nodes.check()
 
     def _connected(self) -> bool:
-        import ray
-
-        return bool(ray.is_initialized()) and connection() == self._cluster
+        return _connected_to(self._cluster)
 
     def _forget(self) -> None:
         _registry.end(self)
@@ -289,3 +393,24 @@ class RayExecutor(Executor):
         if self._nodes is not None:
             self._nodes.stop()
         self._nodes = None
+
+
+def _connected_to(cluster: str | None) -> bool:
+    import ray
+
+    return bool(ray.is_initialized()) and connection() == cluster
+
+
+def shutdown() -> None:
+    """End the workers that stay for the next call, and the private Ray cluster that distfd started in this process.
+
+    A cluster that the caller connected to, or that was joined, is left as it is. The next call starts what it needs.
+    """
+    if "ray" not in sys.modules or forked():
+        return
+    import ray
+
+    with _registry.opening:
+        _warm.end()
+        if ray.is_initialized() and is_private(connection()):
+            ray.shutdown()

@@ -118,6 +118,10 @@ class Nodes:
         """Whether a slot's process is there for certain, told without a word to it: those on this machine are seen."""
         return slot in self._near and _runs(self._near[slot])
 
+    def misses(self, slot: int) -> bool:
+        """Whether a slot's process was on this machine and is gone, where there is a /proc to tell it."""
+        return slot in self._near and Path("/proc/self/stat").exists() and not _runs(self._near[slot])
+
     def gone(self, slot: int) -> bool:
         """Ask now whether a slot's node is gone: of a worker that has died, that tells whose fault it was."""
         return slot in self._at and self._watch.gone(self._at[slot])

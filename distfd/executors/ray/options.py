@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from distfd.core.errors import InputError
+from distfd.core.quantities import seconds
 from distfd.core.validation import is_number
 
 RUNTIME_ENV = ("env_vars", "working_dir", "py_modules", "pip", "uv", "conda", "excludes", "config", "py_executable")
 """Keys of Ray's runtime environments that make sense for workers."""
+
+KEEP_IDLE = 30.0
+"""Seconds for which idle workers stay for the next call: a person at a notebook thinks that long."""
+_LONGEST = 1e9
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,25 @@ class ClusterOptions:
             raise InputError(f"address: must be text or None (was {self.address!r})")
         check_growth(self.address, self.max_slots, self.request_slots)
         check_runtime_env(self.runtime_env)
+
+
+def as_keep_idle(given: float | str) -> float:
+    """Seconds for which idle workers stay; the text says them in other units.
+
+    Raises
+    ------
+    InputError
+        If it is no such duration.
+    """
+    value: Any = given
+    if isinstance(given, str):
+        with contextlib.suppress(ValueError):
+            value = seconds(given)
+    if not is_number(value) or not 0 <= value <= _LONGEST:
+        raise InputError(
+            f"keep_idle: must be a number of seconds, 0 for never, or text such as 30s, 10min (was {given!r})"
+        )
+    return float(value)
 
 
 def check_growth(address: str | None, max_slots: int | None, request_slots: int | None) -> None:

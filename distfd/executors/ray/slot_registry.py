@@ -10,6 +10,7 @@ next, until another wants their place.
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import time
 from dataclasses import dataclass
@@ -108,6 +109,11 @@ class SlotRegistry:
         with self._lock:
             if (known := self._of.get(holder)) is not None:
                 known.in_wave, known.since = False, time.monotonic()
+
+    def park(self, holder: Holder, cluster: str) -> None:
+        """It has slots that nobody uses, for whoever comes next: it is closed as soon as another wants their place."""
+        with self._lock:
+            self._of[holder] = _Standing(cluster, in_wave=False, since=-math.inf, driven=-math.inf)
 
     def end(self, holder: Holder) -> None:
         """It has given its slots back."""
@@ -221,6 +227,10 @@ class LocalShare:
             return self._cluster.target
         # On a cluster that was joined each of them counts as a driver, and a driver has one slot at least.
         return self._registry.share(self._holder, min(self._cluster.capacity, n * self._cluster.target))
+
+    def hand_to(self, holder: Holder) -> None:
+        """From now on these are the slots of another executor."""
+        self._holder = holder
 
     def stop(self) -> bool:
         """Look no more; whether no look is under way."""

@@ -20,7 +20,7 @@ from distfd.executors.ray.failures import (
     node_lost,
 )
 from distfd.executors.ray.module_state import Differing
-from distfd.executors.ray.worker import Refusal, unpacked_reply
+from distfd.executors.ray.worker import Refusal, Stale, unpacked_reply
 from distfd.workers.messages import CallChunk, ChunkDone, SlotLost, SlotStarting, SlotUp
 from distfd.workers.recycle import RECYCLED
 
@@ -86,6 +86,8 @@ class Slots:
         self._calls: dict[Any, Call] = {}
         self._asked: dict[int, Call] = {}
         """Calls that hold chunks back, by slot."""
+        self._released: dict[Any, int] = {}
+        """Answers that workers owe since they were parked: whether they are fit for another J."""
         self._worn: set[int] = set()
         self._heard: dict[int, float] = {}
         self._parcels = ChunkSerializer(nodes.assure)
@@ -131,12 +133,74 @@ class Slots:
             self._function = self._make.function(chunk)
         return self._function
 
-    def renew(self, objective: Objective) -> bool:
-        """Have the workers go on with another objective; False where others have to be started for it."""
+    def renew(self, objective: Objective, *, anew: bool = False) -> bool:
+        """Have the workers go on with another objective; False where others have to be started for it.
+
+        Parameters
+        ----------
+        anew : bool
+            Whether J is made anew even if it is the one that they have.
+        """
         adopts = self._make.renew(objective)
-        for slot in self._actors if adopts else ():
+        if adopts is None:
+            return False
+        for slot in self._actors if adopts or anew else ():
             self._adopt(slot)
-        return adopts is not None
+        self._released = {}
+        return True
+
+    def park(self) -> int:
+        """End the workers that are not idle and sound; the others forget J. How many are left."""
+        owing = {call.slot for call in self._calls.values() if call.chunk is not None}
+        for slot in {*owing, *self._asked, *self._worn, *self._missing()}:
+            self._drop(slot)
+        self._function = None
+        self._learned.clear()
+        self._released = {actor.release.remote(): slot for slot, actor in self._actors.items()}
+        self._make.release()
+        return len(self._actors)
+
+    def check_parked(self) -> int:
+        """Drop the workers that have died since they were parked, or are unfit for another J; how many are left."""
+        import ray
+
+        ready, _ = ray.wait(list(self._calls), num_returns=len(self._calls), timeout=0) if self._calls else ([], [])
+        for ref in ready:
+            if ref in self._calls:
+                try:
+                    ray.get(ref)
+                except Exception:  # whatever it was, the next J is not to be blamed for it
+                    self._drop(self._calls[ref].slot)
+        released, _ = (
+            ray.wait(list(self._released), num_returns=len(self._released), timeout=0) if self._released else ([], [])
+        )
+        for ref in released:
+            slot = self._released.pop(ref)
+            with contextlib.suppress(Exception):  # it has died
+                if ray.get(ref):
+                    continue
+            if slot in self._actors:
+                self._drop(slot)
+        for slot in self._missing():
+            self._drop(slot)
+        return len(self._actors)
+
+    def _missing(self) -> list[int]:
+        """Those on this machine whose processes are gone."""
+        return [slot for slot in self._actors if self._nodes.misses(slot)]
+
+    def _drop(self, slot: int) -> None:
+        """End a worker, without another in its place."""
+        self._give_up(slot)
+        if self._places is not None:
+            self._places.free(slot)
+        self._heard.pop(slot, None)
+        del self._actors[slot]
+
+    def end(self) -> None:
+        """End all workers at once."""
+        for slot in self._actors:
+            self._end(slot)
 
     def _adopt(self, slot: int) -> None:
         up = self._up.pop(slot, None)
@@ -270,7 +334,7 @@ class Slots:
             self.kill(call.slot)  # it may live on where only the call failed
             return SlotLost(call.slot, failure, shared=failure.text == OUT_OF_MEMORY)
         self._heard[call.slot] = time.monotonic()
-        if isinstance(result, (Refusal, Differing)):
+        if isinstance(result, (Refusal, Stale, Differing)):
             self._answer(call, result)
             return None
         if call.held:
@@ -286,10 +350,13 @@ class Slots:
         # Untouched points are not handed back, or they would go to the same process again.
         return ChunkDone(call.slot, call.chunk, batch) if len(batch) else None
 
-    def _answer(self, call: Call, found: Refusal | Differing) -> None:
+    def _answer(self, call: Call, found: Refusal | Stale | Differing) -> None:
         """A worker says that J is not there what it is here."""
         if isinstance(found, Refusal):
             raise InputError(found.text)
+        if isinstance(found, Stale):
+            self.kill(call.slot)
+            return
         if call.by is not None:  # or another J has been sent since
             self._calls[self._actors[call.slot].amend.remote(call.by.amendment(found))] = call
 

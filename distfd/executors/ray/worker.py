@@ -18,6 +18,7 @@ import numpy as np
 from distfd.core.errors import InputError
 from distfd.core.points import Points
 from distfd.executors.ray.function_calls import RemoteFunction, packed_calls, unpacked_returns
+from distfd.executors.ray.imported_files import ImportedFiles
 from distfd.executors.ray.module_state import Amendment, Differing, amend, differing, import_modules
 from distfd.executors.ray.pickling import pickled_bytes
 from distfd.executors.ray.placement_groups import publish_hosts
@@ -82,6 +83,14 @@ class Refusal:
     text: str
 
 
+@dataclass(frozen=True)
+class Stale:
+    """A worker's answer that it is not fit for another J, and another worker is to be started.
+
+    It has imported modules whose files have been edited since, or J has left threads or programs running.
+    """
+
+
 Here: TypeAlias = tuple[str, int, str, str]
 """That a process is there: host, process id, Ray's id of the node, and the file that J's prints go to."""
 
@@ -133,6 +142,7 @@ class RayWorker:
         self._around = SurroundingsSetter()
         self._taught: PickledObjective | RemoteFunction = objective
         self._function: RemoteFunction | None = None
+        self._files = ImportedFiles()
         if luggage is not None:
             if not luggage.near:
                 _leave_children_to_the_reaper()
@@ -141,6 +151,7 @@ class RayWorker:
         # could mean another module here than there.
         sys.path[:] = [*paths, *(path for path in sys.path if path not in paths)]
         self._worker = Worker(replace(objective, places=self._places), slot, own_process=True)
+        self._files.note_helpers()
 
     def here(self) -> Here:
         """That this process is there."""
@@ -152,8 +163,20 @@ class RayWorker:
         """Make J ready, and the way to it, and say so."""
         return self._made_ready()
 
-    def adopt(self, objective: PickledObjective, luggage: ShippedCode | None = None) -> Here | Differing | Refusal:
+    def release(self) -> bool:
+        """End J and forget it; whether it has left nothing that runs, so that `adopt` may bring the next one."""
+        self._worker.close()
+        self._taught, self._function = PickledObjective(b""), None
+        self._worker = Worker(self._taught, self._slot, own_process=True)
+        self._files.look()
+        return not self._files.left_behind
+
+    def adopt(
+        self, objective: PickledObjective, luggage: ShippedCode | None = None
+    ) -> Here | Differing | Refusal | Stale:
         """Go on with another J."""
+        if self._files.edited() or self._files.left_behind:
+            return Stale()
         if luggage is not None:
             _, self._places = luggage.unpacked([])
         self._worker.close()

@@ -76,6 +76,7 @@ class WorkerStarter:
             "max_task_retries": 0,
         }
         self._changed: set[Member] = set()
+        self._shared: Any = None
         self._code = packed_code(objective, near=private)
         self._luggage = _sent(self._code)
         self._paths = [str(Path(path).resolve()) for path in sys.path]
@@ -106,6 +107,12 @@ class WorkerStarter:
     def adopt(self, worker: Any) -> Any:
         """Have a worker that runs go on with the objective as it is now; the reference to its answer."""
         return worker.adopt.remote(self._shared, self._luggage)
+
+    def release(self) -> None:
+        """Forget the objective: what it holds may be large, and workers are to go on with another."""
+        self._pickled, self._digest = PickledObjective(b""), b""
+        self._shared = None
+        self._changes = ModuleChanges((), None, self._changed)
 
     def _take(self, objective: Objective) -> None:
 

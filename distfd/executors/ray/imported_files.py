@@ -1,0 +1,79 @@
+"""In a worker: which of the user's modules it has imported, and whether their files have been edited since.
+
+The driver sees to the modules that it has loaded itself. J may import others when it is called, and those are known
+here alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import sysconfig
+import threading
+import time
+from pathlib import Path
+from typing import TypeAlias
+
+_Signature: TypeAlias = tuple[int, int, int]
+"""Time of change in nanoseconds, size in bytes, number in the file system."""
+
+
+class ImportedFiles:
+    """The files of all modules of this process that are neither installed nor Python's own nor distfd's."""
+
+    def __init__(self) -> None:
+        self._born = time.time_ns()
+        self._seen: set[str] = set()
+        self._files: dict[str, _Signature | None] = {}
+        roots = {sys.prefix, sys.base_prefix, *(sysconfig.get_path(each) for each in ("stdlib", "platlib"))}
+        self._installed = tuple({str(Path(place).resolve()) for place in roots} | roots)
+
+    def note_helpers(self) -> None:
+        """Take the threads and child processes that there are now for this worker's own."""
+        self._threads, self._children = set(threading.enumerate()), _children()
+
+    @property
+    def left_behind(self) -> bool:
+        """Whether J has left threads or child processes running, which would go on beside the next J."""
+        return bool(set(threading.enumerate()) - self._threads or _children() - self._children)
+
+    def look(self) -> None:
+        """Take in the modules that have been imported since the last look."""
+        for name in sys.modules.keys() - self._seen:
+            self._seen.add(name)
+            file = getattr(sys.modules.get(name), "__file__", None)
+            if not isinstance(file, str) or name.partition(".")[0] == "distfd" or file.startswith(self._installed):
+                continue
+            if not {"site-packages", "dist-packages"} & set(Path(file).parts):
+                self._files[file] = _signature(file)
+
+    def edited(self) -> bool:
+        """Whether a file is another than it was, or may have been when it was read: then its module may be stale."""
+        self.look()
+        return any(now is None or now != then or now[0] > self._born for now, then in self._now())
+
+    def _now(self) -> list[tuple[_Signature | None, _Signature | None]]:
+        return [(_signature(file), then) for file, then in self._files.items()]
+
+
+def _children() -> set[int]:
+    """Process ids, by proc_pid_task_children(5), which takes a fraction of a millisecond."""
+    found: set[int] = set()
+    try:
+        for task in os.listdir("/proc/self/task"):  # noqa: PTH208  # as above
+            with contextlib.suppress(FileNotFoundError), open(f"/proc/self/task/{task}/children") as file:  # noqa: PTH123
+                found.update(map(int, file.read().split()))
+    except OSError:
+        import psutil
+
+        found = {child.pid for child in psutil.Process().children()}
+    return found
+
+
+def _signature(file: str) -> _Signature | None:
+    try:
+        found = os.stat(file)  # noqa: PTH116  # a path object for each would cost more than the look
+    except OSError:
+        return None
+    return found.st_ctime_ns, found.st_size, found.st_ino

@@ -1,0 +1,228 @@
+"""Workers that stay for the next call: a session that closes parks them here, and the next one adopts them.
+
+Parked workers belong to nobody. They end as soon as another executor of this process wants their place, when something
+else on the cluster waits for room, after an idle time, and when the process leaves Ray. Only sound, idle workers of a J
+that is a function are parked; those that adopt them make J anew, so that no call sees what an earlier one has left.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import logging
+import os
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from distfd.executors.ray.connection import connection, forked
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    from distfd.executors.ray.nodes import Nodes
+    from distfd.executors.ray.placement_groups import PlacementGroups
+    from distfd.executors.ray.slot_registry import LocalShare, SlotRegistry
+    from distfd.executors.ray.slots import Slots
+
+_LOOK = 0.5
+"""Seconds between two looks for what else on the cluster waits for room; such a look takes some milliseconds."""
+
+_log = logging.getLogger("distfd")
+
+
+@dataclass(eq=False)
+class ParkedWorkers:
+    """The workers of a session that has ended, with all that the next one needs to go on with them.
+
+    Attributes
+    ----------
+    key : hashable
+        What an executor must have in common with the one that parked them.
+    cluster : str
+        The connection by which they were started.
+    until : float
+        When they end, by time.monotonic().
+    """
+
+    key: Hashable
+    cluster: str
+    slots: Slots
+    nodes: Nodes
+    places: PlacementGroups
+    share: LocalShare
+    until: float
+
+    @property
+    def connected(self) -> bool:
+        """Whether this process still has the connection by which they were started."""
+        import ray
+
+        return bool(ray.is_initialized()) and connection() == self.cluster
+
+    def close(self) -> None:
+        """End them."""
+        if not forked() and not self.nodes.lost and self.connected:
+            with contextlib.suppress(Exception):  # whoever uses the cluster next finds out what is the matter with it
+                self.slots.end()
+                self.places.free()
+        self.forget()
+
+    def forget(self) -> None:
+        """Look after them no more, without a word to them."""
+        self.slots.stop()
+        self.nodes.stop()
+
+    def lend(self) -> None:
+        """Nothing: they are all given back at once."""
+
+
+class WarmWorkers:
+    """All workers that this process keeps for its next call.
+
+    Parameters
+    ----------
+    registry : SlotRegistry
+        Where those who want their place find them.
+    """
+
+    def __init__(self, registry: SlotRegistry) -> None:
+        self._registry = registry
+        self._parked: list[ParkedWorkers] = []
+        self._changed = threading.Condition()
+        """Guards the list, and tells the thread that ends idle workers of a change."""
+        self._thread: threading.Thread | None = None
+        self._told = self._registered = self._ending = False
+        self._pid = os.getpid()
+
+    def park(self, parked: ParkedWorkers, seconds: float) -> None:
+        """Keep workers for so many seconds, unless somebody wants them or their place before."""
+        self._registry.park(parked, parked.cluster)
+        with self._changed:
+            if not self._registered:
+                self._registered = True
+                atexit.register(self._at_exit)
+            self._parked.append(parked)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="distfd ends idle workers", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+        self._tell(len(parked.slots), seconds)
+
+    def take(self, key: Hashable, cluster: str) -> ParkedWorkers | None:
+        """Workers for an executor that has this key; they are no longer kept. Those of a lost connection are dropped.
+
+        The caller holds ``registry.opening``.
+        """
+        with self._changed:
+            stale = [each for each in self._parked if each.cluster != cluster or each.nodes.lost]
+            fitting = [each for each in self._parked if each.key == key and each not in stale]
+            found = max(fitting, key=lambda each: len(each.slots), default=None)
+            self._parked = [each for each in self._parked if each is not found and each not in stale]
+        for each in stale:
+            self._registry.end(each)
+            each.forget()
+        if found is not None:
+            self._registry.end(found)
+        return found
+
+    def end(self, key: Hashable | None = None) -> None:
+        """End the parked workers of executors that have this key, by default all."""
+        if forked():
+            return
+        with self._registry.opening:
+            with self._changed:
+                chosen = [each for each in self._parked if key is None or each.key == key]
+            for each in chosen:
+                self.close(each)
+
+    def close(self, parked: ParkedWorkers) -> None:
+        """End these workers; the caller holds ``registry.opening``."""
+        with self._changed:
+            if parked not in self._parked:
+                return  # they have been taken, or ended, meanwhile
+            self._parked.remove(parked)
+        self._registry.end(parked)
+        parked.close()
+
+    def __len__(self) -> int:
+        with self._changed:
+            return sum(len(each.slots) for each in self._parked)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                if not self._parked or self._ending:
+                    self._thread = None
+                    return
+                first = min(each.until for each in self._parked)
+                self._changed.wait(max(0.0, min(_LOOK, first - time.monotonic())))
+                if self._ending:
+                    self._thread = None
+                    return
+                parked, now = list(self._parked), time.monotonic()
+            if not parked:
+                continue
+            over = [each for each in parked if each.until <= now]
+            with contextlib.suppress(Exception):
+                if len(over) < len(parked) and parked[0].connected and _others_wait():
+                    over = parked
+            self._check(parked)
+            gone = [each for each in parked if each not in over and (each.nodes.lost or not len(each.slots))]
+            if over or gone:
+                with self._registry.opening:
+                    for each in [*over, *gone]:
+                        self.close(each)
+
+    def _check(self, parked: list[ParkedWorkers]) -> None:
+        """End the workers of these that are unfit for another J."""
+        with self._registry.opening:
+            for each in parked:
+                with self._changed:
+                    kept = each in self._parked
+                with contextlib.suppress(Exception):
+                    if kept and not each.nodes.lost and not each.nodes.doubted and each.connected:
+                        each.slots.check_parked()
+
+    def _at_exit(self) -> None:
+        """Leave Ray to end them, as it does when it disconnects; a thread that asks it something then would crash."""
+        if self._pid != os.getpid() or forked():
+            return
+        with self._changed:
+            self._ending = True
+            parked, self._parked = self._parked, []
+            thread = self._thread
+            self._changed.notify_all()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(2.0)
+        for each in parked:
+            each.forget()
+
+    def _tell(self, count: int, seconds: float) -> None:
+        if self._told:
+            return
+        self._told = True
+        by_hand = hasattr(sys, "ps1") or "ipykernel" in sys.modules
+        _log.log(
+            logging.WARNING if by_hand else logging.INFO,
+            "distfd keeps %d idle worker%s for the next call, for %g s; distfd.shutdown() ends them, and the cluster "
+            "that distfd started; RayExecutor(keep_idle=0) keeps none (this is told once)",
+            count,
+            "" if count == 1 else "s",
+            seconds,
+        )
+
+
+def _others_wait() -> bool:
+    """Whether tasks or actors on the cluster wait for room, as far as this can be seen."""
+    import ray
+
+    if ray.util.client.ray.is_connected():  # type: ignore[no-untyped-call]  # Ray lacks types
+        return False
+    from ray.autoscaler.v2.sdk import get_cluster_status
+
+    status: Any = get_cluster_status(ray.get_runtime_context().gcs_address)
+    demands = status.resource_demands
+    return bool(demands.ray_task_actor_demand or demands.placement_group_demand)
