@@ -181,6 +181,7 @@ class RayExecutor(Executor):
         join(options.address, options.num_cpus, runtime_env=options.runtime_env, show_output=self._show_output)
         cluster = connection()
         taken = self._take_warm(objective, cluster)
+        _warm.end()  # of executors that are not like this one
         _registry.make_room(self)
         _registry.begin(self, cluster)
         if taken and self._slots is not None and self._nodes is not None:
@@ -214,7 +215,7 @@ class RayExecutor(Executor):
             census = ClusterCapacity(self._resources, self._options, partial(_connected_to, self._cluster))
             census.start()
             capacity = census
-        self._share = share = LocalShare(_registry, self, capacity)
+        self._share = share = LocalShare(_registry, self, capacity, self._options.max_slots)
         resizing, count = ElasticSlots(share), share.target
         env = worker_environment(self._options.runtime_env)
         make = WorkerStarter(objective, self._resources, self._places, runtime_env=env, private=nodes.private)
@@ -322,7 +323,7 @@ class RayExecutor(Executor):
             return False
         self._forget()
         if not parked.slots.check_parked():
-            parked.close()
+            parked.end()
             return False
         self._slots, self._nodes, self._places = parked.slots, parked.nodes, parked.places
         self._cluster, self._share = parked.cluster, parked.share
@@ -349,9 +350,9 @@ class RayExecutor(Executor):
             return False
         self._kept = self._key(objective, cluster)
         until = time.monotonic() + self._keep_idle
+        _registry.end(self)
         parked = ParkedWorkers(self._kept, cluster, slots, nodes, self._places, share, until)
         self._places = PlacementGroups(self._resources)
-        _registry.end(self)
         self._stash, self._slots, self._objective, self._nodes, self._share = [], None, None, None, None
         _warm.park(parked, self._keep_idle)
         return True

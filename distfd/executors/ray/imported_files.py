@@ -40,9 +40,11 @@ class ImportedFiles:
 
     def look(self) -> None:
         """Take in the modules that have been imported since the last look."""
-        for name in sys.modules.keys() - self._seen:
+        for name in set(sys.modules) - self._seen:
             self._seen.add(name)
-            file = getattr(sys.modules.get(name), "__file__", None)
+            file = None
+            with contextlib.suppress(Exception):  # of a module that is imported once it is asked for something
+                file = getattr(sys.modules.get(name), "__file__", None)
             if not isinstance(file, str) or name.partition(".")[0] == "distfd" or file.startswith(self._installed):
                 continue
             if not {"site-packages", "dist-packages"} & set(Path(file).parts):

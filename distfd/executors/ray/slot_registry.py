@@ -211,8 +211,8 @@ class Fixed:
 class LocalShare:
     """Slots of one executor: what the cluster has for it, shared with the others of this process."""
 
-    def __init__(self, registry: SlotRegistry, holder: Holder, cluster: Capacity) -> None:
-        self._registry, self._holder, self._cluster = registry, holder, cluster
+    def __init__(self, registry: SlotRegistry, holder: Holder, cluster: Capacity, max_slots: int | None = None) -> None:
+        self._registry, self._holder, self._cluster, self._max_slots = registry, holder, cluster, max_slots
 
     @property
     def hopeless(self) -> str | None:
@@ -226,7 +226,8 @@ class LocalShare:
         if n < 2:
             return self._cluster.target
         # On a cluster that was joined each of them counts as a driver, and a driver has one slot at least.
-        return self._registry.share(self._holder, min(self._cluster.capacity, n * self._cluster.target))
+        share = self._registry.share(self._holder, min(self._cluster.capacity, n * self._cluster.target))
+        return share if self._max_slots is None else min(share, self._max_slots)
 
     def hand_to(self, holder: Holder) -> None:
         """From now on these are the slots of another executor."""

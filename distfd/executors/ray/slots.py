@@ -48,6 +48,8 @@ class Call:
     chunk: int | None = None
     ready: bool = False
     """Whether J is ready once it returns."""
+    adopts: bool = False
+    """Whether a worker that was idle goes on with another J."""
     by: WorkerStarter | RemoteCall | None = None
     """Who knows what the driver's J is, where a worker sees whether its own is the same."""
     held: list[Chunk] = field(default_factory=list)
@@ -211,7 +213,7 @@ class Slots:
             ref: replace(call, ready=False, by=None) if call.slot == slot and call.ready else call
             for ref, call in self._calls.items()
         }
-        self._calls[self._make.adopt(self._actors[slot])] = Call(slot, ready=True, by=self._make)
+        self._calls[self._make.adopt(self._actors[slot])] = Call(slot, ready=True, adopts=True, by=self._make)
 
     def wait(self, seconds: float) -> Sequence[Report]:
         """What the workers reported."""
@@ -377,4 +379,5 @@ class Slots:
             return failure
         if self._nodes.gone(call.slot):
             return node_lost(failure.detail)
-        return IDLE if call.held else failure
+        # A worker that is started for J in its place tells whether J was to blame.
+        return IDLE if call.held or call.adopts else failure

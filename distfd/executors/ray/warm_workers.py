@@ -54,6 +54,8 @@ class ParkedWorkers:
     places: PlacementGroups
     share: LocalShare
     until: float
+    pool: WarmWorkers | None = None
+    """Where they are parked."""
 
     @property
     def connected(self) -> bool:
@@ -63,7 +65,12 @@ class ParkedWorkers:
         return bool(ray.is_initialized()) and connection() == self.cluster
 
     def close(self) -> None:
-        """End them."""
+        """End them, unless somebody has taken them; the caller holds ``registry.opening``."""
+        if self.pool is not None:
+            self.pool.close(self)
+
+    def end(self) -> None:
+        """End them; they are parked no longer."""
         if not forked() and not self.nodes.lost and self.connected:
             with contextlib.suppress(Exception):  # whoever uses the cluster next finds out what is the matter with it
                 self.slots.end()
@@ -99,7 +106,7 @@ class WarmWorkers:
 
     def park(self, parked: ParkedWorkers, seconds: float) -> None:
         """Keep workers for so many seconds, unless somebody wants them or their place before."""
-        self._registry.park(parked, parked.cluster)
+        parked.pool = self
         with self._changed:
             if not self._registered:
                 self._registered = True
@@ -109,6 +116,7 @@ class WarmWorkers:
                 self._thread = threading.Thread(target=self._run, name="distfd ends idle workers", daemon=True)
                 self._thread.start()
             self._changed.notify()
+        self._registry.park(parked, parked.cluster)
         self._tell(len(parked.slots), seconds)
 
     def take(self, key: Hashable, cluster: str) -> ParkedWorkers | None:
@@ -145,7 +153,7 @@ class WarmWorkers:
                 return  # they have been taken, or ended, meanwhile
             self._parked.remove(parked)
         self._registry.end(parked)
-        parked.close()
+        parked.end()
 
     def __len__(self) -> int:
         with self._changed:
