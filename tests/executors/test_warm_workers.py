@@ -47,10 +47,6 @@ def one(**options: Any) -> distfd.RayExecutor:
     return distfd.RayExecutor(max_slots=1, **options)
 
 
-def _own_pid() -> int:
-    return os.getpid()
-
-
 def square(x: Any) -> float:
     return float(x @ x)
 
@@ -250,7 +246,11 @@ def test_another_executor_and_a_task_of_the_callers_get_their_place() -> None:
     assert len(_warm) > 0
     other = distfd.RayExecutor(num_cpus=None, show_output=False)
     pids(square, other, [2.0, 4.0])
-    task: Any = ray.remote(num_cpus=8)(_own_pid)
+
+    def own_pid() -> int:
+        return os.getpid()
+
+    task: Any = ray.remote(num_cpus=8)(own_pid)
     assert ray.get(task.remote(), timeout=60) > 0
     assert len(_warm) == 0
 
