@@ -329,7 +329,8 @@ class Cluster(Section):
     max_wall_time: Annotated[Duration, Field(gt=0)] | None = None
     """Seconds, or text such as 8h, that this session of the run may take; it ends as interrupted, and resumes."""
     keep_idle: Annotated[Duration, Field(ge=0)] = 30.0
-    """Seconds, or text such as 5min, for which a function's idle workers stay for the process's next use; 0: never."""
+    """Seconds, or text such as 5min, for which a function's idle workers stay for the next session of the process; 0:
+    never. They end with a command in any case."""
     runtime_env: Environment = Field(default={})
     """Ray's, for the workers: env_vars, pip, uv, working_dir, py_modules ... (all but env_vars need ray[default])."""
 

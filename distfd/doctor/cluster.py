@@ -22,7 +22,9 @@ _LONGEST_BELOW = 63
 _PROBE_SECONDS = 3.0
 
 
-def cluster_findings(address: str | None, environ: Mapping[str, str], home: Path) -> Iterator[Finding]:
+def cluster_findings(
+    address: str | None, environ: Mapping[str, str], home: Path, keep_idle: float = 30.0
+) -> Iterator[Finding]:
     """Where evaluations would run.
 
     Parameters
@@ -33,11 +35,14 @@ def cluster_findings(address: str | None, environ: Mapping[str, str], home: Path
         The environment.
     home : Path
         The user's, where Ray keeps its token.
+    keep_idle : float
+        Seconds for which workers stay: ``cluster.keep_idle`` of the configuration.
     """
     running = running_clusters()
     yield _which(address or environ.get("RAY_ADDRESS") or "local", running, by=_who_says(address, environ))
     yield _token(home / ".ray" / "auth_token", environ)
     yield _ports()
+    yield stay_finding(list(worker_memory().values()), keep_idle)
     yield _sockets(Path(environ.get("RAY_TMPDIR") or tempfile.gettempdir()) / "ray")
 
 
@@ -53,6 +58,38 @@ def running_clusters() -> list[str]:
             port = options.get("gcs_server_port", "0")
             found.append(f"{options['node-ip-address']}:{port}" if port != "0" else f"{options['node-ip-address']}")
     return sorted(set(found))
+
+
+def worker_memory() -> dict[int, int]:
+    """Bytes of resident memory of this user's workers on this machine, by process id: Ray names them so."""
+    import psutil
+
+    found = {}
+    for process in psutil.process_iter(["cmdline", "uids", "memory_info"]):
+        title, memory = "".join((process.info["cmdline"] or ())[:1]), process.info["memory_info"]
+        if title.startswith("ray::RayWorker") and process.info["uids"].real == os.getuid() and memory is not None:
+            found[process.pid] = memory.rss
+    return found
+
+
+def stay_finding(memory: list[int], keep_idle: float) -> Finding:
+    """What stays between two calls, and what of it is there now.
+
+    Parameters
+    ----------
+    memory : list of int
+        Bytes of each worker on this machine.
+    keep_idle : float
+        Seconds for which workers stay.
+    """
+    held = f", which hold {sum(memory) / 2**20:.0f} MiB" if memory else ""
+    now = f"{len(memory)} of yours on this machine now{held}, at work or idle"
+    if not keep_idle:
+        rule = "none stays after a call (keep_idle: 0)"
+    else:
+        rule = f"in Python a function's workers stay {keep_idle:g} s for the next call (keep_idle)"
+    ends = "distfd.shutdown() or the end of the process ends them and the private cluster; a command leaves none"
+    return Finding("workers", f"{now}; {rule}; {ends}")
 
 
 def _who_says(address: str | None, environ: Mapping[str, str]) -> str:

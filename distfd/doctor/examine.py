@@ -12,6 +12,7 @@ from distfd.doctor.finding import Finding
 from distfd.doctor.machine import machine_findings
 from distfd.doctor.software import software_findings
 from distfd.doctor.storage import storage_findings
+from distfd.executors.ray.options import KEEP_IDLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,7 +33,12 @@ def examine(config: Config | None = None) -> list[Finding]:
     looks: list[Callable[[], Iterator[Finding]]] = [
         lambda: software_findings([] if config is None else _programs(config)),
         lambda: machine_findings(None if cluster is None else cluster.num_cpus, os.environ),
-        lambda: cluster_findings(None if cluster is None else cluster.address, os.environ, at_home("~")),
+        lambda: cluster_findings(
+            None if cluster is None else cluster.address,
+            os.environ,
+            at_home("~"),
+            KEEP_IDLE if cluster is None else cluster.keep_idle,
+        ),
         lambda: storage_findings(output),
     ]
     found: list[Finding] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +29,14 @@ class Executor(ABC):
     Objectives and chunks are pickled by cloudpickle, so that lambdas travel. Exceptions in a batch may be such as
     cannot be pickled: `distfd.workers.exception_transport` brings over those that can.
     """
+
+    def __enter__(self) -> Self:
+        """The executor itself, for any number of sessions; nothing of it stays after the block."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give every slot back."""
+        self.close()
 
     @abstractmethod
     def open(self, objective: Objective) -> Sequence[SlotUp | SlotStarting]:

@@ -14,7 +14,7 @@ from distfd.checks.derivative_check import Check, check_derivative
 from distfd.core.errors import InputError
 from distfd.core.files import write_named
 from distfd.differentiation.sweep_result import TOLERANCE
-from distfd.jobs.build import make_evaluator, make_objective
+from distfd.jobs.build import make_evaluator, make_executor, make_objective
 from distfd.observers.json_log import JsonLog
 from distfd.reporting.plot import need_matplotlib, plot_sweep
 from distfd.reporting.write import refresh_report
@@ -84,8 +84,9 @@ def check_job(
             log.write("check_started", task="check", config=str(loaded.path))
             observers.insert(0, log)
         say(f"check of {loaded.path.name}")
+        executor = stack.enter_context(make_executor(config))  # no worker stays
         evaluator = stack.enter_context(
-            make_evaluator(lenient, problem, objective, store=store, observers=tuple(observers))
+            make_evaluator(lenient, problem, objective, executor=executor, store=store, observers=tuple(observers))
         )
         check = check_derivative(
             evaluator,

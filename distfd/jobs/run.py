@@ -115,14 +115,17 @@ class Job:
                     "run_started", task=self.loaded.config.task, config=str(self.loaded.path), versions=versions()
                 )
                 tally = RunTally()
-                with make_evaluator(
-                    self.loaded.config,
-                    self.problem,
-                    objective,
-                    executor=make_executor(self.loaded.config, show_output=self.show_output),
-                    store=store,
-                    observers=(log, tally, self.observer, printed),
-                ) as evaluator:
+                with (
+                    make_executor(self.loaded.config, show_output=self.show_output) as executor,  # no worker stays
+                    make_evaluator(
+                        self.loaded.config,
+                        self.problem,
+                        objective,
+                        executor=executor,
+                        store=store,
+                        observers=(log, tally, self.observer, printed),
+                    ) as evaluator,
+                ):
                     ending = RunFinalizer(
                         self.loaded.config.task, self.problem, directory, store, evaluator, log, tally
                     )

@@ -18,7 +18,8 @@ import pytest
 
 import distfd
 from distfd.core.errors import InputError
-from distfd.executors.ray.executor import _warm
+from distfd.executors.ray.executor import _registry, _warm
+from distfd.executors.ray.warm_workers import WarmWorkers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -263,6 +264,147 @@ def test_a_cluster_that_the_caller_has_left() -> None:
     ray.shutdown()
     ray.init(address="local", num_cpus=8, include_dashboard=False, log_to_driver=False)
     assert not first & pids(square, executor, [2.0, 4.0])
+
+
+def test_a_class_of_a_notebook_keeps_nothing_that_j_has_stored_in_it() -> None:
+    class Model:
+        factor = 1.0
+
+    def stores(x: Any) -> float:
+        if not hasattr(Model, "kept"):
+            Model.kept = Model.factor  # type: ignore[attr-defined]  # as a notebook does
+        return float(Model.kept * x.sum())  # type: ignore[attr-defined]
+
+    executor, seen = one(), set()
+    for factor in (1.0, 2.0, 5.0):
+        Model.factor = factor
+        seen |= pids(stores, executor, [factor, factor])
+    assert len(seen) == 1
+
+
+def test_a_cache_in_a_module_is_filled_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    data = tmp_path / "data.txt"
+    (tmp_path / "cached_warm_module.py").write_text(
+        "import functools\n@functools.lru_cache\ndef load(path):\n    return float(open(path).read())\n"
+        "class Table:\n    @staticmethod\n    @functools.cache\n    def load(path):\n        return load(path)\n"
+        "def J(path, x):\n    return load(path) * Table.load(path) * float(x.sum())\n"
+    )
+    module = importlib.import_module("cached_warm_module")
+    executor, seen = one(), set()
+    for k in (1.0, 2.0, 3.0):
+        data.write_text(str(k))
+        seen |= pids(partial(module.J, str(data)), executor, [k * k, k * k])
+    assert len(seen) == 1
+
+
+def test_what_j_stores_in_a_module_that_it_imports_when_called_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "storing_warm_module.py").write_text("kept = {}\n")
+
+    def stores(k: float, x: Any) -> float:
+        module = importlib.import_module("storing_warm_module")
+        return float(module.kept.setdefault("k", k) * x.sum())
+
+    executor = one()
+    for k in (1.0, 2.0):
+        pids(partial(stores, k), executor, [k, k])
+
+
+def test_what_j_stores_in_a_module_of_the_drivers_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    text = "kept = {}\ncalls = 0\ndef J(k, x):\n    global calls\n    calls += 1\n"
+    text += "    return kept.setdefault('k', k) * float(x.sum()) + 0 * calls\n"
+    (tmp_path / "keeping_warm_module.py").write_text(text)
+    module = importlib.import_module("keeping_warm_module")
+    executor = one()
+    for k in (1.0, 2.0, 3.0):
+        pids(partial(module.J, k), executor, [k, k])
+
+
+def test_settings_of_the_process_that_j_has_changed_are_put_back() -> None:
+    import decimal
+
+    def changes(x: Any) -> float:
+        decimal.getcontext().prec = 3
+        np.seterr(all="ignore")
+        os.environ["WARM_LEFT"] = "7"
+        os.chdir("/")
+        return float(x.sum())
+
+    def reads(x: Any) -> float:
+        seen = (decimal.getcontext().prec, np.geterr()["divide"], os.environ.get("WARM_LEFT"), str(Path.cwd()))
+        return float(x.sum()) * (1.0 if seen == wanted else 100.0)
+
+    wanted = (decimal.getcontext().prec, np.geterr()["divide"], None, str(Path.cwd()))
+    executor = one()
+    pids(changes, executor, [1.0, 1.0])
+    pids(reads, executor, [1.0, 1.0])
+
+
+def test_an_evaluator_between_two_waves_leaves_its_workers_to_a_call_and_takes_them_back() -> None:
+    with distfd.Evaluator(square, executor=one(), store=None) as evaluator:
+        first = {each.pid for each in evaluator.differentiate(X).evaluations}
+        assert first == pids(lambda x: 3.0 * square(x), one(), [6.0, 12.0])
+        again = evaluator.differentiate([3.0, 5.0])
+        np.testing.assert_allclose(again.derivative, [6.0, 10.0], rtol=1e-6)
+        assert {each.pid for each in again.evaluations} == first
+
+
+def test_calls_in_two_threads_at_once() -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    def call(k: float) -> list[list[float]]:
+        return [distfd.gradient(partial(weighted, k + n), X, executor=one()).tolist() for n in range(3)]
+
+    with ThreadPoolExecutor(2) as threads:
+        found = list(threads.map(call, (10.0, 20.0)))
+    for k, gradients in zip((10.0, 20.0), found, strict=True):
+        np.testing.assert_allclose(gradients, [[k + n, k + n] for n in range(3)], rtol=1e-6)
+
+
+def test_a_child_that_is_forked_leaves_them_alone() -> None:
+    executor = one()
+    first = pids(square, executor)
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            distfd.shutdown()
+            _warm.end()
+            with executor:
+                code = 0
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert len(_warm) == 1
+    assert pids(square, executor, [2.0, 4.0]) == first
+
+
+def test_what_is_in_a_closure_is_let_go_of() -> None:
+    big = np.ones(4_000_000)
+    pids(lambda x: float(big[0] * x.sum()), one(), [1.0, 1.0])
+    (parked,) = _warm._parked
+    assert parked.slots._make._shared is None
+    assert len(parked.slots._make._pickled.payload) == 0
+
+
+def test_that_they_stay_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    fresh = WarmWorkers(_registry)
+    with caplog.at_level("INFO", "distfd"):
+        fresh._tell(4, 30.0)
+        fresh._tell(4, 30.0)
+    (told,) = caplog.messages
+    assert told.startswith("distfd keeps 4 idle workers for the next call, for 30 s; distfd.shutdown() ends them")
+
+
+@pytest.mark.parametrize("serial", [False, True])
+def test_an_executor_is_a_block(serial: bool) -> None:
+    with distfd.SerialExecutor() if serial else one() as executor:
+        np.testing.assert_allclose(distfd.gradient(square, X, executor=executor), [2.0, 4.0], rtol=1e-6)
+    assert executor.slots == int(serial)
 
 
 @pytest.mark.parametrize("given", [-1, "soon", float("nan"), None, True])

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from distfd.core.errors import ClusterLostError, InputError
 from distfd.executors.base import Executor
@@ -25,7 +25,7 @@ from distfd.executors.ray.placement_groups import PlacementGroups
 from distfd.executors.ray.resources import Resources, count_slots, live_nodes, make_resources
 from distfd.executors.ray.slot_registry import Capacity, Fixed, LocalShare, SlotRegistry
 from distfd.executors.ray.slots import Slots
-from distfd.executors.ray.warm_workers import ParkedWorkers, WarmWorkers
+from distfd.executors.ray.warm_workers import ParkedWorkers, WarmWorkers, sees_who_waits
 from distfd.executors.ray.worker_start import WorkerStarter
 from distfd.workers.time_limit import find_time_limit
 
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from distfd.objectives.base import Objective
     from distfd.workers.messages import Chunk, Report, SlotStarting, SlotUp
     from distfd.workers.time_limit import TimeLimit
+
+_ANSWER = 5.0
+"""Seconds that parked workers have to say whether J has left anything; it takes a few milliseconds."""
 
 _registry = SlotRegistry()
 _warm = WarmWorkers(_registry)
@@ -120,10 +123,6 @@ class RayExecutor(Executor):
         self._stash: list[Report] = []
         """What they had done when another session asked."""
 
-    def __enter__(self) -> Self:
-        """The executor itself, for any number of calls; its workers end with the block."""
-        return self
-
     def __exit__(self, *_: object) -> None:
         """End all workers, and those that stayed for the next call."""
         self._end()
@@ -180,9 +179,9 @@ class RayExecutor(Executor):
         options = self._options
         join(options.address, options.num_cpus, runtime_env=options.runtime_env, show_output=self._show_output)
         cluster = connection()
+        _registry.make_room(self)  # what others leave may fit
         taken = self._take_warm(objective, cluster)
         _warm.end()  # of executors that are not like this one
-        _registry.make_room(self)
         _registry.begin(self, cluster)
         if taken and self._slots is not None and self._nodes is not None:
             with self._nodes.explained():
@@ -322,7 +321,7 @@ class RayExecutor(Executor):
         if parked is None:
             return False
         self._forget()
-        if not parked.slots.check_parked():
+        if not parked.slots.check_parked(_ANSWER):
             parked.end()
             return False
         self._slots, self._nodes, self._places = parked.slots, parked.nodes, parked.places
@@ -343,6 +342,8 @@ class RayExecutor(Executor):
             return False
         if not self._keep_idle or not self._stays(objective) or nodes.lost or nodes.doubted or not self._connected():
             return False
+        if not sees_who_waits():
+            return False  # they would keep others waiting
         try:
             if not slots.park():
                 return False

@@ -7,6 +7,7 @@ here alone.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sys
 import sysconfig
@@ -26,6 +27,7 @@ class ImportedFiles:
         self._born = time.time_ns()
         self._seen: set[str] = set()
         self._files: dict[str, _Signature | None] = {}
+        self._modules: list[str] = []
         roots = {sys.prefix, sys.base_prefix, *(sysconfig.get_path(each) for each in ("stdlib", "platlib"))}
         self._installed = tuple({str(Path(place).resolve()) for place in roots} | roots)
 
@@ -38,6 +40,21 @@ class ImportedFiles:
         """Whether J has left threads or child processes running, which would go on beside the next J."""
         return bool(set(threading.enumerate()) - self._threads or _children() - self._children)
 
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """Names of the user's modules, as far as the last look."""
+        return tuple(self._modules)
+
+    def clear_caches(self) -> None:
+        """Empty what functools.cache and lru_cache keep for functions and methods of the user's modules."""
+        for name in self._modules:
+            for value in list(vars(sys.modules.get(name, sys)).values()) if name in sys.modules else ():
+                members = list(vars(value).values()) if isinstance(value, type) and value.__module__ == name else ()
+                for each in (value, *members):
+                    cached = getattr(each, "__func__", each) if isinstance(each, (staticmethod, classmethod)) else each
+                    if isinstance(cached, functools._lru_cache_wrapper):  # noqa: SLF001  # its type has no other name
+                        cached.cache_clear()
+
     def look(self) -> None:
         """Take in the modules that have been imported since the last look."""
         for name in set(sys.modules) - self._seen:
@@ -49,6 +66,7 @@ class ImportedFiles:
                 continue
             if not {"site-packages", "dist-packages"} & set(Path(file).parts):
                 self._files[file] = _signature(file)
+                self._modules.append(name)
 
     def edited(self) -> bool:
         """Whether a file is another than it was, or may have been when it was read: then its module may be stale."""

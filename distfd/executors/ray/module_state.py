@@ -85,6 +85,30 @@ def differing(expected: Mapping[Member, str], known: Amendment) -> dict[Member, 
     return {member: _shown(member) for member, digest in looked_at.items() if here[member] != digest}
 
 
+class MembersBefore:
+    """What members are in this process before J is called, to tell afterwards whether it has changed any.
+
+    Parameters
+    ----------
+    expected : mapping
+        Member -> its digest on the driver.
+    known : Amendment
+        What the driver has said to differences.
+    """
+
+    def __init__(self, expected: Mapping[Member, str], known: Amendment) -> None:
+        found = digests_here({m: d for m, d in {**expected, **known.exact}.items() if m.module in sys.modules})
+        # Of what belongs to each process, some have another digest each time.
+        again = digests_here({m: d for m, d in found.items() if m in known.left and d is not None})
+        self._then = {member: digest for member, digest in found.items() if again.get(member, digest) == digest}
+
+    @property
+    def changed(self) -> bool:
+        """Whether one of them is another now."""
+        now = digests_here({member: digest or "" for member, digest in self._then.items()})
+        return now != self._then
+
+
 def amend(patch: bytes) -> None:
     """Put the driver's members in the place of those here."""
     for member, value in pickle.loads(patch) if patch else ():  # noqa: S301  # from the driver, by Ray

@@ -47,6 +47,8 @@ class _Standing:
     """When its wave was last waited for."""
     waiting: bool = False
     """Whether it is waited for at this moment."""
+    parked: bool = False
+    """Whether nobody has it, and whoever comes next may take it over."""
 
     def in_use(self, now: float) -> bool:
         """Whether somebody waits for its wave, or did a moment ago."""
@@ -113,7 +115,7 @@ class SlotRegistry:
     def park(self, holder: Holder, cluster: str) -> None:
         """It has slots that nobody uses, for whoever comes next: it is closed as soon as another wants their place."""
         with self._lock:
-            self._of[holder] = _Standing(cluster, in_wave=False, since=-math.inf, driven=-math.inf)
+            self._of[holder] = _Standing(cluster, in_wave=False, since=-math.inf, driven=-math.inf, parked=True)
 
     def end(self, holder: Holder) -> None:
         """It has given its slots back."""
@@ -121,15 +123,16 @@ class SlotRegistry:
             self._of.pop(holder, None)
 
     def make_room(self, holder: Holder) -> None:
-        """Close those that are in no wave, as their idle workers hold what this one waits for."""
-        self._close_resting(holder, 0.0, blocking=True)
+        """Close those that are in no wave, as their idle workers hold what this one waits for; parked ones are left."""
+        self._close_resting(holder, 0.0, blocking=True, parked=False)
 
-    def _close_resting(self, holder: Holder, seconds: float, *, blocking: bool) -> None:
-        if len(self._of) < 2 or not self.opening.acquire(blocking=blocking):
+    def _close_resting(self, holder: Holder, seconds: float, *, blocking: bool, parked: bool = True) -> None:
+        if not self._of or not self.opening.acquire(blocking=blocking):
             return
         try:
-            for other in self._resting(holder, seconds):
-                other.close()
+            for _ in range(1 + parked):  # those that rest may park what they have
+                for other in self._resting(holder, seconds, parked=parked):
+                    other.close()
         finally:
             self.opening.release()
 
@@ -158,13 +161,16 @@ class SlotRegistry:
         # Whole slots by the difference of rounded sums, so that none is left over.
         return most * (rank + 1) // len(using) - most * rank // len(using)
 
-    def _resting(self, holder: Holder, seconds: float) -> list[Holder]:
+    def _resting(self, holder: Holder, seconds: float, *, parked: bool) -> list[Holder]:
         now = time.monotonic()
         with self._lock:
             return [
                 other
                 for other, each in self._of.items()
-                if other is not holder and not each.in_wave and now - each.since >= seconds
+                if other is not holder
+                and not each.in_wave
+                and now - each.since >= seconds
+                and (parked or not each.parked)
             ]
 
 

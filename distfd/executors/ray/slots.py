@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -162,8 +163,14 @@ class Slots:
         self._make.release()
         return len(self._actors)
 
-    def check_parked(self) -> int:
-        """Drop the workers that have died since they were parked, or are unfit for another J; how many are left."""
+    def check_parked(self, patience: float = 0.0) -> int:
+        """Drop the workers that have died since they were parked, or are unfit for another J; how many are left.
+
+        Parameters
+        ----------
+        patience : float
+            Seconds for which those are waited for that have not yet said what they are; 0: they are left for later.
+        """
         import ray
 
         ready, _ = ray.wait(list(self._calls), num_returns=len(self._calls), timeout=0) if self._calls else ([], [])
@@ -173,15 +180,22 @@ class Slots:
                     ray.get(ref)
                 except Exception:  # whatever it was, the next J is not to be blamed for it
                     self._drop(self._calls[ref].slot)
-        released, _ = (
-            ray.wait(list(self._released), num_returns=len(self._released), timeout=0) if self._released else ([], [])
+        released, silent = (
+            ray.wait(list(self._released), num_returns=len(self._released), timeout=patience)
+            if self._released
+            else ([], [])
         )
         for ref in released:
             slot = self._released.pop(ref)
             with contextlib.suppress(Exception):  # it has died
-                if ray.get(ref):
+                modules = ray.get(ref)
+                # What J has imported there alone, nobody compares with the driver's: it may hold what J has left.
+                if modules is not None and all(name in sys.modules for name in modules):
                     continue
             if slot in self._actors:
+                self._drop(slot)
+        for ref in silent if patience else ():
+            if (slot := self._released.pop(ref)) in self._actors:
                 self._drop(slot)
         for slot in self._missing():
             self._drop(slot)

@@ -107,6 +107,9 @@ class WarmWorkers:
     def park(self, parked: ParkedWorkers, seconds: float) -> None:
         """Keep workers for so many seconds, unless somebody wants them or their place before."""
         parked.pool = self
+        if self._ending:
+            parked.forget()  # a thread is at work while the interpreter ends
+            return
         with self._changed:
             if not self._registered:
                 self._registered = True
@@ -223,12 +226,16 @@ class WarmWorkers:
         )
 
 
-def _others_wait() -> bool:
-    """Whether tasks or actors on the cluster wait for room, as far as this can be seen."""
+def sees_who_waits() -> bool:
+    """Whether this process can see what on the cluster waits for room: not through Ray's client (``ray://``)."""
     import ray
 
-    if ray.util.client.ray.is_connected():  # type: ignore[no-untyped-call]  # Ray lacks types
-        return False
+    return not ray.util.client.ray.is_connected()  # type: ignore[no-untyped-call]  # Ray lacks types
+
+
+def _others_wait() -> bool:
+    """Whether tasks or actors on the cluster wait for room."""
+    import ray
     from ray.autoscaler.v2.sdk import get_cluster_status
 
     status: Any = get_cluster_status(ray.get_runtime_context().gcs_address)

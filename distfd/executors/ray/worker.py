@@ -19,8 +19,8 @@ from distfd.core.errors import InputError
 from distfd.core.points import Points
 from distfd.executors.ray.function_calls import RemoteFunction, packed_calls, unpacked_returns
 from distfd.executors.ray.imported_files import ImportedFiles
-from distfd.executors.ray.module_state import Amendment, Differing, amend, differing, import_modules
-from distfd.executors.ray.pickling import pickled_bytes
+from distfd.executors.ray.module_state import Amendment, Differing, MembersBefore, amend, differing, import_modules
+from distfd.executors.ray.pickling import forget_classes, pickled_bytes
 from distfd.executors.ray.placement_groups import publish_hosts
 from distfd.workers.exception_transport import with_exceptions, with_packed_exceptions
 from distfd.workers.messages import CallChunk, Chunk, EvaluationChunk
@@ -143,6 +143,7 @@ class RayWorker:
         self._taught: PickledObjective | RemoteFunction = objective
         self._function: RemoteFunction | None = None
         self._files = ImportedFiles()
+        self._members: list[MembersBefore] = []
         if luggage is not None:
             if not luggage.near:
                 _leave_children_to_the_reaper()
@@ -163,13 +164,24 @@ class RayWorker:
         """Make J ready, and the way to it, and say so."""
         return self._made_ready()
 
-    def release(self) -> bool:
-        """End J and forget it; whether it has left nothing that runs, so that `adopt` may bring the next one."""
+    def release(self) -> tuple[str, ...] | None:
+        """End J and forget it, so that `adopt` may bring the next one.
+
+        Returns
+        -------
+        tuple of str or None
+            The user's modules that have been imported here; None where J has left something that runs, or something
+            in one of them that it reads.
+        """
         self._worker.close()
         self._taught, self._function = PickledObjective(b""), None
         self._worker = Worker(self._taught, self._slot, own_process=True)
+        forget_classes()
         self._files.look()
-        return not self._files.left_behind
+        self._files.clear_caches()
+        used = self._files.left_behind or any(members.changed for members in self._members)
+        self._members.clear()
+        return None if used else self._files.modules
 
     def adopt(
         self, objective: PickledObjective, luggage: ShippedCode | None = None
@@ -179,6 +191,7 @@ class RayWorker:
             return Stale()
         if luggage is not None:
             _, self._places = luggage.unpacked([])
+        self._members.clear()
         self._worker.close()
         self._worker = Worker(replace(objective, places=self._places), self._slot, own_process=True)
         self._taught = objective
@@ -218,7 +231,10 @@ class RayWorker:
         import_modules(taught.members)
         amend(taught.amendment.patch)
         found = differing(taught.members, taught.amendment)
-        return Differing(found, self._worker.host, amended) if found else self.here()
+        if found:
+            return Differing(found, self._worker.host, amended)
+        self._members.append(MembersBefore(taught.members, taught.amendment))
+        return self.here()
 
     def run(
         self, payload: bytes, x: NDArray[np.float64] | None = None, state: NDArray[np.uint8] | None = None
