@@ -2,7 +2,7 @@
 
     python -m pip install -e '.[bench]'
     python scripts/bench_scheduler.py                 # all of it, about ten minutes
-    python scripts/bench_scheduler.py --only table    # or: uneven, slow, waves
+    python scripts/bench_scheduler.py --only table    # or: uneven, slow, waves, calls
 
 J sleeps, so more slots than cores are fine. Ideal is ceil((d + 1) / W) evaluations' time, where an evaluation's time is
 measured serially in the same run; the warm median of five gradients is compared with it. Each row of the table is one
@@ -84,6 +84,13 @@ def with_distfd(fun: Any, slots: int) -> Iterator[Any]:
 
 
 @contextlib.contextmanager
+def with_one_call(fun: Any, slots: int) -> Iterator[Any]:
+    """Distfd, one call: a function after another, whose workers stay."""
+    with distfd.RayExecutor(max_slots=slots) as executor:
+        yield lambda x: distfd.gradient(fun, x, executor=executor)
+
+
+@contextlib.contextmanager
 def with_pool(fun: Any, slots: int) -> Iterator[Any]:
     """SciPy's approx_derivative, workers = multiprocessing.Pool.map."""
     with multiprocessing.Pool(slots) as pool:
@@ -146,7 +153,8 @@ def with_tasks(fun: Any, slots: int) -> Iterator[Any]:
     yield gradient
 
 
-SYSTEMS = (with_distfd, with_pool, with_joblib, with_optimagic, with_dask, with_ray_pool, with_tasks)
+OWN = (with_distfd, with_one_call)
+SYSTEMS = (*OWN, with_pool, with_joblib, with_optimagic, with_dask, with_ray_pool, with_tasks)
 
 
 def scipy_gradient(fun: Any, workers: Any) -> Callable[[Any], Any]:
@@ -208,7 +216,7 @@ def table() -> None:
         )
         if system is with_distfd:
             own = ratios
-        else:
+        elif system not in OWN:
             best = [max(b, r) for b, r in zip(best, ratios, strict=True)]
     if any(best):
         print(
@@ -267,17 +275,32 @@ def waves() -> None:
     print(f"\n{n} gradients in a row, d {d}, J takes nothing: {1000 * wall / n:.1f} ms a wave beyond the ideal")
 
 
+def calls() -> None:
+    """One-call functions of a J that takes nothing."""
+    x = np.arange(1.0, 4.0)
+    executor = distfd.RayExecutor(max_slots=2)
+    with executor:
+        first, *later = seconds_each(lambda x: distfd.gradient(Sleeper(0.0), x, executor=executor), x, 30)
+    print(
+        f"\none-call gradients, d {len(x)}, J takes nothing: the first {1000 * first:.0f} ms, each later one "
+        f"{1000 * statistics.median(later):.1f} ms (median; longest {1000 * max(later):.0f} ms)"
+    )
+
+
 @contextlib.contextmanager
 def ready(fun: Any, slots: int, **options: Any) -> Iterator[distfd.Evaluator]:
-    """An Evaluator whose slots are all up."""
-    with distfd.Evaluator(fun, executor=distfd.RayExecutor(max_slots=slots), **options) as evaluator:
+    """An Evaluator whose slots are all up, and end with it."""
+    with (
+        distfd.RayExecutor(max_slots=slots) as executor,
+        distfd.Evaluator(fun, executor=executor, **options) as evaluator,
+    ):
         evaluator.start(wait=True)
         yield evaluator
 
 
 def main() -> None:
     """Print what was asked for."""
-    parts = {"table": table, "uneven": uneven, "slow": slow, "waves": waves}
+    parts = {"table": table, "uneven": uneven, "slow": slow, "waves": waves, "calls": calls}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=parts, help="one part")
     only = parser.parse_args().only

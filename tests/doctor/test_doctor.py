@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distfd.doctor import examine as examining
-from distfd.doctor.cluster import cluster_findings
+from distfd.doctor.cluster import cluster_findings, stay_finding
 from distfd.doctor.examine import examine
 from distfd.doctor.finding import Finding, exit_code, findings_fields, findings_text
 from distfd.doctor.machine import machine_findings
@@ -43,6 +43,16 @@ def test_this_machine_can_run_distfd() -> None:
         "disk",
     }
     assert json.loads(json.dumps(findings_fields(found)))["exit_code"] == 0
+
+
+def test_what_stays_between_calls_is_told(tmp_path: Path) -> None:
+    assert "keep_idle: 0" in about("workers", list(cluster_findings(None, {}, tmp_path, 0.0))).text
+    found = stay_finding([100 * 2**20, 50 * 2**20], 90.0)
+    assert found.level == "ok"
+    assert found.text.startswith("2 of yours on this machine now, which hold 150 MiB, at work or idle; ")
+    assert "stay 90 s for the next call" in found.text
+    assert "distfd.shutdown()" in found.text
+    assert stay_finding([], 30.0).text.startswith("0 of yours on this machine now, at work or idle; ")
 
 
 def test_the_first_error_gives_the_code() -> None:

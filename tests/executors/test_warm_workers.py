@@ -95,7 +95,7 @@ def test_a_callable_with_state_begins_anew() -> None:
 def test_a_redefined_function_and_a_global_that_has_changed() -> None:
     space: dict[str, Any] = {"__name__": "__main__"}
     executor, seen = one(), set()
-    for k in (1.0, 2.0, 3.0):
+    for k in map(float, range(1, 51)):
         exec(f"k = {k}\ndef J(x):\n    return k * float(x @ x) + {k}", space)
         seen |= pids(space["J"], executor, [2.0 * k, 4.0 * k])
         assert distfd.differentiate(space["J"], X, executor=executor).value == 6.0 * k
@@ -428,21 +428,125 @@ ENDS = """
             print(ray.is_initialized(), flush=True)
             distfd.shutdown()
             print(distfd.gradient(J, [1.0, 2.0]).round(3).tolist(), flush=True)
+        if sys.argv[1] == "own":
+            distfd.shutdown()
+            ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+            print(distfd.gradient(lambda x: 2 * J(x), [1.0, 2.0]).round(3).tolist(), flush=True)
+            distfd.shutdown()
+            print(ray.is_initialized(), flush=True)
+            ray.shutdown()
+            time.sleep(2.0)  # the thread that ends idle workers finds that they are gone
+        if sys.argv[1] == "error":
+            raise SystemExit(3)
+        if sys.argv[1] == "thread":
+            import threading
+            threading.Thread(target=lambda: (time.sleep(1.0), distfd.gradient(J, [1.0, 2.0])), daemon=True).start()
 """
+_SAYS = {"shutdown": ["False", "[2.0, 4.0]"], "own": ["[4.0, 8.0]", "True"]}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["exit", "shutdown"])
+@pytest.mark.parametrize("how", ["exit", "shutdown", "own", "error", "thread"])
 def test_no_process_is_left(tmp_path: Path, how: str) -> None:
     (tmp_path / "ends.py").write_text(textwrap.dedent(ENDS))
     env = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_ADDRESS": ""}
     argv = [sys.executable, "-W", "ignore", "ends.py", how]
     ran = subprocess.run(argv, cwd=tmp_path, env=env, capture_output=True, text=True, check=False, timeout=240)
     first, *rest = ran.stdout.splitlines()
-    assert rest == (["False", "[2.0, 4.0]"] if how == "shutdown" else []), ran.stderr
-    assert ran.returncode == 0
+    assert rest == _SAYS.get(how, []), ran.stderr
+    assert ran.returncode == (3 if how == "error" else 0), ran.stderr
     for pid in map(int, first.split()):
         _wait_until(partial(_dead, pid))
+
+
+JOINS = """
+    import sys
+    import distfd
+
+    def J(x):
+        return float(x @ x)
+
+    for _ in sys.stdin:
+        r = distfd.differentiate(J, [1.0, 2.0], executor=distfd.RayExecutor(address=sys.argv[1], keep_idle="1h"))
+        print(*{each.pid for each in r.evaluations}, *r.derivative.round(3), flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_on_a_cluster_that_was_joined_they_make_room_for_another_driver(tmp_path: Path, ray_address: str) -> None:
+    (tmp_path / "joins.py").write_text(textwrap.dedent(JOINS))
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_ADDRESS": ""}
+    argv = [sys.executable, "-W", "ignore", "joins.py", ray_address]
+    start = partial(subprocess.Popen, argv, cwd=tmp_path, env=env, text=True)
+    with (
+        start(stdin=subprocess.PIPE, stdout=subprocess.PIPE) as one_driver,
+        start(stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other,
+    ):
+        said = []
+        for driver in (one_driver, one_driver, other, one_driver, other):
+            assert driver.stdin is not None
+            assert driver.stdout is not None
+            driver.stdin.write("go\n")
+            driver.stdin.flush()
+            *workers, first, second = driver.stdout.readline().split()
+            assert (first, second) == ("2.0", "4.0")
+            said.append(workers)
+        last = [driver.communicate(timeout=120)[0] for driver in (one_driver, other)]
+    assert last == ["", ""]
+    assert (one_driver.returncode, other.returncode) == (0, 0)
+    for pid in {int(each) for workers in said for each in workers}:
+        _wait_until(partial(_dead, pid))
+
+
+def test_a_run_leaves_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from distfd.config.load import load_config
+    from distfd.jobs.run import Job
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run_warm_module.py").write_text("def J(x):\n    return float(x @ x)\n")
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        "objective: {python: 'run_warm_module:J'}\nx0: [1.0, 2.0]\noutput: run\n"
+        "cluster: {max_slots: 1, keep_idle: 1h}\n"
+    )
+    result = Job(load_config(config), lambda _: None, lambda _: None).run()
+    np.testing.assert_allclose(result["derivative"], [2.0, 4.0], rtol=1e-6)
+    assert len(_warm) == 0
+
+
+def test_through_rays_client_none_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    from distfd.executors.ray import executor as module
+
+    monkeypatch.setattr(module, "sees_who_waits", lambda: False)
+    pids(square, one(), [2.0, 4.0])
+    assert len(_warm) == 0
+
+
+def test_members_that_j_has_changed_and_those_that_are_another_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    from types import ModuleType
+
+    from distfd.executors.ray.module_state import Amendment, MembersBefore
+    from distfd.fingerprint.members import digests
+    from distfd.fingerprint.reads import Member
+
+    class Another:
+        made = 0
+
+        def __reduce__(self) -> Any:
+            Another.made += 1
+            return float, (Another.made,)
+
+    module = ModuleType("members_warm_module")
+    module.kept, module.clock = {"k": [1.0]}, Another()  # type: ignore[attr-defined]  # made here
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    kept, clock = Member(module.__name__, "kept"), Member(module.__name__, "clock")
+    expected = digests({kept: module.kept, clock: module.clock})
+    before = MembersBefore(expected, Amendment(left=frozenset({clock})))
+    assert not before.changed
+    module.kept["k"].append(2.0)
+    assert before.changed
+    del module.kept
+    assert before.changed
 
 
 def _dead(pid: int) -> bool:
