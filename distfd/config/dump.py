@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 _PLAIN = re.compile(r"[A-Za-z_/][\w./-]*", re.ASCII)
 
 
+_LATER = frozenset({"keep_idle"})
+"""Keys that came when there were runs already: at their defaults they are not written, and what is finished stays so."""
+
+
 def dump_yaml(config: Config) -> str:
     """The whole configuration but ``launch``, defaults included, with its paths absolute as `load_config` made them.
 
@@ -52,7 +56,9 @@ def _plain(value: Any) -> Any:
     from distfd.config.section_base import Section
 
     if isinstance(value, Section):
-        pairs = ((field.alias or name, getattr(value, name)) for name, field in type(value).model_fields.items())
+        fields = type(value).model_fields
+        left_out = {name for name in _LATER & fields.keys() if getattr(value, name) == fields[name].default}
+        pairs = ((field.alias or name, getattr(value, name)) for name, field in fields.items() if name not in left_out)
         return {key: _plain(inside) for key, inside in pairs if inside is not None}
     if isinstance(value, dict):
         return {key: _plain(inside) for key, inside in value.items()}

@@ -115,6 +115,7 @@ cluster:
   address: local
   num_cpus: 2
   max_slots: 2
+  keep_idle: 1min
 output: run
 """
 
