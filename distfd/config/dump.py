@@ -14,13 +14,14 @@ if TYPE_CHECKING:
 
 _PLAIN = re.compile(r"[A-Za-z_/][\w./-]*", re.ASCII)
 
-
 _LATER = frozenset({"keep_idle"})
-"""Keys that came when there were runs already: at their defaults they are not written, and what is finished stays so."""
+"""Keys that came when there were runs already: not written at their defaults, so that finished runs stay finished."""
 
 
 def dump_yaml(config: Config) -> str:
-    """The whole configuration but ``launch``, defaults included, with its paths absolute as `load_config` made them.
+    """The whole configuration but ``launch``, with its paths absolute as `load_config` made them.
+
+    Defaults are included, but for those of keys that came later than the first runs.
 
     What was launched in one way is the same run when it goes on in another.
 
