@@ -498,6 +498,17 @@ def test_on_a_cluster_that_was_joined_they_make_room_for_another_driver(tmp_path
         _wait_until(partial(_dead, pid))
 
 
+def test_workers_that_are_still_starting_stay_too() -> None:
+    everything = distfd.RayExecutor()
+    kept: list[set[Any]] = []
+    for _ in range(3):  # the first call ends when the first workers are up
+        pids(square, everything, [2.0, 4.0])
+        (parked,) = _warm._parked
+        kept.append({actor._actor_id for actor in parked.slots._actors.values()})
+    assert len(kept[0]) > 1
+    assert kept[0] == kept[1] == kept[2]
+
+
 def test_a_run_leaves_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from distfd.config.load import load_config
     from distfd.jobs.run import Job

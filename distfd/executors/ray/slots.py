@@ -169,7 +169,8 @@ class Slots:
         Parameters
         ----------
         patience : float
-            Seconds for which those are waited for that have not yet said what they are; 0: they are left for later.
+            Seconds for which those are waited for that have been up and have not yet said what they are; 0: they are
+            left for later. Those that are still starting have evaluated nothing.
         """
         import ray
 
@@ -180,26 +181,25 @@ class Slots:
                     ray.get(ref)
                 except Exception:  # whatever it was, the next J is not to be blamed for it
                     self._drop(self._calls[ref].slot)
-        released, silent = (
-            ray.wait(list(self._released), num_returns=len(self._released), timeout=patience)
-            if self._released
-            else ([], [])
-        )
-        for ref in released:
-            slot = self._released.pop(ref)
-            with contextlib.suppress(Exception):  # it has died
-                modules = ray.get(ref)
-                # What J has imported there alone, nobody compares with the driver's: it may hold what J has left.
-                if modules is not None and all(name in sys.modules for name in modules):
-                    continue
-            if slot in self._actors:
-                self._drop(slot)
-        for ref in silent if patience else ():
-            if (slot := self._released.pop(ref)) in self._actors:
-                self._drop(slot)
+        self._drop_unfit(patience)
         for slot in self._missing():
             self._drop(slot)
         return len(self._actors)
+
+    def _drop_unfit(self, patience: float) -> None:
+        """Drop those that say that they are unfit, or that owe the answer for so long."""
+        import ray
+
+        owing = [ref for ref, slot in self._released.items() if slot in self._up] if patience else []
+        if owing:
+            ray.wait(owing, num_returns=len(owing), timeout=patience)
+        released, _ = (
+            ray.wait(list(self._released), num_returns=len(self._released), timeout=0) if self._released else ([], [])
+        )
+        for ref in {*released, *owing}:
+            slot = self._released.pop(ref)
+            if (ref not in released or not _is_fit(ref)) and slot in self._actors:
+                self._drop(slot)
 
     def _missing(self) -> list[int]:
         """Those on this machine whose processes are gone."""
@@ -395,3 +395,15 @@ class Slots:
             return node_lost(failure.detail)
         # A worker that is started for J in its place tells whether J was to blame.
         return IDLE if call.held or call.adopts else failure
+
+
+def _is_fit(ref: Any) -> bool:
+    """Whether a worker's answer to `release` lets it take another J."""
+    import ray
+
+    try:
+        modules = ray.get(ref)
+    except Exception:  # it has died
+        return False
+    # What J has imported there alone, nobody compares with the driver's: it may hold what J has left.
+    return modules is not None and all(name in sys.modules for name in modules)
