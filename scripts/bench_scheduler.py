@@ -87,6 +87,8 @@ def with_distfd(fun: Any, slots: int) -> Iterator[Any]:
 def with_one_call(fun: Any, slots: int) -> Iterator[Any]:
     """Distfd, one call: a function after another, whose workers stay."""
     with distfd.RayExecutor(max_slots=slots) as executor:
+        with distfd.Evaluator(fun, executor=executor) as evaluator:
+            evaluator.start(wait=True)  # all slots are up, as for the others
         yield lambda x: distfd.gradient(fun, x, executor=executor)
 
 
