@@ -9,6 +9,7 @@ import numpy as np
 
 from distfd.differentiation.method import follow
 from distfd.differentiation.probe_refinement import refine
+from distfd.differentiation.scale_agreement import disagreement, slope_warning
 from distfd.differentiation.scale_search import scaled_survey
 
 if TYPE_CHECKING:
@@ -59,8 +60,12 @@ class AutoStep:
             site, moving, scale, found, vector=self.vector, spent=spent, reserve=self.reserve
         )
         value, bar, size = best(slopes)
+        other = disagreement(found.lines, found.noise, moving, value, bar)
+        texts: tuple[str, ...] = ()
+        if other is not None:
+            bar, texts = bar + other.widening(moving), (slope_warning(other),)
         answer = found.answer(site, moving, value, bar, size, vector=self.vector)
-        return replace(answer, warnings=answer.warnings + search.doubts(), scheme="auto", scale=scale)
+        return replace(answer, warnings=answer.warnings + texts + search.doubts(), scheme="auto", scale=scale)
 
 
 def best(slopes: Slopes) -> tuple[Floats, Floats, Floats]:

@@ -12,6 +12,7 @@ from distfd.core.points import Points, join_points
 from distfd.differentiation.diagnostics import noise_warnings
 from distfd.differentiation.method import Answer, Request
 from distfd.differentiation.noise import LINE, UNKNOWN, Noise, estimate, known_noise, next_spacing
+from distfd.differentiation.scale_agreement import Line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,15 +61,24 @@ def line_points(
     indices, values, counts = [], [], []
     steps = np.arange(1, LINE)[:, None]
     for lane, spacing in spacings:
-        moving, towards = direction(x, scale, lower, upper, lane)
+        moving, move = _line_move(x, scale, lower, upper, (lane, spacing))
         at, low, high = x[moving], lower[moving], upper[moving]
-        towards = towards * spacing
-        room = np.where(towards > 0, high - at, at - low) / (LINE - 1)
-        move = np.copysign(np.minimum(np.abs(towards), room), towards)
         indices.append(np.tile(moving, LINE - 1))
         values.append(np.clip(at + steps * move, low, high).ravel())
         counts += [len(moving)] * (LINE - 1)
     return Points(x, np.cumsum([0, *counts]), np.concatenate(indices), np.concatenate(values))
+
+
+def _line_move(
+    x: Floats, scale: Floats, lower: Floats, upper: Floats, way: tuple[int, float]
+) -> tuple[NDArray[np.int64], Floats]:
+    """Coordinates that a line of (lane, spacing) moves, and by how much from one of its points to the next."""
+    lane, spacing = way
+    moving, towards = direction(x, scale, lower, upper, lane)
+    at, low, high = x[moving], lower[moving], upper[moving]
+    towards = towards * spacing
+    room = np.where(towards > 0, high - at, at - low) / (LINE - 1)
+    return moving, np.copysign(np.minimum(np.abs(towards), room), towards)
 
 
 NEAR, FAR = 1e-6, 3e-3
@@ -93,8 +103,8 @@ class Survey:
         The spacing that showed the noise; NaN where none did.
     extra : ndarray
         Values (n, m) of the further points that were asked along.
-    lines : tuple of ndarray
-        Values (n, m) of each line, J(x) first: the near line, the far one, and those that were asked for afterwards.
+    lines : tuple of Line
+        Each line with its values: the near line, the far one, and those that were asked for afterwards.
     """
 
     noise: Noise
@@ -102,7 +112,7 @@ class Survey:
     variation: Floats
     spacing: float
     extra: Floats
-    lines: tuple[Floats, ...] = ()
+    lines: tuple[Line, ...] = ()
 
     @property
     def level(self) -> Floats:
@@ -178,9 +188,14 @@ def survey(
         wave = yield Request(line_points(site.x, scale, site.lower, site.upper, again), None, vector)
         values, spacings = values + _split(baseline, wave.values), spacings + again
         noise = estimate(values)
+    ways = [spacing for _, spacing in spacings]
     spacings = [(lane, abs(spacing)) for lane, spacing in spacings]
     shown = [spacing for line, (_, spacing) in zip(values, spacings, strict=True) if noise.shown_by(line)]
-    found = Survey(noise, baseline, baseline, max(shown, default=np.nan), others, tuple(values))
+    seen_along = tuple(
+        Line(abs(spacing), *_line_move(site.x, scale, site.lower, site.upper, (lane, way)), line)
+        for line, (lane, spacing), way in zip(values, spacings, ways, strict=True)
+    )
+    found = Survey(noise, baseline, baseline, max(shown, default=np.nan), others, seen_along)
     # The far line tells; where J failed along it, the next nearer one.
     variation = np.full(len(baseline), np.nan)
     for line, (_, spacing) in sorted(zip(values, spacings, strict=True), key=lambda pair: -pair[1][1]):

@@ -109,10 +109,16 @@ class Sweep:
 
     def result(self, waves: Sequence[Wave], n_evaluations: int, n_reused: int) -> StepSweep:
         """What the sweep says, once `advance` has answered."""
-        found = follow(self._course(), waves)
-        assert isinstance(found, Survey), "the sweep was evaluated to its end"
-        with np.errstate(all="ignore"):
-            return self._result(found, n_evaluations, n_reused)
+        course = self._course()
+        try:
+            next(course)
+            for wave in waves:
+                course.send(wave)
+        except StopIteration as stop:
+            found: Survey = stop.value
+            with np.errstate(all="ignore"):
+                return self._result(found, n_evaluations, n_reused)
+        raise AssertionError("the sweep was not evaluated to its end")
 
     def _answers(self) -> Generator[Request, Wave, Answer]:
         found = yield from self._course()
@@ -163,9 +169,9 @@ class Sweep:
         jumps = find_jumps(pairs, found.noise.quantum)
         if jumps.any.any():
             # J(x) is no value of the smooth J then, and the lines begin with it.
-            found = replace(found, noise=estimate([line[1:] for line in found.lines]))
+            found = replace(found, noise=estimate([line.values[1:] for line in found.lines]))
         if contradicts_noise(pairs, _usable(found), found.baseline):
-            near, *others = (line[int(jumps.any.any()) :] for line in found.lines)
+            near, *others = (line.values[int(jumps.any.any()) :] for line in found.lines)
             alone = estimate([near], others)
             found = found if UNKNOWN in alone.status else replace(found, noise=alone)
         noise = _usable(found)

@@ -1,0 +1,159 @@
+"""Whether J looks alike near x and farther from it: slopes along lines of points, held against the derivative's own.
+
+A J with ripples, or with noise that is the same at near points, has one slope over small distances and another over
+large ones. Either may be the one that is wanted, so the user is told of both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from distfd.differentiation.stencils import coefficients
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from distfd.differentiation.noise import Noise
+
+    Floats = NDArray[np.float64]
+
+_LEAST_ORDER = 2
+"""Points of a line, beside x, from which on its slope at x is formed."""
+_BEFORE = 0.3
+"""Of the correction before the last, what counts for how far a slope may be off."""
+_SURE = 3.0
+"""Slopes that are farther apart than so many of their bars are two."""
+_WORTH = 1e-6
+"""... unless they differ by less than this part of what the components add up to: rounding, whatever the bars say."""
+
+
+@dataclass(frozen=True, eq=False)
+class Line:
+    """J at x + i v for i = 0, 1, ... n - 1.
+
+    Attributes
+    ----------
+    spacing : float
+        How long v is against the scale of x.
+    indices : (c,) ndarray of int
+        The coordinates that v moves.
+    move : (c,) ndarray
+        v there.
+    values : (n, m) ndarray
+    """
+
+    spacing: float
+    indices: NDArray[np.int64]
+    move: Floats
+    values: Floats
+
+    @property
+    def reach(self) -> float:
+        """How far the last point is from x, against the scale of x."""
+        return self.spacing * (len(self.values) - 1)
+
+    def slope(self, noise: Noise) -> tuple[Floats, Floats]:
+        """The change of J for one v at x, and how far that may be off, (m,) both; NaN and inf where it cannot be told.
+
+        Polynomials of rising degree through x and its next points; of each the correction that it makes to the one
+        before, and its noise, say how far it may be off, and the best is taken.
+        """
+        n, m = self.values.shape
+        rises = self.values[1:] - self.values[0]
+        best, doubt = np.full(m, np.nan), np.full(m, np.inf)
+        found: list[Floats] = []
+        for order in range(_LEAST_ORDER, n):
+            offsets = np.arange(1.0, order + 1)
+            weights = coefficients(offsets) / offsets
+            with np.errstate(over="ignore", invalid="ignore"):
+                found.append(weights @ rises[:order])
+                if len(found) > 2:
+                    last, before = np.abs(found[-1] - found[-2]), np.abs(found[-2] - found[-3])
+                    # Where points are too few for J's waves two corrections in a row are seldom small.
+                    off = last + _BEFORE * before + noise.part(weights)
+                    best, doubt = np.where(off < doubt, found[-1], best), np.fmin(off, doubt)
+        return best, doubt
+
+
+@dataclass(frozen=True, eq=False)
+class Disagreement:
+    """The line along which J changes most unlike its derivative at x.
+
+    Attributes
+    ----------
+    line : Line
+    along, expected : (m,) ndarrays
+        The change of J for one v, by the line, and by the derivative.
+    gap : (m,) ndarray
+        How far these are apart; 0 in the outputs in which they agree.
+    """
+
+    line: Line
+    along: Floats
+    expected: Floats
+    gap: Floats
+
+    def widening(self, rows: NDArray[np.int64]) -> Floats:
+        """What to add to the bars of coordinates (a,) so that they hold the slope along the line too, (a, m).
+
+        The direction in which the two derivatives differ is not known: v has as large a part in each coordinate as in
+        the others, and so has the gap.
+        """
+        line = self.line
+        at = np.searchsorted(rows, line.indices)
+        part = np.zeros((len(rows), len(self.gap)))
+        with np.errstate(divide="ignore"):
+            each = np.where(line.move != 0, 2.0 / np.sqrt(len(line.indices)) / np.abs(line.move), 0.0)
+        part[at] = each[:, None] * self.gap
+        return part
+
+
+def disagreement(
+    lines: Sequence[Line], noise: Noise, rows: NDArray[np.int64], value: Floats, bar: Floats
+) -> Disagreement | None:
+    """Where lines contradict the derivative; None where none does.
+
+    Parameters
+    ----------
+    lines : sequence of Line
+    noise : Noise
+    rows : (a,) ndarray of int
+        Coordinates whose derivative is known; all others stand still.
+    value, bar : (a, m) ndarrays
+        The derivative, and half the width of its interval.
+    """
+    worst: Disagreement | None = None
+    most = 0.0
+    for line in lines:
+        at = np.searchsorted(rows, line.indices)
+        if len(rows) == 0 or (at >= len(rows)).any() or (rows[np.minimum(at, len(rows) - 1)] != line.indices).any():
+            continue  # it moves a coordinate that has no derivative
+        along, doubt = line.slope(noise)
+        with np.errstate(invalid="ignore", over="ignore"):
+            expected = line.move @ value[at]
+            allowed = _SURE * (doubt + np.abs(line.move) @ bar[at])
+            allowed = np.maximum(allowed, _WORTH * (np.abs(line.move) @ np.abs(value[at])))
+            gap = np.where(np.abs(along - expected) > allowed, np.abs(along - expected), 0.0)
+            part = float(np.max(np.nan_to_num(gap / np.maximum(np.abs(along), np.abs(expected))), initial=0.0))
+        if part > most:
+            worst, most = Disagreement(line, along, expected, gap), part
+    return worst
+
+
+def slope_warning(found: Disagreement) -> str:
+    """The two slopes as a sentence."""
+    j = int(np.argmax(found.gap))
+    which = f" of output {j}" if len(found.gap) > 1 else ""
+    length = found.line.spacing
+    near, wide = f"{found.expected[j] / length:.4g}", f"{found.along[j] / length:.4g}"
+    return (
+        f"J looks different at two scales: along one direction its slope{which} is {near} by the derivative and "
+        f"{wide} by the values of J on a line out to {found.line.reach:.1g} (against the scale of x). The error bars "
+        "are widened by the difference; "
+        "set a step, or `scale`, of the size that matters to you"
+    )

@@ -1,0 +1,101 @@
+"""A J that has one slope near x and another farther off: `step="auto"` says so, and its bars hold both."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from problems import PROBLEMS
+
+from distfd.core.describe import coordinate_label
+from distfd.core.records import Status
+from distfd.differentiation.auto_step import AutoStep
+from distfd.differentiation.base_point import BasePoint
+from distfd.differentiation.method import Answer, Request, Wave
+from distfd.differentiation.noise import known_noise
+from distfd.differentiation.scale_agreement import Line, disagreement
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+W = np.array([1.0, 0.8, -0.6])
+X = np.array([1.5232242684986328, 1.5969822868282466, 2.6284514811885606])
+RIPPLES: dict[str, Callable[[Floats], float]] = {
+    "sawtooth": lambda x: float((x**2).sum() + 1e-4 * ((1000 * (x @ W)) % 1)),
+    "sine": lambda x: float((x**2).sum() + 1e-4 * math.sin(2000 * float(x @ W))),
+}
+
+
+def auto(fun: Callable[[Floats], float], x: Floats, bounds: tuple[float, float] = (-np.inf, np.inf)) -> Answer:
+    at = BasePoint(x, np.full(len(x), bounds[0]), np.full(len(x), bounds[1]), coordinate_label(None))
+    method, waves = AutoStep(at, np.maximum(1.0, np.abs(x))), list[Wave]()
+    while isinstance(step := method.advance(waves), Request):
+        values = np.array([[fun(step.points.dense(k))] for k in range(len(step.points))])
+        waves.append(Wave(step, values, np.full(len(values), Status.OK, dtype=np.uint8)))
+    return step
+
+
+def told(answer: Answer) -> bool:
+    return any("J looks different at two scales" in text for text in answer.warnings)
+
+
+@pytest.mark.parametrize("name", list(RIPPLES))
+def test_bars_hold_the_slope_near_by_and_the_one_far_off(name: str) -> None:
+    answer = auto(RIPPLES[name], X)
+    ripple = 0.1 * W if name == "sawtooth" else 0.2 * math.cos(2000 * float(X @ W)) * W
+    assert told(answer)
+    assert answer.error is not None
+    assert (np.abs(answer.derivative - 2 * X) <= answer.error).all()
+    assert (np.abs(answer.derivative - 2 * X - ripple) <= answer.error).all()
+    assert answer.error.max() < 1.0
+
+
+@pytest.mark.parametrize(("name", "most"), [("sawtooth", 3), ("sine", 17)])
+def test_few_of_200_rippled_points_are_off_by_ten_bars_in_silence(name: str, most: int) -> None:
+    # 37 and 58 without the lines' slopes.
+    rng, silent = np.random.default_rng(1), 0
+    for _ in range(200):
+        x = rng.uniform(-3, 3, 3)
+        answer = auto(RIPPLES[name], x)
+        assert answer.error is not None
+        silent += bool((np.abs(answer.derivative - 2 * x) > 10 * answer.error).any() and not told(answer))
+    assert silent <= most
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-9, 1e-4])
+@pytest.mark.parametrize("name", list(PROBLEMS)[:20])
+def test_smooth_functions_look_alike_at_both_scales(name: str, noise: float) -> None:
+    problem, rng = PROBLEMS[name], np.random.default_rng(4)
+    answer = auto(lambda x: float(problem.value(x[None])[0] + noise * rng.normal()), problem.x0)
+    assert not told(answer)
+
+
+def test_at_a_bound_lines_that_are_shortened_say_no_more_than_is_there() -> None:
+    assert not told(auto(lambda x: float(np.exp(x).sum()), np.ones(3), (1.0 - 1e-4, 1.0 + 1e-4)))
+    assert not told(auto(lambda x: float(np.exp(x).sum()), np.ones(3), (1.0, 9.0)))
+
+
+def test_the_slope_of_a_line_is_exact_for_a_polynomial() -> None:
+    i = np.arange(7.0)
+    line = Line(0.1, np.array([0]), np.array([0.1]), (3 * (0.1 * i) ** 2 - 2 * (0.1 * i) + 5)[:, None])
+    along, doubt = line.slope(known_noise(0.0))
+    np.testing.assert_allclose(along, [-0.2], rtol=1e-10)
+    assert doubt[0] < 1e-10
+    rows, bar = np.array([0]), np.array([[1e-8]])
+    assert disagreement([line], known_noise(0.0), rows, np.array([[-2.0]]), bar) is None
+    found = disagreement([line], known_noise(0.0), rows, np.array([[-1.0]]), bar)
+    assert found is not None
+    # 0.1 of change in 0.1 of x: slopes of -2 and -1, and the bar is twice what is between them.
+    np.testing.assert_allclose(found.gap, [0.1], rtol=1e-8)
+    np.testing.assert_allclose(found.widening(rows), [[2.0]], rtol=1e-8)
+
+
+def test_a_line_along_which_j_has_no_value_says_nothing() -> None:
+    line = Line(0.1, np.array([0]), np.array([0.1]), np.full((7, 1), np.nan))
+    assert disagreement([line], known_noise(0.0), np.array([0]), np.ones((1, 1)), np.ones((1, 1))) is None
