@@ -60,7 +60,9 @@ class AutoStep:
             site, moving, scale, found, vector=self.vector, spent=spent, reserve=self.reserve
         )
         value, bar, size = best(slopes)
-        other = disagreement(found.lines, found.noise, moving, value, bar)
+        # A line lies on one side of a kink, where J's slope is not the mean of both; the kink itself is told.
+        smooth = () if search.kinked().any() else found.lines
+        other = disagreement(smooth, found.noise, moving, value, bar)
         texts: tuple[str, ...] = ()
         if other is not None:
             bar, texts = bar + other.widening(moving), (slope_warning(other),)

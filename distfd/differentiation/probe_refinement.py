@@ -109,14 +109,16 @@ class Search:
         still = (np.nan_to_num(pairs.rises, nan=0.0) == 0).all(axis=(1, 2, 3)) & (pairs.count > 0)
         unit = 0.0 if still.all() and is_plain_constant(self.found.baseline) else float(noise.quantum.max())
         texts = no_movement_warnings(site.label, self.rows[still], unit)
-        return texts + kink_warnings(site.label, self.rows[self._kinked()])
+        return texts + kink_warnings(site.label, self.rows[self.kinked()])
 
-    def _kinked(self) -> NDArray[np.bool_]:
-        """Where the slopes on both sides differ as much near x as far from it, and by more than noise: (a,).
+    def kinked(self) -> NDArray[np.bool_]:
+        """Where the slopes on both sides differ as much near x as far from it, and by more than noise, (a,).
 
         Of a smooth J the difference of the two slopes falls with the distance.
         """
         pairs, noise = self.pairs, self.found.noise
+        if not pairs.size.shape[1]:
+            return np.zeros(len(self.rows), dtype=bool)
         last, every = np.maximum(pairs.count - 1, 0), np.arange(len(self.rows))
         ratio = pairs.size[every, last] / pairs.size[:, 0]
         near, deviation = pairs.curvature(0, noise)

@@ -109,16 +109,10 @@ class Sweep:
 
     def result(self, waves: Sequence[Wave], n_evaluations: int, n_reused: int) -> StepSweep:
         """What the sweep says, once `advance` has answered."""
-        course = self._course()
-        try:
-            next(course)
-            for wave in waves:
-                course.send(wave)
-        except StopIteration as stop:
-            found: Survey = stop.value
-            with np.errstate(all="ignore"):
-                return self._result(found, n_evaluations, n_reused)
-        raise AssertionError("the sweep was not evaluated to its end")
+        found = follow(self._course(), waves)
+        assert isinstance(found, Survey), "the sweep was evaluated to its end"
+        with np.errstate(all="ignore"):
+            return self._result(found, n_evaluations, n_reused)
 
     def _answers(self) -> Generator[Request, Wave, Answer]:
         found = yield from self._course()

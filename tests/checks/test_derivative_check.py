@@ -344,7 +344,7 @@ RIPPLES = {
 def test_two_plateaus_are_told_and_neither_is_trusted_unasked(name: str, options: dict[str, Any]) -> None:
     found = check(RIPPLES[name], RIPPLED, **options)
     assert found.verdict == "cannot tell"
-    assert sum("looks different at two scales" in text for text in found.warnings) == 3
+    assert sum("looks different at two scales along coordinate" in text for text in found.warnings) == 3
     ripple = 0.1 * W if name == "sawtooth" else 0.2 * math.cos(2000 * float(RIPPLED @ W)) * W
     np.testing.assert_allclose(found.sweep.near, 2 * RIPPLED + ripple, rtol=1e-3)
     np.testing.assert_allclose(found.sweep.far, 2 * RIPPLED, atol=0.02)

@@ -99,3 +99,12 @@ def test_the_slope_of_a_line_is_exact_for_a_polynomial() -> None:
 def test_a_line_along_which_j_has_no_value_says_nothing() -> None:
     line = Line(0.1, np.array([0]), np.array([0.1]), np.full((7, 1), np.nan))
     assert disagreement([line], known_noise(0.0), np.array([0]), np.ones((1, 1)), np.ones((1, 1))) is None
+
+
+def test_a_kink_is_told_as_such_and_the_other_bars_stay_narrow() -> None:
+    rng = np.random.default_rng(2)
+    answer = auto(lambda x: float(np.exp(x[0]) + np.abs(x[1] - 3.0) + 1e-8 * rng.normal()), np.array([1.0, 3.0]))
+    assert not told(answer)
+    assert any("kink" in text for text in answer.warnings)
+    assert answer.error is not None
+    assert abs(answer.derivative[0] - math.e) <= answer.error[0] < 1e-4
