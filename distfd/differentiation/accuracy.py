@@ -9,10 +9,11 @@ import numpy as np
 
 from distfd.core.points import single_points
 from distfd.differentiation.auto_step import best
+from distfd.differentiation.evaluation_budget import Budget
 from distfd.differentiation.method import Request, follow
 from distfd.differentiation.noise_survey import survey
 from distfd.differentiation.placement import check_offsets, place
-from distfd.differentiation.probe_refinement import CAP, refine
+from distfd.differentiation.probe_refinement import CAP, most_evaluations, refine
 from distfd.differentiation.scale_search import scaled_survey
 from distfd.differentiation.stencils import SCHEMES
 
@@ -74,18 +75,24 @@ class AccuracyUpgrade:
         if not len(rows):
             found = yield from survey(site, self.scale, vector=self.vector)
             return found.unmoved(site, vector=self.vector)
+        budget = Budget(most_evaluations(len(rows)) + len(rows), reserved=(2 + (self.h is None)) * len(rows))
         if self.h is None:
-            lines = yield from scaled_survey(site, self.scale, vector=self.vector, given=self.noise)
+            lines = yield from scaled_survey(site, self.scale, vector=self.vector, given=self.noise, budget=budget)
             found, scale = lines.found, lines.scale
             ratio = float(np.median(found.level / found.variation))
             size = np.minimum(2 * np.sqrt(ratio), CAP) * scale[rows]
             values, step = self._forward(np.maximum(size, 8 * np.spacing(np.abs(site.x[rows]))))
-            wave = yield Request(single_points(site.x, rows, values.ravel()), None, self.vector)
+            outputs = len(found.baseline) if self.vector else None
+            points = single_points(site.x, rows, values.ravel())
+            budget.reserved -= len(rows)
+            wave = yield budget.spend(Request(points, None, self.vector, outputs=outputs))
             there = wave.values
         else:
             values, step = self._forward(self.h[rows])
             extra = single_points(site.x, rows, values.ravel())
-            lines = yield from scaled_survey(site, self.scale, vector=self.vector, given=self.noise, extra=extra)
+            lines = yield from scaled_survey(
+                site, self.scale, vector=self.vector, given=self.noise, extra=extra, budget=budget
+            )
             found, scale = lines.found, lines.scale
             there = found.extra
         offsets = site.offsets(rows, values)
@@ -103,8 +110,7 @@ class AccuracyUpgrade:
             at = np.union1d(wanting, sample)
             if not len(at):
                 break
-            spent = lines.evaluations
-            search, slopes = yield from refine(site, rows[at], scale, found, vector=self.vector, spent=spent)
+            search, slopes = yield from refine(site, rows[at], scale, found, vector=self.vector, budget=budget)
             value[at], bar[at], step[at] = best(slopes)
             done[at] = True
             texts += search.doubts()

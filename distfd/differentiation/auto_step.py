@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from distfd.differentiation.evaluation_budget import Budget
 from distfd.differentiation.method import follow
-from distfd.differentiation.probe_refinement import refine
+from distfd.differentiation.probe_refinement import most_evaluations, refine
 from distfd.differentiation.scale_agreement import disagreement, slope_warning
 from distfd.differentiation.scale_search import scaled_survey
 
@@ -36,15 +37,15 @@ class AutoStep:
     vector : bool
     noise : float, optional
         The standard deviation of the noise, where the user knows it.
-    reserve : int
-        Evaluations that are left to repairs; see `probe_refinement.refine`.
+    repairs : bool
+        Whether evaluations are kept for the repair of coordinates along which J fails; see `probe_refinement.refine`.
     """
 
     site: BasePoint
     scale: Floats
     vector: bool = False
     noise: float | None = None
-    reserve: int = 0
+    repairs: bool = False
 
     def advance(self, waves: Sequence[Wave]) -> Request | Answer:
         """Two lines, a pair for each coordinate, and up to three rounds for those that are in doubt."""
@@ -52,17 +53,16 @@ class AutoStep:
 
     def _course(self) -> MultiRound:
         site, moving = self.site, self.site.moving
-        lines = yield from scaled_survey(site, self.scale, vector=self.vector, given=self.noise)
-        found, scale, spent = lines.found, lines.scale, lines.evaluations
+        budget = Budget(most_evaluations(len(moving)), reserved=2 * len(moving))
+        lines = yield from scaled_survey(site, self.scale, vector=self.vector, given=self.noise, budget=budget)
+        found, scale = lines.found, lines.scale
         if not len(moving):
             return found.unmoved(site, vector=self.vector)
         search, slopes = yield from refine(
-            site, moving, scale, found, vector=self.vector, spent=spent, reserve=self.reserve
+            site, moving, scale, found, vector=self.vector, budget=budget, repairs=self.repairs
         )
         value, bar, size = best(slopes)
-        # A line lies on one side of a kink, where J's slope is not the mean of both; the kink itself is told.
-        smooth = () if search.kinked().any() else found.lines
-        other = disagreement(smooth, found.noise, moving, value, bar)
+        other = disagreement(found.lines, found.noise, moving, value, bar, slack=search.kinks())
         texts: tuple[str, ...] = ()
         if other is not None:
             bar, texts = bar + other.widening(moving), (slope_warning(other),)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from distfd.differentiation.base_point import BasePoint
+    from distfd.differentiation.evaluation_budget import Budget
     from distfd.differentiation.stencils import Stencil
 
 
@@ -171,8 +172,8 @@ class Ladder:
     baseline : (m,) ndarray
     needed : (a, m) ndarray of bool
         The outputs whose derivatives are wanted.
-    budget : int
-        Evaluations that may be asked for.
+    budget : Budget
+        Of those that are wanted, the points of the first coordinates come first.
     drifts : bool
         Whether J(x) started from another state than the points do. A central difference does not have it in it, and a
         one-sided one would show by how much J still changed since: x is then asked for again, with the points.
@@ -191,7 +192,7 @@ class Ladder:
     samples: Samples
     baseline: Floats
     needed: Flags
-    budget: int
+    budget: Budget
     drifts: bool = False
 
     def __post_init__(self) -> None:
@@ -240,17 +241,21 @@ class Ladder:
         """
         # In the order of nodes, not of a set, so that a request is the same in every process.
         asked = {c: np.flatnonzero(rows & self._node(c).open) for c, rows in sorted(wanted.items())}
-        count = sum(len(a) for a in asked.values()) + again
-        if not count or count > self.budget:
+        if not again and not any(len(a) for a in asked.values()):
             return
-        self.budget -= count
+        cost = np.bincount(np.concatenate([np.empty(0, np.int64), *asked.values()]), minlength=len(self.rows))
+        if not self.budget.affords(int(cost.sum()) + again):
+            affordable = np.cumsum(cost) + again <= self.budget.free
+            asked = {c: a[affordable[a]] for c, a in asked.items()}
+            if not any(len(a) for a in asked.values()):
+                return
         every = np.concatenate(list(asked.values()))
         at = np.concatenate([self._nodes[c].at[a] for c, a in asked.items()])
         points = single_points(self.site.x, self.rows[every], at)
         if again:
             alone = Points(self.site.x, np.zeros(2, dtype=np.int64), points.indices[:0], points.values[:0])
             points = join_points([alone, points])
-        wave = yield Request(points, None, vector, outputs=len(self.baseline))
+        wave = yield self.budget.spend(Request(points, None, vector, outputs=len(self.baseline)))
         start = int(again)
         if again and wave.status[0] == Status.OK:
             self.baseline = wave.values[0]

@@ -59,6 +59,7 @@ class GillStep:
         if not len(rows):
             return found.unmoved(site, vector=self.vector)
         x, noise, m = site.x[rows], found.noise, len(found.baseline)
+        outputs = m if self.vector else None
         low, high, scale = site.lower[rows], site.upper[rows], sizes[rows]
         bound = np.fmax(noise.bound, found.level)
         k = np.minimum(20 * np.sqrt(np.median(bound / found.variation)), CAP) * scale
@@ -68,7 +69,8 @@ class GillStep:
             if not len(at):
                 break
             values, step = place(x[at], wanted[at], SCHEMES["central"], low[at], high[at])
-            wave = yield Request(single_points(site.x, np.repeat(rows[at], 2), values.ravel()), None, self.vector)
+            points = single_points(site.x, np.repeat(rows[at], 2), values.ravel())
+            wave = yield Request(points, None, self.vector, outputs=outputs)
             rises = wave.values.reshape(len(at), 2, m) - found.baseline
             pair = no_pairs(len(at), m).add(np.abs(step), site.offsets(rows[at], values), rises)
             phi, deviation = pair.curvature(0, noise)
@@ -91,7 +93,7 @@ class GillStep:
         h = np.where(np.isfinite(doubt).any(axis=1), h, np.minimum(k / 10, h))
         h = np.maximum(np.where(np.isfinite(h), h, CAP * scale), 8 * np.spacing(np.abs(x)))
         values, step = place(x, h, SCHEMES["forward"], low, high)
-        wave = yield Request(single_points(site.x, rows, values.ravel()), None, self.vector)
+        wave = yield Request(single_points(site.x, rows, values.ravel()), None, self.vector, outputs=outputs)
         offsets = site.offsets(rows, values)
         with np.errstate(invalid="ignore", divide="ignore"):
             value = (wave.values - found.baseline) / offsets

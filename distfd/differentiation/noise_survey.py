@@ -10,6 +10,7 @@ import numpy as np
 
 from distfd.core.points import Points, join_points
 from distfd.differentiation.diagnostics import noise_warnings
+from distfd.differentiation.evaluation_budget import Budget
 from distfd.differentiation.method import Answer, Request
 from distfd.differentiation.noise import LINE, UNKNOWN, Noise, estimate, known_noise, next_spacing
 from distfd.differentiation.scale_agreement import Line
@@ -151,66 +152,152 @@ class Survey:
         return self.answer(site, site.moving, empty, empty, np.empty(0), vector=vector)
 
 
-def survey(
-    site: BasePoint, scale: Floats, *, vector: bool, given: float | None = None, extra: Points | None = None
-) -> Generator[Request, Wave, Survey]:
-    """Ask for two lines, for two more where most outputs show no noise along them, and say what they say.
+@dataclass(frozen=True, eq=False)
+class OpenSurvey:
+    """Lines that have their values, before it is decided whether they are enough.
+
+    Attributes
+    ----------
+    site : BasePoint
+    scale : (d,) ndarray
+    vector : bool
+    baseline : (m,) ndarray
+    ways : tuple of (lane, spacing)
+        Where the lines lead; a spacing < 0 leads the other way.
+    values : tuple of ndarray
+        (n, m) of each line, J(x) first.
+    noise : Noise
+        What they say.
+    extra : ndarray
+        Values (n, m) of the further points that were asked along.
+    """
+
+    site: BasePoint
+    scale: Floats
+    vector: bool
+    baseline: Floats
+    ways: tuple[tuple[int, float], ...]
+    values: tuple[Floats, ...]
+    noise: Noise
+    extra: Floats
+
+    @property
+    def failed(self) -> bool:
+        """Whether every line lacks values."""
+        return bool(self.values) and not any(np.isfinite(line).all() for line in self.values)
+
+    def repeated(self, budget: Budget) -> Generator[Request, Wave, OpenSurvey]:
+        """The same with two lines more, if most outputs show no noise along these and the budget affords it."""
+        unknown = np.mean([status == UNKNOWN for status in self.noise.status]) > 0.5
+        if not self.values or not unknown or not budget.affords(EVALUATIONS - 1):
+            return self
+        # Where J failed along a line, the other way may be one on which it does not.
+        again = tuple(
+            (lane + 2, next_spacing(line, spacing)) if np.isfinite(line).any(axis=0).all() else (lane, -spacing)
+            for line, (lane, spacing) in zip(_whole(self.values), self.ways, strict=True)
+        )
+        points = line_points(self.site.x, self.scale, self.site.lower, self.site.upper, again)
+        wave = yield budget.spend(Request(points, None, self.vector, outputs=_outputs(self.baseline, self.vector)))
+        values = self.values + _split(self.baseline, wave.values)
+        return replace(self, ways=self.ways + again, values=values, noise=estimate(values))
+
+    def found(self) -> Survey:
+        """What the lines say."""
+        site, noise = self.site, self.noise
+        if not self.values:
+            return Survey(noise, self.baseline, np.ones(len(self.baseline)), np.nan, self.extra)
+        lines = tuple(
+            Line(abs(spacing), *_line_move(site.x, self.scale, site.lower, site.upper, (lane, spacing)), values)
+            for values, (lane, spacing) in zip(self.values, self.ways, strict=True)
+        )
+        shown = [line.spacing for line in lines if noise.shown_by(line.values)]
+        found = Survey(noise, self.baseline, self.baseline, max(shown, default=np.nan), self.extra, lines)
+        # The far line tells; where J failed along it, the next nearer one.
+        variation = np.full(len(self.baseline), np.nan)
+        for line in sorted(lines, key=lambda line: -line.spacing):
+            whole = np.isfinite(line.values).all(axis=0)
+            seen = np.where(whole, _variation(line.values, found.level, line.spacing), np.nan)
+            variation = np.where(np.isnan(variation), seen, variation)
+        return replace(found, variation=np.where(np.isnan(variation), 1.0, variation))
+
+
+def open_survey(
+    site: BasePoint,
+    scale: Floats,
+    *,
+    vector: bool,
+    budget: Budget,
+    given: float | None = None,
+    extra: Points | None = None,
+    baseline: Floats | None = None,
+) -> Generator[Request, Wave, OpenSurvey]:
+    """Ask for two lines.
 
     Parameters
     ----------
     site, scale
         Where, and the typical size of each coordinate, (d,).
+    budget : Budget
     given : float, optional
         A noise level that the user vouches for: the lines then say only how J varies.
     extra : Points, optional
-        Further points of the first round.
+        Further points of the request.
+    baseline : (m,) ndarray, optional
+        J(x), where it is known; it is asked for otherwise.
     """
-    spacings = [(0, NEAR), (1, FAR)]
-    lines = line_points(site.x, scale, site.lower, site.upper, spacings)
-    alone = Points(site.x, np.zeros(2, dtype=np.int64), lines.indices[:0], lines.values[:0])
-    if not len(site.moving):
-        wave = yield Request(alone, 0, vector)
-        m = wave.values.shape[1]
-        silent = Noise(np.full(m, np.nan), np.zeros(m), np.full(m, np.nan), (UNKNOWN,) * m)
-        return Survey(silent, wave.values[0], np.ones(m), np.nan, wave.values[1:])
-    parts = [alone, lines] if extra is None else [alone, lines, extra]
-    wave = yield Request(join_points(parts), 0, vector)
-    baseline = wave.values[0]
-    values = _split(baseline, wave.values[1:EVALUATIONS])
-    others = wave.values[EVALUATIONS:]
-    noise = estimate(values) if given is None else known_noise(given, len(baseline))
-    if np.mean([status == UNKNOWN for status in noise.status]) > 0.5:
-        # Where J failed along a line, the other way may be one on which it does not.
-        again = [
-            (lane + 2, next_spacing(line, spacing)) if np.isfinite(line).any(axis=0).all() else (lane, -spacing)
-            for line, (lane, spacing) in zip(_whole(values), spacings, strict=True)
-        ]
-        wave = yield Request(line_points(site.x, scale, site.lower, site.upper, again), None, vector)
-        values, spacings = values + _split(baseline, wave.values), spacings + again
-        noise = estimate(values)
-    ways = [spacing for _, spacing in spacings]
-    spacings = [(lane, abs(spacing)) for lane, spacing in spacings]
-    shown = [spacing for line, (_, spacing) in zip(values, spacings, strict=True) if noise.shown_by(line)]
-    seen_along = tuple(
-        Line(abs(spacing), *_line_move(site.x, scale, site.lower, site.upper, (lane, way)), line)
-        for line, (lane, spacing), way in zip(values, spacings, ways, strict=True)
-    )
-    found = Survey(noise, baseline, baseline, max(shown, default=np.nan), others, seen_along)
-    # The far line tells; where J failed along it, the next nearer one.
-    variation = np.full(len(baseline), np.nan)
-    for line, (_, spacing) in sorted(zip(values, spacings, strict=True), key=lambda pair: -pair[1][1]):
-        seen = np.where(np.isfinite(line).all(axis=0), _variation(line, found.level, spacing), np.nan)
-        variation = np.where(np.isnan(variation), seen, variation)
-    return replace(found, variation=np.where(np.isnan(variation), 1.0, variation))
+    ways = ((0, NEAR), (1, FAR)) if len(site.moving) else ()
+    lines = line_points(site.x, scale, site.lower, site.upper, ((0, NEAR), (1, FAR)))
+    parts = [lines] if ways else []
+    if baseline is None:
+        alone = Points(site.x, np.zeros(2, dtype=np.int64), lines.indices[:0], lines.values[:0])
+        request = Request(join_points([alone, *parts, *([] if extra is None else [extra])]), 0, vector)
+    else:
+        points = join_points([*parts, *([] if extra is None else [extra])])
+        request = Request(points, None, vector, outputs=_outputs(baseline, vector))
+    wave = yield budget.spend(request)
+    values = wave.values
+    if baseline is None:
+        baseline, values = values[0], values[1:]
+    of_lines = len(ways) * (LINE - 1)
+    rows = _split(baseline, values[:of_lines]) if ways else ()
+    m = len(baseline)
+    if not ways:
+        noise = Noise(np.full(m, np.nan), np.zeros(m), np.full(m, np.nan), (UNKNOWN,) * m)
+    else:
+        noise = estimate(rows) if given is None else known_noise(given, m)
+    return OpenSurvey(site, scale, vector, baseline, ways, rows, noise, values[of_lines:])
 
 
-def _whole(lines: list[Floats]) -> list[Floats]:
+def survey(
+    site: BasePoint,
+    scale: Floats,
+    *,
+    vector: bool,
+    given: float | None = None,
+    extra: Points | None = None,
+    budget: Budget | None = None,
+) -> Generator[Request, Wave, Survey]:
+    """Ask for two lines, for two more where most outputs show no noise along them, and say what they say.
+
+    The parameters are those of `open_survey`.
+    """
+    budget = Budget() if budget is None else budget
+    opened = yield from open_survey(site, scale, vector=vector, budget=budget, given=given, extra=extra)
+    opened = yield from opened.repeated(budget)
+    return opened.found()
+
+
+def _outputs(baseline: Floats, vector: bool) -> int | None:
+    return len(baseline) if vector else None
+
+
+def _whole(lines: Sequence[Floats]) -> list[Floats]:
     """The lines with NaN for whatever an output has along a line on which it failed somewhere."""
     return [np.where(np.isfinite(line).all(axis=0), line, np.nan) for line in lines]
 
 
-def _split(baseline: Floats, values: Floats) -> list[Floats]:
-    return [np.concatenate((baseline[None], part)) for part in np.split(values, len(values) // (LINE - 1))]
+def _split(baseline: Floats, values: Floats) -> tuple[Floats, ...]:
+    return tuple(np.concatenate((baseline[None], part)) for part in np.split(values, len(values) // (LINE - 1)))
 
 
 def _variation(line: Floats, level: Floats, spacing: float) -> Floats:

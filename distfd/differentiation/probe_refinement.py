@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from distfd.differentiation.base_point import BasePoint
+    from distfd.differentiation.evaluation_budget import Budget
     from distfd.differentiation.method import Wave
     from distfd.differentiation.noise_survey import Survey
     from distfd.differentiation.probe_pairs import Slopes
@@ -43,6 +44,10 @@ def most_evaluations(coordinates: int) -> int:
     return 4 * coordinates + 38
 
 
+_LOOKS = 3
+"""So many coordinates get a second pair at once: they tell how far what is expected of the others can be trusted."""
+_REPAIR = 6
+"""Evaluations that are kept for repairs, beside two for each coordinate along which J failed."""
 _FIRST = 0.72
 """The first distance, in units of (noise / variation)^(1/3): half of what balances truncation and noise where J''' is
 as large as J varies, so that it may be 64 times as large before truncation is twice the noise."""
@@ -129,6 +134,14 @@ class Search:
             sharp = (np.abs(near) > 0.6 * ratio[:, None] * np.abs(far)) & (np.abs(near) > 6 * deviation)
             return np.asarray((ratio > 3) & sharp.any(axis=1))
 
+    def kinks(self) -> Floats:
+        """Half of what is between the slopes on both sides of a kink, (a, m); 0 where there is none."""
+        if not self.pairs.size.shape[1]:
+            return np.zeros((len(self.rows), len(self.found.baseline)))
+        curvature, deviation = self.pairs.curvature(0, self.found.noise)
+        half = (np.abs(curvature) + 2 * deviation) * self.pairs.size[:, :1] / 2
+        return np.where(self.kinked()[:, None], np.nan_to_num(half), 0.0)
+
     def _first_derivatives(self) -> tuple[Floats, Floats]:
         """Sizes of J' and J'' by the smallest pair, not below their noise; 0 where there is no pair."""
         noise = self.found.noise
@@ -150,8 +163,8 @@ def refine(
     found: Survey,
     *,
     vector: bool,
-    spent: int,
-    reserve: int = 0,
+    budget: Budget,
+    repairs: bool = False,
 ) -> Generator[Request, Wave, tuple[Search, Slopes]]:
     """Probe coordinates until their slopes are known as well as their noise lets them be.
 
@@ -163,10 +176,10 @@ def refine(
     scale : (d,) ndarray
     found : Survey
     vector : bool
-    spent : int
-        Evaluations so far: 2 a + 20 are for all, and 4 a + 38 are the most.
-    reserve : int
-        So many of the latter are left to who repairs the coordinates along which J fails, if it does.
+    budget : Budget
+        It has 2 a for the first pairs, or more; the others come out of what is free in it.
+    repairs : bool
+        Whether coordinates along which J fails are repaired afterwards, for which evaluations are kept then.
 
     Returns
     -------
@@ -176,20 +189,22 @@ def refine(
     """
     search = _begin(site, rows, scale, found)
     wanted = np.where(search.reach > 0, search.first, np.nan)
+    outputs = len(found.baseline) if vector else None
     for turn in range(ROUNDS + 1):
         asked = np.flatnonzero(np.isfinite(wanted))
         if not len(asked):
             break
         values, search = _place(search, asked, wanted[asked])
-        wave = yield Request(single_points(site.x, np.repeat(rows[asked], 2), values.ravel()), None, vector)
+        points = single_points(site.x, np.repeat(rows[asked], 2), values.ravel())
+        wave = yield budget.spend(Request(points, None, vector, outputs=outputs))
         search = _take(search, asked, values, wave)
-        spent += 2 * len(asked)
         if turn == 0:
-            spent += reserve * bool((search.pairs.count == 0).any())
-            room = max(0, 2 * len(rows) + 20 - spent) // 2
-            wanted = _check(search, room)
+            budget.reserved = max(0, budget.reserved - 2 * len(rows))
+            failed = int(np.count_nonzero(search.pairs.count == 0))
+            budget.reserved += (2 * failed + _REPAIR) * bool(repairs and failed)
+            wanted = _check(search, min(_LOOKS, budget.free // 2))
         elif turn < ROUNDS:
-            wanted = _further(search, max(0, most_evaluations(len(rows)) - spent) // 2)
+            wanted = _further(search, budget.free // 2)
     search = replace(search, pairs=search.pairs.or_else(search.spare))
     return search, _judged(search)
 

@@ -9,11 +9,12 @@ import numpy as np
 
 from distfd.differentiation.auto_step import best
 from distfd.differentiation.check_points import Checkable, CheckPoints
-from distfd.differentiation.diagnostics import no_movement_warnings
+from distfd.differentiation.diagnostics import listed, no_movement_warnings
+from distfd.differentiation.evaluation_budget import UNLIMITED, Budget
 from distfd.differentiation.failure_ladder import Ladder, failed_coordinates, gather_samples
 from distfd.differentiation.method import Answer, Request, follow
 from distfd.differentiation.placement import arrangements
-from distfd.differentiation.probe_refinement import most_evaluations, refine
+from distfd.differentiation.probe_refinement import refine
 from distfd.differentiation.scale_search import scaled_survey
 
 if TYPE_CHECKING:
@@ -34,10 +35,18 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-RESERVE = 8
-"""Evaluations that steps from the noise leave to repairs: a pair on the other side, and three looks at it."""
 _WORDS = 300
 """Characters of a failure's text that are kept."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Repairs:
+    """What repairs read, and add to: all waves so far, what was left out, where J failed first, and what was done."""
+
+    waves: list[Wave]
+    budget: Budget
+    failed: Failed
+    texts: dict[int, str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +83,7 @@ class RepairedMethod(Checkable):
     vector: bool
     scale: Floats | None = None
     noise: float | None = None
-    most: int = 2**62
+    most: int = UNLIMITED
     drifts: bool = False
 
     def advance(self, waves: Sequence[Wave]) -> Request | Answer:
@@ -94,35 +103,37 @@ class RepairedMethod(Checkable):
         if not failed:
             return answer
         texts = {k: _text(*failed[k], "its other points were used") for k in failed.keys() - answer.missing.tolist()}
+        work = _Repairs(waves, Budget(self.most - sum(len(wave.request.points) for wave in waves)), failed, texts)
         if self.scale is not None and len(rows := self._broken(answer, failed)):
-            answer = yield from self._probed_again(answer, rows, waves, failed, texts)
+            answer = yield from self._probed_again(answer, rows, work)
         # A point that failed in part is not much trusted in the others: the whole column first, then what is lacking.
         for whole in (True, False) if self.vector else (True,):
             if len(rows := self._broken(answer, failed)):
-                answer = yield from self._climbed(answer, rows, waves, failed, texts, whole=whole)
+                answer = yield from self._climbed(answer, rows, work, whole=whole)
+        if work.budget.short and len(rows := self._broken(answer, failed)):
+            answer = replace(answer, warnings=(*answer.warnings, self._left_out(rows)))
         return replace(answer, repaired=dict(sorted(texts.items())))
 
+    def _left_out(self, rows: NDArray[np.int64]) -> str:
+        return (
+            f"the repair of {listed(self.site.label, rows)} was left out, or cut short, as step='auto' takes "
+            f"{self.most} evaluations at most: give a step (step=1e-4, say), whose repairs have no such limit"
+        )
+
     def _climbed(
-        self,
-        answer: Answer,
-        rows: NDArray[np.int64],
-        waves: list[Wave],
-        failed: Failed,
-        texts: dict[int, str],
-        *,
-        whole: bool,
+        self, answer: Answer, rows: NDArray[np.int64], work: _Repairs, *, whole: bool
     ) -> Generator[Request, Wave, Answer]:
-        """The answer with what the ladder makes of these coordinates; adds to ``waves`` and ``texts``."""
+        """The answer with what the ladder makes of these coordinates; adds to ``work``."""
         needed = _lacking(answer, rows, vector=self.vector)
         if whole:
             needed = np.ones_like(needed)
-        samples = gather_samples(waves, self.site.x, rows, needed)
+        samples = gather_samples(work.waves, self.site.x, rows, needed)
         baseline = np.asarray(answer.value.real, dtype=np.float64)
-        left, h = self.most - _asked(waves), self._steps(rows, samples)
-        ladder = Ladder(self.site, rows, h, self.stencil, samples, baseline, needed, left, self.drifts)
-        yield from _recorded(ladder.climb(vector=self.vector), waves)
+        h = self._steps(rows, samples)
+        ladder = Ladder(self.site, rows, h, self.stencil, samples, baseline, needed, work.budget, self.drifts)
+        yield from _recorded(ladder.climb(vector=self.vector), work.waves)
         good = np.flatnonzero([bool(how) for how in ladder.how])
-        texts |= {int(rows[r]): _text(*failed[int(rows[r])], ladder.how[r]) for r in good.tolist()}
+        work.texts.update({int(rows[r]): _text(*work.failed[int(rows[r])], ladder.how[r]) for r in good.tolist()})
         slope = np.where(needed, ladder.slope, np.nan)[good]
         # Nothing is known of their errors: the bars of a method hold for its own formulas.
         answer = _filled(answer, rows[good], slope, np.full(slope.shape, np.nan), ladder.step[good], vector=self.vector)
@@ -134,31 +145,32 @@ class RepairedMethod(Checkable):
         return np.array([k for k in answer.missing.tolist() if k in failed], dtype=np.int64)
 
     def _probed_again(
-        self, answer: Answer, rows: NDArray[np.int64], waves: list[Wave], failed: Failed, texts: dict[int, str]
+        self, answer: Answer, rows: NDArray[np.int64], work: _Repairs
     ) -> Generator[Request, Wave, Answer]:
-        """The answer with those coordinates that have values on one side; adds to ``waves`` and ``texts``."""
+        """The answer with those coordinates that have values on one side; adds to ``work``."""
         site = self.site
-        samples = gather_samples(waves, site.x, rows, _lacking(answer, rows, vector=self.vector))
+        samples = gather_samples(work.waves, site.x, rows, _lacking(answer, rows, vector=self.vector))
         bad, above = ~samples.ok, samples.at > samples.x[samples.row]
         up, down = (np.bincount(samples.row[bad & side], minlength=len(rows)) > 0 for side in (above, ~above))
         lower, upper = site.lower.copy(), site.upper.copy()
         upper[rows[up]], lower[rows[down]] = site.x[rows[up]], site.x[rows[down]]
         walled = replace(site, lower=lower, upper=upper)
         rows = rows[(up != down) & (lower[rows] < upper[rows])]
-        left = self.most - _asked(waves)
-        if not len(rows) or left < 2 * len(rows):
+        if not work.budget.affords(2 * len(rows)):
+            rows = rows[: work.budget.free // 2]
+        if not len(rows):
             return answer
-        lines = self._lines(waves)
+        lines = self._lines(work.waves)
         found = lines.found
-        probing = refine(walled, rows, lines.scale, found, vector=self.vector, spent=most_evaluations(len(rows)) - left)
-        search, slopes = yield from _recorded(probing, waves)
+        probing = refine(walled, rows, lines.scale, found, vector=self.vector, budget=work.budget)
+        search, slopes = yield from _recorded(probing, work.waves)
         value, bar, size = best(slopes)
         good = np.isfinite(value).any(axis=1)
         sign = np.where(upper[rows] > site.x[rows], 1.0, -1.0)
         for r in np.flatnonzero(good).tolist():
             k, word = int(rows[r]), "+" if sign[r] > 0 else "-"
             how = f"other points at a step from the noise: J at x {word} h, x {word} 2 h with h = {size[r]:.3g}"
-            texts[k] = _text(*failed[k], how)
+            work.texts[k] = _text(*work.failed[k], how)
         bar = np.where(np.isfinite(bar) & np.isfinite(found.noise.level), bar, np.nan)
         filled = _filled(answer, rows[good], value[good], bar[good], (sign * size)[good], vector=self.vector)
         return replace(filled, warnings=filled.warnings + search.doubts())
@@ -186,10 +198,6 @@ class RepairedMethod(Checkable):
         as_wanted = np.any([samples.near(x + wanted * c, np.abs(wanted))[1] for c in nodes], axis=0)
         shrunk = np.isfinite(nearest) & ~as_wanted
         return np.where(shrunk, np.copysign(nearest / float(np.abs(self.stencil.nodes).min()), wanted), wanted)
-
-
-def _asked(waves: Sequence[Wave]) -> int:
-    return sum(len(wave.request.points) for wave in waves)
 
 
 def _recorded(course: Generator[Request, Wave, T], waves: list[Wave]) -> Generator[Request, Wave, T]:

@@ -114,7 +114,13 @@ class Disagreement:
 
 
 def disagreement(
-    lines: Sequence[Line], noise: Noise, rows: NDArray[np.int64], value: Floats, bar: Floats
+    lines: Sequence[Line],
+    noise: Noise,
+    rows: NDArray[np.int64],
+    value: Floats,
+    bar: Floats,
+    *,
+    slack: Floats | None = None,
 ) -> Disagreement | None:
     """Where lines contradict the derivative; None where none does.
 
@@ -126,6 +132,9 @@ def disagreement(
         Coordinates whose derivative is known; all others stand still.
     value, bar : (a, m) ndarrays
         The derivative, and half the width of its interval.
+    slack : (a, m) ndarray, optional
+        How far the slopes to the sides of a kink are from the derivative, which is their mean; 0 where there is none.
+        A line lies on one side of it.
     """
     worst: Disagreement | None = None
     most = 0.0
@@ -137,6 +146,8 @@ def disagreement(
         with np.errstate(invalid="ignore", over="ignore"):
             expected = line.move @ value[at]
             allowed = _SURE * (doubt + np.abs(line.move) @ bar[at])
+            if slack is not None:
+                allowed = allowed + np.abs(line.move) @ slack[at]
             allowed = np.maximum(allowed, _WORTH * (np.abs(line.move) @ np.abs(value[at])))
             gap = np.where(np.abs(along - expected) > allowed, np.abs(along - expected), 0.0)
             part = float(np.max(np.nan_to_num(gap / np.maximum(np.abs(along), np.abs(expected))), initial=0.0))

@@ -16,8 +16,10 @@ import numpy as np
 
 from distfd.core.points import Points, join_points, single_points
 from distfd.core.records import Status
+from distfd.differentiation.evaluation_budget import Budget
 from distfd.differentiation.method import Answer, Request, follow
-from distfd.differentiation.noise_survey import EVALUATIONS, Survey, survey
+from distfd.differentiation.noise import UNKNOWN
+from distfd.differentiation.noise_survey import Survey, open_survey, survey
 from distfd.differentiation.steps import own_sizes
 
 if TYPE_CHECKING:
@@ -54,13 +56,10 @@ class ScaledSurvey:
         Its ``extra`` is what the caller asked for.
     scale : (d,) ndarray
         The typical size of each coordinate, as it was given or found.
-    evaluations : int
-        That it took, without the caller's own points.
     """
 
     found: Survey
     scale: Floats
-    evaluations: int
 
 
 def safe_sizes(site: BasePoint, scale: Floats, part: float = _TINY) -> Floats:
@@ -74,25 +73,36 @@ def safe_sizes(site: BasePoint, scale: Floats, part: float = _TINY) -> Floats:
 
 
 def scaled_survey(
-    site: BasePoint, scale: Floats, *, vector: bool, given: float | None = None, extra: Points | None = None
+    site: BasePoint,
+    scale: Floats,
+    *,
+    vector: bool,
+    given: float | None = None,
+    extra: Points | None = None,
+    budget: Budget | None = None,
 ) -> Generator[Request, Wave, ScaledSurvey]:
     """As `survey`, at the scale that tiny coordinates turn out to have.
 
-    It takes one evaluation or two more for each of these, and new lines where any of them has the default scale.
+    It takes one evaluation or two more for each of these, and new lines where any of them has the default scale: 37 and
+    2 for each tiny coordinate at most, as lines are repeated at one of the scales alone.
     """
+    budget = Budget() if budget is None else budget
     safe = safe_sizes(site, scale)
     tiny = np.flatnonzero(safe < scale)
     if not len(tiny):
-        found = yield from survey(site, scale, vector=vector, given=given, extra=extra)
-        return ScaledSurvey(found, scale, EVALUATIONS)
+        found = yield from survey(site, scale, vector=vector, given=given, extra=extra, budget=budget)
+        return ScaledSurvey(found, scale)
     points, offsets = _beside(site, tiny, _NEAR * safe[tiny])
     parts = points if extra is None else join_points([points, extra])
-    found = yield from survey(site, safe, vector=vector, given=given, extra=parts)
-    rises, others = found.extra[: len(tiny)] - found.baseline, found.extra[len(tiny) :]
-    spent = EVALUATIONS + len(tiny)
+    opened = yield from open_survey(site, safe, vector=vector, budget=budget, given=given, extra=parts)
+    early = opened.failed
+    if early:  # nothing is known of the noise, and so of what moves J
+        opened = yield from opened.repeated(budget)
+    baseline, level = opened.baseline, opened.found().level
+    rises, others = opened.extra[: len(tiny)] - baseline, opened.extra[len(tiny) :]
     with np.errstate(all="ignore"):
-        size = np.maximum(np.abs(found.baseline), np.abs(rises + found.baseline))
-        seen = np.abs(rises) > _SEEN * found.level
+        size = np.maximum(np.abs(baseline), np.abs(rises + baseline))
+        seen = np.abs(rises) > _SEEN * level
         times = scale[tiny] / np.abs(offsets)
         steep = ~np.isfinite(rises) | (seen & (np.abs(rises) * times[:, None] > _STEEP * size))
     small = np.asarray(steep.any(axis=1))
@@ -100,20 +110,24 @@ def scaled_survey(
     if len(doubtful):
         at = tiny[doubtful]
         points, further = _beside(site, at, _NEAR * np.sqrt(safe[at] * scale[at]))
-        wave = yield Request(points, None, vector, lenient=True, outputs=len(found.baseline) if vector else None)
-        spent += len(at)
+        outputs = len(baseline) if vector else None
+        wave = yield budget.spend(Request(points, None, vector, lenient=True, outputs=outputs))
         with np.errstate(all="ignore"):
             straight = rises[doubtful] * (further / offsets[doubtful])[:, None]
-            allowed = _BENT * np.abs(straight) + _SEEN * found.level
-            bent = ~(np.abs(wave.values - found.baseline - straight) <= allowed) & seen[doubtful]
+            allowed = _BENT * np.abs(straight) + _SEEN * level
+            bent = ~(np.abs(wave.values - baseline - straight) <= allowed) & seen[doubtful]
         small[doubtful] = bent.any(axis=1) | (wave.status != Status.OK)
     chosen = scale.copy()
     chosen[tiny[small]] = safe[tiny[small]]
     if not small.all():
         # How much J varies, and noise that is alike at near points, are seen at the scale that it has.
-        found = yield from survey(site, chosen, vector=vector, given=given)
-        spent += EVALUATIONS - 1
-    return ScaledSurvey(_with_extra(found, others), chosen, spent)
+        earlier = opened.noise
+        opened = yield from open_survey(site, chosen, vector=vector, budget=budget, given=given, baseline=baseline)
+        if early and UNKNOWN in opened.noise.status:
+            opened = replace(opened, noise=earlier)
+    if not early:
+        opened = yield from opened.repeated(budget)
+    return ScaledSurvey(replace(opened.found(), extra=others), chosen)
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,10 +164,6 @@ def line_survey(site: BasePoint, scale: Floats, *, vector: bool) -> Generator[Re
     if tiny and tiny == len(site.moving) and (found.variation <= _STILL * np.abs(found.baseline)).all():
         found = yield from survey(site, scale, vector=vector)
     return found
-
-
-def _with_extra(found: Survey, extra: Floats) -> Survey:
-    return replace(found, extra=extra)
 
 
 def _beside(site: BasePoint, rows: NDArray[np.int64], distance: Floats) -> tuple[Points, Floats]:

@@ -91,7 +91,7 @@ class ShiStep:
             moved = np.clip(moved, site.lower[rows[at], None], site.upper[rows[at], None])
             there = np.isfinite(_NODES[kind[at]])
             points = single_points(site.x, np.repeat(rows[at], there.sum(axis=1)), moved[there])
-            wave = yield Request(points, None, self.vector)
+            wave = yield Request(points, None, self.vector, outputs=m if self.vector else None)
             new = np.zeros((len(at), 4, m))
             new[there] = wave.values - found.baseline
             seen = np.abs((_TEST[kind[at]][..., None] * new).sum(axis=1))

@@ -29,7 +29,7 @@ from distfd.differentiation.noisy_product import NoisyProduct
 from distfd.differentiation.present_outputs import PresentOutputs
 from distfd.differentiation.probe_refinement import most_evaluations
 from distfd.differentiation.real_differences import CoordinateAxes, DirectionAxes
-from distfd.differentiation.repair import RESERVE, RepairedMethod
+from distfd.differentiation.repair import RepairedMethod
 from distfd.differentiation.richardson import Richardson
 from distfd.differentiation.scale_search import safe_sizes
 from distfd.differentiation.second_differences import FOURTH, SECOND, second_order
@@ -362,7 +362,7 @@ def _repaired(setting: Setting, method: Method[Answer], *, vector: bool) -> Meth
         repaired = RepairedMethod(method, site, central, h, vector, size, step.noise if step else None, drifts=drifts)
         probes = options.accuracy is None and step is not None and step.method == "probe"
         if probes and isinstance(method, AutoStep):
-            method = replace(method, reserve=RESERVE)
+            method = replace(method, repairs=True)
             repaired = replace(repaired, method=method, most=most_evaluations(len(site.moving)))
         return repaired
     if stencil.imaginary:

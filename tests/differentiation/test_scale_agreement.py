@@ -108,3 +108,32 @@ def test_a_kink_is_told_as_such_and_the_other_bars_stay_narrow() -> None:
     assert any("kink" in text for text in answer.warnings)
     assert answer.error is not None
     assert abs(answer.derivative[0] - math.e) <= answer.error[0] < 1e-4
+
+
+@pytest.mark.parametrize(("name", "most"), [("sawtooth", 0), ("sine", 7)])
+def test_a_kink_along_one_coordinate_does_not_hide_ripples_along_the_others(name: str, most: int) -> None:
+    # 7 and 13 where the whole answer was not looked at for the kink's sake.
+    rng, silent, kinks = np.random.default_rng(1), 0, 0
+    for _ in range(60):
+        x = rng.uniform(-3, 3, 4)
+        answer = auto(lambda at, x=x: RIPPLES[name](at[:3]) + 1e-3 * abs(at[3] - x[3]), x)  # type: ignore[misc]
+        assert answer.error is not None
+        off = np.abs(answer.derivative - 2 * x)[:3] > 10 * answer.error[:3]
+        silent += bool(off.any() and not told(answer))
+        kinks += any("kink" in text for text in answer.warnings)
+    assert silent <= most
+    assert kinks >= 7
+
+
+@pytest.mark.parametrize("slope", [1e-3, 1.0, 1e3])
+@pytest.mark.parametrize("kink", ["each", "all together", "the largest"])
+def test_kinks_alone_are_not_two_scales(kink: str, slope: float) -> None:
+    x = np.array([1.0, -2.0, 0.5, 3.0])
+    kinds: dict[str, Callable[[Floats], float]] = {
+        "each": lambda at: float(np.abs(at - x).sum()),
+        "all together": lambda at: abs(float((at - x) @ [1.0, -2.0, 0.5, 3.0])),
+        "the largest": lambda at: float(np.max(at - x)),
+    }
+    answer = auto(lambda at: float(np.exp(0.3 * at).sum()) + slope * kinds[kink](at), x)
+    assert not told(answer)
+    assert any("kink" in text for text in answer.warnings)
