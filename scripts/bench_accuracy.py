@@ -2,6 +2,9 @@
 
     python scripts/bench_accuracy.py            # the figures of auto: coverage, bars, error against the best fixed step
     python scripts/bench_accuracy.py --peers    # and error digits and evaluations of peers (pip install distfd[bench])
+    python scripts/bench_accuracy.py --wrongs   # on a second set, public_problems.py: how often a derivative is wrong
+                                                # without a word, by kind and package; a few minutes with
+                                                # --functions 15 --points 1 --kinds gradient
 
 Evaluations are made in this process: the methods are pure, and ask for points.
 """
@@ -40,6 +43,7 @@ LEVELS = (1e-8, 1e-6, 1e-4, 1e-2)
 VERSIONS = [("absolute", v) for v in LEVELS] + [("relative", v) for v in LEVELS] + [("digits", n) for n in range(4, 9)]
 FIXED = CAP * 10.0 ** -np.arange(0, 8, 0.25)
 """Fixed steps, relative to max(1, abs(x)), none above the cap that auto has."""
+WRONG_KINDS = ["gradient", "jacobian", "sparse", "hessian", "complex step"]
 SKIPPED = {"forward": ("linear",), "central": ("linear", "quadratic")}
 """Functions of which the best fixed step of a scheme is simply the largest: no J'', no J'''."""
 
@@ -225,10 +229,26 @@ def main() -> None:
     """Parse the command line, and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--draws", type=int, default=20)
-    parser.add_argument("--functions", nargs="*", default=list(PROBLEMS), help="names; all of them by default")
+    parser.add_argument("--functions", nargs="*", default=list(PROBLEMS), help="names, or how many; all by default")
     parser.add_argument("--peers", action="store_true", help="compare with other packages instead")
+    parser.add_argument("--wrongs", action="store_true", help="silent wrongs on the second set instead")
+    parser.add_argument(
+        "--points", type=int, default=3, help="with --wrongs: points a function, late iterates among them"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="with --wrongs")
+    parser.add_argument("--kinds", nargs="*", default=WRONG_KINDS, choices=WRONG_KINDS, help="with --wrongs")
+    parser.add_argument("--alone", action="store_true", help="with --wrongs: distfd without its peers")
     given = parser.parse_args()
-    chosen = [PROBLEMS[name] for name in given.functions]
+    if given.wrongs:
+        import silent_wrongs
+
+        few = given.functions[0].isdigit()
+        names = int(given.functions[0]) if few else None if given.functions == list(PROBLEMS) else given.functions
+        silent_wrongs.show(names, given.points, given.seed, given.kinds, peers=not given.alone)
+        return
+    first = given.functions[0]
+    names = list(PROBLEMS)[: int(first)] if first.isdigit() else given.functions
+    chosen = [PROBLEMS[name] for name in names]
     if given.peers:
         compare(chosen, max(1, given.draws // 10))
     else:

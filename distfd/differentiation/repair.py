@@ -116,8 +116,8 @@ class RepairedMethod(Checkable):
 
     def _left_out(self, rows: NDArray[np.int64]) -> str:
         return (
-            f"the repair of {listed(self.site.label, rows)} was left out, or cut short, as step='auto' takes "
-            f"{self.most} evaluations at most: give a step (step=1e-4, say), whose repairs have no such limit"
+            f"the repair of {listed(self.site.label, rows)} was cut short, as step='auto' takes {self.most} "
+            "evaluations at most: repairs of a derivative with a given step (step=1e-4, say) have no such limit"
         )
 
     def _climbed(

@@ -521,9 +521,40 @@ def test_repairs_under_auto_cost_no_more_than_auto_ever_does(d: int) -> None:
     def nowhere(at: Floats) -> float:
         return math.nan if at[0] != x[0] else float(np.exp(at).sum())
 
-    found = distfd.differentiate(nowhere, x, step="auto", on_failure="repair", executor="serial")
+    with pytest.warns(distfd.DerivativeWarning, match=f"repair of coordinate 0 was cut short.*takes {4 * d + 38} eval"):
+        found = distfd.differentiate(nowhere, x, step="auto", on_failure="repair", executor="serial")
     assert found.missing.tolist() == [0]
     assert found.n_evaluations <= 4 * d + 38
+
+
+def test_what_a_budget_leaves_unrepaired_is_repaired_with_a_step_as_the_warning_says() -> None:
+    x = np.linspace(0.5, 1.5, 6)
+
+    def island(at: Floats) -> float:
+        return math.nan if np.abs(at - x).max() > 2e-7 else float(np.exp(at).sum())
+
+    options: dict[str, Any] = {"on_failure": "repair", "executor": "serial"}
+    with pytest.warns(distfd.DerivativeWarning, match="was cut short") as told:
+        found = distfd.differentiate(island, x, step="auto", **options)
+    assert found.missing.tolist()
+    assert any("(step=1e-4, say)" in str(one.message) for one in told)
+    found = distfd.differentiate(island, x, step=1e-4, **options)
+    assert found.missing.tolist() == []
+    np.testing.assert_allclose(found.derivative, np.exp(x), rtol=1e-6)
+
+
+@pytest.mark.parametrize("side", [1, -1])
+def test_evaluations_are_kept_for_the_repair_of_every_coordinate_that_ends_at_x(side: int) -> None:
+    """Of ten such coordinates once three were repaired: pairs nearer to x, on both sides, had used up the rest."""
+    x = np.linspace(0.5, 1.5, 10)
+
+    def wall(at: Floats) -> float:
+        return math.nan if (side * (at - x) > 0).any() else float(np.exp(at).sum())
+
+    found = distfd.differentiate(wall, x, step="auto", on_failure="repair", executor="serial")
+    assert found.missing.tolist() == []
+    assert found.n_evaluations <= 4 * 10 + 38
+    np.testing.assert_allclose(found.derivative, np.exp(x), rtol=1e-6)
 
 
 def test_a_repair_of_a_tiny_coordinate_is_at_the_scale_that_was_found_for_it() -> None:
