@@ -20,7 +20,7 @@ from public_problems import SCALARS, VECTORS, load, points, usable
 import distfd
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
     from public_problems import PublicProblem
@@ -268,30 +268,46 @@ def table(rows: dict[tuple[str, str, str], list[Tried]]) -> str:
 
 
 def show(names: Sequence[str] | int | None, count: int, seed: int, kinds: Sequence[str], *, peers: bool) -> None:
-    """Run, and print the table of each kind as soon as it is there."""
+    """Run, and print the table of each kind as soon as it is there; when interrupted, of what there is by then."""
     print(f"directional check: {'check=True' if CHECKED else 'not in this version'}")
     for kind in kinds:
-        made = makers(kind, peers=peers)
         rows: dict[tuple[str, str, str], list[Tried]] = {}
-        if kind == "complex step":
-            for j, fun, x, exact in complex_cases(names if isinstance(names, int) else 60, seed):
+        functions: set[str] = set()
+        try:
+            for name, j, package, tried in _attempts(names, count, seed, kind, peers=peers):
+                rows.setdefault((kind, j, package), []).append(tried)
+                functions.add(name)
+        except KeyboardInterrupt:
+            print("interrupted")
+            return
+        finally:
+            places = {j: i for i, j in enumerate(KINDS_OF_J)}
+            order = {key: rows[key] for key in sorted(rows, key=lambda key: places.get(key[1], 0))}
+            print(f"{len(functions)} functions, {count} points each\n{table(order)}", flush=True)
+
+
+def _attempts(
+    names: Sequence[str] | int | None, count: int, seed: int, kind: str, *, peers: bool
+) -> Iterator[tuple[str, str, str, Tried]]:
+    """Function, kind of J, package, and how its derivative came out."""
+    made = makers(kind, peers=peers)
+    if kind == "complex step":
+        for k, (j, fun, x, exact) in enumerate(complex_cases(names if isinstance(names, int) else 60, seed)):
+            for package, derivative in made.items():
+                yield str(k), j, package, _attempt(derivative, fun, x, exact, {})
+        return
+    every = VECTORS if kind in ("jacobian", "sparse") else SCALARS
+    # A few are spread over the alphabet, as families of problems share their beginnings.
+    few = every[:: max(1, len(every) // names)][:names] if isinstance(names, int) else every
+    for name in [name for name in every if name in names] if isinstance(names, list) else few:
+        problem = load(name)
+        for _, x in points(problem, count, np.random.default_rng([seed, zlib.crc32(name.encode())])):
+            if not usable(problem, x):
+                continue
+            for j in KINDS_OF_J:
                 for package, derivative in made.items():
-                    rows.setdefault((kind, j, package), []).append(_attempt(derivative, fun, x, exact, {}))
-            print(table(rows), flush=True)
-            continue
-        every = VECTORS if kind in ("jacobian", "sparse") else SCALARS
-        chosen = [name for name in every if name in names] if isinstance(names, list) else every[: names or None]
-        for name in chosen:
-            problem = load(name)
-            for _, x in points(problem, count, np.random.default_rng([seed, zlib.crc32(name.encode())])):
-                if not usable(problem, x):
-                    continue
-                for j in KINDS_OF_J:
-                    for package, derivative in made.items():
-                        fun, at, exact, more = case(problem, x, kind, j, seed)
-                        rows.setdefault((kind, j, package), []).append(_attempt(derivative, fun, at, exact, more))
-        order = {key: rows[key] for j in KINDS_OF_J for key in rows if key[1] == j}
-        print(table(order), flush=True)
+                    fun, at, exact, more = case(problem, x, kind, j, seed)
+                    yield name, j, package, _attempt(derivative, fun, at, exact, more)
 
 
 def _attempt(derivative: Callable[..., Found], fun: Fun, x: Floats, exact: Floats, more: dict[str, Any]) -> Tried:
