@@ -113,6 +113,7 @@ class Found:
     value: Floats
     bar: Floats
     told: bool
+    raised: bool = False
 
 
 def by_distfd(kind: str, **options: Any) -> Callable[[Fun, Floats], Found]:
@@ -155,8 +156,9 @@ def by_peers(kind: str) -> dict[str, Callable[..., Found]]:
 
     def by_numdifftools(make: Any) -> Callable[..., Found]:
         def derivative(fun: Fun, x: Floats, **_: Any) -> Found:
-            value, info = make(fun, full_output=True)(x)
-            return estimated(value, np.reshape(info.error_estimate, np.shape(value)))
+            value, error, *_ = make(fun, full_output=True)(x)
+            error = getattr(error, "error_estimate", error)  # before numdifftools 0.11 it is one of several
+            return estimated(value, np.reshape(error, np.shape(value)))
 
         return derivative
 
@@ -198,6 +200,7 @@ class Tried:
     inside: NDArray[np.bool_]
     barred: NDArray[np.bool_]
     told: bool
+    raised: bool
 
 
 def judge(found: Found, exact: Floats) -> Tried:
@@ -210,7 +213,11 @@ def judge(found: Found, exact: Floats) -> Tried:
         error = np.abs(value - exact)
         off = error / np.maximum(np.maximum(np.abs(exact), least), np.finfo(float).tiny)
         return Tried(
-            np.nan_to_num(off, nan=np.inf).ravel(), (error <= bar).ravel(), np.isfinite(bar).ravel(), found.told
+            np.nan_to_num(off, nan=np.inf).ravel(),
+            (error <= bar).ravel(),
+            np.isfinite(bar).ravel(),
+            found.told,
+            found.raised,
         )
 
 
@@ -247,8 +254,9 @@ def table(rows: dict[tuple[str, str, str], list[Tried]]) -> str:
     """Shares by kind of derivative, kind of J and package."""
     lines = [
         "silent: % of components off by more than 10 % (and outside their bar) without a warning; wrong: the same with",
-        "or without one; outside: % of bars that do not hold; alarms: % of derivatives that are right to 2 % and warn",
-        f"{'kind':<13}{'J':<18}{'package':<15}{'n':>6}{'silent':>8}{'wrong':>8}{'outside':>9}{'alarms':>8}",
+        "or without one; outside: % of bars that do not hold; alarms: % of derivatives that are right to 2 % and warn;",
+        "raised: % of derivatives that ended as an exception (a sign of trouble with the package, if it is many)",
+        f"{'kind':<13}{'J':<18}{'package':<15}{'n':>6}{'silent':>8}{'wrong':>8}{'outside':>9}{'alarms':>8}{'raised':>8}",
     ]
     for (kind, j, package), tried in rows.items():
         n = sum(len(one.off) for one in tried)
@@ -262,6 +270,7 @@ def table(rows: dict[tuple[str, str, str], list[Tried]]) -> str:
             f"{100 * wrong / n:8.1f}",
             f"{100 * outside / bars:9.1f}" if bars else f"{'':>9}",
             f"{100 * sum(one.told for one in right) / len(right):8.1f}" if right else f"{'':>8}",
+            f"{100 * sum(one.raised for one in tried) / len(tried):8.1f}",
         ]
         lines.append(f"{kind:<13}{j:<18}{package:<15}{n:6d}{''.join(cells)}")
     return "\n".join(lines)
@@ -316,5 +325,5 @@ def _attempt(derivative: Callable[..., Found], fun: Fun, x: Floats, exact: Float
         try:
             found = derivative(fun, x, **more)
         except Exception:  # a package that raises has told
-            found = Found(np.full(1, np.nan), np.full(1, np.nan), told=True)
+            found = Found(np.full(1, np.nan), np.full(1, np.nan), told=True, raised=True)
     return judge(found, exact)
