@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from distfd.objectives.fmu.objective import FMUObjective
     from distfd.observers.progress import Progress
     from distfd.optimization.constraints import Outputs
+    from distfd.optimization.curve_fit import curve_fit
     from distfd.optimization.limits import Limits
     from distfd.optimization.minimize import least_squares, minimize
     from distfd.results.derivative_result import DerivativeResult
@@ -83,6 +84,7 @@ _HOMES = {
     "TimeUpError": "distfd.core.errors",
     "approx_derivative": "distfd.integrations.scipy_derivative",
     "check_gradient": "distfd.checks.gradient_check",
+    "curve_fit": "distfd.optimization.curve_fit",
     "differentiate": "distfd.evaluation.api",
     "directional": "distfd.evaluation.api",
     "gradient": "distfd.evaluation.api",
@@ -130,6 +132,7 @@ __all__ = [
     "__version__",
     "approx_derivative",
     "check_gradient",
+    "curve_fit",
     "differentiate",
     "directional",
     "gradient",
