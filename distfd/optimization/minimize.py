@@ -241,10 +241,13 @@ def least_squares(
     -------
     scipy.optimize.OptimizeResult
         x, cost, fun, jac and grad of the best point; jac is scaled by a robust loss, as SciPy's, and ``jacobian`` is
-        not. ``covariance``, ``standard_errors``, ``correlation``, ``confidence_intervals(level)`` and ``residuals`` are
-        those of `distfd.optimization.fit_statistics`. The rest as for `minimize`, where ``derivative`` and ``first``
-        are those of the cost. ``kept``, (m,), says which residuals had a value at x0: with on_failure "nan" or "repair"
-        the others are left out of the fit, with a warning, and fun and jac have rows for those that are kept.
+        not. It prints as a table of the parameters, which ``table()`` gives as columns. ``covariance``,
+        ``standard_errors``, ``correlation``, ``confidence_intervals(level)``, ``not_told_apart`` and ``residuals`` are
+        those of `distfd.optimization.fit_statistics`, and ``r_squared(measured)``; ``active_mask`` is -1 or 1 where a
+        bound holds a parameter, which then has no standard error, and those of the others are of a fit without it. The
+        rest as for `minimize`, where ``derivative`` and ``first`` are those of the cost. ``kept``, (m,), says which
+        residuals had a value at x0: with on_failure "nan" or "repair" the others are left out of the fit, with a
+        warning, and fun and jac have rows for those that are kept.
         Where a limit ends "model" at a point of which not all differences are known, jac is the regression's, and the
         scheme of ``derivative`` is "model".
 
@@ -280,7 +283,7 @@ def least_squares(
         fixed = limits_of_x[0] == limits_of_x[1]
         if fixed.all():
             result = course.run(start, scalar.evaluate_fixed(problem, problem.residuals, problem.jacobian))
-            return squares.finished(result, record, weigh)
+            return squares.finished(result, record, weigh, limits_of_x)
         if method == MODEL:
             sizes = typical_sizes_of(start, x_scale)
             adapts = np.ndim(x_scale) == 0 and x_scale == 1
@@ -290,7 +293,7 @@ def least_squares(
             if fit.noise is None and record.iterations == 0:
                 _assessment(weigh, limits_of_x, given).apply(result, record, session)
             result.noise = fit.noise or result.get("noise")
-            return squares.finished(result, record, weigh, fit.kept)
+            return squares.finished(result, record, weigh, limits_of_x, fit.kept)
         if fixed.any():
             raise InputError(
                 f"bounds: coordinate {int(np.flatnonzero(fixed)[0])} is fixed by them, and {method} takes no fixed "
@@ -301,7 +304,7 @@ def least_squares(
             run = with_restarts(run, record, session, limits_of_x, least=0.0)
         result = course.run(start, run)
         _assessment(weigh, limits_of_x, given).apply(result, record, session)
-        return squares.finished(result, record, weigh, problem.kept)
+        return squares.finished(result, record, weigh, limits_of_x, problem.kept)
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ import numpy as np
 
 from distfd.core.errors import EvaluationError, InputError
 from distfd.evaluation.outcome import give_warnings
+from distfd.optimization.fit_statistics import held_by_bounds, slope_variance
 from distfd.optimization.scipy_minimize import counted
 from distfd.optimization.seen_point import Seen
 from distfd.optimization.value_and_derivative import ValueAndDerivative
@@ -163,8 +164,13 @@ def outputs_named(at: NDArray[np.int64]) -> str:
     return f"output{'s' if len(at) > 1 else ''} {names}"
 
 
-def finished(result: Any, record: Record, loss: Loss, kept: NDArray[np.bool_] | None = None) -> Any:
-    """SciPy's result, made that of the best point, with what it took and what it tells of the parameters."""
+def finished(
+    result: Any, record: Record, loss: Loss, limits: tuple[Vector, Vector], kept: NDArray[np.bool_] | None = None
+) -> Any:
+    """SciPy's result, made that of the best point, with what it took and what it tells of the parameters.
+
+    ``limits`` are the bounds of the variables, (d,) each.
+    """
     from distfd.optimization.fit_result import FitResult
 
     result = FitResult(result)
@@ -176,6 +182,13 @@ def finished(result: Any, record: Record, loss: Loss, kept: NDArray[np.bool_] | 
         result.fun, result.jacobian = np.asarray(best.result.value), best.result.derivative
         result.jac = loss.scaled(result.fun, result.jacobian)
         result.grad = loss.gradient(result.fun, result.jacobian)
+        result.jacobian_error = error = best.result.error
+        if error is not None:
+            bars = error if isinstance(error, np.ndarray) else error.toarray()
+            result.slope_variance = slope_variance(loss.weights(result.fun)[0] * result.fun, bars)
+        start = best.x if record.first is None else record.first.x
+        result.active_mask = held_by_bounds(best.x, result.grad, *limits, np.maximum(abs(best.x), abs(start)))
+    result.loss = loss.loss if isinstance(loss.loss, str) else "a function"
     result.derivative, result.first = (_of_cost(seen, loss) for seen in (best, record.first))
     result.nit = record.iterations
     return counted(result, record)
