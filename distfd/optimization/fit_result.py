@@ -50,6 +50,7 @@ class FitResult(OptimizeResult):  # type: ignore[misc]  # SciPy has no types
             self["x"],
             jacobian,
             float(self["cost"]),
+            absolute_sigma=bool(self.get("absolute_sigma")),
             active=None if active is None else np.asarray(active) != 0,
             slope_variance=self.get("slope_variance"),
             accuracy=self._accuracy(jacobian),

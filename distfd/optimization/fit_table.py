@@ -66,12 +66,12 @@ def fit_text(
     Parameters
     ----------
     result : mapping
-        Of which success, message, nit, n_evaluations and n_reused are shown, where they are there.
+        Of which success, message, nit, n_prior, n_evaluations and n_reused are shown, where they are there.
     """
     m, free = len(statistics.jacobian), len(statistics.free)
     ended = "converged" if result.get("success") else "not converged"
     lines = [f"least squares, {ended}: {result.get('message', '')}".rstrip(": "), ""]
-    lines += _goodness(statistics, m, free)
+    lines += _goodness(statistics, m, free, result.get("n_prior") or 0)
     lines += ["", *_parameters(fit_columns(statistics, names, active))]
     notes = _notes(statistics, names)
     if result.get("n_evaluations") is not None:
@@ -80,7 +80,7 @@ def fit_text(
     return "\n".join([*lines, *(["", *notes] if notes else [])])
 
 
-def _goodness(statistics: FitStatistics, m: int, free: int) -> list[str]:
+def _goodness(statistics: FitStatistics, m: int, free: int, n_prior: int) -> list[str]:
     held = len(statistics.x) - free
     fitted = f"{len(statistics.x)} parameters" + (f", {held} of them at a bound" if held else "")
     chi = "chi2" if statistics.linear else "2 cost"
@@ -90,7 +90,8 @@ def _goodness(statistics: FitStatistics, m: int, free: int) -> list[str]:
     if np.isfinite(statistics.aic):
         good.append(f"AIC {statistics.aic:.6g}")
     sigma = "known standard deviations" if statistics.absolute_sigma else "standard deviation estimated from them"
-    return [f"{m} residuals ({sigma}), {fitted}, {statistics.degrees_of_freedom} degrees of freedom", ", ".join(good)]
+    residuals = f"{m} residuals" + (f", {n_prior} of them prior values of parameters" if n_prior else "")
+    return [f"{residuals} ({sigma}), {fitted}, {statistics.degrees_of_freedom} degrees of freedom", ", ".join(good)]
 
 
 def _parameters(columns: Mapping[str, Any]) -> list[str]:
