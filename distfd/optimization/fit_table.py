@@ -68,10 +68,9 @@ def fit_text(
     result : mapping
         Of which success, message, nit, n_prior, n_evaluations and n_reused are shown, where they are there.
     """
-    m, free = len(statistics.jacobian), len(statistics.free)
     ended = "converged" if result.get("success") else "not converged"
     lines = [f"least squares, {ended}: {result.get('message', '')}".rstrip(": "), ""]
-    lines += _goodness(statistics, m, free, result.get("n_prior") or 0)
+    lines += _goodness(statistics, result.get("n_prior") or 0)
     lines += ["", *_parameters(fit_columns(statistics, names, active))]
     notes = _notes(statistics, names)
     if result.get("n_evaluations") is not None:
@@ -80,8 +79,22 @@ def fit_text(
     return "\n".join([*lines, *(["", *notes] if notes else [])])
 
 
-def _goodness(statistics: FitStatistics, m: int, free: int, n_prior: int) -> list[str]:
-    held = len(statistics.x) - free
+def fit_notes(statistics: FitStatistics, names: Sequence[str], n_prior: int = 0) -> list[str]:
+    """How good a fit is, and what is to be known of its parameters, as lines: what is printed around the table.
+
+    Parameters
+    ----------
+    n_prior : int
+        How many of the residuals are prior values of parameters.
+    """
+    held = [] if statistics.active is None else np.flatnonzero(statistics.active).tolist()
+    told = ", ".join(names[k] for k in held[:_PAIRS]) + (" ..." if len(held) > _PAIRS else "")
+    notes = [f"at a bound, and so without a standard error: {told}"] if held else []
+    return [*_goodness(statistics, n_prior), *notes, *_notes(statistics, names)]
+
+
+def _goodness(statistics: FitStatistics, n_prior: int) -> list[str]:
+    m, held = len(statistics.jacobian), len(statistics.x) - len(statistics.free)
     fitted = f"{len(statistics.x)} parameters" + (f", {held} of them at a bound" if held else "")
     chi = "chi2" if statistics.linear else "2 cost"
     good = [f"{chi} {statistics.chi_square:.6g}"]
