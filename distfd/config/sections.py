@@ -401,7 +401,7 @@ class Minimize(Section):
     slots: Count | None = None
     """How many evaluations a round of L-BFGS or model may hold; null: as many as there are slots."""
     sigma: Sigma | None = None
-    """Of least squares: standard deviations of the residuals, one or a list or an .npy file; a program's are beside its data."""
+    """Of least squares: standard deviations of the residuals; those of a program stand beside its data."""
     prior: dict[str, Prior] = Field(default={})
     """Of least squares: what is known of parameters, by name; each is a residual more, (parameter - value) / sigma."""
     options: dict[str, Any] = Field(default={})
