@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     )
     from distfd.evaluation.derivative_future import Pending
     from distfd.evaluation.evaluator import Evaluator
+    from distfd.evaluation.sensitivity import sensitivity
     from distfd.executors.ray.executor import RayExecutor, shutdown
     from distfd.executors.serial import SerialExecutor
     from distfd.integrations.scipy_derivative import approx_derivative
@@ -46,9 +47,11 @@ if TYPE_CHECKING:
     from distfd.objectives.fmu.objective import FMUObjective
     from distfd.observers.progress import Progress
     from distfd.optimization.constraints import Outputs
+    from distfd.optimization.curve_fit import curve_fit
     from distfd.optimization.limits import Limits
     from distfd.optimization.minimize import least_squares, minimize
     from distfd.results.derivative_result import DerivativeResult
+    from distfd.results.sensitivity_result import SensitivityResult
 
 __version__ = "0.1.0"
 
@@ -75,6 +78,7 @@ _HOMES = {
     "Pending": "distfd.evaluation.derivative_future",
     "Progress": "distfd.observers.progress",
     "RayExecutor": "distfd.executors.ray.executor",
+    "SensitivityResult": "distfd.results.sensitivity_result",
     "SerialExecutor": "distfd.executors.serial",
     "Status": "distfd.core.records",
     "Stencil": "distfd.differentiation.stencils",
@@ -83,6 +87,7 @@ _HOMES = {
     "TimeUpError": "distfd.core.errors",
     "approx_derivative": "distfd.integrations.scipy_derivative",
     "check_gradient": "distfd.checks.gradient_check",
+    "curve_fit": "distfd.optimization.curve_fit",
     "differentiate": "distfd.evaluation.api",
     "directional": "distfd.evaluation.api",
     "gradient": "distfd.evaluation.api",
@@ -93,6 +98,7 @@ _HOMES = {
     "least_squares": "distfd.optimization.minimize",
     "minimize": "distfd.optimization.minimize",
     "noise_level": "distfd.evaluation.api",
+    "sensitivity": "distfd.evaluation.sensitivity",
     "shutdown": "distfd.executors.ray.executor",
     "step_sweep": "distfd.checks.derivative_check",
     "value_and_gradient": "distfd.evaluation.api",
@@ -121,6 +127,7 @@ __all__ = [
     "Pending",
     "Progress",
     "RayExecutor",
+    "SensitivityResult",
     "SerialExecutor",
     "Status",
     "Stencil",
@@ -130,6 +137,7 @@ __all__ = [
     "__version__",
     "approx_derivative",
     "check_gradient",
+    "curve_fit",
     "differentiate",
     "directional",
     "gradient",
@@ -140,6 +148,7 @@ __all__ = [
     "least_squares",
     "minimize",
     "noise_level",
+    "sensitivity",
     "shutdown",
     "step_sweep",
     "value_and_gradient",

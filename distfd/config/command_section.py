@@ -18,6 +18,7 @@ from distfd.config.field_types import (
     Program,
     Programs,
     Regex,
+    Sigma,
     Text,
     WorkFile,
     beside_config,
@@ -139,6 +140,8 @@ class Command(Section):
     """What to read from the program's files, by name."""
     data: dict[Name, Data] = Field(default={})
     """Measurements that value may name beside the outputs."""
+    sigma: Sigma | None = None
+    """For task least_squares: standard deviations of the residuals in value, one for all, a list, or an .npy file."""
     value: Value | None = None
     """J as an expression of outputs, data and parameters; a list makes a vector. By default the only output."""
     wait_for: WaitFor | None = None

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _PLAIN = re.compile(r"[A-Za-z_/][\w./-]*", re.ASCII)
 
-_LATER = frozenset({"keep_idle"})
+_LATER = frozenset({"keep_idle", "prior"})
 """Keys that came when there were runs already: not written at their defaults, so that finished runs stay finished."""
 
 

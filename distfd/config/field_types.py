@@ -276,3 +276,7 @@ Limit = Annotated[
     Annotated[float, Tag("<number>")] | Annotated[Limits, Tag("<list>")] | Annotated[NpyFile, Tag("<text>")],
     union("must be a number, a list of numbers and nulls, or the name of an .npy file"),
 ]
+Sigma = Annotated[
+    Annotated[Positive, Tag("<number>")] | Annotated[Positives, Tag("<list>")] | Annotated[NpyFile, Tag("<text>")],
+    union("must be a number > 0, a list of them, or the name of an .npy file"),
+]

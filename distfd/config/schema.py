@@ -20,6 +20,7 @@ from distfd.config.sections import (
     Parameter,
     Resources,
 )
+from distfd.core.suggestions import did_you_mean
 
 TASKS = Literal["gradient", "jacobian", "hessian", "minimize", "least_squares", "noise"]
 BOUNDED_METHODS = ("L-BFGS", "L-BFGS-B", "TNC", "SLSQP", "trust-constr", "trf", "dogbox", "model")
@@ -57,6 +58,31 @@ def _one_number_of_fmu(objective: Objective, task: str | None) -> Objective:
         text = f"is a vector, and task {task} needs one number; use task jacobian or least_squares, or set value"
         refuse("objective", [(("fmu", "outputs", vectors[0]), text, None)])
     return objective
+
+
+def _weighting_mistakes(
+    minimize: Minimize, objective: Objective | None, task: str, names: tuple[str, ...]
+) -> list[tuple[KeyPath, str, Any]]:
+    """Sigma and prior are of fits; a program has its sigma beside its data, and priors name parameters."""
+    given = [key for key in ("sigma", "prior") if getattr(minimize, key)]
+    if task == "minimize":
+        return [((key,), "is for task least_squares", None) for key in given]
+    if "sigma" in given and objective is not None and objective.command is not None:
+        return [(("sigma",), "belongs beside a program's data, to objective.command.sigma", minimize.sigma)]
+    return [
+        (("prior", name), f"is no parameter{did_you_mean(name, names) or f'; they are {few(names)}'}", name)
+        for name in minimize.prior
+        if names and name not in names
+    ]
+
+
+def few(names: tuple[str, ...]) -> str:
+    """The first of them."""
+    return ", ".join(names[:_FEW]) + (" ..." if len(names) > _FEW else "")
+
+
+_FEW = 10
+"""Names that a message lists."""
 
 
 def _distinct_names(parameters: tuple[Parameter, ...]) -> tuple[Parameter, ...]:
@@ -211,4 +237,6 @@ class Config(Section):
             text = "takes no constraints, and there are some; use SLSQP or trust-constr"
             refuse("minimize", [(("method",), text, minimize.method)])
         refuse("minimize", _constraint_mistakes(minimize, info.data.get("objective")))
+        names = tuple(p.name for p in parameters) or tuple(f"x{k}" for k in range(count(None, info.data.get("x0"))))
+        refuse("minimize", _weighting_mistakes(minimize, info.data.get("objective"), task, names))
         return minimize

@@ -28,6 +28,7 @@ from distfd.config.field_types import (
     Positive,
     Positives,
     Regex,
+    Sigma,
     Size,
     Steps,
     Text,
@@ -369,6 +370,15 @@ class Constraint(Section):
         return self
 
 
+class Prior(Section):
+    """What is known of a parameter before the fit."""
+
+    value: float
+    """About where it is."""
+    sigma: Positive
+    """How far from there it may well be: one standard deviation."""
+
+
 class Minimize(Section):
     """How J is minimised, or residuals are fitted."""
 
@@ -390,5 +400,9 @@ class Minimize(Section):
     """Take the gradient along with the value at a point that may yet be refused."""
     slots: Count | None = None
     """How many evaluations a round of L-BFGS or model may hold; null: as many as there are slots."""
+    sigma: Sigma | None = None
+    """Of least squares: standard deviations of the residuals; those of a program stand beside its data."""
+    prior: dict[str, Prior] = Field(default={})
+    """Of least squares: what is known of parameters, by name; each is a residual more, (parameter - value) / sigma."""
     options: dict[str, Any] = Field(default={})
     """Further options of the method, as SciPy names them."""

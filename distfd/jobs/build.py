@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from distfd.config.npy_vectors import read_vector
 from distfd.core.errors import InputError, MissingSimulatorError
 from distfd.differentiation.steps import AbsoluteStep, MixedStep
 from distfd.evaluation.evaluator import Evaluator
@@ -138,6 +139,13 @@ def fit_arguments(options: Mapping[str, Any]) -> dict[str, Any]:
     given = with_arrays(options)
     apart: dict[str, Any] = {key: given[key] for key in ("loss", "f_scale", "x_scale") if key in given}
     return {**apart, "options": {key: value for key, value in given.items() if key not in apart}}
+
+
+def sigma_of(config: Config) -> Any:
+    """Standard deviations of a fit's residuals: None, a number, or an array."""
+    command = config.objective.command
+    given = config.minimize.sigma if command is None else command.sigma
+    return read_vector(given) if isinstance(given, str) else given
 
 
 def with_arrays(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from distfd.jobs.build import (
     make_executor,
     make_objective,
     movable,
+    sigma_of,
     with_arrays,
 )
 from distfd.jobs.finalize import RunFinalizer
@@ -183,7 +184,15 @@ class Job:
         lower, upper = movable(problem)
         if config.task == "least_squares":
             limited = (lower, upper) if _bounded(problem) else None
-            found = least_squares(evaluator, problem.x0, bounds=limited, **fit_arguments(wanted.options), **common)
+            found = least_squares(
+                evaluator,
+                problem.x0,
+                bounds=limited,
+                sigma=sigma_of(config),
+                prior={name: (each.value, each.sigma) for name, each in wanted.prior.items()} or None,
+                **fit_arguments(wanted.options),
+                **common,
+            )
         else:
             bounds = list(zip(lower, upper, strict=True)) if _bounded(problem) else None
             constraints = _outputs(wanted) if wanted.constraints else ()

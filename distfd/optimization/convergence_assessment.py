@@ -48,14 +48,14 @@ class Assessment:
     Attributes
     ----------
     cost : callable
-        What is minimised, from J's outputs (m,).
+        What is minimised, from J's outputs (m,) and x.
     bounds : pair of (d,) ndarrays
         That the method keeps to.
     gtol, ftol, relative, constrained
         As for `slope_evidence.assess`.
     """
 
-    cost: Callable[[Floats], float]
+    cost: Callable[[Floats, Floats], float]
     bounds: tuple[Floats, Floats]
     gtol: float
     ftol: float
@@ -110,7 +110,11 @@ class Assessment:
         points = [np.clip(best.x + sign * step, *self.bounds) for step in steps for sign in (1.0, -1.0)]
         answer, tally = evaluator.solve(Values(dense_points(points), vector=True), "values", raises=False)
         record.count(tally)
-        rises = np.array([self.cost(row) if np.isfinite(row).all() else np.nan for row in answer.values]) - best.value
+        costs = [
+            self.cost(row, x) if np.isfinite(row).all() else np.nan
+            for row, x in zip(answer.values, points, strict=True)
+        ]
+        rises = np.array(costs) - best.value
         said = f"the method said: {result.message}"
         still = "J did not change at all at the points beside x0"
         if np.isnan(rises).all():

@@ -4,23 +4,35 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from scipy.optimize import OptimizeResult
 
 from distfd.core.errors import InputError
-from distfd.optimization.fit_statistics import FitStatistics
+from distfd.optimization.fit_statistics import FitStatistics, total_squares
+from distfd.optimization.fit_table import fit_columns, fit_text
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
     Vector = NDArray[np.float64]
 
 _MOST = 5e7
 """Entries up to which a sparse Jacobian is made dense (400 MB)."""
+_ACCURACY = {"complex-step": 0.0, "central": 1e-9, "central4": 1e-10, "richardson": 1e-10, "forward2": 1e-9}
+_ONE_SIDED = 1e-7
+"""Relative error of a Jacobian's columns by other schemes, some ten times that of a smooth J."""
+
+
+_ROUGH = 0.01
+"""A relative error above which a Jacobian is not taken to be so bad that it tells nothing apart."""
 
 
 class FitResult(OptimizeResult):  # type: ignore[misc]  # SciPy has no types
-    """A fit's result; standard errors are of first order, and those of bounded parameters take no notice of bounds."""
+    """A fit's result, which prints as a table; standard errors are of first order.
+
+    A parameter that a bound holds (`active_mask`) has none, and those of the others are of a fit without it. Other
+    bounds are taken no notice of.
+    """
 
     @property
     def statistics(self) -> FitStatistics:
@@ -31,15 +43,31 @@ class FitResult(OptimizeResult):  # type: ignore[misc]  # SciPy has no types
         InputError
             If the fit has no Jacobian, or a sparse one that is too large to be made dense.
         """
-        jacobian: Any = self.get("jac")
-        if jacobian is None:
+        if self.get("jac") is None:
             raise InputError("the fit has no Jacobian, as it ended before one was known: there are no standard errors")
-        if hasattr(jacobian, "toarray"):
-            m, d = jacobian.shape
-            if m * d > _MOST:
-                raise InputError(f"standard errors need a dense Jacobian, and {m} x {d} is too large for that")
-            jacobian = jacobian.toarray()
-        return FitStatistics(self["x"], jacobian, float(self["cost"]))
+        active, jacobian = self.get("active_mask"), _dense(self["jac"])
+        return FitStatistics(
+            self["x"],
+            jacobian,
+            float(self["cost"]),
+            absolute_sigma=bool(self.get("absolute_sigma")),
+            active=None if active is None else np.asarray(active) != 0,
+            slope_variance=self.get("slope_variance"),
+            accuracy=self._accuracy(jacobian),
+            linear=self.get("loss", "linear") == "linear",
+        )
+
+    def _accuracy(self, jacobian: Vector) -> float:
+        """Relative error of the Jacobian's columns, by its scheme or by its error bars."""
+        derivative = self.get("derivative")
+        if derivative is None:
+            return 0.0
+        error = _dense(self.get("jacobian_error"))
+        if error is None:
+            return _ACCURACY.get(derivative.scheme, _ONE_SIDED)
+        sizes = np.linalg.norm(jacobian, axis=0)
+        bars = np.linalg.norm(np.nan_to_num(error, posinf=0.0), axis=0)
+        return min(_ROUGH, float(np.max(bars[sizes > 0] / sizes[sizes > 0], initial=0.0)))
 
     @property
     def covariance(self) -> Vector:
@@ -48,7 +76,7 @@ class FitResult(OptimizeResult):  # type: ignore[misc]  # SciPy has no types
 
     @property
     def standard_errors(self) -> Vector:
-        """(d,), infinite where the data do not determine the parameters."""
+        """(d,), infinite where the data do not determine the parameters, NaN where a bound holds them."""
         return self.statistics.standard_errors
 
     @property
@@ -61,6 +89,58 @@ class FitResult(OptimizeResult):  # type: ignore[misc]  # SciPy has no types
         """(m,), as ``fun``."""
         return self["fun"]  # type: ignore[no-any-return]  # a dictionary of anything
 
+    @property
+    def names(self) -> list[str]:
+        """Of the parameters: as they were given, or x0, x1, ..."""
+        derivative = self.get("derivative")
+        given = None if derivative is None else derivative.names
+        return [f"x{k}" for k in range(len(self["x"]))] if given is None else list(given)
+
+    @property
+    def not_told_apart(self) -> list[list[str]]:
+        """Groups of parameters, by name, that the data do not tell apart."""
+        return [[self.names[k] for k in group] for group in self.statistics.not_told_apart]
+
     def confidence_intervals(self, level: float = 0.95) -> Vector:
         """(d, 2): by Student's t with m - d degrees of freedom."""
         return self.statistics.confidence_intervals(level)
+
+    def r_squared(self, measured: ArrayLike, sigma: ArrayLike = 1.0) -> float:
+        """1 - chi2 / sum of squares around the mean, of residuals (model - measured) / sigma; NaN with a robust loss.
+
+        Parameters
+        ----------
+        measured : (m,) array
+            The data that the residuals are of.
+        sigma : number or (m,) array
+            What the residuals were divided by.
+        """
+        return self.statistics.r_squared(total_squares(measured, sigma))
+
+    def table(self, level: float = 0.95) -> dict[str, Any]:
+        """What is printed, as columns: name, estimate, standard_error, lower, upper, and bound.
+
+        ``bound`` is "lower" or "upper" where that holds the parameter, else None. ``pandas.DataFrame(fit.table())``
+        takes the columns.
+        """
+        return fit_columns(self.statistics, self.names, self.get("active_mask"), level)
+
+    def __repr__(self) -> str:
+        if self.get("jac") is None:
+            return str(super().__repr__())
+        m, d = self["jac"].shape
+        if m * d > _MOST and hasattr(self["jac"], "toarray"):
+            return str(super().__repr__())
+        return fit_text(self.statistics, self.names, self.get("active_mask"), self)
+
+    __str__ = __repr__
+
+
+def _dense(jacobian: Any) -> Any:
+    """A sparse one as an array; None as it is."""
+    if not hasattr(jacobian, "toarray"):
+        return jacobian
+    m, d = jacobian.shape
+    if m * d > _MOST:
+        raise InputError(f"standard errors need a dense Jacobian, and {m} x {d} is too large for that")
+    return jacobian.toarray()

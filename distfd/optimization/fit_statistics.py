@@ -11,9 +11,14 @@ import numpy as np
 from distfd.core.errors import InputError
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
     Vector = NDArray[np.float64]
+
+_TAKES_PART = 1e-6
+"""Of a unit vector of parameters that the data say nothing of: squared parts below this are round-off."""
+_LINKED = 1e-3
+"""Of that space's projector: from which entry on two parameters stand in for one another."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,44 +35,159 @@ class FitStatistics:
         Half the sum of squares, or of the loss.
     absolute_sigma : bool
         Whether residuals are in units of their known standard deviations; else their variance is estimated.
+    active : (d,) ndarray of bool, optional
+        Parameters that a bound holds: they are no estimates, and the others' statistics are those of a fit without
+        them.
+    slope_variance : (d,) ndarray, optional
+        Variances of the cost's gradient that come from the error bars of the Jacobian; see `slope_variance`.
+    accuracy : float
+        Relative error of the Jacobian's columns, below which it does not tell parameters apart.
+    linear : bool
+        Whether the loss is the sum of squares.
     """
 
     x: Vector
     jacobian: Vector
     cost: float
     absolute_sigma: bool = False
+    active: NDArray[np.bool_] | None = None
+    slope_variance: Vector | None = None
+    accuracy: float = 0.0
+    linear: bool = True
+
+    @property
+    def free(self) -> NDArray[np.int64]:
+        """Numbers of the parameters that no bound holds."""
+        return np.arange(len(self.x)) if self.active is None else np.flatnonzero(~self.active)
 
     @property
     def degrees_of_freedom(self) -> int:
-        """Residuals less parameters, m - d."""
-        return len(self.jacobian) - len(self.x)
+        """Residuals less parameters that no bound holds."""
+        return len(self.jacobian) - len(self.free)
+
+    @property
+    def chi_square(self) -> float:
+        """Sum of squares, or of the loss: 2 cost."""
+        return 2 * self.cost
+
+    @property
+    def reduced_chi_square(self) -> float:
+        """2 cost / (m - d); NaN where there are no degrees of freedom."""
+        return self.chi_square / self.degrees_of_freedom if self.degrees_of_freedom > 0 else np.nan
+
+    @property
+    def aic(self) -> float:
+        """Akaike's criterion, up to a constant of the data: m log(chi2 / m) + 2 d, or chi2 + 2 d with absolute sigma.
+
+        NaN where it means nothing: with a robust loss, which is no likelihood, and for a perfect fit.
+        """
+        m = len(self.jacobian)
+        if not self.linear or not m:
+            return np.nan
+        if self.absolute_sigma:
+            return self.chi_square + 2 * len(self.free)
+        return m * float(np.log(self.chi_square / m)) + 2 * len(self.free) if self.cost > 0 else np.nan
+
+    def r_squared(self, total: float) -> float:
+        """1 - chi2 / total, the data's own sum of squares (`total_squares`); NaN where that says nothing."""
+        return 1 - self.chi_square / total if self.linear and total > 0 else np.nan
 
     @property
     def variance(self) -> float:
         """Of a residual: 2 cost / (m - d), or 1 with absolute sigma; infinite where there are too few residuals."""
         if self.absolute_sigma:
             return 1.0
-        return 2 * self.cost / self.degrees_of_freedom if self.degrees_of_freedom > 0 else np.inf
+        return self.chi_square / self.degrees_of_freedom if self.degrees_of_freedom > 0 else np.inf
+
+    @cached_property
+    def _unit_columns(self) -> tuple[Vector, Vector, Vector]:
+        """Norms of the free columns, and singular values and right vectors (rows) of the columns at unit length."""
+        factor = np.linalg.qr(self.jacobian[:, self.free], mode="r")
+        norms = np.linalg.norm(factor, axis=0)
+        _, s, vt = np.linalg.svd(factor / np.where(norms > 0, norms, 1.0))
+        return norms, np.concatenate((s, np.zeros(len(norms) - len(s)))), vt
+
+    @property
+    def singular_values(self) -> Vector:
+        """Of the Jacobian with columns of unit length, largest first: one for each parameter that no bound holds."""
+        return self._unit_columns[1].copy()
+
+    @property
+    def condition(self) -> float:
+        """Largest over smallest of them; above 30 some parameters are hard to tell apart (Belsley et al. 1980)."""
+        s = self._unit_columns[1]
+        return float(s[0] / s[-1]) if len(s) and s[-1] > 0 else np.inf if len(s) else np.nan
+
+    @cached_property
+    def _null_projector(self) -> Vector:
+        """Onto the combinations of free parameters, of unit columns, that the residuals do not depend on."""
+        _, s, vt = self._unit_columns
+        least = max(np.finfo(float).eps * max(self.jacobian.shape), self.accuracy) * (s[0] if len(s) else 0.0)
+        null = vt[s <= least]
+        return np.asarray(null.T @ null)
+
+    @property
+    def undetermined(self) -> NDArray[np.bool_]:
+        """(d,): parameters that can be changed, alone or with others, without a change of the residuals."""
+        found = np.zeros(len(self.x), dtype=bool)
+        found[self.free] = np.diag(self._null_projector) > _TAKES_PART
+        return found
+
+    @property
+    def not_told_apart(self) -> list[list[int]]:
+        """Groups of parameters, by number, within which a change of one is made up for by others.
+
+        A parameter without any influence is a group of its own.
+        """
+        projector, left = self._null_projector, np.flatnonzero(np.diag(self._null_projector) > _TAKES_PART).tolist()
+        groups = []
+        while left:
+            group, to_see = [], [left.pop(0)]
+            while to_see:
+                k = to_see.pop()
+                group.append(k)
+                linked = [
+                    j for j in left if abs(projector[k, j]) > _LINKED * np.sqrt(projector[k, k] * projector[j, j])
+                ]
+                left = [j for j in left if j not in linked]
+                to_see += linked
+            groups.append(sorted(int(self.free[k]) for k in group))
+        return groups
 
     @cached_property
     def covariance(self) -> Vector:
-        """(d, d): the variance times the inverse of J^T J; infinite throughout where J has no full rank."""
-        d = len(self.x)
+        """(d, d): the variance times the inverse of A = J^T J, and A^-1 D A^-1 with D what the slopes' errors add.
+
+        Infinite for parameters that are not determined (all of them, where there are too few residuals); NaN for those
+        that a bound holds.
+        """
+        d, free = len(self.x), self.free
+        whole = np.full((d, d), np.nan)
         if self.degrees_of_freedom < 0 or not np.isfinite(self.variance):
-            return np.full((d, d), np.inf)
-        _, s, vt = np.linalg.svd(np.linalg.qr(self.jacobian, mode="r"))
-        if s[-1] <= np.finfo(float).eps * max(self.jacobian.shape) * s[0]:
-            return np.full((d, d), np.inf)
-        return np.asarray(self.variance * (vt.T / s**2) @ vt)
+            whole[np.ix_(free, free)] = np.inf
+            return whole
+        norms, s, vt = self._unit_columns
+        known = s > max(np.finfo(float).eps * max(self.jacobian.shape), self.accuracy) * (s[0] if len(s) else 0.0)
+        inverse = (vt[known].T / s[known] ** 2) @ vt[known] if len(free) else np.zeros((0, 0))
+        sizes = np.where(norms > 0, norms, 1.0)
+        inverse = inverse / np.outer(sizes, sizes)
+        found = self.variance * inverse
+        if self.slope_variance is not None:
+            found = found + (inverse * self.slope_variance[free]) @ inverse
+        lost = self.undetermined[free]
+        found[lost, :] = np.inf
+        found[:, lost] = np.inf
+        whole[np.ix_(free, free)] = found
+        return whole
 
     @property
     def standard_errors(self) -> Vector:
-        """(d,): square roots of the covariance's diagonal."""
+        """(d,): square roots of the covariance's diagonal; NaN where a bound holds the parameter."""
         return np.sqrt(np.diag(self.covariance))
 
     @property
     def correlation(self) -> Vector:
-        """(d, d); NaN where a standard error is 0 or infinite."""
+        """(d, d); NaN where a standard error is 0, infinite or NaN."""
         errors = self.standard_errors
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.asarray(self.covariance / np.outer(errors, errors))
@@ -87,3 +207,54 @@ class FitStatistics:
         law: Any = norm if self.absolute_sigma else t(max(self.degrees_of_freedom, 1))
         half = float(law.ppf((1 + level) / 2)) * self.standard_errors
         return np.stack((self.x - half, self.x + half), axis=1)
+
+
+def slope_variance(weighted: Vector, error: Vector) -> Vector:
+    """(d,): variances of J^T f from the error bars of J, each bar 1.96 standard deviations of an error of its own.
+
+    A fit ends where the gradient by differences, (J + E)^T f, is 0, and not J^T f: to first order A^-1 E^T f away from
+    the least squares, with A = J^T J.
+
+    Parameters
+    ----------
+    weighted : (m,) ndarray
+        Residuals f, times rho' of a robust loss.
+    error : (m, d) ndarray
+        Half widths of 95 % intervals; what is unknown (NaN) adds nothing.
+    """
+    return np.asarray((weighted**2) @ (np.nan_to_num(error, posinf=0.0) / _BAR) ** 2)
+
+
+_BAR = 1.959963984540054
+"""Standard deviations in half the width of a 95 % interval."""
+
+
+def total_squares(measured: ArrayLike, sigma: ArrayLike = 1.0) -> float:
+    """Sum of squares of data (m,) around their weighted mean, in units of sigma."""
+    y = np.asarray(measured, dtype=np.float64)
+    weight = 1 / np.broadcast_to(np.asarray(sigma, dtype=np.float64), y.shape) ** 2
+    return float(np.sum(weight * (y - np.average(y, weights=weight)) ** 2))
+
+
+def held_by_bounds(x: Vector, gradient: Vector, lower: Vector, upper: Vector, sizes: Vector) -> NDArray[np.int64]:
+    """(d,): -1 where the lower bound holds a parameter, 1 where the upper one does, else 0.
+
+    It does where x is on it, as near as methods that stay inside come, and the cost falls across it; and where both are
+    one.
+
+    Parameters
+    ----------
+    x, gradient : (d,) ndarrays
+        Of the best point, and the cost's there.
+    sizes : (d,) ndarray
+        Of the parameters, where bounds do not tell.
+    """
+    width = upper - lower
+    near = _NEAR * np.where(np.isfinite(width), width, np.where(sizes > 0, sizes, 1.0))
+    low = (x - lower <= near) & (gradient > 0)
+    high = (upper - x <= near) & (gradient < 0)
+    return np.where(low | (width == 0), -1, np.where(high, 1, 0)).astype(np.int64)
+
+
+_NEAR = 1e-5
+"""Of a parameter's range, or of its size."""

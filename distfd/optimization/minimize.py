@@ -31,6 +31,7 @@ from distfd.optimization.robust_loss import Loss
 from distfd.optimization.scipy_methods import MODEL, OWN, Fitter, Minimizer, find_method
 from distfd.optimization.seen_point import FEASIBLE
 from distfd.optimization.speculation import Speculation
+from distfd.optimization.weighting import make_weighting
 
 if TYPE_CHECKING:
     import os
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
     from distfd.evaluation.keywords import BoundsLike, SessionOptions
     from distfd.optimization.journal import Journal
+    from distfd.optimization.scipy_least_squares import Squares
 
 __all__ = ["Limits", "least_squares", "minimize"]
 
@@ -153,7 +155,7 @@ def minimize(
         course = OptimizationRun(session, record, open_journal(journal, session, start, how), callback, slots)
         ftol = _LOOSE.get(name, 0.0) if tolerance is None else tolerance
         assessment = Assessment(
-            cost=lambda values: float(values[0]),
+            cost=lambda values, _: float(values[0]),
             bounds=limited,
             gtol=(options or {}).get("gtol") or tolerance or _GTOL,
             ftol=max(_FTOL, (options or {}).get("ftol") or ftol),
@@ -203,6 +205,9 @@ def least_squares(
     f_scale: float = 1.0,
     x_scale: Any = 1.0,
     sparsity: Any = None,
+    sigma: ArrayLike | None = None,
+    absolute_sigma: bool | None = None,
+    prior: Mapping[str, Any] | None = None,
     options: Mapping[str, Any] | None = None,
     callback: Callable[..., Any] | None = None,
     limits: Limits | None = None,
@@ -228,6 +233,15 @@ def least_squares(
         SciPy's. For "model" x_scale holds typical sizes, by default those of x0.
     sparsity
         Where the Jacobian may be other than 0, as for `Evaluator.jacobian`; not for "model".
+    sigma : number or (m,) array, optional
+        Standard deviations of the residuals, which are divided by them; fun and jac are then in these units.
+    absolute_sigma : bool, optional
+        Whether these are true sizes (or, without sigma, 1 is); else only their ratios count, and the residuals' own
+        scatter gives the size. By default True where there is sigma.
+    prior : mapping, optional
+        What is known of parameters beforehand, {name: {"value": v, "sigma": s}} or {name: (v, s)}; coordinates without
+        names are x0, x1, ... Each is one residual more, (x_k - v) / s, at the end of fun, and jac has its row: PEST's
+        prior information, or Tikhonov's regularisation. Give residuals in units of their standard deviations, or sigma.
     options : mapping
         Further arguments of SciPy's function: ftol, xtol, gtol, max_nfev, tr_solver, tr_options. For "model" ftol,
         xtol, gtol, and ``noise``, the standard deviation of the noise in a residual where it is known.
@@ -241,10 +255,14 @@ def least_squares(
     -------
     scipy.optimize.OptimizeResult
         x, cost, fun, jac and grad of the best point; jac is scaled by a robust loss, as SciPy's, and ``jacobian`` is
-        not. ``covariance``, ``standard_errors``, ``correlation``, ``confidence_intervals(level)`` and ``residuals`` are
-        those of `distfd.optimization.fit_statistics`. The rest as for `minimize`, where ``derivative`` and ``first``
-        are those of the cost. ``kept``, (m,), says which residuals had a value at x0: with on_failure "nan" or "repair"
-        the others are left out of the fit, with a warning, and fun and jac have rows for those that are kept.
+        not. It prints as a table of the parameters, which ``table()`` gives as columns. ``covariance``,
+        ``standard_errors``, ``correlation``, ``confidence_intervals(level)``, ``not_told_apart`` and ``residuals`` are
+        those of `distfd.optimization.fit_statistics`, and ``r_squared(measured)``; ``active_mask`` is -1 or 1 where a
+        bound holds a parameter, which then has no standard error, and those of the others are of a fit without it. The
+        rest as for `minimize`, where ``derivative`` and ``first`` are those of the cost. ``kept``, (m,), says which
+        residuals had a value at x0: with on_failure "nan" or "repair" the others are left out of the fit, with a
+        warning, and fun and jac have rows for those that are kept. ``n_prior`` of the residuals, the last ones, are
+        those of ``prior``: they count among the m of all statistics.
         Where a limit ends "model" at a point of which not all differences are known, jac is the regression's, and the
         scheme of ``derivative`` is "model".
 
@@ -265,32 +283,39 @@ def least_squares(
         _check_slots(slots)
         record = _record(limits, callback)
         tolerance = record.limits.tolerance
+        if absolute_sigma not in (None, True, False):
+            raise InputError(f"absolute_sigma: must be True, False or None (was {absolute_sigma!r})")
         apart = {"loss": loss, "f_scale": f_scale, "x_scale": x_scale}
         check_fit_options(method, len(start), options=options or {}, tolerance=tolerance, **apart)
         start, limits_of_x = _start(session, start, as_bounds(limited, len(start)))
         if method == "lm" and np.isfinite(limits_of_x).any():
             raise InputError("method: lm takes no bounds, and there are some; use trf or dogbox")
         given = {**tolerances(tolerance), **(options or {}), **apart}
-        how = {"method": method, "options": given}
-        course = OptimizationRun(session, record, open_journal(journal, session, start, how), callback, slots)
-        weigh = Loss(loss, f_scale)
-        problem = squares.Squares(
-            session, course, Speculation(speculative, planned_slots=slots), weigh, sparsity, method != "lm"
-        )
+        how = {"method": method, "options": given, **_told_of_weighting(sigma, prior)}
+        names = session.setting(start).options.names or [f"x{k}" for k in range(len(start))]
         fixed = limits_of_x[0] == limits_of_x[1]
+        weighting = make_weighting(sigma, prior, names, fixed)
+        absolute = sigma is not None if absolute_sigma is None else absolute_sigma
+        finish = squares.Finish(record, Loss(loss, f_scale), limits_of_x, absolute, len(weighting.at))
+        course = OptimizationRun(session, record, open_journal(journal, session, start, how), callback, slots)
+        weigh = finish.loss
+        problem = squares.Squares(
+            session, course, Speculation(speculative, planned_slots=slots), weigh, sparsity, method != "lm", weighting
+        )
         if fixed.all():
             result = course.run(start, scalar.evaluate_fixed(problem, problem.residuals, problem.jacobian))
-            return squares.finished(result, record, weigh)
+            return finish(result)
         if method == MODEL:
             sizes = typical_sizes_of(start, x_scale)
             adapts = np.ndim(x_scale) == 0 and x_scale == 1
-            fit = ModelFit(course, limits_of_x, sizes, weigh, chosen_for_model(options or {}, tolerance), adapts)
+            wanted = chosen_for_model(options or {}, tolerance)
+            fit = ModelFit(course, limits_of_x, sizes, weigh, wanted, adapts, weighting)
             result = course.run(start, fit)
             # Steps are long and whole Jacobians few: they tell little of noise. That the regression sees by itself.
             if fit.noise is None and record.iterations == 0:
-                _assessment(weigh, limits_of_x, given).apply(result, record, session)
+                _assessment(fit, limits_of_x, given).apply(result, record, session)
             result.noise = fit.noise or result.get("noise")
-            return squares.finished(result, record, weigh, fit.kept)
+            return finish(result, fit.kept)
         if fixed.any():
             raise InputError(
                 f"bounds: coordinate {int(np.flatnonzero(fixed)[0])} is fixed by them, and {method} takes no fixed "
@@ -300,8 +325,8 @@ def least_squares(
         if method != "lm":
             run = with_restarts(run, record, session, limits_of_x, least=0.0)
         result = course.run(start, run)
-        _assessment(weigh, limits_of_x, given).apply(result, record, session)
-        return squares.finished(result, record, weigh, problem.kept)
+        _assessment(problem, limits_of_x, given).apply(result, record, session)
+        return finish(result, problem.kept)
 
 
 @contextlib.contextmanager
@@ -335,15 +360,21 @@ def _start(session: Evaluator, x0: Any, bounds: tuple[Any, Any]) -> tuple[Any, t
     return check_x(onto_bounds(site.x, lower, upper), lower, upper, site.label), (lower, upper)
 
 
-def _assessment(loss: Loss, bounds: tuple[Any, Any], options: Mapping[str, Any]) -> Assessment:
+def _assessment(problem: Squares | ModelFit, bounds: tuple[Any, Any], options: Mapping[str, Any]) -> Assessment:
     """Of a fit."""
     return Assessment(
-        cost=loss.cost,
+        cost=lambda values, x: problem.loss.cost(problem.weighting.cost_values(values, problem.kept, x)),
         bounds=bounds,
         gtol=options.get("gtol") or _FIT_GTOL,
         ftol=max(_FIT_FTOL, options.get("ftol") or 0.0),
         relative=True,
     )
+
+
+def _told_of_weighting(sigma: Any, prior: Any) -> dict[str, Any]:
+    """For the journal, where there is any."""
+    given = {"sigma": sigma, "prior": prior}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _check_slots(slots: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from distfd.evaluation.tally import gather
 from distfd.optimization.model_fit import Evaluated, ModelSearch, Room, Slope, Trial
 from distfd.optimization.scipy_least_squares import left_out, outputs_named
 from distfd.optimization.seen_point import Seen
+from distfd.optimization.weighting import Weighting
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,6 +62,8 @@ class ModelFit:
     options : ModelOptions
     adapts : bool
         Whether these sizes are only those of x0, which say little where it is near 0.
+    weighting : Weighting
+        From J's outputs to residuals; noise is that of the outputs.
     kept : (m,) ndarray of bool, or None before the first residuals
         As for `distfd.optimization.scipy_least_squares.Squares`.
     noise : float or None
@@ -73,6 +76,7 @@ class ModelFit:
     loss: Loss
     options: ModelOptions
     adapts: bool = False
+    weighting: Weighting = field(default_factory=Weighting)
     kept: NDArray[np.bool_] | None = None
     noise: float | None = None
 
@@ -82,7 +86,7 @@ class ModelFit:
         try:
             return run.to_its_end()
         finally:
-            self.noise = run.noise
+            self.noise = None if run.noise is None else run.noise / self.weighting.per_noise
 
 
 class _Run:
@@ -97,6 +101,8 @@ class _Run:
         given = step.noise if isinstance(step, NoiseStep) else None
         if self._search.noise is None and given is not None:
             self._search.noise = given
+        if self._search.noise is not None:
+            self._search.noise *= fit.weighting.per_noise
         self._measures = isinstance(step, NoiseStep) and self._search.noise is None
         self._told: set[str] = set()
         self._number = 0
@@ -246,7 +252,7 @@ class _Run:
 
     def _taken(self, trial: Trial, answer: Answer | None) -> Evaluated:
         """What an answer says of the residuals of the fit."""
-        residuals = None if answer is None else self._residuals(np.atleast_1d(answer.value))
+        residuals = None if answer is None else self._residuals(np.atleast_1d(answer.value), trial.x)
         if answer is None or residuals is None or trial.directions is None:
             return Evaluated(trial.x, residuals)
         assert self.kept is not None, "set with the first residuals"
@@ -256,6 +262,7 @@ class _Run:
         rows = table.T if by_axis else table.reshape(len(trial.directions), -1)
         rows = rows[:, self.kept]
         axes = np.eye(len(trial.x)) if by_axis else np.asarray(trial.directions)
+        rows = self._fit.weighting.slopes(rows, axes, self.kept)
         if by_axis:
             self._learn_noise(answer)
             self._whole[trial.x.tobytes()] = answer
@@ -268,7 +275,7 @@ class _Run:
         """The residuals of the fit."""
         return self._fit.kept
 
-    def _residuals(self, value: Floats) -> Floats | None:
+    def _residuals(self, value: Floats, x: Floats) -> Floats | None:
         """Those of the fit; None where one has no value, which is a trial that failed."""
         there = np.isfinite(value)
         if self._fit.kept is None:
@@ -282,7 +289,7 @@ class _Run:
             if self._course.record.best is None and len(there) == len(kept):
                 raise EvaluationError(f"J has no value at {outputs_named(np.flatnonzero(kept & ~there))}")
             return None
-        return np.asarray(value[kept], dtype=np.float64)
+        return self._fit.weighting.values(np.asarray(value[kept], dtype=np.float64), kept, x)
 
     def _learn_noise(self, answer: Answer) -> None:
         """With step="auto" the first Jacobian measures the noise; all others have steps from it."""
@@ -290,7 +297,7 @@ class _Run:
             self._measures = False
             size = float(np.sqrt(np.mean(np.square(answer.value[self._fit.kept]))))
             measured = answer.noise if answer.noise is not None and np.isfinite(answer.noise) else 0.0
-            self._search.noise = max(float(measured), float(np.spacing(size)))
+            self._search.noise = max(float(measured), float(np.spacing(size))) * self._fit.weighting.per_noise
 
     def _see(self, evaluated: Sequence[Evaluated]) -> None:
         """Have the record see a round, its best point first: what a limit then stops has seen it.
@@ -324,12 +331,12 @@ class _Run:
             answer = Answer(jacobian, one.residuals, np.zeros(len(one.x)), none, scheme=_MODEL)
             measured = False
         else:
-            rows = np.flatnonzero(self.kept)
-            jacobian = np.array(np.asarray(answer.derivative)[rows])
+            rows, weighting = np.flatnonzero(self.kept), self._fit.weighting
+            jacobian = np.array(weighting.matrix(np.asarray(answer.derivative)[rows], self.kept))
             measured = bool(np.isfinite(jacobian).all())
             if not measured:
                 jacobian = np.where(np.isfinite(jacobian), jacobian, self._search.jacobian())
-            error = None if answer.error is None else np.asarray(answer.error)[rows]
+            error = None if answer.error is None else weighting.bars(np.asarray(answer.error)[rows], self.kept)
             lost = answer.missing if not measured else np.zeros(0, dtype=np.int64)
             answer = replace(answer, derivative=jacobian, value=one.residuals, error=error, missing=lost)
         tally: Tally = self._tally

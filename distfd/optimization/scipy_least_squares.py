@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from distfd.core.errors import EvaluationError, InputError
 from distfd.evaluation.outcome import give_warnings
+from distfd.optimization.fit_statistics import held_by_bounds, slope_variance
 from distfd.optimization.scipy_minimize import counted
 from distfd.optimization.seen_point import Seen
 from distfd.optimization.value_and_derivative import ValueAndDerivative
+from distfd.optimization.weighting import Weighting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,6 +47,8 @@ class Squares:
         Of the Jacobian, as for `Evaluator.jacobian`.
     walls : bool
         Whether the method takes infinite residuals for a step to be refused, as trf and dogbox do.
+    weighting : Weighting
+        From J's outputs to residuals.
     kept : (m,) ndarray of bool, or None before the first residuals
         The residuals that have a value at x0. Those that have none, where on_failure lets J lack some, are left out of
         the fit: they are missing data. One that is lost at another x is a failed trial.
@@ -56,6 +60,7 @@ class Squares:
     loss: Loss
     sparsity: Any = None
     walls: bool = True
+    weighting: Weighting = field(default_factory=Weighting)
     kept: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
@@ -75,7 +80,7 @@ class Squares:
                 raise
             record.tried(failed=True)
             return np.full(len(record.best.result.value), np.inf)  # type: ignore[arg-type]  # residuals are an array
-        value = np.atleast_1d(value)
+        value = self.weighting.values(np.atleast_1d(value), self.kept, x)
         if not self.walls and len(value) < len(x):
             raise InputError(
                 f"method: lm takes at least as many residuals as variables, and there are {len(value)} for {len(x)}; "
@@ -109,7 +114,7 @@ class Squares:
         result = self._asker.derivative(x, self.kept)
         if result is not self._last:
             self._last = result
-            result = self._result = self._of_kept(result)
+            result = self._result = self.weighting.result(self._of_kept(result), self.kept)
             at = np.array(x, dtype=np.float64)
             residuals = np.asarray(result.value)
             gradient = self.loss.gradient(residuals, result.derivative)
@@ -163,22 +168,53 @@ def outputs_named(at: NDArray[np.int64]) -> str:
     return f"output{'s' if len(at) > 1 else ''} {names}"
 
 
-def finished(result: Any, record: Record, loss: Loss, kept: NDArray[np.bool_] | None = None) -> Any:
-    """SciPy's result, made that of the best point, with what it took and what it tells of the parameters."""
-    from distfd.optimization.fit_result import FitResult
+@dataclass(frozen=True, eq=False)
+class Finish:
+    """Makes SciPy's result that of the best point, with what it took and what it tells of the parameters.
 
-    result = FitResult(result)
-    if kept is not None:
-        result.kept = kept
-    best = record.best
-    if best is not None:
-        result.x, result.cost = best.x, best.value
-        result.fun, result.jacobian = np.asarray(best.result.value), best.result.derivative
-        result.jac = loss.scaled(result.fun, result.jacobian)
-        result.grad = loss.gradient(result.fun, result.jacobian)
-    result.derivative, result.first = (_of_cost(seen, loss) for seen in (best, record.first))
-    result.nit = record.iterations
-    return counted(result, record)
+    Parameters
+    ----------
+    record : Record
+    loss : Loss
+    limits : pair of (d,) ndarrays
+        The variables' bounds.
+    absolute : bool
+        Whether residuals are in units of their known standard deviations.
+    n_prior : int
+        How many of them, the last ones, are what was known beforehand.
+    """
+
+    record: Record
+    loss: Loss
+    limits: tuple[Vector, Vector]
+    absolute: bool = False
+    n_prior: int = 0
+
+    def __call__(self, result: Any, kept: NDArray[np.bool_] | None = None) -> Any:
+        """The whole result; ``kept`` says which of J's outputs are residuals."""
+        from distfd.optimization.fit_result import FitResult
+
+        result, record, loss = FitResult(result), self.record, self.loss
+        if kept is not None:
+            result.kept = kept
+        best = record.best
+        if best is not None:
+            result.x, result.cost = best.x, best.value
+            result.fun, result.jacobian = np.asarray(best.result.value), best.result.derivative
+            result.jac = loss.scaled(result.fun, result.jacobian)
+            result.grad = loss.gradient(result.fun, result.jacobian)
+            result.jacobian_error = error = best.result.error
+            if error is not None:
+                bars = error if isinstance(error, np.ndarray) else error.toarray()
+                result.slope_variance = slope_variance(loss.weights(result.fun)[0] * result.fun, bars)
+            start = best.x if record.first is None else record.first.x
+            sizes = np.maximum(np.abs(best.x), np.abs(start))
+            result.active_mask = held_by_bounds(best.x, result.grad, *self.limits, sizes)
+        result.loss = loss.loss if isinstance(loss.loss, str) else "a function"
+        result.absolute_sigma, result.n_prior = self.absolute, self.n_prior
+        result.derivative, result.first = (_of_cost(seen, loss) for seen in (best, record.first))
+        result.nit = record.iterations
+        return counted(result, record)
 
 
 def _of_cost(seen: Seen | None, loss: Loss) -> DerivativeResult | None:

@@ -28,7 +28,7 @@ def components_section(data: RunData) -> Markup:
     """Warnings, then the table; a sentence where there is no derivative."""
     derivative = data.numbers("derivative")
     warnings = [str(text) for text in data.result.get("warnings") or ()]
-    parts = [_warnings(warnings)] if warnings else []
+    parts = [*([_warnings(warnings)] if warnings else []), *_fit_findings(data)]
     if derivative is None or not data.names:
         return Markup("").join([*parts, Markup("<p>There is no derivative.</p>\n")])
     shown = _choice(data, derivative)
@@ -73,6 +73,8 @@ def _columns(data: RunData, derivative: NDArray[np.float64]) -> tuple[list[str],
     add("x before", data.numbers("x0") if minimum else None)
     add("x", data.numbers("x"))
     if derivative.ndim == 1:
+        for title, key, digits in (("std. error", "standard_error", 4), ("95 % from", "lower", 6), ("to", "upper", 6)):
+            add(title, _of_fit(data, key), digits)
         add("dJ/dx", derivative)
         error = data.numbers("error")
         add("± error", None if error is None or np.isnan(error).all() else error, 2)
@@ -82,6 +84,24 @@ def _columns(data: RunData, derivative: NDArray[np.float64]) -> tuple[list[str],
             add(f"dJ{a}/dx" if data.task != "hessian" else f"d²J/dx d{data.names[a]}", table_[a])
     add("step", data.numbers("step"), 3)
     return titles, columns
+
+
+def _of_fit(data: RunData, key: str) -> NDArray[np.float64] | None:
+    """A column of a fit's table; None where there is none."""
+    fit = data.result.get("fit")
+    if not isinstance(fit, dict) or not isinstance(fit.get(key), list):
+        return None
+    try:
+        return np.array([np.nan if value is None else value for value in fit[key]], dtype=np.float64)
+    except (TypeError, ValueError):
+        return None
+
+
+def _fit_findings(data: RunData) -> list[Markup]:
+    """How good a fit is, and what is to be known of its parameters."""
+    fit = data.result.get("fit")
+    found = fit.get("findings") if isinstance(fit, dict) else None
+    return [Markup("<p>{}</p>\n").format(text) for text in found or () if isinstance(text, str)]
 
 
 def _notes(data: RunData) -> dict[int, str]:

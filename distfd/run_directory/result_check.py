@@ -92,6 +92,12 @@ def _is_noise(value: Any) -> bool:
     return value.get("status") in STATUSES and _or_null(_is_number)(value.get("level"))
 
 
+def _is_fit(value: Any) -> bool:
+    if not isinstance(value, dict) or not _is_texts(value.get("findings")):
+        return False
+    return all(_is_numbers(value.get(name)) for name in ("standard_error", "lower", "upper"))
+
+
 _NEEDED = ("task", "status", "names", "missing", "n_evaluations", "n_reused", "n_failed")
 _NUMBER = ("a number or null", _or_null(_is_number))
 _COUNT = ("a whole number", _is_count)
@@ -113,6 +119,7 @@ _FIELDS: dict[str, tuple[str, Any]] = {
     "repaired": ("texts by name", _or_null(_is_text_by_name)),
     "versions": ("texts by name", _is_text_by_name),
     "noise": ("a number, a list, or a noise level", _is_noise),
+    "fit": ("a fit's statistics or null", _or_null(_is_fit)),
     "converged": ("true or false", lambda value: isinstance(value, bool)),
 }
 
@@ -146,6 +153,9 @@ def _search(result: Mapping[str, Any]) -> str:
     lacking = [name for name in ("converged", "iterations", "value", "message") if result.get(name) is None]
     if lacking:
         return f"a search has no {lacking[0]}"
+    fit = result.get("fit")
+    if fit and any(len(fit[name]) != len(result["names"]) for name in ("standard_error", "lower", "upper")):
+        return "the fit's table has not one line for each name"
     fits = _is_number(result["value0"]) and _is_number(result["value"])
     return "" if fits else "value and value0 of a search are no numbers"
 

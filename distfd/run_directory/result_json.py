@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from distfd.core.errors import EvaluationError
+from distfd.core.errors import EvaluationError, InputError
 from distfd.differentiation.noise import STATUSES
+from distfd.optimization.fit_table import fit_notes
 from distfd.results.derivative_result import efficiency_text
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def minimize_fields(result: OptimizeResult, x0: NDArray[Any], names: Sequence[st
     more: dict[str, Any] = {}
     if "cost" in result:
         jacobian = result.jacobian.toarray() if hasattr(result.jacobian, "toarray") else result.jacobian
-        more = {"residuals": result.fun, "jacobian": jacobian}
+        more = {"residuals": result.fun, "jacobian": jacobian, "fit": fit_fields(result)}
     elif result.outputs is not None:
         more = {"constraints": result.outputs, "violation": result.violation}
     return {
@@ -102,6 +103,38 @@ def minimize_fields(result: OptimizeResult, x0: NDArray[Any], names: Sequence[st
         "n_retried": int(totals["n_retried"]),
         "ideal_seconds": totals["ideal_seconds"],
     }
+
+
+def fit_fields(result: Any) -> dict[str, Any] | None:
+    """What a fit tells of its parameters; None where its Jacobian is too large for that.
+
+    Parameters
+    ----------
+    result : FitResult
+    """
+    try:
+        statistics, columns = result.statistics, result.table()
+    except InputError:
+        return None
+    names = result.names
+    return {
+        **{key: columns[key] for key in FIT_COLUMNS},
+        "bound": columns["bound"],
+        "n_residuals": len(result.fun),
+        "n_prior": result.n_prior,
+        "absolute_sigma": result.absolute_sigma,
+        "degrees_of_freedom": statistics.degrees_of_freedom,
+        "chi_square": statistics.chi_square,
+        "reduced_chi_square": statistics.reduced_chi_square,
+        "aic": statistics.aic,
+        "correlation": statistics.correlation,
+        "not_told_apart": result.not_told_apart,
+        "findings": fit_notes(statistics, names, result.n_prior),
+    }
+
+
+FIT_COLUMNS = ("standard_error", "lower", "upper")
+"""Of a fit's table: one number a parameter; lower and upper are the ends of the 95 % interval."""
 
 
 def failed_fields(task: str, error: DistfdError, names: Sequence[str]) -> dict[str, Any]:
@@ -153,6 +186,7 @@ def findings(result: Mapping[str, Any]) -> list[str]:
         lines.append(f"{what} = {number_text(result['value0'])} before, {number_text(result['value'])} after")
         if result.get("violation") is not None:
             lines.append(f"constraints kept to within {number_text(result['violation'])}")
+        lines += (result.get("fit") or {}).get("findings", [])
         lines.append(f"{ended} after {result['iterations']} iterations: {ending_text(result['message'])}")
     elif result["task"] == "noise" and result.get("noise"):
         noise = result["noise"]
@@ -198,6 +232,10 @@ def table_columns(result: Mapping[str, Any]) -> dict[str, Sequence[Any]]:
             titles = [f"d2J/dx d{name}" for name in result["names"]]
         rows = zip(titles[:6], result["derivative"], strict=False)
         return {"x": result["x"], **dict(rows)}
+    if result.get("fit"):
+        fit = result["fit"]
+        shown = {"std. error": "standard_error", "95 % from": "lower", "to": "upper"}
+        return {"before": result["x0"], "after": result["x"], **{title: fit[key] for title, key in shown.items()}}
     if "x0" in result:
         return {"before": result["x0"], "after": result["x"], "dJ/dx": result["derivative"]}
     columns = {"x": result["x"], "dJ/dx": result["derivative"]}
@@ -227,7 +265,7 @@ def _table(result: Mapping[str, Any]) -> list[str]:
 
 def cell_text(title: str, value: Any, digits: int = 8) -> str:
     """A number of a table's column; an error bar has two digits, and a step three, as more say nothing."""
-    return number_text(value, min(digits, {"error": 2, "step": 3}.get(title, digits)))
+    return number_text(value, min(digits, {"error": 2, "step": 3, "std. error": 4}.get(title, digits)))
 
 
 def number_text(value: Any, digits: int = 8) -> str:

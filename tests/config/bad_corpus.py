@@ -69,6 +69,7 @@ objective:
           where:
             name: b
     value: mass + tip
+    sigma: 0.5
     keep: failed
     wait_for:
       file: out.txt
@@ -189,7 +190,24 @@ parameters:
 output: run
 """
 
-GOOD = {"program": PROGRAM, "search": SEARCH, "fmu": FMU}
+FIT = """\
+task: least_squares
+objective:
+  python: model:residuals
+parameters:
+- name: rate
+  value: 1
+minimize:
+  method: model
+  sigma: [0.1, 0.2]
+  prior:
+    rate:
+      value: 1.5
+      sigma: 0.1
+output: run
+"""
+
+GOOD = {"program": PROGRAM, "search": SEARCH, "fmu": FMU, "fit": FIT}
 
 ANY = ("args", "kwargs.a", "options.ftol")
 """Whatever stands there is the user's own."""

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 PYTHON = "objective: {python: 'm:f'}\nx0: [1.0, 2.0]\n"
 PROGRAM = "objective: {command: {argv: [sh], outputs: {a: {file: stdout}, b: {file: stdout}}, value: a}}\nx0: [1.0]\n"
 
+READS = "objective: {command: {argv: [sh], outputs: {a: {file: stdout, json: /a}}}}\nx0: [1.0]\n"
+
 
 def load(folder: Path, text: str) -> object:
     file = folder / "job.yaml"
@@ -54,6 +56,16 @@ def test_methods(tmp_path: Path, text: str, method: str) -> None:
             PYTHON + "task: minimize\nminimize: {method: SLSQP, constraints: [{lower: 2, upper: 1}]}\n",
             "is above upper, which is 1.0",
         ),
+        (PYTHON + "task: minimize\nminimize: {sigma: 0.1}\n", "minimize.sigma: is for task least_squares"),
+        (PYTHON + "task: minimize\nminimize: {prior: {x0: {value: 1, sigma: 1}}}\n", "prior: is for task least_squ"),
+        (PYTHON + "task: least_squares\nminimize: {sigma: 0}\n", "minimize.sigma: must be"),
+        (PYTHON + "task: least_squares\nminimize: {sigma: wide}\n", "minimize.sigma"),
+        (
+            PYTHON + "task: least_squares\nminimize: {prior: {x2: {value: 1, sigma: 1}}}\n",
+            "minimize.prior.x2: is no parameter",
+        ),
+        (PYTHON + "task: least_squares\nminimize: {prior: {x0: {value: 1}}}\n", "minimize.prior.x0.sigma"),
+        (READS + "task: least_squares\nminimize: {sigma: 1}\n", "minimize.sigma: belongs beside a program's data"),
         (
             PYTHON + "bounds: {lower: 0}\ntask: least_squares\nminimize: {method: lm}\n",
             "does not keep to bounds, and there are some; use trf or dogbox",

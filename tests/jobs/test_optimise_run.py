@@ -109,6 +109,64 @@ def test_least_squares(tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPat
     assert "3 for each Jacobian of the fit" in preview(load_config(tmp_path / "job.yaml"))
 
 
+def test_the_table_of_a_fit(tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.save(tmp_path / "sigma.npy", np.full(8, 0.1))
+    text = f"task: least_squares\nobjective: {{python: '{model}:residuals'}}\nx0: [1.0, 0.1]\n"
+    text += "minimize: {sigma: sigma.npy, prior: {x1: {value: 0.5, sigma: 0.01}}}\n"
+    found = run(tmp_path, text, monkeypatch)
+    fit = json.loads((tmp_path / "run" / "result.json").read_text())["fit"]
+    assert found["x"][1] == pytest.approx(0.5, abs=0.02)
+    assert len(found["residuals"]) == 9
+    assert (fit["n_residuals"], fit["n_prior"], fit["degrees_of_freedom"], fit["absolute_sigma"]) == (9, 1, 7, True)
+    jacobian = np.array(found["jacobian"])
+    np.testing.assert_allclose(fit["standard_error"], np.sqrt(np.diag(np.linalg.inv(jacobian.T @ jacobian))), rtol=1e-6)
+    half = 1.959964 * np.array(fit["standard_error"])
+    np.testing.assert_allclose(np.array(fit["upper"]) - found["x"], half, rtol=1e-5)
+    assert fit["bound"] == [None, None]
+    assert fit["not_told_apart"] == []
+    text = summary(json.loads((tmp_path / "run" / "result.json").read_text()))
+    assert "9 residuals, 1 of them prior values of parameters (known standard deviations), 2 parameters" in text
+    assert "std. error" in text
+    assert "95 % from" in text
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "std. error" in page
+    assert "1 of them prior values of parameters" in page
+
+
+def test_a_fit_at_a_bound(tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = f"task: least_squares\nobjective: {{python: '{model}:residuals'}}\nx0: [1.0, 0.1]\n"
+    found = run(tmp_path, text + "bounds: {upper: [null, 0.5]}\n", monkeypatch)
+    fit = json.loads((tmp_path / "run" / "result.json").read_text())["fit"]
+    assert fit["bound"] == [None, "upper"]
+    assert fit["standard_error"][1] is None
+    assert fit["standard_error"][0] > 0
+    assert "at a bound, and so without a standard error: x1" in summary(found)
+
+
+def test_a_program_has_its_sigma_beside_its_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "out.j2").write_text("{{ a + b }} {{ a - b }} {{ a + 2 * b }} end\n")
+    (tmp_path / "data.csv").write_text("y\n3.0\n1.0\n4.5\n")
+    text = """task: least_squares
+objective:
+  command:
+    argv: [cat, out]
+    inputs: {out: out.j2}
+    outputs:
+      u: {file: stdout, regex: '^(\\S+)'}
+      v: {file: stdout, regex: '^\\S+ (\\S+)'}
+      w: {file: stdout, regex: '(\\S+) end'}
+    data: {y: {file: data.csv, csv: {column: y, row: all}}}
+    value: ["u - y[0]", "v - y[1]", "w - y[2]"]
+    sigma: [0.1, 0.1, 0.2]
+parameters: [{name: a, value: 1}, {name: b, value: 1}]
+"""
+    found = run(tmp_path, text, monkeypatch)
+    jacobian = np.array([[1, 1], [1, -1], [1, 2]]) / np.array([[0.1], [0.1], [0.2]])
+    covariance = np.linalg.inv(jacobian.T @ jacobian)
+    np.testing.assert_allclose(found["fit"]["standard_error"], np.sqrt(np.diag(covariance)), rtol=1e-5)
+    np.testing.assert_allclose(found["x"], np.linalg.lstsq(jacobian, [30.0, 10.0, 22.5], rcond=None)[0], rtol=1e-5)
+
+
 def test_constraints_of_a_function(tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     text = f"task: minimize\nobjective: {{python: '{model}:constrained'}}\nx0: [3.0, 1.0]\n"
     found = run(tmp_path, text + "minimize: {method: SLSQP, constraints: [{lower: 1}]}\n", monkeypatch)

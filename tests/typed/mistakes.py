@@ -39,6 +39,12 @@ distfd.minimize(cost, x0, callback=3)  # refused
 distfd.minimize(cost, x0, scheme="forwards")  # refused
 distfd.least_squares(cost, x0, method="L-BFGS-B")  # refused
 distfd.least_squares(cost, x0, spasity=None)  # refused
+distfd.sensitivity(cost, x0)  # refused
+distfd.sensitivity(cost, x0, 0.1, scheme="centrall")  # refused
+distfd.sensitivity(cost, x0, 0.1).sigmas  # refused
+distfd.curve_fit(cost, x0, x0, method="model")  # refused
+distfd.curve_fit(cost, x0, x0, sigmas=0.1)  # refused
+distfd.curve_fit(cost, x0, x0, scheme="3-point")  # refused
 distfd.check_gradient(cost, x0, x0, toleranze=1e-3)  # refused
 distfd.step_sweep(cost, x0, scheme="centrall")  # refused
 distfd.Evaluator(cost, scheme="centrall")  # refused

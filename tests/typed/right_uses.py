@@ -42,6 +42,10 @@ level = distfd.noise_level(cost, x0, executor=distfd.SerialExecutor()).level
 best = distfd.minimize(cost, x0, method="L-BFGS", options={"maxiter": 10}, limits=distfd.Limits(tolerance=1e-6))
 fit = distfd.least_squares(outputs, x0, method="dogbox", bounds=([0.0, 0.0], [5.0, 5.0]), loss="soft_l1")
 print(best.x, fit.cost)
+spread: NDArray[np.float64] = distfd.sensitivity(outputs, x0, [0.1, 0.2], scheme="central").sigma
+popt, pcov = distfd.curve_fit(lambda t, a: a * t, x0, x0, sigma=0.1, executor="serial", ftol=1e-8, method="trf")
+popt, pcov, info, message, code = distfd.curve_fit(lambda t, a: a * t, x0, x0, full_output=True, jac="3-point")
+print(popt + 1.0, pcov.shape, info["nfev"], message.upper(), code + 1)
 
 with distfd.Evaluator(cost, scheme="forward", executor=distfd.RayExecutor(max_slots=2), warm=None) as ev:
     pending = ev.begin(x0)

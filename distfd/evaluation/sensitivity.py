@@ -1,0 +1,148 @@
+"""First-order uncertainty of J's outputs from that of its parameters, in one call."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any, Unpack
+
+import numpy as np
+
+from distfd.core.errors import InputError
+from distfd.evaluation.evaluator import Evaluator
+from distfd.evaluation.keywords import lists_options_of
+from distfd.results.sensitivity_result import SensitivityResult, propagate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from distfd.evaluation.keywords import EvaluatorOptions
+
+    Floats = NDArray[np.float64]
+
+_MOST = 5e7
+"""Entries up to which a sparse Jacobian is made dense (400 MB)."""
+_ROUNDING = 1e-10
+"""Of the largest variance: how far a covariance may be from symmetric and from having no negative eigenvalue."""
+
+
+@lists_options_of(Evaluator)
+def sensitivity(
+    fun: Any, x: ArrayLike, sigma_x: ArrayLike, *, sparsity: Any = None, **options: Unpack[EvaluatorOptions]
+) -> SensitivityResult:
+    """How uncertain J's outputs are to first order, given how uncertain x is, and which parameters that comes from.
+
+    The standard uncertainties are sqrt(diag(J C J^T)), with the Jacobian J by differences and the covariance C of x
+    (JCGM 100:2008, equations 10 and 13), for d + 1 evaluations by default. With ``step="auto"`` or a scheme that has
+    error bars, they are carried into all results.
+
+    Parameters
+    ----------
+    fun : callable, class or objective
+        ``fun(x, *args, **kwargs)`` to a number or (m,) of them, as for `distfd.Evaluator`; or an Evaluator, which then
+        stays open.
+    x : (d,) array
+    sigma_x : number, (d,) or (d, d) array
+        Standard deviations of independent parameters, >= 0, in the units of x (one number is that of each); or their
+        covariance matrix.
+    sparsity
+        Of the Jacobian, as for `distfd.jacobian`.
+    **options
+        Of `distfd.Evaluator`.
+
+    Returns
+    -------
+    SensitivityResult
+        ``sigma``, ``shares``, ``normalised``, each with an ``..._error``, ``covariance``; it prints as a table.
+
+    Raises
+    ------
+    InputError
+        If sigma_x has the wrong shape, is negative, or is no covariance; or an option makes no sense.
+    EvaluationError
+        If J fails at x, or a derivative has no value (where on_failure="raise").
+    """
+    with _session(fun, options) as session:
+        site = session.setting(x).site
+        sigma, covariance = checked_uncertainty(sigma_x, len(site.x), site.label)
+        found = session.differentiate(site.x, kind="jacobian", sparsity=sparsity)
+    return propagate(found, _dense(found.derivative), _dense(found.error), sigma, covariance)
+
+
+def checked_uncertainty(given: ArrayLike, d: int, label: Callable[[int], str]) -> tuple[Floats, Floats | None]:
+    """Standard deviations (d,), and the covariance (d, d) where it is not diagonal.
+
+    Raises
+    ------
+    InputError
+        If they are neither.
+    """
+    try:
+        array = np.array(given, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"sigma_x: must be real numbers (was {given!r})") from None
+    if array.ndim == 2 and array.shape == (d, d):
+        return _from_covariance(array, label)
+    if array.shape not in ((), (1,), (d,)):
+        raise InputError(
+            f"sigma_x: must be a number, {d} of them, or a ({d}, {d}) covariance (shape was {array.shape})"
+        )
+    sigma = np.broadcast_to(array, (d,)).copy() if array.shape in ((), (d,)) else np.full(d, array[0])
+    for k in np.flatnonzero(~(np.isfinite(sigma) & (sigma >= 0)))[:1].tolist():
+        raise InputError(f"sigma_x: {label(k)} is {sigma[k]}; a standard deviation is finite and >= 0")
+    return sigma, None
+
+
+def _from_covariance(array: Floats, label: Callable[[int], str]) -> tuple[Floats, Floats | None]:
+    for k, j in np.argwhere(~np.isfinite(array))[:1].tolist():
+        raise InputError(f"sigma_x: the covariance of {label(k)} and {label(j)} is {array[k, j]}; it must be finite")
+    variance = np.diag(array)
+    for k in np.flatnonzero(variance < 0)[:1].tolist():
+        raise InputError(f"sigma_x: the variance of {label(k)} is {variance[k]}; it must be >= 0")
+    # Compared as correlations, so that the units of parameters do not matter.
+    sizes = np.where(variance > 0, np.sqrt(variance), 1.0)
+    scaled = array / np.outer(sizes, sizes)
+    for k, j in np.argwhere(np.abs(scaled - scaled.T) > _ROUNDING)[:1].tolist():
+        raise InputError(
+            f"sigma_x: the covariance of {label(k)} and {label(j)} is {array[k, j]}, and {array[j, k]} the other way "
+            "round; it must be symmetric"
+        )
+    off = array - np.diag(variance)
+    if not off.any():
+        return np.sqrt(variance), None
+    least = float(np.linalg.eigvalsh((scaled + scaled.T) / 2)[0])
+    if least < -_ROUNDING * len(array):
+        raise InputError(
+            f"sigma_x: is no covariance, as some combination of the parameters would have a negative variance (least "
+            f"eigenvalue of the correlations {least:.3g})"
+        )
+    return np.sqrt(variance), (array + array.T) / 2
+
+
+@contextlib.contextmanager
+def _session(fun: Any, options: Any) -> Iterator[Evaluator]:
+    """The Evaluator that was given, or one for this call."""
+    if isinstance(fun, Evaluator):
+        if options:
+            raise InputError(f"{min(options)}: belongs to the Evaluator; give it where that is made")
+        yield fun
+        return
+    with Evaluator(fun, **options) as made:
+        yield made
+
+
+def _dense(matrix: Any) -> Any:
+    """A sparse matrix as an array; None as it is.
+
+    Raises
+    ------
+    InputError
+        If it is too large for that.
+    """
+    if matrix is None or isinstance(matrix, np.ndarray):
+        return matrix
+    m, d = matrix.shape
+    if m * d > _MOST:
+        raise InputError(f"shares need a dense Jacobian, and {m} x {d} is too large for that; use distfd.jacobian")
+    return matrix.toarray()

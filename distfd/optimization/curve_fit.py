@@ -1,0 +1,397 @@
+"""SciPy's curve_fit, distributed: its signature and semantics, with the model evaluated by an Evaluator.
+
+SciPy's own function fits; it is given the model and its Jacobian from waves of an Evaluator. SciPy's own tests of
+curve_fit are run against this one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypedDict, Unpack, overload
+
+import numpy as np
+
+from distfd.core.errors import EvaluationError, InputError
+from distfd.core.failures import EvaluationFailure
+from distfd.evaluation.evaluator import Evaluator
+from distfd.evaluation.keywords import SessionOptions, lists_options_of
+from distfd.optimization.history import Record
+from distfd.optimization.speculation import Speculation
+from distfd.optimization.value_and_derivative import ValueAndDerivative
+from distfd.workers.worker import BadValueError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import ArrayLike, NDArray
+    from scipy.optimize import Bounds
+
+    Vector = NDArray[np.float64]
+
+_SCHEMES = {"2-point": "forward", "3-point": "central", "cs": "complex-step"}
+"""SciPy's words for ``jac`` and distfd's schemes."""
+
+
+class ScipyFitOptions(TypedDict, total=False):
+    """What scipy.optimize.curve_fit hands on to leastsq (method lm) or to least_squares (trf and dogbox)."""
+
+    ftol: float | None
+    xtol: float | None
+    gtol: float | None
+    maxfev: int | None
+    max_nfev: int | None
+    factor: float
+    diag: ArrayLike | None
+    col_deriv: bool
+    x_scale: Any
+    loss: Any
+    f_scale: float
+    tr_solver: Literal["exact", "lsmr"] | None
+    tr_options: Mapping[str, Any]
+    verbose: Literal[0, 1, 2]
+    callback: Any
+    epsfcn: float | None
+    diff_step: ArrayLike | None
+    jac_sparsity: Any
+
+
+class CurveFitOptions(SessionOptions, ScipyFitOptions, total=False):
+    """All keywords of `curve_fit` that are not in its signature."""
+
+
+_SCIPYS = frozenset(ScipyFitOptions.__annotations__)
+
+
+@overload
+def curve_fit(
+    f: Callable[..., Any],
+    xdata: Any,
+    ydata: ArrayLike,
+    p0: ArrayLike | None = ...,
+    sigma: ArrayLike | None = ...,
+    absolute_sigma: bool = ...,
+    check_finite: bool | None = ...,
+    bounds: Bounds | tuple[ArrayLike, ArrayLike] = ...,
+    method: Literal["lm", "trf", "dogbox"] | None = ...,
+    jac: Callable[..., Any] | Literal["2-point", "3-point", "cs"] | None = ...,
+    *,
+    full_output: Literal[False] = ...,
+    nan_policy: Literal["raise", "omit"] | None = ...,
+    **options: Unpack[CurveFitOptions],
+) -> tuple[Vector, Vector]: ...
+
+
+@overload
+def curve_fit(
+    f: Callable[..., Any],
+    xdata: Any,
+    ydata: ArrayLike,
+    p0: ArrayLike | None = ...,
+    sigma: ArrayLike | None = ...,
+    absolute_sigma: bool = ...,
+    check_finite: bool | None = ...,
+    bounds: Bounds | tuple[ArrayLike, ArrayLike] = ...,
+    method: Literal["lm", "trf", "dogbox"] | None = ...,
+    jac: Callable[..., Any] | Literal["2-point", "3-point", "cs"] | None = ...,
+    *,
+    full_output: Literal[True],
+    nan_policy: Literal["raise", "omit"] | None = ...,
+    **options: Unpack[CurveFitOptions],
+) -> tuple[Vector, Vector, dict[str, Any], str, int]: ...
+
+
+@lists_options_of(Evaluator, answers=_SCIPYS)
+def curve_fit(  # noqa: PLR0917  # SciPy's signature
+    f: Callable[..., Any],
+    xdata: Any,
+    ydata: ArrayLike,
+    p0: ArrayLike | None = None,
+    sigma: ArrayLike | None = None,
+    absolute_sigma: bool = False,
+    check_finite: bool | None = None,
+    bounds: Any = (-np.inf, np.inf),
+    method: Literal["lm", "trf", "dogbox"] | None = None,
+    jac: Any = None,
+    *,
+    full_output: bool = False,
+    nan_policy: Literal["raise", "omit"] | None = None,
+    **options: Unpack[CurveFitOptions],
+) -> Any:
+    """Fit the parameters of a model f(xdata, *p) to data, as scipy.optimize.curve_fit does, each trial in one wave.
+
+    The model at a trial and the differences of its Jacobian go out together. `distfd.least_squares` has more: limits,
+    a journal, a method that fills all slots, and a result that prints as a table.
+
+    Parameters
+    ----------
+    f : callable
+        f(xdata, p_1, ... p_d) to (m,) values of the model, or to one number.
+    xdata : anything
+        Given to f as it is; a list, tuple or array as an array of float64.
+    ydata : (m,) array
+    p0 : (d,) array, optional
+        The start; by default ones, or the middle between bounds, as many as f has parameters.
+    sigma : number, (m,) or (m, m) array, optional
+        Standard deviations of ydata, or their covariance.
+    absolute_sigma : bool
+        Whether sigma holds true sizes; else only their ratios count, and the residuals tell the size.
+    check_finite, nan_policy
+        SciPy's: what is done about data that are not finite.
+    bounds : scipy.optimize.Bounds or (lower, upper)
+        No point is evaluated outside, differences included.
+    method : "lm", "trf" or "dogbox", optional
+        By default lm without bounds and trf with them.
+    jac : callable, "2-point", "3-point" or "cs", optional
+        A callable jac(xdata, p_1, ...) gives (m, d) and is called here; the model alone is distributed then. A text is
+        another word for the scheme forward, central or complex-step.
+    full_output : bool
+    **options
+        Those of `distfd.Evaluator` (executor, store, scheme, step, timeout, retries ...; ``names`` are by default those
+        of f's parameters), and SciPy's: ftol, xtol, gtol, maxfev or max_nfev, for lm factor and diag, for the others
+        x_scale, loss, f_scale, tr_solver, tr_options, verbose and callback. epsfcn and diff_step are steps, relative to
+        the parameters; ``jac_sparsity`` saves evaluations as sparsity does for `distfd.jacobian`. maxfev and nfev count
+        values and no differences.
+
+    Returns
+    -------
+    popt : (d,) ndarray
+    pcov : (d, d) ndarray
+        Covariance of popt, as SciPy has it.
+    infodict, mesg, ier
+        With full_output, SciPy's; infodict has ``n_evaluations`` and ``n_reused`` too, differences included.
+
+    Raises
+    ------
+    ValueError, TypeError, RuntimeError
+        SciPy's own, RuntimeError where the fit does not converge; and what f raises, as it is.
+    EvaluationError
+        If f comes to nothing otherwise: its process dies, it runs past the timeout, or it is not finite at a
+        difference, or with lm at p0. Where it is not finite at a trial, SciPy goes on with NaN.
+    InputError
+        If an option makes no sense.
+    """
+    from scipy.optimize import curve_fit as scipys
+
+    if not callable(f) or inspect.isclass(f):
+        raise InputError(
+            f"f: must be a function f(xdata, *parameters) (was {f!r}); for a simulator or a program use "
+            "distfd.least_squares, with residuals as outputs"
+        )
+    theirs: dict[str, Any] = {name: value for name, value in options.items() if name in _SCIPYS}
+    ours: dict[str, Any] = {name: value for name, value in options.items() if name not in _SCIPYS}
+    for name in ("args", "kwargs"):
+        if ours.pop(name, None):
+            raise InputError(
+                f"{name!r} is not a supported keyword argument: f takes xdata and parameters alone; bind "
+                "what it needs besides by functools.partial"
+            )
+    sparsity = theirs.pop("jac_sparsity", None)
+    _choose_differences(jac, theirs, ours)
+    own = callable(jac)
+    if not own:
+        theirs.pop("col_deriv", None)  # it is of a callable
+    spread = _spread(sigma, ydata)
+    rows = len(spread) if spread.ndim == 2 else 1
+    model = _Distributed(
+        f, bounds, ours, sparsity, rows, own, lm=method == "lm" or (method is None and not _bounded(bounds))
+    )
+    try:
+        found = scipys(
+            _with_signature_of(f, model.values) if p0 is None else model.values,
+            xdata,
+            ydata,
+            p0,
+            spread,
+            absolute_sigma,
+            check_finite,
+            bounds,
+            method,
+            jac if own else model.jacobian,
+            full_output=True,
+            nan_policy=nan_policy,
+            **theirs,
+        )
+    finally:
+        model.close()
+    if not full_output:
+        return found[:2]
+    found[2].update(n_evaluations=model.record.n_evaluations, n_reused=model.record.n_reused)
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Curve:
+    """The model as J(x), x the parameters; picklable where ``f`` is."""
+
+    f: Callable[..., Any]
+
+    def __call__(self, x: NDArray[Any], xdata: Any) -> NDArray[Any]:
+        found = np.atleast_1d(self.f(xdata, *x))
+        if found.ndim > 1:
+            raise ValueError(f"f must return one number for each of ydata, in one dimension (shape was {found.shape})")
+        if found.dtype.kind not in ("biufc" if x.dtype.kind == "c" else "biuf"):
+            raise TypeError(f"f must return real numbers (dtype was {found.dtype})")
+        return found.astype(np.int64) if found.dtype.kind == "b" else found
+
+
+@dataclass(eq=False)
+class _Distributed:
+    """The model's values and Jacobians, by an Evaluator that is made when SciPy hands on the data.
+
+    Parameters
+    ----------
+    f : callable
+    bounds
+        As for `curve_fit`.
+    options : mapping
+        Of the Evaluator.
+    sparsity
+        Of the Jacobian, as for `Evaluator.jacobian`.
+    rows : int
+        Residuals, where a covariance of them is given; else 1.
+    own : bool
+        Whether the user has a Jacobian, so that values alone are asked for here.
+    lm : bool
+        Whether the method is lm, which takes no notice of what is not finite at the start.
+    """
+
+    f: Callable[..., Any]
+    bounds: Any
+    options: Mapping[str, Any]
+    sparsity: Any
+    rows: int
+    own: bool
+    lm: bool
+    record: Record = field(default_factory=Record)
+    _asker: ValueAndDerivative | None = None
+    _open: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    _size: int = 0
+    """How many numbers f returns; 0 before that is known."""
+
+    def values(self, xdata: Any, *p: float) -> Vector:
+        """f(xdata, *p), (m,); NaN where it is not finite.
+
+        Raises
+        ------
+        EvaluationError
+            If f failed in a way of its own, or, with lm, is not finite at the start.
+        """
+        try:
+            value = np.atleast_1d(self._ask(xdata, len(p)).value(np.array(p, dtype=np.float64)))
+        except EvaluationError as error:
+            if not isinstance(error.__cause__, BadValueError) or (self.lm and not self._size):
+                _raise_cause(error)
+            return np.full(max(self._size, 1), np.nan)
+        self._size = len(value)
+        return value
+
+    def jacobian(self, xdata: Any, *p: float) -> Vector:
+        """(m, d) derivatives of f by the parameters."""
+        try:
+            found = self._ask(xdata, len(p)).derivative(np.array(p, dtype=np.float64)).derivative
+        except EvaluationError as error:
+            at_p = error.evaluation is not None and not error.evaluation.changes
+            if not isinstance(error.__cause__, BadValueError) or not at_p:
+                _raise_cause(error)
+            # SciPy asks for it before it looks whether the values there are finite.
+            return np.full((max(self._size, 1), len(p)), np.nan)
+        dense = np.array(found) if isinstance(found, np.ndarray) else np.asarray(found.toarray())
+        return dense if len(dense) > 1 else np.repeat(dense, self.rows, axis=0)
+
+    def close(self) -> None:
+        """Cancel what runs, and give the slots back."""
+        self._open.close()
+
+    def _ask(self, xdata: Any, d: int) -> ValueAndDerivative:
+        if self._asker is None:
+            given = {"names": _names(self.f, d), **self.options}
+            evaluator = self._open.enter_context(
+                Evaluator(_Curve(self.f), args=(xdata,), bounds=_limits(self.bounds, d), **given)
+            )
+            # Warnings come once, and no check rides along unless it is asked for.
+            self._open.enter_context(evaluator.checked(evaluator.check))
+            self._open.enter_context(evaluator.accepting())
+            speculation = Speculation(wanted=False if self.own else "auto")
+            self._asker = ValueAndDerivative(evaluator, self.record, speculation, "jacobian", sparsity=self.sparsity)
+            self._open.callback(self._asker.close)
+        return self._asker
+
+
+def _raise_cause(error: EvaluationError) -> NoReturn:
+    """What f raised, as it is, where it raised; else the error itself."""
+    cause = error.__cause__
+    if isinstance(cause, Exception) and not isinstance(cause, EvaluationFailure):
+        raise cause from cause.__cause__
+    raise error
+
+
+def _choose_differences(jac: Any, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
+    """Put scheme and step in the place of SciPy's words for them.
+
+    Raises
+    ------
+    InputError
+        If there is no such word, or both are given.
+    """
+    if jac is not None and not callable(jac):
+        if not isinstance(jac, str) or jac not in _SCHEMES:
+            raise InputError(f"jac: must be a function, {', '.join(_SCHEMES)}, or None (was {jac!r})")
+        if "scheme" in ours:
+            raise InputError(f"jac: {jac} is another word for a scheme, and there is one; give either")
+        ours["scheme"] = _SCHEMES[jac]
+    for name in ("epsfcn", "diff_step"):
+        given = theirs.pop(name, None)
+        if given is not None:
+            if ours.get("step") is not None:
+                raise InputError(f"{name}: is another word for step; give one of them")
+            ours["step"] = np.sqrt(given) if name == "epsfcn" else given
+
+
+def _spread(sigma: Any, ydata: Any) -> NDArray[Any]:
+    """Sigma as an array for each of ydata where it is None or one number.
+
+    SciPy scales a Jacobian row by row only then, and that also widens the one row of a model that returns one number.
+    """
+    given = np.asarray(1.0 if sigma is None else sigma)
+    return np.full(np.size(ydata), given.ravel()[0]) if given.size == 1 else given
+
+
+def _names(f: Callable[..., Any], d: int) -> list[str] | None:
+    """Those of f's parameters after xdata, if there are as many as are fitted."""
+    try:
+        parameters = list(inspect.signature(f).parameters.values())[1:]
+    except (TypeError, ValueError):  # some that are written in C have none
+        return None
+    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    found = [each.name for each in parameters if each.kind not in several]
+    return found if len(found) == d else None
+
+
+def _limits(bounds: Any, d: int) -> Any:
+    """The bounds as the Evaluator takes them; None where there are none."""
+    from scipy.optimize import Bounds
+
+    lower, upper = (bounds.lb, bounds.ub) if isinstance(bounds, Bounds) else bounds
+    lower, upper = (np.broadcast_to(np.asarray(each, dtype=np.float64), (d,)) for each in (lower, upper))
+    return Bounds(lower, upper) if _bounded((lower, upper)) else None
+
+
+def _bounded(bounds: Any) -> bool:
+    """Whether SciPy sees bounds in them; what is none in any form is for it to refuse."""
+    try:
+        lower, upper = (bounds.lb, bounds.ub) if hasattr(bounds, "lb") else bounds
+        return bool(np.any(np.asarray(lower) > -np.inf) or np.any(np.asarray(upper) < np.inf))
+    except (TypeError, ValueError):
+        return False
+
+
+def _with_signature_of(f: Callable[..., Any], values: Callable[..., Any]) -> Callable[..., Any]:
+    """``values`` under f's own signature, by which SciPy counts parameters."""
+
+    def named(xdata: Any, *p: float) -> Any:
+        return values(xdata, *p)
+
+    named.__signature__ = inspect.signature(f)  # type: ignore[attr-defined]  # inspect looks for it there
+    return named

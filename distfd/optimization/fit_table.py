@@ -1,0 +1,149 @@
+"""A fit's parameters as a table, for terminals, files and pages."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from distfd.optimization.fit_statistics import FitStatistics
+
+_ALL, _HEAD, _TAIL = 40, 30, 6
+"""Parameters up to which a table is whole; of longer ones the ends are shown."""
+_CORRELATED = 0.9
+"""Correlations from which on two parameters are named."""
+_PAIRS = 10
+"""Such pairs that are named."""
+_LEVEL = 0.95
+_BOUNDS = {-1: "lower", 1: "upper"}
+
+
+def fit_columns(
+    statistics: FitStatistics, names: Sequence[str], active: NDArray[np.int64] | None, level: float = _LEVEL
+) -> dict[str, Any]:
+    """Columns of equal length: name, estimate, standard_error, lower and upper end of the interval, and bound.
+
+    Parameters
+    ----------
+    active : (d,) ndarray of int, optional
+        -1 or 1 where the lower or upper bound holds a parameter: bound is then "lower" or "upper", else None.
+    level : float
+        Of the intervals.
+    """
+    ends = statistics.confidence_intervals(level)
+    held = np.zeros(len(statistics.x), dtype=np.int64) if active is None else np.asarray(active)
+    return {
+        "name": list(names),
+        "estimate": np.array(statistics.x),
+        "standard_error": statistics.standard_errors,
+        "lower": ends[:, 0],
+        "upper": ends[:, 1],
+        "bound": [_BOUNDS.get(int(k)) for k in held],
+    }
+
+
+def correlated_pairs(statistics: FitStatistics, least: float = _CORRELATED) -> list[tuple[int, int, float]]:
+    """Pairs of parameters and their correlation, from ``least`` on in size, the largest first."""
+    correlation = np.triu(np.nan_to_num(statistics.correlation), 1)
+    rows, columns = np.nonzero(np.abs(correlation) >= least)
+    pairs = [(int(k), int(j), float(correlation[k, j])) for k, j in zip(rows, columns, strict=True)]
+    return sorted(pairs, key=lambda pair: -abs(pair[2]))
+
+
+def fit_text(
+    statistics: FitStatistics,
+    names: Sequence[str],
+    active: NDArray[np.int64] | None,
+    result: Mapping[str, Any],
+) -> str:
+    """How the fit ended, how good it is, its parameters, and what is to be known of them.
+
+    Parameters
+    ----------
+    result : mapping
+        Of which success, message, nit, n_prior, n_evaluations and n_reused are shown, where they are there.
+    """
+    ended = "converged" if result.get("success") else "not converged"
+    lines = [f"least squares, {ended}: {result.get('message', '')}".rstrip(": "), ""]
+    lines += _goodness(statistics, result.get("n_prior") or 0)
+    lines += ["", *_parameters(fit_columns(statistics, names, active))]
+    notes = _notes(statistics, names)
+    if result.get("n_evaluations") is not None:
+        effort = f"{result['n_evaluations']} evaluations, {result.get('n_reused', 0)} reused"
+        notes.append(f"{result['nit']} iterations, {effort}" if result.get("nit") is not None else effort)
+    return "\n".join([*lines, *(["", *notes] if notes else [])])
+
+
+def fit_notes(statistics: FitStatistics, names: Sequence[str], n_prior: int = 0) -> list[str]:
+    """How good a fit is, and what is to be known of its parameters, as lines: what is printed around the table.
+
+    Parameters
+    ----------
+    n_prior : int
+        How many of the residuals are prior values of parameters.
+    """
+    held = [] if statistics.active is None else np.flatnonzero(statistics.active).tolist()
+    told = ", ".join(names[k] for k in held[:_PAIRS]) + (" ..." if len(held) > _PAIRS else "")
+    notes = [f"at a bound, and so without a standard error: {told}"] if held else []
+    return [*_goodness(statistics, n_prior), *notes, *_notes(statistics, names)]
+
+
+def _goodness(statistics: FitStatistics, n_prior: int) -> list[str]:
+    m, held = len(statistics.jacobian), len(statistics.x) - len(statistics.free)
+    fitted = f"{len(statistics.x)} parameters" + (f", {held} of them at a bound" if held else "")
+    chi = "chi2" if statistics.linear else "2 cost"
+    good = [f"{chi} {statistics.chi_square:.6g}"]
+    if np.isfinite(statistics.reduced_chi_square):
+        good.append(f"reduced {chi} {statistics.reduced_chi_square:.6g}")
+    if np.isfinite(statistics.aic):
+        good.append(f"AIC {statistics.aic:.6g}")
+    sigma = "known standard deviations" if statistics.absolute_sigma else "standard deviation estimated from them"
+    residuals = f"{m} residuals" + (f", {n_prior} of them prior values of parameters" if n_prior else "")
+    return [f"{residuals} ({sigma}), {fitted}, {statistics.degrees_of_freedom} degrees of freedom", ", ".join(good)]
+
+
+def _parameters(columns: Mapping[str, Any]) -> list[str]:
+    """The table, one line a parameter."""
+    d = len(columns["name"])
+    shown = list(range(d)) if d <= _ALL else [*range(_HEAD), *range(d - _TAIL, d)]
+    rows = [["", "estimate", "std. error", "rel.", f"{100 * _LEVEL:g} % interval", ""]]
+    for k in shown:
+        estimate, error, bound = columns["estimate"][k], columns["standard_error"][k], columns["bound"][k]
+        ends = f"[{columns['lower'][k]:.6g}, {columns['upper'][k]:.6g}]" if np.isfinite(error) else "-"
+        relative = f"{100 * error / abs(estimate):.2g} %" if np.isfinite(error) and estimate != 0 else "-"
+        mark = "" if bound is None else f"at its {bound} bound"
+        rows.append([columns["name"][k], f"{estimate:.8g}", _number(error), relative, ends, mark])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for at, row in enumerate(rows):
+        if d > _ALL and at == _HEAD + 1:
+            lines.append(f"... {d - len(shown)} more ...")
+        cells = [cell.rjust(width) for cell, width in zip(row[1:-1], widths[1:-1], strict=True)]
+        lines.append("  ".join([row[0].ljust(widths[0]), *cells, row[-1]]).rstrip())
+    return lines
+
+
+def _notes(statistics: FitStatistics, names: Sequence[str]) -> list[str]:
+    notes = []
+    if statistics.degrees_of_freedom <= 0 and not statistics.absolute_sigma:
+        notes.append("no standard errors: there are no more residuals than parameters")
+    for group in statistics.not_told_apart:
+        if len(group) == 1:
+            notes.append(f"without influence on the residuals: {names[group[0]]}")
+        else:
+            notes.append(f"not told apart by the residuals: {', '.join(names[k] for k in group)}")
+    pairs = correlated_pairs(statistics)
+    if pairs:
+        more = f", and {len(pairs) - _PAIRS} more" if len(pairs) > _PAIRS else ""
+        told = "; ".join(f"{names[k]}, {names[j]} {value:.4f}" for k, j, value in pairs[:_PAIRS])
+        notes.append(f"correlations of {_CORRELATED} and more: {told}{more}")
+    return notes
+
+
+def _number(value: float) -> str:
+    return "-" if np.isnan(value) else "undetermined" if np.isinf(value) else f"{value:.4g}"

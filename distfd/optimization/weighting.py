@@ -1,0 +1,175 @@
+"""Residuals in units of their standard deviations, and what is known of parameters beforehand as further residuals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from distfd.core.errors import InputError
+from distfd.core.suggestions import did_you_mean
+from distfd.core.validation import is_number
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from distfd.results.derivative_result import DerivativeResult
+
+    Floats = NDArray[np.float64]
+    Kept = NDArray[np.bool_] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Weighting:
+    """From J's outputs to the residuals of a fit: outputs over sigma, then (x_k - value) / sigma of each prior.
+
+    The latter are PEST's prior information (Doherty, PEST manual), or the logarithm of a Gaussian prior.
+
+    Parameters
+    ----------
+    sigma : float, (m,) ndarray or None
+        Standard deviations of J's outputs, > 0.
+    at : (q,) ndarray of int
+        Coordinates that have a prior.
+    centre, spread : (q,) ndarrays
+        The priors' values and standard deviations.
+    """
+
+    sigma: float | Floats | None = None
+    at: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    centre: Floats = field(default_factory=lambda: np.zeros(0))
+    spread: Floats = field(default_factory=lambda: np.zeros(0))
+
+    @property
+    def plain(self) -> bool:
+        """Whether J's outputs are the residuals."""
+        return self.sigma is None and not len(self.at)
+
+    @property
+    def per_noise(self) -> float:
+        """Root mean square of 1 / sigma: what noise of J is multiplied by."""
+        return 1.0 if self.sigma is None else float(np.sqrt(np.mean(1 / np.square(self.sigma))))
+
+    def values(self, outputs: Floats, kept: Kept, x: Floats) -> Floats:
+        """(m + q,) residuals at x, of outputs (m,): those that are kept of all."""
+        if self.plain:
+            return outputs
+        weighted = outputs / self._sigma(kept, len(outputs))
+        return np.concatenate((weighted, (np.asarray(x)[self.at] - self.centre) / self.spread))
+
+    def matrix(self, jacobian: Any, kept: Kept) -> Any:
+        """(m + q, d) derivatives of the residuals, of those of outputs (m, d); sparse where these are."""
+        return self._stacked(jacobian, kept, 1.0)
+
+    def bars(self, error: Any, kept: Kept) -> Any:
+        """(m + q, d) error bars, of those of outputs (m, d) or None; priors have none."""
+        return None if error is None else self._stacked(error, kept, 0.0)
+
+    def slopes(self, rows: Floats, axes: Floats, kept: Kept) -> Floats:
+        """(p, m + q) slopes along axes (p, d), of those of outputs (p, m)."""
+        if self.plain:
+            return rows
+        return np.concatenate((rows / self._sigma(kept, rows.shape[1]), axes[:, self.at] / self.spread), axis=1)
+
+    def result(self, found: DerivativeResult, kept: Kept) -> DerivativeResult:
+        """A Jacobian's result as that of the residuals."""
+        if self.plain:
+            return found
+        value = self.values(np.asarray(found.value), kept, np.asarray(found.x))
+        derivative, error = self.matrix(found.derivative, kept), self.bars(found.error, kept)
+        return replace(found, value=value, derivative=derivative, error=error)
+
+    def cost_values(self, outputs: Floats, kept: Kept, x: Floats) -> Floats:
+        """As `values`, of outputs of which those that are not kept are there too."""
+        return self.values(outputs if kept is None else outputs[kept], kept, x)
+
+    def _sigma(self, kept: Kept, m: int) -> float | Floats:
+        if not isinstance(self.sigma, np.ndarray):
+            return 1.0 if self.sigma is None else self.sigma
+        whole = m if kept is None else len(kept)
+        if len(self.sigma) != whole:
+            raise InputError(
+                f"sigma: must be one number, or {whole} of them, one for each output of J (had {len(self.sigma)})"
+            )
+        return self.sigma if kept is None else self.sigma[kept]
+
+    def _stacked(self, matrix: Any, kept: Kept, prior: float) -> Any:
+        if self.plain:
+            return matrix
+        m, d = matrix.shape
+        sigma = np.broadcast_to(self._sigma(kept, m), (m,))
+        rows = np.zeros((len(self.at), d))
+        rows[np.arange(len(self.at)), self.at] = prior / self.spread
+        if isinstance(matrix, np.ndarray):
+            return np.concatenate((matrix / sigma[:, None], rows))
+        from scipy.sparse import csr_array, diags_array, vstack
+
+        return vstack((diags_array(1 / sigma) @ matrix, csr_array(rows))).tocsr()
+
+
+def make_weighting(
+    sigma: ArrayLike | None, prior: Mapping[str, Any] | None, names: Sequence[str], fixed: NDArray[np.bool_]
+) -> Weighting:
+    """What `distfd.least_squares` was given as sigma and prior, checked.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Of the d coordinates.
+    fixed : (d,) ndarray of bool
+        Coordinates that cannot move; what is known of them is left out.
+
+    Raises
+    ------
+    InputError
+        If one of them makes no sense.
+    """
+    spreads = None if sigma is None else _checked_sigma(sigma)
+    if prior is None:
+        return Weighting(spreads)
+    if not isinstance(prior, Mapping):
+        raise InputError(f'prior: must be a mapping {{name: {{"value": v, "sigma": s}}}} (was {prior!r})')
+    known = {name: k for k, name in enumerate(names)}
+    at, centre, spread = [], [], []
+    for name, given in prior.items():
+        if name not in known:
+            raise InputError(f"prior: there is no parameter {name!r}{did_you_mean(str(name), list(known))}")
+        value, width = _checked_prior(name, given)
+        if not fixed[known[name]]:
+            at.append(known[name])
+            centre.append(value)
+            spread.append(width)
+    return Weighting(
+        spreads, np.array(at, dtype=np.int64), np.array(centre, dtype=float), np.array(spread, dtype=float)
+    )
+
+
+def _checked_sigma(sigma: ArrayLike) -> float | Floats:
+    try:
+        given = np.array(sigma, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"sigma: must be a number or a list of them (was {sigma!r})") from None
+    if given.ndim > 1:
+        raise InputError(f"sigma: must be a number or a list of them (its shape was {given.shape})")
+    for k in np.flatnonzero(~(np.isfinite(given) & (given > 0)).ravel())[:1].tolist():
+        which = f" at index {k}" if given.ndim else ""
+        raise InputError(f"sigma: must be finite and > 0 (was {given.ravel()[k]}{which})")
+    return given if given.ndim else float(given)
+
+
+def _checked_prior(name: str, given: Any) -> tuple[float, float]:
+    pair = (given.get("value"), given.get("sigma")) if isinstance(given, Mapping) else given
+    if isinstance(given, Mapping) and set(given) != {"value", "sigma"}:
+        raise InputError(f"prior: {name} must have value and sigma (was {dict(given)!r})")
+    if not isinstance(pair, (tuple, list)) or len(pair) != 2 or not all(map(is_number, pair)):
+        raise InputError(f"prior: {name} must be a value and a sigma, two numbers (was {given!r})")
+    value, width = float(pair[0]), float(pair[1])
+    if not np.isfinite(value):
+        raise InputError(f"prior: the value of {name} must be finite (was {value})")
+    if not (np.isfinite(width) and width > 0):
+        raise InputError(f"prior: the sigma of {name} must be finite and > 0 (was {width})")
+    return value, width
