@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from distfd.cli import terminal
-from distfd.cli.inspection_commands import add_commands, say
+from distfd.cli.inspection_commands import add_commands, say, say_json
+from distfd.cli.listing_commands import add_listing
 from distfd.cli.options import ConfigFile, Debug, LogFormat, Overrides, Quiet, examples
 from distfd.cli.submit_command import add_submit
 
@@ -137,6 +138,7 @@ def _progress(quiet: bool, log_format: str, *, printing: bool = False) -> Iterat
     epilog=examples(
         "distfd plan job.yaml derivative.scheme=central4",
         "distfd plan job.yaml --slots 10000 --duration 5min --spread 0.3",
+        "distfd plan job.yaml --json",
     ),
     short_help="Show evaluations, rounds and resources without running any.",
 )
@@ -154,14 +156,19 @@ def plan(
     no_import: Annotated[
         bool, typer.Option("--no-import", help="Do not import the objective's module or look for its program.")
     ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     debug: Debug = False,  # noqa: ARG001  # see main()
 ) -> None:
     """Show evaluations, rounds and resources; import the objective or look for its program, and run nothing."""
     from distfd.config.load import load_config
-    from distfd.jobs.preview import preview
+    from distfd.jobs.preview import plan_job
 
     loaded = load_config(config, overrides or ())
-    say(preview(loaded, _assumed(slots, duration, spread), no_import=no_import))
+    planned = plan_job(loaded, _assumed(slots, duration, spread), no_import=no_import)
+    if as_json:
+        say_json(planned.fields)
+    else:
+        say(str(planned))
 
 
 def _assumed(slots: int | None, duration: str | None, spread: float) -> Assumed | None:
@@ -256,6 +263,7 @@ def check(
 
 
 add_commands(app)
+add_listing(app)
 add_submit(app)
 
 
