@@ -201,6 +201,7 @@ class Stranger:
         told = ""
         commands = [("status", str(run)), ("report", str(run), "--csv"), ("ls", str(run.parent))]
         commands += [("status", str(run), "--json"), ("report", str(run), "--json"), ("ls", str(run), "--json")]
+        commands += [("compare", str(run), str(self.run)), ("compare", str(self.run), str(run), "--json")]
         for args in commands:
             code, said = distfd(*args)
             assert code in ((0,) if args[0] == "ls" else (0, 2, 5)), (args, code, said)

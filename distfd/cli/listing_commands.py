@@ -21,6 +21,10 @@ def add_listing(app: typer.Typer) -> None:
         epilog=examples("distfd ls", "distfd ls runs", "distfd ls runs --json"),
         short_help="List the runs in a folder: task, state, J, |g|, cost.",
     )(list_folder)
+    app.command(
+        epilog=examples("distfd compare runs/coarse runs/fine", "distfd compare runs/a runs/b runs/c --json"),
+        short_help="Lay runs side by side: J, derivatives, steps, cost, configuration.",
+    )(compare)
 
 
 def list_folder(
@@ -44,6 +48,25 @@ def list_folder(
         say(f"no run is in {folder}")
     if not found.complete:
         say("there are more folders below than are looked into; name one of them")
+
+
+def compare(
+    runs: Annotated[
+        list[str], typer.Argument(metavar="RUN RUN ...", help="Directories of runs; the first is the one held against.")
+    ],
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with all parameters.")] = False,
+    debug: Debug = False,  # noqa: ARG001  # see main()
+) -> None:
+    """Lay runs side by side: parameters, derivatives and how far they are apart, steps, cost, configuration."""
+    from distfd.cli.comparison_text import show_comparison
+    from distfd.reporting.comparison import compare_runs
+
+    found = compare_runs(runs)
+    if as_json:
+        say_json(found.fields)
+    else:
+        show_comparison(found)
 
 
 def _show_rows(rows: tuple[RunRow, ...]) -> None:

@@ -185,13 +185,14 @@ class _Budget:
 
 def _row(path: Path, root: Path, budget: _Budget) -> RunRow:
     """Whatever the directory holds, a row."""
-    where = {"path": str(path), "name": str(path.relative_to(root)) if path != root else path.name or str(path)}
+    name = str(path.relative_to(root)) if path.is_relative_to(root) and path != root else path.name or str(path)
     try:
-        return RunRow(**where, **_known(RunDirectory(path), budget))
+        return RunRow(str(path), name, **_known(RunDirectory(path), budget))
     except (DistfdError, OSError) as error:
-        return RunRow(**where, state="unreadable", trouble=str(error))
+        trouble = str(error)
     except Exception as error:  # a directory may come from a stranger, and one of a thousand must not hide the others
-        return RunRow(**where, state="unreadable", trouble=f"{type(error).__name__}: {error}")
+        trouble = f"{type(error).__name__}: {error}"
+    return RunRow(str(path), name, "unreadable", trouble=trouble)
 
 
 def _known(run: RunDirectory, budget: _Budget) -> dict[str, Any]:

@@ -115,7 +115,7 @@ class RunStatus:
     def fields(self) -> dict[str, Any]:
         """What ``distfd status --json`` says: JSON's own types, null for what is not known."""
         wave = {name: getattr(self, name) for name in ("finished", "total", "slots", "rate", "seconds_left")}
-        return plain(
+        found: dict[str, Any] = plain(
             {
                 "state": self.state,
                 "task": self.task or (self.result or {}).get("task"),
@@ -130,6 +130,7 @@ class RunStatus:
                 "last_failure": None if self.failure is None else asdict(self.failure),
             }
         )
+        return found
 
     def __str__(self) -> str:
         return "\n".join(filter(None, (self._headline(), self._wave(), self.iterated, self.last_failure)))
