@@ -6,13 +6,14 @@ browser run no script but the one file of ours, so that what slips through anywh
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from markupsafe import Markup
 
 from distfd.core.errors import DistfdError
-from distfd.reporting.formatting import duration, number, percent
+from distfd.reporting.formatting import count, duration, number, percent
 from distfd.reporting.headline import STATES, headline_section
 from distfd.reporting.page import page_sections, section_markup
 from distfd.reporting.run_data import read_run
@@ -39,7 +40,7 @@ _PAGE = Markup("""<!doctype html>
 <link rel="stylesheet" href="{root}ui.css">
 <script src="{root}ui.js" defer></script>
 </head>
-<body data-events="{events}">
+<body data-events="{events}" class="{kind}">
 <a class="skip" href="#main">Skip to the results</a>
 <p class="crumbs">{crumbs}<span id="link" role="status"></span></p>
 {body}<footer><p>Made by distfd from the files of the runs, on this machine; nothing is sent anywhere.</p></footer>
@@ -47,7 +48,7 @@ _PAGE = Markup("""<!doctype html>
 </html>
 """)
 
-_TITLES = ("run", "task", "state", "J before", "J", "|g|", "evaluations", "wall", "efficiency", "tags")
+_TITLES = ("run", "task", "state", "J before", "J", "|g|", "evaluations", "wall", "efficiency", "tags and notes")
 _WORDS = (0, 1, 2, 9)
 _COMPONENTS = 200
 """Components of a comparison that are shown; of more those that are furthest apart."""
@@ -77,7 +78,9 @@ def runs_page(found: RunList) -> str:
         runs_body(found),
         Markup("") if found.complete else Markup("<p>There are more folders below than are looked into.</p>\n"),
     )
-    return _PAGE.format(title=f"Runs in {found.folder.name}", root="", events="events", crumbs="", body=body)
+    return _PAGE.format(
+        title=f"Runs in {found.folder.name}", root="", events="events", crumbs="", body=body, kind="wide"
+    )
 
 
 def runs_body(found: RunList) -> Markup:
@@ -90,13 +93,13 @@ def runs_body(found: RunList) -> Markup:
 def _run_row(row: RunRow) -> Markup:
     kind, word, _ = STATES.get(row.state, ("bad" if row.trouble else "plain", row.state, ""))
     state = Markup('<span class="status {}">{}</span>').format(kind, word)
-    if row.trouble:
-        state += Markup(' <span class="trouble">{}</span>').format(row.trouble)
     name = Markup('<a href="{}">{}</a>').format(run_link(row.name), row.name)
     box = Markup('<td><input type="checkbox" name="run" value="{}" aria-label="{}"></td>').format(
         quote(row.name, safe="", errors="surrogateescape"), f"Compare {row.name}"
     )
     tags = Markup(" ").join(Markup('<span class="tag">{}</span>').format(tag) for tag in row.tags)
+    if row.trouble:
+        tags += Markup('<span class="trouble">{}</span>').format(row.trouble)
     failed = f" ({row.n_failed} failed)" if row.n_failed else ""
     cells: list[tuple[Any, Any]] = [
         (row.name, name),
@@ -127,7 +130,7 @@ def run_page(path: Path, name: str) -> str:
         '<div id="parts">{}</div>\n</main>\n'
     ).format(Markup("").join(Markup(part) for part in run_parts(path).values()))  # noqa: S704  # made by run_parts
     crumbs = Markup('<a href="../../">Runs</a> / {}').format(name)
-    return _PAGE.format(title=f"{name} - distfd", root="../../", events="events", crumbs=crumbs, body=body)
+    return _PAGE.format(title=f"{name} - distfd", root="../../", events="events", crumbs=crumbs, body=body, kind="")
 
 
 def run_parts(path: Path) -> dict[str, str]:
@@ -158,7 +161,7 @@ def message_page(title: str, text: str, root: str = "") -> str:
     """A page with a few words."""
     body = Markup('<header><h1>{}</h1></header>\n<main id="main"><p>{}</p></main>\n').format(title, text)
     crumbs = Markup('<a href="{}">Runs</a>').format(root or "./")
-    return _PAGE.format(title=title, root=root, events="", crumbs=crumbs, body=body)
+    return _PAGE.format(title=title, root=root, events="", crumbs=crumbs, body=body, kind="")
 
 
 def comparison_page(found: Comparison, names: Sequence[str]) -> str:
@@ -177,7 +180,7 @@ def comparison_page(found: Comparison, names: Sequence[str]) -> str:
         Markup("").join(parts)
     )
     crumbs = Markup('<a href="./">Runs</a> / compare')
-    return _PAGE.format(title="Side by side - distfd", root="", events="", crumbs=crumbs, body=body)
+    return _PAGE.format(title="Side by side - distfd", root="", events="", crumbs=crumbs, body=body, kind="wide")
 
 
 def _overview(found: Comparison, names: Sequence[str]) -> list[list[Any]]:
@@ -213,12 +216,14 @@ def _components(found: Comparison, names: Sequence[str]) -> Markup:
             row += [number(each.derivative[k]), number(each.error[k], 2)]
             row += [number(each.difference[k], 3), number(each.bars[k], 2)] if k else []
         rows.append(row)
-    caption = f"{len(shown)} of {len(found.components)} components"
+    caption = count(len(found.components), "component")
     if len(shown) < len(found.components):
-        caption += ", those that are furthest apart"
+        caption = f"{len(shown)} of {caption}, those that are furthest apart"
     return table(caption, titles, rows)
 
 
 def _setting(value: Any) -> str:
-    text = "\N{EN DASH}" if value is None else str(value)
+    if value is None:
+        return "\N{EN DASH}"
+    text = value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
     return text if len(text) <= 200 else text[:197] + "..."
