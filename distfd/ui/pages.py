@@ -39,7 +39,7 @@ _PAGE = Markup("""<!doctype html>
 <link rel="stylesheet" href="{root}page.css">
 <link rel="stylesheet" href="{root}ui.css">
 <script src="{root}ui.js" defer></script>
-</head>
+{scripts}</head>
 <body data-events="{events}" class="{kind}">
 <a class="skip" href="#main">Skip to the results</a>
 <p class="crumbs">{crumbs}<span id="link" role="status"></span></p>
@@ -48,6 +48,7 @@ _PAGE = Markup("""<!doctype html>
 </html>
 """)
 
+_CHARTS = Markup('<script src="../../echarts.js" defer></script>\n<script src="../../charts.js" defer></script>\n')
 _TITLES = ("run", "task", "state", "J before", "J", "|g|", "evaluations", "wall", "efficiency", "tags and notes")
 _WORDS = (0, 1, 2, 9)
 _COMPONENTS = 200
@@ -79,7 +80,7 @@ def runs_page(found: RunList) -> str:
         Markup("") if found.complete else Markup("<p>There are more folders below than are looked into.</p>\n"),
     )
     return _PAGE.format(
-        title=f"Runs in {found.folder.name}", root="", events="events", crumbs="", body=body, kind="wide"
+        title=f"Runs in {found.folder.name}", root="", events="events", crumbs="", body=body, kind="wide", scripts=""
     )
 
 
@@ -130,7 +131,9 @@ def run_page(path: Path, name: str) -> str:
         '<div id="parts">{}</div>\n</main>\n'
     ).format(Markup("").join(Markup(part) for part in run_parts(path).values()))  # noqa: S704  # made by run_parts
     crumbs = Markup('<a href="../../">Runs</a> / {}').format(name)
-    return _PAGE.format(title=f"{name} - distfd", root="../../", events="events", crumbs=crumbs, body=body, kind="")
+    return _PAGE.format(
+        title=f"{name} - distfd", root="../../", events="events", crumbs=crumbs, body=body, kind="", scripts=_CHARTS
+    )
 
 
 def run_parts(path: Path) -> dict[str, str]:
@@ -161,7 +164,7 @@ def message_page(title: str, text: str, root: str = "") -> str:
     """A page with a few words."""
     body = Markup('<header><h1>{}</h1></header>\n<main id="main"><p>{}</p></main>\n').format(title, text)
     crumbs = Markup('<a href="{}">Runs</a>').format(root or "./")
-    return _PAGE.format(title=title, root=root, events="", crumbs=crumbs, body=body, kind="")
+    return _PAGE.format(title=title, root=root, events="", crumbs=crumbs, body=body, kind="", scripts="")
 
 
 def comparison_page(found: Comparison, names: Sequence[str]) -> str:
@@ -180,7 +183,9 @@ def comparison_page(found: Comparison, names: Sequence[str]) -> str:
         Markup("").join(parts)
     )
     crumbs = Markup('<a href="./">Runs</a> / compare')
-    return _PAGE.format(title="Side by side - distfd", root="", events="", crumbs=crumbs, body=body, kind="wide")
+    return _PAGE.format(
+        title="Side by side - distfd", root="", events="", crumbs=crumbs, body=body, kind="wide", scripts=""
+    )
 
 
 def _overview(found: Comparison, names: Sequence[str]) -> list[list[Any]]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import hmac
+import json
 import secrets
 import threading
 import time
@@ -28,7 +29,10 @@ from distfd.core.errors import DistfdError, InputError
 from distfd.core.files import open_plain
 from distfd.reporting.comparison import compare_runs
 from distfd.reporting.page import style
+from distfd.reporting.run_data import read_run
+from distfd.run_directory.directory import plain
 from distfd.run_directory.listing import is_run, list_runs
+from distfd.ui.chart_data import attempt_fields, chart_fields
 from distfd.ui.live import list_events, run_events
 from distfd.ui.pages import SERVED, comparison_page, message_page, run_link, run_page, runs_page
 
@@ -36,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
-    from distfd.run_directory.listing import RunList
+from distfd.run_directory.listing import RunList
 
 HOSTS = frozenset({"127.0.0.1", "localhost"})
 """Names under which a browser on this machine, or at the other end of a tunnel to it, may ask; with any port."""
@@ -53,7 +57,14 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-_HTML, _TEXT = "text/html; charset=utf-8", "text/plain; charset=utf-8"
+_HTML, _TEXT, _JSON = "text/html; charset=utf-8", "text/plain; charset=utf-8", "application/json"
+_OURS = {
+    "ui.css": "ui.css",
+    "ui.js": "ui.js",
+    "charts.js": "charts.js",
+    "echarts.js": "vendor/echarts-5.6.0.min.js",
+}
+"""Files of the page by their addresses."""
 _STREAMS = 32
 """Pages that are kept up to date at one time."""
 _CONNECTIONS = 128
@@ -249,12 +260,14 @@ class _Handler(BaseHTTPRequestHandler):
                 self._stream(list_events(self._page.runs, self._page.stopping))
             case ["page.css"]:
                 self._send(200, "text/css; charset=utf-8", style())
-            case ["ui.css" | "ui.js" as name]:
-                kind = "text/css" if name == "ui.css" else "text/javascript"
-                text = files("distfd.ui").joinpath(name).read_text(encoding="utf-8")
+            case [name] if name in _OURS:
+                kind = "text/css" if name.endswith(".css") else "text/javascript"
+                text = files("distfd.ui").joinpath(_OURS[name]).read_text(encoding="utf-8")
                 self._send(200, f"{kind}; charset=utf-8", text)
             case ["compare"]:
                 self._compare(parse_qs(asked.query).get("run", []))
+            case ["runs", name, "attempt.json"] if (path := self._page.path_of(name)) is not None:
+                self._attempt(path, parse_qs(asked.query).get("row", [""])[0])
             case ["runs", name, rest] if (path := self._page.path_of(name)) is not None:
                 self._run(path, name, rest)
             case _:
@@ -271,10 +284,24 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, _HTML, run_page(path, name))
         elif rest == "events":
             self._stream(run_events(path, self._page.stopping))
+        elif rest == "charts.json":
+            self._json(chart_fields(read_run(path)))
         elif rest in SERVED:
             self._file(path / rest)
         else:
             self._send(404, _TEXT, "there is no such page\n")
+
+    def _attempt(self, path: Path, row: str) -> None:
+        """One attempt, by its row in the store."""
+        known = row.isascii() and row.isdecimal() and len(row) < 16
+        found = attempt_fields(read_run(path), int(row)) if known else None
+        if found is None:
+            self._send(404, _TEXT, "there is no such attempt\n")
+        else:
+            self._json(found)
+
+    def _json(self, fields: Any) -> None:
+        self._send(200, _JSON, json.dumps(plain(fields), allow_nan=False))
 
     def _file(self, path: Path) -> None:
         """A file of a run as text, whatever it holds; nothing in it is run by a browser."""

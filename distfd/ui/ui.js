@@ -16,15 +16,22 @@ function replace(element, html) {
   element.querySelectorAll(".table.long, pre").forEach((one, k) => { one.scrollTop = scrolled[k] || 0; });
 }
 
+// What the server last sent of each part: charts.js adds to what is shown, and that is no news.
+const sent = new Map([...document.querySelectorAll("#parts > .part")].map((part) => [part.id, part.innerHTML]));
+
 function takePage(news) {
   const parts = document.getElementById("parts");
+  let changed = false;
   for (const [key, html] of Object.entries(news.parts)) {
     const made = document.createElement("template");
     made.innerHTML = html;
     const fresh = made.content.firstElementChild;
-    const there = document.getElementById(fresh.id);
+    const there = document.getElementById(fresh.id), before = sent.get(fresh.id);
+    sent.set(fresh.id, fresh.innerHTML);
+    if (before === fresh.innerHTML && there !== null) continue;
+    changed = true;
     if (there === null) parts.append(fresh);
-    else if (there.innerHTML !== fresh.innerHTML) replace(there, fresh.innerHTML);
+    else replace(there, fresh.innerHTML);
   }
   const wanted = news.order.map((key) => "part-" + key);
   for (const part of [...parts.children]) if (!wanted.includes(part.id)) part.remove();
@@ -32,6 +39,7 @@ function takePage(news) {
     const part = document.getElementById(id);
     if (part !== null && parts.children[k] !== part) parts.insertBefore(part, parts.children[k] || null);
   });
+  if (changed) document.dispatchEvent(new Event("distfd-page"));
 }
 
 function takeStatus(status) {

@@ -5,6 +5,7 @@ Needs Playwright for Python and a Chromium of the system; where one is missing t
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from typing import TYPE_CHECKING, Any
@@ -146,6 +147,53 @@ def test_a_page_follows_its_run_to_the_end(watched: Watched, tmp_path: Path) -> 
         assert watched.complaints == []
     finally:
         store.close()
+
+
+def test_charts_are_hovered_zoomed_and_clicked(watched: Watched, runs: Path) -> None:
+    page, run = watched.page, runs / "beam"
+    lines = (run / "log.jsonl").read_text().splitlines()
+    more = [json.loads(lines[4]) for _ in range(9)]
+    for k, each in enumerate(more):
+        each |= {"iteration": k + 2, "value": 1.0 / (k + 2), "gradient_norm": 0.5 / (k + 2)}
+    lines[5:5] = [json.dumps(each) for each in more]
+    (run / "log.jsonl").write_text("\n".join(lines) + "\n")
+    with PageServer(runs) as server:
+        page.goto(server.address + "runs/beam/")
+        way = page.locator("figure.zoom", has=page.get_by_label("J by iteration"))
+        canvas = way.locator(".canvas")
+        canvas.locator("canvas").wait_for()
+        assert page.locator("figure.zoom").count() == 4
+        assert page.locator("#convergence-chart").is_hidden()
+        assert canvas.get_attribute("role") == "img"
+        canvas.focus()
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("ArrowRight")
+        assert way.locator(".told").inner_text() == "iteration 2: J = 0.5"
+        page.evaluate(
+            "() => drawn.get('convergence').chart.on('updateAxisPointer', e => { window.hovered = e.dataIndex })"
+        )
+        canvas.scroll_into_view_if_needed()
+        box = canvas.bounding_box()
+        page.mouse.move(box["x"] + 100, box["y"] + 120)
+        page.mouse.move(box["x"] + box["width"] - 30, box["y"] + 130)
+        page.wait_for_function("() => window.hovered === 9")
+        zoomed = "() => drawn.get('convergence').chart.getOption().dataZoom[0]"
+        assert (page.evaluate(zoomed)["start"], page.evaluate(zoomed)["end"]) == (0, 100)
+        way.get_by_role("button", name="Zoom in").focus()
+        page.keyboard.press("Enter")
+        assert (page.evaluate(zoomed)["start"], page.evaluate(zoomed)["end"]) == (25, 75)
+        way.get_by_role("button", name="Whole").click()
+        assert (page.evaluate(zoomed)["start"], page.evaluate(zoomed)["end"]) == (0, 100)
+        slots = page.locator("figure.zoom", has=page.get_by_label("Worker timeline"))
+        slots.locator(".canvas").focus()
+        for _ in range(4):
+            page.keyboard.press("ArrowRight")
+        assert "failed" in slots.locator(".told").inner_text()
+        page.keyboard.press("Enter")
+        slots.locator(".told", has_text="ValueError: no").wait_for()
+        assert "attempt 1, 2027-01-15T08:00:00.000+00:00 for 2 s, slot 0, host process 7" in slots.inner_text()
+        assert watched.complaints == []
+        assert all(url.startswith(server.address) for url in watched.asked), watched.asked
 
 
 def test_a_server_that_is_gone_is_told_of(watched: Watched, runs: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib
 import json
 import os
@@ -254,6 +255,60 @@ def test_runs_side_by_side(server: PageServer, runs: Path) -> None:
         assert get(server, f"compare?{query}")[0] == 400
 
 
+def test_charts_have_the_numbers_of_the_report(server: PageServer) -> None:
+    code, text, headers = get(server, "runs/wing/charts.json")
+    assert (code, headers["Content-Type"]) == (200, "application/json")
+    found = json.loads(text)
+    assert found["convergence"] == {"iteration": [1], "value": [2.0], "gradient_norm": [1.0]}
+    names, errors = ["a", "b", "c"], [0.1, None, None]
+    assert found["gradient"] == {"names": names, "derivative": [1.0, -2.5, None], "error": errors}
+    timeline = found["timeline"]
+    assert (timeline["slots"], timeline["slot"], timeline["row"]) == ([0], [0] * 4, [0, 1, 2, 3])
+    assert [timeline["kinds"][kind] for kind in timeline["kind"]] == ["value", "value", "value", "failed"]
+    assert all(end >= begin >= 0 for begin, end in zip(timeline["begin"], timeline["end"], strict=True))
+
+
+def test_of_many_components_and_attempts_some_are_drawn(
+    server: PageServer, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = json.loads((runs / "wing" / "result.json").read_text())
+    many = {name: [float(k) for k in range(41)] for name in ("x", "derivative", "error", "step")}
+    more = {"names": [f"p{k}" for k in range(41)], "missing": [], "repaired": {}}
+    (runs / "wing" / "result.json").write_text(json.dumps({**found, **many, **more}))
+    monkeypatch.setattr("distfd.ui.chart_data._ATTEMPTS", 3)
+    drawn = json.loads(get(server, "runs/wing/charts.json")[1])
+    assert drawn["gradient"]["names"] == [f"p{k}" for k in range(21, 41)]
+    assert drawn["timeline"] is None
+
+
+def test_an_attempt_is_told_of_by_its_row(server: PageServer) -> None:
+    code, text, _ = get(server, "runs/wing/attempt.json?row=3")
+    assert code == 200
+    found = json.loads(text)
+    assert found["status"] == "error"
+    assert found["cause"] == "ValueError: no"
+    assert (found["value"], found["host"], found["pid"], found["slot"], found["attempt"]) == (None, "host", 7, 0, 1)
+    assert (found["started"], found["seconds"]) == ("2027-01-15T08:00:00.000+00:00", 2.0)
+    for row in ("", "4", "-1", "1e0", "x", "9" * 40, "\u0663", "0&row=1x"):
+        code = get(server, f"runs/wing/attempt.json?row={urllib.parse.quote(row, safe='&=')}")[0]
+        assert code == (200 if row.startswith("0") else 404)
+    assert get(server, "runs/nowhere/attempt.json?row=0")[0] == 404
+
+
+def test_the_library_of_charts_is_the_one_that_was_chosen_and_has_its_licence(server: PageServer) -> None:
+    vendor = ROOT / "distfd" / "ui" / "vendor"
+    library = (vendor / "echarts-5.6.0.min.js").read_bytes()
+    assert hashlib.sha256(library).hexdigest() == "bf4a223524e40b77c304bec67e1222cf551f14880cf42c69dc046558e11c07b1"
+    assert get(server, "echarts.js")[1].encode() == library
+    assert "Apache License" in (vendor / "echarts-LICENSE").read_text(encoding="utf-8")
+    assert "Apache ECharts" in (vendor / "echarts-NOTICE").read_text(encoding="utf-8")
+    assert sorted(path.name for path in vendor.iterdir()) == [
+        "echarts-5.6.0.min.js",
+        "echarts-LICENSE",
+        "echarts-NOTICE",
+    ]
+
+
 # --- live
 
 
@@ -466,7 +521,9 @@ def test_what_a_stranger_writes_is_text_on_every_page(tmp_path: Path) -> None:
             code, text, _ = get(server, path)
             assert code == 200
             assert "<img" not in text
-            assert text.count("<script") == 1, "our own"
+            assert text.count("<script") == len(
+                re.findall(r'<script src="[./]*(?:ui|charts|echarts)[.]js" defer>', text)
+            )
         for path in ("events", f"runs/{name}/events"):
             with Stream(server, path) as stream:
                 _, news = stream.next("page", "runs")
@@ -521,6 +578,8 @@ def test_odd_runs_do_no_harm(tmp_path: Path) -> None:
             assert code in (200, 404)
             assert "bug in distfd" not in text
             assert "the only copy" not in text
+            for part in ("charts.json", "attempt.json?row=0"):
+                assert get(server, f"runs/odd-{k}/{part}")[0] in (200, 404, 500)
         assert get(server, "runs/good/")[0] == 200
     assert tree(stranger.canary) == stranger.before
     assert _without_sqlites_own(tree(runs)) == before
