@@ -58,6 +58,33 @@ function lineOption(x, y, name) {
   };
 }
 
+const palette = ["up", "down", "straggler", "handing", "retry", "failed", "tail", "between", "useful", "duplicate"];
+
+// J of several runs in one chart.
+function overlayOption(runs) {
+  const all = runs.flatMap((run) => run.convergence.value).filter((value) => value !== null);
+  const decades = all.length > 0 && Math.min(...all) > 0 && Math.max(...all) > 30 * Math.min(...all);
+  const option = base();
+  option.tooltip = {
+    ...option.tooltip, trigger: "axis",
+    formatter: (points) => [`iteration ${points[0].value[0]}`]
+      .concat(points.map((point) => `${point.seriesName}: ${short(point.value[1], 8)}`)).join("\n"),
+  };
+  return {
+    ...option,
+    grid: { ...option.grid, top: 60 },
+    legend: { top: 0, right: 0, type: "scroll", textStyle: { color: colour("ink") } },
+    xAxis: axis("iteration", { type: "value", nameLocation: "middle", nameGap: 26, minInterval: 1, min: "dataMin", max: "dataMax" }),
+    yAxis: axis(decades ? "J, logarithmic" : "J", { type: decades ? "log" : "value", scale: true }),
+    dataZoom: zoom({ xAxisIndex: 0 }),
+    series: runs.map((run, k) => ({
+      type: "line", name: run.name, data: run.convergence.iteration.map((step, i) => [step, run.convergence.value[i]]),
+      symbolSize: 5, lineStyle: { color: colour(palette[k % palette.length]), width: 2 },
+      itemStyle: { color: colour(palette[k % palette.length]) },
+    })),
+  };
+}
+
 function gradientOption(found) {
   const option = base();
   const bars = found.error.some((error) => error !== null);
@@ -209,6 +236,16 @@ async function tell(row, told) {
 }
 
 function draw(found) {
+  if (found.runs) {
+    const runs = found.runs.filter((run) => run.convergence !== null);
+    if (runs.length === 0) return;
+    const option = overlayOption(runs), longest = runs.reduce((a, b) => (b.convergence.value.length > a.convergence.value.length ? b : a));
+    option.series.sort((a, b) => (b.name === longest.name) - (a.name === longest.name));
+    option.words = (k) => `iteration ${longest.convergence.iteration[k]}: `
+      + runs.map((run) => `${run.name} ${short(run.convergence.value[k] ?? null, 6)}`).join(", ");
+    place("overlay", 340, option, longest.convergence.value.length);
+    return;
+  }
   const way = found.convergence;
   if (way) {
     for (const [key, column, name] of [["convergence", "value", "J"], ["norms", "gradient_norm", "|g|"]]) {
@@ -236,7 +273,7 @@ async function refresh() {
   }
   running = true;
   try {
-    const answer = await fetch("charts.json");
+    const answer = await fetch(document.body.dataset.charts);
     if (answer.ok) draw(await answer.json());
   } finally {
     running = false;

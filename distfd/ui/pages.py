@@ -10,9 +10,11 @@ import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+import numpy as np
 from markupsafe import Markup
 
 from distfd.core.errors import DistfdError
+from distfd.reporting import svg
 from distfd.reporting.formatting import count, duration, number, percent
 from distfd.reporting.headline import STATES, headline_section
 from distfd.reporting.page import page_sections, section_markup
@@ -40,7 +42,7 @@ _PAGE = Markup("""<!doctype html>
 <link rel="stylesheet" href="{root}ui.css">
 <script src="{root}ui.js" defer></script>
 {scripts}</head>
-<body data-events="{events}" class="{kind}">
+<body data-events="{events}" data-charts="{charts}" class="{kind}">
 <a class="skip" href="#main">Skip to the results</a>
 <p class="crumbs">{crumbs}<span id="link" role="status"></span></p>
 {body}<footer><p>Made by distfd from the files of the runs, on this machine; nothing is sent anywhere.</p></footer>
@@ -48,11 +50,18 @@ _PAGE = Markup("""<!doctype html>
 </html>
 """)
 
-_CHARTS = Markup('<script src="../../echarts.js" defer></script>\n<script src="../../charts.js" defer></script>\n')
+_ITERATIONS = 200
+"""Iterations whose numbers a comparison shows."""
 _TITLES = ("run", "task", "state", "J before", "J", "|g|", "evaluations", "wall", "efficiency", "tags and notes")
 _WORDS = (0, 1, 2, 9)
 _COMPONENTS = 200
 """Components of a comparison that are shown; of more those that are furthest apart."""
+
+
+def _scripts(root: str) -> Markup:
+    """What draws charts."""
+    script = Markup('<script src="{}{}" defer></script>\n')
+    return script.format(root, "echarts.js") + script.format(root, "charts.js")
 
 
 def run_link(name: str) -> str:
@@ -80,7 +89,14 @@ def runs_page(found: RunList) -> str:
         Markup("") if found.complete else Markup("<p>There are more folders below than are looked into.</p>\n"),
     )
     return _PAGE.format(
-        title=f"Runs in {found.folder.name}", root="", events="events", crumbs="", body=body, kind="wide", scripts=""
+        title=f"Runs in {found.folder.name}",
+        root="",
+        events="events",
+        crumbs="",
+        body=body,
+        kind="wide",
+        scripts="",
+        charts="",
     )
 
 
@@ -132,7 +148,14 @@ def run_page(path: Path, name: str) -> str:
     ).format(Markup("").join(Markup(part) for part in run_parts(path).values()))  # noqa: S704  # made by run_parts
     crumbs = Markup('<a href="../../">Runs</a> / {}').format(name)
     return _PAGE.format(
-        title=f"{name} - distfd", root="../../", events="events", crumbs=crumbs, body=body, kind="", scripts=_CHARTS
+        title=f"{name} - distfd",
+        root="../../",
+        events="events",
+        crumbs=crumbs,
+        body=body,
+        kind="",
+        scripts=_scripts("../../"),
+        charts="charts.json",
     )
 
 
@@ -164,13 +187,26 @@ def message_page(title: str, text: str, root: str = "") -> str:
     """A page with a few words."""
     body = Markup('<header><h1>{}</h1></header>\n<main id="main"><p>{}</p></main>\n').format(title, text)
     crumbs = Markup('<a href="{}">Runs</a>').format(root or "./")
-    return _PAGE.format(title=title, root=root, events="", crumbs=crumbs, body=body, kind="", scripts="")
+    return _PAGE.format(title=title, root=root, events="", crumbs=crumbs, body=body, kind="", scripts="", charts="")
 
 
-def comparison_page(found: Comparison, names: Sequence[str]) -> str:
-    """Runs side by side."""
+def comparison_page(found: Comparison, names: Sequence[str], ways: Sequence[dict[str, Any] | None], query: str) -> str:
+    """Runs side by side.
+
+    Parameters
+    ----------
+    found : Comparison
+    names : sequence of str
+        Of the runs in the list.
+    ways : sequence of dict or None
+        J by iteration, as of `distfd.ui.chart_data.convergence_fields`.
+    query : str
+        By which the page was asked for.
+    """
     heads = [*names]
     parts = [table("The runs", ["", *heads], _overview(found, names), words=())]
+    if any(way is not None for way in ways):
+        parts.append(Markup("<h2>Convergence</h2>\n{}").format(_overlay(names, ways)))
     if found.components:
         remark = "" if found.same_x else "The derivatives are at different points, so their differences are those too. "
         remark += "In bars: the size of a difference over its own error bar; well above 1 the two do not agree."
@@ -184,8 +220,40 @@ def comparison_page(found: Comparison, names: Sequence[str]) -> str:
     )
     crumbs = Markup('<a href="./">Runs</a> / compare')
     return _PAGE.format(
-        title="Side by side - distfd", root="", events="", crumbs=crumbs, body=body, kind="wide", scripts=""
+        title="Side by side - distfd",
+        root="",
+        events="",
+        charts=f"compare.json?{query}",
+        crumbs=crumbs,
+        body=body,
+        kind="wide",
+        scripts=_scripts(""),
     )
+
+
+def _overlay(names: Sequence[str], ways: Sequence[dict[str, Any] | None]) -> Markup:
+    """J by iteration of all runs in one chart, and their numbers."""
+    known = {name: way for name, way in zip(names, ways, strict=True) if way is not None}
+    values = np.array([value for way in known.values() for value in way["value"]], dtype=float)
+    steps = np.array([step for way in known.values() for step in way["iteration"]], dtype=float)
+    finite = values[np.isfinite(values)]
+    decades = bool(len(finite)) and finite.min() > 0 and finite.max() > 30 * finite.min()
+    x = svg.Scale(float(steps.min()), max(float(steps.max()), float(steps.min()) + 1), 100, 930)
+    y = svg.logarithmic(values, 220, 30) if decades else svg.linear(values, 220, 30)
+    drawn = [svg.left_axis(y, 100, 930, "J, logarithmic" if decades else "J"), svg.bottom_axis(x, 220, 30, "iteration")]
+    for k, way in enumerate(known.values()):
+        ys = y(np.array(way["value"], dtype=float))
+        drawn.append(svg.polyline(x(np.array(way["iteration"], dtype=float)), ys, "curve second" if k else "curve"))
+    told = "; ".join(
+        f"{name}: {number(way['value'][-1], 6)} after {way['iteration'][-1]}" for name, way in known.items()
+    )
+    every = sorted({step for way in known.values() for step in way["iteration"]})[:_ITERATIONS]
+    columns = [dict(zip(way["iteration"], way["value"], strict=True)) for way in known.values()]
+    rows = [[str(step), *(number(column.get(step)) for column in columns)] for step in every]
+    numbers = table(f"The first {len(every)} iterations", ["iteration", *known], rows)
+    return svg.chart("overlay", "J by iteration", told, 264, drawn) + Markup(
+        "<details><summary>The numbers</summary>{}</details>\n"
+    ).format(numbers)
 
 
 def _overview(found: Comparison, names: Sequence[str]) -> list[list[Any]]:

@@ -23,7 +23,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from distfd.core.errors import DistfdError, InputError
 from distfd.core.files import open_plain
@@ -32,7 +32,7 @@ from distfd.reporting.page import style
 from distfd.reporting.run_data import read_run
 from distfd.run_directory.directory import plain
 from distfd.run_directory.listing import is_run, list_runs
-from distfd.ui.chart_data import attempt_fields, chart_fields
+from distfd.ui.chart_data import attempt_fields, chart_fields, convergence_fields
 from distfd.ui.live import list_events, run_events
 from distfd.ui.pages import SERVED, comparison_page, message_page, run_link, run_page, runs_page
 
@@ -264,8 +264,8 @@ class _Handler(BaseHTTPRequestHandler):
                 kind = "text/css" if name.endswith(".css") else "text/javascript"
                 text = files("distfd.ui").joinpath(_OURS[name]).read_text(encoding="utf-8")
                 self._send(200, f"{kind}; charset=utf-8", text)
-            case ["compare"]:
-                self._compare(parse_qs(asked.query).get("run", []))
+            case ["compare" | "compare.json" as name]:
+                self._compare(parse_qs(asked.query).get("run", []), numbers=name == "compare.json")
             case ["runs", name, "attempt.json"] if (path := self._page.path_of(name)) is not None:
                 self._attempt(path, parse_qs(asked.query).get("row", [""])[0])
             case ["runs", name, rest] if (path := self._page.path_of(name)) is not None:
@@ -320,15 +320,21 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._send(200, _TEXT, content)
 
-    def _compare(self, names: list[str]) -> None:
+    def _compare(self, names: list[str], *, numbers: bool) -> None:
+        """Runs side by side, as a page, or the numbers of its chart."""
         # Names are quoted in the form as in addresses: they may be no text at all.
         names = list(dict.fromkeys(unquote(name, errors="surrogateescape") for name in names))[:_MOST_COMPARED]
         paths = [self._page.path_of(name) for name in names]
         if len(names) < 2 or None in paths:
             self._send(400, _HTML, message_page("Nothing to compare", "Choose two runs or more in the list."))
             return
-        found = compare_runs([path for path in paths if path is not None])
-        self._send(200, _HTML, comparison_page(found, names))
+        known = [path for path in paths if path is not None]
+        ways = [convergence_fields(read_run(path)) for path in known]
+        if numbers:
+            self._json({"runs": [{"name": name, "convergence": way} for name, way in zip(names, ways, strict=True)]})
+            return
+        query = "&".join(f"run={quote(quote(name, safe='', errors='surrogateescape'), safe='')}" for name in names)
+        self._send(200, _HTML, comparison_page(compare_runs(known), names, ways, query))
 
     def _stream(self, events: Iterator[bytes]) -> None:
         with self._page.streaming() as admitted:

@@ -96,6 +96,11 @@ def test_the_list_is_sorted_searched_and_live_and_runs_are_compared(watched: Wat
         page.keyboard.press("Enter")  # of a form: the keyboard reaches all
         page.get_by_role("heading", name="Side by side").wait_for()
         assert "run=wing%252Frun-2" in page.url
+        overlay = page.locator("figure.zoom")
+        overlay.locator("canvas").wait_for()
+        overlay.locator(".canvas").focus()
+        page.keyboard.press("ArrowRight")
+        assert overlay.locator(".told").inner_text() == "iteration 1: wing/run-2 2, beam 2"
         page.get_by_role("link", name="Runs").click()
         page.get_by_role("heading", name="Runs").wait_for()
         assert all(url.startswith(server.address) for url in watched.asked), watched.asked

@@ -309,6 +309,22 @@ def test_the_library_of_charts_is_the_one_that_was_chosen_and_has_its_licence(se
     ]
 
 
+def test_convergence_of_several_runs_is_in_one_chart(server: PageServer, runs: Path) -> None:
+    query = "run=wing&run=study%252Fb%2520c"
+    code, text, _ = get(server, f"compare?{query}")
+    assert code == 200
+    assert 'id="overlay-chart"' in text
+    assert 'data-charts="compare.json?run=wing&amp;run=study%252Fb%2520c"' in text
+    found = json.loads(get(server, f"compare.json?{query}")[1])
+    one = {"iteration": [1], "value": [2.0], "gradient_norm": [1.0]}
+    assert found == {"runs": [{"name": "wing", "convergence": one}, {"name": "study/b c", "convergence": one}]}
+    for path in (runs / "wing", runs / "study" / "b c"):
+        (path / "log.jsonl").unlink()
+    assert 'id="overlay-chart"' not in get(server, f"compare?{query}")[1]
+    assert json.loads(get(server, f"compare.json?{query}")[1])["runs"][0]["convergence"] is None
+    assert get(server, "compare.json?run=wing&run=..")[0] == 400
+
+
 # --- live
 
 
