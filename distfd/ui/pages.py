@@ -44,7 +44,7 @@ _PAGE = Markup("""<!doctype html>
 {scripts}</head>
 <body data-events="{events}" data-charts="{charts}" class="{kind}">
 <a class="skip" href="#main">Skip to the results</a>
-<p class="crumbs">{crumbs}<span id="link" role="status"></span></p>
+<div class="crumbs" role="navigation" aria-label="Where this is">{crumbs}<span id="link" role="status"></span></div>
 {body}<footer><p>Made by distfd from the files of the runs, on this machine; nothing is sent anywhere.</p></footer>
 </body>
 </html>
@@ -204,7 +204,7 @@ def comparison_page(found: Comparison, names: Sequence[str], ways: Sequence[dict
         By which the page was asked for.
     """
     heads = [*names]
-    parts = [table("The runs", ["", *heads], _overview(found, names), words=())]
+    parts = [table("The runs", ["run", *heads], _overview(found, names), words=())]
     if any(way is not None for way in ways):
         parts.append(Markup("<h2>Convergence</h2>\n{}").format(_overlay(names, ways)))
     if found.components:
