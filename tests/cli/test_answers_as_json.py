@@ -167,3 +167,13 @@ def test_report(run: Path) -> None:
     assert found["check"]["verdict"] == "good"
     assert found["work_directories"][0]["failure"] == "return code 1"
     assert {one["part"] for one in found["time_spent"]} <= {"useful", "lost", "start", "tail", "between", "handing"}
+
+
+def test_a_result_without_a_wall_time_is_shown(run: Path) -> None:
+    found = json.loads((run / "result.json").read_text())
+    del found["wall_seconds"]
+    (run / "result.json").write_text(json.dumps({**found, "start_seconds": 0.5}))
+    code, said = distfd("status", str(run))
+    assert code == 0
+    assert "efficiency 0.75" in said
+    assert "first worker" not in said
