@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from distfd.cli import terminal
-from distfd.cli.inspection_commands import add_commands, say
+from distfd.cli.inspection_commands import add_commands, say, say_json
+from distfd.cli.listing_commands import add_listing
 from distfd.cli.options import ConfigFile, Debug, LogFormat, Overrides, Quiet, examples
 from distfd.cli.submit_command import add_submit
+from distfd.cli.ui_command import add_ui, page_beside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -57,6 +59,7 @@ def distfd(
     epilog=examples(
         "distfd run job.yaml",
         "distfd run job.yaml derivative.scheme=central output=runs/central",
+        "distfd run job.yaml --ui               with a live page in the browser",
         "distfd run job.yaml --evaluate x0      one evaluation, shown step by step",
     )
 )
@@ -74,6 +77,8 @@ def run(
     show_output: Annotated[
         bool, typer.Option("--show-output", help="Print what J prints, on standard error; else it is in output.log.")
     ] = False,
+    ui: Annotated[bool, typer.Option("--ui", help="Show the run in the browser while it goes on.")] = False,
+    no_open: Annotated[bool, typer.Option("--no-open", help="With --ui: only print the page's address.")] = False,
     quiet: Quiet = False,
     log_format: LogFormat = "text",
     debug: Debug = False,
@@ -91,13 +96,15 @@ def run(
     from distfd.jobs.run import Job
     from distfd.workers.emergency_exit import offer_emergency_exit
 
-    with _progress(quiet, log_format, printing=show_output) as progress:
+    with _progress(quiet, log_format, printing=show_output) as progress, contextlib.ExitStack() as page:
         loaded = load_config(config, overrides or ())
 
         def prepare(directory: RunDirectory) -> None:
             if not debug:
                 terminal.divert(directory.noise, show_output=show_output)
             progress.say(f"{loaded.config.task} of {loaded.path.name}")
+            if ui:
+                page.enter_context(page_beside(directory.path, progress.say, browser=not no_open))
             progress.hold("starting workers")
 
         job = Job(loaded, progress, progress.say, show_output=show_output, prepare=prepare)
@@ -137,6 +144,7 @@ def _progress(quiet: bool, log_format: str, *, printing: bool = False) -> Iterat
     epilog=examples(
         "distfd plan job.yaml derivative.scheme=central4",
         "distfd plan job.yaml --slots 10000 --duration 5min --spread 0.3",
+        "distfd plan job.yaml --json",
     ),
     short_help="Show evaluations, rounds and resources without running any.",
 )
@@ -154,14 +162,19 @@ def plan(
     no_import: Annotated[
         bool, typer.Option("--no-import", help="Do not import the objective's module or look for its program.")
     ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     debug: Debug = False,  # noqa: ARG001  # see main()
 ) -> None:
     """Show evaluations, rounds and resources; import the objective or look for its program, and run nothing."""
     from distfd.config.load import load_config
-    from distfd.jobs.preview import preview
+    from distfd.jobs.preview import plan_job
 
     loaded = load_config(config, overrides or ())
-    say(preview(loaded, _assumed(slots, duration, spread), no_import=no_import))
+    planned = plan_job(loaded, _assumed(slots, duration, spread), no_import=no_import)
+    if as_json:
+        say_json(planned.fields)
+    else:
+        say(str(planned))
 
 
 def _assumed(slots: int | None, duration: str | None, spread: float) -> Assumed | None:
@@ -256,6 +269,8 @@ def check(
 
 
 add_commands(app)
+add_listing(app)
+add_ui(app)
 add_submit(app)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated
+from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,9 +20,19 @@ if TYPE_CHECKING:
 
 def add_commands(app: typer.Typer) -> None:
     """Give the app these commands."""
-    app.command(epilog=examples("distfd status runs/quickstart", "distfd status runs/quickstart --follow"))(status)
     app.command(
-        epilog=examples("distfd report runs/quickstart --open", "distfd report runs/quickstart --csv"),
+        epilog=examples(
+            "distfd status runs/quickstart",
+            "distfd status runs/quickstart --follow",
+            "distfd status runs/quickstart --json",
+        )
+    )(status)
+    app.command(
+        epilog=examples(
+            "distfd report runs/quickstart --open",
+            "distfd report runs/quickstart --csv",
+            "distfd report runs/quickstart --json",
+        ),
         short_help="Make report.html anew, while a run goes on or after.",
     )(report)
     app.command(
@@ -40,6 +51,9 @@ def status(
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on until the run ends, and exit with its code.")
     ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON; with --follow an object a line, and the last one whole.")
+    ] = False,
     debug: Debug = False,  # noqa: ARG001  # see main()
 ) -> None:
     """Tell how far a run is, without disturbing it."""
@@ -48,10 +62,13 @@ def status(
     from distfd.run_directory.directory import RunDirectory
 
     try:
-        found = _followed(directory) if follow else watch.run_status(directory)
+        found = _followed(directory, as_json=as_json) if follow else watch.run_status(directory)
     except KeyboardInterrupt:  # of the watching, not of the run
         raise typer.Exit(130) from None
     run = RunDirectory(Path(directory).absolute())
+    if as_json:
+        say_json(watch.status_fields(found, run), indent=None if follow else 1)
+        raise typer.Exit(found.exit_code if follow else 0)
     if found.ended and (result := run.shown_result()) is not None:
         show_result(result, run)
     else:
@@ -61,11 +78,13 @@ def status(
     raise typer.Exit(found.exit_code if follow else 0)
 
 
-def _followed(directory: str) -> RunStatus:
+def _followed(directory: str, *, as_json: bool) -> RunStatus:
     """The run's end; on a terminal what is said of it until then stands in one place, elsewhere in lines."""
     from distfd.run_directory import status as watch
 
     out = terminal.answers()
+    if as_json:
+        return watch.follow(directory, say, told=lambda status: json.dumps(status.fields, allow_nan=False))
     if not out.isatty():
         return watch.follow(directory, say)
     from rich.console import Console
@@ -81,15 +100,21 @@ def report(
     *,
     csv: Annotated[bool, typer.Option("--csv", help="Write derivative.csv and evaluations.csv there as well.")] = False,
     show: Annotated[bool, typer.Option("--open", help="Show the page in the browser.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what the page shows as JSON.")] = False,
     debug: Debug = False,  # noqa: ARG001  # see main()
 ) -> None:
     """Make report.html anew from what a run's directory holds, while it runs or after."""
+    from distfd.reporting.run_data import read_run
     from distfd.reporting.write import write_report, write_tables
     from distfd.run_directory.directory import RunDirectory
 
     run = RunDirectory(Path(directory).absolute())
     made = [write_report(run), *(write_tables(run) if csv else ())]
-    for path in made:
+    if as_json:
+        from distfd.reporting.report_fields import report_fields
+
+        say_json({**report_fields(read_run(run.path)), "files": [str(path) for path in made]})
+    for path in () if as_json else made:
         say(str(path))
     if show:
         import webbrowser
@@ -153,8 +178,6 @@ def doctor(
 
     found = examine(None if config is None else load_config(config, overrides or ()).config)
     if as_json:
-        import json
-
         say(json.dumps(findings_fields(found), indent=1))
     else:
         say(findings_text(found))
@@ -163,11 +186,16 @@ def doctor(
 
 def schema(*, debug: Debug = False) -> None:  # noqa: ARG001  # see main()
     """Print the JSON schema of configuration files, for editors."""
-    import json
-
     from distfd.config.load import json_schema
 
     say(json.dumps(json_schema(), indent=1))
+
+
+def say_json(fields: Any, indent: int | None = 1) -> None:
+    """Print an answer for programs: what is not finite is null in it, and text is as it is, escaped as JSON does."""
+    from distfd.run_directory.directory import plain
+
+    say(json.dumps(plain(fields), indent=indent, allow_nan=False))
 
 
 def say(text: str) -> None:

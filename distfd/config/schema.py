@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, Strict, ValidationInfo, field_validator, model_validator
 
-from distfd.config.field_types import OutputFolder, Start
+from distfd.config.field_types import DistinctTexts, OutputFolder, Start
 from distfd.config.launch_section import Launch
 from distfd.config.problem import Problem, bounds_mistakes, count, make_problem
 from distfd.config.section_base import OR_NULL, KeyPath, Section, refuse
@@ -130,6 +130,9 @@ class Config(Section):
     """How distfd submit hands the job to a cluster."""
     output: OutputFolder | None = None
     """The run's directory, relative to the current one."""
+    # None and not (): it is left out of config.yaml, so that runs of earlier versions are the same runs.
+    tags: DistinctTexts | None = None
+    """Words of your own to find the run by, shown by distfd ls and distfd ui; they change nothing else."""
 
     def problem(self) -> Problem:
         """The coordinates as arrays; reads the .npy files that are named.

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from distfd.core.errors import InputError
 from distfd.jobs.simulation import CHUNK_COST, simulate_wave
+
+if TYPE_CHECKING:
+    from distfd.jobs.simulation import Simulated
 
 _ROW = 121
 """Bytes of an evaluation in the store, measured with 10,001 of them."""
@@ -41,7 +45,34 @@ class Assumed:
             raise InputError(f"--spread: must be between 0 and 10 (was {self.spread:g})")
 
 
-def forecast(points: int, dimension: int, assumed: Assumed) -> list[tuple[str, str]]:
+def simulated(points: int, assumed: Assumed) -> Simulated:
+    """One wave on paper."""
+    return simulate_wave(points, assumed.slots, assumed.duration, assumed.spread)
+
+
+def forecast_fields(points: int, assumed: Assumed, found: Simulated) -> dict[str, Any]:
+    """What ``distfd plan --json`` says of a wave; times are in seconds, memory in bytes."""
+    return {
+        "slots": assumed.slots,
+        "duration": assumed.duration,
+        "spread": assumed.spread,
+        "evaluations": points,
+        "simulated": found.simulated,
+        "wall_seconds": found.wall,
+        "ideal_seconds": found.ideal,
+        "efficiency": found.ideal / found.wall,
+        "tail_seconds": found.tail,
+        "backups": found.backups,
+        "slots_killed": found.killed,
+        "slot_hours": assumed.slots * found.wall / 3600,
+        "driver_busy": found.driver,
+        "store_bytes": points * _ROW,
+        "driver_bytes": points * _POINT + assumed.slots * _SLOT,
+        "worker_bytes": assumed.slots * _WORKER,
+    }
+
+
+def forecast(points: int, dimension: int, assumed: Assumed, found: Simulated | None = None) -> list[tuple[str, str]]:
     """Titles and texts for one wave.
 
     Parameters
@@ -51,9 +82,11 @@ def forecast(points: int, dimension: int, assumed: Assumed) -> list[tuple[str, s
     dimension : int
         Coordinates of x.
     assumed : Assumed
+    found : Simulated, optional
+        How it went, as of `simulated`; where it is not given the wave is simulated here.
     """
+    found = simulated(points, assumed) if found is None else found
     slots, duration = assumed.slots, assumed.duration
-    found = simulate_wave(points, slots, duration, assumed.spread)
     rate = points / found.wall
     limit = duration / CHUNK_COST
     driver = f"busy for {100 * found.driver:.2g} % of the time; one driver feeds about {limit:,.0f} such slots"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,7 +21,7 @@ from distfd.differentiation.stencils import resolve_scheme
 from distfd.differentiation.steps import nominal_steps
 from distfd.executors.serial import SerialExecutor
 from distfd.jobs.build import make_evaluator, make_objective, movable, steps
-from distfd.jobs.forecast import forecast
+from distfd.jobs.forecast import forecast, forecast_fields, simulated
 from distfd.objectives.function import PythonObjective
 from distfd.run_directory.directory import RunDirectory
 from distfd.scheduling.optional_points import fits_in_idle_slots
@@ -36,8 +37,38 @@ if TYPE_CHECKING:
     from distfd.objectives.base import Objective
 
 
+_SHOWN = 20
+"""Parameters whose steps are shown;"""
+_MOST_STEPS = 10_000
+"""and those whose steps are in the answer for programs."""
+
+
+@dataclass(frozen=True)
+class JobPlan:
+    """What a job would cost.
+
+    Attributes
+    ----------
+    rows : tuple of (str, str)
+        Titles and texts; ``str`` of the plan has a line for each.
+    fields : dict
+        The same for programs, as docs/command-line.md lists it.
+    """
+
+    rows: tuple[tuple[str, str], ...]
+    fields: dict[str, Any]
+
+    def __str__(self) -> str:
+        return "\n".join(f"{title + ':' if title else '':<13} {text}" for title, text in self.rows)
+
+
 def preview(loaded: LoadedConfig, assumed: Assumed | None = None, *, no_import: bool = False) -> str:
-    """Evaluations, rounds and resources of a job, as text.
+    """`plan_job` as text."""
+    return str(plan_job(loaded, assumed, no_import=no_import))
+
+
+def plan_job(loaded: LoadedConfig, assumed: Assumed | None = None, *, no_import: bool = False) -> JobPlan:
+    """Evaluations, rounds and resources of a job.
 
     Parameters
     ----------
@@ -61,22 +92,48 @@ def preview(loaded: LoadedConfig, assumed: Assumed | None = None, *, no_import: 
     slots, where = _slots(config) if assumed is None else (assumed.slots, "assumed")
     moving = int((~problem.fixed).sum())
     more, check = (0, "") if own or config.task == "noise" else _check(config, n, optional, slots)
-    evaluations, rounds = _effort(config, n, moving, slots, more)
+    effort = _effort(config, n, moving, slots, more)
+    scheme = _scheme(config, n - own, moving) + _checked(own)
+    planned = _steps(config, problem, objective)
+    known = _so_far(config)
+    holds = f" (holds {known} evaluations, of which those of the same points are reused)" if known is not None else ""
     rows = [
         ("task", config.task),
         ("parameters", f"{len(problem.names)}, of which {moving} move"),
-        ("scheme", _scheme(config, n - own, moving) + _checked(own)),
-        *_steps(config, problem, objective),
-        ("evaluations", evaluations + _times(config)),
+        ("scheme", scheme),
+        *_step_rows(planned),
+        ("evaluations", effort.text + _times(config)),
         *([("check", check)] if check else []),
         ("slots", f"{slots} ({where})" if slots else where),
-        ("rounds", rounds),
+        ("rounds", effort.rounds_text),
         ("each needs", _needs(config)),
-        ("output", f"{config.output}{_so_far(config)}" if config.output else "none given; run asks for one"),
+        ("output", f"{config.output}{holds}" if config.output else "none given; run asks for one"),
     ]
+    fields = {
+        "config": str(loaded.path),
+        "task": config.task,
+        "n_parameters": len(problem.names),
+        "n_moving": moving,
+        "scheme": config.derivative.scheme,
+        "scheme_text": scheme,
+        "steps": [planned.entry(k) for k in range(len(planned.names))],
+        "evaluations": {"usual": effort.usual, "most": effort.most, "of": _times(config).strip() or "of the job"},
+        "check_evaluations": more + own,
+        "check_text": check or None,
+        "slots": slots,
+        "slots_text": where,
+        "rounds": effort.rounds,
+        "rounds_text": effort.rounds_text,
+        "resources": config.resources.model_dump(),
+        "output": None if config.output is None else str(config.output),
+        "n_known": known,
+        "simulation": None,
+    }
     if assumed is not None:
-        rows += forecast(n + more, len(problem.names), assumed)
-    return "\n".join(f"{title + ':' if title else '':<13} {text}" for title, text in rows)
+        found = simulated(n + more, assumed)
+        rows += forecast(n + more, len(problem.names), assumed, found)
+        fields["simulation"] = forecast_fields(n + more, assumed, found)
+    return JobPlan(tuple(rows), fields)
 
 
 def first_request(loaded: LoadedConfig, problem: Problem, objective: Objective) -> Request | None:
@@ -101,20 +158,35 @@ def first_request(loaded: LoadedConfig, problem: Problem, objective: Objective) 
     return request
 
 
-_SHOWN = 20
-"""Parameters whose steps are shown."""
+@dataclass(frozen=True)
+class _Steps:
+    """The steps of the parameters that move; arrays are alike in length, and empty where steps are not known yet."""
+
+    names: tuple[str, ...] = ()
+    x: tuple[float, ...] = ()
+    meant: tuple[float, ...] = ()
+    written: tuple[float, ...] = ()
+    """What becomes of them where the program's input has fewer digits."""
+    notes: tuple[str, ...] = ()
+    total: int = 0
+    """Parameters that move; of more than 10,000 the first are here."""
+
+    def entry(self, k: int) -> dict[str, Any]:
+        """One of them for programs."""
+        return {"name": self.names[k], "x": self.x[k], "step": self.meant[k], "step_as_written": self.written[k]}
 
 
-def _steps(config: Config, problem: Problem, objective: Objective) -> list[tuple[str, str]]:
+def _steps(config: Config, problem: Problem, objective: Objective) -> _Steps:
     """The step of each parameter, and what becomes of it where it is written with fewer digits."""
     step = steps(config, problem)
     if config.task == "noise" or isinstance(step, str) or config.derivative.accuracy is not None:
-        return []
+        return _Steps()
     stencil = SECOND if config.task == "hessian" else resolve_scheme(config.derivative.scheme)
     lower, upper = (np.array(limits) for limits in movable(problem))
-    moving = np.flatnonzero(lower != upper)[:_SHOWN]
+    moving = np.flatnonzero(lower != upper)
+    total, moving = len(moving), moving[:_MOST_STEPS]
     if stencil.imaginary or not len(moving):
-        return []
+        return _Steps()
     scale = None if np.isnan(problem.scale).all() else problem.scale
     h = nominal_steps(problem.x0, stencil, step, scale)[moving]
     label = coordinate_label(problem.names)
@@ -123,15 +195,29 @@ def _steps(config: Config, problem: Problem, objective: Objective) -> list[tuple
     if objective.reads_text:
         objective = objective.named(problem.names)
         read = place_lines(BasePoint(problem.x0, lower, upper, label, objective.written), moving, h, stencil).step
-    width = max(len(problem.names[k]) for k in moving)
+    at = moving.tolist()
+    return _Steps(
+        tuple(problem.names[k] for k in at),
+        tuple(problem.x0[moving].tolist()),
+        tuple(meant.tolist()),
+        tuple(read.tolist()),
+        tuple(_at_zero(config, problem, k) for k in at),
+        total,
+    )
+
+
+def _step_rows(found: _Steps) -> list[tuple[str, str]]:
+    """Steps as rows of text; of very many parameters the first."""
+    n = found.total
+    width = max(map(len, found.names[:_SHOWN]), default=0)
     rows: list[tuple[str, str]] = []
-    for k, one, other in zip(moving.tolist(), meant.tolist(), read.tolist(), strict=True):
-        text = f"{problem.names[k]:<{width}} {problem.x0[k]:>12.6g} {_signed(one)}"
+    for k in range(min(n, _SHOWN)):
+        one, other = found.meant[k], found.written[k]
+        text = f"{found.names[k]:<{width}} {found.x[k]:>12.6g} {_signed(one)}"
         if abs(other - one) > 1e-6 * abs(one):
             text += f", as written {_signed(other)}"
-        rows.append(("" if rows else "steps", text + _at_zero(config, problem, k)))
-    more = int((lower != upper).sum()) - len(moving)
-    return [*rows, *([("", f"... and {more} more")] if more > 0 else [])]
+        rows.append(("" if rows else "steps", text + found.notes[k]))
+    return [*rows, *([("", f"... and {n - _SHOWN} more")] if n > _SHOWN else [])]
 
 
 def _signed(step: float) -> str:
@@ -182,29 +268,47 @@ def _check(config: Config, n: int, optional: int, slots: int | None) -> tuple[in
     return 0, f"none, as {why} (derivative.check: true has one)"
 
 
-def _effort(config: Config, n: int, moving: int, slots: int | None, more: int) -> tuple[str, str]:
+@dataclass(frozen=True)
+class _Effort:
+    """Evaluations and rounds of the first wave or waves.
+
+    ``usual`` is what a method mostly takes, ``most`` the most, None where there is no such number; ``rounds`` are the
+    fewest, None where the slots are not known beforehand.
+    """
+
+    usual: int
+    most: int | None
+    text: str
+    rounds: int | None
+    rounds_text: str
+
+
+def _effort(config: Config, n: int, moving: int, slots: int | None, more: int) -> _Effort:
     """Evaluations and rounds; of methods that find their points as they go, what they mostly take and the most."""
     unknown = "as many as the cluster's slots need"
     if config.task == "noise":
-        again = f"{n}, or {2 * n - 1} where these do not tell"
-        return again, f"{math.ceil(n / slots)}, or twice that" if slots else unknown
+        rounds = math.ceil(n / slots) if slots else None
+        text = f"{rounds}, or twice that" if slots else unknown
+        return _Effort(n, 2 * n - 1, f"{n}, or {2 * n - 1} where these do not tell", rounds, text)
     if config.derivative.step != "auto" and config.derivative.accuracy is None and not _reads_noise(config):
-        return f"{n + more}", _rounds(config, n + more, slots)
+        most = None if config.evaluation.on_failure == "repair" else n + more
+        return _Effort(n + more, most, f"{n + more}", *_rounds(config, n + more, slots))
     if config.task == "hessian":
         pairs = 2 * moving * (moving - 1)
         usual, most = EVALUATIONS + 4 * moving + pairs, 2 * EVALUATIONS - 1 + 20 * moving + 3 * pairs
         text = f"about {usual}, at most {most} (noise, then each parameter, then the pairs)"
-        return text, f"{math.ceil(usual / slots)} or more, in 3 to 7 waves" if slots else unknown
+        rounds = math.ceil(usual / slots) if slots else None
+        return _Effort(usual, most, text, rounds, f"{rounds} or more, in 3 to 7 waves" if slots else unknown)
     if config.derivative.accuracy is not None:
         least = EVALUATIONS + moving
         text = f"{least} for the noise and forward differences, and 2 or more for each parameter that needs better ones"
-        return text, f"{math.ceil(least / slots)} or more, in 1 to 10 waves" if slots else unknown
-    usual = EVALUATIONS + 2 * moving + 2 * min(moving, 3)
-    text = (
-        f"about {usual}, at most {4 * moving + 38} (noise, then a pair of probes a parameter, then the doubtful ones)"
-    )
+        rounds = math.ceil(least / slots) if slots else None
+        return _Effort(least, None, text, rounds, f"{rounds} or more, in 1 to 10 waves" if slots else unknown)
+    usual, most = EVALUATIONS + 2 * moving + 2 * min(moving, 3), 4 * moving + 38
+    text = f"about {usual}, at most {most} (noise, then a pair of probes a parameter, then the doubtful ones)"
     waves = (EVALUATIONS, 2 * moving, 2 * min(moving, 3))
-    return text, f"{sum(math.ceil(w / slots) for w in waves)} or more, in 3 to 6 waves" if slots else unknown
+    rounds = sum(math.ceil(w / slots) for w in waves) if slots else None
+    return _Effort(usual, most, text, rounds, f"{rounds} or more, in 3 to 6 waves" if slots else unknown)
 
 
 def _reads_noise(config: Config) -> bool:
@@ -220,16 +324,18 @@ def _checked(checks: int) -> str:
     )
 
 
-def _rounds(config: Config, n: int, slots: int | None) -> str:
+def _rounds(config: Config, n: int, slots: int | None) -> tuple[int | None, str]:
     first = config.objective.warm == "baseline"
     if slots is None:
-        return "as many as the cluster's slots need" + (", the baseline alone in the first" if first else "")
+        return None, "as many as the cluster's slots need" + (", the baseline alone in the first" if first else "")
     if first:
-        return f"{1 + math.ceil((n - 1) / slots)}: the baseline first, alone; the others start from its state"
-    text = f"{math.ceil(n / slots)}, in one wave"
+        rounds = 1 + math.ceil((n - 1) / slots)
+        return rounds, f"{rounds}: the baseline first, alone; the others start from its state"
+    rounds = math.ceil(n / slots)
+    text = f"{rounds}, in one wave"
     if config.evaluation.on_failure == "repair":
         text += f"; where J fails, up to {HALVINGS + 1} more, of a few evaluations each"
-    return text
+    return rounds, text
 
 
 def _scheme(config: Config, n: int, moving: int) -> str:
@@ -282,8 +388,7 @@ def _needs(config: Config) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _so_far(config: Config) -> str:
+def _so_far(config: Config) -> int | None:
+    """Evaluations that the output holds; None where there is none."""
     store = RunDirectory(Path(config.output or "").absolute()).store
-    if not store.exists():
-        return ""
-    return f" (holds {read_summary(store).n_computed} evaluations, of which those of the same points are reused)"
+    return read_summary(store).n_computed if store.exists() else None

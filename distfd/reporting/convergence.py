@@ -24,10 +24,10 @@ _ROWS = 60
 
 def convergence_section(data: RunData) -> Markup:
     """Of the last session that iterated; nothing for what is no optimisation."""
-    ways = [session.iterations for session in data.log.sessions if session.iterations]
-    if not ways:
+    way = iterations(data)
+    if way is None:
         return Markup("")
-    steps, values, norms = _columns(data, ways[-1])
+    steps, values, norms = way
     parts = [_curve("convergence", "J", "J by iteration", steps, values)]
     above = values - np.nanmin(values)
     above[above <= 0] = np.nan
@@ -36,6 +36,12 @@ def convergence_section(data: RunData) -> Markup:
     if np.isfinite(norms).sum() > 1:
         parts.append(_curve("norms", "|g|", "Size of the gradient by iteration", steps, norms))
     return Markup("").join([*parts, _table(steps, values, norms)])
+
+
+def iterations(data: RunData) -> tuple[Floats, Floats, Floats] | None:
+    """Iterations, J and |g| of the last session that iterated, NaN where one is not known; None where none did."""
+    ways = [session.iterations for session in data.log.sessions if session.iterations]
+    return _columns(data, ways[-1]) if ways else None
 
 
 def _columns(data: RunData, way: list[tuple[int, float, float | None]]) -> tuple[Floats, Floats, Floats]:

@@ -20,8 +20,8 @@ _LONGEST = 8000
 """Characters of a traceback that are shown."""
 
 
-def failures_section(data: RunData) -> Markup:
-    """Nothing where nothing failed."""
+def failures_section(data: RunData, *, linked: bool = True) -> Markup:
+    """Nothing where nothing failed; ``linked`` says whether names of directories lead to them."""
     parts = []
     if data.attempts.causes:
         rows = [(cause or status, status, str(n), str(points)) for status, cause, n, points in data.attempts.causes]
@@ -32,7 +32,7 @@ def failures_section(data: RunData) -> Markup:
         if left > 0:
             parts.append(Markup("<p>{} in log.jsonl and evaluations.sqlite.</p>\n").format(count(left, "more attempt")))
     if data.folders:
-        parts.append(_folders(data.folders))
+        parts.append(_folders(data.folders, linked=linked))
     return Markup("").join(parts)
 
 
@@ -61,9 +61,14 @@ def _label(data: RunData, one: FailedAttempt) -> str:
     return next(iter(told)) if name.startswith("point ") and len(told) == 1 else name
 
 
-def _folders(folders: tuple[KeptFolder, ...]) -> Markup:
+def _folders(folders: tuple[KeptFolder, ...], *, linked: bool) -> Markup:
+    link = Markup('<a href="{}/">{}</a>')
     rows = [
-        (Markup('<a href="{}/">{}</a>').format(quote(folder.path), folder.path), folder.status, _cause(folder.failure))
+        (
+            link.format(quote(folder.path), folder.path) if linked else folder.path,
+            folder.status,
+            _cause(folder.failure),
+        )
         for folder in folders
     ]
     return table("Work directories that were kept", ["directory", "status", "failure"], rows, words=(1, 2))

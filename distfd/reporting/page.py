@@ -43,13 +43,25 @@ _PAGE = Markup("""<!doctype html>
 """)
 
 
-def render(data: RunData) -> str:
-    """The whole page. Names, messages and files are foreign text, so everything is escaped where it is put in."""
+_BAD = ("failed", "partial")
+"""States of a run in which there is little else to see than what went wrong."""
+
+
+def page_sections(data: RunData, *, served: frozenset[str] | None = None) -> list[tuple[str, str, Markup]]:
+    """Key, title and body of each section that has something to say, in order.
+
+    Parameters
+    ----------
+    data : RunData
+    served : frozenset of str, optional
+        Names of the run's files that links may lead to; by default all do, and directories too, as the page lies beside
+        them.
+    """
     clock = run_clock(data)
-    failures = failures_section(data)
+    failures = failures_section(data, linked=served is None)
+    early = data.status in _BAD
     sections = [
-        # What went wrong comes first where there is little else to see.
-        ("failures", "Failures", failures if data.status in ("failed", "partial") else Markup("")),
+        ("failures", "Failures", failures if early else Markup("")),
         ("result", "Result", components_section(data) if data.task != "noise" else Markup("")),
         ("gradient", "The gradient at a glance", gradient_section(data)),
         ("matrix", "The matrix at a glance", matrix_section(data)),
@@ -57,16 +69,30 @@ def render(data: RunData) -> str:
         ("noise", "Noise and steps", noise_section(data)),
         ("timeline", "Worker timeline", timeline_section(data, clock)),
         ("effort", "Efficiency", effort_section(data, clock)),
-        ("failures", "Failures", failures if data.status not in ("failed", "partial") else Markup("")),
-        ("setup", "Configuration and versions", setup_section(data)),
+        ("failures", "Failures", Markup("") if early else failures),
+        ("setup", "Configuration and versions", setup_section(data, served=served)),
     ]
-    kept = [(key, title, body) for key, title, body in sections if body]
+    return [(key, title, body) for key, title, body in sections if body]
+
+
+def section_markup(key: str, title: str, body: Markup) -> Markup:
+    """A section with its heading, which names it."""
+    return Markup('<section aria-labelledby="{}">\n<h2 id="{}">{}</h2>\n{}</section>\n').format(key, key, title, body)
+
+
+def style() -> str:
+    """The style sheet of the page."""
+    return files("distfd.reporting").joinpath("page.css").read_text(encoding="utf-8")
+
+
+def render(data: RunData) -> str:
+    """The whole page. Names, messages and files are foreign text, so everything is escaped where it is put in."""
+    kept = page_sections(data)
     item = Markup('<li><a href="#{}">{}</a></li>')
-    section = Markup('<section aria-labelledby="{}">\n<h2 id="{}">{}</h2>\n{}</section>\n')
     return _PAGE.format(
         title=f"{data.path.name}: {data.task}, {data.status}",
-        style=Markup(files("distfd.reporting").joinpath("page.css").read_text(encoding="utf-8")),  # noqa: S704  # a file of ours
+        style=Markup(style()),  # noqa: S704  # a file of ours
         headline=headline_section(data),
         contents=Markup("").join(item.format(key, title) for key, title, _ in kept),
-        sections=Markup("").join(section.format(key, key, title, body) for key, title, body in kept),
+        sections=Markup("").join(section_markup(*each) for each in kept),
     )

@@ -140,11 +140,11 @@ def read_run(path: Path) -> RunData:
         check=run.check(),
         folders=tuple(_kept_folders(run.work)),
         writer=holder(run.store.with_name(run.store.name + ".lock")),
-        config=_parsed(text),
+        config=parsed_config(text),
     )
 
 
-def _parsed(text: str) -> dict[str, Any]:
+def parsed_config(text: str) -> dict[str, Any]:
     """The configuration that a run wrote down; empty where someone has spoilt it since."""
     from distfd.config.yaml_source import read_text
 

@@ -27,15 +27,17 @@ _FILES = {
 }
 
 
-def setup_section(data: RunData) -> Markup:
-    """Configuration, sessions, versions, files."""
+def setup_section(data: RunData, *, served: frozenset[str] | None = None) -> Markup:
+    """Configuration, sessions, versions, files; links lead to the files that are ``served``, or to all of them."""
     text = data.config_text
     if len(text) > _LONGEST:
         text = text[:_LONGEST] + "\n... the rest is in config.yaml"
     versions = data.result.get("versions")
     pairs = [(str(name), str(value)) for name, value in versions.items()] if isinstance(versions, dict) else []
     files = [name for name in _FILES if (data.path / name).exists()]
-    links = Markup("").join(Markup('<li><a href="{}">{}</a>: {}</li>').format(n, n, _FILES[n]) for n in files)
+    link = Markup('<a href="{}">{}</a>')
+    names = {name: link.format(name, name) if served is None or name in served else Markup(name) for name in files}  # noqa: S704  # our own
+    links = Markup("").join(Markup("<li>{}: {}</li>").format(names[name], _FILES[name]) for name in files)
     return Markup(
         '<h3>Configuration</h3>\n<pre tabindex="0" role="region" aria-label="Configuration">{}</pre>\n{}{}'
         "<h3>Files of this run</h3>\n<ul>{}</ul>\n"

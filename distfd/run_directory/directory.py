@@ -179,6 +179,30 @@ class RunDirectory:
         found = _read(self._result)
         return None if found is None or trouble_with(found) else found
 
+    def listed_result(self, most: int) -> dict[str, Any] | None:
+        """As `result`, for a list of many runs; None where there is no file.
+
+        Parameters
+        ----------
+        most : int
+            Bytes up to which it is read.
+
+        Raises
+        ------
+        StoreError
+            If what is there is none of distfd's, or is larger; in few words, as it is for one line of many.
+        """
+        if not os.path.lexists(self._result):
+            return None
+        try:
+            found = parse_json(read_plain(self._result, most))
+        except (OSError, ValueError, RecursionError) as error:
+            raise StoreError(f"result.json cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        trouble = trouble_with(found) if isinstance(found, dict) else "it is no JSON object"
+        if trouble:
+            raise StoreError(f"result.json is not what distfd writes: {trouble}")
+        return found  # type: ignore[no-any-return]  # a dict, as was seen
+
     def shown_result(self) -> dict[str, Any] | None:
         """As `result`, of what can be shown as a table; None where there is none.
 

@@ -219,7 +219,8 @@ def _effort(result: Mapping[str, Any]) -> str:
     if result.get("wall_seconds") is not None:
         text += f", {result['wall_seconds']:.1f} s on {result['slots']} slot{'' if result['slots'] == 1 else 's'}"
     if result.get("efficiency") is not None and (result.get("ideal_seconds") or 0.0) >= TELLING:
-        text += f", {efficiency_text(result['efficiency'], result['wall_seconds'], result.get('start_seconds'))}"
+        wall = result.get("wall_seconds") or 0.0  # a stranger's may have none; then the start is not told of
+        text += f", {efficiency_text(result['efficiency'], wall, result.get('start_seconds'))}"
     return text
 
 

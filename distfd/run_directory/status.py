@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import os
 import time
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from distfd.core.files import open_plain, parse_json
 from distfd.objectives.command.archive import count_archives
 from distfd.objectives.command.work_folder import count_kept
 from distfd.observers.progress_state import duration
-from distfd.run_directory.directory import RunDirectory
+from distfd.run_directory.directory import RunDirectory, plain
 from distfd.stores.file_lock import holder
 from distfd.stores.summary import count_since, read_summary
 
@@ -26,6 +26,24 @@ _TAIL = 2**20
 """Bytes of the log's end that are read."""
 _LOOK = 1.0
 _STATUSES = {"done": 0, "partial": 3, "interrupted": 130}
+
+
+@dataclass(frozen=True)
+class Iterate:
+    """Where an optimisation has come to."""
+
+    iteration: int
+    value: float
+    gradient_norm: float | None
+
+
+@dataclass(frozen=True)
+class LastFailure:
+    """The last attempt that failed; ``time`` is ISO 8601."""
+
+    point: str
+    cause: str
+    time: str
 
 
 @dataclass(frozen=True)
@@ -44,6 +62,10 @@ class RunStatus:
         Evaluations of the wave that is going on.
     rate : float or None
         Evaluations a second in this wave.
+    started : float or None
+        When the session began, in seconds since the epoch.
+    iterated, last_failure : str
+        ``iterate`` and ``failure`` in words; empty where there is none.
     """
 
     writer: str | None
@@ -56,8 +78,25 @@ class RunStatus:
     slots: int | None = None
     rate: float | None = None
     running_seconds: float | None = None
+    started: float | None = None
     iterated: str = ""
     last_failure: str = ""
+    iterate: Iterate | None = None
+    failure: LastFailure | None = None
+
+    @property
+    def state(self) -> str:
+        """As in result.json; "running", or "cut off" where it ended without a word, as when it is killed."""
+        if self.writer is not None:
+            return "running"
+        return str(self.result["status"]) if self.result and "status" in self.result else "cut off"
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Of the wave that is going on, at the rate it has had; None where that is not known."""
+        if not self.rate or self.total is None or self.finished is None:
+            return None
+        return (self.total - self.finished) / self.rate
 
     @property
     def ended(self) -> bool:
@@ -71,6 +110,27 @@ class RunStatus:
             return 130
         code = int(self.result.get("exit_code") or _STATUSES.get(self.result.get("status", ""), 3))
         return code if code < 256 else 3
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """What ``distfd status --json`` says: JSON's own types, null for what is not known."""
+        wave = {name: getattr(self, name) for name in ("finished", "total", "slots", "rate", "seconds_left")}
+        found: dict[str, Any] = plain(
+            {
+                "state": self.state,
+                "task": self.task or (self.result or {}).get("task"),
+                "writer": self.writer,
+                "exit_code": self.exit_code if self.ended else None,
+                "n_evaluations": self.n_computed,
+                "n_failed_attempts": self.n_failed_attempts,
+                "started": None if self.started is None else datetime.fromtimestamp(self.started, UTC).isoformat(),
+                "running_seconds": self.running_seconds,
+                "wave": None if self.ended or self.total is None else wave,
+                "iterate": None if self.iterate is None else asdict(self.iterate),
+                "last_failure": None if self.failure is None else asdict(self.failure),
+            }
+        )
+        return found
 
     def __str__(self) -> str:
         return "\n".join(filter(None, (self._headline(), self._wave(), self.iterated, self.last_failure)))
@@ -88,8 +148,8 @@ class RunStatus:
         if self.ended or self.total is None or self.finished is None:
             return ""
         text = f"{self.task}: {self.finished} of {self.total} on {self.slots} slots"
-        if self.rate:
-            text += f", {self.rate:.3g}/s, about {duration((self.total - self.finished) / self.rate)} left"
+        if self.rate and self.seconds_left is not None:
+            text += f", {self.rate:.3g}/s, about {duration(self.seconds_left)} left"
         return text
 
 
@@ -114,23 +174,26 @@ def run_status(directory: str | Path, now: Callable[[], float] = time.time) -> R
         "writer": writer,
         "n_computed": counts.n_computed,
         "n_failed_attempts": counts.n_failed_attempts,
+        "last_failure": _failure(wave, now()),
+        "failure": _last_failure(wave),
+        "iterate": _iterate(wave),
+        "started": _time(wave.get("run_started")),
     }
     if writer is None:
-        return RunStatus(result=run.result(), last_failure=_failure(wave, now()), **known)
-    began, iterated = _time(wave.get("run_started")), wave.get("iterated")
+        return RunStatus(result=run.result(), **known)
+    began = known["started"]
     started = wave.get("wave_started", {})
     going = bool(started) and "wave_ended" not in wave
     finished = count_since(run.store, since) if going and since is not None else None
     return RunStatus(
         result=None,
-        task=str(started.get("task", "")),
+        task=str(started.get("task") or wave.get("run_started", {}).get("task") or ""),
         finished=finished,
         total=started.get("n_points", 0) - started.get("n_reused", 0) if going else None,
         slots=started.get("slots"),
         rate=finished / max(1e-3, now() - since) if finished and since is not None else None,
         running_seconds=None if began is None else now() - began,
-        iterated="" if iterated is None else _iterate(iterated),
-        last_failure=_failure(wave, now()),
+        iterated=_iterated(known["iterate"]),
         **known,
     )
 
@@ -139,6 +202,7 @@ def follow(
     directory: str,
     say: Callable[[str], None],
     *,
+    told: Callable[[RunStatus], str] = str,
     every: float = 5.0,
     wait: Callable[[float], None] = time.sleep,
     now: Callable[[], float] = time.time,
@@ -150,6 +214,8 @@ def follow(
     directory : path
     say : callable
         Gets a few lines of text.
+    told : callable
+        Makes them of a status.
     every : float
         Seconds at least between two words; a twentieth of the run's time if that is more, and 0 for all changes.
     """
@@ -159,7 +225,7 @@ def follow(
         news = status.n_computed, status.n_failed_attempts, status.total, status.iterated
         pause = max(every, (status.running_seconds or 0) / 20) if every else 0
         if news != before and now() - said >= pause:
-            say(str(status))
+            say(told(status))
             before, said = news, now()
         wait(_LOOK)
     return status
@@ -168,6 +234,19 @@ def follow(
 def status_text(directory: str | Path) -> str:
     """How far a run is, and which work directories it has kept; of a result that is there `show_result` tells more."""
     return "\n".join([str(run_status(directory)), *kept_text(RunDirectory(Path(directory).absolute()))])
+
+
+def status_fields(status: RunStatus, run: RunDirectory) -> dict[str, Any]:
+    """The answer of ``distfd status --json``: the run, what is kept of its work, and what result.json holds.
+
+    Raises
+    ------
+    StoreError
+        If there is a result.json that is none of distfd's.
+    """
+    kept = {"work_directories": count_kept(run.work), "archives": count_archives(run.archives)}
+    result = run.shown_result() if status.ended else None
+    return {"path": str(run.path), **status.fields, "kept": kept, "result": result}
 
 
 def kept_text(run: RunDirectory) -> list[str]:
@@ -230,6 +309,21 @@ def _failure(found: dict[str, dict[str, Any]], now: float) -> str:
     return f"last failure, {duration(max(0.0, now - when))} ago: {event['point']}: {event['cause']}"
 
 
-def _iterate(event: dict[str, Any]) -> str:
+def _last_failure(found: dict[str, dict[str, Any]]) -> LastFailure | None:
+    event = found.get("attempt_failed")
+    return None if event is None else LastFailure(str(event["point"]), str(event["cause"]), str(event["time"]))
+
+
+def _iterate(found: dict[str, dict[str, Any]]) -> Iterate | None:
+    event = found.get("iterated")
+    if event is None:
+        return None
     norm = event.get("gradient_norm")
-    return f"iteration {event['iteration']}: J = {event['value']:.8g}" + ("" if norm is None else f", |g| = {norm:.3g}")
+    return Iterate(int(event["iteration"]), float(event["value"]), None if norm is None else float(norm))
+
+
+def _iterated(one: Iterate | None) -> str:
+    if one is None:
+        return ""
+    norm = "" if one.gradient_norm is None else f", |g| = {one.gradient_norm:.3g}"
+    return f"iteration {one.iteration}: J = {one.value:.8g}{norm}"

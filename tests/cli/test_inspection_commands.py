@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("run", "plan", "validate", "check", "status", "init", "doctor", "schema")
+COMMANDS = ("run", "plan", "validate", "check", "status", "ls", "compare", "init", "doctor", "schema")
 MODEL = """
 import os, sys, time
 def crash(x):

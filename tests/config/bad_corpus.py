@@ -118,6 +118,7 @@ cluster:
   max_slots: 2
   keep_idle: 1min
 output: run
+tags: [draft, wing]
 """
 
 SEARCH = """\

@@ -1,0 +1,215 @@
+"""Runs side by side: parameters, derivatives with their bars, steps, cost, and what differs in the configurations.
+
+The first run is the one that the others are held against. Bars of two runs are taken to be independent, so that the
+bar of a difference is the root of the sum of their squares.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from distfd.core.errors import InputError
+from distfd.reporting.run_data import parsed_config
+from distfd.run_directory.directory import RunDirectory
+from distfd.run_directory.listing import is_run, run_row
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from distfd.run_directory.listing import RunRow
+
+    Floats = NDArray[np.float64]
+
+_LARGEST = 2**30
+"""Bytes of a result.json beyond which it is not read."""
+_NO_DIFFERENCE = ("output",)
+"""Keys that always differ: they are where a run is."""
+
+
+@dataclass(frozen=True)
+class Component:
+    """One component of the derivative, a value for each run; None where a run has none.
+
+    Attributes
+    ----------
+    name : str
+        The parameter's.
+    output : int or None
+        The number of the output of J, or of the other parameter of a Hessian; None for a gradient.
+    derivative, error : tuple of float or None
+    difference : tuple of float or None
+        The run's derivative less that of the first run.
+    bars : tuple of float or None
+        The size of that difference in units of its bar; None where a bar is not known, or is 0.
+    """
+
+    name: str
+    output: int | None
+    derivative: tuple[float | None, ...]
+    error: tuple[float | None, ...]
+    difference: tuple[float | None, ...]
+    bars: tuple[float | None, ...]
+
+    @property
+    def apart(self) -> float:
+        """How far apart the runs are, to sort by: in bars where they are known, else relative to the derivative."""
+        told = [bar for bar in self.bars if bar is not None]
+        size = max((abs(value) for value in self.derivative if value is not None), default=0.0)
+        relative = [abs(each) / size for each in self.difference if each is not None and size]
+        return max(told, default=0.0) or max(relative, default=0.0)
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter, a value for each run; None where a run does not have it."""
+
+    name: str
+    x: tuple[float | None, ...]
+    x_before: tuple[float | None, ...]
+    step: tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs side by side, in the order in which they were named."""
+
+    runs: tuple[RunRow, ...]
+    schemes: tuple[str | None, ...]
+    parameters: tuple[Parameter, ...]
+    components: tuple[Component, ...]
+    config: tuple[tuple[str, tuple[Any, ...]], ...]
+    """Keys whose values differ; None where a run does not have the key."""
+
+    @property
+    def same_x(self) -> bool:
+        """Whether all derivatives are at the same point: else their differences are those of the points too."""
+        return all(len({*each.x}) == 1 for each in self.parameters)
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """What ``distfd compare --json`` says."""
+        return {
+            "runs": [{**row.fields, "scheme": scheme} for row, scheme in zip(self.runs, self.schemes, strict=True)],
+            "same_x": self.same_x,
+            "parameters": [{**vars(each)} for each in self.parameters],
+            "components": [{**vars(each)} for each in self.components],
+            "config": [{"key": key, "values": list(values)} for key, values in self.config],
+        }
+
+
+def compare_runs(paths: Sequence[str | Path]) -> Comparison:
+    """Read runs and lay them side by side; the first is what the others are held against.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than two, or no run is in one of the places.
+    StoreError
+        If a result.json is not what distfd writes.
+    """
+    if len(paths) < 2:
+        raise InputError("compare: name two runs or more: distfd compare runs/a runs/b")
+    found = [Path(path).absolute() for path in paths]
+    for given, path in zip(paths, found, strict=True):
+        if not is_run(path):
+            raise InputError(
+                f"{given}: no run is there (no evaluations.sqlite, no result.json); give a run's directory"
+            )
+    directories = [RunDirectory(path) for path in found]
+    results = [directory.listed_result(_LARGEST) or {} for directory in directories]
+    names = list(dict.fromkeys(name for result in results for name in result.get("names", ())))
+    return Comparison(
+        runs=tuple(replace(run_row(path, path), name=str(given)) for given, path in zip(paths, found, strict=True)),
+        schemes=tuple(result.get("scheme") for result in results),
+        parameters=_parameters(results, names),
+        components=tuple(_components(results, names)),
+        config=tuple(config_differences([parsed_config(one.config_text() or "") for one in directories])),
+    )
+
+
+def _parameters(results: Sequence[dict[str, Any]], names: list[str]) -> tuple[Parameter, ...]:
+    columns = {key: [_by_name(result, _array(result, key), names) for result in results] for key in ("x", "x0", "step")}
+    return tuple(
+        Parameter(name, *(_cells(columns[key], k) for key in ("x", "x0", "step"))) for k, name in enumerate(names)
+    )
+
+
+def _components(results: Sequence[dict[str, Any]], names: list[str]) -> Iterator[Component]:
+    """One for each output and parameter, of the rows that some run has."""
+    matrices = [(_rows(result, "derivative"), _rows(result, "error")) for result in results]
+    n_rows = max((len(rows) for rows, _ in matrices if rows is not None), default=0)
+    single = all(np.ndim(result.get("derivative") or ()) < 2 for result in results)
+    for a in range(n_rows):
+        values = [_by_name(result, _row(rows, a), names) for result, (rows, _) in zip(results, matrices, strict=True)]
+        errors = [_by_name(result, _row(bars, a), names) for result, (_, bars) in zip(results, matrices, strict=True)]
+        first, first_error = values[0], errors[0]
+        differences = [np.full(len(names), np.nan), *(value - first for value in values[1:])]
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            spans = [np.hypot(error, first_error) for error in errors]
+            bars = [np.abs(d) / np.where(span > 0, span, np.nan) for d, span in zip(differences, spans, strict=True)]
+        for k, name in enumerate(names):
+            columns = (values, errors, differences, bars)
+            yield Component(name, None if single else a, *(_cells(column, k) for column in columns))
+
+
+def _array(result: dict[str, Any], key: str) -> Floats | None:
+    value = result.get(key)
+    if not isinstance(value, list) or not value:
+        return None
+    array = np.array(value, dtype=np.float64)
+    return array if array.ndim <= 2 else None
+
+
+def _rows(result: dict[str, Any], key: str) -> Floats | None:
+    """A derivative or its bars as rows of one number a parameter."""
+    array = _array(result, key)
+    return None if array is None else np.atleast_2d(array)
+
+
+def _row(rows: Floats | None, a: int) -> Floats | None:
+    return rows[a] if rows is not None and a < len(rows) else None
+
+
+def _by_name(result: dict[str, Any], values: Floats | None, names: list[str]) -> Floats:
+    """Values in the order of ``names``; NaN for what a run does not have."""
+    own = result.get("names", [])
+    if values is None or values.ndim != 1 or len(values) != len(own):
+        return np.full(len(names), np.nan)
+    if own == names:
+        return values
+    known = dict(zip(own, values.tolist(), strict=True))
+    return np.array([known.get(name, np.nan) for name in names])
+
+
+def _cells(columns: Sequence[Floats], k: int) -> tuple[float | None, ...]:
+    return tuple(float(column[k]) if math.isfinite(column[k]) else None for column in columns)
+
+
+def config_differences(configs: Sequence[dict[str, Any]]) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    """Keys by their paths, and the values of each configuration, where these are not all equal."""
+    flat = [dict(_flat(config)) for config in configs]
+    for key in dict.fromkeys(key for each in flat for key in each):
+        values = tuple(each.get(key) for each in flat)
+        if key not in _NO_DIFFERENCE and len({json.dumps(value, default=str) for value in values}) > 1:
+            yield key, values
+
+
+def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves; parameters go by their names, and other lists are leaves."""
+    if isinstance(value, dict) and value:
+        for key, inside in value.items():
+            yield from _flat(inside, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list) and value and all(isinstance(each, dict) and "name" in each for each in value):
+        for each in value:
+            rest = {key: inside for key, inside in each.items() if key != "name"}
+            yield from _flat(rest, f"{path}.{each['name']}")
+    else:
+        yield path, value

@@ -1,0 +1,1 @@
+"""The local page: runs, live, in a browser on this machine."""

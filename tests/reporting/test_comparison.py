@@ -1,0 +1,162 @@
+"""Runs side by side: what is computed of two, and what the command prints."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from strangers import distfd, sound_run
+
+from distfd.errors import InputError, StoreError
+from distfd.reporting.comparison import compare_runs, config_differences
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from distfd.reporting.comparison import Component
+
+
+def made(path: Path, **fields: Any) -> Path:
+    run = sound_run(path)
+    found = json.loads((run / "result.json").read_text())
+    (run / "result.json").write_text(json.dumps({**found, **fields}))
+    return run
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> tuple[Path, Path]:
+    first = made(tmp_path / "a", derivative=[1.0, -2.5, None], error=[0.3, 0.1, None])
+    second = made(tmp_path / "b", derivative=[1.5, -2.5, 3.0], error=[0.4, None, 0.1], step=[1e-5, 1e-8, 1e-8])
+    return first, second
+
+
+def components(*runs: Path) -> dict[str, Component]:
+    return {
+        each.name if each.output is None else f"{each.name} {each.output}": each
+        for each in compare_runs(runs).components
+    }
+
+
+def test_a_difference_is_told_in_units_of_its_bar(two: tuple[Path, Path]) -> None:
+    found = components(*two)
+    assert found["a"].difference == (None, 0.5)
+    assert list(found["a"].bars) == [None, pytest.approx(1.0)]  # 0.5 over the root of 0.3**2 + 0.4**2
+    assert (found["b"].difference, found["b"].bars) == ((None, 0.0), (None, None)), "a bar is not known"
+    assert (found["c"].derivative, found["c"].difference) == ((None, 3.0), (None, None))
+
+
+def test_bars_of_no_width_say_nothing(tmp_path: Path) -> None:
+    runs = [made(tmp_path / name, derivative=[value] * 3, error=[0.0] * 3) for name, value in (("a", 1.0), ("b", 2.0))]
+    assert components(*runs)["a"].bars == (None, None)
+
+
+def test_names_that_one_run_lacks_and_another_order(tmp_path: Path) -> None:
+    first = made(tmp_path / "a", derivative=[1.0, 2.0, 3.0], error=[0.1] * 3)
+    second = made(tmp_path / "b", names=["c", "d", "a"], derivative=[3.5, 9.0, 1.0], error=[0.1] * 3, x=[3.0, 4.0, 1.0])
+    found = components(first, second)
+    assert list(found) == ["a", "b", "c", "d"]
+    assert found["a"].difference == (None, 0.0)
+    assert found["c"].derivative == (3.0, 3.5)
+    assert found["b"].derivative == (2.0, None)
+    assert found["d"].derivative == (None, 9.0)
+    assert [each.x for each in compare_runs([first, second]).parameters][-1] == (None, 4.0)
+
+
+def test_a_jacobian_has_a_component_for_each_output(tmp_path: Path) -> None:
+    rows = [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]
+    first = made(tmp_path / "a", task="jacobian", value=[0.0, 0.0], derivative=rows, error=[[0.1] * 3] * 2)
+    second = made(tmp_path / "b", task="jacobian", value=[0.0], derivative=rows[1:], error=[[0.1] * 3])
+    found = components(first, second)
+    assert list(found) == ["a 0", "b 0", "c 0", "a 1", "b 1", "c 1"]
+    assert found["c 0"].difference == (None, 3.0)
+    assert list(found["c 0"].bars) == [None, pytest.approx(3 / math.hypot(0.1, 0.1))]
+    assert found["c 1"].derivative == (6.0, None)
+
+
+def test_three_runs_are_held_against_the_first(two: tuple[Path, Path], tmp_path: Path) -> None:
+    third = made(tmp_path / "c", derivative=[0.0, 0.0, 0.0], error=[0.4, 0.1, 0.1])
+    found = compare_runs([*two, third])
+    assert found.components[0].difference == (None, 0.5, -1.0)
+    assert list(found.components[0].bars) == [None, pytest.approx(1.0), pytest.approx(2.0)]
+    assert [row.name for row in found.runs] == [str(path) for path in (*two, third)]
+
+
+def test_configurations_differ_by_keys() -> None:
+    first = {"task": "gradient", "x0": [1.0, 2.0], "output": "a", "derivative": {"scheme": "forward", "step": None}}
+    second = {"task": "gradient", "x0": [1.0, 3.0], "output": "b", "derivative": {"scheme": "central"}}
+    assert dict(config_differences([first, second])) == {
+        "x0": ([1.0, 2.0], [1.0, 3.0]),
+        "derivative.scheme": ("forward", "central"),
+    }
+    named = [{"parameters": [{"name": "a", "value": 1}, {"name": "b", "value": k}]} for k in (1, 2)]
+    assert dict(config_differences(named)) == {"parameters.b.value": (1, 2)}
+    assert dict(config_differences([{}, {}])) == {}
+
+
+def test_the_command_prints_tables(two: tuple[Path, Path]) -> None:
+    (two[1] / "config.yaml").write_text((two[1] / "config.yaml").read_text().replace("forward", "central"))
+    code, said = distfd("compare", *map(str, two))
+    lines = [" ".join(line.split()) for line in said.splitlines()]
+    assert code == 0
+    assert lines[:2] == [f"A {two[0]}", f"B {two[1]}"]
+    assert "J 1 1" in lines
+    assert "evaluations 4 4" in lines
+    assert "x dJ/dx A ± dJ/dx B ± B - A in bars" in lines
+    assert "a 1 1 0.3 1.5 0.4 0.5 1" in lines
+    assert "b 2 -2.5 0.1 -2.5 - 0 -" in lines
+    assert lines[lines.index("step A step B") + 1] == "a 1e-08 1e-05"
+    assert lines[-1] == "derivative.scheme forward central"
+
+
+def test_derivatives_at_different_points_are_told_so(tmp_path: Path) -> None:
+    runs = made(tmp_path / "a"), made(tmp_path / "b", x=[1.0, 2.0, 4.0])
+    code, said = distfd("compare", *map(str, runs))
+    assert code == 0
+    assert "at different points" in said
+    assert "x A  dJ/dx A" not in said
+    assert "x B" in said
+    assert not compare_runs(runs).same_x
+
+
+def test_of_many_components_those_furthest_apart_are_shown(tmp_path: Path) -> None:
+    names = [f"p{k}" for k in range(100)]
+    common = {"names": names, "x": [0.0] * 100, "step": [1e-8] * 100, "missing": [], "repaired": {}}
+    first = made(tmp_path / "a", derivative=[1.0] * 100, error=[0.1] * 100, **common)
+    second = made(tmp_path / "b", derivative=[1.0 + k for k in range(100)], error=[0.1] * 100, **common)
+    said = distfd("compare", str(first), str(second))[1]
+    shown = [line.split()[0] for line in said.splitlines() if line.startswith("p")]
+    assert shown == names[60:]
+    assert "the 40 that are furthest apart, of 100; --json has all" in said
+
+
+def test_json_has_the_fields_that_are_promised(two: tuple[Path, Path]) -> None:
+    code, said = distfd("compare", *map(str, two), "--json")
+    assert code == 0
+    found = json.loads(said)
+    assert list(found) == ["runs", "same_x", "parameters", "components", "config"]
+    assert list(found["parameters"][0]) == ["name", "x", "x_before", "step"]
+    assert list(found["components"][0]) == ["name", "output", "derivative", "error", "difference", "bars"]
+    assert found["components"][0]["bars"][1] == pytest.approx(1.0)
+    assert found["runs"][1]["scheme"] == "forward"
+    assert found["runs"][1]["name"] == str(two[1])
+
+
+def test_runs_without_a_result_have_their_cost(two: tuple[Path, Path]) -> None:
+    (two[1] / "result.json").unlink()
+    found = compare_runs(two)
+    assert (found.runs[1].state, found.runs[1].n_evaluations) == ("cut off", 4)
+    assert found.components[0].derivative == (1.0, None)
+
+
+def test_what_cannot_be_compared(two: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="two runs or more"):
+        compare_runs(two[:1])
+    with pytest.raises(InputError, match="nowhere: no run is there"):
+        compare_runs([two[0], tmp_path / "nowhere"])
+    shutil.copytree(two[0], tmp_path / "odd")
+    (tmp_path / "odd" / "result.json").write_text("[]")
+    with pytest.raises(StoreError, match="not what distfd writes"):
+        compare_runs([two[0], tmp_path / "odd"])

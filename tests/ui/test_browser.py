@@ -1,0 +1,231 @@
+"""The local page in a real browser: what arrives, what is sorted and found, and that nothing is asked of elsewhere.
+
+Needs Playwright for Python and a Chromium of the system; where one is missing these tests are left out.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from strangers import sound_run
+from test_server import batch
+
+from distfd.observers.json_log import JsonLog
+from distfd.run_directory.directory import RunDirectory
+from distfd.stores.sqlite import SQLiteStore
+from distfd.ui.server import PageServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+playwright = pytest.importorskip("playwright.sync_api", reason="Playwright for Python is not installed")
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+LONG = 120_000
+"""Milliseconds that a busy machine may take."""
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+class Watched:
+    """A page, and what it asked for and complained of."""
+
+    def __init__(self, browser: Any, **context: Any) -> None:
+        self.context = browser.new_context(**context)
+        self.page = self.context.new_page()
+        self.page.set_default_timeout(LONG)
+        self.asked: list[str] = []
+        self.complaints: list[str] = []
+        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.on("console", lambda said: self.complaints.append(said.text) if said.type == "error" else None)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+
+
+@pytest.fixture
+def watched(browser: Any) -> Iterator[Watched]:
+    watched = Watched(browser)
+    yield watched
+    watched.context.close()
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    for name in ("wing/run-2", "wing/run-10", "beam"):
+        sound_run(tmp_path / "runs" / name)
+    return tmp_path / "runs"
+
+
+def names(page: Any) -> list[str]:
+    found: list[str] = page.locator("#runs tbody tr:visible a").all_inner_texts()
+    return found
+
+
+def test_the_list_is_sorted_searched_and_live_and_runs_are_compared(watched: Watched, runs: Path) -> None:
+    page = watched.page
+    with PageServer(runs) as server:
+        page.goto(server.address)
+        page.locator("#link", has_text="live").wait_for()
+        assert names(page) == ["beam", "wing/run-2", "wing/run-10"]
+        page.get_by_role("button", name="run", exact=True).click()
+        page.get_by_role("button", name="run", exact=True).click()
+        assert names(page) == ["wing/run-10", "wing/run-2", "beam"]
+        assert page.locator("th[aria-sort=descending]").inner_text().startswith("run")
+        page.get_by_label("Find").fill("WING run-2")
+        assert names(page) == ["wing/run-2"]
+        page.get_by_label("Find").fill("")
+        page.get_by_label("Compare wing/run-2").check()
+        sound_run(runs / "new")
+        page.locator("tr[data-run=new]").wait_for()
+        assert names(page) == ["wing/run-10", "wing/run-2", "new", "beam"], "still sorted"
+        assert page.get_by_label("Compare wing/run-2").is_checked()
+        page.get_by_label("Compare beam").focus()
+        page.keyboard.press("Space")
+        page.keyboard.press("Enter")  # of a form: the keyboard reaches all
+        page.get_by_role("heading", name="Side by side").wait_for()
+        assert "run=wing%252Frun-2" in page.url
+        overlay = page.locator("figure.zoom")
+        overlay.locator("canvas").wait_for()
+        overlay.locator(".canvas").focus()
+        page.keyboard.press("ArrowRight")
+        assert overlay.locator(".told").inner_text() == "iteration 1: wing/run-2 2, beam 2"
+        page.get_by_role("link", name="Runs").click()
+        page.get_by_role("heading", name="Runs").wait_for()
+        assert all(url.startswith(server.address) for url in watched.asked), watched.asked
+        assert watched.complaints == []
+
+
+def test_a_page_follows_its_run_to_the_end(watched: Watched, tmp_path: Path) -> None:
+    page = watched.page
+    directory = RunDirectory(tmp_path / "run")
+    directory.make()
+    store = SQLiteStore(directory.store, fingerprint="f", names=("a", "b"))
+    try:
+        with JsonLog(directory.log) as log, PageServer(directory.path) as server:
+            log.write("run_started", task="gradient")
+            log.write("wave_started", task="gradient", n_points=3, n_reused=0, slots=1)
+            page.goto(server.address)
+            page.locator("#live-text", has_text="0 of 3").wait_for()
+            assert page.locator(".status").first.inner_text() == "running"
+            page.locator("#part-setup h2").evaluate("element => { element.dataset.kept = 'yes' }")
+            store.put(np.array([[0, 0]], dtype=np.uint64), batch(0))
+            page.locator("#live-text", has_text="1 of 3").wait_for()
+            assert page.locator("#live-bar").evaluate("element => [element.value, element.max]") == [1, 3]
+            page.locator("#timeline").wait_for()  # a section that was not there before
+            assert page.locator("#part-setup h2").evaluate("element => element.dataset.kept") == "yes", "not drawn anew"
+            directory.write_result(
+                {
+                    "task": "gradient",
+                    "status": "done",
+                    "names": ["a", "b"],
+                    "x": [1.0, 2.0],
+                    "value": 7.0,
+                    "derivative": [1.0, 2.0],
+                    "error": [None, None],
+                    "step": [1e-8, 1e-8],
+                    "missing": [],
+                    "n_evaluations": 3,
+                    "n_reused": 0,
+                    "n_failed": 0,
+                }
+            )
+            store.close()
+            page.locator(".status", has_text="done").wait_for()
+            page.locator("#result").wait_for()
+            page.locator("#live").wait_for(state="hidden")
+            order = page.locator("#parts > .part").evaluate_all("parts => parts.map(part => part.id)")
+            assert order.index("part-result") < order.index("part-timeline") < order.index("part-setup")
+        page.locator("#link", has_text="distfd has ended").wait_for()
+        assert page.locator("#result").is_visible(), "the last of it stays"
+        assert watched.complaints == []
+    finally:
+        store.close()
+
+
+def test_charts_are_hovered_zoomed_and_clicked(watched: Watched, runs: Path) -> None:
+    page, run = watched.page, runs / "beam"
+    lines = (run / "log.jsonl").read_text().splitlines()
+    more = [json.loads(lines[4]) for _ in range(9)]
+    for k, each in enumerate(more):
+        each |= {"iteration": k + 2, "value": 1.0 / (k + 2), "gradient_norm": 0.5 / (k + 2)}
+    lines[5:5] = [json.dumps(each) for each in more]
+    (run / "log.jsonl").write_text("\n".join(lines) + "\n")
+    with PageServer(runs) as server:
+        page.goto(server.address + "runs/beam/")
+        way = page.locator("figure.zoom", has=page.get_by_label("J by iteration"))
+        canvas = way.locator(".canvas")
+        canvas.locator("canvas").wait_for()
+        assert page.locator("figure.zoom").count() == 4
+        assert page.locator("#convergence-chart").is_hidden()
+        assert canvas.get_attribute("role") == "img"
+        canvas.focus()
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("ArrowRight")
+        assert way.locator(".told").inner_text() == "iteration 2: J = 0.5"
+        page.evaluate(
+            "() => drawn.get('convergence').chart.on('updateAxisPointer', e => { window.hovered = e.dataIndex })"
+        )
+        canvas.scroll_into_view_if_needed()
+        box = canvas.bounding_box()
+        page.mouse.move(box["x"] + 100, box["y"] + 120)
+        page.mouse.move(box["x"] + box["width"] - 30, box["y"] + 130)
+        page.wait_for_function("() => window.hovered === 9")
+        zoomed = "() => drawn.get('convergence').chart.getOption().dataZoom[0]"
+        assert (page.evaluate(zoomed)["start"], page.evaluate(zoomed)["end"]) == (0, 100)
+        way.get_by_role("button", name="Zoom in").focus()
+        page.keyboard.press("Enter")
+        assert (page.evaluate(zoomed)["start"], page.evaluate(zoomed)["end"]) == (25, 75)
+        way.get_by_role("button", name="Whole").click()
+        assert (page.evaluate(zoomed)["start"], page.evaluate(zoomed)["end"]) == (0, 100)
+        slots = page.locator("figure.zoom", has=page.get_by_label("Worker timeline"))
+        slots.locator(".canvas").focus()
+        for _ in range(4):
+            page.keyboard.press("ArrowRight")
+        assert "failed" in slots.locator(".told").inner_text()
+        page.keyboard.press("Enter")
+        slots.locator(".told", has_text="ValueError: no").wait_for()
+        assert "attempt 1, 2027-01-15T08:00:00.000+00:00 for 2 s, slot 0, host process 7" in slots.inner_text()
+        assert watched.complaints == []
+        assert all(url.startswith(server.address) for url in watched.asked), watched.asked
+
+
+def test_a_server_that_is_gone_is_told_of(watched: Watched, runs: Path) -> None:
+    server = PageServer(runs)
+    try:
+        watched.page.goto(server.address)
+        watched.page.locator("#link", has_text="live").wait_for()
+        watched.page.evaluate("() => window.stop()")
+    finally:
+        begin = time.monotonic()
+        server.close()
+    assert time.monotonic() - begin < 60
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [400, 1400])
+def test_pages_fit_their_window(browser: Any, runs: Path, scheme: str, width: int) -> None:
+    watched = Watched(browser, viewport={"width": width, "height": 900}, color_scheme=scheme)
+    try:
+        with PageServer(runs) as server:
+            for path in ("", "runs/beam/", "compare?run=beam&run=wing%252Frun-2"):
+                watched.page.goto(server.address + path)
+                wide = watched.page.evaluate("() => document.documentElement.scrollWidth")
+                assert wide <= width, f"{path}: the page is to be scrolled sideways"
+                paper = watched.page.evaluate("() => getComputedStyle(document.body).backgroundColor")
+                level = int(paper.removeprefix("rgb(").split(",")[0])
+                assert (level > 200) == (scheme == "light")
+            assert watched.complaints == []
+    finally:
+        watched.context.close()
