@@ -128,7 +128,7 @@ def use_at_random(seed: int) -> None:
         user.join(max(0.0, end - time.monotonic()))
     where = f"seed {seed}: {[user.did for user in users]}"
     frames = sys._current_frames()
-    hang = ["".join(traceback.format_stack(frames[user.ident])) for user in users if user.ident in frames]
+    hang = ["".join(traceback.format_stack(frames.get(user.ident or 0))) for user in users if user.is_alive()]
     assert not hang, f"one hangs; {where}\n" + "\n\n".join(hang)
     for user in users:
         if user.error is not None:
@@ -136,9 +136,10 @@ def use_at_random(seed: int) -> None:
 
 
 def workers_left() -> int:
-    """Actors that are alive; those just killed have a while to go."""
+    """Actors that are alive once those that stay are told to go; those just killed have a while to go."""
     from ray._private import state
 
+    distfd.shutdown()
     end = time.monotonic() + 20
     alive = 1
     while alive and time.monotonic() < end:

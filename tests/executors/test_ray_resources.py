@@ -156,7 +156,7 @@ def test_an_evaluation_spans_nodes_and_is_told_which(nodes: Any, tmp_path: Path)
         assert ev.slots == 2, "two CPUs on each of three nodes"
         assert free_cpus() == 0, "what the program is to start on the other nodes is held for it"
     lists = [path.read_text().split() for path in tmp_path.iterdir() if path.name.isdigit()]
-    assert len(lists) == 4
+    assert len(lists) >= 4, "and one more for each that was slow, as another slot then tried it too"
     assert all(len(found) == 3 for found in lists)
     for path in tmp_path.glob("env-*"):
         assert len(path.read_text().strip().split(",")) == 3
