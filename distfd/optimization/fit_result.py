@@ -45,29 +45,39 @@ class FitResult(OptimizeResult):  # type: ignore[misc]  # SciPy has no types
         """
         if self.get("jac") is None:
             raise InputError("the fit has no Jacobian, as it ended before one was known: there are no standard errors")
-        active, jacobian = self.get("active_mask"), _dense(self["jac"])
+        active, whole = self.get("active_mask"), _dense(self["jac"])
+        jacobian, cost = self._without_idle_priors(whole)
         return FitStatistics(
             self["x"],
             jacobian,
-            float(self["cost"]),
+            cost,
             absolute_sigma=bool(self.get("absolute_sigma")),
             active=None if active is None else np.asarray(active) != 0,
             slope_variance=self.get("slope_variance"),
-            accuracy=self._accuracy(jacobian),
+            accuracy=self._accuracy(),
             linear=self.get("loss", "linear") == "linear",
         )
 
-    def _accuracy(self, jacobian: Vector) -> float:
-        """Relative error of the Jacobian's columns, by its scheme or by its error bars."""
+    def _without_idle_priors(self, jacobian: Vector) -> tuple[Vector, float]:
+        """The Jacobian and the cost without priors of parameters that a bound holds: they say nothing of the others."""
+        active, n, cost = self.get("active_mask"), self.get("n_prior") or 0, float(self["cost"])
+        if active is None or not n or self.get("loss", "linear") != "linear":
+            return jacobian, cost
+        idle = np.zeros(len(jacobian), dtype=bool)
+        idle[-n:] = (jacobian[-n:, np.asarray(active) == 0] == 0).all(axis=1)
+        return jacobian[~idle], cost - 0.5 * float(np.sum(np.asarray(self["fun"])[idle] ** 2))
+
+    def _accuracy(self) -> float | Vector:
+        """Relative errors of the Jacobian's columns, by its scheme or by its error bars."""
         derivative = self.get("derivative")
         if derivative is None:
             return 0.0
         error = _dense(self.get("jacobian_error"))
         if error is None:
             return _ACCURACY.get(derivative.scheme, _ONE_SIDED)
-        sizes = np.linalg.norm(jacobian, axis=0)
+        sizes = np.linalg.norm(_dense(self["jacobian"]), axis=0)  # as bars are: not scaled by the loss
         bars = np.linalg.norm(np.nan_to_num(error, posinf=0.0), axis=0)
-        return min(_ROUGH, float(np.max(bars[sizes > 0] / sizes[sizes > 0], initial=0.0)))
+        return np.minimum(_ROUGH, np.divide(bars, sizes, out=np.zeros_like(sizes), where=sizes > 0))
 
     @property
     def covariance(self) -> Vector:
@@ -105,17 +115,39 @@ class FitResult(OptimizeResult):  # type: ignore[misc]  # SciPy has no types
         """(d, 2): by Student's t with m - d degrees of freedom."""
         return self.statistics.confidence_intervals(level)
 
-    def r_squared(self, measured: ArrayLike, sigma: ArrayLike = 1.0) -> float:
+    def r_squared(self, measured: ArrayLike, sigma: ArrayLike | None = None) -> float:
         """1 - chi2 / sum of squares around the mean, of residuals (model - measured) / sigma; NaN with a robust loss.
+
+        Priors are in neither sum.
 
         Parameters
         ----------
         measured : (m,) array
-            The data that the residuals are of.
-        sigma : number or (m,) array
-            What the residuals were divided by.
+            The data that the residuals are of: those of all outputs of J, or of those that were kept.
+        sigma : number or (m,) array, optional
+            What the residuals were divided by; by default the fit's own ``sigma``, or 1.
+
+        Raises
+        ------
+        InputError
+            If there is another number of data than of residuals.
         """
-        return self.statistics.r_squared(total_squares(measured, sigma))
+        fun = np.asarray(self["fun"])[: len(self["fun"]) - (self.get("n_prior") or 0)]
+        given = self.get("sigma") if sigma is None else sigma
+        y, kept = np.asarray(measured, dtype=np.float64), self.get("kept")
+        spread = np.asarray(1.0 if given is None else given, dtype=np.float64)
+        if kept is not None and len(kept) != len(fun):
+            y = y[kept] if len(y) == len(kept) else y
+            spread = spread[kept] if spread.shape == kept.shape else spread
+        if y.shape != fun.shape or spread.shape not in ((), y.shape):
+            raise InputError(
+                f"r_squared: measured must have {len(fun)} numbers, one for each residual, and sigma as many or one "
+                f"(had shapes {y.shape} and {spread.shape})"
+            )
+        if self.get("loss", "linear") != "linear":
+            return np.nan
+        total = total_squares(y, spread)
+        return 1 - float(np.sum(fun**2)) / total if total > 0 else np.nan
 
     def table(self, level: float = 0.95) -> dict[str, Any]:
         """What is printed, as columns: name, estimate, standard_error, lower, upper, and bound.

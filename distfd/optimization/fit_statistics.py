@@ -40,8 +40,8 @@ class FitStatistics:
         them.
     slope_variance : (d,) ndarray, optional
         Variances of the cost's gradient that come from the error bars of the Jacobian; see `slope_variance`.
-    accuracy : float
-        Relative error of the Jacobian's columns, below which it does not tell parameters apart.
+    accuracy : float or (d,) ndarray
+        Relative errors of the Jacobian's columns, below which it does not tell parameters apart.
     linear : bool
         Whether the loss is the sum of squares.
     """
@@ -52,7 +52,7 @@ class FitStatistics:
     absolute_sigma: bool = False
     active: NDArray[np.bool_] | None = None
     slope_variance: Vector | None = None
-    accuracy: float = 0.0
+    accuracy: float | Vector = 0.0
     linear: bool = True
 
     @property
@@ -88,10 +88,6 @@ class FitStatistics:
             return self.chi_square + 2 * len(self.free)
         return m * float(np.log(self.chi_square / m)) + 2 * len(self.free) if self.cost > 0 else np.nan
 
-    def r_squared(self, total: float) -> float:
-        """1 - chi2 / total, the data's own sum of squares (`total_squares`); NaN where that says nothing."""
-        return 1 - self.chi_square / total if self.linear and total > 0 else np.nan
-
     @property
     def variance(self) -> float:
         """Of a residual: 2 cost / (m - d), or 1 with absolute sigma; infinite where there are too few residuals."""
@@ -121,10 +117,16 @@ class FitStatistics:
     @cached_property
     def _null_projector(self) -> Vector:
         """Onto the combinations of free parameters, of unit columns, that the residuals do not depend on."""
-        _, s, vt = self._unit_columns
-        least = max(np.finfo(float).eps * max(self.jacobian.shape), self.accuracy) * (s[0] if len(s) else 0.0)
-        null = vt[s <= least]
+        null = self._unit_columns[2][~self._known]
         return np.asarray(null.T @ null)
+
+    @cached_property
+    def _known(self) -> NDArray[np.bool_]:
+        """Which singular values are more than errors of the columns make them: those of the columns that take part."""
+        _, s, vt = self._unit_columns
+        errors = np.broadcast_to(np.asarray(self.accuracy, dtype=np.float64), self.x.shape)[self.free]
+        least = np.maximum(np.finfo(float).eps * max(self.jacobian.shape), np.linalg.norm(vt * errors, axis=1))
+        return np.asarray(s > least * s[0]) if len(s) else np.zeros(0, dtype=bool)
 
     @property
     def undetermined(self) -> NDArray[np.bool_]:
@@ -158,16 +160,16 @@ class FitStatistics:
     def covariance(self) -> Vector:
         """(d, d): the variance times the inverse of A = J^T J, and A^-1 D A^-1 with D what the slopes' errors add.
 
-        Infinite for parameters that are not determined (all of them, where there are too few residuals); NaN for those
-        that a bound holds.
+        Infinite for parameters that are not determined (all of them, where there are too few residuals to estimate
+        their variance); NaN for those that a bound holds.
         """
         d, free = len(self.x), self.free
         whole = np.full((d, d), np.nan)
-        if self.degrees_of_freedom < 0 or not np.isfinite(self.variance):
+        if not np.isfinite(self.variance):
             whole[np.ix_(free, free)] = np.inf
             return whole
         norms, s, vt = self._unit_columns
-        known = s > max(np.finfo(float).eps * max(self.jacobian.shape), self.accuracy) * (s[0] if len(s) else 0.0)
+        known = self._known
         inverse = (vt[known].T / s[known] ** 2) @ vt[known] if len(free) else np.zeros((0, 0))
         sizes = np.where(norms > 0, norms, 1.0)
         inverse = inverse / np.outer(sizes, sizes)
@@ -236,23 +238,28 @@ def total_squares(measured: ArrayLike, sigma: ArrayLike = 1.0) -> float:
     return float(np.sum(weight * (y - np.average(y, weights=weight)) ** 2))
 
 
-def held_by_bounds(x: Vector, gradient: Vector, lower: Vector, upper: Vector, sizes: Vector) -> NDArray[np.int64]:
+def held_by_bounds(  # noqa: PLR0917  # called once, with all by name
+    x: Vector, gradient: Vector, curvature: Vector, lower: Vector, upper: Vector, sizes: Vector
+) -> NDArray[np.int64]:
     """(d,): -1 where the lower bound holds a parameter, 1 where the upper one does, else 0.
 
-    It does where x is on it, as near as methods that stay inside come, and the cost falls across it; and where both are
-    one.
+    It does where x is on it, as near as methods that stay inside come, and the step along this parameter to the least
+    cost leads across it; and where both bounds are one.
 
     Parameters
     ----------
     x, gradient : (d,) ndarrays
         Of the best point, and the cost's there.
+    curvature : (d,) ndarray
+        The cost's along each parameter by Gauss and Newton: sums of squares of the Jacobian's columns.
     sizes : (d,) ndarray
         Of the parameters, where bounds do not tell.
     """
     width = upper - lower
     near = _NEAR * np.where(np.isfinite(width), width, np.where(sizes > 0, sizes, 1.0))
-    low = (x - lower <= near) & (gradient > 0)
-    high = (upper - x <= near) & (gradient < 0)
+    with np.errstate(invalid="ignore"):  # no curvature and no bound
+        low = (x - lower <= near) & (gradient > 0) & (gradient >= curvature * (x - lower))
+        high = (upper - x <= near) & (gradient < 0) & (-gradient >= curvature * (upper - x))
     return np.where(low | (width == 0), -1, np.where(high, 1, 0)).astype(np.int64)
 
 

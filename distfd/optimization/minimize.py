@@ -296,7 +296,7 @@ def least_squares(
         fixed = limits_of_x[0] == limits_of_x[1]
         weighting = make_weighting(sigma, prior, names, fixed)
         absolute = sigma is not None if absolute_sigma is None else absolute_sigma
-        finish = squares.Finish(record, Loss(loss, f_scale), limits_of_x, absolute, len(weighting.at))
+        finish = squares.Finish(record, Loss(loss, f_scale), limits_of_x, absolute, len(weighting.at), weighting.sigma)
         course = OptimizationRun(session, record, open_journal(journal, session, start, how), callback, slots)
         weigh = finish.loss
         problem = squares.Squares(

@@ -182,6 +182,8 @@ class Finish:
         Whether residuals are in units of their known standard deviations.
     n_prior : int
         How many of them, the last ones, are what was known beforehand.
+    sigma : float, (m,) ndarray or None
+        What J's outputs were divided by.
     """
 
     record: Record
@@ -189,6 +191,7 @@ class Finish:
     limits: tuple[Vector, Vector]
     absolute: bool = False
     n_prior: int = 0
+    sigma: float | Vector | None = None
 
     def __call__(self, result: Any, kept: NDArray[np.bool_] | None = None) -> Any:
         """The whole result; ``kept`` says which of J's outputs are residuals."""
@@ -209,9 +212,11 @@ class Finish:
                 result.slope_variance = slope_variance(loss.weights(result.fun)[0] * result.fun, bars)
             start = best.x if record.first is None else record.first.x
             sizes = np.maximum(np.abs(best.x), np.abs(start))
-            result.active_mask = held_by_bounds(best.x, result.grad, *self.limits, sizes)
+            squares = result.jac**2 if isinstance(result.jac, np.ndarray) else result.jac.multiply(result.jac)
+            curvature = np.asarray(squares.sum(axis=0), dtype=np.float64).ravel()
+            result.active_mask = held_by_bounds(best.x, result.grad, curvature, *self.limits, sizes)
         result.loss = loss.loss if isinstance(loss.loss, str) else "a function"
-        result.absolute_sigma, result.n_prior = self.absolute, self.n_prior
+        result.absolute_sigma, result.n_prior, result.sigma = self.absolute, self.n_prior, self.sigma
         result.derivative, result.first = (_of_cost(seen, loss) for seen in (best, record.first))
         result.nit = record.iterations
         return counted(result, record)

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import pickle
-from typing import Any
+import warnings
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import scipy.optimize
 
 import distfd
+from distfd.errors import InputError
 from distfd.optimization.fit_statistics import FitStatistics, held_by_bounds, slope_variance
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
 
 T = np.linspace(0, 3, 15)
 NAMES = ["amplitude", "rate", "offset"]
@@ -121,10 +128,103 @@ def test_a_fixed_parameter_is_no_estimate() -> None:
 def test_what_counts_as_held() -> None:
     x, lower, upper = np.array([0.0, 1.0, 0.5, 1e-9, 2.0]), np.zeros(5), np.array([1.0, 1.0, 1.0, np.inf, 2.0])
     lower[4] = 2.0
-    sizes = np.array([1.0, 1.0, 1.0, 1e-9, 1.0])
-    assert held_by_bounds(x, np.array([1.0, -1.0, 1.0, 1.0, 0.0]), lower, upper, sizes).tolist() == [-1, 1, 0, 0, -1]
+    sizes, curvature = np.array([1.0, 1.0, 1.0, 1e-9, 1.0]), np.ones(5)
+    gradient = np.array([1.0, -1.0, 1.0, 1.0, 0.0])
+    assert held_by_bounds(x, gradient, curvature, lower, upper, sizes).tolist() == [-1, 1, 0, 0, -1]
     # Where the cost falls into the range, the bound holds nothing.
-    assert held_by_bounds(x, np.array([-1.0, 1.0, 1.0, 1.0, 0.0]), lower, upper, sizes).tolist() == [0, 0, 0, 0, -1]
+    gradient = np.array([-1.0, 1.0, 1.0, 1.0, 0.0])
+    assert held_by_bounds(x, gradient, curvature, lower, upper, sizes).tolist() == [0, 0, 0, 0, -1]
+    # Nor does it where the least cost along the parameter is within the range, however near the bound.
+    x, gradient = x + 1e-6 * (x == 0), np.array([0.9e-6, -1.0, 1.0, 1.0, 0.0])
+    assert held_by_bounds(x, gradient, curvature, lower, upper, sizes).tolist() == [0, 1, 0, 0, -1]
+
+
+@pytest.mark.parametrize("method", ["trf", "dogbox", "model"])
+@pytest.mark.parametrize("upper", [1e3, np.inf])
+def test_an_estimate_that_is_small_beside_its_range_is_not_at_a_bound(method: Any, upper: float) -> None:
+    t = np.linspace(0, 100, 40)
+    y = 5 * np.exp(-0.002 * t) + 0.01 * np.random.default_rng(0).normal(size=40)
+
+    def decay(p: Floats) -> Floats:
+        return p[0] * np.exp(-p[1] * t) - y
+
+    wide = distfd.least_squares(decay, [1.0, 0.01], method=method, executor="serial")
+    found = distfd.least_squares(decay, [1.0, 0.01], bounds=([0, 0], [1e3, upper]), method=method, executor="serial")
+    assert found.active_mask.tolist() == [0, 0]
+    assert found.statistics.degrees_of_freedom == 38
+    assert found.standard_errors == pytest.approx(wide.standard_errors, rel=1e-3)
+
+
+def test_a_noisy_column_hides_no_other() -> None:
+    """One parameter that the noise of J hides all but is of no consequence to those that are well known."""
+    t = np.linspace(0, 1, 50)
+    y = 1 + 2 * t + 3 * t**2 + 0.01 * np.random.default_rng(0).normal(size=50)
+
+    def rounded(p: Floats) -> Floats:
+        model = p[0] + p[1] * t + p[2] * (t + 0.01 * t**2) + 1e-9 * p[3] * np.cos(9 * t)
+        return np.round((model - y) * 1e9) / 1e9
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", distfd.DerivativeWarning)
+        found = distfd.least_squares(rounded, np.ones(4), step="auto", executor="serial")
+    assert found.standard_errors[:3] == pytest.approx([0.0033, 1.5, 1.49], rel=0.05)
+    assert not [name for group in found.not_told_apart for name in group if name != "x3"]
+
+
+def test_r_squared_of_a_fit_that_knows_its_sigma_has_priors_and_lacks_data() -> None:
+    t = np.linspace(0, 1, 10)
+    y = 2 * t + 1 + 0.1 * np.random.default_rng(1).normal(size=10)
+
+    def line(p: Floats) -> Floats:
+        return p[0] + p[1] * t - y
+
+    def lacking(p: Floats) -> Floats:
+        return np.where(t == t[3], np.nan, line(p))
+
+    plain = distfd.least_squares(line, [0.0, 0.0], executor="serial")
+    expected = 1 - float(np.sum(plain.fun**2) / np.sum((y - y.mean()) ** 2))
+    assert plain.r_squared(y) == pytest.approx(expected)
+    known = distfd.least_squares(line, [0.0, 0.0], sigma=0.1, executor="serial")
+    assert known.r_squared(y) == pytest.approx(expected)
+    prior = distfd.least_squares(line, [0.0, 0.0], prior={"x0": {"value": 0.0, "sigma": 0.1}}, executor="serial")
+    off = line(prior.x)
+    assert prior.r_squared(y) == pytest.approx(1 - float(np.sum(off**2) / np.sum((y - y.mean()) ** 2)))
+    with pytest.warns(distfd.DerivativeWarning, match="no value at output 3"):
+        part = distfd.least_squares(lacking, [0.0, 0.0], on_failure="nan", executor="serial")
+    rest = np.delete(y, 3)
+    right = 1 - float(np.sum(part.fun**2) / np.sum((rest - rest.mean()) ** 2))
+    assert (part.r_squared(y), part.r_squared(rest)) == pytest.approx((right, right))
+    with pytest.raises(InputError, match="measured must have 10 numbers"):
+        plain.r_squared(y[:4])
+
+
+@pytest.mark.parametrize("absolute", [True, False])
+def test_a_prior_of_a_parameter_at_its_bound_says_nothing_of_the_others(absolute: bool) -> None:
+    data = np.array([0.3, -0.2, 0.9, 0.4, -1.1, 0.6])
+
+    def mean(p: Floats) -> Floats:
+        return p[0] - data + 0 * p[1]
+
+    how: dict[str, Any] = {"absolute_sigma": absolute, "executor": "serial", "sigma": 1.0}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", distfd.DerivativeWarning)
+        prior = {"x1": {"value": 3.0, "sigma": 1.0}}
+        found = distfd.least_squares(mean, [0.0, 0.5], bounds=([-9, 0], [9, 1]), prior=prior, **how)
+        alone = distfd.least_squares(lambda p: p[0] - data, [0.0], **how)
+    assert found.active_mask.tolist() == [0, 1]
+    assert found.standard_errors[0] == pytest.approx(alone.standard_errors[0])
+    assert found.statistics.degrees_of_freedom == 5
+    assert found.statistics.chi_square == pytest.approx(alone.statistics.chi_square)
+
+
+def test_fewer_residuals_than_parameters_of_known_sigma() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", distfd.DerivativeWarning)
+        found = distfd.least_squares(
+            lambda p: np.array([p[0] - 1, p[1] - 2]), [0.0, 0.0, 0.0], sigma=[0.1, 0.2], executor="serial"
+        )
+    assert found.standard_errors == pytest.approx([0.1, 0.2, np.inf])
+    assert found.not_told_apart == [["x2"]]
 
 
 @pytest.mark.filterwarnings("ignore:J did not change at all")
