@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distfd.config.yaml_scalars import resolve
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import yaml
 
     from distfd.config.schema import Config
@@ -45,6 +51,28 @@ def dump_yaml(config: Config) -> str:
         width=float("inf"),
         default_flow_style=False,
     )
+
+
+def npy_digests(config: Config) -> str:
+    """Comments that tell the contents of the .npy files that a configuration names: "" where it names none.
+
+    With them the text of a run whose start, bounds or standard deviations are others is another.
+    """
+    lines = []
+    for path in sorted(set(_npy_files(_plain(config.model_copy(update={"launch": None}))))):
+        with contextlib.suppress(OSError):  # which is told of where it is read
+            digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+            lines.append(f"# {json.dumps(path)} has the SHA-256 {digest}\n")
+    return "".join(lines)
+
+
+def _npy_files(value: Any) -> Iterator[str]:
+    """Absolute paths, as `load_config` makes those of files that it has read; outputs of programs have other names."""
+    if isinstance(value, (dict, list)):
+        for inside in value.values() if isinstance(value, dict) else value:
+            yield from _npy_files(inside)
+    elif isinstance(value, str) and value.endswith(".npy") and Path(value).is_absolute():
+        yield value
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:

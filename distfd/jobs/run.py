@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from distfd.config.dump import dump_yaml
+from distfd.config.dump import dump_yaml, npy_digests
 from distfd.core.errors import StoreError
 from distfd.jobs.build import (
     check_solver,
@@ -101,7 +101,7 @@ class Job:
         directory.make()
         store = SQLiteStore(directory.store, fingerprint=fingerprint, names=names, spool=directory.spool)
         try:
-            text = dump_yaml(self.loaded.config)
+            text = dump_yaml(self.loaded.config) + npy_digests(self.loaded.config)
             earlier = directory.result()
             if earlier and earlier.get("status") == "done" and directory.config_text() == text:
                 self.say("this run is finished; nothing is evaluated (--fresh begins anew)")

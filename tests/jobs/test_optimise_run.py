@@ -133,6 +133,25 @@ def test_the_table_of_a_fit(tmp_path: Path, model: str, monkeypatch: pytest.Monk
     assert "1 of them prior values of parameters" in page
 
 
+def test_other_numbers_in_the_files_that_a_configuration_names_are_another_run(
+    tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.save(tmp_path / "sigma.npy", np.full(8, 0.1))
+    np.save(tmp_path / "x0.npy", [1.0, 0.1])
+    text = f"task: least_squares\nobjective: {{python: '{model}:residuals'}}\nx0: x0.npy\n"
+    text += "minimize: {sigma: sigma.npy}\n"
+    first = run(tmp_path, text, monkeypatch)
+    again = run(tmp_path, text, monkeypatch)
+    assert again == first, "it is finished"
+    np.save(tmp_path / "sigma.npy", np.full(8, 0.2))
+    wider = run(tmp_path, text, monkeypatch)
+    errors = [np.array(found["fit"]["standard_error"]) for found in (first, wider)]
+    np.testing.assert_allclose(errors[1], 2 * errors[0], rtol=1e-4)
+    np.save(tmp_path / "x0.npy", [1.5, 0.2])
+    assert run(tmp_path, text, monkeypatch)["x0"] == [1.5, 0.2]
+    load_config(tmp_path / "run" / "config.yaml")
+
+
 def test_a_fit_at_a_bound(tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     text = f"task: least_squares\nobjective: {{python: '{model}:residuals'}}\nx0: [1.0, 0.1]\n"
     found = run(tmp_path, text + "bounds: {upper: [null, 0.5]}\n", monkeypatch)
