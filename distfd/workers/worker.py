@@ -50,10 +50,18 @@ class Worker:
         user's Ctrl-C, and is let through.
     refuses_late : bool
         Whether a value that comes after its time is refused: nobody can end J in this process.
+    evaluations : int
+        How many this process has made for others before.
     """
 
     def __init__(
-        self, objective: MakesModel, slot: int = 0, *, own_process: bool = False, refuses_late: bool = False
+        self,
+        objective: MakesModel,
+        slot: int = 0,
+        *,
+        own_process: bool = False,
+        refuses_late: bool = False,
+        evaluations: int = 0,
     ) -> None:
         self._objective = objective
         self._slot = slot
@@ -64,7 +72,8 @@ class Worker:
         self._guard = ProcessGuard()
         self._guarded = False
         """Whether the guard knows the process as J's first point of this chunk finds it."""
-        self._evaluations = 0
+        self.evaluations = evaluations
+        """How many points this process has evaluated."""
         self.worn = False
         """Whether this process is to be replaced now; it evaluates nothing more."""
         self.host = socket.gethostname()
@@ -116,8 +125,8 @@ class Worker:
                 rows.append((started, ended, Status.OK, *outcome))
             if isinstance(chunk, EvaluationChunk) and chunk.spool is not None and ended - started >= SECONDS:
                 leave(chunk.spool, k, self._batch(chunk.index[k : k + 1], rows[-1:], failures))
-            self._evaluations += 1
-            self.worn = self.worn or (chunk.recycle is not None and chunk.recycle.due(self._evaluations))
+            self.evaluations += 1
+            self.worn = self.worn or (chunk.recycle is not None and chunk.recycle.due(self.evaluations))
         self._lender.end()
         if self.worn:
             self.close()

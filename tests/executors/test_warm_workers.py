@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import signal
 import subprocess
@@ -322,6 +323,82 @@ def test_what_j_stores_in_a_module_of_the_drivers_is_gone(tmp_path: Path, monkey
     executor = one()
     for k in (1.0, 2.0, 3.0):
         pids(partial(module.J, k), executor, [k, k])
+
+
+def test_a_cache_that_no_name_of_a_module_leads_to_is_emptied_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    data = tmp_path / "data.txt"
+    (tmp_path / "wrapped_warm_module.py").write_text(
+        "import functools\ndef logged(fun):\n    @functools.wraps(fun)\n    def call(*args):\n"
+        "        return fun(*args)\n    return call\n"
+        "@logged\n@functools.lru_cache\ndef load(path):\n    return float(open(path).read())\n"
+        "loaders = {'k': functools.cache(lambda path: float(open(path).read()))}\n"
+        "def J(path, x):\n    return load(path) * loaders['k'](path) * float(x.sum())\n"
+    )
+    module = importlib.import_module("wrapped_warm_module")
+    executor = one()
+    for k in (1.0, 2.0, 3.0):
+        data.write_text(str(k))
+        pids(partial(module.J, str(data)), executor, [k * k, k * k])
+
+
+def test_what_j_stores_in_a_module_that_its_code_does_not_name_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver has imported the module too, and nobody compares it, as it is found by importlib."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "unnamed_warm_module.py").write_text("kept = {}\n")
+    importlib.import_module("unnamed_warm_module")
+
+    def stores(k: float, x: Any) -> float:
+        module = importlib.import_module("unnamed_" + "warm_module")
+        return float(module.kept.setdefault("k", k) * x.sum())
+
+    executor = one()
+    for k in (1.0, 2.0, 3.0):
+        pids(partial(stores, k), executor, [k, k])
+
+
+def test_modules_are_found_where_the_driver_finds_them_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a notebook, whose sys.path has "": it means another directory after a change of directory."""
+    monkeypatch.setattr(sys, "path", ["", *sys.path])
+    for k in (1.0, 2.0):
+        (tmp_path / str(k)).mkdir()
+        (tmp_path / str(k) / "placed_warm_module.py").write_text(f"k = {k}\n")
+
+    def fun(x: Any) -> float:
+        return float(importlib.import_module("placed_" + "warm_module").k * x.sum())
+
+    executor = one()
+    for k in (1.0, 2.0):
+        monkeypatch.chdir(tmp_path / str(k))
+        pids(square, executor, [2.0, 4.0])
+        monkeypatch.chdir(tmp_path / str(k))
+        pids(fun, executor, [k, k])
+
+
+def test_what_j_puts_on_the_path_is_gone(tmp_path: Path) -> None:
+    (tmp_path / "hidden_warm_module.py").write_text("k = 3.0\n")
+
+    def puts(x: Any) -> float:
+        if str(tmp_path) not in sys.path:
+            sys.path.insert(0, str(tmp_path))
+        return float(x.sum())
+
+    def finds(x: Any) -> float:
+        return float(x.sum()) * (1 + (importlib.util.find_spec("hidden_warm_module") is not None))
+
+    executor = one()
+    pids(puts, executor, [1.0, 1.0])
+    pids(finds, executor, [1.0, 1.0])
+
+
+def test_points_of_all_calls_count_where_processes_are_to_be_replaced() -> None:
+    executor = one()
+    seen = [pids(square, executor, [2.0, 4.0], recycle={"evaluations": 4}) for _ in range(3)]
+    assert len(set().union(*seen)) >= 2
 
 
 def test_settings_of_the_process_that_j_has_changed_are_put_back() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,11 +13,6 @@ import scipy.optimize
 import distfd
 from distfd.errors import InputError
 from distfd.optimization.fit_statistics import FitStatistics, held_by_bounds, slope_variance
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
 
 T = np.linspace(0, 3, 15)
 NAMES = ["amplitude", "rate", "offset"]
@@ -145,7 +140,7 @@ def test_an_estimate_that_is_small_beside_its_range_is_not_at_a_bound(method: An
     t = np.linspace(0, 100, 40)
     y = 5 * np.exp(-0.002 * t) + 0.01 * np.random.default_rng(0).normal(size=40)
 
-    def decay(p: Floats) -> Floats:
+    def decay(p: Any) -> Any:
         return p[0] * np.exp(-p[1] * t) - y
 
     wide = distfd.least_squares(decay, [1.0, 0.01], method=method, executor="serial")
@@ -160,7 +155,7 @@ def test_a_noisy_column_hides_no_other() -> None:
     t = np.linspace(0, 1, 50)
     y = 1 + 2 * t + 3 * t**2 + 0.01 * np.random.default_rng(0).normal(size=50)
 
-    def rounded(p: Floats) -> Floats:
+    def rounded(p: Any) -> Any:
         model = p[0] + p[1] * t + p[2] * (t + 0.01 * t**2) + 1e-9 * p[3] * np.cos(9 * t)
         return np.round((model - y) * 1e9) / 1e9
 
@@ -175,10 +170,10 @@ def test_r_squared_of_a_fit_that_knows_its_sigma_has_priors_and_lacks_data() -> 
     t = np.linspace(0, 1, 10)
     y = 2 * t + 1 + 0.1 * np.random.default_rng(1).normal(size=10)
 
-    def line(p: Floats) -> Floats:
+    def line(p: Any) -> Any:
         return p[0] + p[1] * t - y
 
-    def lacking(p: Floats) -> Floats:
+    def lacking(p: Any) -> Any:
         return np.where(t == t[3], np.nan, line(p))
 
     plain = distfd.least_squares(line, [0.0, 0.0], executor="serial")
@@ -202,7 +197,7 @@ def test_r_squared_of_a_fit_that_knows_its_sigma_has_priors_and_lacks_data() -> 
 def test_a_prior_of_a_parameter_at_its_bound_says_nothing_of_the_others(absolute: bool) -> None:
     data = np.array([0.3, -0.2, 0.9, 0.4, -1.1, 0.6])
 
-    def mean(p: Floats) -> Floats:
+    def mean(p: Any) -> Any:
         return p[0] - data + 0 * p[1]
 
     how: dict[str, Any] = {"absolute_sigma": absolute, "executor": "serial", "sigma": 1.0}

@@ -304,6 +304,7 @@ class ElasticSlots:
         """
         if self._census.hopeless is not None:
             raise ClusterError(self._census.hopeless)
+        self._leaving.intersection_update(slots)  # some may have been dropped since
         staying = [slot for slot in slots if slot not in self._leaving]
         over = len(staying) - self._census.target
         self._leaving.update(slots_to_leave(staying, over, up, busy))

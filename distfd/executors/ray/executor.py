@@ -26,7 +26,7 @@ from distfd.executors.ray.resources import Resources, count_slots, live_nodes, m
 from distfd.executors.ray.slot_registry import Capacity, Fixed, LocalShare, SlotRegistry
 from distfd.executors.ray.slots import Slots
 from distfd.executors.ray.warm_workers import ParkedWorkers, WarmWorkers, sees_who_waits
-from distfd.executors.ray.worker_start import WorkerStarter
+from distfd.executors.ray.worker_start import WorkerStarter, driver_paths
 from distfd.workers.time_limit import find_time_limit
 
 if TYPE_CHECKING:
@@ -294,7 +294,7 @@ class RayExecutor(Executor):
         with _registry.opening, self._driven:
             self._close()
 
-    def _key(self, objective: Objective, cluster: str) -> Hashable:
+    def _key(self, objective: Objective, cluster: str, paths: list[str]) -> Hashable:
         """What another executor must have in common with this one to go on with its workers."""
         options = self._options
         return (
@@ -304,7 +304,7 @@ class RayExecutor(Executor):
             self._show_output,
             type(objective),
             objective.surroundings is None,
-            tuple(sys.path),
+            tuple(paths),
         )
 
     def _stays(self, objective: Objective) -> bool:
@@ -317,11 +317,16 @@ class RayExecutor(Executor):
         """Take the workers that an executor like this one has left; whether there are any."""
         if (self._slots is not None and self._cluster == cluster) or not self._keep_idle or not self._stays(objective):
             return False
-        parked = _warm.take(self._key(objective, cluster), cluster)
+        parked = _warm.take(self._key(objective, cluster, driver_paths()), cluster)
         if parked is None:
             return False
         self._forget()
-        if not parked.slots.check_parked(_ANSWER):
+        try:
+            fit = parked.slots.check_parked(_ANSWER)
+        except BaseException:
+            parked.end()  # they are in no list any more
+            raise
+        if not fit:
             parked.end()
             return False
         self._slots, self._nodes, self._places = parked.slots, parked.nodes, parked.places
@@ -349,7 +354,7 @@ class RayExecutor(Executor):
                 return False
         except Exception:  # the cluster may be about to be lost
             return False
-        self._kept = self._key(objective, cluster)
+        self._kept = self._key(objective, cluster, slots.paths)
         until = time.monotonic() + self._keep_idle
         _registry.end(self)
         parked = ParkedWorkers(self._kept, cluster, slots, nodes, self._places, share, until)

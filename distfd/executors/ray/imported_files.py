@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import os
 import sys
 import sysconfig
@@ -28,8 +29,9 @@ class ImportedFiles:
         self._seen: set[str] = set()
         self._files: dict[str, _Signature | None] = {}
         self._modules: list[str] = []
-        roots = {sys.prefix, sys.base_prefix, *(sysconfig.get_path(each) for each in ("stdlib", "platlib"))}
-        self._installed = tuple({str(Path(place).resolve()) for place in roots} | roots)
+        # Not sys.prefix, which may be /usr, with somebody's modules below it.
+        roots = {sysconfig.get_path(each) for each in ("stdlib", "platstdlib", "purelib", "platlib")}
+        self._installed = tuple(f"{place}{os.sep}" for place in roots | {str(Path(root).resolve()) for root in roots})
 
     def note_helpers(self) -> None:
         """Take the threads and child processes that there are now for this worker's own."""
@@ -46,14 +48,12 @@ class ImportedFiles:
         return tuple(self._modules)
 
     def clear_caches(self) -> None:
-        """Empty what functools.cache and lru_cache keep for functions and methods of the user's modules."""
-        for name in self._modules:
-            for value in list(vars(sys.modules.get(name, sys)).values()) if name in sys.modules else ():
-                members = list(vars(value).values()) if isinstance(value, type) and value.__module__ == name else ()
-                for each in (value, *members):
-                    cached = getattr(each, "__func__", each) if isinstance(each, (staticmethod, classmethod)) else each
-                    if isinstance(cached, functools._lru_cache_wrapper):  # noqa: SLF001  # its type has no other name
-                        cached.cache_clear()
+        """Empty what functools.cache and lru_cache keep for functions of the user's modules, wherever they are held."""
+        own = frozenset(self._modules)
+        for value in gc.get_objects():
+            # By type(): to ask a user's object what it is may run code of its own.
+            if type(value) is functools._lru_cache_wrapper and value.__module__ in own:  # noqa: SLF001
+                value.cache_clear()
 
     def look(self) -> None:
         """Take in the modules that have been imported since the last look."""

@@ -16,10 +16,10 @@ import types
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from distfd.fingerprint.members import digests_here
+from distfd.fingerprint.members import digests_here, state_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from distfd.fingerprint.reads import Member
 
@@ -107,6 +107,43 @@ class MembersBefore:
         """Whether one of them is another now."""
         now = digests_here({member: digest or "" for member, digest in self._then.items()})
         return now != self._then
+
+
+class OthersBefore:
+    """What data are in modules of the user's that nobody compares, before J is called.
+
+    J may reach them in ways that cannot be seen in its code, such as by ``importlib``.
+
+    Parameters
+    ----------
+    modules : sequence of str
+        Those that are imported here.
+    compared : collection of str
+        Those whose members are compared with the driver's.
+    """
+
+    def __init__(self, modules: Sequence[str], compared: Collection[str]) -> None:
+        self._known = frozenset(modules)
+        self._others = sorted(self._known - frozenset(compared))
+        self._then = self._now()
+
+    def changed(self, modules: Sequence[str]) -> bool:
+        """Whether one of these was imported since, or holds other data."""
+        return not self._known.issuperset(modules) or self._now() != self._then
+
+    def _now(self) -> dict[tuple[str, str], str]:
+        found = {}
+        for module in self._others:
+            for name, value in list(vars(sys.modules[module]).items()) if module in sys.modules else ():
+                if not name.startswith("__") and not isinstance(value, _NO_DATA):
+                    try:
+                        found[module, name] = state_digest(value)
+                    except Exception:  # of a value of the user's that will not be looked at
+                        found[module, name] = str(id(value))
+        return found
+
+
+_NO_DATA = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, type)
 
 
 def amend(patch: bytes) -> None:

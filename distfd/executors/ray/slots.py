@@ -99,6 +99,11 @@ class Slots:
         return len(self._actors)
 
     @property
+    def paths(self) -> list[str]:
+        """Where the workers look for modules."""
+        return self._make.paths
+
+    @property
     def busy(self) -> bool:
         """Whether any is at work."""
         return any(call.chunk is not None for call in self._calls.values())
@@ -369,6 +374,8 @@ class Slots:
     def _answer(self, call: Call, found: Refusal | Stale | Differing) -> None:
         """A worker says that J is not there what it is here."""
         if isinstance(found, Refusal):
+            if call.by is None:
+                return  # another J has been sent since
             raise InputError(found.text)
         if isinstance(found, Stale):
             self.kill(call.slot)

@@ -71,11 +71,13 @@ class ParkedWorkers:
 
     def end(self) -> None:
         """End them; they are parked no longer."""
-        if not forked() and not self.nodes.lost and self.connected:
+        try:
             with contextlib.suppress(Exception):  # whoever uses the cluster next finds out what is the matter with it
-                self.slots.end()
-                self.places.free()
-        self.forget()
+                if not forked() and not self.nodes.lost and self.connected:
+                    self.slots.end()
+                    self.places.free()
+        finally:
+            self.forget()
 
     def forget(self) -> None:
         """Look after them no more, without a word to them."""
@@ -110,12 +112,14 @@ class WarmWorkers:
         if self._ending:
             parked.forget()  # a thread is at work while the interpreter ends
             return
+        with contextlib.suppress(Exception):
+            import ray.autoscaler.v2.sdk  # noqa: F401  # here, and not while somebody may leave Ray
         with self._changed:
             if not self._registered:
-                self._registered = True
+                self._registered, self._pid = True, os.getpid()
                 atexit.register(self._at_exit)
             self._parked.append(parked)
-            if self._thread is None:
+            if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name="distfd ends idle workers", daemon=True)
                 self._thread.start()
             self._changed.notify()
@@ -177,15 +181,16 @@ class WarmWorkers:
             if not parked:
                 continue
             over = [each for each in parked if each.until <= now]
-            with contextlib.suppress(Exception):
+            # Whatever goes wrong with some, this thread goes on: nobody else ends the others.
+            with contextlib.suppress(Exception), self._registry.opening:  # under which distfd leaves Ray
                 if len(over) < len(parked) and parked[0].connected and _others_wait():
                     over = parked
-            self._check(parked)
+            with contextlib.suppress(Exception):
+                self._check(parked)
             gone = [each for each in parked if each not in over and (each.nodes.lost or not len(each.slots))]
-            if over or gone:
-                with self._registry.opening:
-                    for each in [*over, *gone]:
-                        self.close(each)
+            for each in [*over, *gone]:
+                with contextlib.suppress(Exception), self._registry.opening:
+                    self.close(each)
 
     def _check(self, parked: list[ParkedWorkers]) -> None:
         """End the workers of these that are unfit for another J."""

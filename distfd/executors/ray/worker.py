@@ -19,7 +19,15 @@ from distfd.core.errors import InputError
 from distfd.core.points import Points
 from distfd.executors.ray.function_calls import RemoteFunction, packed_calls, unpacked_returns
 from distfd.executors.ray.imported_files import ImportedFiles
-from distfd.executors.ray.module_state import Amendment, Differing, MembersBefore, amend, differing, import_modules
+from distfd.executors.ray.module_state import (
+    Amendment,
+    Differing,
+    MembersBefore,
+    OthersBefore,
+    amend,
+    differing,
+    import_modules,
+)
 from distfd.executors.ray.pickling import forget_classes, pickled_bytes
 from distfd.executors.ray.placement_groups import publish_hosts
 from distfd.workers.exception_transport import with_exceptions, with_packed_exceptions
@@ -151,6 +159,8 @@ class RayWorker:
         # What the driver can import, the worker can, where the files are there too; in the driver's order, or a name
         # could mean another module here than there.
         sys.path[:] = [*paths, *(path for path in sys.path if path not in paths)]
+        self._path = list(sys.path)
+        self._others: OthersBefore | None = None
         self._worker = Worker(replace(objective, places=self._places), slot, own_process=True)
         self._files.note_helpers()
 
@@ -171,29 +181,35 @@ class RayWorker:
         -------
         tuple of str or None
             The user's modules that have been imported here; None where J has left something that runs, or something
-            in one of them that it reads.
+            in one of them, or has imported one while it ran: nobody knows what that was before.
         """
         self._worker.close()
         self._taught, self._function = PickledObjective(b""), None
-        self._worker = Worker(self._taught, self._slot, own_process=True)
+        self._worker = Worker(self._taught, self._slot, own_process=True, evaluations=self._worker.evaluations)
         forget_classes()
+        sys.path[:] = self._path
         self._files.look()
         self._files.clear_caches()
+        others = self._others
         used = self._files.left_behind or any(members.changed for members in self._members)
+        used = used or (others is not None and others.changed(self._files.modules))
         self._members.clear()
+        self._others = None
         return None if used else self._files.modules
 
     def adopt(
         self, objective: PickledObjective, luggage: ShippedCode | None = None
     ) -> Here | Differing | Refusal | Stale:
         """Go on with another J."""
+        sys.path[:] = self._path
         if self._files.edited() or self._files.left_behind:
             return Stale()
         if luggage is not None:
             _, self._places = luggage.unpacked([])
         self._members.clear()
         self._worker.close()
-        self._worker = Worker(replace(objective, places=self._places), self._slot, own_process=True)
+        there, made = replace(objective, places=self._places), self._worker.evaluations
+        self._worker = Worker(there, self._slot, own_process=True, evaluations=made)
         self._taught = objective
         return self._made_ready()
 
@@ -218,6 +234,8 @@ class RayWorker:
         if isinstance(self._taught, PickledObjective):
             self._worker.prepare()
             self.run(packed_chunk(_NO_POINTS, with_x=True))  # whatever is imported at the first is so now
+            self._files.look()
+            self._others = OthersBefore(self._files.modules, {member.module for member in self._taught.members})
         return answer
 
     def _agreed(self, *, amended: bool = False) -> Here | Differing | Refusal:

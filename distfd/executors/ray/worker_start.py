@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     from distfd.workers.messages import CallChunk
 
 
+def driver_paths() -> list[str]:
+    """Where this process looks for modules now, whatever directory it goes to later."""
+    return [str(Path(path).resolve()) for path in sys.path]
+
+
 class WorkerStarter:
     """Starts the worker of a slot; the objective is in the cluster then.
 
@@ -79,13 +84,14 @@ class WorkerStarter:
         self._shared: Any = None
         self._code = packed_code(objective, near=private)
         self._luggage = _sent(self._code)
-        self._paths = [str(Path(path).resolve()) for path in sys.path]
+        self.paths = driver_paths()
+        """Where workers look for modules, first to last."""
         self._take(objective)
 
     def __call__(self, slot: int) -> Any:
         """Start the worker of a slot."""
         made = self._actor.options(**self._options, scheduling_strategy=self._places.strategy(slot))
-        return made.remote(self._shared, slot, self._threads, self._paths, nodes=self._nodes, luggage=self._luggage)
+        return made.remote(self._shared, slot, self._threads, self.paths, nodes=self._nodes, luggage=self._luggage)
 
     def renew(self, objective: Objective) -> bool | None:
         """Take another objective, or the same one once more.
