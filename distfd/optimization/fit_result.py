@@ -77,7 +77,7 @@ class FitResult(OptimizeResult):  # type: ignore[misc]  # SciPy has no types
             return _ACCURACY.get(derivative.scheme, _ONE_SIDED)
         sizes = np.linalg.norm(_dense(self["jacobian"]), axis=0)  # as bars are: not scaled by the loss
         bars = np.linalg.norm(np.nan_to_num(error, posinf=0.0), axis=0)
-        return np.minimum(_ROUGH, np.divide(bars, sizes, out=np.zeros_like(sizes), where=sizes > 0))
+        return np.asarray(np.minimum(_ROUGH, np.divide(bars, sizes, out=np.zeros_like(sizes), where=sizes > 0)))
 
     @property
     def covariance(self) -> Vector:
