@@ -20,7 +20,17 @@ if TYPE_CHECKING:
 
 
 class NoAnswerError(Exception):
-    """The helper was ended, as it took longer than it may, or has ended itself."""
+    """The helper was ended, as it took longer than it may, or has ended itself.
+
+    Parameters
+    ----------
+    failed : bool
+        Whether it ended by an error of its own, such as a module that it could not import.
+    """
+
+    def __init__(self, *, failed: bool = False) -> None:
+        super().__init__()
+        self.failed = failed
 
 
 class HelperProcess:
@@ -106,6 +116,8 @@ def _exchange(process: subprocess.Popen[bytes], request: bytes, end: float) -> b
         if ready[0]:
             more = os.read(gets.fileno(), 2**16)
             if not more:
-                raise NoAnswerError
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(5.0)
+                raise NoAnswerError(failed=(process.returncode or 0) > 0)
             answer += more
     return bytes(answer)

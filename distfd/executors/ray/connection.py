@@ -301,7 +301,7 @@ def _limits() -> str:
             found.append(f"{what} is {most // 1024 if limit == resource.RLIMIT_AS else most}")
     if not found:
         return ""
-    return f" ({' and '.join(found)}: Ray takes some 30 GB of address space and 200 threads, and 15 threads a worker)"
+    return f" ({' and '.join(found)}: Ray's servers may need more address space or threads than that)"
 
 
 def _logs(temporary: str | None) -> Path:

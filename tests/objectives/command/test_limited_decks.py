@@ -150,3 +150,20 @@ def test_a_program_with_such_a_deck_has_a_derivative_and_one_without_end_an_erro
     monkeypatch.setattr(limited_decks, "SECONDS", 0.5)
     with pytest.raises(InputError, match="takes more than"):
         objective(TWICE).check([2.0, 1.0])
+
+
+@pytest.mark.parametrize("how", [["-"], ["-c", FORKS]])
+def test_it_is_found_whatever_the_path_is(how: list[str]) -> None:
+    """With the current directory as "" on the path, and without PYTHONPATH."""
+    code = FORKS if how == ["-"] else None
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore", *how],
+        env=env,
+        cwd=ROOT,
+        input=code,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.stdout == "2.01 0\n", run.stderr
