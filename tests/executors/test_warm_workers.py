@@ -131,6 +131,8 @@ def test_the_environment_and_directory_of_each_call(tmp_path: Path, monkeypatch:
     def reads(x: Any) -> float:
         return float(os.environ.get("WARM_FACTOR", "1")) * (len(str(Path.cwd())) + 0.0) * float(x.sum())
 
+    # "" on the path would be another place in each directory, and its modules perhaps others.
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if Path(path).is_absolute()])
     executor, seen = one(), set()
     for factor, folder in (("2", tmp_path), ("5", tmp_path.parent), (None, tmp_path)):
         monkeypatch.chdir(folder)
