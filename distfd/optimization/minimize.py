@@ -28,7 +28,7 @@ from distfd.optimization.model_fit_options import chosen_for_model, typical_size
 from distfd.optimization.model_fit_run import ModelFit
 from distfd.optimization.optimization_run import STOPPED, OptimizationRun, open_journal
 from distfd.optimization.robust_loss import Loss
-from distfd.optimization.scipy_methods import MODEL, OWN, Fitter, Minimizer, find_method
+from distfd.optimization.scipy_methods import METHODS, MODEL, OWN, Fitter, Minimizer, binds, find_method, takes_out
 from distfd.optimization.seen_point import FEASIBLE
 from distfd.optimization.speculation import Speculation
 from distfd.optimization.weighting import make_weighting
@@ -146,7 +146,8 @@ def minimize(
             as_bounds(bounds, len(start), start)  # refused before anything is evaluated
         _check_slots(slots)
         outputs, given = split(constraints)
-        name = find_method(method, bounded=bounds is not None, constrained=bool(outputs or given))
+        limits_given = as_bounds(bounds, len(start))
+        name = find_method(method, bounded=binds(*limits_given), constrained=bool(outputs or given))
         record = _record(limits, callback)
         tolerance = record.limits.tolerance
         check_options(name, options or {}, len(start), tolerance)
@@ -181,9 +182,10 @@ def minimize(
             name,
             problem,
             course,
-            bounds=_kept(bounds, len(start)),
+            bounds=_kept(bounds, len(start)) if METHODS[name].bounds else None,
             options=options or {},
             tolerance=tolerance,
+            free=takes_out(name, *limited),
         )
         if name == "trust-constr":
             run = with_restarts(run, record, session, limited, least=1.0, constrained=bool(outputs or given))
@@ -288,12 +290,12 @@ def least_squares(
         apart = {"loss": loss, "f_scale": f_scale, "x_scale": x_scale}
         check_fit_options(method, len(start), options=options or {}, tolerance=tolerance, **apart)
         start, limits_of_x = _start(session, start, as_bounds(limited, len(start)))
-        if method == "lm" and np.isfinite(limits_of_x).any():
+        fixed = limits_of_x[0] == limits_of_x[1]
+        if method == "lm" and np.isfinite(limits_of_x)[:, ~fixed].any():
             raise InputError("method: lm takes no bounds, and there are some; use trf or dogbox")
         given = {**tolerances(tolerance), **(options or {}), **apart}
         how = {"method": method, "options": given, **_told_of_weighting(sigma, prior)}
         names = session.setting(start).options.names or [f"x{k}" for k in range(len(start))]
-        fixed = limits_of_x[0] == limits_of_x[1]
         weighting = make_weighting(sigma, prior, names, fixed)
         absolute = sigma is not None if absolute_sigma is None else absolute_sigma
         finish = squares.Finish(record, Loss(loss, f_scale), limits_of_x, absolute, len(weighting.at), weighting.sigma)
@@ -316,12 +318,10 @@ def least_squares(
                 _assessment(fit, limits_of_x, given).apply(result, record, session)
             result.noise = fit.noise or result.get("noise")
             return finish(result, fit.kept)
-        if fixed.any():
-            raise InputError(
-                f"bounds: coordinate {int(np.flatnonzero(fixed)[0])} is fixed by them, and {method} takes no fixed "
-                "variable; leave it out of x0, and have the residuals put it in"
-            )
-        run = squares.fit_by_scipy(problem, method=method, bounds=_open_ended(limited, len(start)), options=given)
+        problem.n_fixed = int(fixed.sum())
+        run = squares.fit_by_scipy(
+            problem, method=method, bounds=_open_ended(limited, len(start)), options=given, free=~fixed
+        )
         if method != "lm":
             run = with_restarts(run, record, session, limits_of_x, least=0.0)
         result = course.run(start, run)
