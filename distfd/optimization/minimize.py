@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping
 
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
     from scipy.optimize import OptimizeResult
 
     from distfd.evaluation.keywords import BoundsLike, SessionOptions
@@ -102,7 +102,7 @@ def minimize(
     options : mapping
         SciPy's, for that method.
     callback : callable
-        Given x after each iteration, or ``intermediate_result`` with x and fun, if that is its parameter's name;
+        Given each x that the method has accepted, or ``intermediate_result`` with x and fun, if that is its parameter's name;
         StopIteration ends the run.
     limits : Limits
     constraints : Outputs, or SciPy's, or a list of both
@@ -125,7 +125,8 @@ def minimize(
     scipy.optimize.OptimizeResult
         x, fun and jac are those of the best point (feasible, if any is) of those whose gradient is known, or, where a
         method has converged under constraints, of its own end;
-        ``derivative`` is its DerivativeResult, ``first`` that of x0; ``outputs`` the constraints' values there and
+        ``derivative`` is its DerivativeResult, ``first`` that of x0 (or of where an earlier session went on after a
+        replay that diverged; ``value0`` is J at x0 in any case); ``outputs`` the constraints' values there and
         ``violation`` how far the worst is from its limit; ``n_evaluations`` and ``n_reused`` count points, gradients
         included, ``history`` has a row (iteration, value, gradient_norm, n_evaluations) for x0 and each iterate,
         ``n_rejected`` counts trials without a gradient, ``n_failed_trials`` those at which J failed. Ctrl-C ends it
@@ -210,6 +211,7 @@ def least_squares(
     sigma: ArrayLike | None = None,
     absolute_sigma: bool | None = None,
     prior: Mapping[str, Any] | None = None,
+    measured: ArrayLike | None = None,
     options: Mapping[str, Any] | None = None,
     callback: Callable[..., Any] | None = None,
     limits: Limits | None = None,
@@ -244,6 +246,8 @@ def least_squares(
         What is known of parameters beforehand, {name: {"value": v, "sigma": s}} or {name: (v, s)}; coordinates without
         names are x0, x1, ... Each is one residual more, (x_k - v) / s, at the end of fun, and jac has its row: PEST's
         prior information, or Tikhonov's regularisation. Give residuals in units of their standard deviations, or sigma.
+    measured : (m,) array, optional
+        The data that the residuals are of, for R^2 in the printed table; the fit does not depend on them.
     options : mapping
         Further arguments of SciPy's function: ftol, xtol, gtol, max_nfev, tr_solver, tr_options. For "model" ftol,
         xtol, gtol, and ``noise``, the standard deviation of the noise in a residual where it is known.
@@ -298,7 +302,9 @@ def least_squares(
         names = session.setting(start).options.names or [f"x{k}" for k in range(len(start))]
         weighting = make_weighting(sigma, prior, names, fixed)
         absolute = sigma is not None if absolute_sigma is None else absolute_sigma
-        finish = squares.Finish(record, Loss(loss, f_scale), limits_of_x, absolute, len(weighting.at), weighting.sigma)
+        finish = squares.Finish(
+            record, Loss(loss, f_scale), limits_of_x, absolute, len(weighting.at), weighting.sigma, _data(measured)
+        )
         course = OptimizationRun(session, record, open_journal(journal, session, start, how), callback, slots)
         weigh = finish.loss
         problem = squares.Squares(
@@ -375,6 +381,19 @@ def _told_of_weighting(sigma: Any, prior: Any) -> dict[str, Any]:
     """For the journal, where there is any."""
     given = {"sigma": sigma, "prior": prior}
     return {name: value for name, value in given.items() if value is not None}
+
+
+def _data(measured: ArrayLike | None) -> NDArray[np.float64] | None:
+    """The data of a fit, (m,)."""
+    if measured is None:
+        return None
+    try:
+        data = np.asarray(measured, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"measured: must be real numbers (was {measured!r})") from None
+    if data.ndim != 1:
+        raise InputError(f"measured: must be one-dimensional, as the residuals are (had shape {data.shape})")
+    return data
 
 
 def _check_slots(slots: Any) -> None:

@@ -201,6 +201,8 @@ class Finish:
         How many of them, the last ones, are what was known beforehand.
     sigma : float, (m,) ndarray or None
         What J's outputs were divided by.
+    measured : (m,) ndarray or None
+        The data that the residuals are of.
     """
 
     record: Record
@@ -209,6 +211,7 @@ class Finish:
     absolute: bool = False
     n_prior: int = 0
     sigma: float | Vector | None = None
+    measured: Vector | None = None
 
     def __call__(self, result: Any, kept: NDArray[np.bool_] | None = None) -> Any:
         """The whole result; ``kept`` says which of J's outputs are residuals."""
@@ -234,6 +237,8 @@ class Finish:
             result.active_mask = held_by_bounds(best.x, result.grad, curvature, *self.limits, sizes)
         result.loss = loss.loss if isinstance(loss.loss, str) else "a function"
         result.absolute_sigma, result.n_prior, result.sigma = self.absolute, self.n_prior, self.sigma
+        if self.measured is not None:
+            result.measured = self.measured
         result.derivative, result.first = (_of_cost(seen, loss) for seen in (best, record.first))
         result.nit = record.iterations
         return counted(result, record)
