@@ -209,6 +209,7 @@ def test_a_missing_derivative_of_a_certain_parameter_does_not_matter() -> None:
     options: dict[str, Any] = {"executor": "serial", "on_failure": "nan"}
     found = distfd.sensitivity(fun, [1.0, 2.0, 3.0], [0.1, 0.2, 0.0], **options)
     np.testing.assert_allclose(found.sigma, np.hypot(0.1, 0.4), rtol=1e-6)
+    assert found.shares is not None
     np.testing.assert_allclose(found.shares, [[1 / 17, 16 / 17, 0.0]], rtol=1e-6)
     np.testing.assert_allclose(found.normalised, [[0.2, 0.8, np.nan]], rtol=1e-6)
     with_covariance = distfd.sensitivity(fun, [1.0, 2.0, 3.0], np.diag([0.01, 0.04, 0.0]) + 0.0, **options)
@@ -219,4 +220,5 @@ def test_a_missing_derivative_of_a_certain_parameter_does_not_matter() -> None:
     np.testing.assert_allclose(correlated.covariance, correlated.sigma[None] ** 2, rtol=1e-6)
     uncertain = distfd.sensitivity(fun, [1.0, 2.0, 3.0], [0.1, 0.2, 0.1], **options)
     assert np.isnan(uncertain.sigma).all()
+    assert uncertain.shares is not None
     assert np.isnan(uncertain.shares).all()
