@@ -102,8 +102,8 @@ def minimize(
     options : mapping
         SciPy's, for that method.
     callback : callable
-        Given each x that the method has accepted, or ``intermediate_result`` with x and fun, if that is its parameter's name;
-        StopIteration ends the run.
+        Given each x that the method has accepted, or ``intermediate_result`` with x and fun, if that is its parameter's
+        name; StopIteration ends the run.
     limits : Limits
     constraints : Outputs, or SciPy's, or a list of both
         With `distfd.Outputs` fun returns [J, c_1, ... c_m]. The functions of SciPy's constraints are called here, and
