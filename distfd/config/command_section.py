@@ -141,7 +141,7 @@ class Command(Section):
     data: dict[Name, Data] = Field(default={})
     """Measurements that value may name beside the outputs."""
     sigma: Sigma | None = None
-    """For task least_squares: standard deviations of the residuals in value, one for all, a list, or an .npy file."""
+    """For task least_squares: standard deviations of the residuals in value, a number, a list, or a file of them."""
     value: Value | None = None
     """J as an expression of outputs, data and parameters; a list makes a vector. By default the only output."""
     wait_for: WaitFor | None = None

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _PLAIN = re.compile(r"[A-Za-z_/][\w./-]*", re.ASCII)
 
-_LATER = frozenset({"keep_idle", "prior"})
+_LATER = frozenset({"keep_idle", "prior", "absolute_sigma"})
 """Keys that came when there were runs already: not written at their defaults, so that finished runs stay finished."""
 
 
@@ -54,12 +54,15 @@ def dump_yaml(config: Config) -> str:
 
 
 def npy_digests(config: Config) -> str:
-    """Comments that tell the contents of the .npy files that a configuration names: "" where it names none.
+    """Comments that tell the contents of the .npy files, and of sigma's, that a configuration names, else "".
 
     With them the text of a run whose start, bounds or standard deviations are others is another.
     """
     lines = []
-    for path in sorted(set(_npy_files(_plain(config.model_copy(update={"launch": None}))))):
+    command = config.objective.command
+    sigmas = (config.minimize.sigma, None if command is None else command.sigma)
+    texts = [given for given in sigmas if isinstance(given, str)]
+    for path in sorted({*texts, *_npy_files(_plain(config.model_copy(update={"launch": None})))}):
         with contextlib.suppress(OSError):  # which is told of where it is read
             digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
             lines.append(f"# {json.dumps(path)} has the SHA-256 {digest}\n")

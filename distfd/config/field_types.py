@@ -189,6 +189,19 @@ def _program(argv: tuple[str, ...]) -> tuple[str, ...]:
     return argv
 
 
+def _numbers(text: str, info: ValidationInfo) -> str:
+    from distfd.config.npy_vectors import TEXT_SUFFIXES, read_numbers
+
+    if not text.endswith((".npy", *TEXT_SUFFIXES)):
+        raise wrong(f"text here must be the name of a file of numbers: .npy, or text as {', '.join(TEXT_SUFFIXES)}")
+    path = beside_config(text, info)
+    try:
+        read_numbers(path)
+    except ValueError as error:
+        raise wrong(str(error)) from None
+    return path
+
+
 def _finite_npy(text: str, info: ValidationInfo) -> str:
     from distfd.config.npy_vectors import first_not_finite, read_vector
 
@@ -236,6 +249,7 @@ InputFile = Annotated[Text, AfterValidator(_plain_file)]
 BroughtFile = Annotated[Text, AfterValidator(_file_or_folder)]
 OutputFolder = Annotated[Text, AfterValidator(_short), AfterValidator(_here)]
 NpyFile = Annotated[str, AfterValidator(_npy)]
+NumbersFile = Annotated[str, AfterValidator(_numbers)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 MOST = 10**9
@@ -277,6 +291,6 @@ Limit = Annotated[
     union("must be a number, a list of numbers and nulls, or the name of an .npy file"),
 ]
 Sigma = Annotated[
-    Annotated[Positive, Tag("<number>")] | Annotated[Positives, Tag("<list>")] | Annotated[NpyFile, Tag("<text>")],
-    union("must be a number > 0, a list of them, or the name of an .npy file"),
+    Annotated[Positive, Tag("<number>")] | Annotated[Positives, Tag("<list>")] | Annotated[NumbersFile, Tag("<text>")],
+    union("must be a number > 0, a list of them, or the name of an .npy, .csv or .txt file"),
 ]

@@ -1,15 +1,22 @@
-"""Vectors in .npy files."""
+"""Vectors in .npy files, and in text."""
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from distfd.core.files import open_plain
+from distfd.core.files import open_plain, read_plain
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+TEXT_SUFFIXES = (".csv", ".txt", ".dat")
+"""Of files that hold numbers as text."""
+_MOST_TEXT = 100 * 2**20
+"""Bytes of the largest list of numbers that is read as text."""
 
 
 def read_vector(path: str) -> NDArray[np.float64]:
@@ -36,6 +43,46 @@ def read_vector(path: str) -> NDArray[np.float64]:
     if nan.size:
         raise ValueError(f"{path} holds NaN at index {nan[0]}")
     return vector
+
+
+def read_numbers(path: str) -> NDArray[np.float64]:
+    """A (d,) array of real numbers from an .npy file, or from text: one number a line, or one line of them.
+
+    Text may have a title in its first line, numbers separated by commas, semicolons or blanks, and comments after #.
+
+    Raises
+    ------
+    ValueError
+        If the file is not there, or holds anything else.
+    """
+    if path.endswith(".npy"):
+        return read_vector(path)
+    try:
+        text = read_plain(path, _MOST_TEXT, follow=True).decode()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise ValueError(f"{path} cannot be read as a list of numbers: {reason}") from None
+    lines = text.splitlines()
+    rows = [(k, re.split(r"[,;\s]+", line.partition("#")[0].strip(" \t\r,;"))) for k, line in enumerate(lines)]
+    rows = [(k, cells) for k, cells in rows if cells != [""]]
+    if len(rows) > 1 and len(rows[0][1]) == 1 and _number(rows[0][1][0]) is None:
+        rows = rows[1:]
+    if not rows:
+        raise ValueError(f"{path} holds no numbers")
+    if len(rows) > 1 and (wide := [k for k, cells in rows if len(cells) > 1]):
+        raise ValueError(f"{path} must hold one number a line, and line {wide[0] + 1} has more")
+    found = [(k, cell, _number(cell)) for k, cells in rows for cell in cells]
+    for k, cell, number in found:
+        if number is None or np.isnan(number):
+            raise ValueError(f"{path} must hold numbers, and line {k + 1} has {cell!r}")
+    return np.array([number for _, _, number in found], dtype=np.float64)
+
+
+def _number(cell: str) -> float | None:
+    try:
+        return float(cell)
+    except ValueError:
+        return None
 
 
 def first_not_finite(vector: NDArray[np.float64]) -> int | None:

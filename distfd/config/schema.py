@@ -64,7 +64,7 @@ def _weighting_mistakes(
     minimize: Minimize, objective: Objective | None, task: str, names: tuple[str, ...]
 ) -> list[tuple[KeyPath, str, Any]]:
     """Sigma and prior are of fits; a program has its sigma beside its data, and priors name parameters."""
-    given = [key for key in ("sigma", "prior") if getattr(minimize, key)]
+    given = [key for key in ("sigma", "absolute_sigma", "prior") if getattr(minimize, key) not in (None, {})]
     if task == "minimize":
         return [((key,), "is for task least_squares", None) for key in given]
     if "sigma" in given and objective is not None and objective.command is not None:
@@ -170,6 +170,13 @@ class Config(Section):
     def _one_number(cls, objective: Objective, info: ValidationInfo) -> Objective:
         if objective.fmu is not None:
             return _one_number_of_fmu(objective, info.data.get("task"))
+        if (
+            objective.command is not None
+            and objective.command.sigma is not None
+            and info.data.get("task") == "minimize"
+        ):
+            text = "is for task least_squares, whose residuals it divides; task minimize takes J as value says"
+            refuse("objective", [(("command", "sigma"), text, None)])
         value = objective.command.value if objective.command else None
         if isinstance(value, tuple) and len(value) > 1 and info.data.get("task") in ("gradient", "hessian", "minimize"):
             text = f"a list makes a vector, and task {info.data['task']} needs one number; use task jacobian"

@@ -402,6 +402,8 @@ class Minimize(Section):
     """How many evaluations a round of L-BFGS or model may hold; null: as many as there are slots."""
     sigma: Sigma | None = None
     """Of least squares: standard deviations of the residuals; those of a program stand beside its data."""
+    absolute_sigma: bool | None = None
+    """Of least squares: whether sigma is of true size; null: it is where it is given, else the residuals tell."""
     prior: dict[str, Prior] = Field(default={})
     """Of least squares: what is known of parameters, by name; each is a residual more, (parameter - value) / sigma."""
     options: dict[str, Any] = Field(default={})

@@ -228,6 +228,11 @@ def _chunks(
     return chunk
 
 
+def stored_batch(session: Session, request: Request) -> Batch:
+    """What the store has of a request's points; nothing is evaluated."""
+    return _from_store(session.store.get(request.points.keys(session.salt)))
+
+
 def _from_store(found: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]) -> Batch:
     rows, size, flat = found
     n = len(rows)

@@ -21,7 +21,7 @@ from distfd.evaluation.map_calls import map_calls
 from distfd.evaluation.method_registry import make_method
 from distfd.evaluation.options import DerivativeOptions, EvaluationOptions
 from distfd.evaluation.outcome import give_warnings, make_result, out_of_range_error, scalar
-from distfd.evaluation.run_method import iterate_method, run_method
+from distfd.evaluation.run_method import answer_from_store, iterate_method, run_method
 from distfd.evaluation.session_factory import open_session
 from distfd.evaluation.tally import Tally
 from distfd.results.events import Differentiated
@@ -413,6 +413,10 @@ class Evaluator(DerivativeMethods):
         """
         with self._turned():
             return self._run(method, task, raises=raises)
+
+    def known_answer(self, method: Method[A]) -> A | None:
+        """What the method answers, if the store has all that it asks for; nothing is evaluated, and nothing is told."""
+        return answer_from_store(self._session, method)
 
     def _run(self, method: Method[A], task: str, *, raises: bool | None = None) -> tuple[A, Tally]:
         raises = self._raises if raises is None else raises

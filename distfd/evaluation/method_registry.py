@@ -88,6 +88,10 @@ class Setting:
     rides: bool = False
 
 
+_POINT_BYTES = 420
+"""Bytes that the plan of a Hessian takes for each of its points while it is made; measured at 500 coordinates."""
+_FEW_POINTS = 1_000_000
+"""So many are never too many."""
 _REACH = 0.1
 """No default step for a J of few digits goes farther than this part of a coordinate's size."""
 _UNREPAIRED = "repair is for gradients and dense Jacobians, whose components have points of their own; use nan or raise"
@@ -257,6 +261,8 @@ def _hessian(setting: Setting, *, sparsity: Any = None) -> Method[Answer]:
     site, stencil = setting.site, setting.options.stencil
     size = typical_sizes(site.x, setting.options.scale)
     d = len(site.x)
+    if sparsity is None:
+        check_memory_for_hessian(len(site.moving), two_distances=stencil.order >= 4)
     pattern = full_pattern(site.moving, d) if sparsity is None else masked_pattern(sparsity, site.moving, d)
     given = _noise_method(setting, "Hessians")
     if stencil.imaginary:
@@ -270,6 +276,28 @@ def _hessian(setting: Setting, *, sparsity: Any = None) -> Method[Answer]:
     if stencil == RICHARDSON:
         return NoisyHessian(site, pattern, size, stencil, None, h)
     return Hessian(site, h, pattern, stencil, size)
+
+
+def check_memory_for_hessian(moving: int, *, two_distances: bool) -> None:
+    """See that the points of a whole Hessian can be held; ``two_distances`` where all pairs have points at h and 2 h.
+
+    Raises
+    ------
+    InputError
+        If they take more memory than is available.
+    """
+    points = moving * (moving + 1) * (2 if two_distances else 1) + 1
+    if points < _FEW_POINTS:
+        return
+    import psutil
+
+    needed, free = points * _POINT_BYTES, psutil.virtual_memory().available
+    if needed > free:
+        raise InputError(
+            f"a Hessian of {moving} coordinates takes {points} evaluations, and to plan them about "
+            f"{needed / 2**30:.3g} GiB of memory, of which {free / 2**30:.3g} GiB are available: give sparsity, fix "
+            "parameters, or take products with vectors (hvp), of 4 d + 1 evaluations each"
+        )
 
 
 def _noise_method(setting: Setting, what: str) -> NoiseStep | None:

@@ -14,7 +14,7 @@ from distfd.core import awake_clock
 from distfd.core.records import Status
 from distfd.differentiation.method import Request, without_optional
 from distfd.differentiation.value_precision import step_bits, wave_bits
-from distfd.evaluation.evaluate import evaluate_in_steps
+from distfd.evaluation.evaluate import evaluate_in_steps, stored_batch
 from distfd.evaluation.event_loop import WorkGivenOut
 from distfd.evaluation.outcome import failure_error
 from distfd.evaluation.tally import Tally, gather
@@ -88,6 +88,21 @@ def iterate_method(
         session.warm.begin()
     while isinstance(step := _advanced(method, waves), Request):
         waves.append((yield from _wave(session, step, task, label, tally, raises=raises)))
+    return step
+
+
+def answer_from_store(session: Session, method: Method[A]) -> A | None:
+    """The method's answer where the store has all points that it asks for, else None.
+
+    A store does not know of J's failures, and points that start from another's state have other keys: where either
+    matters there is no answer.
+    """
+    waves: list[Wave] = []
+    while isinstance(step := _advanced(method, waves), Request):
+        batch = stored_batch(session, step)
+        if len(np.setdiff1d(np.arange(len(step.points)), np.concatenate((batch.index, step.optional)))):
+            return None
+        waves.append(gather(step, [batch]))
     return step
 
 

@@ -55,6 +55,9 @@ def sensitivity(
     -------
     SensitivityResult
         ``sigma``, ``shares``, ``normalised``, each with an ``..._error``, ``covariance``; it prints as a table.
+        A derivative that is missing (on_failure="nan") makes NaN of sigma, of all shares and of the covariances of its
+        output, unless the parameter has no uncertainty: then it contributes 0, and only its own normalised
+        sensitivity is NaN.
 
     Raises
     ------

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from distfd.config.npy_vectors import read_vector
+from distfd.config.npy_vectors import read_numbers
 from distfd.core.errors import InputError, MissingSimulatorError
 from distfd.differentiation.steps import AbsoluteStep, MixedStep
 from distfd.evaluation.evaluator import Evaluator
@@ -145,7 +145,15 @@ def sigma_of(config: Config) -> Any:
     """Standard deviations of a fit's residuals: None, a number, or an array."""
     command = config.objective.command
     given = config.minimize.sigma if command is None else command.sigma
-    return read_vector(given) if isinstance(given, str) else given
+    return read_numbers(given) if isinstance(given, str) else given
+
+
+def unused_sigma(config: Config) -> str:
+    """A word on a program's sigma where the task makes nothing of it, else ""."""
+    command = config.objective.command
+    if command is None or command.sigma is None or config.task == "least_squares":
+        return ""
+    return f"objective.command.sigma is for task least_squares; task {config.task} takes the outputs as value says"
 
 
 def with_arrays(options: Mapping[str, Any]) -> dict[str, Any]:

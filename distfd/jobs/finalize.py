@@ -24,6 +24,15 @@ if TYPE_CHECKING:
 _KEPT = "what was finished is kept, run again to go on"
 
 
+_MATRICES = ("derivative", "error", "jacobian")
+_MOST_ENTRIES = 1_000_000
+"""A matrix of more is in derivative.npz alone: as text of JSON it is 35 bytes an entry, which nobody reads."""
+
+
+def _is_large(matrix: Any) -> bool:
+    return np.ndim(matrix) == 2 and np.size(matrix) > _MOST_ENTRIES
+
+
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
@@ -58,6 +67,8 @@ class RunFinalizer:
         if found["derivative"] is None:
             return self._write("done", found)
         arrays = {key: found[key] for key in ("derivative", "value", "x", "step", "error")}
+        if _is_large(found.get("jacobian")):
+            arrays["jacobian"] = found["jacobian"]
         self.directory.write_arrays(**arrays, names=np.array(self.problem.names))
         return self._write("partial" if found["missing"] else "done", found)
 
@@ -108,6 +119,8 @@ class RunFinalizer:
             "finished": _now(),
             "versions": versions(),
         }
+        large = [key for key in _MATRICES if _is_large(result.get(key))]
+        result |= {**dict.fromkeys(large), "only_in_arrays": large} if large else {}
         self.directory.write_result(result)
         return self.directory.result() or result
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,10 +17,11 @@ from distfd.differentiation.failure_ladder import HALVINGS
 from distfd.differentiation.method import Request
 from distfd.differentiation.noise_survey import EVALUATIONS
 from distfd.differentiation.second_differences import SECOND
-from distfd.differentiation.stencils import resolve_scheme
+from distfd.differentiation.stencils import RICHARDSON, resolve_scheme
 from distfd.differentiation.steps import nominal_steps
+from distfd.evaluation.method_registry import check_memory_for_hessian
 from distfd.executors.serial import SerialExecutor
-from distfd.jobs.build import make_evaluator, make_objective, movable, steps
+from distfd.jobs.build import make_evaluator, make_objective, movable, steps, unused_sigma
 from distfd.jobs.forecast import forecast, forecast_fields, simulated
 from distfd.objectives.function import PythonObjective
 from distfd.run_directory.directory import RunDirectory
@@ -85,10 +86,9 @@ def plan_job(loaded: LoadedConfig, assumed: Assumed | None = None, *, no_import:
     """
     config, problem = loaded.config, loaded.config.problem()
     objective = PythonObjective(_never) if no_import else make_objective(loaded, problem)
-    request = first_request(loaded, problem, objective)
-    optional = 0 if request is None else len(request.optional)
+    points, optional = first_wave(loaded, problem, objective)
     own = optional if config.derivative.scheme == "complex-step" else 0  # a complex step always has them
-    n = EVALUATIONS if request is None else len(request.points) - optional + own
+    n = points - optional + own
     slots, where = _slots(config) if assumed is None else (assumed.slots, "assumed")
     moving = int((~problem.fixed).sum())
     more, check = (0, "") if own or config.task == "noise" else _check(config, n, optional, slots)
@@ -108,6 +108,7 @@ def plan_job(loaded: LoadedConfig, assumed: Assumed | None = None, *, no_import:
         ("rounds", effort.rounds_text),
         ("each needs", _needs(config)),
         ("output", f"{config.output}{holds}" if config.output else "none given; run asks for one"),
+        *([("note", note)] if (note := unused_sigma(config)) else []),
     ]
     fields = {
         "config": str(loaded.path),
@@ -134,6 +135,39 @@ def plan_job(loaded: LoadedConfig, assumed: Assumed | None = None, *, no_import:
         rows += forecast(n + more, len(problem.names), assumed, found)
         fields["simulation"] = forecast_fields(n + more, assumed, found)
     return JobPlan(tuple(rows), fields)
+
+
+def first_wave(loaded: LoadedConfig, problem: Problem, objective: Objective) -> tuple[int, int]:
+    """How many points the first wave of a job has, and how many of these it can do without.
+
+    Of a large Hessian they are counted: their number is a quadratic function of the number of coordinates that move.
+
+    Raises
+    ------
+    InputError
+        If a step cannot be held, or the points of a Hessian take more memory than there is.
+    """
+    moving = np.flatnonzero(~problem.fixed)
+    if loaded.config.task != "hessian" or len(moving) <= max(_SAMPLES):
+        request = first_request(loaded, problem, objective)
+        return (EVALUATIONS, 0) if request is None else (len(request.points), len(request.optional))
+    check_memory_for_hessian(len(moving), two_distances=resolve_scheme(loaded.config.derivative.scheme).order >= 4)
+    found = []
+    for n in _SAMPLES:
+        fixed = problem.fixed.copy()
+        fixed[moving[n:]] = True
+        request = first_request(loaded, replace(problem, fixed=fixed), objective)
+        assert request is not None, "a Hessian begins with a request"
+        found.append((len(request.points) - len(request.optional), len(request.optional)))
+    own, optional = np.array(found).T
+    k = len(moving) - _SAMPLES[0]  # Newton's formula, as the samples are one apart
+    first, second = own[1] - own[0], own[2] - 2 * own[1] + own[0]
+    whole = int(own[0]) + k * int(first) + k * (k - 1) // 2 * int(second)
+    return whole + int(optional[-1]), int(optional[-1])
+
+
+_SAMPLES = (60, 61, 62)
+"""Numbers of coordinates for which the points of a Hessian are made in order to be counted."""
 
 
 def first_request(loaded: LoadedConfig, problem: Problem, objective: Objective) -> Request | None:
@@ -351,12 +385,14 @@ def _scheme(config: Config, n: int, moving: int) -> str:
         return f"forward, and central where the error is above {config.derivative.accuracy:g} of the component"
     if config.derivative.step == "auto":
         return "central, of second or fourth order, with steps from the noise"
-    return f"{config.derivative.scheme}: {_per_coordinate(n, moving)}"
+    noise = EVALUATIONS - 1 if resolve_scheme(config.derivative.scheme) == RICHARDSON else 0
+    return f"{config.derivative.scheme}: {_per_coordinate(n - noise, moving, noise)}"
 
 
-def _per_coordinate(n: int, moving: int) -> str:
+def _per_coordinate(n: int, moving: int, noise: int = 0) -> str:
     each = (n - 1) // moving if moving else 0
-    return f"{each} evaluation{'s' if each != 1 else ''} a parameter, and the baseline"
+    more = f", {noise} for the noise" if noise else ""
+    return f"{each} evaluation{'s' if each != 1 else ''} a parameter{more}, and the baseline"
 
 
 def _slots(config: Config) -> tuple[int | None, str]:

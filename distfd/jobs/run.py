@@ -18,6 +18,7 @@ from distfd.jobs.build import (
     make_objective,
     movable,
     sigma_of,
+    unused_sigma,
     with_arrays,
 )
 from distfd.jobs.finalize import RunFinalizer
@@ -95,6 +96,8 @@ class Job:
         directory = self.directory
         objective = make_objective(self.loaded, self.problem, directory.work)
         check_solver(self.loaded, self.problem)
+        if note := unused_sigma(self.loaded.config):
+            self.say(note)
         names, fingerprint = self.problem.names, objective.fingerprint()
         if fresh or directory.is_worthless(fingerprint, names):
             self._put_aside()
@@ -189,6 +192,7 @@ class Job:
                 problem.x0,
                 bounds=limited,
                 sigma=sigma_of(config),
+                absolute_sigma=wanted.absolute_sigma,
                 prior={name: (each.value, each.sigma) for name, each in wanted.prior.items()} or None,
                 **fit_arguments(wanted.options),
                 **common,

@@ -46,7 +46,9 @@ class JsonLog:
 
     def __call__(self, event: events.Event) -> None:
         """Take one event; what is in the store or in files of its own is not repeated here; what runs is soon past."""
-        if not isinstance(event, (events.BatchFinished, events.Differentiated, events.Running, events.Stopped)):
+        if not isinstance(
+            event, (events.BatchFinished, events.Differentiated, events.Improved, events.Running, events.Stopped)
+        ):
             self.write(_kind(event), **_fields(event))
 
     def write(self, kind: str, **fields: Any) -> None:

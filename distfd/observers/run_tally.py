@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class RunTally:
-    """Counts points, tries and failures as they come, and keeps the best point at which a gradient is known."""
+    """Counts points, tries and failures as they come, and keeps the best point of an optimisation."""
 
     def __init__(self) -> None:
         self.n_reused = 0
@@ -51,12 +51,6 @@ class RunTally:
             self._failed_now = event.n_failed
         elif isinstance(event, events.Iterated):
             self.iterations = event.iteration
-        elif isinstance(event, events.Differentiated):
-            self._take(event.x, event.result)
-
-    def _take(self, x: NDArray[np.float64], result: DerivativeResult) -> None:
-        if np.ndim(result.value):
-            return  # several outputs have no best
-        self.first = self.first or result
-        if self.best is None or result.value < self.best.value:
-            self.best, self.best_x = result, np.array(x)
+        elif isinstance(event, events.Improved):
+            self.first = self.first or event.result
+            self.best, self.best_x = event.result, np.array(event.x)

@@ -193,7 +193,7 @@ def curve_fit(  # noqa: PLR0917  # SciPy's signature
     if not own:
         theirs.pop("col_deriv", None)  # it is of a callable
     spread = _spread(sigma, ydata)
-    rows = len(spread) if spread.ndim == 2 else 1
+    rows = _rows(xdata, ydata, omit=nan_policy == "omit") if spread.ndim == 2 else 1
     model = _Distributed(
         f, bounds, ours, sparsity, rows, own, lm=method == "lm" or (method is None and not _bounded(bounds))
     )
@@ -215,6 +215,10 @@ def curve_fit(  # noqa: PLR0917  # SciPy's signature
         )
     finally:
         model.close()
+    if np.isnan(found[1]).any():
+        # SciPy's own differences are NaN where data are, and it then says so; ours know the model alone.
+        _say_undetermined()
+        found = (found[0], np.full_like(found[1], np.inf), *found[2:])
     if not full_output:
         return found[:2]
     found[2].update(n_evaluations=model.record.n_evaluations, n_reused=model.record.n_reused)
@@ -356,6 +360,27 @@ def _spread(sigma: Any, ydata: Any) -> NDArray[Any]:
     """
     given = np.asarray(1.0 if sigma is None else sigma)
     return np.full(np.size(ydata), given.ravel()[0]) if given.size == 1 else given
+
+
+def _rows(xdata: Any, ydata: Any, *, omit: bool) -> int:
+    """How many of ydata SciPy fits; with ``omit`` those without NaN, there and in the last dimension of xdata."""
+    measured = np.asarray(ydata)
+    if not omit or measured.dtype.kind not in "fc":
+        return int(measured.size)
+    lacks = np.isnan(measured)
+    if isinstance(xdata, (list, tuple, np.ndarray)):
+        with contextlib.suppress(TypeError, ValueError):  # of no numbers, or not one for each of ydata
+            at = np.isnan(np.asarray(xdata, dtype=np.float64))
+            lacks = lacks | at.any(axis=tuple(range(at.ndim - 1)))
+    return int((~lacks).sum())
+
+
+def _say_undetermined() -> None:
+    import warnings
+
+    from scipy.optimize import OptimizeWarning
+
+    warnings.warn("Covariance of the parameters could not be estimated", OptimizeWarning, stacklevel=4)
 
 
 def _names(f: Callable[..., Any], d: int) -> list[str] | None:

@@ -115,23 +115,27 @@ class FitResult(OptimizeResult):  # type: ignore[misc]  # SciPy has no types
         """(d, 2): by Student's t with m - d degrees of freedom."""
         return self.statistics.confidence_intervals(level)
 
-    def r_squared(self, measured: ArrayLike, sigma: ArrayLike | None = None) -> float:
+    def r_squared(self, measured: ArrayLike | None = None, sigma: ArrayLike | None = None) -> float:
         """1 - chi2 / sum of squares around the mean, of residuals (model - measured) / sigma; NaN with a robust loss.
 
         Priors are in neither sum.
 
         Parameters
         ----------
-        measured : (m,) array
-            The data that the residuals are of: those of all outputs of J, or of those that were kept.
+        measured : (m,) array, optional
+            The data that the residuals are of: those of all outputs of J, or of those that were kept; by default those
+            that were given to the fit.
         sigma : number or (m,) array, optional
             What the residuals were divided by; by default the fit's own ``sigma``, or 1.
 
         Raises
         ------
         InputError
-            If there is another number of data than of residuals.
+            If there is another number of data than of residuals, or there are none.
         """
+        measured = self.get("measured") if measured is None else measured
+        if measured is None:
+            raise InputError("measured: R^2 needs the data; give them here, or as measured to the fit")
         fun = np.asarray(self["fun"])[: len(self["fun"]) - (self.get("n_prior") or 0)]
         given = self.get("sigma") if sigma is None else sigma
         y, kept = np.asarray(measured, dtype=np.float64), self.get("kept")
@@ -163,7 +167,13 @@ class FitResult(OptimizeResult):  # type: ignore[misc]  # SciPy has no types
         m, d = self["jac"].shape
         if m * d > _MOST and hasattr(self["jac"], "toarray"):
             return str(super().__repr__())
-        return fit_text(self.statistics, self.names, self.get("active_mask"), self)
+        shown, note = dict(self), ""
+        if self.get("measured") is not None:
+            try:
+                shown["r_squared"] = self.r_squared()
+            except InputError as error:
+                note = f"\nno R2: {error}"
+        return fit_text(self.statistics, self.names, self.get("active_mask"), shown) + note
 
     __str__ = __repr__
 

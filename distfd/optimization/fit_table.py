@@ -66,11 +66,11 @@ def fit_text(
     Parameters
     ----------
     result : mapping
-        Of which success, message, nit, n_prior, n_evaluations and n_reused are shown, where they are there.
+        Of which success, message, nit, n_prior, r_squared, n_evaluations and n_reused are shown, where they are there.
     """
     ended = "converged" if result.get("success") else "not converged"
     lines = [f"least squares, {ended}: {result.get('message', '')}".rstrip(": "), ""]
-    lines += _goodness(statistics, result.get("n_prior") or 0)
+    lines += _goodness(statistics, result.get("n_prior") or 0, result.get("r_squared", np.nan))
     lines += ["", *_parameters(fit_columns(statistics, names, active))]
     notes = _notes(statistics, names)
     if result.get("n_evaluations") is not None:
@@ -93,7 +93,7 @@ def fit_notes(statistics: FitStatistics, names: Sequence[str], n_prior: int = 0)
     return [*_goodness(statistics, n_prior), *notes, *_notes(statistics, names)]
 
 
-def _goodness(statistics: FitStatistics, n_prior: int) -> list[str]:
+def _goodness(statistics: FitStatistics, n_prior: int, r_squared: float = np.nan) -> list[str]:
     m, held = len(statistics.jacobian), len(statistics.x) - len(statistics.free)
     fitted = f"{len(statistics.x)} parameters" + (f", {held} of them at a bound" if held else "")
     chi = "chi2" if statistics.linear else "2 cost"
@@ -102,6 +102,8 @@ def _goodness(statistics: FitStatistics, n_prior: int) -> list[str]:
         good.append(f"reduced {chi} {statistics.reduced_chi_square:.6g}")
     if np.isfinite(statistics.aic):
         good.append(f"AIC {statistics.aic:.6g}")
+    if np.isfinite(r_squared):
+        good.append(f"R2 {r_squared:.6g}")
     sigma = "known standard deviations" if statistics.absolute_sigma else "standard deviation estimated from them"
     residuals = f"{m} residuals" + (f", {n_prior} of them prior values of parameters" if n_prior else "")
     return [f"{residuals} ({sigma}), {fitted}, {statistics.degrees_of_freedom} degrees of freedom", ", ".join(good)]

@@ -14,6 +14,8 @@ from distfd.optimization.seen_point import FEASIBLE, Seen
 from distfd.optimization.slope_evidence import SlopeEvidence
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from distfd.evaluation.tally import Tally
@@ -97,6 +99,10 @@ class Record:
     history: History = field(default_factory=History)
     latest: Seen | None = None
     evidence: SlopeEvidence = field(default_factory=SlopeEvidence)
+    value0: float | None = None
+    """J at x0, where the run begins elsewhere as an earlier replay had diverged."""
+    improved: Callable[[Seen], None] | None = None
+    """Told of each point that is the best one so far."""
     _unknown: bytes = b""
     totals: dict[str, float] = field(
         default_factory=lambda: {"n_failed": 0, "n_retried": 0, "wall_seconds": 0.0, "ideal_seconds": 0.0}
@@ -128,11 +134,17 @@ class Record:
             self.first = seen
             self._write_down(seen.x, seen.value)
         if seen.better_than(self.best) or seen.replaces(self.best):
-            self.best = seen
+            self.take_for_best(seen)
         target = self.limits.target
         if target is not None and seen.violation <= FEASIBLE and seen.value <= target:
             raise Stop(f"J reached the target of {target:g}", reached=True)
         self.check()
+
+    def take_for_best(self, seen: Seen) -> None:
+        """Hold this point for the best one from now on."""
+        self.best = seen
+        if self.improved is not None:
+            self.improved(seen)
 
     def valued(self, x: NDArray[np.float64], value: float) -> None:
         """The method asked for J at x, and it has a value."""

@@ -14,6 +14,7 @@ import numpy as np
 
 from distfd.core.errors import StoreError
 from distfd.core.files import open_ours, open_to_add, parse_json
+from distfd.optimization.seen_point import rank_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,13 +32,16 @@ class Diverged(Exception):  # noqa: N818  # the run goes on from elsewhere
     iteration : int
         The first that differs.
     x : (d,) ndarray
-        The best of the recorded iterates.
+        The best of the recorded iterates: a feasible one, if any is.
+    rank : (float, float)
+        Its violation of constraints, 0 where it is feasible, and its value: by these points are ordered.
     """
 
-    def __init__(self, iteration: int, x: Vector) -> None:
+    def __init__(self, iteration: int, x: Vector, rank: tuple[float, float] = (0.0, np.inf)) -> None:
         super().__init__(f"iterate {iteration} differs from the one that is recorded")
         self.iteration = iteration
         self.x = x
+        self.rank = rank
 
 
 class Journal:
@@ -60,7 +64,10 @@ class Journal:
         self._path = path
         self._about = about
         self._start: Vector | None = None
+        self.value0: float | None = None
+        """J at x0, where the start is another point, from which a run whose replay had diverged went on."""
         self._iterates: list[tuple[Vector, float]] = []
+        self._violations: list[float] = []
         self._decisions: dict[str, int] = {}
         self._done = 0
         if path is not None:
@@ -84,13 +91,15 @@ class Journal:
         assert self._start is not None, "just set"
         return self._start.copy()
 
-    def restart(self, x0: Vector) -> None:
-        """Begin at x0, and forget what was before."""
+    def restart(self, x0: Vector, value0: float | None = None) -> None:
+        """Begin at x0, and forget what was before; ``value0`` is J where the first run began, if elsewhere."""
         self._start, self._iterates, self._decisions, self._done = np.array(x0, dtype=np.float64), [], {}, 0
-        self._write({"about": self._about, "start": self._start.tolist()})
+        self._violations, self.value0 = [], value0
+        elsewhere = {} if value0 is None else {"value0": _number(value0)}
+        self._write({"about": self._about, "start": self._start.tolist(), **elsewhere})
 
-    def iterate(self, x: Vector, value: float) -> None:
-        """The method has come to x.
+    def iterate(self, x: Vector, value: float, violation: float = 0.0) -> None:
+        """The method has come to x, where constraints are violated by so much.
 
         Raises
         ------
@@ -100,11 +109,16 @@ class Journal:
         k = self._done
         if k < len(self._iterates):
             if self._iterates[k][0].tobytes() != np.asarray(x, dtype=np.float64).tobytes():
-                best, _ = min(self._iterates, key=lambda each: each[1])
-                raise Diverged(k + 1, best)
+                ranks = [
+                    rank_of(each, beyond) for (_, each), beyond in zip(self._iterates, self._violations, strict=True)
+                ]
+                best = min(range(len(ranks)), key=ranks.__getitem__)
+                raise Diverged(k + 1, self._iterates[best][0], ranks[best])
         else:
             self._iterates.append((np.array(x, dtype=np.float64), float(value)))
-            self._write({"iterate": k + 1, "value": _number(value), "x": self._iterates[k][0].tolist()})
+            self._violations.append(float(violation))
+            beyond = {"violation": _number(violation)} if violation else {}
+            self._write({"iterate": k + 1, "value": _number(value), **beyond, "x": self._iterates[k][0].tolist()})
         self._done += 1
 
     def decide(self, key: str, value: int) -> int:
@@ -137,15 +151,21 @@ class Journal:
     def _take(self, entry: dict[str, Any]) -> None:
         if "start" in entry:
             self._start = np.array(entry["start"], dtype=np.float64) if entry["about"] == self._about else None
-            self._iterates, self._decisions = [], {}
+            self._iterates, self._decisions, self._violations = [], {}, []
+            self.value0 = None if entry.get("value0") is None else float(entry["value0"])
         elif self._start is None:
             return  # of another optimisation
         elif "iterate" in entry:
             value = np.nan if entry["value"] is None else entry["value"]
+            violation = entry.get("violation", 0.0)
             x = np.array(entry["x"], dtype=np.float64)
             if x.shape != self._start.shape:
                 raise ValueError(f"an iterate of the shape {x.shape}")
+            before = self._iterates[-1][0] if self._iterates else self._start
+            if before.tobytes() == x.tobytes():
+                return  # earlier versions wrote rejected steps down too, as the point where the method stayed
             self._iterates.append((x, float(value)))
+            self._violations.append(np.inf if violation is None else float(violation))
         else:
             self._decisions[entry["decide"]] = int(entry["value"])
 

@@ -23,7 +23,8 @@ class LbfgsOptions:
         As for SciPy's L-BFGS-B.
     maxiter : int
     maxcor : int
-        Pairs of steps and changes of the gradient that are kept: 2 d numbers each, and several come of one round.
+        Pairs of steps and changes of the gradient in each of two models, and four times as many and eight to choose
+        from: up to (12 maxcor + 16) d numbers.
     noise : float, optional
         The standard deviation of the noise in J, where it is known; then, and with step="auto", the method is the one
         for noisy J.

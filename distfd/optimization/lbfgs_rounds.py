@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from distfd.core.errors import ClusterLostError, TimeUpError
 from distfd.core.points import dense_points
 from distfd.differentiation.batched_methods import BatchedMethods
 from distfd.differentiation.method import Answer, Request, Value
 from distfd.evaluation.outcome import give_warnings
-from distfd.evaluation.tally import gather
+from distfd.evaluation.tally import Tally, gather
 from distfd.optimization.lbfgs import Found
+from distfd.optimization.limits import Stop
 from distfd.optimization.seen_point import Seen
 
 if TYPE_CHECKING:
@@ -112,7 +115,11 @@ class Rounds:
         together = BatchedMethods(
             [Value(dense_points([x]), vector=False) if plan is None else plan for x, plan in points]
         )
-        _, tally = evaluator.solve(together, "trials", raises=False)
+        try:
+            _, tally = evaluator.solve(together, "trials", raises=False)
+        except (KeyboardInterrupt, TimeUpError, ClusterLostError):
+            self._see_what_is_known(points, gradients)
+            raise
         waves = [gather(request, batches) for request, batches in tally.waves]
         answers = together.answers(waves)
         record.count(tally)
@@ -129,14 +136,45 @@ class Rounds:
                 found.append(gradients.found(x, answer))
         for each in found:
             record.tried(failed=not np.isfinite(each.value))
-        # The best first: a target that is reached ends it at once.
-        for k in sorted(range(len(found)), key=lambda k: found[k].value):
+        self._see(found, answers, tally, gradients)
+        return found, together.waves(waves)
+
+    def _see(
+        self, found: Sequence[Found], answers: Sequence[Answer | None], tally: Tally, gradients: Gradients
+    ) -> None:
+        """Have the record see all points of a round, the best one first, and only then stop where that is enough.
+
+        Raises
+        ------
+        Stop
+            If a limit is reached.
+        """
+        evaluator, record = self._course.evaluator, self._course.record
+        stop: Stop | None = None
+        # Points without a value come last: no order holds between NaN and numbers.
+        for k in sorted(range(len(found)), key=lambda k: np.nan_to_num(found[k].value, nan=np.inf, posinf=np.inf)):
             answer = answers[k]
             record.valued(found[k].x, found[k].value)
             if answer is not None and found[k].gradient is not None:
                 result = evaluator.result(found[k].x, answer, tally)
                 if gradients.scheme is not None:
                     result = replace(result, scheme=gradients.scheme)
-                record.see(Seen(found[k].x, found[k].value, result, result.derivative))
+                try:
+                    record.see(Seen(found[k].x, found[k].value, result, result.derivative))
+                except Stop as reached:
+                    stop = stop or reached
+        if stop is not None:
+            raise stop
         record.check()
-        return found, together.waves(waves)
+
+    def _see_what_is_known(self, points: Sequence[tuple[Floats, Method[Answer] | None]], gradients: Gradients) -> None:
+        """The round was cut off: have the record see the points whose gradient was complete before that."""
+        evaluator = self._course.evaluator
+        found, answers = [], []
+        for x, plan in points:
+            answer = None if plan is None else evaluator.known_answer(plan)
+            if answer is not None and np.isfinite(answer.value).all():
+                found.append(gradients.found(x, answer))
+                answers.append(answer)
+        with contextlib.suppress(Stop):
+            self._see(found, answers, Tally(), gradients)

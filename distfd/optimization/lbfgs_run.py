@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from distfd.core.errors import EvaluationError
 from distfd.differentiation.steps import NoiseStep
 from distfd.optimization.lbfgs import Found, Search, Tolerances
 from distfd.optimization.lbfgs_rounds import Rounds
@@ -88,6 +89,13 @@ class _Run:
         if search.gradient is None:
             # The error says what failed; where J has thought better of it, this is as good.
             result = self._course.evaluator.differentiate(search.x)
+            if len(result.missing) or not np.isfinite(result.derivative).all():
+                lacks = np.flatnonzero(~np.isfinite(result.derivative))
+                raise EvaluationError(
+                    f"the gradient at x0 has no value at {len(lacks)} coordinates, the first of them number "
+                    f"{lacks[0]}, and an optimiser needs all; correct J, its bounds or its step, or use "
+                    "on_failure: repair"
+                )
             search.tell([Found(search.x, float(result.value), result.derivative, result.error)])
 
     def _round(self) -> bool:

@@ -28,7 +28,7 @@ from distfd.optimization.model_fit_options import chosen_for_model, typical_size
 from distfd.optimization.model_fit_run import ModelFit
 from distfd.optimization.optimization_run import STOPPED, OptimizationRun, open_journal
 from distfd.optimization.robust_loss import Loss
-from distfd.optimization.scipy_methods import MODEL, OWN, Fitter, Minimizer, find_method
+from distfd.optimization.scipy_methods import METHODS, MODEL, OWN, Fitter, Minimizer, binds, find_method, takes_out
 from distfd.optimization.seen_point import FEASIBLE
 from distfd.optimization.speculation import Speculation
 from distfd.optimization.weighting import make_weighting
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping
 
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
     from scipy.optimize import OptimizeResult
 
     from distfd.evaluation.keywords import BoundsLike, SessionOptions
@@ -102,8 +102,8 @@ def minimize(
     options : mapping
         SciPy's, for that method.
     callback : callable
-        Given x after each iteration, or ``intermediate_result`` with x and fun, if that is its parameter's name;
-        StopIteration ends the run.
+        Given each x that the method has accepted, or ``intermediate_result`` with x and fun, if that is its parameter's
+        name; StopIteration ends the run.
     limits : Limits
     constraints : Outputs, or SciPy's, or a list of both
         With `distfd.Outputs` fun returns [J, c_1, ... c_m]. The functions of SciPy's constraints are called here, and
@@ -125,7 +125,8 @@ def minimize(
     scipy.optimize.OptimizeResult
         x, fun and jac are those of the best point (feasible, if any is) of those whose gradient is known, or, where a
         method has converged under constraints, of its own end;
-        ``derivative`` is its DerivativeResult, ``first`` that of x0; ``outputs`` the constraints' values there and
+        ``derivative`` is its DerivativeResult, ``first`` that of x0 (or of where an earlier session went on after a
+        replay that diverged; ``value0`` is J at x0 in any case); ``outputs`` the constraints' values there and
         ``violation`` how far the worst is from its limit; ``n_evaluations`` and ``n_reused`` count points, gradients
         included, ``history`` has a row (iteration, value, gradient_norm, n_evaluations) for x0 and each iterate,
         ``n_rejected`` counts trials without a gradient, ``n_failed_trials`` those at which J failed. Ctrl-C ends it
@@ -146,7 +147,8 @@ def minimize(
             as_bounds(bounds, len(start), start)  # refused before anything is evaluated
         _check_slots(slots)
         outputs, given = split(constraints)
-        name = find_method(method, bounded=bounds is not None, constrained=bool(outputs or given))
+        limits_given = as_bounds(bounds, len(start))
+        name = find_method(method, bounded=binds(*limits_given), constrained=bool(outputs or given))
         record = _record(limits, callback)
         tolerance = record.limits.tolerance
         check_options(name, options or {}, len(start), tolerance)
@@ -181,9 +183,10 @@ def minimize(
             name,
             problem,
             course,
-            bounds=_kept(bounds, len(start)),
+            bounds=_kept(bounds, len(start)) if METHODS[name].bounds else None,
             options=options or {},
             tolerance=tolerance,
+            free=takes_out(name, *limited),
         )
         if name == "trust-constr":
             run = with_restarts(run, record, session, limited, least=1.0, constrained=bool(outputs or given))
@@ -208,6 +211,7 @@ def least_squares(
     sigma: ArrayLike | None = None,
     absolute_sigma: bool | None = None,
     prior: Mapping[str, Any] | None = None,
+    measured: ArrayLike | None = None,
     options: Mapping[str, Any] | None = None,
     callback: Callable[..., Any] | None = None,
     limits: Limits | None = None,
@@ -242,6 +246,8 @@ def least_squares(
         What is known of parameters beforehand, {name: {"value": v, "sigma": s}} or {name: (v, s)}; coordinates without
         names are x0, x1, ... Each is one residual more, (x_k - v) / s, at the end of fun, and jac has its row: PEST's
         prior information, or Tikhonov's regularisation. Give residuals in units of their standard deviations, or sigma.
+    measured : (m,) array, optional
+        The data that the residuals are of, for R^2 in the printed table; the fit does not depend on them.
     options : mapping
         Further arguments of SciPy's function: ftol, xtol, gtol, max_nfev, tr_solver, tr_options. For "model" ftol,
         xtol, gtol, and ``noise``, the standard deviation of the noise in a residual where it is known.
@@ -288,15 +294,17 @@ def least_squares(
         apart = {"loss": loss, "f_scale": f_scale, "x_scale": x_scale}
         check_fit_options(method, len(start), options=options or {}, tolerance=tolerance, **apart)
         start, limits_of_x = _start(session, start, as_bounds(limited, len(start)))
-        if method == "lm" and np.isfinite(limits_of_x).any():
+        fixed = limits_of_x[0] == limits_of_x[1]
+        if method == "lm" and np.isfinite(limits_of_x)[:, ~fixed].any():
             raise InputError("method: lm takes no bounds, and there are some; use trf or dogbox")
         given = {**tolerances(tolerance), **(options or {}), **apart}
         how = {"method": method, "options": given, **_told_of_weighting(sigma, prior)}
         names = session.setting(start).options.names or [f"x{k}" for k in range(len(start))]
-        fixed = limits_of_x[0] == limits_of_x[1]
         weighting = make_weighting(sigma, prior, names, fixed)
         absolute = sigma is not None if absolute_sigma is None else absolute_sigma
-        finish = squares.Finish(record, Loss(loss, f_scale), limits_of_x, absolute, len(weighting.at), weighting.sigma)
+        finish = squares.Finish(
+            record, Loss(loss, f_scale), limits_of_x, absolute, len(weighting.at), weighting.sigma, _data(measured)
+        )
         course = OptimizationRun(session, record, open_journal(journal, session, start, how), callback, slots)
         weigh = finish.loss
         problem = squares.Squares(
@@ -316,12 +324,10 @@ def least_squares(
                 _assessment(fit, limits_of_x, given).apply(result, record, session)
             result.noise = fit.noise or result.get("noise")
             return finish(result, fit.kept)
-        if fixed.any():
-            raise InputError(
-                f"bounds: coordinate {int(np.flatnonzero(fixed)[0])} is fixed by them, and {method} takes no fixed "
-                "variable; leave it out of x0, and have the residuals put it in"
-            )
-        run = squares.fit_by_scipy(problem, method=method, bounds=_open_ended(limited, len(start)), options=given)
+        problem.n_fixed = int(fixed.sum())
+        run = squares.fit_by_scipy(
+            problem, method=method, bounds=_open_ended(limited, len(start)), options=given, free=~fixed
+        )
         if method != "lm":
             run = with_restarts(run, record, session, limits_of_x, least=0.0)
         result = course.run(start, run)
@@ -375,6 +381,19 @@ def _told_of_weighting(sigma: Any, prior: Any) -> dict[str, Any]:
     """For the journal, where there is any."""
     given = {"sigma": sigma, "prior": prior}
     return {name: value for name, value in given.items() if value is not None}
+
+
+def _data(measured: ArrayLike | None) -> NDArray[np.float64] | None:
+    """The data of a fit, (m,)."""
+    if measured is None:
+        return None
+    try:
+        data = np.asarray(measured, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"measured: must be real numbers (was {measured!r})") from None
+    if data.ndim != 1:
+        raise InputError(f"measured: must be one-dimensional, as the residuals are (had shape {data.shape})")
+    return data
 
 
 def _check_slots(slots: Any) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from distfd.core.errors import EvaluationError
+from distfd.core.errors import ClusterLostError, EvaluationError, TimeUpError
 from distfd.core.points import dense_points
 from distfd.differentiation.batched_methods import BatchedMethods
 from distfd.differentiation.direction_stencils import lengths
@@ -17,7 +18,8 @@ from distfd.differentiation.method import Answer, Request, Value
 from distfd.differentiation.stencils import SCHEMES
 from distfd.differentiation.steps import NoiseStep
 from distfd.evaluation.outcome import give_warnings
-from distfd.evaluation.tally import gather
+from distfd.evaluation.tally import Tally, gather
+from distfd.optimization.limits import Stop
 from distfd.optimization.model_fit import Evaluated, ModelSearch, Room, Slope, Trial
 from distfd.optimization.scipy_least_squares import left_out, outputs_named
 from distfd.optimization.seen_point import Seen
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from distfd.differentiation.method import Method
-    from distfd.evaluation.tally import Tally
     from distfd.optimization.model_fit_options import ModelOptions
     from distfd.optimization.optimization_run import OptimizationRun
     from distfd.optimization.robust_loss import Loss
@@ -234,7 +235,11 @@ class _Run:
         """Evaluate trials in one wave, or as few as their plans need."""
         record = self._course.record
         together = BatchedMethods([plan for _, plan in wanted], partial=True)
-        _, self._tally = self._evaluator.solve(together, "trials", raises=False)
+        try:
+            _, self._tally = self._evaluator.solve(together, "trials", raises=False)
+        except (KeyboardInterrupt, TimeUpError, ClusterLostError):
+            self._see_what_is_known(wanted)
+            raise
         waves = [gather(request, batches) for request, batches in self._tally.waves]
         answers = together.answers(waves)
         record.count(self._tally)
@@ -249,6 +254,13 @@ class _Run:
             if tries:
                 record.tried(failed=found[-1].residuals is None)
         return found
+
+    def _see_what_is_known(self, wanted: Sequence[tuple[Trial, Method[Answer]]]) -> None:
+        """The round was cut off: have the record see the points whose Jacobian was complete before that."""
+        self._whole, self._tally = {}, Tally()
+        there = [(trial, self._evaluator.known_answer(plan)) for trial, plan in wanted if trial.directions is not None]
+        with contextlib.suppress(Stop):
+            self._see([self._taken(trial, answer) for trial, answer in there if answer is not None])
 
     def _taken(self, trial: Trial, answer: Answer | None) -> Evaluated:
         """What an answer says of the residuals of the fit."""

@@ -14,7 +14,7 @@ from distfd.evaluation.outcome import give_warnings
 from distfd.fingerprint.fingerprint import fingerprint
 from distfd.optimization.journal import Diverged, Journal
 from distfd.optimization.limits import Stop
-from distfd.results.events import Iterated
+from distfd.results.events import Improved, Iterated
 from distfd.workers.threads import one_blas_thread
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from distfd.evaluation.evaluator import Evaluator
     from distfd.optimization.history import Record
+    from distfd.optimization.seen_point import Seen
 
     Vector = NDArray[np.float64]
     Callback = Callable[..., Any]
@@ -61,8 +62,18 @@ class OptimizationRun:
         """Evaluations by which a method plans its rounds."""
         return self.planned_slots or self.evaluator.slots
 
-    def iterated(self, x: Vector, value: float) -> Any:
+    def __post_init__(self) -> None:
+        self._here = b""
+        """The last iterate."""
+        self.record.improved = self._tell_of_best
+
+    def _tell_of_best(self, seen: Seen) -> None:
+        self.evaluator.emit(Improved(seen.x, seen.summary()))
+
+    def iterated(self, x: Vector, value: float, violation: float = 0.0) -> Any:
         """The method has come to x: written down, shown, and perhaps enough.
+
+        Where x is the last iterate again, as SciPy's trust regions say after a step that they have refused, it is none.
 
         Raises
         ------
@@ -72,7 +83,10 @@ class OptimizationRun:
             If the run that is replayed came to another x.
         """
         at = np.array(x, dtype=np.float64)
-        self.journal.iterate(at, value)
+        if at.tobytes() == self._here:
+            return None
+        self.journal.iterate(at, value, violation)
+        self._here = at.tobytes()
         self.evaluator.emit(Iterated(self.record.iterations + 1, at, value, self.record.slope(at)))
         self.evaluator.accept(at)
         try:
@@ -103,7 +117,9 @@ class OptimizationRun:
         from scipy.optimize import OptimizeResult
 
         start = self.journal.start(x0)
+        self.record.value0 = self.journal.value0
         while True:
+            self._here = np.array(start, dtype=np.float64).tobytes()
             try:
                 with self.evaluator.accepting(), one_blas_thread():
                     return method(start)
@@ -112,11 +128,15 @@ class OptimizationRun:
                     success=stop.reached, status=STOPPED, message=str(stop), nit=self.record.iterations
                 )
             except Diverged as error:
-                give_warnings(
-                    [f"{error}; the optimisation goes on from the best that is recorded, x = {_short(error.x)}"]
-                )
-                start = error.x
-                self.journal.restart(start)
+                # What was recorded may all be worse than what this session has seen, x0 above all.
+                best, start = self.record.best, error.x
+                if best is not None and best.rank < error.rank:
+                    start = best.x
+                give_warnings([f"{error}; the optimisation goes on from the best that is known, x = {_short(start)}"])
+                first = self.record.first
+                if self.record.value0 is None and first is not None:
+                    self.record.value0 = first.value
+                self.journal.restart(start, self.record.value0)
             except (KeyboardInterrupt, TimeUpError) as stop:
                 if self.record.best is None:
                     raise

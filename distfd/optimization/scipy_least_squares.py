@@ -10,6 +10,7 @@ import numpy as np
 from distfd.core.errors import EvaluationError, InputError
 from distfd.evaluation.outcome import give_warnings
 from distfd.optimization.fit_statistics import held_by_bounds, slope_variance
+from distfd.optimization.fixed_variables import FreeVariables
 from distfd.optimization.scipy_minimize import counted
 from distfd.optimization.seen_point import Seen
 from distfd.optimization.value_and_derivative import ValueAndDerivative
@@ -62,6 +63,8 @@ class Squares:
     walls: bool = True
     weighting: Weighting = field(default_factory=Weighting)
     kept: NDArray[np.bool_] | None = None
+    n_fixed: int = 0
+    """Variables that bounds fix."""
 
     def __post_init__(self) -> None:
         self._asker = ValueAndDerivative(
@@ -81,10 +84,11 @@ class Squares:
             record.tried(failed=True)
             return np.full(len(record.best.result.value), np.inf)  # type: ignore[arg-type]  # residuals are an array
         value = self.weighting.values(np.atleast_1d(value), self.kept, x)
-        if not self.walls and len(value) < len(x):
+        variables = len(x) - self.n_fixed
+        if not self.walls and len(value) < variables:
             raise InputError(
-                f"method: lm takes at least as many residuals as variables, and there are {len(value)} for {len(x)}; "
-                "use trf or dogbox"
+                f"method: lm takes at least as many residuals as variables, and there are {len(value)} for "
+                f"{variables}; use trf or dogbox"
             )
         record.tried(failed=False)
         record.valued(np.asarray(x, dtype=np.float64), self.loss.cost(value))
@@ -139,13 +143,26 @@ class Squares:
         self._asker.close()
 
 
-def fit_by_scipy(problem: Squares, *, method: str, bounds: Any, options: Mapping[str, Any]) -> Any:
-    """A function of the start: SciPy's result from there."""
+def fit_by_scipy(
+    problem: Squares, *, method: str, bounds: Any, options: Mapping[str, Any], free: NDArray[np.bool_]
+) -> Any:
+    """A function of the start: SciPy's result from there, with the variables that are ``free``, (d,)."""
     from scipy.optimize import least_squares
 
     def run(x0: Vector) -> Any:
+        variables = FreeVariables(np.array(x0, dtype=np.float64), free)
+        limits = tuple(limit[free] if np.ndim(limit) else limit for limit in bounds)
         try:
-            return least_squares(problem.residuals, x0, jac=problem.jacobian, bounds=bounds, method=method, **options)
+            return variables.result(
+                least_squares(
+                    variables.of_free(problem.residuals),
+                    x0[free],
+                    jac=variables.gradient(problem.jacobian),
+                    bounds=limits,
+                    method=method,
+                    **variables.options(options),
+                )
+            )
         finally:
             problem.close()
 
@@ -184,6 +201,8 @@ class Finish:
         How many of them, the last ones, are what was known beforehand.
     sigma : float, (m,) ndarray or None
         What J's outputs were divided by.
+    measured : (m,) ndarray or None
+        The data that the residuals are of.
     """
 
     record: Record
@@ -192,6 +211,7 @@ class Finish:
     absolute: bool = False
     n_prior: int = 0
     sigma: float | Vector | None = None
+    measured: Vector | None = None
 
     def __call__(self, result: Any, kept: NDArray[np.bool_] | None = None) -> Any:
         """The whole result; ``kept`` says which of J's outputs are residuals."""
@@ -217,6 +237,8 @@ class Finish:
             result.active_mask = held_by_bounds(best.x, result.grad, curvature, *self.limits, sizes)
         result.loss = loss.loss if isinstance(loss.loss, str) else "a function"
         result.absolute_sigma, result.n_prior, result.sigma = self.absolute, self.n_prior, self.sigma
+        if self.measured is not None:
+            result.measured = self.measured
         result.derivative, result.first = (_of_cost(seen, loss) for seen in (best, record.first))
         result.nit = record.iterations
         return counted(result, record)

@@ -5,11 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+import numpy as np
+
 from distfd.core.errors import InputError
 from distfd.core.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,8 @@ MODEL: Literal["model"] = "model"
 """The one that is not SciPy's."""
 OWN = "L-BFGS"
 """The one that is not SciPy's."""
+TELL_OF_TRIALS = ("SLSQP",)
+"""Methods of SciPy whose callback is given the first trial of each line search, accepted or not."""
 METHODS: Mapping[str, Traits] = {
     OWN: Traits(bounds=True),
     "L-BFGS-B": Traits(bounds=True),
@@ -62,6 +68,17 @@ METHODS: Mapping[str, Traits] = {
     "dogleg": Traits(second="hessian"),
     "trust-exact": Traits(second="hessian"),
 }
+
+
+def binds(lower: NDArray[np.float64], upper: NDArray[np.float64]) -> bool:
+    """Whether a variable that can move has a bound; fixed ones are taken out of the problem."""
+    moves = lower != upper
+    return bool(np.isfinite(lower[moves]).any() or np.isfinite(upper[moves]).any())
+
+
+def takes_out(name: str, lower: NDArray[np.float64], upper: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """The variables, (d,), that the method of this name gets: all, or those that can move if it knows no bounds."""
+    return np.ones(len(lower), dtype=bool) if METHODS[name].bounds else lower != upper
 
 
 def find_method(name: str, *, bounded: bool, constrained: bool) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +11,12 @@ import numpy as np
 
 from distfd.core.errors import EvaluationError, InputError
 from distfd.optimization.constraints import as_scipy, given_violation
+from distfd.optimization.fixed_variables import FreeVariables
+from distfd.optimization.journal import Diverged
 from distfd.optimization.limits import Stop
 from distfd.optimization.optimization_run import INTERRUPTED, STOPPED
-from distfd.optimization.scipy_methods import METHODS
-from distfd.optimization.seen_point import Seen
+from distfd.optimization.scipy_methods import METHODS, TELL_OF_TRIALS
+from distfd.optimization.seen_point import FEASIBLE, Seen
 from distfd.optimization.value_and_derivative import ValueAndDerivative
 
 if TYPE_CHECKING:
@@ -55,7 +58,11 @@ def wall(x: Vector, value: float, gradient: Vector, trial: Vector) -> tuple[floa
 
 
 _REMEMBERED = 100
-"""Failed trials that are remembered."""
+"""Trials that are remembered: those that failed, and values."""
+
+
+def _digest(x: Vector) -> bytes:
+    return hashlib.blake2b(np.asarray(x, dtype=np.float64).tobytes(), digest_size=16).digest()
 
 
 @dataclass(eq=False)
@@ -78,6 +85,8 @@ class Scalar:
     speculation: Speculation
     outputs: Outputs | None = None
     constraints: list[Any] = field(default_factory=list)
+    iterated: Callable[[Vector, float, float], Any] | None = None
+    """Told of each point where the gradient is asked for, by methods whose own callback tells of rejected trials."""
 
     def __post_init__(self) -> None:
         self._asker = ValueAndDerivative(
@@ -85,7 +94,9 @@ class Scalar:
         )
         self._last: DerivativeResult | None = None
         self._last_seen: Seen | None = None
-        self._tried, self._height = b"", np.nan
+        self._tried = b""
+        self._values: dict[bytes, tuple[float, float]] = {}
+        """J, and the outputs' violation of constraints, at the last points that were tried, by digests of x."""
         self._walls: dict[bytes, tuple[Vector, Any]] = {}
         """Trials without a value, and what stands for value and derivative there: trust-constr comes back to them."""
 
@@ -93,10 +104,12 @@ class Scalar:
         """J(x)."""
         return float(np.atleast_1d(self._value(x))[0])
 
-    def known(self, x: Vector) -> float:
-        """J(x) where that was the last value but for gradients; else the best one."""
-        same = self._tried == np.asarray(x, dtype=np.float64).tobytes()
-        return self._height if same else self.record.value
+    def known(self, x: Vector) -> tuple[float, float] | None:
+        """J(x), and how far the worst constraint is from being kept there; None where J failed."""
+        if self._wall(x) is not None:
+            return None
+        value, violation = self._values.get(_digest(x), (np.nan, 0.0))
+        return value, max(violation, given_violation(self.constraints, x))
 
     def gradient(self, x: Vector) -> Vector:
         """dJ/dx; a copy, as some methods write to what they are given."""
@@ -132,10 +145,15 @@ class Scalar:
 
     def end_at(self, x: Vector) -> None:
         """Take x for the best point: a method that has converged judges by its own tolerance what keeps constraints."""
-        with contextlib.suppress(Stop):
+        with contextlib.suppress(Stop, Diverged):
             self._derivative(x)
-        if self._last_seen is not None and np.array_equal(self._last_seen.x, x):
-            self.record.best = self._last_seen
+        end, best = self._last_seen, self.record.best
+        if end is not None and best is not None and np.array_equal(end.x, x):
+            feasible = best.violation <= FEASIBLE
+            # A lower value may be one of a point that violates constraints by a little more; then the end is as good.
+            worse = end.violation > FEASIBLE or (end.value > best.value and end.violation >= best.violation)
+            if not (feasible and worse):
+                self.record.take_for_best(end)
         self.close()
 
     def close(self) -> None:
@@ -154,9 +172,13 @@ class Scalar:
                 raise
             return self._turned_back(x)
         if self._tried != (here := np.asarray(x, dtype=np.float64).tobytes()):
-            self._tried, self._height = here, float(np.atleast_1d(value)[0])
+            self._tried = here
+            numbers = np.atleast_1d(value)
+            self._values[_digest(x)] = float(numbers[0]), self.outputs.violation(numbers[1:]) if self.outputs else 0.0
+            while len(self._values) > _REMEMBERED:
+                del self._values[next(iter(self._values))]
             self.record.tried(failed=False)
-            self.record.valued(np.asarray(x, dtype=np.float64), self._height)
+            self.record.valued(np.asarray(x, dtype=np.float64), float(numbers[0]))
         self.record.check()
         return value
 
@@ -176,6 +198,8 @@ class Scalar:
             self._last = result
             self._last_seen = self._seen(np.array(x, dtype=np.float64), result)
             self.record.see(self._last_seen)
+            if self.iterated is not None:
+                self.iterated(self._last_seen.x, self._last_seen.value, self._last_seen.violation)
         return result.derivative
 
     def _seen(self, x: Vector, result: DerivativeResult) -> Seen:
@@ -232,32 +256,44 @@ def minimize_by_scipy(
     bounds: Any,
     options: Mapping[str, Any],
     tolerance: float | None,
+    free: NDArray[np.bool_],
 ) -> Any:
-    """A function of the start: SciPy's result from there."""
+    """A function of the start: SciPy's result from there, with the variables that are ``free``, (d,)."""
     from scipy.optimize import minimize
 
     constraints = list(problem.constraints)
     if problem.outputs is not None:
         constraints += as_scipy(problem.outputs, problem.constrained, problem.constraint_jacobian)
     needed = METHODS[method].second
-    second: dict[str, Any] = {}
-    if needed:
-        second = {"hessp": problem.product} if needed == "hvp" else {"hess": problem.hessian}
+
+    def tell(x: Vector) -> Any:
+        known = problem.known(x)
+        return None if known is None else course.iterated(x, *known)
+
+    if method in TELL_OF_TRIALS:
+        problem.iterated = course.iterated
 
     def run(x0: Vector) -> Any:
+        variables = FreeVariables(np.array(x0, dtype=np.float64), free)
+        second: dict[str, Any] = {}
+        if needed == "hvp":
+            second["hessp"] = variables.product(problem.product)
+        elif needed:
+            second["hess"] = variables.hessian(problem.hessian)
         try:
-            return minimize(
-                problem.value,
-                x0,
-                jac=problem.gradient,
+            found = minimize(
+                variables.of_free(problem.value),
+                x0[free],
+                jac=variables.gradient(problem.gradient),
                 method=method,
                 bounds=bounds,
                 constraints=constraints,
                 tol=tolerance,
-                callback=lambda x, *_: course.iterated(x, problem.known(x)),
-                options=dict(options),
+                callback=None if method in TELL_OF_TRIALS else lambda z, *_: tell(variables.whole(z)),
+                options=variables.options(options),
                 **second,
             )
+            return variables.result(found)
         finally:
             problem.close()
 
@@ -271,6 +307,7 @@ def finished(result: Any, record: Record, outputs: Outputs | None) -> Any:
         result.x, result.fun = best.x, best.value
         result.jac = best.gradient
         result.violation = best.violation
+    result.nit = record.iterations
     result.derivative, result.first = (_of_j(seen, outputs) for seen in (best, record.first))
     result.outputs = np.asarray(best.result.value)[1:] if outputs and best is not None else None
     return counted(result, record)
@@ -282,6 +319,8 @@ def counted(result: Any, record: Record) -> Any:
         n = record.failures
         where = f"J failed at {'the only point' if n == 1 else f'all {n} points'} tried after the last iterate"
         result.success, result.message = False, f"{where}; the method said: {result.message}"
+    first = record.first
+    result.value0 = record.value0 if record.value0 is not None or first is None else first.value
     result.nfev, result.njev = record.n_values, record.n_gradients
     result.n_evaluations, result.n_reused = record.n_evaluations, record.n_reused
     result.n_rejected, result.n_failed_trials = record.n_rejected, record.n_failed_trials

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from distfd.results.derivative_result import DerivativeResult
@@ -40,6 +41,13 @@ class Seen:
     violation: float = 0.0
     measured: bool = True
 
+    def summary(self) -> DerivativeResult:
+        """The result as that of the one number that is minimised."""
+        result = self.result
+        if not np.ndim(result.value) and result.derivative is self.gradient:
+            return result
+        return replace(result, value=self.value, derivative=self.gradient, error=None)
+
     def better_than(self, other: Seen | None) -> bool:
         """Whether it is nearer to being feasible, or both are feasible and its value is lower."""
         return other is None or self.rank < other.rank
@@ -51,4 +59,9 @@ class Seen:
     @property
     def rank(self) -> tuple[float, float]:
         """By which points are ordered, the best one first."""
-        return (0.0 if self.violation <= FEASIBLE else self.violation, self.value)
+        return rank_of(self.value, self.violation)
+
+
+def rank_of(value: float, violation: float) -> tuple[float, float]:
+    """By which points are ordered, the best one first: feasible ones by value, after them the others by violation."""
+    return (0.0 if violation <= FEASIBLE else violation, np.inf if np.isnan(value) else value)

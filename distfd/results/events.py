@@ -106,6 +106,14 @@ class Differentiated:
     result: DerivativeResult
 
 
+@dataclass(frozen=True, eq=False)
+class Improved:
+    """An optimizer knows J and its gradient at x (d,), and no better point; ``result`` is of what is minimised."""
+
+    x: NDArray[np.float64]
+    result: DerivativeResult
+
+
 @dataclass(frozen=True)
 class Stopped:
     """The slots were given back: nothing runs any more, whether all went well or not."""
@@ -121,5 +129,6 @@ Event = (
     | WaveEnded
     | Iterated
     | Differentiated
+    | Improved
     | Stopped
 )

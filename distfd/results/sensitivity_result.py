@@ -73,8 +73,9 @@ class SensitivityResult:
     @property
     def covariance(self) -> Floats:
         """(m, m): covariance of the outputs, J C J^T."""
-        inner = self.jacobian * self.sigma_x**2 if self.covariance_x is None else self.jacobian @ self.covariance_x
-        return np.asarray(inner @ self.jacobian.T)
+        counting = np.where(self.sigma_x == 0, 0.0, self.jacobian)
+        inner = counting * self.sigma_x**2 if self.covariance_x is None else counting @ self.covariance_x
+        return np.asarray(inner @ counting.T)
 
     @property
     def names(self) -> list[str]:
@@ -122,8 +123,10 @@ def propagate(
         Symmetric and not negative definite; None for independent parameters.
     """
     x, value = np.asarray(derivative.x), np.atleast_1d(np.asarray(derivative.value, dtype=np.float64))
-    sigma, sigma_error = _uncertainty(jacobian, error, sigma_x, covariance_x)
-    shares, shares_error = (None, None) if covariance_x is not None else _shares(jacobian, error, sigma_x)
+    # A parameter without uncertainty contributes nothing, whether its derivative is known or not.
+    counting = np.where(sigma_x == 0, 0.0, jacobian)
+    sigma, sigma_error = _uncertainty(counting, error, sigma_x, covariance_x)
+    shares, shares_error = (None, None) if covariance_x is not None else _shares(counting, error, sigma_x)
     with np.errstate(divide="ignore", invalid="ignore"):
         factor = np.where(value[:, None] == 0, np.nan, x / value[:, None])
     return SensitivityResult(

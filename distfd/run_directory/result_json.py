@@ -93,7 +93,7 @@ def minimize_fields(result: OptimizeResult, x0: NDArray[Any], names: Sequence[st
         "n_failed_trials": result.n_failed_trials,
         "interrupted": result.status == INTERRUPTED,
         "x0": x0,
-        "value0": result.first.value,
+        "value0": result.value0,
         "iterations": int(result.nit),
         "message": str(result.message),
         "converged": bool(result.success),
@@ -148,13 +148,19 @@ def failed_fields(task: str, error: DistfdError, names: Sequence[str]) -> dict[s
 def stopped_fields(task: str, tally: RunTally, x0: NDArray[Any], names: Sequence[str]) -> dict[str, Any]:
     """result.json's fields for a run that ended before its time: its counts, and the best point of a minimisation."""
     fields: dict[str, Any] = {}
-    if task == "minimize" and tally.best is not None and tally.first is not None and tally.best_x is not None:
+    if (
+        task in ("minimize", "least_squares")
+        and tally.best is not None
+        and tally.first is not None
+        and tally.best_x is not None
+    ):
         fields = {
             **derivative_fields(tally.best, tally.best_x, names),
             "x0": x0,
             "value0": tally.first.value,
             "iterations": tally.iterations,
             "converged": False,
+            "noise": tally.best.noise,
         }
     counts = {name: getattr(tally, name) for name in ("n_reused", "n_failed", "n_retried")}
     return {**fields, **counts, "ideal_seconds": tally.ideal_seconds or None}
@@ -201,6 +207,8 @@ def findings(result: Mapping[str, Any]) -> list[str]:
     lines += [f"repaired: {name}: {text}" for name, text in repaired[:20]]
     if len(repaired) > 20:
         lines.append(f"... and {len(repaired) - 20} more repaired, in result.json")
+    if alone := result.get("only_in_arrays"):
+        lines.append(f"{', '.join(alone)}: in derivative.npz alone, as so many entries make too much text")
     lines.append(_effort(result))
     return lines
 

@@ -201,6 +201,7 @@ parameters:
 minimize:
   method: model
   sigma: [0.1, 0.2]
+  absolute_sigma: false
   prior:
     rate:
       value: 1.5

@@ -200,3 +200,25 @@ def test_many_outputs_are_taken_in_blocks(monkeypatch: pytest.MonkeyPatch) -> No
 def test_what_is_no_uncertainty_is_refused(sigma: Any, match: str) -> None:
     with pytest.raises(InputError, match=match):
         found(sigma, lambda x: 1 / 0)
+
+
+def test_a_missing_derivative_of_a_certain_parameter_does_not_matter() -> None:
+    def fun(x: Any) -> float:
+        return float(x[0] + 2 * x[1]) if x[2] == 3 else float("nan")
+
+    options: dict[str, Any] = {"executor": "serial", "on_failure": "nan"}
+    found = distfd.sensitivity(fun, [1.0, 2.0, 3.0], [0.1, 0.2, 0.0], **options)
+    np.testing.assert_allclose(found.sigma, np.hypot(0.1, 0.4), rtol=1e-6)
+    assert found.shares is not None
+    np.testing.assert_allclose(found.shares, [[1 / 17, 16 / 17, 0.0]], rtol=1e-6)
+    np.testing.assert_allclose(found.normalised, [[0.2, 0.8, np.nan]], rtol=1e-6)
+    with_covariance = distfd.sensitivity(fun, [1.0, 2.0, 3.0], np.diag([0.01, 0.04, 0.0]) + 0.0, **options)
+    np.testing.assert_allclose(with_covariance.sigma, np.hypot(0.1, 0.4), rtol=1e-6)
+    mixed = np.array([[0.01, 0.005, 0.0], [0.005, 0.04, 0.0], [0.0, 0.0, 0.0]])
+    correlated = distfd.sensitivity(fun, [1.0, 2.0, 3.0], mixed, **options)
+    np.testing.assert_allclose(correlated.sigma, np.sqrt(0.01 + 4 * 0.04 + 4 * 0.005), rtol=1e-6)
+    np.testing.assert_allclose(correlated.covariance, correlated.sigma[None] ** 2, rtol=1e-6)
+    uncertain = distfd.sensitivity(fun, [1.0, 2.0, 3.0], [0.1, 0.2, 0.1], **options)
+    assert np.isnan(uncertain.sigma).all()
+    assert uncertain.shares is not None
+    assert np.isnan(uncertain.shares).all()

@@ -255,3 +255,29 @@ def test_on_ray() -> None:
 
 def raises(x: Any, a: float) -> Any:
     raise OutOfRangeError(a)
+
+
+def test_one_number_with_a_covariance_and_data_left_out() -> None:
+    from scipy.optimize import curve_fit
+
+    x = np.linspace(0, 1, 8)
+    y = 2 * x + 1
+    y[3] = np.nan
+    sigma = np.diag(np.linspace(0.1, 0.2, 8)) + 0.001
+    given: dict[str, Any] = {"sigma": sigma, "nan_policy": "omit", "check_finite": False}
+    want = curve_fit(lambda _, a: a, x, y, [1.0], **given)
+    popt, pcov = distfd.curve_fit(lambda _, a: a, x, y, [1.0], executor="serial", **given)
+    np.testing.assert_allclose(popt, want[0], rtol=1e-7)
+    np.testing.assert_allclose(pcov, want[1], rtol=1e-6)
+
+
+def test_data_that_are_not_finite_leave_no_covariance_and_it_is_said() -> None:
+    from scipy.optimize import OptimizeWarning
+
+    x = np.linspace(0, 1, 8)
+    y = 2 * x + 1
+    y[3] = np.nan
+    with pytest.warns(OptimizeWarning, match="Covariance of the parameters could not be estimated") as told:
+        _, pcov = distfd.curve_fit(lambda x, a, b: a * x + b, x, y, [1.0, 1.0], check_finite=False, executor="serial")
+    assert np.isinf(pcov).all()
+    assert [one.filename for one in told] == [__file__]

@@ -314,3 +314,24 @@ def test_too_few_residuals_and_no_jacobian() -> None:
     assert np.isnan(found.statistics.aic)
     nothing = type(found)(x=np.ones(2), cost=1.0, message="ended")
     assert "ended" in repr(nothing)
+
+
+def test_r_squared_is_in_the_table_where_the_data_are_given() -> None:
+    t = np.linspace(0, 1, 9)
+    y = 2 * t + 1 + 0.1 * np.cos(9 * t)
+
+    def residuals(x: Any) -> Any:
+        return x[0] * t + x[1] - y
+
+    result = distfd.least_squares(residuals, [1.0, 1.0], measured=y, executor="serial")
+    expected = 1 - float(np.sum(result.fun**2)) / float(np.sum((y - y.mean()) ** 2))
+    assert result.r_squared() == pytest.approx(expected)
+    assert f"R2 {expected:.6g}" in str(result)
+    without = distfd.least_squares(residuals, [1.0, 1.0], executor="serial")
+    assert "R2" not in str(without)
+    with pytest.raises(distfd.InputError, match="measured: R"):
+        without.r_squared()
+    wrong = distfd.least_squares(residuals, [1.0, 1.0], measured=y[1:], executor="serial")
+    assert "no R2: " in str(wrong)
+    with pytest.raises(distfd.InputError, match="measured: must be one-dimensional"):
+        distfd.least_squares(residuals, [1.0, 1.0], measured=np.eye(9), executor="serial")
