@@ -2,7 +2,7 @@
 
 The decks stand in folders beside this file. In CI scripts/test installs nec2c, xtb, freefem++, r-base-core and lammps,
 and one that is missing there is a failure. The others are collected only where the program is on the PATH, so that they
-are no skips elsewhere: octave (61 MB to download), gmsh with getdp (70 MB) and NWChem (21 MB).
+are no skips elsewhere: octave (61 MB to download), gmsh with getdp (70 MB), NWChem (21 MB) and sumo (95 MB).
 
 xfoil of Debian 12 (6.99.dfsg+1-3+b1) ends in SIGFPE at every ALFA, so it is not among them.
 """
@@ -171,3 +171,13 @@ def test_nwchem(tmp_path: Path) -> None:
     second_atom = re.findall(r"^ +2 H +(?:\S+ +){5}(\S+)$", log, re.MULTILINE)
     # NWChem prints its gradient with six decimals, and energies with twelve.
     np.testing.assert_allclose(derivative("nwchem", tmp_path).derivative, [float(second_atom[-1])], atol=2e-6)
+
+
+@where_there("sumo", "netconvert")
+def test_sumo(tmp_path: Path) -> None:
+    length, speed, h = 1000.0, 20.0, 2.0
+    found = derivative("sumo", tmp_path)
+    # A car alone on a road, simulated in steps of 0.01 s: each duration is late by up to one of them.
+    assert found.value == pytest.approx(length / speed, abs=0.011)
+    wanted = [1 / speed, -length / (speed**2 - h**2)]  # the central difference itself, as its step is a tenth of x
+    np.testing.assert_allclose(found.derivative, wanted, atol=0.011 / (2 * h))
