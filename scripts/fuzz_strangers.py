@@ -2,8 +2,8 @@
 
 usage: python scripts/fuzz_strangers.py [SECONDS [SEED]]
 
-A case that hangs for 20 s, changes a file outside of its folder, or ends in a traceback or "bug in distfd" is printed,
-with the seed that makes it again.
+A case that hangs for 20 s or computes for 5, changes a file outside of its folder, or ends in a traceback or "bug in
+distfd" is printed, with the seed that makes it again.
 """
 
 from __future__ import annotations

@@ -96,24 +96,58 @@ COLUMNS = (
 VALUES = ("NULL", "'x'", "1e300", "-1", "9223372036854775807", "x'ff00'", "zeroblob(100000)", "'ok'", "''", "char(27)")
 
 
+DECKS = (
+    *("{{ a }}", "v = {{ b }}", "{{ a | fmt('8.3f') }}", "{{ a | fit(8) }}", "{{ b | nastran(8) }}", "{{ x[0] }}"),
+    *("{{ x[99] }}", "{{ missing }}", "{{ a }}{{ b }}", "{{ a = 2.0 }}", "{{ -a }}", "{{ a * b }}", "{{ 9**9**9 }}"),
+    *("{{ a ** a ** a ** 999 }}", "{{ 'x' * 10**9 }}", "{{ 'x' | center(10**9) }}", "{{ range(10**9) | list }}"),
+    *("{% for i in range(10**9) %}x{% endfor %}", "{% for i in range(9999) %}{{ a }}{% endfor %}"),
+    "{% macro m(n) %}{{ m(n + 1) }}{{ m(n + 2) }}{% endmacro %}{{ m(0) }}",
+    "{% set ns = namespace(t='x') %}{% for i in range(60) %}{% set ns.t = ns.t ~ ns.t %}{% endfor %}{{ ns.t }}",
+    *("{{ ('x' * 9999) | wordwrap(1) }}", "{{ ('a ' * 99999) | title | replace('a', 'b' * 9999) }}"),
+    *("{{ lipsum(n=99999) }}", "{{ cycler }}", "{{ joiner() }}", "{{ self }}", "{{ a | fmt('99999999d') }}"),
+    *("{{ a.__class__.__mro__ }}", "{{ ''.__class__.__base__.__subclasses__() }}", "{{ ''.format.__globals__ }}"),
+    *("{{ '{0.__class__}'.format(a) }}", "{{ '%999999999d' % a }}", "{{ '%999999999d' | format(a) }}"),
+    *("{% include '/etc/passwd' %}", "{% import 'x' as y %}", "{% extends 'deck.j2' %}", "{% raw %}", "{#", "{%", "}}"),
+    *(
+        "\x1b[2J{{ a }}",
+        "\u202e{{ b }}",
+        "{{ '\x1b[2J' }}",
+        "{% if a %}",
+        "{{ a | nosuch }}",
+        "{{ " + "(" * 500 + " }}",
+    ),
+)
+"""Lines of templates that are right, wrong, or never end."""
+
+
 class HangError(Exception):
     """Something took longer than it may."""
 
 
+COMPUTED = 5.0
+"""Seconds of processor time that a case may take here: a machine that does other things too does not change it."""
+
+
 @contextlib.contextmanager
-def within(seconds: float) -> Iterator[None]:
-    """Inside, what waits or computes longer than this is a `HangError`."""
+def within(seconds: float, computed: float = COMPUTED) -> Iterator[None]:
+    """Inside, what waits longer than the one, or computes longer than the other, is a `HangError`."""
+    timers = (
+        (signal.ITIMER_REAL, signal.SIGALRM, f"longer than {seconds:g} s", seconds),
+        (signal.ITIMER_PROF, signal.SIGPROF, f"longer than {computed:g} s of processor time", computed),
+    )
 
     def late(signum: int, frame: object) -> None:
-        raise HangError(f"longer than {seconds:g} s")
+        raise HangError(next(text for _, number, text, _ in timers if number == signum))
 
-    before = signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    before = [signal.signal(number, late) for _, number, _, _ in timers]
+    for timer, _, _, limit in timers:
+        signal.setitimer(timer, limit)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        for (timer, number, _, _), handler in zip(timers, before, strict=True):
+            signal.setitimer(timer, 0)
+            signal.signal(number, handler)
 
 
 def distfd(*args: str) -> tuple[int, str]:
@@ -183,7 +217,8 @@ class Stranger:
         place.mkdir()
         told = ""
         try:
-            with within(self.seconds):
+            # Templates that never end take seconds of processor time of a helper, until it is ended.
+            with within(self.seconds * (3 if kind == "template" else 1)):
                 told = KINDS[kind](self, rng, place) or ""
         except Exception as error:
             raise AssertionError(f"{kind} {k} of seed {self.seed}: {type(error).__name__}: {error}") from error
@@ -395,6 +430,31 @@ class Stranger:
             return ""
         return ""
 
+    def _template(self, rng: random.Random, place: Path) -> str:
+        """A program whose deck is an odd template, in a file, an argument or its environment."""
+        import yaml
+
+        text = "\n".join(rng.choice(DECKS) for _ in range(rng.choice((1, 1, 2, 4))))
+        raw = text.encode("utf-8", "surrogatepass")
+        (place / "deck.j2").write_bytes(_mutated_bytes(rng, raw) if rng.random() < 0.3 else raw)
+        command: dict[str, Any] = {
+            "argv": ["true"],
+            "inputs": {"deck.txt": "deck.j2"},
+            "outputs": {"v": {"file": "deck.txt", "regex": rng.choice((r"(\S+)", r"^(a+)+$", r"v = (\S+)"))}},
+        }
+        if rng.random() < 0.3:
+            command["argv"].append(rng.choice(DECKS))
+        if rng.random() < 0.2:
+            command["env"] = {"DECK": rng.choice(DECKS)}
+        parameters = [{"name": "a", "value": 1.5}, {"name": "b", "value": rng.choice((0.0, -2.25, 1e-300))}]
+        config = {"objective": {"command": command}, "parameters": parameters, "output": str(place / "run")}
+        (place / "job.yaml").write_text(yaml.safe_dump(config, allow_unicode=False))
+        name = rng.choice(("validate", "plan"))
+        code, said = distfd(name, str(place / "job.yaml"))
+        assert code in (0, 2), (name, code, said)
+        assert not (place / "run").exists()
+        return said
+
     def _copy(self, place: Path) -> Path:
         return Path(shutil.copytree(self.run, place / "run", symlinks=True))
 
@@ -407,6 +467,7 @@ KINDS: dict[str, Callable[[Stranger, random.Random, Path], str | None]] = {
     "spool": Stranger._spool,
     "tar": Stranger._tar,
     "expression": Stranger._expression,
+    "template": Stranger._template,
 }
 
 

@@ -161,6 +161,12 @@ def _is_formula(text: str, values: dict[str, float], where: str) -> bool:
         names = Deck(Template(where, text, 0o600, marks_alone=True)).names
     except InputError as error:
         if used := sorted(values.keys() & set(re.findall(r"\w+", text))):
+            formula, _, value = (part.strip() for part in text.strip("{} ").partition("="))
+            if value:
+                raise InputError(
+                    f"{where}: {text} gives a formula a value: mark {used[0]} where it stands alone, {{{{ {used[0]} = "
+                    f"number }}}}, and write {{{{ {formula} }}}} here"
+                ) from error
             raise InputError(f"{where}: {text} names {used[0]}, and is no expression: {error}") from error
         return False
     if not names & values.keys():
@@ -255,6 +261,7 @@ def _config(typed: TypedCommand, inputs: dict[str, str], values: dict[str, float
         "      # drag: {file: results.csv, csv: {column: drag, row: -1}}",
         "      # mass: {file: results.json, json: /mass}",
         "      # tip:  {file: out.dat, columns: {line: -1, from: 21, to: 32}}",
+        "      # flow: {file: out.dat, token: {line: 'FLOW RATE', below: 2, field: 3}}   # a word, below a line",
         '    # value: "J + 10 * mass"        # needed where there are several outputs',
         "    # fails_if: '^ *ERROR'          # a line of the log that means failure, whatever the exit code",
         "",

@@ -144,6 +144,8 @@ class Command(Section):
     """For task least_squares: standard deviations of the residuals in value, a number, a list, or a file of them."""
     value: Value | None = None
     """J as an expression of outputs, data and parameters; a list makes a vector. By default the only output."""
+    names: Annotated[DistinctTexts, Field(min_length=1)] | None = None
+    """What J's outputs are called where it has several; by default by the expressions of value."""
     wait_for: WaitFor | None = None
     """Of a program that returns before its work is done: {file, timeout}, the file that it then writes."""
     keep: Literal["failed", "all", "none", "archive"] = "failed"
@@ -190,6 +192,9 @@ class Command(Section):
         elif self.value is None and self.data:
             found.append((("value",), "is needed, as there are data beside the output", None))
         found += unreadable_values(self.value, (*self.outputs, *self.data, *(info.context or {}).get("parameters", ())))
+        least = len(self.value) if isinstance(self.value, tuple) else 1
+        if self.names is not None and len(self.names) < least:
+            found.append((("names",), f"{len(self.names)} for the {least} outputs of J", None))
         found += [(("data", name), "is the name of an output too", name) for name in self.data if name in self.outputs]
         refuse("command", found)
         return self

@@ -40,6 +40,11 @@ def numbered(k: int) -> str:
     return f"coordinate {k}"
 
 
+def numbered_output(j: int, m: int) -> str:  # noqa: ARG001  # names may depend on it
+    """What output j of a J with m outputs is called where they have no names."""
+    return f"output {j}"
+
+
 def point_label(points: Points, k: int, label: Callable[[int], str]) -> str:
     """What sets point k apart from x, in a few words."""
     indices, values = points.changes(k)

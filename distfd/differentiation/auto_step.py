@@ -65,7 +65,7 @@ class AutoStep:
         other = disagreement(found.lines, found.noise, moving, value, bar, slack=search.kinks())
         texts: tuple[str, ...] = ()
         if other is not None:
-            bar, texts = bar + other.widening(moving), (slope_warning(other),)
+            bar, texts = bar + other.widening(moving), (slope_warning(other, site.output),)
         answer = found.answer(site, moving, value, bar, size, vector=self.vector)
         return replace(answer, warnings=answer.warnings + texts + search.doubts(), scheme="auto", scale=scale)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from distfd.core.describe import numbered
+from distfd.core.describe import numbered, numbered_output
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +28,8 @@ class BasePoint:
     written : callable, optional
         ``written(x, index, values)``: offsets (a, n) from x, as J reads them, of coordinates (a,) that become values
         (a, n); for a J that gets its numbers in writing. By default J reads what floating point holds.
+    output : callable
+        ``output(j, m)``: what messages call output j of a J with m outputs.
     """
 
     x: NDArray[np.float64]
@@ -35,6 +37,7 @@ class BasePoint:
     upper: NDArray[np.float64]
     label: Callable[[int], str] = numbered
     written: Callable[[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]], NDArray[np.float64]] | None = None
+    output: Callable[[int, int], str] = numbered_output
 
     @property
     def moving(self) -> NDArray[np.int64]:

@@ -331,11 +331,12 @@ class ComplexStepCheck:
             return _TOO_LARGE.format(axes=names, axis=label, slope=unreal, smaller=smaller)
         if confirmed:
             raise InputError(
-                f"sparsity: output {j} depends on {names}, and the structure does not have all of these entries: the "
+                f"sparsity: {self.axes.output(j, len(baseline))} depends on {names}, "
+                "and the structure does not have all of these entries: the "
                 f"slope along {label} is {alone:.6g}, and {unreal:.6g} by the structure. Add the entries, or give "
                 "sparsity='probe'"
             )
-        output = f" of output {j}" if len(baseline) > 1 else ""
+        output = f" of {self.axes.output(j, len(baseline))}" if len(baseline) > 1 else ""
         why = f"the slope{output} along {label} is {unreal:.6g} by the complex step and {real:.6g} by real differences"
         raise EvaluationError(_LOST.format(axes=f" along {names}", why=why), missing=along)
 

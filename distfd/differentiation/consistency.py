@@ -56,6 +56,8 @@ class Consistency:
         The likely cause of a doubt, and what to do; or why the verdict is "unknown".
     n_evaluations : int
         Check points that this call computed; the result's ``n_evaluations`` counts them too.
+    output_label : str
+        What messages call that output, "output cl", where outputs have names.
     """
 
     verdict: str
@@ -70,6 +72,7 @@ class Consistency:
     cause: str = ""
     remedy: str = ""
     n_evaluations: int = 0
+    output_label: str = ""
 
     @property
     def sentence(self) -> str:
@@ -80,14 +83,14 @@ class Consistency:
 
     @property
     def _numbers(self) -> str:
-        where = "" if self.output is None else f" in output {self.output}"
+        where = "" if self.output is None else f" in {self.output_label or f'output {self.output}'}"
         if self.verdict == DOUBTFUL:
             return f"J at one point more is not what the derivative says{where}, which is off by {_share(self.error)}"
         return f"J at one point more is what the derivative says, within {_share(self.error)}{where}"
 
     def warning(self, label: Callable[[int], str]) -> str:
         """The doubt as a sentence for the user, by coordinate name; what varies from x to x stands at its end."""
-        where = "" if self.output is None else f" in output {self.output}"
+        where = "" if self.output is None else f" in {self.output_label or f'output {self.output}'}"
         names = ", ".join(label(k) for k in self.coordinates[:_NAMED])
         if len(self.coordinates) > _NAMED:
             names += f" and {len(self.coordinates) - _NAMED} more"

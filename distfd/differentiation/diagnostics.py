@@ -33,7 +33,10 @@ def no_movement_warnings(label: Label, rows: NDArray[np.int64], quantum: float) 
 
 
 def unexpected_entry_warnings(
-    label: Label, pairs: list[tuple[int, int]], columns_of: Callable[[int], NDArray[np.int64]]
+    label: Label,
+    pairs: list[tuple[int, int]],
+    columns_of: Callable[[int], NDArray[np.int64]],
+    output: Label = lambda j: f"output {j}",
 ) -> tuple[str, ...]:
     """For rows of a sparse Jacobian that changed with a group of columns of which none has an entry there."""
     if not pairs:
@@ -41,7 +44,7 @@ def unexpected_entry_warnings(
     row, group = pairs[0]
     more = f" (and {len(pairs) - 1} more such rows and groups)" if len(pairs) > 1 else ""
     text = (
-        f"sparsity: output {row} changes where {listed(label, columns_of(group))} moved, and the structure has no "
+        f"sparsity: {output(row)} changes where {listed(label, columns_of(group))} moved, and the structure has no "
         f"entry for it there{more}: the Jacobian lacks it. Add the entry, or give sparsity='probe'; if J has noise, "
         "that is what changes: give a larger step, or step='auto'"
     )

@@ -63,7 +63,7 @@ class Directions:
 
     def base_point(self, label: Callable[[int], str]) -> BasePoint:
         """Where the method in t is."""
-        return BasePoint(np.zeros(len(self)), self.behind, self.ahead, label)
+        return BasePoint(np.zeros(len(self)), self.behind, self.ahead, label, output=self.site.output)
 
     @cached_property
     def _matrix(self) -> Any:
@@ -192,7 +192,10 @@ class GroupedJacobian:
         with np.errstate(invalid="ignore"):
             seen = ~allowed & (np.abs(step.derivative) > 2 * step.error)
         pairs = [(int(row), int(g)) for row, g in np.argwhere(seen)]
-        texts = unexpected_entry_warnings(directions.site.label, pairs, structure.columns_of)
+        site = directions.site
+        texts = unexpected_entry_warnings(
+            site.label, pairs, structure.columns_of, lambda j: site.output(j, structure.shape[0])
+        )
         return replace(
             step,
             derivative=structure.filled(entries),

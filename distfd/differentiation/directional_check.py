@@ -140,6 +140,7 @@ class DirectionalCheck:
             truncation=float(explained[j]) if knows else None,
             noise=float(residual[j] / np.broadcast_to(check.amplification, residual.shape)[j]),
             output=j if len(baseline) > 1 else None,
+            output_label=self.site.output(j, len(baseline)) if len(baseline) > 1 else "",
         )
         if found.verdict == CONSISTENT:
             return found

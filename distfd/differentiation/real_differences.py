@@ -74,6 +74,10 @@ class CoordinateAxes:
         """What messages call an axis."""
         return self.site.label(axis)
 
+    def output(self, j: int, m: int) -> str:
+        """What messages call output j of m."""
+        return self.site.output(j, m)
+
     @property
     def inputs(self) -> Floats:
         """What rounding of J's arguments is a part of, (n,): each is rounded with all that J computes of it."""
@@ -140,6 +144,10 @@ class DirectionAxes:
     def label(self, axis: int) -> str:
         """What messages call an axis."""
         return f"direction {axis}"
+
+    def output(self, j: int, m: int) -> str:
+        """What messages call output j of m."""
+        return self.site.output(j, m)
 
     @property
     def inputs(self) -> Floats:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from distfd.core.describe import numbered_output
 from distfd.differentiation.stencils import coefficients
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -156,10 +157,10 @@ def disagreement(
     return worst
 
 
-def slope_warning(found: Disagreement) -> str:
+def slope_warning(found: Disagreement, output: Callable[[int, int], str] = numbered_output) -> str:
     """The two slopes as a sentence."""
     j = int(np.argmax(found.gap))
-    which = f" of output {j}" if len(found.gap) > 1 else ""
+    which = f" of {output(j, len(found.gap))}" if len(found.gap) > 1 else ""
     length = found.line.spacing
     near, wide = f"{found.expected[j] / length:.4g}", f"{found.along[j] / length:.4g}"
     return (

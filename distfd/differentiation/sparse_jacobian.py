@@ -81,7 +81,12 @@ class SparseJacobian(Checkable):
         entries[~np.isfinite(entries)] = np.nan
         step = np.zeros(len(self.site.x))
         step[self._lines.moving] = self._lines.step
-        texts = unexpected_entry_warnings(self.site.label, self._unexpected(wave), structure.columns_of)
+        texts = unexpected_entry_warnings(
+            self.site.label,
+            self._unexpected(wave),
+            structure.columns_of,
+            lambda j: self.site.output(j, len(baseline)),
+        )
         return Answer(structure.filled(entries), baseline, step, missing, warnings=texts)
 
     def unexpected(self, waves: Sequence[Wave]) -> bool:

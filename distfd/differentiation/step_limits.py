@@ -304,7 +304,7 @@ class CheckedSteps:
         if not len(lost):
             return texts
         outputs = np.unique(terms.output[lost])
-        of = f" of output {listed(str, outputs)}" if len(unit) > 1 else ""
+        of = f" of {listed(lambda j: site.output(j, len(unit)), outputs)}" if len(unit) > 1 else ""
         first = int(lost[0])
         j = int(terms.output[first])
         bar = terms.weight[first] * unit[j]

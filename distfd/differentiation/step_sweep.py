@@ -194,13 +194,14 @@ class Sweep:
         unit = 0.0 if still.all() and is_plain_constant(found.baseline) else float(level.quantum.max())
         warnings = no_movement_warnings(site.label, rows[still], unit)
         two_slopes = find_two_slopes(pairs, noise)
-        warnings += jumps.warnings(site.label, rows) + two_slopes.warnings(site.label, rows)
+        warnings += jumps.warnings(site.label, rows) + two_slopes.warnings(site.label, rows, site.output)
         warnings += kink_warnings(site.label, rows[find_kinks(pairs, noise) & ~jumps.any])
         asked = np.bincount(self._placed[0], minlength=len(rows))
         worst = int(np.argmax(np.nan_to_num(level.level, nan=-1.0)))
         return StepSweep(
             coordinates=rows,
             labels=tuple(site.label(int(k)) for k in rows),
+            outputs=tuple(site.output(j, len(found.baseline)) for j in range(len(found.baseline))),
             x=site.x[rows],
             value=found.baseline if self.vector else float(found.baseline[0]),
             noise=NoiseResult(

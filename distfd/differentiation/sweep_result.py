@@ -64,6 +64,8 @@ class StepSweep:
     warnings : tuple of str
         Coordinates along which J does not change, jumps, has a kink, or looks different at two scales.
     n_evaluations, n_reused : int
+    outputs : tuple of str
+        What messages call the outputs of J.
     """
 
     coordinates: NDArray[np.int64]
@@ -88,11 +90,16 @@ class StepSweep:
     near: Floats = field(default_factory=lambda: _NONE, kw_only=True)
     far: Floats = field(default_factory=lambda: _NONE, kw_only=True)
     side: Floats = field(default_factory=lambda: _NONE, kw_only=True)
+    outputs: tuple[str, ...] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
         for name, like in (("near", self.derivative), ("far", self.derivative), ("side", self.x)):
             if getattr(self, name) is _NONE:
                 object.__setattr__(self, name, np.full(np.shape(like), np.nan))
+
+    def output_label(self, output: int) -> str:
+        """What messages call an output of J."""
+        return self.outputs[output] if self.outputs else f"output {output}"
 
     def column(self, name: str, output: int = 0) -> Floats:
         """One of the arrays for one output of J: (a, n), or (a,)."""
@@ -131,7 +138,7 @@ def coordinate_lines(sweep: StepSweep, row: int, tolerance: float) -> list[str]:
     """
     output = worst_output(sweep, row)
     derivative, error = sweep.column("derivative", output)[row], sweep.column("error", output)[row]
-    which = f", output {output} of J" if sweep.derivative.ndim > 1 else ""
+    which = f", {sweep.output_label(output)} of J" if sweep.derivative.ndim > 1 else ""
     bar = f"+- {error:.2g}" if np.isfinite(error) else "(no error bar: the noise is not known)"
     lines = [f"{sweep.labels[row]} = {sweep.x[row]:.10g}{which}: derivative {derivative:.8g} {bar}"]
     titles = ("step", "forward", "its noise", "central", "its noise", "right within")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from distfd.core.describe import numbered_output
 from distfd.differentiation.noise import FOUND
 from distfd.differentiation.probe_pairs import ProbePairs
 
@@ -172,12 +173,15 @@ class TwoSlopes:
     near_step: Floats
     far_step: Floats
 
-    def warnings(self, label: Label, rows: NDArray[np.int64]) -> tuple[str, ...]:
+    def warnings(
+        self, label: Label, rows: NDArray[np.int64], output: Callable[[int, int], str] = numbered_output
+    ) -> tuple[str, ...]:
         """A sentence for each coordinate with two slopes."""
         texts = []
+        m = self.near.shape[1]
         for a in np.flatnonzero(np.isfinite(self.near).any(axis=1)):
             j = int(np.nanargmax(np.abs(self.near[a] - self.far[a])))
-            which = f" of output {j}" if self.near.shape[1] > 1 else ""
+            which = f" of {output(j, m)}" if m > 1 else ""
             texts.append(
                 f"J looks different at two scales along {label(int(rows[a]))}: its slope{which} is "
                 f"{self.near[a, j]:.5g} for steps up to {self.near_step[a]:.2g} and {self.far[a, j]:.5g} for steps "

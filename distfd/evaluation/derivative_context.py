@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from distfd.core.describe import numbered
+from distfd.core.describe import numbered, numbered_output
 from distfd.core.errors import InputError
 from distfd.core.records import DOUBLE
 from distfd.differentiation.base_point import BasePoint
@@ -45,6 +45,8 @@ class DerivativeContext:
         Of objectives that write x as text: the numbers that are then in it.
     printed : bool
         Whether J's values are read from text.
+    output : callable
+        Number of an output of J, and how many there are -> what messages call it.
     """
 
     options: DerivativeOptions
@@ -55,6 +57,7 @@ class DerivativeContext:
     printed: bool = False
     check: bool | None = None
     rides: bool = True
+    output: Callable[[int, int], str] = numbered_output
 
     def setting(self, x: ArrayLike, bits: int = DOUBLE, known: Known = NOTHING_KNOWN) -> Setting:
         """What every method at x is made from; see `Setting` for what J has shown so far."""
@@ -76,4 +79,4 @@ class DerivativeContext:
             raise InputError(f"names: there are {len(names)} for {len(at)} coordinates")
         lower, upper = as_bounds(self.options.bounds, len(at), at)
         at = check_x(onto_bounds(at, lower, upper), lower, upper, self.label)
-        return BasePoint(at, lower, upper, self.label, self.written)
+        return BasePoint(at, lower, upper, self.label, self.written, self.output)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
-from distfd.core.describe import coordinate_label
+from distfd.core.describe import coordinate_label, numbered_output
 from distfd.core.errors import InputError
 from distfd.core.points import dense_points
 from distfd.differentiation.method import Answer, Value, Values
@@ -167,7 +167,7 @@ class Evaluator(DerivativeMethods):
         written = objective.written if objective.reads_text else None
         repair = treatment.on_failure == "repair"
         self._around = DerivativeContext(
-            self._options, self._label, repair, drifts, written, objective.writes_text, check
+            self._options, self._label, repair, drifts, written, objective.writes_text, check, output=self._output_label
         )
         self._turn = CallLock()
         self._structure: ProbedStructure | None = None
@@ -403,6 +403,10 @@ class Evaluator(DerivativeMethods):
         """What every method at x is made from: x checked, its surroundings, and the options of derivatives."""
         return self._around.setting(x, self._session.bits, self._session.known)
 
+    def _output_label(self, j: int, m: int) -> str:
+        names = self._session.objective.output_names(m)
+        return numbered_output(j, m) if names is None else f"output {names[j]}"
+
     def _at(self, x: ArrayLike) -> NDArray[np.float64]:
         return self._around.site(x).x
 
@@ -426,4 +430,8 @@ class Evaluator(DerivativeMethods):
         """A method's answer at x as a result."""
         options, scheme = self._options, self._options.stencil.name
         slots = self.slots
-        return make_result(answer, tally, scheme, self._label, slots=slots, kind=kind, x=x, names=options.names)
+        m = len(answer.value)
+        outputs = self._session.objective.output_names(m) if m > 1 or kind in ("jacobian", "jvp") else None
+        return make_result(
+            answer, tally, scheme, self._label, slots=slots, kind=kind, x=x, names=options.names, outputs=outputs
+        )

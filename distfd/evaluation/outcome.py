@@ -36,6 +36,7 @@ def make_result(
     kind: str,
     x: NDArray[np.float64],
     names: Sequence[str] | None,
+    outputs: Sequence[str] | None = None,
 ) -> DerivativeResult:
     """The answer, and what it took."""
     found = answer.consistency
@@ -61,6 +62,7 @@ def make_result(
         x=x,
         names=None if names is None else tuple(names),
         kind=kind,
+        outputs=None if outputs is None else tuple(outputs),
         repaired=answer.repaired,
         consistency=None if found is None else replace(found, n_evaluations=tally.n_optional),
     )

@@ -261,6 +261,7 @@ def _command(loaded: LoadedConfig, problem: Problem, work: Path | None) -> Objec
             name for name, fixed in zip(problem.names, problem.fixed, strict=True) if fixed or name in problem.unused
         ],
         integers=problem.integers,
+        value_names=command.names,
         wait_for=None if command.wait_for is None else command.wait_for.model_dump(),
         version=loaded.config.objective.version,
     )

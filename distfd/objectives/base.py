@@ -85,6 +85,10 @@ class Objective(ABC):
         """Whether J's values are read from text that a program wrote: few digits in them are then no chance."""
         return False
 
+    def output_names(self, m: int) -> tuple[str, ...] | None:  # noqa: ARG002  # for those whose outputs have names
+        """What J's outputs are called, where J has m of them; None where they have no names."""
+        return None
+
     def written(
         self, x: NDArray[np.float64], index: NDArray[np.int64], values: NDArray[np.float64]
     ) -> NDArray[np.float64]:
@@ -216,6 +220,10 @@ class _Adapted(Objective):
         self, x: NDArray[np.float64], index: NDArray[np.int64], values: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         found: NDArray[np.float64] = getattr(self._given, "written", super().written)(x, index, values)
+        return found
+
+    def output_names(self, m: int) -> tuple[str, ...] | None:
+        found: tuple[str, ...] | None = getattr(self._given, "output_names", super().output_names)(m)
         return found
 
     def check_warm(self, mode: str | None) -> None:

@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from distfd.reporting.formatting import count, number
 from distfd.reporting.table import fold, table
+from distfd.results.derivative_result import jacobian_titles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,8 +81,9 @@ def _columns(data: RunData, derivative: NDArray[np.float64]) -> tuple[list[str],
         add("± error", None if error is None or np.isnan(error).all() else error, 2)
     else:
         table_ = derivative if data.task != "hessian" else derivative.T
+        named = jacobian_titles(data.outputs, data.names, len(table_))
         for a in range(min(len(table_), _OUTPUTS)):
-            add(f"dJ{a}/dx" if data.task != "hessian" else f"d²J/dx d{data.names[a]}", table_[a])
+            add(named[a] if data.task != "hessian" else f"d²J/dx d{data.names[a]}", table_[a])
     add("step", data.numbers("step"), 3)
     return titles, columns
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distfd.core.records import Status
+from distfd.results.derivative_result import jacobian_titles
 
 if TYPE_CHECKING:
     from distfd.reporting.run_data import RunData
@@ -26,8 +27,16 @@ def derivative_columns(data: RunData) -> dict[str, Any]:
         if values.ndim == 1 and len(values) == len(data.names):
             columns[name] = values
         elif values.ndim == 2 and values.shape[1] == len(data.names):
-            columns |= {f"{name}{a}": row for a, row in enumerate(values)}
+            outputs = data.outputs if data.task == "jacobian" and len(data.outputs or ()) == len(values) else None
+            columns |= {_title(name, a, outputs, data.names): row for a, row in enumerate(values)}
     return columns
+
+
+def _title(field: str, a: int, outputs: list[str] | None, names: list[str]) -> str:
+    """The column of output a in a field of result.json."""
+    if outputs is None:
+        return f"{field}{a}"
+    return jacobian_titles(outputs, names, len(outputs))[a] if field == "derivative" else f"{field} of {outputs[a]}"
 
 
 def evaluation_columns(data: RunData) -> dict[str, Any]:

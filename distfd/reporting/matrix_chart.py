@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from distfd.reporting import svg
 from distfd.reporting.formatting import number, short
+from distfd.results.derivative_result import output_names
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -65,9 +66,11 @@ def _edges(
     data: RunData, cells: NDArray[np.float64], side: float, rows: NDArray[np.int64], columns: NDArray[np.int64]
 ) -> list[Markup]:
     every = max(1, int(np.ceil(14 / side)))
+    derivative = data.numbers("derivative")
+    outputs = output_names(data.outputs, 0 if derivative is None else len(derivative))
     parts = []
     for i in range(0, len(cells), every):
-        name = data.names[rows[i]] if data.task == "hessian" else f"J{rows[i]}"
+        name = data.names[rows[i]] if data.task == "hessian" else outputs[rows[i]]
         parts.append(svg.text(_LEFT - 8, _TOP + (i + 0.5) * side + 4, short(name, 18), "tick", "end"))
     bottom = _TOP + len(cells) * side + 16
     last = cells.shape[1] - 1

@@ -68,6 +68,12 @@ class RunData:
         """Of the parameters."""
         return [str(name) for name in self.result.get("names") or _config_names(self.config)]
 
+    @cached_property
+    def outputs(self) -> list[str] | None:
+        """Names of J's outputs; None where they have none."""
+        found = self.result.get("outputs")
+        return [str(name) for name in found] if isinstance(found, list) else None
+
     def numbers(self, name: str) -> NDArray[np.float64] | None:
         """A list of result.json as an array, NaN for null; None where it is missing or no list of numbers."""
         value = self.result.get(name)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from distfd.core.errors import InputError
 from distfd.results.csv_export import data_frame, write_csv
 
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ class DerivativeResult:
         What a directional check found, at one point more; None where there was none.
     start_seconds : float
         Of the wall time, until the first worker was up: the efficiency of later calls lacks it.
+    outputs : tuple of str or None
+        What J's outputs are called, where they have names.
     """
 
     derivative: NDArray[np.float64]
@@ -101,6 +104,7 @@ class DerivativeResult:
     repaired: Mapping[int, str] = field(default_factory=dict)
     consistency: Consistency | None = None
     start_seconds: float = 0.0
+    outputs: tuple[str, ...] | None = None
 
     @property
     def missing_entries(self) -> NDArray[np.int64]:
@@ -110,6 +114,23 @@ class DerivativeResult:
         entries = self.derivative.tocoo()
         lost = np.isnan(entries.data)
         return np.stack((entries.row[lost], entries.col[lost]), axis=1).astype(np.int64)
+
+    @property
+    def labels(self) -> NDArray[np.str_]:
+        """What the entries of a gradient (d,) or a Jacobian (m, d) are called: ``d cl / d alpha``.
+
+        Raises
+        ------
+        InputError
+            If it is the derivative of another kind.
+        """
+        if self.kind not in ("gradient", "jacobian"):
+            raise InputError(f"labels: entries of a derivative of kind {self.kind} have none")
+        names = _names(self, self.derivative.shape[-1])
+        if self.kind == "gradient":
+            return np.array([entry_label("J", name) for name in names])
+        of = output_names(self.outputs, self.derivative.shape[0])
+        return np.array([[entry_label(output, name) for name in names] for output in of])
 
     def __repr__(self) -> str:
         return result_text(self)
@@ -183,7 +204,11 @@ def result_columns(result: DerivativeResult) -> dict[str, Any]:
         entries = result.derivative.tocoo()
         names = _names(result, result.derivative.shape[1])
         hessian = result.kind == "hessian"
-        outer: dict[str, Any] = {"row": [names[k] for k in entries.row]} if hessian else {"output": entries.row}
+        outer: dict[str, Any] = (
+            {"row": [names[k] for k in entries.row]}
+            if hessian
+            else {"output": entries.row if result.outputs is None else [result.outputs[k] for k in entries.row]}
+        )
         listed = {**outer, "name": [names[k] for k in entries.col], "derivative": entries.data}
         return listed if result.error is None else {**listed, "error": result.error.tocoo().data}
     table, titles = _table(result)
@@ -195,7 +220,9 @@ def result_columns(result: DerivativeResult) -> dict[str, Any]:
     if result.error is not None:
         error = result.error.T if result.kind == "jacobian" else result.error
         bars = error.reshape(rows, -1)
-        columns |= {"error" if bars.shape[1] == 1 else f"error{a}": bars[:, a] for a in range(bars.shape[1])}
+        named = result.outputs if result.kind == "jacobian" else None
+        of = [f"error{a}" if named is None else f"error of {named[a]}" for a in range(bars.shape[1])]
+        columns |= {"error" if bars.shape[1] == 1 else title: bars[:, a] for a, title in enumerate(of)}
     if np.shape(result.step) == (rows,):
         columns["step"] = result.step
     return columns
@@ -204,7 +231,8 @@ def result_columns(result: DerivativeResult) -> dict[str, Any]:
 def _shown(result: DerivativeResult) -> tuple[dict[str, Any], str]:
     """Columns that fit a terminal, and what is left out."""
     columns = result_columns(result)
-    outputs = [title for title in columns if title.startswith(("dJ", "d2J"))][_OUTPUTS:]
+    dense = isinstance(result.derivative, np.ndarray)
+    outputs = [title for title in _table(result)[1] if title in columns][_OUTPUTS:] if dense else []
     bars = [title for title in columns if title.startswith("error") and title != "error"]
     if not outputs:
         return columns, ""
@@ -220,7 +248,34 @@ def _table(result: DerivativeResult) -> tuple[Any, list[str]]:
     if result.kind == "hessian":
         return derivative, [f"d2J/dx dx{a}" for a in range(derivative.shape[1])]
     table = derivative.T if result.kind == "jacobian" else derivative
-    return table, [f"dJ{a}/dx" for a in range(table.shape[1])]
+    if result.kind != "jacobian":
+        return table, [f"dJ{a}/dx" for a in range(table.shape[1])]
+    return table, jacobian_titles(result.outputs, _names(result, len(table)), table.shape[1])
+
+
+def entry_label(output: str, name: str) -> str:
+    """What the derivative of an output by a parameter is called."""
+    return f"d {output} / d {name}"
+
+
+def output_names(outputs: Sequence[str] | None, m: int) -> list[str]:
+    """The names of m outputs: J0, J1, ... where they have none."""
+    return list(outputs) if outputs is not None and len(outputs) == m else [f"J{a}" for a in range(m)]
+
+
+def jacobian_titles(outputs: Sequence[str] | None, names: Sequence[str], m: int) -> list[str]:
+    """Titles of a Jacobian's columns in a table with one row a parameter: m of them.
+
+    Parameters
+    ----------
+    outputs : sequence of str or None
+        The outputs' names, where they have any.
+    names : sequence of str
+        The parameters' names; where there is one, it is in the titles.
+    """
+    if outputs is None or len(outputs) != m:
+        return [f"dJ{a}/dx" for a in range(m)]
+    return [entry_label(output, names[0]) if len(names) == 1 else f"d {output} / dx" for output in outputs]
 
 
 _TITLES = {"gradient": "dJ/dx", "directional": "dJ/dt", "hvp": "H v", "jvp": "J v"}
@@ -232,6 +287,8 @@ def _by_coordinate(result: DerivativeResult) -> bool:
 
 def _names(result: DerivativeResult, n: int) -> Sequence[str]:
     if not _by_coordinate(result):
+        if result.kind == "jvp" and result.outputs is not None:
+            return result.outputs
         return [f"{'direction' if result.kind == 'directional' else 'output'} {k}" for k in range(n)]
     return result.names if result.names is not None else [f"x{k}" for k in range(n)]
 
@@ -269,8 +326,9 @@ def _missing_outputs(result: DerivativeResult, k: int) -> str:
     outputs = rows[rows[:, 1] == k, 0]
     if len(outputs) in (0, result.derivative.shape[0]):
         return ""
+    named = [str(k) if result.outputs is None else result.outputs[k] for k in outputs[:_OUTPUTS].tolist()]
     more = f" and {len(outputs) - _OUTPUTS} more" if len(outputs) > _OUTPUTS else ""
-    return f" (output{'s' if len(outputs) > 1 else ''} {', '.join(map(str, outputs[:_OUTPUTS]))}{more})"
+    return f" (output{'s' if len(outputs) > 1 else ''} {', '.join(named[:_OUTPUTS])}{more})"
 
 
 def _notes(result: DerivativeResult) -> list[str]:

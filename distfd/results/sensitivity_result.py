@@ -198,8 +198,9 @@ def _shares(jacobian: Floats, error: Floats | None, sigma_x: Floats) -> tuple[Fl
 def _columns(result: SensitivityResult) -> dict[str, Any]:
     """One row an output and parameter."""
     m, d = result.jacobian.shape
+    named = result.derivative.outputs
     columns: dict[str, Any] = {
-        "output": np.repeat(np.arange(m), d),
+        "output": np.repeat(np.arange(m) if named is None else np.array(named), d),
         "value": np.repeat(result.value, d),
         "sigma": np.repeat(result.sigma, d),
         "name": result.names * m,
@@ -233,7 +234,9 @@ def _text(result: SensitivityResult) -> str:
 
 def _output_line(result: SensitivityResult, i: int) -> str:
     value, sigma = result.value[i], result.sigma[i]
-    line = f"J{i if len(result.value) > 1 else ''} = {value:.8g}, sigma {_number(sigma)}"
+    named = result.derivative.outputs
+    what = named[i] if named is not None else f"J{i if len(result.value) > 1 else ''}"
+    line = f"{what} = {value:.8g}, sigma {_number(sigma)}"
     if value != 0 and np.isfinite(sigma):
         line += f" ({100 * sigma / abs(value):.2g} %)"
     if result.sigma_error is not None:

@@ -115,6 +115,7 @@ _FIELDS: dict[str, tuple[str, Any]] = {
     **dict.fromkeys(("wall_seconds", "start_seconds", "ideal_seconds", "efficiency", "violation"), _NUMBER),
     **dict.fromkeys(("value", "value0", "derivative", "error", "step", "x", "x0"), _TENSOR),
     **dict.fromkeys(("names", "missing"), ("a list of texts", _is_texts)),
+    "outputs": ("a list of texts or null", _or_null(_is_texts)),
     "warnings": ("a list of texts", _is_texts),
     "repaired": ("texts by name", _or_null(_is_text_by_name)),
     "versions": ("texts by name", _is_text_by_name),

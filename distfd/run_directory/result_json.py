@@ -13,7 +13,7 @@ import numpy as np
 from distfd.core.errors import EvaluationError, InputError
 from distfd.differentiation.noise import STATUSES
 from distfd.optimization.fit_table import fit_notes
-from distfd.results.derivative_result import efficiency_text
+from distfd.results.derivative_result import efficiency_text, jacobian_titles
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -49,6 +49,7 @@ def derivative_fields(result: DerivativeResult, x: NDArray[Any], names: Sequence
         "repaired": {names[k]: text for k, text in result.repaired.items()},
         "warnings": list(result.warnings),
         "noise": result.noise,
+        **({} if result.outputs is None else {"outputs": list(result.outputs)}),
         "consistency": None if result.consistency is None else consistency_fields(result.consistency, names),
         "n_reused": result.n_reused,
         "n_failed": result.n_failed,
@@ -236,7 +237,7 @@ def table_columns(result: Mapping[str, Any]) -> dict[str, Sequence[Any]]:
     """The columns of a result's table, each with a number for each coordinate."""
     if result["task"] in ("jacobian", "hessian"):
         # A Hessian is symmetric, so its rows are its columns.
-        titles = [f"dJ{a}/dx" for a in range(len(result["derivative"]))]
+        titles = jacobian_titles(result.get("outputs"), result["names"], len(result["derivative"]))
         if result["task"] == "hessian":
             titles = [f"d2J/dx d{name}" for name in result["names"]]
         rows = zip(titles[:6], result["derivative"], strict=False)

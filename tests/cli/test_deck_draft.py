@@ -142,6 +142,10 @@ def test_what_is_drafted_of_a_formula_is_written(folder: Path) -> None:
     [
         ("{{ half * q }}", r"deck\.inp:2: \{\{ half \* q \}\} uses q, which is marked nowhere: mark it too"),
         ("{{ half = }}", r"deck\.inp:2: there is only blank space; a mark is \{\{ name = number \}\}"),
+        (
+            "{{ -half = -0.5 }}",
+            r"gives a formula a value: mark half where it stands alone, .* write \{\{ -half \}\} here",
+        ),
         ("{{ 2 half }}", r"deck\.inp:2: \{\{ 2 half \}\} names half, and is no expression"),
         ("{% if half > 1 %}", r"deck\.inp:2: \{% if half > 1 %\} uses half"),
     ],

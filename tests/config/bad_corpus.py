@@ -71,6 +71,7 @@ objective:
     value: mass + tip
     sigma: 0.5
     keep: failed
+    names: [mass]
     wait_for:
       file: out.txt
       timeout: 1min

@@ -10,7 +10,7 @@ from strangers import KINDS, Stranger, sound_run
 if TYPE_CHECKING:
     from pathlib import Path
 
-CASES = {"json": 40, "yaml": 20, "things": 40, "store": 40, "spool": 30, "tar": 100, "expression": 500}
+CASES = {"json": 40, "yaml": 20, "things": 40, "store": 40, "spool": 30, "tar": 100, "expression": 500, "template": 15}
 
 
 @pytest.mark.parametrize("kind", list(KINDS))

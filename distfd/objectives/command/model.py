@@ -172,6 +172,10 @@ class ProgramModel(Model):
             viewer.outputs(outputs)
         value = self._value(trial, outputs, self._objective.parameters(x))
         self._check(trial, value)
+        named = self._objective.value_names
+        if named is not None and len(named) != np.size(value):
+            text = f"J has {np.size(value)} outputs, and {len(named)} names: {', '.join(named)[:200]}"
+            raise trial.failure(ProgramError, text, trial.launch.steps[-1])
         return value
 
     def _fill(self, trial: Trial, x: NDArray[np.float64], viewer: Viewer | None, restart: Restart | None) -> None:

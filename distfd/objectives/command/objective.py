@@ -94,6 +94,8 @@ class CommandObjective(ProgramSpec, Objective):
     wait_for : mapping, optional
         ``{"file": name, "timeout": seconds}``: of a program that returns before its work is done, the file that it then
         writes, whole and in one go, or at least without a pause of half a second.
+    value_names : sequence of str, optional
+        What J's outputs are called in results and messages, one for each; by default by the expressions of ``value``.
     version : str, optional
         Changes the fingerprint: for what it cannot see, such as another version of an installed program. Needed for
         evaluations to be reused across processes if ``value`` is a function.

@@ -134,6 +134,43 @@ def shipped(names: Sequence[str]) -> dict[str, str]:
     return {name: os.environ[name] for name in names}
 
 
+def value_names(names: Any, least: int) -> tuple[str, ...] | None:
+    """Names for J's outputs, of which there are at least so many; None where none are given.
+
+    Raises
+    ------
+    InputError
+        If they are no list of different texts, or too few.
+    """
+    if names is None:
+        return None
+    if isinstance(names, str) or not all(isinstance(name, str) and name.strip() for name in names):
+        raise InputError(f"value_names is a list of texts, one for each output of J (given {names!r})")
+    if twice := next((name for k, name in enumerate(names) if name in names[:k]), None):
+        raise InputError(f"value_names: {twice} is there twice")
+    if len(names) < least:
+        raise InputError(f"value_names: {len(names)} for the {least} outputs of J")
+    return tuple(names)
+
+
+def derived_names(formula: Sequence[Expression], outputs: Sequence[str], m: int) -> tuple[str, ...] | None:
+    """What m outputs of J are called by the expressions that they come from; None where that cannot be told.
+
+    Expressions of one number each are their outputs' names; elements of the only one are ``cp[0]``, ``cp[1]``, ....
+    """
+    texts = [" ".join(expression.text.split()) for expression in formula] or list(outputs)
+    if len(texts) == m:
+        told = max(map(len, texts)) <= _LONGEST_NAME and len(set(texts)) == m
+        return tuple(texts) if told else None
+    if len(texts) == 1 and texts[0].isidentifier():
+        return tuple(f"{texts[0]}[{k}]" for k in range(m))
+    return None
+
+
+_LONGEST_NAME = 40
+"""Characters of an expression that names an output: with more a table has no room for numbers."""
+
+
 def formula(
     value: Any, names: tuple[str, ...], data: tuple[str, ...] = (), parameters: Sequence[str] = ()
 ) -> tuple[Expression, ...]:

@@ -16,7 +16,7 @@ from distfd.core.files import at_home
 from distfd.objectives.command.data_files import LIBRARIES, LibraryArray
 from distfd.objectives.command.extractors import Columns, CsvCell, Extractor, JsonPointer, NpyElement, Regex, Token
 from distfd.objectives.command.user_function import UserFunction
-from distfd.objectives.command.values import OutputError, as_value
+from distfd.objectives.command.values import OutputError, as_value, reading_within
 from distfd.objectives.command.work_directory import inside
 
 if TYPE_CHECKING:
@@ -159,6 +159,11 @@ def _keys(what: str, spec: Any, *, needed: Collection[str] = (), optional: Colle
     return dict(spec)
 
 
+_SEARCH, _SEARCH_PER_MIB = 4.0, 1.0
+"""Seconds that each search in measurements may take: whoever looks at a configuration waits for them. A pattern that
+does not backtrack takes some hundredths of a second for a MiB."""
+
+
 def read_measured(name: str, spec: Any, base: Path) -> Value:
     """Numbers from a file beside the configuration.
 
@@ -184,7 +189,9 @@ def read_measured(name: str, spec: Any, base: Path) -> Value:
     if isinstance(output.extractor, UserFunction):
         raise InputError(f"data: {name}: python reads work directories; write the data to a file")
     try:
-        value = as_value(output.extractor.read(path))
+        seconds = _SEARCH + _SEARCH_PER_MIB * path.stat().st_size / 2**20
+        with reading_within(lambda: seconds):
+            value = as_value(output.extractor.read(path))
     except OutputError as error:
         raise InputError(f"data: {name}: {path}: {error}") from error
     except OSError as error:

@@ -71,6 +71,7 @@ class ProgramSpec:
     unused: Sequence[str] = ()
     integers: Sequence[str] = ()
     wait_for: Mapping[str, Any] | None = None
+    value_names: Sequence[str] | None = None
     given: tuple[tuple[str, ...], ...] = field(init=False, repr=False)
     """All commands, as they were given."""
     steps: tuple[tuple[str, ...], ...] = field(init=False, repr=False)
@@ -104,6 +105,7 @@ class ProgramSpec:
         check_layout(decks, brought, shared, [*(o.file for o in taken if o.file), *logs, *restart])
         if both := sorted({*decks, *RESERVED} & set(restart)):
             raise InputError(f"restart: {both[0]} is written by distfd itself")
+        least = len(self.value) if isinstance(self.value, (list, tuple)) else 1
         given, fed = options.commands(self.argv, self.commands, self.pre, self.post)
         for name, made in {
             "base": str(base),
@@ -120,6 +122,7 @@ class ProgramSpec:
             "taken": taken,
             "measured": {name: read_measured(name, spec, base) for name, spec in self.data.items()},
             "formula": options.formula(self.value, tuple(self.outputs), tuple(self.data), names or ()),
+            "value_names": options.value_names(self.value_names, least),
             "given": given,
             "steps": options.steps(given, base, {*decks, *brought, *shared}),
             "fed": fed,
@@ -150,6 +153,14 @@ class ProgramSpec:
             raise InputError(f"x has {len(values)} values, and there are {len(names)} names: {', '.join(names)[:200]}")
         found = dict(zip(names, values, strict=True))
         return {**found, **{name: whole(name, found[name]) for name in self.integers if name in found}}
+
+    def output_names(self, m: int) -> tuple[str, ...] | None:
+        """What J's m outputs are called: as ``value_names`` has them, or by the expressions of ``value``."""
+        if self.value_names is not None:
+            return tuple(self.value_names) if len(self.value_names) == m else None
+        if callable(self.value):
+            return None
+        return options.derived_names(self.formula, tuple(self.outputs), m)
 
     @property
     def in_value(self) -> frozenset[str]:

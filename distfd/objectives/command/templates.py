@@ -125,6 +125,8 @@ class Deck:
             raise InputError(f"template {template.file}:{error.lineno}: {error.message}") from error
         except (RecursionError, MemoryError, SyntaxError) as error:
             raise InputError(f"template {template.file}: is nested too deeply") from error
+        except ValueError as error:
+            raise InputError(f"template {template.file}: {_no_number(error)}") from error
 
     @property
     def mode(self) -> int:
@@ -245,6 +247,13 @@ def parsed(template: Template) -> nodes.Template:
         raise InputError(f"template {template.file}:{error.lineno}: {error.message}") from error
     except (RecursionError, MemoryError, SyntaxError) as error:
         raise InputError(f"template {template.file}: is nested too deeply") from error
+    except ValueError as error:
+        raise InputError(f"template {template.file}: {_no_number(error)}") from error
+
+
+def _no_number(error: ValueError) -> str:
+    """What Python says of a literal that it does not read, in words of a template."""
+    return "has a whole number of thousands of digits" if "digits" in str(error) else str(error)
 
 
 def variables_in(template: Template) -> frozenset[str]:

@@ -17,7 +17,7 @@ from distfd.core.errors import InputError
 from distfd.core.files import at_home
 from distfd.core.suggestions import did_you_mean
 from distfd.objectives.base import Objective
-from distfd.objectives.command.options import formula
+from distfd.objectives.command.options import derived_names, formula
 from distfd.objectives.fmu.archive import content_hash
 from distfd.objectives.fmu.description import (
     Description,
@@ -319,6 +319,10 @@ class FMUObjective(Objective):
         """
         if mode is not None:
             raise InputError(f"warm: {mode} is not for an FMU: each simulation begins at its start time")
+
+    def output_names(self, m: int) -> tuple[str, ...] | None:
+        """What J's m outputs are called, by the expressions of ``value``."""
+        return None if callable(self.value) else derived_names(self.formula, tuple(self.outputs), m)
 
     def named(self, names: Sequence[str]) -> FMUObjective:
         """The same with names for its parameters, unless it has names of its own."""

@@ -158,3 +158,11 @@ def test_missing_template_is_named(tmp_path: Path) -> None:
 def test_long_lists_of_names_are_cut() -> None:
     with pytest.raises(InputError, match=r"\(300 names\)"):
         render("{{ q }}", **{f"p{k}": 1.0 for k in range(300)})
+
+
+def test_a_whole_number_without_end_is_no_bug(tmp_path: Path) -> None:
+    (tmp_path / "deck.j2").write_text("{{ " + "1" * 5000 + " }}")
+    with pytest.raises(InputError, match=r"deck\.j2: has a whole number of thousands of digits"):
+        CommandObjective(
+            ["true"], inputs={"deck": "deck.j2"}, outputs={"J": {"file": "deck", "regex": "(.)"}}, base=tmp_path
+        ).check([1.0])

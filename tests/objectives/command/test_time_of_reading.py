@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from distfd.core.failures import EvaluationFailure, ProgramTimeout
-from distfd.errors import EvaluationError
+from distfd.errors import EvaluationError, InputError
 from distfd.evaluation.evaluator import Evaluator
+from distfd.objectives.command import outputs
 from distfd.objectives.command.objective import CommandObjective
 
 if TYPE_CHECKING:
@@ -80,3 +81,24 @@ def test_a_value_that_comes_too_late_is_refused_where_nobody_could_end_j() -> No
         assert evaluator.value([2.0]) == 2.0
     with Evaluator(slow, executor="serial", timeout=60.0) as evaluator:
         assert evaluator.value(X) == 1.0
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        {"token": {"line": "^(a+)+$", "field": 1}},
+        {"regex": "^(?:a+)+(b)$"},
+        {"csv": {"column": 1, "row": 1, "header": False, "start": "^(a+)+$"}},
+        {"columns": {"line": "^(a|a)+$", "from": 1, "to": 2}},
+    ],
+    ids=["token", "regex", "csv", "columns"],
+)
+def test_measurements_are_not_searched_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: dict[str, Any]
+) -> None:
+    """They are read where a configuration is looked at, and nobody has given a timeout."""
+    assert outputs._SEARCH < 5
+    monkeypatch.setattr(outputs, "_SEARCH", 0.5)
+    (tmp_path / "measured.txt").write_text("a" * 60 + "!\n")
+    with pytest.raises(InputError, match=r"data: m: .* did not end within 0\.5 s: it backtracks"):
+        outputs.read_measured("m", {"file": "measured.txt", **where}, tmp_path)
