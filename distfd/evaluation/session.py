@@ -12,6 +12,7 @@ from distfd.core import awake_clock
 from distfd.core.errors import DistfdError, InputError
 from distfd.core.records import DOUBLE
 from distfd.differentiation.step_limits import NOTHING_KNOWN, Known
+from distfd.evaluation.objective_watch import ObjectiveWatch
 from distfd.evaluation.stall_notice import StallNotice, why_waiting
 from distfd.results import events
 from distfd.scheduling.slot_pool import SlotPool
@@ -21,7 +22,6 @@ from distfd.workers.messages import SlotStarting, SlotUp
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from distfd.evaluation.objective_watch import ObjectiveWatch
     from distfd.evaluation.warm_states import WarmStarts
     from distfd.executors.base import Executor
     from distfd.objectives.base import Objective
@@ -122,6 +122,15 @@ class Session:
         if self.warm is not None:
             self.warm.forget()
         return True
+
+    def adopt(self, objective: Objective, names: Sequence[str]) -> None:
+        """Go on with J as it is with names of its coordinates; nothing that is known of it so far is used for it."""
+        self.watch = ObjectiveWatch(objective)
+        self.objective, self.names = self.watch.objective, names
+        self.salt = changed_salt(self.store, self.objective)
+        self.bits, self.known = DOUBLE, NOTHING_KNOWN
+        if self.warm is not None:
+            self.warm.forget()
 
     def note(self) -> None:
         """After an evaluation in this process: what J has changed of itself there is no change of J."""

@@ -119,3 +119,28 @@ def test_j_in_jaxs_default_single_precision(jax: Any) -> None:
         found = distfd.differentiate(lambda x: jax.numpy.sum(jax.numpy.sin(x)) * 3, x, executor="serial")
     np.testing.assert_allclose(found.derivative, 3 * np.cos(x), rtol=3e-3, atol=1e-3)
     assert found.n_evaluations == 7
+
+
+def test_x_may_be_any_pytree(jax: Any) -> None:
+    @jax.tree_util.register_pytree_node_class
+    class Net:
+        def __init__(self, w: Any, b: Any, tag: str) -> None:
+            self.w, self.b, self.tag = w, b, tag
+
+        def tree_flatten(self) -> Any:
+            return (self.w, self.b), self.tag
+
+        @classmethod
+        def tree_unflatten(cls, tag: str, parts: Any) -> Any:
+            return cls(*parts, tag=tag)
+
+    def fun(p: Any) -> float:
+        return float(2 * np.sum(p["net"].w ** 2) + p["net"].b * p["k"] + len(p["net"].tag))
+
+    x = {"net": Net(jax.numpy.ones(2), 3.0, "abc"), "k": 2.0}
+    for executor in ("serial", "ray"):  # in a worker the class is registered when it comes
+        found: Any = distfd.differentiate(fun, x, executor=executor, check=False)
+        assert found.value == pytest.approx(13.0)
+        assert found.derivative["net"].w == pytest.approx(np.array([4.0, 4.0]), rel=1e-6)
+        assert (found.derivative["net"].b, found.derivative["k"]) == pytest.approx((2.0, 3.0), rel=1e-6)
+        assert found.derivative["net"].tag == "abc"
