@@ -25,6 +25,7 @@ def differentiate(
     sparsity: Any = None,
     v: PointLike | None = None,
     directions: PointLike | None = None,
+    f0: ArrayLike | None = None,
     **options: Unpack[EvaluatorOptions],
 ) -> DerivativeResult:
     """The derivative of J at x0 with all that is known of it.
@@ -44,6 +45,8 @@ def differentiate(
         For kinds "hvp" and "jvp".
     directions : (p, d) array
         For kind "directional".
+    f0 : number or (m,) array, optional
+        J(x0), where it is known: it is not evaluated again.
     **options
         Of `distfd.Evaluator`.
 
@@ -63,7 +66,7 @@ def differentiate(
     given = {"sparsity": sparsity, "v": v, "directions": directions}
     particulars = {name: value for name, value in given.items() if value is not None}
     with Evaluator(fun, **options) as evaluator:
-        return evaluator.differentiate(x0, kind=kind, **particulars)
+        return evaluator.differentiate(x0, kind=kind, f0=f0, **particulars)
 
 
 @lists_options_of(Evaluator)
@@ -77,21 +80,23 @@ def noise_level(fun: Any, x0: PointLike, **options: Unpack[EvaluatorOptions]) ->
 
 
 @overload
-def gradient(fun: Any, x0: ArrayLike, **options: Unpack[EvaluatorOptions]) -> NDArray[np.float64]: ...
+def gradient(
+    fun: Any, x0: ArrayLike, *, f0: ArrayLike | None = None, **options: Unpack[EvaluatorOptions]
+) -> NDArray[np.float64]: ...
 
 
 @overload
-def gradient(fun: Any, x0: Tree, **options: Unpack[EvaluatorOptions]) -> Tree: ...
+def gradient(fun: Any, x0: Tree, *, f0: ArrayLike | None = None, **options: Unpack[EvaluatorOptions]) -> Tree: ...
 
 
 @lists_options_of(Evaluator)
-def gradient(fun: Any, x0: PointLike, **options: Unpack[EvaluatorOptions]) -> Any:
+def gradient(fun: Any, x0: PointLike, *, f0: ArrayLike | None = None, **options: Unpack[EvaluatorOptions]) -> Any:
     """dJ/dx at x0, (d,): by default (J(x + h_k e_k) - J(x)) / h_k with d + 1 evaluations.
 
     See `differentiate` for parameters and errors.
     """
     with Evaluator(fun, **options) as evaluator:
-        return evaluator.gradient(x0)
+        return evaluator.differentiate(x0, f0=f0).derivative
 
 
 @overload
@@ -113,33 +118,39 @@ def value_and_gradient(fun: Any, x0: PointLike, **options: Unpack[EvaluatorOptio
 
 @overload
 def jacobian(
-    fun: Any, x0: ArrayLike, *, sparsity: None = None, **options: Unpack[EvaluatorOptions]
+    fun: Any, x0: ArrayLike, *, sparsity: None = None, f0: ArrayLike | None = None, **options: Unpack[EvaluatorOptions]
 ) -> NDArray[np.float64]: ...
 
 
 @overload
-def jacobian(fun: Any, x0: PointLike, *, sparsity: Any = None, **options: Unpack[EvaluatorOptions]) -> Any: ...
+def jacobian(
+    fun: Any, x0: PointLike, *, sparsity: Any = None, f0: ArrayLike | None = None, **options: Unpack[EvaluatorOptions]
+) -> Any: ...
 
 
 @lists_options_of(Evaluator)
-def jacobian(fun: Any, x0: PointLike, *, sparsity: Any = None, **options: Unpack[EvaluatorOptions]) -> Any:
+def jacobian(
+    fun: Any, x0: PointLike, *, sparsity: Any = None, f0: ArrayLike | None = None, **options: Unpack[EvaluatorOptions]
+) -> Any:
     """dJ/dx of a J with m outputs, (m, d), sparse where ``sparsity`` is given: a mask, a structure, or "probe".
 
     See `distfd.Evaluator.jacobian` for ``sparsity``, and `differentiate` for parameters and errors.
     """
     with Evaluator(fun, **options) as evaluator:
-        return evaluator.jacobian(x0, sparsity=sparsity)
+        return evaluator.jacobian(x0, sparsity=sparsity, f0=f0)
 
 
 @lists_options_of(Evaluator)
-def hessian(fun: Any, x0: PointLike, *, sparsity: Any = None, **options: Unpack[EvaluatorOptions]) -> Any:
+def hessian(
+    fun: Any, x0: PointLike, *, sparsity: Any = None, f0: ArrayLike | None = None, **options: Unpack[EvaluatorOptions]
+) -> Any:
     """d^2 J/dx^2, (d, d), symmetric: second order, from d^2 + d evaluations of J and the baseline.
 
     It is sparse where ``sparsity`` is given, a mask (d, d): 2 evaluations for each coordinate and pair that has an
     entry. See `distfd.Evaluator.hessian`, and `differentiate` for parameters and errors.
     """
     with Evaluator(fun, **options) as evaluator:
-        return evaluator.hessian(x0, sparsity=sparsity)
+        return evaluator.hessian(x0, sparsity=sparsity, f0=f0)
 
 
 @overload

@@ -25,7 +25,9 @@ class DerivativeMethods(ABC):
     """Derivatives alone, without what else `differentiate` tells."""
 
     @abstractmethod
-    def differentiate(self, x: PointLike, *, kind: Kind = "gradient", **particulars: Any) -> DerivativeResult:
+    def differentiate(
+        self, x: PointLike, *, kind: Kind = "gradient", f0: ArrayLike | None = None, **particulars: Any
+    ) -> DerivativeResult:
         """The derivative with all that is known of it."""
 
     @abstractmethod
@@ -37,20 +39,20 @@ class DerivativeMethods(ABC):
         """Evaluate what a method asks for until it answers."""
 
     @overload
-    def gradient(self, x: ArrayLike) -> NDArray[np.float64]: ...
+    def gradient(self, x: ArrayLike, *, f0: ArrayLike | None = None) -> NDArray[np.float64]: ...
 
     @overload
-    def gradient(self, x: Tree) -> Tree: ...
+    def gradient(self, x: Tree, *, f0: ArrayLike | None = None) -> Tree: ...
 
-    def gradient(self, x: PointLike) -> Any:
-        """dJ/dx at x, (d,), or in the structure that x has.
+    def gradient(self, x: PointLike, *, f0: ArrayLike | None = None) -> Any:
+        """dJ/dx at x, (d,), or in the structure that x has; ``f0`` is J(x), where it is known.
 
         Raises
         ------
         EvaluationError
             If a component has no value (where on_failure="raise").
         """
-        return self.differentiate(x).derivative
+        return self.differentiate(x, f0=f0).derivative
 
     @overload
     def value_and_gradient(self, x: ArrayLike) -> tuple[float, NDArray[np.float64]]: ...
@@ -64,12 +66,12 @@ class DerivativeMethods(ABC):
         return float(result.value), result.derivative
 
     @overload
-    def jacobian(self, x: ArrayLike, *, sparsity: None = None) -> NDArray[np.float64]: ...
+    def jacobian(self, x: ArrayLike, *, sparsity: None = None, f0: ArrayLike | None = None) -> NDArray[np.float64]: ...
 
     @overload
-    def jacobian(self, x: PointLike, *, sparsity: Any = None) -> Any: ...
+    def jacobian(self, x: PointLike, *, sparsity: Any = None, f0: ArrayLike | None = None) -> Any: ...
 
-    def jacobian(self, x: PointLike, *, sparsity: Any = None) -> Any:
+    def jacobian(self, x: PointLike, *, sparsity: Any = None, f0: ArrayLike | None = None) -> Any:
         """dJ/dx of a J with m outputs, (m, d).
 
         Parameters
@@ -88,9 +90,9 @@ class DerivativeMethods(ABC):
 
             A row that changes where no column that was moved has an entry in it is a warning.
         """
-        return self.differentiate(x, kind="jacobian", sparsity=sparsity).derivative
+        return self.differentiate(x, kind="jacobian", sparsity=sparsity, f0=f0).derivative
 
-    def hessian(self, x: PointLike, *, sparsity: Any = None) -> Any:
+    def hessian(self, x: PointLike, *, sparsity: Any = None, f0: ArrayLike | None = None) -> Any:
         """d^2 J/dx^2 of a J with one output, (d, d), symmetric: second order, d^2 + d points and the baseline.
 
         The scheme says on which sides of x the points are (forward, which is the default, and central: on both), and
@@ -104,7 +106,7 @@ class DerivativeMethods(ABC):
             Where the Hessian may be other than 0, one half of it or both: 2 points for each coordinate and each pair of
             them. The result is a scipy.sparse csr_array (csr_matrix for a matrix).
         """
-        return self.differentiate(x, kind="hessian", sparsity=sparsity).derivative
+        return self.differentiate(x, kind="hessian", sparsity=sparsity, f0=f0).derivative
 
     @overload
     def hvp(self, x: ArrayLike, v: ArrayLike) -> NDArray[np.float64]: ...

@@ -25,6 +25,7 @@ from distfd.evaluation.method_registry import make_method
 from distfd.evaluation.options import EvaluationOptions
 from distfd.evaluation.outcome import give_warnings, make_result, out_of_range_error, scalar
 from distfd.evaluation.run_method import iterate_method, run_method
+from distfd.evaluation.session import known_value
 from distfd.evaluation.session_factory import open_session
 from distfd.evaluation.structured_options import flat_particulars, resolved_options, split_options
 from distfd.evaluation.tally import Tally
@@ -354,7 +355,9 @@ class Evaluator(DerivativeMethods):
         """
         return self.solve(Values(points, vector=True, lenient=lenient), "values")[0].values
 
-    def differentiate(self, x: PointLike, *, kind: Kind = "gradient", **particulars: Any) -> DerivativeResult:
+    def differentiate(
+        self, x: PointLike, *, kind: Kind = "gradient", f0: ArrayLike | None = None, **particulars: Any
+    ) -> DerivativeResult:
         """The derivative with all that is known of it.
 
         Parameters
@@ -364,6 +367,9 @@ class Evaluator(DerivativeMethods):
             `distfd.results.structured_result.StructuredResult`.
         kind : str
             "gradient", "jacobian", "hessian", "hvp", "jvp" or "directional".
+        f0 : number or (m,) array, optional
+            J(x), where it is known: it is not evaluated, counts as reused, and is not stored. Values of a J with noise
+            or states must be of the same kind as those that it returns now.
         **particulars
             What that kind needs beside x: ``sparsity``, ``v``, ``directions``.
 
@@ -376,9 +382,21 @@ class Evaluator(DerivativeMethods):
         """
         at = self._at(x)
         particulars = self._flat_particulars(particulars)
-        with self._turned():
+        with self._turned(), self._knowing(at, kind, f0):
             answer, tally = self._run(self._planned(at, kind, particulars), kind)
         return self._as_given(x, self._derivative(at, kind, answer, tally))
+
+    @contextlib.contextmanager
+    def _knowing(self, at: NDArray[np.float64], kind: str, f0: ArrayLike | None) -> Iterator[None]:
+        """Inside, J at this x is what the caller says, if anything."""
+        if f0 is not None:
+            if self._session.warm is not None:
+                raise InputError("f0: cannot be given with warm, as points start from the state that J(x) leaves")
+            self._session.given = known_value(f0, dense_points([at]).keys(self._session.salt)[0], kind)
+        try:
+            yield
+        finally:
+            self._session.given = None
 
     def _flat_particulars(self, given: dict[str, Any]) -> dict[str, Any]:
         return given if self._structure_of_x is None else flat_particulars(given, self._structure_of_x)
@@ -447,7 +465,8 @@ class Evaluator(DerivativeMethods):
         Returns
         -------
         Pending
-            With ``value()``, ``result()`` and ``cancel()``.
+            With ``value()``, and the methods of a future of concurrent.futures: ``result(timeout)``, ``exception``,
+            ``done()``, ``running()``, ``cancel()``, ``cancelled()``.
 
         Raises
         ------
@@ -467,12 +486,16 @@ class Evaluator(DerivativeMethods):
                 lambda answer, tally: self._as_given(x, self._derivative(at, kind, answer, tally)),
                 check=self._session.check,
                 note=self._session.note,
+                limit=self._wait_until,
                 vector=kind == "jacobian",
                 partial=not self._raises,
             )
             if self._session.warm is None:
                 self._open.pull()  # what the store had, or that the first points are with their slots
             return self._open
+
+    def _wait_until(self, moment: float | None) -> None:
+        self._session.until = moment
 
     @contextlib.contextmanager
     def _turned(self) -> Iterator[None]:

@@ -132,7 +132,7 @@ def test_x_may_be_any_pytree(jax: Any) -> None:
 
         @classmethod
         def tree_unflatten(cls, tag: str, parts: Any) -> Any:
-            return cls(*parts, tag=tag)
+            return cls(parts[0], parts[1], tag)
 
     def fun(p: Any) -> float:
         return float(2 * np.sum(p["net"].w ** 2) + p["net"].b * p["k"] + len(p["net"].tag))
