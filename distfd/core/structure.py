@@ -411,11 +411,11 @@ class _Foreign(_Branch):
             return made
         cls = type(self.template)
         children, definition = _level(self.library, self.template)
-        if len(children) == 1 and children[0] is self.template and self.library == "jax":
-            if not hasattr(cls, "tree_unflatten"):
+        if len(children) == 1 and children[0] is self.template:
+            if self.library != "jax" or not hasattr(cls, "tree_unflatten"):
                 raise InputError(
-                    f"x0: in this process {cls.__qualname__} is not registered with jax; define it in a module that "
-                    "registers it, not in __main__"
+                    f"x0: in this process {cls.__qualname__} is not registered with {self.library}; define it in a "
+                    "module that registers it, not in __main__"
                 )
             importlib.import_module("jax").tree_util.register_pytree_node_class(cls)
             definition = _level(self.library, self.template)[1]
