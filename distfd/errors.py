@@ -1,6 +1,7 @@
 """The errors that distfd raises, each with the exit code that the command line answers with."""
 
 from distfd.core.errors import (
+    CancelledEvaluationError,
     ClusterError,
     ClusterLostError,
     ConfigError,
@@ -14,6 +15,7 @@ from distfd.core.errors import (
 )
 
 __all__ = [
+    "CancelledEvaluationError",
     "ClusterError",
     "ClusterLostError",
     "ConfigError",

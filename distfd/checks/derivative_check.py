@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from distfd.differentiation.method import Answer, Method
     from distfd.differentiation.noise import Noise
     from distfd.differentiation.sweep_result import StepSweep
-    from distfd.evaluation.keywords import EvaluatorOptions, Kind
+    from distfd.evaluation.keywords import EvaluatorOptions, Kind, PointLike
     from distfd.evaluation.method_registry import Setting
     from distfd.results.derivative_result import DerivativeResult
 
@@ -98,7 +98,7 @@ class Check:
 @lists_options_of(Evaluator)
 def step_sweep(
     fun: Any,
-    x0: ArrayLike,
+    x0: PointLike,
     coordinates: Sequence[int | str] | None = None,
     *,
     vector: bool = False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -52,6 +53,10 @@ class EvaluationError(DistfdError):
         self.evaluation = evaluation
         self.missing = missing
         self.value = value
+
+
+class CancelledEvaluationError(InputError, CancelledError):
+    """The result of an evaluation was asked for that had been cancelled; a concurrent.futures.CancelledError too."""
 
 
 class ClusterError(DistfdError):

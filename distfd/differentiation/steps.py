@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distfd.core.errors import InputError
+from distfd.core.structure import has_names
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class AbsoluteStep:
-    """h itself, for all coordinates or (d,) for each; taken as it is, whatever the sign of x.
+    """h itself, for all coordinates, (d,) for each, or by name where x has names; as it is, whatever the sign of x.
 
     Raises
     ------
@@ -26,10 +27,11 @@ class AbsoluteStep:
         If a step is not finite and > 0.
     """
 
-    h: ArrayLike
+    h: Any
 
     def __post_init__(self) -> None:
-        positive("step", self.h)
+        if not has_names(self.h):  # one with names is looked at once x is there
+            positive("step", self.h)
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,19 +12,20 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from distfd.differentiation.noise_result import NoiseResult
-    from distfd.evaluation.keywords import EvaluatorOptions, Kind
+    from distfd.evaluation.keywords import EvaluatorOptions, Kind, PointLike, Tree
     from distfd.results.derivative_result import DerivativeResult
 
 
 @lists_options_of(Evaluator)
 def differentiate(
     fun: Any,
-    x0: ArrayLike,
+    x0: PointLike,
     *,
     kind: Kind = "gradient",
     sparsity: Any = None,
-    v: ArrayLike | None = None,
-    directions: ArrayLike | None = None,
+    v: PointLike | None = None,
+    directions: PointLike | None = None,
+    f0: ArrayLike | None = None,
     **options: Unpack[EvaluatorOptions],
 ) -> DerivativeResult:
     """The derivative of J at x0 with all that is known of it.
@@ -33,7 +34,9 @@ def differentiate(
     ----------
     fun : callable, class or objective
         ``fun(x, *args, **kwargs)``, x (d,), to a number, or for a Jacobian to (m,).
-    x0 : (d,) array
+    x0 : (d,) array, or a structure of numbers or arrays
+        Of a dict, pandas.Series, dataclass, named tuple, list, or what JAX or optree know; J is given, and the result
+        has, the same.
     kind : str
         "gradient", "jacobian", "hessian", "hvp", "jvp" or "directional".
     sparsity : optional
@@ -42,6 +45,8 @@ def differentiate(
         For kinds "hvp" and "jvp".
     directions : (p, d) array
         For kind "directional".
+    f0 : number or (m,) array, optional
+        J(x0), where it is known: it is not evaluated again.
     **options
         Of `distfd.Evaluator`.
 
@@ -61,11 +66,11 @@ def differentiate(
     given = {"sparsity": sparsity, "v": v, "directions": directions}
     particulars = {name: value for name, value in given.items() if value is not None}
     with Evaluator(fun, **options) as evaluator:
-        return evaluator.differentiate(x0, kind=kind, **particulars)
+        return evaluator.differentiate(x0, kind=kind, f0=f0, **particulars)
 
 
 @lists_options_of(Evaluator)
-def noise_level(fun: Any, x0: ArrayLike, **options: Unpack[EvaluatorOptions]) -> NoiseResult:
+def noise_level(fun: Any, x0: PointLike, **options: Unpack[EvaluatorOptions]) -> NoiseResult:
     """How noisy J is at x0, by ECnoise (More & Wild 2011) on two lines: level, status, spacing, n_evaluations.
 
     See `distfd.Evaluator.noise_level`, and `differentiate` for parameters and errors.
@@ -74,20 +79,38 @@ def noise_level(fun: Any, x0: ArrayLike, **options: Unpack[EvaluatorOptions]) ->
         return evaluator.noise_level(x0)
 
 
+@overload
+def gradient(
+    fun: Any, x0: ArrayLike, *, f0: ArrayLike | None = None, **options: Unpack[EvaluatorOptions]
+) -> NDArray[np.float64]: ...
+
+
+@overload
+def gradient(fun: Any, x0: Tree, *, f0: ArrayLike | None = None, **options: Unpack[EvaluatorOptions]) -> Tree: ...
+
+
 @lists_options_of(Evaluator)
-def gradient(fun: Any, x0: ArrayLike, **options: Unpack[EvaluatorOptions]) -> NDArray[np.float64]:
+def gradient(fun: Any, x0: PointLike, *, f0: ArrayLike | None = None, **options: Unpack[EvaluatorOptions]) -> Any:
     """dJ/dx at x0, (d,): by default (J(x + h_k e_k) - J(x)) / h_k with d + 1 evaluations.
 
     See `differentiate` for parameters and errors.
     """
     with Evaluator(fun, **options) as evaluator:
-        return evaluator.gradient(x0)
+        return evaluator.differentiate(x0, f0=f0).derivative
+
+
+@overload
+def value_and_gradient(
+    fun: Any, x0: ArrayLike, **options: Unpack[EvaluatorOptions]
+) -> tuple[float, NDArray[np.float64]]: ...
+
+
+@overload
+def value_and_gradient(fun: Any, x0: Tree, **options: Unpack[EvaluatorOptions]) -> tuple[float, Tree]: ...
 
 
 @lists_options_of(Evaluator)
-def value_and_gradient(
-    fun: Any, x0: ArrayLike, **options: Unpack[EvaluatorOptions]
-) -> tuple[float, NDArray[np.float64]]:
+def value_and_gradient(fun: Any, x0: PointLike, **options: Unpack[EvaluatorOptions]) -> tuple[float, Any]:
     """J(x0) and dJ/dx there, from one wave. See `differentiate` for parameters and errors."""
     with Evaluator(fun, **options) as evaluator:
         return evaluator.value_and_gradient(x0)
@@ -95,47 +118,61 @@ def value_and_gradient(
 
 @overload
 def jacobian(
-    fun: Any, x0: ArrayLike, *, sparsity: None = None, **options: Unpack[EvaluatorOptions]
+    fun: Any, x0: ArrayLike, *, sparsity: None = None, f0: ArrayLike | None = None, **options: Unpack[EvaluatorOptions]
 ) -> NDArray[np.float64]: ...
 
 
 @overload
-def jacobian(fun: Any, x0: ArrayLike, *, sparsity: Any, **options: Unpack[EvaluatorOptions]) -> Any: ...
+def jacobian(
+    fun: Any, x0: PointLike, *, sparsity: Any = None, f0: ArrayLike | None = None, **options: Unpack[EvaluatorOptions]
+) -> Any: ...
 
 
 @lists_options_of(Evaluator)
-def jacobian(fun: Any, x0: ArrayLike, *, sparsity: Any = None, **options: Unpack[EvaluatorOptions]) -> Any:
+def jacobian(
+    fun: Any, x0: PointLike, *, sparsity: Any = None, f0: ArrayLike | None = None, **options: Unpack[EvaluatorOptions]
+) -> Any:
     """dJ/dx of a J with m outputs, (m, d), sparse where ``sparsity`` is given: a mask, a structure, or "probe".
 
     See `distfd.Evaluator.jacobian` for ``sparsity``, and `differentiate` for parameters and errors.
     """
     with Evaluator(fun, **options) as evaluator:
-        return evaluator.jacobian(x0, sparsity=sparsity)
+        return evaluator.jacobian(x0, sparsity=sparsity, f0=f0)
 
 
 @lists_options_of(Evaluator)
-def hessian(fun: Any, x0: ArrayLike, *, sparsity: Any = None, **options: Unpack[EvaluatorOptions]) -> Any:
+def hessian(
+    fun: Any, x0: PointLike, *, sparsity: Any = None, f0: ArrayLike | None = None, **options: Unpack[EvaluatorOptions]
+) -> Any:
     """d^2 J/dx^2, (d, d), symmetric: second order, from d^2 + d evaluations of J and the baseline.
 
     It is sparse where ``sparsity`` is given, a mask (d, d): 2 evaluations for each coordinate and pair that has an
     entry. See `distfd.Evaluator.hessian`, and `differentiate` for parameters and errors.
     """
     with Evaluator(fun, **options) as evaluator:
-        return evaluator.hessian(x0, sparsity=sparsity)
+        return evaluator.hessian(x0, sparsity=sparsity, f0=f0)
+
+
+@overload
+def hvp(fun: Any, x0: ArrayLike, v: ArrayLike, **options: Unpack[EvaluatorOptions]) -> NDArray[np.float64]: ...
+
+
+@overload
+def hvp(fun: Any, x0: Tree, v: PointLike, **options: Unpack[EvaluatorOptions]) -> Tree: ...
 
 
 @lists_options_of(Evaluator)
-def hvp(fun: Any, x0: ArrayLike, v: ArrayLike, **options: Unpack[EvaluatorOptions]) -> NDArray[np.float64]:
+def hvp(fun: Any, x0: PointLike, v: PointLike, **options: Unpack[EvaluatorOptions]) -> Any:
     """The Hessian times v, (d,), without the Hessian: 4 d evaluations of J and the baseline.
 
     See `distfd.Evaluator.hvp`, and `differentiate` for parameters and errors.
     """
     with Evaluator(fun, **options) as evaluator:
-        return evaluator.hvp(x0, v)
+        return evaluator.differentiate(x0, kind="hvp", v=v).derivative
 
 
 @lists_options_of(Evaluator)
-def jvp(fun: Any, x0: ArrayLike, v: ArrayLike, **options: Unpack[EvaluatorOptions]) -> Any:
+def jvp(fun: Any, x0: PointLike, v: PointLike, **options: Unpack[EvaluatorOptions]) -> Any:
     """The Jacobian times v, (m,) or a float, without the Jacobian: as many evaluations as one coordinate takes.
 
     See `distfd.Evaluator.directional` for steps along v, and `differentiate` for parameters and errors.
@@ -146,7 +183,7 @@ def jvp(fun: Any, x0: ArrayLike, v: ArrayLike, **options: Unpack[EvaluatorOption
 
 @lists_options_of(Evaluator)
 def directional(
-    fun: Any, x0: ArrayLike, directions: ArrayLike, **options: Unpack[EvaluatorOptions]
+    fun: Any, x0: PointLike, directions: PointLike, **options: Unpack[EvaluatorOptions]
 ) -> NDArray[np.float64]:
     """dJ(x0 + t v)/dt at t = 0 for directions v (p, d): (p,), or (p, m) for a J with m outputs.
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from distfd.core.errors import InputError
+from distfd.core import awake_clock
+from distfd.core.errors import CancelledEvaluationError, InputError
 from distfd.core.records import Status
+from distfd.core.validation import is_number
 from distfd.evaluation.event_loop import WorkGivenOut
 from distfd.evaluation.outcome import scalar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Iterator
 
     from numpy.typing import NDArray
 
@@ -24,6 +27,23 @@ if TYPE_CHECKING:
     from distfd.workers.threads import CallLock
 
 
+class Done:
+    """Whether nothing runs any more: called, as that of concurrent.futures, or as it is, in a condition."""
+
+    def __init__(self, pending: Pending) -> None:
+        self._pending = pending
+
+    def __call__(self) -> bool:
+        """Whether nothing runs any more."""
+        return self._pending.ended
+
+    def __bool__(self) -> bool:
+        return self._pending.ended
+
+    def __repr__(self) -> str:
+        return repr(self._pending.ended)
+
+
 class Pending:
     """What `Evaluator.begin` gives: all points of a derivative at x are on their way in one wave.
 
@@ -32,8 +52,10 @@ class Pending:
     Attributes
     ----------
     x : (d,) ndarray
-    done : bool
-        Whether nothing runs for it any more.
+    done : Done
+        Whether nothing runs for it any more: ``pending.done()``, or ``if pending.done``.
+    ended : bool
+        The same.
     """
 
     def __init__(  # made by the Evaluator alone
@@ -46,11 +68,15 @@ class Pending:
         *,
         check: Callable[[], None],
         note: Callable[[], None],
+        limit: Callable[[float | None], None],
         vector: bool,
         partial: bool = False,
     ) -> None:
         self.x = x
-        self.done = False
+        self.ended = False
+        self._cancelled = False
+        self._limit = limit
+        """Tells the session until when this call waits."""
         self.tally = tally
         self._steps = steps
         self._turn = turn
@@ -66,60 +92,130 @@ class Pending:
         self._error: BaseException | None = None
         self._result: DerivativeResult | None = None
 
-    def value(self) -> Any:
+    @property
+    def done(self) -> Done:
+        """Whether nothing runs for it any more."""
+        return Done(self)
+
+    def running(self) -> bool:
+        """Whether something of it is still to come."""
+        return not self.ended
+
+    def cancelled(self) -> bool:
+        """Whether it was cancelled before it was done."""
+        return self._cancelled
+
+    def value(self, timeout: float | None = None) -> Any:
         """J(x), as soon as it is known: a float, or (m,) where the kind is that of a J with several outputs.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds to wait; see `result`.
 
         Raises
         ------
         EvaluationError
             If J fails there for good.
-        InputError
+        CancelledEvaluationError
             If it was cancelled before.
+        TimeoutError
+            If it is not known in time.
         """
-        while self._value is None:
-            with self._turn:
-                self.pull()
-            self._complain()
+        with self._within(timeout) as late:
+            while self._value is None:
+                with self._turn:
+                    self.pull()
+                self._complain()
+                if self._value is None and late():
+                    raise TimeoutError(f"J(x) is not known after {timeout} s; it goes on")
         return self._value.copy() if self._vector else scalar(self._value)
 
-    def result(self) -> DerivativeResult:
+    def result(self, timeout: float | None = None) -> DerivativeResult:
         """The derivative with all that is known of it, once the rest is there too.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds to wait; None: as long as it takes. With the serial executor an evaluation that has begun is waited
+            for, and while Ray starts the time is not looked at.
 
         Raises
         ------
         EvaluationError
             If J fails at x, or (unless on_failure="nan") a component has no value.
-        InputError
+        CancelledEvaluationError
             If it was cancelled before.
+        TimeoutError
+            If it is not done in time; it goes on, and may be asked again.
         """
-        while not self.done:
-            with self._turn:
-                self.pull()
+        with self._within(timeout) as late:
+            while not self.ended:
+                with self._turn:
+                    self.pull()
+                if not self.ended and late():
+                    raise TimeoutError(f"the derivative is not done after {timeout} s; it goes on")
         self._complain()
         if self._result is None:
             if self._answer is None:
-                raise InputError("this evaluation was cancelled; begin another")
+                raise CancelledEvaluationError("this evaluation was cancelled; begin another")
             self._result = self._finish(self._answer, self.tally)
         return self._result
 
-    def cancel(self) -> None:
-        """End what has not finished; what has stays in the store. Where nothing runs any more, it does nothing."""
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """What `result` raises, or None; parameters and errors of waiting as for that.
+
+        Raises
+        ------
+        CancelledEvaluationError, TimeoutError
+            As `result`.
+        """
+        try:
+            self.result(timeout)
+        except (CancelledEvaluationError, TimeoutError):
+            raise
+        except Exception as error:
+            return error
+        return None
+
+    def cancel(self) -> bool:
+        """End what has not finished; what has stays in the store. Where nothing runs any more, it does nothing.
+
+        Returns
+        -------
+        bool
+            Whether it is cancelled: False if it was done before.
+        """
         with self._turn:
             self.close()
+        return self._cancelled
 
     def close(self) -> None:
         """As `cancel`, for who has the turn."""
-        self.done = True
+        self._cancelled = self._cancelled or not self.ended
+        self.ended = True
         self._steps.close()
+
+    @contextlib.contextmanager
+    def _within(self, timeout: float | None) -> Iterator[Callable[[], bool]]:
+        """Inside, waiting ends after so many seconds; a function that says whether they are over."""
+        if timeout is not None and not (is_number(timeout) and timeout >= 0):
+            raise InputError(f"timeout: must be a number of seconds >= 0, or None (was {timeout!r})")
+        until = None if timeout is None else awake_clock.now() + timeout
+        self._limit(until)
+        try:
+            yield lambda: until is not None and awake_clock.now() >= until
+        finally:
+            self._limit(None)
 
     def settle(self) -> None:
         """Finish it, for who has the turn; what goes wrong with J is told by `value` and `result`."""
-        while not self.done:
+        while not self.ended:
             self.pull()
 
     def pull(self) -> None:
         """Wait for what comes next, for who has the turn."""
-        if self.done:
+        if self.ended:
             return
         try:
             self._check()
@@ -129,9 +225,9 @@ class Pending:
                 self._note()
         except StopIteration as ended:
             answer: Answer = ended.value
-            self.done, self._answer, self._value = True, answer, answer.value
+            self.ended, self._answer, self._value = True, answer, answer.value
         except BaseException as error:
-            self.done, self._error = True, error
+            self.ended, self._error = True, error
             if not isinstance(error, Exception):
                 raise
         else:
@@ -156,5 +252,5 @@ class Pending:
     def _complain(self) -> None:
         if self._error is not None:
             raise self._error
-        if self.done and self._value is None:
-            raise InputError("this evaluation was cancelled before its value was known; begin another")
+        if self.ended and self._value is None:
+            raise CancelledEvaluationError("this evaluation was cancelled before its value was known; begin another")

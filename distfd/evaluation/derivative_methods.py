@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from distfd.differentiation.method import Answer, Method
-    from distfd.evaluation.keywords import Kind
+    from distfd.evaluation.keywords import Kind, PointLike, Tree
     from distfd.evaluation.method_registry import Setting
     from distfd.evaluation.tally import Tally
     from distfd.results.derivative_result import DerivativeResult
@@ -25,40 +25,53 @@ class DerivativeMethods(ABC):
     """Derivatives alone, without what else `differentiate` tells."""
 
     @abstractmethod
-    def differentiate(self, x: ArrayLike, *, kind: Kind = "gradient", **particulars: Any) -> DerivativeResult:
+    def differentiate(
+        self, x: PointLike, *, kind: Kind = "gradient", f0: ArrayLike | None = None, **particulars: Any
+    ) -> DerivativeResult:
         """The derivative with all that is known of it."""
 
     @abstractmethod
-    def setting(self, x: ArrayLike) -> Setting:
+    def setting(self, x: PointLike) -> Setting:
         """What every method at x is made from."""
 
     @abstractmethod
     def solve(self, method: Method[Answer], task: str) -> tuple[Answer, Tally]:
         """Evaluate what a method asks for until it answers."""
 
-    def gradient(self, x: ArrayLike) -> NDArray[np.float64]:
-        """dJ/dx at x, (d,).
+    @overload
+    def gradient(self, x: ArrayLike, *, f0: ArrayLike | None = None) -> NDArray[np.float64]: ...
+
+    @overload
+    def gradient(self, x: Tree, *, f0: ArrayLike | None = None) -> Tree: ...
+
+    def gradient(self, x: PointLike, *, f0: ArrayLike | None = None) -> Any:
+        """dJ/dx at x, (d,), or in the structure that x has; ``f0`` is J(x), where it is known.
 
         Raises
         ------
         EvaluationError
             If a component has no value (where on_failure="raise").
         """
-        gradient: NDArray[np.float64] = self.differentiate(x).derivative
-        return gradient
+        return self.differentiate(x, f0=f0).derivative
 
-    def value_and_gradient(self, x: ArrayLike) -> tuple[float, NDArray[np.float64]]:
+    @overload
+    def value_and_gradient(self, x: ArrayLike) -> tuple[float, NDArray[np.float64]]: ...
+
+    @overload
+    def value_and_gradient(self, x: Tree) -> tuple[float, Tree]: ...
+
+    def value_and_gradient(self, x: PointLike) -> tuple[float, Any]:
         """J(x) and dJ/dx, from one wave."""
         result = self.differentiate(x)
         return float(result.value), result.derivative
 
     @overload
-    def jacobian(self, x: ArrayLike, *, sparsity: None = None) -> NDArray[np.float64]: ...
+    def jacobian(self, x: ArrayLike, *, sparsity: None = None, f0: ArrayLike | None = None) -> NDArray[np.float64]: ...
 
     @overload
-    def jacobian(self, x: ArrayLike, *, sparsity: Any) -> Any: ...
+    def jacobian(self, x: PointLike, *, sparsity: Any = None, f0: ArrayLike | None = None) -> Any: ...
 
-    def jacobian(self, x: ArrayLike, *, sparsity: Any = None) -> Any:
+    def jacobian(self, x: PointLike, *, sparsity: Any = None, f0: ArrayLike | None = None) -> Any:
         """dJ/dx of a J with m outputs, (m, d).
 
         Parameters
@@ -77,9 +90,9 @@ class DerivativeMethods(ABC):
 
             A row that changes where no column that was moved has an entry in it is a warning.
         """
-        return self.differentiate(x, kind="jacobian", sparsity=sparsity).derivative
+        return self.differentiate(x, kind="jacobian", sparsity=sparsity, f0=f0).derivative
 
-    def hessian(self, x: ArrayLike, *, sparsity: Any = None) -> Any:
+    def hessian(self, x: PointLike, *, sparsity: Any = None, f0: ArrayLike | None = None) -> Any:
         """d^2 J/dx^2 of a J with one output, (d, d), symmetric: second order, d^2 + d points and the baseline.
 
         The scheme says on which sides of x the points are (forward, which is the default, and central: on both), and
@@ -93,22 +106,27 @@ class DerivativeMethods(ABC):
             Where the Hessian may be other than 0, one half of it or both: 2 points for each coordinate and each pair of
             them. The result is a scipy.sparse csr_array (csr_matrix for a matrix).
         """
-        return self.differentiate(x, kind="hessian", sparsity=sparsity).derivative
+        return self.differentiate(x, kind="hessian", sparsity=sparsity, f0=f0).derivative
 
-    def hvp(self, x: ArrayLike, v: ArrayLike) -> NDArray[np.float64]:
+    @overload
+    def hvp(self, x: ArrayLike, v: ArrayLike) -> NDArray[np.float64]: ...
+
+    @overload
+    def hvp(self, x: Tree, v: PointLike) -> Tree: ...
+
+    def hvp(self, x: PointLike, v: PointLike) -> Any:
         """The Hessian times v, (d,), in 4 d evaluations and the baseline; step and scheme as for `hessian`.
 
         Where bounds let v go one way only, it takes 6 d. Fourth order takes twice as many, "auto" 8 d + 13 or
         16 d + 13, and "complex-step" 2 d, and 4 that check it. Coordinates that bounds fix count as 0.
         """
-        product: NDArray[np.float64] = self.differentiate(x, kind="hvp", v=v).derivative
-        return product
+        return self.differentiate(x, kind="hvp", v=v).derivative
 
-    def jvp(self, x: ArrayLike, v: ArrayLike) -> Any:
+    def jvp(self, x: PointLike, v: PointLike) -> Any:
         """The Jacobian times v: (m,), or a float for a J with one output."""
         return scalar(self.differentiate(x, kind="jvp", v=v).derivative)
 
-    def directional(self, x: ArrayLike, directions: ArrayLike) -> NDArray[np.float64]:
+    def directional(self, x: PointLike, directions: PointLike) -> NDArray[np.float64]:
         """dJ(x + t v)/dt at 0 for directions v (p, d): (p,), or (p, m) for a J with m outputs.
 
         The step is t = 1 / |v / h|_2 with h the coordinates' own steps: where v is e_k, t is h_k. "forward" is towards
@@ -121,7 +139,7 @@ class DerivativeMethods(ABC):
         slopes: NDArray[np.float64] = self.differentiate(x, kind="directional", directions=directions).derivative
         return slopes
 
-    def noise_level(self, x: ArrayLike) -> NoiseResult:
+    def noise_level(self, x: PointLike) -> NoiseResult:
         """How noisy J is at x: two lines of 7 points (13 evaluations), two more where these do not tell.
 
         Raises

@@ -121,6 +121,8 @@ def _steps(  # noqa: PLR0917  # private, called once above
         with contextlib.closing(_computed(session, request, keys, repeats, chunk, index, taken)) as steps:
             for step in steps:
                 outcome.note(step)
+                if session.given is not None and isinstance(step, Batch):
+                    session.given.compare(step, points.imaginary)
                 yield step
     if outcome.ended[index].all():  # else the baseline has failed
         yield from choice.unvalued(taken, optional[~outcome.ended[optional]], outcome.valued)
@@ -186,12 +188,26 @@ def _known(
     session: Session, choice: OptionalChoice, keys: NDArray[np.uint64], repeats: Mapping[int, NDArray[np.int64]]
 ) -> tuple[Batch, NDArray[np.int64], NDArray[np.int64]]:
     """What the store has, and the numbers of the points without a value: those that must have one, and others."""
-    reused = _from_store(session.store.get(keys))
+    reused = _from_store(_with_given(session, keys, session.store.get(keys)))
     if len(reused):
         bits = session.store.bits(keys[reused.index])
+        if session.given is not None:
+            bits = np.where((keys[reused.index] == session.given.key).all(axis=1), session.given.bits, bits)
         reused = replace(reused, bits=None if (bits == DOUBLE).all() else bits)
     known = np.concatenate((reused.index, *repeats.values()))
     return reused, *choice.split(np.flatnonzero(~np.isin(np.arange(len(keys)), known)))
+
+
+def _with_given(
+    session: Session, keys: NDArray[np.uint64], found: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """What the store has, and the value that the caller has told, unless the store has one there."""
+    rows, size, flat = found
+    if session.given is None:
+        return found
+    here = np.setdiff1d(np.flatnonzero((keys == session.given.key).all(axis=1))[:1], rows)
+    value = np.tile(session.given.value, len(here))
+    return np.append(rows, here), np.append(size, np.full(len(here), len(session.given.value))), np.append(flat, value)
 
 
 def _announced(session: Session, points: Points, task: str, keys: NDArray[np.uint64], n_reused: int) -> Spool | None:

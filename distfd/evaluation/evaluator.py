@@ -12,19 +12,25 @@ import numpy as np
 from distfd.core.describe import coordinate_label, numbered_output
 from distfd.core.errors import InputError
 from distfd.core.points import dense_points
-from distfd.differentiation.method import Answer, Value, Values
+from distfd.core.structure import has_names, is_structured, make_structure
+from distfd.differentiation.method import Answer, Value, Values, check_x
+from distfd.differentiation.steps import NoiseStep
 from distfd.evaluation.derivative_context import DerivativeContext
 from distfd.evaluation.derivative_future import Pending
 from distfd.evaluation.derivative_methods import DerivativeMethods
+from distfd.evaluation.gradient_check import check_given
 from distfd.evaluation.keywords import answers_misuse
 from distfd.evaluation.map_calls import map_calls
 from distfd.evaluation.method_registry import make_method
-from distfd.evaluation.options import DerivativeOptions, EvaluationOptions
+from distfd.evaluation.options import EvaluationOptions
 from distfd.evaluation.outcome import give_warnings, make_result, out_of_range_error, scalar
 from distfd.evaluation.run_method import answer_from_store, iterate_method, run_method
+from distfd.evaluation.session import known_value
 from distfd.evaluation.session_factory import open_session
+from distfd.evaluation.structured_options import flat_particulars, resolved_options, split_options
 from distfd.evaluation.tally import Tally
 from distfd.results.events import Differentiated
+from distfd.results.structured_result import structured_result
 from distfd.workers.threads import CallLock
 
 if TYPE_CHECKING:
@@ -34,11 +40,22 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from distfd.core.points import Points
+    from distfd.core.structure import Structure
     from distfd.differentiation.method import Answer, Method
     from distfd.differentiation.sparse_jacobian import ProbedStructure
     from distfd.differentiation.stencils import Stencil
-    from distfd.differentiation.steps import AbsoluteStep, NoiseStep
-    from distfd.evaluation.keywords import BoundsLike, ExecutorName, Kind, OnFailure, RecycleOptions, Scheme, WarmMode
+    from distfd.differentiation.steps import AbsoluteStep
+    from distfd.evaluation.gradient_check import GradientCheck
+    from distfd.evaluation.keywords import (
+        BoundsLike,
+        ExecutorName,
+        Kind,
+        OnFailure,
+        PointLike,
+        RecycleOptions,
+        Scheme,
+        WarmMode,
+    )
     from distfd.evaluation.method_registry import Setting
     from distfd.evaluation.run_method import A
     from distfd.executors.base import Executor
@@ -118,10 +135,10 @@ class Evaluator(DerivativeMethods):
         fun: Any,
         *,
         scheme: Scheme | Stencil = "forward",
-        step: ArrayLike | AbsoluteStep | NoiseStep | Literal["auto"] | None = None,
+        step: PointLike | AbsoluteStep | NoiseStep | Literal["auto"] | None = None,
         accuracy: float | None = None,
         bounds: BoundsLike | None = None,
-        scale: ArrayLike | None = None,
+        scale: PointLike | None = None,
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
         executor: ExecutorName | Executor = "ray",
@@ -140,7 +157,8 @@ class Evaluator(DerivativeMethods):
     ) -> None:
         if check not in (None, True, False):
             raise InputError(f"check: must be True, False or None (was {check!r})")
-        self._options = DerivativeOptions(scheme, step, scale, bounds, names, accuracy)
+        self._options, self._waiting = split_options(scheme, step, scale, bounds, names, accuracy)
+        self._structure_of_x: Structure | None = None
         treatment = EvaluationOptions(timeout, retries, on_failure, setup_timeout)
         self._raises = treatment.on_failure == "raise"
         self._label = coordinate_label(names)
@@ -214,7 +232,62 @@ class Evaluator(DerivativeMethods):
         """Evaluations at once; 1 before the first call."""
         return self._session.pool.slots
 
-    def value(self, x: ArrayLike) -> Any:
+    @property
+    def structure(self) -> Structure | None:
+        """How the numbers of x are arranged, since it was given as a dict or another structure; None for arrays."""
+        return self._structure_of_x
+
+    def flatten(self, x: PointLike, what: str = "x0") -> NDArray[np.float64]:
+        """The numbers of x, (d,), in the order in which coordinates are counted.
+
+        With the first x that has a structure J becomes one that is given this structure; flat arrays of its numbers are
+        taken as well, and have flat results: that is what optimisers need.
+
+        Parameters
+        ----------
+        what : str
+            What messages call it.
+
+        Raises
+        ------
+        InputError
+            If x has another structure than the first one had, or something else in it than real numbers.
+        """
+        return check_x(self._flat(x, what))
+
+    def _flat(self, x: PointLike, what: str = "x0") -> ArrayLike:
+        """X as it is, where it has no structure."""
+        if not is_structured(x):
+            if self._waiting:
+                name = next(iter(self._waiting))
+                raise InputError(f"{name}: is given by name, and x0 has no names; give both as a dict, or both flat")
+            return x  # type: ignore[return-value]  # checked where it is used
+        if self._structure_of_x is None:
+            self._adopt(make_structure(x, what))
+        assert self._structure_of_x is not None
+        return self._structure_of_x.flatten(x, what)
+
+    def unflatten(self, x: NDArray[np.float64]) -> Any:
+        """Numbers (d,) in the structure of x; as they are, where it has none."""
+        return x if self._structure_of_x is None else self._structure_of_x.unflatten(x)
+
+    def flat_bounds(self, bounds: Any) -> Any:
+        """Bounds that are given by the names of x as d pairs; others as they are."""
+        if self._structure_of_x is None or bounds is None or hasattr(bounds, "lb"):
+            return bounds
+        is_flat = not has_names(bounds) and np.shape(bounds)[:1] == (self._structure_of_x.size,)
+        return bounds if is_flat else self._structure_of_x.bounds(bounds)
+
+    def _adopt(self, structure: Structure) -> None:
+        with self._turn:
+            self._settle()
+            options = resolved_options(self._options, self._waiting, structure)
+            self._session.adopt(self._session.objective.structured(structure).named(structure.labels), structure.labels)
+            self._options, self._waiting, self._structure_of_x = options, {}, structure
+            self._label = coordinate_label(structure.labels)
+            self._around = replace(self._around, options=options, label=self._label)
+
+    def value(self, x: PointLike) -> Any:
         """J(x): a float, or (m,) for a J with several outputs.
 
         Raises
@@ -225,7 +298,7 @@ class Evaluator(DerivativeMethods):
         answer, _ = self.solve(Value(dense_points([self._at(x)])), "value")
         return scalar(answer.value)
 
-    def map(self, points: Iterable[ArrayLike]) -> NDArray[np.float64]:
+    def map(self, points: Iterable[PointLike]) -> NDArray[np.float64]:
         """J at each of n points: (n,), or (n, m) for several outputs; NaN where on_failure lets it fail."""
         rows = [self._at(x) for x in points]
         if not rows:
@@ -267,13 +340,13 @@ class Evaluator(DerivativeMethods):
         """From what state J starts, as it was given."""
         return None if self._session.warm is None else self._session.warm.mode
 
-    def accept(self, x: ArrayLike) -> None:
+    def accept(self, x: PointLike) -> None:
         """Take x, of which J and its derivative are known, for the iterate from whose state what follows starts.
 
         Without warm="iterate" it says nothing.
         """
         if self._session.warm is not None:
-            self._session.warm.accept(dense_points([x]))
+            self._session.warm.accept(dense_points([self._flat(x)]))
 
     def at(self, points: Points, *, lenient: bool = False) -> NDArray[Any]:
         """J at points that are written against one x, (n, m); bounds are the caller's affair.
@@ -282,14 +355,21 @@ class Evaluator(DerivativeMethods):
         """
         return self.solve(Values(points, vector=True, lenient=lenient), "values")[0].values
 
-    def differentiate(self, x: ArrayLike, *, kind: Kind = "gradient", **particulars: Any) -> DerivativeResult:
+    def differentiate(
+        self, x: PointLike, *, kind: Kind = "gradient", f0: ArrayLike | None = None, **particulars: Any
+    ) -> DerivativeResult:
         """The derivative with all that is known of it.
 
         Parameters
         ----------
-        x : (d,) array
+        x : (d,) array, or a structure of numbers
+            Of a dict, a pandas.Series, a dataclass or another structure the result has the same: see
+            `distfd.results.structured_result.StructuredResult`.
         kind : str
             "gradient", "jacobian", "hessian", "hvp", "jvp" or "directional".
+        f0 : number or (m,) array, optional
+            J(x), where it is known: it is not evaluated, counts as reused, and is not stored. Values of a J with noise
+            or states must be of the same kind as those that it returns now.
         **particulars
             What that kind needs beside x: ``sparsity``, ``v``, ``directions``.
 
@@ -301,9 +381,62 @@ class Evaluator(DerivativeMethods):
             If a component has no value (where on_failure="raise"), or J fails at x itself.
         """
         at = self._at(x)
-        with self._turned():
-            answer, tally = self._run(self._planned(x, kind, particulars), kind)
-        return self._derivative(at, kind, answer, tally)
+        particulars = self._flat_particulars(particulars)
+        with self._turned(), self._knowing(at, kind, f0):
+            answer, tally = self._run(self._planned(at, kind, particulars), kind)
+        return self._as_given(x, self._derivative(at, kind, answer, tally))
+
+    @contextlib.contextmanager
+    def _knowing(self, at: NDArray[np.float64], kind: str, f0: ArrayLike | None) -> Iterator[None]:
+        """Inside, J at this x is what the caller says, if anything."""
+        if f0 is not None:
+            if self._session.warm is not None:
+                raise InputError("f0: cannot be given with warm, as points start from the state that J(x) leaves")
+            self._session.given = known_value(f0, dense_points([at]).keys(self._session.salt)[0], kind)
+        try:
+            yield
+        finally:
+            self._session.given = None
+
+    def _flat_particulars(self, given: dict[str, Any]) -> dict[str, Any]:
+        return given if self._structure_of_x is None else flat_particulars(given, self._structure_of_x)
+
+    def _as_given(self, x: PointLike, result: DerivativeResult) -> DerivativeResult:
+        """The result in the structure that x has, if it has one."""
+        if self._structure_of_x is None or not is_structured(x):
+            return result
+        return structured_result(result, self._structure_of_x)
+
+    def check_gradient(
+        self,
+        grad: Callable[[Any], PointLike] | PointLike,
+        x: PointLike,
+        *,
+        components: str | Sequence[int] | None = None,
+        directions: int | None = None,
+        tolerance: float = 1e-5,
+        step: Any = "auto",
+    ) -> GradientCheck:
+        """Hold a gradient against differences of J that have error bars; see `distfd.check_gradient`.
+
+        Parameters
+        ----------
+        step : "auto" or NoiseStep
+            The Evaluator's own step has no error bars, and is not used here.
+        """
+        if not ((isinstance(step, str) and step == "auto") or (isinstance(step, NoiseStep) and step.method == "probe")):
+            raise InputError("check_gradient: needs error bars, which step='auto' or NoiseStep('probe') give")
+        at = self._at(x)
+        given = grad(self.unflatten(at.copy())) if callable(grad) else grad
+        return check_given(
+            self,
+            self._flat(given, "grad"),
+            at,
+            components=components,
+            directions=directions,
+            tolerance=tolerance,
+            noise=step.noise if isinstance(step, NoiseStep) else None,
+        )
 
     @property
     def check(self) -> bool | None:
@@ -316,14 +449,14 @@ class Evaluator(DerivativeMethods):
 
         So the points of a derivative do not depend on the slots that there are. What checks a complex step stays.
         """
-        around = self._around
-        self._around = replace(around, check=check, rides=rides)
+        before = self._around.check, self._around.rides
+        self._around = replace(self._around, check=check, rides=rides)
         try:
             yield
         finally:
-            self._around = around
+            self._around = replace(self._around, check=before[0], rides=before[1])
 
-    def begin(self, x: ArrayLike, *, kind: Kind | Literal["value"] = "gradient", **particulars: Any) -> Pending:
+    def begin(self, x: PointLike, *, kind: Kind | Literal["value"] = "gradient", **particulars: Any) -> Pending:
         """Send out all points of a derivative at x, and come back at once; arguments as for `differentiate`.
 
         The value can then be had before the rest, and the rest be cancelled if that is not wanted any more. One is open
@@ -332,7 +465,8 @@ class Evaluator(DerivativeMethods):
         Returns
         -------
         Pending
-            With ``value()``, ``result()`` and ``cancel()``.
+            With ``value()``, and the methods of a future of concurrent.futures: ``result(timeout)``, ``exception``,
+            ``done()``, ``running()``, ``cancel()``, ``cancelled()``.
 
         Raises
         ------
@@ -340,23 +474,28 @@ class Evaluator(DerivativeMethods):
             As `differentiate`.
         """
         at = self._at(x)
+        particulars = self._flat_particulars(particulars)
         tally = Tally()
         with self._turned():
-            method = Value(dense_points([at])) if kind == "value" else self._planned(x, kind, particulars)
+            method = Value(dense_points([at])) if kind == "value" else self._planned(at, kind, particulars)
             self._open = Pending(
                 at,
                 iterate_method(self._session, method, kind, self._label, tally, raises=self._raises),
                 tally,
                 self._turn,
-                lambda answer, tally: self._derivative(at, kind, answer, tally),
+                lambda answer, tally: self._as_given(x, self._derivative(at, kind, answer, tally)),
                 check=self._session.check,
                 note=self._session.note,
+                limit=self._wait_until,
                 vector=kind == "jacobian",
                 partial=not self._raises,
             )
             if self._session.warm is None:
                 self._open.pull()  # what the store had, or that the first points are with their slots
             return self._open
+
+    def _wait_until(self, moment: float | None) -> None:
+        self._session.until = moment
 
     @contextlib.contextmanager
     def _turned(self) -> Iterator[None]:
@@ -395,20 +534,21 @@ class Evaluator(DerivativeMethods):
         give_warnings(answer.warnings, self._told, result)
         return result
 
-    def method(self, x: ArrayLike, kind: Kind = "gradient", **particulars: Any) -> Method[Answer]:
+    def method(self, x: PointLike, kind: Kind = "gradient", **particulars: Any) -> Method[Answer]:
         """The plan of a derivative at x; nothing is evaluated."""
-        return make_method(kind, self.setting(x), **particulars)
+        return make_method(kind, self.setting(x), **self._flat_particulars(particulars))
 
-    def setting(self, x: ArrayLike) -> Setting:
+    def setting(self, x: PointLike) -> Setting:
         """What every method at x is made from: x checked, its surroundings, and the options of derivatives."""
-        return self._around.setting(x, self._session.bits, self._session.known)
+        return self._around.setting(self._flat(x), self._session.bits, self._session.known)
 
     def _output_label(self, j: int, m: int) -> str:
         names = self._session.objective.output_names(m)
         return numbered_output(j, m) if names is None else f"output {names[j]}"
 
-    def _at(self, x: ArrayLike) -> NDArray[np.float64]:
-        return self._around.site(x).x
+    def _at(self, x: PointLike) -> NDArray[np.float64]:
+        flat = self._flat(x)  # first, as it may say what the names are
+        return self._around.site(flat).x
 
     def solve(self, method: Method[A], task: str, *, raises: bool | None = None) -> tuple[A, Tally]:
         """Evaluate what any method asks for until it answers; ``task`` is what observers are told of it.

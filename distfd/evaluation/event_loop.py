@@ -98,10 +98,12 @@ def _run(
         if first:
             first = False
             yield WorkGivenOut()
-        ended = _take(session, scheduler, _patience(scheduler, looked))
+        ended = _take(session, scheduler, _patience(scheduler, looked, session.until))
         if ended:
             yield AttemptsEnded(ended)
         now = awake_clock.now()
+        if session.until is not None and now >= session.until:
+            yield WorkGivenOut()  # whoever waits no longer than that has a look
         if now - told > _TOLD:
             _tell_running(session, scheduler, name, now)
             told = now
@@ -127,15 +129,17 @@ def _tell_running(session: Session, scheduler: Scheduler, name: Callable[[int], 
     session.emit(events.Running(points, len(at_work), what, now - longest.started))
 
 
-def _patience(scheduler: Scheduler, looked: float) -> float:
+def _patience(scheduler: Scheduler, looked: float, until: float | None = None) -> float:
     """Seconds to wait for news.
 
     Parameters
     ----------
     looked : float
         When the scheduler was last asked what to issue: what has become due since has not been seen yet.
+    until : float or None
+        When whoever waits for the result waits no longer.
     """
-    looks = (scheduler.next_deadline(), scheduler.next_issue(looked))
+    looks = (scheduler.next_deadline(), scheduler.next_issue(looked), until)
     now = awake_clock.now()
     return min((max(0.0, min(look - now, _TICK)) for look in looks if look is not None), default=_TICK)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeAlias, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, ParamSpec, Protocol, TypeAlias, TypedDict, TypeVar
 
 from distfd.core.unknown_keywords import unknown_keyword
 
@@ -22,7 +22,15 @@ if TYPE_CHECKING:
     from distfd.stores.base import Store
     from distfd.workers.recycle import Recycle
 
-    BoundsLike: TypeAlias = Bounds | Sequence[tuple[float | None, float | None]]
+    class IsDataclass(Protocol):
+        """An instance of a dataclass."""
+
+        __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    BoundsLike: TypeAlias = Bounds | Sequence[tuple[float | None, float | None]] | Mapping[Any, Any] | Sequence[Any]
+    Named: TypeAlias = Mapping[Any, Any] | IsDataclass | Sequence[Any]
+    PointLike: TypeAlias = ArrayLike | Named
+    Tree = TypeVar("Tree", bound=Named)
 
 Scheme: TypeAlias = Literal[
     "forward", "backward", "forward2", "backward2", "central", "central4", "complex-step", "richardson"
@@ -47,9 +55,9 @@ class SessionOptions(TypedDict, total=False):
     """The options of `distfd.Evaluator`, which documents them, but for bounds."""
 
     scheme: Scheme | Stencil
-    step: ArrayLike | AbsoluteStep | NoiseStep | Literal["auto"] | None
+    step: PointLike | AbsoluteStep | NoiseStep | Literal["auto"] | None
     accuracy: float | None
-    scale: ArrayLike | None
+    scale: PointLike | None
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any] | None
     executor: ExecutorName | Executor

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 import numpy as np
 
 from distfd.core.errors import InputError
+from distfd.core.structure import is_structured
 from distfd.evaluation.evaluator import Evaluator
 from distfd.evaluation.keywords import lists_options_of
 from distfd.results.sensitivity_result import SensitivityResult, propagate
@@ -15,9 +16,9 @@ from distfd.results.sensitivity_result import SensitivityResult, propagate
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import NDArray
 
-    from distfd.evaluation.keywords import EvaluatorOptions
+    from distfd.evaluation.keywords import EvaluatorOptions, PointLike
 
     Floats = NDArray[np.float64]
 
@@ -29,7 +30,7 @@ _ROUNDING = 1e-10
 
 @lists_options_of(Evaluator)
 def sensitivity(
-    fun: Any, x: ArrayLike, sigma_x: ArrayLike, *, sparsity: Any = None, **options: Unpack[EvaluatorOptions]
+    fun: Any, x: PointLike, sigma_x: PointLike, *, sparsity: Any = None, **options: Unpack[EvaluatorOptions]
 ) -> SensitivityResult:
     """How uncertain J's outputs are to first order, given how uncertain x is, and which parameters that comes from.
 
@@ -42,7 +43,7 @@ def sensitivity(
     fun : callable, class or objective
         ``fun(x, *args, **kwargs)`` to a number or (m,) of them, as for `distfd.Evaluator`; or an Evaluator, which then
         stays open.
-    x : (d,) array
+    x : (d,) array, or a dict or another structure of numbers
     sigma_x : number, (d,) or (d, d) array
         Standard deviations of independent parameters, >= 0, in the units of x (one number is that of each); or their
         covariance matrix.
@@ -68,12 +69,14 @@ def sensitivity(
     """
     with _session(fun, options) as session:
         site = session.setting(x).site
+        if session.structure is not None and is_structured(sigma_x):
+            sigma_x = session.structure.spread("sigma_x", sigma_x)
         sigma, covariance = checked_uncertainty(sigma_x, len(site.x), site.label)
         found = session.differentiate(site.x, kind="jacobian", sparsity=sparsity)
     return propagate(found, _dense(found.derivative), _dense(found.error), sigma, covariance)
 
 
-def checked_uncertainty(given: ArrayLike, d: int, label: Callable[[int], str]) -> tuple[Floats, Floats | None]:
+def checked_uncertainty(given: PointLike, d: int, label: Callable[[int], str]) -> tuple[Floats, Floats | None]:
     """Standard deviations (d,), and the covariance (d, d) where it is not diagonal.
 
     Raises

@@ -6,12 +6,15 @@ import contextlib
 import time
 import warnings
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from distfd.core import awake_clock
 from distfd.core.errors import DistfdError, InputError
-from distfd.core.records import DOUBLE
+from distfd.core.records import DOUBLE, Status
 from distfd.differentiation.step_limits import NOTHING_KNOWN, Known
+from distfd.evaluation.objective_watch import ObjectiveWatch
 from distfd.evaluation.stall_notice import StallNotice, why_waiting
 from distfd.results import events
 from distfd.scheduling.slot_pool import SlotPool
@@ -21,7 +24,9 @@ from distfd.workers.messages import SlotStarting, SlotUp
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from distfd.evaluation.objective_watch import ObjectiveWatch
+    from numpy.typing import NDArray
+
+    from distfd.core.records import Batch
     from distfd.evaluation.warm_states import WarmStarts
     from distfd.executors.base import Executor
     from distfd.objectives.base import Objective
@@ -34,6 +39,63 @@ if TYPE_CHECKING:
 
 _READ = 0.1
 """Seconds without a report after which all are read."""
+
+
+@dataclass(frozen=True, eq=False)
+class KnownValue:
+    """J at a point, told by the caller: it counts for one call, and is not stored.
+
+    Attributes
+    ----------
+    key : (2,) ndarray of uint64
+        Of the point.
+    value : (m,) ndarray
+    bits : int
+        Of its number type.
+    """
+
+    key: NDArray[np.uint64]
+    value: NDArray[np.float64]
+    bits: int = DOUBLE
+
+    def compare(self, batch: Batch, imaginary: NDArray[np.bool_]) -> None:
+        """See that J has as many outputs elsewhere.
+
+        Raises
+        ------
+        InputError
+            If it has not.
+        """
+        size = np.where(imaginary[batch.index], batch.size // 2, batch.size)
+        others = size[(batch.status == Status.OK) & (size != len(self.value))]
+        if len(others):
+            raise InputError(
+                f"f0: has {len(self.value)} numbers, and J has {others[0]} outputs; give J(x0) as J returns it"
+            )
+
+
+_NUMBER_KINDS = ("gradient", "hessian", "hvp")
+"""Kinds of derivatives of a J with one output."""
+
+
+def known_value(f0: Any, key: NDArray[np.uint64], kind: str) -> KnownValue:
+    """J at the point of this key, as the caller gives it.
+
+    Raises
+    ------
+    InputError
+        If it is nothing that J may return.
+    """
+    try:
+        value = np.asarray(f0)
+    except (TypeError, ValueError):
+        value = np.array(None)
+    if value.dtype.kind not in "iuf" or value.ndim > 1 or not value.size or not np.isfinite(value).all():
+        raise InputError(f"f0: must be J(x0), a finite number or a one-dimensional array of them (was {f0!r})")
+    if kind in _NUMBER_KINDS and value.size != 1:
+        raise InputError(f"f0: must be a number, as a {kind} is of a J with one output (had shape {value.shape})")
+    bits = min(int(np.finfo(value.dtype).nmant), DOUBLE) if value.dtype.kind == "f" else DOUBLE
+    return KnownValue(key, np.atleast_1d(value).astype(np.float64), bits)
 
 
 @dataclass
@@ -69,6 +131,10 @@ class Session:
     known: Known = NOTHING_KNOWN
     watch: ObjectiveWatch | None = None
     """Sees whether J has changed in this process; None: nobody looks."""
+    given: KnownValue | None = None
+    """J at the x of this call, where the caller knows it."""
+    until: float | None = None
+    """When (awake_clock) a call that waits only so long wants to be told that nothing has come; None: it waits."""
     _depth: int = 0
     """Waves that have begun and not ended."""
     _troubled: set[int] = field(default_factory=set)
@@ -122,6 +188,15 @@ class Session:
         if self.warm is not None:
             self.warm.forget()
         return True
+
+    def adopt(self, objective: Objective, names: Sequence[str]) -> None:
+        """Go on with J as it is with names of its coordinates; nothing that is known of it so far is used for it."""
+        self.watch = ObjectiveWatch(objective)
+        self.objective, self.names = self.watch.objective, names
+        self.salt = changed_salt(self.store, self.objective)
+        self.bits, self.known = DOUBLE, NOTHING_KNOWN
+        if self.warm is not None:
+            self.warm.forget()
 
     def note(self) -> None:
         """After an evaluation in this process: what J has changed of itself there is no change of J."""

@@ -1,4 +1,4 @@
-"""A black box inside a JAX program: ``jax.grad``, ``jax.jacrev`` and ``jit`` work on it."""
+"""A black box inside a JAX program: ``jax.grad``, ``jax.jvp``, ``jax.jacfwd``, ``jit`` work on it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     from distfd.evaluation.keywords import Kind
 
 
-def differentiable(evaluator: Evaluator, *, outputs: int | None = None) -> Callable[[jax.Array], jax.Array]:
-    """J as a function of JAX arrays, with distfd's derivative for reverse mode.
+def differentiable(evaluator: Evaluator, *, outputs: int | None = None) -> Callable[[Any], jax.Array]:
+    """J as a function of JAX arrays, or of a pytree of them, with distfd's derivative for forward and reverse mode.
 
-    J and its derivative are computed in one wave where a derivative is asked for, else J alone. Numbers are float64 on
-    the way, and come back in the dtype of x: float32 unless ``jax_enable_x64`` is set, so look at that first. There is
-    neither forward mode nor a second derivative; ``vmap`` evaluates one x after the other.
+    J and its derivative are computed in one wave where a derivative is asked for, else J alone; a product with one
+    tangent takes the evaluations of the whole derivative. Numbers are float64 on the way, and come back in the dtype of
+    x: float32 unless ``jax_enable_x64`` is set, so look at that first. There is no second derivative; ``vmap``
+    evaluates one x after the other.
 
     Parameters
     ----------
@@ -31,7 +32,7 @@ def differentiable(evaluator: Evaluator, *, outputs: int | None = None) -> Calla
     Returns
     -------
     callable
-        From an array (d,) to an array () or (m,).
+        From an array (d,), or a pytree of arrays, which J is then given, to an array () or (m,).
 
     Raises
     ------
@@ -40,30 +41,38 @@ def differentiable(evaluator: Evaluator, *, outputs: int | None = None) -> Calla
     """
     shape = () if outputs is None else (outputs,)
     kind: Kind = "gradient" if outputs is None else "jacobian"
+    tree = jax.tree_util
 
     def kept(x: Any) -> Any:
         """The dtype of results: that of x, or JAX's own float where x has whole numbers, which would cut them."""
-        return x.dtype if jax.numpy.issubdtype(x.dtype, jax.numpy.floating) else jax.dtypes.canonicalize_dtype(float)
+        dtype = jax.numpy.result_type(*tree.tree_leaves(x))
+        return dtype if jax.numpy.issubdtype(dtype, jax.numpy.floating) else jax.dtypes.canonicalize_dtype(float)
+
+    def point(x: Any) -> Any:
+        return tree.tree_map(lambda leaf: np.asarray(leaf, np.float64), x)
 
     def value(x: Any) -> Any:
-        return np.asarray(evaluator.value(np.asarray(x, np.float64)), kept(x)).reshape(shape)
+        return np.asarray(evaluator.value(point(x)), kept(x)).reshape(shape)
 
     def both(x: Any) -> Any:
-        found = evaluator.differentiate(np.asarray(x, np.float64), kind=kind)
-        return np.asarray(found.value, kept(x)).reshape(shape), np.asarray(found.derivative, kept(x))
+        found = evaluator.differentiate(point(x), kind=kind)
+        derivative = tree.tree_map(lambda leaf, _: np.asarray(leaf, kept(x)), found.derivative, x)
+        return np.asarray(found.value, kept(x)).reshape(shape), derivative
 
     def function(x: Any) -> Any:
         return _call(value, jax.ShapeDtypeStruct(shape, kept(x)), x)
 
-    def forward(x: Any) -> Any:
-        derivative = jax.ShapeDtypeStruct((*shape, x.shape[0]), kept(x))
-        return _call(both, (jax.ShapeDtypeStruct(shape, kept(x)), derivative), x)
+    def forward(primals: Any, tangents: Any) -> Any:
+        # Linear in the tangents, so that JAX transposes it for reverse mode.
+        (x,), (tangent,) = primals, tangents
+        dtype = kept(x)
+        blocks = tree.tree_map(lambda leaf: jax.ShapeDtypeStruct((*shape, *leaf.shape), dtype), x)
+        result, derivative = _call(both, (jax.ShapeDtypeStruct(shape, dtype), blocks), x)
+        products = tree.tree_map(lambda block, t: jax.numpy.tensordot(block, t, t.ndim), derivative, tangent)
+        return result, sum(tree.tree_leaves(products))
 
-    def backward(derivative: Any, sensitivity: Any) -> tuple[Any]:
-        return (sensitivity * derivative if outputs is None else sensitivity @ derivative,)
-
-    wrapped = jax.custom_vjp(function)
-    wrapped.defvjp(forward, backward)
+    wrapped = jax.custom_jvp(function)
+    wrapped.defjvp(forward)
     return wrapped  # type: ignore[no-any-return]  # jax is Any to the type checker
 
 

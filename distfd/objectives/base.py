@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
 
+    from distfd.core.structure import Structure
     from distfd.workers.surroundings import Surroundings
 
 
@@ -146,6 +147,13 @@ class Objective(ABC):
         """The same objective, which may use these names of its parameters."""
         return self
 
+    def structured(self, structure: Structure) -> Objective:  # noqa: ARG002  # for those that are given x as it is
+        """The same objective, whose J is given x in this structure; by default it goes on to be given flat numbers.
+
+        `named` is called beside it, with what the structure calls them.
+        """
+        return self
+
     def shipped_files(self) -> tuple[str, ...]:
         """Files and folders of the driver's that J needs, and that other nodes may not see."""
         return ()
@@ -235,6 +243,10 @@ class _Adapted(Objective):
     def named(self, names: Sequence[str]) -> Objective:
         own = getattr(self._given, "named", None)
         return self if own is None else _Adapted(own(names))
+
+    def structured(self, structure: Structure) -> Objective:
+        own = getattr(self._given, "structured", None)
+        return self if own is None else _Adapted(own(structure))
 
     def shipped_files(self) -> tuple[str, ...]:
         return tuple(getattr(self._given, "shipped_files", super().shipped_files)())

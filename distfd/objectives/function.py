@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from distfd.core.suggestions import did_you_mean
 from distfd.fingerprint.fingerprint import fingerprint
 from distfd.objectives.base import Objective
 from distfd.objectives.python_key import python_key
+from distfd.objectives.structured import arranged, key_within, parts_of
 from distfd.workers.model import Model
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
+
+    from distfd.core.structure import Structure
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,17 +38,24 @@ class PythonObjective(Objective):
         Further arguments.
     version : str, optional
         Stands for all that J depends on where that cannot be found out (see `distfd.fingerprint.fingerprint`).
+    structure : Structure, optional
+        In which J is given x.
     """
 
     fun: Callable[..., Any]
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     version: str | None = None
+    structure: Structure | None = None
 
     @property
     def parts(self) -> tuple[Any, ...]:
         """The function and its arguments."""
-        return self.fun, self.args, self.kwargs
+        return self.fun, self.args, self.kwargs, *parts_of(self.structure)
+
+    def structured(self, structure: Structure) -> PythonObjective:
+        """The same function, given x in a structure."""
+        return replace(self, structure=structure)
 
     @property
     def leaves_process_clean(self) -> bool:
@@ -54,12 +64,12 @@ class PythonObjective(Objective):
 
     def fingerprint(self) -> str | None:
         """Digest of the function, what it refers to, and its arguments."""
-        found = fingerprint((self.fun, self.args, dict(self.kwargs)), version=self.version)
-        return python_key(found.digest, self) if found.stable else None
+        found = fingerprint((self.fun, self.args, dict(self.kwargs), *parts_of(self.structure)), version=self.version)
+        return python_key(key_within(found.digest, self.structure), self) if found.stable else None
 
-    def make(self) -> PythonModel:
+    def make(self) -> Model:
         """The function itself: there is nothing to set up."""
-        return PythonModel(self.fun, self.args, self.kwargs)
+        return arranged(PythonModel(self.fun, self.args, self.kwargs), self.structure)
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pickle
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from distfd.core.errors import InputError
 from distfd.fingerprint.fingerprint import fingerprint
 from distfd.objectives.base import Objective
 from distfd.objectives.python_key import python_key
+from distfd.objectives.structured import arranged, key_within, parts_of
 from distfd.workers.model import Model
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
+
+    from distfd.core.structure import Structure
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,12 +37,19 @@ class SimulatorObjective(Objective):
         What the class is called with.
     version : str, optional
         Stands for all that J depends on where that cannot be found out.
+    structure : Structure, optional
+        In which ``evaluate`` is given x.
     """
 
     simulator: type
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     version: str | None = None
+    structure: Structure | None = None
+
+    def structured(self, structure: Structure) -> SimulatorObjective:
+        """The same simulator, given x in a structure."""
+        return replace(self, structure=structure)
 
     @property
     def doubts(self) -> tuple[str, ...]:
@@ -71,16 +81,17 @@ class SimulatorObjective(Objective):
     @property
     def parts(self) -> tuple[Any, ...]:
         """The class and its arguments."""
-        return self.simulator, self.args, self.kwargs
+        return self.simulator, self.args, self.kwargs, *parts_of(self.structure)
 
     def fingerprint(self) -> str | None:
         """Digest of the class and its arguments."""
-        found = fingerprint((self.simulator, self.args, dict(self.kwargs)), version=self.version)
-        return python_key(found.digest, self) if found.stable else None
+        made_of = (self.simulator, self.args, dict(self.kwargs), *parts_of(self.structure))
+        found = fingerprint(made_of, version=self.version)
+        return python_key(key_within(found.digest, self.structure), self) if found.stable else None
 
-    def make(self) -> SimulatorModel:
+    def make(self) -> Model:
         """Make one and set it up."""
-        return SimulatorModel(self.simulator(*self.args, **self.kwargs))
+        return arranged(SimulatorModel(self.simulator(*self.args, **self.kwargs)), self.structure)
 
 
 class SimulatorModel(Model):

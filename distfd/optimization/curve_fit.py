@@ -15,6 +15,7 @@ import numpy as np
 
 from distfd.core.errors import EvaluationError, InputError
 from distfd.core.failures import EvaluationFailure
+from distfd.core.structure import is_structured
 from distfd.evaluation.evaluator import Evaluator
 from distfd.evaluation.keywords import SessionOptions, lists_options_of
 from distfd.optimization.history import Record
@@ -178,6 +179,11 @@ def curve_fit(  # noqa: PLR0917  # SciPy's signature
         raise InputError(
             f"f: must be a function f(xdata, *parameters) (was {f!r}); for a simulator or a program use "
             "distfd.least_squares, with residuals as outputs"
+        )
+    if is_structured(p0):
+        raise InputError(
+            f"p0: must be an array, in the order of f's parameters (was {type(p0).__name__}); distfd.least_squares "
+            "takes a dict or another structure"
         )
     theirs: dict[str, Any] = {name: value for name, value in options.items() if name in _SCIPYS}
     ours: dict[str, Any] = {name: value for name, value in options.items() if name not in _SCIPYS}

@@ -164,9 +164,14 @@ class Record:
 
     def slope(self, x: NDArray[np.float64]) -> float | None:
         """Euclidean norm of the gradient at x, if x is the best point or the latest."""
+        gradient = self.gradient(x)
+        return None if gradient is None else float(np.linalg.norm(gradient))
+
+    def gradient(self, x: NDArray[np.float64]) -> NDArray[np.float64] | None:
+        """The gradient at x, (d,), if x is the best point or the latest."""
         for seen in (self.best, self.latest):
             if seen is not None and seen.x.tobytes() == x.tobytes():
-                return float(np.linalg.norm(seen.gradient))
+                return seen.gradient
         return None
 
     def check(self) -> None:

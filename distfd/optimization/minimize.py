@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack, get_args
 import numpy as np
 
 from distfd.core.errors import InputError
+from distfd.core.structure import has_names, is_structured, make_structure
 from distfd.core.suggestions import did_you_mean
 from distfd.core.validation import is_whole
 from distfd.differentiation.method import check_x, onto_bounds
@@ -26,7 +27,7 @@ from distfd.optimization.limits import Limits
 from distfd.optimization.method_options import check_fit_options, check_options, tolerances
 from distfd.optimization.model_fit_options import chosen_for_model, typical_sizes_of
 from distfd.optimization.model_fit_run import ModelFit
-from distfd.optimization.optimization_run import STOPPED, OptimizationRun, open_journal
+from distfd.optimization.optimization_run import STOPPED, Arrangement, OptimizationRun, open_journal
 from distfd.optimization.robust_loss import Loss
 from distfd.optimization.scipy_methods import METHODS, MODEL, OWN, Fitter, Minimizer, binds, find_method, takes_out
 from distfd.optimization.seen_point import FEASIBLE
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
     from scipy.optimize import OptimizeResult
 
-    from distfd.evaluation.keywords import BoundsLike, SessionOptions
+    from distfd.evaluation.keywords import BoundsLike, PointLike, SessionOptions
     from distfd.optimization.journal import Journal
     from distfd.optimization.scipy_least_squares import Squares
 
@@ -68,7 +69,7 @@ _INSTEAD = {
 @lists_options_of(Evaluator, answers=_INSTEAD)
 def minimize(
     fun: Any,
-    x0: ArrayLike,
+    x0: PointLike,
     *,
     method: Minimizer = "L-BFGS-B",
     bounds: BoundsLike | None = None,
@@ -91,7 +92,8 @@ def minimize(
     ----------
     fun : callable, class or objective
         As for `distfd.Evaluator`; or an Evaluator, which then stays open.
-    x0 : (d,) array
+    x0 : (d,) array, or a dict or another structure of numbers
+        J is given the same structure, and ``x`` and ``jac`` of the result have it; bounds, step and scale may have it.
     method : str
         "L-BFGS" is distfd's own, which tries several points at once where there are slots for their gradients, and
         knows of noise (`distfd.optimization.lbfgs_run`). The others are of scipy.optimize.minimize, those that take a
@@ -102,8 +104,10 @@ def minimize(
     options : mapping
         SciPy's, for that method.
     callback : callable
-        Given each x that the method has accepted, or ``intermediate_result`` with x and fun, if that is its parameter's
-        name; StopIteration ends the run.
+        Called after each iteration, in every method, in one of SciPy's forms or in distfd's: ``callback(xk)``;
+        ``callback(intermediate_result)``, a parameter of this name, with x, fun, jac (None where it is not known),
+        gradient_norm, nit, n_evaluations and n_reused; ``callback(xk, intermediate_result)``; ``callback(event)``, with
+        the `distfd.events.Iterated` that observers are shown. StopIteration ends the run, and so does True.
     limits : Limits
     constraints : Outputs, or SciPy's, or a list of both
         With `distfd.Outputs` fun returns [J, c_1, ... c_m]. The functions of SciPy's constraints are called here, and
@@ -142,19 +146,26 @@ def minimize(
         If an option makes no sense.
     """
     with _session(fun, bounds, evaluator) as session:
-        start = check_x(x0)
+        start = session.flatten(x0)
+        bounds = session.flat_bounds(bounds)
+        arrangement = Arrangement(session if is_structured(x0) else None)
         if not isinstance(fun, Evaluator):
             as_bounds(bounds, len(start), start)  # refused before anything is evaluated
         _check_slots(slots)
         outputs, given = split(constraints)
         limits_given = as_bounds(bounds, len(start))
+        if given and arrangement.session is not None:
+            raise InputError(
+                "constraints: SciPy's take arrays, and x0 has names; give the constraints as distfd.Outputs of J"
+            )
         name = find_method(method, bounded=binds(*limits_given), constrained=bool(outputs or given))
         record = _record(limits, callback)
         tolerance = record.limits.tolerance
         check_options(name, options or {}, len(start), tolerance)
         start, limited = _start(session, start, as_bounds(bounds, len(start)))
         how = {"method": name, "options": dict(options or {}), "tolerance": tolerance}
-        course = OptimizationRun(session, record, open_journal(journal, session, start, how), callback, slots)
+        written = open_journal(journal, session, start, how)
+        course = OptimizationRun(session, record, written, callback, slots, arrangement)
         ftol = _LOOSE.get(name, 0.0) if tolerance is None else tolerance
         assessment = Assessment(
             cost=lambda values, _: float(values[0]),
@@ -168,7 +179,7 @@ def minimize(
             result = course.run(start, scalar.evaluate_fixed(problem, problem.value, problem.gradient))
             if record.best is not None and record.best.violation > FEASIBLE:
                 result.success, result.message = False, f"{result.message}; constraints are not kept there"
-            return scalar.finished(result, record, outputs)
+            return arrangement.arranged(scalar.finished(result, record, outputs))
         if name == OWN:
             if session.warm is not None:
                 raise InputError(
@@ -178,7 +189,7 @@ def minimize(
             own = minimize_by_lbfgs(course, _limits(bounds, len(start)), chosen(options or {}, tolerance))
             result = course.run(start, own)
             assessment.apply(result, record, session)
-            return scalar.finished(result, record, None)
+            return arrangement.arranged(scalar.finished(result, record, None))
         run = scalar.minimize_by_scipy(
             name,
             problem,
@@ -194,13 +205,13 @@ def minimize(
         if result.success and result.status != STOPPED and (outputs or given):
             problem.end_at(result.x)
         assessment.apply(result, record, session)
-        return scalar.finished(result, record, outputs)
+        return arrangement.arranged(scalar.finished(result, record, outputs))
 
 
 @lists_options_of(Evaluator, answers=_INSTEAD)
 def least_squares(
     residuals: Any,
-    x0: ArrayLike,
+    x0: PointLike,
     *,
     method: Fitter = "trf",
     bounds: Any = None,
@@ -226,7 +237,9 @@ def least_squares(
     ----------
     residuals : callable, class or objective
         fun(x) to (m,), as for `distfd.Evaluator`; or an Evaluator, which then stays open.
-    x0 : (d,) array
+    x0 : (d,) array, or a dict or another structure of numbers
+        The residuals are given the same structure; ``params`` of the result has it, and x and all else are arrays in
+        the order of ``names``. Bounds, step and scale may have it too.
     method : "trf", "dogbox", "lm" or "model"
         "model" is distfd's own: a trust region on a regression of all values and slopes of the run, whose rounds fill
         the slots, from 1 to 4 (d + 1) and more, and which reckons with noise
@@ -277,20 +290,18 @@ def least_squares(
     EvaluationError, InputError
         As `minimize`.
     """
-    start = check_x(x0)
-    limited = _pairs(bounds, len(start))
-    with _session(residuals, limited, evaluator) as session:
-        if method not in FITTERS:
-            raise InputError(
-                f"method: must be one of {', '.join(FITTERS)} (was {method!r}){did_you_mean(str(method), FITTERS)}"
-            )
-        if method == MODEL and sparsity is not None:
-            raise InputError("sparsity: the method model takes dense Jacobians only; use trf or dogbox, or no sparsity")
+    named = is_structured(x0)
+    d = make_structure(x0).size if named else len(check_x(x0))  # type: ignore[arg-type]  # an array then
+    by_name = named and not hasattr(bounds, "lb") and has_names(bounds)
+    with _session(residuals, bounds if by_name else _pairs(bounds, d), evaluator) as session:
+        start = session.flatten(x0)
+        limited = session.flat_bounds(bounds) if by_name else _pairs(bounds, d)
+        arrangement = Arrangement(session if named else None)
+        x_scale = arrangement.sizes("x_scale", x_scale)
+        _check_fit(method, sparsity, absolute_sigma)
         _check_slots(slots)
         record = _record(limits, callback)
         tolerance = record.limits.tolerance
-        if absolute_sigma not in (None, True, False):
-            raise InputError(f"absolute_sigma: must be True, False or None (was {absolute_sigma!r})")
         apart = {"loss": loss, "f_scale": f_scale, "x_scale": x_scale}
         check_fit_options(method, len(start), options=options or {}, tolerance=tolerance, **apart)
         start, limits_of_x = _start(session, start, as_bounds(limited, len(start)))
@@ -305,14 +316,15 @@ def least_squares(
         finish = squares.Finish(
             record, Loss(loss, f_scale), limits_of_x, absolute, len(weighting.at), weighting.sigma, _data(measured)
         )
-        course = OptimizationRun(session, record, open_journal(journal, session, start, how), callback, slots)
+        written = open_journal(journal, session, start, how)
+        course = OptimizationRun(session, record, written, callback, slots, arrangement)
         weigh = finish.loss
         problem = squares.Squares(
             session, course, Speculation(speculative, planned_slots=slots), weigh, sparsity, method != "lm", weighting
         )
         if fixed.all():
             result = course.run(start, scalar.evaluate_fixed(problem, problem.residuals, problem.jacobian))
-            return finish(result)
+            return arrangement.with_params(finish(result))
         if method == MODEL:
             sizes = typical_sizes_of(start, x_scale)
             adapts = np.ndim(x_scale) == 0 and x_scale == 1
@@ -323,7 +335,7 @@ def least_squares(
             if fit.noise is None and record.iterations == 0:
                 _assessment(fit, limits_of_x, given).apply(result, record, session)
             result.noise = fit.noise or result.get("noise")
-            return finish(result, fit.kept)
+            return arrangement.with_params(finish(result, fit.kept))
         problem.n_fixed = int(fixed.sum())
         run = squares.fit_by_scipy(
             problem, method=method, bounds=_open_ended(limited, len(start)), options=given, free=~fixed
@@ -332,7 +344,7 @@ def least_squares(
             run = with_restarts(run, record, session, limits_of_x, least=0.0)
         result = course.run(start, run)
         _assessment(problem, limits_of_x, given).apply(result, record, session)
-        return finish(result, problem.kept)
+        return arrangement.with_params(finish(result, problem.kept))
 
 
 @contextlib.contextmanager
@@ -394,6 +406,17 @@ def _data(measured: ArrayLike | None) -> NDArray[np.float64] | None:
     if data.ndim != 1:
         raise InputError(f"measured: must be one-dimensional, as the residuals are (had shape {data.shape})")
     return data
+
+
+def _check_fit(method: str, sparsity: Any, absolute_sigma: Any) -> None:
+    if method not in FITTERS:
+        raise InputError(
+            f"method: must be one of {', '.join(FITTERS)} (was {method!r}){did_you_mean(str(method), FITTERS)}"
+        )
+    if method == MODEL and sparsity is not None:
+        raise InputError("sparsity: the method model takes dense Jacobians only; use trf or dogbox, or no sparsity")
+    if absolute_sigma not in (None, True, False):
+        raise InputError(f"absolute_sigma: must be True, False or None (was {absolute_sigma!r})")
 
 
 def _check_slots(slots: Any) -> None:

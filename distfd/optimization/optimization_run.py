@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distfd.core.errors import TimeUpError
+from distfd.core.structure import is_structured
 from distfd.evaluation.outcome import give_warnings
 from distfd.fingerprint.fingerprint import fingerprint
 from distfd.optimization.journal import Diverged, Journal
 from distfd.optimization.limits import Stop
 from distfd.results.events import Improved, Iterated
+from distfd.results.structured_result import structured_result
 from distfd.workers.threads import one_blas_thread
 
 if TYPE_CHECKING:
@@ -36,6 +38,44 @@ INTERRUPTED = 130
 """... and of one that Ctrl-C has ended."""
 
 
+@dataclass(frozen=True)
+class Arrangement:
+    """How x comes back to the user: in the structure that x0 has, or as it is where there is no session of one."""
+
+    session: Evaluator | None = None
+
+    def of(self, x: Vector) -> Any:
+        """The user's x."""
+        return x if self.session is None else self.session.unflatten(x)
+
+    def gradient(self, gradient: Any) -> Any:
+        """A gradient beside it."""
+        structure = None if self.session is None else self.session.structure
+        return gradient if structure is None or gradient is None else structure.arranged(gradient)
+
+    def sizes(self, what: str, given: Any) -> Any:
+        """Sizes of the coordinates, (d,), from the same structure; as they are where they are given otherwise."""
+        structure = None if self.session is None else self.session.structure
+        return structure.spread(what, given) if structure is not None and is_structured(given) else given
+
+    def arranged(self, result: Any) -> Any:
+        """An optimisation's result, with x and jac in the structure, and x_flat beside them."""
+        if self.session is not None and self.session.structure is not None:
+            if result.get("x") is not None:
+                result.x_flat, result.x = result.x, self.of(result.x)
+            result.jac = self.gradient(result.get("jac"))
+            for name in ("derivative", "first"):
+                if result.get(name) is not None:
+                    result[name] = structured_result(result[name], self.session.structure)
+        return result
+
+    def with_params(self, result: Any) -> Any:
+        """A fit's result, whose statistics are of arrays, with x in the structure beside them."""
+        if self.session is not None and result.get("x") is not None:
+            result.params = self.of(result.x)
+        return result
+
+
 @dataclass(eq=False)
 class OptimizationRun:
     """What a method's iterations go through.
@@ -46,9 +86,11 @@ class OptimizationRun:
     record : Record
     journal : Journal
     callback : callable, optional
-        Given x, or, as SciPy does, an OptimizeResult with x and fun if its only parameter is ``intermediate_result``.
+        Given what its parameters ask for, see `distfd.minimize`.
     planned_slots : int, optional
         Evaluations that a round may hold; by default as many as there are slots.
+    arrangement : Arrangement
+        How x is shown to the callback.
     """
 
     evaluator: Evaluator
@@ -56,6 +98,7 @@ class OptimizationRun:
     journal: Journal
     callback: Callback | None = None
     planned_slots: int | None = None
+    arrangement: Arrangement = Arrangement()
 
     @property
     def slots(self) -> int:
@@ -78,7 +121,7 @@ class OptimizationRun:
         Raises
         ------
         Stop
-            If it is, or the callback says so by StopIteration.
+            If it is, or the callback says so by StopIteration or True.
         Diverged
             If the run that is replayed came to another x.
         """
@@ -87,24 +130,43 @@ class OptimizationRun:
             return None
         self.journal.iterate(at, value, violation)
         self._here = at.tobytes()
-        self.evaluator.emit(Iterated(self.record.iterations + 1, at, value, self.record.slope(at)))
+        event = Iterated(self.record.iterations + 1, at, value, self.record.slope(at))
+        self.evaluator.emit(event)
         self.evaluator.accept(at)
         try:
-            stop = self._call_back(at.copy(), value)
+            stop = self._call_back(event)
         except StopIteration:
-            self.record.iterated(at, value)
-            raise Stop("the callback stopped it") from None
+            stop = True
         self.record.iterated(at, value)
-        return stop
+        if isinstance(stop, (bool, np.bool_)) and stop:
+            raise Stop("the callback stopped it")
+        return None
 
-    def _call_back(self, x: Vector, value: float) -> Any:
-        from scipy.optimize import OptimizeResult
-
+    def _call_back(self, event: Iterated) -> Any:
         if self.callback is None:
             return None
-        if _parameters(self.callback) == ["intermediate_result"]:
-            return self.callback(intermediate_result=OptimizeResult(x=x, fun=value))
-        return self.callback(x)
+        named, positional = _parameters(self.callback)
+        x = self.arrangement.of(event.x.copy())
+        if "intermediate_result" in named and positional <= 1:
+            return self.callback(intermediate_result=self._so_far(x, event))
+        if "event" in named and positional <= 1:
+            return self.callback(event=event)
+        return self.callback(x, self._so_far(x, event)) if positional == _WITH_STATE else self.callback(x)
+
+    def _so_far(self, x: Any, event: Iterated) -> Any:
+        """What SciPy calls an intermediate result: x, fun, and what is known beside them."""
+        from scipy.optimize import OptimizeResult
+
+        gradient = self.record.gradient(event.x)
+        return OptimizeResult(
+            x=x,
+            fun=event.value,
+            jac=None if gradient is None else self.arrangement.gradient(gradient.copy()),
+            gradient_norm=event.gradient_norm,
+            nit=event.iteration,
+            n_evaluations=self.record.n_evaluations,
+            n_reused=self.record.n_reused,
+        )
 
     def run(self, x0: Vector, method: Callable[[Vector], Any]) -> Any:
         """Have a method go from x0 on, or from where the replay diverged, to its own end or that of the limits.
@@ -161,11 +223,18 @@ def _plain(value: Any) -> Any:
     return value.tolist() if isinstance(value, np.ndarray) else repr(value)
 
 
-def _parameters(fun: Callback) -> list[str]:
+_WITH_STATE = 2
+"""Positional parameters of a callback(xk, intermediate_result), as SciPy's trust-constr has it."""
+
+
+def _parameters(fun: Callback) -> tuple[list[str], int]:
+    """The names of parameters that can be given by name, and how many must be given."""
     try:
-        return list(inspect.signature(fun).parameters)
+        found = inspect.signature(fun).parameters.values()
     except (TypeError, ValueError):  # some that are written in C have none
-        return []
+        return [], 1
+    named = [p.name for p in found if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    return named, sum(p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in found)
 
 
 def _short(x: Vector) -> str:

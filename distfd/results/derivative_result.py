@@ -107,11 +107,17 @@ class DerivativeResult:
     outputs: tuple[str, ...] | None = None
 
     @property
+    def plain(self) -> DerivativeResult:
+        """The same in arrays, where x has a structure with names; else itself."""
+        return self
+
+    @property
     def missing_entries(self) -> NDArray[np.int64]:
         """Where ``derivative`` is NaN, one row of indices for each place: (output, coordinate) of a Jacobian."""
-        if isinstance(self.derivative, np.ndarray):
-            return np.argwhere(np.isnan(self.derivative))
-        entries = self.derivative.tocoo()
+        derivative: Any = self.plain.derivative
+        if isinstance(derivative, np.ndarray):
+            return np.argwhere(np.isnan(derivative))
+        entries = derivative.tocoo()
         lost = np.isnan(entries.data)
         return np.stack((entries.row[lost], entries.col[lost]), axis=1).astype(np.int64)
 
@@ -133,11 +139,11 @@ class DerivativeResult:
         return np.array([[entry_label(output, name) for name in names] for output in of])
 
     def __repr__(self) -> str:
-        return result_text(self)
+        return result_text(self.plain)
 
     def _repr_html_(self) -> str:
         """What notebooks show."""
-        return result_html(self)
+        return result_html(self.plain)
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
         """Write the derivative as a table, one line a coordinate (or direction); NaN is an empty cell.
@@ -149,7 +155,7 @@ class DerivativeResult:
         InputError
             If the file cannot be written.
         """
-        write_csv(path, result_columns(self))
+        write_csv(path, result_columns(self.plain))
 
     def to_dataframe(self) -> Any:
         """The derivative as a pandas.DataFrame, one row a coordinate (or direction).
@@ -159,7 +165,21 @@ class DerivativeResult:
         InputError
             If pandas is not installed.
         """
-        return data_frame(result_columns(self))
+        return data_frame(result_columns(self.plain))
+
+    def to_series(self) -> Any:
+        """A gradient, or another derivative that is a vector, as a pandas.Series by the names of coordinates.
+
+        Raises
+        ------
+        InputError
+            If it is a matrix, or pandas is not installed.
+        """
+        plain = self.plain
+        if np.ndim(plain.derivative) != 1 or not isinstance(plain.derivative, np.ndarray):
+            raise InputError(f"to_series: a {plain.kind} is a matrix; use to_dataframe()")
+        titles = {"name": _names(plain, len(plain.derivative)), "derivative": plain.derivative}
+        return data_frame(titles).set_index("name")["derivative"].rename_axis(None)
 
 
 def result_text(result: DerivativeResult) -> str:

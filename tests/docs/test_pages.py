@@ -24,6 +24,8 @@ WHOLE: dict[str, Any] = {
 }
 """A configuration for parts of one to be put into; outputs are those that the part names."""
 
+OPTIONAL = ("nlopt", "iminuit", "casadi", "tensorboardX", "mlflow", "wandb")
+"""Libraries of recipes, of which none is an extra: what is not installed is not tested."""
 NEIGHBOURS = ROOT / "docs" / "howto" / "neighbours.md"
 """Whose programs need other libraries, each its own."""
 
@@ -61,12 +63,14 @@ def test_python_runs(path: Path, tmp_path: Path, request: pytest.FixtureRequest)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("library", ["jax", "torch", "openmdao.api", "optimagic", "scipy.optimize"])
+@pytest.mark.parametrize("library", ["jax", "torch", "openmdao.api", "optimagic", *OPTIONAL, "scipy.optimize"])
 def test_each_neighbour_has_a_program_that_runs(
     library: str, tmp_path: Path, require_simulator: RequireSimulator
 ) -> None:
     if library == "torch":
         pytest.importorskip("torch", reason="NOT tested: torch is missing; CI leaves it out, as it is several GB")
+    if library in OPTIONAL:
+        pytest.importorskip(library, reason=f"NOT tested: {library} is missing")
     require_simulator(library.partition(".")[0])
     (block,) = [
         block for block in blocks(NEIGHBOURS, "python") if re.search(rf"^import {library}\b", block.text, re.MULTILINE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import os
 import time
 from typing import TYPE_CHECKING, Any
@@ -165,3 +166,54 @@ def test_on_ray_the_value_does_not_wait_and_cancelled_processes_are_replaced(tmp
         while os.path.exists(f"/proc/{hung}") and time.monotonic() < end:  # noqa: PTH110  # a name
             assert ev.value([k := k + 1, 0.0]) == k
         assert not os.path.exists(f"/proc/{hung}")  # noqa: PTH110  # the same
+
+
+def test_it_has_the_methods_of_a_future() -> None:
+    fun = Counted()
+    with distfd.Evaluator(fun, executor="serial") as ev:
+        pending = ev.begin(X)
+        assert not pending.done()
+        assert not pending.done
+        assert pending.running()
+        assert not pending.cancelled()
+        assert pending.exception() is None
+        assert pending.done()
+        assert not pending.running()
+        assert not pending.cancel(), "it was done before"
+        assert not pending.cancelled()
+        other = ev.begin(X + 1)
+        assert other.cancel()
+        assert other.cancelled()
+        assert other.done()
+        for ask in (other.result, other.exception, other.value):
+            with pytest.raises(concurrent.futures.CancelledError, match="cancelled"):
+                ask()
+
+
+def test_what_j_raised_is_its_exception() -> None:
+    def fails(x: NDArray[np.float64]) -> float:
+        raise ValueError("no")
+
+    with distfd.Evaluator(fails, executor="serial") as ev:
+        assert isinstance(ev.begin(X).exception(), distfd.EvaluationError)
+
+
+def test_it_waits_so_long_and_goes_on(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+
+    def waits(x: NDArray[np.float64]) -> float:
+        while not gate.exists():
+            time.sleep(0.01)
+        return float(rosen(x))
+
+    with distfd.Evaluator(waits, executor=distfd.RayExecutor(num_cpus=1), check=False) as ev:
+        ev.start(wait=True)
+        pending = ev.begin(X)
+        for wait in (pending.value, pending.result):
+            with pytest.raises(TimeoutError, match=r"after 0\.2 s; it goes on"):
+                wait(0.2)
+        assert pending.running()
+        gate.touch()
+        np.testing.assert_allclose(pending.result(timeout=300).derivative, rosen_der(X), rtol=1e-5)
+        with pytest.raises(distfd.InputError, match="timeout: must be a number of seconds"):
+            pending.result(timeout="1")  # type: ignore[arg-type]

@@ -80,6 +80,7 @@ def test_what_becomes_due_while_the_loop_thinks_is_not_overlooked(monkeypatch: p
         pool=pool,
         policy=policy,
         wait=slots.wait,
+        until=None,
         emit=lambda _: None,
         tell_silence=lambda *_, **__: None,
     )

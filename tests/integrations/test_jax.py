@@ -119,3 +119,58 @@ def test_j_in_jaxs_default_single_precision(jax: Any) -> None:
         found = distfd.differentiate(lambda x: jax.numpy.sum(jax.numpy.sin(x)) * 3, x, executor="serial")
     np.testing.assert_allclose(found.derivative, 3 * np.cos(x), rtol=3e-3, atol=1e-3)
     assert found.n_evaluations == 7
+
+
+def test_x_may_be_any_pytree(jax: Any) -> None:
+    @jax.tree_util.register_pytree_node_class
+    class Net:
+        def __init__(self, w: Any, b: Any, tag: str) -> None:
+            self.w, self.b, self.tag = w, b, tag
+
+        def tree_flatten(self) -> Any:
+            return (self.w, self.b), self.tag
+
+        @classmethod
+        def tree_unflatten(cls, tag: str, parts: Any) -> Any:
+            return cls(parts[0], parts[1], tag)
+
+    def fun(p: Any) -> float:
+        return float(2 * np.sum(p["net"].w ** 2) + p["net"].b * p["k"] + len(p["net"].tag))
+
+    x = {"net": Net(jax.numpy.ones(2), 3.0, "abc"), "k": 2.0}
+    for executor in ("serial", "ray"):  # in a worker the class is registered when it comes
+        found: Any = distfd.differentiate(fun, x, executor=executor, check=False)
+        assert found.value == pytest.approx(13.0)
+        assert found.derivative["net"].w == pytest.approx(np.array([4.0, 4.0]), rel=1e-6)
+        assert (found.derivative["net"].b, found.derivative["k"]) == pytest.approx((2.0, 3.0), rel=1e-6)
+        assert found.derivative["net"].tag == "abc"
+
+
+def test_forward_mode_and_reverse_mode_are_of_the_same_derivative(jax: Any) -> None:
+    from distfd.jax import differentiable
+
+    x, v = jax.numpy.array([2.0, 3.0]), jax.numpy.array([1.0, -1.0])
+    with distfd.Evaluator(pair, scheme="central", executor="serial") as ev:
+        J = differentiable(ev, outputs=2)
+        value, slope = jax.jit(lambda x, v: jax.jvp(J, (x,), (v,)))(x, v)
+        assert np.asarray(value) == pytest.approx(np.array([6.0, 9.0]))
+        assert np.asarray(slope) == pytest.approx(np.array([1.0, -6.0]))
+        assert np.asarray(jax.jacfwd(J)(x)) == pytest.approx(np.asarray(jax.jacrev(J)(x)), rel=1e-12)
+        back = jax.vjp(J, x)[1](jax.numpy.array([1.0, 2.0]))[0]
+        assert np.asarray(back) == pytest.approx(np.array([3.0, 14.0]))
+        several = jax.vmap(jax.jacfwd(J))(jax.numpy.stack([x, 2 * x]))
+        assert np.asarray(several[1]) == pytest.approx(np.array([[6.0, 4.0], [0.0, 12.0]]))
+
+
+def test_a_pytree_goes_to_the_black_box_and_gradients_come_back_in_it(jax: Any) -> None:
+    from distfd.jax import differentiable
+
+    def fun(p: Any) -> float:
+        return float(p["k"] ** 2 + np.sum(p["w"] ** 2) + p["k"] * p["w"][0, 1])
+
+    p = {"w": jax.numpy.array([[1.0, 2.0]]), "k": jax.numpy.array(3.0)}
+    with distfd.Evaluator(fun, scheme="central", executor="serial") as ev:
+        slope = jax.jit(jax.grad(differentiable(ev)))(p)
+        assert float(slope["k"]) == pytest.approx(8.0)
+        assert np.asarray(slope["w"]) == pytest.approx(np.array([[2.0, 7.0]]))
+        assert float(jax.jvp(differentiable(ev), (p,), (p,))[1]) == pytest.approx(2 * 20.0)

@@ -18,7 +18,7 @@ def test_nlopt() -> None:
         def objective(x: Any, gradient: Any) -> float:
             if gradient.size:
                 value, gradient[:] = ev.value_and_gradient(x)
-                return value
+                return float(value)
             return float(ev.value(x))
 
         opt = nlopt.opt(nlopt.LD_LBFGS, 2)

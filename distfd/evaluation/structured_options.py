@@ -1,0 +1,84 @@
+"""Options of derivatives that are given in the structure of x, such as a dict of steps: kept until x is there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from distfd.core.errors import InputError
+from distfd.core.structure import has_names, is_structured
+from distfd.differentiation.steps import AbsoluteStep, MixedStep, positive
+from distfd.evaluation.options import DerivativeOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from distfd.core.structure import Structure
+
+
+def split_options(  # noqa: PLR0917  # in the order of the Evaluator's
+    scheme: Any, step: Any, scale: Any, bounds: Any, names: Sequence[str] | None, accuracy: float | None
+) -> tuple[DerivativeOptions, dict[str, Any]]:
+    """Options for a flat x, and those, by name, that wait for an x with a structure."""
+    given = {"step": step, "scale": scale, "bounds": bounds}
+    waiting = {name: value for name, value in given.items() if value is not None and _is_by_name(value)}
+    plain = {name: None if name in waiting else value for name, value in given.items()}
+    return DerivativeOptions(scheme, **plain, names=names, accuracy=accuracy), waiting
+
+
+def _is_by_name(value: Any) -> bool:
+    if isinstance(value, AbsoluteStep):
+        return has_names(value.h)
+    return not hasattr(value, "lb") and has_names(value)
+
+
+def resolved_options(options: DerivativeOptions, waiting: Mapping[str, Any], structure: Structure) -> DerivativeOptions:
+    """The options for flat numbers of such an x, with its names.
+
+    Raises
+    ------
+    InputError
+        If an option has another structure, or there are names beside those of the structure.
+    """
+    if options.names is not None and tuple(options.names) != structure.labels:
+        raise InputError(
+            f"names: x0 has names of its own, {_few(structure.labels)}; leave names out (was {list(options.names)!r})"
+        )
+    found = {name: _resolved(name, value, structure) for name, value in waiting.items()}
+    flat_bounds = options.bounds
+    if flat_bounds is not None and not hasattr(flat_bounds, "lb") and np.shape(flat_bounds)[:1] != (structure.size,):
+        found["bounds"] = structure.bounds(flat_bounds)
+    return replace(options, names=structure.labels, **found)
+
+
+def _resolved(name: str, value: Any, structure: Structure) -> Any:
+    if name == "bounds":
+        return structure.bounds(value)
+    if isinstance(value, AbsoluteStep):
+        sizes = structure.spread(name, value.h)
+        return MixedStep(sizes) if np.isnan(sizes).any() else AbsoluteStep(sizes)
+    sizes = structure.spread(name, value)
+    bad = np.flatnonzero(~(np.isnan(sizes) | ((sizes > 0) & np.isfinite(sizes))))
+    if len(bad):
+        k = int(bad[0])
+        raise InputError(f"{name}: {structure.labels[k]} must be finite and > 0 (was {sizes[k]})")
+    return positive(name, sizes, gaps=True)
+
+
+def flat_particulars(given: dict[str, Any], structure: Structure) -> dict[str, Any]:
+    """What a kind of derivative needs beside x, in flat numbers: v, and directions as a sequence of structures."""
+    found = dict(given)
+    if is_structured(found.get("v")):
+        found["v"] = structure.flatten(found["v"], "v")
+    ways = found.get("directions")
+    if isinstance(ways, (list, tuple)) and ways and all(map(is_structured, ways)):
+        found["directions"] = np.array([structure.flatten(way, "directions") for way in ways])
+    elif is_structured(ways):
+        raise InputError("directions: must be a list of structures such as x0, or an array (p, d)")
+    return found
+
+
+def _few(labels: Sequence[str]) -> str:
+    return ", ".join(labels[:6]) + (f" and {len(labels) - 6} more" if len(labels) > 6 else "")

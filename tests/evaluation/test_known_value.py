@@ -1,0 +1,79 @@
+"""f0: J(x), where the caller knows it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+import distfd
+from distfd.errors import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+X = np.array([2.0, 3.0])
+
+
+def outputs(x: Any) -> Any:
+    return np.array([x[0] * x[1], x[0] ** 2, x[1]])
+
+
+def product(x: Any) -> float:
+    return float(x[0] * x[1])
+
+
+@pytest.mark.parametrize("f0", [6.0, np.float64(6), np.array(6.0), [6.0], 6])
+def test_it_is_not_evaluated_and_the_bits_are_the_same(f0: Any) -> None:
+    asked = []
+
+    def fun(x: Any) -> float:
+        asked.append(x.tolist())
+        return product(x)
+
+    with distfd.Evaluator(fun, executor="serial") as ev:
+        found = ev.differentiate(X, f0=f0)
+        assert X.tolist() not in asked
+        assert (found.value, found.n_evaluations, found.n_reused) == (6.0, 2, 1)
+        assert found.derivative.tobytes() == ev.differentiate(X).derivative.tobytes()
+        assert X.tolist() in asked, "it counts in its own call alone"
+
+
+def test_in_one_call_of_each_kind() -> None:
+    assert distfd.gradient(product, X, f0=6.0, executor="serial") == pytest.approx([3.0, 2.0], rel=1e-6)
+    assert distfd.gradient(product, X, f0=7.0, executor="serial")[0] < -1e6, "it is believed"
+    assert distfd.jacobian(outputs, X, f0=outputs(X), executor="serial")[1] == pytest.approx([4.0, 0.0], rel=1e-6)
+    assert distfd.hessian(product, X, f0=6.0, executor="serial")[0, 1] == pytest.approx(1.0, abs=1e-4)
+    slope = distfd.gradient(lambda p: p["a"] ** 2, {"a": 3.0}, f0=9.0, executor="serial")
+    assert slope["a"] == pytest.approx(6.0, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("f0", "said"),
+    [
+        ([6.0, 1.0], r"f0: must be a number, as a gradient is of a J with one output \(had shape \(2,\)\)"),
+        ("6", "f0: must be J"),
+        (np.nan, "f0: must be J"),
+        ([[6.0]], "f0: must be J"),
+        (True, "f0: must be J"),
+        (6j, "f0: must be J"),
+        ([], "f0: must be J"),
+    ],
+)
+def test_what_is_no_value_of_j_is_refused(f0: Any, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        distfd.gradient(product, X, f0=f0, executor="serial")
+
+
+@pytest.mark.parametrize("executor", ["serial", "ray"])
+def test_another_number_of_outputs_is_refused(executor: Any) -> None:
+    with pytest.raises(InputError, match="f0: has 2 numbers, and J has 3 outputs"):
+        distfd.jacobian(outputs, X, f0=[6.0, 4.0], executor=executor, check=False)
+
+
+def test_it_is_not_stored(tmp_path: Path) -> None:
+    with distfd.Evaluator(product, store=tmp_path / "v.sqlite", executor="serial") as ev:
+        ev.gradient(X, f0=6.5)
+        assert ev.value(X) == 6.0
+        assert ev.differentiate(X, f0=6.5).value == 6.0, "what J itself has said goes first"
