@@ -467,7 +467,7 @@ def test_what_is_in_a_closure_is_let_go_of() -> None:
     pids(lambda x: float(big[0] * x.sum()), one(), [1.0, 1.0])
     (parked,) = _warm._parked
     assert parked.slots._make._shared is None
-    assert len(parked.slots._make._pickled.payload) == 0
+    assert len(parked.slots._make._pickled.pickled.payload) == 0
 
 
 def test_that_they_stay_is_told_once(caplog: pytest.LogCaptureFixture) -> None:

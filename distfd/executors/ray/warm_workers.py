@@ -103,6 +103,8 @@ class WarmWorkers:
         self._changed = threading.Condition()
         """Guards the list, and tells the thread that ends idle workers of a change."""
         self._thread: threading.Thread | None = None
+        self._look_at = 0.0
+        """When the thread looks next at what it keeps, by time.monotonic()."""
         self._told = self._registered = self._ending = False
         self._pid = os.getpid()
 
@@ -118,6 +120,9 @@ class WarmWorkers:
             if not self._registered:
                 self._registered, self._pid = True, os.getpid()
                 atexit.register(self._at_exit)
+            if not self._parked:
+                # Not at once: that would be in the way of a call which follows on this one.
+                self._look_at = time.monotonic() + _LOOK
             self._parked.append(parked)
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name="distfd ends idle workers", daemon=True)
@@ -172,14 +177,15 @@ class WarmWorkers:
                 if not self._parked or self._ending:
                     self._thread = None
                     return
-                first = min(each.until for each in self._parked)
-                self._changed.wait(max(0.0, min(_LOOK, first - time.monotonic())))
+                due = min(self._look_at, *(each.until for each in self._parked))
+                self._changed.wait(max(0.0, due - time.monotonic()))
                 if self._ending:
                     self._thread = None
                     return
                 parked, now = list(self._parked), time.monotonic()
-            if not parked:
-                continue
+                if not parked or now < min(self._look_at, *(each.until for each in parked)):
+                    continue
+                self._look_at = now + _LOOK
             over = [each for each in parked if each.until <= now]
             # Whatever goes wrong with some, this thread goes on: nobody else ends the others.
             with contextlib.suppress(Exception), self._registry.opening:  # under which distfd leaves Ray

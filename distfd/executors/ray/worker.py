@@ -28,7 +28,7 @@ from distfd.executors.ray.module_state import (
     differing,
     import_modules,
 )
-from distfd.executors.ray.pickling import forget_classes, pickled_bytes
+from distfd.executors.ray.pickling import Pickled, forget_classes, pickled_bytes
 from distfd.executors.ray.placement_groups import publish_hosts
 from distfd.workers.exception_transport import with_exceptions, with_packed_exceptions
 from distfd.workers.messages import CallChunk, Chunk, EvaluationChunk
@@ -61,7 +61,7 @@ class PickledObjective:
 
     Attributes
     ----------
-    payload : bytes
+    pickled : Pickled
     surroundings : Surroundings or None
         Those that J is to have; None: the worker's own.
     members : mapping
@@ -72,7 +72,7 @@ class PickledObjective:
         Where the driver's files are on this node, those that are elsewhere.
     """
 
-    payload: bytes
+    pickled: Pickled = field(default_factory=Pickled)
     surroundings: Surroundings | None = None
     members: Mapping[Member, str] = field(default_factory=dict)
     amendment: Amendment = field(default_factory=Amendment)
@@ -80,7 +80,7 @@ class PickledObjective:
 
     def make(self) -> Model:
         """Read the objective and make its model."""
-        objective: Objective = pickle.loads(self.payload)  # noqa: S301  # from the driver, by Ray
+        objective: Objective = self.pickled.load()
         return (objective.with_files_at(self.places) if self.places else objective).make()
 
 
@@ -184,7 +184,7 @@ class RayWorker:
             in one of them, or has imported one while it ran: nobody knows what that was before.
         """
         self._worker.close()
-        self._taught, self._function = PickledObjective(b""), None
+        self._taught, self._function = PickledObjective(), None
         self._worker = Worker(self._taught, self._slot, own_process=True, evaluations=self._worker.evaluations)
         forget_classes()
         sys.path[:] = self._path
