@@ -15,9 +15,10 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from distfd.executors.ray.connection import connection, forked
+from distfd.executors.ray.internals import others_wait
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -189,7 +190,7 @@ class WarmWorkers:
             over = [each for each in parked if each.until <= now]
             # Whatever goes wrong with some, this thread goes on: nobody else ends the others.
             with contextlib.suppress(Exception), self._registry.opening:  # under which distfd leaves Ray
-                if len(over) < len(parked) and parked[0].connected and _others_wait():
+                if len(over) < len(parked) and parked[0].connected and others_wait():
                     over = parked
             with contextlib.suppress(Exception):
                 self._check(parked)
@@ -242,13 +243,3 @@ def sees_who_waits() -> bool:
     import ray
 
     return not ray.util.client.ray.is_connected()  # type: ignore[no-untyped-call]  # Ray lacks types
-
-
-def _others_wait() -> bool:
-    """Whether tasks or actors on the cluster wait for room."""
-    import ray
-    from ray.autoscaler.v2.sdk import get_cluster_status
-
-    status: Any = get_cluster_status(ray.get_runtime_context().gcs_address)
-    demands = status.resource_demands
-    return bool(demands.ray_task_actor_demand or demands.placement_group_demand)

@@ -30,7 +30,11 @@ if TYPE_CHECKING:
 
 def driver_paths() -> list[str]:
     """Where this process looks for modules now, whatever directory it goes to later."""
-    return [str(Path(path).resolve()) for path in sys.path]
+    return [path if path.startswith(_HOOK) else str(Path(path).resolve()) for path in sys.path]
+
+
+_HOOK = "__editable__."
+"""How names begin that setuptools puts on the path for packages installed by ``pip install -e``; they are no places."""
 
 
 class WorkerStarter:
