@@ -37,6 +37,7 @@ def software_findings(programs: Sequence[str] = ()) -> Iterator[Finding]:
     """
     yield _packages()
     yield _blas()
+    yield _ray_internals()
     yield _reaping()
     for argv0 in programs:
         yield _program(argv0)
@@ -55,6 +56,19 @@ def _packages() -> Finding:
         remedy = f"{sys.executable} -m pip install {' '.join(missing)}"
         return Finding("python", f"{text}; missing: {', '.join(missing)}", "error", remedy, 2)
     return Finding("python", text)
+
+
+def _ray_internals() -> Finding:
+    from distfd.executors.ray.internals import OLDEST, lacking
+
+    try:
+        lost = lacking()
+    except ImportError as error:
+        return Finding("ray's parts", f"Ray cannot be imported: {error}", "error", "install Ray anew", 2)
+    if not lost:
+        return Finding("ray's parts", "this Ray has all that distfd uses beside its public functions")
+    told = "; ".join(f"no {name}: {what}" for name, what in lost.items())
+    return Finding("ray's parts", told, "warning", f"install ray>={OLDEST}, in a version that distfd is tested with")
 
 
 def _own_version() -> str:

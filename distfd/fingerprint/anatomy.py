@@ -111,11 +111,17 @@ def _mapping(obj: Mapping[Any, Any]) -> Anatomy:
     return Anatomy(b"dict", [], [("an item", (key, value)) for key, value in obj.items()])
 
 
+_LARGE = 65_536
+"""Bytes of an array from which no copy of it is made."""
+
+
 def _array(obj: np.ndarray[Any, Any]) -> Anatomy:
     label = f"array {obj.dtype.descr!r} {obj.shape}"
     own = [] if type(obj) is np.ndarray else [("type", type(obj))]
     if obj.dtype.hasobject:
         return Anatomy(label.encode(), [*own, ("elements", obj.ravel().tolist())])
+    if type(obj) is np.ndarray and obj.flags.c_contiguous and obj.nbytes >= _LARGE:
+        return Anatomy((label.encode(), obj.reshape(-1).view(np.uint8).data))
     return Anatomy(label.encode() + obj.tobytes(), own)
 
 

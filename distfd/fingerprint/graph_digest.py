@@ -5,10 +5,13 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    Label: TypeAlias = bytes | tuple[bytes, memoryview]
+    """Bytes, or bytes and the memory of a large array that go on from them, of which no copy is made."""
 
 
 @dataclass
@@ -18,7 +21,7 @@ class Node:
     ``ordered`` holds (name of the edge, child).
     """
 
-    label: bytes
+    label: Label
     ordered: list[tuple[str, int]] = field(default_factory=list)
     unordered: list[int] = field(default_factory=list)
 
@@ -44,7 +47,7 @@ def graph_digest(nodes: Sequence[Node]) -> bytes:
 
 
 def _combine(node: Node, digests: dict[int, bytes]) -> bytes:
-    parts = [node.label]
+    parts: list[Label] = [node.label]
     for name, child in node.ordered:
         parts += (name.encode(errors="surrogatepass"), digests[child])
     parts.append(b"")
@@ -68,12 +71,14 @@ def _outside(nodes: Sequence[Node], component: list[int], digests: dict[int, byt
     return {child: digests[child] for number in component for child in nodes[number].children if child in digests}
 
 
-def _hash(parts: Sequence[bytes]) -> bytes:
+def _hash(parts: Sequence[Label]) -> bytes:
     digest = blake2b(digest_size=16)
     for part in parts:
+        pieces = part if isinstance(part, tuple) else (part,)
         # The length first, so that no two lists of parts run together to the same bytes.
-        digest.update(len(part).to_bytes(8, "little"))
-        digest.update(part)
+        digest.update(sum(map(len, pieces)).to_bytes(8, "little"))
+        for piece in pieces:
+            digest.update(piece)
     return digest.digest()
 
 
@@ -126,7 +131,7 @@ class Anatomy:
     ``unstable`` says what the object is, where that cannot be told apart across processes.
     """
 
-    label: bytes
+    label: Label
     ordered: list[tuple[str, Any]] = field(default_factory=list)
     unordered: list[tuple[str, Any]] = field(default_factory=list)
     unstable: str | None = None

@@ -530,7 +530,7 @@ def test_a_worker_that_cannot_start_says_why(private_ray: None) -> None:
 
     no_paths: Any = None
     actor: Any = ray.remote(RayWorker)
-    worker = actor.options(num_cpus=0).remote(PickledObjective(b""), 0, 1, no_paths)
+    worker = actor.options(num_cpus=0).remote(PickledObjective(), 0, 1, no_paths)
     with pytest.raises(ray.exceptions.RayActorError) as caught:
         ray.get(worker.hello.remote())
     found = failure_of(caught.value)

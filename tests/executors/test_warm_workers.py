@@ -132,7 +132,8 @@ def test_the_environment_and_directory_of_each_call(tmp_path: Path, monkeypatch:
         return float(os.environ.get("WARM_FACTOR", "1")) * (len(str(Path.cwd())) + 0.0) * float(x.sum())
 
     # "" on the path would be another place in each directory, and its modules perhaps others.
-    monkeypatch.setattr(sys, "path", [path for path in sys.path if Path(path).is_absolute()])
+    places = [path for path in sys.path if Path(path).is_absolute()]
+    monkeypatch.setattr(sys, "path", [*places, "__editable__.some_package-1.0.finder.__path_hook__"])
     executor, seen = one(), set()
     for factor, folder in (("2", tmp_path), ("5", tmp_path.parent), (None, tmp_path)):
         monkeypatch.chdir(folder)
@@ -467,7 +468,7 @@ def test_what_is_in_a_closure_is_let_go_of() -> None:
     pids(lambda x: float(big[0] * x.sum()), one(), [1.0, 1.0])
     (parked,) = _warm._parked
     assert parked.slots._make._shared is None
-    assert len(parked.slots._make._pickled.payload) == 0
+    assert len(parked.slots._make._pickled.pickled.payload) == 0
 
 
 def test_that_they_stay_is_told_once(caplog: pytest.LogCaptureFixture) -> None:

@@ -424,3 +424,14 @@ def test_a_graph_digest_does_not_depend_on_the_numbers_of_nodes(data: st.DataObj
     assert graph_digest(nodes) == graph_digest(moved)
     changed = [Node(b"c", nodes[0].ordered, nodes[0].unordered), *nodes[1:]]
     assert graph_digest(nodes) != graph_digest(changed)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, "M8[s]", [("a", "f8"), ("b", "i2")]])
+def test_a_large_array_has_the_fingerprint_that_its_bytes_have(dtype: Any) -> None:
+    """Of which no copy is made; stores of before know the digest of all bytes in one."""
+    values = np.zeros(30_000, dtype=dtype)
+    shown = values.reshape(100, 300)
+    node = Node(f"array {shown.dtype.descr!r} {shown.shape}".encode() + shown.tobytes())
+    assert fingerprint(shown).digest == graph_digest([node]).hex()
+    values.view(np.uint8)[-1] = 1
+    assert fingerprint(shown).digest != graph_digest([node]).hex()

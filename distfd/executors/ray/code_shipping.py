@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ from distfd.fingerprint.module_origins import imported_by, origin
 from distfd.workers.session_modules import ModuleText, import_as_session
 
 if TYPE_CHECKING:
+    import types
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from distfd.objectives.base import Objective
@@ -213,19 +214,31 @@ def local_code() -> list[Shipment]:
 
 def _loaded() -> list[tuple[str, str]]:
     """Names and files of modules that are neither installed nor Python's own."""
-    installed = tuple(
-        str(Path(place).resolve())
-        for place in {sys.prefix, sys.base_prefix, *(sysconfig.get_path(each) for each in ("stdlib", "platlib"))}
-    )
-    found = []
+    installed, foreign, found = _installed_places(), _FOREIGN, []
     for name, module in list(sys.modules.items()):
+        if foreign.get(name) is module:
+            continue
         file = getattr(module, "__file__", None)
         top = name.partition(".")[0]
-        if not isinstance(file, str) or top in ("__main__", "__mp_main__", "distfd") or file.startswith(installed):
-            continue
-        if not {"site-packages", "dist-packages"} & set(Path(file).parts):
+        if not isinstance(file, str) or top in ("__main__", "__mp_main__"):
+            continue  # it may get one
+        if top == "distfd" or file.startswith(installed) or {"site-packages", "dist-packages"} & set(Path(file).parts):
+            foreign[name] = module
+        else:
             found.append((name, str(Path(file).absolute())))
+    for name in foreign.keys() - sys.modules.keys():
+        foreign.pop(name, None)
     return found
+
+
+_FOREIGN: dict[str, types.ModuleType] = {}
+"""Modules that are nobody's own code, from the last look: there are more than a thousand."""
+
+
+@cache
+def _installed_places() -> tuple[str, ...]:
+    places = {sys.prefix, sys.base_prefix, *(sysconfig.get_path(each) for each in ("stdlib", "platlib"))}
+    return tuple(str(Path(place).resolve()) for place in places)
 
 
 def _root(name: str, file: Path) -> Path:

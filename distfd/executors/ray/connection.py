@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import copy
-import ctypes
 import logging
 import os
 import resource
@@ -20,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from distfd.core.errors import ClusterError, InputError
 from distfd.executors.ray.access_token import has_token, keep_token_private, private_folder
 from distfd.executors.ray.cluster_health import ServerProbe, probe
+from distfd.executors.ray.internals import cluster_address, leave_ray_to_the_parent, warn_of_what_lacks
 from distfd.workers.cores import countable_cores
 from distfd.workers.processes import reaped_cluster
 from distfd.workers.surroundings import changed_environ
@@ -81,24 +80,7 @@ def _leave_to_the_parent() -> None:
     """After a fork, in the child: what Ray does at the end of a process is for the parent alone to do."""
     if not forked():
         return
-    with contextlib.suppress(Exception):
-        worker: Any = sys.modules["ray._private.worker"]
-        atexit.unregister(worker.shutdown)  # it would wait for threads that are not there
-        if worker._global_node is not None:  # noqa: SLF001  # nothing public knows the servers
-            worker._global_node.all_processes = {}  # noqa: SLF001  # it would end the parent's cluster
-        if sys.excepthook is worker.custom_excepthook:
-            sys.excepthook = sys.__excepthook__  # it would tell the head of the error, and wait for an answer
-        state: Any = sys.modules["ray._private.state"]
-        for owner, name in (
-            (state.state, "_global_state_accessor"),
-            (worker.global_worker, "core_worker"),
-            (worker.global_worker, "_gcs_client"),
-        ):
-            # To free them waits for threads that the parent alone has, or ends with SIGSEGV.
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(getattr(owner, name, None)))
-        # So does what C++ does after Python's end: leave before it, by glibc's handler that is given the exit code.
-        libc = ctypes.CDLL(None)
-        libc.on_exit(ctypes.cast(libc._exit, ctypes.c_void_p), None)  # noqa: SLF001  # the C library's name
+    leave_ray_to_the_parent()
 
 
 if hasattr(os, "register_at_fork"):
@@ -147,6 +129,7 @@ def join(
     import ray
 
     _pid = os.getpid()
+    warn_of_what_lacks()
 
     if ray.is_initialized():
         _check_same(address)
@@ -162,7 +145,7 @@ def join(
         _furnished[connection()] = dict(runtime_env or {})
         return
     if target == "auto":
-        target = _found()
+        target = cluster_address()
         asked += f", which is {target}" if target != "auto" else ""
     _probe(target, asked)
     try:
@@ -205,13 +188,6 @@ def changed_since_start() -> dict[str, str | None]:
     """Variables that follow the driver and were changed since the cluster was started here; None for those removed."""
     began = _environ.get(connection())
     return {} if began is None else changed_environ(began)
-
-
-def _found() -> str:
-    """The address that "auto" stands for, by Ray's own search; "auto" where it finds none, and will say so itself."""
-    from ray._private import services
-
-    return services.get_ray_address_from_environment("auto", None) or "auto"
 
 
 def worker_environment(wanted: Mapping[str, Any]) -> Mapping[str, Any]:

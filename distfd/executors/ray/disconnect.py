@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from distfd.executors.ray.cluster_health import ServerProbe, as_address, probe
+from distfd.executors.ray.internals import server_pids
 
 if TYPE_CHECKING:
     from distfd.executors.ray.cluster_health import Address
@@ -82,12 +83,10 @@ def _at_exit() -> None:
 def end_servers() -> None:
     """Kill what is left of a cluster that this process started; what workers started goes with these."""
     import psutil
-    import ray
 
+    # Ray has no public way that does not ask its servers first.
     with contextlib.suppress(Exception):
-        # Ray has no public way that does not ask its servers first.
-        node: Any = ray._private.worker._global_node  # noqa: SLF001
-        servers = [psutil.Process(info.process.pid) for infos in node.all_processes.values() for info in infos]
+        servers = [psutil.Process(pid) for pid in server_pids()]
         for process in [*servers, *(child for server in servers for child in _below(server))]:
             with contextlib.suppress(psutil.Error):
                 process.kill()

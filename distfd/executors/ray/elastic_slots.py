@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from distfd.core.errors import ClusterError
 from distfd.core.records import NOTHING
+from distfd.executors.ray.internals import ClusterNotes, dead_jobs
 from distfd.executors.ray.resources import count_slots, live_nodes
 from distfd.workers.messages import ChunkDone
 
@@ -104,8 +105,6 @@ _DEAD = 15.0
 _HOPE = 1200.0
 """Seconds for which no node may fit an evaluation: autoscalers take minutes."""
 
-_SPACE = b"distfd"
-
 
 class ClusterCapacity:
     """Counts, in a thread of its own, as Ray's calls wait without end for a head that hangs.
@@ -125,6 +124,7 @@ class ClusterCapacity:
 
     def __init__(self, resources: Resources, options: ClusterOptions, connected: Callable[[], bool]) -> None:
         self._resources, self._options, self._connected = resources, options, connected
+        self._notes = ClusterNotes(b"distfd")
         self._key = f"driver:{uuid.uuid4().hex}"
         self._beat = 0
         self._seen: dict[str, tuple[bytes, float]] = {}
@@ -181,26 +181,23 @@ class ClusterCapacity:
         self.target = min(fair_slots(self._key, wants, capacity), max(1, most))
 
     def _look_at_others(self, now: float) -> dict[str, float]:
-        from ray.experimental import internal_kv as store
-
         found: dict[str, float] = {}
         dead: set[str] | None = None
         asks: dict[str, Ask] = {}
-        for raw in store._internal_kv_list("driver:", namespace=_SPACE):  # noqa: SLF001  # as Ray's own libraries do
-            key = raw.decode()
-            told = store._internal_kv_get(key, namespace=_SPACE)  # noqa: SLF001  # the same
+        for key in self._notes.names("driver:"):
+            told = self._notes.get(key)
             if key == self._key or told is None:
                 continue
             before, since = self._seen.get(key, (b"", now))
             self._seen[key] = told, since if told == before else now
             if now - self._seen[key][1] > _DEAD:
-                store._internal_kv_del(key, namespace=_SPACE)  # noqa: SLF001  # the same
+                self._notes.remove(key)
                 continue
-            dead = _dead_jobs() if dead is None else dead
+            dead = dead_jobs() if dead is None else dead
             with contextlib.suppress(ValueError, KeyError, TypeError):  # of another version of distfd
                 said = json.loads(told)
                 if said.get("job") in dead:
-                    store._internal_kv_del(key, namespace=_SPACE)  # noqa: SLF001  # the same
+                    self._notes.remove(key)
                     continue
                 found[key] = min(1.0, max(0.0, float(said["wants"])))
                 if said["asks"] is not None:
@@ -210,12 +207,11 @@ class ClusterCapacity:
 
     def _tell(self, wants: float) -> None:
         import ray
-        from ray.experimental import internal_kv as store
 
         self._beat += 1
         job = ray.get_runtime_context().get_job_id()
         told = json.dumps({"wants": wants, "beat": self._beat, "job": job, "asks": self._ask})
-        store._internal_kv_put(self._key, told, overwrite=True, namespace=_SPACE)  # noqa: SLF001  # as above
+        self._notes.put(self._key, told)
 
     def _request(self, asks: list[Ask]) -> None:
         asks.sort(key=json.dumps)
@@ -231,22 +227,11 @@ class ClusterCapacity:
                 self.look()
         if not self._connected():
             return
-        from ray.experimental import internal_kv as store
-
         with contextlib.suppress(Exception):
-            store._internal_kv_del(self._key, namespace=_SPACE)  # noqa: SLF001  # as above
+            self._notes.remove(self._key)
             if self._ask is not None:
                 self._look_at_others(time.monotonic())  # one that has left since wants no room any more
                 request(sorted(self._others.values(), key=json.dumps))
-
-
-def _dead_jobs() -> set[str]:
-    """Jobs whose drivers have ended, however they did; through a Ray client nobody can tell."""
-    with contextlib.suppress(Exception):
-        from ray._private import state  # ray.util.state needs a dashboard
-
-        return {str(job["JobID"]) for job in state.jobs() if job["IsDead"]}  # type: ignore[no-untyped-call]  # Ray lacks types
-    return set()
 
 
 @dataclass(frozen=True)

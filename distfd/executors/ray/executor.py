@@ -18,6 +18,7 @@ from distfd.executors.ray import worker as ray_worker
 from distfd.executors.ray.connection import connection, forked, is_private, join, worker_environment
 from distfd.executors.ray.disconnect import leave
 from distfd.executors.ray.elastic_slots import ClusterCapacity, ElasticSlots
+from distfd.executors.ray.internals import keeps_classes_apart
 from distfd.executors.ray.nodes import Nodes
 from distfd.executors.ray.options import KEEP_IDLE, ClusterOptions, as_keep_idle
 from distfd.executors.ray.pickling import pickled_bytes
@@ -311,7 +312,8 @@ class RayExecutor(Executor):
         """Whether workers may stay after J."""
         needs = self._resources
         plain = needs.nodes == 1 and not needs.num_gpus and not needs.custom
-        return plain and self._options.request_slots is None and objective.leaves_process_clean
+        clean = objective.leaves_process_clean and keeps_classes_apart()
+        return plain and self._options.request_slots is None and clean
 
     def _take_warm(self, objective: Objective, cluster: str) -> bool:
         """Take the workers that an executor like this one has left; whether there are any."""

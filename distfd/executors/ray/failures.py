@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from distfd.core.records import Failure, Status
+from distfd.executors.ray.internals import tells_disowned, tells_failed_start, tells_lost_node, tells_no_memory
 
 IDLE = Failure(Status.LOST, "the worker's process ended while it was idle")
 """Nobody is to blame for that."""
@@ -21,16 +22,14 @@ def failure_of(error: Exception) -> Failure:
     """What a lost worker means."""
     from ray import exceptions
 
-    text = " ".join(str(error).split())
-    if isinstance(error, exceptions.OutOfMemoryError) or "OUT_OF_MEMORY" in text or "running low on memory" in text:
+    if tells_no_memory(error):
         return Failure(Status.CRASH, OUT_OF_MEMORY, str(error))
-    # Ray tells a lost node from a lost process by these words alone.
-    if isinstance(error, exceptions.ActorUnavailableError) or "its node has died" in text:
+    if tells_lost_node(error):
         return node_lost(str(error))
-    if "references to the actor were removed" in text:
+    if tells_disowned(error):
         # Nobody here let go of it: the head asks this process after its actors, and took no answer for an answer.
         return Failure(Status.CRASH, _DISOWNED, str(error))
-    if "creation task" in text:
+    if tells_failed_start(error):
         last = next(line for line in reversed(str(error).splitlines()) if line.strip())
         return Failure(Status.CRASH, f"the worker could not start: {last.strip()}{_missing_here(last)}", str(error))
     if isinstance(error, exceptions.RayTaskError):

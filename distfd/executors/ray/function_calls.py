@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from distfd.executors.ray.module_state import Amendment
-from distfd.executors.ray.pickling import pickled_bytes
+from distfd.executors.ray.pickling import Pickled, pickled_bytes
 from distfd.workers.messages import CallBatch, CallChunk
 
 if TYPE_CHECKING:
@@ -25,14 +25,14 @@ class RemoteFunction:
 
     Attributes
     ----------
-    payload : bytes
+    pickled : Pickled
     members : mapping
         What it reads by name in modules that are imported, and its digest on the driver.
     amendment : Amendment
         What is known already to differ.
     """
 
-    payload: bytes
+    pickled: Pickled
     members: Mapping[Member, str] = field(default_factory=dict)
     amendment: Amendment = field(default_factory=Amendment)
     _read: list[Callable[[Any], Any]] = field(default_factory=list, repr=False)
@@ -41,7 +41,7 @@ class RemoteFunction:
     def __call__(self, item: bytes) -> bytes:
         """Call it."""
         if not self._read:
-            self._read.append(pickle.loads(self.payload))  # noqa: S301  # from the driver, by Ray
+            self._read.append(self.pickled.load())
         return pickled_bytes(self._read[0](pickle.loads(item)))  # noqa: S301  # from the driver, by Ray
 
 

@@ -15,9 +15,10 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from distfd.executors.ray.connection import connection, forked
+from distfd.executors.ray.internals import others_wait
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -103,6 +104,8 @@ class WarmWorkers:
         self._changed = threading.Condition()
         """Guards the list, and tells the thread that ends idle workers of a change."""
         self._thread: threading.Thread | None = None
+        self._look_at = 0.0
+        """When the thread looks next at what it keeps, by time.monotonic()."""
         self._told = self._registered = self._ending = False
         self._pid = os.getpid()
 
@@ -118,6 +121,9 @@ class WarmWorkers:
             if not self._registered:
                 self._registered, self._pid = True, os.getpid()
                 atexit.register(self._at_exit)
+            if not self._parked:
+                # Not at once: that would be in the way of a call which follows on this one.
+                self._look_at = time.monotonic() + _LOOK
             self._parked.append(parked)
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name="distfd ends idle workers", daemon=True)
@@ -172,18 +178,19 @@ class WarmWorkers:
                 if not self._parked or self._ending:
                     self._thread = None
                     return
-                first = min(each.until for each in self._parked)
-                self._changed.wait(max(0.0, min(_LOOK, first - time.monotonic())))
+                due = min(self._look_at, *(each.until for each in self._parked))
+                self._changed.wait(max(0.0, due - time.monotonic()))
                 if self._ending:
                     self._thread = None
                     return
                 parked, now = list(self._parked), time.monotonic()
-            if not parked:
-                continue
+                if not parked or now < min(self._look_at, *(each.until for each in parked)):
+                    continue
+                self._look_at = now + _LOOK
             over = [each for each in parked if each.until <= now]
             # Whatever goes wrong with some, this thread goes on: nobody else ends the others.
             with contextlib.suppress(Exception), self._registry.opening:  # under which distfd leaves Ray
-                if len(over) < len(parked) and parked[0].connected and _others_wait():
+                if len(over) < len(parked) and parked[0].connected and others_wait():
                     over = parked
             with contextlib.suppress(Exception):
                 self._check(parked)
@@ -236,13 +243,3 @@ def sees_who_waits() -> bool:
     import ray
 
     return not ray.util.client.ray.is_connected()  # type: ignore[no-untyped-call]  # Ray lacks types
-
-
-def _others_wait() -> bool:
-    """Whether tasks or actors on the cluster wait for room."""
-    import ray
-    from ray.autoscaler.v2.sdk import get_cluster_status
-
-    status: Any = get_cluster_status(ray.get_runtime_context().gcs_address)
-    demands = status.resource_demands
-    return bool(demands.ray_task_actor_demand or demands.placement_group_demand)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import pickle
 import subprocess
 import sys
 from dataclasses import dataclass, field, replace
-from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -19,6 +17,7 @@ from distfd.core.errors import InputError
 from distfd.core.points import Points
 from distfd.executors.ray.function_calls import RemoteFunction, packed_calls, unpacked_returns
 from distfd.executors.ray.imported_files import ImportedFiles
+from distfd.executors.ray.internals import forget_classes, leave_children_to_the_reaper
 from distfd.executors.ray.module_state import (
     Amendment,
     Differing,
@@ -28,7 +27,7 @@ from distfd.executors.ray.module_state import (
     differing,
     import_modules,
 )
-from distfd.executors.ray.pickling import forget_classes, pickled_bytes
+from distfd.executors.ray.pickling import Pickled, pickled_bytes
 from distfd.executors.ray.placement_groups import publish_hosts
 from distfd.workers.exception_transport import with_exceptions, with_packed_exceptions
 from distfd.workers.messages import CallChunk, Chunk, EvaluationChunk
@@ -52,7 +51,6 @@ if TYPE_CHECKING:
 
 inside = False
 """Whether this process is a worker."""
-_SETTING = "kill_child_processes_on_worker_exit"
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ class PickledObjective:
 
     Attributes
     ----------
-    payload : bytes
+    pickled : Pickled
     surroundings : Surroundings or None
         Those that J is to have; None: the worker's own.
     members : mapping
@@ -72,7 +70,7 @@ class PickledObjective:
         Where the driver's files are on this node, those that are elsewhere.
     """
 
-    payload: bytes
+    pickled: Pickled = field(default_factory=Pickled)
     surroundings: Surroundings | None = None
     members: Mapping[Member, str] = field(default_factory=dict)
     amendment: Amendment = field(default_factory=Amendment)
@@ -80,7 +78,7 @@ class PickledObjective:
 
     def make(self) -> Model:
         """Read the objective and make its model."""
-        objective: Objective = pickle.loads(self.payload)  # noqa: S301  # from the driver, by Ray
+        objective: Objective = self.pickled.load()
         return (objective.with_files_at(self.places) if self.places else objective).make()
 
 
@@ -154,7 +152,7 @@ class RayWorker:
         self._members: list[MembersBefore] = []
         if luggage is not None:
             if not luggage.near:
-                _leave_children_to_the_reaper()
+                leave_children_to_the_reaper()
             paths, self._places = luggage.unpacked(paths)
         # What the driver can import, the worker can, where the files are there too; in the driver's order, or a name
         # could mean another module here than there.
@@ -184,7 +182,7 @@ class RayWorker:
             in one of them, or has imported one while it ran: nobody knows what that was before.
         """
         self._worker.close()
-        self._taught, self._function = PickledObjective(b""), None
+        self._taught, self._function = PickledObjective(), None
         self._worker = Worker(self._taught, self._slot, own_process=True, evaluations=self._worker.evaluations)
         forget_classes()
         sys.path[:] = self._path
@@ -276,21 +274,6 @@ def _has_folder_of_its_own() -> bool:
     import ray
 
     return bool(dict(ray.get_runtime_context().runtime_env).get("working_dir"))
-
-
-def _leave_children_to_the_reaper() -> None:
-    """Have Ray not end the children of this process before it: J would run on, and return a value without them.
-
-    The setting is that of a cluster which others have started, but each worker reads it as it leaves.
-    """
-    import ray._raylet as core  # no public part of Ray
-
-    if not Path("/proc").exists():
-        return
-    with contextlib.suppress(Exception), Path(core.__file__).open("rb") as file:
-        # One that it does not know ends the process.
-        if mmap(file.fileno(), 0, access=ACCESS_READ).find(_SETTING.encode()) >= 0:
-            core.Config.initialize(json.dumps({_SETTING: False}))  # type: ignore[attr-defined]  # Ray lacks types
 
 
 def _printed_to() -> str:

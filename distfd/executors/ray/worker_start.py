@@ -6,14 +6,14 @@ import sys
 from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from distfd.executors.ray import object_store
 from distfd.executors.ray.code_shipping import packed_code
 from distfd.executors.ray.connection import changed_since_start
 from distfd.executors.ray.function_calls import RemoteFunction
 from distfd.executors.ray.module_changes import ModuleChanges
-from distfd.executors.ray.pickling import pickled_bytes
+from distfd.executors.ray.pickling import pickled, pickled_bytes
 from distfd.executors.ray.worker import PickledObjective, RayWorker
 
 if TYPE_CHECKING:
@@ -30,7 +30,11 @@ if TYPE_CHECKING:
 
 def driver_paths() -> list[str]:
     """Where this process looks for modules now, whatever directory it goes to later."""
-    return [str(Path(path).resolve()) for path in sys.path]
+    return [path if path.startswith(_HOOK) else str(Path(path).resolve()) for path in sys.path]
+
+
+_HOOK = "__editable__."
+"""How names begin that setuptools puts on the path for packages installed by ``pip install -e``; they are no places."""
 
 
 class WorkerStarter:
@@ -116,7 +120,7 @@ class WorkerStarter:
 
     def release(self) -> None:
         """Forget the objective: what it holds may be large, and workers are to go on with another."""
-        self._pickled, self._digest = PickledObjective(b""), b""
+        self._pickled, self._digest = PickledObjective(), b""
         self._shared = None
         self._changes = ModuleChanges((), None, self._changed)
 
@@ -127,10 +131,14 @@ class WorkerStarter:
             # The servers have given workers the environment that this process had when it started them.
             around = around.with_environ(changed_since_start())
         self._changes = ModuleChanges(objective.parts, around, self._changed)
-        self._pickled = PickledObjective(pickled_bytes(objective), around, self._changes.digests)
-        told = self._pickled.payload, around, sorted(self._changes.digests.items())
-        self._digest = blake2b(pickled_bytes(told)).digest()
-        self._shared = object_store.put(self._pickled, len(self._pickled.payload))
+        self._pickled = PickledObjective(pickled(objective), around, self._changes.digests)
+        hashed = blake2b(pickled_bytes((around, sorted(self._changes.digests.items()))))
+        parts = self._pickled.pickled
+        for part in (memoryview(parts.payload), *(buffer.data for buffer, _ in parts.buffers)):
+            hashed.update(part.nbytes.to_bytes(8, "little"))
+            hashed.update(part)
+        self._digest = hashed.digest()
+        self._pickled, self._shared = _shared(self._pickled)
 
     def amendment(self, found: Differing) -> Amendment:
         """What a worker is to do that found members different; others to come are told at once.
@@ -142,8 +150,7 @@ class WorkerStarter:
         """
         answer = self._changes.amendment(found)
         if answer != self._pickled.amendment:
-            self._pickled = replace(self._pickled, amendment=answer)
-            self._shared = object_store.put(self._pickled, len(self._pickled.payload))
+            self._pickled, self._shared = _shared(replace(self._pickled, amendment=answer))
         return answer
 
     def function(self, chunk: CallChunk) -> RemoteCall:
@@ -162,6 +169,21 @@ def _sent(code: ShippedCode) -> Any:
     return object_store.put(code, code.size)
 
 
+_Pickled = TypeVar("_Pickled", PickledObjective, RemoteFunction)
+
+
+def _shared(thing: _Pickled) -> tuple[_Pickled, Any]:
+    """As it is from now on, whatever becomes of the arrays it was made from; and as an argument of calls."""
+    given = object_store.put(thing, thing.pickled.size)
+    if thing.pickled.buffers:
+        thing = object_store.get(given, _PATIENCE)  # of which Ray makes no copy
+    return thing, given
+
+
+_PATIENCE = 600.0
+"""Seconds in which Ray's store of this node gives back what it has just been given."""
+
+
 class RemoteCall:
     """A map's function, sent ahead of its calls."""
 
@@ -169,8 +191,7 @@ class RemoteCall:
 
         self.series = chunk.series
         self._changes = ModuleChanges((chunk.fun,), None, changed)
-        self._function = RemoteFunction(pickled_bytes(chunk.fun), self._changes.digests)
-        self._shared = object_store.put(self._function, len(self._function.payload))
+        self._function, self._shared = _shared(RemoteFunction(pickled(chunk.fun), self._changes.digests))
 
     def teach(self, worker: Any) -> Any:
         """Have a worker take it; the reference to its answer."""
@@ -180,6 +201,5 @@ class RemoteCall:
         """As that of a `WorkerStarter`."""
         answer = self._changes.amendment(found)
         if answer != self._function.amendment:
-            self._function = replace(self._function, amendment=answer)
-            self._shared = object_store.put(self._function, len(self._function.payload))
+            self._function, self._shared = _shared(replace(self._function, amendment=answer))
         return answer

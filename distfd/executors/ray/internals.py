@@ -1,0 +1,256 @@
+"""All that distfd uses of Ray and that Ray does not promise to keep: private names, and the words of its errors.
+
+Each has a check that it is there and something that is done without it. Nothing else in distfd names them.
+`lacking` says what a Ray that is installed does not have, and what is lost by that.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import ctypes
+import functools
+import importlib
+import json
+import logging
+import mmap
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_log = logging.getLogger("distfd")
+_KEEPS_CHILDREN = "kill_child_processes_on_worker_exit"
+
+_NAMES: Mapping[tuple[str, str], str] = {
+    ("ray._private.worker", "_global_node"): "a cluster that hangs is left without its servers being ended",
+    ("ray._private.worker", "custom_excepthook"): "a process that is forked from a driver may hang as it ends",
+    ("ray._private.worker", "global_worker"): "a process that is forked from a driver may hang as it ends",
+    ("ray._private.state", "state"): "drivers that have died keep their share of a cluster for a minute",
+    ("ray._private.services", "get_ray_address_from_environment"): "messages name a cluster by 'auto'",
+    ("ray._raylet", "Config"): "programs that J starts on a cluster of others may end before J when a worker leaves",
+    ("ray.experimental.internal_kv", "_internal_kv_list"): "drivers on one cluster do not share it fairly",
+    ("ray.experimental.internal_kv", "_internal_kv_get"): "drivers on one cluster do not share it fairly",
+    ("ray.experimental.internal_kv", "_internal_kv_put"): "drivers on one cluster do not share it fairly",
+    ("ray.experimental.internal_kv", "_internal_kv_del"): "drivers on one cluster do not share it fairly",
+    ("ray.autoscaler.v2.sdk", "get_cluster_status"): "idle workers stay though others wait for their room",
+    ("ray.cloudpickle.cloudpickle", "_DYNAMIC_CLASS_TRACKER_BY_ID"): "workers are not kept for another J",
+    ("ray.cloudpickle.cloudpickle", "_DYNAMIC_CLASS_TRACKER_BY_CLASS"): "workers are not kept for another J",
+}
+"""(Module, name): what is lost where it is not there."""
+
+
+def lacking(*, loaded: bool = False) -> dict[str, str]:
+    """Names that the Ray which is installed does not have, and what is lost by that.
+
+    Parameters
+    ----------
+    loaded : bool
+        Whether to look at those parts of Ray alone that are imported already, which takes no time.
+    """
+    importlib.import_module("ray")
+    looked_at = {place: lost for place, lost in _NAMES.items() if not loaded or place[0] in sys.modules}
+    return {f"{module}.{name}": lost for (module, name), lost in looked_at.items() if not _has(module, name)}
+
+
+@functools.cache
+def warn_of_what_lacks() -> None:
+    """Say once what the Ray that is installed does not have."""
+    for name, lost in lacking(loaded=True).items():
+        _log.warning("this Ray (%s) has no %s: %s (told once)", sys.modules["ray"].__version__, name, lost)
+
+
+OLDEST = "2.50"
+"""As in pyproject.toml."""
+
+
+def _has(module: str, name: str) -> bool:
+    try:
+        return hasattr(importlib.import_module(module), name)
+    except Exception:
+        return False
+
+
+@functools.cache
+def keeps_classes_apart() -> bool:
+    """Whether `forget_classes` can do what it says."""
+    return all(_has("ray.cloudpickle.cloudpickle", name) for name in _TRACKERS)
+
+
+_TRACKERS = ("_DYNAMIC_CLASS_TRACKER_BY_ID", "_DYNAMIC_CLASS_TRACKER_BY_CLASS")
+
+
+def forget_classes() -> None:
+    """Have classes that travel by value be made anew when they come next.
+
+    Cloudpickle keeps each that this process has read, and gives it to later readers, with whatever has been stored in
+    it since: another J would find what an earlier one has left there.
+    """
+    from ray.cloudpickle import cloudpickle
+
+    for name in _TRACKERS:
+        getattr(cloudpickle, name, {}).clear()
+
+
+def cluster_address() -> str:
+    """The address that "auto" stands for, by Ray's own search; "auto" where it finds none, and will say so itself."""
+    with contextlib.suppress(ImportError, AttributeError):
+        from ray._private import services
+
+        return services.get_ray_address_from_environment("auto", None) or "auto"
+    return "auto"
+
+
+def server_pids() -> list[int]:
+    """Process ids of the servers of a cluster that this process has started; none where that cannot be told."""
+    with contextlib.suppress(Exception):
+        node: Any = importlib.import_module("ray._private.worker")._global_node  # noqa: SLF001
+        return [info.process.pid for infos in node.all_processes.values() for info in infos]
+    return []
+
+
+def dead_jobs() -> set[str]:
+    """Jobs whose drivers have ended, however they did; none where nobody can tell, as through Ray's client."""
+    with contextlib.suppress(Exception):
+        from ray._private import state  # ray.util.state needs a dashboard
+
+        return {str(job["JobID"]) for job in state.jobs() if job["IsDead"]}  # type: ignore[no-untyped-call]  # Ray lacks types
+    return set()
+
+
+def others_wait() -> bool:
+    """Whether tasks or actors on the cluster wait for room; False where that cannot be told."""
+    import ray
+
+    try:
+        from ray.autoscaler.v2.sdk import get_cluster_status
+    except ImportError:
+        return False
+    status: Any = get_cluster_status(ray.get_runtime_context().gcs_address)
+    demands = status.resource_demands
+    return bool(demands.ray_task_actor_demand or demands.placement_group_demand)
+
+
+class ClusterNotes:
+    """Short texts that all drivers of a cluster can read, kept by its head (as Ray's own libraries keep theirs).
+
+    Where Ray has no such notes, they are those of this process alone.
+
+    Parameters
+    ----------
+    space : bytes
+        Notes of other spaces are not seen.
+    """
+
+    def __init__(self, space: bytes) -> None:
+        self._space = space
+        self._own: dict[str, bytes] = {}
+
+    @property
+    def _store(self) -> Any:
+        try:
+            store = importlib.import_module("ray.experimental.internal_kv")
+        except ImportError:
+            return None
+        return store if hasattr(store, "_internal_kv_list") else None
+
+    def names(self, prefix: str) -> Iterator[str]:
+        """The names that begin so."""
+        if (store := self._store) is None:
+            return iter([name for name in self._own if name.startswith(prefix)])
+        return (raw.decode() for raw in store._internal_kv_list(prefix, namespace=self._space))  # noqa: SLF001
+
+    def get(self, name: str) -> bytes | None:
+        """What stands there."""
+        if (store := self._store) is None:
+            return self._own.get(name)
+        found: bytes | None = store._internal_kv_get(name, namespace=self._space)  # noqa: SLF001
+        return found
+
+    def put(self, name: str, text: str) -> None:
+        """Write it, over what stood there."""
+        if (store := self._store) is None:
+            self._own[name] = text.encode()
+        else:
+            store._internal_kv_put(name, text, overwrite=True, namespace=self._space)  # noqa: SLF001
+
+    def remove(self, name: str) -> None:
+        """Take it away, if it is there."""
+        if (store := self._store) is None:
+            self._own.pop(name, None)
+        else:
+            store._internal_kv_del(name, namespace=self._space)  # noqa: SLF001
+
+
+def leave_ray_to_the_parent() -> None:
+    """In a forked child: keep Ray from doing, as this process ends, what is for the parent alone to do."""
+    with contextlib.suppress(Exception):
+        worker: Any = sys.modules["ray._private.worker"]
+        atexit.unregister(worker.shutdown)  # it would wait for threads that are not there
+        if worker._global_node is not None:  # noqa: SLF001  # nothing public knows the servers
+            worker._global_node.all_processes = {}  # noqa: SLF001  # it would end the parent's cluster
+        if sys.excepthook is worker.custom_excepthook:
+            sys.excepthook = sys.__excepthook__  # it would tell the head of the error, and wait for an answer
+        state: Any = sys.modules["ray._private.state"]
+        for owner, name in (
+            (state.state, "_global_state_accessor"),
+            (worker.global_worker, "core_worker"),
+            (worker.global_worker, "_gcs_client"),
+        ):
+            # To free them waits for threads that the parent alone has, or ends with SIGSEGV.
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(getattr(owner, name, None)))
+        # So does what C++ does after Python's end: leave before it, by glibc's handler that is given the exit code.
+        libc = ctypes.CDLL(None)
+        libc.on_exit(ctypes.cast(libc._exit, ctypes.c_void_p), None)  # noqa: SLF001  # the C library's name
+
+
+def leave_children_to_the_reaper() -> None:
+    """In a worker: have Ray not end its children before it: J would run on, and return a value without them.
+
+    The setting is that of a cluster which others have started, but each worker reads it as it leaves.
+    """
+    if not Path("/proc").exists():
+        return
+    with contextlib.suppress(Exception):
+        core: Any = importlib.import_module("ray._raylet")
+        with Path(core.__file__).open("rb") as file:
+            # A setting that Ray does not know ends the process.
+            if mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ).find(_KEEPS_CHILDREN.encode()) >= 0:
+                core.Config.initialize(json.dumps({_KEEPS_CHILDREN: False}))
+
+
+_OUT_OF_MEMORY = ("OUT_OF_MEMORY", "running low on memory")
+_NODE_DIED = "its node has died"
+_DISOWNED = "references to the actor were removed"
+_STARTING = "creation task"
+
+
+def tells_no_memory(error: Exception) -> bool:
+    """Whether an error of Ray's says that it has ended a worker for want of memory."""
+    from ray import exceptions
+
+    return isinstance(error, exceptions.OutOfMemoryError) or _says(error, *_OUT_OF_MEMORY)
+
+
+def tells_lost_node(error: Exception) -> bool:
+    """Whether it says that a worker was lost with its node: Ray tells that from a lost process by words alone."""
+    from ray import exceptions
+
+    return isinstance(error, exceptions.ActorUnavailableError) or _says(error, _NODE_DIED)
+
+
+def tells_disowned(error: Exception) -> bool:
+    """Whether it says that the head took the driver for one that has let go of its workers."""
+    return _says(error, _DISOWNED)
+
+
+def tells_failed_start(error: Exception) -> bool:
+    """Whether it says that a worker could not be made."""
+    return _says(error, _STARTING)
+
+
+def _says(error: Exception, *words: str) -> bool:
+    text = " ".join(str(error).split())
+    return any(each in text for each in words)
