@@ -62,7 +62,7 @@ def solver(tmp_path: Path, require_simulator: RequireSimulator) -> Path:
     require_simulator(MPIEXEC)
     (tmp_path / "solver.c").write_text(SOURCE)
     (tmp_path / "deck.j2").write_text("{{ a }} {{ b }}\n")
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(
         [MPICC, "-O1", "-o", "solver", "solver.c", "-lm"], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     if "mpi.h" in done.stderr:
