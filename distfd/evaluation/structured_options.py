@@ -9,7 +9,7 @@ import numpy as np
 
 from distfd.core.errors import InputError
 from distfd.core.structure import has_names, is_structured
-from distfd.differentiation.steps import AbsoluteStep, MixedStep, positive
+from distfd.differentiation.steps import AbsoluteStep, MixedStep, NoiseStep, positive
 from distfd.evaluation.options import DerivativeOptions
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def split_options(  # noqa: PLR0917  # in the order of the Evaluator's
 def _is_by_name(value: Any) -> bool:
     if isinstance(value, AbsoluteStep):
         return has_names(value.h)
-    return not hasattr(value, "lb") and has_names(value)
+    return not isinstance(value, NoiseStep) and not hasattr(value, "lb") and has_names(value)
 
 
 def resolved_options(options: DerivativeOptions, waiting: Mapping[str, Any], structure: Structure) -> DerivativeOptions:

@@ -139,6 +139,17 @@ def test_options_by_name_go_where_they_belong() -> None:
         distfd.gradient(fun, x, bounds={"b": (0, 1)}, executor="serial")
 
 
+@pytest.mark.parametrize(
+    "step", [distfd.NoiseStep(noise=1e-9), distfd.AbsoluteStep(1e-6), "auto", 1e-6, [1e-6, 1e-5]], ids=str
+)
+def test_a_step_without_names_goes_with_any_x(step: Any) -> None:
+    """What a step is, such as a dataclass, says nothing of whether it has names."""
+    flat = distfd.gradient(lambda x: float(x @ x), [1.0, 2.0], step=step, executor="serial")
+    np.testing.assert_allclose(flat, [2.0, 4.0], rtol=1e-4)
+    named = distfd.gradient(lambda p: p["a"] ** 2 + p["b"] ** 2, {"a": 1.0, "b": 2.0}, step=step, executor="serial")
+    np.testing.assert_allclose([named["a"], named["b"]], flat, rtol=1e-4)
+
+
 def test_names_stand_in_errors_and_warnings() -> None:
     def fails(p: Any) -> float:
         return float("nan") if p["w"][1] != 1 else p["k"] + p["w"].sum()
