@@ -82,6 +82,50 @@ def test_a_gradient_without_any_of_them(private_ray: None, monkeypatch: pytest.M
     internals.keeps_classes_apart.cache_clear()
 
 
+STARTS = """
+import sys
+import psutil
+import distfd
+
+print(distfd.gradient(lambda x: float(x @ x), [1.0], executor=distfd.RayExecutor(max_slots=1, show_output=False)))
+names = [" ".join(each.cmdline()) for each in psutil.Process().children(recursive=True)]
+for server in ("dashboard.py", "monitor.py", "log_monitor.py", "gcs_server"):
+    print(server, any(f"/{server}" in name for name in names))
+"""
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_a_cluster_of_its_own_has_no_servers_that_nobody_asks(plain: bool) -> None:
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
+    environ = environ | ({internals.PLAIN: "1"} if plain else {})
+    done = subprocess.run(
+        [sys.executable, "-c", STARTS], env=environ, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    told = dict(line.rsplit(" ", 1) for line in done.stdout.splitlines()[1:])
+    assert told["gcs_server"] == "True"
+    assert told["dashboard.py"] == told["monitor.py"] == told["log_monitor.py"] == str(plain)
+
+
+@pytest.mark.parametrize("name", ["start_api_server", "start_monitor"])
+def test_where_ray_has_other_parts_they_stay(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = importlib.import_module("ray._private.node").Node
+    monkeypatch.setattr(node, name, lambda self, more: None)
+    kept = {each: getattr(node, each) for each in ("start_api_server", "start_monitor", "start_log_monitor")}
+    with internals.quick_start(log_monitor=False):
+        assert {each: getattr(node, each) for each in kept} == kept
+
+
+def test_what_was_replaced_for_the_start_is_as_it_was() -> None:
+    node = importlib.import_module("ray._private.node").Node
+    services = importlib.import_module("ray._private.services")
+    kept = node.start_api_server, node.start_monitor, node.start_log_monitor, services.get_node
+    with internals.quick_start(log_monitor=False):
+        assert node.start_monitor is not kept[1]
+        assert services.get_node is not kept[3]
+    assert (node.start_api_server, node.start_monitor, node.start_log_monitor, services.get_node) == kept
+
+
 def test_notes_of_one_process_where_the_cluster_keeps_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(importlib.import_module("ray.experimental.internal_kv"), "_internal_kv_list")
     notes = internals.ClusterNotes(b"test")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from distfd.core.errors import ClusterError, InputError
 from distfd.executors.ray.access_token import has_token, keep_token_private, private_folder
 from distfd.executors.ray.cluster_health import ServerProbe, probe
-from distfd.executors.ray.internals import cluster_address, leave_ray_to_the_parent, warn_of_what_lacks
+from distfd.executors.ray.internals import cluster_address, leave_ray_to_the_parent, quick_start, warn_of_what_lacks
 from distfd.workers.cores import countable_cores
 from distfd.workers.processes import reaped_cluster
 from distfd.workers.surroundings import changed_environ
@@ -243,7 +243,7 @@ def _start_private(num_cpus: int | None, runtime_env: Mapping[str, Any], *, show
     _check_working_directory()
     temporary = private_folder()
     try:
-        with _kept_sigterm(), _forks_untold(), reaped_cluster():
+        with _kept_sigterm(), _forks_untold(), reaped_cluster(), quick_start(log_monitor=show_output):
             ray.init(
                 address="local",
                 num_cpus=num_cpus or countable_cores(),

@@ -11,15 +11,18 @@ import contextlib
 import ctypes
 import functools
 import importlib
+import inspect
 import json
 import logging
 import mmap
+import os
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 _log = logging.getLogger("distfd")
 _KEEPS_CHILDREN = "kill_child_processes_on_worker_exit"
@@ -182,6 +185,71 @@ class ClusterNotes:
             self._own.pop(name, None)
         else:
             store._internal_kv_del(name, namespace=self._space)  # noqa: SLF001
+
+
+PLAIN = "DISTFD_PLAIN_RAY"
+"""Environment variable: where it is set, Ray starts as it comes, without any part of it replaced."""
+
+
+@contextlib.contextmanager
+def quick_start(*, log_monitor: bool) -> Iterator[None]:
+    """While this process starts a cluster of its own: without servers that nobody asks there, and without a sleep.
+
+    Ray starts its API server even where there is no dashboard, and a monitor of an autoscaler that is not there; each
+    imports Ray anew. After the raylet has begun it waits for a whole second between two looks for it. Where Ray does
+    not have these parts by these names and with these parameters, or `PLAIN` is set, it starts as it comes.
+
+    Parameters
+    ----------
+    log_monitor : bool
+        Whether what workers print is to be brought here.
+    """
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(Exception):
+            for owner, name, instead in [] if os.environ.get(PLAIN) else _quick_parts(log_monitor=log_monitor):
+                stack.callback(setattr, owner, name, getattr(owner, name))
+                setattr(owner, name, instead)
+        yield
+
+
+def _quick_parts(*, log_monitor: bool) -> list[tuple[Any, str, Callable[..., Any]]]:
+    """(Owner, name, what is to be there instead), all of them or none."""
+    node: Any = importlib.import_module("ray._private.node").Node
+    services: Any = importlib.import_module("ray._private.services")
+    client: Any = importlib.import_module("ray._raylet").GcsClient
+    look = services.get_node
+
+    def no_api_server(self: Any, *, include_dashboard: bool | None, raise_on_failure: bool) -> None:
+        del include_dashboard, raise_on_failure
+        self._webui_url = None
+
+    def nothing(self: Any) -> None:
+        del self
+
+    def seen_soon(gcs_address: str, node_id: str) -> Any:
+        with contextlib.suppress(Exception):
+            gcs, end = client(address=gcs_address), time.monotonic() + _START
+            while time.monotonic() < end and not any(
+                known.hex() == node_id for known in gcs.get_all_node_info(timeout=_START)
+            ):
+                time.sleep(0.01)
+        return look(gcs_address, node_id)
+
+    parts: list[tuple[Any, str, Callable[..., Any]]] = [
+        (node, "start_api_server", no_api_server),
+        (node, "start_monitor", nothing),
+        (services, "get_node", seen_soon),
+    ]
+    if not log_monitor:
+        parts.append((node, "start_log_monitor", nothing))
+    for owner, name, instead in parts:
+        if list(inspect.signature(getattr(owner, name)).parameters) != list(inspect.signature(instead).parameters):
+            return []
+    return parts
+
+
+_START = 30.0
+"""Seconds that a raylet has to begin: Ray's own limit."""
 
 
 def leave_ray_to_the_parent() -> None:
