@@ -92,11 +92,12 @@ def forecast(points: int, dimension: int, assumed: Assumed, found: Simulated | N
     driver = f"busy for {100 * found.driver:.2g} % of the time; one driver feeds about {limit:,.0f} such slots"
     if slots > limit:
         driver += ": MORE SLOTS THAN THAT ARE IDLE"
+    counted = f"{slots:,} slot{'s' if slots != 1 else ''}"
     part = f" (of which {found.simulated:,} one by one)" if found.simulated < points else ""
     return [
         (
             "simulated",
-            f"{points:,} evaluations of {_time(duration)}, spread {assumed.spread:g}, on {slots:,} slots{part}",
+            f"{points:,} evaluations of {_time(duration)}, spread {assumed.spread:g}, on {counted}{part}",
         ),
         (
             "wall time",

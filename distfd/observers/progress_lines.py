@@ -91,7 +91,7 @@ def progress_text(standing: ProgressState) -> str:
     """One line on how far the wave is."""
     parts = [f"{standing.done}/{standing.total} evaluations"]
     parts += [f"{standing.failed} failed"] if standing.failed else []
-    parts += [f"{len(standing.up)} slots"]
+    parts += [f"{len(standing.up)} slot{'s' if len(standing.up) != 1 else ''}"]
     parts += [f"about {duration(standing.left)} left"] if standing.left is not None else []
     longest = standing.longest
     if longest is not None and longest[1] >= _SLOW:

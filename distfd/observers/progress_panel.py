@@ -165,7 +165,8 @@ def _facts(standing: ProgressState) -> list[str]:
         facts.append(f"iteration {standing.iteration}: {standing.iterate}")
     done, of = standing.rounds
     slots = len(standing.up) or standing.slots
-    facts.append(f"{standing.running} of {slots} slots at work" if standing.running else f"{slots} slots")
+    counted = f"{slots} slot{'s' if slots != 1 else ''}"
+    facts.append(f"{standing.running} of {counted} at work" if standing.running else counted)
     if of > 1:
         facts.append(f"round {min(done + 1, of)} of {of}")
     rate = standing.rate

@@ -26,7 +26,11 @@ def failures_section(data: RunData, *, linked: bool = True) -> Markup:
     if data.attempts.causes:
         rows = [(cause or status, status, str(n), str(points)) for status, cause, n, points in data.attempts.causes]
         parts.append(table("Causes", ["cause", "kind", "attempts", "points"], rows, words=(1,)))
-        details = [_detail(data, one) for one in data.attempts.failed[:_DETAILS]]
+        if data.per_coordinate > 1:
+            several = Markup("<p>“(2 of {0})” after a parameter: the second of the {0} points of its derivative.</p>\n")
+            parts.append(several.format(data.per_coordinate))
+        shown = sorted(data.attempts.failed[:_DETAILS], key=lambda one: (one.point, one.attempt))
+        details = [_detail(data, one) for one in shown]
         parts.append(fold(details, _AT_ONCE, count(len(details) - _AT_ONCE, "more attempt")))
         left = sum(n for _, _, n, _ in data.attempts.causes) - len(data.attempts.failed[:_DETAILS])
         if left > 0:

@@ -147,7 +147,7 @@ class RunStatus:
     def _wave(self) -> str:
         if self.ended or self.total is None or self.finished is None:
             return ""
-        text = f"{self.task}: {self.finished} of {self.total} on {self.slots} slots"
+        text = f"{self.task}: {self.finished} of {self.total} on {self.slots} slot{'s' if self.slots != 1 else ''}"
         if self.rate and self.seconds_left is not None:
             text += f", {self.rate:.3g}/s, about {duration(self.seconds_left)} left"
         return text

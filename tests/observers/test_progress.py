@@ -15,7 +15,10 @@ from distfd import events
 from distfd.core.records import Failure, Status
 from distfd.observers.progress import _fitting
 from distfd.observers.progress_json import JsonLines
+from distfd.observers.progress_lines import progress_text
 from distfd.observers.progress_notebook import NotebookBar
+from distfd.observers.progress_panel import _facts
+from distfd.observers.progress_state import ProgressState
 
 
 def total(x: np.ndarray) -> float:
@@ -133,3 +136,13 @@ def test_a_closed_notebook_bar_shows_its_end() -> None:
     bar(events.BatchFinished(batch(2)))
     bar.close()
     assert 'value="2"' in cell.shown[0][-1]
+
+
+@pytest.mark.parametrize(("n", "words"), [(0, "0 slots"), (1, "1 slot"), (2, "2 slots")])
+def test_one_slot_is_singular(n: int, words: str) -> None:
+    standing = ProgressState()
+    standing.up = set(range(n))
+    assert words in progress_text(standing).split(", ")
+    assert words in _facts(standing)
+    standing.running = 1
+    assert f"1 of {words} at work" in _facts(standing)

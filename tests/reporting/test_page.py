@@ -183,6 +183,20 @@ def test_failures_are_grouped_by_cause_and_named(tmp_path: Path) -> None:
     assert "/run/work/evaluation-2" in failures.text
 
 
+def test_failures_stand_by_point_and_central_points_are_explained(tmp_path: Path) -> None:
+    failed = [
+        Attempt(p, 0, k, k + 1, Status.ERROR, n, message="no") for k, (p, n) in enumerate([(4, 1), (2, 2), (2, 1)])
+    ]
+    made = Made(failed, session(0.0, 6.0, (1.5, 5.5), points=7), {**GRADIENT, "status": "partial"})
+    made.config = "task: gradient\nderivative: {scheme: central}\n"
+    failures = section(page(made, tmp_path / "run"), "failures")
+    labels = [name for s in failures.all("summary") for name in ("a (2 of 2)", "b (2 of 2)") if name in s.text]
+    assert labels == ["a (2 of 2)", "a (2 of 2)", "b (2 of 2)"]
+    places = [one.all("p")[0].text.partition(",")[0] for one in failures.all("details")]
+    assert places == ["attempt 1", "attempt 2", "attempt 1"]
+    assert "the second of the 2 points of its derivative" in failures.text
+
+
 def test_an_optimizers_way_is_drawn(tmp_path: Path) -> None:
     way = [(2.0 + k, "iterated", {"iteration": k, "value": 10.0**-k, "gradient_norm": 2.0**-k}) for k in range(1, 5)]
     result = {**GRADIENT, "task": "minimize", "x0": [0.0, 0.0, 0.0], "value0": 8.0, "iterations": 4, "converged": True}

@@ -14,7 +14,7 @@ from distfd.core.records import Batch, Failure, Status
 from distfd.errors import InputError
 from distfd.observers.json_log import JsonLog
 from distfd.run_directory.directory import RunDirectory
-from distfd.run_directory.status import follow, run_status
+from distfd.run_directory.status import RunStatus, follow, run_status
 from distfd.stores.sqlite import SQLiteStore
 
 if TYPE_CHECKING:
@@ -152,3 +152,9 @@ def test_lines_become_fewer_as_a_run_grows_old(run: Run) -> None:
     follow(str(run.directory.path), lambda _: times.append(seconds), wait=wait, now=lambda: began + seconds)
     assert len(times) < 90, "of 300 looks, each with news"
     assert times[:3] == [0.0, 10.0, 20.0]
+
+
+@pytest.mark.parametrize(("n", "words"), [(1, "1 slot"), (2, "2 slots")])
+def test_one_slot_is_singular(n: int, words: str) -> None:
+    status = RunStatus("pid 1", None, 0, 0, task="gradient", finished=1, total=4, slots=n)
+    assert status._wave() == f"gradient: 1 of 4 on {words}"
