@@ -343,6 +343,7 @@ PICKLES = {
     "workers.exception_transport": "from a worker, by the executor that started it",
     "executors.ray.module_changes": "by a fresh process of this one, in a folder that this one makes for itself alone",
     "executors.ray.module_state": "by Ray, whose token is asked for",
+    "executors.ray.pickling": "by Ray, whose token is asked for",
     "executors.ray.function_calls": "by Ray, whose token is asked for",
     "workers.session_modules": "exec of the user's own module, by the text that the driver imported",
     "objectives.command.user_function": "exec of the user's own module, as an import would",
