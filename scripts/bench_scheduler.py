@@ -2,7 +2,7 @@
 
     python -m pip install -e '.[bench]'
     python scripts/bench_scheduler.py                 # all of it, about ten minutes
-    python scripts/bench_scheduler.py --only table    # or: uneven, slow, waves, calls
+    python scripts/bench_scheduler.py --only table    # or: uneven, slow, waves, calls, start
 
 J sleeps, so more slots than cores are fine. Ideal is ceil((d + 1) / W) evaluations' time, where an evaluation's time is
 measured serially in the same run; the warm median of five gradients is compared with it. Each row of the table is one
@@ -21,6 +21,7 @@ import math
 import multiprocessing
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -289,6 +290,47 @@ def calls() -> None:
     )
 
 
+START = {
+    "distfd's first gradient": """
+import time
+import distfd
+begin = time.perf_counter()
+distfd.gradient(lambda x: float(x @ x), [1.0], executor=distfd.RayExecutor(max_slots=1), check=False)
+print(time.perf_counter() - begin)
+""",
+    "ray.init and one actor": """
+import logging
+import time
+import ray
+begin = time.perf_counter()
+ray.init(address="local", include_dashboard=False, logging_level=logging.ERROR)
+
+@ray.remote
+class Actor:
+    def call(self, x):
+        return x
+
+ray.get(Actor.remote().call.remote(1.0))
+print(time.perf_counter() - begin)
+""",
+}
+STARTS = 7
+
+
+def start() -> None:
+    """The first gradient of a process, beside what Ray takes for its own: new processes in turn."""
+    seconds: dict[str, list[float]] = {name: [] for name in START}
+    for _ in range(STARTS):
+        for name, program in START.items():
+            told = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
+            seconds[name].append(float(told.split()[-1]))
+    print()
+    for name, found in seconds.items():
+        print(f"{name}: {statistics.median(found):.2f} s (median of {STARTS}; {min(found):.2f} to {max(found):.2f})")
+    ours, floor = (statistics.median(found) for found in seconds.values())
+    print(f"the first gradient takes {ours / floor:.2f} of what Ray takes by itself")
+
+
 @contextlib.contextmanager
 def ready(fun: Any, slots: int, **options: Any) -> Iterator[distfd.Evaluator]:
     """An Evaluator whose slots are all up, and end with it."""
@@ -302,7 +344,7 @@ def ready(fun: Any, slots: int, **options: Any) -> Iterator[distfd.Evaluator]:
 
 def main() -> None:
     """Print what was asked for."""
-    parts = {"table": table, "uneven": uneven, "slow": slow, "waves": waves, "calls": calls}
+    parts = {"table": table, "uneven": uneven, "slow": slow, "waves": waves, "calls": calls, "start": start}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=parts, help="one part")
     only = parser.parse_args().only
