@@ -58,15 +58,16 @@ def read_numbers(path: str) -> NDArray[np.float64]:
     if path.endswith(".npy"):
         return read_vector(path)
     try:
-        text = read_plain(path, _MOST_TEXT, follow=True).decode()
+        text = read_plain(path, _MOST_TEXT, follow=True).decode("utf-8-sig")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise ValueError(f"{path} cannot be read as a list of numbers: {reason}") from None
     lines = text.splitlines()
     rows = [(k, re.split(r"[,;\s]+", line.partition("#")[0].strip(" \t\r,;"))) for k, line in enumerate(lines)]
-    rows = [(k, cells) for k, cells in rows if cells != [""]]
-    if len(rows) > 1 and len(rows[0][1]) == 1 and _number(rows[0][1][0]) is None:
-        rows = rows[1:]
+    rows = [(k, [cell.strip('"') for cell in cells]) for k, cells in rows if cells != [""]]
+    first = rows[0][1] if rows else []
+    if len(rows) > 1 and len(first) == 1 and _number(first[0]) is None and not re.match(r"[-+.]?\d", first[0]):
+        rows = rows[1:]  # a title
     if not rows:
         raise ValueError(f"{path} holds no numbers")
     if len(rows) > 1 and (wide := [k for k, cells in rows if len(cells) > 1]):
@@ -80,7 +81,7 @@ def read_numbers(path: str) -> NDArray[np.float64]:
 
 def _number(cell: str) -> float | None:
     try:
-        return float(cell)
+        return None if "_" in cell else float(cell)
     except ValueError:
         return None
 

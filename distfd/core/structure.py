@@ -39,7 +39,7 @@ def is_structured(x: Any) -> bool:
         return False
     if isinstance(x, (list, tuple)) and not _is_namedtuple(x):
         return any(_is_part(element) for element in x) if not set(map(type, x)) <= _PLAIN else False
-    if isinstance(x, Mapping) or _is_namedtuple(x) or _is_series(x):
+    if isinstance(x, Mapping) or _is_namedtuple(x) or _is_named_series(x):
         return True
     if hasattr(x, "__array__"):
         return False
@@ -66,9 +66,15 @@ def _is_namedtuple(x: Any) -> bool:
     return isinstance(x, tuple) and hasattr(x, "_fields") and hasattr(x, "_make")
 
 
-def _is_series(x: Any) -> bool:
+def is_series(x: Any) -> bool:
+    """Whether x is a pandas.Series."""
     pandas = sys.modules.get("pandas")
     return pandas is not None and isinstance(x, pandas.Series)
+
+
+def _is_named_series(x: Any) -> bool:
+    """A column of a table with numbered rows is an array to its user: as a Series it would be sliced by its labels."""
+    return is_series(x) and x.index.inferred_type == "string"
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,8 +98,11 @@ class _Part(ABC):
         """The structure with what ``leaf`` gives for its leaves; ``for_j``: with the user's own constructors."""
 
     @abstractmethod
-    def visit(self, given: Any, leaf: Callable[[Leaf, Any], None], what: str) -> None:
-        """Walk over something of this structure of which parts may be lacking, down to the leaves that it has."""
+    def visit(self, given: Any, leaf: Callable[[Leaf, Any], None], what: str, *, pairs: bool = False) -> None:
+        """Walk over something of this structure of which parts may be lacking, down to the leaves that it has.
+
+        ``pairs``: whether two numbers stand for all of a part, as its bounds.
+        """
 
     @abstractmethod
     def leaves(self) -> Iterable[Leaf]:
@@ -150,7 +159,7 @@ class Leaf(_Part):
 
     def aligned(self, x: Any, what: str) -> Any:
         """A Series, or a mapping in its place, in the order of this one's index."""
-        if self.kind != "series" or not (_is_series(x) or isinstance(x, Mapping)):
+        if self.kind != "series" or not (is_series(x) or isinstance(x, Mapping)):
             return x
         there, wanted = list(x.keys()), list(self.index)
         if len(there) != len(set(there)) or set(there) != set(wanted):
@@ -161,7 +170,7 @@ class Leaf(_Part):
         """What ``leaf`` gives."""
         return leaf(self)
 
-    def visit(self, given: Any, leaf: Callable[[Leaf, Any], None], what: str) -> None:  # noqa: ARG002
+    def visit(self, given: Any, leaf: Callable[[Leaf, Any], None], what: str, *, pairs: bool = False) -> None:  # noqa: ARG002
         """Come to it."""
         if given is not None:
             leaf(self, given)
@@ -246,15 +255,15 @@ class _Branch(_Part):
     def build(self, leaf: Callable[[Leaf], Any], *, for_j: bool) -> Any:
         return self.joined([child.build(leaf, for_j=for_j) for child in self.children], for_j=for_j)
 
-    def visit(self, given: Any, leaf: Callable[[Leaf, Any], None], what: str) -> None:
+    def visit(self, given: Any, leaf: Callable[[Leaf, Any], None], what: str, *, pairs: bool = False) -> None:
         if given is None:
             return
-        if isinstance(given, Real) or _is_pair(given):
+        if isinstance(given, Real) or (pairs and _is_pair(given)):
             for one in self.leaves():
                 leaf(one, given)
             return
         for child, part in zip(self.children, self.split(given, what), strict=True):
-            child.visit(part, leaf, what)
+            child.visit(part, leaf, what, pairs=pairs)
 
     def leaves(self) -> Iterable[Leaf]:
         for child in self.children:
@@ -279,7 +288,7 @@ class _Mapping(_Branch):
     factory: Any = None
 
     def split(self, x: Any, what: str) -> Sequence[Any]:
-        if not (isinstance(x, Mapping) or _is_series(x)):
+        if not (isinstance(x, Mapping) or is_series(x)):
             raise self._refused(x, what, f"a {self.cls.__name__}")
         self._check(x, what, lacking=True)
         return [x[key] for key in self.keys]
@@ -294,13 +303,13 @@ class _Mapping(_Branch):
                     f"{what}: {self.path or what} must have the keys {_few(self.keys)}, and {word} {_few(keys)}"
                 )
 
-    def visit(self, given: Any, leaf: Callable[[Leaf, Any], None], what: str) -> None:
+    def visit(self, given: Any, leaf: Callable[[Leaf, Any], None], what: str, *, pairs: bool = False) -> None:
         if not isinstance(given, Mapping):
-            super().visit(given, leaf, what)
+            super().visit(given, leaf, what, pairs=pairs)
             return
         self._check(given, what, lacking=False)
         for key, child in zip(self.keys, self.children, strict=True):
-            child.visit(given.get(key), leaf, what)
+            child.visit(given.get(key), leaf, what, pairs=pairs)
 
     def joined(self, values: list[Any], *, for_j: bool) -> Any:  # noqa: ARG002  # the same for both
         pairs = dict(zip(self.keys, values, strict=True))
@@ -349,15 +358,15 @@ class _Dataclass(_Branch):
             raise self._refused(x, what, f"a {self.cls.__name__}")
         return [getattr(x, name) for name in self.names]
 
-    def visit(self, given: Any, leaf: Callable[[Leaf, Any], None], what: str) -> None:
+    def visit(self, given: Any, leaf: Callable[[Leaf, Any], None], what: str, *, pairs: bool = False) -> None:
         if isinstance(given, Mapping):
             strange = [key for key in given if key not in self.names]
             if strange:
                 raise InputError(f"{what}: {self.path or what} has no {_few(strange)}; it has {_few(self.names)}")
             for name, child in zip(self.names, self.children, strict=True):
-                child.visit(given.get(name), leaf, what)
+                child.visit(given.get(name), leaf, what, pairs=pairs)
             return
-        super().visit(given, leaf, what)
+        super().visit(given, leaf, what, pairs=pairs)
 
     def joined(self, values: list[Any], *, for_j: bool) -> Any:
         pairs = dict(zip(self.names, values, strict=True))
@@ -502,6 +511,14 @@ class Structure:
         lower, upper = np.full(self.size, -np.inf), np.full(self.size, np.inf)
 
         def put(leaf: Leaf, value: Any) -> None:
+            if leaf.kind == "series" and isinstance(value, Mapping):
+                rows = [value.get(key, (None, None)) for key in leaf.index]
+                value = tuple(np.array([_limit(row[k], s) for row in rows]) for k, s in enumerate((-np.inf, np.inf)))
+            if leaf.shape == (2,) and isinstance(value, (tuple, list)) and all(map(_is_pair_of_numbers, value)):
+                raise InputError(
+                    f"bounds: {leaf.path or _ROOT} has two numbers, and {_told(value)} may be read as (lower, upper) "
+                    "and as a pair for each: give (lower, upper) with arrays, np.array([...])"
+                )
             if not isinstance(value, (tuple, list)) or len(value) != 2:
                 raise InputError(f"bounds: {leaf.path or _ROOT} must be a pair (lower, upper) (was {_told(value)})")
             for out, limit in zip((lower, upper), value, strict=True):
@@ -513,7 +530,7 @@ class Structure:
                 found = self.spread("bounds", limits)
                 out[~np.isnan(found)] = found[~np.isnan(found)]
         else:
-            self.root.visit(given, put, "bounds")
+            self.root.visit(given, put, "bounds", pairs=True)
         return list(zip(lower.tolist(), upper.tolist(), strict=True))
 
     def _is_one(self, given: Any) -> bool:
@@ -578,7 +595,7 @@ class _Maker:
         inside = (*around, id(x))
         if x is None:
             return _Nothing(path, ())
-        if _is_series(x):
+        if is_series(x):
             return _leaf(x, path, self.counter, self.what)
         if isinstance(x, Mapping) or _is_namedtuple(x):
             return self._with_keys(x, path, inside)
@@ -623,7 +640,7 @@ class _Maker:
 
 
 def _leaf(x: Any, path: str, counter: list[int], what: str) -> Leaf:
-    if _is_series(x):
+    if is_series(x):
         if not x.index.is_unique:
             raise InputError(f"{what}: {path or 'the Series'} has an index in which {_twice(list(x.index))!r} is twice")
         array, kind = _numbers(x.to_numpy(), f"{what}: {path or 'the Series'}"), "series"
@@ -706,7 +723,20 @@ def _fitted(leaf: Leaf, value: Any, what: str) -> NDArray[np.float64]:
 def _is_pair(given: Any) -> bool:
     """Whether it is two numbers or Nones: bounds for all of a part."""
     limits = (Real, type(None))
-    return isinstance(given, tuple) and len(given) == 2 and all(isinstance(one, limits) for one in given)
+    return (
+        isinstance(given, tuple)
+        and not _is_namedtuple(given)
+        and len(given) == 2
+        and all(isinstance(one, limits) for one in given)
+    )
+
+
+def _is_pair_of_numbers(given: Any) -> bool:
+    return isinstance(given, (tuple, list)) and len(given) == 2
+
+
+def _limit(given: Any, none: float) -> float:
+    return none if given is None else float(given)
 
 
 def _pandas() -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import reprlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,8 @@ class AbsoluteStep:
     h: Any
 
     def __post_init__(self) -> None:
+        if isinstance(self.h, Mapping) and not self.h:
+            raise InputError("step: must be a number, an array, or by name, and is an empty mapping")
         if not has_names(self.h):  # one with names is looked at once x is there
             positive("step", self.h)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +14,8 @@ from distfd.evaluation.event_loop import WorkGivenOut
 from distfd.evaluation.outcome import scalar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Generator
+    from typing import Self
 
     from numpy.typing import NDArray
 
@@ -27,21 +27,23 @@ if TYPE_CHECKING:
     from distfd.workers.threads import CallLock
 
 
-class Done:
-    """Whether nothing runs any more: called, as that of concurrent.futures, or as it is, in a condition."""
+class Done(int):
+    """Whether nothing runs any more: as it is, like a bool, or called, as that of concurrent.futures."""
 
-    def __init__(self, pending: Pending) -> None:
-        self._pending = pending
+    _pending: Pending
+
+    def __new__(cls, pending: Pending) -> Self:
+        """As things are now."""
+        made = super().__new__(cls, pending.ended)
+        made._pending = pending  # of its own
+        return made
 
     def __call__(self) -> bool:
-        """Whether nothing runs any more."""
-        return self._pending.ended
-
-    def __bool__(self) -> bool:
-        return self._pending.ended
+        """Take what is there, give slots more work, and say whether nothing runs any more; it does not wait."""
+        return self._pending.look()
 
     def __repr__(self) -> str:
-        return repr(self._pending.ended)
+        return repr(bool(self))
 
 
 class Pending:
@@ -122,13 +124,12 @@ class Pending:
         TimeoutError
             If it is not known in time.
         """
-        with self._within(timeout) as late:
-            while self._value is None:
-                with self._turn:
-                    self.pull()
-                self._complain()
-                if self._value is None and late():
-                    raise TimeoutError(f"J(x) is not known after {timeout} s; it goes on")
+        until = _moment(timeout)
+        while self._value is None:
+            self._pull_until(until)
+            self._complain()
+            if self._value is None and _is_over(until):
+                raise TimeoutError(f"J(x) is not known after {timeout} s; it goes on")
         return self._value.copy() if self._vector else scalar(self._value)
 
     def result(self, timeout: float | None = None) -> DerivativeResult:
@@ -149,12 +150,11 @@ class Pending:
         TimeoutError
             If it is not done in time; it goes on, and may be asked again.
         """
-        with self._within(timeout) as late:
-            while not self.ended:
-                with self._turn:
-                    self.pull()
-                if not self.ended and late():
-                    raise TimeoutError(f"the derivative is not done after {timeout} s; it goes on")
+        until = _moment(timeout)
+        while not self.ended:
+            self._pull_until(until)
+            if not self.ended and _is_over(until):
+                raise TimeoutError(f"the derivative is not done after {timeout} s; it goes on")
         self._complain()
         if self._result is None:
             if self._answer is None:
@@ -196,17 +196,24 @@ class Pending:
         self.ended = True
         self._steps.close()
 
-    @contextlib.contextmanager
-    def _within(self, timeout: float | None) -> Iterator[Callable[[], bool]]:
-        """Inside, waiting ends after so many seconds; a function that says whether they are over."""
-        if timeout is not None and not (is_number(timeout) and timeout >= 0):
-            raise InputError(f"timeout: must be a number of seconds >= 0, or None (was {timeout!r})")
-        until = None if timeout is None else awake_clock.now() + timeout
-        self._limit(until)
+    def look(self) -> bool:
+        """Take what is there, without waiting; whether nothing runs any more."""
+        if not self.ended:
+            self._pull_until(awake_clock.now())
+        return self.ended
+
+    def _pull_until(self, until: float | None) -> None:
+        """Wait for what comes next, at most until then; another thread may have the turn all the time."""
+        if not self._turn.take(None if until is None else until - awake_clock.now()):
+            return
         try:
-            yield lambda: until is not None and awake_clock.now() >= until
+            self._limit(until)
+            try:
+                self.pull()
+            finally:
+                self._limit(None)
         finally:
-            self._limit(None)
+            self._turn.__exit__()
 
     def settle(self) -> None:
         """Finish it, for who has the turn; what goes wrong with J is told by `value` and `result`."""
@@ -254,3 +261,14 @@ class Pending:
             raise self._error
         if self.ended and self._value is None:
             raise CancelledEvaluationError("this evaluation was cancelled before its value was known; begin another")
+
+
+def _moment(timeout: float | None) -> float | None:
+    """When a call is to end that waits for so many seconds."""
+    if timeout is not None and not (is_number(timeout) and timeout >= 0):
+        raise InputError(f"timeout: must be a number of seconds >= 0, or None (was {timeout!r})")
+    return None if timeout is None else awake_clock.now() + timeout
+
+
+def _is_over(until: float | None) -> bool:
+    return until is not None and awake_clock.now() >= until

@@ -205,7 +205,7 @@ def _with_given(
     rows, size, flat = found
     if session.given is None:
         return found
-    here = np.setdiff1d(np.flatnonzero((keys == session.given.key).all(axis=1))[:1], rows)
+    here = np.setdiff1d(np.flatnonzero((keys == session.given.key).all(axis=1)), rows)
     value = np.tile(session.given.value, len(here))
     return np.append(rows, here), np.append(size, np.full(len(here), len(session.given.value))), np.append(flat, value)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import weakref
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -12,7 +13,7 @@ import numpy as np
 from distfd.core.describe import coordinate_label, numbered_output
 from distfd.core.errors import InputError
 from distfd.core.points import dense_points
-from distfd.core.structure import has_names, is_structured, make_structure
+from distfd.core.structure import is_structured, make_structure
 from distfd.differentiation.method import Answer, Value, Values, check_x
 from distfd.differentiation.steps import NoiseStep
 from distfd.evaluation.derivative_context import DerivativeContext
@@ -27,7 +28,13 @@ from distfd.evaluation.outcome import give_warnings, make_result, out_of_range_e
 from distfd.evaluation.run_method import answer_from_store, iterate_method, run_method
 from distfd.evaluation.session import known_value
 from distfd.evaluation.session_factory import open_session
-from distfd.evaluation.structured_options import flat_particulars, resolved_options, split_options
+from distfd.evaluation.structured_options import (
+    are_flat_bounds,
+    flat_particulars,
+    resolved_options,
+    split_options,
+    without_names,
+)
 from distfd.evaluation.tally import Tally
 from distfd.results.events import Differentiated
 from distfd.results.structured_result import structured_result
@@ -35,7 +42,7 @@ from distfd.workers.threads import CallLock
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -259,6 +266,9 @@ class Evaluator(DerivativeMethods):
         """X as it is, where it has no structure."""
         if not is_structured(x):
             if self._waiting:
+                self._options, self._waiting = without_names(self._options, self._waiting)
+                self._around = replace(self._around, options=self._options)
+            if self._waiting:
                 name = next(iter(self._waiting))
                 raise InputError(f"{name}: is given by name, and x0 has no names; give both as a dict, or both flat")
             return x  # type: ignore[return-value]  # checked where it is used
@@ -275,8 +285,7 @@ class Evaluator(DerivativeMethods):
         """Bounds that are given by the names of x as d pairs; others as they are."""
         if self._structure_of_x is None or bounds is None or hasattr(bounds, "lb"):
             return bounds
-        is_flat = not has_names(bounds) and np.shape(bounds)[:1] == (self._structure_of_x.size,)
-        return bounds if is_flat else self._structure_of_x.bounds(bounds)
+        return bounds if are_flat_bounds(bounds, self._structure_of_x.size) else self._structure_of_x.bounds(bounds)
 
     def _adopt(self, structure: Structure) -> None:
         with self._turn:
@@ -430,13 +439,21 @@ class Evaluator(DerivativeMethods):
         given = grad(self.unflatten(at.copy())) if callable(grad) else grad
         return check_given(
             self,
-            self._flat(given, "grad"),
+            self._flat_gradient(given),
             at,
             components=components,
             directions=directions,
             tolerance=tolerance,
             noise=step.noise if isinstance(step, NoiseStep) else None,
         )
+
+    def _flat_gradient(self, given: Any) -> ArrayLike:
+        """What a user's gradient has given, as numbers; it says nothing of x."""
+        if self._structure_of_x is not None and is_structured(given):
+            return self._structure_of_x.flatten(given, "grad")
+        if isinstance(given, Mapping):
+            raise InputError("grad: is given by name, and x0 has no names; give both as a dict, or both flat")
+        return given  # type: ignore[no-any-return]  # checked where it is used
 
     @property
     def check(self) -> bool | None:
@@ -457,7 +474,7 @@ class Evaluator(DerivativeMethods):
             self._around = replace(self._around, check=before[0], rides=before[1])
 
     def begin(self, x: PointLike, *, kind: Kind | Literal["value"] = "gradient", **particulars: Any) -> Pending:
-        """Send out all points of a derivative at x, and come back at once; arguments as for `differentiate`.
+        """Send out all points of a derivative at x, and come back at once; arguments as for `differentiate`, but f0.
 
         The value can then be had before the rest, and the rest be cancelled if that is not wanted any more. One is open
         at a time: whatever else the Evaluator is asked for finishes it first. ``kind="value"`` is J(x) alone.
@@ -473,6 +490,8 @@ class Evaluator(DerivativeMethods):
         InputError
             As `differentiate`.
         """
+        if "f0" in particulars:
+            raise InputError("f0: is for differentiate, gradient, jacobian and hessian; begin evaluates J(x) itself")
         at = self._at(x)
         particulars = self._flat_particulars(particulars)
         tally = Tally()
@@ -540,7 +559,8 @@ class Evaluator(DerivativeMethods):
 
     def setting(self, x: PointLike) -> Setting:
         """What every method at x is made from: x checked, its surroundings, and the options of derivatives."""
-        return self._around.setting(self._flat(x), self._session.bits, self._session.known)
+        flat = self._flat(x)  # first, as it may say what the names and the options are
+        return self._around.setting(flat, self._session.bits, self._session.known)
 
     def _output_label(self, j: int, m: int) -> str:
         names = self._session.objective.output_names(m)

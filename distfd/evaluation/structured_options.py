@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distfd.core.errors import InputError
-from distfd.core.structure import has_names, is_structured
+from distfd.core.structure import has_names, is_series, is_structured
 from distfd.differentiation.steps import AbsoluteStep, MixedStep, NoiseStep, positive
 from distfd.evaluation.options import DerivativeOptions
 
@@ -23,15 +23,52 @@ def split_options(  # noqa: PLR0917  # in the order of the Evaluator's
 ) -> tuple[DerivativeOptions, dict[str, Any]]:
     """Options for a flat x, and those, by name, that wait for an x with a structure."""
     given = {"step": step, "scale": scale, "bounds": bounds}
-    waiting = {name: value for name, value in given.items() if value is not None and _is_by_name(value)}
+    waiting = {name: value for name, value in given.items() if value is not None and _is_by_name(name, value)}
     plain = {name: None if name in waiting else value for name, value in given.items()}
     return DerivativeOptions(scheme, **plain, names=names, accuracy=accuracy), waiting
 
 
-def _is_by_name(value: Any) -> bool:
+def _is_by_name(name: str, value: Any) -> bool:
     if isinstance(value, AbsoluteStep):
-        return has_names(value.h)
-    return not isinstance(value, NoiseStep) and not hasattr(value, "lb") and has_names(value)
+        return _is_by_name("step", value.h)
+    if isinstance(value, NoiseStep) or hasattr(value, "lb"):
+        return False
+    return has_names(value) or (name != "bounds" and is_structured(value))
+
+
+def are_flat_bounds(bounds: Any, d: int) -> bool:
+    """Whether bounds are SciPy's, or d pairs of numbers, and not by the parts of an x with a structure."""
+    if hasattr(bounds, "lb"):
+        return True
+    if isinstance(bounds, np.ndarray):
+        return bool(bounds.shape[:1] == (d,))
+    if not isinstance(bounds, (list, tuple)) or has_names(bounds):
+        return False
+    return len(bounds) == d and all(map(_is_pair, bounds))
+
+
+def _is_pair(one: Any) -> bool:
+    if isinstance(one, np.ndarray):
+        return bool(one.shape == (2,))
+    return one is None or (isinstance(one, (list, tuple)) and len(one) == 2 and not any(map(np.ndim, one)))
+
+
+def without_names(options: DerivativeOptions, waiting: Mapping[str, Any]) -> tuple[DerivativeOptions, dict[str, Any]]:
+    """The options for an x without names: a pandas.Series is its numbers then; what is by name still waits."""
+    given = {name: _numbers_of(value) for name, value in waiting.items()}
+    found = {name: value for name, value in given.items() if value is not None}
+    return replace(options, **found), {name: value for name, value in waiting.items() if name not in found}
+
+
+def _numbers_of(value: Any) -> Any:
+    if isinstance(value, AbsoluteStep):
+        numbers = _numbers_of(value.h)
+        return None if numbers is None else type(value)(numbers)
+    if is_series(value):
+        return value.to_numpy()
+    if isinstance(value, (list, tuple)) and all(map(is_series, value)):
+        return np.array([one.to_numpy() for one in value])
+    return None
 
 
 def resolved_options(options: DerivativeOptions, waiting: Mapping[str, Any], structure: Structure) -> DerivativeOptions:
@@ -47,9 +84,8 @@ def resolved_options(options: DerivativeOptions, waiting: Mapping[str, Any], str
             f"names: x0 has names of its own, {_few(structure.labels)}; leave names out (was {list(options.names)!r})"
         )
     found = {name: _resolved(name, value, structure) for name, value in waiting.items()}
-    flat_bounds = options.bounds
-    if flat_bounds is not None and not hasattr(flat_bounds, "lb") and np.shape(flat_bounds)[:1] != (structure.size,):
-        found["bounds"] = structure.bounds(flat_bounds)
+    if options.bounds is not None and not are_flat_bounds(options.bounds, structure.size):
+        found["bounds"] = structure.bounds(options.bounds)
     return replace(options, names=structure.labels, **found)
 
 

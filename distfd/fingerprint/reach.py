@@ -20,7 +20,7 @@ import threading
 import types
 import uuid
 import weakref
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -62,6 +62,23 @@ _NOT_IN_VALUES = frozenset(
 
 Parts: TypeAlias = "Callable[[Any], Sequence[Any]]"
 """Reads the parts of an object."""
+
+
+_T = TypeVar("_T")
+
+
+def _once_for_a_type(function: Callable[[type], _T]) -> Callable[[type], _T]:
+    """Keep what a function says of a type for as long as the type is there: what it holds may be large."""
+    known: weakref.WeakKeyDictionary[type, _T] = weakref.WeakKeyDictionary()
+
+    def look(kind: type) -> _T:
+        try:
+            return known[kind]
+        except KeyError:
+            found = known[kind] = function(kind)
+            return found
+
+    return look
 
 
 class Reach:
@@ -250,7 +267,7 @@ _VISITS: tuple[tuple[Any, _Visit | None], ...] = (
 )
 
 
-@functools.lru_cache(maxsize=10_000)
+@_once_for_a_type
 def _visit_of(kind: type) -> _Visit | None:
     """How instances of a type are visited; None where there is nothing to see."""
     if issubclass(kind, (*_IMMUTABLE, *_HANDLES)) or str(kind.__module__).startswith(_OWN):
@@ -328,7 +345,7 @@ _MADE_BY_CLASS_STATEMENT = 1 << 9
 """Of a type's flags: it was made when the program ran."""
 
 
-@functools.lru_cache(maxsize=10_000)
+@_once_for_a_type
 def _plain(kind: type) -> bool:
     """Whether all that an instance holds is in its ``__dict__`` and ``__slots__``."""
     for each in kind.__mro__[:-1]:
@@ -343,7 +360,7 @@ def _plain(kind: type) -> bool:
     return kind is not object
 
 
-@functools.lru_cache(maxsize=10_000)
+@_once_for_a_type
 def _slots(kind: type) -> Parts | None:
     """Reads the values of an instance's ``__slots__``; None where its class has none."""
     slots = [

@@ -56,7 +56,10 @@ def differentiable(evaluator: Evaluator, *, outputs: int | None = None) -> Calla
 
     def both(x: Any) -> Any:
         found = evaluator.differentiate(point(x), kind=kind)
-        derivative = tree.tree_map(lambda leaf, _: np.asarray(leaf, kept(x)), found.derivative, x)
+        blocks = found.derivative
+        if isinstance(blocks, np.ndarray) and not hasattr(x, "ndim"):  # a list of numbers was an array to the Evaluator
+            blocks = tree.tree_unflatten(tree.tree_structure(x), list(np.moveaxis(blocks, -1, 0)))
+        derivative = tree.tree_map(lambda leaf, _: np.asarray(leaf, kept(x)), blocks, x)
         return np.asarray(found.value, kept(x)).reshape(shape), derivative
 
     def function(x: Any) -> Any:
@@ -68,12 +71,15 @@ def differentiable(evaluator: Evaluator, *, outputs: int | None = None) -> Calla
         dtype = kept(x)
         blocks = tree.tree_map(lambda leaf: jax.ShapeDtypeStruct((*shape, *leaf.shape), dtype), x)
         result, derivative = _call(both, (jax.ShapeDtypeStruct(shape, dtype), blocks), x)
-        products = tree.tree_map(lambda block, t: jax.numpy.tensordot(block, t, t.ndim), derivative, tangent)
-        return result, sum(tree.tree_leaves(products))
+        pairs = zip(tree.tree_leaves(derivative), tree.tree_leaves(tangent), strict=True)
+        # The tangent of a whole number is of a type without numbers.
+        products = [jax.numpy.tensordot(block, t, t.ndim) for block, t in pairs if t.dtype != jax.dtypes.float0]
+        return result, sum(products, jax.numpy.zeros(shape, dtype))
 
     wrapped = jax.custom_jvp(function)
     wrapped.defjvp(forward)
-    return wrapped  # type: ignore[no-any-return]  # jax is Any to the type checker
+    # Numbers of Python's in a pytree have no shape.
+    return lambda x: wrapped(tree.tree_map(jax.numpy.asarray, x))
 
 
 def _call(function: Any, result: Any, x: Any) -> Any:

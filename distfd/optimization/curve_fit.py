@@ -7,7 +7,9 @@ curve_fit are run against this one.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypedDict, Unpack, overload
 
@@ -15,7 +17,6 @@ import numpy as np
 
 from distfd.core.errors import EvaluationError, InputError
 from distfd.core.failures import EvaluationFailure
-from distfd.core.structure import is_structured
 from distfd.evaluation.evaluator import Evaluator
 from distfd.evaluation.keywords import SessionOptions, lists_options_of
 from distfd.optimization.history import Record
@@ -24,7 +25,7 @@ from distfd.optimization.value_and_derivative import ValueAndDerivative
 from distfd.workers.worker import BadValueError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from numpy.typing import ArrayLike, NDArray
     from scipy.optimize import Bounds
@@ -180,7 +181,7 @@ def curve_fit(  # noqa: PLR0917  # SciPy's signature
             f"f: must be a function f(xdata, *parameters) (was {f!r}); for a simulator or a program use "
             "distfd.least_squares, with residuals as outputs"
         )
-    if is_structured(p0):
+    if isinstance(p0, Mapping) or dataclasses.is_dataclass(p0):
         raise InputError(
             f"p0: must be an array, in the order of f's parameters (was {type(p0).__name__}); distfd.least_squares "
             "takes a dict or another structure"

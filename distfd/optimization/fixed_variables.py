@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +63,42 @@ class FreeVariables:
         """The Hessian, (d, d), as one of the free variables."""
         return lambda z: np.asarray(fun(self.whole(z)))[np.ix_(self.at, self.at)]
 
+    def bounds(self, given: Any) -> Any:
+        """SciPy's Bounds, or pairs, of the free ones; None stays."""
+        if given is None or self.free.all():
+            return given
+        if not hasattr(given, "lb"):
+            return [pair for pair, free in zip(given, self.free, strict=True) if free]
+        from scipy.optimize import Bounds
+
+        parts = (given.lb, given.ub, given.keep_feasible)
+        return Bounds(*(np.broadcast_to(part, self.free.shape)[self.free] for part in parts))
+
+    def constraint(self, given: Any) -> Any:
+        """One of SciPy's constraints, as one of the free variables."""
+        if self.free.all():
+            return given
+        if isinstance(given, dict):
+            jac = given.get("jac")
+            return {
+                **given,
+                "fun": lambda z, *args: given["fun"](self.whole(z), *args),
+                **({"jac": lambda z, *args: _columns(jac(self.whole(z), *args), self.at)} if callable(jac) else {}),
+            }
+        made = copy.copy(given)
+        if hasattr(given, "A"):
+            fixed = given.A[:, np.flatnonzero(~self.free)] @ self.x[~self.free]
+            made.A, made.lb, made.ub = given.A[:, self.at], given.lb - fixed, given.ub - fixed
+            return made
+        made.fun = self.of_free(given.fun)
+        if callable(given.jac):
+            made.jac = self.gradient(given.jac)
+        if callable(given.hess):
+            made.hess = lambda z, v: _block(given.hess(self.whole(z), v), self.at)
+        if given.finite_diff_jac_sparsity is not None:
+            made.finite_diff_jac_sparsity = _columns(given.finite_diff_jac_sparsity, self.at)
+        return made
+
     def options(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """SciPy's options, those with a number or a row for each variable for the free ones alone."""
         d = len(self.x)
@@ -86,6 +123,13 @@ class FreeVariables:
         return found
 
 
+def _block(hessian: Any, at: NDArray[np.int64]) -> Any:
+    """Rows and columns of a Hessian, dense or sparse, or of a LinearOperator."""
+    dense = hessian @ np.eye(hessian.shape[1]) if not hasattr(hessian, "__getitem__") else hessian
+    return dense[at][:, at]
+
+
 def _columns(derivative: Any, at: NDArray[np.int64]) -> Any:
     """Of a gradient, (d,), these numbers; of a matrix, (m, d), these columns."""
-    return derivative[at] if derivative.ndim == 1 else derivative[:, at]
+    found = derivative if hasattr(derivative, "ndim") else np.asarray(derivative)
+    return found[at] if found.ndim == 1 else found[:, at]

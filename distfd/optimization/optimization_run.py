@@ -145,13 +145,13 @@ class OptimizationRun:
     def _call_back(self, event: Iterated) -> Any:
         if self.callback is None:
             return None
-        named, positional = _parameters(self.callback)
+        asked = _asked_for(self.callback)
         x = self.arrangement.of(event.x.copy())
-        if "intermediate_result" in named and positional <= 1:
+        if asked == ["intermediate_result"]:
             return self.callback(intermediate_result=self._so_far(x, event))
-        if "event" in named and positional <= 1:
+        if asked == ["event"]:
             return self.callback(event=event)
-        return self.callback(x, self._so_far(x, event)) if positional == _WITH_STATE else self.callback(x)
+        return self.callback(x, self._so_far(x, event)) if len(asked) == _WITH_STATE else self.callback(x)
 
     def _so_far(self, x: Any, event: Iterated) -> Any:
         """What SciPy calls an intermediate result: x, fun, and what is known beside them."""
@@ -227,14 +227,15 @@ _WITH_STATE = 2
 """Positional parameters of a callback(xk, intermediate_result), as SciPy's trust-constr has it."""
 
 
-def _parameters(fun: Callback) -> tuple[list[str], int]:
-    """The names of parameters that can be given by name, and how many must be given."""
+def _asked_for(fun: Callback) -> list[str]:
+    """The names of parameters that must be given, or else of the first one."""
     try:
         found = inspect.signature(fun).parameters.values()
     except (TypeError, ValueError):  # some that are written in C have none
-        return [], 1
-    named = [p.name for p in found if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    return named, sum(p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in found)
+        return []
+    first = [p for p in found if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)][:1]
+    must = [p for p in found if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    return [p.name for p in must or first]
 
 
 def _short(x: Vector) -> str:

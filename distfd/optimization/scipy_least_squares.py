@@ -249,4 +249,4 @@ def _of_cost(seen: Seen | None, loss: Loss) -> DerivativeResult | None:
     if seen is None:
         return None
     gradient = loss.gradient(np.asarray(seen.result.value), seen.result.derivative)
-    return replace(seen.result, value=seen.value, derivative=gradient, error=None)
+    return replace(seen.result, kind="gradient", value=seen.value, derivative=gradient, error=None, outputs=None)

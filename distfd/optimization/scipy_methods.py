@@ -77,8 +77,11 @@ def binds(lower: NDArray[np.float64], upper: NDArray[np.float64]) -> bool:
 
 
 def takes_out(name: str, lower: NDArray[np.float64], upper: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """The variables, (d,), that the method of this name gets: all, or those that can move if it knows no bounds."""
-    return np.ones(len(lower), dtype=bool) if METHODS[name].bounds else lower != upper
+    """The variables, (d,), that the method of this name gets: all, or those that can move if it knows no bounds.
+
+    trust-constr knows bounds, but with a constraint besides it may end far from the optimum where they fix a variable.
+    """
+    return np.ones(len(lower), dtype=bool) if METHODS[name].bounds and name != "trust-constr" else lower != upper
 
 
 def find_method(name: str, *, bounded: bool, constrained: bool) -> str:

@@ -286,8 +286,8 @@ def minimize_by_scipy(
                 x0[free],
                 jac=variables.gradient(problem.gradient),
                 method=method,
-                bounds=bounds,
-                constraints=constraints,
+                bounds=variables.bounds(bounds),
+                constraints=[variables.constraint(each) for each in constraints],
                 tol=tolerance,
                 callback=None if method in TELL_OF_TRIALS else lambda z, *_: tell(variables.whole(z)),
                 options=variables.options(options),
@@ -336,4 +336,5 @@ def _of_j(seen: Seen | None, outputs: Outputs | None) -> DerivativeResult | None
         return None if seen is None else seen.result
     result = seen.result
     error = None if result.error is None else result.error[0]
-    return replace(result, value=seen.value, derivative=result.derivative[0], error=error)
+    first = result.derivative[0]
+    return replace(result, kind="gradient", value=seen.value, derivative=first, error=error, outputs=None)

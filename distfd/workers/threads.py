@@ -61,6 +61,16 @@ class CallLock:
         self._lock.acquire()
         self._owner = threading.get_ident()
 
+    def take(self, seconds: float | None) -> bool:
+        """Take the turn as ``with`` does, if it comes in so many seconds; whether it came."""
+        if self._owner == threading.get_ident() or seconds is None:
+            self.__enter__()
+            return True
+        if not self._lock.acquire(timeout=max(0.0, seconds)):
+            return False
+        self._owner = threading.get_ident()
+        return True
+
     def __exit__(self, *exc: object) -> None:
         self._owner = None
         self._lock.release()

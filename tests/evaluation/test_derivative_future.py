@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import json
 import os
 import time
 from typing import TYPE_CHECKING, Any
@@ -217,3 +218,17 @@ def test_it_waits_so_long_and_goes_on(tmp_path: Path) -> None:
         np.testing.assert_allclose(pending.result(timeout=300).derivative, rosen_der(X), rtol=1e-5)
         with pytest.raises(distfd.InputError, match="timeout: must be a number of seconds"):
             pending.result(timeout="1")  # type: ignore[arg-type]
+
+
+def test_done_gives_slots_more_work_and_is_a_number_like_a_bool(private_ray: None) -> None:
+    def fun(x: Any) -> float:
+        return float(x @ x)
+
+    with distfd.Evaluator(fun, executor=distfd.RayExecutor(max_slots=1), check=False) as evaluator:
+        pending = evaluator.begin(np.arange(1.0, 6.0))
+        waited = time.monotonic() + 120
+        while not pending.done() and time.monotonic() < waited:
+            time.sleep(0.05)
+        assert pending.done == 1
+        assert json.dumps(sum([pending.done])) == "1"
+        np.testing.assert_allclose(pending.result().derivative, 2 * np.arange(1.0, 6.0), rtol=1e-6)

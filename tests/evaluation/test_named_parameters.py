@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import namedtuple
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -236,3 +237,113 @@ def test_a_series_and_to_series(require_simulator: Any) -> None:
     assert list(plain.index) == ["x0", "x1"]
     with pytest.raises(InputError, match="to_series: a jacobian is a matrix"):
         distfd.differentiate(outputs, X, kind="jacobian", executor="serial").to_series()
+
+
+def parabola(p: Any) -> float:
+    return float(np.sum((np.asarray(p["a"]) - 9) ** 2) + np.sum((np.asarray(p["b"]) - 9) ** 2))
+
+
+@pytest.mark.parametrize("call", ["noise_level", "step_sweep", "method"])
+def test_options_by_name_hold_in_whatever_call_comes_first(call: str) -> None:
+    seen: list[tuple[float, float]] = []
+
+    def fun(p: dict[str, float]) -> float:
+        seen.append((p["a"], p["b"]))
+        return p["a"] ** 2 + p["b"] ** 2
+
+    x, bounds = {"a": 1.0, "b": 2.0}, {"a": (0.999, 1.001), "b": (2, 2.002)}
+    if call == "noise_level":
+        distfd.noise_level(fun, x, bounds=bounds, executor="serial")
+    elif call == "step_sweep":
+        distfd.step_sweep(fun, x, ["b"], bounds=bounds, executor="serial")
+    else:
+        steps = {"a": 1e-3, "b": 1e-4}
+        with distfd.Evaluator(fun, step=distfd.AbsoluteStep(steps), executor="serial") as evaluator:
+            evaluator.method(x)
+            result = evaluator.differentiate(x)
+        assert result.step == {"a": pytest.approx(1e-3, rel=1e-9), "b": pytest.approx(1e-4, rel=1e-9)}
+        return
+    a, b = np.array(seen).T
+    assert a.min() >= 0.999
+    assert a.max() <= 1.001
+    assert b.min() >= 2
+    assert b.max() <= 2.002
+
+
+def test_two_numbers_are_a_pair_in_bounds_alone() -> None:
+    point = namedtuple("point", "a b")  # noqa: PYI024
+    result: Any = distfd.differentiate(
+        lambda p: float(np.sum(p.a**2) + np.sum(p.b**2)),
+        point(np.ones(2), np.ones(2)),
+        step=distfd.AbsoluteStep(point(1e-6, 1e-3)),
+        executor="serial",
+    )
+    np.testing.assert_allclose(result.step.a, 1e-6)
+    np.testing.assert_allclose(result.step.b, 1e-3)
+    found = distfd.minimize(
+        lambda p: float(np.sum((p["q"][0] - 9) ** 2) + np.sum((p["q"][1] - 9) ** 2)),
+        {"q": (np.full(2, 0.5), np.full(2, 0.5))},
+        bounds=({"q": (0, 0)}, {"q": (0.6, 7)}),
+        executor="serial",
+    )
+    np.testing.assert_allclose(np.array(found.x["q"]), [[0.6, 0.6], [7, 7]], atol=1e-4)
+
+
+def test_bounds_that_may_be_read_two_ways_are_refused() -> None:
+    with pytest.raises(InputError, match=r"a has two numbers, and .* may be read"):
+        distfd.minimize(
+            lambda p: float(np.sum(p["a"] ** 2)), {"a": np.ones(2)}, bounds={"a": [(0.5, 1), (2, 3)]}, executor="serial"
+        )
+
+
+def test_bounds_of_lists_of_arrays() -> None:
+    w, b = np.ones(3), np.ones(2)
+    found = distfd.minimize(
+        lambda p: float(np.sum((p[0] - 9) ** 2) + np.sum((p[1] - 9) ** 2)),
+        [w, b],
+        bounds=[(w * 0, w * 3), (0, 4)],
+        executor="serial",
+    )
+    np.testing.assert_allclose(found.x[0], 3, atol=1e-4)
+    np.testing.assert_allclose(found.x[1], 4, atol=1e-4)
+    steps = distfd.differentiate(
+        lambda p: float(p[0].sum() + p[1].sum()), [w, b], step=[w * 1e-6, b * 1e-5], executor="serial"
+    )
+    np.testing.assert_allclose(np.concatenate(steps.step), [1e-6] * 3 + [1e-5] * 2, rtol=1e-6)
+
+
+def test_a_column_with_numbered_rows_is_an_array(require_simulator: Any) -> None:
+    require_simulator("pandas")
+    import pandas as pd
+
+    def fun(x: Any) -> float:
+        assert isinstance(x, np.ndarray)
+        return float(((x[1:] - x[:-1]) ** 2).sum() + x[-1])
+
+    column, right = pd.Series([1.0, 3.0, 2.0]), [-4.0, 6.0, -1.0]
+    np.testing.assert_allclose(distfd.gradient(fun, column, executor="serial"), right, rtol=1e-6)
+    steps = pd.Series([1e-6, 1e-6, 1e-6], index=["a", "b", "c"])
+    np.testing.assert_allclose(distfd.gradient(fun, [1.0, 3.0, 2.0], step=steps, executor="serial"), right, rtol=1e-4)
+    found = distfd.check_gradient(
+        fun, pd.Series(right, index=["a", "b", "c"]), np.array([1.0, 3.0, 2.0]), executor="serial"
+    )
+    assert found.ok
+
+
+def test_a_given_value_stands_for_all_points_like_it() -> None:
+    found = distfd.differentiate(
+        lambda x: float(x[0] ** 2 + 2 * x[1] ** 2), [1.0, 2.0], kind="hvp", v=[1.0, 0.0], f0=9.0, executor="serial"
+    )
+    np.testing.assert_allclose(found.derivative, [2.0, 0.0], atol=1e-3)
+
+
+def test_constraints_as_outputs_of_a_j_with_names() -> None:
+    found = distfd.minimize(
+        lambda p: np.array([(p["a"] - 1) ** 2 + (p["b"] - 2) ** 2, p["a"] + p["b"]]),
+        {"a": 0.0, "b": 0.0},
+        constraints=distfd.Outputs([-np.inf], [1.5]),
+        method="SLSQP",
+        executor="serial",
+    )
+    assert found.x["a"] == pytest.approx(0.25, abs=1e-3)
+    assert set(found.jac) == {"a", "b"}

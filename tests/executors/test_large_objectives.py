@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
@@ -92,3 +93,32 @@ def test_pickled_objects_are_read_again(size: int) -> None:
         np.testing.assert_array_equal(again[name], thing[name])
         assert again[name].flags.writeable
     assert again["c"] == thing["c"]
+
+
+def times(k: float, data: Any, x: Any) -> float:
+    return float(k * data[-1] * x.sum())
+
+
+@pytest.mark.parametrize("stays", [True, False])
+def test_an_interrupt_on_the_way_to_another_j_leaves_no_worker_with_the_first(
+    stays: bool, private_ray: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from distfd.executors.ray import worker_start
+
+    data, real = np.ones(20_000), worker_start._shared
+    with distfd.RayExecutor(max_slots=1) as executor:
+        if stays:
+            first = distfd.Evaluator(functools.partial(times, 1.0, data), executor=executor)
+            np.testing.assert_allclose(first.gradient([1.0, 2.0]), 1.0, rtol=1e-6)
+        else:
+            distfd.gradient(functools.partial(times, 1.0, data), [1.0, 2.0], executor=executor)
+        second = distfd.Evaluator(functools.partial(times, 2.0, data), executor=executor)
+
+        def interrupted(thing: Any) -> Any:
+            monkeypatch.setattr(worker_start, "_shared", real)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(worker_start, "_shared", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            second.gradient([1.0, 2.0])
+        np.testing.assert_allclose(second.gradient([1.0, 2.0]), 2.0, rtol=1e-6)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import functools
+import gc
 import importlib
 import io
 import math
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import weakref
 from collections import Counter, OrderedDict, defaultdict, namedtuple
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +24,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import distfd
 from distfd.fingerprint.fingerprint import fingerprint
 from distfd.fingerprint.graph_digest import Node, graph_digest
 
@@ -435,3 +438,24 @@ def test_a_large_array_has_the_fingerprint_that_its_bytes_have(dtype: Any) -> No
     assert fingerprint(shown).digest == graph_digest([node]).hex()
     values.view(np.uint8)[-1] = 1
     assert fingerprint(shown).digest != graph_digest([node]).hex()
+
+
+def test_a_class_of_a_j_that_is_gone_is_gone_too() -> None:
+    """What its methods hold may be large."""
+
+    def make() -> Any:
+        data = np.ones(1000)
+
+        class J:
+            def __call__(self, x: Any) -> float:
+                return float(data[0] * x.sum())
+
+        return J()
+
+    for executor in ("serial", "serial"):
+        fun = make()
+        distfd.gradient(fun, [1.0, 2.0], executor=executor)
+        kept = weakref.ref(type(fun))
+        del fun
+        gc.collect()
+        assert kept() is None

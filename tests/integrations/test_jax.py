@@ -174,3 +174,21 @@ def test_a_pytree_goes_to_the_black_box_and_gradients_come_back_in_it(jax: Any) 
         assert float(slope["k"]) == pytest.approx(8.0)
         assert np.asarray(slope["w"]) == pytest.approx(np.array([[2.0, 7.0]]))
         assert float(jax.jvp(differentiable(ev), (p,), (p,))[1]) == pytest.approx(2 * 20.0)
+
+
+def test_numbers_of_pythons_lists_and_whole_numbers_in_a_pytree(jax: Any) -> None:
+    from distfd.jax import differentiable
+
+    def fun(p: Any) -> float:
+        return float(p["a"] ** 2 * p["n"])
+
+    with distfd.Evaluator(fun, scheme="central", executor="serial") as ev:
+        h = differentiable(ev)
+        slope = jax.grad(h)({"a": 2.0, "n": 3.0})
+        assert [float(slope["a"]), float(slope["n"])] == pytest.approx([12.0, 4.0])
+        assert float(jax.grad(lambda a: h({"a": a, "n": jax.numpy.array(3)}))(jax.numpy.array(2.0))) == pytest.approx(
+            12.0
+        )
+    with distfd.Evaluator(lambda x: float(x[0] ** 2 * x[1]), scheme="central", executor="serial") as ev:
+        pair = jax.grad(differentiable(ev))((jax.numpy.array(2.0), jax.numpy.array(3.0)))
+        assert [float(each) for each in pair] == pytest.approx([12.0, 4.0])

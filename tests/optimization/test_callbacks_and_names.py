@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, get_args
 
 import numpy as np
@@ -125,3 +126,21 @@ def test_the_other_forms_of_a_callback() -> None:
     told.clear()
     distfd.minimize(bowl, X, callback=with_event, executor="serial")
     assert isinstance(told[0], Iterated)
+
+
+def test_a_parameter_that_need_not_be_given_says_nothing() -> None:
+    seen: list[Any] = []
+
+    def with_state(xk: Any, intermediate_result: Any = None) -> None:
+        seen.append((xk, intermediate_result))
+
+    def with_event(x: Any, event: Any = None) -> None:
+        seen.append((x, event))
+
+    bound = functools.partial(with_event, event="mine")
+    for callback in (with_state, with_event, bound):
+        seen.clear()
+        distfd.minimize(bowl, X, callback=callback, executor="serial")
+        assert seen
+        assert {other for _, other in seen} == {"mine" if callback is bound else None}
+        assert set(seen[-1][0]) == {"a", "b"}

@@ -185,16 +185,17 @@ class RayExecutor(Executor):
         _warm.end()  # of executors that are not like this one
         _registry.begin(self, cluster)
         if taken and self._slots is not None and self._nodes is not None:
-            with self._nodes.explained():
-                if self._slots.renew(objective, anew=True):
-                    self._objective = objective
-                    return self._slots.known
+            if self._renewed(self._slots, self._nodes, objective, anew=True):
+                return self._slots.known
             self._end()
-        if self._slots and self._nodes is not None and self._cluster == cluster:
-            with self._nodes.explained():
-                if self._objective is objective or self._slots.renew(objective):
-                    self._objective = objective
-                    return self._slots.known
+        slots, nodes = self._slots, self._nodes
+        if (
+            slots
+            and nodes is not None
+            and self._cluster == cluster
+            and (self._objective is objective or self._renewed(slots, nodes, objective))
+        ):
+            return slots.known
         if self._cluster == cluster:
             self._end()
         self._forget()
@@ -205,6 +206,19 @@ class RayExecutor(Executor):
             self._fill(objective, nodes)
         self._objective = objective  # only now: an interrupt on the way leaves nothing that looks open
         return []
+
+    def _renewed(self, slots: Slots, nodes: Nodes, objective: Objective, *, anew: bool = False) -> bool:
+        """Have all workers go on with this J, or none is left of them: an interrupt would leave some with another."""
+        with nodes.explained():
+            try:
+                done = slots.renew(objective, anew=anew)
+            except BaseException:
+                self._objective = None
+                self._end()
+                raise
+            if done:
+                self._objective = objective
+            return done
 
     def _fill(self, objective: Objective, nodes: Nodes) -> None:
         """Start as many workers as a private cluster holds, or as are this driver's share of one that was joined."""

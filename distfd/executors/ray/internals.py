@@ -217,11 +217,15 @@ def _quick_parts(*, log_monitor: bool) -> list[tuple[Any, str, Callable[..., Any
     node: Any = importlib.import_module("ray._private.node").Node
     services: Any = importlib.import_module("ray._private.services")
     client: Any = importlib.import_module("ray._raylet").GcsClient
+    constants: Any = importlib.import_module("ray._private.ray_constants")
     look = services.get_node
 
     def no_api_server(self: Any, *, include_dashboard: bool | None, raise_on_failure: bool) -> None:
         del include_dashboard, raise_on_failure
         self._webui_url = None
+        # An agent would look for this address once a second, and write a traceback each time; it has nothing to send.
+        place = constants.DASHBOARD_ADDRESS.encode(), b"127.0.0.1:9", True, constants.KV_NAMESPACE_DASHBOARD
+        self.get_gcs_client().internal_kv_put(*place)
 
     def nothing(self: Any) -> None:
         del self

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 _LOOK = 0.5
 """Seconds between two looks for what else on the cluster waits for room; such a look takes some milliseconds."""
 
+_LONGEST = 2.0
+"""Seconds after which it looks even if calls follow on each other."""
 _log = logging.getLogger("distfd")
 
 
@@ -104,6 +106,7 @@ class WarmWorkers:
         self._changed = threading.Condition()
         """Guards the list, and tells the thread that ends idle workers of a change."""
         self._thread: threading.Thread | None = None
+        self._looked = time.monotonic()
         self._look_at = 0.0
         """When the thread looks next at what it keeps, by time.monotonic()."""
         self._told = self._registered = self._ending = False
@@ -122,8 +125,9 @@ class WarmWorkers:
                 self._registered, self._pid = True, os.getpid()
                 atexit.register(self._at_exit)
             if not self._parked:
-                # Not at once: that would be in the way of a call which follows on this one.
-                self._look_at = time.monotonic() + _LOOK
+                # Not at once: that would be in the way of a call which follows on this one. Where calls follow on each
+                # other all the time, whoever waits for their room is seen all the same.
+                self._look_at = min(time.monotonic() + _LOOK, self._looked + _LONGEST)
             self._parked.append(parked)
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name="distfd ends idle workers", daemon=True)
@@ -186,7 +190,7 @@ class WarmWorkers:
                 parked, now = list(self._parked), time.monotonic()
                 if not parked or now < min(self._look_at, *(each.until for each in parked)):
                     continue
-                self._look_at = now + _LOOK
+                self._looked, self._look_at = now, now + _LOOK
             over = [each for each in parked if each.until <= now]
             # Whatever goes wrong with some, this thread goes on: nobody else ends the others.
             with contextlib.suppress(Exception), self._registry.opening:  # under which distfd leaves Ray

@@ -130,15 +130,16 @@ class WorkerStarter:
         if around is not None and self._private:
             # The servers have given workers the environment that this process had when it started them.
             around = around.with_environ(changed_since_start())
-        self._changes = ModuleChanges(objective.parts, around, self._changed)
-        self._pickled = PickledObjective(pickled(objective), around, self._changes.digests)
-        hashed = blake2b(pickled_bytes((around, sorted(self._changes.digests.items()))))
-        parts = self._pickled.pickled
+        changes = ModuleChanges(objective.parts, around, self._changed)
+        fresh = PickledObjective(pickled(objective), around, changes.digests)
+        hashed = blake2b(pickled_bytes((around, sorted(changes.digests.items()))))
+        parts = fresh.pickled
         for part in (memoryview(parts.payload), *(buffer.data for buffer, _ in parts.buffers)):
             hashed.update(part.nbytes.to_bytes(8, "little"))
             hashed.update(part)
-        self._digest = hashed.digest()
-        self._pickled, self._shared = _shared(self._pickled)
+        fresh, given = _shared(fresh)
+        # All at once, or an interrupt would leave the digest of one J with another.
+        self._changes, self._pickled, self._shared, self._digest = changes, fresh, given, hashed.digest()
 
     def amendment(self, found: Differing) -> Amendment:
         """What a worker is to do that found members different; others to come are told at once.
