@@ -286,7 +286,8 @@ def test_two_numbers_are_a_pair_in_bounds_alone() -> None:
         bounds=({"q": (0, 0)}, {"q": (0.6, 7)}),
         executor="serial",
     )
-    np.testing.assert_allclose(np.array(found.x["q"]), [[0.6, 0.6], [7, 7]], atol=1e-4)
+    where: Any = found.x
+    np.testing.assert_allclose(where["q"], np.array([[0.6, 0.6], [7.0, 7.0]]), atol=1e-4)
 
 
 def test_bounds_that_may_be_read_two_ways_are_refused() -> None:
