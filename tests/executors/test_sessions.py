@@ -204,3 +204,39 @@ def test_a_forked_child_is_refused_or_serial_and_ends(tmp_path: Path) -> None:
         "status 3",
         "[6.0, 8.0]",
     ], ran.stderr
+
+
+CLOSES_IN_THE_CHILD = """
+import gc, os, sys
+import numpy as np
+import distfd
+
+data = np.full(1_000_000, 3.0)
+executor = distfd.RayExecutor(max_slots=1)
+evaluator = distfd.Evaluator(lambda x: float(x.sum() * data[0]), executor=executor)
+evaluator.gradient(np.ones(2))
+child = os.fork()
+if not child:
+    evaluator.close()
+    del evaluator, executor
+    gc.collect()
+    os._exit(0)
+os.waitpid(child, 0)
+executor.kill(0)
+print(evaluator.gradient(2 * np.ones(2)).round(4).tolist())
+evaluator.close()
+"""
+
+
+def test_a_forked_child_that_closes_what_is_its_parents_changes_nothing_there() -> None:
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", CLOSES_IN_THE_CHILD],
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "[3.0, 3.0]\n"

@@ -294,7 +294,7 @@ class RayExecutor(Executor):
     def close(self) -> None:
         """Give every slot back; idle workers stay for the next call (``keep_idle``), as the cluster does."""
         if forked():
-            self._slots = self._objective = self._nodes = None  # they are the parent's
+            self._leave_to_the_parent()
             return
         # Another thread may be at the point of having it lend slots.
         with _registry.opening, self._driven:
@@ -304,10 +304,15 @@ class RayExecutor(Executor):
     def _end(self) -> None:
         """End all workers; the cluster stays, for the next call of this process."""
         if forked():
-            self._slots = self._objective = self._nodes = None  # they are the parent's
+            self._leave_to_the_parent()
             return
         with _registry.opening, self._driven:
             self._close()
+
+    def _leave_to_the_parent(self) -> None:
+        """In a forked child: forget the workers, and have nothing tell Ray so on the parent's own connections."""
+        _of_parents.append((self._slots, self._objective, self._nodes, self._places, self._share))
+        self._slots = self._objective = self._nodes = self._share = None
 
     def _key(self, objective: Objective, cluster: str, paths: list[str]) -> Hashable:
         """What another executor must have in common with this one to go on with its workers."""
@@ -437,3 +442,7 @@ def shutdown() -> None:
         _warm.end()
         if ray.is_initialized() and is_private(connection()):
             ray.shutdown()
+
+
+_of_parents: list[Any] = []
+"""What forked children hold of their parents', for as long as they live."""
