@@ -27,12 +27,13 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from distfd.core.errors import DistfdError, InputError
 from distfd.core.files import open_plain
+from distfd.reporting.chart_data import chart_fields, convergence_fields
 from distfd.reporting.comparison import compare_runs
-from distfd.reporting.page import style
+from distfd.reporting.page import LIBRARY, asset
 from distfd.reporting.run_data import read_run
 from distfd.run_directory.directory import plain
 from distfd.run_directory.listing import is_run, list_runs
-from distfd.ui.chart_data import attempt_fields, chart_fields, convergence_fields
+from distfd.ui.attempt import attempt_fields
 from distfd.ui.live import list_events, run_events
 from distfd.ui.pages import SERVED, comparison_page, message_page, run_link, run_page, runs_page
 
@@ -58,13 +59,9 @@ _HEADERS = {
     "Cache-Control": "no-store",
 }
 _HTML, _TEXT, _JSON = "text/html; charset=utf-8", "text/plain; charset=utf-8", "application/json"
-_OURS = {
-    "ui.css": "ui.css",
-    "ui.js": "ui.js",
-    "charts.js": "charts.js",
-    "echarts.js": "vendor/echarts-5.6.0.min.js",
-}
-"""Files of the page by their addresses."""
+_OURS = ("ui.css", "ui.js")
+_REPORTS = {"page.css": "page.css", "charts.js": "charts.js", "echarts.js": LIBRARY}
+"""Files that report.html has too, by their addresses."""
 _STREAMS = 32
 """Pages that are kept up to date at one time."""
 _CONNECTIONS = 128
@@ -258,11 +255,10 @@ class _Handler(BaseHTTPRequestHandler):
                 self._root()
             case ["events"]:
                 self._stream(list_events(self._page.runs, self._page.stopping))
-            case ["page.css"]:
-                self._send(200, "text/css; charset=utf-8", style())
-            case [name] if name in _OURS:
+            case [name] if name in _OURS or name in _REPORTS:
                 kind = "text/css" if name.endswith(".css") else "text/javascript"
-                text = files("distfd.ui").joinpath(_OURS[name]).read_text(encoding="utf-8")
+                own = files("distfd.ui").joinpath(name)
+                text = asset(_REPORTS[name]) if name in _REPORTS else own.read_text(encoding="utf-8")
                 self._send(200, f"{kind}; charset=utf-8", text)
             case ["compare" | "compare.json" as name]:
                 self._compare(parse_qs(asked.query).get("run", []), numbers=name == "compare.json")

@@ -259,7 +259,7 @@ def test_charts_have_the_numbers_of_the_report(server: PageServer) -> None:
     code, text, headers = get(server, "runs/wing/charts.json")
     assert (code, headers["Content-Type"]) == (200, "application/json")
     found = json.loads(text)
-    assert found["convergence"] == {"iteration": [1], "value": [2.0], "gradient_norm": [1.0]}
+    assert found["convergence"] == {"iteration": [1], "value": [2.0], "gradient_norm": [1.0], "above": None}
     names, errors = ["a", "b", "c"], [0.1, None, None]
     assert found["gradient"] == {"names": names, "derivative": [1.0, -2.5, None], "error": errors}
     timeline = found["timeline"]
@@ -275,10 +275,11 @@ def test_of_many_components_and_attempts_some_are_drawn(
     many = {name: [float(k) for k in range(41)] for name in ("x", "derivative", "error", "step")}
     more = {"names": [f"p{k}" for k in range(41)], "missing": [], "repaired": {}}
     (runs / "wing" / "result.json").write_text(json.dumps({**found, **many, **more}))
-    monkeypatch.setattr("distfd.ui.chart_data._ATTEMPTS", 3)
+    monkeypatch.setattr("distfd.reporting.timeline._ATTEMPTS", 3)
     drawn = json.loads(get(server, "runs/wing/charts.json")[1])
     assert drawn["gradient"]["names"] == [f"p{k}" for k in range(21, 41)]
-    assert drawn["timeline"] is None
+    line = drawn["timeline"]
+    assert (line["binned"], set(line["row"])) == (True, {-1, 3}), "stretches, and the failed attempt"
 
 
 def test_an_attempt_is_told_of_by_its_row(server: PageServer) -> None:
@@ -296,7 +297,7 @@ def test_an_attempt_is_told_of_by_its_row(server: PageServer) -> None:
 
 
 def test_the_library_of_charts_is_the_one_that_was_chosen_and_has_its_licence(server: PageServer) -> None:
-    vendor = ROOT / "distfd" / "ui" / "vendor"
+    vendor = ROOT / "distfd" / "reporting" / "vendor"
     library = (vendor / "echarts-5.6.0.min.js").read_bytes()
     assert hashlib.sha256(library).hexdigest() == "bf4a223524e40b77c304bec67e1222cf551f14880cf42c69dc046558e11c07b1"
     assert get(server, "echarts.js")[1].encode() == library
@@ -316,7 +317,7 @@ def test_convergence_of_several_runs_is_in_one_chart(server: PageServer, runs: P
     assert 'id="overlay-chart"' in text
     assert 'data-charts="compare.json?run=wing&amp;run=study%252Fb%2520c"' in text
     found = json.loads(get(server, f"compare.json?{query}")[1])
-    one = {"iteration": [1], "value": [2.0], "gradient_norm": [1.0]}
+    one = {"iteration": [1], "value": [2.0], "gradient_norm": [1.0], "above": None}
     assert found == {"runs": [{"name": "wing", "convergence": one}, {"name": "study/b c", "convergence": one}]}
     for path in (runs / "wing", runs / "study" / "b c"):
         (path / "log.jsonl").unlink()
