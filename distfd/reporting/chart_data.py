@@ -1,6 +1,7 @@
 """The numbers behind all charts of a run.
 
-report.html and the local page draw them by charts.js, and `distfd.plot` by matplotlib. What is here is columns of equal length, so that a chart, its table and another library's drawing of it agree.
+report.html and the local page draw them by charts.js, and `distfd.plot` by matplotlib. What is here is columns of equal
+length, so that a chart, its table and another library's drawing of it agree.
 """
 
 from __future__ import annotations
