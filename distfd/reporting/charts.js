@@ -363,8 +363,14 @@ async function tell(row, told) {
   const one = await answer.json();
   told.textContent = `${one.point}: ${one.status}${one.value === null ? "" : `, J = ${short(one.value, 10)}`}\n`
     + `attempt ${one.attempt}, ${one.started} for ${short(one.seconds, 4)} s, slot ${one.slot}, ${one.host} process ${one.pid}`
-    + (one.x ? `\nx: ${one.x}` : "") + (one.cause ? `\n${one.cause}` : "")
+    + (one.cause ? `\n${one.cause}` : "") + `\n${pointWords(one)}`
     + (one.directory ? `\nwork directory: ${one.directory}` : "") + (one.command ? `\nto repeat it: ${one.command}` : "");
+}
+
+function pointWords(one) {
+  if (one.x === null) return `x: ${one.moved ? `${one.moved}; the rest is not stored` : "not stored"}`;
+  const shown = one.x.slice(0, 20).map((value, k) => `${one.names[k]} = ${value}`).join(", ");
+  return `x: ${shown}${one.x.length > 20 ? `, and ${one.x.length - 20} more` : ""}`;
 }
 
 function timeline(found, whole) {

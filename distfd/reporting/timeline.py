@@ -103,7 +103,9 @@ def timeline_fields(
     if bars is None or clock is None:
         return None
     low, high = window or (0.0, bars.seconds)
+    low, high = max(low, 0.0), min(high, bars.seconds) if high > low else high
     first, past = lanes or (0, len(bars.slots))
+    first, past = min(first, len(bars.slots) - 1), min(past, len(bars.slots))
     inside = np.flatnonzero((bars.end >= low) & (bars.begin <= high) & (bars.lane >= first) & (bars.lane < past))
     binned = len(inside) > _ATTEMPTS
     found = {

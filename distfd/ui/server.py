@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import hmac
 import json
+import math
 import secrets
 import threading
 import time
@@ -31,6 +32,7 @@ from distfd.reporting.chart_data import chart_fields, convergence_fields
 from distfd.reporting.comparison import compare_runs
 from distfd.reporting.page import LIBRARY, asset
 from distfd.reporting.run_data import read_run
+from distfd.reporting.timeline import timeline_fields
 from distfd.run_directory.directory import plain
 from distfd.run_directory.listing import is_run, list_runs
 from distfd.ui.attempt import attempt_fields
@@ -72,6 +74,7 @@ _FAREWELL = 5.0
 """Seconds in which pages that are open get the last news when the server ends."""
 _LARGEST_FILE = 256 * 2**20
 _MOST_COMPARED = 10
+_MOST_SLOTS = 2**31
 _FRESH = 1.0
 """Seconds for which a list of runs is taken to be right."""
 
@@ -264,6 +267,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self._compare(parse_qs(asked.query).get("run", []), numbers=name == "compare.json")
             case ["runs", name, "attempt.json"] if (path := self._page.path_of(name)) is not None:
                 self._attempt(path, parse_qs(asked.query).get("row", [""])[0])
+            case ["runs", name, "timeline.json"] if (path := self._page.path_of(name)) is not None:
+                self._timeline(path, parse_qs(asked.query))
             case ["runs", name, rest] if (path := self._page.path_of(name)) is not None:
                 self._run(path, name, rest)
             case _:
@@ -295,6 +300,18 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(404, _TEXT, "there is no such attempt\n")
         else:
             self._json(found)
+
+    def _timeline(self, path: Path, asked: dict[str, list[str]]) -> None:
+        """Bars of a part of the timeline: between two times, of some slots."""
+        try:
+            low, high = (float(asked[name][0]) for name in ("from", "to"))
+            first, past = (int(asked[name][0]) for name in ("first", "past"))
+        except (KeyError, ValueError):
+            low = high = first = past = 0
+        if not (0 <= low < high < math.inf and 0 <= first < past < _MOST_SLOTS):
+            self._send(400, _TEXT, "from < to are seconds of running, first < past are places of slots\n")
+            return
+        self._json(timeline_fields(read_run(path), (low, high), (first, past)))
 
     def _json(self, fields: Any) -> None:
         self._send(200, _JSON, json.dumps(plain(fields), allow_nan=False))

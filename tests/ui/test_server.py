@@ -8,6 +8,7 @@ import importlib
 import json
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -24,6 +26,7 @@ import numpy as np
 import pytest
 from strangers import Stranger, _put, distfd, sound_run, tree, within
 
+from distfd import differentiate
 from distfd.cli import ui_command
 from distfd.core.records import Batch, Status
 from distfd.errors import InputError
@@ -294,6 +297,104 @@ def test_an_attempt_is_told_of_by_its_row(server: PageServer) -> None:
         code = get(server, f"runs/wing/attempt.json?row={urllib.parse.quote(row, safe='&=')}")[0]
         assert code == (200 if row.startswith("0") else 404)
     assert get(server, "runs/nowhere/attempt.json?row=0")[0] == 404
+
+
+def program_run(path: Path) -> Path:
+    """A run of which each point is known, with one that failed, and directories of programs."""
+    run = RunDirectory(path)
+    run.make()
+    x = np.array([1.0, -2.0])
+
+    def f(x: Any) -> float:
+        if x[1] > -2.0:
+            raise ValueError("no")
+        return float(x @ x)
+
+    differentiate(
+        f,
+        x,
+        store=str(run.store),
+        executor="serial",
+        scheme="central",
+        step=0.5,
+        names=["a", "b"],
+        on_failure="nan",
+        check=False,
+    )
+    run.write_result({"task": "gradient", "names": ["a", "b"], "status": "partial"})
+    run.write_config("task: gradient\n")
+    run.log.write_text(
+        json.dumps({"time": "2027-01-15T08:00:00+00:00", "event": "run_started", "config": "/home/it's mine/job.yaml"})
+    )
+    return path
+
+
+def test_an_attempt_has_its_point_its_directory_and_what_repeats_it(tmp_path: Path) -> None:
+    run = program_run(tmp_path / "runs" / "a b")
+    points = [[1.0, -2.0], [0.5, -2.0], [1.5, -2.0], [1.0, -3.0], [1.0, -1.0]]
+    work = run / "work" / "evaluation-host-1"
+    work.mkdir(parents=True)
+    for name, text in (
+        ("parameters.json", {"a": 1.5, "b": -2.0}),
+        ("distfd-outcome.json", {"status": "ok", "ended": 1}),
+    ):
+        (work / name).write_text(json.dumps(text))
+    with PageServer(tmp_path / "runs") as server:
+        found = [json.loads(get(server, f"runs/a%20b/attempt.json?row={k}")[1]) for k in range(5)]
+        assert sorted(one["x"] for one in found) == sorted(points)
+        assert all(one["names"] == ["a", "b"] for one in found)
+        (failed,) = [one for one in found if one["status"] != "ok"]
+        assert (failed["x"], failed["moved"], failed["cause"]) == ([1.0, -1.0], "b = -1.0", "ValueError: no")
+        again = f"distfd run '{run}/config.yaml' --evaluate=1.0,-1.0"
+        assert failed["command"] == f"cd '/home/it'\"'\"'s mine' && {again}"
+        assert shlex.split(failed["command"])[:3] == ["cd", "/home/it's mine", "&&"]
+        (kept,) = [one for one in found if one["directory"]]
+        assert (kept["x"], kept["directory"]) == ([1.5, -2.0], str(work))
+        assert "--evaluate=1.5,-2.0" in kept["command"], "there is no script in its directory"
+        (work / "rerun.sh").write_text("#!/bin/sh")
+        row = found.index(kept)
+        assert json.loads(get(server, f"runs/a%20b/attempt.json?row={row}")[1])["command"] == f"sh '{work}/rerun.sh'"
+
+
+def test_a_point_that_is_not_stored_is_none(server: PageServer) -> None:
+    found = json.loads(get(server, "runs/wing/attempt.json?row=0")[1])
+    assert (found["x"], found["names"], found["directory"], found["command"]) == (None, None, None, None)
+
+
+def test_a_part_of_a_long_timeline_has_each_attempt(
+    server: PageServer, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = SQLiteStore(runs / "wing" / "evaluations.sqlite", fingerprint="f" * 64, names=("a", "b", "c"))
+    for k in range(40):
+        one = batch(k)
+        store.put(
+            np.array([[k, 2]], np.uint64),
+            replace(one, slot=k % 4, started=np.array([1.8e9 + k / 10]), ended=np.array([1.8e9 + k / 10 + 0.1])),
+        )
+    store.close()
+    monkeypatch.setattr("distfd.reporting.timeline._ATTEMPTS", 20)
+    whole = json.loads(get(server, "runs/wing/charts.json")[1])["timeline"]
+    assert (whole["binned"], whole["slots"]) == (True, [0, 1, 2, 3])
+    asked = f"from={whole['seconds'] / 2}&to={whole['seconds']}&first=0&past=4"
+    part = json.loads(get(server, f"runs/wing/timeline.json?{asked}")[1])
+    assert (part["binned"], part["seconds"], part["slots"]) == (False, whole["seconds"], [0, 1, 2, 3])
+    assert 4 <= len(part["row"]) <= 20
+    assert min(part["row"]) > 0, "each is an attempt"
+    assert all(end >= whole["seconds"] / 2 - 1e-5 for end in part["end"])
+    one = json.loads(get(server, f"runs/wing/timeline.json?from=0&to={whole['seconds']}&first=2&past=3")[1])
+    assert (one["binned"], set(one["slot"]), len(one["row"])) == (False, {2}, 10)
+    for bad in (
+        "",
+        "from=1&to=0&first=0&past=1",
+        "from=0&to=inf&first=0&past=1",
+        "from=nan&to=1&first=0&past=1",
+        "from=0&to=1&first=-1&past=1",
+        "from=0&to=1&first=1&past=1",
+        "from=0&to=1&first=0&past=1e3",
+    ):
+        assert get(server, f"runs/wing/timeline.json?{bad}")[0] == 400
+    beyond = json.loads(get(server, "runs/wing/timeline.json?from=1e300&to=1e301&first=900&past=1000")[1])
+    assert beyond["row"] == []
 
 
 def test_the_library_of_charts_is_the_one_that_was_chosen_and_has_its_licence(server: PageServer) -> None:
@@ -595,7 +696,7 @@ def test_odd_runs_do_no_harm(tmp_path: Path) -> None:
             assert code in (200, 404)
             assert "bug in distfd" not in text
             assert "the only copy" not in text
-            for part in ("charts.json", "attempt.json?row=0"):
+            for part in ("charts.json", "attempt.json?row=0", "timeline.json?from=0&to=9&first=0&past=2"):
                 assert get(server, f"runs/odd-{k}/{part}")[0] in (200, 404, 500)
         assert get(server, "runs/good/")[0] == 200
     assert tree(stranger.canary) == stranger.before
