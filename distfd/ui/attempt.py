@@ -48,7 +48,7 @@ def attempt_fields(data: RunData, row: int) -> dict[str, Any] | None:
     x = None if point is None else point.x(len(data.names))
     message = "" if point is None else point.message
     place = _PLACE.search(message)
-    directory = place[1] if place else _folder_of(data, x, ended)
+    folder = _told_folder(data, place[1]) if place else _folder_of(data, x, ended)
     moved = None
     if point is not None and point.value is not None and 0 <= (point.coordinate or 0) < len(data.names):
         moved = f"{data.names[point.coordinate or 0]} = {point.value!r}"
@@ -67,17 +67,26 @@ def attempt_fields(data: RunData, row: int) -> dict[str, Any] | None:
         "names": data.names if x is not None else None,
         "x": x,
         "moved": moved,
-        "directory": directory,
-        "command": _command(data, x, directory),
+        "directory": str(folder) if folder is not None else place[1] if place else None,
+        "command": _command(data, x, folder),
     }
 
 
-def _folder_of(data: RunData, x: list[float] | None, ended: float) -> str | None:
+def _told_folder(data: RunData, told: str) -> Path | None:
+    """The directory of a failed program, if it is where this run keeps its own: no other path is so much as looked at.
+
+    By its name alone, as the run's directory may have been moved since.
+    """
+    folder = data.path / "work" / Path(told).name
+    return folder if Path(told).name and (folder / "distfd-outcome.json").is_file() else None
+
+
+def _folder_of(data: RunData, x: list[float] | None, ended: float) -> Path | None:
     """The directory of a program that had this x, of several that which ended nearest; None where none was kept."""
     work = data.path / "work"
     if x is None or not work.is_dir():
         return None
-    found: list[tuple[float, str]] = []
+    found: list[tuple[float, Path]] = []
     for outcome in sorted(work.glob("*/distfd-outcome.json"))[:_FOLDERS]:
         try:
             given = parse_json(read_plain(outcome.parent / "parameters.json", _LARGEST).decode("utf-8", "replace"))
@@ -86,17 +95,17 @@ def _folder_of(data: RunData, x: list[float] | None, ended: float) -> str | None
             when = float(parse_json(read_plain(outcome, _LARGEST).decode("utf-8", "replace"))["ended"])
         except (OSError, ValueError, TypeError, KeyError, RecursionError, OverflowError):
             continue
-        found.append((abs(when - ended), str(outcome.parent)))
+        found.append((abs(when - ended), outcome.parent))
     return min(found)[1] if found else None
 
 
-def _command(data: RunData, x: list[float] | None, directory: str | None) -> str | None:
+def _command(data: RunData, x: list[float] | None, folder: Path | None) -> str | None:
     """What evaluates J at this point again: the script that a program's directory holds, or distfd with the point.
 
     It is shown and never run; what a terminal would not show as it is makes no command.
     """
-    if directory is not None and _is_file(Path(directory) / "rerun.sh"):
-        text = f"sh {shlex.quote(str(Path(directory) / 'rerun.sh'))}"
+    if folder is not None and _is_file(folder / "rerun.sh"):
+        text = f"sh {shlex.quote(str(folder.absolute() / 'rerun.sh'))}"
     elif x is not None and _is_file(data.path / "config.yaml"):
         config = shlex.quote(str(data.path.absolute() / "config.yaml"))
         text = f"distfd run {config} --evaluate={','.join(map(repr, x))}"

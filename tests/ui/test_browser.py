@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -231,6 +232,37 @@ def test_the_report_alone_draws_its_charts_and_asks_for_nothing(watched: Watched
         assert table.get_by_role("rowheader").all_inner_texts() == ["slot 0"]
     finally:
         bare.context.close()
+
+
+def test_a_long_timeline_is_fetched_where_one_zooms(
+    watched: Watched, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = SQLiteStore(runs / "beam" / "evaluations.sqlite", fingerprint="f" * 64, names=("a", "b", "c"))
+    for k in range(40):
+        times = {"started": np.array([1.8e9 + k / 10]), "ended": np.array([1.8e9 + k / 10 + 0.1])}
+        store.put(np.array([[k, 2]], np.uint64), replace(batch(k), slot=k % 4, **times))
+    store.close()
+    monkeypatch.setattr("distfd.reporting.timeline._ATTEMPTS", 30)
+    page = watched.page
+    with PageServer(runs) as server:
+        page.goto(server.address + "runs/beam/")
+        slots = page.locator("figure.zoom", has=page.get_by_label("Worker timeline"))
+        slots.locator("canvas").wait_for()
+        slots.locator(".canvas").focus()
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("Enter")
+        slots.locator(".told", has_text="Zoom in to see each attempt").wait_for()
+        slots.get_by_role("button", name="Zoom in").click()
+        page.wait_for_function("() => drawn.get('timeline').chart.getOption().series[0].data.every(one => one[4] >= 0)")
+        assert 1 < page.evaluate("() => drawn.get('timeline').n") <= 30
+        slots.locator(".canvas").focus()
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("Enter")
+        slots.locator(".told", has_text="attempt 1, 2027-01-15T08:00:0").wait_for()
+        slots.get_by_role("button", name="Whole").click()
+        page.wait_for_function("() => drawn.get('timeline').chart.getOption().series[0].data.some(one => one[4] < 0)")
+        assert watched.complaints == []
+        assert all(url.startswith(server.address) for url in watched.asked), watched.asked
 
 
 def test_a_server_that_is_gone_is_told_of(watched: Watched, runs: Path) -> None:

@@ -28,7 +28,7 @@ from strangers import Stranger, _put, distfd, sound_run, tree, within
 
 from distfd import differentiate
 from distfd.cli import ui_command
-from distfd.core.records import Batch, Status
+from distfd.core.records import Batch, Failure, Status
 from distfd.errors import InputError
 from distfd.executors.serial import SerialExecutor
 from distfd.observers.json_log import JsonLog
@@ -354,6 +354,34 @@ def test_an_attempt_has_its_point_its_directory_and_what_repeats_it(tmp_path: Pa
         (work / "rerun.sh").write_text("#!/bin/sh")
         row = found.index(kept)
         assert json.loads(get(server, f"runs/a%20b/attempt.json?row={row}")[1])["command"] == f"sh '{work}/rerun.sh'"
+
+
+@pytest.mark.parametrize("told", ["/elsewhere/evaluation-host-2", "/", "..", "/a/../..", "\0", "/net/host/x" * 1000])
+def test_a_directory_elsewhere_is_told_and_not_looked_at(tmp_path: Path, told: str) -> None:
+    run = sound_run(tmp_path / "runs" / "a")
+    message = f"solver: return code 7; work directory {told} (sh rerun.sh there runs it again)"
+    with contextlib.closing(
+        SQLiteStore(run / "evaluations.sqlite", fingerprint="f" * 64, names=("a", "b", "c"))
+    ) as store:
+        failed = replace(
+            batch(0),
+            status=np.array([Status.ERROR], np.uint8),
+            size=np.array([0]),
+            flat=np.zeros(0),
+            failures={0: Failure(Status.ERROR, message, "")},
+        )
+        store.put(np.array([[9, 9]], np.uint64), failed)
+    here = run / "work" / "evaluation-host-2"
+    with PageServer(tmp_path / "runs") as server:
+        found = json.loads(get(server, "runs/a/attempt.json?row=4")[1])
+        assert (found["directory"], found["command"]) == (told, None)
+        assert found["cause"] == "solver: return code 7"
+        here.mkdir(parents=True)
+        for name in ("distfd-outcome.json", "rerun.sh"):
+            (here / name).write_text("{}")
+        found = json.loads(get(server, "runs/a/attempt.json?row=4")[1])
+        moved = told.endswith("/evaluation-host-2")
+        assert (found["directory"], found["command"]) == ((str(here), f"sh {here}/rerun.sh") if moved else (told, None))
 
 
 def test_a_point_that_is_not_stored_is_none(server: PageServer) -> None:
