@@ -239,8 +239,8 @@ def test_a_long_timeline_is_fetched_where_one_zooms(
 ) -> None:
     store = SQLiteStore(runs / "beam" / "evaluations.sqlite", fingerprint="f" * 64, names=("a", "b", "c"))
     for k in range(40):
-        times = {"started": np.array([1.8e9 + k / 10]), "ended": np.array([1.8e9 + k / 10 + 0.1])}
-        store.put(np.array([[k, 2]], np.uint64), replace(batch(k), slot=k % 4, **times))
+        begin = np.array([1.8e9 + k / 10])
+        store.put(np.array([[k, 2]], np.uint64), replace(batch(k), slot=k % 4, started=begin, ended=begin + 0.1))
     store.close()
     monkeypatch.setattr("distfd.reporting.timeline._ATTEMPTS", 30)
     page = watched.page
