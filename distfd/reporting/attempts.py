@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distfd.core.errors import StoreError
+from distfd.core.files import parse_json
 from distfd.core.records import Status
 from distfd.stores import sqlite_file
 
@@ -35,6 +36,8 @@ _FAILED = """SELECT point, {place}, attempt, status, coalesce(message, ''), coal
 host, pid, slot
 FROM (SELECT *, row_number() OVER (PARTITION BY status, {cause} ORDER BY id) AS nth FROM attempts WHERE {failure})
 ORDER BY nth, id LIMIT ?"""
+_POINT = """SELECT w.x, a.moved, a.coordinate, a.x, coalesce(a.message, '') FROM attempts a
+LEFT JOIN waves w ON w.id = a.wave ORDER BY a.id LIMIT 1 OFFSET ?"""
 # Stores of version 1 say only which number a point had in its request.
 _PLACES = {
     True: "CASE WHEN moved IS NULL THEN -3 WHEN moved = 0 THEN -1 WHEN moved = 1 THEN coordinate ELSE -2 END",
@@ -117,6 +120,54 @@ def read_attempts(path: Path) -> Attempts:
     except (TypeError, ValueError, OverflowError) as error:
         return Attempts(trouble=f"{path.name} holds what distfd does not write: {error}")
     return Attempts(rows, hosts, causes, failed)
+
+
+@dataclass(frozen=True)
+class StoredPoint:
+    """Where one attempt evaluated J, as far as the store holds it."""
+
+    base: list[float] | None
+    """The x of its request; None where that was too long to be stored."""
+    moved: int | None
+    """How many coordinates differ from that."""
+    coordinate: int | None
+    value: float | None
+    """The first of them, and its value."""
+    message: str
+
+    def x(self, d: int) -> list[float] | None:
+        """The whole point of ``d`` coordinates; None where it is not known."""
+        if self.base is None or len(self.base) != d or self.moved not in (0, 1):
+            return None
+        if self.moved == 0:
+            return list(self.base)
+        if self.coordinate is None or self.value is None or not 0 <= self.coordinate < d:
+            return None
+        return [self.value if k == self.coordinate else one for k, one in enumerate(self.base)]
+
+
+def read_point(path: Path, row: int) -> StoredPoint | None:
+    """The point of one attempt, by its place among all of `read_attempts`; None where the store cannot tell."""
+    try:
+        connection = sqlite_file.connect_read_only(path)
+        try:
+            connection.text_factory = lambda raw: raw.decode(errors="replace")
+            found = connection.execute(_POINT, (row,)).fetchone()
+        finally:
+            connection.close()
+        if found is None:
+            return None
+        x, moved, coordinate, value, message = found
+        base = parse_json(x) if isinstance(x, str) else None
+        return StoredPoint(
+            base=[float(one) for one in base] if isinstance(base, list) else None,
+            moved=None if moved is None else int(moved),
+            coordinate=None if coordinate is None else int(coordinate),
+            value=None if value is None else float(value),
+            message=str(message),
+        )
+    except (sqlite3.Error, OSError, StoreError, TypeError, ValueError, OverflowError, RecursionError):
+        return None
 
 
 def _columns(found: list[tuple[Any, ...]]) -> tuple[NDArray[Any], tuple[str, ...]]:

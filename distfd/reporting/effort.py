@@ -8,18 +8,20 @@ import numpy as np
 from markupsafe import Markup
 
 from distfd.core.records import Status
-from distfd.reporting import svg
+from distfd.reporting.chart_data import histogram
+from distfd.reporting.figure import figure, numbers
 from distfd.reporting.formatting import count, duration, percent
 from distfd.reporting.table import table
 from distfd.reporting.time_spent import where_time_went
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from distfd.reporting.run_clock import RunClock
     from distfd.reporting.run_data import RunData
     from distfd.reporting.time_spent import Share
 
 _SLOWEST = 5
-_BINS = 40
 
 
 def effort_section(data: RunData, clock: RunClock | None) -> Markup:
@@ -55,15 +57,6 @@ def _shares(shares: list[Share]) -> Markup:
     total = sum(share.seconds for share in shares)
     if not total:
         return Markup("")
-    x, parts = 0.0, []
-    for share in shares:
-        width = share.seconds / total * svg.WIDTH
-        if width > 0.3:
-            told = f"{share.title}: {percent(share.seconds / total)}"
-            parts.append(svg.rect(x, 4, width, 34, f"part {share.kind}", told))
-            if width > 60:
-                parts.append(svg.text(x + width / 2, 26, percent(share.seconds / total), f"on {share.kind}", "middle"))
-        x += width
     told = ", ".join(f"{share.title} {percent(share.seconds / total)}" for share in shares)
     rows = [
         (
@@ -76,7 +69,7 @@ def _shares(shares: list[Share]) -> Markup:
     ]
     caption = "Time of all slots together, in all sessions"
     return Markup("<h3>Where the time went</h3>\n{}{}").format(
-        svg.chart("spent", "Where the time went", told, 42, parts),
+        figure("spent", "Where the time went", f"{told}."),
         table(caption, ["part", "what it is", "slot time", "share"], rows, words=(1,)),
     )
 
@@ -101,22 +94,16 @@ def _lengths(data: RunData) -> Markup:
     )
 
 
-def _histogram(seconds: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Markup:
-    wide = seconds.max() > 5 * max(float(np.median(seconds)), 1e-9)
-    least = max(float(seconds.min()), 1e-7)
-    edges = np.geomspace(least, float(seconds.max()) * 1.001, _BINS + 1) if wide else None
-    counts, edges = np.histogram(np.maximum(seconds, least), bins=_BINS if edges is None else edges)
-    x = svg.Scale(float(edges[0]), float(edges[-1]), 88, 930, log=wide)
-    y = svg.Scale(0, max(1, int(counts.max())), 150, 30)
-    bars = [
-        svg.rect(x(edges[k]), y(n), x(edges[k + 1]) - x(edges[k]) - 1, 150 - y(n), "bar up",
-                 f"{duration(float(edges[k]))} to {duration(float(edges[k + 1]))}: {count(int(n), 'evaluation')}")
+def _histogram(seconds: NDArray[np.float64]) -> Markup:
+    counts, edges, _ = histogram(seconds)
+    title = "How long evaluations took"
+    rows = [
+        (f"{duration(float(edges[k]))} to {duration(float(edges[k + 1]))}", str(n))
         for k, n in enumerate(counts.tolist())
         if n
-    ]  # fmt: skip
-    parts = [svg.left_axis(y, 88, 930, "evaluations", 3), svg.bottom_axis(x, 150, 30, "seconds"), *bars]
+    ]
     told = f"A histogram of {count(len(seconds), 'evaluation')}."
-    return svg.chart("lengths", "How long evaluations took", told, 192, parts)
+    return figure("lengths", title, told) + numbers(title, ["seconds", "evaluations"], rows)
 
 
 def _places(data: RunData) -> Markup:

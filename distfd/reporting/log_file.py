@@ -42,6 +42,8 @@ class LoggedSession:
     """(iteration, J, norm of the gradient)."""
     last: float = 0.0
     """When it was last heard of."""
+    config: str = ""
+    """The configuration file that it was given."""
 
 
 @dataclass
@@ -87,7 +89,8 @@ _LINE = 2**26
 def _take(log: RunLog, entry: dict[str, Any], at: float) -> None:
     kind = entry["event"]
     if kind.endswith("_started") and kind not in ("wave_started", "slot_started"):
-        log.sessions.append(LoggedSession(str(entry.get("task", "")), at))
+        config = str(entry.get("config") or "")
+        log.sessions.append(LoggedSession(str(entry.get("task", "")), at, config=config))
     if not log.sessions:
         log.sessions.append(LoggedSession("", at))
     session = log.sessions[-1]

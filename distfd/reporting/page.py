@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
+from distfd.reporting.chart_data import inlined
 from distfd.reporting.components import components_section
 from distfd.reporting.convergence import convergence_section
 from distfd.reporting.effort import effort_section
@@ -27,7 +31,7 @@ _PAGE = Markup("""<!doctype html>
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
 <meta name="color-scheme" content="light dark">
 <title>{title}</title>
 <style>{style}</style>
@@ -38,11 +42,16 @@ _PAGE = Markup("""<!doctype html>
 <main id="main">
 {sections}</main>
 <footer><p>Made by distfd from the files of this run; it asks the network for nothing.</p></footer>
+<script type="application/json" id="chart-data">{numbers}</script>
+<script>{library}</script>
+<script>{charts}</script>
 </body>
 </html>
 """)
 
 
+LIBRARY = "vendor/echarts-5.6.0.min.js"
+"""What draws charts, as its makers publish it."""
 _BAD = ("failed", "partial")
 """States of a run in which there is little else to see than what went wrong."""
 
@@ -80,19 +89,37 @@ def section_markup(key: str, title: str, body: Markup) -> Markup:
     return Markup('<section aria-labelledby="{}">\n<h2 id="{}">{}</h2>\n{}</section>\n').format(key, key, title, body)
 
 
-def style() -> str:
-    """The style sheet of the page."""
-    return files("distfd.reporting").joinpath("page.css").read_text(encoding="utf-8")
+@cache
+def asset(name: str) -> str:
+    """A file of the page's own: ``page.css``, ``charts.js``, or `LIBRARY`."""
+    return files("distfd.reporting").joinpath(name).read_text(encoding="utf-8")
+
+
+@cache
+def _digest(name: str) -> str:
+    """By which the policy of the page knows that this is ours."""
+    return "'sha256-" + base64.b64encode(hashlib.sha256(asset(name).encode()).digest()).decode() + "'"
 
 
 def render(data: RunData) -> str:
-    """The whole page. Names, messages and files are foreign text, so everything is escaped where it is put in."""
+    """The whole page. Names, messages and files are foreign text, so everything is escaped where it is put in.
+
+    The browser runs no script but the two of ours, which the policy names by their digests.
+    """
     kept = page_sections(data)
     item = Markup('<li><a href="#{}">{}</a></li>')
+    policy = (
+        f"default-src 'none'; script-src {_digest(LIBRARY)} {_digest('charts.js')}; style-src {_digest('page.css')}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    files_of_ours = (("style", "page.css"), ("library", LIBRARY), ("charts", "charts.js"))
+    own = {key: Markup(asset(name)) for key, name in files_of_ours}  # noqa: S704  # nobody else's
     return _PAGE.format(
+        **own,
+        policy=Markup(policy),  # noqa: S704  # our own words
         title=f"{data.path.name}: {data.task}, {data.status}",
-        style=Markup(style()),  # noqa: S704  # a file of ours
         headline=headline_section(data),
         contents=Markup("").join(item.format(key, title) for key, title, _ in kept),
         sections=Markup("").join(section_markup(*each) for each in kept),
+        numbers=Markup(inlined(data)),  # noqa: S704  # without the signs that mean something in a page
     )

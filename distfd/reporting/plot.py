@@ -14,17 +14,25 @@ import numpy as np
 from distfd.core.errors import InputError
 from distfd.core.files import write_named
 from distfd.differentiation.sweep_result import worst_output
-from distfd.reporting.attempt_kinds import CLASSES, WORDS, kinds
+from distfd.reporting.attempt_kinds import CLASSES, WORDS
+from distfd.reporting.chart_data import (
+    BARS,
+    columns_of_iterations,
+    falling_sizes,
+    is_logarithmic,
+    iterations,
+    sweep_columns,
+)
 from distfd.reporting.run_data import read_run
+from distfd.reporting.timeline import attempt_bars
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from distfd.differentiation.sweep_result import StepSweep
+    from distfd.reporting.timeline import Bars
     from distfd.results.derivative_result import DerivativeResult
 
-_BARS = 40
-"""Components up to which each has a bar with its name."""
 _EDGED = 3000
 """Evaluations up to which bars have edges."""
 _COLOURS = ("#4a7ea9", "#c99700", "#8a6bb0", "#9aa1a9", "#c0392b")
@@ -66,19 +74,17 @@ def timeline(result: DerivativeResult | str | os.PathLike[str], ax: Any = None) 
     InputError
         If matplotlib is missing, or nothing was evaluated.
     """
-    rows = _rows(result)
-    rows = rows[np.isfinite(rows["started"]) & np.isfinite(rows["ended"]) & (rows["slot"] >= 0)]
-    if not len(rows):
+    bars = attempt_bars(_rows(result))
+    if bars is None:
         raise InputError("timeline: nothing was evaluated: all values were known before, or there are none")
-    axes = _axes(ax, (8.0, 1.2 + 0.3 * min(len(np.unique(rows["slot"])), 24)))
-    what, begin = kinds(rows), float(rows["started"].min())
+    axes = _axes(ax, (8.0, 1.2 + 0.3 * min(len(bars.slots), 24)))
     for kind, (name, colour) in enumerate(zip(CLASSES, _COLOURS, strict=True)):
-        mine = rows[what == kind]
+        mine = np.flatnonzero(bars.kind == kind)
         if len(mine):
             # One collection for each kind: a hundred thousand bars of their own would take minutes.
-            _bars(axes, mine, begin, colour, f"{name} ({len(mine)})")
+            _bars(axes, bars, mine, colour, f"{name} ({len(mine)})")
     axes.set(xlabel="seconds", ylabel="slot", xlim=(0, None))
-    axes.set_ylim(float(rows["slot"].max()) + 0.6, float(rows["slot"].min()) - 0.6)
+    axes.set_ylim(float(bars.slots[-1]) + 0.6, float(bars.slots[0]) - 0.6)
     axes.yaxis.get_major_locator().set_params(integer=True)
     axes.legend(fontsize="small", frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=len(WORDS))
     return axes
@@ -106,7 +112,7 @@ def gradient(result: DerivativeResult, ax: Any = None) -> Any:
     if not isinstance(value, np.ndarray) or value.ndim != 1:
         raise InputError(f"gradient: needs a derivative with one axis (had shape {value.shape})")
     error = np.full(len(value), np.nan) if result.error is None else np.asarray(result.error)
-    if len(value) > _BARS:
+    if len(value) > BARS:
         return _sizes(value, error, _axes(ax, (7.0, 4.0)))
     axes = _axes(ax, (7.0, 1.0 + 0.27 * len(value)))
     at = np.arange(len(value))
@@ -149,7 +155,7 @@ def convergence(result: Any, ax: Any = None) -> Any:
     axes = _axes(ax, (7.0, 4.0))
     axes.plot(steps, values, "o-", color=_COLOURS[0], markersize=3)
     axes.set(xlabel="iteration", ylabel="J")
-    if (values > 0).all() and values.max() > 30 * values.min():
+    if is_logarithmic(values):
         axes.set_yscale("log")
     axes.xaxis.get_major_locator().set_params(integer=True)
     if (norms > 0).any():
@@ -227,29 +233,25 @@ def _rows(result: DerivativeResult | str | os.PathLike[str]) -> NDArray[Any]:
     return result.evaluations.array
 
 
-def _bars(axes: Any, rows: NDArray[Any], begin: float, colour: str, name: str) -> None:
+def _bars(axes: Any, bars: Bars, mine: NDArray[np.int64], colour: str, name: str) -> None:
     from matplotlib.collections import PolyCollection
 
-    x1, x2, y = rows["started"] - begin, rows["ended"] - begin, rows["slot"].astype(float)
+    x1, x2, y = bars.begin[mine], bars.end[mine], bars.slots[bars.lane[mine]].astype(float)
     corners = np.stack(
         [np.stack(pair, axis=1) for pair in ((x1, y - 0.4), (x2, y - 0.4), (x2, y + 0.4), (x1, y + 0.4))]
     )
     # Edges tell neighbours apart; of very many they would cover the bars.
-    edge, width = ("white", 0.4) if len(rows) < _EDGED else ("none", 0.0)
+    edge, width = ("white", 0.4) if len(mine) < _EDGED else ("none", 0.0)
     shapes = list(corners.swapaxes(0, 1))
-    bars = PolyCollection(shapes, facecolor=colour, edgecolor=edge, linewidth=width, label=name)
-    axes.add_collection(bars)
+    axes.add_collection(PolyCollection(shapes, facecolor=colour, edgecolor=edge, linewidth=width, label=name))
     axes.autoscale_view()
 
 
 def _sizes(value: NDArray[np.float64], error: NDArray[np.float64], axes: Any) -> Any:
-    order = np.argsort(-np.abs(np.nan_to_num(value)), kind="stable")
-    size = np.abs(value[order])
-    axes.semilogy(np.where(size > 0, size, np.nan), ".", color=_COLOURS[0], markersize=3, label="size")
-    if np.isfinite(error).any():
-        axes.semilogy(
-            np.where(error[order] > 0, error[order], np.nan), ".", color="#b4763f", markersize=2, label="error bar"
-        )
+    sizes, bars = falling_sizes(value, error)
+    axes.semilogy(sizes, ".", color=_COLOURS[0], markersize=3, label="size")
+    if np.isfinite(bars).any():
+        axes.semilogy(np.where(bars > 0, bars, np.nan), ".", color="#b4763f", markersize=2, label="error bar")
         axes.legend(fontsize="small", frameon=False)
     axes.set(xlabel="components, the largest first", ylabel="|dJ/dx|")
     return axes
@@ -257,26 +259,23 @@ def _sizes(value: NDArray[np.float64], error: NDArray[np.float64], axes: Any) ->
 
 def _history(result: Any) -> tuple[NDArray[np.float64], ...]:
     if isinstance(result, (str, os.PathLike)):
-        ways = [session.iterations for session in read_run(Path(result)).log.sessions if session.iterations]
-        way: Any = ways[-1] if ways else []
-    else:
-        way = getattr(result, "history", None)
-        if way is None:
-            raise InputError("convergence: that has no history; give the directory of a run, or what minimize returned")
-    columns = zip(*(row[:3] for row in way), strict=True) if len(way) else ((), (), ())
-    steps, values, norms = (np.array(column, dtype=np.float64) for column in columns)
-    return steps, values, np.nan_to_num(norms)
+        return iterations(read_run(Path(result))) or columns_of_iterations(())
+    way = getattr(result, "history", None)
+    if way is None:
+        raise InputError("convergence: that has no history; give the directory of a run, or what minimize returned")
+    return columns_of_iterations(way)
 
 
 def _sweep(sweep: StepSweep, row: int, axis: Any) -> None:
     """One coordinate."""
     output = worst_output(sweep, row)
-    best, bar = sweep.column("derivative", output)[row], sweep.column("error", output)[row]
+    names = ("derivative", "error", "forward", "forward_noise", "central", "central_noise")
+    one = sweep_columns({"step": sweep.step[row], **{name: sweep.column(name, output)[row] for name in names}})
+    assert one is not None, "columns of one sweep fit together"
+    best, bar = one["derivative"], one["error"]
     for name, colour in (("forward", _COLOURS[0]), ("central", "#b4763f")):
-        apart = np.abs(sweep.column(name, output)[row] - best)
-        noise = sweep.column(f"{name}_noise", output)[row]
-        axis.loglog(sweep.step[row], np.where(apart > 0, apart, np.nan), "o-", color=colour, label=name)
-        axis.loglog(sweep.step[row], np.where(noise > 0, noise, np.nan), ":", color=colour, label=f"noise of {name}")
+        axis.loglog(one["step"], one[name], "o-", color=colour, label=name)
+        axis.loglog(one["step"], one[f"{name}_noise"], ":", color=colour, label=f"noise of {name}")
     if np.isfinite(bar) and bar > 0:
         axis.axhline(bar, color="0.6", linewidth=1, label="error bar")
     shown = [line.get_ydata() for line in axis.lines]

@@ -10,11 +10,10 @@ import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-import numpy as np
 from markupsafe import Markup
 
 from distfd.core.errors import DistfdError
-from distfd.reporting import svg
+from distfd.reporting.figure import figure, numbers
 from distfd.reporting.formatting import count, duration, number, percent
 from distfd.reporting.headline import STATES, headline_section
 from distfd.reporting.page import page_sections, section_markup
@@ -234,26 +233,14 @@ def comparison_page(found: Comparison, names: Sequence[str], ways: Sequence[dict
 def _overlay(names: Sequence[str], ways: Sequence[dict[str, Any] | None]) -> Markup:
     """J by iteration of all runs in one chart, and their numbers."""
     known = {name: way for name, way in zip(names, ways, strict=True) if way is not None}
-    values = np.array([value for way in known.values() for value in way["value"]], dtype=float)
-    steps = np.array([step for way in known.values() for step in way["iteration"]], dtype=float)
-    finite = values[np.isfinite(values)]
-    decades = bool(len(finite)) and finite.min() > 0 and finite.max() > 30 * finite.min()
-    x = svg.Scale(float(steps.min()), max(float(steps.max()), float(steps.min()) + 1), 100, 930)
-    y = svg.logarithmic(values, 220, 30) if decades else svg.linear(values, 220, 30)
-    drawn = [svg.left_axis(y, 100, 930, "J, logarithmic" if decades else "J"), svg.bottom_axis(x, 220, 30, "iteration")]
-    for k, way in enumerate(known.values()):
-        ys = y(np.array(way["value"], dtype=float))
-        drawn.append(svg.polyline(x(np.array(way["iteration"], dtype=float)), ys, "curve second" if k else "curve"))
     told = "; ".join(
         f"{name}: {number(way['value'][-1], 6)} after {way['iteration'][-1]}" for name, way in known.items()
     )
     every = sorted({step for way in known.values() for step in way["iteration"]})[:_ITERATIONS]
     columns = [dict(zip(way["iteration"], way["value"], strict=True)) for way in known.values()]
     rows = [[str(step), *(number(column.get(step)) for column in columns)] for step in every]
-    numbers = table(f"The first {len(every)} iterations", ["iteration", *known], rows)
-    return svg.chart("overlay", "J by iteration", told, 264, drawn) + Markup(
-        "<details><summary>The numbers</summary>{}</details>\n"
-    ).format(numbers)
+    caption = f"The first {len(every)} iterations"
+    return figure("overlay", "J by iteration", f"{told}.") + numbers(caption, ["iteration", *known], rows)
 
 
 def _overview(found: Comparison, names: Sequence[str]) -> list[list[Any]]:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import hmac
 import json
+import math
 import secrets
 import threading
 import time
@@ -27,12 +28,14 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from distfd.core.errors import DistfdError, InputError
 from distfd.core.files import open_plain
+from distfd.reporting.chart_data import chart_fields, convergence_fields
 from distfd.reporting.comparison import compare_runs
-from distfd.reporting.page import style
+from distfd.reporting.page import LIBRARY, asset
 from distfd.reporting.run_data import read_run
+from distfd.reporting.timeline import timeline_fields
 from distfd.run_directory.directory import plain
 from distfd.run_directory.listing import is_run, list_runs
-from distfd.ui.chart_data import attempt_fields, chart_fields, convergence_fields
+from distfd.ui.attempt import attempt_fields
 from distfd.ui.live import list_events, run_events
 from distfd.ui.pages import SERVED, comparison_page, message_page, run_link, run_page, runs_page
 
@@ -58,13 +61,9 @@ _HEADERS = {
     "Cache-Control": "no-store",
 }
 _HTML, _TEXT, _JSON = "text/html; charset=utf-8", "text/plain; charset=utf-8", "application/json"
-_OURS = {
-    "ui.css": "ui.css",
-    "ui.js": "ui.js",
-    "charts.js": "charts.js",
-    "echarts.js": "vendor/echarts-5.6.0.min.js",
-}
-"""Files of the page by their addresses."""
+_OURS = ("ui.css", "ui.js")
+_REPORTS = {"page.css": "page.css", "charts.js": "charts.js", "echarts.js": LIBRARY}
+"""Files that report.html has too, by their addresses."""
 _STREAMS = 32
 """Pages that are kept up to date at one time."""
 _CONNECTIONS = 128
@@ -75,6 +74,7 @@ _FAREWELL = 5.0
 """Seconds in which pages that are open get the last news when the server ends."""
 _LARGEST_FILE = 256 * 2**20
 _MOST_COMPARED = 10
+_MOST_SLOTS = 2**31
 _FRESH = 1.0
 """Seconds for which a list of runs is taken to be right."""
 
@@ -258,16 +258,17 @@ class _Handler(BaseHTTPRequestHandler):
                 self._root()
             case ["events"]:
                 self._stream(list_events(self._page.runs, self._page.stopping))
-            case ["page.css"]:
-                self._send(200, "text/css; charset=utf-8", style())
-            case [name] if name in _OURS:
+            case [name] if name in _OURS or name in _REPORTS:
                 kind = "text/css" if name.endswith(".css") else "text/javascript"
-                text = files("distfd.ui").joinpath(_OURS[name]).read_text(encoding="utf-8")
+                own = files("distfd.ui").joinpath(name)
+                text = asset(_REPORTS[name]) if name in _REPORTS else own.read_text(encoding="utf-8")
                 self._send(200, f"{kind}; charset=utf-8", text)
             case ["compare" | "compare.json" as name]:
                 self._compare(parse_qs(asked.query).get("run", []), numbers=name == "compare.json")
             case ["runs", name, "attempt.json"] if (path := self._page.path_of(name)) is not None:
                 self._attempt(path, parse_qs(asked.query).get("row", [""])[0])
+            case ["runs", name, "timeline.json"] if (path := self._page.path_of(name)) is not None:
+                self._timeline(path, parse_qs(asked.query))
             case ["runs", name, rest] if (path := self._page.path_of(name)) is not None:
                 self._run(path, name, rest)
             case _:
@@ -299,6 +300,18 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(404, _TEXT, "there is no such attempt\n")
         else:
             self._json(found)
+
+    def _timeline(self, path: Path, asked: dict[str, list[str]]) -> None:
+        """Bars of a part of the timeline: between two times, of some slots."""
+        try:
+            low, high = (float(asked[name][0]) for name in ("from", "to"))
+            first, past = (int(asked[name][0]) for name in ("first", "past"))
+        except (KeyError, ValueError):
+            low = high = first = past = 0
+        if not (0 <= low < high < math.inf and 0 <= first < past < _MOST_SLOTS):
+            self._send(400, _TEXT, "from < to are seconds of running, first < past are places of slots\n")
+            return
+        self._json(timeline_fields(read_run(path), (low, high), (first, past)))
 
     def _json(self, fields: Any) -> None:
         self._send(200, _JSON, json.dumps(plain(fields), allow_nan=False))

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from reading import Element, read
+from reading import Element, drawn, read
 from runs import FOUR, GRADIENT, Attempt, Made, session
 
 import distfd
 from distfd.core.records import Status
-from distfd.reporting.page import render
+from distfd.reporting.chart_data import inlined
+from distfd.reporting.page import asset, render
 from distfd.reporting.run_data import read_run
 from distfd.reporting.write import refresh_report, write_report
 from distfd.run_directory.directory import RunDirectory
@@ -30,6 +31,10 @@ def page(made: Made, path: Path) -> Element:
 
 def section(root: Element, key: str) -> Element:
     return next(s for s in root.all("section") if s.attributes["aria-labelledby"] == key)
+
+
+def ids(element: Element) -> set[str]:
+    return {each.attributes.get("id", "") for each in element.all()}
 
 
 def cells(table: Element) -> list[list[str]]:
@@ -49,8 +54,8 @@ def test_the_page_tells_what_the_run_found(tmp_path: Path) -> None:
         ["b", "2", "−20", "0.2", "1e−8", ""],  # noqa: RUF001  # the same
         ["c", "3", "–", "–", "0", "does not move"],  # noqa: RUF001  # dashes
     ]
-    bars = [rect.text for rect in section(root, "gradient").all("rect")]
-    assert bars == ["a: 1 ± 0.1", "b: −20 ± 0.2"]  # noqa: RUF001  # the same
+    bars = {"names": ["a", "b", "c"], "derivative": [1, -20, None], "error": [0.1, 0.2, None]}
+    assert drawn(root)["gradient"] == bars
     assert "missing" in section(root, "gradient").text
 
 
@@ -62,10 +67,9 @@ def test_a_run_is_found_from_where_one_stands(tmp_path: Path, monkeypatch: pytes
 
 def test_a_session_that_waited_in_vain_takes_no_room_in_the_timeline(tmp_path: Path) -> None:
     made = Made(FOUR, [*session(-900.0, -100.0), *LOG], GRADIENT)
-    drawn = section(page(made, tmp_path / "a"), "timeline")
-    whole = section(page(Made(FOUR, LOG, GRADIENT), tmp_path / "b"), "timeline")
-    assert [bar.attributes["x"] for bar in drawn.all("rect")] == [bar.attributes["x"] for bar in whole.all("rect")]
-    assert "Without the 13 min" in drawn.text
+    waited, whole = page(made, tmp_path / "a"), page(Made(FOUR, LOG, GRADIENT), tmp_path / "b")
+    assert drawn(waited)["timeline"]["begin"] == drawn(whole)["timeline"]["begin"]
+    assert "Without the 13 min" in section(waited, "timeline").text
 
 
 def test_every_evaluation_has_a_bar_of_its_kind(tmp_path: Path) -> None:
@@ -78,9 +82,16 @@ def test_every_evaluation_has_a_bar_of_its_kind(tmp_path: Path) -> None:
     ]
     root = page(Made(attempts, session(0.0, 10.0, (1.0, 9.5), points=7), GRADIENT), tmp_path / "run")
     chart = section(root, "timeline")
-    kinds = [rect.attributes["class"].removeprefix("bar ") for rect in chart.all("rect")]
+    line = drawn(root)["timeline"]
+    kinds = [line["kinds"][kind] for kind in line["kind"]]
     assert kinds == ["value"] * 4 + ["straggler", "failed", "retry", "duplicate"]
-    assert "attempt 2" in chart.all("rect")[6].text
+    assert line["attempt"][6] == 2
+    assert [line["hosts"][host] for host in line["host"]] == ["node"] * 8
+    assert [line["slots"][slot] for slot in line["slot"]] == [0, 1, 0, 1, 0, 1, 1, 1]
+    assert cells(chart.all("table")[0])[1:] == [
+        ["slot 0", "3", "0", "7 s", "86 %"],
+        ["slot 1", "5", "1", "5 s", "61 %"],
+    ]
     legend = [item.text for item in chart.all("li")]
     assert any(text.startswith("failed") and "(1)" in text for text in legend)
 
@@ -115,9 +126,11 @@ def test_what_is_foreign_stays_text(tmp_path: Path) -> None:
         }
     )
     html = render(read_run(run.path))
-    root = read(html)  # which refuses scripts, images and handlers
-    assert "<script" not in html
+    root = read(html)  # which refuses images, handlers, and scripts but ours
+    assert html.count("<script") == html.count("</script") == 3
     assert root.text.count("<script>alert('1')</script>") > 15
+    assert drawn(root)["sweeps"][0]["name"].startswith("<script>alert('1')</script>")
+    assert drawn(root)["timeline"]["hosts"][0].startswith("<script>alert('1')</script>")
 
 
 SWEPT = ("step", "forward", "forward_noise", "central", "central_noise")
@@ -202,7 +215,16 @@ def test_an_optimizers_way_is_drawn(tmp_path: Path) -> None:
     result = {**GRADIENT, "task": "minimize", "x0": [0.0, 0.0, 0.0], "value0": 8.0, "iterations": 4, "converged": True}
     root = page(Made(FOUR, [*LOG[:1], *way], result), tmp_path / "run")
     convergence = section(root, "convergence")
-    assert len(convergence.all("svg")) == 2
+    assert [key for key in ("convergence", "above", "norms") if f"{key}-chart" in ids(convergence)] == [
+        "convergence",
+        "norms",
+    ]
+    assert drawn(root)["convergence"] == {
+        "iteration": [0, 1, 2, 3, 4],
+        "value": [8.0, 0.1, 0.01, 0.001, 0.0001],
+        "gradient_norm": [None, 0.5, 0.25, 0.125, 0.0625],
+        "above": None,
+    }
     assert cells(convergence.all("table")[0])[:3] == [
         ["iteration", "J", "|g|"],
         ["0", "8", "–"],  # noqa: RUF001  # a dash
@@ -211,7 +233,8 @@ def test_an_optimizers_way_is_drawn(tmp_path: Path) -> None:
     assert "x before" in section(root, "result").text
     below = [(at, event, {**fields, "value": fields["value"] - 5}) for at, event, fields in way]
     root = page(Made(FOUR, [*LOG[:1], *below], result), tmp_path / "below")
-    assert len(section(root, "convergence").all("svg")) == 3  # the way to the lowest value as well
+    assert "above-chart" in ids(section(root, "convergence"))  # the way to the lowest value as well
+    assert drawn(root)["convergence"]["above"] == pytest.approx([13 - 1e-4, 0.0999, 0.0099, 0.0009, None])
 
 
 def test_a_matrix_is_a_map(tmp_path: Path) -> None:
@@ -219,8 +242,13 @@ def test_a_matrix_is_a_map(tmp_path: Path) -> None:
     rows[0][2] = None
     result = {**GRADIENT, "task": "jacobian", "derivative": rows, "error": None, "value": [1.0, 2.0, 3.0]}
     root = page(Made(FOUR, LOG, result), tmp_path / "run")
-    shades = [p.attributes["class"] for p in section(root, "matrix").all("path")]
-    assert shades == ["shade shade2", "shade shade3", "shade shade5", "absent"]
+    assert drawn(root)["matrix"] == {
+        "rows": ["J0", "J1", "J2"],
+        "columns": ["a", "b", "c"],
+        "cells": [[1.0, 0.0, None], [0.0, 10.0, 0.0], [0.0, 0.0, 1000.0]],
+    }
+    largest = cells(section(root, "matrix").all("table")[0])
+    assert largest == [["row", "column", "size"], ["J2", "c", "1000"], ["J1", "b", "10"], ["J0", "a", "1"]]
 
 
 def test_many_of_everything_stay_readable(tmp_path: Path) -> None:
@@ -238,7 +266,11 @@ def test_many_of_everything_stay_readable(tmp_path: Path) -> None:
     object.__setattr__(data.attempts, "rows", rows)
     html = render(data)
     root = read(html)
-    assert len(html) < 1_000_000
+    assert len(html) < 3_000_000
+    line = drawn(root)["timeline"]
+    assert line["binned"]
+    assert len(line["kind"]) < 60_000
+    assert {line["kinds"][kind] for kind in line["kind"]} >= {"failed", "shade4"}
     assert 100 < len(section(root, "result").all("tr")) < 500
     assert len(section(root, "timeline").all()) < 2000
 
@@ -254,9 +286,9 @@ def test_words_stand_out_from_what_they_stand_on(scheme: str) -> None:
     pairs += [("good", "good-paper"), ("poor", "poor-paper"), ("bad", "bad-paper"), ("ink", "poor-paper")]
     low = {f"{a} on {b}": contrast(colours[a], colours[b]) for a, b in pairs}
     # Numbers on the parts of a bar are of one colour in both schemes.
-    on = re.search(r"text\.on \{ fill: (#\w{6})", css)
-    assert on is not None
-    low |= {part: contrast(on[1], colours[part]) for part in ("useful", "lost", "start", "tail", "between", "handing")}
+    on = "#101418"
+    assert f'color: "{on}"' in asset("charts.js")
+    low |= {part: contrast(on, colours[part]) for part in ("useful", "lost", "start", "tail", "between", "handing")}
     assert min(low.values()) >= 4.5, low
     marks = ("value", "up", "down", "retry", "straggler", "duplicate", "failed")
     shapes = {part: contrast(colours["paper"], colours[part]) for part in marks}
@@ -273,3 +305,26 @@ def contrast(a: str, b: str) -> float:
 
     high, low = sorted((luminance(a), luminance(b)), reverse=True)
     return (high + 0.05) / (low + 0.05)
+
+
+def test_names_of_parameters_cannot_leave_the_numbers_of_a_chart(tmp_path: Path) -> None:
+    names = ("</script><script>alert(1)</script>", "<!--<script>", "]]>&amp;\u2028")
+    html = render(read_run(Made(FOUR, LOG, GRADIENT, names=names).write(tmp_path / "run").path))
+    assert drawn(read(html))["gradient"]["names"] == list(names)
+    assert html.count("<script") == html.count("</script") == 3
+    assert "<!--" not in html
+
+
+def test_numbers_that_do_not_fit_into_one_page_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = read_run(Made(FOUR, LOG, GRADIENT).write(tmp_path / "run").path)
+    whole = len(inlined(data))
+    monkeypatch.setattr("distfd.reporting.chart_data._MOST_BYTES", whole)
+    assert json.loads(inlined(data))["timeline"] is not None
+    monkeypatch.setattr("distfd.reporting.chart_data._MOST_BYTES", whole - 1)
+    found = json.loads(inlined(data))
+    assert (found["timeline"], found["gradient"]["names"]) == (None, ["a", "b", "c"])
+
+
+def test_a_notebook_is_not_given_the_library() -> None:
+    found = distfd.differentiate(lambda x: float(x @ x), np.ones(3), executor="serial", check=False)
+    assert len(found._repr_html_()) < 20_000

@@ -11,6 +11,8 @@ import pytest
 from solving import rosenbrock
 
 import distfd
+from distfd.reporting.chart_data import convergence_fields
+from distfd.reporting.run_data import read_run
 from distfd.run_directory.directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -86,6 +88,9 @@ def test_convergence_of_a_run(tmp_path: Path) -> None:
     axes = distfd.plot.convergence(tmp_path)
     np.testing.assert_array_equal(axes.lines[0].get_xydata(), [[1, 100], [2, 10], [3, 1]])
     assert axes.get_yscale() == "log"
+    page = convergence_fields(read_run(tmp_path))
+    assert page is not None
+    np.testing.assert_array_equal(axes.lines[0].get_xydata().T, [page["iteration"], page["value"]])
     (twin,) = [other for other in axes.figure.axes if other is not axes]
     np.testing.assert_array_equal(twin.lines[0].get_ydata(), [5.0, 0.5, 0.1])
     again = distfd.plot.convergence(SimpleNamespace(history=[(1, 2.0, 1.0), (2, 1.0, 0.5)]))

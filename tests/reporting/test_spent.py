@@ -14,7 +14,7 @@ from distfd.core.records import Status
 from distfd.reporting.run_clock import RunClock, run_clock
 from distfd.reporting.run_data import read_run
 from distfd.reporting.time_spent import where_time_went
-from distfd.reporting.timeline import _covered
+from distfd.reporting.timeline import covered
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -100,4 +100,4 @@ TIMES = st.floats(0, 10)
 def test_time_covered_is_that_of_each_interval(intervals: list[Any], at: list[float]) -> None:
     begin, end = np.sort(np.array(intervals).reshape(-1, 2), axis=1).T
     wanted = [sum(max(0.0, min(t, e) - b) for b, e in zip(begin, end, strict=True)) for t in at]
-    np.testing.assert_allclose(_covered(begin, end, np.array(at)), wanted, atol=1e-9)
+    np.testing.assert_allclose(covered(begin, end, np.array(at)), wanted, atol=1e-9)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from strangers import sound_run
 from test_server import batch
 
 from distfd.observers.json_log import JsonLog
+from distfd.reporting.write import write_report
 from distfd.run_directory.directory import RunDirectory
 from distfd.stores.sqlite import SQLiteStore
 from distfd.ui.server import PageServer
@@ -164,10 +166,11 @@ def test_charts_are_hovered_zoomed_and_clicked(watched: Watched, runs: Path) -> 
     (run / "log.jsonl").write_text("\n".join(lines) + "\n")
     with PageServer(runs) as server:
         page.goto(server.address + "runs/beam/")
-        way = page.locator("figure.zoom", has=page.get_by_label("J by iteration"))
+        way = page.locator("figure.zoom", has=page.get_by_label("Chart: J by iteration"))
         canvas = way.locator(".canvas")
         canvas.locator("canvas").wait_for()
-        assert page.locator("figure.zoom").count() == 4
+        page.wait_for_function("() => document.querySelectorAll('figure.zoom').length === 8")
+        assert page.locator(".chart").count() == 8, "each has its drawing"
         assert page.locator("#convergence-chart").is_hidden()
         assert canvas.get_attribute("role") == "img"
         canvas.focus()
@@ -197,6 +200,67 @@ def test_charts_are_hovered_zoomed_and_clicked(watched: Watched, runs: Path) -> 
         page.keyboard.press("Enter")
         slots.locator(".told", has_text="ValueError: no").wait_for()
         assert "attempt 1, 2027-01-15T08:00:00.000+00:00 for 2 s, slot 0, host process 7" in slots.inner_text()
+        assert watched.complaints == []
+        assert all(url.startswith(server.address) for url in watched.asked), watched.asked
+
+
+def test_the_report_alone_draws_its_charts_and_asks_for_nothing(watched: Watched, runs: Path) -> None:
+    page, run = watched.page, runs / "beam"
+    address = write_report(RunDirectory(run)).as_uri()
+    page.goto(address)
+    slots = page.locator("figure.zoom", has=page.get_by_label("Worker timeline"))
+    slots.locator("canvas").wait_for()
+    assert page.locator("figure.zoom").count() == page.locator(".chart").count() >= 4
+    slots.locator(".canvas").focus()
+    for _ in range(4):
+        page.keyboard.press("ArrowRight")
+    assert slots.locator(".told").inner_text().startswith("slot 0: failed, from")
+    page.keyboard.press("Enter")
+    assert "attempt 1, host" in slots.locator(".told").inner_text()
+    zoomed = "() => drawn.get('timeline').chart.getOption().dataZoom[0]"
+    slots.get_by_role("button", name="Zoom in").click()
+    assert (page.evaluate(zoomed)["start"], page.evaluate(zoomed)["end"]) == (25, 75)
+    assert watched.asked == [address]
+    assert watched.complaints == []
+    bare = Watched(watched.context.browser, java_script_enabled=False)
+    try:
+        bare.page.goto(address)
+        assert bare.page.locator("figure.zoom").count() == 0
+        assert "drawn where JavaScript runs" in bare.page.locator("#timeline-chart").inner_text()
+        table = bare.page.get_by_role("table", name="What each slot did")
+        bare.page.locator("section", has=bare.page.locator("#timeline")).get_by_text("The numbers").click()
+        assert table.get_by_role("rowheader").all_inner_texts() == ["slot 0"]
+    finally:
+        bare.context.close()
+
+
+def test_a_long_timeline_is_fetched_where_one_zooms(
+    watched: Watched, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = SQLiteStore(runs / "beam" / "evaluations.sqlite", fingerprint="f" * 64, names=("a", "b", "c"))
+    for k in range(40):
+        begin = np.array([1.8e9 + k / 10])
+        store.put(np.array([[k, 2]], np.uint64), replace(batch(k), slot=k % 4, started=begin, ended=begin + 0.1))
+    store.close()
+    monkeypatch.setattr("distfd.reporting.timeline._ATTEMPTS", 30)
+    page = watched.page
+    with PageServer(runs) as server:
+        page.goto(server.address + "runs/beam/")
+        slots = page.locator("figure.zoom", has=page.get_by_label("Worker timeline"))
+        slots.locator("canvas").wait_for()
+        slots.locator(".canvas").focus()
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("Enter")
+        slots.locator(".told", has_text="Zoom in to see each attempt").wait_for()
+        slots.get_by_role("button", name="Zoom in").click()
+        page.wait_for_function("() => drawn.get('timeline').chart.getOption().series[0].data.every(one => one[4] >= 0)")
+        assert 1 < page.evaluate("() => drawn.get('timeline').n") <= 30
+        slots.locator(".canvas").focus()
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("Enter")
+        slots.locator(".told", has_text="attempt 1, 2027-01-15T08:00:0").wait_for()
+        slots.get_by_role("button", name="Whole").click()
+        page.wait_for_function("() => drawn.get('timeline').chart.getOption().series[0].data.some(one => one[4] < 0)")
         assert watched.complaints == []
         assert all(url.startswith(server.address) for url in watched.asked), watched.asked
 

@@ -8,6 +8,7 @@ import importlib
 import json
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -24,8 +26,9 @@ import numpy as np
 import pytest
 from strangers import Stranger, _put, distfd, sound_run, tree, within
 
+from distfd import differentiate
 from distfd.cli import ui_command
-from distfd.core.records import Batch, Status
+from distfd.core.records import Batch, Failure, Status
 from distfd.errors import InputError
 from distfd.executors.serial import SerialExecutor
 from distfd.observers.json_log import JsonLog
@@ -259,7 +262,7 @@ def test_charts_have_the_numbers_of_the_report(server: PageServer) -> None:
     code, text, headers = get(server, "runs/wing/charts.json")
     assert (code, headers["Content-Type"]) == (200, "application/json")
     found = json.loads(text)
-    assert found["convergence"] == {"iteration": [1], "value": [2.0], "gradient_norm": [1.0]}
+    assert found["convergence"] == {"iteration": [1], "value": [2.0], "gradient_norm": [1.0], "above": None}
     names, errors = ["a", "b", "c"], [0.1, None, None]
     assert found["gradient"] == {"names": names, "derivative": [1.0, -2.5, None], "error": errors}
     timeline = found["timeline"]
@@ -275,10 +278,11 @@ def test_of_many_components_and_attempts_some_are_drawn(
     many = {name: [float(k) for k in range(41)] for name in ("x", "derivative", "error", "step")}
     more = {"names": [f"p{k}" for k in range(41)], "missing": [], "repaired": {}}
     (runs / "wing" / "result.json").write_text(json.dumps({**found, **many, **more}))
-    monkeypatch.setattr("distfd.ui.chart_data._ATTEMPTS", 3)
+    monkeypatch.setattr("distfd.reporting.timeline._ATTEMPTS", 3)
     drawn = json.loads(get(server, "runs/wing/charts.json")[1])
     assert drawn["gradient"]["names"] == [f"p{k}" for k in range(21, 41)]
-    assert drawn["timeline"] is None
+    line = drawn["timeline"]
+    assert (line["binned"], set(line["row"])) == (True, {-1, 3}), "stretches, and the failed attempt"
 
 
 def test_an_attempt_is_told_of_by_its_row(server: PageServer) -> None:
@@ -295,8 +299,134 @@ def test_an_attempt_is_told_of_by_its_row(server: PageServer) -> None:
     assert get(server, "runs/nowhere/attempt.json?row=0")[0] == 404
 
 
+def program_run(path: Path) -> Path:
+    """A run of which each point is known, with one that failed, and directories of programs."""
+    run = RunDirectory(path)
+    run.make()
+    x = np.array([1.0, -2.0])
+
+    def f(x: Any) -> float:
+        if x[1] > -2.0:
+            raise ValueError("no")
+        return float(x @ x)
+
+    differentiate(
+        f,
+        x,
+        store=str(run.store),
+        executor="serial",
+        scheme="central",
+        step=0.5,
+        names=["a", "b"],
+        on_failure="nan",
+        check=False,
+    )
+    run.write_result({"task": "gradient", "names": ["a", "b"], "status": "partial"})
+    run.write_config("task: gradient\n")
+    run.log.write_text(
+        json.dumps({"time": "2027-01-15T08:00:00+00:00", "event": "run_started", "config": "/home/it's mine/job.yaml"})
+    )
+    return path
+
+
+def test_an_attempt_has_its_point_its_directory_and_what_repeats_it(tmp_path: Path) -> None:
+    run = program_run(tmp_path / "runs" / "a b")
+    points = [[1.0, -2.0], [0.5, -2.0], [1.5, -2.0], [1.0, -3.0], [1.0, -1.0]]
+    work = run / "work" / "evaluation-host-1"
+    work.mkdir(parents=True)
+    for name, text in (
+        ("parameters.json", {"a": 1.5, "b": -2.0}),
+        ("distfd-outcome.json", {"status": "ok", "ended": 1}),
+    ):
+        (work / name).write_text(json.dumps(text))
+    with PageServer(tmp_path / "runs") as server:
+        found = [json.loads(get(server, f"runs/a%20b/attempt.json?row={k}")[1]) for k in range(5)]
+        assert sorted(one["x"] for one in found) == sorted(points)
+        assert all(one["names"] == ["a", "b"] for one in found)
+        (failed,) = [one for one in found if one["status"] != "ok"]
+        assert (failed["x"], failed["moved"], failed["cause"]) == ([1.0, -1.0], "b = -1.0", "ValueError: no")
+        again = f"distfd run '{run}/config.yaml' --evaluate=1.0,-1.0"
+        assert failed["command"] == f"cd '/home/it'\"'\"'s mine' && {again}"
+        assert shlex.split(failed["command"])[:3] == ["cd", "/home/it's mine", "&&"]
+        (kept,) = [one for one in found if one["directory"]]
+        assert (kept["x"], kept["directory"]) == ([1.5, -2.0], str(work))
+        assert "--evaluate=1.5,-2.0" in kept["command"], "there is no script in its directory"
+        (work / "rerun.sh").write_text("#!/bin/sh")
+        row = found.index(kept)
+        assert json.loads(get(server, f"runs/a%20b/attempt.json?row={row}")[1])["command"] == f"sh '{work}/rerun.sh'"
+
+
+@pytest.mark.parametrize("told", ["/elsewhere/evaluation-host-2", "/", "..", "/a/../..", "\0", "/net/host/x" * 1000])
+def test_a_directory_elsewhere_is_told_and_not_looked_at(tmp_path: Path, told: str) -> None:
+    run = sound_run(tmp_path / "runs" / "a")
+    message = f"solver: return code 7; work directory {told} (sh rerun.sh there runs it again)"
+    with contextlib.closing(
+        SQLiteStore(run / "evaluations.sqlite", fingerprint="f" * 64, names=("a", "b", "c"))
+    ) as store:
+        failed = replace(
+            batch(0),
+            status=np.array([Status.ERROR], np.uint8),
+            size=np.array([0]),
+            flat=np.zeros(0),
+            failures={0: Failure(Status.ERROR, message, "")},
+        )
+        store.put(np.array([[9, 9]], np.uint64), failed)
+    here = run / "work" / "evaluation-host-2"
+    with PageServer(tmp_path / "runs") as server:
+        found = json.loads(get(server, "runs/a/attempt.json?row=4")[1])
+        assert (found["directory"], found["command"]) == (told, None)
+        assert found["cause"] == "solver: return code 7"
+        here.mkdir(parents=True)
+        for name in ("distfd-outcome.json", "rerun.sh"):
+            (here / name).write_text("{}")
+        found = json.loads(get(server, "runs/a/attempt.json?row=4")[1])
+        moved = told.endswith("/evaluation-host-2")
+        assert (found["directory"], found["command"]) == ((str(here), f"sh {here}/rerun.sh") if moved else (told, None))
+
+
+def test_a_point_that_is_not_stored_is_none(server: PageServer) -> None:
+    found = json.loads(get(server, "runs/wing/attempt.json?row=0")[1])
+    assert (found["x"], found["names"], found["directory"], found["command"]) == (None, None, None, None)
+
+
+def test_a_part_of_a_long_timeline_has_each_attempt(
+    server: PageServer, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = SQLiteStore(runs / "wing" / "evaluations.sqlite", fingerprint="f" * 64, names=("a", "b", "c"))
+    for k in range(40):
+        one = batch(k)
+        store.put(
+            np.array([[k, 2]], np.uint64),
+            replace(one, slot=k % 4, started=np.array([1.8e9 + k / 10]), ended=np.array([1.8e9 + k / 10 + 0.1])),
+        )
+    store.close()
+    monkeypatch.setattr("distfd.reporting.timeline._ATTEMPTS", 20)
+    whole = json.loads(get(server, "runs/wing/charts.json")[1])["timeline"]
+    assert (whole["binned"], whole["slots"]) == (True, [0, 1, 2, 3])
+    asked = f"from={whole['seconds'] / 2}&to={whole['seconds']}&first=0&past=4"
+    part = json.loads(get(server, f"runs/wing/timeline.json?{asked}")[1])
+    assert (part["binned"], part["seconds"], part["slots"]) == (False, whole["seconds"], [0, 1, 2, 3])
+    assert 4 <= len(part["row"]) <= 20
+    assert min(part["row"]) > 0, "each is an attempt"
+    assert all(end >= whole["seconds"] / 2 - 1e-5 for end in part["end"])
+    one = json.loads(get(server, f"runs/wing/timeline.json?from=0&to={whole['seconds']}&first=2&past=3")[1])
+    assert (one["binned"], set(one["slot"]), len(one["row"])) == (False, {2}, 10)
+    for bad in (
+        "",
+        "from=1&to=0&first=0&past=1",
+        "from=0&to=inf&first=0&past=1",
+        "from=nan&to=1&first=0&past=1",
+        "from=0&to=1&first=-1&past=1",
+        "from=0&to=1&first=1&past=1",
+        "from=0&to=1&first=0&past=1e3",
+    ):
+        assert get(server, f"runs/wing/timeline.json?{bad}")[0] == 400
+    beyond = json.loads(get(server, "runs/wing/timeline.json?from=1e300&to=1e301&first=900&past=1000")[1])
+    assert beyond["row"] == []
+
+
 def test_the_library_of_charts_is_the_one_that_was_chosen_and_has_its_licence(server: PageServer) -> None:
-    vendor = ROOT / "distfd" / "ui" / "vendor"
+    vendor = ROOT / "distfd" / "reporting" / "vendor"
     library = (vendor / "echarts-5.6.0.min.js").read_bytes()
     assert hashlib.sha256(library).hexdigest() == "bf4a223524e40b77c304bec67e1222cf551f14880cf42c69dc046558e11c07b1"
     assert get(server, "echarts.js")[1].encode() == library
@@ -316,7 +446,7 @@ def test_convergence_of_several_runs_is_in_one_chart(server: PageServer, runs: P
     assert 'id="overlay-chart"' in text
     assert 'data-charts="compare.json?run=wing&amp;run=study%252Fb%2520c"' in text
     found = json.loads(get(server, f"compare.json?{query}")[1])
-    one = {"iteration": [1], "value": [2.0], "gradient_norm": [1.0]}
+    one = {"iteration": [1], "value": [2.0], "gradient_norm": [1.0], "above": None}
     assert found == {"runs": [{"name": "wing", "convergence": one}, {"name": "study/b c", "convergence": one}]}
     for path in (runs / "wing", runs / "study" / "b c"):
         (path / "log.jsonl").unlink()
@@ -594,7 +724,7 @@ def test_odd_runs_do_no_harm(tmp_path: Path) -> None:
             assert code in (200, 404)
             assert "bug in distfd" not in text
             assert "the only copy" not in text
-            for part in ("charts.json", "attempt.json?row=0"):
+            for part in ("charts.json", "attempt.json?row=0", "timeline.json?from=0&to=9&first=0&past=2"):
                 assert get(server, f"runs/odd-{k}/{part}")[0] in (200, 404, 500)
         assert get(server, "runs/good/")[0] == 200
     assert tree(stranger.canary) == stranger.before

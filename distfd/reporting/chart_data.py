@@ -1,0 +1,295 @@
+"""The numbers behind all charts of a run.
+
+report.html and the local page draw them by charts.js, and `distfd.plot` by matplotlib. What is here is columns of equal
+length, so that a chart, its table and another library's drawing of it agree.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from distfd.core.records import Status
+from distfd.reporting.formatting import short
+from distfd.reporting.run_clock import run_clock
+from distfd.reporting.time_spent import where_time_went
+from distfd.reporting.timeline import busy_fields, timeline_fields
+from distfd.results.derivative_result import output_names
+from distfd.run_directory.directory import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+    from distfd.reporting.run_data import RunData
+
+    Floats = NDArray[np.float64]
+
+BARS, LARGEST = 40, 20
+"""Components of a gradient up to which each has a bar, and how many have of more: the largest."""
+_STRETCHES, _SIZES = 420, 600
+_CELLS = 80
+"""Cells along a side of a matrix; of larger matrices a cell is the largest of several entries."""
+_ITERATIONS = 5000
+"""Iterations of which each is drawn; of more, an even choice."""
+_LENGTHS = 40
+_SWEEPS = 8
+_NAME = 60
+"""Characters of a name that are shown in a chart."""
+_MOST_BYTES = 3_500_000
+"""Numbers of a page that is one file; with the library and the text it stays below 5 MB."""
+
+
+def chart_fields(data: RunData, *, named: bool = False) -> dict[str, Any]:
+    """Numbers of all charts of a run; null for what there is nothing to draw of.
+
+    Parameters
+    ----------
+    data : RunData
+    named : bool
+        As of `distfd.reporting.timeline.timeline_fields`.
+    """
+    gradient = gradient_columns(data)
+    return {
+        "convergence": convergence_fields(data),
+        "gradient": None if gradient is None else _bars(data.names, *gradient),
+        "profile": None if gradient is None else _profile(gradient[0]),
+        "sizes": None if gradient is None else _sizes(*gradient),
+        "matrix": _matrix(data),
+        "sweeps": [{name: _listed(value) for name, value in one.items()} for one in sweeps(data)],
+        "timeline": timeline_fields(data, named=named),
+        "busy": busy_fields(data),
+        "spent": _spent(data),
+        "lengths": _lengths(data),
+    }
+
+
+def inlined(data: RunData) -> str:
+    """The numbers as JSON that may stand in a script element, whatever a run's files hold."""
+    fields = chart_fields(data, named=True)
+    text = _safe(fields)
+    for key in ("timeline", "matrix", "gradient", "sweeps", "convergence"):
+        if len(text) <= _MOST_BYTES:
+            break
+        text = _safe(fields := {**fields, key: None})
+    return text
+
+
+def _safe(fields: dict[str, Any]) -> str:
+    """ASCII, without the signs that could end the element or begin a comment."""
+    text = json.dumps(plain(fields), allow_nan=False, separators=(",", ":"))
+    return text.replace("&", r"\u0026").replace("<", r"\u003c").replace(">", r"\u003e")
+
+
+def iterations(data: RunData) -> tuple[Floats, Floats, Floats] | None:
+    """Iterations, J and |g| of the last session that iterated, NaN where one is not known; None where none did."""
+    ways = [session.iterations for session in data.log.sessions if session.iterations]
+    if not ways:
+        return None
+    first = data.result.get("value0")  # the start is iteration 0 where it is known
+    return columns_of_iterations([*([(0, float(first), None)] if isinstance(first, (int, float)) else []), *ways[-1]])
+
+
+def columns_of_iterations(way: Iterable[Any]) -> tuple[Floats, Floats, Floats]:
+    """Rows that begin with an iteration, J and |g| as three columns."""
+    columns = list(zip(*(row[:3] for row in way), strict=True)) or [(), (), ()]
+    return tuple(np.array(column, dtype=np.float64) for column in columns)  # type: ignore[return-value]  # three of them
+
+
+def is_logarithmic(values: Floats) -> bool:
+    """Whether a curve is drawn with a logarithmic axis: all values are positive and range far."""
+    known = values[np.isfinite(values)]
+    return bool((known > 0).all() and known.max(initial=0.0) > 30 * known.min(initial=np.inf))
+
+
+def above_lowest(values: Floats) -> Floats | None:
+    """How far J was above its lowest value, NaN at that; None where the curve of J shows as much."""
+    above = values - (np.nanmin(values) if np.isfinite(values).any() else 0.0)
+    above[above <= 0] = np.nan
+    return above if np.isfinite(above).sum() > 2 and not is_logarithmic(values) else None
+
+
+def convergence_fields(data: RunData) -> dict[str, Any] | None:
+    """J, how far it was above its lowest value, and the size of the gradient, by iteration."""
+    way = iterations(data)
+    if way is None:
+        return None
+    steps, values, norms = way
+    above = above_lowest(values)
+    shown = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), _ITERATIONS)).astype(int))
+    return {
+        "iteration": steps[shown].astype(int).tolist(),
+        "value": values[shown].tolist(),
+        "gradient_norm": norms[shown].tolist(),
+        "above": None if above is None else above[shown].tolist(),
+    }
+
+
+def gradient_columns(data: RunData) -> tuple[Floats, Floats] | None:
+    """The gradient and its error bars, NaN where one is not known; None where there is no gradient."""
+    gradient = data.numbers("derivative")
+    if gradient is None or gradient.ndim != 1 or len(gradient) != len(data.names) or not np.isfinite(gradient).any():
+        return None
+    error = data.numbers("error")
+    return gradient, np.full(gradient.shape, np.nan) if error is None or error.shape != gradient.shape else error
+
+
+def largest_components(gradient: Floats) -> NDArray[np.int64]:
+    """Components that have a bar, in the order of the parameters: all, or of very many the largest."""
+    if len(gradient) <= BARS:
+        return np.arange(len(gradient))
+    return np.sort(np.argsort(-np.abs(np.nan_to_num(gradient)), kind="stable")[:LARGEST])
+
+
+def falling_sizes(gradient: Floats, error: Floats) -> tuple[Floats, Floats]:
+    """Sizes of the components that are not 0, in falling order, and the error bars of the same components."""
+    known = np.isfinite(gradient) & (gradient != 0)
+    order = np.argsort(-np.abs(gradient[known]), kind="stable")
+    return np.abs(gradient[known])[order], error[known][order]
+
+
+def profile(gradient: Floats) -> tuple[NDArray[np.int64], Floats, Floats]:
+    """Edges of stretches of parameters, and the least and the greatest component in each, or 0."""
+    edges = np.unique(np.linspace(0, len(gradient), min(_STRETCHES, len(gradient)) + 1).astype(int))
+    filled = np.nan_to_num(gradient)
+    low = np.minimum(np.minimum.reduceat(filled, edges[:-1]), 0.0)
+    return edges, low, np.maximum(np.maximum.reduceat(filled, edges[:-1]), 0.0)
+
+
+def _bars(names: list[str], gradient: Floats, error: Floats) -> dict[str, Any]:
+    shown = largest_components(gradient)
+    return {
+        "names": [short(names[k], _NAME) for k in shown.tolist()],
+        "derivative": gradient[shown].tolist(),
+        "error": error[shown].tolist(),
+    }
+
+
+def _profile(gradient: Floats) -> dict[str, Any] | None:
+    if len(gradient) <= BARS:
+        return None
+    edges, low, high = profile(gradient)
+    return {"edges": edges.tolist(), "low": low.tolist(), "high": high.tolist()}
+
+
+def _sizes(gradient: Floats, error: Floats) -> dict[str, Any] | None:
+    sizes, bars = falling_sizes(gradient, error)
+    if len(gradient) <= BARS or not len(sizes):
+        return None
+    at = np.unique(np.linspace(0, len(sizes) - 1, min(len(sizes), _SIZES)).astype(int))
+    return {
+        "rank": (at + 1).tolist(),
+        "size": sizes[at].tolist(),
+        "error": np.where(bars > 0, bars, np.nan)[at].tolist(),
+    }
+
+
+def matrix_cells(data: RunData) -> tuple[Floats, list[str], list[str]] | None:
+    """Sizes of the entries of a Jacobian or Hessian, NaN where one is missing, and names of rows and columns.
+
+    Of a large matrix a cell is the largest of several entries, and has the name of the first. None where there is no
+    matrix, or nothing in it but zeros.
+    """
+    matrix = data.numbers("derivative")
+    if matrix is None or matrix.ndim != 2 or not matrix.size or matrix.shape[1] > len(data.names):
+        return None
+    rows, columns = (np.linspace(0, n, min(n, _CELLS) + 1).astype(int) for n in matrix.shape)
+    filled = np.where(np.isnan(matrix), -1.0, np.abs(matrix))
+    cells = np.maximum.reduceat(np.maximum.reduceat(filled, rows[:-1], axis=0), columns[:-1], axis=1)
+    if not (np.isfinite(cells) & (cells > 0)).any():
+        return None
+    outputs = data.names if data.task == "hessian" else output_names(data.outputs, len(matrix))
+    if len(outputs) < len(matrix):
+        return None
+    named = [outputs[k] for k in rows[:-1]], [data.names[k] for k in columns[:-1]]
+    return np.where(cells < 0, np.nan, cells), *named
+
+
+def _matrix(data: RunData) -> dict[str, Any] | None:
+    found = matrix_cells(data)
+    if found is None:
+        return None
+    cells, rows, columns = found
+    shown = [[short(name, _NAME) for name in names] for names in (rows, columns)]
+    return {"rows": shown[0], "columns": shown[1], "cells": cells.tolist()}
+
+
+def sweeps(data: RunData) -> list[dict[str, Any]]:
+    """Step sweeps of a check, as columns of `sweep_columns` with the ``name`` of the parameter."""
+    found: list[dict[str, Any]] = []
+    given = (data.check or {}).get("sweep")
+    for one in given if isinstance(given, list) else ():
+        if isinstance(one, dict) and len(found) < _SWEEPS:
+            columns = sweep_columns(one)
+            if columns is not None:
+                found.append({"name": short(str(one.get("name")), _NAME), **columns})
+    return found
+
+
+def sweep_columns(one: dict[str, Any]) -> dict[str, Any] | None:
+    """How far forward and central differences are from the best value, and what noise alone may do, over the step.
+
+    Parameters
+    ----------
+    one : dict
+        Numbers of ``derivative`` and ``error``, and columns ``step``, ``forward``, ``forward_noise``, ``central`` and
+        ``central_noise``.
+
+    Returns
+    -------
+    dict or None
+        Columns with NaN where there is nothing to draw on a logarithmic axis; None where these do not fit together.
+    """
+    step, best, bar = (_array(one.get(name)) for name in ("step", "derivative", "error"))
+    names = ("forward", "forward_noise", "central", "central_noise")
+    columns = {name: _array(one.get(name)) for name in names}
+    if step.ndim != 1 or best.ndim or any(column.shape != step.shape for column in columns.values()):
+        return None
+    for name in ("forward", "central"):
+        columns[name] = np.abs(columns[name] - best)
+    positive = {name: np.where(column > 0, column, np.nan) for name, column in columns.items()}
+    return {"step": step, "derivative": float(best), "error": np.nan if bar.ndim else float(bar), **positive}
+
+
+def _array(value: Any) -> Floats:
+    try:
+        return np.array(value, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
+        return np.full((1, 1), np.nan)
+
+
+def _listed(value: Any) -> Any:
+    return value.tolist() if isinstance(value, np.ndarray) else value
+
+
+def _spent(data: RunData) -> list[dict[str, Any]] | None:
+    clock = run_clock(data)
+    shares = where_time_went(data, clock) if clock is not None else []
+    return [{"kind": one.kind, "title": one.title, "seconds": one.seconds} for one in shares] or None
+
+
+def lengths(data: RunData) -> Floats:
+    """Seconds that evaluations with a value took."""
+    rows = data.attempts.rows
+    seconds = rows["ended"] - rows["started"]
+    return np.asarray(seconds[(rows["status"] == Status.OK) & np.isfinite(seconds) & (seconds >= 0)])
+
+
+def histogram(seconds: Floats) -> tuple[NDArray[np.int64], Floats, bool]:
+    """How many evaluations took how long: counts, edges in seconds, and whether these grow by a factor."""
+    wide = bool(seconds.max() > 5 * max(float(np.median(seconds)), 1e-9))
+    least = max(float(seconds.min()), 1e-7)
+    edges = np.geomspace(least, float(seconds.max()) * 1.001, _LENGTHS + 1) if wide else None
+    counts, edges = np.histogram(np.maximum(seconds, least), bins=_LENGTHS if edges is None else edges)
+    return counts, edges, wide
+
+
+def _lengths(data: RunData) -> dict[str, Any] | None:
+    seconds = lengths(data)
+    if len(seconds) < 20:
+        return None
+    counts, edges, wide = histogram(seconds)
+    return {"edges": edges.tolist(), "counts": counts.tolist(), "logarithmic": wide}
