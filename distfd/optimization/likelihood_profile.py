@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,19 +11,20 @@ from distfd.core.errors import InputError
 from distfd.core.suggestions import did_you_mean
 from distfd.core.validation import is_number, is_whole
 from distfd.differentiation.batched_methods import BatchedMethods
-from distfd.evaluation.evaluator import Evaluator
 from distfd.evaluation.outcome import give_warnings
 from distfd.evaluation.tally import gather
-from distfd.optimization.fit_statistics import FitStatistics
 from distfd.optimization.profile_chain import Chain, Fitted, Known, Problem
 from distfd.optimization.weighting import Weighting
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
 
     from numpy.typing import NDArray
 
     from distfd.differentiation.method import Answer
+    from distfd.evaluation.evaluator import Evaluator
+    from distfd.optimization.fit_statistics import FitStatistics
     from distfd.optimization.profile_chain import End
     from distfd.optimization.robust_loss import Loss
 
@@ -356,7 +355,7 @@ def _with_active(statistics: FitStatistics, active: NDArray[np.bool_]) -> FitSta
 
 
 def _critical(statistics: FitStatistics, level: float) -> float:
-    """zeta at the ends: the root of F with 1 and m - d degrees of freedom, which is Student's t, or the normal one."""
+    """Zeta at the ends: the root of F with 1 and m - d degrees of freedom, which is Student's t, or the normal one."""
     from scipy.stats import norm, t
 
     law: Any = norm if statistics.absolute_sigma else t(statistics.degrees_of_freedom)

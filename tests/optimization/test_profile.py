@@ -29,7 +29,7 @@ def fit(fun: Any, x0: Any, **options: Any) -> Any:
     return distfd.least_squares(fun, x0, executor=options.pop("executor", "serial"), **options)
 
 
-def least_cost(fun: Any, x: Any, k: int, value: float, lower: Any = -np.inf, upper: Any = np.inf) -> float:
+def least_cost(fun: Any, x: Any, k: int, value: float, *, lower: Any = -np.inf, upper: Any = np.inf) -> float:
     """The least cost with parameter k held, by SciPy."""
     x = np.array(x, dtype=float)
     others = np.arange(len(x)) != k
@@ -45,7 +45,9 @@ def least_cost(fun: Any, x: Any, k: int, value: float, lower: Any = -np.inf, upp
     return float(found.cost)
 
 
-def scipys_end(fun: Any, found: Any, k: int, far: float, critical: float, s: float, **bounds: Any) -> float:
+def scipys_end(  # noqa: PLR0917  # a formula's letters
+    fun: Any, found: Any, k: int, far: float, critical: float, s: float, **bounds: Any
+) -> float:
     """Where the profile by SciPy's refits is at the critical value, between the estimate and ``far``."""
 
     def above(value: float) -> float:
@@ -280,7 +282,7 @@ def test_parameters_that_are_not_told_apart_have_none_and_do_not_disturb_others(
         return (p[0] + p[2]) * CONCENTRATION / (p[1] + CONCENTRATION) - RATE
 
     found = fit(twins, [100, 0.05, 100])
-    with pytest.raises(InputError, match="x0 has no likelihood interval.*do not tell it apart from x2"):
+    with pytest.raises(InputError, match=r"x0 has no likelihood interval.*do not tell it apart from x2"):
         found.profile("x0")
     s, critical = float(np.sqrt(2 * found.cost / 9)), float(t(9).ppf(0.975))
     reference = fit(puromycin, [200, 0.05])
@@ -314,7 +316,7 @@ def test_no_interval_without_a_spread() -> None:
 
 def test_a_result_from_a_file_has_no_residuals_to_evaluate() -> None:
     found = fit(puromycin, [200, 0.05])
-    read = pickle.loads(pickle.dumps(found))  # noqa: S301  # our own
+    read = pickle.loads(pickle.dumps(found))  # our own
     assert read.x.tobytes() == found.x.tobytes()
     for other in (read, copy.copy(found)):
         with pytest.raises(InputError, match="fit again, from this x"):
