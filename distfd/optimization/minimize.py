@@ -278,7 +278,8 @@ def least_squares(
         x, cost, fun, jac and grad of the best point; jac is scaled by a robust loss, as SciPy's, and ``jacobian`` is
         not. It prints as a table of the parameters, which ``table()`` gives as columns. ``covariance``,
         ``standard_errors``, ``correlation``, ``confidence_intervals(level)``, ``not_told_apart`` and ``residuals`` are
-        those of `distfd.optimization.fit_statistics`, and ``r_squared(measured)``; ``active_mask`` is -1 or 1 where a
+        those of `distfd.optimization.fit_statistics`, and ``r_squared(measured)``; ``profile(names)`` has likelihood
+        intervals by refits; ``active_mask`` is -1 or 1 where a
         bound holds a parameter, which then has no standard error, and those of the others are of a fit without it. The
         rest as for `minimize`, where ``derivative`` and ``first`` are those of the cost. ``kept``, (m,), says which
         residuals had a value at x0: with on_failure "nan" or "repair" the others are left out of the fit, with a
