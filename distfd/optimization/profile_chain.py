@@ -211,6 +211,11 @@ class Chain:
         self._bracket: tuple[tuple[Known, Fitted], tuple[Known, Fitted]] | None = None
         self._refined = self._halved = 0
         self._length = np.inf
+        self._now: Known | None = None
+        self._trial = self.start.x
+        self._taken = self._refused = 0
+        self._cost, self._value = self._base, float(self.start.x[self.k])
+        self._damping = self._foretold = 0.0
         limit = (self.problem.upper if self.side > 0 else self.problem.lower)[self.k]
         far = self.start.x[self.k] + self.side * self.furthest
         self._limit, self._cut = (float(limit), True) if self.side * (limit - far) <= 0 else (float(far), False)
