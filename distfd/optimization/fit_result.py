@@ -127,7 +127,7 @@ class FitResult(OptimizeResult):  # type: ignore[misc]  # SciPy has no types
         return self.statistics.confidence_intervals(level)
 
     @overload
-    def profile(
+    def profile(  # type: ignore[overload-overlap]  # a text is also many texts
         self, parameters: str | int, *, level: float = ..., points: int = ..., reach: float = ...
     ) -> LikelihoodProfile: ...
 

@@ -119,7 +119,7 @@ class LikelihoodProfile:
     @property
     def best(self) -> Floats:
         """(d,) parameters of the least cost that was seen, those of the estimate where there is none less."""
-        return self.x[int(np.argmin(self.costs))].copy()
+        return np.array(self.x[int(np.argmin(self.costs))])
 
     @property
     def ends_at_better_fit(self) -> bool:
