@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from scipy.optimize import OptimizeResult
@@ -12,7 +12,11 @@ from distfd.optimization.fit_statistics import FitStatistics, total_squares
 from distfd.optimization.fit_table import fit_columns, fit_text
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import ArrayLike, NDArray
+
+    from distfd.optimization.likelihood_profile import LikelihoodProfile, Refits
 
     Vector = NDArray[np.float64]
 
@@ -31,8 +35,15 @@ class FitResult(OptimizeResult):  # type: ignore[misc]  # SciPy has no types
     """A fit's result, which prints as a table; standard errors are of first order.
 
     A parameter that a bound holds (`active_mask`) has none, and those of the others are of a fit without it. Other
-    bounds are taken no notice of.
+    bounds are taken no notice of. `profile` has likelihood intervals, which are of no order and know of bounds.
     """
+
+    def keep_refits(self, refits: Refits) -> None:
+        """Keep what `profile` evaluates with: beside the dictionary, as it is no result, and is not pickled."""
+        object.__setattr__(self, "_refits", refits)
+
+    def __getstate__(self) -> None:
+        """Nothing beside the dictionary is pickled."""
 
     @property
     def statistics(self) -> FitStatistics:
@@ -114,6 +125,80 @@ class FitResult(OptimizeResult):  # type: ignore[misc]  # SciPy has no types
     def confidence_intervals(self, level: float = 0.95) -> Vector:
         """(d, 2): by Student's t with m - d degrees of freedom."""
         return self.statistics.confidence_intervals(level)
+
+    @overload
+    def profile(  # type: ignore[overload-overlap]  # a text is also many texts
+        self, parameters: str | int, *, level: float = ..., points: int = ..., reach: float = ...
+    ) -> LikelihoodProfile: ...
+
+    @overload
+    def profile(
+        self,
+        parameters: Iterable[str | int] | None = ...,
+        *,
+        level: float = ...,
+        points: int = ...,
+        reach: float = ...,
+    ) -> dict[str, LikelihoodProfile]: ...
+
+    def profile(
+        self,
+        parameters: str | int | Iterable[str | int] | None = None,
+        *,
+        level: float = 0.95,
+        points: int = 5,
+        reach: float = 30.0,
+    ) -> LikelihoodProfile | dict[str, LikelihoodProfile]:
+        """Likelihood intervals by refits: a parameter is held at values around its estimate, the others are fitted.
+
+        From the estimate outward to both sides, each refit starts from its neighbour's along the profile's tangent. All
+        sides of all parameters go on at the same time, each with its residuals and Jacobian in every wave, so that
+        2 n (d + 1) slots are of use for n parameters; what comes out does not depend on the slots. Refits are by
+        Levenberg's and Marquardt's method within the bounds, with the fit's loss, sigma and priors, whatever the fit's
+        own method.
+
+        Parameters
+        ----------
+        parameters : str, int, or several of them, optional
+            By name or number; by default all that are not fixed.
+        level : float
+            Of the interval: by Student's t with m - d degrees of freedom (whose square is F with 1 and m - d), or the
+            normal distribution where sigma is absolute. With a robust loss the cost stands in for half the sum of
+            squares.
+        points : int
+            Values of the parameter on each side up to the end of the interval, as near as the last one tells.
+        reach : float
+            How far it looks for the end, in standard errors.
+
+        Returns
+        -------
+        LikelihoodProfile, or {name: LikelihoodProfile} where several are asked for
+            `distfd.optimization.likelihood_profile.LikelihoodProfile`; it prints as a table.
+
+        Raises
+        ------
+        InputError
+            If an option makes no sense, the residuals do not depend on the parameter or do not tell it from others, or
+            there are too few of them; or if this result was read from a file, which holds no residuals to evaluate.
+        """
+        from distfd.optimization.likelihood_profile import check_profile, parameter_number, profile_parameters
+        from distfd.optimization.profile_chain import Known
+
+        check_profile(level, points, reach)
+        refits: Refits | None = self.__dict__.get("_refits")
+        if refits is None or self.get("jac") is None:
+            raise InputError(
+                "profile: needs the residuals of the fit and their Jacobian, and a result that was copied or read from "
+                "a file, or of a fit that ended before they were known, has none; fit again, from this x"
+            )
+        names, one = self.names, isinstance(parameters, str) or not hasattr(parameters, "__iter__")
+        if parameters is None:
+            at = np.flatnonzero(refits.lower < refits.upper).tolist()
+        else:
+            at = [parameter_number(given, names) for given in ([parameters] if one else parameters)]  # type: ignore[union-attr]
+        start = Known(np.array(self["x"]), np.asarray(self["fun"]), _dense(self["jacobian"]))
+        made = profile_parameters(refits, start, self.statistics, names, at, level, points, reach)
+        return made[0] if one and parameters is not None else {each.name: each for each in made}
 
     def r_squared(self, measured: ArrayLike | None = None, sigma: ArrayLike | None = None) -> float:
         """1 - chi2 / sum of squares around the mean, of residuals (model - measured) / sigma; NaN with a robust loss.

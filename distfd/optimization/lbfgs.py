@@ -28,6 +28,10 @@ _ARMIJO, _WOLFE = 1e-4, 0.9
 _FIRST = 1e-3
 """How far the first round's other points are from x0, against its length: near enough for curvature at x0."""
 _EVEN = 0.3
+_UNEVEN = 1e3
+"""Largest over smallest size of the variables, from which on they are taken into account."""
+_FIRST_ROUNDS = 4
+"""So many times as many rounds may fail while no curvature is known."""
 _PATIENCE = 3
 """After so many rounds without a step the model is begun anew."""
 
@@ -101,6 +105,7 @@ class Search:
         self._reach = np.inf
         self._tried: list[Trial] = []
         self._step = np.zeros_like(self.x)
+        self._sizes = typical_sizes(self.x, self.lower, self.upper)
 
     def ask(self, trials: int, values: int = 0) -> list[tuple[Floats, bool]]:
         """Points of the next round, and whether the gradient is wanted there: the same for the same values."""
@@ -113,7 +118,9 @@ class Search:
         failed = self.failed > 0
         self._tried = choose(trials, values, moving, failed=failed, growing=self._growing and not failed)
         least = self._least_side()
-        return [(self._inside(place(t, steps, seed, least=least)), t.gradient) for t in self._tried]
+        u = self._sizes
+        scaled = (steps[0] / u, steps[1] / u)
+        return [(self._inside(u * place(t, scaled, seed, least=least)), t.gradient) for t in self._tried]
 
     def tell(self, found: Sequence[Found]) -> bool:
         """Take in what came of the points that were asked for; whether x has moved, or is known for the first time."""
@@ -146,29 +153,50 @@ class Search:
 
     @property
     def stuck(self) -> bool:
-        """Whether no step was found for long."""
-        return self.failed >= self.tolerances.rounds
+        """Whether no step was found for long; of a first one nothing says how long it should be."""
+        return self.failed >= self.tolerances.rounds * (1 if self._knows_scale else _FIRST_ROUNDS)
+
+    @property
+    def _knows_scale(self) -> bool:
+        """Whether any curvature was seen."""
+        return self.model.gamma is not None
+
+    def _norm(self, step: Floats) -> float:
+        """Length of a step in units of the variables' sizes."""
+        return float(np.linalg.norm(step / self._sizes))
 
     def refine(self, found: Found) -> None:
         """Take better values at x, and go on from there with a model that forgets what worse ones said."""
+        reach = np.inf if self._knows_scale else self._reach
         self.model.forget()
         self._move_to(found)
+        self._reach = reach
 
     def _first(self, trials: int, seed: int) -> list[tuple[Floats, bool]]:
-        points, size = [self.x], _FIRST * max(1.0, float(np.linalg.norm(self.x)))
+        points, size = [self.x], _FIRST * max(1.0, self._norm(self.x))
         free = np.where(self.lower < self.upper, 1.0, 0.0)
         for k in range(min(trials - 1, int(free.sum()))):
             towards = np.random.default_rng([seed, k]).normal(size=len(self.x)) * free
-            points.append(self._inside(towards * (size / max(float(np.linalg.norm(towards)), 1e-300))))
+            points.append(self._inside(self._sizes * towards * (size / max(float(np.linalg.norm(towards)), 1e-300))))
         return [(x, True) for x in points]
 
     def _begin(self, found: Sequence[Found]) -> bool:
         if found[0].gradient is None or not np.isfinite(found[0].value):
             return False
+        self._check_sizes(found[0].gradient)
         self._learn(found[0], found[1:])
         self.first = found[0].value
         self._move_to(found[0])
         return True
+
+    def _check_sizes(self, gradient: Floats) -> None:
+        """Take the variables' sizes into account if the first gradient is more even in units of these."""
+        slopes = np.abs(gradient[(gradient != 0) & (self.lower < self.upper)])
+        scaled = np.abs(gradient * self._sizes)[(gradient != 0) & (self.lower < self.upper)]
+        if (self._sizes == 1).all() or not len(slopes) or np.ptp(np.log(scaled)) >= np.ptp(np.log(slopes)):
+            self._sizes = np.ones_like(self.x)
+        else:
+            self.model.sizes = self._sizes
 
     def _move_to(self, found: Found) -> None:
         self.x, self.value, self.gradient, self.error = found.x, found.value, found.gradient, found.error
@@ -188,8 +216,8 @@ class Search:
             free &= ~leaves
         if not float(g @ step) < 0:
             self.model.forget()
-            step = np.where(free, -g, 0.0) * (self.model.gamma or 1.0)
-        size, far = float(np.linalg.norm(step)), float(np.linalg.norm(other))
+            step = np.where(free, -g, 0.0) * self._sizes**2 * (self.model.gamma or 1.0)
+        size, far = self._norm(step), self._norm(other)
         if not float(g @ other) < 0 or not far < 100 * size:
             other = 0.5 * step
         if size > self._reach:
@@ -212,7 +240,7 @@ class Search:
         assert self.gradient is not None, "asked before"
         here = Found(self.x, self.value, self.gradient, self.error)
         self._learn(here, found)
-        size, slope = float(np.linalg.norm(self._step)), float(self.gradient @ self._step)
+        size, slope = self._norm(self._step), float(self.gradient @ self._step)
         if good:
             length = self._tried[min(good, key=lambda k: found[k].value)].length
         else:
@@ -244,7 +272,22 @@ class Search:
         """How long a step to the side must be for its curvature to stand out of the noise."""
         if self.error is None or self.model.gamma is None:
             return 0.0
-        return float(4 * self.model.gamma * np.sqrt(np.mean(np.nan_to_num(self.error) ** 2)))
+        return float(4 * self.model.gamma * np.sqrt(np.mean((np.nan_to_num(self.error) * self._sizes) ** 2)))
+
+
+def typical_sizes(x: Floats, lower: Floats, upper: Floats) -> Floats:
+    """Sizes of the variables, (d,), as powers of two: the bounds' distances, or abs(x0); 1 where these are even.
+
+    Of a variable that is 0 without bounds nothing is known: it has the others' geometric mean.
+    """
+    width = upper - lower
+    sizes = np.where(np.isfinite(width), width, np.abs(x))
+    known = (sizes > 0) & np.isfinite(sizes) & (width > 0)
+    if not known.any() or sizes[known].max() < _UNEVEN * sizes[known].min():
+        return np.ones_like(x)
+    logs = np.log2(np.where(known, sizes, 1.0))
+    # Powers of two, so that no bit of x is lost by the change of units.
+    return np.asarray(np.exp2(np.round(np.where(known, logs, logs[known].mean()))))
 
 
 def _bends_evenly(centre: Found, other: Found) -> bool:

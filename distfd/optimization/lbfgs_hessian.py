@@ -91,6 +91,8 @@ class Model:
     d : int
     memory : int
         Pairs kept.
+    sizes : (d,) ndarray, optional
+        Of the variables, 1 by default: the pairs are kept, and the scale gamma is, in units of these.
     """
 
     d: int
@@ -100,10 +102,13 @@ class Model:
     secants: list[Pair] = field(default_factory=list)
     history: list[Pair] = field(default_factory=list)
     misses: Floats = field(default_factory=lambda: np.zeros(2))
+    sizes: Floats | None = None
 
     def learn(self, pairs: Sequence[Pair]) -> None:
         """Take in one round's pairs, the step that was made first, the rest by nearness."""
         known = [(s, y) for s, y in pairs if np.isfinite(y).all() and (s != 0).any()]
+        if self.sizes is not None:
+            known = [(s / self.sizes, y * self.sizes) for s, y in known]
         if not known:
             return
         if self.gamma is not None:
@@ -122,8 +127,15 @@ class Model:
     def steps(self, g: Floats, free: NDArray[np.bool_]) -> tuple[Floats, Floats]:
         """Steps -H g by the better model and by the other one, along the free coordinates.
 
-        Without any pair they are of length 1.
+        Without any pair they are of length 1, in units of the sizes.
         """
+        if self.sizes is not None:
+            step, other = self._steps(g * self.sizes, free)
+            return step * self.sizes, other * self.sizes
+        return self._steps(g, free)
+
+    def _steps(self, g: Floats, free: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+        """Steps in units of the sizes, for a gradient in these."""
         if self.gamma is None:
             step = np.where(free, -g, 0.0) / max(float(np.linalg.norm(g[free])), np.finfo(float).tiny)
             return step, step

@@ -23,6 +23,7 @@ from distfd.optimization.convergence_assessment import Assessment
 from distfd.optimization.history import Record
 from distfd.optimization.lbfgs_options import chosen
 from distfd.optimization.lbfgs_run import minimize_by_lbfgs
+from distfd.optimization.likelihood_profile import Refits
 from distfd.optimization.limits import Limits
 from distfd.optimization.method_options import check_fit_options, check_options, tolerances
 from distfd.optimization.model_fit_options import chosen_for_model, typical_sizes_of
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from scipy.optimize import OptimizeResult
 
     from distfd.evaluation.keywords import BoundsLike, PointLike, SessionOptions
+    from distfd.optimization.fit_result import FitResult
     from distfd.optimization.journal import Journal
     from distfd.optimization.scipy_least_squares import Squares
 
@@ -276,7 +278,8 @@ def least_squares(
         x, cost, fun, jac and grad of the best point; jac is scaled by a robust loss, as SciPy's, and ``jacobian`` is
         not. It prints as a table of the parameters, which ``table()`` gives as columns. ``covariance``,
         ``standard_errors``, ``correlation``, ``confidence_intervals(level)``, ``not_told_apart`` and ``residuals`` are
-        those of `distfd.optimization.fit_statistics`, and ``r_squared(measured)``; ``active_mask`` is -1 or 1 where a
+        those of `distfd.optimization.fit_statistics`, and ``r_squared(measured)``; ``profile(names)`` has likelihood
+        intervals by refits; ``active_mask`` is -1 or 1 where a
         bound holds a parameter, which then has no standard error, and those of the others are of a fit without it. The
         rest as for `minimize`, where ``derivative`` and ``first`` are those of the cost. ``kept``, (m,), says which
         residuals had a value at x0: with on_failure "nan" or "repair" the others are left out of the fit, with a
@@ -319,6 +322,13 @@ def least_squares(
         written = open_journal(journal, session, start, how)
         course = OptimizationRun(session, record, written, callback, slots, arrangement)
         weigh = finish.loss
+
+        def refitted(result: FitResult, kept: NDArray[np.bool_] | None) -> FitResult:
+            """With what its profiles evaluate."""
+            again = _again(residuals, x0, bounds if by_name else _pairs(bounds, d), evaluator)
+            result.keep_refits(Refits(again, weigh, *limits_of_x, weighting, kept, sparsity))
+            return result
+
         problem = squares.Squares(
             session, course, Speculation(speculative, planned_slots=slots), weigh, sparsity, method != "lm", weighting
         )
@@ -335,7 +345,7 @@ def least_squares(
             if fit.noise is None and record.iterations == 0:
                 _assessment(fit, limits_of_x, given).apply(result, record, session)
             result.noise = fit.noise or result.get("noise")
-            return arrangement.with_params(finish(result, fit.kept))
+            return arrangement.with_params(refitted(finish(result, fit.kept), fit.kept))
         problem.n_fixed = int(fixed.sum())
         run = squares.fit_by_scipy(
             problem, method=method, bounds=_open_ended(limited, len(start)), options=given, free=~fixed
@@ -344,7 +354,7 @@ def least_squares(
             run = with_restarts(run, record, session, limits_of_x, least=0.0)
         result = course.run(start, run)
         _assessment(problem, limits_of_x, given).apply(result, record, session)
-        return arrangement.with_params(finish(result, problem.kept))
+        return arrangement.with_params(refitted(finish(result, problem.kept), problem.kept))
 
 
 @contextlib.contextmanager
@@ -363,6 +373,18 @@ def _session(fun: Any, bounds: Any, options: Mapping[str, Any]) -> Any:
         raise InputError(f"{name}: is SciPy's, and not known here; {_INSTEAD[name]}")
     with Evaluator(fun, bounds=bounds, **options) as made, made.checked(made.check):
         yield made
+
+
+def _again(fun: Any, x0: Any, bounds: Any, options: Mapping[str, Any]) -> Callable[[], Any]:
+    """What opens the session of a fit once more."""
+
+    @contextlib.contextmanager
+    def opened() -> Any:
+        with _session(fun, bounds, options) as session:
+            session.flatten(x0)
+            yield session
+
+    return opened
 
 
 def _start(session: Evaluator, x0: Any, bounds: tuple[Any, Any]) -> tuple[Any, tuple[Any, Any]]:

@@ -245,21 +245,6 @@ def test_l_bfgs_sees_through_an_offset() -> None:
     assert rosen(result.x) < 1e-3
 
 
-@ignored
-def test_l_bfgs_that_finds_no_step_says_so_and_no_more() -> None:
-    """NIST's Misra1a from its first start: the variables are of sizes 500 and 1e-4."""
-    times = np.array([77.6, 114.9, 141.1, 190.8, 239.9, 289, 332.8, 378.4, 434.8, 477.3, 536.8, 593.1, 689.1, 760.0])
-    data = np.array([10.07, 14.73, 17.94, 23.93, 29.61, 35.18, 40.02, 44.82, 50.76, 55.05, 61.01, 66.4, 75.47, 81.78])
-
-    def cost(b: Any) -> float:
-        return 0.5 * float(np.sum((b[0] * (1 - np.exp(-b[1] * times)) - data) ** 2))
-
-    result = minimize(cost, [500, 1e-4], "L-BFGS")
-    if not result.success:
-        assert "no step was found" in result.message
-        assert "noise" not in result.message, "J is clean"
-
-
 class Wide(distfd.SerialExecutor):
     """As many slots as a test wants, on paper."""
 

@@ -1,0 +1,395 @@
+"""Likelihood profiles and intervals of a fit's parameters, with the refits of all of them in the same waves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from distfd.core.errors import InputError
+from distfd.core.suggestions import did_you_mean
+from distfd.core.validation import is_number, is_whole
+from distfd.differentiation.batched_methods import BatchedMethods
+from distfd.evaluation.outcome import give_warnings
+from distfd.evaluation.tally import gather
+from distfd.optimization.profile_chain import Chain, Fitted, Known, Problem
+from distfd.optimization.weighting import Weighting
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
+
+    from numpy.typing import NDArray
+
+    from distfd.differentiation.method import Answer
+    from distfd.evaluation.evaluator import Evaluator
+    from distfd.optimization.fit_statistics import FitStatistics
+    from distfd.optimization.profile_chain import End
+    from distfd.optimization.robust_loss import Loss
+
+    Floats = NDArray[np.float64]
+
+
+_FALLS = 1e-3
+"""Fall of zeta outward that is more than refits that ended a little early make."""
+
+
+@dataclass(frozen=True, eq=False)
+class Refits:
+    """What a fit leaves behind for its profiles: how its residuals are evaluated at other parameters.
+
+    Parameters
+    ----------
+    session : callable
+        Opens the Evaluator of the residuals, for a ``with``.
+    loss : Loss
+    lower, upper : (d,) ndarrays
+    weighting : Weighting
+    kept : (m,) ndarray of bool, or None
+        J's outputs that are residuals of the fit.
+    sparsity
+        Of the Jacobian.
+    """
+
+    session: Callable[[], AbstractContextManager[Evaluator]]
+    loss: Loss
+    lower: Floats
+    upper: Floats
+    weighting: Weighting = field(default_factory=Weighting)
+    kept: NDArray[np.bool_] | None = None
+    sparsity: Any = None
+
+
+@dataclass(frozen=True, eq=False)
+class LikelihoodProfile:
+    """What the cost is where one parameter is held and the others are fitted anew (Bates & Watts 1988, 6.1).
+
+    Attributes
+    ----------
+    name : str
+    index : int
+        The parameter's number.
+    level : float
+        Of the interval, such as 0.95.
+    critical : float
+        The size of ``zeta`` at the interval's ends: Student's t with m - d degrees of freedom, or the normal
+        distribution's where sigma is known.
+    interval : (2,) ndarray
+        Where zeta is within that: the likelihood interval; infinite where it does not end as far as was looked, NaN
+        where J failed on the way.
+    ends : pair of str
+        How the lower and the upper end came about: "level"; "bound", which cuts the interval; "open", as far as was
+        looked; "failed", as J has no value there; "better fit", see ``best``.
+    values : (n,) ndarray
+        The parameter's, ascending, that of the estimate among them.
+    costs : (n,) ndarray
+    zeta : (n,) ndarray
+        sign(value - estimate) sqrt(2 (cost - cost of the estimate)) / s; a straight line for a linear model.
+    x : (n, d) ndarray
+        All parameters at these values.
+    converged : (n,) ndarray of bool
+        Whether the refit there came to its end.
+    estimate : float
+    standard_error : float
+        Of first order: where the others, but not this one, may be held by bounds.
+    n_evaluations, n_reused : int
+        Of the call, for all its profiles together.
+    n_waves : int
+        Of the call: how often evaluations went out together.
+    """
+
+    name: str
+    index: int
+    level: float
+    critical: float
+    interval: Floats
+    ends: tuple[End, End]
+    values: Floats
+    costs: Floats
+    zeta: Floats
+    x: Floats
+    converged: NDArray[np.bool_]
+    estimate: float
+    standard_error: float
+    n_evaluations: int = 0
+    n_reused: int = 0
+    n_waves: int = 0
+
+    @property
+    def best(self) -> Floats:
+        """(d,) parameters of the least cost that was seen, those of the estimate where there is none less."""
+        return np.array(self.x[int(np.argmin(self.costs))])
+
+    @property
+    def ends_at_better_fit(self) -> bool:
+        """Whether a refit came to a cost that is less than the estimate's, which then is not the best fit."""
+        return "better fit" in self.ends
+
+    @property
+    def notes(self) -> list[str]:
+        """What is to be known of the interval, in words; empty where both ends are at the level."""
+        notes = []
+        for which, end, at in zip(("lower", "upper"), self.ends, (self.values[0], self.values[-1]), strict=True):
+            if end == "bound":
+                notes.append(f"the {which} bound of {self.name}, {at:.6g}, cuts the interval")
+            elif end == "open":
+                notes.append(
+                    f"the {which} end was not found: at {self.name} = {at:.6g}, the furthest value, the data still "
+                    f"allow it at the level {self.level:g}"
+                )
+            elif end == "failed":
+                notes.append(f"the {which} end is not known: J fails beyond {self.name} = {at:.6g}")
+            elif end == "better fit":
+                notes.append(
+                    f"there is a better fit than the estimate near {self.name} = {self.best[self.index]:.6g}: fit "
+                    "again from best of this profile"
+                )
+        falls = np.flatnonzero(np.diff(self.zeta) < -_FALLS)
+        if len(falls) and not self.ends_at_better_fit:
+            low, high = self.values[falls[0]], self.values[falls[-1] + 1]
+            notes.append(
+                f"the cost falls again outward between {self.name} = {low:.6g} and {high:.6g}: there is another "
+                "minimum, and values that the level excludes may lie inside the interval"
+            )
+        lost = int((~self.converged).sum())
+        if lost:
+            notes.append(f"{lost} of {len(self.values)} refits did not converge: costs there are upper limits")
+        return notes
+
+    def table(self) -> dict[str, Any]:
+        """The profile as columns of equal length: the parameter's values under its name, cost, and zeta."""
+        return {self.name: self.values.copy(), "cost": self.costs.copy(), "zeta": self.zeta.copy()}
+
+    def __repr__(self) -> str:
+        low, high = self.interval
+        lines = [
+            f"{self.name}: {self.estimate:.8g}, {100 * self.level:g} % likelihood interval [{low:.6g}, {high:.6g}]",
+            "",
+            f"{self.name:>14}  {'cost':>14}  {'zeta':>9}",
+        ]
+        rows = zip(self.values, self.costs, self.zeta, strict=True)
+        lines += [f"{value:14.8g}  {cost:14.8g}  {zeta:9.4f}" for value, cost, zeta in rows]
+        effort = f"{self.n_evaluations} evaluations in {self.n_waves} waves, {self.n_reused} reused"
+        return "\n".join([*lines, "", *self.notes, effort])
+
+
+def profile_parameters(  # noqa: PLR0917  # called once
+    refits: Refits,
+    start: Known,
+    statistics: FitStatistics,
+    names: Sequence[str],
+    at: Sequence[int],
+    level: float,
+    points: int,
+    reach: float,
+) -> list[LikelihoodProfile]:
+    """Profiles of some parameters; each wave holds the next point of every side of every one of them.
+
+    Parameters
+    ----------
+    refits : Refits
+    start : Known
+        The estimate.
+    statistics : FitStatistics
+        Of the fit.
+    names : sequence of str
+        Of all d parameters.
+    at : sequence of int
+        Numbers of those that are wanted.
+    level, points, reach
+        As for `distfd.optimization.fit_result.FitResult.profile`.
+
+    Raises
+    ------
+    InputError
+        If the data do not say how far a parameter may go.
+    """
+    problem = Problem(refits.loss, refits.lower, refits.upper)
+    drafts = [_Draft.of(problem, start, statistics, names, k, level, points, reach) for k in at]
+    chains = [chain for draft in drafts for chain in draft.chains]
+    effort = _Effort()
+    with refits.session() as session:
+        while wanted := [(chain, x) for chain in chains if (x := chain.ask()) is not None]:
+            for (chain, _), known in zip(
+                wanted, _evaluated(session, refits, [x for _, x in wanted], effort), strict=True
+            ):
+                chain.tell(known)
+    made = [draft.made(effort) for draft in drafts]
+    wrong = [f"profile: {note}" for each in made if each.ends_at_better_fit for note in each.notes]
+    give_warnings(wrong, set())
+    return made
+
+
+@dataclass(eq=False)
+class _Effort:
+    """What a call has cost."""
+
+    n_evaluations: int = 0
+    n_reused: int = 0
+    n_waves: int = 0
+
+
+def _evaluated(session: Evaluator, refits: Refits, xs: Sequence[Floats], effort: _Effort) -> list[Known | None]:
+    """Residuals and Jacobians at several points, in one wave; None where J fails."""
+    particulars = {} if refits.sparsity is None else {"sparsity": refits.sparsity}
+    plans = [session.method(x, "jacobian", **particulars) for x in xs]
+    # With warm, the points of a wave start from the state of one x.
+    groups = [plans] if session.warm is None else [[plan] for plan in plans]
+    answers: list[Answer | None] = []
+    for group in groups:
+        together = BatchedMethods(group)
+        _, tally = session.solve(together, "profile", raises=False)
+        effort.n_evaluations += tally.n_evaluations
+        effort.n_reused += tally.n_reused
+        effort.n_waves += len(tally.waves)
+        answers += together.answers([gather(request, batches) for request, batches in tally.waves])
+    return [_known(refits, x, answer) for x, answer in zip(xs, answers, strict=True)]
+
+
+def _known(refits: Refits, x: Floats, answer: Answer | None) -> Known | None:
+    """An answer as residuals of the fit and their Jacobian; None where one of them has no value."""
+    if answer is None:
+        return None
+    outputs, jacobian, kept = np.atleast_1d(answer.value), answer.derivative, refits.kept
+    table = jacobian if isinstance(jacobian, np.ndarray) else jacobian.toarray()
+    if kept is not None:
+        if len(kept) != len(outputs):
+            return None
+        outputs, table = outputs[kept], table[kept]
+    residuals = refits.weighting.values(np.asarray(outputs, dtype=np.float64), kept, x)
+    known = Known(x, residuals, np.asarray(refits.weighting.matrix(table, kept)))
+    return known if np.isfinite(residuals).all() and np.isfinite(known.jacobian).all() else None
+
+
+@dataclass(frozen=True, eq=False)
+class _Draft:
+    """A profile on its way: its two chains."""
+
+    start: Known
+    name: str
+    k: int
+    level: float
+    critical: float
+    error: float
+    chains: tuple[Chain, Chain]
+
+    @classmethod
+    def of(  # noqa: PLR0917  # called once
+        cls,
+        problem: Problem,
+        start: Known,
+        statistics: FitStatistics,
+        names: Sequence[str],
+        k: int,
+        level: float,
+        points: int,
+        reach: float,
+    ) -> _Draft:
+        name = names[k]
+        if problem.lower[k] == problem.upper[k]:
+            raise InputError(f"profile: {name} is fixed at {problem.lower[k]:g}, so there is nothing to profile")
+        if statistics.active is not None and statistics.active[k]:
+            active = statistics.active.copy()
+            active[k] = False
+            statistics = _with_active(statistics, active)
+        spread, error = float(np.sqrt(statistics.variance)), float(statistics.standard_errors[k])
+        if not np.isfinite(spread):
+            raise InputError(
+                "profile: there are no more residuals than parameters, so nothing tells their standard deviation; give "
+                "sigma to the fit, or absolute_sigma=True if residuals are in units of it"
+            )
+        if spread == 0:
+            raise InputError(
+                "profile: the residuals vanish, so every other value is excluded; give sigma to the fit, or "
+                "absolute_sigma=True if residuals are in units of it"
+            )
+        if not np.isfinite(error) or error == 0:
+            group = next((g for g in statistics.not_told_apart if k in g), [k])
+            others = ", ".join(names[j] for j in group if j != k)
+            why = f"do not tell it apart from {others}" if others else "do not depend on it"
+            raise InputError(
+                f"profile: {name} has no likelihood interval, as the residuals {why} at the estimate; fix a parameter, "
+                "or give a prior"
+            )
+        critical = _critical(statistics, level)
+        first, second = (Chain(problem, start, k, side, spread, critical, points, reach * error) for side in (-1, 1))
+        return cls(start, name, k, level, critical, error, (first, second))
+
+    def made(self, effort: _Effort) -> LikelihoodProfile:
+        """The profile from what the chains have found."""
+        low, high = self.chains
+        base = Fitted(self.start.x, low.problem.cost(self.start), 0.0)
+        signed = (
+            [(-low.zeta(f.cost), f) for f in low.found] + [(0.0, base)] + [(high.zeta(f.cost), f) for f in high.found]
+        )
+        signed.sort(key=lambda pair: float(pair[1].x[self.k]))
+        points = [f for _, f in signed]
+        x = np.array([f.x for f in points])
+        assert low.end is not None, "it was followed to its end"
+        assert high.end is not None, "it was followed to its end"
+        return LikelihoodProfile(
+            name=self.name,
+            index=self.k,
+            level=self.level,
+            critical=self.critical,
+            interval=np.array([low.interval_end, high.interval_end]),
+            ends=(low.end, high.end),
+            values=x[:, self.k].copy(),
+            costs=np.array([f.cost for f in points]),
+            zeta=np.array([zeta for zeta, _ in signed]),
+            x=x,
+            converged=np.array([f.converged for f in points]),
+            estimate=float(self.start.x[self.k]),
+            standard_error=self.error,
+            n_evaluations=effort.n_evaluations,
+            n_reused=effort.n_reused,
+            n_waves=effort.n_waves,
+        )
+
+
+def _with_active(statistics: FitStatistics, active: NDArray[np.bool_]) -> FitStatistics:
+    from dataclasses import replace
+
+    return replace(statistics, active=active)
+
+
+def _critical(statistics: FitStatistics, level: float) -> float:
+    """Zeta at the ends: the root of F with 1 and m - d degrees of freedom, which is Student's t, or the normal one."""
+    from scipy.stats import norm, t
+
+    law: Any = norm if statistics.absolute_sigma else t(statistics.degrees_of_freedom)
+    return float(law.ppf((1 + level) / 2))
+
+
+def check_profile(level: Any, points: Any, reach: Any) -> None:
+    """What `FitResult.profile` was given.
+
+    Raises
+    ------
+    InputError
+        If one of them makes no sense.
+    """
+    if not (is_number(level) and 0 < level < 1):
+        raise InputError(f"level: must be between 0 and 1, such as 0.95 (was {level!r})")
+    if not (is_whole(points) and points >= 1):
+        raise InputError(f"points: must be a whole number >= 1 (was {points!r})")
+    if not (is_number(reach) and 0 < reach < np.inf):
+        raise InputError(f"reach: must be a number > 0, of standard errors (was {reach!r})")
+
+
+def parameter_number(given: Any, names: Sequence[str]) -> int:
+    """The number of a parameter that is given by number, negative ones from the end, or by name.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    if isinstance(given, str):
+        if given not in names:
+            raise InputError(f"profile: there is no parameter {given!r}{did_you_mean(given, list(names))}")
+        return list(names).index(given)
+    if not is_whole(given) or not -len(names) <= given < len(names):
+        raise InputError(f"profile: a parameter is a name, or a number below {len(names)} (was {given!r})")
+    return int(given) % len(names)

@@ -1,0 +1,372 @@
+"""One side of a likelihood profile: refits with one parameter held, from the estimate outward. It evaluates nothing.
+
+Bates & Watts (1988), Nonlinear Regression Analysis and Its Applications, section 6.1: parameter k is held at values
+further and further from its estimate, and the others are fitted at each. The signed root of how much the sum of squares
+S grows, in standard deviations s of a residual, is
+
+    zeta(v) = sign(v - estimate) sqrt((S(v) - S(estimate)) / s^2),
+
+which is a straight line of slope 1 / standard error for a linear model. The likelihood interval is where it is within
+Student's t (or, with known s, the normal distribution's quantile).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from distfd.optimization.robust_loss import Loss
+
+    Floats = NDArray[np.float64]
+
+End = Literal["level", "bound", "open", "failed", "better fit"]
+"""How a side ends: where zeta is the level's; at a bound before that; as far out as was looked; where J fails; at a
+cost that is less than the estimate's."""
+
+_CONVERGED = 1e-7
+"""Change of zeta^2, against the larger of 1 and zeta^2, that a further step of a refit would make: too little."""
+_NOISE = 1e-3
+"""The same, below which steps that are refused again and again are taken for the end."""
+_BETTER = 1e-3
+"""Fall of S below the estimate's, in units of s^2, from which on there is a better fit."""
+_ARMIJO = 1e-4
+_FIRST, _LEAST, _MOST = 1e-3, 1e-6, 1e12
+"""Damping, relative to the curvature: that of the first refused step, none below, and the end of all hope."""
+_ONE = 1e-7
+"""Singular values of unit columns, against the largest, that errors of differences can make."""
+_STEPS = 60
+"""Points that one refit may take."""
+_REFUSED = 6
+"""Steps in a row that are refused, after which a refit whose foretold decrease is noise has ended."""
+_HALVED = 8
+"""Times that the way to the next value is halved because J fails there."""
+_GROWTH = 2.0
+"""A step along the profile is at most so many times the one before."""
+_VALUES = 10
+"""Values of the parameter on one side, against ``points``, after which the level is given up."""
+_ON_LEVEL = 1e-5
+"""Relative distance of zeta from the level's at which the end is found."""
+_REFINED = 6
+"""Refits between two values, one of them beyond the level, to find the end."""
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """A point of which the residuals, (m,), and their Jacobian, (m, d), are known."""
+
+    x: Floats
+    residuals: Floats
+    jacobian: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A point of the profile.
+
+    Attributes
+    ----------
+    x : (d,) ndarray
+        All parameters.
+    cost : float
+        Half the sum of squares, or of the loss.
+    slope : float
+        The cost's by the parameter that is held, with the others refitted.
+    converged : bool
+        Whether the refit came to its end.
+    """
+
+    x: Floats
+    cost: float
+    slope: float
+    converged: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """What the chains of one fit share.
+
+    Parameters
+    ----------
+    loss : Loss
+    lower, upper : (d,) ndarrays
+        Where both are equal, the parameter is fixed.
+    """
+
+    loss: Loss
+    lower: Floats
+    upper: Floats
+
+    def cost(self, point: Known) -> float:
+        """Of a point."""
+        return self.loss.cost(point.residuals)
+
+    def quadratic(self, point: Known) -> tuple[Floats, Floats]:
+        """A, (m, d), and b, (m,), of the cost near a point: 1/2 |A p + b|^2 up to a constant (Triggs et al. 2000)."""
+        f = point.residuals
+        first, second = self.loss.weights(f)
+        rows = np.sqrt(np.maximum(second, np.finfo(float).eps))
+        return point.jacobian * rows[:, None], first * f / rows
+
+    def step(self, point: Known, k: int, moved: float, damping: float) -> tuple[Floats, float]:
+        """The step of all parameters where k moves by so much, and the cost's change that it foretells.
+
+        The others move to the least of the quadratic within their bounds, damped relative to its curvature.
+        """
+        a, b = self.quadratic(point)
+        free = self.lower < self.upper
+        free[k] = False
+        at = np.flatnonzero(free)
+        p = np.zeros(len(point.x))
+        p[k] = moved
+        if len(at):
+            sizes = np.linalg.norm(a[:, at], axis=0)
+            sizes = np.where(sizes > 0, sizes, 1.0)
+            columns = np.concatenate((_told_apart(a[:, at] / sizes), np.sqrt(damping) * np.eye(len(at))))
+            target = np.concatenate((-(b + a[:, k] * moved), np.zeros(len(at))))
+            low, high = (limit[at] - point.x[at] for limit in (self.lower, self.upper))
+            p[at] = _bounded(columns, target, low * sizes, high * sizes) / sizes
+        change = a @ p
+        return p, float(change @ b + 0.5 * change @ change)
+
+    def curvature(self, point: Known, k: int) -> tuple[float, float]:
+        """Slope of the cost by parameter k at a refitted point, and its second derivative along the profile."""
+        a, b = self.quadratic(point)
+        free = (self.lower < self.upper) & (point.x > self.lower) & (point.x < self.upper)
+        free[k] = False
+        column = a[:, k]
+        if free.any():
+            others = a[:, free]
+            sizes = np.linalg.norm(others, axis=0)
+            others = _told_apart(others / np.where(sizes > 0, sizes, 1.0))
+            column = column - others @ np.linalg.lstsq(others, column, rcond=None)[0]
+        return float(a[:, k] @ b), float(column @ column)
+
+    def inside(self, x: Floats) -> Floats:
+        """A point on the bounds that round-off has put it beyond."""
+        return np.clip(x, self.lower, self.upper)
+
+
+def _told_apart(columns: Floats) -> Floats:
+    """Columns of unit length without what errors of differences may have made of parameters that are one."""
+    u, s, vt = np.linalg.svd(columns, full_matrices=False)
+    return np.asarray((u * np.where(s > _ONE * s[0], s, 0.0)) @ vt)
+
+
+def _bounded(a: Floats, b: Floats, lower: Floats, upper: Floats) -> Floats:
+    """The least squares |a z - b| with lower <= z <= upper, 0 among them."""
+    z = np.linalg.lstsq(a, b, rcond=None)[0]
+    if (z >= lower).all() and (z <= upper).all():
+        return np.asarray(z)
+    from scipy.optimize import lsq_linear
+
+    room = upper > lower
+    found = np.zeros(len(z))
+    found[room] = lsq_linear(a[:, room], b, (lower[room], upper[room]), method="bvls").x
+    return np.clip(found, lower, upper)
+
+
+@dataclass(eq=False)
+class Chain:
+    """One side of one parameter's profile: it asks for one point at a time.
+
+    Parameters
+    ----------
+    problem : Problem
+    start : Known
+        The estimate.
+    k : int
+        The parameter that is held.
+    side : -1 or 1
+    spread : float
+        s, the standard deviation of a residual.
+    level : float
+        zeta at the end of the interval, > 0.
+    points : int
+        Values of the parameter up to the level, were the model linear.
+    furthest : float
+        How far from the estimate it goes, > 0; in the parameter's unit.
+    """
+
+    problem: Problem
+    start: Known
+    k: int
+    side: int
+    spread: float
+    level: float
+    points: int
+    furthest: float
+    found: list[Fitted] = field(default_factory=list)
+    end: End | None = None
+    interval_end: float = np.nan
+
+    def __post_init__(self) -> None:
+        self._base = self.problem.cost(self.start)
+        self._before, self._here = self.start, self._fitted(self.start)
+        self._origin = self._here
+        self._bracket: tuple[tuple[Known, Fitted], tuple[Known, Fitted]] | None = None
+        self._refined = self._halved = 0
+        self._length = np.inf
+        self._now: Known | None = None
+        self._trial = self.start.x
+        self._taken = self._refused = 0
+        self._cost, self._value = self._base, float(self.start.x[self.k])
+        self._damping = self._foretold = 0.0
+        limit = (self.problem.upper if self.side > 0 else self.problem.lower)[self.k]
+        far = self.start.x[self.k] + self.side * self.furthest
+        self._limit, self._cut = (float(limit), True) if self.side * (limit - far) <= 0 else (float(far), False)
+        self._go_on()
+
+    def ask(self) -> Floats | None:
+        """The next point to be evaluated; None at the end."""
+        return None if self.end else self._trial
+
+    def tell(self, point: Known | None) -> None:
+        """What came of it; None where J failed."""
+        self._taken += 1
+        if point is not None and not (np.isfinite(point.jacobian).all() and np.isfinite(self.problem.cost(point))):
+            point = None
+        if self._now is None:
+            self._begin(point)
+        elif point is not None and self.problem.cost(point) <= self._cost + _ARMIJO * self._foretold:
+            self._now, self._refused = point, 0
+            self._damping = self._damping / 10 if self._damping > _LEAST else 0.0
+        else:
+            self._refused += 1
+            self._damping = max(10 * self._damping, _FIRST)
+        if self._now is not None and not self.end:
+            self._refit()
+
+    def zeta(self, cost: float) -> float:
+        """The root, without its sign, of a cost; 0 where it is less than the estimate's."""
+        return float(np.sqrt(max(0.0, 2 * (cost - self._base))) / self.spread)
+
+    def _begin(self, point: Known | None) -> None:
+        """The first point of a refit: from the neighbour along the profile's tangent."""
+        if point is None:
+            self._halved += 1
+            if self._halved > _HALVED:
+                self._ends("failed", np.nan)
+                return
+            at = 0.5 * (self._value + float(self._before.x[self.k]))
+            if at in (self._value, float(self._before.x[self.k])):
+                self._ends("failed", np.nan)
+                return
+            self._length = abs(at - float(self._here.x[self.k]))
+            self._hold(at, self._before)
+            return
+        self._now = point
+
+    def _refit(self) -> None:
+        """The next step of the refit, or its end."""
+        assert self._now is not None, "set by the first point"
+        self._cost = self.problem.cost(self._now)
+        _, least = self.problem.step(self._now, self.k, 0.0, 0.0)
+        scale = self.spread**2 * max(1.0, self.zeta(self._cost) ** 2)
+        done = -2 * least <= _CONVERGED * scale
+        stalled = self._refused >= _REFUSED and -2 * least <= _NOISE * scale
+        if done or stalled or self._taken >= _STEPS or self._damping > _MOST:
+            self._refitted(self._now, converged=done or stalled)
+            return
+        step, self._foretold = self.problem.step(self._now, self.k, 0.0, self._damping)
+        trial = self.problem.inside(self._now.x + step)
+        if (trial == self._now.x).all():
+            self._refitted(self._now, converged=True)
+            return
+        self._trial = trial
+
+    def _refitted(self, point: Known, *, converged: bool) -> None:
+        """A point of the profile is there: what comes next."""
+        fitted = self._fitted(point, converged=converged)
+        self.found.append(fitted)
+        if 2 * (self._base - fitted.cost) > _BETTER * self.spread**2:
+            self._ends("better fit", np.nan)
+            return
+        zeta = self.zeta(fitted.cost)
+        if abs(zeta - self.level) <= _ON_LEVEL * self.level:
+            self._ends("level", float(fitted.x[self.k]))
+            return
+        beyond = zeta >= self.level
+        if self._bracket is not None:
+            inner, outer = self._bracket
+            self._bracket = (inner, (point, fitted)) if beyond else ((point, fitted), outer)
+            self._refined += 1
+        elif beyond:
+            self._bracket = ((self._before, self._here), (point, fitted))
+        else:
+            self._length = abs(float(fitted.x[self.k] - self._here.x[self.k]))
+            self._before, self._here = point, fitted
+            self._go_on()
+            return
+        self._narrow()
+
+    def _go_on(self) -> None:
+        """To the next value of the parameter, outward."""
+        at = float(self._here.x[self.k])
+        arrived = self.side * (self._limit - at) <= 0
+        if arrived and self._cut:
+            self._ends("bound", self._limit)
+            return
+        if arrived or len(self.found) >= _VALUES * self.points:
+            self._ends("open", self.side * np.inf)
+            return
+        slope, bend = self.problem.curvature(self._before, self.k)
+        slope *= self.side
+        here = self.zeta(self._here.cost)
+        left = self.level - here
+        goal = here + left / max(1, round(left * self.points / self.level))
+        rise = 0.5 * self.spread**2 * (goal**2 - here**2)
+        # slope t + bend / 2 t^2 = rise, by the form of the root that does not cancel
+        root = slope + np.sqrt(max(0.0, slope**2 + 2 * bend * rise))
+        length = 2 * rise / root if root > 0 else np.inf
+        # Where the cost falls again there is another minimum, which is not to be leapt over.
+        growth = _GROWTH if slope > 0 or self._before is self.start else 1.0
+        length = min(length, growth * self._length, 0.5 * self.furthest)
+        value = at + self.side * length
+        near = self.side * (self._limit - value) < 0.1 * length
+        self._hold(self._limit if near else value, self._before)
+
+    def _narrow(self) -> None:
+        """To where the cubic through costs and slopes at both ends of the bracket is at the level, or to the end."""
+        assert self._bracket is not None, "the level was crossed"
+        (a, inner), (b, outer) = self._bracket
+        goal = self._base + 0.5 * (self.spread * self.level) ** 2
+        value = _crossing(inner, outer, self.k, goal)
+        ends = (float(inner.x[self.k]), float(outer.x[self.k]))
+        if self._refined >= _REFINED or value in ends:
+            self._ends("level", value)
+            return
+        self._hold(value, a if abs(value - ends[0]) <= abs(value - ends[1]) else b)
+
+    def _hold(self, value: float, neighbour: Known) -> None:
+        """Begin a refit with the parameter at this value, from a neighbour's."""
+        self._value, self._now = value, None
+        self._taken = self._refused = 0
+        self._damping = self._foretold = 0.0
+        step, _ = self.problem.step(neighbour, self.k, value - float(neighbour.x[self.k]), 0.0)
+        self._trial = self.problem.inside(neighbour.x + step)
+        self._trial[self.k] = value
+
+    def _fitted(self, point: Known, *, converged: bool = True) -> Fitted:
+        slope, _ = self.problem.curvature(point, self.k)
+        return Fitted(point.x, self.problem.cost(point), slope, converged)
+
+    def _ends(self, how: End, at: float) -> None:
+        self.end, self.interval_end = how, at
+
+
+def _crossing(inner: Fitted, outer: Fitted, k: int, goal: float) -> float:
+    """Where the cubic Hermite interpolant of the cost has the value ``goal``; inside by a fiftieth of the way."""
+    start, end = float(inner.x[k]), float(outer.x[k])
+    width = end - start
+    c0, c1, s0, s1 = inner.cost - goal, outer.cost - goal, inner.slope * width, outer.slope * width
+    cubic = np.polynomial.Polynomial([c0, s0, 3 * (c1 - c0) - 2 * s0 - s1, 2 * (c0 - c1) + s0 + s1])
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if cubic(middle) < 0 else (low, middle)
+    return start + float(np.clip(high, 0.02, 0.98)) * width
