@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distfd.core.errors import InputError
-from distfd.core.structure import has_names
+from distfd.core.structure_kinds import has_names
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

@@ -13,7 +13,8 @@ import numpy as np
 from distfd.core.describe import coordinate_label, numbered_output
 from distfd.core.errors import InputError
 from distfd.core.points import dense_points
-from distfd.core.structure import is_structured, make_structure
+from distfd.core.structure import make_structure
+from distfd.core.structure_kinds import is_structured
 from distfd.differentiation.method import Answer, Value, Values, check_x
 from distfd.differentiation.steps import NoiseStep
 from distfd.evaluation.derivative_context import DerivativeContext

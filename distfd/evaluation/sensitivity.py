@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 import numpy as np
 
 from distfd.core.errors import InputError
-from distfd.core.structure import is_structured
+from distfd.core.structure_kinds import is_structured
 from distfd.evaluation.evaluator import Evaluator
 from distfd.evaluation.keywords import lists_options_of
 from distfd.results.sensitivity_result import SensitivityResult, propagate

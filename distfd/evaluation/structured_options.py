@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distfd.core.errors import InputError
-from distfd.core.structure import has_names, is_series, is_structured
+from distfd.core.structure_kinds import has_names, is_series, is_structured
 from distfd.differentiation.steps import AbsoluteStep, MixedStep, NoiseStep, positive
 from distfd.evaluation.options import DerivativeOptions
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack, get_args
 import numpy as np
 
 from distfd.core.errors import InputError
-from distfd.core.structure import has_names, is_structured, make_structure
+from distfd.core.structure import make_structure
+from distfd.core.structure_kinds import has_names, is_structured
 from distfd.core.suggestions import did_you_mean
 from distfd.core.validation import is_whole
 from distfd.differentiation.method import check_x, onto_bounds

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distfd.core.errors import TimeUpError
-from distfd.core.structure import is_structured
+from distfd.core.structure_kinds import is_structured
 from distfd.evaluation.outcome import give_warnings
 from distfd.fingerprint.fingerprint import fingerprint
 from distfd.optimization.journal import Diverged, Journal

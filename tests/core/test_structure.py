@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from distfd.core.structure import has_names, is_structured, make_structure
+from distfd.core.structure import make_structure
+from distfd.core.structure_kinds import has_names, is_structured
 from distfd.errors import InputError
 
 

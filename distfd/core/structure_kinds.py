@@ -1,0 +1,88 @@
+"""Which x are structures, of which classes, and what JAX and optree say of classes that are registered with them."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import sys
+from collections.abc import Mapping
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+_PLAIN = frozenset({int, float, np.float64, np.float32, np.int64, np.int32})
+"""Types of the elements of lists that are arrays; others are looked at one by one."""
+
+
+def is_structured(x: Any) -> bool:
+    """Whether x is no array, and nothing that NumPy would make one from, but a structure of numbers or arrays."""
+    if x is None or isinstance(x, (np.ndarray, Real, str, bytes)):
+        return False
+    if isinstance(x, (list, tuple)) and not is_namedtuple(x):
+        return any(_is_part(element) for element in x) if not set(map(type, x)) <= _PLAIN else False
+    if isinstance(x, Mapping) or is_namedtuple(x) or is_named_series(x):
+        return True
+    if hasattr(x, "__array__"):
+        return False
+    return (dataclasses.is_dataclass(x) and not isinstance(x, type)) or library_of(x) is not None
+
+
+def has_names(given: Any) -> bool:
+    """Whether an option of each coordinate is given in a structure with names, or as several of these.
+
+    Elements of a list are looked at by their types: there may be a million pairs.
+    """
+    if not isinstance(given, (list, tuple)) or is_namedtuple(given):
+        return is_structured(given)
+    firsts = {type(element): element for element in given}
+    return any(has_names(one) for cls, one in firsts.items() if not issubclass(cls, (list, tuple, np.ndarray)))
+
+
+def _is_part(element: Any) -> bool:
+    """Whether an element of a list shows that the list is a structure."""
+    return getattr(element, "ndim", 0) > 0 or is_structured(element)
+
+
+def is_namedtuple(x: Any) -> bool:
+    """Whether x is a named tuple."""
+    return isinstance(x, tuple) and hasattr(x, "_fields") and hasattr(x, "_make")
+
+
+def is_series(x: Any) -> bool:
+    """Whether x is a pandas.Series."""
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and isinstance(x, pandas.Series)
+
+
+def is_named_series(x: Any) -> bool:
+    """A column of a table with numbered rows is an array to its user: as a Series it would be sliced by its labels."""
+    return is_series(x) and x.index.inferred_type == "string"
+
+
+def library_of(x: Any) -> str | None:
+    """Which library takes an object apart, of those that are imported."""
+    for library in ("jax", "optree"):
+        if library in sys.modules:
+            children, _ = one_level(library, x)
+            if not (len(children) == 1 and children[0] is x):
+                return library
+    return None
+
+
+def one_level(library: str, x: Any) -> tuple[list[Any], Any]:
+    """The parts of an object one level down, and how to make it from others."""
+    module = importlib.import_module(library)
+    flatten = module.tree_util.tree_flatten if library == "jax" else module.tree_flatten
+    children, definition = flatten(x, is_leaf=lambda y: y is not x)
+    return list(children), definition
+
+
+def attributes_of(library: str, x: Any) -> tuple[str, ...] | None:
+    """The attributes that the parts are, where JAX says so."""
+    if library != "jax":
+        return None
+    tree = importlib.import_module("jax").tree_util
+    found, _ = tree.tree_flatten_with_path(x, is_leaf=lambda y: y is not x)
+    keys: list[Any] = [path[0] if path else None for path, _ in found]
+    return tuple(key.name for key in keys) if all(isinstance(key, tree.GetAttrKey) for key in keys) else None

@@ -1,0 +1,278 @@
+"""What an x with names is made of: each kind of thing that holds parts, and how an x is taken apart into them."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import importlib
+from collections import OrderedDict, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from distfd.core.errors import InputError
+from distfd.core.structure_kinds import attributes_of, is_namedtuple, is_series, library_of, one_level
+from distfd.core.structure_parts import ROOT, Branch, Part, few, make_leaf
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from distfd.core.structure_parts import Leaf
+
+
+def take_apart(x: Any, what: str, counter: list[int], *, dotted: bool) -> Part:
+    """The parts of an x.
+
+    Parameters
+    ----------
+    x : object
+    what : str
+        What messages call it.
+    counter : list of one int
+        The first place that is free in the flat x; it moves on.
+    dotted : bool
+        Whether keys of mappings are written with a dot, else as in Python.
+
+    Raises
+    ------
+    InputError
+        If there is anything in it but real numbers and arrays of them.
+    """
+    return _Maker(what, dotted, counter).part(x, "")
+
+
+@dataclass(frozen=True)
+class _Maker:
+    """Takes an x apart."""
+
+    what: str
+    dotted: bool
+    """Whether keys of mappings are written with a dot, else as in Python."""
+    counter: list[int]
+    """The first place that is free."""
+
+    def part(self, x: Any, path: str, around: tuple[int, ...] = ()) -> Part:
+        """What stands at this path; ``around`` are the objects that it is in."""
+        if id(x) in around:
+            raise InputError(f"{self.what}: {path} contains itself")
+        inside = (*around, id(x))
+        if x is None:
+            return _Nothing(path, ())
+        if is_series(x):
+            return make_leaf(x, path, self.counter, self.what)
+        if isinstance(x, Mapping) or is_namedtuple(x):
+            return self._with_keys(x, path, inside)
+        if isinstance(x, (list, tuple)):
+            below = self._below(path, [f"[{k}]" if path else f"{ROOT}[{k}]" for k in range(len(x))], x, inside)
+            return _Sequence(path, below, type(x))
+        if hasattr(x, "__array__"):
+            return make_leaf(x, path, self.counter, self.what)
+        return self._of_class(x, path, inside)
+
+    def _below(self, path: str, steps: Iterable[str], parts: Iterable[Any], inside: tuple[int, ...]) -> tuple[Any, ...]:
+        return tuple(self.part(part, path + step, inside) for step, part in zip(steps, parts, strict=True))
+
+    def _named(self, path: str, keys: Iterable[Any]) -> list[str]:
+        if not self.dotted:
+            return [f"[{key!r}]" for key in keys]
+        return [f".{key}" if path else str(key) for key in keys]
+
+    def _with_keys(self, x: Any, path: str, inside: tuple[int, ...]) -> Part:
+        if not isinstance(x, Mapping):
+            return _Sequence(path, self._below(path, self._named(path, x._fields), x, inside), type(x))
+        keys, factory = tuple(x), x.default_factory if isinstance(x, defaultdict) else None
+        below = self._below(path, self._named(path, keys), [x[key] for key in keys], inside)
+        return _Mapping(path, below, keys, type(x), factory)
+
+    def _of_class(self, x: Any, path: str, inside: tuple[int, ...]) -> Part:
+        is_dataclass = dataclasses.is_dataclass(x) and not isinstance(x, type)
+        if (library := library_of(x)) is not None:
+            children, definition = one_level(library, x)
+            attributes = attributes_of(library, x) if is_dataclass else None
+            steps = [f"[{k}]" for k in range(len(children))] if attributes is None else self._named(path, attributes)
+            try:
+                template = definition.unflatten([0.0] * len(children))
+            except Exception:
+                template = x
+            return _Registered(path, self._below(path, steps, children, inside), library, template, attributes)
+        if is_dataclass:
+            names = tuple(one.name for one in dataclasses.fields(x) if one.init)
+            below = self._below(path, self._named(path, names), [getattr(x, name) for name in names], inside)
+            return _Dataclass(path, below, type(x), names)
+        return make_leaf(x, path, self.counter, self.what)
+
+
+@dataclass(frozen=True, eq=False)
+class _Mapping(Branch):
+    keys: tuple[Any, ...]
+    cls: Any
+    factory: Any = None
+
+    def split(self, x: Any, what: str) -> Sequence[Any]:
+        if not (isinstance(x, Mapping) or is_series(x)):
+            raise self._refused(x, what, f"a {self.cls.__name__}")
+        self._check(x, what, lacking=True)
+        return [x[key] for key in self.keys]
+
+    def _check(self, x: Any, what: str, *, lacking: bool) -> None:
+        there = list(x.keys())
+        foreign = [key for key in there if key not in self.keys]
+        absent = [key for key in self.keys if key not in there] if lacking else []
+        for word, keys in (("lacks", absent), ("has besides", foreign)):
+            if keys:
+                raise InputError(
+                    f"{what}: {self.path or what} must have the keys {few(self.keys)}, and {word} {few(keys)}"
+                )
+
+    def visit(self, given: Any, leaf: Callable[[Leaf, Any], None], what: str, *, pairs: bool = False) -> None:
+        if not isinstance(given, Mapping):
+            super().visit(given, leaf, what, pairs=pairs)
+            return
+        self._check(given, what, lacking=False)
+        for key, child in zip(self.keys, self.children, strict=True):
+            child.visit(given.get(key), leaf, what, pairs=pairs)
+
+    def joined(self, values: list[Any], *, for_j: bool) -> Any:  # noqa: ARG002  # the same for both
+        pairs = dict(zip(self.keys, values, strict=True))
+        if self.cls is dict:
+            return pairs
+        return defaultdict(self.factory, pairs) if self.cls is defaultdict else self.cls(pairs)
+
+    @property
+    def key(self) -> Any:
+        return ["mapping", _name(self.cls), *([repr(k), c.key] for k, c in zip(self.keys, self.children, strict=True))]
+
+    @property
+    def parts(self) -> tuple[Any, ...]:
+        own = () if self.cls in (dict, OrderedDict, defaultdict) else (self.cls,)
+        return *own, *super().parts
+
+
+@dataclass(frozen=True, eq=False)
+class _Sequence(Branch):
+    numbered: ClassVar[bool] = True
+    cls: Any
+
+    def split(self, x: Any, what: str) -> Sequence[Any]:
+        if not isinstance(x, (list, tuple)) or len(x) != len(self.children):
+            raise self._refused(x, what, f"a {self.cls.__name__} of {len(self.children)}")
+        return x
+
+    def joined(self, values: list[Any], *, for_j: bool) -> Any:  # noqa: ARG002  # the same for both
+        return self.cls._make(values) if hasattr(self.cls, "_make") else self.cls(values)
+
+    @property
+    def key(self) -> Any:
+        return [_name(self.cls), *(child.key for child in self.children)]
+
+    @property
+    def parts(self) -> tuple[Any, ...]:
+        return (() if self.cls in (list, tuple) else (self.cls,)) + super().parts
+
+
+@dataclass(frozen=True, eq=False)
+class _Dataclass(Branch):
+    cls: Any
+    names: tuple[str, ...]
+
+    def split(self, x: Any, what: str) -> Sequence[Any]:
+        if not isinstance(x, self.cls):
+            raise self._refused(x, what, f"a {self.cls.__name__}")
+        return [getattr(x, name) for name in self.names]
+
+    def visit(self, given: Any, leaf: Callable[[Leaf, Any], None], what: str, *, pairs: bool = False) -> None:
+        if isinstance(given, Mapping):
+            strange = [key for key in given if key not in self.names]
+            if strange:
+                raise InputError(f"{what}: {self.path or what} has no {few(strange)}; it has {few(self.names)}")
+            for name, child in zip(self.names, self.children, strict=True):
+                child.visit(given.get(name), leaf, what, pairs=pairs)
+            return
+        super().visit(given, leaf, what, pairs=pairs)
+
+    def joined(self, values: list[Any], *, for_j: bool) -> Any:
+        pairs = dict(zip(self.names, values, strict=True))
+        if for_j:
+            return self.cls(**pairs)
+        # A derivative need not be what the class's own checks want of x.
+        made = object.__new__(self.cls)
+        for one in dataclasses.fields(self.cls):
+            object.__setattr__(made, one.name, pairs.get(one.name))
+        return made
+
+    @property
+    def key(self) -> Any:
+        return [_name(self.cls), *([n, c.key] for n, c in zip(self.names, self.children, strict=True))]
+
+    @property
+    def parts(self) -> tuple[Any, ...]:
+        return (self.cls, *super().parts)
+
+
+@dataclass(frozen=True, eq=False)
+class _Registered(Branch):
+    """A node that JAX or optree know.
+
+    Attributes
+    ----------
+    library : "jax" or "optree"
+    template : object
+        One of them with zeros in it.
+    names : tuple of str, or None
+        The attributes that its children are, of a dataclass.
+    """
+
+    library: str
+    template: Any
+    names: tuple[str, ...] | None = None
+
+    def split(self, x: Any, what: str) -> Sequence[Any]:
+        if type(x) is not type(self.template):
+            raise self._refused(x, what, f"a {type(self.template).__name__}")
+        children = one_level(self.library, x)[0]
+        if len(children) != len(self.children):
+            raise self._refused(x, what, f"a {type(x).__name__} with {len(self.children)} parts")
+        return children
+
+    def joined(self, values: list[Any], *, for_j: bool) -> Any:  # noqa: ARG002  # what is registered serves both
+        if self.names is not None:
+            made = copy.copy(self.template)
+            for name, value in zip(self.names, values, strict=True):
+                object.__setattr__(made, name, value)
+            return made
+        cls = type(self.template)
+        children, definition = one_level(self.library, self.template)
+        if len(children) == 1 and children[0] is self.template:
+            if self.library != "jax" or not hasattr(cls, "tree_unflatten"):
+                raise InputError(
+                    f"x0: in this process {cls.__qualname__} is not registered with {self.library}; define it in a "
+                    "module that registers it, not in __main__"
+                )
+            importlib.import_module("jax").tree_util.register_pytree_node_class(cls)
+            definition = one_level(self.library, self.template)[1]
+        return definition.unflatten(values)
+
+    @property
+    def key(self) -> Any:
+        return [self.library, _name(type(self.template)), *(child.key for child in self.children)]
+
+    @property
+    def parts(self) -> tuple[Any, ...]:
+        return (self.template, *super().parts)
+
+
+@dataclass(frozen=True, eq=False)
+class _Nothing(Branch):
+    """None in the place of a part: there are no numbers in it."""
+
+    def split(self, x: Any, what: str) -> Sequence[Any]:
+        if x is not None:
+            raise self._refused(x, what, "None")
+        return ()
+
+    def joined(self, values: list[Any], *, for_j: bool) -> Any:  # noqa: ARG002  # there is nothing to join
+        return None
+
+
+def _name(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
