@@ -88,10 +88,19 @@ def test_a_value_of_another_kind(options: dict[str, Any], answer: str) -> None:
         distfd.gradient(cost, X, **options)
 
 
-@pytest.mark.parametrize("word", ["n", "slots", "n_jobs"])
+@pytest.mark.parametrize("word", ["n", "slots", "n_jobs", "num_workers", "cores"])
 def test_slots_of_a_ray_executor(word: str) -> None:
     make: Any = distfd.RayExecutor
     with pytest.raises(distfd.InputError, match=rf"RayExecutor: there is no '{word}'; num_cpus=N"):
+        make(**{word: 2})
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"), [("max_slot", "max_slots"), ("keep_ideal", "keep_idle"), ("num_gpu", "num_gpus")]
+)
+def test_a_keyword_of_a_ray_executor_that_is_misspelled(word: str, meant: str) -> None:
+    make: Any = distfd.RayExecutor
+    with pytest.raises(distfd.InputError, match=rf"RayExecutor: there is no '{word}'; did you mean '{meant}'"):
         make(**{word: 2})
 
 

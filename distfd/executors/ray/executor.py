@@ -6,6 +6,7 @@ a second one may wait behind the first. Ray's own retries are off: the scheduler
 
 from __future__ import annotations
 
+import inspect
 import sys
 import threading
 import time
@@ -23,7 +24,7 @@ from distfd.executors.ray.nodes import Nodes
 from distfd.executors.ray.options import KEEP_IDLE, ClusterOptions, as_keep_idle
 from distfd.executors.ray.pickling import pickled_bytes
 from distfd.executors.ray.placement_groups import PlacementGroups
-from distfd.executors.ray.resources import Resources, count_slots, live_nodes, make_resources
+from distfd.executors.ray.resources import Resources, check_needs, count_slots, live_nodes, make_resources
 from distfd.executors.ray.slot_registry import Capacity, Fixed, LocalShare, SlotRegistry
 from distfd.executors.ray.slots import Slots
 from distfd.executors.ray.warm_workers import ParkedWorkers, WarmWorkers, sees_who_waits
@@ -104,6 +105,7 @@ class RayExecutor(Executor):
         keep_idle: float | str = KEEP_IDLE,
         **needs: Any,
     ) -> None:
+        check_needs(needs, [word for word in inspect.signature(RayExecutor).parameters if word != "needs"])
         self._options = ClusterOptions(address, num_cpus, max_slots, request_slots, runtime_env or {})
         self._time_limit = find_time_limit(stop_before, max_wall_time)
         self._show_output = show_output

@@ -10,7 +10,7 @@ from distfd.core.suggestions import did_you_mean
 from distfd.core.validation import is_number, is_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 
 @dataclass(frozen=True)
@@ -76,20 +76,38 @@ def make_resources(given: Mapping[str, Any]) -> Resources:
     known = [f.name for f in fields(Resources)]
     for key in given:
         if key not in known:
-            raise InputError(_no_such(str(key), known))
+            raise InputError(f"resources: there is no {key!r}; use {', '.join(known)}{did_you_mean(str(key), known)}")
     return Resources(**given)
 
 
-def _no_such(key: str, known: list[str]) -> str:
-    if key in _COUNTS:
-        return (
-            f"RayExecutor: there is no {key!r}; num_cpus=N gives a private cluster N evaluations at once, and "
-            "max_slots=N is the most of them on any cluster"
-        )
-    return f"resources: there is no {key!r}; use {', '.join(known)}{did_you_mean(key, known)}"
+def check_needs(needs: Mapping[str, Any], keywords: Iterable[str]) -> None:
+    """What `RayExecutor` was given beside its own keywords, which are named: only resources.
+
+    Raises
+    ------
+    InputError
+        If there is anything else, with what serves in its place.
+    """
+    known = [f.name for f in fields(Resources)]
+    for key in needs:
+        if key in _COUNTS:
+            raise InputError(
+                f"RayExecutor: there is no {key!r}; num_cpus=N gives a private cluster N evaluations at once, and "
+                "max_slots=N is the most of them on any cluster"
+            )
+        if key not in known:
+            every = list(dict.fromkeys((*keywords, *known)))
+            meant = did_you_mean(key, every) or f"; it has {', '.join(every)}"
+            raise InputError(f"RayExecutor: there is no {key!r}{meant}")
 
 
-_COUNTS = ("n", "slots", "n_slots", "workers", "n_workers", "max_workers", "n_cores", "n_jobs", "processes", "nproc")
+_COUNTS = frozenset(
+    {
+        *("n", "slots", "n_slots", "num_slots", "workers", "n_workers", "num_workers", "max_workers", "processes"),
+        *("n_processes", "num_processes", "n_procs", "num_procs", "nproc", "nprocs", "cores", "n_cores", "num_cores"),
+        *("ncores", "n_jobs", "jobs", "n_cpus", "ncpus", "cpus", "threads", "n_threads", "parallel", "concurrency"),
+    }
+)
 """What people write for evaluations at once."""
 
 
