@@ -290,15 +290,20 @@ class CheckedSteps:
         label = site.label if answer.axis == "coordinate" else lambda k: f"direction {k}"
         values = np.concatenate([wave.values.real for wave in waves])
         unit = last_units(values, bits)
+        printed: Floats | float = 0.0
         if bits == DOUBLE:
-            unit = np.maximum(unit, _printed_unit(waves, values, printed=given.printed))
+            printed = _printed_unit(waves, values, printed=given.printed)
+            unit = np.maximum(unit, printed)
         terms = _terms(answer, waves, given)
         second = given.kind in ("hessian", "hvp")
         still = np.empty(0, np.int64) if second else _still(terms, len(answer.step))
         texts: tuple[str, ...] = ()
-        if answer.axis == "direction":
-            # Methods along single coordinates have told of those that do not move J.
-            texts = no_movement_warnings(label, still, 0.0)
+        coarsest = float(np.max(printed, initial=0.0))
+        along_coordinates = answer.axis == "coordinate" and isinstance(answer.derivative, np.ndarray)
+        # Methods along single coordinates have told of those that do not move J, and a structure that was probed says
+        # that J depends on them: it may well be flat just here.
+        if not along_coordinates and (answer.structure is None or coarsest > 0):
+            texts = no_movement_warnings(label, still, coarsest)
         lost = lost_entries(terms, unit)
         lost = lost[~np.isin(terms.row[lost], still)]
         if not len(lost):

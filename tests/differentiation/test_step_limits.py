@@ -242,6 +242,25 @@ def test_printed_digits_count_as_the_last_ones() -> None:
     assert_allclose(better.derivative, np.cos(x), atol=1e-3)
 
 
+@pytest.mark.parametrize("check", [False, True])
+def test_columns_of_a_sparse_jacobian_that_printed_digits_hide_are_told(check: bool) -> None:
+    """An entry of the mask that is 0 is as suspect as a component of a gradient; an empty column is not."""
+
+    def printed(x: Floats) -> Floats:
+        return np.array([float(f"{v:.5e}") for v in (np.exp(x[0]) + x[1] * x[2], np.sin(x[1]) + x[2])])
+
+    mask, x = np.array([[1, 1, 1, 0], [0, 1, 1, 0]]), [0.3, 0.7, 1.1, 0.5]
+    with pytest.warns(DerivativeWarning) as told:
+        result = distfd.differentiate(printed, x, kind="jacobian", sparsity=mask, check=check, executor="serial")
+    assert not result.derivative.toarray().any()
+    (text,) = [str(w.message) for w in told if "did not change" in str(w.message)]
+    assert "coordinate 0, coordinate 1, coordinate 2. J has few digits (it is a multiple of 1e-05)" in text
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        larger = distfd.jacobian(printed, x, sparsity=mask, step=0.05, scheme="central", check=check, executor="serial")
+    assert_allclose(larger.toarray(), [[np.exp(0.3), 1.1, 0.7, 0], [0, np.cos(0.7), 1, 0]], rtol=1e-2)
+
+
 def test_simple_arithmetic_is_no_printed_output() -> None:
     result = distfd.differentiate(lambda x: float(x.sum()), [1.0, 2.0, 3.0, 4.0], step=1e-3, executor="serial")
     assert result.warnings == ()
