@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from distfd.doctor.finding import Finding
 from distfd.workers.cores import countable_cores, usable_cores
+from distfd.workers.memory import available_memory
 from distfd.workers.threads import VARIABLES
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def _threads(environ: Mapping[str, str]) -> Finding:
 def _memory() -> Finding:
     import psutil
 
-    free = psutil.virtual_memory().available
+    free = int(available_memory())
     shared = Path("/dev/shm")  # noqa: S108  # Ray's own place, only looked at
     shm = psutil.disk_usage(str(shared)).free if shared.is_dir() else None
     text = f"{_amount(free)} available" + (f", {_amount(shm)} of shared memory" if shm is not None else "")

@@ -39,6 +39,7 @@ from distfd.differentiation.stencils import RICHARDSON, SCHEMES
 from distfd.differentiation.step_limits import NOTHING_KNOWN, CheckedSteps, Given, Known
 from distfd.differentiation.steps import AbsoluteStep, NoiseStep, as_real, nominal_steps, typical_sizes
 from distfd.differentiation.value_precision import OwnPrecision, unit_roundoff
+from distfd.workers.memory import available_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -289,9 +290,7 @@ def check_memory_for_hessian(moving: int, *, two_distances: bool) -> None:
     points = moving * (moving + 1) * (2 if two_distances else 1) + 1
     if points < _FEW_POINTS:
         return
-    import psutil
-
-    needed, free = points * _POINT_BYTES, psutil.virtual_memory().available
+    needed, free = points * _POINT_BYTES, available_memory()
     if needed > free:
         raise InputError(
             f"a Hessian of {moving} coordinates takes {points} evaluations, and to plan them about "
