@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import weakref
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -13,8 +12,6 @@ import numpy as np
 from distfd.core.describe import coordinate_label, numbered_output
 from distfd.core.errors import InputError
 from distfd.core.points import dense_points
-from distfd.core.structure import make_structure
-from distfd.core.structure_kinds import is_structured
 from distfd.differentiation.method import Answer, Value, Values, check_x
 from distfd.differentiation.steps import NoiseStep
 from distfd.evaluation.derivative_context import DerivativeContext
@@ -26,24 +23,18 @@ from distfd.evaluation.map_calls import map_calls
 from distfd.evaluation.method_registry import make_method
 from distfd.evaluation.options import EvaluationOptions
 from distfd.evaluation.outcome import give_warnings, make_result, out_of_range_error, scalar
+from distfd.evaluation.parameter_layout import ParameterLayout
 from distfd.evaluation.run_method import answer_from_store, iterate_method, run_method
 from distfd.evaluation.session import known_value
 from distfd.evaluation.session_factory import open_session
-from distfd.evaluation.structured_options import (
-    are_flat_bounds,
-    flat_particulars,
-    resolved_options,
-    split_options,
-    without_names,
-)
+from distfd.evaluation.structured_options import split_options
 from distfd.evaluation.tally import Tally
 from distfd.results.events import Differentiated
-from distfd.results.structured_result import structured_result
 from distfd.workers.threads import CallLock
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -65,6 +56,7 @@ if TYPE_CHECKING:
         WarmMode,
     )
     from distfd.evaluation.method_registry import Setting
+    from distfd.evaluation.options import DerivativeOptions
     from distfd.evaluation.run_method import A
     from distfd.executors.base import Executor
     from distfd.observers.base import Observer
@@ -165,8 +157,8 @@ class Evaluator(DerivativeMethods):
     ) -> None:
         if check not in (None, True, False):
             raise InputError(f"check: must be True, False or None (was {check!r})")
-        self._options, self._waiting = split_options(scheme, step, scale, bounds, names, accuracy)
-        self._structure_of_x: Structure | None = None
+        options, waiting = split_options(scheme, step, scale, bounds, names, accuracy)
+        self._layout = ParameterLayout(options, waiting, self._adopt)
         treatment = EvaluationOptions(timeout, retries, on_failure, setup_timeout)
         self._raises = treatment.on_failure == "raise"
         self._label = coordinate_label(names)
@@ -176,7 +168,7 @@ class Evaluator(DerivativeMethods):
             args=args,
             kwargs=kwargs,
             version=version,
-            imaginary=self._options.stencil.imaginary,
+            imaginary=options.stencil.imaginary,
             executor=executor,
             store=store,
             deterministic=deterministic,
@@ -193,7 +185,7 @@ class Evaluator(DerivativeMethods):
         written = objective.written if objective.reads_text else None
         repair = treatment.on_failure == "repair"
         self._around = DerivativeContext(
-            self._options, self._label, repair, drifts, written, objective.writes_text, check, output=self._output_label
+            options, self._label, repair, drifts, written, objective.writes_text, check, output=self._output_label
         )
         self._turn = CallLock()
         self._structure: ProbedStructure | None = None
@@ -243,7 +235,7 @@ class Evaluator(DerivativeMethods):
     @property
     def structure(self) -> Structure | None:
         """How the numbers of x are arranged, since it was given as a dict or another structure; None for arrays."""
-        return self._structure_of_x
+        return self._layout.structure
 
     def flatten(self, x: PointLike, what: str = "x0") -> NDArray[np.float64]:
         """The numbers of x, (d,), in the order in which coordinates are counted.
@@ -261,40 +253,24 @@ class Evaluator(DerivativeMethods):
         InputError
             If x has another structure than the first one had, or something else in it than real numbers.
         """
-        return check_x(self._flat(x, what))
-
-    def _flat(self, x: PointLike, what: str = "x0") -> ArrayLike:
-        """X as it is, where it has no structure."""
-        if not is_structured(x):
-            if self._waiting:
-                self._options, self._waiting = without_names(self._options, self._waiting)
-                self._around = replace(self._around, options=self._options)
-            if self._waiting:
-                name = next(iter(self._waiting))
-                raise InputError(f"{name}: is given by name, and x0 has no names; give both as a dict, or both flat")
-            return x  # type: ignore[return-value]  # checked where it is used
-        if self._structure_of_x is None:
-            self._adopt(make_structure(x, what))
-        assert self._structure_of_x is not None
-        return self._structure_of_x.flatten(x, what)
+        return check_x(self._layout.flat(x, what))
 
     def unflatten(self, x: NDArray[np.float64]) -> Any:
         """Numbers (d,) in the structure of x; as they are, where it has none."""
-        return x if self._structure_of_x is None else self._structure_of_x.unflatten(x)
+        return self._layout.unflatten(x)
 
     def flat_bounds(self, bounds: Any) -> Any:
         """Bounds that are given by the names of x as d pairs; others as they are."""
-        if self._structure_of_x is None or bounds is None or hasattr(bounds, "lb"):
-            return bounds
-        return bounds if are_flat_bounds(bounds, self._structure_of_x.size) else self._structure_of_x.bounds(bounds)
+        return self._layout.flat_bounds(bounds)
 
-    def _adopt(self, structure: Structure) -> None:
+    def _adopt(self, options: DerivativeOptions, structure: Structure | None) -> None:
+        """Take the options for flat numbers, and a J that is given a structure, if x has one."""
         with self._turn:
             self._settle()
-            options = resolved_options(self._options, self._waiting, structure)
-            self._session.adopt(self._session.objective.structured(structure).named(structure.labels), structure.labels)
-            self._options, self._waiting, self._structure_of_x = options, {}, structure
-            self._label = coordinate_label(structure.labels)
+            if structure is not None:
+                objective = self._session.objective.structured(structure).named(structure.labels)
+                self._session.adopt(objective, structure.labels)
+                self._label = coordinate_label(structure.labels)
             self._around = replace(self._around, options=options, label=self._label)
 
     def value(self, x: PointLike) -> Any:
@@ -356,7 +332,7 @@ class Evaluator(DerivativeMethods):
         Without warm="iterate" it says nothing.
         """
         if self._session.warm is not None:
-            self._session.warm.accept(dense_points([self._flat(x)]))
+            self._session.warm.accept(dense_points([self._layout.flat(x)]))
 
     def at(self, points: Points, *, lenient: bool = False) -> NDArray[Any]:
         """J at points that are written against one x, (n, m); bounds are the caller's affair.
@@ -391,10 +367,10 @@ class Evaluator(DerivativeMethods):
             If a component has no value (where on_failure="raise"), or J fails at x itself.
         """
         at = self._at(x)
-        particulars = self._flat_particulars(particulars)
+        particulars = self._layout.flat_particulars(particulars)
         with self._turned(), self._knowing(at, kind, f0):
             answer, tally = self._run(self._planned(at, kind, particulars), kind)
-        return self._as_given(x, self._derivative(at, kind, answer, tally))
+        return self._layout.as_given(x, self._derivative(at, kind, answer, tally))
 
     @contextlib.contextmanager
     def _knowing(self, at: NDArray[np.float64], kind: str, f0: ArrayLike | None) -> Iterator[None]:
@@ -407,15 +383,6 @@ class Evaluator(DerivativeMethods):
             yield
         finally:
             self._session.given = None
-
-    def _flat_particulars(self, given: dict[str, Any]) -> dict[str, Any]:
-        return given if self._structure_of_x is None else flat_particulars(given, self._structure_of_x)
-
-    def _as_given(self, x: PointLike, result: DerivativeResult) -> DerivativeResult:
-        """The result in the structure that x has, if it has one."""
-        if self._structure_of_x is None or not is_structured(x):
-            return result
-        return structured_result(result, self._structure_of_x)
 
     def check_gradient(
         self,
@@ -440,21 +407,13 @@ class Evaluator(DerivativeMethods):
         given = grad(self.unflatten(at.copy())) if callable(grad) else grad
         return check_given(
             self,
-            self._flat_gradient(given),
+            self._layout.flat_gradient(given),
             at,
             components=components,
             directions=directions,
             tolerance=tolerance,
             noise=step.noise if isinstance(step, NoiseStep) else None,
         )
-
-    def _flat_gradient(self, given: Any) -> ArrayLike:
-        """What a user's gradient has given, as numbers; it says nothing of x."""
-        if self._structure_of_x is not None and is_structured(given):
-            return self._structure_of_x.flatten(given, "grad")
-        if isinstance(given, Mapping):
-            raise InputError("grad: is given by name, and x0 has no names; give both as a dict, or both flat")
-        return given  # type: ignore[no-any-return]  # checked where it is used
 
     @property
     def check(self) -> bool | None:
@@ -494,7 +453,7 @@ class Evaluator(DerivativeMethods):
         if "f0" in particulars:
             raise InputError("f0: is for differentiate, gradient, jacobian and hessian; begin evaluates J(x) itself")
         at = self._at(x)
-        particulars = self._flat_particulars(particulars)
+        particulars = self._layout.flat_particulars(particulars)
         tally = Tally()
         with self._turned():
             method = Value(dense_points([at])) if kind == "value" else self._planned(at, kind, particulars)
@@ -503,7 +462,7 @@ class Evaluator(DerivativeMethods):
                 iterate_method(self._session, method, kind, self._label, tally, raises=self._raises),
                 tally,
                 self._turn,
-                lambda answer, tally: self._as_given(x, self._derivative(at, kind, answer, tally)),
+                lambda answer, tally: self._layout.as_given(x, self._derivative(at, kind, answer, tally)),
                 check=self._session.check,
                 note=self._session.note,
                 limit=self._wait_until,
@@ -556,11 +515,11 @@ class Evaluator(DerivativeMethods):
 
     def method(self, x: PointLike, kind: Kind = "gradient", **particulars: Any) -> Method[Answer]:
         """The plan of a derivative at x; nothing is evaluated."""
-        return make_method(kind, self.setting(x), **self._flat_particulars(particulars))
+        return make_method(kind, self.setting(x), **self._layout.flat_particulars(particulars))
 
     def setting(self, x: PointLike) -> Setting:
         """What every method at x is made from: x checked, its surroundings, and the options of derivatives."""
-        flat = self._flat(x)  # first, as it may say what the names and the options are
+        flat = self._layout.flat(x)  # first, as it may say what the names and the options are
         return self._around.setting(flat, self._session.bits, self._session.known)
 
     def _output_label(self, j: int, m: int) -> str:
@@ -568,7 +527,7 @@ class Evaluator(DerivativeMethods):
         return numbered_output(j, m) if names is None else f"output {names[j]}"
 
     def _at(self, x: PointLike) -> NDArray[np.float64]:
-        flat = self._flat(x)  # first, as it may say what the names are
+        flat = self._layout.flat(x)  # first, as it may say what the names are
         return self._around.site(flat).x
 
     def solve(self, method: Method[A], task: str, *, raises: bool | None = None) -> tuple[A, Tally]:
@@ -589,10 +548,18 @@ class Evaluator(DerivativeMethods):
 
     def result(self, x: NDArray[np.float64], answer: Answer, tally: Tally, kind: str = "gradient") -> DerivativeResult:
         """A method's answer at x as a result."""
-        options, scheme = self._options, self._options.stencil.name
+        options = self._layout.options
         slots = self.slots
         m = len(answer.value)
         outputs = self._session.objective.output_names(m) if m > 1 or kind in ("jacobian", "jvp") else None
         return make_result(
-            answer, tally, scheme, self._label, slots=slots, kind=kind, x=x, names=options.names, outputs=outputs
+            answer,
+            tally,
+            options.stencil.name,
+            self._label,
+            slots=slots,
+            kind=kind,
+            x=x,
+            names=options.names,
+            outputs=outputs,
         )

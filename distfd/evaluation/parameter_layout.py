@@ -1,0 +1,96 @@
+"""How a user's x is arranged, flat or as a structure with names, and the options by name that wait for such an x."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from distfd.core.errors import InputError
+from distfd.core.structure import make_structure
+from distfd.core.structure_kinds import is_structured
+from distfd.evaluation.structured_options import are_flat_bounds, flat_particulars, resolved_options, without_names
+from distfd.results.structured_result import structured_result
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from distfd.core.structure import Structure
+    from distfd.evaluation.keywords import PointLike
+    from distfd.evaluation.options import DerivativeOptions
+    from distfd.results.derivative_result import DerivativeResult
+
+
+class ParameterLayout:
+    """What x looks like to the user, known from the first x on.
+
+    Parameters
+    ----------
+    options : DerivativeOptions
+        Those for flat numbers.
+    waiting : mapping
+        Options by name, such as a dict of steps, until there is an x with these names.
+    adopt : callable
+        Told of the options for flat numbers once they are known, and of the structure of x, None for a flat x; before
+        the first x is evaluated.
+    """
+
+    def __init__(
+        self,
+        options: DerivativeOptions,
+        waiting: Mapping[str, Any],
+        adopt: Callable[[DerivativeOptions, Structure | None], None],
+    ) -> None:
+        self.options = options
+        self.structure: Structure | None = None
+        self._waiting, self._adopt = waiting, adopt
+
+    def flat(self, x: PointLike, what: str = "x0") -> ArrayLike:
+        """The numbers of x; as it is, where it has no structure."""
+        if not is_structured(x):
+            self._without_names()
+            return x  # type: ignore[return-value]  # checked where it is used
+        if self.structure is None:
+            structure = make_structure(x, what)
+            options = resolved_options(self.options, self._waiting, structure)
+            self._adopt(options, structure)
+            self.options, self._waiting, self.structure = options, {}, structure
+        return self.structure.flatten(x, what)
+
+    def _without_names(self) -> None:
+        if not self._waiting:
+            return
+        self.options, self._waiting = without_names(self.options, self._waiting)
+        self._adopt(self.options, None)
+        if self._waiting:
+            name = next(iter(self._waiting))
+            raise InputError(f"{name}: is given by name, and x0 has no names; give both as a dict, or both flat")
+
+    def unflatten(self, x: NDArray[Any]) -> Any:
+        """Numbers (d,) as J is given them."""
+        return x if self.structure is None else self.structure.unflatten(x)
+
+    def flat_bounds(self, bounds: Any) -> Any:
+        """Bounds that are given by the names of x as d pairs; others as they are."""
+        if self.structure is None or bounds is None or are_flat_bounds(bounds, self.structure.size):
+            return bounds
+        return self.structure.bounds(bounds)
+
+    def flat_particulars(self, given: dict[str, Any]) -> dict[str, Any]:
+        """What a kind of derivative needs beside x, in flat numbers."""
+        return given if self.structure is None else flat_particulars(given, self.structure)
+
+    def flat_gradient(self, given: Any) -> ArrayLike:
+        """What a user's gradient has given, as numbers; it says nothing of x."""
+        if self.structure is not None and is_structured(given):
+            return self.structure.flatten(given, "grad")
+        if isinstance(given, Mapping):
+            raise InputError("grad: is given by name, and x0 has no names; give both as a dict, or both flat")
+        return given  # type: ignore[no-any-return]  # checked where it is used
+
+    def as_given(self, x: PointLike, result: DerivativeResult) -> DerivativeResult:
+        """The result in the structure that x has, if it has one."""
+        if self.structure is None or not is_structured(x):
+            return result
+        return structured_result(result, self.structure)
