@@ -252,7 +252,8 @@ def test_columns_of_a_sparse_jacobian_that_printed_digits_hide_are_told(check: b
     mask, x = np.array([[1, 1, 1, 0], [0, 1, 1, 0]]), [0.3, 0.7, 1.1, 0.5]
     with pytest.warns(DerivativeWarning) as told:
         result = distfd.differentiate(printed, x, kind="jacobian", sparsity=mask, check=check, executor="serial")
-    assert not result.derivative.toarray().any()
+    hidden: Any = result.derivative
+    assert not hidden.toarray().any()
     (text,) = [str(w.message) for w in told if "did not change" in str(w.message)]
     assert "coordinate 0, coordinate 1, coordinate 2. J has few digits (it is a multiple of 1e-05)" in text
     with warnings.catch_warnings():
