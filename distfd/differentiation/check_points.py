@@ -83,6 +83,8 @@ class CheckPoints:
         The displacements, of gradients and Jacobians, so that further points can look at some coordinates alone.
     row : callable, optional
         ``row(answer, output)``: the derivative of one output, (d,), for the same purpose.
+    unit : (d,) ndarray, optional
+        By how much noise of standard deviation 1 moves a component along each coordinate.
     """
 
     points: Points
@@ -95,6 +97,7 @@ class CheckPoints:
     own: Callable[[Wave], Floats] | None = None
     along: Floats | None = None
     row: Callable[[Answer, int], Floats] | None = None
+    unit: Floats | None = None
 
 
 class Checkable(ABC):
@@ -227,7 +230,18 @@ def beside_lines(site: BasePoint, lines: Lines, order: int, *, vector: bool, fir
         own=(lambda wave: _lower_order(lines, reach, h, wave, first)) if high else None,
         along=move.along,
         row=lambda answer, output: answer.derivative[output] if vector else answer.derivative,
+        unit=_by_coordinate(lines.terms, lines.moving, len(h)),
     )
+
+
+def _by_coordinate(terms: Terms, coordinates: NDArray[np.int64], d: int) -> Floats:
+    """By how much noise of standard deviation 1 moves entries, by the coordinates that these are along, (d,)."""
+    part = terms.coefficient / terms.divisor
+    square = np.bincount(terms.row, weights=part**2, minlength=terms.n_rows)
+    total = np.bincount(terms.row, weights=part, minlength=terms.n_rows)
+    unit = np.zeros(d)
+    unit[coordinates] = np.sqrt(square + total**2)
+    return unit
 
 
 def _lower_order(lines: Lines, reach: Floats, h: Floats, wave: Wave, first: int) -> Floats:
@@ -293,6 +307,7 @@ def beside_groups(  # noqa: PLR0917  # all of them are needed
         h=sizes,
         along=move.along,
         row=lambda answer, output: np.asarray(answer.derivative[[output], :].toarray()).ravel(),
+        unit=_by_coordinate(terms, columns, len(sizes)),
     )
 
 

@@ -24,6 +24,7 @@ from distfd.differentiation.check_points import Checkable, beside_answer
 from distfd.differentiation.consistency import CONSISTENT, DOUBT, DOUBTFUL, UNKNOWN, Consistency
 from distfd.differentiation.doubt_causes import Evidence, likely_cause
 from distfd.differentiation.doubtful_coordinates import CODES, Groups
+from distfd.differentiation.hidden_components import hidden_warnings
 from distfd.differentiation.method import Request, Wave, follow
 from distfd.differentiation.value_precision import step_bits, unit_roundoff, wave_bits
 
@@ -99,21 +100,29 @@ class DirectionalCheck:
         if check is None or beside is None:
             return answer
         if self.insist or (beside.status != Status.NOT_RUN).any():
-            consistency = self._judged(answer, check, main, beside, own)
+            consistency, noise = self._judged(answer, check, main, beside, own)
             if self.insist and consistency.verdict == DOUBTFUL and not consistency.coordinates:
                 consistency = yield from self._located(answer, check, beside, consistency)
-            warnings = answer.warnings
-            if consistency.verdict == DOUBTFUL:
-                warnings += (consistency.warning(self.site.label),)
-            return replace(answer, consistency=consistency, warnings=warnings)
+            said = self._said(answer, check, consistency, noise)
+            return replace(answer, consistency=consistency, warnings=answer.warnings + said)
         return answer
+
+    def _said(
+        self, answer: Answer, check: CheckPoints, consistency: Consistency, noise: Floats | None
+    ) -> tuple[str, ...]:
+        """What the user is told: a doubt of the whole, or of components that are small beside the noise."""
+        if consistency.verdict == DOUBTFUL:
+            return (consistency.warning(self.site.label),)
+        if noise is None or check.unit is None or answer.error is not None:
+            return ()
+        return hidden_warnings(answer, noise, check.unit, check.h, self.site, finds_steps=self.finds_steps)
 
     def _judged(
         self, answer: Answer, check: CheckPoints, main: Wave | None, beside: Wave, own: Sequence[Wave]
-    ) -> Consistency:
-        """The verdict, from the values at the check's points."""
+    ) -> tuple[Consistency, Floats | None]:
+        """The verdict, from the values at the check's points, and the noise in each output that it has seen, (m,)."""
         if why := _no_values(answer, beside):
-            return Consistency(UNKNOWN, cause=why)
+            return Consistency(UNKNOWN, cause=why), None
         baseline, values = np.asarray(answer.value.real, dtype=np.float64), beside.values.real
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             predicted, changes = check.predicted(answer), check.changes(answer)
@@ -129,7 +138,7 @@ class DirectionalCheck:
             )
             error = np.where(excess == 0, 0.0, excess * check.gain / changes)
         if not np.isfinite(residual).all():
-            return Consistency(UNKNOWN, cause="the change of J is past what floating point holds")
+            return Consistency(UNKNOWN, cause="the change of J is past what floating point holds"), None
         j = int(np.argmax(error))
         found = Consistency(
             verdict=DOUBTFUL if error[j] > DOUBT else CONSISTENT,
@@ -143,7 +152,7 @@ class DirectionalCheck:
             output_label=self.site.output(j, len(baseline)) if len(baseline) > 1 else "",
         )
         if found.verdict == CONSISTENT:
-            return found
+            return found, excess / check.amplification
         seen = [beside.values[:, j].real, *(wave.values[:, j].real for wave in own if wave.values.shape[1] > j)]
         own_steps = answer.axis == "coordinate" and len(answer.step) == len(check.h)
         evidence = Evidence(
@@ -158,7 +167,7 @@ class DirectionalCheck:
         cause, remedy = likely_cause(evidence)
         alone = np.flatnonzero(check.h)
         where = (int(alone[0]),) if len(alone) == 1 and check.row is not None else ()
-        return replace(found, cause=cause, remedy=remedy, coordinates=where)
+        return replace(found, cause=cause, remedy=remedy, coordinates=where), None
 
     def _explained(self, answer: Answer, check: CheckPoints, main: Wave | None, m: int) -> tuple[Floats, bool]:
         """The residual that the check's own formula and the derivative's error bars explain, (m,), if that is known."""

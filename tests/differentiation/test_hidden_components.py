@@ -1,0 +1,85 @@
+"""Components that are small beside the noise that a check has seen, in a derivative that is right as a whole."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from problems import PROBLEMS
+
+import distfd
+from distfd.core.errors import DerivativeWarning
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+TOLD = "are not known to 10 %"
+SLOPES = np.array([[10.0, 3.0, 0.02], [0.0, 5.0, 4.0]])
+
+
+def rough(x: Floats) -> Floats:
+    """Straight, but for noise of 1e-10 that the bits of x make."""
+    seed = np.frombuffer(np.asarray(x).tobytes(), dtype=np.uint32)
+    return np.asarray(SLOPES @ x + 1e-10 * np.random.default_rng(seed).normal(size=2))
+
+
+def differentiated(fun: Any, kind: Any, **options: Any) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DerivativeWarning)
+        return distfd.differentiate(fun, [0.3, 0.7, 1.1], kind=kind, check=True, executor="serial", **options)
+
+
+def test_a_small_component_of_a_gradient() -> None:
+    """10 and 3 are right to a percent; 0.02 is not, and it matters a little."""
+    result = differentiated(lambda x: float(rough(x)[0] + 0.3 * x[2]), "gradient")
+    assert_allclose(result.derivative[:2], [10, 3], rtol=0.02)
+    assert result.consistency.verdict == "consistent"
+    assert not [text for text in result.warnings if TOLD in text]  # 0.32 is seen well enough beside noise of 0.01
+    result = differentiated(lambda x: float(rough(x)[0] + 0.1 * x[2]), "gradient")
+    (text,) = result.warnings
+    assert TOLD in text
+    assert "along coordinate 2: J at one point more" in text
+    assert "step='auto'" in text
+    better = differentiated(lambda x: float(rough(x)[0] + 0.1 * x[2]), "gradient", step="auto")
+    assert abs(better.derivative[2] - 0.12) <= better.error[2] < 0.012
+    assert not better.warnings
+
+
+@pytest.mark.parametrize("sparsity", [None, (SLOPES != 0).astype(int)])
+def test_entries_of_a_jacobian(sparsity: Any) -> None:
+    more = {} if sparsity is None else {"sparsity": sparsity}
+
+    def fun(x: Floats) -> Floats:
+        return rough(x) + np.array([0.1 * x[2], 0.0])
+
+    result = differentiated(fun, "jacobian", **more)
+    (text,) = [text for text in result.warnings if TOLD in text]
+    assert text.startswith("small components of the derivative of output 0")
+    assert TOLD in text
+    assert "coordinate 2" in text
+    assert "coordinate 1" not in text
+    large = differentiated(fun, "jacobian", step=1e-4, **more)
+    assert not large.warnings
+    value = large.derivative if sparsity is None else large.derivative.toarray()
+    assert_allclose(value, SLOPES + np.array([[0, 0, 0.1], [0, 0, 0]]), rtol=1e-3, atol=1e-4)
+
+
+def test_no_alarms_on_clean_functions() -> None:
+    told = []
+    for problem in PROBLEMS.values():
+        result = differentiated_at(problem)
+        told += [(problem, text) for text in result.warnings if TOLD in text]
+    assert not told
+
+
+def differentiated_at(problem: Any) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DerivativeWarning)
+        return distfd.differentiate(
+            lambda x: float(problem.value(x[None])[0]), problem.x0, check=True, executor="serial"
+        )
