@@ -15,6 +15,7 @@ import numpy as np
 
 from distfd.core.errors import InputError
 from distfd.core.points import Points, dense_points
+from distfd.differentiation.hidden_components import Entries, first_derivatives
 from distfd.differentiation.stencils import coefficients
 
 if TYPE_CHECKING:
@@ -83,8 +84,8 @@ class CheckPoints:
         The displacements, of gradients and Jacobians, so that further points can look at some coordinates alone.
     row : callable, optional
         ``row(answer, output)``: the derivative of one output, (d,), for the same purpose.
-    unit : (d,) ndarray, optional
-        By how much noise of standard deviation 1 moves a component along each coordinate.
+    entries : callable, optional
+        ``entries(answer)``: those of the derivative one by one, with what noise does to each.
     """
 
     points: Points
@@ -97,7 +98,7 @@ class CheckPoints:
     own: Callable[[Wave], Floats] | None = None
     along: Floats | None = None
     row: Callable[[Answer, int], Floats] | None = None
-    unit: Floats | None = None
+    entries: Callable[[Answer], Entries] | None = None
 
 
 class Checkable(ABC):
@@ -213,6 +214,8 @@ def beside_lines(site: BasePoint, lines: Lines, order: int, *, vector: bool, fir
     """
     h = np.zeros(len(site.x))
     h[lines.moving] = np.abs(lines.step)
+    unit = np.zeros(len(h))
+    unit[lines.moving] = entry_noise(lines.terms)
     high = order > 2
     move = moved(site, _share(order) * h, pair=order > 1)
     if move is None:
@@ -230,18 +233,8 @@ def beside_lines(site: BasePoint, lines: Lines, order: int, *, vector: bool, fir
         own=(lambda wave: _lower_order(lines, reach, h, wave, first)) if high else None,
         along=move.along,
         row=lambda answer, output: answer.derivative[output] if vector else answer.derivative,
-        unit=_by_coordinate(lines.terms, lines.moving, len(h)),
+        entries=lambda answer: first_derivatives(answer.derivative, h, unit),
     )
-
-
-def _by_coordinate(terms: Terms, coordinates: NDArray[np.int64], d: int) -> Floats:
-    """By how much noise of standard deviation 1 moves entries, by the coordinates that these are along, (d,)."""
-    part = terms.coefficient / terms.divisor
-    square = np.bincount(terms.row, weights=part**2, minlength=terms.n_rows)
-    total = np.bincount(terms.row, weights=part, minlength=terms.n_rows)
-    unit = np.zeros(d)
-    unit[coordinates] = np.sqrt(square + total**2)
-    return unit
 
 
 def _lower_order(lines: Lines, reach: Floats, h: Floats, wave: Wave, first: int) -> Floats:
@@ -292,6 +285,8 @@ def beside_groups(  # noqa: PLR0917  # all of them are needed
     sizes = np.abs(h)
     sizes[lines.moving] = np.abs(lines.step)
     sizes[site.lower == site.upper] = 0.0
+    unit = np.zeros(len(sizes))
+    unit[columns] = entry_noise(terms)  # the same for all entries of a column
     move = moved(site, _share(order) * sizes, pair=order > 1)
     if move is None:
         return None
@@ -307,7 +302,7 @@ def beside_groups(  # noqa: PLR0917  # all of them are needed
         h=sizes,
         along=move.along,
         row=lambda answer, output: np.asarray(answer.derivative[[output], :].toarray()).ravel(),
-        unit=_by_coordinate(terms, columns, len(sizes)),
+        entries=lambda answer: first_derivatives(answer.derivative, sizes, unit),
     )
 
 
@@ -425,10 +420,14 @@ def beside_hessian(site: BasePoint, pattern: HessianPattern, step: Floats, terms
     # Coordinates without an entry on the diagonal are moved by themselves too, and their 0 is not made of values.
     made = np.concatenate((pattern.diagonal, np.ones(len(pattern.first), dtype=bool)))
     amplification, gain = noise_of_terms(terms, np.where(made, form, 0.0), np.where(made, area, 0.0), weights)
-    rows, columns = moving[first], moving[second]
+    rows, columns, unit = moving[first], moving[second], entry_noise(terms)
 
     def entries(answer: Answer) -> Floats:
         return np.asarray(answer.derivative[rows, columns]).ravel()
+
+    def each(answer: Answer) -> Entries:
+        outputs = np.zeros(len(rows), dtype=np.int64)
+        return Entries(outputs, np.column_stack((rows, columns)), entries(answer), size[first] * size[second], unit)
 
     return CheckPoints(
         points=_points(site.x, moving, values),
@@ -438,6 +437,7 @@ def beside_hessian(site: BasePoint, pattern: HessianPattern, step: Floats, terms
         amplification=amplification,
         gain=gain,
         h=h,
+        entries=each,
     )
 
 
@@ -547,6 +547,14 @@ def noise_of_terms(
         error = np.where(error > 0, error, 1.0)
     amplification = np.sqrt((own**2).sum() + spread + (own.sum() - shared) ** 2)
     return amplification, np.sqrt(error) / amplification
+
+
+def entry_noise(terms: Terms) -> Floats:
+    """By how much noise of standard deviation 1, at J(x) too, moves what these terms make, (n_rows,)."""
+    part = terms.coefficient / terms.divisor
+    square = np.bincount(terms.row, weights=part**2, minlength=terms.n_rows)
+    total = np.bincount(terms.row, weights=part, minlength=terms.n_rows)
+    return np.asarray(np.sqrt(square + total**2))
 
 
 def exact_noise(own: Floats, reach: Floats, h: Floats) -> tuple[Floats | float, Floats | float]:

@@ -113,9 +113,9 @@ class DirectionalCheck:
         """What the user is told: a doubt of the whole, or of components that are small beside the noise."""
         if consistency.verdict == DOUBTFUL:
             return (consistency.warning(self.site.label),)
-        if noise is None or check.unit is None or answer.error is not None:
+        if noise is None or check.entries is None or answer.error is not None:
             return ()
-        return hidden_warnings(answer, noise, check.unit, check.h, self.site, finds_steps=self.finds_steps)
+        return hidden_warnings(check.entries(answer), noise, self.site, finds_steps=self.finds_steps)
 
     def _judged(
         self, answer: Answer, check: CheckPoints, main: Wave | None, beside: Wave, own: Sequence[Wave]

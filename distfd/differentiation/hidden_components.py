@@ -6,6 +6,7 @@ is also an estimate of the noise in J, and that noise moves each component by a 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from distfd.differentiation.base_point import BasePoint
-    from distfd.differentiation.method import Answer
 
     Floats = NDArray[np.float64]
 
@@ -28,48 +28,67 @@ _SURE = 1.5
 """Standard deviations of the noise that count: it is known from one residual."""
 
 
-def hidden_warnings(
-    answer: Answer, noise: Floats, unit: Floats, h: Floats, site: BasePoint, *, finds_steps: bool
-) -> tuple[str, ...]:
-    """A sentence on the components of a gradient or Jacobian that noise of this size hides; none, if there are none.
+@dataclass(frozen=True, eq=False)
+class Entries:
+    """The entries of a derivative, (e,) each.
 
-    Parameters
+    Attributes
     ----------
-    answer : Answer
-    noise : (m,) ndarray
-        Standard deviation of each output's noise, as the check has seen it.
-    unit : (d,) ndarray
-        By how much noise of standard deviation 1 moves a component along each coordinate.
-    h : (d,) ndarray
-        Steps, 0 where a coordinate does not move.
-    finds_steps : bool
-        Whether ``step="auto"`` is there for such a derivative.
+    output : (e,) ndarray of int
+    coordinates : (e, k) ndarray of int
+        One for first derivatives, two for second ones.
+    value : (e,) ndarray
+    size : (e,) ndarray
+        Times this, an entry is a change of J along the steps.
+    unit : (e,) ndarray
+        By how much noise of standard deviation 1 in J moves an entry.
     """
-    outputs, rows, value = _entries(answer.derivative)
-    with np.errstate(over="ignore", invalid="ignore"):
-        changes = np.abs(value) * h[rows]
-        most = np.zeros(len(noise))
-        np.fmax.at(most, outputs, changes)
-        bars = _SURE * noise[outputs] * unit[rows] * h[rows]
-        hidden = (bars > _OFF * np.maximum(changes, _MATTERS * most[outputs])) & (value != 0)
-    if not hidden.any():
-        return ()
-    outputs, rows = outputs[hidden], rows[hidden]
-    of = f" of {listed(lambda j: site.output(j, len(noise)), np.unique(outputs))}" if len(noise) > 1 else ""
-    remedy = "step='auto' finds steps, and error bars" if finds_steps else "take a larger step"
-    text = (
-        f"small components of the derivative{of} are not known to 10 %, along {listed(site.label, np.unique(rows))}: J "
-        f"at one point more differs from what the derivative says as noise in J of about {noise[outputs[0]]:.1g} "
-        f"would make it, and that moves them as much; {remedy}"
-    )
-    return (text,)
+
+    output: NDArray[np.int64]
+    coordinates: NDArray[np.int64]
+    value: Floats
+    size: Floats
+    unit: Floats
 
 
-def _entries(derivative: Any) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
-    """Outputs, coordinates and values of the entries of a gradient or Jacobian."""
+def first_derivatives(derivative: Any, size: Floats, unit: Floats) -> Entries:
+    """The entries of a gradient or Jacobian, with steps and the effect of noise by coordinate, (d,)."""
     if isinstance(derivative, np.ndarray):
         table = np.atleast_2d(derivative)
         outputs, rows = np.nonzero(np.isfinite(table))
-        return outputs, rows, table[outputs, rows]
-    entries = derivative.tocoo()
-    return entries.row.astype(np.int64), entries.col.astype(np.int64), np.asarray(entries.data)
+        value = table[outputs, rows]
+    else:
+        entries = derivative.tocoo()
+        outputs, rows, value = entries.row.astype(np.int64), entries.col.astype(np.int64), np.asarray(entries.data)
+    return Entries(outputs, rows[:, None], value, size[rows], unit[rows])
+
+
+def hidden_warnings(entries: Entries, noise: Floats, site: BasePoint, *, finds_steps: bool) -> tuple[str, ...]:
+    """A sentence on the entries that noise of this size hides; none, if there are none.
+
+    Parameters
+    ----------
+    entries : Entries
+    noise : (m,) ndarray
+        Standard deviation of each output's noise, as the check has seen it.
+    site : BasePoint
+    finds_steps : bool
+        Whether ``step="auto"`` is there for such a derivative.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        changes = np.abs(entries.value) * entries.size
+        most = np.zeros(len(noise))
+        np.fmax.at(most, entries.output, changes)
+        bars = _SURE * noise[entries.output] * entries.unit * entries.size
+        hidden = (bars > _OFF * np.maximum(changes, _MATTERS * most[entries.output])) & (entries.value != 0)
+    if not hidden.any():
+        return ()
+    outputs, rows = entries.output[hidden], np.unique(entries.coordinates[hidden])
+    of = f" of {listed(lambda j: site.output(j, len(noise)), np.unique(outputs))}" if len(noise) > 1 else ""
+    remedy = "step='auto' finds steps, and error bars" if finds_steps else "take a larger step"
+    text = (
+        f"small components of the derivative{of} are not known to 10 %, along {listed(site.label, rows)}: J at one "
+        f"point more differs from what the derivative says as noise in J of about {noise[outputs[0]]:.1g} would make "
+        f"it, and that moves them as much; {remedy}"
+    )
+    return (text,)
