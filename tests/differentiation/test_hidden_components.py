@@ -55,7 +55,7 @@ def test_entries_of_a_jacobian(sparsity: Any) -> None:
     more = {} if sparsity is None else {"sparsity": sparsity}
 
     def fun(x: Floats) -> Floats:
-        return rough(x) + np.array([0.1 * x[2], 0.0])
+        return np.asarray(rough(x) + np.array([0.1 * x[2], 0.0]))
 
     result = differentiated(fun, "jacobian", **more)
     (text,) = [text for text in result.warnings if TOLD in text]
