@@ -195,7 +195,7 @@ class Evaluator(DerivativeMethods):
         self._told: set[str] | None = None
 
     def __repr__(self) -> str:
-        options, where = self._options, self._session
+        options, where = self._layout.options, self._session
         slots = f"{self.slots} slot{'' if self.slots == 1 else 's'}"
         executor = type(where.executor).__name__
         step = "SciPy's" if options.step is None else " ".join(reprlib.repr(options.step).split())
