@@ -20,6 +20,15 @@ PAGES = Path(__file__).parents[1] / "docs"
 MADE = re.compile(r"(<!-- made: (configuration|command line) -->\n).*?(<!-- made: end -->)", re.DOTALL)
 
 
+def on_config(config: Any) -> Any:
+    """The site is of one version, and says so at the top and the bottom of each page."""
+    from importlib.metadata import version
+
+    config.site_name = f"distfd {version('distfd')}"
+    config.copyright = f"distfd {version('distfd')}, {config.copyright}"
+    return config
+
+
 def filled(markdown: str) -> str:
     """A page with what is made from the code as the code is now."""
     makers = {"configuration": configuration, "command line": command_line}
@@ -79,7 +88,7 @@ def _section(
     made += [f"{level} {title if not path else f'`{title}`'}", "", schema.get("description", "").replace("\n", " ")]
     if choice:
         made += ["", f"Exactly one of {', '.join(f'`{key}`' for key in choice)} is to be given."]
-    made += ["", "| key | type | default | |", "|---|---|---|---|"]
+    made += ["", "| key | type | default | meaning |", "|---|---|---|---|"]
     below = []
     for key, value in schema["properties"].items():
         type_, refs = _type(value)

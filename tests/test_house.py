@@ -100,6 +100,7 @@ def test_slow_packages_are_imported_where_they_are_used(name: str) -> None:
         "config.error_messages",
         "objectives.command.template_sandbox",
         "optimization.fit_result",
+        "optimization.minimize_result",
     }
     if name in late:
         return

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from distfd.differentiation.noise_survey import Survey
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class NoiseResult:
     """How noisy J is at a point.
 
@@ -43,6 +43,12 @@ class NoiseResult:
     spacing: float
     n_evaluations: int
     quantum: float = 0.0
+
+    def __repr__(self) -> str:
+        level = f"{self.level:.3g}" if np.isfinite(self.level) else "not known"
+        spacing = f", seen at a spacing of {self.spacing:.2g} of x's scale" if np.isfinite(self.spacing) else ""
+        unit = f"; J is a multiple of {self.quantum:.3g}" if self.quantum > 0 else ""
+        return f"noise of J: {level} ({self.status}{spacing}{unit}), {self.n_evaluations} evaluations"
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,13 +21,15 @@ TOLERANCE = 0.01
 """The relative error up to which a difference counts as right, where nothing else is asked for."""
 
 _WIDTH = 15
+_ROWS = 40
+"""Coordinates up to which a summary has a line for each."""
 
 
 _NONE = np.empty(0)
 """Stands for NaN everywhere, in the shape of what it is beside."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class StepSweep:
     """Differences along a coordinates, at n steps each; arrays have a last axis (m,) where J has several outputs.
 
@@ -113,6 +115,9 @@ class StepSweep:
         bar = np.nan_to_num(self.column("error", output))[:, None]
         return np.asarray(np.maximum(apart + bar, self.column(f"{scheme}_noise", output)))
 
+    def __repr__(self) -> str:
+        return sweep_summary(self)
+
     def __str__(self) -> str:
         return sweep_text(self)
 
@@ -121,6 +126,24 @@ def sweep_text(sweep: StepSweep, tolerance: float = TOLERANCE) -> str:
     """The noise, and a table for each coordinate."""
     tables = [line for row in range(len(sweep.coordinates)) for line in ["", *coordinate_lines(sweep, row, tolerance)]]
     return "\n".join([noise_line(sweep), *tables, *(f"warning: {text}" for text in sweep.warnings)])
+
+
+def sweep_summary(sweep: StepSweep) -> str:
+    """A line for each coordinate: its derivative and the step that gave it; ``print`` has all differences."""
+    rows = min(len(sweep.coordinates), _ROWS)
+    width = max((len(sweep.labels[row]) for row in range(rows)), default=0)
+    lines = [noise_line(sweep), "", f"{'':{width}}{'x':>{_WIDTH}}{'dJ/dx':>{_WIDTH}}{'+-':>10}{'best step':>12}"]
+    for row in range(rows):
+        output = worst_output(sweep, row)
+        derivative, error, best = (sweep.column(name, output)[row] for name in ("derivative", "error", "best"))
+        best = best if np.ndim(best) == 0 else best[output]
+        numbers = f"{sweep.x[row]:>{_WIDTH}.8g}{derivative:>{_WIDTH}.8g}{error:>10.1e}{best:>12.3g}"
+        which = f"  {sweep.output_label(output)}" if sweep.derivative.ndim > 1 else ""
+        lines.append(f"{sweep.labels[row]:{width}}{numbers}{which}")
+    if len(sweep.coordinates) > rows:
+        lines.append(f"... and {len(sweep.coordinates) - rows} more")
+    lines += [f"warning: {text}" for text in sweep.warnings]
+    return "\n".join([*lines, "", f"{sweep.n_evaluations} evaluations; print() shows the differences at every step"])
 
 
 def noise_line(sweep: StepSweep) -> str:

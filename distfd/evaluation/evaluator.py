@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import reprlib
 import weakref
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -192,6 +193,14 @@ class Evaluator(DerivativeMethods):
         self._structured_for = self._session.salt
         self._open: Pending | None = None
         self._told: set[str] | None = None
+
+    def __repr__(self) -> str:
+        options, where = self._layout.options, self._session
+        slots = f"{self.slots} slot{'' if self.slots == 1 else 's'}"
+        executor = type(where.executor).__name__
+        step = "SciPy's" if options.step is None else " ".join(reprlib.repr(options.step).split())
+        how = f"scheme {options.scheme!r}, step {step}"
+        return f"<Evaluator: {how}, {executor} with {slots}, {type(where.store).__name__}>"
 
     def __enter__(self) -> Self:
         return self

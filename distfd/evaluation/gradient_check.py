@@ -39,7 +39,7 @@ _TINY = 1e-4
 _ROWS = 40
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class GradientCheck:
     """A given gradient beside distfd's own, component by component.
 
@@ -92,7 +92,7 @@ class GradientCheck:
     def _with(self, word: str) -> NDArray[np.int64]:
         return np.array([k for k, status in enumerate(self.status) if status == word], dtype=np.int64)
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         """A verdict, a hint, and a table, the components that differ first."""
         looked = [k for k, status in enumerate(self.status) if status]
         lines = [self._sentence(len(looked))]

@@ -45,6 +45,9 @@ class SerialExecutor(Executor):
         self._queue: deque[Chunk] = deque()
         self._news: deque[SlotUp] = deque()
 
+    def __repr__(self) -> str:
+        return f"<SerialExecutor(num_threads={self._num_threads}): 1 slot, in this process>"
+
     @property
     def opened_for(self) -> Objective | None:
         """The objective that was opened last."""

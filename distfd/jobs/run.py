@@ -27,7 +27,7 @@ from distfd.observers.run_tally import RunTally
 from distfd.observers.worker_output import WorkerOutputs
 from distfd.optimization.constraints import Outputs
 from distfd.optimization.minimize import Limits, least_squares, minimize
-from distfd.reporting.write import refresh_report
+from distfd.reporting.write import is_current, refresh_report
 from distfd.run_directory.directory import RunDirectory
 from distfd.run_directory.result_json import derivative_fields, minimize_fields, noise_fields, versions
 from distfd.stores.file_lock import holder
@@ -103,11 +103,13 @@ class Job:
             self._put_aside()
         directory.make()
         store = SQLiteStore(directory.store, fingerprint=fingerprint, names=names, spool=directory.spool)
+        drawn = False  # whether the report shows all that there is
         try:
             text = dump_yaml(self.loaded.config) + npy_digests(self.loaded.config)
             earlier = directory.result()
             if earlier and earlier.get("status") == "done" and directory.config_text() == text:
                 self.say("this run is finished; nothing is evaluated (--fresh begins anew)")
+                drawn = is_current(directory)
                 return earlier
             directory.write_config(text)
             directory.forget_result()
@@ -139,7 +141,8 @@ class Job:
         finally:
             store.close()
             # Once the store is closed: what it had still to write is then in it.
-            refresh_report(directory, self.say)
+            if not drawn:
+                refresh_report(directory, self.say)
 
     def lost(self, reason: str) -> None:
         """The cluster is lost and Ray holds the thread that `run` was called in: write down what there is.

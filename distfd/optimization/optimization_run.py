@@ -13,6 +13,7 @@ from distfd.core.errors import TimeUpError
 from distfd.core.structure_kinds import is_structured
 from distfd.evaluation.outcome import give_warnings
 from distfd.fingerprint.fingerprint import fingerprint
+from distfd.optimization.ending_texts import plain_ending
 from distfd.optimization.journal import Diverged, Journal
 from distfd.optimization.limits import Stop
 from distfd.results.events import Improved, Iterated
@@ -184,7 +185,7 @@ class OptimizationRun:
             self._here = np.array(start, dtype=np.float64).tobytes()
             try:
                 with self.evaluator.accepting(), one_blas_thread():
-                    return method(start)
+                    return _in_plain_english(method(start))
             except Stop as stop:
                 return OptimizeResult(
                     success=stop.reached, status=STOPPED, message=str(stop), nit=self.record.iterations
@@ -204,6 +205,14 @@ class OptimizationRun:
                     raise
                 text = f"{str(stop) or 'interrupted'}; x is the best point so far"
                 return OptimizeResult(success=False, status=INTERRUPTED, message=text, nit=self.record.iterations)
+
+
+def _in_plain_english(result: Any) -> Any:
+    """A method's result with a message that says why it ended; SciPy's own text is kept as ``scipy_message``."""
+    own = str(result.message)
+    if (plain := plain_ending(own)) != own:
+        result.scipy_message, result.message = own, plain
+    return result
 
 
 def open_journal(path: str | os.PathLike[str] | Journal | None, evaluator: Evaluator, x0: Vector, how: Any) -> Journal:

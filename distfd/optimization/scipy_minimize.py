@@ -310,7 +310,9 @@ def finished(result: Any, record: Record, outputs: Outputs | None) -> Any:
     result.nit = record.iterations
     result.derivative, result.first = (_of_j(seen, outputs) for seen in (best, record.first))
     result.outputs = np.asarray(best.result.value)[1:] if outputs and best is not None else None
-    return counted(result, record)
+    from distfd.optimization.minimize_result import MinimizeResult
+
+    return counted(MinimizeResult(result), record)
 
 
 def counted(result: Any, record: Record) -> Any:

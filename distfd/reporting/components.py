@@ -108,10 +108,11 @@ def _fit_findings(data: RunData) -> list[Markup]:
 
 def _notes(data: RunData) -> dict[int, str]:
     """What is to be said of single parameters, by number."""
-    number_of = {name: k for k, name in enumerate(data.names)}
-    notes = {number_of[name]: "missing: J failed there" for name in _names(data.result.get("missing"), number_of)}
-    repaired = data.result.get("repaired")
+    missing, repaired = data.result.get("missing"), data.result.get("repaired")
     repaired = repaired if isinstance(repaired, dict) else {}
+    # Most runs need none, and a million names take a second.
+    number_of = {name: k for k, name in enumerate(data.names)} if missing or repaired else {}
+    notes = {number_of[name]: "missing: J failed there" for name in _names(missing, number_of)}
     notes |= {number_of[name]: f"repaired: {repaired[name]}" for name in _names(repaired, number_of)}
     step = data.numbers("step")
     if step is not None and step.shape == (len(data.names),):

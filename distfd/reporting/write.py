@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distfd.core.errors import DistfdError
@@ -13,7 +14,6 @@ from distfd.results.csv_export import write_csv
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from distfd.run_directory.directory import RunDirectory
 
@@ -48,6 +48,16 @@ def write_tables(run: RunDirectory) -> list[Path]:
             write_csv(run.path / name, columns)
             made.append(run.path / name)
     return made
+
+
+def is_current(run: RunDirectory) -> bool:
+    """Whether report.html was made after all that it shows was written, by a distfd no newer than it."""
+    try:
+        made = run.report.lstat().st_mtime
+        shown = [path.stat().st_mtime for path in (run.path / "result.json", run.log) if path.exists()]
+        return made >= max([Path(__file__).stat().st_mtime, *shown])
+    except OSError:
+        return False
 
 
 def refresh_report(run: RunDirectory, say: Callable[[str], None]) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from distfd.core.errors import EvaluationError, InputError
 from distfd.differentiation.noise import STATUSES
+from distfd.optimization.ending_texts import plain_ending
 from distfd.optimization.fit_table import fit_notes
 from distfd.results.derivative_result import efficiency_text, jacobian_titles
 
@@ -97,6 +98,7 @@ def minimize_fields(result: OptimizeResult, x0: NDArray[Any], names: Sequence[st
         "value0": result.value0,
         "iterations": int(result.nit),
         "message": str(result.message),
+        **({"scipy_message": str(result.scipy_message)} if result.get("scipy_message") else {}),
         "converged": bool(result.success),
         "noise": result.derivative.noise if result.noise is None else result.noise,
         "n_reused": result.n_reused,
@@ -215,8 +217,8 @@ def findings(result: Mapping[str, Any]) -> list[str]:
 
 
 def ending_text(message: str) -> str:
-    """Why an optimiser ended; what SciPy's Fortran cried is said."""
-    return message.removeprefix("CONVERGENCE: ").lower() if message.isupper() else message
+    """Why an optimiser ended, in plain English; runs of before have SciPy's own words."""
+    return plain_ending(message)
 
 
 def _effort(result: Mapping[str, Any]) -> str:

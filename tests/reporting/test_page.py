@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from itertools import product
 from pathlib import Path
@@ -18,7 +19,7 @@ from distfd.core.records import Status
 from distfd.reporting.chart_data import inlined
 from distfd.reporting.page import asset, render
 from distfd.reporting.run_data import read_run
-from distfd.reporting.write import refresh_report, write_report
+from distfd.reporting.write import is_current, refresh_report, write_report
 from distfd.run_directory.directory import RunDirectory
 
 FOREIGN = """<script>alert('1')</script>"><img src=x onerror=alert(2)>{title}%s&lt;</style></title>"""
@@ -167,6 +168,18 @@ def test_devices_are_not_read(tmp_path: Path) -> None:
 def test_where_there_is_no_run_that_is_said(tmp_path: Path) -> None:
     with pytest.raises(distfd.InputError, match="no run is there"):
         write_report(RunDirectory(tmp_path))
+
+
+def test_a_page_is_current_until_what_it_shows_is_written_again(tmp_path: Path) -> None:
+    run = Made(FOUR, LOG, GRADIENT).write(tmp_path / "run")
+    assert not is_current(run)
+    write_report(run)
+    made = run.report.stat().st_mtime_ns
+    for name in ("result.json", "log.jsonl"):
+        os.utime(run.path / name, ns=(made, made))
+    assert is_current(run)
+    os.utime(run.path / "log.jsonl", ns=(made + 10**9, made + 10**9))
+    assert not is_current(run)
 
 
 def test_a_run_is_no_worse_for_lacking_its_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

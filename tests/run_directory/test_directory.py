@@ -10,6 +10,7 @@ import pytest
 from distfd.core.records import Batch, Failure, Status
 from distfd.objectives.command.objective import CommandObjective
 from distfd.run_directory.directory import RunDirectory
+from distfd.run_directory.result_check import trouble_with
 from distfd.run_directory.status import status_text
 from distfd.stores.sqlite import SQLiteStore
 
@@ -76,3 +77,9 @@ def test_status_says_where_work_directories_are(tmp_path: Path) -> None:
         f"1 work directory is kept in {directory.work}",
         f"1 work directory is packed in {directory.archives}",
     ]
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), 10**400, -(10**308) * 2, True, "1", [1.0]])
+def test_lists_of_numbers_in_a_result_hold_finite_numbers_alone(bad: object) -> None:
+    assert trouble_with({"step": [1.0, 2, None]}) == ""
+    assert "step is not" in trouble_with({"step": [1.0, 2, bad]})

@@ -126,6 +126,16 @@ class RayExecutor(Executor):
         self._stash: list[Report] = []
         """What they had done when another session asked."""
 
+    def __repr__(self) -> str:
+        given = {
+            "address": self._options.address,
+            "num_cpus": self._options.num_cpus,
+            "max_slots": self._options.max_slots,
+        }
+        told = ", ".join(f"{name}={value!r}" for name, value in given.items() if value is not None)
+        state = "not open" if self._slots is None else f"{self.slots} slot{'' if self.slots == 1 else 's'}"
+        return f"<RayExecutor({told}): {state}>"
+
     def __exit__(self, *_: object) -> None:
         """End all workers, and those that stayed for the next call."""
         self._end()
