@@ -132,7 +132,7 @@ def _movable(found: Description) -> tuple[list[Variable], list[Variable]]:
 
 
 def _step(found: Description) -> list[str]:
-    if (own := found.co_simulation.fixed_step or found.step) is not None:
+    if (own := found.interface.fixed_step or found.step) is not None:
         return [_line(f"    step: {own!r}", "the communication step; the FMU's own")]
     return [_line("    # step: 0.01", "the communication step; a 500th of the time where none is given")]
 
