@@ -65,7 +65,9 @@ def exchange_description(version: int, *, both: bool = False, tolerance: str = "
     for k, (name, causality, variability, initial, own) in enumerate(EXCHANGE, start=1):
         head = f'name="{name}" valueReference="{k}" causality="{causality}" variability="{variability}"'
         head += f' initial="{initial}"' if initial else ""
-        rows.append(f"<ScalarVariable {head}><Real {own}/></ScalarVariable>" if version == 2 else f"<Float64 {head} {own}/>")
+        rows.append(
+            f"<ScalarVariable {head}><Real {own}/></ScalarVariable>" if version == 2 else f"<Float64 {head} {own}/>"
+        )
     if version == 2:
         token = 'fmiVersion="2.0" guid="{tank}" numberOfEventIndicators="1"'
         structure = '<Outputs><Unknown index="5"/><Unknown index="10"/></Outputs><Derivatives><Unknown index="6"/>'

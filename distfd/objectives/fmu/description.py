@@ -138,6 +138,8 @@ class Description:
     tool: str
     variables: Mapping[str, Variable]
     interface: Interface
+    kinds: tuple[str, ...]
+    """Of `KINDS`: as what it can be simulated; ``interface`` is the one that is."""
     start_time: float | None
     stop_time: float | None
     step: float | None
@@ -224,19 +226,22 @@ def read_description(file: str | Path, kind: str | None = None) -> Description:
     except Exception as error:  # of many classes
         raise InputError(f"file: {path}: its {DESCRIPTION} cannot be read: {_one_line(error)}") from error
     there = [
-        known for known, given in zip(KINDS, (found.coSimulation, found.modelExchange), strict=True) if given is not None
+        known
+        for known, given in zip(KINDS, (found.coSimulation, found.modelExchange), strict=True)
+        if given is not None
     ]
     if not there:
+        tool = f", {found.generationTool}," if found.generationTool else ""
         raise InputError(
-            f"file: {path.name} is for scheduled execution alone; have the tool that made it"
-            f"{f', {found.generationTool},' if found.generationTool else ''} export it for co-simulation or model exchange"
+            f"file: {path.name} is for scheduled execution alone; have the tool that made it{tool} export it for "
+            "co-simulation or model exchange"
         )
     if kind is not None and kind not in there:
         if kind not in KINDS:
             raise InputError(f"kind: is {' or '.join(KINDS)} (given {kind!r}){did_you_mean(kind, KINDS)}")
         raise InputError(f"kind: {path.name} is for {there[0]} alone, not for {kind}; leave kind out")
     try:
-        return _description(path, found, contents, kind or there[0])
+        return _description(path, found, contents, kind or there[0], tuple(there))
     except (ValueError, TypeError, AttributeError, OverflowError) as error:
         raise InputError(f"file: {path}: its {DESCRIPTION} is wrong: {_one_line(error)}") from error
 
@@ -246,7 +251,7 @@ def parsed(xml: bytes) -> Any:
     return library("fmpy.model_description").read_model_description(alone(xml), validate=False)
 
 
-def _description(path: Path, found: Any, contents: Contents, kind: str) -> Description:
+def _description(path: Path, found: Any, contents: Contents, kind: str, kinds: tuple[str, ...]) -> Description:
     given, experiment = found.modelExchange if kind == EXCHANGE else found.coSimulation, found.defaultExperiment
     identifier = str(given.modelIdentifier)
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", identifier):  # the name of a file in binaries/, and of C functions
@@ -284,6 +289,7 @@ def _description(path: Path, found: Any, contents: Contents, kind: str) -> Descr
             variable_step=kind == EXCHANGE or bool(given.canHandleVariableCommunicationStepSize),
             fixed_step=_number(getattr(given, "fixedInternalStepSize", None)),
         ),
+        kinds=kinds,
         categories=tuple(category.name for category in found.logCategories if category.name),
         binaries=tuple(sorted(set(libraries))),
         has_sources=any(name.startswith("sources/") and name.endswith(".c") for name in contents.names),

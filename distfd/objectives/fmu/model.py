@@ -215,11 +215,11 @@ class FMUModel(Model):
             self._integrator = Integrator(
                 self._fmu,
                 self._description,
-                self._grid,
-                self._simulation.tolerance or 0.0,
-                self._simulation.signals,
-                self._set,
-                self._read,
+                grid=self._grid,
+                tolerance=self._simulation.tolerance or 0.0,
+                signals=self._simulation.signals,
+                apply=self._set,
+                read=self._read,
             )
         return self._integrator.course()
 

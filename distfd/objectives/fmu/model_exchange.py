@@ -1,6 +1,6 @@
 """An FMU for model exchange, simulated: it has the equations, and CVode, which FMPy brings, is the solver.
 
-The order of calls is that of FMI 2.0.4, section 3.2.3, and FMI 3.0, section 3.2: continuous time, and events in between.
+The order of calls is that of FMI 2.0.4, section 3.2.3, and FMI 3.0, section 3.2: continuous time, events in between.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ class Integrator:
         self,
         fmu: Any,
         description: Any,
+        *,
         grid: NDArray[np.float64],
         tolerance: float,
         signals: Mapping[str, Signal],
@@ -104,9 +105,8 @@ class Integrator:
             there = time >= end
             if there:
                 found.append(self._read())
-            if time >= self._segment_end or state_event or step_event:
-                if time < self._grid[-1]:
-                    self._event(time)
+            if (time >= self._segment_end or state_event or step_event) and time < self._grid[-1]:
+                self._event(time)
             if there:
                 return time
         raise EvaluationFailure(f"the FMU has {_MOST_EVENTS} events and more until {time:g}, before {end:g}")
@@ -236,7 +236,7 @@ def _solver_class() -> Any:
             except EvaluationFailure as failure:
                 self.failure = failure
                 return 1
-            except Exception as failure:  # noqa: BLE001  # raised again when CVode has returned
+            except Exception as failure:  # raised again when CVode has returned
                 self.failure = failure
                 return 1 if getattr(failure, "status", None) == _DISCARD else -1
             return 0

@@ -173,6 +173,10 @@ class FMUObjective(Objective):
                     f"communication step; step: {span / max(1, n):.9g} would fit"
                 )
             n = math.floor(span / step)
+        self._set(**given, step=step, tolerance=self._solver_tolerance())
+
+    def _solver_tolerance(self) -> float | None:
+        found = self.description
         tolerance = found.tolerance if self.tolerance is None else _finite("tolerance", self.tolerance)
         if tolerance is not None and tolerance <= 0:
             raise InputError(f"tolerance: must be > 0 (given {tolerance:g})")
@@ -182,7 +186,7 @@ class FMUObjective(Objective):
                 raise InputError(
                     f"tolerance: must be at least {_SMALLEST_TOLERANCE:g} and below 1 for CVode (given {tolerance:g})"
                 )
-        self._set(**given, step=step, tolerance=tolerance)
+        return tolerance
 
     @property
     def fixed(self) -> bool:
@@ -325,6 +329,11 @@ class FMUObjective(Objective):
         if not self.description.interface.needs_tool:
             return ()
         return (f"{self.short} says that it needs its tool, {self.description.tool}, on each node that runs it",)
+
+    @property
+    def solver_tolerance(self) -> float | None:
+        """CVode's, for model exchange: its steps are other ones at another x."""
+        return self.tolerance if self.description.interface.is_exchange else None
 
     def check_warm(self, mode: str | None) -> None:
         """Refuse a warm start.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from fmus import build_exchange, load_builder
 from scipy.integrate import solve_ivp
 
 import distfd
+import distfd.errors
 from distfd.core.errors import InputError
 from distfd.core.failures import EvaluationFailure
 
@@ -96,7 +98,7 @@ def test_inputs_against_a_hand_written_ode(tank: Path) -> None:
 
     def by_hand(x: Any) -> float:
         h, pieces = x[2], [0.0, 1.03, 2.0, 4.0]
-        for a, b in zip(pieces[:-1], pieces[1:], strict=True):
+        for a, b in pairwise(pieces):
 
             def rate(t: float, y: Any, end: float = b) -> Any:
                 q = 1.0 if t >= end == 1.03 else inflow(t)
@@ -191,3 +193,18 @@ def test_the_tolerance_is_that_of_cvode(version: int, tank: Path, tmp_path: Path
     assert make(own, tolerance=None).tolerance == 1e-6
     with pytest.raises(InputError, match="tolerance: must be at least 1e-14 and below 1 for CVode"):
         make(tank, tolerance=1e-17)
+
+
+def test_steps_that_the_solver_drowns_are_told_and_the_remedies_work(tank: Path) -> None:
+    drive = {"q": {"times": [0.0, 1.03, 1.03, 2.0, 4.0], "values": [0.0, 1.0, 3.0, 0.5, 0.5]}}
+    right = [0.172289, -3.485717, 0.776224]  # by hand, in the test above
+    rough = make(tank, tolerance=1e-4, inputs=drive)
+    with pytest.warns(distfd.errors.DerivativeWarning, match=r"tolerance of 0\.0001, .* Use step='auto'") as caught:
+        found = distfd.gradient(rough, X, scheme="central", executor="serial")
+    assert abs(found[0] - right[0]) > 1, "that it is wrong is why it is told"
+    assert "x0" in str(caught[0].message) or "coordinate" in str(caught[0].message)
+    with distfd.Evaluator(rough, executor="serial", step="auto", check=False) as evaluator:
+        result = evaluator.differentiate(X)
+    assert (abs(result.derivative - right) <= 2 * result.error).all()
+    fine = make(tank, tolerance=1e-10, inputs=drive)
+    np.testing.assert_allclose(distfd.gradient(fine, X, scheme="central", executor="serial"), right, rtol=3e-3)
