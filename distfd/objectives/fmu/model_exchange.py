@@ -207,7 +207,9 @@ def _solver_class() -> Any:
     set_stop_time = libraries.sundials_cvode.CVodeSetStopTime
     set_stop_time.argtypes, set_stop_time.restype = [ctypes.c_void_p, ctypes.c_double], ctypes.c_int
 
-    class Solver(sundials.CVodeSolver):  # type: ignore[misc]  # FMPy has no types
+    base: Any = sundials.CVodeSolver
+
+    class Solver(base):  # type: ignore[misc]  # FMPy has no types
         failure: Exception | None = None
 
         def stop_at(self, time: float) -> None:

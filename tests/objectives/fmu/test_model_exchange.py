@@ -39,8 +39,12 @@ def _programs(require_simulator: RequireSimulator) -> None:
 
 
 @pytest.fixture
-def tank(version: int, tmp_path: Path) -> Path:
-    return build_exchange(tmp_path / "tank.fmu", version)
+def tank(version: int, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.getbasetemp() / f"exchange{version}" / "tank.fmu"  # built once, as no test changes it
+    if not path.exists():
+        path.parent.mkdir()
+        build_exchange(path, version)
+    return path
 
 
 def make(path: Path, **options: Any) -> FMUObjective:
