@@ -96,6 +96,8 @@ def _furthest(components: Sequence[Component]) -> list[Component]:
 
 
 def _title(one: Component) -> str:
+    if one.output_name is not None:
+        return f"d {one.output_name} / d {one.name}"
     return one.name if one.output is None else f"{one.name}, {one.output}"
 
 

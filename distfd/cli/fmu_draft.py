@@ -72,6 +72,7 @@ def _config(found: Description, file: str, config: Path) -> str:
         "objective:",
         "  fmu:",
         _line(f"    file: {quoted(file)}", "native code, which runs as you"),
+        *_solver(found),
         *([_line(f"    start_time: {found.start_time!r}", "")] if found.start_time else []),
         _line(f"    stop_time: {found.stop_time!r}", "the FMU's own")
         if stop
@@ -131,8 +132,18 @@ def _movable(found: Description) -> tuple[list[Variable], list[Variable]]:
     return moved, [v for v in settable if v not in moved]
 
 
+def _solver(found: Description) -> list[str]:
+    """What solves it, where that is CVode, or could be."""
+    if found.interface.is_exchange:
+        tolerance = found.tolerance or 1e-8
+        return [_line(f"    tolerance: {tolerance!r}", "of CVode, which solves it: it is for model exchange")]
+    if len(found.kinds) > 1:
+        return [_line("    # kind: model-exchange", "solved by CVode, not by its own solver, as co-simulation is")]
+    return []
+
+
 def _step(found: Description) -> list[str]:
-    if (own := found.co_simulation.fixed_step or found.step) is not None:
+    if (own := found.interface.fixed_step or found.step) is not None:
         return [_line(f"    step: {own!r}", "the communication step; the FMU's own")]
     return [_line("    # step: 0.01", "the communication step; a 500th of the time where none is given")]
 

@@ -89,10 +89,12 @@ class FmuOutput(Section):
 
 
 class Fmu(Section):
-    """A Functional Mock-up Unit, by co-simulation (distfd[fmu]); parameters go by the names of its variables."""
+    """A Functional Mock-up Unit (distfd[fmu]); parameters go by the names of its variables."""
 
     file: Folder
     """The .fmu, relative to the configuration. Its code runs in the workers: use none that you do not trust."""
+    kind: Literal["co-simulation", "model-exchange"] | None = None
+    """By its own solver, or by CVode, which integrates its equations; null: co-simulation, if it has that."""
     start_time: float | None = None
     """Where the simulation begins; null: at the FMU's own, or 0."""
     stop_time: float | None = None
@@ -100,7 +102,7 @@ class Fmu(Section):
     step: Positive | None = None
     """The communication step; null: the FMU's own, or a 500th of the time."""
     tolerance: Positive | None = None
-    """Relative, of the solver; null: the FMU's own."""
+    """Relative, of the solver; null: the FMU's own; for model exchange 1e-8, if it has none."""
     inputs: dict[Text, Signal] = Field(default={})
     """What drives inputs: a number, a CSV file, {file, time, column}, or {times, values}."""
     start: dict[Text, Start] = Field(default={})

@@ -51,6 +51,41 @@ def unexpected_entry_warnings(
     return (text,)
 
 
+_JUMPS = 4.0
+"""Of a solver's tolerance: how far J was seen to jump, relative to J, with CVode at tolerances of 1e-4 and 1e-8."""
+_DOUBTFUL = 0.1
+"""Of a derivative: an error of that size is worth a word."""
+
+
+def solver_noise_warnings(
+    label: Label, derivative: Floats, value: Floats, step: Floats, tolerance: float
+) -> tuple[str, ...]:
+    """For coordinates whose differences an adaptive solver's jumps may change by a tenth and more.
+
+    Parameters
+    ----------
+    derivative : (d,) or (m, d) ndarray
+    value : (m,) ndarray
+        J at x.
+    step : (d,) ndarray
+        0 where a coordinate does not move.
+    tolerance : float
+        The solver's, relative.
+    """
+    size = np.linalg.norm(np.atleast_2d(derivative), axis=0)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        noise = _JUMPS * tolerance * float(np.linalg.norm(value)) / np.abs(step)
+        rows = np.flatnonzero((step != 0) & (size > 0) & (noise > _DOUBTFUL * size))
+    if not len(rows):
+        return ()
+    text = (
+        f"J's solver has a tolerance of {tolerance:.3g}, by about which J jumps from point to point: over the steps "
+        f"that were taken this is {100 * float((noise[rows] / size[rows]).max()):.2g} % of the derivative along "
+        f"{listed(label, rows)}. Use step='auto', which measures the noise and has an error, or a smaller tolerance"
+    )
+    return (text,)
+
+
 def tight_bounds_warnings(label: Label, rows: NDArray[np.int64], step: Floats) -> tuple[str, ...]:
     """For coordinates (a,) that bounds leave so little room that second differences over it are rounding."""
     if not len(rows):

@@ -13,6 +13,7 @@ import numpy as np
 from distfd.core.describe import coordinate_label, numbered_output
 from distfd.core.errors import InputError
 from distfd.core.points import dense_points
+from distfd.differentiation.diagnostics import solver_noise_warnings
 from distfd.differentiation.method import Answer, Value, Values, check_x
 from distfd.differentiation.steps import NoiseStep
 from distfd.evaluation.derivative_context import DerivativeContext
@@ -516,11 +517,21 @@ class Evaluator(DerivativeMethods):
             self._structure, self._structured_for = answer.structure, self._session.salt
         if self._raises and len(answer.missing):
             raise out_of_range_error(answer, self._label)
+        if answer.error is None and kind in ("gradient", "jacobian"):
+            answer = self._with_solver_noise(answer)
         result = self.result(at, answer, tally, kind)
         if kind != "value":
             self.emit(Differentiated(at, result))
         give_warnings(answer.warnings, self._told, result)
         return result
+
+    def _with_solver_noise(self, answer: Answer) -> Answer:
+        """The same, with a warning where the tolerance of J's solver drowns the steps."""
+        tolerance = self._session.objective.solver_tolerance
+        if tolerance is None or not isinstance(answer.derivative, np.ndarray):
+            return answer
+        found = solver_noise_warnings(self._label, answer.derivative, answer.value, answer.step, tolerance)
+        return replace(answer, warnings=(*answer.warnings, *found))
 
     def method(self, x: PointLike, kind: Kind = "gradient", **particulars: Any) -> Method[Answer]:
         """The plan of a derivative at x; nothing is evaluated."""

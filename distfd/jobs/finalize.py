@@ -69,6 +69,8 @@ class RunFinalizer:
         arrays = {key: found[key] for key in ("derivative", "value", "x", "step", "error")}
         if _is_large(found.get("jacobian")):
             arrays["jacobian"] = found["jacobian"]
+        if found.get("outputs") is not None:
+            arrays["outputs"] = np.array(found["outputs"], dtype=np.str_)
         self.directory.write_arrays(**arrays, names=np.array(self.problem.names))
         return self._write("partial" if found["missing"] else "done", found)
 

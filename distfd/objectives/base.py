@@ -77,6 +77,14 @@ class Objective(ABC):
         return ()
 
     @property
+    def solver_tolerance(self) -> float | None:
+        """The relative tolerance of an adaptive solver in J, by about which J jumps between neighbouring x.
+
+        None: there is none, or it is not known.
+        """
+        return None
+
+    @property
     def reads_text(self) -> bool:
         """Whether J reads x from text, which may hold fewer digits than x: steps are then asked of `written`."""
         return False
@@ -215,6 +223,11 @@ class _Adapted(Objective):
     @property
     def doubts(self) -> tuple[str, ...]:
         return tuple(getattr(self._given, "doubts", ()))
+
+    @property
+    def solver_tolerance(self) -> float | None:
+        found: float | None = getattr(self._given, "solver_tolerance", None)
+        return found
 
     @property
     def reads_text(self) -> bool:

@@ -44,6 +44,8 @@ class Component:
         The parameter's.
     output : int or None
         The number of the output of J, or of the other parameter of a Hessian; None for a gradient.
+    output_name : str or None
+        What that output or parameter is called; None where it has no name.
     derivative, error : tuple of float or None
     difference : tuple of float or None
         The run's derivative less that of the first run.
@@ -53,6 +55,7 @@ class Component:
 
     name: str
     output: int | None
+    output_name: str | None
     derivative: tuple[float | None, ...]
     error: tuple[float | None, ...]
     difference: tuple[float | None, ...]
@@ -144,12 +147,12 @@ def _parameters(results: Sequence[dict[str, Any]], names: list[str]) -> tuple[Pa
 
 def _components(results: Sequence[dict[str, Any]], names: list[str]) -> Iterator[Component]:
     """One for each output and parameter, of the rows that some run has."""
-    matrices = [(_rows(result, "derivative"), _rows(result, "error")) for result in results]
-    n_rows = max((len(rows) for rows, _ in matrices if rows is not None), default=0)
     single = all(np.ndim(result.get("derivative") or ()) < 2 for result in results)
-    for a in range(n_rows):
-        values = [_by_name(result, _row(rows, a), names) for result, (rows, _) in zip(results, matrices, strict=True)]
-        errors = [_by_name(result, _row(bars, a), names) for result, (_, bars) in zip(results, matrices, strict=True)]
+    for a, (label, at) in enumerate(_aligned_rows(results)):
+        values, errors = (
+            [_by_name(result, _row(_rows(result, key), row), names) for result, row in zip(results, at, strict=True)]
+            for key in ("derivative", "error")
+        )
         first, first_error = values[0], errors[0]
         differences = [np.full(len(names), np.nan), *(value - first for value in values[1:])]
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
@@ -157,7 +160,33 @@ def _components(results: Sequence[dict[str, Any]], names: list[str]) -> Iterator
             bars = [np.abs(d) / np.where(span > 0, span, np.nan) for d, span in zip(differences, spans, strict=True)]
         for k, name in enumerate(names):
             columns = (values, errors, differences, bars)
-            yield Component(name, None if single else a, *(_cells(column, k) for column in columns))
+            yield Component(name, None if single else a, label, *(_cells(column, k) for column in columns))
+
+
+def _aligned_rows(results: Sequence[dict[str, Any]]) -> list[tuple[str | None, list[int | None]]]:
+    """The rows of the derivatives: what a row is called, and its number in each run, None where that has none of it.
+
+    Rows go by their names where all matrices have names; else by their numbers.
+    """
+    heights = [0 if (rows := _rows(result, "derivative")) is None else len(rows) for result in results]
+    labels = [_row_names(result, height) for result, height in zip(results, heights, strict=True)]
+    n_rows = max(heights, default=0)
+    if all(own is not None for own, height in zip(labels, heights, strict=True) if height):
+        numbers = [{label: k for k, label in enumerate(own or ())} for own in labels]
+        return [(name, [one.get(name) for one in numbers]) for name in dict.fromkeys(n for one in numbers for n in one)]
+    known = [own for own in labels if own is not None]
+    return [
+        (next((own[a] for own in known if a < len(own)), None), [a if a < height else None for height in heights])
+        for a in range(n_rows)
+    ]
+
+
+def _row_names(result: dict[str, Any], n: int) -> list[str] | None:
+    """The names of a matrix's n rows: J's outputs, or a Hessian's parameters; None where they have none."""
+    if np.ndim(result.get("derivative") or ()) < 2:
+        return None
+    found = result.get("names" if result.get("task") == "hessian" else "outputs")
+    return list(found) if found and len(found) == len(set(found)) == n else None
 
 
 def _array(result: dict[str, Any], key: str) -> Floats | None:
@@ -174,8 +203,8 @@ def _rows(result: dict[str, Any], key: str) -> Floats | None:
     return None if array is None else np.atleast_2d(array)
 
 
-def _row(rows: Floats | None, a: int) -> Floats | None:
-    return rows[a] if rows is not None and a < len(rows) else None
+def _row(rows: Floats | None, a: int | None) -> Floats | None:
+    return rows[a] if rows is not None and a is not None and a < len(rows) else None
 
 
 def _by_name(result: dict[str, Any], values: Floats | None, names: list[str]) -> Floats:

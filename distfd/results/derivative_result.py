@@ -266,7 +266,7 @@ def _table(result: DerivativeResult) -> tuple[Any, list[str]]:
     if derivative.ndim == 1:
         return derivative[:, None], [_TITLES.get(result.kind, "derivative")]
     if result.kind == "hessian":
-        return derivative, [f"d2J/dx dx{a}" for a in range(derivative.shape[1])]
+        return derivative, [f"d2J/dx d{name}" for name in _names(result, derivative.shape[1])]
     table = derivative.T if result.kind == "jacobian" else derivative
     if result.kind != "jacobian":
         return table, [f"dJ{a}/dx" for a in range(table.shape[1])]

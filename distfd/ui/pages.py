@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from distfd.reporting.comparison import Comparison
+    from distfd.reporting.comparison import Comparison, Component
     from distfd.run_directory.listing import RunList, RunRow
 
 SERVED = frozenset({"result.json", "config.yaml", "check.json", "log.jsonl", "output.log", "ray.log", "derivative.npz"})
@@ -271,7 +271,7 @@ def _components(found: Comparison, names: Sequence[str]) -> Markup:
         titles += [name, "\N{PLUS-MINUS SIGN}", *(["difference", "in bars"] if k else [])]
     rows = []
     for each in shown:
-        row = [each.name if each.output is None else f"{each.name}, output {each.output}"]
+        row = [_component_title(each)]
         for k in range(len(names)):
             row += [number(each.derivative[k]), number(each.error[k], 2)]
             row += [number(each.difference[k], 3), number(each.bars[k], 2)] if k else []
@@ -280,6 +280,12 @@ def _components(found: Comparison, names: Sequence[str]) -> Markup:
     if len(shown) < len(found.components):
         caption = f"{len(shown)} of {caption}, those that are furthest apart"
     return table(caption, titles, rows)
+
+
+def _component_title(one: Component) -> str:
+    if one.output_name is not None:
+        return f"d {one.output_name} / d {one.name}"
+    return one.name if one.output is None else f"{one.name}, output {one.output}"
 
 
 def _setting(value: Any) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from fmus import described, load_builder, packed
+from fmus import build_exchange, described, exchange_description, load_builder, packed
 
 from distfd.cli.fmu_draft import fmu_draft
 from distfd.config.load import load_config
@@ -200,3 +200,24 @@ def test_on_the_command_line(folder: Path) -> None:
     )
     assert both.returncode == 2
     assert "one of --command and --fmu" in both.stderr
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_model_exchange_says_its_solver(folder: Path, version: int, require_simulator: RequireSimulator) -> None:
+    require_simulator("gcc")
+    build_exchange(folder / "tank.fmu", version)
+    config, text = drafted("tank.fmu")
+    assert (
+        "    tolerance: 1e-08                            # of CVode, which solves it: it is for model exchange" in text
+    )
+    loaded = load_config(config)
+    found: list[str] = []
+    evaluate_once(loaded, "x0", found.append)
+    assert any(line.startswith("J = 2.25") for line in "\n".join(found).splitlines())
+
+
+def test_both_kinds_are_told(folder: Path) -> None:
+    packed(folder / "tank.fmu", exchange_description(2, both=True))
+    _, text = drafted("tank.fmu")
+    assert "    # kind: model-exchange" in text
+    assert "tolerance" not in text

@@ -154,6 +154,7 @@ task: jacobian
 objective:
   fmu:
     file: tank.fmu
+    kind: co-simulation
     start_time: 0
     stop_time: 4
     step: 0.1

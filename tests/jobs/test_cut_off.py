@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -153,6 +154,29 @@ def test_a_large_jacobian_of_a_fit_is_in_the_arrays_alone(tmp_path: Path, monkey
     assert len(found["derivative"]) == 2
     with np.load(tmp_path / "run" / "derivative.npz") as arrays:
         assert arrays["jacobian"].shape == (8, 2)
+
+
+def test_the_arrays_have_the_names_of_outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = (
+        "import json; x = json.load(open('parameters.json'))['a'];"
+        "json.dump({'cl': 6 * x, 'cd': x * x}, open('out.json', 'w'))"
+    )
+    outputs = {name: {"file": "out.json", "json": f"/{name}"} for name in ("cl", "cd")}
+    command = {"argv": [sys.executable, "-I", "-S", "-c", script], "outputs": outputs, "value": ["cl", "cd"]}
+    text = f"task: jacobian\nobjective: {json.dumps({'command': command})}\nparameters: [{{name: a, value: 2.0}}]"
+    found = make(tmp_path, text, monkeypatch).run()
+    assert found["outputs"] == ["cl", "cd"]
+    with np.load(tmp_path / "run" / "derivative.npz", allow_pickle=False) as arrays:
+        assert arrays["outputs"].tolist() == ["cl", "cd"]
+        assert arrays["names"].tolist() == ["a"]
+        np.testing.assert_allclose(arrays["derivative"], [[6.0], [4.0]], rtol=1e-6)
+
+
+def test_outputs_without_names_leave_the_arrays_as_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path, "task: jacobian\nobjective: {python: 'MODEL:table'}\nx0: [1.0, 2.0]", monkeypatch).run()
+    with np.load(tmp_path / "run" / "derivative.npz", allow_pickle=False) as arrays:
+        assert "outputs" not in arrays
+        assert arrays["derivative"].shape == (5, 2)
 
 
 def plan(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> Any:

@@ -12,6 +12,7 @@ from strangers import distfd, sound_run
 
 from distfd.errors import InputError, StoreError
 from distfd.reporting.comparison import compare_runs, config_differences
+from distfd.ui.pages import comparison_page
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,6 +77,49 @@ def test_a_jacobian_has_a_component_for_each_output(tmp_path: Path) -> None:
     assert found["c 1"].derivative == (6.0, None)
 
 
+def test_outputs_with_names_go_by_them_in_any_order(tmp_path: Path) -> None:
+    rows = [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]
+    bars = [[0.1] * 3, [0.2] * 3]
+    common = {"task": "jacobian", "value": [0.0, 0.0]}
+    first = made(tmp_path / "a", outputs=["cl", "cd"], derivative=rows, error=bars, **common)
+    second = made(tmp_path / "b", outputs=["cd", "cl"], derivative=rows[::-1], error=bars[::-1], **common)
+    found = compare_runs([first, second]).components
+    assert [(each.output_name, each.name) for each in found[::3]] == [("cl", "a"), ("cd", "a")]
+    assert [each.derivative for each in found] == [(v, v) for v in (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)]
+    assert [each.error for each in found[::3]] == [(0.1, 0.1), (0.2, 0.2)]
+    code, text = distfd("compare", str(first), str(second))
+    assert code == 0
+    assert "d cl / d a" in text
+    assert "d cd / d c" in text
+    fields = json.loads(distfd("compare", str(first), str(second), "--json")[1])["components"]
+    assert [(one["output"], one["output_name"]) for one in fields[::3]] == [(0, "cl"), (1, "cd")]
+    page = str(comparison_page(compare_runs([first, second]), ["a", "b"], [None, None], ""))
+    assert "d cd / d c" in page
+
+
+def test_an_older_run_without_names_of_outputs_goes_by_numbers(tmp_path: Path) -> None:
+    rows = [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]
+    common: dict[str, Any] = {"task": "jacobian", "value": [0.0, 0.0], "derivative": rows, "error": [[0.1] * 3] * 2}
+    first = made(tmp_path / "a", **common)
+    second = made(tmp_path / "b", outputs=["cl", "cd"], **common)
+    found = compare_runs([first, second]).components
+    assert [(each.output, each.output_name, each.difference) for each in found[::3]] == [
+        (0, "cl", (None, 0.0)),
+        (1, "cd", (None, 0.0)),
+    ]
+
+
+def test_a_hessian_goes_by_the_parameters_of_both_sides(tmp_path: Path) -> None:
+    matrix = [[1.0, 2.0, 3.0], [2.0, 5.0, 6.0], [3.0, 6.0, 9.0]]
+    turned = [row[::-1] for row in matrix[::-1]]
+    bars = [[0.1] * 3] * 3
+    first = made(tmp_path / "a", task="hessian", derivative=matrix, error=bars)
+    second = made(tmp_path / "b", task="hessian", names=["c", "b", "a"], derivative=turned, error=bars)
+    found = compare_runs([first, second]).components
+    assert [each.output_name for each in found[::3]] == ["a", "b", "c"]
+    assert all(each.difference == (None, 0.0) for each in found)
+
+
 def test_three_runs_are_held_against_the_first(two: tuple[Path, Path], tmp_path: Path) -> None:
     third = made(tmp_path / "c", derivative=[0.0, 0.0, 0.0], error=[0.4, 0.1, 0.1])
     found = compare_runs([*two, third])
@@ -138,7 +182,9 @@ def test_json_has_the_fields_that_are_promised(two: tuple[Path, Path]) -> None:
     found = json.loads(said)
     assert list(found) == ["runs", "same_x", "parameters", "components", "config"]
     assert list(found["parameters"][0]) == ["name", "x", "x_before", "step"]
-    assert list(found["components"][0]) == ["name", "output", "derivative", "error", "difference", "bars"]
+    assert list(found["components"][0]) == [
+        *("name", "output", "output_name", "derivative", "error", "difference", "bars")
+    ]
     assert found["components"][0]["bars"][1] == pytest.approx(1.0)
     assert found["runs"][1]["scheme"] == "forward"
     assert found["runs"][1]["name"] == str(two[1])

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 INSTALL = 'pip install "distfd[fmu]"'
+KINDS = ("co-simulation", "model-exchange")
+"""The kinds of FMI that can be simulated; of an FMU that has both, the first is taken."""
+EXCHANGE = KINDS[1]
 _LARGEST_REFERENCE = 2**32 - 1
 """FMI 2 and 3 number variables by unsigned integers of 32 bits."""
 _SHOWN = 12
@@ -106,15 +109,22 @@ class Variable:
 
 
 @dataclass(frozen=True)
-class CoSimulation:
-    """How an FMU can be simulated step by step, with the solver that it brings."""
+class Interface:
+    """How an FMU is simulated: with the solver that it brings, or, for model exchange, with another."""
 
+    kind: str
+    """Of `KINDS`."""
     identifier: str
     needs_tool: bool
     once: bool
     """Whether a process can have only one instance of it, ever."""
     variable_step: bool
     fixed_step: float | None
+
+    @property
+    def is_exchange(self) -> bool:
+        """Whether it has equations alone, which a solver of ours integrates."""
+        return self.kind == EXCHANGE
 
 
 @dataclass(frozen=True)
@@ -127,7 +137,9 @@ class Description:
     model: str
     tool: str
     variables: Mapping[str, Variable]
-    co_simulation: CoSimulation
+    interface: Interface
+    kinds: tuple[str, ...]
+    """Of `KINDS`: as what it can be simulated; ``interface`` is the one that is."""
     start_time: float | None
     stop_time: float | None
     step: float | None
@@ -188,13 +200,19 @@ def listed(names: Iterable[str]) -> str:
     return (", ".join(known[:_SHOWN]) or "none") + more
 
 
-def read_description(file: str | Path) -> Description:
+def read_description(file: str | Path, kind: str | None = None) -> Description:
     """Read an FMU's modelDescription.xml; none of its code is run.
+
+    Parameters
+    ----------
+    file : path
+    kind : str, optional
+        Of `KINDS`: as what it is to be simulated; by default the first that it has.
 
     Raises
     ------
     InputError
-        If the file is missing, no FMU, or of a version of FMI that is not 2 or 3.
+        If the file is missing, no FMU, of a version of FMI that is not 2 or 3, or of another kind.
     MissingSimulatorError
         If FMPy is not installed.
     """
@@ -207,14 +225,23 @@ def read_description(file: str | Path) -> Description:
         found = parsed(contents.xml)
     except Exception as error:  # of many classes
         raise InputError(f"file: {path}: its {DESCRIPTION} cannot be read: {_one_line(error)}") from error
-    if found.coSimulation is None:
-        there = "model exchange" if found.modelExchange is not None else "scheduled execution"
+    there = [
+        known
+        for known, given in zip(KINDS, (found.coSimulation, found.modelExchange), strict=True)
+        if given is not None
+    ]
+    if not there:
+        tool = f", {found.generationTool}," if found.generationTool else ""
         raise InputError(
-            f"file: {path.name} is for {there} alone, in which it has no solver of its own; have the tool that made it"
-            f"{f', {found.generationTool},' if found.generationTool else ''} export it for co-simulation"
+            f"file: {path.name} is for scheduled execution alone; have the tool that made it{tool} export it for "
+            "co-simulation or model exchange"
         )
+    if kind is not None and kind not in there:
+        if kind not in KINDS:
+            raise InputError(f"kind: is {' or '.join(KINDS)} (given {kind!r}){did_you_mean(kind, KINDS)}")
+        raise InputError(f"kind: {path.name} is for {there[0]} alone, not for {kind}; leave kind out")
     try:
-        return _description(path, found, contents)
+        return _description(path, found, contents, kind or there[0], tuple(there))
     except (ValueError, TypeError, AttributeError, OverflowError) as error:
         raise InputError(f"file: {path}: its {DESCRIPTION} is wrong: {_one_line(error)}") from error
 
@@ -224,8 +251,8 @@ def parsed(xml: bytes) -> Any:
     return library("fmpy.model_description").read_model_description(alone(xml), validate=False)
 
 
-def _description(path: Path, found: Any, contents: Contents) -> Description:
-    given, experiment = found.coSimulation, found.defaultExperiment
+def _description(path: Path, found: Any, contents: Contents, kind: str, kinds: tuple[str, ...]) -> Description:
+    given, experiment = found.modelExchange if kind == EXCHANGE else found.coSimulation, found.defaultExperiment
     identifier = str(given.modelIdentifier)
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", identifier):  # the name of a file in binaries/, and of C functions
         raise ValueError(f"modelIdentifier {identifier[:80]!r} is no identifier of C")
@@ -254,13 +281,15 @@ def _description(path: Path, found: Any, contents: Contents) -> Description:
         model=str(found.modelName),
         tool=str(found.generationTool or ""),
         variables={variable.name: _variable(variable) for variable in found.modelVariables},
-        co_simulation=CoSimulation(
+        interface=Interface(
+            kind=kind,
             identifier=identifier,
             needs_tool=bool(given.needsExecutionTool),
             once=bool(given.canBeInstantiatedOnlyOncePerProcess),
-            variable_step=bool(given.canHandleVariableCommunicationStepSize),
+            variable_step=kind == EXCHANGE or bool(given.canHandleVariableCommunicationStepSize),
             fixed_step=_number(getattr(given, "fixedInternalStepSize", None)),
         ),
+        kinds=kinds,
         categories=tuple(category.name for category in found.logCategories if category.name),
         binaries=tuple(sorted(set(libraries))),
         has_sources=any(name.startswith("sources/") and name.endswith(".c") for name in contents.names),

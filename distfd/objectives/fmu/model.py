@@ -16,6 +16,7 @@ from distfd.core.failures import EvaluationFailure
 from distfd.objectives.command.values import as_value
 from distfd.objectives.fmu.archive import DESCRIPTION, unpacked
 from distfd.objectives.fmu.description import library, parsed
+from distfd.objectives.fmu.model_exchange import Integrator
 from distfd.workers.model import Model
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ class FMUModel(Model):
         self._description = parsed((self._folder / DESCRIPTION).read_bytes())
         self._log: deque[str] = deque(maxlen=_LINES)
         self._fmu: Any = None
+        self._integrator: Integrator | None = None
         self._used = 0
         self._resets = simulation.reset
         self._grid = simulation.grid
@@ -94,7 +96,7 @@ class FMUModel(Model):
             parameters = self._simulation.parameters(x)
         except InputError as error:
             raise EvaluationFailure(str(error)) from error
-        once = self._simulation.description.co_simulation.once
+        once = self._simulation.description.interface.once
         if self._resets is False and not once:
             self._drop()
         if self._resets is None and self._used == 1:
@@ -132,7 +134,7 @@ class FMUModel(Model):
         self._drop()
 
     def _drop(self) -> None:
-        fmu, self._fmu = self._fmu, None
+        fmu, self._fmu, self._integrator = self._fmu, None, None
         if fmu is not None:
             with contextlib.suppress(Exception):
                 fmu.freeInstance()
@@ -175,7 +177,7 @@ class FMUModel(Model):
             fmu = library("fmpy.simulation").instantiate_fmu(
                 str(self._folder),
                 self._description,
-                "CoSimulation",
+                "ModelExchange" if self._simulation.description.interface.is_exchange else "CoSimulation",
                 debug_logging=self._simulation.logging,
                 logger=self._logged,
                 require_functions=False,
@@ -203,15 +205,35 @@ class FMUModel(Model):
         fmu.enterInitializationMode(**({} if second else settings))
         self._drive(float(self._grid[0]))
         fmu.exitInitializationMode()
+        course = self._integrated() if simulation.description.interface.is_exchange else self._stepped()
+        names = [output.name for output in simulation.taken]
+        return dict(zip(names, np.array(course).T, strict=True))
+
+    def _integrated(self) -> list[list[float]]:
+        """The outputs at each communication point, by a solver of ours."""
+        if self._integrator is None:
+            self._integrator = Integrator(
+                self._fmu,
+                self._description,
+                grid=self._grid,
+                tolerance=self._simulation.tolerance or 0.0,
+                signals=self._simulation.signals,
+                apply=self._set,
+                read=self._read,
+            )
+        return self._integrator.course()
+
+    def _stepped(self) -> list[list[float]]:
+        """The outputs at each communication point, by the FMU's own solver."""
+        simulation, fmu = self._simulation, self._fmu
         course = [self._read()]
         for begin, end in zip(self._grid[:-1].tolist(), self._grid[1:].tolist(), strict=True):
             self._drive(begin)
             done = fmu.doStep(currentCommunicationPoint=begin, communicationStepSize=end - begin)
-            if not second and (done[1] or (done[2] and done[3] < end)):
+            if simulation.description.major != 2 and (done[1] or (done[2] and done[3] < end)):
                 raise EvaluationFailure(f"{simulation.short} ended its simulation at {done[3]:g}, before {end:g}")
             course.append(self._read())
-        names = [output.name for output in simulation.taken]
-        return dict(zip(names, np.array(course).T, strict=True))
+        return course
 
     def _set(self, values: dict[str, Any]) -> None:
         for name, value in values.items():

@@ -39,13 +39,17 @@ _POINTS = 500
 """Communication steps where neither the user nor the FMU says how many."""
 _MOST_POINTS = 10_000_000
 """Communication points of a simulation: more than that are a mistake in the step or a time."""
+_TOLERANCE = 1e-8
+"""Of CVode, where neither the user nor the FMU says one: FMPy's 1e-5 makes more noise than differences bear."""
+_SMALLEST_TOLERANCE = 1e-14
+"""What CVode can meet in double precision."""
 _NEAR = 1e-6
 """Of a communication step, within which a time is a communication point."""
 
 
 @dataclass(frozen=True, eq=False)
 class FMUObjective(Objective):
-    """J(x) by the co-simulation of a Functional Mock-up Unit (FMU) of FMI 2 or 3 with FMPy.
+    """J(x) by the simulation of a Functional Mock-up Unit (FMU) of FMI 2 or 3 with FMPy.
 
     An FMU is native code that runs in the worker's process: use none that you do not trust.
 
@@ -62,7 +66,8 @@ class FMUObjective(Objective):
     step : float, optional
         The communication step; default: the FMU's own, or a 500th of the time. Outputs are looked at after each.
     tolerance : float, optional
-        The relative tolerance of its solver, if it has one that listens; default: that of its default experiment.
+        The relative tolerance of its solver, if it has one that listens; default: that of its default experiment. For
+        model exchange that of CVode, by default 1e-8 where the FMU names none.
     inputs : mapping of str to float, path or mapping
         What drives inputs in time: a number, a CSV file with the columns time and the input's name,
         ``{file, time, column}``, or ``{times, values}``. It is set at each communication point.
@@ -77,6 +82,9 @@ class FMUObjective(Objective):
         Have the FMU log all that it can; otherwise its errors and warnings.
     names : sequence of str, optional
         The parameters: names of variables that can be set; by default those that the Evaluator or call is given.
+    kind : str, optional
+        "co-simulation" (with the solver that the FMU brings) or "model-exchange" (its equations, by CVode); default:
+        co-simulation, if it has that.
     base : path
         The folder of relative paths.
     version : str, optional
@@ -105,6 +113,7 @@ class FMUObjective(Objective):
     names: Sequence[str] | None = None
     base: str | Path = "."
     version: str | None = None
+    kind: str | None = None
     description: Description = field(init=False, repr=False)
     taken: tuple[FMUOutput, ...] = field(init=False, repr=False)
     signals: Mapping[str, Signal] = field(init=False, repr=False)
@@ -117,7 +126,7 @@ class FMUObjective(Objective):
     def __post_init__(self) -> None:
         base = at_home(self.base).absolute()
         path = base / at_home(self.file)
-        found = read_description(path)
+        found = read_description(path, self.kind)
         self._set(base=str(base), file=str(path), description=found)
         self._set(names=None if self.names is None else tuple(self.names))
         self._set_times()
@@ -150,7 +159,7 @@ class FMUObjective(Objective):
         span = given["stop_time"] - given["start_time"]
         if span <= 0:
             raise InputError(f"stop_time: {given['stop_time']:g} must be after start_time, {given['start_time']:g}")
-        own = found.co_simulation.fixed_step or found.step or span / _POINTS
+        own = found.interface.fixed_step or found.step or span / _POINTS
         step = min(own, span) if self.step is None else _finite("step", self.step)
         if not 0 < step <= span:
             raise InputError(f"step: must be > 0 and at most {span:g}, the time that is simulated (given {step:g})")
@@ -164,15 +173,25 @@ class FMUObjective(Objective):
                     f"communication step; step: {span / max(1, n):.9g} would fit"
                 )
             n = math.floor(span / step)
+        self._set(**given, step=step, tolerance=self._solver_tolerance())
+
+    def _solver_tolerance(self) -> float | None:
+        found = self.description
         tolerance = found.tolerance if self.tolerance is None else _finite("tolerance", self.tolerance)
         if tolerance is not None and tolerance <= 0:
             raise InputError(f"tolerance: must be > 0 (given {tolerance:g})")
-        self._set(**given, step=step, tolerance=tolerance)
+        if found.interface.is_exchange:
+            tolerance = _TOLERANCE if tolerance is None else tolerance
+            if not _SMALLEST_TOLERANCE <= tolerance < 1:
+                raise InputError(
+                    f"tolerance: must be at least {_SMALLEST_TOLERANCE:g} and below 1 for CVode (given {tolerance:g})"
+                )
+        return tolerance
 
     @property
     def fixed(self) -> bool:
         """Whether all times have to be multiples of the step."""
-        return not self.description.co_simulation.variable_step
+        return not self.description.interface.variable_step
 
     def grid(self) -> NDArray[np.float64]:
         """The communication points, (n,), from the start to the end."""
@@ -186,6 +205,8 @@ class FMUObjective(Objective):
             k = int(np.argmin(np.abs(np.array(points) - time)))
             if abs(points[k] - time) > _NEAR * step:
                 points.append(time)
+            elif time in jumps:
+                points[k] = time  # where the step meets it but for rounding, inputs have their values behind it
         return np.array(sorted(points))
 
     def _output(self, name: str, given: Any, base: Path) -> FMUOutput:  # noqa: C901  # one mistake a branch
@@ -305,9 +326,14 @@ class FMUObjective(Objective):
     @property
     def doubts(self) -> tuple[str, ...]:
         """A word on an FMU that needs the tool from which it comes."""
-        if not self.description.co_simulation.needs_tool:
+        if not self.description.interface.needs_tool:
             return ()
         return (f"{self.short} says that it needs its tool, {self.description.tool}, on each node that runs it",)
+
+    @property
+    def solver_tolerance(self) -> float | None:
+        """CVode's, for model exchange: its steps are other ones at another x."""
+        return self.tolerance if self.description.interface.is_exchange else None
 
     def check_warm(self, mode: str | None) -> None:
         """Refuse a warm start.
@@ -360,6 +386,8 @@ class FMUObjective(Objective):
             "names": self.names,
             "version": self.version,
         }
+        if self.description.interface.is_exchange:  # else as before there was another kind
+            told["kind"] = self.description.interface.kind
         return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
 
     def make(self) -> FMUModel:

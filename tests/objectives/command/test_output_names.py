@@ -100,6 +100,7 @@ def test_a_hessian_has_no_labels(tmp_path: Path) -> None:
         found = evaluator.differentiate([2.0, 0.5], kind="hessian")
     with pytest.raises(InputError, match="kind hessian"):
         _ = found.labels
+    assert "d2J/dx dmach" in repr(found)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from fmus import described, load_builder, packed
+from fmus import described, exchange_description, load_builder, packed
 
 import distfd
 from distfd.core.failures import EvaluationFailure
@@ -167,7 +167,8 @@ REFUSED: list[tuple[Callable[[Path], Path], str]] = [
     (xml(described().replace('stepSize="0.1"', 'stepSize="1e-12"')), "step: 1e-12 makes 4e+12 steps"),
     (xml(described().replace('stopTime="4"', 'stopTime="inf"')), "stop_time: is a finite number"),
     (xml(described().replace('stepSize="0.1"', 'stepSize="-1"')), "step: must be > 0"),
-    (xml(described().replace("<CoSimulation ", "<ModelExchange ")), "for model exchange alone"),
+    (xml(described().replace("<CoSimulation ", "<ScheduledExecution ")), "for scheduled execution alone"),
+    (xml(exchange_description(2).replace('Identifier="tank"', 'Identifier="../../../evil"')), "is no identifier of C"),
 ]
 
 
@@ -210,15 +211,20 @@ def test_what_is_no_plain_file_hangs_nothing(tmp_path: Path, what: str) -> None:
         objective(path)
 
 
-def test_model_exchange_alone_says_what_to_do(tmp_path: Path) -> None:
-    text = described().replace("<CoSimulation ", "<ModelExchange ")
-    path = packed(tmp_path / "tank.fmu", text)
+def test_scheduled_execution_alone_says_what_to_do(tmp_path: Path) -> None:
+    text = described().replace("<CoSimulation ", "<ScheduledExecution ")
     with pytest.raises(
-        InputError, match=r"have the tool that made it, tank_fmu/build\.py, export it for co-simulation"
+        InputError,
+        match=r"have the tool that made it, tank_fmu/build\.py, export it for co-simulation or model exchange",
     ):
-        read_description(path)
-    both = text.replace("<ModelExchange ", '<CoSimulation modelIdentifier="tank"/><ModelExchange ')
-    assert read_description(packed(tmp_path / "both.fmu", both)).co_simulation.identifier == "tank"
+        read_description(packed(tmp_path / "tank.fmu", text))
+
+
+def test_co_simulation_comes_before_model_exchange(tmp_path: Path) -> None:
+    text = described().replace("<CoSimulation ", '<ModelExchange modelIdentifier="other"/><CoSimulation ')
+    path = packed(tmp_path / "both.fmu", text)
+    assert read_description(path).interface.identifier == "tank"
+    assert read_description(path, "model-exchange").interface.identifier == "other"
 
 
 def test_a_platform_without_a_binary(tmp_path: Path) -> None:
