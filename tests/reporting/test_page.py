@@ -288,7 +288,8 @@ def test_words_stand_out_from_what_they_stand_on(scheme: str) -> None:
     # Numbers on the parts of a bar are of one colour in both schemes.
     on = "#101418"
     assert f'color: "{on}"' in asset("charts.js")
-    low |= {part: contrast(on, colours[part]) for part in ("useful", "lost", "start", "tail", "between", "handing")}
+    parts = ("useful", "lost", "start", "restarts", "tail", "between", "handing")
+    low |= {part: contrast(on, colours[part]) for part in parts}
     assert min(low.values()) >= 4.5, low
     marks = ("value", "up", "down", "retry", "straggler", "duplicate", "failed")
     shapes = {part: contrast(colours["paper"], colours[part]) for part in marks}
