@@ -146,6 +146,7 @@ def cluster(cpus: int) -> Iterator[str]:
     """A Ray cluster for drivers to join."""
     import ray
 
+    ray.shutdown()  # a section before may have had a cluster
     ray.init(address="local", num_cpus=cpus, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
     try:
         yield ray.get_runtime_context().gcs_address

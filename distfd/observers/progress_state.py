@@ -6,6 +6,9 @@ import math
 import time
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from distfd.core.records import Status
 from distfd.results import events
 
 if TYPE_CHECKING:
@@ -13,6 +16,12 @@ if TYPE_CHECKING:
 
 _FEW = 5
 """Failures that are told one by one."""
+
+_ROUNDS = 4
+"""Rounds since the first news after which the rate is right within a quarter, even where slots end at the same time."""
+
+_ENDED = (Status.CRASH, Status.TIMEOUT, Status.LOST)
+"""How an attempt fails whose process ends with it."""
 
 
 class ProgressState:
@@ -52,6 +61,10 @@ class ProgressState:
         self._told = 0
         self.began = clock()
         self._first: tuple[float, int] | None = None
+        self._seconds, self._timed = 0.0, 0
+        """Of the wave's evaluations that have a value, and how many they are."""
+        self._news = self.began
+        """When an evaluation last ended, or had to be begun again."""
 
     def take(self, event: events.Event) -> str | None:
         """Count an event; what is to be said of it at once, if anything."""
@@ -91,8 +104,22 @@ class ProgressState:
 
     @property
     def left(self) -> float | None:
-        """Seconds that the wave may still take."""
-        return None if not self.rate else (self.total - self.done) / self.rate
+        """Seconds that the wave may still take; None until that can be told, and where what is awaited is overdue.
+
+        The rate alone promises too little while slots end their evaluations at about the same time, and says nothing
+        of one that was killed and begun again. So it is at least one evaluation, and in the first rounds at least what
+        the rounds that are left take; of these the first began when something last ended.
+        """
+        if not self.rate:
+            return None
+        by_rate, silent = (self.total - self.done) / self.rate, self._clock() - self._news
+        mean = self._seconds / self._timed if self._timed else 0.0
+        if silent > 2 * max(mean, 1 / self.rate) and silent > by_rate:
+            return None
+        slots = max(1, self.slots)
+        few = self.done - self._first[1] < _ROUNDS * slots if self._first is not None else False
+        rounds = math.ceil((self.total - self.done) / slots) if few else int(self.done < self.total)
+        return max(by_rate, rounds * mean - silent)
 
     @property
     def rounds(self) -> tuple[int, int]:
@@ -117,7 +144,8 @@ class ProgressState:
         self.task, self.reused, self.slots = event.task, event.n_reused, event.slots
         self.total, self.done, self.failed = event.n_points - event.n_reused, 0, 0
         self.waves += 1
-        self.began, self._first = self._clock(), None
+        self.began = self._news = self._clock()
+        self._first, self._seconds, self._timed = None, 0.0, 0
 
     def _finished(self, event: events.BatchFinished) -> None:
         n, failed = len(event.batch), len(event.batch.failures)
@@ -125,10 +153,21 @@ class ProgressState:
         self.failed += failed
         self.all_done += n
         self.all_failed += failed
+        self._news = self._clock()
+        seconds = event.batch.ended - event.batch.started
+        seconds = seconds[(event.batch.status == Status.OK) & np.isfinite(seconds) & (seconds > 0)]
+        self._seconds, self._timed = self._seconds + float(seconds.sum()), self._timed + len(seconds)
         if self._first is None:
             self._first = self._clock(), self.done
 
     def _failure(self, event: events.AttemptFailed) -> str | None:
+        # It runs no longer; what does is told of within a second.
+        if self._longest is not None and self._longest[0] == event.label.split(", x = ")[0]:
+            self._longest = None
+        if event.failure.status in _ENDED:
+            self.running = max(0, self.running - 1)
+        if event.again:
+            self._news = self._clock()
         self._told += 1
         if self._told > _FEW + 1:
             return None

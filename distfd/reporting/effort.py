@@ -13,6 +13,7 @@ from distfd.reporting.figure import figure, numbers
 from distfd.reporting.formatting import count, duration, percent
 from distfd.reporting.table import table
 from distfd.reporting.time_spent import where_time_went
+from distfd.results.derivative_result import efficiency_since_up
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,10 +37,21 @@ def _against_ideal(data: RunData) -> Markup:
     ideal, wall, efficiency = (result.get(name) for name in ("ideal_seconds", "wall_seconds", "efficiency"))
     if not ideal or not wall or efficiency is None:
         return Markup("")
+    start = result.get("start_seconds")
+    since = efficiency_since_up(efficiency, wall, start)
+    told = Markup("The last session took {} where {} would be ideal: an efficiency of <strong>{}</strong>.").format(
+        duration(wall if since is None else wall - start),
+        duration(ideal),
+        percent(efficiency if since is None else since),
+    )
+    if since is not None:
+        told += Markup(" That is since the first worker was up. It took {} before that; with it, it is {}.").format(
+            duration(start), percent(efficiency)
+        )
     return Markup(
-        "<p>The last session took {} where {} would be ideal: an efficiency of <strong>{}</strong>. The ideal is the "
-        "longest evaluation of each wave, or all of them shared among the slots, whichever is more.</p>\n"
-    ).format(duration(wall), duration(ideal), percent(efficiency))
+        "<p>{} The ideal is the longest evaluation of each wave, or all of them shared among the slots, whichever is "
+        "more.</p>\n"
+    ).format(told)
 
 
 def _once_up(shares: list[Share]) -> Markup:

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from distfd.core.records import Status
 from distfd.reporting.formatting import count, duration, moment, number, percent
 from distfd.reporting.table import facts
+from distfd.results.derivative_result import efficiency_since_up
 from distfd.run_directory.result_json import TELLING, ending_text
 
 if TYPE_CHECKING:
@@ -85,7 +86,10 @@ def _facts(data: RunData) -> list[tuple[str, str | Markup]]:
     if result.get("slots") is not None:
         pairs.append(("Slots", number(result["slots"])))
     if result.get("efficiency") is not None and (result.get("ideal_seconds") or 0.0) >= TELLING:
-        pairs.append(("Efficiency", percent(result["efficiency"])))
+        wall, start = result.get("wall_seconds") or 0.0, result.get("start_seconds")
+        since = efficiency_since_up(result["efficiency"], wall, start)
+        told = f"{percent(since)}, after a start of {duration(start)}" if since is not None else None
+        pairs.append(("Efficiency", told or percent(result["efficiency"])))
     if result.get("started"):
         pairs.append(("Started", Markup('<span class="wide">{}</span>').format(_when(result["started"]))))
     return pairs

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from distfd.reporting.run_clock import RunClock
     from distfd.reporting.run_data import RunData
 
+_ENDS_WORKERS = (Status.CRASH, Status.TIMEOUT, Status.LOST)
+"""How an attempt ends whose process is gone with it, where the process id is not known."""
+
 
 @dataclass(frozen=True)
 class Share:
@@ -31,6 +34,7 @@ _PARTS = (
     ("useful", "J", "evaluations whose values count"),
     ("lost", "Lost attempts", "failed ones, and duplicates that were not needed"),
     ("start", "Starting", "Ray, worker processes, imports and set-up, until a slot's first evaluation"),
+    ("restarts", "Restarts", "new worker processes in the place of those that were killed, lost or recycled"),
     ("tail", "Waiting for the last", "slots with nothing left to do in a wave"),
     ("between", "Between waves", "planning, the optimizer, writing results"),
     ("handing", "Handing out", "scheduling, transport, storing: gaps between evaluations"),
@@ -71,10 +75,26 @@ def _session(session: LoggedSession, rows: NDArray[Any], begin: float, end: floa
         "useful": float(seconds[ok].sum()),
         "lost": float(seconds[~ok].sum()),
         "start": float((first - begin).sum()),
+        "restarts": _restarts(rows, slot, starts),
         "tail": _tail(rows, slot, first, starts, ends),
         "between": _overlap(np.append(ends, end)[:-1], np.append(starts[1:], end), first),
     }
     return {**parts, "handing": max(0.0, n * (end - begin) - sum(parts.values()))}
+
+
+def _restarts(rows: NDArray[Any], slot: NDArray[np.int64], starts: NDArray[np.float64]) -> float:
+    """Seconds from a slot's last evaluation in one process to its first in the next one, inside a wave.
+
+    A slot that got no other evaluation in the wave waits for the wave's end, whatever its process does.
+    """
+    order = np.lexsort((rows["ended"], rows["started"], slot))
+    rows, slot = rows[order], slot[order]
+    before, after = rows[:-1], rows[1:]
+    wave = np.searchsorted(starts, rows["started"], side="right")
+    known = (before["pid"] > 0) & (after["pid"] > 0)
+    another = np.where(known, before["pid"] != after["pid"], np.isin(before["status"], _ENDS_WORKERS))
+    counts = another & (slot[1:] == slot[:-1]) & (wave[1:] == wave[:-1])
+    return float(np.clip(after["started"] - before["ended"], 0, None)[counts].sum())
 
 
 def _tail(

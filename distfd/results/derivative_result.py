@@ -379,7 +379,7 @@ _TELLING_SHARE = 0.05
 
 
 def efficiency_text(efficiency: float, wall: float, start: float | None) -> str:
-    """The efficiency, and what it is without the time until the first worker was up, where that makes a difference.
+    """The efficiency since the first worker was up, and what it is with the time before, where that makes a difference.
 
     Parameters
     ----------
@@ -388,7 +388,22 @@ def efficiency_text(efficiency: float, wall: float, start: float | None) -> str:
     wall, start : float
         Seconds.
     """
-    text = f"efficiency {efficiency:.2f}"
+    since = efficiency_since_up(efficiency, wall, start)
+    if since is None or start is None:
+        return f"efficiency {efficiency:.2f}"
+    return f"efficiency {since:.2f} once the first worker was up ({start:.3g} s before that; {efficiency:.2f} with it)"
+
+
+def efficiency_since_up(efficiency: float, wall: float, start: float | None) -> float | None:
+    """The efficiency without the time until the first worker was up; None where that makes no difference.
+
+    Parameters
+    ----------
+    efficiency : float
+        Of the whole wall time.
+    wall, start : float
+        Seconds.
+    """
     if start is None or not _TELLING_SHARE * wall < start < wall:
-        return text
-    return f"{text} ({start:.3g} s went until the first worker was up; {efficiency * wall / (wall - start):.2f} since)"
+        return None
+    return efficiency * wall / (wall - start)

@@ -166,7 +166,8 @@ def test_report(run: Path) -> None:
     assert found["evaluations"]["seconds"]["median"] == 2.0
     assert found["check"]["verdict"] == "good"
     assert found["work_directories"][0]["failure"] == "return code 1"
-    assert {one["part"] for one in found["time_spent"]} <= {"useful", "lost", "start", "tail", "between", "handing"}
+    parts = {"useful", "lost", "start", "restarts", "tail", "between", "handing"}
+    assert {one["part"] for one in found["time_spent"]} <= parts
 
 
 def test_a_result_without_a_wall_time_is_shown(run: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any
 
+import cloudpickle  # type: ignore[import-untyped]  # it has no types
 import numpy as np
 import pytest
 
@@ -63,3 +65,36 @@ def test_failures_are_raised_or_given_back(require_simulator: RequireSimulator) 
         for word in (ErrorHandling.RAISE, "raise"):
             with pytest.raises(ValueError, match="negative width"):
                 evaluate(picky, [1.0, -1.0], error_handling=word)
+
+
+def test_multistart_runs_its_local_optimisations_on_rays_workers(require_simulator: RequireSimulator) -> None:
+    # Each holds the batch evaluator in what is sent to a worker, and calls it there for its derivatives.
+    require_simulator("optimagic")
+    import optimagic
+
+    with distfd.Evaluator(bowl, executor=distfd.RayExecutor(max_slots=2), check=False) as ev:
+        evaluate = batch_evaluator(ev)
+        numdiff = optimagic.NumdiffOptions(batch_evaluator=evaluate)
+        found = optimagic.minimize(
+            bowl,
+            np.array([1.0, 2.0]),
+            algorithm="scipy_lbfgsb",
+            bounds=optimagic.Bounds(lower=np.full(2, -5.0), upper=np.full(2, 5.0)),
+            numdiff_options=numdiff,
+            multistart=optimagic.MultistartOptions(n_samples=6, stopping_maxopt=2, batch_evaluator=evaluate),
+        )
+        plain = optimagic.minimize(bowl, np.array([1.0, 2.0]), algorithm="scipy_lbfgsb", numdiff_options=numdiff)
+    assert np.asarray(found.params) == pytest.approx([0.0, 0.0], abs=1e-4)
+    assert np.asarray(plain.params) == pytest.approx([0.0, 0.0], abs=1e-4)
+
+
+def test_a_pickled_copy_makes_the_calls_where_it_is() -> None:
+    with distfd.Evaluator(bowl, executor="serial") as ev:
+        evaluate = batch_evaluator(ev)
+        assert copy.deepcopy(evaluate) is copy.copy(evaluate) is evaluate
+        there = cloudpickle.loads(cloudpickle.dumps(evaluate))
+    assert there(lambda a, b: a - b, [(3, 1), (5, 1)], n_cores=2, unpack_symbol="*") == [2, 4]
+    assert "ZeroDivisionError" in there(lambda a: 1 / a, [0])[0]
+    with pytest.raises(ZeroDivisionError):
+        there(lambda a: 1 / a, [0], error_handling="raise")
+    assert there(abs, []) == []

@@ -33,6 +33,8 @@ class Attempt:
     host: str = "node"
     message: str = "ValueError: no"
     detail: str = "Traceback\n  in J"
+    pid: int | None = None
+    """By default another one for each slot."""
 
 
 @dataclass
@@ -112,7 +114,7 @@ def _batch(a: Attempt) -> Batch:
         ended=np.array([BEGIN + a.end]),
         attempt=np.array([a.attempt], dtype=np.int32),
         host=a.host,
-        pid=100 + a.slot,
+        pid=100 + a.slot if a.pid is None else a.pid,
         slot=a.slot,
         failures={} if ok else {a.point: Failure(a.status, a.message, a.detail)},
     )

@@ -30,6 +30,17 @@ def page(made: Made, path: Path) -> Element:
     return read(render(read_run(made.write(path).path)))
 
 
+def test_the_start_of_workers_is_apart_from_the_efficiency(tmp_path: Path) -> None:
+    found = {**GRADIENT, "wall_seconds": 10.0, "start_seconds": 7.5, "ideal_seconds": 2.0, "efficiency": 0.2}
+    root = page(Made(FOUR, LOG, found), tmp_path / "run")
+    facts = {d.children[0].text: d.children[1].text for d in root.all("header")[0].all("dl")[0].children}
+    assert facts["Efficiency"] == "80 %, after a start of 7.5 s"
+    text = section(root, "effort").text
+    assert "The last session took 2.5 s where 2 s would be ideal" in text
+    assert "That is since the first worker was up. It took 7.5 s before that; with it, it is 20 %." in text
+    assert section(root, "effort").all("strong")[0].text == "80 %"
+
+
 def section(root: Element, key: str) -> Element:
     return next(s for s in root.all("section") if s.attributes["aria-labelledby"] == key)
 
@@ -301,7 +312,8 @@ def test_words_stand_out_from_what_they_stand_on(scheme: str) -> None:
     # Numbers on the parts of a bar are of one colour in both schemes.
     on = "#101418"
     assert f'color: "{on}"' in asset("charts.js")
-    low |= {part: contrast(on, colours[part]) for part in ("useful", "lost", "start", "tail", "between", "handing")}
+    parts = ("useful", "lost", "start", "restarts", "tail", "between", "handing")
+    low |= {part: contrast(on, colours[part]) for part in parts}
     assert min(low.values()) >= 4.5, low
     marks = ("value", "up", "down", "retry", "straggler", "duplicate", "failed")
     shapes = {part: contrast(colours["paper"], colours[part]) for part in marks}

@@ -34,6 +34,7 @@ def test_every_second_of_every_slot_is_accounted_for(tmp_path: Path) -> None:
         "useful": 4.0,
         "lost": 0.0,
         "start": 4.5,
+        "restarts": 0.0,
         "tail": 2.0,
         "between": 1.0,
         "handing": 0.5,
@@ -52,10 +53,56 @@ def test_failures_gaps_between_waves_and_sessions(tmp_path: Path) -> None:
         "useful": 4.0,
         "lost": 1.0,
         "start": 2.0,
+        "restarts": 0.0,
         "tail": 0.0,
         "between": 3.5,
         "handing": 0.0,
     }
+
+
+def test_the_time_in_which_a_killed_worker_comes_back_is_a_restart(tmp_path: Path) -> None:
+    # Slot 0 crashes at 3, and works again from 5 on, in another process; the gap of 0.25 at 6 is no restart. Slot 1
+    # gets nothing after its process has died at 4, and waits for the end.
+    attempts = [
+        Attempt(0, 0, 2.0, 3.0, Status.CRASH, pid=7),
+        Attempt(0, 0, 5.0, 6.0, attempt=2, pid=8),
+        Attempt(2, 0, 6.25, 7.0, pid=8),
+        Attempt(1, 1, 2.0, 4.0, Status.TIMEOUT, pid=9),
+    ]
+    assert spent(Made(attempts, session(0.0, 7.0, (1.0, 7.0))), tmp_path / "run") == {
+        "useful": 1.75,
+        "lost": 3.0,
+        "start": 4.0,
+        "restarts": 2.0,
+        "tail": 3.0,
+        "between": 0.0,
+        "handing": 0.25,
+    }
+
+
+@pytest.mark.parametrize(
+    ("status", "before", "after", "seconds"),
+    [
+        (Status.OK, 7, 8, 2.0),  # recycled: its last evaluation was in order
+        (Status.OK, 7, 7, 0.0),
+        (Status.CRASH, 7, 7, 0.0),  # a program crashed, and the worker that runs it lived on
+        (Status.LOST, 0, 8, 2.0),
+        (Status.ERROR, 0, 8, 0.0),
+    ],
+)
+def test_a_restart_is_another_process_or_an_end_of_one(
+    tmp_path: Path, status: Status, before: int, after: int, seconds: float
+) -> None:
+    attempts = [Attempt(0, 0, 1.0, 2.0, status, pid=before), Attempt(1, 0, 4.0, 5.0, pid=after)]
+    shares = spent(Made(attempts, session(0.0, 5.0, (1.0, 5.0), slots=1)), tmp_path / "run")
+    assert (shares["restarts"], shares["handing"]) == (seconds, 2.0 - seconds)
+
+
+def test_a_restart_between_waves_is_counted_once(tmp_path: Path) -> None:
+    attempts = [Attempt(0, 0, 1.0, 2.0, Status.CRASH, pid=7), Attempt(1, 0, 6.0, 7.0, pid=8)]
+    shares = spent(Made(attempts, session(0.0, 7.0, (1.0, 3.0), (5.0, 7.0), slots=1)), tmp_path / "run")
+    assert sum(shares.values()) == 7.0
+    assert (shares["restarts"], shares["between"], shares["tail"]) == (0.0, 2.0, 1.0)
 
 
 def test_a_slot_without_work_starts_and_waits_like_the_others(tmp_path: Path) -> None:

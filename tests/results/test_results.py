@@ -264,7 +264,7 @@ def test_a_tally_counts_points_retries_failures_and_ideal_time() -> None:
         (10.0, None, "efficiency 0.20"),
         (10.0, 0.0, "efficiency 0.20"),
         (10.0, 0.4, "efficiency 0.20"),
-        (10.0, 7.5, "efficiency 0.20 (7.5 s went until the first worker was up; 0.80 since)"),
+        (10.0, 7.5, "efficiency 0.80 once the first worker was up (7.5 s before that; 0.20 with it)"),
         (10.0, 10.0, "efficiency 0.20"),
     ],
 )
