@@ -28,19 +28,34 @@ def batch_evaluator(evaluator: Evaluator) -> Callable[..., list[Any]]:
         the text of its traceback; a process that has died for good, or a timeout, is raised in any case.
     """
 
-    def evaluate(
+    return _BatchEvaluator(evaluator)
+
+
+class _BatchEvaluator:
+    """Calls functions on an Evaluator's slots; in the process of such a slot, one after another there.
+
+    The functions that optimagic hands over hold all of its problem, this object included: they take it to the slots.
+    """
+
+    def __init__(self, evaluator: Evaluator | None = None) -> None:
+        self._evaluator = evaluator
+
+    def __call__(
+        self,
         func: Callable[..., Any],
         arguments: Iterable[Any],
         *,
-        n_cores: int = 1,  # noqa: ARG001  # optimagic's signature
+        n_cores: int = 1,  # noqa: ARG002  # optimagic's signature
         error_handling: Any = "continue",
         unpack_symbol: str | None = None,
     ) -> list[Any]:
         # An enum of optimagic's, or its word.
         raises = str(getattr(error_handling, "value", error_handling)).startswith("raise")
-        return evaluator.map_function(functools.partial(_call, func, unpack_symbol, raises), arguments)
+        call = functools.partial(_call, func, unpack_symbol, raises)
+        return list(map(call, arguments)) if self._evaluator is None else self._evaluator.map_function(call, arguments)
 
-    return evaluate
+    def __reduce__(self) -> tuple[type[_BatchEvaluator], tuple[()]]:
+        return _BatchEvaluator, ()
 
 
 def _call(func: Callable[..., Any], unpack_symbol: str | None, raises: bool, argument: Any) -> Any:
