@@ -27,7 +27,6 @@ def batch_evaluator(evaluator: Evaluator) -> Callable[..., list[Any]]:
         looked at, as the slots are what there is. With error_handling "continue" what ``func`` raises is returned, as
         the text of its traceback; a process that has died for good, or a timeout, is raised in any case.
     """
-
     return _BatchEvaluator(evaluator)
 
 
