@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.optimize import Bounds
 
 import distfd
 
@@ -68,7 +69,7 @@ def test_silence(options: dict[str, Any], capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_where_all_is_fixed(capsys: pytest.CaptureFixture[str]) -> None:
-    minimize(bounds=[(v, v) for v in START], verbose=1)
+    minimize(bounds=Bounds(START, START), verbose=1)
     assert capsys.readouterr().out.startswith("all variables are fixed by their bounds")
 
 

@@ -54,7 +54,7 @@ def test_the_oldest_versions_that_are_allowed(tmp_path: Path) -> None:
 
     at = {"PYTHONPATH": str(ROOT)}
     asked = "import importlib.metadata as m, sys; print(*(m.version(name) for name in sys.argv[1:]))"
-    installed = dict(zip(bounds, run([python, "-c", asked, *bounds], tmp_path).split(), strict=True))
+    installed = dict(zip(bounds, run([python, "-c", asked, *bounds], tmp_path, **at).split(), strict=True))
     # What comes after a bound's own numbers is ".0": the oldest is installed, and the later step has changed nothing.
     assert {name: version for name, version in installed.items() if not version.startswith(bounds[name])} == {}
     run([python, "-m", "distfd", "--help"], tmp_path, **at)
