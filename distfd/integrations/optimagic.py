@@ -56,6 +56,9 @@ class _BatchEvaluator:
     def __reduce__(self) -> tuple[type[_BatchEvaluator], tuple[()]]:
         return _BatchEvaluator, ()
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> _BatchEvaluator:
+        return self  # optimagic copies its options, in this process
+
 
 def _call(func: Callable[..., Any], unpack_symbol: str | None, raises: bool, argument: Any) -> Any:
     """Call as optimagic's `unpack` and `catch` would."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,6 +39,14 @@ def test_its_derivatives_come_from_the_slots(require_simulator: RequireSimulator
     assert np.asarray(found.params) == pytest.approx([0.0, 0.0], abs=1e-4)
     assert calls
     assert min(calls) >= 2
+
+
+def test_it_travels_as_a_serial_one_and_stays_itself_in_copies() -> None:
+    with distfd.Evaluator(bowl, executor="serial") as ev:
+        evaluate = batch_evaluator(ev)
+        assert copy.deepcopy(evaluate) is evaluate
+        there = pickle.loads(pickle.dumps(evaluate))
+    assert there(abs, [-1, 2], n_cores=4) == [1, 2]
 
 
 @pytest.mark.parametrize(("symbol", "arguments"), [("*", [(1, 2)]), ("**", [{"a": 1, "b": 2}]), (None, [3])])
