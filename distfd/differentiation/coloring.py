@@ -88,7 +88,7 @@ def make_structure(sparsity: Any, moving: NDArray[np.int64], d: int) -> Structur
         sparsity, groups = sparsity
     try:
         mask = csc_array(sparsity if issparse(sparsity) else np.asarray(sparsity) != 0)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, IndexError) as error:  # the last of older SciPy, of one dimension
         raise InputError(
             f"sparsity: must be a mask (m, {d}), a sparse array, or (structure, groups) ({error})"
         ) from error

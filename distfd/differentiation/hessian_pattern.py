@@ -81,7 +81,7 @@ def masked_pattern(sparsity: Any, moving: Numbers, d: int) -> HessianPattern:
         )
     try:
         mask = csc_array(sparsity if issparse(sparsity) else np.asarray(sparsity) != 0)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, IndexError) as error:  # the last of older SciPy, of one dimension
         raise InputError(f"sparsity: must be a mask ({d}, {d}) or a sparse array ({error})") from error
     if mask.shape != (d, d):
         raise InputError(f"sparsity: of a Hessian must be a mask ({d}, {d}) (had shape {mask.shape})")

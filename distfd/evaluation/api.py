@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from distfd.evaluation.evaluator import Evaluator
 from distfd.evaluation.keywords import lists_options_of
+from distfd.evaluation.verbosity import DerivativePrinter, check_verbose
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
 
     from distfd.differentiation.noise_result import NoiseResult
-    from distfd.evaluation.keywords import EvaluatorOptions, Kind, PointLike, Tree
+    from distfd.evaluation.keywords import EvaluatorOptions, Kind, PointLike, Tree, Verbosity
     from distfd.results.derivative_result import DerivativeResult
+
+
+@contextlib.contextmanager
+def _opened(name: str, fun: Any, verbose: Any, options: EvaluatorOptions) -> Iterator[Evaluator]:
+    """The Evaluator of one call of the function of this name, which prints as ``verbose`` asks."""
+    level = check_verbose(verbose)
+    if level == 0:
+        with Evaluator(fun, **options) as evaluator:
+            yield evaluator
+        return
+    printer = DerivativePrinter(name, level)
+    given: EvaluatorOptions = {**options, "observers": [*(options.get("observers") or ()), printer]}
+    with Evaluator(fun, **given) as evaluator:
+        yield evaluator
+    printer.ended()
 
 
 @lists_options_of(Evaluator)
@@ -26,6 +45,7 @@ def differentiate(
     v: PointLike | None = None,
     directions: PointLike | None = None,
     f0: ArrayLike | None = None,
+    verbose: Verbosity = 0,
     **options: Unpack[EvaluatorOptions],
 ) -> DerivativeResult:
     """The derivative of J at x0 with all that is known of it.
@@ -47,6 +67,8 @@ def differentiate(
         For kind "directional".
     f0 : number or (m,) array, optional
         J(x0), where it is known: it is not evaluated again.
+    verbose : 0, 1 or 2
+        0 is silent, 1 prints a line at the end, 2 a line a wave as well, to standard output.
     **options
         Of `distfd.Evaluator`.
 
@@ -65,129 +87,163 @@ def differentiate(
     """
     given = {"sparsity": sparsity, "v": v, "directions": directions}
     particulars = {name: value for name, value in given.items() if value is not None}
-    with Evaluator(fun, **options) as evaluator:
+    with _opened("differentiate", fun, verbose, options) as evaluator:
         return evaluator.differentiate(x0, kind=kind, f0=f0, **particulars)
 
 
 @lists_options_of(Evaluator)
-def noise_level(fun: Any, x0: PointLike, **options: Unpack[EvaluatorOptions]) -> NoiseResult:
+def noise_level(fun: Any, x0: PointLike, *, verbose: Verbosity = 0, **options: Unpack[EvaluatorOptions]) -> NoiseResult:
     """How noisy J is at x0, by ECnoise (More & Wild 2011) on two lines: level, status, spacing, n_evaluations.
 
     See `distfd.Evaluator.noise_level`, and `differentiate` for parameters and errors.
     """
-    with Evaluator(fun, **options) as evaluator:
+    with _opened("noise_level", fun, verbose, options) as evaluator:
         return evaluator.noise_level(x0)
 
 
 @overload
 def gradient(
-    fun: Any, x0: ArrayLike, *, f0: ArrayLike | None = None, **options: Unpack[EvaluatorOptions]
+    fun: Any, x0: ArrayLike, *, f0: ArrayLike | None = None, verbose: Verbosity = 0, **options: Unpack[EvaluatorOptions]
 ) -> NDArray[np.float64]: ...
 
 
 @overload
-def gradient(fun: Any, x0: Tree, *, f0: ArrayLike | None = None, **options: Unpack[EvaluatorOptions]) -> Tree: ...
+def gradient(
+    fun: Any, x0: Tree, *, f0: ArrayLike | None = None, verbose: Verbosity = 0, **options: Unpack[EvaluatorOptions]
+) -> Tree: ...
 
 
 @lists_options_of(Evaluator)
-def gradient(fun: Any, x0: PointLike, *, f0: ArrayLike | None = None, **options: Unpack[EvaluatorOptions]) -> Any:
+def gradient(
+    fun: Any, x0: PointLike, *, f0: ArrayLike | None = None, verbose: Verbosity = 0, **options: Unpack[EvaluatorOptions]
+) -> Any:
     """dJ/dx at x0, (d,): by default (J(x + h_k e_k) - J(x)) / h_k with d + 1 evaluations.
 
     See `differentiate` for parameters and errors.
     """
-    with Evaluator(fun, **options) as evaluator:
+    with _opened("gradient", fun, verbose, options) as evaluator:
         return evaluator.differentiate(x0, f0=f0).derivative
 
 
 @overload
 def value_and_gradient(
-    fun: Any, x0: ArrayLike, **options: Unpack[EvaluatorOptions]
+    fun: Any, x0: ArrayLike, *, verbose: Verbosity = 0, **options: Unpack[EvaluatorOptions]
 ) -> tuple[float, NDArray[np.float64]]: ...
 
 
 @overload
-def value_and_gradient(fun: Any, x0: Tree, **options: Unpack[EvaluatorOptions]) -> tuple[float, Tree]: ...
+def value_and_gradient(
+    fun: Any, x0: Tree, *, verbose: Verbosity = 0, **options: Unpack[EvaluatorOptions]
+) -> tuple[float, Tree]: ...
 
 
 @lists_options_of(Evaluator)
-def value_and_gradient(fun: Any, x0: PointLike, **options: Unpack[EvaluatorOptions]) -> tuple[float, Any]:
+def value_and_gradient(
+    fun: Any, x0: PointLike, *, verbose: Verbosity = 0, **options: Unpack[EvaluatorOptions]
+) -> tuple[float, Any]:
     """J(x0) and dJ/dx there, from one wave. See `differentiate` for parameters and errors."""
-    with Evaluator(fun, **options) as evaluator:
+    with _opened("value_and_gradient", fun, verbose, options) as evaluator:
         return evaluator.value_and_gradient(x0)
 
 
 @overload
 def jacobian(
-    fun: Any, x0: ArrayLike, *, sparsity: None = None, f0: ArrayLike | None = None, **options: Unpack[EvaluatorOptions]
+    fun: Any,
+    x0: ArrayLike,
+    *,
+    sparsity: None = None,
+    f0: ArrayLike | None = None,
+    verbose: Verbosity = 0,
+    **options: Unpack[EvaluatorOptions],
 ) -> NDArray[np.float64]: ...
 
 
 @overload
 def jacobian(
-    fun: Any, x0: PointLike, *, sparsity: Any = None, f0: ArrayLike | None = None, **options: Unpack[EvaluatorOptions]
+    fun: Any,
+    x0: PointLike,
+    *,
+    sparsity: Any = None,
+    f0: ArrayLike | None = None,
+    verbose: Verbosity = 0,
+    **options: Unpack[EvaluatorOptions],
 ) -> Any: ...
 
 
 @lists_options_of(Evaluator)
 def jacobian(
-    fun: Any, x0: PointLike, *, sparsity: Any = None, f0: ArrayLike | None = None, **options: Unpack[EvaluatorOptions]
+    fun: Any,
+    x0: PointLike,
+    *,
+    sparsity: Any = None,
+    f0: ArrayLike | None = None,
+    verbose: Verbosity = 0,
+    **options: Unpack[EvaluatorOptions],
 ) -> Any:
     """dJ/dx of a J with m outputs, (m, d), sparse where ``sparsity`` is given: a mask, a structure, or "probe".
 
     See `distfd.Evaluator.jacobian` for ``sparsity``, and `differentiate` for parameters and errors.
     """
-    with Evaluator(fun, **options) as evaluator:
+    with _opened("jacobian", fun, verbose, options) as evaluator:
         return evaluator.jacobian(x0, sparsity=sparsity, f0=f0)
 
 
 @lists_options_of(Evaluator)
 def hessian(
-    fun: Any, x0: PointLike, *, sparsity: Any = None, f0: ArrayLike | None = None, **options: Unpack[EvaluatorOptions]
+    fun: Any,
+    x0: PointLike,
+    *,
+    sparsity: Any = None,
+    f0: ArrayLike | None = None,
+    verbose: Verbosity = 0,
+    **options: Unpack[EvaluatorOptions],
 ) -> Any:
     """d^2 J/dx^2, (d, d), symmetric: second order, from d^2 + d evaluations of J and the baseline.
 
     It is sparse where ``sparsity`` is given, a mask (d, d): 2 evaluations for each coordinate and pair that has an
     entry. See `distfd.Evaluator.hessian`, and `differentiate` for parameters and errors.
     """
-    with Evaluator(fun, **options) as evaluator:
+    with _opened("hessian", fun, verbose, options) as evaluator:
         return evaluator.hessian(x0, sparsity=sparsity, f0=f0)
 
 
 @overload
-def hvp(fun: Any, x0: ArrayLike, v: ArrayLike, **options: Unpack[EvaluatorOptions]) -> NDArray[np.float64]: ...
+def hvp(
+    fun: Any, x0: ArrayLike, v: ArrayLike, *, verbose: Verbosity = 0, **options: Unpack[EvaluatorOptions]
+) -> NDArray[np.float64]: ...
 
 
 @overload
-def hvp(fun: Any, x0: Tree, v: PointLike, **options: Unpack[EvaluatorOptions]) -> Tree: ...
+def hvp(fun: Any, x0: Tree, v: PointLike, *, verbose: Verbosity = 0, **options: Unpack[EvaluatorOptions]) -> Tree: ...
 
 
 @lists_options_of(Evaluator)
-def hvp(fun: Any, x0: PointLike, v: PointLike, **options: Unpack[EvaluatorOptions]) -> Any:
+def hvp(fun: Any, x0: PointLike, v: PointLike, *, verbose: Verbosity = 0, **options: Unpack[EvaluatorOptions]) -> Any:
     """The Hessian times v, (d,), without the Hessian: 4 d evaluations of J and the baseline.
 
     See `distfd.Evaluator.hvp`, and `differentiate` for parameters and errors.
     """
-    with Evaluator(fun, **options) as evaluator:
+    with _opened("hvp", fun, verbose, options) as evaluator:
         return evaluator.differentiate(x0, kind="hvp", v=v).derivative
 
 
 @lists_options_of(Evaluator)
-def jvp(fun: Any, x0: PointLike, v: PointLike, **options: Unpack[EvaluatorOptions]) -> Any:
+def jvp(fun: Any, x0: PointLike, v: PointLike, *, verbose: Verbosity = 0, **options: Unpack[EvaluatorOptions]) -> Any:
     """The Jacobian times v, (m,) or a float, without the Jacobian: as many evaluations as one coordinate takes.
 
     See `distfd.Evaluator.directional` for steps along v, and `differentiate` for parameters and errors.
     """
-    with Evaluator(fun, **options) as evaluator:
+    with _opened("jvp", fun, verbose, options) as evaluator:
         return evaluator.jvp(x0, v)
 
 
 @lists_options_of(Evaluator)
 def directional(
-    fun: Any, x0: PointLike, directions: PointLike, **options: Unpack[EvaluatorOptions]
+    fun: Any, x0: PointLike, directions: PointLike, *, verbose: Verbosity = 0, **options: Unpack[EvaluatorOptions]
 ) -> NDArray[np.float64]:
     """dJ(x0 + t v)/dt at t = 0 for directions v (p, d): (p,), or (p, m) for a J with m outputs.
 
     See `distfd.Evaluator.directional` for steps along v, and `differentiate` for parameters and errors.
     """
-    with Evaluator(fun, **options) as evaluator:
+    with _opened("directional", fun, verbose, options) as evaluator:
         return evaluator.directional(x0, directions)

@@ -38,6 +38,7 @@ Scheme: TypeAlias = Literal[
 Kind: TypeAlias = Literal["gradient", "jacobian", "hessian", "hvp", "jvp", "directional"]
 OnFailure: TypeAlias = Literal["raise", "nan", "repair"]
 WarmMode: TypeAlias = Literal["baseline", "iterate"]
+Verbosity: TypeAlias = Literal[0, 1, 2] | bool
 ExecutorName: TypeAlias = Literal["ray", "serial"]
 
 P = ParamSpec("P")

@@ -8,12 +8,12 @@ import sys
 import sysconfig
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from importlib.machinery import ModuleSpec
+    from collections.abc import Iterable, Sequence
 
 
 @dataclass(frozen=True)
@@ -122,12 +122,23 @@ def _find(name: str) -> ModuleSpec | None:
         part = ".".join(parts[:depth])
         spec = None
         for finder in sys.meta_path:
-            spec = finder.find_spec(part, path)
+            try:
+                spec = finder.find_spec(part, path)
+            except KeyError:  # a folder without __init__.py, whose package above is not imported
+                spec = _namespace(part, path or ())
             if spec is not None:
                 break
         if spec is None or (depth < len(parts) and spec.submodule_search_locations is None):
             return None
         path = spec.submodule_search_locations
+    return spec
+
+
+def _namespace(name: str, folders: Iterable[str]) -> ModuleSpec:
+    """The specification of a folder without ``__init__.py`` in these folders of its package."""
+    spec = ModuleSpec(name, None, is_package=True)
+    places = [Path(folder) / name.rpartition(".")[2] for folder in folders]
+    spec.submodule_search_locations = [str(place) for place in places if place.is_dir()]
     return spec
 
 

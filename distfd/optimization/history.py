@@ -45,14 +45,24 @@ class Iterate(NamedTuple):
     gradient_norm: float
     n_evaluations: int
 
+    def cells(self) -> tuple[str, str, str, str]:
+        """As they are printed."""
+        return str(self.iteration), f"{self.value:.8g}", f"{self.gradient_norm:.3g}", str(self.n_evaluations)
+
+
+HEADER = ("iteration", "J", "|g|", "evaluations")
+
+
+def table_line(cells: tuple[str, ...]) -> str:
+    """One line of a history's table."""
+    return "".join(f"{cell:>14}" for cell in cells)
+
 
 class History(list[Iterate]):
     """The iterates in their order, which print as a table."""
 
     def __repr__(self) -> str:
-        rows = [("iteration", "J", "|g|", "evaluations")]
-        rows += [(str(one[0]), f"{one[1]:.8g}", f"{one[2]:.3g}", str(one[3])) for one in self]
-        lines = ["".join(f"{cell:>14}" for cell in row) for row in rows]
+        lines = [table_line(HEADER), *(table_line(one.cells()) for one in self)]
         if len(lines) > _ROWS:
             lines[_ROWS // 2 : -_ROWS // 2] = [f"... {len(lines) - _ROWS} more ...".rjust(14)]
         return "\n".join(lines)
@@ -103,6 +113,8 @@ class Record:
     """J at x0, where the run begins elsewhere as an earlier replay had diverged."""
     improved: Callable[[Seen], None] | None = None
     """Told of each point that is the best one so far."""
+    written: Callable[[Iterate], None] | None = None
+    """Told of each row of the history."""
     _unknown: bytes = b""
     totals: dict[str, float] = field(
         default_factory=lambda: {"n_failed": 0, "n_retried": 0, "wall_seconds": 0.0, "ideal_seconds": 0.0}
@@ -209,6 +221,8 @@ class Record:
         self._unknown = x.tobytes() if norm is None else b""
         spent = self.n_evaluations + self.n_reused
         self.history.append(Iterate(self.iterations, value, math.nan if norm is None else norm, spent))
+        if self.written is not None:
+            self.written(self.history[-1])
 
     @property
     def wall_seconds(self) -> float:

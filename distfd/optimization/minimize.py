@@ -30,6 +30,7 @@ from distfd.optimization.method_options import check_fit_options, check_options,
 from distfd.optimization.model_fit_options import chosen_for_model, typical_sizes_of
 from distfd.optimization.model_fit_run import ModelFit
 from distfd.optimization.optimization_run import STOPPED, Arrangement, OptimizationRun, open_journal
+from distfd.optimization.printed_progress import OptimizationPrinter, talk
 from distfd.optimization.robust_loss import Loss
 from distfd.optimization.scipy_methods import METHODS, MODEL, OWN, Fitter, Minimizer, binds, find_method, takes_out
 from distfd.optimization.seen_point import FEASIBLE
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
     from scipy.optimize import OptimizeResult
 
-    from distfd.evaluation.keywords import BoundsLike, PointLike, SessionOptions
+    from distfd.evaluation.keywords import BoundsLike, PointLike, SessionOptions, Verbosity
     from distfd.optimization.fit_result import FitResult
     from distfd.optimization.journal import Journal
     from distfd.optimization.scipy_least_squares import Squares
@@ -83,6 +84,7 @@ def minimize(
     speculative: bool | Literal["auto"] = "auto",
     slots: int | None = None,
     journal: str | os.PathLike[str] | Journal | None = None,
+    verbose: Verbosity = 0,
     **evaluator: Unpack[SessionOptions],
 ) -> OptimizeResult:
     """Minimise J from x0 by a gradient method of scipy.optimize.minimize.
@@ -124,6 +126,9 @@ def minimize(
     journal : path, optional
         A file for the iterates: with it, and a ``store``, a run that was killed is replayed to the same iterates bit
         for bit, and goes on. A replay that comes to another x says so and goes on from the best recorded one.
+    verbose : 0, 1 or 2
+        0 is silent, 1 prints a line at the end, 2 a line an iteration as well, to standard output; ``disp`` and
+        ``verbose`` among the options are the same.
     **evaluator
         Options of `distfd.Evaluator`.
 
@@ -148,6 +153,7 @@ def minimize(
     InputError
         If an option makes no sense.
     """
+    told, (options, level) = options, talk(options, verbose)
     with _session(fun, bounds, evaluator) as session:
         start = session.flatten(x0)
         bounds = session.flat_bounds(bounds)
@@ -163,10 +169,11 @@ def minimize(
             )
         name = find_method(method, bounded=binds(*limits_given), constrained=bool(outputs or given))
         record = _record(limits, callback)
+        printer = OptimizationPrinter(record, level)
         tolerance = record.limits.tolerance
         check_options(name, options or {}, len(start), tolerance)
         start, limited = _start(session, start, as_bounds(bounds, len(start)))
-        how = {"method": name, "options": dict(options or {}), "tolerance": tolerance}
+        how = {"method": name, "options": dict(told or {}), "tolerance": tolerance}
         written = open_journal(journal, session, start, how)
         course = OptimizationRun(session, record, written, callback, slots, arrangement)
         ftol = _LOOSE.get(name, 0.0) if tolerance is None else tolerance
@@ -182,7 +189,7 @@ def minimize(
             result = course.run(start, scalar.evaluate_fixed(problem, problem.value, problem.gradient))
             if record.best is not None and record.best.violation > FEASIBLE:
                 result.success, result.message = False, f"{result.message}; constraints are not kept there"
-            return arrangement.arranged(scalar.finished(result, record, outputs))
+            return printer.ended(arrangement.arranged(scalar.finished(result, record, outputs)))
         if name == OWN:
             if session.warm is not None:
                 raise InputError(
@@ -192,7 +199,7 @@ def minimize(
             own = minimize_by_lbfgs(course, _limits(bounds, len(start)), chosen(options or {}, tolerance))
             result = course.run(start, own)
             assessment.apply(result, record, session)
-            return arrangement.arranged(scalar.finished(result, record, None))
+            return printer.ended(arrangement.arranged(scalar.finished(result, record, None)))
         run = scalar.minimize_by_scipy(
             name,
             problem,
@@ -208,7 +215,7 @@ def minimize(
         if result.success and result.status != STOPPED and (outputs or given):
             problem.end_at(result.x)
         assessment.apply(result, record, session)
-        return arrangement.arranged(scalar.finished(result, record, outputs))
+        return printer.ended(arrangement.arranged(scalar.finished(result, record, outputs)))
 
 
 @lists_options_of(Evaluator, answers=_INSTEAD)
@@ -232,6 +239,7 @@ def least_squares(
     speculative: bool | Literal["auto"] = "auto",
     slots: int | None = None,
     journal: str | os.PathLike[str] | Journal | None = None,
+    verbose: Verbosity = 0,
     **evaluator: Unpack[SessionOptions],
 ) -> OptimizeResult:
     """Minimise the cost of residuals, half the sum of their squares, by scipy.optimize.least_squares or by a model.
@@ -267,7 +275,7 @@ def least_squares(
     options : mapping
         Further arguments of SciPy's function: ftol, xtol, gtol, max_nfev, tr_solver, tr_options. For "model" ftol,
         xtol, gtol, and ``noise``, the standard deviation of the noise in a residual where it is known.
-    callback, limits, speculative, slots, journal
+    callback, limits, speculative, slots, journal, verbose
         As for `minimize`, "model" in the place of L-BFGS; the target is one of the cost, and ``tolerance`` stands for
         ftol, xtol and gtol. An iteration is a step that was accepted.
     **evaluator
@@ -297,6 +305,7 @@ def least_squares(
     named = is_structured(x0)
     d = make_structure(x0).size if named else len(check_x(x0))  # type: ignore[arg-type]  # an array then
     by_name = named and not hasattr(bounds, "lb") and has_names(bounds)
+    told, (options, level) = options, talk(options, verbose)
     with _session(residuals, bounds if by_name else _pairs(bounds, d), evaluator) as session:
         start = session.flatten(x0)
         limited = session.flat_bounds(bounds) if by_name else _pairs(bounds, d)
@@ -304,16 +313,15 @@ def least_squares(
         x_scale = arrangement.sizes("x_scale", x_scale)
         _check_fit(method, sparsity, absolute_sigma)
         _check_slots(slots)
-        record = _record(limits, callback)
-        tolerance = record.limits.tolerance
-        apart = {"loss": loss, "f_scale": f_scale, "x_scale": x_scale}
+        printer = OptimizationPrinter(record := _record(limits, callback), level, "cost")
+        tolerance, apart = record.limits.tolerance, {"loss": loss, "f_scale": f_scale, "x_scale": x_scale}
         check_fit_options(method, len(start), options=options or {}, tolerance=tolerance, **apart)
         start, limits_of_x = _start(session, start, as_bounds(limited, len(start)))
         fixed = limits_of_x[0] == limits_of_x[1]
         if method == "lm" and np.isfinite(limits_of_x)[:, ~fixed].any():
             raise InputError("method: lm takes no bounds, and there are some; use trf or dogbox")
         given = {**tolerances(tolerance), **(options or {}), **apart}
-        how = {"method": method, "options": given, **_told_of_weighting(sigma, prior)}
+        how = {"method": method, "options": {**given, **(told or {}), **apart}, **_told_of_weighting(sigma, prior)}
         names = session.setting(start).options.names or [f"x{k}" for k in range(len(start))]
         weighting = make_weighting(sigma, prior, names, fixed)
         absolute = sigma is not None if absolute_sigma is None else absolute_sigma
@@ -335,7 +343,7 @@ def least_squares(
         )
         if fixed.all():
             result = course.run(start, scalar.evaluate_fixed(problem, problem.residuals, problem.jacobian))
-            return arrangement.with_params(finish(result))
+            return printer.ended(arrangement.with_params(finish(result)))
         if method == MODEL:
             sizes = typical_sizes_of(start, x_scale)
             adapts = np.ndim(x_scale) == 0 and x_scale == 1
@@ -346,7 +354,7 @@ def least_squares(
             if fit.noise is None and record.iterations == 0:
                 _assessment(fit, limits_of_x, given).apply(result, record, session)
             result.noise = fit.noise or result.get("noise")
-            return arrangement.with_params(refitted(finish(result, fit.kept), fit.kept))
+            return printer.ended(arrangement.with_params(refitted(finish(result, fit.kept), fit.kept)))
         problem.n_fixed = int(fixed.sum())
         run = squares.fit_by_scipy(
             problem, method=method, bounds=_open_ended(limited, len(start)), options=given, free=~fixed
@@ -355,7 +363,7 @@ def least_squares(
             run = with_restarts(run, record, session, limits_of_x, least=0.0)
         result = course.run(start, run)
         _assessment(problem, limits_of_x, given).apply(result, record, session)
-        return arrangement.with_params(refitted(finish(result, problem.kept), problem.kept))
+        return printer.ended(arrangement.with_params(refitted(finish(result, problem.kept), problem.kept)))
 
 
 @contextlib.contextmanager

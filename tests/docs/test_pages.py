@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import subprocess
+import sys
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,7 +29,7 @@ WHOLE: dict[str, Any] = {
 }
 """A configuration for parts of one to be put into; outputs are those that the part names."""
 
-OPTIONAL = ("nlopt", "iminuit", "casadi", "tensorboardX", "mlflow", "wandb")
+OPTIONAL = ("nlopt", "iminuit", "casadi", "optuna", "pymoo", "pytensor", "tensorboardX", "mlflow", "wandb")
 """Libraries of recipes, of which none is an extra: what is not installed is not tested."""
 NEIGHBOURS = ROOT / "docs" / "howto" / "neighbours.md"
 """Whose programs need other libraries, each its own."""
@@ -62,20 +67,89 @@ def test_python_runs(path: Path, tmp_path: Path, request: pytest.FixtureRequest)
     run_python(path, tmp_path, request.getfixturevalue("ray_address") if needs_ray else "local")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("library", ["jax", "torch", "openmdao.api", "optimagic", *OPTIONAL, "scipy.optimize"])
-def test_each_neighbour_has_a_program_that_runs(
-    library: str, tmp_path: Path, require_simulator: RequireSimulator
-) -> None:
-    if library == "torch":
-        pytest.importorskip("torch", reason="NOT tested: torch is missing; CI leaves it out, as it is several GB")
-    if library in OPTIONAL:
-        pytest.importorskip(library, reason=f"NOT tested: {library} is missing")
-    require_simulator(library.partition(".")[0])
+LIBRARIES = ["jax", "torch", "openmdao.api", "optimagic", *OPTIONAL, "scipy.optimize"]
+"""What a neighbour's program imports."""
+ON_RAY = [library for library in LIBRARIES if library != "pytensor"]
+"""Those whose programs have been seen to run on Ray."""
+
+
+def recipe(library: str) -> str:
     (block,) = [
         block for block in blocks(NEIGHBOURS, "python") if re.search(rf"^import {library}\b", block.text, re.MULTILINE)
     ]
-    run_program(block.text, tmp_path)
+    return block.text
+
+
+def require_library(library: str, require_simulator: RequireSimulator) -> None:
+    package = library.partition(".")[0]
+    if package in (*OPTIONAL, "torch"):
+        if find_spec(package) is None:
+            why = "; CI leaves it out, as it is several GB" if package == "torch" else ""
+            pytest.skip(f"NOT tested: {package} is missing{why}")
+    else:
+        require_simulator(package)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_each_neighbour_has_a_program_that_runs(
+    library: str, tmp_path: Path, require_simulator: RequireSimulator
+) -> None:
+    require_library(library, require_simulator)
+    run_program(recipe(library), tmp_path)
+
+
+ALL_ON_RAY = """
+import json, os, sys, time, traceback
+told = {}
+for library, text in json.loads(sys.stdin.read()).items():
+    try:
+        exec(compile(text, library, "exec"), {"__name__": "__main__"})
+    except BaseException:  # an exit, too
+        told[library] = traceback.format_exc()
+    else:
+        told[library] = "right"
+with open("told.json", "w") as file:
+    json.dump(told, file)
+sys.stdout.flush()
+os._exit(0)  # some of the libraries have threads that are in no hurry
+"""
+"""Runs programs one after another in one process, so that they share its workers."""
+
+
+@pytest.fixture(scope="module")
+def told_on_ray(ray_address: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What became of each neighbour's program on Ray: "right", or what it raised."""
+    folder = tmp_path_factory.mktemp("neighbours")
+    programs = {
+        library: recipe(library).replace('executor="serial"', 'executor="ray"')
+        for library in ON_RAY
+        if find_spec(library.partition(".")[0]) is not None
+    }
+    assert all('executor="ray"' in text for text in programs.values())
+    ran = subprocess.run(
+        # JAX warns of the forks by which others start their processes.
+        [sys.executable, "-W", "error", "-W", "ignore::RuntimeWarning", "-c", ALL_ON_RAY],
+        input=json.dumps(programs),
+        check=False,
+        cwd=folder,
+        env={**os.environ, "RAY_ADDRESS": ray_address, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+    assert ran.returncode == 0, ran.stderr
+    told: dict[str, str] = json.loads((folder / "told.json").read_text())
+    return told
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("library", ON_RAY)
+def test_each_neighbours_program_runs_on_ray(
+    library: str, told_on_ray: dict[str, str], require_simulator: RequireSimulator
+) -> None:
+    require_library(library, require_simulator)
+    assert told_on_ray[library] == "right", told_on_ray[library]
 
 
 @pytest.mark.parametrize("path", [marked(path, slow=path.name != "README.md") for path in having() if console(path)])

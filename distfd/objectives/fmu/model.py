@@ -264,7 +264,9 @@ class FMUModel(Model):
             at = [int(np.argmin(np.abs(self._grid - time))) for time in output.times.tolist()]
             return values[at] if output.measured is None else values[at] - output.measured
         if output.at == "mean":
-            return float(np.trapezoid(values, self._grid) / (self._grid[-1] - self._grid[0]))
+            from scipy.integrate import trapezoid  # NumPy has it by this name from 2.0 on
+
+            return float(trapezoid(values, self._grid) / (self._grid[-1] - self._grid[0]))
         return float({"last": values[-1], "max": values.max(), "min": values.min()}[output.at])
 
     def _value(self, outputs: dict[str, Any]) -> Any:
