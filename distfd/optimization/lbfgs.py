@@ -173,11 +173,13 @@ class Search:
         self._reach = reach
 
     def _first(self, trials: int, seed: int) -> list[tuple[Floats, bool]]:
-        points, size = [self.x], _FIRST * max(1.0, self._norm(self.x))
+        # Nobody has seen yet whether the sizes are right: wide bounds are no reason to look far away.
+        sizes = np.minimum(self._sizes, np.maximum(1.0, np.abs(self.x)))
+        points, size = [self.x], _FIRST * max(1.0, float(np.linalg.norm(self.x / sizes)))
         free = np.where(self.lower < self.upper, 1.0, 0.0)
         for k in range(min(trials - 1, int(free.sum()))):
             towards = np.random.default_rng([seed, k]).normal(size=len(self.x)) * free
-            points.append(self._inside(self._sizes * towards * (size / max(float(np.linalg.norm(towards)), 1e-300))))
+            points.append(self._inside(sizes * towards * (size / max(float(np.linalg.norm(towards)), 1e-300))))
         return [(x, True) for x in points]
 
     def _begin(self, found: Sequence[Found]) -> bool:

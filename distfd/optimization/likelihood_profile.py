@@ -80,7 +80,8 @@ class LikelihoodProfile:
         where J failed on the way.
     ends : pair of str
         How the lower and the upper end came about: "level"; "bound", which cuts the interval; "open", as far as was
-        looked; "failed", as J has no value there; "better fit", see ``best``.
+        looked; "failed", as J has no value there; "not converged", as refits did not come to their ends; "better fit",
+        see ``best``.
     values : (n,) ndarray
         The parameter's, ascending, that of the estimate among them.
     costs : (n,) ndarray
@@ -127,6 +128,11 @@ class LikelihoodProfile:
         return "better fit" in self.ends
 
     @property
+    def is_doubtful(self) -> bool:
+        """Whether an end is unknown, for want of values or of refits that converge, or there is a better fit."""
+        return not self.converged.all() or any(end in ("failed", "not converged", "better fit") for end in self.ends)
+
+    @property
     def notes(self) -> list[str]:
         """What is to be known of the interval, in words; empty where both ends are at the level."""
         notes = []
@@ -140,21 +146,27 @@ class LikelihoodProfile:
                 )
             elif end == "failed":
                 notes.append(f"the {which} end is not known: J fails beyond {self.name} = {at:.6g}")
+            elif end == "not converged":
+                notes.append(f"the {which} end is not known: refits near {self.name} = {at:.6g} did not converge")
             elif end == "better fit":
                 notes.append(
                     f"there is a better fit than the estimate near {self.name} = {self.best[self.index]:.6g}: fit "
                     "again from best of this profile"
                 )
-        falls = np.flatnonzero(np.diff(self.zeta) < -_FALLS)
+        values, zeta = self.values[self.converged], self.zeta[self.converged]
+        falls = np.flatnonzero(np.diff(zeta) < -_FALLS)
         if len(falls) and not self.ends_at_better_fit:
-            low, high = self.values[falls[0]], self.values[falls[-1] + 1]
+            low, high = values[falls[0]], values[falls[-1] + 1]
             notes.append(
                 f"the cost falls again outward between {self.name} = {low:.6g} and {high:.6g}: there is another "
                 "minimum, and values that the level excludes may lie inside the interval"
             )
         lost = int((~self.converged).sum())
         if lost:
-            notes.append(f"{lost} of {len(self.values)} refits did not converge: costs there are upper limits")
+            notes.append(
+                f"{lost} of {len(self.values)} refits did not converge, and costs there are upper limits: if the "
+                "residuals have noise, fit again with scheme='central' and a larger step, such as step=1e-3"
+            )
         return notes
 
     def table(self) -> dict[str, Any]:
@@ -216,7 +228,7 @@ def profile_parameters(  # noqa: PLR0917  # called once
             ):
                 chain.tell(known)
     made = [draft.made(effort) for draft in drafts]
-    wrong = [f"profile: {note}" for each in made if each.ends_at_better_fit for note in each.notes]
+    wrong = [f"profile of {each.name}: {note}" for each in made if each.is_doubtful for note in each.notes]
     give_warnings(wrong, set())
     return made
 
@@ -238,7 +250,7 @@ def _evaluated(session: Evaluator, refits: Refits, xs: Sequence[Floats], effort:
     groups = [plans] if session.warm is None else [[plan] for plan in plans]
     answers: list[Answer | None] = []
     for group in groups:
-        together = BatchedMethods(group)
+        together = BatchedMethods(group, partial=refits.kept is not None)
         _, tally = session.solve(together, "profile", raises=False)
         effort.n_evaluations += tally.n_evaluations
         effort.n_reused += tally.n_reused
@@ -370,7 +382,7 @@ def check_profile(level: Any, points: Any, reach: Any) -> None:
     InputError
         If one of them makes no sense.
     """
-    if not (is_number(level) and 0 < level < 1):
+    if not (is_number(level) and 0 < level < 1 and 0.5 < (1 + level) / 2 < 1):
         raise InputError(f"level: must be between 0 and 1, such as 0.95 (was {level!r})")
     if not (is_whole(points) and points >= 1):
         raise InputError(f"points: must be a whole number >= 1 (was {points!r})")

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-End = Literal["level", "bound", "open", "failed", "better fit"]
-"""How a side ends: where zeta is the level's; at a bound before that; as far out as was looked; where J fails; at a
-cost that is less than the estimate's."""
+End = Literal["level", "bound", "open", "failed", "not converged", "better fit"]
+"""How a side ends: where zeta is the level's; at a bound before that; as far out as was looked; where J fails; where
+refits do not come to their ends; at a cost that is less than the estimate's."""
 
 _CONVERGED = 1e-7
 """Change of zeta^2, against the larger of 1 and zeta^2, that a further step of a refit would make: too little."""
@@ -43,6 +43,10 @@ _STEPS = 60
 """Points that one refit may take."""
 _REFUSED = 6
 """Steps in a row that are refused, after which a refit whose foretold decrease is noise has ended."""
+_HOPELESS = 8
+"""The same, whatever the decrease that is foretold: the slopes are not those of the residuals, which have noise."""
+_LOST = 3
+"""Refits in a row without an end, after which a side is given up."""
 _HALVED = 8
 """Times that the way to the next value is halved because J fails there."""
 _GROWTH = 2.0
@@ -209,7 +213,7 @@ class Chain:
         self._before, self._here = self.start, self._fitted(self.start)
         self._origin = self._here
         self._bracket: tuple[tuple[Known, Fitted], tuple[Known, Fitted]] | None = None
-        self._refined = self._halved = 0
+        self._refined = self._halved = self._lost = 0
         self._length = np.inf
         self._now: Known | None = None
         self._trial = self.start.x
@@ -269,7 +273,7 @@ class Chain:
         scale = self.spread**2 * max(1.0, self.zeta(self._cost) ** 2)
         done = -2 * least <= _CONVERGED * scale
         stalled = self._refused >= _REFUSED and -2 * least <= _NOISE * scale
-        if done or stalled or self._taken >= _STEPS or self._damping > _MOST:
+        if done or stalled or self._refused >= _HOPELESS or self._taken >= _STEPS or self._damping > _MOST:
             self._refitted(self._now, converged=done or stalled)
             return
         step, self._foretold = self.problem.step(self._now, self.k, 0.0, self._damping)
@@ -285,6 +289,10 @@ class Chain:
         self.found.append(fitted)
         if 2 * (self._base - fitted.cost) > _BETTER * self.spread**2:
             self._ends("better fit", np.nan)
+            return
+        self._lost = 0 if converged else self._lost + 1
+        if self._lost >= _LOST:
+            self._ends("not converged", np.nan)
             return
         zeta = self.zeta(fitted.cost)
         if abs(zeta - self.level) <= _ON_LEVEL * self.level:

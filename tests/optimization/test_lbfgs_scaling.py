@@ -94,3 +94,10 @@ def test_sizes_that_the_first_gradient_does_not_bear_out_are_dropped() -> None:
         search.ask(1)
         search.tell([Found(search.x, 1.0, np.array(slopes))])
         assert (search.model.sizes is not None) is kept
+
+
+def test_wide_bounds_are_no_reason_to_look_far_away_at_first() -> None:
+    search = Search(np.array([1.0, 1.0]), np.array([0.0, 0.0]), np.array([1e12, 10.0]))
+    points = [x for x, _ in search.ask(3)]
+    assert len(points) == 3
+    assert all(np.abs(x - 1.0).max() < 0.01 for x in points)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
+import warnings
 from typing import Any
 
 import numpy as np
@@ -321,3 +323,66 @@ def test_a_result_from_a_file_has_no_residuals_to_evaluate() -> None:
     for other in (read, copy.copy(found)):
         with pytest.raises(InputError, match="fit again, from this x"):
             other.profile("x0")
+
+
+def test_a_residual_without_a_value_is_left_out() -> None:
+    """As in the fit: the interval is that of the data without it."""
+
+    def lacking(p: Any) -> Any:
+        residuals = puromycin(p)
+        residuals[3] = np.nan
+        return residuals
+
+    def without(p: Any) -> Any:
+        return np.delete(puromycin(p), 3)
+
+    with pytest.warns(DerivativeWarning, match="output 3 of 12"):
+        found = fit(lacking, [200.0, 0.05], on_failure="nan")
+    profile, wanted = found.profile(1), fit(without, [200.0, 0.05]).profile(1)
+    assert profile.ends == ("level", "level")
+    np.testing.assert_allclose(profile.interval, wanted.interval, rtol=1e-4)
+
+
+def told(found: Any, *names: Any) -> tuple[Any, str]:
+    """What a profile gives, and all that it warns of."""
+    with warnings.catch_warnings(record=True) as record:
+        warnings.simplefilter("always")
+        made = found.profile(*names)
+    return made, "; ".join(str(each.message) for each in record)
+
+
+def test_noise_that_slopes_do_not_stand_out_of_is_told_and_soon_over() -> None:
+    """A default step differences the noise; a larger one does not, and is what the warning says."""
+
+    def noisy(p: Any) -> Any:
+        seed = np.frombuffer(np.asarray(p).tobytes(), dtype=np.uint32)
+        return puromycin(p) + 1e-6 * np.random.default_rng(seed).normal(size=len(RATE))
+
+    start, limits = [212.7, 0.0641], distfd.Limits(max_iterations=10)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DerivativeWarning)
+        found = fit(noisy, start, limits=limits)
+        central = fit(noisy, start, limits=limits, scheme="central", step=1e-3)
+    lost, text = told(found, 1)
+    assert not lost.converged.all()
+    assert re.search(r"profile of x1: .*did not converge.*scheme='central'", text)
+    good, text = told(central, 1)
+    assert not text
+    assert good.ends == ("level", "level")
+    assert lost.n_evaluations < 40 * good.n_evaluations
+
+
+def test_j_that_fails_everywhere_is_told() -> None:
+    broken = False
+
+    def fails(p: Any) -> Any:
+        if broken:
+            raise ValueError("no licence")
+        return puromycin(p)
+
+    found = fit(fails, [200.0, 0.05], on_failure="nan")
+    broken = True
+    profile, text = told(found, 1)
+    assert "profile of x1: the lower end is not known: J fails" in text
+    assert np.isnan(profile.interval).all()
+    assert profile.ends == ("failed", "failed")
