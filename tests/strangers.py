@@ -128,18 +128,29 @@ COMPUTED = 5.0
 """Seconds of processor time that a case may take here: a machine that does other things too does not change it."""
 
 
+ENDLESS = 30.0
+"""The same for templates, whose helper may take three a deck until it is ended."""
+
+
 @contextlib.contextmanager
 def within(seconds: float, computed: float = COMPUTED) -> Iterator[None]:
-    """Inside, what waits longer than the one, or computes longer than the other, is a `HangError`."""
+    """Inside, what waits longer than the one, or computes longer than the other, is a `HangError`.
+
+    What processes that were started have computed counts as well, once they have ended; and a hang that somebody has
+    caught is one all the same.
+    """
     timers = (
         (signal.ITIMER_REAL, signal.SIGALRM, f"longer than {seconds:g} s", seconds),
         (signal.ITIMER_PROF, signal.SIGPROF, f"longer than {computed:g} s of processor time", computed),
     )
+    hung: list[str] = []
 
     def late(signum: int, frame: object) -> None:
-        raise HangError(next(text for _, number, text, _ in timers if number == signum))
+        hung.append(next(text for _, number, text, _ in timers if number == signum))
+        raise HangError(hung[-1])
 
     before = [signal.signal(number, late) for _, number, _, _ in timers]
+    begun = sum(os.times()[:4])
     for timer, _, _, limit in timers:
         signal.setitimer(timer, limit)
     try:
@@ -148,6 +159,10 @@ def within(seconds: float, computed: float = COMPUTED) -> Iterator[None]:
         for (timer, number, _, _), handler in zip(timers, before, strict=True):
             signal.setitimer(timer, 0)
             signal.signal(number, handler)
+    if hung:
+        raise HangError(hung[0])
+    if (used := sum(os.times()[:4]) - begun) > computed:
+        raise HangError(f"{used:.1f} s of processor time, with those of processes that were started")
 
 
 def distfd(*args: str) -> tuple[int, str]:
@@ -218,7 +233,8 @@ class Stranger:
         told = ""
         try:
             # Templates that never end take seconds of processor time of a helper, until it is ended.
-            with within(self.seconds * (3 if kind == "template" else 1)):
+            endless = kind == "template"
+            with within(self.seconds * (3 if endless else 1), ENDLESS if endless else COMPUTED):
                 told = KINDS[kind](self, rng, place) or ""
         except Exception as error:
             raise AssertionError(f"{kind} {k} of seed {self.seed}: {type(error).__name__}: {error}") from error

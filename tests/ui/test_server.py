@@ -35,6 +35,7 @@ from distfd.observers.json_log import JsonLog
 from distfd.run_directory.directory import RunDirectory
 from distfd.stores.sqlite import SQLiteStore
 from distfd.ui import live
+from distfd.ui import server as server_module
 from distfd.ui.server import PageServer
 
 if TYPE_CHECKING:
@@ -98,6 +99,37 @@ class Stream:
             elif text.startswith("data: ") and kind in kinds:
                 return kind, json.loads(text[6:])
         raise AssertionError(f"the stream ended without {kinds}")
+
+
+# --- how many get in
+
+
+def test_a_connection_too_many_is_closed_and_the_next_one_is_served_once_there_is_room(server: PageServer) -> None:
+    with contextlib.ExitStack() as stack:
+        held = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=60))
+            for _ in range(server_module._CONNECTIONS)
+        ]
+        # They are taken in the order in which they came, so the next one is one too many.
+        with socket.create_connection(("127.0.0.1", server.port), timeout=60) as another, contextlib.suppress(OSError):
+            assert another.recv(100) == b""
+        for connection in held:
+            connection.close()
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            with contextlib.suppress(OSError):
+                if get(server, "")[0] == 200:
+                    return
+            time.sleep(0.05)
+    raise AssertionError("nobody is served any more")
+
+
+def test_a_live_page_too_many_is_told_so(server: PageServer) -> None:
+    with contextlib.ExitStack() as stack:
+        for _ in range(server_module._STREAMS):
+            stack.enter_context(Stream(server, "events")).next("runs")
+        status, text, _ = get(server, "events")
+    assert status == 503, text
 
 
 # --- who gets in
