@@ -121,7 +121,9 @@ function overlayOption(runs) {
   curves.sort((a, b) => (b === longest) - (a === longest));
   const option = lineOption(curves, { x: "iteration", y: "J", whole: true, legend: true });
   const words = runs.map((run) => curves.find((curve) => curve.name === run.name));
-  option.words = (k) => `iteration ${longest.x[k]}: ` + words.map((curve) => `${curve.name} ${short(curve.y[k] ?? null, 6)}`).join(", ");
+  // By iteration, and not by place: a run may begin later than another, or lack some.
+  const at = (curve, iteration) => curve.y[curve.x.indexOf(iteration)] ?? null;
+  option.words = (k) => `iteration ${longest.x[k]}: ` + words.map((curve) => `${curve.name} ${short(at(curve, longest.x[k]), 6)}`).join(", ");
   return [option, longest.y.length];
 }
 

@@ -77,14 +77,17 @@ def _told_folder(data: RunData, told: str) -> Path | None:
 
     By its name alone, as the run's directory may have been moved since.
     """
-    folder = data.path / "work" / Path(told).name
-    return folder if Path(told).name and (folder / "distfd-outcome.json").is_file() else None
+    name = Path(told).name
+    if name in ("", ".", "..") or (data.path / "work").is_symlink():
+        return None
+    folder = data.path / "work" / name
+    return folder if _is_file(folder / "distfd-outcome.json") and not folder.is_symlink() else None
 
 
 def _folder_of(data: RunData, x: list[float] | None, ended: float) -> Path | None:
     """The directory of a program that had this x, of several that which ended nearest; None where none was kept."""
     work = data.path / "work"
-    if x is None or not work.is_dir():
+    if x is None or not work.is_dir() or work.is_symlink():
         return None
     found: list[tuple[float, Path]] = []
     for outcome in sorted(work.glob("*/distfd-outcome.json"))[:_FOLDERS]:

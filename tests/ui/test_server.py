@@ -388,7 +388,10 @@ def test_an_attempt_has_its_point_its_directory_and_what_repeats_it(tmp_path: Pa
         assert json.loads(get(server, f"runs/a%20b/attempt.json?row={row}")[1])["command"] == f"sh '{work}/rerun.sh'"
 
 
-@pytest.mark.parametrize("told", ["/elsewhere/evaluation-host-2", "/", "..", "/a/../..", "\0", "/net/host/x" * 1000])
+@pytest.mark.parametrize(
+    "told",
+    ["/elsewhere/evaluation-host-2", "/", "..", "/a/..", "/a/../..", "\0", "/a/" + "x" * 300, "/net/host/x" * 1000],
+)
 def test_a_directory_elsewhere_is_told_and_not_looked_at(tmp_path: Path, told: str) -> None:
     run = sound_run(tmp_path / "runs" / "a")
     message = f"solver: return code 7; work directory {told} (sh rerun.sh there runs it again)"
