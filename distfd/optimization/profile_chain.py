@@ -44,7 +44,7 @@ _STEPS = 60
 _REFUSED = 6
 """Steps in a row that are refused, after which a refit whose foretold decrease is noise has ended."""
 _HOPELESS = 8
-"""The same, whatever the decrease that is foretold: the slopes are not those of the residuals, which have noise."""
+"""Steps in a row that lead uphill, after which it has ended whatever they foretold: the slopes are those of noise."""
 _LOST = 3
 """Refits in a row without an end, after which a side is given up."""
 _HALVED = 8
@@ -217,7 +217,7 @@ class Chain:
         self._length = np.inf
         self._now: Known | None = None
         self._trial = self.start.x
-        self._taken = self._refused = 0
+        self._taken = self._refused = self._uphill = 0
         self._cost, self._value = self._base, float(self.start.x[self.k])
         self._damping = self._foretold = 0.0
         limit = (self.problem.upper if self.side > 0 else self.problem.lower)[self.k]
@@ -237,10 +237,11 @@ class Chain:
         if self._now is None:
             self._begin(point)
         elif point is not None and self.problem.cost(point) <= self._cost + _ARMIJO * self._foretold:
-            self._now, self._refused = point, 0
+            self._now, self._refused, self._uphill = point, 0, 0
             self._damping = self._damping / 10 if self._damping > _LEAST else 0.0
         else:
             self._refused += 1
+            self._uphill += point is not None
             self._damping = max(10 * self._damping, _FIRST)
         if self._now is not None and not self.end:
             self._refit()
@@ -273,7 +274,7 @@ class Chain:
         scale = self.spread**2 * max(1.0, self.zeta(self._cost) ** 2)
         done = -2 * least <= _CONVERGED * scale
         stalled = self._refused >= _REFUSED and -2 * least <= _NOISE * scale
-        if done or stalled or self._refused >= _HOPELESS or self._taken >= _STEPS or self._damping > _MOST:
+        if done or stalled or self._uphill >= _HOPELESS or self._taken >= _STEPS or self._damping > _MOST:
             self._refitted(self._now, converged=done or stalled)
             return
         step, self._foretold = self.problem.step(self._now, self.k, 0.0, self._damping)
@@ -353,7 +354,7 @@ class Chain:
     def _hold(self, value: float, neighbour: Known) -> None:
         """Begin a refit with the parameter at this value, from a neighbour's."""
         self._value, self._now = value, None
-        self._taken = self._refused = 0
+        self._taken = self._refused = self._uphill = 0
         self._damping = self._foretold = 0.0
         step, _ = self.problem.step(neighbour, self.k, value - float(neighbour.x[self.k]), 0.0)
         self._trial = self.problem.inside(neighbour.x + step)

@@ -369,7 +369,7 @@ def test_noise_that_slopes_do_not_stand_out_of_is_told_and_soon_over() -> None:
     good, text = told(central, 1)
     assert not text
     assert good.ends == ("level", "level")
-    assert lost.n_evaluations < 40 * good.n_evaluations
+    assert lost.n_evaluations < 8 * good.n_evaluations
 
 
 def test_j_that_fails_everywhere_is_told() -> None:
@@ -386,3 +386,18 @@ def test_j_that_fails_everywhere_is_told() -> None:
     assert "profile of x1: the lower end is not known: J fails" in text
     assert np.isnan(profile.interval).all()
     assert profile.ends == ("failed", "failed")
+
+
+def test_a_store_has_what_a_profile_has_evaluated(tmp_path: Any) -> None:
+    found = fit(puromycin, [200.0, 0.05], store=tmp_path / "fit.sqlite")
+    first, again = found.profile(1), found.profile(1)
+    assert first.n_evaluations > 0
+    assert (again.n_evaluations, again.n_reused) == (0, first.n_evaluations + first.n_reused)
+    np.testing.assert_array_equal(again.interval, first.interval)
+
+
+@pytest.mark.parametrize("level", [0, 1, 1 - 1e-17, 1e-300, float("nan"), "95"])
+def test_levels_that_are_none(level: Any) -> None:
+    found = fit(puromycin, [200.0, 0.05])
+    with pytest.raises(InputError, match="level: must be between 0 and 1"):
+        found.profile(1, level=level)
