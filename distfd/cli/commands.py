@@ -48,7 +48,7 @@ def distfd(
 ) -> None:
     """Finite-difference derivatives of expensive black boxes, every evaluation a Ray task."""
     if version:
-        from distfd.run_directory.result_json import versions
+        from distfd.run_directory.result_fields import versions
 
         found = versions()
         say(f"distfd {found.pop('distfd', '')} ({', '.join(f'{name} {number}' for name, number in found.items())})")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from distfd.cli.terminal import answers
 from distfd.core.printable import printable
-from distfd.run_directory.result_json import cell_text, findings, summary, table_columns, table_rows
+from distfd.run_directory.result_fields import cell_text, findings, summary, table_columns, table_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

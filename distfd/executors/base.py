@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from distfd.objectives.base import Objective
+    from distfd.workers.job_walltime import TimeLimit
     from distfd.workers.messages import Chunk, Report, SlotStarting, SlotUp
-    from distfd.workers.time_limit import TimeLimit
 
 
 class Executor(ABC):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distfd.core.errors import ClusterLostError, DistfdError, StoreError, TimeUpError
-from distfd.run_directory.result_json import failed_fields, stopped_fields, versions
+from distfd.run_directory.result_fields import failed_fields, stopped_fields, versions
 
 if TYPE_CHECKING:
     from distfd.config.problem import Problem

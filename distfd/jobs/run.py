@@ -29,7 +29,7 @@ from distfd.optimization.constraints import Outputs
 from distfd.optimization.minimize import Limits, least_squares, minimize
 from distfd.reporting.write import is_current, refresh_report
 from distfd.run_directory.directory import RunDirectory
-from distfd.run_directory.result_json import derivative_fields, minimize_fields, noise_fields, versions
+from distfd.run_directory.result_fields import derivative_fields, minimize_fields, noise_fields, versions
 from distfd.stores.file_lock import holder
 from distfd.stores.sqlite import SQLiteStore
 

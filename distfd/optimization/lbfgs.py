@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from distfd.optimization.lbfgs_hessian import Model
-from distfd.optimization.line_search_trials import Trial, choose, place, shorter
+from distfd.optimization.lbfgs_trials import Trial, choose, place, shorter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,7 +9,7 @@ import numpy as np
 from distfd.core.errors import EvaluationError
 from distfd.differentiation.steps import NoiseStep
 from distfd.optimization.lbfgs import Found, Search, Tolerances
-from distfd.optimization.lbfgs_rounds import Rounds
+from distfd.optimization.lbfgs_evaluation import Rounds
 from distfd.optimization.noisy_gradients import measure
 from distfd.optimization.plain_gradients import PlainGradients
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from distfd.optimization.lbfgs_evaluation import Gradients
     from distfd.optimization.lbfgs_options import LbfgsOptions
-    from distfd.optimization.lbfgs_rounds import Gradients
     from distfd.optimization.optimization_run import OptimizationRun
 
     Floats = NDArray[np.float64]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from distfd.differentiation.method import Answer, Method, Wave
     from distfd.evaluation.evaluator import Evaluator
-    from distfd.optimization.lbfgs_rounds import Rounds
+    from distfd.optimization.lbfgs_evaluation import Rounds
 
     Floats = NDArray[np.float64]
 

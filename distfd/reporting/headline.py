@@ -12,7 +12,7 @@ from distfd.core.records import Status
 from distfd.reporting.formatting import count, duration, moment, number, percent
 from distfd.reporting.table import facts
 from distfd.results.derivative_result import efficiency_since_up
-from distfd.run_directory.result_json import TELLING, ending_text
+from distfd.run_directory.result_fields import TELLING, ending_text
 
 if TYPE_CHECKING:
     from distfd.reporting.run_data import RunData

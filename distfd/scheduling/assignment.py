@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from distfd.scheduling.deadlines import in_time, room_from, time_from
 from distfd.scheduling.slot_queues import Issued
 from distfd.scheduling.stragglers import copies_of_late_points, next_copy
+from distfd.scheduling.timeouts import in_time, room_from, time_from
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from distfd.core.records import Status
-    from distfd.workers.time_limit import TimeLimit
+    from distfd.workers.job_walltime import TimeLimit
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from distfd.scheduling.deadlines import time_from
 from distfd.scheduling.evaluation_times import backup_due
+from distfd.scheduling.timeouts import time_from
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

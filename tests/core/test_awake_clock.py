@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from distfd.core import awake_clock
-from distfd.workers.time_limit import TimeLimit
+from distfd.workers.job_walltime import TimeLimit
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,7 +12,7 @@ import pytest
 import distfd
 from distfd.differentiation.method import Answer
 from distfd.evaluation import method_registry as methods
-from distfd.run_directory.result_json import derivative_fields
+from distfd.run_directory.result_fields import derivative_fields
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,7 +14,7 @@ from distfd.config.load import load_config
 from distfd.core.errors import ClusterLostError
 from distfd.jobs.preview import plan_job
 from distfd.jobs.run import Job
-from distfd.run_directory.result_json import summary
+from distfd.run_directory.result_fields import summary
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

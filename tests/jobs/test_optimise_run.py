@@ -18,7 +18,7 @@ import distfd
 from distfd.config.load import load_config
 from distfd.jobs.preview import preview
 from distfd.jobs.run import Job
-from distfd.run_directory.result_json import summary
+from distfd.run_directory.result_fields import summary
 
 MODEL = """
 import numpy as np

@@ -16,7 +16,7 @@ from distfd.differentiation.method import Request
 from distfd.executors.serial import SerialExecutor
 from distfd.optimization.lbfgs import Found, Search
 from distfd.optimization.lbfgs_hessian import Model, conjugate, two_loops
-from distfd.optimization.line_search_trials import choose, shorter
+from distfd.optimization.lbfgs_trials import choose, shorter
 from distfd.optimization.plain_gradients import PlainGradients
 
 if TYPE_CHECKING:

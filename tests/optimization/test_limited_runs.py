@@ -13,7 +13,7 @@ from scipy.optimize import rosen
 import distfd
 from distfd.executors.serial import SerialExecutor
 from distfd.optimization.journal import Diverged, Journal
-from distfd.optimization.lbfgs_rounds import Rounds
+from distfd.optimization.lbfgs_evaluation import Rounds
 
 if TYPE_CHECKING:
     from pathlib import Path

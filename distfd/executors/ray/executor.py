@@ -29,14 +29,14 @@ from distfd.executors.ray.slot_registry import Capacity, Fixed, LocalShare, Slot
 from distfd.executors.ray.slots import Slots
 from distfd.executors.ray.warm_workers import ParkedWorkers, WarmWorkers, sees_who_waits
 from distfd.executors.ray.worker_start import WorkerStarter, driver_paths
-from distfd.workers.time_limit import find_time_limit
+from distfd.workers.job_walltime import find_time_limit
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
 
     from distfd.objectives.base import Objective
+    from distfd.workers.job_walltime import TimeLimit
     from distfd.workers.messages import Chunk, Report, SlotStarting, SlotUp
-    from distfd.workers.time_limit import TimeLimit
 
 _ANSWER = 5.0
 """Seconds that parked workers have to say whether J has left anything; it takes a few milliseconds."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from distfd.core.errors import InputError
 from distfd.core.suggestions import did_you_mean
-from distfd.objectives.command.limited_decks import make_deck
+from distfd.objectives.command.bounded_templates import make_deck
 from distfd.objectives.command.templates import Template
 
 if TYPE_CHECKING:

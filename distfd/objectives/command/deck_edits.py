@@ -9,9 +9,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from distfd.core.errors import InputError
+from distfd.objectives.command.bounded_templates import make_deck
 from distfd.objectives.command.edited_files import find_places
 from distfd.objectives.command.extractors import JsonPointer
-from distfd.objectives.command.limited_decks import make_deck
 from distfd.objectives.command.templates import Mark, Part, Template, read_template
 from distfd.objectives.command.values import OutputError, number
 

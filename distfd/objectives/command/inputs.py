@@ -10,8 +10,8 @@ import numpy as np
 
 from distfd.core.errors import InputError
 from distfd.core.files import at_home
+from distfd.objectives.command.bounded_templates import make_deck
 from distfd.objectives.command.deck_edits import Edit, EditedDeck, read_edit
-from distfd.objectives.command.limited_decks import make_deck
 from distfd.objectives.command.templates import Template, read_template
 from distfd.objectives.command.work_directory import inside
 

@@ -15,8 +15,8 @@ from distfd.objectives.base import Objective
 from distfd.objectives.command import options
 from distfd.objectives.command.arguments import Arguments
 from distfd.objectives.command.deck_comparison import Inputs
-from distfd.objectives.command.fingerprint import SCRIPTS, scripts
 from distfd.objectives.command.inputs import compiled
+from distfd.objectives.command.program_key import SCRIPTS, scripts
 from distfd.objectives.command.spec import ProgramSpec
 from distfd.objectives.command.user_function import UserFunction
 from distfd.objectives.command.work_folder import sweep, sweep_all
@@ -221,8 +221,8 @@ class CommandObjective(ProgramSpec, Objective):
         return with_files_at(self, places)
 
     def fingerprint(self) -> str | None:
-        """A digest of all that J's value depends on; see `distfd.objectives.command.fingerprint`."""
-        from distfd.objectives.command.fingerprint import fingerprint
+        """A digest of all that J's value depends on; see `distfd.objectives.command.program_key`."""
+        from distfd.objectives.command.program_key import fingerprint
 
         return fingerprint(self)
 

@@ -18,7 +18,7 @@ from distfd.reporting.components import components_section
 from distfd.reporting.export import derivative_columns
 from distfd.reporting.run_data import RunData
 from distfd.run_directory.result_check import cannot_be_shown, trouble_with
-from distfd.run_directory.result_json import derivative_fields, summary
+from distfd.run_directory.result_fields import derivative_fields, summary
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,6 +1,6 @@
 """Writes decks from templates with loops and macros, in a process that can be ended: such a template may never end.
 
-Run by `distfd.objectives.command.limited_decks`: each request is a line of JSON, and so is each answer.
+Run by `distfd.objectives.command.bounded_templates`: each request is a line of JSON, and so is each answer.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ import pytest
 
 import distfd
 from distfd.errors import InputError
-from distfd.objectives.command import limited_decks
-from distfd.objectives.command.limited_decks import LimitedDeck, make_deck
+from distfd.objectives.command import bounded_templates
+from distfd.objectives.command.bounded_templates import LimitedDeck, make_deck
 from distfd.objectives.command.objective import CommandObjective
 from distfd.objectives.command.templates import Deck, Template
 
@@ -52,7 +52,7 @@ WILD = [
 
 FORKS = """
 import os
-from distfd.objectives.command.limited_decks import make_deck
+from distfd.objectives.command.bounded_templates import make_deck
 from distfd.objectives.command.templates import Template
 
 deck = make_deck(Template("t", "{{ a ~ 1 }}", 0o600))
@@ -71,14 +71,14 @@ def template(text: str) -> Template:
 
 @pytest.mark.parametrize("text", WITHOUT_END)
 def test_a_template_without_end_is_ended(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limited_decks, "SECONDS", 0.5)
+    monkeypatch.setattr(bounded_templates, "SECONDS", 0.5)
     with pytest.raises(InputError, match=r"template deck\.j2: takes more than"):
         make_deck(template(text)).render(VARIABLES)
     assert make_deck(template("{{ a ~ 'x' }}")).render({"a": 2.0}) == "2.0x", "the next one has a helper of its own"
 
 
 def test_memory_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limited_decks, "SECONDS", 60.0)
+    monkeypatch.setattr(bounded_templates, "SECONDS", 60.0)
     text = "{% set ns = namespace(l=[]) %}"
     text += "{% for i in range(99) %}{% set ns.l = ns.l + ['a' * 200000000 ~ i] %}{% endfor %}"
     with pytest.raises(InputError, match="takes more than 3 GiB of memory"):
@@ -147,7 +147,7 @@ def test_a_program_with_such_a_deck_has_a_derivative_and_one_without_end_an_erro
     macro = "{% macro line(v) %}{{ v }} {% endmacro %}{{ line(a) }}{{ line(b) }}\n"
     found = distfd.gradient(objective(macro), [2.0, 1.0], step=0.125, scheme="central", executor="serial")
     assert found == pytest.approx([4.0, 3.0], abs=1e-3)
-    monkeypatch.setattr(limited_decks, "SECONDS", 0.5)
+    monkeypatch.setattr(bounded_templates, "SECONDS", 0.5)
     with pytest.raises(InputError, match="takes more than"):
         objective(TWICE).check([2.0, 1.0])
 

@@ -130,7 +130,7 @@ class LimitedDeck:
 def _command() -> list[str]:
     start = (
         "import json, sys; sys.path[:] = json.loads(sys.argv.pop()); "
-        "from distfd.objectives.command.deck_server import main; main()"
+        "from distfd.objectives.command.template_server import main; main()"
     )
     # distfd itself may be found by a hook of an editable installation, which is no part of the path.
     paths = [*(os.path.abspath(path) for path in sys.path), str(Path(__file__).parents[3])]  # noqa: PTH100

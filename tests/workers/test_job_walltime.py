@@ -22,7 +22,7 @@ from distfd.core.awake_clock import now
 from distfd.scheduling.policy import Policy
 from distfd.scheduling.scheduler import Scheduler
 from distfd.scheduling.slot_pool import SlotPool
-from distfd.workers.time_limit import TimeLimit, find_time_limit
+from distfd.workers.job_walltime import TimeLimit, find_time_limit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
