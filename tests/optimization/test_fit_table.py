@@ -35,7 +35,7 @@ def fit(fun: Any = residuals, x0: Any = (1.0, 0.3, 0.1), **options: Any) -> Any:
 
 def test_it_prints_as_a_table() -> None:
     assert repr(fit(names=NAMES)).splitlines() == [
-        "least squares, converged: `ftol` termination condition is satisfied.",
+        "least squares, converged: the cost fell by less than ftol in the last iteration",
         "",
         "15 residuals (standard deviation estimated from them), 3 parameters, 12 degrees of freedom",
         "chi2 0.0111589, reduced chi2 0.000929905, AIC -102.054",
