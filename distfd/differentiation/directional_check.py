@@ -24,7 +24,7 @@ from distfd.differentiation.check_points import Checkable, beside_answer
 from distfd.differentiation.consistency import CONSISTENT, DOUBT, DOUBTFUL, UNKNOWN, Consistency
 from distfd.differentiation.doubt_causes import Evidence, likely_cause
 from distfd.differentiation.doubtful_coordinates import CODES, Groups
-from distfd.differentiation.hidden_components import hidden_warnings
+from distfd.differentiation.hidden_components import hidden_warnings, may_hide
 from distfd.differentiation.method import Request, Wave, follow
 from distfd.differentiation.value_precision import step_bits, unit_roundoff, wave_bits
 
@@ -115,6 +115,8 @@ class DirectionalCheck:
             return (consistency.warning(self.site.label),)
         if noise is None or check.entries is None or answer.error is not None:
             return ()
+        if not may_hide(consistency.error, len(check.h)):
+            return ()  # before arrays of the size of a large Jacobian are made
         return hidden_warnings(check.entries(answer), noise, self.site, finds_steps=self.finds_steps)
 
     def _judged(

@@ -63,6 +63,14 @@ def first_derivatives(derivative: Any, size: Floats, unit: Floats) -> Entries:
     return Entries(outputs, rows[:, None], value, size[rows], unit[rows])
 
 
+def may_hide(error: float | None, d: int) -> bool:
+    """Whether noise that makes this relative error of a derivative by d coordinates can hide any entry that matters.
+
+    No entry's noise is more than that of all, and all changes together are at most d times the largest.
+    """
+    return error is None or _SURE * error * d >= _OFF * _MATTERS
+
+
 def hidden_warnings(entries: Entries, noise: Floats, site: BasePoint, *, finds_steps: bool) -> tuple[str, ...]:
     """A sentence on the entries that noise of this size hides; none, if there are none.
 
