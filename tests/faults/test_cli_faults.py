@@ -64,10 +64,11 @@ def write(folder: Path, objective: dict[str, Any], on_failure: str) -> None:
         argv = ["no-such-simulator"] if objective["command"] is None else ["sh", "-c", code]
         outputs = {"J": {"file": "stdout", "regex": "(.+)"}}
         objective = {"command": {"argv": argv, "inputs": {"deck": "deck.j2"}, "outputs": outputs}}
+    hangs = objective.get("args") == ["hang"]
     config = {
         "objective": objective,
         "parameters": [{"name": name, "value": value} for name, value in (("mass", 1.5), ("width", 2.0))],
-        "evaluation": {"on_failure": on_failure, "retries": 0, "setup_timeout": 5},
+        "evaluation": {"on_failure": on_failure, "retries": 0} | ({"setup_timeout": 5} if hangs else {}),
         "output": "run",
     }
     (folder / "job.yaml").write_text(yaml.safe_dump(config))
