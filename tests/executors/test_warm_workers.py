@@ -44,8 +44,8 @@ def _all_is_free() -> bool:
 
     if not ray.is_initialized():
         return True
-    free: float = ray.available_resources().get("CPU", 0.0)  # type: ignore[no-untyped-call]  # Ray lacks types
-    return free >= ray.cluster_resources().get("CPU", 0.0)  # type: ignore[no-untyped-call]
+    free = ray.available_resources().get("CPU", 0.0)  # type: ignore[no-untyped-call]  # Ray lacks types
+    return bool(free >= ray.cluster_resources().get("CPU", 0.0))  # type: ignore[no-untyped-call]
 
 
 def pids(fun: Callable[[Any], float], executor: distfd.RayExecutor, expected: Any = None, **options: Any) -> set[int]:
