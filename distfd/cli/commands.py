@@ -186,7 +186,7 @@ def _assumed(slots: int | None, duration: str | None, spread: float) -> Assumed 
     from distfd.jobs.forecast import Assumed
 
     if slots is None or duration is None:
-        raise InputError("plan: --slots and --duration go together")
+        raise InputError("plan: give both --slots and --duration, or neither")
     try:
         each = float(duration) if duration.replace(".", "", 1).isdigit() else seconds(duration)
     except ValueError as error:

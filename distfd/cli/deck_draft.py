@@ -143,8 +143,9 @@ def _plain(parts: list[str], values: dict[str, float], deck: str) -> str:
             if used := sorted(values.keys() & set(re.findall(r"\w+", statement[0]))):
                 at = line + text.count("\n", 0, statement.start())
                 raise InputError(
-                    f"{deck}:{at}: {statement[0][:60]} uses {used[0]}, and a marked deck has marks and formulas alone: "
-                    "draft it without, and put it into the template"
+                    f"{deck}:{at}: {statement[0][:60]} uses {used[0]}, but a marked deck may only have marks "
+                    "and formulas: "
+                    "remove it from the deck, and add it to the template that init writes"
                 )
         return made + _JINJA.sub(_escaped, text[end:])
 

@@ -111,7 +111,9 @@ def _outputs(found: Description) -> list[Variable]:
     there = [v for v in numbers if v.causality == "output"]
     there = there or [v for v in numbers if v.causality == "local" and v.variability == "continuous"]
     if not there:
-        raise InputError(f"{Path(found.file).name} has no output that is a number, and calculates none")
+        raise InputError(
+            f"{Path(found.file).name} has no output that is a number, so there is nothing to differentiate"
+        )
     return sorted(there, key=lambda v: not v.is_real)[: _MOST + _MOST_OTHERS]
 
 

@@ -143,9 +143,9 @@ def init(
     from distfd.core.files import write_named
 
     if command is None and deck:
-        raise InputError("init: say what reads the deck: --command 'solver deck.inp'")
+        raise InputError("init: --deck needs the program that reads it: add --command 'solver deck.inp'")
     if fmu is not None and command is not None:
-        raise InputError("init: one of --command and --fmu; each makes a configuration of its own")
+        raise InputError("init: give --command or --fmu, not both; each makes a configuration of its own")
     if fmu is not None:
         made = fmu_draft(fmu, to)
     else:

@@ -64,7 +64,7 @@ def read_command(line: str) -> TypedCommand:
     """
     words = _words(line)
     if not words:
-        raise InputError("--command: is empty")
+        raise InputError("--command: is empty; give the program and its arguments")
     found = TypedCommand([], words=[word.text for word in words if not word.operator])
     reason = _reason_for_a_shell(words) or _read_steps(words, found)
     if reason:
@@ -102,7 +102,7 @@ def _read_steps(words: list[_Word], found: TypedCommand) -> str | None:
     for step in steps:
         env, argv = _without_redirections(*_variables(step), found)
         if not argv:
-            raise InputError("--command: names no program")
+            raise InputError("--command: has no program; give one, as in 'solver deck.inp'")
         for name, value in env.items():
             if found.env.setdefault(name, value) != value:
                 return f"the values of {name}"
@@ -135,7 +135,7 @@ def _without_redirections(
             argv.pop()  # as in 2>
         target = next(rest, None)
         if target is None or target.operator:
-            raise InputError(f"--command: nothing stands behind {word.text}")
+            raise InputError(f"--command: a file name is missing after {word.text}")
         if word.text == "<":
             found.stdin = target.text
         elif word.text != ">&":

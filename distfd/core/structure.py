@@ -155,7 +155,7 @@ def make_structure(x: Any, what: str = ROOT) -> Structure:
         structure.unflatten(flat)
     except Exception as error:
         raise InputError(
-            f"{what}: a {type(x).__name__} could not be made again from its numbers "
+            f"{what}: a {type(x).__name__} cannot be made again from its numbers "
             f"({type(error).__name__}: {error}); give a dict"
         ) from error
     return structure

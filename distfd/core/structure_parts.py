@@ -243,7 +243,8 @@ def make_leaf(x: Any, path: str, counter: list[int], what: str) -> Leaf:
     if is_series(x):
         if not x.index.is_unique:
             raise InputError(
-                f"{what}: {path or 'the Series'} has an index in which {first_repeated(list(x.index))!r} is twice"
+                f"{what}: {path or 'the Series'} has the name {first_repeated(list(x.index))!r} twice in its "
+                "index; rename one"
             )
         array, kind = numbers_of(x.to_numpy(), f"{what}: {path or 'the Series'}"), "series"
         leaf = Leaf(path, counter[0], array.shape, kind, x.index.copy(), x.name)

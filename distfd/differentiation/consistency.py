@@ -97,7 +97,7 @@ class Consistency:
         if names:
             names = f" along {'one of ' if len(self.coordinates) > 1 else ''}{names}"
         return (
-            f"the derivative is in doubt{where}{names}: it does not say what J is at one point more. "
+            f"the derivative is in doubt{where}{names}: it does not predict J at one more point. "
             f"Likely cause: {self.cause}; to do: {self.remedy} (estimated error {_share(self.error)})"
         )
 

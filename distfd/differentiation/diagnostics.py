@@ -46,7 +46,7 @@ def unexpected_entry_warnings(
     text = (
         f"sparsity: {output(row)} changes where {listed(label, columns_of(group))} moved, and the structure has no "
         f"entry for it there{more}: the Jacobian lacks it. Add the entry, or give sparsity='probe'; if J has noise, "
-        "that is what changes: give a larger step, or step='auto'"
+        "the change may be noise: give a larger step, or step='auto'"
     )
     return (text,)
 

@@ -85,7 +85,7 @@ def _causes(evidence: Evidence) -> Iterator[tuple[str, str]]:
         )
     if (found.residual or 0.0) <= _ROUNDED * (found.rounding or 0.0):
         yield (
-            "J is so large against its changes along the steps that these drown in rounding",
+            "J is so large against its changes along the steps that rounding hides them",
             f"let J leave out its constant part, or use {auto}",
         )
     if evidence.sparse:
@@ -94,8 +94,11 @@ def _causes(evidence: Evidence) -> Iterator[tuple[str, str]]:
             "add the entry to the sparsity, or leave the sparsity out and see whether the doubt stays",
         )
     yield (
-        "J is noisy, keeps something from one evaluation to the next, or bends within the step",
-        f"use {auto}; `distfd check` (distfd.step_sweep) shows which it is, and a simulator's reset() must undo all",
+        "J is noisy, or a state passes from one evaluation to the next, or J curves within the step",
+        (
+            f"use {auto}; `distfd check` (distfd.step_sweep) shows which it is; a simulator's reset() must undo all "
+            "changes"
+        ),
     )
 
 

@@ -129,7 +129,7 @@ class Pending:
             self._pull_until(until)
             self._complain()
             if self._value is None and _is_over(until):
-                raise TimeoutError(f"J(x) is not known after {timeout} s; it goes on")
+                raise TimeoutError(f"J(x) is not known after {timeout} s; its evaluation goes on, so you can ask again")
         return self._value.copy() if self._vector else scalar(self._value)
 
     def result(self, timeout: float | None = None) -> DerivativeResult:
@@ -154,7 +154,9 @@ class Pending:
         while not self.ended:
             self._pull_until(until)
             if not self.ended and _is_over(until):
-                raise TimeoutError(f"the derivative is not done after {timeout} s; it goes on")
+                raise TimeoutError(
+                    f"the derivative is not done after {timeout} s; its evaluations go on, so you can ask again"
+                )
         self._complain()
         if self._result is None:
             if self._answer is None:

@@ -387,7 +387,10 @@ class Evaluator(DerivativeMethods):
         """Inside, J at this x is what the caller says, if anything."""
         if f0 is not None:
             if self._session.warm is not None:
-                raise InputError("f0: cannot be given with warm, as points start from the state that J(x) leaves")
+                raise InputError(
+                    "f0: cannot be given with warm, because points start from the state that J(x) leaves; leave "
+                    "one of them out"
+                )
             self._session.given = known_value(f0, dense_points([at]).keys(self._session.salt)[0], kind)
         try:
             yield

@@ -115,7 +115,7 @@ def _run(
 def _check_time(session: Session, scheduler: Scheduler) -> None:
     limit = session.policy.limit
     if limit is not None and scheduler.out_of_time(awake_clock.now()):
-        raise TimeUpError(f"the time is up ({limit.why}); what was finished is kept, run again to go on")
+        raise TimeUpError(f"the time is up ({limit.why}); finished evaluations are kept, run it again to go on")
 
 
 def _tell_running(session: Session, scheduler: Scheduler, name: Callable[[int], str], now: float) -> None:

@@ -95,7 +95,9 @@ _FEW_POINTS = 1_000_000
 """So many are never too many."""
 _REACH = 0.1
 """No default step for a J of few digits goes farther than this part of a coordinate's size."""
-_UNREPAIRED = "repair is for gradients and dense Jacobians, whose components have points of their own; use nan or raise"
+_UNREPAIRED = (
+    "repair is only for gradients and dense Jacobians, whose components have points of their own; use nan or raise"
+)
 
 
 def make_method(kind: str, setting: Setting, **particulars: Any) -> Method[Answer]:
@@ -217,8 +219,9 @@ def _grouped(setting: Setting, sparsity: Any) -> Method[Answer]:
     site, options = setting.site, setting.options
     if isinstance(sparsity, (str, ProbedStructure)):
         raise InputError(
-            "sparsity: 'probe' takes noise for entries, and does not go with step='auto' or accuracy; give a mask, or "
-            "a step"
+            "sparsity: 'probe' would mistake noise for entries, so it cannot be used with step='auto' or "
+            "accuracy; give a "
+            "mask, or a fixed step"
         )
     size = _cautious_sizes(setting)
     structure = make_structure(sparsity, site.moving, len(site.x))
@@ -311,11 +314,13 @@ def _noise_method(setting: Setting, what: str) -> NoiseStep | None:
     step = options.step if isinstance(options.step, NoiseStep) else None
     if step is not None and step.method != "probe":
         raise InputError(
-            f"step: NoiseStep({step.method!r}) searches steps of first derivatives; {what} take step='auto', which has "
-            "an error too"
+            f"step: NoiseStep({step.method!r}) is only for first derivatives; for {what} use step='auto', which "
+            "gives error bars too"
         )
     if step is not None and options.stencil.imaginary:
-        raise InputError("step: the complex step has no noise to choose its size by; leave step out")
+        raise InputError(
+            "step: the complex step does not depend on J's noise, so there is no auto step; leave step out"
+        )
     return step or (NoiseStep() if options.accuracy is not None else None)
 
 
@@ -424,7 +429,9 @@ def _noise_step(
 ) -> Method[Answer]:
     if step.method == "probe":
         if stencil.imaginary:
-            raise InputError("step: the complex step has no noise to choose its size by; leave step out")
+            raise InputError(
+                "step: the complex step does not depend on J's noise, so there is no auto step; leave step out"
+            )
         return AutoStep(site, size, vector, step.noise)
     if stencil.name not in ("forward", "central"):
         raise InputError(f"step: NoiseStep({step.method!r}) takes the scheme forward or central (was {stencil.name})")
@@ -478,7 +485,7 @@ def _typical_steps(setting: Setting, stencil: Stencil) -> NDArray[np.float64]:
 def _fixed(step: Any) -> Any:
     """A step that is known beforehand."""
     if isinstance(step, NoiseStep):
-        raise InputError("step: auto finds the steps of gradients and dense Jacobians; give numbers, or leave it out")
+        raise InputError("step: auto is only for gradients and dense Jacobians; give a step, or leave it out")
     return step
 
 

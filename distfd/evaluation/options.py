@@ -44,7 +44,7 @@ class DerivativeOptions:
     def __post_init__(self) -> None:
         resolve_scheme(self.scheme)
         if isinstance(self.names, str):
-            raise InputError(f"names: must be several texts (was {self.names!r})")
+            raise InputError(f"names: must be a list of strings (was {self.names!r})")
         if self.names is not None and len(set(self.names)) != len(self.names):
             raise InputError(f"names: must differ (was {list(self.names)!r})")
         if isinstance(self.step, str):
@@ -63,9 +63,11 @@ class DerivativeOptions:
         if given.ndim:
             raise InputError(f"accuracy: must be one number (was {self.accuracy!r})")
         if self.stencil.name != "forward":
-            raise InputError(f"accuracy: begins with forward differences; the scheme cannot be {self.stencil.name}")
+            raise InputError(f"accuracy: is only for the scheme forward (was {self.stencil.name})")
         if isinstance(self.step, NoiseStep) and self.step.method != "probe":
-            raise InputError(f"accuracy: goes with NoiseStep's method probe alone (was {self.step.method})")
+            raise InputError(
+                f"accuracy: is only for NoiseStep('probe') and step='auto' (was NoiseStep({self.step.method!r}))"
+            )
 
     @property
     def stencil(self) -> Stencil:

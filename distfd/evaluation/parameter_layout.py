@@ -65,7 +65,7 @@ class ParameterLayout:
         self._adopt(self.options, None)
         if self._waiting:
             name = next(iter(self._waiting))
-            raise InputError(f"{name}: is given by name, and x0 has no names; give both as a dict, or both flat")
+            raise InputError(f"{name}: is given by name, but x0 has no names; give both as dicts, or both as arrays")
 
     def unflatten(self, x: NDArray[Any]) -> Any:
         """Numbers (d,) as J is given them."""
@@ -86,7 +86,7 @@ class ParameterLayout:
         if self.structure is not None and is_structured(given):
             return self.structure.flatten(given, "grad")
         if isinstance(given, Mapping):
-            raise InputError("grad: is given by name, and x0 has no names; give both as a dict, or both flat")
+            raise InputError("grad: is given by name, but x0 has no names; give both as dicts, or both as arrays")
         return given  # type: ignore[no-any-return]  # checked where it is used
 
     def as_given(self, x: PointLike, result: DerivativeResult) -> DerivativeResult:

@@ -131,7 +131,7 @@ def _session(fun: Any, options: Any) -> Iterator[Evaluator]:
     """The Evaluator that was given, or one for this call."""
     if isinstance(fun, Evaluator):
         if options:
-            raise InputError(f"{min(options)}: belongs to the Evaluator; give it where that is made")
+            raise InputError(f"{min(options)}: is an option of the Evaluator; give it where you make the Evaluator")
         yield fun
         return
     with Evaluator(fun, **options) as made:

@@ -93,7 +93,9 @@ def known_value(f0: Any, key: NDArray[np.uint64], kind: str) -> KnownValue:
     if value.dtype.kind not in "iuf" or value.ndim > 1 or not value.size or not np.isfinite(value).all():
         raise InputError(f"f0: must be J(x0), a finite number or a one-dimensional array of them (was {f0!r})")
     if kind in _NUMBER_KINDS and value.size != 1:
-        raise InputError(f"f0: must be a number, as a {kind} is of a J with one output (had shape {value.shape})")
+        raise InputError(
+            f"f0: must be one number, because a {kind} needs a J with one output (had shape {value.shape})"
+        )
     bits = min(int(np.finfo(value.dtype).nmant), DOUBLE) if value.dtype.kind == "f" else DOUBLE
     return KnownValue(key, np.atleast_1d(value).astype(np.float64), bits)
 
@@ -159,7 +161,8 @@ class Session:
                     self._troubled.add(k)
                     warnings.warn(
                         f"an observer ({type(observer).__qualname__}) failed at {type(event).__name__}: "
-                        f"{type(error).__name__}: {error}; the evaluations go on, and this is not told again",
+                        f"{type(error).__name__}: {error}; the evaluations go on, and later failures of it are "
+                        "not reported",
                         RuntimeWarning,
                         stacklevel=2,
                     )
@@ -253,8 +256,9 @@ class Session:
         opened = self.executor.opened_for
         if opened is not None and opened is not self.objective:
             raise InputError(
-                "another Evaluator has used this executor since begin(), and its slots evaluate that one's J now; take "
-                "the result before, or give each Evaluator an executor of its own"
+                "another Evaluator has used this executor since begin(), so its slots now evaluate the other J; "
+                "ask for "
+                "the result earlier, or give each Evaluator an executor of its own"
             )
         begin = time.monotonic()
         reports = self.executor.wait(seconds)

@@ -69,7 +69,7 @@ def open_session(
     warmth = make_warm(warm, objective)
     give_warnings(objective.doubts)
     if imaginary and not objective.takes_complex:
-        raise InputError("scheme: complex-step gives J complex x, and a program reads real numbers; use central")
+        raise InputError("scheme: complex-step gives J complex x, but a program reads real numbers; use central")
     made = make_executor(executor)
     policy = treatment.policy(
         limits_itself=objective.limits_itself,

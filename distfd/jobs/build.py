@@ -77,7 +77,7 @@ def _function(name: str, folder: Path) -> Callable[..., Any]:
 def _simulator(name: str, folder: Path) -> type[Any]:
     simulator = load_name(name, folder)
     if not inspect.isclass(simulator) or not hasattr(simulator, "evaluate"):
-        raise InputError(f"{name} is no class with a method evaluate(x)")
+        raise InputError(f"{name} is not a class with a method evaluate(x); a function goes under objective.python")
     return simulator
 
 
@@ -189,7 +189,10 @@ def steps(config: Config, problem: Problem) -> Any:
         has_own = ~(np.isnan(problem.step) & np.isnan(problem.absolute))
         if has_own.any():
             first = problem.names[int(np.flatnonzero(has_own)[0])]
-            raise InputError(f"derivative.step: auto finds the step of every parameter, and {first} has its own")
+            raise InputError(
+                f"derivative.step: auto finds the step of every parameter, but {first} has a step of its own; "
+                "remove one of them"
+            )
         return given
     absolute = hasattr(given, "absolute")
     common = given.absolute if absolute else given
@@ -274,7 +277,9 @@ def _fmu(loaded: LoadedConfig, problem: Problem) -> Objective:
     fmu = loaded.config.objective.fmu
     assert fmu is not None, "the schema asks for one of four"
     if loaded.config.parameters is None:
-        raise InputError("x0 has no names: an FMU needs parameters, each by the name of its variable")
+        raise InputError(
+            "x0: has no names, and an FMU needs them; give parameters instead, each with the name of an FMU variable"
+        )
     given = fmu.model_dump(exclude_none=True)
     objective = FMUObjective(
         **{**given, "value": _value(loaded.config)},
@@ -286,7 +291,9 @@ def _fmu(loaded: LoadedConfig, problem: Problem) -> Objective:
         known = objective.description.variables[name]
         for key, bound, own in (("lower", lower, known.lower), ("upper", upper, known.upper)):
             if np.isfinite(bound) and (bound < known.lower or bound > known.upper):
-                raise InputError(f"parameters: {name}: its {key}, {bound:g}, is beyond the FMU's, {own:g}")
+                raise InputError(
+                    f"parameters: {name}: {key} is {bound:g}, beyond the FMU's own limit of {own:g}; choose one inside"
+                )
     objective.check(problem.x0)
     return objective
 
@@ -298,10 +305,10 @@ def _check_used(objective: CommandObjective, problem: Problem) -> None:
         one = len(unused) == 1
         raise InputError(
             f"parameters: no template, edit or argument of objective.command uses {', '.join(unused[:20])}"
-            f"{f' and {len(unused) - 20} more' if len(unused) > 20 else ''}, while others are used: write "
+            f"{f' and {len(unused) - 20} more' if len(unused) > 20 else ''}, but others are used: write "
             f"{{{{ {unused[0]} }}}} where {'its number stands' if one else 'their numbers stand'}; if the program "
             f"takes {'it' if one else 'them'} from parameters.json, or {'it is' if one else 'they are'} meant to do "
-            "nothing, say unused: ok there"
+            "have no effect, add unused: ok to the parameter"
         )
 
 
@@ -314,6 +321,8 @@ def _value(config: Config) -> str | list[str] | None:
     if not constraints:
         return value
     if value is None and len(command.outputs) > 1:
-        raise InputError("value: must say which of the outputs is J")
+        raise InputError(
+            "value: is missing, and there are several outputs; give the one that is J, or an expression of them"
+        )
     first = [value] if isinstance(value, str) else value or [next(iter(command.outputs))]
     return [*first, *(constraint.value or "" for constraint in constraints)]

@@ -59,7 +59,9 @@ def check_job(
     """
     config, problem = loaded.config, loaded.config.problem()
     if config.task == "hessian":
-        raise InputError("check: is for first derivatives; give task=gradient to check J itself")
+        raise InputError(
+            "check: only first derivatives can be checked, and the task is hessian; add task=gradient to the command"
+        )
     if tolerance is not None and not 0 < tolerance < 1:
         raise InputError(f"--tolerance: must be between 0 and 1 (was {tolerance:g})")
     if plot is not None:

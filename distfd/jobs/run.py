@@ -156,7 +156,10 @@ class Job:
     def _put_aside(self) -> None:
         store = self.directory.store
         if writer := holder(store.with_name(store.name + ".lock")):
-            raise StoreError(f"{self.directory.path} is in use by {writer}; --fresh cannot put it aside")
+            raise StoreError(
+                f"{self.directory.path} is in use by {writer}, so --fresh cannot rename it; wait until that "
+                "ends, or choose another output"
+            )
         if aside := self.directory.archive():
             self.say(f"the earlier run is kept as {aside}")
 

@@ -79,8 +79,9 @@ def with_restarts(
             if result.success and best is not None and not constrained and _held(best, bounds, scale, least).any():
                 result.success = False
                 result.message = (
-                    "variables stand at bounds from which J falls into the inside; begin further inside, or use a "
-                    f"method of active sets (L-BFGS-B, SLSQP, dogbox); the method said: {result.message}"
+                    "some variables are at bounds although J falls from there into the inside; start further "
+                    "inside, or "
+                    f"use an active-set method (L-BFGS-B, SLSQP, dogbox); the method said: {result.message}"
                 )
         return result
 

@@ -59,10 +59,11 @@ class Outputs:
         for limit in (np.asarray(self.lower), np.asarray(self.upper)):
             if limit.ndim and limit.size != len(c):
                 raise InputError(
-                    f"constraints: there are limits for {limit.size} outputs, and J gave {len(c)} beside J"
+                    f"constraints: there are limits for {limit.size} outputs, but J returned {len(c)} after its "
+                    "first number"
                 )
         if not len(c):
-            raise InputError("constraints: J gave one number; for Outputs it returns [J, c_1, ... c_m]")
+            raise InputError("constraints: J returned one number; with Outputs it must return [J, c_1, ... c_m]")
         return worst(c, self.lower, self.upper)
 
 
@@ -89,7 +90,7 @@ def split(constraints: Any) -> tuple[Outputs | None, list[Any]]:
             )
     outputs = [each for each in given if isinstance(each, Outputs)]
     if len(outputs) > 1:
-        raise InputError("constraints: one Outputs holds the limits of all outputs; there are several")
+        raise InputError("constraints: give one Outputs with the limits of all outputs (there were several)")
     return (outputs[0] if outputs else None), [each for each in given if not isinstance(each, Outputs)]
 
 

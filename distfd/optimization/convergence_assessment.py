@@ -128,8 +128,8 @@ class Assessment:
         elif _has_slope(rises):
             result.success = False
             result.message = (
-                f"{still}, as the step is too short for the digits that J has, but it changes by "
-                f"{np.nanmax(np.abs(rises)):.2g} further away: the gradient of 0 is not J's. {_REMEDY}; {said}"
+                f"{still}, because the step is too short for the digits that J has, but it changes by "
+                f"{np.nanmax(np.abs(rises)):.2g} further away: the gradient of 0 is wrong. {_REMEDY}; {said}"
             )
 
     def _displacements(self, x: Floats, evaluator: Evaluator) -> list[Floats]:
@@ -156,17 +156,18 @@ class Assessment:
 
 _REMEDY = (
     'Use step="auto" (derivative.step: auto), which finds the steps by J\'s noise, best with method L-BFGS, which '
-    "reckons with noise; or longer steps; or have J give more digits"
+    "takes noise into account; or use longer steps; or have J give more digits"
 )
 _SCALE = (
-    "Give variables whose typical sizes are 1, or else scale, their typical sizes; or shorter steps, or scheme central"
+    "Choose variables whose typical sizes are 1, or give their typical sizes as scale; or use shorter steps, or scheme "
+    "central"
 )
 
 
 def _text(doubt: SlopeDoubt, unit: float | None, best: Seen) -> str:
     """What is doubtful about the gradient at the end, and what to do."""
     uncertain = f"a component of it is uncertain by about {doubt.error:.2g} where the largest is {doubt.largest:.2g}"
-    counted = f"by {doubt.comparisons} comparisons of J with the slopes that it was to have"
+    counted = f"by {doubt.comparisons} comparisons of J with what its slopes predicted"
     if doubt.cause == "step":
         step = float(np.abs(best.result.step).max())
         what = (
@@ -182,20 +183,22 @@ def _text(doubt: SlopeDoubt, unit: float | None, best: Seen) -> str:
         )
     if doubt.cause == "slope":
         what = (
-            f"the gradient at the end is not J's slope: J does not fall where it promised, and {uncertain} ({counted})"
+            f"the gradient at the end is not J's slope: J does not fall where it predicts a fall, and {uncertain} "
+            f"({counted})"
         )
         return f"{what}; its differencing steps are too long for J's scale there, or J has a kink. {_SCALE}"
     if best.result.error is not None and best.gradient.shape == np.shape(best.result.error):
         return (
-            f"the gradient at the end is within its error bars: J is at its noise of about {doubt.noise:.2g}, and its "
-            "differences tell no more. Less noise in J would help, or method L-BFGS, which reckons with noise"
+            f"the gradient at the end is within its error bars: the differences of J are no larger than its noise of "
+            f"about {doubt.noise:.2g}. Make J less noisy, or use method L-BFGS, which takes noise into account"
         )
     why = {
         "digits": f"J is rounded to a unit of {unit or 0.0:.2g}",
         "round-off": f"J is {abs(best.value):.3g}, of which round-off is as large as its changes",
     }.get(doubt.cause, counted)
     what = (
-        f"the gradient at the end is noise, and J does not fall where it promised: {uncertain}, as J's noise is about"
+        f"the gradient at the end is noise, and J does not fall where it predicts a fall: {uncertain}, as J's noise "
+        "is about"
     )
     return f"{what} {doubt.noise:.2g} ({why}). {_REMEDY}"
 

@@ -350,13 +350,13 @@ def _choose_differences(jac: Any, theirs: dict[str, Any], ours: dict[str, Any]) 
         if not isinstance(jac, str) or jac not in _SCHEMES:
             raise InputError(f"jac: must be a function, {', '.join(_SCHEMES)}, or None (was {jac!r})")
         if "scheme" in ours:
-            raise InputError(f"jac: {jac} is another word for a scheme, and there is one; give either")
+            raise InputError(f"jac: {jac} means a scheme, and scheme is given too; give only one of them")
         ours["scheme"] = _SCHEMES[jac]
     for name in ("epsfcn", "diff_step"):
         given = theirs.pop(name, None)
         if given is not None:
             if ours.get("step") is not None:
-                raise InputError(f"{name}: is another word for step; give one of them")
+                raise InputError(f"{name}: means the same as step, and step is given too; give only one of them")
             ours["step"] = np.sqrt(given) if name == "epsfcn" else given
 
 

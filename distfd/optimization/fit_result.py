@@ -55,7 +55,10 @@ class FitResult(OptimizeResult):  # type: ignore[misc]  # SciPy has no types
             If the fit has no Jacobian, or a sparse one that is too large to be made dense.
         """
         if self.get("jac") is None:
-            raise InputError("the fit has no Jacobian, as it ended before one was known: there are no standard errors")
+            raise InputError(
+                "the fit ended before it had a Jacobian, so there are no standard errors; run it again with "
+                "wider limits"
+            )
         active, whole = self.get("active_mask"), _dense(self["jac"])
         jacobian, cost = self._without_idle_priors(whole)
         return FitStatistics(

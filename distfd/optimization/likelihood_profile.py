@@ -313,7 +313,7 @@ class _Draft:
             )
         if spread == 0:
             raise InputError(
-                "profile: the residuals vanish, so every other value is excluded; give sigma to the fit, or "
+                "profile: all residuals are 0, so every other value is excluded; give sigma to the fit, or "
                 "absolute_sigma=True if residuals are in units of it"
             )
         if not np.isfinite(error) or error == 0:

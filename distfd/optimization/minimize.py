@@ -165,7 +165,8 @@ def minimize(
         limits_given = as_bounds(bounds, len(start))
         if given and arrangement.session is not None:
             raise InputError(
-                "constraints: SciPy's take arrays, and x0 has names; give the constraints as distfd.Outputs of J"
+                "constraints: SciPy's take arrays, but x0 has names; have J return the constraints, and give "
+                "distfd.Outputs"
             )
         name = find_method(method, bounded=binds(*limits_given), constrained=bool(outputs or given))
         record = _record(limits, callback)
@@ -188,7 +189,7 @@ def minimize(
         if (limited[0] == limited[1]).all():
             result = course.run(start, scalar.evaluate_fixed(problem, problem.value, problem.gradient))
             if record.best is not None and record.best.violation > FEASIBLE:
-                result.success, result.message = False, f"{result.message}; constraints are not kept there"
+                result.success, result.message = False, f"{result.message}; but the constraints do not hold there"
             return printer.ended(arrangement.arranged(scalar.finished(result, record, outputs)))
         if name == OWN:
             if session.warm is not None:
@@ -319,7 +320,7 @@ def least_squares(
         start, limits_of_x = _start(session, start, as_bounds(limited, len(start)))
         fixed = limits_of_x[0] == limits_of_x[1]
         if method == "lm" and np.isfinite(limits_of_x)[:, ~fixed].any():
-            raise InputError("method: lm takes no bounds, and there are some; use trf or dogbox")
+            raise InputError("method: lm cannot handle bounds; remove them, or use trf or dogbox")
         given = {**tolerances(tolerance), **(options or {}), **apart}
         how = {"method": method, "options": {**given, **(told or {}), **apart}, **_told_of_weighting(sigma, prior)}
         names = session.setting(start).options.names or [f"x{k}" for k in range(len(start))]
@@ -374,12 +375,12 @@ def _session(fun: Any, bounds: Any, options: Mapping[str, Any]) -> Any:
     """
     if isinstance(fun, Evaluator):
         if options:
-            raise InputError(f"{min(options)}: belongs to the Evaluator; give it where that is made")
+            raise InputError(f"{min(options)}: is an option of the Evaluator; give it where you make the Evaluator")
         with fun.checked(fun.check):
             yield fun
         return
     for name in _INSTEAD.keys() & options.keys():
-        raise InputError(f"{name}: is SciPy's, and not known here; {_INSTEAD[name]}")
+        raise InputError(f"{name}: is an option of SciPy that does not exist here; {_INSTEAD[name]}")
     with Evaluator(fun, bounds=bounds, **options) as made, made.checked(made.check):
         yield made
 

@@ -87,7 +87,7 @@ class Squares:
         variables = len(x) - self.n_fixed
         if not self.walls and len(value) < variables:
             raise InputError(
-                f"method: lm takes at least as many residuals as variables, and there are {len(value)} for "
+                f"method: lm needs at least as many residuals as variables, but there are {len(value)} for "
                 f"{variables}; use trf or dogbox"
             )
         record.tried(failed=False)
@@ -110,7 +110,7 @@ class Squares:
                 give_warnings((left_out(there),))
         lost = np.flatnonzero(self.kept & ~there)
         if len(lost):
-            raise EvaluationError(f"J has no value at {outputs_named(lost)}, which had one at x0")
+            raise EvaluationError(f"J has no value at {outputs_named(lost)}, although it had one there at x0")
         return np.asarray(value[self.kept])
 
     def jacobian(self, x: Vector) -> Any:

@@ -98,5 +98,5 @@ def find_method(name: str, *, bounded: bool, constrained: bool) -> str:
     for what, asked in (("bounds", bounded), ("constraints", constrained)):
         if asked and not getattr(METHODS[found], what):
             others = ", ".join(known for known, traits in METHODS.items() if getattr(traits, what))
-            raise InputError(f"method: {found} takes no {what}, and there are some; use {others}")
+            raise InputError(f"method: {found} cannot handle {what}; remove them, or use one of {others}")
     return found

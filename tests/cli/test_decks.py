@@ -119,7 +119,7 @@ def test_a_step_of_its_own_is_refused_where_it_is_none(tmp_path: Path) -> None:
     job(tmp_path, "{{ a }} {{ b }}", zero=", step: {absolute: 0.1}", step="auto")
     code, said = distfd(tmp_path, "plan", "job.yaml")
     assert code == 2
-    assert "auto finds the step of every parameter, and b has its own" in said
+    assert "auto finds the step of every parameter, but b has a step of its own" in said
 
 
 def test_value_may_name_parameters(tmp_path: Path) -> None:

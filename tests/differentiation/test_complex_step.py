@@ -214,6 +214,6 @@ def test_a_store_keeps_complex_values_bit_for_bit_and_shares_the_baseline(m: int
 
 def test_a_program_is_refused_before_anything_runs(tmp_path: Path) -> None:
     objective = CommandObjective(["false"], outputs={"a": {"file": "stdout", "regex": "(.*)"}}, work=tmp_path / "work")
-    with pytest.raises(InputError, match="complex-step gives J complex x, and a program reads real numbers"):
+    with pytest.raises(InputError, match="complex-step gives J complex x, but a program reads real numbers"):
         distfd.Evaluator(objective, **SERIAL)
     assert not (tmp_path / "work").exists()

@@ -431,7 +431,7 @@ def test_kinds_whose_points_serve_several_components_are_refused_before_anything
     def fun(x: Floats) -> float:
         raise AssertionError("evaluated")
 
-    with pytest.raises(InputError, match="on_failure: repair is for gradients and dense Jacobians"):
+    with pytest.raises(InputError, match="on_failure: repair is only for gradients and dense Jacobians"):
         repaired(fun, **particulars)
 
 

@@ -110,7 +110,7 @@ def test_accuracy_richardson_and_a_known_noise_have_error_bars_too(options: dict
 @pytest.mark.parametrize("method", ["shi", "gill"])
 def test_searches_for_first_derivatives_name_what_serves_for_second(kind: Any, method: str) -> None:
     more: dict[str, Any] = {"v": X} if kind == "hvp" else {}
-    with pytest.raises(InputError, match=r"searches steps of first derivatives.*take step='auto'"):
+    with pytest.raises(InputError, match=r"is only for first derivatives.*use step='auto'"):
         distfd.differentiate(well, X, kind=kind, step=distfd.NoiseStep(method), **more, **SERIAL)
 
 
@@ -210,7 +210,7 @@ def distfd_eye(d: int) -> Any:
 
 
 def test_probing_and_steps_from_the_noise_do_not_go_together() -> None:
-    with pytest.raises(InputError, match=r"'probe' takes noise for entries.*give a mask"):
+    with pytest.raises(InputError, match=r"'probe' would mistake noise for entries.*give a mask"):
         distfd.jacobian(outputs, AT, sparsity="probe", step="auto", **SERIAL)
 
 

@@ -52,7 +52,7 @@ def test_in_one_call_of_each_kind() -> None:
 @pytest.mark.parametrize(
     ("f0", "said"),
     [
-        ([6.0, 1.0], r"f0: must be a number, as a gradient is of a J with one output \(had shape \(2,\)\)"),
+        ([6.0, 1.0], r"f0: must be one number, because a gradient needs a J with one output \(had shape \(2,\)\)"),
         ("6", "f0: must be J"),
         (np.nan, "f0: must be J"),
         ([[6.0]], "f0: must be J"),

@@ -132,7 +132,7 @@ def test_options_by_name_go_where_they_belong() -> None:
         distfd.gradient(fun, x, bounds={"c": (0, 1)}, executor="serial")
     with pytest.raises(InputError, match="step: b must be finite and > 0"):
         distfd.gradient(fun, x, step={"b": -1.0}, executor="serial")
-    with pytest.raises(InputError, match="step: is given by name, and x0 has no names"):
+    with pytest.raises(InputError, match="step: is given by name, but x0 has no names"):
         distfd.gradient(fun, [1.0, 2.0], step={"b": 1.0}, executor="serial")
     with pytest.raises(InputError, match="names: x0 has names of its own, a, b; leave names out"):
         distfd.gradient(fun, x, names=["u", "v"], executor="serial")

@@ -86,11 +86,11 @@ def test_jacobians_and_richardson_and_accuracy_have_bars() -> None:
         ({"step": "automatic"}, "step: must be 'auto'"),
         ({"accuracy": 0}, "accuracy: must be finite and > 0"),
         ({"accuracy": [1, 2]}, "accuracy: must be one number"),
-        ({"accuracy": 1e-3, "scheme": "central"}, "accuracy: begins with forward differences"),
-        ({"accuracy": 1e-3, "step": distfd.NoiseStep("shi")}, "accuracy: goes with NoiseStep's method probe"),
+        ({"accuracy": 1e-3, "scheme": "central"}, "accuracy: is only for the scheme forward"),
+        ({"accuracy": 1e-3, "step": distfd.NoiseStep("shi")}, r"accuracy: is only for NoiseStep\('probe'\)"),
         ({"step": distfd.NoiseStep("gill"), "scheme": "central"}, r"NoiseStep\('gill'\) takes forward"),
         ({"step": distfd.NoiseStep("shi"), "scheme": "central4"}, "takes the scheme forward or central"),
-        ({"step": "auto", "scheme": "complex-step"}, "the complex step has no noise"),
+        ({"step": "auto", "scheme": "complex-step"}, "the complex step does not depend on J's noise"),
     ],
 )
 def test_what_makes_no_sense_is_refused(options: dict[str, Any], says: str) -> None:
@@ -176,5 +176,5 @@ def test_a_file_asks_for_auto_and_for_the_noise(folder: Path, ray_address: str) 
 def test_a_step_of_its_own_and_auto_exclude_each_other(folder: Path) -> None:
     text = (folder / "job.yaml").read_text().replace("value: 0.5", "value: 0.5, step: 0.1")
     (folder / "job.yaml").write_text(text)
-    with pytest.raises(distfd.InputError, match="b has its own"):
+    with pytest.raises(distfd.InputError, match="b has a step of its own"):
         preview(load_config(folder / "job.yaml", ["derivative.step=auto"]))

@@ -373,7 +373,7 @@ class Leaky(Remembering):
 
 
 def test_a_simulator_that_leaks_state_is_told_of() -> None:
-    with pytest.warns(distfd.DerivativeWarning, match="keeps something from one evaluation to the next"):
+    with pytest.warns(distfd.DerivativeWarning, match="a state passes from one evaluation to the next"):
         result = distfd.differentiate(Leaky, x_of(4), executor=Wide(16))
     assert result.consistency is not None
     assert result.consistency.verdict == "doubtful"

@@ -173,7 +173,7 @@ def test_an_evaluator_and_a_sparse_jacobian() -> None:
         result = distfd.sensitivity(evaluator, np.arange(1.0, 5.0), 0.1, sparsity=mask)
         assert result.derivative.n_evaluations == 2
         np.testing.assert_allclose(result.sigma, 0.2 * np.arange(1, 5), rtol=1e-6)
-        with pytest.raises(InputError, match="scheme: belongs to the Evaluator"):
+        with pytest.raises(InputError, match="scheme: is an option of the Evaluator"):
             distfd.sensitivity(evaluator, np.ones(4), 0.1, scheme="central")
 
 

@@ -98,7 +98,7 @@ def test_failures_are_exit_3(folder: Path, ray_address: str) -> None:
     ("args", "says"),
     [
         (["--coordinates", "height"], "there is no 'height'; there are width, depth"),
-        (["task=hessian"], "check: is for first derivatives"),
+        (["task=hessian"], "check: only first derivatives can be checked"),
         (["--tolerance", "2"], "--tolerance: must be between 0 and 1"),
     ],
 )

@@ -73,7 +73,12 @@ def model_file(tmp_path: Path) -> str:
 
 
 NOISE = [
-    ("minimize", "printed", "[3.1, -1.7]", "J did not change at all at the points beside x0, as the step is too short"),
+    (
+        "minimize",
+        "printed",
+        "[3.1, -1.7]",
+        "J did not change at all at the points beside x0, because the step is too short",
+    ),
     ("least_squares", "rippled", "[1.0, 0.1]", "the gradient at the end is"),
 ]
 

@@ -51,7 +51,7 @@ def test_bounds_priors_and_sizes_of_a_fit_by_name() -> None:
 
 
 def test_what_takes_arrays_says_so() -> None:
-    with pytest.raises(InputError, match=r"constraints: SciPy's take arrays, and x0 has names; .* distfd.Outputs"):
+    with pytest.raises(InputError, match=r"constraints: SciPy's take arrays, but x0 has names; .* distfd.Outputs"):
         distfd.minimize(bowl, X, method="SLSQP", constraints={"type": "ineq", "fun": lambda x: x[0]}, executor="serial")
     with pytest.raises(InputError, match="p0: must be an array, in the order of f's parameters"):
         distfd.curve_fit(lambda x, a: a * x, [1.0, 2.0], [1.0, 2.0], {"a": 1.0}, executor="serial")  # type: ignore[call-overload]

@@ -82,9 +82,9 @@ def test_mistakes() -> None:
         with pytest.raises(distfd.InputError, match="constraints:"):
             distfd.Outputs(**limits)
     options: dict[str, Any] = {"method": "SLSQP", "executor": "serial"}
-    with pytest.raises(distfd.InputError, match="one Outputs holds"):
+    with pytest.raises(distfd.InputError, match="give one Outputs with the limits"):
         distfd.minimize(Counted(), [2.0, 2.0], constraints=[LIMITS, LIMITS], **options)
-    with pytest.raises(distfd.InputError, match="limits for 3 outputs, and J gave 2"):
+    with pytest.raises(distfd.InputError, match="limits for 3 outputs, but J returned 2"):
         distfd.minimize(Counted(), [2.0, 2.0], constraints=distfd.Outputs([1.0, 2.0, 3.0]), **options)
-    with pytest.raises(distfd.InputError, match="J gave one number"):
+    with pytest.raises(distfd.InputError, match="J returned one number"):
         distfd.minimize(lambda x: float(x.sum()), [2.0, 2.0], constraints=distfd.Outputs(0), **options)

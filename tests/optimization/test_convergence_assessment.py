@@ -124,7 +124,7 @@ def test_no_step_in_a_valley_is_no_success_of_the_noisy_method_either() -> None:
 @ignored
 @pytest.mark.parametrize("remedy", [{"scale": [1e-9, 1e-9]}, {"scheme": "central"}, {"step": "auto"}])
 def test_the_remedies_for_small_scales_help(remedy: Any) -> None:
-    assert "Give variables whose typical sizes are 1, or else scale" in minimize(small_scale, [3e-9, -1e-9]).message
+    assert "Choose variables whose typical sizes are 1, or give" in minimize(small_scale, [3e-9, -1e-9]).message
     result = minimize(small_scale, [3e-9, -1e-9], **remedy)
     assert result.success, result.message
     np.testing.assert_allclose(result.x, [1e-9, 2e-9], rtol=1e-4)
@@ -135,7 +135,9 @@ def test_the_remedies_for_small_scales_help(remedy: Any) -> None:
 def test_within_its_error_bars_j_is_at_its_noise(method: Any) -> None:
     result = minimize(noisy(quadratic, 1e-2), [3.1, -1.7], method, step="auto")
     assert quadratic(result.x) < 0.1
-    assert result.success or "within its error bars: J is at its noise" in result.message, result.message
+    assert (
+        result.success or "within its error bars: the differences of J are no larger than its noise" in result.message
+    ), result.message
 
 
 def test_steps_that_cannot_be_held_at_a_trial_refuse_it() -> None:
@@ -177,7 +179,7 @@ def test_a_slope_below_the_digits_is_found_further_away(x0: list[float]) -> None
     """Rounded values of few digits, as 24.2 is, look like round numbers."""
     result = minimize(lambda x: float(f"{rosen(x):.3g}"), x0)
     assert not result.success
-    assert "the gradient of 0 is not J's" in result.message
+    assert "the gradient of 0 is wrong" in result.message
     assert result.n_evaluations == 3 + 8
 
 

@@ -216,8 +216,8 @@ def test_what_makes_no_sense_is_refused() -> None:
     cases: list[tuple[str, type[Exception], dict[str, Any]]] = [
         ("'args' is not a supported keyword argument", ValueError, {"args": (1,)}),
         ("'kwargs' is not a supported", ValueError, {"kwargs": {"c": 1}}),
-        ("epsfcn: is another word for step", InputError, {"epsfcn": 1e-8, "step": 1e-4}),
-        ("jac: cs is another word for a scheme", InputError, {"jac": "cs", "scheme": "central"}),
+        ("epsfcn: means the same as step", InputError, {"epsfcn": 1e-8, "step": 1e-4}),
+        ("jac: cs means a scheme", InputError, {"jac": "cs", "scheme": "central"}),
         ("jac: must be a function, 2-point", InputError, {"jac": "4-point"}),
         ("no keyword 'workers'.*executor=", TypeError, {"workers": 4}),
         ("no keyword 'shceme'.*did you mean 'scheme'", TypeError, {"shceme": "central"}),

@@ -199,7 +199,7 @@ def test_a_start_outside_is_refused_by_all(method: Any) -> None:
 
 
 def test_what_lm_does_not_take_is_refused() -> None:
-    with pytest.raises(distfd.InputError, match="lm takes at least as many residuals as variables, and there are 2 "):
+    with pytest.raises(distfd.InputError, match="lm needs at least as many residuals as variables, but there are 2 "):
         distfd.least_squares(lambda x: offsets(x)[:2], [0.0, 1, 2], method="lm", executor="serial")
-    with pytest.raises(distfd.InputError, match="method: lm takes no bounds, and there are some; use trf or dogbox"):
+    with pytest.raises(distfd.InputError, match="method: lm cannot handle bounds; remove them, or use trf or dogbox"):
         distfd.least_squares(offsets, [0.5, 1, 2], method="lm", bounds=(0, np.inf), executor="serial")

@@ -116,5 +116,5 @@ def test_wrong_keys_are_told(tmp_path: Path, given: dict[str, str], pattern: str
 
 
 def test_auto_finds_no_whole_steps(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="auto finds the step of every parameter, and n has its own"):
+    with pytest.raises(InputError, match="auto finds the step of every parameter, but n has a step of its own"):
         preview(load(tmp_path, step="auto"))
