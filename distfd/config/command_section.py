@@ -100,7 +100,7 @@ class WaitFor(Section):
     file: WorkFile
     """In the work directory."""
     timeout: Annotated[Duration, Field(gt=0)] = 60.0
-    """How long it is waited for; within evaluation.timeout."""
+    """How long to wait for it; the wait counts towards evaluation.timeout."""
 
 
 class Command(Section):
@@ -117,23 +117,23 @@ class Command(Section):
     commands: Programs | None = None
     """Several programs, run in a row."""
     pre: Steps = ()
-    """Programs to run before those."""
+    """Programs to run before argv or commands."""
     post: Steps = ()
-    """Programs to run after them."""
+    """Programs to run after argv or commands."""
     stdin: WorkFile | None = None
     """A file in the work directory that argv, or each of commands, reads as its standard input."""
     inputs: dict[WorkFile, Input] = Field(default={})
     """Files to write in the work directory: from a Jinja template, or {edit: file, set: {/path: parameter}}."""
     env: dict[Variable, str | None] = Field(default={})
-    """Variables set, or with null unset, in the program."""
+    """Environment variables to set for the program; null removes a variable."""
     pass_env: DistinctTexts = ()
-    """Variables of the driver that the program gets on other nodes too."""
+    """Environment variables of your own process that the program also gets on other nodes."""
     hint: Text | None = None
     """What to install when the program is missing."""
     fails_if: Regex | None = None
-    """A log in which this is found means failure."""
+    """A regular expression: if it is found in a log, the evaluation has failed."""
     log: DistinctFiles = ()
-    """Files in the work directory that are logs beside stdout and stderr."""
+    """Files in the work directory to search for fails_if and retry_if, besides stdout and stderr."""
     restart: DistinctFiles = ()
     """Files that carry the program's state: with objective.warm, copied from where J(x) wrote them to other points."""
     outputs: Annotated[dict[Name, Output], Field(min_length=1)]
@@ -145,13 +145,13 @@ class Command(Section):
     value: Value | None = None
     """J as an expression of outputs, data and parameters; a list makes a vector. By default the only output."""
     names: Annotated[DistinctTexts, Field(min_length=1)] | None = None
-    """What J's outputs are called where it has several; by default by the expressions of value."""
+    """Names for J's outputs if there are several; by default the expressions of value."""
     wait_for: WaitFor | None = None
-    """Of a program that returns before its work is done: {file, timeout}, the file that it then writes."""
+    """For a program that returns before its work is done: {file, timeout}, the file that it writes at the end."""
     keep: Literal["failed", "all", "none", "archive"] = "failed"
-    """Which work directories are kept; archive packs those of evaluations that went well into the run's archive/."""
+    """Which work directories are kept; archive also packs those of successful evaluations into the run's archive/."""
     work: Folder | None = None
-    """Where they are made, such as a node's fast disk; null: in the run's directory."""
+    """Where work directories are made, such as a node's fast disk; null: in the run's directory."""
 
     @property
     def programs(self) -> tuple[tuple[str, ...], ...]:

@@ -21,7 +21,7 @@ class Series(Section):
 
 
 class Drive(Section):
-    """An input's course in time: two columns of a CSV file, or values at times."""
+    """The values of an input over time: two columns of a CSV file, or a list of times and values."""
 
     one_of = ("file", "times")
 
@@ -32,9 +32,9 @@ class Drive(Section):
     column: Text | None = None
     """The column of values; null: the one that has the input's name."""
     times: Numbers | None = None
-    """In order; two that are equal make a jump."""
+    """Times in increasing order; two equal times make a jump."""
     values: Numbers | None = None
-    """As many as times; in between they are interpolated."""
+    """One value for each time; values in between are interpolated."""
 
     @model_validator(mode="after")
     def _keys_belong(self) -> Self:
@@ -64,16 +64,16 @@ Start = Annotated[
 
 
 class FmuOutput(Section):
-    """A variable, and what is taken of its course in time."""
+    """A variable, and which of its values over time to take."""
 
     variable: Text | None = None
-    """Its name in the FMU; null: the output's."""
+    """The variable's name in the FMU; null: the same as the output's name."""
     at: Literal["last", "max", "min", "mean"] | None = None
-    """Its last, greatest, least or mean value; the last where nothing is said."""
+    """Take its last, largest, smallest or mean value; by default the last."""
     times: Numbers | None = None
-    """Its values at these times, a vector."""
+    """Take its values at these times, a vector."""
     data: Measured | None = None
-    """A CSV file of measurements: the residuals, value minus measurement, at its times."""
+    """A CSV file of measurements: take the residuals, value minus measurement, at the times of the file."""
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -94,27 +94,27 @@ class Fmu(Section):
     file: Folder
     """The .fmu, relative to the configuration. Its code runs in the workers: use none that you do not trust."""
     kind: Literal["co-simulation", "model-exchange"] | None = None
-    """By its own solver, or by CVode, which integrates its equations; null: co-simulation, if it has that."""
+    """co-simulation: by the FMU's own solver; model-exchange: by CVode; null: co-simulation if the FMU has it."""
     start_time: float | None = None
-    """Where the simulation begins; null: at the FMU's own, or 0."""
+    """When the simulation begins; null: the FMU's own start time, or 0."""
     stop_time: float | None = None
-    """Where it ends; null: at the FMU's own."""
+    """When the simulation ends; null: the FMU's own stop time."""
     step: Positive | None = None
     """The communication step; null: the FMU's own, or a 500th of the time."""
     tolerance: Positive | None = None
-    """Relative, of the solver; null: the FMU's own; for model exchange 1e-8, if it has none."""
+    """The solver's relative tolerance; null: the FMU's own, or 1e-8 for model exchange if it has none."""
     inputs: dict[Text, Signal] = Field(default={})
-    """What drives inputs: a number, a CSV file, {file, time, column}, or {times, values}."""
+    """Values of inputs over time: a number, a CSV file, {file, time, column}, or {times, values}."""
     start: dict[Text, Start] = Field(default={})
-    """Other start values than the FMU's own, of variables that are no parameters here."""
+    """Start values of variables that are not among the parameters, instead of the FMU's own."""
     outputs: Annotated[dict[Name, FmuOutput], Strict(strict=False), Field(min_length=1)]
     """What to take from the simulation, by name."""
     value: Value | None = None
     """J as an expression of outputs; a list makes a vector. By default the only output."""
     reset: bool | None = None
-    """true: reset between points; false: a new instance for each; null: as a comparison of both says."""
+    """true: reset the FMU between points; false: make a new instance for each; null: compare both, and choose."""
     logging: bool = False
-    """Have the FMU log all that it can."""
+    """Have the FMU log everything that it can."""
 
     @model_validator(mode="after")
     def _readable_value(self) -> Self:

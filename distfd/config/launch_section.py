@@ -47,7 +47,7 @@ class RayJobs(Section):
     """For --to http://HEAD:8265 and --to ray://HEAD:10001."""
 
     runtime_env: dict[str, Any] = Field(default={})
-    """Ray's runtime environment of the job, such as {pip: [distfd]}; the config's folder goes along anyhow."""
+    """Ray's runtime environment of the job, such as {pip: [distfd]}; the config's folder is always sent too."""
 
 
 class Slurm(Section):
@@ -81,18 +81,18 @@ class KubeRay(Section):
     memory: Size = 2**32
     """Memory of each, in bytes or as text such as 4GiB."""
     retries: Annotated[int, Field(ge=0)] = 3
-    """New clusters after one that failed; each resumes."""
+    """How many new clusters to start after a failed one; each resumes the run."""
     token: bool = True
-    """Let none but holders of a token that KubeRay makes use the cluster (KubeRay 1.5.1, Ray 2.52)."""
+    """Only holders of a token that KubeRay makes can use the cluster (needs KubeRay 1.5.1, Ray 2.52)."""
 
 
 class Launch(Section):
-    """How distfd submit hands the job to a cluster; what it computes is not changed by it."""
+    """How distfd submit hands the job to a cluster. It does not change what is computed."""
 
     directory: Annotated[Text, AfterValidator(_remote)] | None = None
     """Where the cluster keeps runs; null: ~/distfd on the head of a Ray cluster, /distfd/runs on KubeRay's claim."""
     ray: Annotated[RayJobs, BeforeValidator(_empty), OR_NULL] = RayJobs()
-    """A Ray cluster that runs."""
+    """A Ray cluster that is already running."""
     slurm: Annotated[Slurm, BeforeValidator(_empty), OR_NULL] = Slurm()
     """A batch job of Slurm."""
     kuberay: Annotated[KubeRay, BeforeValidator(_empty), OR_NULL] = KubeRay()

@@ -109,23 +109,23 @@ class Cell(Section):
     column: Column
     """The column's name in the header, or its number from 1."""
     row: Row | None = None
-    """From 1, below the header; -1 is the last, all the whole column."""
+    """The row's number from 1, below the header; -1 is the last row, and all is the whole column."""
     where: Annotated[dict[Text, Cells], Field(min_length=1)] | None = None
-    """In place of row: the one row that has these values, {header: value}."""
+    """Instead of row: the one row that has these values, {header: value}."""
     delimiter: Text = ","
     """One character, tab, comma, semicolon, or whitespace for any run of blanks."""
     skip: FromZero = 0
-    """Lines before the header."""
+    """How many lines to skip before the header."""
     header: bool = True
-    """false: there is none, and columns have numbers alone."""
+    """false: the table has no header, and column must be a number."""
     comment: Text | None = None
-    """Lines that begin with it are no rows; the last before a first row of numbers is the header."""
+    """Skip lines that begin with this; the last of them before the first row of numbers is the header."""
     decimal: Literal[".", ","] = "."
     """The decimal mark."""
     start: Regex | None = None
-    """The table begins behind the first line in which this is found."""
+    """The table begins after the first line in which this is found."""
     until: Regex | None = None
-    """It ends before the next line in which this is found."""
+    """The table ends before the next line in which this is found."""
 
     @model_validator(mode="after")
     def _one_row(self) -> Self:
@@ -165,11 +165,11 @@ class Token(Section):
     line: Line
     """The line's number from 1 (-1 is the last), or a regular expression that finds it."""
     field: Ordinal
-    """Which word of it, from 1, or from the end by -1."""
+    """Which word of the line: 1 is the first, -1 the last."""
     below: FromZero = 0
-    """So many lines below the one that the regular expression finds."""
+    """Read the word this many lines below the line that was found."""
     delimiter: Text = "whitespace"
-    """What stands between words: one character, tab, comma, semicolon, or whitespace."""
+    """What separates words: one character, tab, comma, semicolon, or whitespace."""
 
     @model_validator(mode="after")
     def _some_line(self) -> Self:
@@ -192,7 +192,7 @@ class _Numbers(Section):
     columns: Columns | None = None
     """Characters of one line."""
     token: Token | None = None
-    """A word of a line, or of one so many lines below."""
+    """A word of a line that is found by its number or by a regular expression."""
     npy: AtOrMember | None = None
     """An index from 0, or a list with one for each dimension; {array: name, index: ...} of an .npz."""
     mat: LibraryArray | None = None
@@ -204,7 +204,7 @@ class _Numbers(Section):
     vtk: LibraryArray | None = None
     """An array of a VTK file's points or cells; needs distfd[files]."""
     which: Which | None = None
-    """Which match of a regex is meant where there are several: first, last, all, or its number."""
+    """Which match of a regex to take if there are several: first, last, all, or its number."""
 
     @model_validator(mode="after")
     def _which_of_several(self) -> Self:
@@ -222,9 +222,9 @@ class Output(_Numbers):
     one_of = ("json", "csv", "regex", "columns", "token", "npy", "mat", "hdf5", "netcdf", "vtk", "python")
 
     file: WorkFile | None = None
-    """In the work directory; stdout and stderr are the program's own. python needs none."""
+    """A file in the work directory, or stdout or stderr. Not needed with python."""
     python: ModuleName | None = None
-    """A function that is given the work directory's path."""
+    """A function that gets the path of the work directory and returns the output, as module:qualname."""
 
     @model_validator(mode="after")
     def _some_file(self) -> Self:

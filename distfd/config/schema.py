@@ -109,9 +109,9 @@ class Config(Section):
     task: TASKS = "gradient"
     """What to compute."""
     objective: Objective
-    """J."""
+    """What to differentiate: J."""
     parameters: Parameters | None = None
-    """The coordinates of x by name."""
+    """The coordinates of x, each with a name."""
     x0: Start | None = None
     """The coordinates of x as a list or an .npy file."""
     bounds: Annotated[Bounds, BeforeValidator(_empty), OR_NULL] = Bounds()
@@ -132,7 +132,7 @@ class Config(Section):
     """The run's directory, relative to the current one."""
     # None and not (): it is left out of config.yaml, so that runs of earlier versions are the same runs.
     tags: DistinctTexts | None = None
-    """Words of your own to find the run by, shown by distfd ls and distfd ui; they change nothing else."""
+    """Words that you choose, shown by distfd ls and distfd ui to find the run by; they change nothing else."""
 
     def problem(self) -> Problem:
         """The coordinates as arrays; reads the .npy files that are named.

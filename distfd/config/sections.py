@@ -90,13 +90,13 @@ class Objective(Section):
     fmu: Fmu | None = None
     """A Functional Mock-up Unit."""
     args: Annotated[tuple[Any, ...], Strict(strict=False)] = ()
-    """Further arguments of the function, or those of the class."""
+    """Further arguments for the function after x, or arguments for the class."""
     kwargs: dict[str, Any] = Field(default={})
-    """The same by name."""
+    """Further keyword arguments for the function or the class."""
     version: Annotated[Text, BeforeValidator(_version), Also({"type": "integer"})] | None = None
-    """Vouches for what cannot be told from the source: values are reused while it stays the same."""
+    """A version that you change when J changes in a way that its code does not show, such as a data file."""
     warm: WarmMode | None = None
-    """baseline: all points start from the state that J(x) left; iterate: all from that of the last accepted x."""
+    """baseline: all points start from the state that J(x) left; iterate: from the one that the last accepted x left."""
 
     @model_validator(mode="after")
     def _arguments_reach(self) -> Self:
@@ -154,23 +154,23 @@ class Parameter(Section):
     """One coordinate of x."""
 
     name: ParameterName
-    """As templates and messages call it; of an FMU, the name of its variable."""
+    """The name in templates and messages; for an FMU, the name of its variable."""
     value: float
-    """Where the derivative is wanted, or the search begins."""
+    """The value at which to differentiate, or from which an optimisation starts."""
     lower: float | None = None
-    """Never evaluated below; null is no bound."""
+    """J is never evaluated below this; null is no bound."""
     upper: float | None = None
-    """Never evaluated above; null is no bound."""
+    """J is never evaluated above this; null is no bound."""
     scale: Positive | None = None
     """Typical size, by which relative steps are multiplied."""
     step: ParameterStep = None
     """The step of this parameter alone: of derivative.step's kind, or {absolute: h}."""
     fixed: bool = False
-    """Keep it as it is: derivative 0, no evaluation."""
+    """true: keep this parameter as it is; its derivative is 0 and takes no evaluation."""
     type: Literal["integer"] | None = None
     """integer: a whole number, with a step of whole numbers (1 where it has none), written without a point."""
     unused: Literal["ok"] | None = None
-    """ok: no mark and no edit of objective.command needs to use it."""
+    """ok: no error if no template or edit of objective.command uses this parameter."""
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -205,9 +205,9 @@ class Bounds(Section):
     """Bounds of x0: one number for all, a list, or an .npy file."""
 
     lower: Limit | None = None
-    """Never evaluated below; null, whole or in a list, is no bound."""
+    """J is never evaluated below this; null, also inside a list, is no bound."""
     upper: Limit | None = None
-    """Never evaluated above."""
+    """J is never evaluated above this; null, also inside a list, is no bound."""
 
 
 class AbsoluteStep(Section):
@@ -240,16 +240,16 @@ class Derivative(Section):
     step: Step | None = None
     """Relative steps (a number or a list), {absolute: h}, auto; null for the scheme's own."""
     accuracy: Positive | None = None
-    """The relative error that is asked for: better differences for the components that are not known so well."""
+    """The relative error that you accept; components that are less accurate get better differences."""
     check: bool | None = None
-    """Hold it against J at one point more. null: where a slot would be idle; true: always; false: never."""
+    """Compare the derivative with J at one more point. null: if a slot would be idle; true: always; false: never."""
 
 
 class Retries(Section):
-    """Further tries after the first, by cause. Lost nodes never count."""
+    """Further tries after the first, by cause. A lost node never counts as a try."""
 
     error: FromZero = 0
-    """J raised, or returned what is no value."""
+    """J raised an exception, or returned something that is not a value."""
     crash: FromZero = 2
     """J's process died."""
     timeout: FromZero = 0
@@ -257,12 +257,12 @@ class Retries(Section):
 
 
 class Recycle(Section):
-    """When a worker's process is replaced by a fresh one; looked at after each evaluation."""
+    """When a worker's process is replaced by a new one. distfd checks this after each evaluation."""
 
     evaluations: Count | None = None
-    """After so many; 1 gives each evaluation a process of its own."""
+    """Replace it after this many evaluations; 1 gives each evaluation a process of its own."""
     memory: Size | None = None
-    """Once it holds so much: bytes, or text such as 2GiB."""
+    """Replace it when it holds this much memory: bytes, or text such as 2GiB."""
 
 
 class Evaluation(Section):
@@ -271,20 +271,20 @@ class Evaluation(Section):
     timeout: Annotated[Duration, Field(gt=0)] | None = None
     """Seconds, or text such as 10min; the clock starts when the evaluation does."""
     setup_timeout: Annotated[Duration, Field(gt=0)] | None = None
-    """For J's constructor and setup() in each process; null: as timeout, but 30 s at least."""
+    """The limit for J's constructor and setup() in each process; null: as timeout, but at least 30 s."""
     retries: Annotated[Retries, BeforeValidator(_every_cause), OR_NULL, Also({"type": "integer", "minimum": 0})] = (
         Retries()
     )
     """One number for all causes, or a mapping."""
     on_failure: OnFailure = "raise"
-    """What becomes of a component whose evaluations failed for good: raise: an error; nan: it is missing, and named;
-    repair: it is formed from other points (of gradients and dense Jacobians), and named."""
+    """What happens to a component whose evaluations failed for good. raise: an error; nan: it is missing, and named;
+    repair: it is computed from other points (only for gradients and dense Jacobians), and named."""
     deterministic: bool | None = None
-    """false: never evaluate a straggler twice. null: true, but without duplicates where resources.custom is held."""
+    """false: never start a second copy of a late evaluation. null: start one, unless resources.custom is used."""
     retry_if: Regex | None = None
-    """A log in which this is found means: wait and try again."""
+    """A regular expression: if it is found in a log, wait and try again."""
     retry_delay: Annotated[Duration, Field(ge=0)] = 0.0
-    """How long to wait then, within the timeout; 0: 0.1 s, doubled each time up to 10 s."""
+    """How long to wait for retry_if, within the timeout; 0: 0.1 s, doubled each time up to 10 s."""
     recycle: Annotated[Recycle, BeforeValidator(lambda value: {} if value is None else value), OR_NULL] = Recycle()
     """When workers' processes are replaced."""
 
@@ -303,7 +303,7 @@ class Resources(Section):
     labels: dict[Text, Text] = Field(default={})
     """Labels of the nodes it may run on, as Ray has them: {label: value}; also !value, in(a, b) and !in(a, b)."""
     nodes: Count = 1
-    """Nodes that one evaluation spans, for MPI; num_cpus, num_gpus and memory are then those of each."""
+    """How many nodes one evaluation spans, for MPI; num_cpus, num_gpus and memory are then for each node."""
 
     @model_validator(mode="after")
     def _countable(self) -> Self:
@@ -320,13 +320,13 @@ class Cluster(Section):
     address: Annotated[str, AfterValidator(_address)] | None = None
     """null: RAY_ADDRESS if set, else a private cluster; local: a private one; auto: a running one; or host:port."""
     num_cpus: Count | None = None
-    """Cores that a private cluster counts; null for all that this process may use."""
+    """Cores of a private cluster; null for all that this process may use."""
     max_slots: Count | None = None
     """Never more evaluations at a time than this."""
     request_slots: Count | None = None
-    """Have an autoscaler make room for so many evaluations at a time; others that come are used as well."""
+    """Ask the cluster's autoscaler for room for this many evaluations at a time; any further room is used too."""
     stop_before: Annotated[Duration, Field(gt=0)] | None = None
-    """Begin nothing that cannot be done so long before the end of the Slurm job, or of max_wall_time; then stop."""
+    """Stop this long before the end of the Slurm job, or of max_wall_time, and start nothing that would end later."""
     max_wall_time: Annotated[Duration, Field(gt=0)] | None = None
     """Seconds, or text such as 8h, that this session of the run may take; it ends as interrupted, and resumes."""
     keep_idle: Annotated[Duration, Field(ge=0)] = 30.0
@@ -355,11 +355,11 @@ class Constraint(Section):
     """One more number from each evaluation, and its limits."""
 
     value: Text | None = None
-    """Of a program: an expression of its outputs. A Python function returns [J, c1, c2 ...] and has none here."""
+    """For a program: an expression of its outputs. A Python function returns [J, c1, c2 ...] and needs no value."""
     lower: float | None = None
-    """Not below; null is no limit."""
+    """The number must not be below this; null is no limit."""
     upper: float | None = None
-    """Not above; null is no limit. Equal to lower: an equation."""
+    """The number must not be above this; null is no limit. If it equals lower, the constraint is an equation."""
 
     @model_validator(mode="after")
     def _limits(self) -> Self:
@@ -371,12 +371,12 @@ class Constraint(Section):
 
 
 class Prior(Section):
-    """What is known of a parameter before the fit."""
+    """What you know about a parameter before the fit."""
 
     value: float
-    """About where it is."""
+    """The value that you expect."""
     sigma: Positive
-    """How far from there it may well be: one standard deviation."""
+    """Its standard deviation: how far from the value the parameter may well be."""
 
 
 class Minimize(Section):
@@ -385,26 +385,26 @@ class Minimize(Section):
     method: Literal[Minimizer, Fitter] = "L-BFGS-B"
     """One of scipy.optimize.minimize's, or L-BFGS; for task least_squares trf (its default), dogbox, lm or model."""
     max_iterations: Count | None = None
-    """Stop after so many."""
+    """Stop after this many iterations."""
     max_evaluations: Count | None = None
-    """Stop after so many evaluations of J, those of gradients included."""
+    """Stop after this many evaluations of J, including those for gradients."""
     max_wall_time: Annotated[Duration, Field(gt=0)] | None = None
-    """Stop after so many seconds of this session, or text such as 8h."""
+    """Stop when this session has taken this long: seconds, or text such as 8h."""
     target: float | None = None
-    """Stop at a value as low as this; for least squares, at such a cost (half the sum of squares)."""
+    """Stop when J is this low; for least squares, when the cost (half the sum of squares) is."""
     tolerance: Positive | None = None
     """SciPy's tol; for least squares ftol, xtol and gtol."""
     constraints: Annotated[tuple[Constraint, ...], Strict(strict=False)] = ()
-    """Further numbers of each evaluation, with limits; for SLSQP and trust-constr."""
+    """Further numbers from each evaluation, with limits; only for SLSQP and trust-constr."""
     speculative: Speculative = "auto"
-    """Take the gradient along with the value at a point that may yet be refused."""
+    """Compute the gradient of a trial point together with its value; auto: if that takes no extra round."""
     slots: Count | None = None
-    """How many evaluations a round of L-BFGS or model may hold; null: as many as there are slots."""
+    """How many evaluations a round of L-BFGS or model may have; null: as many as there are slots."""
     sigma: Sigma | None = None
-    """Of least squares: standard deviations of the residuals; those of a program stand beside its data."""
+    """For least squares: standard deviations of the residuals; for a program use objective.command.sigma."""
     absolute_sigma: bool | None = None
-    """Of least squares: whether sigma is of true size; null: it is where it is given, else the residuals tell."""
+    """For least squares: true: sigma is absolute; false: only its ratios count; null: true if sigma is given."""
     prior: dict[str, Prior] = Field(default={})
-    """Of least squares: what is known of parameters, by name; each is a residual more, (parameter - value) / sigma."""
+    """For least squares: what you know about parameters, by name; each adds a residual (parameter - value) / sigma."""
     options: dict[str, Any] = Field(default={})
     """Further options of the method, as SciPy names them."""

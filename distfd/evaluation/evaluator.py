@@ -69,11 +69,11 @@ if TYPE_CHECKING:
 
 
 class Evaluator(DerivativeMethods):
-    """Evaluates J and its derivatives, many times over, with the same slots and memory.
+    """Computes J and its derivatives, and keeps workers and values from one call to the next.
 
-    A value known at a point is not computed again: ``value`` and ``gradient`` at one x share the baseline. What J
-    refers to, the environment and the working directory may be changed between two calls: each call looks at them,
-    and never mixes values of the J before with those of the J after.
+    No value is computed twice: ``value`` and ``gradient`` at the same x share J(x). Between two calls you may change
+    what J refers to, the environment and the working directory. Each call looks whether they have changed, and never
+    mixes values of the old J with values of the new one.
 
     Parameters
     ----------
@@ -84,15 +84,15 @@ class Evaluator(DerivativeMethods):
         "forward", "backward", "forward2", "backward2", "central", "central4", "complex-step",
         "richardson" (sixth order, with an error).
     step : None, float, (d,) array, AbsoluteStep, NoiseStep or "auto"
-        A relative step, for all coordinates or each; None for the scheme's default. "auto" is NoiseStep(): the steps
-        of gradients and dense Jacobians are found from the noise of J, and every component has an error bar.
+        A relative step, one for all coordinates or one for each; None for the scheme's default. "auto" is NoiseStep():
+        it chooses steps by the noise of J, and gives every component an error bar.
     accuracy : float, optional
-        The relative error that is wanted: forward differences first, then better ones for the components that are not
-        known as well as that. The steps are the given ones, or with "auto" those of the noise.
+        The relative error that you accept. distfd computes forward differences first, and then better ones for the
+        components that are less accurate. The steps are the given ones, or with "auto" those chosen by the noise.
     bounds : scipy.optimize.Bounds or d (lower, upper) pairs
-        No point is evaluated outside.
+        J is never evaluated outside the bounds.
     scale : (d,) array, optional
-        Typical sizes of the coordinates, for steps alone.
+        Typical sizes of the coordinates, used only to choose steps.
     args, kwargs
         Further arguments of ``fun``.
     executor : "ray", "serial" or an Executor
@@ -101,34 +101,35 @@ class Evaluator(DerivativeMethods):
     timeout, retries, on_failure, setup_timeout
         See `distfd.evaluation.options.EvaluationOptions`.
     deterministic : bool, optional
-        Whether J gives the same value when asked again: a straggler is then tried again on a slot that is idle, and the
-        first valid value counts. False: never. None: yes, but not where custom resources, such as licences, are asked
-        for, of which a duplicate takes another.
+        Whether J always gives the same value at the same x. If so, distfd evaluates a late point a second time on an
+        idle slot, and takes the value that comes first. False: it never does. None: it does, unless evaluations take
+        custom resources such as licences, of which the second copy would take another one.
     observers : sequence of callables
-        Each is given every event (`distfd.results.events`).
+        distfd calls each with every event (`distfd.results.events`).
     names : sequence of str, optional
-        Of the coordinates, for messages.
+        Names of the coordinates, for messages.
     version : str, optional
-        Stands for what J depends on where that cannot be found out.
+        A text that you change whenever J changes in a way that its code does not show, such as a data file.
     warm : "baseline", "iterate" or None
-        From what state a simulator with ``snapshot`` and ``restore``, or a program with ``restart`` files, evaluates.
-        None: every point from the first one. "baseline": J(x) from the first one, in a round before the others; all
-        others from the state that it left. "iterate": all points, J(x) too, from the state that the last accepted
-        baseline left: that of the x asked for before, or, in `distfd.minimize`, of the last iterate.
+        The state from which a simulator with ``snapshot`` and ``restore``, or a program with ``restart`` files,
+        evaluates a point. None: all points start from the first state. "baseline": J(x) starts from the first state,
+        in a round of its own; all other points start from the state that J(x) left. "iterate": all points, including
+        J(x), start from the state that the last accepted x left: the x of the call before, or in `distfd.minimize`
+        the last iterate.
     recycle : Recycle or mapping, optional
-        When a worker's process is replaced by a fresh one: ``{"evaluations": n, "memory": bytes}``.
+        When to replace a worker's process by a new one: ``{"evaluations": n, "memory": bytes}``.
     check : bool, optional
-        Whether a derivative is held against J at one point more, or a pair, where all coordinates are moved at once:
-        see `distfd.Consistency`. It changes no bit of the derivative; it may warn, and ``consistency`` has what it
-        found. None: where a slot would be idle in the last round, so that it costs none, unless evaluations take
-        custom resources. True: always, also of gradients and Jacobians that find their own steps; where there is a
-        doubt, up to three points more say along which coordinates. False: never. A complex step has real points of
-        its own beside it, whatever the slots, and no others; False leaves these out too.
+        Whether to compare a derivative with J at one more point, or a pair, at which all coordinates are moved at once:
+        see `distfd.Consistency`. The derivative has the same bits with and without it. ``consistency`` has what it
+        found, and a doubt is a warning. None: if a slot would be idle in the last round, so that it takes no time,
+        and if evaluations take no custom resources. True: always, also for gradients and Jacobians that find their
+        own steps; if there is a doubt, up to three more points show along which coordinates. False: never. Complex
+        steps are instead checked at real points of their own, on any number of slots; False leaves these out too.
 
     Raises
     ------
     InputError
-        If an option makes no sense.
+        If an option cannot be used.
     """
 
     @answers_misuse("Evaluator")

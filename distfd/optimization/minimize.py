@@ -89,62 +89,64 @@ def minimize(
 ) -> OptimizeResult:
     """Minimise J from x0 by a gradient method of scipy.optimize.minimize.
 
-    A trial's value and the points of its gradient go out as one wave. The value is given to the method as soon as it is
-    there; if the method then turns to another point, what has not finished is cancelled. A trial at which J fails is a
-    step that is refused, not an error, except at x0.
+    J at a trial point and the points of its gradient are evaluated at the same time. The method gets the value as soon
+    as it is known. If it then turns to another point, the evaluations that have not finished are cancelled. If J fails
+    at a trial point, the step is refused; only at x0 is a failure an error.
 
     Parameters
     ----------
     fun : callable, class or objective
         As for `distfd.Evaluator`; or an Evaluator, which then stays open.
     x0 : (d,) array, or a dict or another structure of numbers
-        J is given the same structure, and ``x`` and ``jac`` of the result have it; bounds, step and scale may have it.
+        J gets the same structure, and ``x`` and ``jac`` of the result have it; bounds, step and scale may have it.
     method : str
-        "L-BFGS" is distfd's own, which tries several points at once where there are slots for their gradients, and
-        knows of noise (`distfd.optimization.lbfgs_run`). The others are of scipy.optimize.minimize, those that take a
-        gradient. Newton-CG, trust-ncg and trust-krylov get products with
-        the Hessian (4 d + 1 evaluations each), dogleg and trust-exact all of it (d^2 + d + 1).
+        "L-BFGS" is distfd's own (`distfd.optimization.lbfgs_run`). It tries several points at once if there are slots
+        for their gradients, and takes noise into account. The others are the methods of scipy.optimize.minimize that
+        use a gradient. Newton-CG, trust-ncg and trust-krylov also use products with the Hessian (4 d + 1 evaluations
+        each), and dogleg and trust-exact use the whole Hessian (d^2 + d + 1).
     bounds : scipy.optimize.Bounds or d pairs
-        For the method and for every point that is evaluated.
+        For the method, and for every point at which J is evaluated.
     options : mapping
-        SciPy's, for that method.
+        SciPy's options for that method.
     callback : callable
-        Called after each iteration, in every method, in one of SciPy's forms or in distfd's: ``callback(xk)``;
-        ``callback(intermediate_result)``, a parameter of this name, with x, fun, jac (None where it is not known),
-        gradient_norm, nit, n_evaluations and n_reused; ``callback(xk, intermediate_result)``; ``callback(event)``, with
-        the `distfd.events.Iterated` that observers are shown. StopIteration ends the run, and so does True.
+        Called after each iteration, with every method. The names of its parameters say what it gets: ``callback(xk)``;
+        ``callback(intermediate_result)``, with x, fun, jac (None if it is not known), gradient_norm, nit,
+        n_evaluations and n_reused; ``callback(xk, intermediate_result)``; ``callback(event)``, with the
+        `distfd.events.Iterated` that observers get. If it returns True or raises StopIteration, the run ends.
     limits : Limits
+        When to stop.
     constraints : Outputs, or SciPy's, or a list of both
-        With `distfd.Outputs` fun returns [J, c_1, ... c_m]. The functions of SciPy's constraints are called here, and
-        should be cheap.
+        With `distfd.Outputs`, fun returns [J, c_1, ... c_m]. The functions of SciPy's constraints are called in this
+        process, and should be cheap.
     speculative : bool or "auto"
-        Whether the gradient's points go out with the value of a trial that may yet be refused. "auto": where they cost
-        no round by the trials so far. The result does not depend on it.
+        Whether to evaluate the points of a gradient together with the value of a trial that may yet be refused. "auto":
+        if that takes no extra round, judging by the trials so far. The result does not depend on it.
     slots : int, optional
-        How many evaluations a round may hold, for what is planned by it: the trials of L-BFGS, and "auto" above. By
-        default as many as the executor has slots.
+        How many evaluations a round may have, for L-BFGS and for "auto" above. By default the number of the executor's
+        slots.
     journal : path, optional
-        A file for the iterates: with it, and a ``store``, a run that was killed is replayed to the same iterates bit
-        for bit, and goes on. A replay that comes to another x says so and goes on from the best recorded one.
+        A file for the iterates. With it and a ``store``, a run that was killed makes the same iterates again, bit for
+        bit, without new evaluations, and goes on. If it comes to another x, it says so and goes on from the best x in
+        the journal.
     verbose : 0, 1 or 2
-        0 is silent, 1 prints a line at the end, 2 a line an iteration as well, to standard output; ``disp`` and
-        ``verbose`` among the options are the same.
+        0 prints nothing, 1 prints a line at the end, and 2 also a line for each iteration, to standard output. The
+        options ``disp`` and ``verbose`` do the same.
     **evaluator
         Options of `distfd.Evaluator`.
 
     Returns
     -------
     scipy.optimize.OptimizeResult
-        x, fun and jac are those of the best point (feasible, if any is) of those whose gradient is known, or, where a
-        method has converged under constraints, of its own end;
-        ``derivative`` is its DerivativeResult, ``first`` that of x0 (or of where an earlier session went on after a
-        replay that diverged; ``value0`` is J at x0 in any case); ``outputs`` the constraints' values there and
-        ``violation`` how far the worst is from its limit; ``n_evaluations`` and ``n_reused`` count points, gradients
-        included, ``history`` has a row (iteration, value, gradient_norm, n_evaluations) for x0 and each iterate,
-        ``n_rejected`` counts trials without a gradient, ``n_failed_trials`` those at which J failed. Ctrl-C ends it
-        with the best point so far, and status 130. ``success`` is False where the gradient at the end is no more than
-        noise, or not J's slope, whatever the method says; the message then says what was found and what to do, and
-        ``noise`` is the noise of J that it tells of (else None).
+        ``x``, ``fun`` and ``jac`` are those of the best point whose gradient is known (a feasible one, if there is
+        any), or, if a method has converged under constraints, of the point where it ended. ``derivative`` is the
+        DerivativeResult there, and ``first`` the one at x0 (or where an earlier session went on after it came to
+        another x); ``value0`` is always J at x0. ``outputs`` are the values of the constraints, and ``violation`` says
+        how far the worst is from its limit. ``n_evaluations`` and ``n_reused`` count points, including those of gradients.
+        ``history`` has a row (iteration, value, gradient_norm, n_evaluations) for x0 and for each iterate.
+        ``n_rejected`` counts trials without a gradient, and ``n_failed_trials`` those at which J failed. Ctrl-C ends
+        the run with the best point so far, and status 130. ``success`` is False if the gradient at the end is only
+        noise, or is not J's slope, whatever the method says. The message then says what was found and what to do, and
+        ``noise`` is the noise of J (otherwise None).
 
     Raises
     ------
@@ -250,34 +252,35 @@ def least_squares(
     residuals : callable, class or objective
         fun(x) to (m,), as for `distfd.Evaluator`; or an Evaluator, which then stays open.
     x0 : (d,) array, or a dict or another structure of numbers
-        The residuals are given the same structure; ``params`` of the result has it, and x and all else are arrays in
-        the order of ``names``. Bounds, step and scale may have it too.
+        The residuals get the same structure, and ``params`` of the result has it. ``x`` and everything else are arrays
+        in the order of ``names``. Bounds, step and scale may have the structure too.
     method : "trf", "dogbox", "lm" or "model"
-        "model" is distfd's own: a trust region on a regression of all values and slopes of the run, whose rounds fill
-        the slots, from 1 to 4 (d + 1) and more, and which reckons with noise
-        (`distfd.optimization.model_fit`). With lm J may not fail at a trial.
+        "model" is distfd's own (`distfd.optimization.model_fit`): a trust region on a regression of all values and
+        slopes of the run. Its rounds use all slots, from 1 to 4 (d + 1) and more, and it takes noise into account. With
+        "lm", J must not fail at any trial.
     bounds : scipy.optimize.Bounds or (lower, upper)
-        As SciPy's function has them; for every point that is evaluated.
+        As for SciPy's function, and for every point at which J is evaluated.
     loss, f_scale, x_scale
-        SciPy's. For "model" x_scale holds typical sizes, by default those of x0.
+        As for SciPy's function. For "model", x_scale holds typical sizes, by default those of x0.
     sparsity
-        Where the Jacobian may be other than 0, as for `Evaluator.jacobian`; not for "model".
+        Which entries of the Jacobian can differ from 0, as for `Evaluator.jacobian`; not for "model".
     sigma : number or (m,) array, optional
-        Standard deviations of the residuals, which are divided by them; fun and jac are then in these units.
+        Standard deviations of the residuals. The residuals are divided by them, and fun and jac are in these units.
     absolute_sigma : bool, optional
-        Whether these are true sizes (or, without sigma, 1 is); else only their ratios count, and the residuals' own
-        scatter gives the size. By default True where there is sigma.
+        True: ``sigma`` (or, without it, 1) is the true size. False: only its ratios count, and the scatter of the
+        residuals gives the size. By default True if there is sigma.
     prior : mapping, optional
-        What is known of parameters beforehand, {name: {"value": v, "sigma": s}} or {name: (v, s)}; coordinates without
-        names are x0, x1, ... Each is one residual more, (x_k - v) / s, at the end of fun, and jac has its row: PEST's
-        prior information, or Tikhonov's regularisation. Give residuals in units of their standard deviations, or sigma.
+        What you know about parameters beforehand: {name: {"value": v, "sigma": s}} or {name: (v, s)}. Coordinates
+        without names are called x0, x1, ... Each prior adds a residual (x_k - v) / s at the end of fun, and a row of
+        jac, as PEST's prior information and Tikhonov's regularisation do. With a prior, give residuals in units of
+        their standard deviations, or give sigma.
     measured : (m,) array, optional
-        The data that the residuals are of, for R^2 in the printed table; the fit does not depend on them.
+        The measured data, for R^2 in the printed table. The fit does not depend on them.
     options : mapping
         Further arguments of SciPy's function: ftol, xtol, gtol, max_nfev, tr_solver, tr_options. For "model" ftol,
         xtol, gtol, and ``noise``, the standard deviation of the noise in a residual where it is known.
     callback, limits, speculative, slots, journal, verbose
-        As for `minimize`, "model" in the place of L-BFGS; the target is one of the cost, and ``tolerance`` stands for
+        As for `minimize`, with "model" instead of L-BFGS. The target is a limit of the cost, and ``tolerance`` sets
         ftol, xtol and gtol. An iteration is a step that was accepted.
     **evaluator
         Options of `distfd.Evaluator`.
@@ -285,18 +288,17 @@ def least_squares(
     Returns
     -------
     scipy.optimize.OptimizeResult
-        x, cost, fun, jac and grad of the best point; jac is scaled by a robust loss, as SciPy's, and ``jacobian`` is
-        not. It prints as a table of the parameters, which ``table()`` gives as columns. ``covariance``,
-        ``standard_errors``, ``correlation``, ``confidence_intervals(level)``, ``not_told_apart`` and ``residuals`` are
-        those of `distfd.optimization.fit_statistics`, and ``r_squared(measured)``; ``profile(names)`` has likelihood
-        intervals by refits; ``active_mask`` is -1 or 1 where a
-        bound holds a parameter, which then has no standard error, and those of the others are of a fit without it. The
-        rest as for `minimize`, where ``derivative`` and ``first`` are those of the cost. ``kept``, (m,), says which
-        residuals had a value at x0: with on_failure "nan" or "repair" the others are left out of the fit, with a
-        warning, and fun and jac have rows for those that are kept. ``n_prior`` of the residuals, the last ones, are
-        those of ``prior``: they count among the m of all statistics.
-        Where a limit ends "model" at a point of which not all differences are known, jac is the regression's, and the
-        scheme of ``derivative`` is "model".
+        ``x``, ``cost``, ``fun``, ``jac`` and ``grad`` are those of the best point. A robust loss scales ``jac``, as in
+        SciPy, but not ``jacobian``. The result prints as a table of the parameters, and ``table()`` has its columns.
+        ``covariance``, ``standard_errors``, ``correlation``, ``confidence_intervals(level)``, ``not_told_apart``,
+        ``residuals`` and ``r_squared(measured)`` are explained in `distfd.optimization.fit_statistics`.
+        ``profile(names)`` computes likelihood intervals by further fits. ``active_mask`` is -1 or 1 where a bound stops
+        a parameter: it has no standard error, and the errors of the others are those of a fit in which it is fixed.
+        ``kept``, (m,), says which residuals had a value at x0. With on_failure "nan" or "repair" the others are left
+        out of the fit, with a warning, and fun and jac have rows only for those that are kept. The last ``n_prior``
+        residuals are those of ``prior``; all statistics count them among the m. If a limit ends "model" at a point
+        where not all differences are known, jac is the regression's, and the scheme of ``derivative`` is "model". The
+        rest is as for `minimize`; ``derivative`` and ``first`` are those of the cost.
 
     Raises
     ------
