@@ -141,7 +141,8 @@ def minimize(
         any), or, if a method has converged under constraints, of the point where it ended. ``derivative`` is the
         DerivativeResult there, and ``first`` the one at x0 (or where an earlier session went on after it came to
         another x); ``value0`` is always J at x0. ``outputs`` are the values of the constraints, and ``violation`` says
-        how far the worst is from its limit. ``n_evaluations`` and ``n_reused`` count points, including those of gradients.
+        how far the worst is from its limit. ``n_evaluations`` and ``n_reused`` count points, those of
+        gradients included.
         ``history`` has a row (iteration, value, gradient_norm, n_evaluations) for x0 and for each iterate.
         ``n_rejected`` counts trials without a gradient, and ``n_failed_trials`` those at which J failed. Ctrl-C ends
         the run with the best point so far, and status 130. ``success`` is False if the gradient at the end is only
