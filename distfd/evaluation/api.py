@@ -1,4 +1,4 @@
-"""Derivatives in one call, each with slots and memory of its own. Options are those of `distfd.Evaluator`."""
+"""Functions that compute a derivative in one call. Each makes an Evaluator, and takes its options."""
 
 from __future__ import annotations
 
@@ -48,15 +48,15 @@ def differentiate(
     verbose: Verbosity = 0,
     **options: Unpack[EvaluatorOptions],
 ) -> DerivativeResult:
-    """The derivative of J at x0 with all that is known of it.
+    """The derivative of J at x0, with its errors, warnings and failures.
 
     Parameters
     ----------
     fun : callable, class or objective
         ``fun(x, *args, **kwargs)``, x (d,), to a number, or for a Jacobian to (m,).
     x0 : (d,) array, or a structure of numbers or arrays
-        Of a dict, pandas.Series, dataclass, named tuple, list, or what JAX or optree know; J is given, and the result
-        has, the same.
+        A structure is a dict, pandas.Series, dataclass, named tuple, list, or a class registered with JAX or optree. J
+        gets the same structure, and the result has it.
     kind : str
         "gradient", "jacobian", "hessian", "hvp", "jvp" or "directional".
     sparsity : optional
@@ -141,7 +141,7 @@ def value_and_gradient(
 def value_and_gradient(
     fun: Any, x0: PointLike, *, verbose: Verbosity = 0, **options: Unpack[EvaluatorOptions]
 ) -> tuple[float, Any]:
-    """J(x0) and dJ/dx there, from one wave. See `differentiate` for parameters and errors."""
+    """J(x0) and dJ/dx there, evaluated at the same time. See `differentiate` for parameters and errors."""
     with _opened("value_and_gradient", fun, verbose, options) as evaluator:
         return evaluator.value_and_gradient(x0)
 
