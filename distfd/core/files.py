@@ -58,7 +58,7 @@ def owner_only(path: str, flags: int) -> int:
 
 def write_own(path: Path, text: str) -> None:
     """Write a text to a new file in a directory of ours, with the mode 0600 whatever the umask."""
-    with open(path, "w", encoding="utf-8", errors="surrogateescape", opener=owner_only) as file:  # noqa: PTH123  # an opener
+    with open(path, "w", encoding="utf-8", errors="surrogateescape", opener=owner_only) as file:
         file.write(text)
 
 
