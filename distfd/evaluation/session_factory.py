@@ -103,7 +103,8 @@ def _limits_without_force(objective: Objective, executor: Executor, treatment: E
     given = [f"{name}={seconds:g}" for name, seconds in limits.items() if seconds is not None]
     if not given:
         return []
-    return [
-        f"{' and '.join(given)} cannot end J in the caller's own process (executor='serial'): a J that hangs hangs this "
-        "program, and a value that comes later than its timeout is refused; executor='ray' ends J at its limit"
-    ]
+    text = (
+        f"{' and '.join(given)} cannot end J in the caller's own process (executor='serial'): a J that hangs hangs "
+        "this program, and a value that comes later than its timeout is refused; executor='ray' ends J at its limit"
+    )
+    return [text]

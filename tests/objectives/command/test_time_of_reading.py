@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -107,12 +108,11 @@ def test_a_limit_that_ends_nothing_is_said_before_the_first_evaluation(
         seen.append(x[0])
         return float(x @ x)
 
-    with warnings.catch_warnings(), pytest.raises(DerivativeWarning, match=f"^{named}.* executor='ray' ends J"):
+    use = functools.partial(call, fun, X) if callable(call) else functools.partial(Evaluator, fun)
+    with warnings.catch_warnings():
         warnings.simplefilter("error")
-        if call == "evaluator":
-            Evaluator(fun, executor=distfd.SerialExecutor(), **limits)  # type: ignore[arg-type]  # keywords by case
-        else:
-            call(fun, X, executor="serial", **limits)
+        with pytest.raises(DerivativeWarning, match=f"^{named}.* executor='ray' ends J"):
+            use(executor="serial", **limits)
     assert seen == []
 
 
