@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from distfd.cli.typed_command import read_command
 from distfd.config.yaml_scalars import resolve
 from distfd.core.errors import InputError
+from distfd.core.files import read_plain
 from distfd.jobs.single_evaluation import DRAFTED
 from distfd.objectives.command.templates import Deck, Template
 from distfd.objectives.command.values import OutputError, number
@@ -40,6 +41,10 @@ class Draft:
 
     config: Path
     files: dict[Path, str]
+
+
+_LARGEST_DECK = 2**28
+"""Bytes: no template may write more."""
 
 
 def draft(command: str, decks: Sequence[str], to: str | None = None) -> Draft:
@@ -105,7 +110,7 @@ def _run_in_case(typed: TypedCommand, case: str) -> None:
 def _template(deck: Path, values: dict[str, float]) -> list[str]:
     """The deck's text in parts: what stands between marks, and each mark as a template has it, in turn."""
     try:
-        text = deck.read_bytes().decode("utf-8", "surrogateescape")
+        text = read_plain(deck, _LARGEST_DECK, follow=True).decode("utf-8", "surrogateescape")
     except OSError as error:
         raise InputError(f"--deck: {deck}: {error.strerror or error}") from error
     made, end = [], 0
