@@ -176,7 +176,13 @@ def _page(stranger: Stranger, rng: random.Random, place: Path) -> str:
         shutil.rmtree(place / "run", ignore_errors=True)
         with contextlib.suppress(AssertionError):
             getattr(stranger, kind)(rng, place)  # which looks at what it makes by other commands
-    own = ("", "charts.json", "attempt.json?row=0", "attempt.json?row=99", "timeline.json?from=0&to=9&first=0&past=2")
+    own: tuple[str, ...] = (
+        "",
+        "charts.json",
+        "attempt.json?row=0",
+        "attempt.json?row=99",
+        "timeline.json?from=0&to=9&first=0&past=2",
+    )
     own += (
         "result.json",
         "config.yaml",

@@ -108,7 +108,7 @@ def test_a_limit_that_ends_nothing_is_said_before_the_first_evaluation(
         seen.append(x[0])
         return float(x @ x)
 
-    use = functools.partial(call, fun, X) if callable(call) else functools.partial(Evaluator, fun)
+    use: Any = functools.partial(call, fun, X) if callable(call) else functools.partial(Evaluator, fun)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(DerivativeWarning, match=f"^{named}.* executor='ray' ends J"):
