@@ -129,7 +129,7 @@ COMPUTED = 5.0
 
 
 ENDLESS = 30.0
-"""The same for templates, whose helper may take three a deck until it is ended."""
+"""The same for templates and measurements, whose helpers may take three a deck, or a search, until they are ended."""
 
 
 @contextlib.contextmanager
@@ -232,8 +232,8 @@ class Stranger:
         place.mkdir()
         told = ""
         try:
-            # Templates that never end take seconds of processor time of a helper, until it is ended.
-            endless = kind == "template"
+            # Templates and expressions that never end take seconds of processor time of a helper, until it is ended.
+            endless = kind in ("template", "fit")
             with within(self.seconds * (3 if endless else 1), ENDLESS if endless else COMPUTED):
                 told = KINDS[kind](self, rng, place) or ""
         except Exception as error:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from distfd.cli.typed_command import read_command
 from distfd.config.yaml_scalars import resolve
 from distfd.core.errors import InputError
+from distfd.core.files import read_plain
 from distfd.jobs.single_evaluation import DRAFTED
 from distfd.objectives.command.templates import Deck, Template
 from distfd.objectives.command.values import OutputError, number
@@ -40,6 +41,10 @@ class Draft:
 
     config: Path
     files: dict[Path, str]
+
+
+_LARGEST_DECK = 2**28
+"""Bytes: no template may write more."""
 
 
 def draft(command: str, decks: Sequence[str], to: str | None = None) -> Draft:
@@ -96,7 +101,7 @@ def _case_folder(decks: Sequence[str]) -> str | None:
 def _run_in_case(typed: TypedCommand, case: str) -> None:
     """Have a script that is only in the case's folder, such as ./Allrun, run there."""
     program, *rest = typed.steps[0]
-    only_there = "/" in program and not Path(program).exists() and (Path(case) / program).is_file()
+    only_there = "/" in program and not os.path.exists(program) and os.path.isfile(f"{case}/{program}")  # noqa: PTH110, PTH113  # any text
     if len(typed.steps) == 1 and only_there:
         typed.steps[0] = ["sh", "-c", f"cd {shlex.quote(case)} && exec {shlex.join([program, *rest])}"]
         typed.remarks.append(f"a shell runs it, in {case}")
@@ -105,7 +110,7 @@ def _run_in_case(typed: TypedCommand, case: str) -> None:
 def _template(deck: Path, values: dict[str, float]) -> list[str]:
     """The deck's text in parts: what stands between marks, and each mark as a template has it, in turn."""
     try:
-        text = deck.read_bytes().decode("utf-8", "surrogateescape")
+        text = read_plain(deck, _LARGEST_DECK, follow=True).decode("utf-8", "surrogateescape")
     except OSError as error:
         raise InputError(f"--deck: {deck}: {error.strerror or error}") from error
     made, end = [], 0
@@ -200,9 +205,9 @@ def _target(deck: str) -> str:
 
 def _beside(arguments: Sequence[str], inputs: dict[str, str], folder: Path) -> list[str]:
     """Other files that the command names, and the folder of a case."""
-    named = [a for a in arguments if a not in inputs and not a.startswith("-") and Path(a).exists()]
+    named = [a for a in arguments if a not in inputs and not a.startswith("-") and os.path.exists(a)]  # noqa: PTH110  # any text
     within = [a for a in named if not Path(a).is_absolute() and ".." not in Path(a).parts and a != "."]
-    tops = {Path(a).parts[0] for a in within if Path(a).is_dir()}
+    tops = {Path(a).parts[0] for a in within if os.path.isdir(a)}  # noqa: PTH112  # any text
     kept = [a for a in within if Path(a).parts[0] not in tops or Path(a).parts == (Path(a).parts[0],)]
     return [os.path.relpath(path, folder) for path in dict.fromkeys(kept)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from tokenize import TokenError
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,10 +29,11 @@ def read_vector(path: str) -> NDArray[np.float64]:
         If the file is not there, or holds anything else. Pickles are never read.
     """
     try:
-        open_plain(path, follow=True).close()
+        with open_plain(path, follow=True) as file:
+            is_archive = file.read(2) == b"PK"  # numpy would leave a broken one open
         # Mapped, a header that promises more than the file holds is refused instead of allocated.
-        found = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError, SyntaxError, TypeError, OverflowError, MemoryError) as error:
+        found = None if is_archive else np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError, SyntaxError, TypeError, OverflowError, MemoryError, TokenError) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise ValueError(f"{path} cannot be read as an .npy file: {reason}") from None
     if not isinstance(found, np.ndarray):

@@ -56,6 +56,12 @@ def owner_only(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
+def write_own(path: Path, text: str) -> None:
+    """Write a text to a new file in a directory of ours, with the mode 0600 whatever the umask."""
+    with open(path, "w", encoding="utf-8", errors="surrogateescape", opener=owner_only) as file:
+        file.write(text)
+
+
 def make_folders(path: Path) -> None:
     """Make a directory and those above it that are missing, all for their owner alone, whatever the umask.
 

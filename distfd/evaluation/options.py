@@ -82,8 +82,9 @@ class EvaluationOptions:
     Parameters
     ----------
     timeout : float or None
-        Seconds from the start of J at one point. The serial executor cannot end a Python function that runs longer, and
-        does not survive one that ends its process: what may hang or crash belongs on Ray.
+        Seconds from the start of J at one point. The serial executor cannot end a Python function that runs longer: a
+        warning says so before the first evaluation, and a late value is refused. Nor does it survive a function that
+        ends its process: what may hang or crash belongs on Ray.
     retries : int or mapping
         Further tries after the first: one number for all causes, or by cause ("error", "crash", "timeout"; those not
         named keep their default of 0, 2 and 0).

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from distfd.evaluation.options import EvaluationOptions
     from distfd.executors.base import Executor
+    from distfd.objectives.base import Objective
     from distfd.observers.base import Observer
     from distfd.stores.base import Store
     from distfd.workers.recycle import Recycle
@@ -71,6 +72,7 @@ def open_session(
     if imaginary and not objective.takes_complex:
         raise InputError("scheme: complex-step gives J complex x, but a program reads real numbers; use central")
     made = make_executor(executor)
+    give_warnings(_limits_without_force(objective, made, treatment))
     policy = treatment.policy(
         limits_itself=objective.limits_itself,
         backups=made.duplicates_are_free if deterministic is None else deterministic,
@@ -91,3 +93,18 @@ def open_session(
         watch=watch,
     )
     return session, owned
+
+
+def _limits_without_force(objective: Objective, executor: Executor, treatment: EvaluationOptions) -> list[str]:
+    """A warning of time limits at which nobody can end J: it is given before the first evaluation."""
+    if executor.can_end_evaluations or objective.limits_itself:
+        return []
+    limits = {"timeout": treatment.timeout, "setup_timeout": treatment.setup_timeout}
+    given = [f"{name}={seconds:g}" for name, seconds in limits.items() if seconds is not None]
+    if not given:
+        return []
+    text = (
+        f"{' and '.join(given)} cannot end J in the caller's own process (executor='serial'): a J that hangs hangs "
+        "this program, and a value that comes later than its timeout is refused; executor='ray' ends J at its limit"
+    )
+    return [text]

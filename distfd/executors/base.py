@@ -104,6 +104,11 @@ class Executor(ABC):
         return False
 
     @property
+    def can_end_evaluations(self) -> bool:
+        """Whether ``kill`` ends a J that is at work; if not, a time limit can only refuse what comes too late."""
+        return True
+
+    @property
     def time_limit(self) -> TimeLimit | None:
         """When the time of the job that this process is part of is up; None where nothing says so."""
         return None
@@ -167,6 +172,10 @@ class _Adapted(Executor):
     @property
     def kills_are_free(self) -> bool:
         return bool(getattr(self._given, "kills_are_free", False))
+
+    @property
+    def can_end_evaluations(self) -> bool:
+        return bool(getattr(self._given, "can_end_evaluations", True))
 
     @property
     def time_limit(self) -> TimeLimit | None:

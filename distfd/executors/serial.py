@@ -1,7 +1,8 @@
 """Evaluations in the caller's own process, one after the other: for debugging, tests and cheap functions.
 
 A crash of J is a crash of the program here, and a Python function that hangs cannot be ended: where there is a time
-limit, its value is refused if it comes late. Use the Ray executor where J may do either.
+limit, the session warns of that before the first evaluation, and a value that comes late is refused. Use the Ray
+executor where J may do either.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ class SerialExecutor(Executor):
     duplicates_are_free = False
     kills_are_free = True
     """Nothing runs between two calls, so there is no process to start again."""
+    can_end_evaluations = False
+    """J runs in the caller's own process; a program alone ends at its timeout, by what has started it."""
 
     def __init__(self, *, num_threads: int = 1) -> None:
         self._num_threads = num_threads

@@ -48,6 +48,12 @@ def test_what_is_drafted_is_valid_and_runs(folder: Path) -> None:
     assert "    2  load   20.000 # of 0.25\n    3  {% odd %} {#1}" in said[1], "what is Jinja's by chance is kept"
 
 
+def test_an_argument_that_is_longer_than_any_name_is_an_argument(folder: Path) -> None:
+    (folder / "deck.inp").write_text("{{ a = 1 }}")
+    for argument in ("x" * 5000, "x/" * 5000):
+        draft(f"true {argument} deck.inp", ["deck.inp"], to="long.yaml")
+
+
 def test_elsewhere(folder: Path) -> None:
     (folder / "sub").mkdir()
     made = draft("./solve.sh -i deck.inp 1:30", ["deck.inp"], to="sub/case.yaml")

@@ -12,6 +12,9 @@ from distfd.config.load import load_config
 from distfd.config.npy_vectors import read_numbers
 from distfd.core.errors import ConfigError
 from distfd.jobs.build import sigma_of, unused_sigma
+from distfd.objectives.command.extractors import NpyElement
+from distfd.objectives.command.outputs import parse_output
+from distfd.objectives.command.values import OutputError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,6 +45,20 @@ FIT = "task: least_squares\nobjective: {python: 'm:f'}\nx0: [1.0]\nminimize: {si
 def test_numbers_as_text(text: str, numbers: list[float], tmp_path: Path) -> None:
     (tmp_path / "s.txt").write_text(text, newline="")
     assert read_numbers(str(tmp_path / "s.txt")).tolist() == numbers
+
+
+@pytest.mark.parametrize(
+    "raw", [b"", b"PK\x03\x04 cut", b"PK\x05\x06" + bytes(18), b"\x93NUMPY\x01\x00\x02\x00{\n", b"x"]
+)
+def test_what_is_no_npy_file_is_told_of(raw: bytes, tmp_path: Path) -> None:
+    """In whatever way NumPy fails at it."""
+    (tmp_path / "s.npy").write_bytes(raw)
+    with pytest.raises(ValueError, match=r"s\.npy (cannot be read as|is an archive, not) an \.npy file"):
+        read_numbers(str(tmp_path / "s.npy"))
+    output = parse_output("J", {"file": "s.npy", "npy": 0}, str(tmp_path))
+    assert isinstance(output.extractor, NpyElement)
+    with pytest.raises(OutputError):
+        output.extractor.read(tmp_path / "s.npy")
 
 
 @pytest.mark.parametrize(

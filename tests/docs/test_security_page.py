@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from distfd.config import yaml_source, yaml_tree
-from distfd.objectives.command import secrets, values
+from distfd.objectives.command import bounded_templates, secrets, values
 from distfd.objectives.command import template_sandbox as sandbox
+from distfd.objectives.fmu import archive
 from distfd.run_directory import directory
+from distfd.ui import pages, server
 
 PAGE = (Path(__file__).parents[2] / "docs" / "security.md").read_text(encoding="utf-8")
 
@@ -24,6 +26,13 @@ def test_limits_are_those_of_the_code() -> None:
     assert f"beyond {values.LARGEST // 2**20} MiB are refused" in words
     assert f"at least {secrets._SHORTEST_SHIPPED} characters" in words
     assert f"from {secrets._SHORTEST_SET} characters on" in words
+    times, least = archive._BOMB
+    assert f"more than {least // 2**20} MiB and {times} times its size" in words
+    assert f"more than {archive.LARGEST // 2**30} GiB" in words
+    assert f"{bounded_templates.SECONDS:g} seconds of a processor a deck" in words
+    assert f"{server._CONNECTIONS} connections and {server._STREAMS} live pages" in words
+    assert len(pages.SERVED) == 7
+    assert "of a run's files seven are shown" in words
 
 
 def test_every_mode_has_its_test() -> None:

@@ -85,7 +85,7 @@ def test_numbers_of_numpy_are_numbers() -> None:
     real: Any = np.float32(0.5)
     distfd.Limits(max_iterations=whole, target=real, max_wall_time=real)
     ClusterOptions(num_cpus=whole, max_slots=whole)
-    distfd.Evaluator(abs, executor="serial", retries=whole, timeout=real).close()
+    distfd.Evaluator(abs, executor="ray", retries=whole, timeout=real).close()
 
 
 def test_types_of_constraints_may_be_written_large() -> None:

@@ -166,6 +166,25 @@ def test_a_pipe_in_the_place_of_measurements_hangs_nothing(tmp_path: Path) -> No
         CommandObjective(["true"], outputs=outputs, data={"d": {"file": "data.json", "json": "/a"}}, base=tmp_path)
 
 
+@pytest.mark.parametrize("kind", ["pipe", "zero"])
+def test_pipes_and_devices_in_the_place_of_decks_and_templates_hang_nothing(tmp_path: Path, kind: str) -> None:
+    from distfd.errors import InputError
+    from distfd.objectives.command.objective import CommandObjective
+    from distfd.objectives.fmu.signals import _table
+
+    deck = tmp_path / "deck.inp"
+    os.mkfifo(deck) if kind == "pipe" else deck.symlink_to("/dev/zero")
+    what = "it is a named pipe" if kind == "pipe" else "it is a device"
+    with within(60):
+        code, told = distfd("init", "--command", "true deck.inp", "--deck", str(deck), "--to", str(tmp_path / "j.yaml"))
+        assert (code, what in told) == (2, True), told
+        with pytest.raises(InputError, match=what):
+            CommandObjective(["true"], inputs={"a": deck}, outputs={"J": {"file": "stdout", "regex": "(.+)"}})
+        with pytest.raises(InputError, match=what):
+            _table("inputs", deck)
+    assert not (tmp_path / "j.yaml").exists()
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [("names", [1]), ("n_evaluations", "many"), ("derivative", [1]), ("missing", 3), ("step", {"a": 1}), ("x", None)],

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from strangers import KINDS, Stranger, sound_run
+from stranger_inputs import KINDS
+from strangers import Stranger, sound_run
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 CASES = {"json": 40, "yaml": 20, "things": 40, "store": 40, "spool": 30, "tar": 100, "expression": 500, "template": 15}
+CASES |= {"init": 25, "fmu": 20, "page": 4, "fit": 20}
 
 
 @pytest.mark.parametrize("kind", list(KINDS))

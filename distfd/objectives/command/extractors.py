@@ -7,10 +7,12 @@ import io
 import json
 import re
 import zipfile
+import zlib
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain, islice
+from tokenize import TokenError
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -449,6 +451,13 @@ class CsvCell:
             return cell == str(value)
 
 
+_BROKEN_ARRAY = (
+    *(ValueError, EOFError, OSError, SyntaxError, TypeError, OverflowError, MemoryError, TokenError, KeyError),
+    *(zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError),
+)
+"""What NumPy raises of files that are no arrays, or damaged ones."""
+
+
 @dataclass(frozen=True)
 class NpyElement:
     """``npy: 3`` or ``npy: [0, 2]``: an element of a NumPy array, from 0; ``npy: []`` or "all" is the whole array.
@@ -475,7 +484,7 @@ class NpyElement:
             source = path if large else io.BytesIO(read_bytes(path))
             loaded = np.load(source, mmap_mode="r" if large else None, allow_pickle=False)
             array = loaded if isinstance(loaded, np.ndarray) else self._member(loaded)
-        except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+        except _BROKEN_ARRAY as error:
             if isinstance(error, OutputError):
                 raise
             kind = "npy" if self.array is None else "npz"

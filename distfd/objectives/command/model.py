@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 import numpy as np
 
 from distfd.core.failures import EvaluationFailure, ProgramCrash, ProgramError, ProgramTimeout
+from distfd.core.files import write_own
 from distfd.objectives.command.arguments import Arguments, secret_env
 from distfd.objectives.command.attempt import RERUN, Clock, Trial, rerun_script
 from distfd.objectives.command.inputs import compiled, write
@@ -182,7 +183,7 @@ class ProgramModel(Model):
         objective = self._objective
         fill(trial.folder, objective.parameters(x), objective.copy, objective.link)
         rerun = rerun_script(objective, trial.launch)
-        (trial.folder / RERUN).write_text(rerun, encoding="utf-8", errors="surrogateescape")
+        write_own(trial.folder / RERUN, rerun)
         if restart is not None:
             restart.put(trial.folder)
         variables = objective.variables(x, warm=restart is not None and restart.state is not None)

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from distfd.core.errors import InputError
+from distfd.core.files import open_plain
 from distfd.objectives.command.formats import BEGIN, END, WIDE, in_full, width_of
 
 if TYPE_CHECKING:
@@ -93,7 +94,8 @@ def read_template(path: Path) -> Template:
         If it cannot be read.
     """
     try:
-        text = path.read_bytes().decode("utf-8", "surrogateescape")
+        with open_plain(path, follow=True) as file:
+            text = file.read().decode("utf-8", "surrogateescape")
         return Template(str(path), text, path.stat().st_mode & 0o777)
     except OSError as error:
         raise InputError(f"template {path}: {error.strerror or error}") from error

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from distfd.core.errors import InputError
-from distfd.core.files import opened_folder
+from distfd.core.files import opened_folder, write_own
 from distfd.objectives.command.values import OutputError
 from distfd.workers.hosts import HOSTS_FILE, hosts
 
@@ -82,9 +82,9 @@ def check_layout(targets: Iterable[str], copied: Iterable[str], linked: Iterable
 
 def fill(folder: Path, parameters: Mapping[str, float], copy: Iterable[str | Path], link: Iterable[str | Path]) -> None:
     """Put parameters, copies and links into a folder, and the names of the nodes where there are several."""
-    (folder / PARAMETERS).write_text(json.dumps(parameters, indent=1) + "\n", encoding="utf-8")
+    write_own(folder / PARAMETERS, json.dumps(parameters, indent=1) + "\n")
     if nodes := hosts():
-        (folder / HOSTS_FILE).write_text("\n".join(nodes) + "\n", encoding="utf-8")
+        write_own(folder / HOSTS_FILE, "\n".join(nodes) + "\n")
     for source in map(Path, copy):
         # With their old times, so that a copied file which the program then writes is seen to be new.
         if source.is_dir():

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distfd.core.errors import InputError
-from distfd.core.files import at_home
+from distfd.core.files import at_home, open_plain
 from distfd.core.suggestions import did_you_mean
 
 if TYPE_CHECKING:
@@ -129,7 +129,8 @@ def read_series(
 def _table(what: str, path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """A CSV file's header, and its rows with the numbers of their lines."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        with open_plain(path, follow=True) as file:
+            text = file.read().decode("utf-8-sig")
     except FileNotFoundError as error:
         there = [other.name for other in path.parent.glob("*.csv")] if path.parent.is_dir() else []
         raise InputError(f"{what}: {path} does not exist{did_you_mean(path.name, there)}") from error

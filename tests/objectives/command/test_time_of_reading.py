@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import time
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
+import distfd
 from distfd.core.failures import EvaluationFailure, ProgramTimeout
-from distfd.errors import EvaluationError, InputError
+from distfd.errors import DerivativeWarning, EvaluationError, InputError
 from distfd.evaluation.evaluator import Evaluator
 from distfd.objectives.command import outputs
 from distfd.objectives.command.objective import CommandObjective
@@ -75,12 +78,50 @@ def test_a_value_that_comes_too_late_is_refused_where_nobody_could_end_j() -> No
         time.sleep(0.2 if x[0] == 1.0 else 0.0)
         return float(x[0])
 
-    with Evaluator(slow, executor="serial", timeout=0.1, retries=0) as evaluator:
+    with pytest.warns(DerivativeWarning, match=r"timeout=0\.1 cannot end J in the caller's own process"):
+        opened = Evaluator(slow, executor="serial", timeout=0.1, retries=0)
+    with opened as evaluator:
         with pytest.raises(EvaluationError, match=r"more than its timeout of 0\.1 s: its value is refused"):
             evaluator.value(X)
         assert evaluator.value([2.0]) == 2.0
-    with Evaluator(slow, executor="serial", timeout=60.0) as evaluator:
+    with pytest.warns(DerivativeWarning, match="timeout=60"):
+        opened = Evaluator(slow, executor="serial", timeout=60.0)
+    with opened as evaluator:
         assert evaluator.value(X) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("limits", "named"),
+    [
+        ({"timeout": 5.0}, "timeout=5 cannot"),
+        ({"setup_timeout": 5.0}, "setup_timeout=5 cannot"),
+        ({"timeout": 5.0, "setup_timeout": 9.0}, "timeout=5 and setup_timeout=9 cannot"),
+    ],
+)
+@pytest.mark.parametrize("call", [distfd.gradient, distfd.differentiate, distfd.hessian, distfd.minimize, "evaluator"])
+def test_a_limit_that_ends_nothing_is_said_before_the_first_evaluation(
+    limits: dict[str, float], named: str, call: Any
+) -> None:
+    seen: list[float] = []
+
+    def fun(x: NDArray[np.float64]) -> float:
+        seen.append(x[0])
+        return float(x @ x)
+
+    use: Any = functools.partial(call, fun, X) if callable(call) else functools.partial(Evaluator, fun)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(DerivativeWarning, match=f"^{named}.* executor='ray' ends J"):
+            use(executor="serial", **limits)
+    assert seen == []
+
+
+def test_nothing_is_said_where_limits_hold_or_are_not_given(tmp_path: Path) -> None:
+    with Evaluator(lambda x: float(x @ x), executor="serial") as evaluator:
+        assert evaluator.value(X) == 1.0
+    with Evaluator(program(tmp_path / "w", code="echo J=1"), executor="serial", timeout=60.0) as evaluator:
+        assert evaluator.value(X) == 1.0
+    Evaluator(lambda x: float(x @ x), executor="ray", timeout=60.0).close()
 
 
 @pytest.mark.parametrize(
