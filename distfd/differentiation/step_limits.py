@@ -18,6 +18,7 @@ from distfd.differentiation.method import Request, without_optional
 from distfd.differentiation.rounding_quantum import many_digits, quantum
 from distfd.differentiation.steps import own_sizes
 from distfd.differentiation.value_precision import type_name, unit_roundoff, wave_bits
+from distfd.differentiation.wild_values import wild_value_warnings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -237,7 +238,8 @@ class CheckedSteps:
             return step
         with np.errstate(all="ignore"):  # what is past floating point is told where it matters
             own = [without_optional(wave) for wave in waves] if self.given.factor else waves
-            return replace(step, warnings=step.warnings + self._warnings(step, own))
+            wild = wild_value_warnings(self.site, waves, outputs=len(step.value), printed=self.given.printed)
+            return replace(step, warnings=step.warnings + wild + self._warnings(step, own))
 
     def _warnings(self, answer: Answer, waves: Sequence[Wave]) -> tuple[str, ...]:
         bits = wave_bits(waves[0])
