@@ -94,7 +94,7 @@ def draft(command: str, decks: Sequence[str], to: str | None = None, *, force: b
     inputs: dict[str, str] = {}
     kinds: dict[str, DeckKind] = {}
     named: list[str] = []
-    programs = [step[0] for step in typed.steps] if not typed.shell else typed.words
+    programs = [step[0] for step in typed.steps] if not typed.by_shell else typed.words
     for deck in decks:
         template = config.parent / f"{Path(deck).name}.j2"
         if template in texts:  # such as 0/U and 1/U of a case
@@ -149,7 +149,7 @@ def _run_in_case(typed: TypedCommand, case: str, decks: Sequence[str]) -> None:
     inside = [Path(*Path(_target(deck)).parts[1:]) for deck in decks]
     names = {str(name) for path in inside for name in (path, path.with_suffix(""))}
     from_there = any(word in names and not Path(word).is_file() for word in rest)
-    if len(typed.steps) == 1 and typed.stdin is None and not typed.shell and (only_there or from_there):
+    if len(typed.steps) == 1 and typed.stdin is None and not typed.by_shell and (only_there or from_there):
         typed.folder = case
         typed.inner = list(typed.steps[0])
         typed.steps[0] = ["sh", "-c", f"cd {shlex.quote(case)} && exec {shlex.join([program, *rest])}"]
@@ -350,7 +350,7 @@ def _config(
         "derivative:",
         "  scheme: central",
         f"  step: 1.0e-3                      {DRAFTED} times |x|; `run THIS --evaluate x0` sets it by the digits",
-        "                                    # that J has, until you drop this remark; `check THIS` measures it",
+        "                                    # that J has, once; `check THIS` measures it",
         "",
         "evaluation:",
         "  timeout: 1h",

@@ -18,6 +18,8 @@ _PATH = re.compile(r"[A-Za-z0-9_.][\w.+-]*(?:/[\w.+-]+)*")
 """A token that may be a relative path."""
 _MOST_PATHS = 20_000
 """Different tokens of a deck that are looked for as files."""
+_LONG = 250
+"""Characters that no name of a file has."""
 CCX_ERROR = r"^ *\*ERROR"
 """How CalculiX tells of an error, after some of which it ends with return code 0."""
 

@@ -35,7 +35,7 @@ class TypedCommand:
         All words of the line, some of which may be files.
     remarks : list of str
         What a reader of the configuration is to know.
-    shell : bool
+    by_shell : bool
         Whether a shell runs the line as it is.
     folder : str or None
         The folder of a case in which a shell runs the one program, ...
@@ -48,7 +48,7 @@ class TypedCommand:
     stdin: str | None = None
     words: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
-    shell: bool = False
+    by_shell: bool = False
     folder: str | None = None
     inner: list[str] = field(default_factory=list)
 
@@ -83,7 +83,7 @@ def read_command(line: str) -> TypedCommand:
     reason = _reason_for_a_shell(words) or _read_steps(words, found)
     if reason:
         remarks = [f"a shell runs it, for {reason}"]
-        return TypedCommand([["sh", "-c", line.strip()]], words=found.words, remarks=remarks, shell=True)
+        return TypedCommand([["sh", "-c", line.strip()]], words=found.words, remarks=remarks, by_shell=True)
     return found
 
 

@@ -42,6 +42,9 @@ _BESIDE = 1e-2
 """An output counts as if it were this part of the largest, at least."""
 _UNITS = 10.0
 """A difference of fewer units in the last place is known to no better than 10 %."""
+_PRINTED_UNITS = 20.0
+"""... and of printed values fewer than this to no better than 5 %; all of them are named, whatever other coordinates
+do, unless J was seen before: a search ends where derivatives are small."""
 _PART = 1e-2
 """Rounding that moves J, over a coordinate's scale, by less than this part of what the most important coordinate does
 is no matter: that is what a component that is 0 looks like."""
@@ -142,7 +145,7 @@ def coarse_steps(site: BasePoint, moved: Floats, given: Given, change: Floats) -
     return np.flatnonzero(given.open_steps & coarse & seen & (site.lower != site.upper))
 
 
-def lost_entries(terms: Terms, unit: Floats) -> NDArray[np.int64]:
+def lost_entries(terms: Terms, unit: Floats, printed: Floats | float = 0.0) -> NDArray[np.int64]:
     """Numbers of the entries that are few units in the last place of J, and matter.
 
     An entry that is 0 counts where its output has none that is known: others may well be 0 by right.
@@ -151,6 +154,8 @@ def lost_entries(terms: Terms, unit: Floats) -> NDArray[np.int64]:
     ----------
     unit : (m,) ndarray
         The unit in which each output is rounded.
+    printed : (m,) ndarray, optional
+        That of the last digit which a program prints, where nothing else is known of J; 0 where it is another's.
     """
     if not len(terms.value):
         return np.empty(0, dtype=np.int64)
@@ -162,8 +167,10 @@ def lost_entries(terms: Terms, unit: Floats) -> NDArray[np.int64]:
         known[terms.output[~few]] = True
         most = terms.least.copy()
         np.fmax.at(most, terms.output, moves)
+        in_text = np.broadcast_to(printed, unit.shape)[terms.output] > 0
+        coarse = in_text & (terms.value != 0) & (np.abs(terms.value) < _PRINTED_UNITS * bar)
         matters = (noise > _PART * most[terms.output]) & (noise > _SMALL_PART * np.nanmax(most))
-    return np.flatnonzero(few & matters & ((terms.value != 0) | ~known[terms.output]))
+    return np.flatnonzero(coarse | (few & matters & ((terms.value != 0) | ~known[terms.output])))
 
 
 def last_units(values: Floats, bits: int) -> Floats:
@@ -306,7 +313,8 @@ class CheckedSteps:
         # that J depends on them: it may well be flat just here.
         if not along_coordinates and (answer.structure is None or coarsest > 0):
             texts = no_movement_warnings(label, still, coarsest)
-        lost = lost_entries(terms, unit)
+        alone = given.printed and not len(given.known.moves) and not second
+        lost = lost_entries(terms, unit, printed if alone else 0.0)
         lost = lost[~np.isin(terms.row[lost], still)]
         if not len(lost):
             return texts

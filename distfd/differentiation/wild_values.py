@@ -106,8 +106,10 @@ def wild_value_warnings(site: BasePoint, waves: Sequence[Wave], *, outputs: int,
         else "Look at J at these points: "
     )
     return (
-        f"J{of} jumps along {names} {where}, and the derivative is not to be trusted. {deck}J has a jump or a kink "
-        f"there, or the step is too large ({numbers})",
+        (
+            f"J{of} jumps along {names} {where}, and the derivative is not to be trusted. {deck}J has a jump or a kink "
+            f"there, or the step is too large ({numbers})"
+        ),
     )
 
 

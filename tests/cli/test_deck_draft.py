@@ -183,7 +183,8 @@ def test_the_drafted_step_follows_the_digits_that_are_read(
     write(made.files)
     said: list[str] = []
     evaluate_once(load_config(made.config), "x0", said.append)
-    (line,) = [line for line in made.config.read_text().splitlines() if "# drafted" in line]
+    (line,) = [line for line in made.config.read_text().splitlines() if line.startswith("  step:")]
+    assert ("# drafted" in line) == (printed == "0.25")
     found = load_config(made.config).config.derivative.step
     expected = {"1.23456": 1e-2, "1.23456789": 1e-3, "1.23e-7": 1e-1, "0.25": 1e-3}[printed]
     assert found == pytest.approx(expected, rel=0.6)
@@ -193,6 +194,26 @@ def test_the_drafted_step_follows_the_digits_that_are_read(
     evaluate_once(load_config(made.config), "x0", said.append)
     assert load_config(made.config).config.derivative.step == 1e-9
     assert any("derivative.step is 1e-09" in text for text in said) == (printed != "0.25")
+
+
+def test_a_drafted_step_is_set_once_and_by_digits_as_written(folder: Path) -> None:
+    (folder / "deck.inp").write_text("width {{ width = 0.25 }}\n")
+    made = draft("echo 'J = -1.084730E+01'", ["deck.inp"])
+    write(made.files)
+    before = made.config.read_text()
+    said: list[str] = []
+    evaluate_once(load_config(made.config, ["parameters.width.value=0.5"]), "x0", said.append)
+    assert made.config.read_text() == before, "a what-if changes no file"
+    evaluate_once(load_config(made.config), "x0", said.append)
+    assert "J is written with 7 digits: the drafted derivative.step is now 5.0e-3" in "\n".join(said)
+    after = made.config.read_text()
+    assert "for the 7 digits of J" in after
+    assert "# drafted" not in after
+    assert "that J has" not in after
+    made.config.write_text(after.replace("-1.084730E+01", "-1.08E+01"))
+    text = made.config.read_text()
+    evaluate_once(load_config(made.config), "x0", said.append)
+    assert made.config.read_text() == text, "and it is changed once only"
 
 
 # ---- decks of CalculiX, Abaqus and Nastran
