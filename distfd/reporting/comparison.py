@@ -264,6 +264,4 @@ def _without_usual(output: Any) -> Any:
     """An output's keys without those that are as by default."""
     if not isinstance(output, dict):
         return output
-    return {
-        key: _without_usual(value) for key, value in output.items() if not (key in _USUAL and value in _USUAL[key])
-    }
+    return {key: _without_usual(value) for key, value in output.items() if not (key in _USUAL and value in _USUAL[key])}
