@@ -159,19 +159,45 @@ def _run_in_case(typed: TypedCommand, case: str, decks: Sequence[str]) -> None:
 def _template(deck: Path, text: str, values: dict[str, float], kind: DeckKind) -> list[str]:
     """The deck's text in parts: what stands between marks, and each mark as a template has it, in turn."""
     made, end = [], 0
+    wrong: list[str] = []
     for mark in _MARK.finditer(text):
         name, written, form = mark[1], mark[2], mark[3]
-        line = text.count("\n", 0, mark.start()) + 1
-        if not form and (own := kind.of_line(text[text.rfind("\n", 0, mark.start()) + 1 : mark.start()])):
+        begin = text.rfind("\n", 0, mark.start()) + 1
+        where = f"{deck}:{text.count(chr(10), 0, mark.start()) + 1}"
+        column = mark.start() - begin + 1
+        if not form and (own := kind.of_line(text[begin : mark.start()])):
             form = f"| {own}"
         made += [text[end : mark.start()], f"{{{{ {name} {form.strip() + ' ' if form else ''}}}}}"]
         end = mark.end()
-        if not name.isidentifier() or keyword.iskeyword(name):
-            raise InputError(f"{deck}:{line}: {name!r} is no name: letters, digits and _, no digit first")
-        value = _number(written, f"{deck}:{line}")
+        try:
+            value = _marked(name, written, f"{where}: {written!r}", where)
+        except InputError as error:
+            wrong.append(f"{error} (column {column})")
+            continue
         if values.setdefault(name, value) != value:
-            raise InputError(f"{deck}:{line}: {name} = {written}, and elsewhere it is {values[name]!r}")
+            wrong.append(f"{where}: {name} = {written}, and elsewhere it is {values[name]!r} (column {column})")
+    if wrong:
+        raise InputError("\n".join(wrong))
     return [*made, text[end:]]
+
+
+_SUFFIXED = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)([A-Za-z]+)")
+"""A number with a unit or a factor of SPICE's behind it."""
+
+
+def _marked(name: str, written: str, what: str, where: str) -> float:
+    if not name.isidentifier() or keyword.iskeyword(name):
+        raise InputError(f"{where}: {name!r} is no name: letters, digits and _, no digit first")
+    try:
+        return _number(written, where)
+    except InputError:
+        suffixed = _SUFFIXED.fullmatch(written)
+        if suffixed is None:
+            raise
+        raise InputError(
+            f"{what} is not a number: leave what stands behind it outside of the mark, {{{{ {name} = {suffixed[1]} }}}}"
+            f"{suffixed[2]}, or write the number in full"
+        ) from None
 
 
 def _number(text: str, where: str) -> float:
@@ -277,7 +303,7 @@ def quoted(text: str) -> str:
 def _parameter(name: str, value: float) -> str:
     """A parameter's line; a relative step needs to know of one that is 0 how large it typically is."""
     if value:
-        return f"  - {{name: {name}, value: {value!r}}}"
+        return f"  - {{name: {name}, value: {value!r}}}" + ("   # lower: 0" if value > 0 else "")
     return (
         f"  - {{name: {name}, value: 0.0, scale: 1.0}}   # CHANGE scale: its typical size, as steps are relative to it"
     )
@@ -342,6 +368,10 @@ def _config(
         "      # tip:  {file: out.dat, columns: {line: -1, from: 21, to: 32}}",
         "      # flow: {file: out.dat, token: {line: 'FLOW RATE', below: 2, field: 3}}   # a word, below a line",
         '    # value: "J + 10 * mass"        # needed where there are several outputs',
+        "    # To fit parameters to measurements, with task: least_squares and an output with row: all:",
+        "    # data: {measured: {file: measured.csv, csv: {column: y, row: all}}}",
+        "    # sigma: 0.02                   # standard deviation of a measurement",
+        '    # value: "J - measured"         # the residuals',
         fails_if,
         "",
         "parameters:                         # lower: and upper: are bounds that no evaluation crosses",

@@ -145,7 +145,8 @@ class Command(Section):
     value: Value | None = None
     """J as an expression of outputs, data and parameters; a list makes a vector. By default the only output.
 
-    Functions: abs, sqrt, exp, log, log10, sin, cos, tan, min, max, sum, mean, std, norm, dot, trapezoid, where.
+    Functions: abs, sqrt, exp, log, log10, sin, cos, tan, min, max, sum, mean, std, norm, dot, trapezoid, where,
+    interp.
     """
     names: Annotated[DistinctTexts, Field(min_length=1)] | None = None
     """What J's outputs are called where it has several; by default by the expressions of value."""

@@ -74,6 +74,17 @@ def test_wrong_marks_are_named(folder: Path, deck: str, pattern: str) -> None:
         draft("solver deck.inp", ["deck.inp"])
 
 
+def test_all_wrong_marks_are_named_at_once(folder: Path) -> None:
+    (folder / "deck.inp").write_text("R1 a b {{ rc1 = 4.7k }}\nC1 {{ c = 10uF }} {{ d = wide }} {{ e = 1 }}\n")
+    with pytest.raises(InputError) as caught:
+        draft("ngspice -b deck.inp", ["deck.inp"])
+    first, second, third = str(caught.value).splitlines()
+    assert first.startswith("deck.inp:1: '4.7k' is not a number")
+    assert "{{ rc1 = 4.7 }}k, or write the number in full (column 8)" in first
+    assert "{{ c = 10 }}uF" in second
+    assert third.startswith("deck.inp:2: 'wide' is not a number")
+
+
 def test_a_parameter_may_be_named_again(folder: Path) -> None:
     """As a template has it; what else looks like Jinja is the deck's own."""
     (folder / "deck.inp").write_text("{{ again }} {{ a | fmt('.3f') }}\n{{ a = 3 }}\n")

@@ -81,7 +81,7 @@ def test_what_a_coarse_step_does_not_tell_apart_is_named(step: float) -> None:
 
     def residuals(p: np.ndarray) -> np.ndarray:
         stiffness = p[0] * p[1] ** 3
-        return np.round(11.0 * load / stiffness, 5) - np.round(11.0 * load / 1.03, 5)
+        return np.asarray(np.round(11.0 * load / stiffness, 5) - np.round(11.0 * load / 1.03, 5))
 
     found = distfd.least_squares(
         residuals, [1.0, 1.0], names=["E", "t"], scheme="central", step=step, executor="serial", check=False

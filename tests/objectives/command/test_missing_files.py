@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def failure(tmp_path: Path, script: str, **options: object) -> str:
+def failure(tmp_path: Path, script: str, **options: Any) -> str:
     objective = distfd.CommandObjective(
         ["sh", "-c", script],
         outputs={"J": {"file": "stdout", "regex": r"J = (\S+)"}},
