@@ -42,9 +42,9 @@ _BESIDE = 1e-2
 """An output counts as if it were this part of the largest, at least."""
 _UNITS = 10.0
 """A difference of fewer units in the last place is known to no better than 10 %."""
-_PRINTED_UNITS = 20.0
-"""... and of printed values fewer than this to no better than 5 %; all of them are named, whatever other coordinates
-do, unless J was seen before: a search ends where derivatives are small."""
+_PRINTED_UNITS = 5.0
+"""... and printed values that differ by fewer than this are named whatever other coordinates do, unless J was seen
+before: a search ends where derivatives are small. More of them may be a J of round numbers, printed in full."""
 _PART = 1e-2
 """Rounding that moves J, over a coordinate's scale, by less than this part of what the most important coordinate does
 is no matter: that is what a component that is 0 looks like."""
