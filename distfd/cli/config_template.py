@@ -65,13 +65,15 @@ output: runs/{stem}            # everything is kept here: result.json, log.jsonl
 """
 
 
-def config_template(to: str | None = None) -> Draft:
+def config_template(to: str | None = None, *, force: bool = False) -> Draft:
     """A first configuration, and the model that it is about.
 
     Parameters
     ----------
     to : path, optional
         The configuration to write; by default config.yaml. The model goes beside it.
+    force : bool
+        Whether files may be there already; whoever writes the draft puts them aside.
 
     Raises
     ------
@@ -81,8 +83,11 @@ def config_template(to: str | None = None) -> Draft:
     config = Path(to or "config.yaml")
     model = config.parent / "model.py"
     for path in (config, model):
-        if os.path.lexists(path):
-            raise InputError(f"{path} is there already; remove it, or write elsewhere (--to other/config.yaml)")
+        if os.path.lexists(path) and not force:
+            raise InputError(
+                f"{path} is there already; remove it, write elsewhere (--to other/config.yaml), or have it renamed "
+                "(--force)"
+            )
     if not config.parent.is_dir():
         raise InputError(f"--to: there is no folder {config.parent}")
     names = {"config": config.name, "module": model.stem, "stem": config.stem}

@@ -7,10 +7,12 @@ import keyword
 import os
 import re
 import shlex
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from distfd.cli.deck_kinds import CCX_ERROR, DeckKind, is_calculix, kind_of, named_files, written_file
 from distfd.cli.typed_command import read_command
 from distfd.config.yaml_scalars import resolve
 from distfd.core.errors import InputError
@@ -47,7 +49,26 @@ _LARGEST_DECK = 2**28
 """Bytes: no template may write more."""
 
 
-def draft(command: str, decks: Sequence[str], to: str | None = None) -> Draft:
+def put_aside(path: Path) -> Path:
+    """Give a file that is there another name beside it, ``deck.yaml.old`` or ``deck.yaml.old2``; return that.
+
+    Raises
+    ------
+    InputError
+        If it cannot be renamed.
+    """
+    aside, k = path.with_name(f"{path.name}.old"), 1
+    while os.path.lexists(aside):
+        k += 1
+        aside = path.with_name(f"{path.name}.old{k}")
+    try:
+        path.rename(aside)
+    except OSError as error:
+        raise InputError(f"--force: {path} cannot be put aside: {error.strerror or error}") from error
+    return aside
+
+
+def draft(command: str, decks: Sequence[str], to: str | None = None, *, force: bool = False) -> Draft:
     """A configuration and templates for a program.
 
     Parameters
@@ -58,6 +79,8 @@ def draft(command: str, decks: Sequence[str], to: str | None = None) -> Draft:
         Input files of the program, each with the numbers that matter marked: ``{{ width = 0.3 }}``.
     to : path, optional
         The configuration to write; by default the first deck's name with .yaml.
+    force : bool
+        Whether files may be there already; whoever writes the draft puts them aside.
 
     Raises
     ------
@@ -70,25 +93,48 @@ def draft(command: str, decks: Sequence[str], to: str | None = None) -> Draft:
     case = _case_folder(decks)
     config = Path(to) if to else Path(f"{case}.yaml") if case else Path(decks[0]).with_suffix(".yaml")
     if case is not None:
-        _run_in_case(typed, case)
+        _run_in_case(typed, case, decks)
     values: dict[str, float] = {}
     texts: dict[Path, list[str]] = {}
     inputs: dict[str, str] = {}
+    kinds: dict[str, DeckKind] = {}
+    named: list[str] = []
+    programs = [step[0] for step in typed.steps] if not typed.by_shell else typed.words
     for deck in decks:
         template = config.parent / f"{Path(deck).name}.j2"
         if template in texts:  # such as 0/U and 1/U of a case
             template = config.parent / f"{'-'.join(Path(_target(deck)).parts)}.j2"
-        texts[template] = _template(Path(deck), values)
+        text = _read(Path(deck))
+        kinds[deck] = kind_of(Path(deck), text, programs)
+        texts[template] = _template(Path(deck), text, values, kinds[deck])
         inputs[_target(deck)] = template.name
-    files = {path: _plain(text, values, path.stem) for path, text in texts.items()}
+        if case is None:  # a case is copied whole
+            named += [str(Path(deck).parent / name) for name in named_files(text, Path(deck).parent)]
+    formats = [kind.filter for kind in kinds.values()]
+    files = {
+        path: _plain(text, values, path.stem, form) for (path, text), form in zip(texts.items(), formats, strict=True)
+    }
     if not values:
         raise InputError(f"{', '.join(decks)}: no number is marked; write {{{{ width = 0.3 }}}} in place of 0.3")
+    own = {os.path.normpath(deck) for deck in decks}
+    named = [name for name in map(os.path.normpath, named) if name not in own]
     copied = _beside([case, *typed.words] if case else typed.words[1:], inputs, config.parent)
-    files[config] = _config(typed, inputs, values, copied)
-    for path in files:
+    copied = list(dict.fromkeys([*copied, *(os.path.relpath(name, config.parent) for name in named)]))
+    remarks = list(dict.fromkeys(kind.remark for kind in kinds.values() if kind.remark))
+    files[config] = _config(typed, inputs, values, copied, remarks)
+    for path in () if force else files:
         if os.path.lexists(path):
-            raise InputError(f"{path} is there already; remove it, or write elsewhere (--to)")
+            raise InputError(
+                f"{path} is there already; remove it, write elsewhere (--to), or have it renamed (--force)"
+            )
     return Draft(config, files)
+
+
+def _read(deck: Path) -> str:
+    try:
+        return read_plain(deck, _LARGEST_DECK, follow=True).decode("utf-8", "surrogateescape")
+    except OSError as error:
+        raise InputError(f"--deck: {deck}: {error.strerror or error}") from error
 
 
 def _case_folder(decks: Sequence[str]) -> str | None:
@@ -98,33 +144,65 @@ def _case_folder(decks: Sequence[str]) -> str | None:
     return tops.pop() if alone and len(tops) == 1 else None
 
 
-def _run_in_case(typed: TypedCommand, case: str) -> None:
-    """Have a script that is only in the case's folder, such as ./Allrun, run there."""
+def _run_in_case(typed: TypedCommand, case: str, decks: Sequence[str]) -> None:
+    """Have a program run in the case's folder: a script that is only there, or one that names its deck as from there.
+
+    The former is ./Allrun, the latter ``ccx plate`` with the deck case/plate.inp.
+    """
     program, *rest = typed.steps[0]
     only_there = "/" in program and not os.path.exists(program) and os.path.isfile(f"{case}/{program}")  # noqa: PTH110, PTH113  # any text
-    if len(typed.steps) == 1 and only_there:
+    inside = [Path(*Path(_target(deck)).parts[1:]) for deck in decks]
+    names = {str(name) for path in inside for name in (path, path.with_suffix(""))}
+    from_there = any(word in names and not os.path.isfile(word) for word in rest)  # noqa: PTH113  # any text
+    if len(typed.steps) == 1 and typed.stdin is None and not typed.by_shell and (only_there or from_there):
+        typed.folder = case
+        typed.inner = list(typed.steps[0])
         typed.steps[0] = ["sh", "-c", f"cd {shlex.quote(case)} && exec {shlex.join([program, *rest])}"]
-        typed.remarks.append(f"a shell runs it, in {case}")
+        typed.remarks.append(f"a shell runs it, in {case}, where what it writes is, too")
 
 
-def _template(deck: Path, values: dict[str, float]) -> list[str]:
+def _template(deck: Path, text: str, values: dict[str, float], kind: DeckKind) -> list[str]:
     """The deck's text in parts: what stands between marks, and each mark as a template has it, in turn."""
-    try:
-        text = read_plain(deck, _LARGEST_DECK, follow=True).decode("utf-8", "surrogateescape")
-    except OSError as error:
-        raise InputError(f"--deck: {deck}: {error.strerror or error}") from error
     made, end = [], 0
+    wrong: list[str] = []
     for mark in _MARK.finditer(text):
         name, written, form = mark[1], mark[2], mark[3]
-        line = text.count("\n", 0, mark.start()) + 1
+        begin = text.rfind("\n", 0, mark.start()) + 1
+        where = f"{deck}:{text.count(chr(10), 0, mark.start()) + 1}"
+        column = mark.start() - begin + 1
+        if not form and (own := kind.of_line(text[begin : mark.start()])):
+            form = f"| {own}"
         made += [text[end : mark.start()], f"{{{{ {name} {form.strip() + ' ' if form else ''}}}}}"]
         end = mark.end()
-        if not name.isidentifier() or keyword.iskeyword(name):
-            raise InputError(f"{deck}:{line}: {name!r} is no name: letters, digits and _, no digit first")
-        value = _number(written, f"{deck}:{line}")
+        try:
+            value = _marked(name, written, f"{where}: {written!r}", where)
+        except InputError as error:
+            wrong.append(f"{error} (column {column})")
+            continue
         if values.setdefault(name, value) != value:
-            raise InputError(f"{deck}:{line}: {name} = {written}, and elsewhere it is {values[name]!r}")
+            wrong.append(f"{where}: {name} = {written}, and elsewhere it is {values[name]!r} (column {column})")
+    if wrong:
+        raise InputError("\n".join(wrong))
     return [*made, text[end:]]
+
+
+_SUFFIXED = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)([A-Za-z]+)")
+"""A number with a unit or a factor of SPICE's behind it."""
+
+
+def _marked(name: str, written: str, what: str, where: str) -> float:
+    if not name.isidentifier() or keyword.iskeyword(name):
+        raise InputError(f"{where}: {name!r} is no name: letters, digits and _, no digit first")
+    try:
+        return _number(written, where)
+    except InputError:
+        suffixed = _SUFFIXED.fullmatch(written)
+        if suffixed is None:
+            raise
+        raise InputError(
+            f"{what} is not a number: leave what stands behind it outside of the mark, {{{{ {name} = {suffixed[1]} }}}}"
+            f"{suffixed[2]}, or write the number in full"
+        ) from None
 
 
 def _number(text: str, where: str) -> float:
@@ -134,15 +212,18 @@ def _number(text: str, where: str) -> float:
         raise InputError(f"{where}: {error}; a mark is {{{{ name = number }}}}") from error
 
 
-def _plain(parts: list[str], values: dict[str, float], deck: str) -> str:
-    """A template in which Jinja touches nothing but the marks, and expressions of parameters that are marked."""
+def _plain(parts: list[str], values: dict[str, float], deck: str, form: str = "") -> str:
+    """A template in which Jinja touches nothing but the marks, and expressions of parameters that are marked.
+
+    Expressions without a format of their own get ``form``.
+    """
     line = 1
 
     def kept(text: str) -> str:
         end, made = 0, ""
         for again in _AGAIN.finditer(text):
             if _is_formula(again[0], values, f"{deck}:{line + text.count(chr(10), 0, again.start())}"):
-                made += _JINJA.sub(_escaped, text[end : again.start()]) + again[0]
+                made += _JINJA.sub(_escaped, text[end : again.start()]) + _in_format(again, form)
                 end = again.end()
         for statement in _STATEMENT.finditer(text):
             if used := sorted(values.keys() & set(re.findall(r"\w+", statement[0]))):
@@ -159,6 +240,13 @@ def _plain(parts: list[str], values: dict[str, float], deck: str) -> str:
         made += part if k % 2 else kept(part)
         line += part.count("\n")
     return made
+
+
+def _in_format(formula: re.Match[str], form: str) -> str:
+    text = formula[1].strip()
+    if not form or "|" in text:
+        return formula[0]
+    return f"{{{{ {text if text.isidentifier() else f'({text})'} | {form} }}}}"
 
 
 def _is_formula(text: str, values: dict[str, float], where: str) -> bool:
@@ -221,7 +309,7 @@ def quoted(text: str) -> str:
 def _parameter(name: str, value: float) -> str:
     """A parameter's line; a relative step needs to know of one that is 0 how large it typically is."""
     if value:
-        return f"  - {{name: {name}, value: {value!r}}}"
+        return f"  - {{name: {name}, value: {value!r}}}" + ("   # lower: 0" if value > 0 else "")
     return (
         f"  - {{name: {name}, value: 0.0, scale: 1.0}}   # CHANGE scale: its typical size, as steps are relative to it"
     )
@@ -243,7 +331,23 @@ def _program(typed: TypedCommand) -> list[str]:
     return lines
 
 
-def _config(typed: TypedCommand, inputs: dict[str, str], values: dict[str, float], copied: Sequence[str]) -> str:
+def _config(
+    typed: TypedCommand,
+    inputs: dict[str, str],
+    values: dict[str, float],
+    copied: Sequence[str],
+    remarks: Sequence[str] = (),
+) -> str:
+    program = typed.program
+    calculix = is_calculix(program)
+    hint = [f"    # hint: how to install {program}, for those who have not"]
+    if program in _SHELLS:
+        hint = []
+    elif calculix:
+        hint = ["    hint: apt-get install calculix-ccx"]
+    fails_if = "    # fails_if: '^ *ERROR'          # a line of the log that means failure, whatever the exit code"
+    if calculix:
+        fails_if = f"    fails_if: '{CCX_ERROR}'        # ccx ends with 0 after some errors"
     lines = [
         "# Drafted by distfd init. Change the outputs, then try one evaluation:  distfd run THIS --evaluate x0",
         "# Then:  distfd plan THIS   and   distfd run THIS",
@@ -253,7 +357,8 @@ def _config(typed: TypedCommand, inputs: dict[str, str], values: dict[str, float
         "objective:",
         "  command:",
         *_program(typed),
-        f"    # hint: how to install {Path(typed.steps[0][0]).name}, for those who have not",
+        *hint,
+        *(f"    # {line}" for remark in remarks for line in textwrap.wrap(remark, 110)),
         "    inputs:                         # file to write: template to write it from (beside this file)",
         *(f"      {quoted(target)}: {quoted(template)}" for target, template in inputs.items()),
     ]
@@ -263,13 +368,17 @@ def _config(typed: TypedCommand, inputs: dict[str, str], values: dict[str, float
         lines.append("    # copy: [mesh.dat]              # further files that the program reads")
     lines += [
         "    outputs:                        # CHANGE THIS: where the program writes what J is made of",
-        "      J: {file: stdout, regex: '^J = (\\S+)'}",
+        f"      J: {_first_output(typed, calculix=calculix)}",
         "      # drag: {file: results.csv, csv: {column: drag, row: -1}}",
         "      # mass: {file: results.json, json: /mass}",
         "      # tip:  {file: out.dat, columns: {line: -1, from: 21, to: 32}}",
         "      # flow: {file: out.dat, token: {line: 'FLOW RATE', below: 2, field: 3}}   # a word, below a line",
         '    # value: "J + 10 * mass"        # needed where there are several outputs',
-        "    # fails_if: '^ *ERROR'          # a line of the log that means failure, whatever the exit code",
+        "    # To fit parameters to measurements, with task: least_squares and an output with row: all:",
+        "    # data: {measured: {file: measured.csv, csv: {column: y, row: all}}}",
+        "    # sigma: 0.02                   # standard deviation of a measurement",
+        '    # value: "J - measured"         # the residuals',
+        fails_if,
         "",
         "parameters:                         # lower: and upper: are bounds that no evaluation crosses",
         *(_parameter(name, value) for name, value in values.items()),
@@ -277,7 +386,7 @@ def _config(typed: TypedCommand, inputs: dict[str, str], values: dict[str, float
         "derivative:",
         "  scheme: central",
         f"  step: 1.0e-3                      {DRAFTED} times |x|; `run THIS --evaluate x0` sets it by the digits",
-        "                                    # that J has, until you drop this remark; `check THIS` measures it",
+        "                                    # that J has, once; `check THIS` measures it",
         "",
         "evaluation:",
         "  timeout: 1h",
@@ -285,3 +394,18 @@ def _config(typed: TypedCommand, inputs: dict[str, str], values: dict[str, float
         "output: runs/" + re.sub(r"\W+", "-", Path(next(iter(inputs))).stem),
     ]
     return "\n".join(lines) + "\n"
+
+
+_SHELLS = frozenset({"sh", "bash", "dash", "zsh", "python", "python3"})
+
+
+def _first_output(typed: TypedCommand, *, calculix: bool) -> str:
+    """Where J might be: in the file that the command names, CalculiX's own, or on standard output."""
+    argv = typed.inner or typed.steps[-1]
+    prefix = f"{typed.folder}/" if typed.folder else ""
+    if calculix and len(argv) > 1:
+        job = quoted(f"{prefix}{argv[-1].removesuffix('.inp')}.dat")
+        return f"{{file: {job}, token: {{line: 'displacements', below: 2, field: 4}}}}   # by *NODE PRINT"
+    file = written_file(argv)
+    where = "stdout" if file is None else quoted(prefix + file)
+    return f"{{file: {where}, regex: '^J\\s*=\\s*(\\S+)'}}"

@@ -26,7 +26,7 @@ _COLUMN = 46
 """Where remarks begin."""
 
 
-def fmu_draft(file: str, to: str | None = None) -> Draft:
+def fmu_draft(file: str, to: str | None = None, *, force: bool = False) -> Draft:
     """A configuration for an FMU: none of its code is run.
 
     Parameters
@@ -35,6 +35,8 @@ def fmu_draft(file: str, to: str | None = None) -> Draft:
         The FMU.
     to : path, optional
         The configuration to write; by default the FMU's name with .yaml, beside it.
+    force : bool
+        Whether it may be there already; whoever writes the draft puts it aside.
 
     Raises
     ------
@@ -46,8 +48,8 @@ def fmu_draft(file: str, to: str | None = None) -> Draft:
     """
     found = read_description(Path(file))
     config = Path(to) if to else Path(file).with_suffix(".yaml")
-    if os.path.lexists(config):
-        raise InputError(f"{config} is there already; remove it, or write elsewhere (--to)")
+    if os.path.lexists(config) and not force:
+        raise InputError(f"{config} is there already; remove it, write elsewhere (--to), or have it renamed (--force)")
     if not config.parent.is_dir():
         raise InputError(f"--to: there is no folder {config.parent}")
     beside = file if Path(file).is_absolute() else os.path.relpath(file, config.parent)

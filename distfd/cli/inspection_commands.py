@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
 
@@ -133,11 +134,14 @@ def init(
     ] = None,
     fmu: Annotated[str | None, typer.Option("--fmu", help="An FMU, whose parameters and outputs are written.")] = None,
     to: Annotated[str | None, typer.Option("--to", help="The YAML file to write; the others go beside it.")] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Where a file is there already, rename that to NAME.old; none is deleted.")
+    ] = False,
     debug: Debug = False,  # noqa: ARG001  # see main()
 ) -> None:
     """Write a first configuration: with a small model, for a program, or for an FMU."""
     from distfd.cli.config_template import config_template
-    from distfd.cli.deck_draft import draft
+    from distfd.cli.deck_draft import draft, put_aside
     from distfd.cli.fmu_draft import fmu_draft
     from distfd.core.errors import InputError
     from distfd.core.files import write_named
@@ -147,10 +151,12 @@ def init(
     if fmu is not None and command is not None:
         raise InputError("init: give --command or --fmu, not both; each makes a configuration of its own")
     if fmu is not None:
-        made = fmu_draft(fmu, to)
+        made = fmu_draft(fmu, to, force=force)
     else:
-        made = config_template(to) if command is None else draft(command, deck or (), to)
+        made = config_template(to, force=force) if command is None else draft(command, deck or (), to, force=force)
     for path, text in made.files.items():
+        if os.path.lexists(path):  # by --force
+            say(f"put aside {path} as {put_aside(path)}")
         write_named(path, _writer(text))
     say(f"wrote {', '.join(map(str, made.files))}")
     then = "" if command is None else "change its outputs, then   "

@@ -35,6 +35,12 @@ class TypedCommand:
         All words of the line, some of which may be files.
     remarks : list of str
         What a reader of the configuration is to know.
+    by_shell : bool
+        Whether a shell runs the line as it is.
+    folder : str or None
+        The folder of a case in which a shell runs the one program, ...
+    inner : list of str
+        ... which this is, with its arguments.
     """
 
     steps: list[list[str]]
@@ -42,6 +48,14 @@ class TypedCommand:
     stdin: str | None = None
     words: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+    by_shell: bool = False
+    folder: str | None = None
+    inner: list[str] = field(default_factory=list)
+
+    @property
+    def program(self) -> str:
+        """The first program's name, without its folder."""
+        return (self.inner or self.steps[0])[0].rpartition("/")[2]
 
 
 @dataclass(frozen=True)
@@ -68,7 +82,8 @@ def read_command(line: str) -> TypedCommand:
     found = TypedCommand([], words=[word.text for word in words if not word.operator])
     reason = _reason_for_a_shell(words) or _read_steps(words, found)
     if reason:
-        return TypedCommand([["sh", "-c", line.strip()]], words=found.words, remarks=[f"a shell runs it, for {reason}"])
+        remarks = [f"a shell runs it, for {reason}"]
+        return TypedCommand([["sh", "-c", line.strip()]], words=found.words, remarks=remarks, by_shell=True)
     return found
 
 

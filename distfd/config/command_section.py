@@ -109,9 +109,9 @@ class Command(Section):
     one_of = ("argv", "commands")
 
     copy_: InputFiles = Field(default=(), alias="copy")
-    """Files copied into the work directory."""
+    """Files and folders copied into the work directory under their last name: mesh/a.msh as a.msh, mesh as mesh."""
     link: InputFiles = ()
-    """Files linked into the work directory."""
+    """Files and folders linked there in the same way."""
     argv: Program | None = None
     """The program and its arguments."""
     commands: Programs | None = None
@@ -143,7 +143,11 @@ class Command(Section):
     sigma: Sigma | None = None
     """For task least_squares: standard deviations of the residuals in value, a number, a list, or a file of them."""
     value: Value | None = None
-    """J as an expression of outputs, data and parameters; a list makes a vector. By default the only output."""
+    """J as an expression of outputs, data and parameters; a list makes a vector. By default the only output.
+
+    Functions: abs, sqrt, exp, log, log10, sin, cos, tan, min, max, sum, mean, std, norm, dot, trapezoid, where,
+    interp.
+    """
     names: Annotated[DistinctTexts, Field(min_length=1)] | None = None
     """Names for J's outputs if there are several; by default the expressions of value."""
     wait_for: WaitFor | None = None

@@ -38,6 +38,8 @@ class LoadedConfig:
     """Absolute."""
     places: Mapping[KeyPath, str] = field(repr=False)
     """Where the keys stand of which something can be wrong that only their use shows."""
+    overridden: bool = False
+    """Whether overrides were put over the file."""
 
     @property
     def folder(self) -> Path:
@@ -90,6 +92,7 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> LoadedConfig
         raise config_error([*document.mistakes, first])
     refused = [apply_override(document, override) for override in overrides]
     mistakes = [*document.mistakes, *(mistake for mistake in refused if mistake)]
+    overridden = bool(refused)
 
     # Pydantic takes longer to import than a file with a syntax error takes to refuse.
     from pydantic import ValidationError
@@ -103,7 +106,8 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> LoadedConfig
         raise config_error([*mistakes, *translated(error, document, Config)]) from None
     if mistakes:
         raise config_error(mistakes)
-    return LoadedConfig(config, absolute, {path: document.mistake(path, "").where for path in _SEEN_IN_USE})
+    places = {path: document.mistake(path, "").where for path in _SEEN_IN_USE}
+    return LoadedConfig(config, absolute, places, overridden)
 
 
 def json_schema() -> dict[str, Any]:

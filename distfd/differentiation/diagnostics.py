@@ -26,7 +26,10 @@ def no_movement_warnings(label: Label, rows: NDArray[np.int64], quantum: float) 
     if not len(rows):
         return ()
     if quantum > 0:
-        why = f"J has few digits (it is a multiple of {quantum:.3g}), and smaller changes are lost: use a larger step"
+        why = (
+            f"J has few digits (the last of them is worth {quantum:.3g} or less), and smaller changes are lost: use a "
+            "larger step"
+        )
         return (f"J did not change at all along {listed(label, rows)}. {why}",)
     why = "either J does not depend on it, or the step is too small to show it"
     return (f"J did not change at all along {listed(label, rows)}: {why}",)

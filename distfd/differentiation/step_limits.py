@@ -18,6 +18,7 @@ from distfd.differentiation.method import Request, without_optional
 from distfd.differentiation.rounding_quantum import many_digits, quantum
 from distfd.differentiation.steps import own_sizes
 from distfd.differentiation.value_precision import type_name, unit_roundoff, wave_bits
+from distfd.differentiation.wild_values import wild_value_warnings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,6 +42,9 @@ _BESIDE = 1e-2
 """An output counts as if it were this part of the largest, at least."""
 _UNITS = 10.0
 """A difference of fewer units in the last place is known to no better than 10 %."""
+_PRINTED_UNITS = 5.0
+"""... and printed values that differ by fewer than this are named whatever other coordinates do, unless J was seen
+before: a search ends where derivatives are small. More of them may be a J of round numbers, printed in full."""
 _PART = 1e-2
 """Rounding that moves J, over a coordinate's scale, by less than this part of what the most important coordinate does
 is no matter: that is what a component that is 0 looks like."""
@@ -141,7 +145,7 @@ def coarse_steps(site: BasePoint, moved: Floats, given: Given, change: Floats) -
     return np.flatnonzero(given.open_steps & coarse & seen & (site.lower != site.upper))
 
 
-def lost_entries(terms: Terms, unit: Floats) -> NDArray[np.int64]:
+def lost_entries(terms: Terms, unit: Floats, printed: Floats | float = 0.0) -> NDArray[np.int64]:
     """Numbers of the entries that are few units in the last place of J, and matter.
 
     An entry that is 0 counts where its output has none that is known: others may well be 0 by right.
@@ -150,6 +154,8 @@ def lost_entries(terms: Terms, unit: Floats) -> NDArray[np.int64]:
     ----------
     unit : (m,) ndarray
         The unit in which each output is rounded.
+    printed : (m,) ndarray, optional
+        That of the last digit which a program prints, where nothing else is known of J; 0 where it is another's.
     """
     if not len(terms.value):
         return np.empty(0, dtype=np.int64)
@@ -161,8 +167,10 @@ def lost_entries(terms: Terms, unit: Floats) -> NDArray[np.int64]:
         known[terms.output[~few]] = True
         most = terms.least.copy()
         np.fmax.at(most, terms.output, moves)
+        in_text = np.broadcast_to(printed, unit.shape)[terms.output] > 0
+        coarse = in_text & (terms.value != 0) & (np.abs(terms.value) < _PRINTED_UNITS * bar)
         matters = (noise > _PART * most[terms.output]) & (noise > _SMALL_PART * np.nanmax(most))
-    return np.flatnonzero(few & matters & ((terms.value != 0) | ~known[terms.output]))
+    return np.flatnonzero(coarse | (few & matters & ((terms.value != 0) | ~known[terms.output])))
 
 
 def last_units(values: Floats, bits: int) -> Floats:
@@ -237,7 +245,8 @@ class CheckedSteps:
             return step
         with np.errstate(all="ignore"):  # what is past floating point is told where it matters
             own = [without_optional(wave) for wave in waves] if self.given.factor else waves
-            return replace(step, warnings=step.warnings + self._warnings(step, own))
+            wild = wild_value_warnings(self.site, waves, outputs=len(step.value), printed=self.given.printed)
+            return replace(step, warnings=step.warnings + wild + self._warnings(step, own))
 
     def _warnings(self, answer: Answer, waves: Sequence[Wave]) -> tuple[str, ...]:
         bits = wave_bits(waves[0])
@@ -304,7 +313,8 @@ class CheckedSteps:
         # that J depends on them: it may well be flat just here.
         if not along_coordinates and (answer.structure is None or coarsest > 0):
             texts = no_movement_warnings(label, still, coarsest)
-        lost = lost_entries(terms, unit)
+        alone = given.printed and not len(given.known.moves) and not second
+        lost = lost_entries(terms, unit, printed if alone else 0.0)
         lost = lost[~np.isin(terms.row[lost], still)]
         if not len(lost):
             return texts

@@ -11,7 +11,8 @@ import numpy as np
 
 from distfd.config.npy_vectors import read_numbers
 from distfd.core.errors import InputError, MissingSimulatorError
-from distfd.differentiation.steps import AbsoluteStep, MixedStep
+from distfd.differentiation.stencils import resolve_scheme
+from distfd.differentiation.steps import AbsoluteStep, MixedStep, nominal_steps
 from distfd.evaluation.evaluator import Evaluator
 from distfd.objectives.command.objective import CommandObjective, unused_parameters
 from distfd.objectives.fmu.objective import FMUObjective
@@ -146,6 +147,27 @@ def sigma_of(config: Config) -> Any:
     command = config.objective.command
     given = config.minimize.sigma if command is None else command.sigma
     return read_numbers(given) if isinstance(given, str) else given
+
+
+def steps_beyond_x(config: Config, problem: Problem) -> str:
+    """What is to be said of default steps that are larger than the parameter itself; empty where none is."""
+    if config.task == "noise" or config.derivative.step is not None or config.derivative.accuracy is not None:
+        return ""
+    stencil = resolve_scheme(config.derivative.scheme)
+    if stencil.imaginary:
+        return ""
+    h = np.abs(nominal_steps(problem.x0, stencil, None, None))
+    given = np.isfinite(problem.scale) | np.isfinite(problem.absolute) | np.isfinite(problem.step)
+    rows = np.flatnonzero((h > np.abs(problem.x0)) & (problem.x0 != 0) & ~given & ~problem.fixed)
+    if not len(rows):
+        return ""
+    k = int(rows[0])
+    name, x = problem.names[k], float(problem.x0[k])
+    more = f", and so for {len(rows) - 1} more" if len(rows) > 1 else ""
+    return (
+        f"the default step of {name} is {h[k]:.2g}, and {name} itself is {x:.3g}: say how large it typically is, "
+        f"{{name: {name}, value: {x!r}, scale: {abs(x):.1e}}}{more}"
+    )
 
 
 def unused_sigma(config: Config) -> str:

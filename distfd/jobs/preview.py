@@ -21,7 +21,7 @@ from distfd.differentiation.stencils import RICHARDSON, resolve_scheme
 from distfd.differentiation.steps import nominal_steps
 from distfd.evaluation.method_registry import check_memory_for_hessian
 from distfd.executors.serial import SerialExecutor
-from distfd.jobs.build import make_evaluator, make_objective, movable, steps, unused_sigma
+from distfd.jobs.build import make_evaluator, make_objective, movable, steps, steps_beyond_x, unused_sigma
 from distfd.jobs.forecast import forecast, forecast_fields, simulated
 from distfd.objectives.function import PythonObjective
 from distfd.run_directory.directory import RunDirectory
@@ -108,7 +108,7 @@ def plan_job(loaded: LoadedConfig, assumed: Assumed | None = None, *, no_import:
         ("rounds", effort.rounds_text),
         ("each needs", _needs(config)),
         ("output", f"{config.output}{holds}" if config.output else "none given; run asks for one"),
-        *([("note", note)] if (note := unused_sigma(config)) else []),
+        *[("note", note) for note in (unused_sigma(config), steps_beyond_x(config, problem)) if note],
     ]
     fields = {
         "config": str(loaded.path),

@@ -18,6 +18,7 @@ from distfd.jobs.build import (
     make_objective,
     movable,
     sigma_of,
+    steps_beyond_x,
     unused_sigma,
     with_arrays,
 )
@@ -96,8 +97,9 @@ class Job:
         directory = self.directory
         objective = make_objective(self.loaded, self.problem, directory.work)
         check_solver(self.loaded, self.problem)
-        if note := unused_sigma(self.loaded.config):
-            self.say(note)
+        for note in (unused_sigma(self.loaded.config), steps_beyond_x(self.loaded.config, self.problem)):
+            if note:
+                self.say(note)
         names, fingerprint = self.problem.names, objective.fingerprint()
         if fresh or directory.is_worthless(fingerprint, names):
             self._put_aside()
@@ -109,6 +111,8 @@ class Job:
             earlier = directory.result()
             if earlier and earlier.get("status") == "done" and directory.config_text() == text:
                 self.say("this run is finished; nothing is evaluated (--fresh begins anew)")
+                for text in earlier.get("warnings") or ():
+                    self.say(f"warning: {text}")
                 drawn = is_current(directory)
                 return earlier
             directory.write_config(text)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import shlex
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,7 +55,8 @@ def evaluate_once(loaded: LoadedConfig, at: str, say: Callable[[str], None]) -> 
 
     Notes
     -----
-    A step that `distfd init` has drafted is set, in the file, to one that suits the digits of the outputs.
+    A step that `distfd init` has drafted is set, in the file, to one that suits the digits of the outputs; once, and
+    not where overrides make the evaluation another than the file's.
     """
     problem = loaded.config.problem()
     x = _point(at, problem)
@@ -74,7 +76,12 @@ def evaluate_once(loaded: LoadedConfig, at: str, say: Callable[[str], None]) -> 
 
 
 DRAFTED = "# drafted:"
-"""Stands behind a step that `distfd init` has written, and that one evaluation may set."""
+"""Stands behind a step that `distfd init` has written, and that the first evaluation may set, once."""
+
+_DRAFTED_STEP = re.compile(
+    rf"^([ \t]*step:[ \t]*)[-+.\deE]+[ \t]*{re.escape(DRAFTED)}[^\n]*(?:\n[ \t]*# that J has[^\n]*)?", re.MULTILINE
+)
+"""The line with that step, and the rest of its remark."""
 
 _MANY_DIGITS = 13
 """Significant digits of an output from which on its rounding is no matter."""
@@ -86,11 +93,32 @@ _NEAR = 5.0
 """Factor within which a step is as good as the best."""
 
 
-def _digits(value: Any) -> int:
-    """The most significant digits that a number of an output needs: as many as it was written with, mostly."""
+_WRITTEN = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][-+]?\d+)?")
+"""A number in the text that a program wrote."""
+
+_MOST_TEXT = 4_000_000
+"""Bytes of such a text that are looked at."""
+
+
+def _digits(value: Any, text: str) -> int:
+    """The most significant digits that a number of an output was written with.
+
+    They are counted in the text: -1.084730E+01 has 7. What is not found there has the digits that it needs.
+    """
     array = np.ravel(np.asarray(value, dtype=np.float64))[:1000]
-    texts = (repr(abs(one)).split("e")[0].replace(".", "").strip("0") for one in array.tolist())
-    return max(map(len, texts), default=0)
+    wanted = {abs(one) for one in array.tolist()}
+    most, found = 0, set()
+    for written in _WRITTEN.findall(text) if wanted else ():
+        number = abs(float(written.replace("D", "e").replace("d", "e")))
+        if number in wanted:
+            found.add(number)
+            most = max(most, _significant(written.lower().replace("d", "e").partition("e")[0]))
+    return max([most, *(_significant(repr(one).partition("e")[0].removesuffix(".0")) for one in wanted - found)])
+
+
+def _significant(mantissa: str) -> int:
+    digits = mantissa.replace(".", "").lstrip("+-0")
+    return len(digits if "." in mantissa else digits.rstrip("0"))
 
 
 def _step_for(loaded: LoadedConfig, name: str, digits: int) -> str:
@@ -104,12 +132,11 @@ def _step_for(loaded: LoadedConfig, name: str, digits: int) -> str:
     if given == "auto" or hasattr(given, "absolute") or isinstance(given, tuple):
         return ""
     text = loaded.path.read_text(encoding="utf-8")
-    drafted = re.compile(rf"^(\s*step:\s*)([-+.\deE]+)(?=\s*{re.escape(DRAFTED)})", re.MULTILINE)
-    if drafted.search(text):
+    if not loaded.overridden and _DRAFTED_STEP.search(text):
         number = f"{best:.1e}".replace("e-0", "e-")
-        if drafted.sub(rf"\g<1>{number}", text) != text:
-            loaded.path.write_text(drafted.sub(rf"\g<1>{number}", text), encoding="utf-8")
-        return f"{what}: the drafted derivative.step is now {number}, times |x|"
+        remark = f"# times |x|, for the {digits} digits of {name}; `distfd check` measures it"
+        loaded.path.write_text(_DRAFTED_STEP.sub(lambda m: f"{m[1]}{number}   {remark}", text), encoding="utf-8")
+        return f"{what}: the drafted derivative.step is now {number}, times |x|; it is not changed again"
     if given is not None and given * _NEAR >= best:
         return ""
     now = "the scheme's own" if given is None else f"{given:g}"
@@ -162,6 +189,7 @@ class _Viewer:
     objective: CommandObjective
     say: Callable[[str], None]
     digits: dict[str, int]
+    folder: list[Path] = field(default_factory=list)
 
     def deck(self, name: str, text: str) -> None:
         lines = text.splitlines()
@@ -175,14 +203,26 @@ class _Viewer:
         self.say("\n".join([title, *(f"{k:>5}  {line}" for k, line in numbered[:_MOST])]))
 
     def command(self, argv: tuple[str, ...], stdin: str | None, folder: str) -> None:
+        self.folder[:] = [Path(folder)]
         self.say(
             f"--- in {folder}{kept_or_not(self.objective)}\n$ {shlex.join(argv)}"
             + (f" < {shlex.quote(stdin)}" if stdin else "")
         )
 
     def outputs(self, found: Mapping[str, Any]) -> None:
-        self.digits.update({name: _digits(value) for name, value in found.items()})
+        files = {output.name: output.file for output in self.objective.taken}
+        self.digits.update({name: _digits(value, self._text(files.get(name))) for name, value in found.items()})
         self.say("\n".join(["--- outputs", *(f"{name} = {_shown(value)}" for name, value in found.items())]))
+
+    def _text(self, file: str | None) -> str:
+        """The beginning of what the program wrote there; empty where it is not text."""
+        if file is None or not self.folder:
+            return ""
+        try:
+            with (self.folder[0] / file).open("rb") as written:
+                return written.read(_MOST_TEXT).decode("ascii", "replace")
+        except OSError:
+            return ""
 
     def _source(self, name: str) -> str:
         source = self.objective.decks[name]

@@ -30,6 +30,11 @@ _ONE_SIDED = 1e-7
 _ROUGH = 0.01
 """A relative error above which a Jacobian is not taken to be so bad that it tells nothing apart."""
 
+_ORDERS = {"forward": 1, "backward": 1, "forward2": 2, "backward2": 2, "central": 2, "central4": 4}
+"""Powers of the step with which errors of these schemes fall."""
+_SMALL = 0.1
+"""Part of x up to which a step says how far off the derivative of a power of x is."""
+
 
 class FitResult(OptimizeResult):  # type: ignore[misc]  # SciPy has no types
     """A fit's result, which prints as a table; standard errors are of first order.
@@ -88,10 +93,18 @@ class FitResult(OptimizeResult):  # type: ignore[misc]  # SciPy has no types
             return 0.0
         error = _dense(self.get("jacobian_error"))
         if error is None:
-            return _ACCURACY.get(derivative.scheme, _ONE_SIDED)
+            return self._truncation(_ACCURACY.get(derivative.scheme, _ONE_SIDED), derivative)
         sizes = np.linalg.norm(_dense(self["jacobian"]), axis=0)  # as bars are: not scaled by the loss
         bars = np.linalg.norm(np.nan_to_num(error, posinf=0.0), axis=0)
         return np.asarray(np.minimum(_ROUGH, np.divide(bars, sizes, out=np.zeros_like(sizes), where=sizes > 0)))
+
+    def _truncation(self, least: float, derivative: Any) -> float | Vector:
+        """The same with what steps that are a good part of x leave of a power of x; ``least`` is for small steps."""
+        step, x = np.abs(np.asarray(derivative.step, dtype=np.float64)), np.abs(np.asarray(self["x"]))
+        if step.shape != x.shape or derivative.scheme not in _ORDERS:
+            return least
+        part = np.divide(step, x, out=np.zeros_like(x), where=(x > 0) & (step <= _SMALL * x))
+        return np.asarray(np.maximum(least, np.minimum(_ROUGH, part ** _ORDERS[derivative.scheme])))
 
     @property
     def covariance(self) -> Vector:

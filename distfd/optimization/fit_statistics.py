@@ -61,6 +61,13 @@ class FitStatistics:
         return np.arange(len(self.x)) if self.active is None else np.flatnonzero(~self.active)
 
     @property
+    def fixed(self) -> NDArray[np.bool_]:
+        """Parameters that do not move at all, (d,): those that are held, and of which no slope was taken."""
+        if self.active is None:
+            return np.zeros(len(self.x), dtype=bool)
+        return np.asarray(self.active & ~np.any(self.jacobian != 0, axis=0))
+
+    @property
     def degrees_of_freedom(self) -> int:
         """Residuals less parameters that no bound holds."""
         return len(self.jacobian) - len(self.free)

@@ -71,7 +71,7 @@ def fit_text(
     ended = "converged" if result.get("success") else "not converged"
     lines = [f"least squares, {ended}: {result.get('message', '')}".rstrip(": "), ""]
     lines += _goodness(statistics, result.get("n_prior") or 0, result.get("r_squared", np.nan))
-    lines += ["", *_parameters(fit_columns(statistics, names, active))]
+    lines += ["", *_parameters(fit_columns(statistics, names, active), statistics.fixed)]
     notes = _notes(statistics, names)
     if result.get("n_evaluations") is not None:
         effort = f"{result['n_evaluations']} evaluations, {result.get('n_reused', 0)} reused"
@@ -87,15 +87,21 @@ def fit_notes(statistics: FitStatistics, names: Sequence[str], n_prior: int = 0)
     n_prior : int
         How many of the residuals are prior values of parameters.
     """
-    held = [] if statistics.active is None else np.flatnonzero(statistics.active).tolist()
-    told = ", ".join(names[k] for k in held[:_PAIRS]) + (" ..." if len(held) > _PAIRS else "")
-    notes = [f"at a bound, and so without a standard error: {told}"] if held else []
+    fixed = statistics.fixed
+    active = np.zeros(len(fixed), dtype=bool) if statistics.active is None else statistics.active
+    notes = []
+    for why, rows in (("at a bound", active & ~fixed), ("fixed", fixed)):
+        held = np.flatnonzero(rows).tolist()
+        told = ", ".join(names[k] for k in held[:_PAIRS]) + (" ..." if len(held) > _PAIRS else "")
+        notes += [f"{why}, and so without a standard error: {told}"] if held else []
     return [*_goodness(statistics, n_prior), *notes, *_notes(statistics, names)]
 
 
 def _goodness(statistics: FitStatistics, n_prior: int, r_squared: float = np.nan) -> list[str]:
-    m, held = len(statistics.jacobian), len(statistics.x) - len(statistics.free)
+    m, fixed = len(statistics.jacobian), int(statistics.fixed.sum())
+    held = len(statistics.x) - len(statistics.free) - fixed
     fitted = f"{len(statistics.x)} parameters" + (f", {held} of them at a bound" if held else "")
+    fitted += f", {fixed} of them fixed" if fixed else ""
     chi = "chi2" if statistics.linear else "2 cost"
     good = [f"{chi} {statistics.chi_square:.6g}"]
     if np.isfinite(statistics.reduced_chi_square):
@@ -109,7 +115,7 @@ def _goodness(statistics: FitStatistics, n_prior: int, r_squared: float = np.nan
     return [f"{residuals} ({sigma}), {fitted}, {statistics.degrees_of_freedom} degrees of freedom", ", ".join(good)]
 
 
-def _parameters(columns: Mapping[str, Any]) -> list[str]:
+def _parameters(columns: Mapping[str, Any], fixed: NDArray[np.bool_]) -> list[str]:
     """The table, one line a parameter."""
     d = len(columns["name"])
     shown = list(range(d)) if d <= _ALL else [*range(_HEAD), *range(d - _TAIL, d)]
@@ -118,7 +124,7 @@ def _parameters(columns: Mapping[str, Any]) -> list[str]:
         estimate, error, bound = columns["estimate"][k], columns["standard_error"][k], columns["bound"][k]
         ends = f"[{columns['lower'][k]:.6g}, {columns['upper'][k]:.6g}]" if np.isfinite(error) else "-"
         relative = f"{100 * error / abs(estimate):.2g} %" if np.isfinite(error) and estimate != 0 else "-"
-        mark = "" if bound is None else f"at its {bound} bound"
+        mark = "fixed" if fixed[k] else "" if bound is None else f"at its {bound} bound"
         rows.append([columns["name"][k], f"{estimate:.8g}", _number(error), relative, ends, mark])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []

@@ -34,6 +34,14 @@ _NO_DIFFERENCE = ("output",)
 """Keys that always differ: they are where a run is."""
 
 
+_EMPTY: tuple[Any, ...] = (None, [], {}, "", False)
+"""Values that say no more than a key that is left out."""
+_ONE_LINE_EACH = frozenset({"objective.command.outputs", "objective.command.data", "objective.fmu.outputs"})
+"""What has named entries that are told whole."""
+_USUAL = {"delimiter": ("whitespace", ","), "skip": (0,), "header": (True,), "decimal": (".",), "which": (None,)}
+"""Values of an output's keys that are as by default, and not told."""
+
+
 @dataclass(frozen=True)
 class Component:
     """One component of the derivative, a value for each run; None where a run has none.
@@ -223,17 +231,25 @@ def _cells(columns: Sequence[Floats], k: int) -> tuple[float | None, ...]:
 
 
 def config_differences(configs: Sequence[dict[str, Any]]) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    """Keys by their paths, and the values of each configuration, where these are not all equal."""
+    """Keys by their paths, and the values of each configuration, where these are not all equal.
+
+    What is empty in one and not in another at all is no difference, and each output of a program is one key.
+    """
     flat = [dict(_flat(config)) for config in configs]
     for key in dict.fromkeys(key for each in flat for key in each):
         values = tuple(each.get(key) for each in flat)
-        if key not in _NO_DIFFERENCE and len({json.dumps(value, default=str) for value in values}) > 1:
+        if key in _NO_DIFFERENCE or not any(value not in _EMPTY for value in values):
+            continue
+        if len({json.dumps(value, default=str) for value in values}) > 1:
             yield key, values
 
 
 def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """The leaves; parameters go by their names, and other lists are leaves."""
-    if isinstance(value, dict) and value:
+    if path in _ONE_LINE_EACH and isinstance(value, dict):
+        for key, inside in value.items():
+            yield f"{path}.{key}", _without_usual(inside)
+    elif isinstance(value, dict) and value:
         for key, inside in value.items():
             yield from _flat(inside, f"{path}.{key}" if path else str(key))
     elif isinstance(value, list) and value and all(isinstance(each, dict) and "name" in each for each in value):
@@ -242,3 +258,10 @@ def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
             yield from _flat(rest, f"{path}.{each['name']}")
     else:
         yield path, value
+
+
+def _without_usual(output: Any) -> Any:
+    """An output's keys without those that are as by default."""
+    if not isinstance(output, dict):
+        return output
+    return {key: _without_usual(value) for key, value in output.items() if not (key in _USUAL and value in _USUAL[key])}

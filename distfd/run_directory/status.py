@@ -142,6 +142,8 @@ class RunStatus:
         if self.running_seconds is None:
             return f"running as {self.writer}: {counts}"
         who = str(self.writer).partition(" since ")[0]
+        if not self.n_computed and not self.n_failed_attempts and self.total is None and self.iterate is None:
+            counts = "workers are starting, and no evaluation has ended yet"
         return f"running for {duration(self.running_seconds)} as {who}: {counts}"
 
     def _wave(self) -> str:

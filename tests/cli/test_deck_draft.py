@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from distfd.cli.deck_draft import draft
+from distfd.cli.deck_draft import draft, put_aside
 from distfd.config.load import load_config
 from distfd.errors import InputError
 from distfd.jobs.single_evaluation import evaluate_once
@@ -80,6 +80,17 @@ def test_wrong_marks_are_named(folder: Path, deck: str, pattern: str) -> None:
         draft("solver deck.inp", ["deck.inp"])
 
 
+def test_all_wrong_marks_are_named_at_once(folder: Path) -> None:
+    (folder / "deck.inp").write_text("R1 a b {{ rc1 = 4.7k }}\nC1 {{ c = 10uF }} {{ d = wide }} {{ e = 1 }}\n")
+    with pytest.raises(InputError) as caught:
+        draft("ngspice -b deck.inp", ["deck.inp"])
+    first, second, third = str(caught.value).splitlines()
+    assert first.startswith("deck.inp:1: '4.7k' is not a number")
+    assert "{{ rc1 = 4.7 }}k, or write the number in full (column 8)" in first
+    assert "{{ c = 10 }}uF" in second
+    assert third.startswith("deck.inp:2: 'wide' is not a number")
+
+
 def test_a_parameter_may_be_named_again(folder: Path) -> None:
     """As a template has it; what else looks like Jinja is the deck's own."""
     (folder / "deck.inp").write_text("{{ again }} {{ a | fmt('.3f') }}\n{{ a = 3 }}\n")
@@ -136,7 +147,7 @@ def test_what_is_drafted_of_a_formula_is_written(folder: Path) -> None:
     (folder / "deck.inp").write_text("a {{ half = 0.5 }}\nb {{ -half }}\n")
     made = draft("cat deck.inp", ["deck.inp"])
     write(made.files)
-    config = made.config.read_text().replace("'^J = (\\S+)'", r"'^b (\S+)'")
+    config = made.config.read_text().replace("'^J\\s*=\\s*(\\S+)'", r"'^b (\S+)'")
     made.config.write_text(config)
     said: list[str] = []
     evaluate_once(load_config(made.config), "x0", said.append)
@@ -189,7 +200,8 @@ def test_the_drafted_step_follows_the_digits_that_are_read(
     write(made.files)
     said: list[str] = []
     evaluate_once(load_config(made.config), "x0", said.append)
-    (line,) = [line for line in made.config.read_text().splitlines() if "# drafted" in line]
+    (line,) = [line for line in made.config.read_text().splitlines() if line.startswith("  step:")]
+    assert ("# drafted" in line) == (printed == "0.25")
     found = load_config(made.config).config.derivative.step
     expected = {"1.23456": 1e-2, "1.23456789": 1e-3, "1.23e-7": 1e-1, "0.25": 1e-3}[printed]
     assert found == pytest.approx(expected, rel=0.6)
@@ -199,3 +211,122 @@ def test_the_drafted_step_follows_the_digits_that_are_read(
     evaluate_once(load_config(made.config), "x0", said.append)
     assert load_config(made.config).config.derivative.step == 1e-9
     assert any("derivative.step is 1e-09" in text for text in said) == (printed != "0.25")
+
+
+def test_a_drafted_step_is_set_once_and_by_digits_as_written(folder: Path) -> None:
+    (folder / "deck.inp").write_text("width {{ width = 0.25 }}\n")
+    made = draft("echo 'J = -1.084730E+01'", ["deck.inp"])
+    write(made.files)
+    before = made.config.read_text()
+    said: list[str] = []
+    evaluate_once(load_config(made.config, ["parameters.width.value=0.5"]), "x0", said.append)
+    assert made.config.read_text() == before, "a what-if changes no file"
+    evaluate_once(load_config(made.config), "x0", said.append)
+    assert "J is written with 7 digits: the drafted derivative.step is now 5.0e-3" in "\n".join(said)
+    after = made.config.read_text()
+    assert "for the 7 digits of J" in after
+    assert "# drafted" not in after
+    assert "that J has" not in after
+    made.config.write_text(after.replace("-1.084730E+01", "-1.08E+01"))
+    text = made.config.read_text()
+    evaluate_once(load_config(made.config), "x0", said.append)
+    assert made.config.read_text() == text, "and it is changed once only"
+
+
+# ---- decks of CalculiX, Abaqus and Nastran
+
+PLATE = """*INCLUDE, INPUT=mesh/plate.msh
+*MATERIAL, NAME=STEEL
+*DENSITY
+{{ rho = 7.85e-9 }}
+*SHELL SECTION
+{{ t = 8.0 | fmt("8.4f") }}
+*CLOAD
+2001, 3, {{ -t }}
+"""
+
+
+@pytest.fixture
+def plate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "plate.inp").write_text(PLATE)
+    (tmp_path / "mesh").mkdir()
+    (tmp_path / "mesh" / "plate.msh").write_text("*NODE\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize("command", ["ccx plate", "/opt/ccx_2.21 -i plate", "abaqus job=plate", "solver plate.inp"])
+def test_numbers_of_abaqus_decks_keep_within_20_characters(plate: Path, command: str) -> None:
+    made = draft(command, ["plate.inp"])
+    lines = made.files[Path("plate.inp.j2")].splitlines()
+    assert lines[3] == "{{ rho | fit(20) }}"
+    assert lines[5] == '{{ t | fmt("8.4f") }}', "a format of one's own is kept"
+    assert lines[7] == "2001, 3, {{ (-t) | fit(20) }}"
+    assert "fit(20) in the templates" in made.files[made.config]
+
+
+def test_other_decks_are_written_in_full(plate: Path) -> None:
+    (plate / "deck.inp").write_text("rho {{ rho = 7.85e-9 }}\n")
+    assert draft("solver deck.inp", ["deck.inp"]).files[Path("deck.inp.j2")] == "rho {{ rho }}\n"
+
+
+def test_fields_of_nastran_decks(plate: Path) -> None:
+    (plate / "wing.bdf").write_text("BEGIN BULK\nMAT1    1       {{ E = 7.1e4 }}\nGRID*   1       {{ x1 = 2.5 }}\n")
+    made = draft("solver wing.bdf", ["wing.bdf"])
+    text = made.files[Path("wing.bdf.j2")]
+    assert text == "BEGIN BULK\nMAT1    1       {{ E | nastran(8) }}\nGRID*   1       {{ x1 | nastran(16) }}\n"
+
+
+def test_files_that_a_deck_names_are_copied(plate: Path) -> None:
+    made = draft("ccx plate", ["plate.inp"])
+    write(made.files)
+    command = load_config(made.config).config.objective.command
+    assert command is not None
+    assert command.copy_ == (str(plate / "mesh"),)
+    assert command.fails_if == r"^ *\*ERROR"
+    assert command.outputs["J"].file == "plate.dat"
+    (plate / "sub").mkdir()
+    below = draft("ccx plate", ["plate.inp"], to="sub/job.yaml")
+    assert "copy: [../mesh]" in below.files[below.config] or 'copy: ["../mesh"]' in below.files[below.config]
+
+
+def test_a_deck_in_a_folder_is_run_there(plate: Path) -> None:
+    (plate / "case").mkdir()
+    (plate / "plate.inp").rename(plate / "case" / "plate.inp")
+    (plate / "mesh").rename(plate / "case" / "mesh")
+    made = draft("ccx plate", ["case/plate.inp"])
+    write(made.files)
+    command = load_config(made.config).config.objective.command
+    assert command is not None
+    assert command.argv == ("sh", "-c", "cd case && exec ccx plate")
+    assert command.outputs["J"].file == "case/plate.dat"
+    assert command.fails_if == r"^ *\*ERROR"
+    assert list(command.inputs) == ["case/plate.inp"]
+
+
+@pytest.mark.parametrize(
+    ("command", "file"),
+    [("nec2c -i deck.inp -o out.txt", "out.txt"), ("nec2c --output=out.txt", "out.txt"), ("nec2c deck.inp", "stdout")],
+)
+def test_the_file_that_the_command_names_is_read(folder: Path, command: str, file: str) -> None:
+    made = draft(command, ["deck.inp"])
+    write(made.files)
+    found = load_config(made.config).config.objective.command
+    assert found is not None
+    assert found.outputs["J"].file == file
+
+
+def test_a_shell_needs_no_hint(folder: Path) -> None:
+    made = draft("sh solve.sh", ["deck.inp"])
+    assert "hint" not in made.files[made.config]
+
+
+def test_what_is_there_is_put_aside(folder: Path) -> None:
+    for content in ("first", "second"):
+        (folder / "deck.yaml").write_text(content)
+        assert put_aside(folder / "deck.yaml").read_text() == content
+    assert (folder / "deck.yaml.old").read_text() == "first"
+    assert (folder / "deck.yaml.old2").read_text() == "second"
+    (folder / "deck.yaml").write_text("mine")
+    assert draft("solver", ["deck.inp"], force=True).config == Path("deck.yaml")
+    assert (folder / "deck.yaml").read_text() == "mine", "a draft writes nothing"

@@ -72,3 +72,33 @@ def test_least_squares_tells_what_curve_fit_does(loss: str) -> None:
     assert found.correlation[0, 1] == pytest.approx(
         covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1]), rel=1e-3
     )
+
+
+@pytest.mark.parametrize("step", [1e-2, 5e-3])
+def test_what_a_coarse_step_does_not_tell_apart_is_named(step: float) -> None:
+    """A plate's deflection goes by E t^3 alone, as its program prints it with 7 digits."""
+    load = np.linspace(1.0, 3.0, 8)
+
+    def residuals(p: np.ndarray) -> np.ndarray:
+        stiffness = p[0] * p[1] ** 3
+        return np.asarray(np.round(11.0 * load / stiffness, 5) - np.round(11.0 * load / 1.03, 5))
+
+    found = distfd.least_squares(
+        residuals, [1.0, 1.0], names=["E", "t"], scheme="central", step=step, executor="serial", check=False
+    )
+    assert found.not_told_apart == [["E", "t"]]
+    assert np.isinf(found.standard_errors).all()
+
+
+def test_a_coarse_step_tells_apart_what_is_well_told() -> None:
+    load = np.linspace(1.0, 3.0, 8)
+    found = distfd.least_squares(
+        lambda p: p[0] * load ** p[1] - 2.0 * load**1.5 + 0.01 * np.cos(9 * load),
+        [1.9, 1.4],
+        scheme="central",
+        step=1e-2,
+        executor="serial",
+        check=False,
+    )
+    assert found.not_told_apart == []
+    assert np.isfinite(found.standard_errors).all()

@@ -117,7 +117,10 @@ def test_a_fixed_parameter_is_no_estimate() -> None:
     assert np.isnan(found.standard_errors).tolist() == [False, True, False]
     all_fixed = fit(bounds=([1.0, 0.3, 0.1], [1.0, 0.3, 0.1]))
     assert np.isnan(all_fixed.standard_errors).all()
-    assert "3 of them at a bound" in repr(all_fixed)
+    assert "3 parameters, 3 of them fixed" in repr(all_fixed)
+    assert "at a bound" not in repr(all_fixed)
+    assert "3 parameters, 1 of them fixed, 13 degrees" in repr(found)
+    assert "-  fixed" in repr(found)
 
 
 def test_what_counts_as_held() -> None:

@@ -86,6 +86,16 @@ def test_a_run_that_is_under_way(run: Run) -> None:
     assert "ago: coordinate 1 ('b'): ValueError: negative width" in text
 
 
+def test_before_the_first_evaluation_workers_are_starting(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    run.log.write("run_started", task="gradient")
+    with run.log:
+        text = str(run_status(run.directory.path))
+    run.store.close()
+    assert text.startswith("running for ")
+    assert text.endswith("workers are starting, and no evaluation has ended yet")
+
+
 def test_between_waves_only_the_whole_is_told(run: Run) -> None:
     run.log(events.WaveEnded("gradient", 40, 0, 1.0, 1.0))
     status = run_status(run.directory.path)

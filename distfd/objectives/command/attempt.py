@@ -43,6 +43,12 @@ _BLOCK_BYTES = 1024 * 1024
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]+")
 
 
+_RELATIVE = re.compile(r"(?<![\w./-])[A-Za-z0-9_][\w+-]*(?:[./][\w+-]+)+")
+"""A word that may be the relative path of a file."""
+
+_LONGEST_PATH = 300
+
+
 @dataclass(frozen=True)
 class Clock:
     """How long an evaluation may still take; ``limit`` is None where it may take for ever."""
@@ -78,6 +84,8 @@ class Trial:
         A descriptor of the work directory.
     aged : dict of str to str
         What was there before the program ran; see `work_directory.age`.
+    base : Path, optional
+        The configuration's folder, in which files may be that the program misses.
     """
 
     folder: Path
@@ -88,6 +96,7 @@ class Trial:
     mask: Mask = field(default=NOTHING, repr=False)
     handle: int = -1
     aged: dict[str, str] = field(default_factory=dict)
+    base: Path | None = None
 
     @cached_property
     def removed(self) -> str:
@@ -104,7 +113,23 @@ class Trial:
         line = f"{_cut(self.hidden(shlex.join(argv)), 300)}: {_cut(self.hidden(text), 1000)}; {where}"
         line = " ".join(line.split("\n"))
         names = dict.fromkeys((*([read] if read else []), *self.logs, STDERR, STDOUT))
-        return kind(line, "\n".join(filter(None, map(self._tail, names))))
+        tails = "\n".join(filter(None, map(self._tail, names)))
+        if missed := self._missed(tails):
+            line += f"; it names {missed}, which is beside the configuration: add copy: [{missed.partition('/')[0]}]"
+        return kind(line, tails)
+
+    def _missed(self, printed: str) -> str | None:
+        """A relative path, in what the program printed, of a file that is beside the configuration and not here."""
+        if self.base is None:
+            return None
+        for token in dict.fromkeys(_RELATIVE.findall(printed)):
+            parts = token.split("/")
+            if ".." in parts or ("." not in token and len(parts) == 1) or len(token) > _LONGEST_PATH:
+                continue
+            with contextlib.suppress(OSError, ValueError):
+                if (self.base / token).is_file() and not os.path.lexists(self.folder / token):
+                    return str(token)
+        return None
 
     def hidden(self, text: str) -> str:
         """The text without what must not be told."""

@@ -62,6 +62,18 @@ def _where(condition: Any, one: Any, other: Any) -> Any:
     return np.where(np.asarray(condition) != 0, one, other)[()]
 
 
+def _interp(x: Any, known_x: Any, known_y: Any) -> Any:
+    """Values at x of the straight lines between known points, whose x rise; outside of them there are none."""
+    at, xs, ys = np.asarray(x, dtype=float), np.atleast_1d(known_x), np.atleast_1d(known_y)
+    if xs.ndim != 1 or xs.shape != ys.shape:
+        raise ValueError(f"interp(x, xp, fp): xp and fp are lists of one length (have {xs.size} and {ys.size})")
+    if not (np.diff(xs) > 0).all():
+        raise ValueError("interp(x, xp, fp): xp must rise")
+    if (at < xs[0]).any() or (at > xs[-1]).any():
+        raise ValueError(f"interp(x, xp, fp): x must be between {xs[0]:g} and {xs[-1]:g}, the ends of xp")
+    return np.interp(at, xs, ys)
+
+
 _FUNCTIONS: dict[str, tuple[Callable[..., Any], int, float]] = {
     # name: function, least and greatest number of arguments
     "abs": (np.abs, 1, 1),
@@ -81,6 +93,7 @@ _FUNCTIONS: dict[str, tuple[Callable[..., Any], int, float]] = {
     "std": (np.std, 1, 1),
     "trapezoid": (_trapezoid, 1, 2),
     "where": (_where, 3, 3),
+    "interp": (_interp, 3, 3),
 }
 
 
@@ -92,8 +105,8 @@ class Expression:
     ----------
     text : str
         Such as ``"mass + 10 * max(0, stress - 250) ** 2"``. Functions: abs, sqrt, exp, log, log10, sin, cos, tan, min,
-        max, sum, mean, std, norm, dot, trapezoid, where. A comparison is 1 or 0; ``p[0]``, ``p[-1]`` and ``p[1:5]`` are
-        elements of an array, from 0.
+        max, sum, mean, std, norm, dot, trapezoid, where, interp. A comparison is 1 or 0; ``p[0]``, ``p[-1]`` and
+        ``p[1:5]`` are elements of an array, from 0.
     names : collection of str
         The names it may use.
 

@@ -9,6 +9,7 @@ import traceback
 import uuid
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import numpy as np
@@ -30,7 +31,6 @@ from distfd.workers.processes import FloodError, adopted_orphans, run_program, s
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -127,7 +127,8 @@ class ProgramModel(Model):
             folder = WorkFolder(self._objective.work)
             refuse = partial(why_removed, self._objective)
             mark = uuid.uuid4().hex
-            trial = Trial(folder.path, mark, self._objective.log, launch, refuse, mask, folder.handle)
+            base = Path(self._objective.base)
+            trial = Trial(folder.path, mark, self._objective.log, launch, refuse, mask, folder.handle, base=base)
             try:
                 with masking(mask), reading_within(lambda: clock.left):
                     value = self._try(trial, x, clock, viewer, restart)

@@ -51,14 +51,16 @@ class CommandObjective(ProgramSpec, Objective):
         Files to write in the work directory: a Jinja template each, or ``{"edit": file, "set": {pointer: expression}}``
         for numbers to replace in a JSON or YAML file. ``parameters.json`` ({name: value}) is always written.
     outputs : mapping of str to mapping
-        By name: ``file`` and exactly one of ``json``, ``csv``, ``regex``, ``columns``, ``npy``, ``python``.
+        By name: ``file`` and exactly one of ``json``, ``csv``, ``token``, ``regex``, ``columns``, ``npy``,
+        ``python``.
     data : mapping of str to mapping
         Measurements, which ``value`` may name beside the outputs: as for outputs, with ``file`` relative to ``base``.
     value : str, list of str, or callable, optional
         J as an expression of the names of outputs and data, a list of expressions for a vector, or a picklable function
         that gets them as keywords. Default: the only output.
     copy, link : sequence of path
-        Files or folders to copy or link into the work directory under their own names.
+        Files or folders to copy or link into the work directory under their last names: ``mesh/plate.msh`` becomes
+        ``plate.msh``, and ``mesh`` the folder with all that is in it.
     env : mapping of str to str or None
         Variables to set (or, with None, to unset) in the program, which inherits the worker's environment. The name of
         one to be unset may end with ``*``.

@@ -169,3 +169,16 @@ def test_what_it_uses() -> None:
 def test_what_is_not_there_is_an_error(text: str) -> None:
     with pytest.raises((IndexError, ValueError)):
         Expression(text, VALUES)(VALUES)
+
+
+def test_interp_takes_a_simulation_to_the_times_of_measurements() -> None:
+    values = {"t": np.array([0.5, 1.5]), "ts": np.array([0.0, 1.0, 2.0]), "y": np.array([0.0, 10.0, 40.0])}
+    assert Expression("interp(t, ts, y)", list(values))(values).tolist() == [5.0, 25.0]
+    assert float(Expression("interp(2, ts, y)", list(values))(values)) == 40.0
+    for wrong, why in (
+        ("interp(3, ts, y)", "between 0 and 2"),
+        ("interp(1, y[::-1], ts)", "rise"),
+        ("interp(1, t, y)", "one length"),
+    ):
+        with pytest.raises(ValueError, match=why):
+            Expression(wrong, list(values))(values)

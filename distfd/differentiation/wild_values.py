@@ -1,0 +1,171 @@
+"""Single values of J that are out of all proportion, which no evaluation more is needed to see.
+
+A number in a deck that has one character too many is read as another number, and J at that point is then that of
+another problem: -5e8 on one side of x where it is -0.5 at x and on the other side. The difference is finite and wrong.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from distfd.core.records import Status
+from distfd.differentiation.method import without_optional
+from distfd.differentiation.stencils import EPS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from distfd.differentiation.base_point import BasePoint
+    from distfd.differentiation.method import Wave
+
+    Floats = NDArray[np.float64]
+
+_RATIO = 1e3
+"""How many times as far as on the other side J moves where it moves wildly; of a smooth J both sides are alike, unless
+it has a minimum or maximum within 0.1 % of halfway to one of the points."""
+_SIZES = 10.0
+"""... and by so many times its own size at x."""
+_ALIKE = 2.0
+"""How much farther from x one of two points may be for their moves to be compared."""
+_BESIDE = 1e-2
+"""An output counts as if it were this part of the largest, at least."""
+_ONE_SIDED = 1e6
+"""Times its own size that J moves along one coordinate alone, where there are values on one side only. Of a J next to
+its minimum that may be right, so it is said of programs that are given text alone, ..."""
+_SMALL = 0.1
+"""... for steps that are less than this part of x, ..."""
+_CALM, _OTHERS = 1e-2, 3
+"""... and where J moves along so many others at least, by less than this part of its size along each of them."""
+_BLOCK = 1 << 22
+"""Numbers of J that are looked at together."""
+_ROUNDING = 64.0 * EPS
+"""Moves below this, against the larger of 1 and x, may be what J's arithmetic leaves of a 0."""
+
+
+@dataclass(frozen=True)
+class WildValue:
+    """A value of J that is out of all proportion.
+
+    Attributes
+    ----------
+    coordinate, output : int
+    here : float
+        J at x.
+    there : float
+        J at the point.
+    offset : float
+        By how much the coordinate is moved there.
+    opposite : float or None
+        J at the point on the other side, if there is one.
+    """
+
+    coordinate: int
+    output: int
+    here: float
+    there: float
+    offset: float
+    opposite: float | None
+
+
+def wild_values(waves: Sequence[Wave], *, one_sided: bool = False) -> list[WildValue]:
+    """The wild values at points that move one coordinate alone, one for each coordinate.
+
+    Those of coordinates that have no points on both sides of x are looked for where ``one_sided``.
+    """
+    found: dict[int, WildValue] = {}
+    for whole in waves:
+        wave = without_optional(whole)
+        if wave.request.baseline is not None and not np.iscomplexobj(wave.values):
+            for one in _of_wave(wave, wave.request.baseline, one_sided=one_sided):
+                found.setdefault(one.coordinate, one)
+    return [found[k] for k in sorted(found)]
+
+
+def wild_value_warnings(site: BasePoint, waves: Sequence[Wave], *, outputs: int, printed: bool) -> tuple[str, ...]:
+    """A sentence for coordinates with a wild value; ``printed`` where J is a program's that reads and writes text."""
+    found = wild_values(waves, one_sided=printed)
+    if not found:
+        return ()
+    one = found[0]
+    names = ", ".join(site.label(each.coordinate) for each in found[:_NAMED])
+    names += f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+    of = f" of {site.output(one.output, outputs)}" if outputs > 1 else ""
+    numbers = f"J(x) = {one.here:.7g}, at {one.offset:+.3g}: {one.there:.7g}"
+    if one.opposite is not None:
+        numbers += f", at {-one.offset:+.3g}: {one.opposite:.7g}"
+    where = "on one side of x, and not on the other" if one.opposite is not None else "and along no other coordinate"
+    deck = (
+        "Look at the decks of these points: a number may be wider there than what the program reads of it, which "
+        "`| fit(n)` in the template prevents, n being the characters that it reads; or else "
+        if printed
+        else "Look at J at these points: "
+    )
+    return (
+        (
+            f"J{of} jumps along {names} {where}, and the derivative is not to be trusted. {deck}J has a jump or a kink "
+            f"there, or the step is too large ({numbers})"
+        ),
+    )
+
+
+_NAMED = 5
+"""Coordinates that the sentence names."""
+
+
+def _of_wave(wave: Wave, baseline: int, *, one_sided: bool) -> list[WildValue]:
+    points = wave.request.points
+    good = wave.status == Status.OK
+    if not good[baseline]:
+        return []
+    single = np.flatnonzero((np.diff(points.indptr) == 1) & good)
+    at = points.indptr[single]
+    k = points.indices[at].astype(np.int64)
+    offset = points.values[at].real - points.x[k]
+    order = np.lexsort((np.abs(offset), k))
+    single, k, offset = single[order], k[order], offset[order]
+    base = wave.values[baseline]
+    size = np.maximum(np.abs(base), _BESIDE * np.max(np.abs(base), initial=0.0, where=np.isfinite(base)))
+    rounding = _ROUNDING * np.maximum(1.0, np.abs(points.x[k]))
+
+    def moves(rows: NDArray[np.int64]) -> Floats:
+        return np.asarray(np.abs(wave.values[single[rows]] - base))
+
+    def value(p: int, q: int | None, j: int) -> WildValue:
+        opposite = None if q is None else float(wave.values[single[q], j])
+        there = float(wave.values[single[p], j])
+        return WildValue(int(k[p]), j, float(base[j]), there, float(offset[p]), opposite)
+
+    found: dict[int, WildValue] = {}
+    pairs = np.flatnonzero(
+        (k[1:] == k[:-1])
+        & (np.sign(offset[1:]) == -np.sign(offset[:-1]))
+        & (np.abs(offset[1:]) <= _ALIKE * np.abs(offset[:-1]))
+    )
+    rows_at_once = max(1, _BLOCK // max(1, len(base)))
+    with np.errstate(all="ignore"):
+        for begin in range(0, len(pairs), rows_at_once):
+            a = pairs[begin : begin + rows_at_once]
+            first, second = moves(a), moves(a + 1)
+            floor = np.maximum(_SIZES * size, rounding[a][:, None])
+            less, more = np.minimum(first, second), np.maximum(first, second)
+            # J(x) = 0 with J = 0 on one side is a hinge, max(0, x), rather than a deck that was misread.
+            wild = (more > floor) & (more > _RATIO * less) & ((less > 0) | (base != 0))
+            for i in np.flatnonzero(wild.any(axis=1)).tolist():
+                j = int(np.argmax(np.where(wild[i], more[i] / size, 0.0)))
+                p, q = (int(a[i]), int(a[i]) + 1) if first[i, j] > second[i, j] else (int(a[i]) + 1, int(a[i]))
+                found.setdefault(int(k[p]), value(p, q, j))
+        rows = np.flatnonzero(~np.isin(k, k[pairs]))
+        if one_sided and len(np.unique(k[rows])) > _OTHERS and len(rows) * len(base) <= _BLOCK:
+            moved = moves(rows)
+            small = np.abs(offset[rows]) <= _SMALL * np.abs(points.x[k[rows]])
+            far = (moved > _ONE_SIDED * size) & small[:, None] & (base != 0)
+            for i, j in zip(*np.nonzero(far & (far.sum(axis=0) == 1)), strict=True):
+                others = moved[k[rows] != k[rows[i]], j]
+                if ((others > 0) & (others < _CALM * size[j])).all():
+                    found.setdefault(int(k[rows[i]]), value(int(rows[i]), None, int(j)))
+    return list(found.values())
