@@ -196,9 +196,10 @@ class RayWorker:
         return None if used else self._files.modules
 
     def adopt(
-        self, objective: PickledObjective, luggage: ShippedCode | None = None
+        self, objective: PickledObjective, slot: int, luggage: ShippedCode | None = None
     ) -> Here | Differing | Refusal | Stale:
-        """Go on with another J."""
+        """Go on with another J, in this slot."""
+        self._slot = slot
         sys.path[:] = self._path
         if self._files.edited() or self._files.left_behind:
             return Stale()
