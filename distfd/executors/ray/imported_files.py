@@ -91,6 +91,15 @@ class ImportedFiles:
         return [(_signature(file), then) for file, then in self._files.items()]
 
 
+def own_modules() -> frozenset[str]:
+    """Names of the user's modules that are imported in this process, the driver's."""
+    _HERE.look()
+    return frozenset(name for name in _HERE.modules if name in sys.modules)
+
+
+_HERE = ImportedFiles()
+
+
 def _children() -> set[int]:
     """Process ids, by proc_pid_task_children(5), which takes a fraction of a millisecond."""
     found: set[int] = set()

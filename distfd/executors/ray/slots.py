@@ -20,6 +20,7 @@ from distfd.executors.ray.failures import (
     no_environment,
     node_lost,
 )
+from distfd.executors.ray.imported_files import own_modules
 from distfd.executors.ray.module_state import Differing
 from distfd.executors.ray.spare_worker import SpareWorker
 from distfd.executors.ray.worker import Refusal, Stale, unpacked_reply
@@ -95,8 +96,10 @@ class Slots:
         self._calls: dict[Any, Call] = {}
         self._asked: dict[int, Call] = {}
         """Calls that hold chunks back, by slot."""
+        self._keep_j = False
+        """Whether the workers are parked and have not been told yet to forget their J."""
         self._released: dict[Any, int] = {}
-        """Answers that workers owe since they were parked: whether they are fit for another J."""
+        """Answers that workers owe since they were told so: whether they are fit for another J."""
         self._worn: set[int] = set()
         self._heard: dict[int, float] = {}
         self._parcels = ChunkSerializer(nodes.assure)
@@ -159,22 +162,32 @@ class Slots:
         if adopts is None:
             return False
         self._spare.end()  # it was made for the files of the J before
+        loaded = own_modules() if self._keep_j else None
         for slot in self._actors if adopts or anew else ():
-            self._adopt(slot)
-        self._released = {}
+            self._adopt(slot, loaded)
+        self._released, self._keep_j = {}, False
         return True
 
     def park(self) -> int:
-        """End the workers that are not idle and sound; the others forget J. How many are left."""
+        """End the workers that are not idle and sound; `release` has the others forget J. How many are left."""
         owing = {call.slot for call in self._calls.values() if call.chunk is not None}
         for slot in {*owing, *self._asked, *self._worn, *self._missing()}:
             self._drop(slot)
         self._spare.end()
         self._function = None
         self._learned.clear()
-        self._released = {actor.release.remote(): slot for slot, actor in self._actors.items()}
         self._make.release()
+        self._keep_j = True
         return len(self._actors)
+
+    def release(self) -> None:
+        """Have parked workers forget J, which may be large.
+
+        Where a call follows on another at once they do so as they adopt the next J, which saves a word to each.
+        """
+        if self._keep_j:
+            self._keep_j = False
+            self._released = {actor.release.remote(): slot for slot, actor in self._actors.items()}
 
     def check_parked(self, patience: float = 0.0) -> int:
         """Drop the workers that have died since they were parked, or are unfit for another J; how many are left.
@@ -233,7 +246,7 @@ class Slots:
         for slot in self._actors:
             self._end(slot)
 
-    def _adopt(self, slot: int) -> None:
+    def _adopt(self, slot: int, loaded: frozenset[str] | None = None) -> None:
         up = self._up.pop(slot, None)
         if up is not None:
             self._starting[slot] = SlotStarting(slot, up.host, up.pid)
@@ -242,7 +255,8 @@ class Slots:
             ref: replace(call, ready=False, by=None) if call.slot == slot and call.ready else call
             for ref, call in self._calls.items()
         }
-        self._calls[self._make.adopt(self._actors[slot], slot)] = Call(slot, ready=True, adopts=True, by=self._make)
+        answer = self._make.adopt(self._actors[slot], slot, loaded)
+        self._calls[answer] = Call(slot, ready=True, adopts=True, by=self._make)
 
     def wait(self, seconds: float) -> Sequence[Report]:
         """What the workers reported."""

@@ -124,9 +124,15 @@ class WorkerStarter:
         self._take(objective)
         return self._digest != before
 
-    def adopt(self, worker: Any, slot: int) -> Any:
-        """Have a worker that runs go on with the objective as it is now, in a slot; the reference to its answer."""
-        return worker.adopt.remote(self._shared, slot, self._luggage)
+    def adopt(self, worker: Any, slot: int, loaded: frozenset[str] | None = None) -> Any:
+        """Have a worker that runs go on with the objective as it is now, in a slot; the reference to its answer.
+
+        Parameters
+        ----------
+        loaded : frozenset of str, optional
+            The user's modules here, where the worker was parked and has not let go of the J before.
+        """
+        return worker.adopt.remote(self._shared, slot, self._luggage, loaded)
 
     def release(self) -> None:
         """Forget the objective: what it holds may be large, and workers are to go on with another."""
