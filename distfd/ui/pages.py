@@ -126,7 +126,10 @@ def _run_row(row: RunRow) -> Markup:
         (row.gradient_norm, number(row.gradient_norm, 3)),
         (row.n_evaluations, number(row.n_evaluations) + failed),
         (row.wall_seconds, duration(row.wall_seconds)),
-        (row.efficiency_once_up, percent(row.efficiency_once_up) if row.efficiency_once_up is not None else "\N{EN DASH}"),
+        (
+            row.efficiency_once_up,
+            percent(row.efficiency_once_up) if row.efficiency_once_up is not None else "\N{EN DASH}",
+        ),
         (" ".join(row.tags), tags),
     ]
     parts = [
