@@ -55,7 +55,7 @@ def _overview(found: Comparison) -> list[list[str]]:
         ("failed", [_number(row.n_failed) for row in found.runs]),
         ("wall", [_duration(row) for row in found.runs]),
         ("slots", [_number(row.slots) for row in found.runs]),
-        ("efficiency", [_number(row.efficiency, 2) for row in found.runs]),
+        ("efficiency", [_number(row.efficiency_once_up, 2) for row in found.runs]),
         ("tags", [", ".join(row.tags) or "-" for row in found.runs]),
     ]
     return [[title, *cells] for title, cells in rows if {*cells} != {"-"}]

@@ -79,7 +79,7 @@ def _show_rows(rows: tuple[RunRow, ...]) -> None:
         "|g|": [_number(row.gradient_norm, 3) for row in rows],
         "evaluations": [_count(row) for row in rows],
         "wall": [_duration(row.wall_seconds) for row in rows],
-        "efficiency": ["-" if row.efficiency is None else f"{row.efficiency:.2f}" for row in rows],
+        "efficiency": ["-" if row.efficiency_once_up is None else f"{row.efficiency_once_up:.2f}" for row in rows],
         "tags": [", ".join(row.tags) for row in rows],
         "note": [row.trouble for row in rows],
     }

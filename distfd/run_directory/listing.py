@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distfd.core.errors import DistfdError, InputError
+from distfd.results.derivative_result import efficiency_since_up
 from distfd.run_directory.directory import RunDirectory
 from distfd.run_directory.status import run_status
 from distfd.stores.file_lock import holder
@@ -61,6 +62,8 @@ class RunRow:
     n_parameters, n_evaluations, n_failed, slots : int or None
     wall_seconds, efficiency : float or None
         Of the last session; while a run goes on, the seconds since that began.
+    start_seconds : float or None
+        Of the wall time, until the first worker was up.
     started, finished : str or None
         ISO 8601.
     trouble : str
@@ -84,7 +87,16 @@ class RunRow:
     efficiency: float | None = None
     started: str | None = None
     finished: str | None = None
+    start_seconds: float | None = None
     trouble: str = ""
+
+    @property
+    def efficiency_once_up(self) -> float | None:
+        """The efficiency since the first worker was up, as a later call in the same process would have it."""
+        if self.efficiency is None or self.wall_seconds is None:
+            return self.efficiency
+        since = efficiency_since_up(self.efficiency, self.wall_seconds, self.start_seconds)
+        return self.efficiency if since is None else since
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -229,7 +241,10 @@ def _of_result(result: dict[str, Any]) -> dict[str, Any]:
     """Of a result.json, whose types have been checked."""
     plain = {
         name: result.get(name)
-        for name in ("iterations", "n_evaluations", "n_failed", "slots", "wall_seconds", "efficiency", "started")
+        for name in (
+            *("iterations", "n_evaluations", "n_failed", "slots"),
+            *("wall_seconds", "start_seconds", "efficiency", "started"),
+        )
     }
     return {
         **plain,

@@ -126,7 +126,10 @@ def _run_row(row: RunRow) -> Markup:
         (row.gradient_norm, number(row.gradient_norm, 3)),
         (row.n_evaluations, number(row.n_evaluations) + failed),
         (row.wall_seconds, duration(row.wall_seconds)),
-        (row.efficiency, percent(row.efficiency) if row.efficiency is not None else "\N{EN DASH}"),
+        (
+            row.efficiency_once_up,
+            percent(row.efficiency_once_up) if row.efficiency_once_up is not None else "\N{EN DASH}",
+        ),
         (" ".join(row.tags), tags),
     ]
     parts = [
@@ -258,7 +261,7 @@ def _overview(found: Comparison, names: Sequence[str]) -> list[list[Any]]:
         ["failed", *(number(row.n_failed) for row in found.runs)],
         ["wall time", *(duration(row.wall_seconds) for row in found.runs)],
         ["slots", *(number(row.slots) for row in found.runs)],
-        ["efficiency", *(number(row.efficiency, 2) for row in found.runs)],
+        ["efficiency", *(number(row.efficiency_once_up, 2) for row in found.runs)],
     ]
     return rows
 

@@ -11,9 +11,11 @@ import contextlib
 import hashlib
 import importlib.util
 import linecache
+import os
 import sys
 from dataclasses import dataclass
 from importlib.abc import InspectLoader, MetaPathFinder
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,11 +70,31 @@ class SessionFinder(MetaPathFinder):
             return None
         below = [str(Path(text.file).parent)] if text.is_package else None
         if digest_of_file(text.file) == text.digest:
-            return importlib.util.spec_from_file_location(fullname, text.file, submodule_search_locations=below)
+            return importlib.util.spec_from_file_location(
+                fullname,
+                text.file,
+                loader=_FileLoader(fullname, text.file),
+                submodule_search_locations=below,
+            )
         loader = _TextLoader(text.file, bytes(self._fetch(text.digest)), package=text.is_package)
         return importlib.util.spec_from_file_location(
             fullname, text.file, loader=loader, submodule_search_locations=below
         )
+
+
+class _FileLoader(SourceFileLoader):
+    """Imports a module from its file, and from compiled code only where that was written after the file was.
+
+    Python itself compares whole seconds and sizes: a file that is edited twice in a second would be stale.
+    """
+
+    def get_code(self, fullname: str) -> CodeType | None:
+        with contextlib.suppress(OSError, NotImplementedError):
+            cached = os.stat(importlib.util.cache_from_source(self.path))  # noqa: PTH116  # a path of the protocol's
+            if cached.st_mtime_ns > os.stat(self.path).st_ctime_ns:  # noqa: PTH116
+                return super().get_code(fullname)
+        code: CodeType = self.source_to_code(self.get_data(self.path), self.path)
+        return code
 
 
 class _TextLoader(InspectLoader):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 ROW = (
     "path name state task tags value_before value gradient_norm iterations n_parameters n_evaluations n_failed slots "
-    "wall_seconds efficiency started finished trouble"
+    "wall_seconds efficiency started finished start_seconds trouble"
 )
 STATUS = (
     "path state task writer exit_code n_evaluations n_failed_attempts started running_seconds wave iterate "

@@ -55,8 +55,15 @@ def test_a_row_says_what_the_result_says(sound: Path) -> None:
         "efficiency": 0.75,
         "started": "2027-01-15T08:00:00+00:00",
         "finished": "2027-01-15T08:00:07+00:00",
+        "start_seconds": None,
         "trouble": "",
     }
+
+
+def test_the_efficiency_is_told_without_the_start(sound: Path) -> None:
+    rewritten(sound, wall_seconds=10.0, start_seconds=5.0, efficiency=0.4)
+    row = rows(sound)["run-2"]
+    assert (row.efficiency, row.start_seconds, row.efficiency_once_up) == (0.4, 5.0, 0.8)
 
 
 def test_a_minimisation_has_j_before_and_after(sound: Path) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import os
 import sys
 import traceback
+from importlib.machinery import SourceFileLoader
 from typing import TYPE_CHECKING
 
 import pytest
@@ -55,7 +57,23 @@ def test_a_file_that_is_as_it_was_is_imported_as_always(folder: Path) -> None:
     with importing_texts({"unedited": (str(file), b"K = 2\n")}):
         found = importlib.import_module("unedited")
     assert found.__spec__ is not None
-    assert type(found.__spec__.loader).__name__ == "SourceFileLoader"
+    assert isinstance(found.__spec__.loader, SourceFileLoader)
+
+
+def test_compiled_code_of_the_text_before_is_not_taken(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python compares whole seconds and sizes, and takes a file that was edited twice in a second for the same."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    file = folder / "unedited.py"
+    for value in (2, 3, 4):
+        file.write_text(f"K = {value}\n")
+        os.utime(file, ns=(10**18, 10**18))
+        sys.modules.pop("unedited", None)
+        with importing_texts({"unedited": (str(file), file.read_bytes())}):
+            found = importlib.import_module("unedited")
+        assert vars(found)["K"] == value
+        sys.modules.pop("unedited")
+        importlib.import_module("unedited")  # writes what it compiles, or takes what is there
+    assert list(folder.glob("__pycache__/unedited*.pyc"))
 
 
 def test_which_files_are_packages() -> None:

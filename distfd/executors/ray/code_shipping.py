@@ -216,15 +216,14 @@ def _loaded() -> list[tuple[str, str]]:
     """Names and files of modules that are neither installed nor Python's own."""
     installed, foreign, found = _installed_places(), _FOREIGN, []
     for name, module in list(sys.modules.items()):
-        known = foreign.get(name)
-        file = getattr(module, "__file__", None)
-        if known is not None and known[0] is module and known[1] is file:
+        if foreign.get(name) is module:
             continue
+        file = getattr(module, "__file__", None)
         top = name.partition(".")[0]
         if not isinstance(file, str) or top in ("__main__", "__mp_main__"):
             continue  # it may get one
         if top == "distfd" or file.startswith(installed) or {"site-packages", "dist-packages"} & set(Path(file).parts):
-            foreign[name] = module, file
+            foreign[name] = module
         else:
             found.append((name, str(Path(file).absolute())))
     for name in foreign.keys() - sys.modules.keys():
@@ -232,8 +231,8 @@ def _loaded() -> list[tuple[str, str]]:
     return found
 
 
-_FOREIGN: dict[str, tuple[types.ModuleType, str]] = {}
-"""Modules that are nobody's own code, and their files, from the last look: there are more than a thousand."""
+_FOREIGN: dict[str, types.ModuleType] = {}
+"""Modules that are nobody's own code, from the last look: there are more than a thousand."""
 
 
 @cache

@@ -245,7 +245,7 @@ class RayExecutor(Executor):
         resizing, count = ElasticSlots(share), share.target
         env = worker_environment(self._options.runtime_env)
         make = WorkerStarter(objective, self._resources, self._places, runtime_env=env, private=nodes.private)
-        self._slots = Slots(make, nodes, self._places, resizing)
+        self._slots = Slots(make, nodes, self._places, resizing, spares=self._resources.cpus_alone)
         self._slots.fill(count)
 
     def submit(self, slot: int, chunk: Chunk) -> None:

@@ -36,6 +36,8 @@ class Nodes:
         self._at: dict[int, Address] = {}
         heads = _heads(private=private)
         self._own = _own_node() if heads else None
+        self._ids: dict[int, str] = {}
+        """Ray's ids of the nodes, by slot."""
         self._near: dict[int, int] = {}
         """Process ids of the workers on this machine, by slot."""
         own = self._raylets.get(self._own or "")
@@ -100,6 +102,7 @@ class Nodes:
 
     def came(self, slot: int, node: str, pid: int) -> None:
         """A slot's worker has started on a node, by Ray's id of it."""
+        self._ids[slot] = node
         if node == self._own:
             self._near[slot] = pid
         if node not in self._raylets:
@@ -112,7 +115,12 @@ class Nodes:
     def left(self, slot: int) -> None:
         """A slot's worker is given up."""
         self._at.pop(slot, None)
+        self._ids.pop(slot, None)
         self._near.pop(slot, None)
+
+    def of(self, slot: int) -> str | None:
+        """Ray's id of the node that a slot's worker has said it is on."""
+        return self._ids.get(slot)
 
     def sees(self, slot: int) -> bool:
         """Whether a slot's process is there for certain, told without a word to it: those on this machine are seen."""

@@ -53,6 +53,11 @@ class Resources:
         return all(_matches(wanted, labels.get(label)) for label, wanted in self.labels.items())
 
     @property
+    def cpus_alone(self) -> bool:
+        """Whether an evaluation holds nothing but CPUs, of one node."""
+        return self.nodes == 1 and not self.num_gpus and not self.memory and not self.custom
+
+    @property
     def on_each_node(self) -> dict[str, float]:
         """By Ray's names of resources, what it holds on each of its nodes."""
         wanted = {"CPU": self.num_cpus, "GPU": self.num_gpus, "memory": self.memory or 0}

@@ -20,7 +20,9 @@ from distfd.executors.ray.failures import (
     no_environment,
     node_lost,
 )
+from distfd.executors.ray.imported_files import own_modules
 from distfd.executors.ray.module_state import Differing
+from distfd.executors.ray.spare_worker import SpareWorker
 from distfd.executors.ray.worker import Refusal, Stale, unpacked_reply
 from distfd.workers.messages import CallChunk, ChunkDone, SlotLost, SlotStarting, SlotUp
 from distfd.workers.recycle import RECYCLED
@@ -69,6 +71,8 @@ class Slots:
         Told which of them are given up.
     resizing : Resizing, optional
         Which are to come and to go; None where that never changes.
+    spares : bool
+        Whether there may be a worker more than slots, for the next slot that loses its process.
     """
 
     def __init__(
@@ -77,8 +81,11 @@ class Slots:
         nodes: Nodes,
         places: PlacementGroups | None = None,
         resizing: ElasticSlots | None = None,
+        *,
+        spares: bool = False,
     ) -> None:
         self._make, self._nodes, self._places, self._resizing = make, nodes, places, resizing
+        self._spare = SpareWorker(make, wanted=spares)
         self._function: RemoteCall | None = None
         """That of the latest map."""
         self._learned: dict[int, object] = {}
@@ -89,8 +96,10 @@ class Slots:
         self._calls: dict[Any, Call] = {}
         self._asked: dict[int, Call] = {}
         """Calls that hold chunks back, by slot."""
+        self._keep_j = False
+        """Whether the workers are parked and have not been told yet to forget their J."""
         self._released: dict[Any, int] = {}
-        """Answers that workers owe since they were parked: whether they are fit for another J."""
+        """Answers that workers owe since they were told so: whether they are fit for another J."""
         self._worn: set[int] = set()
         self._heard: dict[int, float] = {}
         self._parcels = ChunkSerializer(nodes.assure)
@@ -152,21 +161,33 @@ class Slots:
         adopts = self._make.renew(objective)
         if adopts is None:
             return False
+        self._spare.end()  # it was made for the files of the J before
+        loaded = own_modules() if self._keep_j else None
         for slot in self._actors if adopts or anew else ():
-            self._adopt(slot)
-        self._released = {}
+            self._adopt(slot, loaded)
+        self._released, self._keep_j = {}, False
         return True
 
     def park(self) -> int:
-        """End the workers that are not idle and sound; the others forget J. How many are left."""
+        """End the workers that are not idle and sound; `release` has the others forget J. How many are left."""
         owing = {call.slot for call in self._calls.values() if call.chunk is not None}
         for slot in {*owing, *self._asked, *self._worn, *self._missing()}:
             self._drop(slot)
+        self._spare.end()
         self._function = None
         self._learned.clear()
-        self._released = {actor.release.remote(): slot for slot, actor in self._actors.items()}
         self._make.release()
+        self._keep_j = True
         return len(self._actors)
+
+    def release(self) -> None:
+        """Have parked workers forget J, which may be large.
+
+        Where a call follows on another at once they do so as they adopt the next J, which saves a word to each.
+        """
+        if self._keep_j:
+            self._keep_j = False
+            self._released = {actor.release.remote(): slot for slot, actor in self._actors.items()}
 
     def check_parked(self, patience: float = 0.0) -> int:
         """Drop the workers that have died since they were parked, or are unfit for another J; how many are left.
@@ -216,14 +237,16 @@ class Slots:
         if self._places is not None:
             self._places.free(slot)
         self._heard.pop(slot, None)
+        self._spare.ended([slot])
         del self._actors[slot]
 
     def end(self) -> None:
         """End all workers at once."""
+        self._spare.end()
         for slot in self._actors:
             self._end(slot)
 
-    def _adopt(self, slot: int) -> None:
+    def _adopt(self, slot: int, loaded: frozenset[str] | None = None) -> None:
         up = self._up.pop(slot, None)
         if up is not None:
             self._starting[slot] = SlotStarting(slot, up.host, up.pid)
@@ -232,7 +255,8 @@ class Slots:
             ref: replace(call, ready=False, by=None) if call.slot == slot and call.ready else call
             for ref, call in self._calls.items()
         }
-        self._calls[self._make.adopt(self._actors[slot])] = Call(slot, ready=True, adopts=True, by=self._make)
+        answer = self._make.adopt(self._actors[slot], slot, loaded)
+        self._calls[answer] = Call(slot, ready=True, adopts=True, by=self._make)
 
     def wait(self, seconds: float) -> Sequence[Report]:
         """What the workers reported."""
@@ -252,9 +276,11 @@ class Slots:
         return [report for report in reports if report is not None] + self._recycled() + self._hung() + self._resized()
 
     def kill(self, slot: int) -> None:
-        """End a slot's process and start another."""
+        """End a slot's process, and have another in its place."""
+        node = self._nodes.of(slot)
         self._give_up(slot)
-        self._start(slot)
+        self._actors[slot], was_there = self._spare.replace(slot, node)
+        self._await(slot, adopts=was_there)
 
     def stop(self) -> bool:
         """Follow the cluster no more; whether no question to it is under way."""
@@ -268,6 +294,7 @@ class Slots:
         bye = [self._actors[slot].close.remote() for slot in self._up if slot not in busy]
         if bye:
             ray.wait(bye, num_returns=len(bye), timeout=_CLOSE_SECONDS)
+        self._spare.end()
         for slot in self._actors:
             self._end(slot)
 
@@ -296,9 +323,15 @@ class Slots:
         self._calls[self._actors[slot].run.remote(*self._parcels.pack(chunk))] = Call(slot, chunk.id)
 
     def _start(self, slot: int) -> None:
-        self._actors[slot] = worker = self._make(slot)
+        self._actors[slot] = self._make(slot)
+        self._await(slot)
+
+    def _await(self, slot: int, *, adopts: bool = False) -> None:
+        """Ask a slot's worker to be there, and to make J ready."""
+        worker = self._actors[slot]
         self._calls[worker.here.remote()] = Call(slot)
-        self._calls[worker.hello.remote()] = Call(slot, ready=True, by=self._make)
+        ready = self._make.adopt(worker, slot) if adopts else worker.hello.remote()
+        self._calls[ready] = Call(slot, ready=True, adopts=adopts, by=self._make)
 
     def _may_be_gone(self, slot: int) -> bool:
         """Whether it may have died unseen, as it has been idle for a while."""
@@ -319,6 +352,8 @@ class Slots:
             return []
         busy = {call.slot for call in self._calls.values() if call.chunk is not None}
         change = self._resizing.change(self._actors, self._up, busy)
+        if change.start or change.end:
+            self._spare.ended(change.end)
         for slot in change.start:
             self._start(slot)
         for slot in change.end:
@@ -389,6 +424,8 @@ class Slots:
         if call.ready:
             self._starting.pop(slot, None)
             self._up[slot] = SlotUp(slot, host, pid, output)
+            if len(self._up) == len(self._actors):
+                self._spare.start()
             return self._up[slot]
         self._nodes.came(slot, node, pid)
         self._starting[slot] = SlotStarting(slot, host, pid)

@@ -211,6 +211,7 @@ class WarmWorkers:
                     kept = each in self._parked
                 with contextlib.suppress(Exception):
                     if kept and not each.nodes.lost and not each.nodes.doubted and each.connected:
+                        each.slots.release()
                         each.slots.check_parked()
 
     def _at_exit(self) -> None:

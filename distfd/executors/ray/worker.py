@@ -159,14 +159,20 @@ class RayWorker:
         sys.path[:] = [*paths, *(path for path in sys.path if path not in paths)]
         self._path = list(sys.path)
         self._others: OthersBefore | None = None
+        self._here: Here | None = None
+        self._tried = False
+        """Whether all that evaluations import of distfd's is there."""
         self._worker = Worker(replace(objective, places=self._places), slot, own_process=True)
         self._files.note_helpers()
 
     def here(self) -> Here:
         """That this process is there."""
-        import ray
+        if self._here is None:
+            import ray
 
-        return self._worker.host, self._worker.pid, ray.get_runtime_context().get_node_id(), _printed_to()
+            node = ray.get_runtime_context().get_node_id()
+            self._here = self._worker.host, self._worker.pid, node, _printed_to()
+        return self._here
 
     def hello(self) -> Here | Differing | Refusal:
         """Make J ready, and the way to it, and say so."""
@@ -196,11 +202,27 @@ class RayWorker:
         return None if used else self._files.modules
 
     def adopt(
-        self, objective: PickledObjective, luggage: ShippedCode | None = None
+        self,
+        objective: PickledObjective,
+        slot: int,
+        luggage: ShippedCode | None = None,
+        loaded: frozenset[str] | None = None,
     ) -> Here | Differing | Refusal | Stale:
-        """Go on with another J."""
+        """Go on with another J, in this slot.
+
+        Parameters
+        ----------
+        loaded : frozenset of str, optional
+            The driver's modules, where this worker is to let go of a J that it was parked with: one that has imported
+            others is not fit.
+        """
+        self._slot = slot
+        if loaded is not None:
+            modules = self.release()
+            if modules is None or not loaded.issuperset(modules):
+                return Stale()
         sys.path[:] = self._path
-        if self._files.edited() or self._files.left_behind:
+        if self._files.edited() or (loaded is None and self._files.left_behind):
             return Stale()
         if luggage is not None:
             _, self._places = luggage.unpacked([])
@@ -231,7 +253,9 @@ class RayWorker:
     def _prepared(self, answer: Here) -> Here:
         if isinstance(self._taught, PickledObjective):
             self._worker.prepare()
-            self.run(packed_chunk(_NO_POINTS, with_x=True))  # whatever is imported at the first is so now
+            if not self._tried:
+                self.run(packed_chunk(_NO_POINTS, with_x=True))  # whatever is imported at the first is so now
+                self._tried = True
             self._files.look()
             self._others = OthersBefore(self._files.modules, {member.module for member in self._taught.members})
         return answer

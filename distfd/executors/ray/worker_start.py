@@ -92,10 +92,20 @@ class WorkerStarter:
         """Where workers look for modules, first to last."""
         self._take(objective)
 
-    def __call__(self, slot: int) -> Any:
-        """Start the worker of a slot."""
-        made = self._actor.options(**self._options, scheduling_strategy=self._places.strategy(slot))
-        return made.remote(self._shared, slot, self._threads, self.paths, nodes=self._nodes, luggage=self._luggage)
+    def __call__(self, slot: int, *, light: bool = False) -> Any:
+        """Start the worker of a slot; a light one holds no CPU."""
+        return self._started(self._shared, slot, self._places.strategy(slot), light=light)
+
+    def spare(self, node: str, *, light: bool) -> Any:
+        """Start a worker that has no J yet, on a node by Ray's id."""
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        return self._started(PickledObjective(), -1, NodeAffinitySchedulingStrategy(node, soft=False), light=light)
+
+    def _started(self, objective: Any, slot: int, strategy: Any, *, light: bool) -> Any:
+        options = {**self._options, "num_cpus": 0} if light else self._options
+        made = self._actor.options(**options, scheduling_strategy=strategy)
+        return made.remote(objective, slot, self._threads, self.paths, nodes=self._nodes, luggage=self._luggage)
 
     def renew(self, objective: Objective) -> bool | None:
         """Take another objective, or the same one once more.
@@ -114,9 +124,15 @@ class WorkerStarter:
         self._take(objective)
         return self._digest != before
 
-    def adopt(self, worker: Any) -> Any:
-        """Have a worker that runs go on with the objective as it is now; the reference to its answer."""
-        return worker.adopt.remote(self._shared, self._luggage)
+    def adopt(self, worker: Any, slot: int, loaded: frozenset[str] | None = None) -> Any:
+        """Have a worker that runs go on with the objective as it is now, in a slot; the reference to its answer.
+
+        Parameters
+        ----------
+        loaded : frozenset of str, optional
+            The user's modules here, where the worker was parked and has not let go of the J before.
+        """
+        return worker.adopt.remote(self._shared, slot, self._luggage, loaded)
 
     def release(self) -> None:
         """Forget the objective: what it holds may be large, and workers are to go on with another."""
