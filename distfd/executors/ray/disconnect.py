@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import gc
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -101,8 +102,24 @@ def _below(process: Any) -> list[Any]:
         return []
 
 
-def _shut_down() -> None:
+def shut_down() -> None:
+    """Leave Ray while no thread collects garbage: Ray ends a process that gives something back to it after that.
+
+    IPython's threads, for instance, collect at any time what cycles of the caller's hold: references to actors, or to
+    answers of theirs.
+    """
     import ray
 
-    with contextlib.suppress(Exception):
+    gc.collect()
+    collects = gc.isenabled()
+    gc.disable()
+    try:
         ray.shutdown()
+    finally:
+        if collects:
+            gc.enable()
+
+
+def _shut_down() -> None:
+    with contextlib.suppress(Exception):
+        shut_down()

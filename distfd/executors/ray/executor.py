@@ -17,7 +17,7 @@ from distfd.core.errors import ClusterLostError, InputError
 from distfd.executors.base import Executor
 from distfd.executors.ray import worker as ray_worker
 from distfd.executors.ray.connection import connection, forked, is_private, join, worker_environment
-from distfd.executors.ray.disconnect import leave
+from distfd.executors.ray.disconnect import leave, shut_down
 from distfd.executors.ray.elastic_slots import ClusterCapacity, ElasticSlots
 from distfd.executors.ray.internals import keeps_classes_apart
 from distfd.executors.ray.nodes import Nodes
@@ -453,7 +453,7 @@ def shutdown() -> None:
     with _registry.opening:
         _warm.end()
         if ray.is_initialized() and is_private(connection()):
-            ray.shutdown()
+            shut_down()
 
 
 _of_parents: list[Any] = []

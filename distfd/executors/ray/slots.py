@@ -245,6 +245,9 @@ class Slots:
         self._spare.end()
         for slot in self._actors:
             self._end(slot)
+        # Here and now: whoever else holds these slots may let go of them at any time, and Ray's own things with them.
+        for known in (self._actors, self._calls, self._asked, self._released):
+            known.clear()
 
     def _adopt(self, slot: int, loaded: frozenset[str] | None = None) -> None:
         up = self._up.pop(slot, None)

@@ -177,42 +177,49 @@ class WarmWorkers:
             return sum(len(each.slots) for each in self._parked)
 
     def _run(self) -> None:
-        while True:
-            with self._changed:
-                if not self._parked or self._ending:
-                    self._thread = None
-                    return
-                due = min(self._look_at, *(each.until for each in self._parked))
-                self._changed.wait(max(0.0, due - time.monotonic()))
-                if self._ending:
-                    self._thread = None
-                    return
-                parked, now = list(self._parked), time.monotonic()
-                if not parked or now < min(self._look_at, *(each.until for each in parked)):
-                    continue
-                self._looked, self._look_at = now, now + _LOOK
-            over = [each for each in parked if each.until <= now]
-            # Whatever goes wrong with some, this thread goes on: nobody else ends the others.
-            with contextlib.suppress(Exception), self._registry.opening:  # under which distfd leaves Ray
-                if len(over) < len(parked) and parked[0].connected and others_wait():
-                    over = parked
+        while self._wait():
+            # Under this lock distfd leaves Ray; and whatever is given back to Ray after that ends the process, a
+            # reference that this thread lets go of too.
+            with self._registry.opening:
+                self._look()
+
+    def _wait(self) -> bool:
+        """Wait until there is something to look at; whether this thread is to go on."""
+        with self._changed:
+            while self._parked and not self._ending:
+                now, due = time.monotonic(), min(self._look_at, *(each.until for each in self._parked))
+                if now >= due:
+                    self._looked, self._look_at = now, now + _LOOK
+                    return True
+                self._changed.wait(due - now)
+            self._thread = None
+            return False
+
+    def _look(self) -> None:
+        """End those whose time is over, or whose place somebody wants, or that are unfit; the caller holds the lock.
+
+        Whatever goes wrong with some, the thread goes on: nobody else ends the others.
+        """
+        with self._changed:
+            parked, now = list(self._parked), time.monotonic()
+        over = [each for each in parked if each.until <= now]
+        with contextlib.suppress(Exception):
+            if len(over) < len(parked) and parked[0].connected and others_wait():
+                over = parked
+        with contextlib.suppress(Exception):
+            self._check(parked)
+        gone = [each for each in parked if each not in over and (each.nodes.lost or not len(each.slots))]
+        for each in [*over, *gone]:
             with contextlib.suppress(Exception):
-                self._check(parked)
-            gone = [each for each in parked if each not in over and (each.nodes.lost or not len(each.slots))]
-            for each in [*over, *gone]:
-                with contextlib.suppress(Exception), self._registry.opening:
-                    self.close(each)
+                self.close(each)
 
     def _check(self, parked: list[ParkedWorkers]) -> None:
         """End the workers of these that are unfit for another J."""
-        with self._registry.opening:
-            for each in parked:
-                with self._changed:
-                    kept = each in self._parked
-                with contextlib.suppress(Exception):
-                    if kept and not each.nodes.lost and not each.nodes.doubted and each.connected:
-                        each.slots.release()
-                        each.slots.check_parked()
+        for each in parked:
+            with contextlib.suppress(Exception):
+                if not each.nodes.lost and not each.nodes.doubted and each.connected:
+                    each.slots.release()
+                    each.slots.check_parked()
 
     def _at_exit(self) -> None:
         """Leave Ray to end them, as it does when it disconnects; a thread that asks it something then would crash."""
