@@ -207,5 +207,5 @@ def test_a_series(require_simulator: Any) -> None:
     assert make_structure({"s": x, "k": 1}).labels == ("s.u", "s.v", "k")
     with pytest.raises(InputError, match="index 'u', 'v'"):
         found.flatten(pd.Series([1.0, 2.0], index=["u", "w"]))
-    with pytest.raises(InputError, match="'u' is twice"):
+    with pytest.raises(InputError, match="name 'u' twice"):
         make_structure(pd.Series([1.0, 2.0], index=["u", "u"]))
