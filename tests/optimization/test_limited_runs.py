@@ -186,7 +186,7 @@ def test_methods_without_bounds_take_fixed_variables(method: Any) -> None:
     assert result.x == pytest.approx([0.25, 3.0, -2.0], abs=1e-4)
     assert result.x[1] == 3.0
     assert result.jac[1] == 0.0
-    with pytest.raises(distfd.InputError, match="takes no bounds"):
+    with pytest.raises(distfd.InputError, match="cannot handle bounds"):
         distfd.minimize(fun, [2.0, 3.0, 0.0], method=method, bounds=[(0, 9), *bounds[1:]], executor="serial")
 
 
