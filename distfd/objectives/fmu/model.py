@@ -16,6 +16,7 @@ from distfd.core.failures import EvaluationFailure
 from distfd.objectives.command.values import as_value
 from distfd.objectives.fmu.archive import DESCRIPTION, unpacked
 from distfd.objectives.fmu.description import library, parsed
+from distfd.objectives.fmu.extrema import largest
 from distfd.objectives.fmu.model_exchange import Integrator
 from distfd.workers.model import Model
 
@@ -43,6 +44,12 @@ class FMUOutput:
     at: str
     times: NDArray[np.float64] | None = None
     measured: NDArray[np.float64] | None = None
+
+    @property
+    def peaks_between(self) -> bool:
+        """Whether its largest or smallest value is looked for between the communication points too."""
+        smooth = self.variable.is_real and self.variable.variability == "continuous"
+        return smooth and self.times is None and self.at in ("max", "min")
 
 
 @dataclass(frozen=True, eq=False)
@@ -267,7 +274,11 @@ class FMUModel(Model):
             from scipy.integrate import trapezoid  # NumPy has it by this name from 2.0 on
 
             return float(trapezoid(values, self._grid) / (self._grid[-1] - self._grid[0]))
-        return float({"last": values[-1], "max": values.max(), "min": values.min()}[output.at])
+        if output.at == "last":
+            return float(values[-1])
+        if output.peaks_between:
+            return largest(self._grid, values) if output.at == "max" else -largest(self._grid, -values)
+        return float(values.max() if output.at == "max" else values.min())
 
     def _value(self, outputs: dict[str, Any]) -> Any:
         simulation = self._simulation

@@ -388,6 +388,8 @@ class FMUObjective(Objective):
         }
         if self.description.interface.is_exchange:  # else as before there was another kind
             told["kind"] = self.description.interface.kind
+        if any(output.peaks_between for output in self.taken):  # else as before peaks were followed between times
+            told["peaks"] = "parabola"
         return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
 
     def make(self) -> FMUModel:
