@@ -157,9 +157,9 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used, so that ``import distfd`` costs next to nothing."""
-    if name == "plot":
-        # A module, and so no public name of its own; it is there without an import of its own.
-        return importlib.import_module("distfd.plot")
+    if name in ("plot", "events"):
+        # Modules, and so no public names of their own; they are there without an import of their own.
+        return importlib.import_module(f"distfd.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'distfd' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

@@ -14,19 +14,26 @@ _EXECUTOR = (
 )
 _STEP = "give step: a number is relative to |x|, distfd.AbsoluteStep(h) is not"
 _SCHEME = 'give scheme: "forward", "central", "complex-step" and others'
-_WATCH = "give observers: a list of callables that take each event, see distfd.events"
+_WATCH = "give observers: [distfd.Progress()] prints how far things are, your own callables are given each event"
 _STORE = 'give store="values.sqlite": values are kept in that file, and the same call goes on from there'
 _LIMITS = "give limits=distfd.Limits(max_iterations=..., max_evaluations=..., max_wall_time=...)"
 _INSTEAD: dict[str, str] = {
     **dict.fromkeys(
         (
             *("n_cores", "n_jobs", "n_workers", "num_workers", "workers", "processes", "n_procs", "nproc", "n_cpus"),
+            *("cores", "ncores", "num_cores", "ncpus", "cpus", "processors"),
             *("num_cpus", "parallel", "threads", "n_threads", "max_workers", "pool", "backend", "client", "slots"),
         ),
         _EXECUTOR,
     ),
-    **dict.fromkeys(("rel_step", "eps", "epsilon", "h", "dx", "delta", "step_size", "finite_diff_rel_step"), _STEP),
-    **dict.fromkeys(("abs_step", "step_ratio"), "give step=distfd.AbsoluteStep(h)"),
+    **dict.fromkeys(
+        (
+            *("rel_step", "relative_step", "eps", "epsilon", "h", "dx", "delta", "step_size", "stepsize"),
+            "finite_diff_rel_step",
+        ),
+        _STEP,
+    ),
+    **dict.fromkeys(("abs_step", "absolute_step", "step_ratio"), "give step=distfd.AbsoluteStep(h)"),
     **dict.fromkeys(("method", "order", "differentiation", "diff_method", "jac", "fd_scheme"), _SCHEME),
     **dict.fromkeys(("verbose", "disp", "progress", "callback", "logger", "log"), _WATCH),
     **dict.fromkeys(("cache", "checkpoint", "memo", "database", "db", "resume"), _STORE),
@@ -62,8 +69,8 @@ def unknown_keyword(function: str, word: str, known: Iterable[str]) -> str:
     known : iterable of str
         Those it has.
     """
-    begin = f"{function}() has no keyword {word!r}"
+    begin, known = f"{function}() has no keyword {word!r}", sorted(known)
     if word in _INSTEAD:
-        return f"{begin}; {_INSTEAD[word]}"
-    known = sorted(known)
+        first = "give verbose=1 or 2; or " if _INSTEAD[word] is _WATCH and "verbose" in known else ""
+        return f"{begin}; {first}{_INSTEAD[word]}"
     return begin + (did_you_mean(word, known) or f"; it has {', '.join(known)}")

@@ -19,6 +19,8 @@ from distfd.core.errors import EvaluationError, InputError
 from distfd.core.failures import EvaluationFailure
 from distfd.evaluation.evaluator import Evaluator
 from distfd.evaluation.keywords import SessionOptions, lists_options_of
+from distfd.evaluation.verbosity import check_verbose
+from distfd.observers.progress import Progress
 from distfd.optimization.history import Record
 from distfd.optimization.speculation import Speculation
 from distfd.optimization.value_and_derivative import ValueAndDerivative
@@ -194,6 +196,9 @@ def curve_fit(  # noqa: PLR0917  # SciPy's signature
                 f"{name!r} is not a supported keyword argument: f takes xdata and parameters alone; bind "
                 "what it needs besides by functools.partial"
             )
+    lm = method == "lm" or (method is None and not _bounded(bounds))
+    if lm and check_verbose(theirs.pop("verbose", 0)):  # which leastsq does not have
+        ours["observers"] = (*ours.get("observers", ()), Progress(style="lines"))
     sparsity = theirs.pop("jac_sparsity", None)
     _choose_differences(jac, theirs, ours)
     own = callable(jac)
@@ -201,9 +206,7 @@ def curve_fit(  # noqa: PLR0917  # SciPy's signature
         theirs.pop("col_deriv", None)  # it is of a callable
     spread = _spread(sigma, ydata)
     rows = _rows(xdata, ydata, omit=nan_policy == "omit") if spread.ndim == 2 else 1
-    model = _Distributed(
-        f, bounds, ours, sparsity, rows, own, lm=method == "lm" or (method is None and not _bounded(bounds))
-    )
+    model = _Distributed(f, bounds, ours, sparsity, rows, own, lm=lm)
     try:
         found = scipys(
             _with_signature_of(f, model.values) if p0 is None else model.values,

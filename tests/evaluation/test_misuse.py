@@ -17,12 +17,12 @@ def cost(x: Any) -> float:
 X = [1.0, 2.0]
 KEYWORDS = {
     **dict.fromkeys(
-        ("n_cores", "n_jobs", "workers", "parallel", "processes", "slots"), r"executor=distfd\.RayExecutor"
+        ("n_cores", "cores", "n_jobs", "workers", "parallel", "processes", "slots"), r"executor=distfd\.RayExecutor"
     ),
-    **dict.fromkeys(("rel_step", "eps", "epsilon", "h", "dx"), "give step: a number is relative"),
+    **dict.fromkeys(("rel_step", "relative_step", "eps", "epsilon", "h", "dx"), "give step: a number is relative"),
     "abs_step": r"step=distfd\.AbsoluteStep",
     **dict.fromkeys(("method", "order"), "give scheme"),
-    **dict.fromkeys(("verbose", "callback"), "give observers"),
+    **dict.fromkeys(("progress", "verbose", "callback"), "give observers"),
     **dict.fromkeys(("cache", "checkpoint"), "give store="),
     **dict.fromkeys(("lower", "ub"), r"scipy\.optimize\.Bounds"),
     **dict.fromkeys(("retry", "max_retries"), "give retries"),

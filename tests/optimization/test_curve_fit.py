@@ -281,3 +281,14 @@ def test_data_that_are_not_finite_leave_no_covariance_and_it_is_said() -> None:
         _, pcov = distfd.curve_fit(lambda x, a, b: a * x + b, x, y, [1.0, 1.0], check_finite=False, executor="serial")
     assert np.isinf(pcov).all()
     assert [one.filename for one in told] == [__file__]
+
+
+@pytest.mark.parametrize("bounds", [(-np.inf, np.inf), (0.0, 5.0)])
+def test_verbose_is_taken_whatever_the_method(bounds: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    x = np.linspace(0, 1, 20)
+    found = distfd.curve_fit(
+        lambda t, a: np.exp(-a * t), x, np.exp(-2 * x), p0=[1.0], executor="serial", verbose=1, bounds=bounds
+    )
+    assert found[0] == pytest.approx([2.0])
+    said = capfd.readouterr()
+    assert "evaluations" in said.out.lower() + said.err
