@@ -219,9 +219,8 @@ def _grouped(setting: Setting, sparsity: Any) -> Method[Answer]:
     site, options = setting.site, setting.options
     if isinstance(sparsity, (str, ProbedStructure)):
         raise InputError(
-            "sparsity: 'probe' would mistake noise for entries, so it cannot be used with step='auto' or "
-            "accuracy; give a "
-            "mask, or a fixed step"
+            "sparsity: 'probe' would mistake noise for entries, so it cannot be used with step='auto' or accuracy; "
+            "give a mask, or a fixed step"
         )
     size = _cautious_sizes(setting)
     structure = make_structure(sparsity, site.moving, len(site.x))
