@@ -168,7 +168,8 @@ def within(seconds: float, computed: float = COMPUTED) -> Iterator[None]:
 def distfd(*args: str) -> tuple[int, str]:
     """Exit code, and all that is printed, of the command line in this process."""
     from distfd.cli import terminal
-    from distfd.cli.commands import _guarded, app
+    from distfd.cli.commands import app
+    from distfd.cli.interrupts import guarded
 
     out = io.StringIO()
     state, numbers = terminal._state, (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
@@ -178,7 +179,7 @@ def distfd(*args: str) -> tuple[int, str]:
         with warnings.catch_warnings():
             warnings.simplefilter("always")
             # A hang is to be seen as such, not as a bug that is told of.
-            code = _guarded(lambda: app(args, standalone_mode=False, prog_name="distfd"), debug=False)
+            code = guarded(lambda: app(args, standalone_mode=False, prog_name="distfd"), debug=False)
     finally:
         state.own, state.answers, warnings.showwarning, handlers = before
         for number, handler in zip(numbers, handlers, strict=True):

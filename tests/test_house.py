@@ -86,7 +86,15 @@ def test_slow_packages_are_imported_where_they_are_used(name: str) -> None:
     # The command line is typer's; the schema's modules are themselves imported late (a test of config holds that).
     allowed = {
         f"cli.{name}": {"typer"}
-        for name in ("commands", "inspection_commands", "listing_commands", "ui_command", "submit_command", "options")
+        for name in (
+            "commands",
+            "interrupts",
+            "inspection_commands",
+            "listing_commands",
+            "ui_command",
+            "submit_command",
+            "options",
+        )
     }
     late = {
         "config.schema",

@@ -4,31 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import sys
-import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from distfd.cli import terminal
 from distfd.cli.inspection_commands import add_commands, say, say_json
+from distfd.cli.interrupts import guarded
 from distfd.cli.listing_commands import add_listing
 from distfd.cli.options import ConfigFile, Debug, LogFormat, Overrides, Quiet, examples
 from distfd.cli.submit_command import add_submit
 from distfd.cli.ui_command import add_ui, page_beside
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from distfd.jobs.forecast import Assumed
     from distfd.jobs.run import Job
     from distfd.observers.progress import Progress
     from distfd.run_directory.directory import RunDirectory
-
-
-_INTERRUPTED = "interrupted; what was finished is kept, and the same command again goes on from there"
 
 
 app = typer.Typer(
@@ -277,44 +273,7 @@ add_submit(app)
 def main() -> None:
     """Entry point: run a command and exit with its code."""
     terminal.open_streams()
-    sys.exit(_guarded(lambda: app(standalone_mode=False, prog_name="distfd"), debug="--debug" in sys.argv))
-
-
-def _guarded(command: Callable[[], Any], *, debug: bool) -> int:  # noqa: PLR0911  # one return an exit code
-    """Run a command; whatever it raises becomes a message and an exit code."""
-    from distfd.core.errors import ClusterLostError, DistfdError
-
-    warnings.showwarning = terminal.show_warning
-    signal.signal(signal.SIGTERM, _terminated)
-    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # the terminal was closed, and not under nohup
-        signal.signal(signal.SIGHUP, _terminated)
-    try:
-        code = int(command() or 0)
-    except typer.Exit as stop:
-        return stop.exit_code
-    except (KeyboardInterrupt, typer.Abort):
-        return _fail(_INTERRUPTED, 130, debug=debug)
-    except DistfdError as error:
-        code = _fail(str(error), error.exit_code, debug=debug)
-        if isinstance(error, ClusterLostError):
-            # Threads may be inside of Ray, waiting for servers that hang: to end the interpreter under them crashes.
-            sys.stdout.flush()
-            os._exit(code)
-        return code
-    except Exception as error:
-        if hasattr(error, "show") and hasattr(error, "exit_code"):
-            # A mistake in the command itself. Its class has another home in each version of typer.
-            error.show()
-            return int(error.exit_code)
-        text = f"this is a bug in distfd: {type(error).__name__}: {error}\nplease report it with what --debug shows"
-        return _fail(text, 1, debug=debug)
-    if code == 130:  # typer answers so where it caught the interrupt itself
-        return _fail(_INTERRUPTED, 130, debug=False)
-    # What there was to do is done: a signal from here on could only spoil the ending.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    return code
+    sys.exit(guarded(lambda: app(standalone_mode=False, prog_name="distfd"), debug="--debug" in sys.argv))
 
 
 def _end_lost(job: Job, reason: str) -> None:
@@ -322,14 +281,5 @@ def _end_lost(job: Job, reason: str) -> None:
     from distfd.core.errors import ClusterLostError
 
     job.lost(reason)
-    os._exit(_fail(reason, ClusterLostError.exit_code, debug=False))
-
-
-def _fail(text: str, code: int, *, debug: bool) -> int:
-    terminal.error(text, code, debug=debug)
-    return code
-
-
-def _terminated(signum: int, frame: object) -> None:  # noqa: ARG001  # as signal calls it
-    """End as with Ctrl-C: children dead, store closed, resumable."""
-    raise KeyboardInterrupt
+    terminal.error(reason, ClusterLostError.exit_code, debug=False)
+    os._exit(ClusterLostError.exit_code)

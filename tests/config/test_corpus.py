@@ -12,7 +12,8 @@ import pytest
 from bad_corpus import ANY, FMU, GOOD, PROGRAM, SEARCH, Line, lines, replaced
 
 from distfd.cli import terminal
-from distfd.cli.commands import _guarded, app
+from distfd.cli.commands import app
+from distfd.cli.interrupts import guarded
 from distfd.config import load_config
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def refused(folder: Path, capsys: pytest.CaptureFixture[str], text: str | bytes,
     path = folder / "c.yaml"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     before = sorted(folder.rglob("*"))
-    code = _guarded(lambda: app(["run", str(path), *overrides], standalone_mode=False), debug=False)
+    code = guarded(lambda: app(["run", str(path), *overrides], standalone_mode=False), debug=False)
     told = capsys.readouterr()
     assert (code, told.out) == (2, "")
     assert "Traceback" not in told.err
