@@ -67,8 +67,8 @@ CASES: list[tuple[str, Callable[[], Any]]] = [
     ("max_slots", lambda: ClusterOptions(max_slots=True)),
     ("address", lambda: distfd.RayExecutor(address=3)),  # type: ignore[arg-type]  # the point of it
     ("runtime_env", lambda: distfd.RayExecutor(runtime_env=3)),  # type: ignore[arg-type]  # the point of it
-    ("memory", lambda: distfd.RayExecutor(memory="4GB")),
-    ("nodes", lambda: distfd.RayExecutor(nodes=1.5)),
+    ("memory", lambda: distfd.RayExecutor(memory="4GB")),  # type: ignore[arg-type]  # the point of it
+    ("nodes", lambda: distfd.RayExecutor(nodes=1.5)),  # type: ignore[arg-type]  # the point of it
     ("stop_before", lambda: distfd.RayExecutor(stop_before="10min")),  # type: ignore[arg-type]  # the point of it
     ("name", lambda: distfd.Stencil([0], [1])),  # type: ignore[arg-type]  # the point of it
 ]

@@ -52,7 +52,10 @@ distfd.Evaluator(cost, bound=[(0, 1)])  # refused
 distfd.Evaluator(cost, accuracy="high")  # refused
 distfd.Evaluator(cost).gradiant(x0)  # refused
 distfd.Evaluator(cost).differentiate(x0, kind="hess")  # refused
-distfd.RayExecutor(maxslots=3, address=5)  # refused
+distfd.RayExecutor(maxslots=3)  # refused
+distfd.RayExecutor(address=5)  # refused
+distfd.RayExecutor(num_gpu=1)  # refused
+distfd.RayExecutor(nodes="2")  # refused
 distfd.Limits(tolerence=1e-3)  # refused
 distfd.AbsoluteStep()  # refused
 distfd.gradient(cost, x0).toarray()  # refused

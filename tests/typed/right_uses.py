@@ -53,6 +53,7 @@ with distfd.Evaluator(cost, scheme="forward", executor=distfd.RayExecutor(max_sl
     total: NDArray[np.float64] = ev.map([x0, x0 + 1.0])
     hessian: NDArray[np.float64] = ev.hessian(x0)
 
+distfd.RayExecutor(num_gpus=0.5, custom={"licence": 1}, nodes=2, labels={"zone": "a"}, memory=2**30)
 with distfd.RayExecutor(max_slots=2, keep_idle="1min") as shared:
     again: NDArray[np.float64] = distfd.gradient(cost, x0, executor=shared)
 distfd.shutdown()

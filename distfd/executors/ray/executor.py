@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from distfd.core.errors import ClusterLostError, InputError
 from distfd.executors.base import Executor
@@ -34,6 +34,7 @@ from distfd.workers.job_walltime import find_time_limit
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
 
+    from distfd.executors.ray.resources import Needs
     from distfd.objectives.base import Objective
     from distfd.workers.job_walltime import TimeLimit
     from distfd.workers.messages import Chunk, Report, SlotStarting, SlotUp
@@ -103,7 +104,7 @@ class RayExecutor(Executor):
         resources: Resources | Mapping[str, Any] | None = None,
         show_output: bool = True,
         keep_idle: float | str = KEEP_IDLE,
-        **needs: Any,
+        **needs: Unpack[Needs],
     ) -> None:
         check_needs(needs, [word for word in inspect.signature(RayExecutor).parameters if word != "needs"])
         self._options = ClusterOptions(address, num_cpus, max_slots, request_slots, runtime_env or {})

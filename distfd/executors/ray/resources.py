@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from distfd.core.errors import ClusterError, InputError
 from distfd.core.suggestions import did_you_mean
@@ -68,6 +68,16 @@ class Resources:
         """By Ray's names of resources, what is not 0."""
         wanted = {"CPU": self.num_cpus, "GPU": self.num_gpus, "memory": self.memory or 0, **self.custom}
         return {name: float(amount) for name, amount in wanted.items() if amount}
+
+
+class Needs(TypedDict, total=False):
+    """What `RayExecutor` takes of `Resources` beside its own keywords, whose num_cpus are those of the cluster."""
+
+    num_gpus: float
+    memory: int | None
+    custom: Mapping[str, float]
+    nodes: int
+    labels: Mapping[str, str]
 
 
 def make_resources(given: Mapping[str, Any]) -> Resources:
