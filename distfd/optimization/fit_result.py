@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from distfd.optimization.likelihood_profile import LikelihoodProfile, Refits
+    from distfd.optimization.limits import Limits
 
     Vector = NDArray[np.float64]
 
@@ -144,7 +145,13 @@ class FitResult(OptimizeResult):  # type: ignore[misc]  # SciPy has no types
 
     @overload
     def profile(  # type: ignore[overload-overlap]  # a text is also many texts
-        self, parameters: str | int, *, level: float = ..., points: int = ..., reach: float = ...
+        self,
+        parameters: str | int,
+        *,
+        level: float = ...,
+        points: int = ...,
+        reach: float = ...,
+        limits: Limits | None = ...,
     ) -> LikelihoodProfile: ...
 
     @overload
@@ -155,6 +162,7 @@ class FitResult(OptimizeResult):  # type: ignore[misc]  # SciPy has no types
         level: float = ...,
         points: int = ...,
         reach: float = ...,
+        limits: Limits | None = ...,
     ) -> dict[str, LikelihoodProfile]: ...
 
     def profile(
@@ -164,6 +172,7 @@ class FitResult(OptimizeResult):  # type: ignore[misc]  # SciPy has no types
         level: float = 0.95,
         points: int = 5,
         reach: float = 30.0,
+        limits: Limits | None = None,
     ) -> LikelihoodProfile | dict[str, LikelihoodProfile]:
         """Likelihood intervals by refits: a parameter is held at values around its estimate, the others are fitted.
 
@@ -185,6 +194,9 @@ class FitResult(OptimizeResult):  # type: ignore[misc]  # SciPy has no types
             Values of the parameter on each side up to the end of the interval, as near as the last one tells.
         reach : float
             How far it looks for the end, in standard errors.
+        limits : Limits, optional
+            ``max_evaluations`` and ``max_wall_time`` of this call, looked at after each wave. What was refitted until
+            then is in the profile; an end that was not found is NaN, with a warning.
 
         Returns
         -------
@@ -200,7 +212,7 @@ class FitResult(OptimizeResult):  # type: ignore[misc]  # SciPy has no types
         from distfd.optimization.likelihood_profile import check_profile, parameter_number, profile_parameters
         from distfd.optimization.profile_chain import Known
 
-        check_profile(level, points, reach)
+        check_profile(level, points, reach, limits)
         refits: Refits | None = self.__dict__.get("_refits")
         if refits is None or self.get("jac") is None:
             raise InputError(
@@ -213,7 +225,7 @@ class FitResult(OptimizeResult):  # type: ignore[misc]  # SciPy has no types
         else:
             at = [parameter_number(given, names) for given in ([parameters] if one else parameters)]  # type: ignore[union-attr]
         start = Known(np.array(self["x"]), np.asarray(self["fun"]), _dense(self["jacobian"]))
-        made = profile_parameters(refits, start, self.statistics, names, at, level, points, reach)
+        made = profile_parameters(refits, start, self.statistics, names, at, level, points, reach, limits)
         return made[0] if one and parameters is not None else {each.name: each for each in made}
 
     def r_squared(self, measured: ArrayLike | None = None, sigma: ArrayLike | None = None) -> float:

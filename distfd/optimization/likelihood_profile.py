@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from distfd.core.validation import is_number, is_whole
 from distfd.differentiation.batched_methods import BatchedMethods
 from distfd.evaluation.outcome import give_warnings
 from distfd.evaluation.tally import gather
+from distfd.optimization.limits import Limits
 from distfd.optimization.profile_chain import Chain, Fitted, Known, Problem
 from distfd.optimization.weighting import Weighting
 
@@ -81,7 +83,7 @@ class LikelihoodProfile:
     ends : pair of str
         How the lower and the upper end came about: "level"; "bound", which cuts the interval; "open", as far as was
         looked; "failed", as J has no value there; "not converged", as refits did not come to their ends; "better fit",
-        see ``best``.
+        see ``best``; "limit", where ``limits`` stopped it.
     values : (n,) ndarray
         The parameter's, ascending, that of the estimate among them.
     costs : (n,) ndarray
@@ -98,6 +100,8 @@ class LikelihoodProfile:
         Of the call, for all its profiles together.
     n_waves : int
         Of the call: how often evaluations went out together.
+    stopped : str
+        Which limit was reached, in words; empty if none was.
     """
 
     name: str
@@ -116,6 +120,7 @@ class LikelihoodProfile:
     n_evaluations: int = 0
     n_reused: int = 0
     n_waves: int = 0
+    stopped: str = ""
 
     @property
     def best(self) -> Floats:
@@ -130,7 +135,9 @@ class LikelihoodProfile:
     @property
     def is_doubtful(self) -> bool:
         """Whether an end is unknown, for want of values or of refits that converge, or there is a better fit."""
-        return not self.converged.all() or any(end in ("failed", "not converged", "better fit") for end in self.ends)
+        return not self.converged.all() or any(
+            end in ("failed", "not converged", "better fit", "limit") for end in self.ends
+        )
 
     @property
     def notes(self) -> list[str]:
@@ -148,6 +155,11 @@ class LikelihoodProfile:
                 notes.append(f"the {which} end is not known: J fails beyond {self.name} = {at:.6g}")
             elif end == "not converged":
                 notes.append(f"the {which} end is not known: refits near {self.name} = {at:.6g} did not converge")
+            elif end == "limit":
+                notes.append(
+                    f"the {which} end is not known: {self.stopped} at {self.name} = {at:.6g}, the furthest value that "
+                    "was refitted"
+                )
             elif end == "better fit":
                 notes.append(
                     f"there is a better fit than the estimate near {self.name} = {self.best[self.index]:.6g}: fit "
@@ -195,6 +207,7 @@ def profile_parameters(  # noqa: PLR0917  # called once
     level: float,
     points: int,
     reach: float,
+    limits: Limits | None = None,
 ) -> list[LikelihoodProfile]:
     """Profiles of some parameters; each wave holds the next point of every side of every one of them.
 
@@ -209,7 +222,7 @@ def profile_parameters(  # noqa: PLR0917  # called once
         Of all d parameters.
     at : sequence of int
         Numbers of those that are wanted.
-    level, points, reach
+    level, points, reach, limits
         As for `distfd.optimization.fit_result.FitResult.profile`.
 
     Raises
@@ -220,13 +233,16 @@ def profile_parameters(  # noqa: PLR0917  # called once
     problem = Problem(refits.loss, refits.lower, refits.upper)
     drafts = [_Draft.of(problem, start, statistics, names, k, level, points, reach) for k in at]
     chains = [chain for draft in drafts for chain in draft.chains]
-    effort = _Effort()
+    effort, limits, began = _Effort(), limits or Limits(), time.monotonic()
     with refits.session() as session:
         while wanted := [(chain, x) for chain in chains if (x := chain.ask()) is not None]:
             for (chain, _), known in zip(
                 wanted, _evaluated(session, refits, [x for _, x in wanted], effort), strict=True
             ):
                 chain.tell(known)
+            effort.stopped = _reached(limits, effort, time.monotonic() - began)
+            for chain in chains if effort.stopped else ():
+                chain.stop()
     made = [draft.made(effort) for draft in drafts]
     wrong = [f"profile of {each.name}: {note}" for each in made if each.is_doubtful for note in each.notes]
     give_warnings(wrong, set())
@@ -240,6 +256,16 @@ class _Effort:
     n_evaluations: int = 0
     n_reused: int = 0
     n_waves: int = 0
+    stopped: str = ""
+
+
+def _reached(limits: Limits, effort: _Effort, seconds: float) -> str:
+    """Which limit is reached, in words; empty if none is."""
+    if limits.max_evaluations is not None and effort.n_evaluations + effort.n_reused >= limits.max_evaluations:
+        return f"max_evaluations of {limits.max_evaluations} reached"
+    if limits.max_wall_time is not None and seconds >= limits.max_wall_time:
+        return f"max_wall_time of {limits.max_wall_time:g} s reached"
+    return ""
 
 
 def _evaluated(session: Evaluator, refits: Refits, xs: Sequence[Floats], effort: _Effort) -> list[Known | None]:
@@ -357,6 +383,7 @@ class _Draft:
             n_evaluations=effort.n_evaluations,
             n_reused=effort.n_reused,
             n_waves=effort.n_waves,
+            stopped=effort.stopped,
         )
 
 
@@ -374,7 +401,7 @@ def _critical(statistics: FitStatistics, level: float) -> float:
     return float(law.ppf((1 + level) / 2))
 
 
-def check_profile(level: Any, points: Any, reach: Any) -> None:
+def check_profile(level: Any, points: Any, reach: Any, limits: Any = None) -> None:
     """What `FitResult.profile` was given.
 
     Raises
@@ -388,6 +415,11 @@ def check_profile(level: Any, points: Any, reach: Any) -> None:
         raise InputError(f"points: must be a whole number >= 1 (was {points!r})")
     if not (is_number(reach) and 0 < reach < np.inf):
         raise InputError(f"reach: must be a number > 0, of standard errors (was {reach!r})")
+    if limits is not None and not isinstance(limits, Limits):
+        raise InputError(f"limits: must be a distfd.Limits (was {limits!r})")
+    others = [name for name in ("max_iterations", "target", "tolerance") if getattr(limits, name, None) is not None]
+    if others:
+        raise InputError(f"limits: a profile takes max_evaluations and max_wall_time, not {' or '.join(others)}")
 
 
 def parameter_number(given: Any, names: Sequence[str]) -> int:

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-End = Literal["level", "bound", "open", "failed", "not converged", "better fit"]
+End = Literal["level", "bound", "open", "failed", "not converged", "better fit", "limit"]
 """How a side ends: where zeta is the level's; at a bound before that; as far out as was looked; where J fails; where
-refits do not come to their ends; at a cost that is less than the estimate's."""
+refits do not come to their ends; at a cost that is less than the estimate's; where the caller's limits stop it."""
 
 _CONVERGED = 1e-7
 """Change of zeta^2, against the larger of 1 and zeta^2, that a further step of a refit would make: too little."""
@@ -245,6 +245,11 @@ class Chain:
             self._damping = max(10 * self._damping, _FIRST)
         if self._now is not None and not self.end:
             self._refit()
+
+    def stop(self) -> None:
+        """No more is evaluated: a limit is reached."""
+        if self.end is None:
+            self._ends("limit", np.nan)
 
     def zeta(self, cost: float) -> float:
         """The root, without its sign, of a cost; 0 where it is less than the estimate's."""

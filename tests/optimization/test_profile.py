@@ -401,3 +401,31 @@ def test_levels_that_are_none(level: Any) -> None:
     found = fit(puromycin, [200.0, 0.05])
     with pytest.raises(InputError, match="level: must be between 0 and 1"):
         found.profile(1, level=level)
+
+
+def test_limits_end_a_profile_and_keep_what_was_refitted() -> None:
+    found = fit(puromycin, [200, 0.05], names=["Vm", "K"])
+    whole = found.profile("K")
+    with pytest.warns(DerivativeWarning, match="the (lower|upper) end is not known: max_evaluations of 12 reached at K = "):
+        cut = found.profile("K", limits=distfd.Limits(max_evaluations=12))
+    assert cut.ends == ("limit", "limit")
+    assert np.isnan(cut.interval).all()
+    assert 12 <= cut.n_evaluations < whole.n_evaluations
+    assert set(cut.values) < set(whole.values)
+    assert cut.stopped == "max_evaluations of 12 reached"
+    with pytest.warns(DerivativeWarning, match="max_wall_time of 1e-09 s reached"):
+        found.profile("K", limits=distfd.Limits(max_wall_time=1e-9))
+    assert found.profile("K", limits=distfd.Limits(max_evaluations=10_000, max_wall_time=3600)).ends == whole.ends
+
+
+@pytest.mark.parametrize(
+    ("limits", "says"),
+    [
+        (distfd.Limits(max_iterations=3), "a profile takes max_evaluations and max_wall_time, not max_iterations"),
+        (100, "limits: must be a distfd.Limits"),
+    ],
+)
+def test_limits_that_a_profile_does_not_have(limits: Any, says: str) -> None:
+    found = fit(puromycin, [200, 0.05])
+    with pytest.raises(InputError, match=says):
+        found.profile(0, limits=limits)
