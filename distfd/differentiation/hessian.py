@@ -96,7 +96,7 @@ class Hessian(Checkable):
             values[0],
             step,
             missing_rows(self.pattern, own, mixed),
-            warnings=self._doubts(entries, float(np.abs(values[0, 0]))),
+            warnings=self._doubts(entries, seen[0][:, 0]),
             scheme="central" if self.stencil.order < 4 and grids[0].one_sided.sum() < a else self.stencil.name,
         )
 
@@ -117,8 +117,8 @@ class Hessian(Checkable):
         )
         return beside_hessian(self.site, self.pattern, self._grids[0].step, terms)
 
-    def _doubts(self, entries: Floats, level: float) -> tuple[str, ...]:
-        grid, pattern = self._grids[0], self.pattern
+    def _doubts(self, entries: Floats, values: Floats) -> tuple[str, ...]:
+        grid, pattern, level = self._grids[0], self.pattern, float(np.abs(values[0]))
         a = len(pattern.moving)
         if not a:
             return ()
@@ -127,7 +127,12 @@ class Hessian(Checkable):
         texts = unexpected_diagonal_warnings(
             self.site.label, pattern.moving[~pattern.diagonal & (np.abs(entries[:a]) > np.maximum(rounding[:a], 0.0))]
         )
-        return texts + second_difference_doubts(self.site, pattern, entries, rounding, level, self.scale, self.h, grid)
+        own = grid.own_terms
+        slopes = np.abs(values[own.point] - values[0]) / np.abs(own.divisor) * self.scale[pattern.moving][own.row]
+        slope = float(np.max(slopes, initial=0.0, where=np.isfinite(slopes)))
+        return texts + second_difference_doubts(
+            self.site, pattern, entries, rounding, level, slope, self.scale, self.h, grid
+        )
 
 
 def missing_rows(pattern: HessianPattern, own: Floats, mixed: Floats) -> NDArray[np.int64]:
@@ -144,11 +149,16 @@ def second_difference_doubts(  # noqa: PLR0917  # what a doubt needs to know
     entries: Floats,
     rounding: Floats,
     level: float,
+    slope: float,
     scale: Floats,
     h: Floats,
     grid: Any,
 ) -> tuple[str, ...]:
-    """Coordinates whose second differences are mostly rounding: bounds leave no room, or the step is too small."""
+    """Coordinates whose second differences are mostly rounding: bounds leave no room, or the step is too small.
+
+    ``slope`` is the largest change of J over one scale by its first differences. Where all second differences are 0, J
+    may be linear, or rounding may hide what bends it: they are in doubt if that could be as large as the slope.
+    """
     moving, a = pattern.moving, len(pattern.moving)
     size, sizes = scale[moving], np.abs(np.nan_to_num(entries))
     first = np.concatenate((np.arange(a), pattern.first))
@@ -162,6 +172,6 @@ def second_difference_doubts(  # noqa: PLR0917  # what a doubt needs to know
         np.logical_or.at(tight, side, doubtful & shrunk[side])
     if tight.any():
         return tight_bounds_warnings(site.label, moving[tight], np.abs(grid.step)[tight])
-    largest = float((sizes * unit).max(initial=0.0))
+    largest = float((sizes * unit).max(initial=0.0)) or slope
     lost = (rounding[:a] * unit[:a] > 3 * PART * largest) & (largest > 0)
     return rounding_warnings(site.label, moving[lost], level)

@@ -120,6 +120,18 @@ def test_a_large_offset_is_told_and_auto_gets_past_it() -> None:
     assert np.all(np.abs(found.derivative - np.diag([-math.sin(1)] * 2)) <= found.error)
 
 
+@pytest.mark.parametrize("options", [{}, {"scheme": "central4"}, {"sparsity": np.ones((2, 2))}])
+@pytest.mark.parametrize("offset", [1e10, 1e12])
+def test_an_offset_that_hides_all_second_differences_is_told(offset: float, options: dict[str, Any]) -> None:
+    with pytest.warns(DerivativeWarning, match="along coordinate 0, coordinate 1 are mostly rounding"):
+        distfd.hessian(lambda x: offset + np.sin(x[0]) * x[1], [0.5, 2.0], executor="serial", **options)
+
+
+@pytest.mark.parametrize("fun", [lambda x: 3 * x[0] - x[1], lambda x: 1e10 + 0 * x[0], lambda x: x[0] ** 2 - x[1]])
+def test_second_derivatives_that_are_0_are_not_doubted(fun: Any) -> None:
+    distfd.hessian(fun, [0.5, 2.0], executor="serial")  # warnings are errors here
+
+
 @pytest.mark.parametrize("form", ["whole", "upper", "lower", "sparse array", "sparse matrix"])
 def test_a_mask_of_either_half_costs_two_points_for_each_coordinate_and_pair(form: str) -> None:
     d = len(ROSEN)
