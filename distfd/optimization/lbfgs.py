@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _ARMIJO, _WOLFE = 1e-4, 0.9
 _FIRST = 1e-3
 """How far the first round's other points are from x0, against its length: near enough for curvature at x0."""
+_AWAY = 1e15
+"""Times max(1, abs(x0)), beyond which x has run away: a step of differencing there is some 1e7 times as long."""
 _EVEN = 0.3
 _UNEVEN = 1e3
 """Largest over smallest size of the variables, from which on they are taken into account."""
@@ -106,6 +108,7 @@ class Search:
         self._tried: list[Trial] = []
         self._step = np.zeros_like(self.x)
         self._sizes = typical_sizes(self.x, self.lower, self.upper)
+        self._home = np.maximum(1.0, np.abs(self.x))
 
     def ask(self, trials: int, values: int = 0) -> list[tuple[Floats, bool]]:
         """Points of the next round, and whether the gradient is wanted there: the same for the same values."""
@@ -147,14 +150,19 @@ class Search:
 
     @property
     def projected_gradient(self) -> Floats:
-        """X - P(x - g), which is 0 at a solution."""
+        """X - P(x - g), which is 0 at a solution; written so that a large x does not round a small g away."""
         assert self.gradient is not None, "the first round comes first"
-        return np.asarray(self.x - np.clip(self.x - self.gradient, self.lower, self.upper))
+        return np.clip(self.gradient, self.x - self.upper, self.x - self.lower)
 
     @property
     def stuck(self) -> bool:
         """Whether no step was found for long; of a first one nothing says how long it should be."""
         return self.failed >= self.tolerances.rounds * (1 if self._knows_scale else _FIRST_ROUNDS)
+
+    @property
+    def runs_away(self) -> bool:
+        """Whether x is so far from x0 that J, as far as can be told, has no minimum: it fell all the way."""
+        return bool((np.abs(self.x) > _AWAY * self._home).any())
 
     @property
     def _knows_scale(self) -> bool:

@@ -104,9 +104,11 @@ class _Run:
         trials, values = self._rounds.room(self._gradients, search.x, self._options.trials)
         return search.tell(self._rounds.evaluate(search.ask(trials, values), self._gradients))
 
-    def _end(self) -> tuple[bool, str] | None:
+    def _end(self) -> tuple[bool, str] | None:  # noqa: PLR0911  # one return an ending
         """Whether it has converged, and what to say; better gradients are taken first where they may go further."""
         search = self._search
+        if search.runs_away:
+            return False, "x has run away, and J falls all the way: it may have no minimum; give bounds"
         while True:
             if search.converged and not self._noisy and (why := self._checked()):
                 return True, why

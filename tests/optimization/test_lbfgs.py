@@ -281,3 +281,12 @@ def test_four_gradients_a_round_take_fewer_rounds_than_scipys_calls() -> None:
         ours = next((k for k, value in enumerate(least) if value <= target), 10 * theirs) + 1
         ratios.append(ours / theirs)
     assert np.median(ratios) <= 0.85, ratios
+
+
+def test_a_j_that_falls_for_ever_is_no_success() -> None:
+    """At x of 1e17 and more a slope of 1 was lost in x - g, and so was called 0."""
+    found = distfd.minimize(lambda x: -x[0] - x[1], [-1.2, 1.0], method="L-BFGS", executor="serial")
+    assert not found.success
+    assert "may have no minimum" in found.message
+    np.testing.assert_allclose(found.jac, -1, rtol=1e-6)
+    assert found.n_evaluations < 100
