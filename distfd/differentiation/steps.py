@@ -159,7 +159,7 @@ def replaced_steps(x: NDArray[np.float64], step: Any, scale: ArrayLike | None = 
     size = np.abs(x) if scale is None else np.where(np.isnan(_scales(x, scale)), np.abs(x), typical_sizes(x, scale))
     with np.errstate(over="ignore"):
         moved = (x + np.where(x >= 0, 1.0, -1.0) * given * size) - x
-    return ~np.isnan(given) & (x != 0) & (moved == 0)
+    return np.asarray(~np.isnan(given) & (x != 0) & (moved == 0))
 
 
 def typical_sizes(x: NDArray[np.float64], scale: ArrayLike | None = None) -> NDArray[np.float64]:

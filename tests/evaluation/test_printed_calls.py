@@ -68,6 +68,6 @@ def test_of_a_gradient_that_is_checked(capsys: pytest.CaptureFixture[str]) -> No
 def test_an_evaluator_that_is_given_has_observers_instead() -> None:
     with (
         distfd.Evaluator(bowl, executor="serial") as ev,
-        pytest.raises(distfd.InputError, match="verbose: .*give the Evaluator observers"),
+        pytest.raises(distfd.InputError, match=r"verbose: .*give the Evaluator observers"),
     ):
         distfd.sensitivity(ev, X, [0.1, 0.2], verbose=1)

@@ -8,11 +8,16 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
 CELLS = 50
+jupyter = pytest.mark.skipif(
+    find_spec("nbclient") is None or find_spec("ipykernel") is None,
+    reason="NOT tested: nbclient or ipykernel is missing",
+)
 
 FIRST = """
 import distfd
@@ -50,7 +55,7 @@ def executed(folder: Path, sources: list[str]) -> list[str]:
     kernel.mkdir(parents=True)
     argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     (kernel / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "here", "language": "python"}))
-    cells = [
+    cells: list[dict[str, Any]] = [
         {"cell_type": "code", "id": f"c{k}", "metadata": {}, "source": text, "outputs": [], "execution_count": None}
         for k, text in enumerate(sources)
     ]
@@ -79,9 +84,7 @@ def executed(folder: Path, sources: list[str]) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    find_spec("nbclient") is None or find_spec("ipykernel") is None, reason="NOT tested: nbclient or ipykernel is missing"
-)
+@jupyter
 def test_fifty_cells_that_redefine_j_have_the_right_numbers_from_the_same_workers(tmp_path: Path) -> None:
     texts = executed(tmp_path, [FIRST, *(CELL.format(k=k) for k in range(1, CELLS + 1)), "print(slots)"])
     assert int(texts[-1].splitlines()[0]) == 2
@@ -96,9 +99,7 @@ def test_fifty_cells_that_redefine_j_have_the_right_numbers_from_the_same_worker
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    find_spec("nbclient") is None or find_spec("ipykernel") is None, reason="NOT tested: nbclient or ipykernel is missing"
-)
+@jupyter
 def test_what_j_prints_is_in_the_cell_that_runs_it(tmp_path: Path) -> None:
     wait = "\nimport time\ntime.sleep(1)"
     texts = executed(tmp_path, [FIRST, *(CELL.format(k=k) + wait for k in range(1, 4))])
