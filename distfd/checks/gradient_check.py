@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Unpack
 
+from distfd.evaluation.api import opened
 from distfd.evaluation.evaluator import Evaluator
 from distfd.evaluation.gradient_check import AGREES, DIFFERS, UNTOLD, GradientCheck
 from distfd.evaluation.keywords import lists_options_of
@@ -11,7 +12,7 @@ from distfd.evaluation.keywords import lists_options_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from distfd.evaluation.keywords import EvaluatorOptions, PointLike
+    from distfd.evaluation.keywords import EvaluatorOptions, PointLike, Verbosity
 
 __all__ = ["AGREES", "DIFFERS", "UNTOLD", "GradientCheck", "check_gradient"]
 
@@ -25,6 +26,7 @@ def check_gradient(
     components: str | Sequence[int] | None = None,
     directions: int | None = None,
     tolerance: float = 1e-5,
+    verbose: Verbosity = 0,
     **options: Unpack[EvaluatorOptions],
 ) -> GradientCheck:
     """Hold a gradient against differences of J that have error bars, and say where they differ.
@@ -43,6 +45,8 @@ def check_gradient(
         more than 100 coordinates, else none. An error in one component of d shows in them with a d^(1/2)-th of it.
     tolerance : float
         Relative differences below this are no errors, however narrow the bar.
+    verbose : 0, 1 or 2
+        As for `distfd.differentiate`.
     **options
         Of `distfd.Evaluator`; ``step`` may be `distfd.NoiseStep` with the noise that is known.
 
@@ -59,7 +63,7 @@ def check_gradient(
         If J fails.
     """
     options.setdefault("step", "auto")
-    with Evaluator(fun, **options) as evaluator:
+    with opened("check_gradient", fun, verbose, options) as evaluator:
         return evaluator.check_gradient(
             grad, x0, components=components, directions=directions, tolerance=tolerance, step=options["step"]
         )

@@ -105,7 +105,7 @@ class DirectionalCheck:
                 consistency = yield from self._located(answer, check, beside, consistency)
             said = self._said(answer, check, consistency, noise)
             return replace(answer, consistency=consistency, warnings=answer.warnings + said)
-        return answer
+        return answer if answer.error is not None else replace(answer, unchecked=len(check.points))
 
     def _said(
         self, answer: Answer, check: CheckPoints, consistency: Consistency, noise: Floats | None

@@ -94,7 +94,8 @@ class Answer:
     ``scale`` has the typical size of each coordinate, (d,), where the method looked for it.
     ``repaired`` says of components that were formed from other points than they were to be what was done.
     ``structure`` is that of a sparse Jacobian whose method looked for it, for the next x.
-    ``consistency`` is what a directional check found, None where there was none.
+    ``consistency`` is what a directional check found, None where there was none; ``unchecked`` is then how many points
+    more it would have taken, 0 where the user wants none or there can be none.
     """
 
     derivative: Any
@@ -110,6 +111,7 @@ class Answer:
     scale: NDArray[np.float64] | None = None
     structure: Any = None
     consistency: Consistency | None = None
+    unchecked: int = 0
 
 
 @dataclass(frozen=True, eq=False)

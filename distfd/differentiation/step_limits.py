@@ -211,6 +211,8 @@ class Given:
         The vector of a Hessian-vector product.
     directions : (p, d) ndarray, optional
         Along which the derivative is, where that is not along coordinates.
+    replaced : (d,) ndarray of bool, optional
+        Where the given relative step is too small to change x, and the default one is taken.
     """
 
     kind: str
@@ -225,6 +227,7 @@ class Given:
     relative_step: float = 0.0
     direction: Floats | None = None
     directions: Floats | None = None
+    replaced: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -246,7 +249,18 @@ class CheckedSteps:
         with np.errstate(all="ignore"):  # what is past floating point is told where it matters
             own = [without_optional(wave) for wave in waves] if self.given.factor else waves
             wild = wild_value_warnings(self.site, waves, outputs=len(step.value), printed=self.given.printed)
-            return replace(step, warnings=step.warnings + wild + self._warnings(step, own))
+            return replace(step, warnings=self._replaced() + step.warnings + wild + self._warnings(step, own))
+
+    def _replaced(self) -> tuple[str, ...]:
+        """That given steps were not taken."""
+        if self.given.replaced is None:
+            return ()
+        rows = self.site.moving[self.given.replaced[self.site.moving]]
+        if not len(rows):
+            return ()
+        text = f"step: the given relative step does not change {listed(self.site.label, rows)} in floating point"
+        remedy = f"leave step out, or give one of {self.given.relative_step:.2g} or so"
+        return (f"{text}, so the scheme's default step was used there; {remedy}",)
 
     def _warnings(self, answer: Answer, waves: Sequence[Wave]) -> tuple[str, ...]:
         bits = wave_bits(waves[0])

@@ -146,6 +146,22 @@ def nominal_steps(
     return np.where(unusable, default, asked)
 
 
+def replaced_steps(x: NDArray[np.float64], step: Any, scale: ArrayLike | None = None) -> NDArray[np.bool_]:
+    """Where a given relative step is too small to change x, so that `nominal_steps` takes the default one, (d,).
+
+    A coordinate at 0 is none of them: without a scale, a relative step has no size there.
+    """
+    if isinstance(step, MixedStep):
+        return np.isnan(np.asarray(step.h, dtype=np.float64)) & replaced_steps(x, step.relative, scale)
+    if step is None or isinstance(step, (AbsoluteStep, NoiseStep)):
+        return np.zeros(len(x), dtype=bool)
+    given = _spread("step", positive("step", step, gaps=True), x)
+    size = np.abs(x) if scale is None else np.where(np.isnan(_scales(x, scale)), np.abs(x), typical_sizes(x, scale))
+    with np.errstate(over="ignore"):
+        moved = (x + np.where(x >= 0, 1.0, -1.0) * given * size) - x
+    return np.asarray(~np.isnan(given) & (x != 0) & (moved == 0))
+
+
 def typical_sizes(x: NDArray[np.float64], scale: ArrayLike | None = None) -> NDArray[np.float64]:
     """Each coordinate's ``scale`` where there is one, else max(1, abs(x)), (d,)."""
     default = np.maximum(1.0, np.abs(x))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def _opened(name: str, fun: Any, verbose: Any, options: EvaluatorOptions) -> Iterator[Evaluator]:
+def opened(name: str, fun: Any, verbose: Any, options: EvaluatorOptions) -> Iterator[Evaluator]:
     """The Evaluator of one call of the function of this name, which prints as ``verbose`` asks."""
     level = check_verbose(verbose)
     if level == 0:
@@ -87,7 +87,7 @@ def differentiate(
     """
     given = {"sparsity": sparsity, "v": v, "directions": directions}
     particulars = {name: value for name, value in given.items() if value is not None}
-    with _opened("differentiate", fun, verbose, options) as evaluator:
+    with opened("differentiate", fun, verbose, options) as evaluator:
         return evaluator.differentiate(x0, kind=kind, f0=f0, **particulars)
 
 
@@ -97,7 +97,7 @@ def noise_level(fun: Any, x0: PointLike, *, verbose: Verbosity = 0, **options: U
 
     See `distfd.Evaluator.noise_level`, and `differentiate` for parameters and errors.
     """
-    with _opened("noise_level", fun, verbose, options) as evaluator:
+    with opened("noise_level", fun, verbose, options) as evaluator:
         return evaluator.noise_level(x0)
 
 
@@ -121,7 +121,7 @@ def gradient(
 
     See `differentiate` for parameters and errors.
     """
-    with _opened("gradient", fun, verbose, options) as evaluator:
+    with opened("gradient", fun, verbose, options) as evaluator:
         return evaluator.differentiate(x0, f0=f0).derivative
 
 
@@ -142,7 +142,7 @@ def value_and_gradient(
     fun: Any, x0: PointLike, *, verbose: Verbosity = 0, **options: Unpack[EvaluatorOptions]
 ) -> tuple[float, Any]:
     """J(x0) and dJ/dx there, evaluated at the same time. See `differentiate` for parameters and errors."""
-    with _opened("value_and_gradient", fun, verbose, options) as evaluator:
+    with opened("value_and_gradient", fun, verbose, options) as evaluator:
         return evaluator.value_and_gradient(x0)
 
 
@@ -184,7 +184,7 @@ def jacobian(
 
     See `distfd.Evaluator.jacobian` for ``sparsity``, and `differentiate` for parameters and errors.
     """
-    with _opened("jacobian", fun, verbose, options) as evaluator:
+    with opened("jacobian", fun, verbose, options) as evaluator:
         return evaluator.jacobian(x0, sparsity=sparsity, f0=f0)
 
 
@@ -203,7 +203,7 @@ def hessian(
     It is sparse where ``sparsity`` is given, a mask (d, d): 2 evaluations for each coordinate and pair that has an
     entry. See `distfd.Evaluator.hessian`, and `differentiate` for parameters and errors.
     """
-    with _opened("hessian", fun, verbose, options) as evaluator:
+    with opened("hessian", fun, verbose, options) as evaluator:
         return evaluator.hessian(x0, sparsity=sparsity, f0=f0)
 
 
@@ -223,7 +223,7 @@ def hvp(fun: Any, x0: PointLike, v: PointLike, *, verbose: Verbosity = 0, **opti
 
     See `distfd.Evaluator.hvp`, and `differentiate` for parameters and errors.
     """
-    with _opened("hvp", fun, verbose, options) as evaluator:
+    with opened("hvp", fun, verbose, options) as evaluator:
         return evaluator.differentiate(x0, kind="hvp", v=v).derivative
 
 
@@ -233,7 +233,7 @@ def jvp(fun: Any, x0: PointLike, v: PointLike, *, verbose: Verbosity = 0, **opti
 
     See `distfd.Evaluator.directional` for steps along v, and `differentiate` for parameters and errors.
     """
-    with _opened("jvp", fun, verbose, options) as evaluator:
+    with opened("jvp", fun, verbose, options) as evaluator:
         return evaluator.jvp(x0, v)
 
 
@@ -245,5 +245,5 @@ def directional(
 
     See `distfd.Evaluator.directional` for steps along v, and `differentiate` for parameters and errors.
     """
-    with _opened("directional", fun, verbose, options) as evaluator:
+    with opened("directional", fun, verbose, options) as evaluator:
         return evaluator.directional(x0, directions)

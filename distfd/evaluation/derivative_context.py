@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
     from distfd.evaluation.options import DerivativeOptions
 
+_FEW = 10
+"""Names that a message lists."""
+
 
 @dataclass(frozen=True, eq=False)
 class DerivativeContext:
@@ -76,7 +79,8 @@ class DerivativeContext:
         names = self.options.names
         at = check_x(x, label=self.label if names is None or len(names) == np.size(np.asarray(x)) else numbered)
         if names is not None and len(names) != len(at):
-            raise InputError(f"names: there are {len(names)} for {len(at)} coordinates")
+            named = ", ".join(names[:_FEW]) + (", ..." if len(names) > _FEW else "")
+            raise InputError(f"names: there are {len(names)} for {len(at)} coordinates ({named})")
         lower, upper = as_bounds(self.options.bounds, len(at), at)
         at = check_x(onto_bounds(at, lower, upper), lower, upper, self.label)
         return BasePoint(at, lower, upper, self.label, self.written, self.output)

@@ -161,10 +161,8 @@ class Evaluator(DerivativeMethods):
         if check not in (None, True, False):
             raise InputError(f"check: must be True, False or None (was {check!r})")
         options, waiting = split_options(scheme, step, scale, bounds, names, accuracy)
-        self._layout = ParameterLayout(options, waiting, self._adopt)
         treatment = EvaluationOptions(timeout, retries, on_failure, setup_timeout)
         self._raises = treatment.on_failure == "raise"
-        self._label = coordinate_label(names)
         self._session, self._owns_store = open_session(
             fun,
             treatment,
@@ -185,6 +183,10 @@ class Evaluator(DerivativeMethods):
             weakref.finalize(self, self._session.store.close)
         drifts = self._session.warm is not None and self._session.warm.mode == "baseline"
         objective = self._session.objective
+        self._layout = ParameterLayout(options, waiting, self._adopt, objective.parameter_names)
+        options = self._layout.options
+        self._label = coordinate_label(options.names)
+        self._session.names = options.names
         written = objective.written if objective.reads_text else None
         repair = treatment.on_failure == "repair"
         self._around = DerivativeContext(

@@ -37,7 +37,7 @@ from distfd.differentiation.shi_step import ShiStep
 from distfd.differentiation.sparse_jacobian import ProbedJacobian, ProbedStructure, SparseJacobian
 from distfd.differentiation.stencils import RICHARDSON, SCHEMES
 from distfd.differentiation.step_limits import NOTHING_KNOWN, CheckedSteps, Given, Known
-from distfd.differentiation.steps import AbsoluteStep, NoiseStep, as_real, nominal_steps, typical_sizes
+from distfd.differentiation.steps import AbsoluteStep, NoiseStep, as_real, nominal_steps, replaced_steps, typical_sizes
 from distfd.differentiation.value_precision import OwnPrecision, unit_roundoff
 from distfd.workers.memory import available_memory
 
@@ -183,6 +183,7 @@ def _given(kind: str, setting: Setting, particulars: Mapping[str, Any]) -> Given
         relative_step=stencil.relative_step,
         direction=np.asarray(particulars["v"], dtype=float) if kind == "hvp" else None,
         directions=None if along is None else np.atleast_2d(np.asarray(along, dtype=float)),
+        replaced=None if options.stencil.imaginary else replaced_steps(site.x, step, scale),
     )
 
 

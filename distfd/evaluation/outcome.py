@@ -65,6 +65,7 @@ def make_result(
         outputs=None if outputs is None else tuple(outputs),
         repaired=answer.repaired,
         consistency=None if found is None else replace(found, n_evaluations=tally.n_optional),
+        unchecked=answer.unchecked,
     )
 
 

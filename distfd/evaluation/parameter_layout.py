@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from distfd.core.errors import InputError
@@ -12,7 +13,7 @@ from distfd.evaluation.structured_options import are_flat_bounds, flat_particula
 from distfd.results.structured_result import structured_result
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -34,6 +35,13 @@ class ParameterLayout:
     adopt : callable
         Told of the options for flat numbers once they are known, and of the structure of x, None for a flat x; before
         the first x is evaluated.
+    own : sequence of str or None
+        What J calls its parameters, where it has names for them.
+
+    Raises
+    ------
+    InputError
+        If the options name some of J's own parameters, but not as J does.
     """
 
     def __init__(
@@ -41,8 +49,13 @@ class ParameterLayout:
         options: DerivativeOptions,
         waiting: Mapping[str, Any],
         adopt: Callable[[DerivativeOptions, Structure | None], None],
+        own: Sequence[str] | None = None,
     ) -> None:
-        self.options = options
+        self._own = None if own is None else tuple(own)
+        self._names = options.names
+        if options.names is not None:
+            self._check_own("names", tuple(options.names))
+        self.options = options if options.names is not None or own is None else replace(options, names=self._own)
         self.structure: Structure | None = None
         self._waiting, self._adopt = waiting, adopt
 
@@ -53,10 +66,20 @@ class ParameterLayout:
             return x  # type: ignore[return-value]  # checked where it is used
         if self.structure is None:
             structure = make_structure(x, what)
-            options = resolved_options(self.options, self._waiting, structure)
+            self._check_own(what, structure.labels)
+            options = resolved_options(replace(self.options, names=self._names), self._waiting, structure)
             self._adopt(options, structure)
             self.options, self._waiting, self.structure = options, {}, structure
         return self.structure.flatten(x, what)
+
+    def _check_own(self, what: str, names: tuple[str, ...]) -> None:
+        """See that names of J's parameters are all of them, in J's order: J is given x by position."""
+        if self._own is None or names == self._own or not set(names) & set(self._own):
+            return
+        raise InputError(
+            f"{what}: names the parameters {', '.join(names)}, and J takes {', '.join(self._own)}; give them with "
+            "these names and in this order"
+        )
 
     def _without_names(self) -> None:
         if not self._waiting:

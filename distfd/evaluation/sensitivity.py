@@ -9,8 +9,10 @@ import numpy as np
 
 from distfd.core.errors import InputError
 from distfd.core.structure_kinds import is_structured
+from distfd.evaluation.api import opened
 from distfd.evaluation.evaluator import Evaluator
 from distfd.evaluation.keywords import lists_options_of
+from distfd.evaluation.verbosity import check_verbose
 from distfd.results.sensitivity_result import SensitivityResult, propagate
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from distfd.evaluation.keywords import EvaluatorOptions, PointLike
+    from distfd.evaluation.keywords import EvaluatorOptions, PointLike, Verbosity
 
     Floats = NDArray[np.float64]
 
@@ -30,7 +32,13 @@ _ROUNDING = 1e-10
 
 @lists_options_of(Evaluator)
 def sensitivity(
-    fun: Any, x: PointLike, sigma_x: PointLike, *, sparsity: Any = None, **options: Unpack[EvaluatorOptions]
+    fun: Any,
+    x: PointLike,
+    sigma_x: PointLike,
+    *,
+    sparsity: Any = None,
+    verbose: Verbosity = 0,
+    **options: Unpack[EvaluatorOptions],
 ) -> SensitivityResult:
     """How uncertain J's outputs are to first order, given how uncertain x is, and which parameters that comes from.
 
@@ -49,6 +57,8 @@ def sensitivity(
         covariance matrix.
     sparsity
         Of the Jacobian, as for `distfd.jacobian`.
+    verbose : 0, 1 or 2
+        As for `distfd.differentiate`; an Evaluator that is given prints nothing.
     **options
         Of `distfd.Evaluator`.
 
@@ -67,7 +77,7 @@ def sensitivity(
     EvaluationError
         If J fails at x, or a derivative has no value (where on_failure="raise").
     """
-    with _session(fun, options) as session:
+    with _session(fun, verbose, options) as session:
         site = session.setting(x).site
         if session.structure is not None and is_structured(sigma_x):
             sigma_x = session.structure.spread("sigma_x", sigma_x)
@@ -127,14 +137,16 @@ def _from_covariance(array: Floats, label: Callable[[int], str]) -> tuple[Floats
 
 
 @contextlib.contextmanager
-def _session(fun: Any, options: Any) -> Iterator[Evaluator]:
+def _session(fun: Any, verbose: Any, options: Any) -> Iterator[Evaluator]:
     """The Evaluator that was given, or one for this call."""
     if isinstance(fun, Evaluator):
         if options:
             raise InputError(f"{min(options)}: is an option of the Evaluator; give it where you make the Evaluator")
+        if check_verbose(verbose):
+            raise InputError("verbose: is for a function that is given J; give the Evaluator observers")
         yield fun
         return
-    with Evaluator(fun, **options) as made:
+    with opened("sensitivity", fun, verbose, options) as made:
         yield made
 
 

@@ -94,6 +94,14 @@ class Objective(ABC):
         """Whether J's values are read from text that a program wrote: few digits in them are then no chance."""
         return False
 
+    @property
+    def parameter_names(self) -> Sequence[str] | None:
+        """What J itself calls the coordinates of x, in their order; None where it has no names for them.
+
+        Messages and results use them where neither x0 nor ``names`` has any. They change no identity of stored values.
+        """
+        return None
+
     def output_names(self, m: int) -> tuple[str, ...] | None:  # noqa: ARG002  # for those whose outputs have names
         """What J's outputs are called, where J has m of them; None where they have no names."""
         return None
@@ -241,6 +249,11 @@ class _Adapted(Objective):
         self, x: NDArray[np.float64], index: NDArray[np.int64], values: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         found: NDArray[np.float64] = getattr(self._given, "written", super().written)(x, index, values)
+        return found
+
+    @property
+    def parameter_names(self) -> Sequence[str] | None:
+        found: Sequence[str] | None = getattr(self._given, "parameter_names", None)
         return found
 
     def output_names(self, m: int) -> tuple[str, ...] | None:

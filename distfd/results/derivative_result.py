@@ -79,6 +79,9 @@ class DerivativeResult:
         Of the wall time, until the first worker was up: the efficiency of later calls lacks it.
     outputs : tuple of str or None
         What J's outputs are called, where they have names.
+    unchecked : int
+        How many evaluations ``check=True`` would add, where there was no directional check because no slot was idle; 0
+        where there was one, where you asked for none, or where error bars stand in its place.
     """
 
     derivative: NDArray[np.float64]
@@ -105,6 +108,7 @@ class DerivativeResult:
     consistency: Consistency | None = None
     start_seconds: float = 0.0
     outputs: tuple[str, ...] | None = None
+    unchecked: int = 0
 
     @property
     def plain(self) -> DerivativeResult:
@@ -367,11 +371,26 @@ def _notes(result: DerivativeResult) -> list[str]:
         lines.append(f"repaired: {f'x{k}' if names is None else names[k]} ({how}){more}")
     if result.consistency is not None:
         lines.append(f"check: {result.consistency.sentence}")
+    elif result.unchecked:
+        lines.append(f"check: {no_check_text(result.unchecked, 'check=True')}")
     effort = f"{result.n_evaluations} evaluations, {result.n_reused} reused, {result.n_failed} failed"
     effort += f"; {result.wall_seconds:.3g} s on {result.slots} slot{'s' if result.slots != 1 else ''}"
     if result.efficiency is not None:
         effort += f", {efficiency_text(result.efficiency, result.wall_seconds, result.start_seconds)}"
     return [*lines, effort]
+
+
+def no_check_text(n: int, setting: str) -> str:
+    """That there was no directional check, and what one takes.
+
+    Parameters
+    ----------
+    n : int
+        Evaluations that it would add.
+    setting : str
+        What asks for it.
+    """
+    return f"none ({setting} adds {n} evaluation{'' if n == 1 else 's'})"
 
 
 _TELLING_SHARE = 0.05

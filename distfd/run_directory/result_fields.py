@@ -14,7 +14,7 @@ from distfd.core.errors import EvaluationError, InputError
 from distfd.differentiation.noise import STATUSES
 from distfd.optimization.ending_texts import plain_ending
 from distfd.optimization.fit_table import fit_notes
-from distfd.results.derivative_result import efficiency_text, jacobian_titles
+from distfd.results.derivative_result import efficiency_text, jacobian_titles, no_check_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -52,6 +52,7 @@ def derivative_fields(result: DerivativeResult, x: NDArray[Any], names: Sequence
         "noise": result.noise,
         **({} if result.outputs is None else {"outputs": list(result.outputs)}),
         "consistency": None if result.consistency is None else consistency_fields(result.consistency, names),
+        "unchecked": result.unchecked,
         "n_reused": result.n_reused,
         "n_failed": result.n_failed,
         "n_retried": result.n_retried,
@@ -204,6 +205,8 @@ def findings(result: Mapping[str, Any]) -> list[str]:
         lines.append(f"J = {number_text(result['value'])}")
     if result.get("consistency"):
         lines.append(f"check: {result['consistency']['sentence']}")
+    elif result.get("unchecked"):
+        lines.append(f"check: {no_check_text(result['unchecked'], 'derivative.check=true')}")
     if result["missing"]:
         lines.append(f"missing, as J failed there: {', '.join(result['missing'][:20])}")
     repaired = list((result.get("repaired") or {}).items())

@@ -113,7 +113,9 @@ def test_a_gradient_from_a_file(folder: Path, ray_address: str) -> None:
     assert ran.returncode == 0, ran.stderr
     assert "mass" in ran.stdout
     assert "done: 4 evaluations, 0 reused" in ran.stdout
+    assert "check: none (derivative.check=true adds 1 evaluation)" in ran.stdout
     found = result(folder)
+    assert (found["consistency"], found["unchecked"]) == (None, 1)
     np.testing.assert_allclose(found["derivative"], [1.0, 2.0, -8.0], rtol=1e-6)
     keys = "task status x names value derivative error step scheme missing n_evaluations n_reused n_failed n_retried"
     keys += " wall_seconds start_seconds ideal_seconds efficiency slots started finished versions repaired warnings"

@@ -316,3 +316,57 @@ def test_few_false_alarms_on_clean_functions() -> None:
                 doubted += [(name, text) for text in answer.warnings if COARSE in text or LOST in text]
     assert right > 300
     assert len(doubted) <= 0.01 * right, doubted
+
+
+REPLACED = "the given relative step does not change"
+
+
+@pytest.mark.parametrize(
+    ("kind", "particulars"),
+    [
+        ("gradient", {}),
+        ("jacobian", {}),
+        ("jacobian", {"sparsity": np.ones((1, 3))}),
+        ("hessian", {}),
+        ("hvp", {"v": [1.0, 1.0, 1.0]}),
+        ("jvp", {"v": [1.0, 1.0, 1.0]}),
+        ("directional", {"directions": [[1.0, 1.0, 1.0]]}),
+    ],
+    ids=str,
+)
+def test_a_step_that_does_not_change_x_is_never_replaced_in_silence(kind: Any, particulars: Any) -> None:
+    def fun(x: Floats) -> float:
+        return float(x[0] ** 2 + x[0] * x[1] + x[2])
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DerivativeWarning)
+        with distfd.Evaluator(fun, executor="serial", step=[1e-20, 1e-4, 1e-20]) as ev:
+            found = ev.differentiate([2.0, 3.0, 0.0], kind=kind, **particulars)
+    (text,) = [text for text in found.warnings if REPLACED in text]
+    # 0 has no size of its own, so that no relative step has one there.
+    assert "coordinate 0 in floating point, so the scheme's default step was used there" in text
+
+
+def test_steps_that_are_taken_as_they_are_are_not_told_of() -> None:
+    for options in ({"step": 1e-4}, {"step": [np.nan, 1e-4]}, {"step": 1e-17, "scale": [1e4, 1e4]}, {"step": "auto"}):
+        assert not told(quiet(lambda x: x[0] ** 2 + x[1], [2.0, 3.0], **options), REPLACED)
+    fixed = quiet(lambda x: x[0] ** 2 + x[1], [2.0, 3.0], step=[1e-20, 1e-4], bounds=[(2, 2), (0, 5)])
+    assert not told(fixed, REPLACED)
+
+
+def test_a_fit_tells_of_a_step_that_does_not_change_x() -> None:
+    with pytest.warns(DerivativeWarning, match=REPLACED):
+        distfd.least_squares(lambda x: x - [1.0, 2.0, 3.0], [2.0, 3.0, 4.0], executor="serial", step=1e-20)
+    with pytest.warns(DerivativeWarning, match=REPLACED):
+        distfd.curve_fit(lambda t, a, b: a * t + b, [1, 2, 3], [1, 2, 4], [2.0, 1.0], executor="serial", step=1e-20)
+
+
+@pytest.mark.parametrize("method", ["trf", "dogbox"])
+def test_a_fit_of_fewer_residuals_than_parameters_is_one_of_many_and_says_so(method: Any) -> None:
+    found = distfd.least_squares(
+        lambda x: np.array([x[0] - 1 + x[1] * x[2]]), [2.0, 1.0, 3.0], method=method, executor="serial"
+    )
+    assert found.success
+    assert abs(found.fun[0]) < 1e-4
+    assert "no standard errors: there are no more residuals than parameters" in repr(found)
+    assert "not told apart by the residuals: x0, x1, x2" in repr(found)

@@ -85,6 +85,45 @@ def test_a_wave_of_14_coordinates_on_16_slots_has_16_evaluations_and_one_round()
     assert "check: consistent" in repr(result)
 
 
+def told_of_checks(result: distfd.DerivativeResult) -> list[str]:
+    """The lines on checks in what a terminal and a notebook show; both have the same."""
+    lines = [line for line in repr(result).splitlines() if line.startswith("check: ")]
+    assert all(f"<div>{line}</div>" in result._repr_html_() for line in lines)
+    return lines
+
+
+@pytest.mark.parametrize(
+    ("d", "scheme", "extra", "said"),
+    [
+        (3, "forward", 1, "check: none (check=True adds 1 evaluation)"),
+        (7, "central", 2, "check: none (check=True adds 2 evaluations)"),
+    ],
+)
+def test_a_derivative_without_a_check_says_so_and_what_one_takes(d: int, scheme: Any, extra: int, said: str) -> None:
+    def fun(x: Any) -> Any:
+        return np.sin(x).sum()
+
+    alone = distfd.differentiate(fun, x_of(d), scheme=scheme, executor=Wide(2))
+    assert alone.consistency is None
+    assert told_of_checks(alone) == [said]
+    checked = distfd.differentiate(fun, x_of(d), scheme=scheme, executor=Wide(2), check=True)
+    assert checked.n_evaluations == alone.n_evaluations + extra
+    assert [line.partition(" with")[0].split(":")[1] for line in told_of_checks(checked)] == [" consistent"]
+    assert checked.unchecked == 0
+
+
+@pytest.mark.parametrize(
+    "options", [{"check": False}, {"step": "auto"}, {"scheme": "richardson"}, {"scheme": "complex-step"}], ids=str
+)
+def test_where_none_is_wanted_or_error_bars_stand_in_its_place_nothing_is_said_of_checks(options: Any) -> None:
+    def fun(x: Any) -> Any:
+        return np.sin(x).sum()
+
+    result = distfd.differentiate(fun, x_of(3), executor=Wide(2), **options)
+    assert result.unchecked == 0
+    assert not any("none" in line for line in told_of_checks(result))
+
+
 @pytest.mark.parametrize(
     ("d", "scheme", "slots", "extra"),
     [

@@ -21,6 +21,7 @@ ONE_CALL: dict[str, Any] = {
     "jvp": ([1.0, 0.0],),
     "directional": ([[1.0, 0.0]],),
     "noise_level": (),
+    "sensitivity": ([0.1, 0.2],),
 }
 
 
@@ -54,3 +55,19 @@ def test_of_a_gradient(capsys: pytest.CaptureFixture[str]) -> None:
 def test_what_is_no_level(verbose: Any) -> None:
     with pytest.raises(distfd.InputError, match="verbose: must be 0"):
         distfd.gradient(bowl, X, executor="serial", verbose=verbose)
+
+
+def test_of_a_gradient_that_is_checked(capsys: pytest.CaptureFixture[str]) -> None:
+    found = distfd.check_gradient(bowl, lambda x: 2 * x, X, executor="serial", verbose=1)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert re.match(rf"check_gradient: .*{found.n_evaluations} evaluations, ", line)
+    distfd.check_gradient(bowl, lambda x: 2 * x, X, executor="serial")
+    assert capsys.readouterr().out == ""
+
+
+def test_an_evaluator_that_is_given_has_observers_instead() -> None:
+    with (
+        distfd.Evaluator(bowl, executor="serial") as ev,
+        pytest.raises(distfd.InputError, match=r"verbose: .*give the Evaluator observers"),
+    ):
+        distfd.sensitivity(ev, X, [0.1, 0.2], verbose=1)

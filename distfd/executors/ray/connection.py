@@ -18,7 +18,13 @@ from typing import TYPE_CHECKING, Any
 from distfd.core.errors import ClusterError, InputError
 from distfd.executors.ray.access_token import has_token, keep_token_private, private_folder
 from distfd.executors.ray.cluster_health import ServerProbe, probe
-from distfd.executors.ray.internals import cluster_address, leave_ray_to_the_parent, quick_start, warn_of_what_lacks
+from distfd.executors.ray.internals import (
+    cluster_address,
+    leave_ray_to_the_parent,
+    quick_start,
+    show_every_line,
+    warn_of_what_lacks,
+)
 from distfd.workers.cores import countable_cores
 from distfd.workers.processes import reaped_cluster
 from distfd.workers.surroundings import changed_environ
@@ -239,6 +245,8 @@ def _start_private(num_cpus: int | None, runtime_env: Mapping[str, Any], *, show
         # distfd's reaper ends what workers start, once they are gone. Ray would do so while J still runs, and a J that
         # does not look how its program ended would then return a value.
         os.environ.setdefault("RAY_kill_child_processes_on_worker_exit", "false")
+    if show_output:
+        show_every_line()
     keep_token_private()
     _check_working_directory()
     temporary = private_folder()

@@ -38,6 +38,7 @@ _NAMES: Mapping[tuple[str, str], str] = {
     ("ray.experimental.internal_kv", "_internal_kv_get"): "drivers on one cluster do not share it fairly",
     ("ray.experimental.internal_kv", "_internal_kv_put"): "drivers on one cluster do not share it fairly",
     ("ray.experimental.internal_kv", "_internal_kv_del"): "drivers on one cluster do not share it fairly",
+    ("ray._private.ray_logging", "RAY_DEDUP_LOGS"): "equal lines that workers print are merged, and come seconds late",
     ("ray.autoscaler.v2.sdk", "get_cluster_status"): "idle workers stay though others wait for their room",
     ("ray.cloudpickle.cloudpickle", "_DYNAMIC_CLASS_TRACKER_BY_ID"): "workers are not kept for another J",
     ("ray.cloudpickle.cloudpickle", "_DYNAMIC_CLASS_TRACKER_BY_CLASS"): "workers are not kept for another J",
@@ -250,6 +251,24 @@ def _quick_parts(*, log_monitor: bool) -> list[tuple[Any, str, Callable[..., Any
         if list(inspect.signature(getattr(owner, name)).parameters) != list(inspect.signature(instead).parameters):
             return []
     return parts
+
+
+_MERGES = "RAY_DEDUP_LOGS"
+
+
+def show_every_line() -> None:
+    """From now on show each line that workers print, as it comes, unless the environment says how Ray is to do it.
+
+    Ray merges lines that differ in numbers alone when several workers print them, and holds them back for 5 s. It
+    reads its variable when it is imported, which may have been before distfd was; and it is not for other programs
+    that this process starts, so that it is not set here.
+    """
+    if _MERGES in os.environ or os.environ.get(PLAIN):
+        return
+    with contextlib.suppress(Exception):
+        module: Any = importlib.import_module("ray._private.ray_logging")
+        if hasattr(module, _MERGES):
+            setattr(module, _MERGES, False)
 
 
 _START = 30.0

@@ -210,6 +210,11 @@ class CommandObjective(ProgramSpec, Objective):
         functions = [output.extractor for output in self.taken if isinstance(output.extractor, UserFunction)]
         return {name: text for function in functions for name, text in function.imported.items()}
 
+    @property
+    def parameter_names(self) -> tuple[str, ...] | None:
+        """The names that it was given for its parameters."""
+        return None if self.names is None else tuple(self.names)
+
     def named(self, names: Sequence[str]) -> CommandObjective:
         """The same with names for its parameters, unless it has names of its own or these are what they are without."""
         if self.names is not None or all(name == f"x{k}" for k, name in enumerate(names)):

@@ -350,6 +350,11 @@ class FMUObjective(Objective):
         """What J's m outputs are called, by the expressions of ``value``."""
         return None if callable(self.value) else derived_names(self.formula, tuple(self.outputs), m)
 
+    @property
+    def parameter_names(self) -> tuple[str, ...] | None:
+        """The variables that x holds, where they were given."""
+        return None if self.names is None else tuple(self.names)
+
     def named(self, names: Sequence[str]) -> FMUObjective:
         """The same with names for its parameters, unless it has names of its own."""
         if self.names is not None or all(name == f"x{k}" for k, name in enumerate(names)):
