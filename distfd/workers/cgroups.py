@@ -83,6 +83,6 @@ def _end_forsaken(above: Path) -> None:
         for group in above.glob(f"{_PREFIX}*"):
             worker = group.name.removeprefix(_PREFIX).partition("-")[0]
             members = (group / "cgroup.procs").read_text(encoding="ascii").split()
-            # Empty: it may be a moment old, and its worker about to enter. 0: a process of another namespace.
-            if members and not {worker, "0"} & set(members) and not Path("/proc", worker).exists():
+            # 0 is a process of another namespace, whose numbers say nothing here.
+            if not {worker, "0"} & set(members) and not Path("/proc", worker).exists():
                 end_group(str(group))

@@ -406,9 +406,7 @@ def test_levels_that_are_none(level: Any) -> None:
 def test_limits_end_a_profile_and_keep_what_was_refitted() -> None:
     found = fit(puromycin, [200, 0.05], names=["Vm", "K"])
     whole = found.profile("K")
-    with pytest.warns(
-        DerivativeWarning, match="end is not known: max_evaluations of 12 reached at K = "
-    ):
+    with pytest.warns(DerivativeWarning, match="end is not known: max_evaluations of 12 reached at K = "):
         cut = found.profile("K", limits=distfd.Limits(max_evaluations=12))
     assert cut.ends == ("limit", "limit")
     assert np.isnan(cut.interval).all()

@@ -108,6 +108,9 @@ def test_what_a_killed_worker_without_reaper_left_is_ended_by_the_next_one(tmp_p
     ran = ended(WORKER)
     assert ran.returncode == 0, ran.stderr
     await_that(lambda: not running(pid))
+    own = cgroups._own_group()
+    assert own is not None
+    await_that(lambda: not (own / Path(group).name).exists())
 
 
 PROGRAM = """
