@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distfd.doctor.finding import Finding
+from distfd.workers.cgroups import group_possible
 from distfd.workers.cores import countable_cores, usable_cores
 from distfd.workers.memory import available_memory
 from distfd.workers.threads import VARIABLES
@@ -37,6 +38,7 @@ def machine_findings(counted: int | None, environ: Mapping[str, str]) -> Iterato
     yield _threads(environ)
     yield _memory()
     yield _open_files()
+    yield _left_running()
     yield _clock(time.time())
 
 
@@ -83,6 +85,13 @@ def _open_files() -> Finding:
     if 0 <= soft < _FILES:
         return Finding("limits", text, "warning", f"ulimit -n {_FILES if hard < 0 else min(_FILES, hard)}")
     return Finding("limits", text)
+
+
+def _left_running() -> Finding:
+    if group_possible():
+        return Finding("left running", "each worker has a control group, which is ended with it as a whole")
+    text = "no control group may be made here, so what workers leave is found by parents and marks alone"
+    return Finding("left running", text)
 
 
 def _clock(now: float) -> Finding:

@@ -19,6 +19,7 @@ from typing import IO, TYPE_CHECKING
 
 from distfd.core import awake_clock
 from distfd.core.files import ForeignFileError, open_plain, open_to_add
+from distfd.workers.cgroups import enter_group
 from distfd.workers.reaper import kill_marked
 
 if TYPE_CHECKING:
@@ -251,6 +252,9 @@ class _Reaper:
     mark: str
     pipe: int | None
     """Our end, held open as long as this process lives; None where there is no reaper."""
+    forks: bool
+    group: Path | None
+    """This process's own control group, where it may have one."""
 
     @property
     def alive(self) -> bool:
@@ -290,7 +294,13 @@ def start_reaper(environ: MutableMapping[str, str]) -> str:
             mark = _reaper.mark if _reaper is not None and mine else uuid.uuid4().hex
             if _reaper is not None and _reaper.pipe is not None:
                 os.close(_reaper.pipe)  # of a reaper that died, or our copy of the one of the process we forked off
-            _reaper = _Reaper(os.getpid(), mark, _spawn_reaper(f"{WORKER}={mark}", forks=environ is os.environ))
+            forks, group = environ is os.environ, None
+            if _reaper is not None and mine:
+                forks, group = _reaper.forks, _reaper.group
+            elif forks:  # a process of ours: those that others have started stay where they are
+                group = enter_group(mark)
+            pipe = _spawn_reaper(f"{WORKER}={mark}", forks=forks, group=group)
+            _reaper = _Reaper(os.getpid(), mark, pipe, forks, group)
         environ.update(LEGIBLE)
         environ[WORKER] = _reaper.mark
         return _reaper.mark
@@ -318,13 +328,16 @@ def reaped_cluster() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _spawn_reaper(entry: str, *, forks: bool, grace: float = 0.0) -> int | None:
+def _spawn_reaper(entry: str, *, forks: bool, grace: float = 0.0, group: Path | None = None) -> int | None:
     if not Path("/proc/self/environ").exists():
         return None
     # Our end of this pipe closes when this process ends, by kill -9 too; programs do not inherit it.
     theirs, ours = os.pipe()
     subprocess.run(  # noqa: S603  # our own script
-        [*(sys.executable, "-I", "-S", str(_REAPER), str(os.getpid()), entry, "forks" if forks else "-"), str(grace)],
+        [
+            *(sys.executable, "-I", "-S", str(_REAPER), str(os.getpid()), entry),
+            *("forks" if forks else "-", str(grace), str(group or "")),
+        ],
         # Without any mark, or the reaper of a worker further up would kill this one before its work is done.
         env={name: value for name, value in os.environ.items() if name not in (WORKER, EVALUATION, CLUSTER)},
         stdin=theirs,

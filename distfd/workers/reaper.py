@@ -53,6 +53,32 @@ def kill_marked(mark: bytes, pipe: str = "", seconds: float = 5.0) -> bool:
     return True
 
 
+def end_group(group: str, seconds: float = 5.0) -> bool:
+    """SIGKILL all that is in a control group and in those below it, and remove them; whether they are gone."""
+    give_up = time.monotonic() + seconds
+    while True:
+        try:
+            with open(f"{group}/cgroup.kill", "w") as file:  # noqa: PTH123  # as above
+                file.write("1")
+            for folder, _, _ in os.walk(group, topdown=False):
+                os.rmdir(folder)  # noqa: PTH106  # as above
+        except FileNotFoundError:
+            return True
+        except OSError:  # those that were killed are still on their way out
+            if time.monotonic() > give_up:
+                return False
+            time.sleep(0.005)
+
+
+def _leave_group(group: str) -> None:
+    """Go to the group above, where this process does not end with those whose end it waits for."""
+    try:
+        with open(f"{os.path.dirname(group)}/cgroup.procs", "w") as file:  # noqa: PTH120, PTH123  # as above
+            file.write(str(os.getpid()))
+    except OSError:
+        pass
+
+
 def _others() -> list[int]:
     me = os.getpid()
     return [int(name) for name in os.listdir(_PROC) if name.isdigit() and int(name) != me]  # noqa: PTH208  # as above
@@ -94,10 +120,10 @@ def _watch(worker: int) -> None:
             return
 
 
-def main(worker: int, mark: str, forks: bool, grace: float = 0.0) -> None:
+def main(worker: int, mark: str, forks: bool, grace: float = 0.0, group: str = "") -> None:
     """Wait for the worker's end and kill what carries its mark; with ``forks``, what was forked off it too.
 
-    After ``grace`` seconds, in which it may end by itself.
+    After ``grace`` seconds, in which it may end by itself; and all that is in its control group, where it has one.
     """
     if os.fork():
         # Ray kills a leaving worker's direct children, which must not include the reaper: be nobody's child.
@@ -105,10 +131,14 @@ def main(worker: int, mark: str, forks: bool, grace: float = 0.0) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     pipe = os.readlink(f"{_PROC}/self/fd/0") if forks else ""  # noqa: PTH115  # as above
+    if group:
+        _leave_group(group)
     _watch(worker)
     time.sleep(grace)
+    if group:
+        end_group(group, _PATIENCE)
     kill_marked(mark.encode(), pipe, _PATIENCE)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2], sys.argv[3] == "forks", float(sys.argv[4]))
+    main(int(sys.argv[1]), sys.argv[2], sys.argv[3] == "forks", float(sys.argv[4]), sys.argv[5])

@@ -35,6 +35,7 @@ def test_this_machine_can_run_distfd() -> None:
         "cores",
         "threads",
         "memory",
+        "left running",
         "clock",
         "cluster",
         "token",

@@ -349,3 +349,38 @@ a line of another kind
 )
 def test_network_file_systems_are_known(path: str, kind: str | None) -> None:
     assert network_filesystem(Path(path), MOUNTS) == kind
+
+
+TWO = """
+    import sys
+    from distfd.core.errors import StoreError
+    from distfd.stores.sqlite import SQLiteStore
+    try:
+        store = SQLiteStore(sys.argv[1])
+    except StoreError as error:
+        print("refused:", str(error).replace(chr(10), " "), flush=True)
+        sys.exit(5)
+    print("open", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_second_process_is_refused_while_the_first_runs_though_the_lock_was_removed(tmp_path: Path) -> None:
+    """Two processes, as of two drivers: whoever removes the lock's file in between lets nobody in."""
+    path = tmp_path / "s.sqlite"
+    with python(TWO, path) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "open\n"
+        path.with_name("s.sqlite.lock").unlink()
+        for _ in range(2):  # the first refusal must not make room for the next
+            with python(TWO, path) as second:
+                said, _ = second.communicate(timeout=60)
+            assert second.returncode == 5, said
+            assert "refused:" in said
+            assert "in use by" in said
+        assert first.poll() is None
+        first.communicate(timeout=60)
+        assert first.returncode == 0
+    with python(TWO, path) as third:
+        said, _ = third.communicate(timeout=60)
+    assert (third.returncode, said) == (0, "open\n")

@@ -286,7 +286,9 @@ class RayWorker:
             chunk = replace(chunk, fun=self._function)
         elif state is not None:
             chunk = replace(chunk, state=state)
-        return packed_reply(self._worker.run(chunk), worn=self._worker.worn)
+        batch = self._worker.run(chunk)
+        start_reaper(os.environ)  # again, where J has ended it
+        return packed_reply(batch, worn=self._worker.worn)
 
     def close(self) -> None:
         """End J in good order."""
