@@ -82,7 +82,7 @@ class _User(threading.Thread):
                 elif what == "close":
                     evaluator.close()
                 elif what == "kill":
-                    with distfd.Evaluator(_Mortal(j), retries=3) as other:
+                    with distfd.Evaluator(_Mortal(j), retries=9) as other:
                         self._right(other.gradient(x), j, x)
                 else:
                     pending = evaluator.begin(x)
@@ -101,7 +101,7 @@ class _User(threading.Thread):
 
 
 class _Mortal:
-    """J whose process dies now and then, at one point in about ten."""
+    """J whose process dies now and then, at one point in about ten: ten times in a row is no chance."""
 
     def __init__(self, j: _J) -> None:
         self.j = j
