@@ -115,7 +115,7 @@ def _item(items: list[Any], word: str, path: KeyPath) -> int:
         number = int(word[:9])
         if number < len(items):
             return number
-        raise _RefusedError((*path, number), f"{shown_path(path)} has {len(items)} items, the first is 0")
+        raise _RefusedError((*path, number), f"{shown_path(path)} has {len(items)} items, counted from 0")
     names = [str(item.get("name")) if isinstance(item, dict) else "" for item in items]
     if word in names:
         return names.index(word)

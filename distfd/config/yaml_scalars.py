@@ -41,5 +41,7 @@ def _integer(text: str) -> int:
     if len(text) > _MOST_DIGITS:
         raise ValueError(f"an integer of more than {_MOST_DIGITS} digits")
     if _LEADING_ZERO.fullmatch(text):
-        raise ValueError(f'a number that begins with 0 is octal to some: write {int(text)}, or "{text}" for text')
+        raise ValueError(
+            f'a number that begins with 0 is octal in some YAML readers: write {int(text)}, or "{text}" for text'
+        )
     return int(text, 0)

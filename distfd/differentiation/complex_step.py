@@ -303,7 +303,11 @@ class ComplexStepCheck:
             sizes = np.array([np.abs(np.nan_to_num(4 * size[g] - size[n + g])) / 2 * wrong for g in range(n)])
             worst = sizes.max(axis=1)
             if not worst.any():
-                raise EvaluationError(_LOST.format(axes="", why="at real points J is not what its slopes say"))
+                raise EvaluationError(
+                    _LOST.format(
+                        axes="", why="at real points J changes by other amounts than these derivatives predict"
+                    )
+                )
             if len(groups[int(worst.argmax())]) == 1:
                 named = np.flatnonzero((worst > _NAMED * worst.max()) & [len(group) == 1 for group in groups])
             groups = groups if len(named) else [groups[int(worst.argmax())]]
@@ -332,9 +336,9 @@ class ComplexStepCheck:
         if confirmed:
             raise InputError(
                 f"sparsity: {self.axes.output(j, len(baseline))} depends on {names}, "
-                "and the structure does not have all of these entries: the "
-                f"slope along {label} is {alone:.6g}, and {unreal:.6g} by the structure. Add the entries, or give "
-                "sparsity='probe'"
+                "but the structure lacks some of these entries: the slope along "
+                f"{label} is {alone:.6g} when it is moved alone, and {unreal:.6g} with the structure's groups. Add the "
+                "entries, or give sparsity='probe'"
             )
         output = f" of {self.axes.output(j, len(baseline))}" if len(baseline) > 1 else ""
         why = f"the slope{output} along {label} is {unreal:.6g} by the complex step and {real:.6g} by real differences"

@@ -102,8 +102,8 @@ class Directions:
         if site.written is not None and off[some].max(initial=0.0) > _SLANTED:
             k = int(at[off[some].argmax()])
             raise InputError(
-                f"step: the format of {site.label(k)} has too few digits for steps from the noise along several "
-                "coordinates at once; give a step, or more digits"
+                f"step: the format of {site.label(k)} has too few digits for the small steps that distfd chooses "
+                "from the noise when several coordinates move at once; give a step, or write more digits"
             )
         return np.where(some, off + EPS, 0.0)
 

@@ -166,8 +166,8 @@ def _as_written(  # noqa: PLR0917  # private, called once
     turned = np.linalg.norm((displaced - along) / h, axis=1) / far
     if turned.max() > _STRAIGHT:
         raise InputError(
-            f"step: along direction {row} the numbers as they are written move J {turned.max():.0%} aside of it: their "
-            "formats have too few digits for this step; use a larger one, or more digits"
+            f"step: the numbers written for a step along direction {row} leave that direction by {turned.max():.0%} of "
+            "the step, as they are rounded to too few digits; use a larger step, or more digits in the formats"
         )
     return displaced
 

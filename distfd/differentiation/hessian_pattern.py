@@ -76,8 +76,8 @@ def masked_pattern(sparsity: Any, moving: Numbers, d: int) -> HessianPattern:
     if isinstance(sparsity, (str, tuple)):
         what = repr(sparsity) if isinstance(sparsity, str) else "(structure, groups)"
         raise InputError(
-            f"sparsity: of a Hessian it is a mask ({d}, {d}) or a sparse array, and {what} is for Jacobians: each "
-            "entry of a Hessian takes points of its own, as J has one value, so there is nothing to group"
+            f"sparsity: for a Hessian, give a mask ({d}, {d}) or a sparse array; {what} is for Jacobians only, whose "
+            "columns can share points (each entry of a Hessian needs points of its own)"
         )
     try:
         mask = csc_array(sparsity if issparse(sparsity) else np.asarray(sparsity) != 0)

@@ -78,7 +78,9 @@ class KubeRayJob:
             since = self._hand_on(say, since)
             time.sleep(_LOOK)
             if not state and told:
-                raise ClusterError(f"{self.title} is gone; what it found is on the claim {self._claim}")
+                raise ClusterError(
+                    f"{self.title} is gone from Kubernetes; its results are on the volume claim {self._claim}"
+                )
         self._hand_on(say, since)
         if state.endswith("/SUCCEEDED"):
             return 0
@@ -96,7 +98,7 @@ class KubeRayJob:
         pod = self.kubectl("get", "pod", "-l", chosen, "-o", "jsonpath={.items[0].metadata.name}") if cluster else ""
         if not pod:
             raise ClusterError(
-                f"the head is gone; the run's directory is {directory(self.order)} on claim {self._claim}"
+                f"Ray's head pod is gone; find the run in {directory(self.order)} on the volume claim {self._claim}"
             )
         command = self._command("exec", pod, "-c", "ray-head", "--", "tar", "-C", directory(self.order), "-cz")
         command += ["--exclude=./work", "--exclude=./spool", "."]

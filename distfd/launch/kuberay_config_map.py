@@ -33,8 +33,8 @@ def config_map(order: Submission) -> dict[str, Any]:
         total += len(content)
         if total > _MOST:
             raise InputError(
-                f"{order.folder} has more than {_MOST // 1000} kB, the most that Kubernetes takes with a job; put "
-                "it on the claim or into the image, and say where: launch.kuberay.folder"
+                f"{order.folder} has more than {_MOST // 1000} kB, the most that Kubernetes sends along with a job; "
+                "put it on the volume claim or into the image, and give its path there as launch.kuberay.folder"
             )
         try:
             data[key] = content.decode()

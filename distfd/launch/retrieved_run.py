@@ -41,7 +41,7 @@ def check_place(output: Path, job: str) -> None:
     InputError
     """
     if os.path.lexists(output) and _owner(output) != job and (not output.is_dir() or any(output.iterdir())):
-        raise InputError(f"output: {output} holds something else than what {job} brought back; give another output")
+        raise InputError(f"output: {output} is there already, and did not come from {job}; give another output")
 
 
 def unpack(archive: IO[bytes], output: Path, job: str) -> Path | None:
@@ -122,9 +122,9 @@ def _unpack(tar: tarfile.TarFile, into: Path) -> None:
             raise tarfile.TarError(f"{member.name!r} is there twice")
         names.add(name)
         if len(name.parts) > MOST_LEVELS or not member.name.isprintable():
-            raise tarfile.TarError(f"{member.name[:80]!r} is no name of a file of a run")
+            raise tarfile.TarError(f"{member.name[:80]!r} cannot be the name of a run's file")
         if name.is_absolute() or ".." in name.parts or not (member.isreg() or member.isdir()):
-            raise tarfile.TarError(f"{member.name!r} is no plain file or folder below its own")
+            raise tarfile.TarError(f"{member.name!r} is not a plain file or folder inside the run's directory")
         _extract(tar, member, into / name)
 
 

@@ -28,7 +28,10 @@ def as_objective(
     """
     if (objective := adapted(fun)) is not None:
         if args or kwargs:
-            raise InputError("args and kwargs go with a callable or a class, not with an objective made before")
+            raise InputError(
+                "args and kwargs are for functions and classes; this objective is made already: "
+                "give them where it is made"
+            )
         return objective
     if not isinstance(args, tuple):
         args = (args,)

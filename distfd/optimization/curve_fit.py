@@ -193,8 +193,8 @@ def curve_fit(  # noqa: PLR0917  # SciPy's signature
     for name in ("args", "kwargs"):
         if ours.pop(name, None):
             raise InputError(
-                f"{name!r} is not a supported keyword argument: f takes xdata and parameters alone; bind "
-                "what it needs besides by functools.partial"
+                f"{name!r} is not a supported keyword argument: f is called as f(xdata, *parameters); bind "
+                "further arguments with functools.partial"
             )
     lm = method == "lm" or (method is None and not _bounded(bounds))
     if lm and check_verbose(theirs.pop("verbose", 0)):  # which leastsq does not have

@@ -158,7 +158,9 @@ class _Run:
             self._round(search.ask(self._room()))
         if not search.has_slopes:
             self._evaluator.differentiate(search.x, kind="jacobian")
-            raise EvaluationError("the Jacobian at x0 has no component: J failed at all points beside x0")
+            raise EvaluationError(
+                "the Jacobian at x0 could not be found: J failed at every point near x0 that was tried"
+            )
 
     def _end(self, trials: Sequence[Trial]) -> tuple[bool, str] | None:
         """Whether it has converged, and what to say; the Jacobian is taken first where it is not known.

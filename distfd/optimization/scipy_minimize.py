@@ -162,7 +162,7 @@ class Scalar:
 
     def _value(self, x: Vector) -> Any:
         if not np.isfinite(x).all() and self.record.best is not None:
-            raise Stop("the method went to a point that is not finite: J may fall without bound, or steps are too long")
+            raise Stop("the next x is not finite: J may decrease without bound, or steps are too long")
         if (stands := self._wall(x)) is not None:
             return stands[0]
         try:

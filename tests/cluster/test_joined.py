@@ -94,7 +94,7 @@ def test_folders_and_variables_reach_the_workers(head: Head, tmp_path: Path) -> 
 def test_the_dashboards_port_is_no_head(head: Head, tmp_path: Path) -> None:
     address = head.jobs.removeprefix("http://")
     told = end(begin(tmp_path, str(ROOT / "configs" / "quickstart.yaml"), f"cluster.address={address}"), 4)
-    assert "is not Ray's head; its port is 6379" in told
+    assert "is not Ray's head; its port is 6379 by default" in told
 
 
 def test_an_environment_that_cannot_be_had_is_told_at_once(head: Head, tmp_path: Path) -> None:

@@ -338,7 +338,7 @@ BAD: list[tuple[str, str, str]] = [
     (HEAD + "cluster: {stop_before: 10min, max_wall_time: 5min}\n", "3:24", "leaves nothing of max_wall_time"),
     (HEAD + "cluster: {max_slots: 2, request_slots: 3}\n", "3:40", "is more than max_slots"),
     (HEAD + "cluster: {runtime_env: {pipp: [a]}}\n", "3:24", "there is no 'pipp'"),
-    (HEAD + "cluster: {runtime_env: {env_vars: {A: 1}}}\n", "3:24", "env_vars: must be texts by name"),
+    (HEAD + "cluster: {runtime_env: {env_vars: {A: 1}}}\n", "3:24", "env_vars: must map names to texts"),
     (HEAD + "cluster: {address: local, request_slots: 3}\n", "3:42", "a private cluster does not grow"),
 ]
 

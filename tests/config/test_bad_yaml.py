@@ -53,7 +53,7 @@ BAD: list[tuple[str, bytes, str, str]] = [
         "010",
         b"cluster: {max_slots: 010}\n",
         "1:22",
-        "max_slots: a number that begins with 0 is octal to some: write 10",
+        "max_slots: a number that begins with 0 is octal in some YAML readers: write 10",
     ),
     ("-007", b"x0: [1, -007]\n", "1:9", 'write -7, or "-007" for text (-007)'),
     ("many digits", b"x0: [" + b"9" * 5000 + b"]\n", "1:6", "x0.0: an integer of more than 300 digits"),

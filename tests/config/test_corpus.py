@@ -242,7 +242,7 @@ OVERRIDES: list[tuple[str, str]] = [
     ("derivative=1", "derivative: must be a mapping"),
     ("task.a=1", "task is no mapping here, so it has no key a"),
     ("x0=[1,2]", "x0: exactly one of parameters and x0 is allowed, and parameters is given too; to replace it add"),
-    ("parameters.3.value=1", "parameters has 1 items, the first is 0"),
+    ("parameters.3.value=1", "parameters has 1 items, counted from 0"),
     ("parameters.widht.value=1", "did you mean parameters.width"),
     ("parameters.width.value=9", "outside its bounds"),
     ("cluster.num_cpus=0", "cluster.num_cpus: must be >= 1 (0)"),

@@ -139,7 +139,9 @@ def _write(shipment: Shipment, target: Path, fetch: Callable[[str], Any]) -> Non
                 stream.write(fetch(file.digest))
             path.chmod(file.mode | stat.S_IRUSR)
             if digest_of(path) != file.digest:
-                raise InputError(f"{Path(shipment.root) / file.name}: what arrived is not what was sent; try again")
+                raise InputError(
+                    f"{Path(shipment.root) / file.name}: the copy on this node differs from the file sent; try again"
+                )
         made.rename(target)
     finally:
         shutil.rmtree(made, ignore_errors=True)

@@ -318,12 +318,15 @@ def _probe(target: str, asked: str) -> None:
     pulse = probe([at], _SILENT_SECONDS)[at]
     if pulse is ServerProbe.REFUSED:
         raise ClusterError(
-            f"{asked}: what listens there is not Ray's head; its port is 6379 unless ray start was "
-            "told another, 10001 with ray://, and that of the dashboard, 8265, is for distfd submit"
+            f"{asked}: what listens there is not Ray's head; its port is 6379 by default (ray start --port), "
+            "or 10001 with ray://; the dashboard's port, 8265, is for distfd submit only"
         )
     if pulse is ServerProbe.SILENT:
         # The kernel of a head that hangs takes connections, and Ray would wait for ever.
-        raise ClusterError(f"{asked}: it takes connections and has not answered for {_SILENT_SECONDS:g} s")
+        raise ClusterError(
+            f"{asked}: it takes connections but has not answered for {_SILENT_SECONDS:g} s; "
+            "is Ray's head overloaded or stopped?"
+        )
 
 
 @contextlib.contextmanager

@@ -275,8 +275,8 @@ class RayExecutor(Executor):
             return []
         if not self._connected():
             raise ClusterLostError(
-                "this process left the Ray cluster (ray.shutdown) while its evaluations went on there; what was "
-                "finished is kept, and the same call goes on"
+                "this process left the Ray cluster (ray.shutdown) while evaluations were running there; finished "
+                "evaluations are kept: make the same call again to continue"
             )
         with self._nodes.explained():
             return self._slots.wait(seconds)

@@ -63,7 +63,7 @@ def lacking(*, loaded: bool = False) -> dict[str, str]:
 def warn_of_what_lacks() -> None:
     """Say once what the Ray that is installed does not have."""
     for name, lost in lacking(loaded=True).items():
-        _log.warning("this Ray (%s) has no %s: %s (told once)", sys.modules["ray"].__version__, name, lost)
+        _log.warning("Ray %s lacks %s: %s (this is said once)", sys.modules["ray"].__version__, name, lost)
 
 
 OLDEST = "2.50"

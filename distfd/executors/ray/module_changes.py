@@ -83,7 +83,7 @@ class ModuleChanges:
         if unknown:
             self._find_out(unknown)
         if found.amended and not unknown:
-            raise InputError(self._refusal(found, "it was sent there and came out as another"))
+            raise InputError(self._refusal(found, "the value sent there arrived as a different one"))
         return Amendment(self._packed(found), frozenset(self._left), self._exact)
 
     def _digest(self, member: Member) -> str:

@@ -71,9 +71,13 @@ def check_growth(address: str | None, max_slots: int | None, request_slots: int 
     if request_slots is None:
         return
     if address == "local":
-        raise InputError("request_slots: a private cluster does not grow")
+        raise InputError(
+            "request_slots: a private cluster does not grow; leave it out, or give the address of a cluster that does"
+        )
     if max_slots is not None and request_slots > max_slots:
-        raise InputError(f"request_slots: is more than max_slots, {max_slots}")
+        raise InputError(
+            f"request_slots: {request_slots} is more than max_slots, {max_slots}; lower it, or raise max_slots"
+        )
 
 
 def check_runtime_env(given: Mapping[str, Any]) -> None:
@@ -99,4 +103,4 @@ def check_runtime_env(given: Mapping[str, Any]) -> None:
             raise InputError(f"runtime_env.{key}: there is no {place}")
     variables = given.get("env_vars", {})
     if not isinstance(variables, Mapping) or not all(isinstance(value, str) for value in variables.values()):
-        raise InputError("runtime_env.env_vars: must be texts by name; write numbers in quotes")
+        raise InputError("runtime_env.env_vars: must map names to texts; write numbers in quotes")

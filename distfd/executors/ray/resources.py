@@ -46,7 +46,10 @@ class Resources:
         if not is_whole(self.nodes) or self.nodes < 1:
             raise InputError(f"resources: nodes must be a whole number >= 1 (was {self.nodes!r})")
         if self.nodes > 1 and not (self.num_cpus or self.num_gpus or self.memory):
-            raise InputError("resources: on each of several nodes an evaluation must hold CPUs, GPUs or memory")
+            raise InputError(
+                "resources: an evaluation on several nodes needs num_cpus, num_gpus or memory above 0, "
+                "which it holds on each of them"
+            )
 
     def allows(self, labels: Mapping[str, str]) -> bool:
         """Whether an evaluation may run on a node with these labels."""

@@ -82,8 +82,8 @@ def _marks(where: str, text: str, known: set[str]) -> bool:
         return True
     for name in (name for names in found for name in sorted(names)):
         raise InputError(
-            f"{where}: {text[:80]!r} has a mark that names no parameter, {name}{did_you_mean(name, known)}; known: "
-            f"{', '.join(sorted(known))[:200]}. If the program is to get it as it stands, put a blank between braces"
+            f"{where}: {text[:80]!r} uses {name}, which is no parameter{did_you_mean(name, known)}; known: "
+            f"{', '.join(sorted(known))[:200]}. To pass the braces on to the program, put a blank between them: {{ {{"
         )
     return False
 

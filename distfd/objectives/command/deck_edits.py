@@ -206,7 +206,10 @@ class _YamlPlaces:
             for part in JsonPointer(pointer).parts:
                 node = _below(node, part, f"{edit.base.file} {pointer}")
                 if seen[id(node)] > 1:
-                    raise InputError(f"{edit.base.file} {pointer}: is used elsewhere too, by an alias (*)")
+                    raise InputError(
+                        f"{edit.base.file} {pointer}: is used elsewhere too, by an alias (*), "
+                        "which would change with it; use a template"
+                    )
             if not isinstance(node, yaml.ScalarNode) or node.style is not None or _parsed(node.value) is None:
                 found = node.value if isinstance(node, yaml.ScalarNode) else "a list or mapping"
                 raise _no_number(edit.base.file, pointer, repr(found))

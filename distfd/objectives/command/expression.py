@@ -139,8 +139,8 @@ class Expression:
             raise InputError(f"an expression of {len(self.text)} characters is too long (at most {_LONGEST})")
         if "#" in self.text:
             raise InputError(
-                f"expression {_short(self.text)}: '#' begins a comment for Python, which would leave out what follows: "
-                "write what was meant, and comments elsewhere"
+                f"expression {_short(self.text)}: '#' begins a comment for Python, so what follows would be left out: "
+                "remove it, and write comments outside the expression"
             )
         try:
             return ast.parse(self.text.strip(), mode="eval").body

@@ -194,7 +194,9 @@ class Token:
         if not _is_int(self.field) or self.field == 0:
             raise InputError(f"token: field is a number from 1, or from the end by -1 (given {self.field!r})")
         if not _is_int(self.below) or self.below < 0 or (self.below and not isinstance(self.line, str)):
-            raise InputError(f"token: below is a number of lines behind the one that a regex finds ({self.below!r})")
+            raise InputError(
+                f"token: below is a number of lines >= 0 after line, which must then be a regex (given {self.below!r})"
+            )
         object.__setattr__(self, "delimiter", _delimiter("token", self.delimiter))
 
     def read(self, path: Path) -> Any:
@@ -433,8 +435,9 @@ class CsvCell:
     def _cell(self, header: list[str], row: int, cells: list[str], column: int) -> float:
         if len(cells) != len(header):
             raise OutputError(
-                f"row {row + 1} has {len(cells)} cells, the header {len(header)}: was the file cut? `until` says where "
-                "a table ends, and `comment` which lines are none of it"
+                f"row {row + 1} has {len(cells)} cells, the header {len(header)}: was the file cut? Where other "
+                "text follows the table, say by `until` where it ends; where comments stand in it, say by `comment` "
+                "how they begin"
             )
         try:
             return self._number(cells[column])

@@ -102,4 +102,7 @@ def variables(values: Sequence[float], names: Sequence[str] | None, *, warm: boo
 def refuse_complex(x: Any) -> None:
     """Raise InputError where x is complex: no text that programs read has such numbers."""
     if np.iscomplexobj(x):
-        raise InputError("an external program takes no complex numbers: use another scheme than complex-step")
+        raise InputError(
+            "scheme: an external program takes no complex numbers, which complex-step needs; use "
+            "another, such as central"
+        )

@@ -214,7 +214,9 @@ class ProgramModel(Model):
             raise
         self._await_turn(trial)
         if objective.fails_if is not None and (line := self._find(trial, objective.fails_if)):
-            raise trial.failure(ProgramError, f"it printed what fails_if names: {line}", trial.launch.steps[-1])
+            raise trial.failure(
+                ProgramError, f"it printed a line that fails_if matches: {line}", trial.launch.steps[-1]
+            )
 
     def _await_turn(self, trial: Trial) -> None:
         pattern = self._objective.retry_if

@@ -150,8 +150,8 @@ class CommandObjective(ProgramSpec, Objective):
         """
         if mode is not None and not self.restart:
             raise InputError(
-                f"warm: {mode} needs the program's restart files: name those that it writes, and reads if they are "
-                "there, in objective.command.restart"
+                f"warm: {mode} needs the program's restart files: list in objective.command.restart the files "
+                "that it writes, and from which it starts where they exist"
             )
         if mode is None and self.restart:
             raise InputError(
@@ -253,8 +253,8 @@ def check(objective: ProgramSpec, x0: ArrayLike) -> None:
         deck.render(variables)
         if moved := deck.moved(variables):
             warnings.warn(
-                f"{name}: {moved[0]} is wider than its format: if this file has fixed columns, what follows on the "
-                "line is moved; widen the columns, or use fewer digits or other units",
+                f"{name}: {moved[0]} is wider than its format: what follows on the line is shifted, which matters "
+                "if this file has fixed columns; widen the columns, or use fewer digits or other units",
                 stacklevel=3,
             )
     Arguments(objective, objective.names).launch(variables)

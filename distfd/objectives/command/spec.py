@@ -193,8 +193,8 @@ def whole(name: str, value: float) -> int:
     """
     if not float(value).is_integer():
         raise InputError(
-            f"parameters: {name} is of type integer, and {value!r} is no whole number: its step is to be one, as in "
-            "step: {absolute: 1}, and no task may look for values between"
+            f"parameters: {name} is of type integer, and {value!r} is no whole number; give it a whole step, as in "
+            "step: {absolute: 1}, and no task or method that tries values between whole numbers"
         )
     return int(value)
 

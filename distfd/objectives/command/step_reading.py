@@ -224,7 +224,7 @@ class Judge:
         )
 
     def _swallow(self, slot: Slot, others: Sequence[Slot], nominal: float) -> NoReturn:
-        form = _how(slot.at) or "what it does with it"
+        form = _how(slot.at) or "what is computed there"
         elsewhere = f", though not everywhere ({others[0].at.file} has it)" if others else ""
         raise InputError(
             f"{self._moved(nominal)}, and {slot.at.file} does not change: {form} swallows it{elsewhere}; use "
@@ -235,7 +235,7 @@ class Judge:
         """Raise InputError: nothing that is written changes."""
         nominal = max(self._move.nominal, key=abs)
         raise InputError(
-            f"{self._moved(nominal)}, and {where} does not change: what it does with it swallows it; use a "
+            f"{self._moved(nominal)}, and {where} does not change: what is computed there swallows it; use a "
             f"larger step, or write {{{{ {self._name} }}}}"
         )
 

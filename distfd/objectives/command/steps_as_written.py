@@ -493,6 +493,6 @@ class _ByGroups:
         seen = [slot.base, *slot.nodes, *(sight.there for sight in slot.near)]
         if max(one.digits for one in seen) < _FULL:
             raise InputError(
-                f"step: {place_of(slot.at)}: depends on several parameters, too many to look at one by one, and is "
-                "not written in full, so that their steps cannot be read: write it without a format"
+                f"step: {place_of(slot.at)}: depends on too many parameters to examine one by one, and is "
+                "rounded by a format, so that their steps cannot be read back: write it without a format"
             )

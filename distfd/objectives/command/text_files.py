@@ -108,7 +108,9 @@ def _checked(path: Path, raw: str, number: int) -> str:
 
 def _no_text(path: Path, what: str) -> OutputError:
     size = path.stat().st_size / 2**20
-    return OutputError(f"it is too large: {size:.0f} MiB, and no text, as {what} has more than 4 million characters")
+    return OutputError(
+        f"it is too large: {size:.0f} MiB; it may not be a text file, as {what} has more than 4 million characters"
+    )
 
 
 def _line(number: int, raw: str) -> Line:

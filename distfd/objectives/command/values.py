@@ -112,8 +112,8 @@ def timed(what: str, pattern: str) -> Iterator[float | None]:
     except RegexTimeoutError as error:
         limit = SECONDS if seconds is None else max(0.0, min(seconds, SECONDS))
         raise OutputError(
-            f"the {what} {short(pattern)} did not end within {limit:.3g} s: it backtracks; let no repeat be inside of "
-            "another, such as (a+)+, and name what stands before and behind the number"
+            f"the {what} {short(pattern)} did not end within {limit:.3g} s: it backtracks; avoid a repeat inside a "
+            "repeat, such as (a+)+, and match the text just before and after the number"
         ) from error
 
 

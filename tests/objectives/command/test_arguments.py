@@ -87,7 +87,7 @@ def test_what_is_run_by_hand_is_what_was_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("argument", "pattern"),
     [
-        ("{{ etmp }}", r"argv\[1\]: '\{\{ etmp \}\}' has a mark that names no parameter, etmp; did you mean 'etemp'"),
+        ("{{ etmp }}", r"argv\[1\]: '\{\{ etmp \}\}' uses etmp, which is no parameter; did you mean 'etemp'"),
         ("{{ 2 * q }}", "names no parameter, q; known: etemp, x"),
         ("{{ etemp | nofilter }}", r"argv\[1\]:1: No filter named 'nofilter'"),
         ("{{ etemp + q }}", r"argv\[1\]:1: 'q' is undefined"),

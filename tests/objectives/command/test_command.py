@@ -216,7 +216,7 @@ FAILURES: dict[str, tuple[list[str], dict[str, Any], str]] = {
     "fails_if": (
         shell("echo 'solver DIVERGED at 3'; echo '{\"J\": 1}' > out.json"),
         {"fails_if": "DIVERGED"},
-        "fails_if names: solver DIVERGED at 3",
+        "fails_if matches: solver DIVERGED at 3",
     ),
 }
 

@@ -246,11 +246,11 @@ def test_too_large_is_said_without_reading(tmp_path: Path) -> None:
         os.truncate(file.fileno(), LARGEST + 1)
     for kind, pattern in (
         ({"json": ""}, "too large"),
-        ({"regex": "(a)"}, "too large: 64 MiB, and no text, as a line"),
+        ({"regex": "(a)"}, "too large: 64 MiB; it may not be a text file, as a line"),
         ({"npy": 0}, "no .npy file"),
-        ({"columns": {"line": 1, "from": 1, "to": 2}}, "too large: 64 MiB, and no text, as line 1"),
-        ({"token": {"line": "a", "field": 1}}, "too large: 64 MiB, and no text, as line 1"),
-        ({"csv": {"column": 1, "row": 1}}, "too large: 64 MiB, and no text, as line 1"),
+        ({"columns": {"line": 1, "from": 1, "to": 2}}, "too large: 64 MiB; it may not be a text file, as line 1"),
+        ({"token": {"line": "a", "field": 1}}, "too large: 64 MiB; it may not be a text file, as line 1"),
+        ({"csv": {"column": 1, "row": 1}}, "too large: 64 MiB; it may not be a text file, as line 1"),
     ):
         output = parse_output("J", {"file": "out", **kind}, str(tmp_path))
         assert not isinstance(output.extractor, UserFunction)

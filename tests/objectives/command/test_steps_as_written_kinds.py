@@ -120,7 +120,7 @@ def test_directions_of_one_coordinate(tmp_path: Path, kind: str, scheme: str) ->
 
 def test_a_direction_that_the_formats_turn_aside_is_refused(tmp_path: Path) -> None:
     options: dict[str, Any] = {"directions": [[1.0, 0.5]]}
-    with pytest.raises(InputError, match=r"along direction 0 .* aside of it: .* more digits"):
+    with pytest.raises(InputError, match=r"along direction 0 leave that direction .* more digits"):
         solved(tmp_path, "directional", quadratic, step=distfd.AbsoluteStep(0.0031), **options)
     found = solved(tmp_path, "directional", quadratic, step=distfd.AbsoluteStep(0.4), **options)
     wanted = (A @ X + [1.0, -2.0]) @ [1.0, 0.5]
