@@ -56,7 +56,7 @@ def test_groups_that_fit_nowhere_are_refused() -> None:
     assert _groups(Resources(nodes=2, custom={"licence": 1}), [{"CPU": 4.0, "licence": 1}, {"CPU": 4.0}], None) == 1
     with pytest.raises(InputError, match="nodes must be a whole number"):
         Resources(nodes=0)
-    with pytest.raises(InputError, match="on each of several nodes"):
+    with pytest.raises(InputError, match="an evaluation on several nodes needs"):
         Resources(num_cpus=0, nodes=2)
 
 

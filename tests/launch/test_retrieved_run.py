@@ -68,7 +68,7 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "thesis.tex").write_text("precious")
     (tmp_path / "run").symlink_to("home")
-    with pytest.raises(InputError, match="holds something else"):
+    with pytest.raises(InputError, match="is there already, and did not come from"):
         check_place(tmp_path / "run", "job")
     (tmp_path / "home" / "submitted.json").write_text(json.dumps({"job": "job"}))
     with pytest.raises(StoreError, match="is a link"):

@@ -88,7 +88,7 @@ def test_what_is_run_by_hand_is_what_was_run(tmp_path: Path) -> None:
     ("argument", "pattern"),
     [
         ("{{ etmp }}", r"argv\[1\]: '\{\{ etmp \}\}' uses etmp, which is no parameter; did you mean 'etemp'"),
-        ("{{ 2 * q }}", "names no parameter, q; known: etemp, x"),
+        ("{{ 2 * q }}", "uses q, which is no parameter; known: etemp, x"),
         ("{{ etemp | nofilter }}", r"argv\[1\]:1: No filter named 'nofilter'"),
         ("{{ etemp + q }}", r"argv\[1\]:1: 'q' is undefined"),
         ("{{ 2 * etemp | fmt('.2f') }}", "there is no arithmetic"),

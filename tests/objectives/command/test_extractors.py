@@ -392,7 +392,7 @@ def test_tables(tmp_path: Path, text: str, spec: dict[str, Any], value: Any) -> 
         (
             "x y\n1 2\nEnd of the run\n",
             {"column": "y", "row": -1, "delimiter": "whitespace"},
-            "`until` says where a table ends",
+            "say by `until` where it ends",
         ),
         ("x y\n1 2\n", {"column": "y", "row": 1, "start": "nowhere"}, "start: no line matches 'nowhere'"),
         ("x\n", {"column": "x", "row": -1}, "no row -1, only 0 below the header"),

@@ -217,4 +217,4 @@ def test_in_a_crowd_the_one_that_is_swallowed_is_named(tmp_path: Path, monkeypat
 
 def test_numbers_of_many_parameters_at_once_are_to_be_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told = both(tmp_path, "{{ x | sum | fmt('.6f') }}", 40, 0, monkeypatch)
-    assert re.search(r"deck\.j2:1, .*depends on several parameters.*write it without a format", told)
+    assert re.search(r"deck\.j2:1, .*depends on too many parameters.*write it without a format", told)
