@@ -51,7 +51,7 @@ def test_it_is_told_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCapt
         internals.warn_of_what_lacks()
         internals.warn_of_what_lacks()
     internals.warn_of_what_lacks.cache_clear()
-    assert caplog.text.count("has no ray._private.worker._global_node") == 1
+    assert caplog.text.count("lacks ray._private.worker._global_node") == 1
 
 
 def test_the_doctor_says_what_lacks(monkeypatch: pytest.MonkeyPatch) -> None:

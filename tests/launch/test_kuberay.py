@@ -114,5 +114,5 @@ def test_a_job_is_applied_followed_and_brought_back(
 def test_a_run_of_another_making_is_not_overwritten(order: Submission, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "result.json").write_text("{}")
-    with pytest.raises(InputError, match="something else"):
+    with pytest.raises(InputError, match="is there already, and did not come from"):
         submit(order.loaded, (), "kuberay", follow=True, say=print, ask=lambda _: False)
