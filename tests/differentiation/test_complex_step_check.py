@@ -233,7 +233,7 @@ def test_a_mask_that_lacks_an_entry_is_an_error_that_names_it(mask: Any) -> None
     def fun(x: Any) -> Any:
         return np.array([x[0] * x[1], x[1] + x[2], x[2] ** 2])
 
-    with pytest.raises(InputError, match=r"sparsity: output \d depends on coordinate .* the structure lacks some of these"):
+    with pytest.raises(InputError, match=r"sparsity: output \d depends on .* the structure lacks some of these"):
         distfd.jacobian(fun, [1.0, 2.0, 0.5], sparsity=mask, **COMPLEX)
     right = distfd.jacobian(fun, [1.0, 2.0, 0.5], sparsity=[[1, 1, 0], [0, 1, 1], [0, 0, 1]], **COMPLEX)
     assert right.toarray().tolist() == [[2, 1, 0], [0, 1, 1], [0, 0, 1]]
