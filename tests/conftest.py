@@ -12,15 +12,16 @@ import sys
 from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     RequireSimulator: TypeAlias = Callable[[str], None]
 
-# A deadline is a timed assertion: on a loaded machine it fails a test that is right.
-settings.register_profile("distfd", deadline=None)
+# A deadline, and a look at how long examples take to make, are timed assertions: on a loaded machine they fail a test that
+# is right.
+settings.register_profile("distfd", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("distfd")
 
 
