@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     RequireSimulator: TypeAlias = Callable[[str], None]
 
-# A deadline, and a look at how long examples take to make, are timed assertions: on a loaded machine they fail a test that
-# is right.
+# A deadline, and a look at how long examples take to make, are timed assertions: on a loaded machine they fail a test
+# that is right.
 settings.register_profile("distfd", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("distfd")
 
