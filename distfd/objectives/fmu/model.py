@@ -46,6 +46,11 @@ class FMUOutput:
     measured: NDArray[np.float64] | None = None
 
     @property
+    def element_names(self) -> tuple[str, ...]:
+        """What its numbers are called: ``level``, or ``level(t=2.5)`` for each of its times."""
+        return (self.name,) if self.times is None else tuple(f"{self.name}(t={t!r})" for t in self.times.tolist())
+
+    @property
     def peaks_between(self) -> bool:
         """Whether its largest or smallest value is looked for between the communication points too."""
         smooth = self.variable.is_real and self.variable.variability == "continuous"
