@@ -353,9 +353,9 @@ class FMUObjective(Objective):
         of = {output.name: output.element_names for output in self.taken}
         texts = [" ".join(expression.text.split()) for expression in self.formula] or list(of)
         known = [name for text in texts for name in of.get(text, (text,))]
-        if any(len(of.get(text, ())) != 1 for text in texts) and len(known) == m and len(set(known)) == m:
-            if max(map(len, known)) <= LONGEST_NAME:
-                return tuple(known)
+        told = len(known) == m and len(set(known)) == m and max(map(len, known), default=0) <= LONGEST_NAME
+        if told and any(text in of and of[text] != (text,) for text in texts):
+            return tuple(known)
         return derived_names(self.formula, tuple(self.outputs), m)
 
     @property
