@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from distfd.config.sections import SERIAL
 from distfd.core.describe import coordinate_label
 from distfd.differentiation.base_point import BasePoint
 from distfd.differentiation.coordinate_stencils import place_lines
@@ -416,6 +417,8 @@ def _slots(config: Config) -> tuple[int | None, str]:
     """Slots of a private cluster, which are known beforehand; those of another are not."""
     cluster, needs = config.cluster, config.resources
     address = cluster.address or os.environ.get("RAY_ADDRESS") or "local"
+    if address == SERIAL:
+        return 1, "this process, without Ray"
     if address != "local":
         most = f", at most {cluster.max_slots}" if cluster.max_slots else ""
         return None, f"those of the cluster at {address}{most}"

@@ -133,6 +133,12 @@ def test_rows_of_a_jacobian_are_named_by_output_and_time(tank2: Path, tmp_path: 
     assert make(tank2, outputs=outputs, value="h * end", base=tmp_path).output_names(2) is None
 
 
+def test_an_output_without_a_value_is_named_in_the_failure(tank2: Path) -> None:
+    objective = make(tank2, outputs={"h": {"times": [1.0, 2.0]}, "end": "h"}, value=["h", "log(end - 9)"])
+    with pytest.raises(distfd.EvaluationError, match=r"nan at output log\(end - 9\)|log\(end - 9\)"):
+        distfd.jacobian(objective, [2.0, 0.5, 4.0], executor="serial")
+
+
 def test_max_min_mean_and_an_expression(tank: Path) -> None:
     outputs = {"top": {"variable": "h", "at": "max"}, "low": {"variable": "h", "at": "min"}}
     outputs |= {"mean": {"variable": "h", "at": "mean"}}
