@@ -139,6 +139,15 @@ def test_an_output_without_a_value_is_named_in_the_failure(tank2: Path) -> None:
         distfd.jacobian(objective, [2.0, 0.5, 4.0], executor="serial")
 
 
+def test_it_is_called_as_a_function(tank2: Path) -> None:
+    assert make(tank2)([2.0, 0.5, 4.0]) == pytest.approx(level(4.0), rel=1e-10)
+    np.testing.assert_allclose(make(tank2, outputs={"h": {"times": [1.0, 2.0]}})(np.array([2, 0.5, 4])), level([1, 2]))
+    with pytest.raises(distfd.EvaluationError, match="J failed: x has 2 values, and there are 3 names"):
+        make(tank2)([2.0, 0.5])
+    with pytest.raises(distfd.EvaluationError, match=r"names: say which variables of tank\.fmu x holds"):
+        make(tank2, names=None)([2.0, 0.5, 4.0])
+
+
 def test_max_min_mean_and_an_expression(tank: Path) -> None:
     outputs = {"top": {"variable": "h", "at": "max"}, "low": {"variable": "h", "at": "min"}}
     outputs |= {"mean": {"variable": "h", "at": "mean"}}
