@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +54,7 @@ def translated(error: ValidationError, document: Document, model: type[Section])
                 yield document.mistake(path, "is missing")
             case "extra_forbidden":
                 meant = _meant_key(path, model)
+                meant = _meant_executor(path, given) or meant
                 told = "" if is_secret(path) or meant == shown_path(ENVIRONMENT) else shown(given)
                 yield document.mistake(path, "unknown key", told, meant, key=True)
             case "conflict" | "no_choice":
@@ -117,6 +119,8 @@ def _as_argv(given: Any, path: KeyPath) -> str:
 
 
 def _suggestion(kind: str, given: Any) -> str:
+    if kind in ("float_type", "int_type", "int_from_float", "distfd") and isinstance(given, str):
+        return meant_number(given)
     if kind == "string_type" and isinstance(given, (int, float)):
         return f'"{shown(given)}", in quotes'
     if kind == "bool_type" and str(given).lower() in (*_WORDS_FOR_TRUE, *_WORDS_FOR_FALSE):
@@ -125,6 +129,47 @@ def _suggestion(kind: str, given: Any) -> str:
         return str(int(given))
     if kind in ("tuple_type", "list_type") and isinstance(given, (str, int, float)) and given != "":
         return f"[{shown(given)}]"
+    return ""
+
+
+_SUFFIXES = {"t": 12, "g": 9, "meg": 6, "k": 3, "m": -3, "u": -6, "µ": -6, "μ": -6, "n": -9, "p": -12, "f": -15}
+"""Powers of ten behind a number, as SPICE has them."""
+_SUFFIXED = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+))(?:e([-+]?\d{1,3}))?\s*([a-zµμ]{1,12})", re.IGNORECASE)
+
+
+def meant_number(text: str) -> str:
+    """A number with a SPICE suffix or a unit as YAML has it; what is not clear is told both ways. Else ""."""
+    found = _SUFFIXED.fullmatch(text.strip())
+    if not found:
+        return ""
+    digits, exponent, rest = found[1], int(found[2] or 0), found[3]
+    if rest == "M":
+        milli, mega = (f"{digits}e{exponent + power}" for power in (-3, 6))
+        return f"{mega} (mega) or {milli} (SPICE reads M as milli)"
+    word = rest.lower()
+    suffix = "meg" if word.startswith("meg") else word[0]
+    if suffix not in _SUFFIXES or (len(word) > len(suffix) and word[len(suffix) :] not in _UNITS):
+        return f"{digits}e{exponent}, a number without a unit" if word in _UNITS else ""
+    return f"{digits}e{exponent + _SUFFIXES[suffix]}"
+
+
+_UNITS = ("a", "f", "h", "v", "w", "s", "m", "hz", "ohm", "ohms", "pa", "n", "j", "k", "kg")
+"""Units behind a number, and behind a suffix."""
+
+_NO_RAY = ("executor", "ray", "local", "serial", "parallel", "workers", "slots", "n_jobs", "n_workers", "jobs", "cores")
+"""Keys under which people say how many evaluations run at once, or that Ray is not to be used."""
+
+
+def _meant_executor(path: KeyPath, given: Any) -> str:
+    """What stands for a key that asks for a run without Ray, or for so many evaluations at a time."""
+    if path[-1] not in _NO_RAY or len(path) > 2 or (len(path) == 2 and path[0] not in ("cluster", "evaluation")):
+        return ""
+    word = path[-1]
+    alone = given == "serial" or (isinstance(given, bool) and given is (word in ("local", "serial")))
+    if alone or (isinstance(given, int) and not isinstance(given, bool) and given in (0, 1)):
+        return "cluster.address: serial, which runs one evaluation after the other without Ray"
+    if isinstance(given, int) and not isinstance(given, bool) and given > 1:
+        return "cluster.max_slots, the most evaluations at a time"
     return ""
 
 

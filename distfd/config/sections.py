@@ -58,14 +58,18 @@ def _every_cause(value: Any) -> Any:
     return {} if value is None else value
 
 
+SERIAL = "serial"
+"""In place of a cluster's address: no cluster."""
+
+
 def _address(text: str) -> str:
-    if text in ("local", "auto"):
+    if text in ("local", "auto", SERIAL):
         return text
     found = re.fullmatch(r"(?:ray://)?(?:[\w.-]+|\[[0-9a-fA-F:.]+\])(?::(\d{1,5}))?", text)
     if not found or not found[1] or not 0 < int(found[1]) < 2**16:
         port = "10001" if text.startswith("ray://") else "6379"
         near = f"{text}:{port}" if found and not found[1] else ""
-        raise wrong("must be local, auto, host:port or ray://host:port", near)
+        raise wrong("must be local, auto, serial, host:port or ray://host:port", near)
     return text
 
 
@@ -318,7 +322,10 @@ class Cluster(Section):
     """Where evaluations run."""
 
     address: Annotated[str, AfterValidator(_address)] | None = None
-    """null: RAY_ADDRESS if set, else a private cluster; local: a private one; auto: a running one; or host:port."""
+    """null: RAY_ADDRESS if set, else a private cluster; local: a private one; auto: a running one; or host:port.
+
+    serial: no Ray; one evaluation after the other in distfd's own process.
+    """
     num_cpus: Count | None = None
     """Cores of a private cluster; null for all that this process may use."""
     max_slots: Count | None = None
@@ -334,6 +341,16 @@ class Cluster(Section):
     never. They end with a command in any case."""
     runtime_env: Environment = Field(default={})
     """Ray's, for the workers: env_vars, pip, uv, working_dir, py_modules ... (all but env_vars need ray[default])."""
+
+    @model_validator(mode="after")
+    def _without_ray(self) -> Self:
+        if self.address == SERIAL:
+            keys = ("num_cpus", "request_slots", "stop_before", "max_wall_time", "runtime_env")
+            text = "is Ray's, and address: serial runs without Ray"
+            refuse(
+                "cluster", [((key,), text, value) for key in keys if (value := getattr(self, key)) not in (None, {})]
+            )
+        return self
 
     @model_validator(mode="after")
     def _possible(self) -> Self:

@@ -100,8 +100,10 @@ def _who_says(address: str | None, environ: Mapping[str, str]) -> str:
 
 def _which(target: str, running: list[str], *, by: str) -> Finding:
     others = f"; running on this machine: {len(running)}" if running else ""
-    if target == "local":
-        return Finding("cluster", f"a private one is started and ended by each run ({by}){others}")
+    if target in ("serial", "local"):
+        none = "none: evaluations run one after the other, without Ray"
+        private = "a private one is started and ended by each run"
+        return Finding("cluster", f"{none} ({by})" if target == "serial" else f"{private} ({by}){others}")
     if target == "auto":
         if not running:
             remedy = "ray start --head, or leave the address out for a private cluster"

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from distfd.config.npy_vectors import read_numbers
+from distfd.config.sections import SERIAL
 from distfd.core.errors import InputError, MissingSimulatorError
 from distfd.differentiation.stencils import resolve_scheme
 from distfd.differentiation.steps import AbsoluteStep, MixedStep, nominal_steps
 from distfd.evaluation.evaluator import Evaluator
+from distfd.executors.serial import SerialExecutor
 from distfd.objectives.command.objective import CommandObjective, unused_parameters
 from distfd.objectives.fmu.objective import FMUObjective
 from distfd.objectives.function import PythonObjective, load_name
@@ -232,10 +234,12 @@ def steps(config: Config, problem: Problem) -> Any:
 
 
 def make_executor(config: Config, *, show_output: bool = False) -> Executor:
-    """Ray, as ``cluster`` and ``resources`` say; what J prints is shown only if asked for."""
+    """Ray, as ``cluster`` and ``resources`` say, or this process; what J prints is shown only if asked for."""
+    cluster = config.cluster
+    if cluster.address == SERIAL:
+        return SerialExecutor(num_threads=max(1, int(config.resources.num_cpus)))
     from distfd.executors.ray.executor import RayExecutor
 
-    cluster = config.cluster
     return RayExecutor(
         address=cluster.address,
         num_cpus=cluster.num_cpus,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from distfd.config.sections import SERIAL
 from distfd.core.describe import coordinate_label
 from distfd.differentiation.base_point import BasePoint
 from distfd.differentiation.coordinate_stencils import place_lines
@@ -22,11 +22,10 @@ from distfd.differentiation.steps import nominal_steps
 from distfd.evaluation.method_registry import check_memory_for_hessian
 from distfd.executors.serial import SerialExecutor
 from distfd.jobs.build import make_evaluator, make_objective, movable, steps, steps_beyond_x, unused_sigma
+from distfd.jobs.earlier_run import EarlierRun, look_at_output
 from distfd.jobs.forecast import forecast, forecast_fields, simulated
 from distfd.objectives.function import PythonObjective
-from distfd.run_directory.directory import RunDirectory
 from distfd.scheduling.optional_points import fits_in_idle_slots
-from distfd.stores.summary import read_summary
 from distfd.workers.cores import countable_cores
 
 if TYPE_CHECKING:
@@ -95,8 +94,9 @@ def plan_job(loaded: LoadedConfig, assumed: Assumed | None = None, *, no_import:
     effort = _effort(config, n, moving, slots, more)
     scheme = _scheme(config, n - own, moving) + _checked(own)
     planned = _steps(config, problem, objective)
-    known = _so_far(config)
-    holds = f" (holds {known} evaluations, of which those of the same points are reused)" if known is not None else ""
+    there = look_at_output(
+        loaded, problem, None if no_import else objective, lambda: _looked_up(loaded, problem, objective)
+    )
     rows = [
         ("task", config.task),
         ("parameters", f"{len(problem.names)}, of which {moving} move"),
@@ -107,7 +107,7 @@ def plan_job(loaded: LoadedConfig, assumed: Assumed | None = None, *, no_import:
         ("slots", f"{slots} ({where})" if slots else where),
         ("rounds", effort.rounds_text),
         ("each needs", _needs(config)),
-        ("output", f"{config.output}{holds}" if config.output else "none given; run asks for one"),
+        ("output", _place(config, there)),
         *[("note", note) for note in (unused_sigma(config), steps_beyond_x(config, problem)) if note],
     ]
     fields = {
@@ -127,7 +127,8 @@ def plan_job(loaded: LoadedConfig, assumed: Assumed | None = None, *, no_import:
         "rounds_text": effort.rounds_text,
         "resources": config.resources.model_dump(),
         "output": None if config.output is None else str(config.output),
-        "n_known": known,
+        "n_known": there.n_known,
+        "n_reused": there.n_reused,
         "simulation": None,
     }
     if assumed is not None:
@@ -190,6 +191,18 @@ def first_request(loaded: LoadedConfig, problem: Problem, objective: Objective) 
         request = None if kind == "noise" else evaluator.method(problem.x0, cast("Kind", kind)).advance(())
     assert request is None or isinstance(request, Request), "a derivative begins with a request"
     return request
+
+
+def _place(config: Config, there: EarlierRun) -> str:
+    if not config.output:
+        return "none given; run asks for one"
+    return f"{config.output} ({there.text})" if there.text else config.output
+
+
+def _looked_up(loaded: LoadedConfig, problem: Problem, objective: Objective) -> Request | None:
+    """The first points, to be looked up in a store; None where there are too many, or they are not known."""
+    large = loaded.config.task == "hessian" and int((~problem.fixed).sum()) > max(_SAMPLES)
+    return None if large else first_request(loaded, problem, objective)
 
 
 @dataclass(frozen=True)
@@ -399,6 +412,8 @@ def _slots(config: Config) -> tuple[int | None, str]:
     """Slots of a private cluster, which are known beforehand; those of another are not."""
     cluster, needs = config.cluster, config.resources
     address = cluster.address or os.environ.get("RAY_ADDRESS") or "local"
+    if address == SERIAL:
+        return 1, "this process, without Ray"
     if address != "local":
         most = f", at most {cluster.max_slots}" if cluster.max_slots else ""
         return None, f"those of the cluster at {address}{most}"
@@ -422,9 +437,3 @@ def _needs(config: Config) -> str:
     parts[0] += f" on each of {needs['nodes']} nodes" if needs["nodes"] > 1 else ""
     parts += [f"{amount:g} {name}" for name, amount in needs["custom"].items()]
     return ", ".join(part for part in parts if part)
-
-
-def _so_far(config: Config) -> int | None:
-    """Evaluations that the output holds; None where there is none."""
-    store = RunDirectory(Path(config.output or "").absolute()).store
-    return read_summary(store).n_computed if store.exists() else None

@@ -6,7 +6,8 @@ from abc import ABC, abstractmethod
 from copy import copy
 from typing import TYPE_CHECKING, Any, Self
 
-from distfd.core.errors import InputError
+from distfd.core.errors import EvaluationError, InputError
+from distfd.core.failures import EvaluationFailure
 from distfd.workers.model import Model
 
 if TYPE_CHECKING:
@@ -39,6 +40,28 @@ class Objective(ABC):
     @abstractmethod
     def fingerprint(self) -> str | None:
         """A digest of all that J's value depends on beside x; None where that cannot be told across processes."""
+
+    def __call__(self, x: ArrayLike) -> Any:
+        """J(x), once, in this process: a number, or an (m,) array.
+
+        It is for a look at J: the live J is made for this call and closed again. Derivatives and an `Evaluator` make it
+        once in each worker.
+
+        Raises
+        ------
+        EvaluationError
+            If J fails at x.
+        """
+        import numpy as np
+
+        model = self.make()
+        try:
+            value = np.asarray(model.evaluate(np.array(x, dtype=np.float64).reshape(-1), timeout=None))
+        except EvaluationFailure as error:
+            raise EvaluationError("\n".join(filter(None, (f"J failed: {error}", error.detail)))) from error
+        finally:
+            model.close()
+        return value if value.ndim else value.item()
 
     @property
     def parts(self) -> tuple[Any, ...]:

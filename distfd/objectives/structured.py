@@ -38,6 +38,10 @@ class StructuredModel(Model):
         """J at a flat x (d,) from a state."""
         return self._model.evaluate_from(self._structure.unflatten(x), state, timeout=timeout, capture=capture)
 
+    def output_names(self, m: int) -> tuple[str, ...] | None:
+        """J's own."""
+        return self._model.output_names(m)
+
     def close(self) -> None:
         """Close J."""
         self._model.close()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from distfd.core.errors import InputError
+from distfd.core.errors import DistfdError, InputError
 from distfd.reporting.run_data import parsed_config
 from distfd.run_directory.directory import RunDirectory
 from distfd.run_directory.listing import is_run, run_row
@@ -142,7 +142,7 @@ def compare_runs(paths: Sequence[str | Path]) -> Comparison:
         schemes=tuple(result.get("scheme") for result in results),
         parameters=_parameters(results, names),
         components=tuple(_components(results, names)),
-        config=tuple(config_differences([parsed_config(one.config_text() or "") for one in directories])),
+        config=tuple(config_differences(in_effect([parsed_config(one.config_text() or "") for one in directories]))),
     )
 
 
@@ -228,6 +228,22 @@ def _by_name(result: dict[str, Any], values: Floats | None, names: list[str]) ->
 
 def _cells(columns: Sequence[Floats], k: int) -> tuple[float | None, ...]:
     return tuple(float(column[k]) if math.isfinite(column[k]) else None for column in columns)
+
+
+def in_effect(configs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same configurations with each key's default where it is not written, and numbers in one form.
+
+    One that was written down by a version with other keys leaves all as they are.
+    """
+    from pydantic import ValidationError
+
+    from distfd.config.schema import Config
+
+    try:
+        whole = [Config.model_validate(config) for config in configs]
+    except (ValidationError, DistfdError):
+        return list(configs)
+    return [config.model_dump(mode="json", by_alias=True, exclude_none=True) for config in whole]
 
 
 def config_differences(configs: Sequence[dict[str, Any]]) -> Iterator[tuple[str, tuple[Any, ...]]]:

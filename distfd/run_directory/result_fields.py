@@ -270,9 +270,11 @@ def _table(result: Mapping[str, Any]) -> list[str]:
     names, columns = result["names"], table_columns(result)
     shown, left_out = table_rows(len(names))
     width = max(4, *(len(names[k]) for k in shown))
-    lines = [f"{'':{width}}" + "".join(f"{title:>16}" for title in columns)]
-    cells = [[cell_text(title, column[k]) for title, column in columns.items()] for k in shown]
-    lines += [f"{names[k]:{width}}" + "".join(f"{c:>16}" for c in row) for k, row in zip(shown, cells, strict=True)]
+    wide = [max(16, len(title) + 2) for title in columns]
+    lines = [f"{'':{width}}" + "".join(f"{title:>{w}}" for title, w in zip(columns, wide, strict=True))]
+    for k in shown:
+        cells = [cell_text(title, column[k]) for title, column in columns.items()]
+        lines.append(f"{names[k]:{width}}" + "".join(f"{c:>{w}}" for c, w in zip(cells, wide, strict=True)))
     if left_out:
         lines.insert(1 + _ROWS // 2, f"... {left_out} more in result.json ...")
     return lines

@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING
 
 from distfd.core.errors import StoreError
 from distfd.stores import sqlite_file
+from distfd.stores.columns import key_blobs
 from distfd.stores.file_lock import holder
 from distfd.stores.schema import read_meta
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
 
 # The second condition is true of all these, and tells SQLite that its index of failures serves.
 _FAILED_ATTEMPTS = (
@@ -24,6 +28,9 @@ _ONLY_FAILED = """SELECT count(DISTINCT key) FROM attempts f
 WHERE status IN ('error', 'crash', 'timeout', 'lost') AND status <> 'ok'
 AND NOT EXISTS (SELECT 1 FROM attempts v WHERE v.key = f.key AND v.status = 'ok')"""
 
+
+_LOOKUP_KEYS = 500
+"""Keys in one query; SQLite's own limit on its parameters was 999 for long."""
 
 _COUNTS = "SELECT status, count(*) FROM attempts GROUP BY status LIMIT 1000"
 
@@ -83,6 +90,28 @@ def count_since(path: str | Path, since: float) -> int:
         try:
             query = "SELECT count(*) FROM attempts WHERE status = 'ok' AND ended >= ?"
             return int(connection.execute(query, (since,)).fetchone()[0])
+        finally:
+            connection.close()
+
+
+def count_known(path: str | Path, keys: NDArray[np.uint64]) -> int:
+    """How many of the (n, 2) keys have a value; takes no lock and changes nothing.
+
+    Raises
+    ------
+    StoreError
+        If the store is damaged.
+    """
+    blobs = list(set(key_blobs(keys)))
+    with sqlite_file.storage_errors(Path(path)):
+        connection = sqlite_file.connect_read_only(Path(path))
+        try:
+            found = 0
+            for start in range(0, len(blobs), _LOOKUP_KEYS):
+                part = blobs[start : start + _LOOKUP_KEYS]
+                query = f"SELECT count(*) FROM attempts WHERE status = 'ok' AND key IN ({','.join('?' * len(part))})"  # noqa: S608  # marks alone
+                found += int(connection.execute(query, part).fetchone()[0])
+            return found
         finally:
             connection.close()
 

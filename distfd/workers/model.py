@@ -46,6 +46,10 @@ class Model(ABC):
             raise EvaluationFailure("this J has no states from which another evaluation could start")
         return self.evaluate(x, timeout=timeout), None
 
+    def output_names(self, m: int) -> tuple[str, ...] | None:  # noqa: ARG002  # for those whose outputs have names
+        """What m outputs are called in messages; None where they have no names."""
+        return None
+
     def close(self) -> None:  # noqa: B027  # most have nothing to free
         """Free what the model holds; called once, when the worker ends in good order."""
 

@@ -26,7 +26,7 @@ from distfd.workers.process_guard import ProcessGuard
 from distfd.workers.spool import SECONDS, leave
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -226,7 +226,13 @@ class Worker:
             with _casts_are_errors() if complex_ and not chunk.lenient else contextlib.nullcontext():
                 raw = self._lender.call(called, chunk.points, k)
             try:
-                return typed_value(raw, vector=chunk.vector, complex_=complex_, lenient=chunk.lenient)
+                return typed_value(
+                    raw,
+                    vector=chunk.vector,
+                    complex_=complex_,
+                    lenient=chunk.lenient,
+                    output_names=self._live().output_names,
+                )
             except BadValueError as error:
                 if not len(error.partial):
                     left.clear()  # nothing starts from where J failed
@@ -322,8 +328,18 @@ def as_value(raw: Any, *, vector: bool, complex_: bool = False, lenient: bool = 
     return typed_value(raw, vector=vector, complex_=complex_, lenient=lenient)[0]
 
 
-def typed_value(raw: Any, *, vector: bool, complex_: bool = False, lenient: bool = False) -> _Typed:
-    """The value as `as_value` gives it, and the bits of the number type that J returned (`records.DOUBLE`, `WHOLE`)."""
+def typed_value(
+    raw: Any,
+    *,
+    vector: bool,
+    complex_: bool = False,
+    lenient: bool = False,
+    output_names: Callable[[int], Sequence[str] | None] | None = None,
+) -> _Typed:
+    """The value as `as_value` gives it, and the bits of the number type that J returned (`records.DOUBLE`, `WHOLE`).
+
+    ``output_names`` is what so many outputs are called in a message, where they have names.
+    """
     if type(raw) is float and not complex_ and math.isfinite(raw):
         return np.array((raw,)), DOUBLE  # what nearly every J returns, and soon done
     if not _may_be_numbers(raw, Complex if complex_ else Real, vector=vector):
@@ -345,11 +361,12 @@ def typed_value(raw: Any, *, vector: bool, complex_: bool = False, lenient: bool
         text = f"J returned {value[bad[0]]}"
         if value.size == 1:
             raise BadValueError(text)
+        names = None if output_names is None else output_names(value.size)
         more = f" and {len(bad) - 1} more of {value.size}" if len(bad) > 1 else ""
         whole = len(bad) == value.size
         none = complex(np.nan, np.nan) if complex_ else np.nan
         partial = _NOTHING if whole else np.where(np.isfinite(value), value, none).view(np.float64)
-        raise BadValueError(f"{text} at output {bad[0]}{more}", partial)
+        raise BadValueError(f"{text} at output {names[bad[0]] if names else bad[0]}{more}", partial)
     return value.view(np.float64), WHOLE if isinstance(raw, int) else _bits(array.dtype)
 
 

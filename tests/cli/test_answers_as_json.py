@@ -24,7 +24,7 @@ STATUS = (
 )
 PLAN = (
     "config task n_parameters n_moving scheme scheme_text steps evaluations check_evaluations check_text slots "
-    "slots_text rounds rounds_text resources output n_known simulation"
+    "slots_text rounds rounds_text resources output n_known n_reused simulation"
 )
 SIMULATION = (
     "slots duration spread evaluations simulated wall_seconds ideal_seconds efficiency tail_seconds backups "

@@ -201,10 +201,10 @@ BAD: list[tuple[str, str, str]] = [
     (
         HEAD + "cluster: {address: head}\n",
         "3:20",
-        'must be local, auto, host:port or ray://host:port ("head"); did you mean head:6379',
+        'must be local, auto, serial, host:port or ray://host:port ("head"); did you mean head:6379',
     ),
     (HEAD + "cluster: {address: 'ray://head'}\n", "3:20", "did you mean ray://head:10001"),
-    (HEAD + "cluster: {address: 'head:99999'}\n", "3:20", "must be local, auto, host:port"),
+    (HEAD + "cluster: {address: 'head:99999'}\n", "3:20", "must be local, auto, serial, host:port"),
     # Minimize.
     (HEAD + "minimize: {method: bfgs}\n", "3:20", '("bfgs"); did you mean BFGS'),
     (HEAD + "minimize: {method: Nelder-Mead}\n", "3:20", "must be one of L-BFGS, L-BFGS-B, BFGS, CG"),
@@ -402,3 +402,72 @@ def test_all_mistakes_at_once_in_the_order_of_the_file(folder: Path) -> None:
         ["9:36", "derivative.step"],
         ["10:1", "x0"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("4.7k", "4.7e3"),
+        ("10u", "10e-6"),
+        ("10µ", "10e-6"),
+        ("1meg", "1e6"),
+        ("1Meg", "1e6"),
+        ("1.5e3n", "1.5e-6"),
+        ("2.2 pF", "2.2e-12"),
+        ("-3mV", "-3e-3"),
+        ("1M", "1e6 (mega) or 1e-3 (SPICE reads M as milli)"),
+        ("50Hz", "50e0, a number without a unit"),
+        ("5ohm", "5e0, a number without a unit"),
+    ],
+)
+def test_a_suffix_is_told_as_a_number(tmp_path: Path, given: str, meant: str) -> None:
+    """SPICE's suffixes are not read: M is milli there and mega elsewhere."""
+    (tmp_path / "c.yaml").write_text(PARAMETERS + f'- {{name: a, value: "{given}"}}\n', encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load_config(tmp_path / "c.yaml")
+    assert str(caught.value).endswith(f"; did you mean {meant}")
+    number = meant.split(maxsplit=1)[0].rstrip(",")
+    (tmp_path / "c.yaml").write_text(PARAMETERS + f"- {{name: a, value: {number}}}\n")
+    assert load_config(tmp_path / "c.yaml").config.problem().x0[0] == float(number)
+
+
+@pytest.mark.parametrize("given", ["fast", "4.7q", "1.2.3k", "k", "10uu", "12 apples"])
+def test_what_is_no_suffix_is_not_guessed(tmp_path: Path, given: str) -> None:
+    (tmp_path / "c.yaml").write_text(PARAMETERS + f'- {{name: a, value: "{given}"}}\n')
+    with pytest.raises(ConfigError, match="must be a number") as caught:
+        load_config(tmp_path / "c.yaml")
+    assert "did you mean" not in str(caught.value)
+
+
+def test_a_step_with_a_suffix(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(HEAD + "derivative: {step: 1m}\n")
+    with pytest.raises(ConfigError, match="did you mean 1e-3"):
+        load_config(tmp_path / "c.yaml")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("executor: serial", "workers: 0", "workers: 1", "slots: 1", "ray: false", "local: true", "parallel: false"),
+        *("n_jobs: 1", "cluster: {executor: serial}", "cluster: {workers: 0}", "cluster: {slots: 1}"),
+    ],
+)
+def test_who_wants_no_ray_is_told_the_key(tmp_path: Path, text: str) -> None:
+    (tmp_path / "c.yaml").write_text(HEAD + text + "\n")
+    with pytest.raises(ConfigError, match=r"unknown key .*did you mean cluster\.address: serial"):
+        load_config(tmp_path / "c.yaml")
+
+
+def test_who_wants_more_slots_is_told_the_key(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(HEAD + "workers: 4\n")
+    with pytest.raises(ConfigError, match=r"unknown key \(4\); did you mean cluster\.max_slots"):
+        load_config(tmp_path / "c.yaml")
+
+
+@pytest.mark.parametrize("key", ["num_cpus: 2", "request_slots: 3", "max_wall_time: 1h", "runtime_env: {pip: [numpy]}"])
+def test_serial_has_none_of_rays_keys(tmp_path: Path, key: str) -> None:
+    (tmp_path / "c.yaml").write_text(HEAD + f"cluster: {{address: serial, {key}}}\n")
+    with pytest.raises(
+        ConfigError, match=f"cluster.{key.split(':', maxsplit=1)[0]}: is Ray's, and address: serial runs without Ray"
+    ):
+        load_config(tmp_path / "c.yaml")

@@ -171,9 +171,9 @@ def test_a_simulators_process_is_not_handed_on() -> None:
     from distfd.objectives.simulator import SimulatorObjective
 
     executor = one()
-    first = pids(SimulatorObjective(Sim, (2.0,)), executor, [2.0, 2.0])  # type: ignore[arg-type]  # any objective
+    first = pids(SimulatorObjective(Sim, (2.0,)), executor, [2.0, 2.0])
     assert len(_warm) == 0
-    second = pids(SimulatorObjective(Sim, (3.0,)), executor, [3.0, 3.0])  # type: ignore[arg-type]  # the same
+    second = pids(SimulatorObjective(Sim, (3.0,)), executor, [3.0, 3.0])
     assert not (first | second) & pids(square, executor)
     assert len({*first, *second}) == 2
 

@@ -140,6 +140,52 @@ def test_configurations_differ_by_keys() -> None:
     assert dict(config_differences([{}, {}])) == {}
 
 
+PROGRAM = """task: gradient
+objective:
+  command:
+    argv: [solve]
+    outputs: {mass: {file: out.csv, csv: {column: mass, row: 1}}}
+parameters: [{name: a, value: 1.0}]
+"""
+WRITTEN = """task: gradient
+objective:
+  warm: null
+  command:
+    argv: [solve]
+    keep: failed
+    outputs: {mass: {file: out.csv, csv: {column: mass, row: 1, delimiter: ",", skip: 0, header: true}}}
+parameters: [{name: a, value: 1, fixed: false}]
+derivative: {scheme: forward, step: null}
+evaluation: {retries: {error: 0, crash: 2}, on_failure: raise, timeout: null}
+cluster: {keep_idle: 30}
+resources: {num_cpus: 1}
+"""
+
+
+def compared(folder: Path, *texts: str) -> dict[str, Any]:
+    runs = [made(folder / f"run{k}") for k in range(len(texts))]
+    for run, text in zip(runs, texts, strict=True):
+        (run / "config.yaml").write_text(text)
+    return dict(compare_runs(runs).config)
+
+
+def test_a_default_that_is_written_is_no_difference(tmp_path: Path) -> None:
+    assert compared(tmp_path, PROGRAM, WRITTEN) == {}
+
+
+def test_what_differs_from_a_default_is_told(tmp_path: Path) -> None:
+    other = WRITTEN.replace("crash: 2", "crash: 3").replace("keep_idle: 30", "keep_idle: 1min")
+    assert compared(tmp_path, PROGRAM, other) == {
+        "evaluation.retries.crash": (2, 3),
+        "cluster.keep_idle": (30.0, 60.0),
+    }
+
+
+def test_a_configuration_of_another_version_is_compared_as_it_is_written(tmp_path: Path) -> None:
+    found = compared(tmp_path, PROGRAM, PROGRAM + "gone: {key: 3}\n")
+    assert found == {"gone.key": (None, 3)}
+
+
 def test_the_command_prints_tables(two: tuple[Path, Path]) -> None:
     (two[1] / "config.yaml").write_text((two[1] / "config.yaml").read_text().replace("forward", "central"))
     code, said = distfd("compare", *map(str, two))

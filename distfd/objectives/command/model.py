@@ -323,7 +323,10 @@ class ProgramModel(Model):
     def _check(self, trial: Trial, value: Value) -> None:
         """Refuse what is not finite here, not where all values are checked, so that the folder is kept for a look."""
         if not np.isfinite(value).all():
-            raise trial.failure(ProgramError, f"J is {value}", trial.launch.steps[-1])
+            names = self._objective.output_names(np.size(value)) if np.size(value) > 1 else None
+            first = int(np.flatnonzero(~np.isfinite(np.ravel(value)))[0])
+            where = f", without a value at output {names[first]}" if names else ""
+            raise trial.failure(ProgramError, f"J is {value}{where}", trial.launch.steps[-1])
 
     def _value(self, trial: Trial, outputs: dict[str, Value], parameters: Mapping[str, float]) -> Value:
         objective = self._objective

@@ -160,14 +160,14 @@ def derived_names(formula: Sequence[Expression], outputs: Sequence[str], m: int)
     """
     texts = [" ".join(expression.text.split()) for expression in formula] or list(outputs)
     if len(texts) == m:
-        told = max(map(len, texts)) <= _LONGEST_NAME and len(set(texts)) == m
+        told = max(map(len, texts)) <= LONGEST_NAME and len(set(texts)) == m
         return tuple(texts) if told else None
     if len(texts) == 1 and texts[0].isidentifier():
         return tuple(f"{texts[0]}[{k}]" for k in range(m))
     return None
 
 
-_LONGEST_NAME = 40
+LONGEST_NAME = 40
 """Characters of an expression that names an output: with more a table has no room for numbers."""
 
 

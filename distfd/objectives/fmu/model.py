@@ -46,6 +46,11 @@ class FMUOutput:
     measured: NDArray[np.float64] | None = None
 
     @property
+    def element_names(self) -> tuple[str, ...]:
+        """What its numbers are called: ``level``, or ``level(t=2.5)`` for each of its times."""
+        return (self.name,) if self.times is None else tuple(f"{self.name}(t={t!r})" for t in self.times.tolist())
+
+    @property
     def peaks_between(self) -> bool:
         """Whether its largest or smallest value is looked for between the communication points too."""
         smooth = self.variable.is_real and self.variable.variability == "continuous"
@@ -84,10 +89,18 @@ class Simulation:
 
 
 class FMUModel(Model):
-    """An FMU, unpacked; instantiated at the first evaluation."""
+    """An FMU, unpacked; instantiated at the first evaluation.
 
-    def __init__(self, simulation: Simulation) -> None:
+    Parameters
+    ----------
+    simulation : Simulation
+    output_names : callable
+        As `distfd.workers.model.Model.output_names`.
+    """
+
+    def __init__(self, simulation: Simulation, output_names: Callable[[int], tuple[str, ...] | None]) -> None:
         self._simulation = simulation
+        self._output_names = output_names
         self._folder = unpacked(simulation.file, simulation.digest)
         self._description = parsed((self._folder / DESCRIPTION).read_bytes())
         self._log: deque[str] = deque(maxlen=_LINES)
@@ -110,6 +123,10 @@ class FMUModel(Model):
             return self._compared(parameters, once=once)
         self._used += 1
         return self._simulated(parameters)
+
+    def output_names(self, m: int) -> tuple[str, ...] | None:
+        """What m outputs are called in messages."""
+        return self._output_names(m)
 
     def _compared(self, parameters: dict[str, float], *, once: bool) -> Any:
         """The second point: after a reset and in a new instance, which have to agree for resets to be clean."""

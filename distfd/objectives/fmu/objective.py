@@ -17,7 +17,7 @@ from distfd.core.errors import InputError
 from distfd.core.files import at_home
 from distfd.core.suggestions import did_you_mean
 from distfd.objectives.base import Objective
-from distfd.objectives.command.options import derived_names, formula
+from distfd.objectives.command.options import LONGEST_NAME, derived_names, formula
 from distfd.objectives.fmu.archive import content_hash
 from distfd.objectives.fmu.description import (
     Description,
@@ -347,8 +347,16 @@ class FMUObjective(Objective):
             raise InputError(f"warm: {mode} is not for an FMU: each simulation begins at its start time")
 
     def output_names(self, m: int) -> tuple[str, ...] | None:
-        """What J's m outputs are called, by the expressions of ``value``."""
-        return None if callable(self.value) else derived_names(self.formula, tuple(self.outputs), m)
+        """What J's m outputs are called, by the expressions of ``value``; a value at a time is ``level(t=2.5)``."""
+        if callable(self.value):
+            return None
+        of = {output.name: output.element_names for output in self.taken}
+        texts = [" ".join(expression.text.split()) for expression in self.formula] or list(of)
+        known = [name for text in texts for name in of.get(text, (text,))]
+        told = len(known) == m and len(set(known)) == m and max(map(len, known), default=0) <= LONGEST_NAME
+        if told and any(text in of and of[text] != (text,) for text in texts):
+            return tuple(known)
+        return derived_names(self.formula, tuple(self.outputs), m)
 
     @property
     def parameter_names(self) -> tuple[str, ...] | None:
@@ -416,7 +424,8 @@ class FMUObjective(Objective):
                 formula=self.formula,
                 reset=self.reset,
                 logging=self.logging,
-            )
+            ),
+            self.output_names,
         )
 
 

@@ -18,6 +18,9 @@ from distfd.core.suggestions import did_you_mean
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+MISSING = "NA"
+"""A cell of a table where there is no value: its row is left out. An empty one may be a mistake, and is refused."""
+
 
 @dataclass(frozen=True, eq=False)
 class Signal:
@@ -104,7 +107,8 @@ def read_series(
     Raises
     ------
     InputError
-        If the file cannot be read, has no such column, or what is in it are no numbers in order of time.
+        If the file cannot be read, has no such column, or what is in it are no numbers in order of time; of a cell
+        that is empty or no number it names line and column. Rows that have NA in place of the value are left out.
     """
     if unknown := set(given) - {"file", "time", "column"}:
         raise InputError(f"{what}: has no key {min(unknown)!r}; it has file, time and column")
@@ -116,14 +120,22 @@ def read_series(
         value_at = 1 - time_at
     else:
         value_at = _column(what, path, header, column if wanted is None else wanted)
-    cells = [(number, row) for number, row in rows if row[value_at].strip()]  # an empty cell: not measured then
-    try:
-        found = [[_cell(row[k]) for k in (time_at, value_at)] for _, row in cells]
-    except ValueError:
-        bad = next((n, cell) for n, row in cells for cell in (row[time_at], row[value_at]) if not _is_number(cell))
-        raise InputError(f"{what}: {path}, line {bad[0]}: {bad[1]!r} is not a finite number") from None
-    table = np.array(found, dtype=np.float64).reshape(-1, 2)
+    cells = [(number, row) for number, row in rows if row[value_at].strip() != MISSING]
+    if not cells:
+        raise InputError(f"{what}: {path}: column {header[value_at]!r} has no number, only {MISSING}")
+    for line, row in cells:
+        for k in (time_at, value_at):
+            if not _is_number(row[k]):
+                raise InputError(
+                    f"{what}: {path}, line {line}, column {header[k]!r}: {_no_number(row[k], k != time_at)}"
+                )
+    table = np.array([[_cell(row[k]) for k in (time_at, value_at)] for _, row in cells], dtype=np.float64)
     return _series(f"{what}: {path}", table[:, 0], table[:, 1])
+
+
+def _no_number(cell: str, may_miss: bool) -> str:
+    hint = f"; write {MISSING} if there is no value at this time" if may_miss else ""
+    return (f"{cell!r} is not a finite number" if cell.strip() else "the cell is empty") + hint
 
 
 def _table(what: str, path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:

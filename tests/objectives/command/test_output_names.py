@@ -156,3 +156,17 @@ def test_messages_have_the_names(tmp_path: Path) -> None:
         jacobian(wing(tmp_path, ["cd", "cr"], value_names=["drag", "lift"]), [2.0], ["alpha"], step=3e-3)
     texts = " ".join(str(warning.message) for warning in told)
     assert "output lift" in texts, texts
+
+
+def test_a_failure_names_the_output_without_a_value(tmp_path: Path) -> None:
+    def value(cd: float, **_: Any) -> list[float]:
+        return [cd, float("nan")]
+
+    objective = wing(tmp_path, value, version="1", value_names=["drag", "lift"])
+    with pytest.raises(EvaluationError, match=r"J is \[.*nan\], without a value at output lift"):
+        jacobian(objective, [2.0], ["alpha"], step=3e-3)
+
+
+def test_a_program_is_called_as_a_function(tmp_path: Path) -> None:
+    assert wing(tmp_path, "cl", names=NAMES)([2.0, 0.5]) == 12.5
+    assert wing(tmp_path, ["cl", "cd"], names=NAMES)([2.0, 0.5]).tolist() == [12.5, 4.0]

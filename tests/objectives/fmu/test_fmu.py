@@ -92,6 +92,62 @@ def test_jacobian_at_times_and_residuals(tank: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(residuals, level([0.0, 0.25]) - [3.5, 3.25], rtol=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("rows", "text"),
+    [
+        ("0.5,3.5\n1.0,\n", "line 3, column 'h': the cell is empty; write NA if there is no value at this time"),
+        ("0.5,3.5\n1.0,  \n", "line 3, column 'h': the cell is empty"),
+        ("0.5,3.5\n,3.0\n", "line 3, column 'time': the cell is empty$"),
+        ("0.5,3.5\n1.0,wet\n", "line 3, column 'h': 'wet' is not a finite number"),
+        ("0.5,3.5\n1.0,nan\n", "line 3, column 'h': 'nan' is not a finite number; write NA"),
+        ("0.5,NA\n1.0,NA\n", "column 'h' has no number, only NA"),
+    ],
+)
+def test_a_cell_without_a_number_is_named(tank2: Path, tmp_path: Path, rows: str, text: str) -> None:
+    (tmp_path / "measured.csv").write_text("time,h\n" + rows)
+    for options in (
+        {"outputs": {"h": {"data": "measured.csv"}}},
+        {"inputs": {"q": {"file": "measured.csv", "column": "h"}}},
+    ):
+        with pytest.raises(InputError, match=rf"measured\.csv.*{text}"):
+            make(tank2, base=tmp_path, **options)
+
+
+def test_a_value_that_was_not_measured_is_na(tank2: Path, tmp_path: Path) -> None:
+    (tmp_path / "measured.csv").write_text("time,h,q\n0.5,3.5,1\n1.0,NA,2\n2.0,3.0,NA\n")
+    residuals = value(make(tank2, outputs={"h": {"data": "measured.csv"}}, base=tmp_path))
+    np.testing.assert_allclose(residuals, level([0.5, 2.0]) - [3.5, 3.0], rtol=1e-9)
+
+
+def test_rows_of_a_jacobian_are_named_by_output_and_time(tank2: Path, tmp_path: Path) -> None:
+    (tmp_path / "measured.csv").write_text("time,h\n0.5,3.5\n2.0,3.0\n")
+    outputs = {"h": {"data": "measured.csv"}, "end": "h"}
+    objective = make(tank2, outputs=outputs, value=["end", "h"], base=tmp_path)
+    found = distfd.differentiate(objective, [2.0, 0.5, 4.0], kind="jacobian", executor="serial")
+    assert found.outputs == ("end", "h(t=0.5)", "h(t=2.0)")
+    np.testing.assert_allclose(found.derivative[:, 2], [exact(t)[2] for t in (4.0, 0.5, 2.0)], rtol=1e-6)
+    assert "h(t=0.5)" in str(found)
+    only = make(tank2, outputs={"h": {"times": [1.0, 2.0]}})
+    assert only.output_names(2) == ("h(t=1.0)", "h(t=2.0)")
+    assert make(tank2, outputs={"h": {"times": [1.0, 1.0]}}).output_names(2) == ("h[0]", "h[1]"), "equal times"
+    assert make(tank2, outputs=outputs, value="h * end", base=tmp_path).output_names(2) is None
+
+
+def test_an_output_without_a_value_is_named_in_the_failure(tank2: Path) -> None:
+    objective = make(tank2, outputs={"h": {"times": [1.0, 2.0]}, "end": "h"}, value=["h", "log(end - 9)"])
+    with pytest.raises(distfd.EvaluationError, match=r"nan at output log\(end - 9\)|log\(end - 9\)"):
+        distfd.jacobian(objective, [2.0, 0.5, 4.0], executor="serial")
+
+
+def test_it_is_called_as_a_function(tank2: Path) -> None:
+    assert make(tank2)([2.0, 0.5, 4.0]) == pytest.approx(level(4.0), rel=1e-10)
+    np.testing.assert_allclose(make(tank2, outputs={"h": {"times": [1.0, 2.0]}})(np.array([2, 0.5, 4])), level([1, 2]))
+    with pytest.raises(distfd.EvaluationError, match="J failed: x has 2 values, and there are 3 names"):
+        make(tank2)([2.0, 0.5])
+    with pytest.raises(distfd.EvaluationError, match=r"names: say which variables of tank\.fmu x holds"):
+        make(tank2, names=None)([2.0, 0.5, 4.0])
+
+
 def test_max_min_mean_and_an_expression(tank: Path) -> None:
     outputs = {"top": {"variable": "h", "at": "max"}, "low": {"variable": "h", "at": "min"}}
     outputs |= {"mean": {"variable": "h", "at": "mean"}}
