@@ -129,7 +129,7 @@ class Assessment:
             result.success = False
             result.message = (
                 f"{still}, because the step is too short for the digits that J has, but it changes by "
-                f"{np.nanmax(np.abs(rises)):.2g} further away: the gradient of 0 is wrong. {_REMEDY}; {said}"
+                f"{np.nanmax(np.abs(rises)):.2g} further away: the gradient of 0 is wrong. {_remedy(best)}; {said}"
             )
 
     def _displacements(self, x: Floats, evaluator: Evaluator) -> list[Floats]:
@@ -154,10 +154,22 @@ class Assessment:
         return steps
 
 
-_REMEDY = (
-    'Use step="auto" (derivative.step: auto), which finds the steps by J\'s noise, best with method L-BFGS, which '
-    "takes noise into account; or use longer steps; or have J give more digits"
-)
+def _remedy(best: Seen) -> str:
+    """What helps against noise, of that which is not done already."""
+    method = _noise_aware(best)
+    if best.result.error is not None:  # the steps are from the noise: longer ones are no better
+        return f"Have J give more digits, or make it less noisy; method {method} takes noise into account"
+    return (
+        'Use step="auto" (derivative.step: auto), which finds the steps by J\'s noise, best with method '
+        f"{method}, which takes noise into account; or use longer steps; or have J give more digits"
+    )
+
+
+def _noise_aware(best: Seen) -> str:
+    """The method for noise: of fits, or of a J of one number."""
+    return "model" if np.ndim(best.result.value) else "L-BFGS"
+
+
 _SCALE = (
     "Choose variables whose typical sizes are 1, or give their typical sizes as scale; or use shorter steps, or scheme "
     "central"
@@ -190,7 +202,8 @@ def _text(doubt: SlopeDoubt, unit: float | None, best: Seen) -> str:
     if best.result.error is not None and best.gradient.shape == np.shape(best.result.error):
         return (
             f"the gradient at the end is within its error bars: the differences of J are no larger than its noise of "
-            f"about {doubt.noise:.2g}. Make J less noisy, or use method L-BFGS, which takes noise into account"
+            f"about {doubt.noise:.2g}. Make J less noisy, or use method {_noise_aware(best)}, which takes noise into "
+            "account"
         )
     why = {
         "digits": f"J is rounded to a unit of {unit or 0.0:.2g}",
@@ -200,7 +213,7 @@ def _text(doubt: SlopeDoubt, unit: float | None, best: Seen) -> str:
         f"the gradient at the end is noise, and J does not fall where it predicts a fall: {uncertain}, as J's noise "
         "is about"
     )
-    return f"{what} {doubt.noise:.2g} ({why}). {_REMEDY}"
+    return f"{what} {doubt.noise:.2g} ({why}). {_remedy(best)}"
 
 
 def _stands_still(record: Record, best: Seen, free: NDArray[np.bool_]) -> bool:

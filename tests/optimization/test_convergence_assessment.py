@@ -291,3 +291,19 @@ def test_a_method_that_goes_to_infinity_ends_in_good_order() -> None:
         result = minimize(lambda x: float(-np.exp(x).sum()), [1.0, 2.0], "CG")
     assert not result.success
     assert np.isfinite(result.x).all()
+
+
+def test_a_fit_is_sent_to_the_method_of_fits() -> None:
+    """L-BFGS is for a J of one number; a fit's method that takes noise into account is "model"."""
+    t = np.linspace(0, 3, 12)
+    measured = np.round(2 * np.exp(-0.7 * t), 2)
+
+    def residuals(p: Any) -> Any:
+        return np.round(p[0] * np.exp(-p[1] * t), 2) - measured
+
+    with pytest.warns(distfd.DerivativeWarning, match="did not change at all"):
+        fit = distfd.least_squares(residuals, [1.0, 0.2], executor="serial")
+    assert not fit.success
+    assert 'Use step="auto"' in fit.message
+    assert "best with method model" in fit.message
+    assert "L-BFGS" not in fit.message
