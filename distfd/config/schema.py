@@ -10,6 +10,7 @@ from distfd.config.problem import Problem, bounds_mistakes, count, make_problem
 from distfd.config.section_base import OR_NULL, KeyPath, Section, refuse
 from distfd.config.sections import (
     FITTERS,
+    SERIAL,
     AbsoluteStep,
     Bounds,
     Cluster,
@@ -221,6 +222,18 @@ class Config(Section):
             text = f"is for gradients and Jacobians, and the task is {info.data['task']}; use nan or raise"
             refuse("evaluation", [(("on_failure",), text, "repair")])
         return evaluation
+
+    @field_validator("cluster")
+    @classmethod
+    def _holds_what_an_evaluation_needs(cls, cluster: Cluster, info: ValidationInfo) -> Cluster:
+        needs = info.data.get("resources")
+        if cluster.address == SERIAL and needs is not None:
+            keys = [key for key in ("num_gpus", "custom", "labels") if getattr(needs, key)]
+            keys += ["nodes"] * (needs.nodes > 1)
+            if keys:
+                text = f"serial runs without Ray, which alone hands out resources.{keys[0]}"
+                refuse("cluster", [(("address",), text, SERIAL)])
+        return cluster
 
     @field_validator("minimize")
     @classmethod

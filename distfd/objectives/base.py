@@ -50,7 +50,7 @@ class Objective(ABC):
         Raises
         ------
         EvaluationError
-            If J fails at x.
+            If a program or an FMU fails at x. What a J in Python raises is raised as it is.
         """
         import numpy as np
 

@@ -16,6 +16,7 @@ from distfd.core.points import dense_points
 from distfd.differentiation.method import Values
 from distfd.differentiation.rounding_quantum import quantum
 from distfd.differentiation.steps import typical_sizes
+from distfd.optimization.limits import RAN_AWAY, ran_away
 from distfd.optimization.optimization_run import INTERRUPTED, STOPPED
 from distfd.optimization.slope_evidence import assess, gains_of
 
@@ -77,6 +78,9 @@ class Assessment:
             return
         if result.success and not self.constrained and _stands_still(record, best, free):
             self._look_further(result, record, evaluator)
+            return
+        if result.success and ran_away(first.x, best.x, free):
+            result.success, result.message = False, f"{RAN_AWAY}; the method said: {result.message}"
             return
         unit = _unit(record, best)
         doubt = assess(

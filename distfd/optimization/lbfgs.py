@@ -14,6 +14,7 @@ import numpy as np
 
 from distfd.optimization.lbfgs_hessian import Model
 from distfd.optimization.lbfgs_trials import Trial, choose, place, shorter
+from distfd.optimization.limits import ran_away
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 _ARMIJO, _WOLFE = 1e-4, 0.9
 _FIRST = 1e-3
 """How far the first round's other points are from x0, against its length: near enough for curvature at x0."""
-_AWAY = 1e15
-"""Times max(1, abs(x0)), beyond which x has run away: a step of differencing there is some 1e7 times as long."""
 _EVEN = 0.3
 _UNEVEN = 1e3
 """Largest over smallest size of the variables, from which on they are taken into account."""
@@ -108,7 +107,7 @@ class Search:
         self._tried: list[Trial] = []
         self._step = np.zeros_like(self.x)
         self._sizes = typical_sizes(self.x, self.lower, self.upper)
-        self._home = np.maximum(1.0, np.abs(self.x))
+        self._home = self.x
 
     def ask(self, trials: int, values: int = 0) -> list[tuple[Floats, bool]]:
         """Points of the next round, and whether the gradient is wanted there: the same for the same values."""
@@ -161,8 +160,8 @@ class Search:
 
     @property
     def runs_away(self) -> bool:
-        """Whether x is so far from x0 that J, as far as can be told, has no minimum: it fell all the way."""
-        return bool((np.abs(self.x) > _AWAY * self._home).any())
+        """Whether x is so far from x0 that J, as far as can be told, has no minimum."""
+        return ran_away(self._home, self.x, (self.x > self.lower) & (self.x < self.upper))
 
     @property
     def _knows_scale(self) -> bool:

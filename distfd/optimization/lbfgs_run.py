@@ -10,6 +10,7 @@ from distfd.core.errors import EvaluationError
 from distfd.differentiation.steps import NoiseStep
 from distfd.optimization.lbfgs import Found, Search, Tolerances
 from distfd.optimization.lbfgs_evaluation import Rounds
+from distfd.optimization.limits import RAN_AWAY
 from distfd.optimization.noisy_gradients import measure
 from distfd.optimization.plain_gradients import PlainGradients
 
@@ -108,7 +109,7 @@ class _Run:
         """Whether it has converged, and what to say; better gradients are taken first where they may go further."""
         search = self._search
         if search.runs_away:
-            return False, "x has run away, and J falls all the way: it may have no minimum; give bounds"
+            return False, RAN_AWAY
         while True:
             if search.converged and not self._noisy and (why := self._checked()):
                 return True, why

@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from distfd.core.errors import InputError
 from distfd.core.validation import is_number
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_AWAY = 1e15
+"""Times max(1, abs(x0)), beyond which x has run away: a step of differencing there is some 1e7 times as long."""
+RAN_AWAY = "x has run away, and J falls all the way: it may have no minimum; give bounds"
 
 
 @dataclass(frozen=True)
@@ -53,3 +63,8 @@ class Stop(Exception):  # noqa: N818  # it ends a method's loop in good order an
     def __init__(self, text: str, *, reached: bool = False) -> None:
         super().__init__(text)
         self.reached = reached
+
+
+def ran_away(x0: NDArray[np.float64], x: NDArray[np.float64], free: NDArray[np.bool_]) -> bool:
+    """Whether a variable that no bound holds is so far from x0 that J, as far as can be told, has no minimum."""
+    return bool((np.abs(x) > _AWAY * np.maximum(1.0, np.abs(x0)))[free].any())

@@ -471,3 +471,13 @@ def test_serial_has_none_of_rays_keys(tmp_path: Path, key: str) -> None:
         ConfigError, match=f"cluster.{key.split(':', maxsplit=1)[0]}: is Ray's, and address: serial runs without Ray"
     ):
         load_config(tmp_path / "c.yaml")
+
+
+@pytest.mark.parametrize("need", ["nodes: 2", "num_gpus: 1", "custom: {licence: 1}", "labels: {zone: a}"])
+def test_serial_has_nothing_that_ray_alone_hands_out(tmp_path: Path, need: str) -> None:
+    (tmp_path / "c.yaml").write_text(HEAD + f"cluster: {{address: serial}}\nresources: {{{need}}}\n")
+    with pytest.raises(
+        ConfigError,
+        match=rf"serial runs without Ray, which alone hands out resources\.{need.split(':', maxsplit=1)[0]}",
+    ):
+        load_config(tmp_path / "c.yaml")

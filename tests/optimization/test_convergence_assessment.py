@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -307,3 +308,11 @@ def test_a_fit_is_sent_to_the_method_of_fits() -> None:
     assert 'Use step="auto"' in fit.message
     assert "best with method model" in fit.message
     assert "L-BFGS" not in fit.message
+
+
+@pytest.mark.parametrize("method", ["L-BFGS", "L-BFGS-B", "BFGS", "TNC", "trust-constr"])
+def test_a_j_without_a_minimum_is_no_success(method: Any) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # SciPy's on a slope that does not change
+        found = distfd.minimize(lambda x: -x[0] - x[1], [-1.2, 1.0], method=method, executor="serial")
+    assert not found.success
