@@ -75,7 +75,7 @@ def test_a_secret_that_fails_if_finds_is_not_told(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("KEY", SECRET)
     error = failure(program(tmp_path, "echo key $KEY; echo J=1", pass_env=["KEY"], fails_if="^key"))
     assert SECRET not in str(error)
-    assert "names: key $KEY" in str(error)
+    assert "matches: key $KEY" in str(error)
 
 
 def test_a_secret_is_in_no_file_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
