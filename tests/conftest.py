@@ -54,10 +54,6 @@ def _modules_of_one_test_alone(tmp_path_factory: pytest.TempPathFactory) -> Iter
 # Programs that a shell starts in the background ignore Ctrl-C, and so would all that the tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Ray starts workers at nice 15: beside several pytest processes, which have 0, they would hardly run. Clusters of tests
-# have it as distfd's own ones do.
-os.environ.setdefault("RAY_worker_niceness", "0")
-
 CPUS = 8
 """More than most machines have: what the tests evaluate mostly waits."""
 
