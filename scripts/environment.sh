@@ -20,5 +20,8 @@ environment() {
     fi
     PATH="$PWD/.venv/bin:$PATH"
     export PATH
-    python -m pip install --quiet --disable-pip-version-check --editable ".$1"
+    # uv takes a fifth of pip's time. It does not read pip's settings: where it finds no packages, pip does.
+    python -m pip install --quiet --disable-pip-version-check uv 2>/dev/null &&
+        VIRTUAL_ENV="$PWD/.venv" python -m uv pip install --quiet --editable ".$1" ||
+        python -m pip install --quiet --disable-pip-version-check --editable ".$1"
 }
