@@ -54,8 +54,8 @@ def _modules_of_one_test_alone(tmp_path_factory: pytest.TempPathFactory) -> Iter
 # Programs that a shell starts in the background ignore Ctrl-C, and so would all that the tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-CPUS = 8
-"""More than most machines have: what the tests evaluate mostly waits."""
+CPUS = 4
+"""More than the cores of small machines: what the tests evaluate mostly waits. Each slot is a process to start."""
 
 
 @pytest.fixture(scope="session")
@@ -66,16 +66,26 @@ def _ray_ends() -> Iterator[None]:
     ray.shutdown()
 
 
-@pytest.fixture
-def private_ray(_ray_ends: None) -> None:
-    """A private Ray cluster with `CPUS` CPUs, connected; started once unless a test ends it."""
+def _connect(cpus: int) -> None:
     import ray
 
     if ray.is_initialized():
-        if ray.cluster_resources().get("CPU", 0) >= CPUS:  # type: ignore[no-untyped-call]  # Ray lacks types
+        if ray.cluster_resources().get("CPU", 0) >= cpus:  # type: ignore[no-untyped-call]  # Ray lacks types
             return
         ray.shutdown()
-    ray.init(address="local", num_cpus=CPUS, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+    ray.init(address="local", num_cpus=cpus, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+
+
+@pytest.fixture
+def private_ray(_ray_ends: None) -> None:
+    """A private Ray cluster with `CPUS` CPUs, connected; started once unless a test ends it."""
+    _connect(CPUS)
+
+
+@pytest.fixture
+def wide_ray(_ray_ends: None) -> None:
+    """One with twice as many."""
+    _connect(2 * CPUS)
 
 
 _CLUSTER = """

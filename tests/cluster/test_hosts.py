@@ -107,9 +107,10 @@ def test_the_examples_give_the_same_bits(
 ) -> None:
     if config == "ladder":
         require_simulator("ngspice")
-    spread = across(hosts, project, f"{config}.yaml", f"spread-{config}")
+    few = ("minimize.max_iterations=3",) if config == "quickstart" else ()
+    spread = across(hosts, project, f"{config}.yaml", f"spread-{config}", *few)
     here = subprocess.run(
-        command(f"{config}.yaml", f"output=here-{config}", "cluster.address=local", "cluster.num_cpus=4"),
+        command(f"{config}.yaml", f"output=here-{config}", "cluster.address=local", "cluster.num_cpus=4", *few),
         cwd=project,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,

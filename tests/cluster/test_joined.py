@@ -62,14 +62,14 @@ def test_by_rays_client_and_by_another_name_at_once(head: Head, tmp_path: Path) 
     quickstart = str(ROOT / "configs" / "quickstart.yaml")
     name = head.gcs.replace("127.0.0.1", "localhost")
     runs = [
-        begin(tmp_path, quickstart, f"cluster.address={address}", f"output={output}")
+        begin(tmp_path, quickstart, f"cluster.address={address}", f"output={output}", "minimize.max_iterations=4")
         for address, output in ((head.client, "outside"), (name, "named"))
     ]
     with runs[0], runs[1]:
         for run in runs:
             end(run, 0)
     outside, named = (result_of(tmp_path / output) for output in ("outside", "named"))
-    assert outside["value"] == pytest.approx(2.0187, abs=1e-4)
+    assert outside["iterations"] == 4
     for key in ("x", "value", "derivative", "iterations", "n_evaluations"):
         assert outside[key] == named[key], key
 

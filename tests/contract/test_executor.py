@@ -612,7 +612,7 @@ def test_a_straggler_is_tried_on_another_slot(tmp_path: Path, deterministic: boo
         return float(x @ x)
 
     x = np.arange(7.0) + 1.0
-    with Evaluator(fun, executor=RayExecutor(max_slots=8), deterministic=deterministic) as evaluator:
+    with Evaluator(fun, executor=RayExecutor(max_slots=4), deterministic=deterministic) as evaluator:
         evaluator.start()
         result = evaluator.differentiate(x)
         alone = Evaluator(lambda x: float(x @ x), executor="serial").gradient(x)

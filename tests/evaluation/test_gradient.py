@@ -48,7 +48,7 @@ def cluster() -> Iterator[None]:
     import ray
 
     ray.shutdown()
-    ray.init(address="local", num_cpus=16, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+    ray.init(address="local", num_cpus=8, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
     yield
     ray.shutdown()
 
@@ -70,9 +70,9 @@ class Counting:
 
 
 def test_same_bits_and_counted_evaluations_on_every_executor(tmp_path: Path) -> None:
-    """Serial, and Ray with 1, 2 and 8 slots; every scheme and kind."""
+    """Serial, and Ray with 1, 2 and 4 slots; every scheme and kind."""
     found: dict[str, set[tuple[Any, ...]]] = {name: set() for name in KINDS}
-    executors: list[Any] = [distfd.SerialExecutor(), *(distfd.RayExecutor(max_slots=n) for n in (1, 2, 8))]
+    executors: list[Any] = [distfd.SerialExecutor(), *(distfd.RayExecutor(max_slots=n) for n in (1, 2, 4))]
     for k, executor in enumerate(executors):
         fun = Counting(tmp_path / f"calls{k}")
         objective = PythonObjective(fun)  # the same for all schemes, so that the workers stay
@@ -219,7 +219,7 @@ def test_ray_shut_down_and_started_again_between_calls() -> None:
         first = evaluator.gradient([3.0, 4.0])
         ray.shutdown()
         ray.init(
-            address="local", num_cpus=16, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False
+            address="local", num_cpus=8, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False
         )
         second = evaluator.gradient([3.0, 4.0 + 1e-3])
     np.testing.assert_allclose(first, [0.6, 0.8], rtol=1e-6)
@@ -309,7 +309,7 @@ def test_nothing_answers_at_a_dead_address() -> None:
     ray.shutdown()
     with pytest.raises(distfd.ClusterError, match="nothing answers"):
         distfd.gradient(np.sum, [1.0], executor=distfd.RayExecutor(address="127.0.0.1:1"))
-    ray.init(address="local", num_cpus=16, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+    ray.init(address="local", num_cpus=8, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
 
 
 @pytest.mark.parametrize(
@@ -353,8 +353,8 @@ def test_bad_points(x0: Any) -> None:
 
 def test_two_evaluators_in_turn_share_the_machine() -> None:
     """The idle slots of the first would keep the CPUs that the second waits for."""
-    with distfd.Evaluator(np.sum, executor=distfd.RayExecutor(resources={"num_cpus": 16})) as one:
-        two = distfd.Evaluator(np.linalg.norm, executor=distfd.RayExecutor(resources={"num_cpus": 16}))
+    with distfd.Evaluator(np.sum, executor=distfd.RayExecutor(resources={"num_cpus": 8})) as one:
+        two = distfd.Evaluator(np.linalg.norm, executor=distfd.RayExecutor(resources={"num_cpus": 8}))
         with two:
             for x in ([3.0, 4.0], [6.0, 8.0]):
                 np.testing.assert_allclose(one.gradient(x), [1.0, 1.0], rtol=1e-6)

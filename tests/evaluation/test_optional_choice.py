@@ -441,7 +441,7 @@ def late() -> None:
     time.sleep(300)
 
 
-def test_one_that_is_late_is_cancelled_and_not_asked_for_again(private_ray: None, tmp_path: Path) -> None:
+def test_one_that_is_late_is_cancelled_and_not_asked_for_again(wide_ray: None, tmp_path: Path) -> None:
     x, folder = x_of(3), tmp_path / "pids"
     folder.mkdir()
     how: dict[str, Any] = {"executor": distfd.RayExecutor(max_slots=5), "store": tmp_path / "s.sqlite", "version": "1"}

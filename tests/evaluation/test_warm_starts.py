@@ -164,7 +164,7 @@ def test_on_ray_it_is_the_same_bit_for_bit(warm: str, private_ray: None) -> None
 
 @pytest.mark.slow
 @pytest.mark.parametrize("warm", ["baseline", "iterate"])
-@pytest.mark.parametrize("slots", [1, 8])
+@pytest.mark.parametrize("slots", [1, 4])
 def test_for_any_number_of_slots_it_is_the_same(warm: str, slots: int, private_ray: None) -> None:
     x = np.linspace(-1, 1, 40)
     found = []

@@ -92,7 +92,9 @@ class LimitedDeck:
             As for `render`.
         """
         answer = self._asked("parts", variables)
-        return [Part(text, None if mark is None else Mark(*mark), excess) for text, mark, excess in answer]
+        marks = [None if mark is None else Mark(*mark) for mark in answer["marks"]]
+        which = [marks[number] for number in answer["which"]]
+        return list(map(Part, answer["texts"], which, answer["excess"]))
 
     def moved(self, variables: Mapping[str, Any]) -> list[str]:
         """As `Deck.moved`."""

@@ -12,10 +12,12 @@ numbers then depend on which coordinate is found from about 2 log2(d) looks (`_B
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import re
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from weakref import WeakKeyDictionary
 
 from distfd.core.errors import InputError
 from distfd.objectives.command.deck_comparison import Inputs, printed
@@ -42,8 +44,30 @@ _ONE_BY_ONE = 20_000
 def written(
     objective: ProgramSpec, x: NDArray[np.float64], index: NDArray[np.int64], values: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Offsets of coordinates from x, (a, n), as the program's inputs have them; see `CommandObjective.written`."""
+    """Offsets of coordinates from x, (a, n), as the program's inputs have them; see `CommandObjective.written`.
+
+    A derivative is planned anew with each wave that comes in, and asks the same again: the last answers are kept.
+    """
     refuse_complex(values)
+    asked = (x.tobytes(), index.tobytes(), values.tobytes())
+    known = _ANSWERS.setdefault(objective, {})
+    found = known.get(asked)
+    if found is None:
+        found = known[asked] = _looked_up(objective, x, index, values)
+        for old in list(known)[: -(_KEPT if values.size <= _SMALL else 1)]:
+            known.pop(old, None)  # another thread may have been quicker
+    return found.copy()
+
+
+_KEPT, _SMALL = 8, 100_000
+"""Answers that are kept for an objective: those of some derivatives with their checks; of many values, the last one."""
+
+_ANSWERS: WeakKeyDictionary[ProgramSpec, dict[tuple[bytes, bytes, bytes], NDArray[np.float64]]] = WeakKeyDictionary()
+
+
+def _looked_up(
+    objective: ProgramSpec, x: NDArray[np.float64], index: NDArray[np.int64], values: NDArray[np.float64]
+) -> NDArray[np.float64]:
     offsets = values - x[index, None]
     inputs = Inputs(objective, x)
     moves = [
@@ -93,7 +117,12 @@ class _Comparison:
             found = _ByGroups(self, moves).offsets()
             if found is not None:
                 return found
-        return [_Single(self, move).offsets() for move in moves]
+        alone = [_Single(self, move) for move in moves]
+        groups: list[_Group] = []
+        for single in alone:
+            if not any(group.takes(single) for group in groups):
+                groups.append(_Group(self, single))
+        return [single.offsets() for single in alone]
 
     def _not_in_full(self, moves: Sequence[Move]) -> bool:
         """Whether there is more to see than parameters that are written in full.
@@ -214,12 +243,31 @@ class _Single:
     ----------
     comparison : _Comparison
     move : Move
+
+    Raises
+    ------
+    InputError
+        If something else than numbers changes with it.
     """
 
     def __init__(self, comparison: _Comparison, move: Move) -> None:
-        self._comparison, self._move = comparison, move
+        self._comparison, self.move = comparison, move
         self._base, self._inputs = comparison.base, comparison.inputs
         self._looks: dict[float, Look | None] = {}
+        self._judge = judge = Judge(self._inputs.names[move.coordinate], move)
+        self._nodes = [self._node(value, judge) for value in move.values]
+        numbers = comparison.numbers
+        self._near = self._sights((move.between(t) for t in BETWEEN), numbers)
+        self._far = self._sights(move.far, numbers)
+        for look in self._nodes:
+            for k in self._base.changed(look):
+                if numbers.of(look, k) is None:
+                    judge.changes_otherwise(self._base.fields[k], look.fields[k])
+        looks = (*self._nodes, *(look for _, look in (*self._near, *self._far)))
+        self.places: set[_Place] = set().union(*(numbers.changed(look) for look in looks))
+        """The numbers that change with it."""
+        self.group: _Group | None = None
+        """Others that may be moved at the same time."""
 
     def offsets(self) -> Sequence[float]:
         """What the move has become.
@@ -229,31 +277,29 @@ class _Single:
         InputError
             If that cannot be told, or is not the same everywhere.
         """
-        judge = Judge(self._inputs.names[self._move.coordinate], self._move)
-        nodes = [self._node(value, judge) for value in self._move.values]
-        numbers = self._comparison.numbers
-        near = self._sights((self._move.between(t) for t in BETWEEN), numbers)
-        far = self._sights(self._move.far, numbers)
-        for look in nodes:
-            for k in self._base.changed(look):
-                if numbers.of(look, k) is None:
-                    judge.changes_otherwise(self._base.fields[k], look.fields[k])
-        looks = (*nodes, *(look for _, look in (*near, *far)))
-        places = sorted(set().union(*(numbers.changed(look) for look in looks)))
-        if not places:
-            if self._comparison.heeds([self._move]):
-                judge.swallowed(self._inputs.mentioning(self._move.coordinate))
-            return self._move.nominal
-        return judge.agreed([numbers.slot(k, n, nodes, closer=self._closer, near=near, far=far) for k, n in places])
+        if not self.places:
+            if self._comparison.heeds([self.move]):
+                self._judge.swallowed(self._inputs.mentioning(self.move.coordinate))
+            return self.move.nominal
+        if self.group is not None and self.group.several:
+            with contextlib.suppress(InputError):  # which may come from another of the group: it is looked at alone
+                return self._agreed(self.group.closer)
+        return self._agreed(self._closer)
+
+    def _agreed(self, closer: Callable[[float], Look | None]) -> Sequence[float]:
+        def slot(k: int, n: int) -> Slot:
+            return self._comparison.numbers.slot(k, n, self._nodes, closer=closer, near=self._near, far=self._far)
+
+        return self._judge.agreed([slot(k, n) for k, n in sorted(self.places)])
 
     def _closer(self, t: float) -> Look | None:
         if t not in self._looks:
-            self._looks[t] = self._comparison.seen({self._move.coordinate: self._move.between(t)})
+            self._looks[t] = self._comparison.seen({self.move.coordinate: self.move.between(t)})
         return self._looks[t]
 
     def _node(self, value: float, judge: Judge) -> Look:
         try:
-            look = self._inputs.look({self._move.coordinate: value})
+            look = self._inputs.look({self.move.coordinate: value})
         except InputError as error:
             judge.refuse(f"with {value!r} its inputs cannot be written: {error}")
         if not look.is_built_like(self._base):
@@ -268,8 +314,45 @@ class _Single:
 
     def _sights(self, values: Iterable[float], numbers: _Numbers) -> list[tuple[float, Look]]:
         """Looks at other values, where what is written differs in numbers alone."""
-        looks = ((value, self._comparison.seen({self._move.coordinate: value})) for value in values)
+        looks = ((value, self._comparison.seen({self.move.coordinate: value})) for value in values)
         return [(value, look) for value, look in looks if look is not None and numbers.alone_differ(look)]
+
+
+class _Group:
+    """Coordinates that change different numbers: one look with all of them moved serves each.
+
+    Parameters
+    ----------
+    comparison : _Comparison
+    first : _Single
+    """
+
+    def __init__(self, comparison: _Comparison, first: _Single) -> None:
+        self._comparison = comparison
+        self._places: set[_Place] = set()
+        self._moves: list[Move] = []
+        self._looks: dict[float, Look | None] = {}
+        self.takes(first)
+
+    def takes(self, single: _Single) -> bool:
+        """Take another coordinate in, if it changes none of the numbers of those that are here."""
+        if self._places & single.places:
+            return False
+        self._places |= single.places
+        self._moves.append(single.move)
+        single.group = self
+        return True
+
+    @property
+    def several(self) -> bool:
+        """Whether there are others than the first."""
+        return len(self._moves) > 1
+
+    def closer(self, t: float) -> Look | None:
+        """What is written with all of them at this fraction of their ways."""
+        if t not in self._looks:
+            self._looks[t] = self._comparison.seen({move.coordinate: move.between(t) for move in self._moves})
+        return self._looks[t]
 
 
 def _difference(here: Look, there: Look) -> str:
