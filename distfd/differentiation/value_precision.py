@@ -26,6 +26,14 @@ if TYPE_CHECKING:
 SINGLE = np.finfo(np.float32).nmant
 _PROOF = 18
 """Bits of a significand beyond which a float32 must have some for a number to be taken for one."""
+_SHORT = 20
+"""Bits of a coordinate up to which sums and products of it may have those of a float32 without any rounding."""
+_LOOKED_AT = 200
+"""Points whose digits are looked at."""
+_STEP = 2.0**-13
+"""The step of second derivatives, which is short itself; those of first ones are not."""
+_ROOM = 2.0**-4
+"""What simple factors, as 0.75 or 1/8, add to the digits of a sum or product."""
 _NAMES = {SINGLE: "float32", 10: "float16", 7: "bfloat16", WHOLE: "whole numbers"}
 
 
@@ -42,22 +50,73 @@ def wave_bits(wave: Wave) -> int:
     seen = seen[good]
     fractions = seen[seen != WHOLE]
     bits = int(fractions.min()) if len(fractions) else WHOLE if len(seen) else DOUBLE
-    if bits == DOUBLE and len(seen) and not np.iscomplexobj(wave.values) and _are_single(wave.values[good]):
-        return SINGLE
+    if bits == DOUBLE and len(seen) and not np.iscomplexobj(wave.values):
+        values = wave.values[good]
+        if _are_single(values) and _are_rounded(values, wave.request.points.take(np.flatnonzero(good))):
+            return SINGLE
     return bits
 
 
 def _are_single(values: NDArray[np.float64]) -> bool:
-    """Whether values (n, m) are all float32 numbers, and so by their digits that it is no chance.
+    """Whether values (n, m) are all float32 numbers."""
+    with np.errstate(all="ignore"):
+        return all(bool((part.astype(np.float32) == part).all()) for part in (values[:1], values))
+
+
+def _are_rounded(values: NDArray[np.float64], points: Points) -> bool:
+    """Whether values (n, m), all of them float32 numbers, are so by rounding: by their digits it is no chance.
 
     A double has so few bits by chance once in 2^29. Whole numbers, and simple fractions such as 0.75, prove nothing.
+    Nor does a value that sums and products of short coordinates have by themselves: of x = 0.5 + 2^-13 the J = 1e3 + x
+    is a float32, and so is x^2 where it is small. A value with digits finer than these tells.
     """
     with np.errstate(all="ignore"):
-        for part in (values[:1], values):
-            if not (part.astype(np.float32) == part).all():
-                return False
         fraction = np.abs(np.frexp(values)[0]) * 2.0**_PROOF
-    return bool(((fraction != np.rint(fraction)) & (values != np.rint(values))).any())
+        long = (fraction != np.rint(fraction)) & (values != np.rint(values))
+        for k in np.flatnonzero(long.any(axis=1))[:_LOOKED_AT].tolist():
+            exact = _exact_unit(_unit(points, k, values[k] != values[0]), np.abs(values[k]))
+            if (long[k] & (np.isinf(exact) | (values[k] != np.rint(values[k] / exact) * exact))).any():
+                return True
+    return False
+
+
+def _exact_unit(unit: NDArray[np.float64], size: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The unit of sums, and of products of up to four, of numbers whose unit is ``unit``, (m,).
+
+    Beside x the unit of a product is `_STEP` to its power at least, times a factor where J is of such a ``size``, (m,):
+    it would have more bits than a float32 else.
+    """
+    found = unit
+    for power in range(2, 5):
+        factor = np.exp2(np.ceil(np.log2(np.maximum(1.0, size * 2.0 ** -(SINGLE + 1) / _STEP**power))))
+        found = np.minimum(found, unit**power * factor)
+    return np.maximum(found * _ROOM, np.spacing(size))
+
+
+def _unit(points: Points, k: int, moves: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The unit, a power of two up to 1, of which the short coordinates of point k are multiples, (m,).
+
+    It is inf where none is short, and for outputs (m,) that move with one long coordinate alone: their digits are not
+    those of the short ones, however few these have. Of several that move, one may undo the other.
+    """
+    indices, changed = points.changes(k)
+    units = _last_bit(points.dense(k))
+    unit = float(np.min(units, where=units > 0, initial=np.inf))
+    moved = changed != points.x[indices]
+    alone = np.count_nonzero(moved) == 1
+    if not (_last_bit(changed)[moved] == 0).any():
+        return np.full(len(moves), unit)
+    return np.where(moves, np.inf if alone else min(unit, _STEP), unit)
+
+
+def _last_bit(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The value of the last bit of each number, 1 where that is more or the number is 0; 0 of those that are long."""
+    significand, exponent = np.frexp(x)
+    digits = np.rint(significand * 2.0**_SHORT)
+    short = digits == significand * 2.0**_SHORT
+    whole = digits.astype(np.int64)
+    lowest = np.ldexp((whole & -whole).astype(np.float64), exponent - _SHORT)
+    return np.where(short, np.where(whole == 0, 1.0, np.minimum(lowest, 1.0)), 0.0)
 
 
 def step_bits(bits: int) -> int:

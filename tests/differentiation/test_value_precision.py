@@ -340,3 +340,51 @@ def test_on_ray_it_is_the_same(private_ray: None) -> None:
     assert result.derivative.tobytes() == here.derivative.tobytes()
     assert result.consistency is not None
     assert (result.n_evaluations - result.consistency.n_evaluations, result.warnings) == (7, here.warnings)
+
+
+def rosenbrock(x: Floats) -> float:
+    return float(100 * (x[1] - x[0] ** 2) ** 2 + (1 - x[0]) ** 2)
+
+
+SHORT: list[tuple[Callable[[Floats], float], list[float]]] = [
+    (lambda x: 1e3 + x[0] - x[1], [0.5, 2.0]),
+    (lambda x: 2e3 + x[0] - x[1], [0.5, 2.0]),
+    (lambda x: 1e3 + x[0] - x[1] + 0 * x[2], [0.5, 2.0, 0.1]),
+    (lambda x: 1e4 + abs(x[0]) + 0.25 * x[1], [1.5, 3.0]),
+    (lambda x: max(x[0], x[1]) + 100, [0.5, 0.25]),
+    (lambda x: float(np.sum(x)) / 8 + 1000, [1.0, 2.0, 3.0, 4.0]),
+    (lambda x: x[0] ** 2, [0.375]),
+    (lambda x: x[0] ** 2, [1001 / 4096]),
+    (lambda x: 3 * x[0] * x[1] + 0.75 * x[0], [0.125, 0.0625]),
+    (lambda x: x[0] ** 3, [2.0**-6]),
+    (rosenbrock, [0.0, 0.0]),
+]
+"""Doubles that have no more bits than a float32 where x is short: sums and products of it."""
+
+
+@pytest.mark.parametrize("kind", ["hessian", "hvp", "gradient"])
+@pytest.mark.parametrize(("fun", "x"), SHORT)
+def test_doubles_that_are_short_as_x_is_are_no_float32(fun: Any, x: Any, kind: Any) -> None:
+    given: Any = {"v": np.ones(len(x))} if kind == "hvp" else {}
+    result = quiet(fun, np.array(x), kind=kind, **given)
+    assert not told(result, "float32")
+
+
+ROUNDED: list[tuple[Callable[[Floats], float], list[float]]] = [
+    (lambda x: 3 * float(np.sum(np.sin(x))), [0.5, 2.0]),
+    (lambda x: float(np.sum(np.cos(x + 0.1))), [0.0, 0.0]),
+    (lambda x: 1000 + np.exp(x[0]) * x[1], [0.5, 2.0]),
+    (lambda x: 1e4 * np.exp(x[0]) * x[1], [0.125, 0.375]),
+    (lambda x: 0.3 * x[0] + 0.1 * x[1], [1.0, 1.0]),
+    (lambda x: 0.3 * x[0] ** 2 + 0.1 * x[1] ** 2, [1.0, 0.5]),
+    (lambda x: float(np.sum(np.sin(x))), [float(np.float32(each)) for each in (25.3, 0.3, 1.7)]),
+    (rosenbrock, [0.3, 0.5]),
+]
+
+
+@pytest.mark.parametrize("kind", ["hessian", "hvp", "gradient"])
+@pytest.mark.parametrize(("fun", "x"), ROUNDED)
+def test_a_double_made_of_a_float32_is_told_at_short_x_too(fun: Any, x: Any, kind: Any) -> None:
+    given: Any = {"v": np.ones(len(x))} if kind == "hvp" else {}
+    result = quiet(lambda at: float(np.float32(fun(at))), np.array(x), kind=kind, **given)
+    assert told(result, "float32")
