@@ -52,7 +52,7 @@ class Assessment:
         What is minimised, from J's outputs (m,) and x.
     bounds : pair of (d,) ndarrays
         That the method keeps to.
-    gtol, ftol, relative, constrained
+    gtol, ftol, xtol, relative, constrained
         As for `slope_evidence.assess`.
     """
 
@@ -60,6 +60,7 @@ class Assessment:
     bounds: tuple[Floats, Floats]
     gtol: float
     ftol: float
+    xtol: float = 0.0
     relative: bool = False
     constrained: bool = False
 
@@ -89,8 +90,10 @@ class Assessment:
             best,
             free,
             quantum=unit,
+            bounds=self.bounds,
             gtol=self.gtol,
             ftol=self.ftol,
+            xtol=self.xtol,
             relative=self.relative,
             stopped=not result.success,
             constrained=self.constrained,
@@ -196,6 +199,13 @@ def _text(doubt: SlopeDoubt, unit: float | None, best: Seen) -> str:
             f"no step was taken from x0, though a component of the gradient there is {doubt.largest:.2g}: no trial was "
             "lower, or they were all shorter than the method's own tolerance on steps. Give variables whose typical "
             "sizes are 1, another x0, or another method"
+        )
+    if doubt.cause == "early":
+        return (
+            f"the gradient at the end is clearly not zero: a component of it is {doubt.largest:.2g}, and is uncertain by "
+            f"about {doubt.error:.2g} only; by the curvatures that were seen, J falls by {doubt.decrease:.2g} at least "
+            "along it. A step that was too short ended the run; start again from x, give smaller tolerances, or use "
+            "another method"
         )
     if doubt.cause == "slope":
         what = (

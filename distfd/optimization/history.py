@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from distfd.optimization.limits import Limits, Stop
+from distfd.optimization.limits import RAN_AWAY, Limits, Stop, ran_away
 from distfd.optimization.seen_point import FEASIBLE, Seen
 from distfd.optimization.slope_evidence import SlopeEvidence
 
@@ -88,6 +88,8 @@ class Record:
         Points tried since the last iterate, and at how many of them J failed.
     iterations : int
     history : list of Iterate
+    bounds : pair of (d,) ndarrays, optional
+        Of the variables.
     evidence : SlopeEvidence
         Whether J changed along the steps as its gradients said.
     totals : dict
@@ -109,6 +111,7 @@ class Record:
     history: History = field(default_factory=History)
     latest: Seen | None = None
     evidence: SlopeEvidence = field(default_factory=SlopeEvidence)
+    bounds: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
     value0: float | None = None
     """J at x0, where the run begins elsewhere as an earlier replay had diverged."""
     improved: Callable[[Seen], None] | None = None
@@ -134,7 +137,7 @@ class Record:
         Raises
         ------
         Stop
-            If the target or another limit is reached.
+            If the target or another limit is reached, or x has run away: line searches would go on to 1e60 and more.
         """
         if seen.measured:
             self.n_gradients += 1
@@ -147,10 +150,15 @@ class Record:
             self._write_down(seen.x, seen.value)
         if seen.better_than(self.best) or seen.replaces(self.best):
             self.take_for_best(seen)
+            if seen.violation <= FEASIBLE and ran_away(self.first.x, seen.x, self._inside(seen.x)):
+                raise Stop(RAN_AWAY)
         target = self.limits.target
         if target is not None and seen.violation <= FEASIBLE and seen.value <= target:
             raise Stop(f"J reached the target of {target:g}", reached=True)
         self.check()
+
+    def _inside(self, x: NDArray[np.float64]) -> NDArray[np.bool_]:
+        return np.ones(len(x), dtype=bool) if self.bounds is None else (x > self.bounds[0]) & (x < self.bounds[1])
 
     def take_for_best(self, seen: Seen) -> None:
         """Hold this point for the best one from now on."""

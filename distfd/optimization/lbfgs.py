@@ -35,6 +35,9 @@ _FIRST_ROUNDS = 4
 """So many times as many rounds may fail while no curvature is known."""
 _PATIENCE = 3
 """After so many rounds without a step the model is begun anew."""
+_STEADY, _STRETCH, _AFTER = 0.999, 3.0, 3
+"""A slope that keeps this part of itself over a whole step is steady; after so many steps in a row on which it was,
+each is so many times as long as the one before."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,8 @@ class Search:
     def __post_init__(self) -> None:
         self.model = Model(len(self.x), self.memory)
         self._growing = False
+        self._steady = 0
+        self._least_length = 0.0
         self._reach = np.inf
         self._tried: list[Trial] = []
         self._step = np.zeros_like(self.x)
@@ -139,6 +144,7 @@ class Search:
         assert taken.gradient is not None, "it is whole"
         slope = float(self.gradient @ self._step)
         longest = all(t.length <= self._tried[best].length for t in self._tried if t.gradient)
+        self._note_length(taken, slope)
         self._growing = longest and float(taken.gradient @ self._step) < _WOLFE * slope
         self._move_to(taken)
         # Against J's changes, where these are less than J: of 1e9 + f only f is of interest.
@@ -146,6 +152,13 @@ class Search:
         if not self.noise and before - taken.value <= self.tolerances.ftol * size:
             self.converged = self.converged or "J falls by less than ftol"
         return True
+
+    def _note_length(self, taken: Found, slope: float) -> None:
+        """Have steps grow where J keeps falling as steeply along several: nothing else says how long they should be."""
+        assert taken.gradient is not None, "it is whole"
+        steady = float(taken.gradient @ self._step) <= _STEADY * slope < 0
+        self._steady = self._steady + 1 if steady else 0
+        self._least_length = _STRETCH * self._norm(taken.x - self.x) if self._steady >= _AFTER else 0.0
 
     @property
     def projected_gradient(self) -> Floats:
@@ -226,7 +239,10 @@ class Search:
         if not float(g @ step) < 0:
             self.model.forget()
             step = np.where(free, -g, 0.0) * self._sizes**2 * (self.model.gamma or 1.0)
-        size, far = self._norm(step), self._norm(other)
+        size = self._norm(step)
+        if 0 < size < self._least_length:
+            step, size = step * (self._least_length / size), self._least_length
+        far = self._norm(other)
         if not float(g @ other) < 0 or not far < 100 * size:
             other = 0.5 * step
         if size > self._reach:
@@ -256,6 +272,7 @@ class Search:
             k = min((k for k, t in enumerate(self._tried) if t.along == "step"), key=lambda k: self._tried[k].length)
             length = shorter(self.value, slope, self._tried[k].length, found[k].value)
         self._reach = length * size
+        self._steady, self._least_length = 0, 0.0
         self.failed += 1
         if self.failed == _PATIENCE:
             self.model.forget()

@@ -58,6 +58,10 @@ _FTOL, _FIT_FTOL = 1e-7, 1e-6
 """Relative decreases of J, and of a cost, that nobody cares for where no tolerance is given."""
 _LOOSE = {"SLSQP": 1e-6}
 """Methods that stop at larger decreases."""
+_XTOL = 1e-8
+"""Steps, against x, that nobody cares for where no tolerance is given."""
+_LONG = {"Newton-CG": 1e-5}
+"""Methods that stop at longer ones."""
 _TOLERANCE = "give limits=distfd.Limits(tolerance=...)"
 _OPTION = "give it in options"
 _DIFFERENCES = "derivatives are distfd's differences, see scheme and step"
@@ -177,6 +181,7 @@ def minimize(
         tolerance = record.limits.tolerance
         check_options(name, options or {}, len(start), tolerance)
         start, limited = _start(session, start, as_bounds(bounds, len(start)))
+        record.bounds = limited
         how = {"method": name, "options": dict(told or {}), "tolerance": tolerance}
         written = open_journal(journal, session, start, how)
         course = OptimizationRun(session, record, written, callback, slots, arrangement)
@@ -186,6 +191,7 @@ def minimize(
             bounds=limited,
             gtol=(options or {}).get("gtol") or tolerance or _GTOL,
             ftol=max(_FTOL, (options or {}).get("ftol") or ftol),
+            xtol=_xtol(name, options or {}, tolerance),
             constrained=bool(outputs or given),
         )
         problem = scalar.Scalar(session, record, Speculation(speculative, planned_slots=slots), outputs, given)
@@ -420,8 +426,15 @@ def _assessment(problem: Squares | ModelFit, bounds: tuple[Any, Any], options: M
         bounds=bounds,
         gtol=options.get("gtol") or _FIT_GTOL,
         ftol=max(_FIT_FTOL, options.get("ftol") or 0.0),
+        xtol=options.get("xtol") or _XTOL,
         relative=True,
     )
+
+
+def _xtol(name: str, options: Mapping[str, Any], tolerance: float | None) -> float:
+    """A step that the method of this name does not care for."""
+    given = max(options.get(each) or 0.0 for each in ("xtol", "xrtol"))
+    return max(given or tolerance or _LONG.get(name, 0.0), _XTOL)
 
 
 def _told_of_weighting(sigma: Any, prior: Any) -> dict[str, Any]:

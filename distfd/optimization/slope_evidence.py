@@ -17,6 +17,7 @@ import numpy as np
 
 from distfd.core.errors import InputError
 from distfd.differentiation.stencils import SCHEMES, resolve_scheme
+from distfd.optimization.remaining_descent import remaining_descent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -223,9 +224,10 @@ def _digest(x: Floats) -> bytes:
     return hashlib.blake2b(x.tobytes(), digest_size=8).digest()
 
 
-Cause = Literal["noise", "digits", "round-off", "slope", "step", "no step"]
+Cause = Literal["noise", "digits", "round-off", "slope", "step", "no step", "early"]
 """Noise in J; few digits of J; a J that is large against its changes; slopes that are wrong though J is smooth nearby;
-differencing steps over which J changes as much as in the whole run; no step at all, though the gradient is large."""
+differencing steps over which J changes as much as in the whole run; no step at all, though the gradient is large; an
+end on the way down, by a gradient that is right."""
 
 
 @dataclass(frozen=True)
@@ -245,6 +247,8 @@ class SlopeDoubt:
         On which the estimate rests.
     matters : bool
         Whether the decrease that it may hide is above what a method is content with.
+    decrease : float
+        Of "early": by how much J is sure to fall yet.
     """
 
     cause: Cause
@@ -253,6 +257,7 @@ class SlopeDoubt:
     largest: float
     comparisons: int
     matters: bool
+    decrease: float = 0.0
 
 
 def assess(
@@ -262,13 +267,15 @@ def assess(
     free: NDArray[np.bool_],
     *,
     quantum: float | None = None,
+    bounds: tuple[Floats, Floats] | None = None,
     gtol: float = 1e-5,
     ftol: float = 1e-7,
+    xtol: float = 0.0,
     relative: bool = False,
     stopped: bool = False,
     constrained: bool = False,
 ) -> SlopeDoubt | None:
-    """Whether the gradient at the end of a run is no more than noise.
+    """Whether the gradient at the end of a run is no more than noise, or one that should not be an end.
 
     Parameters
     ----------
@@ -279,10 +286,14 @@ def assess(
         Components that are to vanish at a solution: those of variables that no bound holds.
     quantum : float
         The unit in which J is rounded; 0 where it has all its digits, None where that is not known.
+    bounds : pair of (d,) ndarrays, optional
+        That the method keeps to.
     gtol : float
         The size of a gradient that is as good as 0.
     ftol : float
         A relative decrease of J that the method does not care for.
+    xtol : float
+        A step, against max(1, abs(x)), that it does not care for.
     relative : bool
         Whether decreases are judged against J alone, as for sums of squares, and not against max(1, abs(J)).
     stopped : bool
@@ -293,7 +304,8 @@ def assess(
     Returns
     -------
     SlopeDoubt or None
-        None where the gradient stands out of its noise, or is known to be small.
+        None where the gradient is known to be small, or stands out of its noise and the method does not call itself
+        converged.
     """
     gains = gains_of(end.result).total
     free = free & (gains > 0)
@@ -324,7 +336,15 @@ def assess(
         stayed = first.x.tobytes() == end.x.tobytes() and not constrained
         if stayed and not relative and largest > 10 * max(gtol, _WITHIN * error.max()):
             return SlopeDoubt("no step", noise, float(error.max()), largest, used, matters=True)
-        return None
+        if stopped or constrained or largest <= 10 * gtol or _rms(gradient / error) <= _WITHIN:
+            return None
+        within = (np.full_like(end.x, -np.inf), np.full_like(end.x, np.inf)) if bounds is None else bounds
+        left = remaining_descent(evidence, end, free, within, noise)
+        if left is None or left.decrease <= 10 * ftol * size + _TO_SPARE * noise:
+            return None
+        if (np.abs(left.step) <= 10 * xtol * np.maximum(1.0, np.abs(end.x))).all():
+            return None
+        return SlopeDoubt("early", noise, float(error.max()), largest, used, matters=True, decrease=left.decrease)
     beyond = noise > _BEYOND * _ROUNDING * ulp
     spare = 10 * ftol * size + (_TO_SPARE if beyond else _ROUND_OFF_TO_SPARE) * noise
     began = first.gradient[free] / np.maximum(noise * gains_of(first.result).total[free], np.finfo(float).tiny)

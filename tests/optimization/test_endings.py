@@ -237,3 +237,76 @@ def test_a_namespace_with_a_history_of_more_columns_is_drawn() -> None:
     import matplotlib.pyplot as plt
 
     plt.close("all")
+
+
+def _noisy_bowl(size: float, seed: int) -> Any:
+    bends = np.array([[3.0, 1.0], [1.0, 2.0]])
+
+    def fun(x: Any) -> float:
+        rng = np.random.default_rng([seed, *np.array(x).view(np.uint32)])
+        return float(0.5 * x @ bends @ x - x[0] + size * rng.standard_normal())
+
+    return fun, bends
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("size", [1e-6, 1e-8, 1e-10])
+def test_a_short_step_in_noise_is_no_convergence(size: float, seed: int) -> None:
+    """TNC ends where its line search, in noise, made a step that is too short, however large the gradient is."""
+    fun, bends = _noisy_bowl(size, seed)
+    found = distfd.minimize(fun, [3.0, -2.0], method="TNC", executor="serial", check=False)
+    left = float(np.abs(bends @ found.x - [1, 0]).max())
+    assert left < 0.1 or not found.success
+
+
+def test_an_end_on_the_way_down_says_so() -> None:
+    fun, _ = _noisy_bowl(1e-10, 2)
+    found = distfd.minimize(fun, [3.0, -2.0], method="TNC", executor="serial", check=False)
+    assert not found.success
+    assert "clearly not zero" in found.message
+    assert "J falls by" in found.message
+
+
+@pytest.mark.parametrize("method", ["L-BFGS-B", "L-BFGS", "TNC", "BFGS"])
+@pytest.mark.parametrize("size", [1.0, 1e6])
+def test_a_gradient_that_a_loose_tolerance_leaves_is_a_success(method: Any, size: float) -> None:
+    def fun(x: Any) -> float:
+        return size * float(np.sum((x - 1) ** 2) + 0.1 * np.sum(x**4))
+
+    given = {"method": method, "executor": "serial", "check": False}
+    found = distfd.minimize(fun, [3.0, -2.0], limits=distfd.Limits(tolerance=1e-2 * size), **given)
+    assert found.success, found.message
+    assert distfd.minimize(fun, [3.0, -2.0], **given).success or size > 1
+
+
+@pytest.mark.parametrize("method", ["L-BFGS", "CG", "BFGS", "TNC", "Newton-CG"])
+@pytest.mark.parametrize(
+    "fun",
+    [
+        lambda x: float(-(x[0] ** 2) - x[1]),
+        lambda x: float(-np.sum(x)),
+        lambda x: float(np.exp(-x[0]) - x[1]),
+        lambda x: float(-(x[0] ** 4) + x[1] ** 2),
+    ],
+)
+def test_a_search_that_runs_away_ends_soon(method: Any, fun: Any) -> None:
+    limits = distfd.Limits(max_evaluations=600)
+    found = distfd.minimize(fun, [1.0, 1.0], method=method, executor="serial", check=False, limits=limits)
+    assert not found.success
+    # Newton-CG stops where J's curvature is all but gone, and TNC where x overflows.
+    assert any(text in found.message for text in ("run away", "clearly not zero", "without bound"))
+    assert found.n_evaluations < 600
+
+
+def test_a_bound_far_away_is_kept_by_a_search_with_growing_steps() -> None:
+    found = distfd.minimize(
+        lambda x: float(-x[0] + (x[1] - 1) ** 2),
+        [1.0, 3.0],
+        method="L-BFGS",
+        bounds=[(0, 1e6), (None, None)],
+        executor="serial",
+        check=False,
+    )
+    assert found.success, found.message
+    assert found.x == pytest.approx([1e6, 1], rel=1e-5)
+    assert found.n_evaluations < 300

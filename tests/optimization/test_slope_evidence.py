@@ -96,14 +96,29 @@ def test_a_smooth_j_is_not_doubted_wherever_the_method_is() -> None:
         points = [np.array([0.5**k, -(0.6**k)]) for k in range(n)]
         for gradients in (True, False):
             evidence, first, end = walk(fun, points, gradients=gradients)
-            doubt = assess(evidence, first, end, np.ones(2, dtype=bool))
+            doubt = assess(evidence, first, end, np.ones(2, dtype=bool), stopped=True)
             assert doubt is None or not doubt.matters or not gradients
 
 
 def test_a_gradient_that_stands_out_of_the_noise_is_not_doubted() -> None:
     points = [np.array([11.0 - k, 2.0]) for k in range(8)]
     evidence, first, end = walk(Noise(1e-12), points)
-    assert assess(evidence, first, end, np.ones(2, dtype=bool)) is None
+    assert assess(evidence, first, end, np.ones(2, dtype=bool), stopped=True) is None
+
+
+def test_an_end_on_the_way_down_is_told_with_what_is_left() -> None:
+    points = [np.array([11.0 - k, 2.0]) for k in range(8)]
+    evidence, first, end = walk(Noise(1e-12), points)
+    free = np.ones(2, dtype=bool)
+    doubt = assess(evidence, first, end, free)
+    assert doubt is not None
+    assert (doubt.cause, doubt.matters) == ("early", True)
+    assert doubt.decrease == pytest.approx(end.value, rel=1e-3)  # J is |x - 1|^2, and a step by its curvature ends it
+    assert assess(evidence, first, end, free, constrained=True) is None
+    assert assess(evidence, first, end, free, ftol=1.0) is None
+    assert assess(evidence, first, end, free, xtol=1.0) is None
+    held = end.x - 1e-9, end.x + 1e-9
+    assert assess(evidence, first, end, free, bounds=held) is None
 
 
 def test_variables_that_bounds_hold_do_not_count() -> None:
