@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from distfd.differentiation.diagnostics import listed
 from distfd.differentiation.evaluation_budget import Budget
 from distfd.differentiation.method import follow
 from distfd.differentiation.probe_refinement import most_evaluations, refine
-from distfd.differentiation.scale_agreement import disagreement, slope_warning
+from distfd.differentiation.scale_agreement import disagreement, slope_warning, unresolved
 from distfd.differentiation.scale_search import scaled_survey
 
 if TYPE_CHECKING:
@@ -66,6 +67,10 @@ class AutoStep:
         texts: tuple[str, ...] = ()
         if other is not None:
             bar, texts = bar + other.widening(moving), (slope_warning(other, site.output),)
+        if self.noise is None:
+            texts += unresolved(
+                found.lines, value, bar, names=lambda at: listed(site.label, moving[at]), output=site.output
+            )
         answer = found.answer(site, moving, value, bar, size, vector=self.vector)
         return replace(answer, warnings=answer.warnings + texts + search.doubts(), scheme="auto", scale=scale)
 

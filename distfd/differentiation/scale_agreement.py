@@ -31,6 +31,15 @@ _SURE = 3.0
 """Slopes that are farther apart than so many of their bars are two."""
 _WORTH = 1e-6
 """... unless they differ by less than this part of what the components add up to: rounding, whatever the bars say."""
+_WHOLE = 0.1
+"""Of all that J varies by, so much over short steps is all of it: of nothing but noise it is 0.8, of waves whose length
+a step nearly is less, and of a J that is smooth over the longest ones 3e-4."""
+_SHORT = 1e-2
+"""Of the longest line, below which part one is short."""
+_ROUND_OFF = 100.0
+"""Changes of J that are no more than so many units in its last place are round-off."""
+_CLEAR = 2.0
+"""Bars by which a slope stands out of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,3 +178,54 @@ def slope_warning(found: Disagreement, output: Callable[[int, int], str] = numbe
         "are widened by the difference; "
         "set a step, or `scale`, of the size that matters to you"
     )
+
+
+def unresolved(
+    lines: Sequence[Line],
+    value: Floats,
+    bar: Floats,
+    *,
+    names: Callable[[NDArray[np.int64]], str],
+    output: Callable[[int, int], str] = numbered_output,
+) -> tuple[str, ...]:
+    """A sentence where J varies over the shortest steps as much as over the longest, and a derivative hangs on it.
+
+    That is noise, or a J whose own scale is far below all steps that were tried, such as sin(1e9 x); no values tell
+    which. A derivative that stands clear of its bar is that of J's larger shape, and one within its bar was told of,
+    unless another output is clear.
+
+    Parameters
+    ----------
+    lines : sequence of Line
+    value, bar : (a, m) ndarrays
+        The derivative, and half the width of its interval; NaN where it is not known.
+    names : callable
+        Names rows (b,) of the coordinates.
+    output : callable
+        Names an output by its number and how many there are.
+    """
+    whole = [line for line in lines if np.isfinite(line.values).all()]
+    far = max((line.reach for line in whole), default=0.0)
+    near = [line for line in whole if line.reach < _SHORT * far]
+    if not near:
+        return ()
+    with np.errstate(all="ignore"):
+        every = np.ptp(np.concatenate([line.values for line in whole]), axis=0)
+        ranges = np.array([np.ptp(line.values, axis=0) for line in near])
+        digits = _ROUND_OFF * np.spacing(np.abs(whole[0].values).max(axis=0))
+        alike = (ranges >= _WHOLE * every) & (ranges > digits)
+        at_once = alike.any(axis=0)
+        told = (bar > np.abs(value)).all(axis=1) & (value != 0).any(axis=1)
+        hangs = at_once & (value != 0) & ~(np.abs(value) >= _CLEAR * bar) & ~told[:, None]
+    if not hangs.any():
+        return ()
+    of = int(np.argmax(hangs.any(axis=0)))
+    which = "" if hangs.shape[1] == 1 else f" in {output(of, hangs.shape[1])}"
+    spacing = min(line.spacing for line, same in zip(near, alike[:, of], strict=True) if same)
+    where = names(np.flatnonzero(hangs.any(axis=1)))
+    text = (
+        f"the derivative along {where} is not resolved{which}: J varies as much over steps of {spacing:.1g} as over "
+        f"{far:.1g} (against the scale of x). That is noise, and more than the slope; or J's own scale is smaller than "
+        "all steps that were tried: then give it as `scale`"
+    )
+    return (text,)

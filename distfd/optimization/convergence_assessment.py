@@ -202,7 +202,7 @@ def _text(doubt: SlopeDoubt, unit: float | None, best: Seen) -> str:
         )
     if doubt.cause == "early":
         return (
-            f"the gradient at the end is clearly not zero: a component of it is {doubt.largest:.2g}, and is uncertain by "
+            f"the gradient at the end is clearly not zero: a component of it is {doubt.largest:.2g}, and uncertain by "
             f"about {doubt.error:.2g} only; by the curvatures that were seen, J falls by {doubt.decrease:.2g} at least "
             "along it. A step that was too short ended the run; start again from x, give smaller tolerances, or use "
             "another method"

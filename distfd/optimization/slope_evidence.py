@@ -260,7 +260,7 @@ class SlopeDoubt:
     decrease: float = 0.0
 
 
-def assess(
+def assess(  # noqa: PLR0911  # one return a verdict
     evidence: SlopeEvidence,
     first: Seen,
     end: Seen,
@@ -340,9 +340,9 @@ def assess(
             return None
         within = (np.full_like(end.x, -np.inf), np.full_like(end.x, np.inf)) if bounds is None else bounds
         left = remaining_descent(evidence, end, free, within, noise)
-        if left is None or left.decrease <= 10 * ftol * size + _TO_SPARE * noise:
+        if left is None or (np.abs(left.step) <= 10 * xtol * np.maximum(1.0, np.abs(end.x))).all():
             return None
-        if (np.abs(left.step) <= 10 * xtol * np.maximum(1.0, np.abs(end.x))).all():
+        if left.decrease <= 10 * ftol * size + _TO_SPARE * noise:
             return None
         return SlopeDoubt("early", noise, float(error.max()), largest, used, matters=True, decrease=left.decrease)
     beyond = noise > _BEYOND * _ROUNDING * ulp

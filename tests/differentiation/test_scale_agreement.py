@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+import warnings
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from problems import PROBLEMS
 
+import distfd
 from distfd.core.describe import coordinate_label
 from distfd.core.records import Status
 from distfd.differentiation.auto_step import AutoStep
@@ -137,3 +139,43 @@ def test_kinks_alone_are_not_two_scales(kink: str, slope: float) -> None:
     answer = auto(lambda at: float(np.exp(0.3 * at).sum()) + slope * kinds[kink](at), x)
     assert not told(answer)
     assert any("kink" in text for text in answer.warnings)
+
+
+FAST: list[Any] = [
+    lambda x: np.sin(1e9 * x),
+    lambda x: np.sin(1e6 * x),
+    lambda x: np.sin(1e7 * x + 1),
+    lambda x: 50 + x**2 + 0.5 * np.sin(1e8 * x + 0.3),
+]
+
+
+@pytest.mark.parametrize("kind", ["gradient", "jacobian"])
+@pytest.mark.parametrize("x", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("fun", FAST)
+def test_a_j_that_is_faster_than_all_steps_is_told_of(fun: Any, x: float, kind: Any) -> None:
+    def outputs(at: Any) -> Any:
+        return np.array([at[0], fun(at[0])]) if kind == "jacobian" else float(fun(at[0]))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", distfd.DerivativeWarning)
+        found = distfd.differentiate(outputs, [x], kind=kind, step="auto", executor="serial")
+    assert any("not resolved" in text or "noise above" in text for text in found.warnings)
+
+
+@pytest.mark.parametrize("fun", [np.sin, np.tanh])
+def test_the_scale_that_the_word_asks_for_gives_the_derivative(fun: Any) -> None:
+    with pytest.warns(distfd.DerivativeWarning, match="give it as `scale`"):
+        distfd.gradient(lambda x: float(fun(1e9 * x[0])), [0.0], step="auto", executor="serial")
+    found = distfd.differentiate(lambda x: float(fun(1e9 * x[0])), [0.0], step="auto", scale=1e-9, executor="serial")
+    assert found.derivative == pytest.approx([1e9], rel=1e-6)
+    assert not found.warnings
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-10, 1e-6, 1e-4])
+def test_noise_below_the_slope_is_not_called_unresolved(size: float) -> None:
+    rng = np.random.default_rng(3)
+    for x in rng.normal(size=(10, 3)):
+        found = distfd.differentiate(
+            lambda at: float(np.sum(np.sinh(at) + at**2) + size * rng.normal()), x, step="auto", executor="serial"
+        )
+        assert not any("not resolved" in text for text in found.warnings)
