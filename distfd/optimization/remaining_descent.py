@@ -11,12 +11,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from distfd.optimization.seen_point import Seen
-    from distfd.optimization.slope_evidence import SlopeEvidence
 
     Floats = NDArray[np.float64]
-
-_RESOLVED = 6.0
-"""Standard deviations by which a curvature stands out of its noise."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,24 +31,28 @@ class Descent:
 
 
 def remaining_descent(
-    evidence: SlopeEvidence, end: Seen, free: NDArray[np.bool_], bounds: tuple[Floats, Floats], noise: float
+    curvatures: Floats, unsure: Floats, end: Seen, free: NDArray[np.bool_], bounds: tuple[Floats, Floats]
 ) -> Descent | None:
     """The step -g / c inside the bounds, with the largest curvature c that was seen along any step of the run.
 
     J then falls by at least g^2 / 2 c: a lower bound where no curvature is larger. Beside a kink the slopes that differ
-    over a short step make a large c. Where none stands out of ``noise``, the largest that any comparison allows is
-    taken, of the comparison that allows least. None where no two gradients can be compared.
+    over a short step make a large c. Where no curvature is sure, the least of what they may be is taken. None where
+    there is none.
+
+    Parameters
+    ----------
+    curvatures, unsure : (n,) ndarrays
+        Second derivatives of J along steps of the run, and by how much each may be off for noise.
+    end : Seen
+    free : (d,) bool ndarray
+        Variables that no bound holds.
+    bounds : pair of (d,) ndarrays
     """
-    seen, allowed = [], []
-    for each in evidence.comparisons:
-        if each.has_both:
-            unsure = _RESOLVED * noise * each.gain / each.distance**2
-            allowed.append(abs(each.curvature) + unsure)
-            if abs(each.curvature) > unsure:
-                seen.append(abs(each.curvature))
-    if not allowed:
+    if not len(curvatures):
         return None
-    curvature = max(seen) if seen else min(allowed)
+    size = np.abs(curvatures)
+    sure = size > unsure
+    curvature = float(size[sure].max() if sure.any() else (size + unsure).min())
     gradient = np.where(free, end.gradient, 0.0)
     with np.errstate(all="ignore"):
         step = np.clip(end.x - gradient / curvature, *bounds) - end.x

@@ -339,7 +339,10 @@ def assess(  # noqa: PLR0911  # one return a verdict
         if stopped or constrained or largest <= 10 * gtol or _rms(gradient / error) <= _WITHIN:
             return None
         within = (np.full_like(end.x, -np.inf), np.full_like(end.x, np.inf)) if bounds is None else bounds
-        left = remaining_descent(evidence, end, free, within, noise)
+        both = [each for each in evidence.comparisons if each.has_both]
+        curvatures = np.array([each.curvature for each in both])
+        unsure = np.array([2 * _RESOLVED * noise * each.gain / each.distance**2 for each in both])
+        left = remaining_descent(curvatures, unsure, end, free, within)
         if left is None or (np.abs(left.step) <= 10 * xtol * np.maximum(1.0, np.abs(end.x))).all():
             return None
         if left.decrease <= 10 * ftol * size + _TO_SPARE * noise:
