@@ -15,10 +15,16 @@ import numpy as np
 from distfd.core.points import join_points
 from distfd.differentiation.assemble import Terms, assemble, weight_sums
 from distfd.differentiation.check_points import Checkable, CheckPoints, beside_hessian
-from distfd.differentiation.diagnostics import rounding_warnings, tight_bounds_warnings, unexpected_diagonal_warnings
+from distfd.differentiation.diagnostics import (
+    no_movement_warnings,
+    rounding_warnings,
+    tight_bounds_warnings,
+    unexpected_diagonal_warnings,
+)
 from distfd.differentiation.method import Answer, Request
 from distfd.differentiation.second_differences import place_differences, sides
 from distfd.differentiation.stencils import EPS
+from distfd.differentiation.value_precision import stands_for_want_of_digits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -122,6 +128,8 @@ class Hessian(Checkable):
         a = len(pattern.moving)
         if not a:
             return ()
+        if stands_for_want_of_digits(values):
+            return no_movement_warnings(self.site.label, pattern.moving, 0.0)
         sums = weight_sums((1.0, grid.terms, 0))
         rounding = ROUNDED * EPS * level * (sums.absolute + np.abs(sums.total)) / 2
         texts = unexpected_diagonal_warnings(

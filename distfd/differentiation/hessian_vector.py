@@ -16,13 +16,14 @@ import numpy as np
 from distfd.core.points import Points, dense_points
 from distfd.differentiation.assemble import Terms, assemble, weight_sums
 from distfd.differentiation.check_points import Checkable, CheckPoints, beside_product
-from distfd.differentiation.diagnostics import tight_bounds_warnings
+from distfd.differentiation.diagnostics import no_movement_warnings, tight_bounds_warnings
 from distfd.differentiation.direction_stencils import Ray, place_rays
 from distfd.differentiation.hessian import BEND, PART, ROUNDED
 from distfd.differentiation.method import Answer, Request, Wave
 from distfd.differentiation.placement import check_offsets, place
 from distfd.differentiation.second_differences import SECOND
 from distfd.differentiation.stencils import EPS, coefficients
+from distfd.differentiation.value_precision import stands_for_want_of_digits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,7 +100,10 @@ class HessianVector(Checkable):
         if self.moves:
             derivative[moving] = assemble(self.terms, values, values[0])[:, 0]
             step[moving] = self.step
-            texts = self._doubts(derivative[moving], float(np.abs(values[0, 0])))
+            if stands_for_want_of_digits(values):
+                texts = no_movement_warnings(self.site.label, moving, 0.0)
+            else:
+                texts = self._doubts(derivative[moving], float(np.abs(values[0, 0])))
         missing = np.flatnonzero(~np.isfinite(derivative))
         derivative[missing] = np.nan
         return Answer(derivative, values[0], step, missing, warnings=texts, scheme=self.stencil.name)

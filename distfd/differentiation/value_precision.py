@@ -7,7 +7,7 @@ all. So the type of the values decides on steps that the user left open.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 SINGLE = np.finfo(np.float32).nmant
 _PROOF = 18
 """Bits of a significand beyond which a float32 must have some for a number to be taken for one."""
+_ROUND = 6
+"""Bits up to which a number is a round one."""
 _SHORT = 20
 """Bits of a coordinate up to which sums and products of it may have those of a float32 without any rounding."""
 _LOOKED_AT = 200
@@ -55,6 +57,19 @@ def wave_bits(wave: Wave) -> int:
         if _are_single(values) and _are_rounded(values, wave.request.points.take(np.flatnonzero(good))):
             return SINGLE
     return bits
+
+
+def stands_for_want_of_digits(values: NDArray[Any]) -> bool:
+    """Whether J, of values (n, ...), is the same at all points, and that number is a float32, and no round one.
+
+    A J that does not depend on x may be 2, 0.75, or 0.1; it has few bits or all.
+    """
+    first = values[0]
+    if np.iscomplexobj(values) or not (values == first).all():
+        return False
+    with np.errstate(all="ignore"):
+        fraction = np.frexp(first)[0] * 2.0**_ROUND
+        return bool(((first.astype(np.float32) == first) & (fraction != np.rint(fraction)) & (first % 1 != 0)).any())
 
 
 def _are_single(values: NDArray[np.float64]) -> bool:

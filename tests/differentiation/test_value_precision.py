@@ -388,3 +388,17 @@ def test_a_double_made_of_a_float32_is_told_at_short_x_too(fun: Any, x: Any, kin
     given: Any = {"v": np.ones(len(x))} if kind == "hvp" else {}
     result = quiet(lambda at: float(np.float32(fun(at))), np.array(x), kind=kind, **given)
     assert told(result, "float32")
+
+
+@pytest.mark.parametrize("kind", ["hessian", "hvp"])
+def test_a_second_derivative_of_a_j_that_does_not_move_for_its_digits_says_so(kind: Any) -> None:
+    given: Any = {"v": [1.0, -2.0]} if kind == "hvp" else {}
+
+    def fun(x: Floats) -> float:
+        return float(np.float16(0.7 + 1e-4 * float(np.exp(x[0]) * np.sin(x[1]))))
+
+    with pytest.warns(DerivativeWarning, match="did not change at all along coordinate 0, coordinate 1"):
+        distfd.differentiate(fun, [0.4, 1.1], kind=kind, executor="serial", **given)
+    for value in (2.0, 0.75, 0.1, 1e10):
+        result = quiet(lambda x, c=value: c + 0 * x[0], [0.4, 1.1], kind=kind, **given)
+        assert not told(result, "did not change")

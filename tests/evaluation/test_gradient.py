@@ -218,9 +218,7 @@ def test_ray_shut_down_and_started_again_between_calls() -> None:
     with distfd.Evaluator(fun, executor=distfd.RayExecutor(max_slots=2)) as evaluator:
         first = evaluator.gradient([3.0, 4.0])
         ray.shutdown()
-        ray.init(
-            address="local", num_cpus=8, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False
-        )
+        ray.init(address="local", num_cpus=8, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
         second = evaluator.gradient([3.0, 4.0 + 1e-3])
     np.testing.assert_allclose(first, [0.6, 0.8], rtol=1e-6)
     np.testing.assert_allclose(second, [0.6, 0.8], rtol=1e-3)
