@@ -109,7 +109,7 @@ def panel(title: str, log: str, span: tuple[float, float], top: int, unit: float
 def main() -> None:
     folder = tempfile.mkdtemp()
     runs = [
-        ("SciPy approx_derivative with a Pool: J(x) is evaluated first", f"{folder}/scipy", scipy_run(f"{folder}/scipy")),
+        ("SciPy approx_derivative, a Pool: J(x) is evaluated first", f"{folder}/scipy", scipy_run(f"{folder}/scipy")),
         ("distfd: J(x) is evaluated with the other points", f"{folder}/distfd", distfd_run(f"{folder}/distfd")),
         ("distfd, when a worker is killed", f"{folder}/killed", distfd_run(f"{folder}/killed", victim=3)),
     ]
