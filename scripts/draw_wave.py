@@ -109,16 +109,16 @@ def panel(title: str, log: str, span: tuple[float, float], top: int, unit: float
 def main() -> None:
     folder = tempfile.mkdtemp()
     runs = [
-        ("SciPy approx_derivative over a Pool: J(x) goes first", f"{folder}/scipy", scipy_run(f"{folder}/scipy")),
-        ("distfd: J(x) is one of the wave", f"{folder}/distfd", distfd_run(f"{folder}/distfd")),
-        ("distfd, and a worker is killed", f"{folder}/killed", distfd_run(f"{folder}/killed", victim=3)),
+        ("SciPy approx_derivative, a Pool: J(x) is evaluated first", f"{folder}/scipy", scipy_run(f"{folder}/scipy")),
+        ("distfd: J(x) is evaluated with the other points", f"{folder}/distfd", distfd_run(f"{folder}/distfd")),
+        ("distfd, when a worker is killed", f"{folder}/killed", distfd_run(f"{folder}/killed", victim=3)),
     ]
     unit = WIDE / max(*(end - begin for _, _, (begin, end) in runs), 3 * SECONDS)
     parts, top = [], TOP
     for title, log, span in runs:
         drawn, top = panel(title, log, span, top, unit)
         parts.append(drawn)
-    words = f"A gradient with {D} parameters on {SLOTS} slots, as it ran; a bar is one evaluation, a row one process"
+    words = f"A gradient with {D} parameters, measured on {SLOTS} slots. A bar is one evaluation, a row is one process."
     TARGET.write_text(
         f'<svg class="wave" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDE + 2 * LEFT} {top}" role="img" '
         f'aria-label="{words}">\n<style>{STYLE}</style>\n<text class="dim" x="{LEFT}" y="22">{words}</text>\n'

@@ -31,7 +31,7 @@ def check_text(check: Check) -> str:
     if check.doubtful:
         few = ", ".join(check.label(k) for k in check.doubtful[:_FEW])
         few += f" and {len(check.doubtful) - _FEW} more" if len(check.doubtful) > _FEW else ""
-        lines.append(f"not swept, and noise alone may spoil them: {few}")
+        lines.append(f"not swept, and noise alone may make them wrong: {few}")
     lines.append(_remedy(check))
     several = "" if check.n_evaluations == 1 else "s"
     lines.append(f"{check.n_evaluations} evaluation{several}, {check.n_reused} reused")

@@ -63,7 +63,7 @@ def run(
     config: ConfigFile,
     overrides: Overrides = None,
     *,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Put an earlier run aside and begin anew.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Rename an earlier run and begin a new one.")] = False,
     evaluate: Annotated[
         str | None,
         typer.Option(
@@ -150,10 +150,10 @@ def plan(
     *,
     slots: Annotated[int | None, typer.Option("--slots", help="Simulate the wave on so many slots.")] = None,
     duration: Annotated[
-        str | None, typer.Option("--duration", help="What an evaluation then takes: seconds, or 5min.")
+        str | None, typer.Option("--duration", help="Duration of one evaluation in it: seconds, or 5min.")
     ] = None,
     spread: Annotated[
-        float, typer.Option("--spread", help="Standard deviation of that over the mean; lognormal.")
+        float, typer.Option("--spread", help="Standard deviation of the durations (lognormal) over their mean.")
     ] = 0.0,
     no_import: Annotated[
         bool, typer.Option("--no-import", help="Do not import the objective's module or look for its program.")

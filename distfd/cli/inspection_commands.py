@@ -50,7 +50,7 @@ def status(
     directory: Annotated[str, typer.Argument(metavar="RUN", help="The directory of a run.")],
     *,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on until the run ends, and exit with its code.")
+        bool, typer.Option("--follow", "-f", help="Repeat until the run ends, and exit with its code.")
     ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON; with --follow an object a line, and the last one whole.")

@@ -19,7 +19,7 @@ from distfd.cli import terminal
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_INTERRUPTED = "interrupted; what was finished is kept, and the same command again goes on from there"
+_INTERRUPTED = "interrupted; finished evaluations are kept, and the same command again continues from there"
 
 
 def guarded(command: Callable[[], Any], *, debug: bool) -> int:  # noqa: PLR0911  # one return an exit code

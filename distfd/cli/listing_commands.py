@@ -52,7 +52,8 @@ def list_folder(
 
 def compare(
     runs: Annotated[
-        list[str], typer.Argument(metavar="RUN RUN ...", help="Directories of runs; the first is the one held against.")
+        list[str],
+        typer.Argument(metavar="RUN RUN ...", help="Directories of runs; the others are compared with the first."),
     ],
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with all parameters.")] = False,

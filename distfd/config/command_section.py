@@ -34,7 +34,7 @@ _LONGEST = 10_000
 
 def _expression(text: str) -> str:
     if len(text) > _LONGEST:
-        raise wrong(f"not an expression: it has {len(text)} characters, and {_LONGEST} are the most")
+        raise wrong(f"not an expression: it has {len(text)} characters, and at most {_LONGEST} are allowed")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -231,7 +231,7 @@ class Config(Section):
             keys = [key for key in ("num_gpus", "custom", "labels") if getattr(needs, key)]
             keys += ["nodes"] * (needs.nodes > 1)
             if keys:
-                text = f"serial runs without Ray, which alone hands out resources.{keys[0]}"
+                text = f"serial runs without Ray, and only Ray can assign resources.{keys[0]}"
                 refuse("cluster", [(("address",), text, SERIAL)])
         return cluster
 

@@ -199,7 +199,7 @@ class Parameter(Section):
         ]
         text = f"{self.name} is of type integer: its step is a whole number, {{absolute: 1}}"
         if isinstance(self.step, float):
-            found.append((("step",), f"{text}, and a relative one is mostly none", self.step))
+            found.append((("step",), f"{text}; a relative step is usually not whole", self.step))
         elif self.step is not None and not self.step.absolute.is_integer():
             found.append((("step", "absolute"), text, self.step.absolute))
         refuse("parameter", found)
@@ -314,7 +314,10 @@ class Resources(Section):
         if self.num_gpus > 1 and not self.num_gpus.is_integer():
             refuse("resources", [(("num_gpus",), "above 1 must be whole", self.num_gpus)])
         if not (self.num_cpus or self.num_gpus or self.memory or self.custom):
-            refuse("resources", [(("num_cpus",), "an evaluation must hold something, or no slot would count", 0)])
+            refuse(
+                "resources",
+                [(("num_cpus",), "an evaluation must need some resource, or the number of slots has no limit", 0)],
+            )
         return self
 
 
@@ -355,7 +358,7 @@ class Cluster(Section):
     @model_validator(mode="after")
     def _possible(self) -> Self:
         if self.stop_before and self.max_wall_time and self.stop_before >= self.max_wall_time:
-            text = f"leaves nothing of max_wall_time, which is {self.max_wall_time:g} s"
+            text = f"must be shorter than max_wall_time, which is {self.max_wall_time:g} s"
             refuse("cluster", [(("stop_before",), text, self.stop_before)])
         try:
             key = "request_slots"

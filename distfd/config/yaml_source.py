@@ -92,7 +92,7 @@ def _syntax_mistake(error: Any, text: str, name: str) -> Mistake:
     if "\t" in at[:column]:
         words += "; indent with blanks, not with tabs"
     elif "escape" in words:
-        words += "; in single quotes a backslash is only itself: '(\\S+)'"
+        words += "; in single quotes a backslash has no special meaning: '(\\S+)'"
     return Mistake(f"{name}:{line}:{column}", (), words)
 
 

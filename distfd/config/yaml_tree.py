@@ -64,7 +64,7 @@ class TreeBuilder:
     def scalar(self, event: Any, path: KeyPath) -> Any:
         """Text where it is quoted, else what YAML 1.2 takes it for."""
         if _NOT_TEXT.search(event.value):
-            self.refuse(event, path, "holds a character that is none", shown(event.value))
+            self.refuse(event, path, "contains an invalid character", shown(event.value))
             return None
         if event.style:
             return event.value
@@ -116,7 +116,7 @@ class TreeBuilder:
             elif not event.style and not _is_text(key):
                 wrong = "a key must be text; put it in quotes"
             elif _NOT_TEXT.search(key):
-                key, wrong = "?", "a key holds a character that is none"
+                key, wrong = "?", "a key contains an invalid character"
             elif key in before and (earlier := before[key].key):
                 wrong = f"given twice, first at line {earlier[0]}"
         else:

@@ -129,16 +129,16 @@ def _one(configured: float, known: float, bar: float, noise: float, allowed: flo
     if np.isnan(configured):
         return DISTRUST, "it has no value", np.inf
     if not np.isfinite(known) or not np.isfinite(bar):
-        why = "the noise is not known, so nothing has an error bar" if np.isfinite(known) else "no two steps tell it"
+        why = "the noise is not known, so nothing has an error bar" if np.isfinite(known) else "no two steps agree"
         return UNTOLD, why, np.inf
     if gap > max(allowed, bar):
         # A percentage of what is next to nothing says nothing.
         off = f"{100 * gap / abs(known):.3g} %" if abs(known) > max(bar, 1e-6 * gap) else f"{gap:.2g}"
         return DISTRUST, f"it is off by {off}", gap / parts
     if bar > allowed:
-        return UNTOLD, f"no step tells it better than +- {bar:.2g}", bar / parts
+        return UNTOLD, f"no step gives it more exactly than +- {bar:.2g}", bar / parts
     if noise > allowed:
-        return DISTRUST, f"noise may put it off by {noise:.2g}, though here it did not", noise / parts
+        return DISTRUST, f"noise may change it by {noise:.2g}, although here it did not", noise / parts
     return TRUST, "", gap / parts
 
 
@@ -147,7 +147,7 @@ def _one_of_two(
 ) -> tuple[str, str, float]:
     """The same where J has two slopes. Each holds within a part of what is between them."""
     parts = [abs(configured - slope) / max(tolerance * abs(slope), _BETWEEN * abs(near - far)) for slope in (near, far)]
-    two = f"its slope is {near:.5g} near by and {far:.5g} far off"
+    two = f"its slope is {near:.5g} by small steps and {far:.5g} by large steps"
     if not min(parts) <= 1:
         return DISTRUST, f"{two}, and this is neither", min(parts)
     return (TRUST, "", min(parts)) if chosen else (UNTOLD, f"{two}, and no step was chosen", min(parts))
@@ -176,7 +176,7 @@ def first_line(
         reasons.append(f"{len(bad) - 3} more of those swept")
     if verdict == DISTRUST and doubtful:
         more = f" and {len(doubtful) - 1} more" if len(doubtful) > 1 else ""
-        reasons.append(f"{label(doubtful[0])}{more}, not swept: noise alone may spoil it")
+        reasons.append(f"{label(doubtful[0])}{more}, not swept: noise alone may make it wrong")
     words = {DISTRUST: "do NOT trust the derivative as configured", UNTOLD: "cannot tell whether to trust it"}
     return f"{words[verdict]} ({how}): {'; '.join(reasons) or 'nothing was swept'}"
 

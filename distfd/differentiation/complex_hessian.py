@@ -407,10 +407,10 @@ _LOST = (
     "(central)"
 )
 _UNCHECKED = (
-    "complex-step: J has no value at the real points that were to check its second derivatives; hold them against "
+    "complex-step: J has no value at the real points that were to check its second derivatives; compare them with "
     "scheme='central'"
 )
 _UNCONFIRMED = (
     "complex-step: real second differences of J do not confirm its second derivatives, and are too noisy, or too "
-    "different from one distance to the next, to tell why; hold them against scheme='central', step='auto'"
+    "different from one distance to the next, to tell why; compare them with scheme='central', step='auto'"
 )

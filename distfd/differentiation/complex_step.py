@@ -401,7 +401,7 @@ _LOST = (
 )
 _UNCHECKED = (
     "complex-step: J has no value at the real point that was to check it, so a slope that J loses with an imaginary "
-    "part would not be seen; hold it against scheme='central'"
+    "part would not be seen; compare it with scheme='central'"
 )
 _TOO_LARGE = (
     "complex-step: the step is too large for J along {axes}: along {axis} the slope is {slope:.6g}, and {smaller:.6g} "
@@ -410,7 +410,7 @@ _TOO_LARGE = (
 )
 _UNCONFIRMED = (
     "complex-step: real differences of J do not confirm the derivative{axes}, and are too noisy, or too different from "
-    "one distance to the next, to tell why; hold it against scheme='central', step='auto'"
+    "one distance to the next, to tell why; compare it with scheme='central', step='auto'"
 )
 
 

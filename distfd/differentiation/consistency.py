@@ -85,8 +85,8 @@ class Consistency:
     def _numbers(self) -> str:
         where = "" if self.output is None else f" in {self.output_label or f'output {self.output}'}"
         if self.verdict == DOUBTFUL:
-            return f"J at one point more is not what the derivative says{where}, which is off by {_share(self.error)}"
-        return f"J at one point more is what the derivative says, within {_share(self.error)}{where}"
+            return f"J at one more point is not what the derivative predicts{where}; it is off by {_share(self.error)}"
+        return f"J at one more point is what the derivative predicts, within {_share(self.error)}{where}"
 
     def warning(self, label: Callable[[int], str]) -> str:
         """The doubt as a sentence for the user, by coordinate name; what varies from x to x stands at its end."""

@@ -95,7 +95,7 @@ def tight_bounds_warnings(label: Label, rows: NDArray[np.int64], step: Floats) -
         return ()
     text = (
         f"the bounds leave too little room along {listed(label, rows)} for second differences (a step of "
-        f"{step.min():.1g}): what they say is mostly rounding. Widen the bounds, fix it by lower == upper, or, where J "
+        f"{step.min():.1g}): they are mostly rounding error. Widen the bounds, fix it by lower == upper, or, if J "
         "takes complex x, use scheme='complex-step'"
     )
     return (text,)
@@ -107,7 +107,7 @@ def rounding_warnings(label: Label, rows: NDArray[np.int64], level: float) -> tu
         return ()
     text = (
         f"second differences along {listed(label, rows)} are mostly rounding: J is {level:.3g}, and changes by a few "
-        "of its last digits. Give a larger step, or step='auto', which has an error; or take a constant off J"
+        "of its last digits. Give a larger step, or step='auto', which has an error; or subtract a constant from J"
     )
     return (text,)
 
@@ -133,7 +133,7 @@ def noise_warnings(label: Label, rows: NDArray[np.int64], value: Floats, bar: Fl
     one = ""
     if len(at) == 1 and value.shape[1] == 1:
         one = f" ({value[at[0], 0]:.3g} +- {bar[at[0], 0]:.3g})"
-    return (f"noise above the signal: the derivative along {listed(label, rows[at])} is not told from 0{one}",)
+    return (f"noise above the signal: the derivative along {listed(label, rows[at])} cannot be told from 0{one}",)
 
 
 def kink_warnings(label: Label, rows: NDArray[np.int64]) -> tuple[str, ...]:

@@ -140,7 +140,7 @@ class DirectionalCheck:
             )
             error = np.where(excess == 0, 0.0, excess * check.gain / changes)
         if not np.isfinite(residual).all():
-            return Consistency(UNKNOWN, cause="the change of J is past what floating point holds"), None
+            return Consistency(UNKNOWN, cause="the change of J is too large for floating point"), None
         still = np.all(values == baseline) and not np.any(predicted) and not np.any(changes)
         if still and answer.warnings:  # which say that J does not move: nothing was compared
             return Consistency(UNKNOWN, cause="J did not move at any point, so there is nothing to compare"), None

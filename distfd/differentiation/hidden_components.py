@@ -96,7 +96,7 @@ def hidden_warnings(entries: Entries, noise: Floats, site: BasePoint, *, finds_s
     remedy = "step='auto' finds steps, and error bars" if finds_steps else "take a larger step"
     text = (
         f"small components of the derivative{of} are not known to 10 %, along {listed(site.label, rows)}: J at one "
-        f"point more differs from what the derivative says as noise in J of about {noise[outputs[0]]:.1g} would make "
-        f"it, and that moves them as much; {remedy}"
+        f"more point differs from what the derivative predicts, as if J had noise of about {noise[outputs[0]]:.1g}, "
+        f"and such noise changes these components by more than 10 %; {remedy}"
     )
     return (text,)

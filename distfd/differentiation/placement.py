@@ -104,7 +104,7 @@ def check_offsets(offsets: NDArray[np.float64], label: Callable[[int], str]) -> 
     if not len(bad):
         return
     first = int(bad[0])
-    why = "large: x + h is past what floating point holds; use a smaller one"
+    why = "large: x + h is too large for floating point; use a smaller one"
     if np.any(gaps[first] == 0):
         why = (
             "small: x + h is x in floating point, or two points of the scheme coincide; "

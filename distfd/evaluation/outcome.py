@@ -94,7 +94,7 @@ def out_of_range_error(answer: Answer, label: Callable[[int], str]) -> Evaluatio
     """The error where all points have values, and yet a component has none."""
     k = int(answer.missing[0])
     first = label(k) if answer.axis == "coordinate" else f"direction {k}"
-    text = f"the difference at {first} is past what floating point holds; use a larger step"
+    text = f"the difference at {first} is too large for floating point; use a larger step"
     return EvaluationError(text, missing=answer.missing.tolist(), value=scalar(answer.value))
 
 

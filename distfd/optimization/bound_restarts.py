@@ -79,9 +79,9 @@ def with_restarts(
             if result.success and best is not None and not constrained and _held(best, bounds, scale, least).any():
                 result.success = False
                 result.message = (
-                    "some variables are at bounds although J falls from there into the inside; start further "
-                    "inside, or "
-                    f"use an active-set method (L-BFGS-B, SLSQP, dogbox); the method said: {result.message}"
+                    "some variables ended at their bounds although J decreases from there towards the inside; start "
+                    "further inside, or use an active-set method (L-BFGS-B, SLSQP, dogbox); the method said: "
+                    f"{result.message}"
                 )
         return result
 

@@ -185,7 +185,10 @@ _SCALE = (
 
 def _text(doubt: SlopeDoubt, unit: float | None, best: Seen) -> str:
     """What is doubtful about the gradient at the end, and what to do."""
-    uncertain = f"a component of it is uncertain by about {doubt.error:.2g} where the largest is {doubt.largest:.2g}"
+    uncertain = (
+        f"one of its components is uncertain by about {doubt.error:.2g}, and its largest component is "
+        f"{doubt.largest:.2g}"
+    )
     counted = f"by {doubt.comparisons} comparisons of J with what its slopes predicted"
     if doubt.cause == "step":
         step = float(np.abs(best.result.step).max())

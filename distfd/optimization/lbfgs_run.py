@@ -122,13 +122,13 @@ class _Run:
             if found.gradient is not None:
                 search.refine(found)
         if within:
-            return True, "every component of the gradient is within its error bar: J is at its noise"
+            return True, "every component of the gradient is smaller than its error bar: noise hides all changes of J"
         if not search.stuck:
             return None
         if self._noisy:
             return (
                 False,
-                "no step descends by more than the noise of J, though its gradient stands out of its error bars",
+                "no step lowers J by more than its noise, although the gradient is larger than its error bars",
             )
         return False, "no step was found along which J falls"
 
@@ -142,7 +142,7 @@ class _Run:
             return why
         found = self._rounds.again(search.x, self._gradients)
         if found.gradient is None or before is None:
-            return f"{why} (by one-sided differences; J fails at points of central ones)"
+            return f"{why} (with one-sided differences, as J fails at points of central differences)"
         bias = float(np.abs(found.gradient - before).max())
         search.refine(found)
         if search.converged:

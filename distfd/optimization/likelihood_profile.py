@@ -145,7 +145,7 @@ class LikelihoodProfile:
         notes = []
         for which, end, at in zip(("lower", "upper"), self.ends, (self.values[0], self.values[-1]), strict=True):
             if end == "bound":
-                notes.append(f"the {which} bound of {self.name}, {at:.6g}, cuts the interval")
+                notes.append(f"the interval is cut off at the {which} bound of {self.name}, {at:.6g}")
             elif end == "open":
                 notes.append(
                     f"the {which} end was not found: at {self.name} = {at:.6g}, the furthest value, the data still "

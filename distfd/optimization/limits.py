@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _AWAY = 1e15
 """Times max(1, abs(x0)), beyond which x has run away: a step of differencing there is some 1e7 times as long."""
-RAN_AWAY = "x has run away, and J falls all the way: it may have no minimum; give bounds"
+RAN_AWAY = "x grows without limit while J decreases: J may have no minimum; give bounds"
 
 
 @dataclass(frozen=True)

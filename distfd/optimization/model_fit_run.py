@@ -173,11 +173,11 @@ class _Run:
         noise = _BARS * search.cost_noise
         why = search.converged
         if noise and search.failed >= _PATIENCE and search.foretold <= noise:
-            why = "the decrease that is foretold is less than the noise in J shows"
+            why = "the predicted decrease is smaller than the noise in J"
         elif search.measured and search.gradient_size() <= options.gtol:
             why = "gtol: the gradient is as small"
         elif search.foretold < _NEGLIGIBLE * options.ftol * search.cost:
-            why = "ftol: the decrease that is foretold is less"
+            why = "ftol: the predicted decrease is smaller"
         if (trials and not why) or not self._confirmed():
             return None
         return True, why or "the model of the residuals has no lower point"

@@ -173,9 +173,8 @@ def left_out(there: NDArray[np.bool_]) -> str:
     """The warning that residuals without a value at x0, (m,), are left out of the fit."""
     lost = np.flatnonzero(~there)
     return (
-        f"J has no value at {outputs_named(lost)} of {len(there)} at x0: the fit is one of the other "
-        f"{int(there.sum())}, "
-        "and the result's fun and jac are those of these (result.kept says which)"
+        f"J has no value at {outputs_named(lost)} of {len(there)} at x0: the fit uses the other "
+        f"{int(there.sum())} only, and so do the result's fun and jac (result.kept says which)"
     )
 
 

@@ -118,7 +118,7 @@ def read_attempts(path: Path) -> Attempts:
     except (sqlite3.Error, OSError, StoreError) as error:
         return Attempts(trouble=f"{path.name} cannot be read: {error}")
     except (TypeError, ValueError, OverflowError) as error:
-        return Attempts(trouble=f"{path.name} holds what distfd does not write: {error}")
+        return Attempts(trouble=f"{path.name} contains something that distfd did not write: {error}")
     return Attempts(rows, hosts, causes, failed)
 
 

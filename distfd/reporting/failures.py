@@ -50,7 +50,7 @@ def _detail(data: RunData, one: FailedAttempt) -> Markup:
     place += f", after {duration(took)}" if np.isfinite(took) else ""
     place += one.message[len(_cause(one.message)) :]
     said = one.detail if len(one.detail) <= _LONGEST else "[cut]\n" + one.detail[-_LONGEST:]
-    body = Markup("<p>It left no word.</p>")
+    body = Markup("<p>It printed nothing.</p>")
     if said.strip():
         body = Markup('<pre tabindex="0" role="region" aria-label="What it said">{}</pre>').format(said)
     return Markup(

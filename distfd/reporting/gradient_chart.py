@@ -33,7 +33,7 @@ def gradient_section(data: RunData) -> Markup:
     parts = [] if few else [Markup("<h3>{}</h3>\n").format(title)]
     parts.append(figure("gradient", title, f"Bars for {count(len(shown), 'component')}."))
     if np.isfinite(error[shown]).any():
-        parts.append(legend([("whisker", "error bar: holds the derivative with some 95 %")]))
+        parts.append(legend([("whisker", "error bar: contains the derivative with about 95 % probability")]))
     rows = [
         (
             data.names[k],

@@ -21,10 +21,14 @@ STATES = {
     "done": ("good", "done", "Everything that was asked for has a value."),
     "partial": ("poor", "partial", "Some components have no value."),
     "failed": ("bad", "failed", ""),
-    "interrupted": ("poor", "interrupted", "The same command again goes on from here."),
-    "running": ("plain", "running", "This page shows what there was when it was made."),
+    "interrupted": ("poor", "interrupted", "Run the same command again to continue from here."),
+    "running": ("plain", "running", "This page shows the run as it was when the page was made."),
     "checked": ("plain", "checked", "Only a check was run here."),
-    "cut off": ("bad", "cut off", "It ended without a word, as when it is killed; the same command again goes on."),
+    "cut off": (
+        "bad",
+        "cut off",
+        "It ended without a message, as if it was killed. Run the same command again to continue.",
+    ),
 }
 """Class, word and remark of each status."""
 

@@ -41,7 +41,7 @@ _PAGE = Markup("""<!doctype html>
 {headline}<nav aria-label="Sections"><ul>{contents}</ul></nav>
 <main id="main">
 {sections}</main>
-<footer><p>Made by distfd from the files of this run; it asks the network for nothing.</p></footer>
+<footer><p>distfd made this page from the files of this run. It loads nothing from the network.</p></footer>
 <script type="application/json" id="chart-data">{numbers}</script>
 <script>{library}</script>
 <script>{charts}</script>

@@ -202,7 +202,7 @@ def test_of_many_the_doubtful_and_the_largest_are_swept_and_noise_tells_of_the_o
     rough = check(lambda at: round(float(at.sum()), 6), x)
     assert len(rough.doubtful) == 7
     assert rough.verdict == "do not trust"
-    assert "not swept, and noise alone may spoil them" in check_text(rough)
+    assert "not swept, and noise alone may make them wrong" in check_text(rough)
 
 
 def test_a_jacobian_is_judged_by_its_worst_output() -> None:

@@ -46,7 +46,7 @@ def distfd(folder: Path, *arguments: str) -> tuple[int, str]:
 @pytest.mark.parametrize(
     ("deck", "values", "told"),
     [
-        ('{{ a | fmt("8.6f") }} {{ b }}', {"a": "9.9999"}, "another width"),
+        ('{{ a | fmt("8.6f") }} {{ b }}', {"a": "9.9999"}, "differs in width"),
         ('{{ a | fmt("6.2f") }} {{ b }}', {}, 'fmt("6.2f") swallows it'),
         ("{{ a }} {{ 100*a | fmt('.2f') }} {{ b }}", {}, "no arithmetic"),
         ("{{ a }} {{ a | fmt('9.3f') }} {{ b }}", {"a": "2.0004"}, "write it alike"),

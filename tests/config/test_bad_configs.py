@@ -194,7 +194,11 @@ BAD: list[tuple[str, str, str]] = [
     (HEAD + "resources: {memory: 4G}\n", "3:21", "must be a number of bytes, or text such as 512MiB, 4GiB, 4GB"),
     (HEAD + "resources: {memory: 0}\n", "3:21", "resources.memory: must be > 0 (0)"),
     (HEAD + "resources: {num_cpus: -1}\n", "3:23", "resources.num_cpus: must be >= 0 (-1)"),
-    (HEAD + "resources: {num_cpus: 0}\n", "3:23", "an evaluation must hold something, or no slot would count"),
+    (
+        HEAD + "resources: {num_cpus: 0}\n",
+        "3:23",
+        "an evaluation must need some resource, or the number of slots has no limit",
+    ),
     (HEAD + "resources: {num_gpus: 1.5}\n", "3:23", "resources.num_gpus: above 1 must be whole (1.5)"),
     (HEAD + "resources: {custom: {licence: 0}}\n", "3:31", "resources.custom.licence: must be > 0 (0)"),
     (HEAD + "resources: {custom: {GPU: 1}}\n", "3:27", "resources.custom.GPU: belongs in resources.num_gpus"),
@@ -335,7 +339,7 @@ BAD: list[tuple[str, str, str]] = [
         "4:26",
         "is for gradients and Jacobians, and the task is hessian",
     ),
-    (HEAD + "cluster: {stop_before: 10min, max_wall_time: 5min}\n", "3:24", "leaves nothing of max_wall_time"),
+    (HEAD + "cluster: {stop_before: 10min, max_wall_time: 5min}\n", "3:24", "must be shorter than max_wall_time"),
     (HEAD + "cluster: {max_slots: 2, request_slots: 3}\n", "3:40", "is more than max_slots"),
     (HEAD + "cluster: {runtime_env: {pipp: [a]}}\n", "3:24", "there is no 'pipp'"),
     (HEAD + "cluster: {runtime_env: {env_vars: {A: 1}}}\n", "3:24", "env_vars: must map names to texts"),
@@ -478,6 +482,6 @@ def test_serial_has_nothing_that_ray_alone_hands_out(tmp_path: Path, need: str) 
     (tmp_path / "c.yaml").write_text(HEAD + f"cluster: {{address: serial}}\nresources: {{{need}}}\n")
     with pytest.raises(
         ConfigError,
-        match=rf"serial runs without Ray, which alone hands out resources\.{need.split(':', maxsplit=1)[0]}",
+        match=rf"serial runs without Ray, and only Ray can assign resources\.{need.split(':', maxsplit=1)[0]}",
     ):
         load_config(tmp_path / "c.yaml")

@@ -75,8 +75,8 @@ BAD: list[tuple[str, bytes, str, str]] = [
     ),
     ("NUL byte", b"task: grad\x00ient\n", "1:11", 'a character that YAML does not allow ("\\x00")'),
     ("escape byte", b"task: gradient\nx0: \x1b[31m\n", "2:5", 'a character that YAML does not allow ("\\x1b")'),
-    ("NUL escape", b'task: "grad\\0ient"\n', "1:7", "holds a character that is none"),
-    ("NUL escape in a key", b'"ta\\0sk": gradient\n', "1:1", "a key holds a character that is none"),
+    ("NUL escape", b'task: "grad\\0ient"\n', "1:7", "contains an invalid character"),
+    ("NUL escape in a key", b'"ta\\0sk": gradient\n', "1:1", "a key contains an invalid character"),
     ("latin-1", b"task: gradient\n# \xe9t\xe9\n", "2:3", "not UTF-8 text (byte 0xe9)"),
     ("latin-1 after UTF-8", "# é".encode() + b"\xff\n", "1:4", "not UTF-8 text (byte 0xff)"),
     ("UTF-16", "task: gradient\n".encode("utf-16"), "1:1", "not UTF-8 text (byte 0xff)"),
@@ -103,7 +103,7 @@ def parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_backslash_in_double_quotes_says_how_to_write_it(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text('task: "\\S+"\n')
-    with pytest.raises(ConfigError, match=r"c\.yaml:1:[89]: .*in single quotes a backslash is only itself"):
+    with pytest.raises(ConfigError, match=r"c\.yaml:1:[89]: .*in single quotes a backslash has no special meaning"):
         load_config(path)
 
 

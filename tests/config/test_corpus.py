@@ -196,7 +196,7 @@ CONFLICTS: list[tuple[str, str, str]] = [
     (PROGRAM.replace("deck.inp: deck.j2", "/deck.inp: deck.j2"), 'objective.command.inputs."/deck.inp"', "without .."),
     (PROGRAM.replace("deck.inp: deck.j2", "a/../../d: deck.j2"), 'objective.command.inputs."a/../../d"', "without .."),
     (PROGRAM.replace("deck.inp: deck.j2", f"{'d' * 300}: deck.j2"), "objective.command.inputs", "at most 255 bytes"),
-    (PROGRAM.replace("deck.inp: deck.j2", '"d\\0": deck.j2'), "", "a key holds a character that is none"),
+    (PROGRAM.replace("deck.inp: deck.j2", '"d\\0": deck.j2'), "", "a key contains an invalid character"),
     (PROGRAM.replace("inp: deck.j2", "inp: /dev/zero"), 'objective.command.inputs."deck.inp"', "not a plain file"),
     (PROGRAM.replace("inp: deck.j2", "inp: /tmp"), 'objective.command.inputs."deck.inp"', "not a plain file"),
     (PROGRAM.replace("[mesh.dat]", "[/dev/zero]"), "objective.command.copy.0", "not a plain file"),

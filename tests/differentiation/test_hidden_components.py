@@ -43,7 +43,7 @@ def test_a_small_component_of_a_gradient() -> None:
     result = differentiated(lambda x: float(rough(x)[0] + 0.1 * x[2]), "gradient")
     (text,) = result.warnings
     assert TOLD in text
-    assert "along coordinate 2: J at one point more" in text
+    assert "along coordinate 2: J at one more point" in text
     assert "step='auto'" in text
     better = differentiated(lambda x: float(rough(x)[0] + 0.1 * x[2]), "gradient", step="auto")
     assert abs(better.derivative[2] - 0.12) <= better.error[2] < 0.012

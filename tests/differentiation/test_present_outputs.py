@@ -186,7 +186,7 @@ def test_a_fit_leaves_out_data_that_are_missing_and_says_so(on_failure: Any, opt
         return found
 
     with pytest.warns(
-        DerivativeWarning, match=r"no value at outputs 3, 7 of 9 at x0: the fit is one of the other 7"
+        DerivativeWarning, match=r"no value at outputs 3, 7 of 9 at x0: the fit uses the other 7"
     ) as told:
         found = distfd.least_squares(fun, [1.0, -1.0], on_failure=on_failure, executor="serial", **options)
     assert len(told) == 1

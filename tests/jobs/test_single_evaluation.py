@@ -46,7 +46,11 @@ def test_deck_command_outputs_and_value_are_shown(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("keep", "said"),
-    [("failed", "removed if all goes well"), ("all", ""), ("archive", "afterwards packed into {folder}/run/archive")],
+    [
+        ("failed", "removed if the evaluation succeeds"),
+        ("all", ""),
+        ("archive", "afterwards packed into {folder}/run/archive"),
+    ],
 )
 def test_what_becomes_of_the_directory_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: str, said: str

@@ -145,7 +145,7 @@ def test_a_bound_of_the_parameter_cuts_the_interval() -> None:
     profile = found.profile("x1")
     assert profile.interval[0] == 0.05 == profile.values[0]
     assert profile.ends == ("bound", "level")
-    assert profile.notes == ["the lower bound of x1, 0.05, cuts the interval"]
+    assert profile.notes == ["the interval is cut off at the lower bound of x1, 0.05"]
     assert profile.interval[1] == pytest.approx(fit(puromycin, [200, 0.05]).profile("x1").interval[1], rel=1e-5)
 
 

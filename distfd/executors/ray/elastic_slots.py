@@ -170,7 +170,7 @@ class ClusterCapacity:
             self._fitted = now
         except ClusterError as error:
             if now - self._fitted > _HOPE:
-                self.hopeless = f"{error}; none has come in {_HOPE / 60:.0f} minutes"
+                self.hopeless = f"{error}; no such node has come in {_HOPE / 60:.0f} minutes"
             capacity = 0
         self.capacity = max(1, capacity)
         most = min(self._options.max_slots or capacity, capacity)

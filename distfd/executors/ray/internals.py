@@ -28,18 +28,18 @@ _log = logging.getLogger("distfd")
 _KEEPS_CHILDREN = "kill_child_processes_on_worker_exit"
 
 _NAMES: Mapping[tuple[str, str], str] = {
-    ("ray._private.worker", "_global_node"): "a cluster that hangs is left without its servers being ended",
+    ("ray._private.worker", "_global_node"): "the servers of a cluster that hangs are not ended",
     ("ray._private.worker", "custom_excepthook"): "a process that is forked from a driver may hang as it ends",
     ("ray._private.worker", "global_worker"): "a process that is forked from a driver may hang as it ends",
-    ("ray._private.state", "state"): "drivers that have died keep their share of a cluster for a minute",
-    ("ray._private.services", "get_ray_address_from_environment"): "messages name a cluster by 'auto'",
+    ("ray._private.state", "state"): "a driver that has died keeps its share of a cluster for a minute",
+    ("ray._private.services", "get_ray_address_from_environment"): "messages name a cluster 'auto', not its address",
     ("ray._raylet", "Config"): "programs that J starts on a cluster of others may end before J when a worker leaves",
     ("ray.experimental.internal_kv", "_internal_kv_list"): "drivers on one cluster do not share it fairly",
     ("ray.experimental.internal_kv", "_internal_kv_get"): "drivers on one cluster do not share it fairly",
     ("ray.experimental.internal_kv", "_internal_kv_put"): "drivers on one cluster do not share it fairly",
     ("ray.experimental.internal_kv", "_internal_kv_del"): "drivers on one cluster do not share it fairly",
-    ("ray._private.ray_logging", "RAY_DEDUP_LOGS"): "equal lines that workers print are merged, and come seconds late",
-    ("ray.autoscaler.v2.sdk", "get_cluster_status"): "idle workers stay though others wait for their room",
+    ("ray._private.ray_logging", "RAY_DEDUP_LOGS"): "equal lines that workers print are merged, and shown seconds late",
+    ("ray.autoscaler.v2.sdk", "get_cluster_status"): "idle workers stay although other programs wait for their CPUs",
     ("ray.cloudpickle.cloudpickle", "_DYNAMIC_CLASS_TRACKER_BY_ID"): "workers are not kept for another J",
     ("ray.cloudpickle.cloudpickle", "_DYNAMIC_CLASS_TRACKER_BY_CLASS"): "workers are not kept for another J",
 }
@@ -63,7 +63,7 @@ def lacking(*, loaded: bool = False) -> dict[str, str]:
 def warn_of_what_lacks() -> None:
     """Say once what the Ray that is installed does not have."""
     for name, lost in lacking(loaded=True).items():
-        _log.warning("Ray %s lacks %s: %s (this is said once)", sys.modules["ray"].__version__, name, lost)
+        _log.warning("Ray %s lacks %s: %s (this message appears once)", sys.modules["ray"].__version__, name, lost)
 
 
 OLDEST = "2.50"

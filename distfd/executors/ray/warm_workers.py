@@ -243,7 +243,8 @@ class WarmWorkers:
         _log.log(
             logging.WARNING if by_hand else logging.INFO,
             "distfd keeps %d idle worker%s for the next call, for %g s; distfd.shutdown() ends them, and the cluster "
-            "that distfd started; RayExecutor(keep_idle='30min') keeps them longer, and 0 none (this is told once)",
+            "that distfd started; RayExecutor(keep_idle='30min') keeps them longer, and 0 none (this message appears "
+            "once)",
             count,
             "" if count == 1 else "s",
             seconds,

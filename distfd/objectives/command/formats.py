@@ -181,11 +181,13 @@ def fmt(value: Any, spec: Any) -> FormattedText:
         hint = ""
         if isinstance(value, float) and spec[-1:] in "bcdoxXn":
             whole = (
-                "" if value.is_integer() else "; it is not whole: | round | int rounds it, and J is then a staircase"
+                ""
+                if value.is_integer()
+                else "; it is not a whole number: | round | int rounds it, and J then changes in jumps"
             )
             hint = (
-                f": it is a real number, and {spec[-1]} writes whole ones: give the parameter type: integer, or write "
-                f'{{{{ a | int | fmt("{spec}") }}}}{whole}'
+                f": it is a real number, and {spec[-1]} writes only whole numbers: give the parameter type: integer, "
+                f'or write {{{{ a | int | fmt("{spec}") }}}}{whole}'
             )
         raise ValueError(f"fmt({spec!r}) cannot write {value!r}{hint or f': {error}'}") from error
     width = _WIDTH.match(spec)

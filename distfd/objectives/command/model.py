@@ -136,7 +136,9 @@ class ProgramModel(Model):
             except _BusyError as busy:
                 delay = self._objective.retry_delay or min(_SHORTEST_DELAY * 2**tries, _LONGEST_DELAY)
                 if clock.left is not None and clock.left < delay:
-                    text = f"within {timeout:g} s and {tries + 1} tries it always printed what retry_if names: {busy}"
+                    text = (
+                        f"in all {tries + 1} tries within {timeout:g} s it printed text that retry_if matches: {busy}"
+                    )
                     failure = trial.failure(ProgramTimeout, text, trial.launch.steps[-1])
                     after_failure(self._objective, folder, trial, failure)
                     raise failure from None

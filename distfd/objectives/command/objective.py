@@ -253,14 +253,15 @@ def check(objective: ProgramSpec, x0: ArrayLike) -> None:
         deck.render(variables)
         if moved := deck.moved(variables):
             warnings.warn(
-                f"{name}: {moved[0]} is wider than its format: what follows on the line is shifted, which matters "
+                f"{name}: {moved[0]} is wider than its format, so that the rest of the line is shifted, which matters "
                 "if this file has fixed columns; widen the columns, or use fewer digits or other units",
                 stacklevel=3,
             )
     Arguments(objective, objective.names).launch(variables)
     if unused := unused_parameters(objective, x0):
         warnings.warn(
-            f"no template uses {', '.join(unused)}: J cannot depend on it, unless by parameters.json", stacklevel=3
+            f"no template uses {', '.join(unused)}: J cannot depend on it, unless the program reads parameters.json",
+            stacklevel=3,
         )
     base = Path(objective.base)
     options.files("copy", objective.copy, base)

@@ -27,7 +27,9 @@ def kept_or_not(objective: ProgramSpec) -> str:
     """What will become of the directory of an evaluation that goes well, in words to put behind its path."""
     if objective.keep == "archive":
         return f" (afterwards packed into {_archives(objective)})"
-    return "" if objective.keep == "all" else " (removed if all goes well; objective.command.keep=all leaves it)"
+    return (
+        "" if objective.keep == "all" else " (removed if the evaluation succeeds; objective.command.keep=all keeps it)"
+    )
 
 
 def after_success(objective: ProgramSpec, folder: WorkFolder, x: NDArray[np.float64], value: Value) -> None:

@@ -213,7 +213,7 @@ def absent(program: str, base: Path, hint: str | None) -> str:
     """
     if "/" not in program:
         if (base / program).is_file():
-            return f"{program} is not on the PATH; the one that stands in {base} is written ./{program} in argv"
+            return f"{program} is not on the PATH; to run the one in {base}, write ./{program} in argv"
         near = "" if hint else did_you_mean(program, programs(os.environ.get("PATH"))).rstrip("?")
         return _hinted(f"{program} is not installed{near}", hint)
     path = base / program

@@ -183,15 +183,16 @@ class Judge:
                 units = change / unit
                 digits = max(1, math.floor(math.log10(units) + 1 + 1e-9)) if units else 0
                 self.refuse(
-                    f"{slot.base.text.strip()} becomes {there.text.strip()}, of whose change {digits} "
-                    f"digit{'s are' if digits > 1 else ' is'} written. It is not {self._name} itself, so six are "
-                    "needed to know the step: write it in full, {{ formula }} without a format, or use a larger step",
+                    f"{slot.base.text.strip()} becomes {there.text.strip()}, which shows {digits} "
+                    f"digit{'s' if digits > 1 else ''} of the change. It is a formula of {self._name}, and the step is "
+                    "known only if six digits of the change are shown: write it in full, {{ formula }} without a "
+                    "format, or use a larger step",
                     slot.at,
                 )
         if not self._move.whole and self._jump(slot, unit) > _SMOOTH:
             self.refuse(
-                f"it does not follow {self._name}, but moves in jumps: take rounding and int out of the formula, and "
-                "write it in full",
+                f"it changes in jumps when {self._name} changes smoothly: take rounding and int out of the formula, "
+                "and write it in full",
                 slot.at,
             )
 
@@ -242,7 +243,7 @@ class Judge:
     def changes_otherwise(self, here: Field, there: Field) -> NoReturn:
         """Raise InputError: not numbers alone have changed."""
         self.refuse(
-            f"{here.text[:40]!r} becomes {there.text[:40]!r}, which is no number that changes, so that the step cannot "
+            f"{here.text[:40]!r} becomes {there.text[:40]!r}: more than a number changes, so that the step cannot "
             "be read: write the number by itself",
             here,
         )

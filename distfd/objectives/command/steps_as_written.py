@@ -201,7 +201,7 @@ class _Comparison:
         here = self.base.fields[k]
         if here.excess is not None and here.excess != there.excess:
             return (
-                f"{there.text!r} has another width than {here.text!r}, which moves what follows on its line: "
+                f"{there.text!r} differs in width from {here.text!r}, which shifts the rest of its line: "
                 f"{_widen(here, there)}"
             )
         if here.text == there.text:
@@ -212,14 +212,14 @@ class _Comparison:
             beside = repr(neighbour.text) if neighbour is not None else "the number"
             if after and not before:
                 return (
-                    f"{there.text!r} comes to touch {beside} beside it, and both would be read as one: put a blank "
-                    "between them, or use fewer digits"
+                    f"{there.text!r} would touch {beside} beside it, and both would be read as one number: put a "
+                    "blank between them, or use fewer digits"
                 )
             left = here if side else neighbour
             if before and neighbour is not None and left is not None and left.excess is None:
                 return (
-                    f"{here.text!r} touches {beside} beside it, and both would be read as one: put a blank between "
-                    'them, or give both a width, as fmt("12.6f") does'
+                    f"{here.text!r} touches {beside} beside it, and both would be read as one number: put a blank "
+                    'between them, or give both a width, as fmt("12.6f") does'
                 )
         return ""
 
@@ -232,7 +232,7 @@ def _widen(here: Field, there: Field) -> str:
     if form and form[2] and int(form[2][1:]) > 1 and (there.excess or 0) > 0:
         digits = max(0, int(form[2][1:]) - max(here.excess or 0, there.excess or 0))
         fewer = f"{form[1]}.{digits} with fewer digits, "
-    fitting = f"fit({form[1] if form else n}), which writes what fits"
+    fitting = f"fit({form[1] if form else n}), which writes as many digits as fit"
     return f"make its columns {n} wide, or use {fewer}{fitting}, or other units"
 
 
@@ -304,8 +304,9 @@ class _Single:
             judge.refuse(f"with {value!r} its inputs cannot be written: {error}")
         if not look.is_built_like(self._base):
             judge.refuse(
-                f"at {value!r} {_difference(self._base, look)} is built otherwise: a condition or a number of turns of "
-                "the template depends on it, and J jumps there; take it out of that, or keep the step on one side of it"
+                f"at {value!r} {_difference(self._base, look)} is built differently: a condition or the number of "
+                "turns of a loop in the template depends on this parameter, so J jumps there; remove that dependence, "
+                "or keep the step on one side of the jump"
             )
         for k in self._base.changed(look):
             if trouble := self._comparison.trouble(k, look.fields[k]):
@@ -565,7 +566,7 @@ class _ByGroups:
             trouble = self._comparison.trouble(k, node.fields[k])
             if not trouble and self._numbers.of(node, k) is None:
                 here, there = self._base.fields[k].text, node.fields[k].text
-                trouble = f"{here[:40]!r} becomes {there[:40]!r}, of which more than numbers changes"
+                trouble = f"{here[:40]!r} becomes {there[:40]!r}: more than numbers changes"
             if trouble and move is not None:
                 self._judge(move).refuse(trouble, self._base.fields[k])
             if trouble:

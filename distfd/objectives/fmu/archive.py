@@ -98,15 +98,15 @@ def checked(archive: zipfile.ZipFile, path: Path) -> list[zipfile.ZipInfo]:
     times, counted = _BOMB
     why = ""
     if len(names) > _MEMBERS:
-        why = f"it has {len(names)} files in it, and {_MEMBERS} are the most"
+        why = f"it has {len(names)} files in it, and at most {_MEMBERS} are allowed"
     elif len(set(names)) < len(names):
         why = f"{next(name for name in names if names.count(name) > 1)!r} is in it twice"
     elif max(packed, size) > LARGEST:
-        why = f"it unpacks to {_mebibytes(max(packed, size))}, and {_mebibytes(LARGEST)} are the most"
+        why = f"it unpacks to {_mebibytes(max(packed, size))}, and at most {_mebibytes(LARGEST)} are allowed"
     elif size > counted and size > times * packed:
-        why = f"its {_mebibytes(packed)} unpack to {_mebibytes(size)}, as those of a ZIP bomb do"
+        why = f"its {_mebibytes(packed)} unpack to {_mebibytes(size)}, like those of a ZIP bomb"
     elif xml > LARGEST_XML:
-        why = f"its {DESCRIPTION} has {_mebibytes(xml)}, and {_mebibytes(LARGEST_XML)} are the most"
+        why = f"its {DESCRIPTION} has {_mebibytes(xml)}, and at most {_mebibytes(LARGEST_XML)} are allowed"
     why = why or next(filter(None, map(_harm, members)), "")
     if why:
         raise InputError(f"file: {path.name} is not used: {why}")
@@ -118,10 +118,12 @@ def _harm(member: zipfile.ZipInfo) -> str:
     name = member.orig_filename
     parts = name.removesuffix("/").split("/")
     if not set(parts).isdisjoint({"", ".", ".."}) or "\\" in name or not name.isprintable():
-        return f"{name!r} in it is no path inside of an FMU"
+        return f"{name!r} in it is not a path inside the FMU"
     kind = stat.S_IFMT(member.external_attr >> 16)
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-        return f"{name!r} in it is {'a symbolic link' if kind == stat.S_IFLNK else 'a special file'}, no plain file"
+        return (
+            f"{name!r} in it is {'a symbolic link' if kind == stat.S_IFLNK else 'a special file'}, not a regular file"
+        )
     return f"{name!r} in it is encrypted" if member.flag_bits & 0x1 else ""
 
 

@@ -164,7 +164,9 @@ class FMUObjective(Objective):
         if not 0 < step <= span:
             raise InputError(f"step: must be > 0 and at most {span:g}, the time that is simulated (given {step:g})")
         if span / step > _MOST_POINTS:
-            raise InputError(f"step: {step:g} makes {span / step:.3g} steps of {span:g}; {_MOST_POINTS:g} are the most")
+            raise InputError(
+                f"step: {step:g} makes {span / step:.3g} steps of {span:g}; at most {_MOST_POINTS:g} are allowed"
+            )
         n = round(span / step)
         if abs(n * step - span) > _NEAR * step:
             if self.fixed:

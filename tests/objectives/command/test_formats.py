@@ -86,7 +86,9 @@ def test_what_texts_are_for_goes_on(text: str, written: str) -> None:
 
 
 def test_whole_numbers_are_not_written_of_real_ones() -> None:
-    with pytest.raises(InputError, match=r"it is a real number, and d writes whole ones: .*type: integer.*\| int"):
+    with pytest.raises(
+        InputError, match=r"it is a real number, and d writes only whole numbers: .*type: integer.*\| int"
+    ):
         render('{{ a | fmt("4d") }}', a=3.0)
     assert render('{{ a | int | fmt("4d") }}', a=3.0) == "   3"
 

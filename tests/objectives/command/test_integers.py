@@ -88,9 +88,9 @@ def test_a_value_between_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("deck", "pattern"),
     [
-        ('{{ (n / 3) | fmt(".1f") }} {{ a }}\n', "six are needed"),
-        ('{{ n | fmt("2d") }} {{ a }}\n', "another width"),
-        ("{% for k in range(n) %}{{ k }} {% endfor %}{{ a }}\n", "is built otherwise"),
+        ('{{ (n / 3) | fmt(".1f") }} {{ a }}\n', "known only if six digits"),
+        ('{{ n | fmt("2d") }} {{ a }}\n', "differs in width"),
+        ("{% for k in range(n) %}{{ k }} {% endfor %}{{ a }}\n", "is built differently"),
         ("{{ n // 4 }} {{ a }}\n", "swallows it"),
     ],
 )

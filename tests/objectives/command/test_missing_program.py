@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def test_each_mistake_has_its_own_answer(tmp_path: Path) -> None:
     (tmp_path / "solver").write_text("")
     (tmp_path / "folder").mkdir()
-    here = f"solver is not on the PATH; the one that stands in {tmp_path} is written ./solver in argv"
+    here = f"solver is not on the PATH; to run the one in {tmp_path}, write ./solver in argv"
     assert absent("solver", tmp_path, "ask Ann") == here
     assert absent("ccx", tmp_path, "apt-get install it") == "ccx is not installed: apt-get install it"
     assert absent("ccx", tmp_path, None).endswith("set objective.command.hint to say how to get it")

@@ -152,7 +152,9 @@ def test_a_licence_that_is_not_free_is_waited_for(tmp_path: Path) -> None:
 
 def test_what_retry_if_names_is_no_success_whatever_the_exit_code(tmp_path: Path) -> None:
     argv = shell("echo no licence; echo J = 1")
-    with pytest.raises(ProgramTimeout, match=r"within 0\.5 s and \d+ tries it always.*retry_if names: no licence"):
+    with pytest.raises(
+        ProgramTimeout, match=r"in all \d+ tries within 0\.5 s it printed.*retry_if matches: no licence"
+    ):
         evaluate(program(tmp_path, argv, retry_if="no licence"), timeout=0.5)
     (folder,) = (tmp_path / "work").iterdir()
     assert "no licence" in (folder / "stdout").read_text()

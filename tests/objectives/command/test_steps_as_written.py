@@ -69,9 +69,9 @@ def test_a_function_of_parameters_is_given_the_nominal_step_where_six_digits_of_
 ) -> None:
     made = objective(tmp_path, '{{ (2 * a + b) | fmt(".8f") }}')
     assert offsets(made, [1.0, 1.0], 0, 1.0066) == 1.0066 - 1.0
-    for form, digits in ((".2f", "1 digit is"), (".6f", "5 digits are")):
+    for form, digits in ((".2f", "1 digit"), (".6f", "5 digits")):
         coarse = objective(tmp_path, f'{{{{ (2 * a + b) | fmt("{form}") }}}}')
-        with pytest.raises(InputError, match=rf"deck\.j2:1, .*of whose change {digits} written.*write it in full"):
+        with pytest.raises(InputError, match=rf"deck\.j2:1, .*which shows {digits} of the change.*write it in full"):
             offsets(coarse, [1.0, 1.0], 0, 1.0066)
 
 
@@ -171,20 +171,20 @@ def test_steps_from_noise_divide_by_what_was_written(tmp_path: Path, step: Any) 
             'title\nGRID           1        {{ a | fmt("8.6f") }}     2.5     1.0',
             9.9999,
             10.0009,
-            r"deck\.j2:2, .*fmt.*: '10.000900' has another width than '9.999900'.*9 wide, or use 8.5 with fewer digits",
+            r"deck\.j2:2, .*fmt.*: '10.000900' differs in width from '9.999900'.*9 wide, or use 8.5 with fewer digits",
         ),
-        ('{{ a | fmt("6.4f") }} 1', 0.0, -0.01, "'-0.0100' has another width than '0.0000'"),
-        ('{{ a | fmt("6.4f") }}', -0.01, 0.01, "'0.0100' has another width than '-0.0100'"),
-        ('{{ "%6.4f" | format(a) }} 1', 0.0, -0.01, "another width"),
-        ('{{ "%6.4f" % a }} 1', 0.0, -0.01, "another width"),
-        ("{{ '{:6.4f}'.format(a) }} 1", 0.0, -0.01, "another width"),
-        ('{{ ("%.4f" % a).rjust(6) }} 1', 0.0, -0.01, "another width"),
-        ('{% macro f(v) %}{{ v | fmt("6.4f") }},{% endmacro %}{{ f(a) }}{{ f(b) }}', 0.0, -0.01, "another width"),
-        ('{{ a | fmt("6.4f") ~ "," }} 1', 0.0, -0.01, "another width"),
+        ('{{ a | fmt("6.4f") }} 1', 0.0, -0.01, "'-0.0100' differs in width from '0.0000'"),
+        ('{{ a | fmt("6.4f") }}', -0.01, 0.01, "'0.0100' differs in width from '-0.0100'"),
+        ('{{ "%6.4f" | format(a) }} 1', 0.0, -0.01, "differs in width"),
+        ('{{ "%6.4f" % a }} 1', 0.0, -0.01, "differs in width"),
+        ("{{ '{:6.4f}'.format(a) }} 1", 0.0, -0.01, "differs in width"),
+        ('{{ ("%.4f" % a).rjust(6) }} 1', 0.0, -0.01, "differs in width"),
+        ('{% macro f(v) %}{{ v | fmt("6.4f") }},{% endmacro %}{{ f(a) }}{{ f(b) }}', 0.0, -0.01, "differs in width"),
+        ('{{ a | fmt("6.4f") ~ "," }} 1', 0.0, -0.01, "differs in width"),
         ('{{ a | fmt(".5f") }}{{ b | fmt("8.5f") }}', 9.0, 9.5, None),
-        ('{{ b | fmt("8.5f") }}{{ a | fmt("8.5f") }}', 9.0, 10.5, "'10.50000' comes to touch ' 5.00000' beside it"),
-        ('5.0{{ a | fmt("8.5f") }}', 9.0, 10.5, "'10.50000' comes to touch the number beside it"),
-        ('{{ a | fmt("<8.4f") }}{{ b }}', 9.0, 100.5, "'100.5000' comes to touch '5' beside it"),
+        ('{{ b | fmt("8.5f") }}{{ a | fmt("8.5f") }}', 9.0, 10.5, "'10.50000' would touch ' 5.00000' beside it"),
+        ('5.0{{ a | fmt("8.5f") }}', 9.0, 10.5, "'10.50000' would touch the number beside it"),
+        ('{{ a | fmt("<8.4f") }}{{ b }}', 9.0, 100.5, "'100.5000' would touch '5' beside it"),
         ("{{ a }}{{ b }}", 9.0, 10.0, "'9' touches '5' beside it"),
         ('{{ b | fmt("<8.5f") }}{{ a }}', 9.0, 10.0, None),
         ('{{ a | fmt("9.5f") }}{{ b | fmt("9.5f") }}', 9.0, 1.5, None),
@@ -210,7 +210,7 @@ def test_no_program_runs_where_a_field_outgrows_its_columns(tmp_path: Path) -> N
     text = 'GRID           1        {{ a | fmt("8.6f") }}     2.5     1.0\n'
     argv = ["sh", "-c", "touch ../ran; cut -c 33-40 deck"]
     made = objective(tmp_path, text, ("a",), argv=argv, work=tmp_path / "work")
-    with pytest.raises(InputError, match="another width"):
+    with pytest.raises(InputError, match="differs in width"):
         distfd.gradient(made, [9.9999], step=distfd.AbsoluteStep(1e-3), executor="serial")
     assert not (tmp_path / "work" / "ran").exists()
 
@@ -233,7 +233,7 @@ def test_no_program_runs_where_a_field_outgrows_its_columns(tmp_path: Path) -> N
 )
 def test_places_with_different_digits_are_an_error(tmp_path: Path, text: str) -> None:
     made = objective(tmp_path, text)
-    with pytest.raises(InputError, match=r"deck \(|six are needed"):
+    with pytest.raises(InputError, match=r"deck \(|known only if six digits"):
         offsets(made, [0.12345678, 5.0], 0, 0.12345678 + 1.44e-4)
 
 
@@ -243,19 +243,19 @@ def test_one_place_in_a_deck_and_one_in_an_argument(tmp_path: Path) -> None:
         offsets(made, [0.12345678, 5.0], 0, 0.12345678 + 1.44e-4)
 
 
-# ---- what is built otherwise
+# ---- what is built differently
 
 
 @pytest.mark.parametrize(
     ("text", "pattern"),
     [
-        ("{% if a > 1 %}on {% endif %}{{ a }}", "at 1.1 deck is built otherwise: a condition"),
-        ("{{ a }}{% for k in range((a * 10) | int) %} {{ k }}{% endfor %}", "at 1.1 deck is built otherwise"),
-        ("{{ 'on' if a > 1 else 'off' }}", "'off' becomes 'on', which is no number that changes"),
+        ("{% if a > 1 %}on {% endif %}{{ a }}", "at 1.1 deck is built differently: a condition"),
+        ("{{ a }}{% for k in range((a * 10) | int) %} {{ k }}{% endfor %}", "at 1.1 deck is built differently"),
+        ("{{ 'on' if a > 1 else 'off' }}", "'off' becomes 'on': more than a number changes"),
         ("{{ a }}{% if a > 1 %}{{ nothing }}{% endif %}", "with 1.1 its inputs cannot be written: .*'nothing'"),
         ("{% if a > 0 %}on{% endif %}", "deck does not change: what is computed there swallows it"),
-        ("{{ (a * 3) | int / 3 }} {{ a }}", "swallows it|moves in jumps"),
-        ("{{ (a * 300) | int / 3 }}", "moves in jumps"),
+        ("{{ (a * 3) | int / 3 }} {{ a }}", "swallows it|changes in jumps"),
+        ("{{ (a * 300) | int / 3 }}", "changes in jumps"),
     ],
 )
 def test_a_deck_that_is_built_otherwise_at_x_plus_h(tmp_path: Path, text: str, pattern: str) -> None:

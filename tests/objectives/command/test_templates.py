@@ -97,7 +97,7 @@ def test_what_a_wide_number_moves_is_told(tmp_path: Path) -> None:
         objective.check(np.array(x))
 
     check([1234.0, 12345.0])  # b moves nothing
-    with pytest.warns(UserWarning, match=r"^deck: -1234\.000 is wider than its format: what follows on the line"):
+    with pytest.warns(UserWarning, match=r"^deck: -1234\.000 is wider than its format, so that the rest of the line"):
         check([-1234.0, 1.0])
 
 

@@ -221,7 +221,7 @@ def test_its_bytes_are_part_of_the_fingerprint(tank2: Path) -> None:
         ({"names": ("area",), "start": {"area": 1.0}}, "area is given in start too"),
         ({"stop_time": -1}, "must be after start_time"),
         ({"step": 9.0}, "step: must be > 0 and at most 4"),
-        ({"step": 1e-9}, "step: 1e-09 makes 4e.09 steps of 4; 1e.07 are the most"),
+        ({"step": 1e-9}, "step: 1e-09 makes 4e.09 steps of 4; at most 1e.07 are allowed"),
         ({"names": ("open",)}, "parameters: open is of type Boolean, and has no derivative"),
         ({"names": ("liquid",)}, "parameters: liquid is of type String, and has no derivative"),
         ({"outputs": {"liquid": "liquid"}}, "liquid is of type String, and an output is one number"),

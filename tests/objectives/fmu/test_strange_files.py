@@ -132,21 +132,24 @@ OUTSIDE = '<?xml version="1.0"?><!DOCTYPE fmiModelDescription [<!ENTITY e SYSTEM
 HEAD = '<?xml version="1.0" encoding="UTF-8"?>'
 
 REFUSED: list[tuple[Callable[[Path], Path], str]] = [
-    (named("../../evil"), "no path inside of an FMU"),
-    (named("resources/../../evil"), "no path inside of an FMU"),
-    (named("/tmp/evil"), "no path inside of an FMU"),
-    (named("resources\\..\\evil"), "no path inside of an FMU"),
-    (named("resources//evil"), "no path inside of an FMU"),
-    (named("resources/\x1b[2Jevil"), r"'resources/\x1b[2Jevil' in it is no path"),
+    (named("../../evil"), "not a path inside the FMU"),
+    (named("resources/../../evil"), "not a path inside the FMU"),
+    (named("/tmp/evil"), "not a path inside the FMU"),
+    (named("resources\\..\\evil"), "not a path inside the FMU"),
+    (named("resources//evil"), "not a path inside the FMU"),
+    (named("resources/\x1b[2Jevil"), r"'resources/\x1b[2Jevil' in it is not a path"),
     (link, "'resources/data' in it is a symbolic link"),
     (device, "'resources/data' in it is a special file"),
     (twice, "'binaries/linux64/tank.so' is in it twice"),
-    (bomb, "unpack to 80 MiB, as those of a ZIP bomb do"),
-    (claims(2**32 - 2), "unpack to 4096 MiB, as those of a ZIP bomb do"),
+    (bomb, "unpack to 80 MiB, like those of a ZIP bomb"),
+    (claims(2**32 - 2), "unpack to 4096 MiB, like those of a ZIP bomb"),
     (encrypted, "is encrypted"),
     (cut, "is no FMU, which is a ZIP archive"),
     (broken_data, "is no FMU, which is a ZIP archive"),
-    (lambda path: packed(path, described(), {f"r/{k}": b"" for k in range(6)}), "it has 7 files in it, and 5 are"),
+    (
+        lambda path: packed(path, described(), {f"r/{k}": b"" for k in range(6)}),
+        "it has 7 files in it, and at most 5 are",
+    ),
     (xml(described().replace(HEAD, LAUGHS).replace("level", "&a12;")), "declares a document type"),
     (xml(described().replace(HEAD, OUTSIDE).replace("level", "&e;")), "declares a document type"),
     (xml(described().replace(HEAD, LAUGHS).encode("utf-16")), "declares a document type"),
@@ -176,7 +179,7 @@ REFUSED: list[tuple[Callable[[Path], Path], str]] = [
 def test_it_is_refused_before_anything_is_written(
     tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], Path], text: str
 ) -> None:
-    if "5 are" in text:
+    if "at most 5 are" in text:
         monkeypatch.setattr(archive, "_MEMBERS", 5)
     path = make(tmp_path / "tank.fmu")
     before = sorted(tmp_path.rglob("*"))
@@ -192,10 +195,10 @@ def test_it_is_refused_before_anything_is_written(
 def test_too_large_a_description_and_too_large_an_fmu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = packed(tmp_path / "tank.fmu", described())
     monkeypatch.setattr(archive, "LARGEST_XML", 1000)
-    with pytest.raises(InputError, match=r"its modelDescription\.xml has .* MiB are the most"):
+    with pytest.raises(InputError, match=r"its modelDescription\.xml has .* MiB are allowed"):
         objective(path)
     monkeypatch.setattr(archive, "LARGEST", 1000)
-    with pytest.raises(InputError, match=r"it unpacks to .* are the most"):
+    with pytest.raises(InputError, match=r"it unpacks to .* are allowed"):
         objective(path)
 
 
