@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from distfd.evaluation.options import DerivativeOptions
     from distfd.evaluation.run_method import A
     from distfd.executors.base import Executor
+    from distfd.objectives.output_parts import OutputPart
     from distfd.observers.base import Observer
     from distfd.results import events
     from distfd.results.derivative_result import DerivativeResult
@@ -547,6 +548,11 @@ class Evaluator(DerivativeMethods):
         """What every method at x is made from: x checked, its surroundings, and the options of derivatives."""
         flat = self._layout.flat(x)  # first, as it may say what the names and the options are
         return self._around.setting(flat, self._session.bits, self._session.known)
+
+    @property
+    def output_parts(self) -> tuple[OutputPart, ...] | None:
+        """What J's outputs come from, where they have names: as `distfd.objectives.base.Objective.output_parts`."""
+        return self._session.objective.output_parts
 
     def _output_label(self, j: int, m: int) -> str:
         names = self._session.objective.output_names(m)

@@ -233,7 +233,7 @@ def least_squares(
     f_scale: float = 1.0,
     x_scale: Any = 1.0,
     sparsity: Any = None,
-    sigma: ArrayLike | None = None,
+    sigma: ArrayLike | Mapping[str, float] | None = None,
     absolute_sigma: bool | None = None,
     prior: Mapping[str, Any] | None = None,
     measured: ArrayLike | None = None,
@@ -265,8 +265,10 @@ def least_squares(
         As for SciPy's function. For "model", x_scale holds typical sizes, by default those of x0.
     sparsity
         Which entries of the Jacobian can differ from 0, as for `Evaluator.jacobian`; not for "model".
-    sigma : number or (m,) array, optional
-        Standard deviations of the residuals. The residuals are divided by them, and fun and jac are in these units.
+    sigma : number, (m,) array, or mapping, optional
+        Standard deviations of the residuals. The residuals are divided by them, and fun and jac are in these units. For
+        a `CommandObjective` or an `FMUObjective` also {name: number}, by the names of outputs or data: every expression
+        of ``value`` then needs exactly one.
     absolute_sigma : bool, optional
         True: ``sigma`` (or, without it, 1) is the true size. False: only its ratios count, and the scatter of the
         residuals gives the size. By default True if there is sigma.
@@ -327,7 +329,7 @@ def least_squares(
         given = {**tolerances(tolerance), **(options or {}), **apart}
         how = {"method": method, "options": {**given, **(told or {}), **apart}, **_told_of_weighting(sigma, prior)}
         names = session.setting(start).options.names or [f"x{k}" for k in range(len(start))]
-        weighting = make_weighting(sigma, prior, names, fixed)
+        weighting = make_weighting(sigma, prior, names, fixed, session.output_parts)
         absolute = sigma is not None if absolute_sigma is None else absolute_sigma
         finish = squares.Finish(
             record, Loss(loss, f_scale), limits_of_x, absolute, len(weighting.at), weighting.sigma, _data(measured)

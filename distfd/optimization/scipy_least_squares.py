@@ -14,7 +14,7 @@ from distfd.optimization.fixed_variables import FreeVariables
 from distfd.optimization.scipy_minimize import counted
 from distfd.optimization.seen_point import Seen
 from distfd.optimization.value_and_derivative import ValueAndDerivative
-from distfd.optimization.weighting import Weighting
+from distfd.optimization.weighting import SigmaByName, Weighting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -199,7 +199,7 @@ class Finish:
         Whether residuals are in units of their known standard deviations.
     n_prior : int
         How many of them, the last ones, are what was known beforehand.
-    sigma : float, (m,) ndarray or None
+    sigma : float, (m,) ndarray, SigmaByName or None
         What J's outputs were divided by.
     measured : (m,) ndarray or None
         The data that the residuals are of.
@@ -210,7 +210,7 @@ class Finish:
     limits: tuple[Vector, Vector]
     absolute: bool = False
     n_prior: int = 0
-    sigma: float | Vector | None = None
+    sigma: float | Vector | SigmaByName | None = None
     measured: Vector | None = None
 
     def __call__(self, result: Any, kept: NDArray[np.bool_] | None = None) -> Any:
@@ -237,6 +237,9 @@ class Finish:
             result.active_mask = held_by_bounds(best.x, result.grad, curvature, *self.limits, sizes)
         result.loss = loss.loss if isinstance(loss.loss, str) else "a function"
         result.absolute_sigma, result.n_prior, result.sigma = self.absolute, self.n_prior, self.sigma
+        if isinstance(self.sigma, SigmaByName):
+            known = None if best is None else len(result.fun) - self.n_prior if kept is None else len(kept)
+            result.sigma = None if known is None else self.sigma.of(known)
         if self.measured is not None:
             result.measured = self.measured
         result.derivative, result.first = (_of_cost(seen, loss) for seen in (best, record.first))
