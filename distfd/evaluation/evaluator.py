@@ -554,8 +554,12 @@ class Evaluator(DerivativeMethods):
         """What J's outputs come from, where they have names: as `distfd.objectives.base.Objective.output_parts`."""
         return self._session.objective.output_parts
 
+    def output_names(self, m: int) -> Sequence[str] | None:
+        """What J's outputs are called, where J has m of them; None where they have no names."""
+        return self._session.objective.output_names(m)
+
     def _output_label(self, j: int, m: int) -> str:
-        names = self._session.objective.output_names(m)
+        names = self.output_names(m)
         return numbered_output(j, m) if names is None else f"output {names[j]}"
 
     def _at(self, x: PointLike) -> NDArray[np.float64]:

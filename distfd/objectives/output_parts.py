@@ -5,13 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from distfd.core.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from numpy.typing import NDArray
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class OutputPart:
     """Outputs of J that stand side by side, as they come from one expression.
 
@@ -23,11 +27,14 @@ class OutputPart:
         What can be said for it: the names of outputs and data that are in it.
     length : int or None
         How many outputs of J it makes; None where only an evaluation tells.
+    measured : (length,) ndarray or None
+        The data, where it makes residuals: what was simulated minus what was measured, or the reverse.
     """
 
     text: str
     names: tuple[str, ...]
     length: int | None = None
+    measured: NDArray[np.float64] | None = None
 
 
 def part_lengths(parts: Sequence[OutputPart], m: int | None) -> tuple[int, ...] | None:
@@ -44,6 +51,17 @@ def part_lengths(parts: Sequence[OutputPart], m: int | None) -> tuple[int, ...] 
     if not told:
         return None
     return tuple(left // unknown if part.length is None else part.length for part in parts)
+
+
+def data_of(parts: Sequence[OutputPart] | None, m: int) -> tuple[NDArray[np.float64], NDArray[np.int64]] | None:
+    """The (m,) data that J's m outputs are residuals of, and the (m,) numbers of their parts; None if not all are."""
+    lengths = part_lengths(parts, m) if parts else None
+    if parts is None or lengths is None:
+        return None
+    data = [part.measured for part in parts if part.measured is not None]
+    if [len(each) for each in data] != list(lengths):
+        return None
+    return np.concatenate(data), np.repeat(np.arange(len(parts)), lengths)
 
 
 def naming_mistakes(given: Iterable[str], parts: Sequence[OutputPart]) -> list[tuple[str | None, str]]:

@@ -94,7 +94,7 @@ def test_a_function_has_no_names() -> None:
 
 
 def test_parts_that_only_an_evaluation_tells_apart(tmp_path: Path) -> None:
-    one = fit(program(tmp_path, data={}, value=["level", "end"]), sigma={"level": 2.0, "end": 4.0})
+    one = fit(program(tmp_path, data={}, value=["level", "sum(temp)"]), sigma={"level": 2.0, "temp": 4.0})
     np.testing.assert_array_equal(one.sigma, [2, 2, 2, 2, 4])
     with pytest.raises(InputError, match="cannot be told which of them come from which of level, temp: give a list"):
         fit(program(tmp_path, data={}, value=["level", "temp"]), sigma={"level": 2.0, "temp": 4.0})
@@ -155,6 +155,7 @@ task: {task}
 objective:
   command:
     argv: [python3, model.py]
+    copy: [model.py]
     outputs:
       level: {{file: out.csv, csv: {{column: level, row: all}}}}
       temp: {{file: out.json, json: /temp}}

@@ -180,7 +180,7 @@ class ProgramSpec:
         if not self.formula:
             return tuple(OutputPart(name, (name,), length) for name, length in lengths.items())
         lengths |= {name: int(getattr(value, "size", 1)) for name, value in self.measured.items()}
-        return parts_of(self.formula, lengths)
+        return parts_of(self.formula, lengths, self.measured)
 
     @property
     def in_value(self) -> frozenset[str]:

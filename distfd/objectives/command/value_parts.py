@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -33,22 +34,36 @@ def length_of(extractor: Any) -> int | None:
     return 1 if isinstance(extractor, CsvCell) and extractor.row != "all" else None
 
 
-def parts_of(formula: Sequence[Expression], lengths: Mapping[str, int | None]) -> tuple[OutputPart, ...]:
+def parts_of(
+    formula: Sequence[Expression], lengths: Mapping[str, int | None], measured: Mapping[str, Value] | None = None
+) -> tuple[OutputPart, ...]:
     """The parts that expressions make.
 
     Parameters
     ----------
     lengths : mapping of str to int or None
         Of outputs and data, by name, where they are known.
+    measured : mapping of str to float or ndarray
+        The data themselves.
     """
     return tuple(
         OutputPart(
             " ".join(each.text.split()),
             tuple(name for name in lengths if name in each.uses),
             expression_length(each, lengths),
+            _data_in(each, measured or {}),
         )
         for each in formula
     )
+
+
+def _data_in(expression: Expression, measured: Mapping[str, Value]) -> NDArray[np.float64] | None:
+    """The data of ``simulated - measured`` or ``measured - simulated``; None of all else."""
+    match ast.parse(expression.text.strip(), mode="eval").body:
+        case ast.BinOp(left=left, op=ast.Sub(), right=right):
+            given = [node.id for node in (left, right) if isinstance(node, ast.Name) and node.id in measured]
+            return np.ravel(measured[given[0]]).astype(np.float64) if len(given) == 1 else None
+    return None
 
 
 def times_of(extractor: Any, path: Path, value: Value) -> NDArray[np.float64] | None:

@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -366,9 +366,11 @@ class FMUObjective(Objective):
         if callable(self.value):
             return None
         lengths = {output.name: len(output.element_names) for output in self.taken}
+        data = {output.name: output.measured for output in self.taken}
         if not self.formula:
-            return tuple(OutputPart(name, (name,), length) for name, length in lengths.items())
-        return parts_of(self.formula, lengths)
+            return tuple(OutputPart(name, (name,), length, data[name]) for name, length in lengths.items())
+        parts = parts_of(self.formula, lengths)
+        return tuple(replace(part, measured=data.get(part.text)) for part in parts)
 
     @property
     def parameter_names(self) -> tuple[str, ...] | None:
