@@ -99,7 +99,9 @@ def _followed(directory: str, *, as_json: bool) -> RunStatus:
 def report(
     directory: Annotated[str, typer.Argument(metavar="RUN", help="The directory of a run.")],
     *,
-    csv: Annotated[bool, typer.Option("--csv", help="Write derivative.csv and evaluations.csv there as well.")] = False,
+    csv: Annotated[
+        bool, typer.Option("--csv", help="Write derivative.csv, evaluations.csv and a fit's residuals.csv too.")
+    ] = False,
     show: Annotated[bool, typer.Option("--open", help="Show the page in the browser.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what the page shows as JSON.")] = False,
     debug: Debug = False,  # noqa: ARG001  # see main()

@@ -3,7 +3,7 @@
 import ast
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -141,7 +141,10 @@ class Command(Section):
     data: dict[Name, Data] = Field(default={})
     """Measurements that value may name beside the outputs."""
     sigma: Sigma | None = None
-    """For task least_squares: standard deviations of the residuals in value, a number, a list, or a file of them."""
+    """For task least_squares: standard deviations of the residuals in value, a number, a list, or a file of them.
+
+    Or {name: number}, by the names of outputs or data, of which each expression of value then needs exactly one.
+    """
     value: Value | None = None
     """J as an expression of outputs, data and parameters; a list makes a vector. By default the only output.
 
@@ -195,7 +198,10 @@ class Command(Section):
             found.append((("value",), f"is needed, as there are several outputs: {', '.join(self.outputs)}", None))
         elif self.value is None and self.data:
             found.append((("value",), "is needed, as there are data beside the output", None))
-        found += unreadable_values(self.value, (*self.outputs, *self.data, *(info.context or {}).get("parameters", ())))
+        parameters = (info.context or {}).get("parameters", ())
+        found += unreadable_values(self.value, (*self.outputs, *self.data, *parameters))
+        if isinstance(self.sigma, dict) and not found:
+            found += sigma_mistakes(self.sigma, self.value, (*self.outputs, *self.data), parameters)
         least = len(self.value) if isinstance(self.value, tuple) else 1
         if self.names is not None and len(self.names) < least:
             found.append((("names",), f"{len(self.names)} for the {least} outputs of J", None))
@@ -216,6 +222,21 @@ def unreadable_values(value: str | tuple[str, ...] | None, names: Sequence[str])
         except InputError as error:
             found.append((("value", k) if several else ("value",), str(error), text))
     return found
+
+
+def sigma_mistakes(
+    sigma: Mapping[str, float], value: str | tuple[str, ...] | None, names: tuple[str, ...], others: Sequence[str] = ()
+) -> list[tuple[KeyPath, str, Any]]:
+    """Where a ``sigma`` by the names of outputs and data does not give each expression of ``value`` one number."""
+    from distfd.objectives.command.options import formula
+    from distfd.objectives.command.value_parts import parts_of
+    from distfd.objectives.output_parts import naming_mistakes
+
+    parts = parts_of(formula(value if value is not None else names[0], names, (), others), dict.fromkeys(names))
+    return [
+        (("sigma",) if name is None else ("sigma", name), text, None if name is None else sigma[name])
+        for name, text in naming_mistakes(sigma, parts)
+    ]
 
 
 def _program_beside(argv: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:

@@ -291,6 +291,9 @@ Limit = Annotated[
     union("must be a number, a list of numbers and nulls, or the name of an .npy file"),
 ]
 Sigma = Annotated[
-    Annotated[Positive, Tag("<number>")] | Annotated[Positives, Tag("<list>")] | Annotated[NumbersFile, Tag("<text>")],
-    union("must be a number > 0, a list of them, or the name of an .npy, .csv or .txt file"),
+    Annotated[Positive, Tag("<number>")]
+    | Annotated[Positives, Tag("<list>")]
+    | Annotated[NumbersFile, Tag("<text>")]
+    | Annotated[dict[Name, Positive], Field(min_length=1), Tag("<mapping>")],
+    union("must be a number > 0, a list of them, {output: number}, or the name of an .npy, .csv or .txt file"),
 ]

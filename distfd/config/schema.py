@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, Strict, ValidationInfo, field_validator, model_validator
 
+from distfd.config.command_section import sigma_mistakes
 from distfd.config.field_types import DistinctTexts, OutputFolder, Start
 from distfd.config.launch_section import Launch
 from distfd.config.problem import Problem, bounds_mistakes, count, make_problem
@@ -70,6 +71,12 @@ def _weighting_mistakes(
         return [((key,), "is for task least_squares", None) for key in given]
     if "sigma" in given and objective is not None and objective.command is not None:
         return [(("sigma",), "belongs beside a program's data, to objective.command.sigma", minimize.sigma)]
+    if isinstance(minimize.sigma, dict) and objective is not None:
+        if objective.fmu is None:
+            text = "J's outputs have no names, as only a program's and an FMU's have; give a number, a list or a file"
+            return [(("sigma",), text, None)]
+        if found := sigma_mistakes(minimize.sigma, objective.fmu.value, tuple(objective.fmu.outputs)):
+            return found
     return [
         (("prior", name), f"is no parameter{did_you_mean(name, names) or f'; they are {few(names)}'}", name)
         for name in minimize.prior

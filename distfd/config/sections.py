@@ -421,7 +421,10 @@ class Minimize(Section):
     slots: Count | None = None
     """How many evaluations a round of L-BFGS or model may have; null: as many as there are slots."""
     sigma: Sigma | None = None
-    """For least squares: standard deviations of the residuals; for a program use objective.command.sigma."""
+    """For least squares: standard deviations of the residuals: a number, a list, a file, or an FMU's {output: number}.
+
+    For a program use objective.command.sigma.
+    """
     absolute_sigma: bool | None = None
     """For least squares: true: sigma is absolute; false: only its ratios count; null: true if sigma is given."""
     prior: dict[str, Prior] = Field(default={})

@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from distfd.evaluation.options import DerivativeOptions
     from distfd.evaluation.run_method import A
     from distfd.executors.base import Executor
+    from distfd.objectives.output_parts import OutputPart
     from distfd.observers.base import Observer
     from distfd.results import events
     from distfd.results.derivative_result import DerivativeResult
@@ -548,8 +549,17 @@ class Evaluator(DerivativeMethods):
         flat = self._layout.flat(x)  # first, as it may say what the names and the options are
         return self._around.setting(flat, self._session.bits, self._session.known)
 
+    @property
+    def output_parts(self) -> tuple[OutputPart, ...] | None:
+        """What J's outputs come from, where they have names: as `distfd.objectives.base.Objective.output_parts`."""
+        return self._session.objective.output_parts
+
+    def output_names(self, m: int) -> Sequence[str] | None:
+        """What J's outputs are called, where J has m of them; None where they have no names."""
+        return self._session.objective.output_names(m)
+
     def _output_label(self, j: int, m: int) -> str:
-        names = self._session.objective.output_names(m)
+        names = self.output_names(m)
         return numbered_output(j, m) if names is None else f"output {names[j]}"
 
     def _at(self, x: PointLike) -> NDArray[np.float64]:

@@ -18,6 +18,7 @@ from distfd.differentiation.method import check_x
 from distfd.jobs.build import make_objective
 from distfd.objectives.command.objective import CommandObjective
 from distfd.objectives.command.retention import kept_or_not
+from distfd.run_directory.directory import RunDirectory
 from distfd.workers.threads import limited_threads
 from distfd.workers.worker import as_value, one_line, own_traceback
 
@@ -60,7 +61,7 @@ def evaluate_once(loaded: LoadedConfig, at: str, say: Callable[[str], None]) -> 
     """
     problem = loaded.config.problem()
     x = _point(at, problem)
-    objective = make_objective(loaded, problem)
+    objective = make_objective(loaded, problem, _run_work(loaded))
     say("\n".join(f"{name} = {value!r}" for name, value in zip(problem.names, x[:_MOST].tolist(), strict=False)))
     if len(x) > _MOST:
         say(f"... and {len(x) - _MOST} more")
@@ -73,6 +74,15 @@ def evaluate_once(loaded: LoadedConfig, at: str, say: Callable[[str], None]) -> 
     if _FEW_DIGITS <= n < _MANY_DIGITS and (text := _step_for(loaded, name, n)):
         say(text)
     say(f"J = {_shown(value)}\ntook {took:.3g} s")
+
+
+def _run_work(loaded: LoadedConfig) -> Path | None:
+    """Where the run has its work directories, if it was begun; None for the folder of temporary files.
+
+    A run is not begun by a look at J: what fails here is then left where no run looks for it.
+    """
+    work = None if loaded.config.output is None else RunDirectory(Path(loaded.config.output).absolute()).work
+    return work if work is not None and work.is_dir() and not work.is_symlink() else None
 
 
 DRAFTED = "# drafted:"

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from distfd.core.structure import Structure
+    from distfd.objectives.output_parts import OutputPart
     from distfd.workers.surroundings import Surroundings
 
 
@@ -127,6 +128,11 @@ class Objective(ABC):
 
     def output_names(self, m: int) -> tuple[str, ...] | None:  # noqa: ARG002  # for those whose outputs have names
         """What J's outputs are called, where J has m of them; None where they have no names."""
+        return None
+
+    @property
+    def output_parts(self) -> tuple[OutputPart, ...] | None:
+        """What J's outputs come from, in their order; None where they have no names that `sigma` could be given by."""
         return None
 
     def written(
@@ -281,6 +287,11 @@ class _Adapted(Objective):
 
     def output_names(self, m: int) -> tuple[str, ...] | None:
         found: tuple[str, ...] | None = getattr(self._given, "output_names", super().output_names)(m)
+        return found
+
+    @property
+    def output_parts(self) -> tuple[OutputPart, ...] | None:
+        found: tuple[OutputPart, ...] | None = getattr(self._given, "output_parts", None)
         return found
 
     def check_warm(self, mode: str | None) -> None:

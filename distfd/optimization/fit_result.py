@@ -231,7 +231,8 @@ class FitResult(OptimizeResult):  # type: ignore[misc]  # SciPy has no types
     def r_squared(self, measured: ArrayLike | None = None, sigma: ArrayLike | None = None) -> float:
         """1 - chi2 / sum of squares around the mean, of residuals (model - measured) / sigma; NaN with a robust loss.
 
-        Priors are in neither sum.
+        Priors are in neither sum. If the objective itself has several sets of data, as a program's ``value`` of several
+        expressions, each is counted around its own mean.
 
         Parameters
         ----------
@@ -246,6 +247,7 @@ class FitResult(OptimizeResult):  # type: ignore[misc]  # SciPy has no types
         InputError
             If there is another number of data than of residuals, or there are none.
         """
+        sets = self.get("data_sets") if measured is None else None
         measured = self.get("measured") if measured is None else measured
         if measured is None:
             raise InputError("measured: R^2 needs the data; give them here, or as measured to the fit")
@@ -255,6 +257,7 @@ class FitResult(OptimizeResult):  # type: ignore[misc]  # SciPy has no types
         spread = np.asarray(1.0 if given is None else given, dtype=np.float64)
         if kept is not None and len(kept) != len(fun):
             y = y[kept] if len(y) == len(kept) else y
+            sets = None if sets is None else sets[kept]
             spread = spread[kept] if spread.shape == kept.shape else spread
         if y.shape != fun.shape or spread.shape not in ((), y.shape):
             raise InputError(
@@ -263,7 +266,11 @@ class FitResult(OptimizeResult):  # type: ignore[misc]  # SciPy has no types
             )
         if self.get("loss", "linear") != "linear":
             return np.nan
-        total = total_squares(y, spread)
+        if sets is None:
+            total = total_squares(y, spread)
+        else:
+            spread = np.broadcast_to(spread, y.shape)
+            total = sum(total_squares(y[sets == k], spread[sets == k]) for k in np.unique(sets))
         return 1 - float(np.sum(fun**2)) / total if total > 0 else np.nan
 
     def table(self, level: float = 0.95) -> dict[str, Any]:

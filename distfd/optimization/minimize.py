@@ -239,7 +239,7 @@ def least_squares(
     f_scale: float = 1.0,
     x_scale: Any = 1.0,
     sparsity: Any = None,
-    sigma: ArrayLike | None = None,
+    sigma: ArrayLike | Mapping[str, float] | None = None,
     absolute_sigma: bool | None = None,
     prior: Mapping[str, Any] | None = None,
     measured: ArrayLike | None = None,
@@ -271,8 +271,10 @@ def least_squares(
         As for SciPy's function. For "model", x_scale holds typical sizes, by default those of x0.
     sparsity
         Which entries of the Jacobian can differ from 0, as for `Evaluator.jacobian`; not for "model".
-    sigma : number or (m,) array, optional
-        Standard deviations of the residuals. The residuals are divided by them, and fun and jac are in these units.
+    sigma : number, (m,) array, or mapping, optional
+        Standard deviations of the residuals. The residuals are divided by them, and fun and jac are in these units. For
+        a `CommandObjective` or an `FMUObjective` also {name: number}, by the names of outputs or data: every expression
+        of ``value`` then needs exactly one.
     absolute_sigma : bool, optional
         True: ``sigma`` (or, without it, 1) is the true size. False: only its ratios count, and the scatter of the
         residuals gives the size. By default True if there is sigma.
@@ -282,7 +284,8 @@ def least_squares(
         jac, as PEST's prior information and Tikhonov's regularisation do. With a prior, give residuals in units of
         their standard deviations, or give sigma.
     measured : (m,) array, optional
-        The measured data, for R^2 in the printed table. The fit does not depend on them.
+        The measured data, for R^2 in the printed table. The fit does not depend on them. Those of a `CommandObjective`
+        or an `FMUObjective` are known where each expression of ``value`` is an output minus data.
     options : mapping
         Further arguments of SciPy's function: ftol, xtol, gtol, max_nfev, tr_solver, tr_options. For "model" ftol,
         xtol, gtol, and ``noise``, the standard deviation of the noise in a residual where it is known.
@@ -301,6 +304,7 @@ def least_squares(
         ``residuals`` and ``r_squared(measured)`` are explained in `distfd.optimization.fit_statistics`.
         ``profile(names)`` computes likelihood intervals by further fits. ``active_mask`` is -1 or 1 where a bound stops
         a parameter: it has no standard error, and the errors of the others are those of a fit in which it is fixed.
+        ``residual_names`` are the names of the rows of fun and jac, if J's outputs have names.
         ``kept``, (m,), says which residuals had a value at x0. With on_failure "nan" or "repair" the others are left
         out of the fit, with a warning, and fun and jac have rows only for those that are kept. The last ``n_prior``
         residuals are those of ``prior``; all statistics count them among the m. If a limit ends "model" at a point
@@ -333,10 +337,19 @@ def least_squares(
         given = {**tolerances(tolerance), **(options or {}), **apart}
         how = {"method": method, "options": {**given, **(told or {}), **apart}, **_told_of_weighting(sigma, prior)}
         names = session.setting(start).options.names or [f"x{k}" for k in range(len(start))]
-        weighting = make_weighting(sigma, prior, names, fixed)
+        weighting = make_weighting(sigma, prior, names, fixed, session.output_parts)
         absolute = sigma is not None if absolute_sigma is None else absolute_sigma
         finish = squares.Finish(
-            record, Loss(loss, f_scale), limits_of_x, absolute, len(weighting.at), weighting.sigma, _data(measured)
+            record,
+            Loss(loss, f_scale),
+            limits_of_x,
+            absolute,
+            len(weighting.at),
+            weighting.sigma,
+            _data(measured),
+            session.output_parts,
+            session.output_names,
+            [names[k] for k in weighting.at],
         )
         written = open_journal(journal, session, start, how)
         course = OptimizationRun(session, record, written, callback, slots, arrangement)

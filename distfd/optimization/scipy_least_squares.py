@@ -9,19 +9,21 @@ import numpy as np
 
 from distfd.core.errors import EvaluationError, InputError
 from distfd.evaluation.outcome import give_warnings
+from distfd.objectives.output_parts import data_of
 from distfd.optimization.fit_statistics import held_by_bounds, slope_variance
 from distfd.optimization.fixed_variables import FreeVariables
 from distfd.optimization.scipy_minimize import counted
 from distfd.optimization.seen_point import Seen
 from distfd.optimization.value_and_derivative import ValueAndDerivative
-from distfd.optimization.weighting import Weighting
+from distfd.optimization.weighting import SigmaByName, Weighting
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from distfd.evaluation.evaluator import Evaluator
+    from distfd.objectives.output_parts import OutputPart
     from distfd.optimization.history import Record
     from distfd.optimization.optimization_run import OptimizationRun
     from distfd.optimization.robust_loss import Loss
@@ -198,10 +200,16 @@ class Finish:
         Whether residuals are in units of their known standard deviations.
     n_prior : int
         How many of them, the last ones, are what was known beforehand.
-    sigma : float, (m,) ndarray or None
+    sigma : float, (m,) ndarray, SigmaByName or None
         What J's outputs were divided by.
     measured : (m,) ndarray or None
-        The data that the residuals are of.
+        The data that the residuals are of; by default those that ``parts`` have.
+    parts : sequence of OutputPart or None
+        What J's outputs come from.
+    names : callable
+        What J's m outputs are called, or None.
+    priors : sequence of str
+        The parameters of which something was known beforehand.
     """
 
     record: Record
@@ -209,8 +217,11 @@ class Finish:
     limits: tuple[Vector, Vector]
     absolute: bool = False
     n_prior: int = 0
-    sigma: float | Vector | None = None
+    sigma: float | Vector | SigmaByName | None = None
     measured: Vector | None = None
+    parts: Sequence[OutputPart] | None = None
+    names: Callable[[int], Sequence[str] | None] = field(default=lambda _m: None)
+    priors: Sequence[str] = ()
 
     def __call__(self, result: Any, kept: NDArray[np.bool_] | None = None) -> Any:
         """The whole result; ``kept`` says which of J's outputs are residuals."""
@@ -236,11 +247,27 @@ class Finish:
             result.active_mask = held_by_bounds(best.x, result.grad, curvature, *self.limits, sizes)
         result.loss = loss.loss if isinstance(loss.loss, str) else "a function"
         result.absolute_sigma, result.n_prior, result.sigma = self.absolute, self.n_prior, self.sigma
+        if best is not None:
+            self._describe(result, len(result.fun) - self.n_prior if kept is None else len(kept), kept)
+        elif isinstance(self.sigma, SigmaByName):
+            result.sigma = None
         if self.measured is not None:
             result.measured = self.measured
         result.derivative, result.first = (_of_cost(seen, loss) for seen in (best, record.first))
         result.nit = record.iterations
         return counted(result, record)
+
+    def _describe(self, result: Any, m: int, kept: NDArray[np.bool_] | None) -> None:
+        """What the rows of the result are of, where J has m outputs."""
+        if isinstance(self.sigma, SigmaByName):
+            result.sigma = self.sigma.of(m)
+        names = self.names(m)
+        if names is not None:
+            of_data = [name for k, name in enumerate(names) if kept is None or kept[k]]
+            result.residual_names = (*of_data, *(f"prior of {name}" for name in self.priors))
+        data = data_of(self.parts, m) if self.measured is None else None
+        if data is not None:
+            result.measured, result.data_sets = data
 
 
 def _of_cost(seen: Seen | None, loss: Loss) -> DerivativeResult | None:

@@ -11,16 +11,62 @@ import numpy as np
 from distfd.core.errors import InputError
 from distfd.core.suggestions import did_you_mean
 from distfd.core.validation import is_number
+from distfd.objectives.output_parts import naming_mistakes, part_lengths
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
+    from distfd.objectives.output_parts import OutputPart
     from distfd.results.derivative_result import DerivativeResult
 
     Floats = NDArray[np.float64]
     Kept = NDArray[np.bool_] | None
+
+
+@dataclass(frozen=True, eq=False)
+class SigmaByName:
+    """One standard deviation for all outputs of J that come from the same output or data of a program or an FMU.
+
+    Parameters
+    ----------
+    given : mapping of str to float
+        By the names of outputs or data.
+    parts : sequence of OutputPart
+        What J's outputs come from.
+    """
+
+    given: Mapping[str, float]
+    parts: Sequence[OutputPart]
+
+    def of(self, m: int) -> Floats:
+        """(m,) standard deviations.
+
+        Raises
+        ------
+        InputError
+            If it cannot be told which of J's m outputs come from what.
+        """
+        lengths = part_lengths(self.parts, m)
+        if lengths is None:
+            texts = ", ".join(part.text for part in self.parts)
+            raise InputError(
+                f"sigma: J has {m} outputs, and it cannot be told which of them come from which of {texts}: give a "
+                "list or a file, with one number for each of them"
+            )
+        return np.repeat(self._each, lengths)
+
+    @property
+    def _each(self) -> Floats:
+        names = (next(name for name in self.given if name in part.names) for part in self.parts)
+        return np.array([self.given[name] for name in names])
+
+    @property
+    def per_noise(self) -> float:
+        """As `Weighting.per_noise`; before J is known, with parts alike where their lengths are not known."""
+        lengths = part_lengths(self.parts, None) or (1,) * len(self.parts)
+        return float(np.sqrt(np.mean(1 / np.square(np.repeat(self._each, lengths)))))
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +77,7 @@ class Weighting:
 
     Parameters
     ----------
-    sigma : float, (m,) ndarray or None
+    sigma : float, (m,) ndarray, SigmaByName or None
         Standard deviations of J's outputs, > 0.
     at : (q,) ndarray of int
         Coordinates that have a prior.
@@ -39,7 +85,7 @@ class Weighting:
         The priors' values and standard deviations.
     """
 
-    sigma: float | Floats | None = None
+    sigma: float | Floats | SigmaByName | None = None
     at: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     centre: Floats = field(default_factory=lambda: np.zeros(0))
     spread: Floats = field(default_factory=lambda: np.zeros(0))
@@ -52,6 +98,8 @@ class Weighting:
     @property
     def per_noise(self) -> float:
         """Root mean square of 1 / sigma: what noise of J is multiplied by."""
+        if isinstance(self.sigma, SigmaByName):
+            return self.sigma.per_noise
         return 1.0 if self.sigma is None else float(np.sqrt(np.mean(1 / np.square(self.sigma))))
 
     def values(self, outputs: Floats, kept: Kept, x: Floats) -> Floats:
@@ -88,14 +136,15 @@ class Weighting:
         return self.values(outputs if kept is None else outputs[kept], kept, x)
 
     def _sigma(self, kept: Kept, m: int) -> float | Floats:
-        if not isinstance(self.sigma, np.ndarray):
-            return 1.0 if self.sigma is None else self.sigma
         whole = m if kept is None else len(kept)
-        if len(self.sigma) != whole:
+        sigma = self.sigma.of(whole) if isinstance(self.sigma, SigmaByName) else self.sigma
+        if not isinstance(sigma, np.ndarray):
+            return 1.0 if sigma is None else sigma
+        if len(sigma) != whole:
             raise InputError(
-                f"sigma: must be one number, or {whole} of them, one for each output of J (had {len(self.sigma)})"
+                f"sigma: must be one number, or {whole} of them, one for each output of J (had {len(sigma)})"
             )
-        return self.sigma if kept is None else self.sigma[kept]
+        return sigma if kept is None else sigma[kept]
 
     def _stacked(self, matrix: Any, kept: Kept, prior: float) -> Any:
         if self.plain:
@@ -112,7 +161,11 @@ class Weighting:
 
 
 def make_weighting(
-    sigma: ArrayLike | None, prior: Mapping[str, Any] | None, names: Sequence[str], fixed: NDArray[np.bool_]
+    sigma: ArrayLike | Mapping[str, float] | None,
+    prior: Mapping[str, Any] | None,
+    names: Sequence[str],
+    fixed: NDArray[np.bool_],
+    parts: Sequence[OutputPart] | None = None,
 ) -> Weighting:
     """What `distfd.least_squares` was given as sigma and prior, checked.
 
@@ -122,13 +175,19 @@ def make_weighting(
         Of the d coordinates.
     fixed : (d,) ndarray of bool
         Coordinates that cannot move; what is known of them is left out.
+    parts : sequence of OutputPart or None
+        What J's outputs come from, where they have names.
 
     Raises
     ------
     InputError
         If one of them makes no sense.
     """
-    spreads = None if sigma is None else _checked_sigma(sigma)
+    spreads: float | Floats | SigmaByName | None
+    if isinstance(sigma, Mapping):
+        spreads = _sigma_by_name(sigma, parts)
+    else:
+        spreads = None if sigma is None else _checked_sigma(sigma)
     if prior is None:
         return Weighting(spreads)
     if not isinstance(prior, Mapping):
@@ -159,6 +218,20 @@ def _checked_sigma(sigma: ArrayLike) -> float | Floats:
         which = f" at index {k}" if given.ndim else ""
         raise InputError(f"sigma: must be finite and > 0 (was {given.ravel()[k]}{which})")
     return given if given.ndim else float(given)
+
+
+def _sigma_by_name(given: Mapping[str, Any], parts: Sequence[OutputPart] | None) -> SigmaByName:
+    if parts is None:
+        raise InputError(
+            "sigma: J's outputs have no names here; those of a program or an FMU have, if value is no function. Give a "
+            "number, or a list with one for each output"
+        )
+    for name, width in given.items():
+        if not is_number(width) or not np.isfinite(width) or width <= 0:
+            raise InputError(f"sigma: {name}: must be a finite number > 0 (was {width!r})")
+    for where, text in naming_mistakes(given, parts):
+        raise InputError(f"sigma: {text}" if where is None else f"sigma: {where}: {text}")
+    return SigmaByName({name: float(width) for name, width in given.items()}, parts)
 
 
 def _checked_prior(name: str, given: Any) -> tuple[float, float]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distfd.core.records import Status
-from distfd.results.derivative_result import jacobian_titles
+from distfd.results.derivative_result import jacobian_titles, output_names
 
 if TYPE_CHECKING:
     from distfd.reporting.run_data import RunData
@@ -29,6 +29,17 @@ def derivative_columns(data: RunData) -> dict[str, Any]:
         elif values.ndim == 2 and values.shape[1] == len(data.names):
             outputs = data.outputs if data.task == "jacobian" and len(data.outputs or ()) == len(values) else None
             columns |= {_title(name, a, outputs, data.names): row for a, row in enumerate(values)}
+    return columns
+
+
+def residual_columns(data: RunData) -> dict[str, Any]:
+    """One row a residual of a fit, with its derivative by each parameter. Empty where there are none."""
+    residuals, jacobian = data.numbers("residuals"), data.numbers("jacobian")
+    if data.task != "least_squares" or residuals is None or residuals.ndim != 1:
+        return {}
+    columns: dict[str, Any] = {"name": output_names(data.outputs, len(residuals)), "residual": residuals}
+    if jacobian is not None and jacobian.shape == (len(residuals), len(data.names)):
+        columns |= {f"d / d {name}": jacobian[:, k] for k, name in enumerate(data.names)}
     return columns
 
 

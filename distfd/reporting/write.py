@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from distfd.core.errors import DistfdError
 from distfd.core.files import check_ours
-from distfd.reporting.export import derivative_columns, evaluation_columns
+from distfd.reporting.export import derivative_columns, evaluation_columns, residual_columns
 from distfd.reporting.page import render
 from distfd.reporting.run_data import read_run
 from distfd.results.csv_export import write_csv
@@ -33,7 +33,7 @@ def write_report(run: RunDirectory) -> Path:
 
 
 def write_tables(run: RunDirectory) -> list[Path]:
-    """Write derivative.csv and evaluations.csv; the paths of what there was to write.
+    """Write derivative.csv, evaluations.csv and (of a fit) residuals.csv; the paths of what there was to write.
 
     Raises
     ------
@@ -42,7 +42,12 @@ def write_tables(run: RunDirectory) -> list[Path]:
     """
     data = read_run(run.path)
     made = []
-    for name, columns in (("derivative.csv", derivative_columns(data)), ("evaluations.csv", evaluation_columns(data))):
+    tables = {
+        "derivative.csv": derivative_columns(data),
+        "evaluations.csv": evaluation_columns(data),
+        "residuals.csv": residual_columns(data),
+    }
+    for name, columns in tables.items():
         if columns:
             check_ours(run.path / name)  # a link there is no wish of the user's
             write_csv(run.path / name, columns)

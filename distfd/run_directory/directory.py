@@ -37,6 +37,7 @@ _REPLACED = (
     "report.html",
     "derivative.csv",
     "evaluations.csv",
+    "residuals.csv",
 )
 """Files that are written anew as a whole,"""
 _CHANGED = ("evaluations.sqlite", "evaluations.sqlite.lock", "iterates.jsonl", "log.jsonl", "output.log", "ray.log")

@@ -88,6 +88,8 @@ def minimize_fields(result: OptimizeResult, x0: NDArray[Any], names: Sequence[st
     if "cost" in result:
         jacobian = result.jacobian.toarray() if hasattr(result.jacobian, "toarray") else result.jacobian
         more = {"residuals": result.fun, "jacobian": jacobian, "fit": fit_fields(result)}
+        if result.get("residual_names") is not None:
+            more["outputs"] = list(result.residual_names)
     elif result.outputs is not None:
         more = {"constraints": result.outputs, "violation": result.violation}
     return {
@@ -131,6 +133,7 @@ def fit_fields(result: Any) -> dict[str, Any] | None:
         "chi_square": statistics.chi_square,
         "reduced_chi_square": statistics.reduced_chi_square,
         "aic": statistics.aic,
+        "r_squared": None if result.get("measured") is None else result.r_squared(),
         "correlation": statistics.correlation,
         "not_told_apart": result.not_told_apart,
         "findings": fit_notes(statistics, names, result.n_prior),

@@ -69,7 +69,8 @@ objective:
           where:
             name: b
     value: mass + tip
-    sigma: 0.5
+    sigma:
+      tip: 0.5
     keep: failed
     names: [mass]
     wait_for:

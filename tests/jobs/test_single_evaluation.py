@@ -85,6 +85,25 @@ def test_a_failure_comes_with_the_deck_and_the_output(tmp_path: Path, monkeypatc
     assert said[1] == "--- deck, as written\n    1  6"
 
 
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_failure_is_kept_with_the_run_if_that_was_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begun: bool
+) -> None:
+    (elsewhere := tmp_path / "temporary").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(elsewhere))
+    if begun:
+        (tmp_path / "run" / "work").mkdir(parents=True)
+    (tmp_path / "deck.j2").write_text("{{ a * b }}\n")
+    (tmp_path / "c.yaml").write_text(PROGRAM.format(then="exit 4"))
+    loaded = load_config(tmp_path / "c.yaml", [f"output={tmp_path / 'run'}"])
+    with pytest.raises(EvaluationError) as caught:
+        evaluate_once(loaded, "x0", lambda _: None)
+    (kept,) = [path for path in tmp_path.rglob("*evaluation-*") if (path / "rerun.sh").exists()]
+    assert kept.parent == (tmp_path / "run" / "work" if begun else elsewhere)
+    assert str(kept) in str(caught.value)
+    assert (tmp_path / "run").exists() == begun, "a look at J begins no run"
+
+
 @pytest.mark.parametrize(
     ("at", "pattern"),
     [("1", "has 1 numbers for 2 parameters"), ("a,b", "takes x0, or numbers"), ("-1,2", r"\('a'\) = -1.0 is outside")],

@@ -80,7 +80,8 @@ class CommandObjective(ProgramSpec, Objective):
     base : path
         The folder from which relative paths are resolved, and Python functions are found.
     work : path, optional
-        The folder for work directories; default: that for temporary files.
+        The folder for work directories; default: that for temporary files. The last 100 of failed evaluations stay
+        there, until you remove them.
     keep : {"failed", "all", "none", "archive"}
         Which work directories are kept; of failed evaluations 100 in one folder. "archive" packs those of the others
         into a .tar.gz for each point, the latest 1000 and 10 GiB of them.

@@ -16,11 +16,14 @@ from distfd.core.files import at_home
 from distfd.objectives.command.data_files import LIBRARIES, LibraryArray
 from distfd.objectives.command.extractors import Columns, CsvCell, Extractor, JsonPointer, NpyElement, Regex, Token
 from distfd.objectives.command.user_function import UserFunction
+from distfd.objectives.command.value_parts import times_of
 from distfd.objectives.command.values import OutputError, as_value, reading_within
 from distfd.objectives.command.work_directory import inside
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+
+    from numpy.typing import NDArray
 
     from distfd.objectives.command.values import Value
 
@@ -164,8 +167,8 @@ _SEARCH, _SEARCH_PER_MIB = 4.0, 1.0
 does not backtrack takes some hundredths of a second for a MiB."""
 
 
-def read_measured(name: str, spec: Any, base: Path) -> Value:
-    """Numbers from a file beside the configuration.
+def read_measured(name: str, spec: Any, base: Path) -> tuple[Value, NDArray[np.float64] | None]:
+    """Numbers from a file beside the configuration, and their times if it is a table that has a column of them.
 
     Parameters
     ----------
@@ -192,10 +195,11 @@ def read_measured(name: str, spec: Any, base: Path) -> Value:
         seconds = _SEARCH + _SEARCH_PER_MIB * path.stat().st_size / 2**20
         with reading_within(lambda: seconds):
             value = as_value(output.extractor.read(path))
+            times = times_of(output.extractor, path, value)
     except OutputError as error:
         raise InputError(f"data: {name}: {path}: {error}") from error
     except OSError as error:
         raise InputError(f"data: {name}: {path}: {error.strerror or error}") from error
     if not np.isfinite(value).all():
         raise InputError(f"data: {name}: {path}: not all of it is finite")
-    return value
+    return value, times

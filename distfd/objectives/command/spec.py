@@ -16,12 +16,15 @@ from distfd.core.suggestions import did_you_mean, programs
 from distfd.objectives.command import options
 from distfd.objectives.command.inputs import read_input, refuse_complex, variables
 from distfd.objectives.command.outputs import parse_output, read_measured
+from distfd.objectives.command.value_parts import length_of, part_names, parts_of
 from distfd.objectives.command.work_directory import RESERVED, check_layout, inside
+from distfd.objectives.output_parts import OutputPart
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from numpy.typing import ArrayLike
+    import numpy as np
+    from numpy.typing import ArrayLike, NDArray
 
     from distfd.objectives.command.expression import Expression
     from distfd.objectives.command.inputs import Source
@@ -81,6 +84,8 @@ class ProgramSpec:
     decks: Mapping[str, Source] = field(init=False, repr=False)
     taken: tuple[Output, ...] = field(init=False, repr=False)
     measured: Mapping[str, Value] = field(init=False, repr=False)
+    times: Mapping[str, NDArray[np.float64]] = field(init=False, repr=False)
+    """Those of ``measured``, where the tables they are from have a column of them."""
     formula: tuple[Expression, ...] = field(init=False, repr=False)
     """The expressions of ``value``; empty where it is a function."""
     shipped: Mapping[str, str] = field(init=False, repr=False)
@@ -106,6 +111,7 @@ class ProgramSpec:
         if both := sorted({*decks, *RESERVED} & set(restart)):
             raise InputError(f"restart: {both[0]} is written by distfd itself")
         least = len(self.value) if isinstance(self.value, (list, tuple)) else 1
+        measured = {name: read_measured(name, spec, base) for name, spec in self.data.items()}
         given, fed = options.commands(self.argv, self.commands, self.pre, self.post)
         for name, made in {
             "base": str(base),
@@ -120,7 +126,8 @@ class ProgramSpec:
             "stdin": None if self.stdin is None else inside(self.stdin, "stdin"),
             "decks": decks,
             "taken": taken,
-            "measured": {name: read_measured(name, spec, base) for name, spec in self.data.items()},
+            "measured": {name: value for name, (value, _) in measured.items()},
+            "times": {name: times for name, (_, times) in measured.items() if times is not None},
             "formula": options.formula(self.value, tuple(self.outputs), tuple(self.data), names or ()),
             "value_names": options.value_names(self.value_names, least),
             "given": given,
@@ -158,9 +165,22 @@ class ProgramSpec:
         """What J's m outputs are called: as ``value_names`` has them, or by the expressions of ``value``."""
         if self.value_names is not None:
             return tuple(self.value_names) if len(self.value_names) == m else None
+        parts = self.output_parts
+        if parts is None:
+            return None
+        named = part_names(parts, self.outputs, self.measured, self.times, m) if self.measured else None
+        return named or options.derived_names(self.formula, tuple(self.outputs), m)
+
+    @property
+    def output_parts(self) -> tuple[OutputPart, ...] | None:
+        """Each expression of ``value``, with the outputs and data in it; None where it is a function."""
         if callable(self.value):
             return None
-        return options.derived_names(self.formula, tuple(self.outputs), m)
+        lengths = {output.name: length_of(output.extractor) for output in self.taken}
+        if not self.formula:
+            return tuple(OutputPart(name, (name,), length) for name, length in lengths.items())
+        lengths |= {name: int(getattr(value, "size", 1)) for name, value in self.measured.items()}
+        return parts_of(self.formula, lengths, self.measured)
 
     @property
     def in_value(self) -> frozenset[str]:

@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -18,6 +18,7 @@ from distfd.core.files import at_home
 from distfd.core.suggestions import did_you_mean
 from distfd.objectives.base import Objective
 from distfd.objectives.command.options import LONGEST_NAME, derived_names, formula
+from distfd.objectives.command.value_parts import parts_of
 from distfd.objectives.fmu.archive import content_hash
 from distfd.objectives.fmu.description import (
     Description,
@@ -26,6 +27,7 @@ from distfd.objectives.fmu.description import (
 )
 from distfd.objectives.fmu.model import FMUModel, FMUOutput, Simulation
 from distfd.objectives.fmu.signals import Signal, make_signal, read_series
+from distfd.objectives.output_parts import OutputPart
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -359,6 +361,18 @@ class FMUObjective(Objective):
         if told and any(text in of and of[text] != (text,) for text in texts):
             return tuple(known)
         return derived_names(self.formula, tuple(self.outputs), m)
+
+    @property
+    def output_parts(self) -> tuple[OutputPart, ...] | None:
+        """Each expression of ``value``, with the outputs in it; None where it is a function."""
+        if callable(self.value):
+            return None
+        lengths = {output.name: len(output.element_names) for output in self.taken}
+        data = {output.name: output.measured for output in self.taken}
+        if not self.formula:
+            return tuple(OutputPart(name, (name,), length, data[name]) for name, length in lengths.items())
+        parts = parts_of(self.formula, lengths)
+        return tuple(replace(part, measured=data.get(part.text)) for part in parts)
 
     @property
     def parameter_names(self) -> tuple[str, ...] | None:

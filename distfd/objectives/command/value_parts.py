@@ -1,0 +1,129 @@
+"""What the outputs of a program's J are of, one expression of ``value`` after the other, and what they are called."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from distfd.objectives.command.expression_length import expression_length
+from distfd.objectives.command.extractors import Columns, CsvCell, Regex, Token
+from distfd.objectives.command.options import LONGEST_NAME
+from distfd.objectives.command.values import OutputError
+from distfd.objectives.output_parts import OutputPart, part_lengths
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from distfd.objectives.command.expression import Expression
+    from distfd.objectives.command.values import Value
+
+TIMES = ("time", "Time", "TIME", "t")
+"""Columns that hold the times of the rows of a table of measurements."""
+
+
+def length_of(extractor: Any) -> int | None:
+    """How many numbers it takes from a file; None where that depends on the file."""
+    if isinstance(extractor, (Columns, Regex, Token)):
+        return None if extractor.which == "all" else 1
+    return 1 if isinstance(extractor, CsvCell) and extractor.row != "all" else None
+
+
+def parts_of(
+    formula: Sequence[Expression], lengths: Mapping[str, int | None], measured: Mapping[str, Value] | None = None
+) -> tuple[OutputPart, ...]:
+    """The parts that expressions make.
+
+    Parameters
+    ----------
+    lengths : mapping of str to int or None
+        Of outputs and data, by name, where they are known.
+    measured : mapping of str to float or ndarray
+        The data themselves.
+    """
+    return tuple(
+        OutputPart(
+            " ".join(each.text.split()),
+            tuple(name for name in lengths if name in each.uses),
+            expression_length(each, lengths),
+            _data_in(each, measured or {}),
+        )
+        for each in formula
+    )
+
+
+def _data_in(expression: Expression, measured: Mapping[str, Value]) -> NDArray[np.float64] | None:
+    """The data of ``simulated - measured`` or ``measured - simulated``; None of all else."""
+    match ast.parse(expression.text.strip(), mode="eval").body:
+        case ast.BinOp(left=left, op=ast.Sub(), right=right):
+            given = [node.id for node in (left, right) if isinstance(node, ast.Name) and node.id in measured]
+            return np.ravel(measured[given[0]]).astype(np.float64) if len(given) == 1 else None
+    return None
+
+
+def times_of(extractor: Any, path: Path, value: Value) -> NDArray[np.float64] | None:
+    """The times of measurements (n,): the column time or t of the table that has them; None where there is none."""
+    if not isinstance(extractor, CsvCell) or extractor.row != "all" or not extractor.header:
+        return None
+    for column in TIMES:
+        try:
+            times = np.asarray(replace(extractor, column=column).read(path), dtype=np.float64)
+        except OutputError:
+            continue
+        if times.shape == np.shape(value) and np.isfinite(times).all():
+            return times
+    return None
+
+
+def part_names(
+    parts: Sequence[OutputPart],
+    outputs: Collection[str],
+    measured: Mapping[str, Value],
+    times: Mapping[str, NDArray[np.float64]],
+    m: int,
+) -> tuple[str, ...] | None:
+    """What J's m outputs are called; None where that cannot be told, or where two would be called the same.
+
+    An expression that makes one number is called by its text. The numbers of another are ``level(t=2.5)``, by the
+    output in it and the times of its data, or without times ``level[3]``.
+    """
+    lengths = part_lengths(parts, m)
+    if lengths is None:
+        return None
+    found: list[str] = []
+    for part, length in zip(parts, lengths, strict=True):
+        of = part.text if length == 1 else _subject(part, outputs, measured, times)
+        if of is None:
+            return None
+        found += [of] if length == 1 else _elements(of, length, [times[name] for name in part.names if name in times])
+    distinct = len(set(found)) == m and max(map(len, found), default=0) <= LONGEST_NAME
+    return tuple(found) if distinct else None
+
+
+def _subject(
+    part: OutputPart,
+    outputs: Collection[str],
+    measured: Mapping[str, Value],
+    times: Mapping[str, NDArray[np.float64]],
+) -> str | None:
+    """The one output in the expression, or the one data that are not times themselves."""
+    for names in (
+        [name for name in part.names if name in outputs],
+        [n for n in part.names if n in measured and not (n in times and np.array_equal(measured[n], times[n]))],
+    ):
+        if len(names) == 1:
+            return names[0]
+    return None
+
+
+def _elements(of: str, length: int, times: Sequence[NDArray[np.float64]]) -> list[str]:
+    fitting = [each for each in times if each.shape == (length,)]
+    one = fitting and all(np.array_equal(each, fitting[0]) for each in fitting)
+    if one and len(np.unique(fitting[0])) == length:
+        return [f"{of}(t={t!r})" for t in fitting[0].tolist()]
+    return [f"{of}[{k}]" for k in range(length)]

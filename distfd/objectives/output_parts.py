@@ -1,0 +1,90 @@
+"""Which of J's outputs come from which expression of its value, so that they can be spoken of by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from distfd.core.suggestions import did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class OutputPart:
+    """Outputs of J that stand side by side, as they come from one expression.
+
+    Attributes
+    ----------
+    text : str
+        The expression.
+    names : tuple of str
+        What can be said for it: the names of outputs and data that are in it.
+    length : int or None
+        How many outputs of J it makes; None where only an evaluation tells.
+    measured : (length,) ndarray or None
+        The data, where it makes residuals: what was simulated minus what was measured, or the reverse.
+    """
+
+    text: str
+    names: tuple[str, ...]
+    length: int | None = None
+    measured: NDArray[np.float64] | None = None
+
+
+def part_lengths(parts: Sequence[OutputPart], m: int | None) -> tuple[int, ...] | None:
+    """How many outputs each part makes where J has m of them, or (m None) as far as it is known before.
+
+    None where that cannot be told, or where it does not make m.
+    """
+    known = [part.length for part in parts if part.length is not None]
+    unknown = len(parts) - len(known)
+    if m is None:
+        return None if unknown else tuple(known)
+    left = m - sum(known)
+    told = not left if not unknown else left >= 1 and unknown in (1, left)  # as every part makes one at least
+    if not told:
+        return None
+    return tuple(left // unknown if part.length is None else part.length for part in parts)
+
+
+def data_of(parts: Sequence[OutputPart] | None, m: int) -> tuple[NDArray[np.float64], NDArray[np.int64]] | None:
+    """The (m,) data that J's m outputs are residuals of, and the (m,) numbers of their parts; None if not all are."""
+    lengths = part_lengths(parts, m) if parts else None
+    if parts is None or lengths is None:
+        return None
+    data = [part.measured for part in parts if part.measured is not None]
+    if [len(each) for each in data] != list(lengths):
+        return None
+    return np.concatenate(data), np.repeat(np.arange(len(parts)), lengths)
+
+
+def naming_mistakes(given: Iterable[str], parts: Sequence[OutputPart]) -> list[tuple[str | None, str]]:
+    """Where names do not give every part one entry: (name, what is wrong with it), or (None, what is missing).
+
+    Parameters
+    ----------
+    given : iterable of str
+        The names that have an entry.
+    """
+    wanted, known = list(given), list(dict.fromkeys(name for part in parts for name in part.names))
+    found: list[tuple[str | None, str]] = []
+    for name in wanted:
+        if name not in known:
+            near = did_you_mean(str(name), known) or f"; they are {', '.join(known)}"
+            found.append((name, f"is the name of no output or data that J is made of{near}"))
+    if found:
+        return found
+    for part in parts:
+        has = [name for name in wanted if name in part.names]
+        if not has:
+            remedy = f"; add one for {' or '.join(part.names)}" if part.names else ", and no output is in it"
+            found.append((None, f"there is none for {part.text}{remedy}"))
+        elif len(has) > 1:
+            found.append((has[1], f"{part.text} has one already, that of {has[0]}"))
+    return found
