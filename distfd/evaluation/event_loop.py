@@ -1,4 +1,4 @@
-"""The scheduler at the wheel of an executor, until a wave is over."""
+"""The loop in which the scheduler gives work to an executor's slots until a wave is over."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from distfd.workers.messages import Chunk
 
 _TICK = 1.0
-"""Seconds after which one looks round even if nothing was reported."""
+"""Seconds after which the loop asks the scheduler again even if no slot has reported."""
 _TOLD = 0.5
-"""Seconds at least between two words on what is running."""
+"""Least seconds between two events that tell observers what is running."""
 
 _SOON = 1.0
 """Seconds for which a slot may go on with a wave that is given up: to start another process takes as long."""

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 _READ = 0.1
-"""Seconds without a report after which all are read."""
+"""Seconds to wait for one more report; if none comes, all that were pending have been read."""
 
 
 @dataclass(frozen=True, eq=False)

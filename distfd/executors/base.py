@@ -17,8 +17,8 @@ class Executor(ABC):
     """Slots that evaluate chunks; one driver thread calls it.
 
     A slot is known by its number. It takes chunks (`distfd.workers.messages`) and hands each back by a `ChunkDone`, in
-    whatever order. Nothing raises across this line because of J: a failed evaluation is a row of a batch, and a process
-    that died is a `SlotLost`.
+    whatever order. A failure of J never raises here: a failed evaluation is a row of a batch, and a process that died
+    is a `SlotLost`.
 
     In the process that evaluates, `distfd.workers.worker.Worker` does what a chunk asks for. The executor makes one
     with the objective (``own_process=True`` where the process does nothing else), has it ``prepare()`` before it
@@ -31,7 +31,7 @@ class Executor(ABC):
     """
 
     def __enter__(self) -> Self:
-        """The executor itself, for any number of sessions; nothing of it stays after the block."""
+        """Return the executor itself, for any number of sessions; the end of the block ends all that it has started."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -40,7 +40,7 @@ class Executor(ABC):
 
     @abstractmethod
     def open(self, objective: Objective) -> Sequence[SlotUp | SlotStarting]:
-        """Start the slots, if they are not there already for this objective; those that are up, or about to be.
+        """Start the slots, unless they run already for this objective; return those that are up or starting.
 
         Returns before the others are up. Each of them announces itself by a SlotUp from ``wait``, after a SlotStarting
         where to make J ready happens in a process of its own.
@@ -72,7 +72,7 @@ class Executor(ABC):
         """
 
     def rest(self) -> None:  # noqa: B027  # most have nobody to share with
-        """A wave is over: until `open` is called again no chunk comes, and others may be given the slots' place."""
+        """Note that a wave is over: no chunk comes until `open` is called, and others may use the CPUs."""
 
     @abstractmethod
     def close(self) -> None:
@@ -85,17 +85,17 @@ class Executor(ABC):
 
     @property
     def duplicates_are_free(self) -> bool:
-        """Whether what an idle slot does in vain costs nothing, no licence among it."""
+        """Whether evaluating a point in vain on an idle slot costs nothing; False if it takes a licence, say."""
         return True
 
     @property
     def idle_slots_are_free(self) -> bool:
-        """Whether to evaluate one point more on a slot that is idle costs nothing, no licence among it."""
+        """Whether one more evaluation on an idle slot costs nothing; False if each evaluation takes a licence, say."""
         return True
 
     @property
     def has_own_processes(self) -> bool:
-        """Whether evaluations run in other processes, which may end one after this process has died."""
+        """Whether evaluations run in other processes, which may finish one after this process has died."""
         return False
 
     @property
@@ -105,12 +105,12 @@ class Executor(ABC):
 
     @property
     def can_end_evaluations(self) -> bool:
-        """Whether ``kill`` ends a J that is at work; if not, a time limit can only refuse what comes too late."""
+        """Whether ``kill`` can end a running J; if not, a time limit can only refuse a value that comes too late."""
         return True
 
     @property
     def time_limit(self) -> TimeLimit | None:
-        """When the time of the job that this process is part of is up; None where nothing says so."""
+        """When the time of the batch job that this process belongs to ends; None if there is no limit."""
         return None
 
 

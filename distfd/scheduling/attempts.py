@@ -26,7 +26,7 @@ class Attempts:
 
 
 class Ledger:
-    """The books of one wave.
+    """Counts the attempts of one wave, and which of its points are final.
 
     Parameters
     ----------

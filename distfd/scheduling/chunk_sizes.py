@@ -18,8 +18,8 @@ _LEAST = 0.004
 _QUEUE_BELOW = 0.5
 """A second chunk waits on a slot only if chunks are shorter than this many seconds."""
 _AHEAD = 0.05
-"""So many seconds before a slot is done it is given its next chunk. Sooner, and slots that have just been woken would
-share the processor with a driver that need not be in a hurry."""
+"""Seconds before the end of its chunk at which a slot is given the next. If it were earlier, slots that have just begun
+would share the processor with a driver that has time."""
 _MIN_BUDGET = 0.2
 
 

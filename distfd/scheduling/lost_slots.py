@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 DEAD_STARTS = 5
-"""So many workers in a row that die before they are up, while none is, and it is no accident."""
+"""Workers in a row that die before any is up, after which the cause is not an accident and no more are started."""
 
 
 def record(

@@ -35,7 +35,7 @@ class SlotPool:
     """Slots at work on what another slot was quicker with: since when, and the chunks still to be reported."""
 
     def reported(self, slot: int, chunk: int) -> None:
-        """A chunk of which nobody wants to know any more is done."""
+        """Note that a chunk whose result is no longer needed is done."""
         if slot in self.draining:
             chunks = self.draining[slot][1]
             chunks.discard(chunk)

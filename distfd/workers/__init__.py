@@ -1,1 +1,1 @@
-"""What runs beside J in a worker's process, and what driver and workers say to each other."""
+"""The code around J in a worker's process, and the messages between driver and workers."""

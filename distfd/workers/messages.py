@@ -1,4 +1,4 @@
-"""What the driver and a slot's worker say to each other: chunks of work there, reports back."""
+"""The messages between the driver and a slot's worker: chunks of work to the worker, reports back."""
 
 from __future__ import annotations
 

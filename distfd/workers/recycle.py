@@ -11,7 +11,7 @@ from distfd.core.records import Failure, Status
 from distfd.core.validation import is_whole
 
 RECYCLED = Failure(Status.LOST, "the worker's process has had its time, and another takes its place")
-"""How a slot is lost then: nobody is to blame, and what waited behind goes out again."""
+"""The failure of a slot whose worker has reached a limit: no point is charged, and queued points are sent again."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What keeps a private Ray cluster private: the token that it asks for, and the folder of its sockets and logs."""
+"""The access token of a private Ray cluster, and the folder of its sockets and logs, which keep other users out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from distfd.core.files import owner_only
 
 _LONGEST_FOLDER = 40
-"""Bytes, so that Ray's sockets below it stay within the 107 that the kernel allows."""
+"""Bytes in the path of Ray's folder: the kernel allows 107 for a socket, and Ray appends long names to the path."""
 _SHORT = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108  # a folder of our own is made in one of them
 """Where that folder goes if TMPDIR is too long, or cannot be written."""
 
@@ -28,11 +28,11 @@ def has_token() -> bool:
 
 
 def keep_token_private() -> None:
-    """Have a token in ``~/.ray/auth_token`` that its owner alone can read: Ray would write it for all to read.
+    """Write a token to ``~/.ray/auth_token`` that only its owner can read: Ray would let everybody read it.
 
-    Whoever holds it runs code in the clusters that ask for it, and theirs are the only ports that can ask: Ray listens
-    on every interface. Does nothing where the token is given by RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH; where
-    RAY_AUTH_MODE turns tokens off, that is warned of.
+    Whoever knows the token can run code in the clusters that ask for it. Only the token protects them, since Ray
+    listens on every network interface. Does nothing if RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH gives the token. Warns if
+    RAY_AUTH_MODE turns tokens off.
     """
     mode = os.environ.get("RAY_AUTH_MODE")
     if mode is not None and mode.lower() != "token":

@@ -1,4 +1,4 @@
-"""What travels to a worker with a chunk: bytes, and references to what is large."""
+"""How a chunk is sent to a worker: as bytes, with references to large arrays in Ray's object store."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from distfd.workers.messages import Chunk
 
 _BY_VALUE = 65_536
-"""Bytes of x, or of a state, up to which it travels with each chunk; above, once a wave."""
+"""Bytes. An x or a state up to this size is sent with each chunk; a larger one is sent to each node once a wave."""
 
 
 class ChunkSerializer:

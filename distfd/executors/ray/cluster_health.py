@@ -1,4 +1,4 @@
-"""Watches, from the driver, over the servers that a Ray cluster lives by.
+"""Watches, from the driver, the servers without which a Ray cluster cannot work.
 
 Ray ends the driver's process, without an exception, 60 s after it has lost its head, or as soon as it talks to a raylet
 of its own that is gone; and it takes a node that hangs for alive for over 60 s. A thread that asks the servers itself
@@ -37,11 +37,11 @@ _ALERT = b"\x15\3"
 
 
 class ServerProbe(Enum):
-    """What came of asking a server."""
+    """The result of asking a server whether it lives."""
 
     ANSWERS = "answers"
     REFUSED = "refused"
-    """Its host answers and says that nobody listens, or somebody who is none of Ray's servers: the process is gone."""
+    """The host answers, but nothing listens on the port, or something other than a Ray server: the server is gone."""
     SILENT = "silent"
 
 
@@ -94,7 +94,7 @@ def _ask(address: Address) -> socket.socket | ServerProbe:
 
 
 def _go_on(selector: selectors.BaseSelector, key: selectors.SelectorKey, found: dict[Address, ServerProbe]) -> None:
-    """A connection that is made is sent the preface; whatever comes then is an answer."""
+    """Send the preface over a connection that has been made; any bytes that come back are an answer."""
     asked = _socket(key)
     if key.events == selectors.EVENT_WRITE:
         code = asked.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
@@ -114,7 +114,11 @@ def _go_on(selector: selectors.BaseSelector, key: selectors.SelectorKey, found: 
 
 
 def _first_words(asked: socket.socket) -> ServerProbe:
-    """Even one who hangs up (TLS does, as this is none) is alive; but a process that dies resets what it had taken."""
+    """The state that a server's first bytes show.
+
+    A server that closes the connection is alive (TLS servers close it, as this is not TLS). A process that dies resets
+    it.
+    """
     try:
         said = asked.recv(64)
     except ConnectionResetError:
@@ -135,7 +139,7 @@ def _socket(key: selectors.SelectorKey) -> socket.socket:
 
 
 _EVERY = 2.0
-"""Seconds between two looks; while something is the matter, a tenth of that."""
+"""Seconds between two checks; a tenth of that while a server does not answer."""
 
 _ANSWER = 3.0
 """Seconds that a server has to answer."""
@@ -153,7 +157,8 @@ _GONE = 1.0
 """Seconds for which a refused connection may be an accident."""
 
 _HEARD = 20.0
-"""Seconds after the end by which somebody should have taken notice; whoever has not is held by Ray for good."""
+"""Seconds after the loss of the cluster in which the main thread should notice it; later, a call of Ray holds it for
+good."""
 
 
 @dataclass(frozen=True)
@@ -177,16 +182,16 @@ def raylet(address: Address) -> WatchedServer:
 
 
 class Streaks:
-    """For how long each server has been refusing or silent, in seconds that this process was awake.
+    """For how many seconds each server has refused or been silent, not counting time in which this process was stopped.
 
-    A driver that is stopped for an hour (Ctrl-Z) has not been waiting for an hour.
+    A driver that was stopped for an hour (Ctrl-Z) has not waited for an answer for an hour.
     """
 
     def __init__(self) -> None:
         self._bad: dict[Address, tuple[ServerProbe, float]] = {}
 
     def note(self, found: dict[Address, ServerProbe], seconds: float) -> None:
-        """Take in what was found, so many seconds after the time before."""
+        """Record the results of a check, which came so many seconds after the check before."""
         bad: dict[Address, tuple[ServerProbe, float]] = {}
         for address, pulse in found.items():
             if pulse is not ServerProbe.ANSWERS:
@@ -198,13 +203,13 @@ class Streaks:
         return bool(self._bad)
 
     def of(self, address: Address, pulse: ServerProbe) -> float:
-        """Seconds for which a server has done that, up to the last look; negative if it does not."""
+        """Seconds for which a server has given this result, up to the last check; negative if it last gave another."""
         now, seconds = self._bad.get(address, (ServerProbe.ANSWERS, 0.0))
         return seconds if now is pulse else -1.0
 
 
 class ClusterWatch:
-    """A thread that looks after the head, the driver's raylet, and the raylets of nodes that work.
+    """A thread that checks the head, the driver's raylet, and the raylets of the nodes on which workers run.
 
     Parameters
     ----------
@@ -212,7 +217,7 @@ class ClusterWatch:
     look : callable
         As `probe`.
     unheard : callable, optional
-        Called in the watch's thread, with the reason, where the cluster is lost and nobody takes notice.
+        Called in the watch's thread, with the reason, if the cluster is lost and the main thread does not notice.
     """
 
     def __init__(
@@ -238,11 +243,11 @@ class ClusterWatch:
         return self
 
     def stop(self) -> None:
-        """End before long."""
+        """Ask the thread to end; it ends after the check that is under way."""
         self._ended.set()
 
     def add(self, node: Address) -> None:
-        """Look after this node's raylet too."""
+        """Check this node's raylet too from now on."""
         self._nodes = self._nodes | {node}
 
     def check(self) -> None:
@@ -257,11 +262,11 @@ class ClusterWatch:
             raise ClusterLostError(self.lost)
 
     def gone(self, node: Address) -> bool:
-        """Ask now whether a node is there; where one of its processes has died, that tells whose fault it was."""
+        """Ask now whether a node is gone, which tells whether it was the cause of the death of one of its processes."""
         return self._look([node], _ANSWER)[node] is not ServerProbe.ANSWERS
 
     def tick(self, seconds: float) -> None:
-        """Look once, so many seconds after the time before."""
+        """Check all servers once, so many seconds after the check before."""
         vital = {each.address for each in self._vital}
         self._streaks.note(self._look(vital | self._nodes, _ANSWER), seconds)
         for each in self._vital:
@@ -280,12 +285,12 @@ class ClusterWatch:
         return any(self._streaks.of(each.address, ServerProbe.REFUSED) >= 0 for each in self._vital)
 
     def settle(self, meanwhile: Callable[[], None] = lambda: None) -> None:
-        """Look until all answer; in the caller's thread.
+        """Check, in the caller's thread, until all servers answer.
 
         Parameters
         ----------
         meanwhile : callable
-            Called after each look at which one did not; may raise.
+            Called after each check at which a server did not answer; may raise.
 
         Raises
         ------

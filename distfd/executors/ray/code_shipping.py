@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 _BLOCK = 2**20
 _SETTLED = 2.0
-"""Seconds after which a file that is changed again has another time of change, whatever the file system."""
+"""Seconds. A file that is changed again after so long has a new time of change on every file system."""
 
 
 @dataclass(frozen=True)
@@ -67,13 +67,13 @@ class Shipment:
 
     @property
     def digest(self) -> str:
-        """Names it on the nodes: equal files, equal place."""
+        """The name of the copy on the nodes: equal files have the same name, and so share a copy."""
         told = sorted((file.name, file.digest, file.mode) for file in self.files)
         return hashlib.sha256(repr(told).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def pack(root: Path, files: Iterable[Path]) -> Shipment:
-    """What is to be shipped of a folder; the files, and those of folders among them, are read once."""
+    """The shipment of these files of a folder; each file, and each file in a folder among them, is read once."""
     found = sorted({each for path in files for each in _within(path)})
     shipped = tuple(ShippedFile(str(p.relative_to(root)), _known_digest(p), _mode(p)) for p in found)
     return Shipment(str(root), shipped, root.stat().st_ino)
@@ -148,7 +148,7 @@ def _write(shipment: Shipment, target: Path, fetch: Callable[[str], Any]) -> Non
 
 
 def moved(paths: Iterable[str], shipments: Mapping[str, Path]) -> dict[str, str]:
-    """Where these files and folders are here, given the folder that has come for each."""
+    """Where the driver's files and folders are on this node, given the folder into which each has been unpacked."""
     return {path: str(shipments[path] / Path(path).name) for path in paths if path in shipments}
 
 
@@ -168,7 +168,7 @@ def _within(path: Path) -> Iterator[Path]:
 
 
 def _own(place: Path) -> Path:
-    """The folder, which nobody else can write to: code is run from there."""
+    """Make or check the folder, to which no other user may write, since code is run from it."""
     with contextlib.suppress(FileExistsError):
         place.mkdir(mode=0o700)
     found = place.lstat()
@@ -188,13 +188,13 @@ def _alone(lock: Path) -> Iterator[None]:
 
 
 _MOST = 5000
-"""Files; more is no project's own code."""
+"""Files in a folder; a folder with more is not taken for a project's own code."""
 
 
 def local_code() -> list[Shipment]:
-    """What has to be on a node for functions that travel by name: one shipment for each folder to import from.
+    """The modules that a node needs for functions that are sent by name: one shipment for each folder to import from.
 
-    Of a package, all of its Python files: what J imports when it is called is not known before.
+    All Python files of a package are sent, since the modules that J imports when it is called are not known before.
     """
     files: dict[Path, set[Path]] = defaultdict(set)
     waiting = [(name, Path(file)) for name, file in _loaded()]
@@ -234,7 +234,7 @@ def _loaded() -> list[tuple[str, str]]:
 
 
 _FOREIGN: dict[str, types.ModuleType] = {}
-"""Modules that are nobody's own code, from the last look: there are more than a thousand."""
+"""Modules that are installed or Python's own, as found last: a cache, as there are more than a thousand of them."""
 
 
 @cache
@@ -250,7 +250,7 @@ def _root(name: str, file: Path) -> Path:
 
 
 _PATIENCE = 600.0
-"""Seconds that a file may take to come; the worker fails then, and another is started."""
+"""Seconds to wait for a file; then the worker fails, and another is started."""
 
 _SMALL = 65_536
 """Bytes of a file up to which it travels together with others."""
@@ -278,12 +278,12 @@ class ShippedCode:
     large: Mapping[str, Any] = field(default_factory=dict)
     near: bool = False
     texts: Mapping[str, ModuleText] = field(default_factory=dict)
-    """Modules that J imports in its own way."""
+    """The texts of modules that J imports when it is called."""
     _opened: dict[str, bytes] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def size(self) -> int:
-        """Bytes, about, that it takes itself; what it refers to is not counted."""
+        """About how many bytes it takes itself, without the objects in Ray's store that it refers to."""
         names = sum(len(shipment.files) for shipment in (*self.code, *self.files.values())) + len(self.texts)
         return 200 * names + (sum(map(len, self.small.values())) if isinstance(self.small, dict) else 0)
 
@@ -306,7 +306,7 @@ class ShippedCode:
         return [*known, *(place for place in code.values() if place not in known)], elsewhere
 
     def edited_since(self, before: ShippedCode) -> bool:
-        """Whether any file is another than it was; more or fewer of them are no matter."""
+        """Whether any of the files has changed; files that were added or removed do not count."""
         then, now = before._texts(), self._texts()  # of its own kind
         return any(now.get(place, digest) != digest for place, digest in then.items())
 

@@ -37,7 +37,8 @@ _SILENT_SECONDS = 20.0
 _private: set[str] = set()
 """Connections to clusters that were started here."""
 _joined: dict[str, str] = {}
-"""Connections to clusters that were joined here, and by which address: the cluster itself calls that something else."""
+"""Connections to clusters that were joined here, with the address that the user gave: the cluster itself may report
+another."""
 _furnished: dict[str, Mapping[str, Any]] = {}
 """The runtime environments with which connections were made."""
 _environ: dict[str, dict[str, str]] = {}
@@ -48,25 +49,26 @@ _QUIET = {
     "RAY_enable_metrics_collection": "0",
     "RAY_event_stats": "0",
 }
-"""A private cluster reports to nobody: the list of tasks was a sixth of what Ray costs beside a wave, to look at each
-of 256 workers took a tenth of a core, and to count events a sixth of what idle workers take."""
+"""Ray's statistics are off in a private cluster, as nobody reads them. The list of tasks took a sixth of Ray's time
+beyond the evaluations of a wave, the metrics of 256 workers a tenth of a core, and the counts of events a sixth of the
+processor time of idle workers."""
 _HEALTH = {
     "RAY_health_check_initial_delay_ms": "3000",
     "RAY_health_check_period_ms": "3000",
     "RAY_health_check_timeout_ms": "7000",
     "RAY_health_check_failure_threshold": "4",
 }
-"""How the head looks after its nodes: every 3 s, and four times in a row without an answer for 7 s is the end; a node
-that hangs is lost within 40 s, not after 65."""
+"""How the head checks its nodes: every 3 s, and a node that has not answered within 7 s four times in a row is lost. So
+a node that hangs is lost within 40 s; with Ray's defaults it takes 65 s."""
 _STARTS = {"RAY_worker_register_timeout_seconds": "600", "RAY_prestart_worker_first_driver": "0"}
-"""Where there are many more slots than cores their workers start few at a time: all at once they hold each other up
-until Ray, after 60 s, ends those that have not reported, and starts others."""
+"""Settings for many more slots than cores: few workers start at a time. If all start at once, they slow each other down
+until Ray, after 60 s, ends those that have not reported and starts others."""
 _MANY = 8
-"""Slots a core from which that is so."""
+"""Slots per core above which these settings are used."""
 
 
 def use_token() -> None:
-    """Have Ray, before it is imported, use the token that is at hand."""
+    """Have Ray use the access token, if there is one; to be called before Ray is imported."""
     if has_token() and "ray" not in sys.modules:
         # Ray has a token at hand but uses it only if told to; without it, a cluster that wants one is not to be joined.
         # It looks once, on import: to tell it later would have its own parts disagree.
@@ -83,7 +85,7 @@ def forked() -> bool:
 
 
 def _leave_to_the_parent() -> None:
-    """After a fork, in the child: what Ray does at the end of a process is for the parent alone to do."""
+    """Keep a forked child from running Ray's clean-up when it ends: only the parent may do that."""
     if not forked():
         return
     leave_ray_to_the_parent()
@@ -178,7 +180,7 @@ def _connect(target: str, runtime_env: dict[str, Any], *, show_output: bool) -> 
 
 
 def connection() -> str:
-    """What tells this process's connection to Ray from an earlier one: job numbers begin anew in each cluster."""
+    """A unique name of this process's connection to Ray; job numbers alone are equal in different clusters."""
     import ray
 
     context = ray.get_runtime_context()
@@ -197,7 +199,7 @@ def changed_since_start() -> dict[str, str | None]:
 
 
 def worker_environment(wanted: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What of a runtime environment the connection does not have, for each worker.
+    """The part of a runtime environment that each worker must be given, as the connection does not have it.
 
     Raises
     ------
@@ -216,7 +218,7 @@ def worker_environment(wanted: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _check_same(address: str | None) -> None:
-    """A process has one connection to Ray; another cluster cannot be had beside it."""
+    """Refuse an address other than that of the current connection: a process has only one connection to Ray."""
     import ray
 
     here, by = ray.get_runtime_context().gcs_address, connection()
@@ -239,7 +241,8 @@ def _start_private(num_cpus: int | None, runtime_env: Mapping[str, Any], *, show
     if num_cpus is not None and num_cpus > _MANY * cores:
         for name, value in {**_STARTS, "RAY_worker_maximum_startup_concurrency": str(2 * cores)}.items():
             os.environ.setdefault(name, value)
-    # Ray's default of hiding GPUs from workers that asked for none is about to change; take the new one without a word.
+    # Ray is about to change its default of hiding GPUs from workers that asked for none, and warns; the new default is
+    # taken, so that it does not warn.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if Path("/proc").exists():
         # distfd's reaper ends what workers start, once they are gone. Ray would do so while J still runs, and a J that
@@ -269,7 +272,7 @@ def _start_private(num_cpus: int | None, runtime_env: Mapping[str, Any], *, show
 
 
 def _check_working_directory() -> None:
-    """Ray's servers start in this process's directory."""
+    """Refuse a working directory that has been removed: Ray's servers start in it."""
     try:
         Path.cwd()
     except FileNotFoundError as error:
@@ -277,7 +280,7 @@ def _check_working_directory() -> None:
 
 
 def _limits() -> str:
-    """The limits of this shell that Ray's servers often meet."""
+    """The limits of this shell that Ray's servers often reach, as text for a message."""
     found = []
     for limit, what in ((resource.RLIMIT_AS, "ulimit -v"), (resource.RLIMIT_NPROC, "ulimit -u")):
         most = resource.getrlimit(limit)[0]
@@ -289,12 +292,12 @@ def _limits() -> str:
 
 
 def _logs(temporary: str | None) -> Path:
-    """Where Ray's servers say what went wrong: in the latest of its sessions."""
+    """The folder of log files of Ray's latest session."""
     return Path(temporary or os.environ.get("RAY_TMPDIR") or Path("/tmp/ray"), "session_latest", "logs")  # noqa: S108  # Ray's
 
 
 def _check_runtime_env(given: dict[str, Any]) -> None:
-    """Have Ray look at a runtime environment; it makes nothing of it yet."""
+    """Have Ray check a runtime environment, without setting it up."""
     from ray.runtime_env import RuntimeEnv
 
     try:
@@ -304,7 +307,7 @@ def _check_runtime_env(given: dict[str, Any]) -> None:
 
 
 def _probe(target: str, asked: str) -> None:
-    """Fail at once where nothing listens: Ray itself takes minutes to say so; ``asked`` is where the target stands."""
+    """Fail at once if nothing listens, as Ray itself takes minutes; ``asked`` says where the user gave the address."""
     host, _, port = target.removeprefix("ray://").rpartition(":")
     if target == "auto":
         return
@@ -346,14 +349,14 @@ def _kept_sigterm() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _forks_untold() -> Iterator[None]:
-    """Leave out JAX's warning of a deadlock: Ray forks only to start its servers."""
+    """Suppress JAX's warning that a fork may deadlock: Ray forks only to start its servers."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)
         yield
 
 
 _LONGEST = 800
-"""Characters of an error of Ray's that are told: the line that matters is not always the first."""
+"""Characters of a Ray error that a message repeats: many, as the line that matters is not always the first."""
 
 
 def _in_one_line(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""Leaving a Ray cluster that is lost: Ray's own ways out wait for servers that are gone."""
+"""Disconnecting from a Ray cluster that is lost: Ray's own functions for that wait for servers that are gone."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from distfd.executors.ray.cluster_health import Address
 
 _PATIENCE = 15.0
-"""Seconds that Ray has to disconnect: 7 were seen where the head had been killed, and no end where it hangs."""
+"""Seconds that Ray may take to disconnect: it took 7 when the head was killed, and did not end when the head hung."""
 _ANSWER = 5.0
 """Seconds that a server has to answer when the interpreter ends."""
 
 
 def leave(*, private: bool, asking: bool) -> None:
-    """Disconnect this process from a cluster that is lost, and end the rest of one that was its own.
+    """Disconnect this process from a cluster that is lost; if it was private, end the servers that are left of it.
 
     Does not raise, and takes a bounded time. Where Ray cannot be left, it is kept from being left again when the
     interpreter ends.
@@ -60,7 +60,7 @@ _last: list[_Joined] = []
 
 
 def joined(servers: tuple[Address, ...], *, private: bool) -> None:
-    """Take in that this process depends on these servers, and see that it ends even if they do not answer then."""
+    """Note that this process depends on these servers, so that it can end even if they do not answer then."""
     if not _last:
         atexit.register(_at_exit)
     _last[:] = [_Joined(servers, private)]
@@ -82,7 +82,7 @@ def _at_exit() -> None:
 
 
 def end_servers() -> None:
-    """Kill what is left of a cluster that this process started; what workers started goes with these."""
+    """Kill the remaining servers of a cluster that this process started; processes that its workers started end too."""
     import psutil
 
     # Ray has no public way that does not ask its servers first.
@@ -103,7 +103,7 @@ def _below(process: Any) -> list[Any]:
 
 
 def shut_down() -> None:
-    """Leave Ray while no thread collects garbage: Ray ends a process that gives something back to it after that.
+    """Disconnect from Ray with garbage collection off: to free one of Ray's objects then would end the process.
 
     IPython's threads, for instance, collect at any time what cycles of the caller's hold: references to actors, or to
     answers of theirs.

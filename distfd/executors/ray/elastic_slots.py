@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def fair_slots(me: str, wants: Mapping[str, float], capacity: int) -> int:
-    """Slots of one driver where all are to have as much as they want, or else the same (max-min fairness).
+    """The number of slots of one driver: as many as it wants, or else an equal share (max-min fairness).
 
     Each driver computes this for itself; as all see the same wants, their slots add up to the capacity.
 
@@ -57,16 +57,16 @@ def fair_slots(me: str, wants: Mapping[str, float], capacity: int) -> int:
 
 
 def slots_to_leave(slots: Iterable[int], count: int, up: Collection[int], busy: Collection[int]) -> list[int]:
-    """Which slots are given back: those that never came up first, then the idle ones, then those that are at work."""
+    """Which slots are given back: first those that have not come up, then idle ones, then busy ones."""
     return sorted(slots, key=lambda slot: (slot in busy, slot in up, -slot))[: max(0, count)]
 
 
 Ask = dict[str, Any]
-"""So many ``bundles`` of ``needs`` on nodes with these ``labels``; as JSON has them."""
+"""A request for ``bundles`` times the resources ``needs`` on nodes with these ``labels``, as JSON data."""
 
 
 def asked_for(resources: Resources, slots: int) -> Ask:
-    """What makes room for so many evaluations at once."""
+    """The requests that make room for so many evaluations at once."""
     spread = resources.nodes > 1
     return {
         "needs": resources.on_each_node if spread else resources.needs,
@@ -76,7 +76,7 @@ def asked_for(resources: Resources, slots: int) -> Ask:
 
 
 def request(asks: Iterable[Ask]) -> None:
-    """Have an autoscaler make room for all of this, and for nothing else; where there is none, nobody reads it.
+    """Ask the cluster's autoscaler, if there is one, to make room for all of this, and for nothing else.
 
     The cluster remembers one request, whoever made it, until the next.
     """
@@ -97,17 +97,17 @@ def request(asks: Iterable[Ask]) -> None:
 
 
 _EVERY = 2.0
-"""Seconds between two looks, and between two signs of life."""
+"""Seconds between two counts of the cluster, and between two notes that tell other drivers that this one lives."""
 
 _DEAD = 15.0
-"""Seconds without a sign of life after which another driver is taken for gone, where Ray does not say so before."""
+"""Seconds without a new note after which another driver counts as gone, if Ray does not report its end before."""
 
 _HOPE = 1200.0
-"""Seconds for which no node may fit an evaluation: autoscalers take minutes."""
+"""Seconds to wait for a node on which an evaluation fits: autoscalers take minutes to add one."""
 
 
 class ClusterCapacity:
-    """Counts, in a thread of its own, as Ray's calls wait without end for a head that hangs.
+    """Counts the cluster's slots in a thread of its own, as Ray's calls never return if the head hangs.
 
     Each driver writes the share of the cluster that it can use into the cluster's key-value store, anew every two
     seconds; so each sees all others, and one whose job is dead is forgotten. No clocks are compared. What it wants an
@@ -140,7 +140,7 @@ class ClusterCapacity:
         self.capacity = 1
         """Slots that all drivers have together."""
         self.hopeless: str | None = None
-        """Why no evaluation will ever fit, once that is to be feared."""
+        """Why no node will probably ever fit an evaluation; None as long as there is hope."""
 
     def start(self) -> None:
         """Look once, and then again and again.
@@ -156,7 +156,7 @@ class ClusterCapacity:
         self._thread.start()
 
     def stop(self) -> bool:
-        """End, and be forgotten by the others; whether the thread is through with Ray."""
+        """End the thread and remove this driver's note; whether the thread makes no call of Ray any more."""
         self._ended.set()
         if self._thread.is_alive():
             self._thread.join(1.0 if self._ask is None else 15.0)  # room that nobody gives back costs money
@@ -236,7 +236,7 @@ class ClusterCapacity:
 
 @dataclass(frozen=True)
 class Change:
-    """Slots to start and to end now, and chunks that go back untouched before those end."""
+    """Slots to start and to end now, and chunks that are handed back unevaluated before those end."""
 
     start: tuple[int, ...] = ()
     end: tuple[int, ...] = ()
@@ -244,10 +244,10 @@ class Change:
 
 
 class ElasticSlots:
-    """Which slots are to be given back once they are idle, and what they are sent meanwhile.
+    """Decides which slots to start, and which to give back once they are idle.
 
-    No evaluation is cut off: one that has begun is waited for. What a leaving slot is given meanwhile is not
-    sent.
+    No evaluation is cut off: a slot that is to be given back finishes the one that it has begun. Chunks that it gets
+    meanwhile are not sent to it, and are handed back.
 
     Parameters
     ----------
@@ -267,20 +267,20 @@ class ElasticSlots:
         return slot in self._leaving
 
     def lost(self, slot: int) -> None:
-        """A slot's process is given up with all that it had."""
+        """Note that a slot's process is gone with all chunks that it had."""
         self._refused = [done for done in self._refused if done.slot != slot]
 
     def settled(self, slots: int) -> bool:
-        """Whether nothing is to be done where there are so many slots."""
+        """Whether no slot is to be started or ended if there are so many now."""
         return not self._leaving and slots == self._census.target and self._census.hopeless is None
 
     def change(self, slots: Collection[int], up: Collection[int], busy: Collection[int]) -> Change:
-        """What is to be done now.
+        """The slots to start and to end now.
 
         Parameters
         ----------
         slots, up, busy : collection of int
-            Those there are, those whose processes are ready, those that have chunks.
+            All slots, those whose processes are ready, and those that have chunks.
 
         Raises
         ------
@@ -301,5 +301,5 @@ class ElasticSlots:
         return Change(start, end, back)
 
     def stop(self) -> bool:
-        """Look no more; whether no look is under way."""
+        """Stop counting the cluster; whether no count is under way."""
         return self._census.stop()

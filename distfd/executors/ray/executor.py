@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from distfd.workers.messages import Chunk, Report, SlotStarting, SlotUp
 
 _ANSWER = 5.0
-"""Seconds that parked workers have to say whether J has left anything; it takes a few milliseconds."""
+"""Seconds to wait until parked workers say whether J has left threads or state behind; they need a few milliseconds."""
 
 _registry = SlotRegistry()
 _warm = WarmWorkers(_registry)
@@ -116,16 +116,16 @@ class RayExecutor(Executor):
         )
         self._objective: Objective | None = None
         self._kept: Hashable | None = None
-        """Under which key workers were parked last."""
+        """The key under which this executor's workers were last left in the pool for the next call (see `_key`)."""
         self._slots: Slots | None = None
         self._cluster: str | None = None
         self._share: LocalShare | None = None
         self._places = PlacementGroups(self._resources)
         self._nodes: Nodes | None = None
         self._driven = threading.RLock()
-        """Held while the slots are asked what they have done."""
+        """Held while the slots are asked for their reports."""
         self._stash: list[Report] = []
-        """What they had done when another session asked."""
+        """Reports that came in while another session of this process asked the slots."""
 
     def __repr__(self) -> str:
         given = {
@@ -160,7 +160,7 @@ class RayExecutor(Executor):
 
     @property
     def duplicates_are_free(self) -> bool:
-        """False where custom resources, such as licences, are asked for: a duplicate takes another."""
+        """False if an evaluation takes custom resources such as licences: a duplicate would take more of them."""
         return not self._resources.custom
 
     @property
@@ -170,11 +170,11 @@ class RayExecutor(Executor):
 
     @property
     def idle_slots_are_free(self) -> bool:
-        """False where custom resources, such as licences, are asked for: each evaluation takes some."""
+        """False if an evaluation takes custom resources such as licences."""
         return not self._resources.custom
 
     def open(self, objective: Objective) -> Sequence[SlotUp | SlotStarting]:
-        """Join or start the cluster and start a worker in each slot; those that are there already.
+        """Join or start the cluster and start a worker for each slot; return the slots that are up or starting.
 
         Raises
         ------
@@ -221,7 +221,7 @@ class RayExecutor(Executor):
         return []
 
     def _renewed(self, slots: Slots, nodes: Nodes, objective: Objective, *, anew: bool = False) -> bool:
-        """Have all workers go on with this J, or none is left of them: an interrupt would leave some with another."""
+        """Give all workers this J, or end them all, as after an interrupt some would have another J."""
         with nodes.explained():
             try:
                 done = slots.renew(objective, anew=anew)
@@ -234,7 +234,7 @@ class RayExecutor(Executor):
             return done
 
     def _fill(self, objective: Objective, nodes: Nodes) -> None:
-        """Start as many workers as a private cluster holds, or as are this driver's share of one that was joined."""
+        """Start as many workers as a private cluster has slots, or as this driver's share of a joined cluster."""
         if nodes.private:
             most = count_slots(self._resources, live_nodes(), self._options.max_slots)
             capacity: Capacity = Fixed(most)
@@ -261,7 +261,7 @@ class RayExecutor(Executor):
         Raises
         ------
         ClusterLostError
-            If the cluster is gone; `close` then leaves it without a word to its servers.
+            If the cluster is gone; `close` then disconnects without a call to its servers.
         """
         self._check()
         with _registry.driving(self), self._driven:
@@ -270,7 +270,8 @@ class RayExecutor(Executor):
 
     def _wait(self, seconds: float) -> Sequence[Report]:
         if self._slots is None or self._nodes is None or self._nodes.doubted:
-            # Ray ends this process at a word to a raylet of its own that is gone: silence, until the watch is sure.
+            # A call to this node's raylet, if that is gone, makes Ray end this process. So make none until the watch is
+            # sure.
             time.sleep(min(seconds, 0.05))
             return []
         if not self._connected():
@@ -291,7 +292,7 @@ class RayExecutor(Executor):
             slots.kill(slot)
 
     def lend(self) -> None:
-        """Give idle slots back that are more than this one's share, where nobody waits for its wave just now."""
+        """Give idle slots back beyond this executor's share, if no thread waits for its wave just now."""
         if not self._driven.acquire(blocking=False):
             return  # somebody does, in another thread
         try:
@@ -301,11 +302,11 @@ class RayExecutor(Executor):
             self._driven.release()
 
     def rest(self) -> None:
-        """A wave is over: the workers stay for the next, unless another executor of this process wants their place."""
+        """Note that a wave is over; the workers stay for the next, unless another executor here needs the CPUs."""
         _registry.rest(self)
 
     def close(self) -> None:
-        """Give every slot back; idle workers stay for the next call (``keep_idle``), as the cluster does."""
+        """Give every slot back; idle workers stay for the next call (``keep_idle``), and so does a private cluster."""
         if forked():
             self._leave_to_the_parent()
             return
@@ -323,12 +324,12 @@ class RayExecutor(Executor):
             self._close()
 
     def _leave_to_the_parent(self) -> None:
-        """In a forked child: forget the workers, and have nothing tell Ray so on the parent's own connections."""
+        """In a forked child: forget the workers, without any message to Ray over the parent's connections."""
         _of_parents.append((self._slots, self._objective, self._nodes, self._places, self._share))
         self._slots = self._objective = self._nodes = self._share = None
 
     def _key(self, objective: Objective, cluster: str, paths: list[str]) -> Hashable:
-        """What another executor must have in common with this one to go on with its workers."""
+        """What another executor must have in common with this one to take over its workers."""
         options = self._options
         return (
             cluster,
@@ -341,14 +342,14 @@ class RayExecutor(Executor):
         )
 
     def _stays(self, objective: Objective) -> bool:
-        """Whether workers may stay after J."""
+        """Whether the workers of this J may stay for the next call."""
         needs = self._resources
         plain = needs.nodes == 1 and not needs.num_gpus and not needs.custom
         clean = objective.leaves_process_clean and keeps_classes_apart()
         return plain and self._options.request_slots is None and clean
 
     def _take_warm(self, objective: Objective, cluster: str) -> bool:
-        """Take the workers that an executor like this one has left; whether there are any."""
+        """Take over the parked workers of an executor with the same key; whether there are any."""
         if (self._slots is not None and self._cluster == cluster) or not self._keep_idle or not self._stays(objective):
             return False
         parked = _warm.take(self._key(objective, cluster, driver_paths()), cluster)
@@ -369,7 +370,7 @@ class RayExecutor(Executor):
         return True
 
     def _park(self) -> bool:
-        """Leave idle workers to the next call; whether there are any."""
+        """Park the idle workers for the next call; whether there are any."""
         objective, slots, nodes, share, cluster = (
             self._objective,
             self._slots,
@@ -415,7 +416,7 @@ class RayExecutor(Executor):
         return self._slots, self._nodes
 
     def _check(self) -> None:
-        """See that the cluster is still there; if it is not, leave it."""
+        """Disconnect and raise if the cluster is gone."""
         if self._nodes is not None and self._nodes.lost:
             nodes, connected = self._nodes, self._connected()
             self.close()
@@ -458,4 +459,4 @@ def shutdown() -> None:
 
 
 _of_parents: list[Any] = []
-"""What forked children hold of their parents', for as long as they live."""
+"""Ray objects of the parent, kept alive in a forked child so that freeing them sends no message to Ray."""

@@ -1,4 +1,4 @@
-"""What Ray's errors mean."""
+"""Translates Ray's errors into failures and errors of distfd."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ IDLE = Failure(Status.LOST, "the worker's process ended while it was idle")
 HUNG = Failure(Status.LOST, "the node of the worker does not answer")
 RETURNED = Failure(Status.LOST, "the slot was given back to the cluster")
 OUT_OF_MEMORY = "the worker was killed because its node ran out of memory (resources.memory says what one needs)"
-"""Ray ends workers in the order of their start then, the latest first, whichever it was that took the memory."""
+"""When a node runs out of memory, Ray ends the workers that were started last, whichever of them took the memory."""
 
 _DISOWNED = (
     "the head of the cluster cannot ask this process about its workers and ended them; do both use the same token, or "
@@ -19,7 +19,7 @@ _DISOWNED = (
 
 
 def failure_of(error: Exception) -> Failure:
-    """What a lost worker means."""
+    """The failure that an error of Ray's stands for, when a worker was lost."""
     from ray import exceptions
 
     if tells_no_memory(error):
@@ -38,14 +38,14 @@ def failure_of(error: Exception) -> Failure:
 
 
 def no_environment(error: Exception) -> str:
-    """That a runtime environment cannot be had: the last error in what is told of it, or its last line."""
+    """The error of a runtime environment that Ray cannot set up: the last error in Ray's message, or its last line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     told = [line for line in lines if line.startswith("ERROR")] or lines
     return f"cluster.runtime_env: Ray could not make it on a node: {told[-1]}"
 
 
 def node_lost(detail: str) -> Failure:
-    """The worker went with its node."""
+    """The failure of a worker that was lost together with its node."""
     return Failure(Status.LOST, "the node of the worker was lost", detail)
 
 

@@ -1,4 +1,4 @@
-"""Calls of any function on Ray's workers: function, items and what comes back as bytes."""
+"""Calls of any function on Ray's workers; the function, its items and its results are sent as bytes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class RemoteFunction:
     """A function as bytes; called with an item as bytes, it gives bytes.
 
-    What goes wrong in reading or writing them is then the failure of one call, as what goes wrong in the function is.
+    So an error in reading or writing one of them is the failure of one call, like an error in the function.
 
     Attributes
     ----------
@@ -29,7 +29,7 @@ class RemoteFunction:
     members : mapping
         What it reads by name in modules that are imported, and its digest on the driver.
     amendment : Amendment
-        What is known already to differ.
+        The members that are known to differ between driver and worker.
     """
 
     pickled: Pickled
@@ -57,12 +57,12 @@ def packed_calls(chunk: CallChunk) -> CallChunk:
 
 
 def _elsewhere(item: Any) -> Any:
-    """In the place of a function that travels by itself."""
+    """Stands for a function that is sent separately."""
     raise NotImplementedError(item)
 
 
 def unpacked_returns(batch: Batch) -> Batch:
-    """The batch with what the calls gave back as objects again."""
+    """The batch with the return values of the calls as objects again."""
     if not isinstance(batch, CallBatch):
         return batch
     return replace(batch, returned={k: pickle.loads(value) for k, value in batch.returned.items()})  # noqa: S301  # from a worker, by Ray

@@ -1,7 +1,7 @@
 """In a worker: which of the user's modules it has imported, and whether their files have been edited since.
 
-The driver sees to the modules that it has loaded itself. J may import others when it is called, and those are known
-here alone.
+The driver checks the modules that it has loaded itself. J may import others when it is called, which only the worker
+knows.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ class ImportedFiles:
         self._installed = tuple(f"{place}{os.sep}" for place in roots | {str(Path(root).resolve()) for root in roots})
 
     def note_helpers(self) -> None:
-        """Take the threads and child processes that there are now for this worker's own."""
+        """Note the threads and child processes that exist now: they belong to this worker, not to J."""
         self._threads, self._children = set(threading.enumerate()), _children()
 
     @property
     def left_behind(self) -> bool:
-        """Whether J has left threads or child processes running, which would go on beside the next J."""
+        """Whether J has left threads or child processes running, which would disturb the next J."""
         return bool(set(threading.enumerate()) - self._threads or _children() - self._children)
 
     @property
     def modules(self) -> tuple[str, ...]:
-        """Names of the user's modules, as far as the last look."""
+        """Names of the user's modules that were imported when `look` was called last."""
         return tuple(self._modules)
 
     def clear_caches(self) -> None:
@@ -83,7 +83,7 @@ class ImportedFiles:
                 self._modules.append(name)
 
     def edited(self) -> bool:
-        """Whether a file is another than it was, or may have been when it was read: then its module may be stale."""
+        """Whether a file has changed since it was imported, or perhaps while it was read: its module may be stale."""
         self.look()
         return any(now is None or now != then or now[0] > self._born for now, then in self._now())
 
@@ -115,7 +115,7 @@ def _children() -> set[int]:
 
 
 def _content(path: str) -> bytes:
-    """What is in a small file of the kernel's; a file object would take three times as long."""
+    """The content of a small file of the kernel; with a file object it would take three times as long."""
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         parts = []

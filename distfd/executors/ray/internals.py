@@ -1,7 +1,7 @@
-"""All that distfd uses of Ray and that Ray does not promise to keep: private names, and the words of its errors.
+"""All parts of Ray that distfd uses and Ray does not promise to keep: private names, and the texts of its errors.
 
-Each has a check that it is there and something that is done without it. Nothing else in distfd names them.
-`lacking` says what a Ray that is installed does not have, and what is lost by that.
+For each part there is a check that it exists, and something that is done without it. No other file of distfd uses them.
+`lacking` says which parts the installed version of Ray does not have, and what does not work then.
 """
 
 from __future__ import annotations
@@ -43,16 +43,16 @@ _NAMES: Mapping[tuple[str, str], str] = {
     ("ray.cloudpickle.cloudpickle", "_DYNAMIC_CLASS_TRACKER_BY_ID"): "workers are not kept for another J",
     ("ray.cloudpickle.cloudpickle", "_DYNAMIC_CLASS_TRACKER_BY_CLASS"): "workers are not kept for another J",
 }
-"""(Module, name): what is lost where it is not there."""
+"""(Module, name): what does not work if the installed Ray does not have it."""
 
 
 def lacking(*, loaded: bool = False) -> dict[str, str]:
-    """Names that the Ray which is installed does not have, and what is lost by that.
+    """The names that the installed version of Ray does not have, and what does not work without each.
 
     Parameters
     ----------
     loaded : bool
-        Whether to look at those parts of Ray alone that are imported already, which takes no time.
+        Whether to check only those modules of Ray that are imported already, which takes no time.
     """
     importlib.import_module("ray")
     looked_at = {place: lost for place, lost in _NAMES.items() if not loaded or place[0] in sys.modules}
@@ -61,13 +61,13 @@ def lacking(*, loaded: bool = False) -> dict[str, str]:
 
 @functools.cache
 def warn_of_what_lacks() -> None:
-    """Say once what the Ray that is installed does not have."""
+    """Warn once of the names that the installed version of Ray does not have."""
     for name, lost in lacking(loaded=True).items():
         _log.warning("Ray %s lacks %s: %s (this message appears once)", sys.modules["ray"].__version__, name, lost)
 
 
 OLDEST = "2.50"
-"""As in pyproject.toml."""
+"""The oldest version of Ray that distfd supports; the same as in pyproject.toml."""
 
 
 def _has(module: str, name: str) -> bool:
@@ -79,7 +79,7 @@ def _has(module: str, name: str) -> bool:
 
 @functools.cache
 def keeps_classes_apart() -> bool:
-    """Whether `forget_classes` can do what it says."""
+    """Whether the installed Ray has what `forget_classes` needs."""
     return all(_has("ray.cloudpickle.cloudpickle", name) for name in _TRACKERS)
 
 
@@ -87,10 +87,10 @@ _TRACKERS = ("_DYNAMIC_CLASS_TRACKER_BY_ID", "_DYNAMIC_CLASS_TRACKER_BY_CLASS")
 
 
 def forget_classes() -> None:
-    """Have classes that travel by value be made anew when they come next.
+    """Have cloudpickle make classes that are sent by value anew when they come next.
 
-    Cloudpickle keeps each that this process has read, and gives it to later readers, with whatever has been stored in
-    it since: another J would find what an earlier one has left there.
+    Cloudpickle keeps each class that this process has read and uses it again, with all attributes that were set since.
+    So another J would find what an earlier one has stored in the class.
     """
     from ray.cloudpickle import cloudpickle
 
@@ -161,27 +161,27 @@ class ClusterNotes:
         return store if hasattr(store, "_internal_kv_list") else None
 
     def names(self, prefix: str) -> Iterator[str]:
-        """The names that begin so."""
+        """The names of all notes that begin with this prefix."""
         if (store := self._store) is None:
             return iter([name for name in self._own if name.startswith(prefix)])
         return (raw.decode() for raw in store._internal_kv_list(prefix, namespace=self._space))  # noqa: SLF001
 
     def get(self, name: str) -> bytes | None:
-        """What stands there."""
+        """The text of a note; None if there is no such note."""
         if (store := self._store) is None:
             return self._own.get(name)
         found: bytes | None = store._internal_kv_get(name, namespace=self._space)  # noqa: SLF001
         return found
 
     def put(self, name: str, text: str) -> None:
-        """Write it, over what stood there."""
+        """Write a note, replacing one of the same name."""
         if (store := self._store) is None:
             self._own[name] = text.encode()
         else:
             store._internal_kv_put(name, text, overwrite=True, namespace=self._space)  # noqa: SLF001
 
     def remove(self, name: str) -> None:
-        """Take it away, if it is there."""
+        """Remove a note, if it exists."""
         if (store := self._store) is None:
             self._own.pop(name, None)
         else:
@@ -189,12 +189,12 @@ class ClusterNotes:
 
 
 PLAIN = "DISTFD_PLAIN_RAY"
-"""Environment variable: where it is set, Ray starts as it comes, without any part of it replaced."""
+"""Environment variable: if it is set, no part of Ray is replaced while Ray starts."""
 
 
 @contextlib.contextmanager
 def quick_start(*, log_monitor: bool) -> Iterator[None]:
-    """While this process starts a cluster of its own: without servers that nobody asks there, and without a sleep.
+    """While this process starts a private cluster: leave out servers that nobody uses, and Ray's wait of a second.
 
     Ray starts its API server even where there is no dashboard, and a monitor of an autoscaler that is not there; each
     imports Ray anew. After the raylet has begun it waits for a whole second between two looks for it. Where Ray does
@@ -214,7 +214,7 @@ def quick_start(*, log_monitor: bool) -> Iterator[None]:
 
 
 def _quick_parts(*, log_monitor: bool) -> list[tuple[Any, str, Callable[..., Any]]]:
-    """(Owner, name, what is to be there instead), all of them or none."""
+    """(Owner, name, replacement) for each part of Ray that is replaced; all of them or none."""
     node: Any = importlib.import_module("ray._private.node").Node
     services: Any = importlib.import_module("ray._private.services")
     client: Any = importlib.import_module("ray._raylet").GcsClient
@@ -257,7 +257,7 @@ _MERGES = "RAY_DEDUP_LOGS"
 
 
 def show_every_line() -> None:
-    """From now on show each line that workers print, as it comes, unless the environment says how Ray is to do it.
+    """Show each line that workers print at once, unless RAY_DEDUP_LOGS in the environment says otherwise.
 
     Ray merges lines that differ in numbers alone when several workers print them, and holds them back for 5 s. It
     reads its variable when it is imported, which may have been before distfd was; and it is not for other programs
@@ -272,11 +272,11 @@ def show_every_line() -> None:
 
 
 _START = 30.0
-"""Seconds that a raylet has to begin: Ray's own limit."""
+"""Seconds that a raylet may take to start: Ray's own limit."""
 
 
 def leave_ray_to_the_parent() -> None:
-    """In a forked child: keep Ray from doing, as this process ends, what is for the parent alone to do."""
+    """In a forked child: keep Ray from its clean-up when this process ends, which only the parent may do."""
     with contextlib.suppress(Exception):
         worker: Any = sys.modules["ray._private.worker"]
         atexit.unregister(worker.shutdown)  # it would wait for threads that are not there
@@ -298,7 +298,7 @@ def leave_ray_to_the_parent() -> None:
 
 
 def leave_children_to_the_reaper() -> None:
-    """In a worker: have Ray not end its children before it: J would run on, and return a value without them.
+    """In a worker: keep Ray from ending J's programs before J itself, which would return a value without them.
 
     The setting is that of a cluster which others have started, but each worker reads it as it leaves.
     """
@@ -319,21 +319,21 @@ _STARTING = "creation task"
 
 
 def tells_no_memory(error: Exception) -> bool:
-    """Whether an error of Ray's says that it has ended a worker for want of memory."""
+    """Whether an error of Ray's says that it has ended a worker because memory ran out."""
     from ray import exceptions
 
     return isinstance(error, exceptions.OutOfMemoryError) or _says(error, *_OUT_OF_MEMORY)
 
 
 def tells_lost_node(error: Exception) -> bool:
-    """Whether it says that a worker was lost with its node: Ray tells that from a lost process by words alone."""
+    """Whether it says that a worker was lost with its node; only the error's text tells this from a lost process."""
     from ray import exceptions
 
     return isinstance(error, exceptions.ActorUnavailableError) or _says(error, _NODE_DIED)
 
 
 def tells_disowned(error: Exception) -> bool:
-    """Whether it says that the head took the driver for one that has let go of its workers."""
+    """Whether it says that the head ended the workers because it believed that the driver had released them."""
     return _says(error, _DISOWNED)
 
 

@@ -63,11 +63,11 @@ class Nodes:
 
     @property
     def doubted(self) -> bool:
-        """Whether a server that this process depends on seems to be gone, though that is not sure yet."""
+        """Whether a server that this process needs seems to be gone; it may still come back."""
         return self._watch.refusing
 
     def assure(self) -> None:
-        """See that the servers answer now; where they do not, wait until they do.
+        """Wait until all servers that this process needs answer.
 
         Raises
         ------
@@ -78,7 +78,7 @@ class Nodes:
 
     @contextlib.contextmanager
     def explained(self) -> Iterator[None]:
-        """Inside, what Ray raises because the cluster is lost is told as that, and never as a bug.
+        """Inside, an error that Ray raises because the cluster is lost is raised as a lost cluster, not as a bug.
 
         Raises
         ------
@@ -101,7 +101,7 @@ class Nodes:
             raise
 
     def came(self, slot: int, node: str, pid: int) -> None:
-        """A slot's worker has started on a node, by Ray's id of it."""
+        """Note on which node a slot's worker has started, by Ray's id of the node."""
         self._ids[slot] = node
         if node == self._own:
             self._near[slot] = pid
@@ -113,25 +113,25 @@ class Nodes:
             self._watch.add(at)
 
     def left(self, slot: int) -> None:
-        """A slot's worker is given up."""
+        """Note that a slot's worker is given up."""
         self._at.pop(slot, None)
         self._ids.pop(slot, None)
         self._near.pop(slot, None)
 
     def of(self, slot: int) -> str | None:
-        """Ray's id of the node that a slot's worker has said it is on."""
+        """Ray's id of the node of a slot's worker, as the worker has reported it."""
         return self._ids.get(slot)
 
     def sees(self, slot: int) -> bool:
-        """Whether a slot's process is there for certain, told without a word to it: those on this machine are seen."""
+        """Whether a slot's process surely runs, found without a call to it: /proc shows processes on this machine."""
         return slot in self._near and _runs(self._near[slot])
 
     def misses(self, slot: int) -> bool:
-        """Whether a slot's process was on this machine and is gone, where there is a /proc to tell it."""
+        """Whether a slot's process ran on this machine and has ended; False if there is no /proc."""
         return slot in self._near and Path("/proc/self/stat").exists() and not _runs(self._near[slot])
 
     def gone(self, slot: int) -> bool:
-        """Ask now whether a slot's node is gone: of a worker that has died, that tells whose fault it was."""
+        """Ask now whether a slot's node is gone: if its worker has died, this tells whether the node was the cause."""
         return slot in self._at and self._watch.gone(self._at[slot])
 
     def hung(self) -> list[int]:
@@ -140,7 +140,7 @@ class Nodes:
         return [slot for slot, at in self._at.items() if at in hung] if hung else []
 
     def stop(self) -> None:
-        """Look after them no more."""
+        """Stop checking the cluster's servers."""
         self._watch.stop()
 
 
@@ -159,7 +159,7 @@ def _raylets() -> dict[str, Address]:
 
 
 def _heads(*, private: bool) -> list[WatchedServer]:
-    """The head; none where a proxy stands between, and Ray's client tells by itself when that is lost."""
+    """The head's address; none with Ray's client, which connects to a proxy and notices itself when that is lost."""
     import ray
 
     if ray.util.client.ray.is_connected():  # type: ignore[no-untyped-call]  # Ray lacks types

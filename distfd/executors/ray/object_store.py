@@ -1,6 +1,6 @@
-"""What goes to workers by value, and what by reference through Ray's object store.
+"""Decides what is sent to workers by value, and what by reference through Ray's object store.
 
-Ray ends this process, without a word, where it has an object in the store of a node that leaves the cluster in good
+Ray ends this process, without an exception, if it has an object in the store of a node that leaves the cluster in good
 order (Ray 2.60: "The connection to the plasma store is failed. Terminate the process"). So what is small travels by
 value, and a session of a usual J has nothing there.
 """
@@ -28,7 +28,7 @@ def put(value: Any, size: int) -> Any:
 
 
 def get(given: Any, seconds: float) -> Any:
-    """What `put` was given, inside another object.
+    """The value of a result of `put` that was sent inside another object.
 
     Raises
     ------

@@ -22,7 +22,7 @@ _LONGEST = 1e9
 
 @dataclass(frozen=True)
 class ClusterOptions:
-    """As `RayExecutor` documents them."""
+    """The options of the cluster; see `RayExecutor` for what they mean."""
 
     address: str | None = None
     num_cpus: int | None = None
@@ -42,7 +42,7 @@ class ClusterOptions:
 
 
 def as_keep_idle(given: float | str) -> float:
-    """Seconds for which idle workers stay; the text says them in other units.
+    """Seconds for which idle workers stay, from a number of seconds or a text such as "5min".
 
     Raises
     ------
@@ -61,7 +61,7 @@ def as_keep_idle(given: float | str) -> float:
 
 
 def check_growth(address: str | None, max_slots: int | None, request_slots: int | None) -> None:
-    """See that slots can be asked for.
+    """Check that more slots can be requested from this cluster.
 
     Raises
     ------
@@ -81,7 +81,7 @@ def check_growth(address: str | None, max_slots: int | None, request_slots: int 
 
 
 def check_runtime_env(given: Mapping[str, Any]) -> None:
-    """See that Ray could make something of a runtime environment.
+    """Check a runtime environment for keys and values that Ray does not take.
 
     Raises
     ------

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _APART = 65_536
-"""Bytes from which an array is not copied into the pickle."""
+"""Bytes. Arrays of this size or more are not copied into the pickle, but stay beside it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +46,7 @@ class Pickled:
 
 
 def pickled(thing: object) -> Pickled:
-    """Pickle as `pickled_bytes` does, large arrays apart.
+    """Pickle as `pickled_bytes` does, but keep large arrays separate.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Evaluations that span several nodes: a placement group each, and the names of its nodes for MPI."""
+"""Evaluations that span several nodes: each has a placement group, and the names of its nodes for MPI."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class PlacementGroups:
-    """Where each slot's worker goes; a slot keeps its nodes when its process is replaced.
+    """Chooses the nodes of each slot's worker; a slot keeps its nodes when its process is replaced.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ class PlacementGroups:
         return PlacementGroupSchedulingStrategy(self._groups[slot], placement_group_bundle_index=0)
 
     def free(self, *slots: int) -> None:
-        """Give places back, those of these slots or all."""
+        """Remove the placement groups of these slots, or all."""
         for group in [self._groups.pop(slot) for slot in slots or tuple(self._groups) if slot in self._groups]:
             from ray.util.placement_group import remove_placement_group
 

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
 _CLOSE_SECONDS = 5.0
 _IDLE = 0.02
-"""Seconds without a word of a worker after which it is looked for before it gets a point alone: by its process id on
-this machine, by a call elsewhere."""
+"""Seconds. A worker that has reported nothing for so long is checked before it gets a single point, as it may have
+died: by its process id on this machine, by a call on another."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +54,13 @@ class Call:
     adopts: bool = False
     """Whether a worker that was idle goes on with another J."""
     by: WorkerStarter | RemoteCall | None = None
-    """Who knows what the driver's J is, where a worker sees whether its own is the same."""
+    """The object that knows the driver's J, for calls in which a worker compares it with its own J."""
     held: list[Chunk] = field(default_factory=list)
-    """What goes out once it returns, in this order: nobody knows whether a worker that was idle is still there."""
+    """Chunks to send, in this order, once the call returns: until then an idle worker may have died unseen."""
 
 
 class Slots:
-    """Workers, and what they owe.
+    """The workers of all slots, and the calls that they have not answered yet.
 
     Parameters
     ----------
@@ -87,9 +87,9 @@ class Slots:
         self._make, self._nodes, self._places, self._resizing = make, nodes, places, resizing
         self._spare = SpareWorker(make, wanted=spares)
         self._function: RemoteCall | None = None
-        """That of the latest map."""
+        """The function of the latest map."""
         self._learned: dict[int, object] = {}
-        """Which maps' functions the workers have, by slot."""
+        """By slot, the function of a map that its worker has received."""
         self._actors: dict[int, Any] = {}
         self._up: dict[int, SlotUp] = {}
         self._starting: dict[int, SlotStarting] = {}
@@ -114,16 +114,16 @@ class Slots:
 
     @property
     def busy(self) -> bool:
-        """Whether any is at work."""
+        """Whether any worker has a chunk."""
         return any(call.chunk is not None for call in self._calls.values())
 
     @property
     def known(self) -> list[SlotUp | SlotStarting]:
-        """Those whose processes are there."""
+        """The slots whose processes have started."""
         return [*self._up.values(), *self._starting.values()]
 
     def fill(self, count: int) -> None:
-        """Start so many."""
+        """Start this many workers."""
         for slot in range(count):
             self._start(slot)
 

@@ -34,10 +34,10 @@ class SpareWorker:
     def __init__(self, make: WorkerStarter, *, wanted: bool) -> None:
         self._make, self._wanted = make, wanted
         self._due: str | None = None
-        """The node that is to have a spare."""
+        """The id of the node on which a spare is to be started; None if no spare is due."""
         self._actor: Any = None
         self._there: Any = None
-        """The answer in which it says that it is there."""
+        """The reference to the spare's answer that it has started."""
         self._light = True
         """Whether the spare holds no CPU."""
         self._light_slots: set[int] = set()

@@ -58,7 +58,7 @@ class ParkedWorkers:
     share: LocalShare
     until: float
     pool: WarmWorkers | None = None
-    """Where they are parked."""
+    """The pool in which they are parked; None before that."""
 
     @property
     def connected(self) -> bool:
@@ -83,12 +83,12 @@ class ParkedWorkers:
             self.forget()
 
     def forget(self) -> None:
-        """Look after them no more, without a word to them."""
+        """Stop checking the cluster for these workers, without a call to them."""
         self.slots.stop()
         self.nodes.stop()
 
     def lend(self) -> None:
-        """Nothing: they are all given back at once."""
+        """Do nothing: parked workers are all given back at once, by `close`."""
 
 
 class WarmWorkers:

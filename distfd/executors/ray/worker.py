@@ -102,7 +102,7 @@ Here: TypeAlias = tuple[str, int, str, str]
 
 
 _ELSEWHERE = np.empty(0)
-"""In the place of an x that travels by itself."""
+"""Stands for an x that is sent separately."""
 _NOWHERE = Points(np.empty(0), np.zeros(1, dtype=np.int64), np.empty(0, dtype=np.int64), np.empty(0))
 _NO_POINTS = EvaluationChunk(-1, np.empty(0, dtype=np.int64), _NOWHERE, vector=False, timeout=None, budget=0.0)
 
@@ -161,12 +161,12 @@ class RayWorker:
         self._others: OthersBefore | None = None
         self._here: Here | None = None
         self._tried = False
-        """Whether all that evaluations import of distfd's is there."""
+        """Whether this process has imported every module of distfd that an evaluation needs."""
         self._worker = Worker(replace(objective, places=self._places), slot, own_process=True)
         self._files.note_helpers()
 
     def here(self) -> Here:
-        """That this process is there."""
+        """Report that this process runs, and where."""
         if self._here is None:
             import ray
 
