@@ -42,6 +42,7 @@ def with_restarts(
     *,
     least: float,
     constrained: bool = False,
+    others: str,
 ) -> Callable[[Floats], Any]:
     """The method, begun anew from further inside as long as it calls a point at a bound converged that is not.
 
@@ -56,6 +57,8 @@ def with_restarts(
         The size of J below which decreases are judged against this, not against J.
     constrained : bool
         Whether there are constraints, which may hold a variable too: only where it has not left x0 is it tried.
+    others : str
+        Methods to advise where all starts end at a bound.
     """
 
     def run(x0: Floats) -> Any:
@@ -80,8 +83,7 @@ def with_restarts(
                 result.success = False
                 result.message = (
                     "some variables ended at their bounds although J decreases from there towards the inside; start "
-                    "further inside, or use an active-set method (L-BFGS-B, SLSQP, dogbox); the method said: "
-                    f"{result.message}"
+                    f"further inside, or use method {others}; the method said: {result.message}"
                 )
         return result
 

@@ -16,6 +16,7 @@ from distfd.core.points import dense_points
 from distfd.differentiation.method import Values
 from distfd.differentiation.rounding_quantum import quantum
 from distfd.differentiation.steps import typical_sizes
+from distfd.optimization.advice import Advice
 from distfd.optimization.limits import RAN_AWAY, ran_away
 from distfd.optimization.optimization_run import INTERRUPTED, STOPPED
 from distfd.optimization.slope_evidence import assess, gains_of
@@ -54,6 +55,8 @@ class Assessment:
         That the method keeps to.
     gtol, ftol, xtol, relative, constrained
         As for `slope_evidence.assess`.
+    method : str
+        That is in use, so that it is not advised.
     """
 
     cost: Callable[[Floats, Floats], float]
@@ -63,6 +66,7 @@ class Assessment:
     xtol: float = 0.0
     relative: bool = False
     constrained: bool = False
+    method: str = ""
 
     def apply(self, result: Any, record: Record, evaluator: Evaluator) -> None:
         """Take back ``success`` where it rests on a gradient that is noise, and say what happened.
@@ -101,7 +105,12 @@ class Assessment:
         if doubt is None or (result.success and not doubt.matters):
             return
         result.noise = doubt.noise
-        result.success, result.message = False, f"{_text(doubt, unit, best)}; the method said: {result.message}"
+        text = _text(doubt, unit, self._advice(best, evaluator))
+        result.success, result.message = False, f"{text}; the method said: {result.message}"
+
+    def _advice(self, best: Seen, evaluator: Evaluator) -> Advice:
+        scaled = evaluator.setting(best.x).options.scale is not None
+        return Advice(best, self.method, scaled, self.constrained)
 
     def _free(self, seen: Seen) -> NDArray[np.bool_]:
         """Variables that no bound holds: their components are to vanish at a solution."""
@@ -134,9 +143,10 @@ class Assessment:
             )
         elif _has_slope(rises):
             result.success = False
+            remedy = self._advice(best, evaluator).against_noise()
             result.message = (
                 f"{still}, because the step is too short for the digits that J has, but it changes by "
-                f"{np.nanmax(np.abs(rises)):.2g} further away: the gradient of 0 is wrong. {_remedy(best)}; {said}"
+                f"{np.nanmax(np.abs(rises)):.2g} further away: the gradient of 0 is wrong. {remedy}; {said}"
             )
 
     def _displacements(self, x: Floats, evaluator: Evaluator) -> list[Floats]:
@@ -161,30 +171,9 @@ class Assessment:
         return steps
 
 
-def _remedy(best: Seen) -> str:
-    """What helps against noise, of that which is not done already."""
-    method = _noise_aware(best)
-    if best.result.error is not None:  # the steps are from the noise: longer ones are no better
-        return f"Have J give more digits, or make it less noisy; method {method} takes noise into account"
-    return (
-        'Use step="auto" (derivative.step: auto), which finds the steps by J\'s noise, best with method '
-        f"{method}, which takes noise into account; or use longer steps; or have J give more digits"
-    )
-
-
-def _noise_aware(best: Seen) -> str:
-    """The method for noise: of fits, or of a J of one number."""
-    return "model" if np.ndim(best.result.value) else "L-BFGS"
-
-
-_SCALE = (
-    "Choose variables whose typical sizes are 1, or give their typical sizes as scale; or use shorter steps, or scheme "
-    "central"
-)
-
-
-def _text(doubt: SlopeDoubt, unit: float | None, best: Seen) -> str:
+def _text(doubt: SlopeDoubt, unit: float | None, advice: Advice) -> str:
     """What is doubtful about the gradient at the end, and what to do."""
+    best = advice.best
     uncertain = (
         f"one of its components is uncertain by about {doubt.error:.2g}, and its largest component is "
         f"{doubt.largest:.2g}"
@@ -196,7 +185,7 @@ def _text(doubt: SlopeDoubt, unit: float | None, best: Seen) -> str:
             "the gradient at the end is not J's slope: over its own differencing steps, of up to "
             f"{step:.2g}, J changes as much as in the whole run, so they are too long for J's scale, or J is noise"
         )
-        return f"{what}. {_SCALE}"
+        return f"{what}. {advice.for_scale()}"
     if doubt.cause == "no step":
         return (
             f"no step was taken from x0, though a component of the gradient there is {doubt.largest:.2g}: no trial was "
@@ -215,12 +204,11 @@ def _text(doubt: SlopeDoubt, unit: float | None, best: Seen) -> str:
             f"the gradient at the end is not J's slope: J does not fall where it predicts a fall, and {uncertain} "
             f"({counted})"
         )
-        return f"{what}; its differencing steps are too long for J's scale there, or J has a kink. {_SCALE}"
+        return f"{what}; its differencing steps are too long for J's scale there, or J has a kink. {advice.for_scale()}"
     if best.result.error is not None and best.gradient.shape == np.shape(best.result.error):
         return (
             f"the gradient at the end is within its error bars: the differences of J are no larger than its noise of "
-            f"about {doubt.noise:.2g}. Make J less noisy, or use method {_noise_aware(best)}, which takes noise into "
-            "account"
+            f"about {doubt.noise:.2g}. {advice.within_error_bars()}"
         )
     why = {
         "digits": f"J is rounded to a unit of {unit or 0.0:.2g}",
@@ -230,7 +218,7 @@ def _text(doubt: SlopeDoubt, unit: float | None, best: Seen) -> str:
         f"the gradient at the end is noise, and J does not fall where it predicts a fall: {uncertain}, as J's noise "
         "is about"
     )
-    return f"{what} {doubt.noise:.2g} ({why}). {_remedy(best)}"
+    return f"{what} {doubt.noise:.2g} ({why}). {advice.against_noise()}"
 
 
 def _stands_still(record: Record, best: Seen, free: NDArray[np.bool_]) -> bool:

@@ -18,6 +18,7 @@ from distfd.evaluation.evaluator import Evaluator
 from distfd.evaluation.keywords import lists_options_of
 from distfd.optimization import scipy_least_squares as squares
 from distfd.optimization import scipy_minimize as scalar
+from distfd.optimization.advice import other_methods
 from distfd.optimization.bound_restarts import with_restarts
 from distfd.optimization.constraints import split
 from distfd.optimization.convergence_assessment import Assessment
@@ -193,6 +194,7 @@ def minimize(
             ftol=max(_FTOL, (options or {}).get("ftol") or ftol),
             xtol=_xtol(name, options or {}, tolerance),
             constrained=bool(outputs or given),
+            method=name,
         )
         problem = scalar.Scalar(session, record, Speculation(speculative, planned_slots=slots), outputs, given)
         if (limited[0] == limited[1]).all():
@@ -220,7 +222,9 @@ def minimize(
             free=takes_out(name, *limited),
         )
         if name == "trust-constr":
-            run = with_restarts(run, record, session, limited, least=1.0, constrained=bool(outputs or given))
+            bound = bool(outputs or given)
+            others = other_methods(name, fit=False, constrained=bound)
+            run = with_restarts(run, record, session, limited, least=1.0, constrained=bound, others=others)
         result = course.run(start, run)
         if result.success and result.status != STOPPED and (outputs or given):
             problem.end_at(result.x)
@@ -375,7 +379,7 @@ def least_squares(
             result = course.run(start, fit)
             # Steps are long and whole Jacobians few: they tell little of noise. That the regression sees by itself.
             if fit.noise is None and record.iterations == 0:
-                _assessment(fit, limits_of_x, given).apply(result, record, session)
+                _assessment(fit, limits_of_x, given, method).apply(result, record, session)
             result.noise = fit.noise or result.get("noise")
             return printer.ended(arrangement.with_params(refitted(finish(result, fit.kept), fit.kept)))
         problem.n_fixed = int(fixed.sum())
@@ -383,9 +387,9 @@ def least_squares(
             problem, method=method, bounds=_open_ended(limited, len(start)), options=given, free=~fixed
         )
         if method != "lm":
-            run = with_restarts(run, record, session, limits_of_x, least=0.0)
+            run = with_restarts(run, record, session, limits_of_x, least=0.0, others=other_methods(method, fit=True))
         result = course.run(start, run)
-        _assessment(problem, limits_of_x, given).apply(result, record, session)
+        _assessment(problem, limits_of_x, given, method).apply(result, record, session)
         return printer.ended(arrangement.with_params(refitted(finish(result, problem.kept), problem.kept)))
 
 
@@ -432,7 +436,9 @@ def _start(session: Evaluator, x0: Any, bounds: tuple[Any, Any]) -> tuple[Any, t
     return check_x(onto_bounds(site.x, lower, upper), lower, upper, site.label), (lower, upper)
 
 
-def _assessment(problem: Squares | ModelFit, bounds: tuple[Any, Any], options: Mapping[str, Any]) -> Assessment:
+def _assessment(
+    problem: Squares | ModelFit, bounds: tuple[Any, Any], options: Mapping[str, Any], method: str
+) -> Assessment:
     """Of a fit."""
     return Assessment(
         cost=lambda values, x: problem.loss.cost(problem.weighting.cost_values(values, problem.kept, x)),
@@ -441,6 +447,7 @@ def _assessment(problem: Squares | ModelFit, bounds: tuple[Any, Any], options: M
         ftol=max(_FIT_FTOL, options.get("ftol") or 0.0),
         xtol=options.get("xtol") or _XTOL,
         relative=True,
+        method=method,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from problems import PROBLEMS
 from scipy.optimize import rosen
 
 import distfd
+from distfd.optimization.advice import Advice, other_methods
 from distfd.optimization.scipy_methods import METHODS
 
 if TYPE_CHECKING:
@@ -308,6 +310,60 @@ def test_a_fit_is_sent_to_the_method_of_fits() -> None:
     assert 'Use step="auto"' in fit.message
     assert "best with method model" in fit.message
     assert "L-BFGS" not in fit.message
+
+
+def seen(value: Any, scheme: str = "forward", error: Any = None) -> Any:
+    return SimpleNamespace(result=SimpleNamespace(value=value, scheme=scheme, error=error))
+
+
+@pytest.mark.parametrize("error", [None, np.ones(2)])
+@pytest.mark.parametrize(
+    ("method", "value", "constrained", "advised"),
+    [
+        ("L-BFGS-B", 1.0, False, "L-BFGS"),
+        ("L-BFGS", 1.0, False, None),
+        ("SLSQP", np.ones(3), True, None),
+        ("trf", np.ones(3), False, "model"),
+        ("model", np.ones(3), False, None),
+    ],
+)
+def test_no_method_is_advised_that_is_in_use_or_cannot_be(
+    method: str, value: Any, constrained: bool, advised: str | None, error: Any
+) -> None:
+    advice = Advice(seen(value, error=error), method, constrained=constrained)
+    for text in (advice.against_noise(), advice.within_error_bars()):
+        assert (f"method {advised}" in text) if advised else ("method" not in text), text
+    assert ('Use step="auto"' in advice.against_noise()) == (error is None)
+
+
+def test_no_scheme_or_scale_is_advised_that_is_there() -> None:
+    assert (
+        Advice(seen(1.0))
+        .for_scale()
+        .endswith("give their typical sizes as scale; or use shorter steps, or scheme central")
+    )
+    assert Advice(seen(1.0, "central"), scaled=True).for_scale().endswith("that scale gives; or use shorter steps")
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "expected"),
+    [
+        ("trust-constr", {"fit": False}, "L-BFGS-B or SLSQP"),
+        ("trust-constr", {"fit": False, "constrained": True}, "SLSQP"),
+        ("trf", {"fit": True}, "dogbox or model"),
+        ("dogbox", {"fit": True}, "model"),
+    ],
+)
+def test_other_methods_for_bounds(method: str, given: Any, expected: str) -> None:
+    assert other_methods(method, **given) == expected
+
+
+@ignored
+def test_lbfgs_is_not_sent_to_itself() -> None:
+    result = minimize(lambda x: float(np.round(quadratic(x), 1)), [3.1, -1.7], "L-BFGS")
+    assert not result.success
+    assert 'Use step="auto"' in result.message
+    assert "method L-BFGS" not in result.message
 
 
 @pytest.mark.parametrize("method", ["L-BFGS", "L-BFGS-B", "BFGS", "TNC", "trust-constr"])
