@@ -128,7 +128,9 @@ class TestEveryKey:
 
     def test_misspelt(self, folder: Path, capsys: pytest.CaptureFixture[str], name: str, line: Line) -> None:
         key = line.path.rsplit(".", 1)[-1]
-        own = re.search(r"(env|custom|kwargs|options|outputs|data|where|inputs|set|start|prior|sigma)\.[^.]*$|\"", line.path)
+        own = re.search(
+            r"(env|custom|kwargs|options|outputs|data|where|inputs|set|start|prior|sigma)\.[^.]*$|\"", line.path
+        )
         if own or len(key) < 3:
             pytest.skip("the user's own name")
         rows = GOOD[name].splitlines()

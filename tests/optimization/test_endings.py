@@ -133,7 +133,7 @@ def test_a_failure_at_the_second_look_is_told() -> None:
 
     result = distfd.minimize(fun, [0.0], method="L-BFGS", executor="serial")
     assert result.success
-    assert "J fails at points of central ones" in result.message
+    assert "J fails at points of central differences" in result.message
 
 
 def test_a_lone_trial_at_which_j_fails_takes_its_stencil_with_it() -> None:
@@ -294,7 +294,7 @@ def test_a_search_that_runs_away_ends_soon(method: Any, fun: Any) -> None:
     found = distfd.minimize(fun, [1.0, 1.0], method=method, executor="serial", check=False, limits=limits)
     assert not found.success
     # Newton-CG stops where J's curvature is all but gone, and TNC where x overflows.
-    assert any(text in found.message for text in ("run away", "clearly not zero", "without bound"))
+    assert any(text in found.message for text in ("without limit", "clearly not zero", "without bound"))
     assert found.n_evaluations < 600
 
 
