@@ -372,7 +372,7 @@ def committed(folder: Path) -> int:
 
 
 @pytest.mark.parametrize(
-    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL]
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.nightly), signal.SIGKILL]
 )
 def test_interrupted_and_resumed(folder: Path, ray_address: str, number: signal.Signals) -> None:
     gated(folder)

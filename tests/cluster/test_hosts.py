@@ -101,6 +101,7 @@ def hosts_of(folder: Path) -> set[str]:
         return {row[0] for row in base.execute("SELECT DISTINCT host FROM evaluations")}
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("config", ["quickstart", "ladder"])
 def test_the_examples_give_the_same_bits(
     hosts: Hosts, project: Path, config: str, require_simulator: RequireSimulator

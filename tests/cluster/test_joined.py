@@ -57,6 +57,7 @@ def result_of(folder: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.nightly
 def test_by_rays_client_and_by_another_name_at_once(head: Head, tmp_path: Path) -> None:
     """Each takes many waves, for which the cluster that was joined must be known again."""
     quickstart = str(ROOT / "configs" / "quickstart.yaml")

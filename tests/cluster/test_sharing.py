@@ -131,7 +131,7 @@ class Slots:
             assert self.changed.wait_for(lambda: len(set(self.latest[-last:])) == count, timeout=90), self.latest
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # Ray's own, of a cluster within this process
 def test_nodes_that_come_and_go_are_followed(cluster: Any) -> None:
     x = np.arange(1.0, 201.0)
@@ -187,7 +187,7 @@ assert np.allclose(g, 2 * np.arange(1.0, 8.0)), g
 """
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # Ray's own, of a cluster within this process
 def test_a_second_driver_has_its_share_and_gives_it_back(cluster: Any) -> None:
     import ray

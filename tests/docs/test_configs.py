@@ -54,7 +54,7 @@ def test_the_documentation_runs_every_config() -> None:
     assert set(CONFIGS) == set(re.findall(r"distfd run configs/([\w-]+\.yaml)", readme))
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_quickstart_on_a_cluster_of_its_own(tmp_path: Path) -> None:
     """As a new user runs it: no cluster is there, so it starts one, and ends it."""
     env = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
@@ -87,7 +87,7 @@ def test_a_missing_simulator_is_exit_2_and_says_what_to_install(name: str, tmp_p
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_ladder_killed_in_the_middle_and_run_again(
     tmp_path: Path, ray_address: str, require_simulator: RequireSimulator
 ) -> None:

@@ -155,7 +155,17 @@ def test_each_neighbours_program_runs_on_ray(
     assert told_on_ray[library] == "right", told_on_ray[library]
 
 
-@pytest.mark.parametrize("path", [marked(path, slow=path.name != "README.md") for path in having() if console(path)])
+@pytest.mark.parametrize(
+    "path",
+    [
+        # All the examples: each is run by tests of its own too.
+        pytest.param(path, id=page_id(path), marks=pytest.mark.nightly)
+        if path.name == "examples.md"
+        else marked(path, slow=path.name != "README.md")
+        for path in having()
+        if console(path)
+    ],
+)
 def test_commands_print_what_is_shown(
     path: Path, tmp_path: Path, ray_address: str, require_simulator: RequireSimulator
 ) -> None:

@@ -162,7 +162,7 @@ def test_on_ray_it_is_the_same_bit_for_bit(warm: str, private_ray: None) -> None
     assert found[2] == found[0]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("warm", ["baseline", "iterate"])
 @pytest.mark.parametrize("slots", [1, 4])
 def test_for_any_number_of_slots_it_is_the_same(warm: str, slots: int, private_ray: None) -> None:

@@ -18,7 +18,7 @@ def _few_slots(_ray_ends: None) -> Iterator[None]:
     import ray
 
     ray.shutdown()
-    ray.init(address="local", num_cpus=3, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+    ray.init(address="local", num_cpus=2, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
     yield
     ray.shutdown()
 

@@ -43,7 +43,7 @@ def test_drivers_that_are_killed_and_pairs_of_them() -> None:
     assert refused == "3 drivers refused"
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_drivers_on_ray_that_are_killed() -> None:
     found = table("--only", "driver-long", "--scale", "0.1")
     assert {(times > 0, broken) for times, broken, _ in found.values()} == {(True, 0)}

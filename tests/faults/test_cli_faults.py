@@ -75,7 +75,13 @@ def write(folder: Path, objective: dict[str, Any], on_failure: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, marks=[pytest.mark.nightly] * (case in {"one side", "no side", "setup hangs"}))
+        for case in CASES
+    ],
+)
 def test_exit_code_message_and_result(tmp_path: Path, ray_address: str, case: str) -> None:
     objective, on_failure, code, status, text = CASES[case]
     write(tmp_path, objective, on_failure)

@@ -134,11 +134,16 @@ def goes_on(folder: Path, address: str | None, kept: int) -> None:
     assert (found["n_evaluations"], found["n_reused"]) == (4, kept)
 
 
+IN_CI = {("python", signal.SIGKILL), ("program", signal.SIGTERM)}
 ENDS = {
     "program": (signal.SIGINT, signal.SIGTERM, signal.SIGKILL),
     "python": (signal.SIGINT, signal.SIGHUP, signal.SIGKILL),
 }
-CASES = [(kind, number) for kind, numbers in ENDS.items() for number in numbers]
+CASES = [
+    pytest.param(kind, number, marks=[] if (kind, number) in IN_CI else [pytest.mark.nightly])
+    for kind, numbers in ENDS.items()
+    for number in numbers
+]
 
 
 @pytest.mark.parametrize(("kind", "number"), CASES)

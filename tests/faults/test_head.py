@@ -66,7 +66,7 @@ def below(pid: int, name: str) -> psutil.Process:
     return next(child for child in psutil.Process(pid).children(recursive=True) if child.name() == name)
 
 
-@pytest.mark.parametrize("server", ["gcs_server", "raylet"])
+@pytest.mark.parametrize("server", ["gcs_server", pytest.param("raylet", marks=pytest.mark.nightly)])
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # of sqlite3, where the file is not there yet
 def test_a_lost_head_is_exit_4_and_the_run_goes_on(tmp_path: Path, server: str) -> None:
     (tmp_path / "model.py").write_text(MODEL)
@@ -105,8 +105,10 @@ def test_a_lost_head_is_exit_4_and_the_run_goes_on(tmp_path: Path, server: str) 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # Ray's own, of a cluster within this process, and sqlite3's
 @pytest.mark.parametrize(
     ("server", "checks"),
-    [("gcs_server", {}), ("raylet", SHORT)],
-    ids=["head", "raylet, which Ray sees first"],
+    [
+        pytest.param("gcs_server", {}, id="head"),
+        pytest.param("raylet", SHORT, id="raylet, which Ray sees first", marks=pytest.mark.nightly),
+    ],
 )
 def test_a_joined_cluster_that_hangs_is_exit_4(tmp_path: Path, server: str, checks: dict[str, int]) -> None:
     """Where the head's own checks are quicker than ours, Ray ends workers and nodes under the driver's hands."""

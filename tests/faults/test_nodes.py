@@ -77,7 +77,15 @@ def stopped(cluster: Any, node: Any) -> None:
         process.send_signal(signal.SIGSTOP)
 
 
-@pytest.mark.parametrize("fault", [removed, asked_to_go, raylet_killed, stopped])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(removed, marks=pytest.mark.nightly),
+        asked_to_go,
+        raylet_killed,
+        pytest.param(stopped, marks=pytest.mark.nightly),
+    ],
+)
 def test_the_others_finish_what_a_node_had(cluster: Any, tmp_path: Path, fault: Callable[[Any, Any], None]) -> None:
     def fun(x: NDArray[np.float64]) -> float:
         time.sleep(0.5)

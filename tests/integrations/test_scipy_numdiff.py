@@ -20,7 +20,10 @@ globals().update({name: thing for name, thing in vars(theirs).items() if name.lo
 
 
 @pytest.fixture(
-    autouse=True, params=["caller", "serial", pytest.param("ray", marks=pytest.mark.slow)], scope="module", name="_ours"
+    autouse=True,
+    params=["caller", "serial", pytest.param("ray", marks=pytest.mark.nightly)],
+    scope="module",
+    name="_ours",
 )
 def in_scipys_place(request: pytest.FixtureRequest) -> Iterator[None]:
     executor: Any = None
