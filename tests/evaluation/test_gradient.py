@@ -117,15 +117,18 @@ def test_a_warm_gradient_takes_one_round() -> None:
     assert max(e.started for e in evaluations) < min(e.ended for e in evaluations)
 
 
-def test_a_cold_gradient_shares_the_wave_with_its_baseline() -> None:
+def test_a_cold_gradient_shares_the_wave_with_its_baseline(tmp_path: Path) -> None:
     """The perturbed points do not wait for the baseline even when no time is known."""
 
-    def sleeper(x: NDArray[np.float64]) -> float:
-        time.sleep(2.0)
+    def waits_for_another(x: NDArray[np.float64]) -> float:
+        (tmp_path / str(os.getpid())).touch()
+        end = time.monotonic() + 120  # a process may be long in coming
+        while len(list(tmp_path.iterdir())) < 2 and time.monotonic() < end:
+            time.sleep(0.01)
         return float(x @ x)
 
     evaluations = distfd.differentiate(
-        sleeper, np.arange(1.0, 3.0), executor=distfd.RayExecutor(max_slots=3)
+        waits_for_another, np.arange(1.0, 3.0), executor=distfd.RayExecutor(max_slots=3)
     ).evaluations
     baseline = next(e for e in evaluations if not e.changes)
     assert any(e.started < baseline.ended for e in evaluations if e.changes)
