@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 
+_BESIDE = 1e-4
+"""Distance from a bound, as a part of max(1, |x|), at which interior-point methods may end: the bound holds x there."""
+
+
 @dataclass(frozen=True, eq=False)
 class Descent:
     """A step down.
@@ -55,6 +59,10 @@ def remaining_descent(
     curvature = float(size[sure].max() if sure.any() else (size + unsure).min())
     gradient = np.where(free, end.gradient, 0.0)
     with np.errstate(all="ignore"):
-        step = np.clip(end.x - gradient / curvature, *bounds) - end.x
+        wanted = end.x - gradient / curvature
+        inside = np.clip(wanted, *bounds)
+        held = (inside != wanted) & (np.abs(inside - end.x) <= _BESIDE * np.maximum(1.0, np.abs(end.x)))
+        gradient = np.where(held, 0.0, gradient)
+        step = np.where(held, 0.0, inside - end.x)
         decrease = -float(gradient @ step) - curvature * float(step @ step) / 2
     return Descent(step, decrease) if np.isfinite(decrease) else None
