@@ -283,8 +283,13 @@ class _Single:
             return self.move.nominal
         if self.group is not None and self.group.several:
             with contextlib.suppress(InputError):  # which may come from another of the group: it is looked at alone
-                return self._agreed(self.group.closer)
+                return self._agreed(self._with_group)
         return self._agreed(self._closer)
+
+    def _with_group(self, t: float) -> Look | None:
+        """One look for the whole group; alone where all of them together build another text, as a condition may."""
+        together = None if self.group is None else self.group.closer(t)
+        return self._closer(t) if together is None else together
 
     def _agreed(self, closer: Callable[[float], Look | None]) -> Sequence[float]:
         def slot(k: int, n: int) -> Slot:
