@@ -300,3 +300,16 @@ def test_an_output_goes_before_a_parameter_of_its_name(tmp_path: Path) -> None:
     made = objective(tmp_path, "{{ 5 * a }}", ("a",), **options)
     assert made.in_value == frozenset()
     assert made.make().evaluate(np.array([3.0])) == 30.0
+
+
+def test_jumps_are_seen_where_two_parameters_together_build_another_text(tmp_path: Path) -> None:
+    """Parameters that change different numbers are looked at together, unless a condition depends on both."""
+    both = "{% if a > 1.000001 and b > 2.000001 %}\nmore{% endif %}"
+    jumps = "{{ (a * 300) | int / 3 }} {{ 100 * b }}"
+    for template in (jumps, jumps + both):
+        made = objective(tmp_path, template)
+        with pytest.raises(InputError, match=r"a \(coordinate 0\).*changes in jumps"):
+            made.written(np.array([1.0, 2.0]), np.array([0, 1]), np.array([[1.5], [2.5]]))
+    smooth = objective(tmp_path, "{{ 100 * a }} {{ 100 * b }}" + both)
+    found = smooth.written(np.array([1.0, 2.0]), np.array([0, 1]), np.array([[1.5], [2.5]]))
+    np.testing.assert_array_equal(found, [[0.5], [0.5]])
