@@ -38,7 +38,7 @@ _FULL = 15
 """Significant digits of a number that is written as exactly as a double can be."""
 
 _ONE_BY_ONE = 20_000
-"""Coordinates times marks: up to here each coordinate is looked at by itself, which takes about a second."""
+"""Coordinates times marks: up to here each coordinate is looked at by itself first."""
 
 
 def written(
