@@ -19,17 +19,23 @@ import distfd
 from distfd.executors.ray.slot_registry import SlotRegistry
 
 ROOT = Path(__file__).parents[2]
+CPUS = 4
 
 
 class Holder:
     def __init__(self) -> None:
-        self.closed = self.lent = 0
+        self.closed = self.lent = self.taken = 0
+        self.lacks = True
 
     def close(self) -> None:
         self.closed += 1
 
     def lend(self) -> None:
         self.lent += 1
+
+    def take_over(self) -> bool:
+        self.taken += 1
+        return self.lacks
 
 
 def slow(x: Any) -> float:
@@ -43,6 +49,10 @@ def cubes(x: Any) -> float:
 
 
 X = np.array([1.0, 2.0, 3.0])
+
+
+def pids(result: distfd.DerivativeResult) -> set[int]:
+    return {each.pid for each in result.evaluations if each.pid is not None}
 
 
 # The registry
@@ -103,6 +113,33 @@ def test_a_wave_that_nobody_waits_for_lends_its_slots(monkeypatch: pytest.Monkey
     assert other.lent == 1
 
 
+def test_what_nobody_has_is_left_for_whoever_has_too_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    registry, one, other, parked = SlotRegistry(), Holder(), Holder(), Holder()
+    registry.begin(one, "a")
+    registry.begin(other, "a")
+    registry.park(parked, "a", counts=False)
+    assert registry.count(one) == 2
+    one.lacks = False
+    with registry.driving(one):
+        assert (one.taken, parked.closed) == (1, 0)
+    with registry.driving(other):
+        assert (other.taken, parked.closed) == (1, 1), "it could not use it, and waits for the room"
+
+
+def test_somebody_who_waits_wants_slots() -> None:
+    registry, one, other = SlotRegistry(), Holder(), Holder()
+    registry.begin(one, "a")
+    assert not registry.shares(one)
+    registry.begin(other, "b")
+    assert not registry.shares(one), "of another cluster"
+    registry.begin(other, "a")
+    assert registry.shares(one)
+    assert registry.wanted(one)
+    registry.rest(other)
+    assert registry.shares(one)
+    assert not registry.wanted(one)
+
+
 def test_a_wave_is_waited_for_however_long_one_wait_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     registry, one, other = SlotRegistry(), Holder(), Holder()
     registry.begin(one, "a")
@@ -124,6 +161,33 @@ def test_two_that_overlap_both_end(private_ray: None) -> None:
         third, fourth = b.begin(X + 1), a.begin(X + 1)
         np.testing.assert_allclose(fourth.result().derivative, 2 * (X + 1), rtol=1e-6)
         np.testing.assert_allclose(third.result().derivative, 3 * (X + 1) ** 2, rtol=1e-6)
+
+
+@pytest.mark.usefixtures("_ray_ends")
+def test_processes_go_from_one_to_the_other() -> None:
+    """A slot that one has to give back is the other's, process and all."""
+    import ray
+
+    ray.shutdown()
+    x = np.arange(1.0, 13.0)
+    one, other = (distfd.RayExecutor(num_cpus=CPUS, address="local") for _ in range(2))
+    with (
+        distfd.Evaluator(slow, executor=one, check=False) as a,
+        distfd.Evaluator(cubes, executor=other, check=False) as b,
+    ):
+        alone: set[int] = set()
+        for k in range(100):
+            alone |= pids(a.differentiate(x + k))
+            if len(alone) == CPUS:
+                break
+        first, second = a.begin(x + 100), b.begin(x + 100)
+        np.testing.assert_allclose(second.result().derivative, 3 * (x + 100) ** 2, rtol=1e-6)
+        np.testing.assert_allclose(first.result().derivative, 2 * (x + 100), rtol=1e-6)
+        assert pids(first.result()) | pids(second.result()) == alone
+        time.sleep(1.2)  # b rests, and a has all of them again
+        assert pids(a.differentiate(x + 101)) <= alone
+        assert pids(b.differentiate(x + 101)) <= alone
+    distfd.shutdown()
 
 
 def test_more_sessions_than_slots_wait_in_line(private_ray: None) -> None:

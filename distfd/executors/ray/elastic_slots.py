@@ -270,6 +270,10 @@ class ElasticSlots:
         """Note that a slot's process is gone with all chunks that it had."""
         self._refused = [done for done in self._refused if done.slot != slot]
 
+    def lacking(self, slots: Collection[int]) -> int:
+        """How many slots there are too few, of those that are to stay."""
+        return max(0, self._census.target - len([slot for slot in slots if slot not in self._leaving]))
+
     def settled(self, slots: int) -> bool:
         """Whether no slot is to be started or ended if there are so many now."""
         return not self._leaving and slots == self._census.target and self._census.hopeless is None

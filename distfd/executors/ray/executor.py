@@ -42,6 +42,12 @@ if TYPE_CHECKING:
 _ANSWER = 5.0
 """Seconds to wait until parked workers say whether J has left threads or state behind; they need a few milliseconds."""
 
+_HANDED = 2.0
+"""Seconds for which the worker of a slot that was given back waits for the session that waits for the slot."""
+
+_SOON = 0.05
+"""Seconds for which a wave that has too few slots waits for news before it looks at what others have given back."""
+
 _registry = SlotRegistry()
 _warm = WarmWorkers(_registry)
 
@@ -195,7 +201,7 @@ class RayExecutor(Executor):
         cluster = connection()
         _registry.make_room(self)  # what others leave may fit
         taken = self._take_warm(objective, cluster)
-        _warm.end()  # of executors that are not like this one
+        _warm.end(but=self._key_of_fitting(objective, cluster))
         _registry.begin(self, cluster)
         if taken and self._slots is not None and self._nodes is not None:
             if self._renewed(self._slots, self._nodes, objective, anew=True):
@@ -280,7 +286,40 @@ class RayExecutor(Executor):
                 "evaluations are kept: make the same call again to continue"
             )
         with self._nodes.explained():
-            return self._slots.wait(seconds)
+            if self._slots.lacking and _registry.shares(self):
+                seconds = min(seconds, _SOON)  # what another session gives back is to be taken over soon
+            reports = self._slots.wait(seconds)
+            self._hand_on(self._slots, self._nodes)
+        return reports
+
+    def _hand_on(self, slots: Slots, nodes: Nodes) -> None:
+        """Park the workers of slots that were given back, for a session of this process that waits for such."""
+        if not slots.has_returned:
+            return
+        objective, cluster = self._objective, self._cluster
+        if objective is None or cluster is None or not self._may_hand_on(objective) or not _registry.wanted(self):
+            slots.end_returned()
+            return
+        around = Nodes(private=nodes.private)
+        key = self._key(objective, cluster, slots.paths)
+        _warm.park(ParkedWorkers(key, cluster, slots.apart(around), around, PlacementGroups(self._resources)), _HANDED)
+
+    def take_over(self) -> bool:
+        """Take parked workers in the place of processes that have not started; whether there are too few still."""
+        with self._driven:
+            slots, nodes, objective, cluster = self._slots, self._nodes, self._objective, self._cluster
+            if slots is None or nodes is None or objective is None or cluster is None:
+                return True
+            if nodes.lost or nodes.doubted or not self._connected():
+                return True
+            key = self._key_of_fitting(objective, cluster) if slots.lacking else None
+            for parked in _warm.like(key) if key is not None else ():
+                with nodes.explained():
+                    parked.slots.check_parked(_ANSWER)
+                    slots.take_over(parked.slots)
+                if not len(parked.slots):
+                    _warm.close(parked)
+            return slots.lacking > 0
 
     def kill(self, slot: int) -> None:
         """End a slot's process and start another."""
@@ -348,12 +387,21 @@ class RayExecutor(Executor):
         clean = objective.leaves_process_clean and keeps_classes_apart()
         return plain and self._options.request_slots is None and clean
 
+    def _may_hand_on(self, objective: Objective) -> bool:
+        """Whether workers of this J may go on in another session."""
+        return bool(self._keep_idle) and self._stays(objective) and sees_who_waits()
+
+    def _key_of_fitting(self, objective: Objective, cluster: str) -> Hashable | None:
+        """The key of parked workers that this executor may take over for this J; None: of none."""
+        return self._key(objective, cluster, driver_paths()) if self._may_hand_on(objective) else None
+
     def _take_warm(self, objective: Objective, cluster: str) -> bool:
         """Take over the parked workers of an executor with the same key; whether there are any."""
-        if (self._slots is not None and self._cluster == cluster) or not self._keep_idle or not self._stays(objective):
+        key = self._key_of_fitting(objective, cluster)
+        if (self._slots is not None and self._cluster == cluster) or key is None:
             return False
-        parked = _warm.take(self._key(objective, cluster, driver_paths()), cluster)
-        if parked is None:
+        parked = _warm.take(key, cluster)
+        if parked is None or parked.share is None:
             return False
         self._forget()
         try:
@@ -380,19 +428,16 @@ class RayExecutor(Executor):
         )
         if objective is None or slots is None or nodes is None or share is None or cluster is None:
             return False
-        if not self._keep_idle or not self._stays(objective) or nodes.lost or nodes.doubted or not self._connected():
+        if not self._may_hand_on(objective) or nodes.lost or nodes.doubted or not self._connected():
             return False
-        if not sees_who_waits():
-            return False  # they would keep others waiting
         try:
             if not slots.park():
                 return False
         except Exception:  # the cluster may be about to be lost
             return False
         self._kept = self._key(objective, cluster, slots.paths)
-        until = time.monotonic() + self._keep_idle
         _registry.end(self)
-        parked = ParkedWorkers(self._kept, cluster, slots, nodes, self._places, share, until)
+        parked = ParkedWorkers(self._kept, cluster, slots, nodes, self._places, share)
         self._places = PlacementGroups(self._resources)
         self._stash, self._slots, self._objective, self._nodes, self._share = [], None, None, None, None
         _warm.park(parked, self._keep_idle)

@@ -36,6 +36,9 @@ class Holder(Protocol):
     def lend(self) -> None:
         """Give slots back that are idle, if there are more of them than its share; it may be in a wave."""
 
+    def take_over(self) -> bool:
+        """Take parked workers that it can use; whether it has fewer than its share still."""
+
 
 @dataclass(eq=False)
 class _Standing:
@@ -49,6 +52,10 @@ class _Standing:
     """Whether it is waited for at this moment."""
     parked: bool = False
     """Whether nobody has it, and whoever comes next may take it over."""
+    counts: bool = True
+    """Whether it has a share of the cluster."""
+    looked: float = -math.inf
+    """When it last looked for slots that others could lend."""
 
     def in_use(self, now: float) -> bool:
         """Whether somebody waits for its wave, or did a moment ago."""
@@ -68,7 +75,6 @@ class SlotRegistry:
         self.opening = threading.RLock()
         self._lock = threading.Lock()
         self._of: WeakKeyDictionary[Holder, _Standing] = WeakKeyDictionary()
-        self._looked = 0.0
 
     def begin(self, holder: Holder, cluster: str) -> None:
         """A wave of this one begins."""
@@ -98,9 +104,10 @@ class SlotRegistry:
             return
         now = time.monotonic()
         with self._lock:
-            if now - self._looked < _EVERY:
+            mine = self._of.get(holder)
+            if mine is None or now - mine.looked < _EVERY:
                 return
-            self._looked = now
+            mine.looked = now
             others = [other for other in self._of if other is not holder]
         self._close_resting(holder, _REST, blocking=False)
         for other in others:
@@ -112,10 +119,27 @@ class SlotRegistry:
             if (known := self._of.get(holder)) is not None:
                 known.in_wave, known.since = False, time.monotonic()
 
-    def park(self, holder: Holder, cluster: str) -> None:
+    def park(self, holder: Holder, cluster: str, *, counts: bool) -> None:
         """It has slots that nobody uses, for whoever comes next: it is closed as soon as another wants their place."""
+        standing = _Standing(cluster, in_wave=False, since=-math.inf, driven=-math.inf, parked=True, counts=counts)
         with self._lock:
-            self._of[holder] = _Standing(cluster, in_wave=False, since=-math.inf, driven=-math.inf, parked=True)
+            self._of[holder] = standing
+
+    def wanted(self, holder: Holder) -> bool:
+        """Whether somebody else waits for a wave on the same cluster."""
+        now = time.monotonic()
+        return any(each.in_use(now) for each in self._others(holder))
+
+    def shares(self, holder: Holder) -> bool:
+        """Whether somebody else has slots of the same cluster, or has given some back that wait to be taken over."""
+        return bool(self._others(holder))
+
+    def _others(self, holder: Holder) -> list[_Standing]:
+        if len(self._of) < 2:
+            return []
+        with self._lock:
+            mine = self._of.get(holder)
+            return [each for each in self._of.values() if mine and each is not mine and each.cluster == mine.cluster]
 
     def end(self, holder: Holder) -> None:
         """It has given its slots back."""
@@ -130,8 +154,10 @@ class SlotRegistry:
         if not self._of or not self.opening.acquire(blocking=blocking):
             return
         try:
-            for _ in range(1 + parked):  # those that rest may park what they have
-                for other in self._resting(holder, seconds, parked=parked):
+            for other in self._resting(holder, seconds, parked=False):
+                other.close()  # and park what it has
+            if parked and holder.take_over():
+                for other in self._resting(holder, seconds, parked=True):
                     other.close()
         finally:
             self.opening.release()
@@ -142,7 +168,9 @@ class SlotRegistry:
             return 1
         with self._lock:
             mine = self._of.get(holder)
-            return 1 if mine is None else sum(each.cluster == mine.cluster for each in self._of.values())
+            return (
+                1 if mine is None else sum(each.cluster == mine.cluster and each.counts for each in self._of.values())
+            )
 
     def share(self, holder: Holder, most: int) -> int:
         """Slots that this one should have, of ``most`` that there are for it; 0 where it has to wait in line."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import sys
 import time
 from dataclasses import dataclass, field, replace
@@ -59,6 +60,15 @@ class Call:
     """Chunks to send, in this order, once the call returns: until then an idle worker may have died unseen."""
 
 
+@dataclass(frozen=True)
+class IdleWorker:
+    """A worker that is up and sound and has no slot; it still has the J that it had there."""
+
+    actor: Any
+    up: SlotUp
+    node: str
+
+
 class Slots:
     """The workers of all slots, and the calls that they have not answered yet.
 
@@ -100,6 +110,8 @@ class Slots:
         """Whether the workers are parked and have not been told yet to forget their J."""
         self._released: dict[Any, int] = {}
         """Answers that workers owe since they were told so: whether they are fit for another J."""
+        self._returned: list[IdleWorker] = []
+        """Of slots that were given back since `apart` was last called."""
         self._worn: set[int] = set()
         self._heard: dict[int, float] = {}
         self._parcels = ChunkSerializer(nodes.assure)
@@ -180,6 +192,56 @@ class Slots:
         self._keep_j = True
         return len(self._actors)
 
+    @property
+    def has_returned(self) -> bool:
+        """Whether `wait` has given slots back whose workers run on; `apart` or `end_returned` has to follow."""
+        return bool(self._returned)
+
+    def end_returned(self) -> None:
+        """End the workers of slots that `wait` has given back."""
+        for worker in self._returned:
+            self._end(worker.actor)
+        self._returned = []
+
+    def apart(self, nodes: Nodes) -> Slots:
+        """The workers of slots that `wait` has given back, parked as slots of their own."""
+        part = Slots(self._make, nodes)
+        for slot, worker in enumerate(self._returned):
+            part._actors[slot], part._up[slot] = worker.actor, replace(worker.up, slot=slot)
+            nodes.came(slot, worker.node, worker.up.pid)
+        self._returned = []
+        part._keep_j = True
+        return part
+
+    @property
+    def lacking(self) -> int:
+        """Slots that are to be there and whose processes have not started."""
+        started = [slot for slot in self._actors if slot in self._up or slot in self._starting]
+        return 0 if self._resizing is None else self._resizing.lacking(started)
+
+    def take_over(self, parked: Slots) -> None:
+        """Go on with parked workers in the place of processes that have not started, as many as there are of both."""
+        if not self._make.continues(parked._make):
+            return
+        loaded = own_modules() if parked._keep_j else None
+        pending = [slot for slot in self._actors if slot not in self._up and slot not in self._starting]
+        free = itertools.chain(
+            [slot for slot in pending if not self._spare.is_light(slot)],
+            (slot for slot in itertools.count() if slot not in self._actors),
+        )
+        for old in [slot for slot in parked._up if not parked._spare.is_light(slot)][: self.lacking]:
+            slot, worker = next(free), parked._idle_worker(old)
+            parked._remove(old)
+            if slot in self._actors:
+                self._give_up(slot)
+            self._actors[slot] = worker.actor
+            self._await(slot, adopts=True, loaded=loaded)
+
+    def _idle_worker(self, slot: int) -> IdleWorker:
+        node = self._nodes.of(slot)
+        assert node is not None, "it is up"
+        return IdleWorker(self._actors[slot], self._up[slot], node)
+
     def release(self) -> None:
         """Have parked workers forget J, which may be large.
 
@@ -233,7 +295,12 @@ class Slots:
 
     def _drop(self, slot: int) -> None:
         """End a worker, without another in its place."""
-        self._give_up(slot)
+        self._end(self._actors[slot])
+        self._remove(slot)
+
+    def _remove(self, slot: int) -> None:
+        """Forget a slot and its worker, which runs on."""
+        self._forget(slot)
         if self._places is not None:
             self._places.free(slot)
         self._heard.pop(slot, None)
@@ -243,8 +310,8 @@ class Slots:
     def end(self) -> None:
         """End all workers at once."""
         self._spare.end()
-        for slot in self._actors:
-            self._end(slot)
+        for actor in self._actors.values():
+            self._end(actor)
         # Here and now: whoever else holds these slots may let go of them at any time, and Ray's own things with them.
         for known in (self._actors, self._calls, self._asked, self._released):
             known.clear()
@@ -298,20 +365,23 @@ class Slots:
         if bye:
             ray.wait(bye, num_returns=len(bye), timeout=_CLOSE_SECONDS)
         self._spare.end()
-        for slot in self._actors:
-            self._end(slot)
+        for actor in self._actors.values():
+            self._end(actor)
 
-    def _end(self, slot: int) -> None:
+    def _end(self, actor: Any) -> None:
         import ray
 
         if not ray.is_initialized():
             return  # the caller has left Ray, which ends the workers; a word to it would start another cluster
         with contextlib.suppress(Exception):  # it may be gone already
-            ray.kill(self._actors[slot], no_restart=True)
+            ray.kill(actor, no_restart=True)
 
     def _give_up(self, slot: int) -> None:
         """End a slot's process, and forget what it was and owed."""
-        self._end(slot)
+        self._end(self._actors[slot])
+        self._forget(slot)
+
+    def _forget(self, slot: int) -> None:
         self._calls = {ref: call for ref, call in self._calls.items() if call.slot != slot}
         self._asked.pop(slot, None)
         self._up.pop(slot, None)
@@ -329,11 +399,11 @@ class Slots:
         self._actors[slot] = self._make(slot)
         self._await(slot)
 
-    def _await(self, slot: int, *, adopts: bool = False) -> None:
+    def _await(self, slot: int, *, adopts: bool = False, loaded: frozenset[str] | None = None) -> None:
         """Ask a slot's worker to be there, and to make J ready."""
         worker = self._actors[slot]
         self._calls[worker.here.remote()] = Call(slot)
-        ready = self._make.adopt(worker, slot) if adopts else worker.hello.remote()
+        ready = self._make.adopt(worker, slot, loaded) if adopts else worker.hello.remote()
         self._calls[ready] = Call(slot, ready=True, adopts=adopts, by=self._make)
 
     def _may_be_gone(self, slot: int) -> bool:
@@ -355,16 +425,24 @@ class Slots:
             return []
         busy = {call.slot for call in self._calls.values() if call.chunk is not None}
         change = self._resizing.change(self._actors, self._up, busy)
+        sound = [slot for slot in change.end if self._is_sound(slot)]
         if change.start or change.end:
             self._spare.ended(change.end)
         for slot in change.start:
             self._start(slot)
         for slot in change.end:
-            self._give_up(slot)
-            if self._places is not None:
-                self._places.free(slot)
-            del self._actors[slot]
+            if slot in sound:
+                self._returned.append(self._idle_worker(slot))
+                self._remove(slot)
+            else:
+                self._drop(slot)
         return [*change.back, *(SlotLost(slot, RETURNED) for slot in change.end)]
+
+    def _is_sound(self, slot: int) -> bool:
+        """Whether a slot's worker, which has no chunk, may go on in another session."""
+        owes = any(call.slot == slot for call in self._calls.values())
+        unfit = owes or slot in self._worn or self._spare.is_light(slot) or self._nodes.misses(slot)
+        return slot in self._up and not unfit
 
     def _recycled(self) -> list[Report]:
         """Slots whose processes have had their time, once all that they were given is in; others take their place.

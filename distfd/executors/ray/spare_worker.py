@@ -74,6 +74,10 @@ class SpareWorker:
         self._light_slots.difference_update(slots)
         self.end()
 
+    def is_light(self, slot: int) -> bool:
+        """Whether a slot's worker holds no CPU."""
+        return slot in self._light_slots
+
     def end(self) -> None:
         """End it, if there is one."""
         import ray

@@ -10,11 +10,12 @@ from __future__ import annotations
 import atexit
 import contextlib
 import logging
+import math
 import os
 import sys
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from distfd.executors.ray.connection import connection, forked
@@ -46,8 +47,8 @@ class ParkedWorkers:
         What an executor must have in common with the one that parked them.
     cluster : str
         The connection by which they were started.
-    until : float
-        When they end, by time.monotonic().
+    share : LocalShare or None
+        None for the workers of slots that a session has given back: another one takes them one by one.
     """
 
     key: Hashable
@@ -55,8 +56,10 @@ class ParkedWorkers:
     slots: Slots
     nodes: Nodes
     places: PlacementGroups
-    share: LocalShare
-    until: float
+    share: LocalShare | None = None
+    since: float = field(default_factory=time.monotonic)
+    until: float = math.inf
+    """When they end, by time.monotonic()."""
     pool: WarmWorkers | None = None
     """The pool in which they are parked; None before that."""
 
@@ -90,6 +93,10 @@ class ParkedWorkers:
     def lend(self) -> None:
         """Do nothing: parked workers are all given back at once, by `close`."""
 
+    def take_over(self) -> bool:
+        """Nothing: they are in no wave."""
+        return False
+
 
 class WarmWorkers:
     """All workers that this process keeps for its next call.
@@ -114,7 +121,7 @@ class WarmWorkers:
 
     def park(self, parked: ParkedWorkers, seconds: float) -> None:
         """Keep workers for so many seconds, unless somebody wants them or their place before."""
-        parked.pool = self
+        parked.pool, parked.until = self, parked.since + seconds
         if self._ending:
             parked.forget()  # a thread is at work while the interpreter ends
             return
@@ -133,8 +140,9 @@ class WarmWorkers:
                 self._thread = threading.Thread(target=self._run, name="distfd ends idle workers", daemon=True)
                 self._thread.start()
             self._changed.notify()
-        self._registry.park(parked, parked.cluster)
-        self._tell(len(parked.slots), seconds)
+        self._registry.park(parked, parked.cluster, counts=parked.share is not None)
+        if parked.share is not None:
+            self._tell(len(parked.slots), seconds)
 
     def take(self, key: Hashable, cluster: str) -> ParkedWorkers | None:
         """Workers for an executor that has this key; they are no longer kept. Those of a lost connection are dropped.
@@ -143,7 +151,7 @@ class WarmWorkers:
         """
         with self._changed:
             stale = [each for each in self._parked if each.cluster != cluster or each.nodes.lost]
-            fitting = [each for each in self._parked if each.key == key and each not in stale]
+            fitting = [each for each in self._parked if each.key == key and each.share and each not in stale]
             found = max(fitting, key=lambda each: len(each.slots), default=None)
             self._parked = [each for each in self._parked if each is not found and each not in stale]
         for each in stale:
@@ -153,13 +161,19 @@ class WarmWorkers:
             self._registry.end(found)
         return found
 
-    def end(self, key: Hashable | None = None) -> None:
-        """End the parked workers of executors that have this key, by default all."""
+    def like(self, key: Hashable) -> list[ParkedWorkers]:
+        """Those of executors that have this key; the caller holds ``registry.opening``."""
+        with self._changed:
+            return [each for each in self._parked if each.key == key]
+
+    def end(self, key: Hashable | None = None, *, but: Hashable | None = None) -> None:
+        """End the parked workers of executors that have this key, by default all; or all but those of one key."""
         if forked():
             return
         with self._registry.opening:
             with self._changed:
                 chosen = [each for each in self._parked if key is None or each.key == key]
+                chosen = [each for each in chosen if but is None or each.key != but]
             for each in chosen:
                 self.close(each)
 
@@ -205,7 +219,8 @@ class WarmWorkers:
         over = [each for each in parked if each.until <= now]
         with contextlib.suppress(Exception):
             if len(over) < len(parked) and parked[0].connected and others_wait():
-                over = parked
+                # A session of this process that waits takes those that it can use, or has them closed.
+                over = [each for each in parked if now - each.since > _LONGEST or not self._registry.wanted(each)]
         with contextlib.suppress(Exception):
             self._check(parked)
         gone = [each for each in parked if each not in over and (each.nodes.lost or not len(each.slots))]

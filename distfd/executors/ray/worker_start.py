@@ -124,6 +124,10 @@ class WorkerStarter:
         self._take(objective)
         return self._digest != before
 
+    def continues(self, other: WorkerStarter) -> bool:
+        """Whether workers that another one has started may adopt this one's J: files that both know are the same."""
+        return not self._code.edited_since(other._code)
+
     def adopt(self, worker: Any, slot: int, loaded: frozenset[str] | None = None) -> Any:
         """Have a worker that runs go on with the objective as it is now, in a slot; the reference to its answer.
 
