@@ -37,7 +37,7 @@ def sleeper(x: NDArray[np.float64]) -> float:
     return float(x @ x)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.usefixtures("_ray_ends")
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # Ray's own
 def test_room_that_was_asked_for_comes_and_is_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

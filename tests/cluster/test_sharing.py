@@ -160,7 +160,7 @@ def test_nodes_that_come_and_go_are_followed(cluster: Any) -> None:
         assert ev.slots == 2
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # Ray's own, of a cluster within this process
 def test_labels_are_kept_to(cluster: Any) -> None:
     cluster.add_node(num_cpus=2)

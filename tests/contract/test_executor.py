@@ -120,7 +120,7 @@ def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
     made.close()
 
 
-@pytest.fixture(params=[1, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.fixture(params=[1, pytest.param(3, marks=pytest.mark.nightly)])
 def ray_bench(request: pytest.FixtureRequest, private_ray: None) -> Iterator[Bench]:
     """Only executors whose slots are processes of their own."""
     made = RayExecutor(max_slots=request.param)

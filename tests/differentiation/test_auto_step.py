@@ -347,7 +347,7 @@ def grainy(x: Floats) -> float:
     return float(np.exp(x).sum() + x[0] * x[1] + 1e-5 * whole)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_auto_has_the_same_bits_on_every_executor(private_ray: None) -> None:
     import distfd
 

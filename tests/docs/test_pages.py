@@ -155,12 +155,15 @@ def test_each_neighbours_program_runs_on_ray(
     assert told_on_ray[library] == "right", told_on_ray[library]
 
 
+LONG = ("docs/examples.md", "docs/simulators.md", "docs/tutorial.md", "docs/numerics.md", "docs/howto/step.md")
+"""Pages of many runs. The programs and configs that they show are run by tests of their own too."""
+
+
 @pytest.mark.parametrize(
     "path",
     [
-        # All the examples: each is run by tests of its own too.
         pytest.param(path, id=page_id(path), marks=pytest.mark.nightly)
-        if path.name == "examples.md"
+        if page_id(path) in LONG
         else marked(path, slow=path.name != "README.md")
         for path in having()
         if console(path)

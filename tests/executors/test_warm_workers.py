@@ -266,7 +266,7 @@ def test_another_executor_and_a_task_of_the_callers_get_their_place() -> None:
     def own_pid() -> int:
         return os.getpid()
 
-    task: Any = ray.remote(num_cpus=8)(own_pid)
+    task: Any = ray.remote(num_cpus=4)(own_pid)
     assert ray.get(task.remote(), timeout=300) > 0
     assert len(_warm) == 0
 

@@ -202,6 +202,7 @@ def test_a_j_that_ignores_how_its_program_ended_does_not_run_on(tmp_path: Path, 
     assert not (tmp_path / "returned").exists()
 
 
+@pytest.mark.nightly
 def test_a_private_cluster_goes_with_its_driver(tmp_path: Path) -> None:
     write(tmp_path, "python", address="local", num_cpus=2)
     run = start(tmp_path, None)
