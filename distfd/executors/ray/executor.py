@@ -201,7 +201,8 @@ class RayExecutor(Executor):
         cluster = connection()
         _registry.make_room(self)  # what others leave may fit
         taken = self._take_warm(objective, cluster)
-        _warm.end(but=self._key_of_fitting(objective, cluster))
+        if len(_warm):
+            _warm.end(but=self._key_of_fitting(objective, cluster))
         _registry.begin(self, cluster)
         if taken and self._slots is not None and self._nodes is not None:
             if self._renewed(self._slots, self._nodes, objective, anew=True):
@@ -286,7 +287,7 @@ class RayExecutor(Executor):
                 "evaluations are kept: make the same call again to continue"
             )
         with self._nodes.explained():
-            if self._slots.lacking and _registry.shares(self):
+            if _registry.shares(self) and self._slots.lacking:
                 seconds = min(seconds, _SOON)  # what another session gives back is to be taken over soon
             reports = self._slots.wait(seconds)
             self._hand_on(self._slots, self._nodes)
@@ -300,9 +301,14 @@ class RayExecutor(Executor):
         if objective is None or cluster is None or not self._may_hand_on(objective) or not _registry.wanted(self):
             slots.end_returned()
             return
-        around = Nodes(private=nodes.private)
+        try:
+            around = Nodes(private=nodes.private)
+            part = slots.apart(around)
+        except Exception:  # the reports that came with them are not to be lost for it
+            slots.end_returned()
+            return
         key = self._key(objective, cluster, slots.paths)
-        _warm.park(ParkedWorkers(key, cluster, slots.apart(around), around, PlacementGroups(self._resources)), _HANDED)
+        _warm.park(ParkedWorkers(key, cluster, part, around, PlacementGroups(self._resources)), _HANDED)
 
     def take_over(self) -> bool:
         """Take parked workers in the place of processes that have not started; whether there are too few still."""
@@ -397,10 +403,10 @@ class RayExecutor(Executor):
 
     def _take_warm(self, objective: Objective, cluster: str) -> bool:
         """Take over the parked workers of an executor with the same key; whether there are any."""
-        key = self._key_of_fitting(objective, cluster)
-        if (self._slots is not None and self._cluster == cluster) or key is None:
+        if self._slots is not None and self._cluster == cluster:
             return False
-        parked = _warm.take(key, cluster)
+        key = self._key_of_fitting(objective, cluster)
+        parked = None if key is None else _warm.take(key, cluster)
         if parked is None or parked.share is None:
             return False
         self._forget()
