@@ -52,6 +52,8 @@ class ImportedFiles:
 
     def clear_caches(self) -> None:
         """Empty what functools.cache and lru_cache keep for functions of the user's modules, wherever they are held."""
+        if not self._modules and len(sys.modules) == self._frozen:
+            return
         # By type(): to ask a user's object what it is may run code of its own.
         self._caches.update(
             value
@@ -71,6 +73,8 @@ class ImportedFiles:
 
     def look(self) -> None:
         """Take in the modules that have been imported since the last look."""
+        if sys.modules.keys() <= self._seen:
+            return  # it is asked for several times a call
         for name in [name for name in list(sys.modules) if name not in self._seen]:
             self._seen.add(name)
             file = None

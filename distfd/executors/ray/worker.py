@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import pickle
 import subprocess
@@ -295,6 +296,7 @@ class RayWorker:
         self._worker.close()
 
 
+@functools.cache
 def _has_folder_of_its_own() -> bool:
     """Whether Ray has put this process into a folder that the user has given it."""
     import ray
