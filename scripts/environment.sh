@@ -22,6 +22,8 @@ environment() {
     export PATH
     # uv takes a fifth of pip's time. It does not read pip's settings: where it finds no packages, pip does.
     python -m pip install --quiet --disable-pip-version-check uv 2>/dev/null &&
-        VIRTUAL_ENV="$PWD/.venv" python -m uv pip install --quiet --editable ".$1" ||
+        VIRTUAL_ENV="$PWD/.venv" python -m uv pip install --quiet --compile-bytecode --editable ".$1" ||
         python -m pip install --quiet --disable-pip-version-check --editable ".$1"
+    # Where PYTHONDONTWRITEBYTECODE is set, each of the many processes would compile distfd anew.
+    python -m compileall -q distfd
 }
