@@ -44,7 +44,7 @@ def test_the_oldest_versions_that_are_allowed(tmp_path: Path) -> None:
     uv, python = [sys.executable, "-m", "uv"], str(tmp_path / "low" / "bin" / "python")
     run([*uv, "venv", "-q", "--python", sys.executable, str(tmp_path / "low")], tmp_path)
     requirements = [f"{name}>={version}" for name, version in bounds.items()]
-    install = [*uv, "pip", "install", "-q", "--python", python]
+    install = [*uv, "pip", "install", "-q", "--compile-bytecode", "--python", python]
     run([*install, "--resolution", "lowest-direct", *requirements], tmp_path)
     run([*install, "pytest>=8.2", "pytest-xdist", "pytest-rerunfailures", "hypothesis", "jsonschema"], tmp_path)
 
