@@ -204,7 +204,7 @@ class RayWorker:
 
     def adopt(
         self,
-        objective: PickledObjective,
+        objective: PickledObjective | bytes,
         slot: int,
         luggage: ShippedCode | None = None,
         loaded: frozenset[str] | None = None,
@@ -213,10 +213,16 @@ class RayWorker:
 
         Parameters
         ----------
+        objective : PickledObjective or bytes
+            As bytes, with ``loaded``.
+        luggage : ShippedCode, optional
+            The driver's files; None where they are those that this worker has.
         loaded : frozenset of str, optional
             The driver's modules, where this worker is to let go of a J that it was parked with: one that has imported
             others is not fit.
         """
+        if isinstance(objective, bytes):
+            objective, loaded = _unpacked_adoption(objective)
         self._slot = slot
         if loaded is not None:
             modules = self.release()
@@ -294,6 +300,11 @@ class RayWorker:
     def close(self) -> None:
         """End J in good order."""
         self._worker.close()
+
+
+def _unpacked_adoption(payload: bytes) -> tuple[PickledObjective, frozenset[str] | None]:
+    given: tuple[PickledObjective, frozenset[str] | None] = pickle.loads(payload)  # noqa: S301  # from the driver, by Ray
+    return given
 
 
 @functools.cache

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
 from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakKeyDictionary
 
 from distfd.executors.ray import object_store
 from distfd.executors.ray.code_shipping import packed_code
@@ -86,6 +88,10 @@ class WorkerStarter:
         }
         self._changed: set[Member] = set()
         self._shared: Any = None
+        self._packed: tuple[PickledObjective, frozenset[str] | None, bytes] | None = None
+        """What was adopted last, as bytes."""
+        self._given: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+        """By worker, the code that it has been sent."""
         self._code = packed_code(objective, near=private)
         self._luggage = _sent(self._code)
         self.paths = driver_paths()
@@ -105,7 +111,9 @@ class WorkerStarter:
     def _started(self, objective: Any, slot: int, strategy: Any, *, light: bool) -> Any:
         options = {**self._options, "num_cpus": 0} if light else self._options
         made = self._actor.options(**options, scheduling_strategy=strategy)
-        return made.remote(objective, slot, self._threads, self.paths, nodes=self._nodes, luggage=self._luggage)
+        worker = made.remote(objective, slot, self._threads, self.paths, nodes=self._nodes, luggage=self._luggage)
+        self._given[worker] = self._luggage
+        return worker
 
     def renew(self, objective: Objective) -> bool | None:
         """Take another objective, or the same one once more.
@@ -136,12 +144,19 @@ class WorkerStarter:
         loaded : frozenset of str, optional
             The user's modules here, where the worker was parked and has not let go of the J before.
         """
-        return worker.adopt.remote(self._shared, slot, self._luggage, loaded)
+        luggage = None if self._given.get(worker) is self._luggage else self._luggage
+        self._given[worker] = self._luggage
+        if isinstance(self._shared, PickledObjective):
+            # Bytes, which are made once: for an object Ray takes three times as long, once for each worker.
+            if self._packed is None or self._packed[0] is not self._shared or self._packed[1] != loaded:
+                self._packed = self._shared, loaded, pickle.dumps((self._shared, loaded), protocol=5)
+            return worker.adopt.remote(self._packed[2], slot, luggage)
+        return worker.adopt.remote(self._shared, slot, luggage, loaded)
 
     def release(self) -> None:
         """Forget the objective: what it holds may be large, and workers are to go on with another."""
         self._pickled, self._digest = PickledObjective(), b""
-        self._shared = None
+        self._shared = self._packed = None
         self._changes = ModuleChanges((), None, self._changed)
 
     def _take(self, objective: Objective) -> None:
