@@ -264,10 +264,11 @@ class Stranger:
 
     def _json(self, rng: random.Random, place: Path) -> str:
         run = self._copy(place)
-        for name in rng.sample(("result.json", "log.jsonl", "check.json"), rng.choice((1, 1, 2))):
+        for name in rng.sample(("result.json", "log.jsonl", "check.json", "derivative.npz"), rng.choice((1, 1, 2))):
             path = run / name
             raw = path.read_bytes()
-            path.write_bytes(_mutated_json(rng, raw) if rng.random() < 0.8 else _mutated_bytes(rng, raw))
+            as_json = path.suffix != ".npz" and rng.random() < 0.8
+            path.write_bytes(_mutated_json(rng, raw) if as_json else _mutated_bytes(rng, raw))
         return self._looked_at(run)
 
     def _yaml(self, rng: random.Random, place: Path) -> str:

@@ -320,12 +320,13 @@ def put_aside(path: Path, name: str) -> Path:
         return aside
 
 
-def remove_unfinished(folder: Path, names: tuple[str, ...]) -> None:
+def remove_unfinished(folder: Path, names: tuple[str, ...] | re.Pattern[str]) -> None:
     """Remove what killed processes left half written of files of these names, a day ago or earlier."""
+    known = names.fullmatch if isinstance(names, re.Pattern) else names.__contains__
     with contextlib.suppress(OSError), opened_folder(folder) as handle:
         for name in os.listdir(handle):  # noqa: PTH208  # of a descriptor
             stem = name[1:].rsplit(".", 2)[0]
-            if not _NAME.fullmatch(name) or stem not in names:
+            if not _NAME.fullmatch(name) or not known(stem):
                 continue
             with contextlib.suppress(OSError):
                 found = os.stat(name, dir_fd=handle, follow_symlinks=False)
