@@ -187,7 +187,12 @@ def test_pipes_and_devices_in_the_place_of_decks_and_templates_hang_nothing(tmp_
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("names", [1]), ("n_evaluations", "many"), ("derivative", [1]), ("missing", 3), ("step", {"a": 1}), ("x", None)],
+    [
+        *[("names", [1]), ("n_evaluations", "many"), ("derivative", [1]), ("missing", 3), ("step", {"a": 1})],
+        *[("x", None), ("consistency", 5), ("consistency", {"sentence": None}), ("unchecked", "some")],
+        *[("only_in_arrays", 1), ("noise", {"status": "ok"}), ("noise", {"status": [], "level": 1.0})],
+        ("fit", {"findings": [], "standard_error": [1.0] * 3, "lower": [1.0] * 3, "upper": [1.0] * 3}),
+    ],
 )
 def test_a_result_that_is_none_is_told_of(tmp_path: Path, field: str, value: object) -> None:
     path = sound_run(tmp_path / "run")
@@ -196,6 +201,19 @@ def test_a_result_that_is_none_is_told_of(tmp_path: Path, field: str, value: obj
     code, told = distfd("status", str(path))
     assert (code, "result.json is not what distfd writes" in told) == (5, True)
     assert distfd("report", str(path))[0] == 0
+
+
+@pytest.mark.parametrize("field", ["slots", "wall_seconds", "message", "scheme", "noise", "warnings", "ideal_seconds"])
+def test_a_result_that_lacks_a_field_is_shown_without_it(tmp_path: Path, field: str) -> None:
+    path = sound_run(tmp_path / "run")
+    result = json.loads((path / "result.json").read_text())
+    del result[field]
+    (path / "result.json").write_text(json.dumps(result))
+    for args in (("status", str(path)), ("report", str(path)), ("ls", str(path))):
+        code, told = distfd(*args)
+        assert code == 0, told
+    code, told = distfd("status", str(path))
+    assert (code, "4 evaluations" in told) == (0, True), told
 
 
 # --- what reaches the terminal
