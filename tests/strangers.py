@@ -578,7 +578,7 @@ def _mutated_json(rng: random.Random, raw: bytes) -> bytes:
     texts = ["\n".join(lines)] if whole else lines
     for k in range(len(texts)) if whole else [rng.randrange(len(texts)) for _ in range(rng.choice((1, 3, 10)))]:
         document = json.loads(texts[k])
-        if "n_evaluations" in document and rng.random() < 0.6:
+        if isinstance(document, dict) and "n_evaluations" in document and rng.random() < 0.6:
             more = rng.sample(sorted(OTHERS), rng.randint(1, len(OTHERS)))
             document |= {name: copy.deepcopy(OTHERS[name]) for name in more} | {"task": rng.choice(TASKS)}
         for _ in range(rng.choice((1, 1, 2, 4))):
