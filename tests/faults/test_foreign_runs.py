@@ -7,6 +7,7 @@ import json
 import os
 import stat
 import sys
+import tracemalloc
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -214,6 +215,24 @@ def test_a_result_that_lacks_a_field_is_shown_without_it(tmp_path: Path, field: 
         assert code == 0, told
     code, told = distfd("status", str(path))
     assert (code, "4 evaluations" in told) == (0, True), told
+
+
+@pytest.mark.parametrize("slots", [2**31, 2**53, 2**63, 10**300, -1, 1e300])
+def test_a_log_that_promises_any_number_of_slots_takes_no_memory(tmp_path: Path, slots: float) -> None:
+    path = sound_run(tmp_path / "run")
+    lines = [json.loads(line) for line in (path / "log.jsonl").read_text().splitlines()]
+    for line in lines:
+        if line["event"] == "wave_started":
+            line["slots"] = slots
+    (path / "log.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
+    tracemalloc.start()
+    try:
+        with within(300, computed=60):
+            code, told = distfd("report", str(path))
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (code, most < 500 * 2**20) == (0, True), told
 
 
 # --- what reaches the terminal
