@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import stat
+import subprocess
 import sys
 import tracemalloc
 from typing import TYPE_CHECKING
@@ -254,6 +256,17 @@ def test_nothing_steers_the_terminal(tmp_path: Path) -> None:
     told += "".join(distfd(*args)[1] for args in (("status", str(path)), ("status", f"nowhere{STEERING}")))
     assert "owned" in told
     assert not set(told) & set("\x1b\x07\x9b\u202e\r\x00")
+
+
+@pytest.mark.parametrize(
+    "args", [("status", "a", STEERING), ("run", f"--{STEERING}", "x"), (STEERING,), ("run", STEERING), ("ls", STEERING)]
+)
+def test_what_is_typed_does_not_steer_the_terminal(args: tuple[str, ...]) -> None:
+    """As where a shell has put names of files in the place of *."""
+    ran = subprocess.run([sys.executable, "-m", "distfd", *args], capture_output=True, check=False)
+    told = (ran.stdout + ran.stderr).decode()
+    assert ran.returncode == 2, told
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", told), told
 
 
 def test_what_j_says_does_not_steer_the_terminal(job: Path, capfd: pytest.CaptureFixture[str]) -> None:
