@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import gzip
 import io
 import json
 import os
@@ -94,6 +95,26 @@ COLUMNS = (
     "checksum",
 )
 VALUES = ("NULL", "'x'", "1e300", "-1", "9223372036854775807", "x'ff00'", "zeroblob(100000)", "'ok'", "''", "char(27)")
+
+
+OTHERS: dict[str, Any] = {
+    "consistency": {"sentence": "the derivative agrees", "coordinates": ["a"]},
+    "unchecked": 2,
+    "only_in_arrays": ["jacobian"],
+    "outputs": ["u", "v"],
+    "x0": [1.0, 2.0, 3.0],
+    "value0": 2.0,
+    "converged": True,
+    "iterations": 3,
+    "violation": 0.0,
+    "start_seconds": 0.5,
+    "n_failed_trials": 1,
+    "scipy_message": "CONVERGENCE",
+    "fit": {"findings": ["well determined"], "standard_error": [1.0] * 3, "lower": [0.0] * 3, "upper": [2.0] * 3},
+    "noise": {"level": 1e-9, "status": "ok", "spacing": 1e-6, "quantum": None, "n_evaluations": 9},
+}
+"""Fields of result.json that the runs of other tasks have."""
+TASKS = ("gradient", "jacobian", "hessian", "hvp", "minimize", "least_squares", "noise", "check", "directional")
 
 
 DECKS = (
@@ -264,10 +285,11 @@ class Stranger:
 
     def _json(self, rng: random.Random, place: Path) -> str:
         run = self._copy(place)
-        for name in rng.sample(("result.json", "log.jsonl", "check.json"), rng.choice((1, 1, 2))):
+        for name in rng.sample(("result.json", "log.jsonl", "check.json", "derivative.npz"), rng.choice((1, 1, 2))):
             path = run / name
             raw = path.read_bytes()
-            path.write_bytes(_mutated_json(rng, raw) if rng.random() < 0.8 else _mutated_bytes(rng, raw))
+            as_json = path.suffix != ".npz" and rng.random() < 0.8
+            path.write_bytes(_mutated_json(rng, raw) if as_json else _mutated_bytes(rng, raw))
         return self._looked_at(run)
 
     def _yaml(self, rng: random.Random, place: Path) -> str:
@@ -376,7 +398,7 @@ class Stranger:
             "é",
             "a\nb",
         )
-        with tarfile.open(fileobj=made, mode=rng.choice(("w", "w:gz"))) as tar:
+        with tarfile.open(fileobj=made, mode="w") as tar:
             for _ in range(rng.randint(1, 6)):
                 info = tarfile.TarInfo(rng.choice(names))
                 info.type, info.mode = rng.choice(kinds), rng.choice((0, 0o644, 0o4777))
@@ -386,7 +408,8 @@ class Stranger:
                 info.size = len(content)
                 tar.addfile(info, io.BytesIO(content))
         raw = made.getvalue()
-        archive = io.BytesIO(_mutated_bytes(rng, raw) if rng.random() < 0.4 else raw)
+        raw = gzip.compress(_mutated_bytes(rng, raw) if rng.random() < 0.4 else raw, 1)
+        archive = io.BytesIO(_mutated_bytes(rng, raw) if rng.random() < 0.2 else raw)
         (place / "run.old").symlink_to(self.canary)
         (place / "run.part").mkdir()
         try:
@@ -555,6 +578,9 @@ def _mutated_json(rng: random.Random, raw: bytes) -> bytes:
     texts = ["\n".join(lines)] if whole else lines
     for k in range(len(texts)) if whole else [rng.randrange(len(texts)) for _ in range(rng.choice((1, 3, 10)))]:
         document = json.loads(texts[k])
+        if isinstance(document, dict) and "n_evaluations" in document and rng.random() < 0.6:
+            more = rng.sample(sorted(OTHERS), rng.randint(1, len(OTHERS)))
+            document |= {name: copy.deepcopy(OTHERS[name]) for name in more} | {"task": rng.choice(TASKS)}
         for _ in range(rng.choice((1, 1, 2, 4))):
             document = _mutated(rng, document)
         texts[k] = json.dumps(document)

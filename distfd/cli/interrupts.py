@@ -6,6 +6,7 @@ What runs is ended by the event loop (`distfd.evaluation.event_loop`), and the r
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -46,7 +47,9 @@ def guarded(command: Callable[[], Any], *, debug: bool) -> int:  # noqa: PLR0911
     except Exception as error:
         if hasattr(error, "show") and hasattr(error, "exit_code"):
             # A mistake in the command itself. Its class has another home in each version of typer.
-            error.show()
+            shown = io.StringIO()
+            error.show(shown)
+            terminal.say_as_it_is(shown.getvalue())
             return int(error.exit_code)
         text = f"this is a bug in distfd: {type(error).__name__}: {error}\nplease report it with what --debug shows"
         return _fail(text, 1, debug=debug)

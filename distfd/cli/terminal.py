@@ -156,6 +156,12 @@ class _Printed(io.TextIOBase):
         self._rest.flush()
 
 
+def say_as_it_is(text: str) -> None:
+    """Say lines that another library has made, such as how a command is used."""
+    with contextlib.suppress(OSError):
+        stream().write(printable(text))
+
+
 def error(text: str, code: int, *, debug: bool) -> None:
     """Say why the command fails."""
     if debug:

@@ -242,6 +242,10 @@ def open_plain(path: str | os.PathLike[str], *, follow: bool = False, folder: in
         raise
 
 
+_PIECE = 2**20
+"""Bytes that are read at a time of what has no size."""
+
+
 def read_plain(path: str | os.PathLike[str], most: int, *, follow: bool = False) -> bytes:
     """The bytes of a plain file.
 
@@ -251,7 +255,10 @@ def read_plain(path: str | os.PathLike[str], most: int, *, follow: bool = False)
         If it is no plain file, cannot be read, or has more than ``most`` bytes.
     """
     with open_plain(path, follow=follow) as file:
-        found = file.read(most + 1)
+        # By its size: a read of so many bytes as it may have would take the memory for them first.
+        found = file.read(min(most, os.fstat(file.fileno()).st_size) + 1)
+        while len(found) <= most and (more := file.read(_PIECE)):  # it grows, or the file system tells no size
+            found += more
     if len(found) > most:
         raise OSError(errno.EFBIG, f"it has more than {most / 1e6:g} MB", os.fspath(path))
     return found
@@ -320,12 +327,13 @@ def put_aside(path: Path, name: str) -> Path:
         return aside
 
 
-def remove_unfinished(folder: Path, names: tuple[str, ...]) -> None:
+def remove_unfinished(folder: Path, names: tuple[str, ...] | re.Pattern[str]) -> None:
     """Remove what killed processes left half written of files of these names, a day ago or earlier."""
+    known = names.fullmatch if isinstance(names, re.Pattern) else names.__contains__
     with contextlib.suppress(OSError), opened_folder(folder) as handle:
         for name in os.listdir(handle):  # noqa: PTH208  # of a descriptor
             stem = name[1:].rsplit(".", 2)[0]
-            if not _NAME.fullmatch(name) or stem not in names:
+            if not _NAME.fullmatch(name) or not known(stem):
                 continue
             with contextlib.suppress(OSError):
                 found = os.stat(name, dir_fd=handle, follow_symlinks=False)

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distfd.core.describe import coordinate_label
-from distfd.core.errors import DistfdError, EvaluationError, InputError
+from distfd.core.errors import DistfdError, EvaluationError, InputError, StoreError
 from distfd.core.failures import EvaluationFailure
+from distfd.core.files import write_named
 from distfd.differentiation.method import check_x
 from distfd.jobs.build import make_objective
 from distfd.objectives.command.objective import CommandObjective
@@ -89,7 +90,8 @@ DRAFTED = "# drafted:"
 """Stands behind a step that `distfd init` has written, and that the first evaluation may set, once."""
 
 _DRAFTED_STEP = re.compile(
-    rf"^([ \t]*step:[ \t]*)[-+.\deE]+[ \t]*{re.escape(DRAFTED)}[^\n]*(?:\n[ \t]*# that J has[^\n]*)?", re.MULTILINE
+    rf"^([ \t]*step:[ \t]*)[-+.\deE]+[ \t]*{re.escape(DRAFTED)}[^\r\n]*(?:\r?\n[ \t]*# that J has[^\r\n]*)?",
+    re.MULTILINE,
 )
 """The line with that step, and the rest of its remark."""
 
@@ -141,11 +143,16 @@ def _step_for(loaded: LoadedConfig, name: str, digits: int) -> str:
     what = f"{name} is written with {digits} digits"
     if given == "auto" or hasattr(given, "absolute") or isinstance(given, tuple):
         return ""
-    text = loaded.path.read_text(encoding="utf-8")
+    text = loaded.path.read_bytes().decode("utf-8")  # with the ends of its lines as they are
     if not loaded.overridden and _DRAFTED_STEP.search(text):
         number = f"{best:.1e}".replace("e-0", "e-")
         remark = f"# times |x|, for the {digits} digits of {name}; `distfd check` measures it"
-        loaded.path.write_text(_DRAFTED_STEP.sub(lambda m: f"{m[1]}{number}   {remark}", text), encoding="utf-8")
+        changed = _DRAFTED_STEP.sub(lambda m: f"{m[1]}{number}   {remark}", text)
+        try:
+            write_named(loaded.path, lambda file: file.write(changed.encode()))
+        except (OSError, StoreError) as error:
+            why = getattr(error, "strerror", None) or error
+            return f"{what}: set derivative.step to {number}, times |x|; {loaded.path} cannot be written: {why}"
         return f"{what}: the drafted derivative.step is now {number}, times |x|; it is not changed again"
     if given is not None and given * _NEAR >= best:
         return ""

@@ -121,7 +121,7 @@ class KubeRayJob:
         """
         command = self._command(*arguments)
         try:
-            ran = subprocess.run(command, check=False, capture_output=True, text=True, input=given)  # noqa: S603  # no shell
+            ran = subprocess.run(command, check=False, capture_output=True, text=True, errors="replace", input=given)  # noqa: S603  # no shell
         except FileNotFoundError:
             raise ClusterError(
                 "--to kuberay: kubectl is not there; install it, or apply what --dry-run prints"

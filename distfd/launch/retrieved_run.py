@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import json
 import os
 import shutil
@@ -28,6 +29,9 @@ _MARK = "submitted.json"
 _LONGEST_MARK = 10_000
 _LONGEST = 50
 """Characters of the name that are kept in another made from it."""
+
+_LARGEST_PIECE = 2**20
+"""Bytes that are read of a tar at a time."""
 
 MOST_MEMBERS, MOST_BYTES, MOST_LEVELS = 100_000, 16 * 2**30, 32
 """Of what is brought back: a tar of a few kB can promise any number of bytes."""
@@ -66,7 +70,7 @@ def unpack(archive: IO[bytes], output: Path, job: str) -> Path | None:
             make_folders(output.parent)
             part = Path(tempfile.mkdtemp(prefix=f".{output.name[:_LONGEST]}.", suffix=".part", dir=output.parent))
             failing.callback(shutil.rmtree, part, ignore_errors=True)
-            with tarfile.open(fileobj=archive, mode="r:*") as tar:
+            with _Unzipped(fileobj=archive, mode="rb") as unzipped, tarfile.open(fileobj=unzipped, mode="r:") as tar:
                 _unpack(tar, part)
             mark = json.dumps({"job": job}) + "\n"
             replace_file(part / _MARK, lambda file: file.write(mark.encode()))
@@ -99,6 +103,15 @@ def _owner(output: Path) -> str | None:
         return str(found["job"])
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return None
+
+
+class _Unzipped(gzip.GzipFile):
+    """Is read in small pieces alone: the head of a member, such as its name, may promise any number of bytes."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is None or not 0 <= size <= _LARGEST_PIECE:
+            raise tarfile.TarError(f"the head of one of its files has more than {_LARGEST_PIECE / 2**20:g} MiB")
+        return super().read(size)
 
 
 def _unpack(tar: tarfile.TarFile, into: Path) -> None:
@@ -136,5 +149,5 @@ def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
     content = tar.extractfile(member)
     assert content is not None, "it is a plain file"
     with content, open(path, "xb", opener=owner_only) as file:
-        shutil.copyfileobj(content, file)
+        shutil.copyfileobj(content, file, _LARGEST_PIECE // 4)
     os.utime(path, (member.mtime, member.mtime))

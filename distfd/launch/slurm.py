@@ -182,7 +182,7 @@ class SlurmJob:
 def _slurm(*command: str) -> str:
     """What one of Slurm's programs answers."""
     try:
-        ran = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603  # no shell
+        ran = subprocess.run(command, check=False, capture_output=True, text=True, errors="replace")  # noqa: S603  # no shell
     except FileNotFoundError:
         raise ClusterError(f"--to slurm: {command[0]} is not there; submit from a login node of the cluster") from None
     if ran.returncode:

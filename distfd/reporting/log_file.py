@@ -86,6 +86,10 @@ _LINE = 2**26
 """Bytes of one line: an iterate of a million coordinates has 20 MB."""
 
 
+_MOST = 2**53
+"""No count comes near it, and a double holds each below."""
+
+
 def _take(log: RunLog, entry: dict[str, Any], at: float) -> None:
     kind = entry["event"]
     if kind.endswith("_started") and kind not in ("wave_started", "slot_started"):
@@ -97,6 +101,8 @@ def _take(log: RunLog, entry: dict[str, Any], at: float) -> None:
     session.last = max(session.last, at)
     if kind == "wave_started":
         n_points, n_reused, slots = (int(entry[name]) for name in ("n_points", "n_reused", "slots"))
+        if not all(0 <= number <= _MOST for number in (n_points, n_reused, slots)):
+            return
         session.waves.append(LoggedWave(str(entry["task"]), n_points, n_reused, slots, at))
     elif kind == "wave_ended" and session.waves:
         session.waves[-1].ended = at

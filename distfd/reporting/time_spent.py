@@ -61,12 +61,13 @@ def where_time_went(data: RunData, clock: RunClock) -> list[Share]:
 def _session(session: LoggedSession, rows: NDArray[Any], begin: float, end: float) -> dict[str, float]:
     numbers, slot = np.unique(rows["slot"], return_inverse=True)
     n = max(len(numbers), *(wave.slots for wave in session.waves))
-    first = np.full(n, begin)
+    # The last entry stands for all slots that were given nothing: their number is what a log says, and any number.
+    first = np.append(np.full(len(numbers), np.inf), begin)
+    alike = np.append(np.ones(len(numbers)), n - len(numbers))
     if len(rows):
-        first[: len(numbers)] = np.inf
         np.minimum.at(first, slot, rows["started"])
         # A slot that was given nothing waited for it like the others.
-        first[len(numbers) :] = first[: len(numbers)].min()
+        first[-1] = first[:-1].min()
     seconds = rows["ended"] - rows["started"]
     ok = rows["status"] == Status.OK
     starts = np.array([wave.started for wave in session.waves])
@@ -74,10 +75,10 @@ def _session(session: LoggedSession, rows: NDArray[Any], begin: float, end: floa
     parts = {
         "useful": float(seconds[ok].sum()),
         "lost": float(seconds[~ok].sum()),
-        "start": float((first - begin).sum()),
+        "start": float((first - begin) @ alike),
         "restarts": _restarts(rows, slot, starts),
-        "tail": _tail(rows, slot, first, starts, ends),
-        "between": _overlap(np.append(ends, end)[:-1], np.append(starts[1:], end), first),
+        "tail": float(_tail(rows, slot, first, starts, ends) @ alike),
+        "between": float(_overlap(np.append(ends, end)[:-1], np.append(starts[1:], end), first) @ alike),
     }
     return {**parts, "handing": max(0.0, n * (end - begin) - sum(parts.values()))}
 
@@ -103,14 +104,15 @@ def _tail(
     first: NDArray[np.float64],
     starts: NDArray[np.float64],
     ends: NDArray[np.float64],
-) -> float:
-    """Seconds from a slot's last evaluation of a wave to the wave's end."""
+) -> NDArray[np.float64]:
+    """Seconds from a slot's last evaluation of a wave to the wave's end, of all waves together."""
     last = np.maximum(starts[:, None], first[None, :])
     wave = np.clip(np.searchsorted(starts, rows["started"], side="right") - 1, 0, None)
     np.maximum.at(last, (wave, slot), rows["ended"])
-    return float(np.clip(ends[:, None] - last, 0, None).sum())
+    return np.clip(ends[:, None] - last, 0, None).sum(axis=0)  # type: ignore[no-any-return]  # an array
 
 
-def _overlap(begins: NDArray[np.float64], ends: NDArray[np.float64], first: NDArray[np.float64]) -> float:
+def _overlap(begins: NDArray[np.float64], ends: NDArray[np.float64], first: NDArray[np.float64]) -> NDArray[np.float64]:
     """Seconds of these stretches of time, of each slot from its first evaluation on."""
-    return float(np.clip(ends[:, None] - np.maximum(begins[:, None], first[None, :]), 0, None).sum())
+    found = np.clip(ends[:, None] - np.maximum(begins[:, None], first[None, :]), 0, None)
+    return found.sum(axis=0)  # type: ignore[no-any-return]  # an array

@@ -94,7 +94,12 @@ def _is_noise(value: Any) -> bool:
         return _is_tensor(value)
     from distfd.differentiation.noise import STATUSES
 
-    return value.get("status") in STATUSES and _or_null(_is_number)(value.get("level"))
+    known = isinstance(value.get("status"), str) and value["status"] in STATUSES
+    return known and "level" in value and _or_null(_is_number)(value["level"])
+
+
+def _is_sentence(value: Any) -> bool:
+    return isinstance(value, dict) and _is_text(value.get("sentence"))
 
 
 def _is_fit(value: Any) -> bool:
@@ -114,13 +119,14 @@ _FIELDS: dict[str, tuple[str, Any]] = {
     **dict.fromkeys(("scheme", "message", "started", "finished"), _TEXT_OR_NULL),
     **dict.fromkeys(("n_evaluations", "n_reused", "n_failed"), _COUNT),
     **dict.fromkeys(
-        ("n_retried", "n_failed_trials", "iterations", "slots", "exit_code"),
+        ("n_retried", "n_failed_trials", "iterations", "slots", "exit_code", "unchecked"),
         ("a whole number or null", _or_null(_is_count)),
     ),
     **dict.fromkeys(("wall_seconds", "start_seconds", "ideal_seconds", "efficiency", "violation"), _NUMBER),
     **dict.fromkeys(("value", "value0", "derivative", "error", "step", "x", "x0"), _TENSOR),
     **dict.fromkeys(("names", "missing"), ("a list of texts", _is_texts)),
-    "outputs": ("a list of texts or null", _or_null(_is_texts)),
+    **dict.fromkeys(("outputs", "only_in_arrays"), ("a list of texts or null", _or_null(_is_texts))),
+    "consistency": ("a check in a sentence, or null", _or_null(_is_sentence)),
     "warnings": ("a list of texts", _is_texts),
     "repaired": ("texts by name", _or_null(_is_text_by_name)),
     "versions": ("texts by name", _is_text_by_name),
@@ -139,7 +145,7 @@ def _shapes(result: Mapping[str, Any]) -> str:
     trouble = _search(result)
     if trouble or derivative is None:
         return trouble
-    columns = ["x0", "x"] if "x0" in result else ["x"]
+    columns = ["x0", "x"] if "x0" in result or result.get("fit") else ["x"]
     if not isinstance(derivative, list) or any(not _is_vector(result.get(name), n) for name in columns):
         return "x and the derivative have not one entry for each name"
     if task in ("jacobian", "hessian"):
@@ -154,14 +160,14 @@ def _shapes(result: Mapping[str, Any]) -> str:
 
 def _search(result: Mapping[str, Any]) -> str:
     """What is wrong with how an optimisation ended."""
+    fit = result.get("fit")
+    if fit and any(len(fit[name]) != len(result["names"]) for name in ("standard_error", "lower", "upper")):
+        return "the fit's table has not one line for each name"
     if result["task"] not in ("minimize", "least_squares") or result.get("value0") is None:
         return ""
     lacking = [name for name in ("converged", "iterations", "value", "message") if result.get(name) is None]
     if lacking:
         return f"a search has no {lacking[0]}"
-    fit = result.get("fit")
-    if fit and any(len(fit[name]) != len(result["names"]) for name in ("standard_error", "lower", "upper")):
-        return "the fit's table has not one line for each name"
     fits = _is_number(result["value0"]) and _is_number(result["value"])
     return "" if fits else "value and value0 of a search are no numbers"
 

@@ -234,7 +234,9 @@ def _effort(result: Mapping[str, Any]) -> str:
     made += " in all" if result["n_reused"] else ""
     text = f"{result['status']}: {made}, {result['n_reused']} reused{failed}"
     if result.get("wall_seconds") is not None:
-        text += f", {result['wall_seconds']:.1f} s on {result['slots']} slot{'' if result['slots'] == 1 else 's'}"
+        text += f", {result['wall_seconds']:.1f} s"
+        slots = result.get("slots")
+        text += "" if slots is None else f" on {slots} slot{'' if slots == 1 else 's'}"
     if result.get("efficiency") is not None and (result.get("ideal_seconds") or 0.0) >= TELLING:
         wall = result.get("wall_seconds") or 0.0  # a stranger's may have none; then the start is not told of
         text += f", {efficiency_text(result['efficiency'], wall, result.get('start_seconds'))}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+import stat
 from pathlib import Path
 
 import pytest
@@ -231,6 +233,35 @@ def test_a_drafted_step_is_set_once_and_by_digits_as_written(folder: Path) -> No
     text = made.config.read_text()
     evaluate_once(load_config(made.config), "x0", said.append)
     assert made.config.read_text() == text, "and it is changed once only"
+
+
+def test_a_configuration_is_never_half_written(folder: Path) -> None:
+    """Nor is another name of the file changed, or a link to it replaced."""
+    (folder / "deck.inp").write_text("width {{ width = 0.25 }}\n")
+    made = draft("echo 'J = -1.084730E+01'", ["deck.inp"])
+    write(made.files)
+    before = made.config.read_bytes().replace(b"\n", b"\r\n")
+    made.config.write_bytes(before)
+    said: list[str] = []
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, limit[1]))  # as on a disk that is full
+    try:
+        evaluate_once(load_config(made.config), "x0", said.append)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert made.config.read_bytes() == before
+    assert "set derivative.step to 5.0e-3" in "\n".join(said)
+    assert "cannot be written: File too large" in "\n".join(said)
+    (folder / "second").hardlink_to(made.config)
+    (folder / "link.yaml").symlink_to(made.config)
+    made.config.chmod(0o640)
+    evaluate_once(load_config(folder / "link.yaml"), "x0", said.append)
+    assert (folder / "second").read_bytes() == before
+    assert (folder / "link.yaml").is_symlink()
+    after = made.config.read_bytes()
+    assert b"for the 7 digits of J" in after
+    assert after.count(b"\n") == after.count(b"\r\n") == before.count(b"\n") - 1
+    assert stat.S_IMODE(made.config.stat().st_mode) == 0o640
 
 
 # ---- decks of CalculiX, Abaqus and Nastran

@@ -5,8 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import stat
+import subprocess
 import sys
+import tracemalloc
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -187,7 +190,12 @@ def test_pipes_and_devices_in_the_place_of_decks_and_templates_hang_nothing(tmp_
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("names", [1]), ("n_evaluations", "many"), ("derivative", [1]), ("missing", 3), ("step", {"a": 1}), ("x", None)],
+    [
+        *[("names", [1]), ("n_evaluations", "many"), ("derivative", [1]), ("missing", 3), ("step", {"a": 1})],
+        *[("x", None), ("consistency", 5), ("consistency", {"sentence": None}), ("unchecked", "some")],
+        *[("only_in_arrays", 1), ("noise", {"status": "ok"}), ("noise", {"status": [], "level": 1.0})],
+        ("fit", {"findings": [], "standard_error": [1.0] * 3, "lower": [1.0] * 3, "upper": [1.0] * 3}),
+    ],
 )
 def test_a_result_that_is_none_is_told_of(tmp_path: Path, field: str, value: object) -> None:
     path = sound_run(tmp_path / "run")
@@ -196,6 +204,37 @@ def test_a_result_that_is_none_is_told_of(tmp_path: Path, field: str, value: obj
     code, told = distfd("status", str(path))
     assert (code, "result.json is not what distfd writes" in told) == (5, True)
     assert distfd("report", str(path))[0] == 0
+
+
+@pytest.mark.parametrize("field", ["slots", "wall_seconds", "message", "scheme", "noise", "warnings", "ideal_seconds"])
+def test_a_result_that_lacks_a_field_is_shown_without_it(tmp_path: Path, field: str) -> None:
+    path = sound_run(tmp_path / "run")
+    result = json.loads((path / "result.json").read_text())
+    del result[field]
+    (path / "result.json").write_text(json.dumps(result))
+    for args in (("status", str(path)), ("report", str(path)), ("ls", str(path))):
+        code, told = distfd(*args)
+        assert code == 0, told
+    code, told = distfd("status", str(path))
+    assert (code, "4 evaluations" in told) == (0, True), told
+
+
+@pytest.mark.parametrize("slots", [2**31, 2**53, 2**63, 10**300, -1, 1e300])
+def test_a_log_that_promises_any_number_of_slots_takes_no_memory(tmp_path: Path, slots: float) -> None:
+    path = sound_run(tmp_path / "run")
+    lines = [json.loads(line) for line in (path / "log.jsonl").read_text().splitlines()]
+    for line in lines:
+        if line["event"] == "wave_started":
+            line["slots"] = slots
+    (path / "log.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
+    tracemalloc.start()
+    try:
+        with within(300, computed=60):
+            code, told = distfd("report", str(path))
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (code, most < 500 * 2**20) == (0, True), told
 
 
 # --- what reaches the terminal
@@ -217,6 +256,17 @@ def test_nothing_steers_the_terminal(tmp_path: Path) -> None:
     told += "".join(distfd(*args)[1] for args in (("status", str(path)), ("status", f"nowhere{STEERING}")))
     assert "owned" in told
     assert not set(told) & set("\x1b\x07\x9b\u202e\r\x00")
+
+
+@pytest.mark.parametrize(
+    "args", [("status", "a", STEERING), ("run", f"--{STEERING}", "x"), (STEERING,), ("run", STEERING), ("ls", STEERING)]
+)
+def test_what_is_typed_does_not_steer_the_terminal(args: tuple[str, ...]) -> None:
+    """As where a shell has put names of files in the place of *."""
+    ran = subprocess.run([sys.executable, "-m", "distfd", *args], capture_output=True, check=False)
+    told = (ran.stdout + ran.stderr).decode()
+    assert ran.returncode == 2, told
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", told), told
 
 
 def test_what_j_says_does_not_steer_the_terminal(job: Path, capfd: pytest.CaptureFixture[str]) -> None:

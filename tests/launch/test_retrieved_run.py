@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import os
 import stat
 import tarfile
+import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from distfd.errors import InputError, StoreError
-from distfd.launch.pack import write_tar
+from distfd.errors import ClusterError, InputError, StoreError
+from distfd.launch.pack import read_printed, write_tar
 from distfd.launch.retrieved_run import check_place, unpack
 
 if TYPE_CHECKING:
@@ -115,8 +117,44 @@ def test_a_tar_that_promises_too_much_is_refused(tmp_path: Path) -> None:
     info = tarfile.TarInfo("huge")
     info.size = 2**50
     with pytest.raises(StoreError, match="more than 100,000 files, or 16 GiB"):
-        unpack(io.BytesIO(info.tobuf() + bytes(10_240)), tmp_path / "run", "job")
+        unpack(io.BytesIO(gzip.compress(info.tobuf() + bytes(10_240))), tmp_path / "run", "job")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE])
+def test_the_head_of_a_file_is_not_read_beyond_a_mebibyte(tmp_path: Path, kind: bytes) -> None:
+    name = tarfile.TarInfo("name")
+    name.type, name.size = kind, 200 * 2**20
+    plain = tarfile.TarInfo("result.json").tobuf()
+    archive = gzip.compress(name.tobuf(tarfile.GNU_FORMAT) + bytes(name.size) + plain + bytes(10_240), 1)
+    tracemalloc.start()
+    try:
+        with pytest.raises(StoreError, match="more than 1 MiB"):
+            unpack(io.BytesIO(archive), tmp_path / "run", "job")
+        assert tracemalloc.get_traced_memory()[1] < 50 * 2**20
+    finally:
+        tracemalloc.stop()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("mode", ["w", "w:xz", "w:bz2"])
+def test_what_is_not_packed_as_a_run_is_packed_is_refused(tmp_path: Path, mode: Any) -> None:
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode=mode) as tar:
+        info = tarfile.TarInfo("result.json")
+        info.size = 300_000
+        tar.addfile(info, io.BytesIO(os.urandom(info.size)))
+    raw = made.getvalue()
+    for damaged in (raw, raw[: len(raw) // 2] + bytes(100) + raw[len(raw) // 2 :]):
+        with pytest.raises(StoreError, match="cannot be written"):
+            unpack(io.BytesIO(damaged), tmp_path / "run", "job")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("line", ["abc", "Zm9v!", "not\u00e9", "warning: no base64", "Zg=", "====", "\x1b[2J"])
+def test_what_others_print_between_the_lines_is_told_of(line: str) -> None:
+    with pytest.raises(ClusterError, match="came back damaged"):
+        read_printed(f"hello\ndistfd-pack-begin\n{line}\ndistfd-pack-end 00\n", io.BytesIO())
 
 
 def test_what_is_cut_short_is_refused(tmp_path: Path) -> None:

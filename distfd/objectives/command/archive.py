@@ -7,13 +7,13 @@ import hashlib
 import io
 import json
 import os
+import re
 import stat
 import tarfile
 import time
-import uuid
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from distfd.core.files import make_folders, open_plain, owner_only
+from distfd.core.files import make_folders, open_plain, remove_unfinished, replace_file
 from distfd.objectives.command.work_directory import contains, walk
 from distfd.objectives.command.work_folder import OUTCOME
 
@@ -38,7 +38,8 @@ _LARGEST = 64 * 2**20
 _LEVELS = 64
 """Folders inside of each other; what is below is left out."""
 
-_PART, _DAY = ".part", 86400.0
+_NAME = re.compile(r"evaluation-[0-9a-f]{16}\.tar\.gz")
+"""Names of archives; another file beside them, such as evaluation-of-wings.csv.gz, is the user's."""
 
 
 def archive_name(x: NDArray[np.float64]) -> str:
@@ -64,16 +65,15 @@ def pack(folder: WorkFolder, target: Path, outcome: Mapping[str, Any]) -> None:
     ------
     OSError
         If it cannot be written; nothing is left then.
+    ForeignFileError
+        If something else than a plain file of this user's has its name.
     """
     make_folders(target.parent)
-    part = target.with_name(f"{target.name}.{uuid.uuid4().hex}{_PART}")
-    try:
+
+    def write(file: IO[bytes]) -> None:
         left_out = []
         # Level 1: text is a fifth of its size with it, and the slot waits.
-        with (
-            open(part, "xb", opener=owner_only) as file,
-            tarfile.open(fileobj=file, mode="w:gz", compresslevel=1) as archive,
-        ):
+        with tarfile.open(fileobj=file, mode="w:gz", compresslevel=1) as archive:
             for name, parent, last, found in walk(folder.handle, _LEVELS):
                 if name == OUTCOME:  # a link of that name would have our own file written through it
                     continue
@@ -82,9 +82,8 @@ def pack(folder: WorkFolder, target: Path, outcome: Mapping[str, Any]) -> None:
                 else:
                     _add(archive, name, parent, last, found)
             _add_outcome(archive, {**outcome, "left_out": left_out, "ended": time.time()})
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
+
+    replace_file(target, write, sync=False)
     _make_room(target)
 
 
@@ -132,14 +131,12 @@ def _add_outcome(archive: tarfile.TarFile, outcome: Mapping[str, Any]) -> None:
 def _make_room(newest: Path) -> None:
     """Remove the oldest archives beyond the limits, and what killed workers left half written."""
     found = []
-    with contextlib.suppress(OSError):
-        for path in newest.parent.glob(f"evaluation-*.tar.gz.*{_PART}"):
-            if time.time() - path.stat().st_mtime > _DAY:
-                path.unlink()
+    remove_unfinished(newest.parent, _NAME)
     for entry in _archives(newest.parent):
         with contextlib.suppress(OSError):  # another worker has removed it
-            status = entry.stat()
-            found.append((status.st_mtime_ns, entry.name, status.st_size))
+            status = entry.stat(follow_symlinks=False)
+            if stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid():
+                found.append((status.st_mtime_ns, entry.name, status.st_size))
     total = sum(size for _, _, size in found)
     count = len(found)
     for _, name, size in sorted(found):
@@ -151,4 +148,4 @@ def _make_room(newest: Path) -> None:
 
 def _archives(folder: Path) -> Iterator[os.DirEntry[str]]:
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
-        yield from (entry for entry in entries if entry.name.startswith("evaluation-") and entry.name.endswith(".gz"))
+        yield from (entry for entry in entries if _NAME.fullmatch(entry.name))

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import shlex
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from distfd.core import awake_clock
 from distfd.core.describe import PRINTED
 from distfd.core.files import open_plain
 from distfd.objectives.command.secrets import NOTHING, Mask
-from distfd.objectives.command.values import timed
+from distfd.objectives.command.values import OutputError, short, timed
 from distfd.objectives.command.work_directory import STDERR, STDOUT, contains
 from distfd.workers.bounded_regex import lines_with
 from distfd.workers.hosts import HOSTS
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from distfd.core.failures import EvaluationFailure
     from distfd.objectives.command.arguments import Launch
     from distfd.objectives.command.spec import ProgramSpec
+    from distfd.objectives.command.work_directory import Aged
 
 
 _TAIL_BYTES = 64 * 1024
@@ -82,7 +84,7 @@ class Trial:
         Replaces what must not be told.
     handle : int
         A descriptor of the work directory.
-    aged : dict of str to str
+    aged : dict of str to Aged
         What was there before the program ran; see `work_directory.age`.
     base : Path, optional
         The configuration's folder, in which files may be that the program misses.
@@ -95,7 +97,7 @@ class Trial:
     refuse: Callable[[], str]
     mask: Mask = field(default=NOTHING, repr=False)
     handle: int = -1
-    aged: dict[str, str] = field(default_factory=dict)
+    aged: dict[str, Aged] = field(default_factory=dict)
     base: Path | None = None
 
     @cached_property
@@ -147,10 +149,12 @@ class Trial:
             if not contains(self.folder, path):
                 continue
             with contextlib.suppress(OSError), open_plain(path, follow=True) as log:
-                while block := log.read(_BLOCK_BYTES):
+                while block := _after_holes(log):
                     block += log.readline(_LINE_BYTES)
                     text = block.decode("utf-8", "replace").replace("\r\n", "\n")
                     with timed("regex of fails_if or retry_if", pattern) as seconds:
+                        if seconds is not None and seconds <= 0:
+                            raise OutputError(f"there was no time left to search {path.name} for {short(pattern)}")
                         found = lines_with(pattern, text.removesuffix("\n"), seconds)
                     if found:
                         line = text.split("\n")[found[0]]
@@ -175,6 +179,19 @@ class Trial:
         text = self.hidden(end.decode("utf-8", "replace"))[-_TAIL_BYTES:]
         lines = [_shown(line) for line in text.splitlines()[-_TAIL_LINES:]]
         return "\n".join([f"{PRINTED}{name}:", *lines]) if lines else ""
+
+
+def _after_holes(log: IO[bytes]) -> bytes:
+    """The next block of a log; of one with holes, which may promise any number of bytes, what was written."""
+    handle = log.fileno()
+    before = os.lseek(handle, 0, os.SEEK_CUR)
+    try:
+        written = os.lseek(handle, log.tell(), os.SEEK_DATA)
+    except OSError as error:
+        return b"" if error.errno == errno.ENXIO else log.read(_BLOCK_BYTES)  # where a file system does not say
+    os.lseek(handle, before, os.SEEK_SET)  # where the buffer left it
+    log.seek(written)
+    return log.read(_BLOCK_BYTES)
 
 
 def _shown(line: str) -> str:

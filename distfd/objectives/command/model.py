@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 import numpy as np
 
 from distfd.core.failures import EvaluationFailure, ProgramCrash, ProgramError, ProgramTimeout
-from distfd.core.files import write_own
+from distfd.core.files import open_plain, write_own
 from distfd.objectives.command.arguments import Arguments, secret_env
 from distfd.objectives.command.attempt import RERUN, Clock, Trial, rerun_script
 from distfd.objectives.command.inputs import compiled, write
@@ -23,7 +23,7 @@ from distfd.objectives.command.retention import after_failure, after_success, wh
 from distfd.objectives.command.secrets import Mask, masking
 from distfd.objectives.command.user_function import UserFunction
 from distfd.objectives.command.values import OutputError, Value, as_value, reading_within
-from distfd.objectives.command.work_directory import STDERR, STDOUT, age, fill, fresh
+from distfd.objectives.command.work_directory import STDERR, STDOUT, Aged, age, fill, fresh, is_stale
 from distfd.objectives.command.work_folder import WorkFolder, stands_at, sweep
 from distfd.workers.bounded_regex import RegexTimeoutError
 from distfd.workers.model import Model
@@ -240,7 +240,7 @@ class ProgramModel(Model):
         while True:
             now = time.monotonic()
             stat = path.stat() if path.is_file() else None
-            old = stat is not None and stat.st_mtime_ns == 0 and wanted["file"] in trial.aged
+            old = stat is not None and is_stale(path, stat, trial.aged.get(wanted["file"]))
             there = stat is not None and stat.st_size > 0 and not old
             if not there or stat is None or stat.st_size != size:
                 size, since = (stat.st_size if there and stat is not None else -1), now
@@ -392,7 +392,7 @@ class Restart:
             path.unlink(missing_ok=True)  # the copy may be one that cannot be written
             path.write_bytes(content)
 
-    def taken(self, folder: Path, aged: Mapping[str, str]) -> dict[str, bytes] | None:
+    def taken(self, folder: Path, aged: Mapping[str, Aged]) -> dict[str, bytes] | None:
         """The files that the program wrote; None where they are not wanted.
 
         Raises
@@ -405,7 +405,9 @@ class Restart:
         found = {}
         for name in self.names:
             try:
-                found[name] = fresh(folder, name, aged).read_bytes()
-            except OutputError as error:
-                raise OutputError(f"restart file {name}: {error}") from error
+                with open_plain(fresh(folder, name, aged), follow=True) as file:
+                    found[name] = file.read()
+            except (OutputError, OSError, MemoryError) as error:
+                why = "it is too large for the memory" if isinstance(error, MemoryError) else error
+                raise OutputError(f"restart file {name}: {why}") from error
         return found

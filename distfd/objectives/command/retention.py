@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from distfd.core.failures import EvaluationFailure
+from distfd.core.files import ForeignFileError
 from distfd.objectives.command.archive import archive_name, pack
 from distfd.objectives.command.work_folder import MOST_KEPT, make_room
 from distfd.workers.processes import kill_evaluation
@@ -42,8 +43,8 @@ def after_success(objective: ProgramSpec, folder: WorkFolder, x: NDArray[np.floa
         target = _archives(objective) / archive_name(np.asarray(x))
         try:
             pack(folder, target, outcome)
-        except OSError as error:  # the value is good all the same
-            text = f"a work directory could not be packed into {target}: {error.strerror or error}"
+        except (OSError, ForeignFileError) as error:  # the value is good all the same
+            text = f"a work directory could not be packed into {target}: {getattr(error, 'strerror', None) or error}"
             warnings.warn(text, RuntimeWarning, stacklevel=2)
     folder.discard()
 

@@ -3,12 +3,14 @@
 A text is masked whole, before it is quoted or cut. Values of ``pass_env`` are found by their parts as well, as a
 program prints them in pieces: in columns, cut by its own formats, or at the end of a log whose beginning is not read.
 Each form in which they can come to be shown is looked for: as they are, line by line, and as Python, JSON and the shell
-quote them, twice over.
+quote them, twice over. Where programs choose freely which characters they escape, as in addresses (``%2F``), pages
+(``&amp;``) and scripts (a backslash), it is the text that is read without its escapes.
 """
 
 from __future__ import annotations
 
 import contextlib
+import html
 import json
 import os
 import re
@@ -24,6 +26,14 @@ _SHORTEST_SHIPPED, _SHORTEST_SET = 4, 8
 PART = 8
 """Characters of a value of ``pass_env`` that are not told in a row; shorter parts are words like any others."""
 _QUOTED_TWICE = 2
+_LONGEST_ESCAPES = 12
+"""Characters that one character may take: four bytes of UTF-8, each as %F0."""
+
+_ADDRESS = re.compile("(?:%[0-9A-Fa-f]{2})+")
+_FORM = re.compile(f"{_ADDRESS.pattern}|[+]")
+_PAGE = re.compile("&(?:[a-z]{2,4}|#[0-9]{1,7}|#x[0-9A-Fa-f]{1,6});")
+_SCRIPT = re.compile(r"""'\\''|'"'"'|\\[^A-Za-z0-9]|""|''""")
+"""What stands for one character, or a few, in an address, a form that is sent, a page, and a script or a table."""
 
 
 class Mask:
@@ -51,18 +61,20 @@ class Mask:
         # One value may be the beginning of another.
         ordered = sorted(whole, key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, ordered))) if ordered else None
-        self.longest = len(ordered[0]) if ordered else 0
+        values = [value for value in (*shipped.values(), *env.values()) if isinstance(value, str)]
+        self.longest = max([0, *map(len, ordered[:1]), *(_LONGEST_ESCAPES * len(value) for value in values)])
         """Characters of the longest form of a value."""
 
     def __call__(self, text: str) -> str:
         """The text with each of the values, and each part of those that must not be told at all, replaced."""
         if self._pattern is None:
             return text
-        found = [(match.start(), match.end(), self._whole[match[0]]) for match in self._pattern.finditer(text)]
-        if self._parts:
-            parts = ((k, self._parts.get(text[k : k + PART])) for k in range(len(text) - PART + 1))
-            found += [(k, k + PART, name) for k, name in parts if name is not None]
-            found.sort()
+        found = [*self._found(text)]
+        for escapes in (_ADDRESS, _FORM, _PAGE, _SCRIPT):
+            if escapes.search(text):
+                bare, places = _without(escapes, text)
+                found += [(places[begin], places[end], name) for begin, end, name in self._found(bare)]
+        found.sort()
         pieces: list[str] = []
         covered = 0
         for begin, end, name in found:
@@ -70,6 +82,16 @@ class Mask:
                 pieces += [text[covered:begin], name]
             covered = max(covered, end)
         return "".join([*pieces, text[covered:]])
+
+    def _found(self, text: str) -> Iterator[tuple[int, int, str]]:
+        """Where values and parts of them are: (begin, end, what stands for it)."""
+        assert self._pattern is not None
+        for match in self._pattern.finditer(text):
+            yield match.start(), match.end(), self._whole[match[0]]
+        if self._parts:
+            for k in range(len(text) - PART + 1):
+                if (name := self._parts.get(text[k : k + PART])) is not None:
+                    yield k, k + PART, name
 
 
 NOTHING = Mask({}, {})
@@ -120,6 +142,35 @@ def _quoted(text: str) -> Iterable[str]:
     yield repr(text.encode("utf-8", "surrogateescape"))[2:-1]
     # In a JSON pointer.
     yield text.replace("~", "~0").replace("/", "~1")
+
+
+def _without(escapes: re.Pattern[str], text: str) -> tuple[str, list[int]]:
+    """The text with what its escapes stand for, and where each character of it begins in the text, and the end."""
+    pieces: list[str] = []
+    places: list[int] = []
+    done = 0
+    for match in escapes.finditer(text):
+        begin, end = match.span()
+        plain = _meant(match[0])
+        # Of several bytes of an address, each character takes as many as it has.
+        widths = [3 * len(c.encode("utf-8", "surrogateescape")) for c in plain] if match[0][0] == "%" else [end - begin]
+        pieces += [text[done:begin], plain]
+        places += range(done, begin)
+        for width in widths:
+            places.append(begin)
+            begin += width
+        done = end
+    return "".join([*pieces, text[done:]]), [*places, *range(done, len(text) + 1)]
+
+
+def _meant(escape: str) -> str:
+    """What an escape stands for: one character, or those of some bytes of an address."""
+    if escape[0] == "%":
+        return bytes.fromhex(escape.replace("%", "")).decode("utf-8", "surrogateescape")
+    if escape[0] == "&":
+        plain = html.unescape(escape)
+        return plain if len(plain) == 1 else " "
+    return " " if escape == "+" else escape[1] if escape[0] == "\\" else escape[0]
 
 
 def _is_a_place(value: str) -> bool:

@@ -9,6 +9,7 @@ import os
 import shutil
 import stat
 import uuid
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -95,13 +96,22 @@ def fill(folder: Path, parameters: Mapping[str, float], copy: Iterable[str | Pat
         (folder / source.name).symlink_to(source)
 
 
-def age(folder: Path, files: Iterable[str]) -> dict[str, str]:
+@dataclass(frozen=True)
+class Aged:
+    """A file that was there before the program ran: its size, when it was last changed, and its digest."""
+
+    size: int
+    changed: int
+    digest: str
+
+
+def age(folder: Path, files: Iterable[str]) -> dict[str, Aged]:
     """Give files that are there before the program runs the time 0, by which `fresh` knows them again.
 
     Returns
     -------
-    dict of str to str
-        Their names, and a digest of each; what is not among them is not there yet, so that the program wrote it,
+    dict of str to Aged
+        Their names, and what they are; what is not among them is not there yet, so that the program wrote it,
         whatever time it has given it.
     """
     found = {}
@@ -109,11 +119,19 @@ def age(folder: Path, files: Iterable[str]) -> dict[str, str]:
         with contextlib.suppress(FileNotFoundError):
             os.utime(folder / name, ns=(0, 0))
             if (folder / name).is_file():
-                found[name] = digest(folder / name)
+                as_it_is = (folder / name).stat()
+                found[name] = Aged(as_it_is.st_size, as_it_is.st_ctime_ns, digest(folder / name))
     return found
 
 
-def fresh(folder: Path, name: str, aged: Mapping[str, str]) -> Path:
+def is_stale(path: Path, found: os.stat_result, aged: Aged | None) -> bool:
+    """Whether a file is only the copy that was there before: it has the time, the size and the content of that."""
+    if aged is None or found.st_mtime_ns != 0 or found.st_size != aged.size:
+        return False
+    return found.st_ctime_ns == aged.changed or digest(path) == aged.digest
+
+
+def fresh(folder: Path, name: str, aged: Mapping[str, Aged]) -> Path:
     """An output file that this run of the program wrote.
 
     Parameters
@@ -134,7 +152,7 @@ def fresh(folder: Path, name: str, aged: Mapping[str, str]) -> Path:
     if not path.is_file():
         raise OutputError(f"the program did not write it; {_there(folder)}")
     found = path.stat()
-    if found.st_mtime_ns == 0 and name in aged and digest(path) == aged[name]:
+    if is_stale(path, found, aged.get(name)):
         raise OutputError("it is stale: the copy that was there before, which the program did not write")
     if found.st_size == 0:
         raise OutputError(f"it is empty; {_there(folder)}")

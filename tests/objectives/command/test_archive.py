@@ -104,12 +104,51 @@ def test_a_full_disk_costs_the_archive_and_not_the_value(tmp_path: Path, monkeyp
 def test_what_a_killed_worker_left_half_written_is_removed(tmp_path: Path) -> None:
     live = model(tmp_path)
     live.evaluate(X)
-    old, new = (tmp_path / "archive" / f"{archive.archive_name(X)}.{k}.part" for k in "ab")
+    old, new = (tmp_path / "archive" / f".{archive.archive_name(X)}.{k * 16}.part" for k in "ab")
     for path in (old, new):
         path.write_text("cut")
     os.utime(old, (0, 0))
     live.evaluate(X)
     assert names(tmp_path / "archive") == sorted([archive.archive_name(X), new.name]), "another worker may be at it"
+
+
+def test_what_is_not_an_archive_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "archive"
+    folder.mkdir()
+    mine = ["evaluation-of-wings.csv.gz", "evaluation-1.tar.gz", "evaluation-mine.tar.gz.old.part", ".evaluation.gz"]
+    mine += [f"{archive.archive_name(X)}.part", f".mine.tar.gz.{'a' * 16}.part", "thesis.gz"]
+    for name in mine:
+        (folder / name).write_text("the only copy")
+        os.utime(folder / name, (0, 0))
+    (tmp_path / "other").write_text("the only copy")
+    (folder / f"evaluation-{'a' * 16}.tar.gz").symlink_to(tmp_path / "other")
+    (folder / f"evaluation-{'b' * 16}.tar.gz").mkdir()
+    os.utime(folder / f"evaluation-{'b' * 16}.tar.gz", (0, 0))
+    before = names(folder)
+    monkeypatch.setattr(archive, "MOST_ARCHIVED", 1)
+    live = model(tmp_path)
+    for k in range(3):
+        live.evaluate(X + k)
+    assert names(folder) == sorted([*before, archive.archive_name(X + 2)])
+    assert {(folder / name).read_text() for name in mine} == {"the only copy"}
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
+def test_what_is_no_file_in_its_place_stays_and_costs_no_value(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "archive").mkdir()
+    (tmp_path / "thesis").write_text("the only copy")
+    place = tmp_path / "archive" / archive.archive_name(X)
+    if kind == "link":
+        place.symlink_to(tmp_path / "thesis")
+    elif kind == "pipe":
+        os.mkfifo(place)
+    else:
+        place.mkdir()
+    with pytest.warns(RuntimeWarning, match="could not be packed into .* not the plain file"):
+        assert model(tmp_path).evaluate(X) == 3.0
+    assert not place.is_file() or place.is_symlink()
+    assert (tmp_path / "thesis").read_text() == "the only copy"
+    assert names(tmp_path / "archive") == [place.name]
 
 
 def test_beside_the_work_directories_where_nothing_else_is_said(tmp_path: Path) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import html
 import json
 import random
+import re
 import shlex
 import string
 import traceback
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, quote_plus
 
 import numpy as np
 import pytest
@@ -54,6 +57,17 @@ QUOTINGS: dict[str, Callable[[str], str]] = {
     "blanks": lambda text: " ".join(text.split()),
     "pointer": lambda text: text.replace("~", "~0").replace("/", "~1"),
     "lines": lambda text: "\n".join(repr(line) for line in text.splitlines()),
+    "path of an address": quote,
+    "query of an address": lambda text: quote(text, safe=""),
+    "address in small letters": lambda text: re.sub("%..", lambda escape: escape[0].lower(), quote(text, safe="!'()*")),
+    "form": quote_plus,
+    "page": html.escape,
+    "page with numbers": lambda text: "".join(c if c.isalnum() else f"&#{ord(c)};" for c in text),
+    "json of others": lambda text: json.dumps(text).replace("/", "\\/"),
+    "printf %q": lambda text: re.sub(r"([^\w\s])", r"\\\1", text),
+    "set -x": lambda text: text.replace("'", "'\\''"),
+    "declare": lambda text: re.sub(r'(["$`\\])', r"\\\1", text),
+    "table": lambda text: text.replace('"', '""'),
 }
 
 
@@ -81,6 +95,10 @@ def test_other_text_is_left_alone() -> None:
     assert mask("xabcdx in /opt/solver/lib, not /opt/solver/li") == "x$SHORTx in $LIB, not /opt/solver/li"
     assert mask("") == ""
     assert Mask({}, {})("text") == "text"
+    assert (
+        mask("50%25 of a+b; it''s &amp; \\$HOME \"\" é%C3%A9%ff") == "50%25 of a+b; it''s &amp; \\$HOME \"\" é%C3%A9%ff"
+    )
+    assert mask("é%C3%A9 hunter2%2Dcorrect%2dhorse%C3%A9, é") == "é%C3%A9 $KEY%C3%A9, é"
 
 
 def emits(code: str) -> dict[str, Any]:
@@ -144,6 +162,18 @@ CASES: dict[str, dict[str, Any]] = {
         "outputs": {"J": {"file": "stdout", "regex": "J=(.+)"}},
     },
     "value": {**emits("echo J=1"), "value": "J / (J - J)"},
+    "an address": {
+        "argv": [
+            "python3",
+            "-c",
+            "import os, urllib.parse as u; raise OSError('http://lic/?key=' + u.quote(os.environ['KEY'], safe=''))",
+        ],
+        "outputs": {"J": {"file": "stdout", "regex": "J=(.+)"}},
+    },
+    "set -x": {
+        "argv": ["bash", "-c", 'set -x; printf "J=%q" "$KEY"'],
+        "outputs": {"J": {"file": "stdout", "regex": "J=(.+)"}},
+    },
 }
 
 
@@ -167,7 +197,8 @@ def test_no_part_is_in_what_is_told_or_written(
         with evaluator, pytest.raises(EvaluationError, match="J failed") as failed:
             evaluator.gradient(X)
     told += traceback.format_exception(failed.value)
-    hidden = {part for part in parts(value) | {p for line in value.splitlines() for p in parts(line)} if part.strip()}
+    shown = (value, quote(value, safe=""), QUOTINGS["printf %q"](value))
+    hidden = {part for text in shown for line in (text, *text.splitlines()) for part in parts(line) if part.strip()}
     for path in tmp_path.rglob("*"):
         # The program's own files stay as it wrote them; those that distfd wrote are looked at.
         if path.is_file() and (

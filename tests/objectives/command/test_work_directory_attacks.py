@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from distfd.core.failures import ProgramError
+from distfd.core.failures import ProgramError, ProgramTimeout
 from distfd.objectives.command.archive import archive_name
 from distfd.objectives.command.objective import CommandObjective
 from distfd.objectives.command.work_directory import remove
@@ -126,6 +127,54 @@ def test_the_copy_that_was_there_before_is_still_stale(tmp_path: Path) -> None:
         objective = program(tmp_path / "w", code, outputs=outputs, base=tmp_path, copy=["o.json"])
         with pytest.raises(ProgramError, match="stale"):
             objective.make().evaluate(X, timeout=60)
+
+
+@pytest.mark.parametrize("code", ["echo J=7 > o; touch -d @0 o", "echo J=7 > n; touch -d @0 n; mv n o"])
+def test_a_file_that_is_waited_for_may_be_of_the_year_1970(tmp_path: Path, code: str) -> None:
+    (tmp_path / "o").write_text("J=1\n")
+    outputs = {"J": {"file": "o", "regex": "J=(.+)"}}
+    options: dict[str, Any] = {"base": tmp_path, "copy": ["o"], "wait_for": {"file": "o", "timeout": 60}}
+    objective = program(tmp_path / "w", f"(sleep 0.3; {code}) &", outputs=outputs, **options)
+    assert objective.make().evaluate(X, timeout=120) == 7.0
+
+
+def test_a_copy_that_has_grown_without_end_is_not_read_to_see_whether_it_is_new(tmp_path: Path) -> None:
+    (tmp_path / "o").write_text("J=1\n")
+    outputs = {"J": {"file": "o", "regex": "J=(.+)"}}
+    code = "truncate -s 8T o; touch -d @0 o"
+    objective = program(tmp_path / "w", code, outputs=outputs, base=tmp_path, copy=["o"])
+    with pytest.raises(ProgramError, match="too large"):
+        objective.make().evaluate(X, timeout=60)
+
+
+def test_a_log_with_holes_is_searched_for_what_was_written(tmp_path: Path) -> None:
+    objective = program(tmp_path / "w", "echo J=1; truncate -s 8T my.log", log=["my.log"], fails_if="bad")
+    assert objective.make().evaluate(X, timeout=60) == 1.0
+    code = "echo J=1; truncate -s 8T my.log; echo one bad line >> my.log; truncate -s 9T my.log"
+    objective = program(tmp_path / "w", code, log=["my.log"], fails_if="bad")
+    with pytest.raises(ProgramError, match=r"fails_if matches: .*one bad line"):
+        objective.make().evaluate(X, timeout=60)
+
+
+def test_a_log_without_end_ends_with_the_evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the file system does not tell of holes."""
+
+    def unknown(handle: int, begin: int, how: int) -> int:
+        if how == os.SEEK_DATA:
+            raise OSError(errno.EINVAL, "unknown")
+        return seek(handle, begin, how)
+
+    seek = os.lseek
+    monkeypatch.setattr(os, "lseek", unknown)
+    objective = program(tmp_path / "w", "echo J=1; truncate -s 8T my.log", log=["my.log"], fails_if="bad")
+    with pytest.raises(ProgramTimeout, match=r"no time left to search my\.log for 'bad'|'bad' did not end within 0"):
+        objective.make().evaluate(X, timeout=5)
+
+
+def test_a_restart_file_that_no_memory_holds_is_told_of(tmp_path: Path) -> None:
+    objective = program(tmp_path / "w", "echo J=1; truncate -s 8T state", restart=["state"])
+    with pytest.raises(ProgramError, match="restart file state: it is too large for the memory"):
+        objective.make().evaluate_from(X, None, timeout=60, capture=True)
 
 
 def test_work_folders_are_their_owners_whatever_the_umask(tmp_path: Path) -> None:
