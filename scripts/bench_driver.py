@@ -2,7 +2,7 @@
 
 python scripts/bench_driver.py            # a minute or two
 
-Each line has microseconds of this process a report, without a timeout and with one. Reports of the first round, when
+Each line has microseconds of processor time a report, without a timeout and with one. Reports of the first round, when
 all slots begin, are not counted.
 """
 
@@ -59,14 +59,14 @@ def microseconds(slots: int, seconds: float, timeout: float | None) -> float:
     while at_work and not scheduler.finished and count < slots + REPORTS:
         now, chunk, slot, index, each = heapq.heappop(at_work)
         report = ChunkDone(slot, chunk, finished(index, now - each * len(index), each, slot))
-        begin = time.perf_counter()
+        begin = time.process_time()
         scheduler.take(report, now)
         scheduler.overdue(now)
         give_out(now)
         scheduler.next_deadline()
         scheduler.next_issue(now)
         scheduler.out_of_time(now)
-        spent += (time.perf_counter() - begin) * (count >= slots)
+        spent += (time.process_time() - begin) * (count >= slots)
         count += 1
     return spent / max(1, count - slots) * 1e6
 

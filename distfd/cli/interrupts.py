@@ -22,10 +22,12 @@ if TYPE_CHECKING:
 
 _INTERRUPTED = "interrupted; finished evaluations are kept, and the same command again continues from there"
 
+_NO_DIRECTORY = "the working directory has been removed"
+
 
 def guarded(command: Callable[[], Any], *, debug: bool) -> int:  # noqa: PLR0911  # one return an exit code
     """Run a command; whatever it raises becomes a message and an exit code."""
-    from distfd.core.errors import ClusterLostError, DistfdError
+    from distfd.core.errors import ClusterLostError, DistfdError, InputError
 
     warnings.showwarning = terminal.show_warning
     signal.signal(signal.SIGTERM, _terminated)
@@ -51,6 +53,8 @@ def guarded(command: Callable[[], Any], *, debug: bool) -> int:  # noqa: PLR0911
             error.show(shown)
             terminal.say_as_it_is(shown.getvalue())
             return int(error.exit_code)
+        if isinstance(error, FileNotFoundError) and not _has_directory():
+            return _fail(f"{_NO_DIRECTORY}: change to one that is there (cd)", InputError.exit_code, debug=debug)
         text = f"this is a bug in distfd: {type(error).__name__}: {error}\nplease report it with what --debug shows"
         return _fail(text, 1, debug=debug)
     if code == 130:  # typer answers so where it caught the interrupt itself
@@ -60,6 +64,14 @@ def guarded(command: Callable[[], Any], *, debug: bool) -> int:  # noqa: PLR0911
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     return code
+
+
+def _has_directory() -> bool:
+    try:
+        os.getcwd()  # noqa: PTH109  # Path.cwd() has no other way to tell
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _fail(text: str, code: int, *, debug: bool) -> int:

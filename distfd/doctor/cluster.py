@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distfd.doctor.finding import Finding
+from distfd.executors.ray.access_token import private_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -43,7 +44,14 @@ def cluster_findings(
     yield _token(home / ".ray" / "auth_token", environ)
     yield _ports()
     yield stay_finding(list(worker_memory().values()), keep_idle)
-    yield _sockets(Path(environ.get("RAY_TMPDIR") or tempfile.gettempdir()) / "ray")
+    yield _sockets(_ray_folder(environ))
+
+
+def _ray_folder(environ: Mapping[str, str]) -> Path:
+    """Where a private cluster's session is."""
+    if environ.get("RAY_TMPDIR"):
+        return Path(environ["RAY_TMPDIR"], "ray")
+    return Path(private_folder() or Path(tempfile.gettempdir(), "ray"))
 
 
 def running_clusters() -> list[str]:

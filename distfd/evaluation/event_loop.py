@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from distfd.core import awake_clock
-from distfd.core.errors import ClusterError, TimeUpError
+from distfd.core.errors import ClusterError, InputError, TimeUpError
 from distfd.evaluation.stall_notice import StallNotice
 from distfd.results import events
 from distfd.workers.messages import SlotUp
@@ -67,17 +68,28 @@ def run_event_loop(
         If no slot can be had.
     TimeUpError
         If the job's time is up before all is done.
+    InputError
+        If this process was forked from the one that has the slots.
     """
+    owner = os.getpid()
     try:
-        yield from _run(session, scheduler, chunk, name)
+        yield from _run(session, scheduler, chunk, name, owner)
     except GeneratorExit:
-        _kill_busy(session, scheduler, 0.0 if session.executor.kills_are_free else _SOON)
+        if not _are_the_parents(session, owner):
+            _kill_busy(session, scheduler, 0.0 if session.executor.kills_are_free else _SOON)
         raise
     except BaseException:
+        if _are_the_parents(session, owner):
+            raise
         # A report may have been lost on the way (Ctrl-C while it was taken in): only new slots are sure to be known.
         session.stop()
         raise
     _kill_busy(session, scheduler)
+
+
+def _are_the_parents(session: Session, owner: int) -> bool:
+    """Whether the slots are those of another process, from which this one was forked."""
+    return session.executor.has_own_processes and os.getpid() != owner
 
 
 def _kill_busy(session: Session, scheduler: Scheduler, patience: float = 0.0) -> None:
@@ -86,11 +98,20 @@ def _kill_busy(session: Session, scheduler: Scheduler, patience: float = 0.0) ->
 
 
 def _run(
-    session: Session, scheduler: Scheduler, chunk: Callable[[Submit], Chunk], name: Callable[[int], str]
+    session: Session,
+    scheduler: Scheduler,
+    chunk: Callable[[Submit], Chunk],
+    name: Callable[[int], str],
+    owner: int,
 ) -> Iterator[Step]:
     told = awake_clock.now()
     silence, first = StallNotice(told), True
     while not scheduler.finished:
+        if _are_the_parents(session, owner):
+            raise InputError(
+                "this evaluation was begun in the process that this one was forked from, which alone can take its "
+                "results; ask for them there, or evaluate here with executor='serial'"
+            )
         looked = awake_clock.now()
         for submit in scheduler.issue(looked):
             session.executor.submit(submit.slot, chunk(submit))

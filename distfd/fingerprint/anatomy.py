@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections.abc
+import contextvars
 import copyreg
 import functools
 import logging
@@ -15,6 +16,7 @@ import numpy as np
 
 from distfd.fingerprint.callables import (
     code,
+    context_variable,
     descriptor,
     function,
     local_class,
@@ -157,6 +159,7 @@ _KINDS: tuple[tuple[Any, Callable[[Any], Anatomy]], ...] = (
     (np.generic, _scalar),
     (np.ufunc, _ufunc),
     (property, property_anatomy),
+    (contextvars.ContextVar, context_variable),
     ((staticmethod, classmethod), wrapper),
     ((types.MemberDescriptorType, types.GetSetDescriptorType), descriptor),
     (functools.cached_property, lambda obj: Anatomy(b"cached property", [("its function", obj.func)])),

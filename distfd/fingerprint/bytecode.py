@@ -54,6 +54,18 @@ def used_names(code: CodeType) -> frozenset[str]:
     return frozenset(name for part in _within(code) for name in part.co_names)
 
 
+@lru_cache(maxsize=20_000)
+def text_constants(code: CodeType) -> frozenset[str]:
+    """Texts in the code, and in tuples of constants, by which it may look for a name: getattr(module, "K")."""
+    found: set[str] = set()
+    for part in _within(code):
+        for value in part.co_consts:
+            found.update(
+                each for each in (value if type(value) in (tuple, frozenset) else (value,)) if type(each) is str
+            )
+    return frozenset(text for text in found if all(map(str.isidentifier, text.split("."))))
+
+
 def imports(code: CodeType, package: str) -> list[str]:
     """Full names of the modules that the code imports when it runs."""
     found: set[str] = set()

@@ -11,19 +11,20 @@ from distfd.fingerprint.graph_digest import Anatomy, ModuleName, named
 from distfd.fingerprint.module_origins import origin, recorded_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import contextvars
+    from collections.abc import Iterator, Sequence
 
 
 def function(obj: types.FunctionType) -> Anatomy:
     """A function: its code, what is bound to it, and what its code names."""
     code = obj.__code__
-    cells = [cell_content(cell) for cell in obj.__closure__ or ()]
+    cells = closure_of(obj)
     parts: list[tuple[str, Any]] = [
         ("code", code),
         ("defaults", obj.__defaults__),
         ("keyword defaults", obj.__kwdefaults__),
-        *((f"closure variable {name!r}", cell) for name, cell in zip(code.co_freevars, cells, strict=True)),
-        *named(vars(obj), "attribute {!r}"),
+        *((f"closure variable {name!r}", content) for name, content in cells.items()),
+        *named(attributes_of(obj), "attribute {!r}"),
     ]
     module = obj.__globals__.get("__name__")
     place = origin(module) if isinstance(module, str) else None
@@ -35,7 +36,7 @@ def function(obj: types.FunctionType) -> Anatomy:
     package = obj.__globals__.get("__package__") or ""
     parts += [(f"import {name}", ModuleName(name)) for name in imports(code, package)]
     seen: set[str] = set()
-    for value in (*known.values(), *cells):
+    for value in (*known.values(), *cells.values()):
         if isinstance(value, types.ModuleType):
             parts += _attributes(value, used_names(code), seen)
     return Anatomy(b"function", parts)
@@ -55,12 +56,45 @@ def _attributes(module: types.ModuleType, names: frozenset[str], seen: set[str])
             yield f"{module.__name__}.{name}", value
 
 
-def cell_content(cell: types.CellType) -> object:
-    """What a closure's variable holds."""
+def closure_of(function: types.FunctionType) -> dict[str, Any]:
+    """What the variables of a function's closure hold, by name; without those that `functools` remembers in."""
+    names, cells = function.__code__.co_freevars, function.__closure__ or ()
+    left_out = _left_out(function)
+    return {name: _content(cell) for name, cell in zip(names, cells, strict=True) if name not in left_out}
+
+
+def attributes_of(function: types.FunctionType) -> dict[str, Any]:
+    """The attributes of a function; without those by which `functools` forgets."""
+    left_out = _left_out(function)
+    return {name: value for name, value in vars(function).items() if name not in left_out}
+
+
+def _left_out(function: types.FunctionType) -> Sequence[str]:
+    return _REMEMBERED if function.__globals__.get("__name__") == "functools" else ()
+
+
+_REMEMBERED = ("dispatch_cache", "cache_token", "_clear_cache")
+"""Of `functools.singledispatch`: which function it took for types that it has seen."""
+
+
+def _content(cell: types.CellType) -> object:
     try:
         return cell.cell_contents
     except ValueError:
         return "a variable without a value"
+
+
+def context_value(variable: contextvars.ContextVar[Any]) -> tuple[Any, ...]:
+    """The value that a variable has in this context, or nothing."""
+    try:
+        return (variable.get(),)
+    except LookupError:
+        return ()
+
+
+def context_variable(obj: contextvars.ContextVar[Any]) -> Anatomy:
+    """A variable of contexts, with the value that it has in this one."""
+    return Anatomy(b"context variable " + obj.name.encode(), [("its value", context_value(obj))])
 
 
 def code(obj: types.CodeType) -> Anatomy:

@@ -17,7 +17,7 @@ import numpy as np
 
 from distfd.fingerprint.anatomy import describe
 from distfd.fingerprint.array_digest import array_digest
-from distfd.fingerprint.callables import cell_content
+from distfd.fingerprint.callables import attributes_of, closure_of
 from distfd.fingerprint.fingerprint import fingerprint
 from distfd.fingerprint.graph_digest import Anatomy, ModuleName, atom
 from distfd.fingerprint.graph_digest import named as named_parts
@@ -152,11 +152,10 @@ def _quick(obj: Any) -> Anatomy:
 
 def _function(obj: types.FunctionType) -> Anatomy:
     """A function without what it reads by name."""
-    cells = [cell_content(cell) for cell in obj.__closure__ or ()]
     parts: list[tuple[str, Any]] = [
         ("code", obj.__code__),
         ("defaults", obj.__defaults__),
         ("keyword defaults", obj.__kwdefaults__),
     ]
-    parts += [(f"closure variable {k}", cell) for k, cell in enumerate(cells)]
-    return Anatomy(b"function", [*parts, *named_parts(vars(obj), "attribute {!r}")])
+    parts += [(f"closure variable {k}", content) for k, content in enumerate(closure_of(obj).values())]
+    return Anatomy(b"function", [*parts, *named_parts(attributes_of(obj), "attribute {!r}")])

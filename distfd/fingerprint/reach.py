@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import collections
 import contextlib
+import contextvars
 import datetime as dt
 import decimal
 import enum
@@ -25,8 +26,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import numpy as np
 
 from distfd.fingerprint.array_digest import array_digest
+from distfd.fingerprint.callables import attributes_of, closure_of, context_value
 from distfd.fingerprint.members import state_digest
-from distfd.fingerprint.reads import Member, function_reads, imports_local, is_local, named
+from distfd.fingerprint.reads import Member, function_reads, is_local, named, names_and_texts, names_in, sees_less
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -89,27 +91,32 @@ class Reach:
     roots : iterable
         The objects that J is made of: a callable and its arguments.
     imports : bool
-        Whether to go on to modules that functions import when they run.
+        Whether to go on to modules that functions import when they run, look for by a text, or are given as objects;
+        without, the members are those that a fingerprint sees.
 
     Attributes
     ----------
     members : dict
         `Member` of a local module or class -> its value: what is read there by name by functions that other processes
         import too. What a function reads that is pickled itself, as a lambda is, travels with it.
-    follows_imports : bool
-        Whether any function imports a local module when it runs.
+    sees_more : bool
+        Whether there may be members that a fingerprint does not see.
     """
 
     def __init__(self, roots: Iterable[Any], *, imports: bool = True) -> None:
         self.members: dict[Member, Any] = {}
-        self.follows_imports = False
+        self.sees_more = False
         self._imports = imports
+        self._names: set[str] = set()
+        """All names by which the functions that are reached may read a module that they are given."""
+        self._modules: dict[types.ModuleType, set[str]] = {}
+        """Local modules that are held as objects, and those of their names that have been reached."""
         self._imported = False
         """Whether what is visited is part of a module, and other processes have it by importing that."""
         self._seen: dict[int, tuple[bool, Any]] = {}
         """By id, and kept alive, so that no id is given twice."""
         self._waiting: list[tuple[bool, Any]] = [(False, root) for root in roots]
-        while self._waiting and len(self._seen) < _MOST:
+        while (self._waiting or self._go_on_to_modules()) and len(self._seen) < _MOST:
             self._imported, obj = self._waiting.pop()
             kind: type = type(obj)
             visit = _visit_of(kind)
@@ -154,20 +161,45 @@ class Reach:
         if place is not None:
             self.members[place] = obj
             self._imported = True
-        self.parts(obj, _function_parts)
-        self.parts(vars(obj), _items)
+        self._parts_but_modules(obj, _function_parts)
+        self.parts(obj, _function_attributes)
         module = obj.__globals__.get("__name__")
         own = is_local(module)
         if not own and module != "__main__" and not _made_up(obj):
             return  # of an installed package: known by its version
-        self.follows_imports |= imports_local(obj)
+        self.sees_more |= sees_less(obj)
+        self._names |= names_and_texts(obj)
         imported = self._imported
         for of, there, names in function_reads(obj, imports=self._imports):
+            self.sees_more |= "__getattr__" in names
             self._imported = imported or of is not None
-            self.parts(there, _Named(tuple(names)))
+            self._parts_but_modules(there, _Named(tuple(names)))
             if of is not None or (own and imported):
                 where = str(module) if of is None else of.__name__
                 self.members.update((Member(where, name), there[name]) for name in names)
+
+    def _parts_but_modules(self, obj: Any, read: Parts) -> None:
+        """Parts of which what is read of modules is known from the names beside them."""
+        found = read(obj)
+        self.note_parts(obj, read, found)
+        self.add(each for each in found if not isinstance(each, types.ModuleType))
+
+    def module(self, obj: types.ModuleType) -> None:
+        """A module that is an argument, an attribute or an element: any function may be the one that reads it."""
+        if self._imports and is_local(obj.__name__):
+            self.sees_more = True
+            self._modules.setdefault(obj, set())
+
+    def _go_on_to_modules(self) -> bool:
+        """Reach what functions may read of modules that they are given; False where there is nothing new."""
+        self._imported = True
+        for module, known in self._modules.items():
+            names = [name for name in names_in(module, self._names) if name not in known]
+            known.update(names)
+            self.members.update((Member(module.__name__, name), vars(module)[name]) for name in names)
+            if names:
+                self._parts_but_modules(vars(module), _Named(tuple(names)))
+        return bool(self._waiting)
 
     def class_(self, obj: type) -> None:
         """A class: its bases and members."""
@@ -218,6 +250,10 @@ class Reach:
             self.note_digest(obj, array_digest)
         self.attributes(obj)
 
+    def context_variable(self, obj: contextvars.ContextVar[Any]) -> None:
+        """A variable of contexts, of which the value in this one counts."""
+        self.parts(obj, context_value)
+
     def buffer(self, obj: Any) -> None:
         """Bytes that can be changed."""
         self.note_digest(obj, _buffer_digest)
@@ -240,6 +276,7 @@ class Reach:
         kind: type = type(obj)
         self.add((kind,))
         if isinstance(obj, enum.Enum):
+            self.enum_member(obj)
             return
         if _plain(kind):
             self.attributes(obj)
@@ -247,13 +284,27 @@ class Reach:
             self.note_digest(obj, state_digest)
             self.add((getattr(obj, "__wrapped__", None),))
 
+    def enum_member(self, obj: enum.Enum) -> None:
+        """A member of an enumeration, which travels by its name: what somebody has set on it does not."""
+        self.parts(vars(obj), _items)
+        place = named(type(obj))
+        if place is not None and self._imports:
+            own = {name: value for name, value in vars(obj).items() if name not in OF_ENUM_MEMBERS}
+            path = f"{place.name}.{obj.name}"
+            self.members.update((Member(place.module, f"{path}.{name}"), value) for name, value in own.items())
+            self.sees_more |= bool(own)
+
+
+OF_ENUM_MEMBERS = frozenset({"_value_", "_name_", "__objclass__", "_sort_order_"})
+"""What Python itself keeps in each member of an enumeration."""
+
 
 _Visit: TypeAlias = "Callable[[Reach, Any], None]"
 _VISITS: tuple[tuple[Any, _Visit | None], ...] = (
     (types.FunctionType, Reach.function),
     (types.MethodType, Reach.method),
     (types.BuiltinMethodType, Reach.builtin),
-    (types.ModuleType, None),  # what is read of it is known from the functions that read it
+    (types.ModuleType, Reach.module),
     (type, Reach.class_),
     ((dict, types.MappingProxyType), Reach.mapping),
     ((list, collections.deque), Reach.sequence),
@@ -262,6 +313,7 @@ _VISITS: tuple[tuple[Any, _Visit | None], ...] = (
     (np.ndarray, Reach.array),
     ((bytearray, memoryview, array.array, mmap.mmap), Reach.buffer),
     (functools.partial, Reach.partial),
+    (contextvars.ContextVar, Reach.context_variable),
     ((staticmethod, classmethod, property, functools.cached_property, functools.partialmethod), Reach.wrapper),
     (type(functools.lru_cache(len)), Reach.cached),
 )
@@ -302,13 +354,11 @@ def _class_parts(obj: type) -> list[Any]:
 
 
 def _function_parts(obj: types.FunctionType) -> list[Any]:
-    parts: list[Any] = [obj.__code__, obj.__defaults__, obj.__kwdefaults__]
-    for cell in obj.__closure__ or ():
-        try:
-            parts.append(cell.cell_contents)
-        except ValueError:
-            parts.append(MISSING)
-    return parts
+    return [obj.__code__, obj.__defaults__, obj.__kwdefaults__, *closure_of(obj).values()]
+
+
+def _function_attributes(obj: types.FunctionType) -> list[Any]:
+    return _items(attributes_of(obj))
 
 
 def _partial_parts(obj: functools.partial[Any]) -> list[Any]:

@@ -10,12 +10,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distfd.fingerprint.bytecode import global_names, import_statements, used_names
-from distfd.fingerprint.callables import cell_content
+from distfd.fingerprint.bytecode import global_names, import_statements, text_constants, used_names
+from distfd.fingerprint.callables import closure_of
 from distfd.fingerprint.module_origins import is_installed_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
 
 @dataclass(frozen=True, order=True)
@@ -83,14 +83,15 @@ def function_reads(
     Parameters
     ----------
     imports : bool
-        Whether those of modules that it imports when it runs are among them; without, they are those of a fingerprint.
+        Whether those of modules that it imports when it runs are among them, and those that it looks for by a text;
+        without, they are those of a fingerprint.
     """
-    names = used_names(function.__code__)
+    names = names_and_texts(function) if imports else used_names(function.__code__)
     here = function.__globals__
     globals_ = names if imports else global_names(function.__code__)
     yield None, here, [name for name in globals_ if name in here]
     seen: set[int] = set()
-    cells = [cell_content(cell) for cell in function.__closure__ or ()]
+    cells = list(closure_of(function).values())
     first = [here.get(name) for name in globals_] + cells + (list(_imported(function)) if imports else [])
     waiting = [value for value in first if isinstance(value, types.ModuleType)]
     while waiting:
@@ -99,18 +100,46 @@ def function_reads(
             continue
         seen.add(id(module))
         there = vars(module)
-        used = [name for name in names if name in there and not name.startswith("__")]
+        used = names_in(module, names) if imports else _present(there, names)
         yield module, there, used
         waiting += [there[name] for name in used if isinstance(there[name], types.ModuleType)]
 
 
-def imports_local(function: types.FunctionType) -> bool:
-    """Whether a function imports a local module, which is loaded, when it runs."""
-    return any(is_local(module.__name__) for module in _imported(function))
+def names_and_texts(function: types.FunctionType) -> frozenset[str]:
+    """All names in the function, and all that it may look for by a text, as ``getattr(module, "K")`` does."""
+    code = function.__code__
+    return used_names(code).union(*(text.split(".") for text in text_constants(code)))
+
+
+def names_in(module: types.ModuleType, names: Iterable[str]) -> list[str]:
+    """Which of these names a module has; its ``__getattr__`` too, where that is asked for one."""
+    there = vars(module)
+    found = _present(there, names)
+    makes = "__getattr__" in there and not there.keys() >= {name for name in names if not name.startswith("__")}
+    return [*found, "__getattr__"] if makes else found
+
+
+def _present(there: Mapping[str, Any], names: Iterable[str]) -> list[str]:
+    return [name for name in names if name in there and not name.startswith("__")]
+
+
+def sees_less(function: types.FunctionType) -> bool:
+    """Whether a fingerprint may miss what a function reads: of modules that it imports, or looks for by a text."""
+    code = function.__code__
+    return not used_names(code).isdisjoint(_BY_TEXT) or any(is_local(module.__name__) for module in _imported(function))
+
+
+_BY_TEXT = frozenset({"getattr", "vars", "globals", "attrgetter", "__dict__", "modules", "import_module", "__import__"})
+"""Names of what reads a module by a text."""
+_MODULES_BY_TEXT = frozenset({"modules", "import_module", "__import__"})
 
 
 def _imported(function: types.FunctionType) -> Iterator[types.ModuleType]:
     """Loaded modules that the function imports when it runs."""
+    if not used_names(function.__code__).isdisjoint(_MODULES_BY_TEXT):
+        for text in text_constants(function.__code__):
+            if isinstance(module := sys.modules.get(text), types.ModuleType):
+                yield module
     statements = import_statements(function.__code__)
     if not statements:
         return

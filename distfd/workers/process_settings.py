@@ -116,6 +116,12 @@ SETTINGS: Mapping[str, Setting] = {
         lambda: "C",
     ),
     "sys.setrecursionlimit": Setting(sys.getrecursionlimit, sys.setrecursionlimit, lambda: 1000, False, lambda _: None),
+    "sys.set_int_max_str_digits": Setting(
+        sys.get_int_max_str_digits,
+        sys.set_int_max_str_digits,
+        lambda: sys.int_info.default_max_str_digits,
+        in_key=False,
+    ),
     # TZ itself is in the environment; a host that has no TZ keeps the zone that it is in.
     "time.tzset()": Setting(_time_zone, lambda _: time.tzset(), _time_zone, in_key=False),
     # Scripts have always set these at their top, and a worker that imports the script's modules did not.

@@ -52,8 +52,15 @@ class CallLock:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._owner: int | None = None
+        self._pid = os.getpid()
+
+    def _of_this_process(self) -> None:
+        """In a forked child, where the thread that has the turn may not be, begin with a turn that nobody has."""
+        if self._pid != os.getpid():
+            self._lock, self._owner, self._pid = threading.Lock(), None, os.getpid()
 
     def __enter__(self) -> None:
+        self._of_this_process()
         if self._owner == threading.get_ident():
             raise InputError(
                 "this Evaluator is evaluating already: J, observers and callbacks cannot call it meanwhile"
@@ -63,6 +70,7 @@ class CallLock:
 
     def take(self, seconds: float | None) -> bool:
         """Take the turn as ``with`` does, if it comes in so many seconds; whether it came."""
+        self._of_this_process()
         if self._owner == threading.get_ident() or seconds is None:
             self.__enter__()
             return True

@@ -16,6 +16,7 @@ from distfd.doctor.finding import Finding, exit_code, findings_fields, findings_
 from distfd.doctor.machine import machine_findings
 from distfd.doctor.software import software_findings
 from distfd.doctor.storage import storage_findings
+from distfd.executors.ray.access_token import private_folder
 
 if TYPE_CHECKING:
     import pytest
@@ -104,6 +105,17 @@ def test_a_folder_too_long_for_sockets(tmp_path: Path) -> None:
     found = about("ray folder", clusters(tmp_path, None, RAY_TMPDIR="/tmp/" + "deep/" * 20))
     assert (found.level, found.exit_code) == ("error", 4)
     assert "RAY_TMPDIR" in found.remedy
+
+
+def test_a_long_tmpdir_is_no_trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A private cluster takes a folder of its own, and that is the one that is named."""
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    long = tmp_path / ("x" * 60)
+    long.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(long))
+    found = about("ray folder", clusters(tmp_path, None))
+    assert (found.level, found.exit_code) == ("ok", 0)
+    assert found.text.startswith(f"{private_folder()}, ")
 
 
 def test_more_slots_than_cores_are_warned_of() -> None:

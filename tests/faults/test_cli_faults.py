@@ -113,3 +113,15 @@ def test_exit_code_message_and_result(tmp_path: Path, ray_address: str, case: st
         assert found["derivative"][1] == pytest.approx(4.0, rel=1e-6)
         assert "J failed at x + 2.98e-08 (error: ValueError: negative width)" in found["repaired"]["width"]
         assert "repaired: width: J failed at" in ran.stdout
+
+
+@pytest.mark.parametrize("command", ["run ../job.yaml", "plan ../job.yaml", "doctor", "init"])
+def test_a_working_directory_that_is_gone(tmp_path: Path, command: str) -> None:
+    (tmp_path / "job.yaml").write_text("objective: {python: 'math:fsum'}\nx0: [1, 2]\noutput: out\n")
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    argv = ["sh", "-c", f'rmdir ../gone && exec "$0" -m distfd {command}', sys.executable]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ran = subprocess.run(argv, cwd=gone, env=env, capture_output=True, text=True, timeout=300, check=False)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr == "distfd: the working directory has been removed: change to one that is there (cd)\n"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import array
 import collections
+import contextvars
 import dataclasses
+import enum
 import functools
 import importlib
 import sys
@@ -17,6 +19,8 @@ import pytest
 import scipy.sparse
 
 from distfd.fingerprint.array_digest import array_digest
+from distfd.fingerprint.fingerprint import fingerprint
+from distfd.fingerprint.hidden_changes import hidden_changes
 from distfd.fingerprint.reach import Reach
 from distfd.fingerprint.reads import Member
 from distfd.fingerprint.watch import Watch
@@ -51,6 +55,10 @@ class Slotted:
 
 class Counted(dict[str, float]):
     extra = None
+
+
+class Shade(enum.Enum):
+    DARK = 1.0
 
 
 def _set(name: str, value: Any) -> Callable[[Any], None]:
@@ -112,6 +120,8 @@ CHANGES: list[tuple[Any, Callable[[Any], object]]] = [
     (lambda: closure(1.0), lambda f: setattr(f, "option", 3.0)),
     (lambda: np.random.default_rng(0), lambda g: g.random()),
     (lambda: np.random.default_rng(0).normal, lambda m: m.__self__.random()),
+    (lambda: contextvars.ContextVar("v"), lambda v: v.set(1.0)),
+    (lambda: Shade.DARK, _set("weight", 2.0)),
     (lambda: scipy.sparse.csr_array(np.eye(3)), lambda a: a.data.__setitem__(0, 2.0)),
 ]
 
@@ -166,6 +176,60 @@ def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
     yield make
     for name in made:
         del sys.modules[name]
+
+
+GIVEN: list[Callable[[Any], tuple[Any, ...]]] = [
+    lambda h: (lambda x, of: of.K * x, (h,)),
+    lambda h: (lambda x, of=h: of.K * x,),
+    lambda h: (functools.partial(lambda x, of: of.K * x, of=h),),
+    lambda h: (lambda x, of: of["h"].K * x, {"h": h}),
+    lambda h: (lambda x, of: of.h.K * x, types.SimpleNamespace(h=h)),
+    lambda h: (lambda x: getattr(h, "K") * x,),  # noqa: B009  # that is what is tested
+    lambda h: (lambda x: vars(h)["K"] * x,),
+    lambda h: (lambda x: [getattr(h, name) * x for name in ("K", "TABLE")],),
+    lambda h: (lambda x: sys.modules["watched_helper"].K * x,),
+    lambda h: (lambda x: importlib.import_module("watched_helper").K * x,),
+    lambda h: (lambda x: h.made * x,),
+]
+
+
+@pytest.mark.parametrize("number", range(len(GIVEN)))
+def test_a_module_is_seen_however_j_comes_to_it(number: int, modules: Callable[[str, str], Any]) -> None:
+    helper = modules("watched_helper", HELPER + "def __getattr__(name): return K\n")
+    parts = GIVEN[number](helper)
+    watch, before = Watch(parts), hidden_changes(parts)
+    assert watch.same()
+    assert before == {}
+    helper.K = 5.0
+    assert not watch.same()
+    assert Reach(parts).members[Member("watched_helper", "K")] == 5.0
+    # A fingerprint does not see it, so that it is beside it in the key.
+    assert "watched_helper.K" in {
+        **hidden_changes(parts),
+        **dict.fromkeys(map(str, Reach(parts, imports=False).members)),
+    }
+
+
+def test_what_a_module_has_beside_what_j_names_is_no_part_of_it(modules: Callable[[str, str], Any]) -> None:
+    helper = modules("watched_helper", HELPER)
+    watch = Watch((lambda x, of: of.K * x, (helper,)))
+    helper.TABLE["k"].append(2.0)
+    assert watch.same()
+
+
+def test_what_functools_remembers_of_types_is_no_change() -> None:
+    @functools.singledispatch
+    def fun(x: Any) -> Any:
+        return x
+
+    watch, before = Watch((fun,)), fingerprint(fun)
+    fun(1.0)
+    assert watch.same()
+    assert before.stable
+    assert fingerprint(fun) == before
+    fun.register(float, lambda x: 2.0 * x)
+    assert not watch.same()
+    assert fingerprint(fun) != before
 
 
 HELPER = """

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from distfd.executors.ray.module_state import Amendment
-from distfd.executors.ray.pickling import Pickled, pickled_bytes
+from distfd.executors.ray.pickling import Pickled, pickled_bytes, returned_bytes
 from distfd.workers.messages import CallBatch, CallChunk
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class RemoteFunction:
         """Call it."""
         if not self._read:
             self._read.append(self.pickled.load())
-        return pickled_bytes(self._read[0](pickle.loads(item)))  # noqa: S301  # from the driver, by Ray
+        return returned_bytes(self._read[0](pickle.loads(item)))  # noqa: S301  # from the driver, by Ray
 
 
 def packed_calls(chunk: CallChunk) -> CallChunk:

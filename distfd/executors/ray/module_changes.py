@@ -9,6 +9,7 @@ another in the driver, was changed.
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import io
 import os
 import pickle
@@ -20,8 +21,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distfd.core.errors import InputError
-from distfd.executors.ray.module_state import Amendment, import_modules, shown
-from distfd.executors.ray.pickling import pickled_bytes
+from distfd.executors.ray.module_state import Amendment, ContextValue, import_modules, shown
+from distfd.executors.ray.pickling import pickled_bytes, pickler_class
+from distfd.fingerprint.callables import context_value
 from distfd.fingerprint.members import digests, digests_here, exact_digest, is_exact
 from distfd.fingerprint.reach import Reach
 from distfd.fingerprint.reads import named
@@ -109,7 +111,7 @@ class ModuleChanges:
 
     def _packed(self, found: Differing) -> bytes:
         # All that was changed, for workers to come: what another found may not be all that this one will.
-        chosen = {member: self._values[member] for member in self._values if member in self._changed}
+        chosen = {member: _sendable(value) for member, value in self._values.items() if member in self._changed}
         try:
             return _pickled(list(chosen.items()))
         except Exception as error:
@@ -178,25 +180,27 @@ def answer() -> None:
     os._exit(0)  # whatever threads the user's modules have begun
 
 
+def _sendable(value: Any) -> Any:
+    found = context_value(value) if isinstance(value, contextvars.ContextVar) else ()
+    return ContextValue(*found) if found else value
+
+
 def _pickled(members: list[tuple[Member, Any]]) -> bytes:
     """Members together, functions of modules with their code."""
-    from ray import cloudpickle
-
     modules = [sys.modules[name] for name in {member.module for member, _ in members}]
     roots = {id(part) for _, value in members for part in (value, getattr(value, "__func__", None))}
 
-    class Pickler(cloudpickle.Pickler):
+    class Pickler(pickler_class()):  # type: ignore[misc]  # it is made at run time
         """Has functions read their module's own names where they arrive."""
 
         def reducer_override(self, obj: Any) -> Any:
             own = isinstance(obj, types.FunctionType) and any(obj.__globals__ is vars(each) for each in modules)
             if own and (id(obj) in roots or named(obj) is None):
                 return _reduced(obj)
-            return super().reducer_override(obj)  # type: ignore[no-untyped-call]  # Ray's own lacks types
+            return super().reducer_override(obj)
 
     stream = io.BytesIO()
-    pickler: Any = Pickler(stream)  # type: ignore[no-untyped-call]  # the same
-    pickler.dump(members)
+    Pickler(stream).dump(members)
     return stream.getvalue()
 
 

@@ -9,6 +9,7 @@ This is the worker's side; `distfd.executors.ray.module_changes` is the driver's
 
 from __future__ import annotations
 
+import contextvars
 import importlib
 import pickle
 import sys
@@ -152,6 +153,13 @@ def amend(patch: bytes) -> None:
         _set(member, value)
 
 
+@dataclass(frozen=True)
+class ContextValue:
+    """What a variable of contexts is to be: there is no other way to send one that belongs to a module."""
+
+    value: Any
+
+
 def _set(member: Member, value: Any) -> None:
     owner: Any = sys.modules.get(member.module)
     *classes, last = member.name.split(".")
@@ -160,6 +168,9 @@ def _set(member: Member, value: Any) -> None:
     if owner is None:
         return
     before, after = vars(owner).get(last), value
+    if isinstance(before, contextvars.ContextVar) and isinstance(value, ContextValue):
+        before.set(value.value)
+        return
     if type(before) is type(after) and isinstance(before, (staticmethod, classmethod)):
         before, after = before.__func__, after.__func__
     # In place, for those who have imported it by its name.
@@ -180,7 +191,8 @@ def _become(before: Any, after: Any) -> bool:
     vars(before).clear()
     vars(before).update(vars(after))
     for cell, other in zip(before.__closure__ or (), after.__closure__ or (), strict=True):
-        cell.cell_contents = other.cell_contents
+        content = other.cell_contents
+        cell.cell_contents = before if content is after else content  # it calls itself
     return True
 
 

@@ -1,17 +1,24 @@
-"""Objects as bytes, by Ray's cloudpickle."""
+"""Objects as bytes, by Ray's cloudpickle, and what that cannot write or does not bring up to date."""
 
 from __future__ import annotations
 
+import contextlib
+import enum
+import functools
+import io
 import pickle
+import sys
+import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from distfd.core.errors import InputError
+from distfd.fingerprint.reach import OF_ENUM_MEMBERS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
@@ -80,12 +87,101 @@ def pickled_bytes(thing: object, in_band: Callable[[pickle.PickleBuffer], bool] 
     InputError
         If it cannot be pickled.
     """
+    return _written(thing, pickler_class(), in_band)
+
+
+def returned_bytes(thing: object) -> bytes:
+    """Pickle what goes back to the driver, whose classes are its own.
+
+    Raises
+    ------
+    InputError
+        If it cannot be pickled.
+    """
     from ray import cloudpickle
 
+    return _written(thing, cloudpickle.Pickler, None)
+
+
+def _written(thing: object, pickler: Any, in_band: Callable[[pickle.PickleBuffer], bool] | None) -> bytes:
+    stream = io.BytesIO()
     try:
-        return bytes(cloudpickle.dumps(thing, buffer_callback=in_band))  # type: ignore[no-untyped-call]  # Ray's own lacks types
+        pickler(stream, buffer_callback=in_band).dump(thing)
     except Exception as error:  # pickling runs code of whatever is pickled
         raise InputError(
             f"J cannot be sent to another process: {type(error).__name__}: {error}; make what cannot travel (open "
             "files, locks, connections) inside J, or in a simulator's setup()"
         ) from error
+    return stream.getvalue()
+
+
+@functools.cache
+def pickler_class() -> Any:
+    """Ray's pickler, for what the driver sends to a worker.
+
+    It takes `functools.lru_cache` and weak dictionaries too (`functools.singledispatch` has one). Where a worker has
+    read a class by value before, the class is brought up to date: cloudpickle leaves attributes that are gone.
+    """
+    from ray import cloudpickle
+
+    class Pickler(cloudpickle.Pickler):
+        def reducer_override(self, obj: Any) -> Any:
+            if isinstance(obj, _LRU) and not _is_imported(obj):
+                return _remembering, (obj.__wrapped__, obj.cache_parameters())
+            if isinstance(obj, (weakref.WeakKeyDictionary, weakref.WeakValueDictionary)):
+                return type(obj), (dict(obj),)
+            reduced = super().reducer_override(obj)  # type: ignore[no-untyped-call]  # Ray's own lacks types
+            if isinstance(obj, type) and isinstance(reduced, tuple) and len(reduced) == _WITH_SETTER:
+                maker, made, state, _, _, setter = reduced
+                return maker, made, (setter, state, _of_enum(obj)), None, None, _bring_up_to_date
+            return reduced
+
+    return Pickler
+
+
+_LRU = type(functools.lru_cache(len))
+_WITH_SETTER = 6
+"""Parts of a recipe that says how the state is set."""
+_set_before: weakref.WeakKeyDictionary[type, frozenset[str]] = weakref.WeakKeyDictionary()
+"""Classes that were read by value here, and their attributes."""
+
+
+def _is_imported(function: Any) -> bool:
+    """Whether a function is found by its name in a module that other processes can import."""
+    found: Any = sys.modules.get(function.__module__)
+    if getattr(found, "__file__", None) is None or found.__name__ in ("__main__", "__mp_main__"):
+        return False
+    for name in function.__qualname__.split("."):
+        found = getattr(found, name, None)
+    return found is function
+
+
+def _remembering(function: Callable[..., Any], options: Mapping[str, Any]) -> Any:
+    return functools.lru_cache(**options)(function)
+
+
+def _of_enum(kind: type) -> dict[str, dict[str, Any]]:
+    """What was set on the members of an enumeration beside their values."""
+    if not issubclass(kind, enum.Enum):
+        return {}
+    return {member.name: _set_on(member) for member in kind}
+
+
+def _set_on(member: enum.Enum) -> dict[str, Any]:
+    return {name: value for name, value in vars(member).items() if name not in OF_ENUM_MEMBERS}
+
+
+def _bring_up_to_date(kind: type, told: tuple[Callable[[type, Any], object], Any, dict[str, dict[str, Any]]]) -> None:
+    """Give a class that was read the attributes that it has on the driver, and no others."""
+    setter, state, members = told
+    names = frozenset(state[0])
+    for name in _set_before.get(kind, frozenset()) - names:
+        with contextlib.suppress(AttributeError, TypeError):
+            delattr(kind, name)
+    setter(kind, state)
+    _set_before[kind] = names
+    if members and issubclass(kind, enum.Enum):
+        for member in kind:
+            for name in _set_on(member).keys() - members[member.name].keys():
+                delattr(member, name)
+            vars(member).update(members[member.name])

@@ -28,7 +28,7 @@ from distfd.executors.ray.module_state import (
     differing,
     import_modules,
 )
-from distfd.executors.ray.pickling import Pickled, pickled_bytes
+from distfd.executors.ray.pickling import Pickled, returned_bytes
 from distfd.executors.ray.placement_groups import publish_hosts
 from distfd.workers.exception_transport import with_exceptions, with_packed_exceptions
 from distfd.workers.messages import CallChunk, Chunk, EvaluationChunk
@@ -325,7 +325,7 @@ def _printed_to() -> str:
 
 def packed_reply(batch: Batch, *, worn: bool) -> bytes:
     """A batch as bytes, and whether the process is to be replaced."""
-    return pickle.dumps((with_packed_exceptions(batch, pickled_bytes), worn), protocol=5)
+    return pickle.dumps((with_packed_exceptions(batch, returned_bytes), worn), protocol=5)
 
 
 def unpacked_reply(payload: bytes) -> tuple[Batch, bool]:
