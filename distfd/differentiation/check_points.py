@@ -1,4 +1,4 @@
-"""Where the points of a directional check are, and what each kind of derivative says of J there.
+"""The points of a directional check, and what each kind of derivative says of J there.
 
 A derivative is a linear function of the values that it is made of, and so is the residual of its check. So it is known
 by how much noise in these values moves both: see `CheckPoints.amplification` and `CheckPoints.gain`.
@@ -6,15 +6,24 @@ by how much noise in these values moves both: see `CheckPoints.amplification` an
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from distfd.core.errors import InputError
-from distfd.core.points import Points, dense_points
+from distfd.core.points import dense_points
+from distfd.differentiation.check_displacements import (
+    SECOND,
+    SMALLEST,
+    as_read,
+    is_turned,
+    moved,
+    multipliers,
+    nodes_along,
+    points_of,
+    two_points,
+)
 from distfd.differentiation.hidden_components import Entries, first_derivatives
 from distfd.differentiation.stencils import coefficients
 
@@ -23,6 +32,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from distfd.core.points import Points
     from distfd.differentiation.assemble import Terms
     from distfd.differentiation.base_point import BasePoint
     from distfd.differentiation.coordinate_stencils import Lines
@@ -31,11 +41,6 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-SMALLEST, LARGEST = 0.6, 1.6
-"""Sizes of u."""
-_APART = 0.2
-"""By how much sizes differ from 1 at least: where d = 1, or J is a sum of functions of one coordinate each, u = 1 (or
--1, for a pair) repeats what the derivative was made of, and its truncation drops out."""
 _SYMMETRIC = 1e-9
 """Relative difference of the two displacements of a pair, as J reads them, up to which the slope drops out of a second
 difference."""
@@ -47,14 +52,6 @@ These move all coordinates at once, so that they leave mixed derivatives which n
 pair they fall with the cube of the share. What noise makes of the residual does not depend on it, and what a step that
 is too large makes falls with the share itself. Formulas of more than second order have larger steps than a pair. With
 these 0.3 to 0.6 % of right derivatives of clean test functions are in doubt."""
-_LEAST = 0.1
-"""A point that bounds leave less than this part of its way is not worth evaluating."""
-
-FIRST = {True: (0.5, -0.5), False: (2.0, -0.5)}
-"""Weights of J - J(x) at the points of a pair, for a change of second order: of x + v and x - v, and of x + v and
-x + 2 v."""
-SECOND = {True: (1.0, 1.0), False: (-2.0, 1.0)}
-"""The same for the second derivative along v."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,86 +113,8 @@ class Checkable(ABC):
         """
 
 
-def multipliers(x: Floats, n: int) -> Floats:
-    """Numbers u (n,) of random signs and sizes, the same whenever x has the same bits."""
-    digest = hashlib.blake2b(np.ascontiguousarray(x).tobytes(), digest_size=16).digest()
-    rng = np.random.default_rng(int.from_bytes(digest, "little"))
-    size = rng.uniform(SMALLEST, LARGEST, n)
-    size = np.where(np.abs(size - 1) < _APART, size + np.copysign(_APART, size - 1), size)
-    return np.asarray(size * rng.choice([-1.0, 1.0], n))
-
-
 def _share(order: int) -> float:
     return _SHARES.get(order, _SMALLEST_SHARE)
-
-
-def one_point(x: Floats, v: Floats, lower: Floats, upper: Floats) -> Floats:
-    """Coordinates (a,) moved by v, by -v where only that has room, or as far as there is room: (1, a)."""
-    here, there = _room(x, v, lower, upper), _room(x, -v, lower, upper)
-    return np.clip(x + np.where((here < np.abs(v)) & (there > here), -v, v), lower, upper)[None]
-
-
-def two_points(x: Floats, v: Floats, lower: Floats, upper: Floats) -> tuple[Floats, bool]:
-    """Coordinates (a,) moved to x + v and x - v, where all have room, and True; else to x + v and x + 2 v.
-
-    For the latter v is turned, or shortened, where it has to be.
-    """
-    here, there = _room(x, v, lower, upper), _room(x, -v, lower, upper)
-    if (np.minimum(here, there) >= np.abs(v)).all():
-        return np.stack((x + v, x - v)), True
-    turned = np.where((here < 2 * np.abs(v)) & (there > here), -v, v)
-    v = np.copysign(np.minimum(np.abs(turned), np.maximum(here, there) / 2), turned)
-    return np.clip(np.stack((x + v, x + 2 * v)), lower, upper), False
-
-
-def _room(x: Floats, v: Floats, lower: Floats, upper: Floats) -> Floats:
-    return np.asarray(np.where(v > 0, upper - x, x - lower))
-
-
-@dataclass(frozen=True, eq=False)
-class _Move:
-    """Points that move several coordinates at once: their weights, and by how much J is moved, in sum and each."""
-
-    points: Points
-    weights: Floats
-    reach: Floats
-    """sum_i weights_i (x_i - x), (d,)."""
-    along: Floats
-    """x_i - x, (q, d)."""
-
-
-def moved(site: BasePoint, h: Floats, *, pair: bool) -> _Move | None:
-    """All coordinates moved by random multiples of h (d,), to one point or to a pair; None where J cannot see them."""
-    at = np.flatnonzero(h)
-    if not len(at):
-        return None
-    x, lower, upper = site.x[at], site.lower[at], site.upper[at]
-    v = multipliers(site.x, len(at)) * h[at]
-    weights = np.ones(1)
-    if pair:
-        values, symmetric = two_points(x, v, lower, upper)
-        weights = np.array(FIRST[symmetric])
-    else:
-        values = one_point(x, v, lower, upper)
-    displaced = _as_read(site, at, values)
-    if displaced is None:
-        return None
-    along = np.zeros((len(values), len(site.x)))
-    along[:, at] = displaced
-    return _Move(_points(site.x, at, values), weights, weights @ along, along)
-
-
-def _points(x: Floats, at: NDArray[np.int64], values: Floats) -> Points:
-    q, a = values.shape
-    return Points(x, np.arange(q + 1, dtype=np.int64) * a, np.tile(at, q), values.ravel())
-
-
-def _as_read(site: BasePoint, at: NDArray[np.int64], values: Floats) -> Floats | None:
-    """Displacements (q, a) as J reads them; None where the text that it reads does not show one of them."""
-    try:
-        return site.offsets(at, values.T).T
-    except InputError:
-        return None
 
 
 def beside_lines(site: BasePoint, lines: Lines, order: int, *, vector: bool, first: int = 1) -> CheckPoints | None:
@@ -336,12 +255,12 @@ def beside_rays(  # all of them are needed
         return None
     c = multipliers(site.x, len(t)) * t * _share(order)
     x, lower, upper = site.x[at], site.lower[at], site.upper[at]
-    nodes, weights = _nodes_along(x, (c @ ways)[at], lower, upper, pair=order > 1)
+    nodes, weights = nodes_along(x, (c @ ways)[at], lower, upper, pair=order > 1)
     if not nodes.any():
         return None
     values = np.clip(x + nodes[:, None] * (c @ ways)[at], lower, upper)
-    displaced = _as_read(site, at, values)
-    if displaced is None or _is_turned(displaced, nodes[:, None] * (c @ ways)[at]):
+    displaced = as_read(site, at, values)
+    if displaced is None or is_turned(displaced, nodes[:, None] * (c @ ways)[at]):
         return None
     reach = c * (weights @ nodes)
     amplification, gain = noise_of_terms(terms, reach, t, weights)
@@ -353,7 +272,7 @@ def beside_rays(  # all of them are needed
         return np.asarray(answer.derivative[None] if single else answer.derivative.reshape(len(t), -1))
 
     return CheckPoints(
-        points=_points(site.x, at, values),
+        points=points_of(site.x, at, values),
         weights=weights,
         predicted=lambda answer: np.asarray(reach @ slopes(answer)),
         changes=lambda answer: np.sqrt(t**2 @ slopes(answer) ** 2),
@@ -361,28 +280,6 @@ def beside_rays(  # all of them are needed
         gain=gain,
         h=h,
     )
-
-
-def _nodes_along(x: Floats, v: Floats, lower: Floats, upper: Floats, *, pair: bool) -> tuple[Floats, Floats]:
-    """Multiples of v that stay inside the bounds, and their weights; all 0 where there is no room worth the name."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ahead, behind = (
-            float(np.min(np.where(w != 0, _room(x, w, lower, upper) / np.abs(w), np.inf))) for w in (v, -v)
-        )
-    if pair and min(ahead, behind) >= 1:
-        return np.array([1.0, -1.0]), np.array(FIRST[True])
-    sign, room = (1.0, ahead) if ahead >= behind else (-1.0, behind)
-    most = min(1.0, room / 2 if pair else room)
-    if most < _LEAST:
-        most = 0.0
-    if pair:
-        return sign * most * np.array([1.0, 2.0]), np.array(FIRST[False])
-    return np.array([sign * most]), np.ones(1)
-
-
-def _is_turned(displaced: Floats, wanted: Floats) -> bool:
-    """Whether the numbers as J reads them lead elsewhere by more than a thousandth."""
-    return bool(np.linalg.norm(displaced - wanted) > 1e-3 * np.linalg.norm(wanted))
 
 
 def beside_hessian(site: BasePoint, pattern: HessianPattern, step: Floats, terms: Terms) -> CheckPoints | None:
@@ -406,7 +303,7 @@ def beside_hessian(site: BasePoint, pattern: HessianPattern, step: Floats, terms
     h[moving] = size
     x = site.x[moving]
     values, symmetric = two_points(x, multipliers(site.x, len(moving)) * size, site.lower[moving], site.upper[moving])
-    displaced = _as_read(site, moving, values)
+    displaced = as_read(site, moving, values)
     if displaced is None:
         return None
     weights = np.array(SECOND[symmetric])
@@ -430,7 +327,7 @@ def beside_hessian(site: BasePoint, pattern: HessianPattern, step: Floats, terms
         return Entries(outputs, np.column_stack((rows, columns)), entries(answer), size[first] * size[second], unit)
 
     return CheckPoints(
-        points=_points(site.x, moving, values),
+        points=points_of(site.x, moving, values),
         weights=weights,
         predicted=lambda answer: np.array([form @ entries(answer)]),
         changes=lambda answer: np.array([np.linalg.norm(area * entries(answer))]),
@@ -467,7 +364,7 @@ def beside_product(
     w = np.zeros(len(site.x))
     w[moving] = multipliers(site.x, len(moving)) * h[moving]
     w = np.where(room < SMALLEST * h, 0.0, np.copysign(np.minimum(np.abs(w), room), w))
-    if not w.any() or (site.written is not None and _as_read(site, moving, (site.x + w)[None, moving]) is None):
+    if not w.any() or (site.written is not None and as_read(site, moving, (site.x + w)[None, moving]) is None):
         return None
     rows, weights = [site.x], []
     for at, weight in bases:
