@@ -13,8 +13,9 @@ import numpy as np
 
 from distfd.core.errors import InputError
 from distfd.core.files import at_home
+from distfd.objectives.command.csv_cell import CsvCell
 from distfd.objectives.command.data_files import LIBRARIES, LibraryArray
-from distfd.objectives.command.extractors import Columns, CsvCell, Extractor, JsonPointer, NpyElement, Regex, Token
+from distfd.objectives.command.extractors import Columns, Extractor, JsonPointer, NpyElement, Regex, Token
 from distfd.objectives.command.user_function import UserFunction
 from distfd.objectives.command.value_parts import times_of
 from distfd.objectives.command.values import OutputError, as_value, reading_within

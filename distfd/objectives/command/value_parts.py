@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from distfd.objectives.command.csv_cell import CsvCell
 from distfd.objectives.command.expression_length import expression_length
-from distfd.objectives.command.extractors import Columns, CsvCell, Regex, Token
+from distfd.objectives.command.extractors import Columns, Regex, Token
 from distfd.objectives.command.options import LONGEST_NAME
 from distfd.objectives.command.values import OutputError
 from distfd.objectives.output_parts import OutputPart, part_lengths
