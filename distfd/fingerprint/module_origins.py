@@ -167,6 +167,7 @@ _RECORDED_AS = {
     "distfd.objectives.command.objective": "distfd.objectives.command",
     "distfd.observers.progress": "distfd.observers.display",
     "distfd.optimization.constraints": "distfd.optimizing.constraints",
+    "distfd.optimization.least_squares": "distfd.optimize",
     "distfd.optimization.limits": "distfd.optimizing.limits",
     "distfd.optimization.minimize": "distfd.optimize",
     "distfd.results.derivative_result": "distfd.results",
