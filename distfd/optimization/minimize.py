@@ -1,4 +1,4 @@
-"""Optimisation by SciPy's methods, each value and its derivative in one wave of one Evaluator."""
+"""Optimisation by SciPy's methods; each value and its derivative are evaluated in one wave of an Evaluator."""
 
 from __future__ import annotations
 
@@ -54,15 +54,15 @@ __all__ = ["Limits", "least_squares", "minimize"]
 
 FITTERS: tuple[str, ...] = get_args(Fitter)
 _GTOL, _FIT_GTOL = 1e-5, 1e-8
-"""Gradients that most of SciPy's methods, and its least_squares, take for 0 where no tolerance is given."""
+"""Default gradient tolerances of most of SciPy's methods, and of its least_squares."""
 _FTOL, _FIT_FTOL = 1e-7, 1e-6
-"""Relative decreases of J, and of a cost, that nobody cares for where no tolerance is given."""
+"""Relative decreases of J, and of a fit's cost, that are negligible where no tolerance is given."""
 _LOOSE = {"SLSQP": 1e-6}
-"""Methods that stop at larger decreases."""
+"""Methods that stop at a larger decrease, with that decrease."""
 _XTOL = 1e-8
-"""Steps, against x, that nobody cares for where no tolerance is given."""
+"""Relative change of x that is negligible where no tolerance is given."""
 _LONG = {"Newton-CG": 1e-5}
-"""Methods that stop at longer ones."""
+"""Methods that stop at a longer step, with that step."""
 _TOLERANCE = "give limits=distfd.Limits(tolerance=...)"
 _OPTION = "give it in options"
 _DIFFERENCES = "derivatives are distfd's differences, see scheme and step"
@@ -72,7 +72,7 @@ _INSTEAD = {
     **dict.fromkeys(("jac", "hess", "hessp"), _DIFFERENCES),
     "jac_sparsity": "give sparsity",
 }
-"""What to give in the place of SciPy's own arguments."""
+"""Replacements for arguments of SciPy that distfd does not have."""
 
 
 @lists_options_of(Evaluator, answers=_INSTEAD)
@@ -167,7 +167,7 @@ def minimize(
         bounds = session.flat_bounds(bounds)
         arrangement = Arrangement(session if is_structured(x0) else None)
         if not isinstance(fun, Evaluator):
-            as_bounds(bounds, len(start), start)  # refused before anything is evaluated
+            as_bounds(bounds, len(start), start)  # raise errors before anything is evaluated
         _check_slots(slots)
         outputs, given = split(constraints)
         limits_given = as_bounds(bounds, len(start))
@@ -321,7 +321,7 @@ def least_squares(
         As `minimize`.
     """
     named = is_structured(x0)
-    d = make_structure(x0).size if named else len(check_x(x0))  # type: ignore[arg-type]  # an array then
+    d = make_structure(x0).size if named else len(check_x(x0))  # type: ignore[arg-type]  # x0 is an array here
     by_name = named and not hasattr(bounds, "lb") and has_names(bounds)
     told, (options, level) = options, talk(options, verbose)
     with _session(residuals, bounds if by_name else _pairs(bounds, d), evaluator) as session:
@@ -377,7 +377,8 @@ def least_squares(
             wanted = chosen_for_model(options or {}, tolerance)
             fit = ModelFit(course, limits_of_x, sizes, weigh, wanted, adapts, weighting)
             result = course.run(start, fit)
-            # Steps are long and whole Jacobians few: they tell little of noise. That the regression sees by itself.
+            # In a fit, steps are long and whole Jacobians few, so they tell little about noise; the regression detects
+            # it itself.
             if fit.noise is None and record.iterations == 0:
                 _assessment(fit, limits_of_x, given, method).apply(result, record, session)
             result.noise = fit.noise or result.get("noise")
@@ -395,9 +396,9 @@ def least_squares(
 
 @contextlib.contextmanager
 def _session(fun: Any, bounds: Any, options: Mapping[str, Any]) -> Any:
-    """The Evaluator that was given, or one for this call; no check of a derivative rides along unless it is asked for.
+    """The given Evaluator, or a new one for this call; derivatives are checked only if the user asks for it.
 
-    So the points of an optimisation do not depend on the slots that it finds.
+    So the points of an optimisation do not depend on the number of free slots.
     """
     if isinstance(fun, Evaluator):
         if options:
@@ -412,7 +413,7 @@ def _session(fun: Any, bounds: Any, options: Mapping[str, Any]) -> Any:
 
 
 def _again(fun: Any, x0: Any, bounds: Any, options: Mapping[str, Any]) -> Callable[[], Any]:
-    """What opens the session of a fit once more."""
+    """A function that opens the session of a fit again."""
 
     @contextlib.contextmanager
     def opened() -> Any:
@@ -424,12 +425,12 @@ def _again(fun: Any, x0: Any, bounds: Any, options: Mapping[str, Any]) -> Callab
 
 
 def _start(session: Evaluator, x0: Any, bounds: tuple[Any, Any]) -> tuple[Any, tuple[Any, Any]]:
-    """X0 and bounds, those of the Evaluator too; where x0 is outside by round-off, it is put onto the bound.
+    """The start x0 and the bounds, also those of the Evaluator; round-off of x0 past a bound is removed.
 
     Raises
     ------
     InputError
-        If it is further outside.
+        If x0 is further outside.
     """
     site = session.setting(onto_bounds(x0, *bounds)).site
     lower, upper = np.maximum(site.lower, bounds[0]), np.minimum(site.upper, bounds[1])
@@ -439,7 +440,7 @@ def _start(session: Evaluator, x0: Any, bounds: tuple[Any, Any]) -> tuple[Any, t
 def _assessment(
     problem: Squares | ModelFit, bounds: tuple[Any, Any], options: Mapping[str, Any], method: str
 ) -> Assessment:
-    """Of a fit."""
+    """The assessment of a fit's convergence."""
     return Assessment(
         cost=lambda values, x: problem.loss.cost(problem.weighting.cost_values(values, problem.kept, x)),
         bounds=bounds,
@@ -452,13 +453,13 @@ def _assessment(
 
 
 def _xtol(name: str, options: Mapping[str, Any], tolerance: float | None) -> float:
-    """A step that the method of this name does not care for."""
+    """A relative step that is negligible for the method of this name."""
     given = max(options.get(each) or 0.0 for each in ("xtol", "xrtol"))
     return max(given or tolerance or _LONG.get(name, 0.0), _XTOL)
 
 
 def _told_of_weighting(sigma: Any, prior: Any) -> dict[str, Any]:
-    """For the journal, where there is any."""
+    """The weighting as entries for the journal; empty if there is none."""
     given = {"sigma": sigma, "prior": prior}
     return {name: value for name, value in given.items() if value is not None}
 
@@ -501,7 +502,7 @@ def _record(limits: Limits | None, callback: Callable[..., Any] | None) -> Recor
 
 
 def _kept(bounds: Any, d: int) -> Any:
-    """Bounds that SciPy's methods keep to at every point, not only at the last: nothing is evaluated outside."""
+    """Bounds that SciPy's methods respect at every point, not only at the last: J is never evaluated outside."""
     if bounds is None:
         return None
     from scipy.optimize import Bounds
@@ -514,7 +515,7 @@ def _limits(bounds: Any, d: int) -> Any:
 
 
 def _pairs(bounds: Any, d: int) -> Any:
-    """The bounds of scipy.optimize.least_squares as d pairs; a Bounds as it is."""
+    """The bounds for scipy.optimize.least_squares as d pairs; a Bounds object unchanged."""
     if bounds is None or hasattr(bounds, "lb"):
         return bounds
     if len(bounds) != 2:
@@ -523,7 +524,7 @@ def _pairs(bounds: Any, d: int) -> Any:
         lower, upper = (np.broadcast_to(np.asarray(limit, dtype=np.float64), (d,)) for limit in bounds)
     except (TypeError, ValueError):
         raise InputError(f"bounds: lower and upper must each be a number or {d} of them (was {bounds!r})") from None
-    if (lower == upper).all():  # two pairs that fix both coordinates could be taken for two arrays
+    if (lower == upper).all():  # two pairs that fix both coordinates look like two arrays
         from scipy.optimize import Bounds
 
         return Bounds(lower, upper)
