@@ -1,13 +1,13 @@
-"""How far a program sees its parameters moved: read off the texts of its inputs at x and at x + h.
+"""Finds the steps that a program sees, from the texts of its inputs at x and at x + h.
 
-All inputs are written at every point before anything runs, and compared as text, whatever has formatted them. What each
-number that changes says of the step is for `distfd.objectives.command.step_reading` to judge. Refused are besides: a
-field of fixed width that has another width elsewhere, a number that comes to touch its neighbour, and a text that is
-built otherwise.
+All inputs are written at every point before anything runs, and compared as text, whatever formatted them. The module
+`distfd.objectives.command.step_reading` decides what the change of each number says about the step. This module also
+refuses a field of fixed width whose width changes, a number that comes to touch its neighbour, and a text whose
+structure changes.
 
-Further looks help to judge: some between x and x + h, at values whose digits are all different from 0, and some far
-away. They are taken of one coordinate at a time where that is cheap; of all together where there are many: which
-numbers then depend on which coordinate is found from about 2 log2(d) looks (`_ByGroups`).
+Inputs at further points help to decide: some between x and x + h, at values that need all their digits, and some far
+away. Each coordinate is moved alone where that is cheap. Where there are many, all are moved together, and about 2
+log2(d) texts show which numbers depend on which coordinate (`_ByGroups`).
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ if TYPE_CHECKING:
     from distfd.objectives.command.spec import ProgramSpec
 
 _FULL = 15
-"""Significant digits of a number that is written as exactly as a double can be."""
+"""Number of significant digits of a number that is written as exactly as a double allows."""
 
 _ONE_BY_ONE = 20_000
-"""Coordinates times marks: up to here each coordinate is looked at by itself first."""
+"""Up to this product of coordinates and marks, each coordinate is first moved alone."""
 
 
 def written(
@@ -46,7 +46,7 @@ def written(
 ) -> NDArray[np.float64]:
     """Offsets of coordinates from x, (a, n), as the program's inputs have them; see `CommandObjective.written`.
 
-    A derivative is planned anew with each wave that comes in, and asks the same again: the last answers are kept.
+    A derivative is planned anew with each wave and asks for the same offsets again, so the last answers are kept.
     """
     refuse_complex(values)
     asked = (x.tobytes(), index.tobytes(), values.tobytes())
@@ -55,12 +55,13 @@ def written(
     if found is None:
         found = known[asked] = _looked_up(objective, x, index, values)
         for old in list(known)[: -(_KEPT if values.size <= _SMALL else 1)]:
-            known.pop(old, None)  # another thread may have been quicker
+            known.pop(old, None)  # another thread may have removed it
     return found.copy()
 
 
 _KEPT, _SMALL = 8, 100_000
-"""Answers that are kept for an objective: those of some derivatives with their checks; of many values, the last one."""
+"""Number of answers kept for an objective (those of some derivatives with their checks), and the number of values above
+which only the last is kept."""
 
 _ANSWERS: WeakKeyDictionary[ProgramSpec, dict[tuple[bytes, bytes, bytes], NDArray[np.float64]]] = WeakKeyDictionary()
 
@@ -84,13 +85,13 @@ def _looked_up(
 
 
 _Place: TypeAlias = tuple[int, int]
-"""A field, and which of its numbers."""
+"""The number of a field, and the number of a number within it."""
 
 _At = TypeVar("_At", float, int)
 
 
 def _telling(move: Move, n: int) -> float:
-    """A value on the way that needs all its digits: one of few digits is written alike by formats that have few."""
+    """A value on the way that needs all its digits: formats with few digits write a short number without error."""
     values = [move.between(0.4 + 0.4 * ((n + 1 + k * 7) * BETWEEN[1] % 1.0)) for k in range(8)]
     return max(values, key=lambda value: printed(in_full(abs(value))).digits)
 
@@ -100,17 +101,17 @@ def _swapped(value: Callable[[Move, _At], float], at: _At, move: Move) -> float:
 
 
 class _Comparison:
-    """Looks at inputs around x."""
+    """Writes and compares inputs around x."""
 
     def __init__(self, inputs: Inputs) -> None:
         self.inputs = inputs
         self.base = inputs.look()
         self.numbers = _Numbers(self.base)
         self.plain: dict[int, dict[int, int]] = {}
-        """Fields whose numbers are coordinates in full, or do not change: which number is which coordinate."""
+        """Fields whose numbers are coordinates with all digits, or do not change: number in the field -> coordinate."""
 
     def offsets(self, moves: Sequence[Move]) -> list[Sequence[float]]:
-        """What each move has become, in the texts."""
+        """The offsets of each move, as the texts show them."""
         if not self._not_in_full(moves):
             return [move.nominal for move in moves]
         if len(moves) * max(1, len(self.base.fields)) > _ONE_BY_ONE:
@@ -125,10 +126,10 @@ class _Comparison:
         return [single.offsets() for single in alone]
 
     def _not_in_full(self, moves: Sequence[Move]) -> bool:
-        """Whether there is more to see than parameters that are written in full.
+        """Whether some changing numbers are not parameters written with all their digits.
 
-        One look with all coordinates moved, each by another fraction of its step, shows whether each number that
-        changes is exactly one of the parameters, before and after.
+        All coordinates are moved at once, each by another fraction of its step. Then each number that changes must be
+        exactly one of the parameters, before and after.
         """
         probe = {move.coordinate: _telling(move, n) for n, move in enumerate(moves)}
         look = self.seen(probe)
@@ -152,7 +153,7 @@ class _Comparison:
         return self._more_follow(moves, look) or (bool(unseen) and self.heeds(unseen))
 
     def _shown(self, k: int, look: Look, pairs: Mapping[tuple[float, float], int]) -> dict[int, int] | None:
-        """The coordinates that the numbers of field k are, in full; None where it changes in any other way."""
+        """The coordinates that are written, with all digits, in field k; None if the field changes in another way."""
         (before, rest), (after, other) = self.base.numbers(k), look.numbers(k)
         if rest != other or len(before) != len(after):
             return None
@@ -164,7 +165,7 @@ class _Comparison:
         return None if -1 in found.values() else found
 
     def _more_follow(self, moves: Sequence[Move], near: Look) -> bool:
-        """Whether far away more numbers change than close to x: what has few digits swallows small steps."""
+        """Whether more numbers change far away than close to x: few digits hide small steps."""
         looks = 0
         for n in range(len(moves[0].far)):
             look = self.seen({move.coordinate: move.far[n] for move in moves})
@@ -177,7 +178,7 @@ class _Comparison:
         return True
 
     def seen(self, moves: Mapping[int, float]) -> Look | None:
-        """What is written there; None where that is built otherwise than at x, or cannot be written."""
+        """The text at this point; None if its structure differs from that at x, or it cannot be written."""
         try:
             look = self.inputs.look(moves)
         except InputError:
@@ -185,19 +186,19 @@ class _Comparison:
         return look if look.is_built_like(self.base) else None
 
     def heeds(self, moves: Sequence[Move]) -> bool:
-        """Whether the inputs might follow these coordinates, which change nothing where they are moved to."""
+        """Whether inputs depend on these coordinates although they do not change at their new values."""
         if any(self.inputs.names[move.coordinate] in self.inputs.mentioned for move in moves):
             return True
         if "x" not in self.inputs.mentioned:
             return False
-        for n in range(2):  # beyond x by its own size, and by ten times as much
+        for n in range(2):  # move x by its own size, and by ten times as much
             look = self.seen({move.coordinate: move.far[n] for move in moves})
             if look is None or self.base.changed(look):
                 return True
         return False
 
     def trouble(self, k: int, there: Field) -> str:
-        """What is wrong with the width of field k as it is elsewhere; empty if nothing is."""
+        """What is wrong with the width of field k at another point; empty if nothing is."""
         here = self.base.fields[k]
         if here.excess is not None and here.excess != there.excess:
             return (
@@ -225,7 +226,7 @@ class _Comparison:
 
 
 def _widen(here: Field, there: Field) -> str:
-    """How to have a field keep its width."""
+    """How the user can make a field keep its width."""
     form = re.search(r"(?:fmt\(\s*[\"']|%)([0-9]+)(\.[0-9]+)?", here.mark.source)
     n = max(len(here.text), len(there.text))
     fewer = ""
@@ -247,7 +248,7 @@ class _Single:
     Raises
     ------
     InputError
-        If something else than numbers changes with it.
+        If anything but numbers changes with it.
     """
 
     def __init__(self, comparison: _Comparison, move: Move) -> None:
@@ -265,29 +266,29 @@ class _Single:
                     judge.changes_otherwise(self._base.fields[k], look.fields[k])
         looks = (*self._nodes, *(look for _, look in (*self._near, *self._far)))
         self.places: set[_Place] = set().union(*(numbers.changed(look) for look in looks))
-        """The numbers that change with it."""
+        """The numbers that change with the coordinate."""
         self.group: _Group | None = None
-        """Others that may be moved at the same time."""
+        """Other coordinates that may be moved at the same time; None if it is alone."""
 
     def offsets(self) -> Sequence[float]:
-        """What the move has become.
+        """The offsets of the move, as the texts show them.
 
         Raises
         ------
         InputError
-            If that cannot be told, or is not the same everywhere.
+            If they cannot be determined, or differ between places.
         """
         if not self.places:
             if self._comparison.heeds([self.move]):
                 self._judge.swallowed(self._inputs.mentioning(self.move.coordinate))
             return self.move.nominal
         if self.group is not None and self.group.several:
-            with contextlib.suppress(InputError):  # which may come from another of the group: it is looked at alone
+            with contextlib.suppress(InputError):  # another of the group may be the cause: try it alone
                 return self._agreed(self._with_group)
         return self._agreed(self._closer)
 
     def _with_group(self, t: float) -> Look | None:
-        """One look for the whole group; alone where all of them together build another text, as a condition may."""
+        """The text with the whole group moved, or with this one alone if the group changes the text's structure."""
         together = None if self.group is None else self.group.closer(t)
         return self._closer(t) if together is None else together
 
@@ -319,13 +320,13 @@ class _Single:
         return look
 
     def _sights(self, values: Iterable[float], numbers: _Numbers) -> list[tuple[float, Look]]:
-        """Looks at other values, where what is written differs in numbers alone."""
+        """Texts at other values, as far as they differ from that at x in numbers only."""
         looks = ((value, self._comparison.seen({self.move.coordinate: value})) for value in values)
         return [(value, look) for value, look in looks if look is not None and numbers.alone_differ(look)]
 
 
 class _Group:
-    """Coordinates that change different numbers: one look with all of them moved serves each.
+    """Coordinates that change different numbers, so that one text with all of them moved serves each.
 
     Parameters
     ----------
@@ -341,7 +342,7 @@ class _Group:
         self.takes(first)
 
     def takes(self, single: _Single) -> bool:
-        """Take another coordinate in, if it changes none of the numbers of those that are here."""
+        """Adds a coordinate if it changes none of the numbers of the others; returns whether it did."""
         if self._places & single.places:
             return False
         self._places |= single.places
@@ -351,18 +352,18 @@ class _Group:
 
     @property
     def several(self) -> bool:
-        """Whether there are others than the first."""
+        """Whether the group has more than one coordinate."""
         return len(self._moves) > 1
 
     def closer(self, t: float) -> Look | None:
-        """What is written with all of them at this fraction of their ways."""
+        """The text with all coordinates moved by this fraction of their ways."""
         if t not in self._looks:
             self._looks[t] = self._comparison.seen({move.coordinate: move.between(t) for move in self._moves})
         return self._looks[t]
 
 
 def _difference(here: Look, there: Look) -> str:
-    """The file in which two looks begin to differ."""
+    """The file where two texts begin to differ."""
     for one, other in itertools.zip_longest(here.fields, there.fields):
         if one is None or other is None or one.mark != other.mark:
             found = one or other
@@ -371,14 +372,14 @@ def _difference(here: Look, there: Look) -> str:
 
 
 class _Numbers:
-    """The numbers of looks, field by field, told apart from what else is written."""
+    """The numbers in texts, by field, separated from everything else that is written."""
 
     def __init__(self, base: Look) -> None:
         self._base = base
         self._known: dict[int, tuple[list[str], list[str]]] = {}
 
     def of(self, look: Look, k: int) -> list[str] | None:
-        """Those of field k; None where more than numbers differs from x."""
+        """The numbers of field k; None if it differs from x in more than numbers."""
         if k not in self._known:
             self._known[k] = self._base.numbers(k)
         texts, rest = self._known[k]
@@ -388,11 +389,11 @@ class _Numbers:
         return there if other == rest and len(there) == len(texts) else None
 
     def alone_differ(self, look: Look) -> bool:
-        """Whether there is no other difference to what is written at x."""
+        """Whether the text differs from that at x in numbers only."""
         return all(self.of(look, k) is not None for k in self._base.changed(look))
 
     def changed(self, look: Look) -> set[tuple[int, int]]:
-        """Field and number of each that is another than at x."""
+        """Field and index of each number that differs from that at x."""
         found = set()
         for k in self._base.changed(look):
             there, here = self.of(look, k), self.of(self._base, k) or []
@@ -409,7 +410,7 @@ class _Numbers:
         near: Iterable[tuple[float, Look]] = (),
         far: Iterable[tuple[float, Look]] = (),
     ) -> Slot:
-        """The n-th number of field k in all these looks, which nodes have all."""
+        """The n-th number of field k in all these texts; all ``nodes`` must have it."""
 
         def at(look: Look) -> Printed | None:
             there = self.of(look, k)
@@ -433,10 +434,10 @@ class _Numbers:
 class _ByGroups:
     """Many coordinates, moved together.
 
-    A number that depends on one coordinate alone has the same text whatever else is moved, so that a few looks serve
-    all coordinates. Which one it is, the bits of its number say: in turn those are moved that have a bit, and those
-    that have not. A number that changes both times depends on several; it must be written as exactly as a double can
-    be.
+    A number that depends on one coordinate only has the same text whatever else is moved, so a few texts serve all
+    coordinates. Bits identify the coordinate: for each bit, first the coordinates whose number has that bit are moved,
+    then those whose number does not. A number that changes both times depends on several coordinates; it must be
+    written as exactly as a double allows.
 
     Parameters
     ----------
@@ -454,12 +455,12 @@ class _ByGroups:
         self._looks: dict[float, Look | None] = {}
 
     def offsets(self) -> list[Sequence[float]] | None:
-        """What each move has become; None where some text is built otherwise, so that each must be looked at alone.
+        """The offsets of each move; None if the structure of a text changes, so that each must be moved alone.
 
         Raises
         ------
         InputError
-            If that cannot be told, or is not the same everywhere.
+            If they cannot be determined, or differ between places.
         """
         nodes = [self._joint(lambda move, j=j: move.values[j]) for j in range(len(self._moves[0].values))]  # type: ignore[misc]
         self._nodes = [node for node in nodes if node is not None]
@@ -487,7 +488,7 @@ class _ByGroups:
         return found
 
     def _all_owners(self) -> dict[_Place, int | None] | None:
-        """Which move changes which number, close to x or far away; None where that cannot be told."""
+        """Which move changes each number, close to x or far away; None if that cannot be determined."""
         plain = {(k, n) for k, numbers in self._comparison.plain.items() for n in numbers}
         changed = set().union(*(self._numbers.changed(node) for node in self._nodes)) - plain
         owners = self._owners(changed, lambda move: move.longest)
@@ -517,7 +518,7 @@ class _ByGroups:
         return slots
 
     def _in_full(self) -> dict[int, list[_Place]]:
-        """The numbers that are coordinates in full."""
+        """The numbers that are coordinates with all digits, by coordinate."""
         found: dict[int, list[_Place]] = {}
         for k, numbers in self._comparison.plain.items():
             self._check_field(k, None)
@@ -539,7 +540,7 @@ class _ByGroups:
         return self._comparison.seen(moves)
 
     def _owners(self, places: set[_Place], value: Callable[[Move], float]) -> dict[_Place, int | None] | None:
-        """For each of these numbers which move changes it; None for one that several change."""
+        """For each of these numbers the move that changes it; None for a number that several change."""
         if not places:
             return {}
         sides = []
@@ -564,7 +565,7 @@ class _ByGroups:
         return Judge(self._names[move.coordinate], move)
 
     def _check_field(self, k: int, move: Move | None) -> None:
-        """See that nothing but numbers changes in a field, and that it keeps its width and its distance."""
+        """Checks that only numbers change in a field, and that its width and its distance to others stay the same."""
         for node in self._nodes:
             if node.fields[k].text == self._base.fields[k].text:
                 continue
