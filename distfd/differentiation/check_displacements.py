@@ -1,7 +1,7 @@
-"""Where the points of a directional check are: x with all coordinates moved at once, by random multiples of the steps.
+"""The places of a directional check's points: x with all coordinates moved at once, by random multiples of the steps.
 
-The multiples follow from the bits of x, so that a plan that is made again has the same points. All points stay inside
-the bounds.
+The multiples are computed from the bits of x, so the same x always gives the same points. All points stay inside the
+bounds.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 SMALLEST, LARGEST = 0.6, 1.6
-"""Sizes of the multiples u."""
+"""Range of the random multiples u, by which each coordinate is moved, in steps."""
 _APART = 0.2
-"""By how much sizes differ from 1 at least: where d = 1, or J is a sum of functions of one coordinate each, u = 1 (or
--1, for a pair) repeats what the derivative was made of, and its truncation drops out."""
+"""Least difference of abs(u) from 1. With u = 1 (or -1, for a pair) the check repeats the points of the derivative
+where d = 1 or J is a sum of functions of one coordinate each, and cannot see its truncation."""
 _LEAST = 0.1
-"""A point that bounds leave less than this part of its way is not worth evaluating."""
+"""A point is left out where bounds leave less than this part of its displacement."""
 
 FIRST = {True: (0.5, -0.5), False: (2.0, -0.5)}
-"""Weights of J - J(x) at the points of a pair, for a change of second order: of x + v and x - v, and of x + v and
-x + 2 v."""
+"""Weights of J - J(x) at two points for an estimate of the change along v of second order, by whether the pair is
+symmetric: x + v and x - v if so, else x + v and x + 2 v."""
 SECOND = {True: (1.0, 1.0), False: (-2.0, 1.0)}
-"""The same for the second derivative along v."""
+"""As `FIRST`, for the second derivative along v."""
 
 
 def multipliers(x: Floats, n: int) -> Floats:
@@ -47,15 +47,15 @@ def multipliers(x: Floats, n: int) -> Floats:
 
 
 def one_point(x: Floats, v: Floats, lower: Floats, upper: Floats) -> Floats:
-    """Coordinates (a,) moved by v, by -v where only that has room, or as far as there is room: (1, a)."""
+    """Coordinates (a,) moved by v; by -v where only that fits; by a shortened v where neither fits: (1, a)."""
     here, there = _room(x, v, lower, upper), _room(x, -v, lower, upper)
     return np.clip(x + np.where((here < np.abs(v)) & (there > here), -v, v), lower, upper)[None]
 
 
 def two_points(x: Floats, v: Floats, lower: Floats, upper: Floats) -> tuple[Floats, bool]:
-    """Coordinates (a,) moved to x + v and x - v, where all have room, and True; else to x + v and x + 2 v.
+    """Coordinates (a,) at x + v and x - v, and True, where these are inside the bounds; else at x + v and x + 2 v.
 
-    For the latter v is turned, or shortened, where it has to be.
+    In the second case v may be reversed or shortened to fit, and the flag is False.
     """
     here, there = _room(x, v, lower, upper), _room(x, -v, lower, upper)
     if (np.minimum(here, there) >= np.abs(v)).all():
@@ -71,7 +71,7 @@ def _room(x: Floats, v: Floats, lower: Floats, upper: Floats) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class Displaced:
-    """Points that move several coordinates at once: their weights, and by how much J is moved, in sum and each."""
+    """Points that move several coordinates at once: their weights, and the displacements that J sees."""
 
     points: Points
     weights: Floats
@@ -82,7 +82,7 @@ class Displaced:
 
 
 def moved(site: BasePoint, h: Floats, *, pair: bool) -> Displaced | None:
-    """All coordinates moved by random multiples of h (d,), to one point or to a pair; None where J cannot see them."""
+    """Moves all coordinates by random multiples of h (d,), to one point or a pair; None where J cannot see the move."""
     at = np.flatnonzero(h)
     if not len(at):
         return None
@@ -109,7 +109,7 @@ def points_of(x: Floats, at: NDArray[np.int64], values: Floats) -> Points:
 
 
 def as_read(site: BasePoint, at: NDArray[np.int64], values: Floats) -> Floats | None:
-    """Displacements (q, a) as J reads them; None where the text that it reads does not show one of them."""
+    """Displacements (q, a) as J reads them; None where the text that J reads does not show one of them."""
     try:
         return site.offsets(at, values.T).T
     except InputError:
@@ -117,7 +117,7 @@ def as_read(site: BasePoint, at: NDArray[np.int64], values: Floats) -> Floats | 
 
 
 def nodes_along(x: Floats, v: Floats, lower: Floats, upper: Floats, *, pair: bool) -> tuple[Floats, Floats]:
-    """Multiples of v that stay inside the bounds, and their weights; all 0 where there is no room worth the name."""
+    """Multiples of v that stay inside the bounds, and their weights; 0 where less than `_LEAST` of v fits."""
     with np.errstate(divide="ignore", invalid="ignore"):
         ahead, behind = (
             float(np.min(np.where(w != 0, _room(x, w, lower, upper) / np.abs(w), np.inf))) for w in (v, -v)
@@ -134,5 +134,5 @@ def nodes_along(x: Floats, v: Floats, lower: Floats, upper: Floats, *, pair: boo
 
 
 def is_turned(displaced: Floats, wanted: Floats) -> bool:
-    """Whether the numbers as J reads them lead elsewhere by more than a thousandth."""
+    """Whether the displacement, as J reads it, differs from the wanted direction by more than a thousandth."""
     return bool(np.linalg.norm(displaced - wanted) > 1e-3 * np.linalg.norm(wanted))

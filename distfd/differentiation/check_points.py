@@ -1,7 +1,7 @@
-"""The points of a directional check, and what each kind of derivative says of J there.
+"""The points of a directional check, and what each kind of derivative predicts there.
 
-A derivative is a linear function of the values that it is made of, and so is the residual of its check. So it is known
-by how much noise in these values moves both: see `CheckPoints.amplification` and `CheckPoints.gain`.
+A derivative is a linear function of the values that it is computed from, and so is the residual of its check. So the
+effect of noise in these values on both is known: see `CheckPoints.amplification` and `CheckPoints.gain`.
 """
 
 from __future__ import annotations
@@ -42,16 +42,17 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 _SYMMETRIC = 1e-9
-"""Relative difference of the two displacements of a pair, as J reads them, up to which the slope drops out of a second
-difference."""
+"""Largest relative difference of the two displacements of a pair, as J reads them, with which the slope still drops out
+of a second difference."""
 _SHARES = {1: 1.0, 2: 0.5, 3: 1 / 64, 4: 1 / 64}
 _SMALLEST_SHARE = 1 / 256
-"""Of the steps of a formula, by its order, those of the points that it is held against.
+"""The check's displacement as a part of the derivative's step, for a formula of an order that is not in `_SHARES`.
 
-These move all coordinates at once, so that they leave mixed derivatives which no stencil along one coordinate has: of a
-pair they fall with the cube of the share. What noise makes of the residual does not depend on it, and what a step that
-is too large makes falls with the share itself. Formulas of more than second order have larger steps than a pair. With
-these 0.3 to 0.6 % of right derivatives of clean test functions are in doubt."""
+The check moves all coordinates at once, which brings in mixed derivatives that no stencil along one coordinate has. For
+a pair of points their effect falls with the cube of the share. The effect of noise on the residual does not depend on
+the share, and the effect of a step that is too large falls linearly with it. Formulas of more than second order have
+larger steps than a pair of points should have. With these shares 0.3 to 0.6 % of right derivatives of smooth test
+functions are called doubtful."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,28 +62,28 @@ class CheckPoints:
     Attributes
     ----------
     points : Points
-        q of them.
+        The q points of the check.
     weights : (q,) ndarray
-        The check holds sum_i weights_i (J(x_i) - J(x)) against what the derivative says of it.
+        The check compares sum_i weights_i (J(x_i) - J(x)) with what the derivative predicts for it.
     predicted : callable
-        ``predicted(answer)``: what it says, (m,) for m outputs.
+        ``predicted(answer)``: the prediction of the derivative, (m,) for m outputs.
     changes : callable
-        ``changes(answer)``: the norm of the changes of J along the steps by the derivative, (m,).
+        ``changes(answer)``: the norm of the changes of J along its steps, as the derivative predicts them, (m,).
     amplification : float or (m,) ndarray
-        The standard deviation of the residual, if all values had independent noise of standard deviation 1.
+        The standard deviation of the residual if all values had independent noise of standard deviation 1.
     gain : float or (m,) ndarray
-        The norm of the errors of the changes over the size of the residual, if it is noise that makes both.
+        The norm of the errors of the changes over the size of the residual, where noise causes both.
     h : (d,) ndarray
-        Sizes of the steps, 0 where a coordinate does not move.
+        Absolute steps, 0 where a coordinate does not move.
     own : callable, optional
-        ``own(wave)``: what the check's own formula leaves of a smooth J, (m,), where the derivative's formula is of a
-        higher order, so that its values tell.
+        ``own(wave)``: the truncation error of the check's own formula, (m,). Given where the derivative's formula is of
+        a higher order, so that its values show that error.
     along : (q, d) ndarray, optional
-        The displacements, of gradients and Jacobians, so that further points can look at some coordinates alone.
+        The displacements, for gradients and Jacobians: further points can then move some coordinates alone.
     row : callable, optional
         ``row(answer, output)``: the derivative of one output, (d,), for the same purpose.
     entries : callable, optional
-        ``entries(answer)``: those of the derivative one by one, with what noise does to each.
+        ``entries(answer)``: the entries of the derivative, with the effect of noise on each.
     """
 
     points: Points
@@ -99,13 +100,13 @@ class CheckPoints:
 
 
 class Checkable(ABC):
-    """A method whose derivative can be held against J at points of its own choice, in a wave of its own."""
+    """A method whose derivative can be compared with J at further points, evaluated in the method's own wave."""
 
     @abstractmethod
     def check_points(self, waves: Sequence[Wave]) -> CheckPoints | None:
-        """The points that go out with the request that follows these waves.
+        """The check's points, to be added to the request that follows these waves.
 
-        None where that request does not make the derivative, or bounds leave the check no room.
+        None where that request is not the one that makes the derivative, or where bounds leave no room for the check.
 
         Parameters
         ----------
@@ -126,7 +127,7 @@ def beside_lines(site: BasePoint, lines: Lines, order: int, *, vector: bool, fir
     lines : Lines
         The stencils.
     order : int
-        That of the stencil: one of first order is held against one point, others against a pair.
+        Order of the stencil: a first-order stencil is checked with one point, others with a pair.
     vector : bool
     first : int
         Number of the stencils' first point in their request.
@@ -157,10 +158,11 @@ def beside_lines(site: BasePoint, lines: Lines, order: int, *, vector: bool, fir
 
 
 def _lower_order(lines: Lines, reach: Floats, h: Floats, wave: Wave, first: int) -> Floats:
-    """What a pair of points, which is of second order, leaves of a smooth J, (m,).
+    """The truncation error of a symmetric pair, whose formula is of second order, for a smooth J, (m,).
 
-    Along a coordinate that is what the two nearest nodes of its stencil differ from all of them by, in proportion to
-    the cube of how far it is moved. Mixed derivatives add parts of the same size, which nothing tells: hence the 3.
+    Along each coordinate, it is estimated by the difference between the derivative from the two nearest nodes and that
+    from all nodes, times the cube of the displacement. Mixed derivatives add errors of the same size, which no value
+    shows: hence the factor 3.
     """
     a, n = lines.offsets.shape
     rises = wave.values.real[first : first + a * n].reshape(a, n, -1) - wave.values[0].real
@@ -184,18 +186,18 @@ def beside_groups(  # noqa: PLR0917  # all of them are needed
     order: int,
     m: int,
 ) -> CheckPoints | None:
-    """The check of a sparse Jacobian: all coordinates that may move are moved, those without an entry too.
+    """The check of a sparse Jacobian. It also moves coordinates that may move but have no entry.
 
     Parameters
     ----------
     site, order
         As for `beside_lines`.
     lines : Lines
-        Of the columns that have entries.
+        Stencils of the columns that have entries.
     terms : Terms
         How the entries are formed.
     columns : (n,) ndarray of int
-        The entries' columns.
+        Columns of the entries.
     h : (d,) ndarray
         Signed steps, for columns without entries.
     m : int
@@ -205,7 +207,7 @@ def beside_groups(  # noqa: PLR0917  # all of them are needed
     sizes[lines.moving] = np.abs(lines.step)
     sizes[site.lower == site.upper] = 0.0
     unit = np.zeros(len(sizes))
-    unit[columns] = entry_noise(terms)  # the same for all entries of a column
+    unit[columns] = entry_noise(terms)  # one value for each column: all its entries have the same
     move = moved(site, _share(order) * sizes, pair=order > 1)
     if move is None:
         return None
@@ -225,7 +227,7 @@ def beside_groups(  # noqa: PLR0917  # all of them are needed
     )
 
 
-def beside_rays(  # all of them are needed
+def beside_rays(  # every argument is needed
     site: BasePoint,
     directions: Floats,
     step: Floats,
@@ -242,11 +244,11 @@ def beside_rays(  # all of them are needed
         As for `beside_lines`.
     directions : (p, d) ndarray
     step : (p,) ndarray
-        The realised steps along them, 0 where there is none.
+        The realised steps along the directions, 0 where there is none.
     terms : Terms
         How the derivatives are formed.
     single : bool
-        Whether the derivative is that of one direction by itself.
+        Whether the derivative is that of one direction alone, without an axis for directions.
     """
     ways = np.where(site.lower == site.upper, 0.0, directions)
     t = np.abs(step)
@@ -285,7 +287,7 @@ def beside_rays(  # all of them are needed
 def beside_hessian(site: BasePoint, pattern: HessianPattern, step: Floats, terms: Terms) -> CheckPoints | None:
     """The check of a Hessian: the second difference along v, from a pair of points.
 
-    All coordinates of the pattern are moved, so that entries which a mask lacks are seen.
+    All coordinates of the pattern are moved, so that the check also sees entries that a mask lacks.
 
     Parameters
     ----------
@@ -294,7 +296,7 @@ def beside_hessian(site: BasePoint, pattern: HessianPattern, step: Floats, terms
     step : (a,) ndarray
         The realised steps of the pattern's coordinates.
     terms : Terms
-        How the entries are formed: of the pattern's coordinates themselves, then of its pairs.
+        How the entries are formed: first the diagonal entries of the pattern's coordinates, then its pairs.
     """
     moving = pattern.moving
     if not len(moving):
@@ -308,13 +310,13 @@ def beside_hessian(site: BasePoint, pattern: HessianPattern, step: Floats, terms
         return None
     weights = np.array(SECOND[symmetric])
     if np.abs(weights @ displaced).max() > _SYMMETRIC * np.abs(displaced).max() and site.written is not None:
-        return None  # the slope, which is far larger, would not drop out
+        return None  # the slope, far larger than the curvature, would not cancel
     every = np.arange(len(moving))
     first, second = np.concatenate((every, pattern.first)), np.concatenate((every, pattern.second))
     times = np.where(first == second, 1.0, 2.0)
     form = times * 0.5 * (weights @ (displaced[:, first] * displaced[:, second]))
     area = np.sqrt(times) * size[first] * size[second]
-    # Coordinates without an entry on the diagonal are moved by themselves too, and their 0 is not made of values.
+    # Coordinates without a diagonal entry are moved too. Their entry, 0, is not computed from values and has no noise.
     made = np.concatenate((pattern.diagonal, np.ones(len(pattern.first), dtype=bool)))
     amplification, gain = noise_of_terms(terms, np.where(made, form, 0.0), np.where(made, area, 0.0), weights)
     rows, columns, unit = moving[first], moving[second], entry_noise(terms)
@@ -341,9 +343,9 @@ def beside_hessian(site: BasePoint, pattern: HessianPattern, step: Floats, terms
 def beside_product(
     site: BasePoint, step: Floats, bases: Sequence[tuple[Floats, float]], terms: Terms
 ) -> CheckPoints | None:
-    """The check of a Hessian-vector product: the change of the slope along another direction w, on the way along v.
+    """The check of a Hessian-vector product: the change of the slope along another direction w, between points along v.
 
-    A pair of points at each base. Coordinates that bounds let go one way only stay where they are.
+    The check takes a pair of points at each base. Coordinates that bounds let move to one side only are not moved.
 
     Parameters
     ----------
@@ -351,9 +353,9 @@ def beside_product(
     step : (d,) ndarray
         Steps of the coordinates.
     bases : sequence of (point, weight)
-        Points (d,) on the way along v, and the weights of the gradients there.
+        Points (d,) along v, and the weights of the gradients there.
     terms : Terms
-        How the components that move are formed.
+        How the components of the moving coordinates are formed.
     """
     moving = site.moving
     if not len(moving) or not bases:
@@ -384,7 +386,7 @@ def beside_product(
 
 
 def beside_answer(site: BasePoint, answer: Answer, *, vector: bool) -> CheckPoints | None:
-    """The check of a gradient or dense Jacobian that found its own steps: a pair at half of these.
+    """The check of a gradient or dense Jacobian that chose its own steps: a pair of points at half of these steps.
 
     A formula of higher order has larger steps than a pair of points should.
     """
@@ -415,11 +417,11 @@ def noise_of_terms(
     Parameters
     ----------
     terms : Terms
-        Where each takes one output, those of one output at different points.
+        The terms. Where each takes one output, the terms of one output are at different points.
     weight : (n_rows,) ndarray
-        What the residual takes of each entry.
+        Weight of each entry in the residual.
     size : (n_rows,) ndarray
-        Entry times this is a change of J along its steps.
+        Factor by which each entry is multiplied to give the change of J along its steps.
     own : (q,) ndarray
         Weights of the check's own points.
     outputs : int, optional
@@ -447,7 +449,7 @@ def noise_of_terms(
 
 
 def entry_noise(terms: Terms) -> Floats:
-    """By how much noise of standard deviation 1, at J(x) too, moves what these terms make, (n_rows,)."""
+    """Standard deviation of each row, (n_rows,), if all values, J(x) too, had noise of standard deviation 1."""
     part = terms.coefficient / terms.divisor
     square = np.bincount(terms.row, weights=part**2, minlength=terms.n_rows)
     total = np.bincount(terms.row, weights=part, minlength=terms.n_rows)
@@ -455,7 +457,7 @@ def entry_noise(terms: Terms) -> Floats:
 
 
 def exact_noise(own: Floats, reach: Floats, h: Floats) -> tuple[Floats | float, Floats | float]:
-    """Amplification and gain of a derivative whose own noise is known, in its error bars."""
+    """Amplification and gain where the derivative's own noise is already known from its error bars."""
     amplification = float(np.sqrt((own**2).sum() + own.sum() ** 2))
     at = h > 0
     return amplification, float(1 / np.sqrt(np.mean((reach[at] / h[at]) ** 2)))

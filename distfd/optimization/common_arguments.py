@@ -26,17 +26,17 @@ INSTEAD = {
     **dict.fromkeys(("jac", "hess", "hessp"), _DIFFERENCES),
     "jac_sparsity": "give sparsity",
 }
-"""What to give in the place of SciPy's own arguments."""
+"""Replacements for arguments of SciPy that distfd does not have."""
 
 XTOL = 1e-8
-"""Steps, against x, that nobody cares for where no tolerance is given."""
+"""Relative change of x that is negligible where no tolerance is given."""
 
 
 @contextlib.contextmanager
 def session_of(fun: Any, bounds: Any, options: Mapping[str, Any]) -> Any:
-    """The Evaluator that was given, or one for this call; no check of a derivative rides along unless it is asked for.
+    """The given Evaluator, or a new one for this call; derivatives are checked only if the user asks for it.
 
-    So the points of an optimisation do not depend on the slots that it finds.
+    So the points of an optimisation do not depend on the number of free slots.
     """
     if isinstance(fun, Evaluator):
         if options:
@@ -51,12 +51,12 @@ def session_of(fun: Any, bounds: Any, options: Mapping[str, Any]) -> Any:
 
 
 def checked_start(session: Evaluator, x0: Any, bounds: tuple[Any, Any]) -> tuple[Any, tuple[Any, Any]]:
-    """X0 and bounds, those of the Evaluator too; where x0 is outside by round-off, it is put onto the bound.
+    """The start x0 and the bounds, also those of the Evaluator; round-off of x0 past a bound is removed.
 
     Raises
     ------
     InputError
-        If it is further outside.
+        If x0 is further outside.
     """
     site = session.setting(onto_bounds(x0, *bounds)).site
     lower, upper = np.maximum(site.lower, bounds[0]), np.minimum(site.upper, bounds[1])

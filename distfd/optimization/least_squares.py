@@ -47,9 +47,9 @@ if TYPE_CHECKING:
 
 FITTERS: tuple[str, ...] = get_args(Fitter)
 _GTOL = 1e-8
-"""Gradients that SciPy's least_squares takes for 0 where no tolerance is given."""
+"""Default gradient tolerance of SciPy's least_squares."""
 _FTOL = 1e-6
-"""Relative decreases of a cost that nobody cares for where no tolerance is given."""
+"""Relative decrease of a cost that is negligible where no tolerance is given."""
 
 
 @lists_options_of(Evaluator, answers=INSTEAD)
@@ -141,7 +141,7 @@ def least_squares(
         As `minimize`.
     """
     named = is_structured(x0)
-    d = make_structure(x0).size if named else len(check_x(x0))  # type: ignore[arg-type]  # an array then
+    d = make_structure(x0).size if named else len(check_x(x0))  # type: ignore[arg-type]  # x0 is an array here
     by_name = named and not hasattr(bounds, "lb") and has_names(bounds)
     told, (options, level) = options, talk(options, verbose)
     with session_of(residuals, bounds if by_name else _pairs(bounds, d), evaluator) as session:
@@ -197,7 +197,8 @@ def least_squares(
             wanted = chosen_for_model(options or {}, tolerance)
             fit = ModelFit(course, limits_of_x, sizes, weigh, wanted, adapts, weighting)
             result = course.run(start, fit)
-            # Steps are long and whole Jacobians few: they tell little of noise. That the regression sees by itself.
+            # In a fit, steps are long and whole Jacobians few, so they tell little about noise; the regression detects
+            # it itself.
             if fit.noise is None and record.iterations == 0:
                 _assessment(fit, limits_of_x, given, method).apply(result, record, session)
             result.noise = fit.noise or result.get("noise")
@@ -214,7 +215,7 @@ def least_squares(
 
 
 def _again(fun: Any, x0: Any, bounds: Any, options: Mapping[str, Any]) -> Callable[[], Any]:
-    """What opens the session of a fit once more."""
+    """A function that opens the session of a fit again."""
 
     @contextlib.contextmanager
     def opened() -> Any:
@@ -228,7 +229,7 @@ def _again(fun: Any, x0: Any, bounds: Any, options: Mapping[str, Any]) -> Callab
 def _assessment(
     problem: Squares | ModelFit, bounds: tuple[Any, Any], options: Mapping[str, Any], method: str
 ) -> Assessment:
-    """Of a fit."""
+    """The assessment of a fit's convergence."""
     return Assessment(
         cost=lambda values, x: problem.loss.cost(problem.weighting.cost_values(values, problem.kept, x)),
         bounds=bounds,
@@ -241,7 +242,7 @@ def _assessment(
 
 
 def _told_of_weighting(sigma: Any, prior: Any) -> dict[str, Any]:
-    """For the journal, where there is any."""
+    """The weighting as entries for the journal; empty if there is none."""
     given = {"sigma": sigma, "prior": prior}
     return {name: value for name, value in given.items() if value is not None}
 
@@ -271,7 +272,7 @@ def _check_fit(method: str, sparsity: Any, absolute_sigma: Any) -> None:
 
 
 def _pairs(bounds: Any, d: int) -> Any:
-    """The bounds of scipy.optimize.least_squares as d pairs; a Bounds as it is."""
+    """The bounds for scipy.optimize.least_squares as d pairs; a Bounds object unchanged."""
     if bounds is None or hasattr(bounds, "lb"):
         return bounds
     if len(bounds) != 2:
@@ -280,7 +281,7 @@ def _pairs(bounds: Any, d: int) -> Any:
         lower, upper = (np.broadcast_to(np.asarray(limit, dtype=np.float64), (d,)) for limit in bounds)
     except (TypeError, ValueError):
         raise InputError(f"bounds: lower and upper must each be a number or {d} of them (was {bounds!r})") from None
-    if (lower == upper).all():  # two pairs that fix both coordinates could be taken for two arrays
+    if (lower == upper).all():  # two pairs that fix both coordinates look like two arrays
         from scipy.optimize import Bounds
 
         return Bounds(lower, upper)

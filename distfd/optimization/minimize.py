@@ -35,13 +35,13 @@ if TYPE_CHECKING:
     from distfd.optimization.limits import Limits
 
 _GTOL = 1e-5
-"""Gradients that most of SciPy's methods take for 0 where no tolerance is given."""
+"""Default gradient tolerance of most of SciPy's methods."""
 _FTOL = 1e-7
-"""Relative decreases of J that nobody cares for where no tolerance is given."""
+"""Relative decrease of J that is negligible where no tolerance is given."""
 _LOOSE = {"SLSQP": 1e-6}
-"""Methods that stop at larger decreases."""
+"""Methods that stop at a larger decrease, with that decrease."""
 _LONG = {"Newton-CG": 1e-5}
-"""Methods that stop at longer ones."""
+"""Methods that stop at a longer step, with that step."""
 
 
 @lists_options_of(Evaluator, answers=INSTEAD)
@@ -136,7 +136,7 @@ def minimize(
         bounds = session.flat_bounds(bounds)
         arrangement = Arrangement(session if is_structured(x0) else None)
         if not isinstance(fun, Evaluator):
-            as_bounds(bounds, len(start), start)  # refused before anything is evaluated
+            as_bounds(bounds, len(start), start)  # raise errors before anything is evaluated
         check_slots(slots)
         outputs, given = split(constraints)
         limits_given = as_bounds(bounds, len(start))
@@ -202,13 +202,13 @@ def minimize(
 
 
 def _xtol(name: str, options: Mapping[str, Any], tolerance: float | None) -> float:
-    """A step that the method of this name does not care for."""
+    """A relative step that is negligible for the method of this name."""
     given = max(options.get(each) or 0.0 for each in ("xtol", "xrtol"))
     return max(given or tolerance or _LONG.get(name, 0.0), XTOL)
 
 
 def _kept(bounds: Any, d: int) -> Any:
-    """Bounds that SciPy's methods keep to at every point, not only at the last: nothing is evaluated outside."""
+    """Bounds that SciPy's methods respect at every point, not only at the last: J is never evaluated outside."""
     if bounds is None:
         return None
     from scipy.optimize import Bounds

@@ -31,7 +31,7 @@ class OneCoordinate:
     Raises
     ------
     InputError
-        If something else than numbers changes with it.
+        If anything but numbers changes with it.
     """
 
     def __init__(self, looks: Looks, move: Move) -> None:
@@ -49,29 +49,29 @@ class OneCoordinate:
                     judge.changes_otherwise(self._base.fields[k], look.fields[k])
         seen = (*self._nodes, *(look for _, look in (*self._near, *self._far)))
         self.places: set[Place] = set().union(*(numbers.changed(look) for look in seen))
-        """The numbers that change with it."""
+        """The numbers that change with the coordinate."""
         self.group: SharedLooks | None = None
-        """Others that may be moved at the same time."""
+        """Other coordinates that may be moved at the same time; None if it is alone."""
 
     def offsets(self) -> Sequence[float]:
-        """What the move has become.
+        """The offsets of the move, as the texts show them.
 
         Raises
         ------
         InputError
-            If that cannot be told, or is not the same everywhere.
+            If they cannot be determined, or differ between places.
         """
         if not self.places:
             if self._looks.heeds([self.move]):
                 self._judge.swallowed(self._inputs.mentioning(self.move.coordinate))
             return self.move.nominal
         if self.group is not None and self.group.several:
-            with contextlib.suppress(InputError):  # which may come from another of the group: it is looked at alone
+            with contextlib.suppress(InputError):  # another of the group may be the cause: try it alone
                 return self._agreed(self._with_group)
         return self._agreed(self._closer)
 
     def _with_group(self, t: float) -> Look | None:
-        """One look for the whole group; alone where all of them together build another text, as a condition may."""
+        """The text with the whole group moved, or with this one alone if the group changes the text's structure."""
         together = None if self.group is None else self.group.closer(t)
         return self._closer(t) if together is None else together
 
@@ -103,13 +103,13 @@ class OneCoordinate:
         return look
 
     def _sights(self, values: Iterable[float], numbers: Numbers) -> list[tuple[float, Look]]:
-        """Looks at other values, where what is written differs in numbers alone."""
+        """Texts at other values, as far as they differ from that at x in numbers only."""
         looks = ((value, self._looks.seen({self.move.coordinate: value})) for value in values)
         return [(value, look) for value, look in looks if look is not None and numbers.alone_differ(look)]
 
 
 class SharedLooks:
-    """Coordinates that change different numbers: one look with all of them moved serves each.
+    """Coordinates that change different numbers, so that one text with all of them moved serves each.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ class SharedLooks:
         self.takes(first)
 
     def takes(self, single: OneCoordinate) -> bool:
-        """Take another coordinate in, if it changes none of the numbers of those that are here."""
+        """Adds a coordinate if it changes none of the numbers of the others; returns whether it did."""
         if self._places & single.places:
             return False
         self._places |= single.places
@@ -135,18 +135,18 @@ class SharedLooks:
 
     @property
     def several(self) -> bool:
-        """Whether there are others than the first."""
+        """Whether the group has more than one coordinate."""
         return len(self._moves) > 1
 
     def closer(self, t: float) -> Look | None:
-        """What is written with all of them at this fraction of their ways."""
+        """The text with all coordinates moved by this fraction of their ways."""
         if t not in self._closer_looks:
             self._closer_looks[t] = self._looks.seen({move.coordinate: move.between(t) for move in self._moves})
         return self._closer_looks[t]
 
 
 def _difference(here: Look, there: Look) -> str:
-    """The file in which two looks begin to differ."""
+    """The file where two texts begin to differ."""
     for one, other in itertools.zip_longest(here.fields, there.fields):
         if one is None or other is None or one.mark != other.mark:
             found = one or other

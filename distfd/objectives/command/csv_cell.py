@@ -27,23 +27,23 @@ class CsvCell:
     ----------
     column : str or int
     row : int, "all" or None
-        -1 is the last; "all", or neither this nor ``where``, is the whole column, as an array.
+        -1 is the last row; "all", or neither ``row`` nor ``where``, means the whole column, as an array.
     where : mapping, optional
-        The one row whose cells have these values: ``{case: cruise, mach: 0.8}``. Numbers are compared as numbers.
+        Values that identify one row by its cells: ``{case: cruise, mach: 0.8}``. Numbers are compared as numbers.
     delimiter : str
         One character, or "tab", "comma", "semicolon", or "whitespace" for any run of blanks and tabs.
     skip : int
-        Lines before the header.
+        Number of lines to skip before the header.
     header : bool
-        False: the first row holds values, and columns have numbers alone.
+        False if the first row holds values; columns are then given by number.
     comment : str, optional
-        What lines begin with that are no rows. Where the first row has numbers alone, the last of these before it is
-        the header.
+        The start of lines that are comments. If the first row has only numbers, the last comment before it is the
+        header.
     decimal : str
         The decimal mark, "." or ",".
     start, until : str, optional
-        Regular expressions: the table begins behind the first line in which one is found, and ends before the next one
-        in which the other is.
+        Regular expressions: the table starts behind the first line in which ``start`` is found, and ends before the
+        next line in which ``until`` is found.
     """
 
     column: str | int
@@ -96,7 +96,7 @@ class CsvCell:
             raise OutputError(f"it is not CSV, or was cut: {error}") from error
 
     def _lines(self, path: Path, remarks: list[str]) -> Iterator[str]:
-        """The lines of the table; the last remark before its first row is left in a list."""
+        """The lines of the table; appends the last comment before its first row to ``remarks``."""
         lines = lines_of(path)
         if self.start is not None:
             for _, is_start in (within := flagged(lines, self.start)):
@@ -122,7 +122,7 @@ class CsvCell:
     def _header(
         self, first: list[str], remarks: list[str], rows: Iterator[list[str]]
     ) -> tuple[list[str], Iterator[list[str]]]:
-        """The names of columns (where there are none, cells of the first row in their place), and the rows below."""
+        """The names of the columns (without a header, the cells of the first row), and the rows below."""
         if not self.header:
             return first, chain([first], rows)
         if remarks and all(self._is_number(cell) for cell in first):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from distfd.objectives.command.step_reading import Move
 
 Place: TypeAlias = tuple[int, int]
-"""A field, and which of its numbers."""
+"""The number of a field, and the number of a number within it."""
 
 
 class Looks:
@@ -37,7 +37,7 @@ class Looks:
         self.numbers = Numbers(self.base)
 
     def seen(self, moves: Mapping[int, float]) -> Look | None:
-        """What is written there; None where that is built otherwise than at x, or cannot be written."""
+        """The text at this point; None if its structure differs from that at x, or it cannot be written."""
         try:
             look = self.inputs.look(moves)
         except InputError:
@@ -45,19 +45,19 @@ class Looks:
         return look if look.is_built_like(self.base) else None
 
     def heeds(self, moves: Sequence[Move]) -> bool:
-        """Whether the inputs might follow these coordinates, which change nothing where they are moved to."""
+        """Whether inputs depend on these coordinates although they do not change at their new values."""
         if any(self.inputs.names[move.coordinate] in self.inputs.mentioned for move in moves):
             return True
         if "x" not in self.inputs.mentioned:
             return False
-        for n in range(2):  # beyond x by its own size, and by ten times as much
+        for n in range(2):  # move x by its own size, and by ten times as much
             look = self.seen({move.coordinate: move.far[n] for move in moves})
             if look is None or self.base.changed(look):
                 return True
         return False
 
     def trouble(self, k: int, there: Field) -> str:
-        """What is wrong with the width of field k as it is elsewhere; empty if nothing is."""
+        """What is wrong with the width of field k at another point; empty if nothing is."""
         here = self.base.fields[k]
         if here.excess is not None and here.excess != there.excess:
             return (
@@ -85,7 +85,7 @@ class Looks:
 
 
 def _widen(here: Field, there: Field) -> str:
-    """How to have a field keep its width."""
+    """How the user can make a field keep its width."""
     form = re.search(r"(?:fmt\(\s*[\"']|%)([0-9]+)(\.[0-9]+)?", here.mark.source)
     n = max(len(here.text), len(there.text))
     fewer = ""
@@ -97,14 +97,14 @@ def _widen(here: Field, there: Field) -> str:
 
 
 class Numbers:
-    """The numbers of looks, field by field, told apart from what else is written."""
+    """The numbers in texts, by field, separated from everything else that is written."""
 
     def __init__(self, base: Look) -> None:
         self._base = base
         self._known: dict[int, tuple[list[str], list[str]]] = {}
 
     def of(self, look: Look, k: int) -> list[str] | None:
-        """Those of field k; None where more than numbers differs from x."""
+        """The numbers of field k; None if it differs from x in more than numbers."""
         if k not in self._known:
             self._known[k] = self._base.numbers(k)
         texts, rest = self._known[k]
@@ -114,11 +114,11 @@ class Numbers:
         return there if other == rest and len(there) == len(texts) else None
 
     def alone_differ(self, look: Look) -> bool:
-        """Whether there is no other difference to what is written at x."""
+        """Whether the text differs from that at x in numbers only."""
         return all(self.of(look, k) is not None for k in self._base.changed(look))
 
     def changed(self, look: Look) -> set[tuple[int, int]]:
-        """Field and number of each that is another than at x."""
+        """Field and index of each number that differs from that at x."""
         found = set()
         for k in self._base.changed(look):
             there, here = self.of(look, k), self.of(self._base, k) or []
@@ -135,7 +135,7 @@ class Numbers:
         near: Iterable[tuple[float, Look]] = (),
         far: Iterable[tuple[float, Look]] = (),
     ) -> Slot:
-        """The n-th number of field k in all these looks, which nodes have all."""
+        """The n-th number of field k in all these texts; all ``nodes`` must have it."""
 
         def at(look: Look) -> Printed | None:
             there = self.of(look, k)

@@ -1,4 +1,4 @@
-"""What a program wrote, as numbers: one small class for each kind of output.
+"""Extractors: read numbers from what a program wrote, with one small class for each kind of output.
 
 Tables are read by `distfd.objectives.command.csv_cell`, files of other libraries by
 `distfd.objectives.command.data_files`; `distfd.objectives.command.outputs` has the registry of all.
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 
 
 _NUMERIC_END, _NUMERIC_BEGIN = re.compile(r"[-+.0-9eEdD]+\Z"), re.compile(r"[-+.0-9eEdD]+")
-"""What can be in a number, at the end or at the beginning of a text."""
+"""Characters that may belong to a number, at the end or at the start of a text."""
 
 
 class Extractor(Protocol):
-    """Takes a value from one file."""
+    """Reads a value from one file."""
 
     def read(self, path: Path) -> Any:
-        """The value in the file; OutputError where there is none."""
+        """The value in the file; raises OutputError if there is none."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class JsonPointer:
             raise InputError(f"json: in a pointer ~ is written ~0 and a / inside a name ~1 (given {self.pointer!r})")
 
     def read(self, path: Path) -> Any:
-        """What the pointer points to."""
+        """The value that the pointer points to."""
         try:
             at = json.loads(read_text(path))
         except (json.JSONDecodeError, RecursionError) as error:
@@ -66,12 +66,12 @@ class JsonPointer:
 
     @property
     def parts(self) -> list[str]:
-        """The keys and indices on the way."""
+        """The keys and indices of the path."""
         return [part.replace("~1", "/").replace("~0", "~") for part in self.pointer.split("/")[1:]]
 
     @classmethod
     def walk(cls, document: Any, parts: Sequence[str]) -> Any:
-        """What is there at the end of this way; OutputError where there is nothing."""
+        """The value at the end of this path; raises OutputError if there is none."""
         at = document
         for k, part in enumerate(parts):
             at = cls._step(at, part, "".join(f"/{above}" for above in parts[:k]))
@@ -96,8 +96,8 @@ class JsonPointer:
 class Regex:
     r"""``regex: "mass = (\S+)"``: must match exactly once; its one group is the number. ^ and $ match at lines.
 
-    ``which`` says which match is meant where there are several: "first", "last", a number from 1 (from the end: -1),
-    or "all" for an array of all of them.
+    ``which`` chooses among several matches: "first", "last", a number from 1 (negative ones count from the end), or
+    "all" for an array of all matches.
     """
 
     pattern: str
@@ -110,7 +110,7 @@ class Regex:
             raise InputError(f"regex: {self.pattern!r} has {groups} groups (...), and needs one: the number")
 
     def read(self, path: Path) -> Any:
-        """The number in the match that is meant, or an array of all."""
+        """The number in the chosen match, or an array of all."""
         meant = [self._number(group) for group in groups_found(path, self.pattern, self.which)]
         return meant if self.which == "all" else meant[0]
 
@@ -124,8 +124,8 @@ class Regex:
 class Columns:
     """``columns: {line: 12, from: 21, to: 32}``: characters of a line, both inclusive; all count from 1.
 
-    The line may be a regex that matches within exactly one line, or, with ``which`` as for `Regex`, within several;
-    line -1 is the last.
+    The line may be a regex that is found in exactly one line, or, with ``which`` as for `Regex`, in several; line -1 is
+    the last.
     """
 
     line: int | str
@@ -139,7 +139,7 @@ class Columns:
             raise InputError(f"columns: 1 <= from <= to must hold (given {self.first!r}, {self.last!r})")
 
     def read(self, path: Path) -> Any:
-        """The number in these columns, or an array of those of all lines."""
+        """The number in these columns, or an array of those of all chosen lines."""
         meant = [self._cell(line) for line in _lines(path, self.line, self.which)]
         return meant if self.which == "all" else meant[0]
 
@@ -159,7 +159,7 @@ class Columns:
 
 
 def _lines(path: Path, line: int | str, which: int | str | None, below: int = 0) -> list[Line]:
-    """The lines that are meant, by number or by a regex."""
+    """The chosen lines, by number or by a regex."""
     if isinstance(line, str):
         return matching_lines(path, line, which, below)
     return [numbered_line(path, line)]
@@ -177,9 +177,9 @@ def _check_line(what: str, line: Any, which: Any) -> None:
 
 @dataclass(frozen=True)
 class Token:
-    """``token: {line: 'TOTAL ENERGY', below: 2, field: 3}``: a word of the line that is so many below a match.
+    """``token: {line: 'TOTAL ENERGY', below: 2, field: 3}``: a word in the line that is ``below`` lines under a match.
 
-    Words stand between blanks, or another delimiter, and count from 1 (-1 is the last). The line is found as for
+    Words are separated by blanks, or by another delimiter, and count from 1 (-1 is the last). The line is found as for
     `Columns`.
     """
 
@@ -200,7 +200,7 @@ class Token:
         object.__setattr__(self, "delimiter", checked_delimiter("token", self.delimiter))
 
     def read(self, path: Path) -> Any:
-        """The number in the word that is meant, or an array of those of all lines."""
+        """The number in the chosen word, or an array of those of all chosen lines."""
         meant = [self._word(line) for line in _lines(path, self.line, self.which, self.below)]
         return meant if self.which == "all" else meant[0]
 
@@ -216,7 +216,7 @@ class Token:
 
 
 _DELIMITERS = {"tab": "\t", "comma": ",", "semicolon": ";", "whitespace": "whitespace"}
-"""Those with a name."""
+"""Delimiters that have a name."""
 
 
 def checked_delimiter(what: str, given: Any) -> str:
@@ -228,10 +228,10 @@ def checked_delimiter(what: str, given: Any) -> str:
 
 
 def _cut_number(line: str, first: int, last: int) -> str:
-    """The number of which line[first:last] is only a part; empty where its ends are those of a number.
+    """The number of which line[first:last] is only a part; empty if the field holds whole numbers.
 
-    Full columns leave no blank between two numbers, so a digit beside the field is no proof: it is where both together
-    are one number. 12345.6789 beside 0.1234 is none.
+    Full columns leave no blank between two numbers, so a digit beside the field proves nothing. The field is cut only
+    where the text across its edge is one number: 12345.6789 beside 0.1234 is not.
     """
     inside = line[first:last]
     begin = _NUMERIC_END.search(line, 0, first) if inside[:1].strip() else None
@@ -248,7 +248,7 @@ def _is_number(text: str) -> bool:
         number(text)
     except OutputError:
         return False
-    # Full columns make 12.5 and -3 look like 12.5-3; without its letter only an exponent of three digits is sure.
+    # Full columns make 12.5 and -3 look like 12.5-3; only three digits are surely an exponent without a letter.
     return not re.search(r"[0-9.][+-][0-9]{1,2}$", text.strip())
 
 
@@ -276,14 +276,14 @@ _BROKEN_ARRAY = (
     *(ValueError, EOFError, OSError, SyntaxError, TypeError, OverflowError, MemoryError, TokenError, KeyError),
     *(zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError),
 )
-"""What NumPy raises of files that are no arrays, or damaged ones."""
+"""Exceptions of NumPy for files that are not arrays, or are damaged."""
 
 
 @dataclass(frozen=True)
 class NpyElement:
     """``npy: 3`` or ``npy: [0, 2]``: an element of a NumPy array, from 0; ``npy: []`` or "all" is the whole array.
 
-    ``npy: {array: pressure, index: 3}`` is one of an .npz archive; without ``index`` the whole of it.
+    ``npy: {array: pressure, index: 3}`` reads an array of an .npz archive; without ``index`` the whole array.
     """
 
     index: Any
@@ -297,10 +297,10 @@ class NpyElement:
         object.__setattr__(self, "index", index)
 
     def read(self, path: Path) -> Any:
-        """The element."""
+        """The element, or the whole array."""
         loaded: Any = None
         try:
-            # A large array is not read into memory for one element.
+            # Map a large array, so that one element of it does not read all of it into memory.
             large = path.stat().st_size > LARGEST
             source = path if large else io.BytesIO(read_bytes(path))
             loaded = np.load(source, mmap_mode="r" if large else None, allow_pickle=False)
@@ -328,7 +328,7 @@ class NpyElement:
             raise OutputError(f"it is an .npz archive, not one array; write npy: {{array: one of {short(names)}}}")
         if self.array not in archive.files:
             raise OutputError(f"it has no array {self.array!r}; it has: {short(names)}")
-        # Compressed zeros grow a thousandfold.
+        # Check the unpacked size, as compressed zeros grow a thousandfold.
         entries = (self.array, f"{self.array}.npy")
         size = max(entry.file_size for entry in archive.zip.infolist() if entry.filename in entries)
         if size > LARGEST:

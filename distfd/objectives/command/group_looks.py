@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from distfd.objectives.command.step_reading import Move
 
 _FULL = 15
-"""Significant digits of a number that is written as exactly as a double can be."""
+"""Number of significant digits of a number that is written as exactly as a double allows."""
 
 _At = TypeVar("_At", float, int)
 
@@ -32,10 +32,10 @@ def _swapped(value: Callable[[Move, _At], float], at: _At, move: Move) -> float:
 class ManyCoordinates:
     """Many coordinates, moved together.
 
-    A number that depends on one coordinate alone has the same text whatever else is moved, so that a few looks serve
-    all coordinates. Which one it is, the bits of its number say: in turn those are moved that have a bit, and those
-    that have not. A number that changes both times depends on several; it must be written as exactly as a double can
-    be.
+    A number that depends on one coordinate only has the same text whatever else is moved, so a few texts serve all
+    coordinates. Bits identify the coordinate: for each bit, first the coordinates whose number has that bit are moved,
+    then those whose number does not. A number that changes both times depends on several coordinates; it must be
+    written as exactly as a double allows.
 
     Parameters
     ----------
@@ -55,12 +55,12 @@ class ManyCoordinates:
         self._closer_looks: dict[float, Look | None] = {}
 
     def offsets(self) -> list[Sequence[float]] | None:
-        """What each move has become; None where some text is built otherwise, so that each must be looked at alone.
+        """The offsets of each move; None if the structure of a text changes, so that each must be moved alone.
 
         Raises
         ------
         InputError
-            If that cannot be told, or is not the same everywhere.
+            If they cannot be determined, or differ between places.
         """
         nodes = [self._joint(lambda move, j=j: move.values[j]) for j in range(len(self._moves[0].values))]  # type: ignore[misc]
         self._nodes = [node for node in nodes if node is not None]
@@ -88,7 +88,7 @@ class ManyCoordinates:
         return found
 
     def _all_owners(self) -> dict[Place, int | None] | None:
-        """Which move changes which number, close to x or far away; None where that cannot be told."""
+        """Which move changes each number, close to x or far away; None if that cannot be determined."""
         plain = {(k, n) for k, numbers in self._plain.items() for n in numbers}
         changed = set().union(*(self._numbers.changed(node) for node in self._nodes)) - plain
         owners = self._owners(changed, lambda move: move.longest)
@@ -118,7 +118,7 @@ class ManyCoordinates:
         return slots
 
     def _in_full(self) -> dict[int, list[Place]]:
-        """The numbers that are coordinates in full."""
+        """The numbers that are coordinates with all digits, by coordinate."""
         found: dict[int, list[Place]] = {}
         for k, numbers in self._plain.items():
             self._check_field(k, None)
@@ -140,7 +140,7 @@ class ManyCoordinates:
         return self._looks.seen(moves)
 
     def _owners(self, places: set[Place], value: Callable[[Move], float]) -> dict[Place, int | None] | None:
-        """For each of these numbers which move changes it; None for one that several change."""
+        """For each of these numbers the move that changes it; None for a number that several change."""
         if not places:
             return {}
         sides = []
@@ -165,7 +165,7 @@ class ManyCoordinates:
         return Judge(self._names[move.coordinate], move)
 
     def _check_field(self, k: int, move: Move | None) -> None:
-        """See that nothing but numbers changes in a field, and that it keeps its width and its distance."""
+        """Checks that only numbers change in a field, and that its width and its distance to others stay the same."""
         for node in self._nodes:
             if node.fields[k].text == self._base.fields[k].text:
                 continue

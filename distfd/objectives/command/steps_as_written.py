@@ -1,13 +1,13 @@
-"""How far a program sees its parameters moved: read off the texts of its inputs at x and at x + h.
+"""Finds the steps that a program sees, from the texts of its inputs at x and at x + h.
 
-All inputs are written at every point before anything runs, and compared as text, whatever has formatted them. What each
-number that changes says of the step is for `distfd.objectives.command.step_reading` to judge. Refused are besides: a
-field of fixed width that has another width elsewhere, a number that comes to touch its neighbour, and a text that is
-built otherwise.
+All inputs are written at every point before anything runs, and compared as text, whatever formatted them. The module
+`distfd.objectives.command.step_reading` decides what the change of each number says about the step. This module also
+refuses a field of fixed width whose width changes, a number that comes to touch its neighbour, and a text whose
+structure changes.
 
-Further looks help to judge: some between x and x + h, at values whose digits are all different from 0, and some far
-away. They are taken of one coordinate at a time where that is cheap (`distfd.objectives.command.coordinate_looks`), of
-all together where there are many (`distfd.objectives.command.group_looks`).
+Inputs at further points help to decide: some between x and x + h, at values that need all their digits, and some far
+away. Each coordinate is moved alone where that is cheap (`distfd.objectives.command.coordinate_looks`). Where there are
+many, all are moved together (`distfd.objectives.command.group_looks`).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from distfd.objectives.command.spec import ProgramSpec
 
 _ONE_BY_ONE = 20_000
-"""Coordinates times marks: up to here each coordinate is looked at by itself first."""
+"""Up to this product of coordinates and marks, each coordinate is first moved alone."""
 
 
 def written(
@@ -41,7 +41,7 @@ def written(
 ) -> NDArray[np.float64]:
     """Offsets of coordinates from x, (a, n), as the program's inputs have them; see `CommandObjective.written`.
 
-    A derivative is planned anew with each wave that comes in, and asks the same again: the last answers are kept.
+    A derivative is planned anew with each wave and asks for the same offsets again, so the last answers are kept.
     """
     refuse_complex(values)
     asked = (x.tobytes(), index.tobytes(), values.tobytes())
@@ -50,12 +50,13 @@ def written(
     if found is None:
         found = known[asked] = _looked_up(objective, x, index, values)
         for old in list(known)[: -(_KEPT if values.size <= _SMALL else 1)]:
-            known.pop(old, None)  # another thread may have been quicker
+            known.pop(old, None)  # another thread may have removed it
     return found.copy()
 
 
 _KEPT, _SMALL = 8, 100_000
-"""Answers that are kept for an objective: those of some derivatives with their checks; of many values, the last one."""
+"""Number of answers kept for an objective (those of some derivatives with their checks), and the number of values above
+which only the last is kept."""
 
 _ANSWERS: WeakKeyDictionary[ProgramSpec, dict[tuple[bytes, bytes, bytes], NDArray[np.float64]]] = WeakKeyDictionary()
 
@@ -79,7 +80,7 @@ def _looked_up(
 
 
 def _telling(move: Move, n: int) -> float:
-    """A value on the way that needs all its digits: one of few digits is written alike by formats that have few."""
+    """A value on the way that needs all its digits: formats with few digits write a short number without error."""
     values = [move.between(0.4 + 0.4 * ((n + 1 + k * 7) * BETWEEN[1] % 1.0)) for k in range(8)]
     return max(values, key=lambda value: printed(in_full(abs(value))).digits)
 
@@ -94,7 +95,7 @@ class _Comparison:
         """Fields whose numbers are coordinates in full, or do not change: which number is which coordinate."""
 
     def offsets(self, moves: Sequence[Move]) -> list[Sequence[float]]:
-        """What each move has become, in the texts."""
+        """The offsets of each move, as the texts show them."""
         if not self._not_in_full(moves):
             return [move.nominal for move in moves]
         if len(moves) * max(1, len(self._base.fields)) > _ONE_BY_ONE:
@@ -109,10 +110,10 @@ class _Comparison:
         return [single.offsets() for single in alone]
 
     def _not_in_full(self, moves: Sequence[Move]) -> bool:
-        """Whether there is more to see than parameters that are written in full.
+        """Whether some changing numbers are not parameters written with all their digits.
 
-        One look with all coordinates moved, each by another fraction of its step, shows whether each number that
-        changes is exactly one of the parameters, before and after.
+        All coordinates are moved at once, each by another fraction of its step. Then each number that changes must be
+        exactly one of the parameters, before and after.
         """
         probe = {move.coordinate: _telling(move, n) for n, move in enumerate(moves)}
         look = self._looks.seen(probe)
@@ -137,7 +138,7 @@ class _Comparison:
         return self._more_follow(moves, look) or (bool(unseen) and self._looks.heeds(unseen))
 
     def _shown(self, k: int, look: Look, pairs: Mapping[tuple[float, float], int]) -> dict[int, int] | None:
-        """The coordinates that the numbers of field k are, in full; None where it changes in any other way."""
+        """The coordinates that are written, with all digits, in field k; None if the field changes in another way."""
         (before, rest), (after, other) = self._base.numbers(k), look.numbers(k)
         if rest != other or len(before) != len(after):
             return None
@@ -149,7 +150,7 @@ class _Comparison:
         return None if -1 in found.values() else found
 
     def _more_follow(self, moves: Sequence[Move], near: Look) -> bool:
-        """Whether far away more numbers change than close to x: what has few digits swallows small steps."""
+        """Whether more numbers change far away than close to x: few digits hide small steps."""
         looks = 0
         for n in range(len(moves[0].far)):
             look = self._looks.seen({move.coordinate: move.far[n] for move in moves})
