@@ -48,8 +48,9 @@ if TYPE_CHECKING:
     from distfd.observers.progress import Progress
     from distfd.optimization.constraints import Outputs
     from distfd.optimization.curve_fit import curve_fit
+    from distfd.optimization.least_squares import least_squares
     from distfd.optimization.limits import Limits
-    from distfd.optimization.minimize import least_squares, minimize
+    from distfd.optimization.minimize import minimize
     from distfd.results.derivative_result import DerivativeResult
     from distfd.results.sensitivity_result import SensitivityResult
 
@@ -95,7 +96,7 @@ _HOMES = {
     "hvp": "distfd.evaluation.api",
     "jacobian": "distfd.evaluation.api",
     "jvp": "distfd.evaluation.api",
-    "least_squares": "distfd.optimization.minimize",
+    "least_squares": "distfd.optimization.least_squares",
     "minimize": "distfd.optimization.minimize",
     "noise_level": "distfd.evaluation.api",
     "sensitivity": "distfd.evaluation.sensitivity",

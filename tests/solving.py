@@ -13,7 +13,8 @@ from distfd.differentiation.method import Answer, Request, Wave
 from distfd.differentiation.placement import as_bounds
 from distfd.differentiation.stencils import Stencil, resolve_scheme
 from distfd.differentiation.steps import nominal_steps
-from distfd.evaluation.method_registry import Setting, make_method
+from distfd.evaluation.derivative_setting import Setting
+from distfd.evaluation.method_registry import make_method
 from distfd.evaluation.options import DerivativeOptions
 
 if TYPE_CHECKING:

@@ -25,9 +25,10 @@ from distfd.differentiation.scale_search import ScaleSearch, safe_sizes
 from distfd.differentiation.stencils import coefficients
 from distfd.differentiation.step_sweep import Sweep
 from distfd.differentiation.steps import AbsoluteStep, NoiseStep, typical_sizes
+from distfd.evaluation.derivative_setting import for_precision
 from distfd.evaluation.evaluator import Evaluator
 from distfd.evaluation.keywords import lists_options_of
-from distfd.evaluation.method_registry import for_precision, make_plain_method
+from distfd.evaluation.method_registry import make_plain_method
 from distfd.evaluation.tally import gather
 
 if TYPE_CHECKING:
@@ -38,8 +39,8 @@ if TYPE_CHECKING:
     from distfd.differentiation.method import Answer, Method
     from distfd.differentiation.noise import Noise
     from distfd.differentiation.sweep_result import StepSweep
+    from distfd.evaluation.derivative_setting import Setting
     from distfd.evaluation.keywords import EvaluatorOptions, Kind, PointLike
-    from distfd.evaluation.method_registry import Setting
     from distfd.results.derivative_result import DerivativeResult
 
     Floats = NDArray[np.float64]

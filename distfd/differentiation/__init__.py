@@ -1,1 +1,1 @@
-"""Derivatives as plans over known values: pure functions, no I/O, no clock."""
+"""Methods that compute derivatives as pure functions of known values: no I/O, no clock."""

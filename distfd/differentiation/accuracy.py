@@ -1,4 +1,4 @@
-"""``accuracy``: forward differences, and central ones for those coordinates whose error bar is too wide."""
+"""``accuracy``: forward differences first, then central ones for the coordinates whose error bar is too wide."""
 
 from __future__ import annotations
 
@@ -30,21 +30,24 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 FLOOR = 0.01
-"""A component that is smaller than this part of the largest (by its scale) need not be known better than one of this
-size: a relative error of what is next to nothing means nothing, and no search for a minimum asks for it."""
+"""A component smaller than this part of the largest one (each times its scale) only needs the absolute accuracy of a
+component of this size: the relative error of a component near 0 means nothing, and no search for a minimum needs it."""
 _SAMPLE = 3
-"""So many coordinates are refined in any case: they tell how far what is expected of the others can be trusted."""
+"""Number of coordinates that are refined in any case. They show how far the expected curvature of the others is
+wrong."""
 _SAFETY = 3.0
-"""By how much more than any of those that were refined another may bend."""
+"""Factor: a coordinate that was not refined may be this many times more curved, against expectation, than any refined
+one."""
 
 
 @dataclass(frozen=True, eq=False)
 class AccuracyUpgrade:
     """Gradient, or Jacobian where ``vector``, every component as accurate as wanted where the noise allows it.
 
-    Forward differences first. The bar of each is its noise and h/2 times the curvature expected of it; a coordinate
-    whose bar is above ``accuracy`` times its component goes through the rounds of `AutoStep`, and what these find of
-    J'' corrects what is expected of the others. The three worst go through them in any case.
+    Forward differences come first. The error bar of each is its noise plus h/2 times its expected curvature. A
+    coordinate whose bar is above ``accuracy`` times its component goes through the rounds of `AutoStep`. The curvature
+    found there corrects the expected curvature of the other coordinates. The three worst coordinates go through these
+    rounds in any case.
 
     Parameters
     ----------
@@ -53,7 +56,7 @@ class AccuracyUpgrade:
     accuracy : float
         The relative error that is wanted.
     h : (d,) ndarray, optional
-        Signed forward steps; from the noise, 2 sqrt(noise / curvature), where None.
+        Signed forward steps; where None, 2 sqrt(noise / curvature).
     vector : bool
     noise : float, optional
         The standard deviation of the noise, where the user knows it.
@@ -128,20 +131,20 @@ class AccuracyUpgrade:
         return values, step
 
     def _expected(self, found: Survey, value: Floats, scale: Floats) -> Floats:
-        """J'' of each coordinate, (a, m), if J bends over one scale as much as it changes."""
+        """The expected J'' of each coordinate, (a, m): over one scale, the slope changes by its own size."""
         scale = scale[self.site.moving, None]
         known = np.maximum(np.isfinite(value).sum(axis=0), 1)
         typical = np.sqrt(np.nansum((value * scale) ** 2, axis=0) / known) if len(value) else found.variation
         return np.asarray(np.maximum(np.maximum(found.variation, typical), np.abs(value) * scale) / scale**2)
 
     def _excess(self, value: Floats, bar: Floats, scale: Floats) -> Floats:
-        """The bar of each coordinate over what is wanted, the worst output's, (a,)."""
+        """The error bar of each coordinate divided by the bar that is wanted, (a,); the largest over the outputs."""
         scale = scale[:, None]
         size = np.abs(value) * scale
         least = FLOOR * np.nan_to_num(size).max(axis=0) if len(size) else size
         with np.errstate(invalid="ignore", divide="ignore"):
             excess = bar * scale / (self.accuracy * np.maximum(size, least))
-        # 0 over 0 is a component that is exactly 0 and known to be.
+        # 0 / 0: the component is exactly 0 and its error bar is 0, so it is accurate enough.
         return np.asarray(np.where(bar == 0, 0.0, excess).max(axis=1))
 
 
@@ -150,7 +153,7 @@ def _bar(found: Survey, offsets: Floats, curvature: Floats) -> Floats:
 
 
 def _more_curved(search: Search, found: Survey, expected: Floats) -> Floats:
-    """How often the expected curvature was seen at most, (m,)."""
+    """Upper bound on true curvature over expected curvature, (m,), from the coordinates that were refined."""
     seen, deviation = search.pairs.curvature(0, found.noise)
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio = np.nan_to_num(np.abs(seen) / np.maximum(expected, deviation))

@@ -18,8 +18,8 @@ class Terms:
     Dividing by the realised step, not multiplying by its inverse, makes the forward difference the source formula's
     own bits. Subtracting F_0 first keeps the digits that a weighted sum with a baseline weight loses.
 
-    ``output`` says which output j of J each term takes, F[point, j] - F_0[j], where a row is one number (a mask over
-    points that move several coordinates); without it a row has all outputs.
+    ``output`` gives, where each row is one number, the output j of J that a term takes: F[point, j] - F_0[j]. (A sparse
+    structure needs that, as its points move several coordinates.) Without ``output`` a row has all outputs.
     """
 
     n_rows: int
@@ -31,13 +31,13 @@ class Terms:
 
 
 def assemble(terms: Terms, values: NDArray[Any], baseline: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The rows, (n_rows, m), or (n_rows,) where terms take one output, from values (n, m) and J(x), (m,).
+    """Sum the rows from values (n, m) and J(x), (m,): (n_rows, m), or (n_rows,) where terms take one output.
 
-    Complex values are those of imaginary steps: their weights are coefficient / (i divisor), of which the real part is
-    taken, so that the real parts of the values, the baseline's too, drop out.
+    Complex values come from imaginary steps. Their weights are coefficient / (i divisor), and only the real part of the
+    sum is kept, so the real parts of the values and of the baseline drop out.
 
-    The same values give the same bits whatever order they arrived in. A row with a missing value (NaN) is NaN, one
-    that is past what floating point holds is infinite or NaN.
+    The same values give the same bits, whatever order they arrived in. A row with a missing value (NaN) is NaN. A row
+    that overflows is infinite or NaN.
     """
     if np.iscomplexobj(values):
         values, baseline = values.imag, np.zeros(len(baseline))
@@ -54,7 +54,9 @@ def assemble(terms: Terms, values: NDArray[Any], baseline: NDArray[np.float64]) 
 
 @dataclass(frozen=True, eq=False)
 class WeightSums:
-    """Of the weights W of each row, those of one point taken together: what noise and rounding of J make of it.
+    """Sums over the weights W of each row, which tell how noise and rounding of J act on it.
+
+    Weights of the same point are added up first.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Whether a derivative can be trusted, and which scheme and step to set, by what a step sweep found."""
+"""Judges a derivative by a step sweep: whether it can be trusted, and which scheme and step to set."""
 
 from __future__ import annotations
 
@@ -22,29 +22,30 @@ if TYPE_CHECKING:
 TRUST, DISTRUST, UNTOLD = "trust", "do not trust", "cannot tell"
 
 FLOOR = 0.01
-"""A component smaller than this part of the largest (by its scale) counts as if it were so large: its relative error
-matters to nobody."""
+"""A component smaller than this part of the largest one (each times its scale) is judged as if it had this size: its
+relative error matters to nobody."""
 
 
 _BETWEEN = 0.2
-"""Of two slopes the one that is meant is told by being so much nearer, as a part of what is between them."""
+"""A configured derivative belongs to one of J's two slopes if it is nearer to that slope than this part of the gap
+between the two."""
 
 
 @dataclass(frozen=True)
 class Component:
-    """One component as configured, beside what the sweep knows of it.
+    """One component of the configured derivative, and what the sweep knows of it.
 
     Attributes
     ----------
     coordinate, output : int
-        Of several outputs, the worst.
+        Where J has several outputs, the output with the worst error.
     label : str
     configured : float
         NaN where it has no value.
     known, bar : float
-        The derivative by the sweep, and half the width of its interval.
+        The derivative by the sweep, and its error bar (half the width of its interval).
     noise : float
-        How far noise alone may put the configured one off.
+        How much noise alone may change the configured value.
     verdict : str
         "trust", "do not trust" or "cannot tell".
     why : str
@@ -66,8 +67,8 @@ def judge(
 ) -> list[Component]:
     """A verdict for each coordinate of the sweep.
 
-    Where J has one slope near by and another far off, either is right for a step that somebody has chosen, and
-    neither by itself.
+    Where J has one slope over small steps and another over large ones, both count as right if the user chose the steps.
+    Otherwise the verdict is that nobody can tell.
 
     Parameters
     ----------
@@ -117,13 +118,16 @@ def judge(
 
 
 def sizes(known: Floats, scale: Floats, least: float = FLOOR) -> Floats:
-    """What errors of components (a, m) are relative to: their own size, or that part of their output's largest."""
+    """The sizes that errors of components (a, m) are relative to.
+
+    That is a component's own size, or ``least`` times the largest one of its output, whichever is more.
+    """
     moves = np.abs(np.nan_to_num(known)) * scale[:, None]
     return np.asarray(np.maximum(moves, least * moves.max(axis=0, initial=0.0)) / scale[:, None])
 
 
 def _one(configured: float, known: float, bar: float, noise: float, allowed: float) -> tuple[str, str, float]:
-    """Verdict, reason, and how bad it is."""
+    """Verdict, reason, and the error as a multiple of the allowed error."""
     gap = abs(configured - known)
     parts = allowed if allowed > 0 else np.inf
     if np.isnan(configured):
@@ -132,7 +136,7 @@ def _one(configured: float, known: float, bar: float, noise: float, allowed: flo
         why = "the noise is not known, so nothing has an error bar" if np.isfinite(known) else "no two steps agree"
         return UNTOLD, why, np.inf
     if gap > max(allowed, bar):
-        # A percentage of what is next to nothing says nothing.
+        # A relative error means nothing where the derivative is next to 0.
         off = f"{100 * gap / abs(known):.3g} %" if abs(known) > max(bar, 1e-6 * gap) else f"{gap:.2g}"
         return DISTRUST, f"it is off by {off}", gap / parts
     if bar > allowed:
@@ -145,7 +149,7 @@ def _one(configured: float, known: float, bar: float, noise: float, allowed: flo
 def _one_of_two(
     configured: float, near: float, far: float, tolerance: float, *, chosen: bool
 ) -> tuple[str, str, float]:
-    """The same where J has two slopes. Each holds within a part of what is between them."""
+    """As `_one`, where J has two slopes: the configured value is right near either of them."""
     parts = [abs(configured - slope) / max(tolerance * abs(slope), _BETWEEN * abs(near - far)) for slope in (near, far)]
     two = f"its slope is {near:.5g} by small steps and {far:.5g} by large steps"
     if not min(parts) <= 1:
@@ -154,7 +158,7 @@ def _one_of_two(
 
 
 def overall(components: Sequence[Component], doubtful: Sequence[int]) -> str:
-    """The verdict on all; ``doubtful`` coordinates were not swept, and noise alone may spoil them."""
+    """The verdict on the whole derivative. ``doubtful`` coordinates were not swept, and noise alone may spoil them."""
     words = {component.verdict for component in components}
     if DISTRUST in words or doubtful:
         return DISTRUST
@@ -184,35 +188,35 @@ def first_line(
 AUTO = "derivative: {step: auto}"
 
 _LONGEST = 20
-"""Steps that fit on a line."""
+"""Largest number of steps that are written on one line."""
 
 
 def advice(
     sweep: StepSweep, scale: Floats, relative: Floats, *, scheme: str, tolerance: float, auto: bool = False
 ) -> str | None:
-    """A line of YAML: one step for all that were swept, in the same scheme if that is good enough; else auto.
+    """A line of YAML: one step for all swept coordinates, in the same scheme if that is good enough, else auto.
 
     Parameters
     ----------
     sweep : StepSweep
     scale : (d,) ndarray
-        What the steps of the sweep are relative to.
+        Sizes that the steps of the sweep are relative to.
     relative : (d,) ndarray
-        What the YAML's relative steps are relative to.
+        Sizes that the relative steps in the YAML file are relative to.
     scheme : str
-        The configured one.
+        The configured scheme.
     tolerance : float
         The relative error that is good enough.
     auto : bool
-        Whether steps come from the noise already.
+        Whether the steps are chosen by the noise already.
 
     Returns
     -------
     str or None
-        None where nothing that can be set does better.
+        None where no other setting does better.
     """
     at = sweep.coordinates
-    # Where J has two slopes, that of the larger steps: it is the smaller ones that are taken where nothing is set.
+    # Where J has two slopes, aim at the slope over large steps: default steps give the slope over small ones.
     two = np.isfinite(sweep.far)
     aimed = replace(sweep, derivative=np.where(two, sweep.far, sweep.derivative), error=np.where(two, 0.0, sweep.error))
     worst = {name: _worst(aimed, name, scale[at]) for name in ("forward", "central")}
@@ -221,13 +225,14 @@ def advice(
     choice = own if worst[own].min() <= tolerance else "central"
     if not worst[choice].min() <= tolerance:
         return None if auto or len(jumps) else AUTO
-    # Of the steps that are good enough, the one that is best for each component by its own size: a large one may have
-    # hidden the others.
+    # Of the steps that are good enough, take the best one with each component judged by its own size: a large component
+    # may have hidden the errors of small ones.
     own_size = _worst(aimed, choice, scale[at], least=0.0)
     good = np.flatnonzero(worst[choice] <= tolerance)
     r = float(DECADES[good[np.lexsort((worst[choice][good], own_size[good]))[0]]])
     if len(jumps) and choice == "forward":
-        # To one side of x, whatever its sign: steps in the YAML have that of x unless they are absolute.
+        # A step to one side of x, whatever the sign of x. Steps in the YAML file take the sign of x unless they are
+        # absolute.
         if len(set(jumps.tolist())) > 1:
             return None
         named, relative = ("forward" if jumps[0] > 0 else "backward"), np.full(len(scale), np.nan)
@@ -262,7 +267,7 @@ def _worst(sweep: StepSweep, scheme: str, scale: Floats, least: float = FLOOR) -
 
 
 def _number(value: float) -> str:
-    """As YAML of every version reads it, which wants a point and a sign."""
+    """The number in a form that every version of YAML reads as a float: with a decimal point and a signed exponent."""
     mantissa, exponent = f"{value:.3e}".split("e")
     mantissa = mantissa.rstrip("0")
     return f"{mantissa}{'0' if mantissa.endswith('.') else ''}e{int(exponent):+d}"

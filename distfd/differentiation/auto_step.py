@@ -1,4 +1,4 @@
-"""``step="auto"``: read the noise, probe each coordinate where it allows, and give every slope an error bar."""
+"""``step="auto"``: measures the noise, chooses a step for each coordinate, and gives every slope an error bar."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ class AutoStep:
     ----------
     site : Site
     scale : (d,) ndarray
-        Typical sizes; no probe is farther from x than a tenth of them. That of a tiny coordinate is looked for.
+        Typical sizes; no probe is farther from x than a tenth of them. The scale of a tiny coordinate is searched for.
     vector : bool
     noise : float, optional
         The standard deviation of the noise, where the user knows it.
     repairs : bool
-        Whether evaluations are kept for the repair of coordinates along which J fails; see `probe_refinement.refine`.
+        Whether evaluations are reserved to repair coordinates along which J fails; see `probe_refinement.refine`.
     """
 
     site: BasePoint
@@ -49,7 +49,7 @@ class AutoStep:
     repairs: bool = False
 
     def advance(self, waves: Sequence[Wave]) -> Request | Answer:
-        """Two lines, a pair for each coordinate, and up to three rounds for those that are in doubt."""
+        """Two lines, a pair of points for each coordinate, and up to three rounds for doubtful coordinates."""
         return follow(self._course(), waves)
 
     def _course(self) -> MultiRound:
@@ -76,10 +76,10 @@ class AutoStep:
 
 
 def best(slopes: Slopes) -> tuple[Floats, Floats, Floats]:
-    """For each coordinate and output the slope with the smallest bar, that bar, and the coordinate's step.
+    """The slope with the smallest error bar for each coordinate and output, that bar, and each coordinate's step.
 
-    The bar is its noise and its truncation, and a part of what noise adds to the latter: a truncation that was read
-    off noisy values comes out too small as often as too large.
+    The error bar is the sum of noise, truncation, and a part of the noise in the truncation: a truncation that was
+    estimated from noisy values is too small as often as too large.
     """
     bars = slopes.noise + slopes.truncation
     formula = np.where(np.isfinite(bars) & np.isfinite(slopes.value), bars, np.inf).argmin(axis=0)

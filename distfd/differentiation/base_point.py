@@ -1,4 +1,4 @@
-"""Where a derivative is wanted: the point, how far each coordinate may go, and what it is called."""
+"""The point at which a derivative is wanted, its bounds, and the names of its coordinates."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ class BasePoint:
     x, lower, upper : (d,) ndarrays
         Checked: x finite, lower <= x <= upper.
     label : callable
-        Coordinate number -> what messages call it.
+        The name of a coordinate in messages, by its number.
     written : callable, optional
-        ``written(x, index, values)``: offsets (a, n) from x, as J reads them, of coordinates (a,) that become values
-        (a, n); for a J that gets its numbers in writing. By default J reads what floating point holds.
+        ``written(x, index, values)`` returns the offsets (a, n) from x, as J reads them, when coordinates (a,) become
+        values (a, n). Given where J reads its numbers as text. By default J reads the floating-point numbers
+        themselves.
     output : callable
-        ``output(j, m)``: what messages call output j of a J with m outputs.
+        ``output(j, m)``: the name of output j in messages, for a J with m outputs.
     """
 
     x: NDArray[np.float64]
@@ -45,11 +46,11 @@ class BasePoint:
         return np.flatnonzero(self.lower != self.upper)
 
     def offsets(self, index: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """How far J sees coordinates (a,) moved that become values (a, n): what differences are divided by, (a, n).
+        """Offsets, as J sees them, of coordinates (a,) that become values (a, n); they divide differences.
 
         Raises
         ------
         InputError
-            If J cannot see them move, because of the way in which its numbers are written.
+            If J cannot see them move, because its numbers are written with too few digits.
         """
         return values - self.x[index, None] if self.written is None else self.written(self.x, index, values)

@@ -1,4 +1,4 @@
-"""Several methods, at several x, in the same waves: each goes on by itself until it can answer."""
+"""Runs several methods, at several x, in the same waves; each continues until it can answer."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class BatchedMethods:
-    """Methods that share their waves, so that all slots are busy where each alone would leave some idle.
+    """Methods that share their waves, so that slots are busy that would be idle if each method ran alone.
 
-    What one asks for in a wave is evaluated with what the others ask for. The points of the first that still asks are
-    written as it writes them; those of others as changes against its x, up to d for each point: keep to a few x where
-    d is large. Of several methods no baseline ends a wave: one whose baseline fails is given up, and
-    the others go on. Of one alone it does, as nothing else is wanted then.
+    The points that the methods ask for in one wave are evaluated together. Each point is written against the x of the
+    first method that still asks; a point of another method then has up to d changes, so use few different x where d is
+    large. With several methods, a failed baseline does not end the wave: its method is given up, and the others go on.
+    With one method it does end the wave, as nothing else is wanted.
 
     Parameters
     ----------
     methods : sequence of Method
         All scalar, or all for several outputs.
     partial : bool
-        Whether a baseline that has some of J's outputs is one that the method goes on from.
+        Whether a method goes on when its baseline has only some of J's outputs.
     """
 
     methods: Sequence[Method[Answer]]
     partial: bool = False
 
     def advance(self, waves: Sequence[Wave]) -> Request | Answer:
-        """The points that all still want, or an answer that says no more than that all have theirs: see `answers`."""
+        """The points that all methods want next, or an empty answer once every method has its own; see `answers`."""
         _, asked = self._replay(waves)
         requests = [step for step in asked if isinstance(step, Request)]
         if not requests:
@@ -56,15 +56,15 @@ class BatchedMethods:
         return Request(points, baseline, vector, lenient, fatal=False, optional=optional, insist=insist)
 
     def answers(self, waves: Sequence[Wave]) -> list[Answer | None]:
-        """Each method's answer; None where its baseline has failed, or it is not through yet."""
+        """Each method's answer; None where its baseline failed or the method is not finished."""
         return [step if isinstance(step, Answer) else None for step in self._replay(waves)[1]]
 
     def waves(self, waves: Sequence[Wave]) -> list[list[Wave]]:
-        """What each method has been given of these waves."""
+        """For each method, its own waves out of these shared waves."""
         return self._replay(waves)[0]
 
     def _replay(self, waves: Sequence[Wave]) -> tuple[list[list[Wave]], list[Request | Answer | None]]:
-        """Each method's own waves, and what it says after them; None where it is given up."""
+        """Each method's own waves, and its next request or answer; None where the method is given up."""
         own: list[list[Wave]] = [[] for _ in self.methods]
         said: list[Request | Answer | None] = [method.advance(()) for method in self.methods]
         for wave in waves:
@@ -81,7 +81,7 @@ class BatchedMethods:
 
 
 def joined(parts: Sequence[Points]) -> Points:
-    """Points that are written against different x as one set, against the first's x."""
+    """Joins points that are written against different x into one set, written against the first x."""
     x = parts[0].x
     indptr, indices, values = [np.zeros(1, dtype=np.int64)], [], []
     for part in parts:
@@ -93,7 +93,7 @@ def joined(parts: Sequence[Points]) -> Points:
 
 
 def _against(x: NDArray[np.float64], points: Points) -> Points:
-    """The same points as changes against x; by bits, as -0.0 is not 0.0 to every J."""
+    """The same points as changes against x. Numbers are compared bit by bit, as J may tell -0.0 from 0.0."""
     bits = x.view(np.uint64)
     counts, indices, values = [0], [], []
     for k in range(len(points)):
@@ -107,7 +107,7 @@ def _against(x: NDArray[np.float64], points: Points) -> Points:
 
 
 def _part(wave: Wave, request: Request, start: int, end: int) -> Wave:
-    """The wave of one of the requests that were joined."""
+    """The part of a joined wave that belongs to one request."""
     values = wave.values[start:end]
     if values.dtype.kind == "c" and request.points.values.dtype.kind != "c":
         values = values.real

@@ -1,20 +1,29 @@
-"""Where the points of a directional check are, and what each kind of derivative says of J there.
+"""The points of a directional check, and what each kind of derivative predicts there.
 
-A derivative is a linear function of the values that it is made of, and so is the residual of its check. So it is known
-by how much noise in these values moves both: see `CheckPoints.amplification` and `CheckPoints.gain`.
+A derivative is a linear function of the values that it is computed from, and so is the residual of its check. So the
+effect of noise in these values on both is known: see `CheckPoints.amplification` and `CheckPoints.gain`.
 """
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from distfd.core.errors import InputError
-from distfd.core.points import Points, dense_points
+from distfd.core.points import dense_points
+from distfd.differentiation.check_displacements import (
+    SECOND,
+    SMALLEST,
+    as_read,
+    is_turned,
+    moved,
+    multipliers,
+    nodes_along,
+    points_of,
+    two_points,
+)
 from distfd.differentiation.hidden_components import Entries, first_derivatives
 from distfd.differentiation.stencils import coefficients
 
@@ -23,6 +32,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from distfd.core.points import Points
     from distfd.differentiation.assemble import Terms
     from distfd.differentiation.base_point import BasePoint
     from distfd.differentiation.coordinate_stencils import Lines
@@ -31,30 +41,18 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-SMALLEST, LARGEST = 0.6, 1.6
-"""Sizes of u."""
-_APART = 0.2
-"""By how much sizes differ from 1 at least: where d = 1, or J is a sum of functions of one coordinate each, u = 1 (or
--1, for a pair) repeats what the derivative was made of, and its truncation drops out."""
 _SYMMETRIC = 1e-9
-"""Relative difference of the two displacements of a pair, as J reads them, up to which the slope drops out of a second
-difference."""
+"""Largest relative difference of the two displacements of a pair, as J reads them, with which the slope still drops out
+of a second difference."""
 _SHARES = {1: 1.0, 2: 0.5, 3: 1 / 64, 4: 1 / 64}
 _SMALLEST_SHARE = 1 / 256
-"""Of the steps of a formula, by its order, those of the points that it is held against.
+"""The check's displacement as a part of the derivative's step, for a formula of an order that is not in `_SHARES`.
 
-These move all coordinates at once, so that they leave mixed derivatives which no stencil along one coordinate has: of a
-pair they fall with the cube of the share. What noise makes of the residual does not depend on it, and what a step that
-is too large makes falls with the share itself. Formulas of more than second order have larger steps than a pair. With
-these 0.3 to 0.6 % of right derivatives of clean test functions are in doubt."""
-_LEAST = 0.1
-"""A point that bounds leave less than this part of its way is not worth evaluating."""
-
-FIRST = {True: (0.5, -0.5), False: (2.0, -0.5)}
-"""Weights of J - J(x) at the points of a pair, for a change of second order: of x + v and x - v, and of x + v and
-x + 2 v."""
-SECOND = {True: (1.0, 1.0), False: (-2.0, 1.0)}
-"""The same for the second derivative along v."""
+The check moves all coordinates at once, which brings in mixed derivatives that no stencil along one coordinate has. For
+a pair of points their effect falls with the cube of the share. The effect of noise on the residual does not depend on
+the share, and the effect of a step that is too large falls linearly with it. Formulas of more than second order have
+larger steps than a pair of points should have. With these shares 0.3 to 0.6 % of right derivatives of smooth test
+functions are called doubtful."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,28 +62,28 @@ class CheckPoints:
     Attributes
     ----------
     points : Points
-        q of them.
+        The q points of the check.
     weights : (q,) ndarray
-        The check holds sum_i weights_i (J(x_i) - J(x)) against what the derivative says of it.
+        The check compares sum_i weights_i (J(x_i) - J(x)) with what the derivative predicts for it.
     predicted : callable
-        ``predicted(answer)``: what it says, (m,) for m outputs.
+        ``predicted(answer)``: the prediction of the derivative, (m,) for m outputs.
     changes : callable
-        ``changes(answer)``: the norm of the changes of J along the steps by the derivative, (m,).
+        ``changes(answer)``: the norm of the changes of J along its steps, as the derivative predicts them, (m,).
     amplification : float or (m,) ndarray
-        The standard deviation of the residual, if all values had independent noise of standard deviation 1.
+        The standard deviation of the residual if all values had independent noise of standard deviation 1.
     gain : float or (m,) ndarray
-        The norm of the errors of the changes over the size of the residual, if it is noise that makes both.
+        The norm of the errors of the changes over the size of the residual, where noise causes both.
     h : (d,) ndarray
-        Sizes of the steps, 0 where a coordinate does not move.
+        Absolute steps, 0 where a coordinate does not move.
     own : callable, optional
-        ``own(wave)``: what the check's own formula leaves of a smooth J, (m,), where the derivative's formula is of a
-        higher order, so that its values tell.
+        ``own(wave)``: the truncation error of the check's own formula, (m,). Given where the derivative's formula is of
+        a higher order, so that its values show that error.
     along : (q, d) ndarray, optional
-        The displacements, of gradients and Jacobians, so that further points can look at some coordinates alone.
+        The displacements, for gradients and Jacobians: further points can then move some coordinates alone.
     row : callable, optional
         ``row(answer, output)``: the derivative of one output, (d,), for the same purpose.
     entries : callable, optional
-        ``entries(answer)``: those of the derivative one by one, with what noise does to each.
+        ``entries(answer)``: the entries of the derivative, with the effect of noise on each.
     """
 
     points: Points
@@ -102,13 +100,13 @@ class CheckPoints:
 
 
 class Checkable(ABC):
-    """A method whose derivative can be held against J at points of its own choice, in a wave of its own."""
+    """A method whose derivative can be compared with J at further points, evaluated in the method's own wave."""
 
     @abstractmethod
     def check_points(self, waves: Sequence[Wave]) -> CheckPoints | None:
-        """The points that go out with the request that follows these waves.
+        """The check's points, to be added to the request that follows these waves.
 
-        None where that request does not make the derivative, or bounds leave the check no room.
+        None where that request is not the one that makes the derivative, or where bounds leave no room for the check.
 
         Parameters
         ----------
@@ -116,86 +114,8 @@ class Checkable(ABC):
         """
 
 
-def multipliers(x: Floats, n: int) -> Floats:
-    """Numbers u (n,) of random signs and sizes, the same whenever x has the same bits."""
-    digest = hashlib.blake2b(np.ascontiguousarray(x).tobytes(), digest_size=16).digest()
-    rng = np.random.default_rng(int.from_bytes(digest, "little"))
-    size = rng.uniform(SMALLEST, LARGEST, n)
-    size = np.where(np.abs(size - 1) < _APART, size + np.copysign(_APART, size - 1), size)
-    return np.asarray(size * rng.choice([-1.0, 1.0], n))
-
-
 def _share(order: int) -> float:
     return _SHARES.get(order, _SMALLEST_SHARE)
-
-
-def one_point(x: Floats, v: Floats, lower: Floats, upper: Floats) -> Floats:
-    """Coordinates (a,) moved by v, by -v where only that has room, or as far as there is room: (1, a)."""
-    here, there = _room(x, v, lower, upper), _room(x, -v, lower, upper)
-    return np.clip(x + np.where((here < np.abs(v)) & (there > here), -v, v), lower, upper)[None]
-
-
-def two_points(x: Floats, v: Floats, lower: Floats, upper: Floats) -> tuple[Floats, bool]:
-    """Coordinates (a,) moved to x + v and x - v, where all have room, and True; else to x + v and x + 2 v.
-
-    For the latter v is turned, or shortened, where it has to be.
-    """
-    here, there = _room(x, v, lower, upper), _room(x, -v, lower, upper)
-    if (np.minimum(here, there) >= np.abs(v)).all():
-        return np.stack((x + v, x - v)), True
-    turned = np.where((here < 2 * np.abs(v)) & (there > here), -v, v)
-    v = np.copysign(np.minimum(np.abs(turned), np.maximum(here, there) / 2), turned)
-    return np.clip(np.stack((x + v, x + 2 * v)), lower, upper), False
-
-
-def _room(x: Floats, v: Floats, lower: Floats, upper: Floats) -> Floats:
-    return np.asarray(np.where(v > 0, upper - x, x - lower))
-
-
-@dataclass(frozen=True, eq=False)
-class _Move:
-    """Points that move several coordinates at once: their weights, and by how much J is moved, in sum and each."""
-
-    points: Points
-    weights: Floats
-    reach: Floats
-    """sum_i weights_i (x_i - x), (d,)."""
-    along: Floats
-    """x_i - x, (q, d)."""
-
-
-def moved(site: BasePoint, h: Floats, *, pair: bool) -> _Move | None:
-    """All coordinates moved by random multiples of h (d,), to one point or to a pair; None where J cannot see them."""
-    at = np.flatnonzero(h)
-    if not len(at):
-        return None
-    x, lower, upper = site.x[at], site.lower[at], site.upper[at]
-    v = multipliers(site.x, len(at)) * h[at]
-    weights = np.ones(1)
-    if pair:
-        values, symmetric = two_points(x, v, lower, upper)
-        weights = np.array(FIRST[symmetric])
-    else:
-        values = one_point(x, v, lower, upper)
-    displaced = _as_read(site, at, values)
-    if displaced is None:
-        return None
-    along = np.zeros((len(values), len(site.x)))
-    along[:, at] = displaced
-    return _Move(_points(site.x, at, values), weights, weights @ along, along)
-
-
-def _points(x: Floats, at: NDArray[np.int64], values: Floats) -> Points:
-    q, a = values.shape
-    return Points(x, np.arange(q + 1, dtype=np.int64) * a, np.tile(at, q), values.ravel())
-
-
-def _as_read(site: BasePoint, at: NDArray[np.int64], values: Floats) -> Floats | None:
-    """Displacements (q, a) as J reads them; None where the text that it reads does not show one of them."""
-    try:
-        return site.offsets(at, values.T).T
-    except InputError:
-        return None
 
 
 def beside_lines(site: BasePoint, lines: Lines, order: int, *, vector: bool, first: int = 1) -> CheckPoints | None:
@@ -207,7 +127,7 @@ def beside_lines(site: BasePoint, lines: Lines, order: int, *, vector: bool, fir
     lines : Lines
         The stencils.
     order : int
-        That of the stencil: one of first order is held against one point, others against a pair.
+        Order of the stencil: a first-order stencil is checked with one point, others with a pair.
     vector : bool
     first : int
         Number of the stencils' first point in their request.
@@ -238,10 +158,11 @@ def beside_lines(site: BasePoint, lines: Lines, order: int, *, vector: bool, fir
 
 
 def _lower_order(lines: Lines, reach: Floats, h: Floats, wave: Wave, first: int) -> Floats:
-    """What a pair of points, which is of second order, leaves of a smooth J, (m,).
+    """The truncation error of a symmetric pair, whose formula is of second order, for a smooth J, (m,).
 
-    Along a coordinate that is what the two nearest nodes of its stencil differ from all of them by, in proportion to
-    the cube of how far it is moved. Mixed derivatives add parts of the same size, which nothing tells: hence the 3.
+    Along each coordinate, it is estimated by the difference between the derivative from the two nearest nodes and that
+    from all nodes, times the cube of the displacement. Mixed derivatives add errors of the same size, which no value
+    shows: hence the factor 3.
     """
     a, n = lines.offsets.shape
     rises = wave.values.real[first : first + a * n].reshape(a, n, -1) - wave.values[0].real
@@ -265,18 +186,18 @@ def beside_groups(  # noqa: PLR0917  # all of them are needed
     order: int,
     m: int,
 ) -> CheckPoints | None:
-    """The check of a sparse Jacobian: all coordinates that may move are moved, those without an entry too.
+    """The check of a sparse Jacobian. It also moves coordinates that may move but have no entry.
 
     Parameters
     ----------
     site, order
         As for `beside_lines`.
     lines : Lines
-        Of the columns that have entries.
+        Stencils of the columns that have entries.
     terms : Terms
         How the entries are formed.
     columns : (n,) ndarray of int
-        The entries' columns.
+        Columns of the entries.
     h : (d,) ndarray
         Signed steps, for columns without entries.
     m : int
@@ -286,7 +207,7 @@ def beside_groups(  # noqa: PLR0917  # all of them are needed
     sizes[lines.moving] = np.abs(lines.step)
     sizes[site.lower == site.upper] = 0.0
     unit = np.zeros(len(sizes))
-    unit[columns] = entry_noise(terms)  # the same for all entries of a column
+    unit[columns] = entry_noise(terms)  # one value for each column: all its entries have the same
     move = moved(site, _share(order) * sizes, pair=order > 1)
     if move is None:
         return None
@@ -306,7 +227,7 @@ def beside_groups(  # noqa: PLR0917  # all of them are needed
     )
 
 
-def beside_rays(  # all of them are needed
+def beside_rays(  # every argument is needed
     site: BasePoint,
     directions: Floats,
     step: Floats,
@@ -323,11 +244,11 @@ def beside_rays(  # all of them are needed
         As for `beside_lines`.
     directions : (p, d) ndarray
     step : (p,) ndarray
-        The realised steps along them, 0 where there is none.
+        The realised steps along the directions, 0 where there is none.
     terms : Terms
         How the derivatives are formed.
     single : bool
-        Whether the derivative is that of one direction by itself.
+        Whether the derivative is that of one direction alone, without an axis for directions.
     """
     ways = np.where(site.lower == site.upper, 0.0, directions)
     t = np.abs(step)
@@ -336,12 +257,12 @@ def beside_rays(  # all of them are needed
         return None
     c = multipliers(site.x, len(t)) * t * _share(order)
     x, lower, upper = site.x[at], site.lower[at], site.upper[at]
-    nodes, weights = _nodes_along(x, (c @ ways)[at], lower, upper, pair=order > 1)
+    nodes, weights = nodes_along(x, (c @ ways)[at], lower, upper, pair=order > 1)
     if not nodes.any():
         return None
     values = np.clip(x + nodes[:, None] * (c @ ways)[at], lower, upper)
-    displaced = _as_read(site, at, values)
-    if displaced is None or _is_turned(displaced, nodes[:, None] * (c @ ways)[at]):
+    displaced = as_read(site, at, values)
+    if displaced is None or is_turned(displaced, nodes[:, None] * (c @ ways)[at]):
         return None
     reach = c * (weights @ nodes)
     amplification, gain = noise_of_terms(terms, reach, t, weights)
@@ -353,7 +274,7 @@ def beside_rays(  # all of them are needed
         return np.asarray(answer.derivative[None] if single else answer.derivative.reshape(len(t), -1))
 
     return CheckPoints(
-        points=_points(site.x, at, values),
+        points=points_of(site.x, at, values),
         weights=weights,
         predicted=lambda answer: np.asarray(reach @ slopes(answer)),
         changes=lambda answer: np.sqrt(t**2 @ slopes(answer) ** 2),
@@ -363,32 +284,10 @@ def beside_rays(  # all of them are needed
     )
 
 
-def _nodes_along(x: Floats, v: Floats, lower: Floats, upper: Floats, *, pair: bool) -> tuple[Floats, Floats]:
-    """Multiples of v that stay inside the bounds, and their weights; all 0 where there is no room worth the name."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ahead, behind = (
-            float(np.min(np.where(w != 0, _room(x, w, lower, upper) / np.abs(w), np.inf))) for w in (v, -v)
-        )
-    if pair and min(ahead, behind) >= 1:
-        return np.array([1.0, -1.0]), np.array(FIRST[True])
-    sign, room = (1.0, ahead) if ahead >= behind else (-1.0, behind)
-    most = min(1.0, room / 2 if pair else room)
-    if most < _LEAST:
-        most = 0.0
-    if pair:
-        return sign * most * np.array([1.0, 2.0]), np.array(FIRST[False])
-    return np.array([sign * most]), np.ones(1)
-
-
-def _is_turned(displaced: Floats, wanted: Floats) -> bool:
-    """Whether the numbers as J reads them lead elsewhere by more than a thousandth."""
-    return bool(np.linalg.norm(displaced - wanted) > 1e-3 * np.linalg.norm(wanted))
-
-
 def beside_hessian(site: BasePoint, pattern: HessianPattern, step: Floats, terms: Terms) -> CheckPoints | None:
     """The check of a Hessian: the second difference along v, from a pair of points.
 
-    All coordinates of the pattern are moved, so that entries which a mask lacks are seen.
+    All coordinates of the pattern are moved, so that the check also sees entries that a mask lacks.
 
     Parameters
     ----------
@@ -397,7 +296,7 @@ def beside_hessian(site: BasePoint, pattern: HessianPattern, step: Floats, terms
     step : (a,) ndarray
         The realised steps of the pattern's coordinates.
     terms : Terms
-        How the entries are formed: of the pattern's coordinates themselves, then of its pairs.
+        How the entries are formed: first the diagonal entries of the pattern's coordinates, then its pairs.
     """
     moving = pattern.moving
     if not len(moving):
@@ -406,18 +305,18 @@ def beside_hessian(site: BasePoint, pattern: HessianPattern, step: Floats, terms
     h[moving] = size
     x = site.x[moving]
     values, symmetric = two_points(x, multipliers(site.x, len(moving)) * size, site.lower[moving], site.upper[moving])
-    displaced = _as_read(site, moving, values)
+    displaced = as_read(site, moving, values)
     if displaced is None:
         return None
     weights = np.array(SECOND[symmetric])
     if np.abs(weights @ displaced).max() > _SYMMETRIC * np.abs(displaced).max() and site.written is not None:
-        return None  # the slope, which is far larger, would not drop out
+        return None  # the slope, far larger than the curvature, would not cancel
     every = np.arange(len(moving))
     first, second = np.concatenate((every, pattern.first)), np.concatenate((every, pattern.second))
     times = np.where(first == second, 1.0, 2.0)
     form = times * 0.5 * (weights @ (displaced[:, first] * displaced[:, second]))
     area = np.sqrt(times) * size[first] * size[second]
-    # Coordinates without an entry on the diagonal are moved by themselves too, and their 0 is not made of values.
+    # Coordinates without a diagonal entry are moved too. Their entry, 0, is not computed from values and has no noise.
     made = np.concatenate((pattern.diagonal, np.ones(len(pattern.first), dtype=bool)))
     amplification, gain = noise_of_terms(terms, np.where(made, form, 0.0), np.where(made, area, 0.0), weights)
     rows, columns, unit = moving[first], moving[second], entry_noise(terms)
@@ -430,7 +329,7 @@ def beside_hessian(site: BasePoint, pattern: HessianPattern, step: Floats, terms
         return Entries(outputs, np.column_stack((rows, columns)), entries(answer), size[first] * size[second], unit)
 
     return CheckPoints(
-        points=_points(site.x, moving, values),
+        points=points_of(site.x, moving, values),
         weights=weights,
         predicted=lambda answer: np.array([form @ entries(answer)]),
         changes=lambda answer: np.array([np.linalg.norm(area * entries(answer))]),
@@ -444,9 +343,9 @@ def beside_hessian(site: BasePoint, pattern: HessianPattern, step: Floats, terms
 def beside_product(
     site: BasePoint, step: Floats, bases: Sequence[tuple[Floats, float]], terms: Terms
 ) -> CheckPoints | None:
-    """The check of a Hessian-vector product: the change of the slope along another direction w, on the way along v.
+    """The check of a Hessian-vector product: the change of the slope along another direction w, between points along v.
 
-    A pair of points at each base. Coordinates that bounds let go one way only stay where they are.
+    The check takes a pair of points at each base. Coordinates that bounds let move to one side only are not moved.
 
     Parameters
     ----------
@@ -454,9 +353,9 @@ def beside_product(
     step : (d,) ndarray
         Steps of the coordinates.
     bases : sequence of (point, weight)
-        Points (d,) on the way along v, and the weights of the gradients there.
+        Points (d,) along v, and the weights of the gradients there.
     terms : Terms
-        How the components that move are formed.
+        How the components of the moving coordinates are formed.
     """
     moving = site.moving
     if not len(moving) or not bases:
@@ -467,7 +366,7 @@ def beside_product(
     w = np.zeros(len(site.x))
     w[moving] = multipliers(site.x, len(moving)) * h[moving]
     w = np.where(room < SMALLEST * h, 0.0, np.copysign(np.minimum(np.abs(w), room), w))
-    if not w.any() or (site.written is not None and _as_read(site, moving, (site.x + w)[None, moving]) is None):
+    if not w.any() or (site.written is not None and as_read(site, moving, (site.x + w)[None, moving]) is None):
         return None
     rows, weights = [site.x], []
     for at, weight in bases:
@@ -487,7 +386,7 @@ def beside_product(
 
 
 def beside_answer(site: BasePoint, answer: Answer, *, vector: bool) -> CheckPoints | None:
-    """The check of a gradient or dense Jacobian that found its own steps: a pair at half of these.
+    """The check of a gradient or dense Jacobian that chose its own steps: a pair of points at half of these steps.
 
     A formula of higher order has larger steps than a pair of points should.
     """
@@ -518,11 +417,11 @@ def noise_of_terms(
     Parameters
     ----------
     terms : Terms
-        Where each takes one output, those of one output at different points.
+        The terms. Where each takes one output, the terms of one output are at different points.
     weight : (n_rows,) ndarray
-        What the residual takes of each entry.
+        Weight of each entry in the residual.
     size : (n_rows,) ndarray
-        Entry times this is a change of J along its steps.
+        Factor by which each entry is multiplied to give the change of J along its steps.
     own : (q,) ndarray
         Weights of the check's own points.
     outputs : int, optional
@@ -550,7 +449,7 @@ def noise_of_terms(
 
 
 def entry_noise(terms: Terms) -> Floats:
-    """By how much noise of standard deviation 1, at J(x) too, moves what these terms make, (n_rows,)."""
+    """Standard deviation of each row, (n_rows,), if all values, J(x) too, had noise of standard deviation 1."""
     part = terms.coefficient / terms.divisor
     square = np.bincount(terms.row, weights=part**2, minlength=terms.n_rows)
     total = np.bincount(terms.row, weights=part, minlength=terms.n_rows)
@@ -558,7 +457,7 @@ def entry_noise(terms: Terms) -> Floats:
 
 
 def exact_noise(own: Floats, reach: Floats, h: Floats) -> tuple[Floats | float, Floats | float]:
-    """Amplification and gain of a derivative whose own noise is known, in its error bars."""
+    """Amplification and gain where the derivative's own noise is already known from its error bars."""
     amplification = float(np.sqrt((own**2).sum() + own.sum() ** 2))
     at = h > 0
     return amplification, float(1 / np.sqrt(np.mean((reach[at] / h[at]) ** 2)))

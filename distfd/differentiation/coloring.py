@@ -1,4 +1,4 @@
-"""Columns of a sparse Jacobian in groups that one evaluation serves: no two columns of a group share a row.
+"""Groups the columns of a sparse Jacobian, so that one evaluation serves a group: no two of its columns share a row.
 
 Curtis, Powell & Reid, J. Inst. Maths Applics 13 (1974); Coleman & Moré, SIAM J. Numer. Anal. 20 (1983).
 """
@@ -26,11 +26,11 @@ class Structure:
     ----------
     shape : (m, d)
     rows, columns : (n,) ndarrays of int
-        The entries, by column and then by row.
+        The entries, sorted by column and then by row.
     group : (d,) ndarray of int
         The group of each column, 0 .. n_groups - 1; -1 for columns without entries.
     as_matrix : bool
-        Whether the user gave a sparse matrix, and wants one back, not a sparse array.
+        Whether the user gave a sparse matrix, and so gets one back instead of a sparse array.
     """
 
     shape: tuple[int, int]
@@ -41,7 +41,7 @@ class Structure:
 
     @property
     def n_groups(self) -> int:
-        """Evaluations that one node of the stencil takes."""
+        """The number of evaluations for each node of the stencil."""
         return int(self.group.max(initial=-1)) + 1
 
     def columns_of(self, group: int) -> NDArray[np.int64]:
@@ -49,7 +49,7 @@ class Structure:
         return np.flatnonzero(self.group == group)
 
     def joined(self, other: Structure) -> Structure:
-        """The entries of both, in groups of their own."""
+        """The entries of both structures, grouped anew."""
         m, d = self.shape
         if other.shape != self.shape:
             return other
@@ -71,8 +71,8 @@ def make_structure(sparsity: Any, moving: NDArray[np.int64], d: int) -> Structur
     Parameters
     ----------
     sparsity : (m, d) array, sparse array or matrix, or (structure, groups)
-        0 where the derivative is 0 whatever x is. ``groups`` (d,) says which columns are perturbed together, as
-        SciPy has it; without them they are found.
+        0 where the derivative is 0 at every x. ``groups`` (d,) says which columns are perturbed together, in SciPy's
+        format; without it the groups are computed.
     moving : (a,) ndarray of int
     d : int
 
@@ -88,7 +88,7 @@ def make_structure(sparsity: Any, moving: NDArray[np.int64], d: int) -> Structur
         sparsity, groups = sparsity
     try:
         mask = csc_array(sparsity if issparse(sparsity) else np.asarray(sparsity) != 0)
-    except (TypeError, ValueError, IndexError) as error:  # the last of older SciPy, of one dimension
+    except (TypeError, ValueError, IndexError) as error:  # IndexError: older SciPy, for a one-dimensional mask
         raise InputError(
             f"sparsity: must be a mask (m, {d}), a sparse array, or (structure, groups) ({error})"
         ) from error
@@ -106,9 +106,9 @@ def make_structure(sparsity: Any, moving: NDArray[np.int64], d: int) -> Structur
 
 
 def find_groups(rows: NDArray[np.int64], columns: NDArray[np.int64], shape: tuple[int, int]) -> NDArray[np.int64]:
-    """Few groups, by SciPy's greedy algorithm over several orders of the columns: (d,), -1 where there is no entry.
+    """Groups of columns, (d,), -1 for columns without entries, by SciPy's greedy algorithm over several orders.
 
-    No grouping has fewer groups than the fullest row has entries; an order that reaches that ends the search.
+    No grouping has fewer groups than the fullest row has entries; the search ends at an order that reaches this number.
     """
     from scipy.optimize._numdiff import group_columns
     from scipy.sparse import csc_array
@@ -132,7 +132,7 @@ def find_groups(rows: NDArray[np.int64], columns: NDArray[np.int64], shape: tupl
 
 
 def _orders(counts: NDArray[np.int64]) -> Iterator[NDArray[np.int64] | int]:
-    """As they come, which is best for bands; fullest first; SciPy's own, a shuffle with a fixed seed."""
+    """Orders of columns: as given (best for banded matrices), fullest first, SciPy's shuffle with a fixed seed."""
     yield np.arange(len(counts))
     yield np.argsort(-counts, kind="stable")
     yield 0

@@ -1,8 +1,8 @@
 """Second derivatives by the complex step: differences of gradients that are exact but for rounding.
 
-H_kl ~ (Im J(x + i h e_k + s e_l) - Im J(x + i h e_k - s e_l)) / (2 h s): only the real displacement s costs digits, and
-takes the step of a central difference, eps^(1/3), where second differences of J itself take eps^(1/4) and divide twice.
-Each pair of coordinates takes two points, as many as there.
+H_kl ~ (Im J(x + i h e_k + s e_l) - Im J(x + i h e_k - s e_l)) / (2 h s). Only the real displacement s causes
+cancellation. It is the step of a central difference, eps^(1/3); second differences of J itself need eps^(1/4), and
+divide by the step twice. Each pair of coordinates takes two points, as many as with second differences of J.
 """
 
 from __future__ import annotations
@@ -38,20 +38,23 @@ if TYPE_CHECKING:
     Numbers = NDArray[np.int64]
 
 _CURVED = np.array([-5.0, 4.0, -1.0])
-"""Weights of J at w, 2 w and 3 w beside twice J(x): the second derivative along w, of second order."""
+"""Weights of J at x + w, x + 2 w and x + 3 w, added to twice J(x): the second derivative along w, of second order."""
 _FACTORS = tuple(10.0**k for k in range(-3, 4))
-"""Distances at which a second difference is looked at again, in steps of it."""
+"""Distances at which a second difference that does not fit is computed again, in multiples of its own step."""
 _ALLOWED = 1e-3
-"""By what part of its terms a second difference of J may differ from what the derivatives say."""
+"""A second difference of J may differ from the derivatives' prediction by this part of the sum of its absolute
+terms."""
 _ALIKE = 0.2
-"""Two distances at which the difference is the same, but for this part, show a derivative that is lost."""
+"""If the misfit is the same at two distances, within this part, it is not noise or truncation: J loses imaginary
+parts."""
 _SPAN = EPS**0.25 / EPS**0.5
-"""How many steps of the real check a second difference takes."""
+"""The displacement of the second difference, in steps of `DirectionAxes` and `CoordinateAxes`: those take eps^(1/2), a
+second difference needs eps^(1/4)."""
 
 
 @dataclass(frozen=True, eq=False)
 class ComplexHessian:
-    """Second derivatives of a J with one output, by complex points, checked by real ones.
+    """Second derivatives of a J with one output, from complex points, checked by values at real points.
 
     Parameters
     ----------
@@ -62,7 +65,7 @@ class ComplexHessian:
     shift : (d,) ndarray
         Signed real displacements.
     check : ComplexStepCheck
-        Of the slopes along coordinates, for a J that loses imaginary parts.
+        Check of the slopes along coordinates, which finds a J that loses imaginary parts.
     """
 
     site: BasePoint
@@ -72,12 +75,12 @@ class ComplexHessian:
     check: ComplexStepCheck
 
     def advance(self, waves: Sequence[Wave]) -> Request | Answer:
-        """One request; others only where a check's point does not have the value it should."""
+        """One request; a second one only where J at the check's point is not what the derivatives predict."""
         return follow(self._course(), waves)
 
     @cached_property
     def _placed(self) -> tuple[Floats, Floats]:
-        """What the pattern's coordinates become (a, 2), and by how much that is, (a, 2)."""
+        """Values that the pattern's coordinates take, (a, 2), and their displacements, (a, 2)."""
         site, moving = self.site, self.pattern.moving
         values, _ = place(
             site.x[moving], self.shift[moving], SCHEMES["central"], site.lower[moving], site.upper[moving]
@@ -94,7 +97,7 @@ class ComplexHessian:
 
     @property
     def _entries(self) -> tuple[Numbers, Numbers]:
-        """Which coordinate has the imaginary step, and which the real one: the diagonal, then the pairs."""
+        """The coordinates of each entry: that with the imaginary step, that with the real one; diagonal first."""
         every = np.arange(len(self.pattern.moving))
         return np.concatenate((every, self.pattern.first)), np.concatenate((every, self.pattern.second))
 
@@ -196,9 +199,9 @@ class ComplexProduct:
     shift : float
         The real step along v.
     along : DirectionAxes
-        v, for the check.
+            The direction v, for the check.
     check : ComplexStepCheck
-        Of the slopes along coordinates.
+        Check of the slopes along coordinates.
     """
 
     site: BasePoint
@@ -209,7 +212,7 @@ class ComplexProduct:
     check: ComplexStepCheck
 
     def advance(self, waves: Sequence[Wave]) -> Request | Answer:
-        """One request; others only where a check's point does not have the value it should."""
+        """One request; a second one only where J at the check's point is not what the derivatives predict."""
         return follow(self._course(), waves)
 
     @cached_property
@@ -220,7 +223,8 @@ class ComplexProduct:
     def _bases(self) -> list[tuple[Floats, float]]:
         """Points along v where gradients are taken, and the weight of each.
 
-        Coordinates that cannot go as v does go the other way: their part of the product is a difference of its own.
+        Coordinates that bounds keep from moving along v move along -v: their part of the product is a difference of its
+        own.
         """
         site, w = self.site, self._way
         forth = np.where(w > 0, site.upper - site.x, site.x - site.lower)
@@ -269,7 +273,7 @@ class ComplexProduct:
         derivative, missing, value = answer.derivative, answer.missing, answer.value
         slopes = self._slopes(own)
         middle = np.zeros(len(site.x))
-        # The slopes at x itself, to second order: their mean along v, or those that were taken there.
+        # The slopes at x itself, to second order: the mean of the slopes on both sides along v, or slopes taken at x.
         at_x = [k for k, (at, _) in enumerate(bases) if at is site.x]
         middle[moving] = slopes[at_x[0]] if at_x else slopes[:2].mean(axis=0)
         plain = Answer(np.nan_to_num(middle), value, answer.step, missing)
@@ -290,7 +294,7 @@ class ComplexProduct:
         return np.asarray(own.values[1:, 0].imag.reshape(len(self._bases), a) / self.h[self.site.moving])
 
     def _product(self, own: Wave) -> Answer:
-        """What the complex points say."""
+        """The product, from the values at the complex points."""
         site, moving = self.site, self.site.moving
         check_imaginary_parts(own)
         weights = np.array([weight for _, weight in self._bases])
@@ -318,7 +322,7 @@ class ComplexProduct:
 
 @dataclass(frozen=True, eq=False)
 class CurvatureCheck:
-    """Tells whether second derivatives are those of J, by second differences of its real values along one way.
+    """Tells whether second derivatives are right, by second differences of J's real values along one direction.
 
     Parameters
     ----------
@@ -333,7 +337,7 @@ class CurvatureCheck:
     def displaced(self, factor: float) -> list[Displacement]:
         """Points w, 2 w and 3 w from x, ``factor`` times as far as second differences take."""
         one = self.axes.displaced(self.moving, _SPAN * factor, half=True)
-        # Twice as far fits, and so three times two thirds of it.
+        # ``half`` leaves room for twice the displacement, and three times two thirds of it is exactly that.
         return [self.axes.scaled(one, share) for share in (2 / 3, 4 / 3, 2.0)]
 
     def confirmed(
@@ -343,24 +347,24 @@ class CurvatureCheck:
         values: Floats,
         value: Floats,
     ) -> Generator[Request, Wave, tuple[str, ...]]:
-        """Warnings, where J does not bend as the second derivatives say.
+        """Warnings, where a second difference of J is not what the second derivatives predict.
 
         Parameters
         ----------
         quadratic : callable
-            Amounts w along the axes -> w H w, and the same of absolute values.
+            Amounts w along the axes -> (w H w, and the same sum with absolute values of all terms).
         first, values
-            What was asked for with the complex points, and J there.
+            The displacements that were evaluated with the complex points, and J there.
         value : (1,) ndarray
             J(x).
 
         Raises
         ------
         EvaluationError
-            If a second derivative is lost: it is another one at several distances.
+            If J loses imaginary parts: the second difference has the same wrong value at several distances.
         """
         if any(len(each.points) > 1 for each in first):
-            return ()  # bounds part the way in two, and its second difference with it
+            return ()  # bounds split the displacement: no second difference
         off, allowed, _ = self._residual(quadratic, first, values, value)
         if not np.isfinite(off) or abs(off) <= allowed:
             return () if np.isfinite(off) else (_UNCHECKED,)
@@ -376,7 +380,7 @@ class CurvatureCheck:
         usable = np.isfinite(scaled) & (rounding < 0.1 * abs(off))
         small = usable & (np.abs(scaled) <= max(0.05 * abs(off), _ALLOWED * reach))
         if small.any():
-            return ()  # at that distance J bends as it should: elsewhere it was noise, or bends of higher order
+            return ()  # they fit at this distance; the misfit elsewhere was noise or truncation
         pairs = usable[:-1] & usable[1:]
         with np.errstate(invalid="ignore"):
             alike = pairs & (np.abs(np.diff(scaled)) <= _ALIKE * np.abs(scaled[:-1]))
@@ -390,7 +394,7 @@ class CurvatureCheck:
     def _residual(
         quadratic: Callable[[Floats], tuple[float, float]], three: Sequence[Displacement], values: Floats, value: Floats
     ) -> tuple[float, float, float]:
-        """How far off a second difference is, how far it may be, and the rounding of it."""
+        """The misfit of a second difference, the allowed misfit, and the part of it that rounding explains."""
         seen, reach = quadratic(three[0].amounts)
         there = values[:, 0]
         rounding = ROUNDING * EPS * float(np.abs(np.append(there, value[0])).max())

@@ -1,9 +1,10 @@
 """The complex step: J'(x) ~ Im J(x + ih) / h, without subtraction (Squire & Trapp, SIAM Rev. 40, 1998).
 
-A J that loses an imaginary part on its way (abs, .real, conj, arctan2, a cast) has a slope of 0 there, or too small a
-one, and nothing at the complex points shows it. One real point x + v beside them does: J(x + v) - J(x) is what the
-slopes say, but for rounding and truncation. Where it is not, real differences at several distances tell a slope that is
-wrong from a J that bends or is noisy; of a smooth J the residual over the distance falls with it.
+A J that loses an imaginary part on its way (abs, .real, conj, arctan2, a cast) has a slope of 0 there, or one that is
+too small, and no value at a complex point shows it. One further real point x + v does: J(x + v) - J(x) must be what the
+slopes predict, but for rounding and truncation. Where it is not, real differences at several distances tell a wrong
+slope from noise and curvature: for a smooth J with right slopes, the residual divided by the distance falls with the
+distance.
 """
 
 from __future__ import annotations
@@ -33,35 +34,35 @@ if TYPE_CHECKING:
     Numbers = NDArray[np.int64]
 
 _TRUNCATION = 1e-5
-"""By what part of its terms the change of J over a step may differ from what the slopes say: of a J that bends over a
-distance as large as x it is 1e-8."""
+"""Allowed misfit between the change of J over a step and the slopes' prediction, as a part of the sum of the absolute
+terms. Truncation is 1e-8 of it for a J whose slope changes over a distance as large as x."""
 _LEAST = 1e-6
-"""A defect below this part of the terms is none: real differences do not tell better."""
+"""A defect below this part of the sum of the absolute terms counts as none: real differences are not more accurate."""
 _FACTORS = tuple(10.0**k for k in range(-4, 7))
-"""Distances at which a residual is looked at again, in steps."""
+"""Distances at which a residual is computed again, in steps."""
 _DIGITS = 3.0
-"""Rounding of a formula of two points, in roundings of one."""
+"""Rounding error of the second-order formula of two points, in rounding errors of one value."""
 _SURE = 5.0
-"""A defect of so many times what it is unsure by is one."""
+"""A defect is real if it is this many times its uncertainty."""
 _RESOLVED = 0.05
-"""A defect that is none, and known to this part of the residual that cast a doubt, shows that to be truncation or
-noise."""
+"""If the defect is 0 within this part of the residual that raised the doubt, that residual was truncation or noise."""
 _TINY = 1e-8
-"""A complex step so many times smaller has no truncation."""
+"""Factor for the complex step that is tried where slopes look wrong: truncation is below rounding there."""
 _SAME = 1e-3
-"""Slopes that differ by a smaller part are the same."""
+"""Relative difference below which two slopes count as the same."""
 _TELLS = 0.1
-"""Real differences whose rounding is below this part of the difference of two slopes tell which one is right."""
+"""Real differences can decide between two slopes if their rounding error is below this part of the gap between the
+two."""
 _LADDER = 15
-"""Pairs of distances along one axis, in the last resort."""
+"""Number of pairs of distances that are tried along one axis, as the last resort."""
 _NAMED = 0.1
-"""Axes are named that have this part of the largest residual."""
+"""An axis is named in the message if its residual is this part of the largest one or more."""
 _AT_ONCE = 32
-"""Axes, or groups of them, that are looked at one by one in a round."""
+"""Number of axes, or groups of axes, that are tested one by one in a round."""
 
 
 def imaginary_step(x: NDArray[np.float64], h: NDArray[np.float64]) -> NDArray[np.complex128]:
-    """The numbers x + ih; a sum would lose the sign of a zero, and with it the point's identity."""
+    """The numbers x + ih. Computed without a sum, which would lose the sign of a zero and so change the point's key."""
     moved = np.empty(np.broadcast_shapes(x.shape, h.shape), dtype=np.complex128)
     moved.real, moved.imag = x, h
     return moved
@@ -76,7 +77,7 @@ def check_imaginary_parts(wave: Wave) -> None:
     Raises
     ------
     EvaluationError
-        If the wave has complex points with values, and no imaginary part but 0 among them.
+        If the wave has complex points with values, and all their imaginary parts are 0.
     """
     seen = wave.request.points.imaginary & (wave.status == Status.OK)
     if seen.any() and not wave.values[seen].imag.any():
@@ -95,7 +96,7 @@ class CheckedComplexStep:
     Parameters
     ----------
     method : Method
-        Of one request, whose slopes are linear in the imaginary parts there.
+        A method of one request. Its slopes are linear in the imaginary parts of the values.
     check : ComplexStepCheck
     """
 
@@ -103,7 +104,7 @@ class CheckedComplexStep:
     check: ComplexStepCheck
 
     def advance(self, waves: Sequence[Wave]) -> Request | Answer:
-        """The method's request with one point more; others only where that does not have the value it should."""
+        """The method's request plus a real point; further requests if J there is not what the slopes predict."""
         return follow(self._course(), waves)
 
     def _course(self) -> MultiRound:
@@ -125,13 +126,13 @@ class ComplexStepCheck:
     Parameters
     ----------
     axes : Axes
-        What the slopes are along.
+        The axes that the slopes are along.
     vector : bool
         Whether J may have several outputs.
     by_axis : bool
         Whether the derivative has a row for each axis, (n, m) or (n,), and not (m, n).
     single : bool
-        Whether it is the slopes of one axis, (m,).
+        Whether the derivative is the slopes of one axis, (m,).
     active : bool
         Whether slopes are checked at all.
     """
@@ -143,24 +144,24 @@ class ComplexStepCheck:
     active: bool = True
 
     def beside(self, request: Request) -> tuple[Request, Displacement]:
-        """The request with the check's point behind its own, which it can do without."""
+        """The request with the check's point added as an optional one."""
         first = self.axes.displaced(self.axes.moving)
         n = len(request.points)
         points = join_points([request.points, first.points])
         return replace(request, points=points, optional=np.arange(n, len(points)), insist=True), first
 
     def confirmed(self, answer: Answer, first: Displacement, values: Floats) -> MultiRound:
-        """The answer, if J at real points is what it says.
+        """The answer, once values of J at real points have confirmed it; with a warning where they cannot decide.
 
         Parameters
         ----------
         first, values
-            The displacement that was asked for with the complex points, and J there, NaN where it has no value.
+            The displacement that was evaluated with the complex points, and J there, NaN where it has no value.
 
         Raises
         ------
         EvaluationError
-            If J loses imaginary parts: by the names of the axes along which it does.
+            If J loses imaginary parts; the message names the axes along which it does.
         """
         slopes, baseline = self.slopes(answer), answer.value
         axes = np.setdiff1d(self.axes.moving, answer.missing)
@@ -172,7 +173,8 @@ class ComplexStepCheck:
         reach = np.asarray(abs(slopes).sum(axis=1)).ravel()
         still = axes[reach[axes] == 0]
         if 0 < len(still) < len(axes):
-            # Axes with no slope at all are soon hidden by those that have one: they are moved alone, and far.
+            # The changes along axes with slope 0 would be hidden by those of other axes, so these axes are moved alone,
+            # and far.
             for factor in (_FACTORS[-1], 1.0):
                 far = yield from self._change(still, factor, baseline)
                 if np.isfinite(far[1]).any():
@@ -188,7 +190,7 @@ class ComplexStepCheck:
         return answer
 
     def _told(self, answer: Answer, axes: Numbers, doubt: Floats, *, named: bool) -> Generator[Request, Wave, str]:
-        """What a doubt about the slopes along these axes comes to: nothing, a warning, or an error."""
+        """Resolves a doubt about the slopes along these axes: an empty text, a warning, or an error that is raised."""
         found = yield from self._defect(axes, self.slopes(answer), answer.value, doubt)
         wrong = (doubt > 0) & (found.size > np.maximum(_SURE * found.unsure, _LEAST * found.reach))
         if wrong.any():
@@ -199,11 +201,11 @@ class ComplexStepCheck:
         return ""
 
     def fits(self, answer: Answer, displacement: Displacement, values: Floats) -> bool:
-        """Whether J at these real points is what the answer says, at a glance."""
+        """Whether J at these real points is what the answer predicts, by a first look without further evaluations."""
         return not self._doubt(self.slopes(answer), displacement, values, answer.value).any()
 
     def slopes(self, answer: Answer) -> Any:
-        """The answer's slopes, a row for each axis, (n, m); 0 where one is missing, which no point then moves."""
+        """The answer's slopes, a row for each axis, (n, m); 0 where a slope is missing, as no point moves that axis."""
         found = answer.derivative
         if self.single:
             found = found[None, :]
@@ -223,7 +225,7 @@ class ComplexStepCheck:
         return Request(points, None, self.vector, outputs=outputs, optional=every, insist=True)
 
     def _doubt(self, slopes: Any, displacement: Displacement, values: Floats, baseline: Floats) -> Floats:
-        """By how much the change of each output is not what the slopes say, (m,); 0 where that is nothing."""
+        """Change of J minus the slopes' prediction, (m,); 0 where rounding and truncation explain it."""
         found = residual(self.axes, slopes, displacement, values, baseline)
         size = np.abs(np.nan_to_num(found.size))
         return np.where(size > _TRUNCATION * found.reach + found.rounding, size, 0.0)
@@ -236,11 +238,12 @@ class ComplexStepCheck:
         return displacement, wave.values.real
 
     def _defect(self, axes: Numbers, slopes: Any, baseline: Floats, doubt: Floats) -> Generator[Request, Wave, _Defect]:
-        """What the slopes lack along these axes.
+        """Measures by how much the slopes along these axes are wrong.
 
-        At each distance the residuals at w and 2 w make one of second order, (4 R(w) - R(2w)) / 2. Where it is the
-        same at two distances next to each other, it is the defect: noise and truncation change with the distance. The
-        nearest such two count: far out a J that levels off has one slope too.
+        At each distance, the residuals R at w and 2 w give a formula of second order, (4 R(w) - R(2w)) / 2. Where its
+        value is the same at two neighbouring distances, that value is the defect, as noise and truncation change with
+        the distance. The nearest such two distances count: far from x, a J that levels off has a constant but different
+        slope too.
         """
         near = [self.axes.displaced(axes, factor, half=True) for factor in _FACTORS]
         far = [self.axes.doubled(each) for each in near]
@@ -256,7 +259,7 @@ class ComplexStepCheck:
             defects[k] = (4 * one.size - two.size) / 2 / factor
             rounding = np.maximum(one.rounding, two.rounding) * _DIGITS
             noise[k] = (rounding + self.axes.slack * one.reach / factor) / factor
-            # A J that has too few digits to move says nothing.
+            # J did not change at either point: it has too few digits to say anything here.
             noise[k, one.still & two.still] = np.inf
         with np.errstate(invalid="ignore"):
             pairs = np.abs(np.diff(defects, axis=0)) + noise[:-1]
@@ -265,7 +268,7 @@ class ComplexStepCheck:
         enough = np.maximum(_LEAST * reach, _RESOLVED * doubt)
         told = pairs <= np.maximum(enough, np.abs(defects[:-1]) / _SURE)
         best = np.where(told.any(axis=0), told.argmax(axis=0), pairs.argmin(axis=0))
-        # From there on outwards, for as long as it is the same: noise falls with the distance.
+        # Go outwards from that distance for as long as the value stays the same: noise falls with the distance.
         column, same = np.arange(len(baseline)), np.ones(len(baseline), dtype=bool)
         nearest = best.copy()
         for k in range(1, len(pairs)):
@@ -279,14 +282,14 @@ class ComplexStepCheck:
     def _explained(
         self, answer: Answer, axes: Numbers, wrong: NDArray[np.bool_], found: _Defect
     ) -> Generator[Request, Wave, str]:
-        """Which axes have a wrong slope, and why: a warning for a step that is too large for J, or none.
+        """Finds the axes whose slope is wrong, and why: a warning if the step is too large for J, or no text.
 
         Raises
         ------
         EvaluationError
-            If a smaller step does not help: imaginary parts are lost.
+            If a smaller step gives the same wrong slope: imaginary parts are lost.
         InputError
-            If the coordinate alone has another slope than with its group: the sparsity lacks an entry.
+            If the slope of a coordinate moved alone differs from that of its group: the sparsity lacks an entry.
         """
         slopes, baseline = self.slopes(answer), answer.value
         factor = float(found.factor[np.where(wrong, found.size, 0.0).argmax()])
@@ -317,7 +320,7 @@ class ComplexStepCheck:
         real = (4 * changes[0] - changes[1]) / 2 / moved[g].amounts[k]
         unreal = float(np.asarray(slopes[[k], [j]]).ravel()[0])
         if not any(changes) and unreal:
-            # J stands still there: it has too few digits for such small moves, and larger ones tell.
+            # J did not change: it has too few digits for such small moves. Larger moves decide.
             return "" if found.agrees[j] else _UNCONFIRMED.format(axes=f" along {self.axes.label(k)}")
         own = abs(float(answer.step[k])) or float(self.axes.size[k])
         points = join_points([self.axes.unreal(k, own), self.axes.unreal(k, own * _TINY)])
@@ -347,7 +350,7 @@ class ComplexStepCheck:
     def _confirms(
         self, axis: int, output: int, slope: float, gap: float, baseline: Floats
     ) -> Generator[Request, Wave, bool]:
-        """Whether at some distance real differences along an axis have this slope, and not one so far off."""
+        """Whether, at some distance, real differences confirm ``slope`` and could see an error of ``gap``."""
         only = np.array([axis])
         factors = np.geomspace(self.axes.nearest(axis), _FACTORS[-1], 2 * _LADDER)
         near = [self.axes.displaced(only, factor, half=True) for factor in factors.tolist()]
@@ -367,20 +370,20 @@ class ComplexStepCheck:
 
 @dataclass(frozen=True, eq=False)
 class _Defect:
-    """By how much slopes are wrong, output by output, in changes of J over one step.
+    """By how much slopes are wrong, in changes of J over one step, for each output.
 
     Attributes
     ----------
     size, unsure : (m,) ndarrays
-        Its size, and how well that is known.
+        Absolute defect, and its uncertainty.
     reach : (m,) ndarray
-        The parts that the slopes are summed from.
+        Sum of the absolute terms that make the predicted change.
     enough : (m,) ndarray
-        A defect that is none is to be known so well.
+        The accuracy that is needed to say that there is no defect.
     factor : (m,) ndarray
-        The distance, in steps, at which it was read.
+        The distance, in steps, at which the defect was measured.
     agrees : (m,) ndarray of bool
-        Whether there is a distance at which it is none.
+        Whether the defect is 0 at some distance.
     """
 
     size: Floats
@@ -392,7 +395,7 @@ class _Defect:
 
 
 _NAMES = 5
-"""Axes that an error names; of more it gives the number."""
+"""Number of axes that an error names; it gives the number of the others."""
 _LOST = (
     "complex-step: J loses imaginary parts{axes}\n"
     "  why:   {why}: J takes abs, .real, .imag, conj or arctan2 of what depends on it, or casts it\n"
@@ -421,12 +424,12 @@ def _answered(method: Method[Answer], wave: Wave) -> Answer:
 
 
 def head(wave: Wave, request: Request) -> Wave:
-    """The wave of a request as it was before points were put behind its own."""
+    """The wave of a request without the points that were added behind its own."""
     n = len(request.points)
     failures = {k: failure for k, failure in wave.failures.items() if k < n}
     return Wave(request, wave.values[:n], wave.status[:n], failures)
 
 
 def tail(wave: Wave, request: Request) -> Floats:
-    """J at the points behind those of a request, (n, m); NaN where it has no value."""
+    """J at the points that were added behind those of a request, (n, m); NaN where it has no value."""
     return np.asarray(wave.values[len(request.points) :].real)

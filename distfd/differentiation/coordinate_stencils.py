@@ -1,4 +1,4 @@
-"""One stencil along each of several coordinates: where its points are, and how their values are weighed."""
+"""One stencil along each of several coordinates: its points, and the weights of their values."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Lines:
-    """A stencil of n nodes along each of a coordinates.
+    """A stencil of n nodes along each of ``a`` coordinates.
 
     Attributes
     ----------
@@ -30,10 +30,10 @@ class Lines:
     moving : (a,) ndarray of int
         The coordinates.
     values : (a, n) ndarray
-        What they become, one column a node; complex for an imaginary stencil.
+        The values of the coordinates, one column for each node; complex for an imaginary stencil.
     offsets : (a, n) ndarray
-        By how much J is moved: what floating point, or the text that J reads, made of x + h, less x. The differences
-        are divided by these. For an imaginary stencil, the imaginary parts.
+        Displacements as J sees them: x + h as floating point or J's input text has it, less x. Differences are divided
+        by them. For an imaginary stencil, the imaginary parts.
     step : (a,) ndarray
         Realised steps.
     """
@@ -73,17 +73,17 @@ def place_lines(site: BasePoint, moving: NDArray[np.int64], h: NDArray[np.float6
     moving : (a,) ndarray of int
         Coordinates with lower < upper.
     h : (a,) ndarray
-        Their signed steps, which bounds and rounding may change.
+        Signed steps of these coordinates; they may change to suit bounds and rounding.
     stencil : Stencil
 
     Raises
     ------
     InputError
-        If points coincide in floating point, or in the text that J reads, or are past what floating point holds.
+        If points coincide in floating point or in the text that J reads, or overflow.
     """
     at = site.x[moving]
     if stencil.imaginary:
-        # Real parts stay where they are, and so within their bounds.
+        # Real parts do not change, so they stay within their bounds.
         step = h * stencil.nodes[0]
         offsets = step[:, None]
         check_offsets(offsets, lambda a: site.label(int(moving[a])))

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     Label = Callable[[int], str]
 
 _NAMED = 5
-"""Coordinates that a sentence names; of more it gives the number."""
+"""Number of coordinates that a sentence names; it gives the number of the others."""
 
 
 def no_movement_warnings(label: Label, rows: NDArray[np.int64], quantum: float) -> tuple[str, ...]:
-    """For coordinates (a,) that were moved without any change in J.
+    """Warnings for coordinates (a,) that were moved without any change in J.
 
     ``quantum`` is the unit in which J is rounded, 0 where it has all its digits.
     """
@@ -41,7 +41,7 @@ def unexpected_entry_warnings(
     columns_of: Callable[[int], NDArray[np.int64]],
     output: Label = lambda j: f"output {j}",
 ) -> tuple[str, ...]:
-    """For rows of a sparse Jacobian that changed with a group of columns of which none has an entry there."""
+    """Warnings for rows of a sparse Jacobian that changed when columns were moved of which none has an entry there."""
     if not pairs:
         return ()
     row, group = pairs[0]
@@ -55,15 +55,16 @@ def unexpected_entry_warnings(
 
 
 _JUMPS = 4.0
-"""Of a solver's tolerance: how far J was seen to jump, relative to J, with CVode at tolerances of 1e-4 and 1e-8."""
+"""Jumps of J caused by an adaptive solver, relative to J, in units of its tolerance; measured with CVode at 1e-4 and
+1e-8."""
 _DOUBTFUL = 0.1
-"""Of a derivative: an error of that size is worth a word."""
+"""Relative error of a derivative from which on a warning is worthwhile."""
 
 
 def solver_noise_warnings(
     label: Label, derivative: Floats, value: Floats, step: Floats, tolerance: float
 ) -> tuple[str, ...]:
-    """For coordinates whose differences an adaptive solver's jumps may change by a tenth and more.
+    """Warnings for coordinates whose differences the jumps of an adaptive solver may change by a tenth or more.
 
     Parameters
     ----------
@@ -73,7 +74,7 @@ def solver_noise_warnings(
     step : (d,) ndarray
         0 where a coordinate does not move.
     tolerance : float
-        The solver's, relative.
+        Relative tolerance of the solver.
     """
     size = np.linalg.norm(np.atleast_2d(derivative), axis=0)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
@@ -90,7 +91,7 @@ def solver_noise_warnings(
 
 
 def tight_bounds_warnings(label: Label, rows: NDArray[np.int64], step: Floats) -> tuple[str, ...]:
-    """For coordinates (a,) that bounds leave so little room that second differences over it are rounding."""
+    """Warnings for coordinates (a,) where bounds leave so little room that second differences are mere rounding."""
     if not len(rows):
         return ()
     text = (
@@ -102,7 +103,7 @@ def tight_bounds_warnings(label: Label, rows: NDArray[np.int64], step: Floats) -
 
 
 def rounding_warnings(label: Label, rows: NDArray[np.int64], level: float) -> tuple[str, ...]:
-    """For coordinates (a,) whose second differences are no more than rounding of J, whose size is ``level``."""
+    """Warnings for coordinates (a,) whose second differences are mere rounding of J, whose size is ``level``."""
     if not len(rows):
         return ()
     text = (
@@ -113,7 +114,7 @@ def rounding_warnings(label: Label, rows: NDArray[np.int64], level: float) -> tu
 
 
 def unexpected_diagonal_warnings(label: Label, rows: NDArray[np.int64]) -> tuple[str, ...]:
-    """For coordinates (a,) with a second derivative on the diagonal where the mask of a Hessian has none."""
+    """Warnings for coordinates (a,) with a second derivative on the diagonal where the Hessian's mask has none."""
     if not len(rows):
         return ()
     text = (
@@ -124,7 +125,7 @@ def unexpected_diagonal_warnings(label: Label, rows: NDArray[np.int64]) -> tuple
 
 
 def noise_warnings(label: Label, rows: NDArray[np.int64], value: Floats, bar: Floats) -> tuple[str, ...]:
-    """For coordinates (a,) whose slopes (a, m) are all within their bars."""
+    """Warnings for coordinates (a,) whose slopes (a, m) are all smaller than their error bars."""
     with np.errstate(invalid="ignore"):
         lost = (bar > np.abs(value)).all(axis=1) & (value != 0).any(axis=1)
     if not lost.any():
@@ -137,7 +138,7 @@ def noise_warnings(label: Label, rows: NDArray[np.int64], value: Floats, bar: Fl
 
 
 def kink_warnings(label: Label, rows: NDArray[np.int64]) -> tuple[str, ...]:
-    """For coordinates (a,) along which J has one slope on one side of x, and another on the other."""
+    """Warnings for coordinates (a,) along which J has different slopes on the two sides of x."""
     if not len(rows):
         return ()
     why = "its slopes on the two sides disagree, however near they are taken, and the derivative is their mean"
@@ -145,6 +146,6 @@ def kink_warnings(label: Label, rows: NDArray[np.int64]) -> tuple[str, ...]:
 
 
 def listed(label: Label, rows: NDArray[np.int64]) -> str:
-    """The names of a few coordinates; of many the first, and how many more there are."""
+    """The names of a few coordinates; of many, the first names and the number of the others."""
     names = ", ".join(label(int(k)) for k in rows[:_NAMED])
     return names if len(rows) <= _NAMED else f"{names} and {len(rows) - _NAMED} more"

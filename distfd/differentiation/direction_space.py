@@ -1,7 +1,7 @@
-"""Methods that find their steps, along directions instead of coordinates: slopes, products, and sparse Jacobians.
+"""Runs methods that find their steps along directions instead of coordinates: slopes, products, sparse Jacobians.
 
-A method in t, (p,), at 0 is asked for; its points are x + t_1 v_1 + ... + t_p v_p. The columns of a group of a sparse
-Jacobian, moved together, are such a direction.
+The method works on t, (p,), at t = 0, and its points become x + t_1 v_1 + ... + t_p v_p. For a sparse Jacobian, each
+group of columns, moved together, is one direction.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
     Numbers = NDArray[np.int64]
 
 _SHARE = 0.1
-"""Room on one side, in units of a direction's own length, that is enough for its probes."""
+"""A direction may use one side if it has this much room there, in units of its own length: probes then fit."""
 _SLANTED = 1e-2
-"""Numbers as written may move J aside of a direction by this part."""
+"""Rounding of J's numbers as text may turn a displacement away from its direction by this relative amount at most."""
 
 
 @dataclass(frozen=True, eq=False)
 class Directions:
-    """p directions, each 0 but at some coordinates, and where along them x may go.
+    """p directions, sparse in the coordinates, and the limits of t along them.
 
     Attributes
     ----------
@@ -48,7 +48,7 @@ class Directions:
     indptr, indices, data
         The directions as a compressed sparse row matrix (p, d), of length 1 against the typical sizes.
     behind, ahead : (p,) ndarrays
-        How far t may go, <= 0 and >= 0, all directions at once.
+        Limits of t, <= 0 and >= 0, that hold for all directions moved at once.
     """
 
     site: BasePoint
@@ -62,7 +62,7 @@ class Directions:
         return len(self.indptr) - 1
 
     def base_point(self, label: Callable[[int], str]) -> BasePoint:
-        """Where the method in t is."""
+        """The base point of the method in t."""
         return BasePoint(np.zeros(len(self)), self.behind, self.ahead, label, output=self.site.output)
 
     @cached_property
@@ -72,7 +72,7 @@ class Directions:
         return csr_array((self.data, self.indices, self.indptr), shape=(len(self), len(self.site.x)))
 
     def points(self, points: Points) -> Points:
-        """Points in t as points of x."""
+        """Points in t, translated to points in x."""
         from scipy.sparse import csr_array
 
         site = self.site
@@ -84,12 +84,12 @@ class Directions:
         return Points(site.x, moved.indptr.astype(np.int64), at, values)
 
     def slack(self, t: Floats) -> Floats:
-        """By what part floating point, or the text that J reads, puts each coordinate off that t (p,) moves.
+        """The relative rounding error that floating point or J's input text makes when t (p,) moves each coordinate.
 
         Raises
         ------
         InputError
-            If a format has too few digits for these steps.
+            If the text format has too few digits for these steps.
         """
         site = self.site
         wanted = np.repeat(t, np.diff(self.indptr)) * self.data
@@ -116,14 +116,14 @@ class AlongDirections:
     ----------
     directions : Directions
     method : Method
-        Of several outputs, at t = 0, with the directions' base point.
+        A method for several outputs, at t = 0, with the directions' base point.
     row : (q,) ndarray of int
-        Which of the p asked-for directions each of ``directions`` is, or is a part of.
+        For each of ``directions``, which of the p asked-for directions it is, or is a part of.
     size : (q,) ndarray
-        What its slopes are to be divided by: the length of the part against the asked-for direction.
+        Divisors of the slopes: the length of each part relative to the asked-for direction.
     p : int
     single : bool
-        The one direction's derivative by itself, (m,).
+        Whether the derivative of one direction is returned alone, (m,).
     """
 
     directions: Directions
@@ -134,7 +134,7 @@ class AlongDirections:
     single: bool = False
 
     def advance(self, waves: Sequence[Wave]) -> Request | Answer:
-        """What the method in t says, with its points as points of x."""
+        """The request or answer of the method in t, with its points translated to x."""
         step = translated(self.method, self.directions, waves)
         if isinstance(step, Request):
             return step
@@ -154,14 +154,14 @@ class AlongDirections:
 
 @dataclass(frozen=True, eq=False)
 class GroupedJacobian:
-    """A sparse Jacobian whose groups of columns are differenced by a method that finds its steps.
+    """A sparse Jacobian by a method that finds its steps: it differentiates along groups of columns.
 
     Parameters
     ----------
     directions : Directions
-        One for each group.
+        One direction for each group.
     method : Method
-        Of several outputs, at t = 0, with the directions' base point.
+        A method for several outputs, at t = 0, with the directions' base point.
     structure : Structure
     """
 
@@ -170,7 +170,7 @@ class GroupedJacobian:
     structure: Structure
 
     def advance(self, waves: Sequence[Wave]) -> Request | Answer:
-        """What the method in t says, taken apart by the structure."""
+        """The request or answer of the method in t; the answer is split into entries by the structure."""
         step = translated(self.method, self.directions, waves)
         if isinstance(step, Request):
             return step
@@ -207,7 +207,7 @@ class GroupedJacobian:
 
 
 def translated(method: Method[Answer], directions: Directions, waves: Sequence[Wave]) -> Request | Answer:
-    """What a method in t says after waves in x."""
+    """The request or answer of a method in t, after waves in x."""
     seen: list[Wave] = []
     for wave in waves:
         asked = method.advance(seen)
@@ -218,14 +218,14 @@ def translated(method: Method[Answer], directions: Directions, waves: Sequence[W
 
 
 def along(site: BasePoint, rows: Floats, scale: Floats) -> tuple[Directions, Numbers, Floats]:
-    """Directions (p, d) as `AlongDirections` takes them: each, or its two parts where bounds let it go neither way.
+    """Directions (p, d) as `AlongDirections` takes them; a direction that bounds block both ways is split in two parts.
 
     Returns
     -------
     directions : Directions
-        Of length 1 against the scale.
+        Directions of length 1, measured in the scale.
     row, size : (q,) ndarrays
-        Of `AlongDirections`.
+        The arguments of `AlongDirections`.
     """
     parts, row, size = [], [], []
     up, down = site.upper - site.x, site.x - site.lower
@@ -253,7 +253,7 @@ def along(site: BasePoint, rows: Floats, scale: Floats) -> tuple[Directions, Num
 
 
 def groups(site: BasePoint, structure: Structure, scale: Floats) -> Directions:
-    """A direction for each group of a structure: each column by its typical size, to the side that has more room."""
+    """A direction for each group: each column moves by its typical size, to the side with more room."""
     used = np.flatnonzero(structure.group >= 0)
     order = used[np.argsort(structure.group[used], kind="stable")]
     up, down = site.upper[order] - site.x[order], site.x[order] - site.lower[order]
@@ -264,7 +264,7 @@ def groups(site: BasePoint, structure: Structure, scale: Floats) -> Directions:
 
 
 def _limited(site: BasePoint, indptr: Numbers, indices: Numbers, data: Floats, shared: Floats) -> Directions:
-    """The directions with their limits; of a coordinate that several directions move each has its share of the room."""
+    """The directions with their limits. Where several directions move one coordinate, they share its room."""
     up, down = site.upper[indices] - site.x[indices], site.x[indices] - site.lower[indices]
     with np.errstate(over="ignore"):
         forth = np.where(data > 0, up, down) / np.abs(data) / shared

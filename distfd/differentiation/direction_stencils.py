@@ -1,4 +1,4 @@
-"""Stencils along any direction: how far bounds let it go, and what floating point makes of x + t v."""
+"""Stencils along any direction: how far bounds allow them, and where floating point puts x + t v."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 
 
 _STRAIGHT = 0.01
-"""How far aside, relatively, numbers as written may move J from the direction that is differenced."""
+"""Rounding of J's numbers as text may turn a displacement away from its direction by this relative amount at most."""
 
 
 @dataclass(frozen=True, eq=False)
 class Ray:
-    """A stencil of n nodes along u, which is 0 but at some coordinates.
+    """A stencil of n nodes along a sparse vector u.
 
     Attributes
     ----------
     row : int
-        The direction it is part of.
+        The number of the direction that the stencil belongs to.
     coordinates : (s,) ndarray of int
     values : (n, s) ndarray
-        What these become, one row a node; complex for an imaginary stencil.
+        The values of these coordinates, one row for each node; complex for an imaginary stencil.
     offsets : (n,) ndarray
-        How far along u each node really is.
+        The realised distance of each node along u.
     step : float
         The realised step.
     """
@@ -51,9 +51,9 @@ class Ray:
 def lengths(directions: NDArray[np.float64], h: NDArray[np.float64]) -> NDArray[np.float64]:
     """T = 1 / |v / h|_2 for directions v (p, d) and steps h (d,) > 0: where v is e_k, t is h_k, bit for bit; 0 for 0.
 
-    Measured in its coordinates' own steps, x + t v is as far from x as x + h_k e_k is. A sum of functions of one
-    coordinate each would rather have the largest norm of v / h (each coordinate moves by its own step), a function of
-    the coordinates' sum the 1-norm; this one is the same factor, at most sqrt(d), from both.
+    Measured in the coordinates' own steps, x + t v is as far from x as x + h_k e_k is. For a sum of functions of one
+    coordinate each, the largest norm of v / h would be best (each coordinate moves by its own step), and for a function
+    of the coordinates' sum the 1-norm. The 2-norm is between them: it is at most sqrt(d) from each.
     """
     t = np.zeros(len(directions))
     for p, v in enumerate(directions):
@@ -70,15 +70,16 @@ def place_rays(
 ) -> list[Ray]:
     """Put a stencil along each direction, inside the bounds.
 
-    Coordinates that do not move count as 0. A direction that bounds shorten, as it leaves them both ways, is parted:
-    what can go forward, and what cannot, have a ray each, and the derivative along it is the sum of theirs.
+    Coordinates that do not move count as 0. Where bounds would shorten a direction on both sides, the direction is
+    split: the coordinates that can go forward and those that cannot have a stencil each, and the derivative is the sum
+    of both.
 
     Parameters
     ----------
     site : Site
     directions : (p, d) ndarray
     t : (p,) ndarray
-        Steps: x + t v.
+        Steps t of x + t v.
     stencil : Stencil
     h : (d,) ndarray
         Typical steps > 0 of the coordinates, by which displacements are compared.
@@ -86,7 +87,7 @@ def place_rays(
     Raises
     ------
     InputError
-        If points coincide in floating point, or are past what it holds.
+        If points coincide in floating point, or overflow.
     """
     rays: list[Ray] = []
     fixed = site.lower == site.upper
@@ -102,7 +103,7 @@ def place_rays(
 def _room(
     site: BasePoint, at: NDArray[np.int64], u: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """How far along u each coordinate may go, backward (<= 0) and forward (>= 0)."""
+    """How far bounds let each coordinate go along u, backward (<= 0) and forward (>= 0)."""
     with np.errstate(over="ignore"):
         to_lower, to_upper = (site.lower[at] - site.x[at]) / u, (site.upper[at] - site.x[at]) / u
     return np.minimum(to_lower, to_upper), np.maximum(to_lower, to_upper)
@@ -111,7 +112,7 @@ def _room(
 def _parts(
     site: BasePoint, at: NDArray[np.int64], u: NDArray[np.float64], t: float, stencil: Stencil
 ) -> Sequence[NDArray[np.bool_]]:
-    """All coordinates, or two parts of them where all together would have to take shorter steps."""
+    """All coordinates, or two groups of them where the whole direction would need a shorter step."""
     whole = np.ones(len(at), dtype=bool)
     if stencil.imaginary:
         return [whole]
@@ -155,10 +156,10 @@ def _as_written(  # noqa: PLR0917  # private, called once
     u: NDArray[np.float64],
     h: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """What each node (n, s) is displaced by as J reads it.
+    """Displacements of each node (n, s) as J reads them.
 
-    Each coordinate is rounded to its own digits, which may turn the displacement away from the direction: what is
-    differenced would then be another derivative.
+    Each coordinate is rounded to its own number of digits. That may turn the displacement away from the direction, and
+    the difference would then be another derivative.
     """
     displaced = site.offsets(at, values.T).T
     along = _realised(displaced, u, h)[:, None] * u
@@ -173,10 +174,10 @@ def _as_written(  # noqa: PLR0917  # private, called once
 
 
 def _realised(displaced: NDArray[np.float64], u: NDArray[np.float64], h: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The t for which t u is nearest to what each node (n, s) is displaced by, in units of h.
+    """The t for which t u is nearest to the displacement of each node (n, s), measured in units of h.
 
-    Along one coordinate the realised step is known exactly. Along several, each rounds by itself and no t fits all; the
-    nearest one leaves what the rounding of x itself makes of J: an error of eps |x| in x, over t.
+    Along one coordinate, the realised step is known exactly. Along several, each coordinate is rounded by itself and no
+    t fits them all. The nearest t leaves an error in J that corresponds to an error of eps |x| in x, divided by t.
     """
     if len(u) == 1:
         return np.asarray(displaced[:, 0] / u[0])

@@ -1,4 +1,4 @@
-"""Derivatives along directions, Jacobian-vector products among them: a stencil on each line, all in one request."""
+"""Derivatives along directions, and Jacobian-vector products: a stencil along each direction, all in one request."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Directional(Checkable):
     h : (d,) ndarray
         Typical steps > 0 of the coordinates, for `distfd.differentiation.direction_stencils.place_rays`.
     single : bool
-        The one direction's derivative by itself: (m,).
+        Whether the derivative of one direction is returned alone, (m,).
     """
 
     site: BasePoint
@@ -71,7 +71,7 @@ class Directional(Checkable):
         return Answer(derivative, baseline, step, missing, axis="direction")
 
     def check_points(self, waves: Sequence[Wave]) -> CheckPoints | None:
-        """Beside the one request."""
+        """The check's points, for the one request."""
         if waves:
             return None
         return beside_rays(

@@ -1,13 +1,13 @@
-"""The directional check: a derivative is held against J at one point more, or a pair, moved along all coordinates.
+"""The directional check: compares a derivative with J at one or two points that move all coordinates at once.
 
-With R = sum_i b_i (J(x_i) - J(x)) less what the derivative says of it, where b_i are the weights of the check's points,
+With R = sum_i b_i (J(x_i) - J(x)) - (the derivative's prediction of this sum), b_i the weights of the check's points,
 
     s = abs(R) / amplification        the noise in J that would explain R
     rho = abs(R) gain / |dJ|_2        the derivative's relative error, in the norm of J's changes dJ along its steps
 
 For forward differences and one point x + v, v_k = u_k h_k, these are s = abs(R) / sqrt(1 + sum u^2 + (1 - sum u)^2) and
-rho = sqrt(2 d) s / |dJ|_2. What the steps are too large for shows as noise does: R then holds the curvature that the
-derivative neglects. The points change no bit of the derivative.
+rho = sqrt(2 d) s / |dJ|_2. Steps that are too large show in the same way as noise: R then contains the curvature that
+the derivative neglects. The check's points change no bit of the derivative.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 _BARS = 2.0
-"""A derivative with error bars is in doubt where the residual is so many times what these explain."""
+"""A derivative with error bars is doubtful if the residual is more than this many times what the bars explain."""
 _NOISE = 2.5
-"""Standard deviations of a measured noise that a residual may have."""
+"""Number of standard deviations of a measured noise that a residual may have."""
 
 
 @dataclass(frozen=True, eq=False)
 class DirectionalCheck:
-    """A derivative by any method, and whether it agrees with J at a point more.
+    """A derivative by any method, with a verdict on whether it agrees with J at further points.
 
     Parameters
     ----------
@@ -56,13 +56,13 @@ class DirectionalCheck:
     vector : bool
         Whether J may have several outputs.
     insist : bool
-        Whether the check may cost a round: it is then made of methods that find their steps as they go, too, and of
-        gradients and Jacobians in doubt up to three further points say along which coordinates. Else the points ride
-        on slots that would be idle, or there are none.
+        Whether the check may cost a round of evaluations. If so, methods that find their steps as they go are checked
+        too, and up to three further points locate the coordinates of a doubtful gradient or Jacobian. If not, the
+        check's points use slots that would be idle, or are left out.
     by_coordinate : bool
         Whether the derivative is a gradient or a dense Jacobian, along coordinates.
     finds_steps : bool
-        Whether ``step="auto"`` is there for derivatives of this kind, to be recommended.
+        Whether ``step="auto"`` supports this kind of derivative, so that it can be recommended.
     """
 
     method: Method[Answer]
@@ -73,7 +73,7 @@ class DirectionalCheck:
     finds_steps: bool = True
 
     def advance(self, waves: Sequence[Wave]) -> Request | Answer:
-        """The method's requests, the check's points with the one that makes the derivative, and its answer."""
+        """The method's requests, with the check's points added to the one that counts, then its answer."""
         return follow(self._course(), waves)
 
     def _course(self) -> MultiRound:
@@ -110,19 +110,19 @@ class DirectionalCheck:
     def _said(
         self, answer: Answer, check: CheckPoints, consistency: Consistency, noise: Floats | None
     ) -> tuple[str, ...]:
-        """What the user is told: a doubt of the whole, or of components that are small beside the noise."""
+        """Warnings for the user: a doubt of the whole derivative, or of components that are small beside the noise."""
         if consistency.verdict == DOUBTFUL:
             return (consistency.warning(self.site.label),)
         if noise is None or check.entries is None or answer.error is not None:
             return ()
         if not may_hide(consistency.error, len(check.h)):
-            return ()  # before arrays of the size of a large Jacobian are made
+            return ()  # return before arrays as large as a Jacobian are allocated
         return hidden_warnings(check.entries(answer), noise, self.site, finds_steps=self.finds_steps)
 
     def _judged(
         self, answer: Answer, check: CheckPoints, main: Wave | None, beside: Wave, own: Sequence[Wave]
     ) -> tuple[Consistency, Floats | None]:
-        """The verdict, from the values at the check's points, and the noise in each output that it has seen, (m,)."""
+        """The verdict by the values at the check's points, and the noise that they show in each output, (m,)."""
         if why := _no_values(answer, beside):
             return Consistency(UNKNOWN, cause=why), None
         baseline, values = np.asarray(answer.value.real, dtype=np.float64), beside.values.real
@@ -142,7 +142,7 @@ class DirectionalCheck:
         if not np.isfinite(residual).all():
             return Consistency(UNKNOWN, cause="the change of J is too large for floating point"), None
         still = np.all(values == baseline) and not np.any(predicted) and not np.any(changes)
-        if still and answer.warnings:  # which say that J does not move: nothing was compared
+        if still and answer.warnings:  # the warnings say that J does not move: there is nothing to compare
             return Consistency(UNKNOWN, cause="J did not move at any point, so there is nothing to compare"), None
         j = int(np.argmax(error))
         found = Consistency(
@@ -175,7 +175,7 @@ class DirectionalCheck:
         return replace(found, cause=cause, remedy=remedy, coordinates=where), None
 
     def _explained(self, answer: Answer, check: CheckPoints, main: Wave | None, m: int) -> tuple[Floats, bool]:
-        """The residual that the check's own formula and the derivative's error bars explain, (m,), if that is known."""
+        """The part of the residual that truncation and error bars explain, (m,), and whether that part is known."""
         explained, knows = np.zeros(m), False
         if check.own is not None and main is not None:
             explained, knows = explained + np.nan_to_num(check.own(main)), True
@@ -189,7 +189,7 @@ class DirectionalCheck:
     def _located(
         self, answer: Answer, check: CheckPoints, beside: Wave, found: Consistency
     ) -> Generator[Request, Wave, Consistency]:
-        """The same with the coordinates that are in doubt, where up to three points in one round tell them."""
+        """The verdict with the doubtful coordinates, where up to three further points in one round locate them."""
         if check.along is None or check.row is None:
             return found
         j, at = found.output or 0, np.flatnonzero(check.h)
@@ -207,7 +207,7 @@ class DirectionalCheck:
 
 
 def _with(request: Request, points: Points, *, insist: bool) -> Request:
-    """A request with points behind its own that are optional."""
+    """The request with further points behind its own, as optional ones."""
     n = len(request.points)
     return replace(
         request,
@@ -218,12 +218,12 @@ def _with(request: Request, points: Points, *, insist: bool) -> Request:
 
 
 def _alone(points: Points, vector: bool, outputs: int) -> Request:
-    """A request for optional points and no others."""
+    """A request for optional points only."""
     return Request(points, None, vector, outputs=outputs, optional=np.arange(len(points)), insist=True)
 
 
 def _first(wave: Wave, request: Request) -> Wave:
-    """The wave of the request as it was before points were put behind it."""
+    """The wave of a request without the points that were added behind its own."""
     n = len(request.points)
     failures = {k: failure for k, failure in wave.failures.items() if k < n}
     bits = None if wave.bits is None else wave.bits[:n]
@@ -231,7 +231,7 @@ def _first(wave: Wave, request: Request) -> Wave:
 
 
 def _rest(wave: Wave, n: int) -> Wave:
-    """The wave of the points behind the first n."""
+    """The part of a wave behind its first n points."""
     points = wave.request.points.take(np.arange(n, len(wave.request.points)))
     failures = {k - n: failure for k, failure in wave.failures.items() if k >= n}
     bits = None if wave.bits is None else wave.bits[n:]
@@ -239,13 +239,13 @@ def _rest(wave: Wave, n: int) -> Wave:
 
 
 def _only(point: Points, coordinates: NDArray[np.int64]) -> Points:
-    """A point that changes these coordinates alone, as the given one does."""
+    """A point that makes only those changes of the given one that are in these coordinates."""
     kept = np.isin(point.indices, coordinates)
     return Points(point.x, np.array([0, int(kept.sum())]), point.indices[kept], point.values[kept])
 
 
 def _no_values(answer: Answer, beside: Wave) -> str:
-    """Why there is nothing to compare; empty where there is."""
+    """Why there is nothing to compare; an empty text where there is."""
     for k in np.flatnonzero(beside.status != Status.OK).tolist():
         if k in beside.failures and beside.status[k] != Status.CANCELLED:
             return f"J failed at the check's point ({beside.failures[k].text})"

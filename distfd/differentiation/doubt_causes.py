@@ -1,4 +1,4 @@
-"""What makes a derivative doubtful, as far as the values tell, and what to do about it."""
+"""Finds the likely cause of a doubtful derivative, by the values that are known, and the remedy."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 _SMALL = 0.03
-"""A step that is more than this part of its coordinate is large against it."""
+"""A step that is more than this part of its coordinate counts as large."""
 _ROUNDED = 8.0
-"""A residual of so many times what rounding explains is still put down to it: J's own sums round too."""
+"""A residual up to this many times the rounding error is put down to rounding: J's own sums round as well."""
 _SINGLE = 64 * float(np.finfo(np.float32).eps)
-"""Part of J up to which a residual is put down to single precision."""
+"""A residual up to this part of J is put down to single precision."""
 _MOST = 1000
-"""Values by which the digits of J are judged."""
+"""Number of values that are used to find out how many digits J has."""
 _NAMED = 3
 
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """What is known of a doubt.
+    """The facts about a doubtful derivative that its cause is derived from.
 
     Attributes
     ----------
     found : Consistency
-        What the check found.
+        The result of the check.
     site : BasePoint
     h : (d,) ndarray
         Sizes of the derivative's steps.
     values : (n,) ndarray
-        All that is known of the output in doubt.
+        All known values of the doubtful output.
     sparse : bool
-        Whether the derivative is one with a given structure.
+        Whether the derivative has a given sparsity structure.
     entries : bool
-        Whether that has entries other than 0 for this output.
+        Whether the derivative has an entry other than 0 for this output.
     finds_steps : bool
-        Whether ``step="auto"`` finds steps of this kind.
+        Whether ``step="auto"`` supports this kind of derivative.
     """
 
     found: Consistency
@@ -61,7 +61,7 @@ class Evidence:
 
 
 def likely_cause(evidence: Evidence) -> tuple[str, str]:
-    """The likely cause of a doubt and its remedy: the first of those that the evidence bears out."""
+    """The likely cause of a doubt, and its remedy: the first cause that fits the evidence."""
     return next(_causes(evidence))
 
 
@@ -103,7 +103,7 @@ def _causes(evidence: Evidence) -> Iterator[tuple[str, str]]:
 
 
 def _is_single(values: Floats) -> bool:
-    """Whether all values are such as float32 holds, and not for being round numbers."""
+    """Whether all values are float32 numbers, and not merely because they are round numbers."""
     with np.errstate(over="ignore"):
         held = values.astype(np.float32).astype(np.float64)
     if len(values) < 2 or not np.array_equal(held, values):
@@ -113,7 +113,7 @@ def _is_single(values: Floats) -> bool:
 
 
 def _large_steps(site: BasePoint, h: Floats) -> str:
-    """Coordinates whose steps are large against them, as a list for people; empty where there are none."""
+    """Coordinates whose steps are large relative to them, as a list for people; empty where there are none."""
     x = np.abs(site.x)
     at = np.flatnonzero((x > 0) & (h > _SMALL * x))
     names = ", ".join(site.label(int(k)) for k in at[:_NAMED])

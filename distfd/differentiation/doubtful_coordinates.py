@@ -1,8 +1,8 @@
-"""Which coordinates a doubt is about, by three points more in one round.
+"""Finds the coordinates that a doubt is about, by three further points in one round.
 
-That is group testing (Dorfman, Ann. Math. Stat. 14, 1943). Each point moves some groups of coordinates, a group by the
-bits of its code. If one group alone is in doubt, the points that move it leave the residual of the whole check, and the
-others next to nothing of it.
+The method is group testing (Dorfman, Ann. Math. Stat. 14, 1943). Each group of coordinates has a binary code, and point
+number b moves the groups whose code has bit b. If one group alone causes the doubt, the points that move it show the
+residual of the whole check, and the other points next to nothing of it.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CODES = (1, 2, 4, 3, 5, 6)
-"""By group, the points that move it, as bits; all three (7) is left out, as noise in J leaves something everywhere."""
+"""Codes of the groups: bit b is set if point b moves the group. Code 7 is left out, as noise shows at all three
+points."""
 _SEEN = 0.3
-"""Part of the whole residual from which on a point shows it."""
+"""A point counts as showing the residual if it has at least this part of the whole one."""
 _ALIKE = 0.1
-"""Part of it by which the residuals may fail to fit, and yet be no chance."""
+"""Tolerance for the residuals of the points to match the code, as a part of the whole residual."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,9 +43,9 @@ class Groups:
         return [np.concatenate([group for group, code in self._coded if code & bit]) for bit in self._bits]
 
     def doubtful(self, whole: float, rest: NDArray[np.float64]) -> tuple[int, ...]:
-        """The coordinates in doubt, by the residual of the whole check and those of the points; empty if not told.
+        """The coordinates in doubt, from the residual of the whole check and of each point; empty if these do not tell.
 
-        That is so, too, where all of them are.
+        The result is also empty where all coordinates are in doubt.
         """
         if not np.isfinite(whole) or whole == 0 or not np.isfinite(rest).all():
             return ()

@@ -1,4 +1,4 @@
-"""How many evaluations a method of several rounds may still ask for: one account that all of its rounds draw from."""
+"""The number of evaluations that a method of several rounds may still ask for, shared by all its rounds."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ UNLIMITED = 2**62
 class Budget:
     """Evaluations that may still be asked for.
 
-    A method makes its own when it is run from its start, so that it stays a pure function of the values.
+    A method makes a new budget each time it runs from its start, so it stays a pure function of the values.
 
     Attributes
     ----------
     left : int
-        So many are there.
+        Number of evaluations that are left.
     reserved : int
-        So many of them are for what comes later, and are not there for anything else.
+        Number of those that are reserved for later use.
     short : bool
-        Whether something was left out, as there were too few.
+        Whether points were left out because too few evaluations were left.
     """
 
     left: int = UNLIMITED
@@ -33,16 +33,16 @@ class Budget:
 
     @property
     def free(self) -> int:
-        """How many may be asked for now."""
+        """Number of evaluations that may be asked for now."""
         return max(0, self.left - self.reserved)
 
     def affords(self, evaluations: int) -> bool:
-        """Whether so many may be asked for now; that something is left out if not is kept in ``short``."""
+        """Whether this many evaluations may be asked for now. If not, ``short`` is set: something is left out."""
         enough = evaluations <= self.free
         self.short |= not enough
         return enough
 
     def spend(self, request: Request) -> Request:
-        """The request, which is paid for."""
+        """Takes the request's evaluations from the budget and returns the request."""
         self.left -= len(request.points)
         return request

@@ -1,7 +1,8 @@
-"""The failure ladder: what is asked for, and which formula is taken, where J failed along a coordinate.
+"""The failure ladder: where J failed along a coordinate, which points are asked for, and which formula is taken.
 
-Other points at the same step come first, those on the other side of x among them; then the step is halved, ten times
-at most; then a formula of lower order is made from what has a value. All coordinates climb together, a request a rung.
+Other points at the same step come first, including those on the other side of x. Then the step is halved, ten times at
+most. Then the points that have a value give a formula of lower order. All coordinates go through these steps (the
+rungs) together, one request for each.
 """
 
 from __future__ import annotations
@@ -37,13 +38,13 @@ if TYPE_CHECKING:
 
 
 _SAME = 1e-6
-"""Two points that are nearer to each other than this part of the step, or two ulps, are one: rounding at a bound, and
-of the step that follows from it, costs as much."""
+"""Two points count as the same if they are nearer than this part of the step plus two ulps: rounding at a bound, and
+the step computed from it, make differences of that size."""
 
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Real points that move one of a coordinates each, in the order in which they were asked for.
+    """Real points that move one of ``a`` coordinates each, in the order in which they were asked for.
 
     Attributes
     ----------
@@ -52,7 +53,7 @@ class Samples:
     row : (s,) ndarray of int
         Which of the coordinates each point moves.
     at : (s,) ndarray
-        What it becomes.
+        The value of that coordinate.
     ok : (s,) ndarray of bool
     values : (s, m) ndarray
     """
@@ -64,9 +65,9 @@ class Samples:
     values: Floats
 
     def near(self, at: Floats, h: Floats) -> tuple[Flags, Flags, Floats, Floats]:
-        """For the points at which each coordinate becomes ``at``, (a,): is there a value, was J asked, and for what.
+        """For points where each coordinate is ``at``, (a,): has J a value, was J asked, J, and the exact coordinate.
 
-        ``h``, (a,), are the steps, which say how near a point is the same one.
+        The steps ``h``, (a,), decide how near two points must be to count as the same.
         """
         a = len(at)
         ok, asked = np.zeros(a, dtype=bool), np.zeros(a, dtype=bool)
@@ -79,14 +80,14 @@ class Samples:
         return ok, asked, values, known
 
     def nearest(self) -> Floats:
-        """How far the nearest point of each coordinate is, (a,); inf where there is none."""
+        """Distance of the nearest point of each coordinate, (a,); inf where there is none."""
         distance = np.full(len(self.x), np.inf)
         np.minimum.at(distance, self.row, np.abs(self.at - self.x[self.row]))
         return distance
 
 
 def failed_coordinates(waves: Sequence[Wave]) -> dict[int, tuple[complex, Failure | None]]:
-    """Coordinates along which J failed: where first, as an offset, and why."""
+    """Coordinates along which J failed, each with the offset of the first failure and its reason."""
     found: dict[int, tuple[complex, Failure | None]] = {}
     for wave in waves:
         points = wave.request.points
@@ -98,7 +99,7 @@ def failed_coordinates(waves: Sequence[Wave]) -> dict[int, tuple[complex, Failur
 
 
 def gather_samples(waves: Sequence[Wave], x: Floats, rows: NDArray[np.int64], needed: Flags) -> Samples:
-    """The samples of these coordinates, (a,) in rising order; of each only the outputs in ``needed``, (a, m), count."""
+    """The samples of these coordinates, (a,), in rising order; only outputs in ``needed``, (a, m), must have values."""
     row, at, ok, values = [], [], [], []
     for wave in waves:
         points = wave.request.points
@@ -120,25 +121,25 @@ def gather_samples(waves: Sequence[Wave], x: Floats, rows: NDArray[np.int64], ne
 
 
 def _has_needed(wave: Wave, points: NDArray[np.int64], needed: Flags) -> Flags:
-    """Which of these points, (s,), have a value, or those of the outputs that are needed of it, (s, m)."""
+    """Which of these points, (s,), have a value, at least in all needed outputs, (s, m)."""
     there = (np.isfinite(wave.values[points]) | ~needed).all(axis=1)
     return np.asarray((wave.status[points] == Status.OK) | (there & needed.any(axis=1)))
 
 
 HALVINGS = 10
-"""At most so many: a step a thousand times smaller than the one that was wanted has round-off for its derivative."""
+"""Largest number of halvings: with a step a thousand times smaller than wanted, the derivative is mostly round-off."""
 
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """The points x_k + c h_k of a coordinates: one c for all of them.
+    """The points x_k + c h_k of ``a`` coordinates, with the same c for all.
 
     Attributes
     ----------
     at, offset : (a,) ndarrays
-        What the coordinate becomes, and by how much J sees it moved; NaN where that cannot be.
+        The coordinate's value, and the displacement that J sees; NaN where the point is impossible.
     asked, ok : (a,) ndarrays of bool
-        Whether J was asked there, and whether it has a value.
+        Whether J was asked there, and whether J has a value there.
     values : (a, m) ndarray
     """
 
@@ -150,13 +151,13 @@ class Node:
 
     @property
     def open(self) -> Flags:
-        """Where J may be asked and was not."""
+        """Points that may be asked for and were not."""
         return ~self.asked & np.isfinite(self.offset)
 
 
 @dataclass(eq=False)
 class Ladder:
-    """Coordinates whose differences lack a point.
+    """Coordinates whose differences lack the value of a point, and the search for another formula.
 
     Attributes
     ----------
@@ -168,21 +169,21 @@ class Ladder:
     stencil : Stencil
         The formula that is wanted.
     samples : Samples
-        Points that J was asked for before.
+        Points that were evaluated before.
     baseline : (m,) ndarray
     needed : (a, m) ndarray of bool
         The outputs whose derivatives are wanted.
     budget : Budget
-        Of those that are wanted, the points of the first coordinates come first.
+        The budget. If it is too small, the first coordinates get their points.
     drifts : bool
-        Whether J(x) started from another state than the points do. A central difference does not have it in it, and a
-        one-sided one would show by how much J still changed since: x is then asked for again, with the points.
+        Whether J(x) started from another state than the points do. A central difference does not contain J(x), but a
+        one-sided one would contain the change of J since then; so x is evaluated again, together with the points.
     slope : (a, m) ndarray
-        The derivatives; NaN until there is one.
+        The derivatives; NaN until they are formed.
     step : (a,) ndarray
-        The steps that they were formed with.
+        The steps of these derivatives.
     how : list of str
-        How each was formed; empty until it was.
+        How each derivative was formed; empty until then.
     """
 
     site: BasePoint
@@ -202,7 +203,7 @@ class Ladder:
         self._nodes: dict[float, Node] = {}
 
     def climb(self, *, vector: bool) -> Generator[Request, Wave, None]:
-        """Ask for points, rung by rung, until every coordinate has a derivative or no rung is left."""
+        """Asks for points, one request a rung, until every coordinate has a derivative or no rung is left."""
         options = arrangements(self.stencil.nodes)
         yield from self._ask(self._aside(options), vector=vector, again=self.drifts)
         self._settle(options, 1.0, "other points at full step")
@@ -219,7 +220,7 @@ class Ladder:
         return np.array([not how for how in self.how], dtype=bool)
 
     def _aside(self, options: Sequence[tuple[float, Floats]]) -> dict[float, Flags]:
-        """For each coordinate the points that it lacks of an arrangement of which none failed, the fewest there are."""
+        """For each coordinate, the points of the formula without failures that lacks the fewest points."""
         fewest, choice = np.full(len(self.rows), np.inf), np.full(len(self.rows), -1)
         for number, (direction, nodes) in enumerate(options):
             parts = [self._node(direction * c) for c in nodes]
@@ -235,11 +236,11 @@ class Ladder:
         return wanted
 
     def _ask(self, wanted: dict[float, Flags], *, vector: bool, again: bool = False) -> Generator[Request, Wave, None]:
-        """One request for the points that are not known, if there are any; ``wanted`` says of whom, by node.
+        """One request for points that are not known yet, if any; ``wanted`` has the flags of coordinates by node.
 
-        With ``again`` it begins with x itself.
+        With ``again`` the request begins with x itself.
         """
-        # In the order of nodes, not of a set, so that a request is the same in every process.
+        # Sorted by node, because the order of a set differs between processes and a request must not.
         asked = {c: np.flatnonzero(rows & self._node(c).open) for c, rows in sorted(wanted.items())}
         if not again and not any(len(a) for a in asked.values()):
             return
@@ -267,7 +268,7 @@ class Ladder:
             start += len(a)
 
     def _settle(self, options: Sequence[tuple[float, Floats]], scale: float, how: str) -> None:
-        """Form the derivative of whoever has all points of an arrangement, the first of them that there is."""
+        """Forms the derivative of coordinates that have all points of an arrangement, by the first such arrangement."""
         for direction, nodes in options:
             parts = [self._node(c) for c in (direction * scale * nodes).tolist()]
             done = np.flatnonzero(self._unsettled() & np.all([part.ok for part in parts], axis=0))
@@ -295,14 +296,14 @@ class Ladder:
                 self.how[r] = f"{how}: J at {formula} with h = {abs(self.step[r]):.3g}"
 
     def _lower_order(self) -> None:
-        """The highest order that there is, at the largest step."""
+        """Forms derivatives of the highest order that the values allow, at the largest step that does."""
         for n in range(len(self.stencil.nodes) - 1, 0, -1):
             windows = arrangements(tuple(float(c) for c in range(1, n + 1)))
             # The most symmetric window has the smallest error.
             options = sorted(windows, key=lambda option: abs(float(option[1].sum())))
             for k in range(HALVINGS + 1):
                 self._settle(options, 0.5**k, f"a formula of order {n} in place of {self.stencil.order}")
-        # A secant to any point at all, one step away if there is a choice.
+        # A secant to any point that has a value; a distance near one step is preferred.
         for c in sorted(self._nodes, key=lambda c: (abs(np.log2(abs(c))), -c)):
             self._settle([(np.sign(c), np.ones(1))], abs(c), f"a formula of order 1 in place of {self.stencil.order}")
 
@@ -324,7 +325,7 @@ class Ladder:
         return Node(at, offset, asked, ok & np.isfinite(offset), values)
 
     def _offsets(self, rows: NDArray[np.int64], at: Floats) -> Floats:
-        """By how much J sees each coordinate moved; NaN where the text that it reads does not show it."""
+        """Displacements of the coordinates as J sees them; NaN where the text that J reads does not show a change."""
         try:
             return self.site.offsets(rows, at[:, None])[:, 0]
         except InputError:

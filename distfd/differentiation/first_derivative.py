@@ -35,8 +35,8 @@ class FirstDerivative(Checkable):
     site : Site
     stencil : Stencil
     h : (d,) ndarray
-        Signed steps, those of `distfd.differentiation.steps.nominal_steps` or any other; bounds and rounding may
-        change them.
+        Signed steps, from `distfd.differentiation.steps.nominal_steps` or elsewhere; they may change to suit bounds and
+        rounding.
     vector : bool
     """
 
@@ -74,11 +74,11 @@ class FirstDerivative(Checkable):
         )
 
     def check_points(self, waves: Sequence[Wave]) -> CheckPoints | None:
-        """Beside the one request."""
+        """The check's points, for the one request."""
         return None if waves else beside_lines(self.site, self.lines, self.stencil.order, vector=self.vector)
 
     def _doubts(self, values: NDArray[Any], baseline: NDArray[np.float64]) -> tuple[str, ...]:
-        """Coordinates along which J did not change, as sentences."""
+        """Warnings about coordinates along which J did not change."""
         if self.stencil.imaginary:
             return ()
         offsets, moving = self.lines.offsets, self.lines.moving

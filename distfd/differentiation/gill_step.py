@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 LEAST, MOST = 0.001, 0.1
-"""The condition error wanted of the second difference: 4 e / (k^2 Phi)."""
+"""Range wanted for the relative condition error of the second difference, 4 e / (k^2 Phi); see `GillStep`."""
 ROUNDS = 5
 
 
 @dataclass(frozen=True, eq=False)
 class GillStep:
-    """h = 2 sqrt(e / Phi), with Phi the second difference over a k at which it is known to between 0.1 and 10 %.
+    """h = 2 sqrt(e / Phi), where Phi is a second difference over a distance k at which its error is 0.1 to 10 %.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ class GillStep:
     scale : (d,) ndarray
     vector : bool
     noise : float, optional
-        The standard deviation of the noise; measured where it is not given. e is a bound of it.
+        The standard deviation of the noise; measured where not given. e is a bound that the noise rarely exceeds.
     """
 
     site: BasePoint
@@ -49,7 +49,7 @@ class GillStep:
     noise: float | None = None
 
     def advance(self, waves: Sequence[Wave]) -> Request | Answer:
-        """The lines of the noise, up to 5 rounds for Phi, and one for the forward differences."""
+        """The lines that measure the noise, up to 5 rounds for Phi, and one round for the forward differences."""
         return follow(self._course(), waves)
 
     def _course(self) -> MultiRound:
@@ -89,7 +89,7 @@ class GillStep:
         seen = np.abs(curvature) + np.where(np.isfinite(doubt), doubt, 0.0)
         with np.errstate(invalid="ignore", divide="ignore"):
             h = np.minimum(2 * np.sqrt(np.median(bound / seen, axis=1)), CAP * scale)
-        # A coordinate whose second difference has no value takes the step of a J that bends as it varies.
+        # Where the second difference has no value, assume that the slope of J changes by its own size over one scale.
         h = np.where(np.isfinite(doubt).any(axis=1), h, np.minimum(k / 10, h))
         h = np.maximum(np.where(np.isfinite(h), h, CAP * scale), 8 * np.spacing(np.abs(x)))
         values, step = place(x, h, SCHEMES["forward"], low, high)

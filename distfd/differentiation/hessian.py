@@ -1,7 +1,7 @@
-"""Hessians from values of J alone: d^2 + d points beside the baseline, or 2 d and 2 for each pair of a mask.
+"""Hessians from values of J alone: d^2 + d points beside the baseline; with a mask, 2 d plus 2 for each pair.
 
-Each of those points gives one number, so a Hessian with n different entries takes at least n of them, whatever its
-structure is: groups of coordinates, as for Jacobians, cannot save any here.
+Each of these points gives one number, so a Hessian with n different entries takes at least n points, whatever its
+structure. Grouping coordinates, as for Jacobians, saves nothing here.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 PART = 0.01
-"""Rounding that is a larger part of a second derivative makes it doubtful."""
+"""A second derivative is doubtful if rounding is more than this part of it."""
 BEND = 1e-4
-"""A second derivative that is smaller than this part of J over the square of a typical size is as good as 0."""
+"""A second derivative counts as 0 if it is smaller than this part of J over the square of a typical size."""
 ROUNDED = 4.0
-"""Where J has digits to lose on its way, so many units in the last place stand for one."""
+"""Rounding error of J in units in the last place, for a J that loses digits on its way."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,8 +58,8 @@ class Hessian(Checkable):
         Signed steps.
     pattern : HessianPattern
     stencil : Stencil
-        On whose sides the points are. One of fourth order or more makes differences of fourth order, from those at h
-        and at 2 h.
+        The sides of x on which the points are. A stencil of fourth order or more gives differences of fourth order,
+        from second-order differences at h and 2 h.
     scale : (d,) ndarray
         Typical sizes of the coordinates, by which entries are compared.
     """
@@ -72,7 +72,7 @@ class Hessian(Checkable):
 
     @cached_property
     def _grids(self) -> list[SecondDifferences]:
-        """The differences, and those at twice the distance for fourth order."""
+        """The second differences at h, and for fourth order also those at 2 h."""
         h = self.h[self.pattern.moving]
         if self.stencil.order < 4:
             return [place_differences(self.site, self.pattern, h, sides(self.stencil))]
@@ -81,12 +81,12 @@ class Hessian(Checkable):
 
     def advance(self, waves: Sequence[Wave]) -> Request | Answer:
         """One request, then the answer."""
-        grids = self._grids  # before anything is evaluated: it may refuse the step
+        grids = self._grids  # before anything is evaluated, as this may raise an error
         cut = len(grids[0].singles) + len(grids[0].doubles)
         if not waves:
             parts = [part for grid in grids for part in (grid.singles, grid.doubles)]
             points = join_points(parts)
-            # The second begins with x again, which is there.
+            # The second set of points begins with x again, which the first set already has.
             return Request(points.take(np.delete(np.arange(len(points)), [cut][: len(grids) - 1])), 0)
         values, a = waves[0].values, len(self.pattern.moving)
         seen = [values[:cut], np.concatenate((values[:1], values[cut:]))]
@@ -107,7 +107,7 @@ class Hessian(Checkable):
         )
 
     def check_points(self, waves: Sequence[Wave]) -> CheckPoints | None:
-        """Beside the one request."""
+        """The check's points, for the one request."""
         if waves:
             return None
         near = self._grids[0].terms
@@ -144,14 +144,14 @@ class Hessian(Checkable):
 
 
 def missing_rows(pattern: HessianPattern, own: Floats, mixed: Floats) -> NDArray[np.int64]:
-    """Coordinates of which an entry has no value."""
+    """Coordinates that have an entry without a value."""
     lost = np.isnan(own)
     for side in (pattern.first, pattern.second):
         np.logical_or.at(lost, side, np.isnan(mixed))
     return pattern.moving[lost]
 
 
-def second_difference_doubts(  # noqa: PLR0917  # what a doubt needs to know
+def second_difference_doubts(  # noqa: PLR0917  # every argument is needed
     site: BasePoint,
     pattern: HessianPattern,
     entries: Floats,
@@ -162,10 +162,11 @@ def second_difference_doubts(  # noqa: PLR0917  # what a doubt needs to know
     h: Floats,
     grid: Any,
 ) -> tuple[str, ...]:
-    """Coordinates whose second differences are mostly rounding: bounds leave no room, or the step is too small.
+    """Warnings for second differences that are mostly rounding: bounds leave no room, or the step is too small.
 
-    ``slope`` is the largest change of J over one scale by its first differences. Where all second differences are 0, J
-    may be linear, or rounding may hide what bends it: they are in doubt if that could be as large as the slope.
+    ``slope`` is the largest change of J over one scale according to its first differences. Where all second differences
+    are 0, J may be linear, or rounding may hide its curvature. There is a warning if the hidden curvature could be as
+    large as the slope.
     """
     moving, a = pattern.moving, len(pattern.moving)
     size, sizes = scale[moving], np.abs(np.nan_to_num(entries))

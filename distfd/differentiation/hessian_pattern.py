@@ -1,4 +1,4 @@
-"""Which second derivatives are wanted: all of them, or those that a symmetric mask has."""
+"""Which second derivatives are wanted: all of them, or the entries of a symmetric mask."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class HessianPattern:
     diagonal : (a,) ndarray of bool
         Which of them have an entry on the diagonal.
     first, second : (n,) ndarrays of int
-        Numbers among ``moving``, first < second: the pairs that have an entry.
+        Numbers of coordinates within ``moving``, first < second: the pairs that have an entry.
     sparse, as_matrix : bool
-        Whether the result is sparse, and a sparse matrix rather than a sparse array.
+        Whether the result is sparse, and whether it is a sparse matrix rather than a sparse array.
     """
 
     d: int
@@ -42,7 +42,7 @@ class HessianPattern:
     as_matrix: bool = False
 
     def filled(self, own: Floats, mixed: Floats) -> Any:
-        """The matrix with second derivatives (a,) of the coordinates, and (n,) of the pairs."""
+        """The matrix with second derivatives (a,) on its diagonal and (n,) at the pairs."""
         rows, columns = self.moving[self.first], self.moving[self.second]
         if not self.sparse:
             matrix = np.zeros((self.d, self.d))
@@ -64,12 +64,12 @@ def full_pattern(moving: Numbers, d: int) -> HessianPattern:
 
 
 def masked_pattern(sparsity: Any, moving: Numbers, d: int) -> HessianPattern:
-    """The entries of a mask, of one half of it or both, without the coordinates that do not move.
+    """The entries of a mask (given whole, or as one half), without coordinates that do not move.
 
     Raises
     ------
     InputError
-        If it is no mask (d, d).
+        If the mask is not of shape (d, d).
     """
     from scipy.sparse import csc_array, issparse, isspmatrix
 
@@ -81,7 +81,7 @@ def masked_pattern(sparsity: Any, moving: Numbers, d: int) -> HessianPattern:
         )
     try:
         mask = csc_array(sparsity if issparse(sparsity) else np.asarray(sparsity) != 0)
-    except (TypeError, ValueError, IndexError) as error:  # the last of older SciPy, of one dimension
+    except (TypeError, ValueError, IndexError) as error:  # IndexError: older SciPy, for a one-dimensional mask
         raise InputError(f"sparsity: must be a mask ({d}, {d}) or a sparse array ({error})") from error
     if mask.shape != (d, d):
         raise InputError(f"sparsity: of a Hessian must be a mask ({d}, {d}) (had shape {mask.shape})")

@@ -1,8 +1,8 @@
-"""Hessian-vector products from values of J alone: gradients at points along v, differenced; second order.
+"""Hessian-vector products from values of J alone: second-order differences of gradients at points along v.
 
 H v ~ (g(x + t v) - g(x - t v)) / (2t), or (-3 g(x) + 4 g(x + t v) - g(x + 2t v)) / (2t) where bounds let v go one way
-only, each g by second-order differences with the same offsets, so that their errors have the same form at each point:
-4 evaluations a coordinate, or 6, where a whole Hessian takes d + 1.
+only. Each gradient g is made by second-order differences with the same offsets, so its error has the same form at each
+point. That takes 4 or 6 evaluations a coordinate, where a whole Hessian takes d + 1.
 """
 
 from __future__ import annotations
@@ -34,14 +34,16 @@ if TYPE_CHECKING:
     from distfd.differentiation.stencils import Stencil
 
 _MOST_CHANGES = 2**22
-"""Changes against x up to which all points go in one request; above, each gradient has a request of its own."""
+"""If all points together have at most this many changes against x, they go in one request; else each gradient has its
+own."""
 _EVEN = 1e-9
-"""Relative difference of two offsets, as written, up to which a central difference may drop the value between."""
+"""Largest relative difference of two offsets, as J reads them, with which a central difference still needs no value
+between the two points."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Base:
-    """A point on the way along v, and the weight of the gradient there: coefficient / divisor."""
+    """A point on the line along v, and the weight of the gradient there: coefficient / divisor."""
 
     coordinates: NDArray[np.int64]
     values: NDArray[np.float64]
@@ -49,13 +51,13 @@ class _Base:
     divisor: float
 
     def point(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The point, dense."""
+        """The point as a dense array."""
         y = x.copy()
         y[self.coordinates] = self.values
         return y
 
     def halved(self, x: NDArray[np.float64]) -> _Base:
-        """The point half as far from x, with the weight that it has there."""
+        """The point half as far from x, with the weight that belongs to it there."""
         at = x[self.coordinates]
         return replace(self, values=at + (self.values - at) / 2, divisor=self.divisor / 2)
 
@@ -69,7 +71,7 @@ class HessianVector(Checkable):
     site : Site
     v : (d,) ndarray
     t : float
-        Step along v.
+            Step along v.
     h : (d,) ndarray
         Signed steps of the coordinates.
     scale : (d,) ndarray, optional
@@ -77,7 +79,7 @@ class HessianVector(Checkable):
     stencil : Stencil
         Of second order: the sides of x on which the points are.
     far : HessianVector, optional
-        The same at twice the distance: its points come half as far, on the same sides.
+        The product at twice the distance. Then this one has its points at half the distance, on the same sides of x.
     """
 
     site: BasePoint
@@ -89,7 +91,7 @@ class HessianVector(Checkable):
     far: HessianVector | None = None
 
     def advance(self, waves: Sequence[Wave]) -> Request | Answer:
-        """One request, or one for each gradient where v is long, then the answer."""
+        """One request (or, where v has many entries, one for each gradient), then the answer."""
         requests = self.requests
         if len(waves) < len(requests):
             return requests[len(waves)]
@@ -110,7 +112,7 @@ class HessianVector(Checkable):
 
     @property
     def moves(self) -> bool:
-        """Whether v leads anywhere."""
+        """Whether v moves any coordinate."""
         return bool(self._bases)
 
     @property
@@ -120,11 +122,11 @@ class HessianVector(Checkable):
         return np.asarray(self._placed[1] * read)
 
     def halved(self) -> HessianVector:
-        """The same at half the distance."""
+        """The product at half the distance."""
         return replace(self, t=self.t / 2, h=self.h / 2, far=self)
 
     def _doubts(self, product: NDArray[np.float64], level: float) -> tuple[str, ...]:
-        """Coordinates that bounds leave so little room, or v, that the product is rounding."""
+        """Warnings where bounds leave so little room, for a coordinate or for v, that the product is mere rounding."""
         moving = self.site.moving
         shrunk = np.abs(self._placed[1]) < 0.999 * np.abs(self.h[moving])
         along = max(float(np.abs(base.values - self.site.x[base.coordinates]).max()) for base in self._bases)
@@ -140,7 +142,7 @@ class HessianVector(Checkable):
         return tight_bounds_warnings(self.site.label, moving[tight], room[tight])
 
     def check_points(self, waves: Sequence[Wave]) -> CheckPoints | None:
-        """Beside the one request; of those whose gradients have requests of their own there is none."""
+        """The check's points, for the one request; None where each gradient has a request of its own."""
         if waves or len(self.requests) > 1 or not self._bases:
             return None
         step = np.zeros(len(self.site.x))
@@ -150,7 +152,7 @@ class HessianVector(Checkable):
 
     @cached_property
     def _bases(self) -> list[_Base]:
-        """Where gradients are taken. Half of the room is for v: coordinates move from there on."""
+        """Where gradients are taken. Half of the room is for v; the coordinates move from there by the other half."""
         site = self.site
         if self.far is not None:
             return [base.halved(site.x) for base in self.far._bases]  # noqa: SLF001  # of the same class
@@ -183,7 +185,7 @@ class HessianVector(Checkable):
 
     @cached_property
     def _moves(self) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
-        """By base: what coordinates become there (a, 2), and by how much J sees them moved."""
+        """For each base: the values of coordinates there, (a, 2), and their displacements as J sees them."""
         site, moving = self.site, self.site.moving
         found = []
         for base in self._bases:
@@ -197,7 +199,7 @@ class HessianVector(Checkable):
 
     @cached_property
     def _needs_base(self) -> NDArray[np.bool_]:
-        """Coordinates whose differences take J at the base itself: central ones with equal offsets drop it."""
+        """Coordinates whose differences use J at the base itself: central ones with equal offsets do not."""
         uneven = self._one_sided.copy()
         if self.site.written is not None:
             for _, offsets in self._moves:
@@ -206,7 +208,7 @@ class HessianVector(Checkable):
 
     @cached_property
     def requests(self) -> list[Request]:
-        """One for all points, x first, or one for each gradient."""
+        """One request for all points, x first, or one request for each gradient."""
         site, bases = self.site, self._bases
         if not bases:
             return [Request(dense_points([site.x]), 0)]
@@ -214,13 +216,13 @@ class HessianVector(Checkable):
         if len(bases[0].coordinates) * sum(len(points) for points in per_base) <= _MOST_CHANGES:
             rebased = [_rebased(points, base, site.x) for points, base in zip(per_base, bases, strict=True)]
             return [Request(_joined([dense_points([site.x]), *rebased]), 0)]
-        # The baseline goes with the first gradient, written against that one's point.
+        # The baseline goes with the first gradient, whose points are written against its own base.
         back = bases[0].coordinates
         origin = Points(per_base[0].x, np.array([0, len(back)]), back, site.x[back])
         return [Request(_joined([origin, per_base[0]]), 0), *(Request(points) for points in per_base[1:])]
 
     def _points(self, k: int) -> Points:
-        """Base k itself, where a coordinate takes J there, then the nodes of each coordinate, against the base."""
+        """Base k itself, if a coordinate needs J there, then the nodes of each coordinate, against the base."""
         base, values, moving = self._bases[k], self._moves[k][0], self.site.moving
         alone = [0] if self._needs_base.any() else []
         indptr = np.concatenate((alone, np.arange(values.size + 1))).astype(np.int64)
@@ -256,18 +258,18 @@ class HessianVector(Checkable):
 
 @dataclass(frozen=True, eq=False)
 class FourthOrderProduct(Checkable):
-    """The product at h and at 2 h, of which the common error of second order is taken off: fourth order.
+    """The product at h and at 2 h, combined so that their common error of second order cancels: fourth order.
 
     Parameters
     ----------
     far : HessianVector
-        At 2 h.
+        The product at 2 h.
     """
 
     far: HessianVector
 
     def advance(self, waves: Sequence[Wave]) -> Request | Answer:
-        """The requests of both, then the answer."""
+        """The requests of both products, then the answer."""
         near = self.far.halved() if self.far.moves else self.far
         cut = len(near.requests)
         if len(waves) < cut + len(self.far.requests):
@@ -282,7 +284,7 @@ class FourthOrderProduct(Checkable):
         return replace(one, derivative=derivative, missing=missing, scheme="central4")
 
     def check_points(self, waves: Sequence[Wave]) -> CheckPoints | None:
-        """Those of the nearer product, beside the last request."""
+        """The check's points of the product at h, for the last request."""
         near = self.far.halved() if self.far.moves else self.far
         if len(near.requests) > 1 or len(waves) != 1:
             return None
@@ -290,12 +292,12 @@ class FourthOrderProduct(Checkable):
 
 
 def _weighed(ray: Ray, x: NDArray[np.float64]) -> list[_Base]:
-    """The bases of one ray: its two nodes, and x where they are on one side."""
+    """The bases along one part of v: its two nodes, and also x where both nodes are on one side."""
     o, at = ray.offsets, ray.coordinates
     if (o[0] < 0) != (o[1] < 0):
         span = float(o[1] - o[0])
         return [_Base(at, ray.values[1], 1.0, span), _Base(at, ray.values[0], -1.0, span)]
-    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # what is past floating point is missing then
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # values that overflow count as missing
         c = coefficients(o)
         rest = -float(c[0] / o[0] + c[1] / o[1])
     nodes = [_Base(at, ray.values[k], float(c[k]), float(o[k])) for k in (0, 1)]
@@ -303,7 +305,7 @@ def _weighed(ray: Ray, x: NDArray[np.float64]) -> list[_Base]:
 
 
 def _rebased(points: Points, base: _Base, x: NDArray[np.float64]) -> Points:
-    """Points written against the base, written against x: each has the base's changes, but those it undoes."""
+    """Points written against the base, rewritten against x: each gets the base's changes, except those it undoes."""
     s, n = len(base.coordinates), len(points)
     counts = np.diff(points.indptr)
     own = np.full(len(x), -1)
@@ -317,13 +319,13 @@ def _rebased(points: Points, base: _Base, x: NDArray[np.float64]) -> Points:
     indices, flat = np.empty(indptr[-1], dtype=np.int64), np.empty(indptr[-1])
     along = (indptr[:-1, None] + np.arange(s)).ravel()
     indices[along], flat[along] = np.tile(base.coordinates, n), values.ravel()
-    last = indptr[1:][point[~inside]] - 1  # a point has at most one change beside the base's
+    last = indptr[1:][point[~inside]] - 1  # a point has at most one change besides those of the base
     indices[last], flat[last] = points.indices[~inside], points.values[~inside]
     return Points(x, indptr, indices, flat)
 
 
 def _joined(parts: Sequence[Points]) -> Points:
-    """One sequence of points that are all written against one x."""
+    """Joins points that are all written against the same x into one sequence."""
     starts = np.cumsum([0, *(part.indptr[-1] for part in parts)])
     indptr = np.concatenate([[0], *(part.indptr[1:] + start for part, start in zip(parts, starts, strict=False))])
     return Points(

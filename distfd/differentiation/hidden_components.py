@@ -1,7 +1,7 @@
-"""Components that are small beside the noise which a directional check has seen, where the derivative as a whole holds.
+"""Finds components that are lost in the noise seen by a directional check, although the whole derivative holds.
 
-The check compares sums over all components, so that it says nothing of those that hardly matter there. But its residual
-is also an estimate of the noise in J, and that noise moves each component by a known amount.
+The check compares sums over all components, so it says nothing about a component that hardly changes the sum. But its
+residual also estimates the noise in J, and the effect of that noise on each component is known.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 _OFF = 0.1
-"""A component is hidden where noise moves it by more than this part of itself ..."""
+"""A component is hidden where the noise in it is more than this part of the component ..."""
 _MATTERS = 0.01
-"""... or of this part of the largest change of its output, if that is more: less is no matter."""
+"""... where a change smaller than this part of the largest change of its output counts as if it had that size."""
 _SURE = 1.5
-"""Standard deviations of the noise that count: it is known from one residual."""
+"""The noise counts this many times, as its standard deviation is estimated from one residual only."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,9 +39,9 @@ class Entries:
         One for first derivatives, two for second ones.
     value : (e,) ndarray
     size : (e,) ndarray
-        Times this, an entry is a change of J along the steps.
+        Entry times size is the change of J along the steps.
     unit : (e,) ndarray
-        By how much noise of standard deviation 1 in J moves an entry.
+        Standard deviation of an entry if J had noise of standard deviation 1.
     """
 
     output: NDArray[np.int64]
@@ -52,7 +52,7 @@ class Entries:
 
 
 def first_derivatives(derivative: Any, size: Floats, unit: Floats) -> Entries:
-    """The entries of a gradient or Jacobian, with steps and the effect of noise by coordinate, (d,)."""
+    """The entries of a gradient or Jacobian, from each coordinate's step and its effect of noise, (d,)."""
     if isinstance(derivative, np.ndarray):
         table = np.atleast_2d(derivative)
         outputs, rows = np.nonzero(np.isfinite(table))
@@ -64,24 +64,24 @@ def first_derivatives(derivative: Any, size: Floats, unit: Floats) -> Entries:
 
 
 def may_hide(error: float | None, d: int) -> bool:
-    """Whether noise that makes this relative error of a derivative by d coordinates can hide any entry that matters.
+    """Whether noise that makes this relative error in d coordinates can hide any entry that matters.
 
-    No entry's noise is more than that of all, and all changes together are at most d times the largest.
+    The noise of one entry is at most that of all, and all changes together are at most d times the largest one.
     """
     return error is None or _SURE * error * d >= _OFF * _MATTERS
 
 
 def hidden_warnings(entries: Entries, noise: Floats, site: BasePoint, *, finds_steps: bool) -> tuple[str, ...]:
-    """A sentence on the entries that noise of this size hides; none, if there are none.
+    """A sentence on the entries that noise of this size hides; nothing if there are none.
 
     Parameters
     ----------
     entries : Entries
     noise : (m,) ndarray
-        Standard deviation of each output's noise, as the check has seen it.
+        Standard deviation of each output's noise, as seen by the check.
     site : BasePoint
     finds_steps : bool
-        Whether ``step="auto"`` is there for such a derivative.
+        Whether ``step="auto"`` supports this kind of derivative.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         changes = np.abs(entries.value) * entries.size

@@ -1,4 +1,4 @@
-"""Methods: pure functions from the values known so far to the next points or to the answer, in one round or several."""
+"""Methods: pure functions from the values known so far to the next points or the answer, in one or more rounds."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
 class Request:
     """Points whose values a method wants.
 
-    ``baseline`` is the number of the point without which no other is of use: it is issued first, and its failure ends
-    the wave. ``vector`` says whether J may have more than one output, ``lenient`` whether a NaN or inf is a value,
-    ``outputs`` how many J has, where an earlier request has shown it and this one has no baseline. ``fatal`` says
-    whether the baseline's failure is an error, or ends the wave alone.
+    ``baseline`` is the number of the point that all others depend on: it is issued first, and its failure ends the
+    wave. ``fatal`` says whether that failure is also an error. ``vector`` says whether J may have more than one output,
+    and ``lenient`` whether a NaN or inf counts as a value. ``outputs`` is the number of J's outputs, where an earlier
+    request has shown it and this request has no baseline.
 
     ``optional`` has the numbers of points that the method can do without: they only check the others, and their failure
-    is no error. They go out last, are tried once and on one slot, and are cancelled if they are late when all others
-    are done. They are evaluated where slots would be idle in the wave's last round, and else are left out
-    (`Status.NOT_RUN`); with ``insist`` they are evaluated in any case.
+    is no error. They go out last, are tried once and on one slot, and are cancelled if they are still running when all
+    others are done. They are evaluated only on slots that would be idle in the wave's last round, and left out
+    otherwise (`Status.NOT_RUN`). With ``insist`` they are evaluated in any case.
     """
 
     points: Points
@@ -50,11 +50,11 @@ class Request:
 
 @dataclass(frozen=True, eq=False)
 class Wave:
-    """A request and what came of it: values (n, m), NaN where there is none, and the status of each point.
+    """A request and its result: values (n, m), NaN where there is none, and the status of each point.
 
-    The values are complex where the request has complex points. ``bits`` are those of each point's own number type
-    (see `distfd.core.records.DOUBLE`), (n,); None where all are doubles. Of a J with several outputs a point may have
-    some of them, and NaN for the others; its status is then that of a failure.
+    The values are complex where the request has complex points. ``bits`` gives each point's own number type (see
+    `distfd.core.records.DOUBLE`), (n,); None where all are doubles. If J has several outputs, a point may have values
+    for some of them and NaN for the others; its status is then that of a failure.
     """
 
     request: Request
@@ -65,9 +65,9 @@ class Wave:
 
 
 def without_optional(wave: Wave) -> Wave:
-    """The wave without the points that its request could do without: what it tells of the derivative's own.
+    """The wave without its optional points: only the values that the derivative is computed from.
 
-    Those beside complex points stay: they are there whatever the slots.
+    Optional points beside complex points stay: they are evaluated whether slots are idle or not.
     """
     optional = wave.request.optional
     if not len(optional) or wave.request.points.imaginary.any():
@@ -84,18 +84,18 @@ def without_optional(wave: Wave) -> Wave:
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """What a method found.
+    """The result of a method.
 
-    ``derivative`` is (d,), (m, d), or what its kind says, perhaps sparse, with NaN at the ``missing`` coordinates,
-    those that lack a value or whose difference is past what floating point holds; ``value`` is J(x), (m,); ``step`` is
-    (d,), 0 at coordinates that do not move; ``error`` is None, or of the derivative's shape; ``warnings`` are sentences
-    for the user, by coordinate name; ``noise`` is the noise level of J where it was used; ``scheme`` names the scheme
-    where it is not the one that was asked for. ``axis`` is what steps and missing components are counted by.
-    ``scale`` has the typical size of each coordinate, (d,), where the method looked for it.
-    ``repaired`` says of components that were formed from other points than they were to be what was done.
-    ``structure`` is that of a sparse Jacobian whose method looked for it, for the next x.
-    ``consistency`` is what a directional check found, None where there was none; ``unchecked`` is then how many points
-    more it would have taken, 0 where the user wants none or there can be none.
+    ``derivative`` has shape (d,), (m, d), or the shape of its kind, and may be sparse. It is NaN at the ``missing``
+    coordinates, those that lack a value or whose difference overflows. ``value`` is J(x), (m,). ``step`` is (d,), 0 at
+    coordinates that do not move. ``error`` is None or has the derivative's shape. ``warnings`` are sentences for the
+    user that name coordinates. ``noise`` is the noise level of J where the method used it. ``scheme`` names the scheme
+    where it is not the one that was asked for. ``axis`` says what an element of ``step`` and ``missing`` stands for.
+    ``scale`` is the typical size of each coordinate, (d,), where the method searched for it. ``repaired`` describes
+    components that were formed from other points than planned. ``structure`` is the structure of a sparse Jacobian
+    whose method searched for it; the next x can use it. ``consistency`` is the result of a directional check, None
+    where there was none. In that case ``unchecked`` is the number of further points that a check would have taken, 0
+    where the user wants none or none is possible.
     """
 
     derivative: Any
@@ -116,7 +116,7 @@ class Answer:
 
 @dataclass(frozen=True, eq=False)
 class PointValues:
-    """J at the points that were asked for: values (n, m), NaN where there is none; ``missing`` are those points."""
+    """J at the points that were asked for: values (n, m), NaN where there is none; ``missing`` numbers those points."""
 
     values: NDArray[Any]
     missing: NDArray[np.int64]
@@ -127,7 +127,7 @@ A_co = TypeVar("A_co", bound=Answer | PointValues, covariant=True)
 
 
 class Method(Protocol[A_co]):
-    """Asks for points, and asks again, until it can answer."""
+    """Asks for points, repeatedly if it has to, until it can answer."""
 
     def advance(self, waves: Sequence[Wave]) -> Request | A_co:
         """The next points, or the answer; ``waves`` holds every earlier request with its values."""
@@ -135,7 +135,7 @@ class Method(Protocol[A_co]):
 
 @dataclass(frozen=True, eq=False)
 class Values:
-    """J itself at given points: no derivative."""
+    """A method that wants J itself at given points, without a derivative."""
 
     points: Points
     vector: bool = False
@@ -150,13 +150,13 @@ class Values:
 
 @dataclass(frozen=True, eq=False)
 class Value:
-    """J(x) alone: an answer without a derivative. ``points`` holds x, and nothing else."""
+    """A method that wants J(x) alone: an answer without a derivative. ``points`` holds x, and nothing else."""
 
     points: Points
     vector: bool = True
 
     def advance(self, waves: Sequence[Wave]) -> Request | Answer:
-        """The baseline."""
+        """The request for the baseline, then the answer."""
         if not waves:
             return Request(self.points, 0, self.vector)
         none = np.zeros(0, np.int64)
@@ -169,12 +169,12 @@ def check_x(
     upper: NDArray[np.float64] | None = None,
     label: Callable[[int], str] = numbered,
 ) -> NDArray[np.float64]:
-    """Take x as a read-only (d,) float64 copy.
+    """Checks x and returns it as a read-only (d,) float64 copy.
 
     Raises
     ------
     InputError
-        If it is not one finite real number or a one-dimensional array of them, or lies outside the bounds.
+        If x is not one finite real number or a one-dimensional array of them, or lies outside the bounds.
     """
     x = np.atleast_1d(as_real("x0", x0))
     if x.ndim != 1 or not len(x):
@@ -195,13 +195,14 @@ def check_x(
 
 
 _ROUND_OFF = 4 * float(np.finfo(np.float64).eps)
-"""How far outside its bounds a coordinate may be by round-off, against the largest of it and its finite bounds."""
+"""How far outside its bounds round-off may put a coordinate, relative to the largest of it and its finite bounds."""
 
 
 def onto_bounds(x: NDArray[np.float64], lower: NDArray[np.float64], upper: NDArray[np.float64]) -> NDArray[np.float64]:
-    """X with coordinates that are outside their bounds by round-off, 4 units in the last place, put onto them.
+    """Moves coordinates that are outside their bounds by round-off (4 units in the last place) onto the bounds.
 
-    What computes x, an optimiser or a change of units, may round past a bound. A coordinate further out stays there.
+    Whatever computes x, an optimiser or a change of units, may round past a bound. A coordinate further out stays
+    there.
     """
     size = np.abs(x)
     for bound in (lower, upper):
@@ -216,9 +217,9 @@ MultiRound: TypeAlias = Generator[Request, Wave, Answer]
 
 
 def follow(course: Generator[Request, Wave, T], waves: Sequence[Wave]) -> Request | T:
-    """What a course says after these waves.
+    """The next request, or the result, of a generator that has been sent these waves.
 
-    It is run from its start each time: so it stays a pure function of the values, and nothing has to be kept.
+    The generator runs from its start each time, so the method stays a pure function of the values and keeps no state.
     """
     try:
         step = next(course)

@@ -1,4 +1,4 @@
-"""How noisy J is: ECnoise on lines of equally spaced points, and the quantum of printed output."""
+"""Measures the noise in J: ECnoise on lines of equally spaced points, and the quantum of printed output."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 LINE = 7
-"""Points of a line, x among them."""
+"""Number of points of a line, with x."""
 _TRUSTED = LINE - 3
-"""The highest difference from which a plateau may start."""
+"""The highest order of differences at which a plateau of noise levels may start."""
 _ALIKE = 4.0
-"""How far apart levels may be that are one and the same noise."""
+"""Two noise levels count as the same if their ratio is at most this."""
 
 _STUDENT = (21.20, 5.643, 3.896, 3.298, 3.003, 2.829, 2.715, 2.634, 2.574, 2.527)
 """Student's t at 98.5 %, for 1 to 10 degrees of freedom."""
@@ -39,16 +39,16 @@ STATUSES = {
 
 @dataclass(frozen=True, eq=False)
 class Noise:
-    """What is known of the noise in J, output by output.
+    """What is known of the noise in J, for each output.
 
     Attributes
     ----------
     level : (m,) ndarray
         Standard deviation; NaN where it is not known.
     quantum : (m,) ndarray
-        The unit in which output is rounded; 0 where nothing says that it is.
+        The unit in which output is rounded; 0 where no rounding was seen.
     factor : (m,) ndarray
-        How many levels hold the noise with some 97 %; see `confidence`.
+        Number of levels that hold about 97 % of the noise; see `confidence`.
     status : tuple of str
         Keys of `STATUSES`.
     """
@@ -60,12 +60,12 @@ class Noise:
 
     @property
     def bound(self) -> Floats:
-        """What the noise hardly ever passes, (m,): half a quantum, or as many levels as hold some 97 % of it."""
+        """A bound that the noise rarely exceeds, (m,): half a quantum, or ``factor`` times the level."""
         rounded = np.array([status == QUANTISED for status in self.status])
         return np.where(rounded, self.quantum / 2, self.factor * self.level)
 
     def shown_by(self, line: Floats) -> bool:
-        """Whether a line, (n, m) values, is one of those that showed the noise, in most outputs."""
+        """Whether a line, (n, m) values, shows the noise in most outputs."""
         squares, freedom = line_noise(line)
         each = np.sqrt(squares / np.maximum(freedom, 1))
         return bool(np.mean((freedom > 0) & (each * _ALIKE >= np.nan_to_num(self.level))) > 0.5)
@@ -76,10 +76,10 @@ class Noise:
         return np.asarray(self.level * np.sqrt((weights**2).sum(axis=-1) + total**2)[..., None])
 
     def part(self, weights: Floats) -> Floats:
-        """The noise part of the bar of sum W_i (F_i - F_0), for weights (..., n): (..., m).
+        """The noise part of the error bar of sum W_i (F_i - F_0), for weights (..., n): (..., m).
 
-        z sigma sqrt(sum W^2 + (sum W)^2); where output is only rounded q/2 (sum abs(W) + abs(sum W)), which no error
-        can pass.
+        It is z sigma sqrt(sum W^2 + (sum W)^2). Where output is only rounded it is q/2 (sum abs(W) + abs(sum W)), which
+        no error can exceed.
         """
         total = weights.sum(axis=-1)
         reach = (np.abs(weights).sum(axis=-1) + np.abs(total))[..., None]
@@ -87,7 +87,7 @@ class Noise:
         return np.where(rounded, self.quantum / 2 * reach, self.factor * self.deviation(weights))
 
     def spread(self, sums: WeightSums) -> tuple[Floats, Floats]:
-        """Standard deviation and noise part, (rows, m) both, for rows of weights that are known by their sums."""
+        """Standard deviation and noise part, (rows, m) both, for rows of weights given by their sums."""
         total, absolute, squares = sums.total[:, None], sums.absolute[:, None], sums.squares[:, None]
         deviation = self.level * np.sqrt(squares + total**2)
         rounded = np.array([status == QUANTISED for status in self.status])
@@ -96,16 +96,16 @@ class Noise:
 
 
 def known_noise(level: Floats | float, outputs: int = 1) -> Noise:
-    """A level that the user vouches for."""
+    """The noise for a level that the user gives."""
     levels = np.broadcast_to(np.asarray(level, dtype=float), (outputs,)).copy()
     return Noise(levels, np.zeros(outputs), np.full(outputs, 2.2), (FOUND,) * outputs)
 
 
 def difference_levels(values: Floats) -> tuple[Floats, NDArray[np.bool_]]:
-    """sigma_j of each difference j = 1 .. n - 1 of a line, and whether its signs change: (n - 1, m) both.
+    """The noise level sigma_j by differences of order j = 1 .. n - 1, and whether these change sign: (n - 1, m) both.
 
-    sigma_j^2 = gamma_j mean(T_j^2), gamma_j = (j!)^2 / (2j)!: what every column of the difference table of pure noise
-    has for its variance (More & Wild, SIAM J. Sci. Comput. 33(3), 2011, section 2).
+    sigma_j^2 = gamma_j mean(T_j^2), gamma_j = (j!)^2 / (2j)!. For pure noise, each column of the difference table gives
+    the variance of the noise in this way (More & Wild, SIAM J. Sci. Comput. 33(3), 2011, section 2).
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ def difference_levels(values: Floats) -> tuple[Floats, NDArray[np.bool_]]:
     for j in range(1, len(values)):
         table = np.diff(table, axis=0)
         gamma *= 0.5 * j / (2 * j - 1)
-        # Squares of what is near the end of the range overflow; no noise is that large.
+        # Squares of values near the end of the range overflow; no noise is that large.
         with np.errstate(over="ignore"):
             levels.append(np.sqrt(gamma * np.mean(table**2, axis=0)))
         changes.append((table > 0).any(axis=0) & (table < 0).any(axis=0))
@@ -125,12 +125,12 @@ def difference_levels(values: Floats) -> tuple[Floats, NDArray[np.bool_]]:
 
 
 def line_noise(values: Floats) -> tuple[Floats, NDArray[np.int64]]:
-    """Squares of the noise that one line shows, summed, and of how many degrees of freedom: (m,) both, 0 for none.
+    """Sum of squares of the noise that one line shows, and its degrees of freedom: (m,) both, 0 for no noise.
 
-    The first three successive levels within a factor of 4, with a change of sign in the first, are noise, and what
-    comes before is a polynomial of that degree: the squares are those of the residuals from its fit (measured: they
-    scatter less than the differences, which use each value more than once). The range of the values is not asked
-    first, as More & Wild do: where J is near 0 that finds nothing (measured: 0 of 300).
+    Three successive levels within a factor of 4, the first with a change of sign, show noise. Differences of lower
+    order belong to a polynomial of that degree. The squares are those of the residuals from the fit of this polynomial:
+    they scatter less than the differences, which use each value more than once (measured). The range of the values is
+    not tested first, as More & Wild do: near J = 0 that test finds no noise (measured: 0 of 300).
     """
     n, m = values.shape
     squares, freedom = np.zeros(m), np.zeros(m, dtype=np.int64)
@@ -148,7 +148,7 @@ def line_noise(values: Floats) -> tuple[Floats, NDArray[np.int64]]:
     for k in reversed(range(_TRUSTED)):
         three = levels[k : k + 3]
         plateau = (three.max(axis=0) <= _ALIKE * three.min(axis=0)) & (three.min(axis=0) > 0) & changes[k]
-        # Of a plateau that still slopes a little the trend goes one degree higher.
+        # Where the levels of a plateau still fall a little, the polynomial needs one degree more.
         bent = (
             np.zeros(m, dtype=bool) if k == _TRUSTED - 1 else rest[k + 1] / (n - k - 2) > 3 * rest[k + 2] / (n - k - 3)
         )
@@ -159,12 +159,12 @@ def line_noise(values: Floats) -> tuple[Floats, NDArray[np.int64]]:
 
 
 def estimate(lines: Sequence[Floats], others: Sequence[Floats] = ()) -> Noise:
-    """What several lines, (n, m) values each, say together; J's quantum is read off ``others`` too.
+    """The noise that several lines, (n, m) values each, show together; J's quantum is also read off ``others``.
 
-    One line alone shows no quantum: a straight J has equal gaps between equally spaced points.
+    One line alone shows no quantum: a linear J has equal gaps between equally spaced points.
 
-    Lines that agree within a factor of 4 are pooled. Where they do not, the largest is right: noise that is alike at
-    near points (an adaptive step, an inner iteration) is seen whole only by the longer line.
+    Lines that agree within a factor of 4 are pooled. Where they do not agree, the largest level is right: noise that is
+    nearly the same at near points (an adaptive step, an inner iteration) shows in full only on the longer line.
     """
     found = [line_noise(values) for values in lines]
     squares, freedom = np.array([s for s, _ in found]), np.array([f for _, f in found])
@@ -175,7 +175,7 @@ def estimate(lines: Sequence[Floats], others: Sequence[Floats] = ()) -> Noise:
     everything = np.concatenate([*lines, *others])
     unit = quantum(everything)
     flat = (everything == everything[0]).all(axis=0)
-    # The last digit that a float64 holds is a quantum too, below which there is nothing.
+    # The spacing of float64 numbers is a quantum too: no noise can be lower.
     floor = np.spacing(np.abs(np.nan_to_num(lines[0][0], posinf=0.0, neginf=0.0))) / np.sqrt(12)
     rounding = unit / np.sqrt(12)
     status = np.select(
@@ -188,14 +188,15 @@ def estimate(lines: Sequence[Floats], others: Sequence[Floats] = ()) -> Noise:
 def confidence(freedom: NDArray[np.int64]) -> Floats:
     """How many estimated standard deviations hold 97 % of the noise: Student's t for these degrees of freedom.
 
-    A level that was read off few values is itself uncertain: of a single line, 2 cover 86 % and 3 cover 95 %.
+    A level that was estimated from few values is itself uncertain: from a single line, 2 levels cover 86 % and 3 cover
+    95 %.
     """
     at = np.clip(freedom, 1, len(_STUDENT)) - 1
     return np.where(freedom > 0, np.asarray(_STUDENT)[at], 3.0)
 
 
 def next_spacing(values: Floats, spacing: float) -> float:
-    """Where to look when a line showed no noise: wider where J stands still, nearer where its signal drowns all else.
+    """The next spacing after a line without noise: wider if J did not change, narrower if its signal hid the noise.
 
     Parameters
     ----------

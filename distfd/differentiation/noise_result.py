@@ -1,4 +1,4 @@
-"""The noise of J at a point, and nothing else."""
+"""The noise of J at a point, without a derivative."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class NoiseResult:
 
 @dataclass(frozen=True, eq=False)
 class NoiseLevel:
-    """Two lines of seven points through x, in one round; two more where neither shows noise.
+    """Two lines of seven points through x, in one round; two further lines where neither shows noise.
 
     Parameters
     ----------
@@ -66,11 +66,11 @@ class NoiseLevel:
     scale: NDArray[np.float64]
 
     def advance(self, waves: Sequence[Wave]) -> Request | Answer:
-        """The next lines, or an answer whose ``noise`` is the level."""
+        """The request for the next lines, or an answer whose ``noise`` is the level."""
         return follow(self._course(), waves)
 
     def result(self, waves: Sequence[Wave], n_evaluations: int) -> NoiseResult:
-        """What the lines said, once `advance` has answered."""
+        """The result of the lines, once `advance` has answered."""
         found = self._found(waves)
         noise = found.noise
         return NoiseResult(

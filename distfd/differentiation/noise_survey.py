@@ -1,4 +1,4 @@
-"""The first round of all that reads noise: values on two lines through x, at a near and at a far spacing."""
+"""The first round of every method that measures noise: two lines through x, at a near and at a far spacing."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ if TYPE_CHECKING:
 
 
 _MOST = 1000
-"""Coordinates that a direction moves: with d = 1,000,000 a line must not be 7 dense copies of x."""
+"""Largest number of coordinates that a line moves, so that with d = 1,000,000 a line is not 7 dense copies of x."""
 
 
 def direction(x: Floats, scale: Floats, lower: Floats, upper: Floats, lane: int) -> tuple[NDArray[np.int64], Floats]:
-    """Coordinates that move, and how much for a spacing of 1: of length 1 against ``scale``, and into the bounds.
+    """Coordinates that a line moves, and their moves for a spacing of 1: of length 1 in ``scale``, into the bounds.
 
-    The seed is x itself and ``lane``, so that the same x has the same points whenever it is asked.
+    x itself and ``lane`` seed the random direction, so the same x always has the same points.
     """
     digest = hashlib.blake2b(np.ascontiguousarray(x).tobytes(), digest_size=8).digest()
     rng = np.random.default_rng([int.from_bytes(digest, "little"), lane])
     moving = np.flatnonzero(lower != upper)
     if len(moving) > _MOST:
         moving = np.sort(rng.choice(moving, _MOST, replace=False))
-    # Uneven parts keep x + i h p off the round numbers at which J's values have few digits by chance.
+    # Random sizes keep x + i h p away from round numbers, at which J's values may have few digits by chance.
     size = rng.uniform(0.5, 1.0, len(moving)) * rng.choice([-1.0, 1.0], len(moving))
     at, low, high = x[moving], lower[moving], upper[moving]
     reach = scale[moving] / np.sqrt(max(1, len(moving)))
-    # A line leads away from x: where it would soon leave the bounds it turns to the side that has more room.
+    # A line leads away from x. Where bounds are near, it turns to the side with more room.
     side = np.where(size > 0, high - at, at - low)
     turned = np.where((side < reach) & (np.maximum(high - at, at - low) > side), -size, size)
     return moving, turned * reach
@@ -54,10 +54,10 @@ def direction(x: Floats, scale: Floats, lower: Floats, upper: Floats, lane: int)
 def line_points(
     x: Floats, scale: Floats, lower: Floats, upper: Floats, spacings: Sequence[tuple[int, float]]
 ) -> Points:
-    """Points 1 .. LINE - 1 of a line for each (lane, spacing); x, which is point 0 of them all, is not among them.
+    """Points 1 .. LINE - 1 of a line for each (lane, spacing); point 0 of all lines, x, is left out.
 
-    A spacing < 0 leads the other way.
-    A coordinate that lacks the room for its part moves by less, so that the points stay equally spaced.
+    A spacing < 0 leads the other way. A coordinate without room for its full move moves by less, so that the points
+    stay equally spaced.
     """
     indices, values, counts = [], [], []
     steps = np.arange(1, LINE)[:, None]
@@ -73,7 +73,7 @@ def line_points(
 def _line_move(
     x: Floats, scale: Floats, lower: Floats, upper: Floats, way: tuple[int, float]
 ) -> tuple[NDArray[np.int64], Floats]:
-    """Coordinates that a line of (lane, spacing) moves, and by how much from one of its points to the next."""
+    """Coordinates that a line of (lane, spacing) moves, and their moves from one point of the line to the next."""
     lane, spacing = way
     moving, towards = direction(x, scale, lower, upper, lane)
     at, low, high = x[moving], lower[moving], upper[moving]
@@ -83,29 +83,29 @@ def _line_move(
 
 
 NEAR, FAR = 1e-6, 3e-3
-"""Spacings against the scale. The near one sees noise where J is steep, the far one sees what J's steps hide from it,
-and how much J changes over distances at which a derivative is taken."""
+"""Spacings of the lines, in the scale. The near line sees noise where J is steep. The far line sees noise that steps in
+J hide from the near line, and how much J changes over distances at which a derivative is taken."""
 
 EVALUATIONS = 1 + 2 * (LINE - 1)
 
 
 @dataclass(frozen=True, eq=False)
 class Survey:
-    """What the lines said.
+    """What the lines show.
 
     Attributes
     ----------
     noise : Noise
     baseline : (m,) ndarray
     variation : (m,) ndarray
-        By how much J changes over one scale, as far as the far line tells: its slope, or its curvature where that
+        The change of J over one scale as the far line shows it: by the slope, or by the curvature where the curvature
         stands out of the noise.
     spacing : float
         The spacing that showed the noise; NaN where none did.
     extra : ndarray
-        Values (n, m) of the further points that were asked along.
+        Values (n, m) of the further points that were evaluated together with the lines.
     lines : tuple of Line
-        Each line with its values: the near line, the far one, and those that were asked for afterwards.
+        Each line with its values: the near line, the far line, and lines that were added later.
     """
 
     noise: Noise
@@ -117,7 +117,7 @@ class Survey:
 
     @property
     def level(self) -> Floats:
-        """The noise, or the rounding of a float64 where it is not known, (m,)."""
+        """The noise level, (m,); where that is not known, the rounding of a float64."""
         rounding = np.maximum(np.spacing(np.abs(self.baseline)), np.finfo(float).tiny)
         return np.where(np.isfinite(self.noise.level), np.maximum(self.noise.level, rounding / 4), rounding)
 
@@ -126,7 +126,7 @@ class Survey:
     ) -> Answer:
         """The answer where coordinates ``rows`` have slopes and bars (a, m) and steps (a,), and the others are fixed.
 
-        Where the noise is not known nothing honest can be said of the error.
+        Where the noise is not known, the error is NaN: there is no honest estimate.
         """
         d, m = len(site.x), len(self.baseline)
         derivative, error, steps = np.zeros((d, m)), np.zeros((d, m)), np.zeros(d)
@@ -154,7 +154,7 @@ class Survey:
 
 @dataclass(frozen=True, eq=False)
 class OpenSurvey:
-    """Lines that have their values, before it is decided whether they are enough.
+    """Lines with their values, before it is decided whether they are enough.
 
     Attributes
     ----------
@@ -163,13 +163,13 @@ class OpenSurvey:
     vector : bool
     baseline : (m,) ndarray
     ways : tuple of (lane, spacing)
-        Where the lines lead; a spacing < 0 leads the other way.
+        The directions of the lines; a spacing < 0 leads the other way.
     values : tuple of ndarray
-        (n, m) of each line, J(x) first.
+        The values of each line, (n, m), J(x) first.
     noise : Noise
-        What they say.
+        The noise that they show.
     extra : ndarray
-        Values (n, m) of the further points that were asked along.
+        Values (n, m) of the further points that were evaluated together with the lines.
     """
 
     site: BasePoint
@@ -187,11 +187,11 @@ class OpenSurvey:
         return bool(self.values) and not any(np.isfinite(line).all() for line in self.values)
 
     def repeated(self, budget: Budget) -> Generator[Request, Wave, OpenSurvey]:
-        """The same with two lines more, if most outputs show no noise along these and the budget affords it."""
+        """These lines and two further ones, if most outputs show no noise along these and the budget affords it."""
         unknown = np.mean([status == UNKNOWN for status in self.noise.status]) > 0.5
         if not self.values or not unknown or not budget.affords(EVALUATIONS - 1):
             return self
-        # Where J failed along a line, the other way may be one on which it does not.
+        # Where J failed along a line, the opposite direction may be free of failures.
         again = tuple(
             (lane + 2, next_spacing(line, spacing)) if np.isfinite(line).any(axis=0).all() else (lane, -spacing)
             for line, (lane, spacing) in zip(_whole(self.values), self.ways, strict=True)
@@ -202,7 +202,7 @@ class OpenSurvey:
         return replace(self, ways=self.ways + again, values=values, noise=estimate(values))
 
     def found(self) -> Survey:
-        """What the lines say."""
+        """The result of the lines."""
         site, noise = self.site, self.noise
         if not self.values:
             return Survey(noise, self.baseline, np.ones(len(self.baseline)), np.nan, self.extra)
@@ -212,7 +212,7 @@ class OpenSurvey:
         )
         shown = [line.spacing for line in lines if noise.shown_by(line.values)]
         found = Survey(noise, self.baseline, self.baseline, max(shown, default=np.nan), self.extra, lines)
-        # The far line tells; where J failed along it, the next nearer one.
+        # The far line shows the variation; where J failed along it, the next nearer line does.
         variation = np.full(len(self.baseline), np.nan)
         for line in sorted(lines, key=lambda line: -line.spacing):
             whole = np.isfinite(line.values).all(axis=0)
@@ -236,14 +236,14 @@ def open_survey(
     Parameters
     ----------
     site, scale
-        Where, and the typical size of each coordinate, (d,).
+        The base point, and the typical size of each coordinate, (d,).
     budget : Budget
     given : float, optional
-        A noise level that the user vouches for: the lines then say only how J varies.
+        A noise level that the user gives: the lines then only show how much J varies.
     extra : Points, optional
-        Further points of the request.
+        Further points for the same request.
     baseline : (m,) ndarray, optional
-        J(x), where it is known; it is asked for otherwise.
+        J(x), where it is known; otherwise x is evaluated.
     """
     ways = ((0, NEAR), (1, FAR)) if len(site.moving) else ()
     lines = line_points(site.x, scale, site.lower, site.upper, ((0, NEAR), (1, FAR)))
@@ -277,7 +277,7 @@ def survey(
     extra: Points | None = None,
     budget: Budget | None = None,
 ) -> Generator[Request, Wave, Survey]:
-    """Ask for two lines, for two more where most outputs show no noise along them, and say what they say.
+    """Asks for two lines, for two further ones where most outputs show no noise, and returns what they show.
 
     The parameters are those of `open_survey`.
     """
@@ -292,7 +292,7 @@ def _outputs(baseline: Floats, vector: bool) -> int | None:
 
 
 def _whole(lines: Sequence[Floats]) -> list[Floats]:
-    """The lines with NaN for whatever an output has along a line on which it failed somewhere."""
+    """The lines, with an output set to NaN along the whole line where it failed at any point of the line."""
     return [np.where(np.isfinite(line).all(axis=0), line, np.nan) for line in lines]
 
 
@@ -301,10 +301,10 @@ def _split(baseline: Floats, values: Floats) -> tuple[Floats, ...]:
 
 
 def _variation(line: Floats, level: Floats, spacing: float) -> Floats:
-    """Slope or curvature along a line, whichever is more, but not less than what noise could hide."""
+    """Slope or curvature along a line, whichever is larger, and at least as much as noise could hide."""
     slope = np.abs(line[-1] - line[0]) / ((LINE - 1) * spacing)
     curvature = np.abs(np.diff(line, 2, axis=0).mean(axis=0)) / spacing**2
-    # The mean of the second differences is (F_6 - F_5 - F_1 + F_0) / 5: two levels over five.
+    # The mean of the second differences is (F_6 - F_5 - F_1 + F_0) / 5; its noise is 2/5 of the level.
     stands_out = curvature > 3 * 0.4 * level / spacing**2
     hidden = np.sqrt(2) * level / ((LINE - 1) * spacing)
     variation = np.fmax(np.fmax(slope, hidden), np.where(stands_out, curvature, 0.0))

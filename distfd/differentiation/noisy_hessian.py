@@ -33,18 +33,18 @@ if TYPE_CHECKING:
     Numbers = NDArray[np.int64]
 
 ROUNDS = 3
-"""Looks at the diagonal, at most: two of them at other distances than the first."""
+"""Largest number of rounds for the diagonal: the first, and two at other distances."""
 _COARSE = 10.0
-"""A pair whose truncation is so many times what other distances would leave is looked at once more."""
+"""A pair is evaluated again if its truncation is this many times what better distances would leave."""
 
 
 @dataclass(frozen=True, eq=False)
 class NoisyHessian:
     """Second derivatives of a J with one output, with error bars.
 
-    The lines of `noise_survey`; then each coordinate's own points at h and 2 h, which tell what noise and truncation
-    make of the diagonal, and again at better steps where these are not good; then the pairs at those steps, and once
-    more for pairs that bend more than their coordinates do.
+    First the lines of `noise_survey`. Then each coordinate's own points at h and 2 h, which show noise and truncation
+    of the diagonal; again at better steps where these are too large. Then the pairs at those steps; once more for pairs
+    that are more curved than their coordinates.
 
     Parameters
     ----------
@@ -53,11 +53,11 @@ class NoisyHessian:
     scale : (d,) ndarray
         Typical sizes; no point is farther from x than a tenth of them.
     stencil : Stencil
-        On whose sides the points are.
+        The sides of x on which the points are.
     noise : float, optional
         The standard deviation of the noise, where the user knows it.
     h : (d,) ndarray, optional
-        Signed steps that are to be taken as they are, for an error bar alone.
+        Signed steps to be used unchanged; the method then only adds the error bars.
     """
 
     site: BasePoint
@@ -68,7 +68,7 @@ class NoisyHessian:
     h: Floats | None = None
 
     def advance(self, waves: Sequence[Wave]) -> Request | Answer:
-        """The lines, the diagonal in up to three rounds, and the pairs in up to two."""
+        """Requests for the lines, the diagonal in up to three rounds, and the pairs in up to two; then the answer."""
         return follow(self._course(), waves)
 
     def _course(self) -> MultiRound:
@@ -118,14 +118,14 @@ class NoisyHessian:
         return np.asarray(self._within(size) * self._signs())
 
     def _within(self, size: Floats) -> Floats:
-        """Steps > 0 with which no point is farther than `CAP`, and far enough to be told from x."""
+        """Steps > 0 limited so that no point is farther than `CAP`, and every point differs from x."""
         x, scale = self.site.x[self.pattern.moving], self.scale[self.pattern.moving]
         return np.asarray(np.maximum(np.minimum(size, CAP / 2 * scale), 64 * np.spacing(np.abs(x))))
 
     def _looked_at(
         self, pattern: HessianPattern, h: Floats, found: Survey, known: dict[tuple[int, float], float]
     ) -> Generator[Request, Wave, tuple[SecondSlopes, SecondSlopes, Floats]]:
-        """What J at h and 2 h says of the diagonal and the pairs of a pattern, and the steps that bounds allowed."""
+        """What J at h and 2 h shows of a pattern's diagonal and pairs, and the steps that bounds allowed."""
         far = place_differences(self.site, pattern, 2 * h, sides(self.stencil))
         near = far.halved()
         grids = near, far
@@ -174,7 +174,7 @@ class NoisyHessian:
 
 
 def supposed_noise(found: Survey) -> Noise:
-    """The noise by which steps are chosen: where it is not known, that of rounding."""
+    """The noise by which steps are chosen: the measured one, or that of rounding where it is not known."""
     return replace(found.noise, level=found.level)
 
 
@@ -193,13 +193,13 @@ def _columns(singles: list[tuple[int, float]]) -> tuple[Numbers, Floats]:
 
 
 def _alone(pattern: HessianPattern, at: Numbers) -> HessianPattern:
-    """These coordinates without any pair."""
+    """A pattern of these coordinates' diagonal entries, without pairs."""
     none = np.zeros(0, dtype=np.int64)
     return replace(pattern, moving=pattern.moving[at], diagonal=pattern.diagonal[at], first=none, second=none)
 
 
 def _pairs(pattern: HessianPattern, at: Numbers) -> HessianPattern:
-    """These pairs, and their coordinates."""
+    """A pattern of these pairs, and the coordinates in them."""
     first, second = pattern.first[at], pattern.second[at]
     used = np.unique(np.concatenate((first, second)))
     first, second = np.searchsorted(used, first), np.searchsorted(used, second)
@@ -207,7 +207,7 @@ def _pairs(pattern: HessianPattern, at: Numbers) -> HessianPattern:
 
 
 def _lost(pattern: HessianPattern, own: SecondSlopes, mixed: SecondSlopes) -> NDArray[np.bool_]:
-    """Coordinates, (a,), of which no entry is told from 0."""
+    """Coordinates, (a,), none of whose entries can be told from 0."""
     with np.errstate(invalid="ignore"):
         told = np.abs(own.value) > own.bar
         for side in (pattern.first, pattern.second):

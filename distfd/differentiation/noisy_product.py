@@ -31,15 +31,15 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 ROUNDS = 2
-"""Distances that are looked at, at most."""
+"""Largest number of distances that are tried."""
 
 
 @dataclass(frozen=True, eq=False)
 class NoisyProduct:
     """The Hessian of a J with one output, times v, with error bars.
 
-    The lines of `noise_survey`, then gradients along v at a distance and at twice that, which tell what noise and
-    truncation make of the product, and again at a better distance where that one is not good.
+    First the lines of `noise_survey`. Then gradients along v at a distance and at twice that, which show noise and
+    truncation of the product; again at a better distance where these are too large.
 
     Parameters
     ----------
@@ -50,9 +50,9 @@ class NoisyProduct:
     noise : float, optional
         The standard deviation of the noise, where the user knows it.
     steps : (float, (d,) ndarray), optional
-        Along v and of the coordinates, that are to be taken as they are, for an error bar alone.
+        Steps along v and of the coordinates, to be used unchanged; the method then only adds the error bars.
     stencil : Stencil
-        Of second order: the sides of x on which the points are.
+        A second-order stencil: the sides of x on which the points are.
     """
 
     site: BasePoint
@@ -63,7 +63,7 @@ class NoisyProduct:
     stencil: Stencil = SECOND
 
     def advance(self, waves: Sequence[Wave]) -> Request | Answer:
-        """The lines, and the products in one round or two."""
+        """Requests for the lines and for the products, in one round or two; then the answer."""
         return follow(self._course(), waves)
 
     def _course(self) -> MultiRound:
@@ -89,7 +89,7 @@ class NoisyProduct:
         return self._answer(found, best, step)
 
     def _placed(self, size: float) -> HessianVector | None:
-        """The product at this part of the typical sizes; None where v leads nowhere."""
+        """The product with this part of the typical sizes as its step; None where v moves nothing."""
         x = self.site.x
         t, h = float(lengths(self.v[None], self.scale)[0]) * size, self.scale * size
         t, h = (t, h) if self.steps is None else self.steps
@@ -126,7 +126,7 @@ class NoisyProduct:
             steps,
             missing,
             error=error,
-            # Most entries of a product may well be 0: what is worth a word is that none is told from it.
+            # Many entries of a product may well be 0. A warning is worthwhile only if none can be told from 0.
             warnings=noise_warnings(site.label, moving[none], best.value[none, None], best.bar[none, None]),
             noise=level if np.isfinite(level) else None,
             scheme="auto" if self.steps is None else "richardson",

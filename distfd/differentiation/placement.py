@@ -1,4 +1,4 @@
-"""Where the points of a stencil go: inside the bounds, at offsets that floating point can hold."""
+"""Places the points of a stencil: inside the bounds, at offsets that floating point can represent."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ def place(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """New coordinate values and the steps in use, for coordinates that may all move.
 
-    At full h the stencil itself is tried first, then mirrored, then every window of as many neighbouring nodes,
-    the most symmetric first; so a one-sided stencil flips, and a central one becomes one-sided of the same order.
-    Only where none fits is the step shrunk, and then the arrangement that keeps the largest step is taken.
+    With the full step, the stencil itself is tried first, then its mirror image, then every window of as many
+    neighbouring nodes, the most symmetric first. So a one-sided stencil flips, and a central one becomes one-sided of
+    the same order. Only where none fits is the step shrunk, and then the arrangement that keeps the largest step is
+    used.
 
     Parameters
     ----------
@@ -41,9 +42,9 @@ def place(
     Returns
     -------
     values : (a, n) ndarray
-        x_k + c_i h_k as floating point has it, never outside the bounds, one column a node.
+        x_k + c_i h_k as floating point has it, never outside the bounds, one column for each node.
     step : (a,) ndarray
-        The realised steps: negative where an arrangement is mirrored, shrunk where it had to be.
+        The realised steps: negative where the stencil is mirrored, smaller where it was shrunk.
     """
     return arrange(x, h, arrangements(stencil.nodes), lower, upper)
 
@@ -55,7 +56,7 @@ def arrange(
     lower: NDArray[np.float64],
     upper: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """As `place`, among these arrangements: (direction, n nodes) each, the most wanted first."""
+    """As `place`, with the allowed arrangements given as (direction, n nodes), the most wanted first."""
     values, step = np.empty((len(x), len(options[0][1]))), np.empty(len(x))
     left = np.arange(len(x))
     with np.errstate(over="ignore"):
@@ -73,9 +74,10 @@ def arrange(
 
 
 def arrangements(nodes: tuple[float, ...]) -> Arrangements:
-    """(direction, nodes) of formulas of one order, as many nodes each, every set of points once.
+    """(direction, nodes) of all formulas with this number of nodes, every set of points once.
 
-    The stencil itself, then all windows {-a .. -1, 1 .. n - a} of neighbouring nodes, most symmetric first; + before -.
+    The stencil itself first, then all windows {-a .. -1, 1 .. n - a} of neighbouring nodes, the most symmetric first;
+    direction + before -.
     """
     n = len(nodes)
     windows = [tuple(float(i) for i in range(-a, n - a + 1) if i) for a in range(n // 2, -1, -1)]
@@ -94,7 +96,7 @@ def check_offsets(offsets: NDArray[np.float64], label: Callable[[int], str]) -> 
     offsets : (a, n) ndarray
         Realised offsets from x.
     label : callable
-        Row number -> what a message calls that coordinate.
+        The name of a row's coordinate in messages, by row number.
     """
     ordered = np.sort(np.concatenate((offsets, np.zeros((len(offsets), 1))), axis=1), axis=1)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -117,17 +119,18 @@ def check_offsets(offsets: NDArray[np.float64], label: Callable[[int], str]) -> 
 def as_bounds(
     bounds: Any, d: int, x: NDArray[np.float64] | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Lower and upper bounds, (d,) each, from scipy's Bounds, d pairs (None is unbounded), or None.
+    """Lower and upper bounds, (d,) each, from SciPy's Bounds, d pairs (None means unbounded), or None.
 
     Parameters
     ----------
     x : (d,) ndarray, optional
-        Where it is given, two pairs that let no coordinate of it move, and would as (lower, upper), are refused.
+        Where given, two pairs that would fix both coordinates of x, but would not if read as (lower, upper), are
+        refused.
 
     Raises
     ------
     InputError
-        If they are of no such form, or lower > upper somewhere.
+        If the bounds have no such form, or lower > upper somewhere.
     """
     if bounds is None:
         return np.full(d, -np.inf), np.full(d, np.inf)
@@ -154,14 +157,14 @@ def as_bounds(
 
 
 def _are_arrays(lower: NDArray[np.float64], upper: NDArray[np.float64], x: NDArray[np.float64]) -> bool:
-    """Whether two pairs exclude or fix both coordinates of x, and as arrays (lower, upper) would hold and free it."""
+    """Whether two bounds were meant as (lower, upper): read as pairs they exclude or fix x, and read as arrays not."""
     free = (lower <= x) & (x <= upper) & (lower < upper)
     low, high = np.array([lower[0], upper[0]]), np.array([lower[1], upper[1]])
     return bool(not free.any() and ((low <= x) & (x <= high)).all() and (low < high).any())
 
 
 def _from_pairs(bounds: Any, d: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    pairs = list(bounds)  # what is no iterable raises TypeError, which is answered above
+    pairs = list(bounds)  # if bounds is not iterable, the TypeError is handled above
     if len(pairs) != d or any(len(pair) != 2 for pair in pairs):
         raise ValueError(f"got {len(pairs)} entries")
     lower = np.array([-np.inf if low is None else low for low, _ in pairs], dtype=np.float64)
@@ -176,7 +179,7 @@ def _shrink(
     lower: NDArray[np.float64],
     upper: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The arrangement with the most room for its step, stretched to the nearer bound."""
+    """The arrangement that keeps the largest step, stretched to the nearer bound."""
     values, step, most = np.repeat(x[:, None], len(options[0][1]), axis=1), np.zeros(len(x)), np.zeros(len(x))
     for direction, nodes in options:
         reach = np.copysign(direction, direction * h)[:, None] * nodes

@@ -1,4 +1,4 @@
-"""A method for those of J's outputs that have a value at x; the derivatives of the others are missing."""
+"""Limits a method to the outputs of J that have a value at x; the derivatives of the others are missing."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class PresentOutputs(Checkable):
-    """A dense Jacobian by any method that weighs outputs against each other, kept from those that J lacks at x.
+    """A dense Jacobian by a method that combines outputs; outputs without a value at x are hidden from the method.
 
-    An output without a value at x has no derivative, whatever its values elsewhere are. Such a one would spoil medians
-    over outputs, noise levels and repairs: the method is not shown it. Where J(x) is whole, nothing is changed.
+    An output without a value at x has no derivative, whatever its values elsewhere are. It would spoil medians over
+    outputs, noise levels and repairs, so the method does not see it. Where J(x) is complete, nothing changes.
 
     Parameters
     ----------
     method : Method
-        Of several outputs; its first request has the baseline.
+        A method for several outputs; its first request has the baseline.
     moving : (a,) ndarray of int
         The coordinates that may move.
     """
@@ -40,7 +40,7 @@ class PresentOutputs(Checkable):
     moving: NDArray[np.int64]
 
     def advance(self, waves: Sequence[Wave]) -> Request | Answer:
-        """What the method says of the outputs that are there."""
+        """The method's request or answer, with rows for the hidden outputs put back as NaN."""
         if not waves:
             return self.method.advance(())
         baseline = waves[0].request.baseline
@@ -60,7 +60,7 @@ class PresentOutputs(Checkable):
         )
 
     def check_points(self, waves: Sequence[Wave]) -> CheckPoints | None:
-        """Those of the method; of a J that lacks outputs at x there are none."""
+        """The check's points of the method; None where J lacks outputs at x."""
         if not isinstance(self.method, Checkable):
             return None
         if waves and not np.isfinite(waves[0].values[waves[0].request.baseline or 0]).all():
@@ -69,7 +69,7 @@ class PresentOutputs(Checkable):
 
 
 def _shown(wave: Wave, present: Flags) -> Wave:
-    """The wave of these outputs alone: a point that lacks only others has not failed."""
+    """The wave with these outputs only: a point that lacks other outputs has not failed."""
     values = wave.values[:, present]
     whole = np.isfinite(values).all(axis=1) & (wave.status == Status.ERROR)
     status = np.where(whole, Status.OK, wave.status).astype(np.uint8)
@@ -78,7 +78,7 @@ def _shown(wave: Wave, present: Flags) -> Wave:
 
 
 def _widened(part: NDArray[np.float64], present: Flags) -> NDArray[np.float64]:
-    """Rows of the outputs that are there, among NaN for the others."""
+    """The rows of the present outputs, among rows of NaN for the others."""
     whole = np.full((len(present), *part.shape[1:]), np.nan)
     whole[present] = part
     return whole

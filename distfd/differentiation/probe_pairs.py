@@ -1,4 +1,4 @@
-"""Pairs of probes around x at several distances, coordinate by coordinate, and the slopes that they give."""
+"""Pairs of points around x at several distances, for each coordinate, and the slopes that they give."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 _CLOSE = 1.2
-"""Pairs whose sizes differ by less say nothing about each other."""
+"""Two pairs can be compared only if their distances differ by more than this factor."""
 
 
 @dataclass(frozen=True, eq=False)
 class Slopes:
-    """What g formulas say of a coordinates and m outputs: (g, a, m) each, (g, a) for ``size``; NaN where they cannot.
+    """Results of g formulas for ``a`` coordinates and m outputs: (g, a, m) each, (g, a) for ``size``; NaN for none.
 
     Attributes
     ----------
     value : ndarray
         The derivative.
     noise : ndarray
-        The noise part of its bar.
+        The noise part of the derivative's error bar.
     deviation : ndarray
-        The standard deviation of its noise.
+        The standard deviation of the derivative's noise.
     truncation : ndarray
-        How far it is from what the next larger pair corrects it to.
+        Distance from the value that the next larger pair corrects it to.
     doubt : ndarray
-        The standard deviation of that distance.
+        The standard deviation of ``truncation``.
     size : ndarray
-        The distance of the (smaller) pair.
+        The distance of the pair from x; of two pairs, that of the smaller.
     """
 
     value: Floats
@@ -48,7 +48,7 @@ class Slopes:
     size: Floats
 
     def take(self, formula: NDArray[np.int64]) -> Slopes:
-        """One formula for each coordinate and output, (a, m): arrays (1, a, m), the size by its first output."""
+        """One formula for each coordinate and output, (a, m): arrays (1, a, m), with the size of the first output's."""
 
         def pick(part: Floats) -> Floats:
             return np.take_along_axis(part, formula[None], axis=0)
@@ -61,9 +61,9 @@ class Slopes:
 
 @dataclass(frozen=True, eq=False)
 class ProbePairs:
-    """Pairs of a coordinates, those of each in order of size; what a coordinate lacks is NaN and comes last.
+    """Pairs of ``a`` coordinates, in rising order of size; where a coordinate has fewer pairs, NaN fills the end.
 
-    Near a bound a "pair" is two probes at h and 2 h on the same side; nothing here depends on which it is.
+    Near a bound a "pair" is two points at h and 2 h on the same side; the code here treats both kinds alike.
 
     Attributes
     ----------
@@ -83,10 +83,10 @@ class ProbePairs:
         return np.asarray(np.isfinite(self.size).sum(axis=1))
 
     def add(self, size: Floats, offsets: Floats, rises: Floats, *, partial: bool = False) -> ProbePairs:
-        """One pair more, (a,), (a, 2) and (a, 2, m), NaN for the coordinates that get none.
+        """Adds a pair, (a,), (a, 2) and (a, 2, m), with NaN for coordinates that get none.
 
-        A pair without a value, with its points on each other, or next to one that is there is left out. So is one that
-        lacks some of J's outputs, unless ``partial``: it then has NaN for these.
+        A pair is left out if it has no value, if its points coincide, or if it is next to an existing pair. A pair that
+        lacks some of J's outputs is left out too, unless ``partial``: then these outputs are NaN.
         """
         with np.errstate(invalid="ignore"):
             near = ((self.size < _CLOSE * size[:, None]) & (size[:, None] < _CLOSE * self.size)).any(axis=1)
@@ -103,7 +103,7 @@ class ProbePairs:
         )
 
     def or_else(self, spare: ProbePairs) -> ProbePairs:
-        """These, and for coordinates that have none the one of ``spare``, if there is any."""
+        """These pairs; a coordinate that has none gets the one of ``spare``, if there is any."""
         lone = (self.count == 0) & (spare.count > 0)
         if not lone.any():
             return self
@@ -111,19 +111,19 @@ class ProbePairs:
         return self.add(size, spare.offsets[:, 0], spare.rises[:, 0], partial=True)
 
     def take(self, coordinates: NDArray[np.int64]) -> ProbePairs:
-        """Those of some coordinates, by their numbers among the a."""
+        """The pairs of some coordinates, given by their numbers among the ``a``."""
         return ProbePairs(self.size[coordinates], self.offsets[coordinates], self.rises[coordinates])
 
     def shifted(self, by: Floats) -> ProbePairs:
-        """The same for a J(x) that is larger by ``by``, (a, m)."""
+        """The same pairs for a J(x) that is larger by ``by``, (a, m)."""
         return ProbePairs(self.size, self.offsets, self.rises - by[:, None, None])
 
     def slopes(self, noise: Noise) -> Slopes:
-        """Of each pair, then of each pair with the next larger one (fourth order).
+        """Slopes by each pair, then by each pair together with the next larger one (fourth order).
 
-        The truncation of a pair is its distance from the formula of both, which is Richardson's correction; the
-        largest pair is held against the next smaller one. The formula of both keeps the part of that correction by
-        which J bends between the pairs, and at least a tenth.
+        The truncation of a pair is its distance from the formula of both, which is Richardson's correction; the largest
+        pair is compared with the next smaller one. The truncation of the formula of both is at least a tenth of that
+        correction, and more where the slope changes between the pairs.
         """
         n = self.size.shape[1]
         single = [self._formula(g) for g in range(n)]
@@ -153,14 +153,14 @@ class ProbePairs:
         )
 
     def curvature(self, g: int, noise: Noise) -> tuple[Floats, Floats]:
-        """J'' by pair g (twice the second divided difference) and its standard deviation, (a, m) both."""
+        """J'' by pair g (twice the second divided difference), and its standard deviation, (a, m) both."""
         one, two = self.offsets[:, g, 0], self.offsets[:, g, 1]
         with np.errstate(over="ignore"):
             weights = np.stack((2 / (one * (one - two)), -2 / (two * (one - two))), axis=1)
         return (weights[..., None] * self.rises[:, g]).sum(axis=1), noise.deviation(weights)
 
     def _formula(self, *pairs: int) -> tuple[Floats, Floats]:
-        """Weights and value of the derivative at 0 of the polynomial through x and these pairs."""
+        """Weights and value of the derivative at 0 of the polynomial through x and the points of these pairs."""
         offsets = np.concatenate([self.offsets[:, g] for g in pairs], axis=1)
         rises = np.concatenate([self.rises[:, g] for g in pairs], axis=1)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
@@ -168,7 +168,7 @@ class ProbePairs:
             return weights, (weights[..., None] * rises).sum(axis=1)
 
     def _bend(self, g: int, near: Floats, far: Floats) -> Floats:
-        """By what part the slope changes from pair g to the next, against all that J changes there."""
+        """The change of the slope from pair g to the next, as a part of J's whole change there."""
         one, two = self.offsets[:, g, 0], self.offsets[:, g, 1]
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             rise = (self.rises[:, g] / self.offsets[:, g, :, None] * np.array([[[1.0], [-1.0]]])).sum(axis=1)
@@ -177,7 +177,7 @@ class ProbePairs:
 
 
 def no_pairs(coordinates: int, outputs: int) -> ProbePairs:
-    """Where one begins."""
+    """An empty set of pairs, to start from."""
     return ProbePairs(np.empty((coordinates, 0)), np.empty((coordinates, 0, 2)), np.empty((coordinates, 0, 2, outputs)))
 
 
@@ -187,7 +187,7 @@ def _sorted(there: Floats, new: Floats, order: NDArray[np.int64]) -> Floats:
 
 
 def _widened(weights: Floats, place: int) -> Floats:
-    """The weights of a pair among those of two, of which it is the first or the second."""
+    """The weights of one pair, placed at the first or second place among the weights of two."""
     wide = np.zeros((len(weights), 4))
     wide[:, 2 * place : 2 * place + 2] = weights
     return wide

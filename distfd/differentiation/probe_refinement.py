@@ -1,8 +1,8 @@
-"""From one pair of probes a coordinate to slopes with error bars, in few further rounds.
+"""Refines one pair of points a coordinate to slopes with error bars, in few further rounds.
 
-The first pair is put where truncation should be well below noise. A pair five times as far then shows the truncation
-of the first, by which it is moved in or out; of many coordinates only the most doubtful are looked at twice, and tell
-how far the others' expected truncation can be trusted.
+The distance of the first pair is chosen so that truncation should be well below noise. A pair five times as far then
+shows the truncation of the first, and the next pair moves in or out accordingly. Where there are many coordinates, only
+the most doubtful get a second pair; they show how far the expected truncation of the others can be trusted.
 """
 
 from __future__ import annotations
@@ -34,40 +34,40 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 CAP = 0.1
-"""No probe is farther from x than this part of a coordinate's scale."""
+"""No point is farther from x than this part of a coordinate's scale."""
 ROUNDS = 3
-"""At most so many after the first pair."""
+"""Largest number of rounds after the first pair."""
 
 
 def most_evaluations(coordinates: int) -> int:
-    """What all that begins with `noise_survey.survey` and then probes coordinates takes at most, baseline included."""
+    """Upper bound of evaluations for `noise_survey.survey` plus refinement, baseline included."""
     return 4 * coordinates + 38
 
 
 _LOOKS = 3
-"""So many coordinates get a second pair at once: they tell how far what is expected of the others can be trusted."""
+"""Number of coordinates that get a second pair at once: they show how far expected truncation can be trusted."""
 _REPAIR = 6
-"""Evaluations that are kept for repairs, beside two for each coordinate along which J failed."""
+"""Number of evaluations reserved for repairs, in addition to two for each coordinate along which J failed."""
 _FIRST = 0.72
-"""The first distance, in units of (noise / variation)^(1/3): half of what balances truncation and noise where J''' is
-as large as J varies, so that it may be 64 times as large before truncation is twice the noise."""
+"""The first distance, in units of (noise / variation)^(1/3): half the distance at which truncation and noise are equal
+if J''' is as large as J's variation. So J''' may be 64 times as large before truncation is twice the noise."""
 _FAR = 5.0
-"""How much farther the next pair is: far enough to tell a J''' that matters from one that does not."""
+"""Factor from one pair to a farther one: far enough to show a J''' that matters."""
 _SHRINK = 2.0
-"""A truncation of so many deviations is worth a nearer pair."""
+"""A truncation of more than this many standard deviations of the noise calls for a nearer pair, ..."""
 _AIM = 0.15
-"""... which is put where it should be this many."""
+"""... at a distance where truncation should be this many."""
 _DOUBTFUL = 0.7
-"""An expected truncation of so many deviations is worth a look."""
+"""An expected truncation of more than this many standard deviations calls for a second pair."""
 _TRUE = 1.0
-"""A truncation below so many of its own deviations is no truncation: J''' is too small to see, go farther out."""
+"""A truncation below this many of its own standard deviations is not significant: J''' is small, so go farther out."""
 _WORTH = 1.5
-"""How much farther there must be to go."""
+"""A pair farther out is worthwhile only if it is farther by more than this factor."""
 
 
 @dataclass(frozen=True, eq=False)
 class Search:
-    """Coordinates on their way to a slope.
+    """The state of the search: coordinates, and the pairs that they have so far.
 
     Attributes
     ----------
@@ -75,15 +75,15 @@ class Search:
     rows : (a,) ndarray of int
         The coordinates.
     scale, reach : (a,) ndarrays
-        Typical sizes, and the farthest that a pair may be.
+        Typical sizes, and the largest distance allowed for a pair.
     found : Survey
     pairs : Pairs
     first : (a,) ndarray
         Distance of the first pair.
     tried : (a,) ndarray
-        Distance of the latest pair, with values or without.
+        Distance of the latest pair, whether it has values or not.
     spare : Pairs
-        The first pair of each coordinate, with values of some outputs or all: for coordinates without any other.
+        The first pair of each coordinate, even if some outputs lack a value; used where a coordinate has no other pair.
     """
 
     site: BasePoint
@@ -97,9 +97,10 @@ class Search:
     spare: ProbePairs
 
     def expected(self) -> Floats:
-        """The truncation of the first pair, (a, m), if J''' is to J'' and J' as these are to each other.
+        """The expected truncation of the first pair, (a, m), if J''' / J'' and J'' / J' have the same size.
 
-        All coordinates together say over which part of their scale J bends, between a tenth and all of it.
+        The coordinates together give the length over which J's slope changes, between a tenth of the scale and all of
+        it.
         """
         slope, curvature, scale = *self._first_derivatives(), self.scale[:, None]
         bent = np.sqrt(np.mean((curvature * scale**2) ** 2, axis=0))
@@ -107,7 +108,7 @@ class Search:
         return np.asarray(np.maximum(curvature / length, slope / length**2) * self.first[:, None] ** 2 / 6)
 
     def doubts(self) -> tuple[str, ...]:
-        """Coordinates along which J does not change, or has a kink, as sentences."""
+        """Warnings about coordinates along which J does not change or has a kink."""
         pairs, noise, site = self.pairs, self.found.noise, self.site
         if not pairs.size.shape[1] or not len(self.rows):
             return ()
@@ -117,9 +118,9 @@ class Search:
         return texts + kink_warnings(site.label, self.rows[self.kinked()])
 
     def kinked(self) -> NDArray[np.bool_]:
-        """Where the slopes on both sides differ as much near x as far from it, and by more than noise, (a,).
+        """Coordinates with a kink, (a,): one-sided slopes differ beyond noise, and as much near x as far from it.
 
-        Of a smooth J the difference of the two slopes falls with the distance.
+        For a smooth J, the difference of the one-sided slopes falls with the distance.
         """
         pairs, noise = self.pairs, self.found.noise
         if not pairs.size.shape[1]:
@@ -135,7 +136,7 @@ class Search:
             return np.asarray((ratio > 3) & sharp.any(axis=1))
 
     def kinks(self) -> Floats:
-        """Half of what is between the slopes on both sides of a kink, (a, m); 0 where there is none."""
+        """Half the difference of the one-sided slopes at a kink, (a, m); 0 where there is none."""
         if not self.pairs.size.shape[1]:
             return np.zeros((len(self.rows), len(self.found.baseline)))
         curvature, deviation = self.pairs.curvature(0, self.found.noise)
@@ -143,7 +144,7 @@ class Search:
         return np.where(self.kinked()[:, None], np.nan_to_num(half), 0.0)
 
     def _first_derivatives(self) -> tuple[Floats, Floats]:
-        """Sizes of J' and J'' by the smallest pair, not below their noise; 0 where there is no pair."""
+        """Absolute J' and J'' by the smallest pair, at least their noise; 0 where there is no pair."""
         noise = self.found.noise
         if not self.pairs.size.shape[1]:
             nothing = np.zeros((len(self.rows), len(self.found.baseline)))
@@ -166,7 +167,7 @@ def refine(
     budget: Budget,
     repairs: bool = False,
 ) -> Generator[Request, Wave, tuple[Search, Slopes]]:
-    """Probe coordinates until their slopes are known as well as their noise lets them be.
+    """Evaluates pairs until the slopes are known as well as the noise allows.
 
     Parameters
     ----------
@@ -177,15 +178,15 @@ def refine(
     found : Survey
     vector : bool
     budget : Budget
-        It has 2 a for the first pairs, or more; the others come out of what is free in it.
+        It must hold at least 2 a evaluations for the first pairs; further pairs use what is free in it.
     repairs : bool
-        Whether coordinates along which J fails are repaired afterwards, for which evaluations are kept then.
+        Whether coordinates along which J fails will be repaired; evaluations are then reserved for that.
 
     Returns
     -------
     search : Search
     slopes : Slopes
-        All formulas; those of a coordinate with one pair have its expected truncation.
+        All formulas; where a coordinate has only one pair, with the expected truncation.
     """
     search = _begin(site, rows, scale, found)
     wanted = np.where(search.reach > 0, search.first, np.nan)
@@ -211,7 +212,7 @@ def refine(
 
 def _begin(site: BasePoint, rows: NDArray[np.int64], scale: Floats, found: Survey) -> Search:
     up, down = site.upper[rows] - site.x[rows], site.x[rows] - site.lower[rows]
-    # A pair on one side goes out to twice its distance.
+    # Where both points of a pair are on one side, the farther one is at twice the pair's distance.
     room = np.maximum(np.minimum(up, down), np.maximum(up, down) / 2)
     reach = np.minimum(CAP * scale[rows], room)
     ratio = float(np.median(found.level / found.variation))
@@ -241,7 +242,7 @@ def _take(search: Search, asked: NDArray[np.int64], values: Floats, wave: Wave) 
 
 
 def _check(search: Search, room: int) -> Floats:
-    """Second pairs, (a,), for as many as there is room for: the most doubtful, whose errors matter most."""
+    """Distances of second pairs, (a,), NaN for none: for the ``room`` most doubtful coordinates."""
     slopes = search.pairs.slopes(search.found.noise)
     with np.errstate(invalid="ignore", divide="ignore"):
         doubt = np.median(search.expected() / slopes.deviation[0], axis=1)
@@ -253,13 +254,13 @@ def _check(search: Search, room: int) -> Floats:
 
 
 def _outward(search: Search) -> Floats:
-    """Five times as far; as far as may be where that is far enough; else nearer, where the noise is large."""
+    """Five times as far; the largest distance allowed, if that is far enough; else nearer, if noise is large."""
     far, near = search.first * _FAR, search.first / 2.5
     return np.where(far <= 1.01 * search.reach, far, np.where(2 * search.first <= search.reach, search.reach, near))
 
 
 def _further(search: Search, room: int) -> Floats:
-    """The next pairs, (a,): nearer where J bends, farther where it does not, a second one where that is in doubt."""
+    """Distances of the next pairs, (a,): nearer if truncation is large, farther if it is small, NaN for none."""
     slopes, pairs = search.pairs.slopes(search.found.noise), search.pairs
     a, n = pairs.size.shape
     count, smallest = pairs.count, pairs.size[:, 0]
@@ -274,7 +275,7 @@ def _further(search: Search, room: int) -> Floats:
         doubt = np.median(search.expected() * _trust(search, slopes) / slopes.deviation[0], axis=1)
     checked, unseen, room_out = count > 1, count == 1, largest * _WORTH < search.reach
     out = checked & straight & room_out
-    # Where most of those that were looked at twice are straight, so are the others, and all may go farther out.
+    # If most coordinates with two pairs show no truncation, the others have little too, and all may go farther out.
     all_out = bool(out.any()) and np.mean((straight | ~room_out)[checked]) > 0.67
     bending, look = checked & (left > _SHRINK), unseen & ((doubt > _DOUBTFUL) | (all_out & room_out))
     choices = [
@@ -292,13 +293,13 @@ def _further(search: Search, room: int) -> Floats:
 
 
 def _nearer(bent: Floats) -> Floats:
-    """By what part to come nearer: truncation falls with the square of the distance, and noise rises with it."""
+    """Factor for a nearer distance: truncation falls with the square of the distance, and noise as 1/distance rises."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.clip((_AIM / bent) ** (1 / 3), 1e-3, 1.0)
 
 
 def _trust(search: Search, slopes: Slopes) -> Floats:
-    """How often the expected truncation must be taken, (m,): the worst of those that were looked at twice."""
+    """Correction factor of the expected truncation, (m,): the largest one seen where there are two pairs."""
     checked = search.pairs.count > 1
     if not checked.any():
         return np.ones(len(search.found.baseline))

@@ -1,4 +1,4 @@
-"""Real points that move along all axes at once, and what J does there beside what its derivative says."""
+"""Real points that move along all axes at once, and the change of J there beside the derivative's prediction."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 ROUNDING = 64.0
-"""So many units in the last place of J a change of J may be off by, for what J computes on its way."""
+"""Rounding error of a change of J, in units in its last place; more than 1, as intermediate results round too."""
 _ARGUMENTS = 4.0
-"""... and so many in that of its arguments, times their slopes."""
+"""Rounding error of J's arguments, in units in their last place; their slopes carry it into J."""
 _NEAREST = 1e-7
-"""Part of the smaller of a coordinate and its step."""
+"""Smallest distance along a coordinate, as a part of the smaller of the coordinate and its step."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +37,7 @@ class Displacement:
     points : Points
         One point x + w; or two, x + w_a and x - w_b with w = w_a + w_b, where bounds let no point have all of w.
     amounts : (n,) ndarray
-        How far along each axis, as floating point has it.
+        The distance along each axis, as floating point has it.
     """
 
     points: Points
@@ -51,7 +51,7 @@ class Displacement:
 
 @dataclass(frozen=True, eq=False)
 class CoordinateAxes:
-    """The coordinates of x; each is moved to the side that has more room.
+    """The coordinates of x as axes; each is moved to the side with more room.
 
     Attributes
     ----------
@@ -63,7 +63,7 @@ class CoordinateAxes:
     site: BasePoint
     size: Floats
     slack: ClassVar[float] = 0.0
-    """By what part floating point may put a move of one step off: here the amounts are exact."""
+    """Relative error that floating point may make in a move of one step; 0, as the amounts here are exact."""
 
     @property
     def moving(self) -> NDArray[np.int64]:
@@ -71,25 +71,25 @@ class CoordinateAxes:
         return self.site.moving
 
     def label(self, axis: int) -> str:
-        """What messages call an axis."""
+        """The name of an axis in messages."""
         return self.site.label(axis)
 
     def output(self, j: int, m: int) -> str:
-        """What messages call output j of m."""
+        """The name of output j of m in messages."""
         return self.site.output(j, m)
 
     @property
     def inputs(self) -> Floats:
-        """What rounding of J's arguments is a part of, (n,): each is rounded with all that J computes of it."""
+        """Sizes of J's arguments, (n,): they tell how much rounding of an argument, times its slope, moves J."""
         return np.abs(self.site.x)
 
     def nearest(self, axis: int) -> float:
-        """The smallest distance along an axis, in its steps, that floating point and J can tell from none."""
+        """The smallest distance along an axis, in its steps, that changes x in floating point and in J's view."""
         x = abs(float(self.site.x[axis]))
         return min(x or np.inf, float(self.size[axis])) / float(self.size[axis]) * _NEAREST
 
     def displaced(self, axes: NDArray[np.int64], factor: float = 1.0, *, half: bool = False) -> Displacement:
-        """Along these axes by about ``factor`` times their steps; with ``half``, so that twice as far is possible."""
+        """A move along these axes by about ``factor`` steps; ``half`` keeps twice the move inside the bounds."""
         site = self.site
         u = _uneven(site.x)[axes]
         up, down = site.upper[axes] - site.x[axes], site.x[axes] - site.lower[axes]
@@ -98,16 +98,16 @@ class CoordinateAxes:
         return self._at(axes, sign * np.minimum(np.abs(u) * self.size[axes] * factor, room))
 
     def doubled(self, displacement: Displacement) -> Displacement:
-        """Twice as far."""
+        """The displacement, twice as far."""
         return self.scaled(displacement, 2.0)
 
     def scaled(self, displacement: Displacement, factor: float) -> Displacement:
-        """So many times as far."""
+        """The displacement, ``factor`` times as far."""
         axes = np.flatnonzero(displacement.amounts)
         return self._at(axes, factor * displacement.amounts[axes])
 
     def unreal(self, axis: int, amount: float) -> Points:
-        """One complex point, so far along an axis."""
+        """A complex point, ``amount`` along an axis in the imaginary direction."""
         at = np.array([complex(self.site.x[axis], amount)])
         return Points(self.site.x, np.array([0, 1]), np.array([axis]), at)
 
@@ -119,21 +119,21 @@ class CoordinateAxes:
 
 @dataclass(frozen=True, eq=False)
 class DirectionAxes:
-    """Directions v (p, d), each with its step t.
+    """Directions v (p, d) as axes, each with its step t.
 
     Attributes
     ----------
     site : Site
     directions : (p, d) ndarray
     size : (p,) ndarray
-        Steps t > 0; 0 of directions that do not move.
+        Steps t > 0; 0 for directions that do not move.
     """
 
     site: BasePoint
     directions: Floats
     size: Floats
     slack: ClassVar[float] = 4 * EPS**0.5
-    """By what part floating point may put a move of one step off: each coordinate rounds by itself."""
+    """Relative error that floating point may make in a move of one step, as each coordinate is rounded by itself."""
 
     @property
     def moving(self) -> NDArray[np.int64]:
@@ -142,24 +142,24 @@ class DirectionAxes:
         return np.flatnonzero((self.directions[:, free] != 0).any(axis=1))
 
     def label(self, axis: int) -> str:
-        """What messages call an axis."""
+        """The name of an axis in messages."""
         return f"direction {axis}"
 
     def output(self, j: int, m: int) -> str:
-        """What messages call output j of m."""
+        """The name of output j of m in messages."""
         return self.site.output(j, m)
 
     @property
     def inputs(self) -> Floats:
-        """What rounding of J's arguments is a part of, (n,): that along a direction is in ``slack``."""
+        """Sizes of J's arguments, (n,): 0, as ``slack`` covers their rounding along a direction."""
         return np.zeros(len(self.directions))
 
     def nearest(self, axis: int) -> float:  # noqa: ARG002  # the same for all
-        """The smallest distance along an axis, in its steps, that floating point and J can tell from none."""
+        """The smallest distance along an axis, in its steps, that changes x in floating point and in J's view."""
         return _NEAREST
 
     def displaced(self, axes: NDArray[np.int64], factor: float = 1.0, *, half: bool = False) -> Displacement:
-        """Along these axes by about ``factor`` times their steps; with ``half``, so that twice as far is possible."""
+        """A move along these axes by about ``factor`` steps; ``half`` keeps twice the move inside the bounds."""
         site = self.site
         amounts = np.zeros(len(self.directions))
         amounts[axes] = (_uneven(site.x, len(self.directions)) * self.size)[axes] * factor
@@ -170,15 +170,15 @@ class DirectionAxes:
         return self._at(amounts * min(1.0, share))
 
     def doubled(self, displacement: Displacement) -> Displacement:
-        """Twice as far."""
+        """The displacement, twice as far."""
         return self.scaled(displacement, 2.0)
 
     def scaled(self, displacement: Displacement, factor: float) -> Displacement:
-        """So many times as far."""
+        """The displacement, ``factor`` times as far."""
         return self._at(factor * displacement.amounts)
 
     def unreal(self, axis: int, amount: float) -> Points:
-        """One complex point, so far along an axis."""
+        """A complex point, ``amount`` along an axis in the imaginary direction."""
         v = np.where(self.site.lower == self.site.upper, 0.0, self.directions[axis])
         at = np.flatnonzero(v)
         values = np.empty(len(at), dtype=np.complex128)
@@ -201,18 +201,18 @@ Axes = CoordinateAxes | DirectionAxes
 
 @dataclass(frozen=True, eq=False)
 class Residual:
-    """What J does along a displacement, less what its slopes say, output by output.
+    """The change of J along a displacement minus the slopes' prediction, for each output.
 
     Attributes
     ----------
     size : (m,) ndarray
-        The residual itself, with its sign.
+        The residual with its sign.
     reach : (m,) ndarray
-        How large the parts are that the slopes are summed from.
+        The sum of the absolute terms of the prediction.
     rounding : (m,) ndarray
-        How far rounding alone may put it off.
+        The part of the residual that rounding alone may cause.
     still : (m,) ndarray of bool
-        Whether J did not move at all, and should have moved by more than rounding.
+        Whether J did not change at all although it should have changed by more than rounding.
     """
 
     size: Floats
@@ -222,7 +222,7 @@ class Residual:
 
 
 def residual(axes: Axes, slopes: Any, displacement: Displacement, values: Floats, baseline: Floats) -> Residual:
-    """The residual for slopes (n, m), dense or sparse, one row an axis; an output without a slope has none (NaN)."""
+    """The residual for slopes (n, m), dense or sparse, one row for each axis; NaN where an output has no slope."""
     c = displacement.amounts
     with np.errstate(over="ignore", invalid="ignore"):
         largest = np.maximum(np.abs(baseline), np.abs(values).max(axis=0))
@@ -233,12 +233,12 @@ def residual(axes: Axes, slopes: Any, displacement: Displacement, values: Floats
 
 
 def _beside(x: Floats, rows: Sequence[Floats]) -> Points:
-    """These points, written against x."""
+    """These points, written as changes against x."""
     return dense_points([x, *rows]).take(np.arange(1, len(rows) + 1))
 
 
 def _uneven(x: Floats, n: int | None = None) -> Floats:
-    """Sizes between 0.6 and 1.6 with a sign each, by the bits of x: one for each axis, the same in every process."""
+    """Sizes between 0.6 and 1.6 with random signs, one for each axis; seeded by x, so the same in every process."""
     digest = hashlib.blake2b(np.ascontiguousarray(x).tobytes(), digest_size=8, person=b"real diff").digest()
     rng = np.random.default_rng(int.from_bytes(digest, "little"))
     count = len(x) if n is None else n

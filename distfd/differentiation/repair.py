@@ -1,4 +1,4 @@
-"""``on_failure="repair"``: a derivative whose missing components are formed from other points than they were to be."""
+"""``on_failure="repair"``: forms the missing components of a derivative from other points than planned."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _WORDS = 300
-"""Characters of a failure's text that are kept."""
+"""Number of characters that are kept of a failure's text."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Repairs:
-    """What repairs read, and add to: all waves so far, what was left out, where J failed first, and what was done."""
+    """The state that repairs read and extend: waves, what was left out, first failures, and what was done."""
 
     waves: list[Wave]
     budget: Budget
@@ -51,27 +51,27 @@ class _Repairs:
 
 @dataclass(frozen=True, eq=False)
 class RepairedMethod(Checkable):
-    """A gradient or dense Jacobian by any method, with other points for the components that it leaves missing.
+    """A gradient or dense Jacobian by any method; components that it leaves missing are formed from other points.
 
-    A method that finds its steps probes such a coordinate again, on the side on which J did not fail, at steps that the
-    noise allows there. What is missing then, and of other methods all that is, goes up the failure ladder. Where
-    nothing fails it asks for what the method asks for, and nothing more.
+    A method that finds its steps probes such a coordinate again, on the side where J did not fail, at steps that the
+    noise allows there. Components that are still missing then, and all missing components of other methods, go through
+    the failure ladder. Where no point fails, only the method's own points are evaluated.
 
     Parameters
     ----------
     method : Method
     site : Site
     stencil : Stencil
-        The formula that the ladder aims at, a real one.
+        The formula that the ladder aims at; a real stencil.
     h : (d,) ndarray
-        The signed steps it begins with.
+        The signed steps that the ladder begins with.
     vector : bool
     scale : (d,) ndarray, optional
         Typical sizes, for a method that finds its own steps and begins with `scale_search.scaled_survey`.
     noise : float, optional
-        The standard deviation of the noise, as that method was given it.
+        The standard deviation of the noise, if the method was given one.
     most : int
-        Evaluations that method and repairs may take together.
+        Largest number of evaluations by method and repairs together.
     drifts : bool
         See `distfd.differentiation.failure_ladder.Ladder`.
     """
@@ -87,11 +87,11 @@ class RepairedMethod(Checkable):
     drifts: bool = False
 
     def advance(self, waves: Sequence[Wave]) -> Request | Answer:
-        """The method's own requests, then those of the repairs."""
+        """The method's own requests, then those of the repairs, then the answer."""
         return self.method.advance(()) if not waves else follow(self._course(), waves)
 
     def check_points(self, waves: Sequence[Wave]) -> CheckPoints | None:
-        """Those of the method."""
+        """The check's points of the method."""
         return self.method.check_points(waves) if isinstance(self.method, Checkable) else None
 
     def _course(self) -> MultiRound:
@@ -106,7 +106,8 @@ class RepairedMethod(Checkable):
         work = _Repairs(waves, Budget(self.most - sum(len(wave.request.points) for wave in waves)), failed, texts)
         if self.scale is not None and len(rows := self._broken(answer, failed)):
             answer = yield from self._probed_again(answer, rows, work)
-        # A point that failed in part is not much trusted in the others: the whole column first, then what is lacking.
+        # A point where some outputs failed is suspect in the others too: repair whole columns first, then single
+        # outputs.
         for whole in (True, False) if self.vector else (True,):
             if len(rows := self._broken(answer, failed)):
                 answer = yield from self._climbed(answer, rows, work, whole=whole)
@@ -123,7 +124,7 @@ class RepairedMethod(Checkable):
     def _climbed(
         self, answer: Answer, rows: NDArray[np.int64], work: _Repairs, *, whole: bool
     ) -> Generator[Request, Wave, Answer]:
-        """The answer with what the ladder makes of these coordinates; adds to ``work``."""
+        """The answer with the components that the ladder formed for these coordinates; extends ``work``."""
         needed = _lacking(answer, rows, vector=self.vector)
         if whole:
             needed = np.ones_like(needed)
@@ -135,7 +136,7 @@ class RepairedMethod(Checkable):
         good = np.flatnonzero([bool(how) for how in ladder.how])
         work.texts.update({int(rows[r]): _text(*work.failed[int(rows[r])], ladder.how[r]) for r in good.tolist()})
         slope = np.where(needed, ladder.slope, np.nan)[good]
-        # Nothing is known of their errors: the bars of a method hold for its own formulas.
+        # The errors are unknown (NaN): the method's error bars hold for its own formulas only.
         answer = _filled(answer, rows[good], slope, np.full(slope.shape, np.nan), ladder.step[good], vector=self.vector)
         still = rows[good][(np.nan_to_num(slope) == 0).all(axis=1)]
         return replace(answer, warnings=answer.warnings + no_movement_warnings(self.site.label, still, 0.0))
@@ -147,7 +148,7 @@ class RepairedMethod(Checkable):
     def _probed_again(
         self, answer: Answer, rows: NDArray[np.int64], work: _Repairs
     ) -> Generator[Request, Wave, Answer]:
-        """The answer with those coordinates that have values on one side; adds to ``work``."""
+        """The answer with components by probes on the side of x that has values; extends ``work``."""
         site = self.site
         samples = gather_samples(work.waves, site.x, rows, _lacking(answer, rows, vector=self.vector))
         bad, above = ~samples.ok, samples.at > samples.x[samples.row]
@@ -176,7 +177,7 @@ class RepairedMethod(Checkable):
         return replace(filled, warnings=filled.warnings + search.doubts())
 
     def _lines(self, waves: Sequence[Wave]) -> ScaledSurvey:
-        """What the lines said with which the method began, and the scale that tiny coordinates turned out to have."""
+        """The lines that the method began with, and the scale that it found for tiny coordinates."""
         assert self.scale is not None, "of a method that finds its steps"
         course = scaled_survey(self.site, self.scale, vector=self.vector, given=self.noise)
         next(course)
@@ -189,7 +190,7 @@ class RepairedMethod(Checkable):
         raise AssertionError("the method's first waves are those of the lines")
 
     def _steps(self, rows: NDArray[np.int64], samples: Samples) -> Floats:
-        """Signed steps to begin with, (a,); where those that were wanted had no room, those that took their place."""
+        """Signed steps to begin with, (a,): the wanted ones, or those used instead where bounds left no room."""
         wanted = self.h[rows]
         if self.scale is not None:
             return wanted
@@ -201,7 +202,7 @@ class RepairedMethod(Checkable):
 
 
 def _recorded(course: Generator[Request, Wave, T], waves: list[Wave]) -> Generator[Request, Wave, T]:
-    """The course itself; its waves are added to the others."""
+    """Runs the generator and appends its waves to ``waves``."""
     try:
         step = next(course)
         while True:
@@ -214,7 +215,7 @@ def _recorded(course: Generator[Request, Wave, T], waves: list[Wave]) -> Generat
 
 
 def _lacking(answer: Answer, rows: NDArray[np.int64], *, vector: bool) -> NDArray[np.bool_]:
-    """The outputs without a derivative along each of these coordinates, (a, m)."""
+    """Which outputs lack a derivative along each of these coordinates, (a, m)."""
     part = answer.derivative[:, rows].T if vector else answer.derivative[rows, None]
     return np.asarray(~np.isfinite(part))
 
@@ -222,7 +223,7 @@ def _lacking(answer: Answer, rows: NDArray[np.int64], *, vector: bool) -> NDArra
 def _filled(
     answer: Answer, rows: NDArray[np.int64], slope: Floats, bar: Floats, step: Floats, *, vector: bool
 ) -> Answer:
-    """The answer with slopes and bars (a, m), where there are any, in the place of those of these coordinates."""
+    """The answer with these coordinates' slopes and bars (a, m) replaced where new ones exist."""
     derivative, steps = np.array(answer.derivative), answer.step.copy()
     error = None if answer.error is None else np.array(answer.error)
     steps[rows] = step
@@ -237,7 +238,7 @@ def _filled(
 
 
 def _text(offset: complex, failure: Failure | None, how: str) -> str:
-    """What failed first, and what was done about it."""
+    """A sentence on the first failure and what was done about it."""
     size = f"{abs(offset.imag or offset.real):.3g}"
     sign = "-" if (offset.imag or offset.real) < 0 else "+"
     at = f"x {sign} {size}i" if offset.imag else f"x {sign} {size}"

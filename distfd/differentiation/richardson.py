@@ -31,20 +31,20 @@ if TYPE_CHECKING:
 class Richardson(Checkable):
     """The sixth-order formula through x +- h, +- 2 h, +- 4 h: 6 d + 13 evaluations in one round.
 
-    With T_k the central difference at h, 2 h, 4 h, the fourth-order value is (4 T_1 - T_2) / 3, and the sixth-order one
-    corrects that by the same rule (Ridders, Adv. Eng. Softw. 4(2), 1982). That correction is the truncation part of the
-    bar; the noise part is read off two lines, as it cannot be told from the table (measured: where noise rules, tables
-    look converged as often as not, and hold the derivative in 4 to 15 % of cases).
+    With T_k the central difference at h, 2 h, 4 h, the fourth-order value is (4 T_1 - T_2) / 3. The sixth-order value
+    corrects it by the same rule (Ridders, Adv. Eng. Softw. 4(2), 1982). That correction is the truncation part of the
+    error bar. The noise part is measured on two lines, as the table cannot show it (measured: where noise dominates,
+    tables look converged as often as not, and contain the derivative in 4 to 15 % of cases).
 
     Parameters
     ----------
     site : Site
     stencil : Stencil
-        Of the six nodes.
+        The stencil of the six nodes.
     h : (d,) ndarray
         Signed steps.
     scale : (d,) ndarray
-        Typical sizes, for the lines.
+        Typical sizes, for the noise lines.
     vector : bool
     """
 
@@ -55,11 +55,11 @@ class Richardson(Checkable):
     vector: bool = False
 
     def advance(self, waves: Sequence[Wave]) -> Request | Answer:
-        """One request; two more lines where the first show no noise."""
+        """One request, with two further lines where the first show no noise, then the answer."""
         return follow(self._course(), waves)
 
     def check_points(self, waves: Sequence[Wave]) -> CheckPoints | None:
-        """Beside the first request, which has the stencils."""
+        """The check's points, for the first request, which has the stencils."""
         if waves:
             return None
         return beside_lines(self.site, self._lines, self.stencil.order, vector=self.vector, first=EVALUATIONS)

@@ -1,4 +1,4 @@
-"""The unit in which output is rounded, read off its digits."""
+"""Finds the unit in which output is rounded, by its digits."""
 
 from __future__ import annotations
 
@@ -11,26 +11,27 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _DIGITS = 12
-"""A float64 that was computed has 15 to 17 digits; of a dozen of them none has so few by chance."""
+"""A value with at most this many digits is rounded. A computed float64 has 15 to 17; of a dozen such values none has so
+few by chance."""
 _FEW = 3
 _LEAST = 4
-"""Values that it takes to say so."""
+"""Number of values that are needed for a verdict."""
 _SAMPLE = 16
-"""Of a long x, numbers that are looked at."""
+"""Number of elements of a long x whose digits are looked at."""
 
 
 def quantum(values: NDArray[np.float64], *, printed: bool = False, least: int = _LEAST) -> NDArray[np.float64]:
-    """The unit of each output's last digit, (m,), from values (n, m); 0 where they have all the digits of a float64.
+    """The unit of each output's last digit, (m,), from values (n, m); 0 where values have all digits of a float64.
 
-    Three kinds are seen: few decimal digits (printed output), single precision, and multiples of one unit. At points
-    that are round numbers in binary, as those of fixed steps often are, only ``printed`` output is told from chance.
-    It takes ``least`` values to say so.
+    Three kinds of rounding are seen: few decimal digits (printed output), single precision, and multiples of one unit.
+    If the points are round numbers in binary, as with many fixed steps, J's values may have few digits by chance: then
+    only ``printed`` output shows a unit. A verdict needs ``least`` values.
     """
     return np.array([_quantum(column[np.isfinite(column)], printed, least) for column in values.T], dtype=np.float64)
 
 
 def many_digits(values: NDArray[np.float64]) -> bool:
-    """Whether most of some numbers have more digits than printed output, as the sums x + h of default steps have."""
+    """Whether most of these numbers have more digits than printed output has, as sums x + h with default steps do."""
     digits = [_last_digit(value)[1] for value in values[:_SAMPLE].tolist() if value and np.isfinite(value)]
     return 2 * sum(n > _DIGITS for n in digits) > len(digits)
 
@@ -40,21 +41,21 @@ def _quantum(values: NDArray[np.float64], printed: bool, least: int) -> float:
     if len(values) < least or not len(different):
         return 0.0
     units, most = [], 0
-    # The first that has all its digits settles it, at no cost for the rest.
+    # The first value with all digits settles it, so long outputs cost nothing more.
     for value in different.tolist():
         unit, digits = _last_digit(value)
         if digits > _DIGITS:
             return 0.0 if printed else _single(different) or _lattice(different)
         units.append(unit)
         most = max(most, digits)
-    # A J that is 1 or 1500 wherever one looks may be rounded to whole numbers, but nobody should be told so.
+    # A J that is 1 or 1500 everywhere may be rounded to whole numbers, but a warning about that would mislead.
     if printed and is_plain_constant(values):
         return 0.0
     return 0.0 if printed and most < _FEW and len(different) < _FEW else min(units)
 
 
 def is_plain_constant(values: NDArray[np.float64]) -> bool:
-    """Whether the values are all one number, which is whole or has but a digit or two."""
+    """Whether all values are the same number, and it is whole or has only one or two digits."""
     one = float(values.flat[0]) if values.size else 0.0
     if not np.isfinite(one) or (values != one).any():
         return False
@@ -62,7 +63,7 @@ def is_plain_constant(values: NDArray[np.float64]) -> bool:
 
 
 def _last_digit(value: float) -> tuple[float, int]:
-    """The unit of the last digit of the shortest decimal that reads back as this number, and how many it has."""
+    """The unit of the last digit in the number's shortest decimal form, and its number of digits."""
     number = Decimal(repr(value)).normalize().as_tuple()
     assert isinstance(number.exponent, int), "finite numbers have a whole exponent"
     return float(f"1e{number.exponent}"), len(number.digits)
@@ -75,9 +76,9 @@ def _single(values: NDArray[np.float64]) -> float:
 
 
 def _lattice(values: NDArray[np.float64]) -> float:
-    """The smallest gap where all gaps are multiples of it, and are far above rounding.
+    """The smallest gap, if all gaps are multiples of it and far above rounding; else 0.
 
-    Gaps that are all alike are those of a straight J at equally spaced points, and tell of no unit.
+    If all gaps are equal, the result is 0: a linear J has equal gaps at equally spaced points.
     """
     gaps = np.diff(values)
     if len(gaps) < _LEAST:

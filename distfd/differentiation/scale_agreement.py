@@ -1,7 +1,7 @@
-"""Whether J looks alike near x and farther from it: slopes along lines of points, held against the derivative's own.
+"""Compares the derivative with slopes of J along lines of points, near x and farther away.
 
 A J with ripples, or with noise that is the same at near points, has one slope over small distances and another over
-large ones. Either may be the one that is wanted, so the user is told of both.
+large ones. Either may be the wanted one, so the user is told of both.
 """
 
 from __future__ import annotations
@@ -24,22 +24,23 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 _LEAST_ORDER = 2
-"""Points of a line, beside x, from which on its slope at x is formed."""
+"""Least number of points of a line, besides x, that give a slope at x."""
 _BEFORE = 0.3
-"""Of the correction before the last, what counts for how far a slope may be off."""
+"""Weight of the last correction but one in the estimated error of a slope."""
 _SURE = 3.0
-"""Slopes that are farther apart than so many of their bars are two."""
+"""Two slopes are different if they are farther apart than this many of their error bars."""
 _WORTH = 1e-6
-"""... unless they differ by less than this part of what the components add up to: rounding, whatever the bars say."""
+"""... and by more than this part of the sum of the components' absolute terms: less is rounding, whatever the bars
+say."""
 _WHOLE = 0.1
-"""Of all that J varies by, so much over short steps is all of it: of nothing but noise it is 0.8, of waves whose length
-a step nearly is less, and of a J that is smooth over the longest ones 3e-4."""
+"""J varies as much over short steps as in all if the ratio of the two ranges is above this. For pure noise it is 0.8,
+for waves about as long as a step it is less, and for a J that is smooth over the longest steps it is 3e-4."""
 _SHORT = 1e-2
-"""Of the longest line, below which part one is short."""
+"""A line is short if its length is below this part of the longest line's."""
 _ROUND_OFF = 100.0
-"""Changes of J that are no more than so many units in its last place are round-off."""
+"""Changes of J by no more than this many units in its last place are round-off."""
 _CLEAR = 2.0
-"""Bars by which a slope stands out of them."""
+"""A slope is significant if it is more than this many error bars from 0."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,11 +50,11 @@ class Line:
     Attributes
     ----------
     spacing : float
-        How long v is against the scale of x.
+        The length of v in the scale of x.
     indices : (c,) ndarray of int
         The coordinates that v moves.
     move : (c,) ndarray
-        v there.
+            v in these coordinates.
     values : (n, m) ndarray
     """
 
@@ -64,14 +65,14 @@ class Line:
 
     @property
     def reach(self) -> float:
-        """How far the last point is from x, against the scale of x."""
+        """Distance of the last point from x, in the scale of x."""
         return self.spacing * (len(self.values) - 1)
 
     def slope(self, noise: Noise) -> tuple[Floats, Floats]:
-        """The change of J for one v at x, and how far that may be off, (m,) both; NaN and inf where it cannot be told.
+        """The change of J for one v at x, and its possible error, (m,) both; NaN and inf where neither can be told.
 
-        Polynomials of rising degree through x and its next points; of each the correction that it makes to the one
-        before, and its noise, say how far it may be off, and the best is taken.
+        It is the slope of a polynomial through x and the next points. Polynomials of rising degree are tried. The error
+        of each is estimated by its correction to the one before and its noise; the one with the smallest error wins.
         """
         n, m = self.values.shape
         rises = self.values[1:] - self.values[0]
@@ -84,7 +85,7 @@ class Line:
                 found.append(weights @ rises[:order])
                 if len(found) > 2:
                     last, before = np.abs(found[-1] - found[-2]), np.abs(found[-2] - found[-3])
-                    # Where points are too few for J's waves two corrections in a row are seldom small.
+                    # If the points are too few to resolve J's waves, two corrections in a row are seldom both small.
                     off = last + _BEFORE * before + noise.part(weights)
                     best, doubt = np.where(off < doubt, found[-1], best), np.fmin(off, doubt)
         return best, doubt
@@ -92,15 +93,15 @@ class Line:
 
 @dataclass(frozen=True, eq=False)
 class Disagreement:
-    """The line along which J changes most unlike its derivative at x.
+    """The line along which the change of J differs most from the derivative's prediction.
 
     Attributes
     ----------
     line : Line
     along, expected : (m,) ndarrays
-        The change of J for one v, by the line, and by the derivative.
+        The change of J for one v, by the line and by the derivative.
     gap : (m,) ndarray
-        How far these are apart; 0 in the outputs in which they agree.
+        The difference of both; 0 in the outputs where they agree.
     """
 
     line: Line
@@ -109,10 +110,10 @@ class Disagreement:
     gap: Floats
 
     def widening(self, rows: NDArray[np.int64]) -> Floats:
-        """What to add to the bars of coordinates (a,) so that they hold the slope along the line too, (a, m).
+        """The amount by which to widen the bars of coordinates (a,) so that they cover the line's slope too, (a, m).
 
-        The direction in which the two derivatives differ is not known: v has as large a part in each coordinate as in
-        the others, and so has the gap.
+        The direction in which the derivatives differ is not known. v has equal parts in all its coordinates, and the
+        gap is shared out in the same way.
         """
         line = self.line
         at = np.searchsorted(rows, line.indices)
@@ -132,26 +133,26 @@ def disagreement(
     *,
     slack: Floats | None = None,
 ) -> Disagreement | None:
-    """Where lines contradict the derivative; None where none does.
+    """The line that contradicts the derivative most; None where no line does.
 
     Parameters
     ----------
     lines : sequence of Line
     noise : Noise
     rows : (a,) ndarray of int
-        Coordinates whose derivative is known; all others stand still.
+        Coordinates whose derivative is known; the others do not move.
     value, bar : (a, m) ndarrays
-        The derivative, and half the width of its interval.
+        The derivative, and its error bar (half the width of its interval).
     slack : (a, m) ndarray, optional
-        How far the slopes to the sides of a kink are from the derivative, which is their mean; 0 where there is none.
-        A line lies on one side of it.
+        At a kink, the distance of the one-sided slopes from the derivative, which is their mean; 0 elsewhere. A line
+        lies on one side of the kink.
     """
     worst: Disagreement | None = None
     most = 0.0
     for line in lines:
         at = np.searchsorted(rows, line.indices)
         if len(rows) == 0 or (at >= len(rows)).any() or (rows[np.minimum(at, len(rows) - 1)] != line.indices).any():
-            continue  # it moves a coordinate that has no derivative
+            continue  # the line moves a coordinate that has no derivative
         along, doubt = line.slope(noise)
         with np.errstate(invalid="ignore", over="ignore"):
             expected = line.move @ value[at]
@@ -167,7 +168,7 @@ def disagreement(
 
 
 def slope_warning(found: Disagreement, output: Callable[[int, int], str] = numbered_output) -> str:
-    """The two slopes as a sentence."""
+    """A sentence with both slopes."""
     j = int(np.argmax(found.gap))
     which = f" of {output(j, len(found.gap))}" if len(found.gap) > 1 else ""
     length = found.line.spacing
@@ -188,21 +189,22 @@ def unresolved(
     names: Callable[[NDArray[np.int64]], str],
     output: Callable[[int, int], str] = numbered_output,
 ) -> tuple[str, ...]:
-    """A sentence where J varies over the shortest steps as much as over the longest, and a derivative hangs on it.
+    """A warning where J varies over the shortest steps as much as over the longest, and a derivative depends on it.
 
-    That is noise, or a J whose own scale is far below all steps that were tried, such as sin(1e9 x); no values tell
-    which. A derivative that stands clear of its bar is that of J's larger shape, and one within its bar was told of,
-    unless another output is clear.
+    The reason is noise, or a J whose own scale is far below all tried steps, such as sin(1e9 x); values cannot tell
+    which. There is no warning for a derivative that is well above its error bar, as it is the slope of J's larger
+    shape. Nor is there one for a derivative within its bar, which other warnings report, unless another output is
+    significant.
 
     Parameters
     ----------
     lines : sequence of Line
     value, bar : (a, m) ndarrays
-        The derivative, and half the width of its interval; NaN where it is not known.
+        The derivative, and its error bar (half the width of its interval); NaN where it is not known.
     names : callable
-        Names rows (b,) of the coordinates.
+        Returns the names of the coordinates with row numbers (b,), as a text.
     output : callable
-        Names an output by its number and how many there are.
+        Returns the name of an output, by its number and the number of outputs.
     """
     whole = [line for line in lines if np.isfinite(line.values).all()]
     far = max((line.reach for line in whole), default=0.0)

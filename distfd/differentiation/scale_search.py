@@ -1,10 +1,10 @@
-"""The scale of coordinates that are tiny: whether J changes over x itself, or over 1 as it does elsewhere.
+"""Finds the scale of tiny coordinates: J may change over distances of abs(x), or of 1.
 
-Where x is 1e-9, a parameter may be one whose natural size is 1e-9 (a permeability, a rate), or one of size 1 that
-happens to be next to 0. A line of points that takes the one for the other sees either nothing of J or nothing but its
-ruins. So lines keep to the smaller size, and one point a tiny coordinate tells which it is: a J that changes so much
-over a tenth of x that it would change a thousand times by itself over 1 has the scale of x. Where it changes by less, a
-second point tells whether it goes on in a straight line.
+Where x is 1e-9, a parameter may have the natural size 1e-9 (a permeability, a rate), or the size 1 with a value that
+happens to be near 0. A line of points at the wrong one of the two scales sees no change of J, or only values far
+outside J's sensible range. So lines use the smaller size, and one further point a tiny coordinate decides: if J changes
+over a tenth of x so much that it would change by a thousand times itself over 1, then x is the scale. If J changes by
+less, a second point shows whether the change is linear.
 """
 
 from __future__ import annotations
@@ -33,27 +33,27 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 _TINY = 1e-2
-"""A coordinate whose own size is below this part of its default scale is tiny; above, either will do."""
+"""A coordinate is tiny if its own size is below this part of its default scale; otherwise both scales will do."""
 _NEAR = 0.1
-"""Where the point is that tells: at this part of the coordinate's own size."""
+"""Distance of the deciding point, as a part of the coordinate's own size."""
 _SEEN = 8.0
-"""A change of so many noise levels is one."""
+"""A change of J is real if it is more than this many noise levels."""
 _STEEP = 1e3
-"""J does not change by so many times its own size over a scale that suits it."""
+"""If J would change by more than this many times its own size over a scale, the scale is too large."""
 _BENT = 0.5
-"""A change that is off by this part from what a straight line says."""
+"""A change is nonlinear if it differs from the linear prediction by this part."""
 _STILL = 1e-5
-"""J is as good as constant over a coordinate's own size where it changes by less than this part of itself."""
+"""J counts as constant over a coordinate's own size if it changes by less than this part of itself."""
 
 
 @dataclass(frozen=True, eq=False)
 class ScaledSurvey:
-    """What the lines said, and at which scale.
+    """The result of the lines, and the scale that they have.
 
     Attributes
     ----------
     found : Survey
-        Its ``extra`` is what the caller asked for.
+        The survey; its ``extra`` are the values of the caller's points.
     scale : (d,) ndarray
         The typical size of each coordinate, as it was given or found.
     """
@@ -63,9 +63,9 @@ class ScaledSurvey:
 
 
 def safe_sizes(site: BasePoint, scale: Floats, part: float = _TINY) -> Floats:
-    """Each coordinate's scale, and where that is but the default max(1, abs(x)) of a tiny one, its own size: (d,).
+    """Each coordinate's scale, (d,); a tiny coordinate with the default scale max(1, abs(x)) gets its own size.
 
-    A coordinate is tiny whose own size is below ``part`` of the default one.
+    A coordinate is tiny if its own size is below ``part`` of the default scale.
     """
     own = own_sizes(site.x, site.lower, site.upper)
     tiny = (scale == np.maximum(1.0, np.abs(site.x))) & (own < part * scale) & (site.lower < site.upper)
@@ -83,8 +83,9 @@ def scaled_survey(
 ) -> Generator[Request, Wave, ScaledSurvey]:
     """As `survey`, at the scale that tiny coordinates turn out to have.
 
-    It takes one evaluation or two more for each of these, and new lines where any of them has the default scale: 37 and
-    2 for each tiny coordinate at most, as lines are repeated at one of the scales alone.
+    It takes one or two further evaluations for each tiny coordinate, and new lines if any of them has the default
+    scale. In all, these are at most 37 plus 2 for each tiny coordinate, as lines are repeated at one of the scales
+    only.
     """
     budget = Budget() if budget is None else budget
     safe = safe_sizes(site, scale)
@@ -96,7 +97,7 @@ def scaled_survey(
     parts = points if extra is None else join_points([points, extra])
     opened = yield from open_survey(site, safe, vector=vector, budget=budget, given=given, extra=parts)
     early = opened.failed
-    if early:  # nothing is known of the noise, and so of what moves J
+    if early:  # the noise is not known, so no change of J is known to be real
         opened = yield from opened.repeated(budget)
     baseline, level = opened.baseline, opened.found().level
     rises, others = opened.extra[: len(tiny)] - baseline, opened.extra[len(tiny) :]
@@ -120,7 +121,7 @@ def scaled_survey(
     chosen = scale.copy()
     chosen[tiny[small]] = safe[tiny[small]]
     if not small.all():
-        # How much J varies, and noise that is alike at near points, are seen at the scale that it has.
+        # J's variation, and noise that is the same at near points, must be measured at the scale that was found.
         earlier = opened.noise
         opened = yield from open_survey(site, chosen, vector=vector, budget=budget, given=given, baseline=baseline)
         if early and UNKNOWN in opened.noise.status:
@@ -132,7 +133,7 @@ def scaled_survey(
 
 @dataclass(frozen=True, eq=False)
 class ScaleSearch:
-    """The typical sizes of the coordinates and nothing else: the answer's ``scale``.
+    """A method that finds the typical sizes of the coordinates only: the answer's ``scale``.
 
     Parameters
     ----------
@@ -147,7 +148,7 @@ class ScaleSearch:
     vector: bool = False
 
     def advance(self, waves: Sequence[Wave]) -> Request | Answer:
-        """The lines of the noise, and a point or two for each tiny coordinate."""
+        """The lines for the noise, one or two points for each tiny coordinate, then the answer."""
         return follow(self._course(), waves)
 
     def _course(self) -> MultiRound:
@@ -157,7 +158,7 @@ class ScaleSearch:
 
 
 def line_survey(site: BasePoint, scale: Floats, *, vector: bool) -> Generator[Request, Wave, Survey]:
-    """As `survey`, for the noise alone: at the safe scale, and at the other where J stands still over that."""
+    """As `survey`, for the noise alone: at the safe sizes, and at the default scale if J does not change there."""
     safe = safe_sizes(site, scale)
     found = yield from survey(site, safe, vector=vector)
     tiny = np.count_nonzero(safe < scale)
@@ -167,7 +168,7 @@ def line_survey(site: BasePoint, scale: Floats, *, vector: bool) -> Generator[Re
 
 
 def _beside(site: BasePoint, rows: NDArray[np.int64], distance: Floats) -> tuple[Points, Floats]:
-    """A point beside x along each coordinate, away from 0 unless bounds are there, and how far J sees it."""
+    """A point beside x along each coordinate, away from 0 if bounds allow, and its displacement as J sees it."""
     x, low, high = site.x[rows], site.lower[rows], site.upper[rows]
     side = np.where(x >= 0, 1.0, -1.0)
     with np.errstate(over="ignore"):

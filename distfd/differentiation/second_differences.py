@@ -1,10 +1,10 @@
-"""Second derivatives from values of J alone, as points and weights: second order.
+"""Second derivatives from values of J alone: points and weights of second order.
 
-With D(a, b) = J(x + a e_i + b e_j) - J(x + a e_i) - J(x + b e_j) + J(x), every D(a, b) / (a b) is H_ij + (a J_iij +
-b J_ijj) / 2 + O(h^2). Weights that sum to 1 and make sum w a = sum w b = 0 leave second order: 1/2 each for (h, h) and
-(-h, -h), which is the formula with the four single points and twice the baseline of Abramowitz & Stegun 25.3.27; where
-bounds let a coordinate go one way only, 2 and -1 for (h, h) and (2h, 2h); 3/2, 1/2 and -1 for (h, k), (h, -k) and
-(2h, k) where only the first is so bound. The diagonal is the second derivative of the polynomial through x and the
+With D(a, b) = J(x + a e_i + b e_j) - J(x + a e_i) - J(x + b e_j) + J(x), every D(a, b) / (a b) is H_ij + (a J_iij + b
+J_ijj) / 2 + O(h^2). So weights w with sum w = 1 and sum w a = sum w b = 0 give second order: 1/2 each for (h, h) and
+(-h, -h), which is the formula of Abramowitz & Stegun 25.3.27 with the four single points and twice the baseline; 2 and
+-1 for (h, h) and (2h, 2h), where bounds let both coordinates go one way only; 3/2, 1/2 and -1 for (h, k), (h, -k) and
+(2h, k), where only the first is so limited. The diagonal is the second derivative of the polynomial through x and the
 coordinate's own points: -h, h, or h, 2h, 3h.
 """
 
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
     Numbers = NDArray[np.int64]
 
 SECOND = Stencil("central", (-1, 1), default_step=EPS**0.25)
-"""What second derivatives are made of, and its step, which balances h^2 against eps / h^2."""
+"""The stencil of second derivatives, with the step that balances truncation h^2 and rounding eps / h^2."""
 FOURTH = Stencil("central4", (-2, -1, 1, 2), default_step=EPS ** (1 / 6))
-"""The same for those of fourth order, whose error is h^4."""
+"""The stencil of second derivatives of fourth order, whose truncation is h^4."""
 
-# A central coordinate has its last node twice, so that all have three columns.
+# A central coordinate has its last node twice, so that all coordinates have three columns.
 _CENTRAL = (1.0, np.array([-1.0, 1.0, 1.0]))
 _AHEAD, _BEHIND = (1.0, np.array([1.0, 2.0, 3.0])), (-1.0, np.array([1.0, 2.0, 3.0]))
 # Nodes of the first coordinate, nodes of the second, weights: by (first is one-sided, second is one-sided).
@@ -49,14 +49,14 @@ PAIR_WEIGHTS = {
 
 
 def second_order(stencil: Stencil) -> Stencil:
-    """The scheme of second order on the same sides of x; forward, which is the default, is on both here."""
+    """The scheme of second order on the same sides of x; forward, the default scheme, gives both sides here."""
     if len(stencil.nodes) > 1 and min(stencil.nodes) > 0:
         return SCHEMES["forward2"]
     return SCHEMES["backward2"] if max(stencil.nodes) < 0 else SECOND
 
 
 def sides(stencil: Stencil) -> Arrangements:
-    """The arrangements of a coordinate's points, the most wanted first: on the sides that a scheme is on."""
+    """The allowed arrangements of a coordinate's points, the most wanted first: on the sides of the given scheme."""
     kind = second_order(stencil).name
     ways = {"forward2": [_AHEAD, _BEHIND, _CENTRAL], "backward2": [_BEHIND, _AHEAD, _CENTRAL]}
     return ways.get(kind, [_CENTRAL, _AHEAD, _BEHIND])
@@ -64,7 +64,7 @@ def sides(stencil: Stencil) -> Arrangements:
 
 @dataclass(frozen=True, eq=False)
 class _Pairs:
-    """Points that move two coordinates: their numbers among those that move, the nodes, and the weights of D/(ab)."""
+    """Points that move two coordinates: their numbers in ``moving``, the nodes, and the weights of D/(ab)."""
 
     row: Numbers
     first: Numbers
@@ -76,16 +76,16 @@ class _Pairs:
 
 @dataclass(frozen=True, eq=False)
 class SecondDifferences:
-    """Points around x, and the weights that make second derivatives of J's values there.
+    """Points around x, and the weights that turn J's values there into second derivatives.
 
     Parameters
     ----------
     site : Site
     pattern : HessianPattern
     values : (a, 3) ndarray
-        What the pattern's coordinates become at their nodes; the last two are the same of a central one.
+        Values of the pattern's coordinates at their nodes; the last two are equal for a central coordinate.
     nominal : (a,) ndarray
-        The steps that these were placed with.
+        The steps that the nodes were placed with.
     """
 
     site: BasePoint
@@ -94,14 +94,14 @@ class SecondDifferences:
     nominal: Floats
 
     def halved(self) -> SecondDifferences:
-        """The same at half the distance."""
+        """The second differences at half the distance."""
         x = self.site.x[self.pattern.moving]
         found = replace(self, values=x[:, None] + (self.values - x[:, None]) / 2, nominal=self.nominal / 2)
         found.check()
         return found
 
     def check(self) -> None:
-        """Raise InputError where points coincide, or are past what floating point holds."""
+        """Raises InputError where points coincide or overflow."""
         site, moving = self.site, self.pattern.moving
         for offsets in (self.values - site.x[moving, None], *([self.offsets] if site.written is not None else [])):
             for rows, width in self._widths():
@@ -109,7 +109,7 @@ class SecondDifferences:
 
     @cached_property
     def offsets(self) -> Floats:
-        """How far J sees each coordinate moved by its nodes, (a, 3)."""
+        """Displacements of the nodes, as J sees them, (a, 3)."""
         return self.site.offsets(self.pattern.moving, self.values)
 
     @property
@@ -121,16 +121,16 @@ class SecondDifferences:
 
     @property
     def one_sided(self) -> NDArray[np.bool_]:
-        """Coordinates whose nodes are on one side, (a,)."""
+        """Whether each coordinate's nodes are on one side of x, (a,)."""
         return np.asarray(self.values[:, 1] != self.values[:, 2])
 
     def _widths(self) -> tuple[tuple[Numbers, int], tuple[Numbers, int]]:
-        """Coordinates with two points of their own, and with three."""
+        """Coordinates with two points of their own and those with three, each with that number."""
         return (np.flatnonzero(~self.one_sided), 2), (np.flatnonzero(self.one_sided), 3)
 
     @cached_property
     def _start(self) -> Numbers:
-        """The point number of each coordinate's first node, and after the last that of the first pair."""
+        """The point number of each coordinate's first node; behind them, that of the first pair's."""
         return 1 + np.concatenate(([0], np.cumsum(np.where(self.one_sided, 3, 2))))
 
     @cached_property
@@ -148,7 +148,7 @@ class SecondDifferences:
 
     @cached_property
     def singles(self) -> Points:
-        """X itself, then each coordinate's own nodes."""
+        """The point x, then each coordinate's own nodes."""
         counts = np.diff(self._start)
         own = np.arange(3) < counts[:, None]
         indptr = np.concatenate(([0], np.arange(1 + counts.sum())))
@@ -165,7 +165,7 @@ class SecondDifferences:
 
     @property
     def own_terms(self) -> Terms:
-        """The diagonal, a row for each coordinate, from the values at ``singles``."""
+        """The weights of the diagonal, a row for each coordinate, for the values at ``singles``."""
         start, offsets = self._start, self.offsets
         parts = []
         for rows, width in self._widths():
@@ -177,7 +177,7 @@ class SecondDifferences:
 
     @property
     def terms(self) -> Terms:
-        """The diagonal, then a row for each pair, from the values at ``singles`` and ``doubles``."""
+        """Weights of the diagonal, then of each pair, a row each, for the values at ``singles`` and ``doubles``."""
         pairs, start, offsets, own = self._pairs, self._start, self.offsets, self.own_terms
         a = own.n_rows
         area = offsets[pairs.first, pairs.first_node] * offsets[pairs.second, pairs.second_node]
@@ -190,12 +190,12 @@ class SecondDifferences:
 
 
 def place_differences(site: BasePoint, pattern: HessianPattern, h: Floats, options: Arrangements) -> SecondDifferences:
-    """Second differences with signed steps h (a,) inside the bounds, on the first sides of ``options`` that fit.
+    """Second differences with signed steps h (a,) inside the bounds, by the first of ``options`` that fits.
 
     Raises
     ------
     InputError
-        If points coincide in floating point, or in the text that J reads, or are past what floating point holds.
+        If points coincide in floating point or in the text that J reads, or overflow.
     """
     moving = pattern.moving
     values, step = arrange(site.x[moving], h, options, site.lower[moving], site.upper[moving])

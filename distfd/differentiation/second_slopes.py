@@ -1,4 +1,4 @@
-"""Second derivatives by the same formula at two distances: which value is best, and how well it is known."""
+"""Second derivatives by one formula at two distances: the best value, and its error bar."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 _AIM = 10.0
-"""Truncation over noise at the nearer distance that is best for the formula of both: its own noise is 1.4 times as
-large, and its truncation a tenth."""
+"""Best ratio of truncation to noise at the nearer distance, for the formula that combines both distances: its noise is
+1.4 times as large as that of the nearer formula, and its truncation a tenth."""
 _SEEN = 1.5
-"""A truncation of so many deviations is one."""
+"""A truncation is significant above this many of its standard deviations."""
 _FARTHER, _NEARER = 5.0, 0.02
-"""How much farther or nearer the next look may be."""
+"""Largest factors by which the next distance may be farther or nearer."""
 _WORTH = 2.0
-"""A change of the distance by less is not worth its evaluations."""
+"""A change of the distance by a smaller factor is not worth its evaluations."""
 OUTWARD = 1.3
-"""The first distance, in units of (noise / variation)^(1/4) of a typical size: twice as far, truncation and noise are
-alike where J's fourth derivative is as large as J varies, (48 noise / J'''')^(1/4)."""
+"""The first distance, in units of (noise / variation)^(1/4) of a typical size. At twice this distance, truncation and
+noise are equal if J's fourth derivative is as large as J's variation, (48 noise / J'''')^(1/4)."""
 
 
 @dataclass(frozen=True, eq=False)
 class SecondSlopes:
-    """What is known of n second derivatives.
+    """Values, error bars and better distances of n second derivatives.
 
     Attributes
     ----------
     value, bar : (n,) ndarrays
         The best value, and half the width of an interval meant to hold the derivative; NaN where there is none.
     factor : (n,) ndarray
-        By how much farther apart the points should be; 1 where they are well placed.
+        Factor by which the distance of the points should be changed; 1 where it is good.
     """
 
     value: Floats
@@ -48,30 +48,30 @@ class SecondSlopes:
     factor: Floats
 
     def better(self, other: SecondSlopes) -> SecondSlopes:
-        """Of each the one with the smaller bar; the factor of the latter."""
+        """For each derivative, the value with the smaller bar of the two; the factor is that of ``other``."""
         taken = np.isfinite(other.value) & (~np.isfinite(self.value) | (other.bar < self.bar))
         return SecondSlopes(
             np.where(taken, other.value, self.value), np.where(taken, other.bar, self.bar), other.factor
         )
 
 
-def at_two_distances(  # noqa: PLR0917  # two of each
+def at_two_distances(  # noqa: PLR0917  # two distances have two of each
     near: Floats, far: Floats, terms: Terms, twice: Terms, shift: int, noise: Noise, *, alike: bool = True
 ) -> SecondSlopes:
-    """The best of: the formula at a distance, at twice that, and both without their common error of second order.
+    """The best of three formulas: at a distance, at twice that, and both combined to cancel the second-order error.
 
     Parameters
     ----------
     near, far : (n,) ndarrays
-        The values.
+        The values by the formula at both distances.
     terms, twice : Terms
-        Their weights.
+        The weights of both.
     shift : int
-        By how much the numbers of the points of ``twice`` are shifted, where both are put behind each other.
+        Offset of the point numbers in ``twice``, where the points of both stand one behind the other.
     noise : Noise
-        Of the one output.
+        The noise of the one output.
     alike : bool
-        Whether the points of one are those of the other, twice as far: else there is no third formula.
+        Whether the points of one are those of the other at twice the distance. If not, there is no combined formula.
     """
     both = (4 * near - far) / 3
     _, close = noise.spread(weight_sums((1.0, terms, 0)))
@@ -98,5 +98,5 @@ def at_two_distances(  # noqa: PLR0917  # two of each
 
 
 def misplaced(factor: Floats) -> NDArray[np.bool_]:
-    """Where another distance is worth its evaluations."""
+    """Whether another distance is worth its evaluations, (n,)."""
     return np.asarray((factor > _WORTH) | (factor < 1 / _WORTH))

@@ -1,4 +1,4 @@
-"""Steps by bisection on a test ratio (Shi, Xie, Xuan & Nocedal, SIAM J. Sci. Comput. 44(4), 2022)."""
+"""Chooses steps by bisection on a test ratio (Shi, Xie, Xuan & Nocedal, SIAM J. Sci. Comput. 44(4), 2022)."""
 
 from __future__ import annotations
 
@@ -23,34 +23,35 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 LEAST, MOST = 1.5, 6.0
-"""The test ratio wanted: signal that the test difference sees, over noise."""
+"""Range wanted for the test ratio, that is, signal over noise in the test difference."""
 ROUNDS = 8
-"""It never ends where the derivative that it looks at is 0: the step is then as large as it may be."""
+"""Largest number of rounds. The search never ends where the derivative in the test is 0: the step is then the largest
+allowed."""
 _NODES = np.array([[1.0, 4.0, np.nan, np.nan], [1.0, -1.0, 3.0, -3.0]])
-"""Forward, central."""
+"""Nodes of the test difference in units of h: forward, then central."""
 _TEST = np.array([[-4.0, 1.0, 0.0, 0.0], [-3.0, 3.0, 1.0, -1.0]])
 _SLOPE = np.array([[1.0, 0.0, 0.0, 0.0], [0.5, -0.5, 0.0, 0.0]])
 _GROWTH = np.array([4.0, 3.0])
 _ERROR = np.array([1 / 12, 1 / 24])
-"""The slope's truncation, in units of the test difference over h: 6 h^2 J'' / 12 h and 4 h^3 J''' / 24 h."""
+"""Truncation of the slope, in units of the test difference over h: 6 h^2 J'' / 12 h and 4 h^3 J''' / 24 h."""
 
 
 @dataclass(frozen=True, eq=False)
 class ShiStep:
     """Forward or central differences, each coordinate's step bisected until its test ratio is between 1.5 and 6.
 
-    The ratio is abs(J(x + 4h) - 4 J(x + h) + 3 J(x)) / 8 e for forward differences, abs(J(x + 3h) - 3 J(x + h)
-    + 3 J(x - h) - J(x - 3h)) / 8 e for central ones, e a bound of the noise. All coordinates are in the same rounds.
+    The ratio is abs(J(x + 4h) - 4 J(x + h) + 3 J(x)) / 8 e for forward differences, and abs(J(x + 3h) - 3 J(x + h) + 3
+    J(x - h) - J(x - 3h)) / 8 e for central ones, with e a bound of the noise. All coordinates share the rounds.
 
     Parameters
     ----------
     site : Site
     scale : (d,) ndarray
     central : bool
-        A coordinate too near a bound for it takes forward differences, into the bounds.
+        Whether to use central differences; a coordinate too near a bound then takes forward ones, into the bounds.
     vector : bool
     noise : float, optional
-        The standard deviation of the noise; measured where it is not given.
+        The standard deviation of the noise; measured where not given.
     """
 
     site: BasePoint
@@ -60,7 +61,7 @@ class ShiStep:
     noise: float | None = None
 
     def advance(self, waves: Sequence[Wave]) -> Request | Answer:
-        """The lines of the noise, then up to 8 rounds."""
+        """The lines for the noise, up to 8 rounds of points, then the answer."""
         return follow(self._course(), waves)
 
     def _course(self) -> MultiRound:
@@ -72,7 +73,7 @@ class ShiStep:
         x, noise, m = site.x[rows], found.noise, len(found.baseline)
         bound = noise.bound
         up, down = site.upper[rows] - x, x - site.lower[rows]
-        # The literature's start is for a J that varies by 1 over a distance of 1.
+        # The literature starts from a step for a J that varies by 1 over a distance of 1; scale it to J's variation.
         ratio = float(np.median(np.fmax(bound, found.level) / found.variation))
         start = np.minimum((3 * ratio) ** (1 / 3), CAP) * sizes[rows]
         kind = np.where(self.central & (np.minimum(up, down) >= 3 * start), 1, 0)
@@ -97,12 +98,12 @@ class ShiStep:
             seen = np.abs((_TEST[kind[at]][..., None] * new).sum(axis=1))
             with np.errstate(invalid="ignore", divide="ignore"):
                 search.judge(at, np.median(seen / (8 * bound), axis=1))
-            # Where a probe has no value, what was seen before still counts; some outputs are better than none.
+            # Where a point has no value, keep what was seen before; values of some outputs are better than none.
             good = np.isfinite(seen).all(axis=1) | (np.isfinite(seen).any(axis=1) & np.isnan(offsets[at, 0]))
             kept = at[good]
             realised = site.offsets(rows[at], np.where(there, moved, x[at, None]))
             rises[kept], offsets[kept], test[kept] = new[good], realised[good], seen[good]
-        # Floating point moved x by the realised offset, and by that the difference is divided.
+        # Differences are divided by the realised offset, as that is how far floating point moved x.
         first, second = offsets[:, 0], np.where(kind == 1, -offsets[:, 1], 0.0)
         h = np.where(kind == 1, (first + second) / 2, first)
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -113,7 +114,7 @@ class ShiStep:
 
 
 class _Bisection:
-    """l, u and h of each coordinate."""
+    """The state of the bisection: lower limit l, upper limit u and step h of each coordinate."""
 
     def __init__(self, start: Floats, most: Floats, growth: Floats) -> None:
         self.h, self.most, self.growth = start.copy(), most, growth
@@ -121,7 +122,7 @@ class _Bisection:
         self.open = most > 0
 
     def judge(self, at: NDArray[np.int64], ratio: Floats) -> None:
-        """Move h by the test ratio; what is no number was too far out."""
+        """Moves h by the test ratio; a ratio that is not a number means that the points were too far out."""
         above = (ratio > MOST) | ~np.isfinite(ratio)
         below = ratio < LEAST
         self.low[at[below]], self.high[at[above]] = self.h[at[below]], self.h[at[above]]

@@ -1,4 +1,4 @@
-"""Sparse Jacobians: a point moves all columns of a group, and the structure takes their effects apart."""
+"""Sparse Jacobians: a point moves all columns of a group, and the structure separates their effects."""
 
 from __future__ import annotations
 
@@ -33,14 +33,15 @@ if TYPE_CHECKING:
     Flags = NDArray[np.bool_]
 
 PROBE_REACH = EPS**0.25
-"""How far a probe goes, in typical sizes: enough that a product of two such changes is seen in J."""
+"""How far a probe goes, in typical sizes: far enough that a product of two such changes shows in J."""
 _FITS = 1e-3
-"""By what part of its terms a row's change along all coordinates may differ from what its entries say: what is more may
-be an entry that the structure lacks."""
+"""A row's change along all coordinates may differ from its entries' prediction by this part of the sum of absolute
+terms. More than that may be an entry that the structure lacks."""
 _MORE = 10.0
-"""A residual so many times one that a new look at the structure did not explain is worth another look."""
+"""The structure is searched again if a residual is this many times one that an earlier search left unexplained."""
 _SEEN = 1e-3
-"""A row that changes by so much less where it has no entry than where it has some has noise, and no entry there."""
+"""If a row changes, where it has no entry, by less than this part of its changes at entries, the reason is noise, not a
+missing entry."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +55,7 @@ class SparseJacobian(Checkable):
     h : (d,) ndarray
         Signed steps.
     structure : Structure
-        Of coordinates that move.
+        The structure, with coordinates that move only.
     """
 
     site: BasePoint
@@ -90,18 +91,18 @@ class SparseJacobian(Checkable):
         return Answer(structure.filled(entries), baseline, step, missing, warnings=texts)
 
     def unexpected(self, waves: Sequence[Wave]) -> bool:
-        """Whether a row changed where no column that was moved has an entry in it."""
+        """Whether a row changed when no column with an entry in that row was moved."""
         return len(self._unexpected(waves[0])) > 0
 
     def _unexpected(self, wave: Wave) -> list[tuple[int, int]]:
-        """Rows, and the groups of columns with which they change without an entry there."""
+        """Rows that changed without an entry, each with the group of columns that was moved."""
         structure, n = self.structure, len(self.stencil.nodes)
         baseline, values = wave.values[0].real, wave.values[1:]
         if not len(values):
             return []
         imaginary = values.dtype.kind == "c"
         changes = np.abs(values.imag if imaginary else values - baseline)
-        # What a point lacks is NaN, and told elsewhere.
+        # A point without a value has NaN here; other code reports it.
         by_group = np.nan_to_num(changes).reshape(-1, n, len(baseline)).max(axis=1)
         allowed = np.zeros(by_group.shape, dtype=bool)
         allowed[structure.group[structure.columns], structure.rows] = True
@@ -111,7 +112,7 @@ class SparseJacobian(Checkable):
         return list(zip(rows.tolist(), groups.tolist(), strict=True))
 
     def check_points(self, waves: Sequence[Wave]) -> CheckPoints | None:
-        """Beside the one request."""
+        """The check's points, for the one request."""
         if waves:
             return None
         structure = self.structure
@@ -127,9 +128,9 @@ class SparseJacobian(Checkable):
 
 
 def group_points(lines: Lines, structure: Structure) -> Points:
-    """The point x, then for each group its nodes in turn; ``lines`` has the columns that are in a group."""
+    """The point x, then the nodes of each group; ``lines`` has the columns that are in a group."""
     a, n = lines.values.shape
-    # By group, then by node: a stable sort keeps the columns of each point in their order.
+    # Sort by group, then by node; a stable sort keeps the order of the columns within each point.
     number = (structure.group[lines.moving][:, None] * n + np.arange(n)).ravel()
     order = np.argsort(number, kind="stable")
     counts = np.bincount(number, minlength=structure.n_groups * n)
@@ -153,14 +154,14 @@ def group_terms(lines: Lines, structure: Structure) -> Terms:
 
 @dataclass(frozen=True, eq=False)
 class ProbedStructure:
-    """A structure that was found at other x, as far as it is known.
+    """A structure that was found at other x, as far as it is known there.
 
     Attributes
     ----------
     structure : Structure
-        All entries that were seen so far.
+        All entries that were found so far.
     tolerated : float
-        The largest residual, over what is allowed, that a new look at the structure did not explain.
+        The largest residual, relative to the allowed one, that a new search for the structure did not explain.
     """
 
     structure: Structure
@@ -169,11 +170,11 @@ class ProbedStructure:
 
 @dataclass(frozen=True, eq=False)
 class ProbedJacobian(Checkable):
-    """A Jacobian whose structure is looked for first, by plain differences at two points near x.
+    """A Jacobian whose structure is found first, by differences at two points near x.
 
-    One that is known from another x is taken as it is, with one more point, x moved along all coordinates: where J does
-    not do there what the entries say, or a row changes where it has no entry, it is looked for again, and the entries
-    of both are kept.
+    A structure that is known from another x is used as it is, and checked with one further point, where x is moved
+    along all coordinates. If J there is not what the entries predict, or a row changes where it has no entry, the
+    structure is searched again and the entries of both structures are kept.
 
     Parameters
     ----------
@@ -183,7 +184,7 @@ class ProbedJacobian(Checkable):
     size : (d,) ndarray
         Typical sizes of the coordinates.
     check : ComplexStepCheck
-        Its axes are those of the further point; what it refuses is refused where the stencil is imaginary.
+        The check with the further point. If the stencil is imaginary, its errors are raised.
     known : ProbedStructure, optional
     """
 
@@ -195,7 +196,7 @@ class ProbedJacobian(Checkable):
     known: ProbedStructure | None = None
 
     def advance(self, waves: Sequence[Wave]) -> Request | Answer:
-        """Requests for the structure, where it is not known, and those of the sparse Jacobian."""
+        """Requests for the structure, if it is not known, then those of the sparse Jacobian, then the answer."""
         return follow(self._course(), waves)
 
     def _course(self) -> MultiRound:
@@ -219,7 +220,7 @@ class ProbedJacobian(Checkable):
     def _differenced(
         self, structure: Structure, *, further: bool
     ) -> Generator[Request, Wave, tuple[Answer, float, Any]]:
-        """The Jacobian, how many times its residual is what is allowed, and what is left to confirm it."""
+        """The Jacobian, its residual relative to the allowed one, and the generator that is still to confirm it."""
         plain = SparseJacobian(self.site, self.stencil, self.h, structure)
         request = plain.advance(())
         assert isinstance(request, Request), "it begins with a request"
@@ -246,21 +247,21 @@ class ProbedJacobian(Checkable):
         )
 
     def _looked_for(self) -> Generator[Request, Wave, Structure]:
-        """The entries that changed in any of two probes."""
+        """The structure with all entries that changed in any of two probes."""
         first = yield Request(self._probe(0).points, 0, vector=True)
         second = yield Request(self._probe(1).points, 0, vector=True)
         return _seen((first, second), self.site)
 
     def check_points(self, waves: Sequence[Wave]) -> CheckPoints | None:
-        """Beside the request that follows those for the structure; one known from another x has a point of its own."""
+        """The check's points, for the request after those for the structure; None if the structure was known before."""
         if self.known is not None or self.stencil.imaginary or len(waves) != 2:
             return None
         structure = _seen(waves, self.site)
         return SparseJacobian(self.site, self.stencil, self.h, structure).check_points(())
 
     def _probe(self, seed: int) -> Lines:
-        """Each coordinate moved from a point displaced at random, the same in every run so that values are reused."""
-        # Where the step is larger, the user has a reason: such as digits that would swallow less.
+        """Each coordinate moved, from a point displaced by a fixed seed, so that every run has the same points."""
+        # The user may have a reason for a larger step, such as output with few digits, so the probe is no shorter.
         site, reach = self.site, np.maximum(PROBE_REACH * self.size, np.abs(self.h))
         low, high = np.maximum(site.lower, site.x - reach), np.minimum(site.upper, site.x + reach)
         share = np.random.default_rng(seed).random(len(site.x))
@@ -269,10 +270,10 @@ class ProbedJacobian(Checkable):
 
 
 def _seen(waves: Sequence[Wave], site: BasePoint) -> Structure:
-    """The entries that changed in any probe; one without a value in any probe may be there.
+    """The structure with all entries that changed in any probe; an entry without a value in any probe is included.
 
-    An output without a value at the probes' own points has a row that cannot be told: it is whole, and groups do not
-    mind it, as its entries have no value at x either.
+    If an output has no value at the probes' own points, its row cannot be determined, so it gets all entries. That
+    makes no difference to the groups, as these entries have no value at x either.
     """
     outputs = waves[0].values.shape[1]
     changed, known = (np.zeros((len(site.moving), outputs), dtype=bool) for _ in range(2))

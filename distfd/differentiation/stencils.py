@@ -1,4 +1,4 @@
-"""Schemes are data: a stencil is its nodes, and its weights, order and default step follow from them."""
+"""Difference schemes as data: a stencil is a list of nodes; weights, order and default step follow from them."""
 
 from __future__ import annotations
 
@@ -91,9 +91,9 @@ class Stencil:
 def coefficients(offsets: NDArray[np.float64]) -> NDArray[np.float64]:
     """c_i = prod_{j != i} o_j / (o_j - o_i) for offsets o (..., n), so that J' ~ sum_i c_i (J_i - J_0) / o_i.
 
-    This is the derivative at 0 of the polynomial through (0, J_0) and all (o_i, J_i) in Lagrange's form. Each summand
-    is a coefficient times a secant slope; a single node has the coefficient 1 exactly, and so the plain difference
-    quotient.
+    This is the derivative at 0 of the polynomial through (0, J_0) and all (o_i, J_i), in Lagrange's form. Each summand
+    is a coefficient times the slope of a secant. A single node has exactly the coefficient 1, so the result is the
+    plain difference quotient.
     """
     n = offsets.shape[-1]
     result = np.ones_like(offsets)
@@ -134,8 +134,8 @@ SCHEMES = {
 """Real stencils by name."""
 
 RICHARDSON = Stencil("richardson", (-4, -2, -1, 1, 2, 4))
-"""Central differences at h, 2 h and 4 h, extrapolated; `distfd.differentiation.richardson` adds an error from their
-table."""
+"""Central differences at h, 2 h and 4 h, extrapolated; `distfd.differentiation.richardson` adds an error bar from
+them."""
 
 COMPLEX_STEP = Stencil("complex-step", (1,), imaginary=True)
 
@@ -147,16 +147,16 @@ _ELSEWHERE = {
     **dict.fromkeys(("5-point", "fourth-order"), "central4"),
     **dict.fromkeys(("ridders", "extrapolation", "romberg"), "richardson"),
 }
-"""What other packages call these schemes: SciPy, OpenMDAO, numdifftools."""
+"""Names of these schemes in other packages (SciPy, OpenMDAO, numdifftools), and here."""
 
 
 def resolve_scheme(scheme: str | Stencil) -> Stencil:
-    """The stencil of that name, or the stencil itself.
+    """The stencil with this name, or the stencil itself if one is given.
 
     Raises
     ------
     InputError
-        If there is none of that name.
+        If no stencil has this name.
     """
     if isinstance(scheme, Stencil):
         return scheme

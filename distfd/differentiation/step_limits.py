@@ -1,8 +1,8 @@
-"""Whether steps suit x and J, as far as it is seen without one more evaluation: what a difference cannot show.
+"""Checks, without further evaluations, whether steps suit x and J, which the difference itself cannot show.
 
-Two things make a difference worthless in silence. A step that is not small against x itself reaches over all of J's
-own scale, where x is tiny. And a difference of a few units in the last place of J is rounding and before else, where J
-is large beside its changes, has few digits, or is a float32.
+Two things make a difference worthless without any error. If a step is not small relative to x (where x is tiny), it
+spans the whole scale on which J changes. And if J is large relative to its changes, has few digits, or is a float32, a
+difference of a few units in its last place is mere rounding.
 """
 
 from __future__ import annotations
@@ -32,51 +32,53 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 _OFF = 0.1
-"""A step is not small against x, or the width of its bounds, where the p-th power of their ratio is as much, for a
-scheme of order p: by about so much the derivative of a power of x is then off."""
+"""A step is too large for x, or for the width of its bounds, if the p-th power of the ratio is at least this, for a
+scheme of order p: the derivative of a power of x then has about this relative error."""
 _MOVES = 1e3
-"""... and matters where J changes so many times as fast as one that changes by its own size when x changes by its."""
+"""... and it matters if J changes this many times as fast as a J that changes by its own size when x changes by max(1,
+abs(x)), ..."""
 _MUCH = 0.2
-"""... or changes by this part of itself."""
+"""... or if J changes by this part of itself."""
 _BESIDE = 1e-2
-"""An output counts as if it were this part of the largest, at least."""
+"""The size of an output counts as at least this part of the largest output."""
 _UNITS = 10.0
-"""A difference of fewer units in the last place is known to no better than 10 %."""
+"""A difference of fewer units in the last place has a relative error of more than 10 %."""
 _PRINTED_UNITS = 5.0
-"""... and printed values that differ by fewer than this are named whatever other coordinates do, unless J was seen
-before: a search ends where derivatives are small. More of them may be a J of round numbers, printed in full."""
+"""A warning names printed values that differ by fewer units than this, whatever other coordinates do, unless J is known
+from earlier waves (at the end of a search, derivatives are small). With more units, J may have round values that are
+printed in full."""
 _PART = 1e-2
-"""Rounding that moves J, over a coordinate's scale, by less than this part of what the most important coordinate does
-is no matter: that is what a component that is 0 looks like."""
+"""Rounding is ignored if, over a coordinate's scale, it moves J by less than this part of what the most important
+coordinate does: a component that is 0 looks the same."""
 _SMALL_PART = 1e-6
-"""The same beside the most important coordinate of all outputs: of an output that depends on before."""
+"""The same limit relative to the most important coordinate of all outputs, for an output that depends on hardly any."""
 _LARGER = {False: 1e-3, True: 1e-2}
-"""A relative step that is worth a try, for first and for second derivatives."""
+"""A relative step that is recommended, by whether derivatives are second ones."""
 _OUTPUTS, _VALUES = 256, 1000
-"""Outputs up to which digits are looked at, and values of each."""
+"""Digits are examined for at most this many outputs, and this many values of each."""
 _HELD = 10.0
-"""Spacings of J's own number type in x that a step must be: J may take x in the type in which it answers."""
+"""A step should be at least this many spacings of J's own number type at x: J may compute in the type of its answer."""
 
 
 @dataclass(frozen=True, eq=False)
 class Known:
     """What earlier waves of the same J have shown of it.
 
-    It tells a derivative that is next to 0 at the end of a search from one that is lost in rounding.
+    It tells a derivative that is near 0 at the end of a search from one that is lost in rounding.
 
     Attributes
     ----------
     size : (m,) ndarray
         The largest absolute value of each output.
     moves : (m,) ndarray
-        The most that each changed along one coordinate, for a change of that by max(1, abs(x)), in a straight line.
+        The largest rate of change of each output along one coordinate, times max(1, abs(x)) of that coordinate.
     """
 
     size: Floats
     moves: Floats
 
     def after(self, wave: Wave) -> Known:
-        """The same, with a wave more; what a J with another number of outputs has shown is forgotten."""
+        """The record with one more wave; if the number of J's outputs differs, the old record is dropped."""
         wave = without_optional(wave)
         size, moves = np.zeros(wave.values.shape[1]), np.zeros(wave.values.shape[1])
         if len(self.size) == len(size):
@@ -97,24 +99,24 @@ class Known:
 
 
 NOTHING_KNOWN = Known(np.zeros(0), np.zeros(0))
-"""Before the first wave."""
+"""The record before the first wave."""
 
 
 @dataclass(frozen=True, eq=False)
 class Terms:
-    """What each entry of a derivative was divided by, and what it is an entry of.
+    """The entries of a derivative, each with its divisor and its coordinate and output.
 
     Attributes
     ----------
     value : (e,) ndarray
     weight : (e,) ndarray
-        By how much a rounding of J by one unit moves it.
+        By how much a rounding error of one unit in J changes the entry.
     row, output : (e,) ndarrays of int
         Number of the coordinate (or direction), and of the output.
     reach : (e,) ndarray
-        By how much the coordinate moves over its own scale: what makes entries comparable.
+        Scale of the coordinate: it makes entries comparable.
     least : (m,) ndarray
-        What an output changes by over the scale in any case, beside what the entries say.
+        A change of each output over the scale that is known apart from the entries.
     """
 
     value: Floats
@@ -126,7 +128,7 @@ class Terms:
 
 
 def coarse_steps(site: BasePoint, moved: Floats, given: Given, change: Floats) -> NDArray[np.int64]:
-    """Coordinates whose default step is not small against x, or against the width of finite bounds.
+    """Coordinates whose default step is not small relative to x, or to the width of finite bounds.
 
     Parameters
     ----------
@@ -135,8 +137,8 @@ def coarse_steps(site: BasePoint, moved: Floats, given: Given, change: Floats) -
         How far each coordinate was moved.
     given : Given
     change : (d,) ndarray
-        By what part of itself J changed when it was moved. A J that has the scale 1 near an x that happens to be tiny
-        changes by no more than some part of the step.
+        The change of J when each coordinate was moved, as a part of J. If J has the scale 1 and x happens to be tiny,
+        this is no more than about the step.
     """
     own = own_sizes(site.x, site.lower, site.upper)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -146,16 +148,16 @@ def coarse_steps(site: BasePoint, moved: Floats, given: Given, change: Floats) -
 
 
 def lost_entries(terms: Terms, unit: Floats, printed: Floats | float = 0.0) -> NDArray[np.int64]:
-    """Numbers of the entries that are few units in the last place of J, and matter.
+    """Numbers of the entries that are only a few units in the last place of J, and matter.
 
-    An entry that is 0 counts where its output has none that is known: others may well be 0 by right.
+    An entry that is 0 counts only if no entry of its output is known: otherwise it may be 0 exactly.
 
     Parameters
     ----------
     unit : (m,) ndarray
         The unit in which each output is rounded.
     printed : (m,) ndarray, optional
-        That of the last digit which a program prints, where nothing else is known of J; 0 where it is another's.
+        The unit of the last printed digit, where J is read from text and nothing else is known of it; 0 elsewhere.
     """
     if not len(terms.value):
         return np.empty(0, dtype=np.int64)
@@ -174,7 +176,7 @@ def lost_entries(terms: Terms, unit: Floats, printed: Floats | float = 0.0) -> N
 
 
 def last_units(values: Floats, bits: int) -> Floats:
-    """The spacing of numbers of J's own type at the largest of the values (n, m), by output, (m,)."""
+    """The spacing of numbers of J's own type at the largest of the values (n, m), for each output, (m,)."""
     if bits == WHOLE:
         return np.ones(values.shape[1])
     with np.errstate(over="ignore"):
@@ -184,35 +186,36 @@ def last_units(values: Floats, bits: int) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class Given:
-    """What the user said of steps, and what is known of J.
+    """What the user said about steps, and what is known of J.
 
     Attributes
     ----------
     kind : str
     default_steps : (d,) ndarray of bool
-        Where the scheme's own relative step is taken, as none was given.
+        Where the scheme's own relative step is used because none was given.
     open_steps : (d,) ndarray of bool
         Where no scale was given either.
     scale : (d,) ndarray
         Typical sizes.
     factor : float
-        By how many units over h (h^2 for second derivatives) rounding moves a component; 0 where it does not.
+        Rounding of J by one unit changes a component by factor / h (h^2 for second derivatives); 0 where rounding has
+        no effect.
     order : int
         The power of the step with which the truncation falls.
     finds_steps : bool
-        Whether step="auto" is known for this derivative.
+        Whether step="auto" supports this derivative.
     printed : bool
         Whether J's values are read from text.
     known : Known
-        What J has shown before.
+        The record of earlier waves.
     relative_step : float
-        The default one.
+        The default relative step.
     direction : (d,) ndarray, optional
         The vector of a Hessian-vector product.
     directions : (p, d) ndarray, optional
-        Along which the derivative is, where that is not along coordinates.
+        The directions of the derivative, where it is not along coordinates.
     replaced : (d,) ndarray of bool, optional
-        Where the given relative step is too small to change x, and the default one is taken.
+        Where the given relative step is too small to change x, so that the default one is used.
     """
 
     kind: str
@@ -232,9 +235,9 @@ class Given:
 
 @dataclass(frozen=True, eq=False)
 class CheckedSteps:
-    """A method at J's own precision whose answer says where its steps do not suit x or J; see this module.
+    """A method whose answer gets warnings where its steps do not suit x or J's precision; see this module.
 
-    Answers that have error bars say so themselves.
+    Answers with error bars need fewer checks, as the bars cover rounding.
     """
 
     method: OwnPrecision
@@ -242,17 +245,17 @@ class CheckedSteps:
     given: Given
 
     def advance(self, waves: Sequence[Wave]) -> Request | Answer:
-        """What the method says, and what there is to be said about its steps."""
+        """The method's request, or its answer with warnings about its steps."""
         step = self.method.advance(waves)
         if isinstance(step, Request) or not waves:
             return step
-        with np.errstate(all="ignore"):  # what is past floating point is told where it matters
+        with np.errstate(all="ignore"):  # overflow is reported where it matters
             own = [without_optional(wave) for wave in waves] if self.given.factor else waves
             wild = wild_value_warnings(self.site, waves, outputs=len(step.value), printed=self.given.printed)
             return replace(step, warnings=self._replaced() + step.warnings + wild + self._warnings(step, own))
 
     def _replaced(self) -> tuple[str, ...]:
-        """That given steps were not taken."""
+        """Warnings about given steps that were not used."""
         if self.given.replaced is None:
             return ()
         rows = self.site.moving[self.given.replaced[self.site.moving]]
@@ -267,18 +270,18 @@ class CheckedSteps:
         texts = self._type(bits, answer)
         second = self.given.kind in ("hessian", "hvp")
         if second and not isinstance(answer.derivative, np.ndarray):
-            return texts  # the methods of sparse Hessians say all of this themselves
+            return texts  # the methods of sparse Hessians give these warnings themselves
         if not self.given.factor and (second or answer.warnings):
-            return texts  # so does the complex step
+            return texts  # the complex step gives these warnings itself
         if answer.warnings and second:
-            return texts  # so do second differences, where they have said something
+            return texts  # second differences have given their own warnings
         texts += self._coarse(answer, waves)
         if answer.error is not None or not self.given.factor or self.given.kind == "hessian":
-            return texts  # second differences look for their rounding themselves
+            return texts  # second differences check for rounding themselves
         return texts + self._lost(answer, waves, bits) + self._unheld(answer, bits)
 
     def _type(self, bits: int, answer: Answer) -> tuple[str, ...]:
-        """That J has few digits, and what was made of it."""
+        """Warnings that J has few digits, and how the steps allow for it."""
         if bits == DOUBLE:
             return ()
         if bits == WHOLE:
@@ -291,7 +294,7 @@ class CheckedSteps:
         return (f"{text} are those for such numbers, and the derivative has few good digits; J in float64 gives more",)
 
     def _coarse(self, answer: Answer, waves: Sequence[Wave]) -> tuple[str, ...]:
-        """Default steps that are not small against x."""
+        """Warnings about default steps that are not small relative to x."""
         given, site = self.given, self.site
         moved, change = _moves(answer, given), _changes(answer, waves, given)
         rows = coarse_steps(site, moved, given, change)
@@ -306,7 +309,7 @@ class CheckedSteps:
         return (f"{text}: {remedy} {numbers}",)
 
     def _lost(self, answer: Answer, waves: Sequence[Wave], bits: int) -> tuple[str, ...]:
-        """Entries that are few units in the last place of J."""
+        """Warnings about entries that are only a few units in the last place of J."""
         given, site = self.given, self.site
         if bits == WHOLE:
             return ()
@@ -323,8 +326,8 @@ class CheckedSteps:
         texts: tuple[str, ...] = ()
         coarsest = float(np.max(printed, initial=0.0))
         along_coordinates = answer.axis == "coordinate" and isinstance(answer.derivative, np.ndarray)
-        # Methods along single coordinates have told of those that do not move J, and a structure that was probed says
-        # that J depends on them: it may well be flat just here.
+        # Methods along single coordinates warn of coordinates that do not change J. A structure that was probed shows
+        # that J depends on its coordinates, and J may just be flat at this x.
         if not along_coordinates and (answer.structure is None or coarsest > 0):
             texts = no_movement_warnings(label, still, coarsest)
         alone = given.printed and not len(given.known.moves) and not second
@@ -346,7 +349,7 @@ class CheckedSteps:
         return (*texts, f"{text}, as {why}: {remedy} ({terms.value[first]:.3g} +- {bar:.2g}; {size})")
 
     def _unheld(self, answer: Answer, bits: int) -> tuple[str, ...]:
-        """Given steps that x + h does not hold in J's own type."""
+        """Warnings about given steps that are too small for x + h in J's own number type."""
         given, site = self.given, self.site
         if bits in (DOUBLE, WHOLE):
             return ()
@@ -364,7 +367,7 @@ class CheckedSteps:
 
 
 def _printed_unit(waves: Sequence[Wave], values: Floats, *, printed: bool) -> Floats | float:
-    """The unit of J's last printed digit, by output; 0 where before says that its digits are few but chance."""
+    """The unit of J's last printed digit, by output; 0 where the few digits may be chance."""
     if printed:
         return quantum(values, printed=True, least=2)
     if values.shape[1] > _OUTPUTS:
@@ -373,22 +376,22 @@ def _printed_unit(waves: Sequence[Wave], values: Floats, *, printed: bool) -> Fl
     unit = quantum(values, printed=True)
     if many_digits(waves[0].request.points.values.real):
         return unit
-    # Simple arithmetic on numbers of few digits, such as 1 + 0.001, has few digits too, and yet moves with x.
+    # Simple arithmetic on numbers of few digits, such as 1 + 0.001, gives few digits too, but each result differs.
     return np.where((values[1:] == values[0]).any(axis=0), unit, 0.0)
 
 
 def _moves(answer: Answer, given: Given) -> Floats:
-    """How far each coordinate was moved at most, (d,)."""
+    """The largest distance by which each coordinate was moved, (d,)."""
     if given.directions is None:
         return np.abs(answer.step)
     return np.asarray((np.abs(answer.step)[:, None] * np.abs(given.directions)).max(axis=0))
 
 
 def _changes(answer: Answer, waves: Sequence[Wave], given: Given) -> Floats:
-    """By what part of itself J changed along each coordinate, in any of its outputs, (d,).
+    """The largest relative change of J along each coordinate, over all outputs, (d,).
 
-    An output counts at the largest size that it was seen at, and as a part of the largest output at least. Of points
-    that move several coordinates it is told for all together.
+    An output's size is the largest one seen, and at least a part of the largest output. For points that move several
+    coordinates, all of these get the same change.
     """
     d, m = len(given.open_steps), len(answer.value)
     size, most = np.abs(answer.value), np.zeros(d)
@@ -425,13 +428,13 @@ def _changes(answer: Answer, waves: Sequence[Wave], given: Given) -> Floats:
 
 
 def _still(terms: Terms, n: int) -> NDArray[np.int64]:
-    """Rows of which there are entries, and all of them 0."""
+    """Rows that have entries, all of them 0."""
     entries = np.bincount(terms.row, minlength=n)
     return np.flatnonzero((entries > 0) & (np.bincount(terms.row[terms.value == 0], minlength=n) == entries))
 
 
 def _slopes(answer: Answer, waves: Sequence[Wave], given: Given) -> Floats:
-    """About how much J changes over one scale by its slopes, (1,), where a derivative is of second order."""
+    """About how much J changes over one scale by its slopes, (1,), for derivatives of second order."""
     steps = np.abs(answer.step) / given.scale
     least = steps[steps > 0].min(initial=np.inf)
     most = max(float(np.nanmax(np.abs(wave.values[:, 0] - answer.value[0]), initial=0.0)) for wave in waves)
@@ -439,7 +442,7 @@ def _slopes(answer: Answer, waves: Sequence[Wave], given: Given) -> Floats:
 
 
 def _terms(answer: Answer, waves: Sequence[Wave], given: Given) -> Terms:
-    """The entries of a derivative of any kind."""
+    """The entries of a derivative of any kind, with all that `lost_entries` needs."""
     h, scale, m = np.abs(answer.step), given.scale, len(answer.value)
     derivative: Any = answer.derivative
     before = given.known.moves if len(given.known.moves) == m else np.zeros(m)

@@ -1,4 +1,4 @@
-"""A step sweep: differences at steps in decades, along a few coordinates, and the noise, in one request."""
+"""A step sweep: differences at steps in decades along a few coordinates, and the noise, in one request."""
 
 from __future__ import annotations
 
@@ -40,25 +40,27 @@ if TYPE_CHECKING:
 
 
 _PART = 0.3
-"""Of the noise in a pair's correction, what counts for the formula that has been corrected by it."""
+"""Part of the noise of a pair's correction that counts in the error bar of the formula that includes this
+correction."""
 
 _APART = 1.5
-"""A formula is out where it is farther from one with a smaller step than its bar and so many of that one's noises."""
+"""A formula is rejected if it differs from one with a smaller step by more than its bar plus this many noise levels of
+that one."""
 
 
 def plateau(pairs: ProbePairs, noise: Noise) -> tuple[Floats, Floats, Floats]:
-    """The derivative (a, m) where differences agree, its bar (a, m), and the step (a,) that gave it.
+    """The derivative (a, m) where differences agree, its error bar (a, m), and the step (a,) that gave it.
 
-    Of all formulas (each pair, and each two) the one with the smallest bar, of those that no formula with a smaller
-    step contradicts (Lepski's principle): of a dozen truncations that were read off neighbours, one or the other is
-    small by chance.
+    The formulas are each pair, and each two neighbouring pairs. Those that a formula with a smaller step contradicts
+    are rejected (Lepski's principle), because among a dozen truncations that are estimated from neighbours, some are
+    small by chance. Of the others, the formula with the smallest bar is used.
     """
     a, n = pairs.size.shape
     m = len(noise.level)
     if not n:
         return np.full((a, m), np.nan), np.full((a, m), np.nan), np.full(a, np.nan)
     slopes = pairs.slopes(noise)
-    # A formula of two has no doubt of its own: its correction is as noisy as that of its smaller pair.
+    # A formula of two pairs has no ``doubt`` of its own: its correction is as noisy as that of its smaller pair.
     doubt = slopes.doubt.copy()
     doubt[n:] = _PART * np.nan_to_num(slopes.doubt[: n - 1])
     bars = slopes.noise + slopes.truncation + doubt
@@ -71,7 +73,7 @@ def plateau(pairs: ProbePairs, noise: Noise) -> tuple[Floats, Floats, Floats]:
     formula = cost.argmin(axis=0)
     known = np.isfinite(cost.min(axis=0))
     value, bar = (np.take_along_axis(part, formula[None], axis=0)[0] for part in (slopes.value, bars))
-    # A lone pair has no truncation to show.
+    # A single pair shows no truncation.
     alone = pairs.count == 1
     value = np.where(alone[:, None], slopes.value[0], np.where(known, value, np.nan))
     step = np.take_along_axis(slopes.size, formula[:, 0][None], axis=0)[0]
@@ -79,10 +81,11 @@ def plateau(pairs: ProbePairs, noise: Noise) -> tuple[Floats, Floats, Floats]:
 
 
 DECADES = 10.0 ** np.arange(-12.0, 0.0)
-"""Steps against a coordinate's scale."""
+"""Steps in units of a coordinate's scale."""
 
 _CLOSE = 0.5
-"""A step that bounds or a format made shorter than this part of what was meant is left to the next decade below."""
+"""If bounds or a text format shorten a step to less than this part of it, the step is skipped: the next decade covers
+it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,11 +107,11 @@ class Sweep:
     vector: bool = False
 
     def advance(self, waves: Sequence[Wave]) -> Request | Answer:
-        """One request; two more lines where the first show no noise. The answer is the slopes, by coordinate."""
+        """One request, two further lines if the first show no noise, then the coordinates' slopes as answer."""
         return follow(self._answers(), waves)
 
     def result(self, waves: Sequence[Wave], n_evaluations: int, n_reused: int) -> StepSweep:
-        """What the sweep says, once `advance` has answered."""
+        """The result of the sweep, once `advance` has answered."""
         found = follow(self._course(), waves)
         assert isinstance(found, Survey), "the sweep was evaluated to its end"
         with np.errstate(all="ignore"):
@@ -127,7 +130,7 @@ class Sweep:
 
     @cached_property
     def _placed(self) -> tuple[NDArray[np.int64], Floats, Floats, Floats]:
-        """Of every pair: its row (p,), size (p,), values (p, 2) and offsets (p, 2)."""
+        """For every pair: its row (p,), size (p,), values (p, 2) and offsets (p, 2)."""
         site, rows = self.site, self.rows
         found: list[tuple[int, Floats, Floats]] = []
         for h in DECADES:
@@ -143,7 +146,7 @@ class Sweep:
         return np.array([f[0] for f in found], dtype=np.int64), np.abs(offsets[:, 0]), values, offsets
 
     def _pairs(self, found: Survey) -> ProbePairs:
-        """The pairs that have values; those of each coordinate in order of size."""
+        """The pairs that have values, for each coordinate in order of size."""
         row, size, _, offsets = self._placed
         a, m = len(self.rows), len(found.baseline)
         rises = found.extra.reshape(-1, 2, m) - found.baseline
@@ -162,7 +165,7 @@ class Sweep:
         pairs = self._pairs(found)
         jumps = find_jumps(pairs, found.noise.quantum)
         if jumps.any.any():
-            # J(x) is no value of the smooth J then, and the lines begin with it.
+            # J jumps at x, so J(x) does not fit the smooth J beside it, and the lines begin with J(x): leave it out.
             found = replace(found, noise=estimate([line.values[1:] for line in found.lines]))
         if contradicts_noise(pairs, _usable(found), found.baseline):
             near, *others = (line.values[int(jumps.any.any()) :] for line in found.lines)
@@ -180,7 +183,7 @@ class Sweep:
         level = found.noise
         error[:, np.isnan(level.level)] = np.nan
         one, two = pairs.offsets[..., 0], pairs.offsets[..., 1]
-        # Forward goes the way of SciPy's step, with the sign of x, unless a bound is there, or a jump.
+        # The forward difference has the direction of SciPy's step, the sign of x, unless a bound or a jump is there.
         towards = np.where(side != 0, side > 0, site.x[rows] >= 0)
         second = (one * two < 0) & ((one > 0) != towards[:, None])
         along = np.where(second, two, one)
@@ -232,17 +235,17 @@ class Sweep:
 
 
 def _seen(site: BasePoint, k: int, values: Floats) -> Floats | None:
-    """Offsets (2,) of a pair as J reads them; None where they are not two, different from each other and from 0."""
+    """Offsets (2,) of a pair as J reads them; None where they are equal to each other or to 0."""
     try:
         offsets = site.offsets(np.array([k]), values[None])[0]
     except InputError:
-        return None  # the text that J reads has too few digits for it
+        return None  # the text that J reads has too few digits for this step
     good = np.isfinite(offsets).all() and (offsets != 0).all() and offsets[0] != offsets[1]
     return offsets if good else None
 
 
 def _usable(found: Survey) -> Noise:
-    """The noise; where it could not be told, the rounding of a float64, which no J is without."""
+    """The noise; where it could not be measured, the rounding of a float64, which every J has."""
     noise = found.noise
     if UNKNOWN not in noise.status:
         return noise

@@ -1,4 +1,4 @@
-"""Nominal steps h_k, before bounds and rounding have their say."""
+"""Nominal steps h_k, before bounds and rounding change them."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ class AbsoluteStep:
     def __post_init__(self) -> None:
         if isinstance(self.h, Mapping) and not self.h:
             raise InputError("step: must be a number, an array, or by name, and is an empty mapping")
-        if not has_names(self.h):  # one with names is looked at once x is there
+        if not has_names(self.h):  # steps by name are checked once x is known
             positive("step", self.h)
 
 
 @dataclass(frozen=True, eq=False)
 class MixedStep(AbsoluteStep):
-    """Absolute steps of some coordinates, relative ones of the others.
+    """Absolute steps for some coordinates, relative ones for the others.
 
     Parameters
     ----------
     h : (d,) array
-        NaN stands for a relative step.
+        The steps; NaN for a coordinate with a relative step.
     relative : None, float or (d,) array
-        The relative steps of coordinates whose h is NaN; None, or NaN in an array, for the scheme's own.
+        The relative steps of coordinates whose h is NaN; None, or NaN in an array, means the scheme's own.
 
     Raises
     ------
@@ -102,24 +102,24 @@ def nominal_steps(
     step: ArrayLike | AbsoluteStep | None = None,
     scale: ArrayLike | None = None,
 ) -> NDArray[np.float64]:
-    """Signed steps h_k = r_k s_k sign(x_k), with sign(0) = +1; SciPy's, bit for bit, where nothing is given.
+    """Signed steps h_k = r_k s_k sign(x_k), with sign(0) = +1; by default SciPy's steps, bit for bit.
 
     Parameters
     ----------
     x : (d,) ndarray
     stencil : Stencil
-        Its ``relative_step`` is r where ``step`` gives none.
+        The stencil; its ``relative_step`` is r where ``step`` gives none.
     step : None, float, (d,) array or AbsoluteStep
-        r; NaN in an array stands for None. An AbsoluteStep is h itself, with no sign.
+        The relative step r; NaN in an array stands for None. An AbsoluteStep is h itself, without the sign of x.
     scale : None, float or (d,) array
-        s, the typical size of each coordinate; where None or NaN, s = max(1, abs(x)) for a default r and abs(x) for a
-        given one. A given r for which x + h == x in floating point gives way to the default, as in SciPy (an imaginary
-        step only where it is 0).
+        The typical size s of each coordinate. Where None or NaN, s = max(1, abs(x)) for a default r, and abs(x) for a
+        given one. If x + h == x in floating point for a given r, the default r is used, as in SciPy (for an imaginary
+        step only if h is 0).
 
     Returns
     -------
     (d,) ndarray
-        Infinite where a given r times s is past what floating point holds.
+        The steps; infinite where a given r times s overflows.
 
     Raises
     ------
@@ -134,22 +134,22 @@ def nominal_steps(
     sign = np.where(x >= 0, 1.0, -1.0)
     default_size = typical_sizes(x, scale)
     size = np.abs(x) if scale is None else np.where(np.isnan(_scales(x, scale)), np.abs(x), default_size)
-    # SciPy multiplies in this order; another one differs in the last bit.
+    # SciPy multiplies in this order, and another order would differ in the last bit.
     default = stencil.relative_step * sign * default_size
     if step is None:
         return default
     given = _spread("step", positive("step", step, gaps=True), x)
     with np.errstate(over="ignore"):
         asked = given * sign * size
-        # An imaginary step is lost in no sum with x.
+        # An imaginary step is not added to x, so no step is too small.
         unusable = np.isnan(given) | ((asked if stencil.imaginary else (x + asked) - x) == 0)
     return np.where(unusable, default, asked)
 
 
 def replaced_steps(x: NDArray[np.float64], step: Any, scale: ArrayLike | None = None) -> NDArray[np.bool_]:
-    """Where a given relative step is too small to change x, so that `nominal_steps` takes the default one, (d,).
+    """Where a given relative step is too small to change x, so that `nominal_steps` uses the default one, (d,).
 
-    A coordinate at 0 is none of them: without a scale, a relative step has no size there.
+    A coordinate at 0 is not included: a relative step without a scale has no size there.
     """
     if isinstance(step, MixedStep):
         return np.isnan(np.asarray(step.h, dtype=np.float64)) & replaced_steps(x, step.relative, scale)
@@ -163,7 +163,7 @@ def replaced_steps(x: NDArray[np.float64], step: Any, scale: ArrayLike | None = 
 
 
 def typical_sizes(x: NDArray[np.float64], scale: ArrayLike | None = None) -> NDArray[np.float64]:
-    """Each coordinate's ``scale`` where there is one, else max(1, abs(x)), (d,)."""
+    """The typical size of each coordinate, (d,): its ``scale`` where given, else max(1, abs(x))."""
     default = np.maximum(1.0, np.abs(x))
     if scale is None:
         return default
@@ -172,19 +172,19 @@ def typical_sizes(x: NDArray[np.float64], scale: ArrayLike | None = None) -> NDA
 
 
 def own_sizes(x: NDArray[np.float64], lower: NDArray[np.float64], upper: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The smallest size that each coordinate shows: abs(x) where it is not 0, or the width of finite bounds, (d,)."""
+    """The smallest size known of each coordinate, (d,): abs(x) where it is not 0, or the width of finite bounds."""
     size = np.where(x == 0, np.inf, np.abs(x))
     with np.errstate(over="ignore"):
         return np.minimum(size, np.where(lower < upper, upper - lower, np.inf))
 
 
 def as_real(what: str, values: Any) -> NDArray[np.float64]:
-    """A fresh float64 array of one number or several.
+    """Converts one number or several to a fresh float64 array.
 
     Raises
     ------
     InputError
-        If they are anything but real numbers: text, truth values and complex numbers are mistakes, not numbers.
+        If they are not real numbers: text, truth values and complex numbers are taken as mistakes.
     """
     wanted = f"{what}: must be a real number or a one-dimensional array of them"
     try:
@@ -203,7 +203,7 @@ def positive(what: str, values: ArrayLike, *, gaps: bool = False) -> NDArray[np.
     Raises
     ------
     InputError
-        If they are not.
+        If they are not finite numbers > 0.
     """
     array = as_real(what, values)
     bad = ~(np.isfinite(array) & (array > 0))

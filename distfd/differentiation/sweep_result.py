@@ -1,4 +1,4 @@
-"""What a step sweep says: the differences, what is right of each, and all of that as text."""
+"""The result of a step sweep: the differences, which of their digits are right, and both as text."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 TOLERANCE = 0.01
-"""The relative error up to which a difference counts as right, where nothing else is asked for."""
+"""The relative error up to which a difference counts as right by default."""
 
 _WIDTH = 15
 _ROWS = 40
-"""Coordinates up to which a summary has a line for each."""
+"""Largest number of coordinates for which a summary has a line each."""
 
 
 _NONE = np.empty(0)
-"""Stands for NaN everywhere, in the shape of what it is beside."""
+"""Default of a field: stands for an array of NaN in the shape of the fields beside it."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -123,13 +123,13 @@ class StepSweep:
 
 
 def sweep_text(sweep: StepSweep, tolerance: float = TOLERANCE) -> str:
-    """The noise, and a table for each coordinate."""
+    """The sweep as text: the noise, and a table for each coordinate."""
     tables = [line for row in range(len(sweep.coordinates)) for line in ["", *coordinate_lines(sweep, row, tolerance)]]
     return "\n".join([noise_line(sweep), *tables, *(f"warning: {text}" for text in sweep.warnings)])
 
 
 def sweep_summary(sweep: StepSweep) -> str:
-    """A line for each coordinate: its derivative and the step that gave it; ``print`` has all differences."""
+    """A summary: for each coordinate a line with its derivative and the step used; ``print`` has all differences."""
     rows = min(len(sweep.coordinates), _ROWS)
     width = max((len(sweep.labels[row]) for row in range(rows)), default=0)
     lines = [noise_line(sweep), "", f"{'':{width}}{'x':>{_WIDTH}}{'dJ/dx':>{_WIDTH}}{'+-':>10}{'best step':>12}"]
@@ -147,7 +147,7 @@ def sweep_summary(sweep: StepSweep) -> str:
 
 
 def noise_line(sweep: StepSweep) -> str:
-    """The noise level, and why it is that."""
+    """A line with the noise level and how it was found."""
     noise = sweep.noise
     level = f"{noise.level:.3g}" if np.isfinite(noise.level) else "not known"
     unit = f"; J is a multiple of {noise.quantum:.3g}" if noise.quantum > 0 else ""
@@ -155,9 +155,9 @@ def noise_line(sweep: StepSweep) -> str:
 
 
 def coordinate_lines(sweep: StepSweep, row: int, tolerance: float) -> list[str]:
-    """One coordinate: what is known of its derivative, and the differences at every step, with what is right of them.
+    """Lines for one coordinate: its derivative, and the differences at every step, with their accuracy.
 
-    Of several outputs of J the one with the largest derivative is shown.
+    If J has several outputs, the one with the largest derivative is shown.
     """
     output = worst_output(sweep, row)
     derivative, error = sweep.column("derivative", output)[row], sweep.column("error", output)[row]
@@ -185,7 +185,7 @@ def coordinate_lines(sweep: StepSweep, row: int, tolerance: float) -> list[str]:
 
 
 def worst_output(sweep: StepSweep, row: int) -> int:
-    """The output of J that has the largest derivative along a coordinate."""
+    """The output of J with the largest derivative along a coordinate."""
     if sweep.derivative.ndim == 1:
         return 0
     return int(np.argmax(np.abs(np.nan_to_num(sweep.derivative[row]))))

@@ -1,7 +1,7 @@
-"""What a step sweep shows of J's shape that no step mends: a jump at x, a kink, one slope near by and another far off.
+"""Finds, in a step sweep, shapes of J for which no step is right: a jump at x, a kink, two slopes at two scales.
 
-All three are read off how differences change from decade to decade of the step, not off the noise level: a jump or a
-ripple passes for noise along a line of points.
+All three are seen in how differences change from decade to decade of the step, not in the noise level: on a line of
+points, a jump or a ripple looks like noise.
 """
 
 from __future__ import annotations
@@ -26,58 +26,60 @@ if TYPE_CHECKING:
     Label = Callable[[int], str]
 
 _JUMP_STEPS = 4
-"""Steps, the smallest ones, over which J's change must be the same to be a jump: three decades."""
+"""A jump must have the same height at this many steps, the smallest ones: over three decades, ..."""
 _SAME = 0.02
-"""... within this part of it."""
+"""... within this part of the height."""
 _SHARP = 6.0
-"""Deviations of the noise from which on the slopes on the two sides of x differ."""
+"""The slopes on the two sides of x differ if their difference is more than this many standard deviations of its
+noise."""
 _KINK = 0.6
-"""They differ by as much at three steps in a row, within this part, where J has a kink."""
+"""At a kink, the smallest of three such differences at successive steps is more than this part of the largest."""
 _NEAR_RUN, _FAR_RUN = 3, 2
-"""Steps in a row that make a slope: near x there are many; far from it truncation leaves few."""
+"""Number of successive steps that show a slope. There are many steps near x; far from x, truncation leaves few."""
 _NEAR_SCATTER, _FAR_SCATTER = 0.05, 0.2
-"""How far they may differ, as a part of what is between the two slopes."""
+"""Largest range of the slopes within each run, as a part of the gap between the two slopes."""
 _NO_NOISE = 0.01
-"""Slopes that differ by this part of their noise show that there is none: by chance one run in ten thousand does."""
+"""If slopes at three steps agree within this part of their noise, that noise is not there: by chance one run in ten
+thousand agrees so."""
 _ROUNDING = 1e4
-"""Units in the last place of J(x)."""
+"""The test for missing noise needs a noise level above this many units in the last place of J(x)."""
 _APART = 0.01
-"""Two slopes that differ by less, as a part of the larger, are one."""
+"""Two slopes that differ by less than this part of the larger one count as one."""
 
 
 @dataclass(frozen=True, eq=False)
 class Jumps:
-    """Where J(x) is not what J tends to as x is approached.
+    """Jumps of J at x: J(x) is not the limit of J from at least one side.
 
     Attributes
     ----------
     height : (a, 2, m) ndarray
-        J just above x, and just below it, minus J(x); 0 where J is continuous from that side.
+        The limit of J from above x and from below x, minus J(x); 0 where J is continuous from that side.
     """
 
     height: Floats
 
     @property
     def any(self) -> NDArray[np.bool_]:
-        """Coordinates with a jump, (a,)."""
+        """Whether each coordinate has a jump, (a,)."""
         return np.asarray((self.height != 0).any(axis=(1, 2)))
 
     @property
     def smooth_side(self) -> Floats:
-        """The side from which J is continuous, (a,): 1 above x, -1 below it, 0 where it is both or none."""
+        """The side from which J is continuous, (a,): 1 for above x, -1 for below x, 0 for both or none."""
         above, below = (self.height[:, k] != 0 for k in (0, 1))
         only_above, only_below = (above & ~below).any(axis=1), (below & ~above).any(axis=1)
         return np.where(only_below & ~above.any(axis=1), 1.0, np.where(only_above & ~below.any(axis=1), -1.0, 0.0))
 
     @property
     def lone(self) -> Floats:
-        """By how much J(x) alone is out of line, (a, m): what J tends to from both sides, minus J(x)."""
+        """Height of J(x) alone, (a, m): the limit of J from both sides, minus J(x); 0 where the limits differ."""
         above, below = self.height[:, 0], self.height[:, 1]
         alike = np.abs(above - below) <= _SAME * np.abs(above + below)
         return np.where(alike, (above + below) / 2, 0.0)
 
     def warnings(self, label: Label, rows: NDArray[np.int64]) -> tuple[str, ...]:
-        """A sentence for each coordinate with a jump."""
+        """A warning for each coordinate with a jump."""
         texts = []
         for a in np.flatnonzero(self.any):
             name, side = label(int(rows[a])), self.smooth_side[a]
@@ -97,13 +99,13 @@ class Jumps:
 
 
 def find_jumps(pairs: ProbePairs, quantum: Floats) -> Jumps:
-    """Jumps at x: J changes by the same amount however small the step is, and by more than its output's rounding.
+    """Jumps at x: J changes by the same amount at all of the smallest steps, and by more than its output's rounding.
 
     Parameters
     ----------
     pairs : ProbePairs
     quantum : (m,) ndarray
-        The unit in which J is rounded, 0 where it is not: at the edge of a rounded value J jumps by one.
+        The unit in which J is rounded, 0 where it is not. At the edge of a rounded value, J jumps by one unit.
     """
     a, n = pairs.size.shape
     height = np.zeros((a, 2, len(quantum)))
@@ -112,7 +114,7 @@ def find_jumps(pairs: ProbePairs, quantum: Floats) -> Jumps:
     offsets = pairs.offsets[:, :_JUMP_STEPS]
     for k, up in enumerate((True, False)):
         there = (offsets > 0) == up
-        # Near a bound both points of a pair are on one side; the nearer one will do.
+        # Near a bound, both points of a pair are on one side; use the nearer one.
         first = there.argmax(axis=2)
         known = there.any(axis=2).all(axis=1) & (pairs.count >= _JUMP_STEPS)
         rises = np.take_along_axis(pairs.rises[:, :_JUMP_STEPS], first[:, :, None, None], axis=2)[:, :, 0]
@@ -125,7 +127,7 @@ def find_jumps(pairs: ProbePairs, quantum: Floats) -> Jumps:
 
 
 def one_sided(pairs: ProbePairs, side: Floats) -> ProbePairs:
-    """The points on one side of x alone, (a,) 1 above it and -1 below, two neighbours a pair."""
+    """The points on one side of x only, (a,), 1 for above and -1 for below; two neighbours make a pair."""
     nearest = np.abs(pairs.offsets).argmin(axis=2)
     own = np.sign(pairs.offsets) == side[:, None, None]
     at = np.where(own.all(axis=2), nearest, own.argmax(axis=2))
@@ -140,9 +142,9 @@ def one_sided(pairs: ProbePairs, side: Floats) -> ProbePairs:
 
 
 def contradicts_noise(pairs: ProbePairs, noise: Noise, value: Floats) -> bool:
-    """Whether three steps in a row agree much better than that noise would let them: near x it is not there.
+    """Whether slopes at three successive steps agree so well that the measured noise cannot exist near x.
 
-    Noise next to the rounding of J(x), ``value`` (m,), is not in question: a J that is exact has less.
+    Noise near the rounding of J(x), ``value`` (m,), is not tested: an exact J has less noise than that.
     """
     n = pairs.size.shape[1]
     slopes = pairs.slopes(noise)
@@ -158,14 +160,14 @@ def contradicts_noise(pairs: ProbePairs, noise: Noise, value: Floats) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class TwoSlopes:
-    """Where central differences agree on one slope over small steps and on another over large ones.
+    """Where central differences agree on one slope over small steps, and on another over large ones.
 
     Attributes
     ----------
     near, far : (a, m) ndarrays
-        The slopes; NaN where there are no two.
+        The slopes; NaN where J does not have two.
     near_step, far_step : (a,) ndarrays
-        The largest step that shows the one, and the smallest that shows the other.
+        The largest step that shows ``near``, and the smallest that shows ``far``.
     """
 
     near: Floats
@@ -176,7 +178,7 @@ class TwoSlopes:
     def warnings(
         self, label: Label, rows: NDArray[np.int64], output: Callable[[int, int], str] = numbered_output
     ) -> tuple[str, ...]:
-        """A sentence for each coordinate with two slopes."""
+        """A warning for each coordinate with two slopes."""
         texts = []
         m = self.near.shape[1]
         for a in np.flatnonzero(np.isfinite(self.near).any(axis=1)):
@@ -191,10 +193,10 @@ class TwoSlopes:
 
 
 def find_two_slopes(pairs: ProbePairs, noise: Noise) -> TwoSlopes:
-    """Runs of steps, near by and far off, within each of which differences agree, and not with the other run's.
+    """Finds two runs of steps, small and large ones: differences agree within each, but not between the two.
 
-    Of a smooth J the error of a central difference changes a hundredfold from decade to decade, and noise tenfold: no
-    two steps in a row agree by either.
+    For a smooth J, the truncation of a central difference changes a hundredfold from decade to decade, and noise
+    tenfold, so neither makes two successive steps agree.
     """
     a, n = pairs.size.shape
     m = pairs.rises.shape[3]
@@ -205,7 +207,7 @@ def find_two_slopes(pairs: ProbePairs, noise: Noise) -> TwoSlopes:
     slopes = pairs.slopes(noise).value[:n]
     for i in range(a):
         for j in range(m):
-            # Of printed output small changes are lost, and slopes of 0 are no slopes.
+            # Small changes of printed output are lost; a slope of 0 at such steps does not count.
             least = int(np.sum(np.abs(pairs.rises[i, : pairs.count[i], :, j]).max(axis=1) <= 2 * noise.quantum[j]))
             found = _two_runs(slopes[: pairs.count[i], i, j], least)
             if found is not None:
@@ -216,9 +218,9 @@ def find_two_slopes(pairs: ProbePairs, noise: Noise) -> TwoSlopes:
 
 
 def _two_runs(slopes: Floats, least: int) -> tuple[int, int] | None:
-    """The last step of the near run and the first of the far one, in slopes (n,) by size of step; None without two.
+    """The last step of the near run and the first of the far one, in slopes (n,) in order of step; None without two.
 
-    Those before number ``least`` count for nothing.
+    Slopes before number ``least`` are not used.
     """
     best: tuple[int, int] | None = None
     most = 0.0
@@ -237,10 +239,10 @@ def _two_runs(slopes: Floats, least: int) -> tuple[int, int] | None:
 
 
 def find_kinks(pairs: ProbePairs, noise: Noise) -> NDArray[np.bool_]:
-    """Where the slopes on both sides of x differ by as much at three steps in a row, a hundredfold apart, (a,).
+    """Where the slopes on both sides of x differ by as much at three successive steps, over two decades, (a,).
 
-    Of a smooth J that difference, J'' h, falls with the step. The first of the three is the smallest step at which it
-    stands out of the noise; an outlier among the values makes one step stand out, and not the next two.
+    For a smooth J this difference, J'' h, falls with the step. The first of the three is the smallest step at which the
+    difference is above the noise. An outlier among the values affects one step, but not the next two.
     """
     a, n = pairs.size.shape
     m = len(noise.level)
@@ -261,6 +263,7 @@ def find_kinks(pairs: ProbePairs, noise: Noise) -> NDArray[np.bool_]:
             )
         alike &= stands_out[g : g + 3].all(axis=0)
         kinked |= open_ & alike
-        # One step that stands out and is not followed may be an outlier; of two in a row J bends there.
+        # If only one step is above the noise, it may be an outlier; if two are and differ, J is curved there, without a
+        # kink.
         open_ &= ~(stands_out[g] & stands_out[g + 1] & ~alike)
     return np.asarray(kinked.any(axis=1))

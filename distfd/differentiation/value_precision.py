@@ -1,7 +1,7 @@
-"""Steps for the precision in which J returns its values, which the first of them shows.
+"""Chooses steps for the precision of J's values, which the first values show.
 
-A difference of float32 values knows nothing of steps that suit a float64: at eps^(1/2) of the latter J does not move at
-all. So the type of the values decides on steps that the user left open.
+Steps that suit float64 values are too small for float32 values: with a step of eps^(1/2) of float64, J does not change
+at all. So the type of the values decides on steps that the user did not give.
 """
 
 from __future__ import annotations
@@ -25,26 +25,27 @@ if TYPE_CHECKING:
 
 SINGLE = np.finfo(np.float32).nmant
 _PROOF = 18
-"""Bits of a significand beyond which a float32 must have some for a number to be taken for one."""
+"""A number is taken for a rounded float32 only if its significand has more bits than this: fewer may be chance."""
 _ROUND = 6
-"""Bits up to which a number is a round one."""
+"""A number is round if its significand has at most this many bits."""
 _SHORT = 20
-"""Bits of a coordinate up to which sums and products of it may have those of a float32 without any rounding."""
+"""A coordinate is short if its significand has at most this many bits: sums and products of it may fit a float32
+without rounding."""
 _LOOKED_AT = 200
-"""Points whose digits are looked at."""
+"""Number of points whose digits are examined."""
 _STEP = 2.0**-13
-"""The step of second derivatives, which is short itself; those of first ones are not."""
+"""The step of second derivatives in float32, which is a short number; steps of first derivatives are not short."""
 _ROOM = 2.0**-4
-"""What simple factors, as 0.75 or 1/8, add to the digits of a sum or product."""
+"""Allowance for simple factors, such as 0.75 or 1/8, which add digits to a sum or product."""
 _NAMES = {SINGLE: "float32", 10: "float16", 7: "bfloat16", WHOLE: "whole numbers"}
 
 
 def wave_bits(wave: Wave) -> int:
     """Bits of the shortest number type among the wave's values; `WHOLE` where all are whole numbers.
 
-    A function that returns a float here and the number 0 there is one of floats. And one that makes a double of a
-    float32 before it returns it (``float(loss)``, ``loss.item()``) is still one of float32. Optional points have no
-    say: no derivative depends on them.
+    A function that returns floats at some points and the integer 0 at others counts as one of floats. A function that
+    converts a float32 to a double before it returns it (``float(loss)``, ``loss.item()``) counts as one of float32.
+    Optional points do not count, as no derivative depends on them.
     """
     wave = without_optional(wave)
     good = wave.status == Status.OK
@@ -60,9 +61,10 @@ def wave_bits(wave: Wave) -> int:
 
 
 def stands_for_want_of_digits(values: NDArray[Any]) -> bool:
-    """Whether J, of values (n, ...), is the same at all points, and that number is a float32, and no round one.
+    """Whether J, with values (n, ...), is the same at all points, and that number is a float32 but not a round one.
 
-    A J that does not depend on x may be 2, 0.75, or 0.1; it has few bits or all.
+    If so, J may move too little for float32. If J does not depend on x, its value is likely 2, 0.75 or 0.1: a number
+    with few bits or with all bits of a double.
     """
     first = values[0]
     if np.iscomplexobj(values) or not (values == first).all():
@@ -79,11 +81,11 @@ def _are_single(values: NDArray[np.float64]) -> bool:
 
 
 def _are_rounded(values: NDArray[np.float64], points: Points) -> bool:
-    """Whether values (n, m), all of them float32 numbers, are so by rounding: by their digits it is no chance.
+    """Whether values (n, m), all of them float32 numbers, are so because J rounds them: their digits rule out chance.
 
-    A double has so few bits by chance once in 2^29. Whole numbers, and simple fractions such as 0.75, prove nothing.
-    Nor does a value that sums and products of short coordinates have by themselves: of x = 0.5 + 2^-13 the J = 1e3 + x
-    is a float32, and so is x^2 where it is small. A value with digits finer than these tells.
+    A double fits a float32 by chance once in 2^29. Whole numbers, and simple fractions such as 0.75, prove nothing. Nor
+    does a value that sums and products of short coordinates have without rounding: for x = 0.5 + 2^-13, J = 1e3 + x is
+    a float32, and so is x^2 where it is small. Only a value with finer digits than these is proof.
     """
     with np.errstate(all="ignore"):
         fraction = np.abs(np.frexp(values)[0]) * 2.0**_PROOF
@@ -96,10 +98,10 @@ def _are_rounded(values: NDArray[np.float64], points: Points) -> bool:
 
 
 def _exact_unit(unit: NDArray[np.float64], size: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The unit of sums, and of products of up to four, of numbers whose unit is ``unit``, (m,).
+    """The unit of sums, and of products of up to four factors, of numbers whose unit is ``unit``, (m,).
 
-    Beside x the unit of a product is `_STEP` to its power at least, times a factor where J is of such a ``size``, (m,):
-    it would have more bits than a float32 else.
+    For products, the unit is at least `_STEP` to the power of the number of factors, times a scale for large J
+    (``size``, (m,)): a product with a finer unit would have more bits than a float32.
     """
     found = unit
     for power in range(2, 5):
@@ -111,8 +113,9 @@ def _exact_unit(unit: NDArray[np.float64], size: NDArray[np.float64]) -> NDArray
 def _unit(points: Points, k: int, moves: NDArray[np.bool_]) -> NDArray[np.float64]:
     """The unit, a power of two up to 1, of which the short coordinates of point k are multiples, (m,).
 
-    It is inf where none is short, and for outputs (m,) that move with one long coordinate alone: their digits are not
-    those of the short ones, however few these have. Of several that move, one may undo the other.
+    It is inf where no coordinate is short, and for outputs (m,) that only one coordinate moves, a long one: their
+    digits come from that coordinate, whatever the short ones have. If several coordinates move, one may undo the effect
+    of another.
     """
     indices, changed = points.changes(k)
     units = _last_bit(points.dense(k))
@@ -125,7 +128,7 @@ def _unit(points: Points, k: int, moves: NDArray[np.bool_]) -> NDArray[np.float6
 
 
 def _last_bit(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The value of the last bit of each number, 1 where that is more or the number is 0; 0 of those that are long."""
+    """The value of the last bit of each number, at most 1, and 1 for the number 0; 0 for numbers that are not short."""
     significand, exponent = np.frexp(x)
     digits = np.rint(significand * 2.0**_SHORT)
     short = digits == significand * 2.0**_SHORT
@@ -135,40 +138,40 @@ def _last_bit(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def step_bits(bits: int) -> int:
-    """The bits that steps are chosen by: whole numbers say nothing of how far one must go, and count as doubles."""
+    """The bits by which steps are chosen; whole numbers count as doubles, as they say nothing about a suitable step."""
     return DOUBLE if bits == WHOLE else bits
 
 
 def type_name(bits: int) -> str:
-    """What people call a number type of so many bits."""
+    """The usual name of a number type with this many bits."""
     return _NAMES.get(bits, f"numbers of {bits + 1} bits")
 
 
 def unit_roundoff(bits: int) -> float:
-    """How far apart numbers near 1 are: eps of the type."""
+    """The distance of neighbouring numbers at 1, eps of the type."""
     return 2.0 ** -step_bits(bits)
 
 
 @dataclass(frozen=True, eq=False)
 class OwnPrecision:
-    """A method whose steps may depend on the precision of J, which is known for good only once J was evaluated.
+    """A method whose steps may depend on J's precision, which is known for sure only after the first evaluations.
 
-    Where J's type is the one that was expected, or the steps do not depend on it, there is nothing more to it. Else the
-    points that the method wants for J's own type go out in a second request, without those that are known by then.
+    If J's type is the expected one, or the steps do not depend on it, the method runs unchanged. Otherwise the points
+    that the method wants for J's real type go out in a second request, without points that are known already.
 
     Parameters
     ----------
     make : callable
-        Bits of J's numbers -> the method.
+        Makes the method, given the bits of J's numbers.
     bits : int
-        The bits that are expected.
+        The expected number of bits.
     """
 
     make: Callable[[int], Method[Answer]]
     bits: int = DOUBLE
 
     def advance(self, waves: Sequence[Wave]) -> Request | Answer:
-        """As the method that `method` is after these waves."""
+        """The request or answer of the method that `method` returns for these waves."""
         plan = self.method(waves)
         if not waves or step_bits(wave_bits(waves[0])) == self.bits:
             return plan.advance(waves)
@@ -200,7 +203,7 @@ class OwnPrecision:
 
 
 def _numbers(wanted: Points, known: Points) -> NDArray[np.int64]:
-    """For each wanted point its number among the known ones, -1 where it is not there."""
+    """For each wanted point, its number among the known points, or -1."""
     here, there = wanted.keys(), known.keys()
     order = np.argsort(there[:, 0], kind="stable")
     at = order[np.minimum(np.searchsorted(there[:, 0], here[:, 0], sorter=order), len(there) - 1)]
@@ -208,7 +211,7 @@ def _numbers(wanted: Points, known: Points) -> NDArray[np.int64]:
 
 
 def _gathered(wanted: Request, first: Wave, second: Wave | None, known: NDArray[np.int64]) -> Wave:
-    """The wave of a request whose points are in one or the other of two."""
+    """The wave of a request, with values taken from two other waves that together have its points."""
     old = np.flatnonzero(known >= 0)
     waves = [(first, old, known[old])]
     if second is not None:

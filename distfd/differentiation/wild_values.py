@@ -1,7 +1,7 @@
-"""Single values of J that are out of all proportion, which no evaluation more is needed to see.
+"""Finds single values of J that are out of all proportion, without further evaluations.
 
-A number in a deck that has one character too many is read as another number, and J at that point is then that of
-another problem: -5e8 on one side of x where it is -0.5 at x and on the other side. The difference is finite and wrong.
+If a number in an input file has one character too many, the program reads another number and solves another problem: J
+is -5e8 on one side of x, and -0.5 at x and on the other side. The difference is finite and wrong.
 """
 
 from __future__ import annotations
@@ -26,25 +26,26 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 _RATIO = 1e3
-"""How many times as far as on the other side J moves where it moves wildly; of a smooth J both sides are alike, unless
-it has a minimum or maximum within 0.1 % of halfway to one of the points."""
+"""A value is wild if J moves this many times as far as on the other side of x. For a smooth J both sides are alike,
+unless J has a minimum or maximum within 0.1 % of halfway to one of the points; ..."""
 _SIZES = 10.0
-"""... and by so many times its own size at x."""
+"""... and J must move by this many times its own size at x."""
 _ALIKE = 2.0
-"""How much farther from x one of two points may be for their moves to be compared."""
+"""Two points on both sides are compared only if their distances from x differ by at most this factor."""
 _BESIDE = 1e-2
-"""An output counts as if it were this part of the largest, at least."""
+"""The size of an output counts as at least this part of the largest output."""
 _ONE_SIDED = 1e6
-"""Times its own size that J moves along one coordinate alone, where there are values on one side only. Of a J next to
-its minimum that may be right, so it is said of programs that are given text alone, ..."""
+"""Where there are values on one side only, a move along one coordinate is wild if it is this many times J's own size.
+Near a minimum of J such a move may be right, so this test is only made for programs that read text, ..."""
 _SMALL = 0.1
-"""... for steps that are less than this part of x, ..."""
+"""... for steps of less than this part of x, ..."""
 _CALM, _OTHERS = 1e-2, 3
-"""... and where J moves along so many others at least, by less than this part of its size along each of them."""
+"""... and if J moves along at least so many (`_OTHERS`) other coordinates, by less than this part (`_CALM`) of its size
+along each."""
 _BLOCK = 1 << 22
-"""Numbers of J that are looked at together."""
+"""Number of values of J that are examined at once, to limit memory."""
 _ROUNDING = 64.0 * EPS
-"""Moves below this, against the larger of 1 and x, may be what J's arithmetic leaves of a 0."""
+"""Moves of J below this, relative to the larger of 1 and x, may be rounding where the exact J is 0."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,9 @@ class WildValue:
     there : float
         J at the point.
     offset : float
-        By how much the coordinate is moved there.
+        The displacement of the coordinate at the point.
     opposite : float or None
-        J at the point on the other side, if there is one.
+        J at the point on the other side of x, if there is one.
     """
 
     coordinate: int
@@ -73,9 +74,9 @@ class WildValue:
 
 
 def wild_values(waves: Sequence[Wave], *, one_sided: bool = False) -> list[WildValue]:
-    """The wild values at points that move one coordinate alone, one for each coordinate.
+    """The wild values at points that move one coordinate alone, at most one for each coordinate.
 
-    Those of coordinates that have no points on both sides of x are looked for where ``one_sided``.
+    Coordinates with points on one side of x only are examined if ``one_sided``.
     """
     found: dict[int, WildValue] = {}
     for whole in waves:
@@ -87,7 +88,7 @@ def wild_values(waves: Sequence[Wave], *, one_sided: bool = False) -> list[WildV
 
 
 def wild_value_warnings(site: BasePoint, waves: Sequence[Wave], *, outputs: int, printed: bool) -> tuple[str, ...]:
-    """A sentence for coordinates with a wild value; ``printed`` where J is a program's that reads and writes text."""
+    """A sentence on coordinates with a wild value; ``printed`` says that J is a program that reads and writes text."""
     found = wild_values(waves, one_sided=printed)
     if not found:
         return ()
@@ -114,7 +115,7 @@ def wild_value_warnings(site: BasePoint, waves: Sequence[Wave], *, outputs: int,
 
 
 _NAMED = 5
-"""Coordinates that the sentence names."""
+"""Number of coordinates that the sentence names."""
 
 
 def _of_wave(wave: Wave, baseline: int, *, one_sided: bool) -> list[WildValue]:
@@ -153,7 +154,7 @@ def _of_wave(wave: Wave, baseline: int, *, one_sided: bool) -> list[WildValue]:
             first, second = moves(a), moves(a + 1)
             floor = np.maximum(_SIZES * size, rounding[a][:, None])
             less, more = np.minimum(first, second), np.maximum(first, second)
-            # J(x) = 0 with J = 0 on one side is a hinge, max(0, x), rather than a deck that was misread.
+            # If J is 0 at x and on one side, J may be a hinge, max(0, x), rather than a program that misread its input.
             wild = (more > floor) & (more > _RATIO * less) & ((less > 0) | (base != 0))
             for i in np.flatnonzero(wild.any(axis=1)).tolist():
                 j = int(np.argmax(np.where(wild[i], more[i] / size, 0.0)))

@@ -14,7 +14,7 @@ from distfd.differentiation.base_point import BasePoint
 from distfd.differentiation.method import check_x, onto_bounds
 from distfd.differentiation.placement import as_bounds
 from distfd.differentiation.step_limits import NOTHING_KNOWN, Known
-from distfd.evaluation.method_registry import Setting
+from distfd.evaluation.derivative_setting import Setting
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from distfd.differentiation.method import Answer, Method
+    from distfd.evaluation.derivative_setting import Setting
     from distfd.evaluation.keywords import Kind, PointLike, Tree
-    from distfd.evaluation.method_registry import Setting
     from distfd.evaluation.tally import Tally
     from distfd.results.derivative_result import DerivativeResult
 

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from distfd.differentiation.sparse_jacobian import ProbedStructure
     from distfd.differentiation.stencils import Stencil
     from distfd.differentiation.steps import AbsoluteStep
+    from distfd.evaluation.derivative_setting import Setting
     from distfd.evaluation.gradient_check import GradientCheck
     from distfd.evaluation.keywords import (
         BoundsLike,
@@ -57,7 +58,6 @@ if TYPE_CHECKING:
         Scheme,
         WarmMode,
     )
-    from distfd.evaluation.method_registry import Setting
     from distfd.evaluation.options import DerivativeOptions
     from distfd.evaluation.run_method import A
     from distfd.executors.base import Executor

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from distfd.differentiation.method import Answer, Method
-    from distfd.evaluation.method_registry import Setting
+    from distfd.evaluation.derivative_setting import Setting
     from distfd.evaluation.tally import Tally
 
     Floats = NDArray[np.float64]

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from distfd.core.errors import InputError
-from distfd.core.records import DOUBLE
 from distfd.differentiation.accuracy import AccuracyUpgrade
 from distfd.differentiation.auto_step import AutoStep
 from distfd.differentiation.coloring import make_structure
-from distfd.differentiation.complex_hessian import ComplexHessian, ComplexProduct
 from distfd.differentiation.complex_step import CheckedComplexStep, ComplexStepCheck
 from distfd.differentiation.direction_space import AlongDirections, GroupedJacobian, along, groups
 from distfd.differentiation.direction_stencils import lengths
@@ -21,25 +19,21 @@ from distfd.differentiation.directional import Directional
 from distfd.differentiation.directional_check import DirectionalCheck
 from distfd.differentiation.first_derivative import FirstDerivative
 from distfd.differentiation.gill_step import GillStep
-from distfd.differentiation.hessian import Hessian
-from distfd.differentiation.hessian_pattern import full_pattern, masked_pattern
-from distfd.differentiation.hessian_vector import FourthOrderProduct, HessianVector
-from distfd.differentiation.noisy_hessian import NoisyHessian
-from distfd.differentiation.noisy_product import NoisyProduct
 from distfd.differentiation.present_outputs import PresentOutputs
 from distfd.differentiation.probe_refinement import most_evaluations
-from distfd.differentiation.real_differences import CoordinateAxes, DirectionAxes
+from distfd.differentiation.real_differences import DirectionAxes
 from distfd.differentiation.repair import RepairedMethod
 from distfd.differentiation.richardson import Richardson
 from distfd.differentiation.scale_search import safe_sizes
-from distfd.differentiation.second_differences import FOURTH, SECOND, second_order
+from distfd.differentiation.second_differences import SECOND
 from distfd.differentiation.shi_step import ShiStep
 from distfd.differentiation.sparse_jacobian import ProbedJacobian, ProbedStructure, SparseJacobian
 from distfd.differentiation.stencils import RICHARDSON, SCHEMES
-from distfd.differentiation.step_limits import NOTHING_KNOWN, CheckedSteps, Given, Known
+from distfd.differentiation.step_limits import CheckedSteps, Given
 from distfd.differentiation.steps import AbsoluteStep, NoiseStep, as_real, nominal_steps, replaced_steps, typical_sizes
-from distfd.differentiation.value_precision import OwnPrecision, unit_roundoff
-from distfd.workers.memory import available_memory
+from distfd.differentiation.value_precision import OwnPrecision
+from distfd.evaluation.derivative_setting import check_steps, complex_check, finite_vector, steps_of, typical_steps
+from distfd.evaluation.second_derivatives import hessian_method, product_method
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -49,52 +43,10 @@ if TYPE_CHECKING:
     from distfd.differentiation.base_point import BasePoint
     from distfd.differentiation.method import Answer, Method
     from distfd.differentiation.stencils import Stencil
+    from distfd.evaluation.derivative_setting import Setting
     from distfd.evaluation.options import DerivativeOptions
 
 
-@dataclass(frozen=True, eq=False)
-class Setting:
-    """What every method is made from.
-
-    Attributes
-    ----------
-    site : Site
-    options : DerivativeOptions
-    repair : bool
-        Whether components whose points have no value are formed from others.
-    drifts : bool
-        Whether J(x) starts from another state than the points beside it do.
-    bits : int
-        Of the number type in which J returned its values so far (`distfd.core.records.DOUBLE`).
-    printed : bool
-        Whether J's values are read from text.
-    known : Known
-        What earlier waves have shown of J.
-    check : bool or None
-        Whether the derivative is held against J at points more: always, never, or (None) as its scheme does by default.
-        A complex step has real points beside it then (`distfd.differentiation.complex_step`), and has no others;
-        the rest has some where a slot would be idle (`distfd.differentiation.directional_check`), if ``rides``.
-    rides : bool
-        Whether such points may depend on the slots that there are.
-    """
-
-    site: BasePoint
-    options: DerivativeOptions
-    repair: bool = False
-    drifts: bool = False
-    bits: int = DOUBLE
-    printed: bool = False
-    known: Known = NOTHING_KNOWN
-    check: bool | None = None
-    rides: bool = False
-
-
-_POINT_BYTES = 420
-"""Bytes that the plan of a Hessian takes for each of its points while it is made; measured at 500 coordinates."""
-_FEW_POINTS = 1_000_000
-"""So many are never too many."""
-_REACH = 0.1
-"""No default step for a J of few digits goes farther than this part of a coordinate's size."""
 _UNREPAIRED = (
     "repair is only for gradients and dense Jacobians, whose components have points of their own; use nan or raise"
 )
@@ -201,7 +153,7 @@ def _jacobian(setting: Setting, *, sparsity: Any = None) -> Method[Answer]:
         return _first_derivative(setting, vector=True)
     if _finds_steps(setting.options):
         return _grouped(setting, sparsity)
-    check = _complex_check(setting, vector=True)
+    check = complex_check(setting, vector=True)
     if isinstance(sparsity, (str, ProbedStructure)):
         if isinstance(sparsity, str) and sparsity != "probe":
             raise InputError(
@@ -209,9 +161,9 @@ def _jacobian(setting: Setting, *, sparsity: Any = None) -> Method[Answer]:
             )
         size = typical_sizes(site.x, setting.options.scale)
         known = sparsity if isinstance(sparsity, ProbedStructure) else None
-        return ProbedJacobian(site, stencil, _steps(setting, stencil), size, check, known)
+        return ProbedJacobian(site, stencil, steps_of(setting, stencil), size, check, known)
     structure = make_structure(sparsity, site.moving, len(site.x))
-    plain = SparseJacobian(site, stencil, _steps(setting, stencil), structure)
+    plain = SparseJacobian(site, stencil, steps_of(setting, stencil), structure)
     return CheckedComplexStep(plain, check) if stencil.imaginary else plain
 
 
@@ -228,7 +180,7 @@ def _grouped(setting: Setting, sparsity: Any) -> Method[Answer]:
     space = groups(site, structure, size)
     h = None
     if not isinstance(options.step, NoiseStep):
-        steps = np.abs(_steps(setting, options.stencil)[space.indices] / space.data)
+        steps = np.abs(steps_of(setting, options.stencil)[space.indices] / space.data)
         h = np.minimum.reduceat(steps, space.indptr[:-1]) if len(steps) else np.zeros(0)
     method = _step_finder(options, space.base_point(lambda g: f"group {g} of columns"), np.ones(len(space)), h)
     return GroupedJacobian(space, method, structure)
@@ -261,93 +213,8 @@ def _step_finder(
     return PresentOutputs(method, site.moving)
 
 
-def _hessian(setting: Setting, *, sparsity: Any = None) -> Method[Answer]:
-    site, stencil = setting.site, setting.options.stencil
-    size = typical_sizes(site.x, setting.options.scale)
-    d = len(site.x)
-    if sparsity is None:
-        check_memory_for_hessian(len(site.moving), two_distances=stencil.order >= 4)
-    pattern = full_pattern(site.moving, d) if sparsity is None else masked_pattern(sparsity, site.moving, d)
-    given = _noise_method(setting, "Hessians")
-    if stencil.imaginary:
-        check = _complex_check(setting, vector=False)
-        return ComplexHessian(site, pattern, _steps(setting, stencil), _displacements(setting), check)
-    if given is not None:
-        step = setting.options.step
-        fixed = None if isinstance(step, NoiseStep) or step is None else _steps(setting, SECOND)
-        return NoisyHessian(site, pattern, size, stencil, given.noise, fixed)
-    h = _steps(setting, SECOND if stencil.order < 4 else FOURTH)
-    if stencil == RICHARDSON:
-        return NoisyHessian(site, pattern, size, stencil, None, h)
-    return Hessian(site, h, pattern, stencil, size)
-
-
-def check_memory_for_hessian(moving: int, *, two_distances: bool) -> None:
-    """See that the points of a whole Hessian can be held; ``two_distances`` where all pairs have points at h and 2 h.
-
-    Raises
-    ------
-    InputError
-        If they take more memory than is available.
-    """
-    points = moving * (moving + 1) * (2 if two_distances else 1) + 1
-    if points < _FEW_POINTS:
-        return
-    needed, free = points * _POINT_BYTES, available_memory()
-    if needed > free:
-        raise InputError(
-            f"a Hessian of {moving} coordinates takes {points} evaluations, and to plan them about "
-            f"{needed / 2**30:.3g} GiB of memory, of which {free / 2**30:.3g} GiB are available: give sparsity, fix "
-            "parameters, or take products with vectors (hvp), of 4 d + 1 evaluations each"
-        )
-
-
-def _noise_method(setting: Setting, what: str) -> NoiseStep | None:
-    """How second derivatives are to find their steps and errors; None where they are not.
-
-    Raises
-    ------
-    InputError
-        If it is a search for first derivatives.
-    """
-    options = setting.options
-    step = options.step if isinstance(options.step, NoiseStep) else None
-    if step is not None and step.method != "probe":
-        raise InputError(
-            f"step: NoiseStep({step.method!r}) is only for first derivatives; for {what} use step='auto', which "
-            "gives error bars too"
-        )
-    if step is not None and options.stencil.imaginary:
-        raise InputError(
-            "step: the complex step does not depend on J's noise, so there is no auto step; leave step out"
-        )
-    return step or (NoiseStep() if options.accuracy is not None else None)
-
-
-def _hvp(setting: Setting, *, v: Any) -> Method[Answer]:
-    site, stencil = setting.site, setting.options.stencil
-    direction, size = _vector("v", v, len(site.x)), typical_sizes(site.x, setting.options.scale)
-    given = _noise_method(setting, "Hessian-vector products")
-    step = setting.options.step
-    adapts = given is not None and (isinstance(step, NoiseStep) or step is None)
-    if stencil.imaginary:
-        check = _complex_check(setting, vector=False)
-        way = DirectionAxes(site, direction[None], lengths(direction[None], _check_steps(setting)))
-        t = float(lengths(direction[None], np.abs(_displacements(setting)))[0])
-        return ComplexProduct(site, direction, _steps(setting, stencil), t, way, check)
-    fourth = stencil.order >= 4
-    h = size if adapts else _steps(setting, FOURTH if fourth and given is None else SECOND)
-    t = float(lengths(direction[None], np.abs(h))[0])
-    if given is not None or stencil == RICHARDSON:
-        noise = None if given is None else given.noise
-        return NoisyProduct(site, direction, size, noise, None if adapts else (t, h), second_order(stencil))
-    if fourth:
-        return FourthOrderProduct(HessianVector(site, direction, 2 * t, 2 * h, size, second_order(stencil)))
-    return HessianVector(site, direction, t, h, size, second_order(stencil))
-
-
 def _jvp(setting: Setting, *, v: Any) -> Method[Answer]:
-    return _along(setting, _vector("v", v, len(setting.site.x))[None], single=True)
+    return _along(setting, finite_vector("v", v, len(setting.site.x))[None], single=True)
 
 
 def _directional(setting: Setting, *, directions: Any) -> Method[Answer]:
@@ -364,15 +231,15 @@ def _along(setting: Setting, directions: NDArray[np.float64], *, single: bool) -
     stencil, options, site = setting.options.stencil, setting.options, setting.site
     if _finds_steps(options):
         space, row, size = along(site, directions, _cautious_sizes(setting))
-        h = _steps(setting, stencil) if not isinstance(options.step, NoiseStep) else None
+        h = steps_of(setting, stencil) if not isinstance(options.step, NoiseStep) else None
         t = None if h is None else lengths(directions, np.abs(h))[row] * size
         method = _step_finder(options, space.base_point(lambda k: f"direction {row[k]}"), np.ones(len(row)), t)
         return AlongDirections(space, method, row, size, len(directions), single)
-    t = lengths(directions, np.abs(_steps(setting, stencil)))
-    plain = Directional(setting.site, stencil, directions, t, _typical_steps(setting, stencil), single)
+    t = lengths(directions, np.abs(steps_of(setting, stencil)))
+    plain = Directional(setting.site, stencil, directions, t, typical_steps(setting, stencil), single)
     if not stencil.imaginary:
         return plain
-    axes = DirectionAxes(setting.site, directions, lengths(directions, _check_steps(setting)))
+    axes = DirectionAxes(setting.site, directions, lengths(directions, check_steps(setting)))
     check = ComplexStepCheck(axes, vector=True, by_axis=True, single=single, active=setting.check is not False)
     return CheckedComplexStep(plain, check)
 
@@ -402,7 +269,7 @@ def _repaired(setting: Setting, method: Method[Answer], *, vector: bool) -> Meth
         stencil = SCHEMES["central"]
         h = nominal_steps(site.x, stencil, None, options.scale)
         return RepairedMethod(method, site, stencil, h, vector, drifts=drifts)
-    return RepairedMethod(method, site, stencil, _steps(setting, stencil), vector, drifts=drifts)
+    return RepairedMethod(method, site, stencil, steps_of(setting, stencil), vector, drifts=drifts)
 
 
 def _along_coordinates(setting: Setting, *, vector: bool) -> Method[Answer]:
@@ -411,16 +278,16 @@ def _along_coordinates(setting: Setting, *, vector: bool) -> Method[Answer]:
     size = typical_sizes(site.x, options.scale)
     if options.accuracy is not None:
         given = options.step if isinstance(options.step, NoiseStep) else None
-        h = None if given else _steps(setting, stencil)
+        h = None if given else steps_of(setting, stencil)
         return AccuracyUpgrade(site, size, float(options.accuracy), h, vector, given.noise if given else None)
     if isinstance(options.step, NoiseStep):
         return _noise_step(options.step, stencil, site, size, vector=vector)
     if stencil == RICHARDSON:
-        return Richardson(site, stencil, _steps(setting, stencil), size, vector)
-    plain = FirstDerivative(site, stencil, _steps(setting, stencil), vector)
+        return Richardson(site, stencil, steps_of(setting, stencil), size, vector)
+    plain = FirstDerivative(site, stencil, steps_of(setting, stencil), vector)
     if not stencil.imaginary:
         return plain
-    check = _complex_check(setting, vector=vector)
+    check = complex_check(setting, vector=vector)
     return CheckedComplexStep(plain, check)
 
 
@@ -442,65 +309,11 @@ def _noise_step(
     return GillStep(site, size, vector, step.noise)
 
 
-def _steps(setting: Setting, stencil: Stencil) -> NDArray[np.float64]:
-    """Signed steps along the coordinates."""
-    step, scale = _fixed(setting.options.step), setting.options.scale
-    return nominal_steps(setting.site.x, for_precision(stencil, setting.bits), step, scale)
-
-
-def for_precision(stencil: Stencil, bits: int) -> Stencil:
-    """The same stencil, with the default step for a J whose numbers have so many bits."""
-    if bits == DOUBLE or stencil.imaginary:
-        return stencil
-    eps = unit_roundoff(bits)
-    if stencil is SECOND:
-        return replace(stencil, default_step=min(eps**0.25, _REACH))
-    reach = _REACH / float(np.abs(stencil.nodes).max())
-    return replace(stencil, default_step=min(stencil.relative_step_at(eps), reach))
-
-
-def _complex_check(setting: Setting, *, vector: bool) -> ComplexStepCheck:
-    """What holds complex steps along coordinates against real points."""
-    axes = CoordinateAxes(setting.site, _check_steps(setting))
-    return ComplexStepCheck(axes, vector, active=setting.check is not False)
-
-
-def _check_steps(setting: Setting) -> NDArray[np.float64]:
-    """Steps > 0 at which real differences are held against derivatives that have no truncation."""
-    return np.abs(nominal_steps(setting.site.x, SCHEMES["forward"], None, setting.options.scale))
-
-
-def _displacements(setting: Setting) -> NDArray[np.float64]:
-    """Signed real displacements of complex points, the steps of central differences."""
-    return nominal_steps(setting.site.x, SCHEMES["central"], None, setting.options.scale)
-
-
-def _typical_steps(setting: Setting, stencil: Stencil) -> NDArray[np.float64]:
-    """Steps > 0 that make coordinates comparable, which one absolute step for all does not."""
-    options = setting.options
-    step = None if isinstance(options.step, AbsoluteStep) else _fixed(options.step)
-    return np.abs(nominal_steps(setting.site.x, for_precision(stencil, setting.bits), step, options.scale))
-
-
-def _fixed(step: Any) -> Any:
-    """A step that is known beforehand."""
-    if isinstance(step, NoiseStep):
-        raise InputError("step: auto is only for gradients and dense Jacobians; give a step, or leave it out")
-    return step
-
-
-def _vector(what: str, v: Any, d: int) -> NDArray[np.float64]:
-    vector = as_real(what, v)
-    if vector.shape != (d,) or not np.isfinite(vector).all():
-        raise InputError(f"{what}: must be {d} finite numbers (had shape {vector.shape})")
-    return vector
-
-
 KINDS: Mapping[str, Callable[..., Method[Answer]]] = {
     "gradient": _gradient,
     "jacobian": _jacobian,
-    "hessian": _hessian,
-    "hvp": _hvp,
+    "hessian": hessian_method,
+    "hvp": product_method,
     "jvp": _jvp,
     "directional": _directional,
 }

@@ -1,1 +1,1 @@
-"""The identity of an objective: what it is made of, and a digest of that which is equal in every process."""
+"""The identity of an objective: its parts, and a digest of them that is equal in every process."""

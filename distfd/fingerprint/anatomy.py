@@ -1,4 +1,4 @@
-"""What an object is made of, as far as the values that it computes can depend on it."""
+"""The parts of an object that the values it computes may depend on."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def describe(obj: object) -> Anatomy:
-    """What ``obj`` is made of."""
+    """The parts of ``obj``."""
     if isinstance(obj, ModuleName):
         return _module(obj.name)
     if isinstance(obj, types.ModuleType):
@@ -50,14 +50,14 @@ def describe(obj: object) -> Anatomy:
 
 
 def _installed(obj: object) -> Anatomy | None:
-    """What an installed package gives by name is known by that name and the package's version."""
+    """The name and package version, for objects that an installed package provides under a name; else None."""
     try:
         module, name = getattr(obj, "__module__", None), getattr(obj, "__qualname__", None)
     except Exception:
-        # An instance that answers for attributes that it does not have.
+        # An object may claim attributes that it does not have.
         return None
     if isinstance(obj, types.MethodType | types.BuiltinMethodType) and module is None:
-        # random.gauss and numpy.random.normal are methods of an object that their module keeps.
+        # random.gauss and numpy.random.normal are methods of an object in their module.
         module, name = type(obj.__self__).__module__, obj.__name__
     elif isinstance(obj, types.MethodType):
         module, name = type(obj.__self__).__module__, obj.__name__
@@ -89,7 +89,7 @@ def _module(name: str) -> Anatomy:
 def _module_object(obj: types.ModuleType) -> Anatomy:
     if origin(obj.__name__) is not None:
         return Anatomy(b"module", [("", ModuleName(obj.__name__))])
-    # Made at run time: it is what is in it.
+    # A module made at run time: its content counts.
     names = {name: value for name, value in vars(obj).items() if not name.startswith("__")}
     return Anatomy(b"module", named(names, "{}"))
 
@@ -114,7 +114,7 @@ def _mapping(obj: Mapping[Any, Any]) -> Anatomy:
 
 
 _LARGE = 65_536
-"""Bytes of an array from which no copy of it is made."""
+"""Size in bytes from which an array is digested without a copy."""
 
 
 def _array(obj: np.ndarray[Any, Any]) -> Anatomy:
@@ -132,7 +132,7 @@ def _scalar(obj: np.generic) -> Anatomy:
 
 
 def _ufunc(obj: np.ufunc) -> Anatomy:
-    # Only SciPy's besides: made by hand (numpy.frompyfunc), one hides the function in it.
+    # Only ufuncs of NumPy and SciPy: one made with numpy.frompyfunc hides a Python function.
     for module in ("numpy", "scipy.special"):
         place = origin(module)
         if place is not None and getattr(sys.modules.get(module), obj.__name__, None) is obj:
@@ -141,11 +141,11 @@ def _ufunc(obj: np.ufunc) -> Anatomy:
 
 
 def _nothing(obj: object) -> Anatomy:
-    """What has no part in a value: loggers, and the environment that `os` shows."""
+    """No parts: for objects that do not affect values, such as loggers, and the environment in `os`."""
     return Anatomy(f"a {type(obj).__qualname__}".encode())
 
 
-# Subclasses of these may hold more: they are instances like others.
+# Exact types only: subclasses may hold more, and are treated like other instances.
 _EXACT: dict[type, Callable[[Any], Anatomy]] = {list: _sequence, tuple: _sequence, dict: _mapping}
 
 _KINDS: tuple[tuple[Any, Callable[[Any], Anatomy]], ...] = (
@@ -171,7 +171,7 @@ def _instance(obj: object) -> Anatomy:
     what = f"a {type(obj).__module__}.{type(obj).__qualname__}".replace("builtins.", "").replace("_io.", "")
     library = type(obj).__module__.partition(".")[0]
     if library == "numba" and hasattr(obj, "__wrapped__"):
-        # A compiled function carries a number that is new in each process.
+        # A compiled function contains a number that differs in each process, so use the function in it.
         return Anatomy(what.encode(), [("its function", obj.__wrapped__)])
     if library == "torch" and hasattr(obj, "detach"):
         return Anatomy(what.encode(), [("its elements", obj.detach().cpu().numpy())])
@@ -181,7 +181,7 @@ def _instance(obj: object) -> Anatomy:
 
 
 def _recipe(obj: object, what: str) -> Anatomy:
-    """The function, arguments and state that would make the object again (PEP 307), of which no bytes are pickled."""
+    """The function, arguments and state that would recreate the object (PEP 307), without pickling to bytes."""
     own: Callable[[object], Any] | None = copyreg.dispatch_table.get(type(obj))
     try:
         made = obj.__reduce_ex__(4) if own is None else own(obj)

@@ -1,6 +1,7 @@
-"""A digest of an array's bytes that is as fast as memory: 4 GB/s, where BLAKE2 reads 0.5.
+"""A digest of an array's bytes that is as fast as memory: 4 GB/s, where BLAKE2 reaches 0.5.
 
-It tells a changed array from the array before; whoever sets out to make two that are alike can.
+It detects changes of an array, but it is not cryptographic: different arrays with the same digest can be constructed on
+purpose.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _BLOCK = 8192
-"""Words of 8 bytes that fit the fastest cache together with their weights."""
+"""Number of 8-byte words that fit in the fastest cache together with their weights."""
 _SMALL = 4096
-"""Bytes up to which BLAKE2 is as fast."""
+"""Number of bytes up to which BLAKE2 is as fast."""
 
 
 def _weights() -> NDArray[np.uint64]:
-    """Odd numbers that look random: splitmix64 (Steele, Lea & Flood 2014)."""
+    """Odd pseudo-random numbers: splitmix64 (Steele, Lea & Flood 2014)."""
     with np.errstate(over="ignore"):
         z = (np.arange(_BLOCK, dtype=np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -35,8 +36,9 @@ _HALF = np.uint64(32)
 def array_digest(values: NDArray[Any]) -> bytes:
     """Digest, 16 bytes, of an array without objects: its type, shape and bytes.
 
-    A word enters as a bijection of it times an odd weight of its place, summed modulo 2^64 over each block: a change of
-    one word is seen for certain, and any other but for one chance in 2^40 or less. BLAKE2 digests the sums.
+    Each word is mapped by a bijection and multiplied by an odd weight of its place; the products are summed modulo 2^64
+    over each block. A change of one word is always seen, and any other change with a probability of at least 1 - 2^-40.
+    BLAKE2 digests the sums.
     """
     total = blake2b(repr((values.dtype, values.shape)).encode(), digest_size=16)
     flat = np.ascontiguousarray(values).reshape(-1).view(np.uint8)

@@ -1,4 +1,4 @@
-"""What bytecode says and what it refers to, whatever lines it was written on."""
+"""The content of bytecode and the names that it refers to, independent of line numbers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def code_label(code: CodeType) -> bytes:
-    """All of a code object but its constants, its name, and where it was written."""
+    """Everything in a code object except its constants, its name, and its place in the source."""
     names = (code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars)
     counts = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags)
     fields = [
@@ -27,11 +27,11 @@ def code_label(code: CodeType) -> bytes:
 
 
 def constants(code: CodeType) -> tuple[object, ...]:
-    """The constants, of which Python 3.13 makes two that a class body does not compute with."""
+    """The constants, without two that Python 3.13 adds to class bodies and that do not affect values."""
     if "__firstlineno__" not in code.co_names:
         return code.co_consts
     return tuple(
-        # Its line, and a tuple of names in an order that follows the hash seed.
+        # The class's line, and a tuple of names whose order depends on the hash seed.
         "line"
         if value == code.co_firstlineno and type(value) is int
         else frozenset(value)
@@ -48,9 +48,9 @@ def global_names(code: CodeType) -> frozenset[str]:
     return frozenset(i.argval for part in _within(code) for i in dis.get_instructions(part) if i.opname in reads)
 
 
-@lru_cache(maxsize=20_000)  # functions of a code object alone
+@lru_cache(maxsize=20_000)  # the result depends on the code object only
 def used_names(code: CodeType) -> frozenset[str]:
-    """All names, those of attributes too, in the code and in code within it."""
+    """All names in the code and in nested code, including names of attributes."""
     return frozenset(name for part in _within(code) for name in part.co_names)
 
 
@@ -82,7 +82,7 @@ def import_statements(code: CodeType) -> tuple[tuple[str, int, tuple[str, ...]],
         steps = list(dis.get_instructions(part))
         for k, step in enumerate(steps):
             if step.opname == "IMPORT_NAME":
-                # The two constants before are the level and the names after `import`.
+                # The two preceding constants are the level and the names of the import.
                 found.append((step.argval, steps[k - 2].argval, tuple(steps[k - 1].argval or ())))
     return tuple(found)
 

@@ -1,4 +1,4 @@
-"""What functions and classes are made of."""
+"""The parts of functions and classes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def function(obj: types.FunctionType) -> Anatomy:
-    """A function: its code, what is bound to it, and what its code names."""
+    """The parts of a function: its code, bound values, and the objects that the code names."""
     code = obj.__code__
     cells = closure_of(obj)
     parts: list[tuple[str, Any]] = [
@@ -29,7 +29,7 @@ def function(obj: types.FunctionType) -> Anatomy:
     module = obj.__globals__.get("__name__")
     place = origin(module) if isinstance(module, str) else None
     if place is not None and place.version is not None:
-        # Made by an installed package: what it refers to there has that package's version.
+        # A function made by an installed package: the package's version covers what it refers to.
         return Anatomy(f"installed function {recorded_name(place.name)} {place.version}".encode(), parts)
     known = {name: obj.__globals__[name] for name in sorted(global_names(code)) if name in obj.__globals__}
     parts += named(known, "global {!r}")
@@ -43,7 +43,7 @@ def function(obj: types.FunctionType) -> Anatomy:
 
 
 def _attributes(module: types.ModuleType, names: frozenset[str], seen: set[str]) -> Iterator[tuple[str, Any]]:
-    """What a function may read from a local module: its source alone does not tell what was set since."""
+    """Attributes that a function may read from a local module: the source alone does not show later assignments."""
     place = origin(module.__name__)
     if module.__name__ in seen or place is None or place.version is not None:
         return
@@ -98,16 +98,16 @@ def context_variable(obj: contextvars.ContextVar[Any]) -> Anatomy:
 
 
 def code(obj: types.CodeType) -> Anatomy:
-    """Bytecode and its constants."""
+    """The parts of bytecode: its instructions and constants."""
     return Anatomy(b"code " + code_label(obj), [("constant", value) for value in constants(obj)])
 
 
 def method(obj: types.MethodType) -> Anatomy:
-    """A bound method."""
+    """The parts of a bound method."""
     return Anatomy(b"method", [("its function", obj.__func__), ("its object", obj.__self__)])
 
 
-# Made by Python or by libraries as they go, or without a part in what the class computes.
+# Members that Python or libraries add at run time, or that do not affect what the class computes.
 _NO_MEMBERS = frozenset(
     {"__module__", "__qualname__", "__doc__", "__dict__", "__weakref__", "__annotations__", "__annotate__"}
     | {"__annotate_func__", "__annotations_cache__", "__firstlineno__", "__static_attributes__", "__slotnames__"}
@@ -116,7 +116,7 @@ _NO_MEMBERS = frozenset(
 
 
 def local_class(obj: type) -> Anatomy:
-    """A class that is in no installed package: its bases and members."""
+    """The parts of a class that is in no installed package: its bases and members."""
     label = b"class " + obj.__name__.encode()
     members = {k: v for k, v in vars(obj).items() if k not in _NO_MEMBERS and not k.startswith("__pydantic")}
     if issubclass(obj, enum.Enum):
@@ -128,15 +128,15 @@ def local_class(obj: type) -> Anatomy:
 
 
 def property_anatomy(obj: property) -> Anatomy:
-    """A property."""
+    """The parts of a property."""
     return Anatomy(b"property", [("its getter", obj.fget), ("its setter", obj.fset), ("its deleter", obj.fdel)])
 
 
 def wrapper(obj: Any) -> Anatomy:
-    """A staticmethod or classmethod."""
+    """The parts of a staticmethod or classmethod."""
     return Anatomy(type(obj).__name__.encode(), [("its function", obj.__func__)])
 
 
 def descriptor(obj: Any) -> Anatomy:
-    """A slot."""
+    """The parts of a slot descriptor."""
     return Anatomy(f"descriptor {obj.__name__}".encode())

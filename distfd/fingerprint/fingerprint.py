@@ -1,4 +1,4 @@
-"""The identity of an objective: a digest that is equal in every process, if anything can be."""
+"""The identity of an objective: a digest that is equal in every process, as far as that is possible."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _NAMED = (type, FunctionType, BuiltinFunctionType, MethodType)
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """Identity of an object across processes."""
+    """The identity of an object across processes."""
 
     digest: str
     """32 hexadecimal digits."""
     stable: bool
     """Whether another process gets the same digest for the same object."""
     unstable_because: str | None = None
-    """What cannot be told apart across processes, where it is, and what to do."""
+    """Which object has no stable digest, where it is, and what to do; None if all have one."""
 
 
 def fingerprint(
@@ -37,24 +37,24 @@ def fingerprint(
     anatomy: Callable[[Any], Anatomy] = describe,
     most: int | None = None,
 ) -> Fingerprint:
-    """Digest all that the values an object computes can depend on.
+    """Digests everything that the values computed by an object can depend on.
 
-    Of a function: its bytecode, defaults, closure, and the globals it names, with all that these refer to in turn; of
-    an instance its class and state; of a local module its source and that of the local modules it imports; of an
-    installed one its name and version. What J reads from files, and what it reaches by other ways than names
-    (``eval``, ``importlib``), is not seen: for that there is ``version``.
+    For a function, these are its bytecode, defaults, closure, and the globals that it names, with everything that they
+    refer to in turn. For an instance, its class and state. For a local module, its source and that of the local modules
+    that it imports. For an installed module, its name and version. Files that J reads, and objects that it reaches in
+    other ways than by name (``eval``, ``importlib``), are not included: use ``version`` for these.
 
     Parameters
     ----------
     obj : object
         A callable, an instance, or a tuple (callable, args, kwargs).
     version : str, optional
-        Stands for the callable, its code and all it refers to: its name and the version are digested in its place. The
-        rest of a tuple is digested as always.
+        Identifies the callable, its code and all it refers to: the callable's name and this version are digested
+        instead. The rest of a tuple is digested as usual.
     anatomy : callable
-        What an object is made of; another than the usual one sees less of it, in less time.
+        Returns the parts of an object. A function other than the default may return fewer parts, in less time.
     most : int
-        Objects at which one gives up, 2 million by default: all that have more have one digest.
+        Limit on the number of objects, 2 million by default; all objects beyond the limit have the same digest.
     """
     most = _MOST_PARTS if most is None else most
     if version is None:
@@ -65,7 +65,7 @@ def fingerprint(
 
 def _digest(root: Any, anatomy_of: Callable[[Any], Anatomy], most: int, *, vouched: bool) -> Fingerprint:
     nodes: list[Node] = []
-    # Each object with where it was met, kept alive so that no id is given twice.
+    # Keep each object alive with the place where it was met, so that no id is used twice.
     met: list[tuple[Any, int, str]] = []
     numbers: dict[object, int] = {}
     waiting: deque[int] = deque()
@@ -95,7 +95,7 @@ def _digest(root: Any, anatomy_of: Callable[[Any], Anatomy], most: int, *, vouch
             unstable = f"{_where(met, k)} is {anatomy.unstable}"
     if waiting:
         nodes, unstable = [Node(b"vast")], f"{_name(root)} refers to more than {most} objects"
-    # Not even a version speaks for arguments that were not seen.
+    # A version does not cover arguments that were not examined.
     if unstable is None or (vouched and not waiting):
         return Fingerprint(graph_digest(nodes).hex(), stable=True)
     return Fingerprint(
@@ -110,7 +110,7 @@ def _anatomy(obj: Any, anatomy_of: Callable[[Any], Anatomy]) -> Anatomy:
     try:
         return anatomy_of(obj)
     except Exception as error:
-        # Attributes of a stranger's object may do anything when they are read.
+        # Reading an attribute of a foreign object may run arbitrary code.
         what = f"a {type(obj).__qualname__}"
         return Anatomy(what.encode(), unstable=f"{what} ({type(error).__name__}: {error})")
 

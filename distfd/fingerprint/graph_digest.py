@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     Label: TypeAlias = bytes | tuple[bytes, memoryview]
-    """Bytes, or bytes and the memory of a large array that go on from them, of which no copy is made."""
+    """Bytes, or bytes followed by the memory of a large array, which is not copied."""
 
 
 @dataclass
 class Node:
-    """A label, children that have an order and children that have none, by their numbers.
+    """A label, with ordered and unordered children, given by their numbers.
 
     ``ordered`` holds (name of the edge, child).
     """
@@ -34,8 +34,8 @@ class Node:
 def graph_digest(nodes: Sequence[Node]) -> bytes:
     """Digest, 16 bytes, of all that is reached from node 0.
 
-    Equal for graphs that unfold to equal trees, whatever the numbers of their nodes. Nodes are digested children first;
-    those of a cycle together, by colour refinement (Weisfeiler & Leman 1968).
+    Graphs that unfold to equal trees have equal digests, whatever the numbers of their nodes. Children are digested
+    first; the nodes of a cycle are digested together, by colour refinement (Weisfeiler & Leman 1968).
     """
     digests: dict[int, bytes] = {}
     for component in _components(nodes):
@@ -58,7 +58,7 @@ def _combine(node: Node, digests: dict[int, bytes]) -> bytes:
 def _refine(nodes: Sequence[Node], component: list[int], digests: dict[int, bytes]) -> dict[int, bytes]:
     colours = {number: _hash([nodes[number].label]) for number in component}
     distinct = 0
-    # A round tells apart what the last one did not, or all are told apart that can be.
+    # Each round separates more nodes than the last, until no more can be separated.
     while len(set(colours.values())) > distinct:
         distinct = len(set(colours.values()))
         known = {**_outside(nodes, component, digests), **colours}
@@ -75,7 +75,7 @@ def _hash(parts: Sequence[Label]) -> bytes:
     digest = blake2b(digest_size=16)
     for part in parts:
         pieces = part if isinstance(part, tuple) else (part,)
-        # The length first, so that no two lists of parts run together to the same bytes.
+        # Start with the length, so that different lists of parts never give the same bytes.
         digest.update(sum(map(len, pieces)).to_bytes(8, "little"))
         for piece in pieces:
             digest.update(piece)
@@ -126,9 +126,9 @@ def _last(numbers: list[int], number: int) -> int:
 
 @dataclass(frozen=True)
 class Anatomy:
-    """A label, and parts by the name of the place where they are.
+    """A label, and the object's parts, each with the name of its place.
 
-    ``unstable`` says what the object is, where that cannot be told apart across processes.
+    ``unstable`` describes the object where it cannot be identified across processes.
     """
 
     label: Label
@@ -145,7 +145,7 @@ class ModuleName:
 
 
 def atom(obj: object) -> bytes | None:
-    """A number, text or the like as bytes; None for what has parts."""
+    """A number, text or similar as bytes; None for an object that has parts."""
     encode = _ATOMS.get(type(obj))
     return None if encode is None else type(obj).__name__.encode() + b":" + encode(obj)
 
@@ -156,7 +156,7 @@ _ATOMS: dict[type, Callable[[Any], bytes]] = {
     type(NotImplemented): lambda _: b"",
     bool: lambda obj: b"1" if obj else b"0",
     int: lambda obj: obj.to_bytes(obj.bit_length() // 8 + 1, "little", signed=True),
-    # Bits: -0.0 is not 0.0, and a NaN is itself.
+    # Compare bits, so that -0.0 differs from 0.0, and a NaN equals itself.
     float: lambda obj: struct.pack("<d", obj),
     complex: lambda obj: struct.pack("<2d", obj.real, obj.imag),
     str: lambda obj: obj.encode(errors="surrogatepass"),
@@ -165,5 +165,5 @@ _ATOMS: dict[type, Callable[[Any], bytes]] = {
 
 
 def named(members: Mapping[str, Any], phrase: str) -> list[tuple[str, Any]]:
-    """Parts in the order of their names; ``phrase`` says what a name is the name of."""
+    """The parts in the order of their names; ``phrase`` says what kind of name it is."""
     return [(phrase.format(name), members[name]) for name in sorted(members)]

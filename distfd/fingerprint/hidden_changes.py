@@ -1,7 +1,7 @@
-"""What a fingerprint does not see of modules that J imports when it runs: what was set in them since.
+"""Finds changes that a fingerprint does not see: assignments in modules that J imports only when it runs.
 
-A fingerprint has the text of such modules in it, as of all, but not what their names stand for now. Where that is what
-the text says there is nothing to add, and the keys of stored values stay as they are.
+A fingerprint includes the text of such modules, as of all others, but not the present values of their names. If these
+are as in the text, there is nothing to add, and the keys of stored values stay the same.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 
 def hidden_changes(roots: Iterable[Any]) -> Mapping[str, str]:
-    """Members, by module.name, that are not as the text of their module has them, and the digest of what they are.
+    """Members (module.name) whose values differ from the text of their module, with the digests of the values.
 
     Parameters
     ----------
     roots : iterable
-        The objects that J is made of.
+        The objects that J consists of.
     """
     roots = tuple(roots)
     everything = Reach(roots)

@@ -1,7 +1,8 @@
-"""What members of the user's modules are, so that two processes can compare theirs one by one.
+"""Digests of members of the user's modules, so that two processes can compare their members one by one.
 
-A member has an exact digest, which is equal wherever the member is, and takes some 50 us for each object in it. Where
-that are many it has a quick one instead, of what pickle writes: equal only where the member is, but not always then.
+A member has an exact digest, which is equal wherever the member is equal. It takes some 50 us for each object in the
+member. A member with many objects has a quick digest instead, of its pickle: if two quick digests are equal, so are the
+members, but equal members may have different ones.
 """
 
 from __future__ import annotations
@@ -27,20 +28,20 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _MOST = 50_000
-"""Objects of a member up to which it is compared where pickle cannot write it: a few seconds."""
+"""Largest number of objects in a member that is compared although pickle cannot write it: a few seconds."""
 _QUICK = "quick "
-"""How a quick digest begins."""
+"""Prefix of a quick digest."""
 
 
 def digests(members: Mapping[Member, Any]) -> dict[Member, str]:
-    """The digest of each: the exact one, or a quick one where that would take long."""
+    """The digest of each member: the exact one, or a quick one where the exact one would take long."""
     return {
         member: _plain_digest(value) or _quick_digest(value) or exact_digest(value) for member, value in members.items()
     }
 
 
 def digests_here(expected: Mapping[Member, str]) -> dict[Member, str | None]:
-    """The digests that members have in this process, of the same kind each; None for those that are not there."""
+    """The digests of these members in this process, each of the same kind; None for members that do not exist here."""
     found: dict[Member, str | None] = {}
     for member, digest in expected.items():
         try:
@@ -54,14 +55,14 @@ def digests_here(expected: Mapping[Member, str]) -> dict[Member, str | None]:
 
 
 def is_exact(digest: str) -> bool:
-    """Whether two members are different for certain where this digest of theirs is."""
+    """Whether a digest is exact, so that members whose digests differ are surely different."""
     return not digest.startswith(_QUICK)
 
 
 def exact_digest(value: Any) -> str:
-    """Digest of a member by itself: functions and classes that have a name of their own count by that alone.
+    """The exact digest of a member alone: functions and classes with a name of their own are included by name only.
 
-    Equal in two processes where the member is; what it reads by name are members of their own.
+    It is equal in two processes if the member is. Objects that the member reads by name are members themselves.
     """
     plain = _plain_digest(value)
     if plain is not None:
@@ -72,12 +73,12 @@ def exact_digest(value: Any) -> str:
 
 
 def state_digest(obj: Any) -> str:
-    """Digest of an object's state, in this process alone."""
+    """A digest of an object's state, comparable within this process only."""
     return _quick_digest(obj) or fingerprint(obj, anatomy=_quick, most=_MOST).digest
 
 
 def _plain_digest(value: Any) -> str | None:
-    """Of numbers, texts and arrays, and containers of these; None of all else."""
+    """A digest of numbers, texts and arrays, and containers of these; None for other objects."""
     found = _encoded(value)
     return None if found is None else blake2b(found, digest_size=16).hexdigest()
 
@@ -105,7 +106,7 @@ def _encoded(value: Any) -> bytes | None:
 
 
 class _Pickler(pickle.Pickler):
-    """Writes what has no bytes of its own by what it is."""
+    """A pickler that writes objects without bytes of their own by a description."""
 
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, types.ModuleType):
@@ -114,7 +115,7 @@ class _Pickler(pickle.Pickler):
 
 
 def _quick_digest(value: Any) -> str | None:
-    """A digest of what pickle writes; None where it cannot write it, and where the exact one is as soon made."""
+    """A digest of the member's pickle; None if pickle cannot write it, or the exact digest is made as quickly."""
     if isinstance(value, (types.FunctionType, type, types.ModuleType, staticmethod, classmethod, property)):
         return None
     total = blake2b(digest_size=16)
@@ -124,7 +125,7 @@ def _quick_digest(value: Any) -> str | None:
         _Pickler(stream, protocol=5, buffer_callback=buffers.append).dump(value)
         for buffer in buffers:
             total.update(array_digest(np.frombuffer(buffer.raw(), np.uint8)))
-    except Exception:  # pickling runs code of whatever is pickled
+    except Exception:  # pickling runs code of the pickled objects
         return None
     total.update(stream.getbuffer())
     return _QUICK + total.hexdigest()
@@ -133,7 +134,7 @@ def _quick_digest(value: Any) -> str | None:
 def _anatomy(root: Any, obj: Any) -> Anatomy:
     if isinstance(obj, (ModuleName, types.ModuleType)):
         return Anatomy(f"module {obj.name if isinstance(obj, ModuleName) else obj.__name__}".encode())
-    # A class's own members are members by themselves.
+    # The members of a class are digested separately.
     by_name = isinstance(obj, type) or (isinstance(obj, types.FunctionType) and obj is not root)
     if by_name and (place := named(obj)) is not None:
         return Anatomy(f"named {place}".encode())

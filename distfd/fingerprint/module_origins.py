@@ -1,4 +1,4 @@
-"""Where a module comes from: installed, and known by its version, or local, and known by its source."""
+"""The origin of a module: installed, and identified by its version, or local, and identified by its source."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Origin:
-    """``version`` is that of the distribution, None for a local module; ``file`` is None where it has none."""
+    """``version`` is the distribution's, None for a local module; ``file`` is None if the module has no file."""
 
     name: str
     version: str | None
@@ -26,7 +26,7 @@ class Origin:
 
 
 def origin(name: str) -> Origin | None:
-    """Where the module of that name comes from, without importing it; None if it is not there."""
+    """The origin of the module with this name, without importing it; None if there is no such module."""
     top = name.partition(".")[0]
     module = sys.modules.get(name)
     spec = getattr(module, "__spec__", None) or _find(name)
@@ -35,16 +35,16 @@ def origin(name: str) -> Origin | None:
     place = getattr(module, "__file__", None) or getattr(spec, "origin", None)
     file = Path(place) if place and place not in ("built-in", "frozen", "namespace") else None
     if file is None and spec is not None and spec.submodule_search_locations:
-        # A package without a file of its own is where its parts are.
+        # A package without a file has the folder of its parts.
         return Origin(name, _version(top, next(iter(spec.submodule_search_locations), None)), None)
     return Origin(name, _version(top, None if file is None else str(file)), file)
 
 
 def source_digest(path: Path) -> bytes:
-    """What the source says: its syntax tree, so that comments and the place of lines do not count."""
+    """The content of a source: its syntax tree, so that comments and line numbers do not count."""
     content = path.read_bytes()
     tree = _parse(content) if path.suffix == ".py" else None
-    # An extension module has no source, only its bytes.
+    # An extension module has no source; use its bytes.
     return content if tree is None else ast.dump(tree).encode(errors="surrogatepass")
 
 
@@ -72,7 +72,7 @@ def imports_in(source: bytes) -> tuple[tuple[str, int, tuple[str, ...] | None], 
 
 
 def imported_names(source: bytes, name: str, *, package: bool) -> list[str]:
-    """Full names of what a module's text imports, and of what it imports from there: modules among them, or not."""
+    """Full names of what a module's text imports, and of names that it imports from there, which may be modules."""
     of = name if package else name.rpartition(".")[0]
     found: set[str] = set()
     for module, level, names in imports_in(source):
@@ -85,7 +85,7 @@ def imported_names(source: bytes, name: str, *, package: bool) -> list[str]:
 
 
 def local_file(name: str, folders: Sequence[str]) -> Path | None:
-    """The source file of a module of the user's own, on sys.path or else in these folders; it is not imported."""
+    """The source file of a module of the user, on sys.path or in these folders; the module is not imported."""
     place = origin(name)
     if place is not None:
         own = place.version is None and place.file is not None and place.file.suffix == ".py"
@@ -99,7 +99,7 @@ def local_file(name: str, folders: Sequence[str]) -> Path | None:
 
 
 def resolve(name: str, level: int, fromlist: Sequence[str], package: str) -> list[str]:
-    """Full names of the modules in ``from name import fromlist``, as far as these are modules."""
+    """Full names of the modules in ``from name import fromlist``; names that are not modules are left out."""
     try:
         full = importlib.util.resolve_name("." * level + name, package)
     except ImportError:
@@ -109,12 +109,12 @@ def resolve(name: str, level: int, fromlist: Sequence[str], package: str) -> lis
 
 
 def is_installed_file(top: str, file: str) -> bool:
-    """Whether a file of a top-level module is installed or Python's own, and known by a version."""
+    """Whether a file of a top-level module is installed or part of Python, so that a version identifies it."""
     return _version(top, file) is not None
 
 
 def _find(name: str) -> ModuleSpec | None:
-    # Unlike importlib.util.find_spec, which imports the packages above.
+    # importlib.util.find_spec would import the parent packages; this does not.
     path = None
     spec: ModuleSpec | None = None
     parts = name.split(".")
@@ -124,7 +124,7 @@ def _find(name: str) -> ModuleSpec | None:
         for finder in sys.meta_path:
             try:
                 spec = finder.find_spec(part, path)
-            except KeyError:  # a folder without __init__.py, whose package above is not imported
+            except KeyError:  # a folder without __init__.py, whose parent is not imported
                 spec = _namespace(part, path or ())
             if spec is not None:
                 break
@@ -135,7 +135,7 @@ def _find(name: str) -> ModuleSpec | None:
 
 
 def _namespace(name: str, folders: Iterable[str]) -> ModuleSpec:
-    """The specification of a folder without ``__init__.py`` in these folders of its package."""
+    """The specification of a folder without ``__init__.py`` in these folders of its parent package."""
     spec = ModuleSpec(name, None, is_package=True)
     places = [Path(folder) / name.rpartition(".")[2] for folder in folders]
     spec.submodule_search_locations = [str(place) for place in places if place.is_dir()]
@@ -143,8 +143,8 @@ def _namespace(name: str, folders: Iterable[str]) -> ModuleSpec:
 
 
 OWN_VERSION = "0.1.0"
-"""What stands for the version of distfd's own classes in a fingerprint: a new release of distfd, or a checkout of it,
-is no part of a user's objective, and values that are stored stay good."""
+"""Stands for the version of distfd's own classes in a fingerprint. A new release or a checkout of distfd is no change
+of a user's objective, so stored values stay valid."""
 _RECORDED_AS = {
     "distfd.core.errors": "distfd.errors",
     "distfd.core.records": "distfd.records",
@@ -167,17 +167,18 @@ _RECORDED_AS = {
     "distfd.objectives.command.objective": "distfd.objectives.command",
     "distfd.observers.progress": "distfd.observers.display",
     "distfd.optimization.constraints": "distfd.optimizing.constraints",
+    "distfd.optimization.least_squares": "distfd.optimize",
     "distfd.optimization.limits": "distfd.optimizing.limits",
     "distfd.optimization.minimize": "distfd.optimize",
     "distfd.results.derivative_result": "distfd.results",
     "distfd.results.events": "distfd.events",
 }
-"""Module of distfd: the name by which the fingerprints of stored values and journals know it. It is a part of the file
-format: where a class that users may name moves, its old name goes in here."""
+"""Module of distfd -> its name in the fingerprints of stored values and journals. This is part of the file format: when
+a class that users may name moves to another module, the old name must be added here."""
 
 
 def recorded_name(module: str) -> str:
-    """The name of an installed module as fingerprints have it."""
+    """The name of an installed module as used in fingerprints."""
     return _RECORDED_AS.get(module, module)
 
 
@@ -202,7 +203,7 @@ def _distribution_version(top: str) -> str | None:
         return metadata.version(top)
     except metadata.PackageNotFoundError:
         pass
-    # Slow, and needed only where the module's name is not the distribution's: yaml is of PyYAML.
+    # This is slow, and only needed where the module is not named like its distribution: yaml belongs to PyYAML.
     for distribution in metadata.packages_distributions().get(top, ()):
         return metadata.version(distribution)
     return None

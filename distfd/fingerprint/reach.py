@@ -1,4 +1,4 @@
-"""All objects that J can reach in this process: by arguments, closures, attributes, and names that functions read."""
+"""Finds all objects that J can reach in this process: by arguments, closures, attributes, and names in functions."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
 _MOST = 500_000
-"""Objects at most, numbers and texts not counted: some seconds. What J refers to beyond these is not seen."""
+"""Limit on the number of objects, without numbers and texts: some seconds. Objects beyond the limit are not seen."""
 
 _IMMUTABLE = (
     *(type(None), bool, int, float, complex, str, bytes, range, slice, type(...), type(NotImplemented)),
@@ -47,12 +47,12 @@ _HANDLES = (
     *(logging.Logger, logging.Handler, io.IOBase, threading.Thread, type(threading.Lock()), type(threading.RLock())),
     *(threading.local, weakref.ref, types.GeneratorType, types.FrameType, types.TracebackType),
 )
-"""What belongs to its process, and holds nothing that a value is computed from."""
+"""Types of objects that belong to their process and hold nothing that a value is computed from."""
 _OWN = tuple(
     f"distfd.{package}."
     for package in ("evaluation", "executors", "stores", "observers", "scheduling", "jobs", "run_directory", "results")
 )
-"""Where classes of distfd live that J may hold, as where it belongs to what evaluates it, and is not computed from."""
+"""Packages of distfd whose objects J may hold because they evaluate J; no value is computed from them."""
 _PLAIN_DATA = frozenset({type(None), bool, int, float, complex, str, bytes})
 _BUILT_IN = frozenset({list, tuple, dict, set, frozenset, np.ndarray, functools.partial, collections.deque})
 _NOT_IN_VALUES = frozenset(
@@ -60,7 +60,7 @@ _NOT_IN_VALUES = frozenset(
     | {"__abstractmethods__", "_abc_impl", "__parameters__", "__annotate__", "__annotate_func__"}
     | {"__annotations_cache__", "__firstlineno__", "__static_attributes__", "__match_args__"}
 )
-"""Members of classes that Python makes as it goes, or that no value is computed from."""
+"""Members of classes that Python adds itself, or that no value is computed from."""
 
 Parts: TypeAlias = "Callable[[Any], Sequence[Any]]"
 """Reads the parts of an object."""
@@ -70,7 +70,7 @@ _T = TypeVar("_T")
 
 
 def _once_for_a_type(function: Callable[[type], _T]) -> Callable[[type], _T]:
-    """Keep what a function says of a type for as long as the type is there: what it holds may be large."""
+    """Caches a function of a type for as long as the type exists: a type may hold a lot of data."""
     known: weakref.WeakKeyDictionary[type, _T] = weakref.WeakKeyDictionary()
 
     def look(kind: type) -> _T:
@@ -89,7 +89,7 @@ class Reach:
     Parameters
     ----------
     roots : iterable
-        The objects that J is made of: a callable and its arguments.
+        The objects that J consists of: a callable and its arguments.
     imports : bool
         Whether to go on to modules that functions import when they run, look for by a text, or are given as objects;
         without, the members are those that a fingerprint sees.
@@ -112,9 +112,9 @@ class Reach:
         self._modules: dict[types.ModuleType, set[str]] = {}
         """Local modules that are held as objects, and those of their names that have been reached."""
         self._imported = False
-        """Whether what is visited is part of a module, and other processes have it by importing that."""
+        """Whether the visited object is part of a module, which other processes import themselves."""
         self._seen: dict[int, tuple[bool, Any]] = {}
-        """By id, and kept alive, so that no id is given twice."""
+        """Visited objects by id; they are kept alive so that no id is used twice."""
         self._waiting: list[tuple[bool, Any]] = [(False, root) for root in roots]
         while (self._waiting or self._go_on_to_modules()) and len(self._seen) < _MOST:
             self._imported, obj = self._waiting.pop()
@@ -122,28 +122,28 @@ class Reach:
             visit = _visit_of(kind)
             if visit is not None and self._seen.get(id(obj), (None,))[0] not in (True, self._imported):
                 self._seen[id(obj)] = self._imported, obj
-                with contextlib.suppress(Exception):  # attributes of a stranger's object may do anything when read
+                with contextlib.suppress(Exception):  # reading attributes of a foreign object may run any code
                     visit(self, obj)
         self._waiting.clear()
 
     def note_parts(self, obj: Any, read: Parts, parts: Sequence[Any]) -> None:
-        """An object has these parts; ``read`` gives them once more."""
+        """Called for an object with these parts; ``read`` returns them again."""
 
     def note_digest(self, obj: Any, digest: Callable[[Any], Any]) -> None:
-        """An object has no parts that could be looked at, but this digest."""
+        """Called for an object whose parts cannot be examined, but which has this digest."""
 
     def add(self, found: Iterable[Any]) -> None:
-        """Objects that are reached."""
+        """Marks objects as reached."""
         self._waiting += [(self._imported, each) for each in found if type(each) not in _PLAIN_DATA]
 
     def parts(self, obj: Any, read: Parts) -> None:
-        """An object's parts are reached."""
+        """Marks an object's parts as reached."""
         found = read(obj)
         self.note_parts(obj, read, found)
         self.add(found)
 
     def attributes(self, obj: Any) -> None:
-        """What an instance of a class written in Python holds is reached."""
+        """Visits the attributes of an instance of a class written in Python."""
         kind: type = type(obj)
         if kind in _BUILT_IN:
             return
@@ -156,7 +156,7 @@ class Reach:
             self.parts(obj, slots)
 
     def function(self, obj: types.FunctionType) -> None:
-        """A function: its code, what is bound to it, and what it reads by name."""
+        """Visits a function: its code, bound values, and what it reads by name."""
         place = named(obj)
         if place is not None:
             self.members[place] = obj
@@ -202,7 +202,7 @@ class Reach:
         return bool(self._waiting)
 
     def class_(self, obj: type) -> None:
-        """A class: its bases and members."""
+        """Visits a class: its bases and members."""
         if not is_local(obj.__module__) and obj.__module__ != "__main__" and not _made_up(obj):
             return
         place = named(obj)
@@ -214,36 +214,36 @@ class Reach:
             self.members.update((Member(place.module, f"{place.name}.{name}"), v) for name, v in members.items())
 
     def method(self, obj: types.MethodType) -> None:
-        """A bound method."""
+        """Visits a bound method."""
         self.add((obj.__func__, obj.__self__))
 
     def builtin(self, obj: types.BuiltinMethodType) -> None:
-        """A function of C, or a method of an object that is."""
+        """Visits a function of C, or a method of an object implemented in C."""
         if not isinstance(obj.__self__, types.ModuleType):
             self.add((obj.__self__,))
 
     def mapping(self, obj: Mapping[Any, Any]) -> None:
-        """A dictionary."""
+        """Visits a dictionary."""
         self.parts(obj, _items)
         self.attributes(obj)
 
     def sequence(self, obj: Any) -> None:
-        """A list."""
+        """Visits a list."""
         self.parts(obj, tuple)
         self.attributes(obj)
 
     def fixed(self, obj: Iterable[Any]) -> None:
-        """A tuple."""
+        """Visits a tuple."""
         self.add(obj)
         self.attributes(obj)
 
     def set_(self, obj: set[Any]) -> None:
-        """A set."""
+        """Visits a set."""
         self.parts(obj, tuple)
         self.attributes(obj)
 
     def array(self, obj: np.ndarray[Any, Any]) -> None:
-        """An array."""
+        """Visits an array."""
         if obj.dtype.hasobject:
             self.parts(obj, _elements)
         elif not _read_only(obj):
@@ -255,24 +255,24 @@ class Reach:
         self.parts(obj, context_value)
 
     def buffer(self, obj: Any) -> None:
-        """Bytes that can be changed."""
+        """Visits mutable bytes."""
         self.note_digest(obj, _buffer_digest)
 
     def partial(self, obj: functools.partial[Any]) -> None:
-        """A function with some of its arguments."""
+        """Visits a partial: a function with some of its arguments."""
         self.parts(obj, _partial_parts)
         self.attributes(obj)
 
     def wrapper(self, obj: Any) -> None:
-        """A property, or a static or class method."""
+        """Visits a property, or a static or class method."""
         self.add(getattr(obj, name, None) for name in ("__func__", "fget", "fset", "fdel", "func"))
 
     def cached(self, obj: Any) -> None:
-        """A function whose values are remembered; these are not looked at."""
+        """Visits a function with a cache; the cached values are not visited."""
         self.add((obj.__wrapped__,))
 
     def instance(self, obj: Any) -> None:
-        """An instance of any other class."""
+        """Visits an instance of any other class."""
         kind: type = type(obj)
         self.add((kind,))
         if isinstance(obj, enum.Enum):
@@ -321,14 +321,14 @@ _VISITS: tuple[tuple[Any, _Visit | None], ...] = (
 
 @_once_for_a_type
 def _visit_of(kind: type) -> _Visit | None:
-    """How instances of a type are visited; None where there is nothing to see."""
+    """The function that visits instances of a type; None where there is nothing to visit."""
     if issubclass(kind, (*_IMMUTABLE, *_HANDLES)) or str(kind.__module__).startswith(_OWN):
         return None
     return next((visit for each, visit in _VISITS if issubclass(kind, each)), Reach.instance)
 
 
 MISSING = object()
-"""In the place of what is not there."""
+"""Stands for a value that does not exist."""
 
 
 def _items(obj: Mapping[Any, Any]) -> list[Any]:
@@ -336,7 +336,7 @@ def _items(obj: Mapping[Any, Any]) -> list[Any]:
 
 
 class _Named:
-    """Reads some names of a namespace."""
+    """Reads certain names of a namespace."""
 
     __slots__ = ("_names",)
 
@@ -371,13 +371,13 @@ def _elements(obj: np.ndarray[Any, Any]) -> list[Any]:
 
 
 def _made_up(obj: Any) -> bool:
-    """Whether it is of no module that can be imported: typed in, or made at run time."""
+    """Whether an object belongs to no importable module: it was typed in, or made at run time."""
     module = sys.modules.get(getattr(obj, "__module__", None) or "")
     return module is None or (getattr(module, "__file__", None) is None and getattr(module, "__spec__", None) is None)
 
 
 def _read_only(obj: Any) -> bool:
-    """Whether nobody can write to an array, nor to the memory that it shows."""
+    """Whether nobody can write to an array, nor to the memory that it views."""
     while isinstance(obj, np.ndarray):
         if obj.flags.writeable:
             return False
@@ -392,17 +392,17 @@ def _buffer_digest(obj: Any) -> Any:
 
 
 _MADE_BY_CLASS_STATEMENT = 1 << 9
-"""Of a type's flags: it was made when the program ran."""
+"""A flag of types: the type was made while the program ran."""
 
 
 @_once_for_a_type
 def _plain(kind: type) -> bool:
-    """Whether all that an instance holds is in its ``__dict__`` and ``__slots__``."""
+    """Whether an instance's state is entirely in its ``__dict__`` and ``__slots__``."""
     for each in kind.__mro__[:-1]:
         members = vars(each)
         if "__dict__" in members or "__slots__" in members:
             continue
-        # A class statement adds no __dict__ where a base has one.
+        # A class statement does not add a __dict__ if a base class has one.
         if not each.__flags__ & _MADE_BY_CLASS_STATEMENT:
             return False
         if not any("__dict__" in vars(base) for base in each.__mro__[1:-1]):
@@ -412,7 +412,7 @@ def _plain(kind: type) -> bool:
 
 @_once_for_a_type
 def _slots(kind: type) -> Parts | None:
-    """Reads the values of an instance's ``__slots__``; None where its class has none."""
+    """A function that reads the values of an instance's ``__slots__``; None if its class has none."""
     slots = [
         value
         for each in kind.__mro__[:-1]

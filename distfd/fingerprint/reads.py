@@ -1,4 +1,4 @@
-"""What functions and classes of the user's own modules read by name, and may be set in one process and not another."""
+"""Names that the user's functions and classes read, whose values may differ between processes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Member:
         return f"{self.module}.{self.name}"
 
     def value(self) -> Any:
-        """What it is in this process.
+        """The member's value in this process.
 
         Raises
         ------
@@ -46,7 +46,7 @@ class Member:
 
 
 def is_local(name: Any) -> bool:
-    """Whether that is the name of a loaded module of the user's own, which other processes can import."""
+    """Whether this is the name of a loaded module of the user, which other processes can import."""
     if not isinstance(name, str) or name in ("__main__", "__mp_main__") or name.partition(".")[0] == "distfd":
         return False
     file = getattr(sys.modules.get(name), "__file__", None)
@@ -59,7 +59,7 @@ def _installed(top: str, file: str) -> bool:
 
 
 def named(obj: Any) -> Member | None:
-    """Where a function or class of a local module is found by its name; None if it is not."""
+    """The member under which a function or class of a local module is found; None if there is none."""
     module, name = getattr(obj, "__module__", None), getattr(obj, "__qualname__", None)
     if not isinstance(name, str) or not is_local(module):
         return None
@@ -76,9 +76,9 @@ def named(obj: Any) -> Member | None:
 def function_reads(
     function: types.FunctionType, *, imports: bool = True
 ) -> Iterator[tuple[types.ModuleType | None, dict[str, Any], list[str]]]:
-    """Names that a function may read, by where: (module or None for its globals, the names' dictionary, names).
+    """Names that a function may read: (module or None for its globals, the names' dictionary, names).
 
-    More names than it reads: those of attributes are among them.
+    The names include more than the function reads, as attribute names are among them.
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ def _imported(function: types.FunctionType) -> Iterator[types.ModuleType]:
             full = importlib.util.resolve_name("." * level + name, package)
         except ImportError:
             continue
-        # `import a.b` binds a, and what is read of it is named too.
+        # `import a.b` binds a only; attributes that are read of it appear among the names as well.
         parts = full.split(".")
         whole = [".".join(parts[: k + 1]) for k in range(len(parts))]
         for each in (*whole, *(f"{full}.{part}" for part in names)):

@@ -1,7 +1,7 @@
-"""Whether J is still what it was a call ago: all that it can reach in this process, looked at again in microseconds.
+"""Tells, in microseconds, whether J has changed since the last call: checks all that it can reach in this process.
 
-A fingerprint says what J is in every process, and takes as long as J's arguments are large. A watch walks once over
-the objects that J refers to and notes what each of them holds. To look again is to compare these notes: objects by
+A fingerprint identifies J in every process, but it takes long if J's arguments are large. A watch walks once over the
+objects that J refers to, and notes what each of them holds. Checking again only compares these notes: objects by
 identity, arrays by a digest that is as fast as memory.
 """
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 class Watch(Reach):
-    """All that J can reach, as it was when this was made.
+    """Everything that J can reach, as it was when this object was made.
 
     Parameters
     ----------
     roots : iterable
-        The objects that J is made of: a callable and its arguments.
+        The objects that J consists of: a callable and its arguments.
     """
 
     def __init__(self, roots: Iterable[Any]) -> None:
@@ -34,25 +34,25 @@ class Watch(Reach):
         super().__init__(roots)
 
     def note_parts(self, obj: Any, read: Parts, parts: Sequence[Any]) -> None:
-        """An object has these parts."""
+        """Notes that an object has these parts."""
         self._parts.append((obj, read, tuple(parts)))
 
     def note_digest(self, obj: Any, digest: Callable[[Any], Any]) -> None:
-        """An object has this digest."""
+        """Notes that an object has this digest."""
         self._digests.append((obj, digest, digest(obj)))
 
     def same(self) -> bool:
-        """Whether nothing of it has changed since."""
+        """Whether nothing has changed since the watch was made."""
         try:
             return all(_alike(read(obj), parts) for obj, read, parts in self._parts) and all(
                 digest(obj) == before for obj, digest, before in self._digests
             )
-        except Exception:  # what could be read before cannot be now, or changes while it is read
+        except Exception:  # an object can no longer be read, or changes while it is read
             return False
 
 
 def _alike(now: Sequence[Any], before: Sequence[Any]) -> bool:
-    """Whether these are the same objects, or numbers and texts of the same bits."""
+    """Whether both are the same objects, or numbers and texts with the same bits."""
     return len(now) == len(before) and (all(map(is_, now, before)) or all(map(_equal, now, before)))
 
 

@@ -1,4 +1,4 @@
-"""What members of a module are by its text alone, as far as that tells."""
+"""The values of a module's members according to its text, as far as the text determines them."""
 
 from __future__ import annotations
 
@@ -19,22 +19,23 @@ if TYPE_CHECKING:
 
 
 def written_digest(member: Member) -> str | None:
-    """The digest that a member has by the text of its module; None where the text alone does not tell.
+    """The digest of a member according to its module's text; None if the text alone does not determine it.
 
-    It does where a name is given a number, a text, or a container of these, once, and nowhere else in the module.
+    The text does so if a name is assigned a number, a text, or a container of these, once, and nothing else in the
+    module assigns it.
     """
     file = _stamp(member)
     return None if file is None else _values(*file).get(member.name)
 
 
 def written_code(member: Member) -> str | None:
-    """The digest of the code that a function has by the text of its module; None where that has not one of the name."""
+    """The digest of a function's code according to its module's text; None unless the text has one such function."""
     file = _stamp(member)
     return None if file is None else _functions(*file).get(member.name)
 
 
 def _stamp(member: Member) -> tuple[str, int, int] | None:
-    """What a module's text is known by: the file, when it was changed, its size."""
+    """Identifies a version of a module's text: the file, its time of change, its size."""
     file = file_of(member.module)
     if file is None:
         return None
@@ -91,7 +92,7 @@ def _gather(body: list[ast.stmt], prefix: str, found: dict[str, str]) -> None:
 
 
 def _bound(node: ast.AST) -> Iterable[str]:
-    """Names that a statement binds, wherever it stands; two of each that functions may bind as globals."""
+    """Names that a statement binds, wherever it is; names that functions may bind as globals are returned twice."""
     if isinstance(node, ast.Name) and isinstance(node.ctx, (ast.Store, ast.Del)):
         return (node.id,)
     if isinstance(node, (ast.Global, ast.Nonlocal)):

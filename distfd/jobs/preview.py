@@ -19,7 +19,7 @@ from distfd.differentiation.noise_survey import EVALUATIONS
 from distfd.differentiation.second_differences import SECOND
 from distfd.differentiation.stencils import RICHARDSON, resolve_scheme
 from distfd.differentiation.steps import nominal_steps
-from distfd.evaluation.method_registry import check_memory_for_hessian
+from distfd.evaluation.second_derivatives import check_memory_for_hessian
 from distfd.executors.serial import SerialExecutor
 from distfd.jobs.build import make_evaluator, make_objective, movable, steps, steps_beyond_x, unused_sigma
 from distfd.jobs.earlier_run import EarlierRun, look_at_output

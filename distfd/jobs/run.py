@@ -27,7 +27,9 @@ from distfd.observers.json_log import JsonLog
 from distfd.observers.run_tally import RunTally
 from distfd.observers.worker_output import WorkerOutputs
 from distfd.optimization.constraints import Outputs
-from distfd.optimization.minimize import Limits, least_squares, minimize
+from distfd.optimization.least_squares import least_squares
+from distfd.optimization.limits import Limits
+from distfd.optimization.minimize import minimize
 from distfd.reporting.write import is_current, refresh_report
 from distfd.run_directory.directory import RunDirectory
 from distfd.run_directory.result_fields import derivative_fields, minimize_fields, noise_fields, versions

@@ -1,4 +1,4 @@
-"""What the user calls J, as an objective."""
+"""Converts what the user gives as J into an objective."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 def as_objective(
     fun: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None, version: str | None = None
 ) -> Objective:
-    """An objective from a callable, a simulator class, or an objective.
+    """The objective for a callable, a simulator class, or an object that is an objective already.
 
     Raises
     ------
     InputError
-        If it is none of these.
+        If ``fun`` is none of these.
     """
     if (objective := adapted(fun)) is not None:
         if args or kwargs:

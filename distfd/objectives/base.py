@@ -1,4 +1,4 @@
-"""The contract of an objective: J as the driver holds it, and as workers make it live."""
+"""The contract of an objective: the description of J on the driver, from which workers make the running J."""
 
 from __future__ import annotations
 
@@ -22,36 +22,36 @@ if TYPE_CHECKING:
 
 
 class Objective(ABC):
-    """The description of J that the driver holds: picklable, without live state.
+    """The description of J that the driver holds: picklable, without a running J.
 
-    ``make`` and ``fingerprint`` are all that is needed. The rest has defaults, those of a function in Python.
+    A subclass must define ``make`` and ``fingerprint``. All other members have defaults that suit a Python function.
 
     Attributes
     ----------
     surroundings : Surroundings or None
-        The surroundings that J has in this process, for the processes of workers; None where J does not depend on them.
+        The process settings that J needs in workers, as they are in this process; None where J does not depend on any.
     """
 
     surroundings: Surroundings | None = None
 
     @abstractmethod
     def make(self) -> Model:
-        """Make the live J; called once in each worker process."""
+        """Makes the running J; called once in each worker process."""
 
     @abstractmethod
     def fingerprint(self) -> str | None:
-        """A digest of all that J's value depends on beside x; None where that cannot be told across processes."""
+        """A digest of all that J's value depends on besides x; None where that cannot be known across processes."""
 
     def __call__(self, x: ArrayLike) -> Any:
         """J(x), once, in this process: a number, or an (m,) array.
 
-        It is for a look at J: the live J is made for this call and closed again. Derivatives and an `Evaluator` make it
+        Use it to try J: the running J is made for this call and closed again. Derivatives and an `Evaluator` make it
         once in each worker.
 
         Raises
         ------
         EvaluationError
-            If a program or an FMU fails at x. What a J in Python raises is raised as it is.
+            If a program or an FMU fails at x. Exceptions of a J in Python are raised unchanged.
         """
         import numpy as np
 
@@ -66,7 +66,7 @@ class Objective(ABC):
 
     @property
     def parts(self) -> tuple[Any, ...]:
-        """The Python objects that J is made of: it is another J once something that they refer to has changed."""
+        """The Python objects that J consists of: if something that they refer to changes, J is another one."""
         return (self,)
 
     @property
@@ -75,14 +75,14 @@ class Objective(ABC):
         return True
 
     def within(self, surroundings: Surroundings | None) -> Self:
-        """The same objective, for workers that are to have these surroundings."""
+        """The same objective, for workers that should have these surroundings."""
         there = copy(self)
         object.__setattr__(there, "surroundings", surroundings)
         return there
 
     @property
     def leaves_process_clean(self) -> bool:
-        """Whether the process in which J was live may go on with another J, as nothing of this one stays in it."""
+        """Whether a process that has run J can go on with another J, because nothing of this one stays in it."""
         return False
 
     @property
@@ -97,61 +97,62 @@ class Objective(ABC):
 
     @property
     def doubts(self) -> tuple[str, ...]:
-        """Reasons to doubt what J says, each a sentence for the user; they are given as warnings at the start."""
+        """Reasons to doubt J's values, each a sentence for the user; they become warnings at the start."""
         return ()
 
     @property
     def solver_tolerance(self) -> float | None:
-        """The relative tolerance of an adaptive solver in J, by about which J jumps between neighbouring x.
+        """The relative tolerance of an adaptive solver in J; J jumps by about as much between neighbouring x.
 
-        None: there is none, or it is not known.
+        None if there is no such solver, or its tolerance is not known.
         """
         return None
 
     @property
     def reads_text(self) -> bool:
-        """Whether J reads x from text, which may hold fewer digits than x: steps are then asked of `written`."""
+        """Whether J reads x from text, which may have fewer digits than x; `written` then gives the realised steps."""
         return False
 
     @property
     def writes_text(self) -> bool:
-        """Whether J's values are read from text that a program wrote: few digits in them are then no chance."""
+        """Whether J's values are read from a program's text, so that few digits in them are no coincidence."""
         return False
 
     @property
     def parameter_names(self) -> Sequence[str] | None:
-        """What J itself calls the coordinates of x, in their order; None where it has no names for them.
+        """J's own names for the coordinates of x, in order; None where J has none.
 
-        Messages and results use them where neither x0 nor ``names`` has any. They change no identity of stored values.
+        Messages and results use them if neither x0 nor ``names`` gives names. They do not change the keys of stored
+        values.
         """
         return None
 
-    def output_names(self, m: int) -> tuple[str, ...] | None:  # noqa: ARG002  # for those whose outputs have names
-        """What J's outputs are called, where J has m of them; None where they have no names."""
+    def output_names(self, m: int) -> tuple[str, ...] | None:  # noqa: ARG002  # overridden where outputs have names
+        """The names of J's m outputs; None where they have none."""
         return None
 
     @property
     def output_parts(self) -> tuple[OutputPart, ...] | None:
-        """What J's outputs come from, in their order; None where they have no names that `sigma` could be given by."""
+        """Where J's outputs come from, in order; None where they have no names by which `sigma` could be given."""
         return None
 
     def written(
         self, x: NDArray[np.float64], index: NDArray[np.int64], values: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """How far J sees coordinates moved.
+        """The displacements of coordinates as J sees them.
 
         Parameters
         ----------
         x : (d,) ndarray
         index : (a,) ndarray
-            Coordinates.
+            The coordinates.
         values : (a, n) ndarray
-            New values of each, one at a time.
+            New values of each coordinate, of which each is tried alone.
 
         Returns
         -------
         (a, n) ndarray
-            Offsets from x.
+            Displacements from x.
 
         Raises
         ------
@@ -161,17 +162,17 @@ class Objective(ABC):
         return values - x[index, None]
 
     def check_warm(self, mode: str | None) -> None:
-        """See that J can start from the state in which another evaluation has ended, if that is asked for.
+        """Checks that J can start from the state in which another evaluation ended, if that is asked for.
 
         Parameters
         ----------
         mode : "baseline", "iterate" or None
-            None: it is not asked for.
+            The kind of warm start; None for cold starts.
 
         Raises
         ------
         InputError
-            If it cannot.
+            If J cannot.
         """
         if mode is not None:
             raise InputError(
@@ -179,46 +180,46 @@ class Objective(ABC):
                 "and J is a function"
             )
 
-    def check(self, x0: ArrayLike) -> None:  # noqa: B027  # most have nothing to look for
-        """See, without running anything, whether an evaluation at x0 could start.
+    def check(self, x0: ArrayLike) -> None:  # noqa: B027  # most objectives have nothing to check
+        """Checks, without running anything, whether an evaluation at x0 could start.
 
         Raises
         ------
         InputError
-            If it could not; the message says why.
+            If it could not; the message gives the reason.
         """
 
-    def named(self, names: Sequence[str]) -> Objective:  # noqa: ARG002  # for those that write x by name
-        """The same objective, which may use these names of its parameters."""
+    def named(self, names: Sequence[str]) -> Objective:  # noqa: ARG002  # overridden where x is written by name
+        """The same objective with these names of its parameters, if it uses names."""
         return self
 
-    def structured(self, structure: Structure) -> Objective:  # noqa: ARG002  # for those that are given x as it is
-        """The same objective, whose J is given x in this structure; by default it goes on to be given flat numbers.
+    def structured(self, structure: Structure) -> Objective:  # noqa: ARG002  # overridden where J gets x itself
+        """The same objective, with x passed to J in this structure; by default J still gets flat numbers.
 
-        `named` is called beside it, with what the structure calls them.
+        `named` is called as well, with the names that the structure gives.
         """
         return self
 
     def shipped_files(self) -> tuple[str, ...]:
-        """Files and folders of the driver's that J needs, and that other nodes may not see."""
+        """Files and folders on the driver that J needs, and that other nodes may not see."""
         return ()
 
     def module_texts(self) -> Mapping[str, tuple[str, bytes]]:
-        """Modules of the user's that J imports in its own way: name -> file, and the text that it had."""
+        """The user's modules that J imports by its own means: name -> (file, text as read)."""
         return {}
 
-    def with_files_at(self, places: Mapping[str, str]) -> Self:  # noqa: ARG002  # for those that ship files
-        """The same objective, with shipped files taken from where they are on a node: {path here: path there}."""
+    def with_files_at(self, places: Mapping[str, str]) -> Self:  # noqa: ARG002  # overridden where files are shipped
+        """The same objective, with shipped files at their places on a node: {path here: path there}."""
         return self
 
-    def tidy(self) -> None:  # noqa: B027  # most leave nothing
-        """Remove what evaluations that were cut off have left, now that all workers have ended."""
+    def tidy(self) -> None:  # noqa: B027  # most objectives leave nothing behind
+        """Removes what interrupted evaluations left behind; called after all workers have ended."""
 
 
 def adapted(given: Any) -> Objective | None:
-    """An objective, or an object of another class that has ``make`` and ``fingerprint``, as an `Objective`.
+    """An `Objective` for any object that has ``make`` and ``fingerprint``; None for other objects.
 
-    None if it is neither. Other members of the contract are used where the object has them.
+    Other members of the contract are used where the object has them.
     """
     if isinstance(given, Objective):
         return given
@@ -228,7 +229,7 @@ def adapted(given: Any) -> Objective | None:
 
 
 class _Adapted(Objective):
-    """An object that has some of the contract's members: its own where it has them, the defaults elsewhere."""
+    """Wraps an object with some members of the contract: uses its own members, and defaults for the others."""
 
     def __init__(self, given: Any) -> None:
         self._given = given
@@ -324,7 +325,7 @@ class _Adapted(Objective):
 
 
 class _AdaptedModel(Model):
-    """A live J of another class: it needs ``evaluate`` alone."""
+    """Wraps a running J of another class; only ``evaluate`` is required."""
 
     def __init__(self, given: Any) -> None:
         self._given = given

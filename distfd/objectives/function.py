@@ -33,13 +33,13 @@ class PythonObjective(Objective):
     Parameters
     ----------
     fun : callable
-        Picklable by cloudpickle: functions, lambdas, bound methods, partials, callable objects.
+        A callable that cloudpickle can pickle: functions, lambdas, bound methods, partials, callable objects.
     args, kwargs
         Further arguments.
     version : str, optional
-        Stands for all that J depends on where that cannot be found out (see `distfd.fingerprint.fingerprint`).
+        Identifies everything that J depends on, where this cannot be determined (see `distfd.fingerprint.fingerprint`).
     structure : Structure, optional
-        In which J is given x.
+        The structure in which J is given x.
     """
 
     fun: Callable[..., Any]
@@ -54,12 +54,12 @@ class PythonObjective(Objective):
         return self.fun, self.args, self.kwargs, *parts_of(self.structure)
 
     def structured(self, structure: Structure) -> PythonObjective:
-        """The same function, given x in a structure."""
+        """The same function, with x given in a structure."""
         return replace(self, structure=structure)
 
     @property
     def leaves_process_clean(self) -> bool:
-        """Whether another J may be called where this one was: what it is made of travels anew for each."""
+        """True: another J may run in the same process, as the function is sent anew for each."""
         return True
 
     def fingerprint(self) -> str | None:
@@ -68,32 +68,32 @@ class PythonObjective(Objective):
         return python_key(key_within(found.digest, self.structure), self) if found.stable else None
 
     def make(self) -> Model:
-        """The function itself: there is nothing to set up."""
+        """The function itself, ready to be called: there is nothing to set up."""
         return arranged(PythonModel(self.fun, self.args, self.kwargs), self.structure)
 
 
 @dataclass(frozen=True, eq=False)
 class PythonModel(Model):
-    """A callable, ready."""
+    """A callable as a running J."""
 
     fun: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
 
     def evaluate(self, x: NDArray[np.float64], *, timeout: float | None) -> Any:  # noqa: ARG002  # ended from outside
-        """Call it."""
+        """Calls the function at x."""
         return self.fun(x, *self.args, **self.kwargs)
 
 
 def load_name(name: str, folder: Path) -> Any:
-    """The object called ``module:qualname``, found from the folder, the current one, and installed packages.
+    """The object ``module:qualname``, searched in the folder, the current one, and installed packages.
 
     Raises
     ------
     MissingSimulatorError
-        If the module, or one that it imports, is not there.
+        If the module, or a module that it imports, does not exist.
     InputError
-        If the name has another form, the module fails on import, or has no such attribute.
+        If the name has another form, the module raises on import, or has no such attribute.
     """
     module_name, _, qualname = name.partition(":")
     if not module_name or not qualname:

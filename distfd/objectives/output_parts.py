@@ -1,4 +1,4 @@
-"""Which of J's outputs come from which expression of its value, so that they can be spoken of by name."""
+"""Which of J's outputs come from which expression of its value, so that they can be referred to by name."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class OutputPart:
-    """Outputs of J that stand side by side, as they come from one expression.
+    """A range of J's outputs that come from one expression.
 
     Attributes
     ----------
     text : str
         The expression.
     names : tuple of str
-        What can be said for it: the names of outputs and data that are in it.
+        Names by which the part may be referred to: outputs and data in the expression.
     length : int or None
-        How many outputs of J it makes; None where only an evaluation tells.
+        Number of outputs; None if only an evaluation shows it.
     measured : (length,) ndarray or None
-        The data, where it makes residuals: what was simulated minus what was measured, or the reverse.
+        The data, if the part is residuals: simulated minus measured, or the reverse.
     """
 
     text: str
@@ -38,23 +38,23 @@ class OutputPart:
 
 
 def part_lengths(parts: Sequence[OutputPart], m: int | None) -> tuple[int, ...] | None:
-    """How many outputs each part makes where J has m of them, or (m None) as far as it is known before.
+    """The number of outputs of each part, if J has m outputs; with m None, as far as it is known before.
 
-    None where that cannot be told, or where it does not make m.
+    None if the numbers cannot be determined, or do not add up to m.
     """
     known = [part.length for part in parts if part.length is not None]
     unknown = len(parts) - len(known)
     if m is None:
         return None if unknown else tuple(known)
     left = m - sum(known)
-    told = not left if not unknown else left >= 1 and unknown in (1, left)  # as every part makes one at least
+    told = not left if not unknown else left >= 1 and unknown in (1, left)  # as every part has at least one output
     if not told:
         return None
     return tuple(left // unknown if part.length is None else part.length for part in parts)
 
 
 def data_of(parts: Sequence[OutputPart] | None, m: int) -> tuple[NDArray[np.float64], NDArray[np.int64]] | None:
-    """The (m,) data that J's m outputs are residuals of, and the (m,) numbers of their parts; None if not all are."""
+    """Data of which J's m outputs are residuals, (m,), and their part numbers, (m,); None if some are no residuals."""
     lengths = part_lengths(parts, m) if parts else None
     if parts is None or lengths is None:
         return None
@@ -65,7 +65,7 @@ def data_of(parts: Sequence[OutputPart] | None, m: int) -> tuple[NDArray[np.floa
 
 
 def naming_mistakes(given: Iterable[str], parts: Sequence[OutputPart]) -> list[tuple[str | None, str]]:
-    """Where names do not give every part one entry: (name, what is wrong with it), or (None, what is missing).
+    """Mistakes, if names do not give every part one entry: (name, what is wrong), or (None, what is missing).
 
     Parameters
     ----------

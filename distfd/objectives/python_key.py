@@ -1,4 +1,4 @@
-"""The key of a J in Python: its fingerprint, and what somebody has changed in the process around it."""
+"""The key of a J in Python: its fingerprint, plus changes that were made in the process around it."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 
 
 def python_key(digest: str, objective: Objective) -> str:
-    """The fingerprint, or, where something that it does not see was changed in this process, one that has that in it.
+    """The fingerprint, extended by changes in this process that the fingerprint does not cover, if there are any.
 
-    That is the environment (against the one that the process began with), settings such as numpy.seterr, and members of
-    modules that J imports when it runs, where they are not as the modules' text has them. In a process in which nothing
-    was changed the key is the fingerprint itself, as values that were stored before have it.
+    Such changes are in the environment (since the process began), in settings such as numpy.seterr, and in members of
+    modules that J imports when it runs, where they differ from the modules' text. Without changes, the key is the
+    fingerprint itself, so that values stored earlier stay valid.
 
     Parameters
     ----------
     digest : str
         The fingerprint.
     objective : Objective
-        What it is the fingerprint of.
+        The objective that the fingerprint is of.
     """
     around = objective.surroundings or Surroundings.here()
     changed = {**around.in_key, **hidden_changes(objective.parts)}

@@ -1,4 +1,4 @@
-"""J as a stateful simulator: a class, made once in each worker process."""
+"""J as a stateful simulator: a class, instantiated once in each worker process."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class SimulatorObjective(Objective):
-    """J(x) = simulator.evaluate(x), every point from the same state.
+    """J(x) = simulator.evaluate(x), where every point starts from the same state.
 
     Parameters
     ----------
     simulator : class
-        With ``evaluate(x)``, and optionally ``setup()`` (once, after it is made), ``reset()`` (before each point),
-        ``snapshot()`` and ``restore(state)`` (without ``reset``: the state after ``setup`` is restored before each
-        point; with a warm start, that of another evaluation, after ``reset``), and ``close()``. A state is anything
-        that can be pickled.
+        A class with ``evaluate(x)``, and optionally ``setup()`` (called once, after it is made), ``reset()`` (before
+        each point), ``snapshot()`` and ``restore(state)``, and ``close()``. Without ``reset``, the state after
+        ``setup`` is restored before each point. With a warm start, the state of another evaluation is restored, after
+        ``reset``. A state is anything that can be pickled.
     args, kwargs
-        What the class is called with.
+        Arguments of the class.
     version : str, optional
-        Stands for all that J depends on where that cannot be found out.
+        Identifies everything that J depends on, where this cannot be determined.
     structure : Structure, optional
-        In which ``evaluate`` is given x.
+        The structure in which ``evaluate`` is given x.
     """
 
     simulator: type
@@ -48,12 +48,12 @@ class SimulatorObjective(Objective):
     structure: Structure | None = None
 
     def structured(self, structure: Structure) -> SimulatorObjective:
-        """The same simulator, given x in a structure."""
+        """The same simulator, with x given in a structure."""
         return replace(self, structure=structure)
 
     @property
     def doubts(self) -> tuple[str, ...]:
-        """Reasons to doubt what it says, for whoever asks for it."""
+        """Reasons to doubt the simulator's values, each a sentence for the user."""
         if any(callable(getattr(self.simulator, name, None)) for name in ("reset", "restore")):
             return ()
         text = (
@@ -64,12 +64,12 @@ class SimulatorObjective(Objective):
         return (text,)
 
     def check_warm(self, mode: str | None) -> None:
-        """See that it can start from a state, if that is asked for.
+        """Checks that the simulator can start from a state, if that is asked for.
 
         Raises
         ------
         InputError
-            If it has no ``snapshot()`` or no ``restore(state)``.
+            If the class has no ``snapshot()`` or no ``restore(state)``.
         """
         lacking = [f for f in ("snapshot", "restore") if not callable(getattr(self.simulator, f, None))]
         if mode is not None and lacking:
@@ -90,12 +90,12 @@ class SimulatorObjective(Objective):
         return python_key(key_within(found.digest, self.structure), self) if found.stable else None
 
     def make(self) -> Model:
-        """Make one and set it up."""
+        """Makes an instance and sets it up."""
         return arranged(SimulatorModel(self.simulator(*self.args, **self.kwargs)), self.structure)
 
 
 class SimulatorModel(Model):
-    """A simulator, set up."""
+    """A simulator that is set up."""
 
     def __init__(self, simulator: Any) -> None:
         self._simulator = simulator
@@ -104,7 +104,7 @@ class SimulatorModel(Model):
         self._first = _copier(simulator.snapshot()) if restores else None
 
     def evaluate(self, x: NDArray[np.float64], *, timeout: float | None) -> Any:  # noqa: ARG002  # ended from outside
-        """Bring it back to its first state, then evaluate."""
+        """Restores the first state, then evaluates."""
         self._begin()
         return self._simulator.evaluate(x)
 
@@ -116,7 +116,7 @@ class SimulatorModel(Model):
         timeout: float | None,  # noqa: ARG002  # ended from outside
         capture: bool,
     ) -> tuple[Any, Any]:
-        """J at x from a state (None: its first one), and the state that it is in then, if that is asked for."""
+        """J at x from a state (None: the first one), and the state afterwards if ``capture``."""
         self._begin()
         if state is not None:
             self._simulator.restore(state)
@@ -130,14 +130,15 @@ class SimulatorModel(Model):
             self._simulator.restore(self._first())
 
     def close(self) -> None:
-        """Close it."""
+        """Closes the simulator."""
         _call(self._simulator, "close")
 
 
 def _copier(state: Any) -> Callable[[], Any]:
-    """A function that gives a copy of the state each time, or the state itself where it cannot be copied.
+    """A function that returns a new copy of the state each time, or the state itself if it cannot be copied.
 
-    It may be a view of what ``evaluate`` changes, and ``restore`` may hold on to what it is given.
+    A copy is needed because the state may be a view of data that ``evaluate`` changes, and ``restore`` may keep its
+    argument.
     """
     try:
         packed = pickle.dumps(state, protocol=5)

@@ -1,4 +1,4 @@
-"""J that is given its x in a structure with names, such as a dict: flat numbers travel, and are arranged beside J."""
+"""A J that gets x in a structure with names, such as a dict: flat numbers are sent, and arranged in the worker."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class StructuredModel(Model):
-    """A live J whose x is arranged before each evaluation.
+    """A running J whose x is arranged in the structure before each evaluation.
 
     Parameters
     ----------
@@ -39,16 +39,16 @@ class StructuredModel(Model):
         return self._model.evaluate_from(self._structure.unflatten(x), state, timeout=timeout, capture=capture)
 
     def output_names(self, m: int) -> tuple[str, ...] | None:
-        """J's own."""
+        """The names of J's own model."""
         return self._model.output_names(m)
 
     def close(self) -> None:
-        """Close J."""
+        """Closes J."""
         self._model.close()
 
 
 def arranged(model: Model, structure: Structure | None) -> Model:
-    """The model, which is given x in the structure if there is one."""
+    """The model, wrapped so that it gets x in the structure if there is one."""
     return model if structure is None else StructuredModel(model, structure)
 
 
@@ -58,7 +58,7 @@ def parts_of(structure: Structure | None) -> tuple[Any, ...]:
 
 
 def key_within(digest: str, structure: Structure | None) -> str:
-    """The digest of J, and of the structure of its x if there is one: J of a dict is another than J of an array."""
+    """The digest of J, extended by the structure of x if there is one: J of a dict is another than J of an array."""
     if structure is None:
         return digest
     told = json.dumps([digest, structure.key], default=repr)

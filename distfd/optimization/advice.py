@@ -1,4 +1,4 @@
-"""What to do where an optimisation ended without being at a minimum: of that which is not done already."""
+"""Advice for an optimisation that ended without a minimum; it leaves out what the run does already."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _ONE_SIDED = ("forward", "backward")
 
 @dataclass(frozen=True)
 class Advice:
-    """For a run as it was.
+    """Advice for a finished run.
 
     Parameters
     ----------
     best : Seen
-        Its best point; a vector there is of residuals, or of J and constraints.
+        The run's best point. If J is a vector there, it holds residuals, or J and constraints.
     method : str
-        That it used.
+        The method that the run used.
     scaled : bool
         Whether typical sizes of the variables were given.
     constrained : bool
-        Whether there are constraints, which the method for noise does not take.
+        Whether there are constraints, which the method for noisy J does not support.
     """
 
     best: Seen
@@ -38,16 +38,16 @@ class Advice:
 
     @property
     def noise_method(self) -> str:
-        """The method that takes noise into account: of fits, or of a J of one number; empty where it is in use."""
+        """The method for a noisy fit, or for a noisy J with one output; empty if the run used that method."""
         if self.constrained:
             return ""
         found = MODEL if np.ndim(self.best.result.value) else OWN
         return "" if found == self.method else found
 
     def against_noise(self) -> str:
-        """What helps against noise."""
+        """A remedy against noise."""
         method = self.noise_method
-        if self.best.result.error is not None:  # the steps are from the noise: longer ones are no better
+        if self.best.result.error is not None:  # the steps are chosen by the noise, so longer ones do not help
             text = "Have J give more digits, or make it less noisy"
             return f"{text}; method {method} takes noise into account" if method else text
         best = f", best with method {method}, which takes noise into account" if method else ""
@@ -57,18 +57,18 @@ class Advice:
         )
 
     def within_error_bars(self) -> str:
-        """What helps where the gradient is no larger than its own error bars."""
+        """A remedy where the gradient is no larger than its own error bars."""
         method = self.noise_method
         return "Make J less noisy" + (f", or use method {method}, which takes noise into account" if method else "")
 
     def for_scale(self) -> str:
-        """What helps where the steps are too long for J."""
+        """A remedy where the differencing steps are too long for J."""
         sizes = "correct the sizes that scale gives" if self.scaled else "give their typical sizes as scale"
         central = ", or scheme central" if self.best.result.scheme in _ONE_SIDED else ""
         return f"Choose variables whose typical sizes are 1, or {sizes}; or use shorter steps{central}"
 
 
 def other_methods(method: str, *, fit: bool, constrained: bool = False) -> str:
-    """Methods that leave a bound again, without the one that is in use."""
+    """Names of methods that can move away from a bound again, without the method in use."""
     named = ("dogbox", MODEL) if fit else ("SLSQP",) if constrained else ("L-BFGS-B", "SLSQP")
     return " or ".join(name for name in named if name != method)

@@ -1,9 +1,9 @@
-"""Methods that begin at a bound, or next to one, and call that converged: they are begun anew from further inside.
+"""Restarts methods that begin at or near a bound and wrongly report convergence there.
 
-SciPy's trust-constr and trf keep strictly inside the bounds, and their steps are as short as the distance to the
-nearest one; trust-constr takes any multiplier for one of an active bound, the wrong sign included; dogbox steps from
-next to a bound onto it. Where such a method says that it has converged, and J falls from a bound into the inside, it
-begins again.
+SciPy's trust-constr and trf stay strictly inside the bounds, and their steps are at most as long as the distance to the
+nearest bound. trust-constr also takes a multiplier of the wrong sign for that of an active bound. dogbox steps from a
+point near a bound onto it. Where such a method reports convergence at a bound although J falls from there into the
+inside, the method starts again from further inside.
 """
 
 from __future__ import annotations
@@ -27,11 +27,12 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 _NEAR = 1e-6
-"""Distance from a bound, against a typical size, up to which a variable is at it."""
+"""A variable is at a bound if it is nearer than this part of its typical size."""
 _INSIDE = (1e-4, 1e-2)
-"""How far inside the first and the second new start are, against typical sizes; from 1e-8 SciPy does not come away."""
+"""Distances of the first and the second new start from the bound, in typical sizes; from 1e-8 SciPy's methods do not
+get away."""
 _GAIN = 1e-7
-"""A decrease of J on the way there, against J, that is not worth a new start."""
+"""A restart is worthwhile if J falls by more than this part of itself on the way to the new start."""
 
 
 def with_restarts(
@@ -44,19 +45,20 @@ def with_restarts(
     constrained: bool = False,
     others: str,
 ) -> Callable[[Floats], Any]:
-    """The method, begun anew from further inside as long as it calls a point at a bound converged that is not.
+    """The method with restarts from further inside while it reports convergence at a bound where J still falls.
 
     Parameters
     ----------
     method : callable
-        Of the start; SciPy's result.
+        A function of the start that returns SciPy's result.
     record : Record
     evaluator : Evaluator
     bounds : pair of (d,) ndarrays
     least : float
-        The size of J below which decreases are judged against this, not against J.
+        If J is smaller than this, decreases are judged relative to this size instead of J.
     constrained : bool
-        Whether there are constraints, which may hold a variable too: only where it has not left x0 is it tried.
+        Whether there are constraints. They may hold a variable as well, so a restart is then tried only if the variable
+        is still at x0.
     others : str
         Methods to advise where all starts end at a bound.
     """
@@ -91,7 +93,7 @@ def with_restarts(
 
 
 def _held(best: Seen, bounds: tuple[Floats, Floats], scale: Floats, least: float) -> NDArray[np.bool_]:
-    """Variables at a bound from which J falls into the inside, (d,), if it falls by enough to matter."""
+    """Variables at a bound, (d,), from which J falls into the inside by enough to matter."""
     lower, upper = bounds
     inward = np.where(best.x - lower <= upper - best.x, 1.0, -1.0)
     gap = np.minimum(best.x - lower, upper - best.x)
@@ -102,7 +104,7 @@ def _held(best: Seen, bounds: tuple[Floats, Floats], scale: Floats, least: float
 
 
 def _inside(best: Seen, bounds: tuple[Floats, Floats], far: Floats) -> Floats:
-    """Points that far from the nearer bound, but at most a quarter of the way to the other one, (d,)."""
+    """Points at distance ``far`` from the nearer bound, at most a quarter of the way to the other one, (d,)."""
     lower, upper = bounds
     far = np.minimum(far, 0.25 * (upper - lower))
     return np.where(best.x - lower <= upper - best.x, lower + far, upper - far)

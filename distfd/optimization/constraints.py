@@ -1,4 +1,4 @@
-"""Constraints: SciPy's own, and outputs of the very evaluation that gives J."""
+"""Constraints: SciPy's own kinds, and further outputs of the evaluation that gives J."""
 
 from __future__ import annotations
 
@@ -68,18 +68,18 @@ class Outputs:
 
 
 def worst(c: Any, lower: Any, upper: Any) -> float:
-    """How far the worst value is outside."""
+    """The largest amount by which a value is outside its limits."""
     with np.errstate(invalid="ignore"):
         return float(np.maximum(np.maximum(np.asarray(lower) - c, c - np.asarray(upper)), 0.0).max(initial=0.0))
 
 
 def split(constraints: Any) -> tuple[Outputs | None, list[Any]]:
-    """The Outputs, if there are some, and SciPy's own.
+    """The Outputs among the constraints, if any, and SciPy's own constraints.
 
     Raises
     ------
     InputError
-        If there are several Outputs, or one is none that SciPy has.
+        If there are several Outputs, or a constraint is of no kind that SciPy has.
     """
     given = list(constraints) if isinstance(constraints, (list, tuple)) else [constraints]
     for each in given:
@@ -102,7 +102,7 @@ def _is_scipys(constraint: Any) -> bool:
 
 
 def given_violation(constraints: Sequence[Any], x: Vector) -> float:
-    """How far the worst of SciPy's constraints is from being kept at x; calls their functions, which are cheap."""
+    """The largest violation of SciPy's constraints at x; this calls their functions, which are cheap."""
     return max((_violation(each, x) for each in constraints), default=0.0)
 
 
@@ -116,7 +116,7 @@ def _violation(constraint: Any, x: Vector) -> float:
 
 
 def as_scipy(outputs: Outputs, value: Callable[[Vector], Vector], jacobian: Callable[[Vector], Any]) -> list[Any]:
-    """The outputs as constraints of SciPy's, equations apart from the others, as SLSQP wants them."""
+    """The outputs as SciPy's constraints, with equations separate from the rest, as SLSQP needs them."""
     from scipy.optimize import NonlinearConstraint
 
     lower, upper = np.asarray(outputs.lower), np.asarray(outputs.upper)

@@ -1,7 +1,7 @@
-"""Whether a run that calls itself converged is: its gradient may be noise, or J may not have moved at all.
+"""Checks whether a run that reports convergence has converged: the gradient may be noise, or J may not have changed.
 
-What is judged are values that the method has asked for, so that a run is the same for any number of slots. Only where J
-did not change at any point at all is it asked for at four more points.
+The verdict uses values that the method has asked for, so the points of a run are the same for any number of slots. Only
+if J is the same at all of them, J is evaluated at four further points.
 """
 
 from __future__ import annotations
@@ -34,29 +34,29 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 _LOOKED_AT = 1000
-"""Values of J whose digits are looked at."""
+"""Number of values of J whose digits are examined."""
 _BITS = 14
-"""Bits of a number above which it is not short by chance."""
+"""A significand of at most this many bits may be short by chance."""
 _FEW = 4
-"""Values that it takes to say how J is rounded."""
+"""Number of values that are needed to tell how J is rounded."""
 _FAR = (1e-4, 1e-2)
-"""How far from x0 J is asked for where it has not moved at all, against typical sizes."""
+"""Distances from x0 of the further points where J has not changed at all, in typical sizes."""
 
 
 @dataclass(frozen=True)
 class Assessment:
-    """What is judged by.
+    """The problem's data that a verdict on convergence needs.
 
     Attributes
     ----------
     cost : callable
-        What is minimised, from J's outputs (m,) and x.
+        The function that is minimised, of J's outputs (m,) and x.
     bounds : pair of (d,) ndarrays
-        That the method keeps to.
+        The bounds that the method keeps to.
     gtol, ftol, xtol, relative, constrained
         As for `slope_evidence.assess`.
     method : str
-        That is in use, so that it is not advised.
+        The method in use; it is not recommended again.
     """
 
     cost: Callable[[Floats, Floats], float]
@@ -69,9 +69,9 @@ class Assessment:
     method: str = ""
 
     def apply(self, result: Any, record: Record, evaluator: Evaluator) -> None:
-        """Take back ``success`` where it rests on a gradient that is noise, and say what happened.
+        """Clears ``success`` where it rests on a gradient that is noise, and adds the reason to the message.
 
-        ``result.noise`` is then the noise of J that was found, and None elsewhere.
+        ``result.noise`` becomes the noise level found in J in that case, else None.
         """
         result.noise = None
         record.evidence.close()
@@ -113,13 +113,13 @@ class Assessment:
         return Advice(best, self.method, scaled, self.constrained)
 
     def _free(self, seen: Seen) -> NDArray[np.bool_]:
-        """Variables that no bound holds: their components are to vanish at a solution."""
+        """Variables that no bound holds: their gradient components must vanish at a solution."""
         x, g = seen.x, seen.gradient
         lower, upper = self.bounds
         return ~(((x <= lower) & (g > 0)) | ((x >= upper) & (g < 0))) & (lower < upper)
 
     def _look_further(self, result: Any, record: Record, evaluator: Evaluator) -> None:
-        """J has not moved at all: look whether that is a minimum, or J's digits hide its slope, or J never moves."""
+        """Finds out why J has not changed: x0 is a minimum, J's digits hide its slope, or J is constant."""
         best = record.best
         assert best is not None, "there is one"
         steps = self._displacements(best.x, evaluator)
@@ -150,9 +150,9 @@ class Assessment:
             )
 
     def _displacements(self, x: Floats, evaluator: Evaluator) -> list[Floats]:
-        """Steps to look at, in directions drawn by x itself: along variables inside their bounds, or into all bounds.
+        """Displacements in random directions seeded by x: along variables inside their bounds, or into all bounds.
 
-        Two directions, as J may be flat along one.
+        There are two directions, as J may be flat along one.
         """
         seed = int.from_bytes(hashlib.blake2b(x.tobytes(), digest_size=8).digest(), "little")
         rng = np.random.default_rng(seed)
@@ -172,7 +172,7 @@ class Assessment:
 
 
 def _text(doubt: SlopeDoubt, unit: float | None, advice: Advice) -> str:
-    """What is doubtful about the gradient at the end, and what to do."""
+    """A sentence on what is doubtful about the final gradient, and the remedy."""
     best = advice.best
     uncertain = (
         f"one of its components is uncertain by about {doubt.error:.2g}, and its largest component is "
@@ -222,7 +222,7 @@ def _text(doubt: SlopeDoubt, unit: float | None, advice: Advice) -> str:
 
 
 def _stands_still(record: Record, best: Seen, free: NDArray[np.bool_]) -> bool:
-    """Whether J was the same at all points that were asked for, those of the gradient too."""
+    """Whether J was the same at all points that were evaluated, including those of the gradient."""
     derivative, gains = best.result.derivative, gains_of(best.result)
     entries: Any = getattr(derivative, "data", derivative) if hasattr(derivative, "tocsr") else derivative
     if np.asarray(entries).any():
@@ -236,9 +236,9 @@ def _stands_still(record: Record, best: Seen, free: NDArray[np.bool_]) -> bool:
 
 
 def _has_slope(rises: Floats) -> bool:
-    """Whether J falls to one side of x: rises are those at +step and -step, the nearest pairs first.
+    """Whether J falls to one side of x; ``rises`` are J's changes at +step and -step, nearest pairs first.
 
-    At a minimum J rises alike to both sides; the nearest distance at which it does so decides.
+    At a minimum, J rises equally to both sides; the nearest distance where it rises so decides.
     """
     for near in (rises[: len(rises) // 2], rises[len(rises) // 2 :]):
         pairs = [pair for pair in near.reshape(-1, 2) if np.isfinite(pair).all()]
@@ -250,7 +250,7 @@ def _has_slope(rises: Floats) -> bool:
 
 
 def _unit(record: Record, best: Seen) -> float | None:
-    """The unit in which J is rounded, by the digits of its values; 0 where it has all, None where they do not tell."""
+    """The unit in which J is rounded, by its values' digits; 0 if they have all digits, None if this is unclear."""
     if np.ndim(best.result.value):
         residuals = np.ravel(np.asarray(best.result.value))[:_LOOKED_AT]
         size = float(np.linalg.norm(residuals))
@@ -268,7 +268,7 @@ def _unit(record: Record, best: Seen) -> float | None:
 
 
 def _is_single(values: Floats) -> bool:
-    """Whether values have no more than the bits of single precision, and not by chance, as round numbers do."""
+    """Whether values have at most the bits of single precision, and not just because they are round numbers."""
     with np.errstate(over="ignore"):
         held = values.astype(np.float32)
     if not np.array_equal(held.astype(np.float64), values):

@@ -1,7 +1,7 @@
-"""SciPy's curve_fit, distributed: its signature and semantics, with the model evaluated by an Evaluator.
+"""SciPy's curve_fit, distributed: same signature and semantics, with the model evaluated by an Evaluator.
 
-SciPy's own function fits; it is given the model and its Jacobian from waves of an Evaluator. SciPy's own tests of
-curve_fit are run against this one.
+SciPy's own function does the fit; waves of an Evaluator supply the model's values and Jacobians. SciPy's own tests of
+curve_fit are run against this function.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     Vector = NDArray[np.float64]
 
 _SCHEMES = {"2-point": "forward", "3-point": "central", "cs": "complex-step"}
-"""SciPy's words for ``jac`` and distfd's schemes."""
+"""SciPy's words for ``jac``, and the schemes of distfd that they mean."""
 
 
 class ScipyFitOptions(TypedDict, total=False):
@@ -62,7 +62,7 @@ class ScipyFitOptions(TypedDict, total=False):
 
 
 class CurveFitOptions(SessionOptions, ScipyFitOptions, total=False):
-    """All keywords of `curve_fit` that are not in its signature."""
+    """All keywords of `curve_fit` that are not parameters in its signature."""
 
 
 _SCIPYS = frozenset(ScipyFitOptions.__annotations__)
@@ -197,13 +197,13 @@ def curve_fit(  # noqa: PLR0917  # SciPy's signature
                 "further arguments with functools.partial"
             )
     lm = method == "lm" or (method is None and not _bounded(bounds))
-    if lm and check_verbose(theirs.pop("verbose", 0)):  # which leastsq does not have
+    if lm and check_verbose(theirs.pop("verbose", 0)):  # leastsq has no verbose
         ours["observers"] = (*ours.get("observers", ()), Progress(style="lines"))
     sparsity = theirs.pop("jac_sparsity", None)
     _choose_differences(jac, theirs, ours)
     own = callable(jac)
     if not own:
-        theirs.pop("col_deriv", None)  # it is of a callable
+        theirs.pop("col_deriv", None)  # this option is for a callable jac
     spread = _spread(sigma, ydata)
     rows = _rows(xdata, ydata, omit=nan_policy == "omit") if spread.ndim == 2 else 1
     model = _Distributed(f, bounds, ours, sparsity, rows, own, lm=lm)
@@ -226,7 +226,8 @@ def curve_fit(  # noqa: PLR0917  # SciPy's signature
     finally:
         model.close()
     if np.isnan(found[1]).any():
-        # SciPy's own differences are NaN where data are, and it then says so; ours know the model alone.
+        # SciPy's own differences are NaN where data are NaN, and SciPy then warns; ours contain the model only, so warn
+        # here.
         _say_undetermined()
         found = (found[0], np.full_like(found[1], np.inf), *found[2:])
     if not full_output:
@@ -237,7 +238,7 @@ def curve_fit(  # noqa: PLR0917  # SciPy's signature
 
 @dataclass(frozen=True, eq=False)
 class _Curve:
-    """The model as J(x), x the parameters; picklable where ``f`` is."""
+    """The model as J(x), where x is the parameters; picklable if ``f`` is."""
 
     f: Callable[..., Any]
 
@@ -252,7 +253,7 @@ class _Curve:
 
 @dataclass(eq=False)
 class _Distributed:
-    """The model's values and Jacobians, by an Evaluator that is made when SciPy hands on the data.
+    """Supplies the model's values and Jacobians by an Evaluator, which is made when SciPy passes the data.
 
     Parameters
     ----------
@@ -260,15 +261,15 @@ class _Distributed:
     bounds
         As for `curve_fit`.
     options : mapping
-        Of the Evaluator.
+        Options of the Evaluator.
     sparsity
-        Of the Jacobian, as for `Evaluator.jacobian`.
+        Sparsity of the Jacobian, as for `Evaluator.jacobian`.
     rows : int
-        Residuals, where a covariance of them is given; else 1.
+        Number of residuals, where their covariance is given; else 1.
     own : bool
-        Whether the user has a Jacobian, so that values alone are asked for here.
+        Whether the user gives a Jacobian, so that only values are needed here.
     lm : bool
-        Whether the method is lm, which takes no notice of what is not finite at the start.
+        Whether the method is lm, which does not check that values at the start are finite.
     """
 
     f: Callable[..., Any]
@@ -282,7 +283,7 @@ class _Distributed:
     _asker: ValueAndDerivative | None = None
     _open: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     _size: int = 0
-    """How many numbers f returns; 0 before that is known."""
+    """Number of elements that f returns; 0 until it is known."""
 
     def values(self, xdata: Any, *p: float) -> Vector:
         """f(xdata, *p), (m,); NaN where it is not finite.
@@ -290,7 +291,7 @@ class _Distributed:
         Raises
         ------
         EvaluationError
-            If f failed in a way of its own, or, with lm, is not finite at the start.
+            If f fails (rather than returns NaN), or with lm, if values at the start are not finite.
         """
         try:
             value = np.atleast_1d(self._ask(xdata, len(p)).value(np.array(p, dtype=np.float64)))
@@ -309,13 +310,13 @@ class _Distributed:
             at_p = error.evaluation is not None and not error.evaluation.changes
             if not isinstance(error.__cause__, BadValueError) or not at_p:
                 _raise_cause(error)
-            # SciPy asks for it before it looks whether the values there are finite.
+            # SciPy asks for the Jacobian before it checks that the values are finite.
             return np.full((max(self._size, 1), len(p)), np.nan)
         dense = np.array(found) if isinstance(found, np.ndarray) else np.asarray(found.toarray())
         return dense if len(dense) > 1 else np.repeat(dense, self.rows, axis=0)
 
     def close(self) -> None:
-        """Cancel what runs, and give the slots back."""
+        """Cancels running evaluations and gives the slots back."""
         self._open.close()
 
     def _ask(self, xdata: Any, d: int) -> ValueAndDerivative:
@@ -324,7 +325,7 @@ class _Distributed:
             evaluator = self._open.enter_context(
                 Evaluator(_Curve(self.f), args=(xdata,), bounds=_limits(self.bounds, d), **given)
             )
-            # Warnings come once, and no check rides along unless it is asked for.
+            # Each warning is given once, and derivatives are checked only if the user asks for it.
             self._open.enter_context(evaluator.checked(evaluator.check))
             self._open.enter_context(evaluator.accepting())
             speculation = Speculation(wanted=False if self.own else "auto")
@@ -334,7 +335,7 @@ class _Distributed:
 
 
 def _raise_cause(error: EvaluationError) -> NoReturn:
-    """What f raised, as it is, where it raised; else the error itself."""
+    """Raises the exception that f raised, unchanged, if there is one; else the error itself."""
     cause = error.__cause__
     if isinstance(cause, Exception) and not isinstance(cause, EvaluationFailure):
         raise cause from cause.__cause__
@@ -342,12 +343,12 @@ def _raise_cause(error: EvaluationError) -> NoReturn:
 
 
 def _choose_differences(jac: Any, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
-    """Put scheme and step in the place of SciPy's words for them.
+    """Replaces SciPy's words for differences by scheme and step.
 
     Raises
     ------
     InputError
-        If there is no such word, or both are given.
+        If the word is unknown, or both SciPy's word and ours are given.
     """
     if jac is not None and not callable(jac):
         if not isinstance(jac, str) or jac not in _SCHEMES:
@@ -364,22 +365,22 @@ def _choose_differences(jac: Any, theirs: dict[str, Any], ours: dict[str, Any]) 
 
 
 def _spread(sigma: Any, ydata: Any) -> NDArray[Any]:
-    """Sigma as an array for each of ydata where it is None or one number.
+    """Sigma as an array with one element for each of ydata, also where it is None or one number.
 
-    SciPy scales a Jacobian row by row only then, and that also widens the one row of a model that returns one number.
+    SciPy scales a Jacobian row by row only for arrays; that also widens the one row of a model that returns one number.
     """
     given = np.asarray(1.0 if sigma is None else sigma)
     return np.full(np.size(ydata), given.ravel()[0]) if given.size == 1 else given
 
 
 def _rows(xdata: Any, ydata: Any, *, omit: bool) -> int:
-    """How many of ydata SciPy fits; with ``omit`` those without NaN, there and in the last dimension of xdata."""
+    """Number of ydata that SciPy fits; with ``omit``, NaN in ydata or in the last dimension of xdata do not count."""
     measured = np.asarray(ydata)
     if not omit or measured.dtype.kind not in "fc":
         return int(measured.size)
     lacks = np.isnan(measured)
     if isinstance(xdata, (list, tuple, np.ndarray)):
-        with contextlib.suppress(TypeError, ValueError):  # of no numbers, or not one for each of ydata
+        with contextlib.suppress(TypeError, ValueError):  # xdata may not be numbers, or have another length than ydata
             at = np.isnan(np.asarray(xdata, dtype=np.float64))
             lacks = lacks | at.any(axis=tuple(range(at.ndim - 1)))
     return int((~lacks).sum())
@@ -394,10 +395,10 @@ def _say_undetermined() -> None:
 
 
 def _names(f: Callable[..., Any], d: int) -> list[str] | None:
-    """Those of f's parameters after xdata, if there are as many as are fitted."""
+    """The names of f's parameters after xdata, if their number is that of the fitted parameters."""
     try:
         parameters = list(inspect.signature(f).parameters.values())[1:]
-    except (TypeError, ValueError):  # some that are written in C have none
+    except (TypeError, ValueError):  # some functions written in C have no signature
         return None
     several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     found = [each.name for each in parameters if each.kind not in several]
@@ -414,7 +415,7 @@ def _limits(bounds: Any, d: int) -> Any:
 
 
 def _bounded(bounds: Any) -> bool:
-    """Whether SciPy sees bounds in them; what is none in any form is for it to refuse."""
+    """Whether SciPy finds finite bounds in this value; a value of no valid form is left for SciPy to refuse."""
     try:
         lower, upper = (bounds.lb, bounds.ub) if hasattr(bounds, "lb") else bounds
         return bool(np.any(np.asarray(lower) > -np.inf) or np.any(np.asarray(upper) < np.inf))
@@ -423,10 +424,10 @@ def _bounded(bounds: Any) -> bool:
 
 
 def _with_signature_of(f: Callable[..., Any], values: Callable[..., Any]) -> Callable[..., Any]:
-    """``values`` under f's own signature, by which SciPy counts parameters."""
+    """``values`` with the signature of f, from which SciPy counts the parameters."""
 
     def named(xdata: Any, *p: float) -> Any:
         return values(xdata, *p)
 
-    named.__signature__ = inspect.signature(f)  # type: ignore[attr-defined]  # inspect looks for it there
+    named.__signature__ = inspect.signature(f)  # type: ignore[attr-defined]  # inspect reads the signature there
     return named

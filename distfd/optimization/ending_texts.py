@@ -41,11 +41,11 @@ _PLAIN = {
     "`callback` raised `StopIteration`": "the callback stopped it",
     "Constraint violation exceeds 'gtol'": "the constraints are kept less well than gtol asks for",
 }
-"""SciPy's texts (1.17), without the words before a colon and the full stop, and what they say."""
+"""SciPy's texts (1.17), without the words before a colon and the full stop, and their meaning."""
 
 
 def plain_ending(text: str) -> str:
-    """What SciPy says of why a method ended, in plain English; any other text as it is."""
+    """SciPy's reason for the end of a method, in plain English; an unknown text is returned unchanged."""
     head, _, tail = text.partition(": ")
     bare = (tail if head.isupper() and tail else text).strip().rstrip(".:").strip()
     return _PLAIN.get(bare, text)

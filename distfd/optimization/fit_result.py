@@ -1,4 +1,4 @@
-"""What `distfd.least_squares` returns: SciPy's result, and what it tells of the parameters. Imports scipy.optimize."""
+"""The result of `distfd.least_squares`: SciPy's result, with statistics of parameters. Imports scipy.optimize."""
 
 from __future__ import annotations
 
@@ -22,43 +22,45 @@ if TYPE_CHECKING:
     Vector = NDArray[np.float64]
 
 _MOST = 5e7
-"""Entries up to which a sparse Jacobian is made dense (400 MB)."""
+"""A sparse Jacobian is made dense if it has at most this many entries (400 MB)."""
 _ACCURACY = {"complex-step": 0.0, "central": 1e-9, "central4": 1e-10, "richardson": 1e-10, "forward2": 1e-9}
 _ONE_SIDED = 1e-7
-"""Relative error of a Jacobian's columns by other schemes, some ten times that of a smooth J."""
+"""Assumed relative error of a Jacobian's columns by schemes that are not in `_ORDERS`: some ten times that of a smooth
+J."""
 
 
 _ROUGH = 0.01
-"""A relative error above which a Jacobian is not taken to be so bad that it tells nothing apart."""
+"""Upper limit of the assumed relative error of a Jacobian, as no parameters could be told apart above it."""
 
 _ORDERS = {"forward": 1, "backward": 1, "forward2": 2, "backward2": 2, "central": 2, "central4": 4}
-"""Powers of the step with which errors of these schemes fall."""
+"""Truncation of these schemes falls with this power of the step."""
 _SMALL = 0.1
-"""Part of x up to which a step says how far off the derivative of a power of x is."""
+"""If a step is at most this part of x, the truncation for a power of x is a good estimate."""
 
 
 class FitResult(OptimizeResult):  # type: ignore[misc]  # SciPy has no types
     """A fit's result, which prints as a table; standard errors are of first order.
 
-    A parameter that a bound holds (`active_mask`) has none, and those of the others are of a fit without it. Other
-    bounds are taken no notice of. `profile` has likelihood intervals, which are of no order and know of bounds.
+    A parameter that is held by a bound (`active_mask`) has no standard error, and those of the others are for a fit
+    without it. Other bounds are ignored. `profile` gives likelihood intervals, which are not limited to first order and
+    respect bounds.
     """
 
     def keep_refits(self, refits: Refits) -> None:
-        """Keep what `profile` evaluates with: beside the dictionary, as it is no result, and is not pickled."""
+        """Stores what `profile` needs for refits, outside the dictionary: it is no result, and is not pickled."""
         object.__setattr__(self, "_refits", refits)
 
     def __getstate__(self) -> None:
-        """Nothing beside the dictionary is pickled."""
+        """Nothing but the dictionary is pickled."""
 
     @property
     def statistics(self) -> FitStatistics:
-        """Of x, jac and cost.
+        """Statistics from x, jac and cost.
 
         Raises
         ------
         InputError
-            If the fit has no Jacobian, or a sparse one that is too large to be made dense.
+            If the fit has no Jacobian, or a sparse one that is too large to become dense.
         """
         if self.get("jac") is None:
             raise InputError(
@@ -79,7 +81,7 @@ class FitResult(OptimizeResult):  # type: ignore[misc]  # SciPy has no types
         )
 
     def _without_idle_priors(self, jacobian: Vector) -> tuple[Vector, float]:
-        """The Jacobian and the cost without priors of parameters that a bound holds: they say nothing of the others."""
+        """The Jacobian and cost without priors of parameters held by a bound: these do not affect others."""
         active, n, cost = self.get("active_mask"), self.get("n_prior") or 0, float(self["cost"])
         if active is None or not n or self.get("loss", "linear") != "linear":
             return jacobian, cost
@@ -88,19 +90,22 @@ class FitResult(OptimizeResult):  # type: ignore[misc]  # SciPy has no types
         return jacobian[~idle], cost - 0.5 * float(np.sum(np.asarray(self["fun"])[idle] ** 2))
 
     def _accuracy(self) -> float | Vector:
-        """Relative errors of the Jacobian's columns, by its scheme or by its error bars."""
+        """Relative errors of the Jacobian's columns, from its scheme or from its error bars."""
         derivative = self.get("derivative")
         if derivative is None:
             return 0.0
         error = _dense(self.get("jacobian_error"))
         if error is None:
             return self._truncation(_ACCURACY.get(derivative.scheme, _ONE_SIDED), derivative)
-        sizes = np.linalg.norm(_dense(self["jacobian"]), axis=0)  # as bars are: not scaled by the loss
+        sizes = np.linalg.norm(_dense(self["jacobian"]), axis=0)  # like the error bars, not scaled by the loss
         bars = np.linalg.norm(np.nan_to_num(error, posinf=0.0), axis=0)
         return np.asarray(np.minimum(_ROUGH, np.divide(bars, sizes, out=np.zeros_like(sizes), where=sizes > 0)))
 
     def _truncation(self, least: float, derivative: Any) -> float | Vector:
-        """The same with what steps that are a good part of x leave of a power of x; ``least`` is for small steps."""
+        """Relative errors plus the truncation, for powers of x, of steps that are large relative to x.
+
+        ``least`` is the relative error for small steps.
+        """
         step, x = np.abs(np.asarray(derivative.step, dtype=np.float64)), np.abs(np.asarray(self["x"]))
         if step.shape != x.shape or derivative.scheme not in _ORDERS:
             return least
@@ -109,38 +114,38 @@ class FitResult(OptimizeResult):  # type: ignore[misc]  # SciPy has no types
 
     @property
     def covariance(self) -> Vector:
-        """(d, d); see `FitStatistics`."""
+        """The covariance matrix, (d, d); see `FitStatistics`."""
         return self.statistics.covariance
 
     @property
     def standard_errors(self) -> Vector:
-        """(d,), infinite where the data do not determine the parameters, NaN where a bound holds them."""
+        """Standard errors, (d,); infinite where the data do not determine a parameter, NaN where a bound holds it."""
         return self.statistics.standard_errors
 
     @property
     def correlation(self) -> Vector:
-        """(d, d)."""
+        """The correlation matrix, (d, d)."""
         return self.statistics.correlation
 
     @property
     def residuals(self) -> Vector:
-        """(m,), as ``fun``."""
+        """The residuals, (m,), as ``fun``."""
         return self["fun"]  # type: ignore[no-any-return]  # a dictionary of anything
 
     @property
     def names(self) -> list[str]:
-        """Of the parameters: as they were given, or x0, x1, ..."""
+        """The names of the parameters: as given, or x0, x1, ..."""
         derivative = self.get("derivative")
         given = None if derivative is None else derivative.names
         return [f"x{k}" for k in range(len(self["x"]))] if given is None else list(given)
 
     @property
     def not_told_apart(self) -> list[list[str]]:
-        """Groups of parameters, by name, that the data do not tell apart."""
+        """Groups of names of parameters that the data cannot tell apart."""
         return [[self.names[k] for k in group] for group in self.statistics.not_told_apart]
 
     def confidence_intervals(self, level: float = 0.95) -> Vector:
-        """(d, 2): by Student's t with m - d degrees of freedom."""
+        """Confidence intervals, (d, 2), by Student's t with m - d degrees of freedom."""
         return self.statistics.confidence_intervals(level)
 
     @overload
@@ -176,27 +181,27 @@ class FitResult(OptimizeResult):  # type: ignore[misc]  # SciPy has no types
     ) -> LikelihoodProfile | dict[str, LikelihoodProfile]:
         """Likelihood intervals by refits: a parameter is held at values around its estimate, the others are fitted.
 
-        From the estimate outward to both sides, each refit starts from its neighbour's along the profile's tangent. All
-        sides of all parameters go on at the same time, each with its residuals and Jacobian in every wave, so that
-        2 n (d + 1) slots are of use for n parameters; what comes out does not depend on the slots. Refits are by
-        Levenberg's and Marquardt's method within the bounds, with the fit's loss, sigma and priors, whatever the fit's
-        own method.
+        Starting at the estimate, each side moves outward, and each refit starts from its neighbour's result along the
+        profile's tangent. All sides of all parameters run at the same time, each with its residuals and Jacobian in
+        every wave, so up to 2 n (d + 1) slots are useful for n parameters; the result does not depend on the slots.
+        Refits use Levenberg's and Marquardt's method within the bounds, with the fit's loss, sigma and priors, whatever
+        the fit's own method was.
 
         Parameters
         ----------
         parameters : str, int, or several of them, optional
-            By name or number; by default all that are not fixed.
+            Names or numbers; by default all parameters that are not fixed.
         level : float
-            Of the interval: by Student's t with m - d degrees of freedom (whose square is F with 1 and m - d), or the
-            normal distribution where sigma is absolute. With a robust loss the cost stands in for half the sum of
+            Level of the interval: by Student's t with m - d degrees of freedom (its square is F with 1 and m - d), or
+            by the normal distribution where sigma is absolute. With a robust loss, the cost replaces half the sum of
             squares.
         points : int
-            Values of the parameter on each side up to the end of the interval, as near as the last one tells.
+            Approximate number of values of the parameter on each side, up to the end of the interval.
         reach : float
-            How far it looks for the end, in standard errors.
+            How far to look for the end of the interval, in standard errors.
         limits : Limits, optional
-            ``max_evaluations`` and ``max_wall_time`` of this call, looked at after each wave. What was refitted until
-            then is in the profile; an end that was not found is NaN, with a warning.
+            ``max_evaluations`` and ``max_wall_time`` of this call, checked after each wave. The profile holds the
+            refits until then; an end that was not found is NaN, with a warning.
 
         Returns
         -------
@@ -206,8 +211,9 @@ class FitResult(OptimizeResult):  # type: ignore[misc]  # SciPy has no types
         Raises
         ------
         InputError
-            If an option makes no sense, the residuals do not depend on the parameter or do not tell it from others, or
-            there are too few of them; or if this result was read from a file, which holds no residuals to evaluate.
+            If an option makes no sense, if the residuals do not depend on the parameter or do not tell it from others,
+            if there are too few residuals, or if this result was read from a file, which holds no residuals to
+            evaluate.
         """
         from distfd.optimization.likelihood_profile import check_profile, parameter_number, profile_parameters
         from distfd.optimization.profile_chain import Known
@@ -231,21 +237,21 @@ class FitResult(OptimizeResult):  # type: ignore[misc]  # SciPy has no types
     def r_squared(self, measured: ArrayLike | None = None, sigma: ArrayLike | None = None) -> float:
         """1 - chi2 / sum of squares around the mean, of residuals (model - measured) / sigma; NaN with a robust loss.
 
-        Priors are in neither sum. If the objective itself has several sets of data, as a program's ``value`` of several
-        expressions, each is counted around its own mean.
+        Priors are in neither sum. If the objective has several sets of data, such as a program whose ``value`` has
+        several expressions, each set has its own mean.
 
         Parameters
         ----------
         measured : (m,) array, optional
-            The data that the residuals are of: those of all outputs of J, or of those that were kept; by default those
+            The data of the residuals: those of all outputs of J, or of the outputs that were kept; by default the data
             that were given to the fit.
         sigma : number or (m,) array, optional
-            What the residuals were divided by; by default the fit's own ``sigma``, or 1.
+            Divisor of the residuals; by default the fit's own ``sigma``, or 1.
 
         Raises
         ------
         InputError
-            If there is another number of data than of residuals, or there are none.
+            If the number of data differs from the number of residuals, or there are no data.
         """
         sets = self.get("data_sets") if measured is None else None
         measured = self.get("measured") if measured is None else measured
@@ -274,9 +280,10 @@ class FitResult(OptimizeResult):  # type: ignore[misc]  # SciPy has no types
         return 1 - float(np.sum(fun**2)) / total if total > 0 else np.nan
 
     def table(self, level: float = 0.95) -> dict[str, Any]:
-        """What is printed, as columns: name, estimate, standard_error, lower, upper, and bound.
+        """The printed table as columns: name, estimate, standard_error, lower, upper, and bound.
 
-        ``bound`` is "lower" or "upper" where that holds the parameter, else None. ``pandas.DataFrame(fit.table())``
+        ``bound`` is "lower" or "upper" where that bound holds the parameter, else None.
+        ``pandas.DataFrame(fit.table())``
         takes the columns.
         """
         return fit_columns(self.statistics, self.names, self.get("active_mask"), level)
@@ -299,7 +306,7 @@ class FitResult(OptimizeResult):  # type: ignore[misc]  # SciPy has no types
 
 
 def _dense(jacobian: Any) -> Any:
-    """A sparse one as an array; None as it is."""
+    """A sparse Jacobian as an array; a dense one, or None, unchanged."""
     if not hasattr(jacobian, "toarray"):
         return jacobian
     m, d = jacobian.shape

@@ -1,4 +1,4 @@
-"""What the residuals and the Jacobian at the end of a fit tell of its parameters."""
+"""Statistics of a fit's parameters from the residuals and the Jacobian at its end."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     Vector = NDArray[np.float64]
 
 _TAKES_PART = 1e-6
-"""Of a unit vector of parameters that the data say nothing of: squared parts below this are round-off."""
+"""Squared components of a unit vector in the Jacobian's null space that are below this are round-off."""
 _LINKED = 1e-3
-"""Of that space's projector: from which entry on two parameters stand in for one another."""
+"""Two parameters can replace each other if their entry in the null space's projector is at least this."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,18 +30,18 @@ class FitStatistics:
     x : (d,) ndarray
         The estimates.
     jacobian : (m, d) ndarray
-        Of the residuals; scaled by the loss where that is robust, as SciPy scales it.
+        Jacobian of the residuals; with a robust loss, scaled as SciPy scales it.
     cost : float
-        Half the sum of squares, or of the loss.
+        Half the sum of squares, or half the sum of the loss.
     absolute_sigma : bool
-        Whether residuals are in units of their known standard deviations; else their variance is estimated.
+        Whether residuals are in units of their known standard deviations. If not, their variance is estimated.
     active : (d,) ndarray of bool, optional
-        Parameters that a bound holds: they are no estimates, and the others' statistics are those of a fit without
-        them.
+        Parameters held by a bound: they are not estimates, and the other parameters' statistics are those of a fit
+        without them.
     slope_variance : (d,) ndarray, optional
         Variances of the cost's gradient that come from the error bars of the Jacobian; see `slope_variance`.
     accuracy : float or (d,) ndarray
-        Relative errors of the Jacobian's columns, below which it does not tell parameters apart.
+        Relative errors of the Jacobian's columns; parameters cannot be told apart below this.
     linear : bool
         Whether the loss is the sum of squares.
     """
@@ -62,14 +62,14 @@ class FitStatistics:
 
     @property
     def fixed(self) -> NDArray[np.bool_]:
-        """Parameters that do not move at all, (d,): those that are held, and of which no slope was taken."""
+        """Parameters that do not move at all, (d,): they are held by bounds, and no slope was taken along them."""
         if self.active is None:
             return np.zeros(len(self.x), dtype=bool)
         return np.asarray(self.active & ~np.any(self.jacobian != 0, axis=0))
 
     @property
     def degrees_of_freedom(self) -> int:
-        """Residuals less parameters that no bound holds."""
+        """Number of residuals minus number of parameters that no bound holds."""
         return len(self.jacobian) - len(self.free)
 
     @property
@@ -84,9 +84,10 @@ class FitStatistics:
 
     @property
     def aic(self) -> float:
-        """Akaike's criterion, up to a constant of the data: m log(chi2 / m) + 2 d, or chi2 + 2 d with absolute sigma.
+        """Akaike's criterion, up to a constant that depends on the data only.
 
-        NaN where it means nothing: with a robust loss, which is no likelihood, and for a perfect fit.
+        It is m log(chi2 / m) + 2 d, or chi2 + 2 d with absolute sigma. It is NaN where it means nothing: with a robust
+        loss, which is no likelihood, and for a perfect fit.
         """
         m = len(self.jacobian)
         if not self.linear or not m:
@@ -97,7 +98,7 @@ class FitStatistics:
 
     @property
     def variance(self) -> float:
-        """Of a residual: 2 cost / (m - d), or 1 with absolute sigma; infinite where there are too few residuals."""
+        """Variance of a residual: 2 cost / (m - d), or 1 with absolute sigma; infinite with too few residuals."""
         if self.absolute_sigma:
             return 1.0
         return self.chi_square / self.degrees_of_freedom if self.degrees_of_freedom > 0 else np.inf
@@ -112,24 +113,24 @@ class FitStatistics:
 
     @property
     def singular_values(self) -> Vector:
-        """Of the Jacobian with columns of unit length, largest first: one for each parameter that no bound holds."""
+        """Singular values of the Jacobian with unit columns, largest first: one for each parameter no bound holds."""
         return self._unit_columns[1].copy()
 
     @property
     def condition(self) -> float:
-        """Largest over smallest of them; above 30 some parameters are hard to tell apart (Belsley et al. 1980)."""
+        """Largest singular value over the smallest; above 30 some are hard to tell apart (Belsley et al. 1980)."""
         s = self._unit_columns[1]
         return float(s[0] / s[-1]) if len(s) and s[-1] > 0 else np.inf if len(s) else np.nan
 
     @cached_property
     def _null_projector(self) -> Vector:
-        """Onto the combinations of free parameters, of unit columns, that the residuals do not depend on."""
+        """Projector onto combinations of free parameters (with unit columns) that do not change the residuals."""
         null = self._unit_columns[2][~self._known]
         return np.asarray(null.T @ null)
 
     @cached_property
     def _known(self) -> NDArray[np.bool_]:
-        """Which singular values are more than errors of the columns make them: those of the columns that take part."""
+        """Which singular values are significant: above the effect of errors in the columns that take part."""
         _, s, vt = self._unit_columns
         errors = np.broadcast_to(np.asarray(self.accuracy, dtype=np.float64), self.x.shape)[self.free]
         least = np.maximum(np.finfo(float).eps * max(self.jacobian.shape), np.linalg.norm(vt * errors, axis=1))
@@ -137,14 +138,14 @@ class FitStatistics:
 
     @property
     def undetermined(self) -> NDArray[np.bool_]:
-        """(d,): parameters that can be changed, alone or with others, without a change of the residuals."""
+        """Parameters, (d,), that can be changed, alone or with others, without any change of the residuals."""
         found = np.zeros(len(self.x), dtype=bool)
         found[self.free] = np.diag(self._null_projector) > _TAKES_PART
         return found
 
     @property
     def not_told_apart(self) -> list[list[int]]:
-        """Groups of parameters, by number, within which a change of one is made up for by others.
+        """Groups of parameters, by number, in which the others can compensate a change of one.
 
         A parameter without any influence is a group of its own.
         """
@@ -165,10 +166,10 @@ class FitStatistics:
 
     @cached_property
     def covariance(self) -> Vector:
-        """(d, d): the variance times the inverse of A = J^T J, and A^-1 D A^-1 with D what the slopes' errors add.
+        """The covariance matrix, (d, d): the variance times A^-1, A = J^T J, plus A^-1 D A^-1 for errors D of slopes.
 
-        Infinite for parameters that are not determined (all of them, where there are too few residuals to estimate
-        their variance); NaN for those that a bound holds.
+        It is infinite for parameters that are not determined (for all of them, if there are too few residuals to
+        estimate the variance), and NaN for parameters held by a bound.
         """
         d, free = len(self.x), self.free
         whole = np.full((d, d), np.nan)
@@ -191,18 +192,18 @@ class FitStatistics:
 
     @property
     def standard_errors(self) -> Vector:
-        """(d,): square roots of the covariance's diagonal; NaN where a bound holds the parameter."""
+        """Standard errors, (d,): square roots of the covariance's diagonal; NaN where a bound holds the parameter."""
         return np.sqrt(np.diag(self.covariance))
 
     @property
     def correlation(self) -> Vector:
-        """(d, d); NaN where a standard error is 0, infinite or NaN."""
+        """The correlation matrix, (d, d); NaN where a standard error is 0, infinite or NaN."""
         errors = self.standard_errors
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.asarray(self.covariance / np.outer(errors, errors))
 
     def confidence_intervals(self, level: float = 0.95) -> Vector:
-        """(d, 2): lower and upper ends, by Student's t with m - d degrees of freedom, or normal with absolute sigma.
+        """Lower and upper ends, (d, 2), by Student's t with m - d degrees of freedom, or normal with absolute sigma.
 
         Raises
         ------
@@ -219,23 +220,23 @@ class FitStatistics:
 
 
 def slope_variance(weighted: Vector, error: Vector) -> Vector:
-    """(d,): variances of J^T f from the error bars of J, each bar 1.96 standard deviations of an error of its own.
+    """Variances of J^T f, (d,), from the error bars of J; each bar is 1.96 standard deviations of its own error.
 
-    A fit ends where the gradient by differences, (J + E)^T f, is 0, and not J^T f: to first order A^-1 E^T f away from
-    the least squares, with A = J^T J.
+    A fit ends where the gradient by differences, (J + E)^T f, is 0, instead of J^T f. To first order this point is A^-1
+    E^T f away from the least-squares solution, with A = J^T J.
 
     Parameters
     ----------
     weighted : (m,) ndarray
         Residuals f, times rho' of a robust loss.
     error : (m, d) ndarray
-        Half widths of 95 % intervals; what is unknown (NaN) adds nothing.
+        Half widths of 95 % intervals; an unknown width (NaN) adds nothing.
     """
     return np.asarray((weighted**2) @ (np.nan_to_num(error, posinf=0.0) / _BAR) ** 2)
 
 
 _BAR = 1.959963984540054
-"""Standard deviations in half the width of a 95 % interval."""
+"""Number of standard deviations in half the width of a 95 % interval."""
 
 
 def total_squares(measured: ArrayLike, sigma: ArrayLike = 1.0) -> float:
@@ -245,30 +246,31 @@ def total_squares(measured: ArrayLike, sigma: ArrayLike = 1.0) -> float:
     return float(np.sum(weight * (y - np.average(y, weights=weight)) ** 2))
 
 
-def held_by_bounds(  # noqa: PLR0917  # called once, with all by name
+def held_by_bounds(  # noqa: PLR0917  # called once, with keywords
     x: Vector, gradient: Vector, curvature: Vector, lower: Vector, upper: Vector, sizes: Vector
 ) -> NDArray[np.int64]:
-    """(d,): -1 where the lower bound holds a parameter, 1 where the upper one does, else 0.
+    """Which bound holds each parameter, (d,): -1 for the lower one, 1 for the upper one, 0 for none.
 
-    It does where x is on it, as near as methods that stay inside come, and the step along this parameter to the least
-    cost leads across it; and where both bounds are one.
+    A bound holds a parameter if x is on it (as near as methods that stay inside get) and the step along this parameter
+    to the least cost crosses it, or if both bounds are equal.
 
     Parameters
     ----------
     x, gradient : (d,) ndarrays
-        Of the best point, and the cost's there.
+        The best point, and the cost's gradient there.
     curvature : (d,) ndarray
-        The cost's along each parameter by Gauss and Newton: sums of squares of the Jacobian's columns.
+        The cost's second derivative along each parameter by Gauss and Newton: sums of squares of the Jacobian's
+        columns.
     sizes : (d,) ndarray
-        Of the parameters, where bounds do not tell.
+        Sizes of the parameters, used where bounds do not give a range.
     """
     width = upper - lower
     near = _NEAR * np.where(np.isfinite(width), width, np.where(sizes > 0, sizes, 1.0))
-    with np.errstate(invalid="ignore"):  # no curvature and no bound
+    with np.errstate(invalid="ignore"):  # 0 / 0 or inf - inf, where there is no curvature and no bound
         low = (x - lower <= near) & (gradient > 0) & (gradient >= curvature * (x - lower))
         high = (upper - x <= near) & (gradient < 0) & (-gradient >= curvature * (upper - x))
     return np.where(low | (width == 0), -1, np.where(high, 1, 0)).astype(np.int64)
 
 
 _NEAR = 1e-5
-"""Of a parameter's range, or of its size."""
+"""Distance at which a parameter is on a bound, as a part of its range or of its size."""

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from distfd.optimization.fit_statistics import FitStatistics
 
 _ALL, _HEAD, _TAIL = 40, 30, 6
-"""Parameters up to which a table is whole; of longer ones the ends are shown."""
+"""A table of at most `_ALL` parameters is printed whole; of a longer one the first and last rows are."""
 _CORRELATED = 0.9
-"""Correlations from which on two parameters are named."""
+"""Two parameters are named if the absolute value of their correlation is at least this."""
 _PAIRS = 10
-"""Such pairs that are named."""
+"""Largest number of such pairs that are named."""
 _LEVEL = 0.95
 _BOUNDS = {-1: "lower", 1: "upper"}
 
@@ -33,7 +33,7 @@ def fit_columns(
     active : (d,) ndarray of int, optional
         -1 or 1 where the lower or upper bound holds a parameter: bound is then "lower" or "upper", else None.
     level : float
-        Of the intervals.
+        Level of the intervals.
     """
     ends = statistics.confidence_intervals(level)
     held = np.zeros(len(statistics.x), dtype=np.int64) if active is None else np.asarray(active)
@@ -48,7 +48,7 @@ def fit_columns(
 
 
 def correlated_pairs(statistics: FitStatistics, least: float = _CORRELATED) -> list[tuple[int, int, float]]:
-    """Pairs of parameters and their correlation, from ``least`` on in size, the largest first."""
+    """Pairs of parameters whose correlation is at least ``least`` in absolute value, largest first."""
     correlation = np.triu(np.nan_to_num(statistics.correlation), 1)
     rows, columns = np.nonzero(np.abs(correlation) >= least)
     pairs = [(int(k), int(j), float(correlation[k, j])) for k, j in zip(rows, columns, strict=True)]
@@ -61,12 +61,12 @@ def fit_text(
     active: NDArray[np.int64] | None,
     result: Mapping[str, Any],
 ) -> str:
-    """How the fit ended, how good it is, its parameters, and what is to be known of them.
+    """The printed fit: how it ended, its quality, its parameters, and remarks on them.
 
     Parameters
     ----------
     result : mapping
-        Of which success, message, nit, n_prior, r_squared, n_evaluations and n_reused are shown, where they are there.
+        The fields success, message, nit, n_prior, r_squared, n_evaluations and n_reused are printed where present.
     """
     ended = "converged" if result.get("success") else "not converged"
     lines = [f"least squares, {ended}: {result.get('message', '')}".rstrip(": "), ""]
@@ -80,12 +80,12 @@ def fit_text(
 
 
 def fit_notes(statistics: FitStatistics, names: Sequence[str], n_prior: int = 0) -> list[str]:
-    """How good a fit is, and what is to be known of its parameters, as lines: what is printed around the table.
+    """Lines on the quality of a fit and remarks on its parameters, printed around the table.
 
     Parameters
     ----------
     n_prior : int
-        How many of the residuals are prior values of parameters.
+        Number of residuals that are priors of parameters.
     """
     fixed = statistics.fixed
     active = np.zeros(len(fixed), dtype=bool) if statistics.active is None else statistics.active
@@ -116,7 +116,7 @@ def _goodness(statistics: FitStatistics, n_prior: int, r_squared: float = np.nan
 
 
 def _parameters(columns: Mapping[str, Any], fixed: NDArray[np.bool_]) -> list[str]:
-    """The table, one line a parameter."""
+    """The table, one line for each parameter."""
     d = len(columns["name"])
     shown = list(range(d)) if d <= _ALL else [*range(_HEAD), *range(d - _TAIL, d)]
     rows = [["", "estimate", "std. error", "rel.", f"{100 * _LEVEL:g} % interval", ""]]

@@ -1,4 +1,4 @@
-"""Variables that bounds fix, taken out of a problem before SciPy sees it: most of its methods know nothing of them."""
+"""Takes variables that are fixed by bounds out of a problem: most of SciPy's methods cannot handle them."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class FreeVariables:
-    """The variables that can move, of a point whose others stay.
+    """The variables that can move; the others keep their values in x.
 
     Parameters
     ----------
     x : (d,) ndarray
-        Holds the values of those that are fixed.
+        The point that holds the values of the fixed variables.
     free : (d,) ndarray of bool
     """
 
@@ -32,17 +32,17 @@ class FreeVariables:
 
     @property
     def at(self) -> NDArray[np.int64]:
-        """Their numbers, (f,)."""
+        """Numbers of the free variables, (f,)."""
         return np.flatnonzero(self.free)
 
     def whole(self, z: Floats) -> Floats:
-        """All variables, (d,), where those that are free are z, (f,)."""
+        """All variables, (d,), given the free ones z, (f,)."""
         x = self.x.copy()
         x[self.free] = z
         return x
 
     def of_free(self, fun: Callable[[Floats], Any]) -> Callable[[Floats], Any]:
-        """The function as one of the free variables."""
+        """A function of all variables as one of the free variables."""
         return lambda z: fun(self.whole(z))
 
     def gradient(self, fun: Callable[[Floats], Any]) -> Callable[[Floats], Any]:
@@ -50,7 +50,7 @@ class FreeVariables:
         return lambda z: _columns(fun(self.whole(z)), self.at)
 
     def product(self, fun: Callable[[Floats, Floats], Floats]) -> Callable[[Floats, Floats], Floats]:
-        """A product of the Hessian and a vector."""
+        """A function for Hessian-vector products, as one of the free variables."""
 
         def of_free(z: Floats, v: Floats) -> Floats:
             longer = np.zeros(len(self.x))
@@ -64,7 +64,7 @@ class FreeVariables:
         return lambda z: np.asarray(fun(self.whole(z)))[np.ix_(self.at, self.at)]
 
     def bounds(self, given: Any) -> Any:
-        """SciPy's Bounds, or pairs, of the free ones; None stays."""
+        """SciPy's Bounds, or pairs, for the free variables; None stays None."""
         if given is None or self.free.all():
             return given
         if not hasattr(given, "lb"):
@@ -75,7 +75,7 @@ class FreeVariables:
         return Bounds(*(np.broadcast_to(part, self.free.shape)[self.free] for part in parts))
 
     def constraint(self, given: Any) -> Any:
-        """One of SciPy's constraints, as one of the free variables."""
+        """A constraint in SciPy's form, as one of the free variables."""
         if self.free.all():
             return given
         if isinstance(given, dict):
@@ -100,7 +100,7 @@ class FreeVariables:
         return made
 
     def options(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """SciPy's options, those with a number or a row for each variable for the free ones alone."""
+        """SciPy's options; where one has a number or row for each variable, only those of free variables are kept."""
         d = len(self.x)
         made = dict(given)
         for key, value in given.items():
@@ -110,7 +110,7 @@ class FreeVariables:
         return made
 
     def result(self, found: Any) -> Any:
-        """SciPy's result with arrays for all variables: fixed ones have slopes and curvatures of 0."""
+        """SciPy's result with arrays for all variables; slopes and curvatures of fixed ones are 0."""
         found.x = self.whole(np.asarray(found.x))
         for key in ("jac", "grad", "hess", "hess_inv"):
             small, n = found.get(key), len(self.at)
@@ -130,6 +130,6 @@ def _block(hessian: Any, at: NDArray[np.int64]) -> Any:
 
 
 def _columns(derivative: Any, at: NDArray[np.int64]) -> Any:
-    """Of a gradient, (d,), these numbers; of a matrix, (m, d), these columns."""
+    """The elements ``at`` of a gradient, (d,), or the columns ``at`` of a matrix, (m, d)."""
     found = derivative if hasattr(derivative, "ndim") else np.asarray(derivative)
     return found[at] if found.ndim == 1 else found[:, at]

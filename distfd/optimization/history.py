@@ -1,4 +1,4 @@
-"""What an optimisation has seen: the best point, what it took, and whether it is enough."""
+"""The record of an optimisation: the best point, the effort so far, and whether a limit is reached."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from distfd.results.derivative_result import DerivativeResult
 
 _ROWS = 24
-"""Iterates up to which a history prints whole."""
+"""A history of at most this many iterates prints in full."""
 
 
 class Iterate(NamedTuple):
@@ -33,11 +33,11 @@ class Iterate(NamedTuple):
     iteration : int
         0 for x0.
     value : float
-        What is minimised.
+        The value of the function that is minimised.
     gradient_norm : float
-        Euclidean; NaN where it is not known.
+        Euclidean norm; NaN where it is not known.
     n_evaluations : int
-        So far, those known from the store included.
+        Number of evaluations so far, including those known from the store.
     """
 
     iteration: int
@@ -46,7 +46,7 @@ class Iterate(NamedTuple):
     n_evaluations: int
 
     def cells(self) -> tuple[str, str, str, str]:
-        """As they are printed."""
+        """The row as printed texts."""
         return str(self.iteration), f"{self.value:.8g}", f"{self.gradient_norm:.3g}", str(self.n_evaluations)
 
 
@@ -59,7 +59,7 @@ def table_line(cells: tuple[str, ...]) -> str:
 
 
 class History(list[Iterate]):
-    """The iterates in their order, which print as a table."""
+    """The iterates in order; prints as a table."""
 
     def __repr__(self) -> str:
         lines = [table_line(HEADER), *(table_line(one.cells()) for one in self)]
@@ -70,28 +70,28 @@ class History(list[Iterate]):
 
 @dataclass(eq=False)
 class Record:
-    """What an optimisation has seen.
+    """The record of an optimisation while it runs.
 
     Attributes
     ----------
     first, best : Seen or None
-        At x0, and at the best point of those whose derivative is known too.
+        The point x0, and the best point whose derivative is known.
     n_evaluations, n_reused : int
-        Points computed, and points known before, derivatives' included.
+        Points computed, and points known before, including those of derivatives.
     n_values, n_gradients : int
-        How often the method asked for either: ``nfev`` and ``njev``.
+        How often the method asked for a value and for a gradient: ``nfev`` and ``njev``.
     n_rejected : int
-        Values after which no derivative was asked for there.
+        Number of values at points where no derivative was asked for afterwards.
     n_failed_trials : int
-        Points where J failed and the method was turned back.
+        Number of points where J failed, so that the method got a substitute value that turns it back.
     trials, failures : int
-        Points tried since the last iterate, and at how many of them J failed.
+        Number of points tried since the last iterate, and how many of these failed.
     iterations : int
     history : list of Iterate
     bounds : pair of (d,) ndarrays, optional
-        Of the variables.
+        Bounds of the variables.
     evidence : SlopeEvidence
-        Whether J changed along the steps as its gradients said.
+        Whether J changed along the steps as its gradients predicted.
     totals : dict
         n_failed, n_retried, wall_seconds and ideal_seconds of all waves.
     """
@@ -113,11 +113,11 @@ class Record:
     evidence: SlopeEvidence = field(default_factory=SlopeEvidence)
     bounds: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
     value0: float | None = None
-    """J at x0, where the run begins elsewhere as an earlier replay had diverged."""
+    """J at x0, where the run begins at another point because an earlier replay diverged."""
     improved: Callable[[Seen], None] | None = None
-    """Told of each point that is the best one so far."""
+    """Called with each point that is the best so far."""
     written: Callable[[Iterate], None] | None = None
-    """Told of each row of the history."""
+    """Called with each row of the history."""
     _unknown: bytes = b""
     totals: dict[str, float] = field(
         default_factory=lambda: {"n_failed": 0, "n_retried": 0, "wall_seconds": 0.0, "ideal_seconds": 0.0}
@@ -125,14 +125,14 @@ class Record:
     begun: float = field(default_factory=time.monotonic)
 
     def count(self, tally: Tally | DerivativeResult) -> None:
-        """Add what some points took."""
+        """Adds the effort of some points."""
         self.n_evaluations += tally.n_evaluations
         self.n_reused += tally.n_reused
         for name in self.totals:
             self.totals[name] += getattr(tally, name)
 
     def see(self, seen: Seen) -> None:
-        """Take a point in, and stop if that is enough.
+        """Takes in a point, and stops the run if a limit is reached.
 
         Raises
         ------
@@ -143,7 +143,7 @@ class Record:
             self.n_gradients += 1
             self.evidence.gradient(seen)
         self.latest = seen
-        if self._unknown == seen.x.tobytes():  # some methods ask for the slope after they have told of the iterate
+        if self._unknown == seen.x.tobytes():  # some methods ask for the gradient after they have reported the iterate
             self.history[-1] = self.history[-1]._replace(gradient_norm=float(np.linalg.norm(seen.gradient)))
         if self.first is None:
             self.first = seen
@@ -161,29 +161,29 @@ class Record:
         return np.ones(len(x), dtype=bool) if self.bounds is None else (x > self.bounds[0]) & (x < self.bounds[1])
 
     def take_for_best(self, seen: Seen) -> None:
-        """Hold this point for the best one from now on."""
+        """Makes this point the best point from now on."""
         self.best = seen
         if self.improved is not None:
             self.improved(seen)
 
     def valued(self, x: NDArray[np.float64], value: float) -> None:
-        """The method asked for J at x, and it has a value."""
+        """Notes that the method asked for J at x and got a value."""
         measured = [seen for seen in (self.best, self.latest) if seen is not None and seen.measured]
         self.evidence.value(x, value, measured)
 
     def tried(self, *, failed: bool) -> None:
-        """J was asked for at one more point that the method may go to."""
+        """Notes that J was evaluated at a point that the method may move to."""
         self.trials += 1
         self.failures += failed
         self.n_failed_trials += failed
 
     @property
     def walled_in(self) -> bool:
-        """Whether J failed wherever the method has tried to go since the last iterate."""
+        """Whether J failed at every point that the method tried since the last iterate."""
         return 0 < self.trials == self.failures
 
     def slope(self, x: NDArray[np.float64]) -> float | None:
-        """Euclidean norm of the gradient at x, if x is the best point or the latest."""
+        """The Euclidean norm of the gradient at x, if x is the best or the latest point."""
         gradient = self.gradient(x)
         return None if gradient is None else float(np.linalg.norm(gradient))
 
@@ -195,7 +195,7 @@ class Record:
         return None
 
     def check(self) -> None:
-        """Stop if too much was spent; not before there is a point that can be given back.
+        """Stops if a limit is reached, but not before there is a point to return.
 
         Raises
         ------
@@ -211,12 +211,12 @@ class Record:
             raise Stop(f"max_wall_time of {limits.max_wall_time:g} s reached")
 
     def iterated(self, x: NDArray[np.float64], value: float) -> None:
-        """One more iteration is done.
+        """Counts an iteration.
 
         Raises
         ------
         Stop
-            If these were enough; not all methods have an option for it.
+            If this is the largest number of iterations allowed; not all methods have an option for that.
         """
         self.iterations += 1
         self._write_down(x, value)
@@ -234,10 +234,10 @@ class Record:
 
     @property
     def wall_seconds(self) -> float:
-        """Since it began."""
+        """Seconds since the run began."""
         return time.monotonic() - self.begun
 
     @property
     def value(self) -> float:
-        """The best one's; NaN before there is one."""
+        """The value of the best point; NaN before there is one."""
         return math.nan if self.best is None else self.best.value

@@ -1,7 +1,7 @@
-"""The journal of a long run: its iterates and its decisions, in a file that a run which was killed is replayed against.
+"""The journal of a long run: a file of iterates and decisions, with which a killed run is replayed.
 
-Values come from the store, so a deterministic method makes the same iterates again, and the journal sees that it does.
-It is a text file of one JSON object a line, each on the disk before the run goes on.
+On a replay, values come from the store, so a deterministic method makes the same iterates again; the journal checks
+that. The file has one JSON object a line, each written to the disk before the run goes on.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 
 
 class Diverged(Exception):  # noqa: N818  # the run goes on from elsewhere
-    """A replay did not come to the iterate that is recorded.
+    """A replay came to another iterate than the recorded one.
 
     Attributes
     ----------
     iteration : int
-        The first that differs.
+        The first iteration that differs.
     x : (d,) ndarray
-        The best of the recorded iterates: a feasible one, if any is.
+        The best of the recorded iterates, a feasible one if there is any.
     rank : (float, float)
-        Its violation of constraints, 0 where it is feasible, and its value: by these points are ordered.
+        Violation of constraints at x (0 if feasible), and its value: points are ordered by these.
     """
 
     def __init__(self, iteration: int, x: Vector, rank: tuple[float, float] = (0.0, np.inf)) -> None:
@@ -50,9 +50,9 @@ class Journal:
     Parameters
     ----------
     path : Path, optional
-        The file; without one the journal is in memory, and nothing is replayed.
+        The file; without it, the journal is kept in memory and nothing is replayed.
     about : str
-        What is optimised and how. A file that is about something else is begun anew.
+        What is optimised and how. A file with another text is started anew.
 
     Raises
     ------
@@ -65,7 +65,7 @@ class Journal:
         self._about = about
         self._start: Vector | None = None
         self.value0: float | None = None
-        """J at x0, where the start is another point, from which a run whose replay had diverged went on."""
+        """J at x0, where this run starts at another point because an earlier replay diverged there."""
         self._iterates: list[tuple[Vector, float]] = []
         self._violations: list[float] = []
         self._decisions: dict[str, int] = {}
@@ -75,7 +75,7 @@ class Journal:
 
     @property
     def replaying(self) -> bool:
-        """Whether there are recorded iterates that have not come again yet."""
+        """Whether recorded iterates are left that have not been replayed yet."""
         return self._done < len(self._iterates)
 
     @property
@@ -84,7 +84,7 @@ class Journal:
         return self._iterates[: self._done]
 
     def start(self, x0: Vector) -> Vector:
-        """Where to start: at x0, or where the recorded run did; what follows is compared with what is recorded."""
+        """The start: x0, or where the recorded run started. Later iterates are compared with the recorded ones."""
         if self._start is None or self._start.shape != np.shape(x0):
             self.restart(x0)
         self._done = 0
@@ -92,19 +92,19 @@ class Journal:
         return self._start.copy()
 
     def restart(self, x0: Vector, value0: float | None = None) -> None:
-        """Begin at x0, and forget what was before; ``value0`` is J where the first run began, if elsewhere."""
+        """Starts at x0 and drops earlier records; ``value0`` is J at the first run's start, if that is elsewhere."""
         self._start, self._iterates, self._decisions, self._done = np.array(x0, dtype=np.float64), [], {}, 0
         self._violations, self.value0 = [], value0
         elsewhere = {} if value0 is None else {"value0": _number(value0)}
         self._write({"about": self._about, "start": self._start.tolist(), **elsewhere})
 
     def iterate(self, x: Vector, value: float, violation: float = 0.0) -> None:
-        """The method has come to x, where constraints are violated by so much.
+        """Records the iterate x, its value and its violation of constraints, or compares it on a replay.
 
         Raises
         ------
         Diverged
-            If another x is recorded in this place.
+            If the recorded iterate at this place is another x.
         """
         k = self._done
         if k < len(self._iterates):
@@ -122,9 +122,10 @@ class Journal:
         self._done += 1
 
     def decide(self, key: str, value: int) -> int:
-        """The decision that is recorded under this key; where there is none, ``value`` is recorded and returned.
+        """The decision recorded under this key; if there is none, ``value`` is recorded and returned.
 
-        For what depends on more than values: on slots, or on time. The key must be the decision's own.
+        This is for decisions that depend on more than values, such as on slots or time. Each decision needs its own
+        key.
         """
         if key not in self._decisions:
             self._decisions[key] = int(value)
@@ -136,7 +137,7 @@ class Journal:
             with open(open_ours(path, os.O_RDWR), "rb+") as file:  # noqa: PTH123
                 lines = file.read().splitlines(keepends=True)
                 whole = [line for line in lines if line.endswith(b"\n")]
-                # The last line of a run that was killed may be cut short.
+                # If the run was killed, its last line may be incomplete.
                 file.truncate(sum(map(len, whole)))
         except FileNotFoundError:
             return
@@ -154,7 +155,7 @@ class Journal:
             self._iterates, self._decisions, self._violations = [], {}, []
             self.value0 = None if entry.get("value0") is None else float(entry["value0"])
         elif self._start is None:
-            return  # of another optimisation
+            return  # the file belongs to another optimisation
         elif "iterate" in entry:
             value = np.nan if entry["value"] is None else entry["value"]
             violation = entry.get("violation", 0.0)
@@ -163,7 +164,7 @@ class Journal:
                 raise ValueError(f"an iterate of the shape {x.shape}")
             before = self._iterates[-1][0] if self._iterates else self._start
             if before.tobytes() == x.tobytes():
-                return  # earlier versions wrote rejected steps down too, as the point where the method stayed
+                return  # earlier versions also recorded rejected steps, as the point where the method stayed
             self._iterates.append((x, float(value)))
             self._violations.append(np.inf if violation is None else float(violation))
         else:

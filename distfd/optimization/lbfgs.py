@@ -1,7 +1,7 @@
-"""L-BFGS that asks for many points at once: each round's trials, then what they say. It evaluates nothing itself.
+"""L-BFGS that asks for many trials at once: a round asks for points and takes in their values. It evaluates nothing.
 
-The projected quasi-Newton method of Bertsekas (SIAM J. Control Optim. 20(2), 1982) on the free variables, with the
-curvature that all trials of all rounds have shown (`distfd.optimization.lbfgs_hessian`).
+It is the projected quasi-Newton method of Bertsekas (SIAM J. Control Optim. 20(2), 1982) on the free variables, with
+the curvature that all trials of all rounds have shown (`distfd.optimization.lbfgs_hessian`).
 """
 
 from __future__ import annotations
@@ -27,31 +27,31 @@ if TYPE_CHECKING:
 
 _ARMIJO, _WOLFE = 1e-4, 0.9
 _FIRST = 1e-3
-"""How far the first round's other points are from x0, against its length: near enough for curvature at x0."""
+"""Distance of the first round's other points from x0, relative to its length: small, to see the curvature at x0."""
 _EVEN = 0.3
 _UNEVEN = 1e3
-"""Largest over smallest size of the variables, from which on they are taken into account."""
+"""The variables' sizes are used if the largest is at least this many times the smallest."""
 _FIRST_ROUNDS = 4
-"""So many times as many rounds may fail while no curvature is known."""
+"""Factor on the number of rounds that may fail while no curvature is known."""
 _PATIENCE = 3
-"""After so many rounds without a step the model is begun anew."""
+"""The model is started anew after this many rounds without a step."""
 _STEADY, _STRETCH, _AFTER = 0.999, 3.0, 3
-"""A slope that keeps this part of itself over a whole step is steady; after so many steps in a row on which it was,
-each is so many times as long as the one before."""
+"""If a slope keeps at least `_STEADY` of itself over a whole step, it is steady. After `_AFTER` steps in a row on which
+it was, each step is `_STRETCH` times as long as the one before."""
 
 
 @dataclass(frozen=True)
 class Tolerances:
-    """When it has converged; as SciPy's L-BFGS-B has them.
+    """Limits at which the method has converged; as in SciPy's L-BFGS-B.
 
     Attributes
     ----------
     gtol : float
-        The largest component of the projected gradient.
+        Limit of the largest component of the projected gradient.
     ftol : float
-        By how little J falls in one iteration, against max(1, abs(J)).
+        Limit of the decrease of J in one iteration, relative to max(1, abs(J)).
     rounds : int
-        Rounds without a step after which it gives up.
+        Number of rounds without a step after which the method gives up.
     """
 
     gtol: float = 1e-5
@@ -61,9 +61,9 @@ class Tolerances:
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """What came of a point: J there, NaN where it failed, and the gradient where it was asked for and is whole.
+    """The result at a point: J (NaN where it failed), and the gradient where it was asked for and is complete.
 
-    ``error`` is the half width of each component's bar, None where nothing is known.
+    ``error`` is the half width of each component's error bar, None where it is not known.
     """
 
     x: Floats
@@ -74,19 +74,19 @@ class Found:
 
 @dataclass(eq=False)
 class Search:
-    """Where the search is, and what it knows.
+    """The state of the search.
 
     Parameters
     ----------
     x : (d,) ndarray
     lower, upper : (d,) ndarrays
     memory : int
-        Pairs s, y kept.
+        Number of pairs s, y that are kept.
     tolerances : Tolerances
     noise : float
-        A bound for the noise of J, by twice which a step may fail to descend.
+        A bound for the noise of J. A step may miss the descent condition by twice this.
     seed : int
-        Of the directions that are tried beside the steps.
+        Seed of the directions that are tried beside the steps.
     """
 
     x: Floats
@@ -115,7 +115,7 @@ class Search:
         self._home = self.x
 
     def ask(self, trials: int, values: int = 0) -> list[tuple[Floats, bool]]:
-        """Points of the next round, and whether the gradient is wanted there: the same for the same values."""
+        """Points of the next round, each with whether its gradient is wanted; the same values give the same points."""
         seed = int.from_bytes(hashlib.blake2b(self.x.tobytes(), digest_size=8).digest(), "little") ^ self.seed
         if self.gradient is None:
             return self._first(trials, seed)
@@ -130,7 +130,7 @@ class Search:
         return [(self._inside(u * place(t, scaled, seed, least=least)), t.gradient) for t in self._tried]
 
     def tell(self, found: Sequence[Found]) -> bool:
-        """Take in what came of the points that were asked for; whether x has moved, or is known for the first time."""
+        """Takes in the results at the points of the last round; returns whether x has moved or is known at last."""
         if self.gradient is None:
             return self._begin(found)
         good = [k for k, each in enumerate(found) if self._descends(self._tried[k], each)]
@@ -147,14 +147,14 @@ class Search:
         self._note_length(taken, slope)
         self._growing = longest and float(taken.gradient @ self._step) < _WOLFE * slope
         self._move_to(taken)
-        # Against J's changes, where these are less than J: of 1e9 + f only f is of interest.
+        # Relative to J's changes where they are less than J: for J = 1e9 + f only f matters.
         size = max(1.0, min(max(abs(before), abs(taken.value)), self.first - taken.value))
         if not self.noise and before - taken.value <= self.tolerances.ftol * size:
             self.converged = self.converged or "J falls by less than ftol"
         return True
 
     def _note_length(self, taken: Found, slope: float) -> None:
-        """Have steps grow where J keeps falling as steeply along several: nothing else says how long they should be."""
+        """Lengthens the steps where J keeps falling as steeply over several: nothing else shows a suitable length."""
         assert taken.gradient is not None, "it is whole"
         steady = float(taken.gradient @ self._step) <= _STEADY * slope < 0
         self._steady = self._steady + 1 if steady else 0
@@ -162,38 +162,38 @@ class Search:
 
     @property
     def projected_gradient(self) -> Floats:
-        """X - P(x - g), which is 0 at a solution; written so that a large x does not round a small g away."""
+        """The projected gradient, x - P(x - g), 0 at a solution; a large x does not round away a small g."""
         assert self.gradient is not None, "the first round comes first"
         return np.clip(self.gradient, self.x - self.upper, self.x - self.lower)
 
     @property
     def stuck(self) -> bool:
-        """Whether no step was found for long; of a first one nothing says how long it should be."""
+        """Whether no step was found for many rounds; more rounds are allowed at first, when no length is known."""
         return self.failed >= self.tolerances.rounds * (1 if self._knows_scale else _FIRST_ROUNDS)
 
     @property
     def runs_away(self) -> bool:
-        """Whether x is so far from x0 that J, as far as can be told, has no minimum."""
+        """Whether x is so far from x0 that J seems to have no minimum."""
         return ran_away(self._home, self.x, (self.x > self.lower) & (self.x < self.upper))
 
     @property
     def _knows_scale(self) -> bool:
-        """Whether any curvature was seen."""
+        """Whether any curvature has been seen."""
         return self.model.gamma is not None
 
     def _norm(self, step: Floats) -> float:
-        """Length of a step in units of the variables' sizes."""
+        """The length of a step in units of the variables' sizes."""
         return float(np.linalg.norm(step / self._sizes))
 
     def refine(self, found: Found) -> None:
-        """Take better values at x, and go on from there with a model that forgets what worse ones said."""
+        """Takes in more accurate values at x, and goes on with a model without pairs from less accurate ones."""
         reach = np.inf if self._knows_scale else self._reach
         self.model.forget()
         self._move_to(found)
         self._reach = reach
 
     def _first(self, trials: int, seed: int) -> list[tuple[Floats, bool]]:
-        # Nobody has seen yet whether the sizes are right: wide bounds are no reason to look far away.
+        # No result has confirmed the sizes yet, and wide bounds are no reason to look far away.
         sizes = np.minimum(self._sizes, np.maximum(1.0, np.abs(self.x)))
         points, size = [self.x], _FIRST * max(1.0, float(np.linalg.norm(self.x / sizes)))
         free = np.where(self.lower < self.upper, 1.0, 0.0)
@@ -212,7 +212,7 @@ class Search:
         return True
 
     def _check_sizes(self, gradient: Floats) -> None:
-        """Take the variables' sizes into account if the first gradient is more even in units of these."""
+        """Starts to use the variables' sizes if the components of the first gradient are more even in these units."""
         slopes = np.abs(gradient[(gradient != 0) & (self.lower < self.upper)])
         scaled = np.abs(gradient * self._sizes)[(gradient != 0) & (self.lower < self.upper)]
         if (self._sizes == 1).all() or not len(slopes) or np.ptp(np.log(scaled)) >= np.ptp(np.log(slopes)):
@@ -226,12 +226,12 @@ class Search:
         self.converged = "" if (np.abs(self.projected_gradient) > self.tolerances.gtol).any() else "gradient below gtol"
 
     def _steps(self, g: Floats) -> tuple[Floats, Floats]:
-        """The steps of both models along variables that are free to make them, no longer than the last failures say."""
+        """The steps of both models along free variables, limited in length after failures."""
         free = ~(((self.x <= self.lower) & (g > 0)) | ((self.x >= self.upper) & (g < 0)))
         free &= self.lower < self.upper
         while True:
             step, other = self.model.steps(g, free)
-            # A variable that stands at a bound and would leave is held: projecting it could turn descent into ascent.
+            # Hold a variable that is at a bound and would leave it: projection could turn the step into one of ascent.
             leaves = free & (((self.x <= self.lower) & (step < 0)) | ((self.x >= self.upper) & (step > 0)))
             if not leaves.any():
                 break
@@ -261,7 +261,7 @@ class Search:
         return bool(found.value <= self.value + _ARMIJO * min(0.0, float(self.gradient @ moved)) + 2 * self.noise)
 
     def _fall_short(self, found: Sequence[Found], good: Sequence[int]) -> None:
-        """No gradient was obtained at a point that descends: the next steps are shorter."""
+        """Shortens the next steps, as no point that descends has a gradient."""
         assert self.gradient is not None, "asked before"
         here = Found(self.x, self.value, self.gradient, self.error)
         self._learn(here, found)
@@ -278,7 +278,7 @@ class Search:
             self.model.forget()
 
     def _learn(self, centre: Found, others: Sequence[Found]) -> None:
-        """Pairs from the centre to all others: the first of them first, then by nearness."""
+        """Gives the model pairs from the centre to all others: that of the first one first, the rest by distance."""
         pairs: list[Pair] = []
         for each in others:
             if each is centre or each.gradient is None or centre.gradient is None:
@@ -290,21 +290,21 @@ class Search:
         self.model.learn(pairs[:1] + sorted(pairs[1:], key=lambda pair: float(np.linalg.norm(pair[0]))))
 
     def _clear(self, s: Floats, y: Floats, *errors: Floats | None) -> bool:
-        """Whether s'y stands out of what the gradients' errors add to it (Xie, Byrd & Nocedal, SIOPT 30(1), 2020)."""
+        """Whether s'y exceeds the effect of the gradients' errors on it (Xie, Byrd & Nocedal, SIOPT 30(1), 2020)."""
         variance = sum(float(np.sum((s * np.nan_to_num(e) / 2) ** 2)) for e in errors if e is not None)
         return bool(abs(float(s @ y)) > 2 * np.sqrt(variance))
 
     def _least_side(self) -> float:
-        """How long a step to the side must be for its curvature to stand out of the noise."""
+        """Least length of a step to the side for which curvature is larger than the noise."""
         if self.error is None or self.model.gamma is None:
             return 0.0
         return float(4 * self.model.gamma * np.sqrt(np.mean((np.nan_to_num(self.error) * self._sizes) ** 2)))
 
 
 def typical_sizes(x: Floats, lower: Floats, upper: Floats) -> Floats:
-    """Sizes of the variables, (d,), as powers of two: the bounds' distances, or abs(x0); 1 where these are even.
+    """Sizes of the variables, (d,), as powers of two: distances of bounds, or abs(x0); all 1 if these are even.
 
-    Of a variable that is 0 without bounds nothing is known: it has the others' geometric mean.
+    A variable that is 0 and has no bounds gets the geometric mean of the others' sizes.
     """
     width = upper - lower
     sizes = np.where(np.isfinite(width), width, np.abs(x))
@@ -312,16 +312,16 @@ def typical_sizes(x: Floats, lower: Floats, upper: Floats) -> Floats:
     if not known.any() or sizes[known].max() < _UNEVEN * sizes[known].min():
         return np.ones_like(x)
     logs = np.log2(np.where(known, sizes, 1.0))
-    # Powers of two, so that no bit of x is lost by the change of units.
+    # With powers of two, the change of units loses no bit of x.
     return np.asarray(np.exp2(np.round(np.where(known, logs, logs[known].mean()))))
 
 
 def _bends_evenly(centre: Found, other: Found) -> bool:
-    """Whether a parabola between two points explains what is known at both, by and large.
+    """Whether a parabola roughly explains the values and slopes at two points.
 
-    Of a quadratic J the mean slope times the distance is the difference in value; how much it is not, against the
-    curvature s'y, tells that the second derivative differs much between the two (of x^4 from 0 it is 0.5). A trial that
-    went far out of what J's curvature at x allows would else spoil the model.
+    For a quadratic J, the mean slope times the distance is the difference of the values. The misfit, relative to the
+    curvature s'y, shows how much the second derivative differs between the points (for x^4 from 0 it is 0.5). Without
+    this test, a trial far outside the region where J's curvature at x holds would spoil the model.
     """
     assert centre.gradient is not None, "pairs are of points with gradients"
     assert other.gradient is not None, "pairs are of points with gradients"

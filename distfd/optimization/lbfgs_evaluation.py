@@ -1,4 +1,4 @@
-"""One round of trials: how many there is room for, and their values and gradients from one wave."""
+"""A round of trials: how many it has room for, and their values and gradients from one wave."""
 
 from __future__ import annotations
 
@@ -29,34 +29,34 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 _VALUES = 6
-"""More values without gradients than this say nothing new of a step."""
+"""Largest number of values without gradients: more say nothing new about a step."""
 _CHANGES = 2**24
-"""At most so many coordinates, by index and value, are written out for one round: 256 MiB."""
+"""Largest number of changed coordinates, by index and value, in the points of one round: 256 MiB."""
 
 
 class Gradients(Protocol):
-    """How gradients are taken."""
+    """The way in which gradients are computed."""
 
     @property
     def warns(self) -> bool:
-        """Whether what is doubtful about a gradient is told; where error bars decide, it is what is expected."""
+        """Whether doubts about a gradient give warnings; not where error bars decide, as doubts are expected then."""
 
     @property
     def scheme(self) -> str | None:
-        """Of the gradients, where it is not the one that was asked for."""
+        """The scheme of the gradients, if it is not the one that was asked for."""
 
     def plan(self, x: Floats) -> Method[Answer]:
-        """The plan of the gradient at x."""
+        """The method that computes the gradient at x."""
 
     def found(self, x: Floats, answer: Answer) -> Found:
-        """What the plan's answer says."""
+        """The value and gradient in a method's answer."""
 
     def refine(self) -> bool:
-        """Take better ones from now on; False where there are none."""
+        """Changes to more accurate gradients; returns False where there are none."""
 
 
 class Rounds:
-    """Evaluates trials, and has the record see them.
+    """Evaluates trials and gives the results to the record.
 
     Parameters
     ----------
@@ -70,14 +70,14 @@ class Rounds:
         course.evaluator.start()
 
     def room(self, gradients: Gradients, x: Floats, most: int | None) -> tuple[int, int]:
-        """How many gradients, and values beside them, a round has room for.
+        """The number of gradients, and of values without gradients, that a round has room for.
 
-        It is the one decision that rests on slots, so it is kept in the journal: a replay decides alike.
+        Only this decision depends on slots, so the journal keeps it: a replay then decides alike.
         """
         slots, journal = self._course.slots, self._course.journal
         first = gradients.plan(x).advance(())
         cost = len(first.points) if isinstance(first, Request) else 1
-        # Where one gradient takes several rounds, there is as much room as the last of them leaves.
+        # If one gradient takes more than one round of the slots, the room is what its last round leaves free.
         room = -(-cost // slots) * slots
         trials = max(1, min(room // cost, len(x) + 4, most or room))
         while trials > 1 and (trials - 1) * cost * len(x) > _CHANGES:
@@ -90,14 +90,14 @@ class Rounds:
         )
 
     def again(self, x: Floats, gradients: Gradients) -> Found:
-        """The gradient at the iterate itself, as it is taken now."""
+        """The gradient at the current iterate, computed again in the present way."""
         trials, failures = self._course.record.trials, self._course.record.failures
         found, _ = self.solve([(x, gradients.plan(x))], gradients)
-        self._course.record.trials, self._course.record.failures = trials, failures  # it was no trial
+        self._course.record.trials, self._course.record.failures = trials, failures  # this point was no trial
         return found[0]
 
     def evaluate(self, points: Sequence[tuple[Floats, bool]], gradients: Gradients) -> list[Found]:
-        """Value at all points, and gradients where they are wanted, in one wave or as few as their plans need.
+        """Values at all points, and gradients where wanted, in one wave or as few as the methods need.
 
         Raises
         ------
@@ -110,7 +110,7 @@ class Rounds:
     def solve(
         self, points: Sequence[tuple[Floats, Method[Answer] | None]], gradients: Gradients
     ) -> tuple[list[Found], list[list[Wave]]]:
-        """The same by given plans, with each point's waves."""
+        """Values and gradients by the given methods, together with each point's waves."""
         evaluator, record = self._course.evaluator, self._course.record
         together = BatchedMethods(
             [Value(dense_points([x]), vector=False) if plan is None else plan for x, plan in points]
@@ -142,7 +142,7 @@ class Rounds:
     def _see(
         self, found: Sequence[Found], answers: Sequence[Answer | None], tally: Tally, gradients: Gradients
     ) -> None:
-        """Have the record see all points of a round, the best one first, and only then stop where that is enough.
+        """Gives all points of a round to the record, the best first, before a limit stops the run.
 
         Raises
         ------
@@ -151,7 +151,7 @@ class Rounds:
         """
         evaluator, record = self._course.evaluator, self._course.record
         stop: Stop | None = None
-        # Points without a value come last: no order holds between NaN and numbers.
+        # Sort points without a value last: NaN cannot be compared with numbers.
         for k in sorted(range(len(found)), key=lambda k: np.nan_to_num(found[k].value, nan=np.inf, posinf=np.inf)):
             answer = answers[k]
             record.valued(found[k].x, found[k].value)
@@ -168,7 +168,7 @@ class Rounds:
         record.check()
 
     def _see_what_is_known(self, points: Sequence[tuple[Floats, Method[Answer] | None]], gradients: Gradients) -> None:
-        """The round was cut off: have the record see the points whose gradient was complete before that."""
+        """Gives points with a complete gradient to the record, after the round was cut off."""
         evaluator = self._course.evaluator
         found, answers = [], []
         for x, plan in points:

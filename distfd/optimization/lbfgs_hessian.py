@@ -1,4 +1,4 @@
-"""What gradients at several points say of the Hessian: pairs s, y = dx, dg, and steps by two loops over them."""
+"""Models of the inverse Hessian from pairs s, y = dx, dg of gradients, and steps by the two-loop recursion."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ if TYPE_CHECKING:
     Pair = tuple[Floats, Floats]
 
 _CURVED = 1e-8
-"""Least cosine between s and y of a pair that is of use."""
+"""Least cosine of the angle between s and y of a useful pair."""
 _INDEPENDENT = 0.2
-"""Least part of a step that no newer one has, for what an older pair says of it to be more than their difference."""
+"""Least part of a step s that must be linearly independent of newer steps: otherwise the older pair tells mostly their
+difference."""
 
 
 def two_loops(pairs: Sequence[Pair], v: Floats, gamma: float) -> Floats:
-    """H v for the inverse Hessian H that BFGS makes of gamma I by these pairs, the newest last.
+    """H v, where H is the inverse Hessian that BFGS makes from gamma I and these pairs, the newest last.
 
-    Nocedal & Wright, Numerical Optimization (2006), algorithm 7.4. Pairs without positive curvature, which those of
-    others become where some coordinates are held, are left out.
+    Nocedal & Wright, Numerical Optimization (2006), algorithm 7.4. Pairs without positive curvature are left out; pairs
+    can lose it where some coordinates are held.
     """
     curved = [(s, y, float(s @ y)) for s, y in pairs]
     curved = [(s, y, sy) for s, y, sy in curved if sy > _CURVED * np.linalg.norm(s) * np.linalg.norm(y)]
@@ -41,9 +42,9 @@ def two_loops(pairs: Sequence[Pair], v: Floats, gamma: float) -> Floats:
 
 
 def conjugate(pairs: Sequence[Pair], most: int, least: float = 0.0) -> list[Pair]:
-    """Pairs made conjugate to one another, s_i' y_j = (i == j), by Gram and Schmidt in this order.
+    """Makes the pairs conjugate to one another, s_i' y_j = (i == j), by Gram and Schmidt in the given order.
 
-    Successive BFGS updates with such pairs satisfy all their secant equations at once: it is the block update of
+    Successive BFGS updates with such pairs satisfy all their secant equations at once. This is the block update of
     Schnabel (CU-CS-247-83, 1983) and Gao & Goldfarb (SIAM J. Optim. 28(2), 2018).
 
     Parameters
@@ -51,9 +52,9 @@ def conjugate(pairs: Sequence[Pair], most: int, least: float = 0.0) -> list[Pair
     pairs : sequence of (s, y)
         The most important first.
     most : int
-        How many are taken.
+        Largest number of pairs that are used.
     least : float
-        The least part of s that must be independent of those taken before.
+        The least part of s that must be independent of the pairs used before.
     """
     taken: list[Pair] = []
     basis: list[Floats] = []
@@ -68,7 +69,7 @@ def conjugate(pairs: Sequence[Pair], most: int, least: float = 0.0) -> list[Pair
             if np.linalg.norm(rest) < least:
                 continue
         for a, b in taken:
-            # On average of both, as differences of a J that is no quadratic are not symmetric.
+            # Average of both orders, as differences of gradients of a J that is not quadratic are not symmetric.
             share = 0.5 * (float(a @ y) + float(b @ s))
             s, y = s - share * a, y - share * b
         curvature = float(s @ y)
@@ -81,18 +82,19 @@ def conjugate(pairs: Sequence[Pair], most: int, least: float = 0.0) -> list[Pair
 
 @dataclass(eq=False)
 class Model:
-    """Two inverse Hessians from the same pairs; the one that foretold the last steps better is believed.
+    """Two inverse Hessians from the same pairs; the one that predicted the last steps better is used.
 
-    ``blocks`` updates round by round, each round's pairs at once: good where J bends ever anew. ``secants`` is made of
-    the newest independent pairs of all rounds: of a quadratic it is exact after d of them.
+    ``blocks`` is updated round by round with each round's pairs at once, which is good where J's curvature keeps
+    changing. ``secants`` consists of the newest independent pairs of all rounds; for a quadratic J it is exact after d
+    pairs.
 
     Parameters
     ----------
     d : int
     memory : int
-        Pairs kept.
+        Number of pairs that are kept.
     sizes : (d,) ndarray, optional
-        Of the variables, 1 by default: the pairs are kept, and the scale gamma is, in units of these.
+        Sizes of the variables, 1 by default: the pairs and the scale gamma are in units of these.
     """
 
     d: int
@@ -105,7 +107,7 @@ class Model:
     sizes: Floats | None = None
 
     def learn(self, pairs: Sequence[Pair]) -> None:
-        """Take in one round's pairs, the step that was made first, the rest by nearness."""
+        """Takes in the pairs of one round: that of the accepted step first, the rest by distance."""
         known = [(s, y) for s, y in pairs if np.isfinite(y).all() and (s != 0).any()]
         if self.sizes is not None:
             known = [(s / self.sizes, y * self.sizes) for s, y in known]
@@ -121,13 +123,13 @@ class Model:
         self.secants = conjugate(self.history, min(self.d, self.memory), _INDEPENDENT)[::-1]
 
     def forget(self) -> None:
-        """Begin anew; only the scale is kept."""
+        """Drops all pairs; only the scale is kept."""
         self.blocks, self.secants, self.history, self.misses = [], [], [], np.zeros(2)
 
     def steps(self, g: Floats, free: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-        """Steps -H g by the better model and by the other one, along the free coordinates.
+        """Steps -H g along the free coordinates, by the better model and by the other one.
 
-        Without any pair they are of length 1, in units of the sizes.
+        Without any pair, the steps have length 1 in units of the sizes.
         """
         if self.sizes is not None:
             step, other = self._steps(g * self.sizes, free)
@@ -135,7 +137,7 @@ class Model:
         return self._steps(g, free)
 
     def _steps(self, g: Floats, free: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-        """Steps in units of the sizes, for a gradient in these."""
+        """Steps in units of the sizes, for a gradient in the same units."""
         if self.gamma is None:
             step = np.where(free, -g, 0.0) / max(float(np.linalg.norm(g[free])), np.finfo(float).tiny)
             return step, step
@@ -148,7 +150,7 @@ class Model:
         return made[0], made[1]
 
     def _judge(self, s: Floats, y: Floats) -> None:
-        """How far each model was from s = H y: logarithms, averaged over the last few rounds."""
+        """Measures how far each model is from s = H y: logarithms, averaged over the last few rounds."""
         assert self.gamma is not None
         found = [np.linalg.norm(s - two_loops(pairs, y, self.gamma)) for pairs in (self.blocks, self.secants)]
         self.misses = 0.5 * self.misses + 0.5 * np.log(np.array(found) / np.linalg.norm(s) + 1e-9)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LbfgsOptions:
-    """What ``options`` may hold.
+    """The keys of ``options``, checked.
 
     Parameters
     ----------
@@ -23,18 +23,18 @@ class LbfgsOptions:
         As for SciPy's L-BFGS-B.
     maxiter : int
     maxcor : int
-        Pairs of steps and changes of the gradient in each of two models, and four times as many and eight to choose
-        from: up to (12 maxcor + 16) d numbers.
+        Pairs of steps and changes of the gradient that each of two models uses. They are chosen from four and eight
+        times as many, which takes up to (12 maxcor + 16) d numbers.
     noise : float, optional
-        The standard deviation of the noise in J, where it is known; then, and with step="auto", the method is the one
+        The standard deviation of the noise in J, where it is known. With it, or with step="auto", the method is the one
         for noisy J.
     trials : int, optional
-        At most so many gradients at once.
+        Largest number of gradients at once.
 
     Raises
     ------
     InputError
-        If one of them makes no sense.
+        If one of the values makes no sense.
     """
 
     gtol: float = 1e-5
@@ -58,12 +58,12 @@ class LbfgsOptions:
 
 
 def chosen(options: Mapping[str, Any], tolerance: float | None) -> LbfgsOptions:
-    """The options as they were chosen.
+    """The options that the user gave, with defaults for the others.
 
     Raises
     ------
     InputError
-        If one is none of `LbfgsOptions`.
+        If an option is not one of `LbfgsOptions`.
     """
     known = [each.name for each in fields(LbfgsOptions)]
     for name in options:

@@ -1,4 +1,4 @@
-"""The method "L-BFGS" from its start to its end: rounds of as many trials as the slots hold."""
+"""The method "L-BFGS" from start to end: rounds of as many trials as the slots hold."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 _HALF = 0.5
-"""Of the gradient: by how much central differences may differ from one-sided ones that were right."""
+"""Central differences may differ from one-sided ones by this part of the gradient if the one-sided ones were right."""
 _PATIENCE = 2
-"""Rounds without a step after which better gradients are taken, if there are any."""
+"""Number of rounds without a step after which more accurate gradients are used, if there are any."""
 
 
 def minimize_by_lbfgs(
     course: OptimizationRun, bounds: tuple[Floats, Floats] | None, options: LbfgsOptions
 ) -> Callable[[Floats], Any]:
-    """A function of the start: the result from there, as SciPy's `OptimizeResult`."""
+    """A function of the start that returns the result from there, as SciPy's `OptimizeResult`."""
 
     def run(x0: Floats) -> Any:
         return _Run(course, options, bounds, x0).to_its_end()
@@ -62,7 +62,7 @@ class _Run:
         self._gradients: Gradients = PlainGradients(course.evaluator)
 
     def to_its_end(self) -> Any:
-        """Round after round."""
+        """Runs rounds until the search ends, and returns the result."""
         from scipy.optimize import OptimizeResult
 
         self._begin()
@@ -79,7 +79,7 @@ class _Run:
         return OptimizeResult(success=success, status=0 if success else 2, message=message, nit=iterations)
 
     def _begin(self) -> None:
-        """The first round, at x0."""
+        """Runs the first round, at x0."""
         search = self._search
         if self._noisy:
             gradients, found = measure(self._rounds, search.x, self._course.evaluator, self._given)
@@ -88,7 +88,7 @@ class _Run:
             return
         self._round()
         if search.gradient is None:
-            # The error says what failed; where J has thought better of it, this is as good.
+            # The error of this call says what failed. If J has a value this time, the result will do as well.
             result = self._course.evaluator.differentiate(search.x)
             if len(result.missing) or not np.isfinite(result.derivative).all():
                 lacks = np.flatnonzero(~np.isfinite(result.derivative))
@@ -100,13 +100,13 @@ class _Run:
             search.tell([Found(search.x, float(result.value), result.derivative, result.error)])
 
     def _round(self) -> bool:
-        """One round of trials; whether x has moved."""
+        """Runs a round of trials; returns whether x has moved."""
         search = self._search
         trials, values = self._rounds.room(self._gradients, search.x, self._options.trials)
         return search.tell(self._rounds.evaluate(search.ask(trials, values), self._gradients))
 
     def _end(self) -> tuple[bool, str] | None:  # noqa: PLR0911  # one return an ending
-        """Whether it has converged, and what to say; better gradients are taken first where they may go further."""
+        """Whether the search has converged, and its message; None to go on, perhaps with better gradients."""
         search = self._search
         if search.runs_away:
             return False, RAN_AWAY
@@ -133,9 +133,11 @@ class _Run:
         return False, "no step was found along which J falls"
 
     def _checked(self) -> str:
-        """Why it has converged, if central differences say so too; one round, once, and what follows is central.
+        """The reason for convergence, if central differences confirm it, which cost one extra round.
 
-        One-sided ones are off by half of h J'' each, which can hide a slope as well as make one.
+        All later gradients are central too.
+
+        The error of a one-sided difference is h J'' / 2, which can hide a slope or make one appear.
         """
         search, why, before = self._search, self._search.converged, self._search.gradient
         if not self._gradients.refine():
@@ -147,12 +149,12 @@ class _Run:
         search.refine(found)
         if search.converged:
             return search.converged
-        # J fell by next to nothing along what was the gradient: then there is no more to be had by a better one.
+        # J fell by almost nothing along the one-sided gradient, so a better gradient cannot gain much either.
         by_value = "ftol" in why and bias <= _HALF * float(np.abs(search.projected_gradient).max())
         return why if by_value else ""
 
     def _within_error(self) -> bool:
-        """Whether the gradient is 0 as far as can be told."""
+        """Whether the gradient is 0 within its errors."""
         search = self._search
         if search.error is None or not self._noisy:
             return False

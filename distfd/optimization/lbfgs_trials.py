@@ -1,4 +1,4 @@
-"""Which points of a round are tried: along the step, along another one, and to its sides."""
+"""Chooses the points that a round tries: along the step, along another step, and to its sides."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SIDE = 0.3
 
 @dataclass(frozen=True)
 class Trial:
-    """A point to try: ``length`` times the step, or the ``number``-th one beside the full step."""
+    """A point to try: ``length`` times the step, or the ``number``-th point beside the full step."""
 
     along: Along
     length: float = 1.0
@@ -30,14 +30,14 @@ class Trial:
 
 
 def choose(trials: int, values: int, d: int, *, failed: bool, growing: bool) -> list[Trial]:
-    """What to try with room for so many gradients and values.
+    """The points to try, given room for a number of gradients and values.
 
     Parameters
     ----------
     failed : bool
-        Whether the last round had no step that was good enough: then more of them are short.
+        Whether no step of the last round was good enough: then more of the new ones are short.
     growing : bool
-        Whether J still fell steeply at the end of the last step: then more of them are long.
+        Whether J still fell steeply at the end of the last step: then more of the new ones are long.
     """
     lengths = _LONG if growing else _SHORT
     line = [Trial("step", t) for t in lengths[: 3 if failed else 2]]
@@ -52,9 +52,9 @@ def choose(trials: int, values: int, d: int, *, failed: bool, growing: bool) -> 
 def place(trial: Trial, steps: tuple[Floats, Floats], seed: int, *, least: float = 0.0) -> Floats:
     """The displacement of a trial, (d,).
 
-    Those to the side are from the end of the step at right angles to it, in directions that the seed gives: what the
-    gradient is there shows curvature that no step along the line does (measured: random ones did better than earlier
-    steps). ``least`` is their least length.
+    Trials to the side start from the end of the step and go at right angles to it, in directions that the seed gives.
+    The gradient there shows curvature that no step along the line does (measured: random directions did better than
+    earlier steps). ``least`` is the least length of these trials.
     """
     step, other = steps
     if trial.along == "step":
@@ -72,7 +72,7 @@ def place(trial: Trial, steps: tuple[Floats, Floats], seed: int, *, least: float
 
 
 def shorter(value: float, slope: float, length: float, tried: float) -> float:
-    """Where the parabola through value and slope at 0 and ``tried`` at ``length`` is least, kept in 0.05 .. 0.5 of it.
+    """The length at which the parabola through value and slope at 0 and ``tried`` is least, in 0.05 .. 0.5 ``length``.
 
     Nocedal & Wright (2006), section 3.5.
     """

@@ -1,4 +1,4 @@
-"""Likelihood profiles and intervals of a fit's parameters, with the refits of all of them in the same waves."""
+"""Likelihood profiles and intervals of a fit's parameters; the refits of all parameters share the waves."""
 
 from __future__ import annotations
 
@@ -34,24 +34,24 @@ if TYPE_CHECKING:
 
 
 _FALLS = 1e-3
-"""Fall of zeta outward that is more than refits that ended a little early make."""
+"""If zeta falls outward by more than this, the fall is real: refits that end a little early make smaller ones."""
 
 
 @dataclass(frozen=True, eq=False)
 class Refits:
-    """What a fit leaves behind for its profiles: how its residuals are evaluated at other parameters.
+    """The means to evaluate a fit's residuals at other parameters, kept for its profiles.
 
     Parameters
     ----------
     session : callable
-        Opens the Evaluator of the residuals, for a ``with``.
+        Returns the Evaluator of the residuals, as a context manager.
     loss : Loss
     lower, upper : (d,) ndarrays
     weighting : Weighting
     kept : (m,) ndarray of bool, or None
-        J's outputs that are residuals of the fit.
+        Which of J's outputs are residuals of the fit.
     sparsity
-        Of the Jacobian.
+        Sparsity of the Jacobian.
     """
 
     session: Callable[[], AbstractContextManager[Evaluator]]
@@ -65,7 +65,7 @@ class Refits:
 
 @dataclass(frozen=True, eq=False)
 class LikelihoodProfile:
-    """What the cost is where one parameter is held and the others are fitted anew (Bates & Watts 1988, 6.1).
+    """The cost as a function of one parameter, with the others refitted at each value (Bates & Watts 1988, 6.1).
 
     Attributes
     ----------
@@ -73,35 +73,35 @@ class LikelihoodProfile:
     index : int
         The parameter's number.
     level : float
-        Of the interval, such as 0.95.
+        Level of the interval, such as 0.95.
     critical : float
-        The size of ``zeta`` at the interval's ends: Student's t with m - d degrees of freedom, or the normal
-        distribution's where sigma is known.
+        Absolute value of ``zeta`` at the interval's ends: Student's t with m - d degrees of freedom, or the quantile of
+        the normal distribution where sigma is known.
     interval : (2,) ndarray
-        Where zeta is within that: the likelihood interval; infinite where it does not end as far as was looked, NaN
-        where J failed on the way.
+        The likelihood interval, where abs(zeta) <= critical. An end is infinite if it was not found within reach, and
+        NaN if J failed on the way.
     ends : pair of str
-        How the lower and the upper end came about: "level"; "bound", which cuts the interval; "open", as far as was
-        looked; "failed", as J has no value there; "not converged", as refits did not come to their ends; "better fit",
-        see ``best``; "limit", where ``limits`` stopped it.
+        How the search for the lower and the upper end finished: "level": found; "bound": a bound cuts the interval;
+        "open": not found within reach; "failed": J has no value there; "not converged": refits did not converge;
+        "better fit": see ``best``; "limit": ``limits`` stopped the search.
     values : (n,) ndarray
-        The parameter's, ascending, that of the estimate among them.
+        Values of the parameter, ascending, with the estimate among them.
     costs : (n,) ndarray
     zeta : (n,) ndarray
         sign(value - estimate) sqrt(2 (cost - cost of the estimate)) / s; a straight line for a linear model.
     x : (n, d) ndarray
         All parameters at these values.
     converged : (n,) ndarray of bool
-        Whether the refit there came to its end.
+        Whether the refit there converged.
     estimate : float
     standard_error : float
-        Of first order: where the others, but not this one, may be held by bounds.
+        First-order standard error. It allows bounds to hold the other parameters, but not this one.
     n_evaluations, n_reused : int
-        Of the call, for all its profiles together.
+        Counts of the call, for all its profiles together.
     n_waves : int
-        Of the call: how often evaluations went out together.
+        Count of the call: how often evaluations went out together.
     stopped : str
-        Which limit was reached, in words; empty if none was.
+        The limit that was reached, in words; empty if none was.
     """
 
     name: str
@@ -124,24 +124,24 @@ class LikelihoodProfile:
 
     @property
     def best(self) -> Floats:
-        """(d,) parameters of the least cost that was seen, those of the estimate where there is none less."""
+        """The parameters, (d,), of the least cost that was seen; the estimate if no cost is less."""
         return np.array(self.x[int(np.argmin(self.costs))])
 
     @property
     def ends_at_better_fit(self) -> bool:
-        """Whether a refit came to a cost that is less than the estimate's, which then is not the best fit."""
+        """Whether a refit reached a cost below the estimate's, so that the estimate is not the best fit."""
         return "better fit" in self.ends
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether an end is unknown, for want of values or of refits that converge, or there is a better fit."""
+        """Whether an end is unknown because values or converged refits are missing, or there is a better fit."""
         return not self.converged.all() or any(
             end in ("failed", "not converged", "better fit", "limit") for end in self.ends
         )
 
     @property
     def notes(self) -> list[str]:
-        """What is to be known of the interval, in words; empty where both ends are at the level."""
+        """Sentences on the interval where an end is not at the level; empty where both are."""
         notes = []
         for which, end, at in zip(("lower", "upper"), self.ends, (self.values[0], self.values[-1]), strict=True):
             if end == "bound":
@@ -209,7 +209,7 @@ def profile_parameters(  # noqa: PLR0917  # called once
     reach: float,
     limits: Limits | None = None,
 ) -> list[LikelihoodProfile]:
-    """Profiles of some parameters; each wave holds the next point of every side of every one of them.
+    """Profiles of some parameters; each wave holds the next point of every side of every parameter.
 
     Parameters
     ----------
@@ -217,18 +217,18 @@ def profile_parameters(  # noqa: PLR0917  # called once
     start : Known
         The estimate.
     statistics : FitStatistics
-        Of the fit.
+        Statistics of the fit.
     names : sequence of str
-        Of all d parameters.
+        Names of all d parameters.
     at : sequence of int
-        Numbers of those that are wanted.
+        Numbers of the wanted parameters.
     level, points, reach, limits
         As for `distfd.optimization.fit_result.FitResult.profile`.
 
     Raises
     ------
     InputError
-        If the data do not say how far a parameter may go.
+        If the data do not determine a range for a parameter.
     """
     problem = Problem(refits.loss, refits.lower, refits.upper)
     drafts = [_Draft.of(problem, start, statistics, names, k, level, points, reach) for k in at]
@@ -251,7 +251,7 @@ def profile_parameters(  # noqa: PLR0917  # called once
 
 @dataclass(eq=False)
 class _Effort:
-    """What a call has cost."""
+    """The cost of a call in evaluations and waves."""
 
     n_evaluations: int = 0
     n_reused: int = 0
@@ -260,7 +260,7 @@ class _Effort:
 
 
 def _reached(limits: Limits, effort: _Effort, seconds: float) -> str:
-    """Which limit is reached, in words; empty if none is."""
+    """The limit that is reached, in words; empty if none is."""
     if limits.max_evaluations is not None and effort.n_evaluations + effort.n_reused >= limits.max_evaluations:
         return f"max_evaluations of {limits.max_evaluations} reached"
     if limits.max_wall_time is not None and seconds >= limits.max_wall_time:
@@ -272,7 +272,7 @@ def _evaluated(session: Evaluator, refits: Refits, xs: Sequence[Floats], effort:
     """Residuals and Jacobians at several points, in one wave; None where J fails."""
     particulars = {} if refits.sparsity is None else {"sparsity": refits.sparsity}
     plans = [session.method(x, "jacobian", **particulars) for x in xs]
-    # With warm, the points of a wave start from the state of one x.
+    # With warm starts, all points of a wave must start from the state of the same x.
     groups = [plans] if session.warm is None else [[plan] for plan in plans]
     answers: list[Answer | None] = []
     for group in groups:
@@ -286,7 +286,7 @@ def _evaluated(session: Evaluator, refits: Refits, xs: Sequence[Floats], effort:
 
 
 def _known(refits: Refits, x: Floats, answer: Answer | None) -> Known | None:
-    """An answer as residuals of the fit and their Jacobian; None where one of them has no value."""
+    """The fit's residuals and their Jacobian from an answer; None where a residual has no value."""
     if answer is None:
         return None
     outputs, jacobian, kept = np.atleast_1d(answer.value), answer.derivative, refits.kept
@@ -302,7 +302,7 @@ def _known(refits: Refits, x: Floats, answer: Answer | None) -> Known | None:
 
 @dataclass(frozen=True, eq=False)
 class _Draft:
-    """A profile on its way: its two chains."""
+    """A profile while it is computed: its two sides, as chains."""
 
     start: Known
     name: str
@@ -355,7 +355,7 @@ class _Draft:
         return cls(start, name, k, level, critical, error, (first, second))
 
     def made(self, effort: _Effort) -> LikelihoodProfile:
-        """The profile from what the chains have found."""
+        """The profile from the results of the chains."""
         low, high = self.chains
         base = Fitted(self.start.x, low.problem.cost(self.start), 0.0)
         signed = (
@@ -394,7 +394,7 @@ def _with_active(statistics: FitStatistics, active: NDArray[np.bool_]) -> FitSta
 
 
 def _critical(statistics: FitStatistics, level: float) -> float:
-    """Zeta at the ends: the root of F with 1 and m - d degrees of freedom, which is Student's t, or the normal one."""
+    """Size of zeta at the ends: the root of F with 1 and m - d degrees of freedom (Student's t), or normal."""
     from scipy.stats import norm, t
 
     law: Any = norm if statistics.absolute_sigma else t(statistics.degrees_of_freedom)
@@ -402,12 +402,12 @@ def _critical(statistics: FitStatistics, level: float) -> float:
 
 
 def check_profile(level: Any, points: Any, reach: Any, limits: Any = None) -> None:
-    """What `FitResult.profile` was given.
+    """Checks the arguments of `FitResult.profile`.
 
     Raises
     ------
     InputError
-        If one of them makes no sense.
+        If an argument makes no sense.
     """
     if not (is_number(level) and 0 < level < 1 and 0.5 < (1 + level) / 2 < 1):
         raise InputError(f"level: must be between 0 and 1, such as 0.95 (was {level!r})")
@@ -423,12 +423,12 @@ def check_profile(level: Any, points: Any, reach: Any, limits: Any = None) -> No
 
 
 def parameter_number(given: Any, names: Sequence[str]) -> int:
-    """The number of a parameter that is given by number, negative ones from the end, or by name.
+    """The number of a parameter given by name or number; negative numbers count from the end.
 
     Raises
     ------
     InputError
-        If there is none.
+        If there is no such parameter.
     """
     if isinstance(given, str):
         if given not in names:

@@ -1,4 +1,4 @@
-"""When an optimisation stops before its method would."""
+"""Limits at which an optimisation stops before its method ends."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _AWAY = 1e15
-"""Times max(1, abs(x0)), beyond which x has run away: a step of differencing there is some 1e7 times as long."""
+"""Distance, in units of max(1, abs(x0)), beyond which x has run away: a differencing step there is some 1e7 in these
+units."""
 RAN_AWAY = "x grows without limit while J decreases: J may have no minimum; give bounds"
 
 
@@ -58,7 +59,7 @@ class Limits:
 
 
 class Stop(Exception):  # noqa: N818  # it ends a method's loop in good order and is no error
-    """A limit was reached; ``reached`` where that is what was wanted."""
+    """A limit was reached; ``reached`` says whether that was the aim, such as a target value."""
 
     def __init__(self, text: str, *, reached: bool = False) -> None:
         super().__init__(text)
@@ -66,5 +67,5 @@ class Stop(Exception):  # noqa: N818  # it ends a method's loop in good order an
 
 
 def ran_away(x0: NDArray[np.float64], x: NDArray[np.float64], free: NDArray[np.bool_]) -> bool:
-    """Whether a variable that no bound holds is so far from x0 that J, as far as can be told, has no minimum."""
+    """Whether a variable that no bound holds is so far from x0 that J seems to have no minimum."""
     return bool((np.abs(x) > _AWAY * np.maximum(1.0, np.abs(x0)))[free].any())

@@ -1,4 +1,4 @@
-"""Whether a method takes the options it is given: SciPy's own code is asked, by something that takes it no time."""
+"""Checks that a method takes the options that it is given, by a call of SciPy's own code on a tiny problem."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ if TYPE_CHECKING:
     Vector = NDArray[np.float64]
 
 FIT_OPTIONS = ("ftol", "xtol", "gtol", "max_nfev", "tr_solver", "tr_options", "verbose")
-"""Arguments of scipy.optimize.least_squares that are options here."""
+"""Arguments of scipy.optimize.least_squares that are keys of ``options`` here."""
 _INSTEAD = {
     "workers": "the slots evaluate J",
     "eps": "the step is one of the derivative's options",
     "finite_diff_rel_step": "the step is one of the derivative's options",
 }
-"""SciPy's options of its own finite differences."""
+"""SciPy's options for its own finite differences, with what replaces them here."""
 _TALK = ("disp", "verbose", "iprint")
 _EVALUATIONS = 30
 _PARAMETERS = 100
 
 
 class _Enough(Exception):  # noqa: N818  # nothing is wrong
-    """All options have been looked at by now."""
+    """Ends SciPy's method as soon as it has checked all options."""
 
 
 class _Bowl:
-    """Half the squared distance from 0, of no more parameters than it takes."""
+    """A cheap problem: half the squared distance from 0, with no more parameters than the options need."""
 
     def __init__(self, options: Mapping[str, Any], d: int) -> None:
-        # Of d numbers each, as like as not.
+        # Options that are arrays probably have d elements.
         arrays = any(isinstance(value, (np.ndarray, list, tuple)) for value in options.values())
         self.start = np.ones(d if arrays else min(d, _PARAMETERS))
         self._asked = 0
@@ -61,12 +61,12 @@ class _Bowl:
 
 
 def check_options(method: str, options: Mapping[str, Any], d: int, tolerance: float | None = None) -> None:
-    """See that a method of `distfd.minimize` takes these options.
+    """Checks that a method of `distfd.minimize` takes these options.
 
     Raises
     ------
     InputError
-        If it does not.
+        If the method does not take them.
     """
     from scipy.optimize import minimize
 
@@ -90,17 +90,17 @@ def check_options(method: str, options: Mapping[str, Any], d: int, tolerance: fl
 def check_fit_options(
     method: str, d: int, *, options: Mapping[str, Any], tolerance: float | None = None, **arguments: Any
 ) -> None:
-    """See that a method of `distfd.least_squares` takes these options.
+    """Checks that a method of `distfd.least_squares` takes these options.
 
     Parameters
     ----------
     **arguments
-        Of SciPy's function, that are no options here: loss, f_scale, x_scale.
+        Arguments of SciPy's function that are not keys of ``options`` here: loss, f_scale, x_scale.
 
     Raises
     ------
     InputError
-        If it does not.
+        If the method does not take them.
     """
     from scipy.optimize import least_squares
 
@@ -115,7 +115,7 @@ def check_fit_options(
             raise InputError(_unknown(f"a fit by {method}", name, FIT_OPTIONS))
     given = {**tolerances(tolerance), **_quiet(options), **arguments}
     bowl = _Bowl(given, d)
-    m = len(bowl.start) if method == "lm" else 1  # lm has at least as many residuals as parameters
+    m = len(bowl.start) if method == "lm" else 1  # lm needs at least as many residuals as parameters
 
     def residuals(x: Vector) -> Vector:
         bowl.value(x)
@@ -131,13 +131,13 @@ def _check_mapping(options: Any) -> None:
 
 
 def tolerances(tolerance: float | None) -> dict[str, float]:
-    """What one tolerance stands for in scipy.optimize.least_squares."""
+    """The tolerances of scipy.optimize.least_squares that a single ``tol`` stands for."""
     return {} if tolerance is None else dict.fromkeys(("ftol", "xtol", "gtol"), tolerance)
 
 
 @contextlib.contextmanager
 def _refusals(method: str) -> Iterator[None]:
-    """Inside, what SciPy has against its options is an InputError."""
+    """A context in which SciPy's errors about options become an InputError."""
     from scipy.optimize import OptimizeWarning
 
     try:
@@ -158,7 +158,7 @@ def _refusals(method: str) -> Iterator[None]:
 
 
 def _quiet(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options, without those by which SciPy prints."""
+    """The options, without those that make SciPy print."""
     return {name: value for name, value in options.items() if name not in _TALK}
 
 
@@ -168,7 +168,7 @@ def _unknown(what: str, name: str, known: tuple[str, ...]) -> str:
 
 
 def _documented(method: str) -> tuple[str, ...]:
-    """The options that SciPy's documentation of a method lists; what all have it does not repeat."""
+    """The options that SciPy's documentation of a method lists; it omits those that all methods have."""
     from scipy.optimize import show_options
 
     text = str(show_options("minimize", method.lower(), disp=False)).partition("Options\n")[2].partition("Returns\n")[0]

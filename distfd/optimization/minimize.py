@@ -1,81 +1,50 @@
-"""Optimisation by SciPy's methods, each value and its derivative in one wave of one Evaluator."""
+"""Optimisation by SciPy's methods or by distfd's own, each value and its derivative in one wave of one Evaluator."""
 
 from __future__ import annotations
 
-import contextlib
-from typing import TYPE_CHECKING, Any, Literal, Unpack, get_args
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from distfd.core.errors import InputError
-from distfd.core.structure import make_structure
-from distfd.core.structure_kinds import has_names, is_structured
-from distfd.core.suggestions import did_you_mean
-from distfd.core.validation import is_whole
-from distfd.differentiation.method import check_x, onto_bounds
+from distfd.core.structure_kinds import is_structured
 from distfd.differentiation.placement import as_bounds
 from distfd.evaluation.evaluator import Evaluator
 from distfd.evaluation.keywords import lists_options_of
-from distfd.optimization import scipy_least_squares as squares
 from distfd.optimization import scipy_minimize as scalar
 from distfd.optimization.advice import other_methods
 from distfd.optimization.bound_restarts import with_restarts
+from distfd.optimization.common_arguments import INSTEAD, XTOL, check_slots, checked_start, record_of, session_of
 from distfd.optimization.constraints import split
 from distfd.optimization.convergence_assessment import Assessment
-from distfd.optimization.history import Record
 from distfd.optimization.lbfgs_options import chosen
 from distfd.optimization.lbfgs_run import minimize_by_lbfgs
-from distfd.optimization.likelihood_profile import Refits
-from distfd.optimization.limits import Limits
-from distfd.optimization.method_options import check_fit_options, check_options, tolerances
-from distfd.optimization.model_fit_options import chosen_for_model, typical_sizes_of
-from distfd.optimization.model_fit_run import ModelFit
+from distfd.optimization.method_options import check_options
 from distfd.optimization.optimization_run import STOPPED, Arrangement, OptimizationRun, open_journal
 from distfd.optimization.printed_progress import OptimizationPrinter, talk
-from distfd.optimization.robust_loss import Loss
-from distfd.optimization.scipy_methods import METHODS, MODEL, OWN, Fitter, Minimizer, binds, find_method, takes_out
+from distfd.optimization.scipy_methods import METHODS, OWN, Minimizer, binds, find_method, takes_out
 from distfd.optimization.seen_point import FEASIBLE
 from distfd.optimization.speculation import Speculation
-from distfd.optimization.weighting import make_weighting
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping
 
-    from numpy.typing import ArrayLike, NDArray
     from scipy.optimize import OptimizeResult
 
     from distfd.evaluation.keywords import BoundsLike, PointLike, SessionOptions, Verbosity
-    from distfd.optimization.fit_result import FitResult
     from distfd.optimization.journal import Journal
-    from distfd.optimization.scipy_least_squares import Squares
+    from distfd.optimization.limits import Limits
 
-__all__ = ["Limits", "least_squares", "minimize"]
-
-FITTERS: tuple[str, ...] = get_args(Fitter)
-_GTOL, _FIT_GTOL = 1e-5, 1e-8
-"""Gradients that most of SciPy's methods, and its least_squares, take for 0 where no tolerance is given."""
-_FTOL, _FIT_FTOL = 1e-7, 1e-6
-"""Relative decreases of J, and of a cost, that nobody cares for where no tolerance is given."""
+_GTOL = 1e-5
+"""Default gradient tolerance of most of SciPy's methods."""
+_FTOL = 1e-7
+"""Relative decrease of J that is negligible where no tolerance is given."""
 _LOOSE = {"SLSQP": 1e-6}
-"""Methods that stop at larger decreases."""
-_XTOL = 1e-8
-"""Steps, against x, that nobody cares for where no tolerance is given."""
+"""Methods that stop at a larger decrease, with that decrease."""
 _LONG = {"Newton-CG": 1e-5}
-"""Methods that stop at longer ones."""
-_TOLERANCE = "give limits=distfd.Limits(tolerance=...)"
-_OPTION = "give it in options"
-_DIFFERENCES = "derivatives are distfd's differences, see scheme and step"
-_INSTEAD = {
-    "tol": _TOLERANCE,
-    **dict.fromkeys(("ftol", "xtol", "gtol", "max_nfev", "tr_solver", "tr_options"), _OPTION),
-    **dict.fromkeys(("jac", "hess", "hessp"), _DIFFERENCES),
-    "jac_sparsity": "give sparsity",
-}
-"""What to give in the place of SciPy's own arguments."""
+"""Methods that stop at a longer step, with that step."""
 
 
-@lists_options_of(Evaluator, answers=_INSTEAD)
+@lists_options_of(Evaluator, answers=INSTEAD)
 def minimize(
     fun: Any,
     x0: PointLike,
@@ -162,13 +131,13 @@ def minimize(
         If an option makes no sense.
     """
     told, (options, level) = options, talk(options, verbose)
-    with _session(fun, bounds, evaluator) as session:
+    with session_of(fun, bounds, evaluator) as session:
         start = session.flatten(x0)
         bounds = session.flat_bounds(bounds)
         arrangement = Arrangement(session if is_structured(x0) else None)
         if not isinstance(fun, Evaluator):
-            as_bounds(bounds, len(start), start)  # refused before anything is evaluated
-        _check_slots(slots)
+            as_bounds(bounds, len(start), start)  # raise errors before anything is evaluated
+        check_slots(slots)
         outputs, given = split(constraints)
         limits_given = as_bounds(bounds, len(start))
         if given and arrangement.session is not None:
@@ -177,11 +146,11 @@ def minimize(
                 "distfd.Outputs"
             )
         name = find_method(method, bounded=binds(*limits_given), constrained=bool(outputs or given))
-        record = _record(limits, callback)
+        record = record_of(limits, callback)
         printer = OptimizationPrinter(record, level)
         tolerance = record.limits.tolerance
         check_options(name, options or {}, len(start), tolerance)
-        start, limited = _start(session, start, as_bounds(bounds, len(start)))
+        start, limited = checked_start(session, start, as_bounds(bounds, len(start)))
         record.bounds = limited
         how = {"method": name, "options": dict(told or {}), "tolerance": tolerance}
         written = open_journal(journal, session, start, how)
@@ -232,276 +201,14 @@ def minimize(
         return printer.ended(arrangement.arranged(scalar.finished(result, record, outputs)))
 
 
-@lists_options_of(Evaluator, answers=_INSTEAD)
-def least_squares(
-    residuals: Any,
-    x0: PointLike,
-    *,
-    method: Fitter = "trf",
-    bounds: Any = None,
-    loss: Any = "linear",
-    f_scale: float = 1.0,
-    x_scale: Any = 1.0,
-    sparsity: Any = None,
-    sigma: ArrayLike | Mapping[str, float] | None = None,
-    absolute_sigma: bool | None = None,
-    prior: Mapping[str, Any] | None = None,
-    measured: ArrayLike | None = None,
-    options: Mapping[str, Any] | None = None,
-    callback: Callable[..., Any] | None = None,
-    limits: Limits | None = None,
-    speculative: bool | Literal["auto"] = "auto",
-    slots: int | None = None,
-    journal: str | os.PathLike[str] | Journal | None = None,
-    verbose: Verbosity = 0,
-    **evaluator: Unpack[SessionOptions],
-) -> OptimizeResult:
-    """Minimise the cost of residuals, half the sum of their squares, by scipy.optimize.least_squares or by a model.
-
-    Parameters
-    ----------
-    residuals : callable, class or objective
-        fun(x) to (m,), as for `distfd.Evaluator`; or an Evaluator, which then stays open.
-    x0 : (d,) array, or a dict or another structure of numbers
-        The residuals get the same structure, and ``params`` of the result has it. ``x`` and everything else are arrays
-        in the order of ``names``. Bounds, step and scale may have the structure too.
-    method : "trf", "dogbox", "lm" or "model"
-        "model" is distfd's own (`distfd.optimization.model_fit`): a trust region on a regression of all values and
-        slopes of the run. Its rounds use all slots, from 1 to 4 (d + 1) and more, and it takes noise into account. With
-        "lm", J must not fail at any trial.
-    bounds : scipy.optimize.Bounds or (lower, upper)
-        As for SciPy's function, and for every point at which J is evaluated.
-    loss, f_scale, x_scale
-        As for SciPy's function. For "model", x_scale holds typical sizes, by default those of x0.
-    sparsity
-        Which entries of the Jacobian can differ from 0, as for `Evaluator.jacobian`; not for "model".
-    sigma : number, (m,) array, or mapping, optional
-        Standard deviations of the residuals. The residuals are divided by them, and fun and jac are in these units. For
-        a `CommandObjective` or an `FMUObjective` also {name: number}, by the names of outputs or data: every expression
-        of ``value`` then needs exactly one.
-    absolute_sigma : bool, optional
-        True: ``sigma`` (or, without it, 1) is the true size. False: only its ratios count, and the scatter of the
-        residuals gives the size. By default True if there is sigma.
-    prior : mapping, optional
-        What you know about parameters beforehand: {name: {"value": v, "sigma": s}} or {name: (v, s)}. Coordinates
-        without names are called x0, x1, ... Each prior adds a residual (x_k - v) / s at the end of fun, and a row of
-        jac, as PEST's prior information and Tikhonov's regularisation do. With a prior, give residuals in units of
-        their standard deviations, or give sigma.
-    measured : (m,) array, optional
-        The measured data, for R^2 in the printed table. The fit does not depend on them. Those of a `CommandObjective`
-        or an `FMUObjective` are known where each expression of ``value`` is an output minus data.
-    options : mapping
-        Further arguments of SciPy's function: ftol, xtol, gtol, max_nfev, tr_solver, tr_options. For "model" ftol,
-        xtol, gtol, and ``noise``, the standard deviation of the noise in a residual where it is known.
-    callback, limits, speculative, slots, journal, verbose
-        As for `minimize`, with "model" instead of L-BFGS. The target is a limit of the cost, and ``tolerance`` sets
-        ftol, xtol and gtol. An iteration is a step that was accepted.
-    **evaluator
-        Options of `distfd.Evaluator`.
-
-    Returns
-    -------
-    scipy.optimize.OptimizeResult
-        ``x``, ``cost``, ``fun``, ``jac`` and ``grad`` are those of the best point. A robust loss scales ``jac``, as in
-        SciPy, but not ``jacobian``. The result prints as a table of the parameters, and ``table()`` has its columns.
-        ``covariance``, ``standard_errors``, ``correlation``, ``confidence_intervals(level)``, ``not_told_apart``,
-        ``residuals`` and ``r_squared(measured)`` are explained in `distfd.optimization.fit_statistics`.
-        ``profile(names)`` computes likelihood intervals by further fits. ``active_mask`` is -1 or 1 where a bound stops
-        a parameter: it has no standard error, and the errors of the others are those of a fit in which it is fixed.
-        ``residual_names`` are the names of the rows of fun and jac, if J's outputs have names.
-        ``kept``, (m,), says which residuals had a value at x0. With on_failure "nan" or "repair" the others are left
-        out of the fit, with a warning, and fun and jac have rows only for those that are kept. The last ``n_prior``
-        residuals are those of ``prior``; all statistics count them among the m. If a limit ends "model" at a point
-        where not all differences are known, jac is the regression's, and the scheme of ``derivative`` is "model". The
-        rest is as for `minimize`; ``derivative`` and ``first`` are those of the cost.
-
-    Raises
-    ------
-    EvaluationError, InputError
-        As `minimize`.
-    """
-    named = is_structured(x0)
-    d = make_structure(x0).size if named else len(check_x(x0))  # type: ignore[arg-type]  # an array then
-    by_name = named and not hasattr(bounds, "lb") and has_names(bounds)
-    told, (options, level) = options, talk(options, verbose)
-    with _session(residuals, bounds if by_name else _pairs(bounds, d), evaluator) as session:
-        start = session.flatten(x0)
-        limited = session.flat_bounds(bounds) if by_name else _pairs(bounds, d)
-        arrangement = Arrangement(session if named else None)
-        x_scale = arrangement.sizes("x_scale", x_scale)
-        _check_fit(method, sparsity, absolute_sigma)
-        _check_slots(slots)
-        printer = OptimizationPrinter(record := _record(limits, callback), level, "cost")
-        tolerance, apart = record.limits.tolerance, {"loss": loss, "f_scale": f_scale, "x_scale": x_scale}
-        check_fit_options(method, len(start), options=options or {}, tolerance=tolerance, **apart)
-        start, limits_of_x = _start(session, start, as_bounds(limited, len(start)))
-        fixed = limits_of_x[0] == limits_of_x[1]
-        if method == "lm" and np.isfinite(limits_of_x)[:, ~fixed].any():
-            raise InputError("method: lm cannot handle bounds; remove them, or use trf or dogbox")
-        given = {**tolerances(tolerance), **(options or {}), **apart}
-        how = {"method": method, "options": {**given, **(told or {}), **apart}, **_told_of_weighting(sigma, prior)}
-        names = session.setting(start).options.names or [f"x{k}" for k in range(len(start))]
-        weighting = make_weighting(sigma, prior, names, fixed, session.output_parts)
-        absolute = sigma is not None if absolute_sigma is None else absolute_sigma
-        finish = squares.Finish(
-            record,
-            Loss(loss, f_scale),
-            limits_of_x,
-            absolute,
-            len(weighting.at),
-            weighting.sigma,
-            _data(measured),
-            session.output_parts,
-            session.output_names,
-            [names[k] for k in weighting.at],
-        )
-        written = open_journal(journal, session, start, how)
-        course = OptimizationRun(session, record, written, callback, slots, arrangement)
-        weigh = finish.loss
-
-        def refitted(result: FitResult, kept: NDArray[np.bool_] | None) -> FitResult:
-            """With what its profiles evaluate."""
-            again = _again(residuals, x0, bounds if by_name else _pairs(bounds, d), evaluator)
-            result.keep_refits(Refits(again, weigh, *limits_of_x, weighting, kept, sparsity))
-            return result
-
-        problem = squares.Squares(
-            session, course, Speculation(speculative, planned_slots=slots), weigh, sparsity, method != "lm", weighting
-        )
-        if fixed.all():
-            result = course.run(start, scalar.evaluate_fixed(problem, problem.residuals, problem.jacobian))
-            return printer.ended(arrangement.with_params(finish(result)))
-        if method == MODEL:
-            sizes = typical_sizes_of(start, x_scale)
-            adapts = np.ndim(x_scale) == 0 and x_scale == 1
-            wanted = chosen_for_model(options or {}, tolerance)
-            fit = ModelFit(course, limits_of_x, sizes, weigh, wanted, adapts, weighting)
-            result = course.run(start, fit)
-            # Steps are long and whole Jacobians few: they tell little of noise. That the regression sees by itself.
-            if fit.noise is None and record.iterations == 0:
-                _assessment(fit, limits_of_x, given, method).apply(result, record, session)
-            result.noise = fit.noise or result.get("noise")
-            return printer.ended(arrangement.with_params(refitted(finish(result, fit.kept), fit.kept)))
-        problem.n_fixed = int(fixed.sum())
-        run = squares.fit_by_scipy(
-            problem, method=method, bounds=_open_ended(limited, len(start)), options=given, free=~fixed
-        )
-        if method != "lm":
-            run = with_restarts(run, record, session, limits_of_x, least=0.0, others=other_methods(method, fit=True))
-        result = course.run(start, run)
-        _assessment(problem, limits_of_x, given, method).apply(result, record, session)
-        return printer.ended(arrangement.with_params(refitted(finish(result, problem.kept), problem.kept)))
-
-
-@contextlib.contextmanager
-def _session(fun: Any, bounds: Any, options: Mapping[str, Any]) -> Any:
-    """The Evaluator that was given, or one for this call; no check of a derivative rides along unless it is asked for.
-
-    So the points of an optimisation do not depend on the slots that it finds.
-    """
-    if isinstance(fun, Evaluator):
-        if options:
-            raise InputError(f"{min(options)}: is an option of the Evaluator; give it where you make the Evaluator")
-        with fun.checked(fun.check):
-            yield fun
-        return
-    for name in _INSTEAD.keys() & options.keys():
-        raise InputError(f"{name}: is an option of SciPy that does not exist here; {_INSTEAD[name]}")
-    with Evaluator(fun, bounds=bounds, **options) as made, made.checked(made.check):
-        yield made
-
-
-def _again(fun: Any, x0: Any, bounds: Any, options: Mapping[str, Any]) -> Callable[[], Any]:
-    """What opens the session of a fit once more."""
-
-    @contextlib.contextmanager
-    def opened() -> Any:
-        with _session(fun, bounds, options) as session:
-            session.flatten(x0)
-            yield session
-
-    return opened
-
-
-def _start(session: Evaluator, x0: Any, bounds: tuple[Any, Any]) -> tuple[Any, tuple[Any, Any]]:
-    """X0 and bounds, those of the Evaluator too; where x0 is outside by round-off, it is put onto the bound.
-
-    Raises
-    ------
-    InputError
-        If it is further outside.
-    """
-    site = session.setting(onto_bounds(x0, *bounds)).site
-    lower, upper = np.maximum(site.lower, bounds[0]), np.minimum(site.upper, bounds[1])
-    return check_x(onto_bounds(site.x, lower, upper), lower, upper, site.label), (lower, upper)
-
-
-def _assessment(
-    problem: Squares | ModelFit, bounds: tuple[Any, Any], options: Mapping[str, Any], method: str
-) -> Assessment:
-    """Of a fit."""
-    return Assessment(
-        cost=lambda values, x: problem.loss.cost(problem.weighting.cost_values(values, problem.kept, x)),
-        bounds=bounds,
-        gtol=options.get("gtol") or _FIT_GTOL,
-        ftol=max(_FIT_FTOL, options.get("ftol") or 0.0),
-        xtol=options.get("xtol") or _XTOL,
-        relative=True,
-        method=method,
-    )
-
-
 def _xtol(name: str, options: Mapping[str, Any], tolerance: float | None) -> float:
-    """A step that the method of this name does not care for."""
+    """A relative step that is negligible for the method of this name."""
     given = max(options.get(each) or 0.0 for each in ("xtol", "xrtol"))
-    return max(given or tolerance or _LONG.get(name, 0.0), _XTOL)
-
-
-def _told_of_weighting(sigma: Any, prior: Any) -> dict[str, Any]:
-    """For the journal, where there is any."""
-    given = {"sigma": sigma, "prior": prior}
-    return {name: value for name, value in given.items() if value is not None}
-
-
-def _data(measured: ArrayLike | None) -> NDArray[np.float64] | None:
-    """The data of a fit, (m,)."""
-    if measured is None:
-        return None
-    try:
-        data = np.asarray(measured, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise InputError(f"measured: must be real numbers (was {measured!r})") from None
-    if data.ndim != 1:
-        raise InputError(f"measured: must be one-dimensional, as the residuals are (had shape {data.shape})")
-    return data
-
-
-def _check_fit(method: str, sparsity: Any, absolute_sigma: Any) -> None:
-    if method not in FITTERS:
-        raise InputError(
-            f"method: must be one of {', '.join(FITTERS)} (was {method!r}){did_you_mean(str(method), FITTERS)}"
-        )
-    if method == MODEL and sparsity is not None:
-        raise InputError("sparsity: the method model takes dense Jacobians only; use trf or dogbox, or no sparsity")
-    if absolute_sigma not in (None, True, False):
-        raise InputError(f"absolute_sigma: must be True, False or None (was {absolute_sigma!r})")
-
-
-def _check_slots(slots: Any) -> None:
-    if slots is not None and not (is_whole(slots) and slots >= 1):
-        raise InputError(f"slots: must be a whole number >= 1, or None (was {slots!r})")
-
-
-def _record(limits: Limits | None, callback: Callable[..., Any] | None) -> Record:
-    if limits is not None and not isinstance(limits, Limits):
-        raise InputError(f"limits: must be a distfd.Limits or None (was {limits!r})")
-    if callback is not None and not callable(callback):
-        raise InputError(f"callback: must be callable or None (was {callback!r})")
-    return Record(limits or Limits())
+    return max(given or tolerance or _LONG.get(name, 0.0), XTOL)
 
 
 def _kept(bounds: Any, d: int) -> Any:
-    """Bounds that SciPy's methods keep to at every point, not only at the last: nothing is evaluated outside."""
+    """Bounds that SciPy's methods respect at every point, not only at the last: J is never evaluated outside."""
     if bounds is None:
         return None
     from scipy.optimize import Bounds
@@ -511,24 +218,3 @@ def _kept(bounds: Any, d: int) -> Any:
 
 def _limits(bounds: Any, d: int) -> Any:
     return None if bounds is None else as_bounds(bounds, d)
-
-
-def _pairs(bounds: Any, d: int) -> Any:
-    """The bounds of scipy.optimize.least_squares as d pairs; a Bounds as it is."""
-    if bounds is None or hasattr(bounds, "lb"):
-        return bounds
-    if len(bounds) != 2:
-        raise InputError("bounds: must be a scipy.optimize.Bounds or a pair (lower, upper), each a number or d of them")
-    try:
-        lower, upper = (np.broadcast_to(np.asarray(limit, dtype=np.float64), (d,)) for limit in bounds)
-    except (TypeError, ValueError):
-        raise InputError(f"bounds: lower and upper must each be a number or {d} of them (was {bounds!r})") from None
-    if (lower == upper).all():  # two pairs that fix both coordinates could be taken for two arrays
-        from scipy.optimize import Bounds
-
-        return Bounds(lower, upper)
-    return list(zip(lower.tolist(), upper.tolist(), strict=True))
-
-
-def _open_ended(bounds: Any, d: int) -> Any:
-    return (-np.inf, np.inf) if bounds is None else as_bounds(bounds, d)

@@ -1,4 +1,4 @@
-"""What `distfd.minimize` returns: SciPy's result, which prints as a summary. Imports scipy.optimize."""
+"""The result of `distfd.minimize`: SciPy's result, which prints as a summary. Imports scipy.optimize."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import numpy as np
 from scipy.optimize import OptimizeResult
 
 _SHOWN = 8
-"""Coordinates of x that are printed; of more, the first and the last of these."""
+"""An x of more coordinates than this is printed by its first and last ones only."""
 
 
 class MinimizeResult(OptimizeResult):  # type: ignore[misc]  # SciPy has no types
-    """A minimisation's result; printing it tells J, x, the effort and why it ended, and its keys have all else."""
+    """A minimisation's result; it prints J, x, the effort and the reason of the end, and its keys have all else."""
 
     def __repr__(self) -> str:
         ended = "converged" if self.get("success") else "not converged"
@@ -42,7 +42,7 @@ _PRINTED = frozenset({"message", "success", "fun", "x", "nit", "value0", "n_eval
 
 
 def short(x: Any) -> str:
-    """X in a line: an array's first and last numbers, or a structure as Python writes it, cut where it is long."""
+    """The point x in one line: first and last numbers of an array, or a structure's repr, cut if it is long."""
     if not isinstance(x, np.ndarray):
         text = repr(x)
         return text if len(text) <= 100 else f"{text[:97]}..."  # a line

@@ -1,8 +1,8 @@
-"""Least squares on as many slots as there are: a trust region on one regression of all that was evaluated.
+"""Least squares on all slots: a trust-region method with one regression through everything that was evaluated.
 
-A round asks for trials, some with slopes, that fill the slots; what comes back joins the regression
-(`distfd.optimization.model_fit_regression`), and the best trial is the next centre if it is lower. The search is pure:
-the same values and the same rooms make the same iterates.
+A round asks for as many trials as fill the slots, some with slopes. The results join the regression
+(`distfd.optimization.model_fit_regression`), and the best trial becomes the centre if its cost is lower. The search is
+pure: the same values and the same room in each round give the same iterates.
 """
 
 from __future__ import annotations
@@ -28,56 +28,60 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 _FIRST_RADIUS = 0.3
-"""The first trust region's radius, in typical sizes and square roots of d."""
+"""Radius of the first trust region, in typical sizes times sqrt(d)."""
 _GOOD, _POOR = 0.75, 0.25
-"""Of the decrease that the model foretold: above the first the radius grows, below the second it shrinks."""
+"""Limits for the actual decrease over the predicted one: above the first the radius grows, below the second it
+shrinks."""
 _NEAR_ZERO, _PART = 0.3, 0.1
-"""A start that is near 0 does not say how large a variable is: it counts as of this size, or of this part of the
-displacement by which the residuals would change by their own size, if that is less."""
+"""A start near 0 does not show how large a variable is. The variable then counts as of size `_NEAR_ZERO`, or as `_PART`
+of the displacement by which the residuals would change by their own size, if that is less."""
 _BIG = 100.0
-"""A trial whose residuals are so many times larger than the best ones' says nothing of what is near them."""
+"""A trial is ignored in the regression if its residuals are this many times larger than the best ones: it says nothing
+about their surroundings."""
 _RADII = (1.0, 4.0, 0.25, 2.0, 0.5, 16.0, 0.0625)
-"""Radii of a round's trials, against the trust region's."""
+"""Radii of a round's trials, relative to the trust region's."""
 _BOTH = (1.0, 4.0)
-"""Radii at which the first-order model has a trial of its own, too."""
+"""Radii at which the first-order model also has a trial."""
 _APART = 0.1
-"""Two trials of a round are no nearer to one another than this part of the shorter one."""
+"""Least distance between two trials of a round, as a part of the shorter one."""
 _SPARE = 3
-"""More values without slopes in one round help no more."""
+"""Largest number of values without slopes in a round: more do not help."""
 _AFTER = 2
-"""Refused steps in a row after which a slope is asked for where it is least known, if there is but one slot."""
+"""With a single slot, the least known slope is asked for after this many refused steps in a row."""
 _LEAST, _EACH, _MOST = 40, 4, 400
-"""Observations in a regression: 4 (d + 1), but from 40 to 400, and 3 (d + 1) / 2 where that is more."""
+"""Number of observations in a regression: `_EACH` (d + 1), limited to `_LEAST` .. `_MOST`, and at least 3 (d + 1) /
+2."""
 _EDGE = 0.9
-"""Part of a radius from which on a step counts as held back by it."""
+"""A step counts as limited by the radius if it is longer than this part of it."""
 _STEP = 8**0.25
-"""More & Wild (ACM TOMS 38(3), 2012): h = 8^(1/4) sqrt(noise / curvature)."""
+"""Factor of the step in More & Wild (ACM TOMS 38(3), 2012): h = 8^(1/4) sqrt(noise / curvature)."""
 _LONGEST = 0.1
-"""No difference is longer than this part of a typical size."""
+"""A differencing step is at most this part of a typical size."""
 _NOISES = (1e-22, 1e-19, 1e-16, 1e-14, 1e-12, 1e-10, 1e-8, 1e-6, 1e-4, 1e-2)
-"""Variances of the noise that are tried, against the signal's."""
+"""Candidates for the variance of the noise, relative to the signal's."""
 _RETRIES = 3
-"""How often lost slopes at x0 are asked for again."""
+"""How often slopes at x0 that failed are asked for again."""
 _MISFIT = 0.05
-"""Of the slopes at x: from which on the model is made of fewer and nearer observations."""
+"""If the model's slopes at x differ from the observed ones by more than this part, the model uses fewer and nearer
+observations."""
 _CLEAR = 1.0
-"""By how much the logarithm of the likelihood has to rise, for each number observed, for the noise to be believed."""
+"""The noise is accepted if it raises the logarithm of the likelihood by this much for each number observed."""
 _WIDER = 0.01
-"""Of the first radius: to which the trust region is widened at least where better slopes have changed the model."""
+"""When better slopes have changed the model, the trust region has at least this part of the first radius."""
 
 
 @dataclass(frozen=True)
 class Room:
-    """What a round may hold.
+    """How many evaluations a round may hold, and how many its trials take.
 
     Attributes
     ----------
     slots : int
-        Evaluations.
+        Number of evaluations that fit in the round.
     jacobian : int
-        Evaluations of J(x) with all slopes.
+        Number of evaluations for J(x) and all slopes.
     slope : int
-        ... of one slope beside J(x).
+        Number of evaluations for one slope, besides J(x).
     """
 
     slots: int
@@ -87,7 +91,7 @@ class Room:
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """A point to be evaluated; with all slopes, with those along directions (p, d), or with none."""
+    """A point to evaluate, with all slopes, with slopes along directions (p, d), or without slopes."""
 
     x: Floats
     directions: Floats | Literal["all"] | None = None
@@ -95,7 +99,7 @@ class Trial:
 
 @dataclass(frozen=True, eq=False)
 class Slope:
-    """A slope (m,) along a direction (d,), taken over ``length`` of these; infinite where nothing is subtracted."""
+    """A slope (m,) along a direction (d,), over the distance ``length``; infinite if nothing was subtracted."""
 
     direction: Floats
     value: Floats
@@ -104,7 +108,7 @@ class Slope:
 
 @dataclass(frozen=True, eq=False)
 class Evaluated:
-    """What came of a trial; residuals are None where J failed."""
+    """The result of a trial; residuals are None where J failed."""
 
     x: Floats
     residuals: Floats | None
@@ -124,7 +128,7 @@ class _Observation:
 
 @dataclass(frozen=True, eq=False)
 class _Proposal:
-    """A trial and what was foretold of it."""
+    """A trial and the model's prediction for it."""
 
     x: Floats
     z: Floats
@@ -134,7 +138,7 @@ class _Proposal:
 
 @dataclass(eq=False)
 class ModelSearch:
-    """The search from x0.
+    """The search for the least cost, from x0.
 
     Parameters
     ----------
@@ -153,15 +157,15 @@ class ModelSearch:
     residuals : (m,) ndarray or None before x0 is known
     cost : float
     measured : bool
-        Whether all slopes at x are differences, and none is the model's alone.
+        Whether all slopes at x come from differences, and none from the model only.
     converged : str
-        Why, where a tolerance is met.
+        The reason, where a tolerance is met; else empty.
     foretold : float
-        By how much the model says that the cost falls at the first trial that was asked for last.
+        The decrease of the cost that the model predicts for the first trial of the last request.
     failed : int
-        Rounds in a row without a lower point.
+        Number of rounds in a row without a lower cost.
     noise : float or None
-        Standard deviation of the noise in a residual, as it was given or as the regression sees it.
+        Standard deviation of the noise in a residual, as given or as found by the regression.
     """
 
     x: Floats
@@ -195,23 +199,23 @@ class ModelSearch:
 
     @property
     def lost_at_start(self) -> bool:
-        """Whether slopes at x0 have no value, and are to be asked for again."""
+        """Whether slopes at x0 failed and should be asked for again."""
         return not self._moved and self._asked < _RETRIES and len(self._lost()) > 0
 
     @property
     def has_slopes(self) -> bool:
-        """Whether anything is known beside x0."""
+        """Whether anything besides the residuals at x0 is known."""
         return any(o.slope is not None for o in self._observations)
 
     @property
     def cost_noise(self) -> float:
-        """Standard deviation of the cost for the noise in the residuals; 0 where none was given or measured."""
+        """Standard deviation of the cost caused by noise in the residuals; 0 if no noise was given or found."""
         if not self.noise or self.residuals is None or self._fitted:
             return 0.0
         return float(self.noise * np.sqrt(2 * self.cost + self.noise**2 * len(self.residuals) / 2))
 
     def ask(self, room: Room) -> list[Trial]:
-        """The trials of the next round; none where the model has no step left."""
+        """The trials of the next round; empty if the model has no step left."""
         self._proposals = []
         if (slopes := self._wanted_slopes(room)) is not None:
             return [slopes]
@@ -230,7 +234,7 @@ class ModelSearch:
         return [Trial(self._proposals[0].x, self._directions(model, self._proposals[0].z, n) if n else None)]
 
     def _wanted_slopes(self, room: Room) -> Trial | None:
-        """Slopes at x that are wanted before there is another trial."""
+        """Slopes at x that are needed before further trials."""
         if self.residuals is None:
             return Trial(self.x, "all")
         if self.lost_at_start:
@@ -240,14 +244,15 @@ class ModelSearch:
             self._size_up()
         model = self.model()
         if self._fitted and not self._renewed:
-            # What was differenced over lengths that the noise spoils is differenced anew; then the search begins again.
+            # Noise spoils differences over such short distances: take them again, over longer ones, then restart the
+            # search.
             self._renewed, self.failed, self._radius = True, 0, self._first_radius
             return Trial(self.x, "all")
         direction = self._least_known(model) if room.slots == 1 else None
         return None if direction is None else Trial(self.x, direction[None])
 
     def _size_up(self) -> None:
-        """Look at the first slopes for what the sizes of variables near 0 are."""
+        """Estimates the sizes of variables near 0 from the first slopes."""
         assert self.residuals is not None, "x0 is known"
         self.adapts, size = False, float(np.linalg.norm(self.residuals))
         for o in self._observations:
@@ -259,7 +264,7 @@ class ModelSearch:
         self._model = None
 
     def tell(self, evaluated: Sequence[Evaluated]) -> bool:
-        """Take a round in; whether x has moved."""
+        """Takes in the results of a round; returns whether x has moved."""
         for one in evaluated:
             self._observe(one)
         self._model = None
@@ -297,7 +302,7 @@ class ModelSearch:
         return True
 
     def model(self) -> Model:
-        """The regression of what is known around x, in typical sizes."""
+        """The regression through all that is known around x, in typical sizes."""
         if self._model is None:
             self._model = self._fit()
         return self._model
@@ -307,7 +312,7 @@ class ModelSearch:
         return self.model().jacobian(np.zeros(len(self.x))) * np.where(self._free, 1 / self.typical, 0.0)
 
     def correct(self, one: Evaluated) -> None:
-        """Take in slopes at x that are better than those known there, as they replace them."""
+        """Replaces the known slopes at x by more accurate ones."""
         here = self.x.tobytes()
         if not one.slopes:
             return
@@ -325,12 +330,12 @@ class ModelSearch:
         return float(np.abs(np.where(held, 0.0, gradient)).max(initial=0.0))
 
     def lengths(self) -> Floats | None:
-        """Steps of differences, (d,), where the noise says how long they have to be; None elsewhere."""
+        """Differencing steps, (d,), where the noise determines them; else None."""
         if not self.noise:
             return None
         longest = _LONGEST * self.typical
         if self.residuals is None or len(self._observations) < 2:
-            # Nothing is known of curvature: that of a residual which changes by its own size over a typical one.
+            # The curvature is unknown: assume that a residual changes by its own size over a typical size.
             size = 1.0 if self.residuals is None else float(np.sqrt(np.mean(self.residuals**2)))
             return np.asarray(longest * min(1.0, np.sqrt(self.noise / max(size, self.noise)) / _LONGEST))
         model, far = self.model(), _LONGEST
@@ -350,7 +355,7 @@ class ModelSearch:
         self.measured = len(self._lost()) == 0
 
     def _resize(self, ratio: float, length: float, *, held: bool) -> None:
-        """The next radius after a step of that length that was taken."""
+        """Sets the next radius after an accepted step of this length."""
         several = len(self._proposals) > 1
         if several and held:
             self._radius = length * (2.0 if ratio > _GOOD else 1.0 if ratio > _POOR else 0.5)
@@ -371,7 +376,7 @@ class ModelSearch:
                 self._observations.append(_Observation(one.x, slope.value, size, limit, slope))
 
     def _lost(self) -> Floats:
-        """Coordinates, as rows of unit vectors (p, d), along which no slope at x is known; none if d others are."""
+        """Coordinates, as rows of unit vectors (p, d), whose slopes at x are missing; none if d slopes are known."""
         here = [o.slope.direction for o in self._observations if o.slope and o.x.tobytes() == self.x.tobytes()]
         free = np.flatnonzero(self._free)
         if not here:
@@ -382,12 +387,12 @@ class ModelSearch:
         rank = int((known[1] > 1e-6).sum())
         if rank == len(free):
             return np.empty((0, len(self.x)))
-        # Of the coordinates, those that are not in what is known: as many as dimensions are missing.
+        # As many coordinates as dimensions are missing: those that are least in the span of the known directions.
         missing = np.linalg.norm(known[2][rank:], axis=0)
         return np.eye(len(self.x))[free[np.sort(np.argsort(-missing, kind="stable")[: len(free) - rank])]]
 
     def _again(self) -> Floats:
-        """Directions for slopes at x0 that were lost: the other way first, then together with one that is known."""
+        """Directions for slopes at x0 that failed: first the opposite ones, then combined with one that is known."""
         lost = self._lost()
         if self._asked == 1:
             return -lost
@@ -409,11 +414,11 @@ class ModelSearch:
         if not self._fitted:
             least = int(self._free.sum()) + 1
             while len(near) > least and self._misfit(plain) > _MISFIT:
-                # Over lengths that suit what is far, what is near is lost in round-off.
+                # With lengths that suit distant points, near points are lost in round-off.
                 near = near[: max(least, len(near) // 2)]
                 observed = self._observed(near)
                 plain, likely = fit_model(observed)
-        if not self._fitted and not self.failed:  # a model that foretells well needs no noise
+        if not self._fitted and not self.failed:  # a model that predicts well needs no noise
             return plain
         noisy, more = fit_model(observed, _NOISES)
         if not self._fitted and more - likely < _CLEAR * observed.size:
@@ -422,7 +427,7 @@ class ModelSearch:
         return noisy
 
     def _misfit(self, model: Model) -> float:
-        """How far the model's slopes at x are, relatively, from those observed there; 0 where there are none."""
+        """Relative difference between the model's slopes at x and the observed ones; 0 if there are none."""
         o = model.observed
         centre = np.linalg.norm(o.bases, axis=1) == 0
         if not centre.any():
@@ -431,7 +436,7 @@ class ModelSearch:
         return float(np.linalg.norm(made - known) / max(float(np.linalg.norm(known)), 1e-300))
 
     def _nearest(self) -> list[_Observation]:
-        """What the regression is made of, the nearest first."""
+        """The observations for the regression, the nearest first."""
         assert self.residuals is not None, "x0 is known"
         d, scale, here = int(self._free.sum()), 1 / self.typical, self.x.tobytes()
         near = [o for o in self._observations if o.size <= o.limit or o.x.tobytes() == here]
@@ -439,7 +444,7 @@ class ModelSearch:
         return near[: max(_LEAST, min(_EACH * (d + 1), _MOST), 3 * (d + 1) // 2) + 1]
 
     def _observed(self, near: Sequence[_Observation]) -> Observed:
-        """The same in typical sizes, around x."""
+        """The observations as arrays in typical sizes, relative to x."""
         assert self.residuals is not None, "x0 is known"
         scale, here = 1 / self.typical, self.x.tobytes()
         values = [o for o in near if o.slope is None and o.x.tobytes() != here]
@@ -456,7 +461,7 @@ class ModelSearch:
         )
 
     def _least_known(self, model: Model) -> Floats | None:
-        """The direction of the slope at x that is least known, after refused steps; None where that is no reason."""
+        """The direction of the least known slope at x, after refused steps; None if these have other reasons."""
         if self._improved or not self.failed or self.failed % _AFTER:
             return None
         values, vectors = self._unknown(model, np.zeros(len(self.x)))
@@ -466,13 +471,13 @@ class ModelSearch:
         return np.asarray(vectors[:, -1] * self.typical)
 
     def _directions(self, model: Model, z: Floats, n: int) -> Floats:
-        """The n directions along which the slope at z will be least known once its value is, (n, d)."""
+        """The n directions whose slopes at z will be least known once the value at z is known, (n, d)."""
         _, vectors = self._unknown(with_value_at(model, z), z)
         n = min(n, int(self._free.sum()))
         return np.asarray(vectors[:, ::-1][:, :n].T * self.typical)
 
     def _unknown(self, model: Model, z: Floats) -> tuple[Floats, Floats]:
-        """Variances of the slope at z, ascending, and their directions as columns, along free variables."""
+        """Variances of the slope at z, ascending, with their directions as columns, along free variables."""
         free = np.flatnonzero(self._free)
         values, vectors = np.linalg.eigh(model.slope_covariance(z)[np.ix_(free, free)])
         whole = np.zeros((len(z), len(free)))
@@ -480,7 +485,7 @@ class ModelSearch:
         return values, whole
 
     def _steps(self, model: Model, whole: int, spare: int) -> list[_Proposal]:
-        """Distinct trials, the model's own step first."""
+        """Distinct trials; the model's own step comes first."""
         assert self.residuals is not None, "x0 is known"
         wanted, box = whole + spare, self._box()
         linear = LinearModel(model.jacobian(np.zeros(len(self.x))))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """What ``options`` may hold.
+    """The keys of ``options``, checked.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ class ModelOptions:
     Raises
     ------
     InputError
-        If one of them makes no sense.
+        If a value makes no sense.
     """
 
     ftol: float = 1e-8
@@ -49,12 +49,12 @@ class ModelOptions:
 
 
 def chosen_for_model(options: Mapping[str, Any], tolerance: float | None) -> ModelOptions:
-    """The options as they were chosen.
+    """The options that the user gave, with defaults for the others.
 
     Raises
     ------
     InputError
-        If one is none of `ModelOptions`.
+        If an option is not one of `ModelOptions`.
     """
     known = [each.name for each in fields(ModelOptions)]
     for name in options:
@@ -66,12 +66,12 @@ def chosen_for_model(options: Mapping[str, Any], tolerance: float | None) -> Mod
 
 
 def typical_sizes_of(x0: NDArray[np.float64], x_scale: Any) -> NDArray[np.float64]:
-    """Sizes > 0 by which the method measures displacements: ``x_scale``, by default |x0| (1 where that is 0), (d,).
+    """Sizes > 0 by which displacements are measured, (d,): ``x_scale``, by default |x0| (1 where that is 0).
 
     Raises
     ------
     InputError
-        If x_scale is no number or array of them.
+        If x_scale is not a number or an array of numbers.
     """
     default = np.where(x0 != 0, np.abs(x0), 1.0)
     if isinstance(x_scale, str):

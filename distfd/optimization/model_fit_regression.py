@@ -1,11 +1,12 @@
 """A model of residuals around a point: a regression on values and slopes at all points nearby.
 
-Each residual is taken for a Gaussian process with the kernel q + q^2 / 2 + q^3 / 6, where q = z . z' / l^2 and z is the
-displacement in typical sizes. Its mean is the cubic polynomial of least norm through the observations, values and
-slopes alike: what POUNDERS does with quadratics (Wild 2017, "Solving derivative-free nonlinear least squares problems
-with POUNDERS") and tensor methods with few slopes (Schnabel & Frank, SIAM J. Numer. Anal. 21(5), 1984). One Cholesky
-factor serves all residuals. The length l, and the noise against the signal, are those of the greatest likelihood of a
-small grid (Rasmussen & Williams 2006, section 5.4.1), the signal's variance being its maximum for each residual.
+Each residual is modelled as a Gaussian process with the kernel q + q^2 / 2 + q^3 / 6, where q = z . z' / l^2 and z is
+the displacement in typical sizes. The mean of the process is the cubic polynomial of least norm through the
+observations, values and slopes alike. POUNDERS does the same with quadratics (Wild 2017, "Solving derivative-free
+nonlinear least squares problems with POUNDERS"), and tensor methods with few slopes (Schnabel & Frank, SIAM J. Numer.
+Anal. 21(5), 1984). One Cholesky factor serves all residuals. The length l and the ratio of noise to signal are those of
+greatest likelihood on a small grid (Rasmussen & Williams 2006, section 5.4.1). The signal's variance is its
+maximum-likelihood value for each residual.
 """
 
 from __future__ import annotations
@@ -23,31 +24,31 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 LENGTHS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
-"""Lengths that are tried, in medians of the observations' distances."""
+"""Candidates for the length l, in medians of the observations' distances."""
 _JITTER = 1e-13
-"""Added to a diagonal of 1, so that points that nearly repeat one another do no harm."""
+"""Added to a diagonal of 1, so that points that almost coincide do not make the matrix singular."""
 _OUTPUTS = 64
-"""Residuals by which the likelihood is judged, evenly spread; more of them choose no better."""
+"""Largest number of residuals for the likelihood, evenly spread: more of them do not improve the choice."""
 _TINY = 1e-300
 
 
 @dataclass(frozen=True, eq=False)
 class Observed:
-    """What is known around the centre: first n values, then p slopes.
+    """The observations around the centre: first n values, then p slopes.
 
     Attributes
     ----------
     at : (n, d) ndarray
-        Displacements z of the values; none is 0, where the model is exact.
+        Displacements z of the values; none is 0, as the model is exact there.
     values : (n, m) ndarray
-        Residuals less those at the centre.
+        Residuals minus those at the centre.
     bases : (p, d) ndarray
-        Displacements at which slopes were taken.
+        Displacements of the points where slopes were taken.
     directions : (p, d) ndarray
-        Unit vectors, along which they were.
+        Unit vectors along which slopes were taken.
     slopes : (p, m) ndarray
     gains : (p,) ndarray
-        Variance of a slope, for noise of variance 1 in a residual.
+        Variance of a slope if the noise in a residual has variance 1.
     """
 
     at: Floats
@@ -59,13 +60,13 @@ class Observed:
 
     @property
     def size(self) -> int:
-        """Numbers by which the likelihood is judged."""
+        """Number of observed numbers that enter the likelihood."""
         return (len(self.at) + len(self.bases)) * min(_OUTPUTS, int(self.slopes.shape[1]))
 
 
 @dataclass(frozen=True, eq=False)
 class _Products:
-    """Inner products of the observations, from which a kernel of any length is made."""
+    """Inner products of the observations, which give the kernel for any length."""
 
     vv: Floats
     vs: Floats
@@ -86,7 +87,7 @@ class _Products:
         )
 
     def kernel(self, length: float) -> Floats:
-        """Covariance of the observations for a signal of variance 1, (n + p, n + p)."""
+        """Covariance of the observations if the signal has variance 1, (n + p, n + p)."""
         e = length**2
         n, p = self.vs.shape
         k = np.empty((n + p, n + p))
@@ -99,16 +100,16 @@ class _Products:
 
 
 class Model:
-    """The mean of the process, as a displacement of the residuals from the centre's.
+    """The mean of the process: residuals minus those at the centre.
 
     Parameters
     ----------
     observed : Observed
     length : float
     noise : float
-        Variance of the noise in a residual, against that of the signal.
+        Variance of the noise in a residual, relative to the signal's.
     products : _Products, optional
-        Those of the observations, where they are known.
+        Products of the observations, if they are known already.
 
     Attributes
     ----------
@@ -126,7 +127,8 @@ class Model:
         kernel = (products or _Products.of(o)).kernel(length)
         self._spread = np.sqrt(np.maximum(np.diag(kernel), _TINY))
         kernel /= np.outer(self._spread, self._spread)
-        # Both a value and the centre's are noisy; a slope's gain says what its difference makes of that.
+        # A value and the centre's value are both noisy. For a slope, its gain says how its difference amplifies the
+        # noise.
         nugget = noise * np.concatenate((np.full(len(o.at), 2.0), o.gains)) / self._spread**2
         jitter = _JITTER
         while True:
@@ -143,14 +145,14 @@ class Model:
         self.signal = np.sum(self._whitened**2, axis=0) / max(1, len(kernel))
 
     def log_likelihood(self) -> float:
-        """Summed over residuals, each with the best variance of its own signal."""
+        """The sum over residuals, each with the most likely variance of its signal."""
         n = len(self._factor)
         signal = np.maximum(self.signal, 1e-20 * max(float(self.signal.max(initial=0.0)), _TINY) + _TINY)
         logs = np.log(np.diag(self._factor)) + np.log(self._spread)
         return float(-0.5 * n * np.log(signal).sum() - len(signal) * logs.sum())
 
     def value(self, z: Floats) -> Floats:
-        """Residuals at a displacement z, less those at the centre, (m,)."""
+        """Residuals at a displacement z, minus those at the centre, (m,)."""
         o, e = self.observed, self.length**2
         across = o.directions @ z / e
         of_slopes: Floats = (_g1(o.bases @ z / e) * across) @ self._of_slopes
@@ -165,7 +167,7 @@ class Model:
         return np.asarray((of_values + moved.T @ self._of_slopes).T / e)
 
     def curvature(self, z: Floats, weights: Floats) -> Floats:
-        """The sum of all residuals' second derivatives by weights (m,), (d, d)."""
+        """The sum of all residuals' second derivatives, weighted by ``weights`` (m,): (d, d)."""
         o, e = self.observed, self.length**2
         of_values, of_slopes = self._of_values @ weights, self._of_slopes @ weights
         inner, across = o.bases @ z / e, o.directions @ z / e
@@ -175,7 +177,7 @@ class Model:
         return np.asarray((first + second + mixed + mixed.T) / e**2)
 
     def slope_covariance(self, z: Floats) -> Floats:
-        """What is not known of the slope at z, for a signal of variance 1, (d, d)."""
+        """Covariance of the slope at z given the observations, for a signal of variance 1, (d, d)."""
         from scipy.linalg import solve_triangular
 
         o, e = self.observed, self.length**2
@@ -198,25 +200,25 @@ class LinearModel:
         """As `Model.value`."""
         return np.asarray(self._jacobian @ z)
 
-    def jacobian(self, z: Floats) -> Floats:  # noqa: ARG002  # it is the same everywhere
+    def jacobian(self, z: Floats) -> Floats:  # noqa: ARG002  # it does not depend on z
         """As `Model.jacobian`."""
         return self._jacobian
 
-    def curvature(self, z: Floats, weights: Floats) -> Floats:  # noqa: ARG002  # there is none
+    def curvature(self, z: Floats, weights: Floats) -> Floats:  # noqa: ARG002  # the curvature is 0
         """As `Model.curvature`."""
         return np.zeros((len(z), len(z)))
 
 
 def fit_model(observed: Observed, noises: Sequence[float] = (0.0,), known: float | None = None) -> tuple[Model, float]:
-    """The model of the length, and of that of the noises given, that make the observations most likely.
+    """The model with the most likely length and noise variance, and the logarithm of the likelihood.
 
     Parameters
     ----------
     observed : Observed
     noises : sequence of float
-        Variances of noise against that of the signal.
+        Candidates for the variance of the noise, relative to the signal's.
     known : float, optional
-        The noise's standard deviation, where it is known: then the noise is the one that comes nearest to it.
+        The noise's standard deviation, if known: the candidate nearest to it is used.
     """
     o = observed
     distances = np.linalg.norm(np.vstack((o.at, o.bases)), axis=1)
@@ -239,7 +241,7 @@ def fit_model(observed: Observed, noises: Sequence[float] = (0.0,), known: float
 
 
 def with_value_at(model: Model, z: Floats) -> Model:
-    """The same model once the value at z is known: for what is then unknown of slopes alone."""
+    """The model as if the value at z were known: only the uncertainty of slopes is right in it."""
     o = model.observed
     none = np.zeros((len(o.at) + 1, 0))
     more = Observed(np.vstack((o.at, z)), none, o.bases, o.directions, np.zeros((len(o.bases), 0)), o.gains)

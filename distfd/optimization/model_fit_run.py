@@ -38,20 +38,20 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 _PATIENCE = 2
-"""Refused steps in a row after which a decrease that the noise hides is the end."""
+"""After this many refused steps in a row, a predicted decrease that the noise hides ends the run."""
 _BARS = 2.0
-"""Standard deviations of a cost's noise that hide a decrease."""
+"""A decrease of less than this many standard deviations of the cost's noise is hidden by it."""
 _NEGLIGIBLE = 0.1
-"""Part of ``ftol`` below which a decrease that is foretold is not worth a round."""
+"""A predicted decrease below this part of ``ftol`` is not worth a round."""
 _CHANGES = 2**24
-"""At most so many coordinates, by index and value, are written out for one round: 256 MiB."""
+"""Largest number of changed coordinates, by index and value, in the points of one round: 256 MiB."""
 _MODEL = "model"
-"""Scheme of a Jacobian that is the regression's, where no differences were taken."""
+"""Scheme of a Jacobian that comes from the regression, without differences."""
 
 
 @dataclass(eq=False)
 class ModelFit:
-    """A fit by the method "model"; called with a start, it gives SciPy's result from there.
+    """A fit by the method "model"; calling it with a start returns SciPy's result from there.
 
     Parameters
     ----------
@@ -62,13 +62,13 @@ class ModelFit:
     loss : Loss
     options : ModelOptions
     adapts : bool
-        Whether these sizes are only those of x0, which say little where it is near 0.
+        Whether these sizes come only from x0, which says little where it is near 0.
     weighting : Weighting
-        From J's outputs to residuals; noise is that of the outputs.
+        Turns J's outputs into residuals; noise is given for the outputs.
     kept : (m,) ndarray of bool, or None before the first residuals
         As for `distfd.optimization.scipy_least_squares.Squares`.
     noise : float or None
-        Standard deviation of the noise that the last run reckoned with.
+        Standard deviation of the noise that the last run assumed.
     """
 
     course: OptimizationRun
@@ -108,14 +108,14 @@ class _Run:
         self._told: set[str] = set()
         self._number = 0
         self._corrected = False
-        """Whether better slopes have come since the last round was asked for."""
+        """Whether better slopes have arrived since the last round was asked for."""
         self._known: set[bytes] = set()
-        """Points that were asked for."""
+        """Points that have been asked for."""
         self._whole: dict[bytes, Answer] = {}
-        """Answers with a whole Jacobian, at the points of the last round."""
+        """Answers with a complete Jacobian, at the points of the last round."""
 
     def to_its_end(self) -> Any:
-        """Round after round."""
+        """Runs rounds until the search ends, and returns the result."""
         from scipy.optimize import OptimizeResult
 
         self._begin()
@@ -128,18 +128,18 @@ class _Run:
             search.converged = ""
             if self._corrected:
                 self._corrected = False
-                continue  # the Jacobian that was just taken has shown that there is more to be had
+                continue  # the new Jacobian shows that the cost can fall further
             if self._round(trials):
                 iterations += 1
                 self._course.iterated(search.x, search.cost)
 
     @property
     def noise(self) -> float | None:
-        """Standard deviation of the noise in a residual, where there is any to speak of."""
+        """Standard deviation of the noise in a residual; None if there is no relevant noise."""
         return self._search.noise
 
     def _begin(self) -> None:
-        """X0 and its slopes; those that were lost are asked for again by the search itself.
+        """Evaluates x0 and its slopes; the search asks for failed slopes again.
 
         Raises
         ------
@@ -147,12 +147,12 @@ class _Run:
             If J fails at x0, or no slope there has a value.
         """
         search = self._search
-        if search.noise:  # how far differences go depends on how large the residuals are
+        if search.noise:  # differencing steps depend on the size of the residuals
             self._round([Trial(search.x)])
         else:
             self._round(search.ask(self._room()))
         if search.residuals is None:
-            self._evaluator.value(search.x)  # whose error says what failed
+            self._evaluator.value(search.x)  # the error of this call says what failed
             raise EvaluationError("J failed at x0")
         while search.lost_at_start:
             self._round(search.ask(self._room()))
@@ -163,9 +163,9 @@ class _Run:
             )
 
     def _end(self, trials: Sequence[Trial]) -> tuple[bool, str] | None:
-        """Whether it has converged, and what to say; the Jacobian is taken first where it is not known.
+        """Whether the search has converged, and its message; None to go on. A missing Jacobian is computed first.
 
-        ``trials`` are those of the next round.
+        ``trials`` are the trials of the next round.
         """
         search, options = self._search, self._fit.options
         if search.cost == 0:
@@ -183,9 +183,9 @@ class _Run:
         return True, why or "the model of the residuals has no lower point"
 
     def _confirmed(self) -> bool:
-        """Whether the end is one by a Jacobian of differences as they were asked for.
+        """Whether the end is confirmed by a Jacobian of differences of the scheme that was asked for.
 
-        If these had to be taken first, and show more to be had, it is looked at anew.
+        If that Jacobian has to be computed first and shows that the cost can fall further, the search goes on.
         """
         search = self._search
         best = self._course.record.best
@@ -199,27 +199,27 @@ class _Run:
         return search.gradient_size() <= max(2 * before, self._fit.options.gtol)
 
     def _round(self, trials: Sequence[Trial]) -> bool:
-        """One round; whether x has moved."""
+        """Runs a round; returns whether x has moved."""
         evaluated = self._solve([(trial, self._plan(trial)) for trial in trials])
         moved = self._search.tell(evaluated)
         self._see(evaluated)
         return moved
 
     def _room(self) -> Room:
-        """What a round holds. It is the one decision that rests on slots, so the journal keeps it for a replay."""
+        """The room in a round. Only this decision depends on slots, so the journal keeps it for a replay."""
         self._number += 1
         slots = self._course.journal.decide(f"round {self._number}: slots", self._course.slots)
         x = self._search.x
         first = self._plan(Trial(x, "all")).advance(())
         whole = len(first.points) if isinstance(first, Request) else 1
         d = max(1, int((self._fit.bounds[0] < self._fit.bounds[1]).sum()))
-        if self._evaluator.warm is not None:  # points start from the state of one x
+        if self._evaluator.warm is not None:  # with warm starts, all points of a wave start from the state of one x
             slots = min(slots, whole)
         slots = min(slots, max(whole, _CHANGES // max(1, len(x))))
         return Room(slots, whole, max(1, -(-(whole - 1) // d)))
 
     def _plan(self, trial: Trial) -> Method[Answer]:
-        """What is evaluated of a trial: differences as they were asked for, or of lengths that the noise sets."""
+        """The method for a trial: differences as asked for, or with steps that the noise determines."""
         x, directions = trial.x, trial.directions
         if directions is None:
             return Value(dense_points([x]))
@@ -234,7 +234,7 @@ class _Run:
         return Directional(site, forward, directions, lengths(directions, h), h)
 
     def _solve(self, wanted: Sequence[tuple[Trial, Method[Answer]]], *, tries: bool = True) -> list[Evaluated]:
-        """Evaluate trials in one wave, or as few as their plans need."""
+        """Evaluates trials in one wave, or as few as their methods need."""
         record = self._course.record
         together = BatchedMethods([plan for _, plan in wanted], partial=True)
         try:
@@ -245,7 +245,7 @@ class _Run:
         waves = [gather(request, batches) for request, batches in self._tally.waves]
         answers = together.answers(waves)
         record.count(self._tally)
-        # A base point that is known from an earlier round is no second evaluation.
+        # A base point that an earlier round evaluated is not counted a second time.
         record.n_reused -= min(self._tally.n_reused, sum(trial.x.tobytes() in self._known for trial, _ in wanted))
         self._known.update(trial.x.tobytes() for trial, _ in wanted)
         record.n_values += len(wanted)
@@ -258,14 +258,14 @@ class _Run:
         return found
 
     def _see_what_is_known(self, wanted: Sequence[tuple[Trial, Method[Answer]]]) -> None:
-        """The round was cut off: have the record see the points whose Jacobian was complete before that."""
+        """Gives points with a complete Jacobian to the record, after the round was cut off."""
         self._whole, self._tally = {}, Tally()
         there = [(trial, self._evaluator.known_answer(plan)) for trial, plan in wanted if trial.directions is not None]
         with contextlib.suppress(Stop):
             self._see([self._taken(trial, answer) for trial, answer in there if answer is not None])
 
     def _taken(self, trial: Trial, answer: Answer | None) -> Evaluated:
-        """What an answer says of the residuals of the fit."""
+        """The fit's residuals and slopes from an answer."""
         residuals = None if answer is None else self._residuals(np.atleast_1d(answer.value), trial.x)
         if answer is None or residuals is None or trial.directions is None:
             return Evaluated(trial.x, residuals)
@@ -286,11 +286,11 @@ class _Run:
 
     @property
     def kept(self) -> NDArray[np.bool_] | None:
-        """The residuals of the fit."""
+        """Which of J's outputs are residuals of the fit."""
         return self._fit.kept
 
     def _residuals(self, value: Floats, x: Floats) -> Floats | None:
-        """Those of the fit; None where one has no value, which is a trial that failed."""
+        """The fit's residuals; None if one of them has no value, so that the trial has failed."""
         there = np.isfinite(value)
         if self._fit.kept is None:
             if not there.any():
@@ -306,7 +306,7 @@ class _Run:
         return self._fit.weighting.values(np.asarray(value[kept], dtype=np.float64), kept, x)
 
     def _learn_noise(self, answer: Answer) -> None:
-        """With step="auto" the first Jacobian measures the noise; all others have steps from it."""
+        """With step="auto", takes the noise from the first Jacobian; the others have steps that follow from it."""
         if self._measures:
             self._measures = False
             size = float(np.sqrt(np.mean(np.square(answer.value[self._fit.kept]))))
@@ -314,7 +314,7 @@ class _Run:
             self._search.noise = max(float(measured), float(np.spacing(size))) * self._fit.weighting.per_noise
 
     def _see(self, evaluated: Sequence[Evaluated]) -> None:
-        """Have the record see a round, its best point first: what a limit then stops has seen it.
+        """Gives a round to the record, the best point first, before a limit stops the run.
 
         Raises
         ------
@@ -329,7 +329,7 @@ class _Run:
             record.valued(one.x, cost)
             at_best = one.x.tobytes() == search.x.tobytes() and search.residuals is not None
             if answer is not None and not np.isfinite(np.asarray(answer.derivative)[self.kept]).all() and not at_best:
-                answer = None  # of no use
+                answer = None  # the answer is incomplete
             elif answer is not None:
                 record.see(self._seen(one, cost, answer))
             elif at_best and search.has_slopes and (record.best is None or record.best.x.tobytes() != one.x.tobytes()):
@@ -337,7 +337,7 @@ class _Run:
         record.check()
 
     def _seen(self, one: Evaluated, cost: float, answer: Answer | None) -> Seen:
-        """A point with its Jacobian; where differences are missing, the model's take their place at the best one."""
+        """A point with its Jacobian; at the best point, the model's Jacobian replaces missing differences."""
         assert one.residuals is not None, "its value is known"
         assert self.kept is not None, "set with the first residuals"
         if answer is None:

@@ -1,4 +1,4 @@
-"""The least cost of a model of residuals in a trust region and inside bounds. It takes no evaluation of J."""
+"""Minimises the cost of a model of residuals in a trust region and inside bounds, without evaluations of J."""
 
 from __future__ import annotations
 
@@ -16,45 +16,46 @@ if TYPE_CHECKING:
 _ITERATIONS = 60
 _HALVINGS = 14
 _SHORTER = 0.4
-"""By which a step is shortened that does not lower the cost."""
+"""Factor by which a step that does not lower the cost is shortened."""
 _BISECTIONS = 80
 _FLAT = 1e-14
-"""Curvatures below this part of the largest count as none."""
+"""Curvatures below this part of the largest count as 0."""
 _SMALL_STEP, _SMALL_GAIN = 1e-7, 1e-10
-"""Relative changes below which the minimum is found."""
+"""Relative changes of the step and of the cost below which the minimum is found."""
 _OVER = 1.001
-"""How far past the radius a point may lie, by round-off."""
+"""Factor by which a point may lie past the radius, for round-off."""
 
 
 class ResidualModel(Protocol):
-    """Displacements of residuals, (m,), at displacements z, (d,), of x."""
+    """Changes of residuals, (m,), as a function of displacements z of x, (d,)."""
 
     def value(self, z: Floats) -> Floats:
-        """(m,)."""
+        """Residuals minus those at the centre, (m,)."""
 
     def jacobian(self, z: Floats) -> Floats:
         """(m, d)."""
 
     def curvature(self, z: Floats, weights: Floats) -> Floats:
-        """The sum of all residuals' second derivatives by weights (m,), (d, d)."""
+        """The sum of all residuals' second derivatives, weighted by ``weights`` (m,): (d, d)."""
 
 
 def least_of_model(
     residuals: Floats, model: ResidualModel, radius: float, bounds: tuple[Floats, Floats], loss: Loss
 ) -> tuple[Floats, float]:
-    """The displacement of the least cost that Newton's method finds from the centre, and the cost there.
+    """The displacement of least cost that Newton's method finds from the centre, and the cost there.
 
-    Newton with the residuals' curvature (Dennis, Gay & Welsch, ACM TOMS 7(3), 1981), where that does not descend
-    without it; variables at a bound that would leave it are held (Bertsekas 1982), others are projected.
+    Newton's method uses the residuals' curvature (Dennis, Gay & Welsch, ACM TOMS 7(3), 1981), or leaves it out where it
+    does not give descent. Variables that are at a bound and would leave it are held (Bertsekas 1982); others are
+    projected.
 
     Parameters
     ----------
     residuals : (m,) ndarray
-        At the centre.
+        Residuals at the centre.
     model : ResidualModel
     radius : float
     bounds : pair of (d,) ndarrays
-        Of the displacement; 0 is inside.
+        Bounds of the displacement; 0 is inside.
     loss : Loss
     """
     lower, upper = bounds
@@ -97,7 +98,7 @@ def least_of_model(
 
 
 def _in_ball(hessian: Floats, gradient: Floats, z: Floats, radius: float) -> Floats:
-    """The step s of the least quadratic with |z + s| <= radius: More & Sorensen (SIAM J. Sci. Stat. Comput. 4, 1983).
+    """The s with |z + s| <= radius of the least quadratic: More & Sorensen (SIAM J. Sci. Stat. Comput. 4, 1983).
 
     The multiplier is found by bisection in the Hessian's eigenvectors.
     """

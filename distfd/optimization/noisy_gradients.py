@@ -27,17 +27,17 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 _BARS = 2.5
-"""Standard deviations of the noise in an error bar, as the level was read off two lines
+"""Half width of an error bar in standard deviations of the noise, whose level was estimated from two lines
 (`distfd.differentiation.noise`)."""
 _BOUND = 2.0
-"""... and in what a step may fail to descend by."""
+"""A step may miss the descent condition by this many standard deviations of the noise."""
 _CAP = 0.1
-"""No step is longer than this part of a coordinate's scale."""
+"""A step is at most this part of a coordinate's scale."""
 
 
 @dataclass(eq=False)
 class NoisyGradients:
-    """First cheap ones, with an error bar that counts curvature and noise; then as good as the noise lets them be.
+    """Gradients of a noisy J: cheap ones first, with error bars for curvature and noise, then the best possible.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ class NoisyGradients:
     level : float
         The standard deviation of the noise.
     curvature : (d,) ndarray
-        The size of d^2 J / dx_k^2 where it was measured.
+        Absolute d^2 J / dx_k^2, as measured.
     """
 
     evaluator: Evaluator
@@ -55,17 +55,17 @@ class NoisyGradients:
 
     @property
     def warns(self) -> bool:
-        """No: a component that is not told from 0 is what it ends with."""
+        """False: the method is expected to end where components cannot be told from 0, so no warning is due."""
         return False
 
     @property
     def scheme(self) -> str | None:
-        """The answers say it."""
+        """None: the answers name their scheme."""
         return None
 
     @property
     def bound(self) -> float:
-        """What the noise seldom passes."""
+        """A bound that the noise rarely exceeds."""
         return _BOUND * self.level
 
     def plan(self, x: Floats) -> Method[Answer]:
@@ -78,7 +78,7 @@ class NoisyGradients:
         return FirstDerivative(setting.site, SCHEMES["forward"], h, vector=False)
 
     def found(self, x: Floats, answer: Answer) -> Found:
-        """The answer, with error bars."""
+        """The value and gradient in an answer, with error bars."""
         whole = not len(answer.missing) and bool(np.isfinite(answer.derivative).all())
         error = answer.error
         if error is None:
@@ -89,7 +89,7 @@ class NoisyGradients:
         return Found(x, float(np.ravel(answer.value)[0]), answer.derivative if whole else None, np.ravel(error))
 
     def refine(self) -> bool:
-        """The better ones from now on: central differences whose steps are found anew at each x."""
+        """Changes to the more accurate gradients: central differences whose steps are chosen anew at each x."""
         if self.fine:
             return False
         self.fine = True
@@ -97,24 +97,24 @@ class NoisyGradients:
 
 
 def measure(rounds: Rounds, x: Floats, evaluator: Evaluator, given: float | None) -> tuple[NoisyGradients, Found]:
-    """The noise, the curvatures and the gradient at x0, by ``step="auto"`` there: a few rounds, once.
+    """The noise, the curvatures and the gradient at x0, from ``step="auto"`` there: a few rounds, once.
 
     Parameters
     ----------
     given : float, optional
-        The noise where it is known.
+        The standard deviation of the noise, if known.
 
     Raises
     ------
     EvaluationError
-        If J fails at x0, or its gradient cannot be told.
+        If J fails at x0, or its gradient cannot be determined.
     """
     setting = evaluator.setting(x)
     scale = typical_sizes(setting.site.x, setting.options.scale)
     plan = AutoStep(setting.site, scale, vector=False, noise=given)
     found, waves = rounds.solve([(x, plan)], PlainGradients(evaluator))
     if found[0].gradient is None:
-        evaluator.differentiate(x)  # whose error says what failed
+        evaluator.differentiate(x)  # the error of this call says what failed
         raise EvaluationError("the noise of J and its gradient could not be measured at x0, as evaluations failed")
     answer = plan.advance(waves[0])
     measured = getattr(answer, "noise", None) or 0.0
@@ -125,10 +125,10 @@ def measure(rounds: Rounds, x: Floats, evaluator: Evaluator, given: float | None
 
 
 def _curvatures(x: Floats, waves: Sequence[Wave], level: float, value: float) -> Floats:
-    """Sizes of d^2 J / dx_k^2 by the two nearest points along each coordinate, not below their noise.
+    """Absolute d^2 J / dx_k^2 from the two nearest points along each coordinate, at least their noise.
 
-    By divided differences, 2 ((J_b - J_0) / b - (J_a - J_0) / a) / (b - a). A coordinate without two points has the
-    median of the others.
+    The formula is the divided difference 2 ((J_b - J_0) / b - (J_a - J_0) / a) / (b - a). A coordinate without two
+    points gets the median of the others.
     """
     along: dict[int, list[tuple[float, float]]] = {}
     for wave in waves:

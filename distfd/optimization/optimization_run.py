@@ -1,4 +1,4 @@
-"""An optimisation on its way: what is the same for all methods, from the first point to the result."""
+"""The course of an optimisation, from the first point to the result: everything that all methods share."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ if TYPE_CHECKING:
     Callback = Callable[..., Any]
 
 STOPPED = 99
-"""Status of an optimisation that a limit or the callback has ended; SciPy's for callbacks."""
+"""Status of an optimisation that a limit or the callback ended; SciPy uses it for callbacks."""
 INTERRUPTED = 130
-"""... and of one that Ctrl-C has ended."""
+"""Status of an optimisation that Ctrl-C ended."""
 
 
 @dataclass(frozen=True)
 class Arrangement:
-    """How x comes back to the user: in the structure that x0 has, or as it is where there is no session of one."""
+    """Converts x for the user: into the structure of x0, or unchanged if x0 was an array."""
 
     session: Evaluator | None = None
 
     def of(self, x: Vector) -> Any:
-        """The user's x."""
+        """The user's form of x."""
         return x if self.session is None else self.session.unflatten(x)
 
     def gradient(self, gradient: Any) -> Any:
@@ -55,12 +55,12 @@ class Arrangement:
         return gradient if structure is None or gradient is None else structure.arranged(gradient)
 
     def sizes(self, what: str, given: Any) -> Any:
-        """Sizes of the coordinates, (d,), from the same structure; as they are where they are given otherwise."""
+        """Sizes of the coordinates, (d,), from the same structure as x; other forms are returned unchanged."""
         structure = None if self.session is None else self.session.structure
         return structure.spread(what, given) if structure is not None and is_structured(given) else given
 
     def arranged(self, result: Any) -> Any:
-        """An optimisation's result, with x and jac in the structure, and x_flat beside them."""
+        """An optimisation's result with x and jac in the structure, and the array as x_flat."""
         if self.session is not None and self.session.structure is not None:
             if result.get("x") is not None:
                 result.x_flat, result.x = result.x, self.of(result.x)
@@ -71,7 +71,7 @@ class Arrangement:
         return result
 
     def with_params(self, result: Any) -> Any:
-        """A fit's result, whose statistics are of arrays, with x in the structure beside them."""
+        """A fit's result, whose statistics need arrays, with x in the structure as a further entry."""
         if self.session is not None and result.get("x") is not None:
             result.params = self.of(result.x)
         return result
@@ -79,7 +79,7 @@ class Arrangement:
 
 @dataclass(eq=False)
 class OptimizationRun:
-    """What a method's iterations go through.
+    """Carries the iterations of a method: record, journal, callback and limits.
 
     Parameters
     ----------
@@ -87,11 +87,11 @@ class OptimizationRun:
     record : Record
     journal : Journal
     callback : callable, optional
-        Given what its parameters ask for, see `distfd.minimize`.
+        Called with the arguments that its parameters ask for; see `distfd.minimize`.
     planned_slots : int, optional
-        Evaluations that a round may hold; by default as many as there are slots.
+        Number of evaluations in a round; by default the number of slots.
     arrangement : Arrangement
-        How x is shown to the callback.
+        Converts x for the callback.
     """
 
     evaluator: Evaluator
@@ -103,7 +103,7 @@ class OptimizationRun:
 
     @property
     def slots(self) -> int:
-        """Evaluations by which a method plans its rounds."""
+        """The number of evaluations by which a method plans its rounds."""
         return self.planned_slots or self.evaluator.slots
 
     def __post_init__(self) -> None:
@@ -115,16 +115,16 @@ class OptimizationRun:
         self.evaluator.emit(Improved(seen.x, seen.summary()))
 
     def iterated(self, x: Vector, value: float, violation: float = 0.0) -> Any:
-        """The method has come to x: written down, shown, and perhaps enough.
+        """Records and shows the iterate x, and stops if a limit is reached.
 
-        Where x is the last iterate again, as SciPy's trust regions say after a step that they have refused, it is none.
+        If x is the same as the last iterate, as SciPy's trust regions report after a refused step, it is not counted.
 
         Raises
         ------
         Stop
-            If it is, or the callback says so by StopIteration or True.
+            If a limit is reached, or the callback asks for it by StopIteration or True.
         Diverged
-            If the run that is replayed came to another x.
+            If the recorded iterate of a replay is another x.
         """
         at = np.array(x, dtype=np.float64)
         if at.tobytes() == self._here:
@@ -155,7 +155,7 @@ class OptimizationRun:
         return self.callback(x, self._so_far(x, event)) if len(asked) == _WITH_STATE else self.callback(x)
 
     def _so_far(self, x: Any, event: Iterated) -> Any:
-        """What SciPy calls an intermediate result: x, fun, and what is known beside them."""
+        """SciPy's intermediate result for callbacks: x, fun, and further facts."""
         from scipy.optimize import OptimizeResult
 
         gradient = self.record.gradient(event.x)
@@ -170,12 +170,12 @@ class OptimizationRun:
         )
 
     def run(self, x0: Vector, method: Callable[[Vector], Any]) -> Any:
-        """Have a method go from x0 on, or from where the replay diverged, to its own end or that of the limits.
+        """Runs a method from x0, or from where a replay diverged, until it ends or a limit stops it.
 
         Parameters
         ----------
         method : callable
-            Of the start; SciPy's result.
+            A function of the start that returns SciPy's result.
         """
         from scipy.optimize import OptimizeResult
 
@@ -191,7 +191,7 @@ class OptimizationRun:
                     success=stop.reached, status=STOPPED, message=str(stop), nit=self.record.iterations
                 )
             except Diverged as error:
-                # What was recorded may all be worse than what this session has seen, x0 above all.
+                # All recorded points may be worse than the best one of this session, which at least knows x0.
                 best, start = self.record.best, error.x
                 if best is not None and best.rank < error.rank:
                     start = best.x
@@ -208,7 +208,7 @@ class OptimizationRun:
 
 
 def _in_plain_english(result: Any) -> Any:
-    """A method's result with a message that says why it ended; SciPy's own text is kept as ``scipy_message``."""
+    """The result with a message that says in plain English why it ended; SciPy's text is kept as ``scipy_message``."""
     own = str(result.message)
     if (plain := plain_ending(own)) != own:
         result.scipy_message, result.message = own, plain
@@ -216,7 +216,7 @@ def _in_plain_english(result: Any) -> Any:
 
 
 def open_journal(path: str | os.PathLike[str] | Journal | None, evaluator: Evaluator, x0: Vector, how: Any) -> Journal:
-    """The journal of this optimisation; ``how`` is what else than J, x0 and the derivative's options it depends on."""
+    """The journal of this optimisation; ``how`` has everything but J, x0 and derivative options that it depends on."""
     if isinstance(path, Journal):
         return path
     if path is None:
@@ -228,19 +228,19 @@ def open_journal(path: str | os.PathLike[str] | Journal | None, evaluator: Evalu
 
 
 def _plain(value: Any) -> Any:
-    """What JSON cannot write; an array with all its numbers, of which its repr may leave out some."""
+    """A value that JSON cannot write, as text; arrays with all their numbers, as a repr may omit some."""
     return value.tolist() if isinstance(value, np.ndarray) else repr(value)
 
 
 _WITH_STATE = 2
-"""Positional parameters of a callback(xk, intermediate_result), as SciPy's trust-constr has it."""
+"""Number of positional parameters of a callback(xk, intermediate_result), as for SciPy's trust-constr."""
 
 
 def _asked_for(fun: Callback) -> list[str]:
-    """The names of parameters that must be given, or else of the first one."""
+    """The names of the callback's required parameters; if none is required, the name of the first."""
     try:
         found = inspect.signature(fun).parameters.values()
-    except (TypeError, ValueError):  # some that are written in C have none
+    except (TypeError, ValueError):  # some functions written in C have no signature
         return []
     first = [p for p in found if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)][:1]
     must = [p for p in found if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]

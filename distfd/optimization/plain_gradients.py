@@ -1,4 +1,4 @@
-"""Gradients by the scheme and step that were asked for, and by central differences once these no longer help."""
+"""Gradients by the scheme and step that were asked for, and central differences once these no longer help."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class PlainGradients:
-    """As the Evaluator's options say; then, of forward and backward differences, central ones.
+    """Gradients by the Evaluator's options, and later by central differences if the scheme is forward or backward.
 
     Parameters
     ----------
@@ -37,11 +37,11 @@ class PlainGradients:
 
     @property
     def scheme(self) -> str | None:
-        """Central ones are not what was asked for."""
+        """The scheme's name after a change to central differences; else None."""
         return "central" if self._central else None
 
     def plan(self, x: Floats) -> Method[Answer]:
-        """The plan of the gradient at x."""
+        """The method that computes the gradient at x."""
         setting = self._evaluator.setting(x)
         self._options = setting.options
         if self._central:
@@ -49,13 +49,13 @@ class PlainGradients:
         return make_method("gradient", setting)
 
     def found(self, x: Floats, answer: Answer) -> Found:
-        """The answer; a gradient that lacks components is none."""
+        """The value and gradient in an answer; a gradient that lacks components is left out."""
         whole = not len(answer.missing) and bool(np.isfinite(answer.derivative).all())
         error = None if answer.error is None else np.ravel(answer.error)
         return Found(x, float(np.ravel(answer.value)[0]), answer.derivative if whole else None, error)
 
     def refine(self) -> bool:
-        """Central differences, if it was one-sided ones of first order so far."""
+        """Changes to central differences; returns False if the scheme is not a one-sided one of first order."""
         options = self._options
         if options is None or self._central or options.accuracy is not None:
             return False

@@ -1,4 +1,4 @@
-"""What ``verbose`` prints of an optimisation: a table of its iterates, and a line at the end."""
+"""The output of ``verbose`` for an optimisation: a table of iterates, and a line at the end."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from distfd.optimization.history import Iterate, Record
 
 _TALK = ("disp", "verbose")
-"""SciPy's options that say how much is printed."""
+"""SciPy's options that control how much is printed."""
 
 
 def talk(options: Any, verbose: Any) -> tuple[Any, int]:
-    """Options without those that say what is printed, and the highest level that these and ``verbose`` ask for.
+    """Options without those that control printing, and the highest level that these or ``verbose`` ask for.
 
     Raises
     ------
@@ -35,7 +35,7 @@ def talk(options: Any, verbose: Any) -> tuple[Any, int]:
 
 
 class OptimizationPrinter:
-    """Prints at a level, 0, 1 or 2; ``name`` says what is minimised, J or the cost; `ended` prints the last line."""
+    """Prints at a level, 0, 1 or 2; ``name`` is what is minimised, "J" or "cost"; `ended` prints the last line."""
 
     def __init__(self, record: Record, level: int, name: str = "J") -> None:
         self._record, self._level, self._name = record, level, name
@@ -43,7 +43,7 @@ class OptimizationPrinter:
             record.written = self._row
 
     def ended(self, result: Any) -> Any:
-        """The result, of which the last line has been printed."""
+        """Prints the last line and returns the result."""
         if self._level > 0:
             record = self._record
             text = str(result.message).strip().rstrip(".")
@@ -54,7 +54,7 @@ class OptimizationPrinter:
         return result
 
     def _row(self, row: Iterate) -> None:
-        """Print one row, with the header above the first."""
+        """Prints one row, and the header before the first."""
         if len(self._record.history) == 1:
             print(table_line((HEADER[0], self._name, *HEADER[2:])))  # noqa: T201
-        print(table_line(row.cells()), flush=True)  # noqa: T201  # as SciPy does
+        print(table_line(row.cells()), flush=True)  # noqa: T201  # print, as SciPy does

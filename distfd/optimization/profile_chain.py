@@ -1,13 +1,13 @@
-"""One side of a likelihood profile: refits with one parameter held, from the estimate outward. It evaluates nothing.
+"""One side of a likelihood profile: refits with one parameter held, from the estimate outward; evaluates nothing.
 
 Bates & Watts (1988), Nonlinear Regression Analysis and Its Applications, section 6.1: parameter k is held at values
-further and further from its estimate, and the others are fitted at each. The signed root of how much the sum of squares
-S grows, in standard deviations s of a residual, is
+farther and farther from its estimate, and the other parameters are fitted at each value. The signed root of the
+increase of the sum of squares S, in standard deviations s of a residual, is
 
     zeta(v) = sign(v - estimate) sqrt((S(v) - S(estimate)) / s^2),
 
-which is a straight line of slope 1 / standard error for a linear model. The likelihood interval is where it is within
-Student's t (or, with known s, the normal distribution's quantile).
+which is a straight line of slope 1 / standard error for a linear model. The likelihood interval is where abs(zeta) is
+at most Student's t (or the quantile of the normal distribution if s is known).
 """
 
 from __future__ import annotations
@@ -25,43 +25,45 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 End = Literal["level", "bound", "open", "failed", "not converged", "better fit", "limit"]
-"""How a side ends: where zeta is the level's; at a bound before that; as far out as was looked; where J fails; where
-refits do not come to their ends; at a cost that is less than the estimate's; where the caller's limits stop it."""
+"""How the search on a side ends: zeta reaches the level; a bound comes first; the level is not within reach; J fails;
+refits do not converge; a cost is below the estimate's; the caller's limits stop it."""
 
 _CONVERGED = 1e-7
-"""Change of zeta^2, against the larger of 1 and zeta^2, that a further step of a refit would make: too little."""
+"""A refit has converged if a further step would change zeta^2 by less than this, relative to the larger of 1 and
+zeta^2."""
 _NOISE = 1e-3
-"""The same, below which steps that are refused again and again are taken for the end."""
+"""The same limit for a refit whose steps are refused again and again."""
 _BETTER = 1e-3
-"""Fall of S below the estimate's, in units of s^2, from which on there is a better fit."""
+"""There is a better fit if S falls below the estimate's by more than this, in units of s^2."""
 _ARMIJO = 1e-4
 _FIRST, _LEAST, _MOST = 1e-3, 1e-6, 1e12
-"""Damping, relative to the curvature: that of the first refused step, none below, and the end of all hope."""
+"""Damping relative to the curvature: after the first refused step, the least above 0, and the value at which a refit is
+given up."""
 _ONE = 1e-7
-"""Singular values of unit columns, against the largest, that errors of differences can make."""
+"""Singular values of unit columns below this part of the largest may come from errors of differences."""
 _STEPS = 60
-"""Points that one refit may take."""
+"""Largest number of points in one refit."""
 _REFUSED = 6
-"""Steps in a row that are refused, after which a refit whose foretold decrease is noise has ended."""
+"""Number of refused steps in a row after which a refit ends if its predicted decrease is mere noise."""
 _HOPELESS = 8
-"""Steps in a row that lead uphill, after which it has ended whatever they foretold: the slopes are those of noise."""
+"""Number of uphill steps in a row after which a refit is given up: its slopes are mere noise."""
 _LOST = 3
-"""Refits in a row without an end, after which a side is given up."""
+"""Number of refits in a row without convergence after which a side is given up."""
 _HALVED = 8
-"""Times that the way to the next value is halved because J fails there."""
+"""Largest number of halvings of the distance to the next value, where J fails there."""
 _GROWTH = 2.0
-"""A step along the profile is at most so many times the one before."""
+"""A step along the profile is at most this many times as long as the one before."""
 _VALUES = 10
-"""Values of the parameter on one side, against ``points``, after which the level is given up."""
+"""Number of values on one side, in units of ``points``, after which the search for the level is given up."""
 _ON_LEVEL = 1e-5
-"""Relative distance of zeta from the level's at which the end is found."""
+"""The end is found if zeta differs from the level by this relative amount at most."""
 _REFINED = 6
-"""Refits between two values, one of them beyond the level, to find the end."""
+"""Largest number of refits, between a value below the level and one beyond it, to find the end."""
 
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """A point of which the residuals, (m,), and their Jacobian, (m, d), are known."""
+    """A point with its residuals, (m,), and their Jacobian, (m, d)."""
 
     x: Floats
     residuals: Floats
@@ -77,11 +79,11 @@ class Fitted:
     x : (d,) ndarray
         All parameters.
     cost : float
-        Half the sum of squares, or of the loss.
+        Half the sum of squares, or half the sum of the loss.
     slope : float
-        The cost's by the parameter that is held, with the others refitted.
+        Derivative of the cost with respect to the held parameter, with the others refitted.
     converged : bool
-        Whether the refit came to its end.
+        Whether the refit converged.
     """
 
     x: Floats
@@ -92,13 +94,13 @@ class Fitted:
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """What the chains of one fit share.
+    """The fit's data that all chains share.
 
     Parameters
     ----------
     loss : Loss
     lower, upper : (d,) ndarrays
-        Where both are equal, the parameter is fixed.
+        Bounds of the parameters; where both are equal, the parameter is fixed.
     """
 
     loss: Loss
@@ -106,7 +108,7 @@ class Problem:
     upper: Floats
 
     def cost(self, point: Known) -> float:
-        """Of a point."""
+        """The cost of a point."""
         return self.loss.cost(point.residuals)
 
     def quadratic(self, point: Known) -> tuple[Floats, Floats]:
@@ -117,9 +119,9 @@ class Problem:
         return point.jacobian * rows[:, None], first * f / rows
 
     def step(self, point: Known, k: int, moved: float, damping: float) -> tuple[Floats, float]:
-        """The step of all parameters where k moves by so much, and the cost's change that it foretells.
+        """The step of all parameters if k moves by ``moved``, and the change of the cost that it predicts.
 
-        The others move to the least of the quadratic within their bounds, damped relative to its curvature.
+        The others move to the minimum of the quadratic within their bounds, damped relative to its curvature.
         """
         a, b = self.quadratic(point)
         free = self.lower < self.upper
@@ -151,18 +153,18 @@ class Problem:
         return float(a[:, k] @ b), float(column @ column)
 
     def inside(self, x: Floats) -> Floats:
-        """A point on the bounds that round-off has put it beyond."""
+        """The point with parameters past a bound, by round-off, moved onto the bound."""
         return np.clip(x, self.lower, self.upper)
 
 
 def _told_apart(columns: Floats) -> Floats:
-    """Columns of unit length without what errors of differences may have made of parameters that are one."""
+    """Columns of unit length, without small singular values, which errors of differences can make."""
     u, s, vt = np.linalg.svd(columns, full_matrices=False)
     return np.asarray((u * np.where(s > _ONE * s[0], s, 0.0)) @ vt)
 
 
 def _bounded(a: Floats, b: Floats, lower: Floats, upper: Floats) -> Floats:
-    """The least squares |a z - b| with lower <= z <= upper, 0 among them."""
+    """The z with lower <= z <= upper that minimises |a z - b|; the bounds include 0."""
     z = np.linalg.lstsq(a, b, rcond=None)[0]
     if (z >= lower).all() and (z <= upper).all():
         return np.asarray(z)
@@ -176,7 +178,7 @@ def _bounded(a: Floats, b: Floats, lower: Floats, upper: Floats) -> Floats:
 
 @dataclass(eq=False)
 class Chain:
-    """One side of one parameter's profile: it asks for one point at a time.
+    """One side of the profile of one parameter; it asks for one point at a time.
 
     Parameters
     ----------
@@ -184,16 +186,16 @@ class Chain:
     start : Known
         The estimate.
     k : int
-        The parameter that is held.
+        Number of the held parameter.
     side : -1 or 1
     spread : float
         s, the standard deviation of a residual.
     level : float
         zeta at the end of the interval, > 0.
     points : int
-        Values of the parameter up to the level, were the model linear.
+        Number of values of the parameter up to the level, for a linear model.
     furthest : float
-        How far from the estimate it goes, > 0; in the parameter's unit.
+        Largest distance from the estimate, > 0, in the parameter's unit.
     """
 
     problem: Problem
@@ -230,7 +232,7 @@ class Chain:
         return None if self.end else self._trial
 
     def tell(self, point: Known | None) -> None:
-        """What came of it; None where J failed."""
+        """Takes in the result at that point; None where J failed."""
         self._taken += 1
         if point is not None and not (np.isfinite(point.jacobian).all() and np.isfinite(self.problem.cost(point))):
             point = None
@@ -247,16 +249,16 @@ class Chain:
             self._refit()
 
     def stop(self) -> None:
-        """No more is evaluated: a limit is reached."""
+        """Ends the search because a limit of the caller is reached."""
         if self.end is None:
             self._ends("limit", np.nan)
 
     def zeta(self, cost: float) -> float:
-        """The root, without its sign, of a cost; 0 where it is less than the estimate's."""
+        """The absolute zeta of a cost; 0 if the cost is below the estimate's."""
         return float(np.sqrt(max(0.0, 2 * (cost - self._base))) / self.spread)
 
     def _begin(self, point: Known | None) -> None:
-        """The first point of a refit: from the neighbour along the profile's tangent."""
+        """Starts a refit with its first point: from the neighbour along the profile's tangent."""
         if point is None:
             self._halved += 1
             if self._halved > _HALVED:
@@ -272,7 +274,7 @@ class Chain:
         self._now = point
 
     def _refit(self) -> None:
-        """The next step of the refit, or its end."""
+        """Makes the next step of the refit, or ends it."""
         assert self._now is not None, "set by the first point"
         self._cost = self.problem.cost(self._now)
         _, least = self.problem.step(self._now, self.k, 0.0, 0.0)
@@ -290,7 +292,7 @@ class Chain:
         self._trial = trial
 
     def _refitted(self, point: Known, *, converged: bool) -> None:
-        """A point of the profile is there: what comes next."""
+        """Adds the refitted point to the profile and decides what comes next."""
         fitted = self._fitted(point, converged=converged)
         self.found.append(fitted)
         if 2 * (self._base - fitted.cost) > _BETTER * self.spread**2:
@@ -319,7 +321,7 @@ class Chain:
         self._narrow()
 
     def _go_on(self) -> None:
-        """To the next value of the parameter, outward."""
+        """Moves outward to the next value of the parameter, or ends the side."""
         at = float(self._here.x[self.k])
         arrived = self.side * (self._limit - at) <= 0
         if arrived and self._cut:
@@ -334,10 +336,10 @@ class Chain:
         left = self.level - here
         goal = here + left / max(1, round(left * self.points / self.level))
         rise = 0.5 * self.spread**2 * (goal**2 - here**2)
-        # slope t + bend / 2 t^2 = rise, by the form of the root that does not cancel
+        # Solve slope t + bend / 2 t^2 = rise, in the form that does not cancel.
         root = slope + np.sqrt(max(0.0, slope**2 + 2 * bend * rise))
         length = 2 * rise / root if root > 0 else np.inf
-        # Where the cost falls again there is another minimum, which is not to be leapt over.
+        # If the cost falls again, there is another minimum; a long step might skip it.
         growth = _GROWTH if slope > 0 or self._before is self.start else 1.0
         length = min(length, growth * self._length, 0.5 * self.furthest)
         value = at + self.side * length
@@ -345,7 +347,7 @@ class Chain:
         self._hold(self._limit if near else value, self._before)
 
     def _narrow(self) -> None:
-        """To where the cubic through costs and slopes at both ends of the bracket is at the level, or to the end."""
+        """Moves to where the cubic through the bracket's costs and slopes has the level, or ends the side."""
         assert self._bracket is not None, "the level was crossed"
         (a, inner), (b, outer) = self._bracket
         goal = self._base + 0.5 * (self.spread * self.level) ** 2
@@ -357,7 +359,7 @@ class Chain:
         self._hold(value, a if abs(value - ends[0]) <= abs(value - ends[1]) else b)
 
     def _hold(self, value: float, neighbour: Known) -> None:
-        """Begin a refit with the parameter at this value, from a neighbour's."""
+        """Starts a refit with the parameter at this value, from a neighbour's point."""
         self._value, self._now = value, None
         self._taken = self._refused = self._uphill = 0
         self._damping = self._foretold = 0.0
@@ -374,7 +376,7 @@ class Chain:
 
 
 def _crossing(inner: Fitted, outer: Fitted, k: int, goal: float) -> float:
-    """Where the cubic Hermite interpolant of the cost has the value ``goal``; inside by a fiftieth of the way."""
+    """Where the cubic Hermite interpolant of the cost equals ``goal``, at least a fiftieth inside the interval."""
     start, end = float(inner.x[k]), float(outer.x[k])
     width = end - start
     c0, c1, s0, s1 = inner.cost - goal, outer.cost - goal, inner.slope * width, outer.slope * width

@@ -1,4 +1,4 @@
-"""How much lower J is sure to get from where a method ended, by a step against the gradient there."""
+"""A lower bound of how much J can still fall from the end of a run, by a step against the gradient there."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
 
 _BESIDE = 1e-4
-"""Distance from a bound, as a part of max(1, |x|), at which interior-point methods may end: the bound holds x there."""
+"""Distance from a bound, relative to max(1, |x|), at which interior-point methods may end: the bound holds x there."""
 
 
 @dataclass(frozen=True, eq=False)
 class Descent:
-    """A step down.
+    """A step that lowers J.
 
     Attributes
     ----------
     step : (d,) ndarray
     decrease : float
-        Of J.
+        Decrease of J by the step.
     """
 
     step: Floats
@@ -37,16 +37,16 @@ class Descent:
 def remaining_descent(
     curvatures: Floats, unsure: Floats, end: Seen, free: NDArray[np.bool_], bounds: tuple[Floats, Floats]
 ) -> Descent | None:
-    """The step -g / c inside the bounds, with the largest curvature c that was seen along any step of the run.
+    """The step -g / c inside the bounds, where c is the largest curvature that was seen along any step of the run.
 
-    J then falls by at least g^2 / 2 c: a lower bound where no curvature is larger. Beside a kink the slopes that differ
-    over a short step make a large c. Where no curvature is sure, the least of what they may be is taken. None where
-    there is none.
+    If no curvature is larger than c, J falls by at least g^2 / 2 c. Near a kink, slopes that differ over a short step
+    make c large. If no curvature is significant, c is the smallest of their upper limits. None if there were no
+    curvatures.
 
     Parameters
     ----------
     curvatures, unsure : (n,) ndarrays
-        Second derivatives of J along steps of the run, and by how much each may be off for noise.
+        Second derivatives of J along steps of the run, and the possible error of each caused by noise.
     end : Seen
     free : (d,) bool ndarray
         Variables that no bound holds.

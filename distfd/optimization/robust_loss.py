@@ -1,4 +1,4 @@
-"""The cost of residuals, by scipy.optimize.least_squares' loss functions."""
+"""The cost of residuals for the loss functions of scipy.optimize.least_squares."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _LOSSES: dict[str, Callable[[Vector], tuple[Vector, Vector, Vector]]] = {
     "cauchy": lambda z: (np.log1p(z), 1 / (1 + z), -1 / (1 + z) ** 2),
     "arctan": lambda z: (np.arctan(z), 1 / (1 + z**2), -2 * z / (1 + z**2) ** 2),
 }
-"""rho and its first and second derivatives, as SciPy's documentation has them."""
+"""The functions rho with first and second derivatives, as in SciPy's documentation."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Loss:
     Raises
     ------
     InputError
-        If there is no such loss.
+        If no loss has that name.
     """
 
     loss: Any = "linear"
@@ -57,7 +57,7 @@ class Loss:
             raise InputError(f"loss: must be one of {', '.join(_LOSSES)}, or a function (was {self.loss!r})")
 
     def cost(self, f: Vector) -> float:
-        """Of residuals (m,)."""
+        """The cost of residuals (m,)."""
         if self.loss == "linear":
             return 0.5 * float(f @ f)
         return 0.5 * self.scale**2 * float(np.sum(self._rho(f)[0]))
@@ -68,10 +68,10 @@ class Loss:
         return np.asarray(jacobian.T @ weighted)
 
     def weights(self, f: Vector) -> tuple[Vector, Vector]:
-        """Of residuals (m,): those that make f the cost's gradient, rho', and those of its curvature, rho' + 2 z rho''.
+        """Weights for residuals (m,): rho' for the cost's gradient, and rho' + 2 z rho'' for its curvature.
 
-        The gradient is J' (rho' f), the Hessian J' diag(rho' + 2 z rho'') J and what the residuals' own curvature adds
-        (Triggs et al. 2000).
+        The gradient is J' (rho' f). The Hessian is J' diag(rho' + 2 z rho'') J plus the term of the residuals' own
+        curvature (Triggs et al. 2000).
         """
         if self.loss == "linear":
             return np.ones(len(f)), np.ones(len(f))
@@ -79,7 +79,7 @@ class Loss:
         return np.asarray(first), np.asarray(first + 2 * (f / self.scale) ** 2 * second)
 
     def scaled(self, f: Vector, jacobian: Any) -> Any:
-        """The Jacobian (m, d) with rows times sqrt(rho' + 2 rho'' z), as SciPy's result has it; not below round-off.
+        """The Jacobian (m, d) with rows times sqrt(rho' + 2 rho'' z), as in SciPy's result; no factor is below eps.
 
         Its J^T J is then the Gauss-Newton approximation of the cost's Hessian (Triggs et al. 2000, section 4.3).
         """

@@ -1,4 +1,4 @@
-"""What scipy.optimize.least_squares asks of residuals."""
+"""Supplies residuals and Jacobians to scipy.optimize.least_squares."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
     Vector = NDArray[np.float64]
 
 _NAMED = 10
-"""Outputs that a message names; of more it gives the number."""
+"""Number of outputs that a message names; it gives the number of the others."""
 
 
 @dataclass(eq=False)
 class Squares:
-    """Residuals and their Jacobian as a method asks for them.
+    """Residuals and their Jacobian in the form that a method asks for.
 
     Parameters
     ----------
@@ -47,14 +47,14 @@ class Squares:
     speculation : Speculation
     loss : Loss
     sparsity
-        Of the Jacobian, as for `Evaluator.jacobian`.
+        Sparsity of the Jacobian, as for `Evaluator.jacobian`.
     walls : bool
-        Whether the method takes infinite residuals for a step to be refused, as trf and dogbox do.
+        Whether the method refuses a step to infinite residuals, as trf and dogbox do.
     weighting : Weighting
-        From J's outputs to residuals.
+        Turns J's outputs into residuals.
     kept : (m,) ndarray of bool, or None before the first residuals
-        The residuals that have a value at x0. Those that have none, where on_failure lets J lack some, are left out of
-        the fit: they are missing data. One that is lost at another x is a failed trial.
+        The residuals that have a value at x0. The others, where on_failure lets J lack outputs, are left out of the fit
+        as missing data. If one of the kept residuals has no value at another x, the trial has failed.
     """
 
     evaluator: Evaluator
@@ -66,7 +66,7 @@ class Squares:
     weighting: Weighting = field(default_factory=Weighting)
     kept: NDArray[np.bool_] | None = None
     n_fixed: int = 0
-    """Variables that bounds fix."""
+    """Number of variables that are fixed by bounds."""
 
     def __post_init__(self) -> None:
         self._asker = ValueAndDerivative(
@@ -76,7 +76,7 @@ class Squares:
         self._result: DerivativeResult | None = None
 
     def residuals(self, x: Vector) -> Vector:
-        """(m,) residuals; infinite at a trial where J failed."""
+        """The residuals, (m,); infinite at a trial where J failed."""
         record = self.course.record
         try:
             value = self._kept(np.atleast_1d(self._asker.value(x)))
@@ -103,7 +103,7 @@ class Squares:
         Raises
         ------
         EvaluationError
-            If one of them has no value.
+            If one of the kept residuals has no value.
         """
         there = np.isfinite(value)
         if self.kept is None:
@@ -133,7 +133,7 @@ class Squares:
         return self._result.derivative.copy()
 
     def _of_kept(self, result: DerivativeResult) -> DerivativeResult:
-        """The result for the residuals of the fit alone."""
+        """The result restricted to the residuals of the fit."""
         if self.kept is None or self.kept.all():
             return result
         error = None if result.error is None else result.error[self.kept]
@@ -141,14 +141,14 @@ class Squares:
         return replace(result, value=value, derivative=derivative, error=error, missing=np.zeros(0, dtype=np.int64))
 
     def close(self) -> None:
-        """Cancel what runs, and count it."""
+        """Cancels running evaluations, and counts them."""
         self._asker.close()
 
 
 def fit_by_scipy(
     problem: Squares, *, method: str, bounds: Any, options: Mapping[str, Any], free: NDArray[np.bool_]
 ) -> Any:
-    """A function of the start: SciPy's result from there, with the variables that are ``free``, (d,)."""
+    """A function of the start that returns SciPy's result from there, for the variables that are ``free``, (d,)."""
     from scipy.optimize import least_squares
 
     def run(x0: Vector) -> Any:
@@ -181,35 +181,35 @@ def left_out(there: NDArray[np.bool_]) -> str:
 
 
 def outputs_named(at: NDArray[np.int64]) -> str:
-    """Outputs by their numbers, the first of them where there are many."""
+    """The outputs by number; of many, the first ones only."""
     names = ", ".join(map(str, at[:_NAMED].tolist())) + (f" and {len(at) - _NAMED} more" if len(at) > _NAMED else "")
     return f"output{'s' if len(at) > 1 else ''} {names}"
 
 
 @dataclass(frozen=True, eq=False)
 class Finish:
-    """Makes SciPy's result that of the best point, with what it took and what it tells of the parameters.
+    """Completes SciPy's result: the best point, the effort, and statistics of the parameters.
 
     Parameters
     ----------
     record : Record
     loss : Loss
     limits : pair of (d,) ndarrays
-        The variables' bounds.
+        Bounds of the variables.
     absolute : bool
         Whether residuals are in units of their known standard deviations.
     n_prior : int
-        How many of them, the last ones, are what was known beforehand.
+        Number of residuals that are priors; they come last.
     sigma : float, (m,) ndarray, SigmaByName or None
-        What J's outputs were divided by.
+        Divisor of J's outputs.
     measured : (m,) ndarray or None
-        The data that the residuals are of; by default those that ``parts`` have.
+        The data of the residuals; by default those of ``parts``.
     parts : sequence of OutputPart or None
-        What J's outputs come from.
+        Where J's outputs come from.
     names : callable
-        What J's m outputs are called, or None.
+        Returns the names of J's m outputs, or None.
     priors : sequence of str
-        The parameters of which something was known beforehand.
+        Names of the parameters with a prior.
     """
 
     record: Record
@@ -224,7 +224,7 @@ class Finish:
     priors: Sequence[str] = ()
 
     def __call__(self, result: Any, kept: NDArray[np.bool_] | None = None) -> Any:
-        """The whole result; ``kept`` says which of J's outputs are residuals."""
+        """The complete result; ``kept`` says which of J's outputs are residuals."""
         from distfd.optimization.fit_result import FitResult
 
         result, record, loss = FitResult(result), self.record, self.loss
@@ -258,7 +258,7 @@ class Finish:
         return counted(result, record)
 
     def _describe(self, result: Any, m: int, kept: NDArray[np.bool_] | None) -> None:
-        """What the rows of the result are of, where J has m outputs."""
+        """Adds what each row of the result stands for, where J has m outputs."""
         if isinstance(self.sigma, SigmaByName):
             result.sigma = self.sigma.of(m)
         names = self.names(m)
@@ -271,7 +271,7 @@ class Finish:
 
 
 def _of_cost(seen: Seen | None, loss: Loss) -> DerivativeResult | None:
-    """The cost's own gradient in the place of the residuals' Jacobian."""
+    """The gradient of the cost in place of the Jacobian of the residuals."""
     if seen is None:
         return None
     gradient = loss.gradient(np.asarray(seen.result.value), seen.result.derivative)

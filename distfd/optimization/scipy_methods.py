@@ -1,4 +1,4 @@
-"""The gradient methods of scipy.optimize.minimize, and what each of them takes."""
+"""The gradient methods of scipy.optimize.minimize, and the arguments that each supports."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Traits:
-    """What a method takes beside value and gradient.
+    """What a method supports or needs besides value and gradient.
 
     Attributes
     ----------
     bounds, constraints : bool
     second : str
-        What it needs of second derivatives: "hvp" for products with the Hessian, "hessian" for all of it.
+        Second derivatives that the method needs: "hvp" for Hessian-vector products, "hessian" for the whole matrix.
     """
 
     bounds: bool = False
@@ -47,13 +47,13 @@ Minimizer: TypeAlias = Literal[
     "trust-exact",
 ]
 Fitter: TypeAlias = Literal["trf", "dogbox", "lm", "model"]
-"""Methods of scipy.optimize.least_squares, and distfd's own."""
+"""Methods of scipy.optimize.least_squares, and distfd's own method "model"."""
 MODEL: Literal["model"] = "model"
-"""The one that is not SciPy's."""
+"""The method for fits that is not SciPy's."""
 OWN = "L-BFGS"
-"""The one that is not SciPy's."""
+"""The method for minimisation that is not SciPy's."""
 TELL_OF_TRIALS = ("SLSQP",)
-"""Methods of SciPy whose callback is given the first trial of each line search, accepted or not."""
+"""SciPy's methods that call the callback with the first trial of each line search, accepted or not."""
 METHODS: Mapping[str, Traits] = {
     OWN: Traits(bounds=True),
     "L-BFGS-B": Traits(bounds=True),
@@ -71,26 +71,27 @@ METHODS: Mapping[str, Traits] = {
 
 
 def binds(lower: NDArray[np.float64], upper: NDArray[np.float64]) -> bool:
-    """Whether a variable that can move has a bound; fixed ones are taken out of the problem."""
+    """Whether a variable that can move has a bound; fixed variables are taken out of the problem."""
     moves = lower != upper
     return bool(np.isfinite(lower[moves]).any() or np.isfinite(upper[moves]).any())
 
 
 def takes_out(name: str, lower: NDArray[np.float64], upper: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """The variables, (d,), that the method of this name gets: all, or those that can move if it knows no bounds.
+    """The variables, (d,), that a method gets: all, or only those that can move if it does not support bounds.
 
-    trust-constr knows bounds, but with a constraint besides it may end far from the optimum where they fix a variable.
+    trust-constr supports bounds, but with a further constraint it may end far from the optimum where bounds fix a
+    variable.
     """
     return np.ones(len(lower), dtype=bool) if METHODS[name].bounds and name != "trust-constr" else lower != upper
 
 
 def find_method(name: str, *, bounded: bool, constrained: bool) -> str:
-    """The method by its own spelling.
+    """The method's name in its own spelling.
 
     Raises
     ------
     InputError
-        If there is none of that name, or it does not take bounds or constraints, and there are some.
+        If no method has that name, or it does not support bounds or constraints that are given.
     """
     found = next((known for known in METHODS if known.lower() == str(name).lower()), None)
     if found is None:

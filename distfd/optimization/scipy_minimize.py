@@ -1,4 +1,4 @@
-"""What a method of scipy.optimize.minimize asks of J, and of outputs that are constraints."""
+"""Supplies J, its derivatives, and outputs that are constraints to scipy.optimize.minimize."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ if TYPE_CHECKING:
 
 
 def wall(x: Vector, value: float, gradient: Vector, trial: Vector) -> tuple[float, Vector]:
-    """A value and a gradient at a trial without either, such that the method comes back to a quarter of the step.
+    """A substitute value and gradient for a trial where J failed, so that the method returns to a quarter of the step.
 
-    They are those of the parabola along s = trial - x that has J's value and slope at x and its least value at s / 4:
-    J(trial) = J(x) + a and dJ/dx = 3 a s / |s|^2 there, with a = |gradient . s|. The value is above J(x), so that no
-    method of descent accepts it; and it is finite with a slope, as TNC does not come back from +inf, and a NaN for the
-    gradient there, which line searches ask for too, is nowhere safe.
+    They belong to the parabola along s = trial - x that has J's value and slope at x and its minimum at s / 4: J(trial)
+    = J(x) + a and dJ/dx = 3 a s / |s|^2 there, with a = |gradient . s|. The value is above J(x), so no descent method
+    accepts it. It is finite and has a slope, because TNC does not come back from +inf, and no method copes with a NaN
+    in the gradient, which line searches ask for as well.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def wall(x: Vector, value: float, gradient: Vector, trial: Vector) -> tuple[floa
         J(x).
     trial : (d,) ndarray
     """
-    with np.errstate(all="ignore"):  # a trial may be as far away as floating point goes
+    with np.errstate(all="ignore"):  # a trial may be so far away that numbers overflow
         step = trial - x
         square = float(step @ step)
         rise = max(abs(float(gradient @ step)), 1e-8 * max(1.0, abs(value)))
@@ -58,7 +58,7 @@ def wall(x: Vector, value: float, gradient: Vector, trial: Vector) -> tuple[floa
 
 
 _REMEMBERED = 100
-"""Trials that are remembered: those that failed, and values."""
+"""Number of failed trials, and of values, that are kept."""
 
 
 def _digest(x: Vector) -> bytes:
@@ -67,7 +67,7 @@ def _digest(x: Vector) -> bytes:
 
 @dataclass(eq=False)
 class Scalar:
-    """J and its gradient as a method asks for them; failed trials are walls.
+    """J and its gradient in the form that a method asks for; failed trials get substitute values.
 
     Parameters
     ----------
@@ -75,9 +75,9 @@ class Scalar:
     record : Record
     speculation : Speculation
     outputs : Outputs or None
-        J's further outputs that are constraints.
+        Further outputs of J that are constraints.
     constraints : list
-        SciPy's own.
+        Constraints in SciPy's form.
     """
 
     evaluator: Evaluator
@@ -86,7 +86,8 @@ class Scalar:
     outputs: Outputs | None = None
     constraints: list[Any] = field(default_factory=list)
     iterated: Callable[[Vector, float, float], Any] | None = None
-    """Told of each point where the gradient is asked for, by methods whose own callback tells of rejected trials."""
+    """Called with each point where the gradient is asked for, if the method's own callback also reports rejected
+    trials."""
 
     def __post_init__(self) -> None:
         self._asker = ValueAndDerivative(
@@ -96,16 +97,16 @@ class Scalar:
         self._last_seen: Seen | None = None
         self._tried = b""
         self._values: dict[bytes, tuple[float, float]] = {}
-        """J, and the outputs' violation of constraints, at the last points that were tried, by digests of x."""
+        """J, and the outputs' violation of constraints, at the last trials, by digests of x."""
         self._walls: dict[bytes, tuple[Vector, Any]] = {}
-        """Trials without a value, and what stands for value and derivative there: trust-constr comes back to them."""
+        """Trials without a value, with the substitute value and derivative: trust-constr comes back to them."""
 
     def value(self, x: Vector) -> float:
         """J(x)."""
         return float(np.atleast_1d(self._value(x))[0])
 
     def known(self, x: Vector) -> tuple[float, float] | None:
-        """J(x), and how far the worst constraint is from being kept there; None where J failed."""
+        """J(x) and the largest violation of constraints at x; None where J failed."""
         if self._wall(x) is not None:
             return None
         value, violation = self._values.get(_digest(x), (np.nan, 0.0))
@@ -121,7 +122,7 @@ class Scalar:
         return np.array(self._value(x)[1:])
 
     def constraint_jacobian(self, x: Vector) -> Any:
-        """Their derivatives."""
+        """The derivatives of the outputs that are constraints."""
         return np.array(self._derivative(x)[1:])
 
     def product(self, x: Vector, v: Vector) -> Vector:
@@ -136,7 +137,7 @@ class Scalar:
 
     def hessian(self, x: Vector) -> Any:
         """All of the Hessian."""
-        self._value(x)  # trust-exact asks for it at trials, and J may fail there
+        self._value(x)  # trust-exact asks for the Hessian at trials, and J may fail there
         if self._wall(x) is not None:
             return np.eye(len(x))
         result = self.evaluator.differentiate(x, kind="hessian")
@@ -144,20 +145,20 @@ class Scalar:
         return result.derivative
 
     def end_at(self, x: Vector) -> None:
-        """Take x for the best point: a method that has converged judges by its own tolerance what keeps constraints."""
+        """Makes x the best point, as a method that has converged decides feasibility by its own tolerance."""
         with contextlib.suppress(Stop, Diverged):
             self._derivative(x)
         end, best = self._last_seen, self.record.best
         if end is not None and best is not None and np.array_equal(end.x, x):
             feasible = best.violation <= FEASIBLE
-            # A lower value may be one of a point that violates constraints by a little more; then the end is as good.
+            # The lower value may belong to a point with a slightly larger violation; then the end is as good.
             worse = end.violation > FEASIBLE or (end.value > best.value and end.violation >= best.violation)
             if not (feasible and worse):
                 self.record.take_for_best(end)
         self.close()
 
     def close(self) -> None:
-        """Cancel what runs, and count it."""
+        """Cancels running evaluations, and counts them."""
         self._asker.close()
 
     def _value(self, x: Vector) -> Any:
@@ -167,7 +168,7 @@ class Scalar:
             return stands[0]
         try:
             value = self._asker.value(x)
-        except (EvaluationError, InputError):  # J failed, or its differencing steps cannot be held so far out
+        except (EvaluationError, InputError):  # J failed, or x is too far out for the differencing steps
             if self.record.best is None:
                 raise
             return self._turned_back(x)
@@ -183,7 +184,7 @@ class Scalar:
         return value
 
     def _derivative(self, x: Vector) -> Any:
-        # Its value first, as J may fail there: trust-constr asks for gradients at new points before it does for values.
+        # Evaluate the value first, as J may fail: trust-constr asks for gradients at new points before values.
         self._value(x)
         if (stands := self._wall(x)) is not None:
             return stands[1]
@@ -214,7 +215,7 @@ class Scalar:
         return self._walls.get(np.asarray(x, dtype=np.float64).tobytes()) if self._walls else None
 
     def _turned_back(self, x: Vector) -> Any:
-        """J failed at a trial."""
+        """Returns a substitute for a trial where J failed."""
         best = self.record.best
         assert best is not None, "else it is an error"
         self.record.tried(failed=True)
@@ -224,7 +225,7 @@ class Scalar:
         if self.outputs is None:
             stands = np.array([height]), slope
         else:
-            # What the constraints are there nobody knows; the value alone turns the method back.
+            # The constraints are unknown there; the value alone turns the method back.
             stands = np.concatenate(([height], value[1:])), np.concatenate((slope[None], derivative[1:]))
         self._walls[at.tobytes()] = stands
         while len(self._walls) > _REMEMBERED:
@@ -233,7 +234,7 @@ class Scalar:
 
 
 def evaluate_fixed(problem: Any, value: Callable[[Vector], Any], derivative: Callable[[Vector], Any]) -> Any:
-    """A function of the start, where no variable can move: J and its derivative there, SciPy's result made of them."""
+    """A function of the start, for a problem where no variable can move: SciPy's result from J and its derivative."""
     from scipy.optimize import OptimizeResult
 
     def run(x0: Vector) -> Any:
@@ -258,7 +259,7 @@ def minimize_by_scipy(
     tolerance: float | None,
     free: NDArray[np.bool_],
 ) -> Any:
-    """A function of the start: SciPy's result from there, with the variables that are ``free``, (d,)."""
+    """A function of the start that returns SciPy's result from there, for the variables that are ``free``, (d,)."""
     from scipy.optimize import minimize
 
     constraints = list(problem.constraints)
@@ -301,7 +302,7 @@ def minimize_by_scipy(
 
 
 def finished(result: Any, record: Record, outputs: Outputs | None) -> Any:
-    """SciPy's result, made that of the best point, with what it took."""
+    """SciPy's result with the best point and the effort."""
     best = record.best
     if best is not None:
         result.x, result.fun = best.x, best.value
@@ -316,7 +317,7 @@ def finished(result: Any, record: Record, outputs: Outputs | None) -> Any:
 
 
 def counted(result: Any, record: Record) -> Any:
-    """SciPy's result with what it took; no success where J failed wherever the method would have gone on."""
+    """SciPy's result with the effort; not a success if J failed at every point where the method tried to go on."""
     if record.walled_in and result.status not in (STOPPED, INTERRUPTED):
         n = record.failures
         where = f"J failed at {'the only point' if n == 1 else f'all {n} points'} tried after the last iterate"
@@ -333,7 +334,7 @@ def counted(result: Any, record: Record) -> Any:
 
 
 def _of_j(seen: Seen | None, outputs: Outputs | None) -> DerivativeResult | None:
-    """The gradient's part of a Jacobian."""
+    """The row of J itself in a Jacobian of J and constraints."""
     if seen is None or outputs is None:
         return None if seen is None else seen.result
     result = seen.result

@@ -1,9 +1,10 @@
-"""Whether J changes along an optimiser's steps as its gradients say: by values that the method has asked for anyway.
+"""Compares J's changes along an optimiser's steps with its gradients, by values that are evaluated anyway.
 
 Between two points x and x + s with gradients g and g', a smooth J rises by (g + g') . s / 2, up to a truncation of
-order |s|^3; against x + s without a gradient by g . s, up to order |s|^2. Differences with steps h multiply a noise of
-J by about |s / h|, so what is left over, divided by that, is an estimate of the noise, one for each comparison. It
-counts whatever makes the slopes wrong: noise, few digits, a large offset, a step larger than J's own scale.
+order |s|^3. Without a gradient at x + s, it rises by g . s, up to order |s|^2. Differences with steps h multiply noise
+in J by about |s / h|. So the unexplained part of the rise, divided by that factor, estimates the noise, once for each
+comparison. The estimate includes everything that makes slopes wrong: noise, few digits, a large offset, a step larger
+than J's own scale.
 """
 
 from __future__ import annotations
@@ -30,59 +31,63 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 _REMEMBERED = 256
-"""Comparisons that are kept: numbers only, no points."""
+"""Number of comparisons that are kept; they hold numbers only, no points."""
 _RECENT = 16
-"""The last ones, by which the noise at the end is judged."""
+"""Number of latest comparisons that are used to judge the noise at the end."""
 _SHORTEST = 4
-"""Of these, at least so many are taken, those of the shortest steps: in them truncation counts least."""
+"""Least number of these that are used, those of the shortest steps: truncation is smallest there."""
 _MEDIAN = 0.6745
 """Median of the absolute value of a standard normal variable."""
 _BAR = 2.5
-"""Standard deviations in the error bars of `distfd.differentiation.noise`."""
+"""Half width of the error bars of `distfd.differentiation.noise`, in standard deviations."""
 _ROUNDING = 0.29
 """Standard deviation of rounding to a unit: 1 / sqrt(12)."""
 _UTTER = 1e9
-"""A disagreement that is as good as infinite."""
+"""Stands for an infinite disagreement."""
 _SMOOTH = 0.1
-"""Part of the noise below which changes of J over the shortest steps tell that it is not J which is noisy."""
+"""If J changes over the shortest steps by less than this part of the noise estimate, J is not noisy; its slopes are
+wrong."""
 _LAST, _AGREES, _MOSTLY = 3, 0.2, 0.5
-"""Slopes are right if they explain J's change to the second part in the middle of the shortest steps, and to the third
-in three of four of twice as many; or if they do so to the second at the shortest of the first number."""
+"""Slopes are right if the median disagreement of the `_SHORTEST` shortest steps is below `_AGREES`, and three quarters
+of twice as many steps are below `_MOSTLY`. For a method that gave up it is enough that, over the `_LAST` shortest steps
+from the end, the disagreement falls with the length and below `_AGREES`."""
 _CAP = 3.0
-"""The noise is at most this many times what the size of the last gradient allows: noise would show in it."""
+"""The noise estimate is at most this many times the noise that would explain the last gradient, in which noise would
+show."""
 _WITHIN = 5.0
-"""Root mean square of a gradient against its standard deviations below which it counts as noise."""
+"""A gradient counts as noise if its root mean square, in standard deviations, is below this."""
 _AT_FIRST = 10.0
-"""... and at x0, below which the run has never had a gradient to speak of."""
+"""If the gradient at x0 is below this, in standard deviations, the run never had a significant gradient."""
 _RESOLVED = 3.0
-"""Standard deviations by which a curvature stands out of its noise."""
+"""A curvature is significant above this many standard deviations of its noise."""
 _BEYOND = 100.0
-"""Units in the last place of J above which noise is more than the round-off of a clean J."""
+"""Noise above this many units in the last place of J is more than round-off."""
 _TO_SPARE = 100.0
-"""A decrease of so many standard deviations of J's noise is not asked for: no step could be told from it."""
+"""A decrease of less than this many standard deviations of J's noise does not matter: no step can show it."""
 _UNSEEN = 100.0
-"""By how much the least curvature may be below those that were seen, where these are few."""
+"""The least curvature may be lower than all that were seen by this factor, if few were seen."""
 _ROUND_OFF_TO_SPARE = 5e5
-"""... and of J's own round-off: with default steps a clean J whose size is 1e6 times its variation counts as clean."""
+"""As `_TO_SPARE`, for J's own round-off: with default steps, a J whose size is 1e6 times its variation counts as
+clean."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """How much J rose between two points, and what its slopes there say.
+    """The rise of J between two points, and the slopes there.
 
     Attributes
     ----------
     distance : float
-        Euclidean, between the points.
+        Euclidean distance between the points.
     values : (float, float)
-        J at both.
+        J at both points.
     slopes : (float, float)
-        The directional derivatives g . s at both, s being the step between them; the second is NaN where no gradient
-        was asked for.
+        The directional derivatives g . s at both points, where s is the step between them; the second is NaN where no
+        gradient was asked for.
     gain : float
-        By which the comparison multiplies the standard deviation of independent noise in J.
+        Factor by which the comparison multiplies the standard deviation of independent noise in J.
     origin : bytes
-        The point that the step begins at.
+        Digest of the point where the step begins.
     """
 
     distance: float
@@ -98,37 +103,37 @@ class Comparison:
 
     @property
     def rise(self) -> float:
-        """By how much J rose."""
+        """The rise of J."""
         return self.values[1] - self.values[0]
 
     @property
     def slope(self) -> float:
-        """The slope that is to explain the rise: the mean of both, or that at the start."""
+        """The predicted rise: by the mean of both slopes, or by the slope at the start."""
         return sum(self.slopes) / 2 if self.has_both else self.slopes[0]
 
     @property
     def noise(self) -> float:
-        """What the slopes do not explain, as a standard deviation of noise in J; with truncation in it."""
+        """The unexplained rise, as a standard deviation of noise in J; it contains truncation."""
         return abs(self.rise - self.slope) / self.gain
 
     @property
     def disagreement(self) -> float:
-        """What the slopes do not explain, against their size: of slopes that are right it vanishes with the step."""
+        """The unexplained rise relative to the slopes; it vanishes with the step if the slopes are right."""
         slopes = self.slopes if self.has_both else self.slopes[:1]
         size = sum(map(abs, slopes)) / len(slopes)
         return min(abs(self.rise - self.slope) / size, _UTTER) if size else _UTTER if self.rise else 0.0
 
     @property
     def curvature(self) -> float:
-        """The second derivative of J along the step, of both slopes."""
+        """The second derivative of J along the step, from both slopes."""
         return (self.slopes[1] - self.slopes[0]) / self.distance**2
 
 
 @dataclass(frozen=True, eq=False)
 class Gains:
-    """By how much a derivative multiplies the noise in J, by coordinate.
+    """Factors by which a derivative multiplies the noise in J, for each coordinate.
 
-    ``own`` (d,) counts the points beside x, which no other component has; ``shared`` (d,), signed, counts J(x).
+    ``own`` (d,) is for the points beside x, which no other component uses; ``shared`` (d,), signed, is for J(x).
     """
 
     own: Floats
@@ -136,18 +141,18 @@ class Gains:
 
     @property
     def total(self) -> Floats:
-        """Standard deviation of each component for noise of standard deviation 1, (d,)."""
+        """Standard deviation of each component if the noise has standard deviation 1, (d,)."""
         return np.hypot(self.own, self.shared)
 
 
 def gains_of(result: DerivativeResult) -> Gains:
-    """Those of a result with a step for each coordinate: sqrt(sum w_i^2) / |h| and sum w_i / h.
+    """The gains of a result with a step for each coordinate: sqrt(sum w_i^2) / |h| and sum w_i / h.
 
-    Complex steps subtract nothing, and have none.
+    Complex steps subtract nothing, so their gains are 0.
     """
     try:
         stencil = resolve_scheme(result.scheme)
-    except InputError:  # of one's own, or "auto", whose steps are those of one-sided differences at least
+    except InputError:  # an unnamed scheme, or "auto"; assume one-sided differences
         stencil = SCHEMES["forward"]
     step = np.asarray(result.step, dtype=np.float64)
     weights = np.zeros(1) if stencil.imaginary else np.array(stencil.weights)
@@ -157,21 +162,21 @@ def gains_of(result: DerivativeResult) -> Gains:
 
 
 class SlopeEvidence:
-    """Gathers comparisons while a method asks for values and gradients.
+    """Collects comparisons while a method asks for values and gradients.
 
-    Each point is compared with the best one and with the latest one whose gradients are known, whichever the method.
+    For any method, each point is compared with the best one and with the latest one whose gradients are known.
     """
 
     def __init__(self) -> None:
         self.comparisons: deque[Comparison] = deque(maxlen=_REMEMBERED)
         self.values: deque[float] = deque(maxlen=_REMEMBERED)
-        """J at the points that were asked for, in their order."""
+        """J at the points that were asked for, in order."""
         self.first: float | None = None
         self._pending: tuple[Floats, float, list[Seen]] | None = None
-        """The last point whose value was asked for, J there, and what it is compared with."""
+        """The last point whose value was asked for, J there, and the points that it is compared with."""
 
     def value(self, x: Floats, value: float, bases: Sequence[Seen | None]) -> None:
-        """J at x was asked for; ``bases`` are the points that it is compared with."""
+        """Takes in J at x; ``bases`` are the points that it is compared with."""
         if self._is_pending(x):
             return
         self._settle(None)
@@ -189,7 +194,7 @@ class SlopeEvidence:
             self._settle(seen)
 
     def close(self) -> None:
-        """Take in the last value."""
+        """Takes in the last value."""
         self._settle(None)
 
     def _is_pending(self, x: Floats) -> bool:
@@ -225,30 +230,31 @@ def _digest(x: Floats) -> bytes:
 
 
 Cause = Literal["noise", "digits", "round-off", "slope", "step", "no step", "early"]
-"""Noise in J; few digits of J; a J that is large against its changes; slopes that are wrong though J is smooth nearby;
-differencing steps over which J changes as much as in the whole run; no step at all, though the gradient is large; an
-end on the way down, by a gradient that is right."""
+"""Causes of a doubtful gradient. "noise": J is noisy. "digits": J has few digits. "round-off": J is large relative to
+its changes. "slope": the slopes are wrong although J is smooth nearby. "step": over a differencing step, J changes as
+much as in the whole run. "no step": the method made no step although the gradient is large. "early": the method stopped
+on the way down, with a right gradient."""
 
 
 @dataclass(frozen=True)
 class SlopeDoubt:
-    """The gradient at the end tells nothing of J.
+    """The gradient at the end says nothing reliable about a minimum.
 
     Attributes
     ----------
     cause : str
     noise : float
-        Estimated standard deviation of the noise in J; of "slope" and "step", what would make such errors.
+        Estimated standard deviation of the noise in J; for "slope" and "step", noise that would cause such errors.
     error : float
         Standard deviation of the gradient's least certain component.
     largest : float
         The gradient's largest component.
     comparisons : int
-        On which the estimate rests.
+        Number of comparisons in the estimate.
     matters : bool
-        Whether the decrease that it may hide is above what a method is content with.
+        Whether the decrease that the doubt may hide is more than the method's tolerance.
     decrease : float
-        Of "early": by how much J is sure to fall yet.
+        For "early", a lower bound of how much J can still fall.
     """
 
     cause: Cause
@@ -275,37 +281,37 @@ def assess(  # noqa: PLR0911  # one return a verdict
     stopped: bool = False,
     constrained: bool = False,
 ) -> SlopeDoubt | None:
-    """Whether the gradient at the end of a run is no more than noise, or one that should not be an end.
+    """Whether the gradient at the end of a run is mere noise, or too large for an end; the doubt, if so.
 
     Parameters
     ----------
     evidence : SlopeEvidence
     first, end : Seen
-        At x0, and at the point that is given back.
+        The points x0, and the one that is returned.
     free : (d,) bool ndarray
-        Components that are to vanish at a solution: those of variables that no bound holds.
+        Components that must vanish at a solution: those of variables that no bound holds.
     quantum : float
-        The unit in which J is rounded; 0 where it has all its digits, None where that is not known.
+        The unit in which J is rounded; 0 if it has all its digits, None if that is unknown.
     bounds : pair of (d,) ndarrays, optional
-        That the method keeps to.
+        The bounds that the method keeps to.
     gtol : float
-        The size of a gradient that is as good as 0.
+        Size of a gradient that counts as 0.
     ftol : float
-        A relative decrease of J that the method does not care for.
+        Relative decrease of J that is negligible for the method.
     xtol : float
-        A step, against max(1, abs(x)), that it does not care for.
+        Step, relative to max(1, abs(x)), that is negligible for the method.
     relative : bool
-        Whether decreases are judged against J alone, as for sums of squares, and not against max(1, abs(J)).
+        Whether decreases are relative to J alone, as for sums of squares, and not to max(1, abs(J)).
     stopped : bool
-        Whether the method does not call itself converged: then it is only to be said why.
+        Whether the method does not report convergence; then only the reason is wanted.
     constrained : bool
-        Whether there are constraints: at a solution the gradient is then large, if it is no noise.
+        Whether there are constraints: the gradient at a solution may then be large without any doubt.
 
     Returns
     -------
     SlopeDoubt or None
-        None where the gradient is known to be small, or stands out of its noise and the method does not call itself
-        converged.
+        None where the gradient is known to be small, or is larger than its noise and the method does not report
+        convergence.
     """
     gains = gains_of(end.result).total
     free = free & (gains > 0)
@@ -317,7 +323,7 @@ def assess(  # noqa: PLR0911  # one return a verdict
     size = abs(end.value) + 1e-3 * fallen if relative else max(1.0, min(abs(end.value), fallen))
     ulp = float(np.spacing(abs(end.value)))
     agrees = _agrees(evidence, end, 10 * (fallen + size), stopped=stopped)
-    # A J with all its digits that does not change at all over differencing steps has no noise there.
+    # If J has all its digits and does not change over differencing steps, it has no noise there.
     flat = quantum == 0 and not gradient.any()
     measured, used = (0.0, 0) if agrees or flat else _measured(evidence)
     noise = max(min(measured, _most(evidence, end, gradient, gains)), _ROUNDING * max(ulp, quantum or 0.0))
@@ -325,7 +331,7 @@ def assess(  # noqa: PLR0911  # one return a verdict
     error = noise * gains
     if bars is not None and np.shape(bars) == end.gradient.shape and np.isfinite(np.asarray(bars)[free]).all():
         error = np.asarray(bars)[free] / _BAR
-    # What J changes by over the differencing steps themselves.
+    # The changes of J over the differencing steps themselves.
     over = (end.gradient * np.asarray(end.result.step))[free]
     beside = float(np.abs(over).sum())
     least = max(10 * ftol * size, (1.0 if agrees else 0.1) * fallen, _TO_SPARE * ulp)
@@ -352,28 +358,28 @@ def assess(  # noqa: PLR0911  # one return a verdict
     spare = 10 * ftol * size + (_TO_SPARE if beyond else _ROUND_OFF_TO_SPARE) * noise
     began = first.gradient[free] / np.maximum(noise * gains_of(first.result).total[free], np.finfo(float).tiny)
     never = beyond and bars is None and _rms(began) < _AT_FIRST
-    # Of least squares steps are made from the Jacobian: its curvature needs no steps to be seen.
+    # Least-squares steps come from the Jacobian, which gives the curvature without any steps.
     hidden = _hidden(evidence, noise, error, 1.0 if relative else _UNSEEN)
     matters = never or hidden > spare
     cause = _cause(evidence, noise, quantum, ulp)
     if cause == "slope" and beside <= 10 * ftol * size and (over >= 0).all():
-        matters = False  # at a kink; what is known of J nearby is higher, and little changes over a differencing step
+        matters = False  # a kink: J is higher at all points nearby, and changes little over a differencing step
     return SlopeDoubt(cause, noise, float(error.max()), largest, used, matters)
 
 
 def _cause(evidence: SlopeEvidence, noise: float, quantum: float | None, ulp: float) -> Cause:
-    """What makes the gradient uncertain."""
+    """The cause of the gradient's uncertainty."""
     if quantum and noise <= quantum:
         return "digits"
     if noise <= _BEYOND * _ROUNDING * ulp:
         return "round-off"
-    # Over the shortest steps a J with noise changes by the noise.
+    # If J is noisy, it changes by the noise even over the shortest steps.
     shortest = sorted(evidence.comparisons, key=lambda each: each.distance)[:_SHORTEST]
     return "slope" if float(np.median([abs(each.rise) for each in shortest])) < _SMOOTH * noise else "noise"
 
 
 def _measured(evidence: SlopeEvidence) -> tuple[float, int]:
-    """The noise in J by the shortest of the last steps; and how many comparisons it rests on."""
+    """The noise in J by the shortest of the last steps, and the number of comparisons used."""
     every = list(evidence.comparisons)
     both = [each for each in every if each.has_both]
     recent = sorted((both if len(both) >= _SHORTEST else every)[-_RECENT:], key=lambda each: each.distance)
@@ -385,10 +391,10 @@ def _measured(evidence: SlopeEvidence) -> tuple[float, int]:
 
 
 def _agrees(evidence: SlopeEvidence, end: Seen, most: float, *, stopped: bool) -> bool:
-    """Whether J changed along the shortest of the last steps as their slopes said.
+    """Whether J changed along the shortest of the last steps as the slopes predicted.
 
-    Of a method that gave up it is enough that it does so the better the shorter they are. Steps along which J changed
-    by more than ``most`` went too far to tell.
+    If the method gave up, it is enough that the agreement improves as the steps get shorter. Steps along which J
+    changed by more than ``most`` are too long to tell.
     """
     every = [each for each in evidence.comparisons if abs(each.rise) <= most]
     if stopped:
@@ -405,9 +411,9 @@ def _agrees(evidence: SlopeEvidence, end: Seen, most: float, *, stopped: bool) -
 
 
 def _most(evidence: SlopeEvidence, end: Seen, gradient: Floats, gains: Floats) -> float:
-    """The most noise that the last gradient allows.
+    """The largest noise that is compatible with the last gradient.
 
-    Of a J that is rounded coarsely all its components may be 0; but no change in J is then smaller than the unit.
+    If J is rounded coarsely, all components may be 0; then the least change of J that was seen is the limit.
     """
     if gradient.any():
         return _CAP * _rms(gradient / gains)
@@ -420,9 +426,9 @@ def _most(evidence: SlopeEvidence, end: Seen, gradient: Floats, gains: Floats) -
 
 
 def _hidden(evidence: SlopeEvidence, noise: float, error: Floats, unseen: float) -> float:
-    """The decrease of J that errors of the gradient may hide, sum e^2 / 2 c, by the least curvature c that was seen.
+    """The decrease of J that errors of the gradient may hide, sum e^2 / 2 c, where c is the least curvature seen.
 
-    Where few curvatures were seen for so many variables, the least one may be ``unseen`` times below.
+    If few curvatures were seen for many variables, c is divided by ``unseen``.
     """
     seen = [
         each.curvature

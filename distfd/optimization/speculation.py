@@ -1,4 +1,4 @@
-"""Whether to send the derivative's points out together with a trial's value."""
+"""Decides whether the derivative's points are evaluated together with a trial's value."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from dataclasses import dataclass, field
 from distfd.core.errors import InputError
 
 _REMEMBERED = 10
-"""Trials by which the next one is judged."""
+"""Number of recent trials that decide about the next one."""
 _SELDOM = 0.25
-"""Share of trials that are accepted below which their derivatives are not worth their evaluations."""
+"""If fewer trials than this part are accepted, evaluating their derivatives early is not worthwhile."""
 _RESTART = 1.0
-"""Seconds that cancelling costs at most: what would take longer is killed, and a process takes as long to start."""
+"""Upper limit of the cost of cancelling, in seconds: a longer evaluation is killed, and a process needs about so long
+to start."""
 
 
 @dataclass
 class Speculation:
-    """What became of the last trials, and what follows for the next.
+    """Keeps what became of the last trials, and decides about the next.
 
-    It decides on evaluations alone, never on a value, so it may look at slots and time.
+    The decision changes only what is evaluated, never a value, so it may depend on slots and time.
 
     Parameters
     ----------
@@ -29,16 +30,16 @@ class Speculation:
     Raises
     ------
     InputError
-        If it is anything else.
+        If ``wanted`` is anything else.
     """
 
     wanted: bool | str = "auto"
     points: int = 0
-    """Of the last derivative, J(x) included."""
+    """Number of points of the last derivative, with J(x)."""
     seconds: float = 0.0
-    """Mean time of an evaluation."""
+    """Mean time of an evaluation, in seconds."""
     planned_slots: int | None = None
-    """Evaluations that a round may hold, where it is not as many as there are slots."""
+    """Number of evaluations in a round, if it is not the number of slots."""
     _accepted: deque[bool] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
 
     def __post_init__(self) -> None:
@@ -46,20 +47,20 @@ class Speculation:
             raise InputError(f"speculative: must be true, false or auto (was {self.wanted!r})")
 
     def note(self, *, accepted: bool) -> None:
-        """A trial's derivative was asked for, or was not."""
+        """Notes whether a trial's derivative was asked for."""
         self._accepted.append(accepted)
 
     def worthwhile(self, slots: int) -> bool:
-        """Whether the next trial's derivative is to go out with its value.
+        """Whether to evaluate the next trial's derivative together with its value.
 
-        With n points and W slots that saves 1 + ceil((n - 1) / W) - ceil(n / W) rounds if the derivative is asked for,
-        and costs, if not, the rounds until the slots are free again.
+        With n points and W slots, this saves 1 + ceil((n - 1) / W) - ceil(n / W) rounds if the derivative is asked for.
+        If not, it costs the rounds until the slots are free again.
         """
         if isinstance(self.wanted, bool):
             return self.wanted
         n = self.points
         if not n:
-            return True  # x0: its derivative is asked for in any case
+            return True  # the first point is x0, whose derivative is always asked for
         slots = self.planned_slots or slots
         rounds = math.ceil(n / slots)
         saved = 1 + math.ceil((n - 1) / slots) - rounds

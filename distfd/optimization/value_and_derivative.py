@@ -1,4 +1,4 @@
-"""J and its derivative for a method that asks for a value first, and perhaps for the derivative there."""
+"""Supplies J and its derivative to a method that asks for a value first, and then perhaps for the derivative there."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 
 
 class ValueAndDerivative:
-    """One open wave at a time: value and derivative at x in it, cancelled when the method turns to another x.
+    """Holds one open wave with value and derivative at x, and cancels it when the method turns to another x.
 
     Parameters
     ----------
     evaluator : Evaluator
     record : Record
-        Counts what it took.
+        Counts the effort.
     speculation : Speculation
     kind : str
-        Of derivative.
+        Kind of derivative.
     **particulars
-        What that kind needs.
+        Further arguments for that kind.
     """
 
     def __init__(
@@ -45,15 +45,15 @@ class ValueAndDerivative:
         self._particulars = particulars
         self._open: Pending | None = None
         self._whole = False
-        """Whether the open wave is that of the derivative, and not of the value alone."""
+        """Whether the open wave evaluates the derivative, and not only the value."""
         self._used = False
         """Whether the derivative at this x was asked for."""
         self._counted = False
         self._shared = 0
-        """Evaluations of the open wave that were counted before."""
+        """Number of evaluations in the open wave that were counted before."""
 
     def value(self, x: ArrayLike) -> Any:
-        """J(x); the derivative's points go out with it where that is worthwhile.
+        """J(x); the derivative's points are evaluated with it where that is worthwhile.
 
         Raises
         ------
@@ -71,11 +71,11 @@ class ValueAndDerivative:
                 self._count()
             return self._open.value()
         except EvaluationError:
-            self._used = True  # no verdict on the trial as such
+            self._used = True  # a failed trial says nothing about how often trials are accepted
             raise
 
     def derivative(self, x: ArrayLike, kept: NDArray[np.bool_] | None = None) -> DerivativeResult:
-        """The derivative at x; ``kept`` says which of J's outputs, (m,), it must have, by default all.
+        """The derivative at x; ``kept`` says which of J's outputs, (m,), must have one, by default all.
 
         Raises
         ------
@@ -111,7 +111,7 @@ class ValueAndDerivative:
         return result
 
     def close(self, *, judged: bool = False) -> None:
-        """Cancel what is open, and count it."""
+        """Cancels the open wave, and counts it."""
         if self._open is None:
             return
         if judged and not self._used:
@@ -122,11 +122,11 @@ class ValueAndDerivative:
         self._open = None
 
     def _count(self) -> None:
-        """Have the record count what is over, once."""
+        """Adds the effort of finished evaluations to the record, once."""
         if self._open is not None and not self._counted:
             self._counted = True
             self._record.count(self._open.tally)
-            # The value that was asked for just before is no second evaluation.
+            # The value was evaluated and counted just before.
             self._record.n_reused -= self._shared
 
     def _is_open(self, x: NDArray[np.float64]) -> bool:

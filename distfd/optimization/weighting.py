@@ -1,4 +1,4 @@
-"""Residuals in units of their standard deviations, and what is known of parameters beforehand as further residuals."""
+"""Residuals in units of their standard deviations, with priors of parameters as further residuals."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class SigmaByName:
-    """One standard deviation for all outputs of J that come from the same output or data of a program or an FMU.
+    """One standard deviation for all outputs of J that come from one output, or one data set, of a program or FMU.
 
     Parameters
     ----------
     given : mapping of str to float
-        By the names of outputs or data.
+        Standard deviations by the names of outputs or data.
     parts : sequence of OutputPart
-        What J's outputs come from.
+        Where J's outputs come from.
     """
 
     given: Mapping[str, float]
     parts: Sequence[OutputPart]
 
     def of(self, m: int) -> Floats:
-        """(m,) standard deviations.
+        """Standard deviations, (m,).
 
         Raises
         ------
         InputError
-            If it cannot be told which of J's m outputs come from what.
+            If it is unclear which of J's m outputs come from what.
         """
         lengths = part_lengths(self.parts, m)
         if lengths is None:
@@ -64,16 +64,16 @@ class SigmaByName:
 
     @property
     def per_noise(self) -> float:
-        """As `Weighting.per_noise`; before J is known, with parts alike where their lengths are not known."""
+        """As `Weighting.per_noise`, also before J is known; parts of unknown length are assumed to be equally long."""
         lengths = part_lengths(self.parts, None) or (1,) * len(self.parts)
         return float(np.sqrt(np.mean(1 / np.square(np.repeat(self._each, lengths)))))
 
 
 @dataclass(frozen=True, eq=False)
 class Weighting:
-    """From J's outputs to the residuals of a fit: outputs over sigma, then (x_k - value) / sigma of each prior.
+    """Turns J's outputs into the residuals of a fit: outputs / sigma, then (x_k - value) / sigma for each prior.
 
-    The latter are PEST's prior information (Doherty, PEST manual), or the logarithm of a Gaussian prior.
+    The residuals of priors are PEST's prior information (Doherty, PEST manual), or Gaussian priors of a likelihood.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ class Weighting:
     at : (q,) ndarray of int
         Coordinates that have a prior.
     centre, spread : (q,) ndarrays
-        The priors' values and standard deviations.
+        Values and standard deviations of the priors.
     """
 
     sigma: float | Floats | SigmaByName | None = None
@@ -97,34 +97,34 @@ class Weighting:
 
     @property
     def per_noise(self) -> float:
-        """Root mean square of 1 / sigma: what noise of J is multiplied by."""
+        """Root mean square of 1 / sigma: the factor by which weighting multiplies noise in J."""
         if isinstance(self.sigma, SigmaByName):
             return self.sigma.per_noise
         return 1.0 if self.sigma is None else float(np.sqrt(np.mean(1 / np.square(self.sigma))))
 
     def values(self, outputs: Floats, kept: Kept, x: Floats) -> Floats:
-        """(m + q,) residuals at x, of outputs (m,): those that are kept of all."""
+        """The residuals at x, (m + q,), from the fit's outputs (m,); ``kept`` selects their sigmas."""
         if self.plain:
             return outputs
         weighted = outputs / self._sigma(kept, len(outputs))
         return np.concatenate((weighted, (np.asarray(x)[self.at] - self.centre) / self.spread))
 
     def matrix(self, jacobian: Any, kept: Kept) -> Any:
-        """(m + q, d) derivatives of the residuals, of those of outputs (m, d); sparse where these are."""
+        """Derivatives of the residuals, (m + q, d), from those of outputs, (m, d); sparse if these are."""
         return self._stacked(jacobian, kept, 1.0)
 
     def bars(self, error: Any, kept: Kept) -> Any:
-        """(m + q, d) error bars, of those of outputs (m, d) or None; priors have none."""
+        """Error bars of the residuals, (m + q, d), from those of outputs, (m, d) or None; priors have none."""
         return None if error is None else self._stacked(error, kept, 0.0)
 
     def slopes(self, rows: Floats, axes: Floats, kept: Kept) -> Floats:
-        """(p, m + q) slopes along axes (p, d), of those of outputs (p, m)."""
+        """Slopes of the residuals along axes (p, d), (p, m + q), from those of outputs, (p, m)."""
         if self.plain:
             return rows
         return np.concatenate((rows / self._sigma(kept, rows.shape[1]), axes[:, self.at] / self.spread), axis=1)
 
     def result(self, found: DerivativeResult, kept: Kept) -> DerivativeResult:
-        """A Jacobian's result as that of the residuals."""
+        """A Jacobian's result, converted to one of the residuals."""
         if self.plain:
             return found
         value = self.values(np.asarray(found.value), kept, np.asarray(found.x))
@@ -132,7 +132,7 @@ class Weighting:
         return replace(found, value=value, derivative=derivative, error=error)
 
     def cost_values(self, outputs: Floats, kept: Kept, x: Floats) -> Floats:
-        """As `values`, of outputs of which those that are not kept are there too."""
+        """As `values`, for outputs that include those that are not kept."""
         return self.values(outputs if kept is None else outputs[kept], kept, x)
 
     def _sigma(self, kept: Kept, m: int) -> float | Floats:
@@ -167,21 +167,21 @@ def make_weighting(
     fixed: NDArray[np.bool_],
     parts: Sequence[OutputPart] | None = None,
 ) -> Weighting:
-    """What `distfd.least_squares` was given as sigma and prior, checked.
+    """Checks sigma and prior as given to `distfd.least_squares`, and makes the weighting of them.
 
     Parameters
     ----------
     names : sequence of str
-        Of the d coordinates.
+        Names of the d coordinates.
     fixed : (d,) ndarray of bool
-        Coordinates that cannot move; what is known of them is left out.
+        Coordinates that cannot move; their priors are left out.
     parts : sequence of OutputPart or None
-        What J's outputs come from, where they have names.
+        Where J's outputs come from, if they have names.
 
     Raises
     ------
     InputError
-        If one of them makes no sense.
+        If sigma or prior makes no sense.
     """
     spreads: float | Floats | SigmaByName | None
     if isinstance(sigma, Mapping):

@@ -1,1 +1,1 @@
-"""Where values live from one call or process to the next: in memory, or in an SQLite file."""
+"""Stores keep values from one call or process to the next: in memory, or in an SQLite file."""

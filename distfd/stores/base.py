@@ -1,4 +1,4 @@
-"""The contract of a store: values by the identity of their points."""
+"""The contract of a store: values by the keys of their points."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Store(ABC):
-    """Values by the identity of their points (see `Points.keys`); one driver thread calls it."""
+    """Values by the keys of their points (see `Points.keys`); only one thread of the driver calls it."""
 
     @abstractmethod
     def get(self, keys: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
@@ -25,10 +25,10 @@ class Store(ABC):
 
     @abstractmethod
     def put(self, keys: NDArray[np.uint64], batch: Batch) -> None:
-        """Keep finished attempts; ``keys`` has a row for each row of the batch. Durable when it returns.
+        """Keep finished attempts; ``keys`` has a row for each row of the batch. They are durable when this returns.
 
-        A value to find again is that of a row whose status is OK and whose numbers are finite; the first one of a key
-        stays.
+        `get` only returns values of rows whose status is OK and whose numbers are finite; of several with the same key,
+        the first one is kept.
 
         Raises
         ------
@@ -39,36 +39,36 @@ class Store(ABC):
     def bits(self, keys: NDArray[np.uint64]) -> NDArray[np.uint8]:
         """Bits of the number type in which J returned each value, ``Batch.bits``, (n,) for (n, 2) keys.
 
-        Steps are chosen by them, so a store that outlives its process must keep them if a run that goes on is to plan
-        what it planned before. What is not known counts as a double.
+        Steps depend on these bits. So a store that outlives its process must keep them, or a resumed run would plan
+        other points than before. A value whose type is not known counts as a double.
         """
         return np.full(len(keys), DOUBLE, dtype=np.uint8)
 
     def seconds(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """(index, seconds): number in its request, and duration, of the latest evaluations kept by earlier processes.
+        """(index, seconds) of the latest evaluations by earlier processes: the number in its request, and the duration.
 
-        A hint for the order of work, no more; empty where none is at hand.
+        The result only helps to choose the order of work; it is empty if nothing is known.
         """
         return np.empty(0, dtype=np.int64), np.empty(0)
 
-    def decision(self, key: bytes) -> int | None:  # noqa: ARG002  # for stores that remember
-        """What was decided under this key, 16 bytes; None where nothing was."""
+    def decision(self, key: bytes) -> int | None:  # noqa: ARG002  # overridden by stores that keep decisions
+        """The decision under this key of 16 bytes; None if there is none."""
         return None
 
     def decide(self, key: bytes, value: int) -> None:  # noqa: B027  # as above
-        """Keep a decision that rests on more than values, so that a run that is resumed decides alike.
+        """Keep a decision that depends on more than values, so that a resumed run decides in the same way.
 
         Raises
         ------
         StoreError
-            If it cannot be kept.
+            If the decision cannot be kept.
         """
 
-    def close(self) -> None:  # noqa: B027  # most have nothing to release
+    def close(self) -> None:  # noqa: B027  # most stores have nothing to release
         """Release the store."""
 
     def begin_wave(self, points: Points, task: str, *, reused: int) -> None:  # noqa: B027  # for stores that are read
-        """Take note that a wave begins: what is asked for, and how many of its points the store had."""
+        """Note the start of a wave: its points, its task, and how many of its values the store had."""
 
     @property
     def awaits_leftovers(self) -> bool:
@@ -81,14 +81,14 @@ class Store(ABC):
 
 
 def adapted(given: Any) -> Store | None:
-    """A store, or an object of another class that has ``get`` and ``put``, as a `Store`; None if it is neither."""
+    """A `Store` for any object that has ``get`` and ``put``; None for other objects."""
     if isinstance(given, Store):
         return given
     return _Adapted(given) if hasattr(given, "get") and hasattr(given, "put") else None
 
 
 class _Adapted(Store):
-    """An object that has the contract's abstract members, and perhaps some of the others."""
+    """Wraps an object that has the contract's abstract members, and perhaps some of the others."""
 
     def __init__(self, given: Any) -> None:
         self._given = given

@@ -1,4 +1,4 @@
-"""What every store does with columns of keys and values."""
+"""Functions on columns of keys and values that all stores use."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def key_blobs(keys: NDArray[np.uint64]) -> list[bytes]:
 
 
 def valid_rows(batch: Batch) -> NDArray[np.bool_]:
-    """Which rows of a batch hold a value that is final: the status is OK and every number finite.
+    """Which rows of a batch hold a final value: the status is OK and all numbers are finite.
 
-    A NaN is no value to find again: whoever lets it pass (SciPy's approx_derivative does) computes it anew.
+    A NaN is never reused: callers that accept a NaN (as SciPy's approx_derivative does) compute it anew.
     """
     valid = np.asarray(batch.status == Status.OK)
     finite = np.isfinite(batch.flat)
@@ -37,7 +37,7 @@ def valid_rows(batch: Batch) -> NDArray[np.bool_]:
 def found(
     rows: Sequence[int], values: Sequence[float | NDArray[np.float64] | None]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """(rows, size, flat) of a lookup, from the values found."""
+    """The result of a lookup, (rows, size, flat), from the values that were found."""
     if not rows:
         return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)
     if not any(isinstance(value, np.ndarray) for value in values):

@@ -1,4 +1,4 @@
-"""A lock on a file that the kernel gives back when its holder ends, however it ends."""
+"""A lock on a file, which the kernel releases when its holder ends, in whatever way."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ _held: WeakSet[FileLock] = WeakSet()
 
 _LONGEST_NOTE = 4096
 _NOTE = re.compile(rb'\{"pid": \d+, "host": "[^\n]*\}|\{[^\n]{0,40}|\0*')
-"""What a lock file holds; a disk that was full has cut it, and a machine that went down may have left zeros."""
+"""The content of a lock file; it may be cut by a full disk, or be zeros after a crash of the machine."""
 
 
 class FileLock:
     """An exclusive flock(2) on ``path``, held from construction to `release`.
 
-    The file stays behind, and means nothing by being there: to remove it would let two processes lock two files of one
-    name. It says who holds the lock.
+    The file stays after the release; its existence means nothing. Removing it could let two processes lock two
+    different files of the same name. Its content says who holds the lock.
 
     Raises
     ------
     StoreError
-        If someone holds it, or the file cannot be written.
+        If another process holds the lock, or the file cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -45,9 +45,10 @@ class FileLock:
         _held.add(self)
 
     def hold_too(self, file: Path) -> None:
-        """Lock a second file with it, so that whoever removes the lock file lets nobody else in.
+        """Lock a second file as well, so that removing the lock file lets no other process in.
 
-        The descriptor stays open until `release`: to close one gives all other locks of this process on the file back.
+        The descriptor stays open until `release`: closing one would release all other locks of this process on the
+        file.
         """
         fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
@@ -58,12 +59,12 @@ class FileLock:
         self._also.append(fd)
 
     def renew(self) -> None:
-        """Take the lock once more where its file was removed or replaced since.
+        """Take the lock again if its file was removed or replaced in the meantime.
 
         Raises
         ------
         StoreError
-            If another process has taken it.
+            If another process has taken the lock.
         """
         if self._fd < 0 or _is_at(self._fd, self._path):
             return
@@ -71,7 +72,7 @@ class FileLock:
         os.close(earlier)
 
     def release(self) -> None:
-        """Give the lock back; a second call does nothing."""
+        """Release the lock; a second call does nothing."""
         _held.discard(self)
         fd, self._fd = self._fd, -1
         also, self._also = self._also, []
@@ -80,14 +81,14 @@ class FileLock:
 
 
 def holder(path: Path) -> str | None:
-    """Who holds the lock at ``path`` at this moment, in words, or None if nobody does."""
+    """Who holds the lock at ``path`` now, in words; None if nobody does."""
     try:
         with open_plain(path) as file:
             fd = os.dup(file.fileno())
     except OSError:
         return None
     try:
-        # Shared and at once given back: _take tries again, so a look never costs a driver its lock.
+        # A shared lock, released at once: _take tries again, so this check never costs a driver its lock.
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:
         return _read(fd)
@@ -108,7 +109,7 @@ def _acquire(path: Path) -> int:
             ) from error
         try:
             _take(fd, path)
-            # Between the two calls somebody may have removed it: then it is no lock any more.
+            # If the file was removed between the two calls, a lock on it is worthless.
             if _is_at(fd, path):
                 _sign(fd, path)
                 return fd
@@ -157,12 +158,12 @@ def _sign(fd: int, path: Path) -> None:
         os.ftruncate(fd, 0)
         os.pwrite(fd, note.encode(), 0)
     except OSError:
-        # A full disk: the lock holds all the same, only its note is missing.
+        # The disk is full: the lock holds nevertheless, only its note is missing.
         return
 
 
 def _is_note(fd: int) -> bool:
-    """Whether the file holds what `_sign` writes, or the beginning of it."""
+    """Whether the file holds a note as written by `_sign`, or the beginning of one."""
     try:
         return _NOTE.fullmatch(os.pread(fd, _LONGEST_NOTE + 1, 0)) is not None
     except OSError:
@@ -179,7 +180,7 @@ def _read(fd: int) -> str:
 
 
 def _drop_in_child() -> None:
-    # A forked child shares the lock: left open there, it would outlive a killed driver.
+    # A forked child shares the lock: if it kept the descriptor, the lock would outlive a killed driver.
     for lock in list(_held):
         lock.release()
 

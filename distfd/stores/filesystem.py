@@ -1,4 +1,4 @@
-"""Which file system a path is on, as far as it matters to a database."""
+"""Tells whether a path is on a network file system, where a database must not use shared memory."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _NETWORK = frozenset(
 def network_filesystem(path: Path, mountinfo: str | None = None) -> str | None:
     """The type of the network file system that ``path`` is on, or None where it is local.
 
-    ``mountinfo`` is the text of /proc/self/mountinfo, see proc_pid_mountinfo(5); read where not given. Where there is
-    none to read (macOS) the file system counts as local.
+    ``mountinfo`` is the text of /proc/self/mountinfo, see proc_pid_mountinfo(5); it is read if not given. Where the
+    file does not exist (macOS), the file system counts as local.
     """
     if mountinfo is None:
         try:

@@ -1,4 +1,4 @@
-"""Values that live as long as the call or the session that computed them."""
+"""A store in memory: values live as long as the call or session that computed them."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 class MemoryStore(Store):
     """Values in a dictionary (`distfd.stores.base.Store`).
 
-    The first valid value of a point stays: later ones come from duplicates of stragglers, and a value that was handed
-    out must not change under its reader.
+    The first valid value of a point is kept. Later ones come from duplicates of stragglers, and a value that was
+    returned must not change afterwards.
     """
 
     def __init__(self) -> None:
         self._values: dict[bytes, float | NDArray[np.float64]] = {}
         self._bits: dict[bytes, int] = {}
-        """Of values that are no doubles."""
+        """Number types of the values that are not doubles, by key."""
         self._decisions: dict[bytes, int] = {}
 
     def __len__(self) -> int:
@@ -67,7 +67,7 @@ class MemoryStore(Store):
         return np.array([self._bits.get(key, DOUBLE) for key in key_blobs(keys)], dtype=np.uint8)
 
     def decision(self, key: bytes) -> int | None:
-        """What was decided under this key; None where nothing was."""
+        """The decision under this key; None if there is none."""
         return self._decisions.get(key)
 
     def decide(self, key: bytes, value: int) -> None:

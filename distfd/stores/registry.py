@@ -1,4 +1,4 @@
-"""Stores as users name them."""
+"""Opens a store by the name, path or object that the user gives."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ if TYPE_CHECKING:
 
 
 class HasFingerprint(Protocol):
-    """What a store needs to know of an objective."""
+    """The part of an objective that a store needs."""
 
     def fingerprint(self) -> str | None:
-        """A digest of all that J's value depends on beside x; None where that cannot be told across processes."""
+        """A digest of all that J's value depends on besides x; None where that cannot be known across processes."""
 
 
 def salt_of(objective: HasFingerprint) -> int | None:
-    """The salt of an objective's keys in a store that outlives the process; None where it cannot be recognised."""
+    """The salt of an objective's keys in a store on disk; None if it cannot be identified across processes."""
     digest = objective.fingerprint()
     return None if digest is None else int(digest[:32], 16)
 
 
 def changed_salt(store: Store, objective: HasFingerprint) -> int:
-    """The salt of an objective's keys, once it is another than its store was opened with."""
+    """The salt of an objective's keys after the objective has changed since its store was opened."""
     salt = None if isinstance(store, MemoryStore) else salt_of(objective)
-    # What only this process has needs a name of its own, and no more.
+    # In a store of this process only, any unique salt will do.
     return int.from_bytes(os.urandom(16)) if salt is None else salt
 
 
 def open_store(store: str | os.PathLike[str] | Store | None, objective: HasFingerprint) -> tuple[Store, int, bool]:
-    """The store, the salt of this objective's keys, and whether the store is ours to close."""
+    """The store, the salt of this objective's keys, and whether the caller must close the store."""
     if store is None:
         return MemoryStore(), 0, True
     found_salt = salt_of(objective)
     if found_salt is None:
-        # Nothing from another process may be taken for a value of this J, nor the other way round.
+        # A random salt: values of other processes must not be taken for values of this J, nor vice versa.
         salt = int.from_bytes(os.urandom(16))
         warnings.warn(
             "J cannot be recognised in another process, so its stored values will not be used again; give version=... "

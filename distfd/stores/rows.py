@@ -1,4 +1,4 @@
-"""Finished attempts as rows of a store file, and the checksum that each row has."""
+"""Converts finished attempts to rows of a store file, with a checksum for each row."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ _FIRST = struct.Struct("<d").unpack_from
 _BITS = struct.Struct("<B").pack
 _NAN, _INFINITY = float("nan"), float("inf")
 _NONE = -1
-"""In the checksum, in the place of a whole number that is NULL."""
+"""Stands for NULL in the checksum, in columns of integers."""
 _UNKEPT = "the value is not finite, so it is not used again"
 
 
 def rows_of(keys: NDArray[np.uint64], batch: Batch, wave: int | None, points: Points | None) -> Iterator[Any]:
-    """The rows of a batch, in the order of `schema.COLUMNS`; what was never begun is no attempt.
+    """The rows of a batch, with columns in the order of `schema.COLUMNS`; points that never started have no row.
 
     Parameters
     ----------
     wave : int or None
         Number of the request.
     points : Points or None
-        Those of the request, if it is known.
+        Points of the request, if known.
     """
     status = batch.status.copy()
     status[~valid_rows(batch) & (status == Status.OK)] = Status.ERROR
@@ -80,9 +80,9 @@ def decision_checksum(key: bytes, value: int) -> int:
 
 
 def row_checksum(*columns: Any) -> int | None:
-    """The checksum of a row, from all its other columns as SQLite has them; None where they cannot be a row's.
+    """The checksum of a row, from its other columns as SQLite returns them; None if they cannot be a valid row.
 
-    SQLite itself has none for what it stores.
+    distfd needs checksums of its own, as SQLite has none for its data.
     """
     key, wave, point, moved, coordinate, x, attempt, status, value, first = columns[:10]
     started, ended, host, pid, slot, message, detail, bits = columns[10:]
@@ -102,7 +102,7 @@ def row_checksum(*columns: Any) -> int | None:
 
 
 def first_number(value: bytes) -> float | None:
-    """The first number of a value for people to read; None where there is none, or no finite one."""
+    """The first number of a value, for people who read the file; None if there is none, or it is not finite."""
     if len(value) < 8:
         return None
     (number,) = _FIRST(value)
@@ -124,7 +124,7 @@ def _numbers(batch: Batch, wave: int | None, points: Points | None) -> NDArray[A
         table["x"][some] = points.values[starts[some]].real
     table["started"], table["ended"] = batch.started, batch.ended
     for name in ("x", "started", "ended"):
-        # One NaN, and one zero: SQLite knows neither of the others.
+        # Use one NaN and one zero, as SQLite does not keep the others apart.
         table[name] = np.where(np.isnan(table[name]), np.nan, table[name] + 0.0)
     return table
 
@@ -132,7 +132,7 @@ def _numbers(batch: Batch, wave: int | None, points: Points | None) -> NDArray[A
 def _texts(
     batch: Batch, status: NDArray[np.uint8], host: str
 ) -> tuple[Iterable[str], Iterable[str | None], Iterable[str | None], Iterable[bytes]]:
-    """Statuses, messages, details, and what of the checksum is text."""
+    """Statuses, messages, details, and the part of the checksum that comes from texts."""
     n = len(batch)
     if (status == Status.OK).all():
         word = Status.OK.word
@@ -180,5 +180,5 @@ def _nullable(column: NDArray[Any]) -> list[Any]:
 
 
 def _text(text: str) -> str:
-    # A program's output may hold what is not UTF-8; SQLite takes nothing else.
+    # A program's output may not be UTF-8, and SQLite accepts nothing else.
     return text.encode(errors="backslashreplace").decode()

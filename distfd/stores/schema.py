@@ -1,4 +1,4 @@
-"""The tables of a store file: what each column means, and what the file says of itself."""
+"""The tables of a store file: the meaning of each column, and the file's description of itself."""
 
 from __future__ import annotations
 
@@ -12,34 +12,36 @@ from functools import cache
 
 VERSION = 4
 APPLICATION_ID = int.from_bytes(b"dFD1", "big")
-"""Marks the file as ours in the SQLite header, where file(1) sees it too."""
+"""Marks the file as a store of distfd in the SQLite header, where file(1) sees it too."""
 
 DAMAGED = "damaged"
-"""The status of a row whose checksum did not match: kept, and never used again."""
+"""The status of a row whose checksum did not match: the row is kept and never used again."""
 
 COLUMNS = (
     *("key", "wave", "point", "moved", "coordinate", "x", "attempt", "status", "value", "first"),
     *("started", "ended", "host", "pid", "slot", "message", "detail", "bits", "checksum"),
 )
-"""Of the table of attempts, in the order in which rows are written and read."""
+"""Columns of the table of attempts, in the order in which rows are written and read."""
 
 COLUMNS_1 = tuple(name for name in COLUMNS if name not in ("wave", "moved", "coordinate", "x", "bits"))
-"""Those of version 1; version 2 lacked the last of these alone."""
+"""Columns of version 1; version 2 only lacked the last column, bits."""
 
 INDEXES = {"value_of_key": "status = 'ok'", "failures_of_key": "status <> 'ok'"}
-"""One value a point. Partial, so that failed attempts cost the lookup nothing."""
+"""Partial indexes with one value for each point. They are partial so that failed attempts do not slow down lookups."""
 
 ADD_BITS = "ALTER TABLE attempts ADD COLUMN bits INTEGER"
 """Stored bits of the significand of J's own number type (``Batch.bits``), NULL for a double.
 
-The column is added, in a new file too, so that a file of version 2 becomes one of today without being copied."""
+The column is added by ALTER TABLE in new files too, so that a file of version 2 can be upgraded without copying its
+rows."""
 
 DECISIONS = """CREATE TABLE decisions (
     key BLOB PRIMARY KEY, -- what was decided on, 16 bytes
     value INTEGER NOT NULL,
     checksum INTEGER NOT NULL -- crc32 of the two
 )"""
-"""Choices that rest on more than values (on slots), which a run that is resumed repeats. Version 3 had none."""
+"""Decisions that depend on more than values (on slots), which a resumed run repeats. Version 3 did not have this
+table."""
 
 _SCHEMA = (
     """CREATE TABLE attempts (
@@ -97,7 +99,7 @@ FROM attempts a LEFT JOIN parameters p ON p.coordinate = a.coordinate""",
 
 @dataclass(frozen=True)
 class Meta:
-    """What a store file says of itself."""
+    """A store file's description of itself."""
 
     version: int
     fingerprint: str | None
@@ -106,7 +108,7 @@ class Meta:
 
 
 def write_schema(connection: sqlite3.Connection, fingerprint: str | None, names: tuple[str, ...] | None) -> None:
-    """Make the tables in an empty database."""
+    """Makes the tables in an empty database, with the description of the file."""
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     make_tables(connection)
     created = datetime.now(UTC).isoformat(timespec="seconds")
@@ -114,21 +116,21 @@ def write_schema(connection: sqlite3.Connection, fingerprint: str | None, names:
 
 
 def make_tables(connection: sqlite3.Connection) -> None:
-    """Make the tables, indexes and the view, all empty."""
+    """Makes the tables, indexes and the view, all empty."""
     for statement in _SCHEMA:
         connection.execute(statement)
 
 
 def has_schema(connection: sqlite3.Connection) -> bool:
-    """Whether the tables, indexes and views are there, letter by letter."""
+    """Whether the tables, indexes and views exist, with exactly the text of this version."""
     return _expected() <= _objects(connection)
 
 
 def foreign_object(connection: sqlite3.Connection) -> str:
-    """What the file has that runs code of its own when it is read or written, in words; empty where it has nothing.
+    """What in the file would run code when it is read or written, in words; empty if nothing does.
 
-    A view, a trigger or a virtual table in a file from a stranger can take for ever, or swallow what is written. The
-    view of this version is known by its text, and that of version 1 is never read.
+    A view, a trigger or a virtual table in a stranger's file can run for ever, or discard what is written. The view of
+    this version is recognised by its text, and the view of version 1 is never read.
     """
     ours = {name: sql for kind, name, sql in _expected() if kind == "view"}
     for kind, name, table, sql in connection.execute(_EVERYTHING):
@@ -152,9 +154,9 @@ def foreign_object(connection: sqlite3.Connection) -> str:
 
 
 def is_readable(connection: sqlite3.Connection) -> bool:
-    """Whether the tables are those of version 2 or a later one, letter by letter, or have the columns of version 1.
+    """Whether the tables have exactly the text of version 2 or later, or the columns of version 1.
 
-    To be asked before anything else is read, once `foreign_object` has found nothing.
+    Call this before anything else is read, after `foreign_object` has found nothing.
     """
     if has_schema(connection) or any(earlier <= _objects(connection) for earlier in _of_earlier_versions()):
         return True
@@ -166,18 +168,18 @@ def is_readable(connection: sqlite3.Connection) -> bool:
 
 
 def write_meta(connection: sqlite3.Connection, meta: Meta) -> None:
-    """Write what the file says of itself, with a checksum."""
+    """Writes the file's description of itself, with a checksum."""
     names = None if meta.names is None else json.dumps(meta.names)
     values = {"schema": str(meta.version), "fingerprint": meta.fingerprint, "names": names, "created": meta.created}
     values["checksum"] = _checksum_of(values)
     connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", values.items())
-    # For the view alone: what counts is what stands in meta, with its checksum.
+    # The table parameters serves the view only; what counts is in meta, with its checksum.
     connection.execute("DELETE FROM parameters")
     connection.executemany("INSERT INTO parameters VALUES (?, ?)", enumerate(meta.names or ()))
 
 
 def read_meta(connection: sqlite3.Connection) -> Meta | None:
-    """What the file says of itself, or None if that does not match its checksum."""
+    """The file's description of itself, or None if it does not match its checksum."""
     values = dict(connection.execute("SELECT name, value FROM meta LIMIT 100"))
     try:
         if values.pop("checksum", None) != _checksum_of(values):
@@ -185,7 +187,7 @@ def read_meta(connection: sqlite3.Connection) -> Meta | None:
         names = None if values["names"] is None else json.loads(values["names"])
         fingerprint, created = values["fingerprint"], values["created"]
         version = int(values["schema"] or 0)
-    except (KeyError, TypeError, ValueError, RecursionError):  # whoever made the file can make its checksum too
+    except (KeyError, TypeError, ValueError, RecursionError):  # a stranger's file may have a valid checksum as well
         return None
     listed = names is None or (isinstance(names, list) and all(isinstance(name, str) for name in names))
     if not (listed and isinstance(created, str) and isinstance(fingerprint, (str, type(None)))):
@@ -207,7 +209,7 @@ def _has_hidden_columns(connection: sqlite3.Connection, table: str) -> bool:
 
 
 def _columns(connection: sqlite3.Connection, table: str) -> tuple[str, ...]:
-    """Names of a table's columns, but for the number of the row."""
+    """Names of a table's columns, without the row number."""
     return tuple(row[1] for row in connection.execute(f"PRAGMA table_xinfo({table})") if row[1] != "id")
 
 
@@ -222,7 +224,7 @@ def _expected() -> frozenset[tuple[str, str, str]]:
 
 @cache
 def _of_earlier_versions() -> tuple[frozenset[tuple[str, str, str]], ...]:
-    """What versions 2 and 3 have."""
+    """The schemas of versions 2 and 3."""
     lacked = (ADD_BITS, DECISIONS), (DECISIONS,)
     return tuple(_made_by(tuple(statement for statement in _SCHEMA if statement not in each)) for each in lacked)
 

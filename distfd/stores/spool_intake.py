@@ -1,4 +1,4 @@
-"""The driver's side of the spool: the folders of this session and of those before it."""
+"""The driver's side of the spool: takes in evaluations that workers left in folders of this and earlier sessions."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
 
 _SESSION = re.compile("session-[0-9a-f]{32}")
 _OURS = re.compile("[0-9a-f]{32}" + re.escape(SUFFIX))
-"""Names of what workers leave, by the point's key,"""
+"""Names of files that workers leave: the point's key ..."""
 _UNFINISHED = re.compile(rf"\.{_OURS.pattern}\.[0-9a-f]{{16}}\.part|[0-9a-f]{{32}}\.part-\d+")
-"""and of what they were killed over; the second form is that of earlier versions."""
+"""... and names of files that they were killed while writing; the second form is that of earlier versions."""
 
 
 class SpoolIntake:
-    """Evaluations that workers left in files below ``root``, where each session has a folder of its own.
+    """Evaluations that workers left in files below ``root``; each session has a folder of its own there.
 
-    The folder's name is used once, so a worker on another host that finds it there sees this file system, and one of a
-    driver that was killed writes where the next driver looks.
+    A folder's name is used only once. So a worker on another host that finds the folder knows that it sees this file
+    system, and the workers of a killed driver write where the next driver looks.
 
     Parameters
     ----------
     root : Path
-        Made where a session needs it, and removed with the last that is in it.
+        Made when a session needs it, and removed together with the last session's folder.
     """
 
     def __init__(self, root: Path) -> None:
@@ -46,29 +46,29 @@ class SpoolIntake:
         self._before: list[Path] = []
         if check_own_folder(root):
             with contextlib.suppress(OSError):
-                # A link of such a name would have the files of another place taken in, and removed.
+                # Do not follow a link of such a name: files of another place would be taken in, and removed.
                 found = (path for path in root.iterdir() if _SESSION.fullmatch(path.name))
                 self._before = [path for path in found if path.is_dir() and not path.is_symlink()]
 
     @property
     def of_earlier_sessions(self) -> bool:
-        """Whether a session before this one did not end in good order, so that its workers may still write."""
+        """Whether an earlier session ended irregularly, so that its workers may still write."""
         return bool(self._before)
 
     def place(self) -> str | None:
-        """The folder of the session, made if it is not there; None where that cannot be done."""
+        """The folder of this session, made if needed; None where it cannot be made."""
         if self._own is None:
             own = self._root / f"session-{uuid.uuid4().hex}"
             try:
                 make_folders(self._root)
                 own.mkdir(mode=0o700)
-            except OSError:  # a disk that is full says so where it matters, at the next commit
+            except OSError:  # if the disk is full, the next commit reports it
                 return None
             self._own = own
         return str(self._own)
 
     def found(self, *, own: bool = False) -> Iterator[tuple[Path, NDArray[np.uint64], Batch]]:
-        """(file, key, evaluation) that earlier sessions left, and with ``own`` this one; damaged files are renamed."""
+        """(file, key, evaluation) left by earlier sessions, and by this one if ``own``; damaged files are renamed."""
         for folder in (*self._before, *([self._own] if own and self._own is not None else [])):
             for path in sorted(folder.glob(f"*{SUFFIX}")):
                 try:
@@ -79,16 +79,16 @@ class SpoolIntake:
                     continue
 
     def forget(self, keys: Iterable[str]) -> None:
-        """Remove the files of evaluations that are committed, by their keys in hexadecimal."""
+        """Removes the files of committed evaluations, given their keys in hexadecimal."""
         if self._own is not None:
             for key in keys:
                 with contextlib.suppress(OSError):
                     file_of(self._own, key).unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Remove the folders, of which all that was whole is taken in, with what workers have left half written.
+        """Removes the folders after their evaluations have been taken in, with half-written files of workers.
 
-        What no worker has written stays, and the folder that it is in.
+        Files that no worker has written are kept, together with their folder.
         """
         for folder in (*self._before, *([self._own] if self._own is not None else [])):
             with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""Evaluations in one SQLite file that outlives the process that computes them."""
+"""A store in an SQLite file, which outlives the process that computes the values."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 def claimed(meta: Meta, path: Path, fingerprint: str | None, names: tuple[str, ...] | None) -> Meta:
-    """What the file is to say of itself from now on; None is compared with nothing.
+    """The description that the file gets; None for ``fingerprint`` or ``names`` means that it is not compared.
 
     Raises
     ------
@@ -64,12 +64,12 @@ def _differ(old: tuple[str, ...], new: tuple[str, ...]) -> str:
 
 
 _SHORT = 1000
-"""Coordinates up to which x is written: an optimisation has thousands of waves."""
+"""Largest number of coordinates for which x is written, as an optimisation has thousands of waves."""
 
 
 @dataclass
 class Wave:
-    """A request whose evaluations are put into a store; entered with the first of them."""
+    """A request whose evaluations are put into a store; it is entered in the file with the first of them."""
 
     points: Points
     task: str
@@ -78,7 +78,7 @@ class Wave:
     _number: int | None = None
 
     def enter(self, connection: sqlite3.Connection) -> int:
-        """Its number in the file, inside a transaction that also commits evaluations of it."""
+        """The wave's number in the file; must run in a transaction that also commits evaluations of the wave."""
         if self._number is None or not connection.execute(_THERE, (self._number,)).fetchone():
             x = json.dumps(self.points.x.tolist()) if len(self.points.x) <= _SHORT else None
             row = (self.task, len(self.points), self.reused, self.started, x)
@@ -86,7 +86,7 @@ class Wave:
         return self._number
 
 
-# A transaction that failed has taken the entry back with it.
+# If a transaction failed, its entry for the wave was rolled back too.
 _THERE = "SELECT 1 FROM waves WHERE id = ?"
 
 _ENTER = "INSERT INTO waves (task, points, reused, started, x) VALUES (?, ?, ?, ?, ?)"
@@ -101,7 +101,7 @@ _ADDED_SINCE = f"SELECT id, {', '.join(COLUMNS)} FROM attempts WHERE status = 'o
 _BITS = "SELECT key, bits FROM attempts WHERE status = 'ok' AND bits IS NOT NULL AND key IN ({})"
 
 _LOOKUP_KEYS = 500
-"""Keys in one query; SQLite's own limit on its parameters was 999 for long."""
+"""Number of keys in one query; SQLite's limit on parameters was 999 for a long time."""
 
 _KEY, _VALUE, _STATUS = (COLUMNS.index(name) for name in ("key", "value", "status"))
 
@@ -114,29 +114,27 @@ _SECONDS = """SELECT point, ended - started FROM attempts
 WHERE status = 'ok' AND ended >= started AND point >= 0 ORDER BY id DESC LIMIT 10000"""
 
 _WORTH_SYNCING = 1.0
-"""Seconds of evaluations that are worth waiting for the disk."""
+"""A commit waits for the disk if its evaluations took at least this many seconds."""
 
 
 class SQLiteStore(Store):
     """Attempts in an SQLite file, values bit for bit (`distfd.stores.base.Store`).
 
-    One process at a time, one thread at a time; others look with `distfd.stores.summary.read_summary` or the sqlite3
-    tool (``SELECT * FROM evaluations``). What `put` was given survives the process when it returns; it survives the
-    machine too, but for the last second's worth of evaluations that take less than a second.
+    Only one process and one thread may write. Others can look with `distfd.stores.summary.read_summary` or the sqlite3
+    tool (``SELECT * FROM evaluations``). When `put` returns, the evaluations survive a kill of the process. They also
+    survive a crash of the machine, except the last second's worth of evaluations that take less than a second each.
 
     Parameters
     ----------
     path : path
-        The file; made where it is missing. A file that is damaged, or no store, is renamed beside it and a new one
-        begun.
+        The file; made if it is missing. A file that is damaged or not a store is renamed, and a new one is started.
     fingerprint : str, optional
-        Identity of the objective whose values these are; not compared where None.
+        Identity of the objective whose values these are; None is not compared.
     names : sequence of str, optional
-        The parameters' names; not compared where None.
+        The parameters' names; None is not compared.
     spool : path, optional
-        A folder in which workers leave long evaluations that a killed driver cannot take (`distfd.workers.spool`);
-        they are
-        taken in when the store is opened again. Default: beside the file.
+        A folder where workers leave long evaluations that a killed driver cannot receive (`distfd.workers.spool`). They
+        are taken in when the store is opened again. Default: beside the file.
 
     Attributes
     ----------
@@ -144,14 +142,14 @@ class SQLiteStore(Store):
     quarantined : Path or None
         Where a damaged file was put.
     bad_rows : int
-        Rows found, since opening, whose checksum does not match. They are kept, marked, and never returned.
+        Number of rows found since opening whose checksum does not match. They are kept, marked, and never returned.
 
     Raises
     ------
     InputError
         If the file holds evaluations of another objective, or of other parameters.
     StoreError
-        If another process has it open, or it cannot be read or written.
+        If another process has the file open, or it cannot be read or written.
     """
 
     def __init__(
@@ -162,7 +160,7 @@ class SQLiteStore(Store):
         names: Sequence[str] | None = None,
         spool: str | Path | None = None,
     ) -> None:
-        # Resolved, so that a change of directory or a second name for the file leads to the same file and lock.
+        # Resolve links, so that after a change of directory, or by a second name, the file and lock are still the same.
         self.path = Path(os.path.realpath(path))
         self._linked = self.path.name != Path(path).name or Path(path).is_symlink()
         self.quarantined: Path | None = None
@@ -192,7 +190,7 @@ class SQLiteStore(Store):
         bad: list[int] = []
         with self._transaction() as connection:
             if self._checked and _data_version(connection) != self._checked_version:
-                self._checked = 0  # somebody else has written to the file since
+                self._checked = 0  # another connection has written to the file since
             for start in range(0, len(blobs), _LOOKUP_KEYS):
                 part = blobs[start : start + _LOOKUP_KEYS]
                 holders = ",".join("?" * len(part))
@@ -221,11 +219,11 @@ class SQLiteStore(Store):
         return np.array([known.get(blob, DOUBLE) for blob in blobs], dtype=np.uint8)
 
     def begin_wave(self, points: Points, task: str, *, reused: int) -> None:
-        """Say to which points the batches belong that are put from now on, for those who read the file."""
+        """Note the points that the following batches belong to, for people who read the file."""
         self._wave = Wave(points, task, reused)
 
     def put(self, keys: NDArray[np.uint64], batch: Batch) -> None:
-        """Keep finished attempts, the failed ones too; the first valid value of a point stays."""
+        """Keep finished attempts, including failed ones; the first valid value of a point is kept."""
         if len(keys) != len(batch):
             raise ValueError(f"{len(keys)} keys for {len(batch)} evaluations")
         seconds = batch.ended - batch.started
@@ -239,7 +237,7 @@ class SQLiteStore(Store):
         return self._leftovers is not None and self._leftovers.of_earlier_sessions
 
     def spool_place(self) -> str | None:
-        """A folder for workers to leave in what this process may not live to take; None where there can be none."""
+        """A folder where workers leave evaluations in case this process dies; None where there can be none."""
         return None if self._leftovers is None else self._leftovers.place()
 
     def seconds(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -249,24 +247,24 @@ class SQLiteStore(Store):
         return np.array([row[0] for row in rows], np.int64), np.array([row[1] for row in rows], np.float64)
 
     def decision(self, key: bytes) -> int | None:
-        """What was decided under this key; None where nothing was, or its row is damaged."""
+        """The decision under this key; None if there is none, or its row is damaged."""
         with self._transaction() as connection:
             row = connection.execute("SELECT value, checksum FROM decisions WHERE key = ?", (key,)).fetchone()
         return None if row is None or row[1] != decision_checksum(key, row[0]) else int(row[0])
 
     def decide(self, key: bytes, value: int) -> None:
-        """Keep a decision; a later one under the same key takes its place."""
+        """Keep a decision; it replaces an earlier one under the same key."""
         with self._transaction() as connection:
             row = (key, value, decision_checksum(key, value))
             connection.execute("INSERT OR REPLACE INTO decisions VALUES (?, ?, ?)", row)
 
     def n_computed(self) -> int:
-        """How many points were computed in all sessions: those with a value, and those that only failed."""
+        """Number of points computed in all sessions: those with a value, and those that only failed."""
         with self._transaction() as connection:
             return count_computed(connection)
 
     def n_failed_attempts(self) -> int:
-        """How many attempts failed in all sessions."""
+        """Number of attempts that failed in all sessions."""
         with self._transaction() as connection:
             return count_failed_attempts(connection)
 
@@ -288,7 +286,7 @@ class SQLiteStore(Store):
             self._lock.release()
 
     def _put(self, keys: NDArray[np.uint64], batch: Batch, wave: Wave | None, seconds: float) -> None:
-        """One commit; ``seconds`` is what it cost to compute."""
+        """Writes rows in one commit; ``seconds`` is the time that computing them took."""
         self._unsynced += seconds
         self._sync(durable=self._unsynced >= _WORTH_SYNCING)
         self._lock.renew()
@@ -310,12 +308,12 @@ class SQLiteStore(Store):
             self._unsynced = 0.0
 
     def _check_schema(self, connection: sqlite3.Connection) -> None:
-        """See that nobody has given the file a trigger or another thing that acts on what is written."""
+        """Checks that nobody has added a trigger, or anything else that acts on writes, to the file."""
         sqlite_file.refuse_foreign(connection, self.path)
         self._schema = _schema_version(connection)
 
     def _check_kept(self, connection: sqlite3.Connection, rows: list[tuple[Any, ...]]) -> None:
-        """See that all values are there: one that is not inserted was there before."""
+        """Checks that all values are in the file: a value that was not inserted must have been there before."""
         wanted = list({row[_KEY] for row in rows if row[_STATUS] == Status.OK.word})
         for start in range(0, len(wanted), _LOOKUP_KEYS):
             part = wanted[start : start + _LOOKUP_KEYS]
@@ -327,13 +325,13 @@ class SQLiteStore(Store):
                 )
 
     def _sync(self, *, durable: bool) -> None:
-        """Whether the next commit waits for the disk. One that does not is with the kernel: a kill cannot undo it."""
+        """Sets whether the next commit waits for the disk. If not, the kernel has the data: a kill cannot undo it."""
         if self._connection is not None and self._waits != durable and self._logs:
             self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             self._waits = durable
 
     def _take_in(self, leftovers: SpoolIntake, *, own: bool = False) -> None:
-        """Commit what workers left, then remove it."""
+        """Commits evaluations that workers left, then removes their files."""
         for path, key, batch in leftovers.found(own=own):
             with self._transaction() as connection:
                 tries, known = connection.execute(_TRIES, (key_blobs(key)[0],)).fetchone()
@@ -346,7 +344,7 @@ class SQLiteStore(Store):
         try:
             self._take_in(leftovers, own=True)
         except StoreError:
-            return  # it has been told, or will be when this is taken in by the next session
+            return  # the error was reported, or the next session takes these in and reports it
         leftovers.close()
 
     def _open(self, fingerprint: str | None, names: tuple[str, ...] | None) -> None:
@@ -354,7 +352,7 @@ class SQLiteStore(Store):
             sqlite_file.check_files(self.path)
             if not self.path.exists():
                 if sqlite_file.has_companions(self.path):
-                    # SQLite would read the log of the file that is gone into the one that takes its place.
+                    # SQLite would apply the old file's log to the new file.
                     self._put_aside("a log is there without its file")
                 self._refuse_link("there is nothing")
                 sqlite_file.create(self.path, fingerprint, names)
@@ -366,12 +364,12 @@ class SQLiteStore(Store):
                 opened = self._connect()
             self._connection, meta, self.bad_rows = opened
             self._schema = _schema_version(self._connection)
-            # Rows up to here were compared with their checksums a moment ago.
+            # The checksums of all rows so far were compared a moment ago.
             (self._checked,) = self._connection.execute("SELECT ifnull(max(id), 0) FROM attempts").fetchone()
             self._checked_version = _data_version(self._connection)
             now = self.path.stat()
             self._identity = (now.st_dev, now.st_ino)
-            # Without a write-ahead log only FULL keeps a file whole.
+            # Without a write-ahead log, only FULL keeps the file whole in a crash.
             (journal,) = self._connection.execute("PRAGMA journal_mode").fetchone()
             self._logs = journal == "wal"
             self._claim(meta, fingerprint, names)
@@ -379,12 +377,12 @@ class SQLiteStore(Store):
 
     def _connect(self) -> tuple[sqlite3.Connection, Meta, int]:
         if not network_filesystem(self.path):
-            # There locks of files are locks of bytes, which SQLite takes itself.
+            # On network file systems, flock is emulated by byte locks, which SQLite takes itself.
             self._lock.hold_too(self.path)
         return sqlite_file.connect(self.path)
 
     def _refuse_link(self, what: str) -> None:
-        """Make and rename nothing where a link leads to: it is the link that the user, or a stranger, has named."""
+        """Refuses to make or rename a file through a link: the user, or a stranger, named the link, not its target."""
         if self._linked:
             raise ForeignFileError(
                 f"the path of the store is a link to {self.path}, and {what}; nothing was written: give the path itself"

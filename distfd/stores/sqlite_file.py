@@ -1,4 +1,4 @@
-"""Opening a store file: made whole or not at all, checked before it is believed, put aside if it is damaged."""
+"""Opens store files: they are made whole or not at all, checked before use, and put aside if damaged."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BUSY_SECONDS = 30
-"""How long a write waits for someone who reads or writes the file with another tool."""
+"""Seconds that a write waits for another tool that reads or writes the file."""
 
 _LITTLE_ROOM = 65_536
-"""Bytes; SQLite asks for memory that is shared in pieces of half of it."""
+"""Bytes of free space below which SQLite may fail: it allocates shared memory in pieces of half of this."""
 
 _HALF_DONE = (sqlite3.SQLITE_READONLY_ROLLBACK, sqlite3.SQLITE_READONLY_RECOVERY)
 
@@ -45,25 +45,26 @@ _COMPANIONS = ("", "-wal", "-shm", "-journal")
 
 
 _JOURNAL_MAGIC = b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7"
-"""How a journal ends that names a super-journal."""
+"""The last bytes of a journal that names a super-journal."""
 
 _SECONDS = 2.0
 _BYTES_A_SECOND = 20e6
-"""A query may take so long, and so much longer for each byte of the file; the slowest of distfd's takes a tenth."""
+"""A query may take a base time plus a second for each so many bytes of the file; distfd's slowest query takes a tenth
+of that."""
 _STEPS = 20_000
-"""Instructions of SQLite's between two looks at the clock."""
+"""Number of SQLite instructions between two checks of the time."""
 
 
 class DamagedFileError(Exception):
-    """What is at the path is no store, or no longer one."""
+    """The file at the path is not a store, or no longer a valid one."""
 
 
 def create(path: Path, fingerprint: str | None, names: tuple[str, ...] | None) -> None:
-    """Make an empty store at ``path``, which a kill leaves either absent or whole."""
+    """Makes an empty store at ``path``; after a kill it is either complete or absent."""
     part = path.with_name(unused_name(path.name))
     with storage_errors(path):
         try:
-            # Made before SQLite opens it, for its mode, which the journals beside it then have too.
+            # Make the file before SQLite opens it, to set its mode; the journals beside it get the same mode.
             os.close(owner_only(str(part), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW))
             connection = sqlite3.connect(_uri(part, "rw"), uri=True, isolation_level=None)
             try:
@@ -82,29 +83,29 @@ def create(path: Path, fingerprint: str | None, names: tuple[str, ...] | None) -
 
 
 def connect(path: Path) -> tuple[sqlite3.Connection, Meta, int]:
-    """Open the store at ``path``, check it, and make its commits durable.
+    """Opens the store at ``path``, checks it, and makes its commits durable.
 
     Returns
     -------
     connection, meta, bad_rows
-        In autocommit mode; ``bad_rows`` counts rows that are gone, and those whose checksum does not match, which are
-        marked as damaged.
+        The connection is in autocommit mode. ``bad_rows`` counts rows that are lost, and rows whose checksum does not
+        match, which are marked as damaged.
 
     Raises
     ------
     DamagedFileError
-        If the file is not a whole store.
+        If the file is not a complete store.
     """
     check_files(path)
     with open_plain(path) as file:
         header = file.read(20)
-    # Beside the name: SQLite takes a file of a format version above 2 for one that must not be written.
+    # Check the version as well: SQLite refuses to write a file whose format version is above 2.
     if header[:16] != b"SQLite format 3\0" or not {*header[18:]} <= {1, 2}:
         raise DamagedFileError("it does not begin as an SQLite file does")
     connection = sqlite3.connect(
         _uri(path, "rw"), uri=True, isolation_level=None, timeout=BUSY_SECONDS, check_same_thread=False
     )
-    # Damaged text need not be UTF-8, and is to fail its checksum rather than the query.
+    # Damaged text may not be UTF-8; let it fail its checksum, not the query.
     connection.text_factory = lambda raw: raw.decode(errors="surrogateescape")
     _limit_time(connection, path)
     try:
@@ -124,12 +125,12 @@ def connect(path: Path) -> tuple[sqlite3.Connection, Meta, int]:
 
 
 def connect_read_only(path: Path) -> sqlite3.Connection:
-    """Open the store at ``path`` to look at it, whether or not someone writes it; queries end in a bounded time.
+    """Opens the store at ``path`` for reading, even while it is written; queries end in limited time.
 
     Raises
     ------
     StoreError
-        If it is no plain file, or has tables, views or triggers that distfd did not make: none of them is read.
+        If it is not a plain file, or has tables, views or triggers that distfd did not make, which are never read.
     """
     check_files(path, reading=True)
     connection = _opened_read_only(path)
@@ -157,11 +158,11 @@ def _opened_read_only(path: Path) -> sqlite3.Connection:
     except sqlite3.OperationalError as error:
         connection.close()
         if error.sqlite_errorcode in _HALF_DONE:
-            # A killed driver left a change half done, which whoever reads next takes back.
+            # A killed driver left a transaction half done; the next reader rolls it back.
             return sqlite3.connect(_uri(path, "rw"), uri=True, isolation_level=None, timeout=BUSY_SECONDS)
         if path.with_name(path.name + "-wal").exists():
             raise
-        # A directory without write permission: SQLite cannot make its shared memory there, and needs none.
+        # The directory is read-only: SQLite cannot make its shared memory there, and does not need it.
         connection = sqlite3.connect(_uri(path, "ro") + "&immutable=1", uri=True, isolation_level=None)
     except BaseException:
         connection.close()
@@ -170,21 +171,21 @@ def _opened_read_only(path: Path) -> sqlite3.Connection:
 
 
 def check_files(path: Path, *, reading: bool = False) -> None:
-    """See that SQLite, which opens files by their names and follows links, will touch the store's own files alone.
+    """Checks that SQLite, which opens files by name and follows links, will only touch the store's own files.
 
-    They are looked at and not opened: to close a file would give back the locks that SQLite has on it in this process.
+    The files are checked without opening them: closing a file would release SQLite's locks on it in this process.
 
     Parameters
     ----------
     path : Path
         The store.
     reading : bool
-        Whether it is only read; then it may be another user's.
+        Whether the store is only read; then it may belong to another user.
 
     Raises
     ------
     ForeignFileError
-        If one of them is no plain file, or is a file of another place too.
+        If one of the files is not a plain file, or also has a name elsewhere (a hard link).
     """
     for companion in _COMPANIONS:
         file = path.with_name(path.name + companion)
@@ -202,9 +203,10 @@ def check_files(path: Path, *, reading: bool = False) -> None:
 
 
 def _refuse_named_journal(journal: Path) -> None:
-    """Refuse a journal that names another one: SQLite would remove the file of that name, wherever it is.
+    """Refuses a journal that names another journal: SQLite would remove the named file, wherever it is.
 
-    https://www.sqlite.org/fileformat2.html#the_rollback_journal; distfd's own never do, as they are of one file each.
+    See https://www.sqlite.org/fileformat2.html#the_rollback_journal. distfd's own journals never do, as each belongs to
+    one file.
     """
     try:
         with open_plain(journal) as file:
@@ -217,25 +219,25 @@ def _refuse_named_journal(journal: Path) -> None:
 
 
 def _limit_time(connection: sqlite3.Connection, path: Path) -> None:
-    """Have queries interrupted that take longer than any can on a file of this size."""
+    """Makes SQLite interrupt queries that take longer than any query of distfd can on a file of this size."""
     begin = time.thread_time()
     size = path.stat().st_blocks * 512
     limit = _SECONDS + size / _BYTES_A_SECOND
 
     def late() -> bool:
-        # Of this thread's own time, as a machine that is busy, or a disk that is slow, is no attack.
+        # Measure this thread's own time: a busy machine or a slow disk must not look like an attack.
         return time.thread_time() - begin > limit
 
     connection.set_progress_handler(late, _STEPS)
 
 
 def refuse_foreign(connection: sqlite3.Connection, path: Path) -> None:
-    """See that nothing in the file runs code of its own.
+    """Checks that nothing in the file runs code of its own.
 
     Raises
     ------
     ForeignFileError
-        Names what does.
+        If something does; the message names it.
     """
     if found := foreign_object(connection):
         raise ForeignFileError(
@@ -245,34 +247,34 @@ def refuse_foreign(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def has_companions(path: Path) -> bool:
-    """Whether a log or journal of the file is there."""
+    """Whether the file has a log or journal beside it."""
     return any(path.with_name(path.name + companion).exists() for companion in _COMPANIONS[1:])
 
 
 def quarantine(path: Path) -> Path:
-    """Rename the file and its companions to a name that says so; returns the new path."""
+    """Renames the file and its companions to a name that says that they are damaged; returns the new path."""
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     with storage_errors(path):
         check_files(path)
-        # Without its file a log has a name all the same.
+        # A log without its file can be renamed too.
         first = next(name for name in ("", *_COMPANIONS[1:]) if os.path.lexists(f"{path}{name}"))
         moved = put_aside(path.with_name(path.name + first), f"{path.name}.damaged-{stamp}{first}")
         aside = moved.with_name(moved.name.replace(f".damaged-{stamp}{first}", f".damaged-{stamp}", 1))
         for companion in _COMPANIONS[1:]:
             with suppress(FileNotFoundError):
-                # Beside it under its own name, where SQLite looks for it.
+                # Rename companions to match the file's new name, where SQLite looks for them.
                 put_aside(path.with_name(path.name + companion), aside.name + companion)
         _sync_directory(path.parent)
     return aside
 
 
 def mark_damaged(connection: sqlite3.Connection, ids: list[int]) -> None:
-    """Take rows out of use; their points can then be given a value again."""
+    """Marks rows as damaged, so that their points can get a value again."""
     connection.executemany("UPDATE attempts SET status = ? WHERE id = ?", [(DAMAGED, id_) for id_ in ids])
 
 
 def disconnect(connection: sqlite3.Connection) -> None:
-    """Close, leaving one plain file that can be copied and read anywhere, where nobody is reading it."""
+    """Closes the connection; if nobody reads the file, leaves one plain file that can be copied and read anywhere."""
     with suppress(sqlite3.Error):
         connection.execute("PRAGMA busy_timeout = 0")
         connection.execute("PRAGMA journal_mode = DELETE")
@@ -280,7 +282,7 @@ def disconnect(connection: sqlite3.Connection) -> None:
 
 
 def is_damage(error: Exception) -> bool:
-    """Whether an error speaks of the file's content, not of the disk, the permissions or another process."""
+    """Whether an error is about the file's content, not about the disk, permissions or another process."""
     code = getattr(error, "sqlite_errorcode", None)
     if code is None:
         return not isinstance(error, sqlite3.ProgrammingError)
@@ -289,14 +291,14 @@ def is_damage(error: Exception) -> bool:
 
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
-    """Turn what SQLite and the system say of a disk into a StoreError with a remedy."""
+    """A context that turns errors of SQLite and the system about a disk into a StoreError with a remedy."""
     try:
         yield
     except (sqlite3.Error, OSError) as error:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         text = (isinstance(error, OSError) and error.strerror) or str(error)
         if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN) and _room(path.parent) < _LITTLE_ROOM:
-            # SQLite says that a disk is full only where it was the database or its log that found no space.
+            # SQLite reports a full disk only if the database or its log found no space.
             code, text = sqlite3.SQLITE_FULL, f"{text}, as its disk is full"
         remedy = _REMEDIES.get(
             code, "see to its disk (a quota, a limit on the size of files), or choose another output"
@@ -306,7 +308,7 @@ def storage_errors(path: Path) -> Iterator[None]:
 
 _DAMAGE = (
     *(sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT, sqlite3.SQLITE_TOOBIG),
-    # What a table of another form answers: no such column, a text where a number should be.
+    # Errors for a table of another form: no such column, or a text where a number should be.
     *(sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_CONSTRAINT),
 )
 
@@ -345,7 +347,7 @@ def _checked(connection: sqlite3.Connection, path: Path) -> tuple[Meta, int]:
         complaint = _complaint(connection, "quick_check")
         if complaint:
             raise DamagedFileError(complaint)
-        # The tables are sound and an index is not: it holds nothing of its own, but may know of rows that are gone.
+        # The tables are sound but an index is not. It holds no data of its own, but it may show rows that are lost.
         lost = sum(max(0, _count(connection, index) - _count(connection, None, index)) for index in INDEXES)
         connection.execute("REINDEX")
     if meta.version < VERSION:
@@ -356,7 +358,7 @@ def _checked(connection: sqlite3.Connection, path: Path) -> tuple[Meta, int]:
 
 
 def _count(connection: sqlite3.Connection, index: str | None, like: str | None = None) -> int:
-    """Rows that an index has, or that the table has of those which an index should have."""
+    """Number of rows in an index, or in the table as far as the index ``like`` should have them."""
     by = "NOT INDEXED" if index is None else f"INDEXED BY {index}"
     query = f"SELECT count(*) FROM attempts {by} WHERE {INDEXES[like or index or '']}"  # noqa: S608  # our own names
     return int(connection.execute(query).fetchone()[0])
@@ -368,10 +370,10 @@ def _complaint(connection: sqlite3.Connection, check: str) -> str | None:
 
 
 def _make_durable(connection: sqlite3.Connection, path: Path) -> None:
-    # A write-ahead log needs memory that all who open the file share, so it is for local file systems only.
+    # A write-ahead log needs memory shared by all processes that open the file, so use it on local file systems only.
     journal = "DELETE" if network_filesystem(path) else "WAL"
     connection.execute(f"PRAGMA journal_mode = {journal}")
-    # With FULL each commit is on the disk when it returns, in either mode.
+    # With FULL, each commit is on the disk when it returns, in both journal modes.
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA temp_store = MEMORY")
 
@@ -387,7 +389,7 @@ def _mark_bad_rows(connection: sqlite3.Connection) -> int:
 
 
 def _room(directory: Path) -> float:
-    """Bytes that are free; infinite where that cannot be told."""
+    """Number of free bytes; infinite where that is not known."""
     try:
         found = os.statvfs(directory)
     except OSError:

@@ -1,4 +1,4 @@
-"""A look at a store file from outside, while it is written or after."""
+"""Reads a store file from outside, during a run or afterwards."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# The second condition is true of all these, and tells SQLite that its index of failures serves.
+# The second condition holds for all of these, and tells SQLite that its index of failures can be used.
 _FAILED_ATTEMPTS = (
     "SELECT count(*) FROM attempts WHERE status IN ('error', 'crash', 'timeout', 'lost') AND status <> 'ok'"
 )
@@ -30,16 +30,16 @@ AND NOT EXISTS (SELECT 1 FROM attempts v WHERE v.key = f.key AND v.status = 'ok'
 
 
 _LOOKUP_KEYS = 500
-"""Keys in one query; SQLite's own limit on its parameters was 999 for long."""
+"""Number of keys in one query; SQLite's limit on parameters was 999 for a long time."""
 
 _COUNTS = "SELECT status, count(*) FROM attempts GROUP BY status LIMIT 1000"
 
 
 @dataclass(frozen=True)
 class StoreSummary:
-    """What a store holds, and who writes it.
+    """The content of a store, and who writes it.
 
-    Times are seconds since the epoch; ``attempts`` counts by the status' word.
+    Times are in seconds since the epoch; ``attempts`` has counts by status name.
     """
 
     path: Path
@@ -53,24 +53,24 @@ class StoreSummary:
     first_started: float | None
     last_ended: float | None
     writer: str | None
-    """The process that has the store open, in words."""
+    """The process that has the store open, in words; None if there is none."""
 
 
 def read_summary(path: str | Path) -> StoreSummary:
-    """What the store at ``path`` holds; takes no lock and changes nothing.
+    """The content of the store at ``path``; takes no lock and changes nothing.
 
     Raises
     ------
     StoreError
         If there is no store there, or it is damaged.
     """
-    path = Path(os.path.realpath(path))  # resolve() raises where links go round in circles
+    path = Path(os.path.realpath(path))  # unlike this, resolve() raises for circular links
     if not os.path.lexists(path):
         raise StoreError(f"there is no store at {path}; is this the output of a run?")
     with sqlite_file.storage_errors(path):
         connection = sqlite_file.connect_read_only(path)
         try:
-            # One transaction, so that all numbers are of one moment.
+            # Read in one transaction, so that all numbers are of the same moment.
             connection.execute("BEGIN")
             return _summary(connection, path)
         finally:
@@ -109,7 +109,7 @@ def count_known(path: str | Path, keys: NDArray[np.uint64]) -> int:
             found = 0
             for start in range(0, len(blobs), _LOOKUP_KEYS):
                 part = blobs[start : start + _LOOKUP_KEYS]
-                query = f"SELECT count(*) FROM attempts WHERE status = 'ok' AND key IN ({','.join('?' * len(part))})"  # noqa: S608  # marks alone
+                query = f"SELECT count(*) FROM attempts WHERE status = 'ok' AND key IN ({','.join('?' * len(part))})"  # noqa: S608  # placeholders only
                 found += int(connection.execute(query, part).fetchone()[0])
             return found
         finally:
@@ -117,12 +117,12 @@ def count_known(path: str | Path, keys: NDArray[np.uint64]) -> int:
 
 
 def count_computed(connection: sqlite3.Connection) -> int:
-    """Points with a value, and points with nothing but failed attempts."""
+    """Number of points with a value, plus points with only failed attempts."""
     return _count_values(connection) + int(connection.execute(_ONLY_FAILED).fetchone()[0])
 
 
 def count_failed_attempts(connection: sqlite3.Connection) -> int:
-    """Attempts that ended as an error, a crash, a timeout, or with their node."""
+    """Number of attempts that ended with an error, a crash, a timeout, or the loss of their node."""
     return int(connection.execute(_FAILED_ATTEMPTS).fetchone()[0])
 
 
@@ -151,5 +151,5 @@ def _summary(connection: sqlite3.Connection, path: Path) -> StoreSummary:
 
 
 def _number(found: object) -> float | None:
-    """A column can hold what it is not for: SQLite's types are those of its values."""
+    """The value if it is a number, else None: SQLite does not enforce the types of columns."""
     return float(found) if isinstance(found, (int, float)) else None

@@ -1,4 +1,4 @@
-"""Store files of earlier versions, brought to the tables of today with all that they hold."""
+"""Upgrades store files of earlier versions to the present tables, with all their content."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from distfd.stores.schema import Meta
 
 _NEW = ("wave", "moved", "coordinate", "x", "bits")
-"""Columns that version 1 did not have; version 2 lacked the last alone."""
+"""Columns that version 1 did not have; version 2 only lacked the last one."""
 
 
 def upgrade(connection: sqlite3.Connection, meta: Meta) -> Meta:
-    """Bring a file of an earlier version to the tables of today, in one transaction."""
+    """Upgrades a file of an earlier version to the present tables, in one transaction."""
     now = replace(meta, version=VERSION)
     if meta.version == 1:
         _copy_attempts(connection, now)
         return now
     connection.execute("BEGIN IMMEDIATE")
     if meta.version == 2:
-        # The checksum of a row without bits is that of version 2.
+        # Without bits, a row's checksum is the same as in version 2, so no row must be rewritten.
         connection.execute(ADD_BITS)
     connection.execute(DECISIONS)
     write_meta(connection, now)
@@ -35,7 +35,7 @@ def upgrade(connection: sqlite3.Connection, meta: Meta) -> Meta:
 
 
 def _copy_attempts(connection: sqlite3.Connection, now: Meta) -> None:
-    """Copy the attempts of a version 1 file into new tables; rows that were damaged stay so."""
+    """Copies the attempts of a version 1 file into new tables; damaged rows stay marked as damaged."""
     connection.create_function("sound_1", 4, _sound_1, deterministic=True)
     connection.create_function("row_checksum", len(COLUMNS) - 1, _checksum, deterministic=True)
     connection.execute("BEGIN IMMEDIATE")
@@ -57,7 +57,7 @@ def _copy_attempts(connection: sqlite3.Connection, now: Meta) -> None:
 
 
 def _sound_1(key: Any, value: Any, status: Any, checksum: Any) -> bool:
-    """The checksum of version 1."""
+    """Whether the row has the checksum of version 1."""
     try:
         return bool(crc32(status.encode(), crc32(value, crc32(key))) == checksum)
     except (AttributeError, TypeError, UnicodeError):
@@ -66,4 +66,4 @@ def _sound_1(key: Any, value: Any, status: Any, checksum: Any) -> bool:
 
 def _checksum(*columns: Any) -> int:
     found = row_checksum(*columns)
-    return -1 if found is None else found  # of a damaged row, where it is not looked at
+    return -1 if found is None else found  # only for damaged rows, whose checksum is never compared

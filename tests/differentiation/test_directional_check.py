@@ -16,13 +16,14 @@ from solving import bits, drive, rosenbrock, trigonometric
 from distfd.core.errors import EvaluationError
 from distfd.core.records import Failure, Status
 from distfd.differentiation.base_point import BasePoint
-from distfd.differentiation.check_points import multipliers, two_points
+from distfd.differentiation.check_displacements import multipliers, two_points
 from distfd.differentiation.consistency import CONSISTENT, DOUBTFUL, UNKNOWN, Consistency
 from distfd.differentiation.doubtful_coordinates import CODES, Groups
 from distfd.differentiation.method import Answer, Request, Wave
 from distfd.differentiation.placement import as_bounds
 from distfd.differentiation.steps import AbsoluteStep
-from distfd.evaluation.method_registry import Setting, make_method
+from distfd.evaluation.derivative_setting import Setting
+from distfd.evaluation.method_registry import make_method
 from distfd.evaluation.options import DerivativeOptions
 
 if TYPE_CHECKING:

@@ -17,7 +17,8 @@ from distfd.differentiation.evaluation_budget import Budget
 from distfd.differentiation.method import Answer, Request, Wave
 from distfd.differentiation.probe_refinement import most_evaluations
 from distfd.differentiation.steps import NoiseStep
-from distfd.evaluation.method_registry import Setting, make_method
+from distfd.evaluation.derivative_setting import Setting
+from distfd.evaluation.method_registry import make_method
 from distfd.evaluation.options import DerivativeOptions
 
 if TYPE_CHECKING:

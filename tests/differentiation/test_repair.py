@@ -19,7 +19,8 @@ from distfd.differentiation.base_point import BasePoint
 from distfd.differentiation.method import Answer, Request, Wave
 from distfd.differentiation.placement import as_bounds
 from distfd.errors import InputError
-from distfd.evaluation.method_registry import Setting, make_method
+from distfd.evaluation.derivative_setting import Setting
+from distfd.evaluation.method_registry import make_method
 from distfd.evaluation.options import DerivativeOptions
 
 if TYPE_CHECKING:

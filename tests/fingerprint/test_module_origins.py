@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from distfd.fingerprint.module_origins import local_file, origin, resolve
+import pytest
+
+import distfd
+from distfd.fingerprint.module_origins import local_file, origin, recorded_name, resolve
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
-
-    import pytest
 
 
 def test_folders_without_an_init_in_a_package_that_is_not_imported(
@@ -29,3 +31,8 @@ def test_folders_without_an_init_in_a_package_that_is_not_imported(
     assert place is not None
     assert place.version is None
     assert "wing_package" not in sys.modules
+
+
+@pytest.mark.parametrize("function", [distfd.minimize, distfd.least_squares], ids=["minimize", "least_squares"])
+def test_a_function_that_has_moved_keeps_the_name_that_stored_values_know(function: Callable[..., object]) -> None:
+    assert recorded_name(function.__module__) == "distfd.optimize"

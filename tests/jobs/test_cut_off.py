@@ -200,7 +200,7 @@ def test_a_plan_counts_the_points_of_a_large_hessian(
 
 
 def test_a_hessian_beyond_memory_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("distfd.evaluation.method_registry._POINT_BYTES", 1e9)
+    monkeypatch.setattr("distfd.evaluation.second_derivatives._POINT_BYTES", 1e9)
     x0 = np.ones(20_000)
     what = r"a Hessian of 20000 coordinates takes 400020001 evaluations, .* GiB of memory, .*: give sparsity"
     with pytest.raises(distfd.InputError, match=what):

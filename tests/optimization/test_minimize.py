@@ -9,7 +9,7 @@ import pytest
 from scipy.optimize import rosen
 
 import distfd
-from distfd.optimization.minimize import Limits
+from distfd.optimization.limits import Limits
 
 X0 = [-1.2, 1.0, 1.0]
 BOUNDS = [(-2.0, 2.0), (-2.0, 0.9), (None, None)]

@@ -1,1 +1,1 @@
-"""J computed by an external program, from input files to outputs."""
+"""J computed by an external program: input files are written, the program runs, outputs are read."""

@@ -1,4 +1,4 @@
-"""Work directories of evaluations that went well, packed: one file for each point, in one folder, bounded."""
+"""Packs work directories of successful evaluations: one file for each point, in one folder of limited size."""
 
 from __future__ import annotations
 
@@ -27,39 +27,40 @@ if TYPE_CHECKING:
     from distfd.objectives.command.work_folder import WorkFolder
 
 MOST_ARCHIVED = 1000
-"""Archives in one folder; the oldest gives way."""
+"""Largest number of archives in one folder; the oldest is removed for a new one."""
 
 MOST_BYTES = 10 * 2**30
-"""Bytes that they take together; the oldest give way."""
+"""Largest total size of these archives, in bytes; the oldest are removed for a new one."""
 
 _LARGEST = 64 * 2**20
-"""A file beyond this is left out, and named in the archive: no output is read from one either."""
+"""Size in bytes above which a file is left out and named in the archive; outputs are not read from such files
+either."""
 
 _LEVELS = 64
-"""Folders inside of each other; what is below is left out."""
+"""Largest depth of nested folders; anything deeper is left out."""
 
 _NAME = re.compile(r"evaluation-[0-9a-f]{16}\.tar\.gz")
 """Names of archives; another file beside them, such as evaluation-of-wings.csv.gz, is the user's."""
 
 
 def archive_name(x: NDArray[np.float64]) -> str:
-    """The archive's name for the point x, (d,): its digest, so that the same point has the same one."""
+    """The archive's name for the point x, (d,): a digest, so the same point always has the same name."""
     return f"evaluation-{hashlib.sha256(x.astype('<f8').tobytes()).hexdigest()[:16]}.tar.gz"
 
 
 def pack(folder: WorkFolder, target: Path, outcome: Mapping[str, Any]) -> None:
-    """Pack a work directory into one file, which is there whole or not at all.
+    """Packs a work directory into one file, which appears complete or not at all.
 
     Parameters
     ----------
     folder : WorkFolder
-        What is packed, by its descriptor: plain files, and links as links. Left out and named are files beyond 64 MiB,
-        pipes and devices, what is nested deeper than 64 folders, and links that are absolute or lead out of the folder:
-        another archive unpacked on top could write through them.
+        The directory, opened by its descriptor. Plain files and links are packed (links as links). Left out, and named,
+        are files beyond 64 MiB, pipes and devices, entries nested deeper than 64 folders, and links that are absolute
+        or lead out of the folder, through which another archive unpacked on top could write.
     target : Path
-        The archive; one that is there is replaced, and the oldest beside it give way where there are too many.
+        The archive's path; an existing one is replaced, and the oldest in its folder are removed if there are too many.
     outcome : mapping
-        Goes with it as ``distfd-outcome.json``.
+        How the evaluation ended; packed as ``distfd-outcome.json``.
 
     Raises
     ------
@@ -75,7 +76,7 @@ def pack(folder: WorkFolder, target: Path, outcome: Mapping[str, Any]) -> None:
         # Level 1: text is a fifth of its size with it, and the slot waits.
         with tarfile.open(fileobj=file, mode="w:gz", compresslevel=1) as archive:
             for name, parent, last, found in walk(folder.handle, _LEVELS):
-                if name == OUTCOME:  # a link of that name would have our own file written through it
+                if name == OUTCOME:  # unpacking would write our own file through a link of that name
                     continue
                 if _is_outside(folder.path, name, parent, last, found) or not _may_be_packed(name, found):
                     left_out.append(name)
@@ -94,14 +95,14 @@ def _may_be_packed(name: str, found: os.stat_result) -> bool:
 
 
 def _is_outside(folder: Path, name: str, parent: int, last: str, found: os.stat_result) -> bool:
-    """Whether it is a link that is absolute or leads out of the folder."""
+    """Whether an entry is a link that is absolute or leads out of the folder."""
     if not stat.S_ISLNK(found.st_mode):
         return False
     return os.readlink(last, dir_fd=parent).startswith("/") or not contains(folder, folder / name)
 
 
 def _add(archive: tarfile.TarFile, name: str, parent: int, last: str, found: os.stat_result) -> None:
-    """Add one entry of a directory, by the descriptor of its folder."""
+    """Adds one entry of a directory, which is opened by its folder's descriptor."""
     info = tarfile.TarInfo(name)
     info.mode, info.mtime = stat.S_IMODE(found.st_mode), found.st_mtime
     if stat.S_ISLNK(found.st_mode):
@@ -117,7 +118,7 @@ def _add(archive: tarfile.TarFile, name: str, parent: int, last: str, found: os.
 
 
 def count_archives(folder: Path) -> int:
-    """How many archives are in a folder."""
+    """The number of archives in a folder."""
     return sum(1 for _ in _archives(folder))
 
 
@@ -129,7 +130,7 @@ def _add_outcome(archive: tarfile.TarFile, outcome: Mapping[str, Any]) -> None:
 
 
 def _make_room(newest: Path) -> None:
-    """Remove the oldest archives beyond the limits, and what killed workers left half written."""
+    """Removes the oldest archives beyond the limits, and half-written ones of killed workers."""
     found = []
     remove_unfinished(newest.parent, _NAME)
     for entry in _archives(newest.parent):

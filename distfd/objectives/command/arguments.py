@@ -1,7 +1,7 @@
-"""Marks outside of files: ``{{ a }}`` in arguments, in variables of the environment, and in the name of stdin's file.
+"""Marks outside files: ``{{ a }}`` in arguments, in environment variables, and in the name of the stdin file.
 
-A text is a template if a mark in it names a parameter. Nothing else of Jinja means anything there, as a shell has other
-uses for ``{#`` and ``{%``; and a mark that names nothing is an error, for it would go to the program as it stands.
+A text is a template if a mark in it names a parameter. No other syntax of Jinja works there, as a shell has other uses
+for ``{#`` and ``{%``. A mark that names nothing is an error, because the program would get it unchanged.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ _MARK = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 
 
 _SHORTEST_SECRET = 8
-"""Characters, as for other values that are kept out of what is told."""
+"""Least length of a value that is masked, in characters; the same as for other values that are masked."""
 
 
 @dataclass(frozen=True)
 class Launch:
-    """What is run at one point.
+    """The programs that run at one point, with their environment.
 
     Attributes
     ----------
     steps : tuple of tuple of str
         The programs with their arguments.
     stdin : str or None
-        The file that the program itself reads as its standard input.
+        The file that the program itself reads as its standard input; not pre- and post-commands.
     env : mapping of str to str or None
-        Variables that are set, or unset with None.
+        Environment variables to set, or to unset where None.
     """
 
     steps: tuple[tuple[str, ...], ...]
@@ -48,18 +48,18 @@ class Launch:
 
 
 def marked_texts(objective: ProgramSpec, names: Collection[str] | None) -> dict[str, Template]:
-    """The arguments and variables with marks, by where they stand: ``argv[2]``, ``env TEMPERATURE``, ``stdin``.
+    """Arguments and variables with marks, by their place: ``argv[2]``, ``env TEMPERATURE``, ``stdin``.
 
     Parameters
     ----------
     objective : ProgramSpec
     names : collection of str or None
-        The parameters; None where they have no names but ``x[0]``, ``x[1]``.
+        The parameters' names; None where they have no names but ``x[0]``, ``x[1]``.
 
     Raises
     ------
     InputError
-        If a mark names what is no parameter.
+        If a mark names something that is not a parameter.
     """
     texts = {_where(objective, k, n): text for k, step in enumerate(objective.steps) for n, text in enumerate(step)}
     texts |= {f"env {name}": str(value) for name, value in objective.env.items() if value is not None}
@@ -74,7 +74,7 @@ def marked_texts(objective: ProgramSpec, names: Collection[str] | None) -> dict[
 
 
 def _marks(where: str, text: str, known: set[str]) -> bool:
-    """Whether there are marks of parameters in a text."""
+    """Whether a text has marks that name parameters."""
     if "{{" not in text:
         return False
     found = [_names(mark[0], known) for mark in _MARK.finditer(text)]
@@ -89,7 +89,7 @@ def _marks(where: str, text: str, known: set[str]) -> bool:
 
 
 def _names(mark: str, known: set[str]) -> frozenset[str]:
-    """The variables of a mark; of what is no expression of Jinja's only parameters that are words of it."""
+    """The variables in a mark; if the mark is no expression of Jinja, only those of its words that are parameters."""
     try:
         return make_deck(Template("argument", mark, 0o600, marks_alone=True)).names
     except InputError:
@@ -97,12 +97,12 @@ def _names(mark: str, known: set[str]) -> frozenset[str]:
 
 
 def _where(objective: ProgramSpec, k: int, n: int) -> str:
-    """What messages call an argument."""
+    """The name of an argument in messages."""
     return f"argv[{n}]" if len(objective.steps) == 1 else f"command {k + 1}, argument {n}"
 
 
 def secret_env(objective: ProgramSpec, launch: Launch) -> dict[str, Any]:
-    """Values of the environment that are not to be told: with more in them than numbers of parameters."""
+    """The values of environment variables that must be masked: those with more in them than numbers of parameters."""
     return {
         name: value
         for name, value in launch.env.items()
@@ -111,13 +111,13 @@ def secret_env(objective: ProgramSpec, launch: Launch) -> dict[str, Any]:
 
 
 class Arguments:
-    """The live side of the marks in arguments, variables and stdin.
+    """Writes the marks in arguments, variables and stdin.
 
     Parameters
     ----------
     objective : ProgramSpec
     names : collection of str or None
-        The parameters.
+        The parameters' names.
     """
 
     def __init__(self, objective: ProgramSpec, names: Collection[str] | None) -> None:
@@ -126,16 +126,16 @@ class Arguments:
 
     @property
     def decks(self) -> Mapping[str, Written]:
-        """Those with marks, by where they stand."""
+        """The texts with marks, by their place."""
         return self._decks
 
     def launch(self, variables: Mapping[str, Any]) -> Launch:
-        """What is run with these variables.
+        """The programs and environment for these variables.
 
         Raises
         ------
         InputError
-            If a mark cannot be written: says where.
+            If a mark cannot be written; the message names its place.
         """
         objective = self._objective
         plain = Launch(objective.steps, objective.stdin, objective.env)

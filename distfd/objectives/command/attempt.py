@@ -1,4 +1,4 @@
-"""One attempt at an evaluation: its directory and mark, and how its failures are told."""
+"""One attempt at an evaluation: its work directory, the mark of its processes, and messages about its failure."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _TAIL_LINE = 1000
 _LINE_BYTES = 1024 * 1024
 
 _BLOCK_BYTES = 1024 * 1024
-"""Of a log that are searched at a time, and what is left of the line after them."""
+"""Number of bytes of a log that are searched at a time, apart from the rest of the last line."""
 
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]+")
 
@@ -53,41 +53,41 @@ _LONGEST_PATH = 300
 
 @dataclass(frozen=True)
 class Clock:
-    """How long an evaluation may still take; ``limit`` is None where it may take for ever."""
+    """The time that is left for an evaluation; ``limit`` is None where there is no limit."""
 
     limit: float | None
     begin: float = field(default_factory=awake_clock.now)
 
     @property
     def left(self) -> float | None:
-        """Seconds that remain."""
+        """Seconds that are left; None without a limit."""
         return None if self.limit is None else self.begin + self.limit - awake_clock.now()
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One attempt.
+    """One attempt at an evaluation.
 
     Attributes
     ----------
     folder : Path
-        Its work directory.
+        The attempt's work directory.
     mark : str
-        What its processes carry in their environment.
+        A text in the environment of all its processes, by which they are found.
     logs : sequence of str
-        Files beside stdout and stderr in which the program logs.
+        Files, besides stdout and stderr, to which the program logs.
     launch : Launch
-        What is run.
+        The programs to run.
     refuse : callable
-        Why the directory will not be kept if the attempt fails, empty where it will; asked once, when it does.
+        Returns why the directory is not kept after a failure; empty if it is kept. Called once, at the failure.
     mask : Mask
-        Replaces what must not be told.
+        Replaces secret values in texts.
     handle : int
         A descriptor of the work directory.
     aged : dict of str to Aged
         What was there before the program ran; see `work_directory.age`.
     base : Path, optional
-        The configuration's folder, in which files may be that the program misses.
+        The folder of the configuration, where files that the program misses may be.
     """
 
     folder: Path
@@ -102,7 +102,7 @@ class Trial:
 
     @cached_property
     def removed(self) -> str:
-        """Why the directory of this failed attempt is not kept; empty where it is."""
+        """Why the directory of this failed attempt is not kept; empty if it is kept."""
         return self.refuse()
 
     def failure(
@@ -121,7 +121,7 @@ class Trial:
         return kind(line, tails)
 
     def _missed(self, printed: str) -> str | None:
-        """A relative path, in what the program printed, of a file that is beside the configuration and not here."""
+        """A relative path in the program's output, if that file exists beside the configuration but not here."""
         if self.base is None:
             return None
         for token in dict.fromkeys(_RELATIVE.findall(printed)):
@@ -134,16 +134,16 @@ class Trial:
         return None
 
     def hidden(self, text: str) -> str:
-        """The text without what must not be told."""
+        """The text with secret values replaced."""
         return self.mask(text)
 
     def find(self, pattern: str) -> str | None:
-        """The first line of the logs in which the pattern is found, read by parts: logs can be huge.
+        """The first line of the logs in which the pattern is found; read in blocks, as logs can be huge.
 
         Raises
         ------
         OutputError
-            If the pattern backtracks for longer than the evaluation may take.
+            If backtracking in the pattern takes longer than the evaluation may.
         """
         for path in (self.folder / name for name in (STDERR, STDOUT, *self.logs)):
             if not contains(self.folder, path):
@@ -165,7 +165,7 @@ class Trial:
         path = self.folder / name
         if not contains(self.folder, path):
             return ""
-        # So far before what is shown that a value which begins there is seen whole.
+        # Begin so far ahead of the shown part that a secret value which starts there is complete.
         before = 4 * self.mask.longest
         try:
             with open_plain(path, follow=True) as log:
@@ -175,7 +175,7 @@ class Trial:
         except OSError:
             return ""
         if b"\0" in end and name not in (*self.logs, STDERR, STDOUT):
-            return ""  # no text
+            return ""  # the log is not text
         text = self.hidden(end.decode("utf-8", "replace"))[-_TAIL_BYTES:]
         lines = [_shown(line) for line in text.splitlines()[-_TAIL_LINES:]]
         return "\n".join([f"{PRINTED}{name}:", *lines]) if lines else ""
@@ -195,7 +195,7 @@ def _after_holes(log: IO[bytes]) -> bytes:
 
 
 def _shown(line: str) -> str:
-    """A line as a terminal can show it: nothing that would steer the terminal, and of a long line its end."""
+    """A line that is safe for a terminal: without control characters, and only the end of a long line."""
     text = _UNPRINTABLE.sub("\ufffd", line)
     return text if len(text) <= _TAIL_LINE else "... " + text[-_TAIL_LINE:]
 
@@ -208,7 +208,7 @@ RERUN = "rerun.sh"
 
 
 def rerun_script(objective: ProgramSpec, launch: Launch) -> str:
-    """The script's text; it holds no value of ``pass_env``, as those may be secret."""
+    """The text of a script that runs the programs again; without values of ``pass_env``, which may be secret."""
     lines = [
         "#!/bin/sh",
         "# Runs this evaluation's commands again in this directory, as distfd did.",

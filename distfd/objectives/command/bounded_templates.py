@@ -1,10 +1,10 @@
-"""Templates that end: those that may take without end are compiled and written in a process of their own.
+"""Time and memory limits for templates: those that might never end run in a helper process.
 
-A template is as trusted as the program it is written for, and may be mistaken all the same: a macro that calls itself
-twice, or a filter on a text that has grown huge, would hang all that looks at the template, or fill the memory. What
-writes numbers, decides and goes through the parameters is written here; what has macros, texts that grow or functions
-is written by a helper, which has limits of processor time and memory. One helper serves all decks of this process: it
-takes some 0.2 s once, and a fifth of a millisecond a deck (both measured on a quiet machine).
+A template is trusted as much as its program, but it may contain mistakes: a macro that calls itself twice, or a filter
+on a huge text, would hang every reader of the template or fill the memory. Templates that only write numbers, decide,
+and loop over parameters run in this process. Templates with macros, growing texts or functions run in a helper with
+limits of processor time and memory. One helper serves all templates of this process. Starting it takes some 0.2 s, and
+each rendering a fifth of a millisecond more (both measured on a quiet machine).
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ if TYPE_CHECKING:
     from jinja2 import nodes
 
 SECONDS = 3.0
-"""Processor time that compiling and writing one deck may take, beside what its length allows."""
+"""Processor time, in seconds, for compiling and writing one deck, in addition to the time for its length."""
 
 _PER_CHARACTER, _PER_PARAMETER = 2e-6, 2e-5
-"""Seconds more for each character of the template, and for each parameter: several times what a deck needs."""
+"""Additional seconds for each character of the template, and for each parameter: several times what is needed."""
 
 _PATIENCE = 10.0
-"""The processor time comes within so many times itself, and so many seconds: a machine may be busy."""
+"""The limit of wall time is this many times the processor time, plus this many seconds, as a machine may be busy."""
 
 
 def make_deck(template: Template) -> Deck | LimitedDeck:
-    """The live side of a template.
+    """Compiles a template, for this process or for the helper.
 
     Raises
     ------
     InputError
-        If the text is no template: names file and line.
+        If the text is not a valid template; the message names file and line.
     """
     return Deck(template) if _is_tame(parsed(template)) else LimitedDeck(template)
 
 
 class LimitedDeck:
-    """Like `Deck`, for a template that may take without end.
+    """Like `Deck`, for a template that might never end; it runs in the helper.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ class LimitedDeck:
     Raises
     ------
     InputError
-        If the text is no template, or takes too long to compile, as constants in it are worked out then.
+        If the text is not a valid template, or takes too long to compile, as constants in it are computed then.
     """
 
     def __init__(self, template: Template) -> None:
@@ -65,7 +65,7 @@ class LimitedDeck:
 
     @property
     def mode(self) -> int:
-        """The permissions of the file that is written."""
+        """The permissions of the written file."""
         return self._template.mode
 
     @cached_property
@@ -79,7 +79,7 @@ class LimitedDeck:
         Raises
         ------
         InputError
-            Also if it takes too long, or too much memory.
+            Also if rendering takes too long, or too much memory.
         """
         return str(self._asked("render", variables))
 
@@ -122,7 +122,7 @@ class LimitedDeck:
                 "calls itself, or a text that grows?"
             ) from None
         if "memory" in answer:
-            _helper.end()  # which may keep what it has taken
+            _helper.end()  # the helper may hold on to memory that it has used
             raise InputError(f"template {template.file}: takes more than 3 GiB of memory")
         if "error" in answer:
             raise InputError(answer["error"])
@@ -134,7 +134,7 @@ def _command() -> list[str]:
         "import json, sys; sys.path[:] = json.loads(sys.argv.pop()); "
         "from distfd.objectives.command.template_server import main; main()"
     )
-    # distfd itself may be found by a hook of an editable installation, which is no part of the path.
+    # distfd itself may be found by the hook of an editable installation, which is not in sys.path.
     paths = [*(os.path.abspath(path) for path in sys.path), str(Path(__file__).parents[3])]  # noqa: PTH100
     return [sys.executable, "-I", "-S", "-c", start, json.dumps(paths)]
 
@@ -147,7 +147,7 @@ _LONGEST_CONSTANT, _LARGEST_POWER, _LARGEST_NUMBER, _DEEPEST_LOOP = 1000, 64, 10
 
 
 def _is_tame(template: nodes.Node) -> bool:
-    """Whether it only writes numbers, decides, and goes through the parameters: the loops' limit bounds all it does."""
+    """Whether a template only writes numbers, decides, and loops over parameters: the limit of turns then bounds it."""
     return all(_statement(child, 0) for child in template.iter_child_nodes())
 
 
@@ -170,7 +170,7 @@ def _statement(node: nodes.Node, depth: int) -> bool:
 
 
 def _items(node: nodes.Node) -> bool:
-    """What a loop may go through: x, a part of it, or numbers in a row."""
+    """Whether a loop over this is bounded: x, a part of x, or a range of numbers."""
     from jinja2 import nodes
 
     if isinstance(node, nodes.Filter) and node.name == "_counted" and node.node is not None:
@@ -184,7 +184,7 @@ def _items(node: nodes.Node) -> bool:
 
 
 def _value(node: nodes.Node) -> bool:
-    """A number, a short text, or a number in some format."""
+    """Whether this is a number, a short text, or a formatted number."""
     from jinja2 import nodes
 
     if isinstance(node, nodes.Const) and isinstance(node.value, str):
@@ -199,7 +199,7 @@ def _value(node: nodes.Node) -> bool:
 
 
 def _number(node: nodes.Node) -> bool:
-    """An expression whose value is a number of ordinary size, or a yes or no."""
+    """Whether this expression is a number of ordinary size, or a truth value."""
     from jinja2 import nodes
 
     children = tuple(node.iter_child_nodes())
@@ -217,7 +217,7 @@ def _number(node: nodes.Node) -> bool:
 
 
 def _part_of_a_name(node: nodes.Getattr | nodes.Getitem) -> bool:
-    """What a loop knows of itself, or an element of x."""
+    """Whether this is an attribute of ``loop``, or an element of x."""
     from jinja2 import nodes
 
     if not isinstance(node.node, nodes.Name):
@@ -228,7 +228,7 @@ def _part_of_a_name(node: nodes.Getattr | nodes.Getitem) -> bool:
 
 
 def _is_at_most(node: nodes.Node, most: int) -> bool:
-    """Whether it is a constant: a number with a point, or a whole one that is not larger."""
+    """Whether this is a constant: a float, or an integer that is not larger than ``most``."""
     from jinja2 import nodes
 
     if not isinstance(node, nodes.Const):

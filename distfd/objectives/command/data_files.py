@@ -1,4 +1,4 @@
-"""Arrays in data files that a library reads: MATLAB's, HDF5, NetCDF and VTK."""
+"""Reads arrays from data files by libraries: MATLAB's, HDF5, NetCDF and VTK."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def _missing(name: str, names: Iterable[str]) -> OutputError:
 
 
 def _mat(path: Path, name: str) -> Any:
-    """A variable of a .mat file; those of MATLAB's -v7.3 are HDF5."""
+    """A variable of a .mat file; files by MATLAB's -v7.3 are HDF5."""
     import scipy.io
 
     try:
         found = scipy.io.loadmat(path, squeeze_me=True)
     except NotImplementedError:
         return np.squeeze(np.transpose(_hdf5(path, name)))
-    except Exception as error:  # of classes of its own
+    except Exception as error:  # scipy raises exceptions of its own classes
         raise OutputError(f"it is no .mat file, or was cut: {error}") from error
     if name not in found:
         raise _missing(name, (key for key in found if not key.startswith("__")))
@@ -42,7 +42,7 @@ def _mat(path: Path, name: str) -> Any:
 
 
 def _hdf5(path: Path, name: str) -> Any:
-    """A dataset of an HDF5 file: /group/name."""
+    """A dataset of an HDF5 file, named like /group/name."""
     try:
         import h5py
     except ImportError as error:
@@ -60,7 +60,7 @@ def _hdf5(path: Path, name: str) -> Any:
 
 
 def _netcdf(path: Path, name: str) -> Any:
-    """A variable of a NetCDF file; of the classic format without another library."""
+    """A variable of a NetCDF file; the classic format needs no further library."""
     import scipy.io
 
     with path.open("rb") as file:
@@ -75,7 +75,7 @@ def _netcdf(path: Path, name: str) -> Any:
                     raise _missing(name, found.variables)
                 return np.array(found.variables[name][...])
         try:
-            import netCDF4  # its own name
+            import netCDF4  # the library's own spelling
         except ImportError as error:
             raise _absent("netCDF4") from error
         with contextlib.closing(netCDF4.Dataset(path)) as found:
@@ -106,7 +106,7 @@ def _vtk(path: Path, name: str) -> Any:
 
 
 LIBRARIES: dict[str, Callable[[Path, str], Any]] = {"mat": _mat, "hdf5": _hdf5, "netcdf": _netcdf, "vtk": _vtk}
-"""By the key that asks for it."""
+"""Readers by the key that asks for them."""
 
 
 @dataclass(frozen=True)
@@ -118,9 +118,9 @@ class LibraryArray:
     kind : str
         A key of `LIBRARIES`.
     array : str
-        Its name in the file.
+        The array's name in the file.
     index : int, list of int, or "all"
-        Which element, from the end by -1.
+        Which element; negative numbers count from the end.
     """
 
     kind: str
@@ -137,7 +137,7 @@ class LibraryArray:
         object.__setattr__(self, "index", index)
 
     def read(self, path: Path) -> Any:
-        """The array, or its element."""
+        """The array, or the element of it."""
         found = np.asarray(LIBRARIES[self.kind](path, self.array))
         try:
             return np.array(found[self.index])

@@ -1,7 +1,7 @@
-"""What stands in a program's input at one point and at another, compared as text: which numbers changed, and how.
+"""Compares a program's inputs at two points as text: which numbers changed, and how.
 
-Nothing is known here of formats. Inputs are written at points near x; where their texts differ in numbers alone, each
-of these is a `Slot`, with its text at every point.
+This module knows no file formats. Inputs are written at points near x. Where their texts differ in numbers only, each
+of these numbers is a `Slot`, with its text at every point.
 """
 
 from __future__ import annotations
@@ -31,26 +31,26 @@ _NUMBER = re.compile(
     r"[+-]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eEdD][+-]?[0-9]+|[+-][0-9]{1,3}(?![0-9.]))?"
     r"|[+-]?[0-9]+(?:[eEdD][+-]?[0-9]+)?"
 )
-"""A number within a text; with a point its exponent may lack the letter."""
+"""A number within a text; if it has a decimal point, its exponent may lack the letter."""
 
 _LEFT, _RIGHT = re.compile(r"[0-9.]+(?:[eEdD][+-]?)?\Z"), re.compile(r"[0-9.]+")
-"""What belongs to a number and stands in the template itself, before or behind a mark."""
+"""Parts of a number that stand in the template itself, before or behind a mark."""
 
 
 _ONE_BY_ONE = 100
-"""Parameters that are looked at one by one."""
+"""Largest number of parameters that are examined one by one."""
 
 
 @dataclass(frozen=True)
 class Printed:
-    """A number as it is written.
+    """A number as it is printed.
 
     Attributes
     ----------
     text : str
     value : float
     unit : float
-        What one of its last digit is worth.
+        The value of one unit of its last digit.
     """
 
     text: str
@@ -59,14 +59,14 @@ class Printed:
 
     @property
     def digits(self) -> int:
-        """How many significant digits it has."""
+        """The number of significant digits."""
         mantissa = re.split("[eEdD]|(?<=.)[+-]", self.text)[0]
         return len(re.sub("[^0-9]", "", mantissa).lstrip("0"))
 
 
 @lru_cache(maxsize=1 << 14)
 def printed(text: str) -> Printed:
-    """The number that a text is."""
+    """The number that a text shows."""
     found = re.fullmatch(r"[+-]?[0-9]*(?:\.([0-9]*))?(?:[eEdD]?([+-]?[0-9]+))?", text.strip())
     assert found is not None, "only numbers are asked for"
     power = int(found[2] or 0) - len(found[1] or "")
@@ -75,16 +75,16 @@ def printed(text: str) -> Printed:
 
 @dataclass(slots=True)
 class Field:
-    """What one mark has written.
+    """The text that one mark has written.
 
     Attributes
     ----------
     file : str
-        The input in which it stands.
+        The input that it is in.
     mark : Mark
     text : str
     excess : int or None
-        By how many characters it is wider than its format says; None where that fixes no width.
+        How many characters wider than its format it is; None where the format fixes no width.
     """
 
     file: str
@@ -95,15 +95,15 @@ class Field:
 
 @dataclass(frozen=True)
 class Look:
-    """All that is written at one point.
+    """The text of all inputs at one point.
 
     Attributes
     ----------
     between : list of str
-        What stands between marks, one more in each file than there are fields.
+        The texts between marks; each file has one more of them than fields.
     fields : list of Field
     place : list of int
-        For each field the number of the text before it in ``between``.
+        For each field, the index in ``between`` of the text before it.
     """
 
     between: list[str]
@@ -111,7 +111,7 @@ class Look:
     place: list[int]
 
     def is_built_like(self, other: Look) -> bool:
-        """Whether both are the same but for what marks have written."""
+        """Whether both are equal except for the texts of marks."""
         return self.between == other.between and self.place == other.place
 
     def changed(self, other: Look) -> list[int]:
@@ -120,10 +120,10 @@ class Look:
         return [k for k, (here, there) in pairs if here.text != there.text]
 
     def numbers(self, k: int) -> tuple[list[str], list[str]]:
-        """The numbers of field k, and what stands between them, with runs of blanks as one.
+        """The numbers of field k, and the texts between them, with each run of blanks as one.
 
-        Digits that stand in the template itself beside the field are part of its numbers, but for fields of fixed
-        width, which end where their columns do.
+        Digits in the template itself beside the field belong to its numbers, except for fields of fixed width, which
+        end where their columns end.
         """
         text, before, after = self.fields[k].text, self.between[self.place[k]], self.between[self.place[k] + 1]
         if self.fields[k].excess is not None:
@@ -136,13 +136,13 @@ class Look:
         return found, [" ".join(rest.split()) for rest in _NUMBER.split(text)]
 
     def touches(self, k: int, text: str) -> tuple[bool, bool]:
-        """Whether field k, had it this text, would run into a number before it, and into one behind it."""
+        """Whether field k, with this text, would run into a number before it, and into one behind it."""
         before, after = self._neighbour(k, -1)[-1:], self._neighbour(k, 1)[:1]
         first, last = text[:1], text[-1:]
         return before in BEFORE and first in AFTER, last in BEFORE and after in AFTER
 
     def neighbouring(self, k: int, side: int) -> Field | None:
-        """The field that stands right before (-1) or behind (1) field k, with nothing between."""
+        """The field right before (-1) or behind (1) field k, with nothing between them."""
         if self.between[self.place[k] + (side > 0)] or not 0 <= k + side < len(self.fields):
             return None
         return self.fields[k + side] if abs(self.place[k + side] - self.place[k]) == 1 else None
@@ -154,13 +154,13 @@ class Look:
 
 
 class Inputs:
-    """All that is written for a program from the parameters.
+    """Everything that is written for a program from the parameters.
 
     Parameters
     ----------
     objective : ProgramSpec
     x : (d,) ndarray
-        Around which looks are taken.
+        The point around which texts are compared.
     """
 
     def __init__(self, objective: ProgramSpec, x: ArrayLike) -> None:
@@ -181,7 +181,7 @@ class Inputs:
         return next((name for name, deck in self._decks.items() if wanted & deck.names), "the input")
 
     def without_effect(self, names: Sequence[str]) -> list[str]:
-        """Those of these parameters that change nothing that is written; of many, none or all that are told of."""
+        """Those of these parameters that change nothing in the texts; of many, either none or all that are reported."""
         base, where = self.look(), {name: k for k, name in enumerate(self.names)}
 
         def still(some: Sequence[str]) -> bool:
@@ -197,12 +197,12 @@ class Inputs:
         return [name for name in names if still([name])] if len(names) <= _ONE_BY_ONE else []
 
     def look(self, moves: Mapping[int, float] | None = None) -> Look:
-        """What is written at x with these coordinates moved to other values.
+        """The texts at x, with these coordinates moved to other values.
 
         Raises
         ------
         InputError
-            If it cannot be written.
+            If an input cannot be written.
         """
         values = self._at
         if moves:
@@ -212,7 +212,7 @@ class Inputs:
         between: list[str] = []
         fields: list[Field] = []
         place: list[int] = []
-        # Where there are warm starts, points are compared with x by the decks of those: x alone starts cold.
+        # With warm starts, compare the decks of warm starts: all points but x start warm.
         known: dict[str, Any] = variables(values, self._objective.names, warm=True if self._objective.restart else None)
         for name, deck in self._decks.items():
             for part in deck.parts(known):
@@ -221,7 +221,7 @@ class Inputs:
                 else:
                     place.append(len(between) - 1)
                     fields.append(Field(name, part.mark, part.text, part.excess))
-        for k in self._in_value:  # which has it in full, whatever the program reads
+        for k in self._in_value:  # ``value`` gets the number in full, whatever the program reads
             between += ["", ""]
             place.append(len(between) - 2)
             fields.append(Field("value", Mark("value", self.names[k]), in_full(values[k]), None))

@@ -1,4 +1,4 @@
-"""Input files that are kept as they are but for some numbers, which are replaced by path, without a template."""
+"""Input files that stay unchanged except for some numbers, which are replaced by their paths, without a template."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FORMATS = {
     ".ini": "ini",
     ".cfg": "ini",
 }
-"""By the end of a file's name."""
+"""Formats by the ending of the file's name."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Edit:
     format : str
         One of `FORMATS`.
     changes : tuple of (pointer, expression)
-        Where each number is, as a JSON pointer, and what is written there, as between ``{{ }}`` of a template.
+        The place of each number, as a JSON pointer, and its new value, an expression as in a template's ``{{ }}``.
     """
 
     base: Template
@@ -52,36 +52,36 @@ class Edit:
 
     @property
     def text(self) -> str:
-        """All that its result depends on beside the parameters."""
+        """Everything that the result depends on besides the parameters, as text."""
         return json.dumps([self.base.text, self.changes])
 
 
 def read_edit(path: Path, changes: Mapping[str, Any]) -> Edit:
-    """Read the file of an edit.
+    """Reads the file of an edit.
 
     Raises
     ------
     InputError
-        If it cannot be read, or is of another kind by its name.
+        If the file cannot be read, or its name has no known ending.
     """
     if path.suffix.lower() not in FORMATS:
         raise InputError(f"edit: {path} is none of {', '.join(FORMATS)}; write another file by a template")
     if not changes:
         raise InputError(f"edit: {path}: set is empty; say {{/path/to/number: parameter}}")
     for pointer in changes:
-        JsonPointer(pointer)  # for what it refuses
+        JsonPointer(pointer)  # raises an error for a bad pointer
     return Edit(
         read_template(path), FORMATS[path.suffix.lower()], tuple((at, str(what)) for at, what in changes.items())
     )
 
 
 class EditedDeck:
-    """The live side of an `Edit`: like `Deck`.
+    """Writes an `Edit`; has the methods of `Deck`.
 
     Raises
     ------
     InputError
-        If the file is not what its name says, or a path in it leads to no number: names file and path.
+        If the file does not have the format of its name, or a path leads to no number; names file and path.
     """
 
     def __init__(self, edit: Edit) -> None:
@@ -92,11 +92,11 @@ class EditedDeck:
             for pointer, expression in edit.changes
         ]
         self._put = _put_json if edit.format == "json" else _placed(edit)
-        self._put(edit, dict.fromkeys(dict(edit.changes), 0.0))  # for what it refuses
+        self._put(edit, dict.fromkeys(dict(edit.changes), 0.0))  # raises an error for a bad path
 
     @property
     def mode(self) -> int:
-        """The permissions of the file that is written."""
+        """The permissions of the written file."""
         return self._edit.base.mode
 
     @cached_property
@@ -110,16 +110,16 @@ class EditedDeck:
         Raises
         ------
         InputError
-            If an expression fails or gives no number: says file, path and the names there are.
+            If an expression fails or does not give a number; names file, path and the known names.
         """
         return self._put(self._edit, self._numbers(variables))
 
-    def moved(self, variables: Mapping[str, Any]) -> list[str]:  # noqa: ARG002  # as decks have it
-        """None: these files have no columns."""
+    def moved(self, variables: Mapping[str, Any]) -> list[str]:  # noqa: ARG002  # same signature as Deck's
+        """Always empty: these files have no fixed columns."""
         return []
 
     def parts(self, variables: Mapping[str, Any]) -> list[Part]:
-        """The numbers that are written, with a line's end between them; the rest of the file is always the same.
+        """The numbers that are written, with a newline between them; the rest of the file never changes.
 
         Raises
         ------
@@ -144,7 +144,7 @@ class EditedDeck:
 
 
 def _parsed(text: str) -> float | None:
-    """The number that a text is; None where it is none."""
+    """The number that a text shows; None if it is not a number."""
     try:
         return number(text)
     except OutputError:
@@ -173,7 +173,7 @@ def _put_json(edit: Edit, numbers: Mapping[str, float]) -> str:
 
 
 def _placed(edit: Edit) -> Callable[[Edit, Mapping[str, float]], str]:
-    """Puts numbers where they stand in the text: the rest stays as it is, comments included."""
+    """A function that puts numbers in their places; the rest of the text stays as it is, comments included."""
     if edit.format == "yaml":
         return _YamlPlaces(edit).put
     paths = {pointer: JsonPointer(pointer).parts for pointer, _ in edit.changes}
@@ -189,7 +189,7 @@ def _placed(edit: Edit) -> Callable[[Edit, Mapping[str, float]], str]:
 
 
 class _YamlPlaces:
-    """Where in the text the numbers are: the rest stays as it is, comments included."""
+    """The places of numbers in a YAML text; the rest of the text stays as it is, comments included."""
 
     def __init__(self, edit: Edit) -> None:
         import yaml
@@ -223,7 +223,7 @@ class _YamlPlaces:
 
 
 def _count(node: Any, seen: dict[int, int]) -> None:
-    """How often each node is used: what stands behind an alias is there more than once."""
+    """Counts how often each node is used: the target of an alias is there more than once."""
     seen[id(node)] = seen.get(id(node), 0) + 1
     if seen[id(node)] == 1 and not isinstance(node.value, str):
         for item in node.value:
@@ -248,7 +248,7 @@ def _below(node: Any, part: str, where: str) -> Any:
 
 
 def _yaml_number(number: float) -> str:
-    """With a point before the exponent, without which YAML 1.1 takes 1e-05 for a text."""
+    """The number with a decimal point before the exponent: YAML 1.1 reads 1e-05 as text."""
     text = repr(number)
     return text.replace("e", ".0e") if "e" in text and "." not in text else text
 

@@ -1,4 +1,4 @@
-"""Where numbers stand in files of some formats, so that they can be replaced and all else stays to the letter."""
+"""Finds the places of numbers in files of some formats, so that they can be replaced and all else stays unchanged."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 Places = dict[tuple[str, ...], list[tuple[int, int]]]
-"""Path of each value, and where it begins and ends; several where a path is there more than once."""
+"""The path of each value, with its start and end in the text; several where a path occurs more than once."""
 
 
 def ini_places(text: str) -> Places:
@@ -41,7 +41,7 @@ _NAMELIST = re.compile(
 def namelist_places(text: str) -> Places:
     """Values of Fortran namelists: ``(group, name)``, and ``(group, name, n)`` for the n-th of several, from 1.
 
-    Names are in lower case, as Fortran tells them apart by letters alone.
+    Names are in lower case, as Fortran ignores case.
     """
     found: Places = {}
     group, name, count = "", "", 0
@@ -65,12 +65,12 @@ def namelist_places(text: str) -> Places:
 def xml_places(text: str) -> Places:
     """Texts of elements and values of attributes: ``(case, wing, span)``, ``(case, wing, @span)``.
 
-    The n-th of several elements of one name beside each other is ``rib[n]``, from 1.
+    The n-th of several sibling elements with the same name is ``rib[n]``, from 1.
 
     Raises
     ------
     InputError
-        If it is not XML.
+        If the text is not XML.
     """
     reader = _XmlReader(text.encode("utf-8", "surrogateescape"))
     return reader.found
@@ -80,7 +80,7 @@ _TAG = re.compile(rb"<(?:\"[^\"]*\"|'[^']*'|[^>\"'])*>")
 
 
 class _XmlReader:
-    """What an XML parser meets, with its places."""
+    """The events of an XML parser, with their places."""
 
     def __init__(self, raw: bytes) -> None:
         self.found: Places = {}
@@ -132,7 +132,7 @@ class _XmlReader:
 
 
 def _aliases(path: tuple[str, ...]) -> Sequence[tuple[str, ...]]:
-    """A first element by its name alone, and with its number."""
+    """The paths with and without the number [1] of a first element."""
     *above, last = path
     return [path] if last.endswith("]") else [path, (*above, f"{last}[1]")]
 
@@ -141,12 +141,12 @@ READERS: dict[str, Callable[[str], Places]] = {"ini": ini_places, "namelist": na
 
 
 def find_places(file: str, kind: str, text: str, paths: Mapping[str, Sequence[str]]) -> dict[str, tuple[int, int]]:
-    """Where the numbers with these paths, by pointer, stand in a file.
+    """The places of the numbers with these paths in a file, by pointer.
 
     Raises
     ------
     InputError
-        If one is not there, is there several times, or is no number.
+        If a path is not in the file, occurs several times, or leads to no number.
     """
     try:
         known = READERS[kind](text)

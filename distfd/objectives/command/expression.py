@@ -1,4 +1,4 @@
-"""Values as arithmetic on the names of outputs, evaluated without Python's eval."""
+"""Arithmetic expressions of output names, evaluated without Python's eval."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _UNARY: dict[type[ast.unaryop], Callable[[Any], Any]] = {ast.UAdd: operator.pos,
 
 
 def _extreme(pair: Callable[[Any, Any], Any]) -> Callable[..., Any]:
-    """The least or greatest of one array's elements, or of several values; unlike Python's, a NaN is never dropped."""
+    """The minimum or maximum of one array, or of several values; unlike in Python, a NaN always gives NaN."""
 
     def extreme(*values: Any) -> Any:
         return reduce(pair, values if len(values) > 1 else np.ravel(values[0]))
@@ -49,7 +49,7 @@ def _extreme(pair: Callable[[Any, Any], Any]) -> Callable[..., Any]:
 
 
 def _trapezoid(y: Any, x: Any = None) -> Any:
-    """The integral of values y over places x, (n,) each, by trapezia; 1 apart where x is not given."""
+    """The integral of values y over x, (n,) each, by the trapezoidal rule; without x, points are 1 apart."""
     heights = np.ravel(y)
     widths = 1.0 if x is None else np.diff(np.ravel(x))
     if x is not None and np.size(x) != heights.size:
@@ -63,7 +63,7 @@ def _where(condition: Any, one: Any, other: Any) -> Any:
 
 
 def _interp(x: Any, known_x: Any, known_y: Any) -> Any:
-    """Values at x of the straight lines between known points, whose x rise; outside of them there are none."""
+    """Linear interpolation at x between known points, whose x increase; NaN outside them."""
     at, xs, ys = np.asarray(x, dtype=float), np.atleast_1d(known_x), np.atleast_1d(known_y)
     if xs.ndim != 1 or xs.shape != ys.shape:
         raise ValueError(f"interp(x, xp, fp): xp and fp are lists of one length (have {xs.size} and {ys.size})")
@@ -108,12 +108,12 @@ class Expression:
         max, sum, mean, std, norm, dot, trapezoid, where, interp. A comparison is 1 or 0; ``p[0]``, ``p[-1]`` and
         ``p[1:5]`` are elements of an array, from 0.
     names : collection of str
-        The names it may use.
+        The names that it may use.
 
     Raises
     ------
     InputError
-        If it is no such expression, or uses another name: says which part and where.
+        If the text is not such an expression, or uses another name; names the part and its place.
     """
 
     text: str
@@ -130,7 +130,7 @@ class Expression:
         return frozenset(node.id for node in nodes if isinstance(node, ast.Name)) & frozenset(self.names)
 
     def __call__(self, values: Mapping[str, Any]) -> Any:
-        """Its value, a float or an array. Where mathematics has none (log of -1), it is NaN or inf."""
+        """The value, a float or an array; NaN or inf where it is undefined, such as log(-1)."""
         with np.errstate(all="ignore"):
             return _evaluate(self._parse(), values)
 
@@ -203,7 +203,7 @@ class Expression:
 
 
 def _index(node: ast.expr) -> Any:
-    """An index of whole numbers: of an element, a part, or one in each dimension; None where it is no such."""
+    """An index: of one element, of a slice, or one for each dimension; None if this is no index of integers."""
     match node:
         case ast.Tuple(elts=parts):
             found = [_index(part) for part in parts]
@@ -222,13 +222,13 @@ def _index(node: ast.expr) -> Any:
 def _evaluate(node: ast.expr, values: Mapping[str, Any]) -> Any:  # noqa: PLR0911  # one case a kind of node
     match node:
         case ast.Constant(value=int() | float() as number):
-            # Doubles throughout: 9**9**9 must be inf, not an hour's work on whole numbers.
+            # Doubles throughout: 9**9**9 must be inf, not an hour's work on integers.
             return _double(number)
         case ast.Name(id=name):
             return np.asarray(values[name], dtype=np.float64)[()]
         case ast.BinOp(left=left, op=op, right=right):
             a, b = _evaluate(left, values), _evaluate(right, values)
-            # numpy would stretch the shorter one where it can: a misfit with a cut file would then look like one.
+            # numpy would broadcast the shorter array, so a truncated file would look like a valid misfit.
             if np.ndim(a) and np.ndim(b) and np.shape(a) != np.shape(b):
                 raise ValueError(f"arrays of shapes {np.shape(a)} and {np.shape(b)} meet in {ast.unparse(node)[:80]}")
             return _BINARY[type(op)](a, b)
@@ -242,7 +242,7 @@ def _evaluate(node: ast.expr, values: Mapping[str, Any]) -> Any:  # noqa: PLR091
             return np.asarray(_evaluate(array, values))[_index(index)]
         case ast.Call(func=ast.Name(id=name), args=args):
             return _FUNCTIONS[name][0](*(_evaluate(argument, values) for argument in args))
-    raise AssertionError(node)  # _check let nothing else pass
+    raise AssertionError(node)  # _check allows no other node
 
 
 def _double(number: float) -> np.float64 | NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""How many numbers an expression makes, as far as it can be told without its values."""
+"""The number of elements in an expression's value, as far as it can be known without values."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ if TYPE_CHECKING:
     from distfd.objectives.command.expression import Expression
 
 _ONE = ("sum", "mean", "std", "norm", "dot", "trapezoid")
-"""Functions that make one number of arrays."""
+"""Functions that reduce arrays to one number."""
 
 
 def expression_length(expression: Expression, lengths: Mapping[str, int | None]) -> int | None:
-    """The number of its value's elements; None where that depends on what is not known.
+    """The number of elements in the expression's value; None where that depends on something unknown.
 
     Parameters
     ----------
     lengths : mapping of str to int or None
-        Of the names that it may use: 1 of a number, None where it is not known.
+        Number of elements of each name that it may use: 1 for a number, None where it is not known.
     """
     return _length(ast.parse(expression.text.strip(), mode="eval").body, lengths)
 
@@ -45,7 +45,7 @@ def _length(node: ast.expr, known: Mapping[str, int | None]) -> int | None:  # n
 
 
 def _together(lengths: Iterable[int | None]) -> int | None:
-    """Of what is combined element by element: numbers and arrays of one length."""
+    """The length of values that are combined element by element: numbers, and arrays of one length."""
     found = list(lengths)
     longest = max((length for length in found if length is not None), default=1)
     return None if longest <= 1 and None in found else longest

@@ -1,8 +1,8 @@
-"""How numbers are written into decks: in full, or by a format, whose texts take no part in arithmetic.
+"""How numbers are written into decks: with all digits, or by a format; formatted texts take no part in arithmetic.
 
-A number without a format has the fewest digits that read back as the same double. A format makes a `FormattedText`,
-which knows the width that the format fixes, if it fixes one. ``2 * a | fmt("7.4f")`` is 2 times a text to Jinja, which
-Python answers by the text written twice; here it is an error.
+A number without a format gets the fewest digits that read back as the same double. A format makes a `FormattedText`,
+which knows the fixed width of the format, if any. In ``2 * a | fmt("7.4f")``, Jinja multiplies a text by 2, for which
+Python repeats the text; a `FormattedText` makes that an error.
 """
 
 from __future__ import annotations
@@ -18,56 +18,57 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 WIDE = "\ue0d1"
-"""Stands on both sides of a text that is wider than its format, until the deck is whole; for private use."""
+"""A private-use character on both sides of a text that is wider than its format; removed when the deck is complete."""
 
 BEGIN, END = "\ue0d5", "\ue0d6"
-"""Stand around a text of fixed width where decks are compared; behind the first stands the width, as `width_code`."""
+"""Private-use characters around a text of fixed width, where decks are compared; the first is followed by
+`width_code`."""
 
 _FIRST_WIDTH, _MOST_WIDTH = 0xE200, 0x1000
 
 _WIDTH = re.compile(r"(?:.?[<>=^])?[-+ ]?z?#?0?([1-9][0-9]*)")
-"""The width in a format specification of Python's."""
+"""The width in a format specification of Python."""
 
 _PERCENT = re.compile(r"%(?:\(\w*\))?[-+ #0]*(\*|[0-9]+)?(?:\.(?:\*|[0-9]+)?)?[hlL]?([a-zA-Z%])")
-"""A conversion of ``%``: its width, and its kind."""
+"""A conversion of Python's ``%``: its width, and its kind."""
 
 _ENDLESS = re.compile(r"[0-9]{5}")
-"""A width or a number of digits that no column has, and that would fill the memory."""
+"""A width or a number of digits so large that no column has it; it would fill the memory."""
 
 _MOST_DIGITS = 17
-"""Significant digits that tell every double from its neighbours."""
+"""Number of significant digits that tell every double from its neighbours."""
 
 
 def in_full(value: float) -> str:
-    """The shortest digits that read back as the same double; a whole number has no point."""
+    """The shortest digits that read back as the same double; an integer has no point."""
     return repr(float(value)).removesuffix(".0")
 
 
 def width_code(width: int) -> str:
-    """A width as one character for private use, which no filter for texts of numbers changes."""
+    """A width as one private-use character, which filters for texts of numbers leave unchanged."""
     return chr(_FIRST_WIDTH + min(width, _MOST_WIDTH))
 
 
 def width_of(code: str) -> int:
-    """The width that `width_code` has made this of."""
+    """The width that a character from `width_code` stands for."""
     return ord(code) - _FIRST_WIDTH
 
 
 class FormattedText(str):  # noqa: SLOT000  # Jinja makes some without our attributes, which the class then has
-    """A number as a format has written it, or several.
+    """One number, or several, as written by a format.
 
     Attributes
     ----------
     how : str
-        The format as the template has it: ``fmt("7.4f")``.
+        The format as in the template: ``fmt("7.4f")``.
     remedy : str
-        How a formula is written by it.
+        How to write a formula with this format; used in the error message.
     width : int or None
-        The least characters that the format gives it.
+        The least number of characters by the format; None if it fixes none.
     joins : bool
-        Whether ``+`` puts it beside another such text, as it does with texts of Python's ``%``.
+        Whether ``+`` may join it with another such text, as for texts by Python's ``%``.
     compared : bool
-        Whether it is written to be compared: its fixed width then stands beside it.
+        Whether it is written for a comparison of decks: its fixed width is then added to the text.
     """
 
     how: str = ""
@@ -80,7 +81,7 @@ class FormattedText(str):  # noqa: SLOT000  # Jinja makes some without our attri
     def of(
         cls, text: str, how: str, width: int | None, *, joins: bool = False, remedy: str | None = None
     ) -> FormattedText:
-        """The text that this format has made."""
+        """The text that this format made."""
         made = cls(text)
         made.how, made.width, made.joins = how, width, joins
         made.remedy = f"{{{{ (2*a) | {how} }}}}" if remedy is None else remedy
@@ -88,7 +89,7 @@ class FormattedText(str):  # noqa: SLOT000  # Jinja makes some without our attri
 
     @property
     def plain(self) -> str:
-        """The characters alone."""
+        """The characters alone, without attributes."""
         return self[:]
 
     def __str__(self) -> str:
@@ -99,12 +100,12 @@ class FormattedText(str):  # noqa: SLOT000  # Jinja makes some without our attri
         return f"{WIDE}{self.plain}{WIDE}" if len(self) > self.width else self.plain
 
     def refuse(self, *_: Any) -> NoReturn:
-        """Raise TypeError: it is a text, and no longer a number.
+        """Raise TypeError: this is a text and no longer a number.
 
         Raises
         ------
         TypeError
-            Always; says how the formula is to be written.
+            Always; the message says how to write the formula.
         """
         raise TypeError(
             f"{self.how} makes a text, {self.plain!r}, with which there is no arithmetic: put the formula in "
@@ -172,7 +173,7 @@ def is_number(text: str) -> bool:
 
 
 def fmt(value: Any, spec: Any) -> FormattedText:
-    """``{{ a | fmt("12.6e") }}``: Python's format specification, an error where it does not fit the value."""
+    """``{{ a | fmt("12.6e") }}``: Python's format specification; an error if it does not suit the value."""
     if not isinstance(spec, str) or _ENDLESS.search(spec):
         raise TypeError(f"fmt needs a format in quotes, such as '12.6e', not {str(spec)[:40]!r}")
     try:
@@ -195,14 +196,14 @@ def fmt(value: Any, spec: Any) -> FormattedText:
 
 
 def by_percent(template: str, text: str, *, filtered: bool) -> FormattedText:
-    """What ``template % values`` has made, or ``template | format(values)``."""
+    """The text made by ``template % values``, or by ``template | format(values)``."""
     how = f'"{template}" | format' if filtered else f'"{template}" %'
     remedy = f"{{{{ {how}{'(2*a)' if filtered else ' (2*a)'} }}}}"
     return FormattedText.of(text, how, _percent_width(template), joins=not filtered, remedy=remedy)
 
 
 def by_method(template: str, text: str) -> FormattedText:
-    """What ``template.format(values)`` has made."""
+    """The text made by ``template.format(values)``."""
     how = f'"{template}".format'
     return FormattedText.of(text, how, _brace_width(template), joins=True, remedy=f"{{{{ {how}(2*a) }}}}")
 
@@ -235,7 +236,7 @@ def _brace_width(template: str) -> int | None:
 
 
 def padded(text: str, method: str, width: Any) -> FormattedText:
-    """What ``text.rjust(width)`` or another such method has made, to be seen as of this width."""
+    """The text made by ``text.rjust(width)`` or a similar method, with this width as its fixed width."""
     fixed = width if isinstance(width, int) else None
     return FormattedText.of(text, f"{method}({width})", fixed, joins=True, remedy="{{ (2*a) | fmt(...) }}")
 
@@ -265,7 +266,7 @@ _FORTRAN = re.compile(r"(D|E|ES|F)(?:([0-9]+)\.([0-9]+))?", re.IGNORECASE)
 def fortran(value: Any, kind: Any, width: Any = None, digits: Any = None) -> FormattedText:
     """``{{ a | fortran("D20.12") }}`` or ``fortran("D", 20, 12)``: an edit descriptor D, E, ES or F of Fortran.
 
-    Without width and digits it is written in full: ``1.5D-03``.
+    Without width and digits, the number is written with all digits: ``1.5D-03``.
     """
     found = _FORTRAN.fullmatch(str(kind))
     if not found or (found[2] and width is not None):
@@ -294,7 +295,7 @@ def fortran(value: Any, kind: Any, width: Any = None, digits: Any = None) -> For
 
 
 def _edited(value: float, letter: str, digits: int) -> str:
-    """The number as Fortran has it in a field that is wide enough."""
+    """The number as Fortran writes it in a field that is wide enough."""
     if letter == "F":
         return format(value, f".{digits}f") + ("" if digits else ".")
     if letter == "ES":
@@ -328,7 +329,7 @@ def _real(what: str, value: Any) -> float:
 
 
 def _fixed(value: float, width: int) -> list[str]:
-    """The number with a point and the most decimals that fit."""
+    """The number with a decimal point and as many decimals as fit."""
     for decimals in range(width - 2, -1, -1):
         text = format(value, f".{decimals}f") + ("" if decimals else ".")
         if len(text) <= width:
@@ -337,7 +338,7 @@ def _fixed(value: float, width: int) -> list[str]:
 
 
 def _with_exponent(value: float, width: int, letter: str) -> list[str]:
-    """The number with the most digits and an exponent that fit; without a letter its sign always stands."""
+    """The number with an exponent and as many digits as fit; without a letter, the exponent always has its sign."""
     for digits in range(min(width, _MOST_DIGITS), -1, -1):
         mantissa, _, power = format(value, f".{digits}e").partition("e")
         exponent = f"{letter}{int(power)}" if letter else f"{int(power):+d}"
@@ -348,7 +349,7 @@ def _with_exponent(value: float, width: int, letter: str) -> list[str]:
 
 
 def _closest(value: float, texts: list[str], width: int, how: str) -> FormattedText:
-    """The text that is nearest to the number, the first where there are several."""
+    """The text that is nearest to the number; of several, the first."""
     fitting = [text for text in texts if len(text) <= width]
     best = min(fitting, key=lambda text: abs(number(text) - value), default=None)
     if best is None or (value and not number(best)):

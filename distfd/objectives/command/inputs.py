@@ -1,4 +1,4 @@
-"""The files that are written for a program: from a template, or by edits of JSON or YAML."""
+"""The input files that are written for a program: from templates, or by edits of existing files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from distfd.objectives.command.templates import Part
 
 Source = Template | Edit
-"""What the driver holds of an input: read once, and sent to the workers."""
+"""The driver's form of an input: read once, and sent to the workers."""
 
 
 class Written(Protocol):
@@ -33,20 +33,20 @@ class Written(Protocol):
 
     @property
     def names(self) -> frozenset[str]:
-        """The variables that it mentions."""
+        """The variables that the input mentions."""
 
     def render(self, variables: Mapping[str, Any]) -> str:
-        """Its text with these variables."""
+        """The input's text with these variables."""
 
     def moved(self, variables: Mapping[str, Any]) -> list[str]:
-        """Numbers wider than their format that move what stands behind them on their line."""
+        """Numbers that are wider than their format and so move the text behind them on their line."""
 
     def parts(self, variables: Mapping[str, Any]) -> list[Part]:
-        """Its text in parts: in turn what stands between marks, and what a mark has written."""
+        """The input's text in parts: in turn a text between marks, and the text of a mark."""
 
 
 def read_input(target: Any, spec: Any, base: Path) -> tuple[str, Source]:
-    """The target's name within the work directory, and what is written there.
+    """The target's name within the work directory, and the source of its text.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def read_input(target: Any, spec: Any, base: Path) -> tuple[str, Source]:
     Raises
     ------
     InputError
-        If it is anything else, or a file cannot be read.
+        If ``spec`` is neither, or a file cannot be read.
     """
     name = inside(target, "input")
     if isinstance(spec, (str, Path)):
@@ -71,18 +71,18 @@ def read_input(target: Any, spec: Any, base: Path) -> tuple[str, Source]:
 
 
 def compiled(source: Source) -> Written:
-    """The live side of an input; make it once in each process.
+    """The object that writes an input; make it once in each process.
 
     Raises
     ------
     InputError
-        If it is wrong in itself: names file and line or path.
+        If the input has a mistake; names file and line or path.
     """
     return make_deck(source) if isinstance(source, Template) else EditedDeck(source)
 
 
 def write(deck: Written, path: Path, variables: Mapping[str, Any]) -> str:
-    """Write an input into a work directory; returns its text."""
+    """Writes an input into a work directory; returns its text."""
     text = deck.render(variables)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(text.encode("utf-8", "surrogateescape"))
@@ -91,16 +91,16 @@ def write(deck: Written, path: Path, variables: Mapping[str, Any]) -> str:
 
 
 def variables(values: Sequence[float], names: Sequence[str] | None, *, warm: bool | None = None) -> dict[str, Any]:
-    """What inputs may mention: ``x``, the parameters whose names are identifiers, and ``warm`` unless that is None.
+    """Variables for inputs: ``x``, parameters whose names are identifiers, and ``warm`` unless that is None.
 
-    ``warm`` says whether restart files of another evaluation are there.
+    ``warm`` says whether there are restart files of another evaluation.
     """
     named = {name: value for name, value in zip(names or (), values, strict=False) if name.isidentifier()}
     return {**({} if warm is None else {"warm": warm}), "x": tuple(values), **named}
 
 
 def refuse_complex(x: Any) -> None:
-    """Raise InputError where x is complex: no text that programs read has such numbers."""
+    """Raises InputError if x is complex: programs read no such numbers from text."""
     if np.iscomplexobj(x):
         raise InputError(
             "scheme: an external program takes no complex numbers, which complex-step needs; use "

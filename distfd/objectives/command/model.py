@@ -1,4 +1,4 @@
-"""The live side of a `CommandObjective`: one evaluation in one work directory."""
+"""Runs a `CommandObjective` in a worker: one evaluation in one work directory."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ if TYPE_CHECKING:
 
 
 _SHORTEST_DELAY, _LONGEST_DELAY = 0.1, 10.0
-"""Seconds to wait where ``retry_delay`` is 0: doubled each time, from the one to the other."""
+"""Least and largest delay in seconds before a retry, where ``retry_delay`` is 0; doubled each time."""
 
 
 _SETTLED, _LOOK = 0.5, 0.05
-"""Seconds for which a file that is waited for must stay as it is, and between looks at it."""
+"""Seconds for which an awaited file must stay unchanged, and seconds between checks."""
 
 
 class _BusyError(Exception):
-    """The log has what ``retry_if`` names: the program is to be run again later. Its text is the line."""
+    """The log matches ``retry_if``: the program is to run again later. The text is the log's line."""
 
 
 class ProgramModel(Model):
@@ -55,7 +55,7 @@ class ProgramModel(Model):
     Parameters
     ----------
     objective : ProgramSpec
-        What to run.
+        The program and its options.
     """
 
     def __init__(self, objective: ProgramSpec) -> None:
@@ -71,25 +71,25 @@ class ProgramModel(Model):
         sweep(objective.work)
 
     def evaluate(self, x: NDArray[np.float64], *, timeout: float | None = None, viewer: Viewer | None = None) -> Value:
-        """J at x, (d,), by one run of the program, or several where ``retry_if`` asks for them.
+        """J at x, (d,), by one run of the program, or by several where ``retry_if`` asks for them.
 
         Parameters
         ----------
         x : ndarray of shape (d,)
             The point.
         timeout : float, optional
-            Seconds that all commands together may take, waiting for ``retry_if`` included.
+            Seconds for all commands together, including waits for ``retry_if``.
         viewer : Viewer, optional
-            Is shown what happens.
+            Is shown the steps of the evaluation.
 
         Raises
         ------
         ProgramError
             If the program cannot start, ends with an error, or leaves no usable output.
         ProgramCrash
-            If it dies by a signal.
+            If the program dies by a signal.
         ProgramTimeout
-            If it has not ended in time.
+            If the program has not ended in time.
         InputError
             If a template cannot be written at x.
         """
@@ -98,19 +98,19 @@ class ProgramModel(Model):
     def evaluate_from(
         self, x: NDArray[np.float64], state: Any, *, timeout: float | None, capture: bool
     ) -> tuple[Value, dict[str, bytes] | None]:
-        """J at x by a run of the program that starts from restart files, and those that it leaves.
+        """J at x by a run of the program that starts from restart files, and the restart files that the run leaves.
 
         Parameters
         ----------
         state : dict of str to bytes, or None
-            The files by name, which are put into the work directory.
+            The restart files by name, to be put into the work directory; None for a cold start.
         capture : bool
-            Whether those that the program wrote are asked for.
+            Whether the files that the program wrote are wanted.
 
         Raises
         ------
         ProgramError, ProgramCrash, ProgramTimeout, InputError
-            As for `evaluate`; and if a restart file that is asked for was not written.
+            As for `evaluate`; and if a wanted restart file was not written.
         """
         return self._evaluate(x, timeout, None, Restart(self._objective.restart, state, capture))
 
@@ -232,7 +232,7 @@ class ProgramModel(Model):
             raise trial.failure(ProgramTimeout, str(error), trial.launch.steps[-1]) from None
 
     def _await_file(self, trial: Trial, clock: Clock, argv: tuple[str, ...]) -> None:
-        """Wait until a program that returns early has written its file, which then stays as it is for a moment."""
+        """Waits for the file of a program that returns early, until the file has not changed for a moment."""
         wanted = self._objective.wait_for
         if wanted is None:
             return
@@ -293,7 +293,7 @@ class ProgramModel(Model):
             fail(ProgramError, f"it ended with return code {code}")
 
     def _see_folder(self, trial: Trial, argv: tuple[str, ...]) -> None:
-        """See that the path of the work directory leads to it: what a link there leads to is somebody else's."""
+        """Checks that the path of the work directory leads to it, as a link there could lead anywhere."""
         if not stands_at(trial.folder, trial.handle):
             raise trial.failure(ProgramError, "its work directory was moved away or replaced, as by a link", argv)
 
@@ -311,7 +311,7 @@ class ProgramModel(Model):
             except OutputError as error:
                 text = f"it ended with return code 0, but output {output.name}{of}: {error}"
                 late = isinstance(error.__cause__, RegexTimeoutError)
-                # Not from the error: its text is not masked.
+                # Do not chain the original error: its text is not masked.
                 kind = ProgramTimeout if late else ProgramError
                 raise trial.failure(kind, text, trial.launch.steps[-1], output.file) from None
             except Exception as error:
@@ -323,7 +323,7 @@ class ProgramModel(Model):
         return found
 
     def _check(self, trial: Trial, value: Value) -> None:
-        """Refuse what is not finite here, not where all values are checked, so that the folder is kept for a look."""
+        """Refuses values that are not finite here, before the general check of values, so that the folder is kept."""
         if not np.isfinite(value).all():
             names = self._objective.output_names(np.size(value)) if np.size(value) > 1 else None
             first = int(np.flatnonzero(~np.isfinite(np.ravel(value)))[0])
@@ -354,30 +354,30 @@ def _signal_name(number: int) -> str:
 
 
 class Viewer(Protocol):
-    """Is shown an evaluation while it runs."""
+    """Is shown the steps of an evaluation while it runs."""
 
     def deck(self, name: str, text: str) -> None:
-        """An input as it is written."""
+        """An input was written."""
 
     def command(self, argv: tuple[str, ...], stdin: str | None, folder: str) -> None:
-        """A program that is started, what it reads, and where."""
+        """A program was started, with this stdin and in this folder."""
 
     def outputs(self, found: dict[str, Value]) -> None:
-        """What was taken from what they wrote."""
+        """Outputs were read."""
 
 
 @dataclass(frozen=True)
 class Restart:
-    """What one evaluation starts from, and whether what it leaves is wanted.
+    """The restart files that an evaluation starts from, and whether those that it leaves are wanted.
 
     Attributes
     ----------
     names : sequence of str
-        The files, by their paths in the work directory.
+        The paths of the files in the work directory.
     state : mapping of str to bytes, or None
-        What is in them at the start; None for a cold one.
+        Their contents at the start; None for a cold start.
     capture : bool
-        Whether those that the program wrote are wanted.
+        Whether the files that the program wrote are wanted.
     """
 
     names: Sequence[str]
@@ -385,11 +385,11 @@ class Restart:
     capture: bool
 
     def put(self, folder: Path) -> None:
-        """Write the files into a work directory, in the place of copies that were there for a cold start."""
+        """Writes the files into a work directory, replacing copies for a cold start."""
         for name, content in (self.state or {}).items():
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.unlink(missing_ok=True)  # the copy may be one that cannot be written
+            path.unlink(missing_ok=True)  # the copy may be read-only
             path.write_bytes(content)
 
     def taken(self, folder: Path, aged: Mapping[str, Aged]) -> dict[str, bytes] | None:
@@ -398,7 +398,7 @@ class Restart:
         Raises
         ------
         OutputError
-            If one is missing, empty, or only what was there before.
+            If one is missing, empty, or unchanged since before the run.
         """
         if not self.capture:
             return None

@@ -239,12 +239,12 @@ _INTERPRETERS = re.compile(r"python[\d.]*|sh|bash|dash|zsh|perl|ruby|julia|Rscri
 
 
 def check(objective: ProgramSpec, x0: ArrayLike) -> None:
-    """Write every input in memory, and look for the programs, files, scripts and Python functions.
+    """Checks an objective: writes every input in memory, and looks for programs, files, scripts and Python functions.
 
     Raises
     ------
     MissingSimulatorError
-        If a program is missing; says what to install if ``hint`` does.
+        If a program is missing; the message says what to install if ``hint`` does.
     InputError
         If an input, file or function is wrong.
     """
@@ -273,16 +273,16 @@ def check(objective: ProgramSpec, x0: ArrayLike) -> None:
     _check_scripts(objective, base)
     path = objective.environ().get("PATH")
     for step in objective.steps:
-        # A program from the work directory is not there yet.
+        # A program in the work directory does not exist yet.
         if not step[0].startswith("./") and shutil.which(step[0], path=path) is None:
             raise MissingSimulatorError(objective.missing(step[0]))
 
 
 def unused_parameters(objective: ProgramSpec, x0: ArrayLike) -> list[str]:
-    """Parameters that nothing uses where others are used by marks or edits: their derivative would be 0 in silence.
+    """Parameters that nothing uses, although others are used by marks or edits: their derivative would always be 0.
 
-    Those that ``unused`` names are not told of; nor is any where no parameter is used by a mark at all, as the program
-    then reads ``parameters.json``.
+    Parameters listed in ``unused`` are left out. If no mark uses any parameter, the result is empty, because the
+    program then reads ``parameters.json``.
     """
     names = objective.names
     if names is None:
@@ -295,7 +295,7 @@ def unused_parameters(objective: ProgramSpec, x0: ArrayLike) -> list[str]:
 
 
 def _check_scripts(objective: ProgramSpec, base: Path) -> None:
-    """Refuse arguments that name a script beside the configuration: programs run elsewhere and would not find it."""
+    """Refuses arguments that name a script beside the configuration: programs run elsewhere and would not find it."""
     there = {Path(name).parts[0] for name in (*objective.decks, *(o.file for o in objective.taken if o.file))}
     there |= {Path(path).name for path in (*objective.copy, *objective.link)}
     for k, step in enumerate(objective.steps):
@@ -312,7 +312,8 @@ def _check_scripts(objective: ProgramSpec, base: Path) -> None:
                     f"argv: {argument} stands beside the configuration, and {program} runs in a work directory of its "
                     f"own: add copy: [{argument}]{also}"
                 )
-            # A later command may run what an earlier one wrote, and other programs may write a script themselves.
+            # A later command may run a script that an earlier one wrote, and other programs may write a script
+            # themselves.
             if k == 0 and argument == step[1] and _INTERPRETERS.fullmatch(program):
                 raise InputError(
                     f"argv: {argument} is not there: neither beside the configuration ({base / path}) nor among what "
@@ -321,15 +322,16 @@ def _check_scripts(objective: ProgramSpec, base: Path) -> None:
 
 
 def shipped_files(objective: ProgramSpec) -> tuple[str, ...]:
-    """Files and folders: what is copied or linked, programs beside the configuration, scripts in argv."""
-    # A configuration makes its programs' paths absolute, so how they were given does not tell which are the user's own.
+    """The objective's files and folders: copied or linked ones, programs beside the configuration, scripts in argv."""
+    # A configuration makes its programs' paths absolute, so a path's form does not show which programs are the user's
+    # own.
     programs = [path for path in (Path(step[0]) for step in objective.steps) if path.is_absolute() and path.is_file()]
     own = [path for path in programs if path.is_relative_to(objective.base)]
     return tuple(dict.fromkeys(map(str, (*objective.copy, *objective.link, *own, *scripts(objective)))))
 
 
 def with_files_at(objective: _Spec, places: Mapping[str, str]) -> _Spec:
-    """The same objective, with files taken from where they are here."""
+    """The same objective, with files at their places on this node."""
     there = copy(objective)
     for name in ("copy", "link"):
         paths = tuple(places.get(str(path), str(path)) for path in getattr(objective, name))

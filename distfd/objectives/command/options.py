@@ -1,4 +1,4 @@
-"""The options of a `CommandObjective`, checked and brought into one form."""
+"""Checks the options of a `CommandObjective` and brings them into one form."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def commands(
     argv: Any, several: Sequence[Any] | None, pre: Sequence[Any], post: Sequence[Any]
 ) -> tuple[tuple[tuple[str, ...], ...], range]:
-    """All commands in the order in which they run, and which of them are the program itself, not pre or post."""
+    """All commands in the order of running, and the range of those that are the program itself, not pre or post."""
     if (argv is None) == (several is None):
         raise InputError("exactly one of argv and commands says what to run")
     main = [argv] if argv is not None else listed("commands", several)
@@ -36,19 +36,19 @@ def commands(
 
 
 def steps(given: Sequence[tuple[str, ...]], base: Path, local: set[str]) -> tuple[tuple[str, ...], ...]:
-    """The commands to run in a row; ``local`` are the names of what will be in the work directory."""
+    """The commands to run one after the other; ``local`` has the names of files that will be in the work directory."""
     return tuple(_step(step, base, local, first=not k) for k, step in enumerate(given))
 
 
 def listed(what: str, given: Any) -> list[Any]:
-    """A list, refused where it is a lone text."""
+    """The value as a list; a lone text is refused."""
     if isinstance(given, (str, bytes)) or not hasattr(given, "__iter__"):
         raise InputError(f"{what} is a list (given {given!r})")
     return list(given)
 
 
 def patterns(**given: Any) -> None:
-    """See that these are regular expressions."""
+    """Checks that these values are regular expressions."""
     for what, pattern in given.items():
         try:
             re.compile(pattern or "")
@@ -73,8 +73,8 @@ def _step(argv: tuple[str, ...], base: Path, local: set[str], *, first: bool) ->
     program = step[0]
     if "/" in program:
         within = os.path.normpath(program)
-        # Where the same name is beside the configuration too, that one is a file and already executable. What is
-        # neither here nor there can only be what an earlier command will have built.
+        # If a file of this name is beside the configuration, it is executable already. If not, only an earlier command
+        # can make the program.
         built = not first and not Path(program).is_absolute() and not within.startswith("..")
         in_work = (within in local or built) and not (base / program).is_file()
         step[0] = f"./{within}" if in_work else str(base / at_home(program))
@@ -82,7 +82,7 @@ def _step(argv: tuple[str, ...], base: Path, local: set[str], *, first: bool) ->
 
 
 def files(what: str, given: Sequence[str | Path], base: Path) -> tuple[str, ...]:
-    """Absolute paths of files or folders that exist; of those that a pattern such as ``*.dat`` names, in order."""
+    """Absolute paths of existing files or folders; those that match a pattern such as ``*.dat`` are sorted."""
     if isinstance(given, (str, Path)):
         raise InputError(f"{what} is a list of files (given {given!r})")
     paths: list[str] = []
@@ -97,7 +97,7 @@ def files(what: str, given: Sequence[str | Path], base: Path) -> tuple[str, ...]
 
 
 def environment(env: Mapping[str, Any]) -> dict[str, str | None]:
-    """Variables as text, None where one is to be unset."""
+    """Environment variables as text, or None where one is to be unset."""
     for name, value in env.items():
         if not isinstance(name, str) or not name or "=" in name or "\0" in name:
             raise InputError(f"env: {name!r} is not the name of a variable")
@@ -109,11 +109,11 @@ def environment(env: Mapping[str, Any]) -> dict[str, str | None]:
 
 
 _WAIT = 60.0
-"""Seconds that a program's file is waited for where nothing is said."""
+"""Default seconds to wait for a program's file."""
 
 
 def awaited(given: Any) -> dict[str, Any] | None:
-    """The file that a program writes once it has returned, and how long it is waited for."""
+    """The file that a program writes after it has returned, with the longest wait for it."""
     if given is None:
         return None
     if not isinstance(given, Mapping) or "file" not in given or set(given) - {"file", "timeout"}:
@@ -125,7 +125,7 @@ def awaited(given: Any) -> dict[str, Any] | None:
 
 
 def shipped(names: Sequence[str]) -> dict[str, str]:
-    """The values that these variables have here."""
+    """The values of these environment variables in this process."""
     if isinstance(names, str):
         raise InputError(f"pass_env is a list of names (given {names!r})")
     for name in names:
@@ -135,12 +135,12 @@ def shipped(names: Sequence[str]) -> dict[str, str]:
 
 
 def value_names(names: Any, least: int) -> tuple[str, ...] | None:
-    """Names for J's outputs, of which there are at least so many; None where none are given.
+    """The names of J's outputs, of which there are at least ``least``; None if none are given.
 
     Raises
     ------
     InputError
-        If they are no list of different texts, or too few.
+        If they are not a list of different texts, or too few.
     """
     if names is None:
         return None
@@ -154,9 +154,9 @@ def value_names(names: Any, least: int) -> tuple[str, ...] | None:
 
 
 def derived_names(formula: Sequence[Expression], outputs: Sequence[str], m: int) -> tuple[str, ...] | None:
-    """What m outputs of J are called by the expressions that they come from; None where that cannot be told.
+    """The names of J's m outputs from the expressions that give them; None where the expressions do not determine them.
 
-    Expressions of one number each are their outputs' names; elements of the only one are ``cp[0]``, ``cp[1]``, ....
+    Expressions that give one number each are the names. Elements of a single expression are ``cp[0]``, ``cp[1]``, ....
     """
     texts = [" ".join(expression.text.split()) for expression in formula] or list(outputs)
     if len(texts) == m:
@@ -168,13 +168,14 @@ def derived_names(formula: Sequence[Expression], outputs: Sequence[str], m: int)
 
 
 LONGEST_NAME = 40
-"""Characters of an expression that names an output: with more a table has no room for numbers."""
+"""Largest length of an expression that names an output, in characters: a longer one leaves a table no room for
+numbers."""
 
 
 def formula(
     value: Any, names: tuple[str, ...], data: tuple[str, ...] = (), parameters: Sequence[str] = ()
 ) -> tuple[Expression, ...]:
-    """The expressions of ``value``, of outputs, data and parameters; empty for a function or the only output."""
+    """The expressions of ``value``, made of outputs, data and parameters; empty for a function or a sole output."""
     if not names:
         raise InputError("outputs is empty: say where J is to be found")
     if both := set(names) & set(data):

@@ -1,4 +1,4 @@
-"""What to take from a finished program, as the configuration writes it: ``{file: F, json: /pointer}``."""
+"""Reads the description of a program's output in the configuration: ``{file: F, json: /pointer}``."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ import numpy as np
 
 from distfd.core.errors import InputError
 from distfd.core.files import at_home
+from distfd.objectives.command.csv_cell import CsvCell
 from distfd.objectives.command.data_files import LIBRARIES, LibraryArray
-from distfd.objectives.command.extractors import Columns, CsvCell, Extractor, JsonPointer, NpyElement, Regex, Token
+from distfd.objectives.command.extractors import Columns, Extractor, JsonPointer, NpyElement, Regex, Token
 from distfd.objectives.command.user_function import UserFunction
 from distfd.objectives.command.value_parts import times_of
 from distfd.objectives.command.values import OutputError, as_value, reading_within
@@ -79,9 +80,10 @@ KINDS: dict[str, Callable[[Any, Any], Extractor]] = {
     "npy": _npy,
     **{kind: partial(_library, kind) for kind in LIBRARIES},
 }
-"""Extractors of one file by the key that asks for them; ``python`` is the one that sees the whole folder.
+"""Makers of extractors for one file, by the key that asks for them. The key ``python`` is not here, as it sees the
+whole folder.
 
-Each is given what stands under its key, and what stands under ``which``.
+Each maker is called with the value of its key, and with the value of ``which``.
 """
 
 
@@ -92,11 +94,12 @@ class Output:
     Attributes
     ----------
     name : str
-        As expressions spell it.
+        The name in expressions.
     file : str or None
-        Relative to the work directory; ``stdout`` and ``stderr`` are the program's own. A Python function needs none.
+        Path relative to the work directory; ``stdout`` and ``stderr`` are the program's own. A Python function needs no
+        file.
     extractor : Extractor or UserFunction
-        Takes the value from the file; a function takes it from the work directory.
+        Reads the value from the file; a function reads it from the work directory.
     """
 
     name: str
@@ -105,21 +108,21 @@ class Output:
 
 
 def parse_output(name: str, spec: Any, base: str) -> Output:
-    """An output from its description.
+    """The output for a description.
 
     Parameters
     ----------
     name : str
         The output's name.
     spec : mapping
-        ``file``, and exactly one of the keys of `KINDS`, or python; with some of them ``which``.
+        ``file``, and exactly one of the keys of `KINDS`, or ``python``; with some of them also ``which``.
     base : str
-        The folder in which a Python function's module is looked for first.
+        The folder where a Python function's module is looked for first.
 
     Raises
     ------
     InputError
-        If it is anything else.
+        If the description is not of this form.
     """
     try:
         file, extractor = _parse(spec, base)
@@ -163,17 +166,17 @@ def _keys(what: str, spec: Any, *, needed: Collection[str] = (), optional: Colle
 
 
 _SEARCH, _SEARCH_PER_MIB = 4.0, 1.0
-"""Seconds that each search in measurements may take: whoever looks at a configuration waits for them. A pattern that
-does not backtrack takes some hundredths of a second for a MiB."""
+"""Seconds for each search of a regular expression in measurements, plus seconds for each MiB: whoever loads the
+configuration waits for them. A pattern without backtracking takes some hundredths of a second for a MiB."""
 
 
 def read_measured(name: str, spec: Any, base: Path) -> tuple[Value, NDArray[np.float64] | None]:
-    """Numbers from a file beside the configuration, and their times if it is a table that has a column of them.
+    """Numbers from a file beside the configuration, and their times if the file is a table with a column of times.
 
     Parameters
     ----------
     name : str
-        As expressions spell it.
+        The name in expressions.
     spec : mapping
         ``file``, and one of json, csv, regex, columns, token, npy.
     base : Path
@@ -182,12 +185,12 @@ def read_measured(name: str, spec: Any, base: Path) -> tuple[Value, NDArray[np.f
     Raises
     ------
     InputError
-        If the description is wrong, the file is missing, or what is in it is not finite.
+        If the description is wrong, the file is missing, or a value is not finite.
     """
     if not isinstance(spec, Mapping) or not isinstance(spec.get("file"), (str, Path)):
         raise InputError(f"data: {name}: needs file, and one of json, csv, regex, columns, token, npy (given {spec!r})")
     path = base / at_home(spec["file"])
-    # The name stands for the file: where it is does not matter to the extractor.
+    # Give the extractor the name only, as the folder does not matter to it.
     output = parse_output(name, {**spec, "file": path.name}, str(base))
     if isinstance(output.extractor, UserFunction):
         raise InputError(f"data: {name}: python reads work directories; write the data to a file")

@@ -1,4 +1,4 @@
-"""What J's value depends on, for a `CommandObjective`: its fingerprint."""
+"""The fingerprint of a `CommandObjective`: everything that J's value depends on."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ def fingerprint(objective: ProgramSpec) -> str | None:
     """SHA-256 of the commands, inputs, files, outputs, data, value, env, names and version.
 
     Scripts are read: programs given by a relative path, and arguments that are absolute paths of scripts. So are Python
-    functions that read outputs, and the user's own modules that these import. Installed programs are not, nor what
-    scripts start or read; say ``version`` for those. None if ``value`` is a function and there is no ``version``.
+    functions that read outputs, and the user's own modules that they import. Installed programs are not read, nor files
+    that scripts start or read; use ``version`` for those. The result is None if ``value`` is a function and there is no
+    ``version``.
     """
     if callable(objective.value) and objective.version is None:
         return None
@@ -46,7 +47,7 @@ def fingerprint(objective: ProgramSpec) -> str | None:
         "version": objective.version,
     }
     if marked := marked_texts(objective, objective.names):
-        told["marks"] = sorted(marked)  # what was run by versions that took these as they stand is another J
+        told["marks"] = sorted(marked)  # earlier versions passed marks on unchanged: that was another J
     if objective.integers:
         told["integers"] = sorted(objective.integers)
     functions = [output.extractor for output in objective.taken if isinstance(output.extractor, UserFunction)]
@@ -61,7 +62,7 @@ def fingerprint(objective: ProgramSpec) -> str | None:
 
 
 def scripts(objective: ProgramSpec) -> list[Path]:
-    """Programs given by a relative path, and arguments that are absolute paths of scripts, which are there."""
+    """Existing programs given by a relative path, and existing scripts whose absolute paths are arguments."""
     pairs = zip(objective.steps, objective.given, strict=True)
     local = [Path(step[0]) for step, argv in pairs if step[0] != argv[0]]
     named = [Path(argument) for step in objective.steps for argument in step[1:]]

@@ -1,4 +1,4 @@
-"""What becomes of a work directory when its evaluation has ended."""
+"""Decides what happens to a work directory when its evaluation has ended."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def kept_or_not(objective: ProgramSpec) -> str:
-    """What will become of the directory of an evaluation that goes well, in words to put behind its path."""
+    """What will happen to the directory of a successful evaluation, in words to be added after its path."""
     if objective.keep == "archive":
         return f" (afterwards packed into {_archives(objective)})"
     return (
@@ -34,7 +34,7 @@ def kept_or_not(objective: ProgramSpec) -> str:
 
 
 def after_success(objective: ProgramSpec, folder: WorkFolder, x: NDArray[np.float64], value: Value) -> None:
-    """Keep, pack or remove the directory, as ``keep`` says."""
+    """Keeps, packs or removes the directory, according to ``keep``."""
     outcome = {"status": "ok", "value": np.asarray(value).tolist()}
     if objective.keep == "all":
         folder.keep(outcome)
@@ -54,7 +54,7 @@ def _archives(objective: ProgramSpec) -> Path:
 
 
 def why_removed(objective: ProgramSpec) -> str:
-    """Why the directory of an evaluation that failed is not kept; empty where it is."""
+    """Why the directory of a failed evaluation is not kept; empty if it is kept."""
     if objective.keep == "none":
         return "keep: none"
     if objective.keep != "all" and not make_room(objective.work, objective.made):
@@ -63,9 +63,9 @@ def why_removed(objective: ProgramSpec) -> str:
 
 
 def after_failure(objective: ProgramSpec, folder: WorkFolder, trial: Trial, error: BaseException) -> None:
-    """End what still runs, and keep the directory or not."""
+    """Ends processes that still run, and keeps or removes the directory."""
     kill_evaluation(trial.mark)
-    # An interrupt says nothing against the evaluation, so there is nothing in it to look at.
+    # An interrupted evaluation has not failed, so its directory shows nothing of interest.
     interrupted = not isinstance(error, Exception) and objective.keep != "all"
     if interrupted or trial.removed:
         folder.discard()

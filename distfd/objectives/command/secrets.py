@@ -1,4 +1,4 @@
-"""Values of the program's environment kept out of what is told: messages, logs and stores name the variable instead.
+"""Masks values of the program's environment: messages, logs and stores show the variable's name instead.
 
 A text is masked whole, before it is quoted or cut. Values of ``pass_env`` are found by their parts as well, as a
 program prints them in pieces: in columns, cut by its own formats, or at the end of a log whose beginning is not read.
@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 _SHORTEST_SHIPPED, _SHORTEST_SET = 4, 8
-"""Characters. Shorter values are words like 1 or true, which would be replaced where they mean something else."""
+"""Least lengths of masked values, in characters: shorter ones are words like 1 or true, which occur with other
+meanings."""
 PART = 8
-"""Characters of a value of ``pass_env`` that are not told in a row; shorter parts are words like any others."""
+"""Least length in characters of a part of a ``pass_env`` value that is masked; shorter parts are like any other
+words."""
 _QUOTED_TWICE = 2
 _LONGEST_ESCAPES = 12
 """Characters that one character may take: four bytes of UTF-8, each as %F0."""
@@ -37,12 +39,12 @@ _SCRIPT = re.compile(r"""'\\''|'"'"'|\\[^A-Za-z0-9]|""|''""")
 
 
 class Mask:
-    """Replaces values by the ``$NAME`` that stands for them.
+    """Replaces values by ``$NAME``, the variable's name.
 
     Parameters
     ----------
     shipped, env : mapping
-        Those of ``pass_env``, and those that the configuration sets.
+        Values of ``pass_env``, and values that the configuration sets.
     """
 
     def __init__(self, shipped: Mapping[str, str], env: Mapping[str, str | float | None]) -> None:
@@ -54,11 +56,11 @@ class Mask:
         for name, value in shipped.items():
             forms = _forms(value, _SHORTEST_SHIPPED)
             whole.update(dict.fromkeys(forms, f"${name}"))
-            # Where a program is found is no secret, and stands in all messages.
+            # The folders where programs are found are no secret, and appear in all messages.
             if not _is_a_place(value):
                 parts.update({form[k : k + PART]: f"${name}" for form in forms for k in range(len(form) - PART + 1)})
         self._whole, self._parts = whole, parts
-        # One value may be the beginning of another.
+        # Replace longer values first, as one value may be the beginning of another.
         ordered = sorted(whole, key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, ordered))) if ordered else None
         values = [value for value in (*shipped.values(), *env.values()) if isinstance(value, str)]
@@ -66,7 +68,7 @@ class Mask:
         """Characters of the longest form of a value."""
 
     def __call__(self, text: str) -> str:
-        """The text with each of the values, and each part of those that must not be told at all, replaced."""
+        """The text with each value replaced, and each part of the ``pass_env`` values."""
         if self._pattern is None:
             return text
         found = [*self._found(text)]
@@ -101,7 +103,7 @@ _current: ContextVar[Mask] = ContextVar("mask", default=NOTHING)
 
 @contextlib.contextmanager
 def masking(mask: Mask) -> Iterator[None]:
-    """Inside, `masked` replaces these values: for those who quote or cut what a program wrote."""
+    """A context in which `masked` replaces these values, for code that quotes or cuts a program's output."""
     token = _current.set(mask)
     try:
         yield
@@ -110,13 +112,13 @@ def masking(mask: Mask) -> Iterator[None]:
 
 
 def masked(text: str) -> str:
-    """The text without the values of the evaluation that is going on."""
+    """The text without the secret values of the current evaluation."""
     return _current.get()(text)
 
 
 def _forms(value: str, shortest: int) -> set[str]:
-    """All that a value looks like where it is shown; what is too short to be told from other words is left out."""
-    # What is no UTF-8 in the environment is none in a log either, and is read there as a mark.
+    """All forms in which a value may be shown; forms too short to be told from other words are left out."""
+    # Bytes that are not UTF-8 are read from a log as replacement characters.
     as_read = value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     first = {value, as_read, " ".join(value.split())}
     for text in (value, as_read):
@@ -130,9 +132,9 @@ def _forms(value: str, shortest: int) -> set[str]:
 
 
 def _quoted(text: str) -> Iterable[str]:
-    """The inside of the text as Python, JSON and the shell write it between quotes."""
+    """The text as Python, JSON and the shell write it between quotes."""
     yield repr(text)[1:-1]
-    # Python takes the other quotes where the text, or another part of what is quoted, has those.
+    # Python uses the other kind of quotes if the text, or another part of the quoted text, contains the first kind.
     yield repr(text + '"')[1:-2]
     yield repr(text + "'\"")[1:-4]
     yield ascii(text)[1:-1]
@@ -140,7 +142,7 @@ def _quoted(text: str) -> Iterable[str]:
     yield json.dumps(text, ensure_ascii=False)[1:-1]
     yield shlex.quote(text).strip("'")
     yield repr(text.encode("utf-8", "surrogateescape"))[2:-1]
-    # In a JSON pointer.
+    # Escaped as in a JSON pointer.
     yield text.replace("~", "~0").replace("/", "~1")
 
 
@@ -174,6 +176,6 @@ def _meant(escape: str) -> str:
 
 
 def _is_a_place(value: str) -> bool:
-    """Whether it is a list of absolute paths of which one is there, such as PATH or HOME."""
+    """Whether the value is a list of absolute paths of which at least one exists, such as PATH or HOME."""
     parts = [part for part in value.split(":") if part]
     return bool(parts) and all(map(os.path.isabs, parts)) and any(map(os.path.exists, parts))

@@ -1,4 +1,4 @@
-"""What to run, what to give it and what to take from it, for J by an external program: checked, and as data."""
+"""The checked data of a J by an external program: what to run, its inputs, and its outputs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _KEEP = ("failed", "all", "none", "archive")
 
 @dataclass(frozen=True, eq=False)
 class ProgramSpec:
-    """The data of a `CommandObjective`, where its fields are described; and what follows from them alone.
+    """The data of a `CommandObjective` (see there for its fields), and values that follow from the data alone.
 
     Raises
     ------
@@ -78,20 +78,20 @@ class ProgramSpec:
     given: tuple[tuple[str, ...], ...] = field(init=False, repr=False)
     """All commands, as they were given."""
     steps: tuple[tuple[str, ...], ...] = field(init=False, repr=False)
-    """The same, programs with a slash by their absolute paths."""
+    """The same commands, with the absolute paths of programs that are given with a slash."""
     fed: range = field(init=False, repr=False)
-    """Which of them read ``stdin``."""
+    """The range of those commands that read ``stdin``."""
     decks: Mapping[str, Source] = field(init=False, repr=False)
     taken: tuple[Output, ...] = field(init=False, repr=False)
     measured: Mapping[str, Value] = field(init=False, repr=False)
     times: Mapping[str, NDArray[np.float64]] = field(init=False, repr=False)
-    """Those of ``measured``, where the tables they are from have a column of them."""
+    """Times of the data in ``measured``, where their table has a column of times."""
     formula: tuple[Expression, ...] = field(init=False, repr=False)
-    """The expressions of ``value``; empty where it is a function."""
+    """The expressions of ``value``; empty where ``value`` is a function."""
     shipped: Mapping[str, str] = field(init=False, repr=False)
     """The values of ``pass_env``; never shown."""
     made: float = field(init=False, repr=False)
-    """When this object was made, in seconds since the epoch: work directories from before are of earlier runs."""
+    """When this object was made, in seconds since the epoch: older work directories belong to earlier runs."""
 
     def __post_init__(self) -> None:
         base = at_home(self.base).absolute()
@@ -140,18 +140,18 @@ class ProgramSpec:
             object.__setattr__(self, name, made)
 
     def variables(self, x: ArrayLike, *, warm: bool = False) -> dict[str, Any]:
-        """What the templates may use at x, (d,), in a cold start or a warm one."""
+        """The variables of templates at x, (d,), in a cold or a warm start."""
         return variables(list(self.parameters(x).values()), self.names, warm=warm if self.restart else None)
 
     def parameters(self, x: ArrayLike) -> dict[str, float]:
-        """x, (d,), by the parameters' names (x0, x1, ... where there are none).
+        """The elements of x, (d,), by the parameters' names (x0, x1, ... if there are no names).
 
         Raises
         ------
         InputError
-            If x is complex or has another length than there are names.
+            If x is complex, or its length is not the number of names.
         """
-        import numpy as np  # importing distfd alone must stay light
+        import numpy as np  # importing distfd must stay fast
 
         refuse_complex(x)
         values = np.asarray(x, dtype=np.float64).ravel().tolist()
@@ -162,7 +162,7 @@ class ProgramSpec:
         return {**found, **{name: whole(name, found[name]) for name in self.integers if name in found}}
 
     def output_names(self, m: int) -> tuple[str, ...] | None:
-        """What J's m outputs are called: as ``value_names`` has them, or by the expressions of ``value``."""
+        """The names of J's m outputs: from ``value_names``, or from the expressions of ``value``."""
         if self.value_names is not None:
             return tuple(self.value_names) if len(self.value_names) == m else None
         parts = self.output_parts
@@ -173,7 +173,7 @@ class ProgramSpec:
 
     @property
     def output_parts(self) -> tuple[OutputPart, ...] | None:
-        """Each expression of ``value``, with the outputs and data in it; None where it is a function."""
+        """Each expression of ``value``, with the outputs and data in it; None where ``value`` is a function."""
         if callable(self.value):
             return None
         lengths = {output.name: length_of(output.extractor) for output in self.taken}
@@ -184,16 +184,16 @@ class ProgramSpec:
 
     @property
     def in_value(self) -> frozenset[str]:
-        """The parameters that ``value`` names, beside what the program makes of them."""
+        """The parameters that ``value`` uses directly, besides the program's outputs."""
         used = frozenset().union(*(expression.uses for expression in self.formula))
         return (used & frozenset(self.names or ())) - {*self.outputs, *self.data}
 
     def missing(self, program: str) -> str:
-        """The message for a program that is not there."""
+        """The message for a missing program."""
         return absent(program, Path(self.base), self.hint)
 
     def environ(self, env: Mapping[str, Any] | None = None) -> dict[str, str]:
-        """The program's environment, in the process that calls this; with ``env`` in place of that of its own."""
+        """The program's environment in this process; ``env`` replaces the objective's own ``env``."""
         environ = {**os.environ, **self.shipped}
         for name, value in (self.env if env is None else env).items():
             for unset in [known for known in environ if fnmatchcase(known, name)] if name.endswith("*") else [name]:
@@ -204,12 +204,12 @@ class ProgramSpec:
 
 
 def whole(name: str, value: float) -> int:
-    """The value of a parameter of type integer.
+    """The value of a parameter of type integer, as an int.
 
     Raises
     ------
     InputError
-        If it is none.
+        If the value is not an integer.
     """
     if not float(value).is_integer():
         raise InputError(
@@ -225,9 +225,9 @@ def absent(program: str, base: Path, hint: str | None) -> str:
     Parameters
     ----------
     program : str
-        As it would be started: a name for the PATH, or a path.
+        The program as given: a name for the PATH, or a path.
     base : Path
-        The folder of relative paths, in which the user may have it.
+        The folder of relative paths; the user may have the program there.
     hint : str or None
         What to install.
     """
@@ -251,7 +251,7 @@ def _hinted(text: str, hint: str | None) -> str:
 
 def _close(path: Path) -> str:
     try:
-        names = os.listdir(path.parent)[:1000]  # noqa: PTH208  # names are all that is asked for
+        names = os.listdir(path.parent)[:1000]  # noqa: PTH208  # only names are needed
     except OSError:
         return f", nor does the folder {path.parent}"
     near = difflib.get_close_matches(path.name, names, 1)

@@ -1,9 +1,9 @@
-"""What has become of a parameter's step, by the texts of the numbers that change with it.
+"""Finds the step that a parameter really makes, from the texts of the numbers that change with it.
 
-For each number there are three answers. It is the parameter itself, to the digits that are written: then the step is
-what the text says. It is another function of the parameter, such as ``100*a``: then the nominal step is right if the
-change of the number is written to six digits or more, and if it changes smoothly; a number that moves in jumps does not
-follow the parameter. Anything else is refused, and so is one step that two places have differently.
+For each number there are three cases. It is the parameter itself, to the digits that are written: then the step is the
+one in the text. It is another function of the parameter, such as ``100*a``: then the nominal step is right if the
+change of the number is written with six digits or more and is smooth; a number that moves in jumps does not follow the
+parameter. Anything else is refused, and so is a step for which two places show different values.
 """
 
 from __future__ import annotations
@@ -22,27 +22,28 @@ if TYPE_CHECKING:
     from distfd.objectives.command.deck_comparison import Field, Printed
 
 _AGREE = 1e-5
-"""Relative difference of one step as two places have it, beyond which no one number is right for it."""
+"""Largest relative difference between the steps at two places; beyond it, no single number is right for both."""
 
 _SIX_DIGITS = 1e5
-"""Units of its last digit by which a number must change to have six digits of its change written."""
+"""A number must change by at least this many units of its last digit, so that six digits of its change are written."""
 
 _SMOOTH = 0.02
-"""How far a number may be from the cubic through other looks, of its change: beyond it, it moves in jumps."""
+"""A number moves in jumps if it is farther than this part of its change from the cubic through other points."""
 
 _SCALES = tuple(0.3**k for k in range(8))
-"""Parts of the step within which jumps are looked for."""
+"""Parts of the step in which jumps are searched."""
 
 _TELLING = 200.0
-"""Units of its last digit by which a number must change within such a part, for its rounding to be no jump."""
+"""Jumps are judged only where a number changes by this many units of its last digit: rounding could look like a
+jump."""
 
 BETWEEN = (0.27182818284590452, 0.61803398874989485, 0.84147098480789651)
-"""Where looks are taken between x (0) and x + h (1)."""
+"""Where inputs are written between x (0) and x + h (1); fractions with many digits."""
 
 
 @dataclass(frozen=True)
 class Move:
-    """One coordinate, and the values that it is moved to; ``nominal`` are these less x, ``whole`` says of integers."""
+    """A coordinate and its new values; ``nominal`` are these minus x, ``whole`` says that it is an integer."""
 
     coordinate: int
     x: float
@@ -56,7 +57,7 @@ class Move:
         return self.values[max(range(len(self.values)), key=lambda j: abs(self.nominal[j]))]
 
     def between(self, t: float) -> float:
-        """The value at this fraction of the way."""
+        """The value at fraction t of the way from x to the farthest value."""
         return self._rounded(self.x + t * (self.longest - self.x))
 
     def _rounded(self, value: float) -> float:
@@ -64,7 +65,7 @@ class Move:
 
     @property
     def far(self) -> tuple[float, ...]:
-        """Values by which what is the parameter itself is told from what happens to be near it."""
+        """Distant values, which tell the parameter itself from a number that just happens to be close to it."""
         h, size = self.longest - self.x, max(1.0, abs(self.x))
         own = 0.37214093 * (abs(self.x) or size)
         steps = (own, 10.037214093 * size, 0.57721566490153286 * size, 7.3890560989306502 * h)
@@ -73,7 +74,7 @@ class Move:
 
 @dataclass(frozen=True)
 class Sight:
-    """A number at one point: what it would be if it were the parameter, and what stands there."""
+    """A number at one point: the parameter's value there, and the number that is written."""
 
     parameter: float
     there: Printed
@@ -86,15 +87,15 @@ class Slot:
     Attributes
     ----------
     at : Field
-        In which it stands, at x.
+        The field that the number is in, at x.
     base : Printed
-        At x.
+        The number at x.
     nodes : list of Printed
-        At the values that the coordinate is moved to.
+        The number at the new values of the coordinate.
     near, far : list of Sight
-        Between those and x, and elsewhere.
+        The number between these values and x, and far away.
     closer : callable
-        Its text at a fraction of the way to the value that is farthest from x; None where it cannot be told.
+        Returns its text at a fraction of the way to the value that is farthest from x; None where there is none.
     """
 
     at: Field
@@ -106,18 +107,18 @@ class Slot:
 
     @property
     def moves(self) -> bool:
-        """Whether the number is another one anywhere that it was looked at."""
+        """Whether the number differs from that at x anywhere that it was read."""
         seen = [*self.nodes, *(sight.there for sight in (*self.near, *self.far))]
         return any(there.value != self.base.value for there in seen)
 
 
 class Judge:
-    """Decides what the move of one coordinate has become.
+    """Decides what the step of one coordinate is in the texts.
 
     Parameters
     ----------
     name : str
-        Of the parameter.
+        Name of the parameter.
     move : Move
     """
 
@@ -125,14 +126,14 @@ class Judge:
         self._name, self._move = name, move
 
     def agreed(self, slots: Sequence[Slot]) -> Sequence[float]:
-        """The one offset of each value that all places have.
+        """The offset of each value on which all places agree.
 
         Raises
         ------
         InputError
-            If there is no such.
+            If the places do not agree.
         """
-        # A zero whose sign alone changes (0 times a parameter, in a mesh) has not moved.
+        # A zero that only changes its sign (0 times a parameter, in a mesh) has not moved.
         moving = [slot for slot in slots if slot.moves] or slots
         found = [(slot, self._offsets(slot)) for slot in moving]
         for j, nominal in enumerate(self._move.nominal):
@@ -146,12 +147,12 @@ class Judge:
             (fine, finest), (coarse, coarsest) = found[min(places)[1]], found[max(places)[1]]
             if abs(coarsest[j] - finest[j]) > _AGREE * abs(nominal):
                 self._disagree(nominal, (fine, finest[j]), (coarse, coarsest[j]))
-        # The coarsest is what was read off; a nominal step beside it agrees to six digits.
+        # The slot with the coarsest digits decides; a nominal step elsewhere agrees to six digits.
         j = max(range(len(self._move.nominal)), key=lambda j: abs(self._move.nominal[j]))
         return max(found, key=lambda place: abs(place[1][j] - self._move.nominal[j]))[1]
 
     def _offsets(self, slot: Slot) -> Sequence[float]:
-        """How far the parameter has moved by what one number says."""
+        """The offsets of the parameter according to one number."""
         sights = [
             Sight(self._move.x, slot.base),
             *(Sight(value, there) for value, there in zip(self._move.values, slot.nodes, strict=True)),
@@ -171,7 +172,7 @@ class Judge:
         ]
 
     def _check_function(self, slot: Slot) -> None:
-        """See that a function of the parameter follows it closely enough for the nominal step to be right."""
+        """Checks that a function of the parameter follows it closely enough for the nominal step to be right."""
         sights = (*slot.near, *slot.far) if self._move.whole else slot.near
         seen = [slot.base, *slot.nodes, *(sight.there for sight in sights)]
         if self._move.whole and all(one.text.strip("+-").isdigit() for one in seen):
@@ -197,9 +198,9 @@ class Judge:
             )
 
     def _jump(self, slot: Slot, unit: float) -> float:
-        """How far the number is from the cubic through four looks at a fifth, of its change, where that is worst.
+        """Largest distance of the number from the cubic through four other points, as a part of its change.
 
-        It is looked for at ever smaller distances from x: a staircase of many small steps is smooth from far away.
+        The test is repeated closer and closer to x: a staircase of many small steps looks smooth from far away.
         """
         worst, whole = 0.0, 0.0
         for scale in _SCALES:
@@ -208,7 +209,7 @@ class Judge:
             change = points[-1][1] - slot.base.value
             whole = whole or abs(change)
             if len(points) == 5 and not change and whole * scale**3 > _TELLING * unit:
-                return 1.0  # it stands still, where not even a cubic would
+                return 1.0  # the number does not change at all: that is a jump's flat part
             if len(points) < 5 or abs(change) < _TELLING * unit:
                 continue
             (t, value), known = points[2], [points[0], points[1], points[3], points[4]]
@@ -233,7 +234,7 @@ class Judge:
         )
 
     def swallowed(self, where: str) -> NoReturn:
-        """Raise InputError: nothing that is written changes."""
+        """Raises InputError: no text changes with the parameter."""
         nominal = max(self._move.nominal, key=abs)
         raise InputError(
             f"{self._moved(nominal)}, and {where} does not change: what is computed there swallows it; use a "
@@ -241,7 +242,7 @@ class Judge:
         )
 
     def changes_otherwise(self, here: Field, there: Field) -> NoReturn:
-        """Raise InputError: not numbers alone have changed."""
+        """Raises InputError: not only numbers have changed."""
         self.refuse(
             f"{here.text[:40]!r} becomes {there.text[:40]!r}: more than a number changes, so that the step cannot "
             "be read: write the number by itself",
@@ -249,7 +250,7 @@ class Judge:
         )
 
     def refuse(self, why: str, at: Field | None = None) -> NoReturn:
-        """Raise InputError with the coordinate, the place and the reason."""
+        """Raises InputError with the coordinate, the place and the reason."""
         place = "" if at is None else f"{place_of(at)}: "
         raise InputError(f"{self._moved(max(self._move.nominal, key=abs))}: {place}{why}")
 
@@ -260,7 +261,7 @@ class Judge:
 
 
 def _is_itself(parameter: float, there: Printed) -> bool:
-    """Whether a number is this one, rounded or cut to the digits that it has."""
+    """Whether the printed number is this parameter, rounded or cut to the number's digits."""
     return abs(there.value - parameter) <= there.unit * (1 + 1e-9) + 4 * sys.float_info.epsilon * abs(parameter)
 
 
@@ -270,6 +271,6 @@ def place_of(at: Field) -> str:
 
 
 def _how(at: Field) -> str:
-    """The format in a mark, for messages; empty where none is seen."""
+    """The format in a mark, for messages; empty if it has none."""
     found = re.findall(r"(?:fmt|fit|nastran|fortran|round|format)\s*\([^()]*\)", at.mark.source)
     return ", ".join(dict.fromkeys(found))

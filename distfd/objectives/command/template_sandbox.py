@@ -1,7 +1,7 @@
-"""The environment of templates: Jinja's sandbox, and limits that end a loop without end before it fills the memory.
+"""The environment of templates: Jinja's sandbox, with limits that end an endless loop before it fills the memory.
 
-A template is as trusted as the program it is written for; what is limited here are mistakes, and what is kept out is
-whatever would make J depend on anything but x.
+A template is trusted as much as its program. The limits are against mistakes, and the sandbox excludes everything that
+would make J depend on anything but x.
 """
 
 from __future__ import annotations
@@ -24,37 +24,37 @@ if TYPE_CHECKING:
     from distfd.objectives.command.formats import FormattedText
 
 MOST_TURNS = 4_000_000
-"""Turns of all loops of one rendering together: a second's work."""
+"""Largest number of turns of all loops in one rendering together: a second's work."""
 
 MOST_TEXT = 2**28
-"""Characters of what is written, and of any text on the way there."""
+"""Largest number of characters in the result, and in any intermediate text."""
 
 _MOST_NUMBER = 2**24
-"""Bits of a whole number, and the largest one that is an argument, such as a width."""
+"""Largest number of bits of an integer, and largest integer as an argument, such as a width."""
 
 _WIDE = re.compile(r"[0-9]{8}")
-"""A width in a format that no column has."""
+"""A width in a format that is too large for any column."""
 
 _ABSENT = ("lipsum", "cycler", "joiner")
 _RANDOM = ("random",)
 _PADDING = ("ljust", "rjust", "center", "zfill")
 
 BUDGET = "turns left"
-"""The name under which a rendering has its `Budget`; no template can spell it."""
+"""The name of a rendering's `Budget` in its context; no template can spell this name."""
 
 
 class LimitError(Exception):
-    """A template that would never end, or fill the memory; says which limit it met."""
+    """A template that would never end or would fill the memory; the text says which limit it reached."""
 
 
 class Budget:
-    """The turns that loops of one rendering may still take."""
+    """The number of turns that loops may still make in one rendering."""
 
     def __init__(self) -> None:
         self.left = MOST_TURNS
 
     def counted(self, items: Iterable[Any]) -> Iterator[Any]:
-        """The items, until there were too many."""
+        """The items, until the limit of turns is reached."""
         for item in items:
             self.left -= 1
             if self.left < 0:
@@ -63,7 +63,7 @@ class Budget:
 
 
 def whole(pieces: Iterable[str]) -> str:
-    """The text of all pieces, unless it is too long."""
+    """The text of all pieces; raises LimitError if it is too long."""
     parts, size = [], 0
     for piece in pieces:
         parts.append(piece)
@@ -78,7 +78,7 @@ def _counted(context: Any, items: Any) -> Any:
     return context.get(BUDGET).counted(items)
 
 
-@jinja2.pass_context  # for which Jinja does not work it out while it compiles
+@jinja2.pass_context  # so that Jinja does not evaluate it while it compiles
 def _bounded(_context: Any, text: str) -> str:
     if len(text) > MOST_TEXT:
         raise LimitError(f"a text of more than {MOST_TEXT / 2**20:.0f} MiB")
@@ -92,9 +92,9 @@ def _check_arguments(given: Iterable[Any]) -> None:
 
 
 def _limited(filter_: Callable[..., Any]) -> Callable[..., Any]:
-    """The filter, refusing widths and counts that would fill the memory."""
+    """The filter, with an error for widths and counts that would fill the memory."""
 
-    @functools.wraps(filter_)  # with the marks by which Jinja knows what else it takes
+    @functools.wraps(filter_)  # keeps the attributes by which Jinja passes further arguments
     def limited(*args: Any, **kwargs: Any) -> Any:
         _check_arguments(islice(args, 1, None))
         _check_arguments(kwargs.values())
@@ -128,11 +128,11 @@ def _filters(*, compared: bool) -> dict[str, Callable[..., Any]]:
 
 
 def _format(write: Callable[..., FormattedText], *, compared: bool) -> Callable[..., FormattedText]:
-    """The filter, for a number that is there."""
+    """The filter, with an error if the number is not defined."""
 
     def written(value: Any, *args: Any, **kwargs: Any) -> FormattedText:
         if isinstance(value, jinja2.Undefined):
-            str(value)  # raises, and says which name it is
+            str(value)  # raises an error that names the undefined variable
         text = write(value, *args, **kwargs)
         text.compared = compared
         return text
@@ -146,11 +146,11 @@ def _check_format(text: str) -> None:
 
 
 _CAPTURING = (nodes.Macro, nodes.CallBlock, nodes.FilterBlock, nodes.AssignBlock)
-"""What makes a text of its body, with which the template may do anything."""
+"""Nodes that make a text of their body, which the template may then change."""
 
 
 def _outputs(node: nodes.Node, *, captured: bool = False) -> Iterator[tuple[nodes.Output, bool]]:
-    """All places that write, in their order in the text, and whether what they write is captured."""
+    """All nodes that write, in the order of the text, and whether the written text is captured."""
     if isinstance(node, nodes.Output):
         yield node, captured
         return
@@ -159,7 +159,7 @@ def _outputs(node: nodes.Node, *, captured: bool = False) -> Iterator[tuple[node
 
 
 def marks_in(environment: jinja2.Environment, text: str) -> list[tuple[int, str]]:
-    """Line and source of each mark, numbered as an environment that is ``marked`` numbers them."""
+    """Line and source of each mark, numbered as in an environment that is ``marked``."""
     found = [
         child.lineno
         for output, _ in _outputs(environment.parse(text))
@@ -172,7 +172,7 @@ def marks_in(environment: jinja2.Environment, text: str) -> list[tuple[int, str]
     ]
     sources, open_ = [], False
     for _, token, piece in environment.lexer.tokeniter(text, None):
-        if token == "variable_begin":  # noqa: S105  # Jinja's name of it
+        if token == "variable_begin":  # noqa: S105  # Jinja's name of the token
             open_ = True
             sources.append("")
         if open_:
@@ -184,7 +184,7 @@ def marks_in(environment: jinja2.Environment, text: str) -> list[tuple[int, str]
 
 
 def _writing_blocks(node: nodes.Node) -> Iterator[nodes.Node]:
-    """Blocks that make a text of their bodies and write what becomes of it, but for those within such bodies."""
+    """Blocks that make a text of their body and write the changed text; blocks within such bodies are left out."""
     for child in node.iter_child_nodes():
         if isinstance(child, (nodes.FilterBlock, nodes.CallBlock)):
             yield child
@@ -198,8 +198,8 @@ class DeckEnvironment(ImmutableSandboxedEnvironment):
     Parameters
     ----------
     marked : bool
-        Whether characters for private use are to stand around what each mark writes, with the mark's number, and
-        around texts of fixed width.
+        Whether to put private-use characters around the text that each mark writes, with the mark's number, and around
+        texts of fixed width.
     """
 
     intercepted_binops = frozenset(("*", "**", "%", "+"))
@@ -223,7 +223,7 @@ class DeckEnvironment(ImmutableSandboxedEnvironment):
         return template
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        """The operator's result, if it is no number or text without end."""
+        """The operator's result; an error if that is a huge number or text."""
         if operator == "**" and isinstance(left, int) and isinstance(right, int):
             if right * left.bit_length() > _MOST_NUMBER:
                 raise LimitError("a power that has millions of digits; write a factor as 2.0")
@@ -243,7 +243,7 @@ class DeckEnvironment(ImmutableSandboxedEnvironment):
         return text
 
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
-        """The format method of a text, kept to widths that columns have."""
+        """The format method of a text, with an error for widths that no column has."""
         wrapped = super().wrap_str_format(value)
         if wrapped is None:
             return None
@@ -252,8 +252,8 @@ class DeckEnvironment(ImmutableSandboxedEnvironment):
         return lambda *args, **kwargs: self._compared(by_method(template, wrapped(*args, **kwargs)))
 
     def call(self, __context: Any, __obj: Any, /, *args: Any, **kwargs: Any) -> Any:
-        """Call a method or macro, unless an argument would fill the memory."""
-        if __obj is not safe_range:  # which has a limit of its own
+        """Calls a method or macro; an error if an argument would fill the memory."""
+        if __obj is not safe_range:  # safe_range has a limit of its own
             _check_arguments(args)
             _check_arguments(kwargs.values())
         owner = getattr(__obj, "__self__", None)
@@ -266,7 +266,7 @@ class DeckEnvironment(ImmutableSandboxedEnvironment):
 
 
 def _surround(template: nodes.Template) -> None:
-    """Have each mark write its number, and where it begins and ends; but for those whose text is captured."""
+    """Makes each mark write its number and its start and end, except for marks whose text is captured."""
     blocks = list(_writing_blocks(template))
     numbers = count()
     for output, captured in _outputs(template):
@@ -312,7 +312,7 @@ def _check_product(left: Any, right: Any) -> None:
 
 
 def _check_growth(owner: str, args: tuple[Any, ...]) -> None:
-    """Replacing and joining may put a text wherever there is a character."""
+    """Checks replace and join, which may insert a text at every character."""
     longest = max((len(value) for value in args if isinstance(value, (str, list, tuple))), default=0)
     if (len(owner) + 1) * (longest + 1) > MOST_TEXT:
         raise LimitError("a text without end")

@@ -1,6 +1,6 @@
-"""Writes decks from templates with loops and macros, in a process that can be ended: such a template may never end.
+"""Writes decks from templates with loops and macros, in a process of its own, which can be ended if it hangs.
 
-Run by `distfd.objectives.command.bounded_templates`: each request is a line of JSON, and so is each answer.
+Started by `distfd.objectives.command.bounded_templates`. Each request is a line of JSON, and so is each answer.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from distfd.core.errors import InputError
 from distfd.objectives.command.templates import Deck, Part, Template
 
 MEMORY = 3 * 2**30
-"""Bytes that this process may have; a text of the longest that templates may write takes 1 GiB of them."""
+"""Limit of this process's memory, in bytes; a text of the greatest allowed length takes 1 GiB of it."""
 
 
 def main() -> None:
-    """Answer requests until there are no more; the kernel ends this process where one takes too much of a processor."""
-    # Python has a handler for neither of these that would run inside of a filter.
+    """Answers requests until input ends; the kernel ends the process if one takes too much processor time."""
+    # Python's own handlers of these signals would not run inside a filter, so use the system's.
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with contextlib.suppress(ValueError):  # of a limit that is lower already
+    with contextlib.suppress(ValueError):  # the limit is lower already
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))
     for line in sys.stdin.buffer:
         asked = json.loads(line)
@@ -54,7 +54,7 @@ def _done(file: str, text: str, marks_alone: bool, method: str, variables: dict[
 
 
 def _in_columns(parts: list[Part]) -> dict[str, list[Any]]:
-    """Parts as JSON that is read quickly: a mark in a loop is named once, and by its number then."""
+    """Parts as JSON that is fast to read: a mark in a loop is written once, and referred to by number then."""
     numbers: dict[tuple[str, str] | None, int] = {}
     marks = [None if part.mark is None else (part.mark.where, part.mark.source) for part in parts]
     which = [numbers.setdefault(mark, len(numbers)) for mark in marks]
@@ -67,7 +67,7 @@ def _in_columns(parts: list[Part]) -> dict[str, list[Any]]:
 
 
 @lru_cache(maxsize=64)
-def _deck(file: str, text: str, marks_alone: bool) -> Deck:  # as requests have it
+def _deck(file: str, text: str, marks_alone: bool) -> Deck:  # the arguments as in a request
     try:
         return Deck(Template(file, text, 0o600, marks_alone=marks_alone))
     except InputError as error:

@@ -1,4 +1,4 @@
-"""Input decks as Jinja templates: sandboxed, strict about names, numbers written so that they round-trip."""
+"""Input decks as Jinja templates: sandboxed, strict about names, with numbers that read back exactly."""
 
 from __future__ import annotations
 
@@ -23,24 +23,25 @@ _SHOWN = 20
 _ENDS = ("start", "end")
 
 BEFORE, AFTER = tuple("0123456789."), tuple("+-.0123456789")
-"""What belongs to another number there. A minus before may be the template's own."""
+"""Characters that belong to another number if they stand before or behind a number. A minus before may be the
+template's own."""
 
 _FIELD = re.compile("\ue0d2([0-9]+)\ue0d3(.*?)\ue0d4", re.DOTALL)
-"""What a mark has written, where decks are compared: see `distfd.objectives.command.template_sandbox`."""
+"""The text of a mark, where decks are compared: see `distfd.objectives.command.template_sandbox`."""
 
 _FIXED = re.compile(f"{BEGIN}(.)(.*?){END}", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Mark:
-    """A place of an input where numbers are written.
+    """A place in an input where numbers are written.
 
     Attributes
     ----------
     where : str
-        File and line, or whatever else it stands in.
+        File and line, or another description of the place.
     source : str
-        As the file has it: ``{{ a | fmt("8.3f") }}``.
+        The mark's text in the file: ``{{ a | fmt("8.3f") }}``.
     """
 
     where: str
@@ -49,14 +50,14 @@ class Mark:
 
 @dataclass(slots=True)
 class Part:
-    """A piece of what is written: a mark's text, or what stands between marks.
+    """A piece of written text: the text of a mark, or a text between marks.
 
     Attributes
     ----------
     text : str
     mark : Mark or None
     excess : int or None
-        By how many characters a mark's text is wider than its format says; None where that fixes no width.
+        How many characters wider than its format a mark's text is; None where the format fixes no width.
     """
 
     text: str
@@ -71,27 +72,27 @@ class Template:
     Attributes
     ----------
     file : str
-        Where it was read, as messages name it.
+        The file's name in messages.
     text : str
-        Its text; bytes that are not UTF-8 are kept as surrogates and written back as they were.
+        The file's text; bytes that are not UTF-8 are kept as surrogates and written back unchanged.
     mode : int
-        The file's permissions, which what is written from it gets too.
+        The file's permissions, which the written file also gets.
     """
 
     file: str
     text: str
     mode: int
     marks_alone: bool = False
-    """Whether ``{{ }}`` alone means something in it: a shell has other uses for ``{#`` and ``{%``."""
+    """Whether only ``{{ }}`` has a meaning in the text: a shell has other uses for ``{#`` and ``{%``."""
 
 
 def read_template(path: Path) -> Template:
-    """Read a template file.
+    """Reads a template file.
 
     Raises
     ------
     InputError
-        If it cannot be read.
+        If the file cannot be read.
     """
     try:
         with open_plain(path, follow=True) as file:
@@ -107,12 +108,12 @@ class Deck:
     Parameters
     ----------
     template : Template
-        Its text.
+        The template.
 
     Raises
     ------
     InputError
-        If the text is no template: names file and line.
+        If the text is not a valid template; names file and line.
     """
 
     def __init__(self, template: Template) -> None:
@@ -146,7 +147,7 @@ class Deck:
         Raises
         ------
         InputError
-            If a name is unknown or an expression fails: says file, line and the names there are.
+            If a name is unknown or an expression fails; gives file, line and the known names.
         """
         try:
             text = self._text(self._compiled, variables)
@@ -155,10 +156,10 @@ class Deck:
             raise self._explained(error, variables) from error
 
     def parts(self, variables: Mapping[str, Any]) -> list[Part]:
-        """The deck's text with these variables in parts: what stands between marks, and what each mark has written.
+        """The deck's text with these variables, in parts: in turn a text between marks, and the text of a mark.
 
-        Marks within macros and captured blocks are parts of the mark that writes those. Where the text cannot be told
-        apart (a template may look at texts that it has written itself), it is one part.
+        Marks within macros and captured blocks are parts of the mark that writes those. Where the text cannot be split
+        (a template may process texts that it has written itself), it is a single part.
 
         Raises
         ------
@@ -195,7 +196,7 @@ class Deck:
 
     @cached_property
     def _marked(self) -> jinja2.Template:
-        """The template that says which mark has written what."""
+        """The template in a form that records which mark writes which text."""
         return _environment(self._template, marked=True).get_template(self._template.file)
 
     @cached_property
@@ -227,19 +228,19 @@ class Deck:
         return whole(compiled.generate(variables, **{BUDGET: Budget()}))
 
     def moved(self, variables: Mapping[str, Any]) -> list[str]:
-        """Numbers wider than their format with something behind them on their line: in fixed columns it is moved."""
+        """Numbers wider than their format, with text behind them on their line: fixed columns are then shifted."""
         parts = self._text(self._compiled, variables).split(WIDE)
         behind = ("".join(parts[k + 1 :]).split("\n")[0] for k in range(1, len(parts), 2))
         return [text for text, rest in zip(parts[1::2], behind, strict=True) if rest.strip()]
 
 
 def parsed(template: Template) -> nodes.Template:
-    """What a template is made of; nothing of it is worked out.
+    """The syntax tree of a template; no constant in it is computed.
 
     Raises
     ------
     InputError
-        If the text is no template: names file and line.
+        If the text is not a valid template; names file and line.
     """
     import jinja2
 
@@ -254,7 +255,7 @@ def parsed(template: Template) -> nodes.Template:
 
 
 def _no_number(error: ValueError) -> str:
-    """What Python says of a literal that it does not read, in words of a template."""
+    """Python's message about a number that it cannot read, in the words of templates."""
     return "has a whole number of thousands of digits" if "digits" in str(error) else str(error)
 
 
@@ -277,7 +278,7 @@ def _environment(template: Template, *, marked: bool = False) -> jinja2.Environm
     from distfd.objectives.command.template_sandbox import DeckEnvironment
 
     def load(name: str) -> tuple[str, str, None] | None:
-        # The file's name makes Jinja's tracebacks point into the template, which is where lines come from.
+        # With the file's name, Jinja's tracebacks point into the template; `_line` reads the line from there.
         return (template.text, template.file, None) if name == template.file else None
 
     options: dict[str, str] = {}
@@ -297,7 +298,7 @@ def _environment(template: Template, *, marked: bool = False) -> jinja2.Environm
 
 
 def _write(value: Any) -> Any:
-    """What ``{{ value }}`` writes."""
+    """The text that ``{{ value }}`` writes."""
     if value is None:
         raise TypeError("the expression between {{ }} is None")
     if isinstance(value, float):
@@ -316,12 +317,12 @@ def _undefined() -> type:
 
 
 def _checked_widths(text: str) -> str:
-    """The text without the marks of numbers wider than their format, none of which may run into another number.
+    """The text without the characters that mark too wide numbers; none of these numbers may touch another number.
 
     Raises
     ------
     ValueError
-        If one does: a program that reads fixed columns would take wrong numbers without a word.
+        If one does: a program that reads fixed columns would silently read wrong numbers.
     """
     parts = text.split(WIDE)
     for k in range(1, len(parts), 2):
@@ -336,7 +337,7 @@ def _checked_widths(text: str) -> str:
 
 
 def _line(error: BaseException, file: str) -> int | str:
-    """The line of the template in which an error arose; '?' where it cannot be told."""
+    """The line of the template where an error arose; '?' if it cannot be determined."""
     line: int | str = "?"
     trace = error.__traceback__
     while trace is not None:
@@ -347,7 +348,7 @@ def _line(error: BaseException, file: str) -> int | str:
 
 
 def _known(text: str, names: Iterable[str]) -> str:
-    """What names there are, and the one that was probably meant."""
+    """The known names, and the one that was probably meant, as text."""
     known = sorted(names)
     shown = ", ".join(known[:_SHOWN]) + (f", ... ({len(known)} names)" if len(known) > _SHOWN else "")
     quoted = text.split("'")

@@ -1,4 +1,4 @@
-"""Text files of any size, read a piece at a time: lines by number or by a regex, and the matches of a regex."""
+"""Reads text files of any size in blocks: lines by number or by a regex, and matches of a regex."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _PIECE = 2**22
-"""Characters that are searched at a time."""
+"""Number of characters that are searched at a time."""
 
 _FIRST_LINES = 2**13
-"""Characters of lines that are searched first: what is looked for is often near the beginning."""
+"""Number of characters of lines that are searched first: a match is often near the start."""
 
 _GUARD = 2**18
-"""Characters at a piece's end in which a match may go on beyond it; a longer one is cut in files past `LARGEST`."""
+"""Number of characters at a block's end where a match may extend into the next block; in files above `LARGEST` a longer
+match is cut."""
 
 _LONGEST = 2**22
-"""Characters of a line, in files past `LARGEST`, beyond which it is none."""
+"""Largest length of a line, in characters, in files above `LARGEST`."""
 
 _MARK = "\ufeff"
 
@@ -39,11 +40,11 @@ class Line:
     Attributes
     ----------
     number : int
-        From 0.
+        Line number, from 0.
     text : str
-        Without its end.
+        The line without its end-of-line characters.
     ended : bool
-        Whether it has one: the last line of a file that was cut has none.
+        Whether the line has an end-of-line; a truncated file's last line has none.
     """
 
     number: int
@@ -57,7 +58,7 @@ def raw_lines(path: Path) -> Iterator[str]:
     Raises
     ------
     OutputError
-        If one is so long that it is none.
+        If a line is too long to be one.
     """
     with _opened(path) as file:
         longest = _LONGEST if path.stat().st_size > LARGEST else LARGEST + 1
@@ -74,12 +75,12 @@ def _opened(path: Path) -> TextIO:
 
 
 def flagged(lines: Iterable[str], pattern: str) -> Iterator[tuple[str, bool]]:
-    """Lines, each with whether a regex is found in it; they are searched many at a time.
+    """Lines, each with whether a regex is found in it; many lines are searched at a time.
 
     Raises
     ------
     OutputError
-        If the search does not end.
+        If the search takes too long.
     """
     waiting: list[str] = []
     size, most = 0, _FIRST_LINES
@@ -118,12 +119,12 @@ def _line(number: int, raw: str) -> Line:
 
 
 def numbered_line(path: Path, number: int) -> Line:
-    """A line by its number from 1, or from the end by -1.
+    """A line by its number, from 1; negative numbers count from the end.
 
     Raises
     ------
     OutputError
-        If there are not so many.
+        If there are fewer lines.
     """
     lines = enumerate(raw_lines(path))
     if number > 0:
@@ -138,12 +139,12 @@ def numbered_line(path: Path, number: int) -> Line:
 
 
 def matching_lines(path: Path, pattern: str, which: int | str | None, below: int = 0) -> list[Line]:
-    """The lines that are so many below those that a regex is found in, for the matches that are meant.
+    """The lines ``below`` lines under those where a regex is found, for the chosen matches.
 
     Raises
     ------
     OutputError
-        If there is no such match, or the file ends before that line.
+        If a chosen match does not exist, or the file ends before that line.
     """
     what = f"the regex '{pattern}' of the line matches"
     most, from_end = _kept(which)
@@ -164,7 +165,7 @@ def matching_lines(path: Path, pattern: str, which: int | str | None, below: int
             if from_end and len(texts) > 2 * (most or 1) + below:
                 texts = {at: kept for at, kept in texts.items() if at in wanted}
         if which is not None and not from_end and most is not None and count >= most and wanted[-1] in texts:
-            break  # what comes behind is of no matter
+            break  # later lines do not matter
     found = []
     for k in meant(count, which, what):
         number = wanted[k - (count - len(wanted)) if from_end else k]
@@ -175,7 +176,7 @@ def matching_lines(path: Path, pattern: str, which: int | str | None, below: int
 
 
 def _kept(which: int | str | None) -> tuple[int | None, bool]:
-    """How many matches are to be kept at most, None for all, and whether these are the last ones."""
+    """The largest number of matches to keep (None for all), and whether they are the last ones."""
     if which is None:
         return 2, False
     if which == "all":
@@ -185,12 +186,12 @@ def _kept(which: int | str | None) -> tuple[int | None, bool]:
 
 
 def meant(n: int, which: int | str | None, what: str) -> list[int]:
-    """Which of n matches are meant, counted from 0.
+    """The indices, from 0, of the chosen ones among n matches.
 
     Raises
     ------
     OutputError
-        If that one is not there, or not alone where it must be.
+        If the chosen match does not exist, or there are several where only one may be.
     """
     if which == "all" and n:
         return list(range(n))
@@ -206,12 +207,12 @@ def meant(n: int, which: int | str | None, what: str) -> list[int]:
 
 
 def groups_found(path: Path, pattern: str, which: int | str | None) -> list[str | None]:
-    """What the group of a regex holds, in the matches that are meant; ^ and $ match at lines.
+    """The text in the regex's group, for each chosen match; ^ and $ match at lines.
 
     Raises
     ------
     OutputError
-        If such a match is not there.
+        If a chosen match does not exist.
     """
     most, from_end = _kept(which)
     found: deque[str | None] = deque(maxlen=most if from_end else None)
@@ -248,7 +249,8 @@ def _groups(path: Path, pattern: str) -> Iterator[str | None]:
                     break
                 yield group
                 begin = last + (first == last)
-            # From a line's beginning on, so that ^ and what looks behind see what they would see.
+            # Start the next block at the beginning of a line, so that ^ and lookbehind see the same text as in the
+            # whole file.
             begin = max(begin, 0 if done else text.rfind("\n", 0, max(0, limit)) + 1)
             keep = text.rfind("\n", 0, begin) + 1
             text, begin = text[keep:], begin - keep

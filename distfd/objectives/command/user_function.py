@@ -1,4 +1,4 @@
-"""Extractors in the user's own Python: found from the config's folder, the current one, or what is installed."""
+"""The user's own Python functions as extractors: from the config's folder, the current one, or installed packages."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 class UserFunction:
     """A function named ``module:function``.
 
-    A module that is one file beside the configuration is read here, on the driver, and so are the user's own modules
-    that it imports, and those that these import: workers run these very texts, and a change of one changes the
+    A module that is a single file beside the configuration is read here, on the driver, and so are the user's own
+    modules that it imports, and their imports in turn. Workers run exactly these texts, and a change of one changes the
     objective's fingerprint.
 
     Parameters
@@ -31,7 +31,7 @@ class UserFunction:
     name : str
         ``module:function``; the module may be dotted.
     base : str
-        The folder in which it is looked for first.
+        The folder where the module is looked for first.
 
     Raises
     ------
@@ -44,7 +44,7 @@ class UserFunction:
     file: str | None = field(init=False, default=None)
     source: bytes = field(init=False, default=b"", repr=False)
     imported: Mapping[str, tuple[str, bytes]] = field(init=False, default_factory=dict, repr=False, hash=False)
-    """Name of a module -> its file, and its text."""
+    """Name of a module -> (its file, its text)."""
 
     def __post_init__(self) -> None:
         module, colon, function = self.name.partition(":")
@@ -59,7 +59,7 @@ class UserFunction:
         object.__setattr__(self, "imported", self._read_imported(module))
 
     def _read_imported(self, module: str) -> dict[str, tuple[str, bytes]]:
-        """The texts of the user's own modules that are imported, at the top of a module or in a function."""
+        """The texts of the user's own modules that this module imports, at its top or inside a function."""
         folders = [self._folder(module)] if self.file else [self.base]
         found: dict[str, tuple[str, bytes]] = {}
         waiting = [module] if self.file is None else list(imported_names(self.source, module, package=False))
@@ -74,7 +74,7 @@ class UserFunction:
         return found
 
     def _folder(self, module: str) -> str:
-        """The folder from which a module that stands in this file is imported."""
+        """The folder from which the module in this file is imported."""
         assert self.file is not None, "it is asked for where there is one"
         return str(Path(self.file).parents[module.count(".")])
 
@@ -101,14 +101,14 @@ class UserFunction:
         return loaded  # type: ignore[no-any-return]  # callable() leaves Any
 
     def _execute(self, name: str) -> ModuleType:
-        """Run the file's text as a module of its own: two configurations may both have an extract.py."""
+        """Runs the file's text as a module with a unique name: two configurations may both have an extract.py."""
         assert self.file is not None
         folder = self._folder(name)
         if folder not in sys.path:
-            sys.path.append(folder)  # for its own imports from beside it
+            sys.path.append(folder)  # so that it can import modules from its own folder
         module = ModuleType(f"{name}_{hashlib.sha256(self.file.encode() + self.source).hexdigest()[:16]}")
         module.__file__ = self.file
         module.__package__ = name.rpartition(".")[0]
-        sys.modules[module.__name__] = module  # where dataclasses and pickle look for it
-        exec(compile(self.source, self.file, "exec"), module.__dict__)  # noqa: S102  # it is the user's own code
+        sys.modules[module.__name__] = module  # dataclasses and pickle look here
+        exec(compile(self.source, self.file, "exec"), module.__dict__)  # noqa: S102  # the code is the user's own
         return module

@@ -1,4 +1,4 @@
-"""What the outputs of a program's J are of, one expression of ``value`` after the other, and what they are called."""
+"""The parts of a program's J: which outputs come from which expression of ``value``, and their names."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from distfd.objectives.command.csv_cell import CsvCell
 from distfd.objectives.command.expression_length import expression_length
-from distfd.objectives.command.extractors import Columns, CsvCell, Regex, Token
+from distfd.objectives.command.extractors import Columns, Regex, Token
 from distfd.objectives.command.options import LONGEST_NAME
 from distfd.objectives.command.values import OutputError
 from distfd.objectives.output_parts import OutputPart, part_lengths
@@ -24,11 +25,11 @@ if TYPE_CHECKING:
     from distfd.objectives.command.values import Value
 
 TIMES = ("time", "Time", "TIME", "t")
-"""Columns that hold the times of the rows of a table of measurements."""
+"""Names of columns that hold the times of measurements."""
 
 
 def length_of(extractor: Any) -> int | None:
-    """How many numbers it takes from a file; None where that depends on the file."""
+    """The number of elements that an extractor reads from a file; None where that depends on the file."""
     if isinstance(extractor, (Columns, Regex, Token)):
         return None if extractor.which == "all" else 1
     return 1 if isinstance(extractor, CsvCell) and extractor.row != "all" else None
@@ -42,9 +43,9 @@ def parts_of(
     Parameters
     ----------
     lengths : mapping of str to int or None
-        Of outputs and data, by name, where they are known.
+        Number of elements of outputs and data, by name, where known.
     measured : mapping of str to float or ndarray
-        The data themselves.
+        The data.
     """
     return tuple(
         OutputPart(
@@ -58,7 +59,7 @@ def parts_of(
 
 
 def _data_in(expression: Expression, measured: Mapping[str, Value]) -> NDArray[np.float64] | None:
-    """The data of ``simulated - measured`` or ``measured - simulated``; None of all else."""
+    """The data in ``simulated - measured`` or ``measured - simulated``; None for other expressions."""
     match ast.parse(expression.text.strip(), mode="eval").body:
         case ast.BinOp(left=left, op=ast.Sub(), right=right):
             given = [node.id for node in (left, right) if isinstance(node, ast.Name) and node.id in measured]
@@ -67,7 +68,7 @@ def _data_in(expression: Expression, measured: Mapping[str, Value]) -> NDArray[n
 
 
 def times_of(extractor: Any, path: Path, value: Value) -> NDArray[np.float64] | None:
-    """The times of measurements (n,): the column time or t of the table that has them; None where there is none."""
+    """Times of measurements, (n,): the column time or t of their table; None if there is no such column."""
     if not isinstance(extractor, CsvCell) or extractor.row != "all" or not extractor.header:
         return None
     for column in TIMES:
@@ -87,10 +88,10 @@ def part_names(
     times: Mapping[str, NDArray[np.float64]],
     m: int,
 ) -> tuple[str, ...] | None:
-    """What J's m outputs are called; None where that cannot be told, or where two would be called the same.
+    """The names of J's m outputs; None where they cannot be determined, or two would be equal.
 
-    An expression that makes one number is called by its text. The numbers of another are ``level(t=2.5)``, by the
-    output in it and the times of its data, or without times ``level[3]``.
+    An expression that gives one number is named by its text. Several numbers are named ``level(t=2.5)``, by the output
+    in the expression and the times of its data, or ``level[3]`` if there are no times.
     """
     lengths = part_lengths(parts, m)
     if lengths is None:
@@ -111,7 +112,7 @@ def _subject(
     measured: Mapping[str, Value],
     times: Mapping[str, NDArray[np.float64]],
 ) -> str | None:
-    """The one output in the expression, or the one data that are not times themselves."""
+    """The only output in the expression, or its only data that are not times."""
     for names in (
         [name for name in part.names if name in outputs],
         [n for n in part.names if n in measured and not (n in times and np.array_equal(measured[n], times[n]))],

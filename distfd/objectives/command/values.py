@@ -1,4 +1,4 @@
-"""Numbers out of text and files: what does not parse is named, never cut short or guessed."""
+"""Numbers from text and files: text that does not parse is an error that quotes it, never cut short or guessed."""
 
 from __future__ import annotations
 
@@ -29,20 +29,21 @@ _NUMBER = re.compile(
 )
 
 _NO_LETTER = re.compile(r"([+-]?(?:[0-9]+\.[0-9]*|\.[0-9]+))([+-][0-9]{1,3})")
-"""An exponent without its letter: Fortran's ``3.95756-109``, Nastran's ``2.1+5``. The point tells it from 12-5."""
+"""A number whose exponent has no letter: Fortran's ``3.95756-109``, Nastran's ``2.1+5``. The point tells it from
+12-5."""
 
 
 class OutputError(ValueError):
-    """An output that is missing or does not parse; says what was found."""
+    """An output that is missing or does not parse; the message says what was found."""
 
 
 def number(text: str) -> float:
-    """A printed number, ``1.5D-3`` and ``1.5-103`` included; what is not wholly a number is refused, never cut short.
+    """A printed number, also ``1.5D-3`` and ``1.5-103``; a text that is not entirely a number is refused.
 
     Raises
     ------
     OutputError
-        With the text.
+        If it is not a number; the message quotes the text.
     """
     text = text.strip()
     if bare := _NO_LETTER.fullmatch(text):
@@ -53,16 +54,16 @@ def number(text: str) -> float:
 
 
 def as_value(found: Any) -> Value:
-    """A number or an array of numbers as double precision; whether it is finite is for others to judge.
+    """A number or an array of numbers in double precision; whether it is finite is checked elsewhere.
 
     Raises
     ------
     OutputError
-        If it is anything else, a bool, a string or a complex number included.
+        If it is anything else; also for a bool, a string or a complex number.
     """
     try:
         array = np.asarray(found)
-    except ValueError as error:  # ragged lists
+    except ValueError as error:  # a ragged list
         raise OutputError(f"{short(found)} is no array of numbers: {error}") from error
     if array.dtype.kind not in "iuf" or _has_bool(found):
         raise OutputError(f"{short(found)} is not a number or an array of numbers")
@@ -72,17 +73,17 @@ def as_value(found: Any) -> Value:
 
 
 def _has_bool(found: Any) -> bool:
-    """Whether a list mixes in a bool, which numpy would quietly make 1."""
+    """Whether a list contains a bool, which numpy would silently turn into 0 or 1."""
     return isinstance(found, bool) or (isinstance(found, (list, tuple)) and any(map(_has_bool, found)))
 
 
 def read_text(path: Path) -> str:
-    """A whole file's text, lines ended by newline alone, without a byte order mark."""
+    """A file's whole text, with newlines as line ends, without a byte order mark."""
     return read_bytes(path).decode("utf-8", "replace").removeprefix("\ufeff").replace("\r\n", "\n")
 
 
 def read_bytes(path: Path) -> bytes:
-    """A whole file, if it is not too large to be read into memory."""
+    """A file's whole content, if it is small enough for memory."""
     with open_plain(path, follow=True) as file:
         size = os.fstat(file.fileno()).st_size
         if size > LARGEST:
@@ -95,7 +96,7 @@ _seconds_left: ContextVar[Callable[[], float | None]] = ContextVar("seconds_left
 
 @contextlib.contextmanager
 def reading_within(left: Callable[[], float | None]) -> Iterator[None]:
-    """Inside, outputs are read for an evaluation that has so many seconds left (None: as many as it takes)."""
+    """A context in which outputs are read; ``left`` returns the seconds left for the evaluation, None for no limit."""
     token = _seconds_left.set(left)
     try:
         yield
@@ -105,7 +106,7 @@ def reading_within(left: Callable[[], float | None]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def timed(what: str, pattern: str) -> Iterator[float | None]:
-    """The seconds that a search for a pattern may take; one that takes longer is an OutputError that names it."""
+    """A context that yields the seconds for a search of a pattern; if it takes longer, raises OutputError."""
     seconds = _seconds_left.get()()
     try:
         yield seconds
@@ -118,6 +119,6 @@ def timed(what: str, pattern: str) -> Iterator[float | None]:
 
 
 def short(found: Any) -> str:
-    """What was found, quoted and cut to fit a message."""
+    """A value that was found, quoted and cut to fit a message."""
     text = masked(found if isinstance(found, str) else repr(found))
     return repr(text if len(text) <= 80 else text[:77] + "...")

@@ -1,4 +1,4 @@
-"""The work directory of one evaluation: what goes in, what counts as new, and when it is removed."""
+"""The work directory of one evaluation: filling it, telling new outputs from old files, and removing it."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ RESERVED = (STDOUT, STDERR, PARAMETERS, "rerun.sh", "distfd-outcome.json", HOSTS
 
 _CHUNK = 2**20
 _LONGEST_NAME = 255
-"""Bytes of a file's name on Linux and macOS."""
+"""Largest length of a file's name on Linux and macOS, in bytes."""
 
 
 def inside(name: Any, what: str) -> str:
-    """The name of a file within the work directory, refused where it would leave it.
+    """The name of a file within the work directory; an error if it leads out of it.
 
     Raises
     ------
     InputError
-        If it is no relative path, or has a ``..`` or a NUL in it.
+        If it is not a relative path, or contains ``..`` or a NUL.
     """
     if not isinstance(name, str) or not name or "\0" in name:
         raise InputError(f"{what} {name!r} is not the name of a file")
@@ -48,7 +48,7 @@ def inside(name: Any, what: str) -> str:
 
 
 def too_long(parts: Iterable[str]) -> bool:
-    """Whether a path has a part that no file system takes for a name."""
+    """Whether a part of the path is too long for a file name."""
     return any(len(os.fsencode(part)) > _LONGEST_NAME for part in parts)
 
 
@@ -58,13 +58,13 @@ def contains(folder: Path, path: Path) -> bool:
 
 
 def check_layout(targets: Iterable[str], copied: Iterable[str], linked: Iterable[str], outputs: Iterable[str]) -> None:
-    """See that nothing in a work directory would overwrite or hide something else.
+    """Checks that nothing in a work directory would overwrite or hide something else.
 
     Raises
     ------
     InputError
-        If two things have one name, or a file would be written, or an output read, through a link: all evaluations
-        would share it.
+        If two things have the same name, or if a file would be written or an output read through a link: all
+        evaluations would share it.
     """
     links = {PurePosixPath(name) for name in linked}
     taken: set[PurePosixPath] = {PurePosixPath(name) for name in RESERVED}
@@ -82,12 +82,12 @@ def check_layout(targets: Iterable[str], copied: Iterable[str], linked: Iterable
 
 
 def fill(folder: Path, parameters: Mapping[str, float], copy: Iterable[str | Path], link: Iterable[str | Path]) -> None:
-    """Put parameters, copies and links into a folder, and the names of the nodes where there are several."""
+    """Puts parameters, copies and links into a folder, and the nodes' names if there are several."""
     write_own(folder / PARAMETERS, json.dumps(parameters, indent=1) + "\n")
     if nodes := hosts():
         write_own(folder / HOSTS_FILE, "\n".join(nodes) + "\n")
     for source in map(Path, copy):
-        # With their old times, so that a copied file which the program then writes is seen to be new.
+        # Keep the old times, so that a copied file which the program rewrites is recognised as new.
         if source.is_dir():
             shutil.copytree(source, folder / source.name)
         else:
@@ -139,12 +139,12 @@ def fresh(folder: Path, name: str, aged: Mapping[str, Aged]) -> Path:
     folder : Path
     name : str
     aged : mapping
-        As `age` has returned it.
+        The result of `age`.
 
     Raises
     ------
     OutputError
-        If it is missing, no plain file, empty, or only the copy that was there before.
+        If the file is missing, not a plain file, empty, or the unchanged copy from before the run.
     """
     path = folder / name
     if not contains(folder, path):
@@ -165,9 +165,9 @@ def _there(folder: Path) -> str:
 
 
 def remove(folder: Path) -> None:
-    """Remove a work directory; what cannot be removed is left, as the value is good all the same.
+    """Removes a work directory as far as possible; what cannot be removed is left, as the value is good nevertheless.
 
-    A link in its place is left as well: it may lead anywhere.
+    If a link stands in its place, it is left as well, as it may lead anywhere.
     """
     with contextlib.suppress(OSError):
         with opened_folder(folder, follow=False) as handle:
@@ -176,10 +176,10 @@ def remove(folder: Path) -> None:
 
 
 def empty(handle: int) -> None:
-    """Remove all that is in the directory of a descriptor, however deep it is nested.
+    """Removes everything in the directory of a descriptor, however deep it is nested.
 
-    Folders that are inside of others are moved up before they are emptied in their turn: neither the length of a path
-    nor the depth of a recursion is a limit, and no link is followed.
+    Nested folders are first moved up and then emptied in turn. So neither the length of a path nor the depth of
+    recursion is a limit, and no link is followed.
     """
     waiting: list[str] = []
     _clear(handle, handle, waiting)
@@ -196,28 +196,28 @@ def empty(handle: int) -> None:
 
 
 def _clear(folder: int, top: int, waiting: list[str]) -> None:
-    """Remove the files of a folder, and have those folders wait that are in it, at the top."""
+    """Removes the files of a folder, and moves its folders to the top, where they wait to be emptied."""
     with contextlib.suppress(OSError):
-        names = os.listdir(folder)  # of a descriptor
+        names = os.listdir(folder)  # the argument is a descriptor
         for name in names:
             with contextlib.suppress(OSError):
                 if not stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
                     os.unlink(name, dir_fd=folder)
                     continue
-                # The program may have taken the rights that it takes to empty it, and to move it.
+                # The program may have removed the permissions that are needed to empty or move the folder.
                 with contextlib.suppress(OSError):
-                    os.chmod(name, 0o700, dir_fd=folder)  # of a descriptor
+                    os.chmod(name, 0o700, dir_fd=folder)  # relative to a descriptor
                 moved = name if folder == top else f"{uuid.uuid4().hex}.removed"
                 os.rename(name, moved, src_dir_fd=folder, dst_dir_fd=top)
                 waiting.append(moved)
 
 
 def walk(handle: int, levels: int) -> Iterator[tuple[str, int, str, os.stat_result]]:
-    """All that is below the directory of a descriptor, by name: (path, descriptor of its folder, name, status).
+    """All entries below the directory of a descriptor, by name: (path, descriptor of its folder, name, status).
 
-    No link is followed. Folders at the last of the ``levels`` are given, and not what is in them.
+    No link is followed. Folders at the last of the ``levels`` are included, but not their contents.
     """
-    for name in sorted(os.listdir(handle)):  # of a descriptor
+    for name in sorted(os.listdir(handle)):  # the argument is a descriptor
         try:
             found = os.stat(name, dir_fd=handle, follow_symlinks=False)
         except OSError:
@@ -231,13 +231,13 @@ def walk(handle: int, levels: int) -> Iterator[tuple[str, int, str, os.stat_resu
             continue
         try:
             for path, *below in walk(inner, levels - 1):
-                yield (f"{name}/{path}", *below)  # type: ignore[misc]  # three of them
+                yield (f"{name}/{path}", *below)  # type: ignore[misc]  # ``below`` has three elements
         finally:
             os.close(inner)
 
 
 def digest(path: Path) -> str:
-    """A digest of a file's content, or of all files below a folder with their names."""
+    """A digest of a file's content, or of the names and contents of all files below a folder."""
     total = hashlib.sha256()
     for file in _files(path):
         total.update(os.fsencode(file.relative_to(path)) + b"\0")

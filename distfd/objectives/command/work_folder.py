@@ -1,4 +1,4 @@
-"""The life of a work directory: made, held while it is in use, then removed, or kept with a word on how it ended."""
+"""The life of a work directory: made, locked while in use, then removed, or kept with a file on how it ended."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 OUTCOME = "distfd-outcome.json"
-"""In directories that are kept. What has none, and is held by nobody, is left over from a run that was killed."""
+"""Name of the file in directories that are kept. An unlocked directory without it was left by a killed run."""
 
 MOST_KEPT = 100
-"""Directories of failed evaluations that are kept in one place."""
+"""Largest number of directories of failed evaluations that are kept in one place."""
 
 _LARGEST_LOG, _LARGEST_OUTCOME = 64 * 2**20, 2**20
 _IN_WORK, _IN_TEMPORARY = "evaluation-", "distfd-evaluation-"
 
 
 class WorkFolder:
-    """A fresh, empty, private directory, locked while this process lives and uses it.
+    """A new, empty, private directory, locked as long as this process lives and uses it.
 
     Parameters
     ----------
     work : path or None
-        Where it is made; None for the folder of temporary files.
+        The folder where it is made; None for the folder of temporary files.
     """
 
     def __init__(self, work: str | Path | None) -> None:
@@ -46,7 +46,7 @@ class WorkFolder:
             except OSError as error:
                 if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
                     raise
-                work = None  # another node, where the driver's path is nobody's to make
+                work = None  # another node, where the driver's path cannot be made
         prefix = f"{_IN_WORK if work else _IN_TEMPORARY}{_host()}-"
         while True:
             self.path = Path(tempfile.mkdtemp(prefix=prefix, dir=work))
@@ -56,9 +56,9 @@ class WorkFolder:
         self._lock = handle
 
     def keep(self, outcome: Mapping[str, Any]) -> None:
-        """Leave it for a look, with a file that says how it ended; huge logs are cut to their ends."""
-        # By the descriptor: the program may have put links in the place of these files, and of the directory.
-        with contextlib.suppress(OSError):  # a disk that is full
+        """Keeps the directory, with a file on how the evaluation ended; of huge logs only the ends are kept."""
+        # Use the descriptor, as the program may have replaced these files, and the directory, by links.
+        with contextlib.suppress(OSError):  # the disk may be full
             for name in (STDOUT, STDERR):
                 with contextlib.suppress(OSError):
                     _cut(name, self.handle)
@@ -69,7 +69,7 @@ class WorkFolder:
         self._release()
 
     def discard(self) -> None:
-        """Remove it."""
+        """Removes the directory."""
         empty(self.handle)
         with contextlib.suppress(OSError):
             if self.is_in_place():
@@ -78,11 +78,11 @@ class WorkFolder:
 
     @property
     def handle(self) -> int:
-        """A descriptor of the directory, whatever stands at its path by now."""
+        """A descriptor of the directory, independent of what is at its path now."""
         return self._lock
 
     def is_in_place(self) -> bool:
-        """Whether its path still leads to it, and not by a link that the program has left there."""
+        """Whether the path still leads to the directory, and not through a link that the program left."""
         return stands_at(self.path, self.handle)
 
     def _release(self) -> None:
@@ -92,9 +92,9 @@ class WorkFolder:
 
 
 def _held(path: Path) -> int | None:
-    """A locked descriptor of a directory that was just made; None where a sweep took it before it was locked.
+    """A locked descriptor of a new directory; None if a sweep took it before it was locked.
 
-    Who locks it first has it, so that no clock has to say how old it is: that of a file server may be another.
+    Whoever locks it first has it. A rule by age would need clocks, and that of a file server may differ.
     """
     try:
         handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
@@ -102,11 +102,11 @@ def _held(path: Path) -> int | None:
         return None
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:  # a sweep is about to remove it
+    except BlockingIOError:  # a sweep holds it, to remove it
         os.close(handle)
         return None
     except OSError:
-        return handle  # a file system without locks, where no sweep removes anything
+        return handle  # this file system has no locks, so sweeps remove nothing
     if stands_at(path, handle):
         return handle
     os.close(handle)
@@ -114,18 +114,18 @@ def _held(path: Path) -> int | None:
 
 
 def sweep(work: str | Path | None) -> int:
-    """Remove the directories of evaluations that were cut off: their process is gone, and left no outcome.
+    """Removes the directories of interrupted evaluations, whose process is gone and wrote no outcome.
 
     Returns
     -------
     int
-        How many more there are on this host that somebody holds.
+        The number of directories on this host that are still in use.
     """
     left = 0
-    # Those of other hosts may be in use there: not every shared file system shares locks.
+    # Leave directories of other hosts: they may be in use there, and not every shared file system shares locks.
     for path in list(_folders(work, _host())):
         with contextlib.suppress(OSError):  # another worker may be sweeping too
-            # The name alone is no proof that it is ours.
+            # The name alone does not prove that distfd made the directory.
             if (path / OUTCOME).exists() or not ((path / PARAMETERS).exists() or not any(path.iterdir())):
                 continue
             left += 1
@@ -135,17 +135,17 @@ def sweep(work: str | Path | None) -> int:
 
 
 def _remove_unheld(path: Path) -> None:
-    """Remove a directory that nobody holds.
+    """Removes a directory that is not in use.
 
     Raises
     ------
     OSError
-        If somebody holds it, or it is gone.
+        If it is in use, or already gone.
     """
     handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Since this one looked at it, another process may have held it and left its outcome.
+        # In the meantime another process may have used it and written its outcome.
         if not (path / OUTCOME).exists():
             remove(path)
     finally:
@@ -153,14 +153,14 @@ def _remove_unheld(path: Path) -> None:
 
 
 def sweep_all(work: str | Path, seconds: float = 3.0) -> None:
-    """Sweep until nothing is left that was cut off: processes that were just killed hold theirs a moment longer."""
+    """Sweeps until no interrupted directory is left: processes that were just killed hold theirs a moment longer."""
     give_up = time.monotonic() + seconds
     while sweep(work) and time.monotonic() < give_up:
         time.sleep(0.1)
 
 
 def make_room(work: str | Path | None, since: float) -> bool:
-    """Whether one more directory of a failed evaluation may be kept; those from before ``since`` give way."""
+    """Whether a directory of a failed evaluation may be kept; those older than ``since`` are removed for it."""
     kept = [path for path in _folders(work) if (path / OUTCOME).exists()]
     if len(kept) < MOST_KEPT:
         return True
@@ -171,19 +171,19 @@ def make_room(work: str | Path | None, since: float) -> bool:
 
 
 def _ended(path: Path) -> float:
-    """When its evaluation ended, by the clock of the host, as ``since`` is: a file server may have another."""
+    """When its evaluation ended, by the host's clock, as for ``since``; a file server's clock may differ."""
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         return float(parse_json(read_plain(path / OUTCOME, _LARGEST_OUTCOME))["ended"])
     return path.stat().st_mtime
 
 
 def count_kept(work: str | Path) -> int:
-    """How many directories of ended evaluations are kept in a folder."""
+    """The number of directories of ended evaluations that are kept in a folder."""
     return sum((path / OUTCOME).exists() for path in _folders(work))
 
 
 def _folders(work: str | Path | None, host: str = ".+") -> Iterator[Path]:
-    """Directories of this user that are named as `WorkFolder` names them."""
+    """The user's directories with names as by `WorkFolder`."""
     named = re.compile(f"{_IN_WORK if work else _IN_TEMPORARY}{host}-[a-z0-9_]{{8}}")
     with contextlib.suppress(OSError), os.scandir(work or tempfile.gettempdir()) as entries:
         for entry in entries:
@@ -198,7 +198,7 @@ def _host() -> str:
 
 
 def stands_at(path: Path, handle: int) -> bool:
-    """Whether the directory of a descriptor is what the path names, without a link."""
+    """Whether the path leads, without a link, to the directory of the descriptor."""
     try:
         there = path.lstat()
     except OSError:
@@ -219,5 +219,5 @@ def _cut(name: str, folder: int) -> None:
 
 def _write_new(name: str, folder: int, content: bytes) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with open(os.open(name, flags, 0o600, dir_fd=folder), "wb") as file:  # noqa: PTH123  # a descriptor
+    with open(os.open(name, flags, 0o600, dir_fd=folder), "wb") as file:  # noqa: PTH123  # opens a descriptor
         file.write(content)

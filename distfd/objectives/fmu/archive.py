@@ -1,4 +1,4 @@
-"""The file of an FMU: a ZIP archive, maybe from a stranger, that is looked at before anything in it is used."""
+"""The file of an FMU: a ZIP archive, perhaps from a stranger, that is checked before anything in it is used."""
 
 from __future__ import annotations
 
@@ -26,26 +26,27 @@ if TYPE_CHECKING:
 
 DESCRIPTION = "modelDescription.xml"
 LARGEST_XML = 256 * 2**20
-"""Bytes of a modelDescription.xml beyond which it is not read: the largest that tools write have some 100 MB."""
+"""Largest size of a modelDescription.xml, in bytes; the largest that tools write have some 100 MB."""
 LARGEST = 8 * 2**30
-"""Bytes of an FMU, and of what is in it, beyond which it is not used."""
+"""Largest size of an FMU, packed and unpacked, in bytes."""
 _MEMBERS = 100_000
-"""Files in an FMU; the largest known have some thousands."""
+"""Largest number of files in an FMU; the largest known have some thousands."""
 _BOMB = 250, 64 * 2**20
-"""How many times smaller its file is, and bytes from which on that counts: libraries and tables shrink to a tenth."""
+"""Largest ratio of a member's size to its packed size, for members above this many bytes: real libraries and tables
+shrink to a tenth."""
 _BROKEN = (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, zlib.error, RuntimeError, KeyError)
-"""What zipfile raises on archives that are broken, encrypted or packed by methods that it does not know."""
+"""Exceptions of zipfile for archives that are broken, encrypted, or packed by an unknown method."""
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What an FMU's archive holds; nothing of it is on disk."""
+    """The checked contents of an FMU's archive, in memory only."""
 
     names: tuple[str, ...]
     xml: bytes
     """modelDescription.xml, well-formed and without a document type."""
     version: str
-    """Of FMI, as the description has it."""
+    """The FMI version in the description."""
 
 
 def content_hash(file: Path) -> str:
@@ -55,13 +56,13 @@ def content_hash(file: Path) -> str:
 
 
 def read_contents(path: Path) -> Contents:
-    """Look into an FMU: its members' names, and its description as bytes.
+    """Reads an FMU's description and checks its members' names, without unpacking it.
 
     Raises
     ------
     InputError
-        If the file is missing, too large, no ZIP archive or one that could do harm, or its description is not
-        well-formed, has a document type (whose entities can grow without end), or is not that of an FMU.
+        If the file is missing, too large, or no ZIP archive, if the archive could do harm, or if its description is not
+        well-formed, has a document type (whose entities can expand without limit), or is not that of an FMU.
     """
     if not path.is_file():
         there = [other.name for other in path.parent.glob("*.fmu")] if path.parent.is_dir() else []
@@ -81,13 +82,13 @@ def read_contents(path: Path) -> Contents:
 
 
 def checked(archive: zipfile.ZipFile, path: Path) -> list[zipfile.ZipInfo]:
-    """The members of an FMU's archive.
+    """The members of an FMU's archive, after a check.
 
     Raises
     ------
     InputError
-        If one would be written outside of the folder into which it is unpacked, is a link or encrypted, or there is
-        more in it than a model needs.
+        If a member would be unpacked outside the target folder, is a link or is encrypted, or if there is more in the
+        archive than a model needs.
     """
     members = archive.infolist()
     names = [member.filename for member in members]
@@ -114,7 +115,7 @@ def checked(archive: zipfile.ZipFile, path: Path) -> list[zipfile.ZipInfo]:
 
 
 def _harm(member: zipfile.ZipInfo) -> str:
-    """Why a member is not unpacked; "" if it can be."""
+    """Why a member must not be unpacked; "" if it may be."""
     name = member.orig_filename
     parts = name.removesuffix("/").split("/")
     if not set(parts).isdisjoint({"", ".", ".."}) or "\\" in name or not name.isprintable():
@@ -132,11 +133,11 @@ def _mebibytes(size: int) -> str:
 
 
 class _FoundError(Exception):
-    """Ends a parse."""
+    """Ends the parser early, as the version was found."""
 
 
 def _version(path: Path, xml: bytes) -> str:
-    """The FMI version that a well-formed description without a document type has."""
+    """The FMI version in a description, which must be well-formed and without a document type."""
     roots: list[tuple[str, dict[str, str]]] = []
 
     def doctype(*_: Any) -> None:
@@ -165,7 +166,7 @@ def _version(path: Path, xml: bytes) -> str:
 
 
 def alone(xml: bytes) -> io.BytesIO:
-    """An archive in memory that has nothing but a description, for FMPy to read it from."""
+    """An archive in memory that contains only a description, for FMPy to read."""
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w") as archive:
         archive.writestr(DESCRIPTION, xml)
@@ -174,12 +175,12 @@ def alone(xml: bytes) -> io.BytesIO:
 
 
 def unpacked(file: Path, digest: str) -> Path:
-    """The folder on this node into which an FMU is unpacked, once for all workers.
+    """The folder on this node where an FMU is unpacked, once for all workers.
 
     Raises
     ------
     EvaluationFailure
-        If the file is not the one that the driver has read, or cannot be unpacked here.
+        If the file differs from the one that the driver read, or cannot be unpacked here.
     """
     place = Path(tempfile.gettempdir()) / f"distfd-fmu-{os.getuid()}"
     with contextlib.suppress(FileExistsError):
@@ -189,7 +190,7 @@ def unpacked(file: Path, digest: str) -> Path:
         raise EvaluationFailure(f"{place} on this node is not a folder that you alone can write to; remove it")
     target = place / digest[:32]
     with _one_process(place / f"{target.name}.lock"):
-        for left in place.glob(f"{target.name}.*/"):  # of a process that was killed in here
+        for left in place.glob(f"{target.name}.*/"):  # left by a process that was killed while unpacking
             shutil.rmtree(left, ignore_errors=True)
         if target.is_dir() and not _is_whole(file, target):
             shutil.rmtree(target, ignore_errors=True)
@@ -223,7 +224,7 @@ def _unpack(file: Path, folder: Path) -> None:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with archive.open(member) as source, target.open("xb") as sink:
                     shutil.copyfileobj(source, sink, 2**20)
-                if (member.external_attr >> 16) & 0o111:  # a program that the model starts
+                if (member.external_attr >> 16) & 0o111:  # executable: a program that the model starts
                     target.chmod(0o700)
         (folder / "resources").mkdir(exist_ok=True)
     except (InputError, OSError, *_BROKEN) as error:
@@ -232,7 +233,7 @@ def _unpack(file: Path, folder: Path) -> None:
 
 
 def _is_whole(file: Path, folder: Path) -> bool:
-    """Whether all of an unpacked FMU is there still: systems clear their temporary folders by age."""
+    """Whether an unpacked FMU is still complete: systems remove old files from temporary folders."""
     with contextlib.suppress(OSError, *_BROKEN), zipfile.ZipFile(file) as archive:
         return all(
             (folder / m.filename).is_dir() if m.is_dir() else _size(folder / m.filename) == m.file_size

@@ -1,4 +1,4 @@
-"""What an FMU says of itself in its modelDescription.xml: read without running any of its code."""
+"""An FMU's description of itself, modelDescription.xml, read without running any of the FMU's code."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
 
 INSTALL = 'pip install "distfd[fmu]"'
 KINDS = ("co-simulation", "model-exchange")
-"""The kinds of FMI that can be simulated; of an FMU that has both, the first is taken."""
+"""The kinds of FMI that can be simulated; if an FMU has both, the first is used by default."""
 EXCHANGE = KINDS[1]
 _LARGEST_REFERENCE = 2**32 - 1
-"""FMI 2 and 3 number variables by unsigned integers of 32 bits."""
+"""Largest value reference: FMI 2 and 3 number variables by unsigned integers of 32 bits."""
 _SHOWN = 12
-"""Names that a message lists."""
+"""Largest number of names in a message."""
 
 
 def library(name: str = "fmpy") -> Any:
-    """FMPy, or one of its modules.
+    """FMPy, or one of its modules, imported.
 
     Raises
     ------
     MissingSimulatorError
-        If it is not installed.
+        If FMPy is not installed.
     """
     try:
         return importlib.import_module(name)
@@ -47,13 +47,13 @@ class Variable:
     Attributes
     ----------
     type : str
-        As its FMI version has it: Real, Float64, Integer, Int32, Boolean, Enumeration, String ...
+        The type in its FMI version: Real, Float64, Integer, Int32, Boolean, Enumeration, String ...
     start : float or None
         Its start value, if that is one number.
     lower, upper : float
-        Its min and max, infinite where there is none.
+        Its min and max, infinite where it has none.
     size : int
-        The number of its elements; 0 for one that is no array.
+        Number of its elements; 0 for a scalar.
     """
 
     name: str
@@ -72,21 +72,21 @@ class Variable:
 
     @property
     def is_real(self) -> bool:
-        """Whether it is a floating-point number."""
+        """Whether the variable is a floating-point number."""
         return self.type in ("Real", "Float64", "Float32")
 
     @property
     def is_integer(self) -> bool:
-        """Whether it is a whole number."""
+        """Whether the variable is an integer."""
         return self.type == "Integer" or self.type.startswith(("Int", "UInt"))
 
     @property
     def is_number(self) -> bool:
-        """Whether its value can be an output: a number, or a Boolean or an enumeration's number."""
+        """Whether its value can be an output: a number, a Boolean, or an enumeration, which is stored as a number."""
         return self.is_real or self.is_integer or self.type in ("Boolean", "Enumeration")
 
     def why_not_set(self) -> str:  # noqa: PLR0911  # one return a reason
-        """Why no value can be given to it before the simulation starts, in words that follow its name; "" if one can.
+        """Why it cannot be set before the simulation starts, in words that follow its name; "" if it can be.
 
         The rules are those of FMI 2.0.4, section 2.2.7, and FMI 3.0, section 2.4.7.4.
         """
@@ -110,44 +110,44 @@ class Variable:
 
 @dataclass(frozen=True)
 class Interface:
-    """How an FMU is simulated: with the solver that it brings, or, for model exchange, with another."""
+    """How an FMU is simulated: with its own solver, or, for model exchange, with distfd's."""
 
     kind: str
-    """Of `KINDS`."""
+    """One of `KINDS`."""
     identifier: str
     needs_tool: bool
     once: bool
-    """Whether a process can have only one instance of it, ever."""
+    """Whether a process can only ever have one instance of the FMU."""
     variable_step: bool
     fixed_step: float | None
 
     @property
     def is_exchange(self) -> bool:
-        """Whether it has equations alone, which a solver of ours integrates."""
+        """Whether the FMU has only equations, which a solver of distfd integrates."""
         return self.kind == EXCHANGE
 
 
 @dataclass(frozen=True)
 class Description:
-    """What an FMU says of itself; plain data."""
+    """The contents of an FMU's description, as plain data."""
 
     file: str
     version: str
-    """Of FMI."""
+    """The FMI version."""
     model: str
     tool: str
     variables: Mapping[str, Variable]
     interface: Interface
     kinds: tuple[str, ...]
-    """Of `KINDS`: as what it can be simulated; ``interface`` is the one that is."""
+    """The `KINDS` that the FMU supports; ``interface`` is for the one in use."""
     start_time: float | None
     stop_time: float | None
     step: float | None
     tolerance: float | None
     categories: tuple[str, ...]
-    """Of its log."""
+    """The categories of the FMU's log."""
     binaries: tuple[str, ...]
-    """The platforms for which it has a library of its model."""
+    """The platforms for which the FMU has a compiled library."""
     has_sources: bool
 
     @property
@@ -157,24 +157,24 @@ class Description:
 
     @property
     def parameters(self) -> tuple[Variable, ...]:
-        """The variables that are parameters which distfd can move: scalar and real."""
+        """The parameters that distfd can move: scalar and real."""
         found = (v for v in self.variables.values() if v.causality == "parameter" and v.is_real and not v.size)
         return tuple(v for v in found if not v.why_not_set())
 
     def variable(self, name: str, what: str) -> Variable:
-        """The variable of this name.
+        """The variable with this name.
 
         Raises
         ------
         InputError
-            If there is none; says which there are, and which was meant.
+            If there is none; the message lists the names, and the one that was probably meant.
         """
         if (found := self.variables.get(name)) is not None:
             return found
         raise InputError(f"{what}: {Path(self.file).name} has no variable {name!r}{self._near(name)}")
 
     def why_not_here(self) -> str:
-        """Why it cannot run on this machine: it brings no binary for it; "" if it does."""
+        """Why the FMU cannot run on this machine: it has no binary for it; "" if it can."""
         fmpy, name = library(), Path(self.file).name
         platform = fmpy.platform if self.major == 2 else fmpy.platform_tuple
         if platform in self.binaries:
@@ -194,25 +194,25 @@ class Description:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Names in a row, the first of many."""
+    """Names in a row; of many, the first ones."""
     known = list(names)
     more = f" and {len(known) - _SHOWN} more" if len(known) > _SHOWN else ""
     return (", ".join(known[:_SHOWN]) or "none") + more
 
 
 def read_description(file: str | Path, kind: str | None = None) -> Description:
-    """Read an FMU's modelDescription.xml; none of its code is run.
+    """Reads an FMU's modelDescription.xml; none of the FMU's code is run.
 
     Parameters
     ----------
     file : path
     kind : str, optional
-        Of `KINDS`: as what it is to be simulated; by default the first that it has.
+        One of `KINDS`, to be used for the simulation; by default the first that the FMU supports.
 
     Raises
     ------
     InputError
-        If the file is missing, no FMU, of a version of FMI that is not 2 or 3, or of another kind.
+        If the file is missing or not an FMU, its FMI version is neither 2 nor 3, or it does not support this kind.
     MissingSimulatorError
         If FMPy is not installed.
     """
@@ -223,7 +223,7 @@ def read_description(file: str | Path, kind: str | None = None) -> Description:
         raise InputError(f"file: {path} is an FMU of FMI {contents.version[:20]}; FMI 2 and 3 can be used")
     try:
         found = parsed(contents.xml)
-    except Exception as error:  # of many classes
+    except Exception as error:  # FMPy raises exceptions of many classes
         raise InputError(f"file: {path}: its {DESCRIPTION} cannot be read: {_one_line(error)}") from error
     there = [
         known
@@ -247,14 +247,14 @@ def read_description(file: str | Path, kind: str | None = None) -> Description:
 
 
 def parsed(xml: bytes) -> Any:
-    """FMPy's reading of a modelDescription.xml, which `read_contents` has looked at."""
+    """FMPy's form of a modelDescription.xml that `read_contents` has checked."""
     return library("fmpy.model_description").read_model_description(alone(xml), validate=False)
 
 
 def _description(path: Path, found: Any, contents: Contents, kind: str, kinds: tuple[str, ...]) -> Description:
     given, experiment = found.modelExchange if kind == EXCHANGE else found.coSimulation, found.defaultExperiment
     identifier = str(given.modelIdentifier)
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", identifier):  # the name of a file in binaries/, and of C functions
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", identifier):  # it names a file in binaries/, and C functions
         raise ValueError(f"modelIdentifier {identifier[:80]!r} is no identifier of C")
     times = {
         key: None if experiment is None else _number(getattr(experiment, own))

@@ -1,8 +1,8 @@
-"""The largest value of an output between the times at which it is read.
+"""The largest value of an output between the communication points.
 
-The largest of the values that were read is that of one time, and stays with this time when a parameter moves the peak:
-its derivative is off by an error of first order in the step, and jumps where another time takes over. A parabola
-through the largest value and its two neighbours follows the peak.
+The largest of the values at these points stays at one point when a parameter moves the peak, so its derivative has an
+error of first order in the step, and jumps where another point takes over. A parabola through the largest value and its
+two neighbours follows the peak.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 def largest(times: NDArray[np.float64], values: NDArray[np.float64]) -> float:
-    """The top of a smooth course that was read at these times, (n,) both.
+    """The maximum of a smooth signal with values at these times, (n,) both.
 
-    It is that of the parabola through the largest value and those before and after it, by divided differences. Where
-    the largest value is the first or the last one, or one beside it is as large (a course that is cut off at a limit),
-    it is that value.
+    It is the maximum of the parabola through the largest value and its two neighbours, by divided differences. If the
+    largest value is the first or the last, or a neighbour is as large (the signal is cut off at a limit), the result is
+    the largest value itself.
     """
     k = int(np.argmax(values))
     if not 0 < k < len(values) - 1 or not values[k - 1] < values[k] > values[k + 1]:

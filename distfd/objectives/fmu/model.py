@@ -1,4 +1,4 @@
-"""An FMU inside a worker: one instance, reset between points where that is clean."""
+"""An FMU in a worker: one instance, reset between points where a reset restores the initial state."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     from distfd.objectives.fmu.signals import Signal
 
 _LINES = 30
-"""Of the FMU's log, kept for a failure."""
+"""Number of lines of the FMU's log that are kept for an error message."""
 _ERRORS = ("logStatusWarning", "logStatusDiscard", "logStatusError", "logStatusFatal", "logStatusPending")
-"""The log's categories that FMI names for what goes wrong."""
+"""FMI's names of log categories for problems."""
 
 
 @dataclass(frozen=True, eq=False)
 class FMUOutput:
-    """One output: a variable, and what is taken of its course."""
+    """One output: a variable, and which value of its course is taken."""
 
     name: str
     variable: Variable
@@ -47,23 +47,23 @@ class FMUOutput:
 
     @property
     def element_names(self) -> tuple[str, ...]:
-        """What its numbers are called: ``level``, or ``level(t=2.5)`` for each of its times."""
+        """The names of its elements: ``level``, or ``level(t=2.5)`` for each of its times."""
         return (self.name,) if self.times is None else tuple(f"{self.name}(t={t!r})" for t in self.times.tolist())
 
     @property
     def peaks_between(self) -> bool:
-        """Whether its largest or smallest value is looked for between the communication points too."""
+        """Whether its maximum or minimum is also looked for between the communication points."""
         smooth = self.variable.is_real and self.variable.variability == "continuous"
         return smooth and self.times is None and self.at in ("max", "min")
 
 
 @dataclass(frozen=True, eq=False)
 class Simulation:
-    """What an FMU is to simulate, and what is taken of it, as `distfd.FMUObjective` says."""
+    """What an FMU simulates, and its outputs; the fields are those of `distfd.FMUObjective`."""
 
     file: Path
     digest: str
-    """The SHA-256 of the file."""
+    """The SHA-256 of the FMU's file."""
     description: Description
     start_time: float
     stop_time: float
@@ -71,11 +71,11 @@ class Simulation:
     grid: NDArray[np.float64]
     """The communication points, (n,)."""
     signals: Mapping[str, Signal]
-    """What drives inputs, by their names."""
+    """Input signals, by the inputs' names."""
     start: Mapping[str, Any]
-    """Values of variables that do not move."""
+    """Start values of variables that stay constant in all evaluations."""
     parameters: Callable[[NDArray[np.float64]], dict[str, float]]
-    """x by names of variables; raises InputError."""
+    """Converts x to values by variable names; raises InputError."""
     taken: tuple[FMUOutput, ...]
     value: Any
     formula: tuple[Expression, ...]
@@ -89,7 +89,7 @@ class Simulation:
 
 
 class FMUModel(Model):
-    """An FMU, unpacked; instantiated at the first evaluation.
+    """A running FMU: unpacked at once, instantiated at the first evaluation.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ class FMUModel(Model):
         self._grid = simulation.grid
 
     def evaluate(self, x: NDArray[np.float64], *, timeout: float | None) -> Any:  # noqa: ARG002  # ended from outside
-        """Simulate it at x."""
+        """Simulates the FMU at x and returns its outputs."""
         try:
             parameters = self._simulation.parameters(x)
         except InputError as error:
@@ -125,11 +125,11 @@ class FMUModel(Model):
         return self._simulated(parameters)
 
     def output_names(self, m: int) -> tuple[str, ...] | None:
-        """What m outputs are called in messages."""
+        """The names of the m outputs in messages."""
         return self._output_names(m)
 
     def _compared(self, parameters: dict[str, float], *, once: bool) -> Any:
-        """The second point: after a reset and in a new instance, which have to agree for resets to be clean."""
+        """Computes the second point after a reset and in a new instance: resets are used if both agree."""
         self._used += 1
         kept = self._simulated(parameters)
         if not once:
@@ -154,7 +154,7 @@ class FMUModel(Model):
         return fresh
 
     def close(self) -> None:
-        """Free the instance."""
+        """Frees the instance."""
         self._drop()
 
     def _drop(self) -> None:
@@ -183,13 +183,13 @@ class FMUModel(Model):
             raise EvaluationFailure(text + last, "\n".join(self._log)) from error
 
     def _fmu_failed(self, error: Exception) -> None:
-        """Leave an instance that has failed: after a fatal error nothing more may be called of it."""
+        """Drops an instance that has failed: after a fatal error, FMI allows no further calls on it."""
         if getattr(error, "status", None) == 4:
             self._fmu = None
         self._drop()
 
     def _logged(self, *message: Any) -> None:
-        """A line of the FMU's log; the text is the last argument in FMI 2 and 3."""
+        """Keeps a line of the FMU's log; the text is the last argument in FMI 2 and 3."""
         with contextlib.suppress(Exception):
             self._log.append(bytes(message[-1] or b"").decode("utf-8", "replace").rstrip())
 
@@ -206,7 +206,7 @@ class FMUModel(Model):
                 logger=self._logged,
                 require_functions=False,
             )
-        finally:  # FMPy stays in the folder of a library that it cannot load
+        finally:  # if FMPy cannot load a library, it leaves its folder as current
             os.chdir(here)
         known = [name for name in self._simulation.description.categories if name in _ERRORS]
         if known and not self._simulation.logging:
@@ -215,7 +215,7 @@ class FMUModel(Model):
         return fmu
 
     def _course(self, parameters: dict[str, float]) -> dict[str, NDArray[np.float64]]:
-        """Initialise, and go from communication point to communication point; the outputs, (n,), at each of them."""
+        """Initialises the FMU and runs it through the communication points; the outputs, (n,), at each point."""
         simulation, fmu = self._simulation, self._fmu
         settings = {
             "tolerance": simulation.tolerance,
@@ -234,7 +234,7 @@ class FMUModel(Model):
         return dict(zip(names, np.array(course).T, strict=True))
 
     def _integrated(self) -> list[list[float]]:
-        """The outputs at each communication point, by a solver of ours."""
+        """The outputs at each communication point, by distfd's solver."""
         if self._integrator is None:
             self._integrator = Integrator(
                 self._fmu,
@@ -288,7 +288,7 @@ class FMUModel(Model):
             at = [int(np.argmin(np.abs(self._grid - time))) for time in output.times.tolist()]
             return values[at] if output.measured is None else values[at] - output.measured
         if output.at == "mean":
-            from scipy.integrate import trapezoid  # NumPy has it by this name from 2.0 on
+            from scipy.integrate import trapezoid  # NumPy has this name from 2.0 on
 
             return float(trapezoid(values, self._grid) / (self._grid[-1] - self._grid[0]))
         if output.at == "last":

@@ -1,6 +1,6 @@
-"""An FMU for model exchange, simulated: it has the equations, and CVode, which FMPy brings, is the solver.
+"""Simulates an FMU for model exchange: the FMU has the equations, and CVode, which comes with FMPy, solves them.
 
-The order of calls is that of FMI 2.0.4, section 3.2.3, and FMI 3.0, section 3.2: continuous time, events in between.
+The order of calls follows FMI 2.0.4, section 3.2.3, and FMI 3.0, section 3.2: continuous time with events in between.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     from distfd.objectives.fmu.signals import Signal
 
 _MOST_STEPS = 100_000
-"""Steps of the solver from one communication point to the next: more are a model that has gone astray."""
+"""Largest number of solver steps between two communication points: more indicate that the model fails."""
 _MOST_EVENTS = 10_000
-"""Events between two communication points, and rounds of one event: more are a model that chatters."""
+"""Largest number of events between two communication points, and of rounds in one event: more indicate chattering."""
 _PARTS = 50
-"""The solver's steps are at most so small a part of the time, as in FMPy, for no event to be stepped over."""
+"""The solver's steps are at most the simulated time divided by this, as in FMPy, so that no event is stepped over."""
 _DISCARD = 2
-"""The FMU's status where the solver is to try a smaller step."""
+"""The FMU's status that asks the solver for a smaller step."""
 
 
 class Integrator:
-    """Simulates one instance of an FMU; its solver is kept for all simulations.
+    """Simulates one instance of an FMU; its solver is reused for all simulations.
 
     Parameters
     ----------
@@ -41,13 +41,13 @@ class Integrator:
     grid : (n,) ndarray
         The communication points.
     tolerance : float
-        Relative; the absolute one of a state is its nominal value times this.
+        Relative tolerance; the absolute one of a state is its nominal value times this.
     signals : mapping of str to Signal
-        What drives inputs. The continuous ones are followed at all times, the others change in events.
+        Input signals. Continuous inputs follow them at all times; the others change in events.
     apply : callable
-        Sets values by the names of variables.
+        Sets variables, given their values by name.
     read : callable
-        The outputs as they are now.
+        Returns the current outputs.
     """
 
     def __init__(
@@ -73,9 +73,9 @@ class Integrator:
         self._solver: Any = None
 
     def course(self) -> list[list[float]]:
-        """Simulate an FMU that has left its initialization mode; the outputs at each communication point.
+        """Simulates an FMU that has left its initialization mode; returns the outputs at each communication point.
 
-        Where there is an event at a communication point, they are those before it.
+        If there is an event at a communication point, the outputs are those before it.
 
         Raises
         ------
@@ -96,7 +96,7 @@ class Integrator:
         return found
 
     def _advance(self, time: float, end: float, found: list[list[float]]) -> float:
-        """From one communication point to the next, whose outputs are appended."""
+        """Runs to the next communication point and appends the outputs there."""
         for _ in range(_MOST_EVENTS):
             target = min(end, self._segment_end)
             state_event, time = self._step(time, target)
@@ -112,8 +112,8 @@ class Integrator:
         raise EvaluationFailure(f"the FMU has {_MOST_EVENTS} events and more until {time:g}, before {end:g}")
 
     def _step(self, time: float, target: float) -> tuple[bool, float]:
-        """Integrate to a time, or to an event of the state before it; whether there was one, and the time."""
-        if target - time <= 16 * math.ulp(max(abs(time), abs(target))):  # so short a way CVode refuses
+        """Integrates to a time, or to an earlier state event; returns whether there was an event, and the time."""
+        if target - time <= 16 * math.ulp(max(abs(time), abs(target))):  # CVode refuses such a short interval
             return False, target
         solver = self._solver
         try:
@@ -123,7 +123,7 @@ class Integrator:
                 raise solver.failure from error
             text = solver.error_info[3] if solver.error_info else str(error)
             raise EvaluationFailure(f"the solver CVode gave up: {' '.join(str(text).split())}") from error
-        solver.failure = None  # of a step that it has made smaller
+        solver.failure = None  # CVode recovered from this failure with a smaller step
         event = bool(np.any(roots))
         return event, float(reached) if event else target
 
@@ -143,7 +143,7 @@ class Integrator:
         self._begin_segment(time)
 
     def _discrete(self, time: float) -> None:
-        """Let the FMU change its discrete states until they stay."""
+        """Lets the FMU update its discrete states until they no longer change."""
         for _ in range(_MOST_EVENTS):
             more, over, _, _, defined, when = (
                 self._fmu.newDiscreteStates() if self._second else self._fmu.updateDiscreteStates()
@@ -159,7 +159,7 @@ class Integrator:
             raise EvaluationFailure(f"the FMU ended its simulation at {time:g}, before {self._grid[-1]:g}")
 
     def _begin_segment(self, time: float) -> None:
-        """No step of the solver goes beyond the next time at which something jumps."""
+        """Starts a segment that ends at the next jump of an input; no solver step goes beyond it."""
         later = [jump for jump in self._jumps if jump > time]
         self._segment_end = min([*later[:1], self._grid[-1]])
         if self._next_event is not None:
@@ -168,7 +168,7 @@ class Integrator:
             self._solver.stop_at(self._segment_end)
 
     def _at(self, time: float) -> None:
-        """Set the time, and inputs to their values then; at the end of a segment those before the jump."""
+        """Sets the time and the inputs; at the end of a segment, the inputs have their values before the jump."""
         self._fmu.setTime(time)
         end = self._segment_end
         driven = {n: s.at(time) if time < end else s.before(end) for n, s in self._continuous.items()}
@@ -195,14 +195,14 @@ class Integrator:
 
 
 class _Nothing:
-    """In the place of FMPy's inputs, which it holds between roots: ours are set with the time."""
+    """Replaces FMPy's inputs, which stay constant between roots: here, inputs are set together with the time."""
 
     def apply(self, time: float) -> None:
         """Do nothing."""
 
 
 def _solver_class() -> Any:
-    """FMPy's CVode solver, which hears of failures: an exception in a callback of C is printed, and gone."""
+    """FMPy's CVode solver, extended to record failures: exceptions in a C callback would only be printed."""
     sundials, libraries = library("fmpy.sundials"), library("fmpy.sundials.libraries")
     set_stop_time = libraries.sundials_cvode.CVodeSetStopTime
     set_stop_time.argtypes, set_stop_time.restype = [ctypes.c_void_p, ctypes.c_double], ctypes.c_int
@@ -213,11 +213,11 @@ def _solver_class() -> Any:
         failure: Exception | None = None
 
         def stop_at(self, time: float) -> None:
-            """No step goes beyond this time."""
+            """Makes no step go beyond this time."""
             set_stop_time(self.cvode_mem, time)
 
         def f(self, t: float, y: Any, ydot: Any, user_data: Any) -> int:
-            """The derivatives of the states: 0, or > 0 where a smaller step may help, or < 0."""
+            """Computes the states' derivatives; returns 0, or > 0 where a smaller step may help, or < 0 for failure."""
 
             def call() -> None:
                 super(Solver, self).f(t, y, ydot, user_data)
@@ -229,7 +229,7 @@ def _solver_class() -> Any:
             return self._guarded(call)
 
         def g(self, t: float, y: Any, gout: Any, user_data: Any) -> int:
-            """The event indicators."""
+            """Computes the event indicators."""
             return self._guarded(lambda: super(Solver, self).g(t, y, gout, user_data))
 
         def _guarded(self, call: Callable[[], object]) -> int:

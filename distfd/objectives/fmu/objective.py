@@ -38,15 +38,16 @@ if TYPE_CHECKING:
 
 AT = ("last", "max", "min", "mean")
 _POINTS = 500
-"""Communication steps where neither the user nor the FMU says how many."""
+"""Default number of communication steps, if neither the user nor the FMU gives one."""
 _MOST_POINTS = 10_000_000
-"""Communication points of a simulation: more than that are a mistake in the step or a time."""
+"""Largest number of communication points: more indicate a mistake in the step or a time."""
 _TOLERANCE = 1e-8
-"""Of CVode, where neither the user nor the FMU says one: FMPy's 1e-5 makes more noise than differences bear."""
+"""Default tolerance of CVode, if neither the user nor the FMU gives one: FMPy's 1e-5 makes too much noise for
+differences."""
 _SMALLEST_TOLERANCE = 1e-14
-"""What CVode can meet in double precision."""
+"""Smallest tolerance that CVode can meet in double precision."""
 _NEAR = 1e-6
-"""Of a communication step, within which a time is a communication point."""
+"""A time within this part of a communication step counts as a communication point."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,7 +211,7 @@ class FMUObjective(Objective):
             if abs(points[k] - time) > _NEAR * step:
                 points.append(time)
             elif time in jumps:
-                points[k] = time  # where the step meets it but for rounding, inputs have their values behind it
+                points[k] = time  # set the exact time: rounded, inputs could have their values before a jump
         return np.array(sorted(points))
 
     def _output(self, name: str, given: Any, base: Path) -> FMUOutput:  # noqa: C901  # one mistake a branch
@@ -415,9 +416,9 @@ class FMUObjective(Objective):
             "names": self.names,
             "version": self.version,
         }
-        if self.description.interface.is_exchange:  # else as before there was another kind
+        if self.description.interface.is_exchange:  # unchanged for co-simulation, so that stored values stay valid
             told["kind"] = self.description.interface.kind
-        if any(output.peaks_between for output in self.taken):  # else as before peaks were followed between times
+        if any(output.peaks_between for output in self.taken):  # unchanged without peaks, as stored values have it
             told["peaks"] = "parabola"
         return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
 

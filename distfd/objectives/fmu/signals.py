@@ -1,4 +1,4 @@
-"""What drives an FMU's inputs in time, and what was measured: tables of numbers against time."""
+"""Tables of numbers against time: input signals of an FMU, and measurements."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MISSING = "NA"
-"""A cell of a table where there is no value: its row is left out. An empty one may be a mistake, and is refused."""
+"""Content of a cell without a value: its row is left out. An empty cell may be a mistake, and is refused."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,10 +29,10 @@ class Signal:
     Parameters
     ----------
     times : (n,) ndarray
-        In order; two that are equal make a jump.
+        Times in order; two equal ones make a jump.
     values : (n,) ndarray
-        Between two times a continuous input is interpolated linearly; another keeps the value of the earlier one.
-        Before the first and after the last time it is constant.
+        Values at these times. Between two times, a continuous input is interpolated linearly; another keeps the earlier
+        value. Before the first and after the last time it is constant.
     continuous : bool
     """
 
@@ -41,7 +41,7 @@ class Signal:
     continuous: bool
 
     def at(self, time: float) -> float:
-        """Its value; where it jumps, that behind the jump."""
+        """The value at a time; at a jump, the value after it."""
         k = int(np.searchsorted(self.times, time, side="right"))
         if k == 0:
             return float(self.values[0])
@@ -52,7 +52,7 @@ class Signal:
         return float(self.values[k - 1] + part * (self.values[k] - self.values[k - 1]))
 
     def before(self, time: float) -> float:
-        """Its value; where it jumps, that before the jump."""
+        """The value at a time; at a jump, the value before it."""
         k = int(np.searchsorted(self.times, time, side="left"))
         if 0 < k < len(self.times) and self.times[k] == time and self.continuous:
             return float(self.values[k])
@@ -60,7 +60,7 @@ class Signal:
 
     @property
     def jumps(self) -> list[float]:
-        """The times at which it jumps."""
+        """The times of the jumps."""
         if self.continuous:
             return [float(time) for time in np.unique(self.times[1:][np.diff(self.times) == 0])]
         changed = np.flatnonzero(np.diff(self.values)) + 1
@@ -73,7 +73,7 @@ def make_signal(what: str, given: Any, base: Path, *, column: str, continuous: b
     Raises
     ------
     InputError
-        If it is anything else.
+        If ``given`` is none of these.
     """
     if isinstance(given, (int, float)) and not isinstance(given, bool):
         if not math.isfinite(given):
@@ -102,13 +102,13 @@ def read_series(
     given : mapping
         ``file``, and optionally ``time`` (default: the column time, or else the first) and ``column``.
     column : str
-        The column that is meant by default; of a file with two columns it is the other one, whatever its name.
+        Default name of the value's column; in a file with two columns, the other column is used whatever its name.
 
     Raises
     ------
     InputError
-        If the file cannot be read, has no such column, or what is in it are no numbers in order of time; of a cell
-        that is empty or no number it names line and column. Rows that have NA in place of the value are left out.
+        If the file cannot be read, has no such column, or does not contain numbers in order of time; if a cell is empty
+        or no number, the message names line and column. Rows with NA as the value are left out.
     """
     if unknown := set(given) - {"file", "time", "column"}:
         raise InputError(f"{what}: has no key {min(unknown)!r}; it has file, time and column")
@@ -139,7 +139,7 @@ def _no_number(cell: str, may_miss: bool) -> str:
 
 
 def _table(what: str, path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """A CSV file's header, and its rows with the numbers of their lines."""
+    """The header of a CSV file, and its rows with their line numbers."""
     try:
         with open_plain(path, follow=True) as file:
             text = file.read().decode("utf-8-sig")

@@ -15,7 +15,8 @@ from distfd.differentiation.method import Request, Wave
 from distfd.differentiation.placement import as_bounds
 from distfd.differentiation.stencils import resolve_scheme
 from distfd.errors import InputError
-from distfd.evaluation.method_registry import Setting, make_method
+from distfd.evaluation.derivative_setting import Setting
+from distfd.evaluation.method_registry import make_method
 from distfd.evaluation.options import DerivativeOptions
 from distfd.objectives.command.objective import CommandObjective
 
