@@ -97,7 +97,7 @@ def join_points(parts: Sequence[Points]) -> Points:
 
 
 def single_points(x: NDArray[np.float64], coordinates: NDArray[np.int64], values: NDArray[np.float64]) -> Points:
-    """n points, of which each changes one of these coordinates, (n,), to one of these values, (n,)."""
+    """The points, n of them, of which each changes one of these coordinates, (n,), to one of these values, (n,)."""
     return Points(x, np.arange(len(values) + 1), coordinates, values)
 
 

@@ -87,7 +87,7 @@ class Structure:
         return out
 
     def bounds(self, given: Any) -> list[tuple[float, float]]:
-        """d pairs, from a structure of pairs (lower, upper), or from a pair of structures.
+        """The d pairs from a structure of pairs (lower, upper), or from a pair of structures.
 
         A part may be missing or None. The bounds of an array are a pair; each of the two is a number or an array of its
         shape.

@@ -127,7 +127,7 @@ class Leaf(Part):
             leaf(self, given)
 
     def leaves(self) -> Iterable[Leaf]:
-        """This leaf alone."""
+        """The leaf itself, alone."""
         yield self
 
     @property
