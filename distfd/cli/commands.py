@@ -119,7 +119,7 @@ def run(
 
 @contextlib.contextmanager
 def _progress(quiet: bool, log_format: str, *, printing: bool = False) -> Iterator[Progress]:
-    """What shows how far the command is; where J prints too, not in a panel that this would tear."""
+    """The display of progress; no panel if J also prints to the terminal, as its output would break the panel."""
     from distfd.core.errors import InputError
     from distfd.observers.progress import Progress
 
@@ -174,7 +174,7 @@ def plan(
 
 
 def _assumed(slots: int | None, duration: str | None, spread: float) -> Assumed | None:
-    """What a wave is to be simulated with, if it is."""
+    """The assumptions for a simulated wave; None if none is wanted."""
     if slots is None and duration is None:
         return None
     from distfd.core.errors import InputError
@@ -210,7 +210,7 @@ def validate(
     check_solver(loaded, problem)
     if not no_import:
         objective = make_objective(loaded, problem)
-        if objective.reads_text:  # what it is given is written at all points of the derivative, and compared
+        if objective.reads_text:  # writes J's inputs at all points of the derivative and compares them
             first_request(loaded, problem, objective)
     say(f"{config}: valid")
 
@@ -277,7 +277,7 @@ def main() -> None:
 
 
 def _end_lost(job: Job, reason: str) -> None:
-    """The cluster is lost, and Ray holds the main thread for good."""
+    """Ends the process after the cluster is lost, while Ray blocks the main thread for ever."""
     from distfd.core.errors import ClusterLostError
 
     job.lost(reason)

@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from distfd.run_directory.listing import RunRow
 
 _ROWS = 40
-"""Components that are shown; of more, those that are furthest apart."""
+"""Largest number of components that are shown; of more, those that differ most."""
 _KEYS = 60
-"""Keys of the configuration that are shown."""
+"""Largest number of configuration keys that are shown."""
 _LONGEST = 60
-"""Characters of a value of the configuration."""
+"""Largest length of a configuration value, in characters."""
 _LONGEST_TIME = 1e10
-"""Seconds beyond which a clock's words say nothing: three hundred years."""
+"""Seconds above which a duration in words is meaningless: three hundred years."""
 
 
 def show_comparison(found: Comparison) -> None:
-    """Print it: the runs, their derivatives, their steps, and what differs in their configurations."""
+    """Prints the runs, their derivatives, their steps, and the differences of their configurations."""
     letters = [_letter(k) for k in range(len(found.runs))]
     for letter, row in zip(letters, found.runs, strict=True):
         say(one_line(f"{letter}  {row.name}{f': {row.trouble}' if row.trouble else ''}"))
@@ -88,7 +88,7 @@ def _show_components(found: Comparison, letters: Sequence[str]) -> None:
 
 
 def _furthest(components: Sequence[Component]) -> list[Component]:
-    """Those that are shown, in their own order."""
+    """The components that are shown, in their own order."""
     if len(components) <= _ROWS:
         return list(components)
     order = sorted(range(len(components)), key=lambda k: -components[k].apart)
@@ -102,7 +102,7 @@ def _title(one: Component) -> str:
 
 
 def _show_steps(found: Comparison, letters: Sequence[str]) -> None:
-    """Where they are not the same in all runs."""
+    """Prints the steps that differ between runs."""
     apart = [each for each in found.parameters if len({*each.step}) > 1][:_ROWS]
     if apart:
         say("")

@@ -1,4 +1,4 @@
-"""``distfd init``: a configuration with comments and a small model, which run as they are."""
+"""``distfd init``: a commented configuration and a small model, which run without changes."""
 
 from __future__ import annotations
 
@@ -73,12 +73,12 @@ def config_template(to: str | None = None, *, force: bool = False) -> Draft:
     to : path, optional
         The configuration to write; by default config.yaml. The model goes beside it.
     force : bool
-        Whether files may be there already; whoever writes the draft puts them aside.
+        Whether the files may exist already; the caller that writes the draft renames them.
 
     Raises
     ------
     InputError
-        If a file is there already, or its folder is not.
+        If a file exists already, or its folder does not.
     """
     config = Path(to or "config.yaml")
     model = config.parent / "model.py"

@@ -1,4 +1,4 @@
-"""``distfd init --command ... --deck ...``: a first configuration from a deck in which numbers are marked."""
+"""``distfd init --command ... --deck ...``: a first configuration from an input deck with marked numbers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _MARK = re.compile(r"\{\{\s*(\w+)\s*=\s*([^|{}]*?)\s*(\|[^{}]*?)?\s*\}\}")
 """``{{ width = 0.3 }}``, or with a format ``{{ width = 0.3 | fmt("8.3f") }}``."""
 
 _AGAIN = re.compile(r"\{\{([^{}]*)\}\}")
-"""``{{ width }}`` or ``{{ 2 * width }}``, where the number is marked elsewhere."""
+"""``{{ width }}`` or ``{{ 2 * width }}``, for a number that is marked elsewhere."""
 
 _STATEMENT = re.compile(r"\{%.*?%\}", re.DOTALL)
 
@@ -46,11 +46,11 @@ class Draft:
 
 
 _LARGEST_DECK = 2**28
-"""Bytes: no template may write more."""
+"""Largest size of a deck in bytes, as templates may not write more."""
 
 
 def put_aside(path: Path) -> Path:
-    """Give a file that is there another name beside it, ``deck.yaml.old`` or ``deck.yaml.old2``; return that.
+    """Renames an existing file to ``deck.yaml.old`` or ``deck.yaml.old2``; returns the new path.
 
     Raises
     ------
@@ -74,18 +74,18 @@ def draft(command: str, decks: Sequence[str], to: str | None = None, *, force: b
     Parameters
     ----------
     command : str
-        As it is typed: the program and its arguments.
+        The command line: the program and its arguments.
     decks : sequence of path
-        Input files of the program, each with the numbers that matter marked: ``{{ width = 0.3 }}``.
+        Input files of the program, in which the numbers of interest are marked: ``{{ width = 0.3 }}``.
     to : path, optional
         The configuration to write; by default the first deck's name with .yaml.
     force : bool
-        Whether files may be there already; whoever writes the draft puts them aside.
+        Whether files may exist already; the caller that writes the draft renames them.
 
     Raises
     ------
     InputError
-        If a deck cannot be read, has no marks or wrong ones, or a file is there already.
+        If a deck cannot be read, has no marks or wrong ones, or a file exists already.
     """
     if not decks:
         raise InputError("--deck: name the input file in which numbers are marked, such as {{ width = 0.3 }}")
@@ -187,7 +187,7 @@ def _template(deck: Path, text: str, values: dict[str, float], kind: DeckKind) -
 
 
 _SUFFIXED = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)([A-Za-z]+)")
-"""A number with a unit or a factor of SPICE's behind it."""
+"""A number followed by a unit or a SPICE factor."""
 
 
 def _marked(name: str, written: str, what: str, where: str) -> float:
@@ -286,7 +286,7 @@ def other_tasks() -> list[str]:
 
 
 def _target(deck: str) -> str:
-    """The deck's path in the work directory: as the command names it, unless that leads out of there."""
+    """The deck's path in the work directory: as in the command, unless that leads out of the directory."""
     path = Path(os.path.normpath(deck))
     return path.name if path.is_absolute() or ".." in path.parts else str(path)
 
@@ -301,7 +301,7 @@ def _beside(arguments: Sequence[str], inputs: dict[str, str], folder: Path) -> l
 
 
 def quoted(text: str) -> str:
-    """A text as YAML: in quotes wherever it might be read as something else."""
+    """A text as YAML, in quotes where it could be read as something else."""
     plain = re.fullmatch(r"[A-Za-z_./][\w./-]*", text, re.ASCII) and isinstance(resolve(text), str)
     return text if plain else json.dumps(text)
 

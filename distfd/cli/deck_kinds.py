@@ -17,11 +17,11 @@ _NASTRAN = frozenset({".bdf", ".nas", ".nastran"})
 _PATH = re.compile(r"[A-Za-z0-9_.][\w.+-]*(?:/[\w.+-]+)*")
 """A token that may be a relative path."""
 _MOST_PATHS = 20_000
-"""Different tokens of a deck that are looked for as files."""
+"""Largest number of different words of a deck that are looked for as files."""
 _LONG = 250
-"""Characters that no name of a file has."""
+"""A length in characters that no file name has."""
 CCX_ERROR = r"^ *\*ERROR"
-"""How CalculiX tells of an error, after some of which it ends with return code 0."""
+"""How CalculiX reports an error; after some errors it still exits with code 0."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,11 @@ class DeckKind:
     Attributes
     ----------
     filter : str
-        What a template writes numbers by, empty for in full.
+        The filter by which a template writes numbers; empty for all digits.
     wide : str
-        The same on a line of large fields, whose first word ends with ``*``.
+        The filter on a line of large fields, whose first word ends with ``*``.
     remark : str
-        Why, for a reader of the configuration.
+        The reason, for a reader of the configuration.
     """
 
     filter: str = ""

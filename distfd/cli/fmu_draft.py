@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _MOST = 25
-"""Parameters or outputs that are written to be used; further ones are comments."""
+"""Largest number of parameters or outputs that are written to be used; others are comments."""
 
 _MOST_OTHERS = 100
-"""Lines of comments of one kind."""
+"""Largest number of comment lines of one kind."""
 
 _COLUMN = 46
-"""Where remarks begin."""
+"""The column where remarks begin."""
 
 
 def fmu_draft(file: str, to: str | None = None, *, force: bool = False) -> Draft:
@@ -36,7 +36,7 @@ def fmu_draft(file: str, to: str | None = None, *, force: bool = False) -> Draft
     to : path, optional
         The configuration to write; by default the FMU's name with .yaml, beside it.
     force : bool
-        Whether it may be there already; whoever writes the draft puts it aside.
+        Whether the file may exist already; the caller that writes the draft renames it.
 
     Raises
     ------
@@ -120,7 +120,7 @@ def _outputs(found: Description) -> list[Variable]:
 
 
 def _movable(found: Description) -> tuple[list[Variable], list[Variable]]:
-    """What becomes a parameter, and what else can be set."""
+    """The variables that become parameters, and others that can be set."""
     settable = [
         v
         for v in found.variables.values()

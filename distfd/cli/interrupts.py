@@ -1,7 +1,7 @@
-"""How a command ends: Ctrl-C, the signals that end a process, and errors become a message and an exit code.
+"""The end of a command: Ctrl-C, signals and errors become a message and an exit code.
 
-What runs is ended by the event loop (`distfd.evaluation.event_loop`), and the run's files are written by
-`distfd.jobs.finalize`; both see the KeyboardInterrupt that a signal raises here.
+The event loop (`distfd.evaluation.event_loop`) ends running evaluations, and `distfd.jobs.finalize` writes the run's
+files; both react to the KeyboardInterrupt that a signal raises here.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def guarded(command: Callable[[], Any], *, debug: bool) -> int:  # noqa: PLR0911
     except DistfdError as error:
         code = _fail(str(error), error.exit_code, debug=debug)
         if isinstance(error, ClusterLostError):
-            # Threads may be inside of Ray, waiting for servers that hang: to end the interpreter under them crashes.
+            # Threads may be inside Ray, waiting for servers that hang: a normal exit of the interpreter would crash.
             sys.stdout.flush()
             os._exit(code)
         return code
@@ -57,9 +57,9 @@ def guarded(command: Callable[[], Any], *, debug: bool) -> int:  # noqa: PLR0911
             return _fail(f"{_NO_DIRECTORY}: change to one that is there (cd)", InputError.exit_code, debug=debug)
         text = f"this is a bug in distfd: {type(error).__name__}: {error}\nplease report it with what --debug shows"
         return _fail(text, 1, debug=debug)
-    if code == 130:  # typer answers so where it caught the interrupt itself
+    if code == 130:  # typer returns this code after it caught the interrupt itself
         return _fail(_INTERRUPTED, 130, debug=False)
-    # What there was to do is done: a signal from here on could only spoil the ending.
+    # All work is done; a signal from here on could only disturb the exit.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -80,5 +80,5 @@ def _fail(text: str, code: int, *, debug: bool) -> int:
 
 
 def _terminated(signum: int, frame: object) -> None:  # noqa: ARG001  # as signal calls it
-    """End as with Ctrl-C: children dead, store closed, resumable."""
+    """Ends like Ctrl-C: child processes ended, store closed, run resumable."""
     raise KeyboardInterrupt

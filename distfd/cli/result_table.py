@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from distfd.run_directory.directory import RunDirectory
 
 _AROUND = 8
-"""Characters around a number's digits: sign, point, exponent, and the gap to the next."""
+"""Number of characters around a number's digits: sign, point, exponent, and the gap to the next number."""
 _FEWEST = 3
-"""Digits below which a column is left out rather than cut short."""
+"""Least number of digits: with fewer, a column is left out instead."""
 
 
 def show_result(result: Mapping[str, Any], directory: RunDirectory) -> None:
@@ -59,7 +59,7 @@ def result_table(result: Mapping[str, Any], width: int) -> Table:
     named = min(max((len(names[k]) for k in shown), default=0), max(8, width // 3))
     named = max(named, 14) if left_out else named
     while (digits := (width - named - 2) // len(columns) - _AROUND) < _FEWEST and len(columns) > 2:
-        columns.pop(list(columns)[-1])  # the least of them comes last
+        columns.pop(list(columns)[-1])  # the least important column is the last
     digits = max(_FEWEST, min(8, digits))
     table = Table(box=SIMPLE_HEAD, padding=(0, 2, 0, 0), pad_edge=False, show_edge=False)
     table.add_column("", no_wrap=True, overflow="ellipsis", max_width=named + 2)
@@ -73,7 +73,7 @@ def result_table(result: Mapping[str, Any], width: int) -> Table:
 
 
 def files_text(directory: RunDirectory) -> str:
-    """Where the result's files are, relative to here where that is shorter."""
+    """The paths of the result's files, relative to the current folder where that is shorter."""
     there = [path for path in (directory.report, directory.printed) if path.exists()]
     names = ["result.json", *(path.name for path in there)]
     return f"results in {_short(directory.path)}: {', '.join(names)}"
@@ -85,5 +85,5 @@ def _short(path: Path) -> str:
 
 
 def _plain(name: str) -> str:
-    """A name as it is: rich would read [red] as a colour."""
+    """A name without markup: rich would read [red] as a colour."""
     return printable(name).replace("[", "\\[")

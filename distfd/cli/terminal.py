@@ -1,7 +1,7 @@
-"""The user's terminal, apart from what libraries write to standard error: that goes to a file.
+"""The user's terminal, separated from what libraries write to standard error, which goes to a file.
 
-Ray's C++ parts write to file descriptor 2 as they please, when a worker dies and after the driver's last word. A copy
-of the descriptor, made before, is for distfd's own words alone.
+Ray's C++ parts write to file descriptor 2 at any time, such as when a worker dies, even after the driver has finished.
+A copy of the descriptor, made before that, is used for distfd's own messages only.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 _DAEMONS = ("(raylet", "(gcs_server", "(autoscaler")
-"""How lines begin, behind a colour, that are about Ray and not about J."""
+"""The start, after a colour code, of lines about Ray rather than about J."""
 
 
 class _Terminal:
@@ -42,24 +42,24 @@ _state = _Terminal()
 
 
 def stream() -> TextIO:
-    """Where distfd's own words go: where standard error went when this was first asked."""
+    """The stream for distfd's own messages: where standard error went when this was first called."""
     if _state.own is None:
         try:
             copy = os.dup(2)
-        except OSError:  # it is closed
+        except OSError:  # standard error is closed
             return sys.stderr
         _state.own = os.fdopen(copy, "w", buffering=1, encoding=sys.stderr.encoding, errors="backslashreplace")
     return _state.own
 
 
 def speak_json() -> None:
-    """From now on errors and warnings are JSON objects too, one a line."""
+    """Makes errors and warnings JSON objects as well, one a line, from now on."""
     _state.json = True
 
 
 @contextlib.contextmanager
 def spoken_by(say: Callable[[str], None]) -> Iterator[None]:
-    """Inside, warnings are said by a display that has lines of its own at the bottom."""
+    """A context in which warnings are printed by a display that keeps lines of its own at the bottom."""
     _state.above = say
     try:
         yield
@@ -68,24 +68,24 @@ def spoken_by(say: Callable[[str], None]) -> Iterator[None]:
 
 
 def answers() -> TextIO:
-    """Where results go: standard output as it was when the command began."""
+    """The stream for results: standard output as it was when the command began."""
     return _state.answers or sys.stdout
 
 
 @contextlib.contextmanager
 def answering() -> Iterator[None]:
-    """Inside, results are printed. That nobody reads them to their end is no error.
+    """A context in which results are printed; it is no error if the reader stops early.
 
     Raises
     ------
     StoreError
-        If they cannot be written, as where standard output is a file and its disk is full.
+        If they cannot be written, such as when standard output is a file on a full disk.
     """
     try:
         yield
         answers().flush()
     except OSError as error:
-        # What is still on its way is written when the interpreter ends.
+        # Buffered text is written when the interpreter ends, so send it to the null device.
         nobody = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nobody, 1)
         os.close(nobody)
@@ -95,7 +95,7 @@ def answering() -> Iterator[None]:
 
 
 def open_streams() -> None:
-    """Give closed standard streams to nobody, or the next file to be opened would be one of them."""
+    """Opens closed standard streams on the null device; otherwise the next opened file would become one of them."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(number)
@@ -104,32 +104,33 @@ def open_streams() -> None:
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
     for answering in (sys.stdout, sys.stderr):
-        # A name that the terminal's character set lacks is no reason to fail.
+        # A name that the terminal's character set lacks must not cause a failure.
         if isinstance(answering, io.TextIOWrapper):
             answering.reconfigure(errors="backslashreplace")
 
 
 def divert(log: Path, *, show_output: bool = False) -> None:
-    """From now on what anyone else writes to standard error or, in Python, to standard output is added to a file.
+    """Redirects other writers' output, on standard error or, in Python, on standard output, to a file from now on.
 
-    The file goes at the end if it is empty. Ray prints from threads of its own until the process ends, so there is no
-    way back.
+    The file is removed at the end if it is empty. Ray prints from its own threads until the process ends, so the
+    redirection cannot be undone.
 
     Parameters
     ----------
     log : Path
     show_output : bool
-        Whether what is printed in Python, as Ray does with what J prints, is shown after all, but for Ray's own words.
+        Whether to show what is printed in Python, including J's output by Ray, except for messages about Ray itself.
     """
     _state.answers = answers()
     own = stream()
     sys.stderr.flush()
-    with contextlib.suppress(OSError):  # without the file the noise stays where it was
+    with contextlib.suppress(OSError):  # if the file cannot be opened, output stays where it was
         nowhere = str(log) == os.devnull
         file = os.open(log, os.O_WRONLY | os.O_CLOEXEC) if nowhere else open_to_add(log)
         os.dup2(file, 2)
         os.close(file)
-        # Before Ray is imported, so after Ray has said its last word: such functions run last in, first out.
+        # Register this before Ray is imported: such functions run last in, first out, so it runs after Ray's last
+        # message.
         if not nowhere:
             atexit.register(_remove_if_empty, log)
     if show_output:
@@ -140,13 +141,13 @@ def divert(log: Path, *, show_output: bool = False) -> None:
 
 
 class _Printed(io.TextIOBase):
-    """Takes what Ray prints in Python: J's words to the user, the words of Ray's own daemons to the file."""
+    """Receives what Ray prints in Python: J's output goes to the user, messages of Ray's daemons go to the file."""
 
     def __init__(self, own: TextIO, rest: TextIO) -> None:
         self._own, self._rest, self._last = own, rest, own
 
     def write(self, text: str) -> int:
-        """Ray prints a line, and then its end."""
+        """Writes text; Ray prints a line, and then its newline."""
         if text.strip():
             self._last = self._rest if any(daemon in text[:60] for daemon in _DAEMONS) else self._own
         return self._last.write(text)
@@ -163,14 +164,14 @@ def say_as_it_is(text: str) -> None:
 
 
 def error(text: str, code: int, *, debug: bool) -> None:
-    """Say why the command fails."""
+    """Prints why the command fails."""
     if debug:
         stream().write(printable(traceback.format_exc()))
     _say("error", f"distfd: {text}", message=text, exit_code=code)
 
 
 def show_warning(message: Warning | str, category: type[Warning], filename: str, *_: Any, **__: Any) -> None:
-    """In the place of `warnings.showwarning`: distfd's for the user, libraries' for the file."""
+    """Replaces `warnings.showwarning`: distfd's warnings go to the user, those of libraries to the file."""
     if f"{os.sep}site-packages{os.sep}ray{os.sep}" in filename:
         sys.stderr.write(f"{filename}: {category.__name__}: {message}\n")
         return
@@ -178,13 +179,13 @@ def show_warning(message: Warning | str, category: type[Warning], filename: str,
 
 
 def _say(kind: str, text: str, **fields: Any) -> None:
-    # The display above the panel makes its own text printable.
+    # The display above the panel makes its text printable itself.
     if _state.above is not None and not _state.json:
         _state.above(text)
         return
     if _state.json:
         text = json.dumps({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": kind, **fields})
-    with contextlib.suppress(OSError):  # nobody listens any more
+    with contextlib.suppress(OSError):  # the reader of the stream is gone
         stream().write(printable(text) + "\n")
 
 

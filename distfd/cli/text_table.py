@@ -18,9 +18,9 @@ def show_table(titles: Sequence[str], rows: Sequence[Sequence[str]], *, words: S
     ----------
     titles : sequence of str
     rows : sequence of sequences of str
-        A cell for each title. A cell is one line whatever it holds: a name with an end of line in it forges no row.
+        A cell for each title. A cell is always one line, so that a name with a newline cannot imitate a row.
     words : sequence of int
-        Columns that hold words, set to the left; the others hold numbers, set to the right.
+        Columns of words, aligned left; the others hold numbers, aligned right.
     """
     cells = [[one_line(cell) for cell in row] for row in rows]
     out = answers()
@@ -46,7 +46,7 @@ def _drawn(titles: Sequence[str], cells: Sequence[Sequence[str]], words: Sequenc
     table = Table(box=SIMPLE_HEAD, padding=(0, 2, 0, 0), pad_edge=False, show_edge=False)
     for k, title in enumerate(titles):
         word = k in words
-        # Names wrap where there is no room; a number that is cut in two is none.
+        # Names wrap where there is no room; numbers never do, as a split number would be misread.
         table.add_column(Text(title), justify="left" if word else "right", no_wrap=not word, overflow="fold")
     for row in cells:
         table.add_row(*map(Text, row))
@@ -54,5 +54,5 @@ def _drawn(titles: Sequence[str], cells: Sequence[Sequence[str]], words: Sequenc
 
 
 def one_line(text: str) -> str:
-    """The text as one line that steers no terminal."""
+    """The text as one line, without control characters for the terminal."""
     return printable(" ".join(text.split()) if any(c.isspace() and c != " " for c in text) else text)

@@ -1,8 +1,8 @@
-"""A command line as it is typed to a shell, read for ``distfd init``: programs in a row, variables, redirections.
+"""Reads a shell command line for ``distfd init``: programs in a row, variables, redirections.
 
-No shell runs the programs of a configuration, so what a shell would do is said by keys where there are such: ``&&`` by
-``commands``, ``<`` by ``stdin``, ``NAME=value`` by ``env``. A line with more in it than that (a pipe, ``*.dat``,
-``$HOME``, ``cd``) is left to a shell, by name.
+A configuration runs its programs without a shell, so keys express what a shell would do: ``&&`` becomes ``commands``,
+``<`` becomes ``stdin``, ``NAME=value`` becomes ``env``. A line that needs more (a pipe, ``*.dat``, ``$HOME``, ``cd``)
+is passed to a shell explicitly.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _LEFT_OUT = "what it prints is the file stdout in its work directory, not "
 
 @dataclass
 class TypedCommand:
-    """What a command line says.
+    """The content of a command line.
 
     Attributes
     ----------
@@ -34,13 +34,13 @@ class TypedCommand:
     words : list of str
         All words of the line, some of which may be files.
     remarks : list of str
-        What a reader of the configuration is to know.
+        Remarks for a reader of the configuration.
     by_shell : bool
-        Whether a shell runs the line as it is.
+        Whether a shell runs the line unchanged.
     folder : str or None
-        The folder of a case in which a shell runs the one program, ...
+        The folder of a case where a shell runs a single program; None otherwise.
     inner : list of str
-        ... which this is, with its arguments.
+        That program, with its arguments.
     """
 
     steps: list[list[str]]
@@ -60,7 +60,7 @@ class TypedCommand:
 
 @dataclass(frozen=True)
 class _Word:
-    """A word, or an operator; ``bare`` is what of it stood in no quotes, ``expands`` whether a $ is for a shell."""
+    """A word or an operator; ``bare`` is its unquoted part, ``expands`` says whether it has a $ for a shell."""
 
     text: str
     bare: str = ""
@@ -88,7 +88,7 @@ def read_command(line: str) -> TypedCommand:
 
 
 def _reason_for_a_shell(words: list[_Word]) -> str | None:
-    """What in the line is for a shell alone to do."""
+    """The part of the line that only a shell can do; None if there is none."""
     begins = True
     for word in words:
         if word.operator:
@@ -126,7 +126,7 @@ def _read_steps(words: list[_Word], found: TypedCommand) -> str | None:
 
 
 def _variables(step: list[_Word]) -> tuple[dict[str, str], list[_Word]]:
-    """The variables that a command begins with, and the rest of it."""
+    """The variables at the beginning of a command, and the rest of the command."""
     env: dict[str, str] = {}
     for k, word in enumerate(step):
         variable = _VARIABLE.fullmatch(word.text)
@@ -159,7 +159,7 @@ def _without_redirections(
 
 
 def _words(line: str) -> list[_Word]:
-    """The words and operators of a line, as a POSIX shell tells them apart."""
+    """The words and operators of a line, split as by a POSIX shell."""
     found: list[_Word] = []
     at, text, bare, expands, inside = 0, "", "", False, False
 
@@ -195,7 +195,7 @@ def _words(line: str) -> list[_Word]:
 
 
 def _closing(line: str, at: int) -> int:
-    """Where the quote ends that begins there."""
+    """The position where the quote that begins at ``at`` ends."""
     close = re.compile(r'(?:\\.|[^"\\])*"' if line[at] == '"' else "[^']*'", re.DOTALL).match(line, at + 1)
     if close is None:
         raise InputError(f"--command: a quote is left open: {line[at : at + 40]}")

@@ -51,14 +51,14 @@ def ui(
 
 @contextlib.contextmanager
 def page_beside(run: Path, tell: Callable[[str], None], *, browser: bool) -> Iterator[None]:
-    """Inside, a run's page is served by threads of this process; a page that cannot be had keeps no run from going on.
+    """A context in which threads of this process serve a run's page; if the page fails, the run goes on without it.
 
     Parameters
     ----------
     run : Path
         The run's directory.
     tell : callable
-        Gets the page's address, for the user.
+        Called with the page's address, for the user.
     browser : bool
         Whether it is opened.
     """
@@ -79,11 +79,11 @@ def page_beside(run: Path, tell: Callable[[str], None], *, browser: bool) -> Ite
 
 
 _DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY", "WSL_DISTRO_NAME", "BROWSER")
-"""Variables of which one is set where a browser has a window to open; else it would be one that takes the terminal."""
+"""If none of these variables is set, a browser has no window to open, and might take over the terminal."""
 
 
 def _open(address: str) -> None:
-    """In a thread, as some browsers keep whoever opens them waiting; where there is none the address was printed."""
+    """Opens the browser in a thread, as some browsers block the caller; without one, the printed address must do."""
     if sys.platform.startswith("linux") and not any(map(os.environ.get, _DISPLAYS)):
         return
     threading.Thread(target=_opened, args=(address,), daemon=True).start()

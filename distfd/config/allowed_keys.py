@@ -1,4 +1,4 @@
-"""Which keys and words the models allow where, for suggestions."""
+"""The keys and words that the models allow at each place, for suggestions in messages."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def keys_at(model: type[Section], path: KeyPath) -> list[str]:
 
 
 def words_at(model: type[Section], path: KeyPath) -> list[str]:
-    """The words that the value at this path may be."""
+    """The words that are allowed as the value at this path."""
     return [str(word) for leaf in _leaves_at(model, path) if get_origin(leaf) is Literal for word in get_args(leaf)]
 
 
 def key_paths(model: type[Section], above: KeyPath = ()) -> Iterator[KeyPath]:
-    """Paths of all keys that stand in no list."""
+    """Paths of all keys that are not inside a list."""
     for key, annotation in _fields(model):
         yield (*above, key)
         for leaf in _leaves(annotation):
@@ -40,7 +40,7 @@ def _leaves_at(model: type[Section], path: KeyPath) -> list[Any]:
 
 
 def _step(leaf: Any, part: str | int) -> list[Any]:
-    """The annotation of what is found under this key or number."""
+    """The annotations of what is under this key or number."""
     if _is_section(leaf):
         return [annotation for key, annotation in _fields(leaf) if key == part]
     if get_origin(leaf) is dict:

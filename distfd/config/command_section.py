@@ -29,7 +29,7 @@ from distfd.config.section_base import KeyPath, Section, refuse, wrong
 from distfd.core.errors import InputError
 
 _LONGEST = 10_000
-"""Characters: what is longer takes Python's own parser too long."""
+"""Largest length of an expression in characters: Python's parser would take too long for a longer one."""
 
 
 def _expression(text: str) -> str:
@@ -69,7 +69,7 @@ Value = Annotated[
 
 
 EDITED = (".json", ".yaml", ".yml", ".xml", ".nml", ".namelist", ".ini", ".cfg")
-"""How names of files end whose numbers can be replaced."""
+"""Endings of names of files whose numbers can be replaced."""
 
 
 class Edit(Section):
@@ -211,7 +211,7 @@ class Command(Section):
 
 
 def unreadable_values(value: str | tuple[str, ...] | None, names: Sequence[str]) -> list[tuple[KeyPath, str, Any]]:
-    """Where ``value`` is no expression, or names what is none of these."""
+    """Mistakes where ``value`` is not an expression, or uses a name that is not among ``names``."""
     from distfd.objectives.command.expression import Expression as Parsed
 
     several = not isinstance(value, str)
@@ -227,7 +227,7 @@ def unreadable_values(value: str | tuple[str, ...] | None, names: Sequence[str])
 def sigma_mistakes(
     sigma: Mapping[str, float], value: str | tuple[str, ...] | None, names: tuple[str, ...], others: Sequence[str] = ()
 ) -> list[tuple[KeyPath, str, Any]]:
-    """Where a ``sigma`` by the names of outputs and data does not give each expression of ``value`` one number."""
+    """Mistakes where ``sigma``, given by names, does not give exactly one number for each expression of ``value``."""
     from distfd.objectives.command.options import formula
     from distfd.objectives.command.value_parts import parts_of
     from distfd.objectives.output_parts import naming_mistakes
@@ -240,7 +240,7 @@ def sigma_mistakes(
 
 
 def _program_beside(argv: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-    """The argv with a program that stands beside the configuration made absolute.
+    """The argv with the absolute path of a program that is beside the configuration.
 
     A program in the work directory (one that is copied there) keeps its relative name, and one without a slash is
     looked up in PATH.

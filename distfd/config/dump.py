@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 _PLAIN = re.compile(r"[A-Za-z_/][\w./-]*", re.ASCII)
 
 _LATER = frozenset({"keep_idle", "prior", "absolute_sigma"})
-"""Keys that came when there were runs already: not written at their defaults, so that finished runs stay finished."""
+"""Keys that were added after the first runs: their defaults are not written, so that finished runs stay finished."""
 
 
 def dump_yaml(config: Config) -> str:
-    """The whole configuration but ``launch``, with its paths absolute as `load_config` made them.
+    """The whole configuration without ``launch``, with absolute paths as made by `load_config`.
 
-    Defaults are included, but for those of keys that came later than the first runs.
+    Defaults are included, except those of keys that were added after the first runs.
 
-    What was launched in one way is the same run when it goes on in another.
+    ``launch`` is left out because a run that goes on in another place is still the same run.
 
     ``load_config`` reads the rest back to an equal `Config` from any folder. Only modules are still looked for in the
     folder of the first file.
@@ -54,23 +54,23 @@ def dump_yaml(config: Config) -> str:
 
 
 def npy_digests(config: Config) -> str:
-    """Comments that tell the contents of the .npy files, and of sigma's, that a configuration names, else "".
+    """Comments with the digests of .npy and sigma files that a configuration names; empty if there are none.
 
-    With them the text of a run whose start, bounds or standard deviations are others is another.
+    With these comments, a run with other start values, bounds or standard deviations has another text.
     """
     lines = []
     command = config.objective.command
     sigmas = (config.minimize.sigma, None if command is None else command.sigma)
     texts = [given for given in sigmas if isinstance(given, str)]
     for path in sorted({*texts, *_npy_files(_plain(config.model_copy(update={"launch": None})))}):
-        with contextlib.suppress(OSError):  # which is told of where it is read
+        with contextlib.suppress(OSError):  # the error is reported where the file is read
             digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
             lines.append(f"# {json.dumps(path)} has the SHA-256 {digest}\n")
     return "".join(lines)
 
 
 def _npy_files(value: Any) -> Iterator[str]:
-    """Absolute paths, as `load_config` makes those of files that it has read; outputs of programs have other names."""
+    """Absolute paths of .npy files, as made by `load_config`; names of program outputs are not absolute."""
     if isinstance(value, (dict, list)):
         for inside in value.values() if isinstance(value, dict) else value:
             yield from _npy_files(inside)
@@ -84,7 +84,7 @@ def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 
 
 def _plain(value: Any) -> Any:
-    """Dicts, lists and scalars; keys that are null by choice of another are left out, other nulls are kept."""
+    """Plain dicts, lists and scalars; keys that are null because another key was chosen are left out."""
     from distfd.config.section_base import Section
 
     if isinstance(value, Section):

@@ -1,4 +1,4 @@
-"""Pydantic's errors in distfd's words, each at its place in the file."""
+"""Translates pydantic's errors into distfd's words, each with its place in the file."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _TEXTS = {
     "string_too_short": "must not be empty",
 }
 _MOST_TRANSLATED = 300
-"""Many more than are shown; a file of ten megabytes can hold a million, and each costs microseconds."""
+"""Largest number of errors that are translated, many more than are shown: a 10 MB file can have a million of them."""
 _UNION_TAGS = ("<mapping>", "<list>", "<text>", "<flag>", "<number>", "<other>")
 """See `distfd.config.field_types.kind_of`."""
 _WORDS_FOR_TRUE = ("on", "yes", "y", "1")
@@ -64,20 +64,20 @@ def translated(error: ValidationError, document: Document, model: type[Section])
                 near = nearest(given, words) if isinstance(given, str) else ""
                 yield document.mistake(path, f"must be one of {', '.join(words)}", shown(given), near)
             case "too_short" if given:
-                # Pydantic counts the items that are right; those that are wrong are told of one by one.
+                # Pydantic counts the valid items here; the invalid ones have errors of their own.
                 continue
             case _:
                 text = _TEXTS[kind].format(**context) if kind in _TEXTS else context.get("text", detail["msg"])
                 suggestion = context.get("suggestion") or _as_argv(given, path) or _suggestion(kind, given)
                 there = _is_there(document.data, path)
                 if is_secret(path) and there and not at_key:
-                    # Values of variables may be secret, and messages end up in logs.
+                    # Values of environment variables may be secret, and messages end up in logs.
                     there, suggestion = False, "it in quotes" if kind == "string_type" else ""
                 yield document.mistake(path, text, shown(given) if there else "", suggestion, key=at_key)
 
 
 def _path(loc: tuple[str | int, ...]) -> tuple[KeyPath, bool]:
-    """The path without the names of union members, and whether the error is of the last key itself."""
+    """The path without the names of union members, and whether the error is about the last key itself."""
     path = tuple(part for part in loc if part not in _UNION_TAGS)
     return (path[:-1], True) if path[-1:] == ("[key]",) else (path, False)
 
@@ -106,12 +106,12 @@ def _choice_mistake(document: Document, path: KeyPath, kind: str, context: dict[
 def _words(command: str) -> list[str]:
     try:
         return shlex.split(command)
-    except ValueError:  # a quote without its partner
+    except ValueError:  # an unmatched quote
         return command.split()
 
 
 def _as_argv(given: Any, path: KeyPath) -> str:
-    """A command that was written as one text, as argv has it."""
+    """A command that was written as one text, in the form of argv."""
     if not isinstance(given, str) or (path[-1:] != ("argv",) and path != ("objective", "command")):
         return ""
     words = f"[{', '.join(map(shown, _words(given)))}]"
@@ -133,12 +133,12 @@ def _suggestion(kind: str, given: Any) -> str:
 
 
 _SUFFIXES = {"t": 12, "g": 9, "meg": 6, "k": 3, "m": -3, "u": -6, "µ": -6, "μ": -6, "n": -9, "p": -12, "f": -15}
-"""Powers of ten behind a number, as SPICE has them."""
+"""Powers of ten for suffixes of numbers in SPICE."""
 _SUFFIXED = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+))(?:e([-+]?\d{1,3}))?\s*([a-zµμ]{1,12})", re.IGNORECASE)
 
 
 def meant_number(text: str) -> str:
-    """A number with a SPICE suffix or a unit as YAML has it; what is not clear is told both ways. Else ""."""
+    """A number with a SPICE suffix or a unit, as YAML; both readings if it is ambiguous, "" if it is no number."""
     found = _SUFFIXED.fullmatch(text.strip())
     if not found:
         return ""
@@ -157,11 +157,11 @@ _UNITS = ("a", "f", "h", "v", "w", "s", "m", "hz", "ohm", "ohms", "pa", "n", "j"
 """Units behind a number, and behind a suffix."""
 
 _NO_RAY = ("executor", "ray", "local", "serial", "parallel", "workers", "slots", "n_jobs", "n_workers", "jobs", "cores")
-"""Keys under which people say how many evaluations run at once, or that Ray is not to be used."""
+"""Keys that people try for the number of simultaneous evaluations, or for a run without Ray."""
 
 
 def _meant_executor(path: KeyPath, given: Any) -> str:
-    """What stands for a key that asks for a run without Ray, or for so many evaluations at a time."""
+    """The right key for one that asks for a run without Ray, or for a number of simultaneous evaluations."""
     if path[-1] not in _NO_RAY or len(path) > 2 or (len(path) == 2 and path[0] not in ("cluster", "evaluation")):
         return ""
     word = path[-1]
@@ -174,7 +174,7 @@ def _meant_executor(path: KeyPath, given: Any) -> str:
 
 
 def _meant_key(path: KeyPath, model: type[Section]) -> str:
-    """The whole path of the key that an unknown one was meant to be: one like it, or the same in another section."""
+    """The whole path of the key that an unknown key probably means: a similar one, or the same in another section."""
     from distfd.config.allowed_keys import key_paths, keys_at
 
     word = str(path[-1])

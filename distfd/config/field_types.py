@@ -1,4 +1,4 @@
-"""The types of single values in a configuration, each with the words it is refused with."""
+"""Types of single values in a configuration, each with its error message."""
 
 import glob
 import keyword
@@ -25,13 +25,13 @@ from distfd.core import quantities
 from distfd.core.files import at_home
 
 _LONGEST_NAME = 255
-"""On Linux and macOS."""
+"""Largest length of a file name on Linux and macOS, in bytes."""
 
 
 def kind_of(value: Any) -> str:
-    """Which member of a union a value is meant to be: by its type alone, so that a mistake is told of once.
+    """The member of a union that a value is meant to be, by its type alone, so that only one error is reported.
 
-    The angle brackets mark what is no key in the path of an error.
+    The angle brackets mark a union member in the path of an error, where other parts are keys.
     """
     if isinstance(value, (dict, Section)):
         return "<mapping>"
@@ -45,12 +45,12 @@ def kind_of(value: Any) -> str:
 
 
 def union(text: str) -> Discriminator:
-    """Choose among members tagged as `kind_of` says; ``text`` tells what is allowed."""
+    """Chooses among members tagged by `kind_of`; ``text`` says what is allowed."""
     return Discriminator(kind_of, custom_error_type="distfd", custom_error_message=text)
 
 
 def only(word: str, text: str) -> BeforeValidator:
-    """Take this word and no other; ``text`` tells what else is allowed beside it."""
+    """Accepts only this word; ``text`` says what else is allowed."""
 
     def check(value: Any) -> Any:
         if value != word:
@@ -86,7 +86,7 @@ def _module_name(text: str) -> str:
 def _regex(text: str) -> str:
     try:
         with warnings.catch_warnings():
-            # Of what a later Python may read otherwise; it is no mistake.
+            # Ignore warnings about syntax that a later Python may read differently.
             warnings.simplefilter("ignore")
             re.compile(text)
     except (re.error, RecursionError, OverflowError) as error:
@@ -115,7 +115,7 @@ def _short(text: str) -> str:
 
 
 def beside_config(text: str, info: ValidationInfo) -> str:
-    """The path, made absolute against the folder of the configuration where that is known."""
+    """The path, made absolute relative to the configuration's folder, if that is known."""
     folder = (info.context or {}).get("folder")
     return text if folder is None else os.path.abspath(Path(folder, at_home(text)))  # noqa: PTH100 - resolve() would follow links
 
@@ -148,7 +148,7 @@ def _existing(text: str, info: ValidationInfo) -> str:
 
 def _plain_file(text: str, info: ValidationInfo) -> str:
     path = _existing(text, info)
-    # To read a pipe or a device may take for ever.
+    # Reading a pipe or a device may take for ever.
     if (info.context or {}).get("folder") is not None and not os.path.isfile(path):  # noqa: PTH113 - never raises
         raise wrong(f"not a plain file: {path}")
     return path
@@ -166,7 +166,7 @@ def _file_or_folder(text: str, info: ValidationInfo) -> str:
 
 
 def _matching(files: tuple[str, ...]) -> tuple[str, ...]:
-    """The files that are there, in place of the patterns that name them."""
+    """The existing files, with patterns replaced by the files that they match."""
     found = ([file] if os.path.lexists(file) else sorted(glob.glob(file)) or [file] for file in files)  # noqa: PTH207
     return tuple(dict.fromkeys(path for paths in found for path in paths))
 
@@ -253,7 +253,7 @@ NumbersFile = Annotated[str, AfterValidator(_numbers)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 MOST = 10**9
-"""Of what is counted: more than any machine does, and less than what overflows somewhere."""
+"""Largest value of a count: more than any machine has, and small enough to avoid overflow."""
 Count = Annotated[int, Field(ge=1, le=MOST)]
 FromZero = Annotated[int, Field(ge=0, le=MOST)]
 Duration = Annotated[
@@ -268,7 +268,7 @@ Size = Annotated[
     BeforeValidator(_bytes),
     WithJsonSchema({"anyOf": [{"type": "integer"}, {"type": "string", "pattern": f"^{quantities.SIZE}$"}]}),
 ]
-# Lists of YAML become tuples, because what is frozen must not be changed from within.
+# Lists of YAML become tuples, because a frozen model must not contain mutable values.
 Texts = Annotated[tuple[Text, ...], Strict(strict=False)]
 DistinctTexts = Annotated[Texts, AfterValidator(_distinct)]
 InputFiles = Annotated[tuple[BroughtFile, ...], Strict(strict=False), AfterValidator(_matching)]

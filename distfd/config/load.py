@@ -1,4 +1,4 @@
-"""From a file and overrides to a valid configuration, or to all that is wrong with them."""
+"""Makes a valid configuration from a file and overrides, or reports all their mistakes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SEEN_IN_USE: tuple[KeyPath, ...] = (
     ("objective", "fmu"),
     ("minimize", "options"),
 )
-"""What a valid file can still have wrong, as modules, programs and directories show only when they are needed."""
+"""Keys of a valid file that can still be wrong, as modules, programs and directories are only checked when used."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,13 @@ class LoadedConfig:
     path: Path
     """Absolute."""
     places: Mapping[KeyPath, str] = field(repr=False)
-    """Where the keys stand of which something can be wrong that only their use shows."""
+    """Places of keys whose values can turn out wrong only when they are used."""
     overridden: bool = False
-    """Whether overrides were put over the file."""
+    """Whether overrides changed the file's values."""
 
     @property
     def folder(self) -> Path:
-        """What relative paths in the file are relative to, and where its modules are looked for."""
+        """The base folder of relative paths in the file, and of its modules."""
         return self.path.parent
 
     @property
@@ -94,7 +94,7 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> LoadedConfig
     mistakes = [*document.mistakes, *(mistake for mistake in refused if mistake)]
     overridden = bool(refused)
 
-    # Pydantic takes longer to import than a file with a syntax error takes to refuse.
+    # Import pydantic only after the YAML syntax is checked, as the import takes longer than that.
     from pydantic import ValidationError
 
     from distfd.config.schema import Config

@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, in one line each."""
+"""Mistakes in a configuration, reported in one line each."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Place = tuple[int, int]
 """Line and column, both from 1."""
 
 ENVIRONMENT: KeyPath = ("objective", "command", "env")
-"""Where values stand that are not to be told: variables may be secret."""
+"""The path below which values are not shown: environment variables may be secret."""
 
 MOST_SHOWN = 20
 _MOST_TEXT = 60
@@ -37,9 +37,9 @@ class Mistake:
     given: str = ""
     suggestion: str = ""
     at: Place = (0, 0)
-    """By which mistakes are put in order; (0, 0) for those that stand in no file."""
+    """The position by which mistakes are sorted; (0, 0) if they are in no file."""
     hides: bool = False
-    """Whether what is said of this path and of those below it would only echo this mistake."""
+    """Whether other mistakes at this path or below it are only consequences of this one."""
 
     def __str__(self) -> str:
         parts = [self.where, shown_path(self.path), self.text]
@@ -61,19 +61,19 @@ def config_error(mistakes: Iterable[Mistake]) -> ConfigError:
 
 
 def is_secret(path: KeyPath) -> bool:
-    """Whether the value at this path is not to be told."""
+    """Whether the value at this path must not be shown."""
     return path[: len(ENVIRONMENT)] == ENVIRONMENT
 
 
 def shown_path(path: KeyPath) -> str:
-    """The path as overrides spell it: ``parameters.0.value``."""
+    """The path in the form of overrides: ``parameters.0.value``."""
     return ".".join(
         str(part) if isinstance(part, int) or _PLAIN_KEY.fullmatch(part) else shown(part, in_key=True) for part in path
     )
 
 
 def shown(value: Any, *, in_key: bool = False) -> str:
-    """A value of a document as YAML would have it, on one line, cut short where it is long."""
+    """A value of a document as YAML on one line, cut if it is long."""
     match value:
         case str():
             return _quoted(value, 40 if in_key else _MOST_TEXT)
@@ -84,7 +84,7 @@ def shown(value: Any, *, in_key: bool = False) -> str:
             return "[" + _joined((shown(item) for item in value), len(value)) + "]"
         case None | bool():
             return {None: "null", True: "true", False: "false"}[value]
-    # .inf and .nan are YAML's names for these.
+    # YAML writes these values as .inf and .nan.
     text = str(value) if math.isfinite(value) else str(value).replace("inf", ".inf").replace("nan", ".nan")
     return text if len(text) <= _MOST_TEXT else text[: _MOST_TEXT - 3] + "..."
 
@@ -101,7 +101,7 @@ def nearest(word: str, options: Sequence[str]) -> str:
 def _quoted(text: str, most: int) -> str:
     cut = text if len(text) <= most else text[: most - 3] + "..."
     escaped = cut.replace("\\", "\\\\").replace('"', '\\"')
-    # What a terminal would not print as it is (escape sequences, line ends, reversed text) must not reach it.
+    # Escape characters that would affect a terminal: escape sequences, line ends, reversed text.
     return '"' + "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in escaped) + '"'
 
 

@@ -1,4 +1,4 @@
-"""Vectors in .npy files, and in text."""
+"""Reads vectors from .npy files, and from text."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 TEXT_SUFFIXES = (".csv", ".txt", ".dat")
-"""Of files that hold numbers as text."""
+"""Endings of files that contain numbers as text."""
 _MOST_TEXT = 100 * 2**20
-"""Bytes of the largest list of numbers that is read as text."""
+"""Largest size in bytes of a list of numbers that is read as text."""
 
 
 def read_vector(path: str) -> NDArray[np.float64]:
@@ -26,12 +26,12 @@ def read_vector(path: str) -> NDArray[np.float64]:
     Raises
     ------
     ValueError
-        If the file is not there, or holds anything else. Pickles are never read.
+        If the file does not exist, or contains anything else. Pickles are never read.
     """
     try:
         with open_plain(path, follow=True) as file:
-            is_archive = file.read(2) == b"PK"  # numpy would leave a broken one open
-        # Mapped, a header that promises more than the file holds is refused instead of allocated.
+            is_archive = file.read(2) == b"PK"  # numpy would not close a broken archive
+        # Map the file: a header that promises more data than there is then fails, instead of allocating memory.
         found = None if is_archive else np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError, SyntaxError, TypeError, OverflowError, MemoryError, TokenError) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
@@ -55,7 +55,7 @@ def read_numbers(path: str) -> NDArray[np.float64]:
     Raises
     ------
     ValueError
-        If the file is not there, or holds anything else.
+        If the file does not exist, or contains anything else.
     """
     if path.endswith(".npy"):
         return read_vector(path)

@@ -1,4 +1,4 @@
-"""``key.path=value`` from the command line, put into what the file says."""
+"""Applies ``key.path=value`` from the command line to the content of the file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MOST_KEYS = 50
 
 
 class _RefusedError(Exception):
-    """Why an override cannot be applied."""
+    """The reason why an override cannot be applied."""
 
     def __init__(self, path: KeyPath, text: str, given: str = "", suggestion: str = "") -> None:
         super().__init__(text)
@@ -28,9 +28,9 @@ class _RefusedError(Exception):
 
 
 def apply_override(document: Document, override: str) -> Mistake | None:
-    """Put one override into the document, or say why that cannot be.
+    """Applies an override to the document; returns the mistake if it cannot be applied.
 
-    Items of a list are named by their number, or by their ``name`` where they have one.
+    Items of a list are given by their number, or by their ``name`` if they have one.
     """
     key, equals, _ = override.partition("=")
     told = f"{key}=..." if equals and is_secret(tuple(key.strip().split("."))) else override
@@ -65,13 +65,13 @@ def _split(override: str) -> tuple[list[str], Any, Spot]:
 
 
 def _put(document: Document, keys: list[str], value: Any, spot: Spot) -> None:
-    """Set the value; mappings that are not there yet are made on the way."""
+    """Sets the value; missing mappings on the path are made."""
     data, at = document.data, document.spot
     steps = list(_steps(data, keys))
     for part in steps[:-1]:
         below = at.child(part)
         if below is None or data[part] is None:
-            # What stood there was nothing, so what is now there comes from the override.
+            # The value was empty, so everything that is here now comes from the override.
             data[part], below = {}, Spot(spot.at, None, {}, spot.override)
             _attach(at, part, below)
         data, at = data[part], below
@@ -80,7 +80,7 @@ def _put(document: Document, keys: list[str], value: Any, spot: Spot) -> None:
 
 
 def _attach(parent: Spot, part: str | int, spot: Spot) -> None:
-    # Where there is a path there is a mapping or a list; `_steps` has seen to it.
+    # `_steps` has checked that the parent is a mapping or a list.
     if isinstance(parent.inside, dict):
         parent.inside[str(part)] = spot
     elif isinstance(parent.inside, list) and isinstance(part, int):
@@ -88,7 +88,7 @@ def _attach(parent: Spot, part: str | int, spot: Spot) -> None:
 
 
 def _steps(data: Any, keys: list[str]) -> Iterator[str | int]:
-    """The keys as they are to be looked up: item names become numbers, and dots may belong to a key."""
+    """The keys for lookup: names of items become numbers, and dots may be part of a key."""
     done: KeyPath = ()
     rest = keys
     while rest:
@@ -96,7 +96,7 @@ def _steps(data: Any, keys: list[str]) -> Iterator[str | int]:
             data = {}
         part: str | int
         if isinstance(data, dict):
-            # model.inp is two steps by the dots, and one key where the mapping has it.
+            # model.inp is one key if the mapping has it; by the dots it would be two steps.
             used = next((n for n in range(len(rest), 1, -1) if ".".join(rest[:n]) in data), 1)
             part = ".".join(rest[:used])
             data = data.get(part)

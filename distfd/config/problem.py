@@ -21,12 +21,12 @@ _MOST_TOLD = 5
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """Where J is looked at: d coordinates.
+    """The point where J is differentiated, with everything known about its d coordinates.
 
-    Arrays are (d,). ``lower`` and ``upper`` are infinite where there is no bound; ``scale`` and ``step`` are NaN where
-    the configuration says nothing; ``absolute`` are steps that are taken as they are. ``fixed`` coordinates, those with
-    lower == upper included, are not to be moved. ``unused`` are names that no input needs to use, ``integers`` those of
-    whole numbers.
+    Arrays have the shape (d,). ``lower`` and ``upper`` are infinite where there is no bound. ``scale`` and ``step`` are
+    NaN where the configuration gives none. ``absolute`` are steps that are used unchanged. ``fixed`` coordinates,
+    including those with lower == upper, are not moved. ``unused`` are names that inputs need not use, ``integers``
+    those of integer parameters.
     """
 
     names: tuple[str, ...]
@@ -69,14 +69,14 @@ def make_problem(
 
 
 def _absolute(parameter: Parameter) -> float | None:
-    """The absolute step that a parameter has of its own; a whole number's is 1 where nothing is said."""
+    """A parameter's own absolute step; 1 for an integer parameter without a given step."""
     if parameter.step is None or isinstance(parameter.step, float):
         return 1.0 if parameter.type == "integer" and not parameter.fixed else None
     return parameter.step.absolute
 
 
 def count(parameters: tuple[Parameter, ...] | None, x0: str | tuple[float, ...] | None) -> int:
-    """The number of coordinates; 0 where nothing is known of them."""
+    """The number of coordinates; 0 if nothing is known about them."""
     if x0 is None:
         return len(parameters or ())
     return len(_vector(x0))
@@ -85,7 +85,7 @@ def count(parameters: tuple[Parameter, ...] | None, x0: str | tuple[float, ...] 
 def bounds_mistakes(
     x0: str | tuple[float, ...], lower: Any, upper: Any
 ) -> list[tuple[tuple[str | int, ...], str, Any]]:
-    """What is wrong between x0 and its bounds, as (path below bounds, text, given)."""
+    """Mistakes between x0 and its bounds, as (path below bounds, text, given value)."""
     x = _vector(x0)
     found: list[tuple[tuple[str | int, ...], str, Any]] = []
     for key, limit in (("lower", lower), ("upper", upper)):

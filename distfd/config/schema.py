@@ -26,17 +26,17 @@ from distfd.core.suggestions import did_you_mean
 
 TASKS = Literal["gradient", "jacobian", "hessian", "minimize", "least_squares", "noise"]
 BOUNDED_METHODS = ("L-BFGS", "L-BFGS-B", "TNC", "SLSQP", "trust-constr", "trf", "dogbox", "model")
-"""Those that keep to bounds."""
+"""Methods that respect bounds."""
 CONSTRAINED_METHODS = ("SLSQP", "trust-constr")
 
 
 def _empty(value: Any) -> Any:
-    """A section whose keys are all commented out is null to YAML."""
+    """An empty mapping for null, which is how YAML reads a section whose keys are all commented out."""
     return {} if value is None else value
 
 
 def _constraint_mistakes(minimize: Minimize, objective: Objective | None) -> list[tuple[KeyPath, str, Any]]:
-    """Expressions are for programs, and for each of their constraints."""
+    """Mistakes in constraints: with a program, each needs an expression; with other objectives, none may have one."""
     if objective is None:
         return []
     if objective.command is not None or objective.fmu is not None:
@@ -49,7 +49,7 @@ def _constraint_mistakes(minimize: Minimize, objective: Objective | None) -> lis
 
 
 def _one_number_of_fmu(objective: Objective, task: str | None) -> Objective:
-    """See that a task that needs one number gets no vector."""
+    """Checks that a task that needs a single number does not get a vector."""
     fmu = objective.fmu
     if fmu is None or task not in ("gradient", "hessian", "minimize"):
         return objective
@@ -65,7 +65,7 @@ def _one_number_of_fmu(objective: Objective, task: str | None) -> Objective:
 def _weighting_mistakes(
     minimize: Minimize, objective: Objective | None, task: str, names: tuple[str, ...]
 ) -> list[tuple[KeyPath, str, Any]]:
-    """Sigma and prior are of fits; a program has its sigma beside its data, and priors name parameters."""
+    """Mistakes in sigma and prior: only fits have them, a program's sigma is beside its data, priors have names."""
     given = [key for key in ("sigma", "absolute_sigma", "prior") if getattr(minimize, key) not in (None, {})]
     if task == "minimize":
         return [((key,), "is for task least_squares", None) for key in given]
@@ -85,12 +85,12 @@ def _weighting_mistakes(
 
 
 def few(names: tuple[str, ...]) -> str:
-    """The first of them."""
+    """The first of these names, as text."""
     return ", ".join(names[:_FEW]) + (" ..." if len(names) > _FEW else "")
 
 
 _FEW = 10
-"""Names that a message lists."""
+"""Largest number of names in a message."""
 
 
 def _distinct_names(parameters: tuple[Parameter, ...]) -> tuple[Parameter, ...]:
@@ -138,7 +138,7 @@ class Config(Section):
     """How distfd submit hands the job to a cluster."""
     output: OutputFolder | None = None
     """The run's directory, relative to the current one."""
-    # None and not (): it is left out of config.yaml, so that runs of earlier versions are the same runs.
+    # The default is None, not (), so that config.yaml omits it and runs of earlier versions stay the same runs.
     tags: DistinctTexts | None = None
     """Words that you choose, shown by distfd ls and distfd ui to find the run by; they change nothing else."""
 
@@ -148,7 +148,7 @@ class Config(Section):
         Raises
         ------
         ValueError
-            If an .npy file is no longer what it was when the configuration was loaded.
+            If an .npy file has changed since the configuration was loaded.
         """
         return make_problem(self.parameters, self.x0, self.bounds)
 
@@ -161,7 +161,7 @@ class Config(Section):
     @model_validator(mode="before")
     @classmethod
     def _names_beside(cls, data: Any, info: ValidationInfo) -> Any:
-        """Let expressions know of the parameters, which may be wrong yet."""
+        """Tells expressions the names of the parameters, which may not have been validated yet."""
         listed = data.get("parameters") if isinstance(data, dict) else None
         if isinstance(info.context, dict) and isinstance(data, dict):
             objective = data.get("objective")
@@ -171,7 +171,7 @@ class Config(Section):
             info.context["parameters"] = tuple(name for name in names if isinstance(name, str))
         return data
 
-    # What concerns two sections is checked by the later one as soon as both are right, whatever else is wrong.
+    # Mistakes between two sections are checked with the later one, as soon as both are valid, whatever else is wrong.
 
     @field_validator("objective")
     @classmethod

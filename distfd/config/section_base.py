@@ -1,6 +1,6 @@
-"""The base of all parts of a configuration: strict, frozen, and telling of every mistake at once."""
+"""The base class of all sections of a configuration: strict, frozen, and reporting all mistakes at once."""
 
-# Annotations of models are read at run time, so this file and the other models do without the __future__ import.
+# Pydantic reads annotations at run time, so this file and the other models do without the __future__ import.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ KeyPath = tuple[str | int, ...]
 
 
 def wrong(text: str, suggestion: str = "") -> PydanticCustomError:
-    """An error whose text is for the user as it is; raise it in a validator."""
+    """An error whose text is shown to the user unchanged; raise it in a validator."""
     return PydanticCustomError("distfd", "{text}", {"text": text, "suggestion": suggestion})
 
 
 def refuse(title: str, found: list[tuple[KeyPath, str, Any]]) -> None:
-    """Raise these (path below the validated value, text, given) as one error, if there are any."""
+    """Raises one error for these (path below the validated value, text, given value), if there are any."""
     if found:
         details = [InitErrorDetails(type=wrong(text), loc=path, input=given) for path, text, given in found]
         raise ValidationError.from_exception_data(title, details)
@@ -33,7 +33,7 @@ def _choice_in_schema(schema: dict[str, Any], model: type[Any]) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Also:
-    """Tells the JSON schema what a validator takes beside the type, such as null for a section that is left empty."""
+    """Tells the JSON schema what a validator accepts besides the type, such as null for an empty section."""
 
     schema: Mapping[str, Any]
 
@@ -63,7 +63,7 @@ class Section(BaseModel):
     @model_validator(mode="wrap")
     @classmethod
     def _every_mistake(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        # Pydantic runs checks of a whole model only once all its fields are right; a choice is told of at once.
+        # Pydantic checks a whole model only if all its fields are valid; a wrong choice of keys is reported at once.
         choice = cls._choice_mistakes(data) if isinstance(data, dict) else []
         try:
             made = handler(data)
@@ -87,6 +87,6 @@ class Section(BaseModel):
 
 
 def _relayed(error: Any) -> InitErrorDetails:
-    """A line of an error that was caught, to be raised again."""
+    """An item of an error that was caught, in the form in which it can be raised again."""
     kind = PydanticCustomError(error["type"], "{msg}", {**error.get("ctx", {}), "msg": error["msg"]})
     return InitErrorDetails(type=kind, loc=error["loc"], input=error["input"])

@@ -140,7 +140,7 @@ _POSITIVE = TypeAdapter(Positive, config=ConfigDict(strict=True, allow_inf_nan=F
 
 
 def _own_step(value: Any) -> Any:
-    """One member of the union, so that a mistake is told of once."""
+    """One union member only, so that a mistake is reported once."""
     if value is None or isinstance(value, OwnStep):
         return value
     if isinstance(value, dict):
@@ -150,7 +150,7 @@ def _own_step(value: Any) -> Any:
     raise wrong("must be a number > 0, or {absolute: number}")
 
 
-# No union by tags: editors and the recorded schema have the number beside null.
+# Not a tagged union, so that the recorded JSON schema keeps the number beside null.
 ParameterStep = Annotated[Positive | OwnStep | None, BeforeValidator(_own_step)]
 
 
@@ -190,7 +190,7 @@ class Parameter(Section):
         return self
 
     def _check_whole(self) -> None:
-        """See that what an integer parameter has and is moved by are whole numbers."""
+        """Checks that an integer parameter's values and steps are integers."""
         given = {"value": self.value, "lower": self.lower, "upper": self.upper}
         found: list[tuple[KeyPath, str, Any]] = [
             ((key,), f"{self.name} is of type integer, and this is no whole number", number)

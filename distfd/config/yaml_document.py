@@ -1,4 +1,4 @@
-"""What a YAML file says and where it says it."""
+"""The content of a YAML file, with the place of each part."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from distfd.config.mistakes import KeyPath, Mistake, Place
 
 @dataclass(slots=True)
 class Spot:
-    """Where a value stands, its key, and what is inside it.
+    """The place of a value, the place of its key, and the spots inside it.
 
-    ``override`` is the override that the value came from, if it did.
+    ``override`` is the override that the value came from, if any.
     """
 
     at: Place
@@ -31,7 +31,7 @@ class Spot:
 
 @dataclass
 class Document:
-    """What a file says: plain data, where each part of it stands, and what was wrong with it as YAML."""
+    """The content of a file: plain data, the place of each part, and mistakes in its YAML."""
 
     name: str
     data: Any
@@ -41,9 +41,9 @@ class Document:
     def mistake(
         self, path: KeyPath, text: str, given: str = "", suggestion: str = "", *, key: bool = False, hides: bool = False
     ) -> Mistake:
-        """A mistake at this path, or at the nearest one above it that is there.
+        """A mistake at this path, or at the nearest existing path above it.
 
-        With ``key`` it stands at the key, else at the value.
+        With ``key`` its place is that of the key, else that of the value.
         """
         spot, override = self.spot, self.spot.override
         for part in path:

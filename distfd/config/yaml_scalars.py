@@ -1,4 +1,4 @@
-"""Plain YAML scalars by the core schema of YAML 1.2, not PyYAML's 1.1: 1e-6 is a number, on and 010 are neither."""
+"""Reads unquoted YAML scalars by YAML 1.2's core schema, not PyYAML's 1.1: 1e-6 is a number, on and 010 are not."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SPECIAL = {f"{sign}.{word}": float(f"{sign}inf") for sign in ("", "+", "-") for
     f".{word}": float("nan") for word in ("nan", "NaN", "NAN")
 }
 _MOST_DIGITS = 300
-"""Longer integers would not fit a float, and Python's int refuses them past 4300."""
+"""Largest number of digits of an integer: longer ones overflow a float, and Python's int refuses them past 4300."""
 
 
 def resolve(text: str) -> str | float | bool | None:

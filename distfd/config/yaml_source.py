@@ -1,4 +1,4 @@
-"""YAML files read to a `Document`, or refused at their first unreadable character."""
+"""Reads YAML files into a `Document`; raises an error at the first unreadable character."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MOST_BYTES = 10_000_000
 
 _LINE_ENDS = re.compile("[\n\x85\u2028\u2029]")
-"""Those of YAML 1.1, by which PyYAML counts lines."""
+"""Line ends in YAML 1.1, by which PyYAML counts lines."""
 
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 
@@ -28,7 +28,7 @@ def read_file(path: Path) -> Document:
     Raises
     ------
     ConfigError
-        If it cannot be read at all. Mistakes after which the rest still makes sense are in the document.
+        If the file cannot be read at all. Other mistakes are recorded in the document.
     """
     name = str(path)
     try:
@@ -55,7 +55,7 @@ def read_text(text: str, name: str) -> Document:
         raise config_error(
             [Mistake(f"{name}:{line}:{column}", (), "a character that YAML does not allow", shown(bad[0]))]
         )
-    # libyaml, where PyYAML was built with it, gives the same events some 25 times as fast.
+    # If PyYAML was built with libyaml, that gives the same events about 25 times as fast.
     events = yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     try:
         return TreeBuilder(events, name).document()
@@ -83,7 +83,7 @@ def _syntax_mistake(error: Any, text: str, name: str) -> Mistake:
     if mark is None:
         return Mistake(f"{name}:1:1", (), f"not valid YAML: {error}".replace("\n", " "))
     lines = _LINE_ENDS.split(text.rstrip("\n"))
-    # libyaml puts the end of a file on a line that does not exist.
+    # libyaml reports the end of a file on a line that does not exist.
     line, column = min((mark.line + 1, mark.column + 1), (len(lines), len(lines[-1]) + 1))
     words = f"not valid YAML: {error.problem[:200]}"
     if error.context and error.context_mark:
@@ -97,7 +97,7 @@ def _syntax_mistake(error: Any, text: str, name: str) -> Mistake:
 
 
 def _meant(path: Path) -> str:
-    """The file beside this one that has nearly its name. Of endings alone, all YAML files are alike."""
+    """A file beside this one with almost the same name. If only endings differ, all YAML endings count as equal."""
     try:
         beside = {
             entry.stem: entry for entry in islice(path.parent.iterdir(), 1000) if entry.suffix in (".yaml", ".yml")

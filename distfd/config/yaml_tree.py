@@ -1,4 +1,4 @@
-"""The tree of a YAML document from PyYAML's events, with what a safe loader lets through refused."""
+"""Builds the tree of a YAML document from PyYAML's events, and refuses what a safe loader would let through."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NOT_TEXT = re.compile("[\x00\ud800-\udfff]")
 
 
 class TreeBuilder:
-    """Makes the tree of one document from PyYAML's events."""
+    """Builds the tree of one document from PyYAML's events."""
 
     def __init__(self, events: Iterator[Any], name: str) -> None:
         self.events = events
@@ -32,7 +32,7 @@ class TreeBuilder:
         self.mistakes: list[Mistake] = []
 
     def document(self) -> Document:
-        """The only document there is."""
+        """The only document in the file."""
         next(self.events)
         if isinstance(next(self.events), yaml.StreamEndEvent):
             raise config_error([Mistake(f"{self.name}:1:1", (), "there is nothing in it")])
@@ -62,7 +62,7 @@ class TreeBuilder:
         return self.mapping(path, spot), spot
 
     def scalar(self, event: Any, path: KeyPath) -> Any:
-        """Text where it is quoted, else what YAML 1.2 takes it for."""
+        """Text if the scalar is quoted, else the value that YAML 1.2 gives it."""
         if _NOT_TEXT.search(event.value):
             self.refuse(event, path, "contains an invalid character", shown(event.value))
             return None
@@ -95,7 +95,7 @@ class TreeBuilder:
             value, inside = self.node(first, (*path, key))
             inside.key = _mark(event)
             if isinstance(first, yaml.ScalarEvent) and not first.style and not first.value:
-                # Nothing stands after the key, so the key is what there is to point at.
+                # The value is empty, so use the place of its key.
                 inside.at = inside.key
             if key not in values:
                 values[key], spots[key] = value, inside
@@ -105,7 +105,7 @@ class TreeBuilder:
         return values
 
     def key(self, event: Any, path: KeyPath, before: dict[str, Spot]) -> str:
-        """The key that this event is; what is none still gets a name, so that the rest can be read."""
+        """The key of this event; an invalid key also gets a name, so that the rest can be read."""
         wrong = ""
         if isinstance(event, yaml.ScalarEvent):
             key = str(event.value)
@@ -128,13 +128,13 @@ class TreeBuilder:
         return key
 
     def refuse(self, event: Any, path: KeyPath, text: str, given: str = "") -> None:
-        """Note a mistake after which the rest can still be read; many of them end the reading."""
+        """Records a mistake after which reading can go on; after many of them, reading ends."""
         self.mistakes.append(self.mistake(event, path, text, given))
         if len(self.mistakes) >= MOST_MISTAKES:
             raise config_error(self.mistakes)
 
     def mistake(self, event: Any, path: KeyPath, text: str, given: str = "") -> Mistake:
-        """A mistake at the beginning of this event."""
+        """A mistake at the place of this event."""
         at = _mark(event)
         return Mistake(f"{self.name}:{at[0]}:{at[1]}", path, text, given, at=at, hides=True)
 

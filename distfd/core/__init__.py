@@ -1,1 +1,1 @@
-"""What every part of distfd shares: errors, points, records of evaluations, and words for them."""
+"""Code that every part of distfd shares: errors, points, records of evaluations, and texts that describe them."""

@@ -1,8 +1,8 @@
-"""A clock that stands still while this process is stopped: by SIGSTOP, a suspended job, a machine that sleeps.
+"""A clock that stands still while this process is stopped: by SIGSTOP, a suspended job, or a sleeping machine.
 
-A time limit is to count the seconds in which something could run. A process is not told that it was stopped, but each
-of its waits has a length that was asked for: one that took much longer was not awake meanwhile. Whoever waits tells so
-by `waited`; all that judge time by `now` then agree.
+A time limit should only count the seconds in which something could run. A process is not told that it was stopped, but
+if a wait took much longer than the requested length, the process was stopped meanwhile. Code that waits reports that by
+`waited`, and all code that measures time by `now` then agrees.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import threading
 import time
 
 _LATE = 3.0
-"""Seconds by which a wait may be late on a machine that is busy."""
+"""A wait may be late by up to this many seconds on a busy machine without being counted as a stop."""
 
 _lock = threading.Lock()
 _lost = 0.0
@@ -24,26 +24,26 @@ def now() -> float:
 
 
 def seconds_lost() -> float:
-    """Seconds for which this process is known to have been stopped: `time.monotonic` is ahead of `now` by these."""
+    """Seconds for which this process is known to have been stopped: `time.monotonic` minus `now`."""
     return _lost
 
 
 def waited(begin: float, seconds: float) -> float:
-    """Tell of a wait that is over.
+    """Reports a wait that has ended.
 
     Parameters
     ----------
     begin : float
-        When it began, on the clock of `time.monotonic`.
+        When the wait began, on the clock of `time.monotonic`.
     seconds : float
-        How long it was to take at most.
+        The requested length of the wait, in seconds.
 
     Returns
     -------
     float
-        Seconds for which the process was stopped and that no other thread has told of; 0 in most cases.
+        Seconds for which the process was stopped and that no other thread has reported yet; usually 0.
     """
-    global _lost, _lost_until  # noqa: PLW0603  # one process, one clock
+    global _lost, _lost_until  # noqa: PLW0603  # a process has one clock
     end, due = time.monotonic(), begin + seconds
     if end - due <= _LATE:
         return 0.0

@@ -1,4 +1,4 @@
-"""Words for points and failures: which coordinate, what x, why, and what to do."""
+"""Texts that describe points and failures: which coordinate, which x, the reason, and the remedy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from distfd.core.records import Batch, Failure
 
 PRINTED = "--- the last lines of "
-"""How the detail of a program's failure begins: it is short, and shown whole."""
+"""Start of the detail of a program's failure: such a detail is short, and shown in full."""
 
 _REMEDIES = {
     Status.ERROR: "correct J, its bounds or step, or let a component be missing or repaired (on_failure: nan, repair)",
@@ -23,30 +23,30 @@ _REMEDIES = {
     Status.TIMEOUT: "raise the timeout, or allow more tries (retries: {timeout: n})",
 }
 _FEW = 3
-"""Changed coordinates that are named one by one."""
+"""Largest number of changed coordinates that are named one by one."""
 
 _COMPLEX_REMEDY = "let J take complex x (no float(), no math.), or use a scheme other than complex-step"
 
 
 def coordinate_label(names: Sequence[str] | None) -> Callable[[int], str]:
-    """Coordinate number -> ``coordinate 3 ('mass')``, or without the name where there are none."""
+    """A function from a coordinate's number to ``coordinate 3 ('mass')``, or to the number alone without names."""
     if names is None:
         return numbered
     return lambda k: f"coordinate {k} ({names[k]!r})"
 
 
 def numbered(k: int) -> str:
-    """What a coordinate without a name is called."""
+    """The name of a coordinate without a name of its own."""
     return f"coordinate {k}"
 
 
-def numbered_output(j: int, m: int) -> str:  # noqa: ARG001  # names may depend on it
-    """What output j of a J with m outputs is called where they have no names."""
+def numbered_output(j: int, m: int) -> str:  # noqa: ARG001  # same signature as functions that need m
+    """The name of output j, for a J whose m outputs have no names."""
     return f"output {j}"
 
 
 def point_label(points: Points, k: int, label: Callable[[int], str]) -> str:
-    """What sets point k apart from x, in a few words."""
+    """A short description of how point k differs from x."""
     indices, values = points.changes(k)
     if not len(indices):
         return "x itself (the baseline)"
@@ -60,7 +60,7 @@ def point_label(points: Points, k: int, label: Callable[[int], str]) -> str:
 
 
 def short_vector(x: NDArray[Any]) -> str:
-    """All of a short x; the ends of a long one."""
+    """All elements of a short x; the first and last ones of a long x."""
     if len(x) <= 12:
         return "[" + ", ".join(f"{v:.10g}" for v in x) + "]"
     head, tail = (", ".join(f"{v:.6g}" for v in part) for part in (x[:4], x[-2:]))
@@ -70,7 +70,7 @@ def short_vector(x: NDArray[Any]) -> str:
 def failure_message(
     points: Points, k: int, failure: Failure, label: Callable[[int], str], *, attempts: int, place: str
 ) -> str:
-    """What failed, where, why, and what to do."""
+    """A message that says what failed, where, why, and what to do."""
     lines = [
         f"J failed at {point_label(points, k, label)}",
         f"  why:   {failure.text}",
@@ -80,7 +80,7 @@ def failure_message(
     said = [line for line in failure.detail.strip().splitlines() if line.strip()]
     program = bool(said) and said[0].startswith(PRINTED)
     last = said if program else said[-8:]
-    # A worker that died said nothing; the detail is then Ray's, and long.
+    # After a worker's death there is no message of J; the detail is then Ray's, and long.
     if last and (program or failure.status != Status.CRASH):
         lines += ["  J said:", *("    " + line for line in last)]
     if failure.status in _REMEDIES:

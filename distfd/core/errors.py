@@ -1,4 +1,4 @@
-"""The errors that distfd raises, each with the exit code that the command line answers with."""
+"""The errors that distfd raises, each with the exit code of the command line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an external program did wrong, as exceptions that know their status."""
+"""Exceptions for failures of an external program, each with the status of the evaluation."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class EvaluationFailure(Exception):  # noqa: N818  # a failed evaluation is data
     status : Status
         How the evaluation ended.
     detail : str
-        The last lines of what the program printed.
+        The last lines of the program's output.
     """
 
     status = Status.ERROR
 
     def __init__(self, text: str, detail: str = "") -> None:
-        # Only the text is an exception argument, so that str() is one line; detail travels in __dict__ when pickled.
+        # Only the text is an exception argument, so that str() is one line; pickling keeps detail in __dict__.
         super().__init__(text)
         self.detail = detail
 
@@ -37,6 +37,6 @@ class ProgramCrash(EvaluationFailure):
 
 
 class ProgramTimeout(EvaluationFailure):
-    """The program was still running at the timeout and was killed with all it had started."""
+    """The program was still running at the timeout, and was killed together with all processes that it had started."""
 
     status = Status.TIMEOUT

@@ -1,8 +1,8 @@
-"""The one way in which distfd makes, changes and reads files, so that no link leads a write to a file of the user's.
+"""All functions by which distfd makes, changes and reads files, so that no link leads a write to a user's file.
 
-A directory may come from a stranger, and hold links, pipes and devices under the names that distfd uses. So a file is
-written under a new name that nobody else has (O_CREAT, O_EXCL), and renamed; a file that is added to is opened without
-following a link, and must be a plain file with one name only; a file that is read must be a plain one too. The
+A directory may come from a stranger, and hold links, pipes and devices under the names that distfd uses. Therefore: A
+file is written under a new, unique name (O_CREAT, O_EXCL), and then renamed. A file that is appended to is opened
+without following a link, and must be a plain file with one name only. A file that is read must be a plain one too. The
 directory is opened once, and all names are looked up in it.
 """
 
@@ -27,24 +27,24 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"\..+\.[0-9a-f]{16}\.part")
 """Names of files that are still being written; see `unused_name`."""
 _DAY = 86400.0
-"""Seconds after which a file that is still being written is left over from a process that was killed."""
+"""Age in seconds above which an unfinished file was left by a killed process."""
 _LONGEST_STEM = 50
-"""Characters of a name that are kept in a name made from it: names end at 255 bytes."""
+"""Number of characters of a name that are kept in a name derived from it: names end at 255 bytes."""
 
 
 class ForeignFileError(StoreError):
-    """What stands in the place of one of distfd's files is none of them, such as a link: nothing was changed."""
+    """A file of distfd is replaced by something else, such as a link; nothing was changed."""
 
 
 class NotPlainError(OSError):
-    """What is to be read is no plain file, but a pipe, a device, a link or a directory."""
+    """A path to be read is not a plain file, but a pipe, a device, a link or a directory."""
 
     def __init__(self, path: str | os.PathLike[str], what: str) -> None:
         super().__init__(errno.EINVAL, f"it is {what}, not a plain file", os.fspath(path))
 
 
 def at_home(path: str | os.PathLike[str]) -> Path:
-    """The path with ~ and ~user written out; as it is where there is no such user."""
+    """The path with ~ and ~user expanded; unchanged if there is no such user."""
     try:
         return Path(path).expanduser()
     except (RuntimeError, ValueError):
@@ -52,23 +52,23 @@ def at_home(path: str | os.PathLike[str]) -> Path:
 
 
 def owner_only(path: str, flags: int) -> int:
-    """For ``open(..., opener=owner_only)``: a file that this makes has the mode 0600 from its first moment."""
+    """For ``open(..., opener=owner_only)``: a new file has the mode 0600 from the start."""
     return os.open(path, flags, 0o600)
 
 
 def write_own(path: Path, text: str) -> None:
-    """Write a text to a new file in a directory of ours, with the mode 0600 whatever the umask."""
+    """Writes a text to a new file in a directory of distfd, with the mode 0600 whatever the umask is."""
     with open(path, "w", encoding="utf-8", errors="surrogateescape", opener=owner_only) as file:
         file.write(text)
 
 
 def make_folders(path: Path) -> None:
-    """Make a directory and those above it that are missing, all for their owner alone, whatever the umask.
+    """Makes a directory and its missing parents, accessible to their owner only, whatever the umask is.
 
     Raises
     ------
     OSError
-        If one cannot be made, or is there and no directory.
+        If one cannot be made, or exists and is not a directory.
     """
     missing = []
     at = path
@@ -84,7 +84,7 @@ def make_folders(path: Path) -> None:
 
 @contextlib.contextmanager
 def opened_folder(path: str | os.PathLike[str], *, follow: bool = True) -> Iterator[int]:
-    """A file descriptor of a directory, by which names in it are looked up."""
+    """A file descriptor of a directory, in which names can be looked up."""
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
     handle = os.open(path, flags)
     try:
@@ -94,29 +94,29 @@ def opened_folder(path: str | os.PathLike[str], *, follow: bool = True) -> Itera
 
 
 def unused_name(name: str) -> str:
-    """A name for a file that is to become ``name``: hidden, and of 64 random bits."""
+    """A temporary name for a file that is to become ``name``: hidden, with 64 random bits."""
     return f".{name[:_LONGEST_STEM]}.{secrets.token_hex(8)}.part"
 
 
 def replace_file(path: Path, write: Callable[[IO[bytes]], object], *, mode: int = 0o600, sync: bool = True) -> None:
-    """Write a file whole or not at all: what was there before stays until the new one is on the disk.
+    """Writes a file completely or not at all: an existing file is kept until the new one is on the disk.
 
     Parameters
     ----------
     path : Path
     write : callable
-        Is given the file, open for bytes.
+        Called with the open binary file.
     mode : int
         Permissions of the new file.
     sync : bool
-        Whether to wait until it is on the disk; a kill of the process leaves it whole in either case.
+        Whether to wait until the file is on the disk; a kill of the process leaves it complete in either case.
 
     Raises
     ------
     ForeignFileError
-        If something else than a plain file of this user's is there under that name, or the directory is none.
+        If something other than a plain file of this user has that name, or the directory is not a directory.
     OSError
-        If it cannot be written; nothing of it is left then.
+        If the file cannot be written; nothing is left behind then.
     """
     with opened_folder(path.parent) as folder:
         check_ours(path, folder=folder)
@@ -124,7 +124,7 @@ def replace_file(path: Path, write: Callable[[IO[bytes]], object], *, mode: int 
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         handle = os.open(part, flags, mode, dir_fd=folder)
         try:
-            with open(handle, "wb") as file:  # noqa: PTH123  # a descriptor
+            with open(handle, "wb") as file:  # noqa: PTH123  # opens a descriptor
                 os.fchmod(handle, mode)
                 write(file)
                 file.flush()
@@ -132,28 +132,28 @@ def replace_file(path: Path, write: Callable[[IO[bytes]], object], *, mode: int 
                     os.fsync(handle)
             os.rename(part, path.name, src_dir_fd=folder, dst_dir_fd=folder)
         except BaseException:
-            # On a disk that is full it would take the room that the evaluations need.
+            # On a full disk, a partial file would take space that the evaluations need.
             with contextlib.suppress(OSError):
                 os.unlink(part, dir_fd=folder)
             raise
 
 
 def open_to_add(path: Path, *, folder: int | None = None) -> int:
-    """A file descriptor that adds to the end of a plain file of ours; made where it is missing.
+    """A file descriptor for appending to a plain file of distfd; the file is made if it is missing.
 
     Raises
     ------
     ForeignFileError
-        If it is a link, a pipe or another thing, or has a second name (a hard link) by which it is a file of another
-        place too.
+        If it is a link, a pipe or something else, or has a second name (a hard link), so that it is also a file of
+        another place.
     OSError
-        If it cannot be opened.
+        If the file cannot be opened.
     """
     return open_ours(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, folder=folder)
 
 
 def open_ours(path: Path, flags: int, *, folder: int | None = None) -> int:
-    """Open a file that is changed where it is, as `open_to_add` says, with these flags."""
+    """Opens a file that is changed in place, with these flags and the checks of `open_to_add`."""
     name: str | Path = path.name if folder is not None else path
     flags |= os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
@@ -172,15 +172,15 @@ def open_ours(path: Path, flags: int, *, folder: int | None = None) -> int:
 
 
 def check_ours(path: Path, *, folder: int | None = None, names: int | None = None) -> bool:
-    """See that what stands under a name is a plain file of this user's, if anything; whether there is something.
+    """Checks that a name stands for a plain file of this user, if it exists; returns whether it exists.
 
     Parameters
     ----------
     path : Path
     folder : int, optional
-        The directory's descriptor, in which only the last part of the path is looked up.
+        Descriptor of the directory; only the last part of the path is then looked up, in it.
     names : int, optional
-        How many names (hard links) it may have, for a file that is changed where it is.
+        Largest number of names (hard links) allowed, for a file that is changed in place.
 
     Raises
     ------
@@ -196,12 +196,12 @@ def check_ours(path: Path, *, folder: int | None = None, names: int | None = Non
 
 
 def check_own_folder(path: Path) -> bool:
-    """See that a directory that distfd empties is a real one of this user's, if it is there; whether it is.
+    """Checks that a directory that distfd will empty is a real one of this user; returns whether it exists.
 
     Raises
     ------
     ForeignFileError
-        If it is a link or another thing.
+        If it is a link or something else.
     """
     try:
         found = path.lstat()
@@ -213,15 +213,15 @@ def check_own_folder(path: Path) -> bool:
 
 
 def open_plain(path: str | os.PathLike[str], *, follow: bool = False, folder: int | None = None) -> IO[bytes]:
-    """Open a plain file to read it; a pipe that nobody writes to, or a device without an end, is refused at once.
+    """Opens a plain file for reading; refuses a pipe without a writer, or an endless device, at once.
 
     Parameters
     ----------
     path : path
     follow : bool
-        Whether a link may lead to it, as where the user has named the file.
+        Whether to follow a link, as where the user has named the file.
     folder : int, optional
-        A directory's descriptor, in which the path is looked up.
+        Descriptor of a directory in which the path is looked up.
 
     Raises
     ------
@@ -229,14 +229,14 @@ def open_plain(path: str | os.PathLike[str], *, follow: bool = False, folder: in
     """
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY | (0 if follow else os.O_NOFOLLOW)
     try:
-        # What it is comes first: to open a device can already do something.
+        # Check the kind of file first, as opening a device can already have an effect.
         _refuse_to_read(path, os.stat(path, dir_fd=folder, follow_symlinks=follow))
         handle = os.open(path, flags, dir_fd=folder)
-    except ValueError as error:  # a NUL in its name
+    except ValueError as error:  # the name contains a NUL
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(path)) from error
     try:
         _refuse_to_read(path, os.fstat(handle))
-        return open(handle, "rb")  # noqa: PTH123  # a descriptor
+        return open(handle, "rb")  # noqa: PTH123  # opens a descriptor
     except BaseException:
         os.close(handle)
         raise
@@ -252,7 +252,7 @@ def read_plain(path: str | os.PathLike[str], most: int, *, follow: bool = False)
     Raises
     ------
     NotPlainError, OSError
-        If it is no plain file, cannot be read, or has more than ``most`` bytes.
+        If it is not a plain file, cannot be read, or has more than ``most`` bytes.
     """
     with open_plain(path, follow=follow) as file:
         # By its size: a read of so many bytes as it may have would take the memory for them first.
@@ -265,14 +265,14 @@ def read_plain(path: str | os.PathLike[str], most: int, *, follow: bool = False)
 
 
 def parse_json(text: str | bytes) -> Any:
-    """What JSON says that may come from a stranger; a whole number beyond 64 bits becomes a float, and then maybe inf.
+    """Parses JSON that may come from a stranger; an integer beyond 64 bits becomes a float, perhaps inf.
 
-    Python's own whole numbers have no end, and fail far from here, where one is put into an array of numbers.
+    Python's integers have no limit, and would cause an error far from here, when one is put into an array of numbers.
 
     Raises
     ------
     ValueError, RecursionError
-        If it is no JSON.
+        If it is not JSON.
     """
     return json.loads(text, parse_int=_whole)
 
@@ -282,18 +282,19 @@ def _whole(digits: str) -> int | float:
 
 
 _DIGITS_OF_64_BITS = 19
-"""With a sign, or without: 18 digits fit in any case, and distfd writes none that are longer."""
+"""Longest integer that is kept, in characters with the sign: 18 digits always fit, and distfd writes none that are
+longer."""
 
 
 def put_aside(path: Path, name: str) -> Path:
-    """Rename a file or directory to a name beside it that is made for it, so that nothing which is there is lost.
+    """Renames a file or directory to a new name beside it, so that no existing file is lost.
 
     Parameters
     ----------
     path : Path
-        What is renamed.
+        The file or directory.
     name : str
-        The new name; a number is added where it is taken.
+        The new name; a number is added if it is taken.
 
     Returns
     -------
@@ -318,7 +319,7 @@ def put_aside(path: Path, name: str) -> Path:
             n += 1
             continue
         try:
-            # In the place of the empty one that was made a moment ago.
+            # Replaces the empty file that was just made to reserve the name.
             path.rename(aside)
         except BaseException:
             with contextlib.suppress(OSError):
@@ -331,7 +332,7 @@ def remove_unfinished(folder: Path, names: tuple[str, ...] | re.Pattern[str]) ->
     """Remove what killed processes left half written of files of these names, a day ago or earlier."""
     known = names.fullmatch if isinstance(names, re.Pattern) else names.__contains__
     with contextlib.suppress(OSError), opened_folder(folder) as handle:
-        for name in os.listdir(handle):  # noqa: PTH208  # of a descriptor
+        for name in os.listdir(handle):  # noqa: PTH208  # the argument is a descriptor
             stem = name[1:].rsplit(".", 2)[0]
             if not _NAME.fullmatch(name) or not known(stem):
                 continue
@@ -343,10 +344,10 @@ def remove_unfinished(folder: Path, names: tuple[str, ...] | re.Pattern[str]) ->
 
 
 def write_named(path: str | os.PathLike[str], write: Callable[[IO[bytes]], object]) -> None:
-    """Write a file that the user has named, such as by ``--json``: whole or not at all, and for its owner alone.
+    """Writes a file that the user has named, such as by ``--json``: complete or not at all, for its owner only.
 
-    A link is followed, as the user has chosen it, and a file that was there keeps its mode. A device or a pipe, such
-    as /dev/stdout, is written to as it is.
+    A link is followed, as it is the user's choice, and an existing file keeps its mode. A device or a pipe, such as
+    /dev/stdout, is written to directly.
 
     Raises
     ------
@@ -361,12 +362,12 @@ def write_named(path: str | os.PathLike[str], write: Callable[[IO[bytes]], objec
     if stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid():
         replace_file(target, write, mode=stat.S_IMODE(found.st_mode))
         return
-    with open(path, "wb") as file:  # noqa: PTH123  # /dev/stdout is to stay what it is
+    with open(path, "wb") as file:  # noqa: PTH123  # a device such as /dev/stdout must not be replaced
         write(file)
 
 
 def kind_of(found: os.stat_result) -> str:
-    """What a file is, in words."""
+    """The kind of a file, in words."""
     kinds = {
         stat.S_IFLNK: "a link",
         stat.S_IFIFO: "a named pipe",
@@ -379,7 +380,7 @@ def kind_of(found: os.stat_result) -> str:
 
 
 def _owner(path: Path, folder: int | None) -> int:
-    """The owner of the directory: on some network file systems all files belong to one user, whoever made them."""
+    """The owner of files in the directory: on some network file systems, all files belong to one user."""
     try:
         return os.fstat(folder).st_uid if folder is not None else path.parent.stat().st_uid
     except OSError:

@@ -1,4 +1,4 @@
-"""Points as changes against one x, never a dense n x d array, and their identity."""
+"""Points, stored as changes against one x instead of a dense n x d array, and their keys."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _IMAGINARY = np.uint64(0x165667B19E3779F9)
 class Points:
     """n points: point k is ``x`` with ``x[indices[s]] = values[s]`` for s in ``indptr[k]:indptr[k + 1]``.
 
-    The layout is that of a compressed sparse row matrix. A point without changes is x itself (the baseline). Where the
-    values are complex, a point is complex if one of its own has an imaginary part; others are real points.
+    The layout is that of a compressed sparse row matrix. A point without changes is x itself (the baseline). If
+    ``values`` is complex, a point is complex if one of its own values has an imaginary part; all others are real.
     """
 
     x: NDArray[np.float64]
@@ -45,7 +45,7 @@ class Points:
         return np.asarray(counts[self.indptr[1:]] > counts[self.indptr[:-1]])
 
     def changes(self, k: int) -> tuple[NDArray[np.int64], NDArray[Any]]:
-        """Changed coordinates and their new values at point k, complex only where that point is."""
+        """The changed coordinates of point k and their new values, which are complex only if the point is."""
         part = slice(int(self.indptr[k]), int(self.indptr[k + 1]))
         values = self.values[part]
         if values.dtype.kind == "c" and not values.imag.any():
@@ -68,11 +68,11 @@ class Points:
         return Points(self.x, indptr, self.indices[flat], self.values[flat])
 
     def keys(self, salt: int = 0) -> NDArray[np.uint64]:
-        """Identity of each point as two 64-bit numbers, (n, 2).
+        """The key of each point, two 64-bit numbers that identify it, (n, 2).
 
         A key is the sum of a hash for each coordinate's index and bits, so it does not depend on which x the point is
         written against and costs O(changes), not O(d). Sums wrap at 2^64. ``salt`` (128 bits) separates objectives.
-        An imaginary part that is not 0 adds a hash of its own: a real point has one key, whatever else is asked for.
+        An imaginary part other than 0 adds its own hash, so a real point has the same key in real and complex requests.
         """
         unreal = np.flatnonzero(self.values.imag) if self.values.dtype.kind == "c" else np.zeros(0, np.int64)
         lanes = []
@@ -87,7 +87,7 @@ class Points:
 
 
 def join_points(parts: Sequence[Points]) -> Points:
-    """The points of several, one after another; all are written against the same x."""
+    """Joins several sets of points; all must be written against the same x."""
     indptr, end = [np.zeros(1, dtype=np.int64)], 0
     for part in parts:
         indptr.append(part.indptr[1:] + end)
@@ -97,15 +97,15 @@ def join_points(parts: Sequence[Points]) -> Points:
 
 
 def single_points(x: NDArray[np.float64], coordinates: NDArray[np.int64], values: NDArray[np.float64]) -> Points:
-    """Points that change one coordinate each, (n,) of them to (n,) values."""
+    """The points, n of them, of which each changes one of these coordinates, (n,), to one of these values, (n,)."""
     return Points(x, np.arange(len(values) + 1), coordinates, values)
 
 
 def dense_points(rows: Sequence[ArrayLike]) -> Points:
-    """At least one (d,) point, written as changes against the first."""
+    """Points, given as one or more (d,) arrays, written as changes against the first."""
     at = [np.array(row, dtype=np.float64) for row in rows]
     x = at[0]
-    # Bits, not values, decide what changed: -0.0 is not 0.0 to every J.
+    # Compare bits, not values, as J may tell -0.0 from 0.0.
     changed = [np.flatnonzero(row.view(np.uint64) != x.view(np.uint64)) for row in at]
     indptr = np.cumsum([0, *(len(c) for c in changed)], dtype=np.int64)
     return Points(
@@ -127,10 +127,10 @@ def _mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def find_repeats(keys: NDArray[np.uint64]) -> dict[int, NDArray[np.int64]]:
-    """Points that are the same as an earlier one, by the number of the first: they are evaluated once."""
+    """Points that equal an earlier one, by the number of that one: equal points are evaluated only once."""
     if len(np.unique(keys[:, 0])) == len(keys):
         return {}
-    # Twice the same: rare, so the slower way round may tell which.
+    # There are repeats, which is rare: a slower method finds which points repeat which.
     _, first, which = np.unique(keys, axis=0, return_index=True, return_inverse=True)
     first_of = first[which.reshape(-1)]
     again = np.flatnonzero(first_of != np.arange(len(keys)))
@@ -138,7 +138,7 @@ def find_repeats(keys: NDArray[np.uint64]) -> dict[int, NDArray[np.int64]]:
 
 
 def repeated(final: Batch, repeats: dict[int, NDArray[np.int64]]) -> Iterator[Batch]:
-    """The same outcome for points that are the same."""
+    """The outcome of evaluated points, repeated for the points that equal them."""
     for r in [r for r, k in enumerate(final.index.tolist()) if k in repeats] if repeats else ():
         k = int(final.index[r])
         same = final.take(np.full(len(repeats[k]), r))

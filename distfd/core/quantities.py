@@ -18,7 +18,7 @@ def seconds(text: str) -> float:
     Raises
     ------
     ValueError
-        If it is none of these.
+        If the text is not of this form.
     """
     if not (found := re.fullmatch(DURATION, text)):
         raise ValueError("must be a number of seconds, or text such as 30s, 10min, 1.5h, 2d")
@@ -31,7 +31,7 @@ def size(text: str) -> int:
     Raises
     ------
     ValueError
-        If it is none of these.
+        If the text is not of this form.
     """
     if not (found := re.fullmatch(SIZE, text)):
         raise ValueError("must be a number of bytes, or text such as 512MiB, 4GiB, 4GB")

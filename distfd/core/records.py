@@ -1,4 +1,4 @@
-"""What is known of evaluations and results: frozen records and columns, no I/O, no clock."""
+"""Records of evaluations and results: frozen dataclasses and columns, no I/O, no clock."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 DOUBLE = np.finfo(np.float64).nmant
-"""Stored bits of a float64's significand: its numbers are apart by 2^-52 of their size. A float32 has 23."""
+"""Stored bits of a float64's significand: neighbouring numbers differ by 2^-52 of their size. A float32 has 23."""
 WHOLE = 0
-"""In the place of these bits: J returned whole numbers, which are apart by 1 whatever their size."""
+"""Used instead of these bits if J returned integers, which differ by 1 whatever their size is."""
 
 
 class Status(IntEnum):
@@ -42,10 +42,10 @@ class Status(IntEnum):
 
 @dataclass(frozen=True)
 class Failure:
-    """Why an attempt failed.
+    """The reason why an attempt failed.
 
-    ``text`` is one line (``ValueError: negative width``), ``detail`` the traceback of J or the last lines of the
-    program's output, ``exception`` the original exception where it could be carried to the driver.
+    ``text`` is one line (``ValueError: negative width``). ``detail`` is the traceback of J, or the last lines of the
+    program's output. ``exception`` is the original exception, if it could be sent to the driver.
     """
 
     status: Status
@@ -58,8 +58,8 @@ class Failure:
 class Batch:
     """Finished evaluations as columns; row r is evaluation ``index[r]`` of its request.
 
-    Values are ragged: row r has ``size[r]`` consecutive numbers of ``flat`` (0 where it failed, 1 for a scalar J). A
-    complex number is two of them, real part first. A row that failed in some outputs only is `partial`.
+    Rows have different lengths: row r has ``size[r]`` consecutive numbers of ``flat`` (0 if it failed, 1 for a scalar
+    J). A complex number takes two of them, real part first. For a row that failed in some outputs only, see `partial`.
     Times are seconds since the epoch by the clock of ``host``.
     """
 
@@ -75,14 +75,13 @@ class Batch:
     pid: int
     slot: int
     failures: Mapping[int, Failure] = field(default_factory=dict)
-    """By number in the request (``index``), failed rows only."""
+    """Failures by number in the request (``index``), for failed rows only."""
     reused: bool = False
     """Whether the rows come from the store."""
     states: Mapping[int, NDArray[np.uint8]] = field(default_factory=dict)
-    """States in which evaluations left J, pickled, by number: those that were asked for."""
+    """Pickled states of J after evaluations, by number in the request, where they were asked for."""
     bits: NDArray[np.uint8] | None = None
-    """Of each row the bits of the number type that J returned (see `DOUBLE` and `WHOLE`); None where all are doubles.
-    """
+    """For each row, the bits of the number type that J returned (see `DOUBLE` and `WHOLE`); None if all are doubles."""
 
     def __len__(self) -> int:
         return len(self.index)
@@ -94,11 +93,11 @@ class Batch:
 
     @property
     def partial(self) -> NDArray[np.bool_]:
-        """Rows that failed in some of J's outputs only: they have numbers all the same, NaN where there is none."""
+        """Rows that failed in some of J's outputs only: they have numbers nevertheless, NaN for the failed outputs."""
         return np.asarray((self.status == Status.ERROR) & (self.size > 0))
 
     def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> Batch:
-        """The same columns with only these rows."""
+        """A batch with only these rows."""
         rows = np.arange(len(self))[rows]
         size = self.size[rows]
         ends = np.cumsum(size)
@@ -132,7 +131,7 @@ NOTHING = Batch(
     pid=0,
     slot=-1,
 )
-"""What a slot makes of points that it did not begin."""
+"""The batch of a slot that did not start any of its points."""
 
 
 @dataclass(frozen=True, eq=False)

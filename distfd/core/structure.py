@@ -1,7 +1,7 @@
-"""The structure of an x with names: flat numbers from it, and the same structure from flat numbers.
+"""Structures with names for x: converts a structure to flat numbers, and flat numbers to the same structure.
 
-Dictionaries, lists, tuples, named tuples, dataclasses and pandas.Series are known here. Others, such as modules of
-Equinox, are taken apart by JAX or optree where these have been imported and the class is registered with them.
+Dictionaries, lists, tuples, named tuples, dataclasses and pandas.Series are supported directly. JAX or optree split
+other classes, such as modules of Equinox, if the library has been imported and the class is registered with it.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Structure:
-    """How the numbers of an x are arranged.
+    """The arrangement of an x's numbers.
 
     Attributes
     ----------
     root : object
-        Its parts.
+        The top part of the structure.
     size : int
-        d, how many numbers it has.
+        d, the number of coordinates.
     labels : tuple of str
-        What each of them is called: ``k``, ``layer.w[0, 1]``.
+        The name of each coordinate: ``k``, ``layer.w[0, 1]``.
     """
 
     root: Part
@@ -41,31 +41,31 @@ class Structure:
     labels: tuple[str, ...]
 
     def flatten(self, x: Any, what: str = ROOT) -> NDArray[np.float64]:
-        """The numbers of an x of this structure, (d,).
+        """The numbers of an x with this structure, (d,).
 
         Raises
         ------
         InputError
-            If it has another structure: other keys, another shape.
+            If x has another structure: other keys, or another shape.
         """
         out = np.empty(self.size)
         self.root.read(x, out, what)
         return out
 
     def unflatten(self, vector: NDArray[Any]) -> Any:
-        """What J gets for a flat x (d,)."""
+        """The structure that J gets for a flat x, (d,)."""
         return self.root.build(lambda leaf: leaf.value(vector), for_j=True)
 
     def arranged(self, array: Any) -> Any:
-        """Results of which the last axis has d entries, as this structure: of a leaf (..., *shape)."""
+        """Results whose last axis has length d, as this structure; each leaf has the shape (..., *shape)."""
         return self.root.build(lambda leaf: leaf.shaped(array[..., leaf.place]), for_j=False)
 
     def columns(self, matrix: Any) -> Any:
-        """A Jacobian (m, d) as this structure: of a leaf (m, *shape), or, of a sparse one, its columns."""
+        """A Jacobian (m, d) as this structure; each leaf has (m, *shape), or columns if the Jacobian is sparse."""
         return self.root.build(lambda leaf: leaf.shaped(matrix[:, leaf.place]), for_j=False)
 
     def blocks(self, matrix: Any) -> Any:
-        """A Hessian (d, d) as this structure of this structure: of two leaves (*shape, *shape)."""
+        """A Hessian (d, d) as a structure of structures; each pair of leaves has the shape (*shape, *shape)."""
 
         def row(leaf: Leaf) -> Any:
             rows = matrix[leaf.place]
@@ -74,9 +74,9 @@ class Structure:
         return self.root.build(row, for_j=False)
 
     def spread(self, what: str, given: Any) -> NDArray[np.float64]:
-        """One number for each coordinate, (d,), from such a structure; NaN where it says nothing.
+        """One number for each coordinate, (d,), from a structure like this; NaN where it gives none.
 
-        A part may be lacking or None, and one number stands for all of a part.
+        A part may be missing or None, and a single number applies to all of a part.
         """
         out = np.full(self.size, np.nan)
 
@@ -87,9 +87,10 @@ class Structure:
         return out
 
     def bounds(self, given: Any) -> list[tuple[float, float]]:
-        """Pairs, d of them, from a structure of pairs (lower, upper), or a pair of structures.
+        """The d pairs from a structure of pairs (lower, upper), or from a pair of structures.
 
-        A part may be lacking or None. The bounds of an array are a pair, each a number or an array of its shape.
+        A part may be missing or None. The bounds of an array are a pair; each of the two is a number or an array of its
+        shape.
         """
         lower, upper = np.full(self.size, -np.inf), np.full(self.size, np.inf)
 
@@ -117,17 +118,17 @@ class Structure:
         return list(zip(lower.tolist(), upper.tolist(), strict=True))
 
     def _is_one(self, given: Any) -> bool:
-        """Whether one of two things is a structure such as this, so that they are lower and upper bounds."""
+        """Whether an element of a pair is a structure like this, so that the pair is lower and upper bounds."""
         return not self.root.numbered and is_structured(given)
 
     @cached_property
     def parts(self) -> tuple[Any, ...]:
-        """The user's own classes and objects in it, on which J's value depends."""
+        """The user's own classes and objects in the structure, which affect J's value."""
         return self.root.parts
 
     @property
     def key(self) -> Any:
-        """Plain data that is the same in every process for the same structure."""
+        """Plain data that identifies the structure, the same in every process."""
         return self.root.key
 
 
@@ -137,7 +138,7 @@ def make_structure(x: Any, what: str = ROOT) -> Structure:
     Raises
     ------
     InputError
-        If there is anything in it but real numbers and arrays of them, or nothing at all.
+        If x contains anything but real numbers and arrays of them, or nothing at all.
     """
     for dotted in (True, False):
         counter = [0]
@@ -162,7 +163,7 @@ def make_structure(x: Any, what: str = ROOT) -> Structure:
 
 
 def _fitted(leaf: Leaf, value: Any, what: str) -> NDArray[np.float64]:
-    """Numbers for a leaf, from one or as many."""
+    """The numbers for a leaf, from a single number or from as many as it has."""
     where = f"{what}: {leaf.path or ROOT}"
     array = numbers_of(leaf.aligned(value, what), where)
     if array.shape not in ((), leaf.shape):

@@ -1,4 +1,4 @@
-"""Which x are structures, of which classes, and what JAX and optree say of classes that are registered with them."""
+"""Recognises structures and their classes, and asks JAX and optree about classes that are registered with them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 _PLAIN = frozenset({int, float, np.float64, np.float32, np.int64, np.int32})
-"""Types of the elements of lists that are arrays; others are looked at one by one."""
+"""Element types of lists that are plain arrays; elements of other types are examined one by one."""
 
 
 def is_structured(x: Any) -> bool:
-    """Whether x is no array, and nothing that NumPy would make one from, but a structure of numbers or arrays."""
+    """Whether x is a structure of numbers or arrays, and neither an array nor convertible to one by NumPy."""
     if x is None or isinstance(x, (np.ndarray, Real, str, bytes)):
         return False
     if isinstance(x, (list, tuple)) and not is_namedtuple(x):
@@ -29,9 +29,9 @@ def is_structured(x: Any) -> bool:
 
 
 def has_names(given: Any) -> bool:
-    """Whether an option of each coordinate is given in a structure with names, or as several of these.
+    """Whether an option with a value for each coordinate is given as a structure with names, or as several of them.
 
-    Elements of a list are looked at by their types: there may be a million pairs.
+    Elements of a list are examined by type only, as there may be a million pairs.
     """
     if not isinstance(given, (list, tuple)) or is_namedtuple(given):
         return is_structured(given)
@@ -40,7 +40,7 @@ def has_names(given: Any) -> bool:
 
 
 def _is_part(element: Any) -> bool:
-    """Whether an element of a list shows that the list is a structure."""
+    """Whether an element of a list proves that the list is a structure."""
     return getattr(element, "ndim", 0) > 0 or is_structured(element)
 
 
@@ -56,12 +56,15 @@ def is_series(x: Any) -> bool:
 
 
 def is_named_series(x: Any) -> bool:
-    """A column of a table with numbered rows is an array to its user: as a Series it would be sliced by its labels."""
+    """Whether x is a Series with labels; one with numbered rows is an array to its user.
+
+    Treated as a Series, it would be sliced by its labels.
+    """
     return is_series(x) and x.index.inferred_type == "string"
 
 
 def library_of(x: Any) -> str | None:
-    """Which library takes an object apart, of those that are imported."""
+    """The library, among the imported ones, that can split an object."""
     for library in ("jax", "optree"):
         if library in sys.modules:
             children, _ = one_level(library, x)
@@ -71,7 +74,7 @@ def library_of(x: Any) -> str | None:
 
 
 def one_level(library: str, x: Any) -> tuple[list[Any], Any]:
-    """The parts of an object one level down, and how to make it from others."""
+    """The parts of an object one level down, and a function that makes the object from other parts."""
     module = importlib.import_module(library)
     flatten = module.tree_util.tree_flatten if library == "jax" else module.tree_flatten
     children, definition = flatten(x, is_leaf=lambda y: y is not x)
@@ -79,7 +82,7 @@ def one_level(library: str, x: Any) -> tuple[list[Any], Any]:
 
 
 def attributes_of(library: str, x: Any) -> tuple[str, ...] | None:
-    """The attributes that the parts are, where JAX says so."""
+    """The names of the attributes that hold the parts, if JAX knows them."""
     if library != "jax":
         return None
     tree = importlib.import_module("jax").tree_util

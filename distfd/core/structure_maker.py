@@ -1,4 +1,4 @@
-"""What an x with names is made of: each kind of thing that holds parts, and how an x is taken apart into them."""
+"""Builds the description of a structure from an x: one class for each kind of container."""
 
 from __future__ import annotations
 
@@ -21,38 +21,38 @@ if TYPE_CHECKING:
 
 
 def take_apart(x: Any, what: str, counter: list[int], *, dotted: bool) -> Part:
-    """The parts of an x.
+    """Splits an x into the parts of a structure.
 
     Parameters
     ----------
     x : object
     what : str
-        What messages call it.
+        The name of x in messages.
     counter : list of one int
-        The first place that is free in the flat x; it moves on.
+        The next free place in the flat x; it is advanced.
     dotted : bool
-        Whether keys of mappings are written with a dot, else as in Python.
+        Whether keys of mappings are written with a dot; else they are written as in Python.
 
     Raises
     ------
     InputError
-        If there is anything in it but real numbers and arrays of them.
+        If x contains anything but real numbers and arrays of them.
     """
     return _Maker(what, dotted, counter).part(x, "")
 
 
 @dataclass(frozen=True)
 class _Maker:
-    """Takes an x apart."""
+    """Splits an x into parts."""
 
     what: str
     dotted: bool
-    """Whether keys of mappings are written with a dot, else as in Python."""
+    """Whether keys of mappings are written with a dot; else they are written as in Python."""
     counter: list[int]
-    """The first place that is free."""
+    """The next free place in the flat x."""
 
     def part(self, x: Any, path: str, around: tuple[int, ...] = ()) -> Part:
-        """What stands at this path; ``around`` are the objects that it is in."""
+        """The part at this path; ``around`` has the ids of the objects that contain it."""
         if id(x) in around:
             raise InputError(f"{self.what}: {path} contains itself")
         inside = (*around, id(x))
@@ -194,7 +194,7 @@ class _Dataclass(Branch):
         pairs = dict(zip(self.names, values, strict=True))
         if for_j:
             return self.cls(**pairs)
-        # A derivative need not be what the class's own checks want of x.
+        # Do not run the class's own checks: they are meant for x, and a derivative may violate them.
         made = object.__new__(self.cls)
         for one in dataclasses.fields(self.cls):
             object.__setattr__(made, one.name, pairs.get(one.name))
@@ -211,15 +211,15 @@ class _Dataclass(Branch):
 
 @dataclass(frozen=True, eq=False)
 class _Registered(Branch):
-    """A node that JAX or optree know.
+    """A container that JAX or optree knows.
 
     Attributes
     ----------
     library : "jax" or "optree"
     template : object
-        One of them with zeros in it.
+        A container of this class with zeros in it.
     names : tuple of str, or None
-        The attributes that its children are, of a dataclass.
+        The names of the attributes that hold the children, for a dataclass.
     """
 
     library: str
@@ -263,7 +263,7 @@ class _Registered(Branch):
 
 @dataclass(frozen=True, eq=False)
 class _Nothing(Branch):
-    """None in the place of a part: there are no numbers in it."""
+    """None in the place of a part: it contains no numbers."""
 
     def split(self, x: Any, what: str) -> Sequence[Any]:
         if x is not None:

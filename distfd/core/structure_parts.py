@@ -1,6 +1,6 @@
-"""The parts of a structure: numbers and arrays, which are its leaves, and what holds them.
+"""The parts of a structure: leaves, which are numbers and arrays, and branches, which contain other parts.
 
-Each takes an x of its kind apart, and makes one from what its parts have become.
+Each class splits an x of its kind into parts, and makes an x from new parts.
 """
 
 from __future__ import annotations
@@ -23,50 +23,50 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ROOT = "x0"
-"""What an element is called that has no name of its own, as in a list."""
+"""Name of an element without a name of its own, as in a list."""
 
 
 @dataclass(frozen=True, eq=False)
 class Part(ABC):
-    """A structure, or something in one.
+    """A structure, or a part of one.
 
     Attributes
     ----------
     path : str
-        What messages call it.
+        The part's name in messages.
     """
 
     numbered: ClassVar[bool] = False
-    """Whether it has parts that go by numbers, not by names."""
+    """Whether the part's children have numbers instead of names."""
     path: str
 
     @abstractmethod
     def read(self, x: Any, out: NDArray[np.float64], what: str) -> None:
-        """Write the numbers of an x with this structure to their places."""
+        """Writes the numbers of an x with this structure to their places in ``out``."""
 
     @abstractmethod
     def build(self, leaf: Callable[[Leaf], Any], *, for_j: bool) -> Any:
-        """The structure with what ``leaf`` gives for its leaves; ``for_j``: with the user's own constructors."""
+        """The structure with the values of ``leaf`` in its leaves; ``for_j``: made with the user's own constructors."""
 
     @abstractmethod
     def visit(self, given: Any, leaf: Callable[[Leaf, Any], None], what: str, *, pairs: bool = False) -> None:
-        """Walk over something of this structure of which parts may be lacking, down to the leaves that it has.
+        """Calls ``leaf`` for each leaf that is present in ``given``, a structure like this with parts missing.
 
-        ``pairs``: whether two numbers stand for all of a part, as its bounds.
+        ``pairs``: whether two numbers count as the bounds of a whole part.
         """
 
     @abstractmethod
     def leaves(self) -> Iterable[Leaf]:
-        """All leaves, in their order."""
+        """All leaves, in order."""
 
     @property
     @abstractmethod
     def key(self) -> Any:
-        """Plain data that is the same in every process for the same structure."""
+        """Plain data that identifies the structure, the same in every process."""
 
     @property
     def parts(self) -> tuple[Any, ...]:
-        """The user's own classes and objects in it."""
+        """The user's own classes and objects in the part."""
         return ()
 
 
@@ -77,12 +77,12 @@ class Leaf(Part):
     Attributes
     ----------
     start : int
-        Where its numbers begin in the flat x.
+        The first place of its numbers in the flat x.
     shape : tuple of int
     kind : "number", "scalar", "array" or "series"
-        A Python number, one of NumPy's, an array of either, or a pandas.Series.
+        A Python number, a NumPy scalar, an array, or a pandas.Series.
     index, name : optional
-        Of a Series.
+        The index and the name of a Series.
     """
 
     start: int
@@ -93,23 +93,23 @@ class Leaf(Part):
 
     @property
     def size(self) -> int:
-        """How many numbers it has."""
+        """The number of its elements."""
         return int(np.prod(self.shape, dtype=np.int64))
 
     @property
     def place(self) -> slice:
-        """Where they are."""
+        """The places of its numbers in the flat x."""
         return slice(self.start, self.start + self.size)
 
     def read(self, x: Any, out: NDArray[np.float64], what: str) -> None:
-        """Write its numbers to their place."""
+        """Writes its numbers to their places."""
         array = numbers_of(self.aligned(x, what), f"{what}: {self.path}")
         if array.shape != self.shape:
             raise InputError(f"{what}: {self.path} must have shape {self.shape} (had {array.shape})")
         out[self.place] = array.ravel()
 
     def aligned(self, x: Any, what: str) -> Any:
-        """A Series, or a mapping in its place, in the order of this one's index."""
+        """A Series, or a mapping instead of one, reordered by this leaf's index."""
         if self.kind != "series" or not (is_series(x) or isinstance(x, Mapping)):
             return x
         there, wanted = list(x.keys()), list(self.index)
@@ -118,26 +118,26 @@ class Leaf(Part):
         return np.array([x[key] if isinstance(x, Mapping) else x.loc[key] for key in wanted])
 
     def build(self, leaf: Callable[[Leaf], Any], *, for_j: bool) -> Any:  # noqa: ARG002  # a leaf has no constructor
-        """What ``leaf`` gives."""
+        """The value of ``leaf`` for this leaf."""
         return leaf(self)
 
     def visit(self, given: Any, leaf: Callable[[Leaf, Any], None], what: str, *, pairs: bool = False) -> None:  # noqa: ARG002
-        """Come to it."""
+        """Calls ``leaf`` for this leaf."""
         if given is not None:
             leaf(self, given)
 
     def leaves(self) -> Iterable[Leaf]:
-        """Itself."""
+        """The leaf itself, alone."""
         yield self
 
     @property
     def key(self) -> Any:
-        """Its kind, shape and index."""
+        """The leaf's kind, shape and index."""
         return [self.kind, list(self.shape), None if self.index is None else list(map(repr, self.index))]
 
     @property
     def labels(self) -> list[str]:
-        """What its numbers are called."""
+        """The names of its numbers."""
         if self.kind == "series":
             return [f"{self.path}.{key}" if self.path else str(key) for key in self.index]
         path = self.path or ROOT
@@ -148,7 +148,7 @@ class Leaf(Part):
         return [f"{path}[{', '.join(map(str, at))}]" for at in np.ndindex(*self.shape)]
 
     def value(self, vector: NDArray[Any]) -> Any:
-        """What J gets here, of the type that x0 had; integers have become floats."""
+        """The value that J gets here, of the same type as in x0, except that integers become floats."""
         part = vector[self.place]
         if self.kind == "series":
             return self.series(part.copy())
@@ -157,7 +157,7 @@ class Leaf(Part):
         return part[0].item() if self.kind == "number" else part[0] if self.kind == "scalar" else np.array(part[0])
 
     def shaped(self, array: Any) -> Any:
-        """Results with this leaf's numbers along the last axis: (..., *shape), or a sparse array as it is."""
+        """Results with this leaf's numbers along the last axis: (..., *shape); a sparse array unchanged."""
         if not isinstance(array, np.ndarray):
             return array
         if self.kind == "series" and array.ndim == 1:
@@ -168,7 +168,7 @@ class Leaf(Part):
         return found.item() if not found.ndim and self.kind == "number" else found
 
     def block(self, across: Leaf, array: Any) -> Any:
-        """Results with one leaf's numbers as rows and another's as columns: (*shape, *across.shape)."""
+        """Results with this leaf's numbers as rows and those of ``across`` as columns: (*shape, *across.shape)."""
         if not isinstance(array, np.ndarray):
             return array
         if self.kind == "series" and across.kind == "series":
@@ -181,13 +181,13 @@ class Leaf(Part):
         return found.item() if not found.ndim and self.kind == across.kind == "number" else found
 
     def series(self, values: Any) -> Any:
-        """Values with this leaf's index."""
+        """Values as a Series with this leaf's index."""
         return _pandas().Series(values, index=self.index, name=self.name)
 
 
 @dataclass(frozen=True, eq=False)
 class Branch(Part):
-    """Something with parts."""
+    """A part that contains other parts."""
 
     children: tuple[Part, ...]
 
@@ -197,19 +197,19 @@ class Branch(Part):
 
     @abstractmethod
     def joined(self, values: list[Any], *, for_j: bool) -> Any:
-        """The same with other parts."""
+        """An object of this kind with other parts."""
 
     def read(self, x: Any, out: NDArray[np.float64], what: str) -> None:
-        """Write the numbers of each part to their places."""
+        """Writes the numbers of each part to their places."""
         for child, part in zip(self.children, self.split(x, what), strict=True):
             child.read(part, out, what)
 
     def build(self, leaf: Callable[[Leaf], Any], *, for_j: bool) -> Any:
-        """The same with what ``leaf`` gives for the leaves of its parts."""
+        """An object of this kind with the values of ``leaf`` in the leaves of its parts."""
         return self.joined([child.build(leaf, for_j=for_j) for child in self.children], for_j=for_j)
 
     def visit(self, given: Any, leaf: Callable[[Leaf, Any], None], what: str, *, pairs: bool = False) -> None:
-        """Walk over what is given for its parts; one number, or one pair of bounds, is for all leaves."""
+        """Visits the values given for its parts; a single number, or pair of bounds, is used for all leaves."""
         if given is None:
             return
         if isinstance(given, Real) or (pairs and _is_pair(given)):
@@ -220,7 +220,7 @@ class Branch(Part):
             child.visit(part, leaf, what, pairs=pairs)
 
     def leaves(self) -> Iterable[Leaf]:
-        """Those of its parts."""
+        """The leaves of its parts."""
         for child in self.children:
             yield from child.leaves()
 
@@ -231,7 +231,7 @@ class Branch(Part):
 
     @property
     def key(self) -> Any:
-        """Its kind and the keys of its parts."""
+        """The branch's kind, and the keys of its parts."""
         return [type(self).__name__, *(child.key for child in self.children)]
 
     def _refused(self, x: Any, what: str, wanted: str) -> InputError:
@@ -239,7 +239,7 @@ class Branch(Part):
 
 
 def make_leaf(x: Any, path: str, counter: list[int], what: str) -> Leaf:
-    """The leaf for a number, an array or a Series, whose place is the first free one, which moves on."""
+    """The leaf for a number, an array or a Series; takes the next free places and advances the counter."""
     if is_series(x):
         if not x.index.is_unique:
             raise InputError(
@@ -262,7 +262,7 @@ def numbers_of(x: Any, what: str) -> NDArray[np.float64]:
     Raises
     ------
     InputError
-        If it is none.
+        If x is not an array of real numbers.
     """
     try:
         array = np.asarray(x)
@@ -274,7 +274,7 @@ def numbers_of(x: Any, what: str) -> NDArray[np.float64]:
 
 
 def _is_pair(given: Any) -> bool:
-    """Whether it is two numbers or Nones: bounds for all of a part."""
+    """Whether this is a pair of numbers or Nones: bounds for all of a part."""
     limits = (Real, type(None))
     return (
         isinstance(given, tuple)
@@ -289,18 +289,18 @@ def _pandas() -> Any:
 
 
 def first_repeated(labels: Sequence[Any]) -> Any:
-    """The first of some labels that occurs twice."""
+    """The first label that occurs twice."""
     seen: set[Any] = set()
     return next(label for label in labels if label in seen or seen.add(label))  # type: ignore[func-returns-value]
 
 
 def few(keys: Iterable[Any]) -> str:
-    """Some keys, the first six by name."""
+    """Some keys as text; of many, the first six."""
     shown = [repr(key) for key in keys]
     return ", ".join(shown[:6]) + (f" and {len(shown) - 6} more" if len(shown) > 6 else "")
 
 
 def told(x: Any) -> str:
-    """The type and the beginning of what was given."""
+    """The type of a value, and the beginning of its text."""
     text = repr(x)
     return f"{type(x).__name__} {text[:60]}{'...' if len(text) > 60 else ''}"

@@ -1,4 +1,4 @@
-"""What somebody may have meant."""
+"""Suggests names that the user may have meant."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 _LONGEST = 100
-"""Characters of a word beyond which nothing is guessed: the comparison takes their square."""
+"""Largest length of a word, in characters, for which names are suggested: the time grows with its square."""
 _MOST = 10_000
-"""Options, or parts of a document, that are looked at."""
+"""Largest number of names, or parts of a document, that are compared."""
 
 
 def did_you_mean(word: str, options: Iterable[str]) -> str:
-    """The end of a sentence that names the nearest option, or nothing."""
+    """The end of a sentence that suggests the nearest name, or an empty text."""
     if not word or len(word) > _LONGEST:
         return ""
     by_lower = {option.lower(): option for _, option in zip(range(_MOST), options, strict=False)}
@@ -34,7 +34,7 @@ def programs(path: str | None) -> Iterator[str]:
 
 
 def pointers_to(document: Any, key: str) -> list[str]:
-    """JSON pointers of what goes by this key anywhere in a document, the nearest to its root first."""
+    """JSON pointers to values with this key anywhere in a document, the nearest to its root first."""
     found, waiting, seen = [], [("", document)], 0
     while waiting and seen < _MOST:
         (where, at), seen = waiting.pop(0), seen + 1

@@ -1,4 +1,4 @@
-"""What to say of a keyword that a function does not have: what to give in its place, by the name that is missed."""
+"""Messages for a keyword that a function does not have, with the keyword to use instead."""
 
 from __future__ import annotations
 
@@ -54,20 +54,20 @@ _INSTEAD: dict[str, str] = {
     **dict.fromkeys(("seed", "rng", "random_state"), "nothing here is random"),
     **dict.fromkeys(("address", "ray_address"), 'give executor=distfd.RayExecutor(address="...")'),
 }
-"""What serves in the place of words that other packages have."""
+"""What to use instead of keywords that other packages have."""
 
 
 def unknown_keyword(function: str, word: str, known: Iterable[str]) -> str:
-    """The message of a TypeError.
+    """The message of a TypeError for an unknown keyword.
 
     Parameters
     ----------
     function : str
-        The name that the user has called.
+        The name of the function that the user called.
     word : str
-        The keyword that it does not have.
+        The unknown keyword.
     known : iterable of str
-        Those it has.
+        The keywords that the function has.
     """
     begin, known = f"{function}() has no keyword {word!r}", sorted(known)
     if word in _INSTEAD:

@@ -1,4 +1,4 @@
-"""What users give, as far as its kind goes."""
+"""Checks of the types of values that users give."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 def is_number(given: Any) -> TypeGuard[float]:
-    """Whether it is a real number; a truth value and NaN are none."""
+    """Whether it is a real number; a bool and NaN are not."""
     return isinstance(given, Real) and not isinstance(given, bool) and not math.isnan(float(given))
 
 
 def is_whole(given: Any) -> TypeGuard[int]:
-    """Whether it is an integer; a truth value is none."""
+    """Whether it is an integer; a bool is not."""
     return isinstance(given, Integral) and not isinstance(given, bool)

@@ -1,4 +1,4 @@
-"""From a configuration to the objective and the Evaluator that it describes."""
+"""Makes the objective and the Evaluator that a configuration describes."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ if TYPE_CHECKING:
 
 
 def make_objective(loaded: LoadedConfig, problem: Problem, work: Path | None = None) -> Objective:
-    """J; its module is imported, or its program looked for.
+    """The objective J; its module is imported, or its program is looked for.
 
     Parameters
     ----------
     work : Path, optional
-        Where external programs get their work directories.
+        The folder for the work directories of external programs.
 
     Raises
     ------
     MissingSimulatorError
-        If the module or program is not there.
+        If the module or program does not exist.
     InputError
-        If it is there and cannot be used.
+        If it exists but cannot be used.
     """
     given = loaded.config.objective
     kind = next(kind for kind in ("python", "simulator", "command", "fmu") if getattr(given, kind) is not None)
@@ -64,7 +64,7 @@ def make_objective(loaded: LoadedConfig, problem: Problem, work: Path | None = N
         return _command(loaded, problem, work)
     except InputError as error:
         if kind == "command" and not isinstance(error, MissingSimulatorError):
-            raise  # of templates and other files, whose places it names itself
+            raise  # the error is about a file, and names the place itself
         raise type(error)(loaded.mistake(("objective", kind), str(error))) from error
 
 
@@ -93,7 +93,7 @@ def make_evaluator(
     store: Store | None = None,
     observers: Sequence[Observer] = (),
 ) -> Evaluator:
-    """The Evaluator that a configuration describes; the executor is its ``cluster``, unless one is given."""
+    """The Evaluator of a configuration; its executor follows from ``cluster``, unless one is given."""
     evaluation = config.evaluation
     return Evaluator(
         objective,
@@ -118,7 +118,7 @@ def make_evaluator(
 
 
 def check_solver(loaded: LoadedConfig, problem: Problem) -> None:
-    """See that the method of an optimisation takes its options.
+    """Checks that the method of an optimisation takes its options.
 
     Raises
     ------
@@ -138,7 +138,7 @@ def check_solver(loaded: LoadedConfig, problem: Problem) -> None:
 
 
 def fit_arguments(options: Mapping[str, Any]) -> dict[str, Any]:
-    """``minimize.options`` of a fit, as distfd's function takes them: some are arguments of their own."""
+    """``minimize.options`` of a fit as keywords of distfd's function, where some are arguments of their own."""
     given = with_arrays(options)
     apart: dict[str, Any] = {key: given[key] for key in ("loss", "f_scale", "x_scale") if key in given}
     return {**apart, "options": {key: value for key, value in given.items() if key not in apart}}
@@ -152,7 +152,7 @@ def sigma_of(config: Config) -> Any:
 
 
 def steps_beyond_x(config: Config, problem: Problem) -> str:
-    """What is to be said of default steps that are larger than the parameter itself; empty where none is."""
+    """A warning about default steps that are larger than the parameter itself; empty if there are none."""
     if config.task == "noise" or config.derivative.step is not None or config.derivative.accuracy is not None:
         return ""
     stencil = resolve_scheme(config.derivative.scheme)
@@ -173,7 +173,7 @@ def steps_beyond_x(config: Config, problem: Problem) -> str:
 
 
 def unused_sigma(config: Config) -> str:
-    """A word on a program's sigma where the task makes nothing of it, else ""."""
+    """A warning about a program's sigma that the task does not use; empty if there is none."""
     command = config.objective.command
     if command is None or command.sigma is None or config.task == "least_squares":
         return ""
@@ -181,23 +181,23 @@ def unused_sigma(config: Config) -> str:
 
 
 def with_arrays(options: Mapping[str, Any]) -> dict[str, Any]:
-    """``minimize.options`` with arrays in the place of lists of numbers: some of SciPy's methods take nothing else."""
+    """``minimize.options`` with lists of numbers as arrays, which some of SciPy's methods require."""
     given = dict(options)
     for key, value in options.items():
-        with contextlib.suppress(TypeError, ValueError):  # no numbers, or rows of different lengths
+        with contextlib.suppress(TypeError, ValueError):  # not numbers, or rows of different lengths
             given[key] = np.array(value, dtype=np.float64) if isinstance(value, (list, tuple)) else value
     return given
 
 
 def movable(problem: Problem) -> tuple[list[float], list[float]]:
-    """Bounds in which a fixed coordinate has nowhere to go."""
+    """Lower and upper bounds, both equal to x for a fixed coordinate."""
     lower = np.where(problem.fixed, problem.x0, problem.lower)
     upper = np.where(problem.fixed, problem.x0, problem.upper)
     return lower.tolist(), upper.tolist()
 
 
 def _bounds(problem: Problem) -> Any:
-    """The bounds as pairs; where both of two coordinates are fixed, in the form that is never taken for arrays."""
+    """The bounds as pairs; if both of two coordinates are fixed, as Bounds, which cannot be mistaken for arrays."""
     lower, upper = movable(problem)
     if len(lower) == 2 and lower == upper:
         from scipy.optimize import Bounds
@@ -207,7 +207,7 @@ def _bounds(problem: Problem) -> Any:
 
 
 def steps(config: Config, problem: Problem) -> Any:
-    """``derivative.step``, with each parameter's own step, of the same kind, in its place."""
+    """``derivative.step``, with parameters' own steps of the same kind inserted."""
     given: Any = config.derivative.step
     if given == "auto":
         has_own = ~(np.isnan(problem.step) & np.isnan(problem.absolute))
@@ -234,7 +234,7 @@ def steps(config: Config, problem: Problem) -> Any:
 
 
 def make_executor(config: Config, *, show_output: bool = False) -> Executor:
-    """Ray, as ``cluster`` and ``resources`` say, or this process; what J prints is shown only if asked for."""
+    """The executor by ``cluster`` and ``resources``: Ray or this process; J's output is shown only if asked for."""
     cluster = config.cluster
     if cluster.address == SERIAL:
         return SerialExecutor(num_threads=max(1, int(config.resources.num_cpus)))
@@ -325,7 +325,7 @@ def _fmu(loaded: LoadedConfig, problem: Problem) -> Objective:
 
 
 def _check_used(objective: CommandObjective, problem: Problem) -> None:
-    """Refuse a parameter that nothing uses: its derivative would be 0 without a word."""
+    """Refuses a parameter that nothing uses: its derivative would silently be 0."""
     unused = unused_parameters(objective, problem.x0)
     if unused:
         one = len(unused) == 1
@@ -339,7 +339,7 @@ def _check_used(objective: CommandObjective, problem: Problem) -> None:
 
 
 def _value(config: Config) -> str | list[str] | None:
-    """J's expression or expressions, those of constraints behind it."""
+    """J's expression or expressions, followed by those of constraints."""
     command = config.objective.command or config.objective.fmu
     assert command is not None, "only commands and FMUs have expressions"
     value = command.value if isinstance(command.value, str) or command.value is None else list(command.value)

@@ -1,4 +1,4 @@
-"""What ``distfd check`` does: check the derivative that a configuration describes, in its run's directory."""
+"""``distfd check``: checks the derivative that a configuration describes, in the directory of its run."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def check_job(
     observer: Observer,
     say: Callable[[str], None],
 ) -> Check:
-    """Check the derivative of a job; with ``output``, its run's values are used and added to.
+    """Checks the derivative of a job; with ``output``, values of its run are reused, and new ones are added.
 
     Parameters
     ----------
@@ -48,14 +48,14 @@ def check_job(
     coordinates : sequence of str, optional
         Names of parameters to sweep.
     tolerance : float, optional
-        The relative error that counts as good enough; ``derivative.accuracy``, or 0.01, where not given.
+        The relative error that is good enough; by default ``derivative.accuracy``, or 0.01.
     plot, json_file : str, optional
         Files to write.
 
     Raises
     ------
     DistfdError
-        Of the kinds and exit codes of `distfd.core.errors`.
+        Its subclasses have the exit codes in `distfd.core.errors`.
     """
     config, problem = loaded.config, loaded.config.problem()
     if config.task == "hessian":
@@ -67,7 +67,7 @@ def check_job(
     if plot is not None:
         need_matplotlib()
     kind = "gradient" if config.task in ("gradient", "minimize", "noise") else "jacobian"
-    # Far steps may leave what J can do: their failures are part of what is found.
+    # Large steps may lead to points where J fails: such failures are part of the result.
     lenient = config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"on_failure": "nan"})})
     directory = None if config.output is None else RunDirectory(Path(config.output).absolute())
     objective = make_objective(loaded, problem, None if directory is None else directory.work)
@@ -86,7 +86,7 @@ def check_job(
             log.write("check_started", task="check", config=str(loaded.path))
             observers.insert(0, log)
         say(f"check of {loaded.path.name}")
-        executor = stack.enter_context(make_executor(config))  # no worker stays
+        executor = stack.enter_context(make_executor(config))  # ends all workers
         evaluator = stack.enter_context(
             make_evaluator(lenient, problem, objective, executor=executor, store=store, observers=tuple(observers))
         )
@@ -98,7 +98,7 @@ def check_job(
             tolerance=tolerance or config.derivative.accuracy or TOLERANCE,
         )
         if directory is not None and log is not None:
-            # Beside the run, whose report shows it.
+            # Write into the run's directory, so that the run's report shows the check.
             directory.write_check(check_fields(check, problem.names))
             log.write("check_ended", verdict=check.verdict)
     if directory is not None:
@@ -121,7 +121,7 @@ def _write(json_file: str, check: Check, problem: Problem) -> None:
 
 
 def _warn_own_steps(check: Check, problem: Problem, say: Callable[[str], None]) -> None:
-    """Steps of parameters win over the one for all, and go with no auto."""
+    """Says that steps of single parameters override the common step, and cannot be combined with "auto"."""
     if check.advice is not None and not np.isnan(problem.step).all():
         first = problem.names[int(np.flatnonzero(~np.isnan(problem.step))[0])]
         say(f"take away the steps that parameters have of their own, as {first} has: they win over derivative.step")

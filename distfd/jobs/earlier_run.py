@@ -1,4 +1,4 @@
-"""What ``distfd run`` would make of what its output holds already, without changing it."""
+"""Tells what ``distfd run`` would reuse from an existing output, without changing it."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EarlierRun:
-    """What is in a job's output.
+    """The contents of a job's output.
 
     Parameters
     ----------
     text : str
-        What run does with it.
+        What run would do with it.
     n_known : int or None
-        Evaluations that it holds; None where there is no run.
+        Number of evaluations in it; None if there is no run.
     n_reused : int or None
-        Of the points of the first wave, those whose values run takes from it; None where that is not known.
+        Number of points of the first wave whose values run would reuse; None if that is not known.
     """
 
     text: str = ""
@@ -46,14 +46,14 @@ class EarlierRun:
 def look_at_output(
     loaded: LoadedConfig, problem: Problem, objective: Objective | None, first: Callable[[], Request | None]
 ) -> EarlierRun:
-    """What run would do with what is there.
+    """What run would do with an existing output.
 
     Parameters
     ----------
     objective : Objective or None
-        None where it was not made, so that whether what is there belongs to it is not known.
+        None if it was not made; then it is not known whether the output belongs to it.
     first : callable
-        The first points that the job asks for, or None where they are not known beforehand.
+        Returns the job's first request, or None if that is not known beforehand.
     """
     directory = None if loaded.config.output is None else RunDirectory(loaded.output)
     if directory is None or not directory.store.exists():
@@ -74,7 +74,7 @@ def look_at_output(
 
 
 def _not_used(directory: RunDirectory, found: StoreSummary, fingerprint: str | None, names: tuple[str, ...]) -> str:
-    """Why run takes nothing from what is there, else ""."""
+    """Why run would reuse nothing of the output; empty if it would."""
     if directory.is_worthless(fingerprint, names):
         return "holds a run of another J that found no value: run puts it aside and begins anew"
     try:
@@ -93,7 +93,7 @@ def _is_finished(loaded: LoadedConfig, directory: RunDirectory) -> bool:
 def _reuse(
     loaded: LoadedConfig, objective: Objective, directory: RunDirectory, first: Callable[[], Request | None]
 ) -> tuple[str, int | None]:
-    """How many points of the first wave have a value there, in words and as a number."""
+    """How many points of the first wave have a value in the output, in words and as a number."""
     salt = salt_of(objective)
     if salt is None:
         return "none is reused, as J cannot be recognised in another process", 0

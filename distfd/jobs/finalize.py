@@ -1,4 +1,4 @@
-"""How a run ends is written down: in result.json, in the log, and a derivative as arrays too."""
+"""Records how a run ended: in result.json, in the log, and, for a derivative, also as arrays."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ _KEPT = "what was finished is kept, run again to go on"
 
 _MATRICES = ("derivative", "error", "jacobian")
 _MOST_ENTRIES = 1_000_000
-"""A matrix of more is in derivative.npz alone: as text of JSON it is 35 bytes an entry, which nobody reads."""
+"""A matrix with more entries is stored in derivative.npz only: in JSON it would take 35 bytes an entry, and nobody
+reads it."""
 
 
 def _is_large(matrix: Any) -> bool:
@@ -39,7 +40,7 @@ def _now() -> str:
 
 @dataclass
 class RunFinalizer:
-    """The end of a run that begins now."""
+    """Records the end of a run that begins now."""
 
     task: str
     problem: Problem
@@ -52,13 +53,13 @@ class RunFinalizer:
     _started: str = field(init=False, default_factory=_now)
 
     def found(self, found: dict[str, Any]) -> dict[str, Any]:
-        """It found something; what result.json then holds.
+        """Records a result; returns the content of result.json.
 
         Raises
         ------
         KeyboardInterrupt
-            If that is an optimisation that was interrupted: it gives what it has, and the caller is to know that it
-            was to have more.
+            If the result is that of an interrupted optimisation, which returns its best point so far: the caller must
+            know that the run was not complete.
         """
         if found.get("interrupted"):
             self.log.write("run_ended", status="interrupted")
@@ -75,7 +76,7 @@ class RunFinalizer:
         return self._write("partial" if found["missing"] else "done", found)
 
     def raised(self, error: BaseException) -> None:
-        """It came to nothing, by this."""
+        """Records that the run failed with this error."""
         match error:
             case KeyboardInterrupt():
                 self._stop("interrupted", "interrupted; run again to go on", 130)
@@ -90,12 +91,12 @@ class RunFinalizer:
                 self._stop("failed", f"a bug in distfd: {type(error).__name__}: {error}", 1)
 
     def lost(self, reason: str) -> None:
-        """The cluster is lost."""
+        """Records that the cluster is lost."""
         self._stop("interrupted", f"{reason}; {_KEPT}", ClusterLostError.exit_code)
 
     def _stop(self, status: str, message: str, exit_code: int, **known: Any) -> None:
         stopped = stopped_fields(self.task, self.tally, self.problem.x0, self.problem.names)
-        # Where the disk is full these fail too, and what is told is why the run stopped.
+        # On a full disk these fail as well; the error to be reported is the one that stopped the run.
         with contextlib.suppress(StoreError):
             self.log.write("run_ended", status=status, message=message)
         with contextlib.suppress(StoreError):
@@ -128,7 +129,7 @@ class RunFinalizer:
 
 
 def _nothing() -> dict[str, Any]:
-    """The fields that a run has even when it found nothing."""
+    """The fields of result.json for a run without a result."""
     return {
         "value": None,
         "derivative": None,

@@ -1,4 +1,4 @@
-"""What a wave on a large cluster would take: time, slot-hours, traffic and memory, from a simulation."""
+"""Forecasts the time, slot-hours, traffic and memory of a wave on a large cluster, by a simulation."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
     from distfd.jobs.simulation import Simulated
 
 _ROW = 121
-"""Bytes of an evaluation in the store, measured with 10,001 of them."""
+"""Bytes of an evaluation in the store, measured with 10,001 evaluations."""
 _POINT, _SLOT = 350, 10_000
-"""Bytes of the driver for a point of the wave (measured at d = 1,000,000), and for a task under way in Ray."""
+"""Bytes in the driver for each point of the wave (measured at d = 1,000,000), and for each running Ray task."""
 _WORKER = 70e6
-"""Bytes of a slot's process, J's own not counted."""
+"""Bytes of a slot's process, without J's own."""
 
 
 @dataclass(frozen=True)
 class Assumed:
-    """What is assumed of a cluster and of J.
+    """Assumptions about a cluster and about J.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ class Assumed:
     duration : float
         Mean seconds of an evaluation.
     spread : float
-        Their standard deviation over the mean.
+        Standard deviation of these seconds, relative to the mean.
     """
 
     slots: int
@@ -41,17 +41,17 @@ class Assumed:
             raise InputError(f"--slots: must be >= 1 (was {self.slots})")
         if not self.duration > 0:
             raise InputError(f"--duration: must be > 0 (was {self.duration:g} s)")
-        if not 0 <= self.spread <= 10:  # beyond, the longest of a few is all there is
+        if not 0 <= self.spread <= 10:  # with a larger spread, a few longest evaluations would decide all
             raise InputError(f"--spread: must be between 0 and 10 (was {self.spread:g})")
 
 
 def simulated(points: int, assumed: Assumed) -> Simulated:
-    """One wave on paper."""
+    """The simulation of one wave."""
     return simulate_wave(points, assumed.slots, assumed.duration, assumed.spread)
 
 
 def forecast_fields(points: int, assumed: Assumed, found: Simulated) -> dict[str, Any]:
-    """What ``distfd plan --json`` says of a wave; times are in seconds, memory in bytes."""
+    """The forecast in ``distfd plan --json``; times are in seconds, memory in bytes."""
     return {
         "slots": assumed.slots,
         "duration": assumed.duration,
@@ -73,17 +73,17 @@ def forecast_fields(points: int, assumed: Assumed, found: Simulated) -> dict[str
 
 
 def forecast(points: int, dimension: int, assumed: Assumed, found: Simulated | None = None) -> list[tuple[str, str]]:
-    """Titles and texts for one wave.
+    """Titles and texts that describe one wave.
 
     Parameters
     ----------
     points : int
-        Evaluations.
+        Number of evaluations.
     dimension : int
-        Coordinates of x.
+        Number of coordinates of x.
     assumed : Assumed
     found : Simulated, optional
-        How it went, as of `simulated`; where it is not given the wave is simulated here.
+        The simulation by `simulated`; if not given, the wave is simulated here.
     """
     found = simulated(points, assumed) if found is None else found
     slots, duration = assumed.slots, assumed.duration

@@ -1,4 +1,4 @@
-"""What a job would cost: nothing is evaluated here."""
+"""Previews the cost of a job, without evaluations."""
 
 from __future__ import annotations
 
@@ -38,21 +38,21 @@ if TYPE_CHECKING:
 
 
 _SHOWN = 20
-"""Parameters whose steps are shown;"""
+"""Largest number of parameters whose steps are printed."""
 _MOST_STEPS = 10_000
-"""and those whose steps are in the answer for programs."""
+"""Largest number of parameters whose steps are in the JSON answer."""
 
 
 @dataclass(frozen=True)
 class JobPlan:
-    """What a job would cost.
+    """The expected cost of a job.
 
     Attributes
     ----------
     rows : tuple of (str, str)
-        Titles and texts; ``str`` of the plan has a line for each.
+        Titles and texts; ``str`` of the plan prints one a line.
     fields : dict
-        The same for programs, as docs/command-line.md lists it.
+        The same for programs, as listed in docs/command-line.md.
     """
 
     rows: tuple[tuple[str, str], ...]
@@ -74,19 +74,19 @@ def plan_job(loaded: LoadedConfig, assumed: Assumed | None = None, *, no_import:
     ----------
     loaded : LoadedConfig
     assumed : Assumed, optional
-        A cluster and a duration of J for which the first wave is simulated.
+        The assumed cluster and duration of J, for which the first wave is simulated.
     no_import : bool
-        Run no code of the job's: its module is not imported, and its program is not looked for.
+        Whether to run no code of the job: its module is not imported, and its program is not looked for.
 
     Raises
     ------
     InputError
-        If the objective cannot be used, or a step cannot be held.
+        If the objective cannot be used, or a step is too small for floating point or a program's inputs.
     """
     config, problem = loaded.config, loaded.config.problem()
     objective = PythonObjective(_never) if no_import else make_objective(loaded, problem)
     points, optional = first_wave(loaded, problem, objective)
-    own = optional if config.derivative.scheme == "complex-step" else 0  # a complex step always has them
+    own = optional if config.derivative.scheme == "complex-step" else 0  # a complex step always has its check
     n = points - optional + own
     slots, where = _slots(config) if assumed is None else (assumed.slots, "assumed")
     moving = int((~problem.fixed).sum())
@@ -139,14 +139,15 @@ def plan_job(loaded: LoadedConfig, assumed: Assumed | None = None, *, no_import:
 
 
 def first_wave(loaded: LoadedConfig, problem: Problem, objective: Objective) -> tuple[int, int]:
-    """How many points the first wave of a job has, and how many of these it can do without.
+    """The number of points in a job's first wave, and how many of them are optional.
 
-    Of a large Hessian they are counted: their number is a quadratic function of the number of coordinates that move.
+    For a large Hessian, the number is extrapolated: it is a quadratic function of the number of moving coordinates.
 
     Raises
     ------
     InputError
-        If a step cannot be held, or the points of a Hessian take more memory than there is.
+        If a step is too small for floating point or a program's inputs, or a Hessian's points need more memory than
+        there is.
     """
     moving = np.flatnonzero(~problem.fixed)
     if loaded.config.task != "hessian" or len(moving) <= max(_SAMPLES):
@@ -161,23 +162,23 @@ def first_wave(loaded: LoadedConfig, problem: Problem, objective: Objective) -> 
         assert request is not None, "a Hessian begins with a request"
         found.append((len(request.points) - len(request.optional), len(request.optional)))
     own, optional = np.array(found).T
-    k = len(moving) - _SAMPLES[0]  # Newton's formula, as the samples are one apart
+    k = len(moving) - _SAMPLES[0]  # Newton's interpolation formula; the samples are 1 apart
     first, second = own[1] - own[0], own[2] - 2 * own[1] + own[0]
     whole = int(own[0]) + k * int(first) + k * (k - 1) // 2 * int(second)
     return whole + int(optional[-1]), int(optional[-1])
 
 
 _SAMPLES = (60, 61, 62)
-"""Numbers of coordinates for which the points of a Hessian are made in order to be counted."""
+"""Numbers of coordinates for which the points of a Hessian are made and counted."""
 
 
 def first_request(loaded: LoadedConfig, problem: Problem, objective: Objective) -> Request | None:
-    """The first points of a job's derivative; None for the task noise.
+    """The first request of a job's derivative; None for the task noise.
 
     Raises
     ------
     InputError
-        If a step cannot be held: by floating point, or by the inputs of a program.
+        If a step is too small for floating point or a program's inputs.
     """
     config = loaded.config
     searches = config.task in ("minimize", "least_squares")
@@ -200,31 +201,31 @@ def _place(config: Config, there: EarlierRun) -> str:
 
 
 def _looked_up(loaded: LoadedConfig, problem: Problem, objective: Objective) -> Request | None:
-    """The first points, to be looked up in a store; None where there are too many, or they are not known."""
+    """The first points, for a lookup in a store; None if there are too many, or they are not known."""
     large = loaded.config.task == "hessian" and int((~problem.fixed).sum()) > max(_SAMPLES)
     return None if large else first_request(loaded, problem, objective)
 
 
 @dataclass(frozen=True)
 class _Steps:
-    """The steps of the parameters that move; arrays are alike in length, and empty where steps are not known yet."""
+    """Steps of the parameters that move; all arrays have the same length, and are empty if steps are not known yet."""
 
     names: tuple[str, ...] = ()
     x: tuple[float, ...] = ()
     meant: tuple[float, ...] = ()
     written: tuple[float, ...] = ()
-    """What becomes of them where the program's input has fewer digits."""
+    """The steps after rounding in a program's input that has fewer digits."""
     notes: tuple[str, ...] = ()
     total: int = 0
-    """Parameters that move; of more than 10,000 the first are here."""
+    """Number of parameters that move; of more than 10,000, the arrays have the first ones."""
 
     def entry(self, k: int) -> dict[str, Any]:
-        """One of them for programs."""
+        """The entry of one step in the JSON answer."""
         return {"name": self.names[k], "x": self.x[k], "step": self.meant[k], "step_as_written": self.written[k]}
 
 
 def _steps(config: Config, problem: Problem, objective: Objective) -> _Steps:
-    """The step of each parameter, and what becomes of it where it is written with fewer digits."""
+    """The step of each parameter, and the step that results if it is written with fewer digits."""
     step = steps(config, problem)
     if config.task == "noise" or isinstance(step, str) or config.derivative.accuracy is not None:
         return _Steps()
@@ -254,7 +255,7 @@ def _steps(config: Config, problem: Problem, objective: Objective) -> _Steps:
 
 
 def _step_rows(found: _Steps) -> list[tuple[str, str]]:
-    """Steps as rows of text; of very many parameters the first."""
+    """Steps as rows of text; of very many parameters, the first ones."""
     n = found.total
     width = max(map(len, found.names[:_SHOWN]), default=0)
     rows: list[tuple[str, str]] = []
@@ -272,7 +273,7 @@ def _signed(step: float) -> str:
 
 
 def _at_zero(config: Config, problem: Problem, k: int) -> str:
-    """A word on a relative step at 0, which the scheme's own takes the place of, whatever the parameter's size."""
+    """A remark on a relative step at x = 0, where the scheme's default step is used instead."""
     own = np.isfinite(problem.scale[k]) or np.isfinite(problem.absolute[k])
     given = config.derivative.step is not None or np.isfinite(problem.step[k])
     if problem.x0[k] or own or hasattr(config.derivative.step, "absolute") or not given:
@@ -281,7 +282,7 @@ def _at_zero(config: Config, problem: Problem, k: int) -> str:
 
 
 def _never(x: object) -> float:
-    """In the place of J where that is not imported: nothing is evaluated here."""
+    """Replaces J if that is not imported, as nothing is evaluated here."""
     raise AssertionError(f"J is not evaluated by a plan, at {x}")
 
 
@@ -293,7 +294,7 @@ def _times(config: Config) -> str:
 
 
 def _check(config: Config, n: int, optional: int, slots: int | None) -> tuple[int, str]:
-    """How many points of the first wave check the derivative, and whether any do, in words."""
+    """The number of check points in the first wave, and a text on whether the derivative is checked."""
     wanted = config.derivative.check
     if wanted is False or (wanted is None and config.task in ("minimize", "least_squares")):
         return 0, "none (derivative.check: true has one)"
@@ -317,10 +318,10 @@ def _check(config: Config, n: int, optional: int, slots: int | None) -> tuple[in
 
 @dataclass(frozen=True)
 class _Effort:
-    """Evaluations and rounds of the first wave or waves.
+    """Number of evaluations and rounds of the first waves.
 
-    ``usual`` is what a method mostly takes, ``most`` the most, None where there is no such number; ``rounds`` are the
-    fewest, None where the slots are not known beforehand.
+    ``usual`` is what a method usually takes, ``most`` an upper bound, None if there is none; ``rounds`` is a lower
+    bound, None if the number of slots is not known beforehand.
     """
 
     usual: int
@@ -331,7 +332,7 @@ class _Effort:
 
 
 def _effort(config: Config, n: int, moving: int, slots: int | None, more: int) -> _Effort:
-    """Evaluations and rounds; of methods that find their points as they go, what they mostly take and the most."""
+    """Evaluations and rounds; for methods that find their points as they go, the usual number and the largest."""
     unknown = "as many as the cluster's slots need"
     if config.task == "noise":
         rounds = math.ceil(n / slots) if slots else None
@@ -359,7 +360,7 @@ def _effort(config: Config, n: int, moving: int, slots: int | None, more: int) -
 
 
 def _reads_noise(config: Config) -> bool:
-    """Whether the scheme is one that goes on from what the lines of the noise say."""
+    """Whether the scheme begins with lines that measure the noise."""
     return config.task == "hessian" and config.derivative.scheme == "richardson"
 
 
@@ -409,7 +410,7 @@ def _per_coordinate(n: int, moving: int, noise: int = 0) -> str:
 
 
 def _slots(config: Config) -> tuple[int | None, str]:
-    """Slots of a private cluster, which are known beforehand; those of another are not."""
+    """The number of slots of a private cluster, and a text; the slots of other clusters are not known beforehand."""
     cluster, needs = config.cluster, config.resources
     address = cluster.address or os.environ.get("RAY_ADDRESS") or "local"
     if address == SERIAL:
@@ -425,7 +426,7 @@ def _slots(config: Config) -> tuple[int | None, str]:
 
 
 def _hidden(counted: int) -> str:
-    """A word on cores of the machine that this process may not use."""
+    """A remark on cores of the machine that this process may not use."""
     there = os.cpu_count() or 1
     return f" (of {there}: the others are not this process's to use)" if counted < there else ""
 

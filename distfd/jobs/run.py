@@ -1,4 +1,4 @@
-"""What ``distfd run`` does: one job, in one directory, resumable."""
+"""``distfd run``: runs one job in one directory; the run can be resumed."""
 
 from __future__ import annotations
 
@@ -49,18 +49,18 @@ if TYPE_CHECKING:
 
 @dataclass
 class Job:
-    """A configuration on its way to a result.
+    """A configuration that is run to a result.
 
     Attributes
     ----------
     loaded : LoadedConfig
     observer : Observer
     say : callable
-        Gets a line of text for the user.
+        Called with lines of text for the user.
     show_output : bool
-        Whether what J prints is printed here too; else it is gathered in the directory's output.log.
+        Whether to print J's output here too; else it goes only to the directory's output.log.
     prepare : callable
-        Called with the directory once that is there, before anything runs.
+        Called with the directory after it is made, before anything runs.
     """
 
     loaded: LoadedConfig
@@ -77,22 +77,22 @@ class Job:
         self.problem = self.loaded.config.problem()
 
     def run(self, *, fresh: bool = False) -> dict[str, Any]:
-        """Do what is missing, and write and return the result.
+        """Compute what is missing, and write and return the result.
 
         Parameters
         ----------
         fresh : bool
-            Put an earlier run in the same place aside, and begin anew.
+            Whether to put an earlier run in the same place aside, and start from scratch.
 
         Returns
         -------
         dict
-            What result.json holds; its status is "done", or "partial" where components are missing.
+            The content of result.json; its status is "done", or "partial" if components are missing.
 
         Raises
         ------
         DistfdError
-            Of the kinds and exit codes of `distfd.core.errors`; result.json then says "failed".
+            With the exit codes in `distfd.core.errors`; result.json then says "failed".
         KeyboardInterrupt
             result.json then says "interrupted".
         """
@@ -107,7 +107,7 @@ class Job:
             self._put_aside()
         directory.make()
         store = SQLiteStore(directory.store, fingerprint=fingerprint, names=names, spool=directory.spool)
-        drawn = False  # whether the report shows all that there is
+        drawn = False  # whether the report is up to date
         try:
             text = dump_yaml(self.loaded.config) + npy_digests(self.loaded.config)
             earlier = directory.result()
@@ -128,7 +128,7 @@ class Job:
                 )
                 tally = RunTally()
                 with (
-                    make_executor(self.loaded.config, show_output=self.show_output) as executor,  # no worker stays
+                    make_executor(self.loaded.config, show_output=self.show_output) as executor,  # ends all workers
                     make_evaluator(
                         self.loaded.config,
                         self.problem,
@@ -146,17 +146,17 @@ class Job:
             return result
         finally:
             store.close()
-            # Once the store is closed: what it had still to write is then in it.
+            # Draw the report after the store is closed, so that it includes what the store wrote last.
             if not drawn:
                 refresh_report(directory, self.say)
 
     def lost(self, reason: str) -> None:
-        """The cluster is lost and Ray holds the thread that `run` was called in: write down what there is.
+        """Record the state after the cluster is lost, while Ray blocks the thread that called `run`.
 
-        What was finished is committed already, so the store is left as a kill would leave it.
+        Finished evaluations are committed already, so the store is left as after a kill.
         """
         if self._ending is not None:
-            with contextlib.suppress(Exception):  # whatever that thread holds, the process is to end
+            with contextlib.suppress(Exception):  # the process must end, whatever locks that thread holds
                 self._ending.lost(reason)
 
     def _put_aside(self) -> None:
@@ -170,7 +170,7 @@ class Job:
             self.say(f"the earlier run is kept as {aside}")
 
     def _finish(self, ending: RunFinalizer, evaluator: Evaluator) -> dict[str, Any]:
-        """Compute, and write down how it ended, whichever way that is."""
+        """Compute, and record how the run ended in any case."""
         self._ending = ending
         try:
             found = self._compute(evaluator)
@@ -231,5 +231,5 @@ def _outputs(wanted: Minimize) -> Outputs:
 
 
 def _bounded(problem: Problem) -> bool:
-    """Whether there is any bound; some of SciPy's methods take none."""
+    """Whether there are any bounds; some of SciPy's methods do not take them."""
     return bool(np.isfinite(problem.lower).any() or np.isfinite(problem.upper).any() or problem.fixed.any())

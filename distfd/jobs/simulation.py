@@ -1,4 +1,4 @@
-"""A wave on paper: the real scheduler over slots that take virtual time, and a driver that takes some too."""
+"""Simulates a wave: the real scheduler, with slots and a driver that work in virtual time."""
 
 from __future__ import annotations
 
@@ -22,35 +22,36 @@ if TYPE_CHECKING:
     from distfd.scheduling.assignment import Submit
 
 CHUNK_COST = 0.001
-"""Seconds of the driver for a chunk, there and back: 0.9 ms of it are Ray's (docs/architecture.md)."""
+"""Driver time for each chunk, there and back, in seconds: 0.9 ms of it are Ray's (docs/architecture.md)."""
 _RESTART = 2.0
-"""Seconds until a slot that was killed is up again."""
+"""Seconds until a killed slot is ready again."""
 _TURN = 0.005
-"""The driver looks again after so much of an evaluation at the earliest: what it then finds it takes at once."""
+"""The driver waits at least this part of an evaluation before it looks again, and then takes all finished reports at
+once."""
 _ALL = 20_000
-"""So many evaluations are all simulated;"""
+"""Largest number of evaluations that are all simulated."""
 _ROUNDS = 4
-"""of more so many rounds, and each beyond them is taken to be like these."""
+"""Number of rounds that are simulated if there are more evaluations; the other rounds are assumed to be alike."""
 
 
 @dataclass(frozen=True)
 class Simulated:
-    """How a wave went on paper.
+    """The result of a simulated wave.
 
     Attributes
     ----------
     wall, ideal : float
-        Seconds; the ideal is the longest evaluation, or all of them over the slots.
+        Seconds; ``ideal`` is the longest evaluation, or the total time divided by the slots, whichever is more.
     backups : int
-        Evaluations begun a second time on an idle slot.
+        Number of evaluations that were also started on an idle slot.
     killed : int
-        Slots whose process was ended as another was quicker.
+        Number of slots whose process was ended because another slot was faster.
     tail : float
-        Seconds at the end in which not all slots had something to do.
+        Seconds at the end in which some slots were idle.
     driver : float
         Part of the time in which the driver was busy.
     simulated : int
-        Evaluations that were gone through one by one; the others are taken to be like them.
+        Number of evaluations that were simulated; the others are assumed to be alike.
     """
 
     wall: float
@@ -63,7 +64,7 @@ class Simulated:
 
 
 def simulate_wave(points: int, slots: int, duration: float, spread: float, *, seed: int = 0) -> Simulated:
-    """Have a wave run on paper.
+    """Simulates a wave.
 
     Parameters
     ----------
@@ -71,7 +72,7 @@ def simulate_wave(points: int, slots: int, duration: float, spread: float, *, se
     duration : float
         Mean seconds of an evaluation.
     spread : float
-        Their standard deviation over the mean; the times are lognormal.
+        Standard deviation of the times, relative to the mean; the times are lognormal.
     seed : int
 
     Returns
@@ -81,7 +82,7 @@ def simulate_wave(points: int, slots: int, duration: float, spread: float, *, se
     n = points if points <= max(_ALL, (_ROUNDS + 1) * slots) else _ROUNDS * slots + points % slots
     world = _Slots(n, slots, duration, spread, seed)
     world.run()
-    # By the mean of what was drawn, as the ideal is: by the other one they would not be comparable.
+    # Scale by the mean of the times that were drawn: with the nominal mean, wall and ideal would not be comparable.
     seconds = float(world.seconds.sum()) * points / n
     more = seconds * (1 - n / points) / slots
     return Simulated(
@@ -131,7 +132,7 @@ class _Slots:
             while self._events and self._events[0][0] <= self.now:
                 self._deliver(*heapq.heappop(self._events))
             self._end_losers()
-        # The last value was there before the driver turned to it.
+        # The last value had arrived before the driver looked.
         self.all_busy_until = min(self.all_busy_until, self.now)
 
     def _spend(self, seconds: float) -> None:
@@ -139,7 +140,7 @@ class _Slots:
         self.busy += seconds
 
     def _work(self, submit: Submit) -> None:
-        # What is queued behind another chunk begins when that has ended.
+        # A chunk that is queued behind another begins when that one has ended.
         begin = at = max(self.now, self._free[submit.slot])
         times = [at]
         for k in submit.index.tolist():

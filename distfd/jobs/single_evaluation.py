@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 
 _SOME = 8
 _MOST = 40
-"""Lines of a deck, or coordinates, that are shown whole."""
+"""Largest number of lines of a deck, or of coordinates, that are shown in full."""
 
 
 def evaluate_once(loaded: LoadedConfig, at: str, say: Callable[[str], None]) -> None:
-    """Evaluate J at one point, and say what happens as it happens.
+    """Evaluate J at one point, and report each step as it happens.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def evaluate_once(loaded: LoadedConfig, at: str, say: Callable[[str], None]) -> 
     at : str
         ``x0``, or the point's numbers with commas between them.
     say : callable
-        Gets one line, or several, at a time.
+        Called with one line, or several, at a time.
 
     Raises
     ------
@@ -57,8 +57,8 @@ def evaluate_once(loaded: LoadedConfig, at: str, say: Callable[[str], None]) -> 
 
     Notes
     -----
-    A step that `distfd init` has drafted is set, in the file, to one that suits the digits of the outputs; once, and
-    not where overrides make the evaluation another than the file's.
+    A step that `distfd init` has drafted is changed, in the file, to one that suits the digits of the outputs. This
+    happens once, and not if overrides make the evaluation differ from the file's.
     """
     problem = loaded.config.problem()
     x = _point(at, problem)
@@ -78,44 +78,45 @@ def evaluate_once(loaded: LoadedConfig, at: str, say: Callable[[str], None]) -> 
 
 
 def _run_work(loaded: LoadedConfig) -> Path | None:
-    """Where the run has its work directories, if it was begun; None for the folder of temporary files.
+    """The work directories of the run, if it was started; None for the folder of temporary files.
 
-    A run is not begun by a look at J: what fails here is then left where no run looks for it.
+    An evaluation of J does not start a run: the directory of a failure is then left outside of it.
     """
     work = None if loaded.config.output is None else RunDirectory(Path(loaded.config.output).absolute()).work
     return work if work is not None and work.is_dir() and not work.is_symlink() else None
 
 
 DRAFTED = "# drafted:"
-"""Stands behind a step that `distfd init` has written, and that the first evaluation may set, once."""
+"""Marks a step that `distfd init` wrote, and that the first evaluation may change, once."""
 
 _DRAFTED_STEP = re.compile(
     rf"^([ \t]*step:[ \t]*)[-+.\deE]+[ \t]*{re.escape(DRAFTED)}[^\r\n]*(?:\r?\n[ \t]*# that J has[^\r\n]*)?",
     re.MULTILINE,
 )
-"""The line with that step, and the rest of its remark."""
+"""The line of that step, and the rest of the remark on it."""
 
 _MANY_DIGITS = 13
-"""Significant digits of an output from which on its rounding is no matter."""
+"""If an output has at least this many significant digits, its rounding does not matter."""
 
 _FEW_DIGITS = 3
-"""Fewer than these may be all that a round number has."""
+"""Fewer digits than this may be all digits of a round number."""
 
 _NEAR = 5.0
-"""Factor within which a step is as good as the best."""
+"""A step is as good as the best one if they differ by at most this factor."""
 
 
 _WRITTEN = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][-+]?\d+)?")
 """A number in the text that a program wrote."""
 
 _MOST_TEXT = 4_000_000
-"""Bytes of such a text that are looked at."""
+"""Largest number of bytes of such a text that are examined."""
 
 
 def _digits(value: Any, text: str) -> int:
-    """The most significant digits that a number of an output was written with.
+    """The largest number of significant digits with which a number of an output was written.
 
-    They are counted in the text: -1.084730E+01 has 7. What is not found there has the digits that it needs.
+    Digits are counted in the text: -1.084730E+01 has 7. For a number that is not found in the text, the result is the
+    number of digits that it needs.
     """
     array = np.ravel(np.asarray(value, dtype=np.float64))[:1000]
     wanted = {abs(one) for one in array.tolist()}
@@ -134,7 +135,7 @@ def _significant(mantissa: str) -> int:
 
 
 def _step_for(loaded: LoadedConfig, name: str, digits: int) -> str:
-    """What step suits outputs of so many digits, if the configuration has another; a drafted one is set to it."""
+    """A remark on the step that suits outputs of so many digits, if another is set; changes a drafted step."""
     derivative = loaded.config.derivative
     unit = 10.0**-digits
     order = {"forward": 2, "backward": 2}.get(derivative.scheme, 3)
@@ -201,7 +202,7 @@ def _value(
 
 @dataclass(frozen=True)
 class _Viewer:
-    """Says what a program is given, what runs, and what it gave."""
+    """Reports a program's inputs, its commands, and its outputs."""
 
     objective: CommandObjective
     say: Callable[[str], None]
@@ -232,7 +233,7 @@ class _Viewer:
         self.say("\n".join(["--- outputs", *(f"{name} = {_shown(value)}" for name, value in found.items())]))
 
     def _text(self, file: str | None) -> str:
-        """The beginning of what the program wrote there; empty where it is not text."""
+        """The beginning of a file that the program wrote; empty if it is not text."""
         if file is None or not self.folder:
             return ""
         try:

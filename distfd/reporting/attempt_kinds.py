@@ -1,4 +1,4 @@
-"""What is to be told apart among attempts: values, retries, stragglers, duplicates, failures."""
+"""Classifies attempts: values, retries, stragglers, duplicates, failures."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WORDS = (
     "failed",
 )
 _TIMES, _SECONDS = 3.0, 0.2
-"""A straggler takes so many times the median, and so many seconds more."""
+"""A straggler takes at least this many times the median, and this many seconds more than it."""
 
 
 def kinds(rows: NDArray[Any]) -> NDArray[np.uint8]:

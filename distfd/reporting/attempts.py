@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _SHOWN = 200
-"""Failed attempts that are read with their causes, of as many kinds as can be."""
+"""Largest number of failed attempts that are read with their causes; as many kinds as possible are among them."""
 
 _COLUMNS = """SELECT point, {place}, attempt, status, first, started, ended, host, pid, slot
 FROM attempts ORDER BY id LIMIT ?"""
-# A duplicate that was not needed is no failure. The second half lets SQLite use its index.
+# A cancelled duplicate is no failure. The second condition lets SQLite use its index.
 _FAILURE = "status NOT IN ('ok', 'cancelled') AND status <> 'ok'"
-# Where a program's directory was is no part of why it failed.
+# The path of a program's work directory does not belong to the cause of its failure.
 _CAUSE = (
     "substr(coalesce(message, ''), 1, coalesce(nullif(instr(message, '; work directory '), 0) - 1, length(message)))"
 )
@@ -38,13 +38,13 @@ FROM (SELECT *, row_number() OVER (PARTITION BY status, {cause} ORDER BY id) AS 
 ORDER BY nth, id LIMIT ?"""
 _POINT = """SELECT w.x, a.moved, a.coordinate, a.x, coalesce(a.message, '') FROM attempts a
 LEFT JOIN waves w ON w.id = a.wave ORDER BY a.id LIMIT 1 OFFSET ?"""
-# Stores of version 1 say only which number a point had in its request.
+# Stores of version 1 have only a point's number in its request.
 _PLACES = {
     True: "CASE WHEN moved IS NULL THEN -3 WHEN moved = 0 THEN -1 WHEN moved = 1 THEN coordinate ELSE -2 END",
     False: "-3",
 }
 BASELINE, SEVERAL, UNKNOWN = -1, -2, -3
-"""What stands for a coordinate where none was moved, where several were, and where nothing tells."""
+"""Stand for a coordinate where none was moved, where several were moved, and where it is not known."""
 
 DTYPE = np.dtype(
     [
@@ -81,10 +81,10 @@ class FailedAttempt:
 
 @dataclass(frozen=True, eq=False)
 class Attempts:
-    """What a store holds.
+    """The attempts in a store.
 
-    ``rows`` are of `DTYPE`, in the order in which they were stored; ``host`` is a number in ``hosts``; ``value`` is the
-    first number of J; ``causes`` are (status, message, attempts, points).
+    ``rows`` have the type `DTYPE`, in the order of storage; ``host`` is an index into ``hosts``; ``value`` is the first
+    number of J; ``causes`` are (status, message, attempts, points).
     """
 
     rows: NDArray[Any] = field(default_factory=lambda: np.zeros(0, DTYPE))
@@ -96,7 +96,7 @@ class Attempts:
 
 
 def read_attempts(path: Path) -> Attempts:
-    """All attempts; none, and why, where there is no store that can be read."""
+    """All attempts; none, with the reason, if there is no readable store."""
     if not os.path.lexists(path):
         return Attempts(trouble=f"there is no {path.name}")
     try:
@@ -106,7 +106,7 @@ def read_attempts(path: Path) -> Attempts:
             connection.execute("BEGIN")
             known = {column for _, column, *_ in connection.execute("PRAGMA table_info(attempts)")}
             place = _PLACES["moved" in known]
-            # No row takes fewer bytes than this.
+            # A row takes at least 24 bytes.
             most = path.stat().st_blocks * 512 // 24 + 1000
             found = connection.execute(_COLUMNS.format(place=place), (most,)).fetchall()
             causes = tuple((str(word), str(text), n, m) for word, text, n, m in connection.execute(_CAUSES))
@@ -124,15 +124,15 @@ def read_attempts(path: Path) -> Attempts:
 
 @dataclass(frozen=True)
 class StoredPoint:
-    """Where one attempt evaluated J, as far as the store holds it."""
+    """The point of one attempt, as far as the store has it."""
 
     base: list[float] | None
-    """The x of its request; None where that was too long to be stored."""
+    """The x of its request; None if that was too long to be stored."""
     moved: int | None
-    """How many coordinates differ from that."""
+    """Number of coordinates that differ from ``base``."""
     coordinate: int | None
     value: float | None
-    """The first of them, and its value."""
+    """The first of these coordinates, and its value."""
     message: str
 
     def x(self, d: int) -> list[float] | None:
@@ -147,7 +147,7 @@ class StoredPoint:
 
 
 def read_point(path: Path, row: int) -> StoredPoint | None:
-    """The point of one attempt, by its place among all of `read_attempts`; None where the store cannot tell."""
+    """The point of one attempt, by its index in `read_attempts`; None if the store does not have it."""
     try:
         connection = sqlite_file.connect_read_only(path)
         try:

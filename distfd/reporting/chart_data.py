@@ -1,7 +1,7 @@
-"""The numbers behind all charts of a run.
+"""The numbers for all charts of a run.
 
-report.html and the local page draw them by charts.js, and `distfd.plot` by matplotlib. What is here is columns of equal
-length, so that a chart, its table and another library's drawing of it agree.
+charts.js draws them in report.html and on the local page, and `distfd.plot` draws them with matplotlib. They are
+columns of equal length, so that a chart, its table and other drawings of it agree.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 BARS, LARGEST = 40, 20
-"""Components of a gradient up to which each has a bar, and how many have of more: the largest."""
+"""A gradient with at most `BARS` components has a bar for each; a longer one has bars for the `LARGEST` largest."""
 _STRETCHES, _SIZES = 420, 600
 _CELLS = 80
-"""Cells along a side of a matrix; of larger matrices a cell is the largest of several entries."""
+"""Largest number of cells along a side of a matrix; in larger matrices, a cell shows the largest of several entries."""
 _ITERATIONS = 5000
-"""Iterations of which each is drawn; of more, an even choice."""
+"""Largest number of iterations that are all drawn; of more, an even selection."""
 _LENGTHS = 40
 _SWEEPS = 8
 _NAME = 60
-"""Characters of a name that are shown in a chart."""
+"""Largest length of a name in a chart, in characters."""
 _MOST_BYTES = 3_500_000
-"""Numbers of a page that is one file; with the library and the text it stays below 5 MB."""
+"""Limit in bytes for the numbers in a single-file page; with the library and the text, the page stays below 5 MB."""
 
 
 def chart_fields(data: RunData, *, named: bool = False) -> dict[str, Any]:
-    """Numbers of all charts of a run; null for what there is nothing to draw of.
+    """The numbers of all charts of a run; null where there is nothing to draw.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def chart_fields(data: RunData, *, named: bool = False) -> dict[str, Any]:
 
 
 def inlined(data: RunData) -> str:
-    """The numbers as JSON that may stand in a script element, whatever a run's files hold."""
+    """The numbers as JSON that is safe inside a script element, whatever a run's files contain."""
     fields = chart_fields(data, named=True)
     text = _safe(fields)
     for key in ("timeline", "matrix", "gradient", "sweeps", "convergence"):
@@ -79,13 +79,13 @@ def inlined(data: RunData) -> str:
 
 
 def _safe(fields: dict[str, Any]) -> str:
-    """ASCII, without the signs that could end the element or begin a comment."""
+    """The JSON in ASCII, without characters that could end the element or begin a comment."""
     text = json.dumps(plain(fields), allow_nan=False, separators=(",", ":"))
     return text.replace("&", r"\u0026").replace("<", r"\u003c").replace(">", r"\u003e")
 
 
 def iterations(data: RunData) -> tuple[Floats, Floats, Floats] | None:
-    """Iterations, J and |g| of the last session that iterated, NaN where one is not known; None where none did."""
+    """Iterations, J and |g| of the last session with iterations, NaN where not known; None if there is none."""
     ways = [session.iterations for session in data.log.sessions if session.iterations]
     if not ways:
         return None
@@ -106,7 +106,7 @@ def is_logarithmic(values: Floats) -> bool:
 
 
 def above_lowest(values: Floats) -> Floats | None:
-    """How far J was above its lowest value, NaN at that; None where the curve of J shows as much."""
+    """J minus its lowest value, NaN where that is 0; None if the curve of J itself shows as much."""
     above = values - (np.nanmin(values) if np.isfinite(values).any() else 0.0)
     above[above <= 0] = np.nan
     return above if np.isfinite(above).sum() > 2 and not is_logarithmic(values) else None
@@ -138,7 +138,7 @@ def gradient_columns(data: RunData) -> tuple[Floats, Floats] | None:
 
 
 def largest_components(gradient: Floats) -> NDArray[np.int64]:
-    """Components that have a bar, in the order of the parameters: all, or of very many the largest."""
+    """The components that get a bar, in the order of the parameters: all, or of very many the largest."""
     if len(gradient) <= BARS:
         return np.arange(len(gradient))
     return np.sort(np.argsort(-np.abs(np.nan_to_num(gradient)), kind="stable")[:LARGEST])
@@ -188,10 +188,10 @@ def _sizes(gradient: Floats, error: Floats) -> dict[str, Any] | None:
 
 
 def matrix_cells(data: RunData) -> tuple[Floats, list[str], list[str]] | None:
-    """Sizes of the entries of a Jacobian or Hessian, NaN where one is missing, and names of rows and columns.
+    """Absolute entries of a Jacobian or Hessian, NaN where missing, with names of rows and columns.
 
-    Of a large matrix a cell is the largest of several entries, and has the name of the first. None where there is no
-    matrix, or nothing in it but zeros.
+    In a large matrix, a cell is the largest of several entries, with the name of the first. None if there is no matrix,
+    or all entries are 0.
     """
     matrix = data.numbers("derivative")
     if matrix is None or matrix.ndim != 2 or not matrix.size or matrix.shape[1] > len(data.names):
@@ -279,7 +279,7 @@ def lengths(data: RunData) -> Floats:
 
 
 def histogram(seconds: Floats) -> tuple[NDArray[np.int64], Floats, bool]:
-    """How many evaluations took how long: counts, edges in seconds, and whether these grow by a factor."""
+    """A histogram of durations: counts, edges in seconds, and whether the edges grow by a constant factor."""
     wide = bool(seconds.max() > 5 * max(float(np.median(seconds)), 1e-9))
     least = max(float(seconds.min()), 1e-7)
     edges = np.geomspace(least, float(seconds.max()) * 1.001, _LENGTHS + 1) if wide else None

@@ -1,7 +1,7 @@
-"""Runs side by side: parameters, derivatives with their bars, steps, cost, and what differs in the configurations.
+"""Compares runs: parameters, derivatives with error bars, steps, cost, and differences of the configurations.
 
-The first run is the one that the others are held against. Bars of two runs are taken to be independent, so that the
-bar of a difference is the root of the sum of their squares.
+All runs are compared with the first. The error bars of two runs are assumed to be independent, so the error bar of a
+difference is the root of the sum of their squares.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 _LARGEST = 2**30
-"""Bytes of a result.json beyond which it is not read."""
+"""Largest size in bytes of a result.json that is read."""
 _NO_DIFFERENCE = ("output",)
-"""Keys that always differ: they are where a run is."""
+"""Keys that always differ, as they say where a run is."""
 
 
 _EMPTY: tuple[Any, ...] = (None, [], {}, "", False)
-"""Values that say no more than a key that is left out."""
+"""Values that mean the same as an absent key."""
 _ONE_LINE_EACH = frozenset({"objective.command.outputs", "objective.command.data", "objective.fmu.outputs"})
-"""What has named entries that are told whole."""
+"""Keys whose named entries are shown as wholes."""
 _USUAL = {"delimiter": ("whitespace", ","), "skip": (0,), "header": (True,), "decimal": (".",), "which": (None,)}
-"""Values of an output's keys that are as by default, and not told."""
+"""Default values of an output's keys, which are not shown."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,12 @@ class Component:
     output : int or None
         The number of the output of J, or of the other parameter of a Hessian; None for a gradient.
     output_name : str or None
-        What that output or parameter is called; None where it has no name.
+        The name of that output or parameter; None if it has none.
     derivative, error : tuple of float or None
     difference : tuple of float or None
-        The run's derivative less that of the first run.
+        The run's derivative minus that of the first run.
     bars : tuple of float or None
-        The size of that difference in units of its bar; None where a bar is not known, or is 0.
+        The absolute difference divided by its error bar; None where the bar is not known, or is 0.
     """
 
     name: str
@@ -71,7 +71,7 @@ class Component:
 
     @property
     def apart(self) -> float:
-        """How far apart the runs are, to sort by: in bars where they are known, else relative to the derivative."""
+        """A measure of the difference, for sorting: in error bars where known, else relative to the derivative."""
         told = [bar for bar in self.bars if bar is not None]
         size = max((abs(value) for value in self.derivative if value is not None), default=0.0)
         relative = [abs(each) / size for each in self.difference if each is not None and size]
@@ -101,12 +101,12 @@ class Comparison:
 
     @property
     def same_x(self) -> bool:
-        """Whether all derivatives are at the same point: else their differences are those of the points too."""
+        """Whether all derivatives are at the same point; otherwise they may differ because the points do."""
         return all(len({*each.x}) == 1 for each in self.parameters)
 
     @property
     def fields(self) -> dict[str, Any]:
-        """What ``distfd compare --json`` says."""
+        """The fields of ``distfd compare --json``."""
         return {
             "runs": [{**row.fields, "scheme": scheme} for row, scheme in zip(self.runs, self.schemes, strict=True)],
             "same_x": self.same_x,
@@ -117,7 +117,7 @@ class Comparison:
 
 
 def compare_runs(paths: Sequence[str | Path]) -> Comparison:
-    """Read runs and lay them side by side; the first is what the others are held against.
+    """Reads runs and compares them with the first.
 
     Raises
     ------
@@ -231,9 +231,9 @@ def _cells(columns: Sequence[Floats], k: int) -> tuple[float | None, ...]:
 
 
 def in_effect(configs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The same configurations with each key's default where it is not written, and numbers in one form.
+    """The configurations with each key's default filled in, and numbers in one form.
 
-    One that was written down by a version with other keys leaves all as they are.
+    If one of them was written by a version with other keys, all are returned unchanged.
     """
     from pydantic import ValidationError
 
@@ -249,7 +249,7 @@ def in_effect(configs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 def config_differences(configs: Sequence[dict[str, Any]]) -> Iterator[tuple[str, tuple[Any, ...]]]:
     """Keys by their paths, and the values of each configuration, where these are not all equal.
 
-    What is empty in one and not in another at all is no difference, and each output of a program is one key.
+    A key that is empty in one and absent in another is no difference, and each output of a program is one key.
     """
     flat = [dict(_flat(config)) for config in configs]
     for key in dict.fromkeys(key for each in flat for key in each):

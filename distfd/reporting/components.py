@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from distfd.reporting.run_data import RunData
 
 _ALL = 400
-"""Parameters up to which the table has all rows."""
+"""Largest number of parameters for which the table has all rows."""
 _LARGEST, _TROUBLED, _ENDS = 100, 200, 20
 _OUTPUTS = 6
 _WARNINGS, _AT_ONCE = 200, 6
@@ -100,17 +100,17 @@ def _of_fit(data: RunData, key: str) -> NDArray[np.float64] | None:
 
 
 def _fit_findings(data: RunData) -> list[Markup]:
-    """How good a fit is, and what is to be known of its parameters."""
+    """Sentences on the quality of a fit, and remarks on its parameters."""
     fit = data.result.get("fit")
     found = fit.get("findings") if isinstance(fit, dict) else None
     return [Markup("<p>{}</p>\n").format(text) for text in found or () if isinstance(text, str)]
 
 
 def _notes(data: RunData) -> dict[int, str]:
-    """What is to be said of single parameters, by number."""
+    """Remarks on single parameters, by number."""
     missing, repaired = data.result.get("missing"), data.result.get("repaired")
     repaired = repaired if isinstance(repaired, dict) else {}
-    # Most runs need none, and a million names take a second.
+    # Most runs have no remarks, and looking up a million names takes a second.
     number_of = {name: k for k, name in enumerate(data.names)} if missing or repaired else {}
     notes = {number_of[name]: "missing: J failed there" for name in _names(missing, number_of)}
     notes |= {number_of[name]: f"repaired: {repaired[name]}" for name in _names(repaired, number_of)}

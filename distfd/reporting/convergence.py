@@ -1,4 +1,4 @@
-"""An optimizer's way: J and the size of its gradient by iteration."""
+"""The course of an optimiser: J and the size of its gradient by iteration."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ROWS = 60
 
 
 def convergence_section(data: RunData) -> Markup:
-    """Of the last session that iterated; nothing for what is no optimisation."""
+    """The section for the last session with iterations; empty if the run is no optimisation."""
     way = iterations(data)
     if way is None:
         return Markup("")

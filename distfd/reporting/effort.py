@@ -55,7 +55,7 @@ def _against_ideal(data: RunData) -> Markup:
 
 
 def _once_up(shares: list[Share]) -> Markup:
-    """What a longer run would see: starting is paid once."""
+    """A remark on the efficiency of a longer run, in which the start is paid only once."""
     spent = {share.kind: share.seconds for share in shares}
     rest = sum(spent.values()) - spent.get("start", 0.0)
     if not shares or not spent["useful"] or spent["start"] < 0.05 * rest:

@@ -1,4 +1,4 @@
-"""The places of charts on a page: charts.js draws in them, and words and a table stand for those who see no chart."""
+"""The places of charts on a page: charts.js draws in them; a sentence and a table serve readers who see no chart."""
 
 from __future__ import annotations
 

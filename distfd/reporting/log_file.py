@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _LABELS = 2000
-"""Failed attempts whose points are remembered by name."""
+"""Largest number of failed attempts whose points' names are kept."""
 
 
 @dataclass
@@ -41,7 +41,7 @@ class LoggedSession:
     iterations: list[tuple[int, float, float | None]] = field(default_factory=list)
     """(iteration, J, norm of the gradient)."""
     last: float = 0.0
-    """When it was last heard of."""
+    """The time of its last entry, in seconds since the epoch."""
     config: str = ""
     """The configuration file that it was given."""
 
@@ -54,7 +54,7 @@ class RunLog:
     labels: dict[tuple[int, int, str], set[str]] = field(default_factory=dict)
     """(pid, attempt, cause) -> points."""
     waits: list[tuple[float, str]] = field(default_factory=list)
-    """(seconds, reason) of what nothing ran for."""
+    """(seconds, reason) of times in which nothing ran."""
 
 
 def read_log(path: Path) -> RunLog:
@@ -83,7 +83,7 @@ def _entries(path: Path) -> Iterator[dict[str, Any]]:
 
 
 _LINE = 2**26
-"""Bytes of one line: an iterate of a million coordinates has 20 MB."""
+"""Largest length of a line in bytes: an iterate of a million coordinates has 20 MB."""
 
 
 _MOST = 2**53

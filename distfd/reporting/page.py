@@ -51,9 +51,9 @@ _PAGE = Markup("""<!doctype html>
 
 
 LIBRARY = "vendor/echarts-5.6.0.min.js"
-"""What draws charts, as its makers publish it."""
+"""The library that draws the charts, as published."""
 _BAD = ("failed", "partial")
-"""States of a run in which there is little else to see than what went wrong."""
+"""States of a run whose page shows mainly what went wrong."""
 
 
 def page_sections(data: RunData, *, served: frozenset[str] | None = None) -> list[tuple[str, str, Markup]]:
@@ -97,14 +97,14 @@ def asset(name: str) -> str:
 
 @cache
 def _digest(name: str) -> str:
-    """By which the policy of the page knows that this is ours."""
+    """The digest by which the page's security policy recognises this file."""
     return "'sha256-" + base64.b64encode(hashlib.sha256(asset(name).encode()).digest()).decode() + "'"
 
 
 def render(data: RunData) -> str:
-    """The whole page. Names, messages and files are foreign text, so everything is escaped where it is put in.
+    """The whole page. Names, messages and files are foreign text, so everything is escaped where it is inserted.
 
-    The browser runs no script but the two of ours, which the policy names by their digests.
+    The browser runs no scripts but distfd's two, which the security policy identifies by their digests.
     """
     kept = page_sections(data)
     item = Markup('<li><a href="#{}">{}</a></li>')
@@ -113,10 +113,10 @@ def render(data: RunData) -> str:
         "base-uri 'none'; form-action 'none'"
     )
     files_of_ours = (("style", "page.css"), ("library", LIBRARY), ("charts", "charts.js"))
-    own = {key: Markup(asset(name)) for key, name in files_of_ours}  # noqa: S704  # nobody else's
+    own = {key: Markup(asset(name)) for key, name in files_of_ours}  # noqa: S704  # distfd's own files
     return _PAGE.format(
         **own,
-        policy=Markup(policy),  # noqa: S704  # our own words
+        policy=Markup(policy),  # noqa: S704  # our own text
         title=f"{data.path.name}: {data.task}, {data.status}",
         headline=headline_section(data),
         contents=Markup("").join(item.format(key, title) for key, title, _ in kept),

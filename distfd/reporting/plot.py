@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from distfd.results.derivative_result import DerivativeResult
 
 _EDGED = 3000
-"""Evaluations up to which bars have edges."""
+"""Largest number of evaluations whose bars have edges."""
 _COLOURS = ("#4a7ea9", "#c99700", "#8a6bb0", "#9aa1a9", "#c0392b")
-"""Of values, retries, stragglers, duplicates and failures."""
+"""Colours of values, retries, stragglers, duplicates and failures."""
 
 
 def need_matplotlib(what: str = "distfd.plot") -> None:
@@ -81,7 +81,7 @@ def timeline(result: DerivativeResult | str | os.PathLike[str], ax: Any = None) 
     for kind, (name, colour) in enumerate(zip(CLASSES, _COLOURS, strict=True)):
         mine = np.flatnonzero(bars.kind == kind)
         if len(mine):
-            # One collection for each kind: a hundred thousand bars of their own would take minutes.
+            # Draw one collection for each kind: a hundred thousand separate bars would take minutes.
             _bars(axes, bars, mine, colour, f"{name} ({len(mine)})")
     axes.set(xlabel="seconds", ylabel="slot", xlim=(0, None))
     axes.set_ylim(float(bars.slots[-1]) + 0.6, float(bars.slots[0]) - 0.6)
@@ -125,7 +125,7 @@ def gradient(result: DerivativeResult, ax: Any = None) -> Any:
         axes.annotate("missing", (0, k), xytext=(4, 0), textcoords="offset points", va="center", color=_COLOURS[4])
     axes.axvline(0, color="0.3", linewidth=0.8)
     axes.set(xlabel="dJ/dx", ylim=(len(value) - 0.4, -0.6))
-    # As they are: a dollar sign in a name would else begin a formula.
+    # Escape dollar signs, which would begin a formula.
     axes.set_yticks(at, [name.replace("$", r"\$") for name in names])
     return axes
 
@@ -240,7 +240,7 @@ def _bars(axes: Any, bars: Bars, mine: NDArray[np.int64], colour: str, name: str
     corners = np.stack(
         [np.stack(pair, axis=1) for pair in ((x1, y - 0.4), (x2, y - 0.4), (x2, y + 0.4), (x1, y + 0.4))]
     )
-    # Edges tell neighbours apart; of very many they would cover the bars.
+    # Edges separate neighbours; where there are very many bars, edges would cover them.
     edge, width = ("white", 0.4) if len(mine) < _EDGED else ("none", 0.0)
     shapes = list(corners.swapaxes(0, 1))
     axes.add_collection(PolyCollection(shapes, facecolor=colour, edgecolor=edge, linewidth=width, label=name))

@@ -1,4 +1,4 @@
-"""The time of a run: its sessions one after the other, without the hours or days between them."""
+"""A clock that counts the time of a run's sessions, without the hours or days between them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class RunClock:
-    """Seconds since the epoch to seconds of running.
+    """Converts seconds since the epoch to seconds of running.
 
-    Session s is from ``begins[s]`` to ``ends[s]``; what lies between two sessions counts as the end of the first.
+    Session s lasts from ``begins[s]`` to ``ends[s]``; a time between two sessions counts as the end of the first.
     """
 
     begins: NDArray[np.float64]
@@ -43,9 +43,9 @@ class RunClock:
         return np.asarray(self.joints[session] + np.clip(epoch - self.begins[session], 0, length))
 
     def from_first(self, started: NDArray[np.float64]) -> RunClock:
-        """The same without what each session did before its first evaluation, and without sessions that had none.
+        """The same clock without the time before each session's first evaluation, and without sessions that had none.
 
-        Starting takes longer than short runs, and to wait in vain for a cluster even more.
+        A start takes longer than a short run, and waiting in vain for a cluster even more.
         """
         kept = []
         for begin, end in zip(self.begins.tolist(), self.ends.tolist(), strict=True):
@@ -60,7 +60,7 @@ class RunClock:
 
 
 def run_clock(data: RunData) -> RunClock | None:
-    """The clock of a run; None where nothing is known to have happened."""
+    """The clock of a run; None if nothing is known about its times."""
     rows = data.attempts.rows
     known = rows[np.isfinite(rows["started"]) & np.isfinite(rows["ended"])]
     begins = [session.started for session in data.log.sessions]
@@ -70,7 +70,7 @@ def run_clock(data: RunData) -> RunClock | None:
             return None
         begins, ends = [float(known["started"].min())], [float(known["ended"].max())]
     for s, begin in enumerate(begins):
-        # The clocks of other hosts may be a little off, and a session that was killed said nothing at its end.
+        # The clocks of other hosts may be off a little, and a killed session did not record its end.
         after = begins[s + 1] if s + 1 < len(begins) else np.inf
         mine = known["ended"][(known["started"] >= begin) & (known["started"] < after)]
         if len(mine) and not (data.log.sessions and data.log.sessions[s].ended is not None):

@@ -1,4 +1,4 @@
-"""What the directory of a run holds, read once; all sections of the page are drawn from it."""
+"""The content of a run's directory, read once; all sections of the page are made from it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _FOLDERS = 100
 _LARGEST_OUTCOME = 10_000_000
 _NODES = {"forward": 1, "backward": 1, "complex-step": 1, "forward2": 2, "backward2": 2, "central": 2, "central4": 4}
-"""Points that a scheme has along a coordinate."""
+"""Number of points that a scheme has along a coordinate."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,12 @@ class RunData:
     check: dict[str, Any] | None = None
     folders: tuple[KeptFolder, ...] = ()
     writer: str | None = None
-    """The process that is running it, in words."""
+    """The process that runs it now, in words; None if there is none."""
     config: dict[str, Any] = field(default_factory=dict)
 
     @property
     def status(self) -> str:
-        """As in result.json; "running", or "cut off" where a session ended without a word."""
+        """The status in result.json; "running", or "cut off" if a session ended without recording it."""
         if self.writer is not None:
             return "running"
         return str(self.result.get("status") or "cut off")
@@ -86,17 +86,17 @@ class RunData:
 
     @cached_property
     def per_coordinate(self) -> int:
-        """Points along a coordinate where all waves for derivatives have the scheme's own layout, else 0.
+        """Points along a coordinate if all derivative waves have the scheme's plain layout, else 0.
 
-        Then point 0 is the baseline, and each moving coordinate has its points in turn; with steps from noise and the
-        like they are others.
+        In the plain layout, point 0 is the baseline, and each moving coordinate has its points in turn. Steps from
+        noise, for example, give other layouts.
         """
         asked = self.config.get("derivative") or {}
         plain = not isinstance(asked.get("step"), str) and asked.get("accuracy") is None
         nodes = _NODES.get(str(asked.get("scheme", "forward")), 0) if plain else 0
         counts = {wave.n_points for session in self.log.sessions for wave in session.waves}
         n = 1 + nodes * len(self.moving)
-        # Behind them may be one point, or a pair, that the derivative was checked with.
+        # One or two points that check the derivative may follow.
         return nodes if counts and counts <= {n, n + 1, n + 2} else 0
 
     @cached_property
@@ -111,7 +111,7 @@ class RunData:
         return [k for k, still in enumerate(fixed) if not still]
 
     def point_name(self, point: int, coordinate: int) -> str:
-        """What a point of a wave is, by the parameter that it moves where that is known."""
+        """The name of a point of a wave: the parameter that it moves, if known."""
         nth, names = "", self.names
         if coordinate == UNKNOWN and self.per_coordinate and point >= 0:
             at = (point - 1) // self.per_coordinate
@@ -151,17 +151,17 @@ def read_run(path: Path) -> RunData:
 
 
 def parsed_config(text: str) -> dict[str, Any]:
-    """The configuration that a run wrote down; empty where someone has spoilt it since."""
+    """The configuration that a run saved; empty if someone has damaged the file since."""
     from distfd.config.yaml_source import read_text
 
     try:
-        # As all configurations are read: without aliases, which make a short text a long one.
+        # Read it like every configuration, without aliases, by which a short text can become huge.
         loaded = read_text(text, "config.yaml").data
     except ConfigError:
         return {}
     if not isinstance(loaded, dict):
         return {}
-    # Of what somebody has changed since, what has another form than it is written in is left out.
+    # Leave out entries that somebody has changed into another form.
     parameters = loaded.get("parameters")
     if not (isinstance(parameters, list) and all(isinstance(each, dict) for each in parameters)):
         loaded.pop("parameters", None)

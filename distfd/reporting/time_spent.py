@@ -1,4 +1,4 @@
-"""Where the slots' time went: what was J, and what was not."""
+"""How the slots' time was spent: evaluations of J, and everything else."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from distfd.reporting.run_data import RunData
 
 _ENDS_WORKERS = (Status.CRASH, Status.TIMEOUT, Status.LOST)
-"""How an attempt ends whose process is gone with it, where the process id is not known."""
+"""Statuses of attempts whose process ended with them, used where the process id is not known."""
 
 
 @dataclass(frozen=True)
 class Share:
-    """One part of all slots' time, in seconds of one slot."""
+    """One part of all slots' time, in slot-seconds."""
 
     kind: str
     title: str
@@ -42,7 +42,7 @@ _PARTS = (
 
 
 def where_time_went(data: RunData, clock: RunClock) -> list[Share]:
-    """The parts in their order, of all sessions that were logged; none where waves are not known."""
+    """The parts, in order, over all sessions in the log; empty if waves are not known."""
     totals = dict.fromkeys((kind for kind, *_ in _PARTS), 0.0)
     rows = data.attempts.rows
     rows = rows[np.isfinite(rows["started"]) & np.isfinite(rows["ended"]) & (rows["slot"] >= 0)]
@@ -86,7 +86,7 @@ def _session(session: LoggedSession, rows: NDArray[Any], begin: float, end: floa
 def _restarts(rows: NDArray[Any], slot: NDArray[np.int64], starts: NDArray[np.float64]) -> float:
     """Seconds from a slot's last evaluation in one process to its first in the next one, inside a wave.
 
-    A slot that got no other evaluation in the wave waits for the wave's end, whatever its process does.
+    A slot without a further evaluation in the wave waits for the wave's end, whatever its process does.
     """
     order = np.lexsort((rows["ended"], rows["started"], slot))
     rows, slot = rows[order], slot[order]

@@ -1,4 +1,4 @@
-"""Every evaluation by slot and time: the numbers of the chart, and its words on the page."""
+"""All evaluations by slot and time: the numbers of the chart, and its text on the page."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ if TYPE_CHECKING:
     from distfd.reporting.run_data import RunData
 
 _ATTEMPTS = 20_000
-"""Attempts up to which each has a bar of its own; of more the chart shows how busy the slots were."""
+"""Largest number of attempts that have a bar each; with more, the chart shows how busy the slots were."""
 _ROWS, _CELLS = 400, 40_000
-"""Rows of such a chart, and all its cells: of more slots several share a row, and of many rows stretches are longer."""
+"""Largest numbers of rows and cells in such a chart: more slots share rows, and more rows get longer intervals."""
 _BINS = 440
 _LEVELS = 4
 _MARKS = 400
-"""Attempts of each unusual kind that are shown in spite of it."""
+"""Largest number of unusual attempts of each kind that are shown nevertheless."""
 _WAVES = 60
-"""Waves up to which the end of each is marked."""
+"""Largest number of waves whose ends are marked."""
 _TABLE = 40
 
 
 @dataclass(frozen=True, eq=False)
 class Bars:
-    """Attempts whose times and slots are known, as columns of one length."""
+    """Attempts whose times and slots are known, as columns of equal length."""
 
     row: NDArray[np.int64]
-    """In the store."""
+    """The row in the store."""
     slots: NDArray[Any]
     """Numbers of all slots, in order."""
     lane: NDArray[np.int64]
-    """Where the attempt's slot is among them."""
+    """The index of the attempt's slot in ``slots``."""
     begin: NDArray[np.float64]
-    """Seconds of running."""
+    """Begin in seconds of running."""
     end: NDArray[np.float64]
     kind: NDArray[np.uint8]
-    """As in `distfd.reporting.attempt_kinds`."""
+    """Kinds as in `distfd.reporting.attempt_kinds`."""
     seconds: float
-    """How long all of it lasted."""
+    """The total duration, in seconds."""
 
 
 def attempt_bars(rows: NDArray[Any], clock: RunClock | None = None) -> Bars | None:
@@ -59,7 +59,7 @@ def attempt_bars(rows: NDArray[Any], clock: RunClock | None = None) -> Bars | No
     rows : ndarray
         Attempts of a store or of a result, with ``started``, ``ended``, ``slot``, ``status`` and ``attempt``.
     clock : RunClock, optional
-        Of the run; by default time begins with the first attempt.
+        The clock of the run; by default time begins with the first attempt.
     """
     at = np.flatnonzero(np.isfinite(rows["started"]) & np.isfinite(rows["ended"]) & (rows["slot"] >= 0))
     rows = rows[at]
@@ -92,7 +92,7 @@ def timeline_fields(
     ----------
     data : RunData
     window : (float, float), optional
-        Only what is between these seconds of running.
+        Only attempts between these seconds of running.
     lanes : (int, int), optional
         Only slots from this place in ``slots`` to the one before that.
     named : bool
@@ -201,7 +201,7 @@ def busy_fields(data: RunData) -> dict[str, Any] | None:
 
 
 def covered(begin: NDArray[np.float64], end: NDArray[np.float64], at: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Seconds of these intervals that lie before each time: a sum of ramps, by their sorted ends."""
+    """Total seconds of these intervals before each time, computed as a sum of ramps from the sorted ends."""
     total = np.zeros(len(at))
     for edges, sign in ((np.sort(begin), 1.0), (np.sort(end), -1.0)):
         sums = np.concatenate(([0.0], np.cumsum(edges)))

@@ -1,4 +1,4 @@
-"""Writing the page of a run, and its tables."""
+"""Writes the page of a run, and its tables."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def write_tables(run: RunDirectory) -> list[Path]:
 
 
 def is_current(run: RunDirectory) -> bool:
-    """Whether report.html was made after all that it shows was written, by a distfd no newer than it."""
+    """Whether report.html is newer than everything it shows, and not made by a newer distfd."""
     try:
         made = run.report.lstat().st_mtime
         shown = [path.stat().st_mtime for path in (run.path / "result.json", run.log) if path.exists()]
@@ -66,7 +66,7 @@ def is_current(run: RunDirectory) -> bool:
 
 
 def refresh_report(run: RunDirectory, say: Callable[[str], None]) -> None:
-    """Make the page at the end of a run; a run is no worse for lacking it, so trouble is only told."""
+    """Makes the page at the end of a run; errors are only reported, as a run is valid without its page."""
     try:
         write_report(run)
     except DistfdError as error:
