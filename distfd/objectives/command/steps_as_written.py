@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
 
 from distfd.core.errors import InputError
-from distfd.objectives.command.deck_comparison import Inputs, printed
+from distfd.objectives.command.deck_comparison import SIGNS, Inputs, printed
 from distfd.objectives.command.formats import in_full
 from distfd.objectives.command.inputs import refuse_complex
 from distfd.objectives.command.step_reading import BETWEEN, Judge, Move, Sight, Slot, place_of
@@ -206,6 +206,14 @@ class _Comparison:
             )
         if here.text == there.text:
             return ""
+        sign = self.base.before(k)[-1:]
+        if sign in SIGNS and here.text.startswith(SIGNS) != there.text.startswith(SIGNS):
+            both = sign + (there.text if there.text.startswith(SIGNS) else here.text)
+            return (
+                f"with {here.text!r} and {there.text!r} one of them has a sign behind the template's own: {both}, "
+                "which many programs do not read: write both signs by the mark, as {{ -a }} does, or put "
+                "parentheses around the mark if the program reads them"
+            )
         was, now = self.base.touches(k, here.text), self.base.touches(k, there.text)
         for side, (before, after) in enumerate(zip(was, now, strict=True)):
             neighbour = self.base.neighbouring(k, 2 * side - 1)
