@@ -9,6 +9,7 @@ import re
 import shlex
 import textwrap
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -118,7 +119,7 @@ def draft(command: str, decks: Sequence[str], to: str | None = None, *, force: b
         raise InputError(f"{', '.join(decks)}: no number is marked; write {{{{ width = 0.3 }}}} in place of 0.3")
     own = {os.path.normpath(deck) for deck in decks}
     named = [name for name in map(os.path.normpath, named) if name not in own]
-    copied = _beside([case, *typed.words] if case else typed.words[1:], inputs, config.parent)
+    copied = _beside(_words_of(typed, case), inputs, config.parent)
     copied = list(dict.fromkeys([*copied, *(os.path.relpath(name, config.parent) for name in named)]))
     remarks = list(dict.fromkeys(kind.remark for kind in kinds.values() if kind.remark))
     files[config] = _config(typed, inputs, values, copied, remarks)
@@ -291,9 +292,21 @@ def _target(deck: str) -> str:
     return path.name if path.is_absolute() or ".." in path.parts else str(path)
 
 
+def _words_of(typed: TypedCommand, case: str | None) -> list[str]:
+    """What in a command line may name a file: words, and what stands behind = in them.
+
+    A program alone is found beside the configuration; one that a shell runs must be in the work directory.
+    """
+    words = typed.words if case or typed.by_shell else typed.words[1:]
+    values = [word.partition("=")[2] for word in words if "=" in word]
+    folders = [folder for cd, folder in pairwise(typed.words) if cd == "cd"]
+    within = [os.path.normpath(os.path.join(folder, word)) for folder in folders for word in words]  # noqa: PTH118  # any text
+    return [*([case] if case else []), *words, *values, *within]
+
+
 def _beside(arguments: Sequence[str], inputs: dict[str, str], folder: Path) -> list[str]:
     """Other files that the command names, and the folder of a case."""
-    named = [a for a in arguments if a not in inputs and not a.startswith("-") and os.path.exists(a)]  # noqa: PTH110  # any text
+    named = [a for a in arguments if a and _target(a) not in inputs and not a.startswith("-") and os.path.exists(a)]  # noqa: PTH110  # any text
     within = [a for a in named if not Path(a).is_absolute() and ".." not in Path(a).parts and a != "."]
     tops = {Path(a).parts[0] for a in within if os.path.isdir(a)}  # noqa: PTH112  # any text
     kept = [a for a in within if Path(a).parts[0] not in tops or Path(a).parts == (Path(a).parts[0],)]
