@@ -77,9 +77,10 @@ def draft(command: str, decks: Sequence[str], to: str | None = None, *, force: b
     command : str
         As it is typed: the program and its arguments.
     decks : sequence of path
-        Input files of the program, each with the numbers that matter marked: ``{{ width = 0.3 }}``.
+        Input files of the program, each with the numbers that matter marked: ``{{ width = 0.3 }}``. There need be none
+        where numbers are marked in the command.
     to : path, optional
-        The configuration to write; by default the first deck's name with .yaml.
+        The configuration to write; by default the first deck's name, or the program's, with .yaml.
     force : bool
         Whether files may be there already; whoever writes the draft puts them aside.
 
@@ -88,14 +89,20 @@ def draft(command: str, decks: Sequence[str], to: str | None = None, *, force: b
     InputError
         If a deck cannot be read, has no marks or wrong ones, or a file is there already.
     """
-    if not decks:
-        raise InputError("--deck: name the input file in which numbers are marked, such as {{ width = 0.3 }}")
     typed = read_command(command)
+    values: dict[str, float] = {}
+    _mark_arguments(typed, values)
+    if not decks and not values:
+        raise InputError(
+            "--deck: name the input file in which numbers are marked, such as {{ width = 0.3 }}; numbers may also be "
+            "marked in the command"
+        )
     case = _case_folder(decks)
-    config = Path(to) if to else Path(f"{case}.yaml") if case else Path(decks[0]).with_suffix(".yaml")
+    config = Path(to or f"{case or Path(decks[0] if decks else typed.program).stem}.yaml")
+    if decks and not case and not to:
+        config = Path(decks[0]).with_suffix(".yaml")
     if case is not None:
         _run_in_case(typed, case, decks)
-    values: dict[str, float] = {}
     texts: dict[Path, list[str]] = {}
     inputs: dict[str, str] = {}
     kinds: dict[str, DeckKind] = {}
@@ -122,7 +129,7 @@ def draft(command: str, decks: Sequence[str], to: str | None = None, *, force: b
     copied = _beside(_words_of(typed, case), inputs, config.parent)
     copied = list(dict.fromkeys([*copied, *(os.path.relpath(name, config.parent) for name in named)]))
     remarks = list(dict.fromkeys(kind.remark for kind in kinds.values() if kind.remark))
-    files[config] = _config(typed, inputs, values, copied, remarks)
+    files[config] = _config(typed, inputs, values, copied, remarks=remarks, name=config.stem)
     for path in () if force else files:
         if os.path.lexists(path):
             raise InputError(
@@ -160,6 +167,17 @@ def _run_in_case(typed: TypedCommand, case: str, decks: Sequence[str]) -> None:
         typed.inner = list(typed.steps[0])
         typed.steps[0] = ["sh", "-c", f"cd {shlex.quote(case)} && exec {shlex.join([program, *rest])}"]
         typed.remarks.append(f"a shell runs it, in {case}, where what it writes is, too")
+
+
+def _mark_arguments(typed: TypedCommand, values: dict[str, float]) -> None:
+    """Have marks in the command stand as configurations have them, and take note of their values."""
+
+    def written(text: str) -> str:
+        return "".join(_template(Path("--command"), text, values, DeckKind()))
+
+    typed.steps = [[written(word) for word in step] for step in typed.steps]
+    typed.env = {name: written(value) for name, value in typed.env.items()}
+    typed.stdin = None if typed.stdin is None else written(typed.stdin)
 
 
 def _template(deck: Path, text: str, values: dict[str, float], kind: DeckKind) -> list[str]:
@@ -349,7 +367,9 @@ def _config(
     inputs: dict[str, str],
     values: dict[str, float],
     copied: Sequence[str],
-    remarks: Sequence[str] = (),
+    *,
+    remarks: Sequence[str],
+    name: str,
 ) -> str:
     program = typed.program
     calculix = is_calculix(program)
@@ -372,7 +392,11 @@ def _config(
         *_program(typed),
         *hint,
         *(f"    # {line}" for remark in remarks for line in textwrap.wrap(remark, 110)),
-        "    inputs:                         # file to write: template to write it from (beside this file)",
+        *(
+            ["    inputs:                         # file to write: template to write it from (beside this file)"]
+            if inputs
+            else []
+        ),
         *(f"      {quoted(target)}: {quoted(template)}" for target, template in inputs.items()),
     ]
     if copied:
@@ -404,7 +428,7 @@ def _config(
         "evaluation:",
         "  timeout: 1h",
         "",
-        "output: runs/" + re.sub(r"\W+", "-", Path(next(iter(inputs))).stem),
+        "output: runs/" + re.sub(r"\W+", "-", Path(next(iter(inputs), name)).stem),
     ]
     return "\n".join(lines) + "\n"
 

@@ -24,6 +24,9 @@ _OF_BASH = frozenset({"<<<", "<(", ">(", "|&", "&>", "&>>", "source", "[["})
 _BRACES = re.compile(r"\{[^{}]*(?:,|\.\.)[^{}]*\}")
 """``{a,b}.dat``, which bash makes two words of."""
 
+_MARK = re.compile(r"\{\{[^{}\n]*\}\}")
+"""A number marked as a parameter, or a formula: one word or part of one, with no quotes as well."""
+
 
 @dataclass
 class TypedCommand:
@@ -181,7 +184,7 @@ def _without_redirections(
     return env, argv
 
 
-def _words(line: str) -> list[_Word]:
+def _words(line: str) -> list[_Word]:  # noqa: C901  # a branch for each kind of character
     """The words and operators of a line, as a POSIX shell tells them apart."""
     found: list[_Word] = []
     at, text, bare, expands, inside = 0, "", "", False, False
@@ -192,9 +195,11 @@ def _words(line: str) -> list[_Word]:
             found.append(_Word(text, bare, expands))
         text, bare, expands, inside = "", "", False, False
 
-    while at < len(line):
+    while at < len(line):  # one piece of a word, an operator or a blank at a time
         mark = line[at]
-        if mark in "'\"":
+        if marked := _MARK.match(line, at):
+            text, inside, at = text + marked[0], True, marked.end()
+        elif mark in "'\"":
             quoted, of_shell, at = _quoted(line, at)
             text, expands, inside = text + quoted, expands or of_shell, True
         elif mark == "\\" and at + 1 < len(line):

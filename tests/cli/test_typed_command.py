@@ -145,6 +145,44 @@ def test_what_is_drafted_runs(command: str) -> None:
     assert one_evaluation(command, ["deck.inp"]).startswith("J = 0.25\n")
 
 
+@pytest.mark.parametrize(
+    ("command", "name", "value"),
+    [
+        ("echo J = {{ width = 0.25 }}", "echo", 0.25),
+        ("echo 'J = {{ width = 0.25 | fmt(\"6.4f\") }}'", "echo", 0.25),
+        ("echo J = {{ -width }} and {{ width = 0.25 }}", "echo", -0.25),
+        ("W={{ width = 0.25 }} sh -c 'echo J = $W'", "sh", 0.25),
+        ("echo {{ width = 0.25 }} | sed 's/^/J = /'", "sh", 0.25),
+        ("echo --width={{width=0.25}} && echo J = {{ 2 * width }}", "echo", 0.5),
+    ],
+)
+@pytest.mark.usefixtures("folder")
+def test_numbers_marked_in_the_command_need_no_deck(command: str, name: str, value: float) -> None:
+    assert one_evaluation(command, []).startswith(f"J = {value}\n")
+    config = load_config(f"{name}.yaml").config
+    assert config.problem().names == ("width",)
+    assert str(config.output).endswith(f"runs/{name}")
+
+
+def test_numbers_marked_in_the_command_and_in_a_deck(folder: Path) -> None:
+    (folder / "deck.inp").write_text("J = {{ width = 0.25 }} {{ depth * 1e-3 }}\n")
+    assert one_evaluation("sh -c 'cat deck.inp; echo {{ depth = 4 }}'", ["deck.inp"]).startswith("J = 0.25\n")
+    assert load_config("deck.yaml").config.problem().names == ("depth", "width")
+
+
+@pytest.mark.parametrize(
+    ("command", "pattern"),
+    [
+        ("solver {{ 3a = 3 }}", "--command:1: '3a' is no name"),
+        ("solver {{ a = 3 }} {{ a = 4 }}", "--command:1: a = 4, and elsewhere it is 3.0"),
+        ("solver {{ a }}", "numbers may also be marked in the command"),
+    ],
+)
+def test_wrong_marks_in_the_command_are_named(command: str, pattern: str) -> None:
+    with pytest.raises(InputError, match=pattern):
+        draft(command, [])
+
+
 @pytest.mark.parametrize("command", ["./Allrun", "case/Allrun", "sh case/Allrun", "cd case && ./Allrun"])
 def test_decks_in_the_folders_of_a_case(folder: Path, command: str) -> None:
     """As OpenFOAM has them: the configuration stands beside the case, which is copied whole."""
