@@ -9,6 +9,7 @@ import re
 import shlex
 import textwrap
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,9 +77,10 @@ def draft(command: str, decks: Sequence[str], to: str | None = None, *, force: b
     command : str
         The command line: the program and its arguments.
     decks : sequence of path
-        Input files of the program, in which the numbers of interest are marked: ``{{ width = 0.3 }}``.
+        Input files of the program, each with the numbers that matter marked: ``{{ width = 0.3 }}``. There need be none
+        where numbers are marked in the command.
     to : path, optional
-        The configuration to write; by default the first deck's name with .yaml.
+        The configuration to write; by default the first deck's name, or the program's, with .yaml.
     force : bool
         Whether files may exist already; the caller that writes the draft renames them.
 
@@ -87,14 +89,20 @@ def draft(command: str, decks: Sequence[str], to: str | None = None, *, force: b
     InputError
         If a deck cannot be read, has no marks or wrong ones, or a file exists already.
     """
-    if not decks:
-        raise InputError("--deck: name the input file in which numbers are marked, such as {{ width = 0.3 }}")
     typed = read_command(command)
+    values: dict[str, float] = {}
+    _mark_arguments(typed, values)
+    if not decks and not values:
+        raise InputError(
+            "--deck: name the input file in which numbers are marked, such as {{ width = 0.3 }}; numbers may also be "
+            "marked in the command"
+        )
     case = _case_folder(decks)
-    config = Path(to) if to else Path(f"{case}.yaml") if case else Path(decks[0]).with_suffix(".yaml")
+    config = Path(to or f"{case or Path(decks[0] if decks else typed.program).stem}.yaml")
+    if decks and not case and not to:
+        config = Path(decks[0]).with_suffix(".yaml")
     if case is not None:
         _run_in_case(typed, case, decks)
-    values: dict[str, float] = {}
     texts: dict[Path, list[str]] = {}
     inputs: dict[str, str] = {}
     kinds: dict[str, DeckKind] = {}
@@ -118,10 +126,10 @@ def draft(command: str, decks: Sequence[str], to: str | None = None, *, force: b
         raise InputError(f"{', '.join(decks)}: no number is marked; write {{{{ width = 0.3 }}}} in place of 0.3")
     own = {os.path.normpath(deck) for deck in decks}
     named = [name for name in map(os.path.normpath, named) if name not in own]
-    copied = _beside([case, *typed.words] if case else typed.words[1:], inputs, config.parent)
+    copied = _beside(_words_of(typed, case), inputs, config.parent)
     copied = list(dict.fromkeys([*copied, *(os.path.relpath(name, config.parent) for name in named)]))
     remarks = list(dict.fromkeys(kind.remark for kind in kinds.values() if kind.remark))
-    files[config] = _config(typed, inputs, values, copied, remarks)
+    files[config] = _config(typed, inputs, values, copied, remarks=remarks, name=config.stem)
     for path in () if force else files:
         if os.path.lexists(path):
             raise InputError(
@@ -159,6 +167,17 @@ def _run_in_case(typed: TypedCommand, case: str, decks: Sequence[str]) -> None:
         typed.inner = list(typed.steps[0])
         typed.steps[0] = ["sh", "-c", f"cd {shlex.quote(case)} && exec {shlex.join([program, *rest])}"]
         typed.remarks.append(f"a shell runs it, in {case}, where what it writes is, too")
+
+
+def _mark_arguments(typed: TypedCommand, values: dict[str, float]) -> None:
+    """Have marks in the command stand as configurations have them, and take note of their values."""
+
+    def written(text: str) -> str:
+        return "".join(_template(Path("--command"), text, values, DeckKind()))
+
+    typed.steps = [[written(word) for word in step] for step in typed.steps]
+    typed.env = {name: written(value) for name, value in typed.env.items()}
+    typed.stdin = None if typed.stdin is None else written(typed.stdin)
 
 
 def _template(deck: Path, text: str, values: dict[str, float], kind: DeckKind) -> list[str]:
@@ -291,9 +310,21 @@ def _target(deck: str) -> str:
     return path.name if path.is_absolute() or ".." in path.parts else str(path)
 
 
+def _words_of(typed: TypedCommand, case: str | None) -> list[str]:
+    """What in a command line may name a file: words, and what stands behind = in them.
+
+    A program alone is found beside the configuration; one that a shell runs must be in the work directory.
+    """
+    words = typed.words if case or typed.by_shell else typed.words[1:]
+    values = [word.partition("=")[2] for word in words if "=" in word]
+    folders = [folder for cd, folder in pairwise(typed.words) if cd == "cd"]
+    within = [os.path.normpath(os.path.join(folder, word)) for folder in folders for word in words]  # noqa: PTH118  # any text
+    return [*([case] if case else []), *words, *values, *within]
+
+
 def _beside(arguments: Sequence[str], inputs: dict[str, str], folder: Path) -> list[str]:
     """Other files that the command names, and the folder of a case."""
-    named = [a for a in arguments if a not in inputs and not a.startswith("-") and os.path.exists(a)]  # noqa: PTH110  # any text
+    named = [a for a in arguments if a and _target(a) not in inputs and not a.startswith("-") and os.path.exists(a)]  # noqa: PTH110  # any text
     within = [a for a in named if not Path(a).is_absolute() and ".." not in Path(a).parts and a != "."]
     tops = {Path(a).parts[0] for a in within if os.path.isdir(a)}  # noqa: PTH112  # any text
     kept = [a for a in within if Path(a).parts[0] not in tops or Path(a).parts == (Path(a).parts[0],)]
@@ -336,7 +367,9 @@ def _config(
     inputs: dict[str, str],
     values: dict[str, float],
     copied: Sequence[str],
-    remarks: Sequence[str] = (),
+    *,
+    remarks: Sequence[str],
+    name: str,
 ) -> str:
     program = typed.program
     calculix = is_calculix(program)
@@ -359,7 +392,11 @@ def _config(
         *_program(typed),
         *hint,
         *(f"    # {line}" for remark in remarks for line in textwrap.wrap(remark, 110)),
-        "    inputs:                         # file to write: template to write it from (beside this file)",
+        *(
+            ["    inputs:                         # file to write: template to write it from (beside this file)"]
+            if inputs
+            else []
+        ),
         *(f"      {quoted(target)}: {quoted(template)}" for target, template in inputs.items()),
     ]
     if copied:
@@ -391,7 +428,7 @@ def _config(
         "evaluation:",
         "  timeout: 1h",
         "",
-        "output: runs/" + re.sub(r"\W+", "-", Path(next(iter(inputs))).stem),
+        "output: runs/" + re.sub(r"\W+", "-", Path(next(iter(inputs), name)).stem),
     ]
     return "\n".join(lines) + "\n"
 

@@ -9,15 +9,23 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from distfd.core.errors import InputError
 
-_OPERATOR = re.compile(r"&&|\|\||>>|>&|[<>|;&()]")
+_OPERATOR = re.compile(r"&&|\|\||&>>|&>|<<<|<<|<\(|>\(|\|&|>\||>>|>&|[<>|;&()]")
+_REDIRECTIONS = frozenset({"<", ">", ">>", ">|", ">&", "&>", "&>>"})
+"""Those that keys can say, or that change nothing of what is read."""
 _VARIABLE = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
 _OF_A_SHELL = frozenset(
-    ". : alias cd eval exec export for if module set source time trap ulimit umask while".split()  # noqa: SIM905
+    ". : ! [ [[ { alias cd eval exec export for if module set source time trap ulimit umask while".split()  # noqa: SIM905
 )
-_LEFT_OUT = "what it prints is the file stdout in its work directory, not "
+_OF_BASH = frozenset({"<<<", "<(", ">(", "|&", "&>", "&>>", "source", "[["})
+_BRACES = re.compile(r"\{[^{}]*(?:,|\.\.)[^{}]*\}")
+"""``{a,b}.dat``, which bash makes two words of."""
+
+_MARK = re.compile(r"\{\{[^{}\n]*\}\}")
+"""A number marked as a parameter, or a formula: one word or part of one, with no quotes as well."""
 
 
 @dataclass
@@ -83,8 +91,13 @@ def read_command(line: str) -> TypedCommand:
     reason = _reason_for_a_shell(words) or _read_steps(words, found)
     if reason:
         remarks = [f"a shell runs it, for {reason}"]
-        return TypedCommand([["sh", "-c", line.strip()]], words=found.words, remarks=remarks, by_shell=True)
+        shell = "bash" if any(map(_is_of_bash, words)) else "sh"
+        return TypedCommand([[shell, "-c", line.strip()]], words=found.words, remarks=remarks, by_shell=True)
     return found
+
+
+def _is_of_bash(word: _Word) -> bool:
+    return (word.text if word.operator else word.bare) in _OF_BASH or bool(_BRACES.search(word.bare))
 
 
 def _reason_for_a_shell(words: list[_Word]) -> str | None:
@@ -92,11 +105,12 @@ def _reason_for_a_shell(words: list[_Word]) -> str | None:
     begins = True
     for word in words:
         if word.operator:
-            if word.text not in ("&&", "<", ">", ">>", ">&"):
+            if word.text != "&&" and word.text not in _REDIRECTIONS:
                 return f"its {word.text}"
             begins = word.text == "&&"
             continue
-        if word.expands or re.search(r"[*?\[]", word.bare) or word.bare.startswith("~"):
+        pattern = re.search(r"[*?]|\[.*\]", word.bare) or _BRACES.search(word.bare)
+        if word.expands or pattern or word.bare.startswith("~"):
             return f"its {word.text}"
         if begins and word.bare in _OF_A_SHELL:
             return f"its {word.text}"
@@ -114,6 +128,8 @@ def _read_steps(words: list[_Word], found: TypedCommand) -> str | None:
             steps[-1].append(word)
     if not all(steps):
         return "its &&"
+    if any(target in {word.text for step in steps[k + 1 :] for word in step} for k, target in _targets(steps)):
+        return "its >, as what one program prints another one reads"
     for step in steps:
         env, argv = _without_redirections(*_variables(step), found)
         if not argv:
@@ -123,6 +139,16 @@ def _read_steps(words: list[_Word], found: TypedCommand) -> str | None:
                 return f"the values of {name}"
         found.steps.append(argv)
     return "its <" if found.stdin is not None and len(steps) > 1 else None
+
+
+def _targets(steps: list[list[_Word]]) -> list[tuple[int, str]]:
+    """The files that are written by redirections, each with the number of its step."""
+    return [
+        (k, target.text)
+        for k, step in enumerate(steps)
+        for word, target in pairwise(step)
+        if word.operator and word.text != "<" and not target.operator
+    ]
 
 
 def _variables(step: list[_Word]) -> tuple[dict[str, str], list[_Word]]:
@@ -146,20 +172,20 @@ def _without_redirections(
         if not word.operator:
             argv.append(word.text)
             continue
-        if word.text != "<" and len(argv) > 1 and argv[-1] in ("1", "2"):
-            argv.pop()  # as in 2>
+        number = argv.pop() if word.text != "<" and len(argv) > 1 and argv[-1] in ("1", "2") else "1"  # as in 2>
         target = next(rest, None)
         if target is None or target.operator:
             raise InputError(f"--command: a file name is missing after {word.text}")
         if word.text == "<":
             found.stdin = target.text
-        elif word.text != ">&":
-            found.remarks.append(_LEFT_OUT + target.text)
+        elif word.text != ">&" and target.text != "/dev/null":
+            stream = "stderr" if number == "2" else "stdout"
+            found.remarks.append(f"what it prints is the file {stream} in its work directory, not {target.text}")
     return env, argv
 
 
-def _words(line: str) -> list[_Word]:
-    """The words and operators of a line, split as by a POSIX shell."""
+def _words(line: str) -> list[_Word]:  # noqa: C901  # a branch for each kind of character
+    """The words and operators of a line, as a POSIX shell tells them apart."""
     found: list[_Word] = []
     at, text, bare, expands, inside = 0, "", "", False, False
 
@@ -169,17 +195,19 @@ def _words(line: str) -> list[_Word]:
             found.append(_Word(text, bare, expands))
         text, bare, expands, inside = "", "", False, False
 
-    while at < len(line):
+    while at < len(line):  # one piece of a word, an operator or a blank at a time
         mark = line[at]
-        if mark in "'\"":
-            close = _closing(line, at)
-            quoted = line[at + 1 : close]
-            if mark == '"':
-                expands = expands or bool(re.search(r"(?<!\\)[$`]", quoted))
-                quoted = re.sub(r'\\(["\\$`])', r"\1", quoted)
-            text, inside, at = text + quoted, True, close + 1
+        if marked := _MARK.match(line, at):
+            text, inside, at = text + marked[0], True, marked.end()
+        elif mark in "'\"":
+            quoted, of_shell, at = _quoted(line, at)
+            text, expands, inside = text + quoted, expands or of_shell, True
         elif mark == "\\" and at + 1 < len(line):
-            text, inside, at = text + line[at + 1].replace("\n", ""), True, at + 2
+            if line[at + 1] != "\n":  # which goes on in the next line
+                text, inside = text + line[at + 1], True
+            at += 2
+        elif mark == "#" and not inside:  # a remark
+            at = line.find("\n", at) if "\n" in line[at:] else len(line)
         elif mark.isspace():
             end()
             at += 1
@@ -192,6 +220,15 @@ def _words(line: str) -> list[_Word]:
             text, bare, inside, at = text + mark, bare + mark, True, at + 1
     end()
     return found
+
+
+def _quoted(line: str, at: int) -> tuple[str, bool, int]:
+    """What stands in the quotes that begin there, whether a $ in them is for a shell, and where the line goes on."""
+    close = _closing(line, at)
+    quoted = line[at + 1 : close]
+    if line[at] == "'":
+        return quoted, False, close + 1
+    return re.sub(r'\\(["\\$`])', r"\1", quoted), bool(re.search(r"(?<!\\)[$`]", quoted)), close + 1
 
 
 def _closing(line: str, at: int) -> int:

@@ -31,6 +31,10 @@ if TYPE_CHECKING:
         ("solver deck.inp > out.log 2>&1", [["solver", "deck.inp"]], {}),
         ("solver 2> err.txt", [["solver"]], {}),
         ('solver --name="a b"', [["solver", "--name=a b"]], {}),
+        ("solver deck.inp &> out.log", [["solver", "deck.inp"]], {}),
+        ("solver deck.inp >| out.log # the first of them", [["solver", "deck.inp"]], {}),
+        ("solver \\\n  deck.inp \\\n", [["solver", "deck.inp"]], {}),
+        ("solver a#b '#' x[1", [["solver", "a#b", "#", "x[1"]], {}),
     ],
 )
 def test_what_keys_can_say(line: str, steps: list[list[str]], more: dict[str, Any]) -> None:
@@ -56,12 +60,42 @@ def test_what_keys_can_say(line: str, steps: list[list[str]], more: dict[str, An
         ("A=1 one && A=2 two", "the values of A"),
         ("one &&", "its &&"),
         ("solver &", "its &"),
+        ("solver << END\n1\nEND", "its <<"),
+        ("! solver", "its !"),
+        ("mesh > a.msh && solve a.msh", "its >, as what one program prints another one reads"),
+        ("mesh 2> a && solve < a", "its >, as what one program prints another one reads"),
     ],
 )
 def test_what_is_left_to_a_shell_is_told(line: str, reason: str) -> None:
     found = read_command(line)
     assert found.steps == [["sh", "-c", line]]
     assert found.remarks == [f"a shell runs it, for {reason}"]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("solver <<< 1", "its <<<"),
+        ("solver |& tee log", "its |&"),
+        ("diff <(solver) a", "its <("),
+        ("cat {a,b}.inp", "its {a,b}.inp"),
+        ("source env.sh && solver", "its source"),
+        ("[[ -f a ]] && solver", "its [["),
+    ],
+)
+def test_what_bash_alone_knows_is_left_to_it(line: str, reason: str) -> None:
+    found = read_command(line)
+    assert found.steps == [["bash", "-c", line]]
+    assert found.remarks == [f"a shell runs it, for {reason}"]
+
+
+def test_it_is_told_where_a_redirection_went() -> None:
+    found = read_command("solver > out.log 2> err.log").remarks
+    assert found == [
+        "what it prints is the file stdout in its work directory, not out.log",
+        "what it prints is the file stderr in its work directory, not err.log",
+    ]
+    assert read_command("solver 2>&1 >/dev/null 2>/dev/null").remarks == []
 
 
 @pytest.mark.parametrize("line", ["", "  ", "A=1", "'open", 'solver "open', "solver <", "< deck.inp"])
@@ -75,6 +109,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "deck.inp").write_text("{{ width = 0.25 }}\n")
     (tmp_path / "rate.txt").write_text("2\n")
+    (tmp_path / "to_j.sed").write_text("s/^/J = /\n")
+    (tmp_path / "show.sh").write_text("#!/bin/sh\necho J = $(cat deck.inp)\n")
+    (tmp_path / "show.sh").chmod(0o755)
     return tmp_path
 
 
@@ -95,11 +132,55 @@ def one_evaluation(command: str, decks: list[str]) -> str:
         "LC_ALL=C sed 's/^/J = /' deck.inp > out.log 2>&1",
         "cat *.inp | sed 's/^/J = /'",
         "read rate < rate.txt; echo J = $(cat deck.inp)",
+        "sed 's/^/J = /' ./deck.inp",
+        "cat ./deck.inp > copied && sed 's/^/J = /' copied",
+        'cat <<< "J = $(cat deck.inp)"',
+        "./show.sh; true",
+        "sed --file=to_j.sed deck.inp",
+        "mkdir new && cp deck.inp new && cd new && ../show.sh",
     ],
 )
 @pytest.mark.usefixtures("folder")
 def test_what_is_drafted_runs(command: str) -> None:
     assert one_evaluation(command, ["deck.inp"]).startswith("J = 0.25\n")
+
+
+@pytest.mark.parametrize(
+    ("command", "name", "value"),
+    [
+        ("echo J = {{ width = 0.25 }}", "echo", 0.25),
+        ("echo 'J = {{ width = 0.25 | fmt(\"6.4f\") }}'", "echo", 0.25),
+        ("echo J = {{ -width }} and {{ width = 0.25 }}", "echo", -0.25),
+        ("W={{ width = 0.25 }} sh -c 'echo J = $W'", "sh", 0.25),
+        ("echo {{ width = 0.25 }} | sed 's/^/J = /'", "sh", 0.25),
+        ("echo --width={{width=0.25}} && echo J = {{ 2 * width }}", "echo", 0.5),
+    ],
+)
+@pytest.mark.usefixtures("folder")
+def test_numbers_marked_in_the_command_need_no_deck(command: str, name: str, value: float) -> None:
+    assert one_evaluation(command, []).startswith(f"J = {value}\n")
+    config = load_config(f"{name}.yaml").config
+    assert config.problem().names == ("width",)
+    assert str(config.output).endswith(f"runs/{name}")
+
+
+def test_numbers_marked_in_the_command_and_in_a_deck(folder: Path) -> None:
+    (folder / "deck.inp").write_text("J = {{ width = 0.25 }} {{ depth * 1e-3 }}\n")
+    assert one_evaluation("sh -c 'cat deck.inp; echo {{ depth = 4 }}'", ["deck.inp"]).startswith("J = 0.25\n")
+    assert load_config("deck.yaml").config.problem().names == ("depth", "width")
+
+
+@pytest.mark.parametrize(
+    ("command", "pattern"),
+    [
+        ("solver {{ 3a = 3 }}", "--command:1: '3a' is no name"),
+        ("solver {{ a = 3 }} {{ a = 4 }}", "--command:1: a = 4, and elsewhere it is 3.0"),
+        ("solver {{ a }}", "numbers may also be marked in the command"),
+    ],
+)
+def test_wrong_marks_in_the_command_are_named(command: str, pattern: str) -> None:
+    with pytest.raises(InputError, match=pattern):
+        draft(command, [])
 
 
 @pytest.mark.parametrize("command", ["./Allrun", "case/Allrun", "sh case/Allrun", "cd case && ./Allrun"])

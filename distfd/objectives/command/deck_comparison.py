@@ -36,6 +36,7 @@ _NUMBER = re.compile(
 _LEFT, _RIGHT = re.compile(r"[0-9.]+(?:[eEdD][+-]?)?\Z"), re.compile(r"[0-9.]+")
 """Parts of a number that stand in the template itself, before or behind a mark."""
 
+SIGNS = ("+", "-")
 
 _ONE_BY_ONE = 100
 """Largest number of parameters that are examined one by one."""
@@ -136,8 +137,8 @@ class Look:
         return found, [" ".join(rest.split()) for rest in _NUMBER.split(text)]
 
     def touches(self, k: int, text: str) -> tuple[bool, bool]:
-        """Whether field k, with this text, would run into a number before it, and into one behind it."""
-        before, after = self._neighbour(k, -1)[-1:], self._neighbour(k, 1)[:1]
+        """Whether field k, had it this text, would run into a number before it, and into one behind it."""
+        before, after = self.before(k)[-1:], self._neighbour(k, 1)[:1]
         first, last = text[:1], text[-1:]
         return before in BEFORE and first in AFTER, last in BEFORE and after in AFTER
 
@@ -146,6 +147,10 @@ class Look:
         if self.between[self.place[k] + (side > 0)] or not 0 <= k + side < len(self.fields):
             return None
         return self.fields[k + side] if abs(self.place[k + side] - self.place[k]) == 1 else None
+
+    def before(self, k: int) -> str:
+        """What stands right before field k: the template's own text, or another field's."""
+        return self._neighbour(k, -1)
 
     def _neighbour(self, k: int, side: int) -> str:
         fixed = self.between[self.place[k] + (side > 0)]

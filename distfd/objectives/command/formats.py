@@ -281,10 +281,10 @@ def fortran(value: Any, kind: Any, width: Any = None, digits: Any = None) -> For
         plain = in_full(value)
         mantissa, _, exponent = plain.partition("e")
         if letter == "F":
-            return FormattedText.of(format(value, "f") if exponent else plain, "fortran(F)", None)
+            return FormattedText.of(format(value, "f") if exponent else plain, 'fortran("F")', None)
         point = "" if "." in mantissa else ".0"
         text = f"{mantissa}{point}{letter[0]}{int(exponent or 0):+03d}"
-        return FormattedText.of(text, f"fortran({letter})", None)
+        return FormattedText.of(text, f'fortran("{letter}")', None)
     _check_width("fortran", width)
     if not isinstance(digits, int) or isinstance(digits, bool) or not 0 <= digits < width:
         raise TypeError(f"fortran: needs digits from 0 to less than its width, {width} (given {digits!r})")

@@ -233,6 +233,11 @@ class DeckEnvironment(ImmutableSandboxedEnvironment):
             _check_format(left)
         elif operator == "+" and isinstance(left, (str, list, tuple)) and len(left) > MOST_TEXT:
             raise LimitError("a text or list without end")
+        elif operator == "+" and _is_printed(left) and _is_printed(right) and right == right.lstrip():
+            raise TypeError(
+                f"{left.strip()!r} and {right!r} are texts, and + writes one behind the other: add the numbers first, "
+                "and write their sum"
+            )
         result = super().call_binop(context, operator, left, right)
         if operator == "%" and isinstance(left, str) and isinstance(result, str):
             return self._compared(by_percent(left, result, filtered=False))
@@ -305,10 +310,17 @@ def _check_product(left: Any, right: Any) -> None:
     for text, times in ((left, right), (right, left)):
         if isinstance(text, (str, bytes, list, tuple)) and isinstance(times, int) and len(text) * times > MOST_TEXT:
             raise LimitError("a text or list without end")
-        if type(text) is str and isinstance(times, int) and "." in text and is_number(text) and text == text.strip():
-            raise TypeError(f"{text!r} is a text, and to multiply it writes it again: put the formula in parentheses")
+        if isinstance(times, int) and _is_printed(text):
+            raise TypeError(
+                f"{text.strip()!r} is a text, and to multiply it writes it again: put the formula in parentheses"
+            )
     if isinstance(left, int) and isinstance(right, int) and left.bit_length() + right.bit_length() > _MOST_NUMBER:
         raise LimitError("a whole number that has millions of digits")
+
+
+def _is_printed(text: Any) -> bool:
+    """Whether this is a number with a point that has become a text; with a blank behind it, it is meant as one."""
+    return type(text) is str and "." in text and is_number(text) and text == text.rstrip()
 
 
 def _check_growth(owner: str, args: tuple[Any, ...]) -> None:

@@ -152,8 +152,21 @@ class Deck:
         try:
             text = self._text(self._compiled, variables)
             return _checked_widths(text) if WIDE in text else text
+        except _TooWideError as error:
+            where = self._mark_of(error.number, variables) or f"{self._template.file}:?"
+            raise InputError(f"template {where}: {error}") from error
         except Exception as error:
             raise self._explained(error, variables) from error
+
+    def _mark_of(self, number: int, variables: Mapping[str, Any]) -> str:
+        """File, line and mark of the text that is wider than its format, by its number; empty if it cannot be told."""
+        wide = [
+            self._marks[int(field[1])]
+            for field in _FIELD.finditer(self._text(self._marked, variables))
+            for fixed in _FIXED.finditer(field[2])
+            if len(fixed[2]) > width_of(fixed[1])
+        ]
+        return f"{wide[number].where}, {wide[number].source}" if number < len(wide) else ""
 
     def parts(self, variables: Mapping[str, Any]) -> list[Part]:
         """The deck's text with these variables, in parts: in turn a text between marks, and the text of a mark.
@@ -170,6 +183,7 @@ class Deck:
             if self._tells_apart is False:
                 return self._in_one(self._text(self._compiled, variables))
             text = self._text(self._marked, variables)
+            whole = self._text(self._compiled, variables) if self._tells_apart is None else ""
         except Exception as error:
             raise self._explained(error, variables) from error
         found, end = [], 0
@@ -178,7 +192,6 @@ class Deck:
             end = field.end()
         found.append(Part(text[end:]))
         if self._tells_apart is None:
-            whole = self._text(self._compiled, variables)
             self._tells_apart = "".join(part.text for part in found) == whole.replace(WIDE, "")
             if not self._tells_apart:
                 return self._in_one(whole)
@@ -316,22 +329,31 @@ def _undefined() -> type:
     return jinja2.Undefined
 
 
+class _TooWideError(ValueError):
+    """A number is wider than its format, and touches another; ``number`` says which of those that are wider, from 0."""
+
+    def __init__(self, text: str, number: int) -> None:
+        super().__init__(text)
+        self.number = number
+
+
 def _checked_widths(text: str) -> str:
     """The text without the characters that mark too wide numbers; none of these numbers may touch another number.
 
     Raises
     ------
-    ValueError
-        If one does: a program that reads fixed columns would silently read wrong numbers.
+    _TooWideError
+        If one does: a program that reads fixed columns would take wrong numbers without a word.
     """
     parts = text.split(WIDE)
     for k in range(1, len(parts), 2):
         before, after = ("".join(parts[:k]))[-1:], ("".join(parts[k + 1 :]))[:1]
         if before in BEFORE or after in AFTER:
             line = "".join(parts[:k]).count("\n") + 1
-            raise ValueError(
+            raise _TooWideError(
                 f"{parts[k]} is wider than its format and runs into the number beside it (line {line} of what is "
-                "written); widen the columns, or use fewer digits or other units"
+                "written); widen the columns, or use fewer digits or other units",
+                k // 2,
             )
     return "".join(parts)
 

@@ -52,10 +52,15 @@ def render(text: str, **variables: float) -> str:
         "{{ 2 * a | nastran }}",
         '{{ 2 * a | fortran("D") }}',
         "{{ 2 * (a | string) }}",
+        "{{ 2 * (a | string | center(6)).rstrip() }}",
+        "{{ a | string + a | string }}",
+        "{% macro f(v) %}{{ v | fmt('7.4f') }}{% endmacro %}{{ 2 * f(a) }}",
+        "{% macro f(v) %}{{ v }}{% endmacro %}{{ f(a) + f(a) }}",
+        "{% set s %}{{ a | fmt('7.4f') }}{% endset %}{{ s * 2 }}",
     ],
 )
 def test_arithmetic_with_a_text_is_refused(text: str) -> None:
-    with pytest.raises(InputError, match=r"deck\.j2:2: .* (no arithmetic.*parentheses|is a text)"):
+    with pytest.raises(InputError, match=r"deck\.j2:2: .* (no arithmetic.*parentheses|is a text|are texts)"):
         render("first\n" + text, a=0.12, b=2.0)
 
 
@@ -66,6 +71,9 @@ def test_the_remedy_works() -> None:
     with pytest.raises(InputError, match=re.escape('{{ "%7.4f" | format(2*a) }}')):
         render('{{ 2*"%7.4f" | format(a) }}', a=0.12)
     assert render('{{ "%7.4f" | format(2*a) }}', a=0.12) == " 0.2400"
+    with pytest.raises(InputError, match=re.escape('{{ (2*a) | fortran("D") }}')):
+        render('{{ 2*a | fortran("D") }}', a=0.12)
+    assert render('{{ (2*a) | fortran("D") }}', a=0.12) == "0.24D+00"
 
 
 @pytest.mark.parametrize(
@@ -76,6 +84,7 @@ def test_the_remedy_works() -> None:
         ('{{ a | fmt("5.2f") + " mm" }}|{{ "d=" + a | fmt("5.2f") }}', " 0.12 mm|d= 0.12"),
         ('{{ "=" * 5 }}{{ "0 " * 2 }}{{ "0.0 " * 2 }}', "=====0 0 0.0 0.0 "),
         ('{{ a | fmt("5.2f") | float * 2 }}', "0.24"),
+        ("{{ a | string + ' ' + b | string }}{{ b | int | string + '.0' }}", "0.12 2.02.0"),
         ('{{ "%s" % (a | fmt("5.2f")) }}', " 0.12"),
         ('{% if a | fmt("4.2f") == "0.12" %}yes{% endif %}', "yes"),
         ('{{ a | fmt("5.2f") | length }}{{ (a | fmt("5.2f"))[1:] }}', "50.12"),

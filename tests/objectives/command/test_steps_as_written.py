@@ -191,6 +191,11 @@ def test_steps_from_noise_divide_by_what_was_written(tmp_path: Path, step: Any) 
         ('{{ a | fmt("9.3f") }}50.000', 1234.5, 1234.75, None),
         ('{{ a | fmt("9.3f") }}50.000', 12345.5, 12345.75, None),  # it has its columns, before and after
         ("{{ a }},{{ b }}", 9.0, 10.0, None),
+        ("-{{ a }}", 0.5, -0.25, "a sign behind the template's own: --0.25, which many programs do not read"),
+        ('1+{{ a | fmt(".4f") }}', -0.5, 0.25, "a sign behind the template's own: \\+-0.5000"),
+        ("1e-{{ a }}", 1.0, -1.0, "a sign behind the template's own: --1"),
+        ("-{{ a }} 1 - {{ a }}", 0.5, 0.25, None),
+        ("3 - {{ a }}", 0.5, -0.25, None),
         ('{{ a | fmt(".4f") }} 1', 9.0, 10.0, None),
     ],
 )

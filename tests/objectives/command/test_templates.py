@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -65,8 +66,17 @@ def test_fmt_of_an_unknown_name_says_which() -> None:
     ],
 )
 def test_a_number_too_wide_for_its_columns_must_not_run_into_another(text: str) -> None:
-    with pytest.raises(InputError, match=r"12345\.000 is wider than its format .* \(line 2 of what is written\)"):
+    wide = re.escape(next(mark for mark in re.findall(r"\{\{.*?\}\}", text) if "{{ a" in mark))
+    with pytest.raises(
+        InputError, match=rf"deck\.j2:2, {wide}: 12345\.000 is wider than its format .* \(line 2 of what is written\)"
+    ):
         render("title\n" + text, a=12345.0, b=1.0)
+
+
+def test_the_mark_that_is_too_wide_is_named_among_others_that_are_wide() -> None:
+    text = "{% for v in x %}{{ v | fmt('3.1f') }} {% endfor %}\n\n{% if a %}{{ a | fmt('5.2f') }}5.0{% endif %}"
+    with pytest.raises(InputError, match=r"deck\.j2:3, \{\{ a \| fmt\('5\.2f'\) \}\}: 100\.00 is wider"):
+        render(text, x=(1.0, 10.0, 100.0), a=100.0)
 
 
 @pytest.mark.parametrize(
