@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING, TypeAlias
 
 from distfd.core.errors import InputError
-from distfd.objectives.command.deck_comparison import printed
+from distfd.objectives.command.deck_comparison import SIGNS, printed
 from distfd.objectives.command.step_reading import Sight, Slot
 
 if TYPE_CHECKING:
@@ -66,6 +66,14 @@ class Looks:
             )
         if here.text == there.text:
             return ""
+        sign = self.base.before(k)[-1:]
+        if sign in SIGNS and here.text.startswith(SIGNS) != there.text.startswith(SIGNS):
+            both = sign + (there.text if there.text.startswith(SIGNS) else here.text)
+            return (
+                f"with {here.text!r} and {there.text!r} one of them has a sign behind the template's own: {both}, "
+                "which many programs do not read: write both signs by the mark, as {{ -a }} does, or put "
+                "parentheses around the mark if the program reads them"
+            )
         was, now = self.base.touches(k, here.text), self.base.touches(k, there.text)
         for side, (before, after) in enumerate(zip(was, now, strict=True)):
             neighbour = self.base.neighbouring(k, 2 * side - 1)
