@@ -191,7 +191,7 @@ class RayExecutor(Executor):
             raise InputError("the ray executor cannot be used inside an evaluation; use executor='serial' there")
         if forked():
             join(None, None)  # refuses; and the lock may be the parent's
-        with _registry.opening:
+        with _registry.opening, self._driven:  # or another session would have slots lent that are being started
             return self._open(objective)
 
     def _open(self, objective: Objective) -> Sequence[SlotUp | SlotStarting]:
