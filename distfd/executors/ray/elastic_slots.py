@@ -270,9 +270,12 @@ class ElasticSlots:
         """Note that a slot's process is gone with all chunks that it had."""
         self._refused = [done for done in self._refused if done.slot != slot]
 
-    def lacking(self, slots: Collection[int]) -> int:
-        """How many slots there are too few, of those that are to stay."""
-        return max(0, self._census.target - len([slot for slot in slots if slot not in self._leaving]))
+    def lacking(self, started: int) -> int:
+        """How many slots there are too few if the processes of so many have started.
+
+        Those that are still to leave are at work, and so have started.
+        """
+        return max(0, self._census.target - (started - len(self._leaving)))
 
     def settled(self, slots: int) -> bool:
         """Whether no slot is to be started or ended if there are so many now."""

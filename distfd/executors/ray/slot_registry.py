@@ -168,9 +168,8 @@ class SlotRegistry:
             return 1
         with self._lock:
             mine = self._of.get(holder)
-            return (
-                1 if mine is None else sum(each.cluster == mine.cluster and each.counts for each in self._of.values())
-            )
+            here = [each for each in self._of.values() if mine is not None and each.cluster == mine.cluster]
+        return max(1, sum(each.counts for each in here))
 
     def share(self, holder: Holder, most: int) -> int:
         """Slots that this one should have, of ``most`` that there are for it; 0 where it has to wait in line."""

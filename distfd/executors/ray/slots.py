@@ -216,8 +216,7 @@ class Slots:
     @property
     def lacking(self) -> int:
         """Slots that are to be there and whose processes have not started."""
-        started = [slot for slot in self._actors if slot in self._up or slot in self._starting]
-        return 0 if self._resizing is None else self._resizing.lacking(started)
+        return 0 if self._resizing is None else self._resizing.lacking(len(self._up) + len(self._starting))
 
     def take_over(self, parked: Slots) -> None:
         """Go on with parked workers in the place of processes that have not started, as many as there are of both."""

@@ -303,6 +303,7 @@ class RayWorker:
 
 
 def _unpacked_adoption(payload: bytes) -> tuple[PickledObjective, frozenset[str] | None]:
+    """The first and the last argument of `RayWorker.adopt`."""
     given: tuple[PickledObjective, frozenset[str] | None] = pickle.loads(payload)  # noqa: S301  # from the driver, by Ray
     return given
 

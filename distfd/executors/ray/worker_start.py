@@ -150,6 +150,7 @@ class WorkerStarter:
             # Bytes, which are made once: for an object Ray takes three times as long, once for each worker.
             if self._packed is None or self._packed[0] is not self._shared or self._packed[1] != loaded:
                 self._packed = self._shared, loaded, pickle.dumps((self._shared, loaded), protocol=5)
+            # ``loaded`` is in them.
             return worker.adopt.remote(self._packed[2], slot, luggage)
         return worker.adopt.remote(self._shared, slot, luggage, loaded)
 
