@@ -13,6 +13,7 @@ from simulated_slots import batch_of
 
 from distfd.core.records import Status
 from distfd.evaluation import event_loop as loop
+from distfd.executors.base import Executor
 from distfd.scheduling.policy import Policy
 from distfd.scheduling.scheduler import Scheduler
 from distfd.scheduling.slot_pool import SlotPool
@@ -21,6 +22,7 @@ from distfd.workers.messages import ChunkDone, SlotUp
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from distfd.objectives.base import Objective
     from distfd.scheduling.assignment import Submit
     from distfd.workers.messages import Report
 
@@ -38,17 +40,28 @@ class Clock:
         return self.now
 
 
-class Slots:
-    """An executor of slots that take 0.2 s for a point, but for the first chunk of the last slot, which never ends."""
+class Slots(Executor):
+    """Slots that take 0.2 s for a point, but for the first chunk of the last slot, which never ends."""
 
     def __init__(self, clock: Clock, slots: int) -> None:
-        self.clock, self.slots = clock, slots
+        self.clock, self.count = clock, slots
         self.submitted: list[tuple[float, Submit]] = []
         self.due: list[tuple[float, Report]] = []
 
-    def submit(self, slot: int, submit: Submit) -> None:
+    def open(self, objective: Objective) -> Sequence[SlotUp]:
+        return []
+
+    def close(self) -> None:
+        pass
+
+    @property
+    def slots(self) -> int:
+        return self.count
+
+    def submit(self, slot: int, submit: Any) -> None:
+        """Take what the scheduler gives out, as it is."""
         self.submitted.append((self.clock.now, submit))
-        if len(self.submitted) != self.slots:
+        if len(self.submitted) != self.count:
             begin, n = self.clock.now, len(submit.index)
             batch = batch_of(submit.index, [Status.OK] * n, [begin + SECONDS * k for k in range(n + 1)])
             self.due.append((begin + SECONDS * n, ChunkDone(slot, submit.chunk, batch)))
@@ -85,7 +98,7 @@ def test_what_becomes_due_while_the_loop_thinks_is_not_overlooked(monkeypatch: p
         tell_silence=lambda *_, **__: None,
     )
     scheduler = Scheduler(np.arange(8), 0, policy, pool)
-    chunk: Any = lambda submit: submit  # noqa: E731  # slots here take what the scheduler gives out as it is
+    chunk: Any = lambda submit: submit  # noqa: E731
     for _ in itertools.islice(loop.run_event_loop(session, scheduler, chunk), 10_000):
         pass
     assert scheduler.finished
