@@ -11,10 +11,10 @@ import re
 import sys
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from distfd.workers import regex_server
 from distfd.workers.helper_process import HelperProcess, NoAnswerError
-from distfd.workers.regex_server import find
 
 SECONDS = 60.0
 """A search takes so long at most, where nothing else says how long."""
@@ -27,39 +27,54 @@ class RegexTimeoutError(Exception):
     """A search took longer than it may."""
 
 
-def groups(pattern: str, text: str, seconds: float | None) -> list[str | None]:
-    """The first group of each match of the pattern in the text, as by ``re.finditer`` with ``re.MULTILINE``.
+class Span(NamedTuple):
+    """Where a match and its first group lie in a text.
+
+    Attributes
+    ----------
+    first, last : int
+        The match is ``text[first:last]``.
+    group_first, group_last : int
+        The group is ``text[group_first:group_last]``; -1 where it took no part in the match.
+    """
+
+    first: int
+    last: int
+    group_first: int
+    group_last: int
+
+
+def spans(pattern: str, text: str, seconds: float | None, begin: int = 0) -> list[Span]:
+    """Each match of a pattern in a text, as by ``re.finditer`` with ``re.MULTILINE``.
 
     Parameters
     ----------
     seconds : float or None
         How long it may take; None for `SECONDS`.
+    begin : int
+        Where in the text the search begins.
 
     Raises
     ------
     RegexTimeoutError
         If it takes longer.
     """
-    return _found(pattern, text, seconds, lines=False)
-
-
-def spans(pattern: str, text: str, begin: int, seconds: float | None) -> list[tuple[str | None, int, int]]:
-    """As `groups`, from a place of the text on, with where each match begins and ends."""
-    limit = SECONDS if seconds is None else max(0.0, min(seconds, SECONDS))
-    found = _asked(pattern, text, limit, lines=False, begin=begin)
-    return [(group, first, last) for group, first, last in found]
+    if _is_quick(pattern, text):
+        found: list[Any] = regex_server.spans(pattern, text, begin)
+    else:
+        found = _asked(pattern, text, seconds, begin)
+    return [Span(*places) for places in found]
 
 
 def lines_with(pattern: str, text: str, seconds: float | None) -> list[int]:
-    """The numbers, from 0, of the lines of the text in which the pattern is found; parameters as for `groups`."""
-    return _found(pattern, text, seconds, lines=True)
+    """The numbers, from 0, of the lines of the text in which the pattern is found; parameters as for `spans`."""
+    if _is_quick(pattern, text):
+        return regex_server.lines_with(pattern, text)
+    return _asked(pattern, text, seconds, None)
 
 
-def _found(pattern: str, text: str, seconds: float | None, *, lines: bool) -> list[Any]:
-    limit = SECONDS if seconds is None else max(0.0, min(seconds, SECONDS))
-    if len(text) <= _SHORT and is_tame(pattern):
-        return find(pattern, text, lines=lines)
-    return _asked(pattern, text, limit, lines=lines)
+def _is_quick(pattern: str, text: str) -> bool:
+    return len(text) <= _SHORT and is_tame(pattern)
 
 
 @lru_cache(maxsize=256)
@@ -96,13 +111,14 @@ def is_tame(pattern: str) -> bool:
     return count(tree) <= 1
 
 
-def _asked(pattern: str, text: str, seconds: float, *, lines: bool, begin: int | None = None) -> list[Any]:
+def _asked(pattern: str, text: str, seconds: float | None, begin: int | None) -> list[Any]:
+    """What the other process finds: lines if there is no place to begin at."""
+    limit = SECONDS if seconds is None else max(0.0, min(seconds, SECONDS))
     raw = text.encode("utf-8", "surrogatepass")
     # The process ends itself a moment later, in case that this one is gone by then.
-    asked = {"pattern": pattern, "bytes": len(raw), "seconds": seconds + 5.0, "lines": lines}
-    asked |= {} if begin is None else {"begin": begin}
+    asked = {"pattern": pattern, "bytes": len(raw), "seconds": limit + 5.0, "begin": begin}
     try:
-        answer = _helper.ask(json.dumps(asked).encode() + b"\n" + raw, seconds)
+        answer = _helper.ask(json.dumps(asked).encode() + b"\n" + raw, limit)
     except NoAnswerError:
         raise RegexTimeoutError from None
     found: list[Any] = json.loads(answer)

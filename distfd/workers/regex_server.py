@@ -22,27 +22,25 @@ def main() -> None:
         # Whoever asks may be gone by then; this ends all the same.
         signal.setitimer(signal.ITIMER_REAL, asked["seconds"])
         found: list[Any] = (
-            spans(asked["pattern"], text, asked["begin"])
-            if "begin" in asked
-            else find(asked["pattern"], text, lines=asked["lines"])
+            lines_with(asked["pattern"], text)
+            if asked["begin"] is None
+            else spans(asked["pattern"], text, asked["begin"])
         )
         signal.setitimer(signal.ITIMER_REAL, 0)
         answers.write(json.dumps(found).encode() + b"\n")
         answers.flush()
 
 
-def find(pattern: str, text: str, *, lines: bool) -> list[str | int | None]:
-    """The first group of each match in the text; with ``lines``, the numbers of the lines in which there is one."""
-    if lines:
-        seek = re.compile(pattern).search
-        return [k for k, line in enumerate(text.split("\n")) if seek(line)]
-    return [match.group(1) for match in re.finditer(pattern, text, re.MULTILINE)]
+def lines_with(pattern: str, text: str) -> list[int]:
+    """The numbers of the lines in which there is a match."""
+    seek = re.compile(pattern).search
+    return [k for k, line in enumerate(text.split("\n")) if seek(line)]
 
 
-def spans(pattern: str, text: str, begin: int) -> list[tuple[str | None, int, int]]:
-    """The first group of each match from a place of the text on, and where the match begins and ends."""
+def spans(pattern: str, text: str, begin: int) -> list[tuple[int, int, int, int]]:
+    """Where each match from a place of the text on begins and ends, and where its first group does."""
     matches = re.compile(pattern, re.MULTILINE).finditer(text, begin)
-    return [(match.group(1), match.start(), match.end()) for match in matches]
+    return [(*match.span(), *match.span(1)) for match in matches]
 
 
 if __name__ == "__main__":

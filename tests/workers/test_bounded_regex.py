@@ -9,7 +9,7 @@ import time
 import pytest
 
 from distfd.workers import bounded_regex
-from distfd.workers.bounded_regex import RegexTimeoutError, groups, is_tame, lines_with
+from distfd.workers.bounded_regex import RegexTimeoutError, is_tame, lines_with, spans
 
 TEXT = "mass = 1.5\nx=1 y\n\nx=22 y=3\r\nmass = -2e-3 é\n" * 3
 PATTERNS = [
@@ -29,11 +29,19 @@ PATTERNS = [
 ]
 
 
+def groups(pattern: str, text: str, seconds: float | None) -> list[str | None]:
+    """The text in the group of each match."""
+    found = spans(pattern, text, seconds)
+    return [text[span.group_first : span.group_last] if span.group_first >= 0 else None for span in found]
+
+
 @pytest.mark.parametrize("pattern", PATTERNS)
 @pytest.mark.parametrize("here", [True, False])
 def test_what_is_found_is_what_re_finds(pattern: str, here: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bounded_regex, "_SHORT", 10**9 if here else -1)
     assert groups(pattern, TEXT, None) == [match.group(1) for match in re.finditer(pattern, TEXT, re.MULTILINE)]
+    places = [(span.first, span.last) for span in spans(pattern, TEXT, None, 12)]
+    assert places == [match.span() for match in re.compile(pattern, re.MULTILINE).finditer(TEXT, 12)]
     expected = [k for k, line in enumerate(TEXT.split("\n")) if re.search(pattern, line)]
     assert lines_with(pattern, TEXT, None) == expected
 

@@ -19,18 +19,30 @@ import numpy as np
 
 from distfd.core.errors import InputError
 from distfd.core.suggestions import did_you_mean, pointers_to
-from distfd.objectives.command.text_files import groups_found, matching_lines, numbered_line
+from distfd.objectives.command.text_files import matches_found, matching_lines, numbered_line
 from distfd.objectives.command.values import LARGEST, OutputError, number, read_bytes, read_text, short
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from distfd.objectives.command.text_files import Line
+    from distfd.objectives.command.text_files import Found, Line
 
 
 _NUMERIC_END, _NUMERIC_BEGIN = re.compile(r"[-+.0-9eEdD]+\Z"), re.compile(r"[-+.0-9eEdD]+")
 """Characters that may belong to a number, at the end or at the start of a text."""
+
+_SIGN = re.compile(r"([\w)\]])?[-+]\Z")
+"""A sign at the end of a text, and what joins it to a name before it."""
+
+_SIGN_IN_PATTERN = re.compile(r"[-+]\]?\((?!\?)")
+"""A regex that names the sign before its group."""
+
+_COMMA_END, _COMMA_BEGIN = re.compile(r"[-+,.0-9eEdD]*,\Z"), re.compile(r",[-+,.0-9eEdD]*")
+"""Characters that may belong to a number with commas, at the end of a text up to a comma, or at the start from one."""
+
+_WITH_COMMA = re.compile(r"[-+]?(?:[0-9]*,[0-9]+(?:[eEdD][-+]?[0-9]+)?|[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]*)?)")
+"""A number with a decimal comma, or with commas between thousands."""
 
 
 class Extractor(Protocol):
@@ -111,13 +123,35 @@ class Regex:
 
     def read(self, path: Path) -> Any:
         """The number in the chosen match, or an array of all."""
-        meant = [self._number(group) for group in groups_found(path, self.pattern, self.which)]
+        meant = [self._number(match) for match in matches_found(path, self.pattern, self.which)]
         return meant if self.which == "all" else meant[0]
 
-    def _number(self, text: str | None) -> float:
-        if text is None:
+    def _number(self, found: Found) -> float:
+        if found.group is None:
             raise OutputError(f"the regex '{self.pattern}' matches, but its group is empty")
-        return number(text)
+        value = number(found.group)
+        if whole := self._cut(found, found.group):
+            raise OutputError(
+                f"the group of the regex '{self.pattern}' holds {short(found.group.strip())}, a part of the number "
+                f"{short(whole)}; let the group take the whole number, such as ([-+.0-9eEdD]+), or, if these are two "
+                "numbers, let the pattern name the character between them"
+            )
+        return value
+
+    def _cut(self, found: Found, inside: str) -> str:
+        """The number of which the group is only a part; empty if the group holds a whole number."""
+        before, after = found.before, found.after
+        sign = _SIGN.search(before)
+        if sign and (sign[1] or _SIGN_IN_PATTERN.search(self.pattern)):
+            before = before[:-1]  # the hyphen of a name, or a sign that the pattern leaves out
+        # The point that ends a sentence.
+        after = "" if re.fullmatch(r"\.(?:\s.*)?", after) else after
+        if whole := _cut_number(before + inside + after, len(before), len(before) + len(inside)):
+            return whole
+        left = _COMMA_END.search(before) if found.begins else None
+        right = _COMMA_BEGIN.match(after) if found.ends else None
+        whole = (left[0] if left else "") + inside + (right[0] if right else "")
+        return whole if len(whole) > len(inside) and _WITH_COMMA.fullmatch(whole) else ""
 
 
 @dataclass(frozen=True)

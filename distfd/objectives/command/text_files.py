@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, TextIO
 
 from distfd.core.files import open_plain
 from distfd.objectives.command.values import LARGEST, OutputError, read_text, timed
-from distfd.workers.bounded_regex import groups, lines_with, spans
+from distfd.workers.bounded_regex import lines_with, spans
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
+
+    from distfd.workers.bounded_regex import Span
 
 _PIECE = 2**22
 """Number of characters that are searched at a time."""
@@ -29,6 +31,9 @@ match is cut."""
 
 _LONGEST = 2**22
 """Largest length of a line, in characters, in files above `LARGEST`."""
+
+_BESIDE = 80
+"""Number of characters beside a match that are kept: no number is longer."""
 
 _MARK = "\ufeff"
 
@@ -206,8 +211,29 @@ def meant(n: int, which: int | str | None, what: str) -> list[int]:
     return [at - 1 if at > 0 else n + at]
 
 
-def groups_found(path: Path, pattern: str, which: int | str | None) -> list[str | None]:
-    """The text in the regex's group, for each chosen match; ^ and $ match at lines.
+@dataclass(frozen=True)
+class Found:
+    """A match of a regex with one group.
+
+    Attributes
+    ----------
+    group : str or None
+        The text in the group; None if the group took no part in the match.
+    before, after : str
+        The text beside the group on its line, 80 characters at most.
+    begins, ends : bool
+        Whether the match begins, and ends, with the group.
+    """
+
+    group: str | None
+    before: str = ""
+    after: str = ""
+    begins: bool = False
+    ends: bool = False
+
+
+def matches_found(path: Path, pattern: str, which: int | str | None) -> list[Found]:
+    """The chosen matches of a regex with one group; ^ and $ match at lines.
 
     Raises
     ------
@@ -215,12 +241,12 @@ def groups_found(path: Path, pattern: str, which: int | str | None) -> list[str 
         If a chosen match does not exist.
     """
     most, from_end = _kept(which)
-    found: deque[str | None] = deque(maxlen=most if from_end else None)
+    found: deque[Found] = deque(maxlen=most if from_end else None)
     count = 0
-    for group in _groups(path, pattern):
+    for match in _matches(path, pattern):
         count += 1
         if most is None or from_end or count <= most:
-            found.append(group)
+            found.append(match)
         if which is not None and not from_end and count == most:
             break
     kept = list(found)
@@ -228,12 +254,12 @@ def groups_found(path: Path, pattern: str, which: int | str | None) -> list[str 
     return [kept[k - (count - len(kept)) if from_end else k] for k in places]
 
 
-def _groups(path: Path, pattern: str) -> Iterator[str | None]:
+def _matches(path: Path, pattern: str) -> Iterator[Found]:
     if path.stat().st_size <= LARGEST:
         text = read_text(path)
         with timed("regex", pattern) as seconds:
-            found = groups(pattern, text, seconds)
-        yield from found
+            found = spans(pattern, text, seconds)
+        yield from (_found(text, span) for span in found)
         return
     with _opened(path) as file:
         text, begin, done = "", 0, False
@@ -243,12 +269,12 @@ def _groups(path: Path, pattern: str) -> Iterator[str | None]:
             text += piece.replace("\r\n", "\n")
             limit = len(text) if done else len(text) - _GUARD
             with timed("regex", pattern) as seconds:
-                matches = spans(pattern, text, begin, seconds)
-            for group, first, last in matches:
-                if last > limit:
+                found = spans(pattern, text, seconds, begin)
+            for span in found:
+                if span.last > limit:
                     break
-                yield group
-                begin = last + (first == last)
+                yield _found(text, span)
+                begin = span.last + (span.first == span.last)
             # Start the next block at the beginning of a line, so that ^ and lookbehind see the same text as in the
             # whole file.
             begin = max(begin, 0 if done else text.rfind("\n", 0, max(0, limit)) + 1)
@@ -256,3 +282,12 @@ def _groups(path: Path, pattern: str) -> Iterator[str | None]:
             text, begin = text[keep:], begin - keep
             if len(text) > _LONGEST + _PIECE:
                 raise _no_text(path, "a line")
+
+
+def _found(text: str, span: Span) -> Found:
+    first, last = span.group_first, span.group_last
+    if first < 0:
+        return Found(None)
+    before = text[max(0, first - _BESIDE) : first].rpartition("\n")[2]
+    after = text[last : last + _BESIDE].partition("\n")[0]
+    return Found(text[first:last], before, after, span.first == first, span.last == last)

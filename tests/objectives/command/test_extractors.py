@@ -178,6 +178,66 @@ def test_columns_that_cut_a_number_are_refused(tmp_path: Path, line: str, first:
 
 
 @pytest.mark.parametrize(
+    ("text", "pattern", "whole"),
+    [
+        ("cd = 2,25", r"([0-9.]+)$", "2,25"),
+        ("cd = 2,25", r"cd = ([0-9.]+)", "2,25"),
+        ("cd = 2,25e-3;", r"cd = ([0-9.]+)", "2,25e-3"),
+        ("cd = 1,234.5", r"cd = ([0-9.]+)", "1,234.5"),
+        ("cd = 1.5e-3", r"cd = ([0-9.]+)", "1.5e-3"),
+        ("cd = 1.5D+03 N", r"cd = ([0-9.]+) ?", "1.5D+03"),
+        ("cd = 1.5-103", r"cd = ([0-9.]+)", "1.5-103"),
+        ("cd = 1.5e-3 N", r"cd = ([0-9.]+).* N", "1.5e-3"),
+        ("cd = 12.75", r"cd = ([0-9]+)", "12.75"),
+        ("cd = 125", r"cd.*([0-9.]+)", "125"),
+        ("cd = 12.5", r"cd.*([0-9]+)", "12.5"),
+        ("cd = -12.5", r"cd.*?([0-9.]+)", "-12.5"),
+        ("-12.5 N", r"([0-9.]+) N", "-12.5"),
+        ("cd: (-12.5)", r"([0-9.]+)", "-12.5"),
+        ("cd = +1.25", r"cd = .([0-9])", "+1.25"),
+        ("cd = 12", r"cd = ([0-9])", "12"),
+    ],
+)
+@pytest.mark.parametrize("large", [False, True])
+def test_a_group_that_cuts_a_number_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, pattern: str, whole: str, large: bool
+) -> None:
+    if large:
+        monkeypatch.setattr(text_files, "LARGEST", -1)
+    with pytest.raises(OutputError, match=re.escape(f"a part of the number {whole!r}")):
+        read(tmp_path, f"first\n{text}\nlast\n", regex=pattern)
+
+
+@pytest.mark.parametrize(
+    ("text", "pattern", "value"),
+    [
+        ("cd = 2,25", r"cd = ([0-9.]+),", 2),
+        ("2,25,7", r"^([0-9.]+)", 2),
+        ("2.5,25", r"^([0-9.]+)", 2.5),
+        ("2.5,25", r"([0-9.]+)$", 25),
+        ("It is 12.", r"is ([0-9]+)", 12),
+        ("It is 12. And 3.", r"is ([0-9]+)", 12),
+        ("run-12.5", r"run-([0-9.]+)", 12.5),
+        ("run-12.5", r"([0-9.]+)", 12.5),
+        ("x[3]-4", r"([0-9.]+)$", 4),
+        ("drop = -12.5", r"drop = -([0-9.]+)", 12.5),
+        ("drop = -12.5", r"drop = [-]([0-9.]+)", 12.5),
+        ("v1.2.3", r"v([0-9]+)", 1),
+        ("2026-11-29", r"^([0-9]+)", 2026),
+        ("10:25", r"^([0-9]+)", 10),
+        ("mode1 3.5", r"mode1 ([0-9.]+)", 3.5),
+        ("H2O 3.5", r"([0-9.]+)$", 3.5),
+        ("1.5 -2.5", r"^([0-9.]+)", 1.5),
+        ("1.5e3 N", r"([-+.0-9eEdD]+)", 1500),
+        ("12.5kN", r"([0-9.]+)", 12.5),
+        ("1e", r"([0-9.]+)e", 1),
+    ],
+)
+def test_a_group_beside_other_text_is_read(tmp_path: Path, text: str, pattern: str, value: float) -> None:
+    assert read(tmp_path, f"first\n{text}\nlast\n", regex=pattern, which="first") == value
+
+
+@pytest.mark.parametrize(
     ("line", "first", "last", "expected"),
     [
         ("12345.67812345.678", 10, 18, 12345.678),  # full columns leave no blank between them
