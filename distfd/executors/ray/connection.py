@@ -23,6 +23,7 @@ from distfd.executors.ray.internals import (
     leave_ray_to_the_parent,
     quick_start,
     show_every_line,
+    starting_nothing,
     warn_of_what_lacks,
 )
 from distfd.workers.cores import countable_cores
@@ -180,11 +181,22 @@ def _connect(target: str, runtime_env: dict[str, Any], *, show_output: bool) -> 
 
 
 def connection() -> str:
-    """A unique name of this process's connection to Ray; job numbers alone are equal in different clusters."""
+    """A unique name of this process's connection to Ray, empty if it has none.
+
+    Job numbers alone are equal in different clusters.
+    """
     import ray
 
-    context = ray.get_runtime_context()
-    return f"{context.get_node_id()} {context.get_job_id()}"
+    if not ray.is_initialized():
+        return ""
+    try:
+        with starting_nothing():
+            context = ray.get_runtime_context()
+            return f"{context.get_node_id()} {context.get_job_id()}"
+    except Exception:
+        if ray.is_initialized():
+            raise
+        return ""  # another thread has called ray.shutdown()
 
 
 def is_private(cluster: str | None) -> bool:

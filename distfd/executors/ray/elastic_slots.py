@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from distfd.core.errors import ClusterError
 from distfd.core.records import NOTHING
-from distfd.executors.ray.internals import ClusterNotes, dead_jobs
+from distfd.executors.ray.internals import ClusterNotes, dead_jobs, starting_nothing
 from distfd.executors.ray.resources import count_slots, live_nodes
 from distfd.workers.messages import ChunkDone
 
@@ -220,6 +220,7 @@ class ClusterCapacity:
             request(asks)
             self._requested = asks
 
+    @starting_nothing()
     def _run(self) -> None:
         while not self._ended.wait(_EVERY) and self._connected():
             # What goes wrong once may go well the next time, and a cluster that is lost is seen by `ray_watch`.

@@ -489,9 +489,7 @@ class RayExecutor(Executor):
 
 
 def _connected_to(cluster: str | None) -> bool:
-    import ray
-
-    return bool(ray.is_initialized()) and connection() == cluster
+    return connection() == cluster
 
 
 def shutdown() -> None:

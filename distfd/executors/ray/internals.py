@@ -17,6 +17,7 @@ import logging
 import mmap
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,7 @@ _NAMES: Mapping[tuple[str, str], str] = {
     ("ray._private.worker", "_global_node"): "the servers of a cluster that hangs are not ended",
     ("ray._private.worker", "custom_excepthook"): "a process that is forked from a driver may hang as it ends",
     ("ray._private.worker", "global_worker"): "a process that is forked from a driver may hang as it ends",
+    ("ray._private.auto_init_hook", "auto_init_ray"): "a thread may start a cluster while another one leaves Ray",
     ("ray._private.state", "state"): "a driver that has died keeps its share of a cluster for a minute",
     ("ray._private.services", "get_ray_address_from_environment"): "messages name a cluster 'auto', not its address",
     ("ray._raylet", "Config"): "programs that J starts on a cluster of others may end before J when a worker leaves",
@@ -96,6 +98,47 @@ def forget_classes() -> None:
 
     for name in _TRACKERS:
         getattr(cloudpickle, name, {}).clear()
+
+
+class _Threads(threading.local):
+    start_nothing = 0
+    """How many blocks of `starting_nothing` the thread is in."""
+
+
+_threads = _Threads()
+
+
+@contextlib.contextmanager
+def starting_nothing() -> Iterator[None]:
+    """In this block, functions of Ray that are called in this thread start no cluster where there is none.
+
+    Ray starts one by itself in most of its functions. A thread of ours that asks something while the user's thread
+    calls ``ray.shutdown()`` would so start one that nobody wants; it ends with the thread that started it, and a minute
+    later Ray ends the whole process, as it has lost its cluster.
+    """
+    _heed_threads()
+    _threads.start_nothing += 1
+    try:
+        yield
+    finally:
+        _threads.start_nothing -= 1
+
+
+@functools.cache
+def _heed_threads() -> None:
+    for name in ("ray._private.auto_init_hook", "ray._private.client_mode_hook"):
+        with contextlib.suppress(ImportError, AttributeError):
+            module = importlib.import_module(name)
+            module.auto_init_ray = _unless_nothing_is_to_start(module.auto_init_ray)  # type: ignore[attr-defined]
+
+
+def _unless_nothing_is_to_start(start: Callable[[], None]) -> Callable[[], None]:
+    @functools.wraps(start)
+    def guarded() -> None:
+        if not _threads.start_nothing:
+            start()
+
+    return guarded
 
 
 def cluster_address() -> str:

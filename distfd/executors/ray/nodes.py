@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from distfd.core.errors import ClusterError, DistfdError
 from distfd.executors.ray.cluster_health import ClusterWatch, as_address, head, raylet
 from distfd.executors.ray.disconnect import end_servers, joined
+from distfd.executors.ray.internals import starting_nothing
 from distfd.workers.emergency_exit import emergency_exit
 
 if TYPE_CHECKING:
@@ -90,7 +91,8 @@ class Nodes:
         from ray.exceptions import RayError
 
         try:
-            yield
+            with starting_nothing():
+                yield
         except DistfdError:
             raise
         except Exception as error:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from distfd.executors.ray.connection import connection, forked
-from distfd.executors.ray.internals import others_wait
+from distfd.executors.ray.internals import others_wait, starting_nothing
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -66,9 +66,7 @@ class ParkedWorkers:
     @property
     def connected(self) -> bool:
         """Whether this process still has the connection by which they were started."""
-        import ray
-
-        return bool(ray.is_initialized()) and connection() == self.cluster
+        return connection() == self.cluster
 
     def close(self) -> None:
         """End them, unless somebody has taken them; the caller holds ``registry.opening``."""
@@ -80,8 +78,9 @@ class ParkedWorkers:
         try:
             with contextlib.suppress(Exception):  # whoever uses the cluster next finds out what is the matter with it
                 if not forked() and not self.nodes.lost and self.connected:
-                    self.slots.end()
-                    self.places.free()
+                    with starting_nothing():
+                        self.slots.end()
+                        self.places.free()
         finally:
             self.forget()
 
@@ -194,7 +193,7 @@ class WarmWorkers:
         while self._wait():
             # Under this lock distfd leaves Ray; and whatever is given back to Ray after that ends the process, a
             # reference that this thread lets go of too.
-            with self._registry.opening:
+            with self._registry.opening, starting_nothing():
                 self._look()
 
     def _wait(self) -> bool:

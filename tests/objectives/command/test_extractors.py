@@ -200,7 +200,7 @@ def test_columns_that_cut_a_number_are_refused(tmp_path: Path, line: str, first:
 )
 @pytest.mark.parametrize("large", [False, True])
 def test_a_group_that_cuts_a_number_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, pattern: str, whole: str, large: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, text: str, pattern: str, whole: str, large: bool
 ) -> None:
     if large:
         monkeypatch.setattr(text_files, "LARGEST", -1)
