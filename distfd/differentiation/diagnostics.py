@@ -102,13 +102,17 @@ def tight_bounds_warnings(label: Label, rows: NDArray[np.int64], step: Floats) -
     return (text,)
 
 
-def rounding_warnings(label: Label, rows: NDArray[np.int64], level: float) -> tuple[str, ...]:
-    """Warnings for coordinates (a,) whose second differences are mere rounding of J, whose size is ``level``."""
+def rounding_warnings(label: Label, rows: NDArray[np.int64], level: float, unit: float = 0.0) -> tuple[str, ...]:
+    """Warnings for coordinates (a,) whose second differences are mere rounding of J.
+
+    J has the size ``level``, and is rounded to multiples of ``unit``; 0 where it has all digits of a double.
+    """
     if not len(rows):
         return ()
+    of = f" in units of {unit:.2g}" if unit else ""
     text = (
-        f"second differences along {listed(label, rows)} are mostly rounding: J is {level:.3g}, and changes by a few "
-        "of its last digits. Give a larger step, or step='auto', which has an error; or subtract a constant from J"
+        f"second differences along {listed(label, rows)} are mostly rounding: J is {level:.3g}{of}, and changes by a "
+        "few of its last digits. Give a larger step, or step='auto', which has an error; or subtract a constant from J"
     )
     return (text,)
 

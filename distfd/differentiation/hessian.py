@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distfd.core.points import join_points
+from distfd.core.records import DOUBLE
 from distfd.differentiation.assemble import Terms, assemble, weight_sums
 from distfd.differentiation.check_points import Checkable, CheckPoints, beside_hessian
 from distfd.differentiation.diagnostics import (
@@ -24,7 +25,8 @@ from distfd.differentiation.diagnostics import (
 from distfd.differentiation.method import Answer, Request
 from distfd.differentiation.second_differences import place_differences, sides
 from distfd.differentiation.stencils import EPS
-from distfd.differentiation.value_precision import stands_for_want_of_digits
+from distfd.differentiation.step_limits import last_units, printed_unit
+from distfd.differentiation.value_precision import hides_nothing, wave_bits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,7 +104,7 @@ class Hessian(Checkable):
             values[0],
             step,
             missing_rows(self.pattern, own, mixed),
-            warnings=self._doubts(entries, seen[0][:, 0]),
+            warnings=self._doubts(entries, seen[0][:, 0], _unit(waves), plain=hides_nothing(waves)),
             scheme="central" if self.stencil.order < 4 and grids[0].one_sided.sum() < a else self.stencil.name,
         )
 
@@ -123,24 +125,37 @@ class Hessian(Checkable):
         )
         return beside_hessian(self.site, self.pattern, self._grids[0].step, terms)
 
-    def _doubts(self, entries: Floats, values: Floats) -> tuple[str, ...]:
+    def _doubts(self, entries: Floats, values: Floats, unit: float, *, plain: bool) -> tuple[str, ...]:
         grid, pattern, level = self._grids[0], self.pattern, float(np.abs(values[0]))
         a = len(pattern.moving)
         if not a:
             return ()
-        if stands_for_want_of_digits(values):
-            return no_movement_warnings(self.site.label, pattern.moving, 0.0)
+        own = grid.own_terms
+        still = np.ones(a, dtype=bool)
+        np.logical_and.at(still, own.row, values[own.point] == values[0])
+        for side in (pattern.first, pattern.second):
+            np.logical_and.at(still, side, entries[a:] == 0)
+        if still.all():
+            return () if plain else no_movement_warnings(self.site.label, pattern.moving, 0.0)
         sums = weight_sums((1.0, grid.terms, 0))
-        rounding = ROUNDED * EPS * level * (sums.absolute + np.abs(sums.total)) / 2
+        rounding = max(ROUNDED * EPS * level, unit) * (sums.absolute + np.abs(sums.total)) / 2
         texts = unexpected_diagonal_warnings(
             self.site.label, pattern.moving[~pattern.diagonal & (np.abs(entries[:a]) > np.maximum(rounding[:a], 0.0))]
         )
-        own = grid.own_terms
+        texts += no_movement_warnings(self.site.label, pattern.moving[still], 0.0)
         slopes = np.abs(values[own.point] - values[0]) / np.abs(own.divisor) * self.scale[pattern.moving][own.row]
         slope = float(np.max(slopes, initial=0.0, where=np.isfinite(slopes)))
         return texts + second_difference_doubts(
-            self.site, pattern, entries, rounding, level, slope, self.scale, self.h, grid
+            self.site, pattern, entries, rounding, level, unit, slope, self.scale, self.h, grid
         )
+
+
+def _unit(waves: Sequence[Wave]) -> float:
+    """The unit in which J is rounded: that of its last printed digit, or the spacing of numbers of its type."""
+    values = waves[0].values
+    if (bits := wave_bits(waves[0])) == DOUBLE:
+        return float(np.max(printed_unit(waves, values, printed=False), initial=0.0))
+    return float(last_units(values, bits)[0])
 
 
 def missing_rows(pattern: HessianPattern, own: Floats, mixed: Floats) -> NDArray[np.int64]:
@@ -157,6 +172,7 @@ def second_difference_doubts(  # noqa: PLR0917  # every argument is needed
     entries: Floats,
     rounding: Floats,
     level: float,
+    unit: float,
     slope: float,
     scale: Floats,
     h: Floats,
@@ -164,6 +180,7 @@ def second_difference_doubts(  # noqa: PLR0917  # every argument is needed
 ) -> tuple[str, ...]:
     """Warnings for second differences that are mostly rounding: bounds leave no room, or the step is too small.
 
+    J has the size ``level``, and is rounded to multiples of ``unit``, 0 where it has all digits of a double.
     ``slope`` is the largest change of J over one scale according to its first differences. Where all second differences
     are 0, J may be linear, or rounding may hide its curvature. There is a warning if the hidden curvature could be as
     large as the slope.
@@ -172,8 +189,8 @@ def second_difference_doubts(  # noqa: PLR0917  # every argument is needed
     size, sizes = scale[moving], np.abs(np.nan_to_num(entries))
     first = np.concatenate((np.arange(a), pattern.first))
     second = np.concatenate((np.arange(a), pattern.second))
-    unit = size[first] * size[second]
-    usual = np.maximum(np.sqrt(sizes[first] * sizes[second]), BEND * level / unit)
+    area = size[first] * size[second]
+    usual = np.maximum(np.sqrt(sizes[first] * sizes[second]), BEND * level / area)
     doubtful = rounding > PART * np.maximum(sizes, usual)
     shrunk = np.abs(grid.step) < 0.999 * np.abs(h[moving])
     tight = np.zeros(a, dtype=bool)
@@ -181,6 +198,6 @@ def second_difference_doubts(  # noqa: PLR0917  # every argument is needed
         np.logical_or.at(tight, side, doubtful & shrunk[side])
     if tight.any():
         return tight_bounds_warnings(site.label, moving[tight], np.abs(grid.step)[tight])
-    largest = float((sizes * unit).max(initial=0.0)) or slope
-    lost = (rounding[:a] * unit[:a] > 3 * PART * largest) & (largest > 0)
-    return rounding_warnings(site.label, moving[lost], level)
+    largest = float((sizes * area).max(initial=0.0)) or slope
+    lost = (rounding[:a] * area[:a] > 3 * PART * largest) & (largest > 0)
+    return rounding_warnings(site.label, moving[lost], level, unit)

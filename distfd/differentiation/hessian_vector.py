@@ -23,7 +23,7 @@ from distfd.differentiation.method import Answer, Request, Wave
 from distfd.differentiation.placement import check_offsets, place
 from distfd.differentiation.second_differences import SECOND
 from distfd.differentiation.stencils import EPS, coefficients
-from distfd.differentiation.value_precision import stands_for_want_of_digits
+from distfd.differentiation.value_precision import hides_nothing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,8 +102,8 @@ class HessianVector(Checkable):
         if self.moves:
             derivative[moving] = assemble(self.terms, values, values[0])[:, 0]
             step[moving] = self.step
-            if stands_for_want_of_digits(values):
-                texts = no_movement_warnings(self.site.label, moving, 0.0)
+            if (values == values[0]).all():
+                texts = () if hides_nothing(waves) else no_movement_warnings(self.site.label, moving, 0.0)
             else:
                 texts = self._doubts(derivative[moving], float(np.abs(values[0, 0])))
         missing = np.flatnonzero(~np.isfinite(derivative))

@@ -10,9 +10,11 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_DIGITS = 12
+_DIGITS = 13
 """A value with at most this many digits is rounded. A computed float64 has 15 to 17; of a dozen such values none has so
 few by chance."""
+_MISSING = 12
+"""Fewer values than are asked for will do if they lack this many digits together: chance is 1e-12."""
 _FEW = 3
 _LEAST = 4
 """Number of values that are needed for a verdict."""
@@ -25,7 +27,7 @@ def quantum(values: NDArray[np.float64], *, printed: bool = False, least: int = 
 
     Three kinds of rounding are seen: few decimal digits (printed output), single precision, and multiples of one unit.
     If the points are round numbers in binary, as with many fixed steps, J's values may have few digits by chance: then
-    only ``printed`` output shows a unit. A verdict needs ``least`` values.
+    only ``printed`` output shows a unit. A verdict needs ``least`` values, or two of very few digits.
     """
     return np.array([_quantum(column[np.isfinite(column)], printed, least) for column in values.T], dtype=np.float64)
 
@@ -38,16 +40,19 @@ def many_digits(values: NDArray[np.float64]) -> bool:
 
 def _quantum(values: NDArray[np.float64], printed: bool, least: int) -> float:
     different = np.unique(values[values != 0])
-    if len(values) < least or not len(different):
+    if not len(different) or len(values) < min(least, 2):
         return 0.0
-    units, most = [], 0
+    units, most, missing = [], 0, 0
     # The first value with all digits settles it, so long outputs cost nothing more.
     for value in different.tolist():
         unit, digits = _last_digit(value)
         if digits > _DIGITS:
-            return 0.0 if printed else _single(different) or _lattice(different)
+            return 0.0 if printed or len(values) < least else _single(different) or _lattice(different)
         units.append(unit)
+        missing += 15 - digits
         most = max(most, digits)
+    if len(values) < least and missing < _MISSING:
+        return 0.0
     # A J that is 1 or 1500 everywhere may be rounded to whole numbers, but a warning about that would mislead.
     if printed and is_plain_constant(values):
         return 0.0
@@ -60,6 +65,11 @@ def is_plain_constant(values: NDArray[np.float64]) -> bool:
     if not np.isfinite(one) or (values != one).any():
         return False
     return one == 0 or one.is_integer() or _last_digit(one)[1] < _FEW
+
+
+def n_digits(value: float) -> int:
+    """The number of digits in the number's shortest decimal form."""
+    return _last_digit(value)[1] if np.isfinite(value) else 0
 
 
 def _last_digit(value: float) -> tuple[float, int]:

@@ -318,7 +318,7 @@ class CheckedSteps:
         unit = last_units(values, bits)
         printed: Floats | float = 0.0
         if bits == DOUBLE:
-            printed = _printed_unit(waves, values, printed=given.printed)
+            printed = printed_unit(waves, values, printed=given.printed)
             unit = np.maximum(unit, printed)
         terms = _terms(answer, waves, given)
         second = given.kind in ("hessian", "hvp")
@@ -366,8 +366,16 @@ class CheckedSteps:
         return (f"{text} in that type: {remedy} (step {moved[k]:.2g} where x is {site.x[k]:.6g})",)
 
 
-def _printed_unit(waves: Sequence[Wave], values: Floats, *, printed: bool) -> Floats | float:
-    """The unit of J's last printed digit, by output; 0 where the few digits may be chance."""
+def printed_unit(waves: Sequence[Wave], values: Floats, *, printed: bool) -> Floats | float:
+    """The unit of J's last printed digit, by output; 0 where the few digits may be chance.
+
+    Parameters
+    ----------
+    values : (n, m) ndarray
+        The values of all waves.
+    printed : bool
+        Whether J's values are read from text.
+    """
     if printed:
         return quantum(values, printed=True, least=2)
     if values.shape[1] > _OUTPUTS:

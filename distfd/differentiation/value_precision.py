@@ -7,12 +7,13 @@ at all. So the type of the values decides on steps that the user did not give.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from distfd.core.records import DOUBLE, WHOLE, Status
 from distfd.differentiation.method import Request, Wave, without_optional
+from distfd.differentiation.rounding_quantum import n_digits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,6 +29,8 @@ _PROOF = 18
 """A number is taken for a rounded float32 only if its significand has more bits than this: fewer may be chance."""
 _ROUND = 6
 """A number is round if its significand has at most this many bits."""
+_FEW = 3
+"""A number of fewer decimal digits is round too."""
 _SHORT = 20
 """A coordinate is short if its significand has at most this many bits: sums and products of it may fit a float32
 without rounding."""
@@ -60,18 +63,15 @@ def wave_bits(wave: Wave) -> int:
     return bits
 
 
-def stands_for_want_of_digits(values: NDArray[Any]) -> bool:
-    """Whether J, with values (n, ...), is the same at all points, and that number is a float32 but not a round one.
+def hides_nothing(waves: Sequence[Wave]) -> bool:
+    """Whether a J that is the same at all points likely does not depend on x, rather than lacks the digits to show it.
 
-    If so, J may move too little for float32. If J does not depend on x, its value is likely 2, 0.75 or 0.1: a number
-    with few bits or with all bits of a double.
+    So it is where J is a double, and its value a number of few bits or of one or two decimal digits: 2, 0.75, 0.1.
     """
-    first = values[0]
-    if np.iscomplexobj(values) or not (values == first).all():
-        return False
-    with np.errstate(all="ignore"):
-        fraction = np.frexp(first)[0] * 2.0**_ROUND
-        return bool(((first.astype(np.float32) == first) & (fraction != np.rint(fraction)) & (first % 1 != 0)).any())
+    value = float(waves[0].values[0, 0])
+    fraction = np.frexp(value)[0] * 2.0**_ROUND
+    plain = bool(fraction == np.rint(fraction)) or n_digits(value) < _FEW
+    return plain and all(wave_bits(wave) in (DOUBLE, WHOLE) for wave in waves)
 
 
 def _are_single(values: NDArray[np.float64]) -> bool:
