@@ -25,9 +25,9 @@ _SAMPLE = 16
 def quantum(values: NDArray[np.float64], *, printed: bool = False, least: int = _LEAST) -> NDArray[np.float64]:
     """The unit of each output's last digit, (m,), from values (n, m); 0 where values have all digits of a float64.
 
-    Three kinds of rounding are seen: few decimal digits (printed output), single precision, and multiples of one unit.
-    If the points are round numbers in binary, as with many fixed steps, J's values may have few digits by chance: then
-    only ``printed`` output shows a unit. A verdict needs ``least`` values, or two of very few digits.
+    Three kinds of rounding are seen: few decimal digits (printed output), half and single precision, and multiples of
+    one unit. If the points are round numbers in binary, as with many fixed steps, J's values may have few digits by
+    chance: then only ``printed`` output shows a unit. A verdict needs ``least`` values, or two of very few digits.
     """
     return np.array([_quantum(column[np.isfinite(column)], printed, least) for column in values.T], dtype=np.float64)
 
@@ -47,7 +47,7 @@ def _quantum(values: NDArray[np.float64], printed: bool, least: int) -> float:
     for value in different.tolist():
         unit, digits = _last_digit(value)
         if digits > _DIGITS:
-            return 0.0 if printed or len(values) < least else _single(different) or _lattice(different)
+            return 0.0 if printed or len(values) < least else _spacing(different) or _lattice(different)
         units.append(unit)
         missing += 15 - digits
         most = max(most, digits)
@@ -56,7 +56,10 @@ def _quantum(values: NDArray[np.float64], printed: bool, least: int) -> float:
     # A J that is 1 or 1500 everywhere may be rounded to whole numbers, but a warning about that would mislead.
     if printed and is_plain_constant(values):
         return 0.0
-    return 0.0 if printed and most < _FEW and len(different) < _FEW else min(units)
+    if not printed:
+        # Numbers of half precision have few decimal digits too (1.3291015625), whose last is no unit.
+        return max(min(units), _spacing(different))
+    return 0.0 if most < _FEW and len(different) < _FEW else min(units)
 
 
 def is_plain_constant(values: NDArray[np.float64]) -> bool:
@@ -79,10 +82,14 @@ def _last_digit(value: float) -> tuple[float, int]:
     return float(f"1e{number.exponent}"), len(number.digits)
 
 
-def _single(values: NDArray[np.float64]) -> float:
-    with np.errstate(over="ignore"):
-        held = values.astype(np.float32)
-    return float(np.spacing(np.abs(held).max())) if np.array_equal(held.astype(np.float64), values) else 0.0
+def _spacing(values: NDArray[np.float64]) -> float:
+    """The spacing of the coarsest floating-point type that holds all of these numbers; 0 if it is that of doubles."""
+    for kind in (np.float16, np.float32):
+        with np.errstate(over="ignore", under="ignore"):
+            held = values.astype(kind)
+        if np.array_equal(held.astype(np.float64), values):
+            return float(np.spacing(np.abs(held).max()))
+    return 0.0
 
 
 def _lattice(values: NDArray[np.float64]) -> float:

@@ -104,3 +104,20 @@ def test_a_coordinate_that_j_does_not_heed_is_named_as_in_a_gradient() -> None:
     np.testing.assert_allclose(found, [[np.exp(0.3), 0], [0, 0]], atol=1e-4)
     assert len(texts) == 1
     assert texts[0].startswith("J did not change at all along coordinate 1:")
+
+
+@pytest.mark.parametrize(
+    "rounding", [np.float16, lambda value: float(np.float16(value)), lambda value: round(value, 3)]
+)
+def test_the_bar_of_auto_covers_digits_that_never_change(rounding: Callable[[float], Any]) -> None:
+    """A slope of -0.024 beside slopes of 1: J in half precision is the same number wherever auto looks first."""
+
+    def J(x: NDArray[np.float64]) -> Any:
+        return rounding(float(np.exp(x[0]) * np.sin(x[1])))
+
+    x, v = np.array([0.4, 1.1]), np.array([1.0, -2.0])
+    exact = float(np.exp(0.4) * (np.sin(1.1) - 2 * np.cos(1.1)))
+    with distfd.Evaluator(J, step="auto", executor="serial") as evaluator:
+        found = evaluator.differentiate(x, kind="directional", directions=[v])
+    assert found.error is not None
+    assert abs(float(np.ravel(found.derivative)[0]) - exact) <= float(np.ravel(found.error)[0])
