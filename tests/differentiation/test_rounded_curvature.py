@@ -112,12 +112,12 @@ def test_a_coordinate_that_j_does_not_heed_is_named_as_in_a_gradient() -> None:
 def test_the_bar_of_auto_covers_digits_that_never_change(rounding: Callable[[float], Any]) -> None:
     """A slope of -0.024 beside slopes of 1: J in half precision is the same number wherever auto looks first."""
 
-    def J(x: NDArray[np.float64]) -> Any:
+    def rounded(x: NDArray[np.float64]) -> Any:
         return rounding(float(np.exp(x[0]) * np.sin(x[1])))
 
     x, v = np.array([0.4, 1.1]), np.array([1.0, -2.0])
     exact = float(np.exp(0.4) * (np.sin(1.1) - 2 * np.cos(1.1)))
-    with distfd.Evaluator(J, step="auto", executor="serial") as evaluator:
+    with distfd.Evaluator(rounded, step="auto", executor="serial") as evaluator:
         found = evaluator.differentiate(x, kind="directional", directions=[v])
     assert found.error is not None
     assert abs(float(np.ravel(found.derivative)[0]) - exact) <= float(np.ravel(found.error)[0])
