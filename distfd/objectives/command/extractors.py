@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 _NUMERIC_END, _NUMERIC_BEGIN = re.compile(r"[-+.0-9eEdD]+\Z"), re.compile(r"[-+.0-9eEdD]+")
 """Characters that may belong to a number, at the end or at the start of a text."""
 
-_SIGN = re.compile(r"([\w)\]])?[-+]\Z")
-"""A sign at the end of a text, and what joins it to a name before it."""
+_HYPHEN = re.compile(r"[\w)\]][-+]\Z")
+"""A sign at the end of a text that belongs to the name before it."""
 
-_SIGN_IN_PATTERN = re.compile(r"[-+]\]?\((?!\?)")
-"""A regex that names the sign before its group."""
+_SIGN_IN_PATTERN = re.compile(r"(?:-|\\\+|\[[-+]+\])\((?!\?)")
+"""A regex that names the sign before its group; a + that repeats what is before it names none."""
 
 _COMMA_END, _COMMA_BEGIN = re.compile(r"[-+,.0-9eEdD]*,\Z"), re.compile(r",[-+,.0-9eEdD]*")
 """Characters that may belong to a number with commas, at the end of a text up to a comma, or at the start from one."""
@@ -141,12 +141,11 @@ class Regex:
     def _cut(self, found: Found, inside: str) -> str:
         """The number of which the group is only a part; empty if the group holds a whole number."""
         before, after = found.before, found.after
-        sign = _SIGN.search(before)
-        if sign and (sign[1] or _SIGN_IN_PATTERN.search(self.pattern)):
-            before = before[:-1]  # the hyphen of a name, or a sign that the pattern leaves out
         # The point that ends a sentence.
         after = "" if re.fullmatch(r"\.(?:\s.*)?", after) else after
-        if whole := _cut_number(before + inside + after, len(before), len(before) + len(inside)):
+        whole = _cut_number(before + inside + after, len(before), len(before) + len(inside))
+        only_sign = len(whole) == len(inside.strip()) + 1 and whole[0] in "+-"
+        if whole and not (only_sign and (_HYPHEN.search(before) or _SIGN_IN_PATTERN.search(self.pattern))):
             return whole
         left = _COMMA_END.search(before) if found.begins else None
         right = _COMMA_BEGIN.match(after) if found.ends else None
@@ -271,7 +270,9 @@ def _cut_number(line: str, first: int, last: int) -> str:
     begin = _NUMERIC_END.search(line, 0, first) if inside[:1].strip() else None
     end = _NUMERIC_BEGIN.match(line, last) if inside[-1:].strip() else None
     left, right = (found[0] if found else "" for found in (begin, end))
-    for whole in (left + inside + right, left + inside, inside + right):
+    # A letter that could be an exponent's may end a name, as that of mode1.5.
+    lefts = [left[k:] for k in range(len(left)) if k == 0 or left[k - 1] in "eEdD"]
+    for whole in (*(part + inside + rest for part in lefts for rest in (right, "")), inside + right):
         if len(whole) > len(inside) and _is_number(whole):
             return whole.strip()
     return ""
