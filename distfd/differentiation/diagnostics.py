@@ -102,7 +102,7 @@ def tight_bounds_warnings(label: Label, rows: NDArray[np.int64], step: Floats) -
     return (text,)
 
 
-def rounding_warnings(label: Label, rows: NDArray[np.int64], level: float, unit: float = 0.0) -> tuple[str, ...]:
+def rounding_warnings(label: Label, rows: NDArray[np.int64], level: float, unit: float) -> tuple[str, ...]:
     """Warnings for coordinates (a,) whose second differences are mere rounding of J.
 
     J has the size ``level``, and is rounded to multiples of ``unit``; 0 where it has all digits of a double.

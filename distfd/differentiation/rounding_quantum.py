@@ -14,7 +14,7 @@ _DIGITS = 13
 """A value with at most this many digits is rounded. A computed float64 has 15 to 17; of a dozen such values none has so
 few by chance."""
 _MISSING = 12
-"""Fewer values than are asked for will do if they lack this many digits together: chance is 1e-12."""
+"""Fewer values than are asked for will do if they differ, and lack this many digits together: chance is 1e-12."""
 _FEW = 3
 _LEAST = 4
 """Number of values that are needed for a verdict."""
@@ -27,7 +27,7 @@ def quantum(values: NDArray[np.float64], *, printed: bool = False, least: int = 
 
     Three kinds of rounding are seen: few decimal digits (printed output), half and single precision, and multiples of
     one unit. If the points are round numbers in binary, as with many fixed steps, J's values may have few digits by
-    chance: then only ``printed`` output shows a unit. A verdict needs ``least`` values, or two of very few digits.
+    chance: then only ``printed`` output shows a unit. A verdict needs ``least`` values, or two different ones of very few digits.
     """
     return np.array([_quantum(column[np.isfinite(column)], printed, least) for column in values.T], dtype=np.float64)
 
@@ -51,7 +51,7 @@ def _quantum(values: NDArray[np.float64], printed: bool, least: int) -> float:
         units.append(unit)
         missing += 15 - digits
         most = max(most, digits)
-    if len(values) < least and missing < _MISSING:
+    if len(values) < least and (len(different) < 2 or missing < _MISSING):
         return 0.0
     # A J that is 1 or 1500 everywhere may be rounded to whole numbers, but a warning about that would mislead.
     if printed and is_plain_constant(values):

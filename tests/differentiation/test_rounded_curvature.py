@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -65,7 +66,7 @@ def test_a_wrong_one_is_told_without_a_point_more(kind: str, rounding: str) -> N
     rng = np.random.default_rng(11)
     for _ in range(12):
         x = rng.uniform(-2, 2, 3)
-        found, texts = told(lambda x=x: take(lambda y: ROUNDINGS[rounding](fun(y)), x, executor="serial", check=False))
+        found, texts = told(partial(take, lambda y: ROUNDINGS[rounding](fun(y)), x, executor="serial", check=False))
         right = np.asarray(exact(x))
         if np.abs(found - right).max() > 0.1 * np.abs(right).max():
             assert texts, f"{found} for {right} at {x}"
@@ -82,7 +83,7 @@ def test_nothing_is_told_of_a_j_with_all_its_digits(kind: str) -> None:
     rng = np.random.default_rng(12)
     for _ in range(12):
         x = rng.uniform(-2, 2, 3)
-        found, texts = told(lambda x=x: take(fun, x, executor="serial"))
+        found, texts = told(partial(take, fun, x, executor="serial"))
         np.testing.assert_allclose(found, exact(x), atol=1e-3)
         assert not texts
 
