@@ -27,7 +27,8 @@ def quantum(values: NDArray[np.float64], *, printed: bool = False, least: int = 
 
     Three kinds of rounding are seen: few decimal digits (printed output), half and single precision, and multiples of
     one unit. If the points are round numbers in binary, as with many fixed steps, J's values may have few digits by
-    chance: then only ``printed`` output shows a unit. A verdict needs ``least`` values, or two different ones of very few digits.
+    chance: then only ``printed`` output shows a unit. A verdict needs ``least`` values, or two different ones
+    of very few digits.
     """
     return np.array([_quantum(column[np.isfinite(column)], printed, least) for column in values.T], dtype=np.float64)
 
