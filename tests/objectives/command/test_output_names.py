@@ -96,9 +96,11 @@ def test_a_gradient_has_its_title(tmp_path: Path) -> None:
 
 
 def test_a_hessian_has_no_labels(tmp_path: Path) -> None:
-    with distfd.Evaluator(wing(tmp_path, "cd"), names=NAMES, executor="serial", check=False) as evaluator:
-        with pytest.warns(distfd.DerivativeWarning, match=r"did not change at all along coordinate 1 \('mach'\)"):
-            found = evaluator.differentiate([2.0, 0.5], kind="hessian")
+    with (
+        distfd.Evaluator(wing(tmp_path, "cd"), names=NAMES, executor="serial", check=False) as evaluator,
+        pytest.warns(distfd.DerivativeWarning, match=r"did not change at all along coordinate 1 \('mach'\)"),
+    ):
+        found = evaluator.differentiate([2.0, 0.5], kind="hessian")
     with pytest.raises(InputError, match="kind hessian"):
         _ = found.labels
     assert "d2J/dx dmach" in repr(found)
