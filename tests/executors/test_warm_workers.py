@@ -90,6 +90,7 @@ def test_an_executor_that_is_unlike_ends_them() -> None:
     assert len(_warm) == 1
 
 
+@pytest.mark.filterwarnings("ignore:rounding hides:distfd.DerivativeWarning")  # it counts, in whole numbers
 def test_a_callable_with_state_begins_anew() -> None:
     class Counts:
         def __init__(self) -> None:
