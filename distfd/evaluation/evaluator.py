@@ -233,7 +233,7 @@ class Evaluator(DerivativeMethods):
             Whether to wait until all are up; else the first call begins with those that are.
         """
         with self._turned(), self._session.wave():
-            self._session.start()
+            self._session.start(ready=wait)
             if wait:
                 self._session.wait_until_up()
 

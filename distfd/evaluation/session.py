@@ -236,9 +236,17 @@ class Session:
             if not self._depth:
                 self.executor.rest()
 
-    def start(self) -> None:
-        """Have the executor start its slots, if it has not yet."""
+    def start(self, *, ready: bool = False) -> None:
+        """Have the executor start its slots, if it has not yet.
+
+        Parameters
+        ----------
+        ready : bool
+            Whether J is to be ready in a slot before it is up; otherwise it may become so with its first chunk.
+        """
         before = self.pool.up
+        limits = (self.policy.timeout, self.policy.setup_limit)
+        self.executor.note_setup_limit(limited=ready or any(limit is not None for limit in limits))
         reports = self.executor.open(self.objective)
         self.pool.opened(max(1, self.executor.slots), reports, awake_clock.now())
         for up in self.pool.up.values():

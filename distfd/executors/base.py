@@ -38,6 +38,12 @@ class Executor(ABC):
         """Give every slot back."""
         self.close()
 
+    def note_setup_limit(self, *, limited: bool) -> None:  # noqa: B027  # most make J ready apart anyway
+        """Note, before `open`, whether J's setup has a time limit, or is to be over before a slot is up.
+
+        Where it is not, a slot may be up sooner, and make J ready as part of its first chunk.
+        """
+
     @abstractmethod
     def open(self, objective: Objective) -> Sequence[SlotUp | SlotStarting]:
         """Start the slots, unless they run already for this objective; return those that are up or starting.
@@ -145,6 +151,9 @@ class _Adapted(Executor):
 
     def kill(self, slot: int) -> None:
         self._given.kill(slot)
+
+    def note_setup_limit(self, *, limited: bool) -> None:
+        getattr(self._given, "note_setup_limit", super().note_setup_limit)(limited=limited)
 
     def rest(self) -> None:
         getattr(self._given, "rest", super().rest)()

@@ -144,13 +144,13 @@ def adopted_orphans() -> Iterator[None]:
     if WORKER not in os.environ or not _become_subreaper(on=True):
         yield
         return
-    before = set(_children())
+    before = child_processes()
     try:
         yield
     finally:
         give_up = time.monotonic() + _ORPHANS
         # The children of one that is killed become ours in their turn.
-        while (left := set(_children()) - before) and time.monotonic() < give_up:
+        while (left := child_processes() - before) and time.monotonic() < give_up:
             for pid in left:
                 with contextlib.suppress(OSError):
                     os.kill(pid, signal.SIGKILL)
@@ -172,13 +172,30 @@ def _become_subreaper(*, on: bool) -> bool:
         return False
 
 
-def _children() -> list[int]:
-    """Children of this process, by the kernel's list of each thread's."""
-    found: list[int] = []
-    for children in Path("/proc/self/task").glob("*/children"):
-        with contextlib.suppress(OSError, ValueError):
-            found += map(int, children.read_text(encoding="ascii").split())
+def child_processes() -> set[int]:
+    """Process ids of this process's children, by proc_pid_task_children(5), in a fraction of a millisecond."""
+    found: set[int] = set()
+    try:
+        for task in os.listdir("/proc/self/task"):  # noqa: PTH208  # a path object for each costs more than the look
+            with contextlib.suppress(FileNotFoundError):
+                found.update(map(int, kernel_file(f"/proc/self/task/{task}/children").split()))
+    except OSError:
+        import psutil
+
+        found = {child.pid for child in psutil.Process().children()}
     return found
+
+
+def kernel_file(path: str) -> bytes:
+    """The content of a small file below /proc; with a file object it would take three times as long."""
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        parts = []
+        while part := os.read(handle, 65_536):
+            parts.append(part)
+        return b"".join(parts)
+    finally:
+        os.close(handle)
 
 
 _PR_SET_CHILD_SUBREAPER = 36

@@ -121,6 +121,7 @@ class RayExecutor(Executor):
             resources if isinstance(resources, Resources) else make_resources({**(resources or {}), **needs})
         )
         self._objective: Objective | None = None
+        self._setup_limited = True
         self._kept: Hashable | None = None
         """The key under which this executor's workers were last left in the pool for the next call (see `_key`)."""
         self._slots: Slots | None = None
@@ -179,6 +180,10 @@ class RayExecutor(Executor):
         """False if an evaluation takes custom resources such as licences."""
         return not self._resources.custom
 
+    def note_setup_limit(self, *, limited: bool) -> None:
+        """Whether a limit holds for the time in which a worker makes J ready, so that no chunk comes with J."""
+        self._setup_limited = limited
+
     def open(self, objective: Objective) -> Sequence[SlotUp | SlotStarting]:
         """Join or start the cluster and start a worker for each slot; return the slots that are up or starting.
 
@@ -231,7 +236,8 @@ class RayExecutor(Executor):
         """Give all workers this J, or end them all, as after an interrupt some would have another J."""
         with nodes.explained():
             try:
-                done = slots.renew(objective, anew=anew)
+                later = objective.leaves_process_clean and not self._setup_limited
+                done = slots.renew(objective, anew=anew, later=later)
             except BaseException:
                 self._objective = None
                 self._end()

@@ -18,6 +18,8 @@ import weakref
 from pathlib import Path
 from typing import TypeAlias
 
+from distfd.workers.processes import child_processes
+
 _Signature: TypeAlias = tuple[int, int, int]
 """Time of change in nanoseconds, size in bytes, number in the file system."""
 
@@ -28,6 +30,8 @@ class ImportedFiles:
     def __init__(self) -> None:
         self._born = time.time_ns()
         self._seen: set[str] = set()
+        self._newest = (0, "")
+        """How many modules there were at the last look, and which was imported last."""
         self._files: dict[str, _Signature | None] = {}
         self._modules: list[str] = []
         self._caches: weakref.WeakSet[functools._lru_cache_wrapper[object]] = weakref.WeakSet()
@@ -38,12 +42,12 @@ class ImportedFiles:
 
     def note_helpers(self) -> None:
         """Note the threads and child processes that exist now: they belong to this worker, not to J."""
-        self._threads, self._children = set(threading.enumerate()), _children()
+        self._threads, self._children = set(threading.enumerate()), child_processes()
 
     @property
     def left_behind(self) -> bool:
         """Whether J has left threads or child processes running, which would disturb the next J."""
-        return bool(set(threading.enumerate()) - self._threads or _children() - self._children)
+        return bool(set(threading.enumerate()) - self._threads or child_processes() - self._children)
 
     @property
     def modules(self) -> tuple[str, ...]:
@@ -73,8 +77,10 @@ class ImportedFiles:
 
     def look(self) -> None:
         """Take in the modules that have been imported since the last look."""
-        if sys.modules.keys() <= self._seen:
+        newest = len(sys.modules), next(reversed(sys.modules), "")
+        if newest == self._newest:
             return  # it is asked for several times a call
+        self._newest = newest
         for name in [name for name in list(sys.modules) if name not in self._seen]:
             self._seen.add(name)
             file = None
@@ -102,32 +108,6 @@ def own_modules() -> frozenset[str]:
 
 
 _HERE = ImportedFiles()
-
-
-def _children() -> set[int]:
-    """Process ids, by proc_pid_task_children(5), which takes a fraction of a millisecond."""
-    found: set[int] = set()
-    try:
-        for task in os.listdir("/proc/self/task"):  # noqa: PTH208  # as above
-            with contextlib.suppress(FileNotFoundError):
-                found.update(map(int, _content(f"/proc/self/task/{task}/children").split()))
-    except OSError:
-        import psutil
-
-        found = {child.pid for child in psutil.Process().children()}
-    return found
-
-
-def _content(path: str) -> bytes:
-    """The content of a small file of the kernel; with a file object it would take three times as long."""
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        parts = []
-        while part := os.read(handle, 65_536):
-            parts.append(part)
-        return b"".join(parts)
-    finally:
-        os.close(handle)
 
 
 def _signature(file: str) -> _Signature | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import weakref
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ from distfd.executors.ray.cluster_health import ClusterWatch, as_address, head, 
 from distfd.executors.ray.disconnect import end_servers, joined
 from distfd.executors.ray.internals import starting_nothing
 from distfd.workers.emergency_exit import emergency_exit
+from distfd.workers.processes import kernel_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -124,13 +126,17 @@ class Nodes:
         """Ray's id of the node of a slot's worker, as the worker has reported it."""
         return self._ids.get(slot)
 
+    def is_near(self, slot: int) -> bool:
+        """Whether a slot's process was started on this machine."""
+        return slot in self._near
+
     def sees(self, slot: int) -> bool:
         """Whether a slot's process surely runs, found without a call to it: /proc shows processes on this machine."""
         return slot in self._near and _runs(self._near[slot])
 
     def misses(self, slot: int) -> bool:
         """Whether a slot's process ran on this machine and has ended; False if there is no /proc."""
-        return slot in self._near and Path("/proc/self/stat").exists() and not _runs(self._near[slot])
+        return slot in self._near and _has_proc() and not _runs(self._near[slot])
 
     def gone(self, slot: int) -> bool:
         """Ask now whether a slot's node is gone: if its worker has died, this tells whether the node was the cause."""
@@ -175,10 +181,15 @@ def _own_node() -> str:
     return str(ray.get_runtime_context().get_node_id())
 
 
+@functools.cache
+def _has_proc() -> bool:
+    return Path("/proc/self/stat").exists()
+
+
 def _runs(pid: int) -> bool:
     """Whether a process runs, by proc_pid_stat(5); False where there is no /proc (macOS)."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
+        stat = kernel_file(f"/proc/{pid}/stat")
     except OSError:
         return False
     return stat.rpartition(b")")[2].split()[:1] not in ([b"Z"], [b"X"])

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from distfd.core.errors import ClusterError, InputError
-from distfd.core.records import Failure, Status
+from distfd.core.records import NOTHING, Failure, Status
 from distfd.executors.ray.chunk_serialization import ChunkSerializer
 from distfd.executors.ray.failures import (
     HUNG,
@@ -25,7 +25,7 @@ from distfd.executors.ray.imported_files import own_modules
 from distfd.executors.ray.module_state import Differing
 from distfd.executors.ray.spare_worker import SpareWorker
 from distfd.executors.ray.worker import Refusal, Stale, unpacked_reply
-from distfd.workers.messages import CallChunk, ChunkDone, SlotLost, SlotStarting, SlotUp
+from distfd.workers.messages import CallChunk, ChunkDone, EvaluationChunk, SlotLost, SlotStarting, SlotUp
 from distfd.workers.recycle import RECYCLED
 
 if TYPE_CHECKING:
@@ -58,6 +58,8 @@ class Call:
     """The object that knows the driver's J, for calls in which a worker compares it with its own J."""
     held: list[Chunk] = field(default_factory=list)
     """Chunks to send, in this order, once the call returns: until then an idle worker may have died unseen."""
+    first: bool = False
+    """Whether the call brings a J and the first of these chunks, which is evaluated unless J differs there."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,8 @@ class Slots:
         self._calls: dict[Any, Call] = {}
         self._asked: dict[int, Call] = {}
         """Calls that hold chunks back, by slot."""
+        self._due: dict[int, frozenset[str] | None] = {}
+        """Slots whose workers get J with their first chunk, and the ``loaded`` of `WorkerStarter.adopt`."""
         self._keep_j = False
         """Whether the workers are parked and have not been told yet to forget their J."""
         self._released: dict[Any, int] = {}
@@ -141,9 +145,13 @@ class Slots:
 
     def submit(self, slot: int, chunk: Chunk) -> None:
         """Queue a chunk on a slot's worker."""
-        if self._resizing is not None and self._resizing.refuses(slot, chunk.id):
-            return
-        if slot in self._asked:
+        if self._resizing is None or not self._resizing.refuses(slot, chunk.id):
+            self._give(slot, chunk)
+
+    def _give(self, slot: int, chunk: Chunk) -> None:
+        if slot in self._due:
+            self._adopt_with(slot, chunk)
+        elif slot in self._asked:
             self._asked[slot].held.append(chunk)
         elif isinstance(chunk, CallChunk) and self._learned.get(slot) is not (known := self._function_of(chunk)):
             self._learned[slot] = known
@@ -162,21 +170,28 @@ class Slots:
             self._function = self._make.function(chunk)
         return self._function
 
-    def renew(self, objective: Objective, *, anew: bool = False) -> bool:
+    def renew(self, objective: Objective, *, anew: bool = False, later: bool = False) -> bool:
         """Have the workers go on with another objective; False where others have to be started for it.
 
         Parameters
         ----------
         anew : bool
             Whether J is made anew even if it is the one that they have.
+        later : bool
+            Whether idle workers may get J with their first chunk, which saves a call to each.
         """
         adopts = self._make.renew(objective)
         if adopts is None:
             return False
         self._spare.end()  # it was made for the files of the J before
         loaded = own_modules() if self._keep_j else None
-        for slot in self._actors if adopts or anew else ():
-            self._adopt(slot, loaded)
+        owing = {call.slot for call in self._calls.values()}
+        for slot in list(self._actors if adopts or anew else self._due):
+            known = self._due.pop(slot, loaded)
+            if later and slot in self._up and slot not in owing and self._nodes.is_near(slot):
+                self._due[slot] = known
+            else:
+                self._adopt(slot, known)
         self._released, self._keep_j = {}, False
         return True
 
@@ -188,6 +203,7 @@ class Slots:
         self._spare.end()
         self._function = None
         self._learned.clear()
+        self._due.clear()
         self._make.release()
         self._keep_j = True
         return len(self._actors)
@@ -312,7 +328,7 @@ class Slots:
         for actor in self._actors.values():
             self._end(actor)
         # Here and now: whoever else holds these slots may let go of them at any time, and Ray's own things with them.
-        for known in (self._actors, self._calls, self._asked, self._released):
+        for known in (self._actors, self._calls, self._asked, self._due, self._released):
             known.clear()
 
     def _adopt(self, slot: int, loaded: frozenset[str] | None = None) -> None:
@@ -321,11 +337,21 @@ class Slots:
             self._starting[slot] = SlotStarting(slot, up.host, up.pid)
         # Who is still on the way to the J before is ready only once it has this one.
         self._calls = {
-            ref: replace(call, ready=False, by=None) if call.slot == slot and call.ready else call
+            ref: replace(call, ready=False, by=None) if call.slot == slot and (call.ready or call.first) else call
             for ref, call in self._calls.items()
         }
+        if slot in self._asked and self._asked[slot].first:
+            del self._asked[slot]
         answer = self._make.adopt(self._actors[slot], slot, loaded)
         self._calls[answer] = Call(slot, ready=True, adopts=True, by=self._make)
+
+    def _adopt_with(self, slot: int, chunk: Chunk) -> None:
+        """Have a worker go on with J, and evaluate its first chunk in the same call where that can be told apart."""
+        loaded = self._due.pop(slot)
+        first = isinstance(chunk, EvaluationChunk) and chunk.timeout is None and self._nodes.sees(slot)
+        packed = self._parcels.pack(chunk) if first else ()
+        self._asked[slot] = Call(slot, chunk.id, adopts=not first, by=self._make, held=[chunk], first=first)
+        self._calls[self._make.adopt(self._actors[slot], slot, loaded, packed)] = self._asked[slot]
 
     def wait(self, seconds: float) -> Sequence[Report]:
         """What the workers reported."""
@@ -341,8 +367,8 @@ class Slots:
             ready, _ = ray.wait(calls, num_returns=len(calls), timeout=0)
         # In the order of submission: what a worker did before it died comes before its death.
         came = set(ready)
-        reports = [self._report(ref) for ref in calls if ref in came]
-        return [report for report in reports if report is not None] + self._recycled() + self._hung() + self._resized()
+        reports = [report for ref in calls if ref in came for report in self._reports(ref)]
+        return reports + self._recycled() + self._hung() + self._resized()
 
     def kill(self, slot: int) -> None:
         """End a slot's process, and have another in its place."""
@@ -383,6 +409,7 @@ class Slots:
     def _forget(self, slot: int) -> None:
         self._calls = {ref: call for ref, call in self._calls.items() if call.slot != slot}
         self._asked.pop(slot, None)
+        self._due.pop(slot, None)
         self._up.pop(slot, None)
         self._starting.pop(slot, None)
         self._nodes.left(slot)
@@ -455,12 +482,12 @@ class Slots:
             self.kill(slot)
         return [SlotLost(slot, RECYCLED) for slot in worn]
 
-    def _report(self, ref: Any) -> Report | None:
+    def _reports(self, ref: Any) -> list[Report]:
         import ray
 
         call = self._calls.pop(ref, None)
         if call is None:
-            return None  # its slot was lost a moment ago
+            return []  # its slot was lost a moment ago
         try:
             result = ray.get(ref)
         except ray.exceptions.RuntimeEnvSetupError as error:
@@ -468,35 +495,48 @@ class Slots:
         except ray.exceptions.RayError as error:
             failure = self._blame(call, failure_of(error))
             self.kill(call.slot)  # it may live on where only the call failed
-            return SlotLost(call.slot, failure, shared=failure.text == OUT_OF_MEMORY)
+            return [SlotLost(call.slot, failure, shared=failure.text == OUT_OF_MEMORY)]
         self._heard[call.slot] = time.monotonic()
         if isinstance(result, (Refusal, Stale, Differing)):
-            self._answer(call, result)
-            return None
-        if call.held:
-            del self._asked[call.slot]
-            for chunk in call.held:
-                self._send(call.slot, chunk)
-            return None
-        if call.chunk is None:
-            return self._came(call, *result)
-        batch, worn = unpacked_reply(result)
+            return self._answered(call, result)
+        sent_on = self._sent_on(call, evaluated=isinstance(result, bytes))
+        if isinstance(result, bytes):
+            return self._done(call, result) + sent_on
+        return sent_on if call.held else [self._came(call, *result)]
+
+    def _done(self, call: Call, reply: bytes) -> list[Report]:
+        assert call.chunk is not None, "it was evaluated"
+        batch, worn = unpacked_reply(reply)
         if worn:
             self._worn.add(call.slot)
         # Untouched points are not handed back, or they would go to the same process again.
-        return ChunkDone(call.slot, call.chunk, batch) if len(batch) else None
+        return [ChunkDone(call.slot, call.chunk, batch)] if len(batch) else []
 
-    def _answer(self, call: Call, found: Refusal | Stale | Differing) -> None:
+    def _sent_on(self, call: Call, *, evaluated: bool) -> list[Report]:
+        """Send the chunks that a call has held back, but for the first where the call has had that evaluated."""
+        left = call.held[1:] if evaluated else call.held
+        if self._asked.get(call.slot) is not call:
+            return [ChunkDone(call.slot, chunk.id, NOTHING) for chunk in left]  # another J has been sent since
+        del self._asked[call.slot]
+        for chunk in left:
+            self._give(call.slot, chunk)
+        return []
+
+    def _answered(self, call: Call, found: Refusal | Stale | Differing) -> list[Report]:
         """A worker says that J is not there what it is here."""
-        if isinstance(found, Refusal):
-            if call.by is None:
-                return  # another J has been sent since
-            raise InputError(found.text)
+        slot = call.slot
         if isinstance(found, Stale):
-            self.kill(call.slot)
-            return
-        if call.by is not None:  # or another J has been sent since
-            self._calls[self._actors[call.slot].amend.remote(call.by.amendment(found))] = call
+            self.kill(slot)
+            return [SlotLost(slot, IDLE)] if call.held else []
+        if call.by is None:
+            return [ChunkDone(slot, chunk.id, NOTHING) for chunk in call.held]  # another J has been sent since
+        if isinstance(found, Refusal):
+            raise InputError(found.text)
+        again = replace(call, first=False)
+        if call.held:
+            self._asked[slot] = again
+        self._calls[self._actors[slot].amend.remote(call.by.amendment(found))] = again
+        return []
 
     def _came(self, call: Call, host: str, pid: int, node: str, output: str) -> SlotUp | SlotStarting:
         """A worker is there, and with the second call J is."""
@@ -518,7 +558,7 @@ class Slots:
         if self._nodes.gone(call.slot):
             return node_lost(failure.detail)
         # A worker that is started for J in its place tells whether J was to blame.
-        return IDLE if call.held or call.adopts else failure
+        return IDLE if (call.held and not call.first) or call.adopts else failure
 
 
 def _is_fit(ref: Any) -> bool:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -208,7 +208,8 @@ class RayWorker:
         slot: int,
         luggage: ShippedCode | None = None,
         loaded: frozenset[str] | None = None,
-    ) -> Here | Differing | Refusal | Stale:
+        *chunk: Any,
+    ) -> Here | Differing | Refusal | Stale | bytes:
         """Go on with another J, in this slot.
 
         Parameters
@@ -220,7 +221,24 @@ class RayWorker:
         loaded : frozenset of str, optional
             The driver's modules, where this worker is to let go of a J that it was parked with: one that has imported
             others is not fit.
+        *chunk
+            The arguments of `run`, where a chunk is to be evaluated at once, if J is ready.
+
+        Returns
+        -------
+        bytes
+            The answer of `run`.
         """
+        answer = self._adopted(objective, slot, luggage, loaded)
+        return self.run(*chunk) if chunk and isinstance(answer, tuple) else answer
+
+    def _adopted(
+        self,
+        objective: PickledObjective | bytes,
+        slot: int,
+        luggage: ShippedCode | None,
+        loaded: frozenset[str] | None,
+    ) -> Here | Differing | Refusal | Stale:
         if isinstance(objective, bytes):
             objective, loaded = _unpacked_adoption(objective)
         self._slot = slot

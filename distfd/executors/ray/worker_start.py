@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import sys
 from dataclasses import replace
 from hashlib import blake2b
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 def driver_paths() -> list[str]:
     """Where this process looks for modules now, whatever directory it goes to later."""
-    return [path if path.startswith(_HOOK) else str(Path(path).resolve()) for path in sys.path]
+    return [path if path.startswith(_HOOK) else os.path.realpath(path) for path in sys.path]
 
 
 _HOOK = "__editable__."
@@ -136,13 +136,15 @@ class WorkerStarter:
         """Whether workers that another one has started may adopt this one's J: files that both know are the same."""
         return not self._code.edited_since(other._code)
 
-    def adopt(self, worker: Any, slot: int, loaded: frozenset[str] | None = None) -> Any:
+    def adopt(self, worker: Any, slot: int, loaded: frozenset[str] | None = None, chunk: tuple[Any, ...] = ()) -> Any:
         """Have a worker that runs go on with the objective as it is now, in a slot; the reference to its answer.
 
         Parameters
         ----------
         loaded : frozenset of str, optional
             The user's modules here, where the worker was parked and has not let go of the J before.
+        chunk : tuple
+            The arguments of `RayWorker.run` for its first chunk, if it is to evaluate one in the same call.
         """
         luggage = None if self._given.get(worker) is self._luggage else self._luggage
         self._given[worker] = self._luggage
@@ -151,8 +153,8 @@ class WorkerStarter:
             if self._packed is None or self._packed[0] is not self._shared or self._packed[1] != loaded:
                 self._packed = self._shared, loaded, pickle.dumps((self._shared, loaded), protocol=5)
             # ``loaded`` is in them.
-            return worker.adopt.remote(self._packed[2], slot, luggage)
-        return worker.adopt.remote(self._shared, slot, luggage, loaded)
+            return worker.adopt.remote(self._packed[2], slot, luggage, None, *chunk)
+        return worker.adopt.remote(self._shared, slot, luggage, loaded, *chunk)
 
     def release(self) -> None:
         """Forget the objective: what it holds may be large, and workers are to go on with another."""
