@@ -13,7 +13,8 @@ from solving import bits
 import distfd
 from distfd.core.points import dense_points
 from distfd.errors import InputError
-from distfd.executors.ray.slots import Call, Slots
+from distfd.executors.ray.outstanding_calls import Call
+from distfd.executors.ray.slots import Slots
 from distfd.objectives.simulator import SimulatorObjective
 from distfd.workers.messages import Chunk, EvaluationChunk, SlotLost
 from distfd.workers.recycle import RECYCLED, Recycle, as_recycle
@@ -153,9 +154,9 @@ def test_no_process_is_ended_that_still_owes_a_report(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(slots, "kill", kill)
     slots._worn = {0, 1}
-    slots._calls = {"a reference": Call(0, 7)}
+    slots._calls.add("a reference", Call(0, 7))
     assert slots._recycled() == [SlotLost(1, RECYCLED)]
-    slots._calls = {}
+    slots._calls.clear()
     assert slots._recycled() == [SlotLost(0, RECYCLED)]
     assert slots._recycled() == []
     assert killed == [1, 0]

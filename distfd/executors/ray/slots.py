@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import sys
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from distfd.core.errors import ClusterError, InputError
@@ -23,6 +23,7 @@ from distfd.executors.ray.failures import (
 )
 from distfd.executors.ray.imported_files import own_modules
 from distfd.executors.ray.module_state import Differing
+from distfd.executors.ray.outstanding_calls import Call, OutstandingCalls
 from distfd.executors.ray.spare_worker import SpareWorker
 from distfd.executors.ray.worker import Refusal, Stale, unpacked_reply
 from distfd.workers.messages import CallChunk, ChunkDone, EvaluationChunk, SlotLost, SlotStarting, SlotUp
@@ -42,24 +43,6 @@ _CLOSE_SECONDS = 5.0
 _IDLE = 0.02
 """Seconds. A worker that has reported nothing for so long is checked before it gets a single point, as it may have
 died: by its process id on this machine, by a call on another."""
-
-
-@dataclass(frozen=True)
-class Call:
-    """What an outstanding Ray reference stands for; ``chunk`` is None while a worker makes itself and J ready."""
-
-    slot: int
-    chunk: int | None = None
-    ready: bool = False
-    """Whether J is ready once it returns."""
-    adopts: bool = False
-    """Whether a worker that was idle goes on with another J."""
-    by: WorkerStarter | RemoteCall | None = None
-    """The object that knows the driver's J, for calls in which a worker compares it with its own J."""
-    held: list[Chunk] = field(default_factory=list)
-    """Chunks to send, in this order, once the call returns: until then an idle worker may have died unseen."""
-    first: bool = False
-    """Whether the call brings a J and the first of these chunks, which is evaluated unless J differs there."""
 
 
 @dataclass(frozen=True)
@@ -105,9 +88,7 @@ class Slots:
         self._actors: dict[int, Any] = {}
         self._up: dict[int, SlotUp] = {}
         self._starting: dict[int, SlotStarting] = {}
-        self._calls: dict[Any, Call] = {}
-        self._asked: dict[int, Call] = {}
-        """Calls that hold chunks back, by slot."""
+        self._calls = OutstandingCalls()
         self._due: dict[int, frozenset[str] | None] = {}
         """Slots whose workers get J with their first chunk, and the ``loaded`` of `WorkerStarter.adopt`."""
         self._keep_j = False
@@ -131,7 +112,7 @@ class Slots:
     @property
     def busy(self) -> bool:
         """Whether any worker has a chunk."""
-        return any(call.chunk is not None for call in self._calls.values())
+        return bool(self._calls.evaluating())
 
     @property
     def known(self) -> list[SlotUp | SlotStarting]:
@@ -151,16 +132,14 @@ class Slots:
     def _give(self, slot: int, chunk: Chunk) -> None:
         if slot in self._due:
             self._adopt_with(slot, chunk)
-        elif slot in self._asked:
-            self._asked[slot].held.append(chunk)
+        elif (call := self._calls.holding(slot)) is not None:
+            call.held.append(chunk)
         elif isinstance(chunk, CallChunk) and self._learned.get(slot) is not (known := self._function_of(chunk)):
             self._learned[slot] = known
-            self._asked[slot] = Call(slot, chunk.id, held=[chunk], by=known)
-            self._calls[known.teach(self._actors[slot])] = self._asked[slot]
+            self._calls.add(known.teach(self._actors[slot]), Call(slot, chunk.id, held=[chunk], by=known))
         elif len(chunk.index) == 1 and self._may_be_gone(slot):
             # The point must not be blamed.
-            self._asked[slot] = Call(slot, chunk.id, held=[chunk])
-            self._calls[self._actors[slot].here.remote()] = self._asked[slot]
+            self._calls.add(self._actors[slot].here.remote(), Call(slot, chunk.id, held=[chunk]))
         else:
             self._send(slot, chunk)
 
@@ -185,7 +164,7 @@ class Slots:
             return False
         self._spare.end()  # it was made for the files of the J before
         loaded = own_modules() if self._keep_j else None
-        owing = {call.slot for call in self._calls.values()}
+        owing = self._calls.owing()
         for slot in list(self._actors if adopts or anew else self._due):
             known = self._due.pop(slot, loaded)
             if later and slot in self._up and slot not in owing and self._nodes.is_near(slot):
@@ -197,8 +176,7 @@ class Slots:
 
     def park(self) -> int:
         """End the workers that are not idle and sound; `release` has the others forget J. How many are left."""
-        owing = {call.slot for call in self._calls.values() if call.chunk is not None}
-        for slot in {*owing, *self._asked, *self._worn, *self._missing()}:
+        for slot in {*self._calls.evaluating(), *self._worn, *self._missing()}:
             self._drop(slot)
         self._spare.end()
         self._function = None
@@ -277,13 +255,15 @@ class Slots:
         """
         import ray
 
-        ready, _ = ray.wait(list(self._calls), num_returns=len(self._calls), timeout=0) if self._calls else ([], [])
+        owed = self._calls.references
+        ready, _ = ray.wait(owed, num_returns=len(owed), timeout=0) if owed else ([], [])
         for ref in ready:
-            if ref in self._calls:
+            call = self._calls.get(ref)
+            if call is not None:
                 try:
                     ray.get(ref)
                 except Exception:  # whatever it was, the next J is not to be blamed for it
-                    self._drop(self._calls[ref].slot)
+                    self._drop(call.slot)
         self._drop_unfit(patience)
         for slot in self._missing():
             self._drop(slot)
@@ -328,7 +308,7 @@ class Slots:
         for actor in self._actors.values():
             self._end(actor)
         # Here and now: whoever else holds these slots may let go of them at any time, and Ray's own things with them.
-        for known in (self._actors, self._calls, self._asked, self._due, self._released):
+        for known in (self._actors, self._calls, self._due, self._released):
             known.clear()
 
     def _adopt(self, slot: int, loaded: frozenset[str] | None = None) -> None:
@@ -336,22 +316,17 @@ class Slots:
         if up is not None:
             self._starting[slot] = SlotStarting(slot, up.host, up.pid)
         # Who is still on the way to the J before is ready only once it has this one.
-        self._calls = {
-            ref: replace(call, ready=False, by=None) if call.slot == slot and (call.ready or call.first) else call
-            for ref, call in self._calls.items()
-        }
-        if slot in self._asked and self._asked[slot].first:
-            del self._asked[slot]
+        self._calls.supersede(slot)
         answer = self._make.adopt(self._actors[slot], slot, loaded)
-        self._calls[answer] = Call(slot, ready=True, adopts=True, by=self._make)
+        self._calls.add(answer, Call(slot, ready=True, adopts=True, by=self._make))
 
     def _adopt_with(self, slot: int, chunk: Chunk) -> None:
         """Have a worker go on with J, and evaluate its first chunk in the same call where that can be told apart."""
         loaded = self._due.pop(slot)
         first = isinstance(chunk, EvaluationChunk) and chunk.timeout is None and self._nodes.sees(slot)
         packed = self._parcels.pack(chunk) if first else ()
-        self._asked[slot] = Call(slot, chunk.id, adopts=not first, by=self._make, held=[chunk], first=first)
-        self._calls[self._make.adopt(self._actors[slot], slot, loaded, packed)] = self._asked[slot]
+        call = Call(slot, chunk.id, adopts=not first, by=self._make, held=[chunk], first=first)
+        self._calls.add(self._make.adopt(self._actors[slot], slot, loaded, packed), call)
 
     def wait(self, seconds: float) -> Sequence[Report]:
         """What the workers reported."""
@@ -360,7 +335,7 @@ class Slots:
         if not self._calls:
             time.sleep(min(seconds, 0.05))
             return self._resized()
-        calls = list(self._calls)
+        calls = self._calls.references
         # Ready is what is here: what lies on a node that hangs could be waited for without end.
         ready, _ = ray.wait(calls, num_returns=1, timeout=seconds)
         if ready and len(calls) > 1:
@@ -385,7 +360,7 @@ class Slots:
         """End all workers, the idle ones in good order."""
         import ray
 
-        busy = {call.slot for call in self._calls.values()}
+        busy = self._calls.owing()
         bye = [self._actors[slot].close.remote() for slot in self._up if slot not in busy]
         if bye:
             ray.wait(bye, num_returns=len(bye), timeout=_CLOSE_SECONDS)
@@ -407,8 +382,7 @@ class Slots:
         self._forget(slot)
 
     def _forget(self, slot: int) -> None:
-        self._calls = {ref: call for ref, call in self._calls.items() if call.slot != slot}
-        self._asked.pop(slot, None)
+        self._calls.forget(slot)
         self._due.pop(slot, None)
         self._up.pop(slot, None)
         self._starting.pop(slot, None)
@@ -419,7 +393,7 @@ class Slots:
             self._resizing.lost(slot)
 
     def _send(self, slot: int, chunk: Chunk) -> None:
-        self._calls[self._actors[slot].run.remote(*self._parcels.pack(chunk))] = Call(slot, chunk.id)
+        self._calls.add(self._actors[slot].run.remote(*self._parcels.pack(chunk)), Call(slot, chunk.id))
 
     def _start(self, slot: int) -> None:
         self._actors[slot] = self._make(slot)
@@ -428,15 +402,15 @@ class Slots:
     def _await(self, slot: int, *, adopts: bool = False, loaded: frozenset[str] | None = None) -> None:
         """Ask a slot's worker to be there, and to make J ready."""
         worker = self._actors[slot]
-        self._calls[worker.here.remote()] = Call(slot)
+        self._calls.add(worker.here.remote(), Call(slot))
         ready = self._make.adopt(worker, slot, loaded) if adopts else worker.hello.remote()
-        self._calls[ready] = Call(slot, ready=True, adopts=adopts, by=self._make)
+        self._calls.add(ready, Call(slot, ready=True, adopts=adopts, by=self._make))
 
     def _may_be_gone(self, slot: int) -> bool:
         """Whether it may have died unseen, as it has been idle for a while."""
         if time.monotonic() - self._heard.get(slot, 0.0) <= _IDLE or self._nodes.sees(slot):
             return False
-        return not any(call.slot == slot for call in self._calls.values())
+        return not self._calls.of(slot)
 
     def _hung(self) -> list[Report]:
         """Slots on nodes that do not answer; Ray starts their workers elsewhere, once it sees it too."""
@@ -449,7 +423,7 @@ class Slots:
         """Start slots where the cluster has more for this driver; end those that are over, once they are idle."""
         if self._resizing is None or self._resizing.settled(len(self._actors)):
             return []
-        busy = {call.slot for call in self._calls.values() if call.chunk is not None}
+        busy = self._calls.evaluating()
         change = self._resizing.change(self._actors, self._up, busy)
         sound = [slot for slot in change.end if self._is_sound(slot)]
         if change.start or change.end:
@@ -466,8 +440,7 @@ class Slots:
 
     def _is_sound(self, slot: int) -> bool:
         """Whether a slot's worker, which has no chunk, may go on in another session."""
-        owes = any(call.slot == slot for call in self._calls.values())
-        unfit = owes or slot in self._worn or self._spare.is_light(slot) or self._nodes.misses(slot)
+        unfit = self._calls.of(slot) or slot in self._worn or self._spare.is_light(slot) or self._nodes.misses(slot)
         return slot in self._up and not unfit
 
     def _recycled(self) -> list[Report]:
@@ -476,7 +449,7 @@ class Slots:
         A report may come before that of an earlier chunk, so none is killed that still owes one. What it was given
         since it knew comes back at once, untouched.
         """
-        owing = {call.slot for call in self._calls.values()}
+        owing = self._calls.owing()
         worn = [slot for slot in self._worn if slot not in owing]
         for slot in worn:
             self.kill(slot)
@@ -485,7 +458,7 @@ class Slots:
     def _reports(self, ref: Any) -> list[Report]:
         import ray
 
-        call = self._calls.pop(ref, None)
+        call = self._calls.pop(ref)
         if call is None:
             return []  # its slot was lost a moment ago
         try:
@@ -515,9 +488,8 @@ class Slots:
     def _sent_on(self, call: Call, *, evaluated: bool) -> list[Report]:
         """Send the chunks that a call has held back, but for the first where the call has had that evaluated."""
         left = call.held[1:] if evaluated else call.held
-        if self._asked.get(call.slot) is not call:
+        if not self._calls.let_go(call):
             return [ChunkDone(call.slot, chunk.id, NOTHING) for chunk in left]  # another J has been sent since
-        del self._asked[call.slot]
         for chunk in left:
             self._give(call.slot, chunk)
         return []
@@ -533,9 +505,7 @@ class Slots:
         if isinstance(found, Refusal):
             raise InputError(found.text)
         again = replace(call, first=False)
-        if call.held:
-            self._asked[slot] = again
-        self._calls[self._actors[slot].amend.remote(call.by.amendment(found))] = again
+        self._calls.add(self._actors[slot].amend.remote(call.by.amendment(found)), again)
         return []
 
     def _came(self, call: Call, host: str, pid: int, node: str, output: str) -> SlotUp | SlotStarting:
