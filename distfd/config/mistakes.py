@@ -78,7 +78,10 @@ def shown(value: Any, *, in_key: bool = False) -> str:
         case str():
             return _quoted(value, 40 if in_key else _MOST_TEXT)
         case dict():
-            inside = (f"{shown_path((str(k),))}: {shown(v)}" for k, v in value.items())
+            # A program's variables are told nowhere, also where a key above them is misspelt.
+            inside = (
+                f"{shown_path((str(k),))}: {'{...}' if k == ENVIRONMENT[-1] else shown(v)}" for k, v in value.items()
+            )
             return "{" + _joined(inside, len(value)) + "}"
         case list() | tuple():
             return "[" + _joined((shown(item) for item in value), len(value)) + "]"

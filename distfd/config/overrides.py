@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from distfd.config.mistakes import KeyPath, Mistake, is_secret, nearest, shown, shown_path
+from distfd.config.mistakes import ENVIRONMENT, KeyPath, Mistake, is_secret, nearest, shown, shown_path
 from distfd.config.yaml_document import Document, Spot
 from distfd.config.yaml_source import read_text
 from distfd.core.errors import ConfigError
@@ -33,7 +33,9 @@ def apply_override(document: Document, override: str) -> Mistake | None:
     Items of a list are given by their number, or by their ``name`` if they have one.
     """
     key, equals, _ = override.partition("=")
-    told = f"{key}=..." if equals and is_secret(tuple(key.strip().split("."))) else override
+    path = tuple(key.strip().split("."))
+    # Variables of a program may be secret, and so may what has them in it.
+    told = f"{key}=..." if equals and (is_secret(path) or path == ENVIRONMENT[: len(path)]) else override
     label = told if len(told) <= _MOST_TEXT else told[: _MOST_TEXT - 3] + "..."
     label = "".join(c if c.isprintable() else "?" for c in label)
     try:
@@ -56,7 +58,7 @@ def _split(override: str) -> tuple[list[str], Any, Spot]:
     if not text.strip():
         return keys, None, Spot((1, 1))
     try:
-        document = read_text(text, "value")
+        document = read_text(text, "value", tuple(keys))
     except ConfigError as error:
         raise _RefusedError(tuple(keys), str(error).replace("\n", "; ")) from None
     if document.mistakes:
@@ -105,7 +107,7 @@ def _steps(data: Any, keys: list[str]) -> Iterator[str | int]:
             data = data[part]
         else:
             text = f"{shown_path(done)} is no mapping here, so it has no key {rest[0]}"
-            raise _RefusedError((*done, *rest), text, shown(data))
+            raise _RefusedError((*done, *rest), text, "" if is_secret(done) else shown(data))
         yield part
         done, rest = (*done, part), rest[used:]
 

@@ -6,7 +6,7 @@ import re
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from distfd.config.mistakes import Mistake, Place, config_error, nearest, shown
+from distfd.config.mistakes import KeyPath, Mistake, Place, config_error, nearest, shown
 from distfd.core.files import open_plain
 
 if TYPE_CHECKING:
@@ -43,8 +43,17 @@ def read_file(path: Path) -> Document:
     return read_text(_decoded(raw, name), name)
 
 
-def read_text(text: str, name: str) -> Document:
-    """Read YAML text; ``name`` stands for the file in messages."""
+def read_text(text: str, name: str, below: KeyPath = ()) -> Document:
+    """Read YAML text.
+
+    Parameters
+    ----------
+    text : str
+    name : str
+        Stands for the file in messages.
+    below : tuple
+        Where in a configuration the text will stand.
+    """
     import yaml
 
     from distfd.config.yaml_tree import TreeBuilder
@@ -58,7 +67,7 @@ def read_text(text: str, name: str) -> Document:
     # If PyYAML was built with libyaml, that gives the same events about 25 times as fast.
     events = yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     try:
-        return TreeBuilder(events, name).document()
+        return TreeBuilder(events, name, below).document()
     except yaml.YAMLError as error:
         raise config_error([_syntax_mistake(error, text, name)]) from None
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from distfd.config.mistakes import KeyPath, Mistake, Place, config_error, shown
+from distfd.config.mistakes import KeyPath, Mistake, Place, config_error, is_secret, shown
 from distfd.config.yaml_document import Document, Spot
 from distfd.config.yaml_scalars import resolve
 
@@ -24,11 +24,21 @@ _NOT_TEXT = re.compile("[\x00\ud800-\udfff]")
 
 
 class TreeBuilder:
-    """Builds the tree of one document from PyYAML's events."""
+    """Builds the tree of one document from PyYAML's events.
 
-    def __init__(self, events: Iterator[Any], name: str) -> None:
+    Parameters
+    ----------
+    events : iterator
+    name : str
+        Stands for the file in messages.
+    below : tuple
+        Where in a configuration the document will stand: values of variables of programs are not told.
+    """
+
+    def __init__(self, events: Iterator[Any], name: str, below: KeyPath = ()) -> None:
         self.events = events
         self.name = name
+        self.below = below
         self.mistakes: list[Mistake] = []
 
     def document(self) -> Document:
@@ -71,7 +81,8 @@ class TreeBuilder:
         try:
             return resolve(event.value)
         except ValueError as error:
-            self.refuse(event, path, str(error), event.value[:60])
+            told = "is no text: put it in quotes" if is_secret((*self.below, *path)) else str(error)
+            self.refuse(event, path, told, event.value[:60])
             return None
 
     def sequence(self, path: KeyPath, spot: Spot) -> list[Any]:
@@ -129,6 +140,7 @@ class TreeBuilder:
 
     def refuse(self, event: Any, path: KeyPath, text: str, given: str = "") -> None:
         """Records a mistake after which reading can go on; after many of them, reading ends."""
+        given = "" if is_secret((*self.below, *path)) else given
         self.mistakes.append(self.mistake(event, path, text, given))
         if len(self.mistakes) >= MOST_MISTAKES:
             raise config_error(self.mistakes)

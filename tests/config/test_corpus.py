@@ -275,6 +275,24 @@ def test_overrides(folder: Path, capsys: pytest.CaptureFixture[str], override: s
     assert len("".join(found)) < 1000
 
 
+SECRETS = ["0123456789", "*s3cr3t", "&s3cr3t x", "!s3cr3t x", r'"\0s3cr3t"', "[s3cr3t, *s3cr3t]", "{a: s3cr3t}"]
+
+
+@pytest.mark.parametrize("value", [*SECRETS, "'s3cr3t {{ nosuch }}'"])
+def test_values_of_variables_are_in_no_error(folder: Path, capsys: pytest.CaptureFixture[str], value: str) -> None:
+    good = PROGRAM.replace(OWN_CODE, "")
+    wrong = good.replace('LEVEL: "3"', f"LEVEL: {value}")
+    told = refused(folder, capsys, wrong)
+    for override in (f"env.LEVEL={value}", f"env={{LEVEL: {value}}}"):
+        told += refused(folder, capsys, good, f"objective.command.{override}")
+    told += refused(folder, capsys, good, f"objective.command={{argv: [sh], env: {{LEVEL: {value}}}}}")
+    held = good.replace('LEVEL: "3"', "LEVEL: s3cr3t")
+    told += refused(folder, capsys, held, "objective.command.env.LEVEL.a=1")
+    told += refused(folder, capsys, "objective: {comand: {env: {LEVEL: s3cr3t}}}\nx0: [1]\n")
+    assert len(told) >= 6
+    assert not re.search("s3cr3t|123456789", "".join(told)), told
+
+
 TEMPLATES: list[tuple[str, str]] = [
     ("{{ width", ":1: "),
     ("a\n{% if width %}", ":2: "),

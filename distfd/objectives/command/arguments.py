@@ -77,12 +77,13 @@ def _marks(where: str, text: str, known: set[str]) -> bool:
     """Whether a text has marks that name parameters."""
     if "{{" not in text:
         return False
-    found = [_names(mark[0], known) for mark in _MARK.finditer(text)]
-    if any(known & names for names in found):
+    found = [(mark[0], _names(mark[0], known)) for mark in _MARK.finditer(text)]
+    if any(known & names for _, names in found):
         return True
-    for name in (name for names in found for name in sorted(names)):
+    for mark, name in ((mark, name) for mark, names in found for name in sorted(names)):
+        # The mark alone: the rest of a variable's value may be secret.
         raise InputError(
-            f"{where}: {text[:80]!r} uses {name}, which is no parameter{did_you_mean(name, known)}; known: "
+            f"{where}: {mark[:80]!r} uses {name}, which is no parameter{did_you_mean(name, known)}; known: "
             f"{', '.join(sorted(known))[:200]}. To pass the braces on to the program, put a blank between them: {{ {{"
         )
     return False
