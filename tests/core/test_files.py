@@ -90,6 +90,17 @@ def test_nothing_else_is_added_to(thesis: Path, kind: str) -> None:
     assert not thesis.with_name("new").exists()
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="NOT TESTED: root alone gives a file to another user")
+def test_a_file_of_another_user_is_neither_added_to_nor_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(PRECIOUS)
+    os.chown(path, 54_321, -1)
+    for write in (open_to_add, lambda path: replace_file(path, lambda file: file.write(b"new"))):
+        with pytest.raises(ForeignFileError, match=r"log\.jsonl is a file of another user"):
+            write(path)
+    assert path.read_bytes() == PRECIOUS
+
+
 @pytest.mark.parametrize("kind", ["link", "pipe", "folder", "device"])
 def test_nothing_but_a_plain_file_is_read(thesis: Path, kind: str) -> None:
     path = thesis.parents[1] / "run" / "log.jsonl"

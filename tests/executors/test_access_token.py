@@ -50,6 +50,14 @@ def test_a_long_tmpdir_leads_to_a_short_folder(tmp_path: Path, monkeypatch: pyte
     assert stat.S_IMODE(own.stat().st_mode) == 0o700
 
 
+def test_a_folder_that_the_user_names_is_left_to_ray_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path.chmod(0o755)
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert access_token.private_folder() is None
+    assert (list(tmp_path.iterdir()), stat.S_IMODE(tmp_path.stat().st_mode)) == ([], 0o755)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(os.getuid() != 0 or shutil.which("setpriv") is None, reason="NOT tested: needs root and setpriv")
 def test_a_user_without_a_passwd_entry_or_a_home(tmp_path: Path) -> None:

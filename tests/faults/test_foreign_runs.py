@@ -131,6 +131,14 @@ def test_all_that_is_made_is_its_owners(tmp_path: Path, job: Path, umask: int) -
     assert {name: f"{mode:o}" for name, mode in made.items() if mode & 0o077} == {}
 
 
+def test_a_directory_that_is_there_keeps_its_mode(tmp_path: Path, job: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run").chmod(0o755)
+    run()
+    assert stat.S_IMODE((tmp_path / "run").stat().st_mode) == 0o755
+    assert stat.S_IMODE((tmp_path / "run" / "result.json").stat().st_mode) == 0o600
+
+
 # --- what is read
 
 
@@ -280,22 +288,26 @@ def test_what_j_says_does_not_steer_the_terminal(job: Path, capfd: pytest.Captur
     assert not set(told + more + capfd.readouterr().err) & set("\x1b\x07\x9b\u202e\r\x00")
 
 
-# --- plan imports nothing, where that is asked for
+# --- plan and validate import nothing, where that is asked for
 
 
-def test_plan_runs_no_code_of_the_job_where_that_is_asked_for(tmp_path: Path, job: Path) -> None:
+def test_plan_and_validate_run_no_code_of_the_job_where_that_is_asked_for(tmp_path: Path, job: Path) -> None:
     job.with_name("foreign_model.py").write_text(f"open({str(tmp_path / 'imported')!r}, 'w')\n{MODEL}")
     code, told = distfd("plan", "job.yaml", "--no-import", "derivative.check=false")
     assert (code, "evaluations:  3" in told) == (0, True)
+    assert distfd("validate", "job.yaml", "--no-import")[0] == 0
     assert not (tmp_path / "imported").exists()
+    assert distfd("validate", "job.yaml")[0] == 0
+    assert (tmp_path / "imported").exists(), "which else it does"
     job.with_name("foreign_model.py").unlink()
     for task in ("gradient", "jacobian", "hessian", "noise", "minimize"):
         assert distfd("plan", "job.yaml", "--no-import", f"task={task}")[0] == 0
     (tmp_path / "command.yaml").write_text(
         "objective: {command: {argv: [no-such-solver], outputs: {J: {file: stdout, regex: '(.+)'}}}}\nx0: [1]\n"
     )
-    assert distfd("plan", "command.yaml")[0] == 2
-    assert distfd("plan", "command.yaml", "--no-import")[0] == 0
+    for name in ("plan", "validate"):
+        assert distfd(name, "command.yaml")[0] == 2
+        assert distfd(name, "command.yaml", "--no-import")[0] == 0
 
 
 # --- tables

@@ -133,6 +133,15 @@ def test_a_log_that_is_a_link_to_elsewhere_is_not_shown(tmp_path: Path) -> None:
     (tmp_path / "private").write_text(SECRET)
     error = failure(program(tmp_path / "w", f"ln -s {tmp_path}/private my.log; exit 1", log=["my.log"]))
     assert SECRET not in f"{error} {error.detail}"
+    code = f"ln -s {tmp_path}/private my.log; echo J=1"
+    assert program(tmp_path / "w", code, log=["my.log"], fails_if=SECRET[:7]).make().evaluate(X) == 1.0
+
+
+def test_a_restart_file_that_is_a_link_to_elsewhere_is_none(tmp_path: Path) -> None:
+    (tmp_path / "private").write_text(SECRET)
+    objective = program(tmp_path / "w", f"ln -s {tmp_path}/private state; echo J=1", restart=["state"])
+    with pytest.raises(ProgramError, match="restart file state: it is a link that leads out of the work directory"):
+        objective.make().evaluate_from(X, None, timeout=60, capture=True)
 
 
 def test_copied_links_are_copies(tmp_path: Path) -> None:
@@ -187,6 +196,25 @@ def test_work_directories_are_their_owners(tmp_path: Path) -> None:
         os.umask(before)
     (made,) = (tmp_path / "w").iterdir()
     assert mode(made) == 0o700
+
+
+def test_inputs_have_the_mode_of_what_they_are_made_of(tmp_path: Path) -> None:
+    for name, octal in (("deck.j2", 0o755), ("mesh", 0o640)):
+        (tmp_path / name).write_text("1")
+        (tmp_path / name).chmod(octal)
+    inputs = {"in/deck": "deck.j2"}
+    before = os.umask(0o027)
+    try:
+        options: dict[str, Any] = {"inputs": inputs, "copy": ["mesh"], "base": tmp_path, "keep": "all"}
+        assert program(tmp_path / "w", "echo J=1", **options).make().evaluate(X) == 1.0
+    finally:
+        os.umask(before)
+    (made,) = (tmp_path / "w").iterdir()
+    assert {name: mode(made / name) for name in ("in/deck", "mesh", "in")} == {
+        "in/deck": 0o755,
+        "mesh": 0o640,
+        "in": 0o750,
+    }
 
 
 # --- the run's directory
@@ -335,7 +363,8 @@ def test_no_shell_sees_an_argument(tmp_path: Path) -> None:
     assert not mark.exists()
 
 
-FORBIDDEN = {"os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput", "pickle.load", "eval"}
+FORBIDDEN = {"os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput", "eval"}
+FORBIDDEN |= {"asyncio.create_subprocess_shell", "pickle.load", "pickle.Unpickler", "cloudpickle.load"}
 PICKLES = {
     "workers.worker": "from another worker, by the driver",
     "objectives.simulator": "packed by the same process",
@@ -348,7 +377,7 @@ PICKLES = {
     "workers.session_modules": "exec of the user's own module, by the text that the driver imported",
     "objectives.command.user_function": "exec of the user's own module, as an import would",
 }
-"""Where pickles are read, or code is run; none of it comes from a file."""
+"""Where pickles are read, or code is run; none of it comes from a file that others write."""
 
 
 def test_the_source_has_no_shell_and_no_pickle_of_a_file() -> None:
@@ -399,8 +428,9 @@ def test_the_token_is_its_owners_before_ray_reads_it(home: Path) -> None:
     assert (mode(token), token.read_text()) == (0o600, first)
 
 
-def test_no_token_is_made_where_one_is_given(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(home / "mine"))
+@pytest.mark.parametrize("name", ["RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"])
+def test_no_token_is_made_where_one_is_given(home: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, str(home / "mine"))
     ray_token.keep_token_private()
     assert not (home / ".ray").exists()
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from fmus import described, exchange_description, load_builder, packed
+from strangers import distfd as distfd_command
 
 import distfd
 from distfd.core.failures import EvaluationFailure
@@ -300,6 +301,9 @@ def test_reading_runs_none_of_its_code(tmp_path: Path, place: Path, require_simu
     found = objective(path)
     found.check(X)
     found.fingerprint()
+    job = str(tmp_path / "job.yaml")
+    for args in (("init", "--fmu", str(path), "--to", job), ("validate", job), ("plan", job)):
+        assert distfd_command(*args)[0] == 0, args
     assert not mark.exists()
     assert not list(place.iterdir()), "nothing is unpacked"
     with pytest.raises(EvaluationFailure, match=r"evil\.fmu: "):
