@@ -415,6 +415,7 @@ def test_what_only_its_use_shows_has_its_place_in_the_file(folder: Path) -> None
     ran = distfd(folder, "run", "job.yaml")
     assert ran.returncode == 2
     assert "job.yaml:3:12: objective.command: no-such-program is not installed" in ran.stderr
+    assert not (folder / "o").exists()
     path.write_text("x0: [1]\nobjective: {python: 'model:parabola'}\n")
     ran = distfd(folder, "run", "job.yaml")
     assert ran.returncode == 2

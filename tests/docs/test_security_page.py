@@ -67,7 +67,7 @@ def test_each_claim_has_a_test_that_is_there(page: str) -> None:
 
 def test_each_promise_of_reliability_has_a_test() -> None:
     text = (DOCS / "reliability.md").read_text(encoding="utf-8")
-    rows = [line for line in text.splitlines() if line.startswith("| ") and "promise" not in line]
+    rows = [line for line in text.splitlines() if line.startswith("| ") and not line.startswith("| promise ")]
     assert len(rows) == len(held_by("reliability.md"))
 
 
