@@ -93,6 +93,8 @@ def test_other_text_is_left_alone() -> None:
     assert mask("-hunter2-correct-horse-") == "-$KEY-"
     assert mask("hunter2-corr...") == "$KEY..."
     assert mask("xabcdx in /opt/solver/lib, not /opt/solver/li") == "x$SHORTx in $LIB, not /opt/solver/li"
+    lines = Mask({"KEY": "abcde\n12345678"}, {})
+    assert lines("abcde, (1234567) and <12345678>") == "abcde, (1234567) and <$KEY>"
     assert mask("") == ""
     assert Mask({}, {})("text") == "text"
     assert (
