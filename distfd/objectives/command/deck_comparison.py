@@ -70,7 +70,7 @@ def printed(text: str) -> Printed:
     """The number that a text shows."""
     found = re.fullmatch(r"[+-]?[0-9]*(?:\.([0-9]*))?(?:[eEdD]?([+-]?[0-9]+))?", text.strip())
     assert found is not None, "only numbers are asked for"
-    power = int(found[2] or 0) - len(found[1] or "")
+    power = int((found[2] or "0")[:18]) - len(found[1] or "")
     return Printed(text, number(text), float(f"1e{power}"))
 
 

@@ -241,7 +241,7 @@ def _below(node: Any, part: str, where: str) -> Any:
         names = ", ".join(str(key.value) for key, _ in node.value)
         raise InputError(f"{where}: there is no {part!r}; there are: {names[:300]}")
     if isinstance(node, yaml.SequenceNode):
-        if re.fullmatch("0|[1-9][0-9]*", part) and int(part) < len(node.value):
+        if re.fullmatch("0|[1-9][0-9]{,17}", part) and int(part) < len(node.value):
             return node.value[int(part)]
         raise InputError(f"{where}: there is no element {part!r} among {len(node.value)}, counted from 0")
     raise InputError(f"{where}: there is nothing below {node.value!r}")

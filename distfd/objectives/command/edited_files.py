@@ -52,7 +52,7 @@ def namelist_places(text: str) -> Places:
         elif token["end"] or token["group"]:
             group, name = "", ""
         elif token["name"] and group:
-            name, count = token["name"].lower(), int(token["index"] or 1) - 1
+            name, count = token["name"].lower(), int((token["index"] or "1")[:18]) - 1
         elif kind in ("value", "skip") and name and not token[0].startswith("!"):
             count += 1
             span = token.span()

@@ -7,7 +7,6 @@ Tables are read by `distfd.objectives.command.csv_cell`, files of other librarie
 from __future__ import annotations
 
 import io
-import json
 import re
 import zipfile
 import zlib
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from distfd.core.errors import InputError
+from distfd.core.files import parse_json
 from distfd.core.suggestions import did_you_mean, pointers_to
 from distfd.objectives.command.text_files import matches_found, matching_lines, numbered_line
 from distfd.objectives.command.values import LARGEST, OutputError, number, read_bytes, read_text, short
@@ -67,8 +67,8 @@ class JsonPointer:
     def read(self, path: Path) -> Any:
         """The value that the pointer points to."""
         try:
-            at = json.loads(read_text(path))
-        except (json.JSONDecodeError, RecursionError) as error:
+            at = parse_json(read_text(path))
+        except (ValueError, RecursionError) as error:
             raise OutputError(f"it is not JSON, or was cut: {error}") from error
         try:
             return self.walk(at, self.parts)
@@ -98,7 +98,7 @@ class JsonPointer:
                 raise OutputError(f"{where} has no {key!r}; it has: {short(', '.join(map(str, at)))}{meant}")
             return at[key]
         if isinstance(at, list):
-            if not re.fullmatch("0|[1-9][0-9]*", key) or int(key) >= len(at):
+            if not re.fullmatch("0|[1-9][0-9]{,17}", key) or int(key) >= len(at):
                 raise OutputError(f"{where} has no element {key!r}; it has {len(at)}, counted from 0")
             return at[int(key)]
         raise OutputError(f"{where} is {short(at)}, which has no {key!r}")

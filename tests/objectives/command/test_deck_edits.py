@@ -58,6 +58,7 @@ def test_yaml_reads_the_same_number_back(tmp_path_factory: pytest.TempPathFactor
     [
         ("/wing/spam", "/wing/spam: .*'spam'.*span, ribs"),
         ("/wing/ribs/2/t", "no element '2'"),
+        (f"/wing/ribs/{'9' * 5000}/t", "no element '999"),
         ("/name", "/name: holds .*a number can be replaced"),
         ("/flag", "/flag: holds .*a number can be replaced"),
         ("/wing", "/wing: holds .*a number can be replaced"),

@@ -60,6 +60,14 @@ def test_json_cut_or_odd(tmp_path: Path, text: str) -> None:
         read(tmp_path, text, json="")
 
 
+def test_integers_of_more_digits_than_python_reads(tmp_path: Path) -> None:
+    digits = "9" * 100_000
+    assert read(tmp_path, f"[{digits}, 1.5]", json="/1") == 1.5
+    assert read(tmp_path, f"[{digits}]", json="/0") == math.inf
+    with pytest.raises(OutputError, match="has no element"):
+        read(tmp_path, "[1]", json=f"/{digits}")
+
+
 def test_json_whole_document_and_non_finite(tmp_path: Path) -> None:
     assert read(tmp_path, "3.25", json="") == 3.25
     assert math.isnan(read(tmp_path, "NaN", json=""))
