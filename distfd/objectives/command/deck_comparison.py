@@ -112,8 +112,11 @@ class Look:
     place: list[int]
 
     def is_built_like(self, other: Look) -> bool:
-        """Whether both are equal except for the texts of marks."""
-        return self.between == other.between and self.place == other.place
+        """Whether both are equal except for the texts of marks, which are the same marks in the same places."""
+        if self.between != other.between or self.place != other.place:
+            return False
+        pairs = zip(self.fields, other.fields, strict=True)
+        return all(here.mark is there.mark or here.mark.source == there.mark.source for here, there in pairs)
 
     def changed(self, other: Look) -> list[int]:
         """The fields whose texts differ."""

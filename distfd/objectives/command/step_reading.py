@@ -64,6 +64,12 @@ class Move:
         return float(round(value)) if self.whole else value
 
     @property
+    def sides(self) -> tuple[float, ...]:
+        """For each side of x that has values: its farthest value as a fraction of the longest way, for `between`."""
+        ends = (1.0, min((shift / (self.longest - self.x) for shift in self.nominal if shift), default=1.0))
+        return ends if ends[1] < 0 else ends[:1]
+
+    @property
     def far(self) -> tuple[float, ...]:
         """Distant values, which tell the parameter itself from a number that just happens to be close to it."""
         h, size = self.longest - self.x, max(1.0, abs(self.x))
@@ -192,8 +198,8 @@ class Judge:
                 )
         if not self._move.whole and self._jump(slot, unit) > _SMOOTH:
             self.refuse(
-                f"it changes in jumps when {self._name} changes smoothly: take rounding and int out of the formula, "
-                "and write it in full",
+                f"it changes in jumps when {self._name} changes smoothly: take rounding, int and conditions out of the "
+                "formula, and write it in full",
                 slot.at,
             )
 
@@ -202,9 +208,14 @@ class Judge:
 
         The test is repeated closer and closer to x: a staircase of many small steps looks smooth from far away.
         """
+        return max(self._jump_beside(slot, unit, side) for side in self._move.sides)
+
+    @staticmethod
+    def _jump_beside(slot: Slot, unit: float, side: float) -> float:
+        """The same on one side of x: its values end at this fraction of the longest way."""
         worst, whole = 0.0, 0.0
         for scale in _SCALES:
-            looks = [(t, slot.closer(scale * t)) for t in (*BETWEEN, 1.0)]
+            looks = [(t, slot.closer(side * scale * t)) for t in (*BETWEEN, 1.0)]
             points = [(0.0, slot.base.value), *((t, there.value) for t, there in looks if there is not None)]
             change = points[-1][1] - slot.base.value
             whole = whole or abs(change)

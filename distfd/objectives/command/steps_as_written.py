@@ -128,14 +128,29 @@ class _Comparison:
         self._plain = {k: found for k in self._base.changed(look) if (found := self._shown(k, look, pairs)) is not None}
         if len(self._plain) < len(self._base.changed(look)):
             return True
+        plain = set(self._plain)
         for j, node in enumerate(node for node in nodes if node is not None):
-            at = {(move.x, move.values[j]): move.coordinate for move in moves}
-            at |= {(-x, -value): k for (x, value), k in at.items()}
-            if any(self._looks.trouble(k, node.fields[k]) or self._shown(k, node, at) is None for k in self._plain):
-                return True
+            plain &= self._plain_at(node, j, moves)
+        if len(plain) < len(self._plain):
+            self._plain = {k: self._plain[k] for k in sorted(plain)}
+            return True
         shown = {owner for numbers in self._plain.values() for owner in numbers.values()}
         unseen = [move for move in moves if move.coordinate not in shown]
         return self._more_follow(moves, look) or (bool(unseen) and self._looks.heeds(unseen))
+
+    def _plain_at(self, node: Look, j: int, moves: Sequence[Move]) -> set[int]:
+        """The fields of ``_plain`` that have their coordinates with all digits also at the j-th values of these."""
+        at = {(move.x, move.values[j]): move.coordinate for move in moves}
+        at |= {(-x, -value): k for (x, value), k in at.items()}
+        still = {move.coordinate for move in moves if not move.nominal[j]}
+        found = set()
+        for k, owners in self._plain.items():
+            shown = self._shown(k, node, at)
+            moving = {n for n, owner in owners.items() if owner not in still}
+            # A number may stay as it is on one side of x, as that of ``[a, 1] | min`` does.
+            if shown is not None and shown.keys() == moving and not self._looks.trouble(k, node.fields[k]):
+                found.add(k)
+        return found
 
     def _shown(self, k: int, look: Look, pairs: Mapping[tuple[float, float], int]) -> dict[int, int] | None:
         """The coordinates that are written, with all digits, in field k; None if the field changes in another way."""

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import distfd
 from distfd.errors import InputError
+from distfd.objectives.command import steps_as_written
 from distfd.objectives.command.objective import CommandObjective
 
 if TYPE_CHECKING:
@@ -266,6 +267,35 @@ def test_one_place_in_a_deck_and_one_in_an_argument(tmp_path: Path) -> None:
 def test_a_deck_that_is_built_otherwise_at_x_plus_h(tmp_path: Path, text: str, pattern: str) -> None:
     with pytest.raises(InputError, match=rf"^step: a \(coordinate 0\) is moved from 1.0 by 0.1.*({pattern})"):
         offsets(objective(tmp_path, text), [1.0, 5.0], 0, 1.1)
+
+
+@pytest.mark.parametrize(
+    ("text", "pattern"),
+    [
+        ("{% if a > 1 %}{{ a }}{% else %}{{ 1.1 * a }}{% endif %}", "at 1.1 deck is built differently: a condition"),
+        ("{{ a if a > 1 else 2 * a }}", "changes in jumps.*take rounding, int and conditions out of the formula"),
+        ("{{ 2 * a if a > 1 else a }}", "changes in jumps"),
+        ("{{ 3 * a if a > 1 else a * a }}", "changes in jumps"),
+        ("{{ [a, 1.0] | min }}", "deck does not change|shows 1 digit"),
+        ("{{ [a, 1.0] | max }}", "deck does not change: what is computed there swallows it"),
+    ],
+)
+@pytest.mark.parametrize("values", [(0.9, 1.1), (1.1, 0.9), (0.95, 1.1)])
+def test_a_deck_that_is_built_otherwise_on_one_side_of_x(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, pattern: str, values: tuple[float, float]
+) -> None:
+    """The other side alone looks as it should: -6287 was found for 12, without a word."""
+    for most in (steps_as_written._ONE_BY_ONE, 0):
+        monkeypatch.setattr(steps_as_written, "_ONE_BY_ONE", most)
+        made = objective(tmp_path, f"{text} {{{{ b }}}}")
+        with pytest.raises(InputError, match=rf"^step: .*({pattern}|depends on too many parameters)"):
+            made.written(np.array([1.0, 5.0]), np.array([0, 1]), np.array([values, (4.5, 5.5)]))
+
+
+def test_a_smooth_formula_is_followed_on_both_sides(tmp_path: Path) -> None:
+    made = objective(tmp_path, "{{ 2.0 ** a }} {{ b * b }} {% if a > 1 %}{{ a }}{% else %}{{ a }}{% endif %}")
+    np.testing.assert_array_equal(offsets(made, [1.0, 5.0], 0, 0.75, 1.5), [-0.25, 0.5])
+    np.testing.assert_array_equal(offsets(made, [1.0, 1.0], 0, 0.75, 1.5), [-0.25, 0.5])
 
 
 def test_a_condition_that_holds_throughout_is_no_matter(tmp_path: Path) -> None:
