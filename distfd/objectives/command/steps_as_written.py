@@ -12,9 +12,11 @@ many, all are moved together (`distfd.objectives.command.group_looks`).
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
+from distfd.objectives.command.column_layout import ColumnWatch
 from distfd.objectives.command.coordinate_looks import OneCoordinate, SharedLooks
 from distfd.objectives.command.deck_comparison import Inputs, printed
 from distfd.objectives.command.deck_looks import Looks
@@ -61,6 +63,9 @@ which only the last is kept."""
 _ANSWERS: WeakKeyDictionary[ProgramSpec, dict[tuple[bytes, bytes, bytes], NDArray[np.float64]]] = WeakKeyDictionary()
 
 
+_WATCHES: WeakKeyDictionary[ProgramSpec, ColumnWatch] = WeakKeyDictionary()
+
+
 def _looked_up(
     objective: ProgramSpec, x: NDArray[np.float64], index: NDArray[np.int64], values: NDArray[np.float64]
 ) -> NDArray[np.float64]:
@@ -73,7 +78,11 @@ def _looked_up(
     rows = [a for a, move in enumerate(moves) if any(move.nominal)]
     if not rows:
         return offsets
-    found = _Comparison(inputs).offsets([moves[a] for a in rows])
+    compared = _Comparison(inputs)
+    found = compared.offsets([moves[a] for a in rows])
+    watch = _WATCHES.get(objective) or _WATCHES.setdefault(objective, ColumnWatch(compared.base))
+    for text in watch.shifted([compared.base, *compared.nodes]):
+        warnings.warn(text, stacklevel=2)
     for a, realised in zip(rows, found, strict=True):
         offsets[a] = realised
     return offsets
@@ -90,7 +99,9 @@ class _Comparison:
 
     def __init__(self, inputs: Inputs) -> None:
         self._looks = Looks(inputs)
-        self._base = self._looks.base
+        self.base = self._base = self._looks.base
+        self.nodes: list[Look] = []
+        """The inputs with all coordinates moved to their new values, one after the other."""
         self._plain: dict[int, dict[int, int]] = {}
         """Fields whose numbers are coordinates in full, or do not change: which number is which coordinate."""
 
@@ -121,7 +132,8 @@ class _Comparison:
             self._looks.seen(dict(zip(probe, values, strict=True)))
             for values in zip(*(m.values for m in moves), strict=True)
         ]
-        if look is None or any(node is None for node in nodes):
+        self.nodes = [node for node in nodes if node is not None]
+        if look is None or len(self.nodes) < len(nodes):
             return True
         pairs = {(move.x, probe[move.coordinate]): move.coordinate for move in moves}
         pairs |= {(-x, -value): k for (x, value), k in pairs.items()}
@@ -129,7 +141,7 @@ class _Comparison:
         if len(self._plain) < len(self._base.changed(look)):
             return True
         plain = set(self._plain)
-        for j, node in enumerate(node for node in nodes if node is not None):
+        for j, node in enumerate(self.nodes):
             plain &= self._plain_at(node, j, moves)
         if len(plain) < len(self._plain):
             self._plain = {k: self._plain[k] for k in sorted(plain)}
