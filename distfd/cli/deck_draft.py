@@ -19,7 +19,7 @@ from distfd.config.yaml_scalars import resolve
 from distfd.core.errors import InputError
 from distfd.core.files import read_plain
 from distfd.jobs.single_evaluation import DRAFTED
-from distfd.objectives.command.templates import Deck, Template
+from distfd.objectives.command.templates import Deck, Template, deck_text
 from distfd.objectives.command.values import OutputError, number
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def draft(command: str, decks: Sequence[str], to: str | None = None, *, force: b
 
 def _read(deck: Path) -> str:
     try:
-        return read_plain(deck, _LARGEST_DECK, follow=True).decode("utf-8", "surrogateescape")
+        return deck_text(read_plain(deck, _LARGEST_DECK, follow=True), f"--deck: {deck}")
     except OSError as error:
         raise InputError(f"--deck: {deck}: {error.strerror or error}") from error
 

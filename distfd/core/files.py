@@ -264,17 +264,23 @@ def read_plain(path: str | os.PathLike[str], most: int, *, follow: bool = False)
     return found
 
 
-def parse_json(text: str | bytes) -> Any:
+def parse_json(text: str | bytes, objects: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
     """Parses JSON that may come from a stranger; an integer beyond 64 bits becomes a float, perhaps inf.
 
     Python's integers have no limit, and would cause an error far from here, when one is put into an array of numbers.
+
+    Parameters
+    ----------
+    text : str or bytes
+    objects : callable, optional
+        Makes an object from its names and values, in their order; a dict by default, of equal names the last.
 
     Raises
     ------
     ValueError, RecursionError
         If it is not JSON.
     """
-    return json.loads(text, parse_int=_whole)
+    return json.loads(text, parse_int=_whole, object_pairs_hook=objects)
 
 
 def _whole(digits: str) -> int | float:

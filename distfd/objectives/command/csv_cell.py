@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ from distfd.objectives.command.values import OutputError, number, short
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+_THOUSANDS = re.compile(r"[-+]?[1-9][0-9]{0,2}(?:\.[0-9]{3})+")
+"""A whole number with points between thousands, where a comma is the decimal mark."""
 
 
 @dataclass(frozen=True)
@@ -133,11 +137,16 @@ class CsvCell:
         return names, rows
 
     def _number(self, cell: str) -> float:
+        if self.decimal == "," and _THOUSANDS.fullmatch(cell.strip()):
+            raise OutputError(
+                f"{short(cell)} has a point where decimal is a comma: is it between thousands? If the table has points "
+                "in its numbers, leave out `decimal`"
+            )
         return number(cell.replace(",", ".") if self.decimal == "," else cell)
 
     def _is_number(self, cell: str) -> bool:
         try:
-            self._number(cell)
+            number(cell.replace(",", ".") if self.decimal == "," else cell)
         except OutputError:
             return False
         return True

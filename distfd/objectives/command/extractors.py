@@ -10,6 +10,7 @@ import io
 import re
 import zipfile
 import zlib
+from collections import Counter
 from dataclasses import dataclass
 from tokenize import TokenError
 from typing import TYPE_CHECKING, Any, Protocol
@@ -20,7 +21,7 @@ from distfd.core.errors import InputError
 from distfd.core.files import parse_json
 from distfd.core.suggestions import did_you_mean, pointers_to
 from distfd.objectives.command.text_files import matches_found, matching_lines, numbered_line
-from distfd.objectives.command.values import LARGEST, OutputError, number, read_bytes, read_text, short
+from distfd.objectives.command.values import LARGEST, MINUS, OutputError, number, read_bytes, read_text, short
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,8 +36,23 @@ _NUMERIC_END, _NUMERIC_BEGIN = re.compile(r"[-+.0-9eEdD]+\Z"), re.compile(r"[-+.
 _HYPHEN = re.compile(r"[\w)\]][-+]\Z")
 """A sign at the end of a text that belongs to the name before it."""
 
-_SIGN_IN_PATTERN = re.compile(r"(?:-|\\\+|\[[-+]+\])\((?!\?)")
+_SIGN_IN_PATTERN = re.compile(r"(?:-|\\\+|\[[-+]+\])(?:\\s[*+]?| )*\((?!\?)")
 """A regex that names the sign before its group; a + that repeats what is before it names none."""
+
+_SIGN_APART = re.compile(r"(?:[=:]|\(%o[0-9]+\))\s*-\s+\Z")
+"""A minus with blanks between it and its number, as Maxima prints ``- 1.5``, behind a label. A list has one, too."""
+
+_GROUPED = re.compile(r"(?<![\w.])[-+]?[0-9]{1,3}(?:['\u2019_\xa0\u202f\u2009][0-9]{3})+(?![0-9])(?:[.,][0-9]*)?")
+"""A number with another character than a comma between thousands: an apostrophe, a narrow blank."""
+
+_POWER = re.compile(
+    r" ?[x\xd7*\xb7] ?10 ?(?:\^|\*\*) ?\(?[-+]?[0-9]+\)?|\*\^[-+]?[0-9]+|[bBqQ][-+]?[0-9]{1,4}(?![\w.])"
+    r"|[ \t]+[eEdD][-+][0-9]{1,3}(?![\w.])"
+)
+"""An exponent that is no part of the number as most programs write it: ``x 10^3``, ``*^3``, ``b3``, `` E+03``."""
+
+_PLAIN = "have the program print plain numbers, which `env: {LC_ALL: C}` does for many"
+"""What to do about separators between thousands."""
 
 _COMMA_END, _COMMA_BEGIN = re.compile(r"[-+,.0-9eEdD]*,\Z"), re.compile(r",[-+,.0-9eEdD]*")
 """Characters that may belong to a number with commas, at the end of a text up to a comma, or at the start from one."""
@@ -50,6 +66,15 @@ class Extractor(Protocol):
 
     def read(self, path: Path) -> Any:
         """The value in the file; raises OutputError if there is none."""
+
+
+class _Object(dict[str, Any]):
+    """An object of JSON, which knows the names that it has more than once."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        names = [name for name, _ in pairs] if len(self) < len(pairs) else []
+        self.twice = frozenset(name for name, count in Counter(names).items() if count > 1)
 
 
 @dataclass(frozen=True)
@@ -67,7 +92,7 @@ class JsonPointer:
     def read(self, path: Path) -> Any:
         """The value that the pointer points to."""
         try:
-            at = parse_json(read_text(path))
+            at = parse_json(read_text(path), objects=_Object)
         except (ValueError, RecursionError) as error:
             raise OutputError(f"it is not JSON, or was cut: {error}") from error
         try:
@@ -96,6 +121,8 @@ class JsonPointer:
             if key not in at:
                 meant = did_you_mean(key, map(str, at))
                 raise OutputError(f"{where} has no {key!r}; it has: {short(', '.join(map(str, at)))}{meant}")
+            if isinstance(at, _Object) and key in at.twice:
+                raise OutputError(f"{where} has {key!r} twice, and only one of them can be meant")
             return at[key]
         if isinstance(at, list):
             if not re.fullmatch("0|[1-9][0-9]{,17}", key) or int(key) >= len(at):
@@ -129,27 +156,35 @@ class Regex:
     def _number(self, found: Found) -> float:
         if found.group is None:
             raise OutputError(f"the regex '{self.pattern}' matches, but its group is empty")
-        value = number(found.group)
+        value = number(re.sub(r"^\s*([-+])[ \t]+(?=[0-9.])", r"\1", found.group.replace(MINUS, "-")))
         if whole := self._cut(found, found.group):
+            what = f"the group of the regex '{self.pattern}' holds {short(found.group.strip())}, a part of the number "
+            if _GROUPED.fullmatch(whole):
+                raise OutputError(f"{what}{short(whole)}; {_PLAIN}")
             raise OutputError(
-                f"the group of the regex '{self.pattern}' holds {short(found.group.strip())}, a part of the number "
-                f"{short(whole)}; let the group take the whole number, such as ([-+.0-9eEdD]+), or, if these are two "
-                "numbers, let the pattern name the character between them"
+                f"{what}{short(whole)}; let the group take the whole number, such as ([-+.0-9eEdD]+), or, if these are "
+                "two numbers, let the pattern name the character between them"
             )
+        before = "" if _SIGN_IN_PATTERN.search(self.pattern) else found.before
+        _check_beside(before, found.group, found.after if found.ends else "")
         return value
 
     def _cut(self, found: Found, inside: str) -> str:
         """The number of which the group is only a part; empty if the group holds a whole number."""
-        before, after = found.before, found.after
+        before, after = found.before.replace(MINUS, "-"), found.after
+        inside = inside.replace(MINUS, "-")
         # The point that ends a sentence.
         after = "" if re.fullmatch(r"\.(?:\s.*)?", after) else after
         whole = _cut_number(before + inside + after, len(before), len(before) + len(inside))
         only_sign = len(whole) == len(inside.strip()) + 1 and whole[0] in "+-"
         if whole and not (only_sign and (_HYPHEN.search(before) or _SIGN_IN_PATTERN.search(self.pattern))):
             return whole
-        left = _COMMA_END.search(before) if found.begins else None
-        right = _COMMA_BEGIN.match(after) if found.ends else None
-        whole = (left[0] if left else "") + inside + (right[0] if right else "")
+        # What the pattern names beside its group is meant to be there.
+        left, right = before if found.begins else "", after if found.ends else ""
+        if grouped := _grouped(left + inside + right, len(left), len(left) + len(inside)):
+            return grouped
+        begin, end = _COMMA_END.search(left), _COMMA_BEGIN.match(right)
+        whole = (begin[0] if begin else "") + inside + (end[0] if end else "")
         return whole if len(whole) > len(inside) and _WITH_COMMA.fullmatch(whole) else ""
 
 
@@ -180,7 +215,8 @@ class Columns:
         line = at.text
         if len(line) < self.first or (not at.ended and len(line) < self.last):
             raise OutputError(f"line {at.number + 1} ends at column {len(line)}: {short(line)}")
-        if whole := _cut_number(line, self.first - 1, self.last):
+        at_once = line.replace(MINUS, "-"), self.first - 1, self.last
+        if whole := _cut_number(*at_once) or _grouped(*at_once):
             raise OutputError(
                 f"line {at.number + 1}: columns {self.first}-{self.last} cut the number {short(whole)}; widen them, or "
                 "take a regex if these are two numbers"
@@ -238,14 +274,29 @@ class Token:
         return meant if self.which == "all" else meant[0]
 
     def _word(self, line: Line) -> float:
-        words = line.text.split(None if self.delimiter == "whitespace" else self.delimiter)
+        where = f"line {line.number + 1}"
+        words = self._words(line.text)
         if abs(self.field) > len(words):
-            where = f"line {line.number + 1}"
             raise OutputError(f"{where} has no field {self.field}, only {len(words)}: {short(line.text)}")
+        first, last = words[self.field - (self.field > 0)]
         try:
-            return number(words[self.field - (self.field > 0)])
+            return self._value(line.text, first, last)
         except OutputError as error:
-            raise OutputError(f"line {line.number + 1}, field {self.field}: {error}: {short(line.text)}") from error
+            raise OutputError(f"{where}, field {self.field}: {error}: {short(line.text)}") from error
+
+    def _words(self, line: str) -> list[tuple[int, int]]:
+        if self.delimiter == "whitespace":
+            return [found.span() for found in re.finditer(r"\S+", line)]
+        ends = [k for k, character in enumerate(line) if character == self.delimiter]
+        return list(zip([0, *(k + 1 for k in ends)], [*ends, len(line)], strict=True))
+
+    @staticmethod
+    def _value(line: str, first: int, last: int) -> float:
+        value = number(line[first:last])
+        if whole := _grouped(line, first, last):
+            raise OutputError(f"it is a part of {short(whole)}; {_PLAIN}")
+        _check_beside(line[:first], line[first:last], line[last:])
+        return value
 
 
 _DELIMITERS = {"tab": "\t", "comma": ",", "semicolon": ";", "whitespace": "whitespace"}
@@ -276,6 +327,34 @@ def _cut_number(line: str, first: int, last: int) -> str:
         if len(whole) > len(inside) and _is_number(whole):
             return whole.strip()
     return ""
+
+
+def _grouped(line: str, first: int, last: int) -> str:
+    """The number with blanks or apostrophes between thousands of which line[first:last] is a part; empty if none is."""
+    inside = line[first:last].strip()
+    first += line[first:last].index(inside)
+    for found in _GROUPED.finditer(line, max(0, first - _FAR), last + _FAR):
+        if found.start() <= first and found.end() >= first + len(inside) and len(found[0]) > len(inside) > 0:
+            return found[0]
+    return ""
+
+
+_FAR = 80
+"""Number of characters beside a field in which a number that it is a part of may begin and end."""
+
+
+def _check_beside(before: str, inside: str, after: str) -> None:
+    """Refuses a number without its sign or its exponent, which stand beside it with something in between."""
+    if power := _POWER.match(after):
+        raise OutputError(
+            f"{short(inside.strip())} is followed by an exponent, {short(power[0])}: read that as an output of its "
+            "own, and write value: 'J * 10 ** exponent'; if it is a unit, let the regex name it behind its group"
+        )
+    if _SIGN_APART.search(before.replace(MINUS, "-")) and not inside.strip().startswith(("+", "-", MINUS)):
+        raise OutputError(
+            f"a minus stands before {short(inside.strip())}, with a blank between them: take a regex whose group has "
+            r"both, such as (-?\s*[.0-9eE+-]+), or that names the minus"
+        )
 
 
 def _is_number(text: str) -> bool:

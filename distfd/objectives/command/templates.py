@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from distfd.core.errors import InputError
 from distfd.core.files import open_plain
 from distfd.objectives.command.formats import BEGIN, END, WIDE, in_full, width_of
+from distfd.objectives.command.values import encoding_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -92,14 +93,31 @@ def read_template(path: Path) -> Template:
     Raises
     ------
     InputError
-        If the file cannot be read.
+        If the file cannot be read, or is no UTF-8.
     """
     try:
         with open_plain(path, follow=True) as file:
-            text = file.read().decode("utf-8", "surrogateescape")
-        return Template(str(path), text, path.stat().st_mode & 0o777)
+            raw = file.read()
+        return Template(str(path), deck_text(raw, f"template {path}"), path.stat().st_mode & 0o777)
     except OSError as error:
         raise InputError(f"template {path}: {error.strerror or error}") from error
+
+
+def deck_text(raw: bytes, what: str) -> str:
+    """A deck's text; bytes that are not UTF-8 are kept as surrogates.
+
+    Raises
+    ------
+    InputError
+        If it is UTF-16 or UTF-32, in which no marks would be found; begins with ``what``.
+    """
+    encoding = encoding_of(raw[:4]).upper()
+    if encoding != "UTF-8":
+        raise InputError(
+            f"{what}: is {encoding}, and marks are found in UTF-8 only: save it as UTF-8, by "
+            f"`iconv -f {encoding} -t UTF-8` or in an editor"
+        )
+    return raw.decode("utf-8", "surrogateescape")
 
 
 class Deck:

@@ -10,7 +10,7 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, TextIO
 
 from distfd.core.files import open_plain
-from distfd.objectives.command.values import LARGEST, OutputError, read_text, timed
+from distfd.objectives.command.values import LARGEST, OutputError, encoding_of, read_text, timed
 from distfd.workers.bounded_regex import lines_with, spans
 
 if TYPE_CHECKING:
@@ -34,8 +34,6 @@ _LONGEST = 2**22
 
 _BESIDE = 80
 """Number of characters beside a match that are kept: no number is longer."""
-
-_MARK = "\ufeff"
 
 
 @dataclass(frozen=True)
@@ -70,13 +68,15 @@ def raw_lines(path: Path) -> Iterator[str]:
         lines = iter(partial(file.readline, longest), "")
         first = next(lines, None)
         if first is not None:
-            yield _checked(path, first.removeprefix(_MARK), 0)
+            yield _checked(path, first, 0)
         for k, raw in enumerate(lines, start=1):
             yield raw if len(raw) < longest else _checked(path, raw, k)
 
 
 def _opened(path: Path) -> TextIO:
-    return io.TextIOWrapper(open_plain(path, follow=True), encoding="utf-8", errors="replace", newline="\n")
+    with open_plain(path, follow=True) as file:
+        encoding = encoding_of(file.read(4)).replace("utf-8", "utf-8-sig")  # which leaves out a byte order mark
+    return io.TextIOWrapper(open_plain(path, follow=True), encoding=encoding, errors="replace", newline="\n")
 
 
 def flagged(lines: Iterable[str], pattern: str) -> Iterator[tuple[str, bool]]:

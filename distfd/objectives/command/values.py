@@ -33,19 +33,23 @@ _NO_LETTER = re.compile(r"([+-]?(?:[0-9]+\.[0-9]*|\.[0-9]+))([+-][0-9]{1,3})")
 12-5."""
 
 
+MINUS = "\u2212"
+"""Unicode's minus, which some programs print (qalc, R's formatters), and which is not the hyphen of the keyboard."""
+
+
 class OutputError(ValueError):
     """An output that is missing or does not parse; the message says what was found."""
 
 
 def number(text: str) -> float:
-    """A printed number, also ``1.5D-3`` and ``1.5-103``; a text that is not entirely a number is refused.
+    """A printed number, also ``1.5D-3`` and ``1.5-103``, or with Unicode's minus; anything else is refused.
 
     Raises
     ------
     OutputError
         If it is not a number; the message quotes the text.
     """
-    text = text.strip()
+    text = text.strip().replace(MINUS, "-")
     if bare := _NO_LETTER.fullmatch(text):
         return float(f"{bare[1]}e{bare[2]}")
     if not _NUMBER.fullmatch(text):
@@ -77,9 +81,25 @@ def _has_bool(found: Any) -> bool:
     return isinstance(found, bool) or (isinstance(found, (list, tuple)) and any(map(_has_bool, found)))
 
 
+_ENCODINGS = {b"\xff\xfe\0\0": "utf-32", b"\0\0\xfe\xff": "utf-32", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+"""Byte order marks of encodings with several bytes for each character; the longer ones first."""
+
+_TWO_BYTES = {"utf-16-le": re.compile(rb"(?:[\t\n\r -~]\0){2}"), "utf-16-be": re.compile(rb"(?:\0[\t\n\r -~]){2}")}
+"""How texts of such an encoding begin without a byte order mark."""
+
+
+def encoding_of(head: bytes) -> str:
+    """The encoding of a text by its first four bytes: UTF-8, or UTF-16 or UTF-32 as programs of Windows write them."""
+    for mark, name in _ENCODINGS.items():
+        if head.startswith(mark):
+            return name
+    return next((name for name, begin in _TWO_BYTES.items() if begin.match(head)), "utf-8")
+
+
 def read_text(path: Path) -> str:
     """A file's whole text, with newlines as line ends, without a byte order mark."""
-    return read_bytes(path).decode("utf-8", "replace").removeprefix("\ufeff").replace("\r\n", "\n")
+    raw = read_bytes(path)
+    return raw.decode(encoding_of(raw[:4]), "replace").removeprefix("\ufeff").replace("\r\n", "\n")
 
 
 def read_bytes(path: Path) -> bytes:

@@ -209,6 +209,12 @@ def test_columns_that_cut_a_number_are_refused(tmp_path: Path, line: str, first:
         ("cd = -1.5e-3", r"cd\D+([0-9.]+)", "-1.5e-3"),
         ("mode-1.5e-3", r"([0-9.]+)$", "-1.5e-3"),
         ("cd = 12", r"cd = ([0-9])", "12"),
+        ("cd = 1'234.5", r"cd = ([0-9.]+)", "1'234.5"),
+        ("cd = 1\u2019234'567.5", r"cd = ([0-9.]+)", "1\u2019234'567.5"),
+        ("cd = 1_234.5 N", r"([0-9.]+) N", "1_234.5"),
+        ("cd = -1\xa0234,5", r"cd = (\S+)", "-1\xa0234,5"),
+        ("cd = 1\u202f234", r"cd = (\S+)", "1\u202f234"),
+        ("cd = \u221212.5", r"cd = .?([0-9.]+)", "-12.5"),
     ],
 )
 @pytest.mark.parametrize("large", [False, True])
@@ -247,10 +253,88 @@ def test_a_group_that_cuts_a_number_is_refused(
         ("1.5e3 N", r"([-+.0-9eEdD]+)", 1500),
         ("12.5kN", r"([0-9.]+)", 12.5),
         ("1e", r"([0-9.]+)e", 1),
+        ("cd = \u221212.5", r"cd = (\S+)", -12.5),
+        ("cd = - 12.5", r"cd = (-?\s*[0-9.]+)", -12.5),
+        ("cd = - 12.5", r"cd = -\s*([0-9.]+)", 12.5),
+        ("- 12.5", r"([0-9.]+)", 12.5),
+        ("cd - 12.5", r"([0-9.]+)", 12.5),
+        ("1.5 x 10^3 N", r"([0-9.]+) x 10\^3 N", 1.5),
+        ("1.5 e", r"([0-9.]+)", 1.5),
+        ("1.5 x 2.5", r"^([0-9.]+)", 1.5),
+        ("12'30", r"^([0-9]+)", 12),
+        ("mode_1_200", r"([0-9]+)$", 200),
+        ("1\xa0234", r"^([0-9]+)\xa0", 1),
     ],
 )
 def test_a_group_beside_other_text_is_read(tmp_path: Path, text: str, pattern: str, value: float) -> None:
     assert read(tmp_path, f"first\n{text}\nlast\n", regex=pattern, which="first") == value
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "pattern"),
+    [
+        ("J = 1.5 E+03", {"regex": r"J = (\S+)"}, "'1.5' is followed by an exponent, ' E\\+03'"),
+        ("J = 1.5 x 10^3 N", {"regex": r"J = (\S+)"}, "is followed by an exponent, ' x 10\\^3'"),
+        ("J = 1.5\xd710^-3", {"regex": "J = ([0-9.]+)"}, "is followed by an exponent"),
+        ("J = 1.5*10**3", {"regex": "J = ([0-9.]+)"}, "is followed by an exponent"),
+        ("J = 1.5*^3", {"regex": "J = ([0-9.]+)"}, "is followed by an exponent"),
+        ("J = 1.5b3", {"regex": "J = ([0-9.]+)"}, "is followed by an exponent, 'b3'"),
+        ("J = 1.5Q+03", {"regex": "J = ([0-9.]+)"}, "is followed by an exponent"),
+        ("J = - 1.5", {"regex": r"([0-9.]+)$"}, "a minus stands before '1.5', with a blank"),
+        ("(%o1)   - 1.5", {"regex": r"([0-9.]+)$"}, "a minus stands before '1.5'"),
+        ("J: \u2212 1.5", {"regex": r"J: .\s([0-9.]+)"}, "a minus stands before '1.5'"),
+        ("J = 1.5 E+03", {"token": {"line": "J", "field": 3}}, "field 3: .*is followed by an exponent"),
+        ("J = 1.5 x 10^3", {"token": {"line": "J", "field": 3}}, "is followed by an exponent"),
+        ("J = - 1.5", {"token": {"line": "J", "field": -1}}, "a minus stands before '1.5'"),
+        ("J = 1\xa0234.5", {"token": {"line": "J", "field": 3}}, "it is a part of .*LC_ALL: C"),
+        ("J = 1\xa0234.5", {"token": {"line": "J", "field": 4}}, "it is a part of"),
+        ("J = 1'234.5", {"columns": {"line": 1, "from": 7, "to": 11}}, "cut the number"),
+    ],
+)
+def test_a_number_without_its_sign_its_exponent_or_its_thousands_is_refused(
+    tmp_path: Path, text: str, kind: dict[str, Any], pattern: str
+) -> None:
+    with pytest.raises(OutputError, match=pattern):
+        read(tmp_path, text + "\n", **kind)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-8-sig"])
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("J = 1.5\r\nend\r\n", {"regex": r"^J = (\S+)$"}),
+        ("J = 1.5\nend\n", {"token": {"line": "J", "field": 3}}),
+        ("J = 1.5\nend\n", {"columns": {"line": 1, "from": 5, "to": 7}}),
+        ("n,J\r\n1,1.5\r\n", {"csv": {"column": "J", "row": 1}}),
+        ('{"J": 1.5}', {"json": "/J"}),
+    ],
+)
+@pytest.mark.parametrize("large", [False, True])
+def test_encodings_of_windows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, text: str, kind: dict[str, Any], encoding: str, large: bool
+) -> None:
+    if large and "json" not in kind:
+        monkeypatch.setattr(text_files, "LARGEST", -1)
+    assert read(tmp_path, text.encode(encoding), **kind) == 1.5
+
+
+def test_a_name_that_json_has_twice_is_refused_where_it_is_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="the document has 'J' twice"):
+        read(tmp_path, '{"J": 1.5, "J": 2.5}', json="/J")
+    assert read(tmp_path, '{"K": 1, "K": 2, "J": 3}', json="/J") == 3
+
+
+@pytest.mark.parametrize("text", ["120000000000000000000", "-1" + "0" * 30, "[1, 18446744073709551616]"])
+def test_whole_numbers_of_any_length(tmp_path: Path, text: str) -> None:
+    np.testing.assert_array_equal(read(tmp_path, text, json=""), np.array(json.loads(text), dtype=float))
+
+
+def test_points_between_thousands_where_a_comma_is_the_decimal_mark(tmp_path: Path) -> None:
+    cell = {"column": "J", "row": 1, "delimiter": ";", "decimal": ","}
+    with pytest.raises(OutputError, match=r"'1\.234' has a point where decimal is a comma"):
+        read(tmp_path, "n;J\n1;1.234\n", csv=cell)
+    for text, value in (("1,234", 1.234), ("0.234", 0.234), ("1.25", 1.25)):
+        assert read(tmp_path, f"n;J\n1;{text}\n", csv=cell) == value
 
 
 @pytest.mark.parametrize(

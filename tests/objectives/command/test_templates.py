@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from distfd.cli.deck_draft import draft
 from distfd.errors import InputError
 from distfd.objectives.command.inputs import write
 from distfd.objectives.command.objective import CommandObjective
@@ -176,3 +177,13 @@ def test_a_whole_number_without_end_is_no_bug(tmp_path: Path) -> None:
         CommandObjective(
             ["true"], inputs={"deck": "deck.j2"}, outputs={"J": {"file": "deck", "regex": "(.)"}}, base=tmp_path
         ).check([1.0])
+
+
+@pytest.mark.parametrize(("encoding", "told"), [("utf-16", "UTF-16"), ("utf-16-be", "UTF-16-BE"), ("utf-32", "UTF-32")])
+def test_a_deck_in_another_encoding_is_named(tmp_path: Path, encoding: str, told: str) -> None:
+    """No mark is found in it, so that it went to the program as it was, and all derivatives were 0."""
+    (tmp_path / "deck.j2").write_bytes("a = {{ a }}\n".encode(encoding))
+    with pytest.raises(InputError, match=rf"template .*deck\.j2: is {told}, .*iconv -f {told} -t UTF-8"):
+        read_template(tmp_path / "deck.j2")
+    with pytest.raises(InputError, match=rf"--deck: .*deck\.j2: is {told}"):
+        draft(f"cat {tmp_path}/deck.j2", [str(tmp_path / "deck.j2")])
