@@ -92,6 +92,21 @@ class Looks:
         return ""
 
 
+def doubled_signs(look: Look) -> dict[str, str]:
+    """A sentence for each mark whose number has a sign behind the template's own, by the mark's place."""
+    found: dict[str, str] = {}
+    for k, field in enumerate(look.fields):
+        sign = look.before(k)[-1:] if field.text.startswith(SIGNS) else ""
+        if sign in SIGNS:
+            place = f"{field.mark.where}, {field.mark.source}"
+            found[place] = (
+                f"{place}: {field.text[:40]!r} stands behind the template's own sign: {sign}{field.text[:40]}, which "
+                "many programs do not read, or take for 0: write both signs by the mark, as {{ -a }} does. If the "
+                "program reads it, all is well"
+            )
+    return found
+
+
 def _widen(here: Field, there: Field) -> str:
     """How the user can make a field keep its width."""
     form = re.search(r"(?:fmt\(\s*[\"']|%)([0-9]+)(\.[0-9]+)?", here.mark.source)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -348,3 +349,15 @@ def test_jumps_are_seen_where_two_parameters_together_build_another_text(tmp_pat
     smooth = objective(tmp_path, "{{ 100 * a }} {{ 100 * b }}" + both)
     found = smooth.written(np.array([1.0, 2.0]), np.array([0, 1]), np.array([[1.5], [2.5]]))
     np.testing.assert_array_equal(found, [[0.5], [0.5]])
+
+
+@pytest.mark.parametrize("text", ["-{{ a }}", '+{{ a | fmt(".4f") }}', "x = 1-{{ a }}"])
+def test_a_sign_behind_the_templates_own_at_every_point_is_told(tmp_path: Path, text: str) -> None:
+    """The program takes ``--2`` for 0 at all points alike: nothing but 0 derivatives was said."""
+    made = objective(tmp_path, text)
+    with pytest.warns(UserWarning, match=r"deck\.j2:1, \{\{ a.*behind the template's own sign: [-+]-2.*\{\{ -a \}\}"):
+        offsets(made, [-2.0, 5.0], 0, -1.5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        offsets(made, [-2.0, 5.0], 0, -1.25)  # once is enough
+        offsets(objective(tmp_path, text), [2.0, 5.0], 0, 1.25)
