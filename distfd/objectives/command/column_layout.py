@@ -90,7 +90,7 @@ class ColumnWatch:
         self._seen: dict[int, _Number] = {}
         for k, field in enumerate(first.fields):
             if field.excess is None and _is_file(field.file):
-                line, begin = _line_of(first, k)
+                line, begin = line_of(first, k)
                 if (width := pitch(line, begin, begin + len(field.text))) is not None:
                     behind = [w.span() for w in _WORD.finditer(line) if w.start() >= begin + len(field.text)]
                     self._seen[k] = _Number(field.text, width, behind)
@@ -117,7 +117,7 @@ def _is_file(name: str) -> bool:
     return name not in {"value", "stdin"} and not name.startswith(("argv[", "env ", "command "))
 
 
-def _line_of(look: Look, k: int) -> tuple[str, int]:
+def line_of(look: Look, k: int) -> tuple[str, int]:
     """The line on which field k begins, and where the field stands in it."""
     at = {place: n for n, place in enumerate(look.place[max(0, k - _BESIDE) : k + _BESIDE], max(0, k - _BESIDE))}
     left, place = look.between[look.place[k]], look.place[k] - 1

@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING, TypeAlias
 
 from distfd.core.errors import InputError
+from distfd.objectives.command.column_layout import line_of
 from distfd.objectives.command.deck_comparison import SIGNS, printed
 from distfd.objectives.command.step_reading import Sight, Slot
 
@@ -103,6 +104,33 @@ def doubled_signs(look: Look) -> dict[str, str]:
                 f"{place}: {field.text[:40]!r} stands behind the template's own sign: {sign}{field.text[:40]}, which "
                 "many programs do not read, or take for 0: write both signs by the mark, as {{ -a }} does. If the "
                 "program reads it, all is well"
+            )
+    return found
+
+
+_WHOLE = re.compile(r"[0-9]+")
+_DIVIDEND, _DIVISOR = re.compile(r"(?<![\w./])[0-9]+ */ *\Z"), re.compile(r" */ *[0-9]+(?![\w./])")
+"""A whole number with a slash, before and behind another; more slashes make a path or a date."""
+
+
+def whole_quotients(base: Look, others: Sequence[Look]) -> dict[str, str]:
+    """A sentence for each number that is whole at x alone and stands in a quotient of whole numbers, by its place.
+
+    ``{{ a }}/4`` is 3/4 at x and 3.0001/4 beside it, and 0 in a program that divides whole numbers as C does.
+    """
+    found: dict[str, str] = {}
+    for k, field in enumerate(base.fields):
+        if not _WHOLE.fullmatch(field.text) or all("." not in look.fields[k].text for look in others):
+            continue
+        line, begin = line_of(base, k)
+        left, right = _DIVIDEND.search(line, 0, begin), _DIVISOR.match(line, begin + len(field.text))
+        if bool(left) != bool(right):  # 1/3/2026 is a date
+            quotient = (left[0] if left else "") + field.text + (right[0] if right else "")
+            place = f"{field.mark.where}, {field.mark.source}"
+            found[place] = (
+                f"{place}: {quotient} is a quotient of whole numbers here, and at other points it is not. Programs "
+                'that divide these to a whole number (gnuplot, C, Fortran) jump there: write {{ a | fmt("") }}, which '
+                "has a point always. If the program does not, all is well"
             )
     return found
 

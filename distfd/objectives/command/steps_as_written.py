@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary
 from distfd.objectives.command.column_layout import ColumnWatch
 from distfd.objectives.command.coordinate_looks import OneCoordinate, SharedLooks
 from distfd.objectives.command.deck_comparison import Inputs, printed
-from distfd.objectives.command.deck_looks import Looks, doubled_signs
+from distfd.objectives.command.deck_looks import Looks, doubled_signs, whole_quotients
 from distfd.objectives.command.formats import in_full
 from distfd.objectives.command.group_looks import ManyCoordinates
 from distfd.objectives.command.inputs import refuse_complex
@@ -63,8 +63,8 @@ which only the last is kept."""
 _ANSWERS: WeakKeyDictionary[ProgramSpec, dict[tuple[bytes, bytes, bytes], NDArray[np.float64]]] = WeakKeyDictionary()
 
 
-_SIGNS_TOLD: WeakKeyDictionary[ProgramSpec, set[str]] = WeakKeyDictionary()
-"""What has been said of each objective's decks is not said again at every iterate."""
+_TOLD: WeakKeyDictionary[ProgramSpec, set[str]] = WeakKeyDictionary()
+"""The marks of each objective of which something has been said, which is not said again at every iterate."""
 
 _WATCHES: WeakKeyDictionary[ProgramSpec, ColumnWatch] = WeakKeyDictionary()
 
@@ -84,9 +84,10 @@ def _looked_up(
     compared = _Comparison(inputs)
     found = compared.offsets([moves[a] for a in rows])
     watch = _WATCHES.get(objective) or _WATCHES.setdefault(objective, ColumnWatch(compared.base))
-    signs, told = doubled_signs(compared.base), _SIGNS_TOLD.setdefault(objective, set())
-    new = [text for place, text in signs.items() if place not in told]
-    told.update(signs)
+    doubts = whole_quotients(compared.base, compared.nodes) | doubled_signs(compared.base)
+    told = _TOLD.setdefault(objective, set())
+    new = [text for place, text in doubts.items() if place not in told]
+    told.update(doubts)
     for text in (*new, *watch.shifted([compared.base, *compared.nodes])):
         warnings.warn(text, stacklevel=2)
     for a, realised in zip(rows, found, strict=True):

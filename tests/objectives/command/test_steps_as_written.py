@@ -361,3 +361,29 @@ def test_a_sign_behind_the_templates_own_at_every_point_is_told(tmp_path: Path, 
         warnings.simplefilter("error")
         offsets(made, [-2.0, 5.0], 0, -1.25)  # once is enough
         offsets(objective(tmp_path, text), [2.0, 5.0], 0, 1.25)
+
+
+@pytest.mark.parametrize("text", ["{{ a }}/4", "x = 1 / {{ a }}", "{{ a }}/{{ b }}", "2*({{ a }} / 4)"])
+def test_a_quotient_of_whole_numbers_at_x_alone_is_told(tmp_path: Path, text: str) -> None:
+    """In gnuplot 3/4 is 0 and 3.0001/4 is not: 2500.25 was found for 0.25 in silence."""
+    with pytest.warns(UserWarning, match=r"deck\.j2:1, \{\{ a \}\}: [13] ?/ ?[345] is a quotient of whole numbers"):
+        offsets(objective(tmp_path, text), [3.0, 5.0], 0, 3.5)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{{ a | fmt("") }}/4',
+        "{{ a }}/4.0",
+        "{{ a }}/b",
+        "out/{{ a }}/4/",
+        "1/{{ a }}/2026",
+        "&run a = {{ a }} /",
+        "{{ a }}/4e3",
+        "{{ a + 0.5 }}/4",
+    ],
+)
+def test_other_quotients_are_not(tmp_path: Path, text: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        offsets(objective(tmp_path, text), [3.0, 5.0], 0, 3.5)
