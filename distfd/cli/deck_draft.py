@@ -11,7 +11,7 @@ import textwrap
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from distfd.cli.deck_kinds import CCX_ERROR, DeckKind, is_calculix, kind_of, named_files, written_file
 from distfd.cli.typed_command import read_command
@@ -19,6 +19,7 @@ from distfd.config.yaml_scalars import resolve
 from distfd.core.errors import InputError
 from distfd.core.files import read_plain
 from distfd.jobs.single_evaluation import DRAFTED
+from distfd.objectives.command.column_layout import pitch
 from distfd.objectives.command.templates import Deck, Template, deck_text
 from distfd.objectives.command.values import OutputError, number
 
@@ -107,6 +108,7 @@ def draft(command: str, decks: Sequence[str], to: str | None = None, *, force: b
     inputs: dict[str, str] = {}
     kinds: dict[str, DeckKind] = {}
     named: list[str] = []
+    remarks: list[str] = []
     programs = [step[0] for step in typed.steps] if not typed.by_shell else typed.words
     for deck in decks:
         template = config.parent / f"{Path(deck).name}.j2"
@@ -114,7 +116,7 @@ def draft(command: str, decks: Sequence[str], to: str | None = None, *, force: b
             template = config.parent / f"{'-'.join(Path(_target(deck)).parts)}.j2"
         text = _read(Path(deck))
         kinds[deck] = kind_of(Path(deck), text, programs)
-        texts[template] = _template(Path(deck), text, values, kinds[deck])
+        texts[template] = _template(Path(deck), text, values, kinds[deck], remarks)
         inputs[_target(deck)] = template.name
         if case is None:  # a case is copied whole
             named += [str(Path(deck).parent / name) for name in named_files(text, Path(deck).parent)]
@@ -128,7 +130,7 @@ def draft(command: str, decks: Sequence[str], to: str | None = None, *, force: b
     named = [name for name in map(os.path.normpath, named) if name not in own]
     copied = _beside(_words_of(typed, case), inputs, config.parent)
     copied = list(dict.fromkeys([*copied, *(os.path.relpath(name, config.parent) for name in named)]))
-    remarks = list(dict.fromkeys(kind.remark for kind in kinds.values() if kind.remark))
+    remarks = list(dict.fromkeys([*(kind.remark for kind in kinds.values() if kind.remark), *remarks[:1]]))
     files[config] = _config(typed, inputs, values, copied, remarks=remarks, name=config.stem)
     for path in () if force else files:
         if os.path.lexists(path):
@@ -180,7 +182,9 @@ def _mark_arguments(typed: TypedCommand, values: dict[str, float]) -> None:
     typed.stdin = None if typed.stdin is None else written(typed.stdin)
 
 
-def _template(deck: Path, text: str, values: dict[str, float], kind: DeckKind) -> list[str]:
+def _template(
+    deck: Path, text: str, values: dict[str, float], kind: DeckKind, remarks: list[str] | None = None
+) -> list[str]:
     """The deck's text in parts: what stands between marks, and each mark as a template has it, in turn."""
     made, end = [], 0
     wrong: list[str] = []
@@ -191,8 +195,15 @@ def _template(deck: Path, text: str, values: dict[str, float], kind: DeckKind) -
         column = mark.start() - begin + 1
         if not form and (own := kind.of_line(text[begin : mark.start()])):
             form = f"| {own}"
-        made += [text[end : mark.start()], f"{{{{ {name} {form.strip() + ' ' if form else ''}}}}}"]
-        end = mark.end()
+        before, end, gap = text[end : mark.start()], mark.end(), ("", "")
+        if remarks is not None and not form and (cell := _cell(text, mark)):
+            before, end, form = before[: len(before) - cell.before], end + cell.after, f"| fit({cell.width - 1})"
+            gap = cell.gap
+            remarks.append(
+                f"fit({cell.width - 1}) in {deck.name}.j2: {where} seems to have columns of {cell.width} characters; "
+                "if the program reads words between blanks, fit(20) shows it more digits"
+            )
+        made += [before + gap[0], f"{{{{ {name} {form.strip() + ' ' if form else ''}}}}}{gap[1]}"]
         try:
             value = _marked(name, written, f"{where}: {written!r}", where)
         except InputError as error:
@@ -203,6 +214,44 @@ def _template(deck: Path, text: str, values: dict[str, float], kind: DeckKind) -
     if wrong:
         raise InputError("\n".join(wrong))
     return [*made, text[end:]]
+
+
+class _Cell(NamedTuple):
+    """A column of a line of fixed columns.
+
+    Attributes
+    ----------
+    width : int
+    before, after : int
+        The blanks in it before and behind its number.
+    gap : pair of str
+        The blank that stays there before or behind its number, for programs that read words after all.
+    """
+
+    width: int
+    before: int
+    after: int
+    gap: tuple[str, str]
+
+
+def _cell(text: str, mark: re.Match[str]) -> _Cell | None:
+    """The column that a marked number stands in, if the line with its numbers as they were seems to have columns."""
+    begin, end = text.rfind("\n", 0, mark.start()) + 1, (text.find("\n", mark.end()) + 1 or len(text) + 1) - 1
+
+    def typed(part: str) -> str:
+        return _MARK.sub(lambda found: found[2], part).rstrip("\r")
+
+    line, first = typed(text[begin:end]), len(typed(text[begin : mark.start()]))
+    last = first + len(mark[2])
+    width = pitch(line, first, last)
+    if width is None:
+        return None
+    before = first % width
+    after = min(width - before - len(mark[2]), len(line) - last)
+    left, right = line[: first - before][-1:].strip(), line[last + after :][:1].strip()
+    if left and right:
+        return None
+    return _Cell(width, before, after, ("", " ") if right else (" ", ""))
 
 
 _SUFFIXED = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)([A-Za-z]+)")

@@ -308,6 +308,37 @@ def test_fields_of_nastran_decks(plate: Path) -> None:
     assert text == "BEGIN BULK\nMAT1    1       {{ E | nastran(8) }}\nGRID*   1       {{ x1 | nastran(16) }}\n"
 
 
+@pytest.mark.parametrize(
+    ("line", "template"),
+    [
+        (
+            "NODE           {{ a = 5.000 }}     {{ b = 2.500 }}     1.000",
+            "NODE       {{ a | fit(9) }} {{ b | fit(9) }}     1.000",
+        ),
+        (
+            "NODE2     {{ a = 5.000 }}     2.500     {{ b = 1.000 }}",
+            "NODE2     {{ a | fit(9) }} 2.500      {{ b | fit(9) }}",
+        ),
+        ("{{ a = 5.25 }}    {{ b = 2.5 }}     1.0     ", "{{ a | fit(7) }} {{ b | fit(7) }} 1.0     "),
+        ("       5{{ a = 2.500000 }}       8{{ b = 1.5 }}", "       5{{ a }}       8{{ b }}"),
+        ("{{ a = 5.25 }} {{ b = 2.5 }} 1.0", "{{ a }} {{ b }} 1.0"),
+        (
+            '    {{ a = 2.50 | fmt("4.2f") }}     {{ b = 1.0 }}     2.0',
+            '    {{ a | fmt("4.2f") }} {{ b | fit(7) }}     2.0',
+        ),
+    ],
+)
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_marks_in_columns_keep_their_columns(folder: Path, line: str, template: str, newline: str) -> None:
+    """``{{ a }}`` for 5.000 would be 5 at x and 5.0005 beside it, and shift what stands behind."""
+    (folder / "beam.dat").write_bytes(f"first{newline}{line}{newline}last".encode())
+    made = draft("sh beam.dat", ["beam.dat"])
+    assert made.files[Path("beam.dat.j2")] == f"first{newline}{template}{newline}last"
+    assert ("beam.dat:2 seems to have columns of" in made.files[made.config].replace("\n    # ", " ")) == (
+        "fit(" in template
+    )
+
+
 def test_files_that_a_deck_names_are_copied(plate: Path) -> None:
     made = draft("ccx plate", ["plate.inp"])
     write(made.files)

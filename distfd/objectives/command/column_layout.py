@@ -44,14 +44,14 @@ def pitch(line: str, begin: int, end: int) -> int | None:
     -------
     int or None
         The width if each word has a column of its own, and all others but the first end, or all begin, where their
-        columns do; None if not, or if nothing follows the number.
+        columns do; None if not.
     """
     words = [found.span() for found in _WORD.finditer(line)]
-    if _FREE.search(line) or len(words) < _FEWEST or words[-1][1] <= end or not line[end:].startswith(" "):
+    if _FREE.search(line) or len(words) < _FEWEST or line[end : end + 1].strip():
         return None
     others = [(first, last) for first, last in words if last <= begin or first >= end]
     measured = [span for span in others if span != words[0]]
-    if len(others) != len(words) - 1 or not any(first >= end for first, _ in measured):
+    if len(others) != len(words) - 1 or not measured:
         return None
     for width in _PITCHES:
         cells = [first // width for first, _ in words]
@@ -64,15 +64,18 @@ def pitch(line: str, begin: int, end: int) -> int | None:
 
 @dataclass(frozen=True)
 class _Number:
-    """The text of a number, the width of its line's columns, and where the words behind it stand."""
+    """The text of a number, where it begins, the width of its line's columns, and where the words behind it stand."""
 
     text: str
+    begin: int
     width: int
     behind: list[tuple[int, int]]
 
     def shifts(self, text: str) -> bool:
-        """Whether a word behind it would leave its column, in whole or in part, if this were the number's text."""
+        """Whether it or a word behind it would leave its column, in whole or in part, if this were its text."""
         moved = len(text) - len(self.text)
+        if (self.begin + len(text) - 1) // self.width != self.begin // self.width:
+            return True
         return any((at + moved) // self.width != at // self.width for a, b in self.behind for at in (a, b - 1))
 
 
@@ -93,7 +96,7 @@ class ColumnWatch:
                 line, begin = line_of(first, k)
                 if (width := pitch(line, begin, begin + len(field.text))) is not None:
                     behind = [w.span() for w in _WORD.finditer(line) if w.start() >= begin + len(field.text)]
-                    self._seen[k] = _Number(field.text, width, behind)
+                    self._seen[k] = _Number(field.text, begin, width, behind)
 
     def shifted(self, looks: Sequence[Look]) -> list[str]:
         """A sentence for each of these numbers that shifts the rest of its line in one of the looks; each once."""
@@ -105,10 +108,11 @@ class ColumnWatch:
                     continue
                 del self._seen[k]
                 found.append(
-                    f"{field.mark.where}, {field.mark.source}: {number.text!r} becomes {field.text!r}, which shifts "
-                    f"the rest of its line, and that seems to have columns of {number.width} characters. If the "
-                    f"program reads columns, it takes other numbers there: put a mark with | fit({number.width}) in "
-                    "place of this one and the blanks of its column. If it reads words between blanks, all is well"
+                    f"{field.mark.where}, {field.mark.source}: {number.text!r} becomes {field.text!r}, which leaves "
+                    "its column or shifts the rest of its line, and that seems to have columns of "
+                    f"{number.width} characters. If the program reads columns, it takes other numbers there: put a "
+                    f"mark with | fit({number.width}) in place of this one and the blanks of its column. If it reads "
+                    "words between blanks, all is well"
                 )
         return found
 
