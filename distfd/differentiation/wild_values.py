@@ -30,6 +30,9 @@ _RATIO = 1e3
 unless J has a minimum or maximum within 0.1 % of halfway to one of the points; ..."""
 _SIZES = 10.0
 """... and J must move by this many times its own size at x."""
+_LOST = 3e-3
+"""J is also wild if it loses all of its size at x but this part: a program that prints units with prefixes writes
+0.9999k for 1.0001k a step further, as 999.9."""
 _ALIKE = 2.0
 """Two points on both sides are compared only if their distances from x differ by at most this factor."""
 _BESIDE = 1e-2
@@ -102,7 +105,8 @@ def wild_value_warnings(site: BasePoint, waves: Sequence[Wave], *, outputs: int,
     where = "on one side of x, and not on the other" if one.opposite is not None else "and along no other coordinate"
     deck = (
         "Look at the decks of these points: a number may be wider there than what the program reads of it, which "
-        "`| fit(n)` in the template prevents, n being the characters that it reads; or else "
+        "`| fit(n)` in the template prevents, n being the characters that it reads; or the program prints its numbers "
+        "with prefixes, 999.9 and then 1.0k; or else "
         if printed
         else "Look at J at these points: "
     )
@@ -155,7 +159,9 @@ def _of_wave(wave: Wave, baseline: int, *, one_sided: bool) -> list[WildValue]:
             floor = np.maximum(_SIZES * size, rounding[a][:, None])
             less, more = np.minimum(first, second), np.maximum(first, second)
             # If J is 0 at x and on one side, J may be a hinge, max(0, x), rather than a program that misread its input.
-            wild = (more > floor) & (more > _RATIO * less) & ((less > 0) | (base != 0))
+            far = (more > floor) & ((less > 0) | (base != 0))
+            lost = (np.abs(more - np.abs(base)) < _LOST * np.abs(base)) & (more > rounding[a][:, None])
+            wild = (far | lost) & (more > _RATIO * less)
             for i in np.flatnonzero(wild.any(axis=1)).tolist():
                 j = int(np.argmax(np.where(wild[i], more[i] / size, 0.0)))
                 p, q = (int(a[i]), int(a[i]) + 1) if first[i, j] > second[i, j] else (int(a[i]) + 1, int(a[i]))
@@ -164,7 +170,8 @@ def _of_wave(wave: Wave, baseline: int, *, one_sided: bool) -> list[WildValue]:
         if one_sided and len(np.unique(k[rows])) > _OTHERS and len(rows) * len(base) <= _BLOCK:
             moved = moves(rows)
             small = np.abs(offset[rows]) <= _SMALL * np.abs(points.x[k[rows]])
-            far = (moved > _ONE_SIDED * size) & small[:, None] & (base != 0)
+            lost = np.abs(moved - np.abs(base)) < _LOST * np.abs(base)
+            far = ((moved > _ONE_SIDED * size) | lost) & small[:, None] & (base != 0)
             for i, j in zip(*np.nonzero(far & (far.sum(axis=0) == 1)), strict=True):
                 others = moved[k[rows] != k[rows[i]], j]
                 if ((others > 0) & (others < _CALM * size[j])).all():

@@ -62,6 +62,20 @@ def test_each_output_counts(bad: float) -> None:
     assert not told(fun, [1.0, 3.0], kind="jacobian", scheme="central")
 
 
+@pytest.mark.parametrize("power", [3, 6, 9])
+@pytest.mark.parametrize("limit", [1.0, 1.0000001])
+def test_units_with_prefixes_are_told(power: int, limit: float) -> None:
+    """A program prints 999.9 and then 1.0k, of which 1.0 is read: -3e7 was found for 12 in silence."""
+
+    def fun(x: Floats) -> float:
+        value = x[0] ** 2 * x[1] / 18.0
+        return float(value * 10**power if value < limit else value)
+
+    for x in ([3.0, 2.0], [-3.0, 2.0]):
+        assert told(fun, x, scheme="central", step=1e-4), "on one side or the other"
+    assert not told(fun, [3.1, 2.0], scheme="central", step=1e-4)
+
+
 def one_sided(fun: Callable[[Floats], float], at: list[float], h: float) -> list[WildValue]:
     x = np.array(at)
     points = Points(x, np.array([0, *range(len(x) + 1)]), np.arange(len(x)), x + h)
@@ -80,6 +94,12 @@ def test_one_sided_differences_need_others_beside_them() -> None:
     assert found.there > 1e9
     assert not one_sided(fun, [1.0, 1.5, 2.1, 0.5, 0.3], 1e-3)
     assert not one_sided(fun, [1.0, 1.5, 2.0], 1e-3), "too few others"
+
+    def prefixed(x: Floats) -> float:
+        value = float(999.9 + np.sum(np.sin(x)) + 100 * x[2])
+        return value if value < 1205 else value / 1000
+
+    assert [one.coordinate for one in one_sided(prefixed, [1.0, 1.5, 2.0, 0.5, 0.3], 0.02)] == [2]
 
 
 def quadratic(x: Floats) -> float:
