@@ -36,6 +36,9 @@ _NUMBER = re.compile(
 _LEFT, _RIGHT = re.compile(r"[0-9.]+(?:[eEdD][+-]?)?\Z"), re.compile(r"[0-9.]+")
 """Parts of a number that stand in the template itself, before or behind a mark."""
 
+_WITH_COMMA = re.compile(r"""\breplace\(\s*(["'])\.\1\s*,\s*(["']),\2\s*\)""")
+"""A mark that writes a decimal comma: ``{{ a | string | replace(".", ",") }}``."""
+
 SIGNS = ("+", "-")
 
 _ONE_BY_ONE = 100
@@ -136,6 +139,8 @@ class Look:
             text = left[0] + text
         if (right := _RIGHT.match(after)) and text[-1:] in BEFORE:
             text += right[0]
+        if _WITH_COMMA.search(self.fields[k].mark.source):
+            text = text.replace(",", ".")
         found = _NUMBER.findall(text)
         return found, [" ".join(rest.split()) for rest in _NUMBER.split(text)]
 

@@ -387,3 +387,12 @@ def test_other_quotients_are_not(tmp_path: Path, text: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         offsets(objective(tmp_path, text), [3.0, 5.0], 0, 3.5)
+
+
+@pytest.mark.parametrize("mark", ['{{ a | string | replace(".", ",") }}', "{{ (a | string).replace('.', ',') }}"])
+def test_decimal_commas_are_read(tmp_path: Path, mark: str) -> None:
+    """They were refused as two numbers, the second of which moves in jumps."""
+    made = objective(tmp_path, f"{mark}; {{{{ b }}}}")
+    np.testing.assert_array_equal(offsets(made, [3.0, 5.0], 0, 2.5, 3.75), [-0.5, 0.75])
+    made = objective(tmp_path, '{{ a | fmt(".3f") | replace(".", ",") }}')
+    np.testing.assert_allclose(offsets(made, [1.2344, 5.0], 0, 1.2361), [0.002], rtol=1e-9)
