@@ -55,7 +55,7 @@ class ManyCoordinates:
         self._closer_looks: dict[float, Look | None] = {}
 
     def offsets(self) -> list[Sequence[float]] | None:
-        """The offsets of each move; None if the structure of a text changes, so that each must be moved alone.
+        """The offsets of each move; None if more than numbers changes in a text, so that each must be moved alone.
 
         Raises
         ------
@@ -64,7 +64,7 @@ class ManyCoordinates:
         """
         nodes = [self._joint(lambda move, j=j: move.values[j]) for j in range(len(self._moves[0].values))]  # type: ignore[misc]
         self._nodes = [node for node in nodes if node is not None]
-        if len(self._nodes) < len(nodes):
+        if len(self._nodes) < len(nodes) or not all(map(self._numbers.alone_differ, self._nodes)):
             return None
         self._near = self._sights(BETWEEN, lambda move, t: move.between(t))
         self._far = self._sights(range(len(self._moves[0].far)), lambda move, n: move.far[n])

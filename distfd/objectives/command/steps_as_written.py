@@ -145,7 +145,7 @@ class _Comparison:
         pairs = {(move.x, probe[move.coordinate]): move.coordinate for move in moves}
         pairs |= {(-x, -value): k for (x, value), k in pairs.items()}
         self._plain = {k: found for k in self._base.changed(look) if (found := self._shown(k, look, pairs)) is not None}
-        if len(self._plain) < len(self._base.changed(look)):
+        if any(k not in self._plain for one in (look, *self.nodes) for k in self._base.changed(one)):
             return True
         plain = set(self._plain)
         for j, node in enumerate(self.nodes):

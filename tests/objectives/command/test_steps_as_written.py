@@ -278,6 +278,8 @@ def test_a_deck_that_is_built_otherwise_at_x_plus_h(tmp_path: Path, text: str, p
         ("{{ 2 * a if a > 1 else a }}", "changes in jumps"),
         ("{{ 3 * a if a > 1 else a * a }}", "changes in jumps"),
         ("{{ [a, 1.0] | min }}", "deck does not change|shows 1 digit"),
+        ("{{ a }} {{ a > 1 }}", "'False' becomes 'True': more than"),
+        ("{{ a }} {{ a < 1 }}", "'False' becomes 'True': more than"),
         ("{{ [a, 1.0] | max }}", "deck does not change: what is computed there swallows it"),
     ],
 )
