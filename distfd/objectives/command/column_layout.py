@@ -7,6 +7,7 @@ other numbers. No deck says how it is read, so this is a suspicion, which needs 
 
 from __future__ import annotations
 
+import operator
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -43,8 +44,8 @@ def pitch(line: str, begin: int, end: int) -> int | None:
     Returns
     -------
     int or None
-        The width if each word has a column of its own, and all others but the first end, or all begin, where their
-        columns do; None if not.
+        The width if each word has a column of its own, and all others but the first end, or begin, where their columns
+        do; None if not. If some end and others begin there, they must be three.
     """
     words = [found.span() for found in _WORD.finditer(line)]
     if _FREE.search(line) or len(words) < _FEWEST or line[end : end + 1].strip():
@@ -57,7 +58,9 @@ def pitch(line: str, begin: int, end: int) -> int | None:
         cells = [first // width for first, _ in words]
         if len(set(cells)) < len(cells) or any((last - 1) // width != first // width for first, last in words):
             continue
-        if all(last % width == 0 for _, last in measured) or all(first % width == 0 for first, _ in measured):
+        left, right = ([at % width == 0 for at in ends] for ends in zip(*measured, strict=True))
+        mixed = all(map(operator.or_, left, right)) and len(measured) >= _FEWEST
+        if all(left) or all(right) or mixed:
             return width
     return None
 

@@ -102,6 +102,7 @@ def derivative_or_none(folder: Path, text: str, a: float, step: float, scheme: s
         return None
 
 
+@pytest.mark.filterwarnings("ignore:.* stands behind the template's own sign")  # it is read here
 @pytest.mark.parametrize("text", FORMATTINGS)
 @settings(max_examples=15, deadline=None)
 @given(
