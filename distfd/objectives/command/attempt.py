@@ -15,7 +15,7 @@ from distfd.core import awake_clock
 from distfd.core.describe import PRINTED
 from distfd.core.files import open_plain
 from distfd.objectives.command.secrets import NOTHING, Mask
-from distfd.objectives.command.values import OutputError, short, timed
+from distfd.objectives.command.values import OutputError, encoding_of, short, timed
 from distfd.objectives.command.work_directory import STDERR, STDOUT, contains
 from distfd.workers.bounded_regex import lines_with
 from distfd.workers.hosts import HOSTS
@@ -149,8 +149,12 @@ class Trial:
             if not contains(self.folder, path):
                 continue
             with contextlib.suppress(OSError), open_plain(path, follow=True) as log:
+                wide = encoding_of(log.read(4)) != "utf-8"
+                log.seek(0)
                 while block := _after_holes(log):
                     block += log.readline(_LINE_BYTES)
+                    if wide:  # UTF-16: its ASCII without the other halves, as patterns are mostly ASCII
+                        block = block.removeprefix(b"\xff\xfe").removeprefix(b"\xfe\xff").replace(b"\0", b"")
                     text = block.decode("utf-8", "replace").replace("\r\n", "\n")
                     with timed("regex of fails_if or retry_if", pattern) as seconds:
                         if seconds is not None and seconds <= 0:

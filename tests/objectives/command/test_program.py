@@ -175,6 +175,15 @@ def test_logs_in_files_are_read_too(tmp_path: Path) -> None:
         program(tmp_path, argv, log=["../run.log"])
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_logs_of_windows_are_read_too(tmp_path: Path, encoding: str) -> None:
+    """An error that is not found leaves what the failed run has written as J."""
+    (tmp_path / "text").write_bytes("started\r\nERROR at 3\r\nended\r\n".encode(encoding))
+    argv = shell("cp text run.log; echo J = 1")
+    with pytest.raises(ProgramError, match="a line that fails_if matches: ERROR at 3"):
+        evaluate(program(tmp_path, argv, fails_if="^ERROR", log=["run.log"], copy=["text"]))
+
+
 # ---- by hand
 
 
