@@ -27,7 +27,7 @@ from distfd.fingerprint.reads import Member, named
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_MOST = 50_000
+MOST = 50_000
 """Largest number of objects in a member that is compared although pickle cannot write it: a few seconds."""
 _QUICK = "quick "
 """Prefix of a quick digest."""
@@ -69,12 +69,12 @@ def exact_digest(value: Any) -> str:
         return plain
     if isinstance(value, (staticmethod, classmethod)):
         value = value.__func__
-    return fingerprint(value, anatomy=partial(_anatomy, value), most=_MOST).digest
+    return fingerprint(value, anatomy=partial(by_name_anatomy, value), most=MOST).digest
 
 
 def state_digest(obj: Any) -> str:
     """A digest of an object's state, comparable within this process only."""
-    return _quick_digest(obj) or fingerprint(obj, anatomy=_quick, most=_MOST).digest
+    return _quick_digest(obj) or fingerprint(obj, anatomy=_quick, most=MOST).digest
 
 
 def _plain_digest(value: Any) -> str | None:
@@ -131,7 +131,8 @@ def _quick_digest(value: Any) -> str | None:
     return _QUICK + total.hexdigest()
 
 
-def _anatomy(root: Any, obj: Any) -> Anatomy:
+def by_name_anatomy(root: Any, obj: Any) -> Anatomy:
+    """The parts of an object in a member: functions and classes with a name of their own, but the root, by name."""
     if isinstance(obj, (ModuleName, types.ModuleType)):
         return Anatomy(f"module {obj.name if isinstance(obj, ModuleName) else obj.__name__}".encode())
     # The members of a class are digested separately.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import CodeType
@@ -14,8 +15,12 @@ from distfd.fingerprint.reads import file_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from typing import Any
 
     from distfd.fingerprint.reads import Member
+
+_NO_LITERAL = (ValueError, TypeError, SyntaxError, MemoryError, RecursionError)
+"""What ast.literal_eval raises for other than literals."""
 
 
 def written_digest(member: Member) -> str | None:
@@ -24,17 +29,38 @@ def written_digest(member: Member) -> str | None:
     The text does so if a name is assigned a number, a text, or a container of these, once, and nothing else in the
     module assigns it.
     """
-    file = _stamp(member)
+    file = text_stamp(member)
     return None if file is None else _values(*file).get(member.name)
 
 
-def written_code(member: Member) -> str | None:
-    """The digest of a function's code according to its module's text; None unless the text has one such function."""
-    file = _stamp(member)
+def written_code(member: Member) -> WrittenFunction | None:
+    """A function according to its module's text; None unless the text has one such function."""
+    file = text_stamp(member)
     return None if file is None else _functions(*file).get(member.name)
 
 
-def _stamp(member: Member) -> tuple[str, int, int] | None:
+@dataclass(frozen=True)
+class WrittenFunction:
+    """What a module's text says of a function.
+
+    Attributes
+    ----------
+    code : str
+        The digest of its code.
+    defaults : str or None
+        The digest of the defaults of its arguments; None if the text alone does not determine them.
+    """
+
+    code: str
+    defaults: str | None
+
+
+def defaults_digest(defaults: tuple[Any, ...] | None, keywords: Mapping[str, Any] | None) -> str:
+    """The digest of the defaults of a function's arguments, and of those that are given by their names only."""
+    return exact_digest((tuple(defaults or ()), dict(sorted((keywords or {}).items()))))
+
+
+def text_stamp(member: Member) -> tuple[str, int, int] | None:
     """Identifies a version of a module's text: the file, its time of change, its size."""
     file = file_of(member.module)
     if file is None:
@@ -56,14 +82,36 @@ def _values(file: str, _changed: int, _size: int) -> Mapping[str, str]:
 
 
 @lru_cache(maxsize=2000)
-def _functions(file: str, _changed: int, _size: int) -> Mapping[str, str]:
+def _functions(file: str, _changed: int, _size: int) -> Mapping[str, WrittenFunction]:
+    tree = _parsed(file)
     try:
-        module = compile(_parsed(file), file, "exec", dont_inherit=True)
+        module = compile(tree, file, "exec", dont_inherit=True)
     except (SyntaxError, ValueError):
         return {}
     codes = list(_within(module))
     times = Counter(code.co_qualname for code in codes)
-    return {code.co_qualname: exact_digest(code) for code in codes if times[code.co_qualname] == 1}
+    defaults: dict[str, str | None] = {}
+    _gather_defaults(tree.body, "", defaults)
+    return {
+        code.co_qualname: WrittenFunction(exact_digest(code), defaults.get(code.co_qualname))
+        for code in codes
+        if times[code.co_qualname] == 1
+    }
+
+
+def _gather_defaults(body: list[ast.stmt], prefix: str, found: dict[str, str | None]) -> None:
+    for node in body:
+        if isinstance(node, ast.ClassDef):
+            _gather_defaults(node.body, f"{prefix}{node.name}.", found)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            arguments = node.args
+            pairs = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+            try:
+                values = tuple(ast.literal_eval(each) for each in arguments.defaults)
+                keywords = {of.arg: ast.literal_eval(each) for of, each in pairs if each is not None}
+            except _NO_LITERAL:
+                continue
+            found[prefix + node.name] = defaults_digest(values, keywords)
 
 
 def _parsed(file: str) -> ast.Module:
@@ -87,7 +135,7 @@ def _gather(body: list[ast.stmt], prefix: str, found: dict[str, str]) -> None:
         if isinstance(target, ast.Name):
             try:
                 found[prefix + target.id] = exact_digest(ast.literal_eval(value))
-            except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+            except _NO_LITERAL:
                 continue
 
 

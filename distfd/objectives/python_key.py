@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import partial
 from typing import TYPE_CHECKING
 
 from distfd.fingerprint.hidden_changes import hidden_changes
+from distfd.workers.fresh_imports import changed_since_import
 from distfd.workers.surroundings import Surroundings
 
 if TYPE_CHECKING:
@@ -17,8 +19,8 @@ def python_key(digest: str, objective: Objective) -> str:
     """The fingerprint, extended by changes in this process that the fingerprint does not cover, if there are any.
 
     Such changes are in the environment (since the process began), in settings such as numpy.seterr, and in members of
-    modules that J imports when it runs, where they differ from the modules' text. Without changes, the key is the
-    fingerprint itself, so that values stored earlier stay valid.
+    modules that J imports when it runs, where they differ from the modules' text, or from a fresh import.
+    Without changes, the key is the fingerprint itself, so that values stored earlier stay valid.
 
     Parameters
     ----------
@@ -28,7 +30,8 @@ def python_key(digest: str, objective: Objective) -> str:
         The objective that the fingerprint is of.
     """
     around = objective.surroundings or Surroundings.here()
-    changed = {**around.in_key, **hidden_changes(objective.parts)}
+    hidden = hidden_changes(objective.parts, partial(changed_since_import, surroundings=around))
+    changed = {**around.in_key, **hidden}
     if not changed:
         return digest
     told = json.dumps([digest, changed], sort_keys=True, default=repr)

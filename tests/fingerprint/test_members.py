@@ -14,10 +14,10 @@ from distfd.fingerprint.hidden_changes import hidden_changes
 from distfd.fingerprint.members import digests, digests_here, exact_digest, is_exact
 from distfd.fingerprint.reach import Reach
 from distfd.fingerprint.reads import Member
-from distfd.fingerprint.written_members import written_code, written_digest
+from distfd.fingerprint.written_members import defaults_digest, written_code, written_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 TEXT = """
@@ -128,7 +128,11 @@ def test_what_a_text_tells(module: Callable[[str], Any]) -> None:
     }
     for name in ("K", "ARRAY", "TWICE", "nothing"):  # set by a function, computed, given twice, not there
         assert written_digest(Member("compared", name)) is None
-    assert written_code(Member("compared", "Kind.call")) == exact_digest(made.Kind.call.__code__)
+    call, f = (written_code(Member("compared", name)) for name in ("Kind.call", "f"))
+    assert call is not None
+    assert f is not None
+    assert call.code == exact_digest(made.Kind.call.__code__)
+    assert (call.defaults, f.defaults) == (defaults_digest(None, None), defaults_digest((1.0,), {}))
     assert written_code(Member("compared", "K")) is None
 
 
@@ -144,6 +148,29 @@ def test_what_a_fingerprint_does_not_see_is_found_where_it_was_changed(module: C
     assert list(hidden_changes((fun,))) == ["compared.f"]
     made.f = f
     assert hidden_changes((fun,)) == {}
+
+
+def test_what_a_text_does_not_tell_is_asked_for(module: Callable[..., Any]) -> None:
+    made = module(TEXT + "def of_default(x, k=K): return k * x\n")
+    text = (
+        "def J(x):\n    import compared as c\n"
+        "    return c.f(x), c.of_default(x), c.math.sin(x), c.np.exp(x), c.Kind.made(x), c.HOOK, c.LOCK, c.cached(x)\n"
+    )
+    fun = module(text, "reader").J
+    asked: list[str] = []
+
+    def changed_among(values: Mapping[Member, Any], digests: Mapping[Member, str]) -> list[Member]:
+        asked[:] = [member.name for member in digests]
+        assert all(exact_digest(values[member]) == digest for member, digest in digests.items())
+        return [member for member in digests if member.name == "ARRAY"]
+
+    before = hidden_changes((fun,)).keys()
+    assert hidden_changes((fun,), changed_among).keys() - before == {"compared.ARRAY"}
+    unsure = {"K", "ARRAY", "OBJECTS", "LOCK", "HOOK", "TWICE", "DEFAULT", "cached", "of_default"}
+    # What makes an enumeration and a property is not looked at further.
+    assert {name for name in asked if "." not in name} == unsure
+    made.f.__defaults__ = (3.0,)
+    assert hidden_changes((fun,), changed_among).keys() - before == {"compared.ARRAY", "compared.f"}
 
 
 def test_what_a_fingerprint_sees_is_not_told_twice(module: Callable[..., Any]) -> None:

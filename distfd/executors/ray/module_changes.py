@@ -1,34 +1,26 @@
 """Which members of the user's modules have been changed in the driver's process, and how they travel.
 
-Not all that differs between two processes was changed by somebody: a module may hold what belongs to a process (its id,
-a random generator) or to a host (its name, whether it has a GPU), and workers are to have their own. So, where the text
-of a module does not tell, the driver imports it afresh, twice, in processes of its own: what these two agree on, and is
-another in the driver, was changed.
+Not all that differs between two processes was changed by somebody. Where the text of a module does not tell, it is
+imported afresh: see `distfd.workers.fresh_imports`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import contextvars
 import io
-import os
-import pickle
-import subprocess
 import sys
-import tempfile
 import types
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distfd.core.errors import InputError
-from distfd.executors.ray.module_state import Amendment, ContextValue, import_modules, shown
-from distfd.executors.ray.pickling import pickled_bytes, pickler_class
+from distfd.executors.ray.module_state import Amendment, ContextValue, shown
+from distfd.executors.ray.pickling import pickler_class
 from distfd.fingerprint.callables import context_value
-from distfd.fingerprint.members import digests, digests_here, exact_digest, is_exact
+from distfd.fingerprint.members import digests, exact_digest, is_exact
 from distfd.fingerprint.reach import Reach
 from distfd.fingerprint.reads import named
 from distfd.fingerprint.written_members import written_digest
-from distfd.workers.surroundings import SurroundingsSetter
+from distfd.workers.fresh_imports import changed_since_import
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -36,9 +28,6 @@ if TYPE_CHECKING:
     from distfd.executors.ray.module_state import Differing
     from distfd.fingerprint.reads import Member
     from distfd.workers.surroundings import Surroundings
-
-_PATIENCE = 120.0
-"""Seconds that a fresh import of the user's modules may take; after that all that differs counts as changed."""
 
 
 class ModuleChanges:
@@ -103,11 +92,9 @@ class ModuleChanges:
 
     def _find_out(self, unknown: list[Member]) -> None:
         wanted = {member: self._digest(member) for member in unknown}
-        samples = _fresh_imports(wanted, self._surroundings)
-        for member in unknown:
-            one, other = (sample.get(member) for sample in samples) if samples else ("", "")
-            changed = one == other and one != wanted[member]
-            (self._changed if changed else self._left).add(member)
+        changed = changed_since_import(self._values, wanted, self._surroundings)
+        self._changed |= changed
+        self._left |= wanted.keys() - changed
 
     def _packed(self, found: Differing) -> bytes:
         # All that was changed, for workers to come: what another found may not be all that this one will.
@@ -133,51 +120,6 @@ class ModuleChanges:
             f"where {first.module} is imported afresh, on {found.host}{more}, and {why}; set it inside J, pass it as "
             "an argument of J, or change the module's file and import it anew"
         )
-
-
-def _fresh_imports(members: Mapping[Member, str], surroundings: Surroundings | None) -> list[dict[Member, str | None]]:
-    """The digests of members in two fresh processes on this machine; none where they cannot be had.
-
-    Parameters
-    ----------
-    members : mapping
-        Member -> a digest of the kind that is wanted.
-    """
-    code = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import answer; answer()"
-    with tempfile.TemporaryDirectory(prefix="distfd-") as folder:
-        task = Path(folder) / "task"
-        task.write_bytes(pickled_bytes((members, surroundings)))
-        running = []
-        for k in range(2):
-            argv = [sys.executable, "-c", code, str(task), str(Path(folder) / f"answer{k}")]
-            running.append(
-                subprocess.Popen(  # noqa: S603  # this Python
-                    argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-                )
-            )
-        found = []
-        for k, process in enumerate(running):
-            try:
-                process.wait(_PATIENCE)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-            with contextlib.suppress(OSError, EOFError, pickle.UnpicklingError):
-                found.append(pickle.loads((Path(folder) / f"answer{k}").read_bytes()))  # noqa: S301  # from this Python
-    return found if len(found) == len(running) else []
-
-
-def answer() -> None:
-    """In a fresh process: import modules, and say what members of theirs are."""
-    task, place = sys.argv[1:3]
-    members, surroundings = pickle.loads(Path(task).read_bytes())  # noqa: S301  # from the process that started this one
-    sys.argv[1:] = []
-    if surroundings is not None:
-        SurroundingsSetter().set(surroundings)
-    import_modules(members)
-    told = pickle.dumps(digests_here(members))
-    Path(place).write_bytes(told)
-    os._exit(0)  # whatever threads the user's modules have begun
 
 
 def _sendable(value: Any) -> Any:

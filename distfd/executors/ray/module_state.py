@@ -10,7 +10,6 @@ This is the worker's side; `distfd.executors.ray.module_changes` is the driver's
 from __future__ import annotations
 
 import contextvars
-import importlib
 import pickle
 import sys
 import types
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from distfd.fingerprint.members import digests_here, state_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from distfd.fingerprint.reads import Member
 
@@ -59,15 +58,6 @@ class Amendment:
     left: frozenset[Member] = frozenset()
     exact: Mapping[Member, str] = field(default_factory=dict)
     """Exact digests of members whose quick ones differed."""
-
-
-def import_modules(members: Iterable[Member]) -> None:
-    """Import the modules of these members; what cannot be imported is told by J itself."""
-    for module in sorted({member.module for member in members}):
-        try:
-            importlib.import_module(module)
-        except (Exception, SystemExit):  # noqa: S112  # the user's code may raise anything
-            continue
 
 
 def differing(expected: Mapping[Member, str], known: Amendment) -> dict[Member, str]:

@@ -26,11 +26,11 @@ from distfd.executors.ray.module_state import (
     OthersBefore,
     amend,
     differing,
-    import_modules,
 )
 from distfd.executors.ray.pickling import Pickled, returned_bytes
 from distfd.executors.ray.placement_groups import publish_hosts
 from distfd.workers.exception_transport import with_exceptions, with_packed_exceptions
+from distfd.workers.fresh_imports import import_modules
 from distfd.workers.messages import CallChunk, Chunk, EvaluationChunk
 from distfd.workers.processes import start_reaper
 from distfd.workers.surroundings import SurroundingsSetter
