@@ -6,17 +6,27 @@ A new one is one line in `SETTINGS`.
 from __future__ import annotations
 
 import decimal
+import importlib
 import locale
+import operator
+import re
+import socket
 import sys
 import time
+import warnings
 from dataclasses import dataclass
+from functools import cache
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+
+_Filter: TypeAlias = tuple[str, str | None, str, str | None, int]
+"""A filter of warnings: action, message, category, module, line."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +55,27 @@ class Setting:
 
 
 def _of_context(context: decimal.Context) -> tuple[Any, ...]:
-    traps = tuple(sorted(signal.__name__ for signal, on in context.traps.items() if on))
+    traps = _traps(tuple(context.traps.values()))
     return context.prec, context.rounding, context.Emin, context.Emax, context.capitals, context.clamp, traps
+
+
+@cache
+def _traps(on: tuple[bool, ...]) -> tuple[str, ...]:
+    """Names of the signals that raise."""
+    signals = decimal.getcontext().traps
+    return tuple(sorted(signal.__name__ for signal, raises in zip(signals, on, strict=True) if raises))
+
+
+_USUAL_DECIMAL = (
+    28,
+    decimal.ROUND_HALF_EVEN,
+    -999999,
+    999999,
+    1,
+    0,
+    ("DivisionByZero", "InvalidOperation", "Overflow"),
+)
+"""Not that of decimal.DefaultContext, which programs change for their threads."""
 
 
 def _set_decimal(given: tuple[Any, ...]) -> None:
@@ -70,15 +99,19 @@ def _time_zone() -> tuple[Any, ...]:
     return time.timezone, time.altzone, time.tzname
 
 
-def _double_jax() -> bool:
-    return bool(getattr(getattr(sys.modules.get("jax"), "config", None), "jax_enable_x64", False))
+def _of_jax(name: str, usual: Any) -> Setting:
+    """An option of JAX, which is imported only where somebody else has done so, or has changed the option."""
 
+    def read() -> Any:
+        return getattr(getattr(sys.modules.get("jax"), "config", None), name, usual)
 
-def _set_double_jax(given: bool) -> None:
-    if given != _double_jax():
-        import jax
+    def write(given: Any) -> None:
+        if given != read():
+            import jax
 
-        jax.config.update("jax_enable_x64", given)
+            jax.config.update(name, given)
+
+    return Setting(read, write, lambda: usual)
 
 
 def _torch_type() -> str:
@@ -91,6 +124,68 @@ def _set_torch_type(given: str) -> None:
         import torch
 
         torch.set_default_dtype(getattr(torch, given))
+
+
+def _mpmath_bits() -> int:
+    """The precision of mpmath, which its ``mp.dps`` sets too."""
+    bits: int = getattr(getattr(sys.modules.get("mpmath"), "mp", None), "prec", 53)
+    return bits
+
+
+def _set_mpmath_bits(given: int) -> None:
+    if given != _mpmath_bits():
+        import mpmath
+
+        mpmath.mp.prec = given
+
+
+def _error_filters() -> tuple[_Filter, ...]:
+    """The filters of warnings up to the last one that makes errors of them; none where no one does."""
+    filters = warnings.filters
+    actions = [each[0] for each in filters]
+    if "error" not in actions:
+        return ()
+    return tuple(map(_plain_filter, filters[: len(actions) - actions[::-1].index("error")]))
+
+
+def _plain_filter(given: tuple[Any, ...]) -> _Filter:
+    action, message, category, module, line = given
+    return action, _text(message), f"{category.__module__}:{category.__qualname__}", _text(module), line
+
+
+def _text(pattern: Any) -> str | None:
+    """The text of a pattern; Python's own first filters have texts in the place of patterns."""
+    return pattern if pattern is None or isinstance(pattern, str) else pattern.pattern
+
+
+_set_filters: list[_Filter] = []
+"""Those that were set here last."""
+
+
+def _set_error_filters(given: tuple[_Filter, ...]) -> None:
+    """Have the driver's in front of those that this process has, but behind those that came to be here since."""
+    own = [(each, _plain_filter(each)) for each in warnings.filters]
+    newer = next((k for k, (_, plain) in enumerate(own) if plain in _set_filters), 0)
+    left_out = {*given, *_set_filters}
+    kept = [[each for each, plain in some if plain not in left_out] for some in (own[:newer], own[newer:])]
+    found = [made for each in given if (made := _made_filter(each)) is not None]
+    _set_filters[:] = given
+    warnings.filters[:] = [*kept[0], *found, *kept[1]]  # type: ignore[index]  # it is a list
+    # This makes what was remembered of earlier warnings void, as any change of the filters has to.
+    warnings.filterwarnings("ignore", "distfd")
+    del warnings.filters[0]  # type: ignore[attr-defined]
+
+
+def _made_filter(given: _Filter) -> tuple[Any, ...] | None:
+    """The filter again; None where there is no such warning here, so that nobody can give it."""
+    action, message, category, module, line = given
+    place, name = category.split(":")
+    try:
+        kind = operator.attrgetter(name)(importlib.import_module(place))
+    except (ImportError, AttributeError):
+        return None
+    about = None if message is None else re.compile(message, re.IGNORECASE)
+    return action, about, kind, None if module is None else re.compile(module), line
 
 
 def _numpy_raises(given: Mapping[str, str]) -> dict[str, str]:
@@ -106,9 +201,7 @@ SETTINGS: Mapping[str, Setting] = {
     "numpy.set_printoptions": Setting(
         np.get_printoptions, lambda given: np.set_printoptions(**given), lambda: dict(_PRINT_OPTIONS)
     ),
-    "decimal.getcontext()": Setting(
-        lambda: _of_context(decimal.getcontext()), _set_decimal, lambda: _of_context(decimal.DefaultContext)
-    ),
+    "decimal.getcontext()": Setting(lambda: _of_context(decimal.getcontext()), _set_decimal, lambda: _USUAL_DECIMAL),
     "sys.argv": Setting(lambda: list(sys.argv), _set_arguments, _usual_arguments),
     "locale.LC_NUMERIC": Setting(
         lambda: locale.setlocale(locale.LC_NUMERIC),
@@ -124,8 +217,15 @@ SETTINGS: Mapping[str, Setting] = {
     ),
     # TZ itself is in the environment; a host that has no TZ keeps the zone that it is in.
     "time.tzset()": Setting(_time_zone, lambda _: time.tzset(), _time_zone, in_key=False),
-    # Scripts have always set these at their top, and a worker that imports the script's modules did not.
-    "jax_enable_x64": Setting(_double_jax, _set_double_jax, lambda: False, in_key=False),
+    "warnings.filters": Setting(_error_filters, _set_error_filters, lambda: (), in_key=False, weight=lambda _: None),
+    "socket.setdefaulttimeout": Setting(
+        socket.getdefaulttimeout, socket.setdefaulttimeout, lambda: None, in_key=False, weight=lambda _: None
+    ),
+    "jax_enable_x64": _of_jax("jax_enable_x64", usual=False),
+    "jax_default_matmul_precision": _of_jax("jax_default_matmul_precision", usual=None),
+    "jax_numpy_dtype_promotion": _of_jax("jax_numpy_dtype_promotion", usual="standard"),
+    "jax_debug_nans": _of_jax("jax_debug_nans", usual=False),
+    "mpmath.mp.prec": Setting(_mpmath_bits, _set_mpmath_bits, lambda: 53),
     "torch.set_default_dtype": Setting(_torch_type, _set_torch_type, lambda: "float32", in_key=False),
 }
 """By the name that messages call it."""

@@ -21,7 +21,7 @@ from distfd.workers.process_settings import SETTINGS
 from distfd.workers.threads import VARIABLES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 _OWN = frozenset(
     {
@@ -159,6 +159,9 @@ class Surroundings:
         return replace(self, environ={**more, **self.environ}) if more else self
 
 
+_UNKNOWN = object()
+
+
 class SurroundingsSetter:
     """Brings the surroundings of a driver to a worker's process, one set of them after another."""
 
@@ -168,7 +171,7 @@ class SurroundingsSetter:
         self._last = Surroundings()
 
     def set(self, wanted: Surroundings, *, keep_directory: bool = False) -> None:
-        """Make this process's surroundings those.
+        """Make this process's surroundings those, where they are others than it was given last.
 
         Parameters
         ----------
@@ -190,8 +193,19 @@ class SurroundingsSetter:
         if not keep_directory or wanted.moved:
             _enter(wanted.directory)
         for name, value in wanted.settings.items():
-            self._write(name, value)
+            # One that is as it was on the driver is left alone: a module that only J imports may have set it here.
+            if self._last.settings.get(name, _UNKNOWN) != value:
+                self._write(name, value)
         self._last = wanted
+
+    @contextlib.contextmanager
+    def over_imports(self) -> Iterator[None]:
+        """Inside, modules are imported that the driver has imported: what they set, it may have set since."""
+        before = {name: SETTINGS[name].read() for name in self._last.settings}
+        yield
+        for name, value in before.items():
+            if SETTINGS[name].read() != value:
+                self._write(name, self._last.settings[name])
 
     @staticmethod
     def _write(name: str, value: Any) -> None:

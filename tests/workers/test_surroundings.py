@@ -76,3 +76,22 @@ def test_they_are_set_and_those_that_were_there_come_back(tmp_path: Path, monkey
 def test_a_host_without_the_directory_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"working directory .*nowhere is not on "):
         SurroundingsSetter().set(Surroundings(directory=str(tmp_path / "nowhere")))
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "decimal.DefaultContext.prec = 5; decimal.getcontext()",
+        "decimal.getcontext().traps[decimal.Inexact] = True",
+        "import jax; jax.config.update('jax_enable_x64', True)",
+        "import jax; jax.config.update('jax_default_matmul_precision', 'highest')",
+    ],
+)
+def test_a_precision_that_was_set_is_part_of_the_key(setting: str) -> None:
+    program = (
+        f"import decimal; {setting}\n"
+        "from distfd.workers.surroundings import Surroundings; print(len(Surroundings.here().in_key))"
+    )
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    ran = subprocess.run([sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "1"

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import enum
 import functools
+import importlib
 import io
 import pickle
 import sys
+import types
 import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -119,8 +121,9 @@ def _written(thing: object, pickler: Any, in_band: Callable[[pickle.PickleBuffer
 def pickler_class() -> Any:
     """Ray's pickler, for what the driver sends to a worker.
 
-    It takes `functools.lru_cache` and weak dictionaries too (`functools.singledispatch` has one). Where a worker has
-    read a class by value before, the class is brought up to date: cloudpickle leaves attributes that are gone.
+    It takes `functools.lru_cache`, modules of any class and weak dictionaries too (`functools.singledispatch` has one).
+    Where a worker has read a class by value before, the class is brought up to date: cloudpickle leaves attributes that
+    are gone.
     """
     from ray import cloudpickle
 
@@ -130,6 +133,8 @@ def pickler_class() -> Any:
                 return _remembering, (obj.__wrapped__, obj.cache_parameters())
             if isinstance(obj, (weakref.WeakKeyDictionary, weakref.WeakValueDictionary)):
                 return type(obj), (dict(obj),)
+            if _is_special_module(obj):
+                return importlib.import_module, (obj.__name__,)
             reduced = super().reducer_override(obj)  # type: ignore[no-untyped-call]  # Ray's own lacks types
             if isinstance(obj, type) and isinstance(reduced, tuple) and len(reduced) == _WITH_SETTER:
                 maker, made, state, _, _, setter = reduced
@@ -137,6 +142,13 @@ def pickler_class() -> Any:
             return reduced
 
     return Pickler
+
+
+def _is_special_module(obj: Any) -> bool:
+    """Whether this is a module of a class of its own, as mpmath's is: cloudpickle knows only Python's class."""
+    if not isinstance(obj, types.ModuleType) or type(obj) is types.ModuleType:
+        return False
+    return sys.modules.get(obj.__name__) is obj and obj.__spec__ is not None
 
 
 _LRU = type(functools.lru_cache(len))

@@ -293,7 +293,8 @@ class RayWorker:
                 self._around.set(taught.surroundings, keep_directory=_has_folder_of_its_own())
             except InputError as error:
                 return Refusal(str(error))
-        import_modules(taught.members)
+        with self._around.over_imports():
+            import_modules(taught.members)
         amend(taught.amendment.patch)
         found = differing(taught.members, taught.amendment)
         if found:
