@@ -72,6 +72,10 @@ def model(x):
     import drawn_settings
     return drawn_settings.Model.load * float(x @ x)
 """
+TAKES = """
+from drawn_settings import *
+def takes(x): return COMPUTED * float(x @ x)
+"""
 CHANGES: dict[str, Callable[[Any], object]] = {
     "table": lambda m: m.TABLE.__setitem__(0, 5.0),
     "computed": lambda m: setattr(m, "COMPUTED", 5.0),
@@ -106,6 +110,22 @@ def test_data_drawn_by_chance_are_the_drivers_on_every_worker(
         for _ in range(2):
             assert np.array_equal(evaluator.gradient(X), expected)
         assert evaluator.map_function(fun, [np.array(X)] * 4) == [fun(np.array(X))] * 4
+
+
+def test_a_module_that_a_worker_imports_later_takes_nothing_of_another_j(
+    modules: tuple[Any, Any, Any], private_ray: None, tmp_path: Path
+) -> None:
+    _, reader, settings = modules
+    (tmp_path / "drawn_later.py").write_text(TAKES)
+    takes = importlib.import_module("drawn_later").takes
+    settings.COMPUTED = 5.0
+    try:
+        with distfd.RayExecutor(max_slots=2) as executor:
+            assert distfd.gradient(reader.computed, X, executor=executor) == pytest.approx([10.0, 20.0])
+            # On the driver it was imported before.
+            assert distfd.gradient(takes, X, executor=executor) == pytest.approx([4.0, 8.0])
+    finally:
+        del sys.modules["drawn_later"]
 
 
 @pytest.mark.parametrize("name", CHANGES)

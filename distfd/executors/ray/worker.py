@@ -94,7 +94,8 @@ class Refusal:
 class Stale:
     """A worker's answer that it is not fit for another J, and another worker is to be started.
 
-    It has imported modules whose files have been edited since, or J has left threads or programs running.
+    It has imported modules whose files have been edited since, or which may have taken over what was set here for
+    another J, or J has left threads or programs running.
     """
 
 
@@ -151,6 +152,10 @@ class RayWorker:
         self._function: RemoteFunction | None = None
         self._files = ImportedFiles()
         self._members: list[MembersBefore] = []
+        self._found: frozenset[Member] = frozenset()
+        """Members that were last found to differ."""
+        self._unpatched: frozenset[str] | None = None
+        """Modules that were imported before any member was set here; None where none was."""
         if luggage is not None:
             if not luggage.near:
                 leave_children_to_the_reaper()
@@ -263,8 +268,10 @@ class RayWorker:
         self._function = self._taught = function
         return self._agreed()
 
-    def amend(self, amendment: Amendment) -> Here | Differing | Refusal:
+    def amend(self, amendment: Amendment) -> Here | Differing | Refusal | Stale:
         """Have the driver's members in place of those that were found to differ."""
+        if isinstance(self._taught, PickledObjective) and self._took_what_was_set(self._found & amendment.left):
+            return Stale()
         self._taught = replace(self._taught, amendment=amendment)
         if isinstance(self._taught, RemoteFunction):
             self._function = self._taught
@@ -295,12 +302,22 @@ class RayWorker:
                 return Refusal(str(error))
         with self._around.over_imports():
             import_modules(taught.members)
+        if taught.amendment.patch and self._unpatched is None:
+            self._unpatched = frozenset(sys.modules)
         amend(taught.amendment.patch)
         found = differing(taught.members, taught.amendment)
+        self._found = frozenset(found)
         if found:
             return Differing(found, self._worker.host, amended)
         self._members.append(MembersBefore(taught.members, taught.amendment))
         return self.here()
+
+    def _took_what_was_set(self, members: frozenset[Member]) -> bool:
+        """Whether one of these, which nobody has set on the driver, may hold what was set here for another J.
+
+        A module that is imported after a member of another was set takes that over: ``from settings import K``.
+        """
+        return self._unpatched is not None and any(member.module not in self._unpatched for member in members)
 
     def run(
         self, payload: bytes, x: NDArray[np.float64] | None = None, state: NDArray[np.uint8] | None = None
