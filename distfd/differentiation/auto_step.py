@@ -63,14 +63,14 @@ class AutoStep:
             site, moving, scale, found, vector=self.vector, budget=budget, repairs=self.repairs
         )
         value, bar, size = best(slopes)
-        other = disagreement(found.lines, found.noise, moving, value, bar, slack=search.kinks())
         texts: tuple[str, ...] = ()
-        if other is not None:
-            bar, texts = bar + other.widening(moving), (slope_warning(other, site.output),)
         if self.noise is None:
-            texts += unresolved(
+            texts = unresolved(
                 found.lines, value, bar, names=lambda at: listed(site.label, moving[at]), output=site.output
             )
+        other = disagreement(found.lines, found.noise, moving, value, bar, slack=search.kinks())
+        if other is not None and not texts:  # what is not resolved has no slope to compare
+            bar, texts = bar + other.widening(moving), (slope_warning(other, site.output),)
         answer = found.answer(site, moving, value, bar, size, vector=self.vector)
         return replace(answer, warnings=answer.warnings + texts + search.doubts(), scheme="auto", scale=scale)
 

@@ -179,3 +179,20 @@ def test_noise_below_the_slope_is_not_called_unresolved(size: float) -> None:
             lambda at: float(np.sum(np.sinh(at) + at**2) + size * rng.normal()), x, step="auto", executor="serial"
         )
         assert not any("not resolved" in text for text in found.warnings)
+
+
+@pytest.mark.parametrize(("frequency", "size"), [(20.0, 1.0), (20.0, 0.1), (7.0, 3.0)])
+def test_waves_that_are_noise_to_the_long_line_are_seen_by_the_short_one(frequency: float, size: float) -> None:
+    """HUMPS of S2MPJ, far from its minimum: the steps pass over many waves, which were taken for noise."""
+
+    def humps(x: Floats) -> float:
+        return float(size * np.prod(np.sin(frequency * x)) ** 2 + 0.05 * (x @ x))
+
+    rng = np.random.default_rng(7)
+    for x in 500.0 + 30.0 * rng.random((20, 2)):
+        answer = auto(humps, x)
+        sines, cosines = np.sin(frequency * x), np.cos(frequency * x)
+        exact = 0.1 * x + 2 * size * frequency * np.prod(sines) * cosines * sines[::-1]
+        assert answer.error is not None
+        off = np.abs(answer.derivative - exact)
+        assert told(answer) or (off <= np.maximum(answer.error, 0.1 * np.abs(exact))).all()
