@@ -178,7 +178,8 @@ def disagreement(
         along, doubt = line.slope(noise)
         with np.errstate(invalid="ignore", over="ignore"):
             expected = line.move @ value[at]
-            allowed = _SURE * (doubt + np.abs(line.move) @ bar[at])
+            # The signs of v are random, so the errors of its coordinates add up as those of independent numbers do.
+            allowed = _SURE * (doubt + np.sqrt(line.move**2 @ bar[at] ** 2))
             if slack is not None:
                 allowed = allowed + np.abs(line.move) @ slack[at]
             allowed = np.maximum(allowed, _WORTH * (np.abs(line.move) @ np.abs(value[at])))

@@ -153,6 +153,12 @@ def foreign_object(connection: sqlite3.Connection) -> str:
     return ""
 
 
+def has_odd_kinds(connection: sqlite3.Connection) -> bool:
+    """Whether the list of tables has a kind that SQLite does not write, which only damage makes."""
+    kinds = {kind for kind, *_ in connection.execute(_EVERYTHING)}
+    return not kinds <= {"table", "index", "view", "trigger"}
+
+
 def is_readable(connection: sqlite3.Connection) -> bool:
     """Whether the tables have exactly the text of version 2 or later, or the columns of version 1.
 

@@ -22,6 +22,7 @@ from distfd.stores.schema import (
     VERSION,
     Meta,
     foreign_object,
+    has_odd_kinds,
     has_schema,
     is_readable,
     read_meta,
@@ -333,6 +334,8 @@ def _checked(connection: sqlite3.Connection, path: Path) -> tuple[Meta, int]:
         if tables and not tables & {"attempts", "meta"}:
             raise StoreError(f"{path} is the database of another program, and is left alone; choose another path")
         raise DamagedFileError("it is an SQLite file, but not one of distfd's")
+    if has_odd_kinds(connection):
+        raise DamagedFileError("its list of tables is damaged")
     refuse_foreign(connection, path)
     meta = read_meta(connection)
     if meta is None:

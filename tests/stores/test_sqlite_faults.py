@@ -229,6 +229,19 @@ def test_a_damaged_file_is_renamed_and_named(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("s.sqlite.damaged-*"))) == 3
 
 
+def test_a_list_of_tables_that_is_damaged_is_no_foreign_one(tmp_path: Path) -> None:
+    """A bit that flips in the kind of a table made a night's run stop at "which distfd did not make"."""
+    path = tmp_path / "s.sqlite"
+    SQLiteStore(path).close()
+    whole = path.read_bytes()
+    assert b"tablewaves" in whole
+    path.write_bytes(whole.replace(b"tablewaves", b"tablawaves"))
+    with pytest.warns(RuntimeWarning, match="is damaged or no store"):
+        store = SQLiteStore(path)
+    assert store.quarantined is not None
+    store.close()
+
+
 def test_a_foreign_database_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "s.sqlite"
     with sqlite3.connect(path) as con:
