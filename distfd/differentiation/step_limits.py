@@ -17,7 +17,7 @@ from distfd.differentiation.diagnostics import listed, no_movement_warnings
 from distfd.differentiation.method import Request, without_optional
 from distfd.differentiation.rounding_quantum import many_digits, quantum
 from distfd.differentiation.steps import own_sizes
-from distfd.differentiation.value_precision import type_name, unit_roundoff, wave_bits
+from distfd.differentiation.value_precision import SINGLE, single_outputs, type_name, unit_roundoff, wave_bits
 from distfd.differentiation.wild_values import wild_value_warnings
 
 if TYPE_CHECKING:
@@ -320,6 +320,8 @@ class CheckedSteps:
         if bits == DOUBLE:
             printed = printed_unit(waves, values, printed=given.printed)
             unit = np.maximum(unit, printed)
+            if len(unit) > 1:
+                unit = np.where(single_outputs(waves), np.maximum(unit, last_units(values, SINGLE)), unit)
         terms = _terms(answer, waves, given)
         second = given.kind in ("hessian", "hvp")
         still = np.empty(0, np.int64) if second else _still(terms, len(answer.step))

@@ -63,6 +63,22 @@ def wave_bits(wave: Wave) -> int:
     return bits
 
 
+def single_outputs(waves: Sequence[Wave]) -> NDArray[np.bool_]:
+    """Outputs (m,) whose values are rounded to float32 although other outputs have all the digits of a double.
+
+    So it is where one part of J computes in float32, and its result is put into an array of doubles.
+    """
+    good = [np.flatnonzero(wave.status == Status.OK) for wave in waves]
+    parts = [wave.values[rows] for wave, rows in zip(waves, good, strict=True)]
+    points = [wave.request.points.take(rows) for wave, rows in zip(waves, good, strict=True)]
+    with np.errstate(all="ignore"):
+        held = np.all([(part.astype(np.float32) == part).all(axis=0) for part in parts], axis=0)
+    found = np.zeros(len(held), dtype=bool)
+    for j in np.flatnonzero(held)[:_LOOKED_AT].tolist():
+        found[j] = any(_are_rounded(part[:, [j]], at) for part, at in zip(parts, points, strict=True) if len(part))
+    return found
+
+
 def hides_nothing(waves: Sequence[Wave]) -> bool:
     """Whether a J that is the same at all points likely does not depend on x, rather than lacks the digits to show it.
 

@@ -402,3 +402,36 @@ def test_a_second_derivative_of_a_j_that_does_not_move_for_its_digits_says_so(ki
     for value in (2.0, 0.75, 0.1, 1e10):
         result = quiet(lambda x, c=value: c + 0 * x[0], [0.4, 1.1], kind=kind, **given)
         assert not told(result, "did not change")
+
+
+# --- one output of several -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
+@pytest.mark.parametrize("as_list", [False, True], ids=["array", "list"])
+def test_one_output_in_single_precision_is_told_and_auto_helps(as_list: bool, sparse: bool) -> None:
+    def outputs(x: Floats) -> Any:
+        part = np.float32(np.sum(np.cosh(x) ** 3 * x))
+        rest = [float(np.sin(x).sum()), float(np.exp(x[0] - x[2]))]
+        return [part, *rest] if as_list else np.array([part, *rest])
+
+    options: dict[str, Any] = {"sparsity": np.ones((3, 3))} if sparse else {}
+    with pytest.warns(DerivativeWarning, match="rounding hides the derivative of output 0 "):
+        distfd.jacobian(outputs, COSH, executor="serial", **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DerivativeWarning)
+        right = distfd.jacobian(outputs, COSH, step="auto", executor="serial", **options)
+    row = np.asarray(right.toarray() if sparse else right)[0]
+    assert_allclose(row, COSH_GRADIENT, rtol=1e-2)
+
+
+def test_outputs_with_all_digits_are_not_taken_for_single_precision() -> None:
+    rng = np.random.default_rng(4)
+    for _ in range(50):
+        a, x = rng.normal(size=(5, 3)), rng.normal(size=3)
+        a[1] = [1.0, 0.0, 0.5]  # short numbers, and an output that is constant
+        a[2] = 0.0
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", DerivativeWarning)
+            distfd.jacobian(lambda x, a=a: np.tanh(a @ x) + np.array([0, 0, 0.5, 1, 2]), x, executor="serial")
+            distfd.jacobian(lambda x, a=a: a @ x, np.round(8 * x) / 8, executor="serial", step=2.0**-10)
