@@ -104,6 +104,8 @@ class DirectionalCheck:
             if self.insist and consistency.verdict == DOUBTFUL and not consistency.coordinates:
                 consistency = yield from self._located(answer, check, beside, consistency)
             said = self._said(answer, check, consistency, noise)
+            if self.insist and _failed(beside):
+                said += (_unchecked(consistency),)
             return replace(answer, consistency=consistency, warnings=answer.warnings + said)
         return answer if answer.error is not None else replace(answer, unchecked=len(check.points))
 
@@ -242,6 +244,20 @@ def _only(point: Points, coordinates: NDArray[np.int64]) -> Points:
     """A point that makes only those changes of the given one that are in these coordinates."""
     kept = np.isin(point.indices, coordinates)
     return Points(point.x, np.array([0, int(kept.sum())]), point.indices[kept], point.values[kept])
+
+
+def _failed(beside: Wave) -> bool:
+    """Whether J itself failed at a point of the check."""
+    lost = np.flatnonzero(beside.status != Status.OK).tolist()
+    return any(k in beside.failures and beside.status[k] != Status.CANCELLED for k in lost)
+
+
+def _unchecked(found: Consistency) -> str:
+    """The sentence for a user who asked for a check that J's failure prevented."""
+    return (
+        f"the derivative could not be checked: {found.cause}. J fails within about one step of x, and near such an "
+        "edge it may curve within the step: give bounds that J's domain has, or a smaller step"
+    )
 
 
 def _no_values(answer: Answer, beside: Wave) -> str:
