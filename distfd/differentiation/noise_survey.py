@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from distfd.core.points import Points, join_points
-from distfd.differentiation.diagnostics import noise_warnings
+from distfd.differentiation.diagnostics import listed, noise_warnings
 from distfd.differentiation.evaluation_budget import Budget
 from distfd.differentiation.method import Answer, Request
 from distfd.differentiation.noise import LINE, UNKNOWN, Noise, estimate, known_noise, next_spacing
@@ -121,6 +121,25 @@ class Survey:
         rounding = np.maximum(np.spacing(np.abs(self.baseline)), np.finfo(float).tiny)
         return np.where(np.isfinite(self.noise.level), np.maximum(self.noise.level, rounding / 4), rounding)
 
+    def unknown(self, site: BasePoint) -> tuple[str, ...]:
+        """A warning if the noise of most outputs is not known, so that their derivatives have no error bars.
+
+        If it is known of most outputs, the steps suit J, and NaN among the error bars says the rest. Nor is there a
+        warning if J failed along every line: that has its own word.
+        """
+        m = len(self.baseline)
+        seen = np.any([np.isfinite(line.values).all(axis=0) for line in self.lines], axis=0)
+        outputs = np.flatnonzero(~np.isfinite(self.noise.level) & seen)
+        if 2 * len(outputs) <= m:
+            return ()
+        of = f" of {listed(lambda j: site.output(j, m), outputs)}" if m > 1 else ""
+        text = (
+            f"the derivative{of} has no error bars, and its steps may not suit J: along lines through x, J's noise "
+            "could not be told from J's own changes. Give `scale`, the size over which J changes, or a step; "
+            "`distfd check` (distfd.step_sweep) shows which step is right"
+        )
+        return (text,)
+
     def answer(
         self, site: BasePoint, rows: NDArray[np.int64], value: Floats, bar: Floats, step: Floats, *, vector: bool
     ) -> Answer:
@@ -142,7 +161,7 @@ class Survey:
             step=steps,
             missing=missing,
             error=error.T if vector else error[:, 0],
-            warnings=noise_warnings(site.label, rows, value, error[rows]),
+            warnings=noise_warnings(site.label, rows, value, error[rows]) + (self.unknown(site) if len(rows) else ()),
             noise=float(level.max()) if len(level) else None,
         )
 

@@ -12,8 +12,8 @@ from distfd.differentiation.assemble import assemble
 from distfd.differentiation.diagnostics import noise_warnings, unexpected_diagonal_warnings
 from distfd.differentiation.hessian import missing_rows
 from distfd.differentiation.method import Answer, Request, follow
-from distfd.differentiation.noise_survey import survey
 from distfd.differentiation.probe_refinement import CAP
+from distfd.differentiation.scale_search import scaled_survey
 from distfd.differentiation.second_differences import SECOND, place_differences, sides
 from distfd.differentiation.second_slopes import OUTWARD, SecondSlopes, at_two_distances, misplaced
 
@@ -51,7 +51,7 @@ class NoisyHessian:
     site : Site
     pattern : HessianPattern
     scale : (d,) ndarray
-        Typical sizes; no point is farther from x than a tenth of them.
+        Typical sizes; no point is farther from x than a tenth of them. The scale of a tiny coordinate is searched for.
     stencil : Stencil
         The sides of x on which the points are.
     noise : float, optional
@@ -72,8 +72,12 @@ class NoisyHessian:
         return follow(self._course(), waves)
 
     def _course(self) -> MultiRound:
-        pattern, site = self.pattern, self.site
-        found = yield from survey(site, self.scale, vector=False, given=self.noise)
+        lines = yield from scaled_survey(self.site, self.scale, vector=False, given=self.noise)
+        return (yield from replace(self, scale=lines.scale).differences(lines.found))
+
+    def differences(self, found: Survey) -> MultiRound:
+        """What follows the lines: the diagonal, the pairs, and the answer."""
+        pattern = self.pattern
         a, n = len(pattern.moving), len(pattern.first)
         if not a:
             return self._answer(found, _nothing(0), _nothing(0), np.zeros(0))
@@ -167,7 +171,8 @@ class NoisyHessian:
             missing_rows(pattern, own.value, mixed.value),
             error=pattern.filled(*bars),
             warnings=noise_warnings(site.label, pattern.moving[lost], own.value[lost][:, None], own.bar[lost][:, None])
-            + unexpected_diagonal_warnings(site.label, absent),
+            + unexpected_diagonal_warnings(site.label, absent)
+            + (found.unknown(site) if len(own.value) else ()),
             noise=level if np.isfinite(level) else None,
             scheme="auto" if self.h is None else "richardson",
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,9 +12,9 @@ from distfd.differentiation.diagnostics import noise_warnings
 from distfd.differentiation.direction_stencils import lengths
 from distfd.differentiation.hessian_vector import HessianVector
 from distfd.differentiation.method import Answer, Request, follow
-from distfd.differentiation.noise_survey import survey
 from distfd.differentiation.noisy_hessian import supposed_noise
 from distfd.differentiation.probe_refinement import CAP
+from distfd.differentiation.scale_search import scaled_survey
 from distfd.differentiation.second_differences import SECOND
 from distfd.differentiation.second_slopes import OUTWARD, SecondSlopes, at_two_distances, misplaced
 
@@ -46,7 +46,8 @@ class NoisyProduct:
     site : Site
     v : (d,) ndarray
     scale : (d,) ndarray
-        Typical sizes; no point is farther from x than a tenth of them, along v and along a coordinate.
+        Typical sizes; no point is farther from x than a tenth of them, along v and along a coordinate. The scale of a
+        tiny coordinate is searched for.
     noise : float, optional
         The standard deviation of the noise, where the user knows it.
     steps : (float, (d,) ndarray), optional
@@ -67,8 +68,12 @@ class NoisyProduct:
         return follow(self._course(), waves)
 
     def _course(self) -> MultiRound:
-        site, moving = self.site, self.site.moving
-        found = yield from survey(site, self.scale, vector=False, given=self.noise)
+        lines = yield from scaled_survey(self.site, self.scale, vector=False, given=self.noise)
+        return (yield from replace(self, scale=lines.scale).products(lines.found))
+
+    def products(self, found: Survey) -> MultiRound:
+        """What follows the lines: the products at one or two distances, and the answer."""
+        moving = self.site.moving
         a = len(moving)
         best = SecondSlopes(np.full(a, np.nan), np.full(a, np.nan), np.ones(a))
         size = min(OUTWARD * float(found.level[0] / found.variation[0]) ** 0.25, CAP / 2)
@@ -127,7 +132,8 @@ class NoisyProduct:
             missing,
             error=error,
             # Many entries of a product may well be 0. A warning is worthwhile only if none can be told from 0.
-            warnings=noise_warnings(site.label, moving[none], best.value[none, None], best.bar[none, None]),
+            warnings=noise_warnings(site.label, moving[none], best.value[none, None], best.bar[none, None])
+            + (found.unknown(site) if len(moving) else ()),
             noise=level if np.isfinite(level) else None,
             scheme="auto" if self.steps is None else "richardson",
         )

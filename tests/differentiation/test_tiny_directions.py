@@ -36,14 +36,33 @@ def test_first_derivatives(kind: dict[str, Any], exact: Any, options: dict[str, 
     np.testing.assert_allclose(derivative, exact, rtol=1e-3, atol=1e-6)
 
 
-def test_a_product_with_the_hessian_is_doubted_and_right_with_a_scale() -> None:
-    def steep(x: Any) -> float:
-        return float(np.exp(1e6 * x[0]))
+def bent(p: Any) -> float:
+    """It changes over x's own size; it is finite at distances of 1, and almost flat there."""
+    return float(np.log1p(p[0] / 1e-8) * np.arctan(p[1]) + np.tanh(p[1]))
 
-    with pytest.warns(distfd.DerivativeWarning, match="along coordinate 0"):
-        distfd.hvp(steep, [1e-6], [1.0], step="auto", executor="serial")
-    found = distfd.hvp(steep, [1e-6], [1.0], step="auto", scale=[1e-6], executor="serial")
-    np.testing.assert_allclose(found, [1e12 * np.e], rtol=1e-5)
+
+def steep(x: Any) -> float:
+    return float(np.exp(1e6 * x[0]))
+
+
+T, S = np.arctan(0.7), np.tanh(0.7)
+BENT = np.array(
+    [
+        [-T / 2e-8**2, 1 / 2e-8 / 1.49],
+        [1 / 2e-8 / 1.49, -np.log(2) * 1.4 / 1.49**2 - 2 * S * (1 - S**2)],
+    ]
+)
+
+
+@pytest.mark.parametrize("options", [{"step": "auto"}, {"accuracy": 1e-3}], ids=["auto", "accuracy"])
+def test_second_derivatives(options: dict[str, Any]) -> None:
+    found = distfd.differentiate(bent, X, kind="hessian", executor="serial", **options)
+    np.testing.assert_allclose(found.derivative, BENT, rtol=1e-3)
+    assert not (np.abs(found.derivative - BENT) > found.error).any()
+    v = np.array([1e-8, 1.0])
+    product = distfd.differentiate(bent, X, kind="hvp", v=v, executor="serial", **options)
+    np.testing.assert_allclose(product.derivative, BENT @ v, rtol=1e-3)
+    np.testing.assert_allclose(distfd.hvp(steep, [1e-6], [1.0], executor="serial", **options), [1e12 * np.e], rtol=1e-4)
 
 
 @pytest.mark.parametrize("kind", [{"kind": "jvp", "v": [1.0]}, {"kind": "hvp", "v": [1.0]}])
