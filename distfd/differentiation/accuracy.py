@@ -116,7 +116,7 @@ class AccuracyUpgrade:
             search, slopes = yield from refine(site, rows[at], scale, found, vector=self.vector, budget=budget)
             value[at], bar[at], step[at] = best(slopes)
             done[at] = True
-            texts += search.doubts()
+            texts += search.doubts(value[at], step[at])
             rest = np.flatnonzero(~done)
             more = np.maximum(more, _more_curved(search, found, curvature[at]))
             bar[rest] = _bar(found, offsets[rest], curvature[rest] * more)

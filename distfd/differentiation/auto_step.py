@@ -72,7 +72,9 @@ class AutoStep:
         if other is not None and not texts:  # what is not resolved has no slope to compare
             bar, texts = bar + other.widening(moving), (slope_warning(other, site.output),)
         answer = found.answer(site, moving, value, bar, size, vector=self.vector)
-        return replace(answer, warnings=answer.warnings + texts + search.doubts(), scheme="auto", scale=scale)
+        return replace(
+            answer, warnings=answer.warnings + texts + search.doubts(value, size), scheme="auto", scale=scale
+        )
 
 
 def best(slopes: Slopes) -> tuple[Floats, Floats, Floats]:

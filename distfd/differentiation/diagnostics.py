@@ -54,6 +54,18 @@ def unexpected_entry_warnings(
     return (text,)
 
 
+def flat_part_warnings(label: Label, rows: NDArray[np.int64]) -> tuple[str, ...]:
+    """Warnings for coordinates (a,) along which J changes at a distance, and not at all near x."""
+    if not len(rows):
+        return ()
+    text = (
+        f"J did not change at all near x along {listed(label, rows)}, and it changed farther away: it has steps or a "
+        "plateau there. The derivative 0 is that of the flat part; for a slope across steps, give a step larger than "
+        "they are"
+    )
+    return (text,)
+
+
 _JUMPS = 4.0
 """Jumps of J caused by an adaptive solver, relative to J, in units of its tolerance; measured with CVode at 1e-4 and
 1e-8."""

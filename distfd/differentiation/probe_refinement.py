@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from distfd.core.points import single_points
-from distfd.differentiation.diagnostics import kink_warnings, no_movement_warnings
+from distfd.differentiation.diagnostics import flat_part_warnings, kink_warnings, no_movement_warnings
 from distfd.differentiation.method import Request
 from distfd.differentiation.placement import place
 from distfd.differentiation.probe_pairs import ProbePairs, no_pairs
@@ -61,6 +61,8 @@ _DOUBTFUL = 0.7
 """An expected truncation of more than this many standard deviations calls for a second pair."""
 _TRUE = 1.0
 """A truncation below this many of its own standard deviations is not significant: J''' is small, so go farther out."""
+_BEYOND = 10.0
+"""A change of J of more than this many noise levels is not noise."""
 _WORTH = 1.5
 """A pair farther out is worthwhile only if it is farther by more than this factor."""
 
@@ -107,15 +109,39 @@ class Search:
         length = np.clip(np.sqrt(np.mean((slope * scale) ** 2, axis=0)) / np.maximum(bent, 1e-300), 0.1, 1.0) * scale
         return np.asarray(np.maximum(curvature / length, slope / length**2) * self.first[:, None] ** 2 / 6)
 
-    def doubts(self) -> tuple[str, ...]:
-        """Warnings about coordinates along which J does not change or has a kink."""
+    def doubts(self, value: Floats, size: Floats) -> tuple[str, ...]:
+        """Warnings about coordinates along which J does not change, or not near x, or has a kink.
+
+        Parameters
+        ----------
+        value : (a, m) ndarray
+            The derivative.
+        size : (a,) ndarray
+            The distance of the pair that it is from.
+        """
         pairs, noise, site = self.pairs, self.found.noise, self.site
         if not pairs.size.shape[1] or not len(self.rows):
             return ()
         still = (np.nan_to_num(pairs.rises, nan=0.0) == 0).all(axis=(1, 2, 3)) & (pairs.count > 0)
         unit = 0.0 if still.all() and is_plain_constant(self.found.baseline) else float(noise.quantum.max())
         texts = no_movement_warnings(site.label, self.rows[still], unit)
+        texts += flat_part_warnings(
+            site.label, self.rows[self.flat() & (value == 0).all(axis=1) & (size == pairs.size[:, 0])]
+        )
         return texts + kink_warnings(site.label, self.rows[self.kinked()])
+
+    def flat(self) -> NDArray[np.bool_]:
+        """Coordinates, (a,), whose nearest pair shows no change of J although a farther one does, beyond rounding.
+
+        For a smooth J with a minimum at x, the change at the nearest pair may be lost in J's rounding. It is that at
+        the farther pair divided by a low power of the ratio of the distances, which is at most 25 on the way outward.
+        """
+        pairs = self.pairs
+        rises = np.abs(np.nan_to_num(pairs.rises, nan=0.0))
+        with np.errstate(invalid="ignore"):
+            ratio = np.clip(np.nan_to_num(pairs.size / pairs.size[:, :1], nan=1.0), 1.0, _FAR**2)
+        seen = rises.max(axis=2) > _BEYOND * ratio[..., None] ** 4 * self.found.level
+        return np.asarray((rises[:, 0] == 0).all(axis=(1, 2)) & seen.any(axis=(1, 2)) & (pairs.count > 0))
 
     def kinked(self) -> NDArray[np.bool_]:
         """Coordinates with a kink, (a,): one-sided slopes differ beyond noise, and as much near x as far from it.

@@ -174,7 +174,7 @@ class RepairedMethod(Checkable):
             work.texts[k] = _text(*work.failed[k], how)
         bar = np.where(np.isfinite(bar) & np.isfinite(found.noise.level), bar, np.nan)
         filled = _filled(answer, rows[good], value[good], bar[good], (sign * size)[good], vector=self.vector)
-        return replace(filled, warnings=filled.warnings + search.doubts())
+        return replace(filled, warnings=filled.warnings + search.doubts(value, size))
 
     def _lines(self, waves: Sequence[Wave]) -> ScaledSurvey:
         """The lines that the method began with, and the scale that it found for tiny coordinates."""
