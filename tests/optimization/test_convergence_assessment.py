@@ -161,6 +161,25 @@ def test_an_honest_optimum_at_x0_is_a_success(method: Any, offset: float) -> Non
 
 
 @ignored
+@pytest.mark.parametrize("method", ["BFGS", "L-BFGS-B", "L-BFGS", "CG"])
+@pytest.mark.parametrize("digits", [3, 4])
+def test_a_run_that_ends_on_a_flat_step_of_j_is_no_success(digits: int, method: Any) -> None:
+    """J moved before, and the gradient of 0 at the end was taken for a minimum."""
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        d = int(rng.integers(2, 5))
+        root = rng.normal(size=(d, d))
+        curved, centre = root @ root.T + np.eye(d), rng.normal(size=d)
+
+        def fun(x: Any, curved: Any = curved, centre: Any = centre) -> float:
+            off = np.round(x, digits) - centre
+            return float(0.5 * off @ curved @ off + np.log(np.cosh(off)).sum())
+
+        result = minimize(fun, centre + 2 * rng.normal(size=d), method)
+        assert not result.success or result.fun < 1e-3, result
+
+
+@ignored
 @pytest.mark.parametrize("method", METHODS)
 def test_a_j_that_does_not_move_is_told(method: Any) -> None:
     result = minimize(lambda _: 3.25, START, method)
