@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from distfd.executors.ray import elastic_slots as ray_census
 from distfd.executors.ray.elastic_slots import fair_slots, slots_to_leave
 from distfd.executors.ray.options import ClusterOptions
 from distfd.executors.ray.resources import Resources, count_slots
+from distfd.executors.ray.slot_registry import LocalShare
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -219,13 +221,13 @@ def test_a_second_driver_has_its_share_and_gives_it_back(cluster: Any) -> None:
         assert summary.n_failed == 0
 
 
-def test_the_last_request_for_room_knows_who_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One leaves right after another has: what that had asked for is not asked for again."""
+@pytest.fixture
+def notes(monkeypatch: pytest.MonkeyPatch) -> dict[bytes, bytes]:
+    """What drivers write into a cluster of four slots that is not there."""
     import ray
     from ray.experimental import internal_kv
 
     kept: dict[bytes, bytes] = {}
-    asked: list[list[Any]] = []
 
     def key(name: bytes | str) -> bytes:
         return name.encode() if isinstance(name, str) else name
@@ -240,7 +242,16 @@ def test_the_last_request_for_room_knows_who_has_left(monkeypatch: pytest.Monkey
     context = SimpleNamespace(get_job_id=lambda: "01")
     monkeypatch.setattr(ray, "get_runtime_context", lambda: context)
     monkeypatch.setattr(ray_census, "live_nodes", list)
+    monkeypatch.setattr(ray_census, "dead_jobs", set)
     monkeypatch.setattr(ray_census, "count_slots", lambda *_: 4)
+    return kept
+
+
+def test_the_last_request_for_room_knows_who_has_left(
+    notes: dict[bytes, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One leaves right after another has: what that had asked for is not asked for again."""
+    asked: list[list[Any]] = []
     monkeypatch.setattr(ray_census, "request", lambda asks: asked.append(list(asks)))
     first, second = (
         ray_census.ClusterCapacity(Resources(), ClusterOptions(request_slots=2), lambda: True) for _ in "ab"
@@ -252,7 +263,22 @@ def test_the_last_request_for_room_knows_who_has_left(monkeypatch: pytest.Monkey
         census._ended.set()
         census._run()
         assert len(asked[-1]) == rest
-    assert kept == {}
+    assert notes == {}
+
+
+def test_a_driver_whose_workers_only_stay_leaves_its_share_to_others(notes: dict[bytes, bytes]) -> None:
+    first, second = (ray_census.ClusterCapacity(Resources(), ClusterOptions(), lambda: True) for _ in "ab")
+    share = LocalShare(Mock(count=Mock(return_value=1)), Mock(), first)
+    for resting, slots in ((False, 2), (True, 4), (False, 2)):
+        if resting:
+            share.rest()
+        else:
+            share.hand_to(Mock())
+        first.look()
+        second.look()
+        first.look()
+        assert second.target == slots
+        assert share.target == 2  # what it would have if it came back
 
 
 HOLDS = SECOND.partition("    g = ev")[0] + "    time.sleep(600)\n"

@@ -133,6 +133,7 @@ class ClusterCapacity:
         self._others: dict[str, Ask] = {}
         self._requested: list[Ask] = []
         self._fitted = time.monotonic()
+        self._resting = False
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="distfd counts nodes", daemon=True)
         self.target = 1
@@ -155,6 +156,10 @@ class ClusterCapacity:
         self.look()
         self._thread.start()
 
+    def rest(self, *, resting: bool) -> None:
+        """Whether this driver evaluates nothing; others hear of it with its next note, and take its share then."""
+        self._resting = resting
+
     def stop(self) -> bool:
         """End the thread and remove this driver's note; whether the thread makes no call of Ray any more."""
         self._ended.set()
@@ -175,7 +180,7 @@ class ClusterCapacity:
         self.capacity = max(1, capacity)
         most = min(self._options.max_slots or capacity, capacity)
         wants = {self._key: most / capacity if capacity else 1.0, **self._look_at_others(now)}
-        self._tell(wants[self._key])
+        self._tell(0.0 if self._resting else wants[self._key])
         if self._ask is not None:
             self._request([*self._others.values(), self._ask])
         self.target = min(fair_slots(self._key, wants, capacity), max(1, most))

@@ -449,6 +449,7 @@ class RayExecutor(Executor):
             return False
         self._kept = self._key(objective, cluster, slots.paths)
         _registry.end(self)
+        share.rest()
         parked = ParkedWorkers(self._kept, cluster, slots, nodes, self._places, share)
         self._places = PlacementGroups(self._resources)
         self._stash, self._slots, self._objective, self._nodes, self._share = [], None, None, None, None

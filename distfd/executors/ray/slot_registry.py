@@ -216,6 +216,9 @@ class Capacity(Protocol):
     def hopeless(self) -> str | None:
         """Why no evaluation will ever fit, once that is to be feared."""
 
+    def rest(self, *, resting: bool) -> None:
+        """Whether nobody evaluates there now, so that other drivers of the cluster may have its share."""
+
     def stop(self) -> bool:
         """Look no more; whether no look is under way."""
 
@@ -235,6 +238,9 @@ class Fixed:
     def capacity(self) -> int:
         """All of them."""
         return self.target
+
+    def rest(self, *, resting: bool) -> None:
+        """Nobody else is there."""
 
     def stop(self) -> bool:
         """Nothing is under way."""
@@ -262,9 +268,14 @@ class LocalShare:
         share = self._registry.share(self._holder, min(self._cluster.capacity, n * self._cluster.target))
         return share if self._max_slots is None else min(share, self._max_slots)
 
+    def rest(self) -> None:
+        """Have other drivers of the cluster use these slots, until `hand_to`."""
+        self._cluster.rest(resting=True)
+
     def hand_to(self, holder: Holder) -> None:
         """From now on these are the slots of another executor."""
         self._holder = holder
+        self._cluster.rest(resting=False)
 
     def stop(self) -> bool:
         """Look no more; whether no look is under way."""
