@@ -32,10 +32,11 @@ def apply_override(document: Document, override: str) -> Mistake | None:
 
     Items of a list are given by their number, or by their ``name`` if they have one.
     """
-    key, equals, _ = override.partition("=")
+    key, equals, given = override.partition("=")
     path = tuple(key.strip().split("."))
     # Variables of a program may be secret, and so may what has them in it.
-    told = f"{key}=..." if equals and (is_secret(path) or path == ENVIRONMENT[: len(path)]) else override
+    secret = is_secret(path) or (path == ENVIRONMENT[: len(path)] and ENVIRONMENT[-1] in given)
+    told = f"{key}=..." if equals and secret else override
     label = told if len(told) <= _MOST_TEXT else told[: _MOST_TEXT - 3] + "..."
     label = "".join(c if c.isprintable() else "?" for c in label)
     try:
