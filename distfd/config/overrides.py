@@ -35,7 +35,7 @@ def apply_override(document: Document, override: str) -> Mistake | None:
     key, equals, given = override.partition("=")
     path = tuple(key.strip().split("."))
     # Variables of a program may be secret, and so may what has them in it.
-    secret = is_secret(path) or (path == ENVIRONMENT[: len(path)] and ENVIRONMENT[-1] in given)
+    secret = is_secret(path) or (path == ENVIRONMENT[: len(path)] and str(ENVIRONMENT[-1]) in given)
     told = f"{key}=..." if equals and secret else override
     label = told if len(told) <= _MOST_TEXT else told[: _MOST_TEXT - 3] + "..."
     label = "".join(c if c.isprintable() else "?" for c in label)

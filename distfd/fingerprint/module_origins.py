@@ -105,6 +105,9 @@ def resolve(name: str, level: int, fromlist: Sequence[str], package: str) -> lis
     except ImportError:
         return []
     parts = [f"{full}.{part}" for part in fromlist if part != "*"]
+    loaded = sys.modules.get(full)
+    if loaded is not None and not hasattr(loaded, "__path__"):
+        return [full, *(part for part in parts if part in sys.modules)]  # it is no package: there is nothing to find
     return [full, *(part for part in parts if part in sys.modules or _find(part) is not None)]
 
 
@@ -191,8 +194,12 @@ def _version(top: str, place: str | None) -> str | None:
     parts = Path(place).parts
     if "site-packages" in parts or "dist-packages" in parts:
         return _distribution_version(top)
-    stdlib = {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")}
-    return python if any(Path(place).is_relative_to(directory) for directory in stdlib) else None
+    return python if any(Path(place).is_relative_to(directory) for directory in _standard_library()) else None
+
+
+@cache
+def _standard_library() -> frozenset[str]:
+    return frozenset({sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")})
 
 
 @cache

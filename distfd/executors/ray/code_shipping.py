@@ -19,21 +19,23 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from distfd.core.errors import InputError
 from distfd.executors.ray import object_store
-from distfd.fingerprint.module_origins import imported_by, origin
+from distfd.fingerprint.module_origins import imports_in, origin, resolve
 from distfd.workers.session_modules import ModuleText, import_as_session
 
 if TYPE_CHECKING:
     import types
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from distfd.objectives.base import Objective
 
+
+_Read = TypeVar("_Read")
 
 _BLOCK = 2**20
 _SETTLED = 2.0
@@ -75,22 +77,28 @@ class Shipment:
 def pack(root: Path, files: Iterable[Path]) -> Shipment:
     """The shipment of these files of a folder; each file, and each file in a folder among them, is read once."""
     found = sorted({each for path in files for each in _within(path)})
-    shipped = tuple(ShippedFile(str(p.relative_to(root)), _known_digest(p), _mode(p)) for p in found)
+    shipped = tuple(_shipped(root, path) for path in found)
     return Shipment(str(root), shipped, root.stat().st_ino)
 
 
-def _known_digest(path: Path) -> str:
-    """The SHA-256 of a file, which is read anew only once it has changed."""
+def _shipped(root: Path, path: Path) -> ShippedFile:
     known = path.stat()
+    digest = _as_of(digest_of, path, known)
+    return ShippedFile(str(path.relative_to(root)), digest, stat.S_IMODE(known.st_mode) & 0o777)
+
+
+def _as_of(read: Callable[[Path], _Read], path: Path, known: os.stat_result) -> _Read:
+    """What a function reads in a file, which it reads anew only once the file has changed."""
     # By its time of change: the time of modification can be set, and some tools keep it.
     if time.time() - known.st_ctime < _SETTLED:
-        return digest_of(path)
-    return _digest_as_of(path, known.st_ctime_ns, known.st_size, known.st_ino)
+        return read(path)
+    found: _Read = _read_as_of(read, path, known.st_ctime_ns, known.st_size, known.st_ino)
+    return found
 
 
-@lru_cache(maxsize=20_000)
-def _digest_as_of(path: Path, _changed: int, _size: int, _inode: int) -> str:
-    return digest_of(path)
+@lru_cache(maxsize=40_000)
+def _read_as_of(read: Callable[[Path], Any], path: Path, _changed: int, _size: int, _inode: int) -> Any:
+    return read(path)
 
 
 def digest_of(path: Path) -> str:
@@ -199,6 +207,7 @@ def local_code() -> list[Shipment]:
     files: dict[Path, set[Path]] = defaultdict(set)
     waiting = [(name, Path(file)) for name, file in _loaded()]
     seen: set[str] = set()
+    packages: set[Path] = set()
     while waiting:
         name, file = waiting.pop()
         if name in seen or not file.is_file():
@@ -206,12 +215,35 @@ def local_code() -> list[Shipment]:
         seen.add(name)
         root = _root(name, file)
         package = root / name.split(".", maxsplit=1)[0]
-        files[root].update(package.rglob("*.py") if package.is_dir() else (), (file,))
-        for other in imported_by(name, file):
+        files[root].add(file)
+        if package not in packages:
+            packages.add(package)
+            files[root].update(package.rglob("*.py") if package.is_dir() else ())
+        for other in _imported_by(name, file):
             found = None if other in seen else origin(other)
             if found is not None and found.version is None and found.file is not None:
                 waiting.append((other, found.file))
     return [pack(root, found) for root, found in sorted(files.items()) if len(found) <= _MOST]
+
+
+def _imported_by(name: str, file: Path) -> set[str]:
+    """Names of the modules that a module imports, without those that surely are installed or Python's own."""
+    package = name if file.name == "__init__.py" else name.rpartition(".")[0]
+    found: set[str] = set()
+    for module, level, names in _as_of(_imports_of, file, file.stat()):
+        top = module.partition(".")[0]
+        if level or not (top in sys.stdlib_module_names or top == "distfd" or _is_foreign(top)):
+            found.update((module,) if names is None else resolve(module, level, names, package))
+    return found - {name}
+
+
+def _imports_of(path: Path) -> Sequence[tuple[str, int, tuple[str, ...] | None]]:
+    return imports_in(path.read_bytes()) if path.suffix == ".py" else ()
+
+
+def _is_foreign(top: str) -> bool:
+    module = sys.modules.get(top)
+    return module is not None and _FOREIGN.get(top) is module
 
 
 def _loaded() -> list[tuple[str, str]]:
@@ -340,7 +372,7 @@ def _modules(shipment: Shipment) -> Iterator[tuple[str, ShippedFile]]:
                 yield ".".join(parts), file
 
 
-def packed_code(objective: Objective, *, near: bool) -> ShippedCode:
+def packed_code(objective: Objective, *, near: bool, before: ShippedCode | None = None) -> ShippedCode:
     """On the driver: read the user's modules and the objective's files, and put them into the object store.
 
     Parameters
@@ -348,6 +380,8 @@ def packed_code(objective: Objective, *, near: bool) -> ShippedCode:
     objective : Objective
     near : bool
         Whether all workers are on this machine: it sees the files themselves.
+    before : ShippedCode, optional
+        What was packed last, which is returned where nothing has changed since.
     """
     import ray
 
@@ -356,6 +390,8 @@ def packed_code(objective: Objective, *, near: bool) -> ShippedCode:
     by_path = {path: pack(Path(path).parent, [Path(path)]) for path in paths if Path(path).exists()}
     own = objective.module_texts()
     texts = {name: ModuleText(file, hashlib.sha256(text).hexdigest()) for name, (file, text) in own.items()}
+    if before is not None and (code, by_path, texts) == (before.code, before.files, before.texts):
+        return before
     small = {texts[name].digest: text for name, (_, text) in own.items()}
     large: dict[str, Any] = {}
     for shipment in (*code, *by_path.values()):
@@ -366,7 +402,7 @@ def packed_code(objective: Objective, *, near: bool) -> ShippedCode:
             if path.suffix == ".py" or path.stat().st_size <= _SMALL:
                 small[file.digest] = content = path.read_bytes()
                 if hashlib.sha256(content).hexdigest() != file.digest:
-                    return packed_code(objective, near=near)  # somebody has just written to it
+                    return packed_code(objective, near=near, before=before)  # somebody has just written to it
             else:  # to the store without a copy in between
                 large[file.digest] = ray.put(np.asarray(np.memmap(path, dtype=np.uint8, mode="r")))
     content_size = sum(map(len, small.values()))

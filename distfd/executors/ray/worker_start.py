@@ -123,11 +123,11 @@ class WorkerStarter:
         bool or None
             Whether workers have to `adopt` it; None where that will not do: files that they have imported are others.
         """
-        code = packed_code(objective, near=self._private)
+        code = packed_code(objective, near=self._private, before=self._code)
         if code.edited_since(self._code):
             return None
         before = self._digest
-        if (code.code, code.files, code.texts) != (self._code.code, self._code.files, self._code.texts):
+        if code is not self._code:
             self._code, self._luggage, before = code, _sent(code), b""
         self._take(objective)
         return self._digest != before
