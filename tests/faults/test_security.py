@@ -370,7 +370,7 @@ PICKLES = {
     "objectives.simulator": "packed by the same process",
     "executors.ray.worker": "by Ray, whose token is asked for",
     "workers.exception_transport": "from a worker, by the executor that started it",
-    "executors.ray.module_changes": "by a fresh process of this one, in a folder that this one makes for itself alone",
+    "workers.fresh_imports": "by a fresh process of this one, in a folder that this one makes for itself alone",
     "executors.ray.module_state": "by Ray, whose token is asked for",
     "executors.ray.pickling": "by Ray, whose token is asked for",
     "executors.ray.function_calls": "by Ray, whose token is asked for",
