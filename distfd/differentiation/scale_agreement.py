@@ -100,7 +100,8 @@ class Line:
     def _own(self, noise: Noise) -> Noise:
         """The noise that this line shows, where that is far less than ``noise``, of all lines; see `estimate`.
 
-        What is noise to a long line is the shape of J to a short one, whose points then lie on a parabola.
+        What is noise to a long line is the shape of J to a short one, whose points then lie on a parabola. Where J is
+        the same at two of them in turn, steps of J or of x as a program reads it may be all that they show.
         """
         basis = np.vander(np.linspace(-1.0, 1.0, len(self.values)), _PARABOLA, increasing=True)
         with np.errstate(all="ignore"):
@@ -109,6 +110,7 @@ class Line:
             level = np.sqrt(np.sum(left**2, axis=0) / max(freedom, 1))
             level = np.maximum(level, _ROUND_OFF * np.spacing(np.abs(self.values).max(axis=0)))
             smooth = (_LESS * level < noise.level) & (noise.quantum == 0) & (freedom >= _PARABOLA)
+            smooth &= (np.diff(self.values, axis=0) != 0).all(axis=0)
         factor = np.where(smooth, confidence(np.array([freedom])), noise.factor)
         return replace(noise, level=np.where(smooth, level, noise.level), factor=factor)
 
