@@ -25,6 +25,18 @@ settings.register_profile("distfd", deadline=None, suppress_health_check=[Health
 settings.load_profile("distfd")
 
 
+@pytest.fixture(autouse=True)
+def _settings_as_before() -> Iterator[None]:
+    """Settings of the process that are part of the key of stored values do not go on from one test to the next."""
+    from distfd.workers.process_settings import SETTINGS
+
+    before = {name: setting.read() for name, setting in SETTINGS.items() if setting.in_key}
+    yield
+    for name, value in before.items():
+        if SETTINGS[name].read() != value:
+            SETTINGS[name].write(value)
+
+
 @pytest.fixture
 def require_simulator() -> RequireSimulator:
     """Skip, loudly, where a simulator is missing; in CI that is a failure."""
