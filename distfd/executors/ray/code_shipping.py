@@ -232,7 +232,8 @@ def _imported_by(name: str, file: Path) -> set[str]:
     found: set[str] = set()
     for module, level, names in _as_of(_imports_of, file, file.stat()):
         top = module.partition(".")[0]
-        if level or not (top in sys.stdlib_module_names or top == "distfd" or _is_foreign(top)):
+        # Not by its name alone: a module of the user's may have that of one of Python's own.
+        if level or not (top == "distfd" or _is_foreign(top)):
             found.update((module,) if names is None else resolve(module, level, names, package))
     return found - {name}
 
