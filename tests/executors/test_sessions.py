@@ -10,13 +10,17 @@ import textwrap
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 import distfd
+from distfd.executors.ray.connection import connection
+from distfd.executors.ray.executor import _registry
 from distfd.executors.ray.slot_registry import SlotRegistry
+from distfd.workers.messages import ChunkDone, SlotLost
 
 ROOT = Path(__file__).parents[2]
 CPUS = 4
@@ -188,6 +192,40 @@ def test_processes_go_from_one_to_the_other() -> None:
         assert pids(a.differentiate(x + 101)) <= alone
         assert pids(b.differentiate(x + 101)) <= alone
     distfd.shutdown()
+
+
+@pytest.mark.parametrize("kill", [False, True])
+def test_a_slot_that_another_thread_has_lent_meanwhile(private_ray: None, kill: bool) -> None:
+    """Whoever has not heard of it yet gives it work, or ends it, and neither is an error."""
+    other: Any = Holder()
+    chunk: Any = SimpleNamespace(id=7)
+    with distfd.RayExecutor() as executor, distfd.Evaluator(slow, executor=executor) as a:
+        a.gradient(np.arange(1.0, 9.0))
+        slots = set(range(executor.slots))
+        cluster, held = connection(), executor._slots
+        assert cluster is not None
+        assert held is not None
+        _registry.begin(executor, cluster)
+        _registry.begin(other, cluster)
+        try:
+            with _registry.driving(other):
+                executor.lend()
+                gone = min(slot for slot in slots if not held.has(slot))
+                if kill:
+                    executor.kill(gone)
+                else:
+                    executor.submit(gone, chunk)
+                reports = executor.wait(0)
+        finally:
+            _registry.end(other)
+        if kill:
+            assert gone not in {report.slot for report in reports}
+        else:
+            done, lost = (report for report in reports if report.slot == gone)
+            assert isinstance(done, ChunkDone)
+            assert (done.chunk, len(done.batch)) == (7, 0)
+            assert isinstance(lost, SlotLost)
+        np.testing.assert_allclose(a.gradient(X), 2 * X, rtol=1e-6)
 
 
 def test_more_sessions_than_slots_wait_in_line(private_ray: None) -> None:

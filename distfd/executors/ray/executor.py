@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Unpack
 
 from distfd.core.errors import ClusterLostError, InputError
+from distfd.core.records import NOTHING
 from distfd.executors.base import Executor
 from distfd.executors.ray import worker as ray_worker
 from distfd.executors.ray.connection import connection, forked, is_private, join, worker_environment
@@ -30,6 +31,7 @@ from distfd.executors.ray.slots import Slots
 from distfd.executors.ray.warm_workers import ParkedWorkers, WarmWorkers, sees_who_waits
 from distfd.executors.ray.worker_start import WorkerStarter, driver_paths
 from distfd.workers.job_walltime import find_time_limit
+from distfd.workers.messages import ChunkDone, SlotLost
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
@@ -264,9 +266,13 @@ class RayExecutor(Executor):
 
     def submit(self, slot: int, chunk: Chunk) -> None:
         """Queue a chunk on a slot's worker."""
-        slots, nodes = self._opened_slots()
-        with nodes.explained():
-            slots.submit(slot, chunk)
+        with self._driven:  # or another session might have the slot lent in the middle of it
+            slots, nodes = self._opened_slots()
+            if any(isinstance(report, SlotLost) and report.slot == slot for report in self._stash):
+                self._stash.insert(0, ChunkDone(slot, chunk.id, NOTHING))  # the caller has not heard of it yet
+                return
+            with nodes.explained():
+                slots.submit(slot, chunk)
 
     def wait(self, seconds: float) -> Sequence[Report]:
         """What the workers reported.
@@ -335,12 +341,17 @@ class RayExecutor(Executor):
 
     def kill(self, slot: int) -> None:
         """End a slot's process and start another."""
-        slots, nodes = self._opened_slots()
-        if not self._connected():
-            self._forget()  # the caller has left Ray, which ends the workers; a word to it would start another cluster
-            return
-        with nodes.explained():
-            slots.kill(slot)
+        with self._driven:
+            if self._slots is None or self._nodes is None:
+                return  # all ended with the connection
+            slots, nodes = self._slots, self._nodes
+            if not self._connected():
+                self._forget()  # the caller has left Ray, which ends the workers; a word would start another cluster
+                return
+            self._stash = [report for report in self._stash if report.slot != slot]
+            if slots.has(slot):  # or it was lent, and the caller has not heard of it yet
+                with nodes.explained():
+                    slots.kill(slot)
 
     def lend(self) -> None:
         """Give idle slots back beyond this executor's share, if no thread waits for its wave just now."""

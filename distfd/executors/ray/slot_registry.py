@@ -109,9 +109,9 @@ class SlotRegistry:
                 return
             mine.looked = now
             others = [other for other in self._of if other is not holder]
-        self._close_resting(holder, _REST, blocking=False)
         for other in others:
             other.lend()
+        self._close_resting(holder, _REST, blocking=False)  # and take over at once what these have lent
 
     def rest(self, holder: Holder) -> None:
         """Its wave is over; it keeps its slots until another wants them."""

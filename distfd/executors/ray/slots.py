@@ -104,6 +104,10 @@ class Slots:
     def __len__(self) -> int:
         return len(self._actors)
 
+    def has(self, slot: int) -> bool:
+        """Whether it is one of these."""
+        return slot in self._actors
+
     @property
     def paths(self) -> list[str]:
         """Where the workers look for modules."""
