@@ -26,15 +26,16 @@ settings.load_profile("distfd")
 
 
 @pytest.fixture(autouse=True)
-def _settings_as_before() -> Iterator[None]:
-    """Settings of the process that are part of the key of stored values do not go on from one test to the next."""
+def _usual_settings() -> None:
+    """Each test begins with the usual value of the settings that are part of the key of stored values.
+
+    Other tests may have changed them, and so does the import of some libraries: optimagic switches JAX to float64.
+    """
     from distfd.workers.process_settings import SETTINGS
 
-    before = {name: setting.read() for name, setting in SETTINGS.items() if setting.in_key}
-    yield
-    for name, value in before.items():
-        if SETTINGS[name].read() != value:
-            SETTINGS[name].write(value)
+    for setting in SETTINGS.values():
+        if setting.in_key and setting.weight(setting.read()) != setting.weight(setting.usual()):
+            setting.write(setting.usual())
 
 
 @pytest.fixture
