@@ -88,6 +88,7 @@ def run(
         evaluate_once(load_config(config, overrides or ()), evaluate, say)
         return
     from distfd.cli.result_table import show_result
+    from distfd.config.sections import SERIAL
     from distfd.core.errors import EvaluationError
     from distfd.jobs.run import Job
     from distfd.workers.emergency_exit import offer_emergency_exit
@@ -97,7 +98,8 @@ def run(
 
         def prepare(directory: RunDirectory) -> None:
             if not debug:
-                terminal.divert(directory.noise, show_output=show_output)
+                serial = loaded.config.cluster.address == SERIAL  # then J alone prints
+                terminal.divert(directory.printed if serial else directory.noise, show_output=show_output)
             progress.say(f"{loaded.config.task} of {loaded.path.name}")
             if ui:
                 page.enter_context(page_beside(directory.path, progress.say, browser=not no_open))

@@ -87,7 +87,7 @@ def answering() -> Iterator[None]:
     except OSError as error:
         # Buffered text is written when the interpreter ends, so send it to the null device.
         nobody = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nobody, 1)
+        os.dup2(nobody, answers().fileno())
         os.close(nobody)
         if error.errno != errno.EPIPE:
             text = f"standard output cannot be written: {error.strerror}; what was finished is kept"
@@ -110,24 +110,25 @@ def open_streams() -> None:
 
 
 def divert(log: Path, *, show_output: bool = False) -> None:
-    """Redirects other writers' output, on standard error or, in Python, on standard output, to a file from now on.
+    """Redirects other writers' output, on standard error or standard output, to a file from now on.
 
-    The file is removed at the end if it is empty. Ray prints from its own threads until the process ends, so the
-    redirection cannot be undone.
+    Results still go to standard output, by `answers`. The file is removed at the end if it is empty. Ray prints from
+    its own threads until the process ends, so the redirection cannot be undone.
 
     Parameters
     ----------
     log : Path
     show_output : bool
-        Whether to show what is printed in Python, including J's output by Ray, except for messages about Ray itself.
+        Whether to show what is printed in Python, including J's output by Ray, except for messages about Ray itself;
+        and, on standard error, what compiled code of this process and its children print on standard output.
     """
-    _state.answers = answers()
     own = stream()
     sys.stderr.flush()
     with contextlib.suppress(OSError):  # if the file cannot be opened, output stays where it was
         nowhere = str(log) == os.devnull
         file = os.open(log, os.O_WRONLY | os.O_CLOEXEC) if nowhere else open_to_add(log)
         os.dup2(file, 2)
+        _state.answers = _apart(sys.stdout, own.fileno() if show_output else file)
         os.close(file)
         # Register this before Ray is imported: such functions run last in, first out, so it runs after Ray's last
         # message.
@@ -138,6 +139,19 @@ def divert(log: Path, *, show_output: bool = False) -> None:
         sys.stdout = sys.stderr = _Printed(own, sys.stderr)
     else:
         sys.stdout = sys.stderr
+
+
+def _apart(out: TextIO, others: int) -> TextIO:
+    """A stream to where standard output goes; whatever else is written to descriptor 1 goes to another one from now."""
+    out.flush()
+    try:
+        if out.fileno() != 1:
+            return out
+    except OSError:  # it is no file, as where Python has it replaced
+        return out
+    copy = os.fdopen(os.dup(1), "w", buffering=1, encoding=out.encoding, errors=out.errors)
+    os.dup2(others, 1)
+    return copy
 
 
 class _Printed(io.TextIOBase):

@@ -34,6 +34,8 @@ warnings.showwarning = terminal.show_warning
 warnings.warn_explicit("old", FutureWarning, "/x/site-packages/ray/a.py", 1)
 warnings.warn("for the user")
 os.system("echo a child >&2")
+os.system("echo result of a child")
+os.write(1, b"from C to stdout\\n")
 print("the result", file=terminal.answers())
 terminal.error("this failed", 3, debug=False)
 """,
@@ -49,6 +51,8 @@ terminal.error("this failed", 3, debug=False)
             "to stderr",
             "/x/site-packages/ray/a.py: FutureWarning: old",
             "a child",
+            "result of a child",
+            "from C to stdout",
             "last words",
         ]
     )
@@ -105,3 +109,22 @@ def test_closed_standard_streams_are_nobodys(tmp_path: Path) -> None:
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from distfd.cli import terminal; {program}"
     argv = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, "-c", code]
     assert subprocess.run(argv, cwd=tmp_path, check=False).returncode == 0
+
+
+def test_what_j_writes_in_this_process_is_no_result(tmp_path: Path) -> None:
+    """Without Ray, J, its compiled parts and its children have the same standard output as distfd."""
+    (tmp_path / "printing.py").write_text(
+        "import os\ndef J(x):\n    print('J prints', flush=True)\n    os.write(1, b'C prints\\n')\n"
+        "    os.system('echo a child prints')\n    return float(x @ x)\n"
+    )
+    (tmp_path / "job.yaml").write_text(
+        "task: gradient\nobjective: {python: 'printing:J'}\nx0: [1.0]\ncluster: {address: serial}\noutput: run\n"
+    )
+    command = [sys.executable, "-m", "distfd", "run", "--quiet", "job.yaml"]
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ran = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=True)
+    assert "prints" not in ran.stdout + ran.stderr
+    assert "dJ/dx" in ran.stdout
+    lines = (tmp_path / "run" / "output.log").read_text().splitlines()
+    assert set(lines) == {"J prints", "C prints", "a child prints"}
+    assert not (tmp_path / "run" / "ray.log").exists()
