@@ -98,6 +98,9 @@ def load_name(name: str, folder: Path) -> Any:
     module_name, _, qualname = name.partition(":")
     if not module_name or not qualname:
         raise InputError(f"{name!r}: must have the form module:name")
+    if module_name.endswith(".py") and (folder / module_name).is_file():  # as pytest names functions
+        module = ".".join(part for part in Path(module_name).with_suffix("").parts if part.strip("./"))
+        raise InputError(f"{name!r}: must have the form module:name; did you mean '{module}:{qualname}'?")
     for path in (os.fspath(Path.cwd()), os.fspath(folder.resolve())):
         if path not in sys.path:
             sys.path.insert(0, path)

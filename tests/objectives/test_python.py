@@ -52,6 +52,8 @@ def test_names_are_found_from_the_folder_and_from_installed_packages(folder: Pat
         ("plate_model", InputError, "form module:name"),
         (":drag", InputError, "form module:name"),
         ("plate_model:", InputError, "form module:name"),
+        ("plate_model.py:drag", InputError, "did you mean 'plate_model:drag'"),
+        ("./package/inner.py:drag", InputError, "did you mean 'package.inner:drag'"),
         ("plate_model:Plate.darg", InputError, "no 'darg'; it has drag"),
         ("no_such_model:drag", MissingSimulatorError, "there is no module 'no_such_model'"),
         ("package.outer:drag", MissingSimulatorError, "there is no module 'package.outer'"),
