@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distfd.core.errors import InputError
-from distfd.core.structure_kinds import is_structured
+from distfd.core.structure_kinds import is_series, is_structured
 from distfd.core.structure_maker import take_apart
 from distfd.core.structure_parts import ROOT, Leaf, Part, first_repeated, numbers_of, told
 
@@ -95,10 +95,9 @@ class Structure:
         lower, upper = np.full(self.size, -np.inf), np.full(self.size, np.inf)
 
         def put(leaf: Leaf, value: Any) -> None:
-            if leaf.kind == "series" and isinstance(value, Mapping):
-                rows = [value.get(key, (None, None)) for key in leaf.index]
-                value = tuple(np.array([_limit(row[k], s) for row in rows]) for k, s in enumerate((-np.inf, np.inf)))
-            if leaf.shape == (2,) and isinstance(value, (tuple, list)) and all(map(_is_pair_of_numbers, value)):
+            if leaf.kind == "series" and (isinstance(value, Mapping) or is_series(value)):
+                value = _limits_of_rows(leaf, value)
+            if leaf.shape == (2,) and isinstance(value, (tuple, list)) and all(map(_is_pair, value)):
                 raise InputError(
                     f"bounds: {leaf.path or ROOT} has two numbers, and {told(value)} may be read as (lower, upper) "
                     "and as a pair for each: give (lower, upper) with arrays, np.array([...])"
@@ -153,27 +152,40 @@ def make_structure(x: Any, what: str = ROOT) -> Structure:
     structure = Structure(root, counter[0], labels)
     flat = structure.flatten(x, what)
     try:
-        structure.unflatten(flat)
+        again = structure.flatten(structure.unflatten(flat), what)
     except Exception as error:
         raise InputError(
             f"{what}: a {type(x).__name__} cannot be made again from its numbers "
             f"({type(error).__name__}: {error}); give a dict"
         ) from error
+    for k in np.flatnonzero(~((again == flat) | np.isnan(flat)))[:1].tolist():
+        raise InputError(
+            f"{what}: a {type(x).__name__} that is made with {labels[k]} = {flat[k]!s} has {again[k]!s} there, so "
+            "J would be computed at another x; give a dict"
+        )
     return structure
 
 
 def _fitted(leaf: Leaf, value: Any, what: str) -> NDArray[np.float64]:
     """The numbers for a leaf, from a single number or from as many as it has."""
     where = f"{what}: {leaf.path or ROOT}"
-    array = numbers_of(leaf.aligned(value, what), where)
+    if leaf.kind == "series" and (isinstance(value, Mapping) or is_series(value)):
+        value = leaf.gaps_filled(value, what, None)
+    array = numbers_of(value, where)
     if array.shape not in ((), leaf.shape):
         raise InputError(f"{where} must be a number or have shape {leaf.shape} (had {array.shape})")
     return np.broadcast_to(array, leaf.shape).ravel()
 
 
-def _is_pair_of_numbers(given: Any) -> bool:
+def _limits_of_rows(leaf: Leaf, given: Any) -> tuple[Any, ...]:
+    """Lower and upper bounds from pairs by the names of a Series."""
+    rows = leaf.gaps_filled(given, "bounds", (None, None))
+    for key, row in zip(leaf.index, rows, strict=True):
+        if not _is_pair(row):
+            raise InputError(f"bounds: {key} must be a pair (lower, upper) (was {told(row)})")
+    pairs = [(-np.inf if low is None else low, np.inf if high is None else high) for low, high in rows]
+    return tuple(map(np.array, zip(*pairs, strict=True)))
+
+
+def _is_pair(given: Any) -> bool:
     return isinstance(given, (tuple, list)) and len(given) == 2
-
-
-def _limit(given: Any, none: float) -> float:
-    return none if given is None else float(given)

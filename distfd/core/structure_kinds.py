@@ -56,11 +56,23 @@ def is_series(x: Any) -> bool:
 
 
 def is_named_series(x: Any) -> bool:
-    """Whether x is a Series with labels; one with numbered rows is an array to its user.
+    """Whether x is a Series with labels; one with rows that have numbers or dates is an array to its user.
 
     Treated as a Series, it would be sliced by its labels.
     """
-    return is_series(x) and x.index.inferred_type == "string"
+    return is_series(x) and has_labels(x.index)
+
+
+def has_labels(index: Any) -> bool:
+    """Whether an index of pandas has names in it: strings, tuples (as a MultiIndex has) or other objects."""
+    names = index.categories if index.inferred_type == "categorical" else index
+    return names.inferred_type in ("string", "mixed", "mixed-integer")
+
+
+def is_frame(x: Any) -> bool:
+    """Whether x is a pandas.DataFrame."""
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and isinstance(x, pandas.DataFrame)
 
 
 def library_of(x: Any) -> str | None:

@@ -10,9 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from distfd.core.errors import InputError
-from distfd.core.structure_kinds import attributes_of, is_namedtuple, is_series, library_of, one_level
-from distfd.core.structure_parts import ROOT, Branch, Part, few, make_leaf
+from distfd.core.structure_kinds import attributes_of, is_frame, is_namedtuple, is_series, library_of, one_level
+from distfd.core.structure_parts import ROOT, Branch, Part, few, make_leaf, told
+from distfd.core.validation import real_array
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -65,6 +68,8 @@ class _Maker:
         if isinstance(x, (list, tuple)):
             below = self._below(path, [f"[{k}]" if path else f"{ROOT}[{k}]" for k in range(len(x))], x, inside)
             return _Sequence(path, below, type(x))
+        if is_frame(x):
+            raise InputError(f"{self.what}: {path} is a DataFrame; give a dict of its columns, df.to_dict('series')")
         if hasattr(x, "__array__"):
             return make_leaf(x, path, self.counter, self.what)
         return self._of_class(x, path, inside)
@@ -96,10 +101,26 @@ class _Maker:
                 template = x
             return _Registered(path, self._below(path, steps, children, inside), library, template, attributes)
         if is_dataclass:
+            self._check_hidden(x, path)
             names = tuple(one.name for one in dataclasses.fields(x) if one.init)
             below = self._below(path, self._named(path, names), [getattr(x, name) for name in names], inside)
             return _Dataclass(path, below, type(x), names)
         return make_leaf(x, path, self.counter, self.what)
+
+    def _check_hidden(self, x: Any, path: str) -> None:
+        """Checks that a dataclass sets the numbers that are no arguments of its constructor as they are in x."""
+        hidden = [one.name for one in dataclasses.fields(x) if not one.init and hasattr(x, one.name)]
+        try:
+            made = dataclasses.replace(x) if hidden else x
+        except Exception:
+            return  # the caller tells why x cannot be made again
+        for name in hidden:
+            given, found = getattr(x, name), getattr(made, name, None)
+            if _are_other_numbers(given, found):
+                raise InputError(
+                    f"{self.what}: {path + '.' if path else ''}{name} is no argument of {type(x).__name__}, which "
+                    f"sets it to {told(found)}, and not to {told(given)}: J would get the former; give a dict"
+                )
 
 
 @dataclass(frozen=True, eq=False)
@@ -272,6 +293,18 @@ class _Nothing(Branch):
 
     def joined(self, values: list[Any], *, for_j: bool) -> Any:  # noqa: ARG002  # there is nothing to join
         return None
+
+
+def _are_other_numbers(given: Any, found: Any) -> bool:
+    """Whether the first are numbers, and the second are not the same ones."""
+    try:
+        numbers = real_array(given)
+    except ValueError:
+        return False
+    try:
+        return not np.array_equal(numbers, real_array(found), equal_nan=True)
+    except ValueError:
+        return True
 
 
 def _name(cls: type) -> str:

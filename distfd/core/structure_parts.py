@@ -16,6 +16,7 @@ import numpy as np
 
 from distfd.core.errors import InputError
 from distfd.core.structure_kinds import is_namedtuple, is_series
+from distfd.core.validation import real_array
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -103,9 +104,9 @@ class Leaf(Part):
 
     def read(self, x: Any, out: NDArray[np.float64], what: str) -> None:
         """Writes its numbers to their places."""
-        array = numbers_of(self.aligned(x, what), f"{what}: {self.path}")
+        array = numbers_of(self.aligned(x, what), f"{what}: {self.path or what}")
         if array.shape != self.shape:
-            raise InputError(f"{what}: {self.path} must have shape {self.shape} (had {array.shape})")
+            raise InputError(f"{what}: {self.path or what} must have shape {self.shape} (had {array.shape})")
         out[self.place] = array.ravel()
 
     def aligned(self, x: Any, what: str) -> Any:
@@ -114,8 +115,26 @@ class Leaf(Part):
             return x
         there, wanted = list(x.keys()), list(self.index)
         if len(there) != len(set(there)) or set(there) != set(wanted):
-            raise InputError(f"{what}: {self.path} must have the index {few(wanted)} (had {few(there)})")
-        return np.array([x[key] if isinstance(x, Mapping) else x.loc[key] for key in wanted])
+            raise InputError(f"{what}: {self.path or what} must have the index {few(wanted)} (had {few(there)})")
+        found = dict(x.items())
+        return np.array([found[key] for key in wanted])
+
+    def gaps_filled(self, given: Any, what: str, gap: Any) -> list[Any]:
+        """What a Series, or a mapping instead of one, gives for each name of this leaf; ``gap`` where it gives none.
+
+        Raises
+        ------
+        InputError
+            If it has a name that this leaf has not, or a name twice.
+        """
+        there, known = list(given.keys()), set(self.index)
+        foreign = [key for key in there if key not in known]
+        if foreign:
+            raise InputError(f"{what}: {self.path or ROOT} has no {few(foreign)}; it has {few(self.index)}")
+        if len(set(there)) < len(there):
+            raise InputError(f"{what}: {self.path or ROOT} has the name {first_repeated(there)!r} twice")
+        found = dict(given.items())
+        return [gap if found.get(key) is None else found[key] for key in self.index]
 
     def build(self, leaf: Callable[[Leaf], Any], *, for_j: bool) -> Any:  # noqa: ARG002  # a leaf has no constructor
         """The value of ``leaf`` for this leaf."""
@@ -264,13 +283,12 @@ def numbers_of(x: Any, what: str) -> NDArray[np.float64]:
     InputError
         If x is not an array of real numbers.
     """
-    try:
-        array = np.asarray(x)
-    except (TypeError, ValueError):
-        array = np.array(None)
-    if array.dtype.kind not in "iuf":
-        raise InputError(f"{what} must be a real number or an array of them (was {told(x)})")
-    return array.astype(np.float64)
+    if x is not None:
+        try:
+            return real_array(x)
+        except ValueError as error:
+            raise InputError(f"{what} must be a real number or an array of them (was {told(x)}: {error})") from error
+    raise InputError(f"{what} must be a real number or an array of them (was None)")
 
 
 def _is_pair(given: Any) -> bool:

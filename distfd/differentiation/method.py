@@ -178,7 +178,8 @@ def check_x(
     """
     x = np.atleast_1d(as_real("x0", x0))
     if x.ndim != 1 or not len(x):
-        raise InputError(f"x0: must be a one-dimensional array of real numbers (had shape {x.shape})")
+        hint = "; a dict may hold arrays of any shape, such as {'x': x0}: J gets it as it is" if x.ndim > 1 else ""
+        raise InputError(f"x0: must be a one-dimensional array of real numbers (had shape {x.shape}){hint}")
     bad = np.flatnonzero(~np.isfinite(x))
     if len(bad):
         raise InputError(f"x0: {label(int(bad[0]))} is {x[bad[0]]}; every coordinate must be finite")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sized
+from numbers import Real
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from distfd.core.errors import InputError
+from distfd.core.validation import real_array
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -136,11 +139,8 @@ def as_bounds(
         return np.full(d, -np.inf), np.full(d, np.inf)
     arrays = hasattr(bounds, "lb") and hasattr(bounds, "ub")
     try:
-        if arrays:
-            lower, upper = (np.broadcast_to(np.asarray(b, dtype=float), (d,)).copy() for b in (bounds.lb, bounds.ub))
-        else:
-            lower, upper = _from_pairs(bounds, d)
-    except (TypeError, ValueError) as error:
+        lower, upper = (_limits(b, d) for b in (bounds.lb, bounds.ub)) if arrays else _from_pairs(bounds, d)
+    except ValueError as error:
         raise InputError(
             f"bounds: need a scipy.optimize.Bounds or {d} (lower, upper) pairs, one for each coordinate ({error})"
         ) from error
@@ -164,12 +164,41 @@ def _are_arrays(lower: NDArray[np.float64], upper: NDArray[np.float64], x: NDArr
 
 
 def _from_pairs(bounds: Any, d: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    pairs = list(bounds)  # if bounds is not iterable, the TypeError is handled above
-    if len(pairs) != d or any(len(pair) != 2 for pair in pairs):
-        raise ValueError(f"got {len(pairs)} entries")
-    lower = np.array([-np.inf if low is None else low for low, _ in pairs], dtype=np.float64)
-    upper = np.array([np.inf if high is None else high for _, high in pairs], dtype=np.float64)
-    return lower, upper
+    """The lower and the upper bounds.
+
+    Raises
+    ------
+    ValueError
+        If there are no d pairs; it says what there is.
+    """
+    pairs = list(bounds) if isinstance(bounds, Iterable) and not isinstance(bounds, str) else None
+    if pairs is None:
+        raise ValueError(f"was {bounds!r}")
+    if len(pairs) == 2 and all(isinstance(one, (Real, type(None))) for one in pairs):
+        limits = f"{-np.inf if pairs[0] is None else pairs[0]}, {np.inf if pairs[1] is None else pairs[1]}"
+        raise ValueError(f"was {bounds!r}; to bound each coordinate by these two give Bounds({limits})")
+    if len(pairs) != d:
+        raise ValueError(f"got {len(pairs)}")
+    for k, pair in enumerate(pairs):
+        if not isinstance(pair, Sized) or isinstance(pair, str) or len(pair) != 2:
+            raise ValueError(f"that of coordinate {k} was {pair!r}")
+    return _limits([-np.inf if low is None else low for low, _ in pairs], d), _limits(
+        [np.inf if high is None else high for _, high in pairs], d
+    )
+
+
+def _limits(given: Any, d: int) -> NDArray[np.float64]:
+    """Lower or upper bounds, (d,).
+
+    Raises
+    ------
+    ValueError
+        If they are no real numbers, or there are neither d nor one.
+    """
+    limits = real_array(given)
+    if limits.shape not in ((), (1,), (d,)):
+        raise ValueError(f"got {' x '.join(map(str, limits.shape))} lower or upper bounds")
+    return np.broadcast_to(limits, (d,)).copy()
 
 
 def _shrink(

@@ -11,6 +11,7 @@ import numpy as np
 
 from distfd.core.errors import InputError
 from distfd.core.structure_kinds import has_names
+from distfd.core.validation import real_array
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -186,15 +187,15 @@ def as_real(what: str, values: Any) -> NDArray[np.float64]:
     InputError
         If they are not real numbers: text, truth values and complex numbers are taken as mistakes.
     """
-    wanted = f"{what}: must be a real number or a one-dimensional array of them"
-    try:
-        given = np.asarray(values)
-        array = np.array(given, dtype=np.float64) if given.dtype.kind in "iufO" else None
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{wanted} ({error})") from error
-    if array is None:
-        raise InputError(f"{wanted} (was {reprlib.repr(values)})")
-    return array
+    why = ""
+    if values is not None:
+        try:
+            return real_array(values)
+        except ValueError as error:
+            why = f": {error}"
+    raise InputError(
+        f"{what}: must be a real number or a one-dimensional array of them (was {reprlib.repr(values)}{why})"
+    )
 
 
 def positive(what: str, values: ArrayLike, *, gaps: bool = False) -> NDArray[np.float64]:

@@ -175,7 +175,7 @@ class Evaluator(DerivativeMethods):
             store=store,
             deterministic=deterministic,
             observers=observers,
-            names=names,
+            names=options.names,
             warm=warm,
             recycle=recycle,
         )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -43,10 +44,10 @@ class DerivativeOptions:
 
     def __post_init__(self) -> None:
         resolve_scheme(self.scheme)
-        if isinstance(self.names, str):
-            raise InputError(f"names: must be a list of strings (was {self.names!r})")
-        if self.names is not None and len(set(self.names)) != len(self.names):
-            raise InputError(f"names: must differ (was {list(self.names)!r})")
+        if isinstance(self.bounds, Iterator):  # such as zip(lower, upper)
+            object.__setattr__(self, "bounds", list(self.bounds))
+        if self.names is not None:
+            object.__setattr__(self, "names", _checked_names(self.names))
         if isinstance(self.step, str):
             if self.step != "auto":
                 raise InputError(f"step: must be 'auto', None, numbers > 0 or a step object (was {self.step!r})")
@@ -73,6 +74,17 @@ class DerivativeOptions:
     def stencil(self) -> Stencil:
         """The scheme as a stencil."""
         return resolve_scheme(self.scheme)
+
+
+def _checked_names(given: Any) -> tuple[str, ...]:
+    # A set has no order, and a dict is more likely a mistake, such as names with values.
+    listed = isinstance(given, Iterable) and not isinstance(given, (str, bytes, AbstractSet, Mapping))
+    names = tuple(given) if listed else ()
+    if not listed or not all(isinstance(name, str) for name in names):
+        raise InputError(f"names: must be a list of strings (was {given!r})")
+    if len(set(names)) != len(names):
+        raise InputError(f"names: must differ (was {list(names)!r})")
+    return names
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from distfd.core.errors import InputError
 from distfd.core.structure import make_structure
-from distfd.core.structure_kinds import is_structured
-from distfd.evaluation.structured_options import are_flat_bounds, flat_particulars, resolved_options, without_names
+from distfd.core.structure_kinds import has_names, is_structured
+from distfd.evaluation.structured_options import (
+    are_flat_bounds,
+    flat_numbers,
+    flat_particulars,
+    in_order_of,
+    resolved_options,
+    without_names,
+)
 from distfd.results.structured_result import structured_result
 
 if TYPE_CHECKING:
@@ -96,13 +103,23 @@ class ParameterLayout:
 
     def flat_bounds(self, bounds: Any) -> Any:
         """Bounds that are given by the names of x as d pairs; others as they are."""
-        if self.structure is None or bounds is None or are_flat_bounds(bounds, self.structure.size):
+        if self.structure is None:
+            numbers = flat_numbers("bounds", bounds, self.options.names) if has_names(bounds) else None
+            return bounds if numbers is None else numbers
+        if bounds is None or are_flat_bounds(bounds, self.structure.size):
             return bounds
         return self.structure.bounds(bounds)
 
     def flat_particulars(self, given: dict[str, Any]) -> dict[str, Any]:
         """What a kind of derivative needs beside x, in flat numbers."""
-        return given if self.structure is None else flat_particulars(given, self.structure)
+        if self.structure is not None:
+            given = flat_particulars(given, self.structure)
+        elif "v" in given:
+            given = {**given, "v": in_order_of(self.options.names, given["v"], "v")}
+        if "directions" in given:
+            ways = in_order_of(self.options.names, given["directions"], "directions", columns_alone=True)
+            given = {**given, "directions": ways}
+        return given
 
     def flat_gradient(self, given: Any) -> ArrayLike:
         """What a user's gradient has given, as numbers; it says nothing of x."""
@@ -110,7 +127,7 @@ class ParameterLayout:
             return self.structure.flatten(given, "grad")
         if isinstance(given, Mapping):
             raise InputError("grad: is given by name, but x0 has no names; give both as dicts, or both as arrays")
-        return given  # type: ignore[no-any-return]  # checked where it is used
+        return in_order_of(self.options.names, given, "grad")  # type: ignore[no-any-return]  # checked where it is used
 
     def as_given(self, x: PointLike, result: DerivativeResult) -> DerivativeResult:
         """The result in the structure that x has, if it has one."""

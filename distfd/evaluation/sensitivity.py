@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, Unpack
 import numpy as np
 
 from distfd.core.errors import InputError
-from distfd.core.structure_kinds import is_structured
+from distfd.core.structure_kinds import is_frame, is_structured
+from distfd.differentiation.steps import as_real
 from distfd.evaluation.api import opened
 from distfd.evaluation.evaluator import Evaluator
 from distfd.evaluation.keywords import lists_options_of
+from distfd.evaluation.structured_options import in_order_of
 from distfd.evaluation.verbosity import check_verbose
 from distfd.results.sensitivity_result import SensitivityResult, propagate
 
@@ -78,7 +80,10 @@ def sensitivity(
         If J fails at x, or a derivative has no value (where on_failure="raise").
     """
     with _session(fun, verbose, options) as session:
-        site = session.setting(x).site
+        setting = session.setting(x)
+        site = setting.site
+        if is_frame(sigma_x) or session.structure is None:
+            sigma_x = in_order_of(setting.options.names, sigma_x, "sigma_x")
         if session.structure is not None and is_structured(sigma_x):
             sigma_x = session.structure.spread("sigma_x", sigma_x)
         sigma, covariance = checked_uncertainty(sigma_x, len(site.x), site.label)
@@ -94,17 +99,14 @@ def checked_uncertainty(given: PointLike, d: int, label: Callable[[int], str]) -
     InputError
         If they are neither.
     """
-    try:
-        array = np.array(given, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise InputError(f"sigma_x: must be real numbers (was {given!r})") from None
+    array = as_real("sigma_x", given)
     if array.ndim == 2 and array.shape == (d, d):
         return _from_covariance(array, label)
-    if array.shape not in ((), (1,), (d,)):
+    if array.shape not in ((), (d,)):
         raise InputError(
             f"sigma_x: must be a number, {d} of them, or a ({d}, {d}) covariance (shape was {array.shape})"
         )
-    sigma = np.broadcast_to(array, (d,)).copy() if array.shape in ((), (d,)) else np.full(d, array[0])
+    sigma = np.broadcast_to(array, (d,)).copy()
     for k in np.flatnonzero(~(np.isfinite(sigma) & (sigma >= 0)))[:1].tolist():
         raise InputError(f"sigma_x: {label(k)} is {sigma[k]}; a standard deviation is finite and >= 0")
     return sigma, None

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distfd.core.errors import InputError
-from distfd.core.structure_kinds import has_names, is_series, is_structured
+from distfd.core.structure_kinds import has_labels, has_names, is_frame, is_named_series, is_series, is_structured
+from distfd.core.structure_parts import few
 from distfd.differentiation.steps import AbsoluteStep, MixedStep, NoiseStep, positive
 from distfd.evaluation.options import DerivativeOptions
 
@@ -54,21 +55,56 @@ def _is_pair(one: Any) -> bool:
 
 
 def without_names(options: DerivativeOptions, waiting: Mapping[str, Any]) -> tuple[DerivativeOptions, dict[str, Any]]:
-    """The options for an x without names: a pandas.Series is its numbers then; what is by name still waits."""
-    given = {name: _numbers_of(value) for name, value in waiting.items()}
+    """The options for a flat x: a Series is its numbers then, in the order of ``names`` where these are given.
+
+    What is by name otherwise still waits.
+    """
+    given = {name: flat_numbers(name, value, options.names) for name, value in waiting.items()}
     found = {name: value for name, value in given.items() if value is not None}
     return replace(options, **found), {name: value for name, value in waiting.items() if name not in found}
 
 
-def _numbers_of(value: Any) -> Any:
+def flat_numbers(what: str, value: Any, names: Sequence[str] | None) -> Any:
+    """The numbers of a Series, of several, or of a step that holds one; None for anything else."""
     if isinstance(value, AbsoluteStep):
-        numbers = _numbers_of(value.h)
+        numbers = flat_numbers(what, value.h, names)
         return None if numbers is None else type(value)(numbers)
     if is_series(value):
-        return value.to_numpy()
+        return in_order_of(names, value, what).to_numpy()
     if isinstance(value, (list, tuple)) and all(map(is_series, value)):
+        if names is not None and len(value) == 2 and all(set(map(str, one.index)) == set(names) for one in value):
+            return list(zip(*(in_order_of(names, one, what) for one in value), strict=True))
         return np.array([one.to_numpy() for one in value])
     return None
+
+
+def in_order_of(names: Sequence[str] | None, given: Any, what: str, *, columns_alone: bool = False) -> Any:
+    """A Series or a DataFrame whose labels are the names of the coordinates, in their order.
+
+    Labels that are numbers, and anything but these two, stay as they are.
+
+    Parameters
+    ----------
+    columns_alone : bool
+        Whether the rows of a DataFrame are something else than coordinates.
+
+    Raises
+    ------
+    InputError
+        If it has other names than the coordinates have.
+    """
+    if names is None or not (is_named_series(given) or is_frame(given)):
+        return given
+    axes = (given.index,) if is_series(given) else (given.index, given.columns)
+    for axis, labels in enumerate(axes):
+        if has_labels(labels) and not (columns_alone and axis == 0):
+            there = {str(label): place for place, label in enumerate(labels)}
+            if len(there) < len(labels) or set(there) != set(names):
+                raise InputError(
+                    f"{what}: has the names {few(labels)}, and x has {few(names)}; give it by the names of x"
+                )
+            given = given.take([there[name] for name in names], axis=axis)
+    return given
 
 
 def resolved_options(options: DerivativeOptions, waiting: Mapping[str, Any], structure: Structure) -> DerivativeOptions:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, Unpack, get_args
 
 import numpy as np
@@ -11,10 +12,12 @@ from distfd.core.errors import InputError
 from distfd.core.structure import make_structure
 from distfd.core.structure_kinds import has_names, is_structured
 from distfd.core.suggestions import did_you_mean
+from distfd.core.validation import real_array
 from distfd.differentiation.method import check_x
 from distfd.differentiation.placement import as_bounds
 from distfd.evaluation.evaluator import Evaluator
 from distfd.evaluation.keywords import lists_options_of
+from distfd.evaluation.structured_options import in_order_of
 from distfd.optimization import scipy_least_squares as squares
 from distfd.optimization import scipy_minimize as scalar
 from distfd.optimization.advice import other_methods
@@ -140,14 +143,12 @@ def least_squares(
     EvaluationError, InputError
         As `minimize`.
     """
-    named = is_structured(x0)
-    d = make_structure(x0).size if named else len(check_x(x0))  # type: ignore[arg-type]  # x0 is an array here
-    by_name = named and not hasattr(bounds, "lb") and has_names(bounds)
+    bounds = _bounds_of(bounds, x0, evaluator.get("names"))
     told, (options, level) = options, talk(options, verbose)
-    with session_of(residuals, bounds if by_name else _pairs(bounds, d), evaluator) as session:
+    with session_of(residuals, bounds, evaluator) as session:
         start = session.flatten(x0)
-        limited = session.flat_bounds(bounds) if by_name else _pairs(bounds, d)
-        arrangement = Arrangement(session if named else None)
+        limited = session.flat_bounds(bounds)
+        arrangement = Arrangement(session if is_structured(x0) else None)
         x_scale = arrangement.sizes("x_scale", x_scale)
         _check_fit(method, sparsity, absolute_sigma)
         check_slots(slots)
@@ -181,7 +182,7 @@ def least_squares(
 
         def refitted(result: FitResult, kept: NDArray[np.bool_] | None) -> FitResult:
             """With what its profiles evaluate."""
-            again = _again(residuals, x0, bounds if by_name else _pairs(bounds, d), evaluator)
+            again = _again(residuals, x0, bounds, evaluator)
             result.keep_refits(Refits(again, weigh, *limits_of_x, weighting, kept, sparsity))
             return result
 
@@ -271,21 +272,43 @@ def _check_fit(method: str, sparsity: Any, absolute_sigma: Any) -> None:
         raise InputError(f"absolute_sigma: must be True, False or None (was {absolute_sigma!r})")
 
 
-def _pairs(bounds: Any, d: int) -> Any:
-    """The bounds for scipy.optimize.least_squares as d pairs; a Bounds object unchanged."""
-    if bounds is None or hasattr(bounds, "lb"):
-        return bounds
-    if len(bounds) != 2:
+def _bounds_of(bounds: Any, x0: Any, names: Sequence[str] | None) -> Any:
+    """Bounds as for scipy.optimize.least_squares as d pairs; a Bounds, and bounds by the names of x, unchanged."""
+    if is_structured(x0):
+        flat = make_structure(x0).flatten(x0)
+        if not hasattr(bounds, "lb") and has_names(bounds):
+            return bounds
+    else:
+        flat = check_x(x0)
+    return bounds if bounds is None or hasattr(bounds, "lb") else _pairs(bounds, flat, names)
+
+
+def _pairs(bounds: Any, x0: NDArray[np.float64], names: Sequence[str] | None) -> Any:
+    if isinstance(bounds, str) or not isinstance(bounds, Sequence | np.ndarray) or len(bounds) != 2:
         raise InputError("bounds: must be a scipy.optimize.Bounds or a pair (lower, upper), each a number or d of them")
+    limits = [in_order_of(names, limit, "bounds") for limit in bounds]
     try:
-        lower, upper = (np.broadcast_to(np.asarray(limit, dtype=np.float64), (d,)) for limit in bounds)
-    except (TypeError, ValueError):
-        raise InputError(f"bounds: lower and upper must each be a number or {d} of them (was {bounds!r})") from None
+        lower, upper = (np.broadcast_to(real_array(limit), x0.shape) for limit in limits)
+    except ValueError:
+        raise InputError(
+            f"bounds: lower and upper must each be a number or {len(x0)} of them (was {bounds!r})"
+        ) from None
+    if len(x0) == 2 and _are_meant_as_pairs(lower, upper, x0):
+        raise InputError(
+            f"bounds: is (lower, upper) here, as in SciPy's least_squares, and x0 is outside (was {bounds!r}); for a "
+            "pair a coordinate give scipy.optimize.Bounds(lower, upper)"
+        )
     if (lower == upper).all():  # two pairs that fix both coordinates look like two arrays
         from scipy.optimize import Bounds
 
         return Bounds(lower, upper)
     return list(zip(lower.tolist(), upper.tolist(), strict=True))
+
+
+def _are_meant_as_pairs(lower: NDArray[np.float64], upper: NDArray[np.float64], x: NDArray[np.float64]) -> bool:
+    """Whether x (2,) is inside of two bounds (2,) only if each of them is the (lower, upper) of one coordinate."""
+    inside = ((lower <= x) & (x <= upper)).all()
+    return bool(not inside and lower[0] <= x[0] <= lower[1] and upper[0] <= x[1] <= upper[1])
 
 
 def _open_ended(bounds: Any, d: int) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from distfd.core.errors import InputError
@@ -131,6 +132,7 @@ def minimize(
         If an option makes no sense.
     """
     told, (options, level) = options, talk(options, verbose)
+    bounds = list(bounds) if isinstance(bounds, Iterator) else bounds  # such as zip(lower, upper)
     with session_of(fun, bounds, evaluator) as session:
         start = session.flatten(x0)
         bounds = session.flat_bounds(bounds)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pickle
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,6 +32,21 @@ class Beam:
 class Pair(NamedTuple):
     a: float
     b: Any
+
+
+@dataclass
+class Doubled:
+    width: float
+
+    def __post_init__(self) -> None:
+        self.width = 2 * self.width
+
+
+@dataclass
+class Hidden:
+    width: float
+    height: float = field(init=False, default=3.0)
+    label: str = field(init=False, default="a")
 
 
 LAYERS = {"k": 2, "layer": {"w": np.arange(4.0).reshape(2, 2), "b": [1.0, np.array([5, 6])]}, "z": None}
@@ -209,3 +226,39 @@ def test_a_series(require_simulator: Any) -> None:
         found.flatten(pd.Series([1.0, 2.0], index=["u", "w"]))
     with pytest.raises(InputError, match="name 'u' twice"):
         make_structure(pd.Series([1.0, 2.0], index=["u", "u"]))
+
+
+def test_a_class_that_changes_its_numbers_is_refused_as_j_would_get_another_x() -> None:
+    with pytest.raises(InputError, match=r"x0: a Doubled that is made with width = 2\.0 has 4\.0 there.*give a dict"):
+        make_structure(Doubled(1.0))
+    with pytest.raises(InputError, match=r"made with spring\.width = 2\.0 has 4\.0"):
+        make_structure({"spring": Doubled(1.0)})
+
+
+def test_a_number_that_is_no_argument_and_was_changed_is_refused() -> None:
+    x = Hidden(1.0)
+    assert make_structure(x).labels == ("width",)
+    x.height = 5.0
+    with pytest.raises(
+        InputError, match=r"x0: height is no argument of Hidden, which sets it to float 3\.0, and not to"
+    ):
+        make_structure(x)
+
+
+@pytest.mark.parametrize(
+    ("given", "answer"),
+    [
+        (np.ma.array([1.0, 2.0], mask=[False, True]), "some of its entries are masked"),
+        (10**400, "too large"),
+        (np.array(["1", "2"], dtype=object), "a str is no real number"),
+        (object(), "a object is no real number"),
+    ],
+)
+def test_a_part_that_is_no_numbers_is_told_by_its_name(given: Any, answer: str) -> None:
+    with pytest.raises(InputError, match=rf"(?s)x0: a must be a real number or an array of them \(was .*{answer}"):
+        make_structure({"a": given})
+
+
+def test_fractions_and_decimals_are_numbers_in_a_dict_as_in_an_array() -> None:
+    found = make_structure({"a": Fraction(1, 4), "b": Decimal("1.5")})
+    assert found.flatten({"a": Fraction(1, 4), "b": Decimal("1.5")}).tolist() == [0.25, 1.5]

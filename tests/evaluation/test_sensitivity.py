@@ -190,7 +190,7 @@ def test_many_outputs_are_taken_in_blocks(monkeypatch: pytest.MonkeyPatch) -> No
         (np.ones((2, 3)), "shape was"),
         ([0.1, -0.2], "coordinate 1 is -0.2; a standard deviation is finite and >= 0"),
         ([np.nan, 0.1], "coordinate 0 is nan"),
-        ("wide", "must be real numbers"),
+        ("wide", "must be a real number"),
         ([[1.0, 0.5], [0.4, 1.0]], "it must be symmetric"),
         ([[1.0, 2.0], [2.0, 1.0]], "negative variance"),
         ([[1.0, np.inf], [np.inf, 1.0]], "must be finite"),
