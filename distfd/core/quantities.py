@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
+from typing import Any
 
 SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 BYTES: dict[str, int] = {"B": 1, **{f"{p}B": 1000**k for k, p in enumerate(("k", "M", "G", "T"), 1)}} | {
@@ -23,6 +25,18 @@ def seconds(text: str) -> float:
     if not (found := re.fullmatch(DURATION, text)):
         raise ValueError("must be a number of seconds, or text such as 30s, 10min, 1.5h, 2d")
     return float(found[1]) * SECONDS[found[2]]
+
+
+def in_seconds(given: Any) -> str:
+    """The end of a sentence: how many seconds a text such as "5min", or a timedelta, stands for."""
+    if isinstance(given, timedelta):
+        return f"; that is {given.total_seconds():g}"
+    if not isinstance(given, str):
+        return ""
+    try:
+        return f"; that is {seconds(given):g}"
+    except ValueError:
+        return ""
 
 
 def size(text: str) -> int:

@@ -15,9 +15,9 @@ _MOST = 10_000
 """Largest number of names, or parts of a document, that are compared."""
 
 
-def did_you_mean(word: str, options: Iterable[str]) -> str:
-    """The end of a sentence that suggests the nearest name, or an empty text."""
-    if not word or len(word) > _LONGEST:
+def did_you_mean(word: Any, options: Iterable[str]) -> str:
+    """The end of a sentence that suggests the nearest name, or an empty text; also where the word is no text."""
+    if not isinstance(word, str) or not word or len(word) > _LONGEST:
         return ""
     by_lower = {option.lower(): option for _, option in zip(range(_MOST), options, strict=False)}
     near = difflib.get_close_matches(word.lower(), list(by_lower), n=1, cutoff=0.7)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import functools
+import inspect
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from distfd.core.suggestions import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Container, Iterable
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _EXECUTOR = (
     'give executor="serial" for none beside this process, or executor=distfd.RayExecutor(num_cpus=4) for so many'
@@ -16,7 +21,27 @@ _STEP = "give step: a number is relative to |x|, distfd.AbsoluteStep(h) is not"
 _SCHEME = 'give scheme: "forward", "central", "complex-step" and others'
 _WATCH = "give observers: [distfd.Progress()] prints how far things are, your own callables are given each event"
 _STORE = 'give store="values.sqlite": values are kept in that file, and the same call goes on from there'
-_LIMITS = "give limits=distfd.Limits(max_iterations=..., max_evaluations=..., max_wall_time=...)"
+_LIMITS = (
+    "give limits=distfd.Limits(max_iterations=..., max_evaluations=..., max_wall_time=..., tolerance=..., target=...)"
+)
+_FIXED = "give bounds: lower == upper holds a coordinate fast"
+_MAXIMISE = "to maximise J, minimise -J"
+_METHOD = "give method"
+_SIGMA = "give sigma: the standard deviations of the data"
+_SIGMA_X = "give sigma_x: the standard deviations of x, or a covariance"
+_ONLY_WITH = {_LIMITS: "limits", _MAXIMISE: "limits", _METHOD: "method", _SIGMA: "sigma", _SIGMA_X: "sigma_x"}
+"""Answers that make sense only for functions with this keyword."""
+_FIRST_TWO = (
+    (
+        ("fun", "residuals", "f"),
+        frozenset({"fun", "f", "func", "function", "objective", "criterion", "cost", "residual", "J"}),
+    ),
+    (
+        ("x0", "x", "p0"),
+        frozenset({"x0", "x", "x_0", "p0", "params", "start_params", "start", "initial", "guess", "point"}),
+    ),
+)
+"""The names of the first two arguments, by function, and what they are called elsewhere."""
 _INSTEAD: dict[str, str] = {
     **dict.fromkeys(
         (
@@ -29,16 +54,24 @@ _INSTEAD: dict[str, str] = {
     **dict.fromkeys(
         (
             *("rel_step", "relative_step", "eps", "epsilon", "h", "dx", "delta", "step_size", "stepsize"),
-            "finite_diff_rel_step",
+            *("finite_diff_rel_step", "diff_step", "epsfcn", "base_steps", "step_ratio"),
         ),
         _STEP,
     ),
-    **dict.fromkeys(("abs_step", "absolute_step", "step_ratio"), "give step=distfd.AbsoluteStep(h)"),
-    **dict.fromkeys(("method", "order", "differentiation", "diff_method", "jac", "fd_scheme"), _SCHEME),
+    **dict.fromkeys(("abs_step", "absolute_step", "min_steps"), "give step=distfd.AbsoluteStep(h)"),
+    **dict.fromkeys(
+        ("method", "order", "differentiation", "diff_method", "jac", "fd_scheme", "numdiff_options"), _SCHEME
+    ),
     **dict.fromkeys(("verbose", "disp", "progress", "callback", "logger", "log"), _WATCH),
     **dict.fromkeys(("cache", "checkpoint", "memo", "database", "db", "resume"), _STORE),
     **dict.fromkeys(("maxiter", "max_iter", "maxfev", "maxfun", "max_evaluations", "max_iterations"), _LIMITS),
+    **dict.fromkeys(("target", "tolerance", "tol", "max_wall_time"), _LIMITS),
     **dict.fromkeys(("lower", "upper", "lb", "ub", "low", "high"), "give bounds: scipy.optimize.Bounds(lower, upper)"),
+    **dict.fromkeys(("fixed", "fix", "vary", "free"), _FIXED),
+    **dict.fromkeys(("maximize", "maximise", "direction", "sense", "sign"), _MAXIMISE),
+    **dict.fromkeys(("weights", "weight", "dy", "yerr", "data_err"), _SIGMA),
+    **dict.fromkeys(("algorithm", "algo", "solver", "optimizer"), _METHOD),
+    **dict.fromkeys(("cov", "covariance", "sigma", "sigmas", "std", "stderr", "uncertainty"), _SIGMA_X),
     **dict.fromkeys(("retry", "n_retries", "max_retries"), "give retries"),
     **dict.fromkeys(("time_limit", "max_time", "time_out"), "give timeout: seconds for one evaluation"),
     **dict.fromkeys(("error", "errors", "on_error", "raise_on_error"), 'give on_failure: "raise", "nan" or "repair"'),
@@ -70,7 +103,59 @@ def unknown_keyword(function: str, word: str, known: Iterable[str]) -> str:
         The keywords that the function has.
     """
     begin, known = f"{function}() has no keyword {word!r}", sorted(known)
-    if word in _INSTEAD:
+    for names, words in _FIRST_TWO:
+        name = next((one for one in names if one in known), None)
+        if word in words and name is not None:
+            return f"{begin}; give {name}"
+    if word in _INSTEAD and _ONLY_WITH.get(_INSTEAD[word], known[0]) in known:
         first = "give verbose=1 or 2; or " if _INSTEAD[word] is _WATCH and "verbose" in known else ""
         return f"{begin}; {first}{_INSTEAD[word]}"
     return begin + (did_you_mean(word, known) or f"; it has {', '.join(known)}")
+
+
+def answers_misuse(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Decorate what is called by this name: a keyword that it does not have is told with what to give in its place."""
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        return answering(function, name, inspect.signature(function))
+
+    return decorate
+
+
+def _example(known: set[str]) -> str:
+    examples = ("args=(...)", 'method="..."', 'scheme="central"', "num_cpus=4", "num_threads=1", "max_iterations=100")
+    return " or ".join([one for one in examples if one.partition("=")[0] in known][:2])
+
+
+def answering(
+    function: Callable[P, R], name: str, signature: inspect.Signature, answers: Container[str] = ()
+) -> Callable[P, R]:
+    """The function with this name and signature, which answers arguments that it does not have.
+
+    Parameters
+    ----------
+    function : callable
+    name : str
+        What the user calls it.
+    signature : inspect.Signature
+        If it has ``**keywords``, the function answers unknown ones itself.
+    answers : container of str
+        Keywords that are not in the signature, and that the function answers itself.
+    """
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
+    known = {p.name for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD and p.name != "self"}
+    places = [p.name for p in signature.parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    told = " and ".join(one for one in places if one != "self")
+
+    @functools.wraps(function)
+    def answering(*args: P.args, **kwargs: P.kwargs) -> R:
+        for word in kwargs:
+            if not takes_any and word not in known and word not in answers:
+                raise TypeError(unknown_keyword(name, word, known))
+        if len(args) > len(places):
+            takes = f"{told} by position alone; give the others by name" if told else "all arguments by name"
+            raise TypeError(f"{name}() takes {takes}, such as {_example(known)} (got {args[len(places)]!r})")
+        return function(*args, **kwargs)
+
+    answering.__signature__ = signature  # type: ignore[attr-defined]  # inspect looks for it there
+    return answering

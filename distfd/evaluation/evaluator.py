@@ -13,6 +13,7 @@ import numpy as np
 from distfd.core.describe import coordinate_label, numbered_output
 from distfd.core.errors import InputError
 from distfd.core.points import dense_points
+from distfd.core.unknown_keywords import answers_misuse
 from distfd.differentiation.diagnostics import solver_noise_warnings
 from distfd.differentiation.method import Answer, Value, Values, check_x
 from distfd.differentiation.steps import NoiseStep
@@ -20,7 +21,6 @@ from distfd.evaluation.derivative_context import DerivativeContext
 from distfd.evaluation.derivative_future import Pending
 from distfd.evaluation.derivative_methods import DerivativeMethods
 from distfd.evaluation.gradient_check import check_given
-from distfd.evaluation.keywords import answers_misuse
 from distfd.evaluation.map_calls import map_calls
 from distfd.evaluation.method_registry import make_method
 from distfd.evaluation.options import EvaluationOptions

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from distfd.core.errors import DerivativeWarning, InputError
+from distfd.core.validation import is_number, is_whole
 from distfd.differentiation.auto_step import AutoStep
 from distfd.differentiation.scale_search import safe_sizes
 from distfd.differentiation.steps import as_real, typical_sizes
@@ -161,6 +162,10 @@ def check_given(
     EvaluationError
         If J fails.
     """
+    if not is_number(tolerance) or not 0 <= tolerance < np.inf:
+        raise InputError(f"tolerance: must be finite and >= 0 (was {tolerance!r})")
+    if directions is not None and not (is_whole(directions) and directions >= 0):
+        raise InputError(f"directions: must be a whole number >= 0, or None (was {directions!r})")
     setting = evaluator.setting(x)
     site, d = setting.site, len(setting.site.x)
     given = as_real("grad", grad)
@@ -209,7 +214,10 @@ def _rows(moving: NDArray[np.int64], components: Any, *, all_of_them: bool) -> N
         if components not in ("all", "none"):
             raise InputError(f"components: must be 'all', 'none' or numbers of coordinates (was {components!r})")
         return moving if components == "all" else moving[:0]
-    rows = np.unique(np.asarray(components, dtype=np.int64))
+    found = np.asarray(components)
+    if found.dtype.kind not in "iu" and found.size:
+        raise InputError(f"components: must be 'all', 'none' or numbers of coordinates (was {components!r})")
+    rows = np.unique(found.astype(np.int64))
     strange = np.setdiff1d(rows, moving)
     if len(strange):
         raise InputError(f"components: there is no coordinate {strange[0]} that may move")

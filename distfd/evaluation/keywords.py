@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, ParamSpec, Protocol, TypeAlias, TypedDict, TypeVar
 
-from distfd.core.unknown_keywords import unknown_keyword
+from distfd.core.unknown_keywords import answering
 
 if TYPE_CHECKING:
     import os
@@ -97,31 +96,6 @@ def lists_options_of(
         kept = [p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD]
         names = {p.name for p in kept}
         listed = own.replace(parameters=kept + [p for p in known if p.name not in names])
-        return _answering(function, function.__name__, listed, answers)
+        return answering(function, function.__name__, listed, answers)
 
     return decorate
-
-
-def answers_misuse(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Decorate what is called by this name: a keyword that it does not have is told with what to give in its place."""
-
-    def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        return _answering(function, name, inspect.signature(function))
-
-    return decorate
-
-
-def _answering(
-    function: Callable[P, R], name: str, signature: inspect.Signature, answers: Container[str] = ()
-) -> Callable[P, R]:
-    known = {p.name for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD and p.name != "self"}
-
-    @functools.wraps(function)
-    def answering(*args: P.args, **kwargs: P.kwargs) -> R:
-        for word in kwargs:
-            if word not in known and word not in answers:
-                raise TypeError(unknown_keyword(name, word, known))
-        return function(*args, **kwargs)
-
-    answering.__signature__ = signature  # type: ignore[attr-defined]  # inspect looks for it there
-    return answering

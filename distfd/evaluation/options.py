@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from distfd.core.errors import InputError
-from distfd.core.quantities import seconds
+from distfd.core.quantities import in_seconds
 from distfd.core.records import Status
 from distfd.core.validation import is_number, is_whole
 from distfd.differentiation.stencils import Stencil, resolve_scheme
@@ -119,9 +119,7 @@ class EvaluationOptions:
     def __post_init__(self) -> None:
         for name, given in (("timeout", self.timeout), ("setup_timeout", self.setup_timeout)):
             if given is not None and not _is_duration(given):
-                raise InputError(
-                    f"{name}: must be a number of seconds > 0, or None (was {given!r}){_in_seconds(given)}"
-                )
+                raise InputError(f"{name}: must be a number of seconds > 0, or None (was {given!r}){in_seconds(given)}")
         if self.on_failure not in ON_FAILURE:
             raise InputError(f"on_failure: must be one of {', '.join(ON_FAILURE)} (was {self.on_failure!r})")
         _tries(self.retries)
@@ -133,16 +131,6 @@ class EvaluationOptions:
         if setup is None and self.timeout is not None:
             setup = max(self.timeout, _SETUP)
         return Policy(tries, self.timeout, limits_itself, backups, setup, limit, self.on_failure != "raise")
-
-
-def _in_seconds(given: Any) -> str:
-    """The end of a sentence: how many seconds a text such as "5min" stands for."""
-    if not isinstance(given, str):
-        return ""
-    try:
-        return f"; that is {seconds(given):g}"
-    except ValueError:
-        return ""
 
 
 def _is_duration(seconds: Any) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from distfd.core.errors import InputError
+from distfd.core.validation import is_whole
 from distfd.evaluation.objective_watch import ObjectiveWatch
 from distfd.evaluation.outcome import give_warnings
 from distfd.evaluation.session import Session
@@ -62,6 +63,11 @@ def open_session(
         raise InputError(f"deterministic: must be True, False or None (was {deterministic!r})")
     if not isinstance(observers, Iterable) or not all(map(callable, watching := tuple(observers))):
         raise InputError(f"observers: must be callables, in a list (was {observers!r})")
+    for one in watching:
+        if isinstance(one, type) and "__call__" in vars(one):
+            raise InputError(f"observers: has the class {one.__name__}; make one of it: {one.__name__}()")
+    if not (version is None or isinstance(version, str) or is_whole(version)):
+        raise InputError(f"version: must be text, or a whole number (was {version!r})")
     objective = as_objective(fun, args, kwargs, version)
     if names is not None:
         objective = objective.named(names)

@@ -11,6 +11,9 @@ from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from distfd.core.errors import InputError
+from distfd.core.unknown_keywords import answers_misuse
+from distfd.core.validation import is_whole
 from distfd.executors.base import Executor
 from distfd.workers.messages import ChunkDone, SlotLost, SlotUp
 from distfd.workers.recycle import RECYCLED, as_recycle
@@ -32,6 +35,11 @@ class SerialExecutor(Executor):
     ----------
     num_threads : int
         Threads that BLAS and OpenMP may use in J; the same everywhere, as round-off depends on it.
+
+    Raises
+    ------
+    InputError
+        If it is no whole number >= 1.
     """
 
     slots = 1
@@ -41,7 +49,10 @@ class SerialExecutor(Executor):
     can_end_evaluations = False
     """J runs in the caller's own process; a program alone ends at its timeout, by what has started it."""
 
+    @answers_misuse("SerialExecutor")
     def __init__(self, *, num_threads: int = 1) -> None:
+        if not is_whole(num_threads) or num_threads < 1:
+            raise InputError(f"num_threads: must be a whole number >= 1 (was {num_threads!r})")
         self._num_threads = num_threads
         self._objective: Objective | None = None
         self._worker: Worker | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from distfd.core.errors import InputError
@@ -11,8 +12,6 @@ from distfd.objectives.function import PythonObjective
 from distfd.objectives.simulator import SimulatorObjective
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from distfd.objectives.base import Objective
 
 
@@ -33,15 +32,36 @@ def as_objective(
                 "give them where it is made"
             )
         return objective
-    if not isinstance(args, tuple):
-        args = (args,)
+    args, kwargs = _checked_arguments(args, kwargs)
     if inspect.isclass(fun) and hasattr(fun, "evaluate"):
         return SimulatorObjective(fun, args, kwargs or {}, version)
+    if inspect.isclass(fun) and "__call__" in vars(fun):
+        raise InputError(
+            f"fun: is the class {fun.__name__}, whose instances are called; give one of them, such as "
+            f"{fun.__name__}(), or a class with a method evaluate(x)"
+        )
     if callable(fun):
         return PythonObjective(fun, args, kwargs or {}, version)
     hint = "; give the simulator's class, not an instance" if hasattr(fun, "evaluate") else ""
+    if isinstance(fun, str):
+        hint = "; give the function itself, not its name"
     if type(fun).__name__ == "Evaluator":
         hint = "; it has methods of its own: evaluator.gradient(x), evaluator.jacobian(x) ..."
     elif isinstance(fun, (list, tuple, int, float)) or type(fun).__name__ == "ndarray":
         hint = "; J comes first, and x0 second"
     raise InputError(f"fun: must be callable, a simulator class or an objective (was {type(fun).__name__}){hint}")
+
+
+def _checked_arguments(args: Any, kwargs: Any) -> tuple[tuple[Any, ...], Mapping[str, Any] | None]:
+    """The further arguments of J: one alone counts as SciPy counts it.
+
+    Raises
+    ------
+    InputError
+        If they are no arguments.
+    """
+    if args is None:
+        raise InputError("args: must be a tuple of J's further arguments, (None,) where None is one (was None)")
+    if kwargs is not None and not (isinstance(kwargs, Mapping) and all(isinstance(name, str) for name in kwargs)):
+        raise InputError(f"kwargs: must be a dict of J's further arguments by name (was {kwargs!r})")
+    return args if isinstance(args, tuple) else (args,), kwargs

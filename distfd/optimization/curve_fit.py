@@ -17,6 +17,8 @@ import numpy as np
 
 from distfd.core.errors import EvaluationError, InputError
 from distfd.core.failures import EvaluationFailure
+from distfd.core.structure_kinds import is_named_series, is_namedtuple
+from distfd.core.structure_parts import few
 from distfd.evaluation.evaluator import Evaluator
 from distfd.evaluation.keywords import SessionOptions, lists_options_of
 from distfd.evaluation.verbosity import check_verbose
@@ -188,6 +190,8 @@ def curve_fit(  # noqa: PLR0917  # SciPy's signature
             f"p0: must be an array, in the order of f's parameters (was {type(p0).__name__}); distfd.least_squares "
             "takes a dict or another structure"
         )
+    _check_masks(xdata=xdata, ydata=ydata, sigma=sigma)
+    _check_start(f, p0)
     theirs: dict[str, Any] = {name: value for name, value in options.items() if name in _SCIPYS}
     ours: dict[str, Any] = {name: value for name, value in options.items() if name not in _SCIPYS}
     for name in ("args", "kwargs"):
@@ -392,6 +396,36 @@ def _say_undetermined() -> None:
     from scipy.optimize import OptimizeWarning
 
     warnings.warn("Covariance of the parameters could not be estimated", OptimizeWarning, stacklevel=4)
+
+
+def _check_masks(**data: Any) -> None:
+    for name, given in data.items():
+        if np.ma.is_masked(given):
+            raise InputError(f"{name}: some of its entries are masked; leave these points out of {', '.join(data)}")
+
+
+def _check_start(f: Callable[..., Any], p0: Any) -> None:
+    """Checks that p0 has a number for each of f's parameters, in their order where it has labels.
+
+    Raises
+    ------
+    InputError
+        If it has not.
+    """
+    if p0 is None:
+        return
+    try:
+        signature = inspect.signature(f)
+    except (TypeError, ValueError):  # some functions written in C have no signature
+        return
+    try:
+        signature.bind(None, *[0.0] * np.size(p0))
+    except TypeError as error:
+        raise InputError(f"p0: f cannot be called with {np.size(p0)} parameters: {error}") from error
+    labels = p0._fields if is_namedtuple(p0) else p0.index if is_named_series(p0) else None
+    names = _names(f, np.size(p0))
+    if labels is not None and names is not None and list(map(str, labels)) != names:
+        raise InputError(f"p0: has the labels {few(labels)}, and f's parameters are {few(names)}; give this order")
 
 
 def _names(f: Callable[..., Any], d: int) -> list[str] | None:

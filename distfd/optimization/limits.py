@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from distfd.core.errors import InputError
-from distfd.core.validation import is_number
+from distfd.core.quantities import in_seconds
+from distfd.core.validation import is_number, is_whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -50,10 +51,15 @@ class Limits:
     max_wall_time: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("max_iterations", "max_evaluations", "tolerance", "max_wall_time"):
+        for name in ("max_iterations", "max_evaluations"):
+            given = getattr(self, name)
+            if given is not None and not (is_whole(given) and given > 0):
+                raise InputError(f"{name}: must be a whole number > 0 (was {given!r})")
+        for name in ("tolerance", "max_wall_time"):
             given = getattr(self, name)
             if given is not None and not (is_number(given) and given > 0):
-                raise InputError(f"{name}: must be > 0 (was {given!r})")
+                hint = in_seconds(given) if name == "max_wall_time" else ""
+                raise InputError(f"{name}: must be > 0 (was {given!r}){hint}")
         if self.target is not None and not is_number(self.target):
             raise InputError(f"target: must be a number (was {self.target!r})")
 

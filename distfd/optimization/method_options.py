@@ -105,8 +105,8 @@ def check_fit_options(
     from scipy.optimize import least_squares
 
     _check_mapping(options)
+    Loss(arguments.get("loss", "linear"), arguments.get("f_scale", 1.0))
     if method == MODEL:
-        Loss(arguments.get("loss", "linear"), arguments.get("f_scale", 1.0))
         chosen_for_model(options, tolerance)
         typical_sizes_of(np.ones(d), arguments.get("x_scale", 1.0))
         return

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from distfd.core.errors import InputError
+from distfd.core.suggestions import did_you_mean
+from distfd.core.validation import is_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,15 +49,20 @@ class Loss:
     Raises
     ------
     InputError
-        If no loss has that name.
+        If no loss has that name, or the scale is not finite and > 0.
     """
 
     loss: Any = "linear"
     scale: float = 1.0
 
     def __post_init__(self) -> None:
-        if not callable(self.loss) and self.loss not in _LOSSES:
-            raise InputError(f"loss: must be one of {', '.join(_LOSSES)}, or a function (was {self.loss!r})")
+        if not callable(self.loss) and not (isinstance(self.loss, str) and self.loss in _LOSSES):
+            raise InputError(
+                f"loss: must be one of {', '.join(_LOSSES)}, or a function (was {self.loss!r})"
+                f"{did_you_mean(self.loss, _LOSSES)}"
+            )
+        if not is_number(self.scale) or not 0 < self.scale < math.inf:
+            raise InputError(f"f_scale: must be finite and > 0 (was {self.scale!r})")
 
     def cost(self, f: Vector) -> float:
         """The cost of residuals (m,)."""

@@ -38,6 +38,8 @@ def open_store(store: str | os.PathLike[str] | Store | None, objective: HasFinge
     """The store, the salt of this objective's keys, and whether the caller must close the store."""
     if store is None:
         return MemoryStore(), 0, True
+    if isinstance(store, str) and store in ("", ":memory:"):
+        raise InputError(f"store: must be a path (was {store!r}); leave store out to keep values in memory")
     found_salt = salt_of(objective)
     if found_salt is None:
         # A random salt: values of other processes must not be taken for values of this J, nor vice versa.

@@ -50,6 +50,10 @@ CASES: list[tuple[str, Callable[[], Any]]] = [
     ("bounds", of("least_squares", bounds=zip([0, 0], [5, 5], strict=True))),
     ("bounds", of("least_squares", bounds=("0", "5"))),
     ("bounds", of("least_squares", bounds=[(0, 5), (0, 5)])),
+    ("loss", of("least_squares", loss="hubber")),
+    ("loss", of("least_squares", loss=[1])),
+    ("f_scale", of("least_squares", f_scale=-1)),
+    ("tolerance", of("check_gradient", [2.0, 4.0], tolerance=-1)),
     ("sigma_x", of("sensitivity", "0.1")),
     ("sigma_x", of("sensitivity", None)),
     ("sigma_x", of("sensitivity", [0.1])),
@@ -78,6 +82,13 @@ CASES: list[tuple[str, Callable[[], Any]]] = [
     ("bounds", of("least_squares", bounds=([0, 0, 0], [1, 1, 1]))),
     ("max_iterations", lambda: distfd.Limits(max_iterations="3")),  # type: ignore[arg-type]  # the point of it
     ("target", lambda: distfd.Limits(target="low")),  # type: ignore[arg-type]  # the point of it
+    ("max_iterations", lambda: distfd.Limits(max_iterations=2.5)),  # type: ignore[arg-type]  # the point of it
+    ("max_wall_time.*that is 300", lambda: distfd.Limits(max_wall_time="5min")),  # type: ignore[arg-type]  # as above
+    ("num_threads", lambda: distfd.SerialExecutor(num_threads=0)),
+    ("custom", lambda: distfd.RayExecutor(custom=3)),  # type: ignore[arg-type]  # the point of it
+    ("labels", lambda: distfd.RayExecutor(labels=3)),  # type: ignore[arg-type]  # the point of it
+    ("resources", lambda: distfd.RayExecutor(resources=3)),  # type: ignore[arg-type]  # the point of it
+    ("max_slots", lambda: distfd.RayExecutor(max_slots=2.5)),  # type: ignore[arg-type]  # the point of it
     ("num_cpus", lambda: distfd.RayExecutor(num_cpus="2")),  # type: ignore[arg-type]  # the point of it
     ("max_slots", lambda: ClusterOptions(max_slots=True)),
     ("address", lambda: distfd.RayExecutor(address=3)),  # type: ignore[arg-type]  # the point of it

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
 import pytest
 
 import distfd
+from distfd.executors.ray.resources import Resources
 
 
 def cost(x: Any) -> float:
@@ -33,6 +35,9 @@ KEYWORDS = {
     "f0": "keeps J",
     "full_output": r"distfd\.differentiate",
     "sparsity": "jacobian and hessian take it",
+    **dict.fromkeys(("fixed", "vary"), "lower == upper holds a coordinate fast"),
+    **dict.fromkeys(("diff_step", "base_steps"), "give step: a number is relative"),
+    **dict.fromkeys(("maximize", "tolerance", "cov", "weights"), "it has accuracy, args"),
     "zzz": "it has accuracy, args",
 }
 CALLS = {
@@ -50,6 +55,43 @@ def test_a_keyword_that_there_is_not(function: str, word: str) -> None:
     call: Any = CALLS[function]
     with pytest.raises(TypeError, match=rf"^{function}\(\) has no keyword '{word}'.*{KEYWORDS[word]}"):
         call(cost, X, executor="serial", **{word: 1})
+
+
+@pytest.mark.parametrize(
+    ("function", "word", "answer"),
+    [
+        ("gradient", "func", "give fun"),
+        ("gradient", "params", "give x0"),
+        ("least_squares", "fun", "give residuals"),
+        ("least_squares", "weights", "give sigma: the standard deviations"),
+        ("sensitivity", "x0", "give x"),
+        ("sensitivity", "cov", "give sigma_x"),
+        ("minimize", "x", "give x0"),
+        ("minimize", "algorithm", "give method"),
+        ("minimize", "maximize", "to maximise J, minimise -J"),
+        ("minimize", "target", r"give limits=distfd\.Limits"),
+    ],
+)
+def test_an_argument_of_another_name(function: str, word: str, answer: str) -> None:
+    call: Any = getattr(distfd, function)
+    with pytest.raises(TypeError, match=rf"^{function}\(\) has no keyword '{word}'; {answer}"):
+        call(executor="serial", **{word: 1})
+
+
+@pytest.mark.parametrize(
+    ("function", "given", "answer"),
+    [
+        ("gradient", (cost, X, "central"), "takes fun and x0 by position alone; give the others by name"),
+        ("minimize", (cost, X, (1,)), r"takes fun and x0 .* such as args=\(\.\.\.\) or method="),
+        ("Evaluator", (cost, "central"), "takes fun by position alone"),
+        ("RayExecutor", (4,), r"takes all arguments by name, such as num_cpus=4 \(got 4\)"),
+        ("SerialExecutor", (4,), "takes all arguments by name, such as num_threads=1"),
+    ],
+)
+def test_more_arguments_by_position_than_there_are(function: str, given: tuple[Any, ...], answer: str) -> None:
+    call: Any = getattr(distfd, function)
+    with pytest.raises(TypeError, match=rf"^{function}\(\) {answer}"):
+        call(*given)
 
 
 @pytest.mark.parametrize("word", ["maxiter", "maxfev"])
@@ -78,6 +120,15 @@ def test_a_scheme_of_another_name(scheme: Any, meant: str) -> None:
     ("options", "answer"),
     [
         ({"timeout": "5min"}, "timeout: .*; that is 300$"),
+        ({"timeout": timedelta(minutes=5)}, "timeout: .*; that is 300$"),
+        ({"timeout": np.timedelta64(5, "s")}, "timeout: must be a number of seconds"),
+        ({"observers": [distfd.Progress]}, r"observers: has the class Progress; make one of it: Progress\(\)"),
+        ({"kwargs": [("a", 1)]}, "kwargs: must be a dict"),
+        ({"kwargs": {1: 2}}, "kwargs: must be a dict"),
+        ({"args": None}, "args: must be a tuple"),
+        ({"store": ":memory:"}, "store: must be a path .*; leave store out"),
+        ({"store": ""}, "store: must be a path"),
+        ({"version": ["a"]}, "version: must be text"),
         ({"executor": distfd.RayExecutor}, r"executor: is the class RayExecutor; make one of it: RayExecutor\(\)"),
         ({"executor": "Ray"}, "did you mean 'ray'"),
         ({"executor": 4}, r"such as distfd\.RayExecutor\(num_cpus=4\)"),
@@ -116,3 +167,29 @@ def test_j_and_x_the_other_way_round() -> None:
     call: Any = distfd.gradient
     with pytest.raises(distfd.InputError, match="J comes first"):
         call(X, cost)
+
+
+def test_the_class_of_a_callable_in_the_place_of_one() -> None:
+    class Model:
+        def __call__(self, x: Any) -> float:
+            return cost(x)
+
+    with pytest.raises(distfd.InputError, match=r"fun: is the class Model, .* such as Model\(\)"):
+        distfd.gradient(Model, X, executor="serial")
+    assert distfd.gradient(Model(), X, executor="serial") == pytest.approx([2.0, 4.0])
+
+
+def test_the_name_of_a_function() -> None:
+    with pytest.raises(distfd.InputError, match="give the function itself, not its name"):
+        distfd.gradient("module:cost", X, executor="serial")
+
+
+def test_a_method_that_is_no_text() -> None:
+    call: Any = distfd.minimize
+    with pytest.raises(distfd.InputError, match=r"method: must be one of .* \(was 1\)"):
+        call(cost, X, method=1, executor="serial")
+
+
+def test_resources_given_in_two_places_are_both_kept() -> None:
+    made = distfd.RayExecutor(resources=Resources(num_gpus=1), custom={"licence": 1})
+    assert made._resources.needs == {"CPU": 1.0, "GPU": 1.0, "licence": 1.0}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import warnings
+from collections import namedtuple
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -292,3 +293,25 @@ def test_verbose_is_taken_whatever_the_method(bounds: Any, capfd: pytest.Capture
     assert found[0] == pytest.approx([2.0])
     said = capfd.readouterr()
     assert "evaluations" in said.out.lower() + said.err
+
+
+def test_a_start_with_more_numbers_than_parameters() -> None:
+    with pytest.raises(InputError, match="p0: f cannot be called with 3 parameters"):
+        fit(model, X, Y, [1.0, 1.0, 1.0])
+
+
+def test_a_start_with_labels_in_another_order(require_simulator: Any) -> None:
+    require_simulator("pandas")
+    import pandas as pd
+
+    assert fit(model, X, Y, pd.Series({"a": 1.0, "b": 1.0}))[0] == pytest.approx(fit(model, X, Y, [1.0, 1.0])[0])
+    with pytest.raises(InputError, match="p0: has the labels 'b', 'a', and f's parameters are 'a', 'b'"):
+        fit(model, X, Y, pd.Series({"b": 1.0, "a": 1.0}))
+    turned = namedtuple("turned", "b a")  # noqa: PYI024  # a type without fields' types is what is meant
+    with pytest.raises(InputError, match="p0: has the labels 'b', 'a'"):
+        fit(model, X, Y, turned(1.0, 1.0))
+
+
+def test_masked_data_are_refused_as_scipy_would_fit_what_is_under_the_mask() -> None:
+    with pytest.raises(InputError, match="ydata: some of its entries are masked; leave these points out"):
+        fit(model, X, np.ma.array(Y, mask=Y < 0.5), [1.0, 1.0])

@@ -65,8 +65,10 @@ def test_a_fit(method: str) -> None:
     check_fit_options(method, 3, options={"max_nfev": 3, "tr_options": {}}, tolerance=1e-3)
     with pytest.raises(distfd.InputError, match=f"{method} has no 'ftl'; did you mean 'ftol'"):
         check_fit_options(method, 3, options={"ftl": 1e-3})
-    with pytest.raises(distfd.InputError, match=f"{method} does not take them"):
+    with pytest.raises(distfd.InputError, match="did you mean 'huber'"):
         check_fit_options(method, 3, options={}, loss="hubber")
+    with pytest.raises(distfd.InputError, match=f"{method} does not take them"):
+        check_fit_options(method, 3, options={}, x_scale="auto")
 
 
 def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:

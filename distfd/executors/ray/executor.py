@@ -10,11 +10,13 @@ import inspect
 import sys
 import threading
 import time
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Unpack
 
 from distfd.core.errors import ClusterLostError, InputError
 from distfd.core.records import NOTHING
+from distfd.core.unknown_keywords import answers_misuse
 from distfd.executors.base import Executor
 from distfd.executors.ray import worker as ray_worker
 from distfd.executors.ray.connection import connection, forked, is_private, join, worker_environment
@@ -99,6 +101,7 @@ class RayExecutor(Executor):
         If an argument makes no sense.
     """
 
+    @answers_misuse("RayExecutor")
     def __init__(
         self,
         *,
@@ -119,9 +122,9 @@ class RayExecutor(Executor):
         self._time_limit = find_time_limit(stop_before, max_wall_time)
         self._show_output = show_output
         self._keep_idle = as_keep_idle(keep_idle)
-        self._resources = (
-            resources if isinstance(resources, Resources) else make_resources({**(resources or {}), **needs})
-        )
+        if not isinstance(resources, Resources):
+            resources = make_resources({} if resources is None else resources)
+        self._resources = replace(resources, **needs)
         self._objective: Objective | None = None
         self._setup_limited = True
         self._kept: Hashable | None = None

@@ -10,7 +10,7 @@ from typing import Any
 
 from distfd.core.errors import InputError
 from distfd.core.quantities import seconds
-from distfd.core.validation import is_number
+from distfd.core.validation import is_number, is_whole
 
 RUNTIME_ENV = ("env_vars", "working_dir", "py_modules", "pip", "uv", "conda", "excludes", "config", "py_executable")
 """Keys of Ray's runtime environments that make sense for workers."""
@@ -33,8 +33,8 @@ class ClusterOptions:
     def __post_init__(self) -> None:
         for name in ("num_cpus", "max_slots", "request_slots"):
             value = getattr(self, name)
-            if value is not None and not (is_number(value) and value >= 1):
-                raise InputError(f"{name}: must be at least 1 (was {value!r})")
+            if value is not None and not (is_whole(value) and value >= 1):
+                raise InputError(f"{name}: must be a whole number >= 1 (was {value!r})")
         if self.address is not None and not isinstance(self.address, str):
             raise InputError(f"address: must be text or None (was {self.address!r})")
         check_growth(self.address, self.max_slots, self.request_slots)

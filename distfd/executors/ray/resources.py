@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -10,7 +11,7 @@ from distfd.core.suggestions import did_you_mean
 from distfd.core.validation import is_number, is_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,9 @@ class Resources:
     labels: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for name, given in (("custom", self.custom), ("labels", self.labels)):
+            if not isinstance(given, Mapping):
+                raise InputError(f"resources: {name} must be values by name (was {given!r})")
         amounts = {"num_cpus": self.num_cpus, "num_gpus": self.num_gpus, "memory": self.memory or 0, **self.custom}
         for name, amount in amounts.items():
             if not is_number(amount) or amount < 0:
@@ -92,6 +96,8 @@ def make_resources(given: Mapping[str, Any]) -> Resources:
         If there is a key that no resource has.
     """
     known = [f.name for f in fields(Resources)]
+    if not isinstance(given, Mapping):
+        raise InputError(f"resources: must be values by name, of {', '.join(known)} (was {given!r})")
     for key in given:
         if key not in known:
             raise InputError(f"resources: there is no {key!r}; use {', '.join(known)}{did_you_mean(str(key), known)}")
