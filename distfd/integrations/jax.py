@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
+from distfd.core.errors import InputError
+from distfd.integrations.arguments import as_outputs, check_evaluator, check_outputs
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -36,9 +39,15 @@ def differentiable(evaluator: Evaluator, *, outputs: int | None = None) -> Calla
 
     Raises
     ------
+    InputError
+        If it is given no Evaluator, or the callable a complex x.
+    NotImplementedError
+        When JAX asks for a second derivative.
     jax.errors.JaxRuntimeError
         When called, if J fails or a component of the derivative has no value; its text is distfd's error.
     """
+    check_evaluator(evaluator, "distfd.jax.differentiable")
+    check_outputs(outputs)
     shape = () if outputs is None else (outputs,)
     kind: Kind = "gradient" if outputs is None else "jacobian"
     tree = jax.tree_util
@@ -52,15 +61,18 @@ def differentiable(evaluator: Evaluator, *, outputs: int | None = None) -> Calla
         return tree.tree_map(lambda leaf: np.asarray(leaf, np.float64), x)
 
     def value(x: Any) -> Any:
-        return np.asarray(evaluator.value(point(x)), kept(x)).reshape(shape)
+        return as_outputs(evaluator.value(point(x)), outputs).astype(kept(x))
 
     def both(x: Any) -> Any:
         found = evaluator.differentiate(point(x), kind=kind)
         blocks = found.derivative
         if isinstance(blocks, np.ndarray) and not hasattr(x, "ndim"):  # a list of numbers was an array to the Evaluator
             blocks = tree.tree_unflatten(tree.tree_structure(x), list(np.moveaxis(blocks, -1, 0)))
-        derivative = tree.tree_map(lambda leaf, _: np.asarray(leaf, kept(x)), blocks, x)
-        return np.asarray(found.value, kept(x)).reshape(shape), derivative
+        value = as_outputs(found.value, outputs).astype(kept(x))
+        # A lone number was an array (1,) to the Evaluator.
+        return value, tree.tree_map(
+            lambda block, at: np.asarray(block, kept(x)).reshape((*shape, *at.shape)), blocks, x
+        )
 
     def function(x: Any) -> Any:
         return _call(value, jax.ShapeDtypeStruct(shape, kept(x)), x)
@@ -70,7 +82,7 @@ def differentiable(evaluator: Evaluator, *, outputs: int | None = None) -> Calla
         (x,), (tangent,) = primals, tangents
         dtype = kept(x)
         blocks = tree.tree_map(lambda leaf: jax.ShapeDtypeStruct((*shape, *leaf.shape), dtype), x)
-        result, derivative = _call(both, (jax.ShapeDtypeStruct(shape, dtype), blocks), x)
+        result, derivative = _once(both, (jax.ShapeDtypeStruct(shape, dtype), blocks))(x)
         pairs = zip(tree.tree_leaves(derivative), tree.tree_leaves(tangent), strict=True)
         # The tangent of a whole number is of a type without numbers.
         products = [jax.numpy.tensordot(block, t, t.ndim) for block, t in pairs if t.dtype != jax.dtypes.float0]
@@ -78,8 +90,27 @@ def differentiable(evaluator: Evaluator, *, outputs: int | None = None) -> Calla
 
     wrapped = jax.custom_jvp(function)
     wrapped.defjvp(forward)
-    # Numbers of Python's in a pytree have no shape.
-    return lambda x: wrapped(tree.tree_map(jax.numpy.asarray, x))
+
+    def checked(x: Any) -> Any:
+        arrays = tree.tree_map(jax.numpy.asarray, x)  # numbers of Python's in a pytree have no shape
+        if any(jax.numpy.issubdtype(leaf.dtype, jax.numpy.complexfloating) for leaf in tree.tree_leaves(arrays)):
+            raise InputError("x: is complex, and J takes real numbers")
+        return wrapped(arrays)
+
+    return checked
+
+
+def _once(function: Any, result: Any) -> Any:
+    """The call of a derivative; its own derivative is an error that says what there is instead."""
+    once = jax.custom_jvp(lambda x: _call(function, result, x))
+
+    def twice(primals: Any, tangents: Any) -> Any:
+        raise NotImplementedError(
+            "distfd.jax has first derivatives alone; distfd.hessian and distfd.hvp compute second ones by differences"
+        )
+
+    once.defjvp(twice)
+    return once
 
 
 def _call(function: Any, result: Any, x: Any) -> Any:

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import openmdao.api as om
 
+from distfd.integrations.arguments import as_outputs, check_evaluator
+
 
 class BlackBox(om.ExplicitComponent):  # type: ignore[misc]  # OpenMDAO is Any to the type checker
     """J(x) with one input, the vector x, and one output.
@@ -34,7 +36,7 @@ class BlackBox(om.ExplicitComponent):  # type: ignore[misc]  # OpenMDAO is Any t
     def initialize(self) -> None:
         """Declare the options."""
         # A session cannot be copied into OpenMDAO's recordings.
-        self.options.declare("evaluator", recordable=False)
+        self.options.declare("evaluator", recordable=False, check_valid=_is_evaluator)
         self.options.declare("x")
         self.options.declare("outputs", default=None, types=int, allow_none=True)
         self.options.declare("input_name", default="x", types=str)
@@ -50,7 +52,8 @@ class BlackBox(om.ExplicitComponent):  # type: ignore[misc]  # OpenMDAO is Any t
     def compute(self, inputs: Any, outputs: Any) -> None:
         """J at x."""
         at = np.array(inputs[self.options["input_name"]])
-        outputs[self.options["output_name"]] = self.options["evaluator"].value(at)
+        value = self.options["evaluator"].value(at)
+        outputs[self.options["output_name"]] = as_outputs(value, self.options["outputs"])
 
     def compute_partials(self, inputs: Any, partials: Any) -> None:
         """dJ/dx at x, (m, d)."""
@@ -58,3 +61,7 @@ class BlackBox(om.ExplicitComponent):  # type: ignore[misc]  # OpenMDAO is Any t
         kind = "gradient" if self.options["outputs"] is None else "jacobian"
         found = self.options["evaluator"].differentiate(np.array(inputs[wrt]), kind=kind)
         partials[of, wrt] = np.atleast_2d(found.derivative)
+
+
+def _is_evaluator(name: str, value: Any) -> None:  # noqa: ARG001  # OpenMDAO's signature
+    check_evaluator(value, "distfd.openmdao.BlackBox: evaluator")

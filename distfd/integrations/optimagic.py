@@ -6,6 +6,8 @@ import functools
 import traceback
 from typing import TYPE_CHECKING, Any
 
+from distfd.integrations.arguments import check_evaluator
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -28,6 +30,7 @@ def batch_evaluator(evaluator: Evaluator) -> Callable[..., list[Any]]:
         the text of its traceback; a process that has died for good, or a timeout, is raised in any case.
         It can be pickled: a copy in another process makes the calls there, one after the other.
     """
+    check_evaluator(evaluator, "distfd.optimagic.batch_evaluator")
     return _BatchEvaluator(evaluator)
 
 

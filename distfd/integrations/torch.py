@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from distfd.integrations.arguments import check_evaluator
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -37,6 +39,7 @@ def differentiable(evaluator: Evaluator, *, kind: Kind = "gradient") -> Callable
     EvaluationError
         When called, if J fails or a component of the derivative has no value (on_failure="raise").
     """
+    check_evaluator(evaluator, "distfd.torch.differentiable")
 
     def function(x: torch.Tensor) -> torch.Tensor:
         return _BlackBox.apply(x, evaluator, kind)

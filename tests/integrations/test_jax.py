@@ -192,3 +192,47 @@ def test_numbers_of_pythons_lists_and_whole_numbers_in_a_pytree(jax: Any) -> Non
     with distfd.Evaluator(lambda x: float(x[0] ** 2 * x[1]), scheme="central", executor="serial") as ev:
         pair = jax.grad(differentiable(ev))((jax.numpy.array(2.0), jax.numpy.array(3.0)))
         assert [float(each) for each in pair] == pytest.approx([12.0, 4.0])
+
+
+def test_x_may_be_a_lone_number(jax: Any) -> None:
+    from distfd.jax import differentiable
+
+    with distfd.Evaluator(lambda x: float(x[0] ** 3), scheme="central", executor="serial") as ev:
+        assert float(jax.grad(differentiable(ev))(2.0)) == pytest.approx(12.0)
+
+
+def test_a_second_derivative_is_refused_with_what_there_is_instead(jax: Any) -> None:
+    from distfd.jax import differentiable
+
+    with distfd.Evaluator(bowl, executor="serial") as ev, pytest.raises(NotImplementedError, match=r"distfd\.hessian"):
+        jax.hessian(differentiable(ev))(jax.numpy.array([1.0, 2.0]))
+
+
+def test_a_complex_x_loses_no_imaginary_part_in_silence(jax: Any) -> None:
+    from distfd.jax import differentiable
+
+    with distfd.Evaluator(bowl, executor="serial") as ev, pytest.raises(distfd.InputError, match="x: is complex"):
+        differentiable(ev)(jax.numpy.array([1.0 + 1.0j, 2.0]))
+
+
+def test_misuse_is_answered_when_the_function_is_made(jax: Any) -> None:
+    from distfd.jax import differentiable
+
+    given: Any = bowl
+    with pytest.raises(
+        distfd.InputError, match=r"differentiable: needs a distfd\.Evaluator .*distfd\.Evaluator\(fun\)"
+    ):
+        differentiable(given)
+    with distfd.Evaluator(pair, executor="serial") as ev:
+        for outputs in (0, 2.5, "2"):
+            wrong: Any = outputs
+            with pytest.raises(distfd.InputError, match="outputs: must be a whole number"):
+                differentiable(ev, outputs=wrong)
+
+
+@pytest.mark.parametrize("outputs", [None, 3])
+def test_another_number_of_outputs_than_j_has_is_told(jax: Any, outputs: int | None) -> None:
+    from distfd.jax import differentiable
+
+    with distfd.Evaluator(pair, executor="serial") as ev, pytest.raises(Exception, match="give outputs=2"):
+        jax.block_until_ready(differentiable(ev, outputs=outputs)(jax.numpy.array([1.0, 2.0])))

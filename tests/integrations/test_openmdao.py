@@ -62,3 +62,30 @@ def test_a_driver_finds_the_minimum_and_the_baseline_is_shared(require_simulator
         problem.run_driver()
     assert problem.get_val("x") == pytest.approx([1.0, 1.0], abs=2e-3)
     assert len(seen) == len(set(seen))
+
+
+@pytest.mark.parametrize(
+    ("j", "outputs", "answer"), [(rosenbrock, 3, "give outputs=1"), (pair, None, "give outputs=2")]
+)
+def test_another_number_of_outputs_than_j_has_fills_nothing(
+    require_simulator: RequireSimulator, j: Any, outputs: int | None, answer: str
+) -> None:
+    require_simulator("openmdao")
+    import openmdao.api as om
+
+    from distfd.openmdao import BlackBox
+
+    with distfd.Evaluator(j, executor="serial") as ev:
+        problem = om.Problem(reports=False)
+        problem.model.add_subsystem("box", BlackBox(evaluator=ev, x=[2.0, 3.0], outputs=outputs), promotes=["*"])
+        problem.setup()
+        with pytest.raises(Exception, match=answer):
+            problem.run_model()
+
+
+def test_j_in_the_place_of_an_evaluator(require_simulator: RequireSimulator) -> None:
+    require_simulator("openmdao")
+    from distfd.openmdao import BlackBox
+
+    with pytest.raises(distfd.InputError, match=r"BlackBox: evaluator: needs a distfd\.Evaluator"):
+        BlackBox(evaluator=rosenbrock, x=[2.0, 3.0])

@@ -98,3 +98,9 @@ def test_a_pickled_copy_makes_the_calls_where_it_is() -> None:
     with pytest.raises(ZeroDivisionError):
         there(lambda a: 1 / a, [0], error_handling="raise")
     assert there(abs, []) == []
+
+
+def test_j_in_the_place_of_an_evaluator() -> None:
+    given: Any = bowl
+    with pytest.raises(distfd.InputError, match=r"batch_evaluator: needs a distfd\.Evaluator"):
+        batch_evaluator(given)
