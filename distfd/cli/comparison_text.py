@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from distfd.cli.inspection_commands import say
 from distfd.cli.text_table import one_line, show_table
-from distfd.observers.progress_state import duration
+from distfd.reporting.comparison import OTHER_ORDER, POINTS_DIFFER
+from distfd.reporting.formatting import duration, percent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from distfd.reporting.comparison import Comparison, Component
-    from distfd.run_directory.listing import RunRow
 
 _ROWS = 40
 """Largest number of components that are shown; of more, those that differ most."""
@@ -21,8 +21,6 @@ _KEYS = 60
 """Largest number of configuration keys that are shown."""
 _LONGEST = 60
 """Largest length of a configuration value, in characters."""
-_LONGEST_TIME = 1e10
-"""Seconds above which a duration in words is meaningless: three hundred years."""
 
 
 def show_comparison(found: Comparison) -> None:
@@ -53,9 +51,9 @@ def _overview(found: Comparison) -> list[list[str]]:
         ("iterations", [_number(row.iterations) for row in found.runs]),
         ("evaluations", [_number(row.n_evaluations) for row in found.runs]),
         ("failed", [_number(row.n_failed) for row in found.runs]),
-        ("wall", [_duration(row) for row in found.runs]),
+        ("wall", ["-" if row.wall_seconds is None else duration(row.wall_seconds) for row in found.runs]),
         ("slots", [_number(row.slots) for row in found.runs]),
-        ("efficiency", [_number(row.efficiency_once_up, 2) for row in found.runs]),
+        ("efficiency", ["-" if (part := row.efficiency_once_up) is None else percent(part) for row in found.runs]),
         ("tags", [", ".join(row.tags) or "-" for row in found.runs]),
     ]
     return [[title, *cells] for title, cells in rows if {*cells} != {"-"}]
@@ -65,7 +63,10 @@ def _show_components(found: Comparison, letters: Sequence[str]) -> None:
     shown = _furthest(found.components)
     say("")
     if not found.same_x:
-        say("The derivatives are at different points, so that their differences are those of the points too.")
+        say(POINTS_DIFFER)
+    if found.other_order:
+        left_out = ", ".join(letters[k] for k in found.other_order)
+        say(f"{left_out}: {OTHER_ORDER}")
     x = {each.name: each.x for each in found.parameters}
     titles, columns = [""], [[_title(each) for each in shown]]
 
@@ -130,9 +131,3 @@ def _value(value: Any) -> str:
 
 def _number(value: float | None, digits: int = 8) -> str:
     return "-" if value is None else f"{value}" if isinstance(value, int) else f"{value:.{digits}g}"
-
-
-def _duration(row: RunRow) -> str:
-    if row.wall_seconds is None:
-        return "-"
-    return duration(row.wall_seconds) if 0 <= row.wall_seconds < _LONGEST_TIME else f"{row.wall_seconds:.3g} s"

@@ -71,6 +71,8 @@ def compare(
 
 
 def _show_rows(rows: tuple[RunRow, ...]) -> None:
+    from distfd.reporting.formatting import duration, percent
+
     columns = {
         "run": [row.name for row in rows],
         "task": [row.task or "-" for row in rows],
@@ -79,8 +81,8 @@ def _show_rows(rows: tuple[RunRow, ...]) -> None:
         "J": [_number(row.value) for row in rows],
         "|g|": [_number(row.gradient_norm, 3) for row in rows],
         "evaluations": [_count(row) for row in rows],
-        "wall": [_duration(row.wall_seconds) for row in rows],
-        "efficiency": ["-" if row.efficiency_once_up is None else f"{row.efficiency_once_up:.2f}" for row in rows],
+        "wall": ["-" if row.wall_seconds is None else duration(row.wall_seconds) for row in rows],
+        "efficiency": ["-" if (part := row.efficiency_once_up) is None else percent(part) for row in rows],
         "tags": [", ".join(row.tags) for row in rows],
         "note": [row.trouble for row in rows],
     }
@@ -91,8 +93,6 @@ def _show_rows(rows: tuple[RunRow, ...]) -> None:
 
 
 _OPTIONAL = ("J before", "tags", "note")
-_LONGEST = 1e10
-"""Seconds beyond which a clock's words say nothing: three hundred years."""
 _WORDS = ("run", "task", "state", "tags", "note")
 
 
@@ -104,11 +104,3 @@ def _count(row: RunRow) -> str:
     if row.n_evaluations is None:
         return "-"
     return f"{row.n_evaluations}" + (f" ({row.n_failed} failed)" if row.n_failed else "")
-
-
-def _duration(seconds: float | None) -> str:
-    from distfd.observers.progress_state import duration
-
-    if seconds is None:
-        return "-"
-    return duration(seconds) if 0 <= seconds < _LONGEST else f"{seconds:.3g} s"

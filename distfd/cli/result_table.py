@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from distfd.cli.terminal import answers
 from distfd.core.printable import printable
-from distfd.run_directory.result_fields import cell_text, findings, summary, table_columns, table_rows
+from distfd.run_directory.result_fields import cell_text, columns_left_out, findings, summary, table_columns, table_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,7 +37,10 @@ def show_result(result: Mapping[str, Any], directory: RunDirectory) -> None:
 
     console = Console(file=out, highlight=False)
     if result.get("derivative") is not None:
-        console.print(result_table(result, console.width))
+        table = result_table(result, console.width)
+        console.print(table)
+        for line in columns_left_out(result, len(table.columns) - 2):  # beside the names, and x
+            console.print(Text(line, style="dim"))
     *found, effort = findings(result)
     for line in found:
         console.print(Text(printable(line)))

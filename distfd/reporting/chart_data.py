@@ -6,18 +6,16 @@ columns of equal length, so that a chart, its table and other drawings of it agr
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from distfd.core.records import Status
-from distfd.reporting.formatting import short
+from distfd.reporting.formatting import page_json, short
 from distfd.reporting.run_clock import run_clock
 from distfd.reporting.time_spent import where_time_went
 from distfd.reporting.timeline import busy_fields, timeline_fields
 from distfd.results.derivative_result import output_names
-from distfd.run_directory.directory import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -72,16 +70,15 @@ def inlined(data: RunData) -> str:
     fields = chart_fields(data, named=True)
     text = _safe(fields)
     for key in ("timeline", "matrix", "gradient", "sweeps", "convergence"):
-        if len(text) <= _MOST_BYTES:
+        if len(text.encode()) <= _MOST_BYTES:
             break
         text = _safe(fields := {**fields, key: None})
     return text
 
 
 def _safe(fields: dict[str, Any]) -> str:
-    """The JSON in ASCII, without characters that could end the element or begin a comment."""
-    text = json.dumps(plain(fields), allow_nan=False, separators=(",", ":"))
-    return text.replace("&", r"\u0026").replace("<", r"\u003c").replace(">", r"\u003e")
+    """The JSON without characters that could end the element or begin a comment."""
+    return page_json(fields).replace("&", r"\u0026").replace("<", r"\u003c").replace(">", r"\u003e")
 
 
 def iterations(data: RunData) -> tuple[Floats, Floats, Floats] | None:

@@ -39,6 +39,11 @@ function base() {
   };
 }
 
+// A chart whose plot begins so far from the left, as that of its neighbour does.
+function beside(left, right = 40) {
+  return { left, right, top: 34, bottom: 94, containLabel: false };
+}
+
 function axis(name, more) {
   return {
     name, nameTextStyle: { color: colour("soft"), align: "left" },
@@ -49,8 +54,11 @@ function axis(name, more) {
 
 function below(name, more) {
   // The range ends at any number, which has no room beside the last round one.
-  const ends = { showMaxLabel: more.minInterval === 1 || more.type === "log" ? null : false };
-  const axisLabel = { color: colour("soft"), hideOverlap: true, formatter: tick, ...ends };
+  // On a logarithmic axis, which may have no round number at all, it is told in few digits and within the chart.
+  const log = more.type === "log";
+  const ends = { showMaxLabel: more.minInterval === 1 || log ? null : false, ...(log ? { alignMinLabel: "left", alignMaxLabel: "right" } : {}) };
+  const formatter = log ? (value) => tick(+value.toPrecision(3)) : tick;
+  const axisLabel = { color: colour("soft"), hideOverlap: true, formatter, ...ends };
   return axis(name, { type: "value", nameLocation: "middle", nameGap: 26, nameTextStyle: { color: colour("soft") }, axisLabel, ...more });
 }
 
@@ -74,8 +82,9 @@ function rangesFar(values) {
   return least > 0 && most > 30 * least;
 }
 
-// One curve or several. Each has a name, x, y, a colour, and may be dashed, a step or an area.
-function lineOption(curves, { x, y, xLog = false, yLog, whole = false, legend = false, limit = null }) {
+// One curve or several. Each has a name, x, y, a colour, and may be dashed, a step or an area. What is counted has
+// whole numbers at the upright axis, and "left" is the room for its labels, by default as much as they need.
+function lineOption(curves, { x, y, xLog = false, yLog, whole = false, counted = false, legend = false, limit = null, left }) {
   const all = curves.flatMap((curve) => curve.y), [least, most] = extent(all);
   const log = yLog === undefined ? rangesFar(all) : yLog;
   const decade = (value, round) => 10 ** round(Math.log10(value));
@@ -98,11 +107,11 @@ function lineOption(curves, { x, y, xLog = false, yLog, whole = false, legend = 
   }
   return {
     ...option,
-    grid: { ...option.grid, top: legend ? 60 : 34 },
+    grid: { ...(left === undefined ? option.grid : beside(left)), top: legend ? 60 : 34 },
     ...(legend ? { legend: { top: 0, right: 0, type: "scroll", textStyle: { color: colour("ink") } } } : {}),
     xAxis: below(x, { type: xLog ? "log" : "value", min: "dataMin", max: "dataMax", minInterval: whole ? 1 : 0 }),
     yAxis: axis(log ? `${y}, logarithmic` : y, {
-      type: log ? "log" : "value", scale: !curves[0].step,
+      type: log ? "log" : "value", scale: !curves[0].step, minInterval: counted ? 1 : 0,
       ...(log && least > 0 && Number.isFinite(least) ? { min: decade(least, Math.floor), max: decade(most, Math.ceil) } : {}),
     }),
     dataZoom: zoom({ xAxisIndex: 0 }),
@@ -166,7 +175,7 @@ function gradientOption(found) {
 }
 
 // Upright boxes between edges, from low to high.
-function boxOption(edges, low, high, { x, y, xLog = false, words }) {
+function boxOption(edges, low, high, { x, y, xLog = false, counted = false, words }) {
   const option = base(), fill = colour("up");
   const box = (params, api) => {
     const a = api.coord([api.value(0), api.value(2)]), b = api.coord([api.value(1), api.value(3)]);
@@ -179,7 +188,7 @@ function boxOption(edges, low, high, { x, y, xLog = false, words }) {
   return {
     ...option,
     xAxis: below(x, { type: xLog ? "log" : "value", min: edges[0], max: edges[edges.length - 1] }),
-    yAxis: axis(y, { type: "value" }),
+    yAxis: axis(y, { type: "value", minInterval: counted ? 1 : 0 }),
     dataZoom: zoom({ xAxisIndex: 0 }, { filterMode: "weakFilter" }),
     series: [{
       type: "custom", renderItem: box, encode: { x: [0, 1], y: [2, 3] },
@@ -219,7 +228,10 @@ function matrixOption(found) {
 
 function spentOption(parts) {
   const option = base(), total = parts.reduce((sum, part) => sum + part.seconds, 0);
-  const share = (part) => `${short((100 * part.seconds) / total, part.seconds < 0.1 * total ? 2 : 3)} %`;
+  const share = (part) => {  // in as many digits as in the table
+    const percent = total > 0 ? (100 * part.seconds) / total : 0;
+    return `${percent.toFixed(percent < 9.95 ? 1 : 0)} %`;
+  };
   const words = (k) => `${parts[k].title}: ${share(parts[k])}, ${short(parts[k].seconds, 4)} s of slots`;
   option.tooltip = { ...option.tooltip, formatter: (point) => words(point.seriesIndex) };
   return {
@@ -228,10 +240,15 @@ function spentOption(parts) {
     xAxis: { type: "value", show: false, max: total }, yAxis: { type: "category", show: false, data: [""] },
     series: parts.map((part) => ({
       type: "bar", stack: "all", barWidth: 34, data: [part.seconds], itemStyle: { color: colour(part.kind) },
-      label: { show: part.seconds > 0.08 * total, formatter: share(part), color: "#101418", fontWeight: 600, fontSize: 13 },
+      label: { show: part.seconds * document.body.clientWidth > 56 * total, formatter: share(part), color: "#101418", fontWeight: 600, fontSize: 13 },
     })),
     words,
   };
+}
+
+// Pixels for the names of slots, which the chart above leaves too, so that the same time is at the same place.
+function laneRoom(found) {
+  return 24 + 7 * `slot ${found.slots.reduce((a, b) => Math.max(a, b), 0)}`.length;
 }
 
 function timelineWords(found, k) {
@@ -268,7 +285,7 @@ function timelineOption(found) {
   const side = found.slots.length > 12;
   return {
     ...option,
-    grid: { ...option.grid, top: 20, right: side ? 40 : 24 },
+    grid: { ...beside(laneRoom(found)), top: 20 },
     xAxis: below("seconds since the slots began", { min: 0, max: found.seconds }),
     yAxis: axis("", { type: "category", inverse: true, data: found.slots.map((slot) => `slot ${slot}`) }),
     dataZoom: [
@@ -355,11 +372,20 @@ function place(key, height, option, n, { pick, zoomed } = {}) {
   one.chart.setOption(option, true);
 }
 
+// The server's answer; null where there is no server any more.
+async function ask(address) {
+  try {
+    return await fetch(address);
+  } catch {
+    return null;
+  }
+}
+
 async function tell(row, told) {
   told.textContent = "...";
-  const answer = await fetch(`attempt.json?row=${row}`);
-  if (!answer.ok) {
-    told.textContent = "It is not there any more.";
+  const answer = await ask(`attempt.json?row=${row}`);
+  if (answer === null || !answer.ok) {
+    told.textContent = answer === null ? "distfd ui does not answer: it has ended, or cannot be reached." : "It is not there any more.";
     return;
   }
   const one = await answer.json();
@@ -383,17 +409,17 @@ function timeline(found, whole) {
     else if (inline) told.textContent = timelineWords(found, k);
     else tell(found.row[k], told);
   };
-  const ask = async () => {
+  const look = async () => {
     const { zoomed } = drawn.get("timeline");
     const [time, , lanes] = zoomed, n = whole.slots.length;
     const part = (percent, all) => (percent / 100) * all;
     const low = lanes ? Math.max(0, Math.floor(part(lanes.start, n - 1))) : 0, past = lanes ? Math.ceil(part(lanes.end, n - 1)) + 1 : n;
     const from = part(time.start, whole.seconds), to = part(time.end, whole.seconds);
-    const answer = await fetch(`timeline.json?from=${from}&to=${to}&first=${low}&past=${past}`);
-    const more = answer.ok ? await answer.json() : null;
+    const answer = await ask(`timeline.json?from=${from}&to=${to}&first=${low}&past=${past}`);
+    const more = answer !== null && answer.ok ? await answer.json() : null;
     if (more !== null && drawn.get("timeline").zoomed === zoomed) timeline(more, whole);
   };
-  const zoomed = whole.binned && !inline ? () => { clearTimeout(waiting); waiting = setTimeout(ask, 200); } : undefined;
+  const zoomed = whole.binned && !inline ? () => { clearTimeout(waiting); waiting = setTimeout(look, 200); } : undefined;
   place("timeline", height, timelineOption(found), found.slot.length, { pick, zoomed });
 }
 
@@ -435,7 +461,9 @@ function draw(found) {
   });
   if (found.busy) {
     const curve = { name: "slots at work", x: found.busy.time, y: found.busy.busy, colour: "value", step: true };
-    place("busy", 190, lineOption([curve], { x: "seconds since the slots began", y: "slots at work", yLog: false }), found.busy.time.length);
+    const left = found.timeline ? laneRoom(found.timeline) : undefined;
+    const about = { x: "seconds since the slots began", y: "slots at work", yLog: false, counted: true, left };
+    place("busy", 190, lineOption([curve], about), found.busy.time.length);
   }
   if (found.timeline) {
     timeline(found.timeline, found.timeline);
@@ -446,7 +474,7 @@ function draw(found) {
   if (found.lengths) {
     const { edges, counts, logarithmic } = found.lengths;
     const words = (k) => `${short(edges[k], 3)} to ${short(edges[k + 1], 3)} s: ${counts[k]}`;
-    place("lengths", 260, boxOption(edges, counts.map(() => 0), counts, { x: "seconds", y: "evaluations", xLog: logarithmic, words }), counts.length);
+    place("lengths", 260, boxOption(edges, counts.map(() => 0), counts, { x: "seconds", y: "evaluations", xLog: logarithmic, counted: true, words }), counts.length);
   }
 }
 
@@ -461,8 +489,8 @@ async function refresh() {
   }
   running = true;
   try {
-    const answer = await fetch(document.body.dataset.charts);
-    if (answer.ok) draw(await answer.json());
+    const answer = await ask(document.body.dataset.charts);
+    if (answer !== null && answer.ok) draw(await answer.json());
   } finally {
     running = false;
   }

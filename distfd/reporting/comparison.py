@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distfd.core.errors import DistfdError, InputError
+from distfd.objectives.command.secrets import SHORTEST_SET
 from distfd.reporting.run_data import parsed_config
 from distfd.run_directory.directory import RunDirectory
 from distfd.run_directory.listing import is_run, run_row
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -34,8 +35,9 @@ _NO_DIFFERENCE = ("output",)
 """Keys that always differ, as they say where a run is."""
 
 
-_EMPTY: tuple[Any, ...] = (None, [], {}, "", False)
-"""Values that mean the same as an absent key."""
+POINTS_DIFFER = "The derivatives are at different points x, and a part of their differences comes from that."
+OTHER_ORDER = "not beside the others, as second derivatives cannot be compared with first ones"
+_ENV = "objective.command.env."
 _ONE_LINE_EACH = frozenset({"objective.command.outputs", "objective.command.data", "objective.fmu.outputs"})
 """Keys whose named entries are shown as wholes."""
 _USUAL = {"delimiter": ("whitespace", ","), "skip": (0,), "header": (True,), "decimal": (".",), "which": (None,)}
@@ -98,6 +100,9 @@ class Comparison:
     components: tuple[Component, ...]
     config: tuple[tuple[str, tuple[Any, ...]], ...]
     """Keys whose values differ; None where a run does not have the key."""
+    other_order: tuple[int, ...] = ()
+    """Numbers of the runs whose derivatives are second ones, where those of the others are first ones, or the other way
+    round. Their derivatives are not in `components`."""
 
     @property
     def same_x(self) -> bool:
@@ -113,6 +118,7 @@ class Comparison:
             "parameters": [{**vars(each)} for each in self.parameters],
             "components": [{**vars(each)} for each in self.components],
             "config": [{"key": key, "values": list(values)} for key, values in self.config],
+            "other_order": list(self.other_order),
         }
 
 
@@ -136,14 +142,30 @@ def compare_runs(paths: Sequence[str | Path]) -> Comparison:
             )
     directories = [RunDirectory(path) for path in found]
     results = [directory.listed_result(_LARGEST) or {} for directory in directories]
-    names = list(dict.fromkeys(name for result in results for name in result.get("names", ())))
+    names = _all_names(results)
+    other = _of_other_order(results)
+    likes = [{**result, "derivative": None} if k in other else result for k, result in enumerate(results)]
+    common = _all_names(result for k, result in enumerate(results) if k not in other)
     return Comparison(
         runs=tuple(replace(run_row(path, path), name=str(given)) for given, path in zip(paths, found, strict=True)),
         schemes=tuple(result.get("scheme") for result in results),
         parameters=_parameters(results, names),
-        components=tuple(_components(results, names)),
+        components=tuple(_components(likes, common)),
         config=tuple(config_differences(in_effect([parsed_config(one.config_text() or "") for one in directories]))),
+        other_order=other,
     )
+
+
+def _all_names(results: Iterable[dict[str, Any]]) -> list[str]:
+    """The parameters of all runs, each once."""
+    return list(dict.fromkeys(name for result in results for name in result.get("names", ())))
+
+
+def _of_other_order(results: Sequence[dict[str, Any]]) -> tuple[int, ...]:
+    """Runs whose derivatives are of another order than that of the first run which has one."""
+    known = [k for k, result in enumerate(results) if result.get("derivative")]
+    second = [results[k].get("task") == "hessian" for k in known]
+    return tuple(k for k, kind in zip(known, second, strict=True) if kind != second[0])
 
 
 def _parameters(results: Sequence[dict[str, Any]], names: list[str]) -> tuple[Parameter, ...]:
@@ -249,15 +271,28 @@ def in_effect(configs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 def config_differences(configs: Sequence[dict[str, Any]]) -> Iterator[tuple[str, tuple[Any, ...]]]:
     """Keys by their paths, and the values of each configuration, where these are not all equal.
 
-    A key that is empty in one and absent in another is no difference, and each output of a program is one key.
+    A key that is empty in one and absent in another is no difference, and each output of a program is one key. ``$NAME
+    (not shown)`` stands for a value of an environment variable that has 8 characters or more.
     """
     flat = [dict(_flat(config)) for config in configs]
     for key in dict.fromkeys(key for each in flat for key in each):
         values = tuple(each.get(key) for each in flat)
-        if key in _NO_DIFFERENCE or not any(value not in _EMPTY for value in values):
+        if key in _NO_DIFFERENCE or all(_means_nothing(value) for value in values):
             continue
         if len({json.dumps(value, default=str) for value in values}) > 1:
-            yield key, values
+            yield key, tuple(_shown(key, value) for value in values)
+
+
+def _shown(key: str, value: Any) -> Any:
+    """A value; of an environment variable that may be secret, as where a message quotes one, its name."""
+    if key.startswith(_ENV) and isinstance(value, str) and len(value) >= SHORTEST_SET:
+        return f"${key.removeprefix(_ENV)} (not shown)"
+    return value
+
+
+def _means_nothing(value: Any) -> bool:
+    """Whether a value means the same as an absent key; 0 does not, as it may be a bound or a start."""
+    return value is None or value is False or (isinstance(value, (str, list, dict)) and not value)
 
 
 def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
 from datetime import UTC, datetime
 from typing import Any
 
+from distfd.core.printable import printable
+from distfd.run_directory.directory import plain
+
 UNKNOWN = "\N{EN DASH}"
+_LONGEST = 1e10
+"""Seconds above which days, hours and minutes say nothing: three hundred years."""
 
 
 def number(value: Any, digits: int = 8) -> str:
@@ -21,9 +27,15 @@ def duration(seconds: float | None) -> str:
     """Seconds with the unit that suits them."""
     if seconds is None or not math.isfinite(seconds):
         return UNKNOWN
-    for limit, unit, name in ((1e-3, 1e-6, "µs"), (1.0, 1e-3, "ms"), (120.0, 1.0, "s")):
-        if seconds < limit:
-            return f"{seconds / unit:.3g} {name}"
+    if seconds < 0:  # a clock was set back in between
+        return f"\N{MINUS SIGN}{duration(-seconds)}"
+    for unit, name in ((1e-6, "µs"), (1e-3, "ms")):
+        if seconds < 999.5 * unit:  # what rounds to 1000 has the next unit
+            return f"{seconds / unit:.3g} {name}".replace("e-", "e\N{MINUS SIGN}")
+    if seconds < 119.5:
+        return f"{seconds:.3g} s"
+    if seconds >= _LONGEST:
+        return f"{seconds:.3g} s"
     minutes, whole = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)
@@ -39,7 +51,14 @@ def count(n: int, one: str, several: str = "") -> str:
 
 def percent(part: float) -> str:
     """A share of 1."""
-    return UNKNOWN if not math.isfinite(part) else f"{100 * part:.0f} %" if part >= 0.1 else f"{100 * part:.1f} %"
+    if not math.isfinite(part):
+        return UNKNOWN
+    return f"{100 * part:.1f} %" if abs(part) < 0.0995 else f"{100 * part:.0f} %"
+
+
+def page_json(fields: Any) -> str:
+    """JSON for a page: what is not finite is null, and no text of a run can turn the direction of reading."""
+    return printable(json.dumps(plain(fields), allow_nan=False, ensure_ascii=False, separators=(",", ":")))
 
 
 def moment(epoch: float) -> str:

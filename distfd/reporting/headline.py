@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -67,9 +68,9 @@ def _message(status: str, message: str) -> Markup:
     return Markup('<p class="message">{}</p>\n').format(ending_text(message))
 
 
-def _facts(data: RunData) -> list[tuple[str, str | Markup]]:
+def _facts(data: RunData) -> list[tuple[str, str]]:
     result = data.result
-    pairs: list[tuple[str, str | Markup]] = []
+    pairs: list[tuple[str, str]] = []
     if "value0" in result and result["value0"] is not None:
         pairs.append(("J before", number(result["value0"])))
     value = result.get("value")
@@ -79,7 +80,7 @@ def _facts(data: RunData) -> list[tuple[str, str | Markup]]:
         pairs.append(("J", count(len(value), "output")))
     gradient = data.numbers("derivative")
     if gradient is not None and gradient.ndim == 1:
-        pairs.append(("|g|", number(float(np.sqrt(np.nansum(gradient**2))), 6)))
+        pairs.append(("|g|", number(math.hypot(*gradient[~np.isnan(gradient)].tolist()), 6)))
     if result.get("iterations") is not None:
         ended = "converged" if result.get("converged") else "not converged"
         pairs.append(("Iterations", f"{result['iterations']}, {ended}"))
@@ -95,24 +96,23 @@ def _facts(data: RunData) -> list[tuple[str, str | Markup]]:
         told = f"{percent(since)}, after a start of {duration(start)}" if since is not None else None
         pairs.append(("Efficiency", told or percent(result["efficiency"])))
     if result.get("started"):
-        pairs.append(("Started", Markup('<span class="wide">{}</span>').format(_when(result["started"]))))
+        pairs.append(("Started", _when(result["started"])))
     return pairs
 
 
-def _check(found: Any) -> list[tuple[str, str | Markup]]:
+def _check(found: Any) -> list[tuple[str, str]]:
     """What a directional check of the derivative found, in one line."""
     if not isinstance(found, dict) or not found.get("sentence"):
         return []
-    return [("Check", Markup('<span class="wide">{}</span>').format(str(found["sentence"])))]
+    return [("Check", str(found["sentence"]))]
 
 
-def _evaluations(data: RunData) -> str | Markup:
+def _evaluations(data: RunData) -> str:
     result, rows = data.result, data.attempts.rows
     n = result.get("n_evaluations")
     done = int((rows["status"] == Status.OK).sum()) if n is None else int(n)
     more = [f"{result[name]} {word}" for name, word in _COUNTS if result.get(name)]
-    told = ", ".join([count(done, "", " ").strip(), *more])
-    return Markup('<span class="wide">{}</span>').format(told) if more else told
+    return ", ".join([count(done, "", " ").strip(), *more])
 
 
 def _when(text: Any) -> str:

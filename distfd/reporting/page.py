@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
+from distfd.core.printable import printable
 from distfd.reporting.chart_data import inlined
 from distfd.reporting.components import components_section
 from distfd.reporting.convergence import convergence_section
@@ -104,7 +105,8 @@ def _digest(name: str) -> str:
 def render(data: RunData) -> str:
     """The whole page. Names, messages and files are foreign text, so everything is escaped where it is inserted.
 
-    The browser runs no scripts but distfd's two, which the security policy identifies by their digests.
+    Characters that would turn the direction of reading are replaced. The browser runs no scripts but distfd's two,
+    which the security policy identifies by their digests.
     """
     kept = page_sections(data)
     item = Markup('<li><a href="#{}">{}</a></li>')
@@ -114,12 +116,14 @@ def render(data: RunData) -> str:
     )
     files_of_ours = (("style", "page.css"), ("library", LIBRARY), ("charts", "charts.js"))
     own = {key: Markup(asset(name)) for key, name in files_of_ours}  # noqa: S704  # distfd's own files
+    shown = [printable(part) for part in (headline_section(data), *(section_markup(*each) for each in kept))]
+    headline, *sections = (Markup(part) for part in shown)  # noqa: S704  # what has been escaped stays so
     return _PAGE.format(
         **own,
         policy=Markup(policy),  # noqa: S704  # our own text
-        title=f"{data.path.name}: {data.task}, {data.status}",
-        headline=headline_section(data),
+        title=printable(f"{data.path.name}: {data.task}, {data.status}"),
+        headline=headline,
         contents=Markup("").join(item.format(key, title) for key, title, _ in kept),
-        sections=Markup("").join(section_markup(*each) for each in kept),
+        sections=Markup("").join(sections),
         numbers=Markup(inlined(data)),  # noqa: S704  # without the signs that mean something in a page
     )

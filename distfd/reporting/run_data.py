@@ -169,6 +169,13 @@ def parsed_config(text: str) -> dict[str, Any]:
     return {key: value for key, value in loaded.items() if key not in sections or isinstance(value, dict)}
 
 
+def set_variables(config: dict[str, Any]) -> dict[str, str]:
+    """What a configuration sets in the environment of programs: texts, by the names of the variables."""
+    command = (config.get("objective") or {}).get("command")
+    env = command.get("env") if isinstance(command, dict) else None
+    return {str(name): value for name, value in env.items() if isinstance(value, str)} if isinstance(env, dict) else {}
+
+
 def _config_names(config: dict[str, Any]) -> list[str]:
     parameters, x0 = config.get("parameters"), config.get("x0")
     if isinstance(parameters, list):

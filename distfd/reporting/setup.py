@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
+from distfd.objectives.command.secrets import Mask
 from distfd.reporting.formatting import duration, moment
+from distfd.reporting.run_data import set_variables
 from distfd.reporting.table import facts
 
 if TYPE_CHECKING:
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
 
 _LONGEST = 60_000
 """Characters of a configuration that are shown."""
+_LONGEST_VALUES = 20_000
+"""Characters of environment variables that are looked for in a configuration."""
 _FILES = {
     "result.json": "the result",
     "derivative.npz": "the derivative as NumPy arrays",
@@ -29,9 +33,7 @@ _FILES = {
 
 def setup_section(data: RunData, *, served: frozenset[str] | None = None) -> Markup:
     """Configuration, sessions, versions, files; links lead to the files that are ``served``, or to all of them."""
-    text = data.config_text
-    if len(text) > _LONGEST:
-        text = text[:_LONGEST] + "\n... the rest is in config.yaml"
+    text = _configuration(data)
     versions = data.result.get("versions")
     pairs = [(str(name), str(value)) for name, value in versions.items()] if isinstance(versions, dict) else []
     files = [name for name in _FILES if (data.path / name).exists()]
@@ -47,6 +49,16 @@ def setup_section(data: RunData, *, served: frozenset[str] | None = None) -> Mar
         _sessions(data),
         links,
     )
+
+
+def _configuration(data: RunData) -> str:
+    """config.yaml, with the names of variables in place of values that may be secret: a report is handed on."""
+    text, values = data.config_text, set_variables(data.config)
+    if sum(map(len, values.values())) > _LONGEST_VALUES:
+        return "It sets so much in the environment of programs that it is not shown here; config.yaml has it."
+    mask = Mask({}, values)
+    shown = mask(text[: _LONGEST + mask.longest])[:_LONGEST]
+    return shown if len(text) <= _LONGEST else shown + "\n... the rest is in config.yaml"
 
 
 def _sessions(data: RunData) -> Markup:

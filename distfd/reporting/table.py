@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 _WHOLE = 45
 """Rows up to which a table does not scroll."""
+_TILE = 11
+"""Characters that fit beside each other in a tile: a number of eight digits without an exponent."""
 
 
 def table(
@@ -45,10 +47,11 @@ def fold(shown: Sequence[Markup], few: int, words: str) -> Markup:
     return _join(shown[:few]) + rest
 
 
-def facts(pairs: Iterable[tuple[str, str | Markup]]) -> Markup:
-    """Names and what they are."""
+def facts(pairs: Iterable[tuple[str, str]]) -> Markup:
+    """Names and what they are, in tiles; one of more than `_TILE` characters has the room of two."""
+    tile, wide = Markup("<div><dt>{}</dt><dd>{}</dd></div>"), Markup('<div class="wide"><dt>{}</dt><dd>{}</dd></div>')
     return Markup("<dl>{}</dl>\n").format(
-        _join(Markup("<div><dt>{}</dt><dd>{}</dd></div>").format(name, value) for name, value in pairs)
+        _join((wide if len(value) > _TILE else tile).format(name, value) for name, value in pairs)
     )
 
 

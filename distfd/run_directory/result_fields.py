@@ -34,6 +34,8 @@ TELLING = 1.0
 """Seconds of work below which the efficiency tells of nothing but the start of the workers."""
 _ROWS = 40
 """Coordinates up to which a table has all rows."""
+_OUTPUTS = 6
+"""Columns of a matrix that a table has at most."""
 
 
 def derivative_fields(result: DerivativeResult, x: NDArray[Any], names: Sequence[str]) -> dict[str, Any]:
@@ -186,8 +188,15 @@ def versions() -> dict[str, str]:
 
 def summary(result: Mapping[str, Any]) -> str:
     """A result.json as text for a file or a pipe."""
-    table = [*_table(result), ""] if result.get("derivative") is not None else []
+    table = [*_table(result), *columns_left_out(result, _OUTPUTS), ""] if result.get("derivative") is not None else []
     return "\n".join([*table, *findings(result)])
+
+
+def columns_left_out(result: Mapping[str, Any], shown: int) -> list[str]:
+    """A line that says so where a matrix has more columns than a table shows of it."""
+    if result["task"] not in ("jacobian", "hessian") or (n := len(result["derivative"])) <= shown:
+        return []
+    return [f"{shown} of {n} columns; result.json has all"]
 
 
 def findings(result: Mapping[str, Any]) -> list[str]:
@@ -200,7 +209,8 @@ def findings(result: Mapping[str, Any]) -> list[str]:
         if result.get("violation") is not None:
             lines.append(f"constraints kept to within {number_text(result['violation'])}")
         lines += (result.get("fit") or {}).get("findings", [])
-        lines.append(f"{ended} after {result['iterations']} iterations: {ending_text(result['message'])}")
+        n = result["iterations"]
+        lines.append(f"{ended} after {n} iteration{'' if n == 1 else 's'}: {ending_text(result['message'])}")
     elif result["task"] == "noise" and result.get("noise"):
         noise = result["noise"]
         lines.append(f"noise of J: {number_text(noise['level'])} ({noise['status']}: {STATUSES[noise['status']]})")
@@ -250,7 +260,7 @@ def table_columns(result: Mapping[str, Any]) -> dict[str, Sequence[Any]]:
         titles = jacobian_titles(result.get("outputs"), result["names"], len(result["derivative"]))
         if result["task"] == "hessian":
             titles = [f"d2J/dx d{name}" for name in result["names"]]
-        rows = zip(titles[:6], result["derivative"], strict=False)
+        rows = zip(titles[:_OUTPUTS], result["derivative"], strict=False)
         return {"x": result["x"], **dict(rows)}
     if result.get("fit"):
         fit = result["fit"]

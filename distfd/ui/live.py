@@ -7,12 +7,12 @@ but spends no more than a small part of its time on that.
 
 from __future__ import annotations
 
-import json
 import time
 from typing import TYPE_CHECKING, Any
 
 from distfd.core.errors import DistfdError
-from distfd.run_directory.directory import RunDirectory, plain
+from distfd.reporting.formatting import page_json
+from distfd.run_directory.directory import RunDirectory
 from distfd.run_directory.status import run_status
 from distfd.stores.file_lock import holder
 from distfd.ui.pages import run_parts, runs_body
@@ -40,7 +40,7 @@ _FILES = (
 
 def event(kind: str, data: Any) -> bytes:
     """One server-sent event; https://html.spec.whatwg.org/multipage/server-sent-events.html."""
-    return f"event: {kind}\ndata: {json.dumps(plain(data), allow_nan=False)}\n\n".encode()
+    return f"event: {kind}\ndata: {page_json(data)}\n\n".encode()
 
 
 def run_signature(path: Path) -> tuple[object, ...]:

@@ -13,15 +13,16 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from distfd.core.errors import DistfdError
+from distfd.reporting.comparison import OTHER_ORDER, POINTS_DIFFER
 from distfd.reporting.figure import figure, numbers
-from distfd.reporting.formatting import count, duration, number, percent
+from distfd.reporting.formatting import UNKNOWN, count, duration, number, percent
 from distfd.reporting.headline import STATES, headline_section
 from distfd.reporting.page import page_sections, section_markup
 from distfd.reporting.run_data import read_run
 from distfd.reporting.table import table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from distfd.reporting.comparison import Comparison, Component
@@ -126,10 +127,7 @@ def _run_row(row: RunRow) -> Markup:
         (row.gradient_norm, number(row.gradient_norm, 3)),
         (row.n_evaluations, number(row.n_evaluations) + failed),
         (row.wall_seconds, duration(row.wall_seconds)),
-        (
-            row.efficiency_once_up,
-            percent(row.efficiency_once_up) if row.efficiency_once_up is not None else "\N{EN DASH}",
-        ),
+        (row.efficiency_once_up, UNKNOWN if (part := row.efficiency_once_up) is None else percent(part)),
         (" ".join(row.tags), tags),
     ]
     parts = [
@@ -210,9 +208,14 @@ def comparison_page(found: Comparison, names: Sequence[str], ways: Sequence[dict
     if any(way is not None for way in ways):
         parts.append(Markup("<h2>Convergence</h2>\n{}").format(_overlay(names, ways)))
     if found.components:
-        remark = "" if found.same_x else "The derivatives are at different points, so their differences are those too. "
-        remark += "In bars: the size of a difference over its own error bar; well above 1 the two do not agree."
-        parts.append(Markup("<h2>Derivatives</h2>\n<p>{}</p>\n{}").format(remark, _components(found, names)))
+        remarks = [] if found.same_x else [POINTS_DIFFER]
+        remarks += [f"{', '.join(names[k] for k in found.other_order)}: {OTHER_ORDER}."] if found.other_order else []
+        remarks.append(f"Differences are from {names[0]}.")
+        if any(bar is not None for each in found.components for bar in each.bars):
+            remarks.append(
+                "In bars: the size of a difference divided by its error bar. Well above 1, the two runs do not agree."
+            )
+        parts.append(Markup("<h2>Derivatives</h2>\n<p>{}</p>\n{}").format(" ".join(remarks), _components(found, names)))
     rows = [[key, *map(_setting, values)] for key, values in found.config]
     settings = table("Keys whose values differ", ["key", *heads], rows, words=range(1, len(heads) + 1))
     same = Markup("<p>They are the same, but for the output.</p>\n")
@@ -261,7 +264,10 @@ def _overview(found: Comparison, names: Sequence[str]) -> list[list[Any]]:
         ["failed", *(number(row.n_failed) for row in found.runs)],
         ["wall time", *(duration(row.wall_seconds) for row in found.runs)],
         ["slots", *(number(row.slots) for row in found.runs)],
-        ["efficiency", *(number(row.efficiency_once_up, 2) for row in found.runs)],
+        [
+            "efficiency",
+            *(UNKNOWN if (part := row.efficiency_once_up) is None else percent(part) for row in found.runs),
+        ],
     ]
     return rows
 
@@ -269,20 +275,23 @@ def _overview(found: Comparison, names: Sequence[str]) -> list[list[Any]]:
 def _components(found: Comparison, names: Sequence[str]) -> Markup:
     order = sorted(range(len(found.components)), key=lambda k: -found.components[k].apart)[:_COMPONENTS]
     shown = [found.components[k] for k in sorted(order)]
-    titles = ["parameter"]
+    titles, columns = ["parameter"], [[_component_title(each) for each in shown]]
+
+    def add(title: str, values: Iterable[float | None], digits: int) -> None:
+        cells = [number(value, digits) for value in values]
+        if {*cells} != {UNKNOWN}:  # a column in which no run has anything says nothing
+            titles.append(title)
+            columns.append(cells)
+
     for k, name in enumerate(names):
-        titles += [name, "\N{PLUS-MINUS SIGN}", *(["difference", "in bars"] if k else [])]
-    rows = []
-    for each in shown:
-        row = [_component_title(each)]
-        for k in range(len(names)):
-            row += [number(each.derivative[k]), number(each.error[k], 2)]
-            row += [number(each.difference[k], 3), number(each.bars[k], 2)] if k else []
-        rows.append(row)
+        add(name, (each.derivative[k] for each in shown), 8)
+        add("\N{PLUS-MINUS SIGN}", (each.error[k] for each in shown), 2)
+        add("difference", (each.difference[k] for each in shown), 3)
+        add("in bars", (each.bars[k] for each in shown), 2)
     caption = count(len(found.components), "component")
     if len(shown) < len(found.components):
         caption = f"{len(shown)} of {caption}, those that are furthest apart"
-    return table(caption, titles, rows)
+    return table(caption, titles, list(zip(*columns, strict=True)))
 
 
 def _component_title(one: Component) -> str:

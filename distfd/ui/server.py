@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import hmac
-import json
 import math
 import secrets
 import threading
@@ -28,12 +27,13 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from distfd.core.errors import DistfdError, InputError
 from distfd.core.files import open_plain
+from distfd.core.printable import printable
 from distfd.reporting.chart_data import chart_fields, convergence_fields
 from distfd.reporting.comparison import compare_runs
+from distfd.reporting.formatting import page_json
 from distfd.reporting.page import LIBRARY, asset
 from distfd.reporting.run_data import read_run
 from distfd.reporting.timeline import timeline_fields
-from distfd.run_directory.directory import plain
 from distfd.run_directory.listing import is_run, list_runs
 from distfd.ui.attempt import attempt_fields
 from distfd.ui.live import list_events, run_events
@@ -239,7 +239,7 @@ class _Handler(BaseHTTPRequestHandler):
         except (BrokenPipeError, ConnectionError, TimeoutError):
             self.close_connection = True
         except DistfdError as error:
-            self._send(500, _HTML, message_page("This cannot be shown", str(error)))
+            self._html(500, message_page("This cannot be shown", str(error)))
         except Exception as error:
             self._send(500, _TEXT, f"this is a bug in distfd: {type(error).__name__}\n")
 
@@ -278,11 +278,11 @@ class _Handler(BaseHTTPRequestHandler):
         if is_run(self._page.root):
             self._send(302, _TEXT, "", Location=run_link(self._page.only))
         else:
-            self._send(200, _HTML, runs_page(self._page.runs()))
+            self._html(200, runs_page(self._page.runs()))
 
     def _run(self, path: Path, name: str, rest: str) -> None:
         if rest == "":
-            self._send(200, _HTML, run_page(path, name))
+            self._html(200, run_page(path, name))
         elif rest == "events":
             self._stream(run_events(path, self._page.stopping))
         elif rest == "charts.json":
@@ -313,8 +313,12 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self._json(timeline_fields(read_run(path), (low, high), (first, past)))
 
+    def _html(self, code: int, page: str) -> None:
+        """A page, in which no text of a run can turn the direction of reading."""
+        self._send(code, _HTML, printable(page))
+
     def _json(self, fields: Any) -> None:
-        self._send(200, _JSON, json.dumps(plain(fields), allow_nan=False))
+        self._send(200, _JSON, page_json(fields))
 
     def _file(self, path: Path) -> None:
         """A file of a run as text, whatever it holds; nothing in it is run by a browser."""
@@ -339,7 +343,7 @@ class _Handler(BaseHTTPRequestHandler):
         names = list(dict.fromkeys(unquote(name, errors="surrogateescape") for name in names))[:_MOST_COMPARED]
         paths = [self._page.path_of(name) for name in names]
         if len(names) < 2 or None in paths:
-            self._send(400, _HTML, message_page("Nothing to compare", "Choose two runs or more in the list."))
+            self._html(400, message_page("Nothing to compare", "Choose two runs or more in the list."))
             return
         known = [path for path in paths if path is not None]
         ways = [convergence_fields(read_run(path)) for path in known]
@@ -347,7 +351,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._json({"runs": [{"name": name, "convergence": way} for name, way in zip(names, ways, strict=True)]})
             return
         query = "&".join(f"run={quote(quote(name, safe='', errors='surrogateescape'), safe='')}" for name in names)
-        self._send(200, _HTML, comparison_page(compare_runs(known), names, ways, query))
+        self._html(200, comparison_page(compare_runs(known), names, ways, query))
 
     def _stream(self, events: Iterator[bytes]) -> None:
         with self._page.streaming() as admitted:

@@ -11,6 +11,7 @@ from rich.console import Console
 from distfd.cli import terminal
 from distfd.cli.result_table import result_table, show_result
 from distfd.run_directory.directory import RunDirectory
+from distfd.run_directory.result_fields import summary
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,3 +89,24 @@ def test_all_that_is_said_is_there(stream: type[io.StringIO], tmp_path: Path, mo
     for part in ("width_2", "J = 17.25", "the cluster was lost", "4 evaluations", "result.json, report.html"):
         assert part in text
     show_result(result(3, task="noise", derivative=None, noise=None), directory)
+
+
+@pytest.mark.parametrize("stream", [io.StringIO, Terminal])
+def test_columns_that_are_left_out_are_told_of(
+    stream: type[io.StringIO], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told(n: int) -> str:
+        out = stream()
+        monkeypatch.setattr(terminal._state, "answers", out)
+        monkeypatch.setenv("COLUMNS", "200")
+        show_result(result(3, task="jacobian", derivative=[[1.0] * 3] * n), RunDirectory(tmp_path))
+        return out.getvalue()
+
+    assert "6 of 60 columns; result.json has all" in told(60)
+    assert " of 6 columns" not in told(6)
+
+
+def test_one_iteration_is_one() -> None:
+    ended = {"task": "minimize", "value0": 2.0, "converged": True, "message": ""}
+    assert "converged after 1 iteration: " in summary(result(3, **ended, x0=[0.0] * 3, iterations=1))
+    assert "converged after 2 iterations: " in summary(result(3, **ended, x0=[0.0] * 3, iterations=2))

@@ -226,7 +226,7 @@ def test_json_has_the_fields_that_are_promised(two: tuple[Path, Path]) -> None:
     code, said = distfd("compare", *map(str, two), "--json")
     assert code == 0
     found = json.loads(said)
-    assert list(found) == ["runs", "same_x", "parameters", "components", "config"]
+    assert list(found) == ["runs", "same_x", "parameters", "components", "config", "other_order"]
     assert list(found["parameters"][0]) == ["name", "x", "x_before", "step"]
     assert list(found["components"][0]) == [
         *("name", "output", "output_name", "derivative", "error", "difference", "bars")
@@ -252,3 +252,60 @@ def test_what_cannot_be_compared(two: tuple[Path, Path], tmp_path: Path) -> None
     (tmp_path / "odd" / "result.json").write_text("[]")
     with pytest.raises(StoreError, match="not what distfd writes"):
         compare_runs([two[0], tmp_path / "odd"])
+
+
+def test_second_derivatives_are_not_subtracted_from_first_ones(tmp_path: Path) -> None:
+    matrix = {"derivative": [[2.0] * 3] * 3, "error": [[None] * 3] * 3}
+    runs = (
+        made(tmp_path / "first", task="jacobian", **matrix),
+        made(tmp_path / "second", task="hessian", **matrix, names=["a", "b", "other"]),
+    )
+    found = compare_runs(runs)
+    assert found.other_order == (1,)
+    assert {each.name for each in found.components} == {"a", "b", "c"}, "no row without any value"
+    assert {each.derivative for each in found.components} == {(2.0, None)}
+    said = distfd("compare", *map(str, runs))[1]
+    assert "B: not beside the others, as second derivatives cannot be compared with first ones" in said
+    page = comparison_page(found, ["first", "second"], [None, None], "")
+    assert "second: not beside the others" in page
+    assert compare_runs([runs[1], runs[1]]).other_order == ()
+
+
+def test_a_value_of_zero_is_a_value_and_false_is_as_if_absent() -> None:
+    one = {"parameters": [{"name": "a", "lower": 0.0, "fixed": False}]}
+    other = {"parameters": [{"name": "a"}]}
+    assert list(config_differences([one, other])) == [("parameters.a.lower", (0.0, None))]
+
+
+def test_what_is_set_in_the_environment_is_told_where_it_is_short(tmp_path: Path) -> None:
+    texts = ("s3cr3t-of-one", "s3cr3t-of-two")
+    runs = [made(tmp_path / name) for name in ("a", "b")]
+    for run, text in zip(runs, texts, strict=True):
+        command = {"argv": ["solver"], "env": {"KEY": text, "OMP": text[-3:]}}
+        (run / "config.yaml").write_text(json.dumps({"objective": {"command": command}}))
+    said = distfd("compare", *map(str, runs))[1]
+    words = [line.split() for line in said.splitlines()]
+    assert ["objective.command.env.OMP", "one", "two"] in words
+    assert ["objective.command.env.KEY", "$KEY", "(not", "shown)", "$KEY", "(not", "shown)"] in words
+    page = comparison_page(compare_runs(runs), ["a", "b"], [None, None], "")
+    for text in (said, page, distfd("compare", *map(str, runs), "--json")[1]):
+        assert "s3cr3t" not in text
+
+
+def test_times_and_shares_of_runs_are_told_in_their_own_units(tmp_path: Path) -> None:
+    runs = [made(tmp_path / "a", wall_seconds=0.0154, efficiency=0.0046), made(tmp_path / "b", wall_seconds=3725.0)]
+    for said in (distfd("compare", *map(str, runs))[1], distfd("ls", str(tmp_path))[1]):
+        assert "15.4 ms" in said
+        assert "1 h 2 min" in said
+        assert "0.5 %" in said
+
+
+def test_the_page_leaves_out_columns_in_which_no_run_has_anything(two: tuple[Path, Path], tmp_path: Path) -> None:
+    bare = made(tmp_path / "bare", derivative=[1.0, 2.0, 3.0], error=[None] * 3)
+    page = comparison_page(compare_runs([bare, bare]), ["p", "q"], [None, None], "")
+    head = page[page.index(">Derivatives<") :].partition("</thead>")[0]
+    titles = head.split('scope="col"')[1:]
+    assert [title.split(">")[1].partition("<")[0] for title in titles] == ["parameter", "p", "q", "difference"]
+    assert "In bars" not in page
+    whole = comparison_page(compare_runs(two), ["p", "q"], [None, None], "")
+    assert "In bars: the size of a difference divided by its error bar" in whole

@@ -17,6 +17,7 @@ from runs import FOUR, GRADIENT, Attempt, Made, session
 import distfd
 from distfd.core.records import Status
 from distfd.reporting.chart_data import inlined
+from distfd.reporting.formatting import duration, page_json, percent
 from distfd.reporting.page import asset, render
 from distfd.reporting.run_data import read_run
 from distfd.reporting.write import is_current, refresh_report, write_report
@@ -335,7 +336,9 @@ def contrast(a: str, b: str) -> float:
 def test_names_of_parameters_cannot_leave_the_numbers_of_a_chart(tmp_path: Path) -> None:
     names = ("</script><script>alert(1)</script>", "<!--<script>", "]]>&amp;\u2028")
     html = render(read_run(Made(FOUR, LOG, GRADIENT, names=names).write(tmp_path / "run").path))
-    assert drawn(read(html))["gradient"]["names"] == list(names)
+    assert drawn(read(html))["gradient"]["names"] == [*names[:2], "]]>&amp;\ufffd"], (
+        "a line's end of its own is replaced"
+    )
     assert html.count("<script") == html.count("</script") == 3
     assert "<!--" not in html
 
@@ -353,3 +356,61 @@ def test_numbers_that_do_not_fit_into_one_page_are_left_out(tmp_path: Path, monk
 def test_a_notebook_is_not_given_the_library() -> None:
     found = distfd.differentiate(lambda x: float(x @ x), np.ones(3), executor="serial", check=False)
     assert len(found._repr_html_()) < 20_000
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [
+        *((0.0, "0 µs"), (2.5e-5, "25 µs"), (999.4e-6, "999 µs"), (999.6e-6, "1 ms"), (0.9994, "999 ms")),
+        *((0.99996, "1 s"), (1.0, "1 s"), (119.4, "119 s"), (119.6, "2 min"), (3599.7, "1 h"), (90061.0, "1 d 1 h")),
+        *((-0.2, "\N{MINUS SIGN}200 ms"), (1e300, "1e+300 s"), (float("inf"), "\N{EN DASH}"), (None, "\N{EN DASH}")),
+    ],
+)
+def test_durations_have_the_unit_that_suits_them(seconds: float | None, told: str) -> None:
+    assert duration(seconds) == told
+
+
+@pytest.mark.parametrize(
+    ("part", "told"),
+    [(0.0, "0.0 %"), (0.0994, "9.9 %"), (0.09998, "10 %"), (0.614, "61 %"), (float("nan"), "\N{EN DASH}")],
+)
+def test_shares_have_two_digits(part: float, told: str) -> None:
+    assert percent(part) == told
+
+
+def test_a_gradient_of_any_size_has_a_norm(tmp_path: Path) -> None:
+    root = page(Made(FOUR, LOG, {**GRADIENT, "derivative": [3e300, -4e300, None]}), tmp_path / "run")
+    facts = {d.children[0].text: d.children[1].text for d in root.all("header")[0].all("dl")[0].children}
+    assert facts["|g|"] == "5e300"
+
+
+def test_what_is_long_has_a_tile_of_double_width(tmp_path: Path) -> None:
+    root = page(Made(FOUR, LOG, {**GRADIENT, "value": -1.2345678e-10}), tmp_path / "run")
+    wide = {d.children[0].text for d in root.all("header")[0].all("dl")[0].children if "class" in d.attributes}
+    assert wide == {"J", "Started"}
+
+
+TURNED = "abc\u202edef\u2066"
+
+
+def test_no_text_of_a_run_turns_the_direction_of_reading(tmp_path: Path) -> None:
+    attempts = [*FOUR[:3], Attempt(3, 1, 4.0, 5.0, Status.ERROR, message=TURNED, detail=TURNED)]
+    found = {**GRADIENT, "status": "failed", "message": TURNED, "warnings": [TURNED]}
+    run = Made(attempts, LOG, found, config=f"task: gradient  # {TURNED}\n", names=(TURNED, "b", "c"))
+    for text in (render(read_run(run.write(tmp_path / TURNED).path)), page_json({"names": [TURNED]})):
+        assert "abc\ufffddef\ufffd" in text
+        assert not {*"\u202e\u2066"} & {*text}
+        assert "202e" not in text, "nor as an escape, which a script would turn back"
+
+
+def test_a_report_has_the_names_of_variables_and_not_their_values(tmp_path: Path) -> None:
+    command = {"argv": ["solver"], "env": {"KEY": 's3cr3t "of" one', "OMP": "spread", "GONE": None}}
+    config = json.dumps({"objective": {"command": command}})
+    text = section(page(Made(FOUR, LOG, GRADIENT, config=config), tmp_path / "run"), "setup").text
+    assert "s3cr3t" not in text
+    assert '"KEY": "$KEY"' in text
+    assert "spread" in text
+    long = json.dumps({"objective": {"command": {"env": {f"K{k}": "s3cr3t" * 100 for k in range(100)}}}})
+    text = section(page(Made(FOUR, LOG, GRADIENT, config=long), tmp_path / "long"), "setup").text
+    assert "s3cr3t" not in text
+    assert "config.yaml has it" in text

@@ -265,6 +265,46 @@ def test_a_long_timeline_is_fetched_where_one_zooms(
         assert all(url.startswith(server.address) for url in watched.asked), watched.asked
 
 
+def test_the_same_time_is_at_the_same_place_in_both_charts_of_the_timeline(watched: Watched, runs: Path) -> None:
+    with PageServer(runs) as server:
+        watched.page.goto(server.address + "runs/beam/")
+        watched.page.wait_for_function(
+            "() => typeof drawn !== 'undefined' && drawn.has('timeline') && drawn.has('busy')"
+        )
+        at = """key => {
+            const chart = drawn.get(key).chart, edge = chart.getModel().getComponent('grid').coordinateSystem.getRect();
+            return [edge.x, edge.x + edge.width];
+        }"""
+        assert watched.page.evaluate(at, "busy") == watched.page.evaluate(at, "timeline")
+        ticks = "() => drawn.get('busy').chart.getModel().getComponent('yAxis').axis.scale.getTicks().map(t => t.value)"
+        assert all(float(tick).is_integer() for tick in watched.page.evaluate(ticks)), "slots are counted"
+
+
+def test_an_attempt_that_cannot_be_asked_for_is_told_so(watched: Watched, runs: Path) -> None:
+    page = watched.page
+    with PageServer(runs) as server:
+        page.goto(server.address + "runs/beam/")
+        slots = page.locator("figure.zoom", has=page.get_by_label("Worker timeline"))
+        slots.locator("canvas").wait_for()
+    slots.locator(".canvas").focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    slots.locator(".told", has_text="distfd ui does not answer").wait_for()
+    assert not [text for text in watched.complaints if "Uncaught" in text]
+
+
+def test_no_tile_breaks_a_number(watched: Watched, runs: Path) -> None:
+    path = runs / "beam" / "result.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "value": -1.2345678e-10}))
+    with PageServer(runs) as server:
+        for width in (400, 1400):
+            watched.page.set_viewport_size({"width": width, "height": 900})
+            watched.page.goto(server.address + "runs/beam/")
+            heights = "all => all.map(one => [one.textContent, one.getClientRects().length, one.offsetHeight])"
+            found = watched.page.locator("header dd").evaluate_all(heights)
+            assert len({height for text, _, height in found if " " not in text}) == 1, found
+
+
 def test_a_server_that_is_gone_is_told_of(watched: Watched, runs: Path) -> None:
     server = PageServer(runs)
     try:

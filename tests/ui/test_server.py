@@ -271,6 +271,28 @@ def test_a_single_run_is_shown_at_once(runs: Path) -> None:
         assert get(server, "runs/other/")[0] == 404
 
 
+def test_no_text_of_a_run_turns_the_direction_of_reading(server: PageServer, runs: Path) -> None:
+    turned = "abc\u202edef"
+    run = runs / turned
+    sound_run(run)
+    (run / "config.yaml").write_text(f'tags: ["{turned}"]\ntask: gradient\n', encoding="utf-8")
+    result = json.loads((run / "result.json").read_text())
+    (run / "result.json").write_text(json.dumps({**result, "names": [turned, "b", "c"]}))
+    address = f"runs/{urllib.parse.quote(turned)}/"
+    both = f"run={urllib.parse.quote(urllib.parse.quote(turned))}&run=wing"
+    for path in ("", address, address + "charts.json", address + "attempt.json?row=1", "compare?" + both):
+        code, text, _ = get(server, path)
+        assert code == 200
+        assert "abc\ufffddef" in text
+        assert "\u202e" not in text
+        assert "\\u202e" not in text
+    for path in ("events", address + "events"):
+        with Stream(server, path) as stream:
+            told = json.dumps(stream.next("runs", "page")[1], ensure_ascii=False)
+            assert "abc\ufffddef" in told
+            assert "\u202e" not in told
+
+
 def test_runs_side_by_side(server: PageServer, runs: Path) -> None:
     path = runs / "wing" / "config.yaml"
     path.write_text(path.read_text().replace("scheme: forward", "scheme: central"))

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-_SHORTEST_SHIPPED, _SHORTEST_SET = 4, 8
+_SHORTEST_SHIPPED, SHORTEST_SET = 4, 8
 """Least lengths of masked values, in characters: shorter ones are words like 1 or true, which occur with other
 meanings."""
 PART = 8
@@ -51,7 +51,7 @@ class Mask:
         whole: dict[str, str] = {}
         for name, value in env.items():
             if isinstance(value, str):
-                whole.update(dict.fromkeys(_forms(value, _SHORTEST_SET), f"${name}"))
+                whole.update(dict.fromkeys(_forms(value, SHORTEST_SET), f"${name}"))
         parts: dict[str, str] = {}
         for name, value in shipped.items():
             forms = _forms(value, _SHORTEST_SHIPPED)
