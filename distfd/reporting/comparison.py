@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from distfd.core.errors import DistfdError, InputError
+from distfd.core.errors import DistfdError, InputError, StoreError
 from distfd.objectives.command.secrets import SHORTEST_SET
 from distfd.reporting.run_data import parsed_config
 from distfd.run_directory.directory import RunDirectory
@@ -141,7 +141,7 @@ def compare_runs(paths: Sequence[str | Path]) -> Comparison:
                 f"{given}: no run is there (no evaluations.sqlite, no result.json); give a run's directory"
             )
     directories = [RunDirectory(path) for path in found]
-    results = [directory.listed_result(_LARGEST) or {} for directory in directories]
+    results = [_result(directory, given) for directory, given in zip(directories, paths, strict=True)]
     names = _all_names(results)
     other = _of_other_order(results)
     likes = [{**result, "derivative": None} if k in other else result for k, result in enumerate(results)]
@@ -168,6 +168,14 @@ def _of_other_order(results: Sequence[dict[str, Any]]) -> tuple[int, ...]:
     return tuple(k for k, kind in zip(known, second, strict=True) if kind != second[0])
 
 
+def _result(directory: RunDirectory, given: str | Path) -> dict[str, Any]:
+    """What result.json holds; empty where there is none."""
+    try:
+        return directory.listed_result(_LARGEST) or {}
+    except StoreError as error:
+        raise StoreError(f"{given}: {error}") from error
+
+
 def _parameters(results: Sequence[dict[str, Any]], names: list[str]) -> tuple[Parameter, ...]:
     columns = {key: [_by_name(result, _array(result, key), names) for result in results] for key in ("x", "x0", "step")}
     return tuple(
@@ -184,8 +192,8 @@ def _components(results: Sequence[dict[str, Any]], names: list[str]) -> Iterator
             for key in ("derivative", "error")
         )
         first, first_error = values[0], errors[0]
-        differences = [np.full(len(names), np.nan), *(value - first for value in values[1:])]
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            differences = [np.full(len(names), np.nan), *(value - first for value in values[1:])]
             spans = [np.hypot(error, first_error) for error in errors]
             bars = [np.abs(d) / np.where(span > 0, span, np.nan) for d, span in zip(differences, spans, strict=True)]
         for k, name in enumerate(names):

@@ -25,6 +25,7 @@ STATES = {
     "interrupted": ("poor", "interrupted", "Run the same command again to continue from here."),
     "running": ("plain", "running", "This page shows the run as it was when the page was made."),
     "checked": ("plain", "checked", "Only a check was run here."),
+    "unreadable": ("bad", "unreadable", "Run the same command again to have result.json written anew."),
     "cut off": (
         "bad",
         "cut off",
@@ -38,11 +39,11 @@ TITLES = {"minimize": "Minimisation", "least_squares": "Least-squares fit", "noi
 _COUNTS = (("n_reused", "reused"), ("n_retried", "retried"), ("n_failed", "failed"))
 
 
-def headline_section(data: RunData) -> Markup:
-    """Status, message, and the numbers that one looks for first."""
-    result = data.result
+def headline_section(data: RunData, *, live: bool = False) -> Markup:
+    """Status, message, and the numbers that one looks for first; a ``live`` page follows the run."""
     kind, word, remark = STATES.get(data.status, ("plain", data.status, ""))
-    message = str(result.get("message") or "")
+    remark = "This page follows the run." if live and data.status == "running" else remark
+    message = data.trouble or str(data.result.get("message") or "")
     return Markup(
         '<header><p class="task">{} <span class="status {}">{}</span></p>\n<h1>{}</h1>\n'
         '<p class="remark">{}</p>\n{}{}</header>\n'

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from distfd.core.errors import ConfigError, InputError
+from distfd.core.errors import ConfigError, InputError, StoreError
 from distfd.core.files import parse_json, read_plain
 from distfd.reporting.attempts import BASELINE, UNKNOWN, Attempts, read_attempts
 from distfd.reporting.log_file import RunLog, read_log
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _FOLDERS = 100
-_LARGEST_OUTCOME = 10_000_000
+_LARGEST_OUTCOME, _LARGEST_RESULT = 10_000_000, 2**30
 _NODES = {"forward": 1, "backward": 1, "complex-step": 1, "forward2": 2, "backward2": 2, "central": 2, "central4": 4}
 """Number of points that a scheme has along a coordinate."""
 
@@ -50,13 +50,15 @@ class RunData:
     writer: str | None = None
     """The process that runs it now, in words; None if there is none."""
     config: dict[str, Any] = field(default_factory=dict)
+    trouble: str = ""
+    """Why a result.json that is there cannot be used; empty if it can, or if there is none."""
 
     @property
     def status(self) -> str:
-        """The status in result.json; "running", or "cut off" if a session ended without recording it."""
+        """The status in result.json; "running", "unreadable", or "cut off" if a session ended without recording it."""
         if self.writer is not None:
             return "running"
-        return str(self.result.get("status") or "cut off")
+        return "unreadable" if self.trouble else str(self.result.get("status") or "cut off")
 
     @property
     def task(self) -> str:
@@ -137,9 +139,15 @@ def read_run(path: Path) -> RunData:
     if not (os.path.lexists(run.store) or run.result() is not None):
         raise InputError(f"{path}: no run is there (no {run.store.name}, no result.json); give a run's directory")
     text = run.config_text() or ""
+    result, trouble = run.result(), ""
+    if result is None:
+        try:
+            run.listed_result(_LARGEST_RESULT)
+        except StoreError as error:
+            trouble = str(error)
     return RunData(
         path=path,
-        result=run.result() or {},
+        result=result or {},
         config_text=text,
         attempts=read_attempts(run.store),
         log=read_log(run.log),
@@ -147,6 +155,7 @@ def read_run(path: Path) -> RunData:
         folders=tuple(_kept_folders(run.work)),
         writer=holder(run.store.with_name(run.store.name + ".lock")),
         config=parsed_config(text),
+        trouble=trouble,
     )
 
 

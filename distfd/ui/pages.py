@@ -167,7 +167,7 @@ def run_parts(path: Path) -> dict[str, str]:
         item = Markup('<li><a href="#{}">{}</a></li>')
         contents = Markup("").join(item.format(key, title) for key, title, _ in sections)
         parts = {
-            "headline": headline_section(data),
+            "headline": headline_section(data, live=True),
             "contents": Markup('<nav aria-label="Sections"><ul>{}</ul></nav>').format(contents),
             **{key: section_markup(key, title, body) for key, title, body in sections},
         }
@@ -184,7 +184,7 @@ def _trouble(text: str) -> Markup:
 
 
 def message_page(title: str, text: str, root: str = "") -> str:
-    """A page with a few words."""
+    """A page with a few words; ``root`` leads from its address to that of the list."""
     body = Markup('<header><h1>{}</h1></header>\n<main id="main"><p>{}</p></main>\n').format(title, text)
     crumbs = Markup('<a href="{}">Runs</a>').format(root or "./")
     return _PAGE.format(title=title, root=root, events="", crumbs=crumbs, body=body, kind="", scripts="", charts="")

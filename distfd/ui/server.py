@@ -239,13 +239,12 @@ class _Handler(BaseHTTPRequestHandler):
         except (BrokenPipeError, ConnectionError, TimeoutError):
             self.close_connection = True
         except DistfdError as error:
-            self._html(500, message_page("This cannot be shown", str(error)))
+            self._html(500, message_page("This cannot be shown", str(error), self._to_list()))
         except Exception as error:
             self._send(500, _TEXT, f"this is a bug in distfd: {type(error).__name__}\n")
 
     def _answer(self) -> None:
-        host = (self.headers.get("Host") or "").rpartition(":")[0] or (self.headers.get("Host") or "")
-        if host not in HOSTS or len(self.headers.get_all("Host") or ()) != 1:
+        if not self._is_for_us():
             self._send(403, _TEXT, "this page is for 127.0.0.1 alone\n")
             return
         asked = urlsplit(self.path)
@@ -259,20 +258,35 @@ class _Handler(BaseHTTPRequestHandler):
             case ["events"]:
                 self._stream(list_events(self._page.runs, self._page.stopping))
             case [name] if name in _OURS or name in _REPORTS:
-                kind = "text/css" if name.endswith(".css") else "text/javascript"
-                own = files("distfd.ui").joinpath(name)
-                text = asset(_REPORTS[name]) if name in _REPORTS else own.read_text(encoding="utf-8")
-                self._send(200, f"{kind}; charset=utf-8", text)
+                self._own(name)
             case ["compare" | "compare.json" as name]:
                 self._compare(parse_qs(asked.query).get("run", []), numbers=name == "compare.json")
             case ["runs", name, "attempt.json"] if (path := self._page.path_of(name)) is not None:
                 self._attempt(path, parse_qs(asked.query).get("row", [""])[0])
             case ["runs", name, "timeline.json"] if (path := self._page.path_of(name)) is not None:
                 self._timeline(path, parse_qs(asked.query))
+            case ["runs", name, ""] if self._page.path_of(name) is None:
+                self._html(404, message_page("This run is not there", "It may have been moved or removed.", "../../"))
             case ["runs", name, rest] if (path := self._page.path_of(name)) is not None:
                 self._run(path, name, rest)
             case _:
                 self._send(404, _TEXT, "there is no such page\n")
+
+    def _own(self, name: str) -> None:
+        """A script or a style sheet."""
+        kind = "text/css" if name.endswith(".css") else "text/javascript"
+        own = files("distfd.ui").joinpath(name)
+        text = asset(_REPORTS[name]) if name in _REPORTS else own.read_text(encoding="utf-8")
+        self._send(200, f"{kind}; charset=utf-8", text)
+
+    def _is_for_us(self) -> bool:
+        """Whether one host is named, and that is this machine."""
+        hosts = self.headers.get_all("Host") or [""]
+        return len(hosts) == 1 and (hosts[0].rpartition(":")[0] or hosts[0]) in HOSTS
+
+    def _to_list(self) -> str:
+        """The way from the address that is asked for to that of the list."""
+        return "../" * (urlsplit(self.path).path.removeprefix("/").count("/") - 1)
 
     def _root(self) -> None:
         if is_run(self._page.root):

@@ -309,3 +309,14 @@ def test_the_page_leaves_out_columns_in_which_no_run_has_anything(two: tuple[Pat
     assert "In bars" not in page
     whole = comparison_page(compare_runs(two), ["p", "q"], [None, None], "")
     assert "In bars: the size of a difference divided by its error bar" in whole
+
+
+def test_a_difference_past_all_numbers_is_not_known(tmp_path: Path) -> None:
+    runs = [made(tmp_path / name, derivative=[value, 1.0, 2.0]) for name, value in (("a", 1.7e308), ("b", -1.7e308))]
+    assert components(*runs)["a"].difference == (None, None)
+
+
+def test_the_run_whose_result_is_damaged_is_named(two: tuple[Path, Path]) -> None:
+    (two[1] / "result.json").write_text("{broken")
+    with pytest.raises(StoreError, match=f"^{two[1]}: result.json cannot be read"):
+        compare_runs(two)

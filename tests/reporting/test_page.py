@@ -174,6 +174,17 @@ def test_devices_are_not_read(tmp_path: Path) -> None:
     for name in ("log.jsonl", "config.yaml", "result.json", "check.json"):
         (run.path / name).unlink(missing_ok=True)
         (run.path / name).symlink_to("/dev/zero")  # which has no end
+    assert "unreadable" in read(render(read_run(run.path))).all("header")[0].text
+
+
+def test_a_result_that_cannot_be_read_is_told_so(tmp_path: Path) -> None:
+    run = Made(FOUR, LOG, GRADIENT).write(tmp_path / "run")
+    (run.path / "result.json").write_text("{broken")
+    said = read(render(read_run(run.path))).all("header")[0].text
+    assert "unreadable" in said
+    assert "result.json cannot be read" in said
+    assert "Run the same command again" in said
+    (run.path / "result.json").unlink()
     assert "cut off" in read(render(read_run(run.path))).all("header")[0].text
 
 

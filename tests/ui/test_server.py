@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -32,6 +33,7 @@ from distfd.core.records import Batch, Failure, Status
 from distfd.errors import InputError
 from distfd.executors.serial import SerialExecutor
 from distfd.observers.json_log import JsonLog
+from distfd.reporting.write import write_report
 from distfd.run_directory.directory import RunDirectory
 from distfd.stores.sqlite import SQLiteStore
 from distfd.ui import live
@@ -291,6 +293,30 @@ def test_no_text_of_a_run_turns_the_direction_of_reading(server: PageServer, run
             told = json.dumps(stream.next("runs", "page")[1], ensure_ascii=False)
             assert "abc\ufffddef" in told
             assert "\u202e" not in told
+
+
+def test_a_run_or_a_folder_that_is_gone_is_told_with_a_way_back(server: PageServer, runs: Path) -> None:
+    code, text, _ = get(server, "runs/nowhere/")
+    assert (code, "This run is not there" in text) == (404, True)
+    shutil.rmtree(runs)
+    server._listed = None
+    for path in ("runs/wing/", "compare?run=wing&run=nowhere", ""):
+        code, text, _ = get(server, path)
+        assert (code, "cannot be listed" in text) == (500, True)
+        for target in re.findall(r'(?:href|src)="([^"#]+)"', text):
+            where = urllib.parse.urljoin(server.address + path, target)
+            assert where == server.address or where.rpartition("/")[0] + "/" == server.address, "style and way back"
+
+
+def test_a_page_says_that_it_follows_a_run_and_a_report_that_it_does_not(server: PageServer, runs: Path) -> None:
+    (runs / "wing" / "result.json").unlink()
+    store = SQLiteStore(runs / "wing" / "evaluations.sqlite", fingerprint="f" * 64, names=("a", "b", "c"))
+    try:
+        assert "This page follows the run." in get(server, "runs/wing/")[1]
+        report = write_report(RunDirectory(runs / "wing")).read_text()
+        assert "as it was when the page was made" in report
+    finally:
+        store.close()
 
 
 def test_runs_side_by_side(server: PageServer, runs: Path) -> None:
