@@ -12,6 +12,7 @@ import numpy as np
 from distfd.optimization.limits import RAN_AWAY, Limits, Stop, ran_away
 from distfd.optimization.seen_point import FEASIBLE, Seen
 from distfd.optimization.slope_evidence import SlopeEvidence
+from distfd.results.derivative_result import euclidean_norm
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -144,7 +145,7 @@ class Record:
             self.evidence.gradient(seen)
         self.latest = seen
         if self._unknown == seen.x.tobytes():  # some methods ask for the gradient after they have reported the iterate
-            self.history[-1] = self.history[-1]._replace(gradient_norm=float(np.linalg.norm(seen.gradient)))
+            self.history[-1] = self.history[-1]._replace(gradient_norm=euclidean_norm(seen.gradient))
         if self.first is None:
             self.first = seen
             self._write_down(seen.x, seen.value)
@@ -185,7 +186,7 @@ class Record:
     def slope(self, x: NDArray[np.float64]) -> float | None:
         """The Euclidean norm of the gradient at x, if x is the best or the latest point."""
         gradient = self.gradient(x)
-        return None if gradient is None else float(np.linalg.norm(gradient))
+        return None if gradient is None else euclidean_norm(gradient)
 
     def gradient(self, x: NDArray[np.float64]) -> NDArray[np.float64] | None:
         """The gradient at x, (d,), if x is the best point or the latest."""

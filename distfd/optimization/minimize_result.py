@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from scipy.optimize import OptimizeResult
 
+from distfd.results.derivative_result import euclidean_norm
+
 _SHOWN = 8
 """An x of more coordinates than this is printed by its first and last ones only."""
 
@@ -23,7 +25,7 @@ class MinimizeResult(OptimizeResult):  # type: ignore[misc]  # SciPy has no type
         if self.get("x") is not None:
             lines.append(f"x = {short(self['x'])}")
         if self.get("x_flat") is None and self.get("jac") is not None:
-            lines.append(f"|g| = {float(np.linalg.norm(np.asarray(self['jac'], dtype=np.float64))):.3g}")
+            lines.append(f"|g| = {euclidean_norm(np.asarray(self['jac'], dtype=np.float64)):.3g}")
         if self.get("violation"):
             lines.append(f"constraints kept to within {float(self['violation']):.3g}")
         effort = f"{self.get('nit')} iteration{'' if self.get('nit') == 1 else 's'}"

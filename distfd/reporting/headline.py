@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ from markupsafe import Markup
 from distfd.core.records import Status
 from distfd.reporting.formatting import count, duration, moment, number, percent
 from distfd.reporting.table import facts
-from distfd.results.derivative_result import efficiency_since_up
+from distfd.results.derivative_result import efficiency_since_up, euclidean_norm
 from distfd.run_directory.result_fields import TELLING, ending_text
 
 if TYPE_CHECKING:
@@ -81,7 +80,7 @@ def _facts(data: RunData) -> list[tuple[str, str]]:
         pairs.append(("J", count(len(value), "output")))
     gradient = data.numbers("derivative")
     if gradient is not None and gradient.ndim == 1:
-        pairs.append(("|g|", number(math.hypot(*gradient[~np.isnan(gradient)].tolist()), 6)))
+        pairs.append(("|g|", number(euclidean_norm(gradient[~np.isnan(gradient)]), 6)))
     if result.get("iterations") is not None:
         ended = "converged" if result.get("converged") else "not converged"
         pairs.append(("Iterations", f"{result['iterations']}, {ended}"))

@@ -338,8 +338,16 @@ def _headline(result: DerivativeResult) -> str:
     value = f", J = {result.value:.10g}" if np.ndim(result.value) == 0 else f", J has {np.size(result.value)} outputs"
     parts = f"{result.kind} ({shape}) by {result.scheme}{value}"
     if result.kind == "gradient":
-        parts += f", |g| = {float(np.linalg.norm(np.nan_to_num(result.derivative))):.6g}"
+        parts += f", |g| = {euclidean_norm(np.nan_to_num(result.derivative)):.6g}"
     return parts
+
+
+def euclidean_norm(vector: NDArray[np.float64]) -> float:
+    """The length of a vector; its squares may be larger or smaller than any number, where `numpy.linalg.norm` ends."""
+    size = float(np.max(np.abs(vector), initial=0.0))
+    if 1e-140 < size < 1e140:
+        return float(np.linalg.norm(vector))
+    return size * float(np.linalg.norm(vector / size)) if 1e-300 < size < np.inf else size
 
 
 def _missing_outputs(result: DerivativeResult, k: int) -> str:

@@ -261,14 +261,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self._own(name)
             case ["compare" | "compare.json" as name]:
                 self._compare(parse_qs(asked.query).get("run", []), numbers=name == "compare.json")
-            case ["runs", name, "attempt.json"] if (path := self._page.path_of(name)) is not None:
-                self._attempt(path, parse_qs(asked.query).get("row", [""])[0])
-            case ["runs", name, "timeline.json"] if (path := self._page.path_of(name)) is not None:
-                self._timeline(path, parse_qs(asked.query))
-            case ["runs", name, ""] if self._page.path_of(name) is None:
-                self._html(404, message_page("This run is not there", "It may have been moved or removed.", "../../"))
-            case ["runs", name, rest] if (path := self._page.path_of(name)) is not None:
-                self._run(path, name, rest)
+            case ["runs", name, rest]:
+                self._run(name, rest, parse_qs(asked.query))
             case _:
                 self._send(404, _TEXT, "there is no such page\n")
 
@@ -294,13 +288,20 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._html(200, runs_page(self._page.runs()))
 
-    def _run(self, path: Path, name: str, rest: str) -> None:
-        if rest == "":
+    def _run(self, name: str, rest: str, asked: dict[str, list[str]]) -> None:
+        path = self._page.path_of(name)
+        if path is None:
+            self._html(404, message_page("This run is not there", "It may have been moved or removed.", "../../"))
+        elif rest == "":
             self._html(200, run_page(path, name))
         elif rest == "events":
             self._stream(run_events(path, self._page.stopping))
         elif rest == "charts.json":
             self._json(chart_fields(read_run(path)))
+        elif rest == "attempt.json":
+            self._attempt(path, asked.get("row", [""])[0])
+        elif rest == "timeline.json":
+            self._timeline(path, asked)
         elif rest in SERVED:
             self._file(path / rest)
         else:

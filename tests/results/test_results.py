@@ -18,7 +18,8 @@ from distfd.core.records import Batch, Failure, Status
 from distfd.differentiation.method import Answer, Request, Wave
 from distfd.differentiation.stencils import SCHEMES
 from distfd.evaluation.tally import Tally, gather
-from distfd.results.derivative_result import efficiency_text
+from distfd.optimization.minimize_result import MinimizeResult
+from distfd.results.derivative_result import efficiency_text, euclidean_norm
 from distfd.results.evaluations import Evaluations, evaluation
 
 if TYPE_CHECKING:
@@ -278,3 +279,21 @@ def test_the_first_call_of_a_session_has_the_start_and_the_second_has_none(priva
     assert 0.0 < first.start_seconds <= first.wall_seconds
     assert second.start_seconds == 0.0
     assert distfd.differentiate(lambda x: float(x @ x), [1.0], executor="serial").start_seconds < 1.0
+
+
+@pytest.mark.parametrize(
+    ("vector", "length"),
+    [([3.0, 4.0], 5.0), ([3e300, -4e300], 5e300), ([3e-170, 4e-170], 5e-170), ([], 0.0), ([0.0, -0.0], 0.0)],
+)
+def test_a_length_is_known_where_its_square_is_none(vector: list[float], length: float) -> None:
+    assert euclidean_norm(np.array(vector)) == pytest.approx(length, rel=1e-15)
+    assert math.isnan(euclidean_norm(np.array([*vector, math.nan])))
+
+
+def test_a_huge_gradient_is_told_with_its_length() -> None:
+    def steep(x: Any) -> float:
+        return 1e300 * float(np.sum(x))
+
+    found = distfd.differentiate(steep, [2.0, 3.0], executor="serial")
+    assert "|g| = 1.41421e+300" in repr(found)
+    assert "|g| = 5e+200" in repr(MinimizeResult(fun=1.0, jac=[3e200, 4e200]))
