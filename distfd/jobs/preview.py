@@ -297,7 +297,7 @@ def _check(config: Config, n: int, optional: int, slots: int | None) -> tuple[in
     """The number of check points in the first wave, and a text on whether the derivative is checked."""
     wanted = config.derivative.check
     if wanted is False or (wanted is None and config.task in ("minimize", "least_squares")):
-        return 0, "none (derivative.check: true has one)"
+        return 0, "none (derivative.check: true adds one)"
     if wanted and not optional:
         later = "2 evaluations in a wave of their own, once the steps are known; 3 more where there is a doubt"
         return 0, later if config.task != "hessian" else "none, as the derivative has error bars"
@@ -312,8 +312,9 @@ def _check(config: Config, n: int, optional: int, slots: int | None) -> tuple[in
     elif optional and fits_in_idle_slots(n, optional, slots or 1):
         return optional, f"{points}, on slots that would be idle in the last round"
     elif optional:
-        why = "no slot is idle in the last round"
-    return 0, f"none, as {why} (derivative.check: true has one)"
+        idle = "no slot is" if optional == 1 else f"fewer than {optional} slots are"
+        why = f"{idle} idle in the last round"
+    return 0, f"none, as {why} (derivative.check: true adds one)"
 
 
 @dataclass(frozen=True)

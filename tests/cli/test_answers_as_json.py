@@ -138,6 +138,16 @@ def test_plan_of_methods_that_find_their_points(job: Path) -> None:
     assert answer("plan", str(job), "cluster.address=10.0.0.1:6379")["rounds"] is None
 
 
+@pytest.mark.parametrize(
+    ("scheme", "told"), [("forward", "no slot is idle"), ("central", "fewer than 2 slots are idle")]
+)
+def test_plan_says_why_no_check_rides_along(job: Path, scheme: str, told: str) -> None:
+    """Forward fills 2 slots with 2 points; central leaves one slot idle, and needs two for a check."""
+    found = answer("plan", str(job), f"derivative.scheme={scheme}")
+    assert (found["check_evaluations"], found["slots"]) == (0, 2)
+    assert found["check_text"] == f"none, as {told} in the last round (derivative.check: true adds one)"
+
+
 def test_plan_of_a_large_cluster(job: Path) -> None:
     found = answer("plan", str(job), "--slots", "10", "--duration", "3")["simulation"]
     assert list(found) == SIMULATION.split()

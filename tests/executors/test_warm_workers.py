@@ -489,7 +489,7 @@ def test_that_they_stay_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
         fresh._tell(4, 30.0)
         fresh._tell(4, 30.0)
     (told,) = caplog.messages
-    assert told.startswith("distfd keeps 4 idle workers for the next call, for 30 s; distfd.shutdown() ends them")
+    assert told.startswith("distfd keeps 4 idle workers for the next call, for 30 s. distfd.shutdown() ends them")
 
 
 @pytest.mark.parametrize("serial", [False, True])

@@ -51,8 +51,8 @@ nbformat.write(book, sys.argv[1])
 """In a process of its own: what Jupyter warns of is no matter of distfd's."""
 
 
-def executed(folder: Path, sources: list[str]) -> list[str]:
-    """What each cell has printed."""
+def executed(folder: Path, sources: list[str], name: str = "stdout") -> list[str]:
+    """What each cell has printed, or, for "stderr", has been warned of."""
     kernel = folder / "data" / "kernels" / "here"
     kernel.mkdir(parents=True)
     argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
@@ -82,7 +82,7 @@ def executed(folder: Path, sources: list[str]) -> list[str]:
     assert ran.returncode == 0, ran.stderr[-3000:]
     made = json.loads(book.read_text())["cells"]
     streams = [[out for out in cell["outputs"] if out["output_type"] == "stream"] for cell in made]
-    return ["".join("".join(out["text"]) for out in outputs if out["name"] == "stdout") for outputs in streams]
+    return ["".join("".join(out["text"]) for out in outputs if out["name"] == name) for outputs in streams]
 
 
 @pytest.mark.slow
@@ -107,3 +107,13 @@ def test_what_j_prints_is_in_the_cell_that_runs_it(tmp_path: Path) -> None:
     texts = executed(tmp_path, [FIRST, *(CELL.format(k=k) + wait for k in range(1, 4))])
     for k, text in enumerate(texts[1:], start=1):
         assert text.count("this is J of cell ") == text.count(f"this is J of cell {k}.") == 4
+
+
+@pytest.mark.slow
+@jupyter
+@pytest.mark.skipif(find_spec("ipywidgets") is not None, reason="NOT tested: Ray does not miss ipywidgets here")
+def test_the_first_cell_is_not_full_of_what_ray_lacks(tmp_path: Path) -> None:
+    (told,) = executed(tmp_path, [FIRST], "stderr")
+    assert [line.split(",")[0] for line in told.splitlines() if line] == [
+        "distfd keeps 2 idle workers for the next call"
+    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import importlib
 import logging
 import os
 import resource
@@ -135,6 +136,7 @@ def join(
         )
     given = copy.deepcopy(dict(runtime_env or {}))  # Ray writes to it
     use_token()
+    _load()
     import ray
 
     _pid = os.getpid()
@@ -171,6 +173,21 @@ def join(
             f"{asked}: cannot join ({type(error).__name__}: {_in_one_line(error)}); is Ray running there, of the same "
             "version, and with the same token (RAY_AUTH_MODE)?"
         ) from error
+
+
+def _load() -> None:
+    """Import Ray without its remarks on what a notebook lacks for Ray's own displays, none of which distfd shows."""
+    if "ray" in sys.modules:
+        return
+    log = logging.getLogger("ray.widgets.util")
+    level = log.level
+    log.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "IProgress not found")  # tqdm's, which Ray imports
+            importlib.import_module("ray")
+    finally:
+        log.setLevel(level)
 
 
 def _connect(target: str, runtime_env: dict[str, Any], *, show_output: bool) -> None:

@@ -256,9 +256,9 @@ class WarmWorkers:
         by_hand = hasattr(sys, "ps1") or "ipykernel" in sys.modules
         _log.log(
             logging.WARNING if by_hand else logging.INFO,
-            "distfd keeps %d idle worker%s for the next call, for %g s; distfd.shutdown() ends them, and the cluster "
-            "that distfd started; RayExecutor(keep_idle='30min') keeps them longer, and 0 none (this message appears "
-            "once)",
+            "distfd keeps %d idle worker%s for the next call, for %g s. distfd.shutdown() ends them, and the cluster "
+            "that distfd started. RayExecutor(keep_idle='30min') keeps them longer, and keep_idle=0 ends them at once. "
+            "(This message appears once.)",
             count,
             "" if count == 1 else "s",
             seconds,
