@@ -25,6 +25,7 @@ from distfd.differentiation.check_displacements import (
     two_points,
 )
 from distfd.differentiation.hidden_components import Entries, first_derivatives
+from distfd.differentiation.near_noise import NearPoints, in_a_row, inward, near_product
 from distfd.differentiation.stencils import coefficients
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 _SYMMETRIC = 1e-9
 """Largest relative difference of the two displacements of a pair, as J reads them, with which the slope still drops out
 of a second difference."""
+_BASES_IN_A_ROW = 3
+"""The most bases of a Hessian-vector product whose direction is one line: x and two points."""
 _SHARES = {1: 1.0, 2: 0.5, 3: 1 / 64, 4: 1 / 64}
 _SMALLEST_SHARE = 1 / 256
 """The check's displacement as a part of the derivative's step, for a formula of an order that is not in `_SHARES`.
@@ -84,6 +87,8 @@ class CheckPoints:
         ``row(answer, output)``: the derivative of one output, (d,), for the same purpose.
     entries : callable, optional
         ``entries(answer)``: the entries of the derivative, with the effect of noise on each.
+    near : NearPoints, optional
+        Further points that show J's noise alone, for a user who asked for the check.
     """
 
     points: Points
@@ -97,6 +102,7 @@ class CheckPoints:
     along: Floats | None = None
     row: Callable[[Answer, int], Floats] | None = None
     entries: Callable[[Answer], Entries] | None = None
+    near: NearPoints | None = None
 
 
 class Checkable(ABC):
@@ -324,10 +330,14 @@ def beside_hessian(site: BasePoint, pattern: HessianPattern, step: Floats, terms
     def entries(answer: Answer) -> Floats:
         return np.asarray(answer.derivative[rows, columns]).ravel()
 
+    def curvature(answer: Answer, delta: Floats) -> float:
+        return float((times * delta[first] * delta[second]) @ entries(answer))
+
     def each(answer: Answer) -> Entries:
         outputs = np.zeros(len(rows), dtype=np.int64)
         return Entries(outputs, np.column_stack((rows, columns)), entries(answer), size[first] * size[second], unit)
 
+    near = in_a_row(site, moving, inward(site, moving, size))
     return CheckPoints(
         points=points_of(site.x, moving, values),
         weights=weights,
@@ -337,11 +347,12 @@ def beside_hessian(site: BasePoint, pattern: HessianPattern, step: Floats, terms
         gain=gain,
         h=h,
         entries=each,
+        near=None if near is None else NearPoints(near[0], lambda answer: curvature(answer, near[1])),
     )
 
 
 def beside_product(
-    site: BasePoint, step: Floats, bases: Sequence[tuple[Floats, float]], terms: Terms
+    site: BasePoint, v: Floats, step: Floats, bases: Sequence[tuple[Floats, float]], terms: Terms
 ) -> CheckPoints | None:
     """The check of a Hessian-vector product: the change of the slope along another direction w, between points along v.
 
@@ -350,6 +361,7 @@ def beside_product(
     Parameters
     ----------
     site : BasePoint
+    v : (d,) ndarray
     step : (d,) ndarray
         Steps of the coordinates.
     bases : sequence of (point, weight)
@@ -373,6 +385,8 @@ def beside_product(
         rows += [at + w, at - w]
         weights += [weight / 2, -weight / 2]
     reach = np.where(w == 0, 0.0, ((bases[0][0] + w) - (bases[0][0] - w)) / 2)
+    unit = np.zeros(len(site.x))
+    unit[moving] = entry_noise(terms)
     amplification, gain = noise_of_terms(terms, reach[moving], h[moving], np.array(weights))
     return CheckPoints(
         points=dense_points(rows).take(np.arange(1, len(rows))),
@@ -382,6 +396,9 @@ def beside_product(
         amplification=amplification,
         gain=gain,
         h=h,
+        entries=lambda answer: first_derivatives(answer.derivative, h, unit),
+        # More bases than that lie along parts of v, and the product says nothing of J's curvature along a part.
+        near=near_product(site, bases[0][0], v) if len(bases) <= _BASES_IN_A_ROW else None,
     )
 
 

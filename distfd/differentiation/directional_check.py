@@ -24,7 +24,7 @@ from distfd.differentiation.check_points import Checkable, beside_answer
 from distfd.differentiation.consistency import CONSISTENT, DOUBT, DOUBTFUL, UNKNOWN, Consistency
 from distfd.differentiation.doubt_causes import Evidence, likely_cause
 from distfd.differentiation.doubtful_coordinates import CODES, Groups
-from distfd.differentiation.hidden_components import hidden_warnings, may_hide
+from distfd.differentiation.hidden_components import NearNoise, hidden_warnings, may_hide
 from distfd.differentiation.method import Request, Wave, follow
 from distfd.differentiation.value_precision import step_bits, unit_roundoff, wave_bits
 
@@ -57,8 +57,9 @@ class DirectionalCheck:
         Whether J may have several outputs.
     insist : bool
         Whether the check may cost a round of evaluations. If so, methods that find their steps as they go are checked
-        too, and up to three further points locate the coordinates of a doubtful gradient or Jacobian. If not, the
-        check's points use slots that would be idle, or are left out.
+        too, up to three further points locate the coordinates of a doubtful gradient or Jacobian, and three points
+        near x show J's noise beside second derivatives. If not, the check's points use slots that would be idle, or
+        are left out.
     by_coordinate : bool
         Whether the derivative is a gradient or a dense Jacobian, along coordinates.
     finds_steps : bool
@@ -79,7 +80,7 @@ class DirectionalCheck:
     def _course(self) -> MultiRound:
         own: list[Wave] = []
         check: CheckPoints | None = None
-        beside = main = None
+        beside = close = main = None
         while isinstance(step := self.method.advance(own), Request):
             found = None
             if check is None and not len(step.optional) and isinstance(self.method, Checkable):
@@ -87,9 +88,13 @@ class DirectionalCheck:
             if found is None:
                 own.append((yield step))
                 continue
-            wave = yield _with(step, found.points, insist=self.insist)
+            more = found.near.points if self.insist and found.near is not None else None
+            extra = found.points if more is None else joined([found.points, more])
+            wave = yield _with(step, extra, insist=self.insist)
             check, main = found, _first(wave, step)
-            beside = _rest(wave, len(step.points))
+            n = len(step.points)
+            beside = _rest(wave, n, n + len(found.points))
+            close = None if more is None else _rest(wave, n + len(found.points), n + len(extra))
             own.append(main)
         answer = step
         alone = self.insist and self.by_coordinate and answer.error is not None
@@ -103,23 +108,25 @@ class DirectionalCheck:
             consistency, noise = self._judged(answer, check, main, beside, own)
             if self.insist and consistency.verdict == DOUBTFUL and not consistency.coordinates:
                 consistency = yield from self._located(answer, check, beside, consistency)
-            said = self._said(answer, check, consistency, noise)
+            near = _near_noise(answer, check, close, own)
+            said = self._said(answer, check, consistency, noise, near)
             if self.insist and _failed(beside):
                 said += (_unchecked(consistency),)
             return replace(answer, consistency=consistency, warnings=answer.warnings + said)
-        return answer if answer.error is not None else replace(answer, unchecked=len(check.points))
+        added = len(check.points) + (0 if check.near is None else len(check.near.points))
+        return answer if answer.error is not None else replace(answer, unchecked=added)
 
     def _said(
-        self, answer: Answer, check: CheckPoints, consistency: Consistency, noise: Floats | None
+        self, answer: Answer, check: CheckPoints, consistency: Consistency, noise: Floats | None, near: NearNoise | None
     ) -> tuple[str, ...]:
         """Warnings for the user: a doubt of the whole derivative, or of components that are small beside the noise."""
         if consistency.verdict == DOUBTFUL:
             return (consistency.warning(self.site.label),)
         if noise is None or check.entries is None or answer.error is not None:
             return ()
-        if not may_hide(consistency.error, len(check.h)):
+        if near is None and not may_hide(consistency.error, len(check.h)):
             return ()  # return before arrays as large as a Jacobian are allocated
-        return hidden_warnings(check.entries(answer), noise, self.site, finds_steps=self.finds_steps)
+        return hidden_warnings(check.entries(answer), noise, self.site, finds_steps=self.finds_steps, near=near)
 
     def _judged(
         self, answer: Answer, check: CheckPoints, main: Wave | None, beside: Wave, own: Sequence[Wave]
@@ -132,8 +139,7 @@ class DirectionalCheck:
             predicted, changes = check.predicted(answer), check.changes(answer)
             residual = np.abs(check.weights @ (values - baseline) - predicted)
             largest = np.maximum(np.abs(baseline), np.abs(values).max(axis=0))
-            eps = unit_roundoff(min(step_bits(wave_bits(wave)) for wave in (*own, beside)))
-            rounding = check.amplification * eps * largest
+            rounding = check.amplification * _roundoff((*own, beside)) * largest
             explained, knows = self._explained(answer, check, main, len(baseline))
             excess = (
                 np.where(residual > explained, residual, 0.0)
@@ -232,12 +238,27 @@ def _first(wave: Wave, request: Request) -> Wave:
     return Wave(request, wave.values[:n], wave.status[:n], failures, bits)
 
 
-def _rest(wave: Wave, n: int) -> Wave:
-    """The part of a wave behind its first n points."""
-    points = wave.request.points.take(np.arange(n, len(wave.request.points)))
-    failures = {k - n: failure for k, failure in wave.failures.items() if k >= n}
-    bits = None if wave.bits is None else wave.bits[n:]
-    return Wave(Request(points), wave.values[n:], wave.status[n:], failures, bits)
+def _rest(wave: Wave, start: int, end: int) -> Wave:
+    """The part of a wave between two numbers of points, behind those of the derivative."""
+    points = wave.request.points.take(np.arange(start, end))
+    failures = {k - start: failure for k, failure in wave.failures.items() if start <= k < end}
+    bits = None if wave.bits is None else wave.bits[start:end]
+    return Wave(Request(points), wave.values[start:end], wave.status[start:end], failures, bits)
+
+
+def _near_noise(answer: Answer, check: CheckPoints, close: Wave | None, own: Sequence[Wave]) -> NearNoise | None:
+    """The noise by the points near x; None where there are none, or one of them has no value."""
+    if check.near is None or close is None or (close.status != Status.OK).any() or len(answer.missing):
+        return None
+    level = check.near.noise(close.values[:, 0].real, answer)
+    if level is None:
+        return None
+    return NearNoise(level, float(answer.value[0].real), _roundoff((*own, close)))
+
+
+def _roundoff(waves: Sequence[Wave]) -> float:
+    """The relative rounding error of J's values."""
+    return unit_roundoff(min(step_bits(wave_bits(wave)) for wave in waves))
 
 
 def _only(point: Points, coordinates: NDArray[np.int64]) -> Points:

@@ -148,7 +148,7 @@ class HessianVector(Checkable):
         step = np.zeros(len(self.site.x))
         step[self.site.moving] = self._placed[1]
         bases = [(base.point(self.site.x), base.coefficient / base.divisor) for base in self._bases]
-        return beside_product(self.site, step, bases, self.terms)
+        return beside_product(self.site, self.v, step, bases, self.terms)
 
     @cached_property
     def _bases(self) -> list[_Base]:

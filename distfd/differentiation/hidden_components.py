@@ -25,7 +25,22 @@ _OFF = 0.1
 _MATTERS = 0.01
 """... where a change smaller than this part of the largest change of its output counts as if it had that size."""
 _SURE = 1.5
-"""The noise counts this many times, as its standard deviation is estimated from one residual only."""
+"""The noise counts this many times, as its standard deviation is estimated from one or two numbers only."""
+_LEAST, _LEAST_OF_ROUNDING = 1e-7, 1e-4
+"""Noise that points near x show is held against the largest change in an entry's own row, but a change smaller than a
+part of the largest of all counts as if it had that size. The second part is for noise that may be mere rounding: at the
+steps of second differences its effect is about 1e-7 of the largest change, and no news in a row of zeros."""
+_ROUNDING = 100.0
+"""Noise of up to this many units in the last place of J, or of the terms that J is made of, may be mere rounding."""
+
+
+@dataclass(frozen=True)
+class NearNoise:
+    """The noise that points near x show, as a standard deviation; J(x); and the relative rounding error of its type."""
+
+    level: float
+    value: float
+    roundoff: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,32 +86,68 @@ def may_hide(error: float | None, d: int) -> bool:
     return error is None or _SURE * error * d >= _OFF * _MATTERS
 
 
-def hidden_warnings(entries: Entries, noise: Floats, site: BasePoint, *, finds_steps: bool) -> tuple[str, ...]:
+def hidden_warnings(
+    entries: Entries, noise: Floats, site: BasePoint, *, finds_steps: bool, near: NearNoise | None = None
+) -> tuple[str, ...]:
     """A sentence on the entries that noise of this size hides; nothing if there are none.
 
     Parameters
     ----------
     entries : Entries
     noise : (m,) ndarray
-        Standard deviation of each output's noise, as seen by the check.
+        Standard deviation of each output's noise, as the check's residual has it.
     site : BasePoint
     finds_steps : bool
         Whether ``step="auto"`` supports this kind of derivative.
+    near : NearNoise, optional
+        Of second derivatives.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         changes = np.abs(entries.value) * entries.size
         most = np.zeros(len(noise))
         np.fmax.at(most, entries.output, changes)
-        bars = _SURE * noise[entries.output] * entries.unit * entries.size
-        hidden = (bars > _OFF * np.maximum(changes, _MATTERS * most[entries.output])) & (entries.value != 0)
+        unit = _SURE * entries.unit * entries.size
+        hidden = noise[entries.output] * unit > _OFF * np.maximum(changes, _MATTERS * most[entries.output])
+        hidden &= entries.value != 0
+        why, size = "J at one more point differs from what the derivative predicts, as if J had", noise
+        if near is not None:
+            small = (near.level * unit > _OFF * _least(entries, changes, most, near, site.x)) & (entries.value != 0)
+            if small.any():
+                hidden |= small
+                why, size = "J at three points near x shows", np.array([near.level])
     if not hidden.any():
         return ()
     outputs, rows = entries.output[hidden], np.unique(entries.coordinates[hidden])
     of = f" of {listed(lambda j: site.output(j, len(noise)), np.unique(outputs))}" if len(noise) > 1 else ""
     remedy = "step='auto' finds steps, and error bars" if finds_steps else "take a larger step"
     text = (
-        f"small components of the derivative{of} are not known to 10 %, along {listed(site.label, rows)}: J at one "
-        f"more point differs from what the derivative predicts, as if J had noise of about {noise[outputs[0]]:.1g}, "
-        f"and such noise changes these components by more than 10 %; {remedy}"
+        f"small components of the derivative{of} are not known to 10 %, along {listed(site.label, rows)}: {why} "
+        f"noise of about {size[outputs[0]]:.1g}, and such noise changes these components by more than 10 %; {remedy}"
     )
     return (text,)
+
+
+def _least(entries: Entries, changes: Floats, most: Floats, near: NearNoise, x: Floats) -> Floats:
+    """The changes by which entries count, (e,): their own, or what matters in their rows where this is more."""
+    rounding = near.level <= _ROUNDING * near.roundoff * _terms(entries, near.value, x)
+    least = (_LEAST_OF_ROUNDING if rounding else _LEAST) * most[entries.output]
+    return np.asarray(np.maximum.reduce((changes, _MATTERS * _largest_of_row(entries, changes, most), least)))
+
+
+def _terms(entries: Entries, value: float, x: Floats) -> float:
+    """The size of the terms that J is made of, by J(x) and by the derivative: rounding of J is relative to them."""
+    parts = np.abs(entries.value) * np.maximum(entries.size, np.abs(x[entries.coordinates]).prod(axis=1))
+    return max(abs(value), float(np.nan_to_num(parts).max(initial=0.0)))
+
+
+def _largest_of_row(entries: Entries, changes: Floats, most: Floats) -> Floats:
+    """The largest change in each entry's row, (e,); of a second derivative, in the one of its two rows with less.
+
+    ``most`` is the largest of each output, which is the row of a first derivative.
+    """
+    if entries.coordinates.shape[1] == 1:
+        return np.asarray(most[entries.output])
+    largest = np.zeros(int(entries.coordinates.max(initial=0)) + 1)
+    for rows in entries.coordinates.T:
+        np.fmax.at(largest, rows, changes)
+    return np.asarray(largest[entries.coordinates].min(axis=1))

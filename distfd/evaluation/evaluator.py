@@ -124,8 +124,9 @@ class Evaluator(DerivativeMethods):
         see `distfd.Consistency`. The derivative has the same bits with and without it. ``consistency`` has what it
         found, and a doubt is a warning. None: if a slot would be idle in the last round, so that it takes no time,
         and if evaluations take no custom resources. True: always, also for gradients and Jacobians that find their
-        own steps; if there is a doubt, up to three more points show along which coordinates. False: never. Complex
-        steps are instead checked at real points of their own, on any number of slots; False leaves these out too.
+        own steps; if there is a doubt, up to three more points show along which coordinates; for Hessians and their
+        products three more points show the noise in J. False: never. Complex steps are instead checked at real points
+        of their own, on any number of slots; False leaves these out too.
 
     Raises
     ------

@@ -303,7 +303,7 @@ def _check(config: Config, n: int, optional: int, slots: int | None) -> tuple[in
         return 0, later if config.task != "hessian" else "none, as the derivative has error bars"
     points = f"{optional} evaluation{'s' if optional != 1 else ''} more"
     if wanted:
-        return optional, f"{points}; 3 more where there is a doubt"
+        return optional, points if config.task == "hessian" else f"{points}; 3 more where there is a doubt"
     if slots is None and optional:
         return 0, f"{points}, if slots would be idle in the last round"
     why = "the derivative has error bars"
