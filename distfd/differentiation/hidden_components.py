@@ -30,17 +30,27 @@ _LEAST, _LEAST_OF_ROUNDING = 1e-7, 1e-4
 """Noise that points near x show is held against the largest change in an entry's own row, but a change smaller than a
 part of the largest of all counts as if it had that size. The second part is for noise that may be mere rounding: at the
 steps of second differences its effect is about 1e-7 of the largest change, and no news in a row of zeros."""
+_UNIFORM = 12**-0.5
+"""The standard deviation of rounding, in units in the last place."""
 _ROUNDING = 100.0
 """Noise of up to this many units in the last place of J, or of the terms that J is made of, may be mere rounding."""
 
 
 @dataclass(frozen=True)
 class NearNoise:
-    """The noise that points near x show, as a standard deviation; J(x); and the relative rounding error of its type."""
+    """The noise that points near x show, as a standard deviation; J(x); and the relative rounding error of its type.
 
-    level: float
+    Where J does not even change from point to point, it still has its rounding.
+    """
+
+    seen: float
     value: float
     roundoff: float
+
+    @property
+    def level(self) -> float:
+        """The standard deviation of the noise, that of rounding at least."""
+        return max(self.seen, _UNIFORM * self.roundoff * abs(self.value))
 
 
 @dataclass(frozen=True, eq=False)

@@ -94,6 +94,7 @@ def near_product(site: BasePoint, base: Floats, direction: Floats) -> NearPoints
     found = in_a_row(site, site.moving, SHARE * (base - site.x)[site.moving])
     if found is None:
         return None
-    delta, v = found[1], direction[site.moving]
-    part = float(delta @ v) / float(v @ v)  # delta = part v
-    return NearPoints(found[0], lambda answer: part * float(delta @ answer.derivative[site.moving]))
+    points, delta = found
+    k = int(np.argmax(np.abs(delta) / np.spacing(np.abs(site.x[site.moving]))))  # best known beside its rounding
+    part = delta[k] / direction[site.moving][k]  # delta = part v
+    return NearPoints(points, lambda answer: float(part * (delta @ answer.derivative[site.moving])))

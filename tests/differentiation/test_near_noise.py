@@ -179,6 +179,35 @@ def test_rows_lost_under_a_large_constant_are_told() -> None:
     assert np.abs(result.derivative[1, 2] - EXACT[1, 2]) > 0.5 * EXACT[1, 2]
 
 
+def test_rounding_counts_where_j_does_not_even_change_near_x() -> None:
+    """J moves by less than its last digit from point to point there, so that its values are all the same."""
+
+    def fun(x: Floats) -> float:
+        moved = x - X
+        return float(1e8 + 1e4 * moved[0] ** 2 + moved[0] * moved[1] + moved[1] ** 2 + moved[2] ** 2)
+
+    near = [fun(X + shift) for shift in (1e-7, 2e-7, 3e-7)]
+    assert near == [fun(X)] * 3
+    result = differentiated(fun)
+    assert result.consistency.verdict == "consistent"
+    (text,) = told(result)
+    assert "coordinate 1, coordinate 2: J at three points near x shows noise of about 6e-09" in text
+    better = differentiated(fun, step="auto")
+    assert (np.abs(better.derivative - [[2e4, 1, 0], [1, 2, 0], [0, 0, 2]]) <= better.error).all()
+
+
+def test_v_may_be_of_any_size() -> None:
+    """Its square overflows, or is 0."""
+    for size in (1e-200, 1e200):
+        v = size * np.array([1.0, -2.0, 0.5])
+        near = near_product(site_of(X), X + 1e-3 * v / size, v)
+        assert near is not None
+        values = np.array([uneven(near.points.dense(k)) for k in range(3)])
+        found = near.noise(values, answer_of(EXACT @ v, uneven(X)))
+        assert found is not None
+        assert found < 1e-13
+
+
 def test_small_components_of_a_product_are_told() -> None:
     """They were never told for products: the largest component alone decided."""
     v = np.array([0.0, 1.0, 1.0])
