@@ -148,6 +148,15 @@ def test_plan_says_why_no_check_rides_along(job: Path, scheme: str, told: str) -
     assert found["check_text"] == f"none, as {told} in the last round (derivative.check: true adds one)"
 
 
+def test_plan_says_what_a_check_takes(job: Path) -> None:
+    def line(*settings: str) -> str:
+        rows = distfd("plan", str(job), "derivative.check=true", *settings)[1].splitlines()
+        return next(row.partition(":")[2].strip() for row in rows if row.startswith("check:"))
+
+    assert line() == "1 evaluation more; 3 more where there is a doubt"
+    assert line("task=hessian") == "5 evaluations more"
+
+
 def test_plan_of_a_large_cluster(job: Path) -> None:
     found = answer("plan", str(job), "--slots", "10", "--duration", "3")["simulation"]
     assert list(found) == SIMULATION.split()
