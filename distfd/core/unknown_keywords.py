@@ -124,11 +124,17 @@ def answers_misuse(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 def _example(known: set[str]) -> str:
     examples = ("args=(...)", 'method="..."', 'scheme="central"', "num_cpus=4", "num_threads=1", "max_iterations=100")
-    return " or ".join([one for one in examples if one.partition("=")[0] in known][:2])
+    found = " or ".join([one for one in examples if one.partition("=")[0] in known][:2])
+    return f", such as {found}" if found else ""
 
 
 def answering(
-    function: Callable[P, R], name: str, signature: inspect.Signature, answers: Container[str] = ()
+    function: Callable[P, R],
+    name: str,
+    signature: inspect.Signature,
+    answers: Container[str] = (),
+    *,
+    before: Container[str] = (),
 ) -> Callable[P, R]:
     """The function with this name and signature, which answers arguments that it does not have.
 
@@ -141,6 +147,8 @@ def answering(
         If it has ``**keywords``, the function answers unknown ones itself.
     answers : container of str
         Keywords that are not in the signature, and that the function answers itself.
+    before : container of str
+        For a method, the keywords that are given where its object is made.
     """
     takes_any = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
     known = {p.name for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD and p.name != "self"}
@@ -151,10 +159,13 @@ def answering(
     def answering(*args: P.args, **kwargs: P.kwargs) -> R:
         for word in kwargs:
             if not takes_any and word not in known and word not in answers:
+                if word in before:
+                    owner = name.partition(".")[0]
+                    raise TypeError(f"{name}() has no keyword {word!r}; give it where you make the {owner}")
                 raise TypeError(unknown_keyword(name, word, known))
         if len(args) > len(places):
             takes = f"{told} by position alone; give the others by name" if told else "all arguments by name"
-            raise TypeError(f"{name}() takes {takes}, such as {_example(known)} (got {args[len(places)]!r})")
+            raise TypeError(f"{name}() takes {takes}{_example(known)} (got {args[len(places)]!r})")
         return function(*args, **kwargs)
 
     answering.__signature__ = signature  # type: ignore[attr-defined]  # inspect looks for it there

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
+from distfd.core.unknown_keywords import answering
 from distfd.differentiation.noise_result import NoiseLevel, NoiseResult
 from distfd.differentiation.steps import typical_sizes
+from distfd.evaluation.keywords import EvaluatorOptions, SessionOptions
 from distfd.evaluation.outcome import scalar
 from distfd.evaluation.tally import gather
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
 
@@ -19,6 +24,16 @@ if TYPE_CHECKING:
     from distfd.evaluation.keywords import Kind, PointLike, Tree
     from distfd.evaluation.tally import Tally
     from distfd.results.derivative_result import DerivativeResult
+
+P = ParamSpec("P")
+R = TypeVar("R")
+_OPTIONS = frozenset(EvaluatorOptions.__annotations__) | frozenset(SessionOptions.__annotations__)
+"""What is given where the Evaluator is made."""
+
+
+def _method(function: Callable[P, R]) -> Callable[P, R]:
+    """A method of the Evaluator that answers arguments that it does not have."""
+    return answering(function, f"Evaluator.{function.__name__}", inspect.signature(function), before=_OPTIONS)
 
 
 class DerivativeMethods(ABC):
@@ -44,6 +59,7 @@ class DerivativeMethods(ABC):
     @overload
     def gradient(self, x: Tree, *, f0: ArrayLike | None = None) -> Tree: ...
 
+    @_method
     def gradient(self, x: PointLike, *, f0: ArrayLike | None = None) -> Any:
         """dJ/dx at x, (d,), or in the structure that x has; ``f0`` is J(x), where it is known.
 
@@ -60,6 +76,7 @@ class DerivativeMethods(ABC):
     @overload
     def value_and_gradient(self, x: Tree) -> tuple[float, Tree]: ...
 
+    @_method
     def value_and_gradient(self, x: PointLike) -> tuple[float, Any]:
         """J(x) and dJ/dx, from one wave."""
         result = self.differentiate(x)
@@ -71,6 +88,7 @@ class DerivativeMethods(ABC):
     @overload
     def jacobian(self, x: PointLike, *, sparsity: Any = None, f0: ArrayLike | None = None) -> Any: ...
 
+    @_method
     def jacobian(self, x: PointLike, *, sparsity: Any = None, f0: ArrayLike | None = None) -> Any:
         """dJ/dx of a J with m outputs, (m, d).
 
@@ -92,6 +110,7 @@ class DerivativeMethods(ABC):
         """
         return self.differentiate(x, kind="jacobian", sparsity=sparsity, f0=f0).derivative
 
+    @_method
     def hessian(self, x: PointLike, *, sparsity: Any = None, f0: ArrayLike | None = None) -> Any:
         """d^2 J/dx^2 of a J with one output, (d, d), symmetric: second order, d^2 + d points and the baseline.
 
@@ -114,6 +133,7 @@ class DerivativeMethods(ABC):
     @overload
     def hvp(self, x: Tree, v: PointLike) -> Tree: ...
 
+    @_method
     def hvp(self, x: PointLike, v: PointLike) -> Any:
         """The Hessian times v, (d,), in 4 d evaluations and the baseline; step and scheme as for `hessian`.
 
@@ -122,10 +142,12 @@ class DerivativeMethods(ABC):
         """
         return self.differentiate(x, kind="hvp", v=v).derivative
 
+    @_method
     def jvp(self, x: PointLike, v: PointLike) -> Any:
         """The Jacobian times v: (m,), or a float for a J with one output."""
         return scalar(self.differentiate(x, kind="jvp", v=v).derivative)
 
+    @_method
     def directional(self, x: PointLike, directions: PointLike) -> NDArray[np.float64]:
         """dJ(x + t v)/dt at 0 for directions v (p, d): (p,), or (p, m) for a J with m outputs.
 
@@ -139,6 +161,7 @@ class DerivativeMethods(ABC):
         slopes: NDArray[np.float64] = self.differentiate(x, kind="directional", directions=directions).derivative
         return slopes
 
+    @_method
     def noise_level(self, x: PointLike) -> NoiseResult:
         """How noisy J is at x: two lines of 7 points (13 evaluations), two more where these do not tell.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import reprlib
 import weakref
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -36,7 +37,7 @@ from distfd.workers.threads import CallLock
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -301,6 +302,8 @@ class Evaluator(DerivativeMethods):
 
     def map(self, points: Iterable[PointLike]) -> NDArray[np.float64]:
         """J at each of n points: (n,), or (n, m) for several outputs; NaN where on_failure lets it fail."""
+        if not isinstance(points, Iterable):
+            raise InputError(f"points: must be a list of points, or an array (n, d) (was {points!r})")
         rows = [self._at(x) for x in points]
         if not rows:
             return np.empty(0)
@@ -319,6 +322,8 @@ class Evaluator(DerivativeMethods):
         EvaluationError
             If a call came to nothing otherwise: its process died, or it ran past the timeout.
         """
+        if not callable(fun):
+            raise InputError(f"map_function: takes a function and what to map it over, as map does (was {fun!r})")
         items = list(iterable)
         with self._turned():
             return map_calls(self._session, fun, items)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distfd.core.errors import InputError
+from distfd.core.suggestions import did_you_mean
 from distfd.differentiation.accuracy import AccuracyUpgrade
 from distfd.differentiation.auto_step import AutoStep
 from distfd.differentiation.coloring import make_structure
@@ -85,10 +86,14 @@ def make_method(kind: str, setting: Setting, **particulars: Any) -> Method[Answe
 def make_plain_method(kind: str, setting: Setting, **particulars: Any) -> Method[Answer]:
     """The plan for a J of the precision that the setting says, as `make_method` has it, with nothing around it."""
     if kind not in KINDS:
-        raise InputError(f"kind: must be one of {', '.join(KINDS)} (was {kind!r})")
+        raise InputError(f"kind: must be one of {', '.join(KINDS)} (was {kind!r}){did_you_mean(kind, KINDS)}")
     sparse = particulars.get("sparsity") is not None
     if setting.repair and (sparse or kind not in ("gradient", "jacobian")):
         raise InputError(f"on_failure: {_UNREPAIRED}")
+    _, *takes = inspect.signature(KINDS[kind]).parameters
+    for name in particulars:
+        if name not in takes:
+            raise InputError(f"{kind}: has no argument {name!r}; beside x it takes {', '.join(takes) or 'none'}")
     try:
         inspect.signature(KINDS[kind]).bind(setting, **particulars)
     except TypeError as error:

@@ -13,6 +13,7 @@ from distfd.differentiation.method import check_x, onto_bounds
 from distfd.evaluation.evaluator import Evaluator
 from distfd.optimization.history import Record
 from distfd.optimization.limits import Limits
+from distfd.optimization.optimization_run import can_be_called
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -75,4 +76,9 @@ def record_of(limits: Limits | None, callback: Callable[..., Any] | None) -> Rec
         raise InputError(f"limits: must be a distfd.Limits or None (was {limits!r})")
     if callback is not None and not callable(callback):
         raise InputError(f"callback: must be callable or None (was {callback!r})")
+    if callback is not None and not can_be_called(callback):
+        raise InputError(
+            "callback: must take x, or x and a state, or one argument that is called intermediate_result or event (was "
+            f"{callback!r})"
+        )
     return Record(limits or Limits())

@@ -247,5 +247,21 @@ def _asked_for(fun: Callback) -> list[str]:
     return [p.name for p in must or first]
 
 
+def can_be_called(fun: Callback) -> bool:
+    """Whether a callback takes arguments that a run has for it."""
+    try:
+        signature = inspect.signature(fun)
+    except (TypeError, ValueError):  # the same
+        return True
+    asked = _asked_for(fun)
+    if asked in (["intermediate_result"], ["event"]):
+        return True
+    try:
+        signature.bind(*[None] * (_WITH_STATE if len(asked) == _WITH_STATE else 1))
+    except TypeError:
+        return False
+    return True
+
+
 def _short(x: Vector) -> str:
     return np.array2string(x, threshold=6, edgeitems=3)

@@ -188,6 +188,8 @@ class DerivativeResult:
 
 def result_text(result: DerivativeResult) -> str:
     """What it is, the table, and what it took."""
+    if result.kind == "value":
+        return "\n".join([f"J = {result.value}", "", *_notes(result)])
     columns, more = _shown(result)
     rows = _rows(len(next(iter(columns.values()))))
     cells = {title: [_cell(title, column[k]) for k in rows] for title, column in columns.items()}
@@ -203,6 +205,8 @@ def result_text(result: DerivativeResult) -> str:
 
 def result_html(result: DerivativeResult) -> str:
     """The same for a notebook."""
+    if result.kind == "value":
+        return f"<pre>{escape(result_text(result))}</pre>"
     columns, more = _shown(result)
     rows = _rows(len(next(iter(columns.values()))))
     head = "".join(f'<th scope="col" {_CELL}>{escape(title)}</th>' for title in columns)

@@ -232,3 +232,10 @@ def test_done_gives_slots_more_work_and_is_a_number_like_a_bool(private_ray: Non
         assert pending.done == 1
         assert json.dumps(sum([pending.done])) == "1"
         np.testing.assert_allclose(pending.result().derivative, 2 * np.arange(1.0, 6.0), rtol=1e-6)
+
+
+def test_the_result_of_a_value_alone_prints_as_one() -> None:
+    with distfd.Evaluator(lambda x: float(x @ x), executor="serial") as ev:
+        result = ev.begin([1.0, 2.0], kind="value").result()
+    assert repr(result).startswith("J = 5.0\n")
+    assert "J = 5.0" in result._repr_html_()

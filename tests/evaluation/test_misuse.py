@@ -193,3 +193,41 @@ def test_a_method_that_is_no_text() -> None:
 def test_resources_given_in_two_places_are_both_kept() -> None:
     made = distfd.RayExecutor(resources=Resources(num_gpus=1), custom={"licence": 1})
     assert made._resources.needs == {"CPU": 1.0, "GPU": 1.0, "licence": 1.0}
+
+
+@pytest.mark.parametrize("method", ["gradient", "value_and_gradient", "jacobian", "hessian"])
+def test_an_option_of_the_evaluator_given_to_its_methods(method: str) -> None:
+    with distfd.Evaluator(cost, executor="serial") as evaluator:
+        call: Any = getattr(evaluator, method)
+        with pytest.raises(
+            TypeError, match=rf"^Evaluator\.{method}\(\) has no keyword 'scheme'; give it where you make"
+        ):
+            call(X, scheme="central")
+        with pytest.raises(TypeError, match=rf"^Evaluator\.{method}\(\) takes x by position alone"):
+            call(X, 5.0)
+
+
+def test_what_a_kind_of_derivative_has_not() -> None:
+    call: Any = distfd.differentiate
+    with pytest.raises(distfd.InputError, match="hvp: has no argument 'directions'; beside x it takes v"):
+        call(cost, X, kind="hvp", directions=[[1.0, 0.0]], executor="serial")
+    with pytest.raises(distfd.InputError, match=r"kind: .*did you mean 'gradient'\?"):
+        call(cost, X, kind="gradeint", executor="serial")
+
+
+def test_maps_of_something_else() -> None:
+    with distfd.Evaluator(cost, executor="serial") as evaluator:
+        loose: Any = evaluator
+        with pytest.raises(distfd.InputError, match="points: must be a list of points"):
+            loose.map(None)
+        with pytest.raises(distfd.InputError, match="map_function: takes a function and what to map it over"):
+            loose.map_function(range(3), abs)
+
+
+@pytest.mark.parametrize("callback", [lambda: None, lambda a, b, c: None, lambda x, *, k: None])
+def test_a_callback_that_takes_something_else_is_refused_before_j_is_called(callback: Any) -> None:
+    def untouched(x: Any) -> float:
+        raise AssertionError("it was evaluated")
+
+    with pytest.raises(distfd.InputError, match="callback: must take x, or x and a state"):
+        distfd.minimize(untouched, X, callback=callback, executor="serial")
