@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from distfd.core.records import Status
@@ -32,7 +33,11 @@ def coordinate_label(names: Sequence[str] | None) -> Callable[[int], str]:
     """A function from a coordinate's number to ``coordinate 3 ('mass')``, or to the number alone without names."""
     if names is None:
         return numbered
-    return lambda k: f"coordinate {k} ({names[k]!r})"
+    return partial(_named, names)  # results hold it, and a lambda cannot be pickled
+
+
+def _named(names: Sequence[str], k: int) -> str:
+    return f"coordinate {k} ({names[k]!r})"
 
 
 def numbered(k: int) -> str:

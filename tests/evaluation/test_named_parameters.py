@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import warnings
 from collections import namedtuple
 from dataclasses import dataclass
@@ -348,3 +349,18 @@ def test_constraints_as_outputs_of_a_j_with_names() -> None:
     )
     assert found.x["a"] == pytest.approx(0.25, abs=1e-3)
     assert set(found.jac) == {"a", "b"}
+
+
+@pytest.mark.parametrize("named", ["names", "dict"])
+@pytest.mark.parametrize("function", ["differentiate", "sensitivity", "check_gradient", "step_sweep", "minimize"])
+def test_results_with_names_can_be_pickled(function: str, named: str) -> None:
+    def fun(x: Any) -> float:
+        a, b = (x["a"], x["b"]) if isinstance(x, dict) else x
+        return float(a**2 + 3 * b**2 + a * b)
+
+    call: Any = getattr(distfd, function)
+    x: Any = {"a": 1.0, "b": 2.0} if named == "dict" else [1.0, 2.0]
+    given = {"sensitivity": (x, 0.1), "check_gradient": ([4.0, 13.0], x)}.get(function, (x,))
+    more: Any = {} if named == "dict" else {"names": ["a", "b"]}
+    found = call(fun, *given, executor="serial", **more)
+    assert repr(pickle.loads(pickle.dumps(found))) == repr(found)
