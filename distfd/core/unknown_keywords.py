@@ -168,5 +168,7 @@ def answering(
             raise TypeError(f"{name}() takes {takes}{_example(known)} (got {args[len(places)]!r})")
         return function(*args, **kwargs)
 
-    answering.__signature__ = signature  # type: ignore[attr-defined]  # inspect looks for it there
+    if signature != inspect.signature(function):
+        # Not for methods: a copy of it, as functools.update_wrapper makes of a bound one, would have ``self`` in it.
+        answering.__signature__ = signature  # type: ignore[attr-defined]  # inspect looks for it there
     return answering

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from datetime import timedelta
 from typing import Any
 
@@ -231,3 +233,11 @@ def test_a_callback_that_takes_something_else_is_refused_before_j_is_called(call
 
     with pytest.raises(distfd.InputError, match="callback: must take x, or x and a state"):
         distfd.minimize(untouched, X, callback=callback, executor="serial")
+
+
+def test_methods_that_answer_misuse_keep_their_signature_where_a_library_wraps_them() -> None:
+    with distfd.Evaluator(cost, executor="serial") as evaluator:
+        for method in (evaluator.gradient, evaluator.value_and_gradient, evaluator.hessian):
+            wrapped = functools.update_wrapper(functools.partial(method), method)  # as optimagic does
+            assert "self" not in inspect.signature(wrapped).parameters
+            assert next(iter(inspect.signature(method).parameters)) == "x"
