@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from distfd.core.errors import InputError
@@ -64,4 +64,10 @@ def _checked_arguments(args: Any, kwargs: Any) -> tuple[tuple[Any, ...], Mapping
         raise InputError("args: must be a tuple of J's further arguments, (None,) where None is one (was None)")
     if kwargs is not None and not (isinstance(kwargs, Mapping) and all(isinstance(name, str) for name in kwargs)):
         raise InputError(f"kwargs: must be a dict of J's further arguments by name (was {kwargs!r})")
-    return args if isinstance(args, tuple) else (args,), kwargs
+    arguments = args if isinstance(args, tuple) else (args,)
+    for where, one in [*(("args", one) for one in arguments), *(("kwargs", one) for one in (kwargs or {}).values())]:
+        if isinstance(one, Iterator) and type(one).__module__ in ("builtins", "itertools"):
+            raise InputError(
+                f"{where}: has a {type(one).__name__}, which the first evaluation of J would use up; give a list of it"
+            )
+    return arguments, kwargs

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distfd.core.errors import InputError
+from distfd.core.validation import real_array
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,7 +39,11 @@ class Outputs:
     upper: ArrayLike = np.inf
 
     def __post_init__(self) -> None:
-        lower, upper = (np.asarray(limit, dtype=np.float64) for limit in (self.lower, self.upper))
+        try:
+            lower, upper = (real_array(limit) for limit in (self.lower, self.upper))
+        except ValueError as error:
+            given = f"{self.lower!r} and {self.upper!r}: {error}"
+            raise InputError(f"constraints: lower and upper must be numbers, or arrays of them (was {given})") from None
         if lower.ndim > 1 or upper.ndim > 1 or np.isnan(lower).any() or np.isnan(upper).any():
             raise InputError("constraints: lower and upper are numbers, or one-dimensional arrays of them")
         if lower.ndim and upper.ndim and lower.shape != upper.shape:

@@ -149,7 +149,7 @@ def least_squares(
         start = session.flatten(x0)
         limited = session.flat_bounds(bounds)
         arrangement = Arrangement(session if is_structured(x0) else None)
-        x_scale = arrangement.sizes("x_scale", x_scale)
+        x_scale = arrangement.sizes("x_scale", in_order_of(evaluator.get("names"), x_scale, "x_scale"))
         _check_fit(method, sparsity, absolute_sigma)
         check_slots(slots)
         printer = OptimizationPrinter(record := record_of(limits, callback), level, "cost")
@@ -253,9 +253,9 @@ def _data(measured: ArrayLike | None) -> NDArray[np.float64] | None:
     if measured is None:
         return None
     try:
-        data = np.asarray(measured, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise InputError(f"measured: must be real numbers (was {measured!r})") from None
+        data = real_array(measured)
+    except ValueError as error:
+        raise InputError(f"measured: must be real numbers (was {measured!r}: {error})") from None
     if data.ndim != 1:
         raise InputError(f"measured: must be one-dimensional, as the residuals are (had shape {data.shape})")
     return data

@@ -12,6 +12,7 @@ import numpy as np
 
 from distfd.core.errors import InputError
 from distfd.core.suggestions import did_you_mean
+from distfd.core.validation import real_array
 from distfd.optimization.lbfgs_options import chosen
 from distfd.optimization.model_fit_options import chosen_for_model, typical_sizes_of
 from distfd.optimization.robust_loss import Loss
@@ -87,6 +88,17 @@ def check_options(method: str, options: Mapping[str, Any], d: int, tolerance: fl
         )
 
 
+def _check_x_scale(given: Any) -> None:
+    if given is None or (isinstance(given, str) and given == "jac"):
+        return
+    try:
+        positive = bool((real_array(given) > 0).all())
+    except ValueError:
+        positive = False
+    if not positive:
+        raise InputError(f"x_scale: must be 'jac', or a number or an array of numbers > 0 (was {given!r})")
+
+
 def check_fit_options(
     method: str, d: int, *, options: Mapping[str, Any], tolerance: float | None = None, **arguments: Any
 ) -> None:
@@ -110,6 +122,7 @@ def check_fit_options(
         chosen_for_model(options, tolerance)
         typical_sizes_of(np.ones(d), arguments.get("x_scale", 1.0))
         return
+    _check_x_scale(arguments.get("x_scale"))
     for name in options:
         if name not in FIT_OPTIONS:
             raise InputError(_unknown(f"a fit by {method}", name, FIT_OPTIONS))

@@ -9,7 +9,7 @@ import numpy as np
 
 from distfd.core.errors import InputError
 from distfd.core.suggestions import did_you_mean
-from distfd.core.validation import is_number
+from distfd.core.validation import is_number, real_array
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -80,9 +80,9 @@ def typical_sizes_of(x0: NDArray[np.float64], x_scale: Any) -> NDArray[np.float6
             f"those of x0 (was {x_scale!r})"
         )
     try:
-        given = np.asarray(x_scale, dtype=np.float64)
+        given = real_array(x_scale)
         sizes = np.broadcast_to(given, x0.shape)
-    except (TypeError, ValueError):
+    except ValueError:
         raise InputError(f"x_scale: must be a number or {len(x0)} of them (was {x_scale!r})") from None
     if not (np.isfinite(sizes).all() and (sizes > 0).all()):
         raise InputError(f"x_scale: must be > 0 (was {x_scale!r})")

@@ -10,7 +10,7 @@ import numpy as np
 
 from distfd.core.errors import InputError
 from distfd.core.suggestions import did_you_mean
-from distfd.core.validation import is_number
+from distfd.core.validation import is_number, real_array
 from distfd.objectives.output_parts import naming_mistakes, part_lengths
 
 if TYPE_CHECKING:
@@ -209,9 +209,9 @@ def make_weighting(
 
 def _checked_sigma(sigma: ArrayLike) -> float | Floats:
     try:
-        given = np.array(sigma, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise InputError(f"sigma: must be a number or a list of them (was {sigma!r})") from None
+        given = real_array(sigma)
+    except ValueError as error:
+        raise InputError(f"sigma: must be a number or a list of them (was {sigma!r}: {error})") from None
     if given.ndim > 1:
         raise InputError(f"sigma: must be a number or a list of them (its shape was {given.shape})")
     for k in np.flatnonzero(~(np.isfinite(given) & (given > 0)).ravel())[:1].tolist():

@@ -68,7 +68,7 @@ def test_a_fit(method: str) -> None:
     with pytest.raises(distfd.InputError, match="did you mean 'huber'"):
         check_fit_options(method, 3, options={}, loss="hubber")
     with pytest.raises(distfd.InputError, match=f"{method} does not take them"):
-        check_fit_options(method, 3, options={}, x_scale="auto")
+        check_fit_options(method, 3, options={"ftol": "small"})
 
 
 def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
