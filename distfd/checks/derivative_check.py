@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -25,6 +26,7 @@ from distfd.differentiation.scale_search import ScaleSearch, safe_sizes
 from distfd.differentiation.stencils import coefficients
 from distfd.differentiation.step_sweep import Sweep
 from distfd.differentiation.steps import AbsoluteStep, NoiseStep, typical_sizes
+from distfd.evaluation.api import opened
 from distfd.evaluation.derivative_setting import for_precision
 from distfd.evaluation.evaluator import Evaluator
 from distfd.evaluation.keywords import lists_options_of
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
     from distfd.differentiation.noise import Noise
     from distfd.differentiation.sweep_result import StepSweep
     from distfd.evaluation.derivative_setting import Setting
-    from distfd.evaluation.keywords import EvaluatorOptions, Kind, PointLike
+    from distfd.evaluation.keywords import EvaluatorOptions, Kind, PointLike, Verbosity
     from distfd.results.derivative_result import DerivativeResult
 
     Floats = NDArray[np.float64]
@@ -103,6 +105,7 @@ def step_sweep(
     coordinates: Sequence[int | str] | None = None,
     *,
     vector: bool = False,
+    verbose: Verbosity = 0,
     **options: Unpack[EvaluatorOptions],
 ) -> StepSweep:
     """Forward and central differences at steps from 1e-12 to 1e-1 of the scale, along a few coordinates, in one wave.
@@ -116,6 +119,8 @@ def step_sweep(
         noise 13 in all.
     vector : bool
         Whether J has several outputs.
+    verbose : 0, 1 or 2
+        As for `distfd.differentiate`.
     **options
         Of `distfd.Evaluator`. Unless ``on_failure`` is "raise", steps at which J has no value are left out.
 
@@ -132,7 +137,7 @@ def step_sweep(
         If J fails at x0.
     """
     options.setdefault("on_failure", "nan")
-    with Evaluator(fun, **options) as evaluator:
+    with opened("step_sweep", fun, verbose, options) as evaluator:
         setting = evaluator.setting(x0)
         rows = _numbers(setting, coordinates) if coordinates is not None else setting.site.moving[:MOST]
         scale, _ = _sizes(evaluator, setting, vector=vector)
@@ -263,6 +268,8 @@ def _sweep(
 
 def _numbers(setting: Setting, coordinates: Sequence[int | str]) -> NDArray[np.int64]:
     """Coordinates by number or name, as sorted numbers."""
+    if isinstance(coordinates, str) or not isinstance(coordinates, Iterable):
+        raise InputError(f"coordinates: must be a list of numbers or names (was {coordinates!r})")
     site, names = setting.site, list(setting.options.names or ())
     found = set()
     for given in coordinates:

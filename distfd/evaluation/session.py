@@ -87,7 +87,7 @@ def known_value(f0: Any, key: NDArray[np.uint64], kind: str) -> KnownValue:
         If it is nothing that J may return.
     """
     try:
-        value = np.asarray(f0)
+        value = np.asarray(None if np.ma.is_masked(f0) else f0)
     except (TypeError, ValueError):
         value = np.array(None)
     if value.dtype.kind not in "iuf" or value.ndim > 1 or not value.size or not np.isfinite(value).all():

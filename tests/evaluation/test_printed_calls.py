@@ -22,6 +22,7 @@ ONE_CALL: dict[str, Any] = {
     "directional": ([[1.0, 0.0]],),
     "noise_level": (),
     "sensitivity": ([0.1, 0.2],),
+    "step_sweep": (),
 }
 
 
