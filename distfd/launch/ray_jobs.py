@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import shlex
 import time
@@ -196,6 +197,9 @@ def _client(address: str) -> Any:
         from ray.job_submission import JobSubmissionClient
     except ImportError as error:
         raise InputError(f"submitting to a Ray cluster needs {error.name}: pip install 'distfd[cluster]'") from None
+    # As elsewhere (ray.init's logging_level): what Ray uploads, and how, is not what a user asked for.
+    for name in ("ray", "ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     # Ray prefers what the environment says to what it is told.
     kept = os.environ.get("RAY_API_SERVER_ADDRESS")
     os.environ["RAY_API_SERVER_ADDRESS"] = address

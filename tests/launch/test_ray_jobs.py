@@ -84,6 +84,7 @@ def test_the_quickstart_comes_back_whole(address: str, tmp_path: Path) -> None:
     whole = {"config.yaml", "evaluations.sqlite", "result.json", "derivative.npz", "log.jsonl", "report.html"}
     assert {path.name for path in (tmp_path / "run").iterdir()} >= whole
     assert "minimize of quickstart.yaml" in told
+    assert "Uploading package" not in told, "what Ray says of itself"
     # What came back is a run like any other.
     status = distfd("status", str(tmp_path / "run"), cwd=tmp_path)
     assert "done" in status.communicate(timeout=60)[0]
