@@ -39,9 +39,16 @@ function base() {
   };
 }
 
+// Pixels that the longest of the names takes beside a chart, measured as they are drawn.
+function roomFor(names) {
+  const pen = document.createElement("canvas").getContext("2d");
+  pen.font = `12px ${getComputedStyle(document.body).fontFamily}`;
+  return 24 + Math.ceil(names.reduce((most, name) => Math.max(most, pen.measureText(name).width), 0));
+}
+
 // A chart whose plot begins so far from the left, as that of its neighbour does.
-function beside(left, right = 40) {
-  return { left, right, top: 34, bottom: 94, containLabel: false };
+function beside(left) {
+  return { left, right: 40, top: 34, bottom: 94, containLabel: false };
 }
 
 function axis(name, more) {
@@ -154,9 +161,14 @@ function gradientOption(found) {
       children: [stroke(a[0], a[1], b[0], b[1]), stroke(a[0], a[1] - 4, a[0], a[1] + 4), stroke(b[0], b[1] - 4, b[0], b[1] + 4)],
     };
   };
+  // The axis reaches from end to end of the error bars.
+  const ends = found.names.map((_, k) => {
+    const value = found.derivative[k], error = found.error[k];
+    return value === null || error === null ? [k, "-", "-"] : [k, value - error, value + error];
+  });
   return {
     ...option,
-    grid: { ...option.grid, bottom: 28 },
+    grid: { ...beside(roomFor(found.names.map(fitted(found.names)))), bottom: 52 },
     xAxis: below("dJ/dx", { nameGap: 28, minInterval: 0, axisLabel: { color: colour("soft"), hideOverlap: true, formatter: tick } }),
     yAxis: axis("", {
       type: "category", data: found.names, inverse: true, splitLine: { show: false },
@@ -168,7 +180,7 @@ function gradientOption(found) {
         type: "bar", barMaxWidth: 16,
         data: found.derivative.map((value) => ({ value, itemStyle: { color: colour(value !== null && value < 0 ? "down" : "up") } })),
       },
-      ...(whiskers ? [{ type: "custom", renderItem: whisker, data: found.names.map((_, k) => [k]), silent: true, z: 5 }] : []),
+      ...(whiskers ? [{ type: "custom", renderItem: whisker, data: ends, encode: { x: [1, 2], y: 0 }, silent: true, z: 5 }] : []),
     ],
     words,
   };
@@ -212,7 +224,7 @@ function matrixOption(found) {
   const label = (names) => ({ color: colour("ink"), hideOverlap: true, formatter: fitted(names) });
   return {
     ...option,
-    grid: { ...option.grid, top: 12, bottom: 56 },
+    grid: { ...beside(roomFor(found.rows.map(fitted(found.rows)))), top: 12, bottom: 78 },
     xAxis: axis("", { type: "category", data: found.columns, splitLine: { show: false }, axisLabel: label(found.columns) }),
     yAxis: axis("", { type: "category", data: found.rows, inverse: true, splitLine: { show: false }, axisLabel: label(found.rows) }),
     visualMap: {
@@ -248,7 +260,7 @@ function spentOption(parts) {
 
 // Pixels for the names of slots, which the chart above leaves too, so that the same time is at the same place.
 function laneRoom(found) {
-  return 24 + 7 * `slot ${found.slots.reduce((a, b) => Math.max(a, b), 0)}`.length;
+  return roomFor([`slot ${found.slots.reduce((a, b) => Math.max(a, b), 0)}`]);
 }
 
 function timelineWords(found, k) {

@@ -280,6 +280,26 @@ def test_the_same_time_is_at_the_same_place_in_both_charts_of_the_timeline(watch
         assert all(float(tick).is_integer() for tick in watched.page.evaluate(ticks)), "slots are counted"
 
 
+def test_names_and_error_bars_are_within_the_chart_of_the_gradient(watched: Watched, runs: Path) -> None:
+    path = runs / "beam" / "result.json"
+    wide = {"names": ["x" * 90, "W" * 33, "c"], "derivative": [1.0, -20.0, 3.0], "error": [0.1, 4.5, 1.0]}
+    path.write_text(json.dumps({**json.loads(path.read_text()), **wide, "missing": []}))
+    with PageServer(runs) as server:
+        watched.page.goto(server.address + "runs/beam/")
+        watched.page.wait_for_function("() => typeof drawn !== 'undefined' && drawn.has('gradient')")
+        axis = "() => drawn.get('gradient').chart.getModel().getComponent('xAxis').axis.scale.getExtent()"
+        low, high = watched.page.evaluate(axis)
+        assert low <= -24.5
+        assert high >= 4.0
+        labels = """() => drawn.get('gradient').chart.getZr().storage.getDisplayList(true)
+            .filter(one => one.style && one.style.text)
+            .map(one => [one.style.text, one.getBoundingRect().clone(), one.transform])
+            .map(([text, box, by]) => [text, box.x + (by ? by[4] : 0)])"""
+        found = watched.page.evaluate(labels)
+        assert any(text.startswith("W") for text, _ in found)
+        assert all(left >= 0 for _, left in found), found
+
+
 def test_an_attempt_that_cannot_be_asked_for_is_told_so(watched: Watched, runs: Path) -> None:
     page = watched.page
     with PageServer(runs) as server:
