@@ -9,6 +9,8 @@ import json
 import shutil
 import time
 from dataclasses import replace
+from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -351,5 +353,24 @@ def test_pages_fit_their_window(browser: Any, runs: Path, scheme: str, width: in
                 level = int(paper.removeprefix("rgb(").split(",")[0])
                 assert (level > 200) == (scheme == "light")
             assert watched.complaints == []
+    finally:
+        watched.context.close()
+
+
+@pytest.mark.skipif(find_spec("axe_playwright_python") is None, reason="NOT tested: axe-playwright-python is missing")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [400, 1400])
+def test_axe_finds_no_fault(browser: Any, runs: Path, scheme: str, width: int) -> None:
+    """Names, roles, contrasts and the order of headings, by https://github.com/dequelabs/axe-core."""
+    axe = import_module("axe_playwright_python.sync_playwright").Axe()
+    report = write_report(RunDirectory(runs / "beam")).as_uri()
+    watched = Watched(browser, viewport={"width": width, "height": 900}, color_scheme=scheme)
+    try:
+        with PageServer(runs) as server:
+            for path in ("", "runs/beam/", "runs/nowhere/", "compare?run=beam&run=wing%252Frun-2", report):
+                watched.page.goto(path if path == report else server.address + path)
+                watched.page.evaluate("() => document.querySelectorAll('details').forEach(one => { one.open = true })")
+                found = axe.run(watched.page).response["violations"]
+                assert [(path, one["id"], [node["html"] for node in one["nodes"]]) for one in found] == []
     finally:
         watched.context.close()
