@@ -269,7 +269,7 @@ def _overview(found: Comparison, names: Sequence[str]) -> list[list[Any]]:
             *(UNKNOWN if (part := row.efficiency_once_up) is None else percent(part) for row in found.runs),
         ],
     ]
-    return rows
+    return [row for row in rows if {*row[1:]} != {UNKNOWN}]  # a row in which no run has anything says nothing
 
 
 def _components(found: Comparison, names: Sequence[str]) -> Markup:

@@ -307,6 +307,8 @@ def test_the_page_leaves_out_columns_in_which_no_run_has_anything(two: tuple[Pat
     titles = head.split('scope="col"')[1:]
     assert [title.split(">")[1].partition("<")[0] for title in titles] == ["parameter", "p", "q", "difference"]
     assert "In bars" not in page
+    assert ">evaluations<" in page
+    assert ">iterations<" not in page, "nor rows"
     whole = comparison_page(compare_runs(two), ["p", "q"], [None, None], "")
     assert "In bars: the size of a difference divided by its error bar" in whole
 
