@@ -70,6 +70,7 @@ class SerialExecutor(Executor):
     def open(self, objective: Objective) -> Sequence[SlotUp]:
         """Take the objective; its model is made with the first point."""
         self._queue.clear()
+        self._raise_interrupt()
         if self._worker is None or self._objective is not objective:
             self.close()
             self._objective = objective
@@ -82,9 +83,17 @@ class SerialExecutor(Executor):
         self._queue.append(chunk)
 
     def wait(self, seconds: float) -> Sequence[Report]:  # noqa: ARG002  # it never waits
-        """Evaluate one chunk."""
+        """Evaluate one chunk.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            If Ctrl-C came while J was at work. If the chunk had finished points by then, they are reported first, and
+            the next call raises it.
+        """
         if self._worker is None or self._objective is None:
             raise RuntimeError("the executor is not open")
+        self._raise_interrupt()
         if self._news:
             return [self._news.popleft()]
         if not self._queue:
@@ -100,6 +109,12 @@ class SerialExecutor(Executor):
         self._queue.clear()
         self._news.append(SlotUp(0, self._worker.host, self._worker.pid))
         return [done, SlotLost(0, RECYCLED)]
+
+    def _raise_interrupt(self) -> None:
+        """Raise the Ctrl-C that cut the last chunk short."""
+        if self._worker is not None and self._worker.interrupt is not None:
+            error, self._worker.interrupt = self._worker.interrupt, None
+            raise error
 
     def kill(self, slot: int) -> None:  # noqa: ARG002  # there is only slot 0
         """Forget what is queued; nothing can be running."""

@@ -229,9 +229,9 @@ def curve_fit(  # noqa: PLR0917  # SciPy's signature
         )
     finally:
         model.close()
-    if np.isnan(found[1]).any():
+    if np.isnan(found[1]).any() or np.isnan(found[2]["fvec"]).any():
         # SciPy's own differences are NaN where data are NaN, and SciPy then warns; ours contain the model only, so warn
-        # here.
+        # here. With absolute_sigma, SciPy's covariance does not depend on the residuals, and would look like a fit's.
         _say_undetermined()
         found = (found[0], np.full_like(found[1], np.inf), *found[2:])
     if not full_output:

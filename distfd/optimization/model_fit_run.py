@@ -169,6 +169,7 @@ class _Run:
         """
         search, options = self._search, self._fit.options
         if search.cost == 0:
+            self._confirmed()  # the result's Jacobian must be one of differences; nothing can be lower than 0
             return True, "the residuals vanish"
         noise = _BARS * search.cost_noise
         why = search.converged

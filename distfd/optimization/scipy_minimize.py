@@ -106,10 +106,11 @@ class Scalar:
         return float(np.atleast_1d(self._value(x))[0])
 
     def known(self, x: Vector) -> tuple[float, float] | None:
-        """J(x) and the largest violation of constraints at x; None where J failed."""
-        if self._wall(x) is not None:
+        """J(x) and the largest violation of constraints at x; None where J failed, or is no longer remembered."""
+        # trust-constr may stand where J failed, as the constraints hold better there, and make many trials from there.
+        if self._wall(x) is not None or (found := self._values.get(_digest(x))) is None:
             return None
-        value, violation = self._values.get(_digest(x), (np.nan, 0.0))
+        value, violation = found
         return value, max(violation, given_violation(self.constraints, x))
 
     def gradient(self, x: Vector) -> Vector:

@@ -76,6 +76,8 @@ class Worker:
         """How many points this process has evaluated."""
         self.worn = False
         """Whether this process is to be replaced now; it evaluates nothing more."""
+        self.interrupt: KeyboardInterrupt | None = None
+        """The user's Ctrl-C that cut the last chunk short. Its caller keeps what was finished, and then raises this."""
         self.host = socket.gethostname()
         self.pid = os.getpid()
 
@@ -105,10 +107,9 @@ class Worker:
                 break
             started = time.time()
             tick = time.monotonic()
-            if isinstance(chunk, EvaluationChunk):
-                outcome = self._evaluate(chunk, k, states)
-            else:
-                outcome = self._call(chunk, k, returned)
+            outcome = self._outcome(chunk, k, states, returned)
+            if outcome is None:
+                break
             if isinstance(outcome, Failure) and outcome.exception is not None and failures:
                 # Frames hold what J had at hand, x first of all: those of one failure will do.
                 traceback.clear_frames(outcome.exception.__traceback__)
@@ -132,6 +133,20 @@ class Worker:
             self.close()
         batch = self._batch(chunk.index[: len(rows)], rows, failures)
         return replace(batch, states=states) if isinstance(chunk, EvaluationChunk) else _with_returns(batch, returned)
+
+    def _outcome(
+        self, chunk: Chunk, k: int, states: dict[int, NDArray[np.uint8]], returned: dict[int, Any]
+    ) -> _Typed | Failure | None:
+        """The value or failure of the chunk's point number k; None where Ctrl-C came and there are finished points."""
+        try:
+            if isinstance(chunk, EvaluationChunk):
+                return self._evaluate(chunk, k, states)
+            return self._call(chunk, k, returned)
+        except KeyboardInterrupt as error:
+            if not k:
+                raise
+            self.interrupt = error
+            return None
 
     def _in_time(self, value: _Typed, seconds: float, timeout: float | None) -> _Typed | Failure:
         """The value, unless it came too late where nobody could end J."""

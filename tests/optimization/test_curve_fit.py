@@ -272,14 +272,25 @@ def test_one_number_with_a_covariance_and_data_left_out() -> None:
     np.testing.assert_allclose(pcov, want[1], rtol=1e-6)
 
 
-def test_data_that_are_not_finite_leave_no_covariance_and_it_is_said() -> None:
+@pytest.mark.parametrize("absolute", [False, True])
+@pytest.mark.parametrize("own", [False, True])
+def test_data_that_are_not_finite_leave_no_covariance_and_it_is_said(absolute: bool, own: bool) -> None:
     from scipy.optimize import OptimizeWarning
 
     x = np.linspace(0, 1, 8)
     y = 2 * x + 1
     y[3] = np.nan
     with pytest.warns(OptimizeWarning, match="Covariance of the parameters could not be estimated") as told:
-        _, pcov = distfd.curve_fit(lambda x, a, b: a * x + b, x, y, [1.0, 1.0], check_finite=False, executor="serial")
+        _, pcov = distfd.curve_fit(
+            lambda x, a, b: a * x + b,
+            x,
+            y,
+            [1.0, 1.0],
+            check_finite=False,
+            absolute_sigma=absolute,
+            jac=(lambda x, *_: np.stack([x, np.ones(len(x))], 1)) if own else None,
+            executor="serial",
+        )
     assert np.isinf(pcov).all()
     assert [one.filename for one in told] == [__file__]
 

@@ -208,3 +208,43 @@ def test_a_gradient_at_x0_without_a_component_is_said(step: Any) -> None:
 
     with pytest.raises(distfd.EvaluationError, match=r"at x0|x1"):
         distfd.minimize(fun, [1.0, 2.0], method="L-BFGS", executor="serial", on_failure="nan", step=step)
+
+
+def test_a_point_of_which_nothing_is_remembered_is_no_iterate() -> None:
+    """trust-constr stood where J had failed and tried more points from there than are remembered: J was NaN then."""
+    from distfd.optimization.history import Record
+    from distfd.optimization.scipy_minimize import Scalar
+    from distfd.optimization.speculation import Speculation
+
+    def fun(x: Any) -> float:
+        return np.nan if x[0] > 1 else float(x[0] ** 2)
+
+    with distfd.Evaluator(fun, executor="serial", check=False) as ev:
+        problem = Scalar(ev, Record(), Speculation(False))
+        problem.gradient(np.array([0.5]))
+        assert problem.known(np.array([0.5])) == (0.25, 0.0)
+        for k in range(150):
+            problem.value(np.array([2.0 + k]))
+        assert problem.known(np.array([2.0])) is None
+        problem.close()
+
+
+@pytest.mark.parametrize("method", ["L-BFGS", "L-BFGS-B"])
+def test_ctrl_c_keeps_the_points_before_it(method: Any) -> None:
+    """The points of a chunk that Ctrl-C cut short were lost, and a worse point was the best."""
+    seen: list[Any] = []
+
+    def fun(x: Any) -> float:
+        seen.append(np.array(x))
+        if len(seen) == 30:
+            raise KeyboardInterrupt
+        return float(rosen(x))
+
+    class Wide(SerialExecutor):
+        slots = 20
+
+    result = distfd.minimize(fun, X0, method=method, executor=Wide(), check=False, step=distfd.AbsoluteStep(2.0**-20))
+    assert result.status == 130
+    there = {x.tobytes() for x in seen[:-1]}
+    whole = [x for x in seen[:-1] if all((x + 2.0**-20 * row).tobytes() in there for row in np.eye(2))]
+    assert result.fun == min(rosen(x) for x in whole)

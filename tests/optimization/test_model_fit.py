@@ -324,3 +324,18 @@ def test_many_variables_and_residuals_are_fast_enough() -> None:
     assert result.cost < 1e-6
     few = fit(fun, np.zeros(100), 10, limits=distfd.Limits(max_evaluations=180))
     assert few.cost < few.first.value / 20
+
+
+@pytest.mark.parametrize("slots", [1, 2, 4, 12])
+def test_where_the_residuals_vanish_the_jacobian_is_one_of_differences(slots: int) -> None:
+    """The regression's was off by as much as its own size, and so were the standard errors."""
+
+    def fun(x: Any) -> Any:
+        far = np.array([np.arctan(x[0] - 1.0), x[0] * (x[1] - 2.0)])
+        return np.sign(far) * np.maximum(np.abs(far) - 0.2, 0.0)
+
+    result = fit(fun, [3.0, 0.5], slots)
+    assert result.message == "the residuals vanish"
+    assert result.cost == 0
+    assert result.derivative.scheme == "forward"
+    assert not result.jac.any(), "the residuals are 0 all around the end"

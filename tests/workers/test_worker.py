@@ -14,10 +14,11 @@ import pytest
 from distfd.core.failures import EvaluationFailure, ProgramCrash, ProgramTimeout
 from distfd.core.points import Points, dense_points
 from distfd.core.records import Failure, Status
+from distfd.executors.serial import SerialExecutor
 from distfd.objectives.adapt import as_objective
 from distfd.objectives.function import PythonObjective
 from distfd.objectives.simulator import SimulatorObjective
-from distfd.workers.messages import Chunk, EvaluationChunk
+from distfd.workers.messages import Chunk, ChunkDone, EvaluationChunk
 from distfd.workers.worker import BadValueError, Worker, as_value
 
 if TYPE_CHECKING:
@@ -322,6 +323,23 @@ def test_ctrl_c_passes() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         run(fun)
+
+
+def test_ctrl_c_in_the_middle_of_a_chunk_leaves_what_was_finished() -> None:
+    def fun(x: Any) -> float:
+        if x[0] == 2:
+            raise KeyboardInterrupt
+        return float(x[0])
+
+    with SerialExecutor() as executor:
+        executor.open(PythonObjective(fun))
+        executor.submit(0, chunk(4))
+        (done,) = executor.wait(0.0)
+        assert isinstance(done, ChunkDone)
+        assert done.batch.flat.tolist() == [0.0, 1.0]
+        with pytest.raises(KeyboardInterrupt):
+            executor.wait(0.0)
+        assert executor.wait(0.0) == [], "it is raised once"
 
 
 class Own(EvaluationFailure):
