@@ -57,7 +57,7 @@ def test_ls_as_text(run: Path, tmp_path: Path) -> None:
     head = ["run", "task", "state", "J", "|g|", "evaluations", "wall", "efficiency", "note"]
     assert lines[0].split() == head
     assert lines[1].split()[:9] == ["wing", "gradient", "partial", "1", "2.69", "4", "(1", "failed)", "2"]
-    assert "0.75" in lines[1]
+    assert "75 %" in lines[1]
     assert len(lines) == 3, "a name with an end of line forges no row"
     assert lines[2].startswith("x y done 0.1\ufffd[2J  -         unreadable")
     assert "result.json cannot be read" in lines[2]
