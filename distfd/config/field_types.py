@@ -189,16 +189,20 @@ def _program(argv: tuple[str, ...]) -> tuple[str, ...]:
     return argv
 
 
-def _numbers(text: str, info: ValidationInfo) -> str:
+def _positive_numbers(text: str, info: ValidationInfo) -> str:
+    import numpy as np
+
     from distfd.config.npy_vectors import TEXT_SUFFIXES, read_numbers
 
     if not text.endswith((".npy", *TEXT_SUFFIXES)):
         raise wrong(f"text here must be the name of a file of numbers: .npy, or text as {', '.join(TEXT_SUFFIXES)}")
     path = beside_config(text, info)
     try:
-        read_numbers(path)
+        numbers = read_numbers(path)
     except ValueError as error:
         raise wrong(str(error)) from None
+    for k in np.flatnonzero(~(np.isfinite(numbers) & (numbers > 0)))[:1].tolist():
+        raise wrong(f"{path} holds {numbers[k]} at index {k}, where a finite number > 0 is needed")
     return path
 
 
@@ -249,7 +253,7 @@ InputFile = Annotated[Text, AfterValidator(_plain_file)]
 BroughtFile = Annotated[Text, AfterValidator(_file_or_folder)]
 OutputFolder = Annotated[Text, AfterValidator(_short), AfterValidator(_here)]
 NpyFile = Annotated[str, AfterValidator(_npy)]
-NumbersFile = Annotated[str, AfterValidator(_numbers)]
+PositivesFile = Annotated[str, AfterValidator(_positive_numbers)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 MOST = 10**9
@@ -293,7 +297,7 @@ Limit = Annotated[
 Sigma = Annotated[
     Annotated[Positive, Tag("<number>")]
     | Annotated[Positives, Tag("<list>")]
-    | Annotated[NumbersFile, Tag("<text>")]
+    | Annotated[PositivesFile, Tag("<text>")]
     | Annotated[dict[Name, Positive], Field(min_length=1), Tag("<mapping>")],
     union("must be a number > 0, a list of them, {output: number}, or the name of an .npy, .csv or .txt file"),
 ]

@@ -1,7 +1,8 @@
 """Checks whether a run that reports convergence has converged: the gradient may be noise, or J may not have changed.
 
 The verdict uses values that the method has asked for, so the points of a run are the same for any number of slots. Only
-if J is the same at all points of the last gradient, J is evaluated at four further points.
+if J is the same at all points of the last gradient, J is evaluated at four further points, and if the gradient at the
+end is not small relative to J, at one.
 """
 
 from __future__ import annotations
@@ -41,6 +42,14 @@ _FEW = 4
 """Number of values that are needed to tell how J is rounded."""
 _FAR = (1e-4, 1e-2)
 """Distances from x of the further points where J has not changed at all, in typical sizes."""
+_DOWNHILL = 1e-4
+"""Distance from x of a further point against the gradient, in sizes of x: short, as J may be a steep, curved valley."""
+_SMALL_PART = 1e-5
+"""A decrease of J that is negligible over this distance, as a part of J."""
+_NEAR_ZERO = 1e-6
+"""J is near 0 if it has fallen to this part of J(x0): the gradient need not be small relative to it then."""
+_HELD = 0.5
+"""J falls if it falls by at least this part of what its gradient predicts."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,8 @@ class Assessment:
         The bounds that the method keeps to.
     gtol, ftol, xtol, relative, constrained
         As for `slope_evidence.assess`.
+    own_tolerance : bool
+        Whether the user has given a tolerance.
     method : str
         The method in use; it is not recommended again.
     """
@@ -66,14 +77,19 @@ class Assessment:
     xtol: float = 0.0
     relative: bool = False
     constrained: bool = False
+    own_tolerance: bool = False
     method: str = ""
 
-    def apply(self, result: Any, record: Record, evaluator: Evaluator) -> None:
+    def apply(self, result: Any, record: Record, evaluator: Evaluator, *, slopes: bool = True) -> None:
         """Clears ``success`` where it rests on a gradient that is noise, and adds the reason to the message.
 
-        ``result.noise`` becomes the noise level found in J in that case, else None.
+        ``result.noise`` becomes the noise level found in J in that case, else None. Without ``slopes``, only J
+        near the end is looked at: the evidence on slopes is left aside.
         """
         result.noise = None
+        if not slopes:
+            self._look_downhill(result, record, evaluator)
+            return
         record.evidence.close()
         best, first = record.best, record.first
         if best is None or first is None or result.status in (STOPPED, INTERRUPTED):
@@ -103,6 +119,7 @@ class Assessment:
             constrained=self.constrained,
         )
         if doubt is None or (result.success and not doubt.matters):
+            self._look_downhill(result, record, evaluator)
             return
         result.noise = doubt.noise
         text = _text(doubt, unit, self._advice(best, evaluator))
@@ -147,6 +164,43 @@ class Assessment:
             result.message = (
                 f"{still}, because the step is too short for the digits that J has, but it changes by "
                 f"{np.nanmax(np.abs(rises)):.2g} further away: the gradient of 0 is wrong. {remedy}; {said}"
+            )
+
+    def _look_downhill(self, result: Any, record: Record, evaluator: Evaluator) -> None:
+        """Clears ``success`` where J still falls by a part that matters, over a small step along its gradient.
+
+        SciPy's default tolerances on gradients are absolute. Where J is 1e-9, in its unit, any x0 passes them. Where
+        the sizes of variables differ much, steps of one can be too short for the others' sake.
+        """
+        best, first = record.best, record.first
+        if best is None or first is None or result.status in (STOPPED, INTERRUPTED):
+            return
+        if not result.success or self.constrained or self.own_tolerance:
+            return
+        free, negligible = self._free(best), _SMALL_PART * abs(best.value)
+        if record.iterations and abs(best.value) <= _NEAR_ZERO * abs(first.value):
+            return
+        given = evaluator.setting(best.x).options.scale
+        scale = np.where(best.x == 0, 1.0, np.abs(best.x)) if given is None else typical_sizes(best.x, given)
+        slopes = np.where(free, best.gradient * scale, 0.0)
+        size = float(np.linalg.norm(slopes))
+        if not np.isfinite(size) or not _DOWNHILL * size > negligible:
+            return
+        x = np.clip(best.x - _DOWNHILL * scale * slopes / size, *self.bounds)
+        foretold = float(best.gradient @ (best.x - x))
+        if not foretold > negligible:
+            return
+        answer, tally = evaluator.solve(Values(dense_points([x]), vector=True), "values", raises=False)
+        record.count(tally)
+        row = answer.values[0]
+        fall = best.value - self.cost(row, x) if np.isfinite(row).all() else np.nan
+        if fall > _HELD * foretold:
+            result.success = False
+            result.message = (
+                f"J, which is {best.value:.3g} at {'the end' if record.iterations else 'x0'}, still falls by "
+                f"{fall:.2g} over {_DOWNHILL:g} of x, though components of its gradient are "
+                f"{np.abs(best.gradient[free]).max():.2g} at most. Most tolerances are absolute numbers: give J and x "
+                f"in units in which they are about 1, or smaller tolerances; the method said: {result.message}"
             )
 
     def _displacements(self, x: Floats, evaluator: Evaluator) -> list[Floats]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distfd.core.errors import InputError
+from distfd.core.validation import is_number
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -212,7 +213,7 @@ class FitStatistics:
         """
         from scipy.stats import norm, t
 
-        if not 0 < level < 1:
+        if not is_number(level) or not 0 < level < 1:
             raise InputError(f"level: must be between 0 and 1, such as 0.95 (was {level!r})")
         law: Any = norm if self.absolute_sigma else t(max(self.degrees_of_freedom, 1))
         half = float(law.ppf((1 + level) / 2)) * self.standard_errors

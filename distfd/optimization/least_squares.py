@@ -198,10 +198,12 @@ def least_squares(
             wanted = chosen_for_model(options or {}, tolerance)
             fit = ModelFit(course, limits_of_x, sizes, weigh, wanted, adapts, weighting)
             result = course.run(start, fit)
-            # In a fit, steps are long and whole Jacobians few, so they tell little about noise; the regression detects
-            # it itself.
-            if fit.noise is None and record.iterations == 0:
-                _assessment(fit, limits_of_x, given, method).apply(result, record, session)
+            # In a fit, steps are long and whole Jacobians few, so they tell little about noise: the regression detects
+            # it itself, and only J near the end is looked at.
+            if fit.noise is None:
+                _assessment(fit, limits_of_x, given, method).apply(
+                    result, record, session, slopes=not record.iterations
+                )
             result.noise = fit.noise or result.get("noise")
             return printer.ended(arrangement.with_params(refitted(finish(result, fit.kept), fit.kept)))
         problem.n_fixed = int(fixed.sum())
@@ -238,6 +240,7 @@ def _assessment(
         ftol=max(_FTOL, options.get("ftol") or 0.0),
         xtol=options.get("xtol") or XTOL,
         relative=True,
+        own_tolerance=any("tol" in each for each in options),
         method=method,
     )
 

@@ -121,8 +121,8 @@ def minimize(
         ``history`` has a row (iteration, value, gradient_norm, n_evaluations) for x0 and for each iterate.
         ``n_rejected`` counts trials without a gradient, and ``n_failed_trials`` those at which J failed. Ctrl-C ends
         the run with the best point so far, and status 130. ``success`` is False if the gradient at the end is only
-        noise, or is not J's slope, whatever the method says. The message then says what was found and what to do, and
-        ``noise`` is the noise of J (otherwise None).
+        noise, or is not J's slope, or if J still falls over a short step along it, whatever the method says. The
+        message then says what was found and what to do, and ``noise`` is the noise of J (otherwise None).
 
     Raises
     ------
@@ -165,6 +165,7 @@ def minimize(
             ftol=max(_FTOL, (options or {}).get("ftol") or ftol),
             xtol=_xtol(name, options or {}, tolerance),
             constrained=bool(outputs or given),
+            own_tolerance=tolerance is not None or any("tol" in each for each in options or {}),
             method=name,
         )
         problem = scalar.Scalar(session, record, Speculation(speculative, planned_slots=slots), outputs, given)

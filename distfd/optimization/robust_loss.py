@@ -49,7 +49,7 @@ class Loss:
     Raises
     ------
     InputError
-        If no loss has that name, or the scale is not finite and > 0.
+        If no loss has that name, or the scale is no number > 0.
     """
 
     loss: Any = "linear"
@@ -62,7 +62,7 @@ class Loss:
                 f"{did_you_mean(self.loss, _LOSSES)}"
             )
         if not is_number(self.scale) or not 0 < self.scale < math.inf:
-            raise InputError(f"f_scale: must be finite and > 0 (was {self.scale!r})")
+            raise InputError(f"f_scale: must be a finite number > 0, in units of residuals (was {self.scale!r})")
 
     def cost(self, f: Vector) -> float:
         """The cost of residuals (m,)."""

@@ -79,6 +79,15 @@ def test_what_is_no_list_of_numbers(text: str, what: str, tmp_path: Path) -> Non
         load_config(tmp_path / "job.yaml")
 
 
+@pytest.mark.parametrize(("text", "what"), [("0.1\n0\n", "0.0 at index 1"), ("-1\n", "-1.0"), ("1\ninf\n", "inf")])
+def test_a_file_of_standard_deviations_holds_positive_numbers(text: str, what: str, tmp_path: Path) -> None:
+    """Only the run said so, and not validate."""
+    (tmp_path / "s.csv").write_text(text)
+    (tmp_path / "job.yaml").write_text(FIT)
+    with pytest.raises(ConfigError, match=f"minimize.sigma: .*holds {what}.* a finite number > 0 is needed"):
+        load_config(tmp_path / "job.yaml")
+
+
 def test_sigma_from_text_and_its_contents_are_part_of_the_run(tmp_path: Path) -> None:
     (tmp_path / "s.csv").write_text("sigma\n0.1\n0.2\n")
     (tmp_path / "job.yaml").write_text(FIT)

@@ -391,3 +391,59 @@ def test_a_j_without_a_minimum_is_no_success(method: Any) -> None:
         warnings.simplefilter("ignore")  # SciPy's on a slope that does not change
         found = distfd.minimize(lambda x: -x[0] - x[1], [-1.2, 1.0], method=method, executor="serial")
     assert not found.success
+
+
+@pytest.mark.parametrize("method", sorted(set(METHODS) | {"L-BFGS"}))
+def test_a_j_of_small_numbers_is_no_minimum_at_x0(method: Any) -> None:
+    """Tolerances on gradients are absolute: where J is 1e-20, in its unit, x0 was a success."""
+    given: dict[str, Any] = {"method": method, "executor": "serial"}
+    found = distfd.minimize(lambda x: 1e-20 * float(rosen(x)), START, **given)
+    assert not found.success
+    assert found.nit == 0
+    assert "give J and x in units in which they are about 1" in found.message
+    own = distfd.Limits(tolerance=1e-3)
+    asked = distfd.minimize(lambda x: 1e-20 * float(rosen(x)), START, limits=own, **given)
+    assert "in units in which" not in asked.message, "the user's own tolerance is met"
+
+
+@pytest.mark.parametrize("method", ["L-BFGS-B", "TNC"])
+def test_variables_of_very_different_sizes_are_no_success_where_one_stands_still(method: Any) -> None:
+    """Misra1a of NIST's StRD: the first variable stayed at 500 in place of 238.9, and that was a success."""
+    x = np.array([77.6, 114.9, 141.1, 190.8, 239.9, 289.0, 332.8, 378.4, 434.8, 477.3, 536.8, 593.1, 689.1, 760.0])
+    y = np.array([10.07, 14.73, 17.94, 23.93, 29.61, 35.18, 40.02, 44.82, 50.76, 55.05, 61.01, 66.4, 75.47, 81.78])
+
+    def fun(b: Any) -> float:
+        return float(np.sum((b[0] * (1 - np.exp(-b[1] * x)) - y) ** 2))
+
+    found = distfd.minimize(fun, [500.0, 1e-4], method=method, executor="serial")
+    assert not found.success or found.fun < 0.1246
+    fit = distfd.least_squares(lambda b: b[0] * (1 - np.exp(-b[1] * x)) - y, [500.0, 1e-4], executor="serial")
+    assert fit.success
+    assert fit.x == pytest.approx([2.3894212918e02, 5.5015643181e-04], rel=1e-6)
+    assert fit.standard_errors == pytest.approx([2.7070075241, 7.2668688436e-06], rel=1e-4)
+
+
+def test_a_run_that_small_numbers_ended_on_its_way_is_no_success() -> None:
+    found = distfd.minimize(lambda x: 1e-6 * float(rosen(x)), START, method="BFGS", executor="serial")
+    assert found.nit > 0
+    assert not found.success
+    assert "at the end, still falls by" in found.message
+
+
+@pytest.mark.parametrize("method", ["trf", "dogbox", "model"])
+def test_residuals_of_small_numbers_are_no_fit_at_x0(method: Any) -> None:
+    def fun(x: Any) -> Any:
+        return 1e-6 * residuals(x)
+
+    found = distfd.least_squares(fun, FIT_START, method=method, executor="serial")
+    assert not found.success
+    assert "give J and x in units in which they are about 1" in found.message
+    again = distfd.least_squares(fun, FIT_START, method=method, sigma=1e-6, executor="serial")
+    assert again.success
+
+
+def test_a_solution_as_a_start_stays_a_success() -> None:
+    for x0 in ([1.0, 1.0], [1.0 + 1e-8, 1.0]):
+        for shift in (0.0, 1.0, 1e-12):
+            found = distfd.minimize(lambda x, c=shift: float(rosen(x)) + c, x0, executor="serial")
+            assert found.success, found.message

@@ -102,3 +102,25 @@ def test_a_coarse_step_tells_apart_what_is_well_told() -> None:
     )
     assert found.not_told_apart == []
     assert np.isfinite(found.standard_errors).all()
+
+
+@pytest.mark.parametrize("method", ["trf", "dogbox", "lm", "model"])
+@pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf"), "1", True])
+def test_the_scale_of_a_loss_is_a_number_above_0(method: Any, scale: Any) -> None:
+    with pytest.raises(distfd.InputError, match="f_scale: must be a finite number > 0"):
+        distfd.least_squares(lambda x: x - 1, [0.5], method=method, f_scale=scale, executor="serial")
+
+
+@pytest.mark.parametrize("method", ["trf", "model"])
+def test_an_unknown_loss_is_said_in_our_words(method: Any) -> None:
+    with pytest.raises(distfd.InputError, match=r"loss: must be one of linear.*did you mean 'huber'"):
+        distfd.least_squares(lambda x: x - 1, [0.5], method=method, loss="hubber", executor="serial")
+    with pytest.raises(distfd.InputError, match="loss: must be one of linear"):
+        distfd.least_squares(lambda x: x - 1, [0.5], method=method, loss=["huber"], executor="serial")
+
+
+@pytest.mark.parametrize("level", [95, "0.95", True, float("nan")])
+def test_a_level_is_a_number_between_0_and_1(level: Any) -> None:
+    found = distfd.least_squares(lambda x: np.array([x[0] - 1, x[0] - 2]), [0.5], executor="serial")
+    with pytest.raises(distfd.InputError, match="level: must be between 0 and 1"):
+        found.confidence_intervals(level)
