@@ -44,6 +44,10 @@ _FAR = (1e-4, 1e-2)
 """Distances from x of the further points where J has not changed at all, in typical sizes."""
 _DOWNHILL = 1e-4
 """Distance from x of a further point against the gradient, in sizes of x: short, as J may be a steep, curved valley."""
+_FURTHEST = 1e-2
+"""Largest such distance. Where noise needs a longer one, nothing is said."""
+_CLEARLY = 6.0
+"""Standard deviations of the noise by which J must be predicted to fall."""
 _SMALL_PART = 1e-5
 """A decrease of J that is negligible over this distance, as a part of J."""
 _NEAR_ZERO = 1e-6
@@ -80,15 +84,18 @@ class Assessment:
     own_tolerance: bool = False
     method: str = ""
 
-    def apply(self, result: Any, record: Record, evaluator: Evaluator, *, slopes: bool = True) -> None:
+    def apply(
+        self, result: Any, record: Record, evaluator: Evaluator, *, slopes: bool = True, noise: float = 0.0
+    ) -> None:
         """Clears ``success`` where it rests on a gradient that is noise, and adds the reason to the message.
 
         ``result.noise`` becomes the noise level found in J in that case, else None. Without ``slopes``, only J
-        near the end is looked at: the evidence on slopes is left aside.
+        near the end is looked at: the evidence on slopes is left aside. ``noise`` is the standard deviation of the
+        noise that the method has found in what is minimised.
         """
         result.noise = None
         if not slopes:
-            self._look_downhill(result, record, evaluator)
+            self._look_downhill(result, record, evaluator, noise)
             return
         record.evidence.close()
         best, first = record.best, record.first
@@ -166,7 +173,7 @@ class Assessment:
                 f"{np.nanmax(np.abs(rises)):.2g} further away: the gradient of 0 is wrong. {remedy}; {said}"
             )
 
-    def _look_downhill(self, result: Any, record: Record, evaluator: Evaluator) -> None:
+    def _look_downhill(self, result: Any, record: Record, evaluator: Evaluator, noise: float = 0.0) -> None:
         """Clears ``success`` where J still falls by a part that matters, over a small step along its gradient.
 
         SciPy's default tolerances on gradients are absolute. Where J is 1e-9, in its unit, any x0 passes them. Where
@@ -186,7 +193,10 @@ class Assessment:
         size = float(np.linalg.norm(slopes))
         if not np.isfinite(size) or not _DOWNHILL * size > negligible:
             return
-        x = np.clip(best.x - _DOWNHILL * scale * slopes / size, *self.bounds)
+        far = max(_DOWNHILL, _CLEARLY * noise / size)  # so far that noise does not decide
+        if far > _FURTHEST:
+            return
+        x = np.clip(best.x - far * scale * slopes / size, *self.bounds)
         foretold = float(best.gradient @ (best.x - x))
         if not foretold > negligible:
             return
@@ -198,7 +208,7 @@ class Assessment:
             result.success = False
             result.message = (
                 f"J, which is {best.value:.3g} at {'the end' if record.iterations else 'x0'}, still falls by "
-                f"{fall:.2g} over {_DOWNHILL:g} of x, though components of its gradient are "
+                f"{fall:.2g} over {far:.1g} of x, though components of its gradient are "
                 f"{np.abs(best.gradient[free]).max():.2g} at most. Most tolerances are absolute numbers: give J and x "
                 f"in units in which they are about 1, or smaller tolerances; the method said: {result.message}"
             )

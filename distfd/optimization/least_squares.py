@@ -200,10 +200,9 @@ def least_squares(
             result = course.run(start, fit)
             # In a fit, steps are long and whole Jacobians few, so they tell little about noise: the regression detects
             # it itself, and only J near the end is looked at.
-            if fit.noise is None:
-                _assessment(fit, limits_of_x, given, method).apply(
-                    result, record, session, slopes=not record.iterations
-                )
+            _assessment(fit, limits_of_x, given, method).apply(
+                result, record, session, slopes=fit.noise is None and not record.iterations, noise=fit.cost_noise
+            )
             result.noise = fit.noise or result.get("noise")
             return printer.ended(arrangement.with_params(refitted(finish(result, fit.kept), fit.kept)))
         problem.n_fixed = int(fixed.sum())

@@ -80,6 +80,8 @@ class ModelFit:
     weighting: Weighting = field(default_factory=Weighting)
     kept: NDArray[np.bool_] | None = None
     noise: float | None = None
+    cost_noise: float = 0.0
+    """Standard deviation of the noise in the cost at the end, if that noise is real."""
 
     def __call__(self, x0: Floats) -> Any:
         """The result from x0 on."""
@@ -88,6 +90,7 @@ class ModelFit:
             return run.to_its_end()
         finally:
             self.noise = None if run.noise is None else run.noise / self.weighting.per_noise
+            self.cost_noise = run.cost_noise
 
 
 class _Run:
@@ -137,6 +140,14 @@ class _Run:
     def noise(self) -> float | None:
         """Standard deviation of the noise in a residual; None if there is no relevant noise."""
         return self._search.noise
+
+    @property
+    def cost_noise(self) -> float:
+        """Standard deviation of the noise in the cost; 0 if there is no relevant noise."""
+        residuals, noise = self._search.residuals, self._search.noise
+        if not noise or residuals is None:
+            return 0.0
+        return float(noise * np.sqrt(2 * self._search.cost + noise**2 * len(residuals) / 2))
 
     def _begin(self) -> None:
         """Evaluates x0 and its slopes; the search asks for failed slopes again.

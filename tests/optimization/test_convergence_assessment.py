@@ -447,3 +447,16 @@ def test_a_solution_as_a_start_stays_a_success() -> None:
         for shift in (0.0, 1.0, 1e-12):
             found = distfd.minimize(lambda x, c=shift: float(rosen(x)) + c, x0, executor="serial")
             assert found.success, found.message
+
+
+def test_a_trust_region_that_noise_made_small_is_no_success_where_there_was_none() -> None:
+    """Eckerle4 of NIST's StRD from its first start: curvature was taken for noise, and the run ended on a slope."""
+    x = np.concatenate((np.arange(400.0, 435.0, 5.0), np.arange(436.5, 466.0, 1.5), np.arange(470.0, 501.0, 5.0)))
+    y = 1.5543827 / 4.0888322 * np.exp(-0.5 * ((x - 451.54122) / 4.0888322) ** 2)
+
+    def fun(b: Any) -> Any:
+        return b[0] / b[1] * np.exp(-0.5 * ((x - b[2]) / b[1]) ** 2) - y
+
+    found = distfd.least_squares(fun, [1.0, 10.0, 500.0], method="model", slots=1, executor="serial")
+    slope = float(np.linalg.norm(found.grad * found.x))
+    assert not found.success or slope < 0.1 * found.cost or found.cost < 1e-6
