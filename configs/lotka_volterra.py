@@ -1,4 +1,4 @@
-"""J of the quickstart: how badly the Lotka-Volterra equations explain 21 years of hare and lynx pelts."""
+"""The quickstart: how badly the Lotka-Volterra equations explain 21 years of hare and lynx pelts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,17 @@ MOST_CALLS = 25_000
 
 
 def misfit(x: NDArray[np.float64]) -> float:
-    """Sum of squared differences of logarithms between the model and the pelts.
+    """Sum of the squares of `residuals`."""
+    return float(np.sum(_differences(x) ** 2))
+
+
+def residuals(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Differences of logarithms between the model and the pelts, (42,): 21 years of hares, then of lynxes."""
+    return _differences(x).ravel()
+
+
+def _differences(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Model minus pelts, (2, 21), in logarithms.
 
     The equations are u' = a u - b u v (hares) and v' = -c v + d u v (lynxes). They are solved for log u and log v,
     so that no population can step below zero and its logarithm be NaN.
@@ -52,4 +62,4 @@ def misfit(x: NDArray[np.float64]) -> float:
         solved = solve_ivp(rates, (YEARS[0], YEARS[-1]), x[4:], method="DOP853", t_eval=YEARS, rtol=1e-9, atol=1e-9)
     if not solved.success:
         raise ArithmeticError(f"the ODE solver gave up: {solved.message}")
-    return float(np.sum((solved.y - MEASURED) ** 2))
+    return np.asarray(solved.y - MEASURED)

@@ -87,7 +87,7 @@ def run(
 
         evaluate_once(load_config(config, overrides or ()), evaluate, say)
         return
-    from distfd.cli.result_table import show_result
+    from distfd.cli.result_table import has_text, show_result
     from distfd.config.sections import SERIAL
     from distfd.core.errors import EvaluationError
     from distfd.jobs.run import Job
@@ -111,7 +111,7 @@ def run(
                 result = job.run(fresh=fresh)
         except EvaluationError as error:
             printed = job.directory.printed
-            note = f"\n  printed: what J printed is in {printed}" if printed.exists() and not show_output else ""
+            note = f"\n  printed: what J printed is in {printed}" if has_text(printed) and not show_output else ""
             raise EvaluationError(f"{error}{note}", error.evaluation) from error
     with terminal.answering():
         show_result(result, job.directory)

@@ -77,9 +77,14 @@ def result_table(result: Mapping[str, Any], width: int) -> Table:
 
 def files_text(directory: RunDirectory) -> str:
     """The paths of the result's files, relative to the current folder where that is shorter."""
-    there = [path for path in (directory.report, directory.printed) if path.exists()]
+    there = [path for path in (directory.report, directory.printed) if has_text(path)]
     names = ["result.json", *(path.name for path in there)]
     return f"results in {_short(directory.path)}: {', '.join(names)}"
+
+
+def has_text(path: Path) -> bool:
+    """Whether a file is there and not empty."""
+    return path.exists() and path.stat().st_size > 0
 
 
 def _short(path: Path) -> str:

@@ -29,12 +29,33 @@ class OutputPart:
         Number of outputs; None if only an evaluation shows it.
     measured : (length,) ndarray or None
         The data, if the part is residuals: simulated minus measured, or the reverse.
+    sign : int
+        1 if the residuals are simulated minus measured, -1 if they are the reverse.
     """
 
     text: str
     names: tuple[str, ...]
     length: int | None = None
     measured: NDArray[np.float64] | None = None
+    sign: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class MeasuredData:
+    """The data of which J's m outputs are residuals, (m,) each.
+
+    Attributes
+    ----------
+    values : ndarray
+    sets : ndarray of int
+        Number of the part that each belongs to.
+    signs : ndarray of int
+        As `OutputPart.sign`.
+    """
+
+    values: NDArray[np.float64]
+    sets: NDArray[np.int64]
+    signs: NDArray[np.int64]
 
 
 def part_lengths(parts: Sequence[OutputPart], m: int | None) -> tuple[int, ...] | None:
@@ -53,15 +74,19 @@ def part_lengths(parts: Sequence[OutputPart], m: int | None) -> tuple[int, ...] 
     return tuple(left // unknown if part.length is None else part.length for part in parts)
 
 
-def data_of(parts: Sequence[OutputPart] | None, m: int) -> tuple[NDArray[np.float64], NDArray[np.int64]] | None:
-    """Data of which J's m outputs are residuals, (m,), and their part numbers, (m,); None if some are no residuals."""
+def data_of(parts: Sequence[OutputPart] | None, m: int) -> MeasuredData | None:
+    """The data of which J's m outputs are residuals; None if some are no residuals."""
     lengths = part_lengths(parts, m) if parts else None
     if parts is None or lengths is None:
         return None
     data = [part.measured for part in parts if part.measured is not None]
     if [len(each) for each in data] != list(lengths):
         return None
-    return np.concatenate(data), np.repeat(np.arange(len(parts)), lengths)
+    return MeasuredData(
+        np.concatenate(data),
+        np.repeat(np.arange(len(parts)), lengths),
+        np.repeat([part.sign for part in parts], lengths),
+    )
 
 
 def naming_mistakes(given: Iterable[str], parts: Sequence[OutputPart]) -> list[tuple[str | None, str]]:

@@ -253,6 +253,33 @@ class FitResult(OptimizeResult):  # type: ignore[misc]  # SciPy has no types
         InputError
             If the number of data differs from the number of residuals, or there are no data.
         """
+        fun, y, spread, sets = self._beside_data(measured, sigma)
+        if self.get("loss", "linear") != "linear":
+            return np.nan
+        if sets is None:
+            total = total_squares(y, spread)
+        else:
+            spread = np.broadcast_to(spread, y.shape)
+            total = sum(total_squares(y[sets == k], spread[sets == k]) for k in np.unique(sets))
+        return 1 - float(np.sum(fun**2)) / total if total > 0 else np.nan
+
+    def data_and_model(self) -> tuple[Vector, Vector] | None:
+        """The data of the outputs that were kept, and what the model says at the solution, (m,) each.
+
+        None where the objective does not say which data its residuals are of, and in which order they are subtracted,
+        as a program with ``data`` and an FMU do.
+        """
+        signs, kept = self.get("data_signs"), self.get("kept")
+        if signs is None:
+            return None
+        fun, y, spread, _ = self._beside_data(None, None)
+        signs = signs if kept is None or len(kept) == len(fun) else signs[kept]
+        return y, y + signs * spread * fun
+
+    def _beside_data(
+        self, measured: ArrayLike | None, sigma: ArrayLike | None
+    ) -> tuple[Vector, Vector, Vector, NDArray[np.int64] | None]:
+        """Residuals without priors, their data and divisors, and to which set of data each belongs."""
         sets = self.get("data_sets") if measured is None else None
         measured = self.get("measured") if measured is None else measured
         if measured is None:
@@ -270,14 +297,7 @@ class FitResult(OptimizeResult):  # type: ignore[misc]  # SciPy has no types
                 f"r_squared: measured must have {len(fun)} numbers, one for each residual, and sigma as many or one "
                 f"(had shapes {y.shape} and {spread.shape})"
             )
-        if self.get("loss", "linear") != "linear":
-            return np.nan
-        if sets is None:
-            total = total_squares(y, spread)
-        else:
-            spread = np.broadcast_to(spread, y.shape)
-            total = sum(total_squares(y[sets == k], spread[sets == k]) for k in np.unique(sets))
-        return 1 - float(np.sum(fun**2)) / total if total > 0 else np.nan
+        return fun, y, spread, sets
 
     def table(self, level: float = 0.95) -> dict[str, Any]:
         """The printed table as columns: name, estimate, standard_error, lower, upper, and bound.

@@ -267,7 +267,7 @@ class Finish:
             result.residual_names = (*of_data, *(f"prior of {name}" for name in self.priors))
         data = data_of(self.parts, m) if self.measured is None else None
         if data is not None:
-            result.measured, result.data_sets = data
+            result.measured, result.data_sets, result.data_signs = data.values, data.sets, data.signs
 
 
 def _of_cost(seen: Seen | None, loss: Loss) -> DerivativeResult | None:

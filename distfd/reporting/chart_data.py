@@ -33,6 +33,8 @@ _CELLS = 80
 """Largest number of cells along a side of a matrix; in larger matrices, a cell shows the largest of several entries."""
 _ITERATIONS = 5000
 """Largest number of iterations that are all drawn; of more, an even selection."""
+_RESIDUALS = 5000
+"""Largest number of residuals that are all drawn."""
 _LENGTHS = 40
 _SWEEPS = 8
 _NAME = 60
@@ -57,6 +59,8 @@ def chart_fields(data: RunData, *, named: bool = False) -> dict[str, Any]:
         "profile": None if gradient is None else _profile(gradient[0]),
         "sizes": None if gradient is None else _sizes(*gradient),
         "matrix": _matrix(data),
+        "fit": fit_curves(data),
+        "correlation": correlations(data),
         "sweeps": [{name: _listed(value) for name, value in one.items()} for one in sweeps(data)],
         "timeline": timeline_fields(data, named=named),
         "busy": busy_fields(data),
@@ -69,7 +73,7 @@ def inlined(data: RunData) -> str:
     """The numbers as JSON that is safe inside a script element, whatever a run's files contain."""
     fields = chart_fields(data, named=True)
     text = _safe(fields)
-    for key in ("timeline", "matrix", "gradient", "sweeps", "convergence"):
+    for key in ("timeline", "matrix", "fit", "gradient", "sweeps", "convergence"):
         if len(text.encode()) <= _MOST_BYTES:
             break
         text = _safe(fields := {**fields, key: None})
@@ -212,6 +216,49 @@ def _matrix(data: RunData) -> dict[str, Any] | None:
     cells, rows, columns = found
     shown = [[short(name, _NAME) for name in names] for names in (rows, columns)]
     return {"rows": shown[0], "columns": shown[1], "cells": cells.tolist()}
+
+
+def fit_curves(data: RunData) -> dict[str, Any] | None:
+    """Residuals of a fit by their number, with the data and the model where they are known; of very many, every n-th.
+
+    None where the run is no fit, or its residuals are no list of numbers.
+    """
+    residuals = data.numbers("residuals")
+    if data.task != "least_squares" or residuals is None or residuals.ndim != 1 or not np.isfinite(residuals).any():
+        return None
+    columns = {"data": of_fit(data, "data"), "model": of_fit(data, "model")}
+    beside = [values for values in columns.values() if values is not None and values.ndim == 1]
+    whole = len(beside) == 2 and len(beside[0]) == len(beside[1]) <= len(residuals)  # priors are the last residuals
+    number = np.arange(0, len(residuals), -(-len(residuals) // _RESIDUALS))
+    return {
+        "number": number.tolist(),
+        "residual": residuals[number].tolist(),
+        **{
+            name: values[number[number < len(values)]].tolist() if whole and values is not None else None
+            for name, values in columns.items()
+        },
+    }
+
+
+def correlations(data: RunData) -> dict[str, Any] | None:
+    """Correlations of a fit's parameters, NaN where not known; None where there are none, or too many to see."""
+    found = of_fit(data, "correlation")
+    if found is None or found.ndim != 2 or found.shape != (len(data.names),) * 2 or not 2 <= len(found) <= _CELLS:
+        return None
+    if not np.isfinite(found).any():
+        return None
+    return {"names": [short(name, _NAME) for name in data.names], "cells": found.tolist()}
+
+
+def of_fit(data: RunData, key: str) -> Floats | None:
+    """An array of a fit's statistics, NaN for null; None where it is missing or no array of numbers."""
+    fit = data.result.get("fit")
+    if not isinstance(fit, dict) or not isinstance(fit.get(key), list):
+        return None
+    try:
+        return np.array(fit[key], dtype=np.float64)
+    except (TypeError, ValueError):
+        return None
 
 
 def sweeps(data: RunData) -> list[dict[str, Any]]:

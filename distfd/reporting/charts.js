@@ -103,8 +103,8 @@ function lineOption(curves, { x, y, xLog = false, yLog, whole = false, counted =
   };
   const shown = curves.map((curve) => ({
     type: "line", name: curve.name, data: curve.x.map((at, k) => [at, curve.y[k]]), step: curve.step ? "end" : false,
-    symbolSize: 6, showSymbol: !curve.dashed && !curve.step && curve.x.length <= 150,
-    lineStyle: { color: colour(curve.colour), width: curve.dashed ? 1.2 : 2, type: curve.dashed ? "dashed" : "solid" },
+    symbolSize: 6, showSymbol: curve.points || (!curve.bare && !curve.dashed && !curve.step && curve.x.length <= 150), showAllSymbol: Boolean(curve.points),
+    lineStyle: { color: colour(curve.colour), width: curve.points ? 0 : curve.dashed ? 1.2 : 2, type: curve.dashed ? "dashed" : "solid" },
     itemStyle: { color: colour(curve.colour) }, areaStyle: curve.step ? { color: colour(curve.colour), opacity: 0.35 } : undefined,
   }));
   if (limit !== null) {
@@ -234,6 +234,26 @@ function matrixOption(found) {
     },
     dataZoom: [0, 1].map((k) => ({ type: "inside", [k ? "yAxisIndex" : "xAxisIndex"]: 0, zoomOnMouseWheel: "ctrl", moveOnMouseWheel: false })),
     series: [{ type: "heatmap", data }],
+    words,
+  };
+}
+
+// From -1 to 1: one colour for each sign, and the page's own for 0.
+function correlationOption(found) {
+  const option = base(), n = found.names.length;
+  const words = (k) => `${found.names[Math.floor(k / n)]}, ${found.names[k % n]}: ${short(found.cells[Math.floor(k / n)][k % n], 3)}`;
+  option.tooltip = { ...option.tooltip, formatter: (point) => words(point.dataIndex) };
+  const label = { color: colour("ink"), hideOverlap: true, formatter: fitted(found.names) };
+  return {
+    ...option,
+    grid: { ...beside(roomFor(found.names.map(fitted(found.names)))), top: 12, bottom: 78 },
+    xAxis: axis("", { type: "category", data: found.names, splitLine: { show: false }, axisLabel: label }),
+    yAxis: axis("", { type: "category", data: found.names, inverse: true, splitLine: { show: false }, axisLabel: label }),
+    visualMap: {
+      min: -1, max: 1, dimension: 2, calculable: true, orient: "horizontal", left: "center", bottom: 0, itemHeight: 160, precision: 1,
+      inRange: { color: ["down", "panel", "up"].map(colour) }, textStyle: { color: colour("soft") },
+    },
+    series: [{ type: "heatmap", data: found.cells.flatMap((row, i) => row.map((value, j) => [j, i, value === null ? "-" : value])) }],
     words,
   };
 }
@@ -463,6 +483,18 @@ function draw(found) {
   if (found.matrix) {
     const { rows, columns } = found.matrix;
     place("matrix", Math.min(700, 110 + 26 * rows.length), matrixOption(found.matrix), rows.length * columns.length);
+  }
+  if (found.fit) {
+    const { number, residual, data, model } = found.fit, about = { x: "number of the residual", yLog: false, whole: true };
+    if (data) {
+      const curves = [{ name: "model", x: number, y: model, colour: "up", bare: true }, { name: "data", x: number, y: data, colour: "down", points: true }];
+      place("fit", 320, lineOption(curves, { ...about, x: "number of the measurement", y: "data and model" }), data.length);
+    }
+    place("residuals", 280, lineOption([{ name: "residual", x: number, y: residual, colour: "up", points: true }], { ...about, y: "residual", limit: 0 }), number.length);
+  }
+  if (found.correlation) {
+    const { names } = found.correlation;
+    place("correlation", Math.min(640, 130 + 32 * names.length), correlationOption(found.correlation), names.length ** 2);
   }
   (found.sweeps || []).forEach((sweep, k) => {
     const curves = [["forward", "up"], ["central", "down"]].flatMap(([name, shade]) => [

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from markupsafe import Markup
 
+from distfd.reporting.chart_data import of_fit
 from distfd.reporting.formatting import count, number
 from distfd.reporting.table import fold, table
 from distfd.results.derivative_result import jacobian_titles
@@ -75,7 +76,7 @@ def _columns(data: RunData, derivative: NDArray[np.float64]) -> tuple[list[str],
     add("x", data.numbers("x"))
     if derivative.ndim == 1:
         for title, key, digits in (("std. error", "standard_error", 4), ("95 % from", "lower", 6), ("to", "upper", 6)):
-            add(title, _of_fit(data, key), digits)
+            add(title, of_fit(data, key), digits)
         add("dJ/dx", derivative)
         error = data.numbers("error")
         add("± error", None if error is None or np.isnan(error).all() else error, 2)
@@ -86,17 +87,6 @@ def _columns(data: RunData, derivative: NDArray[np.float64]) -> tuple[list[str],
             add(named[a] if data.task != "hessian" else f"d²J/dx d{data.names[a]}", table_[a])
     add("step", data.numbers("step"), 3)
     return titles, columns
-
-
-def _of_fit(data: RunData, key: str) -> NDArray[np.float64] | None:
-    """A column of a fit's table; None where there is none."""
-    fit = data.result.get("fit")
-    if not isinstance(fit, dict) or not isinstance(fit.get(key), list):
-        return None
-    try:
-        return np.array([np.nan if value is None else value for value in fit[key]], dtype=np.float64)
-    except (TypeError, ValueError):
-        return None
 
 
 def _fit_findings(data: RunData) -> list[Markup]:

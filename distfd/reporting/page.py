@@ -16,6 +16,7 @@ from distfd.reporting.components import components_section
 from distfd.reporting.convergence import convergence_section
 from distfd.reporting.effort import effort_section
 from distfd.reporting.failures import failures_section
+from distfd.reporting.fit_section import fit_section
 from distfd.reporting.gradient_chart import gradient_section
 from distfd.reporting.headline import headline_section
 from distfd.reporting.matrix_chart import matrix_section
@@ -73,6 +74,7 @@ def page_sections(data: RunData, *, served: frozenset[str] | None = None) -> lis
     sections = [
         ("failures", "Failures", failures if early else Markup("")),
         ("result", "Result", components_section(data) if data.task != "noise" else Markup("")),
+        ("fit", "The fit", fit_section(data)),
         ("gradient", "The gradient at a glance", gradient_section(data)),
         ("matrix", "The matrix at a glance", matrix_section(data)),
         ("convergence", "Convergence", convergence_section(data)),

@@ -125,6 +125,7 @@ def fit_fields(result: Any) -> dict[str, Any] | None:
     except InputError:
         return None
     names = result.names
+    shown = result.data_and_model() if len(result.fun) <= _MOST_DATA else None
     return {
         **{key: columns[key] for key in FIT_COLUMNS},
         "bound": columns["bound"],
@@ -136,12 +137,16 @@ def fit_fields(result: Any) -> dict[str, Any] | None:
         "reduced_chi_square": statistics.reduced_chi_square,
         "aic": statistics.aic,
         "r_squared": None if result.get("measured") is None else result.r_squared(),
+        "data": None if shown is None else shown[0],
+        "model": None if shown is None else shown[1],
         "correlation": statistics.correlation,
         "not_told_apart": result.not_told_apart,
         "findings": fit_notes(statistics, names, result.n_prior),
     }
 
 
+_MOST_DATA = 100_000
+"""Largest number of residuals with which the data and the model are written once more beside these."""
 FIT_COLUMNS = ("standard_error", "lower", "upper")
 """Of a fit's table: one number a parameter; lower and upper are the ends of the 95 % interval."""
 

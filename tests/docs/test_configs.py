@@ -30,7 +30,7 @@ NEEDS = {
     "tank_fmu.yaml": "distfd[fmu]",
     "openmdao_beam.yaml": "openmdao",
 }
-OWN = ("quickstart.yaml", "tanks.yaml")
+OWN = ("quickstart.yaml", "quickstart_fit.yaml", "tanks.yaml")
 """Need nothing but distfd."""
 CONFIGS = sorted(path.name for path in (ROOT / "configs").glob("*.yaml"))
 
@@ -70,6 +70,34 @@ def test_quickstart_on_a_cluster_of_its_own(tmp_path: Path) -> None:
     again = subprocess.run(command, check=False, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300)
     assert again.returncode == 0
     assert again.stdout == ran.stdout, "the same result, from the directory"
+
+
+@pytest.mark.slow
+def test_the_quickstarts_fit_killed_and_run_again_has_the_same_bits(tmp_path: Path) -> None:
+    def command(name: str) -> list[str]:
+        config = str(ROOT / "configs" / "quickstart_fit.yaml")
+        return [sys.executable, "-m", "distfd", "run", config, f"output={tmp_path / name}", "cluster.address=serial"]
+
+    whole = subprocess.run(command("whole"), check=True, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = [line for line in readme.splitlines() if line.startswith("log_") and "0.1053" in line]
+    assert shown, "the README shows the table"
+    assert shown[0] in whole.stdout.splitlines()
+
+    process = subprocess.Popen(command("parted"), cwd=tmp_path, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    journal = tmp_path / "parted" / "iterates.jsonl"
+    while not journal.exists() or len(journal.read_text().splitlines()) < 3:
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "parted" / "result.json").exists()
+    again = subprocess.run(command("parted"), check=True, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    first, second = result(tmp_path / "whole"), result(tmp_path / "parted")
+    assert second["n_reused"] > 0
+    for key in ("x", "value", "residuals", "jacobian", "fit", "iterations"):
+        assert second[key] == first[key], key
+    assert again.stdout.splitlines()[:8] == whole.stdout.splitlines()[:8]
 
 
 @pytest.mark.parametrize("name", [name for name in CONFIGS if name not in OWN])

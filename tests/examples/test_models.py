@@ -111,6 +111,12 @@ def test_quickstart_ends_where_it_says_with_its_own_settings(misfit: J, paramete
     assert (off <= [5e-4, 5e-5, 5e-4, 5e-5, 0.05, 0.005]).all(), "half a unit of the last digit stated"
 
 
+def test_quickstart_fit_is_the_same_fit(misfit: J, parameters: Any) -> None:
+    assert config("quickstart_fit")["parameters"] == parameters
+    residuals = load("lotka_volterra").residuals
+    assert float(np.sum(residuals(FITTED) ** 2)) == pytest.approx(misfit(FITTED), rel=1e-14)
+
+
 def test_quickstart_gradient_is_as_exact_as_its_comment_says(misfit: J, parameters: Any) -> None:
     # Steps a hundred times wider average over the grain of J, and the fourth order leaves no truncation error.
     h = config("quickstart")["derivative"]["step"]["absolute"]

@@ -110,6 +110,12 @@ def test_each_quantity_has_its_own_mean(tmp_path: Path) -> None:
     around = np.concatenate((np.array(LEVEL) - np.mean(LEVEL), warm - warm.mean())) / sigma
     assert found.r_squared() == pytest.approx(1 - float(np.sum(found.fun**2) / np.sum(around**2)))
     assert found.r_squared() < found.r_squared(np.concatenate((LEVEL, warm))), "around one mean it would flatter"
+    shown = found.data_and_model()
+    assert shown is not None
+    t = np.array(T)
+    np.testing.assert_array_equal(shown[0], np.concatenate((LEVEL, warm)))
+    simulated = (found.x[0] * np.exp(-found.x[1] * t), 300 + found.x[0] * t)
+    np.testing.assert_allclose(shown[1], np.concatenate(simulated), rtol=1e-12)
 
 
 @pytest.mark.parametrize("value", ["2 * (level - seen)", "level", ["level - seen", "norm(level)"]])
@@ -123,7 +129,7 @@ def test_data_of_parts() -> None:
     parts = [OutputPart("a", ("a",), 2, np.ones(2)), OutputPart("b", ("b",), 1, np.zeros(1))]
     found = data_of(parts, 3)
     assert found is not None
-    assert [each.tolist() for each in found] == [[1, 1, 0], [0, 0, 1]]
+    assert [each.tolist() for each in (found.values, found.sets, found.signs)] == [[1, 1, 0], [0, 0, 1], [1, 1, 1]]
     assert data_of(parts, 4) is None
     assert data_of(None, 3) is None
 

@@ -287,6 +287,76 @@ def test_a_matrix_is_a_map(tmp_path: Path) -> None:
     assert largest == [["row", "column", "size"], ["J2", "c", "1000"], ["J1", "b", "10"], ["J0", "a", "1"]]
 
 
+FIT = {
+    **GRADIENT,
+    "task": "least_squares",
+    "x0": [0.0, 0.0, 0.0],
+    "value0": 9.0,
+    "outputs": ["level(t=0)", "level(t=1)", "level(t=2)", "prior of a"],
+    "residuals": [0.1, -0.3, 0.2, 0.05],
+    "fit": {
+        **{name: [0.1, 0.2, None] for name in ("standard_error", "lower", "upper")},
+        "data": [1.0, 2.0, 3.0],
+        "model": [1.1, 1.7, 3.2],
+        "correlation": [[1.0, -0.9, None], [-0.9, 1.0, None], [None, None, None]],
+        "findings": [],
+    },
+}
+
+
+def test_a_fit_shows_data_residuals_and_correlations(tmp_path: Path) -> None:
+    root = page(Made(FOUR, LOG, FIT), tmp_path / "run")
+    assert drawn(root)["fit"] == {
+        "number": [0, 1, 2, 3],
+        "residual": [0.1, -0.3, 0.2, 0.05],
+        "data": [1.0, 2.0, 3.0],  # the last residual is a prior's
+        "model": [1.1, 1.7, 3.2],
+    }
+    assert drawn(root)["correlation"]["cells"] == FIT["fit"]["correlation"]
+    found = section(root, "fit")
+    assert {"fit-chart", "residuals-chart", "correlation-chart"} <= ids(found)
+    largest, pairs = (cells(table) for table in found.all("table"))
+    assert largest[:2] == [["output", "residual", "data", "model"], ["level(t=1)", "−0.3", "2", "1.7"]]  # noqa: RUF001
+    assert largest[-1] == ["prior of a", "0.05", "", ""]
+    assert pairs[1] == ["a", "b", "−0.9"]  # noqa: RUF001
+
+
+def test_a_fit_without_data_shows_its_residuals(tmp_path: Path) -> None:
+    root = page(Made(FOUR, LOG, {**FIT, "fit": {**FIT["fit"], "data": None, "model": None}}), tmp_path / "run")
+    assert drawn(root)["fit"]["data"] is None
+    assert ids(section(root, "fit")) >= {"residuals-chart"}
+    assert "fit-chart" not in ids(section(root, "fit"))
+    many = {**FIT, "residuals": np.sin(np.arange(40_001)).tolist(), "outputs": None, "fit": None}
+    found = drawn(page(Made(FOUR, LOG, many), tmp_path / "many"))["fit"]
+    assert len(found["number"]) == len(found["residual"]) <= 5000
+    assert found["residual"][-1] == pytest.approx(np.sin(found["number"][-1]))
+    assert all(
+        "fit" not in each.attributes["aria-labelledby"]
+        for each in page(Made(FOUR, LOG, GRADIENT), tmp_path / "g").all("section")
+    )
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"data": "text"},
+        {"data": [1.0]},
+        {"data": [[1.0, 2.0, 3.0]] * 3},
+        {"data": [1.0] * 9, "model": [1.0] * 9},
+        {"model": {"a": 1}},
+        {"correlation": [[1.0, 2.0]]},
+        {"correlation": [1.0, 2.0, 3.0]},
+        {"correlation": [["x", 2.0, 3.0]] * 3},
+    ],
+)
+def test_a_damaged_fit_is_drawn_as_far_as_it_goes(tmp_path: Path, damage: dict[str, Any]) -> None:
+    root = page(Made(FOUR, LOG, {**FIT, "fit": {**FIT["fit"], **damage}}), tmp_path / "run")
+    found = drawn(root)
+    assert found["fit"]["residual"] == FIT["residuals"]
+    assert (found["fit"]["data"] is None) == bool({"data", "model"} & damage.keys())
+    assert (found["correlation"] is None) == ("correlation" in damage)
+
+
 def test_many_of_everything_stay_readable(tmp_path: Path) -> None:
     d, n = 10_000, 100_000
     names = tuple(f"p{k}" for k in range(d))

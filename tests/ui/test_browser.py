@@ -302,6 +302,46 @@ def test_names_and_error_bars_are_within_the_chart_of_the_gradient(watched: Watc
         assert all(left >= 0 for _, left in found), found
 
 
+@pytest.mark.parametrize("width", [400, 1400])
+def test_a_fit_is_drawn_and_read_by_keyboard(browser: Any, runs: Path, width: int) -> None:
+    path = runs / "beam" / "result.json"
+    found = {
+        "task": "least_squares",
+        "names": ["a", "b", "c"],
+        "missing": [],
+        "x0": [0.0, 0.0, 0.0],
+        **{name: [1.0, 2.0, 3.0] for name in ("x", "derivative", "step")},
+        "error": None,
+        "residuals": [0.25, -0.5, 0.125],
+        "fit": {
+            **{name: [0.1, 0.2, 0.3] for name in ("standard_error", "lower", "upper")},
+            "data": [1.0, 2.0, 3.0],
+            "model": [1.25, 1.5, 3.125],
+            "correlation": [[1.0, -0.75, 0.5], [-0.75, 1.0, None], [0.5, None, 1.0]],
+            "findings": ["3 residuals"],
+        },
+    }
+    path.write_text(json.dumps({**json.loads(path.read_text()), **found}))
+    watched = Watched(browser, viewport={"width": width, "height": 900})
+    try:
+        with PageServer(runs) as server:
+            watched.page.goto(server.address + "runs/beam/")
+            for key, words in (
+                ("fit", "number of the measurement 1: model 1.5, data 2"),
+                ("residuals", "number of the residual 1: residual = -0.5"),
+                ("correlation", "a, b: -0.75"),
+            ):
+                watched.page.wait_for_function("key => typeof drawn !== 'undefined' && drawn.has(key)", arg=key)
+                watched.page.evaluate("key => drawn.get(key).canvas.focus()", key)
+                for _ in range(2):
+                    watched.page.keyboard.press("ArrowRight")
+                assert watched.page.evaluate("key => drawn.get(key).told.textContent", key) == words
+            assert watched.page.evaluate("() => document.documentElement.scrollWidth") <= width
+        assert watched.complaints == []
+    finally:
+        watched.context.close()
+
+
 def test_an_attempt_that_cannot_be_asked_for_is_told_so(watched: Watched, runs: Path) -> None:
     page = watched.page
     with PageServer(runs) as server:

@@ -52,19 +52,21 @@ def parts_of(
             " ".join(each.text.split()),
             tuple(name for name in lengths if name in each.uses),
             expression_length(each, lengths),
-            _data_in(each, measured or {}),
+            *_data_in(each, measured or {}),
         )
         for each in formula
     )
 
 
-def _data_in(expression: Expression, measured: Mapping[str, Value]) -> NDArray[np.float64] | None:
-    """The data in ``simulated - measured`` or ``measured - simulated``; None for other expressions."""
+def _data_in(expression: Expression, measured: Mapping[str, Value]) -> tuple[NDArray[np.float64] | None, int]:
+    """The data in ``simulated - measured`` (1) or ``measured - simulated`` (-1); None for other expressions."""
     match ast.parse(expression.text.strip(), mode="eval").body:
         case ast.BinOp(left=left, op=ast.Sub(), right=right):
             given = [node.id for node in (left, right) if isinstance(node, ast.Name) and node.id in measured]
-            return np.ravel(measured[given[0]]).astype(np.float64) if len(given) == 1 else None
-    return None
+            if len(given) == 1:
+                reverse = isinstance(left, ast.Name) and left.id in measured
+                return np.ravel(measured[given[0]]).astype(np.float64), -1 if reverse else 1
+    return None, 1
 
 
 def times_of(extractor: Any, path: Path, value: Value) -> NDArray[np.float64] | None:
