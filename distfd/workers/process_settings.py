@@ -6,9 +6,7 @@ A new one is one line in `SETTINGS`.
 from __future__ import annotations
 
 import decimal
-import importlib
 import locale
-import operator
 import re
 import socket
 import sys
@@ -168,7 +166,7 @@ def _set_error_filters(given: tuple[_Filter, ...]) -> None:
     newer = next((k for k, (_, plain) in enumerate(own) if plain in _set_filters), 0)
     left_out = {*given, *_set_filters}
     kept = [[each for each, plain in some if plain not in left_out] for some in (own[:newer], own[newer:])]
-    found = [made for each in given if (made := _made_filter(each)) is not None]
+    found = [_made_filter(each) for each in given]
     _set_filters[:] = given
     warnings.filters[:] = [*kept[0], *found, *kept[1]]  # type: ignore[index]  # it is a list
     # This makes what was remembered of earlier warnings void, as any change of the filters has to.
@@ -176,16 +174,31 @@ def _set_error_filters(given: tuple[_Filter, ...]) -> None:
     del warnings.filters[0]  # type: ignore[attr-defined]
 
 
-def _made_filter(given: _Filter) -> tuple[Any, ...] | None:
-    """The filter again; None where there is no such warning here, so that nobody can give it."""
+def _made_filter(given: _Filter) -> tuple[Any, ...]:
     action, message, category, module, line = given
-    place, name = category.split(":")
-    try:
-        kind = operator.attrgetter(name)(importlib.import_module(place))
-    except (ImportError, AttributeError):
-        return None
     about = None if message is None else re.compile(message, re.IGNORECASE)
-    return action, about, kind, None if module is None else re.compile(module), line
+    return action, about, _category(*category.split(":")), None if module is None else re.compile(module), line
+
+
+def _category(module: str, name: str) -> type:
+    """A class of warnings; where its module is not imported here, one that stands for it.
+
+    The import may take a second and change more than the filters: OpenMDAO has filters, and its import that of JAX.
+    """
+    found: Any = sys.modules.get(module)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    if isinstance(found, type):
+        return found
+    return _ByName(name.rpartition(".")[2], (Warning,), {"__module__": module, "__qualname__": name})
+
+
+class _ByName(type):
+    """Of a class that has the subclasses of the class of that name, whenever it is imported."""
+
+    def __subclasscheck__(cls, other: type) -> bool:
+        own = cls.__module__, cls.__qualname__
+        return any((base.__module__, base.__qualname__) == own for base in other.__mro__)
 
 
 def _numpy_raises(given: Mapping[str, str]) -> dict[str, str]:

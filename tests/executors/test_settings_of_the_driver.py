@@ -76,6 +76,38 @@ def test_warnings_that_are_errors_are_so_there(evaluator: distfd.Evaluator) -> N
     assert there() == [None] * 3
 
 
+def test_a_filter_imports_no_module_there(
+    evaluator: distfd.Evaluator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What only the driver has imported has its own warnings; they are errors there once J imports it too."""
+    monkeypatch.syspath_prepend(tmp_path)
+    classes = (
+        "class Outer:\n    class Own(UserWarning): pass\nclass Less(Outer.Own): pass\nclass Other(UserWarning): pass\n"
+    )
+    (tmp_path / "only_here.py").write_text(classes)
+    importlib.invalidate_caches()
+    module = importlib.import_module("only_here")
+    warnings.filterwarnings("error", category=module.Outer.Own)
+    name = module.__name__
+
+    def there(imports: bool) -> list[str]:
+        if not imports:
+            return [name] if name in sys.modules else []
+        own, found = importlib.import_module(name), []
+        for kind in (own.Outer.Own, own.Less, own.Other):
+            try:
+                warnings.warn("", kind, stacklevel=1)
+            except UserWarning:
+                found.append(kind.__qualname__)
+        return found
+
+    try:
+        assert evaluator.map_function(there, [False]) == [[]]
+        assert evaluator.map_function(there, [True]) == [there(True)] == [["Outer.Own", "Less"]]
+    finally:
+        sys.modules.pop(name, None)
+
+
 def test_the_timeout_of_sockets_follows(evaluator: distfd.Evaluator) -> None:
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(33.0)
