@@ -6,6 +6,7 @@ A new one is one line in `SETTINGS`.
 from __future__ import annotations
 
 import decimal
+import enum
 import locale
 import re
 import socket
@@ -101,7 +102,8 @@ def _of_jax(name: str, usual: Any) -> Setting:
     """An option of JAX, which is imported only where somebody else has done so, or has changed the option."""
 
     def read() -> Any:
-        return getattr(getattr(sys.modules.get("jax"), "config", None), name, usual)
+        found = getattr(getattr(sys.modules.get("jax"), "config", None), name, usual)
+        return found.value if isinstance(found, enum.Enum) else found  # whose class is of a module of JAX
 
     def write(given: Any) -> None:
         if given != read():

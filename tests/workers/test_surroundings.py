@@ -95,3 +95,24 @@ def test_a_precision_that_was_set_is_part_of_the_key(setting: str) -> None:
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     ran = subprocess.run([sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "1"
+
+
+def test_settings_that_nobody_changed_import_nothing_elsewhere() -> None:
+    """Workers of a driver that has imported JAX, or OpenMDAO, which imports it and has filters of its own."""
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+
+    def python(program: str, given: bytes = b"") -> bytes:
+        command = [sys.executable, "-c", f"import pickle, sys\n{program}"]
+        return subprocess.run(command, env=environ, input=given, capture_output=True, check=True).stdout
+
+    driver = (
+        "import jax, openmdao.api; jax.config.update('jax_enable_x64', False)\n"
+        "from distfd.workers.surroundings import Surroundings\n"
+        "sys.stdout.buffer.write(pickle.dumps(Surroundings.here()))"
+    )
+    worker = (
+        "from distfd.workers.surroundings import SurroundingsSetter\n"
+        "SurroundingsSetter().set(pickle.load(sys.stdin.buffer))\n"
+        "print(sorted({'jax', 'openmdao', 'scipy'} & sys.modules.keys()))"
+    )
+    assert python(worker, python(driver)).strip() == b"[]"
