@@ -24,7 +24,8 @@ class Executor(ABC):
     with the objective (``own_process=True`` where the process does nothing else), has it ``prepare()`` before it
     reports the slot as up, calls ``run(chunk)``, and ``close()`` where the process ends in good order. Before all that
     it pins the threads of BLAS and OpenMP (`distfd.workers.threads.pin_threads`), as round-off depends on their number.
-    Once the worker is ``worn`` its process is replaced.
+    Once the worker is ``worn`` its process is replaced. Where J runs in the caller's own process, a Ctrl-C cuts a chunk
+    short: the executor reports what ``run`` returned of it, and then raises the worker's ``interrupt``.
 
     Objectives and chunks are pickled by cloudpickle, so that lambdas travel. Exceptions in a batch may be such as
     cannot be pickled: `distfd.workers.exception_transport` brings over those that can.

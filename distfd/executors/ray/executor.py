@@ -351,6 +351,7 @@ class RayExecutor(Executor):
             if not self._connected():
                 self._forget()  # the caller has left Ray, which ends the workers; a word would start another cluster
                 return
+            # No report follows but the SlotUp of the new one.
             self._stash = [report for report in self._stash if report.slot != slot]
             if slots.has(slot):  # or it was lent, and the caller has not heard of it yet
                 with nodes.explained():
