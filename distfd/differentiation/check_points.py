@@ -14,6 +14,7 @@ import numpy as np
 
 from distfd.core.points import dense_points
 from distfd.differentiation.check_displacements import (
+    FIRST,
     SECOND,
     SMALLEST,
     as_read,
@@ -356,7 +357,8 @@ def beside_product(
 ) -> CheckPoints | None:
     """The check of a Hessian-vector product: the change of the slope along another direction w, between points along v.
 
-    The check takes a pair of points at each base. Coordinates that bounds let move to one side only are not moved.
+    The check takes a pair of points at each base, and the base itself where bounds let a coordinate move to one side
+    only.
 
     Parameters
     ----------
@@ -374,17 +376,19 @@ def beside_product(
         return None
     h = np.zeros(len(site.x))
     h[moving] = np.abs(step[moving])
-    room = np.min([np.minimum(site.upper - at, at - site.lower) for at, _ in bases], axis=0)
-    w = np.zeros(len(site.x))
-    w[moving] = multipliers(site.x, len(moving)) * h[moving]
-    w = np.where(room < SMALLEST * h, 0.0, np.copysign(np.minimum(np.abs(w), room), w))
+    nodes, along = _displacements_at_bases(site, h, [at for at, _ in bases])
+    w = nodes[0]
     if not w.any() or (site.written is not None and as_read(site, moving, (site.x + w)[None, moving]) is None):
         return None
     rows, weights = [site.x], []
     for at, weight in bases:
-        rows += [at + w, at - w]
-        weights += [weight / 2, -weight / 2]
-    reach = np.where(w == 0, 0.0, ((bases[0][0] + w) - (bases[0][0] - w)) / 2)
+        for node, part in zip(nodes, along, strict=True):
+            point = np.clip(at + node, site.lower, site.upper)
+            if (point != site.x).any():  # J there is known, and all values are compared with it
+                rows.append(point)
+                weights.append(weight * part)
+    first = bases[0][0]
+    reach = np.asarray(along) @ (np.clip(first + nodes, site.lower, site.upper) - first)
     unit = np.zeros(len(site.x))
     unit[moving] = entry_noise(terms)
     amplification, gain = noise_of_terms(terms, reach[moving], h[moving], np.array(weights))
@@ -400,6 +404,21 @@ def beside_product(
         # More bases than that lie along parts of v, and the product says nothing of J's curvature along a part.
         near=near_product(site, bases[0][0], v) if len(bases) <= _BASES_IN_A_ROW else None,
     )
+
+
+def _displacements_at_bases(site: BasePoint, h: Floats, bases: Sequence[Floats]) -> tuple[Floats, Sequence[float]]:
+    """Displacements (2 or 3, d) that fit at every base, and the weights of J there, which sum to 0."""
+    up = np.min([site.upper - at for at in bases], axis=0)
+    down = np.min([at - site.lower for at in bases], axis=0)
+    moving, w = site.moving, np.zeros(len(h))
+    w[moving] = multipliers(site.x, len(moving)) * h[moving]
+    room = np.minimum(up, down)
+    if (room[moving] >= SMALLEST * h[moving]).all():
+        w = np.copysign(np.minimum(np.abs(w), room), w)
+        return np.stack((w, -w)), FIRST[True]
+    nodes, _ = two_points(np.zeros(len(h)), w, -down, up)
+    first, second = FIRST[False]
+    return np.vstack((nodes, np.zeros(len(h)))), (first, second, -first - second)
 
 
 def beside_answer(site: BasePoint, answer: Answer, *, vector: bool) -> CheckPoints | None:

@@ -103,7 +103,7 @@ class DirectionalCheck:
             if check is not None:
                 beside = yield _alone(check.points, self.vector, len(answer.value))
         if check is None or beside is None:
-            return answer
+            return self._without(answer, own)
         if self.insist or (beside.status != Status.NOT_RUN).any():
             consistency, noise = self._judged(answer, check, main, beside, own)
             if self.insist and consistency.verdict == DOUBTFUL and not consistency.coordinates:
@@ -115,6 +115,19 @@ class DirectionalCheck:
             return replace(answer, consistency=consistency, warnings=answer.warnings + said)
         added = len(check.points) + (0 if check.near is None else len(check.near.points))
         return answer if answer.error is not None else replace(answer, unchecked=added)
+
+    def _without(self, answer: Answer, own: Sequence[Wave]) -> Answer:
+        """The answer without a check; a user who asked for one is told why there is none."""
+        compared = answer.error is not None or len(answer.missing)  # by its bars, or there is nothing to compare
+        if not self.insist or compared or all(len(wave.request.points) < 2 for wave in own):
+            return answer
+        cause = (
+            "bounds, or the digits that J reads, leave no room for further points"
+            if len(own) == 1
+            else "the derivative takes too many points for one round of evaluations"
+        )
+        found, said = Consistency(UNKNOWN, cause=cause), f"the derivative could not be checked: {cause}"
+        return replace(answer, consistency=found, warnings=(*answer.warnings, said))
 
     def _said(
         self, answer: Answer, check: CheckPoints, consistency: Consistency, noise: Floats | None, near: NearNoise | None

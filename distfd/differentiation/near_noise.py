@@ -95,6 +95,7 @@ def near_product(site: BasePoint, base: Floats, direction: Floats) -> NearPoints
     if found is None:
         return None
     points, delta = found
-    k = int(np.argmax(np.abs(delta) / np.spacing(np.abs(site.x[site.moving]))))  # best known beside its rounding
+    with np.errstate(over="ignore"):  # a coordinate that is 0 has no rounding
+        k = int(np.argmax(np.abs(delta) / np.spacing(np.abs(site.x[site.moving]))))  # best known beside its rounding
     part = delta[k] / direction[site.moving][k]  # delta = part v
     return NearPoints(points, lambda answer: float(part * (delta @ answer.derivative[site.moving])))

@@ -239,6 +239,45 @@ def test_at_a_bound_a_smooth_function_is_not_doubted(scheme: str) -> None:
     assert consistency.verdict == CONSISTENT
 
 
+CORNERS: dict[str, Any] = {
+    "lower": [(k, None) for k in X],
+    "upper": [(None, k) for k in X],
+    "mixed": [(k, None) if i % 2 else (None, k) for i, k in enumerate(X)],
+    "one": [(X[0], None), *[(None, None)] * 3],
+    "room for half a step": [(k - 2e-5, None) for k in X],
+}
+
+
+@pytest.mark.parametrize("corner", CORNERS)
+@pytest.mark.parametrize("scheme", ["central", "central4"])
+def test_a_product_at_bounds(corner: str, scheme: str) -> None:
+    """Coordinates with room on one side were not moved, so a corner had no check, and nothing said so."""
+    how: dict[str, Any] = {"check": True, "bounds": CORNERS[corner], "options": {"scheme": scheme}}
+    for v in ([1.0, 2.0, -1.0, 0.5], [0.0, -1.0, 0.0, 0.0], [-1.0, -1.0, 1.0, 1.0]):
+        clean, waves = checked(rosenbrock, X, "hvp", v=v, **how)
+        assert clean.consistency is not None
+        assert clean.consistency.verdict == CONSISTENT
+        assert clean.warnings == ()
+        points = np.array([wave.request.points.dense(k) for wave in waves for k in range(len(wave.request.points))])
+        lower, upper = as_bounds(CORNERS[corner], 4)
+        assert ((points >= lower) & (points <= upper)).all()
+        sigma = 1e-4 * abs(rosenbrock(X))
+        verdicts = [checked(Noisy(rosenbrock, sigma, seed), X, "hvp", v=v, **how)[0].consistency for seed in range(10)]
+        assert sum(each is not None and each.verdict == DOUBTFUL for each in verdicts) >= 8
+
+
+def test_a_check_for_which_there_is_no_room_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user who asks for a check, and gets none, is told so."""
+    monkeypatch.setattr("distfd.differentiation.hessian_vector._MOST_CHANGES", 0)
+    answer, _ = checked(rosenbrock, X, "hvp", v=X, check=True)
+    assert answer.consistency is not None
+    assert answer.consistency.verdict == UNKNOWN
+    assert "could not be checked: the derivative takes too many points" in answer.warnings[-1]
+    assert checked(rosenbrock, X, "hvp", v=X)[0].warnings == ()
+    fixed = checked(rosenbrock, X, check=True, bounds=[(k, k) for k in X])[0]
+    assert fixed.consistency is None, "nothing moves, so there is nothing to check"
+
+
 # --- what ruins derivatives ---------------------------------------------------------------------------------------
 
 
