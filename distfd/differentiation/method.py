@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar
 
 import numpy as np
@@ -63,23 +64,28 @@ class Wave:
     failures: Mapping[int, Failure] = field(default_factory=dict)
     bits: NDArray[np.uint8] | None = None
 
+    @cached_property
+    def required(self) -> Wave:
+        """As `without_optional` gives it; several ask for it."""
+        optional = self.request.optional
+        if not len(optional) or self.request.points.imaginary.any():
+            return self
+        kept = np.setdiff1d(np.arange(len(self.values)), optional)
+        points = self.request.points.take(kept)
+        baseline = None if self.request.baseline is None else int(np.searchsorted(kept, self.request.baseline))
+        request = replace(self.request, points=points, baseline=baseline, optional=np.zeros(0, dtype=np.int64))
+        number = {k: i for i, k in enumerate(kept.tolist())}
+        failures = {number[k]: failure for k, failure in self.failures.items() if k in number}
+        bits = None if self.bits is None else self.bits[kept]
+        return Wave(request, self.values[kept], self.status[kept], failures, bits)
+
 
 def without_optional(wave: Wave) -> Wave:
     """The wave without its optional points: only the values that the derivative is computed from.
 
     Optional points beside complex points stay: they are evaluated whether slots are idle or not.
     """
-    optional = wave.request.optional
-    if not len(optional) or wave.request.points.imaginary.any():
-        return wave
-    kept = np.setdiff1d(np.arange(len(wave.values)), optional)
-    points = wave.request.points.take(kept)
-    baseline = None if wave.request.baseline is None else int(np.searchsorted(kept, wave.request.baseline))
-    request = replace(wave.request, points=points, baseline=baseline, optional=np.zeros(0, dtype=np.int64))
-    number = {k: i for i, k in enumerate(kept.tolist())}
-    failures = {number[k]: failure for k, failure in wave.failures.items() if k in number}
-    bits = None if wave.bits is None else wave.bits[kept]
-    return Wave(request, wave.values[kept], wave.status[kept], failures, bits)
+    return wave.required
 
 
 @dataclass(frozen=True, eq=False)

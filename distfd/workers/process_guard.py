@@ -1,7 +1,7 @@
 """Puts back what an evaluation has changed in its process, so that the next point finds what the first one found.
 
-There are two looks, as J may take a microsecond: the quick one after each evaluation, and a thorough one where J took
-so long that it does not show, after the first evaluation of a chunk, and for good once J was seen to leave something.
+There are two looks, as J may take a microsecond: the quick one after each evaluation, and a thorough one after the
+first evaluation of a chunk, once in a while, and after each evaluation once J was seen to leave something.
 
 What a module does when it is imported in the course of an evaluation (a variable of the environment, a precision) is
 done once in a process, and every later point would lack it: it is kept.
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import decimal
+import math
 import os
 import signal
 import sys
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
-_LONG = 200e-6
-"""Seconds of J beside which the thorough look, of some 10 us, does not show."""
+_EVERY = 0.02
+"""Seconds from one thorough look to the next. It takes 10 us in a row, and 50 us after J has waited for a millisecond,
+as nothing of it is in the processor's caches then."""
 _SIGNALS = tuple(
     int(getattr(signal, name))
     for name in ("SIGINT", "SIGTERM", "SIGCHLD", "SIGALRM", "SIGUSR1", "SIGUSR2", "SIGPIPE", "SIGFPE", "SIGHUP")
@@ -50,6 +52,8 @@ class ProcessGuard:
 
     def __init__(self) -> None:
         self._careful = False
+        self._looked = -math.inf
+        """When the last thorough look was, by time.monotonic()."""
         self._directory: str | None = None
         self._environ: dict[Any, Any] = {}
         self._table: Mapping[Any, Any] = {}
@@ -125,15 +129,13 @@ class ProcessGuard:
             if _directory() != directory:
                 self._directory = _directory()
 
-    def put_back(self, seconds: float, *, first: bool) -> str | None:
+    def put_back(self, *, first: bool) -> str | None:
         """Put back what an evaluation left changed; what cannot be is said.
 
         Parameters
         ----------
-        seconds : float
-            What the evaluation took.
         first : bool
-            Whether it was the first since `remember`.
+            Whether it was the first of a chunk.
         """
         context, known = decimal.getcontext(), self._decimal
         changed = (
@@ -145,8 +147,9 @@ class ProcessGuard:
             or context.traps != self._traps
             or sys.argv != self._arguments
         )
-        if not (changed or first or self._careful or seconds > _LONG):
+        if not (changed or first or self._careful) and time.monotonic() - self._looked < _EVERY:
             return None
+        self._looked = time.monotonic()
         trouble: list[str] = []
         found = [changed and self._put_back_seen(trouble), self._put_back_unseen(trouble)]
         self._careful |= any(found)

@@ -116,7 +116,7 @@ class Worker:
             seconds = time.monotonic() - tick
             ended = started + seconds
             if self._guarded:
-                self._put_back(seconds, first=not k)
+                self._put_back(first=not k)
             if isinstance(chunk, EvaluationChunk) and not isinstance(outcome, Failure):
                 outcome = self._in_time(outcome, seconds, chunk.timeout)
             if isinstance(outcome, Failure):
@@ -203,9 +203,9 @@ class Worker:
             self._guard.remember()
             self._guarded = True
 
-    def _put_back(self, seconds: float, *, first: bool) -> None:
+    def _put_back(self, *, first: bool) -> None:
         """Leave the process to the next point as the first one found it; or leave no next point to this process."""
-        trouble = self._guard.put_back(seconds, first=first)
+        trouble = self._guard.put_back(first=first)
         if trouble is None:
             return
         if self._own_process:
