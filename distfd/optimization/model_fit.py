@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from distfd.optimization.model_fit_regression import LinearModel, Observed, fit_model, with_value_at
+from distfd.optimization.model_fit_regression import LinearModel, Observed, fit_model, lengths_agree, with_value_at
 from distfd.optimization.model_fit_step import least_of_model
 
 if TYPE_CHECKING:
@@ -191,11 +191,14 @@ class ModelSearch:
     _moved: bool = False
     _fitted: bool = False
     _renewed: bool = False
+    _noiseless: bool = False
 
     def __post_init__(self) -> None:
         self._free = self.lower < self.upper
         self._radius = self._first_radius = _FIRST_RADIUS * float(np.sqrt(self._free.sum()))
-        self.noise = self.options.noise
+        self._sizes = self.typical.copy()
+        if self.noise is None:
+            self.noise = self.options.noise
 
     @property
     def lost_at_start(self) -> bool:
@@ -339,6 +342,8 @@ class ModelSearch:
             size = 1.0 if self.residuals is None else float(np.sqrt(np.mean(self.residuals**2)))
             return np.asarray(longest * min(1.0, np.sqrt(self.noise / max(size, self.noise)) / _LONGEST))
         model, far = self.model(), _LONGEST
+        if not self.noise:  # the model has just shown that there is none
+            return None
         size = np.sqrt(2 * float(np.mean(model.signal))) / model.length**2
         curvature = np.empty(len(self.x))
         for k in range(len(self.x)):
@@ -348,6 +353,23 @@ class ModelSearch:
             curvature[k] = np.sqrt(np.mean(bent**2))
         curvature = np.maximum(curvature, max(_LONGEST * size, 1e-300))
         return np.asarray(np.minimum(_STEP * np.sqrt(self.noise / curvature) * self.typical, longest))
+
+    def influence(self) -> Floats:
+        """Changes of the residuals by a step of each variable, as long as x0's typical size, relative to their norm."""
+        assert self.residuals is not None, "x0 is known"
+        size = max(float(np.linalg.norm(self.residuals)), float(np.finfo(float).tiny))
+        return np.asarray(np.linalg.norm(self.jacobian(), axis=0) * self._sizes / size)
+
+    def again(self, typical: Floats, shorter: float) -> ModelSearch:
+        """A search from x0 by other typical sizes, with a shorter first radius, that knows the residuals there."""
+        x0 = self._observations[0].x
+        at = [o for o in self._observations if o.x.tobytes() == x0.tobytes()]
+        known = Evaluated(x0, at[0].value, [o.slope for o in at if o.slope is not None])
+        noise = None if self._fitted else self.noise
+        search = ModelSearch(x0, self.lower, self.upper, typical, self.loss, self.options, noise=noise)
+        search._radius *= shorter
+        search.tell([known])
+        return search
 
     def _move(self, one: Evaluated, residuals: Floats) -> None:
         self.x, self.residuals, self.cost = one.x, residuals, self.loss.cost(residuals)
@@ -367,7 +389,8 @@ class ModelSearch:
     def _observe(self, one: Evaluated) -> None:
         if one.residuals is None:
             return
-        size = float(np.linalg.norm(one.residuals))
+        with np.errstate(over="ignore"):  # a trial may be far off
+            size = float(np.linalg.norm(one.residuals))
         limit = np.inf if self.residuals is None else _BIG * float(np.linalg.norm(self.residuals)) + 1e-300
         if not any(each.slope is None and each.x.tobytes() == one.x.tobytes() for each in self._observations):
             self._observations.append(_Observation(one.x, one.residuals, size, limit))
@@ -418,13 +441,22 @@ class ModelSearch:
                 near = near[: max(least, len(near) // 2)]
                 observed = self._observed(near)
                 plain, likely = fit_model(observed)
-        if not self._fitted and not self.failed:  # a model that predicts well needs no noise
+        if self._noiseless or (not self._fitted and not self.failed):  # a model that predicts well needs no noise
             return plain
         noisy, more = fit_model(observed, _NOISES)
         if not self._fitted and more - likely < _CLEAR * observed.size:
             return plain
+        if self._fitted and lengths_agree(self._slopes()):
+            # The model does not describe the residuals so far from x; that is no noise.
+            self._fitted, self.noise, self._noiseless = False, None, True
+            return plain
         self._fitted, self.noise = True, float(np.sqrt(noisy.noise * np.mean(noisy.signal)))
         return noisy
+
+    def _slopes(self) -> list[tuple[bytes, float, Floats]]:
+        """The place and direction of each slope as bytes, its length, and its value."""
+        known = [(o.x, o.slope) for o in self._observations if o.slope is not None]
+        return [(x.tobytes() + one.direction.tobytes(), one.length, one.value) for x, one in known]
 
     def _misfit(self, model: Model) -> float:
         """Relative difference between the model's slopes at x and the observed ones; 0 if there are none."""

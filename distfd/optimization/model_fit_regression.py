@@ -30,6 +30,8 @@ _JITTER = 1e-13
 _OUTPUTS = 64
 """Largest number of residuals for the likelihood, evenly spread: more of them do not improve the choice."""
 _TINY = 1e-300
+_AGREE = 1e-3
+"""Largest relative difference between slopes over two lengths that are about the same."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,6 +190,26 @@ class Model:
         cross = np.vstack((_g1(o.at @ z / e)[:, None] * o.at, moved)) / e / self._spread[:, None]
         explained = solve_triangular(self._factor, cross, lower=True, check_finite=False)
         return np.asarray(prior - explained.T @ explained)
+
+
+def lengths_agree(slopes: Sequence[tuple[bytes, float, Floats]]) -> bool:
+    """Whether slopes at one place over two lengths are about the same, so that no noise matters to the shorter one.
+
+    Noise of standard deviation s changes a difference quotient over the length h by s sqrt(2) / h.
+
+    Parameters
+    ----------
+    slopes : sequence of (bytes, float, (m,) ndarray)
+        The place and direction of each, its length, and its value; the first of a place is the shorter one.
+    """
+    first: dict[bytes, tuple[float, Floats]] = {}
+    apart, size = [], []
+    for place, length, value in slopes:
+        short, there = first.setdefault(place, (length, value))
+        if 2 * short < length < np.inf:
+            apart.append(float(np.linalg.norm(value - there)))
+            size.append(float(np.linalg.norm(value)))
+    return bool(apart) and float(np.linalg.norm(apart)) <= _AGREE * float(np.linalg.norm(size))
 
 
 class LinearModel:

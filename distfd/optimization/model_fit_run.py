@@ -22,6 +22,7 @@ from distfd.evaluation.tally import Tally, gather
 from distfd.optimization.limits import Stop
 from distfd.optimization.model_fit import Evaluated, ModelSearch, Room, Slope, Trial
 from distfd.optimization.scipy_least_squares import left_out, outputs_named
+from distfd.optimization.second_search import SecondSearch
 from distfd.optimization.seen_point import Seen
 from distfd.optimization.weighting import Weighting
 
@@ -100,7 +101,8 @@ class _Run:
         self._fit, self._course = fit, fit.course
         self._evaluator = fit.course.evaluator
         self._evaluator.start()
-        self._search = ModelSearch(np.array(x0), *fit.bounds, fit.typical.copy(), fit.loss, fit.options, fit.adapts)
+        first = ModelSearch(np.array(x0), *fit.bounds, fit.typical.copy(), fit.loss, fit.options, fit.adapts)
+        self._searches = SecondSearch(first)
         step = self._evaluator.setting(x0).options.step
         given = step.noise if isinstance(step, NoiseStep) else None
         if self._search.noise is None and given is not None:
@@ -122,19 +124,28 @@ class _Run:
         from scipy.optimize import OptimizeResult
 
         self._begin()
-        search, iterations = self._search, 0
+        iterations = 0
         while True:
-            trials = search.ask(self._room())
+            search, room = self._search, self._searches.room(self._room())
+            trials = search.ask(room)
+            if self._searches.ended(stuck=not trials):
+                continue
             if end := self._end(trials):
+                if self._searches.begins_at_the_end():
+                    continue
                 success, message = end
                 return OptimizeResult(x=search.x, success=success, status=int(success), message=message, nit=iterations)
             search.converged = ""
             if self._corrected:
                 self._corrected = False
                 continue  # the new Jacobian shows that the cost can fall further
-            if self._round(trials):
+            if self._searches.noted(room.slots, moved=self._round(trials)):
                 iterations += 1
                 self._course.iterated(search.x, search.cost)
+
+    @property
+    def _search(self) -> ModelSearch:
+        return self._searches.search
 
     @property
     def noise(self) -> float | None:

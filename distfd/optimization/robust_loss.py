@@ -65,15 +65,17 @@ class Loss:
             raise InputError(f"f_scale: must be a finite number > 0, in units of residuals (was {self.scale!r})")
 
     def cost(self, f: Vector) -> float:
-        """The cost of residuals (m,)."""
+        """The cost of residuals (m,); infinite where they are too large to be squared."""
         if self.loss == "linear":
-            return 0.5 * float(f @ f)
+            with np.errstate(over="ignore"):
+                return 0.5 * float(f @ f)
         return 0.5 * self.scale**2 * float(np.sum(self._rho(f)[0]))
 
     def gradient(self, f: Vector, jacobian: Any) -> Vector:
         """Of the cost, from residuals (m,) and their Jacobian (m, d)."""
         weighted = f if self.loss == "linear" else self._rho(f)[1] * f
-        return np.asarray(jacobian.T @ weighted)
+        with np.errstate(over="ignore"):
+            return np.asarray(jacobian.T @ weighted)
 
     def weights(self, f: Vector) -> tuple[Vector, Vector]:
         """Weights for residuals (m,): rho' for the cost's gradient, and rho' + 2 z rho'' for its curvature.
