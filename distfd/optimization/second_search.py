@@ -60,7 +60,9 @@ class SecondSearch:
 
     def room(self, room: Room) -> Room:
         """The part of a round's room that the search is to fill."""
-        return replace(room, slots=min(room.slots, room.jacobian)) if self._one and self.waiting is not None else room
+        if self.waiting is None or not self._one:
+            return room
+        return replace(room, slots=min(room.slots, room.jacobian))
 
     def noted(self, points: int, *, moved: bool) -> bool:
         """Takes note of a round of so many evaluations; whether it has led to the lowest cost so far."""
