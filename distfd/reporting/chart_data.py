@@ -122,6 +122,7 @@ def convergence_fields(data: RunData) -> dict[str, Any] | None:
     above = above_lowest(values)
     shown = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), _ITERATIONS)).astype(int))
     return {
+        "name": data.measure,
         "iteration": steps[shown].astype(int).tolist(),
         "value": values[shown].tolist(),
         "gradient_norm": norms[shown].tolist(),

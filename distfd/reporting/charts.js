@@ -135,7 +135,8 @@ function overlayOption(runs) {
   const curves = runs.map((run, k) => ({ name: run.name, x: run.convergence.iteration, y: run.convergence.value, colour: palette[k % palette.length] }));
   const longest = curves.reduce((a, b) => (b.y.length > a.y.length ? b : a));
   curves.sort((a, b) => (b === longest) - (a === longest));
-  const option = lineOption(curves, { x: "iteration", y: "J", whole: true, legend: true });
+  const named = [...new Set(runs.map((run) => run.convergence.name))].join(" or ");
+  const option = lineOption(curves, { x: "iteration", y: named, whole: true, legend: true });
   const words = runs.map((run) => curves.find((curve) => curve.name === run.name));
   // By iteration, and not by place: a run may begin later than another, or lack some.
   const at = (curve, iteration) => curve.y[curve.x.indexOf(iteration)] ?? null;
@@ -463,7 +464,7 @@ function draw(found) {
   }
   const way = found.convergence;
   if (way) {
-    for (const [key, column, name] of [["convergence", "value", "J"], ["above", "above", "J above its lowest value"], ["norms", "gradient_norm", "|g|"]]) {
+    for (const [key, column, name] of [["convergence", "value", way.name], ["above", "above", `${way.name} above its lowest value`], ["norms", "gradient_norm", "|g|"]]) {
       if (!way[column]) continue;
       const curve = { name, x: way.iteration, y: way[column], colour: "up" };
       place(key, 300, lineOption([curve], { x: "iteration", y: name, whole: true }), way.iteration.length);

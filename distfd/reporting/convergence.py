@@ -1,4 +1,4 @@
-"""The course of an optimiser: J and the size of its gradient by iteration."""
+"""The course of an optimiser: J, or the cost of a fit, and the size of its gradient by iteration."""
 
 from __future__ import annotations
 
@@ -28,12 +28,19 @@ def convergence_section(data: RunData) -> Markup:
         return Markup("")
     steps, values, norms = way
     above = above_lowest(values)
-    parts = [_curve("convergence", "J", "J by iteration", steps, values)]
+    what, name = data.measure, _named(data.measure)
+    parts = [_curve("convergence", name, f"{name} by iteration", steps, values)]
     if above is not None:
-        parts.append(_curve("above", "J above its lowest value", "How far J was above its lowest value", steps, above))
+        far = f"How far {'J' if what == 'J' else 'the cost'} was above its lowest value"
+        parts.append(_curve("above", f"{name} above its lowest value", far, steps, above))
     if np.isfinite(norms).sum() > 1:
         parts.append(_curve("norms", "|g|", "Size of the gradient by iteration", steps, norms))
-    return Markup("").join([*parts, _table(steps, values, norms)])
+    return Markup("").join([*parts, _table(what, steps, values, norms)])
+
+
+def _named(measure: str) -> str:
+    """As it begins a sentence."""
+    return measure[:1].upper() + measure[1:]
 
 
 def _curve(key: str, name: str, title: str, steps: Floats, values: Floats) -> Markup:
@@ -45,9 +52,9 @@ def _curve(key: str, name: str, title: str, steps: Floats, values: Floats) -> Ma
     return Markup("<h3>{}</h3>\n<p>{}</p>\n{}").format(title, told, figure(key, title, told))
 
 
-def _table(steps: Floats, values: Floats, norms: Floats) -> Markup:
+def _table(what: str, steps: Floats, values: Floats, norms: Floats) -> Markup:
     n = len(steps)
     shown = list(range(n)) if n <= _ROWS else [*range(10), *range(n - 20, n)]
     caption = "Iterations" if len(shown) == n else f"The first 10 and the last 20 of {count(n, 'iteration')}"
     rows = [(f"{int(steps[k])}", number(float(values[k]), 10), number(float(norms[k]), 4)) for k in shown]
-    return numbers(caption, ["iteration", "J", "|g|"], rows)
+    return numbers(caption, ["iteration", what, "|g|"], rows)

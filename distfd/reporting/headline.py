@@ -69,13 +69,13 @@ def _message(status: str, message: str) -> Markup:
 
 
 def _facts(data: RunData) -> list[tuple[str, str]]:
-    result = data.result
+    result, what = data.result, data.measure
     pairs: list[tuple[str, str]] = []
     if "value0" in result and result["value0"] is not None:
-        pairs.append(("J before", number(result["value0"])))
+        pairs.append(("J before" if what == "J" else "Cost before", number(result["value0"])))
     value = result.get("value")
     if isinstance(value, (int, float)):
-        pairs.append(("J", number(value)))
+        pairs.append((what if what == "J" else "Cost", number(value)))
     elif isinstance(value, list):
         pairs.append(("J", count(len(value), "output")))
     gradient = data.numbers("derivative")

@@ -65,6 +65,11 @@ class RunData:
         """As in the configuration."""
         return str(self.result.get("task") or self.config.get("task") or "gradient")
 
+    @property
+    def measure(self) -> str:
+        """What the run's scalar is called: the cost of a fit, else J."""
+        return "cost" if self.task == "least_squares" else "J"
+
     @cached_property
     def names(self) -> list[str]:
         """Of the parameters."""

@@ -256,6 +256,7 @@ def test_an_optimizers_way_is_drawn(tmp_path: Path) -> None:
         "norms",
     ]
     assert drawn(root)["convergence"] == {
+        "name": "J",
         "iteration": [0, 1, 2, 3, 4],
         "value": [8.0, 0.1, 0.01, 0.001, 0.0001],
         "gradient_norm": [None, 0.5, 0.25, 0.125, 0.0625],
@@ -267,6 +268,11 @@ def test_an_optimizers_way_is_drawn(tmp_path: Path) -> None:
         ["1", "0.1", "0.5"],
     ]
     assert "x before" in section(root, "result").text
+    root = page(Made(FOUR, [*LOG[:1], *way], {**result, "task": "least_squares"}), tmp_path / "fit")
+    assert "Cost by iteration" in section(root, "convergence").text
+    assert cells(section(root, "convergence").all("table")[0])[0] == ["iteration", "cost", "|g|"]
+    assert drawn(root)["convergence"]["name"] == "cost"
+    assert "Cost before" in root.text
     below = [(at, event, {**fields, "value": fields["value"] - 5}) for at, event, fields in way]
     root = page(Made(FOUR, [*LOG[:1], *below], result), tmp_path / "below")
     assert "above-chart" in ids(section(root, "convergence"))  # the way to the lowest value as well

@@ -341,7 +341,13 @@ def test_charts_have_the_numbers_of_the_report(server: PageServer) -> None:
     code, text, headers = get(server, "runs/wing/charts.json")
     assert (code, headers["Content-Type"]) == (200, "application/json")
     found = json.loads(text)
-    assert found["convergence"] == {"iteration": [1], "value": [2.0], "gradient_norm": [1.0], "above": None}
+    assert found["convergence"] == {
+        "name": "J",
+        "iteration": [1],
+        "value": [2.0],
+        "gradient_norm": [1.0],
+        "above": None,
+    }
     names, errors = ["a", "b", "c"], [0.1, None, None]
     assert found["gradient"] == {"names": names, "derivative": [1.0, -2.5, None], "error": errors}
     timeline = found["timeline"]
@@ -530,7 +536,7 @@ def test_convergence_of_several_runs_is_in_one_chart(server: PageServer, runs: P
     assert 'id="overlay-chart"' in text
     assert 'data-charts="compare.json?run=wing&amp;run=study%252Fb%2520c"' in text
     found = json.loads(get(server, f"compare.json?{query}")[1])
-    one = {"iteration": [1], "value": [2.0], "gradient_norm": [1.0], "above": None}
+    one = {"name": "J", "iteration": [1], "value": [2.0], "gradient_norm": [1.0], "above": None}
     assert found == {"runs": [{"name": "wing", "convergence": one}, {"name": "study/b c", "convergence": one}]}
     for path in (runs / "wing", runs / "study" / "b c"):
         (path / "log.jsonl").unlink()
