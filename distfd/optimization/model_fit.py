@@ -358,7 +358,8 @@ class ModelSearch:
         """Changes of the residuals by a step of each variable, as long as x0's typical size, relative to their norm."""
         assert self.residuals is not None, "x0 is known"
         size = max(float(np.linalg.norm(self.residuals)), float(np.finfo(float).tiny))
-        return np.asarray(np.linalg.norm(self.jacobian(), axis=0) * self._sizes / size)
+        with np.errstate(over="ignore"):  # the residuals may vanish
+            return np.asarray(np.linalg.norm(self.jacobian(), axis=0) * self._sizes / size)
 
     def again(self, typical: Floats, shorter: float) -> ModelSearch:
         """A search from x0 by other typical sizes, with a shorter first radius, that knows the residuals there."""

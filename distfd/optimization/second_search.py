@@ -118,6 +118,7 @@ class SecondSearch:
         self._most = influence if self._most is None else np.maximum(self._most, influence)
         free = self.search.lower < self.search.upper
         most = self._most[free]
-        part = np.where(most > 0, influence[free] / np.where(most > 0, most, 1.0), 1.0)
+        known = (most > 0) & np.isfinite(most)  # where the residuals vanish, nothing can be told
+        part = np.where(known, influence[free] / np.where(known, most, 1.0), 1.0)
         fitted = self.search.foretold < _FITTED * self.search.cost
         return bool((part < _LOST).all() or (fitted and (part < _NONE).any()))
