@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -37,11 +38,16 @@ def in_scipys_place(request: pytest.FixtureRequest) -> Iterator[None]:
         keywords |= {"workers": workers} if executor is None else {"executor": executor}
         return distfd.approx_derivative(*args, **keywords)
 
+    # Their pools fork once something here has set that as the way to start, and a child of a process that has used Ray
+    # may never end: it has Ray's handler of SIGTERM.
+    started = multiprocessing.get_start_method(allow_none=True)
+    multiprocessing.set_start_method("forkserver", force=True)
     with pytest.MonkeyPatch.context() as patch:
         # Their helpers and classes find it by name, in their module and in SciPy's.
         patch.setattr(theirs, "approx_derivative", ours)
         patch.setattr(scipys, "approx_derivative", ours)
         yield
+    multiprocessing.set_start_method(started, force=True)
     if executor is not None:
         executor.close()
     assert calls, "SciPy's tests no longer call what was put in its place"
