@@ -1,7 +1,7 @@
 """Puts back what an evaluation has changed in its process, so that the next point finds what the first one found.
 
 There are two looks, as J may take a microsecond: the quick one after each evaluation, and a thorough one after the
-first evaluation of a chunk, once in a while, and after each evaluation once J was seen to leave something.
+first evaluation of a chunk, every 20 ms, and after each evaluation once J was seen to leave something.
 
 What a module does when it is imported in the course of an evaluation (a variable of the environment, a precision) is
 done once in a process, and every later point would lack it: it is kept.
