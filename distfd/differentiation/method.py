@@ -66,7 +66,10 @@ class Wave:
 
     @cached_property
     def required(self) -> Wave:
-        """As `without_optional` gives it; several ask for it."""
+        """The wave without its optional points: only the values that the derivative is computed from.
+
+        Optional points beside complex points stay: they are evaluated whether slots are idle or not.
+        """
         optional = self.request.optional
         if not len(optional) or self.request.points.imaginary.any():
             return self
@@ -78,14 +81,6 @@ class Wave:
         failures = {number[k]: failure for k, failure in self.failures.items() if k in number}
         bits = None if self.bits is None else self.bits[kept]
         return Wave(request, self.values[kept], self.status[kept], failures, bits)
-
-
-def without_optional(wave: Wave) -> Wave:
-    """The wave without its optional points: only the values that the derivative is computed from.
-
-    Optional points beside complex points stay: they are evaluated whether slots are idle or not.
-    """
-    return wave.required
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ import numpy as np
 
 from distfd.core.records import DOUBLE, WHOLE, Status
 from distfd.differentiation.diagnostics import listed, no_movement_warnings
-from distfd.differentiation.method import Request, without_optional
+from distfd.differentiation.method import Request
 from distfd.differentiation.rounding_quantum import many_digits, quantum
 from distfd.differentiation.steps import own_sizes
 from distfd.differentiation.value_precision import SINGLE, single_outputs, type_name, unit_roundoff, wave_bits
@@ -79,7 +79,7 @@ class Known:
 
     def after(self, wave: Wave) -> Known:
         """The record with one more wave; if the number of J's outputs differs, the old record is dropped."""
-        wave = without_optional(wave)
+        wave = wave.required
         size, moves = np.zeros(wave.values.shape[1]), np.zeros(wave.values.shape[1])
         if len(self.size) == len(size):
             size, moves = self.size, self.moves
@@ -250,7 +250,7 @@ class CheckedSteps:
         if isinstance(step, Request) or not waves:
             return step
         with np.errstate(all="ignore"):  # overflow is reported where it matters
-            own = [without_optional(wave) for wave in waves] if self.given.factor else waves
+            own = [wave.required for wave in waves] if self.given.factor else waves
             wild = wild_value_warnings(self.site, waves, outputs=len(step.value), printed=self.given.printed)
             return replace(step, warnings=self._replaced() + step.warnings + wild + self._warnings(step, own))
 

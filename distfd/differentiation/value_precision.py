@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from distfd.core.records import DOUBLE, WHOLE, Status
-from distfd.differentiation.method import Request, Wave, without_optional
+from distfd.differentiation.method import Request, Wave
 from distfd.differentiation.rounding_quantum import n_digits
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def wave_bits(wave: Wave) -> int:
     converts a float32 to a double before it returns it (``float(loss)``, ``loss.item()``) counts as one of float32.
     Optional points do not count, as no derivative depends on them.
     """
-    wave = without_optional(wave)
+    wave = wave.required
     good = wave.status == Status.OK
     seen = np.full(len(good), DOUBLE) if wave.bits is None else wave.bits
     seen = seen[good]

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from distfd.core.records import Status
-from distfd.differentiation.method import without_optional
 from distfd.differentiation.stencils import EPS
 
 if TYPE_CHECKING:
@@ -83,7 +82,7 @@ def wild_values(waves: Sequence[Wave], *, one_sided: bool = False) -> list[WildV
     """
     found: dict[int, WildValue] = {}
     for whole in waves:
-        wave = without_optional(whole)
+        wave = whole.required
         if wave.request.baseline is not None and not np.iscomplexobj(wave.values):
             for one in _of_wave(wave, wave.request.baseline, one_sided=one_sided):
                 found.setdefault(one.coordinate, one)

@@ -12,7 +12,7 @@ import numpy as np
 
 from distfd.core import awake_clock
 from distfd.core.records import Status
-from distfd.differentiation.method import Request, without_optional
+from distfd.differentiation.method import Request
 from distfd.differentiation.value_precision import step_bits, wave_bits
 from distfd.evaluation.evaluate import evaluate_in_steps, stored_batch
 from distfd.evaluation.event_loop import WorkGivenOut
@@ -143,7 +143,7 @@ def _wave(
             wave = gather(request, batches)
         _count(session, wave, batches, task, time.monotonic() - begin - again, tally, began)
     _refuse(wave, batches, label, raises=raises)
-    own = without_optional(wave)
+    own = wave.required
     if (own.status == Status.OK).any():
         session.bits, session.known = step_bits(wave_bits(own)), session.known.after(own)
     return wave
