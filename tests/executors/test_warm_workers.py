@@ -20,6 +20,7 @@ import pytest
 import distfd
 from distfd.core.errors import InputError
 from distfd.executors.ray.executor import _registry, _warm
+from distfd.executors.ray.nodes import _runs
 from distfd.executors.ray.warm_workers import WarmWorkers
 
 if TYPE_CHECKING:
@@ -214,6 +215,14 @@ def test_one_that_dies_while_it_is_idle_is_no_ones_fault() -> None:
     (pid,) = pids(square, executor)
     os.kill(pid, signal.SIGKILL)
     assert pid not in pids(square, executor, [2.0, 4.0], retries=0)
+
+
+def test_one_that_has_been_killed_is_given_nothing_even_before_the_kernel_has_ended_it() -> None:
+    for _ in range(30):
+        with subprocess.Popen(["sleep", "60"]) as process:
+            was_there = _runs(process.pid)
+            process.kill()
+            assert (was_there, _runs(process.pid)) == (True, False)
 
 
 def test_one_in_which_j_has_left_a_program_or_a_thread_takes_no_other_j() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import signal
 import weakref
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from distfd.executors.ray.cluster_health import Address, WatchedServer
+
+_KILLED = 1 << (signal.SIGKILL - 1)
+"""The bit of this signal among those that wait for a process."""
 
 
 class Nodes:
@@ -187,9 +191,13 @@ def _has_proc() -> bool:
 
 
 def _runs(pid: int) -> bool:
-    """Whether a process runs, by proc_pid_stat(5); False where there is no /proc (macOS)."""
+    """Whether a process runs and is not about to end, by proc_pid_status(5); False where there is no /proc (macOS).
+
+    A process that has been killed is there until the kernel gets round to it, which takes a while on a busy machine.
+    """
     try:
-        stat = kernel_file(f"/proc/{pid}/stat")
+        lines = kernel_file(f"/proc/{pid}/status").splitlines()
     except OSError:
         return False
-    return stat.rpartition(b")")[2].split()[:1] not in ([b"Z"], [b"X"])
+    said = dict(line.split(b":", 1) for line in lines)
+    return said[b"State"].split()[0] not in (b"Z", b"X") and not int(said.get(b"ShdPnd", b"0"), 16) & _KILLED
