@@ -90,6 +90,14 @@ _MOST = 2**53
 """No count comes near it, and a double holds each below."""
 
 
+def _count(number: Any) -> int:
+    """A number of things; `ValueError` where there cannot be so many."""
+    count = int(number)
+    if not 0 <= count <= _MOST:
+        raise ValueError(number)
+    return count
+
+
 def _take(log: RunLog, entry: dict[str, Any], at: float) -> None:
     kind = entry["event"]
     if kind.endswith("_started") and kind not in ("wave_started", "slot_started"):
@@ -100,9 +108,7 @@ def _take(log: RunLog, entry: dict[str, Any], at: float) -> None:
     session = log.sessions[-1]
     session.last = max(session.last, at)
     if kind == "wave_started":
-        n_points, n_reused, slots = (int(entry[name]) for name in ("n_points", "n_reused", "slots"))
-        if not all(0 <= number <= _MOST for number in (n_points, n_reused, slots)):
-            return
+        n_points, n_reused, slots = (_count(entry[name]) for name in ("n_points", "n_reused", "slots"))
         session.waves.append(LoggedWave(str(entry["task"]), n_points, n_reused, slots, at))
     elif kind == "wave_ended" and session.waves:
         session.waves[-1].ended = at
@@ -110,7 +116,7 @@ def _take(log: RunLog, entry: dict[str, Any], at: float) -> None:
     elif kind == "iterated":
         norm = entry.get("gradient_norm")
         session.iterations.append(
-            (int(entry["iteration"]), float(entry["value"]), None if norm is None else float(norm))
+            (_count(entry["iteration"]), float(entry["value"]), None if norm is None else float(norm))
         )
     elif kind == "attempt_failed" and len(log.labels) < _LABELS:
         key = int(entry["pid"]), int(entry["attempt"]), str(entry["cause"])

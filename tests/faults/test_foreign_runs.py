@@ -20,6 +20,7 @@ from distfd.config.load import load_config
 from distfd.errors import StoreError
 from distfd.executors.serial import SerialExecutor
 from distfd.jobs.run import Job
+from distfd.reporting.log_file import read_log
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -243,6 +244,19 @@ def test_a_log_that_promises_any_number_of_slots_takes_no_memory(tmp_path: Path,
     finally:
         tracemalloc.stop()
     assert (code, most < 500 * 2**20) == (0, True), told
+
+
+@pytest.mark.parametrize("number", [2**63, 10**300, -1, 1e300])
+def test_a_log_of_impossible_iterations_has_a_page_without_them(tmp_path: Path, number: float) -> None:
+    path = sound_run(tmp_path / "run")
+    entry = json.loads((path / "log.jsonl").read_text().splitlines()[0])
+    entry |= {"event": "iterated", "value": 1.5, "gradient_norm": 2.0}
+    with (path / "log.jsonl").open("a") as file:
+        for iteration in (2, number):
+            file.write(json.dumps({**entry, "iteration": iteration}) + "\n")
+    code, told = distfd("report", str(path))
+    assert code == 0, told
+    assert [way[0] for session in read_log(path / "log.jsonl").sessions for way in session.iterations] == [1, 2]
 
 
 # --- what reaches the terminal
