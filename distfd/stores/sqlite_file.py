@@ -305,6 +305,10 @@ def storage_errors(path: Path) -> Iterator[None]:
             code, "see to its disk (a quota, a limit on the size of files), or choose another output"
         )
         raise StoreError(f"the store {path}: {text}; {remedy}; what was committed before is kept") from error
+    except UnicodeDecodeError as error:  # Python cannot read what SQLite says, which quotes the file
+        told = error.object.decode(errors="replace")
+        remedy = _REMEDIES[sqlite3.SQLITE_CORRUPT]
+        raise StoreError(f"the store {path}: {told}; {remedy}; what was committed before is kept") from error
 
 
 _DAMAGE = (

@@ -275,3 +275,12 @@ def test_a_lock_that_another_has_taken_in_its_place_ends_the_session(path: Path)
     other.release()
     store.put(keys([4]), vectors([4]))
     store.close()
+
+
+def test_what_sqlite_quotes_of_a_damaged_file_need_be_no_text(path: Path) -> None:
+    change(path, "UPDATE sqlite_schema SET name = CAST(x'61c162' AS TEXT), sql = 'no' WHERE name = 'attempts'")
+    with pytest.raises(StoreError, match=r"malformed database schema \(a\ufffdb\).*; it was damaged"):
+        read_summary(path)
+    assert "did not write" in read_attempts(path).trouble
+    with pytest.warns(RuntimeWarning, match=r"it was renamed to s.sqlite.damaged-"):
+        SQLiteStore(path).close()
