@@ -37,13 +37,36 @@ SECOND = {True: (1.0, 1.0), False: (-2.0, 1.0)}
 """As `FIRST`, for the second derivative along v."""
 
 
-def multipliers(x: Floats, n: int) -> Floats:
-    """Numbers u (n,) of random signs and sizes, the same whenever x has the same bits."""
+def multipliers(x: Floats, n: int, group: NDArray[np.int64] | None = None) -> Floats:
+    """Numbers u (n,) of random signs and sizes, the same whenever x has the same bits.
+
+    Within a group (n,) of columns that the derivative moves together, neighbours have opposite signs, and the next but
+    one another size. If an entry of one column is missing in the structure, its effect is in the entry of another
+    column, and two equal multiples would hide that.
+    """
     digest = hashlib.blake2b(np.ascontiguousarray(x).tobytes(), digest_size=16).digest()
     rng = np.random.default_rng(int.from_bytes(digest, "little"))
     size = rng.uniform(SMALLEST, LARGEST, n)
     size = np.where(np.abs(size - 1) < _APART, size + np.copysign(_APART, size - 1), size)
-    return np.asarray(size * rng.choice([-1.0, 1.0], n))
+    sign = rng.choice([-1.0, 1.0], n)
+    if group is not None:
+        place = _place_in_group(group)
+        share = rng.random(n)
+        size = np.where(place // 2 % 2 == 0, SMALLEST, 1 + _APART) + share * np.where(
+            place // 2 % 2 == 0, 1 - _APART - SMALLEST, LARGEST - 1 - _APART
+        )
+        sign = np.where(place % 2 == 0, 1.0, -1.0) * sign[group]
+    return np.asarray(size * sign)
+
+
+def _place_in_group(group: NDArray[np.int64]) -> NDArray[np.int64]:
+    """For each member, how many members its group has before it."""
+    order = np.argsort(group, kind="stable")
+    first = np.flatnonzero(np.diff(group[order], prepend=-1))
+    length = np.diff(np.append(first, len(group)))
+    place = np.empty(len(group), dtype=np.int64)
+    place[order] = np.arange(len(group)) - np.repeat(first, length)
+    return place
 
 
 def one_point(x: Floats, v: Floats, lower: Floats, upper: Floats) -> Floats:
@@ -81,13 +104,17 @@ class Displaced:
     """x_i - x, (q, d)."""
 
 
-def moved(site: BasePoint, h: Floats, *, pair: bool) -> Displaced | None:
-    """Moves all coordinates by random multiples of h (d,), to one point or a pair; None where J cannot see the move."""
+def moved(site: BasePoint, h: Floats, *, pair: bool, group: NDArray[np.int64] | None = None) -> Displaced | None:
+    """Moves all coordinates by random multiples of h (d,), to one point or a pair; None where J cannot see the move.
+
+    ``group`` (d,) has the groups of columns of a sparse Jacobian, -1 for columns without one.
+    """
     at = np.flatnonzero(h)
     if not len(at):
         return None
     x, lower, upper = site.x[at], site.lower[at], site.upper[at]
-    v = multipliers(site.x, len(at)) * h[at]
+    together = None if group is None else np.unique(group[at], return_inverse=True)[1]
+    v = multipliers(site.x, len(at), together) * h[at]
     weights = np.ones(1)
     if pair:
         values, symmetric = two_points(x, v, lower, upper)

@@ -7,7 +7,7 @@ effect of noise in these values on both is known: see `CheckPoints.amplification
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from distfd.core.points import Points
     from distfd.differentiation.assemble import Terms
     from distfd.differentiation.base_point import BasePoint
+    from distfd.differentiation.coloring import Structure
     from distfd.differentiation.coordinate_stencils import Lines
     from distfd.differentiation.hessian_pattern import HessianPattern
     from distfd.differentiation.method import Answer, Wave
@@ -57,6 +58,9 @@ a pair of points their effect falls with the cube of the share. The effect of no
 the share, and the effect of a step that is too large falls linearly with it. Formulas of more than second order have
 larger steps than a pair of points should have. With these shares 0.3 to 0.6 % of right derivatives of smooth test
 functions are called doubtful."""
+_LEAST_SHARE_OF_GROUPS = 1 / 4
+"""The same for a sparse Jacobian, at least: an entry that the structure lacks has an effect that falls with the share,
+and 1/64 of it would stay below the limit of a doubt."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,10 +192,9 @@ def beside_groups(  # noqa: PLR0917  # all of them are needed
     site: BasePoint,
     lines: Lines,
     terms: Terms,
-    columns: NDArray[np.int64],
     h: Floats,
     order: int,
-    m: int,
+    structure: Structure,
 ) -> CheckPoints | None:
     """The check of a sparse Jacobian. It also moves coordinates that may move but have no entry.
 
@@ -203,35 +206,45 @@ def beside_groups(  # noqa: PLR0917  # all of them are needed
         Stencils of the columns that have entries.
     terms : Terms
         How the entries are formed.
-    columns : (n,) ndarray of int
-        Columns of the entries.
     h : (d,) ndarray
         Signed steps, for columns without entries.
-    m : int
-        Outputs of J.
+    structure : Structure
+        The Jacobian's structure.
     """
-    sizes = np.abs(h)
-    sizes[lines.moving] = np.abs(lines.step)
-    sizes[site.lower == site.upper] = 0.0
+    columns = structure.columns
+    steps = h.copy()
+    steps[lines.moving] = lines.step
+    steps[site.lower == site.upper] = 0.0
+    sizes = np.abs(steps)
     unit = np.zeros(len(sizes))
     unit[columns] = entry_noise(terms)  # one value for each column: all its entries have the same
-    move = moved(site, _share(order) * sizes, pair=order > 1)
+    # With their signs: what hides the lack of an entry is that columns move as they did together in their group.
+    share = max(_share(order), _LEAST_SHARE_OF_GROUPS)
+    move = moved(site, share * steps, pair=order > 1, group=structure.group)
     if move is None:
         return None
     reach, weights = move.reach, move.weights
-    amplification, gain = noise_of_terms(terms, reach[columns], sizes[columns], weights, m)
+    amplification, gain = noise_of_terms(terms, reach[columns], sizes[columns], weights, structure.shape[0])
     return CheckPoints(
         points=move.points,
         weights=weights,
         predicted=lambda answer: np.asarray(answer.derivative @ reach),
-        changes=lambda answer: np.sqrt(np.asarray(answer.derivative.multiply(answer.derivative) @ sizes**2)),
+        changes=lambda answer: _sparse_changes(answer, sizes),
         amplification=amplification,
         gain=gain,
         h=sizes,
         along=move.along,
-        row=lambda answer, output: np.asarray(answer.derivative[[output], :].toarray()).ravel(),
+        row=_sparse_row,
         entries=lambda answer: first_derivatives(answer.derivative, sizes, unit),
     )
+
+
+def _sparse_changes(answer: Answer, sizes: Floats) -> Floats:
+    return np.asarray(np.sqrt(answer.derivative.multiply(answer.derivative) @ sizes**2))
+
+
+def _sparse_row(answer: Answer, output: int) -> Floats:
+    return np.asarray(answer.derivative[[output], :].toarray()).ravel()
 
 
 def beside_rays(  # every argument is needed
@@ -421,18 +434,23 @@ def _displacements_at_bases(site: BasePoint, h: Floats, bases: Sequence[Floats])
     return np.vstack((nodes, np.zeros(len(h)))), (first, second, -first - second)
 
 
-def beside_answer(site: BasePoint, answer: Answer, *, vector: bool) -> CheckPoints | None:
-    """The check of a gradient or dense Jacobian that chose its own steps: a pair of points at half of these steps.
+def beside_answer(
+    site: BasePoint, answer: Answer, *, vector: bool, structure: Structure | None = None
+) -> CheckPoints | None:
+    """The check of a gradient or Jacobian that chose its own steps: a pair of points at half of these steps.
 
-    A formula of higher order has larger steps than a pair of points should.
+    A formula of higher order has larger steps than a pair of points should. ``structure`` is that of a sparse Jacobian.
     """
     h = np.abs(answer.step) / 2
-    move = moved(site, h, pair=True)
+    if structure is None:
+        move = moved(site, h, pair=True)
+    else:
+        move = moved(site, answer.step / 2, pair=True, group=structure.group)
     if move is None:
         return None
     reach, weights = move.reach, move.weights
     amplification, gain = exact_noise(weights, reach, h)
-    return CheckPoints(
+    found = CheckPoints(
         points=move.points,
         weights=weights,
         predicted=lambda found: np.atleast_1d(found.derivative @ reach),
@@ -443,6 +461,9 @@ def beside_answer(site: BasePoint, answer: Answer, *, vector: bool) -> CheckPoin
         along=move.along,
         row=lambda found, output: found.derivative[output] if vector else found.derivative,
     )
+    if structure is None:
+        return found
+    return replace(found, changes=lambda answer: _sparse_changes(answer, h), row=_sparse_row)
 
 
 def noise_of_terms(

@@ -28,7 +28,8 @@ class Structure:
     rows, columns : (n,) ndarrays of int
         The entries, sorted by column and then by row.
     group : (d,) ndarray of int
-        The group of each column, 0 .. n_groups - 1; -1 for columns without entries.
+        The group of each column, 0 .. n_groups - 1; -1 for columns that are not moved. Columns without entries are not,
+        unless there is no entry at all: then all columns are one group, which shows whether J changes after all.
     as_matrix : bool
         Whether the user gave a sparse matrix, and so gets one back instead of a sparse array.
     """
@@ -71,8 +72,9 @@ def make_structure(sparsity: Any, moving: NDArray[np.int64], d: int) -> Structur
     Parameters
     ----------
     sparsity : (m, d) array, sparse array or matrix, or (structure, groups)
-        0 where the derivative is 0 at every x. ``groups`` (d,) says which columns are perturbed together, in SciPy's
-        format; without it the groups are computed.
+        0 where the derivative is 0 at every x. Every stored element of a sparse array is an entry, whatever its value:
+        a Jacobian that was computed elsewhere may have a 0 by chance at that x. ``groups`` (d,) says which columns are
+        perturbed together, in SciPy's format; without it the groups are computed.
     moving : (a,) ndarray of int
     d : int
 
@@ -95,13 +97,14 @@ def make_structure(sparsity: Any, moving: NDArray[np.int64], d: int) -> Structur
     if mask.ndim != 2 or mask.shape[1] != d:
         raise InputError(f"sparsity: needs {d} columns, one for each coordinate (had shape {mask.shape})")
     mask.sum_duplicates()
-    mask.eliminate_zeros()
     mask.sort_indices()
     columns = np.repeat(np.arange(d), np.diff(mask.indptr))
     kept = np.isin(columns, moving)
     rows, columns = mask.indices[kept].astype(np.int64), columns[kept]
     shape = (int(mask.shape[0]), d)
     group = _given(groups, rows, columns, d) if groups is not None else find_groups(rows, columns, shape)
+    if not len(columns):
+        group[moving] = 0
     return Structure(shape, rows, columns, group, isspmatrix(sparsity))
 
 

@@ -13,7 +13,7 @@ the derivative neglects. The check's points change no bit of the derivative.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from distfd.core.records import Status
 from distfd.differentiation.batched_methods import joined
 from distfd.differentiation.check_points import Checkable, beside_answer
 from distfd.differentiation.consistency import CONSISTENT, DOUBT, DOUBTFUL, UNKNOWN, Consistency
+from distfd.differentiation.direction_space import GroupedJacobian
 from distfd.differentiation.doubt_causes import Evidence, likely_cause
 from distfd.differentiation.doubtful_coordinates import CODES, Groups
 from distfd.differentiation.hidden_components import NearNoise, hidden_warnings, may_hide
@@ -61,7 +62,7 @@ class DirectionalCheck:
         near x show J's noise beside second derivatives. If not, the check's points use slots that would be idle, or
         are left out.
     by_coordinate : bool
-        Whether the derivative is a gradient or a dense Jacobian, along coordinates.
+        Whether the derivative is a gradient or a Jacobian, along coordinates.
     finds_steps : bool
         Whether ``step="auto"`` supports this kind of derivative, so that it can be recommended.
     """
@@ -99,7 +100,8 @@ class DirectionalCheck:
         answer = step
         alone = self.insist and self.by_coordinate and answer.error is not None
         if check is None and alone and not len(answer.missing):
-            check = beside_answer(self.site, answer, vector=self.vector)
+            structure = self.method.structure if isinstance(self.method, GroupedJacobian) else None
+            check = beside_answer(self.site, answer, vector=self.vector, structure=structure)
             if check is not None:
                 beside = yield _alone(check.points, self.vector, len(answer.value))
         if check is None or beside is None:
@@ -202,7 +204,7 @@ class DirectionalCheck:
             explained, knows = explained + np.nan_to_num(check.own(main)), True
         if answer.error is not None and check.along is not None:
             reach = np.abs(check.weights @ check.along)
-            bars = np.sqrt(np.nan_to_num(np.atleast_2d(answer.error)) ** 2 @ reach**2)
+            bars = np.sqrt(_squares(answer.error) @ reach**2)
             noise = _NOISE * (answer.noise or 0.0) * np.sqrt((check.weights**2).sum())
             explained, knows = explained + _BARS * (bars + noise), True
         return explained, knows
@@ -225,6 +227,15 @@ class DirectionalCheck:
             whole = float(beside.values[0, j].real) - baseline - float(slopes.sum())
             rest = wave.values[:, j].real - baseline - np.array([slopes[part].sum() for part in parts])
         return replace(found, coordinates=groups.doubtful(whole, rest))
+
+
+def _squares(error: Any) -> Any:
+    """Squares of error bars, 0 where there is none: (m, d), sparse where the derivative is."""
+    if isinstance(error, np.ndarray):
+        return np.nan_to_num(np.atleast_2d(error)) ** 2
+    found = error.copy()
+    found.data = np.nan_to_num(found.data) ** 2
+    return found
 
 
 def _with(request: Request, points: Points, *, insist: bool) -> Request:

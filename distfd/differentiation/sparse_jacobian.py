@@ -120,10 +120,9 @@ class SparseJacobian(Checkable):
             self.site,
             self._lines,
             group_terms(self._lines, structure),
-            structure.columns,
             self.h,
             self.stencil.order,
-            structure.shape[0],
+            structure,
         )
 
 

@@ -106,7 +106,7 @@ def make_plain_method(kind: str, setting: Setting, **particulars: Any) -> Method
         setting.site,
         vector=kind not in ("gradient", "hessian", "hvp"),
         insist=bool(setting.check),
-        by_coordinate=kind in ("gradient", "jacobian") and not sparse,
+        by_coordinate=kind in ("gradient", "jacobian"),
         finds_steps=not isinstance(particulars.get("sparsity"), (str, ProbedStructure)),
     )
 

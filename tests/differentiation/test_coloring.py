@@ -66,11 +66,20 @@ def test_every_form_of_a_mask_is_the_same_structure(form: Any) -> None:
     assert filled.toarray().tolist() == [[1, 0, 0, 3], [0, 0, 2, 0], [0, 0, 0, 4]]
 
 
-def test_stored_zeros_are_no_entries_and_fixed_columns_have_none() -> None:
+def test_stored_zeros_are_entries_and_fixed_columns_have_none() -> None:
     stored = sp.csc_array((np.array([0.0, 1.0, 1.0]), np.array([0, 1, 1]), np.array([0, 1, 2, 3])), shape=(2, 3))
     structure = make_structure(stored, np.array([0, 2]), 3)
-    assert structure.columns.tolist() == [2]
-    assert structure.group.tolist() == [-1, -1, 0]
+    assert structure.columns.tolist() == [0, 2]
+    assert structure.group.tolist() == [0, -1, 0]
+    cancelled = sp.coo_array((np.array([1.0, -1.0]), (np.array([1, 1]), np.array([0, 0]))), shape=(2, 3))
+    assert make_structure(cancelled, np.arange(3), 3).columns.tolist() == [0]
+
+
+def test_without_any_entry_all_columns_that_move_are_one_group() -> None:
+    structure = make_structure(np.zeros((2, 3)), np.array([0, 2]), 3)
+    assert structure.group.tolist() == [0, -1, 0]
+    assert structure.n_groups == 1
+    assert make_structure(np.zeros((2, 3)), np.array([], dtype=int), 3).n_groups == 0
 
 
 def test_given_groups_are_kept() -> None:

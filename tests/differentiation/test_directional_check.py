@@ -13,10 +13,11 @@ from problems import PROBLEMS
 from scipy.sparse import csr_array, diags_array
 from solving import bits, drive, rosenbrock, trigonometric
 
+import distfd
 from distfd.core.errors import EvaluationError
 from distfd.core.records import Failure, Status
 from distfd.differentiation.base_point import BasePoint
-from distfd.differentiation.check_displacements import multipliers, two_points
+from distfd.differentiation.check_displacements import LARGEST, SMALLEST, multipliers, two_points
 from distfd.differentiation.consistency import CONSISTENT, DOUBTFUL, UNKNOWN, Consistency
 from distfd.differentiation.doubtful_coordinates import CODES, Groups
 from distfd.differentiation.method import Answer, Request, Wave
@@ -431,6 +432,40 @@ def test_a_band_that_is_too_narrow() -> None:
     narrow = diags_array([np.ones(d), np.ones(d - 1)], offsets=[0, 1])
     assert found(fun, x, "jacobian", sparsity=narrow).verdict == DOUBTFUL
     assert found(fun, x, "jacobian", sparsity=csr_array(shift)).verdict == CONSISTENT
+
+
+@pytest.mark.filterwarnings("ignore::distfd.DerivativeWarning")
+@pytest.mark.parametrize("options", [{}, {"scheme": "central"}, {"scheme": "central4"}, {"step": "auto"}])
+def test_a_missing_entry_whose_effect_is_in_another_column(options: dict[str, Any]) -> None:
+    """Two columns are moved together, and one of them changes a row in which only the other one has an entry."""
+
+    def fun(x: Floats) -> Floats:
+        return np.array([3 * x[0], 2 * x[1] + 5 * x[0]])
+
+    rng = np.random.default_rng(1)
+    for x in rng.uniform(0.3, 1, (20, 2)) * rng.choice([-1.0, 1.0], (20, 2)):
+        answer = distfd.differentiate(
+            fun, x, kind="jacobian", sparsity=np.eye(2), check=True, executor="serial", **options
+        )
+        assert answer.consistency is not None
+        assert (answer.consistency.verdict, answer.consistency.output) == (DOUBTFUL, 1), x
+        assert any("sparsity lacks an entry" in text for text in answer.warnings)
+        whole = distfd.differentiate(
+            fun, x, kind="jacobian", sparsity=[[1, 0], [1, 1]], check=True, executor="serial", **options
+        )
+        assert whole.consistency is not None
+        assert (whole.consistency.verdict, whole.warnings) == (CONSISTENT, ())
+        derivative: Any = whole.derivative
+        np.testing.assert_allclose(derivative.toarray(), [[3, 0], [5, 2]], rtol=1e-6)
+
+
+def test_columns_of_one_group_move_by_different_multiples() -> None:
+    group = np.array([0, 1, 0, 2, 1, 0, 0, 1])
+    u = multipliers(np.arange(8.0), 8, group)
+    assert ((np.abs(u) >= SMALLEST) & (np.abs(u) <= LARGEST)).all()
+    for members in (np.flatnonzero(group == g) for g in range(3)):
+        assert (np.abs(np.diff(u[members])) >= 2 * SMALLEST).all()
+        assert (np.abs(u[members][2:] - u[members][:-2]) >= 0.3).all()
 
 
 def test_a_probe_that_has_missed_an_entry() -> None:

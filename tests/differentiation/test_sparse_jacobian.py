@@ -57,6 +57,34 @@ def test_a_tridiagonal_system_of_ten_thousand_takes_four_evaluations_and_memory_
     assert peak < 300 * structure.nnz  # 9 MB; a dense array would be 800 MB
 
 
+@pytest.mark.filterwarnings("ignore::distfd.DerivativeWarning")
+@pytest.mark.parametrize("options", [{}, {"scheme": "central"}, {"step": "auto"}])
+def test_a_structure_without_any_entry_is_held_against_j(options: dict[str, Any]) -> None:
+    x, none = np.linspace(0.1, 1, 5), np.zeros((5, 5))
+    how: dict[str, Any] = {"kind": "jacobian", "sparsity": none, "executor": "serial", **options}
+    result = distfd.differentiate(tridiagonal, x, **how)
+    assert "sparsity: output 0 changes where" in result.warnings[0]
+    still = distfd.differentiate(lambda x: np.full(5, 1 / 3) + 0 * x, x, **how)
+    assert not any("sparsity" in text for text in still.warnings)
+    found: Any = still.derivative
+    assert found.nnz == 0
+    with pytest.raises(InputError, match="the structure lacks some of these entries"):
+        distfd.jacobian(tridiagonal, x, sparsity=none, scheme="complex-step", executor="serial")
+
+
+@pytest.mark.filterwarnings("ignore::distfd.DerivativeWarning")
+def test_a_jacobian_that_is_0_by_chance_still_gives_the_structure() -> None:
+    def fun(x: Any) -> Any:
+        return np.array([x[0] * x[1], x[1] + x[2] ** 2])
+
+    mask = sp.csr_array(np.array([[1, 1, 0], [0, 1, 1]]))
+    at_zero = distfd.jacobian(fun, [0.0, 0.0, 0.0], scheme="central", sparsity=mask, executor="serial")
+    assert at_zero.nnz == 4
+    assert np.count_nonzero(at_zero.toarray()) == 1
+    found = distfd.jacobian(fun, [1.0, 2.0, 3.0], scheme="central", sparsity=at_zero, executor="serial")
+    np.testing.assert_allclose(found.toarray(), [[2, 1, 0], [0, 1, 6]], rtol=1e-8)
+
+
 @pytest.mark.parametrize("scheme", [*SCHEMES, "complex-step"])
 @settings(max_examples=25)
 @given(st.data())
