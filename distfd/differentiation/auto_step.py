@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from distfd.differentiation.base_point import BasePoint
     from distfd.differentiation.method import Answer, MultiRound, Request, Wave
+    from distfd.differentiation.noise_survey import Survey
     from distfd.differentiation.probe_pairs import Slopes
 
     Floats = NDArray[np.float64]
@@ -64,17 +65,35 @@ class AutoStep:
         )
         value, bar, size = best(slopes)
         texts: tuple[str, ...] = ()
+        kinks = search.kinks()
         if self.noise is None:
             texts = unresolved(
                 found.lines, value, bar, names=lambda at: listed(site.label, moving[at]), output=site.output
             )
-        other = disagreement(found.lines, found.noise, moving, value, bar, slack=search.kinks())
+        other = disagreement(found.lines, found.noise, moving, value, bar, slack=kinks)
         if other is not None and not texts:  # what is not resolved has no slope to compare
             bar, texts = bar + other.widening(moving), (slope_warning(other, site.output),)
         answer = found.answer(site, moving, value, bar, size, vector=self.vector)
+        bent = np.zeros((len(site.x), kinks.shape[1]))
+        bent[moving] = kinks
         return replace(
-            answer, warnings=answer.warnings + texts + search.doubts(value, size), scheme="auto", scale=scale
+            answer,
+            warnings=answer.warnings + texts + search.doubts(value, size),
+            scheme="auto",
+            scale=scale,
+            kinks=bent.T if self.vector else bent[:, 0],
+            typical_slope=_long_slopes(found),
         )
+
+
+def _long_slopes(found: Survey) -> Floats | None:
+    """The range of J over the longest line, divided by the line's length in the scale of x, (m,)."""
+    whole = [line for line in found.lines if np.isfinite(line.values).all() and line.reach > 0]
+    if not whole:
+        return None
+    longest = max(whole, key=lambda line: line.reach)
+    with np.errstate(over="ignore"):
+        return np.asarray(np.ptp(longest.values, axis=0) / longest.reach)
 
 
 def best(slopes: Slopes) -> tuple[Floats, Floats, Floats]:

@@ -96,7 +96,9 @@ class Answer:
     components that were formed from other points than planned. ``structure`` is the structure of a sparse Jacobian
     whose method searched for it; the next x can use it. ``consistency`` is the result of a directional check, None
     where there was none. In that case ``unchecked`` is the number of further points that a check would have taken, 0
-    where the user wants none or none is possible.
+    where the user wants none or none is possible. ``kinks`` is half the difference of the one-sided slopes at a kink, 0
+    elsewhere, of the derivative's shape; ``typical_slope`` is the size of J's slopes over long distances, (m,), for
+    each scale that x moves. Both are None where the method did not look for them.
     """
 
     derivative: Any
@@ -113,6 +115,8 @@ class Answer:
     structure: Any = None
     consistency: Consistency | None = None
     unchecked: int = 0
+    kinks: Any = None
+    typical_slope: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, eq=False)

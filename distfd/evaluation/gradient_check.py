@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
 from distfd.core.errors import DerivativeWarning, InputError
+from distfd.core.points import single_points
 from distfd.core.validation import is_number, is_whole
 from distfd.differentiation.auto_step import AutoStep
+from distfd.differentiation.method import Values
 from distfd.differentiation.scale_search import safe_sizes
 from distfd.differentiation.steps import as_real, typical_sizes
 from distfd.evaluation.subspace import Subspace, line_base_point, random_directions
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from distfd.differentiation.method import Answer, Method
+    from distfd.differentiation.method import Answer, Method, PointValues
     from distfd.evaluation.derivative_setting import Setting
     from distfd.evaluation.tally import Tally
 
@@ -35,6 +37,21 @@ _SURE = 3.0
 _POWER = 0.1
 """A bar so wide that an error of this part would not be seen tells nothing."""
 _SMALL = 0.01
+"""A small relative error of a component is no error below this part of the largest component (each times its scale)."""
+_GROSS = 0.1
+"""An error above this part of a component is one however small the component is, ..."""
+_VERY_SURE = 5.0
+"""... if it is this many bars, ..."""
+_DOUBLE, _SINGLE = 1e-12, 1e-6
+"""... but for what round-off does to a gradient in double or single precision, as a part of the largest component."""
+_LOOKS = 8
+"""The most components that get a second look, at steps that fit what was given."""
+_VISIBLE = 1e-3
+"""At this step J should change by this part of its noise, if the given component is right."""
+_SPACINGS = 1e4
+"""The step of a second look is no less than this many units in the last place of x."""
+_FITS = 0.01
+"""J's own slope at that step confirms the given one within this part."""
 _TINY = 1e-4
 """A coordinate that is so small against its default scale moves by its own size along a random direction."""
 _ROWS = 40
@@ -50,7 +67,8 @@ class GradientCheck:
     derivative, error : (d,) ndarrays
         distfd's own, and half the width of an interval meant to hold the derivative with 95 %; NaN where not looked at.
     status : tuple of str
-        "agrees", "differs", "cannot tell" (its bar is too wide), or "" where the component was not looked at.
+        "agrees", "differs", "cannot tell" (its bar is too wide, or J has a kink there), or "" where the component was
+        not looked at.
     slopes : (p, 3) ndarray
         Along random directions: the given gradient's slope, distfd's, and its bar. Empty where none were looked at.
     slope_status : tuple of str
@@ -128,13 +146,16 @@ class GradientCheck:
         return f"the gradient agrees with J in {where}" + (f"; of {untold} J cannot tell" if untold else "")
 
 
+A = TypeVar("A", bound="Answer | PointValues")
+
+
 class Solver(Protocol):
     """What evaluates: an Evaluator."""
 
     def setting(self, x: Any) -> Setting:
         """What every method at x is made from."""
 
-    def solve(self, method: Method[Answer], task: str) -> tuple[Answer, Tally]:
+    def solve(self, method: Method[A], task: str, *, raises: bool | None = None) -> tuple[A, Tally]:
         """Evaluate what a method asks for until it answers."""
 
 
@@ -189,9 +210,27 @@ def check_given(
         assert answer.error is not None, "auto has an error bar"
         own[rows], bar[rows], told = answer.derivative[rows], answer.error[rows], answer.warnings
         scale = scale if answer.scale is None else answer.scale
-        words = _compare(given[rows], own[rows], bar[rows], scale[rows], tolerance)
+        words = _compare(
+            given[rows],
+            own[rows],
+            bar[rows],
+            scale[rows],
+            tolerance,
+            kinks=answer.kinks[rows] if answer.kinks is not None else 0.0,
+            wide=_scalar(answer.typical_slope),
+        )
         for k, word in zip(rows.tolist(), words, strict=True):
             status[k] = word
+        lost = [k for k in rows.tolist() if status[k] == DIFFERS and not abs(own[k]) > bar[k]]
+        slope, at, more = _second_look(evaluator, setting, given, np.array(lost, dtype=np.int64), answer.noise)
+        cost += more
+        for k in np.flatnonzero(np.abs(slope - given) <= _FITS * np.abs(given)).tolist():
+            own[k], bar[k], status[k] = slope[k], _FITS * abs(given[k]), AGREES
+            text = (
+                f"J's own scale along {site.label(k)} is far below the scale that was assumed: its slope is the given "
+                f"one over a step of {at[k]:.1g}, and cannot be seen at larger steps; give `scale`"
+            )
+            told += (text,)
     found = GradientCheck(
         given=given,
         derivative=own,
@@ -251,18 +290,80 @@ def _slopes(
         answer, tally = evaluator.solve(Subspace(site, ways, inner), "directional")
     assert answer.error is not None, "auto has an error bar"
     table = np.stack((ways @ given, answer.derivative, answer.error), axis=1)
-    return table, _compare(table[:, 0], table[:, 1], table[:, 2], np.ones(p), tolerance), tally.n_evaluations
+    words = _compare(
+        table[:, 0],
+        table[:, 1],
+        table[:, 2],
+        np.ones(p),
+        tolerance,
+        kinks=answer.kinks if answer.kinks is not None else 0.0,
+        wide=_scalar(answer.typical_slope),
+    )
+    return table, words, tally.n_evaluations
 
 
-def _compare(given: Floats, own: Floats, bar: Floats, scale: Floats, tolerance: float) -> tuple[str, ...]:
-    """agrees, differs or cannot tell, for each."""
+def _scalar(values: Floats | None) -> float:
+    return 0.0 if values is None else float(values[0])
+
+
+def _compare(  # what was given, and what is known of J
+    given: Floats, own: Floats, bar: Floats, scale: Floats, tolerance: float, *, kinks: Floats | float, wide: float
+) -> tuple[str, ...]:
+    """agrees, differs or cannot tell, for each.
+
+    ``kinks`` are half the differences of one-sided slopes: at a kink, any slope between the two may be meant, and there
+    is nothing to tell. ``wide`` is the size of J's slopes over long distances: where no component can be told from 0,
+    as at a stationary point, it says whether a bar is small.
+    """
     size = np.maximum(np.abs(given), np.abs(np.nan_to_num(own))) * scale
     # Against the largest of what was measured: one wild component that was given must not hide all others.
-    least = _SMALL * np.max(np.abs(np.nan_to_num(own)) * scale, initial=0.0)
-    with np.errstate(invalid="ignore"):
-        differs = np.abs(given - own) > np.maximum(_SURE * bar, tolerance * np.maximum(size, least) / scale)
-        sharp = _SURE * bar <= _POWER * np.maximum(size, least) / scale
+    largest = float(np.max(np.abs(np.nan_to_num(own)) * scale, initial=0.0))
+    least = _SMALL * largest
+    precise = _SINGLE if _is_single(given) else _DOUBLE
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        gap, beyond = np.abs(given - own) * scale, (np.abs(given - own) - kinks) / bar
+        gross = (gap > _GROSS * size) & (gap > precise * largest) & (beyond > _VERY_SURE)
+        differs = ((gap > tolerance * np.maximum(size, least)) & (beyond > _SURE)) | gross
+        if not (np.abs(own) > bar).any():
+            least = max(least, wide)
+        sharp = (_SURE * bar * scale <= _POWER * np.maximum(size, least)) & (np.asarray(kinks) == 0)
     return tuple(np.select([differs, sharp], [DIFFERS, AGREES], UNTOLD).tolist())
+
+
+def _is_single(given: Floats) -> bool:
+    """Whether all numbers are float32, and not merely because they are round."""
+    with np.errstate(over="ignore"):
+        held = bool((given.astype(np.float32) == given).all())
+    digits = np.frexp(given)[0] * 2.0**16
+    return held and bool((digits != np.rint(digits)).any())
+
+
+def _second_look(
+    evaluator: Solver, setting: Setting, given: Floats, rows: NDArray[np.int64], noise: float | None
+) -> tuple[Floats, Floats, int]:
+    """Slopes of J over steps that fit the given gradient, (d,), NaN where there are none, these steps, and the cost.
+
+    Where J's scale is far below all steps that were tried, as that of sin(1e7 x) is, J looks like noise at them. Over a
+    step at which it should change by a small part of that noise, it then has the given slope; noise does not.
+    """
+    site, d = setting.site, len(given)
+    slope, step = np.full(d, np.nan), np.zeros(d)
+    if not noise or not len(rows):
+        return slope, step, 0
+    with np.errstate(divide="ignore", over="ignore"):
+        h = _VISIBLE * noise / np.abs(given[rows])
+    kept = np.isfinite(h) & (h >= _SPACINGS * np.spacing(np.abs(site.x[rows])))
+    rows, h = rows[kept][:_LOOKS], h[kept][:_LOOKS]
+    if not len(rows):
+        return slope, step, 0
+    ends = [np.clip(site.x[rows] + sign * h, site.lower[rows], site.upper[rows]) for sign in (1.0, -1.0)]
+    points = single_points(site.x, np.repeat(rows, 2), np.stack(ends, axis=1).ravel())
+    answer, tally = evaluator.solve(Values(points), "values", raises=False)
+    rises = answer.values[0::2, 0] - answer.values[1::2, 0]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        slope[rows] = rises / (ends[0] - ends[1])
+    step[rows] = h
+    return slope, step, tally.n_evaluations
 
 
 def _hint(check: GradientCheck, x: Floats, scale: Floats) -> str:

@@ -230,3 +230,64 @@ def test_among_many_coordinates_a_tiny_one_is_looked_at_by_itself() -> None:
     wrong = np.cos(x)
     wrong[7] = 0.9
     assert check(wrong, x, j).differing.tolist() == [7]
+
+
+@pytest.mark.filterwarnings("ignore::distfd.DerivativeWarning")
+def test_at_a_kink_each_slope_between_both_sides_may_be_meant() -> None:
+    def relu(x: Floats) -> float:
+        return float(np.maximum(x, 0).sum() + np.abs(x[1]))
+
+    x = np.array([0.0, 0.0, 2.0])
+    for given in ([0.0, 1.0, 1.0], [1.0, 2.0, 1.0], [0.5, -1.0, 1.0]):
+        found = check(given, x, relu)
+        assert found.ok, str(found)
+        assert found.cannot_tell.tolist() == [0, 1]
+        assert any("kink" in text for text in found.warnings)
+    assert check([1.5, 0.0, 1.0], x, relu).differing.tolist() == [0]
+    assert check([0.0, -1.5, 1.0], x, relu).differing.tolist() == [1]
+
+
+def test_at_a_stationary_point_a_right_gradient_agrees() -> None:
+    def bowl(x: Floats) -> float:
+        return float(x @ x + np.cosh(x[0]) + x[1] * x[2])
+
+    zero = np.zeros(3)
+    found = check(zero, zero, bowl)
+    assert found.status == ("agrees",) * 3, str(found)
+    assert check([0, 1e-3, 0], zero, bowl).differing.tolist() == [1]
+    rng = np.random.default_rng(0)
+    loud = check(zero, zero, lambda x: bowl(x) + 10 * float(rng.normal()))
+    assert loud.status == ("cannot tell",) * 3, str(loud)
+
+
+def test_a_gross_error_is_seen_in_a_component_however_small() -> None:
+    def uneven(x: Floats) -> float:
+        return float(1e6 * x[0] + 1e-3 * np.sin(x[1]) + x[2])
+
+    x = np.array([1.3, -0.7, 0.4])
+    right = np.array([1e6, 1e-3 * np.cos(x[1]), 1.0])
+    assert check(right, x, uneven).status == ("agrees",) * 3
+    for factor in (2.0, 0.0, -1.0):
+        assert check(right * [1, factor, 1], x, uneven).differing.tolist() == [1]
+    # A gradient in single precision has errors of this size next to a large component.
+    assert check(np.float32([1e6, 2e-3, 1.0]), x, uneven).ok
+
+
+@pytest.mark.filterwarnings("ignore::distfd.DerivativeWarning")
+@pytest.mark.parametrize("w", [3e6, 1e7, 1e8])
+def test_a_gradient_of_a_phase_far_below_every_step_is_not_called_wrong(w: float) -> None:
+    """An optical path in metres: J's own scale is the wavelength, and at larger steps J looks like noise."""
+
+    def phase(x: Floats) -> float:
+        return float(np.sin(w * x[0]) + x[1])
+
+    x = np.array([0.3, 0.2])
+    right = np.array([w * np.cos(w * x[0]), 1.0])
+    found = check(right, x, phase)
+    assert found.differing.tolist() == [], str(found)
+    assert found.status[0] == "agrees"
+    assert any("own scale along coordinate 0 is far below" in text for text in found.warnings)
+    assert check(right * [1.5, 1], x, phase).differing.tolist() == [0]
+    rng = np.random.default_rng(0)
+    flat = check([1e4, 1.0], x, lambda x: float(x[1] + 0.5 * rng.normal()))
+    assert 0 in flat.differing, "noise has no such slope at short steps either"
