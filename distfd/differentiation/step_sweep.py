@@ -26,6 +26,7 @@ from distfd.differentiation.sweep_shapes import (
     find_jumps,
     find_kinks,
     find_two_slopes,
+    noise_of_agreement,
     one_sided,
 )
 
@@ -171,6 +172,9 @@ class Sweep:
             near, *others = (line.values[int(jumps.any.any()) :] for line in found.lines)
             alone = estimate([near], others)
             found = found if UNKNOWN in alone.status else replace(found, noise=alone)
+            if contradicts_noise(pairs, _usable(found), found.baseline):
+                # J's own scale may be below the spacing of all lines, as that of sin(1e8 x) is.
+                found = replace(found, noise=noise_of_agreement(pairs, _usable(found), found.baseline))
         noise = _usable(found)
         derivative, error, best = plateau(pairs.shifted(jumps.lone), noise)
         side = jumps.smooth_side

@@ -6,13 +6,13 @@ points, a jump or a ripple looks like noise.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from distfd.core.describe import numbered_output
-from distfd.differentiation.noise import FOUND
+from distfd.differentiation.noise import FOUND, confidence
 from distfd.differentiation.probe_pairs import ProbePairs
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ _NEAR_SCATTER, _FAR_SCATTER = 0.05, 0.2
 _NO_NOISE = 0.01
 """If slopes at three steps agree within this part of their noise, that noise is not there: by chance one run in ten
 thousand agrees so."""
+_WITHIN = 10.0
+"""Slopes at smaller steps agree with a run of three if the distance is no more than this many times the run's noise."""
 _ROUNDING = 1e4
 """The test for missing noise needs a noise level above this many units in the last place of J(x)."""
 _APART = 0.01
@@ -146,16 +148,51 @@ def contradicts_noise(pairs: ProbePairs, noise: Noise, value: Floats) -> bool:
 
     Noise near the rounding of J(x), ``value`` (m,), is not tested: an exact J has less noise than that.
     """
+    return bool((_agreements(pairs, noise, value)[0] >= 0).any())
+
+
+def noise_of_agreement(pairs: ProbePairs, noise: Noise, value: Floats) -> Noise:
+    """The noise with which slopes at three successive steps agree, for outputs where they contradict the given one.
+
+    Slopes at smaller steps must agree with them too, but for that noise: if J has plateaus near x, they do not.
+    """
+    first, spread = _agreements(pairs, noise, value)
+    with np.errstate(invalid="ignore"):
+        level = np.maximum(spread, np.spacing(np.abs(value)))
+        slopes = pairs.slopes(noise).value[: pairs.size.shape[1]]
+        chosen = np.take_along_axis(slopes, np.maximum(first, 0)[None], axis=0)
+        smaller = np.arange(len(slopes))[:, None, None] < first
+        apart = np.abs(slopes - chosen) * pairs.size.T[..., None]
+        whole = ~(smaller & ~(apart <= _WITHIN * level)).any(axis=0)
+    there = (first >= 0).any(axis=0) & (whole | (first < 0)).all(axis=0)
+    return replace(
+        noise,
+        level=np.where(there, np.max(np.where(first >= 0, level, 0.0), axis=0, initial=0.0), noise.level),
+        factor=np.where(there, confidence(np.array([_NEAR_RUN - 1])), noise.factor),
+    )
+
+
+def _agreements(pairs: ProbePairs, noise: Noise, value: Floats) -> tuple[NDArray[np.int64], Floats]:
+    """The first of three steps at which slopes contradict the noise, -1 without any, and their spread, (a, m) both.
+
+    The spread is that of the slopes, as noise in J's values would cause it: of all three at the smallest step, or of
+    the last two at the middle one, whichever is more, as slopes may agree by chance.
+    """
     n = pairs.size.shape[1]
     slopes = pairs.slopes(noise)
     large = noise.level > _ROUNDING * np.spacing(np.abs(value))
     large &= np.array([status == FOUND for status in noise.status])
+    first = np.full((pairs.size.shape[0], len(noise.level)), -1, dtype=np.int64)
+    spread = np.full(first.shape, np.nan)
     for g in range(n - _NEAR_RUN + 1):
         run, expected = slopes.value[g : g + _NEAR_RUN], slopes.deviation[g]
         with np.errstate(invalid="ignore"):
-            if ((np.ptp(run, axis=0) < _NO_NOISE * expected) & (run != 0).all(axis=0) & large).any():
-                return True
-    return False
+            apart = np.ptp(run, axis=0)
+            new = (first < 0) & (apart < _NO_NOISE * expected) & (run != 0).all(axis=0) & large
+            size = np.fmax(apart * pairs.size[:, g, None], np.abs(run[2] - run[1]) * pairs.size[:, g + 1, None])
+        first[new] = g
+        spread = np.where(new, size, spread)
+    return first, spread
 
 
 @dataclass(frozen=True, eq=False)

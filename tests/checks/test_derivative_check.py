@@ -85,6 +85,29 @@ def test_the_derivative_of_a_sweep_is_inside_its_bar(level: float) -> None:
     assert np.nanmedian(bar / error) < 10
 
 
+@pytest.mark.parametrize("w", [1e4, 1e6, 1e8])
+def test_a_j_whose_scale_is_below_every_line_is_swept_right(w: float) -> None:
+    """On all lines of points it looks like noise, but no noise agrees over three steps and at all smaller ones."""
+
+    def wave(x: Floats) -> float:
+        return float(np.sin(w * x[0]) + x[1] ** 2)
+
+    x = np.array([0.3, 0.2])
+    exact = np.array([w * np.cos(w * x[0]), 0.4])
+    found = sweep(wave, x)
+    assert np.all(np.abs(found.derivative - exact) <= found.error), found
+    assert found.error[0] < 1e-4 * w
+    central = check(wave, x, step=distfd.AbsoluteStep(1e-3 / w), scheme="central")
+    assert central.verdict == "trust", central
+    far = check(wave, x, [0], step=distfd.AbsoluteStep(0.01))
+    assert far.verdict == "do not trust", far
+
+
+def test_plateaus_near_x_are_no_slope() -> None:
+    found = sweep(lambda x: smooth(np.asarray(np.round(x, 6))))
+    assert np.all(np.abs(found.derivative - SLOPES) <= np.maximum(found.error, 1e-3 * np.abs(SLOPES))), found
+
+
 @pytest.mark.parametrize("bounds", [[(1.0, 9.0)], [(-9.0, 1.0)], [(1.0 - 1e-5, 1.0 + 3e-4)]])
 def test_a_sweep_stays_inside_the_bounds_and_is_right_there(bounds: Any) -> None:
     def fun(x: Floats) -> float:

@@ -270,7 +270,7 @@ def test_a_gross_error_is_seen_in_a_component_however_small() -> None:
     for factor in (2.0, 0.0, -1.0):
         assert check(right * [1, factor, 1], x, uneven).differing.tolist() == [1]
     # A gradient in single precision has errors of this size next to a large component.
-    assert check(np.float32([1e6, 2e-3, 1.0]), x, uneven).ok
+    assert check(np.array([1e6, 2e-3, 1.0], dtype=np.float32), x, uneven).ok
 
 
 @pytest.mark.filterwarnings("ignore::distfd.DerivativeWarning")
