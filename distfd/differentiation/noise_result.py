@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from distfd.core.records import WHOLE
 from distfd.differentiation.method import Answer, follow
+from distfd.differentiation.noise import FLAT, QUANTISED
+from distfd.differentiation.rounding_quantum import is_plain_constant
 from distfd.differentiation.scale_search import line_survey
+from distfd.differentiation.value_precision import wave_bits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,6 +77,12 @@ class NoiseLevel:
         """The result of the lines, once `advance` has answered."""
         found = self._found(waves)
         noise = found.noise
+        values = np.concatenate([line.values[:, 0] for line in found.lines])
+        whole = all(wave_bits(wave) == WHOLE for wave in waves)
+        if noise.status[0] == QUANTISED and is_plain_constant(values) and not whole:
+            # A J that is 2.0 everywhere may be rounded to whole numbers; nothing says that it is.
+            rounding = float(np.spacing(abs(values[0])) / np.sqrt(12))
+            return NoiseResult(rounding, FLAT, found.spacing, n_evaluations)
         return NoiseResult(
             float(noise.level[0]), noise.status[0], found.spacing, n_evaluations, float(noise.quantum[0])
         )

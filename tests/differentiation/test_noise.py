@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+import distfd
 from distfd.differentiation.base_point import BasePoint
 from distfd.differentiation.method import Answer, Request, Wave
 from distfd.differentiation.noise import (
@@ -196,6 +197,17 @@ def test_the_noise_level_takes_one_round_of_13_evaluations() -> None:
     assert 3e-6 < result.level < 3e-5
     assert answer.noise == result.level
     assert result.n_evaluations == 13
+
+
+@pytest.mark.parametrize("value", [2.0, 0.1, 1e10, 1 / 3])
+def test_of_a_constant_j_nothing_says_that_it_is_rounded(value: float) -> None:
+    found = distfd.noise_level(lambda x: value, [1.3, -0.7], executor="serial")
+    assert (found.status, found.quantum) == (FLAT, 0)
+    assert found.level < 1e-16 * value
+    whole = distfd.noise_level(lambda x: 2, [1.3, -0.7], executor="serial")
+    assert (whole.status, whole.quantum) == (QUANTISED, 1)
+    printed = distfd.noise_level(lambda x: 3.14159, [1.3, -0.7], executor="serial")
+    assert (printed.status, printed.quantum) == (QUANTISED, 1e-5)
 
 
 def test_the_noise_level_looks_nearer_where_j_is_steep() -> None:
