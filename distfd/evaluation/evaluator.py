@@ -16,6 +16,7 @@ from distfd.core.errors import InputError
 from distfd.core.points import dense_points
 from distfd.core.unknown_keywords import answers_misuse
 from distfd.differentiation.diagnostics import solver_noise_warnings
+from distfd.differentiation.given_value import GivenValue
 from distfd.differentiation.method import Answer, Value, Values, check_x
 from distfd.differentiation.steps import NoiseStep
 from distfd.evaluation.derivative_context import DerivativeContext
@@ -389,7 +390,10 @@ class Evaluator(DerivativeMethods):
         at = self._at(x)
         particulars = self._layout.flat_particulars(particulars)
         with self._turned(), self._knowing(at, kind, f0):
-            answer, tally = self._run(self._planned(at, kind, particulars), kind)
+            method: Method[Answer] = self._planned(at, kind, particulars)
+            if self._session.given is not None:
+                method = GivenValue(method, self._session.given.value)
+            answer, tally = self._run(method, kind)
         return self._layout.as_given(x, self._derivative(at, kind, answer, tally))
 
     @contextlib.contextmanager

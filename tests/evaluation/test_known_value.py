@@ -42,7 +42,8 @@ def test_it_is_not_evaluated_and_the_bits_are_the_same(f0: Any) -> None:
 
 def test_in_one_call_of_each_kind() -> None:
     assert distfd.gradient(product, X, f0=6.0, executor="serial") == pytest.approx([3.0, 2.0], rel=1e-6)
-    assert distfd.gradient(product, X, f0=7.0, executor="serial")[0] < -1e6, "it is believed"
+    with pytest.warns(distfd.DerivativeWarning, match="f0 seems to be wrong"):
+        assert distfd.gradient(product, X, f0=7.0, executor="serial")[0] < -1e6, "it is believed"
     assert distfd.jacobian(outputs, X, f0=outputs(X), executor="serial")[1] == pytest.approx([4.0, 0.0], rel=1e-6)
     assert distfd.hessian(product, X, f0=6.0, executor="serial")[0, 1] == pytest.approx(1.0, abs=1e-4)
     slope = distfd.gradient(lambda p: p["a"] ** 2, {"a": 3.0}, f0=9.0, executor="serial")
@@ -72,8 +73,51 @@ def test_another_number_of_outputs_is_refused(executor: Any) -> None:
         distfd.jacobian(outputs, X, f0=[6.0, 4.0], executor=executor, check=False)
 
 
+@pytest.mark.filterwarnings("ignore:f0 seems to be wrong:distfd.DerivativeWarning")
 def test_it_is_not_stored(tmp_path: Path) -> None:
     with distfd.Evaluator(product, store=tmp_path / "v.sqlite", executor="serial") as ev:
         ev.gradient(X, f0=6.5)
         assert ev.value(X) == 6.0
         assert ev.differentiate(X, f0=6.5).value == 6.0, "what J itself has said goes first"
+
+
+def wavy(x: Any) -> float:
+    return float(x[0] ** 2 * x[1] + np.sin(x[0]) * x[2] ** 3)
+
+
+AT = np.array([1.3, -0.7, 0.4])
+
+
+@pytest.mark.parametrize(
+    ("kind", "off"), [("gradient", 0.01), ("gradient", -3.0), ("jacobian", 1e-3), ("jacobian", 5.0), ("hessian", -3.0)]
+)
+def test_a_value_of_another_x_is_told(kind: Any, off: float) -> None:
+    with pytest.warns(distfd.DerivativeWarning, match="f0 seems to be wrong.*another x"):
+        distfd.differentiate(wavy, AT, kind=kind, f0=wavy(AT) + off, executor="serial")
+
+
+@pytest.mark.parametrize("digits", [6, 7])
+def test_a_rounded_value_is_told(digits: int) -> None:
+    with pytest.warns(distfd.DerivativeWarning, match=f"f0 seems to be wrong.*it has {digits} digits, and J has all"):
+        found = distfd.differentiate(wavy, AT, f0=float(f"{wavy(AT):.{digits}g}"), executor="serial")
+    assert abs(found.derivative[1] / AT[0] ** 2 - 1) > 0.1
+
+
+@pytest.mark.filterwarnings("error::distfd.DerivativeWarning")
+@pytest.mark.parametrize("scheme", ["forward", "central", "complex-step"])
+def test_a_right_value_is_not_doubted(scheme: Any) -> None:
+    for fun, x in (
+        (wavy, AT),
+        (product, X),
+        (sum, np.ones(5)),
+        (lambda x: 1.25 * sum(x**2), np.ones(5)),
+        (lambda x: sum(1 / (x + 0.5)), np.full(4, 1.5)),
+    ):
+
+        def takes_complex(x: Any, fun: Any = fun) -> Any:
+            return fun(x) if fun is not wavy else x[0] ** 2 * x[1] + np.sin(x[0]) * x[2] ** 3
+
+        value = float(takes_complex(x))
+        if fun is product and scheme == "complex-step":
+            continue  # it returns a float
+        distfd.differentiate(takes_complex, x, scheme=scheme, f0=value, executor="serial")
