@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -58,6 +58,8 @@ a pair of points their effect falls with the cube of the share. The effect of no
 the share, and the effect of a step that is too large falls linearly with it. Formulas of more than second order have
 larger steps than a pair of points should have. With these shares 0.3 to 0.6 % of right derivatives of smooth test
 functions are called doubtful."""
+_SQUARES = 1e-140
+"""Numbers below this are divided by the largest of them before they are squared."""
 _LEAST_SHARE_OF_GROUPS = 1 / 4
 """The same for a sparse Jacobian, at least: an entry that the structure lacks has an effect that falls with the share,
 and 1/64 of it would stay below the limit of a doubt."""
@@ -157,7 +159,7 @@ def beside_lines(site: BasePoint, lines: Lines, order: int, *, vector: bool, fir
         points=move.points,
         weights=weights,
         predicted=lambda answer: np.atleast_1d(answer.derivative @ reach),
-        changes=lambda answer: np.sqrt(np.atleast_2d(answer.derivative * h) ** 2 @ np.ones(len(h))),
+        changes=lambda answer: _norms(np.atleast_2d(answer.derivative * h)),
         amplification=amplification,
         gain=gain,
         h=h,
@@ -240,7 +242,21 @@ def beside_groups(  # noqa: PLR0917  # all of them are needed
 
 
 def _sparse_changes(answer: Answer, sizes: Floats) -> Floats:
-    return np.asarray(np.sqrt(answer.derivative.multiply(answer.derivative) @ sizes**2))
+    changes = answer.derivative.multiply(sizes[None]).tocsr()
+    unit = _unit(np.abs(changes.data).max(initial=0.0))
+    changes.data = (changes.data / unit) ** 2
+    return np.asarray(unit * np.sqrt(changes @ np.ones(len(sizes))))
+
+
+def _norms(rows: Floats) -> Floats:
+    """The norm of each row of (m, d) numbers, even where their squares are too small for floating point."""
+    unit = _unit(np.abs(rows).max(axis=1, initial=0.0))
+    return np.asarray(unit * np.sqrt((rows / unit[:, None]) ** 2 @ np.ones(rows.shape[1])))
+
+
+def _unit(largest: Any) -> Any:
+    """A divisor of numbers up to this size with which their squares can be computed: mostly 1."""
+    return np.where((largest > 0) & (largest < _SQUARES), largest, 1.0)
 
 
 def _sparse_row(answer: Answer, output: int) -> Floats:
@@ -356,7 +372,7 @@ def beside_hessian(site: BasePoint, pattern: HessianPattern, step: Floats, terms
         points=points_of(site.x, moving, values),
         weights=weights,
         predicted=lambda answer: np.array([form @ entries(answer)]),
-        changes=lambda answer: np.array([np.linalg.norm(area * entries(answer))]),
+        changes=lambda answer: _norms((area * entries(answer)).reshape(1, -1)),
         amplification=amplification,
         gain=gain,
         h=h,
@@ -409,7 +425,7 @@ def beside_product(
         points=dense_points(rows).take(np.arange(1, len(rows))),
         weights=np.array(weights),
         predicted=lambda answer: np.array([reach @ answer.derivative]),
-        changes=lambda answer: np.array([np.linalg.norm(h * answer.derivative)]),
+        changes=lambda answer: _norms((h * answer.derivative).reshape(1, -1)),
         amplification=amplification,
         gain=gain,
         h=h,
@@ -454,7 +470,7 @@ def beside_answer(
         points=move.points,
         weights=weights,
         predicted=lambda found: np.atleast_1d(found.derivative @ reach),
-        changes=lambda found: np.sqrt(np.atleast_2d(found.derivative * h) ** 2 @ np.ones(len(h))),
+        changes=lambda found: _norms(np.atleast_2d(found.derivative * h)),
         amplification=amplification,
         gain=gain,
         h=h,

@@ -28,6 +28,8 @@ _ALIKE = 4.0
 _STUDENT = (21.20, 5.643, 3.896, 3.298, 3.003, 2.829, 2.715, 2.634, 2.574, 2.527)
 """Student's t at 98.5 %, for 1 to 10 degrees of freedom."""
 
+_SQUARES = 1e-120
+"""Squares of the noise of outputs below this size, or above its inverse, may be beyond floating point."""
 FOUND, QUANTISED, FLAT, UNKNOWN = "found", "quantised", "flat", "unknown"
 STATUSES = {
     FOUND: "the differences along a line show noise",
@@ -66,8 +68,9 @@ class Noise:
 
     def shown_by(self, line: Floats) -> bool:
         """Whether a line, (n, m) values, shows the noise in most outputs."""
-        squares, freedom = line_noise(line)
-        each = np.sqrt(squares / np.maximum(freedom, 1))
+        unit = _magnitude(line)
+        squares, freedom = line_noise(line / unit)
+        each = unit * np.sqrt(squares / np.maximum(freedom, 1))
         return bool(np.mean((freedom > 0) & (each * _ALIKE >= np.nan_to_num(self.level))) > 0.5)
 
     def deviation(self, weights: Floats) -> Floats:
@@ -166,12 +169,16 @@ def estimate(lines: Sequence[Floats], others: Sequence[Floats] = ()) -> Noise:
     Lines that agree within a factor of 4 are pooled. Where they do not agree, the largest level is right: noise that is
     nearly the same at near points (an adaptive step, an inner iteration) shows in full only on the longer line.
     """
-    found = [line_noise(values) for values in lines]
+    units = np.array([_magnitude(values) for values in lines])
+    found = [line_noise(values / unit) for values, unit in zip(lines, units, strict=True)]
     squares, freedom = np.array([s for s, _ in found]), np.array([f for _, f in found])
-    each = np.sqrt(squares / np.maximum(freedom, 1))
+    each = units * np.sqrt(squares / np.maximum(freedom, 1))
     agree = (freedom > 0) & (each * _ALIKE >= each.max(axis=0))
     total = np.where(agree, freedom, 0).sum(axis=0)
-    level = np.sqrt(np.where(agree, squares, 0.0).sum(axis=0) / np.maximum(total, 1))
+    magnitude = np.take_along_axis(units, each.argmax(axis=0)[None], axis=0)[0]
+    with np.errstate(over="ignore", invalid="ignore"):
+        pooled = np.where(agree, squares * (units / magnitude) ** 2, 0.0).sum(axis=0)
+    level = magnitude * np.sqrt(pooled / np.maximum(total, 1))
     everything = np.concatenate([*lines, *others])
     unit = quantum(everything)
     flat = (everything == everything[0]).all(axis=0)
@@ -183,6 +190,12 @@ def estimate(lines: Sequence[Floats], others: Sequence[Floats] = ()) -> Noise:
     )
     level = np.where(status == QUANTISED, rounding, np.where(status == UNKNOWN, np.nan, np.maximum(level, floor)))
     return Noise(level, unit, confidence(total), tuple(status.tolist()))
+
+
+def _magnitude(values: Floats) -> Floats:
+    """A divisor of values (n, m) with which their squares can be computed, (m,): 1, but for tiny and huge outputs."""
+    largest = np.nan_to_num(np.abs(values), posinf=0.0).max(axis=0)
+    return np.where((largest > 0) & ((largest < _SQUARES) | (largest > 1 / _SQUARES)), largest, 1.0)
 
 
 def confidence(freedom: NDArray[np.int64]) -> Floats:

@@ -580,6 +580,32 @@ def test_the_warning_keeps_its_words_from_x_to_x() -> None:
     assert "p4 and 4 more" in many.warning(lambda k: f"p{k}")
 
 
+@pytest.mark.filterwarnings("error::distfd.DerivativeWarning")
+@pytest.mark.parametrize("size", [1e-300, 1e-200, 1e-160, 1e160, 1e290])
+def test_sizes_of_j_whose_squares_are_beyond_floating_point(size: float) -> None:
+    """A product of many densities is such a J; its check and its noise were in doubt for that alone."""
+
+    def fun(x: Floats) -> float:
+        return float(size * (x[0] ** 2 * x[1] + np.sin(x[0]) * x[2] ** 3))
+
+    x = np.array([1.3, -0.7, 0.4])
+    exact = size * np.array([2 * x[0] * x[1] + np.cos(x[0]) * x[2] ** 3, x[0] ** 2, 3 * np.sin(x[0]) * x[2] ** 2])
+    ways: list[dict[str, Any]] = [{}, {"scheme": "central"}, {"step": "auto"}, {"accuracy": 1e-3}]
+    for how in ways:
+        result = distfd.differentiate(fun, x, check=True, executor="serial", **how)
+        np.testing.assert_allclose(result.derivative, exact, rtol=1e-5)
+        assert result.consistency is not None
+        assert result.consistency.verdict == CONSISTENT
+        if result.error is not None:
+            assert np.isfinite(result.error).all()
+    kinds: tuple[Any, ...] = ("hessian", "hvp")
+    for kind in kinds:
+        more: dict[str, Any] = {"v": [1, 0, 0]} if kind == "hvp" else {}
+        second = distfd.differentiate(fun, x, kind=kind, check=True, executor="serial", **more)
+        assert second.consistency is not None
+        assert second.consistency.verdict == CONSISTENT
+
+
 def test_a_gradient_of_exact_zeros() -> None:
     still = found(lambda x: 3.0, X)
     assert still.verdict == UNKNOWN
