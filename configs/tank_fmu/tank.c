@@ -104,6 +104,9 @@ STATUS NAME(Terminate)(INSTANCE c) { return OK; }
 void NAME(FreeInstance)(INSTANCE c) { free(c); }
 
 STATUS NAME(Reset)(INSTANCE c) {
+#ifdef STUCK
+    return FAILED; /* a reset that is none, for a test */
+#endif
 #ifndef LEAKY
     start(c);
 #else

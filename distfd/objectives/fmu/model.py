@@ -106,7 +106,6 @@ class FMUModel(Model):
         self._log: deque[str] = deque(maxlen=_LINES)
         self._fmu: Any = None
         self._integrator: Integrator | None = None
-        self._used = 0
         self._resets = simulation.reset
         self._grid = simulation.grid
 
@@ -119,9 +118,9 @@ class FMUModel(Model):
         once = self._simulation.description.interface.once
         if self._resets is False and not once:
             self._drop()
-        if self._resets is None and self._used == 1:
+        # An instance that has failed is gone, so that the next point starts a new one, which has nothing to compare.
+        if self._resets is None and self._fmu is not None:
             return self._compared(parameters, once=once)
-        self._used += 1
         return self._simulated(parameters)
 
     def output_names(self, m: int) -> tuple[str, ...] | None:
@@ -129,12 +128,21 @@ class FMUModel(Model):
         return self._output_names(m)
 
     def _compared(self, parameters: dict[str, float], *, once: bool) -> Any:
-        """Computes the second point after a reset and in a new instance: resets are used if both agree."""
-        self._used += 1
-        kept = self._simulated(parameters)
+        """Computes an instance's second point after a reset and in a new instance: resets are used if both agree."""
+        try:
+            kept = self._simulated(parameters)
+        except EvaluationFailure:
+            if once:
+                raise
+            kept = None  # the point may fail, or only the reset
         if not once:
             self._drop()
         fresh = self._simulated(parameters)
+        if kept is None:
+            self._resets = False
+            return fresh
+        if np.asarray(fresh).dtype.kind == "f" and np.isnan(fresh).any():
+            return fresh  # it fails as it is, and NaN equals nothing
         if np.array_equal(kept, fresh):
             self._resets = True
             return fresh

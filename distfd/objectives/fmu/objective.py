@@ -81,6 +81,7 @@ class FMUObjective(Objective):
     reset : bool, optional
         True: one instance for all evaluations of a worker, reset between them. False: a new one for each. None: a
         worker's second point is evaluated both ways; it goes on with resets if the values are the same, bit for bit.
+        After a failure the instance is a new one, whatever this says.
     logging : bool
         Have the FMU log all that it can; otherwise its errors and warnings.
     names : sequence of str, optional

@@ -191,6 +191,70 @@ def test_an_unclean_reset_is_found_out(version: int, tmp_path: Path, require_sim
     assert abs(wrong[-1] - found[-1]) > 1e-3, "what it would have said with resets"
 
 
+@pytest.mark.parametrize("failing", [{1}, {2}, {1, 3}])
+def test_an_unclean_reset_is_found_out_after_failures(
+    failing: set[int], version: int, tmp_path: Path, require_simulator: RequireSimulator
+) -> None:
+    require_simulator("fmpy")
+    require_simulator("gcc")
+    leaky = load_builder().build(tmp_path / "leaky.fmu", version, "-DLEAKY")
+    simulations: list[float] = []
+
+    def at_end(h: float) -> float:
+        simulations.append(h)
+        if len(simulations) in failing:
+            raise RuntimeError("not this time")
+        return h
+
+    model = make(leaky, value=at_end).make()
+    points = np.array([[2.0, 0.5, 4.0], [2.1, 0.5, 4.0], [2.0, 0.6, 4.0], [1.9, 0.5, 4.0], [2.0, 0.5, 4.0]])
+    good = 0
+    for x in points:
+        try:
+            found = model.evaluate(x, timeout=None)
+        except EvaluationFailure:
+            continue
+        good += 1
+        assert found == pytest.approx(level(4.0, *x), rel=1e-10)
+    assert good >= len(points) - len(failing)
+
+
+def test_a_reset_that_fails_makes_new_instances(
+    version: int, tmp_path: Path, require_simulator: RequireSimulator
+) -> None:
+    require_simulator("fmpy")
+    require_simulator("gcc")
+    stuck = load_builder().build(tmp_path / "stuck.fmu", version, "-DSTUCK")
+    found = distfd.gradient(make(stuck), [2.0, 0.5, 4.0], scheme="central", executor="serial")
+    np.testing.assert_allclose(found, exact(4.0), rtol=1e-7)
+    with pytest.raises(distfd.EvaluationError, match="Reset"):
+        distfd.gradient(make(stuck, reset=True), [2.0, 0.5, 4.0], executor="serial")
+
+
+def test_a_point_that_fails_once_is_tried_again_where_retries_say_so(tank2: Path) -> None:
+    simulations: list[float] = []
+
+    def at_end(h: float) -> float:
+        simulations.append(h)
+        if len(simulations) in (1, 4):
+            raise RuntimeError("not this time")
+        return h
+
+    objective = make(tank2, value=at_end)
+    found = distfd.differentiate(objective, [2.0, 0.5, 4.0], executor="serial", retries={"error": 1}, check=False)
+    np.testing.assert_allclose(found.derivative, exact(4.0), rtol=1e-5)
+    assert found.n_retried == 2
+    simulations.clear()
+    with pytest.raises(distfd.EvaluationError, match="not this time"):
+        distfd.gradient(objective, [2.0, 0.5, 4.0], executor="serial")
+
+
+def test_a_value_that_is_nan_is_called_that(tank2: Path) -> None:
+    objective = make(tank2, value="log(h - 2.27)", names=("k",))  # the second point's, which is simulated twice
+    with pytest.raises(distfd.EvaluationError, match="returned nan"):
+        distfd.gradient(objective, [0.49], executor="serial", step=0.05)
+
+
 def test_a_failure_has_the_log_of_the_instance(tank: Path) -> None:
     builder = make(tank, names=("k", "tank.h0"), start={"area": -1.0})
     with pytest.raises(distfd.EvaluationError, match="the tank has no area") as caught:
