@@ -109,7 +109,8 @@ class LimitedDeck:
             "method": method,
             "variables": dict(variables),
         }
-        parameters = max(len(variables), len(variables.get("x", ())))
+        x = variables.get("x")  # all parameters, or the one that is called x
+        parameters = max(len(variables), len(x) if isinstance(x, (list, tuple)) else 0)
         seconds = SECONDS + _PER_CHARACTER * len(template.text) + _PER_PARAMETER * parameters
         request = json.dumps({"seconds": seconds, "what": what}).encode() + b"\n"
         try:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from distfd.objectives.command.deck_comparison import Look
 
-_PITCHES = (8, 10, 16, 20)
-"""Usual widths of fields: 8 and 16 (Nastran), 10 and 20 (LS-DYNA), 10 (MODFLOW and others)."""
+_PITCHES = (8, 10, 12, 15, 16, 20)
+"""Usual widths of fields: 8 and 16 (Nastran), 10 and 20 (LS-DYNA), 10, 12 and 15 (Fortran's F10.0, E12.4, E15.7)."""
 
 _FEWEST = 3
 """Smallest number of words in a line that stand in columns; two may do so by chance."""

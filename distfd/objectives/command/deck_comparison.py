@@ -36,6 +36,8 @@ _NUMBER = re.compile(
 _LEFT, _RIGHT = re.compile(r"[0-9.]+(?:[eEdD][+-]?)?\Z"), re.compile(r"[0-9.]+")
 """Parts of a number that stand in the template itself, before or behind a mark."""
 
+_LAST_NUMBER = re.compile(rf"(?:{_NUMBER.pattern})\Z")
+
 _WITH_COMMA = re.compile(r"""\breplace\(\s*(["'])\.\1\s*,\s*(["']),\2\s*\)""")
 """A mark that writes a decimal comma: ``{{ a | string | replace(".", ",") }}``."""
 
@@ -143,6 +145,18 @@ class Look:
             text = text.replace(",", ".")
         found = _NUMBER.findall(text)
         return found, [" ".join(rest.split()) for rest in _NUMBER.split(text)]
+
+    def glued(self, k: int, text: str) -> str:
+        """What field k, had it this text, and the template's own digits beside it write, if that is not one number."""
+        if self.fields[k].excess is not None:
+            return ""
+        left, right = _LEFT.search(self.between[self.place[k]]), _RIGHT.match(self.between[self.place[k] + 1])
+        first, last = _NUMBER.match(text), _LAST_NUMBER.search(text)
+        if left and "." in left[0] and first and not _NUMBER.fullmatch(left[0] + first[0]):
+            return left[0] + first[0]
+        if right and "." in right[0] and last and not _NUMBER.fullmatch(last[0] + right[0]):
+            return last[0] + right[0]
+        return ""
 
     def touches(self, k: int, text: str) -> tuple[bool, bool]:
         """Whether field k, had it this text, would run into a number before it, and into one behind it."""

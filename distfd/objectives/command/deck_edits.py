@@ -133,14 +133,20 @@ class EditedDeck:
         return found
 
     def _numbers(self, variables: Mapping[str, Any]) -> dict[str, float]:
-        numbers = {}
+        numbers: dict[str, float] = {}
         for pointer, deck in self._values:
             text = deck.render(variables)
             value = _parsed(text)
             if value is None:
                 raise InputError(f"{self._edit.base.file} {pointer}: {text!r} is not a number")
-            numbers[pointer] = value
+            # A whole number of whole numbers has no point, which programs may refuse; another one has.
+            is_whole = _WHOLE.fullmatch(text) and all(isinstance(variables.get(name), int) for name in deck.names)
+            numbers[pointer] = int(value) if is_whole else value
         return numbers
+
+
+_WHOLE = re.compile(r"[+-]?[0-9]{1,15}")
+"""A whole number that a double holds."""
 
 
 def _parsed(text: str) -> float | None:
@@ -154,7 +160,7 @@ def _parsed(text: str) -> float | None:
 def _put_json(edit: Edit, numbers: Mapping[str, float]) -> str:
     file = edit.base.file
     try:
-        document = json.loads(edit.base.text)
+        document = json.loads(edit.base.text.removeprefix("\ufeff"))
     except (ValueError, RecursionError) as error:
         raise InputError(f"{file} is not JSON: {error}") from error
     for pointer, value in numbers.items():

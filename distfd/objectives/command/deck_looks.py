@@ -75,6 +75,17 @@ class Looks:
                 "which many programs do not read: write both signs by the mark, as {{ -a }} does, or put "
                 "parentheses around the mark if the program reads them"
             )
+        return self._touching(k, there)
+
+    def _touching(self, k: int, there: Field) -> str:
+        """What is wrong where field k has no blank beside it; empty if nothing is."""
+        here = self.base.fields[k]
+        if glued := self.base.glued(k, here.text) or self.base.glued(k, there.text):
+            return (
+                f"it stands right beside a number of the template, {glued}, and both would be read as one: put a blank "
+                "between them, or a mark with the width of its column, such as | fit(8), in place of the mark and the "
+                "blanks of its column"
+            )
         was, now = self.base.touches(k, here.text), self.base.touches(k, there.text)
         for side, (before, after) in enumerate(zip(was, now, strict=True)):
             neighbour = self.base.neighbouring(k, 2 * side - 1)
@@ -105,6 +116,27 @@ def doubled_signs(look: Look) -> dict[str, str]:
                 "many programs do not read, or take for 0: write both signs by the mark, as {{ -a }} does. If the "
                 "program reads it, all is well"
             )
+    return found
+
+
+_POWER = re.compile(r"\s*(?:\^|\*\*)\s*\(?[-+\w.]+\)?")
+
+
+def negative_powers(looks: Sequence[Look]) -> dict[str, str]:
+    """A sentence for each mark with a negative number that is raised to a power, by the mark's place.
+
+    ``{{ a }}^2`` is -2^2 there, which is -4 in nearly all languages.
+    """
+    found: dict[str, str] = {}
+    for look in looks:
+        for k, field in enumerate(look.fields):
+            power = _POWER.match(look.between[look.place[k] + 1]) if field.text.startswith("-") else None
+            if power is not None:
+                place = f"{field.mark.where}, {field.mark.source}"
+                found[f"{place}, power"] = (
+                    f"{place}: {field.text[:40]}{power[0]} is -({field.text[1:40]}{power[0]}) in most programs, which "
+                    "take the sign last: put the mark in parentheses. If the program takes it first, all is well"
+                )
     return found
 
 

@@ -18,48 +18,94 @@ Places = dict[tuple[str, ...], list[tuple[int, int]]]
 
 
 def ini_places(text: str) -> Places:
-    """Values of an INI file: ``(section, key)``, and ``(key,)`` before the first section."""
+    """Values of an INI file: ``(section, key)``, and ``(key,)`` before the first section.
+
+    A value is its first word, as a unit may stand behind it; of several numbers, it is all of them.
+    """
     found: Places = {}
     section: tuple[str, ...] = ()
     at = 0
     for line in text.splitlines(keepends=True):
-        if head := re.match(r"\s*\[([^\]]+)\]", line):
+        if head := re.match(r"[\s\ufeff]*\[([^\]]+)\]", line):
             section = (head[1].strip(),)
-        elif entry := re.match(r"\s*([^=:#;\s][^=:]*?)\s*[=:]\s*([^\s#;]+)", line):
-            found.setdefault((*section, entry[1]), []).append((at + entry.start(2), at + entry.end(2)))
+        elif entry := re.match(r"[\s\ufeff]*([^=:#;\s][^=:]*?)\s*[=:]\s*([^\s#;]+)((?:[ \t]+[^\s#;]+)*)", line):
+            more = any(is_number(word) for word in entry[3].split())
+            found.setdefault((*section, entry[1]), []).append((at + entry.start(2), at + entry.end(3 if more else 2)))
         at += len(line)
     return found
 
 
 _NAMELIST = re.compile(
     r"(?P<skip>![^\n]*|'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\")|[&$](?P<group>\w+)|(?P<end>/|[&$]end\b)"
-    r"|(?P<name>[A-Za-z_][\w%]*)\s*(?:\((?P<index>[0-9]+)\))?\s*=|(?P<value>[^\s,=!'\"/&$]+)",
+    r"|(?P<name>[A-Za-z_]\w*(?:%[A-Za-z_]\w*|\s*\([^()=!'\"/&$]*\))*)\s*=|(?P<comma>,)|(?P<value>[^\s,=!'\"/&$]+)",
     re.IGNORECASE,
 )
+
+_SUBSCRIPT = re.compile(r"(.+?)\((?:([0-9]{1,18})(?::[0-9]*)?|:[0-9]*)\)")
+"""A name with the subscript of an element, ``b(2)``, or of a range of them, ``b(2:5)``, ``b(:)``."""
+
+_REPEATED = re.compile(r"([0-9]{1,9})\*(.*)")
+"""A value that stands for several, ``3*2.0``; without a value behind the asterisk, these elements keep theirs."""
+
+_MOST_REPEATED = 1000
+"""Number of elements of such a value that are known by their numbers, to limit memory."""
 
 
 def namelist_places(text: str) -> Places:
     """Values of Fortran namelists: ``(group, name)``, and ``(group, name, n)`` for the n-th of several, from 1.
 
-    Names are in lower case, as Fortran ignores case.
+    Names are in lower case, as Fortran ignores case. An element of an array with several subscripts is
+    ``(group, "b(2,1)")``.
     """
-    found: Places = {}
-    group, name, count = "", "", 0
+    reader = _NamelistReader(text)
     for token in _NAMELIST.finditer(text):
-        kind = token.lastgroup
         if token["group"] and token["group"].lower() != "end":
-            group, name = token["group"].lower(), ""
+            reader.group, reader.name = token["group"].lower(), ""
         elif token["end"] or token["group"]:
-            group, name = "", ""
-        elif token["name"] and group:
-            name, count = token["name"].lower(), int((token["index"] or "1")[:18]) - 1
-        elif kind in ("value", "skip") and name and not token[0].startswith("!"):
-            count += 1
-            span = token.span()
-            if count == 1:
-                found.setdefault((group, name), []).append(span)
-            found.setdefault((group, name, str(count)), []).append(span)
-    return found
+            reader.group, reader.name = "", ""
+        elif token["name"] and reader.group:
+            reader.begin(token["name"])
+        elif reader.name and not token[0].startswith("!"):
+            reader.take(token)
+    return reader.found
+
+
+class _NamelistReader:
+    """The values of the variable that is being read, and their places."""
+
+    def __init__(self, text: str) -> None:
+        self.found: Places = {}
+        self.group = self.name = ""
+        self._text = text
+        self._count, self._is_open = 0, True
+
+    def begin(self, name: str) -> None:
+        """Begins a variable, or an element or a part of an array."""
+        self.name, self._count, self._is_open = "".join(name.split()).lower(), 0, True
+        if part := _SUBSCRIPT.fullmatch(self.name):
+            self.name, self._count = part[1], int(part[2] or "1") - 1
+
+    def take(self, token: re.Match[str]) -> None:
+        """Takes a value, or a comma."""
+        if token["comma"]:
+            self._count += self._is_open  # nothing between two commas: that element keeps its value
+            self._is_open = True
+            return
+        self._is_open = False
+        repeated = _REPEATED.fullmatch(token[0]) if token["value"] else None
+        if repeated is None:
+            self._add(token.span(), 1)
+            return
+        # These elements have one place, where none of them can be replaced by itself, as it is no number.
+        self._add(token.span(), int(repeated[1]))
+        self._count -= not repeated[2] and self._text[token.end() : token.end() + 1] in ("'", '"')  # it counts, too
+
+    def _add(self, span: tuple[int, int], n: int) -> None:
+        for k in range(self._count + 1, self._count + min(n, _MOST_REPEATED) + 1):
+            if k == 1:
+                self.found.setdefault((self.group, self.name), []).append(span)
+            self.found.setdefault((self.group, self.name, str(k)), []).append(span)
+        self._count += n
 
 
 def xml_places(text: str) -> Places:
@@ -154,11 +200,11 @@ def find_places(file: str, kind: str, text: str, paths: Mapping[str, Sequence[st
         raise InputError(f"{file} {error}") from error
     found = {}
     for pointer, parts in paths.items():
-        path = tuple(part.lower() for part in parts) if kind == "namelist" else tuple(parts)
+        path = tuple("".join(part.split()).lower() for part in parts) if kind == "namelist" else tuple(parts)
         spans = known.get(path, [])
         if len(spans) != 1:
             names = ["/" + "/".join(each) for each in known]
-            near = did_you_mean(pointer, names) or f"; there are: {', '.join(names)[:300]}"
+            near = did_you_mean(pointer, names) or f"; there are: {', '.join(names)[:300] or 'none'}"
             raise InputError(f"{file} {pointer}: is there {len(spans)} times{near if not spans else ''}")
         (begin, end) = spans[0]
         if not is_number(text[begin:end]):

@@ -42,16 +42,34 @@ _SIGN_IN_PATTERN = re.compile(r"(?:-|\\\+|\[[-+]+\])(?:\\s[*+]?| )*\((?!\?)")
 _SIGN_APART = re.compile(r"(?:[=:]|\(%o[0-9]+\))\s*-\s+\Z")
 """A minus with blanks between it and its number, as Maxima prints ``- 1.5``, behind a label. A list has one, too."""
 
-_GROUPED = re.compile(r"(?<![\w.])[-+]?[0-9]{1,3}(?:['\u2019_\xa0\u202f\u2009][0-9]{3})+(?![0-9])(?:[.,][0-9]*)?")
-"""A number with another character than a comma between thousands: an apostrophe, a narrow blank."""
+_GROUPED = re.compile(
+    r"(?<![\w.])[-+]?[0-9]{1,3}(?:['\u2019_\xa0\u202f\u2009][0-9]{3})+(?![0-9])(?:[.,][0-9]*)?"
+    r"|(?<![\w.])[-+]?[1-9][0-9]{0,2}(?: [0-9]{3})*(?: 0[0-9]{2})(?: [0-9]{3})*[.,][0-9]+"
+)
+"""A number with another character than a comma between thousands: an apostrophe, a narrow blank.
+
+A plain blank stands between two numbers as a rule, as in ``1 234.5``. They are one only where the second begins with a
+zero, ``1 062.5``.
+"""
+
+_SPREAD = r"(?:\([0-9.]+\)|\s*(?:\+/?-|\xb1)\s*[0-9.]+\))"
+"""An uncertainty between a number and its exponent: ``(12)``, or `` +/- 0.12)``."""
+
+_TIMES_TEN = (
+    r"\s?[x\xd7*\xb7\u22c5]\s?10(?:\s?(?:\^|\*\*)\s?\(?[-+]?[0-9]+\)?|[\u207a\u207b\u2070\xb9\xb2\xb3\u2074-\u2079]+)"
+)
+"""A power of ten, also in small raised digits."""
 
 _POWER = re.compile(
-    r" ?[x\xd7*\xb7] ?10 ?(?:\^|\*\*) ?\(?[-+]?[0-9]+\)?|\*\^[-+]?[0-9]+|[bBqQ][-+]?[0-9]{1,4}(?![\w.])"
-    r"|[ \t]+[eEdD][-+][0-9]{1,3}(?![\w.])"
+    rf"{_SPREAD}?{_TIMES_TEN}|{_SPREAD}[eEdD][-+]?[0-9]{{1,3}}(?![\w.])|\*\^[-+]?[0-9]+"
+    r"|[bBqQ][-+]?[0-9]{1,4}(?![\w.])|[ \t]+[eEdD][-+][0-9]{1,3}(?![\w.])"
 )
 """An exponent that is no part of the number as most programs write it: ``x 10^3``, ``*^3``, ``b3``, `` E+03``."""
 
-_PLAIN = "have the program print plain numbers, which `env: {LC_ALL: C}` does for many"
+_PLAIN = (
+    "have the program print plain numbers, which `env: {LC_ALL: C}` does for many; if these are two numbers, take a "
+    "regex that names what is between them"
+)
 """What to do about separators between thousands."""
 
 _COMMA_END, _COMMA_BEGIN = re.compile(r"[-+,.0-9eEdD]*,\Z"), re.compile(r",[-+,.0-9eEdD]*")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 import string
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from distfd.objectives.command.values import OutputError, number
@@ -281,7 +282,7 @@ def fortran(value: Any, kind: Any, width: Any = None, digits: Any = None) -> For
         plain = in_full(value)
         mantissa, _, exponent = plain.partition("e")
         if letter == "F":
-            return FormattedText.of(format(value, "f") if exponent else plain, 'fortran("F")', None)
+            return FormattedText.of(format(Decimal(plain), "f") if exponent else plain, 'fortran("F")', None)
         point = "" if "." in mantissa else ".0"
         text = f"{mantissa}{point}{letter[0]}{int(exponent or 0):+03d}"
         return FormattedText.of(text, f'fortran("{letter}")', None)

@@ -264,6 +264,13 @@ def check(objective: ProgramSpec, x0: ArrayLike) -> None:
             f"no template uses {', '.join(unused)}: J cannot depend on it, unless the program reads parameters.json",
             stacklevel=3,
         )
+    used = frozenset().union(*(expression.uses for expression in objective.formula))
+    if both := sorted(used & set(objective.names or ()) & {*objective.outputs, *objective.data}):
+        warnings.warn(
+            f"value: {', '.join(both)} is what is read from the program, not the parameter of the same name: if the "
+            "parameter is meant, rename the output",
+            stacklevel=3,
+        )
     base = Path(objective.base)
     options.files("copy", objective.copy, base)
     options.files("link", objective.link, base)

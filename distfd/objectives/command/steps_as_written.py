@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary
 from distfd.objectives.command.column_layout import ColumnWatch
 from distfd.objectives.command.coordinate_looks import OneCoordinate, SharedLooks
 from distfd.objectives.command.deck_comparison import Inputs, printed
-from distfd.objectives.command.deck_looks import Looks, doubled_signs, whole_quotients
+from distfd.objectives.command.deck_looks import Looks, doubled_signs, negative_powers, whole_quotients
 from distfd.objectives.command.formats import in_full
 from distfd.objectives.command.group_looks import ManyCoordinates
 from distfd.objectives.command.inputs import refuse_complex
@@ -85,6 +85,7 @@ def _looked_up(
     found = compared.offsets([moves[a] for a in rows])
     watch = _WATCHES.get(objective) or _WATCHES.setdefault(objective, ColumnWatch(compared.base))
     doubts = whole_quotients(compared.base, compared.nodes) | doubled_signs(compared.base)
+    doubts |= negative_powers([compared.base, *compared.nodes])
     told = _TOLD.setdefault(objective, set())
     new = [text for place, text in doubts.items() if place not in told]
     told.update(doubts)

@@ -143,7 +143,7 @@ class Deck:
         try:
             self._compiled = environment.get_template(template.file)
         except jinja2.TemplateSyntaxError as error:
-            raise InputError(f"template {template.file}:{error.lineno}: {error.message}") from error
+            raise _misread(template, error) from error
         except (RecursionError, MemoryError, SyntaxError) as error:
             raise InputError(f"template {template.file}: is nested too deeply") from error
         except ValueError as error:
@@ -278,11 +278,21 @@ def parsed(template: Template) -> nodes.Template:
     try:
         return _environment(template).parse(template.text, template.file, template.file)
     except jinja2.TemplateSyntaxError as error:
-        raise InputError(f"template {template.file}:{error.lineno}: {error.message}") from error
+        raise _misread(template, error) from error
     except (RecursionError, MemoryError, SyntaxError) as error:
         raise InputError(f"template {template.file}: is nested too deeply") from error
     except ValueError as error:
         raise InputError(f"template {template.file}: {_no_number(error)}") from error
+
+
+def _misread(template: Template, error: jinja2.TemplateSyntaxError) -> InputError:
+    """The error for a text that is no template."""
+    own = (
+        ""
+        if template.marks_alone
+        else ". If the deck itself has {{, {% or {# there, put {% raw %} before and {% endraw %} behind it"
+    )
+    return InputError(f"template {template.file}:{error.lineno}: {(error.message or '').rstrip('.')}{own}")
 
 
 def _no_number(error: ValueError) -> str:
@@ -298,9 +308,14 @@ def variables_in(template: Template) -> frozenset[str]:
     InputError
         As for `parsed`.
     """
-    from jinja2 import meta
+    from jinja2 import meta, nodes
 
-    return frozenset(meta.find_undeclared_variables(parsed(template)))
+    tree = parsed(template)
+    # Jinja has functions and objects of its own, such as range: a parameter may have their name.
+    functions = {id(call.node) for call in tree.find_all(nodes.Call)}
+    own = {*tree.environment.globals, "self"} if tree.environment is not None else {"self"}
+    named = {name.name for name in tree.find_all(nodes.Name) if name.ctx == "load" and id(name) not in functions}
+    return frozenset(meta.find_undeclared_variables(tree) | (named & own))
 
 
 def _environment(template: Template, *, marked: bool = False) -> jinja2.Environment:
@@ -338,6 +353,8 @@ def _write(value: Any) -> Any:
         raise TypeError("the expression between {{ }} is a list; write its elements one by one: {{ x[0] }}")
     if callable(value) and not isinstance(value, _undefined()):
         raise TypeError("the expression between {{ }} is a function; call it, or give a name of another kind")
+    if not isinstance(value, (str, int, _undefined())):
+        raise TypeError(f"the expression between {{{{ }}}} is no number and no text, but a {type(value).__name__}")
     return value
 
 

@@ -132,3 +132,11 @@ def test_a_parameter_that_nothing_uses_is_found(tmp_path: Path, options: dict[st
     from distfd.objectives.command.objective import unused_parameters
 
     assert unused_parameters(program(tmp_path, **options), X) == unused
+
+
+def test_a_name_of_an_output_and_a_parameter_is_told(tmp_path: Path) -> None:
+    made = program(tmp_path, ["echo", "{{ a * J }}"], names=("a", "J"), outputs={"J": OUTPUTS["J"]}, value="2 * J")
+    with pytest.warns(UserWarning, match="value: J is what is read from the program, not the parameter"):
+        made.check(X)
+    made = program(tmp_path, ["echo", "{{ a }}"], names=("a",), value="2 * J + a")
+    made.check(X[:1])

@@ -99,6 +99,10 @@ def test_the_helper_writes_the_same(text: str) -> None:
     assert (there.names, there.mode) == (here.names, here.mode)
 
 
+def test_the_helper_takes_a_parameter_called_x() -> None:
+    assert LimitedDeck(template("{{ x | string | replace('.', ',') }}")).render({"x": 2.25}) == "2,25"
+
+
 @pytest.mark.parametrize("text", WILD)
 def test_texts_and_macros_are_left_to_the_helper(text: str) -> None:
     assert isinstance(make_deck(template(text)), LimitedDeck)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -109,6 +110,14 @@ NML = """\
 /
 &other alpha = 5 /
 """
+NML2 = """\
+&g
+  b = 6.0,, 7.5, c(2:3) = 4.0 5.0, d(:) = 10.0, 11.0
+  m(1,1) = 9.0, m(2,1) = 12.0
+  t%u = 1, t%v(2)%w = 13.0
+  r = 3*18.5 15.0, s = 2*, 'x', 16.0, e = , 17.0
+/
+"""
 XML = """\
 <?xml version="1.0"?>
 <!-- <case t="9"/> -->
@@ -133,6 +142,16 @@ XML = """\
         ("c.nml", NML, {"/FLOW/beta/3": "a"}, ("3.0 4.0", "3.0 0.125")),
         ("c.nml", NML, {"/flow/list/2": "a"}, ("2., 3.", "0.125, 3.")),
         ("c.namelist", NML, {"/other/alpha": "a"}, ("alpha = 5", "alpha = 0.125")),
+        ("c.ini", "\ufeff" + INI, {"/Flow/mach": "a"}, ("mach= 0.8", "mach= 0.125")),
+        ("c.ini", "\ufeff[Flow]\nmach = 1.5 m/s\n", {"/Flow/mach": "a"}, ("1.5", "0.125")),
+        ("c.nml", NML2, {"/g/b/3": "a"}, ("7.5", "0.125")),
+        ("c.nml", NML2, {"/g/c/2": "a"}, ("4.0", "0.125")),
+        ("c.nml", NML2, {"/g/d/2": "a"}, ("11.0", "0.125")),
+        ("c.nml", NML2, {"/g/m(2, 1)": "a"}, ("12.0", "0.125")),
+        ("c.nml", NML2, {"/g/t%v(2)%w": "a"}, ("13.0", "0.125")),
+        ("c.nml", NML2, {"/g/r/4": "a"}, ("15.0", "0.125")),
+        ("c.nml", NML2, {"/g/s/4": "a"}, ("16.0", "0.125")),
+        ("c.nml", NML2, {"/g/e/2": "a"}, ("17.0", "0.125")),
         ("c.xml", XML, {"/case/wing/@span": "a"}, ("'10.5'", "'0.125'")),
         ("c.xml", XML, {"/case/wing/@t": "a"}, ('t="2"', 't="0.125"')),
         ("c.xml", XML, {"/case/wing/rib[2]": "a"}, (" 0.2 ", " 0.125 ")),
@@ -157,6 +176,10 @@ def test_one_number_is_replaced(
         ("c.ini", INI + "[Flow]\nmach = 2\n", "/Flow/mach", "is there 2 times"),
         ("c.nml", NML, "/flow/name", r"holds .*only a number"),
         ("c.nml", NML, "/flow/gamma", "is there 0 times"),
+        ("c.nml", NML2, "/g/b/2", "is there 0 times"),
+        ("c.nml", NML2, "/g/r/2", r"holds '3\*18\.5', and only a number"),
+        ("c.nml", "a = 1\n", "/g/a", "is there 0 times; there are: none"),
+        ("c.ini", "[Flow]\nmach = 1.5 2.5 ; 3\n", "/Flow/mach", r"holds '1\.5 2\.5', and only a number"),
         ("c.xml", XML, "/case/wing/rib[3]", "is there 0 times"),
         ("c.xml", XML, "/case/@name", "only a number"),
         ("c.xml", "<a><b></a>", "/a/b", "is not XML"),
@@ -167,3 +190,32 @@ def test_what_is_no_place_for_a_number_is_told(
 ) -> None:
     with pytest.raises(InputError, match=pattern):
         edited(tmp_path, name, text, {pointer: "a"}, a=1.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "pointer"),
+    [
+        ("c.json", '{"n": 4}', "/n"),
+        ("c.yaml", "n: 4\n", "/n"),
+        ("c.ini", "[s]\nn = 4\n", "/s/n"),
+        ("c.nml", "&s n = 4 /\n", "/s/n"),
+        ("c.xml", '<s n="4"/>', "/s/@n"),
+    ],
+)
+def test_a_whole_number_has_no_point(tmp_path: Path, name: str, text: str, pointer: str) -> None:
+    """Programs that read an integer refuse 6.0."""
+
+    def number(expression: str, **variables: float) -> str:
+        found = edited(tmp_path, name, text, {pointer: expression}, **variables)
+        (written,) = re.findall(r"-?[0-9][0-9.]*", found)
+        return str(written)
+
+    assert number("n", n=6) == "6"
+    assert number("-2 * n", n=6) == "-12"
+    assert number("n / 4", n=6) == "1.5"
+    assert number("n", n=6.0) == "6.0"
+    assert number("n * a", n=6, a=2.0) == "12.0"
+
+
+def test_json_with_a_byte_order_mark(tmp_path: Path) -> None:
+    assert json.loads(edited(tmp_path, "c.json", '\ufeff{"n": 4}', {"/n": "a"}, a=2.5)) == {"n": 2.5}

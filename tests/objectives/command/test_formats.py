@@ -169,6 +169,9 @@ def test_nastran(value: float, width: int, written: str) -> None:
         (1.5e-3, ("D",), "0.0015D+00"),
         (1.5e-30, ("D",), "1.5D-30"),
         (2.0, ("D",), "2.0D+00"),
+        (2.5, ("F",), "2.5"),
+        (1.25e-7, ("F",), "0.000000125"),
+        (-1.5e20, ("F",), "-150000000000000000000"),
     ],
 )
 def test_fortran(value: float, how: tuple[str, int, int] | tuple[str], written: str) -> None:

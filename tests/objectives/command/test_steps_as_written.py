@@ -398,3 +398,34 @@ def test_decimal_commas_are_read(tmp_path: Path, mark: str) -> None:
     np.testing.assert_array_equal(offsets(made, [3.0, 5.0], 0, 2.5, 3.75), [-0.5, 0.75])
     made = objective(tmp_path, '{{ a | fmt(".3f") | replace(".", ",") }}')
     np.testing.assert_allclose(offsets(made, [1.2344, 5.0], 0, 1.2361), [0.002], rtol=1e-9)
+
+
+@pytest.mark.parametrize("text", ["GRID         2.5{{ a }}\n", "{{ a }}3.5\n", "1.0{{ 0 - a }}\n", "{{ a }}.5\n"])
+def test_a_number_of_the_template_right_beside_a_mark_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(InputError, match=r"it stands right beside a number of the template, \S+, and .*fit\(8\)"):
+        offsets(objective(tmp_path, text), [2.0, 1.0], 0, 2.125)
+
+
+@pytest.mark.parametrize("text", ["1{{ a }}\n", "{{ a }}e3\n", "x{{ a }}mm\n", '2.5{{ a | fmt("8.3f") }}3.5\n'])
+def test_digits_that_make_one_number_with_a_mark_are_not(tmp_path: Path, text: str) -> None:
+    assert offsets(objective(tmp_path, text), [2.0, 1.0], 0, 2.125) == 0.125
+
+
+@pytest.mark.parametrize(
+    ("text", "x", "told"),
+    [
+        ("{{ a }}^2", -2.0, True),
+        ("{{ a }} ** (2)", -2.0, True),
+        ("{{ a }}^b", 0.0, True),
+        ("({{ a }})^2", -2.0, False),
+        ("{{ a }}^2", 2.0, False),
+        ("{{ a }} ^", -2.0, False),
+        ("{{ a }} * 2", -2.0, False),
+    ],
+)
+def test_a_power_of_a_negative_number_is_told(tmp_path: Path, text: str, x: float, *, told: bool) -> None:
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        offsets(objective(tmp_path, text), [x, 1.0], 0, x + 0.125, x - 0.125)
+    assert [str(one.message) for one in heard if "take the sign last" in str(one.message)] != [] or not told
+    assert len(heard) == told

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from distfd.cli.deck_draft import draft
 from distfd.errors import InputError
 from distfd.objectives.command.inputs import write
-from distfd.objectives.command.objective import CommandObjective
+from distfd.objectives.command.objective import CommandObjective, unused_parameters
 from distfd.objectives.command.templates import Deck, Template, read_template
 
 if TYPE_CHECKING:
@@ -187,3 +187,30 @@ def test_a_deck_in_another_encoding_is_named(tmp_path: Path, encoding: str, told
         read_template(tmp_path / "deck.j2")
     with pytest.raises(InputError, match=rf"--deck: .*deck\.j2: is {told}"):
         draft(f"cat {tmp_path}/deck.j2", [str(tmp_path / "deck.j2")])
+
+
+@pytest.mark.parametrize("name", ["range", "dict", "cycler", "loop", "namespace", "super", "x"])
+def test_a_parameter_may_be_called_like_something_of_jinja(tmp_path: Path, name: str) -> None:
+    (tmp_path / "deck.j2").write_text(f"{{{{ {name} }}}} {{{{ {name} | string | replace('.', ',') }}}}\n")
+    made = CommandObjective(
+        ["sh", "-c", f"cat deck; echo {{{{ {name} }}}}"],
+        inputs={"deck": "deck.j2"},
+        outputs={"J": {"file": "stdout", "regex": r"^(\S+)$"}},
+        names=(name, "other"),
+        base=tmp_path,
+    )
+    assert unused_parameters(made, [2.25, 1.0]) == ["other"]
+    assert made.make().evaluate(np.array([2.5, 1.0])) == 2.5
+    assert made.written(np.array([2.25, 1.0]), np.array([0]), np.array([[2.5]])) == 0.25
+
+
+@pytest.mark.parametrize("text", ["{{ self }}", "{{ {'a': 1} }}", "{{ x | map('abs') }}", "{{ namespace() }}"])
+def test_what_is_no_number_and_no_text_is_not_written(text: str) -> None:
+    with pytest.raises(InputError, match="no number and no text, but a "):
+        render(text, x=(1.0,))
+
+
+@pytest.mark.parametrize("text", [r"\frac{{a}{b}}", "{# {{ a }}", "a {% b"])
+def test_a_deck_with_braces_of_its_own_is_told_what_to_do(text: str) -> None:
+    with pytest.raises(InputError, match=r"deck\.j2:1: .*put \{% raw %\} before and \{% endraw %\} behind"):
+        render(text, a=1.0)
