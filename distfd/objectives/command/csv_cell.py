@@ -23,6 +23,10 @@ _THOUSANDS = re.compile(r"[-+]?[1-9][0-9]{0,2}(?:\.[0-9]{3})+")
 """A whole number with points between thousands, where a comma is the decimal mark."""
 
 
+_MARKS = {"tab": "\t", "semicolon": ";", "comma": ",", "whitespace": None}
+"""Delimiters that may be meant, by their names in the configuration, as `str.split` takes them."""
+
+
 @dataclass(frozen=True)
 class CsvCell:
     """``csv: {column: stress, row: 1}``: a header's name or a number from 1; rows from 1 below the header.
@@ -131,6 +135,11 @@ class CsvCell:
             return first, chain([first], rows)
         if remarks and all(self._is_number(cell) for cell in first):
             return [name.strip() for name in next(self._rows(iter(remarks)), [])], chain([first], rows)
+        if isinstance(self.column, int) and self.where is None and all(self._is_number(cell) for cell in first):
+            raise OutputError(
+                f"its first row holds numbers alone, {short(', '.join(first))}, and would be left out as a header: say "
+                "header: false, and skip: 1 beside it if they are names"
+            )
         names = [name.strip() for name in first]
         if self.delimiter == "whitespace" and names[0] == "#":
             names = names[1:]
@@ -160,7 +169,9 @@ class CsvCell:
             header = [name.lstrip("#").strip() for name in header]
         if header.count(column) != 1:
             names = short(", ".join(header))
-            raise OutputError(f"{header.count(column)} columns are called {column!r}; the header is {names}")
+            others = [name for name, mark in _MARKS.items() if len(header) == 1 and column in header[0].split(mark)]
+            hint = f"; is the delimiter {others[0]}?" if others else ""
+            raise OutputError(f"{header.count(column)} columns are called {column!r}; the header is {names}{hint}")
         return header.index(column)
 
     def _row(self, body: Iterator[list[str]], row: int) -> tuple[int, list[str]]:

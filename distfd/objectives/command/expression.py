@@ -36,6 +36,9 @@ _COMPARED: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
 }
+_CONSTANTS = {"pi": np.pi}
+"""Numbers by name; an output of the same name goes before."""
+
 _UNARY: dict[type[ast.unaryop], Callable[[Any], Any]] = {ast.UAdd: operator.pos, ast.USub: operator.neg}
 
 
@@ -105,8 +108,8 @@ class Expression:
     ----------
     text : str
         Such as ``"mass + 10 * max(0, stress - 250) ** 2"``. Functions: abs, sqrt, exp, log, log10, sin, cos, tan, min,
-        max, sum, mean, std, norm, dot, trapezoid, where, interp. A comparison is 1 or 0; ``p[0]``, ``p[-1]`` and
-        ``p[1:5]`` are elements of an array, from 0.
+        max, sum, mean, std, norm, dot, trapezoid, where, interp; pi is a number. A comparison is 1 or 0; ``p[0]``,
+        ``p[-1]`` and ``p[1:5]`` are elements of an array, from 0.
     names : collection of str
         The names that it may use.
 
@@ -157,7 +160,7 @@ class Expression:
                 raise self._refuse(node, "is not a number")
             case ast.Constant(value=int()) | ast.Constant(value=float()):
                 return
-            case ast.Name(id=name) if name in self.names:
+            case ast.Name(id=name) if name in self.names or name in _CONSTANTS:
                 return
             case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
                 self._check(left, depth + 1)
@@ -225,7 +228,7 @@ def _evaluate(node: ast.expr, values: Mapping[str, Any]) -> Any:  # noqa: PLR091
             # Doubles throughout: 9**9**9 must be inf, not an hour's work on integers.
             return _double(number)
         case ast.Name(id=name):
-            return np.asarray(values[name], dtype=np.float64)[()]
+            return np.asarray(values[name] if name in values else _CONSTANTS[name], dtype=np.float64)[()]
         case ast.BinOp(left=left, op=op, right=right):
             a, b = _evaluate(left, values), _evaluate(right, values)
             # numpy would broadcast the shorter array, so a truncated file would look like a valid misfit.
@@ -239,10 +242,25 @@ def _evaluate(node: ast.expr, values: Mapping[str, Any]) -> Any:  # noqa: PLR091
             held = [_COMPARED[type(op)](a, b) for op, a, b in zip(ops, parts[:-1], parts[1:], strict=True)]
             return reduce(np.logical_and, held) * np.float64(1)
         case ast.Subscript(value=array, slice=index):
-            return np.asarray(_evaluate(array, values))[_index(index)]
+            return _part(np.asarray(_evaluate(array, values)), _index(index), ast.unparse(node))
         case ast.Call(func=ast.Name(id=name), args=args):
             return _FUNCTIONS[name][0](*(_evaluate(argument, values) for argument in args))
     raise AssertionError(node)  # _check allows no other node
+
+
+def _part(array: NDArray[np.float64], index: Any, text: str) -> Any:
+    """The elements of an array; unlike in Python, a slice that reaches beyond its ends is an error.
+
+    The elements that are missing in a truncated file would otherwise count as 0 in a sum.
+    """
+    for n, each in zip(array.shape, index if isinstance(index, tuple) else (index,), strict=False):
+        ends = (each.start, each.stop) if isinstance(each, slice) else ()
+        if any(end is not None and not -n <= end <= n for end in ends):
+            raise IndexError(f"{text[:80]} reaches beyond the array, which has {n} elements")
+    found = array[index]
+    if not np.size(found):
+        raise IndexError(f"{text[:80]} has no elements, of {array.size} in the array")
+    return found
 
 
 def _double(number: float) -> np.float64 | NDArray[np.float64]:

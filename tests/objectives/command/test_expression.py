@@ -38,6 +38,9 @@ VALUES |= {"places": np.array([0.0, 2.0, 2.5]), "grid": np.arange(6.0).reshape(2
         ("profile[0] + profile[-1] * 10", -19.0),
         ("sum(profile[1:]) + sum(profile[:-1])", 7.0),
         ("sum(profile[::2])", -1.0),
+        ("sum(profile[0:3]) + sum(profile[-3:])", 6.0),
+        ("sum(grid[1, 0:3])", 12.0),
+        ("a * cos(pi)", -2.0),
         ("grid[1, 2] + grid[-1, 0] + sum(grid[:, 1])", 13.0),
         ("(a < 3) + (a <= 2) + (b > 0) + (a != b)", 3.0),
         ("(0 < a < 3) * 10 + (a == 2)", 11.0),
@@ -163,6 +166,20 @@ def test_agrees_with_python(text: str, a: float, b: float) -> None:
 
 def test_what_it_uses() -> None:
     assert Expression("2 * a + max(b, 1)", ("a", "b", "c")).uses == {"a", "b"}
+
+
+@pytest.mark.parametrize(
+    "text", ["sum(profile[1:9])", "sum(profile[3:])", "sum(profile[-4:])", "sum(profile[5:7])", "sum(grid[0, 0:4])"]
+)
+def test_a_slice_beyond_the_array_is_an_error(text: str) -> None:
+    """A sum over a truncated file would be smaller, and over no elements 0."""
+    with pytest.raises(IndexError, match=r"reaches beyond the array, which has 3|has no elements, of 3"):
+        Expression(text, VALUES)(VALUES)
+
+
+def test_an_output_called_pi_goes_before_the_number() -> None:
+    assert Expression("2 * pi", ("pi",))({"pi": 3.0}) == 6.0
+    assert Expression("2 * pi", ("a",)).uses == frozenset()
 
 
 @pytest.mark.parametrize("text", ["profile[7]", "a[0]", "trapezoid(profile, places[1:])"])

@@ -776,6 +776,24 @@ def test_no_row_or_several_are_named(tmp_path: Path, cell: dict[str, Any], patte
         read(tmp_path, CASES, csv={"column": "drag", "skip": 1, **cell})
 
 
+@pytest.mark.parametrize(("names", "text"), [("a b", "2.5 2\n3 4\n"), ("a", "2.5\n3.5\n")])
+def test_a_first_row_of_numbers_is_no_header_without_a_word(tmp_path: Path, names: str, text: str) -> None:
+    """It was left out, so that row 1 was the second, and a column lacked its first number."""
+    cell: dict[str, Any] = {"column": 1, "delimiter": "whitespace"}
+    for row in (1, "all"):
+        with pytest.raises(OutputError, match=r"first row holds numbers alone, .* say header: false, and"):
+            read(tmp_path, text, csv={**cell, "row": row})
+    assert read(tmp_path, text, csv={**cell, "row": 1, "header": False}) == 2.5
+    assert read(tmp_path, f"# {names}\n{text}", csv={**cell, "row": 1, "comment": "#"}) == 2.5
+    assert read(tmp_path, f"{names}\n{text}", csv={**cell, "row": 1}) == 2.5
+
+
+@pytest.mark.parametrize(("mark", "name"), [("\t", "tab"), (";", "semicolon"), ("  ", "whitespace")])
+def test_another_delimiter_is_suggested(tmp_path: Path, mark: str, name: str) -> None:
+    with pytest.raises(OutputError, match=f"0 columns are called 'J'; .*is the delimiter {name}"):
+        read(tmp_path, f"a{mark}J\n1{mark}2\n", csv={"column": "J", "row": 1})
+
+
 @pytest.mark.parametrize(
     "cell",
     [
