@@ -20,6 +20,7 @@ from distfd.core.errors import InputError
 from distfd.core.files import read_plain
 from distfd.jobs.single_evaluation import DRAFTED
 from distfd.objectives.command.column_layout import pitch
+from distfd.objectives.command.formats import is_number
 from distfd.objectives.command.templates import Deck, Template, deck_text
 from distfd.objectives.command.values import OutputError, number
 
@@ -330,14 +331,30 @@ def _is_formula(text: str, values: dict[str, float], where: str) -> bool:
                     f"number }}}}, and write {{{{ {formula} }}}} here"
                 ) from error
             raise InputError(f"{where}: {text} names {used[0]}, and is no expression: {error}") from error
+        _check_name(text, where)
         return False
     if not names & values.keys():
+        _check_name(text, where)
         return False
     if unknown := sorted(names - values.keys() - {"x"}):
         raise InputError(
             f"{where}: {text} uses {unknown[0]}, which is marked nowhere: mark it too, {{{{ {unknown[0]} = number }}}}"
         )
     return True
+
+
+def _check_name(text: str, where: str) -> None:
+    """Refuses a marked number without a name, or with one that is none."""
+    name, equals, written = text.strip("{} ").partition("|")[0].rpartition("=")
+    value = written.strip()
+    if not value[-1:].isdigit() or not is_number(value):
+        return
+    if equals:
+        raise InputError(f"{where}: {name.strip()!r} is no name: letters, digits and _, no digit first")
+    raise InputError(
+        f"{where}: {text} has no name: write {{{{ name = {value} }}}}. If the braces are the deck's own, write the "
+        "template yourself"
+    )
 
 
 def _escaped(found: re.Match[str]) -> str:

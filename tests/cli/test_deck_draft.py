@@ -70,6 +70,10 @@ def test_elsewhere(folder: Path) -> None:
     ("deck", "pattern"),
     [
         ("width 3\n", "no number is marked"),
+        ("{{ 2.5 }} {{ b = 3 }}\n", r"\{\{ 2\.5 \}\} has no name: write \{\{ name = 2\.5 \}\}"),
+        ("a\n{{ 1.5D-3 | fmt('8.3f') }}\n", "deck.inp:2: .* has no name"),
+        ("{{ wing.span = 2.5 }}\n", "'wing.span' is no name"),
+        ("{{ a-b = 2.5 }} {{ c = 3 }}\n", "'a-b' is no name"),
         ("{{ width = wide }}\n", "deck.inp:1: 'wide' is not a number"),
         ("\n{{ 2w = 3 }}\n", "deck.inp:2: '2w' is no name"),
         ("{{ lambda = 3 }}\n", "'lambda' is no name"),

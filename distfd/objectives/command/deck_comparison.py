@@ -43,6 +43,9 @@ _WITH_COMMA = re.compile(r"""\breplace\(\s*(["'])\.\1\s*,\s*(["']),\2\s*\)""")
 
 SIGNS = ("+", "-")
 
+_BESIDE = 80
+"""Number of characters before a mark in which a number of the template may begin: none is longer."""
+
 _ONE_BY_ONE = 100
 """Largest number of parameters that are examined one by one."""
 
@@ -150,7 +153,10 @@ class Look:
         """What field k, had it this text, and the template's own digits beside it write, if that is not one number."""
         if self.fields[k].excess is not None:
             return ""
-        left, right = _LEFT.search(self.between[self.place[k]]), _RIGHT.match(self.between[self.place[k] + 1])
+        left, right = (
+            _LEFT.search(self.between[self.place[k]][-_BESIDE:]),
+            _RIGHT.match(self.between[self.place[k] + 1]),
+        )
         first, last = _NUMBER.match(text), _LAST_NUMBER.search(text)
         if left and "." in left[0] and first and not _NUMBER.fullmatch(left[0] + first[0]):
             return left[0] + first[0]
