@@ -110,12 +110,14 @@ class ColumnWatch:
                 if not number.shifts(field.text):
                     continue
                 del self._seen[k]
+                whole = (number.text + field.text).replace("-", "").isdigit()  # where a real number may be refused
+                form = f'fmt("{number.width}d")' if whole else f"fit({number.width})"
                 found.append(
                     f"{field.mark.where}, {field.mark.source}: {number.text!r} becomes {field.text!r}, which leaves "
                     "its column or shifts the rest of its line, and that seems to have columns of "
                     f"{number.width} characters. If the program reads columns, it takes other numbers there: put a "
-                    f"mark with | fit({number.width}) in place of this one and the blanks of its column. If it reads "
-                    "words between blanks, all is well"
+                    f"mark with | {form} in place of this one and the blanks of its column. If it reads words between "
+                    "blanks, all is well"
                 )
         return found
 

@@ -115,3 +115,11 @@ def test_what_moves_between_iterates_is_told(tmp_path: Path) -> None:
         made.written(np.array([9.5]), np.array([0]), np.array([[9.25, 9.75]]))
     with pytest.warns(UserWarning, match=r"'9\.500' becomes '10\.500', which leaves"):
         made.written(np.array([10.5]), np.array([0]), np.array([[10.25, 10.75]]))
+
+
+def test_a_whole_number_is_told_of_a_format_for_whole_numbers(tmp_path: Path) -> None:
+    (tmp_path / "deck.j2").write_text("{{ n }}            2.5     1.0\n")
+    options: dict[str, Any] = {"outputs": OUTPUTS, "names": ("n",), "integers": ("n",), "base": tmp_path}
+    made = CommandObjective(["true"], inputs={"deck": "deck.j2"}, **options)
+    with pytest.warns(UserWarning, match=r"'9' becomes '10', .* put a mark with \| fmt\(\"8d\"\) in place"):
+        made.written(np.array([9.0]), np.array([0]), np.array([[10.0]]))
