@@ -155,10 +155,13 @@ def test_noise_that_is_alike_at_near_points_takes_the_near_ones() -> None:
 @settings(max_examples=40)
 @given(st.floats(-14, -3), st.floats(-2, 2), st.booleans())
 @example(-3.0, 1.0, False)
+@example(-3.0, -0.5, False)
+@example(-3.2, -0.6, True)
 def test_parameters_of_any_size(power: float, near: float, negative: bool) -> None:
     """J has the scale of its parameter, whatever that is.
 
-    From 1e-2 on that scale is not searched for: a line of points may cross all of J, and then that is told.
+    A line of points may cross all of a J of larger scale, and then that is told. From 1e-2 on that scale is not searched
+    for.
     """
     size = 10.0**power * (-1 if negative else 1)
     with warnings.catch_warnings(record=True) as told:
@@ -166,8 +169,8 @@ def test_parameters_of_any_size(power: float, near: float, negative: bool) -> No
         result = distfd.differentiate(
             lambda p: 1 / (1 + (p[0] / size) ** 2) + p[1], [size * 10**near, 1.5], step="auto", executor="serial"
         )
-    if told and abs(size * 10**near) >= 1e-2:
-        assert "cannot be told from 0" in str(told[0].message)
+    if told and (abs(size) >= 5e-5 or abs(size * 10**near) >= 1e-2):
+        assert "cannot be told from 0" in str(told[0].message) or "has no error bars" in str(told[0].message)
         return
     assert not told
     t = 10**near
