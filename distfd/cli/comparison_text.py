@@ -9,6 +9,7 @@ from distfd.cli.inspection_commands import say
 from distfd.cli.text_table import one_line, show_table
 from distfd.reporting.comparison import OTHER_ORDER, POINTS_DIFFER
 from distfd.reporting.formatting import duration, percent
+from distfd.run_directory.result_fields import measure_of, measures
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,12 +42,13 @@ def _letter(k: int) -> str:
 
 
 def _overview(found: Comparison) -> list[list[str]]:
+    what = measures(row.task for row in found.runs)
     rows: list[tuple[str, list[str]]] = [
         ("task", [row.task or "-" for row in found.runs]),
         ("state", [row.state for row in found.runs]),
         ("scheme", [scheme or "-" for scheme in found.schemes]),
-        ("J before", [_number(row.value_before) for row in found.runs]),
-        ("J", [_number(row.value) for row in found.runs]),
+        (f"{what} before", [_number(row.value_before) for row in found.runs]),
+        (what, [_number(row.value) for row in found.runs]),
         ("|g|", [_number(row.gradient_norm, 4) for row in found.runs]),
         ("iterations", [_number(row.iterations) for row in found.runs]),
         ("evaluations", [_number(row.n_evaluations) for row in found.runs]),
@@ -78,7 +80,7 @@ def _show_components(found: Comparison, letters: Sequence[str]) -> None:
     for k, letter in enumerate(letters if not found.same_x else letters[:1]):
         add("x" if found.same_x else f"x {letter}", [_number(x[each.name][k]) for each in shown])
     for k, letter in enumerate(letters):
-        add(f"dJ/dx {letter}", [_number(each.derivative[k]) for each in shown])
+        add(f"{_slope(found.runs[k].task)} {letter}", [_number(each.derivative[k]) for each in shown])
         add("±", [_number(each.error[k], 2) for each in shown])
     for k, letter in enumerate(letters[1:], start=1):
         add(f"{letter} - A", [_number(each.difference[k], 3) for each in shown])
@@ -86,6 +88,11 @@ def _show_components(found: Comparison, letters: Sequence[str]) -> None:
     show_table(titles, list(zip(*columns, strict=True)))
     if len(shown) < len(found.components):
         say(f"the {len(shown)} that are furthest apart, of {len(found.components)}; --json has all")
+
+
+def _slope(task: str) -> str:
+    """What a component of the derivative is called."""
+    return "dJ/dx" if (what := measure_of(task)) == "J" else f"d {what}/dx"
 
 
 def _furthest(components: Sequence[Component]) -> list[Component]:

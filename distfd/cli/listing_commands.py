@@ -72,13 +72,15 @@ def compare(
 
 def _show_rows(rows: tuple[RunRow, ...]) -> None:
     from distfd.reporting.formatting import duration, percent
+    from distfd.run_directory.result_fields import measures
 
+    what = measures(row.task for row in rows)
     columns = {
         "run": [row.name for row in rows],
         "task": [row.task or "-" for row in rows],
         "state": [row.state for row in rows],
-        "J before": [_number(row.value_before) for row in rows],
-        "J": [_number(row.value) for row in rows],
+        f"{what} before": [_number(row.value_before) for row in rows],
+        what: [_number(row.value) for row in rows],
         "|g|": [_number(row.gradient_norm, 3) for row in rows],
         "evaluations": [_count(row) for row in rows],
         "wall": ["-" if row.wall_seconds is None else duration(row.wall_seconds) for row in rows],
@@ -87,12 +89,12 @@ def _show_rows(rows: tuple[RunRow, ...]) -> None:
         "note": [row.trouble for row in rows],
     }
     # A column in which nobody has anything says nothing.
-    shown = {title: cells for title, cells in columns.items() if title not in _OPTIONAL or {*cells} - {"", "-"}}
+    optional = (f"{what} before", "tags", "note")
+    shown = {title: cells for title, cells in columns.items() if title not in optional or {*cells} - {"", "-"}}
     words = [k for k, title in enumerate(shown) if title in _WORDS]
     show_table(list(shown), list(zip(*shown.values(), strict=True)), words=words)
 
 
-_OPTIONAL = ("J before", "tags", "note")
 _WORDS = ("run", "task", "state", "tags", "note")
 
 

@@ -84,5 +84,5 @@ def _fields(event: events.Event) -> dict[str, Any]:
         }
     if isinstance(event, events.Iterated):
         found = {"iteration": event.iteration, "value": event.value, "gradient_norm": event.gradient_norm}
-        return {**found, "x": event.x.tolist()}
+        return {**found, "measure": event.measure, "x": event.x.tolist()}
     return dict(vars(event))

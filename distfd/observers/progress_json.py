@@ -55,7 +55,8 @@ class JsonLines:
                 "failed", point=event.label, attempt=event.attempt, status=status, cause=cause, again=event.again
             )
         elif isinstance(event, events.Iterated):
-            self.write("iterated", iteration=event.iteration, value=event.value, gradient_norm=event.gradient_norm)
+            found = {"iteration": event.iteration, "value": event.value, "gradient_norm": event.gradient_norm}
+            self.write("iterated", **found, measure=event.measure)
         elif isinstance(event, events.Waiting):
             self.write("waiting", seconds=round(event.seconds, 1), reason=event.reason)
 

@@ -42,7 +42,7 @@ class ProgressState:
         Points of the wave whose values were known before.
     running : int
         Slots that are at work, as last heard.
-    iteration, value, gradient_norm
+    iteration, value, gradient_norm, measure
         Of an optimizer; None where there is none.
     """
 
@@ -56,6 +56,7 @@ class ProgressState:
         self.up: set[int] = set()
         self.iteration: int | None = None
         self.value: float | None = None
+        self.measure = "J"
         self.gradient_norm: float | None = None
         self._longest: tuple[str, float] | None = None
         self._told = 0
@@ -84,6 +85,7 @@ class ProgressState:
             return f"waiting for {event.seconds:.0f} s: {event.reason}"
         elif isinstance(event, events.Iterated):
             self.iteration, self.value, self.gradient_norm = event.iteration, event.value, event.gradient_norm
+            self.measure = event.measure
             return f"iteration {event.iteration}: {self.iterate}"
         return None
 
@@ -134,11 +136,11 @@ class ProgressState:
 
     @property
     def iterate(self) -> str:
-        """J and |g| of the optimizer's last iterate."""
+        """J, or the cost of a fit, and |g| of the optimizer's last iterate."""
         if self.value is None:
             return ""
         norm = "" if self.gradient_norm is None else f", |g| = {self.gradient_norm:.3g}"
-        return f"J = {self.value:.8g}{norm}"
+        return f"{self.measure} = {self.value:.8g}{norm}"
 
     def _started(self, event: events.WaveStarted) -> None:
         self.task, self.reused, self.slots = event.task, event.n_reused, event.slots

@@ -84,8 +84,8 @@ def with_restarts(
             if result.success and best is not None and not constrained and _held(best, bounds, scale, least).any():
                 result.success = False
                 result.message = (
-                    "some variables ended at their bounds although J decreases from there towards the inside; start "
-                    f"further inside, or use method {others}; the method said: {result.message}"
+                    f"some variables ended at their bounds although {record.named} decreases from there towards the "
+                    f"inside; start further inside, or use method {others}; the method said: {result.message}"
                 )
         return result
 

@@ -70,8 +70,11 @@ def check_slots(slots: Any) -> None:
         raise InputError(f"slots: must be a whole number >= 1, or None (was {slots!r})")
 
 
-def record_of(limits: Limits | None, callback: Callable[..., Any] | None) -> Record:
-    """The record of a run that begins, with its limits; a callback that cannot be called is refused here."""
+def record_of(limits: Limits | None, callback: Callable[..., Any] | None, measure: str = "J") -> Record:
+    """The record of a run that begins, with its limits; a callback that cannot be called is refused here.
+
+    ``measure`` is what is minimised: "J", or "cost" in a fit.
+    """
     if limits is not None and not isinstance(limits, Limits):
         raise InputError(f"limits: must be a distfd.Limits or None (was {limits!r})")
     if callback is not None and not callable(callback):
@@ -81,4 +84,4 @@ def record_of(limits: Limits | None, callback: Callable[..., Any] | None) -> Rec
             "callback: must take x, or x and a state, or one argument that is called intermediate_result or event (was "
             f"{callback!r})"
         )
-    return Record(limits or Limits())
+    return Record(limits or Limits(), measure)

@@ -18,7 +18,7 @@ from distfd.differentiation.method import Values
 from distfd.differentiation.rounding_quantum import quantum
 from distfd.differentiation.steps import typical_sizes
 from distfd.optimization.advice import Advice
-from distfd.optimization.limits import RAN_AWAY, ran_away
+from distfd.optimization.limits import ran_away, ran_away_text
 from distfd.optimization.optimization_run import INTERRUPTED, STOPPED
 from distfd.optimization.slope_evidence import assess, gains_of
 
@@ -108,7 +108,8 @@ class Assessment:
             self._look_further(result, record, evaluator)
             return
         if result.success and ran_away(first.x, best.x, free):
-            result.success, result.message = False, f"{RAN_AWAY}; the method said: {result.message}"
+            why = ran_away_text(record.named)
+            result.success, result.message = False, f"{why}; the method said: {result.message}"
             return
         unit = _unit(record, best)
         doubt = assess(
@@ -129,7 +130,7 @@ class Assessment:
             self._look_downhill(result, record, evaluator)
             return
         result.noise = doubt.noise
-        text = _text(doubt, unit, self._advice(best, evaluator))
+        text = _text(doubt, unit, self._advice(best, evaluator), record.named)
         result.success, result.message = False, f"{text}; the method said: {result.message}"
 
     def _advice(self, best: Seen, evaluator: Evaluator) -> Advice:
@@ -205,12 +206,13 @@ class Assessment:
         row = answer.values[0]
         fall = best.value - self.cost(row, x) if np.isfinite(row).all() else np.nan
         if fall > _HELD * foretold:
+            values = "J" if record.named == "J" else "the residuals"
             result.success = False
             result.message = (
-                f"J, which is {best.value:.3g} at {'the end' if record.iterations else 'x0'}, still falls by "
-                f"{fall:.2g} over {far:.1g} of x, though components of its gradient are "
-                f"{np.abs(best.gradient[free]).max():.2g} at most. Most tolerances are absolute numbers: give J and x "
-                f"in units in which they are about 1, or smaller tolerances; the method said: {result.message}"
+                f"{record.named}, which is {best.value:.3g} at {'the end' if record.iterations else 'x0'}, still falls "
+                f"by {fall:.2g} over {far:.1g} of x, though components of its gradient are "
+                f"{np.abs(best.gradient[free]).max():.2g} at most. Most tolerances are absolute numbers: give {values} "
+                f"and x in units in which they are about 1, or smaller tolerances; the method said: {result.message}"
             )
 
     def _displacements(self, x: Floats, evaluator: Evaluator) -> list[Floats]:
@@ -235,19 +237,19 @@ class Assessment:
         return steps
 
 
-def _text(doubt: SlopeDoubt, unit: float | None, advice: Advice) -> str:
-    """A sentence on what is doubtful about the final gradient, and the remedy."""
+def _text(doubt: SlopeDoubt, unit: float | None, advice: Advice, named: str) -> str:
+    """A sentence on what is doubtful about the final gradient, and the remedy; ``named`` is what is minimised."""
     best = advice.best
     uncertain = (
         f"one of its components is uncertain by about {doubt.error:.2g}, and its largest component is "
         f"{doubt.largest:.2g}"
     )
-    counted = f"by {doubt.comparisons} comparisons of J with what its slopes predicted"
+    counted = f"by {doubt.comparisons} comparisons of {named} with what its slopes predicted"
     if doubt.cause == "step":
         step = float(np.abs(best.result.step).max())
         what = (
-            "the gradient at the end is not J's slope: over its own differencing steps, of up to "
-            f"{step:.2g}, J changes as much as in the whole run, so they are too long for J's scale, or J is noise"
+            f"the gradient at the end is not {named}'s slope: over its own differencing steps, of up to {step:.2g}, "
+            f"{named} changes as much as in the whole run, so they are too long for its scale, or it is noise"
         )
         return f"{what}. {advice.for_scale()}"
     if doubt.cause == "no step":
@@ -259,28 +261,28 @@ def _text(doubt: SlopeDoubt, unit: float | None, advice: Advice) -> str:
     if doubt.cause == "early":
         return (
             f"the gradient at the end is clearly not zero: a component of it is {doubt.largest:.2g}, and uncertain by "
-            f"about {doubt.error:.2g} only; by the curvatures that were seen, J falls by {doubt.decrease:.2g} at least "
-            "along it. A step that was too short ended the run; start again from x, give smaller tolerances, or use "
+            f"about {doubt.error:.2g} only; by the curvatures that were seen, {named} falls by {doubt.decrease:.2g} at "
+            "least along it. A step that was too short ended the run; start again from x, give smaller tolerances, or use "
             "another method"
         )
     if doubt.cause == "slope":
         what = (
-            f"the gradient at the end is not J's slope: J does not fall where it predicts a fall, and {uncertain} "
-            f"({counted})"
+            f"the gradient at the end is not {named}'s slope: {named} does not fall where it predicts a fall, and "
+            f"{uncertain} ({counted})"
         )
         return f"{what}; its differencing steps are too long for J's scale there, or J has a kink. {advice.for_scale()}"
     if best.result.error is not None and best.gradient.shape == np.shape(best.result.error):
         return (
-            f"the gradient at the end is within its error bars: the differences of J are no larger than its noise of "
-            f"about {doubt.noise:.2g}. {advice.within_error_bars()}"
+            f"the gradient at the end is within its error bars: the differences of {named} are no larger than its "
+            f"noise of about {doubt.noise:.2g}. {advice.within_error_bars()}"
         )
     why = {
-        "digits": f"J is rounded to a unit of {unit or 0.0:.2g}",
-        "round-off": f"J is {abs(best.value):.3g}, of which round-off is as large as its changes",
+        "digits": f"{named} is rounded to a unit of {unit or 0.0:.2g}",
+        "round-off": f"{named} is {abs(best.value):.3g}, of which round-off is as large as its changes",
     }.get(doubt.cause, counted)
     what = (
-        f"the gradient at the end is noise, and J does not fall where it predicts a fall: {uncertain}, as J's noise "
-        "is about"
+        f"the gradient at the end is noise, and {named} does not fall where it predicts a fall: {uncertain}, as "
+        f"{named}'s noise is about"
     )
     return f"{what} {doubt.noise:.2g} ({why}). {advice.against_noise()}"
 

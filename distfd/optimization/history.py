@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from distfd.optimization.limits import RAN_AWAY, Limits, Stop, ran_away
+from distfd.optimization.limits import Limits, Stop, ran_away, ran_away_text
 from distfd.optimization.seen_point import FEASIBLE, Seen
 from distfd.optimization.slope_evidence import SlopeEvidence
 from distfd.results.derivative_result import euclidean_norm
@@ -98,6 +98,8 @@ class Record:
     """
 
     limits: Limits = field(default_factory=Limits)
+    measure: str = "J"
+    """What is minimised: "J", or "cost" in a fit."""
     first: Seen | None = None
     best: Seen | None = None
     n_evaluations: int = 0
@@ -120,6 +122,9 @@ class Record:
     written: Callable[[Iterate], None] | None = None
     """Called with each row of the history."""
     _unknown: bytes = b""
+    """The last iterate, if the gradient there is not known yet."""
+    _last: str = ""
+    """Why the run ends when the gradient at the last iterate is known; empty if it goes on."""
     totals: dict[str, float] = field(
         default_factory=lambda: {"n_failed": 0, "n_retried": 0, "wall_seconds": 0.0, "ideal_seconds": 0.0}
     )
@@ -146,17 +151,25 @@ class Record:
         self.latest = seen
         if self._unknown == seen.x.tobytes():  # some methods ask for the gradient after they have reported the iterate
             self.history[-1] = self.history[-1]._replace(gradient_norm=euclidean_norm(seen.gradient))
+            self._unknown = b""
         if self.first is None:
             self.first = seen
             self._write_down(seen.x, seen.value)
         if seen.better_than(self.best) or seen.replaces(self.best):
             self.take_for_best(seen)
             if seen.violation <= FEASIBLE and ran_away(self.first.x, seen.x, self._inside(seen.x)):
-                raise Stop(RAN_AWAY)
+                raise Stop(ran_away_text(self.named))
         target = self.limits.target
         if target is not None and seen.violation <= FEASIBLE and seen.value <= target:
-            raise Stop(f"J reached the target of {target:g}", reached=True)
+            raise Stop(f"{self.named} reached the target of {target:g}", reached=True)
+        if self._last:
+            raise Stop(self._last)
         self.check()
+
+    @property
+    def named(self) -> str:
+        """What is minimised, as in a sentence."""
+        return "J" if self.measure == "J" else f"the {self.measure}"
 
     def _inside(self, x: NDArray[np.float64]) -> NDArray[np.bool_]:
         return np.ones(len(x), dtype=bool) if self.bounds is None else (x > self.bounds[0]) & (x < self.bounds[1])
@@ -219,10 +232,27 @@ class Record:
         Stop
             If this is the largest number of iterations allowed; not all methods have an option for that.
         """
+        if self._last:
+            raise Stop(self._last)
         self.iterations += 1
         self._write_down(x, value)
         if self.iterations == self.limits.max_iterations:
-            raise Stop(f"max_iterations of {self.limits.max_iterations} reached")
+            self.stop_at_iterate(f"max_iterations of {self.limits.max_iterations} reached")
+
+    def stop_at_iterate(self, why: str) -> None:
+        """Stops the run at the last iterate, as soon as the gradient there is known.
+
+        SciPy's trust regions report an iterate before they ask for its gradient. Without that it could not be the
+        result.
+
+        Raises
+        ------
+        Stop
+            If the gradient is known.
+        """
+        if not self._unknown:
+            raise Stop(why)
+        self._last = why
 
     def _write_down(self, x: NDArray[np.float64], value: float) -> None:
         self.trials = self.failures = 0

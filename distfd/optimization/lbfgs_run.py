@@ -10,7 +10,7 @@ from distfd.core.errors import EvaluationError
 from distfd.differentiation.steps import NoiseStep
 from distfd.optimization.lbfgs import Found, Search, Tolerances
 from distfd.optimization.lbfgs_evaluation import Rounds
-from distfd.optimization.limits import RAN_AWAY
+from distfd.optimization.limits import ran_away_text
 from distfd.optimization.noisy_gradients import measure
 from distfd.optimization.plain_gradients import PlainGradients
 
@@ -109,7 +109,7 @@ class _Run:
         """Whether the search has converged, and its message; None to go on, perhaps with better gradients."""
         search = self._search
         if search.runs_away:
-            return False, RAN_AWAY
+            return False, ran_away_text(self._course.record.named)
         while True:
             if search.converged and not self._noisy and (why := self._checked()):
                 return True, why

@@ -152,7 +152,7 @@ def least_squares(
         x_scale = arrangement.sizes("x_scale", in_order_of(evaluator.get("names"), x_scale, "x_scale"))
         _check_fit(method, sparsity, absolute_sigma)
         check_slots(slots)
-        printer = OptimizationPrinter(record := record_of(limits, callback), level, "cost")
+        printer = OptimizationPrinter(record := record_of(limits, callback, "cost"), level)
         tolerance, apart = record.limits.tolerance, {"loss": loss, "f_scale": f_scale, "x_scale": x_scale}
         check_fit_options(method, len(start), options=options or {}, tolerance=tolerance, **apart)
         start, limits_of_x = checked_start(session, start, as_bounds(limited, len(start)))

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 _AWAY = 1e15
 """Distance, in units of max(1, abs(x0)), beyond which x has run away: a differencing step there is some 1e7 in these
 units."""
-RAN_AWAY = "x grows without limit while J decreases: J may have no minimum; give bounds"
 
 
 @dataclass(frozen=True)
@@ -70,6 +69,11 @@ class Stop(Exception):  # noqa: N818  # it ends a method's loop in good order an
     def __init__(self, text: str, *, reached: bool = False) -> None:
         super().__init__(text)
         self.reached = reached
+
+
+def ran_away_text(named: str) -> str:
+    """That x runs away; ``named`` is what is minimised, as in a sentence."""
+    return f"x grows without limit while {named} decreases: {named} may have no minimum; give bounds"
 
 
 def ran_away(x0: NDArray[np.float64], x: NDArray[np.float64], free: NDArray[np.bool_]) -> bool:

@@ -131,7 +131,7 @@ class OptimizationRun:
             return None
         self.journal.iterate(at, value, violation)
         self._here = at.tobytes()
-        event = Iterated(self.record.iterations + 1, at, value, self.record.slope(at))
+        event = Iterated(self.record.iterations + 1, at, value, self.record.slope(at), self.record.measure)
         self.evaluator.emit(event)
         self.evaluator.accept(at)
         try:
@@ -140,7 +140,7 @@ class OptimizationRun:
             stop = True
         self.record.iterated(at, value)
         if isinstance(stop, (bool, np.bool_)) and stop:
-            raise Stop("the callback stopped it")
+            self.record.stop_at_iterate("the callback stopped it")
         return None
 
     def _call_back(self, event: Iterated) -> Any:

@@ -35,10 +35,10 @@ def talk(options: Any, verbose: Any) -> tuple[Any, int]:
 
 
 class OptimizationPrinter:
-    """Prints at a level, 0, 1 or 2; ``name`` is what is minimised, "J" or "cost"; `ended` prints the last line."""
+    """Prints at a level, 0, 1 or 2; `ended` prints the last line."""
 
-    def __init__(self, record: Record, level: int, name: str = "J") -> None:
-        self._record, self._level, self._name = record, level, name
+    def __init__(self, record: Record, level: int) -> None:
+        self._record, self._level = record, level
         if level > 1:
             record.written = self._row
 
@@ -48,7 +48,7 @@ class OptimizationPrinter:
             record = self._record
             text = str(result.message).strip().rstrip(".")
             spent = plural(record.n_evaluations + record.n_reused, "evaluation")
-            at = "" if record.best is None else f"; {self._name} = {record.best.value:.8g}"
+            at = "" if record.best is None else f"; {record.measure} = {record.best.value:.8g}"
             how = "" if result.success else "not converged: "
             print(f"{how}{text}{at}, {plural(record.iterations, 'iteration')}, {spent}", flush=True)  # noqa: T201
         return result
@@ -56,5 +56,5 @@ class OptimizationPrinter:
     def _row(self, row: Iterate) -> None:
         """Prints one row, and the header before the first."""
         if len(self._record.history) == 1:
-            print(table_line((HEADER[0], self._name, *HEADER[2:])))  # noqa: T201
+            print(table_line((HEADER[0], self._record.measure, *HEADER[2:])))  # noqa: T201
         print(table_line(row.cells()), flush=True)  # noqa: T201  # print, as SciPy does

@@ -131,30 +131,31 @@ def gradient(result: DerivativeResult, ax: Any = None) -> Any:
 
 
 def convergence(result: Any, ax: Any = None) -> Any:
-    """J, and the size of its gradient on a second axis, by iteration of an optimizer.
+    """J, or the cost of a fit, and the size of its gradient on a second axis, by iteration of an optimizer.
 
     Parameters
     ----------
     result : path, or OptimizeResult
-        The directory of a run, or what `distfd.minimize` returned, where that has a ``history``.
+        The directory of a run, or what `distfd.minimize` or `distfd.least_squares` returned, where that has a
+        ``history``.
     ax : matplotlib.axes.Axes, optional
 
     Returns
     -------
     matplotlib.axes.Axes
-        That of J.
+        That of J or the cost.
 
     Raises
     ------
     InputError
         If matplotlib is missing, or there are no iterations.
     """
-    steps, values, norms = _history(result)
+    measure, (steps, values, norms) = _history(result)
     if not len(steps):
         raise InputError("convergence: there are no iterations in it")
     axes = _axes(ax, (7.0, 4.0))
     axes.plot(steps, values, "o-", color=_COLOURS[0], markersize=3)
-    axes.set(xlabel="iteration", ylabel="J")
+    axes.set(xlabel="iteration", ylabel=measure)
     if is_logarithmic(values):
         axes.set_yscale("log")
     axes.xaxis.get_major_locator().set_params(integer=True)
@@ -257,13 +258,16 @@ def _sizes(value: NDArray[np.float64], error: NDArray[np.float64], axes: Any) ->
     return axes
 
 
-def _history(result: Any) -> tuple[NDArray[np.float64], ...]:
+def _history(result: Any) -> tuple[str, tuple[NDArray[np.float64], ...]]:
+    """What was minimised, and the columns of the iterations."""
     if isinstance(result, (str, os.PathLike)):
-        return iterations(read_run(Path(result))) or columns_of_iterations(())
+        run = read_run(Path(result))
+        return run.measure, iterations(run) or columns_of_iterations(())
     way = getattr(result, "history", None)
     if way is None:
         raise InputError("convergence: that has no history; give the directory of a run, or what minimize returned")
-    return columns_of_iterations(way)
+    # Only a fit has a cost, beside its residuals.
+    return "J" if getattr(result, "cost", None) is None else "cost", columns_of_iterations(way)
 
 
 def _sweep(sweep: StepSweep, row: int, axis: Any) -> None:

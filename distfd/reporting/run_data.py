@@ -14,6 +14,7 @@ from distfd.core.files import parse_json, read_plain
 from distfd.reporting.attempts import BASELINE, UNKNOWN, Attempts, read_attempts
 from distfd.reporting.log_file import RunLog, read_log
 from distfd.run_directory.directory import RunDirectory
+from distfd.run_directory.result_fields import measure_of
 from distfd.stores.file_lock import holder
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class RunData:
     @property
     def measure(self) -> str:
         """What the run's scalar is called: the cost of a fit, else J."""
-        return "cost" if self.task == "least_squares" else "J"
+        return measure_of(self.task)
 
     @cached_property
     def names(self) -> list[str]:

@@ -96,6 +96,8 @@ class Iterated:
     value: float
     gradient_norm: float | None = None
     """Euclidean norm of the gradient at x, where it is known."""
+    measure: str = "J"
+    """What the value is: "J", or "cost" in a fit."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -54,7 +54,8 @@ class RunRow:
     tags : tuple of str
         The configuration's.
     value_before, value : float or None
-        J at the start of an optimisation, and J; None for a J of several outputs, or where it is not known.
+        J at the start of an optimisation, and J; in a fit the cost. None for a J of several outputs, or where it is not
+        known.
     gradient_norm : float or None
         Euclidean norm of the derivative where that is a vector, without components that are missing.
     iterations : int or None

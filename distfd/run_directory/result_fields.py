@@ -17,7 +17,7 @@ from distfd.optimization.fit_table import fit_notes
 from distfd.results.derivative_result import efficiency_text, jacobian_titles, no_check_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
     from scipy.optimize import OptimizeResult
@@ -204,12 +204,22 @@ def columns_left_out(result: Mapping[str, Any], shown: int) -> list[str]:
     return [f"{shown} of {n} columns; result.json has all"]
 
 
+def measure_of(task: str) -> str:
+    """What the scalar of a task's result is called: the cost of a fit, else J."""
+    return "cost" if task == "least_squares" else "J"
+
+
+def measures(tasks: Iterable[str]) -> str:
+    """What the scalars of several tasks are called: "J", "cost", or "J or cost"; a task that is not known is empty."""
+    return " or ".join(sorted({measure_of(task) for task in tasks if task})) or "J"
+
+
 def findings(result: Mapping[str, Any]) -> list[str]:
     """What a result.json says beside its table: J, how a search ended, what is missing, and the effort."""
     lines = []
     if result["task"] in ("minimize", "least_squares") and result.get("value0") is not None:
         ended = "converged" if result["converged"] else "not converged"
-        what = "cost" if result["task"] == "least_squares" else "J"
+        what = measure_of(result["task"])
         lines.append(f"{what} = {number_text(result['value0'])} before, {number_text(result['value'])} after")
         if result.get("violation") is not None:
             lines.append(f"constraints kept to within {number_text(result['violation'])}")
@@ -220,7 +230,7 @@ def findings(result: Mapping[str, Any]) -> list[str]:
         noise = result["noise"]
         lines.append(f"noise of J: {number_text(noise['level'])} ({noise['status']}: {STATUSES[noise['status']]})")
     elif isinstance(result.get("value"), (int, float)):
-        lines.append(f"J = {number_text(result['value'])}")
+        lines.append(f"{measure_of(result['task'])} = {number_text(result['value'])}")
     if result.get("consistency"):
         lines.append(f"check: {result['consistency']['sentence']}")
     elif result.get("unchecked"):

@@ -35,6 +35,8 @@ class Iterate:
     iteration: int
     value: float
     gradient_norm: float | None
+    measure: str = "J"
+    """What the value is: "J", or "cost" in a fit."""
 
 
 @dataclass(frozen=True)
@@ -321,11 +323,12 @@ def _iterate(found: dict[str, dict[str, Any]]) -> Iterate | None:
     if event is None:
         return None
     norm = event.get("gradient_norm")
-    return Iterate(int(event["iteration"]), float(event["value"]), None if norm is None else float(norm))
+    measure = "cost" if event.get("measure") == "cost" else "J"
+    return Iterate(int(event["iteration"]), float(event["value"]), None if norm is None else float(norm), measure)
 
 
 def _iterated(one: Iterate | None) -> str:
     if one is None:
         return ""
     norm = "" if one.gradient_norm is None else f", |g| = {one.gradient_norm:.3g}"
-    return f"iteration {one.iteration}: J = {one.value:.8g}{norm}"
+    return f"iteration {one.iteration}: {one.measure} = {one.value:.8g}{norm}"

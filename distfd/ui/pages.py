@@ -20,6 +20,7 @@ from distfd.reporting.headline import STATES, headline_section
 from distfd.reporting.page import page_sections, section_markup
 from distfd.reporting.run_data import read_run
 from distfd.reporting.table import table
+from distfd.run_directory.result_fields import measures
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -52,7 +53,11 @@ _PAGE = Markup("""<!doctype html>
 
 _ITERATIONS = 200
 """Iterations whose numbers a comparison shows."""
-_TITLES = ("run", "task", "state", "J before", "J", "|g|", "evaluations", "wall", "efficiency", "tags and notes")
+_TITLES = (
+    *("run", "task", "state", "J or cost before", "J or cost", "|g|", "evaluations", "wall", "efficiency"),
+    "tags and notes",
+)
+"""The rows change while a page is open, and these do not, so they suit all tasks."""
 _WORDS = (0, 1, 2, 9)
 _COMPONENTS = 200
 """Components of a comparison that are shown; of more those that are furthest apart."""
@@ -199,7 +204,7 @@ def comparison_page(found: Comparison, names: Sequence[str], ways: Sequence[dict
     names : sequence of str
         Of the runs in the list.
     ways : sequence of dict or None
-        J by iteration, as of `distfd.ui.chart_data.convergence_fields`.
+        J or the cost by iteration, as of `distfd.ui.chart_data.convergence_fields`.
     query : str
         By which the page was asked for.
     """
@@ -237,8 +242,9 @@ def comparison_page(found: Comparison, names: Sequence[str], ways: Sequence[dict
 
 
 def _overlay(names: Sequence[str], ways: Sequence[dict[str, Any] | None]) -> Markup:
-    """J by iteration of all runs in one chart, and their numbers."""
+    """J or the cost by iteration of all runs in one chart, and their numbers."""
     known = {name: way for name, way in zip(names, ways, strict=True) if way is not None}
+    what = " or ".join(sorted({way["name"] for way in known.values()}))
     told = "; ".join(
         f"{name}: {number(way['value'][-1], 6)} after {way['iteration'][-1]}" for name, way in known.items()
     )
@@ -246,18 +252,19 @@ def _overlay(names: Sequence[str], ways: Sequence[dict[str, Any] | None]) -> Mar
     columns = [dict(zip(way["iteration"], way["value"], strict=True)) for way in known.values()]
     rows = [[str(step), *(number(column.get(step)) for column in columns)] for step in every]
     caption = f"The first {len(every)} iterations"
-    return figure("overlay", "J by iteration", f"{told}.") + numbers(caption, ["iteration", *known], rows)
+    return figure("overlay", f"{what} by iteration", f"{told}.") + numbers(caption, ["iteration", *known], rows)
 
 
 def _overview(found: Comparison, names: Sequence[str]) -> list[list[Any]]:
     link = Markup('<a href="{}">open</a>')
+    what = measures(row.task for row in found.runs)
     rows: list[list[Any]] = [
         ["page", *(link.format(run_link(name)) for name in names)],
         ["task", *(row.task or "\N{EN DASH}" for row in found.runs)],
         ["state", *(row.state for row in found.runs)],
         ["scheme", *(scheme or "\N{EN DASH}" for scheme in found.schemes)],
-        ["J before", *(number(row.value_before) for row in found.runs)],
-        ["J", *(number(row.value) for row in found.runs)],
+        [f"{what} before", *(number(row.value_before) for row in found.runs)],
+        [what, *(number(row.value) for row in found.runs)],
         ["|g|", *(number(row.gradient_norm, 4) for row in found.runs)],
         ["iterations", *(number(row.iterations) for row in found.runs)],
         ["evaluations", *(number(row.n_evaluations) for row in found.runs)],

@@ -63,6 +63,18 @@ def test_ls_as_text(run: Path, tmp_path: Path) -> None:
     assert "result.json cannot be read" in lines[2]
 
 
+def test_ls_calls_what_is_minimised_by_its_name(tmp_path: Path) -> None:
+    for name, task, heads in (
+        ("a", "least_squares", ("cost before", "cost  ")),
+        ("b", "minimize", ("J or cost before", "J or cost  ")),
+    ):
+        run = sound_run(tmp_path / name)
+        found = json.loads((run / "result.json").read_text())
+        (run / "result.json").write_text(json.dumps({**found, "task": task, "value0": 2.0}))
+        head = distfd("ls", str(tmp_path))[1].splitlines()[0]
+        assert all(f"  {title}" in head for title in heads)
+
+
 def test_ls_of_nothing_and_of_nowhere(tmp_path: Path) -> None:
     assert distfd("ls", str(tmp_path)) == (0, f"no run is in {tmp_path}\n")
     assert answer("ls", str(tmp_path)) == {"folder": str(tmp_path), "complete": True, "runs": []}
@@ -102,7 +114,7 @@ def test_status_of_a_run_that_goes_on(run: Path) -> None:
     assert (found["state"], found["exit_code"], found["result"]) == ("running", None, None)
     assert set(found["wave"]) == {"finished", "total", "slots", "rate", "seconds_left"}
     assert (found["wave"]["total"], found["wave"]["slots"]) == (4, 2)
-    assert found["iterate"] == {"iteration": 1, "value": 2.0, "gradient_norm": 1.0}
+    assert found["iterate"] == {"iteration": 1, "value": 2.0, "gradient_norm": 1.0, "measure": "J"}
     assert found["started"] == "2027-01-15T08:00:00+00:00"
 
 

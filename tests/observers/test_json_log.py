@@ -34,7 +34,7 @@ def test_events_become_lines(tmp_path: Path) -> None:
     assert lines[0]["n_points"] == 5
     assert lines[1]["detail"] == failure.detail
     assert lines[1]["status"] == "error"
-    assert lines[2]["x"] == [1.0, 2.0]
+    assert (lines[2]["x"], lines[2]["measure"]) == ([1.0, 2.0], "J")
 
 
 def test_a_log_that_cannot_be_written_is_a_store_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -110,6 +110,8 @@ def test_the_iterate() -> None:
     assert said == "iteration 3: J = 0.125, |g| = 4"
     standing.take(events.Iterated(4, np.zeros(2), 0.1))
     assert standing.iterate == "J = 0.1"
+    standing.take(events.Iterated(5, np.zeros(2), 0.1, measure="cost"))
+    assert standing.iterate == "cost = 0.1"
 
 
 @pytest.mark.parametrize(

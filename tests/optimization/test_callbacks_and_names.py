@@ -126,6 +126,10 @@ def test_the_other_forms_of_a_callback() -> None:
     told.clear()
     distfd.minimize(bowl, X, callback=with_event, executor="serial")
     assert isinstance(told[0], Iterated)
+    assert told[0].measure == "J"
+    told.clear()
+    distfd.least_squares(lambda x: x - 1.0, np.zeros(2), callback=with_event, executor="serial")
+    assert told[0].measure == "cost"
 
 
 def test_a_parameter_that_need_not_be_given_says_nothing() -> None:

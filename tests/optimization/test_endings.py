@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -310,3 +311,38 @@ def test_a_bound_far_away_is_kept_by_a_search_with_growing_steps() -> None:
     assert found.success, found.message
     assert found.x == pytest.approx([1e6, 1], rel=1e-5)
     assert found.n_evaluations < 300
+
+
+@pytest.mark.parametrize("method", ["trust-ncg", "trust-krylov", "trust-exact", "dogleg", "L-BFGS-B"])
+def test_a_run_that_is_stopped_returns_its_last_iterate(method: Any) -> None:
+    """SciPy's trust regions report an iterate before its gradient is known."""
+
+    def valley(x: Any) -> float:
+        return float(100 * (x[1] - x[0] ** 2) ** 2 + (1 - x[0]) ** 2 + (x[2] - x[0]) ** 2)
+
+    seen: list[float] = []
+
+    def third(intermediate_result: Any) -> bool:
+        seen.append(intermediate_result.fun)
+        return len(seen) == 3
+
+    start = [-1.2, 1.0, 0.5]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", distfd.DerivativeWarning)  # of a Hessian along a flat coordinate
+        stopped = distfd.minimize(valley, start, method=method, executor="serial", callback=third)
+        limited = distfd.minimize(
+            valley, start, method=method, executor="serial", limits=distfd.Limits(max_iterations=3)
+        )
+    for found in (stopped, limited):
+        assert (found.nit, found.fun, found.success) == (3, min(seen), False)
+        assert [row.value for row in found.history][1:] == seen
+        assert found.history[-1].gradient_norm == pytest.approx(np.linalg.norm(found.jac))
+    assert (stopped.message, limited.message) == ("the callback stopped it", "max_iterations of 3 reached")
+
+
+@pytest.mark.parametrize("method", ["trf", "model"])
+def test_a_target_of_a_fit_is_one_of_its_cost(method: Any) -> None:
+    found = distfd.least_squares(
+        lambda x: x - 3.0, np.zeros(2), method=method, executor="serial", limits=distfd.Limits(target=1.0)
+    )
+    assert (found.message, found.success) == ("the cost reached the target of 1", True)

@@ -201,6 +201,23 @@ def test_the_command_prints_tables(two: tuple[Path, Path]) -> None:
     assert lines[-1] == "derivative.scheme forward central"
 
 
+def test_what_is_minimised_has_its_name(tmp_path: Path) -> None:
+    values: dict[str, Any] = {"derivative": [1.0, 2.0, 3.0], "value": 3.0, "value0": 4.0}
+    fits = [made(tmp_path / name, task="least_squares", **values) for name in ("a", "b")]
+    search = made(tmp_path / "c", task="minimize", **values)
+    way = {"name": "cost", "iteration": [0], "value": [3.0]}
+    for runs, before, columns in (
+        (fits, "cost before", ["d cost/dx A", "d cost/dx B"]),
+        ([fits[0], search], "J or cost before", ["d cost/dx A", "dJ/dx B"]),
+    ):
+        said = distfd("compare", *map(str, runs))[1]
+        assert any(line.startswith(before) for line in said.splitlines())
+        assert all(title in said for title in columns)
+        page = str(comparison_page(compare_runs(runs), ["a", "b"], [way, None], ""))
+        assert f">{before}<" in page
+        assert "Chart: cost by iteration" in page
+
+
 def test_derivatives_at_different_points_are_told_so(tmp_path: Path) -> None:
     runs = made(tmp_path / "a"), made(tmp_path / "b", x=[1.0, 2.0, 4.0])
     code, said = distfd("compare", *map(str, runs))

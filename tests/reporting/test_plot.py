@@ -95,6 +95,18 @@ def test_convergence_of_a_run(tmp_path: Path) -> None:
     np.testing.assert_array_equal(twin.lines[0].get_ydata(), [5.0, 0.5, 0.1])
     again = distfd.plot.convergence(SimpleNamespace(history=[(1, 2.0, 1.0), (2, 1.0, 0.5)]))
     np.testing.assert_array_equal(again.lines[0].get_ydata(), [2.0, 1.0])
+    assert (axes.get_ylabel(), again.get_ylabel()) == ("J", "J")
+
+
+@pytest.mark.usefixtures("pyplot")
+def test_convergence_of_a_fit_is_that_of_its_cost(tmp_path: Path) -> None:
+    fit = distfd.least_squares(lambda x: x - 3.0, np.zeros(2), executor="serial")
+    assert distfd.plot.convergence(fit).get_ylabel() == "cost"
+    run = RunDirectory(tmp_path)
+    run.write_result({"task": "least_squares"})
+    time = '"time": "2027-01-15T08:00:00+00:00"'
+    run.log.write_text(f'{{{time}, "event": "iterated", "iteration": 1, "value": 2.0, "gradient_norm": 1.0}}\n')
+    assert distfd.plot.convergence(tmp_path).get_ylabel() == "cost"
 
 
 @pytest.mark.usefixtures("pyplot")

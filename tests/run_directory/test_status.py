@@ -86,6 +86,14 @@ def test_a_run_that_is_under_way(run: Run) -> None:
     assert "ago: coordinate 1 ('b'): ValueError: negative width" in text
 
 
+def test_the_value_of_a_fit_is_its_cost(run: Run) -> None:
+    run.log(events.Iterated(3, np.zeros(2), 0.25, 1e-3, "cost"))
+    status = run_status(run.directory.path)
+    assert "iteration 3: cost = 0.25, |g| = 0.001" in str(status)
+    assert status.iterate is not None
+    assert status.iterate.measure == "cost"
+
+
 def test_before_the_first_evaluation_workers_are_starting(tmp_path: Path) -> None:
     run = Run(tmp_path / "run")
     run.log.write("run_started", task="gradient")

@@ -337,6 +337,10 @@ def test_runs_side_by_side(server: PageServer, runs: Path) -> None:
         assert get(server, f"compare?{query}")[0] == 400
 
 
+def test_the_list_says_that_a_value_may_be_a_cost(server: PageServer) -> None:
+    assert ">J or cost before<" in get(server, "")[1]
+
+
 def test_charts_have_the_numbers_of_the_report(server: PageServer) -> None:
     code, text, headers = get(server, "runs/wing/charts.json")
     assert (code, headers["Content-Type"]) == (200, "application/json")
