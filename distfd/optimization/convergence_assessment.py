@@ -262,8 +262,8 @@ def _text(doubt: SlopeDoubt, unit: float | None, advice: Advice, named: str) -> 
         return (
             f"the gradient at the end is clearly not zero: a component of it is {doubt.largest:.2g}, and uncertain by "
             f"about {doubt.error:.2g} only; by the curvatures that were seen, {named} falls by {doubt.decrease:.2g} at "
-            "least along it. A step that was too short ended the run; start again from x, give smaller tolerances, or use "
-            "another method"
+            "least along it. A step that was too short ended the run; start again from x, give smaller tolerances, or "
+            "use another method"
         )
     if doubt.cause == "slope":
         what = (
