@@ -332,11 +332,16 @@ class ModelSearch:
         held = ((self.x <= self.lower) & (gradient > 0)) | ((self.x >= self.upper) & (gradient < 0)) | ~self._free
         return float(np.abs(np.where(held, 0.0, gradient)).max(initial=0.0))
 
+    @property
+    def longest(self) -> Floats:
+        """The longest differencing steps, (d,)."""
+        return _LONGEST * self.typical
+
     def lengths(self) -> Floats | None:
         """Differencing steps, (d,), where the noise determines them; else None."""
         if not self.noise:
             return None
-        longest = _LONGEST * self.typical
+        longest = self.longest
         if self.residuals is None or len(self._observations) < 2:
             # The curvature is unknown: assume that a residual changes by its own size over a typical size.
             size = 1.0 if self.residuals is None else float(np.sqrt(np.mean(self.residuals**2)))

@@ -17,6 +17,7 @@ from distfd.differentiation.first_derivative import FirstDerivative
 from distfd.differentiation.method import Answer, Request, Value
 from distfd.differentiation.stencils import SCHEMES
 from distfd.differentiation.steps import NoiseStep
+from distfd.evaluation.method_registry import make_method
 from distfd.evaluation.outcome import give_warnings
 from distfd.evaluation.tally import Tally, gather
 from distfd.optimization.limits import Stop
@@ -44,6 +45,14 @@ _BARS = 2.0
 """A decrease of less than this many standard deviations of the cost's noise is hidden by it."""
 _NEGLIGIBLE = 0.1
 """A predicted decrease below this part of ``ftol`` is not worth a round."""
+_SHORT = 0.3
+"""Differences over less than this part of the length that the noise asks for are spoiled by it."""
+_DROWNED = 0.1
+"""Noise in slopes that is larger than this part of them spoils the standard errors."""
+_LOOKS = 4
+"""Largest number of Jacobians, over longer and longer steps, at the end of a noisy run."""
+_LONGER = 10.0
+"""Factor by which the steps of such slopes are lengthened."""
 _CHANGES = 2**24
 """Largest number of changed coordinates, by index and value, in the points of one round: 256 MiB."""
 _MODEL = "model"
@@ -103,7 +112,7 @@ class _Run:
         self._evaluator.start()
         first = ModelSearch(np.array(x0), *fit.bounds, fit.typical.copy(), fit.loss, fit.options, fit.adapts)
         self._searches = SecondSearch(first)
-        step = self._evaluator.setting(x0).options.step
+        self._step = step = self._evaluator.setting(x0).options.step
         given = step.noise if isinstance(step, NoiseStep) else None
         if self._search.noise is None and given is not None:
             self._search.noise = given
@@ -208,18 +217,52 @@ class _Run:
     def _confirmed(self) -> bool:
         """Whether the end is confirmed by a Jacobian of differences of the scheme that was asked for.
 
-        If that Jacobian has to be computed first and shows that the cost can fall further, the search goes on.
+        Where noise would spoil these differences, they are longer. If the Jacobian has to be computed first and shows
+        that the cost can fall further, the search goes on.
+        """
+        search, before = self._search, np.nan
+        for tried in range(_LOOKS + 1):
+            best = self._course.record.best
+            here = None if best is None or not best.measured or best.x.tobytes() != search.x.tobytes() else best
+            needed = self._lengths_at_the_end(here)
+            known = here is not None and (needed is None or self._long_enough(here.result.step, needed))
+            if known or tried == _LOOKS:
+                break
+            if not tried:
+                before = search.gradient_size()
+            whole = Trial(search.x, "all")
+            plan = self._evaluator.method(search.x, "jacobian") if needed is None else self._plan(whole, needed)
+            evaluated = self._solve([(whole, plan)], tries=False)
+            search.correct(evaluated[0])
+            self._corrected = True
+            self._see(evaluated)
+            if needed is None:
+                break
+        return bool(np.isnan(before)) or search.gradient_size() <= max(2 * before, self._fit.options.gtol)
+
+    def _lengths_at_the_end(self, here: Seen | None) -> Floats | None:
+        """Differencing steps for the last Jacobian, (d,), where the noise determines them; else None.
+
+        The model may take noise for curvature, so the steps are longer than it asks for where the noise in the slopes
+        that are known ``here``, at x, is not small against these slopes.
         """
         search = self._search
-        best = self._course.record.best
-        if best is not None and best.measured and best.x.tobytes() == search.x.tobytes():
-            return True
-        before = search.gradient_size()
-        evaluated = self._solve([(Trial(search.x, "all"), self._evaluator.method(search.x, "jacobian"))], tries=False)
-        search.correct(evaluated[0])
-        self._corrected = True
-        self._see(evaluated)
-        return search.gradient_size() <= max(2 * before, self._fit.options.gtol)
+        needed = search.lengths()
+        if needed is None or isinstance(self._step, NoiseStep):  # step="auto" measures the noise at x for itself
+            return None
+        if here is None or search.noise is None:
+            return needed
+        steps = np.abs(here.result.step)
+        slopes = np.sqrt(np.mean(np.square(here.result.derivative), axis=0))
+        drowned = np.sqrt(2) * search.noise > _DROWNED * slopes * steps
+        # A step that was long enough stays, where another one has to become longer.
+        return np.maximum(needed, np.where(drowned, np.minimum(_LONGER * steps, search.longest), steps))
+
+    @staticmethod
+    def _long_enough(steps: Floats, needed: Floats) -> bool:
+        """Whether a Jacobian's steps, (d,), are about as long as the noise asks for."""
+        moved = steps != 0
+        return bool((np.abs(steps) >= _SHORT * needed)[moved].all())
 
     def _round(self, trials: Sequence[Trial]) -> bool:
         """Runs a round; returns whether x has moved."""
@@ -241,16 +284,24 @@ class _Run:
         slots = min(slots, max(whole, _CHANGES // max(1, len(x))))
         return Room(slots, whole, max(1, -(-(whole - 1) // d)))
 
-    def _plan(self, trial: Trial) -> Method[Answer]:
-        """The method for a trial: differences as asked for, or with steps that the noise determines."""
+    def _plan(self, trial: Trial, h: Floats | None = None) -> Method[Answer]:
+        """The method for a trial: differences as asked for, or with steps that are given, or that the noise determines.
+
+        Parameters
+        ----------
+        h : (d,) ndarray, optional
+            Differencing steps.
+        """
         x, directions = trial.x, trial.directions
         if directions is None:
             return Value(dense_points([x]))
-        h = None if self._search.residuals is None else self._search.lengths()
+        if h is None and self._search.residuals is not None:
+            h = self._search.lengths()
         if h is None:
             if isinstance(directions, str):
                 return self._evaluator.method(x, "jacobian")
-            return self._evaluator.method(x, "directional", directions=directions)
+            # A slope that fails is left out, so it needs no repair.
+            return make_method("directional", replace(self._evaluator.setting(x), repair=False), directions=directions)
         site, forward = self._evaluator.setting(x).site, SCHEMES["forward"]
         if isinstance(directions, str):
             return FirstDerivative(site, forward, h, vector=True)

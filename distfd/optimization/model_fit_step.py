@@ -97,6 +97,7 @@ def least_of_model(
     return z, cost
 
 
+@np.errstate(over="ignore")  # the step of a Hessian that almost vanishes is shortened by the radius
 def _in_ball(hessian: Floats, gradient: Floats, z: Floats, radius: float) -> Floats:
     """The s with |z + s| <= radius of the least quadratic: More & Sorensen (SIAM J. Sci. Stat. Comput. 4, 1983).
 

@@ -339,3 +339,56 @@ def test_where_the_residuals_vanish_the_jacobian_is_one_of_differences(slots: in
     assert result.cost == 0
     assert result.derivative.scheme == "forward"
     assert not result.jac.any(), "the residuals are 0 all around the end"
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("slots", [1, 2, 4, 16])
+def test_noise_does_not_spoil_the_standard_errors(slots: int, known: bool) -> None:
+    """The last Jacobian had the scheme's own short steps: standard errors were a thousand times too small."""
+    t = np.linspace(0, 3, 15)
+    data = 2 * np.exp(-0.7 * t) + 0.3 + 0.01 * np.random.default_rng(2).standard_normal(15)
+
+    def residuals(x: Any) -> Any:
+        return x[0] * np.exp(-x[1] * t) + x[2] - data
+
+    start = [1.0, 0.2, 0.0]
+    exact = distfd.least_squares(residuals, start, scheme="central", executor="serial").standard_errors
+    for level, seed in ((1e-5, 0), (1e-3, 1)):
+        rng = np.random.default_rng(seed)
+
+        def noisy(x: Any, level: float = level, rng: Any = rng) -> Any:
+            return residuals(x) + level * rng.standard_normal(15)
+
+        found = distfd.least_squares(
+            noisy,
+            start,
+            method="model",
+            options={"noise": level} if known else {},
+            slots=slots,
+            executor="serial",
+            check=False,
+        )
+        assert found.success
+        np.testing.assert_allclose(found.standard_errors / exact, 1.0, atol=0.5)
+
+
+@pytest.mark.parametrize("slots", [1, 2, 3, 8])
+def test_repair_goes_with_any_number_of_slots(slots: int) -> None:
+    """With few slots a round has slopes along directions, for which there is no repair: that ended the run."""
+
+    def gap(x: Any) -> Any:
+        if 0.5 < x[1] < 0.6:
+            raise ArithmeticError("no value here")
+        return residuals(x)
+
+    found = fit(gap, X0, slots, on_failure="repair")
+    assert found.success
+    np.testing.assert_allclose(found.x, fit(residuals, X0, slots).x, rtol=1e-4)
+
+
+def test_a_hessian_that_almost_vanishes_gives_no_warning() -> None:
+    from distfd.optimization.model_fit_step import _in_ball
+
+    with np.errstate(over="raise", invalid="raise"):
+        step = _in_ball(np.diag([1e-300, 1e-305]), np.array([1.0, 1e10]), np.zeros(2), 0.5)
+    assert np.linalg.norm(step) <= 0.5 * (1 + 1e-9)
