@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from distfd.optimization.scipy_methods import MODEL
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -66,26 +68,29 @@ def fit_text(
     Parameters
     ----------
     result : mapping
-        The fields success, message, nit, n_prior, r_squared, n_evaluations and n_reused are printed where present.
+        The fields success, message, nit, n_prior, r_squared, n_evaluations, n_reused and derivative are used where
+        present.
     """
     ended = "converged" if result.get("success") else "not converged"
     lines = [f"least squares, {ended}: {result.get('message', '')}".rstrip(": "), ""]
     lines += _goodness(statistics, result.get("n_prior") or 0, result.get("r_squared", np.nan))
     lines += ["", *_parameters(fit_columns(statistics, names, active), statistics.fixed)]
-    notes = _notes(statistics, names)
+    notes = _notes(statistics, names, getattr(result.get("derivative"), "scheme", ""))
     if result.get("n_evaluations") is not None:
         effort = f"{result['n_evaluations']} evaluations, {result.get('n_reused', 0)} reused"
         notes.append(f"{result['nit']} iterations, {effort}" if result.get("nit") is not None else effort)
     return "\n".join([*lines, *(["", *notes] if notes else [])])
 
 
-def fit_notes(statistics: FitStatistics, names: Sequence[str], n_prior: int = 0) -> list[str]:
+def fit_notes(statistics: FitStatistics, names: Sequence[str], n_prior: int = 0, scheme: str = "") -> list[str]:
     """Lines on the quality of a fit and remarks on its parameters, printed around the table.
 
     Parameters
     ----------
     n_prior : int
         Number of residuals that are priors of parameters.
+    scheme : str
+        That of the Jacobian; "model" where it comes from the regression of the method model.
     """
     fixed = statistics.fixed
     active = np.zeros(len(fixed), dtype=bool) if statistics.active is None else statistics.active
@@ -94,7 +99,7 @@ def fit_notes(statistics: FitStatistics, names: Sequence[str], n_prior: int = 0)
         held = np.flatnonzero(rows).tolist()
         told = ", ".join(names[k] for k in held[:_PAIRS]) + (" ..." if len(held) > _PAIRS else "")
         notes += [f"{why}, and so without a standard error: {told}"] if held else []
-    return [*_goodness(statistics, n_prior), *notes, *_notes(statistics, names)]
+    return [*_goodness(statistics, n_prior), *notes, *_notes(statistics, names, scheme)]
 
 
 def _goodness(statistics: FitStatistics, n_prior: int, r_squared: float = np.nan) -> list[str]:
@@ -136,8 +141,10 @@ def _parameters(columns: Mapping[str, Any], fixed: NDArray[np.bool_]) -> list[st
     return lines
 
 
-def _notes(statistics: FitStatistics, names: Sequence[str]) -> list[str]:
+def _notes(statistics: FitStatistics, names: Sequence[str], scheme: str) -> list[str]:
     notes = []
+    if scheme == MODEL:
+        notes.append("standard errors by the method's model of the residuals, as the run stopped before the Jacobian")
     if statistics.degrees_of_freedom <= 0 and not statistics.absolute_sigma:
         notes.append("no standard errors: there are no more residuals than parameters")
     for group in statistics.not_told_apart:

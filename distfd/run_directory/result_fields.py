@@ -141,7 +141,7 @@ def fit_fields(result: Any) -> dict[str, Any] | None:
         "model": None if shown is None else shown[1],
         "correlation": statistics.correlation,
         "not_told_apart": result.not_told_apart,
-        "findings": fit_notes(statistics, names, result.n_prior),
+        "findings": fit_notes(statistics, names, result.n_prior, result.derivative.scheme),
     }
 
 

@@ -338,3 +338,16 @@ def test_r_squared_is_in_the_table_where_the_data_are_given() -> None:
     assert "no R2: " in str(wrong)
     with pytest.raises(distfd.InputError, match="measured: must be one-dimensional"):
         distfd.least_squares(residuals, [1.0, 1.0], measured=np.eye(9), executor="serial")
+
+
+def test_a_table_says_that_its_errors_come_from_the_model() -> None:
+    def residuals(x: Any) -> Any:
+        return x[0] * np.exp(-x[1] * np.linspace(0, 3, 12)) - 2 * np.exp(-0.7 * np.linspace(0, 3, 12)) + 0.1
+
+    def fit(limits: distfd.Limits | None = None) -> str:
+        found = distfd.least_squares(residuals, [1.0, 0.2], method="model", slots=1, executor="serial", limits=limits)
+        return str(found)
+
+    told = "standard errors by the method's model of the residuals"
+    assert told in fit(distfd.Limits(max_evaluations=7))
+    assert told not in fit()
