@@ -160,8 +160,8 @@ def test_noise_that_is_alike_at_near_points_takes_the_near_ones() -> None:
 def test_parameters_of_any_size(power: float, near: float, negative: bool) -> None:
     """J has the scale of its parameter, whatever that is.
 
-    A line of points may cross all of a J of larger scale, and then that is told. From 1e-2 on that scale is not searched
-    for.
+    A line of points may cross all of a J of larger scale, and then that is told. From 1e-2 on that scale is not
+    searched for.
     """
     size = 10.0**power * (-1 if negative else 1)
     with warnings.catch_warnings(record=True) as told:
