@@ -191,6 +191,8 @@ class DirectionalCheck:
             sparse=not isinstance(answer.derivative, np.ndarray),
             entries=bool(changes[j] > 0),
             finds_steps=self.finds_steps and answer.error is None,
+            # For one-sided differences of first order, the check has one point.
+            here=float(baseline[j].real) if own_steps and len(check.points) == 1 else None,
         )
         cause, remedy = likely_cause(evidence)
         alone = np.flatnonzero(check.h)

@@ -28,6 +28,10 @@ _SINGLE = 64 * float(np.finfo(np.float32).eps)
 _MOST = 1000
 """Number of values that are used to find out how many digits J has."""
 _NAMED = 3
+_CURVED = 1e-12
+"""By default steps, a J that changes by its own size over the scale of x curves by some 1e-16 of itself."""
+_ENOUGH = 3
+"""Number of values that J(x) is compared with to see whether x is a minimum or maximum; fewer agree by chance."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +53,8 @@ class Evidence:
         Whether the derivative has an entry other than 0 for this output.
     finds_steps : bool
         Whether ``step="auto"`` supports this kind of derivative.
+    here : float or None
+        The output at x, for a derivative along coordinates by one-sided first-order differences.
     """
 
     found: Consistency
@@ -58,6 +64,7 @@ class Evidence:
     sparse: bool
     entries: bool
     finds_steps: bool
+    here: float | None = None
 
 
 def likely_cause(evidence: Evidence) -> tuple[str, str]:
@@ -88,6 +95,11 @@ def _causes(evidence: Evidence) -> Iterator[tuple[str, str]]:
             "J is so large against its changes along the steps that rounding hides them",
             f"let J leave out its constant part, or use {auto}",
         )
+    if evidence.here is not None and _is_extreme(evidence.here, known):
+        yield (
+            "x seems to be a minimum or maximum of J, where one-sided differences show how J curves; or J is noisy",
+            f'use scheme="central", or {auto}; `distfd check` (distfd.step_sweep) shows which it is',
+        )
     if evidence.sparse:
         yield (
             "the sparsity lacks an entry in this output's row, or J is noisy",
@@ -100,6 +112,15 @@ def _causes(evidence: Evidence) -> Iterator[tuple[str, str]]:
             "changes"
         ),
     )
+
+
+def _is_extreme(here: float, known: Floats) -> bool:
+    """Whether all other values are above the one at x, or all are below it, by no more than a smooth J changes."""
+    others = known[known != here]
+    if len(others) < _ENOUGH or not ((others > here).all() or (others < here).all()):
+        return False
+    most = float(np.abs(others - here).max())
+    return abs(here) <= most or most <= _CURVED * abs(here)
 
 
 def _is_single(values: Floats) -> bool:

@@ -498,6 +498,24 @@ def test_a_state_that_leaks() -> None:
     assert "a state passes" in consistency.cause
 
 
+def test_a_minimum_or_maximum_is_named() -> None:
+    def fun(x: Any) -> float:
+        return -float((x[0] - 1) ** 2 + 100 * (x[1] - x[0]) ** 2)
+
+    doubted = found(fun, [1.0, 1.0])
+    assert doubted.verdict == DOUBTFUL
+    assert "minimum or maximum of J" in doubted.cause
+    assert "central" in doubted.remedy
+
+
+@pytest.mark.parametrize("d", [2, 5])
+def test_noise_is_taken_for_no_minimum(d: int) -> None:
+    rng = np.random.default_rng(d)
+    causes = {found(lambda x: 1 + 1e-6 * float(rng.standard_normal()), np.ones(d)).cause for _ in range(20)}
+    assert not any("minimum or maximum of J" in cause for cause in causes)
+    assert any("J is noisy" in cause for cause in causes)
+
+
 def test_printed_output() -> None:
     consistency = found(lambda x: float(f"{np.exp(x).sum():.9g}"), X)
     assert consistency.verdict == DOUBTFUL
