@@ -39,6 +39,8 @@ class Ray:
         The realised distance of each node along u.
     step : float
         The realised step.
+    turned : float
+        The largest part of a node's displacement that is not along u, as floating point has rounded its coordinates.
     """
 
     row: int
@@ -46,6 +48,7 @@ class Ray:
     values: NDArray[Any]
     offsets: NDArray[np.float64]
     step: float
+    turned: float = 0.0
 
 
 def lengths(directions: NDArray[np.float64], h: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -145,7 +148,8 @@ def _ray(  # noqa: PLR0917  # private, called once
         values = np.clip(x + nodes[0][:, None] * u, site.lower[at], site.upper[at])
         displaced = values - x if site.written is None else _as_written(site, row, at, values, u, h[at])
         offsets = _realised(displaced, u, h[at])
-        return Ray(row, at, values, offsets, float(offsets[0] / (nodes[0, 0] / step[0])))
+        turned = _turned(displaced, offsets, u, h[at])
+        return Ray(row, at, values, offsets, float(offsets[0] / (nodes[0, 0] / step[0])), turned)
 
 
 def _as_written(  # noqa: PLR0917  # private, called once
@@ -162,15 +166,21 @@ def _as_written(  # noqa: PLR0917  # private, called once
     the difference would then be another derivative.
     """
     displaced = site.offsets(at, values.T).T
-    along = _realised(displaced, u, h)[:, None] * u
-    far = np.maximum(np.linalg.norm(displaced / h, axis=1), np.finfo(float).tiny)
-    turned = np.linalg.norm((displaced - along) / h, axis=1) / far
-    if turned.max() > _STRAIGHT:
+    turned = _turned(displaced, _realised(displaced, u, h), u, h)
+    if turned > _STRAIGHT:
         raise InputError(
-            f"step: the numbers written for a step along direction {row} leave that direction by {turned.max():.0%} of "
+            f"step: the numbers written for a step along direction {row} leave that direction by {turned:.0%} of "
             "the step, as they are rounded to too few digits; use a larger step, or more digits in the formats"
         )
     return displaced
+
+
+def _turned(
+    displaced: NDArray[np.float64], offsets: NDArray[np.float64], u: NDArray[np.float64], h: NDArray[np.float64]
+) -> float:
+    """The largest part of a displacement (n, s) that is not along u, measured in units of h."""
+    far = np.maximum(np.linalg.norm(displaced / h, axis=1), np.finfo(float).tiny)
+    return float((np.linalg.norm((displaced - offsets[:, None] * u) / h, axis=1) / far).max())
 
 
 def _realised(displaced: NDArray[np.float64], u: NDArray[np.float64], h: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from distfd.differentiation.method import Wave
     from distfd.differentiation.stencils import Stencil
 
+_TURNED = 0.03
+"""Part of a step across its direction that is told: the derivative may be wrong by about as much."""
+
 
 @dataclass(frozen=True, eq=False)
 class Directional(Checkable):
@@ -68,7 +71,17 @@ class Directional(Checkable):
         rows[~np.isfinite(rows)] = np.nan
         step = self._step
         derivative = rows[0] if self.single else rows[:, 0] if rows.shape[1] == 1 else rows
-        return Answer(derivative, baseline, step, missing, axis="direction")
+        return Answer(derivative, baseline, step, missing, warnings=self._turned, axis="direction")
+
+    @property
+    def _turned(self) -> tuple[str, ...]:
+        """A warning for the direction whose points rounding has turned away most, if that matters."""
+        most = max(self._rays, key=lambda ray: ray.turned, default=None)
+        if most is None or not most.turned > _TURNED:
+            return ()
+        text = f"the step along direction {most.row} is so short that rounding of x turns it away by {most.turned:.0%}"
+        remedy = "give wider bounds or a larger step, or let the direction leave out coordinates of such narrow bounds"
+        return (f"{text}, so the derivative is along another direction: {remedy}",)
 
     def check_points(self, waves: Sequence[Wave]) -> CheckPoints | None:
         """The check's points, for the one request."""
@@ -85,9 +98,9 @@ class Directional(Checkable):
 
     @property
     def _step(self) -> NDArray[np.float64]:
-        """Realised steps, (p,)."""
+        """Realised steps, (p,): of two parts of a direction the shorter one, along which rounding matters more."""
         step = np.zeros(len(self.directions))
-        for ray in reversed(self._rays):  # of two parts of a direction, the first
+        for ray in sorted(self._rays, key=lambda ray: abs(ray.step), reverse=True):
             step[ray.row] = ray.step
         return step
 

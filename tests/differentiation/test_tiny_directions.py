@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -69,3 +70,31 @@ def test_second_derivatives(options: dict[str, Any]) -> None:
 def test_where_j_has_the_usual_scale_the_bars_hold(kind: dict[str, Any]) -> None:
     found = distfd.differentiate(lambda x: float(np.exp(x[0])), [1e-8], step="auto", executor="serial", **kind)
     assert found.error is None or not (np.abs(found.derivative - np.exp(1e-8)) > found.error).any()
+
+
+def steep(p: Any) -> Any:
+    return 100 * (np.exp(-p[0]) - 0.3) ** 2 + np.cosh(p[1]) * p[0]
+
+
+STEEP = np.array([-200 * (np.exp(-1) - 0.3) * np.exp(-1) + np.cosh(1), np.sinh(1)]) @ [1.0, 0.5]
+
+
+@pytest.mark.parametrize("scheme", ["forward", "backward", "central", "forward2", "central4"])
+@pytest.mark.parametrize("width", [1e-8, 1e-10, 1e-12, 1e-13, 1e-14, 3e-15, 1e-15])
+def test_directions_whose_bounds_are_a_few_spacings_wide_are_right_or_told(width: float, scheme: Any) -> None:
+    """Rounding hides J's change along such a coordinate, or turns the step away from its direction."""
+    bounds = [(1 - width / 2, 1 + width / 2), (None, None)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = distfd.differentiate(
+            lambda p: float(steep(p)),
+            [1.0, 1.0],
+            kind="directional",
+            directions=[[1.0, 0.5]],
+            scheme=scheme,
+            bounds=bounds,
+            executor="serial",
+        )
+    assert found.warnings or abs(found.derivative[0] / STEEP - 1) < 0.1
+    assert bool(found.warnings) <= (width < 1e-12), "wider ones are right, without a warning"
+    assert found.warnings or width > 1e-15
