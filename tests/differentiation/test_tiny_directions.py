@@ -72,11 +72,11 @@ def test_where_j_has_the_usual_scale_the_bars_hold(kind: dict[str, Any]) -> None
     assert found.error is None or not (np.abs(found.derivative - np.exp(1e-8)) > found.error).any()
 
 
-def steep(p: Any) -> Any:
-    return 100 * (np.exp(-p[0]) - 0.3) ** 2 + np.cosh(p[1]) * p[0]
+def valley(p: Any) -> float:
+    return float(100 * (np.exp(-p[0]) - 0.3) ** 2 + np.cosh(p[1]) * p[0])
 
 
-STEEP = np.array([-200 * (np.exp(-1) - 0.3) * np.exp(-1) + np.cosh(1), np.sinh(1)]) @ [1.0, 0.5]
+SLOPE_OF_VALLEY = np.array([-200 * (np.exp(-1) - 0.3) * np.exp(-1) + np.cosh(1), np.sinh(1)]) @ [1.0, 0.5]
 
 
 @pytest.mark.parametrize("scheme", ["forward", "backward", "central", "forward2", "central4"])
@@ -87,7 +87,7 @@ def test_directions_whose_bounds_are_a_few_spacings_wide_are_right_or_told(width
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found = distfd.differentiate(
-            lambda p: float(steep(p)),
+            valley,
             [1.0, 1.0],
             kind="directional",
             directions=[[1.0, 0.5]],
@@ -95,6 +95,6 @@ def test_directions_whose_bounds_are_a_few_spacings_wide_are_right_or_told(width
             bounds=bounds,
             executor="serial",
         )
-    assert found.warnings or abs(found.derivative[0] / STEEP - 1) < 0.1
+    assert found.warnings or abs(found.derivative[0] / SLOPE_OF_VALLEY - 1) < 0.1
     assert bool(found.warnings) <= (width < 1e-12), "wider ones are right, without a warning"
     assert found.warnings or width > 1e-15
