@@ -66,9 +66,8 @@ _MISFIT = 0.05
 observations."""
 _CLEAR = 1.0
 """The noise is accepted if it raises the logarithm of the likelihood by this much for each number observed."""
-_GROWN = 4.0
-"""A variable that has grown to more than this many times the size that its start suggested has its own size from then
-on."""
+_FALL, _BEYOND = 0.1, 10.0
+"""A fall of this part of the cost, by this many standard deviations of its noise, shows that the end is no minimum."""
 _WIDER = 0.01
 """When better slopes have changed the model, the trust region has at least this part of the first radius."""
 
@@ -153,8 +152,7 @@ class ModelSearch:
     loss : Loss
     options : ModelOptions
     adapts : bool
-        Whether the typical sizes come only from x0. The first slopes may then enlarge those of variables that start
-        near 0, and variables that grow far beyond x0 enlarge their own.
+        Whether the first slopes may enlarge the typical sizes of variables that start near 0.
 
     Attributes
     ----------
@@ -201,7 +199,6 @@ class ModelSearch:
         self._free = self.lower < self.upper
         self._radius = self._first_radius = _FIRST_RADIUS * float(np.sqrt(self._free.sum()))
         self._sizes = self.typical.copy()
-        self._grows = self.adapts
         if self.noise is None:
             self.noise = self.options.noise
 
@@ -298,8 +295,6 @@ class ModelSearch:
                 self.converged = "xtol: the trust region is as small"
             return False
         self._resize(ratio, length, held=length > _EDGE * self._radius * proposal.factor)
-        if self._grows:
-            self._grow(there.x)
         step, size = float(np.linalg.norm(there.x - self.x)), float(np.linalg.norm(self.x))
         old, self._moved = self.cost, True
         self._move(there, there.residuals)
@@ -338,6 +333,19 @@ class ModelSearch:
         gradient = self.loss.gradient(self.residuals, self.jacobian())
         held = ((self.x <= self.lower) & (gradient > 0)) | ((self.x >= self.upper) & (gradient < 0)) | ~self._free
         return float(np.abs(np.where(held, 0.0, gradient)).max(initial=0.0))
+
+    @property
+    def falls_beyond_noise(self) -> bool:
+        """Whether the slopes at x foretell a fall of much of the cost, far beyond the noise that was found."""
+        assert self.residuals is not None, "x0 is known"
+        if not self._fitted or not self.noise:
+            return False
+        noise = self.noise * np.sqrt(2 * self.cost + self.noise**2 * len(self.residuals) / 2)
+        inside = self._free & (self.x > self.lower) & (self.x < self.upper)
+        slopes = self.jacobian()[:, inside]
+        step = np.linalg.lstsq(slopes, -self.residuals, rcond=None)[0]
+        fall = 0.5 * float(np.sum((slopes @ step) ** 2))
+        return fall > _FALL * self.cost and fall > _BEYOND * noise
 
     @property
     def longest(self) -> Floats:
@@ -398,17 +406,6 @@ class ModelSearch:
             self._radius = max(0.5 * length, 0.25 * self._radius) if length < self._radius else 0.5 * self._radius
         elif ratio > _GOOD:
             self._radius = max(self._radius, 2.0 * length)
-
-    def _grow(self, x: Floats) -> None:
-        """Gives variables that have grown far beyond their typical sizes their sizes at x, the next best point.
-
-        A trust region by old sizes would allow all variables the step that the grown ones need.
-        """
-        step, grown = x - self.x, np.abs(x) > _GROWN * self.typical
-        if grown.any():
-            old = float(np.linalg.norm(step / self.typical))
-            self.typical = np.where(grown, np.abs(x), self.typical)
-            self._radius *= float(np.linalg.norm(step / self.typical)) / old  # the step is as long, by the radius
 
     def _observe(self, one: Evaluated) -> None:
         if one.residuals is None:

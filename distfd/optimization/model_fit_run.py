@@ -212,6 +212,11 @@ class _Run:
             why = "ftol: the predicted decrease is smaller"
         if (trials and not why) or not self._confirmed():
             return None
+        if search.falls_beyond_noise:
+            return (
+                False,
+                f"{why or 'no lower point was found'}, but the slopes there foretell a fall far beyond the noise",
+            )
         return True, why or "the model of the residuals has no lower point"
 
     def _confirmed(self) -> bool:
