@@ -38,6 +38,8 @@ _OWN = frozenset(
         "PYTHONBREAKPOINT",  # set by ray.init
         "SPT_NOENV",
         "TPU_SKIP_MDS_QUERY",  # set by the import of JAX, as TF_CPP_MIN_LOG_LEVEL is
+        "HDF5_PLUGIN_PATH",  # set by the import of netCDF4
+        "CRC32C_SW_MODE",  # set by the import of tensorboardX
         "COLUMNS",
         "LINES",
         "PWD",
@@ -46,7 +48,7 @@ _OWN = frozenset(
         "_",
     }
 )
-_OWN_PREFIXES = ("RAY_", "DISTFD_", "PYTEST_", "TF_CPP_", "KMP_")
+_OWN_PREFIXES = ("RAY_", "DISTFD_", "PYTEST_", "TF_CPP_", "KMP_", "_MLFLOW_", "WANDB_")
 """Variables that belong to a process, its node, or a tool around it, and those that libraries set when imported."""
 
 

@@ -6,6 +6,7 @@ import decimal
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -116,3 +117,13 @@ def test_settings_that_nobody_changed_import_nothing_elsewhere() -> None:
         "print(sorted({'jax', 'openmdao', 'scipy'} & sys.modules.keys()))"
     )
     assert python(worker, python(driver)).strip() == b"[]"
+
+
+@pytest.mark.parametrize("library", ["netCDF4", "mlflow", "wandb", "tensorboardX", "h5py", "jax"])
+def test_variables_that_an_import_sets_are_in_no_key(library: str) -> None:
+    """MLflow's is another one in each process: values stored by one would not be found by the next."""
+    if find_spec(library) is None:
+        pytest.skip(f"NOT tested: {library} is missing")
+    asked = f"import {library}; from distfd.workers.surroundings import changed_environ; print(changed_environ())"
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().splitlines()[-1] == "{}"
