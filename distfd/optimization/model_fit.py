@@ -215,9 +215,14 @@ class ModelSearch:
     @property
     def cost_noise(self) -> float:
         """Standard deviation of the cost caused by noise in the residuals; 0 if no noise was given or found."""
-        if not self.noise or self.residuals is None or self._fitted:
+        if not self.noise or self.residuals is None:
             return 0.0
         return float(self.noise * np.sqrt(2 * self.cost + self.noise**2 * len(self.residuals) / 2))
+
+    @property
+    def told_cost_noise(self) -> float:
+        """The same where the noise was given; 0 if the regression found it, as it may not be there."""
+        return 0.0 if self._fitted else self.cost_noise
 
     def ask(self, room: Room) -> list[Trial]:
         """The trials of the next round; empty if the model has no step left."""
@@ -336,16 +341,19 @@ class ModelSearch:
 
     @property
     def falls_beyond_noise(self) -> bool:
-        """Whether the slopes at x foretell a fall of much of the cost, far beyond the noise that was found."""
+        """Whether a Gauss-Newton step foretells a fall of much of the cost, far beyond noise that the regression found.
+
+        The loss weights residuals as for the cost's gradient, so the fall is 0 where that gradient is.
+        """
         assert self.residuals is not None, "x0 is known"
-        if not self._fitted or not self.noise:
+        if not self._fitted:
             return False
-        noise = self.noise * np.sqrt(2 * self.cost + self.noise**2 * len(self.residuals) / 2)
         inside = self._free & (self.x > self.lower) & (self.x < self.upper)
-        slopes = self.jacobian()[:, inside]
-        step = np.linalg.lstsq(slopes, -self.residuals, rcond=None)[0]
+        weights = np.sqrt(np.maximum(self.loss.weights(self.residuals)[0], 0.0))
+        slopes = self.jacobian()[:, inside] * weights[:, None]
+        step = np.linalg.lstsq(slopes, -weights * self.residuals, rcond=None)[0]
         fall = 0.5 * float(np.sum((slopes @ step) ** 2))
-        return fall > _FALL * self.cost and fall > _BEYOND * noise
+        return fall > _FALL * self.cost and fall > _BEYOND * self.cost_noise
 
     @property
     def longest(self) -> Floats:

@@ -164,10 +164,7 @@ class _Run:
     @property
     def cost_noise(self) -> float:
         """Standard deviation of the noise in the cost; 0 if there is no relevant noise."""
-        residuals, noise = self._search.residuals, self._search.noise
-        if not noise or residuals is None:
-            return 0.0
-        return float(noise * np.sqrt(2 * self._search.cost + noise**2 * len(residuals) / 2))
+        return self._search.cost_noise
 
     def _begin(self) -> None:
         """Evaluates x0 and its slopes; the search asks for failed slopes again.
@@ -202,7 +199,7 @@ class _Run:
         if search.cost == 0:
             self._confirmed()  # the result's Jacobian must be one of differences; nothing can be lower than 0
             return True, "the residuals vanish"
-        noise = _BARS * search.cost_noise
+        noise = _BARS * search.told_cost_noise
         why = search.converged
         if noise and search.failed >= _PATIENCE and search.foretold <= noise:
             why = "the predicted decrease is smaller than the noise in J"
