@@ -392,3 +392,20 @@ def test_a_hessian_that_almost_vanishes_gives_no_warning() -> None:
     with np.errstate(over="raise", invalid="raise"):
         step = _in_ball(np.diag([1e-300, 1e-305]), np.array([1.0, 1e10]), np.zeros(2), 0.5)
     assert np.linalg.norm(step) <= 0.5 * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("loss", ["soft_l1", "huber", "cauchy"])
+def test_outliers_that_a_loss_leaves_aside_are_no_fall_that_is_left(loss: Any) -> None:
+    """The residuals have noise, and some are outliers: without the loss's weights, a step would lower their squares."""
+    t, rng = np.linspace(0.0, 3.0, 30), np.random.default_rng(0)
+    data = 2 * np.exp(-1.3 * t) + 0.05 * rng.standard_normal(30)
+    data[::7] += 3
+
+    def fun(p: Any) -> Any:
+        return p[0] * np.exp(-p[1] * t) - data + 1e-5 * rng.standard_normal(30)
+
+    found = distfd.least_squares(
+        fun, [1.0, 1.0], method="model", loss=loss, f_scale=0.1, slots=4, executor="serial", check=False
+    )
+    assert found.success, found.message
+    assert found.noise, "or nothing is tried here"
