@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from distfd.core.points import Points
     from distfd.differentiation.method import Method, Wave
 
     Floats = NDArray[np.float64]
@@ -60,7 +61,7 @@ def given_value_warnings(value: Floats, wave: Wave) -> tuple[str, ...]:
     value: it was rounded, or is that of another x or another J.
     """
     points = wave.request.points
-    moves = np.array([_move(wave, k) for k in range(len(points))])
+    moves = _moves(points)
     others = (wave.status == Status.OK) & (moves > 0) & ~np.asarray(points.imaginary, dtype=bool)
     if others.sum() < 2 or wave.values.shape[1] != len(value):
         return ()
@@ -87,10 +88,10 @@ def given_value_warnings(value: Floats, wave: Wave) -> tuple[str, ...]:
     return ()
 
 
-def _move(wave: Wave, k: int) -> float:
-    """How far point k is from x, in units of max(1, abs(x)) of the coordinate that moves most."""
-    indices, changed = wave.request.points.changes(k)
-    if not len(indices):
-        return 0.0
-    x = wave.request.points.x[indices]
-    return float(np.max(np.abs(changed - x) / np.maximum(1.0, np.abs(x))))
+def _moves(points: Points) -> Floats:
+    """How far each point is from x, in units of max(1, abs(x)) of the coordinate that moves most, (n,)."""
+    x = points.x[points.indices]
+    far = np.abs(points.values - x) / np.maximum(1.0, np.abs(x))
+    moves = np.zeros(len(points))
+    np.maximum.at(moves, np.repeat(np.arange(len(points)), np.diff(points.indptr)), far)
+    return moves

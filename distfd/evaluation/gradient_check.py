@@ -221,16 +221,8 @@ def check_given(
         )
         for k, word in zip(rows.tolist(), words, strict=True):
             status[k] = word
-        lost = [k for k in rows.tolist() if status[k] == DIFFERS and not abs(own[k]) > bar[k]]
-        slope, at, more = _second_look(evaluator, setting, given, np.array(lost, dtype=np.int64), answer.noise)
-        cost += more
-        for k in np.flatnonzero(np.abs(slope - given) <= _FITS * np.abs(given)).tolist():
-            own[k], bar[k], status[k] = slope[k], _FITS * abs(given[k]), AGREES
-            text = (
-                f"J's own scale along {site.label(k)} is far below the scale that was assumed: its slope is the given "
-                f"one over a step of {at[k]:.1g}, and cannot be seen at larger steps; give `scale`"
-            )
-            told += (text,)
+        texts, more = _confirmed_by_second_look(evaluator, setting, given, own, bar, status=status, noise=answer.noise)
+        told, cost = told + texts, cost + more
     found = GradientCheck(
         given=given,
         derivative=own,
@@ -336,6 +328,32 @@ def _is_single(given: Floats) -> bool:
         held = bool((given.astype(np.float32) == given).all())
     digits = np.frexp(given)[0] * 2.0**16
     return held and bool((digits != np.rint(digits)).any())
+
+
+def _confirmed_by_second_look(
+    evaluator: Solver,
+    setting: Setting,
+    given: Floats,
+    own: Floats,
+    bar: Floats,
+    *,
+    status: list[str],
+    noise: float | None,
+) -> tuple[tuple[str, ...], int]:
+    """Warnings of components that a second look confirms, and the cost; ``own``, ``bar`` and ``status`` take them in.
+
+    Only components are looked at that differ from slopes of which nothing can be told.
+    """
+    unknown = np.array(status, dtype=object) == DIFFERS
+    slope, at, cost = _second_look(evaluator, setting, given, np.flatnonzero(unknown & ~(np.abs(own) > bar)), noise)
+    texts = []
+    for k in np.flatnonzero(np.abs(slope - given) <= _FITS * np.abs(given)).tolist():
+        own[k], bar[k], status[k] = slope[k], _FITS * abs(given[k]), AGREES
+        texts.append(
+            f"J's own scale along {setting.site.label(k)} is far below the scale that was assumed: its slope is the "
+            f"given one over a step of {at[k]:.1g}, and cannot be seen at larger steps; give `scale`"
+        )
+    return tuple(texts), cost
 
 
 def _second_look(
