@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 _SHOWN = 200
 """Largest number of failed attempts that are read with their causes; as many kinds as possible are among them."""
 
-_COLUMNS = """SELECT point, {place}, attempt, status, first, started, ended, host, pid, slot
-FROM attempts ORDER BY id LIMIT ?"""
+# In the order of `DTYPE`.
+_COLUMNS = """SELECT coalesce(point, -1), coalesce({place}, -3), coalesce(attempt, -1), status, first, started, ended,
+host, coalesce(pid, -1), coalesce(slot, -1) FROM attempts ORDER BY id LIMIT ?"""
 # A cancelled duplicate is no failure. The second condition lets SQLite use its index.
 _FAILURE = "status NOT IN ('ok', 'cancelled') AND status <> 'ok'"
 # The path of a program's work directory does not belong to the cause of its failure.
@@ -60,6 +61,9 @@ DTYPE = np.dtype(
         ("slot", np.int32),
     ]
 )
+_TEXTS = ("status", "host")
+_STORED = np.dtype([(name, "O" if name in _TEXTS else kind) for name, kind, *_ in DTYPE.descr])
+"""As a store has them: texts, as bytes, where `DTYPE` has numbers."""
 
 
 @dataclass(frozen=True)
@@ -102,13 +106,15 @@ def read_attempts(path: Path) -> Attempts:
     try:
         connection = sqlite_file.connect_read_only(path)
         try:
-            connection.text_factory = lambda raw: raw.decode(errors="replace")
+            connection.text_factory = _text
             connection.execute("BEGIN")
             known = {column for _, column, *_ in connection.execute("PRAGMA table_info(attempts)")}
             place = _PLACES["moved" in known]
             # A row takes at least 24 bytes.
             most = path.stat().st_blocks * 512 // 24 + 1000
-            found = connection.execute(_COLUMNS.format(place=place), (most,)).fetchall()
+            connection.text_factory = bytes  # few texts differ in these columns: each is decoded once
+            found = np.fromiter(connection.execute(_COLUMNS.format(place=place), (most,)), _STORED)
+            connection.text_factory = _text
             causes = tuple((str(word), str(text), n, m) for word, text, n, m in connection.execute(_CAUSES))
             asked = _FAILED.format(place=place, cause=_CAUSE, failure=_FAILURE)
             failed = tuple(_failed(row) for row in connection.execute(asked, (_SHOWN,)))
@@ -151,7 +157,7 @@ def read_point(path: Path, row: int) -> StoredPoint | None:
     try:
         connection = sqlite_file.connect_read_only(path)
         try:
-            connection.text_factory = lambda raw: raw.decode(errors="replace")
+            connection.text_factory = _text
             found = connection.execute(_POINT, (row,)).fetchone()
         finally:
             connection.close()
@@ -170,21 +176,24 @@ def read_point(path: Path, row: int) -> StoredPoint | None:
         return None
 
 
-def _columns(found: list[tuple[Any, ...]]) -> tuple[NDArray[Any], tuple[str, ...]]:
+def _text(raw: bytes) -> str:
+    return raw.decode(errors="replace")
+
+
+def _columns(found: NDArray[Any]) -> tuple[NDArray[Any], tuple[str, ...]]:
+    """Rows of the type `DTYPE`, and the names of hosts, from those of a store."""
     rows = np.zeros(len(found), DTYPE)
-    if not found:
-        return rows, ()
-    point, coordinate, attempt, status, first, started, ended, host, pid, slot = zip(*found, strict=True)
-    words = {one.word: int(one) for one in Status}
-    hosts = tuple(sorted({str(name or "") for name in set(host)}))
-    number = {name: k for k, name in enumerate(hosts)}
-    rows["status"] = [words.get(word, int(Status.ERROR)) for word in status]
-    rows["host"] = [number[str(name or "")] for name in host]
-    for name, column in (("point", point), ("attempt", attempt), ("pid", pid), ("slot", slot)):
-        rows[name] = [-1 if cell is None else cell for cell in column]
-    rows["coordinate"] = [UNKNOWN if cell is None else cell for cell in coordinate]
-    for name, column in (("value", first), ("started", started), ("ended", ended)):
-        rows[name] = np.array(column, dtype=np.float64)  # None becomes NaN
+    for name, *_ in DTYPE.descr:
+        if name not in _TEXTS:
+            rows[name] = found[name]
+    words = {one.word.encode(): int(one) for one in Status}
+    rows["status"] = [words.get(word, int(Status.ERROR)) for word in found["status"].tolist()]
+    host = found["host"].tolist()
+    names = {raw: _text(raw) if isinstance(raw, bytes) else str(raw or "") for raw in set(host)}
+    hosts = tuple(sorted(set(names.values())))
+    place = {name: k for k, name in enumerate(hosts)}
+    number = {raw: place[name] for raw, name in names.items()}
+    rows["host"] = [number[raw] for raw in host]
     return rows, hosts
 
 

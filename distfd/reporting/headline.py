@@ -43,6 +43,8 @@ def headline_section(data: RunData, *, live: bool = False) -> Markup:
     kind, word, remark = STATES.get(data.status, ("plain", data.status, ""))
     remark = "This page follows the run." if live and data.status == "running" else remark
     message = data.trouble or str(data.result.get("message") or "")
+    if data.result.get("started"):
+        remark = f"{remark} Started {_when(data.result['started'])}.".lstrip()
     return Markup(
         '<header><p class="task">{} <span class="status {}">{}</span></p>\n<h1>{}</h1>\n'
         '<p class="remark">{}</p>\n{}{}</header>\n'
@@ -95,8 +97,6 @@ def _facts(data: RunData) -> list[tuple[str, str]]:
         since = efficiency_since_up(result["efficiency"], wall, start)
         told = f"{percent(since)}, after a start of {duration(start)}" if since is not None else None
         pairs.append(("Efficiency", told or percent(result["efficiency"])))
-    if result.get("started"):
-        pairs.append(("Started", _when(result["started"])))
     return pairs
 
 

@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 from distfd.core.errors import DistfdError
 from distfd.reporting.formatting import page_json
+from distfd.reporting.run_data import read_run
 from distfd.run_directory.directory import RunDirectory
 from distfd.run_directory.status import run_status
-from distfd.stores.file_lock import holder
 from distfd.ui.pages import run_parts, runs_body
+from distfd.ui.run_reader import run_signature
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
     from threading import Event
 
+    from distfd.reporting.run_data import RunData
     from distfd.run_directory.listing import RunList
 
 LOOK = 1.0
@@ -32,10 +34,6 @@ _REST = 10
 """Drawing is followed by so many times its own length without it: a page takes a tenth of a core at most."""
 _SILENCE = 15.0
 """Seconds after which a line is sent that says nothing, by which a browser that is gone is noticed."""
-_FILES = (
-    *("result.json", "check.json", "config.yaml", "log.jsonl"),
-    *("evaluations.sqlite", "evaluations.sqlite-wal", "evaluations.sqlite.lock"),
-)
 
 
 def event(kind: str, data: Any) -> bytes:
@@ -43,21 +41,13 @@ def event(kind: str, data: Any) -> bytes:
     return f"event: {kind}\ndata: {page_json(data)}\n\n".encode()
 
 
-def run_signature(path: Path) -> tuple[object, ...]:
-    """What changes whenever a run's files do; nothing is opened but the lock."""
-    found: list[object] = [holder(path / "evaluations.sqlite.lock")]
-    for name in _FILES:
-        try:
-            state = (path / name).lstat()
-        except OSError:
-            found.append(None)
-        else:
-            found.append((state.st_ino, state.st_size, state.st_mtime_ns))
-    return tuple(found)
-
-
 def run_events(
-    path: Path, stop: Event, *, look: float = LOOK, clock: Callable[[], float] = time.monotonic
+    path: Path,
+    stop: Event,
+    *,
+    read: Callable[[Path], RunData] = read_run,
+    look: float = LOOK,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[bytes]:
     """Events of one run until ``stop`` is set: ``status``, ``page`` with the parts that changed, ``trouble``, ``end``.
 
@@ -70,12 +60,12 @@ def run_events(
     while True:
         last = stop.is_set()
         signature = run_signature(path)
-        if signature != status_of or signature[0] is not None:
+        if signature != status_of or signature.writer is not None:
             yield _status(path)
             status_of, told = signature, clock()
         if signature != page_of and (last or clock() >= may_draw):
             begin = clock()
-            parts = run_parts(path)
+            parts = run_parts(path, read)
             may_draw = clock() + _REST * (clock() - begin)
             page_of, told = signature, clock()
             yield event("page", {"order": list(parts), "parts": {k: v for k, v in parts.items() if sent.get(k) != v}})

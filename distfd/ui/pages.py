@@ -23,10 +23,11 @@ from distfd.reporting.table import table
 from distfd.run_directory.result_fields import measures
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from distfd.reporting.comparison import Comparison, Component
+    from distfd.reporting.run_data import RunData
     from distfd.run_directory.listing import RunList, RunRow
 
 SERVED = frozenset({"result.json", "config.yaml", "check.json", "log.jsonl", "output.log", "ray.log", "derivative.npz"})
@@ -67,6 +68,11 @@ def _scripts(root: str) -> Markup:
     """What draws charts."""
     script = Markup('<script src="{}{}" defer></script>\n')
     return script.format(root, "echarts.js") + script.format(root, "charts.js")
+
+
+def _data(address: str) -> Markup:
+    """What charts are drawn from: asked for before what draws them is there."""
+    return Markup('<link rel="preload" as="fetch" href="{}" crossorigin>\n').format(address)
 
 
 def run_link(name: str) -> str:
@@ -144,13 +150,13 @@ def _run_row(row: RunRow) -> Markup:
     return Markup('<tr data-run="{}">{}{}</tr>\n').format(row.name, box, Markup("").join(parts))
 
 
-def run_page(path: Path, name: str) -> str:
+def run_page(path: Path, name: str, read: Callable[[Path], RunData] = read_run) -> str:
     """One run: how far it is, and the sections of its report; they are replaced while it goes on."""
     body = Markup(
         '<main id="main">\n<div id="live" hidden><p id="live-text"></p>'
         '<progress id="live-bar" aria-label="The wave"></progress></div>\n'
         '<div id="parts">{}</div>\n</main>\n'
-    ).format(Markup("").join(Markup(part) for part in run_parts(path).values()))  # noqa: S704  # made by run_parts
+    ).format(Markup("").join(Markup(part) for part in run_parts(path, read).values()))  # noqa: S704  # made by run_parts
     crumbs = Markup('<a href="../../">Runs</a> / {}').format(name)
     return _PAGE.format(
         title=f"{name} - distfd",
@@ -159,15 +165,15 @@ def run_page(path: Path, name: str) -> str:
         crumbs=crumbs,
         body=body,
         kind="",
-        scripts=_scripts("../../"),
+        scripts=_data("charts.json") + _scripts("../../"),
         charts="charts.json",
     )
 
 
-def run_parts(path: Path) -> dict[str, str]:
+def run_parts(path: Path, read: Callable[[Path], RunData] = read_run) -> dict[str, str]:
     """The parts of a run's page by their keys, in order; where it cannot be read one that says so."""
     try:
-        data = read_run(path)
+        data = read(path)
         sections = page_sections(data, served=SERVED)
         item = Markup('<li><a href="#{}">{}</a></li>')
         contents = Markup("").join(item.format(key, title) for key, title, _ in sections)

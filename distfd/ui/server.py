@@ -32,12 +32,12 @@ from distfd.reporting.chart_data import chart_fields, convergence_fields
 from distfd.reporting.comparison import compare_runs
 from distfd.reporting.formatting import page_json
 from distfd.reporting.page import LIBRARY, asset
-from distfd.reporting.run_data import read_run
 from distfd.reporting.timeline import timeline_fields
 from distfd.run_directory.listing import is_run, list_runs
 from distfd.ui.attempt import attempt_fields
 from distfd.ui.live import list_events, run_events
 from distfd.ui.pages import SERVED, comparison_page, message_page, run_link, run_page, runs_page
+from distfd.ui.run_reader import RunReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -98,6 +98,7 @@ class PageServer:
     def __init__(self, root: Path, *, port: int = 0) -> None:
         self.root = root.absolute()
         self.stopping = threading.Event()
+        self.read_run = RunReader()
         self.streams = threading.BoundedSemaphore(_STREAMS)
         self.open_streams = 0
         self._lock = threading.Lock()
@@ -111,6 +112,12 @@ class PageServer:
             ) from error
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="distfd ui", daemon=True)
         self._thread.start()
+        if is_run(self.root):  # there is one page, and its browser takes longer to open than the run to be read
+            threading.Thread(target=self._read_ahead, name="distfd ui reads", daemon=True).start()
+
+    def _read_ahead(self) -> None:
+        with contextlib.suppress(Exception):  # whoever asks for the page is told
+            self.read_run(self.root)
 
     @property
     def port(self) -> int:
@@ -293,11 +300,11 @@ class _Handler(BaseHTTPRequestHandler):
         if path is None:
             self._html(404, message_page("This run is not there", "It may have been moved or removed.", "../../"))
         elif rest == "":
-            self._html(200, run_page(path, name))
+            self._html(200, run_page(path, name, self._page.read_run))
         elif rest == "events":
-            self._stream(run_events(path, self._page.stopping))
+            self._stream(run_events(path, self._page.stopping, read=self._page.read_run))
         elif rest == "charts.json":
-            self._json(chart_fields(read_run(path)))
+            self._json(chart_fields(self._page.read_run(path)))
         elif rest == "attempt.json":
             self._attempt(path, asked.get("row", [""])[0])
         elif rest == "timeline.json":
@@ -310,7 +317,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _attempt(self, path: Path, row: str) -> None:
         """One attempt, by its row in the store."""
         known = row.isascii() and row.isdecimal() and len(row) < 16
-        found = attempt_fields(read_run(path), int(row)) if known else None
+        found = attempt_fields(self._page.read_run(path), int(row)) if known else None
         if found is None:
             self._send(404, _TEXT, "there is no such attempt\n")
         else:
@@ -326,7 +333,7 @@ class _Handler(BaseHTTPRequestHandler):
         if not (0 <= low < high < math.inf and 0 <= first < past < _MOST_SLOTS):
             self._send(400, _TEXT, "from < to are seconds of running, first < past are places of slots\n")
             return
-        self._json(timeline_fields(read_run(path), (low, high), (first, past)))
+        self._json(timeline_fields(self._page.read_run(path), (low, high), (first, past)))
 
     def _html(self, code: int, page: str) -> None:
         """A page, in which no text of a run can turn the direction of reading."""
@@ -361,7 +368,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._html(400, message_page("Nothing to compare", "Choose two runs or more in the list."))
             return
         known = [path for path in paths if path is not None]
-        ways = [convergence_fields(read_run(path)) for path in known]
+        ways = [convergence_fields(self._page.read_run(path)) for path in known]
         if numbers:
             self._json({"runs": [{"name": name, "convergence": way} for name, way in zip(names, ways, strict=True)]})
             return

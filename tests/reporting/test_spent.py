@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from runs import BEGIN, FOUR, Attempt, Made, session
+from made_runs import BEGIN, FOUR, Attempt, Made, session
 
 from distfd.core.records import Status
 from distfd.reporting.run_clock import RunClock, run_clock
