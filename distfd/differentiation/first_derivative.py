@@ -75,7 +75,11 @@ class FirstDerivative(Checkable):
 
     def check_points(self, waves: Sequence[Wave]) -> CheckPoints | None:
         """The check's points, for the one request."""
-        return None if waves else beside_lines(self.site, self.lines, self.stencil.order, vector=self.vector)
+        return None if waves else self._beside
+
+    @cached_property
+    def _beside(self) -> CheckPoints | None:
+        return beside_lines(self.site, self.lines, self.stencil.order, vector=self.vector)
 
     def _doubts(self, values: NDArray[Any], baseline: NDArray[np.float64]) -> tuple[str, ...]:
         """Warnings about coordinates along which J did not change."""
