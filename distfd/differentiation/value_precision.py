@@ -101,8 +101,11 @@ def _are_rounded(values: NDArray[np.float64], points: Points) -> bool:
 
     A double fits a float32 by chance once in 2^29. Whole numbers, and simple fractions such as 0.75, prove nothing. Nor
     does a value that sums and products of short coordinates have without rounding: for x = 0.5 + 2^-13, J = 1e3 + x is
-    a float32, and so is x^2 where it is small. Only a value with finer digits than these is proof.
+    a float32, and so is x^2 where it is small. Only a value with finer digits than these is proof. One beside zeros
+    alone is none: it may be what is left of a difference of nearly equal numbers, which has few digits too.
     """
+    if values.size > 1 and np.count_nonzero(values) == 1:
+        return False
     with np.errstate(all="ignore"):
         fraction = np.abs(np.frexp(values)[0]) * 2.0**_PROOF
         long = (fraction != np.rint(fraction)) & (values != np.rint(values))

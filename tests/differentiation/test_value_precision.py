@@ -435,3 +435,18 @@ def test_outputs_with_all_digits_are_not_taken_for_single_precision() -> None:
             warnings.simplefilter("error", DerivativeWarning)
             distfd.jacobian(lambda x, a=a: np.tanh(a @ x) + np.array([0, 0, 0.5, 1, 2]), x, executor="serial")
             distfd.jacobian(lambda x, a=a: a @ x, np.round(8 * x) / 8, executor="serial", step=2.0**-10)
+
+
+@pytest.mark.parametrize("kind", ["gradient", "jacobian"])
+def test_what_is_left_of_a_difference_is_no_float32(kind: str) -> None:
+    """A difference of nearly equal numbers has few digits: one of them beside zeros told of float32."""
+    threshold = 1.3 + 1.9e-8 - 3.1234567e-10
+
+    def fun(x: Floats) -> Any:
+        left = max(float(x[0]) - threshold, 0.0)
+        return left if kind == "gradient" else [left, 0.0]
+
+    result = quiet(fun, [1.3, 0.0], kind=kind)
+    assert np.any(result.derivative)
+    assert not told(result, "float32")
+    assert result.n_evaluations == 3
