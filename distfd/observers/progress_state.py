@@ -50,7 +50,7 @@ class ProgressState:
         self._clock = clock
         self.task = ""
         self.total = self.done = self.failed = self.reused = self.waves = 0
-        self.all_done = self.all_failed = 0
+        self.all_failed = 0
         self.running = 0
         self.slots = 0
         self.up: set[int] = set()
@@ -153,7 +153,6 @@ class ProgressState:
         n, failed = len(event.batch), len(event.batch.failures)
         self.done += n
         self.failed += failed
-        self.all_done += n
         self.all_failed += failed
         self._news = self._clock()
         seconds = event.batch.ended - event.batch.started

@@ -74,11 +74,6 @@ class Journal:
             self._read(path)
 
     @property
-    def replaying(self) -> bool:
-        """Whether recorded iterates are left that have not been replayed yet."""
-        return self._done < len(self._iterates)
-
-    @property
     def iterates(self) -> list[tuple[Vector, float]]:
         """Points and values since the last start, in order."""
         return self._iterates[: self._done]

@@ -213,7 +213,6 @@ class Chain:
     def __post_init__(self) -> None:
         self._base = self.problem.cost(self.start)
         self._before, self._here = self.start, self._fitted(self.start)
-        self._origin = self._here
         self._bracket: tuple[tuple[Known, Fitted], tuple[Known, Fitted]] | None = None
         self._refined = self._halved = self._lost = 0
         self._length = np.inf

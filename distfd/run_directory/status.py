@@ -235,11 +235,6 @@ def follow(
     return status
 
 
-def status_text(directory: str | Path) -> str:
-    """How far a run is, and which work directories it has kept; of a result that is there `show_result` tells more."""
-    return "\n".join([str(run_status(directory)), *kept_text(RunDirectory(Path(directory).absolute()))])
-
-
 def status_fields(status: RunStatus, run: RunDirectory) -> dict[str, Any]:
     """The answer of ``distfd status --json``: the run, what is kept of its work, and what result.json holds.
 

@@ -133,7 +133,8 @@ def test_journals_of_before_that_hold_refused_steps_are_replayed(tmp_path: Path)
     journal.start(np.zeros(1))
     journal.iterate(np.array([1.0]), 4.0)
     journal.iterate(np.array([2.0]), 3.0)
-    assert not journal.replaying
+    journal.iterate(np.array([9.0]), 2.0)  # new: none is left to compare it with
+    assert [value for _, value in journal.iterates] == [4.0, 3.0, 2.0]
 
 
 def test_after_a_divergence_the_value_before_is_that_of_x0(tmp_path: Path) -> None:

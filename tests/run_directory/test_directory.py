@@ -11,7 +11,7 @@ from distfd.core.records import Batch, Failure, Status
 from distfd.objectives.command.objective import CommandObjective
 from distfd.run_directory.directory import RunDirectory
 from distfd.run_directory.result_check import trouble_with
-from distfd.run_directory.status import status_text
+from distfd.run_directory.status import kept_text
 from distfd.stores.sqlite import SQLiteStore
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def test_a_damaged_store_is_left_to_the_store(tmp_path: Path) -> None:
 def test_status_says_where_work_directories_are(tmp_path: Path) -> None:
     directory = RunDirectory(tmp_path)
     SQLiteStore(directory.store, fingerprint="f", names=NAMES).close()
-    assert "directories" not in status_text(str(tmp_path))
+    assert kept_text(directory) == []
     for keep in ("archive", "archive", "all"):
         objective = CommandObjective(
             ["sh", "-c", "echo 3"],
@@ -73,7 +73,7 @@ def test_status_says_where_work_directories_are(tmp_path: Path) -> None:
             keep=keep,
         )
         objective.make().evaluate(np.ones(2))
-    assert status_text(str(tmp_path)).splitlines()[1:] == [
+    assert kept_text(directory) == [
         f"1 work directory is kept in {directory.work}",
         f"1 work directory is packed in {directory.archives}",
     ]
