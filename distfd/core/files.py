@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
+import hashlib
 import json
 import os
 import re
 import secrets
 import stat
+import tempfile
 import time
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -210,6 +213,53 @@ def check_own_folder(path: Path) -> bool:
     if not stat.S_ISDIR(found.st_mode):
         raise _foreign(path, kind_of(found))
     return True
+
+
+def own_place(name: str, refusal: type[Exception]) -> Path:
+    """A folder among this node's temporary files, for what all of the user's workers share; it is made if needed.
+
+    Code is run from there, so no other user may write to it.
+
+    Parameters
+    ----------
+    name : str
+        The folder's name without the user's number.
+    refusal : type
+        Of the error that is raised if another user may write there.
+    """
+    place = Path(tempfile.gettempdir()) / f"{name}-{os.getuid()}"
+    with contextlib.suppress(FileExistsError):
+        place.mkdir(mode=0o700)
+    found = place.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+        raise refusal(f"{place} on this node is not a folder that you alone can write to; remove it")
+    return place
+
+
+@contextlib.contextmanager
+def one_process(lock: Path) -> Iterator[None]:
+    """Inside, no other process of this node is inside with the same lock file."""
+    handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def stands_at(path: Path, handle: int) -> bool:
+    """Whether the path leads, without a link, to the file or directory of the descriptor."""
+    try:
+        there = path.lstat()
+    except OSError:
+        return False
+    return os.path.samestat(there, os.fstat(handle))
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def open_plain(path: str | os.PathLike[str], *, follow: bool = False, folder: int | None = None) -> IO[bytes]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from distfd.core.errors import StoreError
-from distfd.core.files import ForeignFileError, open_ours, open_plain, parse_json
+from distfd.core.files import ForeignFileError, open_ours, open_plain, parse_json, stands_at
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,7 +66,7 @@ class FileLock:
         StoreError
             If another process has taken the lock.
         """
-        if self._fd < 0 or _is_at(self._fd, self._path):
+        if self._fd < 0 or stands_at(self._path, self._fd):
             return
         earlier, self._fd = self._fd, _acquire(self._path)
         os.close(earlier)
@@ -110,22 +110,13 @@ def _acquire(path: Path) -> int:
         try:
             _take(fd, path)
             # If the file was removed between the two calls, a lock on it is worthless.
-            if _is_at(fd, path):
+            if stands_at(path, fd):
                 _sign(fd, path)
                 return fd
         except BaseException:
             os.close(fd)
             raise
         os.close(fd)
-
-
-def _is_at(fd: int, path: Path) -> bool:
-    try:
-        there = path.lstat()
-    except OSError:
-        return False
-    mine = os.fstat(fd)
-    return (there.st_dev, there.st_ino) == (mine.st_dev, mine.st_ino)
 
 
 def _take(fd: int, path: Path) -> None:

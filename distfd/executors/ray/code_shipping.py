@@ -6,9 +6,7 @@ Files are known by their hashes, and each node fetches each of them once, from R
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
-import os
 import shutil
 import stat
 import sys
@@ -24,11 +22,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from distfd.core.errors import InputError
+from distfd.core.files import one_process, own_place, sha256_of
 from distfd.executors.ray import object_store
 from distfd.fingerprint.module_origins import imports_in, origin, resolve
 from distfd.workers.session_modules import ModuleText, import_as_session
 
 if TYPE_CHECKING:
+    import os
     import types
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 _Read = TypeVar("_Read")
 
-_BLOCK = 2**20
 _SETTLED = 2.0
 """Seconds. A file that is changed again after so long has a new time of change on every file system."""
 
@@ -83,7 +82,7 @@ def pack(root: Path, files: Iterable[Path]) -> Shipment:
 
 def _shipped(root: Path, path: Path) -> ShippedFile:
     known = path.stat()
-    digest = _as_of(digest_of, path, known)
+    digest = _as_of(sha256_of, path, known)
     return ShippedFile(str(path.relative_to(root)), digest, stat.S_IMODE(known.st_mode) & 0o777)
 
 
@@ -99,15 +98,6 @@ def _as_of(read: Callable[[Path], _Read], path: Path, known: os.stat_result) -> 
 @lru_cache(maxsize=40_000)
 def _read_as_of(read: Callable[[Path], Any], path: Path, _changed: int, _size: int, _inode: int) -> Any:
     return read(path)
-
-
-def digest_of(path: Path) -> str:
-    """The SHA-256 of a file."""
-    total = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(_BLOCK):
-            total.update(block)
-    return total.hexdigest()
 
 
 def unpack(shipment: Shipment, fetch: Callable[[str], Any], place: Path | None = None) -> Path:
@@ -128,9 +118,9 @@ def unpack(shipment: Shipment, fetch: Callable[[str], Any], place: Path | None =
     root = Path(shipment.root)
     if all(_same(root / file.name, file) for file in shipment.files):
         return root
-    place = _own(Path(tempfile.gettempdir()) / f"distfd-shipped-{os.getuid()}") if place is None else place
+    place = own_place("distfd-shipped", InputError) if place is None else place
     target = place / shipment.digest[:32]
-    with _alone(place / f"{target.name}.lock"):  # the first of a node's workers fetches, the others find it
+    with one_process(place / f"{target.name}.lock"):  # the first of a node's workers fetches, the others find it
         if not all(_same(target / file.name, file) for file in shipment.files):
             shutil.rmtree(target, ignore_errors=True)
             _write(shipment, target, fetch)
@@ -146,7 +136,7 @@ def _write(shipment: Shipment, target: Path, fetch: Callable[[str], Any]) -> Non
             with path.open("wb") as stream:
                 stream.write(fetch(file.digest))
             path.chmod(file.mode | stat.S_IRUSR)
-            if digest_of(path) != file.digest:
+            if sha256_of(path) != file.digest:
                 raise InputError(
                     f"{Path(shipment.root) / file.name}: the copy on this node differs from the file sent; try again"
                 )
@@ -162,7 +152,7 @@ def moved(paths: Iterable[str], shipments: Mapping[str, Path]) -> dict[str, str]
 
 def _same(path: Path, file: ShippedFile) -> bool:
     try:
-        return path.is_file() and digest_of(path) == file.digest and not file.mode & 0o100 & ~_mode(path)
+        return path.is_file() and sha256_of(path) == file.digest and not file.mode & 0o100 & ~_mode(path)
     except OSError:
         return False
 
@@ -173,26 +163,6 @@ def _mode(path: Path) -> int:
 
 def _within(path: Path) -> Iterator[Path]:
     return (each for each in path.rglob("*") if each.is_file()) if path.is_dir() else iter((path,))
-
-
-def _own(place: Path) -> Path:
-    """Make or check the folder, to which no other user may write, since code is run from it."""
-    with contextlib.suppress(FileExistsError):
-        place.mkdir(mode=0o700)
-    found = place.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
-        raise InputError(f"{place} on this node is not a folder that you alone can write to; remove it")
-    return place
-
-
-@contextlib.contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 _MOST = 5000

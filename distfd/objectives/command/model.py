@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 import numpy as np
 
 from distfd.core.failures import EvaluationFailure, ProgramCrash, ProgramError, ProgramTimeout
-from distfd.core.files import open_plain, write_own
+from distfd.core.files import open_plain, stands_at, write_own
 from distfd.objectives.command.arguments import Arguments, secret_env
 from distfd.objectives.command.attempt import RERUN, Clock, Trial, rerun_script
 from distfd.objectives.command.inputs import compiled, write
@@ -24,7 +24,7 @@ from distfd.objectives.command.secrets import Mask, masking
 from distfd.objectives.command.user_function import UserFunction
 from distfd.objectives.command.values import OutputError, Value, as_value, reading_within
 from distfd.objectives.command.work_directory import STDERR, STDOUT, Aged, age, fill, fresh, is_stale
-from distfd.objectives.command.work_folder import WorkFolder, stands_at, sweep
+from distfd.objectives.command.work_folder import WorkFolder, sweep
 from distfd.workers.bounded_regex import RegexTimeoutError
 from distfd.workers.model import Model
 from distfd.workers.processes import FloodError, adopted_orphans, run_program, start_reaper

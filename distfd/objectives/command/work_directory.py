@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from distfd.core.errors import InputError
-from distfd.core.files import opened_folder, write_own
+from distfd.core.files import opened_folder, sha256_of, write_own
 from distfd.objectives.command.values import OutputError
 from distfd.workers.hosts import HOSTS_FILE, hosts
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 STDOUT, STDERR, PARAMETERS = "stdout", "stderr", "parameters.json"
 RESERVED = (STDOUT, STDERR, PARAMETERS, "rerun.sh", "distfd-outcome.json", HOSTS_FILE)
 
-_CHUNK = 2**20
 _LONGEST_NAME = 255
 """Largest length of a file's name on Linux and macOS, in bytes."""
 
@@ -241,11 +240,7 @@ def digest(path: Path) -> str:
     total = hashlib.sha256()
     for file in _files(path):
         total.update(os.fsencode(file.relative_to(path)) + b"\0")
-        with file.open("rb") as stream:
-            content = hashlib.sha256()
-            while chunk := stream.read(_CHUNK):
-                content.update(chunk)
-        total.update(content.digest())
+        total.update(bytes.fromhex(sha256_of(file)))
     return total.hexdigest()
 
 

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distfd.core.files import make_folders, open_plain, parse_json, read_plain
+from distfd.core.files import make_folders, open_plain, parse_json, read_plain, stands_at
 from distfd.objectives.command.work_directory import PARAMETERS, STDERR, STDOUT, empty, remove
 
 if TYPE_CHECKING:
@@ -195,16 +195,6 @@ def _folders(work: str | Path | None, host: str = ".+") -> Iterator[Path]:
 
 def _host() -> str:
     return re.sub(r"[^A-Za-z0-9]", "-", socket.gethostname())
-
-
-def stands_at(path: Path, handle: int) -> bool:
-    """Whether the path leads, without a link, to the directory of the descriptor."""
-    try:
-        there = path.lstat()
-    except OSError:
-        return False
-    mine = os.fstat(handle)
-    return (there.st_dev, there.st_ino) == (mine.st_dev, mine.st_ino)
 
 
 def _cut(name: str, folder: int) -> None:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import hashlib
 import io
-import os
 import shutil
 import stat
 import tempfile
@@ -14,15 +11,13 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from xml.parsers import expat
 
 from distfd.core.errors import InputError
 from distfd.core.failures import EvaluationFailure
+from distfd.core.files import one_process, own_place, sha256_of
 from distfd.core.suggestions import did_you_mean
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 DESCRIPTION = "modelDescription.xml"
 LARGEST_XML = 256 * 2**20
@@ -47,12 +42,6 @@ class Contents:
     """modelDescription.xml, well-formed and without a document type."""
     version: str
     """The FMI version in the description."""
-
-
-def content_hash(file: Path) -> str:
-    """The SHA-256 of a file's bytes."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def read_contents(path: Path) -> Contents:
@@ -182,20 +171,15 @@ def unpacked(file: Path, digest: str) -> Path:
     EvaluationFailure
         If the file differs from the one that the driver read, or cannot be unpacked here.
     """
-    place = Path(tempfile.gettempdir()) / f"distfd-fmu-{os.getuid()}"
-    with contextlib.suppress(FileExistsError):
-        place.mkdir(mode=0o700)
-    found = place.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
-        raise EvaluationFailure(f"{place} on this node is not a folder that you alone can write to; remove it")
+    place = own_place("distfd-fmu", EvaluationFailure)
     target = place / digest[:32]
-    with _one_process(place / f"{target.name}.lock"):
+    with one_process(place / f"{target.name}.lock"):
         for left in place.glob(f"{target.name}.*/"):  # left by a process that was killed while unpacking
             shutil.rmtree(left, ignore_errors=True)
         if target.is_dir() and not _is_whole(file, target):
             shutil.rmtree(target, ignore_errors=True)
         if not target.is_dir():
-            if content_hash(file) != digest:
+            if sha256_of(file) != digest:
                 raise EvaluationFailure(f"{file} has changed since the job began")
             made = Path(tempfile.mkdtemp(prefix=f"{target.name}.", dir=place))
             try:
@@ -246,13 +230,3 @@ def _size(file: Path) -> int | None:
     with contextlib.suppress(OSError):
         return file.lstat().st_size
     return None
-
-
-@contextlib.contextmanager
-def _one_process(lock: Path) -> Iterator[None]:
-    handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)

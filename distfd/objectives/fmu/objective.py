@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from distfd.core.errors import InputError
-from distfd.core.files import at_home
+from distfd.core.files import at_home, sha256_of
 from distfd.core.suggestions import did_you_mean
 from distfd.objectives.base import Objective
 from distfd.objectives.command.options import LONGEST_NAME, derived_names, formula
 from distfd.objectives.command.value_parts import parts_of
-from distfd.objectives.fmu.archive import content_hash
 from distfd.objectives.fmu.description import (
     Description,
     Variable,
@@ -135,7 +134,7 @@ class FMUObjective(Objective):
         self._set(names=None if self.names is None else tuple(self.names))
         self._set_times()
         taken = tuple(self._output(name, given, base) for name, given in self.outputs.items())
-        self._set(taken=taken, formula=formula(self.value, tuple(self.outputs)), digest=content_hash(path))
+        self._set(taken=taken, formula=formula(self.value, tuple(self.outputs)), digest=sha256_of(path))
         self._set(signals={name: self._signal(name, given, base) for name, given in self.inputs.items()})
         for name in self.start:
             self._settable(name, f"start: {name}")
