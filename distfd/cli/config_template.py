@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-from distfd.cli.deck_draft import Draft
+from distfd.cli.deck_draft import Draft, refuse_existing
 from distfd.core.errors import InputError
 
 _MODEL = '''"""J of {config}: a cup of coffee cools. Put your own simulation in its place."""
@@ -82,12 +81,8 @@ def config_template(to: str | None = None, *, force: bool = False) -> Draft:
     """
     config = Path(to or "config.yaml")
     model = config.parent / "model.py"
-    for path in (config, model):
-        if os.path.lexists(path) and not force:
-            raise InputError(
-                f"{path} is there already; remove it, write elsewhere (--to other/config.yaml), or have it renamed "
-                "(--force)"
-            )
+    if not force:
+        refuse_existing((config, model), "--to other/config.yaml")
     if not config.parent.is_dir():
         raise InputError(f"--to: there is no folder {config.parent}")
     names = {"config": config.name, "module": model.stem, "stem": config.stem}

@@ -25,7 +25,7 @@ from distfd.objectives.command.templates import Deck, Template, deck_text
 from distfd.objectives.command.values import OutputError, number
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from distfd.cli.typed_command import TypedCommand
 
@@ -69,6 +69,15 @@ def put_aside(path: Path) -> Path:
     except OSError as error:
         raise InputError(f"--force: {path} cannot be put aside: {error.strerror or error}") from error
     return aside
+
+
+def refuse_existing(paths: Iterable[Path], elsewhere: str = "--to") -> None:
+    """Raises an InputError if one of the files that are to be written is there already."""
+    for path in paths:
+        if os.path.lexists(path):
+            raise InputError(
+                f"{path} is there already; remove it, write elsewhere ({elsewhere}), or have it renamed (--force)"
+            )
 
 
 def draft(command: str, decks: Sequence[str], to: str | None = None, *, force: bool = False) -> Draft:
@@ -133,11 +142,8 @@ def draft(command: str, decks: Sequence[str], to: str | None = None, *, force: b
     copied = list(dict.fromkeys([*copied, *(os.path.relpath(name, config.parent) for name in named)]))
     remarks = list(dict.fromkeys([*(kind.remark for kind in kinds.values() if kind.remark), *remarks[:1]]))
     files[config] = _config(typed, inputs, values, copied, remarks=remarks, name=config.stem)
-    for path in () if force else files:
-        if os.path.lexists(path):
-            raise InputError(
-                f"{path} is there already; remove it, write elsewhere (--to), or have it renamed (--force)"
-            )
+    if not force:
+        refuse_existing(files)
     return Draft(config, files)
 
 

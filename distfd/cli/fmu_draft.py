@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distfd.cli.deck_draft import Draft, other_tasks, quoted
+from distfd.cli.deck_draft import Draft, other_tasks, quoted, refuse_existing
 from distfd.core.errors import InputError
 from distfd.objectives.fmu.description import Description, Variable, read_description
 
@@ -48,8 +48,8 @@ def fmu_draft(file: str, to: str | None = None, *, force: bool = False) -> Draft
     """
     found = read_description(Path(file))
     config = Path(to) if to else Path(file).with_suffix(".yaml")
-    if os.path.lexists(config) and not force:
-        raise InputError(f"{config} is there already; remove it, write elsewhere (--to), or have it renamed (--force)")
+    if not force:
+        refuse_existing([config])
     if not config.parent.is_dir():
         raise InputError(f"--to: there is no folder {config.parent}")
     beside = file if Path(file).is_absolute() else os.path.relpath(file, config.parent)

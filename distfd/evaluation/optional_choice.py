@@ -7,18 +7,21 @@ for the same points as it would have without the interruption, and a finished on
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from distfd.core.records import Batch, Failure, Status
+from distfd.scheduling.attempts import failed_attempts
 from distfd.scheduling.optional_points import fits_in_idle_slots
+from distfd.scheduling.speculative_copies import UNWAITED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
+    from distfd.core.records import Batch
     from distfd.differentiation.method import Request
     from distfd.evaluation.session import Session
 
@@ -104,18 +107,5 @@ class OptionalChoice:
 
 def _given_up(index: NDArray[np.int64]) -> Batch:
     """Points that were not waited for, as a batch."""
-    failure = Failure(Status.CANCELLED, "it was optional, and late when all others were done")
-    n = len(index)
-    return Batch(
-        index=index,
-        status=np.full(n, Status.CANCELLED, dtype=np.uint8),
-        size=np.zeros(n, dtype=np.int64),
-        flat=np.empty(0),
-        started=np.full(n, np.nan),
-        ended=np.full(n, np.nan),
-        attempt=np.zeros(n, dtype=np.int32),
-        host="",
-        pid=0,
-        slot=-1,
-        failures=dict.fromkeys(index.tolist(), failure),
-    )
+    batch = failed_attempts(UNWAITED, index, None, -1, started=np.nan, ended=np.nan)
+    return replace(batch, attempt=np.zeros(len(index), dtype=np.int32))

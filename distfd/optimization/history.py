@@ -216,13 +216,10 @@ class Record:
         Stop
             If a limit is reached.
         """
-        limits = self.limits
         if self.best is None:
             return
-        if limits.max_evaluations is not None and self.n_evaluations + self.n_reused >= limits.max_evaluations:
-            raise Stop(f"max_evaluations of {limits.max_evaluations} reached")
-        if limits.max_wall_time is not None and self.wall_seconds >= limits.max_wall_time:
-            raise Stop(f"max_wall_time of {limits.max_wall_time:g} s reached")
+        if reached := self.limits.used_up(self.n_evaluations + self.n_reused, self.wall_seconds):
+            raise Stop(reached)
 
     def iterated(self, x: NDArray[np.float64], value: float) -> None:
         """Counts an iteration.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from distfd.core.errors import InputError
-from distfd.core.suggestions import did_you_mean
-from distfd.core.validation import is_number, is_whole
+from distfd.core.validation import is_whole
+from distfd.optimization.checked_options import check_noise, check_tolerances, options_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,16 +45,12 @@ class LbfgsOptions:
     trials: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("gtol", "ftol"):
-            given = getattr(self, name)
-            if not is_number(given) or given < 0:
-                raise InputError(f"options: {name} must be a number >= 0 (was {given!r})")
+        check_tolerances({"gtol": self.gtol, "ftol": self.ftol})
         for name in ("maxiter", "maxcor", "trials"):
             given = getattr(self, name)
             if not (name == "trials" and given is None) and (not is_whole(given) or given < 1):
                 raise InputError(f"options: {name} must be a whole number >= 1 (was {given!r})")
-        if self.noise is not None and not (is_number(self.noise) and self.noise > 0):
-            raise InputError(f"options: noise must be a number > 0 (was {self.noise!r})")
+        check_noise(self.noise)
 
 
 def chosen(options: Mapping[str, Any], tolerance: float | None) -> LbfgsOptions:
@@ -65,10 +61,5 @@ def chosen(options: Mapping[str, Any], tolerance: float | None) -> LbfgsOptions:
     InputError
         If an option is not one of `LbfgsOptions`.
     """
-    known = [each.name for each in fields(LbfgsOptions)]
-    for name in options:
-        if name not in known:
-            near = did_you_mean(name, known) or f"; it has {', '.join(known)}"
-            raise InputError(f"options: L-BFGS has no {name!r}{near}")
     common = {} if tolerance is None else {"gtol": tolerance, "ftol": tolerance}
-    return LbfgsOptions(**{**common, **options})
+    return options_of(LbfgsOptions, "L-BFGS", options, common)

@@ -240,7 +240,7 @@ def profile_parameters(  # noqa: PLR0917  # called once
                 wanted, _evaluated(session, refits, [x for _, x in wanted], effort), strict=True
             ):
                 chain.tell(known)
-            effort.stopped = _reached(limits, effort, time.monotonic() - began)
+            effort.stopped = limits.used_up(effort.n_evaluations + effort.n_reused, time.monotonic() - began)
             for chain in chains if effort.stopped else ():
                 chain.stop()
     made = [draft.made(effort) for draft in drafts]
@@ -257,15 +257,6 @@ class _Effort:
     n_reused: int = 0
     n_waves: int = 0
     stopped: str = ""
-
-
-def _reached(limits: Limits, effort: _Effort, seconds: float) -> str:
-    """The limit that is reached, in words; empty if none is."""
-    if limits.max_evaluations is not None and effort.n_evaluations + effort.n_reused >= limits.max_evaluations:
-        return f"max_evaluations of {limits.max_evaluations} reached"
-    if limits.max_wall_time is not None and seconds >= limits.max_wall_time:
-        return f"max_wall_time of {limits.max_wall_time:g} s reached"
-    return ""
 
 
 def _evaluated(session: Evaluator, refits: Refits, xs: Sequence[Floats], effort: _Effort) -> list[Known | None]:

@@ -62,6 +62,14 @@ class Limits:
         if self.target is not None and not is_number(self.target):
             raise InputError(f"target: must be a number (was {self.target!r})")
 
+    def used_up(self, evaluations: int, seconds: float) -> str:
+        """That no more evaluations or no more time are allowed, in words; empty if both still are."""
+        if self.max_evaluations is not None and evaluations >= self.max_evaluations:
+            return f"max_evaluations of {self.max_evaluations} reached"
+        if self.max_wall_time is not None and seconds >= self.max_wall_time:
+            return f"max_wall_time of {self.max_wall_time:g} s reached"
+        return ""
+
 
 class Stop(Exception):  # noqa: N818  # it ends a method's loop in good order and is no error
     """A limit was reached; ``reached`` says whether that was the aim, such as a target value."""

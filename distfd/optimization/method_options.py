@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distfd.core.errors import InputError
-from distfd.core.suggestions import did_you_mean
 from distfd.core.validation import real_array
+from distfd.optimization.checked_options import unknown_option
 from distfd.optimization.lbfgs_options import chosen
 from distfd.optimization.model_fit_options import chosen_for_model, typical_sizes_of
 from distfd.optimization.robust_loss import Loss
@@ -125,7 +125,7 @@ def check_fit_options(
     _check_x_scale(arguments.get("x_scale"))
     for name in options:
         if name not in FIT_OPTIONS:
-            raise InputError(_unknown(f"a fit by {method}", name, FIT_OPTIONS))
+            raise InputError(unknown_option(f"a fit by {method}", name, FIT_OPTIONS))
     given = {**tolerances(tolerance), **_quiet(options), **arguments}
     bowl = _Bowl(given, d)
     m = len(bowl.start) if method == "lm" else 1  # lm needs at least as many residuals as parameters
@@ -162,22 +162,17 @@ def _refusals(method: str) -> Iterator[None]:
         pass
     except OptimizeWarning as warning:
         first = str(warning).partition(":")[2].split(",")[0].strip()
-        raise InputError(_unknown(method, first, _documented(method))) from None
+        raise InputError(unknown_option(method, first, _documented(method))) from None
     except (TypeError, ValueError) as error:
         stray = re.search(r"unexpected keyword argument '(\w+)'", str(error))
         if stray:
-            raise InputError(_unknown(method, stray[1], _documented(method))) from None
+            raise InputError(unknown_option(method, stray[1], _documented(method))) from None
         raise InputError(f"options: {method} does not take them: {error}") from error
 
 
 def _quiet(options: Mapping[str, Any]) -> dict[str, Any]:
     """The options, without those that make SciPy print."""
     return {name: value for name, value in options.items() if name not in _TALK}
-
-
-def _unknown(what: str, name: str, known: tuple[str, ...]) -> str:
-    others = [other for other in known if other != name]
-    return f"options: {what} has no {name!r}{did_you_mean(name, others) or '; it has ' + ', '.join(others)}"
 
 
 def _documented(method: str) -> tuple[str, ...]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from distfd.core.errors import InputError
-from distfd.core.suggestions import did_you_mean
-from distfd.core.validation import is_number, real_array
+from distfd.core.validation import real_array
+from distfd.optimization.checked_options import check_noise, check_tolerances, options_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,12 +40,8 @@ class ModelOptions:
     noise: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("ftol", "xtol", "gtol"):
-            given = getattr(self, name)
-            if not is_number(given) or given < 0:
-                raise InputError(f"options: {name} must be a number >= 0 (was {given!r})")
-        if self.noise is not None and not (is_number(self.noise) and self.noise > 0):
-            raise InputError(f"options: noise must be a number > 0 (was {self.noise!r})")
+        check_tolerances({"ftol": self.ftol, "xtol": self.xtol, "gtol": self.gtol})
+        check_noise(self.noise)
 
 
 def chosen_for_model(options: Mapping[str, Any], tolerance: float | None) -> ModelOptions:
@@ -56,13 +52,8 @@ def chosen_for_model(options: Mapping[str, Any], tolerance: float | None) -> Mod
     InputError
         If an option is not one of `ModelOptions`.
     """
-    known = [each.name for each in fields(ModelOptions)]
-    for name in options:
-        if name not in known:
-            near = did_you_mean(name, known) or f"; it has {', '.join(known)}"
-            raise InputError(f"options: a fit by model has no {name!r}{near}")
     common = {} if tolerance is None else dict.fromkeys(("ftol", "xtol", "gtol"), tolerance)
-    return ModelOptions(**{**common, **options})
+    return options_of(ModelOptions, "a fit by model", options, common)
 
 
 def typical_sizes_of(x0: NDArray[np.float64], x_scale: Any) -> NDArray[np.float64]:

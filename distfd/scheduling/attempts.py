@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from distfd.core.records import Failure
     from distfd.scheduling.optional_points import OptionalPoints
+    from distfd.workers.messages import SlotStarting, SlotUp
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +25,32 @@ class Attempts:
 
     batch: Batch
     final: NDArray[np.bool_]
+
+
+def failed_attempts(
+    failure: Failure,
+    index: NDArray[np.int64],
+    process: SlotUp | SlotStarting | None,
+    slot: int,
+    *,
+    started: float,
+    ended: float,
+) -> Batch:
+    """Attempts at these points, which all ended by this; times since the epoch."""
+    n = len(index)
+    return Batch(
+        index=index,
+        status=np.full(n, failure.status, dtype=np.uint8),
+        size=np.zeros(n, dtype=np.int64),
+        flat=np.empty(0),
+        started=np.full(n, started),
+        ended=np.full(n, ended),
+        attempt=np.ones(n, dtype=np.int32),
+        host=process.host if process else "",
+        pid=process.pid if process else 0,
+        slot=slot,
+        failures=dict.fromkeys(index.tolist(), failure),
+    )
 
 
 class Ledger:

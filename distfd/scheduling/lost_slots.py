@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from distfd.core.records import Batch, Failure, Status
+from distfd.core.records import Failure, Status
+from distfd.scheduling.attempts import failed_attempts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from numpy.typing import NDArray
 
     from distfd.scheduling.attempts import Attempts
     from distfd.scheduling.slot_queues import Issued
@@ -22,32 +21,6 @@ if TYPE_CHECKING:
 
 DEAD_STARTS = 5
 """Workers in a row that die before any is up, after which the cause is not an accident and no more are started."""
-
-
-def record(
-    failure: Failure,
-    index: NDArray[np.int64],
-    process: SlotUp | SlotStarting | None,
-    slot: int,
-    *,
-    started: float,
-    ended: float,
-) -> Batch:
-    """Attempts at these points, which all ended by this; times since the epoch."""
-    n = len(index)
-    return Batch(
-        index=index,
-        status=np.full(n, failure.status, dtype=np.uint8),
-        size=np.zeros(n, dtype=np.int64),
-        flat=np.empty(0),
-        started=np.full(n, started),
-        ended=np.full(n, ended),
-        attempt=np.ones(n, dtype=np.int32),
-        host=process.host if process else "",
-        pid=process.pid if process else 0,
-        slot=slot,
-        failures=dict.fromkeys(index.tolist(), failure),
-    )
 
 
 def overran(timeout: float) -> Failure:
@@ -140,14 +113,14 @@ class LostSlots:
             wave.discarded.given_up(head, up, slot, now)
             return None
         started = wave.epoch + head.started
-        return wave.charge(record(failure, index, up, slot, started=started, ended=wave.epoch + now))
+        return wave.charge(failed_attempts(failure, index, up, slot, started=started, ended=wave.epoch + now))
 
     def _optional(self, head: Issued, failure: Failure, up: SlotUp | None, slot: int, now: float) -> Attempts | None:
         """An optional point went with its slot: it is not tried again, whoever is to blame."""
         wave = self._wave
         if failure.status != Status.LOST:
             started = wave.epoch + head.started
-            return wave.charge(record(failure, head.index, up, slot, started=started, ended=wave.epoch + now))
+            return wave.charge(failed_attempts(failure, head.index, up, slot, started=started, ended=wave.epoch + now))
         wave.discarded.lost(head, failure, up, slot, now)
         wave.optional.over(head.index)
         wave.ledger.give_up(head.index)
@@ -186,4 +159,4 @@ class LostSlots:
             # No other point would fare better, and there may be a million.
             index = np.concatenate((index, wave.backlog.take_all()))
         times = {"started": wave.epoch + since, "ended": wave.epoch + now}
-        return wave.charge(record(setup_died(failure), index, process, slot, **times), last=last)
+        return wave.charge(failed_attempts(setup_died(failure), index, process, slot, **times), last=last)

@@ -7,18 +7,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from distfd.core.records import Batch, Failure, Status
+from distfd.core.records import Failure, Status
+from distfd.scheduling.attempts import failed_attempts
 from distfd.workers.recycle import RECYCLED
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from distfd.core.records import Batch
     from distfd.scheduling.slot_queues import Issued
     from distfd.workers.messages import SlotUp
 
 
 _QUICKER = Failure(Status.CANCELLED, "another slot was quicker")
-_UNWAITED = Failure(Status.CANCELLED, "it was optional, and late when all others were done")
+UNWAITED = Failure(Status.CANCELLED, "it was optional, and late when all others were done")
 
 
 class DiscardedAttempts:
@@ -61,7 +63,7 @@ class DiscardedAttempts:
 
     def not_waited_for(self, issued: Issued, up: SlotUp | None, slot: int, now: float) -> None:
         """It was optional and late, and its slot was ended."""
-        self._cut_off(issued, _UNWAITED, up, slot, now)
+        self._cut_off(issued, UNWAITED, up, slot, now)
 
     def lost(self, issued: Issued, failure: Failure, up: SlotUp | None, slot: int, now: float) -> None:
         """Its slot was lost by no fault of its own; not one that had been told to go, and had begun nothing more."""
@@ -71,20 +73,8 @@ class DiscardedAttempts:
     def _cut_off(self, issued: Issued, failure: Failure, up: SlotUp | None, slot: int, now: float) -> None:
         if len(issued.index) != 1 or not issued.started < np.inf:
             return
-        batch = Batch(
-            index=issued.index,
-            status=np.array([failure.status], dtype=np.uint8),
-            size=np.zeros(1, dtype=np.int64),
-            flat=np.empty(0),
-            started=np.array([self._epoch + issued.started]),
-            ended=np.array([self._epoch + now]),
-            attempt=np.ones(1, dtype=np.int32),
-            host=up.host if up else "",
-            pid=up.pid if up else 0,
-            slot=slot,
-            failures={int(issued.index[0]): failure},
-        )
-        self._batches.append(batch)
+        times = {"started": self._epoch + issued.started, "ended": self._epoch + now}
+        self._batches.append(failed_attempts(failure, issued.index, up, slot, **times))
 
 
 class SpeculativeCopies:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import re
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from distfd.objectives.command.formats import BEGIN, END, WIDE, in_full, width_o
 from distfd.objectives.command.values import encoding_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     import jinja2
@@ -135,19 +136,11 @@ class Deck:
     """
 
     def __init__(self, template: Template) -> None:
-        import jinja2
-
         self._template = template
         self._tells_apart: bool | None = None
         environment = _environment(template)
-        try:
+        with _explained(template):
             self._compiled = environment.get_template(template.file)
-        except jinja2.TemplateSyntaxError as error:
-            raise _misread(template, error) from error
-        except (RecursionError, MemoryError, SyntaxError) as error:
-            raise InputError(f"template {template.file}: is nested too deeply") from error
-        except ValueError as error:
-            raise InputError(f"template {template.file}: {_no_number(error)}") from error
 
     @property
     def mode(self) -> int:
@@ -273,10 +266,17 @@ def parsed(template: Template) -> nodes.Template:
     InputError
         If the text is not a valid template; names file and line.
     """
+    with _explained(template):
+        return _environment(template).parse(template.text, template.file, template.file)
+
+
+@contextlib.contextmanager
+def _explained(template: Template) -> Iterator[None]:
+    """Inside, what Jinja raises for a text that is no template becomes an InputError with file and line."""
     import jinja2
 
     try:
-        return _environment(template).parse(template.text, template.file, template.file)
+        yield
     except jinja2.TemplateSyntaxError as error:
         raise _misread(template, error) from error
     except (RecursionError, MemoryError, SyntaxError) as error:
