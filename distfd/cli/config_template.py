@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from distfd.cli.deck_draft import Draft, refuse_existing
+from distfd.cli.draft import Draft, refuse_existing
 from distfd.core.errors import InputError
 
 _MODEL = '''"""J of {config}: a cup of coffee cools. Put your own simulation in its place."""

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distfd.cli.deck_draft import Draft, other_tasks, quoted, refuse_existing
+from distfd.cli.draft import Draft, other_tasks, quoted, refuse_existing
 from distfd.core.errors import InputError
 from distfd.objectives.fmu.description import Description, Variable, read_description
 

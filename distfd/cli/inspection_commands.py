@@ -143,7 +143,8 @@ def init(
 ) -> None:
     """Write a first configuration: with a small model, for a program, or for an FMU."""
     from distfd.cli.config_template import config_template
-    from distfd.cli.deck_draft import draft, put_aside
+    from distfd.cli.deck_draft import draft
+    from distfd.cli.draft import put_aside
     from distfd.cli.fmu_draft import fmu_draft
     from distfd.core.errors import InputError
     from distfd.core.files import write_named

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from distfd.cli.deck_draft import draft, put_aside
+from distfd.cli.deck_draft import draft
+from distfd.cli.draft import put_aside
 from distfd.config.load import load_config
 from distfd.errors import InputError
 from distfd.jobs.single_evaluation import evaluate_once
