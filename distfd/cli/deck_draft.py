@@ -8,7 +8,7 @@ import shlex
 import textwrap
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from distfd.cli.deck_kinds import CCX_ERROR, DeckKind, is_calculix, kind_of, named_files, written_file
 from distfd.cli.draft import Draft, other_tasks, quoted, refuse_existing
@@ -62,38 +62,67 @@ def draft(command: str, decks: Sequence[str], to: str | None = None, *, force: b
         config = Path(decks[0]).with_suffix(".yaml")
     if case is not None:
         _run_in_case(typed, case, decks)
-    texts: dict[Path, list[str]] = {}
+    templates = _templates(decks, config.parent, typed, values, is_case=case is not None)
+    if not values:
+        raise InputError(f"{', '.join(decks)}: no number is marked; write {{{{ width = 0.3 }}}} in place of 0.3")
+    beside = _beside(_words_of(typed, case), templates.inputs, config.parent)
+    copied = list(dict.fromkeys([*beside, *(os.path.relpath(name, config.parent) for name in templates.named)]))
+    text = _config(typed, templates.inputs, values, copied, remarks=templates.remarks, name=config.stem)
+    files = {**templates.texts, config: text}
+    if not force:
+        refuse_existing(files)
+    return Draft(config, files)
+
+
+class _Templates(NamedTuple):
+    """What the decks have become.
+
+    Attributes
+    ----------
+    texts : dict
+        The templates' texts by path.
+    inputs : dict
+        The templates' names by the decks' paths in the work directory.
+    named : list of str
+        Other files that the decks name, if they are to be copied.
+    remarks : list of str
+        Comments for the configuration.
+    """
+
+    texts: dict[Path, str]
+    inputs: dict[str, str]
+    named: list[str]
+    remarks: list[str]
+
+
+def _templates(
+    decks: Sequence[str], folder: Path, typed: TypedCommand, values: dict[str, float], *, is_case: bool
+) -> _Templates:
+    """Templates for the decks; takes note of the values of marked numbers. A case is copied whole."""
+    parts: dict[Path, list[str]] = {}
     inputs: dict[str, str] = {}
     kinds: dict[str, DeckKind] = {}
     named: list[str] = []
     remarks: list[str] = []
     programs = [step[0] for step in typed.steps] if not typed.by_shell else typed.words
     for deck in decks:
-        template = config.parent / f"{Path(deck).name}.j2"
-        if template in texts:  # such as 0/U and 1/U of a case
-            template = config.parent / f"{'-'.join(Path(_target(deck)).parts)}.j2"
-        text = _read(Path(deck))
-        kinds[deck] = kind_of(Path(deck), text, programs)
-        texts[template] = marked_parts(Path(deck), text, values, kinds[deck], remarks)
+        path = Path(deck)
+        template = folder / f"{path.name}.j2"
+        if template in parts:  # such as 0/U and 1/U of a case
+            template = folder / f"{'-'.join(Path(_target(deck)).parts)}.j2"
+        text = _read(path)
+        kinds[deck] = kind_of(path, text, programs)
+        parts[template] = marked_parts(path, text, values, kinds[deck], remarks)
         inputs[_target(deck)] = template.name
-        if case is None:  # a case is copied whole
-            named += [str(Path(deck).parent / name) for name in named_files(text, Path(deck).parent)]
-    formats = [kind.filter for kind in kinds.values()]
-    files = {
-        path: template_text(text, values, path.stem, form)
-        for (path, text), form in zip(texts.items(), formats, strict=True)
+        named += [] if is_case else [os.path.normpath(path.parent / name) for name in named_files(text, path.parent)]
+    # Only now are the values of all decks known.
+    texts = {
+        path: template_text(pieces, values, path.stem, kind.filter)
+        for (path, pieces), kind in zip(parts.items(), kinds.values(), strict=True)
     }
-    if not values:
-        raise InputError(f"{', '.join(decks)}: no number is marked; write {{{{ width = 0.3 }}}} in place of 0.3")
     own = {os.path.normpath(deck) for deck in decks}
-    named = [name for name in map(os.path.normpath, named) if name not in own]
-    copied = _beside(_words_of(typed, case), inputs, config.parent)
-    copied = list(dict.fromkeys([*copied, *(os.path.relpath(name, config.parent) for name in named)]))
     remarks = list(dict.fromkeys([*(kind.remark for kind in kinds.values() if kind.remark), *remarks[:1]]))
-    files[config] = _config(typed, inputs, values, copied, remarks=remarks, name=config.stem)
-    if not force:
-        refuse_existing(files)
-    return Draft(config, files)
+    return _Templates(texts, inputs, [name for name in named if name not in own], remarks)
 
 
 def _read(deck: Path) -> str:
@@ -190,6 +219,26 @@ def _program(typed: TypedCommand) -> list[str]:
     return lines
 
 
+def _hint(program: str) -> list[str]:
+    """How the program is installed; a shell or Python needs no hint."""
+    if program in _SHELLS:
+        return []
+    if is_calculix(program):
+        return ["    hint: apt-get install calculix-ccx"]
+    return [f"    # hint: how to install {program}, for those who have not"]
+
+
+def _files(inputs: dict[str, str], copied: Sequence[str]) -> list[str]:
+    """The files that the program reads: those that templates write, and those that are copied."""
+    lines = [f"      {quoted(target)}: {quoted(template)}" for target, template in inputs.items()]
+    if inputs:
+        title = "    inputs:                         # file to write: template to write it from (beside this file)"
+        lines.insert(0, title)
+    if copied:
+        return [*lines, f"    copy: [{', '.join(map(quoted, copied))}]"]
+    return [*lines, "    # copy: [mesh.dat]              # further files that the program reads"]
+
+
 def _config(
     typed: TypedCommand,
     inputs: dict[str, str],
@@ -199,13 +248,7 @@ def _config(
     remarks: Sequence[str],
     name: str,
 ) -> str:
-    program = typed.program
-    calculix = is_calculix(program)
-    hint = [f"    # hint: how to install {program}, for those who have not"]
-    if program in _SHELLS:
-        hint = []
-    elif calculix:
-        hint = ["    hint: apt-get install calculix-ccx"]
+    calculix = is_calculix(typed.program)
     fails_if = "    # fails_if: '^ *ERROR'          # a line of the log that means failure, whatever the exit code"
     if calculix:
         fails_if = f"    fails_if: '{CCX_ERROR}'        # ccx ends with 0 after some errors"
@@ -218,20 +261,9 @@ def _config(
         "objective:",
         "  command:",
         *_program(typed),
-        *hint,
+        *_hint(typed.program),
         *(f"    # {line}" for remark in remarks for line in textwrap.wrap(remark, 110)),
-        *(
-            ["    inputs:                         # file to write: template to write it from (beside this file)"]
-            if inputs
-            else []
-        ),
-        *(f"      {quoted(target)}: {quoted(template)}" for target, template in inputs.items()),
-    ]
-    if copied:
-        lines.append(f"    copy: [{', '.join(map(quoted, copied))}]")
-    else:
-        lines.append("    # copy: [mesh.dat]              # further files that the program reads")
-    lines += [
+        *_files(inputs, copied),
         "    outputs:                        # CHANGE THIS: where the program writes what J is made of",
         f"      J: {_first_output(typed, calculix=calculix)}",
         "      # drag: {file: results.csv, csv: {column: drag, row: -1}}",
