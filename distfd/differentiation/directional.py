@@ -10,9 +10,10 @@ import numpy as np
 
 from distfd.core.points import Points
 from distfd.differentiation.assemble import Terms, assemble
-from distfd.differentiation.check_points import Checkable, CheckPoints, beside_rays
+from distfd.differentiation.check_points import Checkable, CheckPoints
 from distfd.differentiation.complex_step import check_imaginary_parts
 from distfd.differentiation.direction_stencils import Ray, place_rays
+from distfd.differentiation.gradient_check_points import beside_rays
 from distfd.differentiation.method import Answer, Request
 from distfd.differentiation.stencils import coefficients
 

@@ -20,11 +20,12 @@ import numpy as np
 from distfd.core.points import Points
 from distfd.core.records import Status
 from distfd.differentiation.batched_methods import joined
-from distfd.differentiation.check_points import Checkable, beside_answer
+from distfd.differentiation.check_points import Checkable
 from distfd.differentiation.consistency import CONSISTENT, DOUBT, DOUBTFUL, UNKNOWN, Consistency
 from distfd.differentiation.direction_space import GroupedJacobian
 from distfd.differentiation.doubt_causes import Evidence, likely_cause
 from distfd.differentiation.doubtful_coordinates import CODES, Groups
+from distfd.differentiation.gradient_check_points import beside_answer
 from distfd.differentiation.hidden_components import NearNoise, hidden_warnings, may_hide
 from distfd.differentiation.method import Request, Wave, follow
 from distfd.differentiation.value_precision import step_bits, unit_roundoff, wave_bits

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distfd.differentiation.assemble import assemble
-from distfd.differentiation.check_points import Checkable, CheckPoints, beside_lines
+from distfd.differentiation.check_points import Checkable, CheckPoints
 from distfd.differentiation.complex_step import check_imaginary_parts
 from distfd.differentiation.coordinate_stencils import Lines, place_lines
 from distfd.differentiation.diagnostics import no_movement_warnings
+from distfd.differentiation.gradient_check_points import beside_lines
 from distfd.differentiation.method import Answer, Request
 from distfd.differentiation.rounding_quantum import quantum
 

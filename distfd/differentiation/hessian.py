@@ -15,13 +15,14 @@ import numpy as np
 from distfd.core.points import join_points
 from distfd.core.records import DOUBLE
 from distfd.differentiation.assemble import Terms, assemble, weight_sums
-from distfd.differentiation.check_points import Checkable, CheckPoints, beside_hessian
+from distfd.differentiation.check_points import Checkable, CheckPoints
 from distfd.differentiation.diagnostics import (
     no_movement_warnings,
     rounding_warnings,
     tight_bounds_warnings,
     unexpected_diagonal_warnings,
 )
+from distfd.differentiation.hessian_check_points import beside_hessian
 from distfd.differentiation.method import Answer, Request
 from distfd.differentiation.second_differences import place_differences, sides
 from distfd.differentiation.stencils import EPS

@@ -15,10 +15,11 @@ import numpy as np
 
 from distfd.core.points import Points, dense_points
 from distfd.differentiation.assemble import Terms, assemble, weight_sums
-from distfd.differentiation.check_points import Checkable, CheckPoints, beside_product
+from distfd.differentiation.check_points import Checkable, CheckPoints
 from distfd.differentiation.diagnostics import no_movement_warnings, tight_bounds_warnings
 from distfd.differentiation.direction_stencils import Ray, place_rays
 from distfd.differentiation.hessian import BEND, PART, ROUNDED
+from distfd.differentiation.hessian_check_points import beside_product
 from distfd.differentiation.method import Answer, Request, Wave
 from distfd.differentiation.placement import check_offsets, place
 from distfd.differentiation.second_differences import SECOND

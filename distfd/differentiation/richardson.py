@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from distfd.differentiation.check_points import Checkable, CheckPoints, beside_lines
+from distfd.differentiation.check_points import Checkable, CheckPoints
 from distfd.differentiation.coordinate_stencils import place_lines
+from distfd.differentiation.gradient_check_points import beside_lines
 from distfd.differentiation.method import follow
 from distfd.differentiation.noise_survey import EVALUATIONS, survey
 from distfd.differentiation.scale_search import safe_sizes

@@ -11,11 +11,12 @@ import numpy as np
 from distfd.core.errors import InputError
 from distfd.core.points import Points
 from distfd.differentiation.assemble import Terms, assemble
-from distfd.differentiation.check_points import Checkable, CheckPoints, beside_groups
+from distfd.differentiation.check_points import Checkable, CheckPoints
 from distfd.differentiation.coloring import Structure, find_groups
 from distfd.differentiation.complex_step import ComplexStepCheck, check_imaginary_parts, head, tail
 from distfd.differentiation.coordinate_stencils import Lines, place_lines
 from distfd.differentiation.diagnostics import unexpected_entry_warnings
+from distfd.differentiation.gradient_check_points import beside_groups
 from distfd.differentiation.method import Answer, Request, Wave, follow
 from distfd.differentiation.real_differences import residual
 from distfd.differentiation.stencils import EPS, SCHEMES, coefficients
