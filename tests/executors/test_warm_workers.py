@@ -253,8 +253,8 @@ def test_none_stays_where_none_is_to() -> None:
 def test_where_gpus_or_licences_are_asked_for_none_stays(needs: dict[str, Any]) -> None:
     from distfd.objectives.function import PythonObjective
 
-    assert not one(**needs)._stays(PythonObjective(square))
-    assert one()._stays(PythonObjective(square))
+    assert not one(**needs)._hands_on.suits(PythonObjective(square))
+    assert one()._hands_on.suits(PythonObjective(square))
 
 
 def test_they_end_after_an_idle_time() -> None:
@@ -635,9 +635,9 @@ def test_a_run_leaves_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_through_rays_client_none_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    from distfd.executors.ray import executor as module
+    from distfd.executors.ray import warm_workers
 
-    monkeypatch.setattr(module, "sees_who_waits", lambda: False)
+    monkeypatch.setattr(warm_workers, "sees_who_waits", lambda: False)
     pids(square, one(), [2.0, 4.0])
     assert len(_warm) == 0
 

@@ -22,16 +22,14 @@ from distfd.executors.ray import worker as ray_worker
 from distfd.executors.ray.connection import connection, forked, is_private, join, worker_environment
 from distfd.executors.ray.disconnect import leave, shut_down
 from distfd.executors.ray.elastic_slots import ClusterCapacity, ElasticSlots
-from distfd.executors.ray.internals import keeps_classes_apart
 from distfd.executors.ray.nodes import Nodes
 from distfd.executors.ray.options import KEEP_IDLE, ClusterOptions, as_keep_idle
-from distfd.executors.ray.pickling import pickled_bytes
 from distfd.executors.ray.placement_groups import PlacementGroups
 from distfd.executors.ray.resources import Resources, check_needs, count_slots, live_nodes, make_resources
 from distfd.executors.ray.slot_registry import Capacity, Fixed, LocalShare, SlotRegistry
 from distfd.executors.ray.slots import Slots
-from distfd.executors.ray.warm_workers import ParkedWorkers, WarmWorkers, sees_who_waits
-from distfd.executors.ray.worker_start import WorkerStarter, driver_paths
+from distfd.executors.ray.warm_workers import HandingOn, ParkedWorkers, WarmWorkers
+from distfd.executors.ray.worker_start import WorkerStarter
 from distfd.workers.job_walltime import find_time_limit
 from distfd.workers.messages import ChunkDone, SlotLost
 
@@ -121,14 +119,14 @@ class RayExecutor(Executor):
         self._options = ClusterOptions(address, num_cpus, max_slots, request_slots, runtime_env or {})
         self._time_limit = find_time_limit(stop_before, max_wall_time)
         self._show_output = show_output
-        self._keep_idle = as_keep_idle(keep_idle)
         if not isinstance(resources, Resources):
             resources = make_resources({} if resources is None else resources)
         self._resources = replace(resources, **needs)
+        self._hands_on = HandingOn(self._options, self._resources, self._show_output, as_keep_idle(keep_idle))
         self._objective: Objective | None = None
         self._setup_limited = True
         self._kept: Hashable | None = None
-        """The key under which this executor's workers were last left in the pool for the next call (see `_key`)."""
+        """The key under which this executor's workers were last left in the pool for the next call."""
         self._slots: Slots | None = None
         self._cluster: str | None = None
         self._share: LocalShare | None = None
@@ -212,7 +210,7 @@ class RayExecutor(Executor):
         _registry.make_room(self)  # what others leave may fit
         taken = self._take_warm(objective, cluster)
         if len(_warm):
-            _warm.end(but=self._key_of_fitting(objective, cluster))
+            _warm.end(but=self._hands_on.fitting_key(objective, cluster))
         _registry.begin(self, cluster)
         if taken and self._slots is not None and self._nodes is not None:
             if self._renewed(self._slots, self._nodes, objective, anew=True):
@@ -313,7 +311,7 @@ class RayExecutor(Executor):
         if not slots.has_returned:
             return
         objective, cluster = self._objective, self._cluster
-        if objective is None or cluster is None or not self._may_hand_on(objective) or not _registry.wanted(self):
+        if objective is None or cluster is None or not self._hands_on.allows(objective) or not _registry.wanted(self):
             slots.end_returned()
             return
         try:
@@ -322,7 +320,7 @@ class RayExecutor(Executor):
         except Exception:  # the reports that came with them are not to be lost for it
             slots.end_returned()
             return
-        key = self._key(objective, cluster, slots.paths)
+        key = self._hands_on.key(objective, cluster, slots.paths)
         _warm.park(ParkedWorkers(key, cluster, part, around, PlacementGroups(self._resources)), _HANDED)
 
     def take_over(self) -> bool:
@@ -333,7 +331,7 @@ class RayExecutor(Executor):
                 return True
             if nodes.lost or nodes.doubted or not self._connected():
                 return True
-            key = self._key_of_fitting(objective, cluster) if slots.lacking else None
+            key = self._hands_on.fitting_key(objective, cluster) if slots.lacking else None
             for parked in _warm.like(key) if key is not None else ():
                 with nodes.explained():
                     parked.slots.check_parked(_ANSWER)
@@ -394,39 +392,11 @@ class RayExecutor(Executor):
         _of_parents.append((self._slots, self._objective, self._nodes, self._places, self._share))
         self._slots = self._objective = self._nodes = self._share = None
 
-    def _key(self, objective: Objective, cluster: str, paths: list[str]) -> Hashable:
-        """What another executor must have in common with this one to take over its workers."""
-        options = self._options
-        return (
-            cluster,
-            pickled_bytes((self._resources, sorted(options.runtime_env.items()))),
-            (options.address, options.num_cpus, options.max_slots),
-            self._show_output,
-            type(objective),
-            objective.surroundings is None,
-            tuple(paths),
-        )
-
-    def _stays(self, objective: Objective) -> bool:
-        """Whether the workers of this J may stay for the next call."""
-        needs = self._resources
-        plain = needs.nodes == 1 and not needs.num_gpus and not needs.custom
-        clean = objective.leaves_process_clean and keeps_classes_apart()
-        return plain and self._options.request_slots is None and clean
-
-    def _may_hand_on(self, objective: Objective) -> bool:
-        """Whether workers of this J may go on in another session."""
-        return bool(self._keep_idle) and self._stays(objective) and sees_who_waits()
-
-    def _key_of_fitting(self, objective: Objective, cluster: str) -> Hashable | None:
-        """The key of parked workers that this executor may take over for this J; None: of none."""
-        return self._key(objective, cluster, driver_paths()) if self._may_hand_on(objective) else None
-
     def _take_warm(self, objective: Objective, cluster: str) -> bool:
         """Take over the parked workers of an executor with the same key; whether there are any."""
         if self._slots is not None and self._cluster == cluster:
             return False
-        key = self._key_of_fitting(objective, cluster)
+        key = self._hands_on.fitting_key(objective, cluster)
         parked = None if key is None else _warm.take(key, cluster)
         if parked is None or parked.share is None:
             return False
@@ -455,20 +425,20 @@ class RayExecutor(Executor):
         )
         if objective is None or slots is None or nodes is None or share is None or cluster is None:
             return False
-        if not self._may_hand_on(objective) or nodes.lost or nodes.doubted or not self._connected():
+        if not self._hands_on.allows(objective) or nodes.lost or nodes.doubted or not self._connected():
             return False
         try:
             if not slots.park():
                 return False
         except Exception:  # the cluster may be about to be lost
             return False
-        self._kept = self._key(objective, cluster, slots.paths)
+        self._kept = self._hands_on.key(objective, cluster, slots.paths)
         _registry.end(self)
         share.rest()
         parked = ParkedWorkers(self._kept, cluster, slots, nodes, self._places, share)
         self._places = PlacementGroups(self._resources)
         self._stash, self._slots, self._objective, self._nodes, self._share = [], None, None, None, None
-        _warm.park(parked, self._keep_idle)
+        _warm.park(parked, self._hands_on.seconds)
         return True
 
     def _close(self) -> None:

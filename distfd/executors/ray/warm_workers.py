@@ -19,15 +19,20 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from distfd.executors.ray.connection import connection, forked
-from distfd.executors.ray.internals import others_wait, starting_nothing
+from distfd.executors.ray.internals import keeps_classes_apart, others_wait, starting_nothing
+from distfd.executors.ray.pickling import pickled_bytes
+from distfd.executors.ray.worker_start import driver_paths
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
     from distfd.executors.ray.nodes import Nodes
+    from distfd.executors.ray.options import ClusterOptions
     from distfd.executors.ray.placement_groups import PlacementGroups
+    from distfd.executors.ray.resources import Resources
     from distfd.executors.ray.slot_registry import LocalShare, SlotRegistry
     from distfd.executors.ray.slots import Slots
+    from distfd.objectives.base import Objective
 
 _LOOK = 0.5
 """Seconds between two looks for what else on the cluster waits for room; such a look takes some milliseconds."""
@@ -35,6 +40,53 @@ _LOOK = 0.5
 _LONGEST = 2.0
 """Seconds after which it looks even if calls follow on each other."""
 _log = logging.getLogger("distfd")
+
+
+@dataclass(frozen=True)
+class HandingOn:
+    """Whether the workers of an executor may go on in another session, and in which.
+
+    Attributes
+    ----------
+    options : ClusterOptions
+    resources : Resources
+    show_output : bool
+    seconds : float
+        For which idle workers stay; 0: not at all.
+    """
+
+    options: ClusterOptions
+    resources: Resources
+    show_output: bool
+    seconds: float
+
+    def key(self, objective: Objective, cluster: str, paths: list[str]) -> Hashable:
+        """What another executor must have in common with this one to take over its workers."""
+        options = self.options
+        return (
+            cluster,
+            pickled_bytes((self.resources, sorted(options.runtime_env.items()))),
+            (options.address, options.num_cpus, options.max_slots),
+            self.show_output,
+            type(objective),
+            objective.surroundings is None,
+            tuple(paths),
+        )
+
+    def fitting_key(self, objective: Objective, cluster: str) -> Hashable | None:
+        """The key of parked workers that this executor may take over for this J; None: of none."""
+        return self.key(objective, cluster, driver_paths()) if self.allows(objective) else None
+
+    def allows(self, objective: Objective) -> bool:
+        """Whether workers of this J may go on in another session."""
+        return bool(self.seconds) and self.suits(objective) and sees_who_waits()
+
+    def suits(self, objective: Objective) -> bool:
+        """Whether J and what it needs let its workers stay for the next call."""
+        needs = self.resources
+        plain = needs.nodes == 1 and not needs.num_gpus and not needs.custom
+        clean = objective.leaves_process_clean and keeps_classes_apart()
+        return plain and self.options.request_slots is None and clean
 
 
 @dataclass(eq=False)
