@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Container, Mapping
+
     from distfd.executors.ray.worker_start import RemoteCall, WorkerStarter
     from distfd.workers.messages import Chunk
 
@@ -98,3 +101,52 @@ class OutstandingCalls:
         """Expect no answer at all."""
         self._by_reference.clear()
         self._holding.clear()
+
+
+class FitnessAnswers:
+    """What parked workers owe since they were told to forget J: whether they are fit for another one."""
+
+    def __init__(self) -> None:
+        self._slots: dict[Any, int] = {}
+        """By Ray's reference to the answer."""
+
+    def ask(self, workers: Mapping[int, Any]) -> None:
+        """Have these workers, by slot, forget J."""
+        self._slots = {worker.release.remote(): slot for slot, worker in workers.items()}
+
+    def unfit(self, up: Container[int], patience: float) -> list[int]:
+        """Slots whose workers have said that they are unfit, or have died.
+
+        Parameters
+        ----------
+        up : container of int
+            Slots whose workers are up.
+        patience : float
+            Seconds for which the answers of these are waited for; who has not answered then counts as unfit. 0: those
+            that have not answered are left for later.
+        """
+        import ray
+
+        owing = [ref for ref, slot in self._slots.items() if slot in up] if patience else []
+        if owing:
+            ray.wait(owing, num_returns=len(owing), timeout=patience)
+        asked = list(self._slots)
+        came = set(ray.wait(asked, num_returns=len(asked), timeout=0)[0]) if asked else set()
+        answers = {ref: self._slots.pop(ref) for ref in {*came, *owing}}
+        return [slot for ref, slot in answers.items() if ref not in came or not _is_fit(ref)]
+
+    def clear(self) -> None:
+        """Expect no answer any more."""
+        self._slots.clear()
+
+
+def _is_fit(ref: Any) -> bool:
+    """Whether a worker's answer to `release` lets it take another J."""
+    import ray
+
+    try:
+        modules = ray.get(ref)
+    except Exception:  # it has died
+        return False
+    # What J has imported there alone, nobody compares with the driver's: it may hold what J has left.
+    return modules is not None and all(name in sys.modules for name in modules)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import sys
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -23,7 +22,7 @@ from distfd.executors.ray.failures import (
 )
 from distfd.executors.ray.imported_files import own_modules
 from distfd.executors.ray.module_state import Differing
-from distfd.executors.ray.outstanding_calls import Call, OutstandingCalls
+from distfd.executors.ray.outstanding_calls import Call, FitnessAnswers, OutstandingCalls
 from distfd.executors.ray.spare_worker import SpareWorker
 from distfd.executors.ray.worker import Refusal, Stale, unpacked_reply
 from distfd.workers.messages import CallChunk, ChunkDone, EvaluationChunk, SlotLost, SlotStarting, SlotUp
@@ -93,8 +92,7 @@ class Slots:
         """Slots whose workers get J with their first chunk, and the ``loaded`` of `WorkerStarter.adopt`."""
         self._keep_j = False
         """Whether the workers are parked and have not been told yet to forget their J."""
-        self._released: dict[Any, int] = {}
-        """Answers that workers owe since they were told so: whether they are fit for another J."""
+        self._fitness = FitnessAnswers()
         self._returned: list[IdleWorker] = []
         """Of slots that were given back since `apart` was last called."""
         self._worn: set[int] = set()
@@ -175,7 +173,8 @@ class Slots:
                 self._due[slot] = known
             else:
                 self._adopt(slot, known)
-        self._released, self._keep_j = {}, False
+        self._fitness.clear()
+        self._keep_j = False
         return True
 
     def park(self) -> int:
@@ -246,7 +245,7 @@ class Slots:
         """
         if self._keep_j:
             self._keep_j = False
-            self._released = {actor.release.remote(): slot for slot, actor in self._actors.items()}
+            self._fitness.ask(self._actors)
 
     def check_parked(self, patience: float = 0.0) -> int:
         """Drop the workers that have died since they were parked, or are unfit for another J; how many are left.
@@ -268,25 +267,12 @@ class Slots:
                     ray.get(ref)
                 except Exception:  # whatever it was, the next J is not to be blamed for it
                     self._drop(call.slot)
-        self._drop_unfit(patience)
+        for slot in self._fitness.unfit(self._up, patience):
+            if slot in self._actors:
+                self._drop(slot)
         for slot in self._missing():
             self._drop(slot)
         return len(self._actors)
-
-    def _drop_unfit(self, patience: float) -> None:
-        """Drop those that say that they are unfit, or that owe the answer for so long."""
-        import ray
-
-        owing = [ref for ref, slot in self._released.items() if slot in self._up] if patience else []
-        if owing:
-            ray.wait(owing, num_returns=len(owing), timeout=patience)
-        released, _ = (
-            ray.wait(list(self._released), num_returns=len(self._released), timeout=0) if self._released else ([], [])
-        )
-        for ref in {*released, *owing}:
-            slot = self._released.pop(ref)
-            if (ref not in released or not _is_fit(ref)) and slot in self._actors:
-                self._drop(slot)
 
     def _missing(self) -> list[int]:
         """Those on this machine whose processes are gone."""
@@ -312,7 +298,7 @@ class Slots:
         for actor in self._actors.values():
             self._end(actor)
         # Here and now: whoever else holds these slots may let go of them at any time, and Ray's own things with them.
-        for known in (self._actors, self._calls, self._due, self._released):
+        for known in (self._actors, self._calls, self._due, self._fitness):
             known.clear()
 
     def _adopt(self, slot: int, loaded: frozenset[str] | None = None) -> None:
@@ -533,15 +519,3 @@ class Slots:
             return node_lost(failure.detail)
         # A worker that is started for J in its place tells whether J was to blame.
         return IDLE if (call.held and not call.first) or call.adopts else failure
-
-
-def _is_fit(ref: Any) -> bool:
-    """Whether a worker's answer to `release` lets it take another J."""
-    import ray
-
-    try:
-        modules = ray.get(ref)
-    except Exception:  # it has died
-        return False
-    # What J has imported there alone, nobody compares with the driver's: it may hold what J has left.
-    return modules is not None and all(name in sys.modules for name in modules)
