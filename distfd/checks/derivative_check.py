@@ -177,11 +177,67 @@ def check_derivative(
         return _checked(evaluator, x0, coordinates, kind, tolerance)
 
 
-def _checked(  # private, called once
+@dataclass(frozen=True, eq=False)
+class _Evaluated:
+    """What a check has evaluated: the derivative as configured, and the sweep that it is held against.
+
+    Attributes
+    ----------
+    result : DerivativeResult or None
+        None where the steps cannot be formed; ``refused`` then says why.
+    method : Method or None
+        The method of the derivative.
+    rows : ndarray of int
+        The coordinates that were swept.
+    scale : (d,) ndarray
+        Typical sizes.
+    """
+
+    result: DerivativeResult | None
+    refused: str
+    method: Method[Answer] | None
+    rows: NDArray[np.int64]
+    scale: Floats
+    sweep: StepSweep
+    n_evaluations: int
+    n_reused: int
+
+
+def _checked(
     evaluator: Evaluator, x0: ArrayLike, coordinates: Sequence[int | str] | None, kind: Kind, tolerance: float
 ) -> Check:
-    setting, vector = evaluator.setting(x0), kind == "jacobian"
-    site = setting.site
+    setting = evaluator.setting(x0)
+    found = _evaluated(evaluator, setting, x0, coordinates, kind)
+    components: list[Component] = []
+    doubtful: list[int] = []
+    if found.result is None:
+        verdict = DISTRUST
+        sentence = f"do NOT trust the derivative as configured: it cannot be formed: {found.refused}"
+    else:
+        components, doubtful = _judged(found, found.result, setting, tolerance)
+        verdict = overall(components, doubtful)
+        how = _how(evaluator.setting(x0))  # by now it is known how many digits J has
+        sentence = first_line(verdict, components, doubtful, setting.site.label, how)
+    return Check(
+        verdict=verdict,
+        sentence=sentence,
+        components=components,
+        doubtful=tuple(doubtful),
+        label=setting.site.label,
+        advice=None if verdict == TRUST else _advice(found, setting, tolerance),
+        sweep=found.sweep,
+        result=found.result,
+        tolerance=tolerance,
+        n_evaluations=found.n_evaluations,
+        n_reused=found.n_reused,
+    )
+
+
+def _evaluated(
+    evaluator: Evaluator, setting: Setting, x0: ArrayLike, coordinates: Sequence[int | str] | None, kind: Kind
+) -> _Evaluated:
+    """The derivative, then the sweep of the coordinates that are named, or else of those that need it most."""
+    site, vector = setting.site, kind == "jacobian"
     if not len(site.moving):
         raise InputError("check: every coordinate is fixed, and so every derivative is 0")
     rows = None if coordinates is None else _numbers(setting, coordinates)
@@ -193,8 +249,7 @@ def _checked(  # private, called once
             warnings.simplefilter("ignore", DerivativeWarning)
             result = evaluator.differentiate(x0, kind=kind)
         method = make_plain_method(kind, evaluator.setting(x0))
-    known = [] if result is None else [result]
-    costs = [(one.n_evaluations, one.n_reused) for one in known]
+    costs = [] if result is None else [(result.n_evaluations, result.n_reused)]
     scale, looked = _sizes(evaluator, setting, vector=vector)
     if looked:
         costs.append((looked, 0))
@@ -205,45 +260,35 @@ def _checked(  # private, called once
         if result is not None:
             rows = _choice(site.moving, _table(result), _noise_part(method, result, first.bars), scale)
     sweep = _sweep(evaluator, setting, rows, scale, vector=vector)
-    costs.append((sweep.n_evaluations, sweep.n_reused - len(costs)))
-    doubtful: list[int] = []
-    components: list[Component] = []
-    how = _how(evaluator.setting(x0))  # by now it is known how many digits J has
-    if result is None:
-        verdict, sentence = DISTRUST, f"do NOT trust the derivative as configured: it cannot be formed: {refused}"
-    else:
-        value, noise = _table(result), _noise_part(method, result, sweep.bars)
-        chosen = setting.options.step is not None and not isinstance(setting.options.step, NoiseStep)
-        components = judge(sweep, value[rows], noise[rows], scale[rows], tolerance, chosen=chosen)
-        rest = np.setdiff1d(site.moving, rows)
-        quiet = (noise <= tolerance * np.maximum(sizes(value, scale), _LEAST)).all(axis=1)
-        spoilt = np.asarray(~quiet | np.isnan(value).any(axis=1))
-        doubtful = rest[spoilt[rest]].tolist()
-        verdict = overall(components, doubtful)
-        sentence = first_line(verdict, components, doubtful, site.label, how)
-    better = None
-    if verdict != TRUST:
-        relative = np.abs(site.x) if setting.options.scale is None else _relative(site.x, setting)
-        better = advice(
-            sweep,
-            scale,
-            relative,
-            scheme=setting.options.stencil.name,
-            tolerance=tolerance,
-            auto=isinstance(setting.options.step, NoiseStep),
-        )
-    return Check(
-        verdict=verdict,
-        sentence=sentence,
-        components=components,
-        doubtful=tuple(doubtful),
-        label=site.label,
-        advice=better,
-        sweep=sweep,
-        result=result,
+    costs.append((sweep.n_evaluations, sweep.n_reused))
+    # What the later parts reuse are the values of the first.
+    return _Evaluated(result, refused, method, rows, scale, sweep, sum(n for n, _ in costs), costs[0][1])
+
+
+def _judged(
+    found: _Evaluated, result: DerivativeResult, setting: Setting, tolerance: float
+) -> tuple[list[Component], list[int]]:
+    """The components that were swept, and other coordinates that noise alone may spoil."""
+    rows, scale, moving = found.rows, found.scale, setting.site.moving
+    value, noise = _table(result), _noise_part(found.method, result, found.sweep.bars)
+    chosen = setting.options.step is not None and not isinstance(setting.options.step, NoiseStep)
+    components = judge(found.sweep, value[rows], noise[rows], scale[rows], tolerance, chosen=chosen)
+    rest = np.setdiff1d(moving, rows)
+    quiet = (noise <= tolerance * np.maximum(sizes(value, scale), _LEAST)).all(axis=1)
+    spoilt = np.asarray(~quiet | np.isnan(value).any(axis=1))
+    return components, rest[spoilt[rest]].tolist()
+
+
+def _advice(found: _Evaluated, setting: Setting, tolerance: float) -> str | None:
+    """A step that is better for all that were swept, as a line of YAML; None where there is none."""
+    options, x = setting.options, setting.site.x
+    return advice(
+        found.sweep,
+        found.scale,
+        np.abs(x) if options.scale is None else _relative(x, setting),
+        scheme=options.stencil.name,
         tolerance=tolerance,
-        n_evaluations=sum(n for n, _ in costs),
-        n_reused=costs[0][1],
+        auto=isinstance(options.step, NoiseStep),
     )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -292,6 +292,48 @@ class ComplexStepCheck:
             If the slope of a coordinate moved alone differs from that of its group: the sparsity lacks an entry.
         """
         slopes, baseline = self.slopes(answer), answer.value
+        worst = yield from self._located(answer, axes, wrong, found)
+        k, j, real = worst.axis, worst.output, worst.real
+        unreal = float(np.asarray(slopes[[k], [j]]).ravel()[0])
+        if worst.still and unreal:
+            # J did not change: it has too few digits for such small moves. Larger moves decide.
+            return "" if found.agrees[j] else _UNCONFIRMED.format(axes=f" along {self.axes.label(k)}")
+        own = abs(float(answer.step[k])) or float(self.axes.size[k])
+        points = join_points([self.axes.unreal(k, own), self.axes.unreal(k, own * _TINY)])
+        every = np.arange(2)
+        wave = yield Request(points, None, self.vector, outputs=len(baseline), optional=every, insist=True)
+        alone, smaller = wave.values[:, j].imag / (own, own * _TINY)
+        gap = max(abs(smaller - real), abs(smaller - unreal))
+        confirmed = yield from self._confirms(k, j, float(smaller), float(gap), baseline)
+        names = ", ".join(self.axes.label(n) for n in worst.along[:_NAMES])
+        names += f" and {len(worst.along) - _NAMES} more" if worst.along[_NAMES:] else ""
+        label = self.axes.label(k)
+        if confirmed and abs(smaller - unreal) <= _LEAST * abs(smaller):
+            return ""
+        if confirmed and abs(smaller - alone) > _LEAST * abs(smaller):
+            return _TOO_LARGE.format(axes=names, axis=label, slope=unreal, smaller=smaller)
+        if confirmed:
+            raise InputError(
+                f"sparsity: {self.axes.output(j, len(baseline))} depends on {names}, "
+                "but the structure lacks some of these entries: the slope along "
+                f"{label} is {alone:.6g} when it is moved alone, and {unreal:.6g} with the structure's groups. Add the "
+                "entries, or give sparsity='probe'"
+            )
+        output = f" of {self.axes.output(j, len(baseline))}" if len(baseline) > 1 else ""
+        why = f"the slope{output} along {label} is {unreal:.6g} by the complex step and {real:.6g} by real differences"
+        raise EvaluationError(_LOST.format(axes=f" along {names}", why=why), missing=worst.along)
+
+    def _located(
+        self, answer: Answer, axes: Numbers, wrong: NDArray[np.bool_], found: _Defect
+    ) -> Generator[Request, Wave, _WrongSlope]:
+        """Finds the axes whose slope is wrong, by displacements along ever fewer of them.
+
+        Raises
+        ------
+        EvaluationError
+            If no part of the axes shows what all of them together do.
+        """
+        slopes, baseline = self.slopes(answer), answer.value
         factor = float(found.factor[np.where(wrong, found.size, 0.0).argmax()])
         groups, named = [axes], np.zeros(0, dtype=np.int64)
         while not len(named):
@@ -315,37 +357,14 @@ class ComplexStepCheck:
                 named = np.flatnonzero((worst > _NAMED * worst.max()) & [len(group) == 1 for group in groups])
             groups = groups if len(named) else [groups[int(worst.argmax())]]
         k, j = int(groups[g := int(worst.argmax())][0]), int(sizes[g].argmax())
-        along = [int(groups[n][0]) for n in named.tolist()]
         changes = [moved[i].change(parts[i], baseline)[j] for i in (g, n + g)]
-        real = (4 * changes[0] - changes[1]) / 2 / moved[g].amounts[k]
-        unreal = float(np.asarray(slopes[[k], [j]]).ravel()[0])
-        if not any(changes) and unreal:
-            # J did not change: it has too few digits for such small moves. Larger moves decide.
-            return "" if found.agrees[j] else _UNCONFIRMED.format(axes=f" along {self.axes.label(k)}")
-        own = abs(float(answer.step[k])) or float(self.axes.size[k])
-        points = join_points([self.axes.unreal(k, own), self.axes.unreal(k, own * _TINY)])
-        every = np.arange(2)
-        wave = yield Request(points, None, self.vector, outputs=len(baseline), optional=every, insist=True)
-        alone, smaller = wave.values[:, j].imag / (own, own * _TINY)
-        gap = max(abs(smaller - real), abs(smaller - unreal))
-        confirmed = yield from self._confirms(k, j, float(smaller), float(gap), baseline)
-        names = ", ".join(self.axes.label(n) for n in along[:_NAMES])
-        names += f" and {len(along) - _NAMES} more" if along[_NAMES:] else ""
-        label = self.axes.label(k)
-        if confirmed and abs(smaller - unreal) <= _LEAST * abs(smaller):
-            return ""
-        if confirmed and abs(smaller - alone) > _LEAST * abs(smaller):
-            return _TOO_LARGE.format(axes=names, axis=label, slope=unreal, smaller=smaller)
-        if confirmed:
-            raise InputError(
-                f"sparsity: {self.axes.output(j, len(baseline))} depends on {names}, "
-                "but the structure lacks some of these entries: the slope along "
-                f"{label} is {alone:.6g} when it is moved alone, and {unreal:.6g} with the structure's groups. Add the "
-                "entries, or give sparsity='probe'"
-            )
-        output = f" of {self.axes.output(j, len(baseline))}" if len(baseline) > 1 else ""
-        why = f"the slope{output} along {label} is {unreal:.6g} by the complex step and {real:.6g} by real differences"
-        raise EvaluationError(_LOST.format(axes=f" along {names}", why=why), missing=along)
+        return _WrongSlope(
+            axis=k,
+            output=j,
+            along=[int(groups[n][0]) for n in named.tolist()],
+            real=(4 * changes[0] - changes[1]) / 2 / moved[g].amounts[k],
+            still=not any(changes),
+        )
 
     def _confirms(
         self, axis: int, output: int, slope: float, gap: float, baseline: Floats
@@ -366,6 +385,28 @@ class ComplexStepCheck:
             floor = _DIGITS * ROUNDING * EPS * largest / np.abs(amounts) + self.axes.slack / factors * abs(slope)
             tells = floor < _TELLS * gap
             return bool((tells & (np.abs(real - slope) <= _SAME * abs(slope) + floor)).any())
+
+
+class _WrongSlope(NamedTuple):
+    """The axis whose slope is most wrong, and others that are as wrong.
+
+    Attributes
+    ----------
+    axis, output : int
+        The axis, and the output in which it shows most.
+    along : list of int
+        All axes whose slopes are wrong by about as much.
+    real : float
+        The slope by real differences.
+    still : bool
+        Whether J did not change at all at these points.
+    """
+
+    axis: int
+    output: int
+    along: list[int]
+    real: float
+    still: bool
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from distfd.differentiation.base_point import BasePoint
     from distfd.differentiation.method import Request, Wave
+    from distfd.differentiation.sweep_shapes import Jumps
 
 
 _PART = 0.3
@@ -165,38 +166,13 @@ class Sweep:
         site, rows = self.site, self.rows
         pairs = self._pairs(found)
         jumps = find_jumps(pairs, found.noise.quantum)
-        if jumps.any.any():
-            # J jumps at x, so J(x) does not fit the smooth J beside it, and the lines begin with J(x): leave it out.
-            found = replace(found, noise=estimate([line.values[1:] for line in found.lines]))
-        if contradicts_noise(pairs, _usable(found), found.baseline):
-            near, *others = (line.values[int(jumps.any.any()) :] for line in found.lines)
-            alone = estimate([near], others)
-            found = found if UNKNOWN in alone.status else replace(found, noise=alone)
-            if contradicts_noise(pairs, _usable(found), found.baseline):
-                # J's own scale may be below the spacing of all lines, as that of sin(1e8 x) is.
-                found = replace(found, noise=noise_of_agreement(pairs, _usable(found), found.baseline))
-        noise = _usable(found)
-        derivative, error, best = plateau(pairs.shifted(jumps.lone), noise)
-        side = jumps.smooth_side
-        untold = jumps.any & (side == 0) & ~(jumps.lone != 0).any(axis=1)
-        derivative[untold] = error[untold] = np.nan
-        if side.any():
-            at = np.flatnonzero(side)
-            own = one_sided(pairs.take(at), side[at])
-            derivative[at], error[at], best[at] = plateau(own, noise)
-        level = found.noise
+        found = _of_that_noise(found, pairs, jumps)
+        noise, level = _usable(found), found.noise
+        derivative, error, best = _slopes(pairs, jumps, noise)
         error[:, np.isnan(level.level)] = np.nan
-        one, two = pairs.offsets[..., 0], pairs.offsets[..., 1]
+        side = jumps.smooth_side
         # The forward difference has the direction of SciPy's step, the sign of x, unless a bound or a jump is there.
-        towards = np.where(side != 0, side > 0, site.x[rows] >= 0)
-        second = (one * two < 0) & ((one > 0) != towards[:, None])
-        along = np.where(second, two, one)
-        rise = np.where(second[..., None], pairs.rises[:, :, 1], pairs.rises[:, :, 0])
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            weights = np.stack((-two / (one * (one - two)), one / (two * (one - two))), axis=-1)
-            central = (weights[..., None] * pairs.rises).sum(axis=2)
-            forward = rise / along[..., None]
-            forward_noise, central_noise = noise.part(1 / along[..., None]), noise.part(weights)
+        drawn = _drawn(pairs, noise, np.where(side != 0, side > 0, site.x[rows] >= 0))
         still = (np.nan_to_num(pairs.rises) == 0).all(axis=(1, 2, 3)) & (pairs.count > 0)
         unit = 0.0 if still.all() and is_plain_constant(found.baseline) else float(level.quantum.max())
         warnings = no_movement_warnings(site.label, rows[still], unit)
@@ -205,6 +181,11 @@ class Sweep:
         warnings += kink_warnings(site.label, rows[find_kinks(pairs, noise) & ~jumps.any])
         asked = np.bincount(self._placed[0], minlength=len(rows))
         worst = int(np.argmax(np.nan_to_num(level.level, nan=-1.0)))
+
+        def shaped(columns: Floats) -> Floats:
+            """Without the axis of outputs, where J returns a number."""
+            return columns if self.vector else columns[..., 0]
+
         return StepSweep(
             coordinates=rows,
             labels=tuple(site.label(int(k)) for k in rows),
@@ -218,16 +199,16 @@ class Sweep:
                 n_evaluations,
                 float(level.quantum[worst]),
             ),
-            step=np.abs(along),
-            forward=forward if self.vector else forward[..., 0],
-            forward_noise=forward_noise if self.vector else forward_noise[..., 0],
-            central=central if self.vector else central[..., 0],
-            central_noise=central_noise if self.vector else central_noise[..., 0],
-            derivative=derivative if self.vector else derivative[:, 0],
-            error=error if self.vector else error[:, 0],
+            step=drawn.step,
+            forward=shaped(drawn.forward),
+            forward_noise=shaped(drawn.forward_noise),
+            central=shaped(drawn.central),
+            central_noise=shaped(drawn.central_noise),
+            derivative=shaped(derivative),
+            error=shaped(error),
             best=best,
-            near=two_slopes.near if self.vector else two_slopes.near[:, 0],
-            far=two_slopes.far if self.vector else two_slopes.far[:, 0],
+            near=shaped(two_slopes.near),
+            far=shaped(two_slopes.far),
             side=np.where(jumps.any, side, np.nan),
             unseen=len(DECADES) - asked,
             failed=asked - pairs.count,
@@ -235,6 +216,61 @@ class Sweep:
             n_evaluations=n_evaluations,
             n_reused=n_reused,
             bars=noise,
+        )
+
+
+def _of_that_noise(found: Survey, pairs: ProbePairs, jumps: Jumps) -> Survey:
+    """The survey with the noise of J near x that agrees with the pairs, where the lines alone would mislead."""
+    if jumps.any.any():
+        # J jumps at x, so J(x) does not fit the smooth J beside it, and the lines begin with J(x): leave it out.
+        found = replace(found, noise=estimate([line.values[1:] for line in found.lines]))
+    if contradicts_noise(pairs, _usable(found), found.baseline):
+        near, *others = (line.values[int(jumps.any.any()) :] for line in found.lines)
+        alone = estimate([near], others)
+        found = found if UNKNOWN in alone.status else replace(found, noise=alone)
+        if contradicts_noise(pairs, _usable(found), found.baseline):
+            # J's own scale may be below the spacing of all lines, as that of sin(1e8 x) is.
+            found = replace(found, noise=noise_of_agreement(pairs, _usable(found), found.baseline))
+    return found
+
+
+def _slopes(pairs: ProbePairs, jumps: Jumps, noise: Noise) -> tuple[Floats, Floats, Floats]:
+    """The slopes as `plateau` has them; where J jumps at x, those of its smooth side, or NaN."""
+    derivative, error, best = plateau(pairs.shifted(jumps.lone), noise)
+    side = jumps.smooth_side
+    untold = jumps.any & (side == 0) & ~(jumps.lone != 0).any(axis=1)
+    derivative[untold] = error[untold] = np.nan
+    if side.any():
+        at = np.flatnonzero(side)
+        own = one_sided(pairs.take(at), side[at])
+        derivative[at], error[at], best[at] = plateau(own, noise)
+    return derivative, error, best
+
+
+class _Drawn(NamedTuple):
+    """Plain differences at each step, as a plot shows them, with what noise may put them off."""
+
+    step: Floats
+    forward: Floats
+    forward_noise: Floats
+    central: Floats
+    central_noise: Floats
+
+
+def _drawn(pairs: ProbePairs, noise: Noise, upwards: NDArray[np.bool_]) -> _Drawn:
+    """Forward differences, towards larger x where ``upwards`` (a,) says so, and central ones."""
+    one, two = pairs.offsets[..., 0], pairs.offsets[..., 1]
+    second = (one * two < 0) & ((one > 0) != upwards[:, None])
+    along = np.where(second, two, one)
+    rise = np.where(second[..., None], pairs.rises[:, :, 1], pairs.rises[:, :, 0])
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        weights = np.stack((-two / (one * (one - two)), one / (two * (one - two))), axis=-1)
+        return _Drawn(
+            step=np.abs(along),
+            forward=rise / along[..., None],
+            forward_noise=noise.part(1 / along[..., None]),
+            central=(weights[..., None] * pairs.rises).sum(axis=2),
+            central_noise=noise.part(weights),
         )
 
 
