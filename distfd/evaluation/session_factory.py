@@ -61,11 +61,7 @@ def open_session(
     """
     if deterministic not in (None, True, False):
         raise InputError(f"deterministic: must be True, False or None (was {deterministic!r})")
-    if not isinstance(observers, Iterable) or not all(map(callable, watching := tuple(observers))):
-        raise InputError(f"observers: must be callables, in a list (was {observers!r})")
-    for one in watching:
-        if isinstance(one, type) and "__call__" in vars(one):
-            raise InputError(f"observers: has the class {one.__name__}; make one of it: {one.__name__}()")
+    watching = _as_observers(observers)
     if not (version is None or isinstance(version, str) or is_whole(version)):
         raise InputError(f"version: must be text, or a whole number (was {version!r})")
     objective = as_objective(fun, args, kwargs, version)
@@ -99,6 +95,15 @@ def open_session(
         watch=watch,
     )
     return session, owned
+
+
+def _as_observers(given: Any) -> tuple[Observer, ...]:
+    if not isinstance(given, Iterable) or not all(map(callable, observers := tuple(given))):
+        raise InputError(f"observers: must be callables, in a list (was {given!r})")
+    for one in observers:
+        if isinstance(one, type) and "__call__" in vars(one):
+            raise InputError(f"observers: has the class {one.__name__}; make one of it: {one.__name__}()")
+    return observers
 
 
 def _limits_without_force(objective: Objective, executor: Executor, treatment: EvaluationOptions) -> list[str]:

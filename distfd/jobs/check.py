@@ -75,14 +75,7 @@ def check_job(
         observers: list[Observer] = [observer]
         store, log = None, None
         if directory is not None:
-            if directory.is_worthless(objective.fingerprint(), problem.names) and (aside := directory.archive()):
-                say(f"the earlier run is kept as {aside}")
-            directory.make()
-            store = SQLiteStore(
-                directory.store, fingerprint=objective.fingerprint(), names=problem.names, spool=directory.spool
-            )
-            stack.callback(store.close)
-            log = stack.enter_context(JsonLog(directory.log))
+            store, log = _opened(stack, directory, objective.fingerprint(), problem.names, say)
             log.write("check_started", task="check", config=str(loaded.path))
             observers.insert(0, log)
         say(f"check of {loaded.path.name}")
@@ -109,6 +102,22 @@ def check_job(
         plot_sweep(check.sweep, Path(plot))
     _warn_own_steps(check, problem, say)
     return check
+
+
+def _opened(
+    stack: contextlib.ExitStack,
+    directory: RunDirectory,
+    fingerprint: str | None,
+    names: tuple[str, ...],
+    say: Callable[[str], None],
+) -> tuple[SQLiteStore, JsonLog]:
+    """The store and the log of the run's directory, which the stack closes."""
+    if directory.is_worthless(fingerprint, names) and (aside := directory.archive()):
+        say(f"the earlier run is kept as {aside}")
+    directory.make()
+    store = SQLiteStore(directory.store, fingerprint=fingerprint, names=names, spool=directory.spool)
+    stack.callback(store.close)
+    return store, stack.enter_context(JsonLog(directory.log))
 
 
 def _write(json_file: str, check: Check, problem: Problem) -> None:

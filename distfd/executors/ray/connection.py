@@ -158,16 +158,21 @@ def join(
     if target == "auto":
         target = cluster_address()
         asked += f", which is {target}" if target != "auto" else ""
+    _join_running(target, asked, given, show_output=show_output)
+    _furnished[connection()] = dict(runtime_env or {})
+
+
+def _join_running(target: str, asked: str, runtime_env: dict[str, Any], *, show_output: bool) -> None:
+    """Connect to a cluster that runs; ``asked`` says in messages who named it."""
     _probe(target, asked)
     try:
         with _kept_sigterm():
             try:
-                _connect(target, given, show_output=show_output)
+                _connect(target, runtime_env, show_output=show_output)
             except ConnectionAbortedError:
                 # A client's driver gets a server of its own there, which on a busy machine may not be up in time.
-                _connect(target, given, show_output=show_output)
+                _connect(target, runtime_env, show_output=show_output)
         _joined[connection()] = target
-        _furnished[connection()] = dict(runtime_env or {})
     except Exception as error:  # Ray raises many types here
         raise ClusterError(
             f"{asked}: cannot join ({type(error).__name__}: {_in_one_line(error)}); is Ray running there, of the same "
