@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import time
 from typing import TYPE_CHECKING
 
 import numpy as np
 import psutil
 import pytest
+from waiting import await_that, running
 
 import distfd
 from distfd.core.failures import ProgramTimeout
@@ -88,14 +88,6 @@ def objective(solver: Path, *arguments: str) -> CommandObjective:
     )
 
 
-def runs(pid: int) -> bool:
-    """Whether it runs; what nobody has reaped yet does not."""
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
 def command_line(process: psutil.Process) -> list[str]:
     """Of the launcher and its proxies too; empty for a zombie."""
     try:
@@ -125,14 +117,11 @@ def test_no_rank_outlives_the_timeout(solver: Path) -> None:
             break
     assert {path.name for path in ranks} == {"rank0", "rank1"}
     # What is killed takes its time to go on a busy machine.
-    end = time.monotonic() + 20
-    while left(solver, ranks):
-        assert time.monotonic() < end, "a rank lives on"
-        time.sleep(0.05)
+    await_that("no rank is left", lambda: not left(solver, ranks), 20)
 
 
 def left(solver: Path, ranks: list[Path]) -> bool:
     """Whether a rank, the launcher or a proxy of it runs."""
-    return any(runs(int(path.read_text())) for path in ranks) or any(
+    return any(running(int(path.read_text())) for path in ranks) or any(
         str(solver) in command_line(process) for process in psutil.process_iter()
     )

@@ -6,25 +6,15 @@ import os
 import signal
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
+from waiting import await_that
 
 import distfd
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 X = [1.0, 2.0, 3.0]
-
-
-def _wait_until(holds: Callable[[], Any]) -> Any:
-    end = time.monotonic() + 120
-    while not (found := holds()):
-        assert time.monotonic() < end, "it does not come true"
-        time.sleep(0.05)
-    return found
 
 
 class Deadly:
@@ -75,7 +65,7 @@ def test_the_second_loss_is_met_by_a_process_that_runs(tmp_path: Path, executor:
             np.testing.assert_allclose(result.derivative, 2 * (np.array(X) + loss + 1), rtol=1e-6)
             if before:
                 assert before in _pids(result)
-            _wait_until(lambda: _spare_pid(executor))
+            await_that("there is a spare worker", lambda: _spare_pid(executor))
     assert executor._slots is None
 
 
@@ -85,15 +75,15 @@ def test_a_spare_is_given_the_j_of_now_and_ends_with_the_session(tmp_path: Path,
     with distfd.Evaluator(deadly, executor=executor, deterministic=False) as evaluator:
         (tmp_path / "die").touch()
         evaluator.gradient(X)
-        spare = _wait_until(lambda: _spare_pid(executor))
+        spare = await_that("there is a spare worker", lambda: _spare_pid(executor))
         deadly.factor = 3.0  # workers adopt it, and the spare of before is gone
         np.testing.assert_allclose(evaluator.gradient(X), 6.0 * np.array(X), rtol=1e-6)
         assert _spare(executor)._actor is None
-        _wait_until(lambda: not Path(f"/proc/{spare}").exists())
+        await_that("it has ended", lambda: not Path(f"/proc/{spare}").exists())
         (tmp_path / "die").touch()
         np.testing.assert_allclose(evaluator.gradient([2.0, 2.0, 2.0]), [12.0] * 3, rtol=1e-6)
-        spare = _wait_until(lambda: _spare_pid(executor))
-    _wait_until(lambda: not Path(f"/proc/{spare}").exists())
+        spare = await_that("there is a spare worker", lambda: _spare_pid(executor))
+    await_that("it has ended", lambda: not Path(f"/proc/{spare}").exists())
 
 
 @pytest.mark.slow
@@ -107,13 +97,16 @@ def test_processes_hold_as_many_cpus_as_there_are_slots(tmp_path: Path, private_
     executor: Any = distfd.RayExecutor(max_slots=2, show_output=False)
     with distfd.Evaluator(Deadly(tmp_path), executor=executor) as evaluator:
         evaluator.gradient(X)
-        _wait_until(lambda: free() == beside)
+        await_that("the CPUs are free", lambda: free() == beside)
         for k in range(2):
             (tmp_path / "die").touch()
             evaluator.gradient(np.array(X) + k + 1)
             # A worker that has come up between two waves is seen in the next one.
-            _wait_until(lambda: evaluator.value(np.random.default_rng().random(3)) and _spare_pid(executor))
-            _wait_until(lambda: free() == beside)
+            await_that(
+                "there is a spare worker",
+                lambda: evaluator.value(np.random.default_rng().random(3)) and _spare_pid(executor),
+            )
+            await_that("the CPUs are free", lambda: free() == beside)
             time.sleep(0.3)
             assert free() == beside
 

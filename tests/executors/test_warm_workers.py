@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from waiting import await_that, running
 
 import distfd
 from distfd.core.errors import InputError
@@ -37,7 +38,7 @@ def _none_left(private_ray: None) -> Iterator[None]:
     _warm.end()
     assert len(_warm) == 0
     try:
-        _wait_until(_all_is_free)
+        await_that("all CPUs are free", _all_is_free)
     except AssertionError:
         pytest.fail(f"a CPU is held, with these actors alive: {_alive()}")
 
@@ -259,8 +260,8 @@ def test_where_gpus_or_licences_are_asked_for_none_stays(needs: dict[str, Any]) 
 
 def test_they_end_after_an_idle_time() -> None:
     (pid,) = pids(square, one(keep_idle="0.3s"))
-    _wait_until(lambda: len(_warm) == 0)
-    _wait_until(partial(_dead, pid))
+    await_that("none is parked", lambda: len(_warm) == 0)
+    await_that("it is dead", lambda: not running(pid))
 
 
 def test_they_end_with_the_block() -> None:
@@ -269,8 +270,7 @@ def test_they_end_with_the_block() -> None:
         assert first == pids(square, executor)
         assert len(_warm) == 1
     assert len(_warm) == 0
-    for pid in first:
-        _wait_until(partial(_dead, pid))
+    await_that("all are dead", lambda: not any(map(running, first)))
 
 
 def test_another_executor_and_a_task_of_the_callers_get_their_place() -> None:
@@ -565,8 +565,7 @@ def test_no_process_is_left(tmp_path: Path, how: str) -> None:
     first, *rest = ran.stdout.splitlines()
     assert rest == _SAYS.get(how, []), ran.stderr
     assert ran.returncode == (3 if how == "error" else 0), ran.stderr
-    for pid in map(int, first.split()):
-        _wait_until(partial(_dead, pid))
+    await_that("all are dead", lambda: not any(map(running, map(int, first.split()))))
 
 
 JOINS = """
@@ -604,8 +603,8 @@ def test_on_a_cluster_that_was_joined_they_make_room_for_another_driver(tmp_path
         last = [driver.communicate(timeout=120)[0] for driver in (one_driver, other)]
     assert last == ["", ""]
     assert (one_driver.returncode, other.returncode) == (0, 0)
-    for pid in {int(each) for workers in said for each in workers}:
-        _wait_until(partial(_dead, pid))
+    pids_said = {int(each) for workers in said for each in workers}
+    await_that("all are dead", lambda: not any(map(running, pids_said)))
 
 
 def test_workers_that_are_still_starting_stay_too() -> None:
@@ -667,17 +666,3 @@ def test_members_that_j_has_changed_and_those_that_are_another_each_time(monkeyp
     assert before.changed
     del module.kept
     assert before.changed
-
-
-def _dead(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] == b"Z"
-    except OSError:
-        return True
-
-
-def _wait_until(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < end, "it does not come true"
-        time.sleep(0.05)

@@ -8,17 +8,14 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psutil
 import pytest
 import yaml
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from waiting import await_that, running
 
 pytestmark = pytest.mark.slow
 
@@ -103,20 +100,6 @@ def stored(folder: Path) -> int:
 def pids(folder: Path) -> list[int]:
     file = folder / "pids"
     return [int(line) for line in file.read_text().split()] if file.exists() else []
-
-
-def running(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def await_that(what: str, condition: Callable[[], object], seconds: float = PATIENCE) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"never happened: {what}"
-        time.sleep(0.05)
 
 
 def result(folder: Path) -> Any:

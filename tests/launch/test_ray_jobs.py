@@ -8,19 +8,19 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 from ray_head import ray_head
+from waiting import await_that
 
 from distfd.config.load import load_config
 from distfd.launch.submission import Submission
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parent.parent.parent
 MODEL = """
@@ -65,13 +65,6 @@ def distfd(*args: str, cwd: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def until(there: Callable[[], bool]) -> None:
-    end = time.monotonic() + 180
-    while not there():
-        assert time.monotonic() < end
-        time.sleep(0.1)
-
-
 @pytest.mark.slow
 def test_the_quickstart_comes_back_whole(address: str, tmp_path: Path) -> None:
     config = str(ROOT / "configs" / "quickstart.yaml")
@@ -99,7 +92,7 @@ def test_a_job_that_was_killed_goes_on_when_it_is_submitted_again(address: str, 
     )
     done = home / "done"
     first = distfd("submit", "job.yaml", "--to", address, cwd=tmp_path)
-    until(lambda: done.exists() and len(done.read_text().splitlines()) >= 5)
+    await_that("five are done", lambda: done.exists() and len(done.read_text().splitlines()) >= 5, 180)
     # A second command finds the job, and submits no other; interrupted, it leaves it alone.
     second = distfd("submit", "job.yaml", "--to", address, "--detach", cwd=tmp_path)
     assert "it runs already" in second.communicate(timeout=60)[0]

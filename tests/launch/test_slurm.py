@@ -6,15 +6,15 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from slurm_cluster import missing, slurm
+from waiting import await_that
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parent.parent.parent
 MODEL = """
@@ -51,13 +51,6 @@ def cluster() -> Iterator[dict[str, str]]:
     started.__exit__(None, None, None)
 
 
-def until(there: Callable[[], bool]) -> None:
-    end = time.monotonic() + 180
-    while not there():
-        assert time.monotonic() < end
-        time.sleep(0.1)
-
-
 @pytest.mark.slow
 def test_a_job_that_is_told_to_stop_is_queued_again_and_goes_on(cluster: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "model.py").write_text(MODEL)
@@ -72,12 +65,12 @@ def test_a_job_that_is_told_to_stop_is_queued_again_and_goes_on(cluster: dict[st
         return subprocess.run(asked, env=cluster, check=True, capture_output=True, text=True).stdout
 
     done = tmp_path / "done"
-    until(lambda: done.exists() and len(done.read_text().splitlines()) >= 10)
+    await_that("ten are done", lambda: done.exists() and len(done.read_text().splitlines()) >= 10, 180)
     number = slurms("squeue", "-h", "-o", "%i").strip()
     assert "TERM@120" in slurms("scontrol", "write", "batch_script", number, "-")
     # What --signal=B:TERM has Slurm do: the signal goes to the script alone.
     slurms("scancel", "--signal=TERM", "--batch", number)
-    until(lambda: "Restarts=1" in slurms("scontrol", "show", "job", number))
+    await_that("it is queued again", lambda: "Restarts=1" in slurms("scontrol", "show", "job", number))
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert (result["status"], result["exit_code"]) == ("interrupted", 130)
     (tmp_path / "go").touch()

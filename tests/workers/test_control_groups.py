@@ -6,17 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import psutil
 import pytest
+from waiting import await_that, running
 
 from distfd.workers import cgroups
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="NOT TESTED: no /proc")
 grouped = pytest.mark.skipif(not cgroups.group_possible(), reason="NOT TESTED: no control group may be made here")
@@ -63,27 +58,13 @@ def ended(code: str, *argv: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, env=environ)
 
 
-def running(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def await_that(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
 @grouped
 def test_what_escapes_ends_with_a_worker_that_is_killed(tmp_path: Path) -> None:
     file = tmp_path / "pid"
     ran = ended(WORKER + "escape(sys.argv[1]); os.kill(os.getpid(), signal.SIGKILL)", str(file))
     assert ran.returncode == -signal.SIGKILL, ran.stderr
     pid = int(file.read_text())
-    await_that(lambda: not running(pid))
+    await_that("it is dead", lambda: not running(pid))
 
 
 @grouped
@@ -93,7 +74,7 @@ def test_a_reaper_that_j_killed_is_replaced_and_ends_what_escaped(tmp_path: Path
     ran = ended(WORKER + code, str(file))
     assert ran.returncode == 0, ran.stderr
     pid = int(file.read_text())
-    await_that(lambda: not running(pid))
+    await_that("it is dead", lambda: not running(pid))
 
 
 @grouped
@@ -107,10 +88,10 @@ def test_what_a_killed_worker_without_reaper_left_is_ended_by_the_next_one(tmp_p
     assert "/distfd-worker-" in group
     ran = ended(WORKER)
     assert ran.returncode == 0, ran.stderr
-    await_that(lambda: not running(pid))
+    await_that("it is dead", lambda: not running(pid))
     own = cgroups._own_group()
     assert own is not None
-    await_that(lambda: not (own / Path(group).name).exists())
+    await_that("the group is gone", lambda: not (own / Path(group).name).exists())
 
 
 PROGRAM = """

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from waiting import await_that, running
 
 from distfd.workers.processes import EVALUATION, WORKER, kill_evaluation, run_program, start_reaper
 
@@ -44,23 +45,8 @@ def run(argv: list[str], folder: Path, timeout: float | None = None, mark: str |
     )
 
 
-def running(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
 def numbers(file: Path) -> list[int]:
     return [int(line) for line in file.read_text().split()] if file.exists() else []
-
-
-def await_that(what: str, condition: object) -> None:
-    assert callable(condition)
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, f"never happened: {what}"
-        time.sleep(0.02)
 
 
 def test_return_codes_and_output(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import psutil
 import pytest
+from waiting import running
 
 import distfd
 from distfd.core.failures import EvaluationFailure, ProgramCrash, ProgramError, ProgramTimeout
@@ -45,14 +45,6 @@ def evaluate(objective: CommandObjective, x: Any = X, timeout: float | None = 60
 
 def folders(tmp_path: Path) -> list[Path]:
     return list((tmp_path / "work").iterdir())
-
-
-def running(file: Path) -> bool:
-    """Whether the process whose number is in the file still runs (what nobody has reaped yet does not)."""
-    try:
-        return psutil.Process(int(file.read_text())).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 SUM = (
@@ -263,8 +255,8 @@ def test_timeout_leaves_no_process(tmp_path: Path) -> None:
         evaluate(program(tmp_path, argv), timeout=2.0)
     assert caught.value.status is Status.TIMEOUT
     (folder,) = folders(tmp_path)
-    assert not running(folder / "pid")
-    assert not running(tmp_path / "pid")
+    assert not running(int((folder / "pid").read_text()))
+    assert not running(int((tmp_path / "pid").read_text()))
 
 
 def test_a_failed_program_leaves_no_process_in_another_session(tmp_path: Path) -> None:
@@ -274,7 +266,7 @@ def test_a_failed_program_leaves_no_process_in_another_session(tmp_path: Path) -
     )
     with pytest.raises(ProgramError):
         evaluate(program(tmp_path, argv))
-    assert not running(tmp_path / "pid")
+    assert not running(int((tmp_path / "pid").read_text()))
 
 
 def test_detail_has_the_last_lines(tmp_path: Path) -> None:
