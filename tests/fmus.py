@@ -2,26 +2,45 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from module_files import load_module
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from distfd.objectives.fmu.objective import FMUObjective
 
 BUILD = Path(__file__).parents[1] / "configs" / "tank_fmu" / "build.py"
 
 
 def load_builder() -> Any:
     """configs/tank_fmu/build.py as a module."""
-    spec = importlib.util.spec_from_file_location("tank_build", BUILD)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_module(BUILD, "tank_build")
+
+
+def level(t: Any, area: float = 2.0, k: float = 0.5, h0: float = 4.0) -> Any:
+    """The tank's level at t: sqrt(h) falls linearly while nothing flows in."""
+    return (np.sqrt(h0) - k * np.asarray(t) / (2 * area)) ** 2
+
+
+def slopes(t: float) -> np.ndarray[Any, Any]:
+    """The derivatives of the level at t by area, k and h0."""
+    r = 2.0 - 0.5 * t / 4.0
+    return np.array([2 * r * 0.5 * t / 8.0, -2 * r * t / 4.0, r / 2.0])
+
+
+def value(objective: FMUObjective, x: Any = (2.0, 0.5, 4.0)) -> Any:
+    """J at x."""
+    model = objective.make()
+    try:
+        return model.evaluate(np.array(x), timeout=None)
+    finally:
+        model.close()
 
 
 def described(version: int = 2, **changed: str) -> str:

@@ -1,11 +1,14 @@
-"""First derivatives without an executor: the points are evaluated here, one after another."""
+"""Derivatives in this process: without an executor, or without their warnings."""
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+import distfd
+from distfd.core.errors import DerivativeWarning
 from distfd.core.records import Status
 from distfd.differentiation.base_point import BasePoint
 from distfd.differentiation.first_derivative import FirstDerivative
@@ -77,6 +80,18 @@ def plan(
     x = np.asarray(x, dtype=float)
     setting = Setting(BasePoint(x, *as_bounds(bounds, len(x))), DerivativeOptions(scheme, step))
     return make_method(kind, setting, **particulars)
+
+
+def quiet(fun: Callable[..., Any], x: Any, **options: Any) -> Any:
+    """`distfd.differentiate`, whose warnings are only in its result."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DerivativeWarning)
+        return distfd.differentiate(fun, x, executor="serial", **options)
+
+
+def told(result: Any, words: str, name: str = "") -> bool:
+    """Whether a warning of the result has these words."""
+    return any(words in text and name in text for text in result.warnings)
 
 
 def bits(values: Floats) -> list[int]:

@@ -37,10 +37,7 @@ _COUNTS = "SELECT status, count(*) FROM attempts GROUP BY status LIMIT 1000"
 
 @dataclass(frozen=True)
 class StoreSummary:
-    """The content of a store, and who writes it.
-
-    Times are in seconds since the epoch; ``attempts`` has counts by status name.
-    """
+    """The content of a store, and who writes it; ``attempts`` has counts by status name."""
 
     path: Path
     fingerprint: str | None
@@ -50,8 +47,6 @@ class StoreSummary:
     n_values: int
     n_failed_attempts: int
     attempts: Mapping[str, int]
-    first_started: float | None
-    last_ended: float | None
     writer: str | None
     """The process that has the store open, in words; None if there is none."""
 
@@ -134,7 +129,6 @@ def _summary(connection: sqlite3.Connection, path: Path) -> StoreSummary:
     meta = read_meta(connection)
     if meta is None:
         raise StoreError(f"the store {path} is damaged; run again, and it is put aside and a new one begun")
-    first, last = connection.execute("SELECT min(started), max(ended) FROM attempts").fetchone()
     return StoreSummary(
         path=path,
         fingerprint=meta.fingerprint,
@@ -144,12 +138,5 @@ def _summary(connection: sqlite3.Connection, path: Path) -> StoreSummary:
         n_values=_count_values(connection),
         n_failed_attempts=count_failed_attempts(connection),
         attempts={str(word): n for word, n in connection.execute(_COUNTS)},
-        first_started=_number(first),
-        last_ended=_number(last),
         writer=holder(path.with_name(path.name + ".lock")),
     )
-
-
-def _number(found: object) -> float | None:
-    """The value if it is a number, else None: SQLite does not enforce the types of columns."""
-    return float(found) if isinstance(found, (int, float)) else None

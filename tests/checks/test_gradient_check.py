@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from solving import drive
+from tiny_coordinates import decay
 
 import distfd
 from distfd.differentiation.auto_step import AutoStep
@@ -189,10 +190,6 @@ def test_zeros_in_x_and_in_the_gradient_are_no_trouble() -> None:
     found = check([2.0, 0.0, 3.0], [0.0, 1.0, 0.0], lambda x: float(2 * x[0] + x[2]))
     assert found.differing.tolist() == [2]
     assert found.status[1] == "agrees"
-
-
-def decay(p: Floats) -> float:
-    return float(5 * (1 - np.exp(-1e-6 / (p[0] * p[1]))))
 
 
 def decay_gradient(p: Floats) -> Floats:

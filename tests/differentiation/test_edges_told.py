@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-
-import distfd
-from distfd.core.errors import DerivativeWarning
+from solving import quiet, told
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
-
-
-def quiet(fun: Callable[..., Any], x: Any, **options: Any) -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DerivativeWarning)
-        return distfd.differentiate(fun, x, executor="serial", **options)
-
-
-def told(result: Any, words: str) -> bool:
-    return any(words in text for text in result.warnings)
 
 
 # --- flat near x -----------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
+from tiny_coordinates import decay, saturation, steep
 
 import distfd
 from distfd.core.errors import DerivativeWarning
@@ -23,18 +24,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
-
-
-def decay(p: Floats) -> float:
-    return float(5 * (1 - np.exp(-1e-6 / (p[0] * p[1]))))
-
-
-def saturation(p: Floats) -> float:
-    return float(p[0] / (p[0] + 1e-8))
-
-
-def steep(x: Floats) -> float:
-    return float(np.sum((1e12 * x - 1) ** 2))
 
 
 def next_to_zero(x: Floats) -> float:

@@ -10,7 +10,8 @@ import pytest
 import scipy.optimize
 from numpy.testing import assert_allclose
 from problems import PROBLEMS
-from solving import drive, plan
+from solving import drive, plan, quiet, told
+from tiny_coordinates import DECAY_GRADIENT, DECAY_X, decay, saturation, steep
 
 import distfd
 from distfd.core.errors import DerivativeWarning
@@ -23,31 +24,6 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 COARSE, LOST = "default step is not small", "rounding hides"
-
-
-def quiet(fun: Callable[..., Any], x: Any, **options: Any) -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DerivativeWarning)
-        return distfd.differentiate(fun, x, executor="serial", **options)
-
-
-def told(result: Any, words: str, name: str = "") -> bool:
-    return any(words in text and name in text for text in result.warnings)
-
-
-def decay(p: Floats) -> float:
-    return float(5 * (1 - np.exp(-1e-6 / (p[0] * p[1]))))
-
-
-DECAY_X, DECAY_GRADIENT = [1e3, 1e-9], np.array([-5 * np.exp(-1) * 1e-3, -5 * np.exp(-1) * 1e9])
-
-
-def saturation(p: Any) -> Any:
-    return p[0] / (p[0] + 1e-8)
-
-
-def steep(x: Floats) -> float:
-    return float(np.sum((1e12 * x - 1) ** 2))
 
 
 TINY = {

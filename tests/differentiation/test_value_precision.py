@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from solving import quiet, told
 
 import distfd
 from distfd.core.errors import DerivativeWarning
@@ -38,16 +39,6 @@ def sines(x: Floats) -> Any:
 
 def sine_vector(x: Floats) -> Any:
     return np.float32(3) * np.sin(x.astype(np.float32)) * np.array([1, 2, 3], np.float32)
-
-
-def quiet(fun: Callable[..., Any], x: Any, **options: Any) -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DerivativeWarning)
-        return distfd.differentiate(fun, x, executor="serial", **options)
-
-
-def told(result: Any, word: str) -> bool:
-    return any(word in text for text in result.warnings)
 
 
 @pytest.mark.parametrize(("scheme", "nodes"), [("forward", 1), ("central", 2)])

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import pytest
+from module_files import load_module
 
 from distfd.cli.commands import app
 from distfd.config.schema import Config
@@ -16,12 +16,7 @@ PAGES = ["configuration.md", "command-line.md"]
 
 @pytest.fixture(scope="module")
 def hooks() -> object:
-    spec = importlib.util.spec_from_file_location("docs_hooks", ROOT / "scripts" / "docs_hooks.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_module(ROOT / "scripts" / "docs_hooks.py")
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -7,12 +7,11 @@ import itertools
 import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-import yaml
+from module_files import CONFIGS, load_example, read_config
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,22 +19,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     J = Callable[[NDArray[np.float64]], float]
-
-CONFIGS = Path(__file__).parents[2] / "configs"
-
-
-def load(name: str) -> Any:
-    """The module configs/<name>.py, without leaving configs/ on the path."""
-    spec = importlib.util.spec_from_file_location(name, CONFIGS / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def config(name: str) -> Any:
-    return yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
 
 
 def forward(fun: J, x: NDArray[np.float64], h: float) -> NDArray[np.float64]:
@@ -58,13 +41,13 @@ FITTED = np.log([0.540, 0.0272, 0.796, 0.0237, 34.6, 5.84])
 
 @pytest.fixture(scope="module")
 def misfit() -> J:
-    fun: J = load("lotka_volterra").misfit
+    fun: J = load_example("lotka_volterra").misfit
     return fun
 
 
 @pytest.fixture(scope="module")
 def parameters() -> Any:
-    return config("quickstart")["parameters"]
+    return read_config("quickstart")["parameters"]
 
 
 def test_quickstart_starts_where_it_says(misfit: J, parameters: Any) -> None:
@@ -78,7 +61,7 @@ def test_quickstart_solves_the_equations_it_states(misfit: J, parameters: Any) -
     # The populations themselves, by another method and tolerance, instead of their logarithms.
     from scipy.integrate import solve_ivp
 
-    module = load("lotka_volterra")
+    module = load_example("lotka_volterra")
     for x in (np.array([p["value"] for p in parameters]), FITTED):
         a, b, c, d, u0, v0 = np.exp(x)
 
@@ -93,7 +76,7 @@ def test_quickstart_solves_the_equations_it_states(misfit: J, parameters: Any) -
 def test_quickstart_ends_where_it_says_with_its_own_settings(misfit: J, parameters: Any) -> None:
     from scipy.optimize import minimize
 
-    settings = config("quickstart")
+    settings = read_config("quickstart")
     h = settings["derivative"]["step"]["absolute"]
     assert settings["derivative"]["scheme"] == "central"
     result = minimize(
@@ -112,14 +95,14 @@ def test_quickstart_ends_where_it_says_with_its_own_settings(misfit: J, paramete
 
 
 def test_quickstart_fit_is_the_same_fit(misfit: J, parameters: Any) -> None:
-    assert config("quickstart_fit")["parameters"] == parameters
-    residuals = load("lotka_volterra").residuals
+    assert read_config("quickstart_fit")["parameters"] == parameters
+    residuals = load_example("lotka_volterra").residuals
     assert float(np.sum(residuals(FITTED) ** 2)) == pytest.approx(misfit(FITTED), rel=1e-14)
 
 
 def test_quickstart_gradient_is_as_exact_as_its_comment_says(misfit: J, parameters: Any) -> None:
     # Steps a hundred times wider average over the grain of J, and the fourth order leaves no truncation error.
-    h = config("quickstart")["derivative"]["step"]["absolute"]
+    h = read_config("quickstart")["derivative"]["step"]["absolute"]
     x0 = np.array([p["value"] for p in parameters])
     np.testing.assert_allclose(central(misfit, x0, h), central4(misfit, x0, 100 * h), rtol=0, atol=1e-5)
     np.testing.assert_allclose(central(misfit, FITTED, h), central4(misfit, FITTED, 100 * h), rtol=0, atol=2e-6)
@@ -158,7 +141,7 @@ def arm() -> Iterator[Any]:
         if os.environ.get("CI"):
             pytest.fail(message)
         pytest.skip(message)
-    simulator = load("arm").TwoJointArm()
+    simulator = load_example("arm").TwoJointArm()
     simulator.setup()
     yield simulator
     simulator.close()
@@ -166,7 +149,7 @@ def arm() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def x0() -> NDArray[np.float64]:
-    return np.array(config("arm")["x0"], dtype=np.float64)
+    return np.array(read_config("arm")["x0"], dtype=np.float64)
 
 
 def from_start(simulator: Any) -> J:
@@ -188,7 +171,7 @@ def test_arm_value_does_not_depend_on_what_was_evaluated_before(arm: Any, x0: ND
     points = [x0, x0 + 1e-6, np.zeros(40), -x0, 50 * np.cos(np.arange(40.0))]
     alone = {}
     for k, x in enumerate(points):
-        fresh = load("arm").TwoJointArm()
+        fresh = load_example("arm").TwoJointArm()
         fresh.setup()
         alone[k] = from_start(fresh)(x)
         fresh.close()
@@ -211,7 +194,7 @@ def test_arm_leaves_x_as_it_was(arm: Any, x0: NDArray[np.float64]) -> None:
 
 
 def test_arm_gradient_is_as_exact_as_its_comment_says(arm: Any, x0: NDArray[np.float64]) -> None:
-    settings = config("arm")["derivative"]
+    settings = read_config("arm")["derivative"]
     assert settings["scheme"] == "forward"
     fun = from_start(arm)
     best = central4(fun, x0, 2e-3)

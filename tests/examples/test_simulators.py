@@ -2,40 +2,24 @@
 
 from __future__ import annotations
 
-import importlib.util
 import pickle
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-import yaml
+from module_files import load_example, read_config
 
 import distfd
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from conftest import RequireSimulator
     from numpy.typing import NDArray
 
-CONFIGS = Path(__file__).parents[2] / "configs"
-
-
-def load(name: str) -> Any:
-    """The module configs/<name>.py, without leaving configs/ on the path."""
-    spec = importlib.util.spec_from_file_location(name, CONFIGS / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def settings(name: str) -> Any:
-    return yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
-
 
 def start(name: str) -> NDArray[np.float64]:
-    given = settings(name)
+    given = read_config(name)
     return np.array(given["x0"] if "x0" in given else [p["value"] for p in given["parameters"]], dtype=float)
 
 
@@ -45,7 +29,7 @@ def start(name: str) -> NDArray[np.float64]:
 @pytest.fixture
 def pose(require_simulator: RequireSimulator) -> Any:
     require_simulator("mujoco")
-    return load("pose")
+    return load_example("pose")
 
 
 def statics(torques: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
@@ -64,7 +48,7 @@ def statics(torques: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
 
 
 def test_the_pose_is_that_of_statics_and_so_is_its_gradient(pose: Any) -> None:
-    x, given = start("pose"), settings("pose")
+    x, given = start("pose"), read_config("pose")
     assert given["objective"]["warm"] == "baseline"
     wanted = statics(x)
     options: dict[str, Any] = {"executor": "serial", "scheme": given["derivative"]["scheme"]}
@@ -107,13 +91,13 @@ def test_a_warm_start_saves_steps_and_changes_nothing_else(pose: Any) -> None:
 def beam(require_simulator: RequireSimulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     require_simulator("openmdao")
     monkeypatch.chdir(tmp_path)  # OpenMDAO leaves folders where it runs
-    return load("openmdao_beam")
+    return load_example("openmdao_beam")
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of OpenMDAO's own, while it is imported
 @pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
 def test_the_beams_gradient_is_openmdaos_own(beam: Any) -> None:
-    x, given = start("openmdao_beam"), settings("openmdao_beam")
+    x, given = start("openmdao_beam"), read_config("openmdao_beam")
     simulator = beam.Beam(**given["objective"]["kwargs"])
     simulator.setup()
     value = simulator.evaluate(x)
@@ -137,7 +121,7 @@ def test_the_beams_gradient_is_openmdaos_own(beam: Any) -> None:
 
 @pytest.fixture
 def tanks() -> Any:
-    return load("tanks")
+    return load_example("tanks")
 
 
 def test_the_tanks_are_those_of_their_equations(tanks: Any) -> None:
@@ -159,7 +143,7 @@ def test_the_tanks_are_those_of_their_equations(tanks: Any) -> None:
 
 
 def test_the_tanks_gradient_and_their_state(tanks: Any) -> None:
-    x, given = start("tanks"), settings("tanks")
+    x, given = start("tanks"), read_config("tanks")
     options: dict[str, Any] = {"executor": "serial", "recycle": {"evaluations": 3}}
     found = distfd.gradient(tanks.Tanks, x, scheme="central", step=float(given["derivative"]["step"]), **options)
     best = distfd.gradient(tanks.Tanks, x, scheme="central4", step=1e-3, executor="serial")

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from module_files import load_module
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "check_coverage.py"
 
 
 @pytest.fixture(scope="module", name="script")
 def the_script() -> Any:
-    spec = importlib.util.spec_from_file_location("check_coverage", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["check_coverage"] = module  # its dataclasses look for themselves there
-    spec.loader.exec_module(module)
-    return module
+    return load_module(SCRIPT, "check_coverage", register=True)  # its dataclasses look for themselves there
 
 
 @pytest.mark.parametrize("known", [False, True])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from fmus import load_builder
+from fmus import level, load_builder, slopes, value
 
 import distfd
 from distfd.config.load import load_config
@@ -58,27 +58,9 @@ def make(path: Path, **options: Any) -> FMUObjective:
     return distfd.FMUObjective(path, **given)
 
 
-def level(t: Any, area: float = 2.0, k: float = 0.5, h0: float = 4.0) -> Any:
-    """sqrt(h) falls linearly while nothing flows in."""
-    return (np.sqrt(h0) - k * np.asarray(t) / (2 * area)) ** 2
-
-
-def exact(t: float) -> np.ndarray[Any, Any]:
-    r = 2.0 - 0.5 * t / 4.0
-    return np.array([2 * r * 0.5 * t / 8.0, -2 * r * t / 4.0, r / 2.0])
-
-
-def value(objective: FMUObjective, x: Any = (2.0, 0.5, 4.0)) -> Any:
-    model = objective.make()
-    try:
-        return model.evaluate(np.array(x), timeout=None)
-    finally:
-        model.close()
-
-
 def test_gradient_is_that_of_the_closed_form(tank: Path) -> None:
     found = distfd.gradient(make(tank), [2.0, 0.5, 4.0], scheme="central", executor="serial")
-    np.testing.assert_allclose(found, exact(4.0), rtol=1e-8)
+    np.testing.assert_allclose(found, slopes(4.0), rtol=1e-8)
 
 
 def test_jacobian_at_times_and_residuals(tank: Path, tmp_path: Path) -> None:
@@ -86,7 +68,7 @@ def test_jacobian_at_times_and_residuals(tank: Path, tmp_path: Path) -> None:
     objective = make(tank, outputs={"h": {"times": times}})
     np.testing.assert_allclose(value(objective), level(times), rtol=1e-10)
     found = distfd.jacobian(objective, [2.0, 0.5, 4.0], scheme="central", executor="serial")
-    np.testing.assert_allclose(found, [exact(t) for t in times], rtol=1e-7, atol=1e-9)
+    np.testing.assert_allclose(found, [slopes(t) for t in times], rtol=1e-7, atol=1e-9)
     (tmp_path / "measured.csv").write_text("time,h\n0.0,3.5\n0.25,3.25\n")
     residuals = value(make(tank, outputs={"h": {"data": "measured.csv"}}, base=tmp_path))
     np.testing.assert_allclose(residuals, level([0.0, 0.25]) - [3.5, 3.25], rtol=1e-9)
@@ -125,7 +107,7 @@ def test_rows_of_a_jacobian_are_named_by_output_and_time(tank2: Path, tmp_path: 
     objective = make(tank2, outputs=outputs, value=["end", "h"], base=tmp_path)
     found = distfd.differentiate(objective, [2.0, 0.5, 4.0], kind="jacobian", executor="serial")
     assert found.outputs == ("end", "h(t=0.5)", "h(t=2.0)")
-    np.testing.assert_allclose(found.derivative[:, 2], [exact(t)[2] for t in (4.0, 0.5, 2.0)], rtol=1e-6)
+    np.testing.assert_allclose(found.derivative[:, 2], [slopes(t)[2] for t in (4.0, 0.5, 2.0)], rtol=1e-6)
     assert "h(t=0.5)" in str(found)
     only = make(tank2, outputs={"h": {"times": [1.0, 2.0]}})
     assert only.output_names(2) == ("h(t=1.0)", "h(t=2.0)")
@@ -226,7 +208,7 @@ def test_a_reset_that_fails_makes_new_instances(
     require_simulator("gcc")
     stuck = load_builder().build(tmp_path / "stuck.fmu", version, "-DSTUCK")
     found = distfd.gradient(make(stuck), [2.0, 0.5, 4.0], scheme="central", executor="serial")
-    np.testing.assert_allclose(found, exact(4.0), rtol=1e-7)
+    np.testing.assert_allclose(found, slopes(4.0), rtol=1e-7)
     with pytest.raises(distfd.EvaluationError, match="Reset"):
         distfd.gradient(make(stuck, reset=True), [2.0, 0.5, 4.0], executor="serial")
 
@@ -242,7 +224,7 @@ def test_a_point_that_fails_once_is_tried_again_where_retries_say_so(tank2: Path
 
     objective = make(tank2, value=at_end)
     found = distfd.differentiate(objective, [2.0, 0.5, 4.0], executor="serial", retries={"error": 1}, check=False)
-    np.testing.assert_allclose(found.derivative, exact(4.0), rtol=1e-5)
+    np.testing.assert_allclose(found.derivative, slopes(4.0), rtol=1e-5)
     assert found.n_retried == 2
     simulations.clear()
     with pytest.raises(distfd.EvaluationError, match="not this time"):
@@ -332,7 +314,7 @@ def test_the_configuration_makes_it(tank: Path) -> None:
     loaded = load_config(tank.parent / "job.yaml")
     objective = make_objective(loaded, loaded.config.problem())
     found = distfd.gradient(objective, [2.0, 0.5, 4.0], scheme="central", executor="serial")
-    np.testing.assert_allclose(found, exact(4.0), rtol=1e-8)
+    np.testing.assert_allclose(found, slopes(4.0), rtol=1e-8)
 
 
 @pytest.mark.slow
@@ -346,5 +328,5 @@ def test_the_command_line_runs_the_example(tank: Path) -> None:
     )
     assert ran.returncode == 0, ran.stderr
     result = json.loads((tank.parent / "runs" / "tank-fmu" / "result.json").read_text())
-    np.testing.assert_allclose(result["derivative"], exact(4.0), rtol=1e-8)
+    np.testing.assert_allclose(result["derivative"], slopes(4.0), rtol=1e-8)
     assert result["names"] == list(NAMES)
