@@ -14,7 +14,7 @@ from distfd.config.load import load_config
 from distfd.core.errors import ConfigError, InputError
 from distfd.jobs.build import make_objective, sigma_of
 from distfd.objectives.command.expression import Expression
-from distfd.objectives.command.expression_length import expression_length
+from distfd.objectives.command.value_parts import expression_length
 from distfd.objectives.output_parts import OutputPart, part_lengths
 from distfd.optimization.weighting import SigmaByName, make_weighting
 

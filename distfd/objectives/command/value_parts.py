@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distfd.objectives.command.csv_cell import CsvCell
-from distfd.objectives.command.expression_length import expression_length
 from distfd.objectives.command.extractors import Columns, Regex, Token
 from distfd.objectives.command.options import LONGEST_NAME
 from distfd.objectives.command.values import OutputError
 from distfd.objectives.output_parts import OutputPart, part_lengths
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -26,6 +25,8 @@ if TYPE_CHECKING:
 
 TIMES = ("time", "Time", "TIME", "t")
 """Names of columns that hold the times of measurements."""
+_ONE = ("sum", "mean", "std", "norm", "dot", "trapezoid")
+"""Functions that reduce arrays to one number."""
 
 
 def length_of(extractor: Any) -> int | None:
@@ -130,3 +131,49 @@ def _elements(of: str, length: int, times: Sequence[NDArray[np.float64]]) -> lis
     if one and len(np.unique(fitting[0])) == length:
         return [f"{of}(t={t!r})" for t in fitting[0].tolist()]
     return [f"{of}[{k}]" for k in range(length)]
+
+
+def expression_length(expression: Expression, lengths: Mapping[str, int | None]) -> int | None:
+    """The number of elements in the expression's value; None where that depends on something unknown.
+
+    Parameters
+    ----------
+    lengths : mapping of str to int or None
+        Number of elements of each name that it may use: 1 for a number, None where it is not known.
+    """
+    return _length(ast.parse(expression.text.strip(), mode="eval").body, lengths)
+
+
+def _length(node: ast.expr, known: Mapping[str, int | None]) -> int | None:  # noqa: PLR0911  # one case a kind of node
+    match node:
+        case ast.Name(id=name):
+            return known.get(name, 1)
+        case ast.Subscript(value=ast.Name(id=name), slice=index):
+            return _of_slice(known.get(name, 1), index)
+        case ast.BinOp(left=left, right=right):
+            return _together(_length(part, known) for part in (left, right))
+        case ast.UnaryOp(operand=operand):
+            return _length(operand, known)
+        case ast.Compare(left=left, comparators=others):
+            return _together(_length(part, known) for part in (left, *others))
+        case ast.Call(func=ast.Name(id=name), args=args):
+            if name in _ONE or (name in ("min", "max") and len(args) == 1):
+                return 1
+            return _together(_length(part, known) for part in (args[:1] if name == "interp" else args))
+    return 1  # a number
+
+
+def _together(lengths: Iterable[int | None]) -> int | None:
+    """The length of values that are combined element by element: numbers, and arrays of one length."""
+    found = list(lengths)
+    longest = max((length for length in found if length is not None), default=1)
+    return None if longest <= 1 and None in found else longest
+
+
+def _of_slice(length: int | None, index: ast.expr) -> int | None:
+    if not isinstance(index, ast.Slice):
+        return None if isinstance(index, ast.Tuple) else 1
+    if length is None:
+        return None
+    ends = (None if part is None else ast.literal_eval(part) for part in (index.lower, index.upper, index.step))
+    return len(range(length)[slice(*ends)])
