@@ -82,6 +82,8 @@ class Batch:
     """Pickled states of J after evaluations, by number in the request, where they were asked for."""
     bits: NDArray[np.uint8] | None = None
     """For each row, the bits of the number type that J returned (see `DOUBLE` and `WHOLE`); None if all are doubles."""
+    labels: NDArray[np.uint64] | None = None
+    """For each row, a digest of the labels of J's outputs in their order, 0 without labels; None if no row has any."""
 
     def __len__(self) -> int:
         return len(self.index)
@@ -115,6 +117,7 @@ class Batch:
             attempt=self.attempt[rows],
             failures={k: f for k, f in self.failures.items() if k in kept},
             bits=None if self.bits is None else self.bits[rows],
+            labels=None if self.labels is None else self.labels[rows],
         )
 
 

@@ -115,7 +115,7 @@ class Hessian(Checkable):
             return None
         near = self._grids[0].terms
         if len(self._grids) == 1:
-            return beside_hessian(self.site, self.pattern, self._grids[0].step, near)
+            return beside_hessian(self.site, self.pattern, self._grids[0].step, near, self.h)
         far, cut = self._grids[1].terms, len(self._grids[0].singles) + len(self._grids[0].doubles)
         terms = Terms(
             near.n_rows,
@@ -124,7 +124,7 @@ class Hessian(Checkable):
             np.concatenate((near.coefficient * 4 / 3, -far.coefficient / 3)),
             np.concatenate((near.divisor, far.divisor)),
         )
-        return beside_hessian(self.site, self.pattern, self._grids[0].step, terms)
+        return beside_hessian(self.site, self.pattern, self._grids[0].step, terms, self.h)
 
     def _doubts(self, entries: Floats, values: Floats, unit: float, *, plain: bool) -> tuple[str, ...]:
         grid, pattern, level = self._grids[0], self.pattern, float(np.abs(values[0]))

@@ -39,10 +39,12 @@ _BASES_IN_A_ROW = 3
 """The most bases of a Hessian-vector product whose direction is one line: x and two points."""
 
 
-def beside_hessian(site: BasePoint, pattern: HessianPattern, step: Floats, terms: Terms) -> CheckPoints | None:
+def beside_hessian(
+    site: BasePoint, pattern: HessianPattern, step: Floats, terms: Terms, nominal: Floats
+) -> CheckPoints | None:
     """The check of a Hessian: the second difference along v, from a pair of points.
 
-    All coordinates of the pattern are moved, so that the check also sees entries that a mask lacks.
+    All coordinates that may move are moved, so that the check also sees entries that a mask lacks.
 
     Parameters
     ----------
@@ -52,22 +54,27 @@ def beside_hessian(site: BasePoint, pattern: HessianPattern, step: Floats, terms
         The realised steps of the pattern's coordinates.
     terms : Terms
         How the entries are formed: first the diagonal entries of the pattern's coordinates, then its pairs.
+    nominal : (d,) ndarray
+        The steps without regard to bounds, by which coordinates are moved that have no entry in the pattern.
     """
     moving = pattern.moving
     if not len(moving):
         return None
-    h, size = np.zeros(len(site.x)), np.abs(step)
-    h[moving] = size
-    x = site.x[moving]
-    values, symmetric = two_points(x, multipliers(site.x, len(moving)) * size, site.lower[moving], site.upper[moving])
-    displaced = as_read(site, moving, values)
+    size = np.abs(step)
+    others = np.setdiff1d(site.moving, moving)
+    h = np.zeros(len(site.x))
+    h[others], h[moving] = np.abs(nominal[others]), size
+    every = np.concatenate((moving, others))
+    v = multipliers(site.x, len(every)) * h[every]
+    values, symmetric = two_points(site.x[every], v, site.lower[every], site.upper[every])
+    displaced = as_read(site, every, values)
     if displaced is None:
         return None
     weights = np.array(SECOND[symmetric])
     if np.abs(weights @ displaced).max() > _SYMMETRIC * np.abs(displaced).max() and site.written is not None:
         return None  # the slope, far larger than the curvature, would not cancel
-    every = np.arange(len(moving))
-    first, second = np.concatenate((every, pattern.first)), np.concatenate((every, pattern.second))
+    own = np.arange(len(moving))
+    first, second = np.concatenate((own, pattern.first)), np.concatenate((own, pattern.second))
     times = np.where(first == second, 1.0, 2.0)
     form = times * 0.5 * (weights @ (displaced[:, first] * displaced[:, second]))
     area = np.sqrt(times) * size[first] * size[second]
@@ -88,7 +95,7 @@ def beside_hessian(site: BasePoint, pattern: HessianPattern, step: Floats, terms
 
     near = in_a_row(site, moving, inward(site, moving, size))
     return CheckPoints(
-        points=points_of(site.x, moving, values),
+        points=points_of(site.x, every, values),
         weights=weights,
         predicted=lambda answer: np.array([form @ entries(answer)]),
         changes=lambda answer: norms((area * entries(answer)).reshape(1, -1)),

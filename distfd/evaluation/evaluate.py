@@ -19,6 +19,7 @@ from distfd.results import events
 from distfd.scheduling.scheduler import Scheduler
 from distfd.workers.messages import Chunk, EvaluationChunk
 from distfd.workers.spool import Spool
+from distfd.workers.value_labels import LabelOrder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
@@ -152,6 +153,7 @@ def _computed(  # noqa: PLR0917  # private, called once
 ) -> Generator[WorkGivenOut | Batch, None, None]:
     """What slots make of these points, stored before it is yielded."""
     store, name = session.store, _namer(request, session)
+    order, complex_ = LabelOrder(session.salt, store.decision, store.decide), request.points.imaginary
     scheduler = Scheduler(
         index,
         request.baseline,
@@ -167,16 +169,18 @@ def _computed(  # noqa: PLR0917  # private, called once
             if isinstance(step, WorkGivenOut):
                 yield step
                 continue
+            ended = [replace(attempts, batch=order.checked(attempts.batch, complex_)) for attempts in step.attempts]
+            uncounted = [order.checked(batch, complex_) for batch in scheduler.uncounted()]
             # All that has come in is stored before the caller, who may stop here, sees any of it.
-            _keep(store, keys, [*(attempts.batch for attempts in step.attempts), *scheduler.uncounted()])
-            for attempts in step.attempts:
+            _keep(store, keys, [*(attempts.batch for attempts in ended), *uncounted])
+            for attempts in ended:
                 _tell_failures(session, attempts, name)
                 final = attempts.batch if attempts.final.all() else attempts.batch.take(attempts.final)
                 if len(final):
                     session.emit(events.BatchFinished(final))
                     yield final
                     yield from repeated(final, repeats)
-    _keep(store, keys, scheduler.uncounted())
+    _keep(store, keys, [order.checked(batch, complex_) for batch in scheduler.uncounted()])
 
 
 def _keep(store: Store, keys: NDArray[np.uint64], batches: list[Batch]) -> None:

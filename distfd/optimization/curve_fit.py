@@ -17,7 +17,7 @@ import numpy as np
 
 from distfd.core.errors import EvaluationError, InputError
 from distfd.core.failures import EvaluationFailure
-from distfd.core.structure_kinds import is_named_series, is_namedtuple
+from distfd.core.structure_kinds import is_named_series, is_namedtuple, is_series
 from distfd.core.structure_parts import few
 from distfd.evaluation.evaluator import Evaluator
 from distfd.evaluation.keywords import SessionOptions, lists_options_of
@@ -246,13 +246,16 @@ class _Curve:
 
     f: Callable[..., Any]
 
-    def __call__(self, x: NDArray[Any], xdata: Any) -> NDArray[Any]:
-        found = np.atleast_1d(self.f(xdata, *x))
+    def __call__(self, x: NDArray[Any], xdata: Any) -> Any:
+        returned = self.f(xdata, *x)
+        found = np.atleast_1d(returned)
         if found.ndim > 1:
             raise ValueError(f"f must return one number for each of ydata, in one dimension (shape was {found.shape})")
         if found.dtype.kind not in ("biufc" if x.dtype.kind == "c" else "biuf"):
             raise TypeError(f"f must return real numbers (dtype was {found.dtype})")
-        return found.astype(np.int64) if found.dtype.kind == "b" else found
+        if found.dtype.kind == "b":
+            return found.astype(np.int64)
+        return returned if is_series(returned) else found  # the order of a Series' labels is looked at
 
 
 @dataclass(eq=False)

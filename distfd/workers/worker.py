@@ -24,6 +24,7 @@ from distfd.workers.argument_reuse import ArgumentLender
 from distfd.workers.messages import CallBatch, CallChunk, EvaluationChunk
 from distfd.workers.process_guard import ProcessGuard
 from distfd.workers.spool import SECONDS, leave
+from distfd.workers.value_labels import UNLABELLED, LabelReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
     _Typed: TypeAlias = tuple[NDArray[np.float64], int]
     """A value, and the bits of the number type in which J returned it."""
+    _Outcome: TypeAlias = tuple[NDArray[np.float64], int, int]
+    """The same, and the digest of its labels."""
 
 _DETAIL_LIMIT = 20_000
 _NOTHING = np.empty(0)
@@ -69,6 +72,7 @@ class Worker:
         self._refuses_late = refuses_late
         self._model: Model | None = None
         self._lender = ArgumentLender()
+        self._labels = LabelReader()
         self._guard = ProcessGuard()
         self._guarded = False
         """Whether the guard knows the process as J's first point of this chunk finds it."""
@@ -97,7 +101,7 @@ class Worker:
 
     def _run(self, chunk: Chunk) -> Batch:
         begin = time.monotonic()
-        rows: list[tuple[float, float, Status, NDArray[np.float64], int]] = []
+        rows: list[tuple[float, float, Status, NDArray[np.float64], int, int]] = []
         failures: dict[int, Failure] = {}
         returned: dict[int, Any] = {}
         states: dict[int, NDArray[np.uint8]] = {}
@@ -121,7 +125,7 @@ class Worker:
                 outcome = self._in_time(outcome, seconds, chunk.timeout)
             if isinstance(outcome, Failure):
                 failures[number] = outcome
-                rows.append((started, ended, outcome.status, _partial_value(outcome), DOUBLE))
+                rows.append((started, ended, outcome.status, _partial_value(outcome), DOUBLE, UNLABELLED))
             else:
                 rows.append((started, ended, Status.OK, *outcome))
             if isinstance(chunk, EvaluationChunk) and chunk.spool is not None and ended - started >= SECONDS:
@@ -136,7 +140,7 @@ class Worker:
 
     def _outcome(
         self, chunk: Chunk, k: int, states: dict[int, NDArray[np.uint8]], returned: dict[int, Any]
-    ) -> _Typed | Failure | None:
+    ) -> _Outcome | Failure | None:
         """The value or failure of the chunk's point number k; None where Ctrl-C came and there are finished points."""
         try:
             if isinstance(chunk, EvaluationChunk):
@@ -148,7 +152,7 @@ class Worker:
             self.interrupt = error
             return None
 
-    def _in_time(self, value: _Typed, seconds: float, timeout: float | None) -> _Typed | Failure:
+    def _in_time(self, value: _Outcome, seconds: float, timeout: float | None) -> _Outcome | Failure:
         """The value, unless it came too late where nobody could end J."""
         if not self._refuses_late or timeout is None or seconds <= timeout:
             return value
@@ -161,10 +165,10 @@ class Worker:
     def _batch(
         self,
         index: NDArray[np.int64],
-        rows: list[tuple[float, float, Status, NDArray[np.float64], int]],
+        rows: list[tuple[float, float, Status, NDArray[np.float64], int, int]],
         failures: dict[int, Failure],
     ) -> Batch:
-        started, ended, status, values, bits = zip(*rows, strict=True) if rows else ((), (), (), (), ())
+        started, ended, status, values, bits, labels = zip(*rows, strict=True) if rows else ((),) * 6
         return Batch(
             index=index,
             status=np.array(status, dtype=np.uint8),
@@ -178,6 +182,7 @@ class Worker:
             slot=self._slot,
             failures=failures,
             bits=None if set(bits) <= {DOUBLE} else np.array(bits, dtype=np.uint8),
+            labels=np.array(labels, dtype=np.uint64) if any(labels) else None,
         )
 
     def close(self) -> None:
@@ -219,7 +224,7 @@ class Worker:
                 stacklevel=2,
             )
 
-    def _evaluate(self, chunk: EvaluationChunk, k: int, states: dict[int, NDArray[np.uint8]]) -> _Typed | Failure:
+    def _evaluate(self, chunk: EvaluationChunk, k: int, states: dict[int, NDArray[np.uint8]]) -> _Outcome | Failure:
         number = int(chunk.index[k])
         left: list[Any] = []
 
@@ -235,19 +240,20 @@ class Worker:
                 left.append(after)
             return raw
 
-        def value() -> _Typed:
+        def value() -> _Outcome:
             self._live()
             complex_ = chunk.points.values.dtype.kind == "c" and chunk.points.changes(k)[1].dtype.kind == "c"
             with _casts_are_errors() if complex_ and not chunk.lenient else contextlib.nullcontext():
                 raw = self._lender.call(called, chunk.points, k)
             try:
-                return typed_value(
+                numbers, bits = typed_value(
                     raw,
                     vector=chunk.vector,
                     complex_=complex_,
                     lenient=chunk.lenient,
                     output_names=self._live().output_names,
                 )
+                return numbers, bits, self._labels.digest(raw) if chunk.vector else UNLABELLED
             except BadValueError as error:
                 if not len(error.partial):
                     left.clear()  # nothing starts from where J failed
@@ -257,15 +263,15 @@ class Worker:
 
         return self._attempt(value)
 
-    def _call(self, chunk: CallChunk, k: int, returned: dict[int, Any]) -> _Typed | Failure:
-        def value() -> _Typed:
+    def _call(self, chunk: CallChunk, k: int, returned: dict[int, Any]) -> _Outcome | Failure:
+        def value() -> _Outcome:
             self._guard_it()
             returned[int(chunk.index[k])] = chunk.fun(chunk.items[k])
-            return _NOTHING, DOUBLE
+            return _NOTHING, DOUBLE, UNLABELLED
 
         return self._attempt(value)
 
-    def _attempt(self, value: Callable[[], _Typed]) -> _Typed | Failure:
+    def _attempt(self, value: Callable[[], _Outcome]) -> _Outcome | Failure:
         """A value, or why there is none."""
         try:
             return value()

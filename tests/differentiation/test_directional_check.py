@@ -421,6 +421,26 @@ def test_a_sparsity_that_lacks_an_entry() -> None:
         assert f"in output {row}" in text
 
 
+def test_a_mask_of_a_hessian_that_lacks_the_only_entry_of_a_coordinate() -> None:
+    def fun(x: Floats) -> float:
+        return float(x[0] ** 3 + x[1] ** 2 * x[2] + np.exp(x[3]) * x[0])
+
+    full = np.array([[1, 0, 0, 1], [0, 1, 1, 0], [0, 1, 0, 0], [1, 0, 0, 1]])
+    assert found(fun, X, "hessian", sparsity=full).verdict == CONSISTENT
+    for row, column in [(1, 2), (0, 3)]:
+        mask = full.copy()
+        mask[row, column] = mask[column, row] = mask[3, 3] = 0
+        for scheme in ({}, {"scheme": "central4"}):
+            answer, _ = checked(fun, X, "hessian", sparsity=mask, check=True, options=scheme)
+            assert answer.consistency is not None
+            assert answer.consistency.verdict == DOUBTFUL
+            assert "sparsity" in answer.consistency.cause
+    free = np.array([1, 1, 0, 0])[:, None] * np.array([1, 1, 0, 0])
+    linear = checked(lambda x: x[0] ** 2 * x[1] + 3 * x[2] - x[3], X, "hessian", sparsity=free, check=True)[0]
+    assert linear.consistency is not None
+    assert linear.consistency.verdict == CONSISTENT
+
+
 def test_a_band_that_is_too_narrow() -> None:
     d = 40
     x = np.linspace(0.5, 2, d)
