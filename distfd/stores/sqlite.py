@@ -127,7 +127,7 @@ class SQLiteStore(Store):
     Parameters
     ----------
     path : path
-        The file; made if it is missing. A file that is damaged or not a store is renamed, and a new one is started.
+        The file; made if it is missing. A store that is damaged is renamed, and a new one is started.
     fingerprint : str, optional
         Identity of the objective whose values these are; None is not compared.
     names : sequence of str, optional
@@ -149,7 +149,7 @@ class SQLiteStore(Store):
     InputError
         If the file holds evaluations of another objective, or of other parameters.
     StoreError
-        If another process has the file open, or it cannot be read or written.
+        If another process has the file open, it cannot be read or written, or it is a file of something else.
     """
 
     def __init__(
@@ -359,6 +359,12 @@ class SQLiteStore(Store):
             try:
                 opened = self._connect()
             except sqlite_file.DamagedFileError as error:
+                self._refuse_link(f"that is no store of distfd's ({error})")
+                if isinstance(error, sqlite_file.OtherFileError):
+                    raise ForeignFileError(
+                        f"{self.path} is a file of something else, and no store of distfd's ({error}); nothing was "
+                        "written: give another path, or move that file away"
+                    ) from None
                 self._put_aside(str(error))
                 sqlite_file.create(self.path, fingerprint, names)
                 opened = self._connect()

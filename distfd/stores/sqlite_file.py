@@ -48,6 +48,13 @@ _COMPANIONS = ("", "-wal", "-shm", "-journal")
 _JOURNAL_MAGIC = b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7"
 """The last bytes of a journal that names a super-journal."""
 
+_START = 1_000_000
+"""Bytes at the start of a file without SQLite's header in which signs of a store are looked for."""
+_PAGE = 4096
+"""Bytes of one page of a store; the file has whole pages."""
+_SIGNS = (b"SQLite format", APPLICATION_ID.to_bytes(4, "big"), b"CREATE TABLE attempts")
+"""What the first page of a store holds."""
+
 _SECONDS = 2.0
 _BYTES_A_SECOND = 20e6
 """A query may take a base time plus a second for each so many bytes of the file; distfd's slowest query takes a tenth
@@ -58,6 +65,10 @@ _STEPS = 20_000
 
 class DamagedFileError(Exception):
     """The file at the path is not a store, or no longer a valid one."""
+
+
+class OtherFileError(DamagedFileError):
+    """The file at the path shows no sign of ever having been a store."""
 
 
 def create(path: Path, fingerprint: str | None, names: tuple[str, ...] | None) -> None:
@@ -96,13 +107,17 @@ def connect(path: Path) -> tuple[sqlite3.Connection, Meta, int]:
     ------
     DamagedFileError
         If the file is not a complete store.
+    OtherFileError
+        If it is no SQLite file, and shows no sign of ever having been a store.
     """
     check_files(path)
     with open_plain(path) as file:
-        header = file.read(20)
+        start = file.read(_START)
+    header = start[:20]
     # Check the version as well: SQLite refuses to write a file whose format version is above 2.
     if header[:16] != b"SQLite format 3\0" or not {*header[18:]} <= {1, 2}:
-        raise DamagedFileError("it does not begin as an SQLite file does")
+        kind = DamagedFileError if _may_have_been_a_store(start, path.stat().st_size) else OtherFileError
+        raise kind("it does not begin as an SQLite file does")
     connection = sqlite3.connect(
         _uri(path, "rw"), uri=True, isolation_level=None, timeout=BUSY_SECONDS, check_same_thread=False
     )
@@ -123,6 +138,15 @@ def connect(path: Path) -> tuple[sqlite3.Connection, Meta, int]:
         connection.close()
         raise
     return connection, meta, bad_rows
+
+
+def _may_have_been_a_store(start: bytes, size: int) -> bool:
+    """Whether a file without SQLite's header, with this start, may be a damaged store and not a file of the user's."""
+    if not start.strip(b"\0"):
+        return True  # empty, or zeros, as a file system leaves it after a crash
+    if b"\0" not in start:
+        return False  # text
+    return size % _PAGE == 0 or any(sign in start for sign in _SIGNS)
 
 
 def connect_read_only(path: Path) -> sqlite3.Connection:

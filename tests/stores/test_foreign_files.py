@@ -69,6 +69,20 @@ def test_a_link_to_a_text_is_no_store_and_the_text_stays(tmp_path: Path, thesis:
     assert not list(tmp_path.glob("*damaged*"))
 
 
+@pytest.mark.parametrize(
+    "content",
+    [PRECIOUS.encode(), b"k,value\n1,2\n", b"PK\x03\x04\x00\x00 an archive of arrays", b"\x89HDF\r\n\x1a\n\x00\x00"],
+    ids=["text", "table", "zip", "hdf5"],
+)
+def test_a_file_of_the_users_is_not_renamed_to_make_room_for_a_store(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "data"
+    path.write_bytes(content)
+    with pytest.raises(ForeignFileError, match=r"data is a file of something else.* give another path"):
+        SQLiteStore(path)
+    assert path.read_bytes() == content
+    assert [name for name in listed(tmp_path) if "damaged" in name] == []
+
+
 def test_nothing_is_made_where_a_link_leads_to(tmp_path: Path) -> None:
     (tmp_path / "s.sqlite").symlink_to(tmp_path / "elsewhere.sqlite")
     with pytest.raises(ForeignFileError, match="and there is nothing"):
